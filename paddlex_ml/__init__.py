@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Multi-label image classification on PaddlePaddle: from a YAML file to predictions.
+
+Importing this package does not import Paddle, which takes seconds: `create_model` does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from paddlex_ml import environment
+from paddlex_ml.errors import PaddlexMLError
+
+if TYPE_CHECKING:
+    from paddlex_ml.inference.predictor import Predictor
+    from paddlex_ml.inference.thresholds import Threshold
+
+__all__ = ["PaddlexMLError", "__version__", "create_model"]
+__version__ = "0.1.0"
+
+_log = logging.getLogger(__name__)
+
+
+def create_model(
+    model_name: str,
+    model_dir: str | os.PathLike[str] | None = None,
+    *,
+    threshold: Threshold | None = None,
+    device: str = "auto",
+    run_mode: str | None = None,
+) -> Predictor:
+    """Load a static model from `model_dir`; its `predict` names what is on images.
+
+    threshold: score from which a label counts, 0..1; a list with one number per class; or a
+        mapping with "default" and class ids or names. None: the model's own, 0.5 as exported.
+    device: "auto", "cpu", "gpu" or "gpu:1".
+    run_mode: "paddle", "mkldnn" (oneDNN), or None: oneDNN on a CPU where its scores are exact.
+
+    Raises PaddlexMLError for a folder that holds no sound model, or a model of another name.
+    """
+    _log.info("%s", environment.prepare())
+    # Here and not above: Paddle reads the environment once, when it is imported.
+    from paddlex_ml.inference import predictor
+
+    return predictor.create(
+        model_name, model_dir, threshold=threshold, device=device, run_mode=run_mode
+    )

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arguments -> Config -> engine -> exit code.
+
+Paddle takes seconds to import, so nothing here imports it: an engine is imported only when its
+mode runs. Exit codes: 0 done, 1 a bug of ours, 2 something the user can repair, 130 and 143
+stopped by SIGINT and SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import shlex
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import paddlex_ml
+from paddlex_ml import environment, files
+from paddlex_ml.config import load, shipped
+from paddlex_ml.config.schema import MODES, Config
+from paddlex_ml.errors import PaddlexMLError, Stopped
+
+logger = logging.getLogger(__name__)
+
+_WITHOUT_PADDLE = {"check_dataset"}
+
+_HELP = """\
+modes (-o Global.mode=...):
+  check_dataset   look for every fault in a data set, draw samples and a histogram
+  train           train a model, keep the best weights, export them
+  evaluate        measure mAP on val.txt
+  export          turn weights into a static model for deployment
+  predict         name what is on images
+
+examples:
+  {prog} -c PP-LCNet_x1_0_ML -o Global.mode=check_dataset -o Global.dataset_dir=./dataset/my_set
+  {prog} -c PP-LCNet_x1_0_ML -o Global.mode=train -o Global.dataset_dir=./dataset/my_set
+  {prog} -c output/config.yaml -o Global.mode=evaluate
+  {prog} -c output/config.yaml -o Global.mode=predict -o Predict.input=photo.jpg
+  {prog} -c output/config.yaml -o Global.mode=train -o Train.resume_path=output/latest
+
+all options:
+  {prog} -c PP-LCNet_x1_0_ML --print-config
+  lists every key with its value; the comments in the shipped file explain each of them:
+  {folder}
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `argv` without the program's name.
+
+    Writes `<output>/<mode>_result.json` whether the run succeeds or fails. Raises SystemExit, as
+    argparse does, for --help and --version.
+    """
+    job: tuple[str, Path] | None = None
+    with _logging_to_stderr(), _sigterm_raises_stopped():
+        try:
+            arguments = _parse(sys.argv[1:] if argv is None else argv)
+            path = _find_config(arguments.config)
+            if arguments.print_config:
+                print(load.dump(load.load(path, arguments.override, to_run=False).config), end="")
+                return 0
+            job = load.destination(path, arguments.override)
+            config = _load(path, arguments.override)
+            result = _run_engine(config)
+            files.write_json(_result_file(*_job(config)), result)
+        except (Exception, KeyboardInterrupt, Stopped) as error:
+            return _fail(error, job)
+    print(_farewell(config, arguments))
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog=_program(),
+        description="Multi-label image classification on PaddlePaddle, driven by YAML.",
+        epilog=_HELP.format(prog=_program(), folder=shipped.folder()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "-c", "--config", required=True, metavar="FILE",
+        help="a YAML file, or the name of a model for the file that is shipped with it",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", "--override", action="extend", nargs="+", default=[], metavar="SECTION.KEY=VALUE",
+        help="set one key; VALUE is read as YAML; may be repeated, the last one counts",
+    )  # fmt: skip
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the merged configuration and stop"
+    )
+    parser.add_argument("--version", action="version", version=paddlex_ml.__version__)
+    return parser.parse_args(argv)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports bad arguments like every other fault of the user's, instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise PaddlexMLError(message, where="the command line", fix=f"see {self.prog} --help")
+
+
+def _find_config(name: str) -> Path:
+    path, note = shipped.find(name)
+    if note:
+        logger.info("%s", note)
+    return path
+
+
+def _load(path: Path, overrides: Sequence[str]) -> Config:
+    loaded = load.load(path, overrides)
+    for note in loaded.notes:
+        logger.warning("%s", note)
+    return loaded.config
+
+
+def _run_engine(config: Config) -> dict[str, Any]:
+    """Run the engine of the mode; returns the content of its result file."""
+    mode, output = _job(config)
+    _open_output(mode, output)
+    if mode not in _WITHOUT_PADDLE:
+        logger.info("%s", environment.prepare())
+    engine = importlib.import_module(f"paddlex_ml.engines.{mode}")
+    result: dict[str, Any] = engine.run(config)
+    return result
+
+
+def _open_output(mode: str, output: Path) -> None:
+    """Make the output folder, write in it once, and remove the result of an earlier run.
+
+    A folder that cannot be written is found now, not after an epoch; and who waits for the result
+    file never reads the success of the last run, even when this one is killed.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output) as file:
+            file.write(b"\0" * 4096)  # an empty file can be made on a full disk
+        _result_file(mode, output).unlink(missing_ok=True)
+    except OSError as error:
+        raise files.explain(error) or PaddlexMLError(
+            f"the output folder cannot be written: {error.strerror}",
+            where=str(output),
+            fix="choose another folder: -o Global.output=...",
+        ) from error
+
+
+def _fail(error: BaseException, job: tuple[str, Path] | None) -> int:
+    """Tell the user, write the failed result when its place is known, and return the exit code."""
+    if isinstance(error, OSError):
+        error = files.explain(error) or error
+    if isinstance(error, KeyboardInterrupt):
+        error = Stopped(signal.SIGINT)
+    if isinstance(error, Stopped):
+        code = 128 + error.signal_number
+        message = f"stopped by {signal.Signals(error.signal_number).name}{_resume_hint(job)}"
+        print(message, file=sys.stderr)
+    elif isinstance(error, PaddlexMLError):
+        code, message = 2, str(error)
+        print(f"error: {message}", file=sys.stderr)
+    else:
+        code, message = 1, str(error)
+        traceback.print_exception(error)
+        print("this is a bug in paddlex_ml: please report the lines above", file=sys.stderr)
+    if job:
+        _write_failure(*job, type(error).__name__, message)
+    return code
+
+
+def _write_failure(mode: str, output: Path, err_type: str, err_msg: str) -> None:
+    result: dict[str, Any] = {"done_flag": False, "err_type": err_type, "err_msg": err_msg}
+    if mode == "check_dataset":
+        result["check_pass"] = False
+    with suppress(OSError):  # the first fault, often the same full disk, is the one to report
+        files.write_json(_result_file(mode, output), result)
+
+
+def _resume_hint(job: tuple[str, Path] | None) -> str:
+    if job is None or job[0] != "train" or not (job[1] / "latest" / "latest.pdparams").is_file():
+        return ""
+    latest = shlex.quote(f"Train.resume_path={job[1] / 'latest'}")
+    return f"; to go on, repeat the command with -o {latest}"
+
+
+def _farewell(config: Config, arguments: argparse.Namespace) -> str:
+    """What was made and the command that a user most likely wants next."""
+    mode, output = _job(config)
+    result = _result_file(mode, output)
+    match mode:
+        case "check_dataset":
+            train = _command(arguments.config, "train", arguments.override)
+            return (
+                "Check dataset passed !\n"
+                f"  result:    {result}\n"
+                f"  samples:   {output / 'check_dataset' / 'demo_img'}\n"
+                f"  histogram: {output / 'check_dataset' / 'histogram.png'}\n"
+                f"next: {train}"
+            )
+        case "train":
+            made = output / "config.yaml"  # the merged configuration: no other override is needed
+            predict = _command(str(made), "predict", ["Predict.input=photo.jpg"])
+            return f"Training done: {result}\nnext: {predict}"
+        case "predict":
+            pictures = config.Predict.save_path or output / "predict"
+            return f"Prediction done: {result}\npictures and scores: {pictures}"
+    keep = [*arguments.override, "Predict.input=photo.jpg"]
+    predict = _command(arguments.config, "predict", keep)
+    return f"{mode.capitalize()} done: {result}\nnext: {predict}"
+
+
+def _command(config: str, mode: str, overrides: Sequence[str]) -> str:
+    """A command line ready to be pasted; the mode replaces that of `overrides`."""
+    kept = [text for text in overrides if text.partition("=")[0].strip() != "Global.mode"]
+    words = ["-c", config, *(w for text in (f"Global.mode={mode}", *kept) for w in ("-o", text))]
+    return f"{_program()} {shlex.join(words)}"
+
+
+def _program() -> str:
+    """How the user started this program, for commands that can be pasted."""
+    started = Path(sys.argv[0])
+    if started.name == "main.py":
+        return f"python {shlex.quote(sys.argv[0])}"
+    if started == Path(__file__).with_name("__main__.py"):
+        return "python -m paddlex_ml"
+    return "paddlex-ml"
+
+
+def _job(config: Config) -> tuple[str, Path]:
+    return config.Global.mode, config.Global.output
+
+
+def _result_file(mode: str, output: Path) -> Path:
+    assert mode in MODES
+    return output / f"{mode}_result.json"
+
+
+class _LineFormatter(logging.Formatter):
+    """`[12:03:41] text`, with the level in front of the text when it is not plain information."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        time = self.formatTime(record, "%H:%M:%S")
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        return f"[{time}] {level}{record.message}"
+
+
+@contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    """Send what the package logs to stderr while a command runs; stdout is for its results."""
+    package = logging.getLogger("paddlex_ml")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LineFormatter())
+    level = package.level
+    package.setLevel(logging.INFO)
+    package.propagate = False  # Paddle gives the root logger a handler: every line would come twice
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.propagate = True
+        package.setLevel(level)
+
+
+@contextmanager
+def _sigterm_raises_stopped() -> Iterator[None]:
+    """Let SIGTERM end the run like Ctrl-C does, so that its result file is written too."""
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
+    owner = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == owner:
+            raise Stopped(number)
+        signal.signal(number, signal.SIG_DFL)  # a forked worker: it has nothing to report
+        os.kill(os.getpid(), number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

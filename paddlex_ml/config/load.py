@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A YAML file and the overrides of the command line -> Config, or one error with all the faults."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paddlex_ml.config import judge, rules, values, yaml_text
+from paddlex_ml.config.judge import Fault
+from paddlex_ml.config.schema import IGNORED, MODES, Config
+from paddlex_ml.errors import PaddlexMLError
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration without faults, and what is worth a line in the log about it."""
+
+    config: Config
+    notes: tuple[str, ...]
+
+
+@dataclass
+class _Merged:
+    """The plain values of file and overrides, where each key was written, and the faults so far."""
+
+    path: Path
+    value: dict[Any, Any]
+    origins: dict[str, str]
+    faults: list[Fault] = field(default_factory=list)
+
+    def origin(self, key: str) -> str:
+        """`file:line` or `-o ...` of `key`, of a key below it, or of the nearest section above."""
+        if key not in self.origins:
+            below = [known for known in self.origins if known.startswith(f"{key}.")]
+            key = below[0] if below else key
+        while key and key not in self.origins:
+            key = key.rpartition(".")[0]
+        return self.origins.get(key, str(self.path))
+
+
+def load(path: Path, overrides: Sequence[str] = (), *, to_run: bool = True) -> Loaded:
+    """Read the YAML file, apply `Section.key=value` overrides in order, and judge the whole.
+
+    With `to_run` false the rules that only a run needs (a data set is named, the rate can train)
+    are left out, for showing the configuration. Raises PaddlexMLError that lists every fault.
+    """
+    merged = _merge(path, overrides)
+    notes = _take_ignored(merged.value)
+    config = judge.build(Config, merged.value, "", merged.faults)
+    at_fault = {fault.key for fault in merged.faults}
+    merged.faults.extend(rules.broken(config, at_fault, to_run=to_run))
+    if merged.faults:
+        raise _error(merged)
+    return Loaded(config, (*notes, *rules.notes(config)))
+
+
+def dump(config: Config) -> str:
+    """The configuration as YAML that loads again to an equal Config."""
+    return yaml_text.write(_plain(dataclasses.asdict(config)))
+
+
+def destination(path: Path, overrides: Sequence[str]) -> tuple[str, Path] | None:
+    """(mode, output folder) as far as they can be told from a configuration that has faults.
+
+    None when either cannot: then nobody knows which result file a failure belongs to.
+    """
+    try:
+        merged = _merge(path, overrides)
+    except PaddlexMLError:  # the file cannot be read at all: the overrides may still say both
+        merged = _Merged(path, {}, {})
+        _apply_all(merged, overrides)
+        if not {"Global.mode", "Global.output"} <= merged.origins.keys():
+            return None
+    section = merged.value.get("Global")
+    if not isinstance(section, dict) or section.get("mode") not in MODES:
+        return None
+    try:
+        return section["mode"], Path(values.place(section.get("output", "output")))
+    except values.Refused:
+        return None
+
+
+def _merge(path: Path, overrides: Sequence[str]) -> _Merged:
+    document = _read(path)
+    origins = {key: f"{path}:{line}" for key, line in document.lines.items()}
+    merged = _Merged(path, document.value, origins)
+    for key, first, second in document.doubles:
+        what = f"{key} stands twice, in line {first} and in line {second}"
+        fix = "remove one of the two lines"
+        merged.faults.append(Fault(key, what, fix, where=f"{path}:{second}"))
+    _apply_all(merged, overrides)
+    return merged
+
+
+def _read(path: Path) -> yaml_text.Document:
+    """Parse the file. Raises PaddlexMLError unless it is a UTF-8 text that holds a YAML mapping."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        document = yaml_text.parse(text)
+    except OSError as error:
+        raise PaddlexMLError(
+            f"the configuration cannot be read: {error.strerror}",
+            where=str(path),
+            fix="check the path behind -c, or give the name of a model: -c PP-LCNet_x1_0_ML",
+        ) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise PaddlexMLError(
+            "the configuration is not UTF-8 text", where=f"{path}:{line}", fix="save it as UTF-8"
+        ) from None
+    except yaml.YAMLError as error:
+        raise _syntax_error(error, path) from None
+    if not isinstance(document.value, dict):
+        kind = "empty" if document.value is None else f"a {type(document.value).__name__}"
+        raise PaddlexMLError(
+            f"the configuration must be a mapping of sections, it is {kind}",
+            where=str(path),
+            fix="start from a shipped file: paddlex-ml -c PP-LCNet_x1_0_ML --print-config",
+        )
+    return document
+
+
+def _syntax_error(error: yaml.YAMLError, path: Path) -> PaddlexMLError:
+    problem, mark = _problem(error)
+    fix = "correct the YAML at that line: check indents, quotes and the space after each colon"
+    if "\\t" in problem:
+        problem, fix = "a tab, which YAML forbids in indents", "replace each tab by spaces"
+    where = f"{path}:{mark.line + 1}, column {mark.column + 1}" if mark else str(path)
+    return PaddlexMLError(f"bad YAML: {problem}", where=where, fix=fix)
+
+
+def _problem(error: yaml.YAMLError) -> tuple[str, yaml.Mark | None]:
+    if isinstance(error, yaml.MarkedYAMLError):
+        return error.problem or error.context or "bad syntax", error.problem_mark
+    return str(error).partition("\n")[0], None
+
+
+def _apply_all(merged: _Merged, overrides: Sequence[str]) -> None:
+    for text in overrides:
+        _apply(text, merged)
+
+
+def _apply(text: str, merged: _Merged) -> None:
+    """Put one `Section.key=value` into the plain values, or add a fault."""
+    key, equals, value_text = text.partition("=")
+    key = key.strip()
+    fault = _malformed(text, key, equals, value_text)
+    if fault:
+        merged.faults.append(fault)
+        return
+    try:
+        document = yaml_text.parse_scalar_or_flow(value_text)
+    except yaml.YAMLError as error:
+        what = f"the value of {key} is bad YAML: {_problem(error)[0]}"
+        fix = f"if it is a text, quote it: {judge.override(key, value_text.strip())}"
+        merged.faults.append(Fault(key, what, fix, where=f"-o {text}"))
+        return
+    for double, _, _ in document.doubles:
+        what = f"{key}.{double} stands twice in one override"
+        merged.faults.append(Fault(key, what, "remove one of the two", where=f"-o {text}"))
+    _put(merged, key, document.value, f"-o {text}")
+
+
+def _malformed(text: str, key: str, equals: str, value_text: str) -> Fault | None:
+    """The fault of an override that is not `Section.key=value`."""
+    fix = "write -o Section.key=value, as in -o Train.batch_size=32"
+    if not equals:
+        problem = "has no ="
+    elif not key or "" in key.split("."):
+        problem = "has an empty key"
+    elif not value_text.strip():  # often a shell variable that is not set: never guess null
+        problem, fix = "has no value", f"write the value, or -o {key}=null for none"
+    else:
+        return None
+    return Fault(key, f"the override {text!r} {problem}", fix, where=f"-o {text}")
+
+
+def _put(merged: _Merged, key: str, value: Any, origin: str) -> None:
+    """Set `key` to `value`; a mapping is merged into a section key by key."""
+    if isinstance(value, dict) and key in judge.section_keys():
+        for name, child in value.items():
+            _put(merged, f"{key}.{name}", child, origin)
+        return
+    *parents, name = key.split(".")
+    target = merged.value
+    for depth, parent in enumerate(parents, 1):
+        if target.get(parent) is None:
+            target[parent] = {}
+        target = target[parent]
+        if not isinstance(target, dict):
+            above = ".".join(parents[:depth])
+            what = f"{above} holds a value, it has no key {key.removeprefix(above + '.')}"
+            fix = f"set {above} as a whole: {judge.override(above, value)}"
+            merged.faults.append(Fault(key, what, fix, where=origin))
+            return
+    target[name] = value
+    merged.origins[key] = origin
+
+
+def _take_ignored(value: dict[Any, Any]) -> list[str]:
+    """Remove the PaddleX keys without meaning here, and say so, one line each."""
+    notes = []
+    for key in IGNORED:
+        section, _, name = key.partition(".")
+        if isinstance(value.get(section), dict) and name in value[section]:
+            del value[section][name]
+            notes.append(f"{key} has no meaning here and is ignored")
+    return notes
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(child) for key, child in value.items()}
+    return str(value) if isinstance(value, Path) else value
+
+
+def _error(merged: _Merged) -> PaddlexMLError:
+    """One fault as it is; several as a numbered list, in the order in which they were found."""
+    faults = merged.faults
+    if len(faults) == 1:
+        [only] = faults
+        return PaddlexMLError(only.what, where=only.where or merged.origin(only.key), fix=only.fix)
+    lines = [f"{len(faults)} faults in the configuration"]
+    for number, fault in enumerate(faults, 1):
+        lines += [
+            f"  {number}. {fault.what}",
+            f"     where: {fault.where or merged.origin(fault.key)}",
+            f"     fix:   {fault.fix}",
+        ]
+    return PaddlexMLError(
+        "\n".join(lines), where=str(merged.path), fix="repair each fault as its own line says"
+    )

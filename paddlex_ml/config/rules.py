@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ties several keys together, and what a mode needs before it may start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from paddlex_ml.config import shipped
+from paddlex_ml.config.judge import Fault, override
+from paddlex_ml.config.schema import READY_MODELS, Config
+
+RATE_REFUSED = 0.01
+"""AdamW above this rate destroys the weights within an epoch, whatever the model."""
+RATE_DOUBTFUL = 0.002
+"""Above this rate training was seen to end worse than below it."""
+
+Rule = Callable[[Config], Fault | None]
+
+
+def broken(config: Config, skip: set[str], *, to_run: bool) -> Iterator[Fault]:
+    """The faults of all rules, except those that look at a key in `skip` (already at fault).
+
+    `to_run` adds what only a run needs; without it the rules that tie keys together remain.
+    """
+    for keys, rule in (*_ALWAYS, *(_TO_RUN if to_run else ())):
+        fault = None if skip.intersection(keys) else rule(config)
+        if fault:
+            yield fault
+
+
+def notes(config: Config) -> Iterator[str]:
+    """What is allowed but worth a line in the log."""
+    rate = config.Train.learning_rate
+    if config.Global.mode == "train" and rate > RATE_DOUBTFUL:
+        yield (
+            f"Train.learning_rate {rate:g} is high for AdamW: above {RATE_DOUBTFUL:g} training "
+            f"often ends worse; the shipped file for this model has {_shipped_rate(config):g}"
+        )
+
+
+def _warmup_ends(config: Config) -> Fault | None:
+    key, epochs = "Train.warmup_steps", config.Train.epochs_iters
+    if config.Train.warmup_steps < epochs:
+        return None
+    what = f"a warm-up of {config.Train.warmup_steps:g} epochs never ends in {epochs}"
+    return Fault(key, what, override(key, epochs / 10 if epochs < 10 else epochs // 10))
+
+
+def _percents_add_up(config: Config) -> Fault | None:
+    split = config.CheckDataset.split
+    if not split.enable or (split.train_percent or 0) + (split.val_percent or 0) == 100:
+        return None
+    key = "CheckDataset.split.train_percent"
+    what = f"{key} {split.train_percent} and val_percent {split.val_percent} must add up to 100"
+    train = split.train_percent if split.train_percent is not None else 80
+    fix = f"{override(key, train)} {override('CheckDataset.split.val_percent', 100 - train)}"
+    return Fault(key, what, fix)
+
+
+def _not_converting(config: Config) -> Fault | None:
+    return _later("CheckDataset.convert.enable", config.CheckDataset.convert.enable)
+
+
+def _not_splitting(config: Config) -> Fault | None:
+    return _later("CheckDataset.split.enable", config.CheckDataset.split.enable)
+
+
+def _later(key: str, asked: bool) -> Fault | None:
+    if not asked:
+        return None
+    return Fault(key, f"{key} is true: this step comes in a later release", override(key, False))
+
+
+def _model_is_ready(config: Config) -> Fault | None:
+    model, mode = config.Global.model, config.Global.mode
+    if model in READY_MODELS or mode == "check_dataset":
+        return None
+    what = f"mode {mode} for {model} comes in a later release; check_dataset works today"
+    return Fault("Global.model", what, f"-c {READY_MODELS[0]}")
+
+
+def _rate_trains(config: Config) -> Fault | None:
+    key, rate = "Train.learning_rate", config.Train.learning_rate
+    if config.Global.mode != "train" or rate <= RATE_REFUSED:
+        return None
+    what = f"{key} is {rate:g}: AdamW destroys the weights above {RATE_REFUSED:g}"
+    return Fault(key, what, override(key, _shipped_rate(config)))
+
+
+def _data_set_is_named(config: Config) -> Fault | None:
+    needed = config.Global.mode in ("check_dataset", "train", "evaluate")
+    if not needed or config.Global.dataset_dir is not None:
+        return None
+    key = "Global.dataset_dir"
+    what = f"{key} is not set: mode {config.Global.mode} reads a data set"
+    return Fault(key, what, override(key, "./dataset/my_set"))
+
+
+def _input_is_named(config: Config) -> Fault | None:
+    if config.Global.mode != "predict" or config.Predict.input is not None:
+        return None
+    key = "Predict.input"
+    what = f"{key} is not set: mode predict needs an image, a folder, a URL or a list of these"
+    return Fault(key, what, override(key, "photo.jpg"))
+
+
+def _output_is_a_folder(config: Config) -> Fault | None:
+    key, output = "Global.output", config.Global.output
+    for path in (output, *output.parents):  # os.path: a folder without permission is no error here
+        if os.path.exists(path) and not os.path.isdir(path):
+            what = f"{key} is {str(output)!r}, but {path} is a file"
+            return Fault(key, what, f"move that file, or {override(key, 'output_2')}")
+    return None
+
+
+def _shipped_rate(config: Config) -> float:
+    return shipped.learning_rate(config.Global.model)
+
+
+_ALWAYS: tuple[tuple[tuple[str, ...], Rule], ...] = (
+    (("Train.warmup_steps", "Train.epochs_iters"), _warmup_ends),
+    (
+        ("CheckDataset.split.train_percent", "CheckDataset.split.val_percent"),
+        _percents_add_up,
+    ),
+)
+_TO_RUN: tuple[tuple[tuple[str, ...], Rule], ...] = (
+    (("Global.output",), _output_is_a_folder),
+    (("Global.mode", "Global.model"), _model_is_ready),
+    (("Global.mode", "Global.dataset_dir"), _data_set_is_named),
+    (("CheckDataset.convert.enable",), _not_converting),
+    (("CheckDataset.split.enable",), _not_splitting),
+    (("Global.mode", "Global.model", "Train.learning_rate"), _rate_trains),
+    (("Global.mode", "Predict.input"), _input_is_named),
+)

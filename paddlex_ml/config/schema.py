@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: one frozen dataclass per YAML section, one field per key, the same spelling.
+
+    Train: {batch_size: 32}  =  -o Train.batch_size=32  =  config.Train.batch_size
+
+Annotations carry the limits (`values.py`), `rules.py` holds what ties several keys together, and
+the comments in the shipped YAML files tell a user when to change a key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from paddlex_ml.config import values
+from paddlex_ml.config.values import Checked, Range
+
+MODES = ("check_dataset", "train", "evaluate", "export", "predict")
+MODELS = (
+    "PP-LCNet_x1_0_ML",
+    "PP-HGNetV2-B0_ML",
+    "PP-HGNetV2-B4_ML",
+    "PP-HGNetV2-B6_ML",
+    "ResNet50_ML",
+    "CLIP_vit_base_patch16_448_ML",
+)
+READY_MODELS = MODELS[:1]
+"""Models that this release builds. The others have a YAML and can check a data set."""
+
+IGNORED = ("Global.export_with_pir", "Train.dist_ips", "Train.dy2st")
+"""Keys of PaddleX that its users set and that have no meaning here: accepted with a note."""
+
+_LATER_RUN_MODES = ("trt_fp32", "trt_fp16", "trt_int8", "mkldnn_bf16")
+
+Count: TypeAlias = Annotated[int, Range(low=1)]
+Share: TypeAlias = Annotated[float, Range(low=0, high=1)]
+Seed: TypeAlias = Annotated[int, Range(low=0, high=2**32 - 1)]  # the largest that numpy takes
+Percent: TypeAlias = Annotated[int, Range(low=0, high=100)]
+Text: TypeAlias = Annotated[str, Checked(values.text)]
+Place: TypeAlias = Annotated[str, Checked(values.place)]
+Threshold: TypeAlias = float | list[float] | dict[str | int, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalConfig:
+    """Section `Global`: which model, which job, where."""
+
+    model: Annotated[str, Checked(values.one_of(MODELS), typical=MODELS[0])]
+    mode: Literal["check_dataset", "train", "evaluate", "export", "predict"]
+    dataset_dir: Path | None = None
+    device: Annotated[str, Checked(values.device)] = "auto"
+    """The spelling is judged here; whether the machine has it, by the engines that need it."""
+    output: Path = Path("output")
+    seed: Seed = 42
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig:
+    """Section `CheckDataset.convert`: another annotation format into ours."""
+
+    enable: bool = False
+    src_dataset_type: Text | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """Section `CheckDataset.split`: a new partition into train.txt and val.txt."""
+
+    enable: bool = False
+    train_percent: Percent | None = None
+    val_percent: Percent | None = None
+    strategy: Literal["stratified", "random"] = "stratified"
+    seed: Seed = 42
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckDatasetConfig:
+    """Section `CheckDataset`."""
+
+    convert: ConvertConfig = field(default_factory=ConvertConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Section `Train.loss`: the asymmetric loss (arXiv:2009.14119)."""
+
+    gamma_neg: Annotated[float, Range(low=0)] = 4.0
+    gamma_pos: Annotated[float, Range(low=0)] = 0.0
+    clip: Annotated[float, Range(low=0, high=1, below=True)] = 0.05
+    """Below 1: at 1 no absent label would cost anything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Section `Train.augment`."""
+
+    cutout: Share = 0.5
+    """Side of the blanked square as a share of the image side; 0 switches it off."""
+    randaugment: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Section `Train`. No default for the two keys whose good value depends on the model."""
+
+    num_classes: Count | None = None
+    epochs_iters: Count = 20
+    """Passes over the training list: epochs, whatever the key says."""
+    batch_size: Count = 32
+    """Images per process and step."""
+    learning_rate: Annotated[float, Range(low=0, above=True, typical=1e-3)]
+    """Peak rate of AdamW, reached when the warm-up ends."""
+    pretrain_weight_path: Place | None = None
+    resume_path: Place | None = None
+    warmup_steps: Annotated[float, Range(low=0, typical=1.0)]
+    """Length of the linear warm-up, in EPOCHS: the key keeps its PaddleX name."""
+    log_interval: Count = 20
+    """Steps."""
+    eval_interval: Count = 1
+    """Epochs."""
+    save_interval: Count = 1
+    """Epochs."""
+    ema_decay: Annotated[float, Range(low=0, high=1, below=True)] = 0.9997
+    """0 switches the averaging off; 1 would never leave the initial weights."""
+    amp: Literal["OFF", "O1", "O2"] = "OFF"
+    num_workers: Annotated[int, Range(low=0)] | None = None
+    """None: one per core. 0: images are read in the main process."""
+    grad_accum_steps: Count = 1
+    early_stop_patience: Count | None = None
+    """Evaluations without a better score; None never stops early."""
+    image_size: Annotated[int, Range(low=32, high=2048, multiple=32)] = 448
+    """Pixels; a multiple of 32 because the backbones halve the image five times."""
+    weight_decay: Share = 1e-4
+    loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Section `Evaluate`."""
+
+    weight_path: Place | None = None
+    """A .pdparams file or a static folder; None: <output>/best_model/best_model.pdparams."""
+    log_interval: Count = 1
+    """Batches."""
+    batch_size: Count | None = None
+    """None: Train.batch_size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Section `Export`."""
+
+    weight_path: Place | None = None
+    """None: <output>/best_model/best_model.pdparams."""
+    format: Annotated[Literal["paddle"], Checked(values.one_of(("paddle",), later=("onnx",)))] = (
+        "paddle"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelOptionConfig:
+    """Section `Predict.kernel_option`."""
+
+    run_mode: (
+        Annotated[
+            Literal["paddle", "mkldnn"],
+            Checked(values.one_of(("paddle", "mkldnn"), later=_LATER_RUN_MODES)),
+        ]
+        | None
+    ) = None
+    """None: oneDNN on a CPU where it gives the exact result, else plain Paddle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """Section `Predict`."""
+
+    batch_size: Count = 1
+    model_dir: Place | None = None
+    """Static folder; None: <output>/best_model/inference."""
+    input: Annotated[Any, Checked(values.pictures)] = None
+    """Path, URL, folder, glob, {img: ...}, or a list of these."""
+    threshold: Annotated[Threshold, Checked(values.threshold)] = 0.5
+    save_path: Path | None = None
+    """None: <output>/predict."""
+    kernel_option: KernelOptionConfig = field(default_factory=KernelOptionConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The whole configuration. Made by `load.load`, never edited."""
+
+    Global: GlobalConfig
+    CheckDataset: CheckDatasetConfig = field(default_factory=CheckDatasetConfig)
+    Train: TrainConfig
+    Evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    Export: ExportConfig = field(default_factory=ExportConfig)
+    Predict: PredictConfig = field(default_factory=PredictConfig)

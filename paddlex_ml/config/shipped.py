@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The YAML files that come with the package, one per model, and how `-c` finds them."""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+from pathlib import Path
+
+from paddlex_ml.config import values, yaml_text
+from paddlex_ml.config.schema import MODELS
+from paddlex_ml.errors import PaddlexMLError
+
+_IN_A_CLONE = Path("configs") / "modules" / "image_multilabel_classification"
+
+
+def folder() -> Path:
+    """The folder of the shipped files: beside the package in a clone, inside it when installed."""
+    clone = Path(__file__).resolve().parents[2] / _IN_A_CLONE
+    if clone.is_dir():
+        return clone
+    return Path(str(importlib.resources.files("paddlex_ml.configs")))
+
+
+def find(name: str) -> tuple[Path, str | None]:
+    """The file that `-c name` means, and a note when that is not literally the path given.
+
+    `name` is a path, a model name, or a path of another tool whose file name is a shipped one.
+    Raises PaddlexMLError, naming the models, when nothing fits.
+    """
+    path = Path(name).expanduser()
+    if os.path.isfile(path):  # no error where a folder on the way cannot be entered
+        return path, None
+    stem = path.name.removesuffix(".yaml")
+    if stem in MODELS and not os.path.isdir(path):
+        file = folder() / f"{stem}.yaml"
+        return file, f"using the shipped file {file}" + ("" if stem == name else f" for {name}")
+    raise _not_found(path, stem)
+
+
+def _not_found(path: Path, stem: str) -> PaddlexMLError:
+    guess = values.nearest(stem, MODELS) or MODELS[0]
+    problem = "is a folder, not a YAML file" if os.path.isdir(path) else "does not exist"
+    return PaddlexMLError(
+        f"the configuration {path} {problem}",
+        where="-c",
+        fix=f"-c {guess}, or the path of a YAML file; models: {', '.join(MODELS)}",
+    )
+
+
+def learning_rate(model: str) -> float:
+    """The peak rate that the shipped file for `model` has."""
+    text = (folder() / f"{model}.yaml").read_text(encoding="utf-8")
+    return float(yaml_text.parse(text).value["Train"]["learning_rate"])

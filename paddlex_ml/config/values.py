@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a single value of the configuration may be, beyond its type: ranges, names, places.
+
+A checker takes a plain YAML value, returns the value that the dataclass holds, and raises `Refused`
+with the rule that was broken and a value that keeps it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+_DEVICE = re.compile(r"auto|(cpu|gpu)(:\d+(,\d+)*)?")
+_DEVICE_RULE = "must be auto, cpu, gpu, or one of these two with numbers: gpu:0, gpu:0,1, cpu:0,1"
+
+
+class Refused(ValueError):
+    """A value breaks a rule; `repairs` holds one value that keeps it, if one is known."""
+
+    def __init__(self, rule: str, *repairs: Any) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.repairs = repairs
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Marks a field, as in `Annotated[str, Checked(device)]`: `check` alone judges its values."""
+
+    check: Callable[[Any], Any]
+    typical: Any = None
+    """A good value for a field without default: offered as the repair when it is missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Marks a number field with the values that it takes, both ends included by default."""
+
+    low: float = 0
+    high: float = math.inf
+    above: bool = False
+    """`low` itself is refused."""
+    below: bool = False
+    """`high` itself is refused."""
+    multiple: int | None = None
+    typical: float | None = None
+    """A good value for a field without default: offered as the repair when it is missing."""
+
+    def check(self, value: float) -> None:
+        """Raise Refused unless `value` lies in the range."""
+        too_low = value <= self.low if self.above else value < self.low
+        too_high = value >= self.high if self.below else value > self.high
+        if too_low or too_high:
+            raise Refused(f"must be {self}")
+        if self.multiple and value % self.multiple:
+            raise Refused(f"must be {self}", max(1, round(value / self.multiple)) * self.multiple)
+
+    def __str__(self) -> str:
+        if math.isinf(self.high):
+            text = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
+        else:
+            first = f"above {self.low:g}" if self.above else f"from {self.low:g}"
+            text = f"{first} to {'below ' if self.below else ''}{self.high:.12g}"
+        return f"{text}, a multiple of {self.multiple}" if self.multiple else text
+
+
+def nearest(word: str, choices: Sequence[str]) -> str | None:
+    """The choice most like `word` whatever the case of its letters, or None when none is alike."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    found = get_close_matches(word.lower(), by_lower, n=1)
+    return by_lower[found[0]] if found else None
+
+
+def one_of(choices: Sequence[str], later: Sequence[str] = ()) -> Callable[[Any], str]:
+    """A checker for names; a name in `later` is refused as one that this release does not have."""
+
+    def check(value: Any) -> str:
+        if isinstance(value, str) and value in choices:
+            return value
+        if value in later:
+            raise Refused(
+                f"comes in a later release; this one has {', '.join(choices)}", choices[0]
+            )
+        guess = nearest(str(value), choices)
+        raise Refused(f"must be one of {', '.join(choices)}", *([guess] if guess else []))
+
+    return check
+
+
+def text(value: Any) -> str:
+    """A text that can be a name or a path: not empty, no NUL, no half characters."""
+    if isinstance(value, int | float):  # its digits are lost: 1.10 was read as 1.1
+        raise Refused("must be text: write it in quotes", str(value))
+    if not isinstance(value, str):
+        raise Refused("must be text")
+    if not value.strip():
+        raise Refused("must not be empty")
+    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise Refused("holds a character that no file name can have")
+    return value
+
+
+def place(value: Any) -> str:
+    """A path or a URL; `~` is the home folder, which the shell leaves alone behind an `=`."""
+    return os.path.expanduser(text(value))
+
+
+def device(value: Any) -> str:
+    """A device as PaddleX writes it. Whether the machine has it is judged when it is needed."""
+    if not isinstance(value, str) or not _DEVICE.fullmatch(value):
+        raise Refused(_DEVICE_RULE, "auto")
+    numbers = value.partition(":")[2].split(",")
+    if len({number.lstrip("0") for number in numbers}) < len(numbers):
+        raise Refused("names a device twice", "auto")
+    return value
+
+
+def threshold(value: Any) -> Any:
+    """A score from 0 to 1, a list with one per class, or a mapping with `default` and classes."""
+    if isinstance(value, dict):
+        return _threshold_by_class(value)
+    if isinstance(value, list):
+        if not value:
+            raise Refused("must hold one number per class, the list is empty", 0.5)
+        return [_score(number) for number in value]
+    return _score(value)
+
+
+def _threshold_by_class(value: dict[Any, Any]) -> dict[str | int, float]:
+    for name in value:
+        if isinstance(name, bool) or not isinstance(name, str | int):
+            raise Refused(f"must name classes by id or name, got {name!r}")
+    if "default" not in value:
+        rule = "must hold the key default, for the classes that it does not name"
+        raise Refused(rule, {"default": 0.5, **value})
+    return {name: _score(number) for name, number in value.items()}
+
+
+def _score(value: Any) -> float:
+    number = finite(value)
+    if not 0 <= number <= 1:
+        raise Refused("must hold numbers from 0 to 1", 0.5)
+    return number
+
+
+def finite(value: Any) -> float:
+    """A number that is neither NaN nor infinite; text that spells one (`1e-4`) counts."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise Refused("must be a number")
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise Refused("must be a number") from None
+    if not math.isfinite(number):
+        raise Refused("must be a finite number")
+    return number
+
+
+def pictures(value: Any) -> Any:
+    """What to predict on: a path, URL, folder or glob, {img: ...}, a list of these, or nothing."""
+    return None if value is None else _some_pictures(value)
+
+
+def _some_pictures(value: Any) -> Any:
+    if isinstance(value, list):
+        if not value:
+            raise Refused("is an empty list: name at least one image", "photo.jpg")
+        return [_some_pictures(item) for item in value]
+    if isinstance(value, dict):
+        if set(value) != {"img"}:
+            raise Refused("must be {img: path} when it is a mapping", {"img": "photo.jpg"})
+        return {"img": _some_pictures(value["img"])}
+    return place(value)

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""train.txt, val.txt and label.txt: the only code that reads or writes them.
+
+    label.txt            <id> <name>                     ids 0..C-1, each once
+    train.txt, val.txt   <path><tab><0 or 1>,<0 or 1>,...   C values; path relative to the data set
+
+N images, C classes. Text is UTF-8, with or without a byte order mark; lines end in LF or CRLF.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from paddlex_ml import files
+from paddlex_ml.data.faults import Fault, combine
+from paddlex_ml.data.lines import read_lines
+from paddlex_ml.errors import PaddlexMLError
+
+LISTS = ("train", "val")
+Targets = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+_LAYOUT = "write the path of the image, ONE tab, then 0 or 1 for every class: images/a.jpg<tab>0,1"
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """The images of one list: `paths` as written, relative to `root`; `targets` [N, C], 0 or 1."""
+
+    root: Path
+    paths: list[str]
+    targets: Targets
+
+    def __len__(self) -> int:
+        """N, the number of images."""
+        return len(self.paths)
+
+    def path(self, index: int) -> Path:
+        """Where image `index` lies on the disk."""
+        return self.root / self.paths[index]
+
+
+@dataclass(frozen=True)
+class MLClsDataset:
+    """A data set on disk: class names by id, and its two lists."""
+
+    root: Path
+    label_names: list[str]
+    train: ImageList
+    val: ImageList
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Everything that the text files say, right or wrong.
+
+    `dataset` holds the sound lines alone. `lines` has, for each list, every image file that exists
+    and the number of the line that names it, also where the values of that line are wrong: so one
+    check can look at all images. Its paths are normalised (`normalise_path`).
+    """
+
+    dataset: MLClsDataset
+    lines: dict[str, dict[str, int]]
+    faults: list[Fault]
+
+
+def read(dataset_dir: Path, lists: Sequence[str] = LISTS) -> MLClsDataset:
+    """Read the lists asked for; one left out is empty [0, C]. All faults come in one error."""
+    parsed = parse(dataset_dir, lists)
+    if parsed.faults:
+        raise combine(parsed.faults, Path(dataset_dir))
+    return parsed.dataset
+
+
+def read_labels(path: Path) -> list[str]:
+    """Class names by id. Raises one PaddlexMLError with every fault of the file."""
+    names, faults = _parse_labels(path)
+    if faults:
+        raise combine(faults, path.parent)
+    return names
+
+
+def parse(dataset_dir: Path, lists: Sequence[str] = LISTS) -> Parsed:
+    """Read the text files of a data set and collect every fault instead of stopping at the first.
+
+    Images are looked for, not opened.
+    """
+    root = Path(dataset_dir)
+    if not root.is_dir():
+        nothing = ImageList(root, [], np.zeros((0, 0), np.uint8))
+        return Parsed(MLClsDataset(root, [], nothing, nothing), {}, [_folder_fault(root)])
+    names, faults = _parse_labels(root / "label.txt")
+    # A damaged label.txt does not say how many classes there are: the lists are then compared with
+    # their own first line, so that the same run still finds their faults.
+    reader = _ListReader(root, None if faults else len(names))
+    found = {name: reader.read(root / f"{name}.txt") for name in LISTS if name in lists}
+    nothing = ImageList(root, [], np.zeros((0, len(names)), np.uint8))
+    dataset = MLClsDataset(root, names, found.get("train", nothing), found.get("val", nothing))
+    return Parsed(dataset, reader.lines, faults + reader.faults)
+
+
+def write_list(path: Path, paths: Sequence[str], targets: Targets) -> None:
+    """Write a list atomically, `targets` [N, C]. Refuses paths with a tab or a line end."""
+    for name in paths:
+        if not name or re.search(r"[\t\r\n]", name):
+            raise PaddlexMLError(
+                f"the image path {name!r} cannot stand in a list: empty, or with a tab or line end",
+                where=str(path),
+                fix="rename the image file",
+            )
+    rows = np.full((len(paths), 2 * targets.shape[1] - 1), ord(","), np.uint8)
+    rows[:, ::2] = targets + ord("0")
+    values = (row.tobytes().decode("ascii") for row in rows)
+    lines = [f"{name}\t{row}\n" for name, row in zip(paths, values, strict=True)]
+    files.write_text(path, "".join(lines))
+
+
+def write_labels(path: Path, names: Sequence[str]) -> None:
+    """Write label.txt atomically. Refuses names that would not come back the same when read."""
+    for name, count in Counter(names).items():
+        if count > 1 or not name or name != name.strip() or re.search(r"[\r\n]", name):
+            raise PaddlexMLError(
+                f"the class name {name!r} cannot stand in label.txt: it is empty, given twice, "
+                "has a line end, or spaces around it",
+                where=str(path),
+                fix="give every class one name of its own, without spaces around it",
+            )
+    files.write_text(path, "".join(f"{i} {name}\n" for i, name in enumerate(names)))
+
+
+def normalise_path(path: str) -> str:
+    """One spelling for one file: `./a.jpg` and `x/../a.jpg` are `a.jpg` (and case on Windows)."""
+    return os.path.normcase(os.path.normpath(path))
+
+
+class _Line(NamedTuple):
+    number: int
+    path: str
+    values: str
+
+
+class _ListReader:
+    """Reads the lists of one data set; keeps what both share: faults, class count, folders seen."""
+
+    def __init__(self, root: Path, num_classes: int | None) -> None:
+        self.faults: list[Fault] = []
+        self.lines: dict[str, dict[str, int]] = {}
+        self._root = root
+        self._num_classes = num_classes
+        self._expected = f"label.txt names {num_classes} class{'es' * (num_classes != 1)}"
+        self._folders: dict[str, set[str]] = {}
+
+    def read(self, file: Path) -> ImageList:
+        """Parse one list: its faults and lines are kept, the images of sound lines are returned."""
+        texts, faults = read_lines(file)
+        self.faults += faults
+        if not texts and not faults:
+            self._report("empty list", file.name, "the list names no image", _LAYOUT)
+        lines = list(self._split(texts, file.name))
+        reachable = self._find_images(lines, file)
+        targets, right = self._parse_values(lines, file.name)
+        keep = np.flatnonzero(reachable & right)
+        return ImageList(self._root, [lines[i].path for i in keep], targets[keep])
+
+    def _report(self, kind: str, where: str, text: str, fix: str) -> None:
+        self.faults.append(Fault(kind, where, text, fix))
+
+    def _split(self, texts: list[str | None], name: str) -> Iterator[_Line]:
+        for number, text in enumerate(texts, 1):
+            if text is None:
+                continue  # reported where the file was decoded
+            path, tab, values = text.rpartition("\t")
+            if path and tab and "\t" not in path:
+                yield _Line(number, path, values)
+            else:
+                self._report("malformed line", f"{name}:{number}", *_explain_layout(text))
+
+    def _find_images(self, lines: list[_Line], file: Path) -> Mask:
+        """Which lines name an image file that is there, inside the data set, for the first time."""
+        found = np.zeros(len(lines), np.bool_)
+        first: dict[str, int] = {}
+        existing = self.lines.setdefault(file.stem, {})
+        for i, (number, path, _) in enumerate(lines):
+            key = normalise_path(path)
+            if os.path.isabs(path) or key.split(os.sep, 1)[0] == os.pardir:
+                kind, (text, fix) = "path outside the data set", _explain_outside(path, self._root)
+            elif first.setdefault(key, number) != number:
+                text, fix = f"{path} stands in line {first[key]} already", "remove one of the lines"
+                kind = "path named twice"
+            elif not self._exists(key):
+                kind, (text, fix) = "image missing", _explain_missing(path)
+            else:
+                existing[key] = number
+                found[i] = True
+                continue
+            self._report(kind, f"{file.name}:{number}", text, fix)
+        return found
+
+    def _exists(self, path: str) -> bool:
+        # One listing per folder is many times cheaper than one question per image, above all on
+        # network disks. The question is left for names that a listing spells in another way.
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = _list_files(self._root / folder)
+        return name in self._folders[folder] or os.path.isfile(self._root / path)
+
+    def _parse_values(self, lines: list[_Line], name: str) -> tuple[Targets, Mask]:
+        """Values of all lines -> targets [N, C], and which rows of them are right."""
+        if self._num_classes is None and lines:
+            self._num_classes = lines[0].values.count(",") + 1
+            self._expected = f"line {lines[0].number} of {name} has {self._num_classes}"
+        num_classes = self._num_classes or 0
+        targets, right = _parse_plain([line.values for line in lines], num_classes)
+        for i in np.flatnonzero(~right):
+            values = [value.strip() for value in lines[i].values.split(",")]
+            if fault := self._judge(values, num_classes, f"{name}:{lines[i].number}"):
+                self.faults.append(fault)
+            else:
+                targets[i], right[i] = [value == "1" for value in values], True
+        return targets, right
+
+    def _judge(self, values: list[str], num_classes: int, where: str) -> Fault | None:
+        if len(values) != num_classes:
+            have = f"{len(values)} value{'s' * (len(values) != 1)}"
+            less, more = "add the missing values", "remove the values too many"
+            fix = f"{less if len(values) < num_classes else more}, or correct label.txt"
+            text = f"label vector has {have}, {self._expected}"
+            return Fault("wrong number of values", where, text, fix)
+        for i, value in enumerate(values):
+            if value not in ("0", "1"):
+                text = f"the value of class {i} is {value!r}, neither 0 nor 1"
+                fix = "write 1 where the image shows the class, 0 where it does not"
+                return Fault("value other than 0 or 1", where, text, fix)
+        return None
+
+
+def _parse_plain(values: list[str], num_classes: int) -> tuple[Targets, Mask]:
+    """Parse the texts that are exactly "0,1,..." all at once: a loop over values would take minutes
+    for a large set. Returns targets [N, C] and which rows are done."""
+    width = 2 * num_classes - 1
+    done = np.array([len(text) == width and text.isascii() for text in values], np.bool_)
+    text = "".join(value for value, fits in zip(values, done, strict=True) if fits)
+    targets = np.zeros((len(values), num_classes), np.uint8)
+    if text:
+        table = np.frombuffer(text.encode("ascii"), np.uint8).reshape(-1, width)
+        digits = table[:, ::2] - ord("0")  # other characters wrap around to values above 1
+        targets[done] = digits
+        done[done] = (digits <= 1).all(axis=1) & (table[:, 1::2] == ord(",")).all(axis=1)
+    return targets, done
+
+
+def _list_files(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {os.path.normcase(entry.name) for entry in entries if entry.is_file()}
+    except OSError:
+        return set()
+
+
+def _parse_labels(path: Path) -> tuple[list[str], list[Fault]]:
+    """Class names by id (by line where ids are wrong), and the faults of label.txt."""
+    texts, faults = read_lines(path)
+    entries: dict[int, tuple[int, str]] = {}  # id -> line number, name
+    fix = 'write "<id> <name>", one class a line, ids from 0: "0 cat"'
+    for number, text in enumerate(texts, 1):
+        where = f"{path.name}:{number}"
+        match = re.fullmatch(r"\s*([0-9]{1,9})\s+(\S.*)", text or "", re.DOTALL)
+        if match is None:
+            if text is not None:
+                told = f"the line {text!r} is not a class id and a name"
+                faults.append(Fault("malformed line", where, told, fix))
+            continue
+        class_id = int(match[1])
+        if class_id in entries:
+            told = f"id {class_id} stands in line {entries[class_id][0]} already"
+            faults.append(Fault("class ids", where, told, "number the classes 0, 1, 2, ..."))
+        entries.setdefault(class_id, (number, match[2].strip()))
+    if not texts and not faults:
+        faults.append(Fault("empty list", path.name, f"{path.name} names no class", fix))
+    faults += _judge_ids(entries, path.name) + _judge_names(entries, path.name)
+    return [entries[i][1] for i in sorted(entries)], faults
+
+
+def _judge_ids(entries: dict[int, tuple[int, str]], file: str) -> list[Fault]:
+    faults = []
+    before = -1
+    for class_id in sorted(entries):
+        if class_id != before + 1:
+            jump = f"jump from {before} to {class_id}" if before >= 0 else f"start at {class_id}"
+            fix = "number the classes 0, 1, 2, ... in the order of the values in train.txt"
+            where = f"{file}:{entries[class_id][0]}"
+            faults.append(Fault("class ids", where, f"the ids {jump}", fix))
+        before = class_id
+    return faults
+
+
+def _judge_names(entries: dict[int, tuple[int, str]], file: str) -> list[Fault]:
+    faults = []
+    first: dict[str, int] = {}
+    for number, name in sorted(entries.values()):
+        if first.setdefault(name, number) != number:
+            text = f"the name {name!r} stands in line {first[name]} already"
+            fix = "give every class a name of its own"
+            faults.append(Fault("duplicate class name", f"{file}:{number}", text, fix))
+    return faults
+
+
+def _folder_fault(root: Path) -> Fault:
+    what = "is not a folder" if root.exists() else "does not exist"
+    fix = "-o Global.dataset_dir=... (the folder that holds label.txt, train.txt and val.txt)"
+    return Fault("folder missing", "", f"the data set folder {root} {what}", fix)
+
+
+def _explain_layout(text: str) -> tuple[str, str]:
+    if not text.strip():
+        return "the line is empty", "remove the line"
+    spaced = re.fullmatch(r"(.*\S) +([0-9]\s*(,\s*[0-9]+\s*)*)", text)
+    if spaced:
+        return "spaces stand between path and values", f"put ONE tab there: {spaced[1]}<tab>..."
+    if text.count("\t") > 1:
+        return f"the line has {text.count(chr(9))} tabs", _LAYOUT
+    return "the line has no tab between path and values", _LAYOUT
+
+
+def _explain_outside(path: str, root: Path) -> tuple[str, str]:
+    fix = "move the image into the data set folder and write its path relative to that folder"
+    if os.path.isabs(path) and Path(path).is_relative_to(root.absolute()):
+        fix = f"write it relative to the data set: {Path(path).relative_to(root.absolute())}"
+        return f"{path} is an absolute path", fix
+    return f"{path} lies outside the data set", fix
+
+
+def _explain_missing(path: str) -> tuple[str, str]:
+    if "\\" in path and os.sep == "/":
+        return f"{path} does not exist", "separate folders by / instead of \\"
+    return f"{path} does not exist", "restore the image, or remove the line"

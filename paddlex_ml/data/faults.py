@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a data set: collected one by one, told to the user in one error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paddlex_ml.errors import PaddlexMLError
+
+SHOWN = 20  # of each kind: enough to see the pattern, few enough to read
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing to repair. `where` is relative to the data set: "train.txt:7"; "" is the folder."""
+
+    kind: str
+    where: str
+    text: str
+    fix: str
+
+
+def combine(faults: Sequence[Fault], root: Path) -> PaddlexMLError:
+    """Make one error of at least one fault: grouped by kind, with counts and the first `SHOWN`."""
+    if len(faults) == 1:
+        only = faults[0]
+        return PaddlexMLError(only.text, where=str(root / only.where), fix=only.fix)
+    groups: dict[str, list[Fault]] = {}
+    for fault in faults:
+        groups.setdefault(fault.kind, []).append(fault)
+    kinds = "1 kind" if len(groups) == 1 else f"{len(groups)} kinds"
+    head = f"the data set has {len(faults):,} faults of {kinds}"
+    return PaddlexMLError(
+        "\n".join([head, *(_describe(kind, group) for kind, group in groups.items()), ""]),
+        where=str(root),
+        fix="repair each kind as its fix line says, then run mode check_dataset again",
+    )
+
+
+def _describe(kind: str, faults: list[Fault]) -> str:
+    shown = faults[:SHOWN]
+    lines = [f"\n  {kind}: {len(faults):,}"]
+    lines += [f"    {fault.where or 'folder'}: {fault.text}" for fault in shown]
+    if len(faults) > SHOWN:
+        lines.append(f"    ... and {len(faults) - SHOWN:,} more")
+    lines += [f"    fix: {fix}" for fix in dict.fromkeys(fault.fix for fault in shown)]
+    return "\n".join(lines)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A text file of a data set -> its lines, with a fault for everything that is not UTF-8 text."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from paddlex_ml.data.faults import Fault
+
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SAVE_AS = "save the file as UTF-8 (from GBK: iconv -f GBK -t UTF-8 old.txt > new.txt)"
+
+
+def read_lines(path: Path) -> tuple[list[str | None], list[Fault]]:
+    """Return the lines without their ends, and the faults; a line that is a fault is None.
+
+    A byte order mark, CRLF line ends and empty lines at the end of the file are removed.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        fix = f"put {path.name} there, or point Global.dataset_dir at the folder that has it"
+        return [], [Fault("file missing", path.name, f"{path.name} does not exist", fix)]
+    except OSError as error:
+        fix = "make it a plain file that you may read"
+        text = f"{path.name} cannot be read: {error.strerror}"
+        return [], [Fault("file not readable", path.name, text, fix)]
+    if content.startswith(_UTF16):
+        text = "the file is UTF-16, not UTF-8"
+        return [], [Fault("not UTF-8", path.name, text, "save the file as UTF-8")]
+    content = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").rstrip(b"\r\n \t")
+    return _decode(content, path.name) if content else ([], [])
+
+
+def _decode(content: bytes, name: str) -> tuple[list[str | None], list[Fault]]:
+    try:
+        return [*content.decode("utf-8").split("\n")], []
+    except UnicodeDecodeError:  # now line by line, to say which
+        lines = [_decode_line(line) for line in content.split(b"\n")]
+    bad = [number for number, line in enumerate(lines, 1) if line is None]
+    text = "the line is not UTF-8 text"
+    return lines, [Fault("not UTF-8", f"{name}:{number}", text, _SAVE_AS) for number in bad]
+
+
+def _decode_line(line: bytes) -> str | None:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files -> what the network sees: [H, W, 3] uint8 RGB -> [3, S, S] float32.
+
+Pixels agree with the published preprocessing (OpenCV decoding, Pillow bilinear resize): EXIF
+orientation is applied, transparency is dropped, 16-bit samples keep their high byte, grey and
+CMYK become RGB. A file that cannot be read to its last row is an error that names it.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from paddlex_ml.errors import PaddlexMLError
+
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet, RGB, for values in 0..1
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+Image.MAX_IMAGE_PIXELS = 2**29  # Pillow warns at 89 megapixels; telephones take 200 today
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Read an image file as RGB. Raises PaddlexMLError naming the file when it is not readable."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise PaddlexMLError(
+            f"the image cannot be opened: {error.strerror}",
+            where=str(path),
+            fix="restore the file, or remove its line from the list",
+        ) from error
+    return decode_image(content, where=str(path))
+
+
+def decode_image(content: bytes, *, where: str) -> Image.Image:
+    """Decode the bytes of an image file as RGB, upright; `where` names the file in errors."""
+    if not content:
+        raise _unreadable("the image file is empty (0 bytes)", where)
+    try:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable(f"the image cannot be decoded: {error}", where) from error
+    return _to_rgb(_upright(image))
+
+
+def resize(image: Image.Image, size: int) -> Image.Image:
+    """Scale to [size, size], antialiased bilinear; the aspect ratio is not kept, as published."""
+    return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def normalise(image: Image.Image) -> np.ndarray:
+    """[S, S, 3] uint8 -> [3, S, S] float32 with the mean and spread of ImageNet."""
+    pixels = np.asarray(image, np.uint8).astype(np.float32) * np.float32(1 / 255)
+    return np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, ZeroDivisionError):
+        return image  # damaged EXIF beside sound pixels: keep the pixels as they lie
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow would clip instead of scaling
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise PaddlexMLError(
+            "floating-point images have no defined brightness range",
+            where="image mode F",
+            fix="save the image with 8 or 16 bits per channel",
+        )
+    return image.convert("RGB")
+
+
+def _unreadable(what: str, where: str) -> PaddlexMLError:
+    fix = "replace the file by an intact copy, or remove its line from the list"
+    return PaddlexMLError(what, where=where, fix=fix)

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mode check_dataset: every fault of a data set in one error, or a result with pictures."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from paddlex_ml.config.schema import Config
+from paddlex_ml.data import check
+from paddlex_ml.data.annotation import ImageList, MLClsDataset
+from paddlex_ml.data.faults import combine
+from paddlex_ml.data.transforms import read_image
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.pictures import charts
+from paddlex_ml.pictures.labelled import draw_labels
+
+_DEMOS = 10  # images of each list
+_DEMO_SIDE = 1024  # pixels: a page of thumbnails, not copies of the photographs
+_FOLDER = "check_dataset"
+
+_log = logging.getLogger(__name__)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Check the data set and return the content of check_dataset_result.json.
+
+    Pictures appear in `<output>/check_dataset` when the check has passed. Raises one
+    PaddlexMLError that names every fault of the data set.
+    """
+    root = config.Global.dataset_dir
+    if root is None:
+        raise PaddlexMLError(
+            "no data set is given",
+            where="Global.dataset_dir",
+            fix="-o Global.dataset_dir=... (the folder with label.txt, train.txt and val.txt)",
+        )
+    with _progress() as progress:
+        report = check.check(root, progress)
+    if report.faults:
+        raise combine(report.faults, root)
+    warnings = report.warnings + _judge_num_classes(config, len(report.dataset.label_names))
+    for warning in warnings:
+        _log.warning("%s", warning)
+    demos = _draw_pictures(report.dataset, config.Global.output, config.Global.seed)
+    return _describe(report, root, config.Global.output, demos, warnings)
+
+
+def choose_varied(images: ImageList, count: int, seed: int) -> list[int]:
+    """Choose up to `count` images that together show many classes; the same for the same seed."""
+    order = np.random.default_rng(seed).permutation(len(images))
+    targets = images.targets[order].astype(bool)
+    free = np.ones(len(order), bool)
+    missing = np.ones(targets.shape[1], bool)  # classes that no chosen image shows
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(order)):
+        gain = (targets & missing).sum(axis=1)
+        if not gain[free].any() and not missing.all():
+            missing[:] = True  # all that can be shown is shown: begin a second round
+            continue
+        pick = int(np.where(free, gain, -1).argmax())
+        free[pick] = False
+        missing &= ~targets[pick]
+        chosen.append(int(order[pick]))
+    return chosen
+
+
+def _judge_num_classes(config: Config, found: int) -> list[str]:
+    asked = config.Train.num_classes
+    if asked is None or asked == found:
+        return []
+    return [
+        f"Train.num_classes is {asked}, but label.txt names {found} classes; "
+        f"for training add -o Train.num_classes={found} (or null: as many as label.txt names)"
+    ]
+
+
+@contextmanager
+def _progress() -> Iterator[check.Progress]:
+    """A bar on a terminal; a log line for every tenth elsewhere, so that log files stay short."""
+    if not sys.stderr.isatty():
+        yield _Tenths()
+        return
+    with tqdm(unit="image", desc="decoding", file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
+
+
+class _Tenths:
+    """Remembers which tenth was logged last."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        tenth = done * 10 // total
+        if tenth > self._last:
+            self._last = tenth
+            _log.info("decoded %d of %d images", done, total)
+
+
+def _draw_pictures(dataset: MLClsDataset, output: Path, seed: int) -> dict[str, list[str]]:
+    """Draw into a folder aside and swap it in, so that pictures of two runs never mix."""
+    output.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{_FOLDER}.", dir=output))
+    try:
+        names = _draw_demos(dataset, aside / "demo_img", seed)
+        counts = check.count_positives(dataset.train), check.count_positives(dataset.val)
+        charts.histogram(aside / "histogram.png", dataset.label_names, *counts)
+        _swap_in(aside, output / _FOLDER)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return names
+
+
+def _draw_demos(dataset: MLClsDataset, folder: Path, seed: int) -> dict[str, list[str]]:
+    folder.mkdir()
+    taken: set[str] = set()
+    names: dict[str, list[str]] = {"train": [], "val": []}
+    for key, images in (("train", dataset.train), ("val", dataset.val)):
+        for index in choose_varied(images, _DEMOS, seed):
+            image = read_image(images.path(index))
+            image.thumbnail((_DEMO_SIDE, _DEMO_SIDE))
+            labels = [dataset.label_names[i] for i in np.flatnonzero(images.targets[index])]
+            name = _free_name(Path(images.paths[index]), taken)
+            draw_labels(image, labels).save(folder / name, quality=92)
+            names[key].append(f"{_FOLDER}/demo_img/{name}")
+    return names
+
+
+def _free_name(path: Path, taken: set[str]) -> str:
+    """The base name, as PaddleX; numbered where two folders hold the same one."""
+    ending = path.suffix if path.suffix.lower() in (".jpg", ".jpeg", ".png") else ".jpg"
+    name, number = path.stem + ending, 1
+    while name.lower() in taken:  # file systems that ignore case must not lose one either
+        number += 1
+        name = f"{path.stem}_{number}{ending}"
+    taken.add(name.lower())
+    return name
+
+
+def _swap_in(new: Path, place: Path) -> None:
+    for name in ("demo_img", "histogram.png"):  # only what is ours: the folder may hold notes
+        old = place / name
+        if old.is_dir():
+            shutil.rmtree(old)
+        place.mkdir(exist_ok=True)
+        (new / name).replace(old)
+
+
+def _describe(
+    report: check.Report,
+    root: Path,
+    output: Path,
+    demos: dict[str, list[str]],
+    warnings: list[str],
+) -> dict[str, Any]:
+    dataset = report.dataset
+    return {
+        "done_flag": True,
+        "check_pass": True,
+        "attributes": {
+            "label_file": _relative(root / "label.txt", output),
+            "num_classes": len(dataset.label_names),
+            "train_samples": len(dataset.train),
+            "train_sample_paths": demos["train"],
+            "val_samples": len(dataset.val),
+            "val_sample_paths": demos["val"],
+        },
+        "analysis": {"histogram": f"{_FOLDER}/histogram.png"},
+        "dataset_path": str(root),
+        "show_type": "image",
+        "dataset_type": "MLClsDataset",
+        "warnings": warnings,
+        "report": check.summarise(report),
+    }
+
+
+def _relative(path: Path, start: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, start)).as_posix()
+    except ValueError:  # another drive of Windows
+        return path.absolute().as_posix()

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mode export: a weight file -> a folder with the static model."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from paddlex_ml import devices
+from paddlex_ml.config.schema import Config
+from paddlex_ml.engines import trained
+from paddlex_ml.export import save_static
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Write `inference/` beside the weights; returns the content of export_result.json."""
+    devices.select(config.Global.device)
+    source = trained.load(config, config.Export.weight_path, "Export.weight_path")
+    folder = source.path.parent / "inference"
+    difference = save_static(
+        source.model,
+        model_name=source.card.model,
+        label_names=source.card.label_names,
+        image_size=source.card.image_size,
+        folder=folder,
+    )
+    logger.info("exported %s -> %s (largest difference %.1e)", source.path, folder, difference)
+    return {
+        "done_flag": True,
+        "model_name": source.card.model,
+        "weight_path": str(source.path),
+        "inference_dir": str(folder),
+        "static_difference": difference,
+    }

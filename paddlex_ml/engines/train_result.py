@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""train_result.json: what a training gave, and where it lies. Every path named exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from paddlex_ml.checkpoint import Card
+from paddlex_ml.training.loop import Progress
+
+LAST = 5  # epoch checkpoints that are listed, as in PaddleX
+
+
+def describe(
+    card: Card, progress: Progress, static_difference: float | None, output: Path
+) -> dict[str, Any]:
+    """Content of train_result.json; paths are relative to `output`."""
+    best = progress.best
+    assert best is not None  # the last epoch is always evaluated
+    return {
+        "done_flag": True,
+        "model_name": card.model,
+        "label_dict": "label_dict.txt",
+        "train_log": "train.log",
+        "config": "config.yaml",
+        "models": {"best": _best(best), **_last(progress, output)},
+        "metrics": {
+            "MultiLabelMAP": best["score"],
+            "epochs": progress.epoch,
+            "static_difference": static_difference,
+            "history": progress.history,
+        },
+    }
+
+
+def _best(best: dict[str, Any]) -> dict[str, Any]:
+    inference = "best_model/inference"
+    return {
+        **best,
+        **_files("best_model"),
+        "inference_config": f"{inference}/inference.yml",
+        "pdmodel": f"{inference}/inference.json",
+        "pdiparams": f"{inference}/inference.pdiparams",
+    }
+
+
+def _last(progress: Progress, output: Path) -> dict[str, dict[str, Any]]:
+    epochs = [n for n in reversed(progress.saved_epochs) if (output / f"epoch_{n}").is_dir()]
+    scores = {row["epoch"]: row["raw_map"] for row in progress.history}
+    models: dict[str, dict[str, Any]] = {f"last_{k}": {} for k in range(1, LAST + 1)}
+    for k, epoch in enumerate(epochs[:LAST], start=1):
+        models[f"last_{k}"] = {
+            "score": scores[epoch],
+            "weights": "raw",
+            "epoch": epoch,
+            **_files(f"epoch_{epoch}"),
+        }
+    return models
+
+
+def _files(name: str) -> dict[str, str]:
+    return {k: f"{name}/{name}.{k}" for k in ("pdparams", "pdopt", "pdstates", "pdema")}

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model from its weight file: what `evaluate` and `export` begin with."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+
+from paddlex_ml import checkpoint
+from paddlex_ml.checkpoint import Card
+from paddlex_ml.config.schema import Config
+from paddlex_ml.data import annotation
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.models import weights, zoo
+
+logger = logging.getLogger(__name__)
+
+
+class Trained(NamedTuple):
+    """A model in evaluation mode, what it is, and the file it came from."""
+
+    model: paddle.nn.Layer
+    card: Card
+    path: Path
+
+
+def load(config: Config, text: str | None, key: str) -> Trained:
+    """Load the weights named by `text`; None means the best model of the output folder.
+
+    Class names and image size come from the checkpoint beside the weights. For a bare file the
+    class count comes from its shapes, the names from label.txt, the size from Train.image_size.
+    """
+    path = _locate(config, text, key)
+    entries = weights.read(path)
+    card = checkpoint.read_card(path) or _card_of_bare(config, entries, path)
+    _refuse_contradictions(config, card, path)
+    model = zoo.build(card.model, len(card.label_names))
+    fitted = weights.fit(model, entries, head=zoo.find(card.model).head, where=str(path))
+    if fitted.missing:
+        raise PaddlexMLError(
+            f"the weights are incomplete: {len(fitted.missing)} entries are missing or have "
+            f"another shape, first {fitted.missing[0]!r}",
+            where=str(path),
+            fix=f"name the weights of a trained {card.model}: -o {key}=...",
+        )
+    model.eval()
+    return Trained(model, card, path)
+
+
+def _locate(config: Config, text: str | None, key: str) -> Path:
+    if text is not None:
+        return weights.locate(text, key)
+    folder = config.Global.output / "best_model"
+    checkpoint.settle(folder)
+    path = folder / "best_model.pdparams"
+    if path.is_file():
+        return path
+    raise PaddlexMLError(
+        f"no trained model there: {path} does not exist",
+        where=key,
+        fix=f"train first (-o Global.mode=train), or -o {key}=path/to/model.pdparams, "
+        "or name the training's folder with -o Global.output=...",
+    )
+
+
+def _card_of_bare(config: Config, entries: dict[str, np.ndarray], path: Path) -> Card:
+    name = config.Global.model
+    outputs = zoo.count_classes(name, entries, str(path))
+    if config.Global.dataset_dir is None:
+        names = [str(number) for number in range(config.Train.num_classes or outputs)]
+        logger.warning("%s has no class names and no data set is named: using numbers", path)
+    else:
+        names = annotation.read_labels(config.Global.dataset_dir / "label.txt")
+    if len(names) != outputs:
+        raise PaddlexMLError(
+            f"the weights answer for {outputs} classes, the data set has {len(names)}",
+            where=str(path),
+            fix="name the data set that the weights were trained on: -o Global.dataset_dir=...",
+        )
+    return Card(name, names, config.Train.image_size)
+
+
+def _refuse_contradictions(config: Config, card: Card, path: Path) -> None:
+    if card.model != config.Global.model:
+        raise PaddlexMLError(
+            f"these are weights of {card.model}, the configuration says {config.Global.model}",
+            where=str(path),
+            fix=f"-c {card.model}, or name the weights of {config.Global.model}",
+        )
+    wanted = config.Train.num_classes
+    if wanted is not None and wanted != len(card.label_names):
+        raise PaddlexMLError(
+            f"the weights have {len(card.label_names)} classes, Train.num_classes is {wanted}",
+            where=str(path),
+            fix="-o Train.num_classes=null",
+        )

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of one or several models over a list of images, in one pass, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+
+from paddlex_ml.data.loader import Batch
+from paddlex_ml.metrics import average_precision, constant_predictor_map
+
+# Images [B, 3, S, S] -> logits or scores [B, C]
+Network = Callable[[paddle.Tensor], paddle.Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Quality of one model on one list."""
+
+    map: float
+    """Mean average precision, 0..1, over the classes that have a positive."""
+    per_class: np.ndarray
+    """Average precision [C]; NaN where no image has the class."""
+    constant: float
+    """The mAP of a predictor that says the same for every image."""
+    outputs: np.ndarray
+    """What the network gave, float32 [N, C], in the order of the list."""
+
+
+def evaluate(
+    networks: Sequence[Network],
+    batches: Iterable[Batch],
+    progress: Callable[[int], None] | None = None,
+) -> list[Evaluation]:
+    """Run all `networks` over `batches` once; `progress` hears the number of batches done.
+
+    Layers must be in evaluation mode. Gradients are off inside and as they were afterwards.
+    """
+    outputs: list[list[np.ndarray]] = [[] for _ in networks]
+    targets: list[np.ndarray] = []
+    with paddle.no_grad():
+        for done, (images, present) in enumerate(batches, start=1):
+            for kept, network in zip(outputs, networks, strict=True):
+                kept.append(network(images).astype("float32").numpy())
+            targets.append(present.numpy())
+            if progress is not None:
+                progress(done)
+    truth = np.concatenate(targets)
+    return [_judge(np.concatenate(kept), truth) for kept in outputs]
+
+
+def _judge(outputs: np.ndarray, targets: np.ndarray) -> Evaluation:
+    per_class = average_precision(outputs, targets)
+    defined = per_class[~np.isnan(per_class)]
+    return Evaluation(
+        map=float(defined.mean()) if len(defined) else 0.0,
+        per_class=per_class,
+        constant=constant_predictor_map(targets),
+        outputs=outputs,
+    )
+
+
+def is_constant(outputs: np.ndarray) -> bool:
+    """Whether a model says the same for every image: it has died, or it was never trained."""
+    return len(outputs) > 1 and bool((np.ptp(outputs, axis=0) < 1e-6).all())

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing files so that a kill at any moment leaves the old file or the new one, never half."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from paddlex_ml.errors import PaddlexMLError
+
+_REPAIRS = {
+    errno.ENOSPC: "free some space there, or choose another folder with -o Global.output=...",
+    errno.EDQUOT: "your disk quota is used up: free some space, or -o Global.output=...",
+    errno.EACCES: "give yourself write permission, or choose another folder: -o Global.output=...",
+    errno.EPERM: "give yourself write permission, or choose another folder: -o Global.output=...",
+    errno.EROFS: "the disk is read-only: choose another folder with -o Global.output=...",
+    errno.ENOTDIR: "a file stands where a folder is needed: move it, or -o Global.output=...",
+    errno.EEXIST: "a file stands where a folder is needed: move it, or -o Global.output=...",
+    errno.EISDIR: "a folder stands where a file is needed: move it, or -o Global.output=...",
+}
+
+
+def explain(error: OSError) -> PaddlexMLError | None:
+    """Turn an operating system error that a user can repair into a clear one; None for the rest."""
+    if error.errno not in _REPAIRS:
+        return None
+    where = str(error.filename) if error.filename else "the output folder"
+    return PaddlexMLError(os.strerror(error.errno), where=where, fix=_REPAIRS[error.errno])
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it becomes `path`, on failure it vanishes.
+
+    The bytes are flushed to the disk before the rename, so that a power cut cannot leave an empty
+    file behind the final name. Raises OSError as the system does; `explain` makes it readable.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files for the owner alone
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` atomically; the parent folders are made."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with `\\n` line ends to `path` atomically."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON; non-ASCII text stays readable, NaN is refused (not JSON)."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model says about one image: printed, saved as JSON, or drawn."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from paddlex_ml import files
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.inference.inputs import Picture
+from paddlex_ml.pictures.labelled import draw_labels
+
+WRITABLE = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_LOSSY = {".jpg": 92, ".jpeg": 92, ".webp": 92}  # quality, 1..100
+
+
+class MultiLabelResult:
+    """The labels of one image, by falling score."""
+
+    def __init__(
+        self,
+        picture: Picture,
+        class_ids: Sequence[int],
+        scores: Sequence[float],
+        label_names: Sequence[str],
+        image: Image.Image | None = None,
+    ) -> None:
+        """`image` spares reading the picture again, until `forget_image`."""
+        self.class_ids = list(class_ids)
+        self.scores = [round(score, 5) for score in scores]
+        self.label_names = list(label_names)
+        self._picture = picture
+        self._image = image
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.json['res']})"
+
+    @property
+    def input_path(self) -> str | None:
+        """Path or URL of the image; None when it was given in memory."""
+        return self._picture.path
+
+    @property
+    def json(self) -> dict[str, dict[str, Any]]:
+        """{"res": {input_path, class_ids, scores, label_names}}, ready for the json module."""
+        res = {
+            "input_path": self.input_path,
+            "class_ids": self.class_ids,
+            "scores": self.scores,
+            "label_names": self.label_names,
+        }
+        return {"res": res}
+
+    @property
+    def img(self) -> dict[str, Image.Image]:
+        """{"res": the image with a chip such as `cat 0.98` below it for each label}."""
+        image = self._image or self._picture.load()
+        pairs = zip(self.label_names, self.scores, strict=True)
+        texts = [f"{name} {score:.2f}" for name, score in pairs]
+        return {"res": draw_labels(image, texts, keys=self.label_names)}
+
+    def print(self, format_json: bool = True, indent: int = 4, ensure_ascii: bool = False) -> None:
+        """Print the whole result: as JSON, or as a dict on one line."""
+        text = self._dump(indent, ensure_ascii) if format_json else str(self.json)
+        encoding = sys.stdout.encoding or "utf-8"  # may be unable to write Chinese
+        print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+    def save_to_json(
+        self, save_path: str | os.PathLike[str], indent: int = 4, ensure_ascii: bool = False
+    ) -> Path:
+        """Write the result to a file, or to `<name of the image>.json` in a folder.
+
+        A folder is what exists as one, ends with a separator, or has no suffix. Returns the path
+        of the file.
+        """
+        target = _target(save_path, Path(self._picture.name).with_suffix(".json").name)
+        self._protect_input(target)
+        # File names that are not UTF-8 become \udc.. escapes, which json reads back as they were.
+        text = self._dump(indent, ensure_ascii) + "\n"
+        files.write_bytes(target, text.encode("utf-8", "backslashreplace"))
+        return target
+
+    def save_to_img(self, save_path: str | os.PathLike[str]) -> Path:
+        """Write the drawn image to a file, or under the name of the image to a folder.
+
+        In a folder an image whose format cannot be written becomes a .png. Returns the path of
+        the file. Raises PaddlexMLError for an unknown suffix, and to save the input from being
+        overwritten.
+        """
+        target = _target(save_path, _picture_name(self._picture.name))
+        suffix = target.suffix.lower()
+        if suffix not in WRITABLE:
+            raise PaddlexMLError(
+                f"pictures cannot be written as {target.suffix}",
+                where=str(target),
+                fix=f"end the name with one of {' '.join(WRITABLE)}",
+            )
+        self._protect_input(target)
+        options: dict[str, Any] = {"quality": _LOSSY[suffix]} if suffix in _LOSSY else {}
+        with files.replacing(target) as temporary:
+            self.img["res"].save(temporary, **options)
+        return target
+
+    def forget_image(self) -> None:
+        """Free the pixels: `img` reads the picture again. A list of results stays small so."""
+        self._image = None
+
+    def _dump(self, indent: int, ensure_ascii: bool) -> str:
+        return json.dumps(self.json, indent=indent, ensure_ascii=ensure_ascii)
+
+    def _protect_input(self, target: Path) -> None:
+        path = self.input_path
+        if path and target.exists() and os.path.exists(path) and os.path.samefile(target, path):
+            raise PaddlexMLError(
+                "the result would overwrite the image that it describes",
+                where=str(target),
+                fix="save into another folder, or under another name",
+            )
+
+
+def _target(save_path: str | os.PathLike[str], name: str) -> Path:
+    text, path = os.fspath(save_path), Path(save_path)
+    separators = tuple({"/", os.sep})
+    is_folder = path.is_dir() or text.endswith(separators) or not path.suffix
+    return path / name if is_folder else path
+
+
+def _picture_name(name: str) -> str:
+    return name if Path(name).suffix.lower() in WRITABLE else Path(name).stem + ".png"

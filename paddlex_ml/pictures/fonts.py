@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A font that can write the class names, whatever their language; nothing is downloaded.
+
+$PADDLEX_ML_FONT -> fonts of the system that are known to hold Chinese -> the font package
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from fontTools.ttLib import TTFont, TTLibError  # type: ignore[import-untyped]
+
+from paddlex_ml.errors import PaddlexMLError
+
+VARIABLE = "PADDLEX_ML_FONT"
+_ENDINGS = (".ttf", ".ttc", ".otf", ".otc")
+_KNOWN = (  # best first; variable fonts are left out, their default weight is often hairline
+    "notosanscjk*-regular.*",
+    "notosanssc-regular.*",
+    "sourcehansans*-regular.*",
+    "pingfang.ttc",
+    "hiragino sans gb.ttc",
+    "msyh.tt[cf]",
+    "wqy-microhei.tt[cf]",
+    "wqy-zenhei.tt[cf]",
+    "droidsansfallback*.ttf",
+    "stheiti*.ttc",
+    "simhei.ttf",
+    "simsun.tt[cf]",
+    "arial unicode.ttf",
+)
+_FOLDERS = {
+    "darwin": ("/System/Library/Fonts", "/Library/Fonts", "~/Library/Fonts"),
+    "win32": ("C:/Windows/Fonts", "~/AppData/Local/Microsoft/Windows/Fonts"),
+}
+_UNIX_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
+
+_log = logging.getLogger(__name__)
+
+
+def find_font(text: str) -> Path:
+    """The first font with a glyph for every character of `text`, else the one that lacks fewest.
+
+    Raises PaddlexMLError when $PADDLEX_ML_FONT is set to a file that is not a font.
+    """
+    needed = _visible(text)
+    best, fewest = Path(), sys.maxsize
+    for font in _candidates():
+        lacking = len(needed - _coverage(font))
+        if lacking < fewest:
+            best, fewest = font, lacking
+        if not lacking:
+            break
+    return best
+
+
+def legible(text: str, font: Path) -> str:
+    """`text` without empty boxes: a question mark where `font` has no glyph, a space for a tab."""
+    lacking = _visible(text) - _coverage(font)
+    spaced = (character if character.isprintable() else " " for character in text)
+    return "".join("?" if ord(character) in lacking else character for character in spaced)
+
+
+def _visible(text: str) -> set[int]:
+    return {ord(character) for character in text if character.isprintable() and character != " "}
+
+
+def _candidates() -> Iterator[Path]:
+    if chosen := os.environ.get(VARIABLE):
+        yield _judge_choice(Path(chosen).expanduser())
+    yield from _system_fonts()
+    yield _packaged_font()
+
+
+def _judge_choice(font: Path) -> Path:
+    if font.is_file() and _coverage(font):
+        return font
+    what = "is not a font that can be read" if font.exists() else "does not exist"
+    raise PaddlexMLError(
+        f"the font file {what}",
+        where=f"environment variable {VARIABLE}={font}",
+        fix=f"name a .ttf, .otf or .ttc file, or unset {VARIABLE}: a font ships with the package",
+    )
+
+
+@cache
+def _system_fonts() -> tuple[Path, ...]:
+    """Known fonts on this machine, best first, readable ones only."""
+    folders = _FOLDERS.get(sys.platform, _UNIX_FOLDERS)
+    there = [
+        Path(folder, name)
+        for top in folders
+        for folder, _, names in os.walk(os.path.expanduser(top))
+        for name in names
+        if name.lower().endswith(_ENDINGS)
+    ]
+    known = [font for pattern in _KNOWN for font in there if fnmatch(font.name.lower(), pattern)]
+    return tuple(font for font in known if _coverage(font))
+
+
+@cache
+def _packaged_font() -> Path:
+    # pip unpacks wheels, so that a resource is a plain file.
+    return Path(str(resources.files("paperang_p2_fonts_cjk"))) / "fonts" / "wqy-microhei.ttc"
+
+
+@cache
+def _coverage(font: Path) -> frozenset[int]:
+    """Code points that have a glyph in the first face of the file; none when it is not a font."""
+    try:
+        with font.open("rb") as file, TTFont(file, fontNumber=0, lazy=True) as face:
+            return frozenset(face.getBestCmap() or ())
+    except (OSError, TTLibError, KeyError, struct.error) as error:
+        _log.debug("font %s is not usable: %s", font, error)
+        return frozenset()

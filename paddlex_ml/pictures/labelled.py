@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image with its label names below it: coloured chips on a strip of their own.
+
+image [H, W] -> canvas: the image (enlarged if tiny, never covered), then rows of chips
+"""
+
+from __future__ import annotations
+
+import colorsys
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from paddlex_ml.pictures.fonts import find_font, legible
+
+Colour = tuple[int, int, int]
+
+_SMALLEST = 320  # longer side in pixels below which an image is enlarged
+_TEXT_SHARE = 0.026  # text height as a share of the canvas: readable when a screen shows it whole
+_TEXT_SMALLEST = 16
+_LONGEST = 48  # characters of a label; a sentence would make the canvas wider than a screen
+_PAPER: Colour = (250, 250, 250)
+_GREY: Colour = (110, 110, 110)
+_WHITE: Colour = (255, 255, 255)
+_NO_LABEL = "(no label)"
+
+
+@dataclass(frozen=True)
+class _Chip:
+    text: str
+    colour: Colour
+    width: int
+
+
+def draw_labels(
+    image: Image.Image, labels: Sequence[str], keys: Sequence[str] | None = None
+) -> Image.Image:
+    """Return a new RGB picture: `image` above, one chip per label below, in the order given.
+
+    The colour of a chip depends on its key alone (the label itself without `keys`), so that a
+    class keeps its colour from picture to picture though its score, part of the label, changes.
+    """
+    picture = _enlarge(image.convert("RGB"))
+    font = _choose_font(labels, max(picture.width, picture.height // 2))
+    margin, gap = round(font.size * 0.6), round(font.size * 0.3)
+    chips = _build_chips(labels, labels if keys is None else keys, font)
+    width = max(picture.width, _SMALLEST, *(chip.width + 2 * margin for chip in chips))
+    rows = _wrap(chips, width - 2 * margin, gap)
+    step = _chip_height(font) + gap
+    strip = 2 * margin + len(rows) * step - gap
+    canvas = Image.new("RGB", (width, picture.height + strip), _PAPER)
+    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    draw = ImageDraw.Draw(canvas)
+    for i, row in enumerate(rows):
+        _draw_row(draw, row, (margin, picture.height + margin + i * step), gap, font)
+    return canvas
+
+
+def colour_of(key: str) -> Colour:
+    """The colour of a class: always the same for the same key, dark enough for white text."""
+    mixed = hashlib.blake2b(key.encode("utf-8"), digest_size=3).digest()  # hash() changes per run
+    hue = int.from_bytes(mixed[:2], "big") / 0x10000
+    saturation = (0.55, 0.75, 0.95)[mixed[2] % 3]
+    value = 0.85
+    while _contrast_with_white(colour := _from_hsv(hue, saturation, value)) < 4.6:
+        value -= 0.02  # 4.5 is what WCAG asks of small text
+    return colour
+
+
+def _from_hsv(hue: float, saturation: float, value: float) -> Colour:
+    red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value))
+    return red, green, blue
+
+
+def _contrast_with_white(colour: Colour) -> float:
+    """Contrast ratio of the W3C (WCAG 2), 1 to 21."""
+    shares = [c / 255 for c in colour]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares]
+    return 1.05 / (0.05 + 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+
+
+def _enlarge(image: Image.Image) -> Image.Image:
+    longer = max(image.size)
+    if longer >= _SMALLEST:
+        return image
+    factor = -(-_SMALLEST // longer)  # a whole number keeps every pixel square
+    size = (image.width * factor, image.height * factor)
+    return image.resize(size, Image.Resampling.BICUBIC if factor < 8 else Image.Resampling.NEAREST)
+
+
+def _choose_font(labels: Sequence[str], side: int) -> ImageFont.FreeTypeFont:
+    size = max(_TEXT_SMALLEST, round(_TEXT_SHARE * side))
+    return ImageFont.truetype(str(find_font("".join(labels) + _NO_LABEL)), size)
+
+
+def _build_chips(
+    labels: Sequence[str], keys: Sequence[str], font: ImageFont.FreeTypeFont
+) -> list[_Chip]:
+    named = [(label, colour_of(key)) for label, key in zip(labels, keys, strict=True)]
+    path = Path(str(font.path))
+    chips = []
+    for label, colour in named or [(_NO_LABEL, _GREY)]:
+        text = legible(label if len(label) <= _LONGEST else label[: _LONGEST - 3] + "...", path)
+        chips.append(_Chip(text, colour, round(font.getlength(text) + font.size)))
+    return chips
+
+
+def _wrap(chips: Sequence[_Chip], width: int, gap: int) -> list[list[_Chip]]:
+    rows: list[list[_Chip]] = [[]]
+    used = 0
+    for chip in chips:
+        if rows[-1] and used + gap + chip.width > width:
+            rows.append([])
+            used = 0
+        used += chip.width + (gap if rows[-1] else 0)
+        rows[-1].append(chip)
+    return rows
+
+
+def _chip_height(font: ImageFont.FreeTypeFont) -> int:
+    return round(font.size * 1.6)
+
+
+def _draw_row(
+    draw: ImageDraw.ImageDraw,
+    row: Sequence[_Chip],
+    corner: tuple[int, int],
+    gap: int,
+    font: ImageFont.FreeTypeFont,
+) -> None:
+    x, y = corner
+    height = _chip_height(font)
+    for chip in row:
+        box = (x, y, x + chip.width, y + height)
+        draw.rounded_rectangle(box, radius=height // 4, fill=chip.colour)
+        middle = (x + chip.width / 2, y + height / 2)
+        draw.text(middle, chip.text, font=font, fill=_WHITE, anchor="mm")
+        x += chip.width + gap

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Averaged weights: an exponential moving average (EMA) of everything a model saves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import paddle
+
+
+class Ema:
+    """Average of the model's state_dict over the updates, batch-norm statistics included.
+
+    The decay at update t (1, 2, ...) is min(decay, (1 + t) / (10 + t)): a plain 0.9997 needs
+    thousands of updates to forget its start, more than a small data set makes in all its epochs.
+    """
+
+    def __init__(self, model: paddle.nn.Layer, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.weights = {name: _copy(value) for name, value in model.state_dict().items()}
+
+    @paddle.no_grad()
+    def update(self, model: paddle.nn.Layer) -> None:
+        """Take in the model's current weights; call it after every optimizer step."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in model.state_dict().items():
+            average = self.weights[name]
+            if value.stop_gradient and "._" not in name:
+                continue  # frozen from the start: the average equals it
+            average.scale_(decay)
+            average.add_(value.astype("float32") * (1 - decay))
+
+    def restore(self, weights: Mapping[str, np.ndarray], updates: int) -> None:
+        """Continue from a saved average. Names and shapes must be those of the model."""
+        for name, value in weights.items():
+            self.weights[name].set_value(value)
+        self.updates = updates
+
+
+def _copy(value: paddle.Tensor) -> paddle.Tensor:
+    return value.detach().astype("float32").clone()

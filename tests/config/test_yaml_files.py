@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml.config import judge, load, rules, shipped, yaml_text
+from paddlex_ml.config.schema import MODELS
+from paddlex_ml.errors import PaddlexMLError
+
+BATCHES = {
+    "PP-LCNet_x1_0_ML": 32,
+    "PP-HGNetV2-B0_ML": 64,
+    "PP-HGNetV2-B4_ML": 64,
+    "PP-HGNetV2-B6_ML": 16,
+    "ResNet50_ML": 64,
+    "CLIP_vit_base_patch16_448_ML": 16,
+}
+
+
+def test_six_files_are_shipped_and_each_loads_without_a_note() -> None:
+    files = sorted(shipped.folder().glob("*.yaml"))
+    assert sorted(file.stem for file in files) == sorted(MODELS)
+    seen = 0
+    for file in files:
+        loaded = load.load(file, ["Global.dataset_dir=data"])
+        assert loaded.notes == ()
+        assert loaded.config.Global.model == file.stem
+        assert loaded.config.Train.batch_size == BATCHES[file.stem]
+        assert loaded.config.Train.learning_rate <= rules.RATE_DOUBTFUL
+        seen += 1
+    assert seen == 6
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_key_stands_in_the_file_below_a_comment(model: str) -> None:
+    text = (shipped.folder() / f"{model}.yaml").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    where = yaml_text.parse(text).lines
+    assert set(judge.leaf_keys()) <= where.keys()
+    bare = [key for key in judge.leaf_keys() if not lines[where[key] - 2].lstrip().startswith("# ")]
+    assert bare == []
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_files_differ_in_their_values_alone() -> None:
+    differing: set[str] = set()
+    documents = [
+        yaml_text.parse((shipped.folder() / f"{model}.yaml").read_text(encoding="utf-8"))
+        for model in MODELS
+    ]
+    for document in documents:
+        assert document.lines == documents[0].lines
+        for section, keys in document.value.items():
+            first = documents[0].value[section]
+            differing |= {f"{section}.{key}" for key in keys if keys[key] != first[key]}
+    assert differing <= {"Global.model", "Train.batch_size", "Train.learning_rate"} | {
+        f"Train.{key}" for key in ("epochs_iters", "warmup_steps")
+    }
+
+
+def test_a_model_name_and_a_path_of_paddlex_mean_the_shipped_file(tmp_path: Path) -> None:
+    file = shipped.folder() / "ResNet50_ML.yaml"
+    assert shipped.find("ResNet50_ML") == (file, f"using the shipped file {file}")
+    name = "paddlex/configs/modules/image_multilabel_classification/ResNet50_ML.yaml"
+    assert shipped.find(name) == (file, f"using the shipped file {file} for {name}")
+    own = tmp_path / "ResNet50_ML.yaml"
+    own.write_text("")
+    assert shipped.find(str(own)) == (own, None)
+
+
+def test_a_name_that_nothing_has_lists_the_models(tmp_path: Path) -> None:
+    with pytest.raises(PaddlexMLError) as caught:
+        shipped.find("configs/ResNet5_ML.yaml")
+    assert caught.value.what == "the configuration configs/ResNet5_ML.yaml does not exist"
+    assert caught.value.fix.startswith("-c ResNet50_ML, or the path of a YAML file; models: ")
+    assert all(model in caught.value.fix for model in MODELS)
+    with pytest.raises(PaddlexMLError, match="is a folder, not a YAML file"):
+        shipped.find(str(tmp_path))
+
+
+def test_the_rate_offered_as_repair_is_the_one_in_the_file() -> None:
+    path = shipped.folder() / "CLIP_vit_base_patch16_448_ML.yaml"
+    rate = load.load(path, to_run=False).config.Train.learning_rate
+    assert shipped.learning_rate("CLIP_vit_base_patch16_448_ML") == rate

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paddlex_ml.data import annotation
+from paddlex_ml.errors import PaddlexMLError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three classes; eight images in train.txt, one in val.txt; every file empty but present."""
+    (tmp_path / "images").mkdir()
+    for name in [*(f"{i}.jpg" for i in range(9)), "a b 猫.jpg"]:
+        (tmp_path / "images" / name).touch()
+    (tmp_path / "label.txt").write_text("0 cat\n1 traffic light\n2 红色圆形\n", encoding="utf-8")
+    put(tmp_path, "train.txt", "".join(f"images/{i}.jpg\t0,1,0\n" for i in range(8)))
+    put(tmp_path, "val.txt", "images/8.jpg\t1,0,1\n")
+    return tmp_path
+
+
+def put(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_bytes(text.encode("utf-8"))
+
+
+def change_line(folder: Path, name: str, number: int, text: str) -> None:
+    lines = (folder / name).read_text(encoding="utf-8").splitlines()
+    lines[number - 1] = text
+    put(folder, name, "\n".join(lines) + "\n")
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(PaddlexMLError) as caught:
+        annotation.read(folder)
+    return str(caught.value)
+
+
+def test_a_sound_set_gives_names_paths_and_targets(folder: Path) -> None:
+    dataset = annotation.read(folder)
+    assert dataset.label_names == ["cat", "traffic light", "红色圆形"]
+    assert len(dataset.train) == 8
+    assert dataset.train.path(7) == folder / "images" / "7.jpg"
+    assert dataset.val.targets.tolist() == [[1, 0, 1]]
+    assert dataset.val.targets.dtype == np.uint8
+
+
+def test_a_list_not_asked_for_is_empty_and_may_be_missing(folder: Path) -> None:
+    (folder / "train.txt").unlink()
+    dataset = annotation.read(folder, lists=("val",))
+    assert (len(dataset.train), len(dataset.val)) == (0, 1)
+    assert dataset.train.targets.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffimages/0.jpg\t0,1,0\nimages/a b 猫.jpg\t1,1,1\n",
+        "images/0.jpg\t0,1,0\r\nimages/a b 猫.jpg\t1,1,1\r\n",
+        "images/0.jpg\t0,1,0\nimages/a b 猫.jpg\t1,1,1",
+        "images/0.jpg\t0,1,0\nimages/a b 猫.jpg\t1,1,1\n\n \n",
+        "images/0.jpg\t0, 1, 0\nimages/a b 猫.jpg\t1,1,1 \n",
+    ],
+    ids=["BOM", "CRLF", "no last newline", "blank end", "spaces in values"],
+)
+def test_harmless_spellings_mean_the_same(folder: Path, text: str) -> None:
+    put(folder, "train.txt", text)
+    train = annotation.read(folder).train
+    assert train.paths == ["images/0.jpg", "images/a b 猫.jpg"]
+    assert train.targets.tolist() == [[0, 1, 0], [1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("images/6.jpg\t0,1", "label vector has 2 values, label.txt names 3 classes"),
+        ("images/6.jpg\t0,1,0,1", "label vector has 4 values, label.txt names 3 classes"),
+        ("images/6.jpg\t0,2,0", "the value of class 1 is '2', neither 0 nor 1"),
+        ("images/6.jpg\t0,-3,0", "the value of class 1 is '-3', neither 0 nor 1"),
+        ("images/6.jpg\t0,;,0", "the value of class 1 is ';', neither 0 nor 1"),
+        ("images/6.jpg\t0,1,", "the value of class 2 is '', neither 0 nor 1"),
+        ("images/6.jpg 0,1,0", "fix:   put ONE tab there: images/6.jpg<tab>..."),
+        ("images/6.jpg\t\t0,1,0", "the line has 2 tabs"),
+        ("images/6.jpg", "the line has no tab between path and values"),
+        ("", "the line is empty"),
+        ("./images/../images/2.jpg\t0,1,0", "stands in line 3 already"),
+        ("../6.jpg\t0,1,0", "../6.jpg lies outside the data set"),
+        ("/elsewhere/6.jpg\t0,1,0", "/elsewhere/6.jpg lies outside the data set"),
+        ("images/none.jpg\t0,1,0", "images/none.jpg does not exist"),
+        ("images\\6.jpg\t0,1,0", "separate folders by / instead of \\"),
+        ("images\t0,1,0", "images does not exist"),
+    ],
+)
+def test_a_wrong_line_is_named_with_its_number(folder: Path, line: str, what: str) -> None:
+    change_line(folder, "train.txt", 7, line)
+    message = refusal(folder)
+    assert what in message
+    assert f"where: {folder / 'train.txt'}:7" in message
+
+
+def test_an_absolute_path_inside_the_set_is_told_its_relative_form(folder: Path) -> None:
+    change_line(folder, "train.txt", 7, f"{folder}/images/6.jpg\t0,1,0")
+    assert "write it relative to the data set: images/6.jpg" in refusal(folder)
+
+
+def test_a_line_in_another_encoding_is_named(folder: Path) -> None:
+    lines = (folder / "train.txt").read_bytes().split(b"\n")
+    lines[3] = "images/照片.jpg\t0,1,0".encode("gbk")
+    (folder / "train.txt").write_bytes(b"\n".join(lines))
+    message = refusal(folder)
+    assert "train.txt:4" in message
+    assert "iconv -f GBK" in message
+
+
+def test_utf16_is_one_fault_not_one_per_line(folder: Path) -> None:
+    (folder / "train.txt").write_bytes((folder / "train.txt").read_text().encode("utf-16"))
+    assert "the file is UTF-16, not UTF-8" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("labels", "what"),
+    [
+        ("0 cat\n1 dog\n3 owl\n", "the ids jump from 1 to 3"),
+        ("1 cat\n2 dog\n3 owl\n", "the ids start at 1"),
+        ("0 cat\n1 dog\n1 owl\n", "id 1 stands in line 2 already"),
+        ("0 cat\n1 dog\n2 cat\n", "the name 'cat' stands in line 1 already"),
+        ("0 cat\ndog\n2 owl\n", "the line 'dog' is not a class id and a name"),
+        ("0 cat\n\n1 owl\n", "the line '' is not a class id and a name"),
+        ("", "label.txt names no class"),
+    ],
+)
+def test_wrong_class_ids_and_names_are_refused(folder: Path, labels: str, what: str) -> None:
+    put(folder, "label.txt", labels)
+    with pytest.raises(PaddlexMLError, match=r"label\.txt") as caught:
+        annotation.read_labels(folder / "label.txt")
+    assert what in str(caught.value)
+
+
+def test_classes_may_stand_in_any_order(folder: Path) -> None:
+    put(folder, "label.txt", "2 c\r\n0 a b\r\n1\tb\r\n")
+    assert annotation.read_labels(folder / "label.txt") == ["a b", "b", "c"]
+
+
+def test_an_empty_list_is_refused(folder: Path) -> None:
+    put(folder, "train.txt", "\n")
+    assert "the list names no image" in refusal(folder)
+
+
+def test_missing_files_come_in_one_message(folder: Path) -> None:
+    (folder / "label.txt").unlink()
+    (folder / "val.txt").unlink()
+    message = refusal(folder)
+    assert "label.txt does not exist" in message
+    assert "val.txt does not exist" in message
+    assert "2 faults" in message
+
+
+@pytest.mark.parametrize(("name", "what"), [("none", "does not exist"), ("f", "is not a folder")])
+def test_a_wrong_folder_names_the_override(tmp_path: Path, name: str, what: str) -> None:
+    (tmp_path / "f").touch()
+    message = refusal(tmp_path / name)
+    assert what in message
+    assert "-o Global.dataset_dir=" in message
+
+
+def test_many_faults_are_grouped_counted_and_cut_at_twenty(folder: Path) -> None:
+    bad = "".join(f"images/x{i}.jpg\t0,1,0\n" for i in range(30))
+    put(folder, "train.txt", bad + "images/0.jpg\t0,1\n")
+    message = refusal(folder)
+    assert "the data set has 31 faults of 2 kinds" in message
+    assert "image missing: 30\n    train.txt:1: images/x0.jpg does not exist" in message
+    assert "train.txt:20:" in message
+    assert "train.txt:21:" not in message
+    assert "... and 10 more" in message
+    assert "train.txt:31: label vector has 2 values" in message
+
+
+def test_a_broken_label_file_does_not_hide_faults_of_the_lists(folder: Path) -> None:
+    put(folder, "label.txt", "0 cat\n5 dog\n")
+    change_line(folder, "train.txt", 7, "images/6.jpg\t0,1")
+    assert "train.txt:7: label vector has 2 values, line 1 of train.txt has 3" in refusal(folder)
+
+
+def test_parsing_keeps_the_sound_lines_and_every_image_that_exists(folder: Path) -> None:
+    change_line(folder, "train.txt", 7, "images/6.jpg\t0,1")
+    parsed = annotation.parse(folder)
+    assert len(parsed.dataset.train) == 7
+    assert parsed.lines["train"][annotation.normalise_path("images/6.jpg")] == 7
+
+
+def test_what_is_written_reads_back_the_same(folder: Path) -> None:
+    names = ["a b", "猫", "3 dots"]
+    paths = ["images/a b 猫.jpg", "images/1.jpg"]
+    targets = np.array([[1, 0, 1], [0, 0, 0]], np.uint8)
+    annotation.write_labels(folder / "label.txt", names)
+    annotation.write_list(folder / "train.txt", paths, targets)
+    dataset = annotation.read(folder)
+    assert dataset.label_names == names
+    assert dataset.train.paths == paths
+    assert np.array_equal(dataset.train.targets, targets)
+
+
+@pytest.mark.parametrize("names", [["a", "a"], [" a"], [""], ["a\nb"]])
+def test_names_that_would_not_read_back_are_not_written(tmp_path: Path, names: list[str]) -> None:
+    with pytest.raises(PaddlexMLError, match=r"cannot stand in label\.txt"):
+        annotation.write_labels(tmp_path / "label.txt", names)
+    assert not (tmp_path / "label.txt").exists()
+
+
+def test_a_path_with_a_tab_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(PaddlexMLError, match="rename the image file"):
+        annotation.write_list(tmp_path / "train.txt", ["a\tb.jpg"], np.zeros((1, 2), np.uint8))
+
+
+def test_fifty_thousand_lines_of_eighty_values_take_seconds(tmp_path: Path) -> None:
+    targets = np.random.default_rng(0).integers(0, 2, (50_000, 80), dtype=np.uint8)
+    paths = [f"images/{i}.jpg" for i in range(50_000)]
+    annotation.write_labels(tmp_path / "label.txt", [f"class {i}" for i in range(80)])
+    annotation.write_list(tmp_path / "train.txt", paths, targets)
+    start = time.perf_counter()
+    parsed = annotation.parse(tmp_path, lists=("train",))
+    assert time.perf_counter() - start < 5  # half a second on an idle core
+    assert len(parsed.faults) == 50_000  # no image is there: the slowest case

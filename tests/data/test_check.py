@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paddlex_ml.data import annotation, check
+from paddlex_ml.errors import PaddlexMLError
+
+NAMES = ["cat", "dog", "owl"]
+
+
+def draw(path: Path, seed: int, size: tuple[int, int] = (20, 10)) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def build(root: Path, train: list[list[int]], val: list[list[int]]) -> Path:
+    annotation.write_labels(root / "label.txt", NAMES)
+    for seed, (key, rows) in enumerate((("train", train), ("val", val))):
+        paths = [f"images/{key}{i}.png" for i in range(len(rows))]
+        for i, path in enumerate(paths):
+            draw(root / path, 1000 * seed + i)
+        annotation.write_list(root / f"{key}.txt", paths, np.array(rows, np.uint8))
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return build(tmp_path, [[1, 0, 0], [0, 1, 1], [1, 1, 0]], [[1, 1, 1]])
+
+
+def test_a_sound_set_has_no_faults_and_no_warnings(folder: Path) -> None:
+    report = check.check(folder)
+    assert (report.faults, report.warnings) == ([], [])
+    assert check.summarise(report) == {
+        "class_counts": {
+            "train": {"cat": 2, "dog": 2, "owl": 1},
+            "val": {"cat": 1, "dog": 1, "owl": 1},
+        },
+        "labels_per_image": {
+            "train": {"mean": 1.667, "images_by_number_of_labels": {"1": 1, "2": 2}},
+            "val": {"mean": 3.0, "images_by_number_of_labels": {"3": 1}},
+        },
+        "image_sizes": {
+            "width": {"min": 20, "median": 20, "max": 20},
+            "height": {"min": 10, "median": 10, "max": 10},
+        },
+    }
+
+
+def test_worker_processes_find_the_same_as_this_process(folder: Path) -> None:
+    (folder / "images" / "train1.png").write_bytes(b"no image")
+    here, there = check.check(folder, workers=0), check.check(folder, workers=2)
+    assert [image[:3] for image in here.images.values()] == [
+        image[:3] for image in there.images.values()
+    ]
+    assert [fault.where for fault in here.faults] == ["train.txt:2"]
+    assert [fault.where for fault in there.faults] == ["train.txt:2"]
+
+
+def test_progress_ends_at_the_total(folder: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    check.check(folder, lambda done, total: calls.append((done, total)))
+    assert calls[-1] == (4, 4)
+
+
+def test_broken_images_are_named_with_their_line_also_where_the_values_are_wrong(
+    folder: Path,
+) -> None:
+    whole = (folder / "images" / "train0.png").read_bytes()
+    (folder / "images" / "train0.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "images" / "val0.png").write_bytes(b"")
+    lines = (folder / "train.txt").read_text().splitlines()
+    lines[0] = "images/train0.png\t1"
+    (folder / "train.txt").write_text("\n".join(lines))
+    faults = {(fault.where, fault.kind): fault.text for fault in check.check(folder).faults}
+    assert faults["train.txt:1", "wrong number of values"].startswith("label vector has 1 value,")
+    assert "cannot be decoded" in faults["train.txt:1", "image not decodable"]
+    assert "is empty (0 bytes)" in faults["val.txt:1", "image not decodable"]
+
+
+def test_sixteen_bit_alpha_cmyk_grey_palette_and_turned_images_pass(tmp_path: Path) -> None:
+    grey = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    images = {
+        "16bit.png": Image.fromarray(grey.astype(np.uint16) * 256),
+        "alpha.png": Image.fromarray(grey).convert("RGBA"),
+        "grey.png": Image.fromarray(grey),
+        "cmyk.jpg": Image.fromarray(grey).convert("CMYK"),
+        "palette.gif": Image.fromarray(grey).convert("P"),
+        "turned.jpg": Image.fromarray(grey),
+    }
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: a quarter turn
+    for name, image in images.items():
+        image.save(tmp_path / name)
+    images["turned.jpg"].save(tmp_path / "turned.jpg", exif=exif)
+    names, targets = list(images), np.ones((len(images), 3), np.uint8)
+    annotation.write_labels(tmp_path / "label.txt", NAMES)
+    annotation.write_list(tmp_path / "train.txt", names[:3], targets[:3])
+    annotation.write_list(tmp_path / "val.txt", names[3:], targets[3:])
+    report = check.check(tmp_path)
+    assert report.faults == []
+    assert (report.images["turned.jpg"].width, report.images["turned.jpg"].height) == (10, 20)
+
+
+def test_the_same_bytes_in_train_and_val_are_warned_of_with_both_lines(folder: Path) -> None:
+    (folder / "images" / "val0.png").write_bytes((folder / "images" / "train2.png").read_bytes())
+    (warning,) = check.check(folder).warnings
+    assert "1 times: train.txt:3 = val.txt:1" in warning
+
+
+def test_identical_lists_are_warned_of_once(folder: Path) -> None:
+    (folder / "val.txt").write_bytes((folder / "train.txt").read_bytes())
+    (warning,) = check.check(folder).warnings
+    assert warning.startswith("train.txt and val.txt name the same images")
+
+
+def test_absent_classes_and_unlabelled_images_are_warned_of(tmp_path: Path) -> None:
+    build(tmp_path, [[1, 0, 0], [1, 1, 0]], [[0, 0, 1], [0, 0, 0]])
+    warnings = check.check(tmp_path).warnings
+    assert warnings[0].startswith("1 of 3 classes have no image in train: owl;")
+    assert warnings[1].startswith("2 of 3 classes have no image in val: cat, dog;")
+    assert "1 of 2 images in val have no label at all (the first: images/val1.png)" in warnings[2]
+
+
+def test_imbalance_is_warned_of_beyond_fifty_times_and_not_at_fifty(tmp_path: Path) -> None:
+    fifty = build(tmp_path / "a", [[1, 0, 1]] * 49 + [[1, 1, 1]], [[1, 1, 1]])
+    more = build(tmp_path / "b", [[1, 0, 1]] * 50 + [[1, 1, 1]], [[1, 1, 1]])
+    assert check.check(fifty).warnings == []
+    (warning,) = check.check(more).warnings
+    assert "owl has 51 images, dog 1 (51 times fewer" in warning
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_killed_worker_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "_CHUNK", 1)
+    build(tmp_path, [[1, 1, 1]] * 200, [[1, 1, 1]])
+
+    def kill(_done: int, _total: int) -> None:
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, signal.SIGKILL)
+
+    with pytest.raises(
+        PaddlexMLError, match=r"was killed after \d+ images\n.*near images"
+    ) as error:
+        check.check(tmp_path, kill, workers=2)
+    assert "memory ran out" in error.value.fix
+
+
+def test_real_photographs_pass(shared: Path) -> None:
+    report = check.check(shared / "data" / "coco_mini_open")
+    assert report.faults == []
+    assert len(report.images) == 63

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from paddlex_ml.data import annotation, check, demo, shapes
+from paddlex_ml.errors import PaddlexMLError
+
+ROOT = Path(__file__).resolve().parents[2]
+DOOR = ROOT / "dataset_tools" / "make_demo_dataset.py"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> demo.Demo:
+    place = tmp_path_factory.mktemp("demo") / "set"
+    return demo.make(place, images=120, size=64, seed=1, val_percent=25)
+
+
+def test_the_set_passes_our_own_check(made: demo.Demo) -> None:
+    report = check.check(made.folder, workers=0)
+    assert report.faults == []
+    assert (len(report.dataset.train), len(report.dataset.val)) == (90, 30)
+    assert report.dataset.label_names == [kind.name for kind in shapes.KINDS]
+    assert np.array_equal(report.dataset.val.targets, made.val)
+
+
+def test_the_same_seed_draws_the_same_files_and_another_seed_does_not(tmp_path: Path) -> None:
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        demo.make(tmp_path / name, images=10, size=48, seed=seed, val_percent=20)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert content(tmp_path / "a_coco") == content(tmp_path / "b_coco")
+    assert (
+        content(tmp_path / "a")["images/000000.jpg"] != content(tmp_path / "c")["images/000000.jpg"]
+    )
+
+
+def test_classes_are_unbalanced_and_the_constant_predictor_scores_the_mean_rate(
+    made: demo.Demo,
+) -> None:
+    counts = np.concatenate([made.train, made.val]).sum(axis=0)
+    assert counts[0] > 4 * counts[9] > 0
+    rates = made.val.mean(axis=0)
+    assert made.constant_map == pytest.approx(rates[rates > 0].mean())
+
+
+def test_coco_boxes_carry_the_same_labels_and_lie_inside_the_images(made: demo.Demo) -> None:
+    text = (made.coco_folder / "annotations" / "instance_val.json").read_text()
+    coco = json.loads(text)
+    ids = sorted(category["id"] for category in coco["categories"])
+    targets = np.zeros_like(made.val)
+    for box in coco["annotations"]:
+        targets[box["image_id"] - 1, ids.index(box["category_id"])] = 1
+        x, y, width, height = box["bbox"]
+        assert 0 <= x < x + width <= 64
+        assert 0 <= y < y + height <= 64
+        assert 0 < box["area"] <= width * height
+    assert np.array_equal(targets, made.val)
+    for image in coco["images"]:
+        assert (made.coco_folder / "images" / image["file_name"]).is_file()
+
+
+def test_every_label_can_be_seen() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        _, things = shapes.draw_scene(rng, 64)
+        # The thinnest thing, a digit of 16 pixels, still shows more than ten.
+        assert all(thing.visible.sum() > 10 for thing in things)
+
+
+def test_no_class_is_tied_to_a_position() -> None:
+    rng = np.random.default_rng(4)
+    places = np.zeros((len(shapes.KINDS), 64, 64))
+    for _ in range(600):
+        for thing in shapes.draw_scene(rng, 64)[1]:
+            places[thing.class_id] += thing.visible
+    quarters = places.reshape(-1, 2, 32, 2, 32).sum(axis=(2, 4)).reshape(-1, 4)
+    shares = quarters / quarters.sum(axis=1, keepdims=True)
+    assert shares.min() > 0.12  # a fair share is 0.25
+    assert shares.max() < 0.40
+
+
+def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "set_coco").mkdir()
+    (tmp_path / "set_coco" / "notes.txt").touch()
+    with pytest.raises(PaddlexMLError, match="nothing is overwritten"):
+        demo.make(tmp_path / "set", images=10, size=32, seed=0, val_percent=20)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set_coco"]
+
+
+def test_a_failure_midway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(demo, "_write_coco", fail)
+    with pytest.raises(OSError, match="disk full"):
+        demo.make(tmp_path / "set", images=10, size=32, seed=0, val_percent=20)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "low"), [("images", "from 10"), ("size", "from 32"), ("val_percent", "from 1 to 90")]
+)
+def test_numbers_out_of_range_name_the_range(tmp_path: Path, option: str, low: str) -> None:
+    numbers = {"images": 10, "size": 32, "seed": 0, "val_percent": 20, option: 0}
+    with pytest.raises(PaddlexMLError, match=low):
+        demo.make(tmp_path / "set", **numbers)
+
+
+def test_the_script_tells_counts_and_the_score_to_beat_and_refuses_a_second_time(
+    tmp_path: Path,
+) -> None:
+    arguments = ["--output", str(tmp_path / "set"), "--images", "20", "--size", "32"]
+    command = [sys.executable, str(DOOR), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    first = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert first.returncode == 0, first.stderr
+    assert "images               16      4" in first.stdout
+    assert "mAP of a constant predictor, the score to beat: 0." in first.stdout
+    again = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert again.returncode == 2
+    assert "is a folder with files in it" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_images_are_what_opencv_reads(made: demo.Demo) -> None:
+    dataset = annotation.read(made.folder)
+    image = cv2.imread(str(dataset.train.path(0)))
+    assert image is not None
+    assert image.shape == (64, 64, 3)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paddlex_ml.config.schema import Config, GlobalConfig, TrainConfig
+from paddlex_ml.data import annotation
+from paddlex_ml.engines import check_dataset
+from paddlex_ml.errors import PaddlexMLError
+
+KEYS = [
+    "done_flag",
+    "check_pass",
+    "attributes",
+    "analysis",
+    "dataset_path",
+    "show_type",
+    "dataset_type",
+    "warnings",
+    "report",
+]
+
+
+def configure(root: Path | None, output: Path, num_classes: int | None = None) -> Config:
+    return Config(
+        Global=GlobalConfig(
+            model="PP-LCNet_x1_0_ML", mode="check_dataset", dataset_dir=root, output=output
+        ),
+        Train=TrainConfig(learning_rate=1e-3, warmup_steps=1, num_classes=num_classes),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve train and two val images of two classes; every base name twice, in two folders."""
+    root = tmp_path / "set"
+    annotation.write_labels(root / "label.txt", ["猫", "dog"])
+    lists = {"train": 12, "val": 2}
+    for key, number in lists.items():
+        paths = [f"{key}/{i % 2}/{i // 2}.{'bmp' if i > 9 else 'jpg'}" for i in range(number)]
+        for i, path in enumerate(paths):
+            pixels = np.random.default_rng([len(key), i]).integers(0, 256, (40, 30, 3))
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(root / path)
+        annotation.write_list(root / f"{key}.txt", paths, np.ones((number, 2), np.uint8))
+    return root
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_the_result_has_the_documented_keys_in_order_and_every_path_exists(
+    folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    result = check_dataset.run(configure(folder, output))
+    assert list(result) == KEYS
+    attributes = result["attributes"]
+    assert list(attributes) == [
+        "label_file",
+        "num_classes",
+        "train_samples",
+        "train_sample_paths",
+        "val_samples",
+        "val_sample_paths",
+    ]
+    assert attributes["label_file"] == "../set/label.txt"
+    numbers = [attributes[key] for key in ("num_classes", "train_samples", "val_samples")]
+    assert numbers == [2, 12, 2]
+    paths = [*attributes["train_sample_paths"], *attributes["val_sample_paths"]]
+    assert len(paths) == len({path.lower() for path in paths}) == 12
+    assert sorted([*paths, result["analysis"]["histogram"]]) == files_below(output)
+    assert result["report"]["class_counts"]["train"] == {"猫": 12, "dog": 12}
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_pictures_of_an_earlier_run_do_not_stay_and_foreign_files_do(
+    folder: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "output" / "check_dataset"
+    (place / "demo_img").mkdir(parents=True)
+    (place / "demo_img" / "old.jpg").touch()
+    (place / "notes.txt").touch()
+    check_dataset.run(configure(folder, tmp_path / "output"))
+    found = files_below(place)
+    assert "demo_img/old.jpg" not in found
+    assert "notes.txt" in found
+    assert len(found) == 14
+    assert os.listdir(tmp_path / "output") == ["check_dataset"]  # nothing left aside
+
+
+def test_a_failed_check_names_every_fault_and_writes_nothing(folder: Path, tmp_path: Path) -> None:
+    (folder / "train" / "0" / "0.jpg").write_bytes(b"")
+    lines = (folder / "train.txt").read_text().splitlines()
+    lines[6] = lines[6].replace("1,1", "1,2")
+    (folder / "train.txt").write_text("\n".join(lines))
+    with pytest.raises(PaddlexMLError, match="2 faults of 2 kinds") as caught:
+        check_dataset.run(configure(folder, tmp_path / "output"))
+    assert "train.txt:7: the value of class 1 is '2'" in str(caught.value)
+    assert "train.txt:1: train/0/0.jpg: the image file is empty" in str(caught.value)
+    assert not (tmp_path / "output").exists()
+
+
+def test_no_dataset_dir_names_the_override(tmp_path: Path) -> None:
+    with pytest.raises(PaddlexMLError, match=r"-o Global\.dataset_dir="):
+        check_dataset.run(configure(None, tmp_path))
+
+
+def test_a_contradicting_class_count_is_a_warning_with_the_override(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = check_dataset.run(configure(folder, tmp_path / "output", num_classes=33))
+    (warning,) = result["warnings"]
+    assert "Train.num_classes is 33, but label.txt names 2 classes" in warning
+    assert "-o Train.num_classes=2" in warning
+    assert warning in caplog.text
+
+
+def test_without_a_terminal_progress_is_ten_log_lines_at_most(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        check_dataset.run(configure(folder, tmp_path / "output"))
+    lines = [text for text in caplog.messages if text.startswith("decoded")]
+    assert lines[-1] == "decoded 14 of 14 images"
+    assert len(lines) <= 10
+
+
+def test_large_images_become_small_ones_in_the_demo_folder(folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (3000, 1500)).save(folder / "val" / "0" / "0.jpg")
+    result = check_dataset.run(configure(folder, tmp_path))
+    widths = []
+    for path in result["attributes"]["val_sample_paths"]:
+        with Image.open(tmp_path / path) as picture:
+            widths.append(picture.width)
+    assert max(widths) == 1024
+
+
+def test_demo_images_cover_many_classes_and_repeat_with_the_seed() -> None:
+    targets = np.zeros((1000, 12), np.uint8)
+    targets[:, 0] = 1
+    targets[np.arange(11), np.arange(1, 12)] = 1  # eleven rare classes, one image each
+    images = annotation.ImageList(Path(), ["x"] * 1000, targets)
+    chosen = check_dataset.choose_varied(images, 10, seed=3)
+    assert len(set(chosen)) == 10
+    assert targets[chosen].any(axis=0).sum() == 11
+    assert chosen == check_dataset.choose_varied(images, 10, seed=3)
+    assert chosen != check_dataset.choose_varied(images, 10, seed=4)
+
+
+def test_images_without_labels_can_be_chosen() -> None:
+    images = annotation.ImageList(Path(), ["x"] * 3, np.zeros((3, 2), np.uint8))
+    assert sorted(check_dataset.choose_varied(images, 10, seed=0)) == [0, 1, 2]

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import paddlex_ml
+from paddlex_ml import cli
+from paddlex_ml.config.schema import MODES, Config
+from paddlex_ml.errors import PaddlexMLError, Stopped
+
+ROOT = Path(__file__).resolve().parent.parent
+Engine = Callable[[Config], dict[str, Any]]
+Install = Callable[[str, Engine], None]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Puts a function in the place of an engine: the CLI alone is tested, without Paddle."""
+
+    def install(mode: str, run: Engine) -> None:
+        module = types.ModuleType(f"paddlex_ml.engines.{mode}")
+        vars(module)["run"] = run
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr("paddlex_ml.environment.prepare", lambda: "environment: as it is")
+
+    return install
+
+
+def run(mode: str, *overrides: str, config: str = "PP-LCNet_x1_0_ML") -> int:
+    needed = ["Global.dataset_dir=data", "Predict.input=a.jpg"]
+    return cli.main(["-c", config, "-o", f"Global.mode={mode}", *needed, *overrides])
+
+
+def result(mode: str, folder: str = "output") -> Any:
+    return json.loads(Path(folder, f"{mode}_result.json").read_text(encoding="utf-8"))
+
+
+def raising(error: BaseException) -> Engine:
+    def engine(config: Config) -> dict[str, Any]:
+        raise error
+
+    return engine
+
+
+def succeed(config: Config) -> dict[str, Any]:
+    return {"done_flag": True, "mode": config.Global.mode}
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_success_writes_the_result_and_exits_0(
+    mode: str, engine: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine(mode, succeed)
+    assert run(mode) == 0
+    assert result(mode) == {"done_flag": True, "mode": mode}
+    assert os.listdir("output") == [f"{mode}_result.json"]
+    assert str(Path("output", f"{mode}_result.json")) in capsys.readouterr().out
+
+
+def test_a_passed_check_says_so_and_names_the_next_command(
+    engine: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["main.py"])
+    engine("check_dataset", succeed)
+    assert run("check_dataset", "Global.output=my out") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Check dataset passed !",
+        "  result:    my out/check_dataset_result.json",
+        "  samples:   my out/check_dataset/demo_img",
+        "  histogram: my out/check_dataset/histogram.png",
+        "next: python main.py -c PP-LCNet_x1_0_ML -o Global.mode=train -o Global.dataset_dir=data"
+        " -o Predict.input=a.jpg -o 'Global.output=my out'",
+    ]
+
+
+def test_after_training_the_next_command_needs_the_merged_config_alone(
+    engine: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine("train", succeed)
+    assert run("train", "Train.batch_size=2") == 0
+    assert capsys.readouterr().out.endswith(
+        " -c output/config.yaml -o Global.mode=predict -o Predict.input=photo.jpg\n"
+    )
+
+
+def test_a_repairable_fault_exits_2_without_traceback(
+    engine: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = PaddlexMLError("value 2", where="train.txt:7", fix="write 0 or 1")
+    engine("check_dataset", raising(fault))
+    assert run("check_dataset") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "error: value 2\n  where: train.txt:7\n  fix:   write 0 or 1\n" in captured.err
+    assert "Traceback" not in captured.err
+    assert result("check_dataset") == {
+        "done_flag": False,
+        "err_type": "PaddlexMLError",
+        "err_msg": str(fault),
+        "check_pass": False,
+    }
+
+
+def test_a_bug_exits_1_with_its_traceback(
+    engine: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine("evaluate", raising(KeyError("surprise")))
+    assert run("evaluate") == 1
+    captured = capsys.readouterr().err
+    assert "Traceback" in captured
+    assert "KeyError: 'surprise'\nthis is a bug in paddlex_ml" in captured
+    failure = {"done_flag": False, "err_type": "KeyError", "err_msg": "'surprise'"}
+    assert result("evaluate") == failure
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "stopped by SIGINT"),
+        (Stopped(signal.SIGINT), 130, "stopped by SIGINT"),
+        (Stopped(signal.SIGTERM), 143, "stopped by SIGTERM"),
+    ],
+)
+def test_a_stopped_run_exits_with_its_signal(
+    error: BaseException,
+    code: int,
+    message: str,
+    engine: Install,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    engine("predict", raising(error))
+    assert run("predict") == code
+    assert capsys.readouterr().err.splitlines()[-1] == message
+    failure = {"done_flag": False, "err_type": "Stopped", "err_msg": message}
+    assert result("predict") == failure
+
+
+def test_a_stopped_training_says_how_to_go_on(
+    engine: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop_after_saving(config: Config) -> dict[str, Any]:
+        (config.Global.output / "latest").mkdir()
+        (config.Global.output / "latest" / "latest.pdparams").touch()
+        raise Stopped(signal.SIGTERM)
+
+    engine("train", stop_after_saving)
+    assert run("train") == 143
+    hint = "repeat the command with -o Train.resume_path=output/latest"
+    assert hint in capsys.readouterr().err
+
+
+def test_sigterm_ends_any_mode_with_143_and_a_result(engine: Install) -> None:
+    def terminate_me(config: Config) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the signal must not be ignored")
+
+    before = signal.getsignal(signal.SIGTERM)
+    engine("evaluate", terminate_me)
+    assert run("evaluate") == 143
+    assert result("evaluate")["err_msg"] == "stopped by SIGTERM"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_full_disk_exits_2_and_keeps_the_first_message(
+    engine: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "output/best_model")
+    engine("train", raising(full))
+
+    def no_space(path: Path, value: Any) -> None:
+        raise full
+
+    monkeypatch.setattr("paddlex_ml.files.write_json", no_space)
+    assert run("train") == 2
+    assert "No space left on device\n  where: output/best_model" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_configuration_replaces_the_result_of_the_last_run(
+    engine: Install,
+) -> None:
+    engine("train", succeed)
+    assert run("train", "Global.output=out") == 0
+    assert run("train", "Global.output=out", "Train.batch_size=0") == 2
+    failure = result("train", "out")
+    assert (failure["done_flag"], failure["err_type"]) == (False, "PaddlexMLError")
+    assert "Train.batch_size is 0: must be at least 1" in failure["err_msg"]
+
+
+def test_an_old_result_is_gone_while_a_run_works(engine: Install) -> None:
+    def look(config: Config) -> dict[str, Any]:
+        return {"done_flag": True, "old": (config.Global.output / "train_result.json").exists()}
+
+    engine("train", look)
+    assert [run("train"), run("train")] == [0, 0]
+    assert result("train") == {"done_flag": True, "old": False}
+
+
+def test_nothing_is_written_when_the_mode_is_unknown() -> None:
+    assert run("trian") == 2
+    assert os.listdir() == []
+
+
+def test_an_output_that_is_a_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("taken").write_text("mine")
+    assert run("train", "Global.output=taken") == 2
+    assert "error: Global.output is 'taken', but taken is a file" in capsys.readouterr().err
+    assert Path("taken").read_text() == "mine"
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write")
+def test_a_folder_that_cannot_be_written_is_found_before_the_engine_runs(
+    engine: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine("train", raising(AssertionError("the engine must not start")))
+    assert run("train", "Global.output=/proc/self/paddlex_ml") == 2
+    assert "the output folder cannot be written" in capsys.readouterr().err
+
+
+def test_notes_and_logs_go_to_stderr_with_the_time(
+    engine: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def speak(config: Config) -> dict[str, Any]:
+        logging.getLogger("paddlex_ml.engines.train").info("hello %d", 1)
+        return {"done_flag": True}
+
+    engine("train", speak)
+    run("train", "Train.dy2st=True")
+    lines = re.sub(r"\[\d\d:\d\d:\d\d\]", "[time]", capsys.readouterr().err).splitlines()
+    assert lines[1:] == [
+        "[time] warning: Train.dy2st has no meaning here and is ignored",
+        "[time] environment: as it is",
+        "[time] hello 1",
+    ]
+    assert logging.getLogger("paddlex_ml").handlers == []
+
+
+def test_several_overrides_may_follow_one_o(engine: Install) -> None:
+    seen: list[Config] = []
+
+    def remember(config: Config) -> dict[str, Any]:
+        seen.append(config)
+        return {"done_flag": True}
+
+    engine("check_dataset", remember)
+    arguments = ["-o", "Global.dataset_dir=d", "Global.seed=1", "-c", "ResNet50_ML"]
+    assert cli.main([*arguments, "-o", "Global.seed=2"]) == 0
+    assert (str(seen[0].Global.dataset_dir), seen[0].Global.seed) == ("d", 2)
+
+
+def test_print_config_shows_the_merged_yaml_which_runs_again(
+    engine: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["-c", "PP-LCNet_x1_0_ML", "-o", "Train.learning_rate=1e-4", "--print-config"]
+    assert cli.main(command) == 0
+    text = capsys.readouterr().out
+    assert "  learning_rate: 0.0001\n" in text
+    assert os.listdir() == []
+    Path("again.yaml").write_text(text)
+    assert cli.main(["-c", "again.yaml", "--print-config"]) == 0
+    assert capsys.readouterr().out == text
+
+
+def test_help_shows_modes_five_examples_and_how_to_list_the_options(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert all(f"\n  {mode} " in text for mode in MODES)
+    examples = text.partition("\nexamples:\n")[2].partition("\n\n")[0]
+    assert len(examples.splitlines()) == 5
+    assert "--print-config\n  lists every key" in text
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"{paddlex_ml.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: -c/--config"),
+        (["-c", "x", "--mode", "train"], "unrecognized arguments: --mode train"),
+        (["-c", "none.yaml"], "the configuration none.yaml does not exist"),
+    ],
+)
+def test_bad_arguments_exit_2_with_a_repair(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    assert re.search(rf"error: {message}\n  where: .*\n  fix:   ", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "['-c', 'PP-LCNet_x1_0_ML', '--print-config']",
+        "['-c', 'PP-LCNet_x1_0_ML', '-o', 'Global.mode=train', 'Train.batch_size=0']",
+        "['-c', 'PP-LCNet_x1_0_ML', '-o', 'Global.dataset_dir=none']",
+        "['--help']",
+    ],
+)
+def test_paddle_is_not_imported_without_need(arguments: str) -> None:
+    code = f"""
+import sys
+from paddlex_ml.cli import main
+try:
+    code = main({arguments})
+except SystemExit as stop:
+    code = stop.code
+print("code", code, "paddle" in sys.modules, file=sys.stderr)
+"""
+    expected = 2 if "mode=train" in arguments or "dataset_dir" in arguments else 0
+    assert python(code).stderr.splitlines()[-1] == f"code {expected} False"
+
+
+def test_main_py_and_the_module_exit_with_the_code_of_the_cli() -> None:
+    for start in ([str(ROOT / "main.py")], ["-m", "paddlex_ml"]):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, *start, "-c", "none"],
+            capture_output=True, text=True, env=environment, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: the configuration none does not exist\n")
