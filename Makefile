@@ -1,0 +1,60 @@
+# make demo   set everything up, draw a data set, train on it, predict: about five minutes
+# make test   set everything up, run the tests
+# make check  lint, types, spelling, tests: what CI runs
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python main.py -c PP-LCNet_x1_0_ML -o Global.output=demo/output
+DATA := demo/shapes
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+
+.PHONY: demo test check clean
+.DELETE_ON_ERROR:
+
+demo: .venv/demo $(DATA)
+	@echo "== 1 of 3: check the data set"
+	$(RUN) -o Global.mode=check_dataset -o Global.dataset_dir=$(DATA)
+	@echo "== 2 of 3: train from random weights; watch the mAP rise"
+	$(RUN) -o Global.mode=train -o Global.dataset_dir=$(DATA) \
+	    -o Train.image_size=96 -o Train.epochs_iters=8 -o Train.log_interval=10
+	@echo "== 3 of 3: predict on images that the training has not seen"
+	$(BIN)/python main.py -c demo/output/config.yaml -o Global.mode=predict \
+	    -o 'Predict.input=$(DATA)/images/00000?.jpg'
+	@echo
+	@echo "look at: demo/output/check_dataset/histogram.png   the data set"
+	@echo "         demo/output/curves.png                    the curve"
+	@echo "         demo/output/predict/                      the predictions, with names and scores"
+	@echo "next:    your own data:  $(BIN)/paddlex-ml -c PP-LCNet_x1_0_ML \\"
+	@echo "                           -o Global.mode=check_dataset -o Global.dataset_dir=path/to/my_set"
+
+test: .venv/test
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+	$(MAKE) test
+
+$(DATA): .venv/demo
+	$(BIN)/python dataset_tools/make_demo_dataset.py --output $(DATA)
+	@touch $(DATA)
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+	    || { echo "error: Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is another:"; \
+	         $(PYTHON) --version; echo "  fix: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	@echo "== set up .venv (PaddlePaddle is about 200 MB: this takes a minute or two)"
+	$(PYTHON) -m venv .venv
+
+.venv/demo: setup.cfg | .venv/bin/python
+	$(PIP) -e '.[cpu]'
+	@touch $@
+
+.venv/test: setup.cfg | .venv/bin/python
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv demo build *.egg-info
