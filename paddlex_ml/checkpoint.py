@@ -18,7 +18,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +112,10 @@ def read_card(weights_file: Path) -> Card | None:
     if not states.is_file():
         return None
     content = load_pickle(states)
-    if not isinstance(content, dict) or "card" not in content:
+    card = content.get("card") if isinstance(content, dict) else None
+    if not isinstance(card, dict) or card.keys() != {field.name for field in fields(Card)}:
         return None  # PaddleX and PaddleClas keep other things in a file of this name
-    return Card(**content["card"])
+    return Card(**card)
 
 
 def read_progress(folder: Path) -> Mapping[str, Any] | None:
@@ -126,7 +127,7 @@ def read_progress(folder: Path) -> Mapping[str, Any] | None:
 
 def find_folder(text: str, key: str) -> Path:
     """Checkpoint folder named by the user as folder, as file in it, or as file without suffix."""
-    path = Path(text)
+    path = Path(text).resolve()  # "." and links have no name of their own
     for folder in (path, path.parent):
         settle(folder)
         if (folder / f"{folder.name}.pdstates").is_file():

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -63,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argparse does, for --help and --version.
     """
     job: tuple[str, Path] | None = None
-    with _logging_to_stderr(), _sigterm_raises_stopped():
+    with _logging_to_stderr(), _sigterm_raises_stopped(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"paddle\b")  # nothing a user could act on
         try:
             arguments = _parse(sys.argv[1:] if argv is None else argv)
             path = _find_config(arguments.config)

@@ -1,31 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings that must stand in the environment BEFORE Paddle is imported."""
+"""What must stand in the environment BEFORE Paddle is imported, and its import."""
 
 from __future__ import annotations
 
+import importlib
+import io
 import math
 import os
 import sys
+import warnings
+from contextlib import redirect_stderr
 from pathlib import Path
 
+from paddlex_ml.errors import PaddlexMLError
+
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+IDLE = "KMP_BLOCKTIME"  # milliseconds for which a thread without work spins
 MKL_PATH = "MKL_DEBUG_CPU_TYPE"
+LOG_LEVEL = "GLOG_minloglevel"
 
 
 def prepare() -> str:
-    """Set what the user has not set; return one line that says what is set and why.
+    """Set what the user has not set, import Paddle, and say in one line what was set and why.
 
     Thread counts follow the cores this process may use (affinity and container quota), not those
     of the machine. On AMD processors with AVX2, MKL_DEBUG_CPU_TYPE=5 keeps the MKL that Paddle
     brings from its slow path for foreign processors (`benchmarks/train_speed.py` measures it).
+    Raises PaddlexMLError where Paddle is not installed.
     """
-    if "paddle" in sys.modules and not os.environ.get(MKL_PATH) and _is_amd_with_avx2():
-        return f"Paddle was imported before paddlex_ml: set {MKL_PATH}=5 yourself for full speed"
+    if "paddle" in sys.modules:
+        late = "environment: left as it is, for Paddle was imported before paddlex_ml"
+        slow = _is_amd_with_avx2() and MKL_PATH not in os.environ
+        return f"{late}; set {MKL_PATH}=5 yourself for full speed" if slow else late
     cores = usable_cores()
     notes = [_set(name, str(cores), f"{cores} usable cores") for name in THREADS]
+    notes.append(_set(IDLE, "0", "idle threads leave the cores to the loader"))
     if _is_amd_with_avx2():
         notes.append(_set(MKL_PATH, "5", "fast matrix products on AMD"))
+    os.environ.setdefault(LOG_LEVEL, "2")  # errors; below it Paddle's C++ side talks to itself
+    _import_paddle()
     return "environment: " + ", ".join(notes)
+
+
+def _import_paddle() -> None:
+    """Import Paddle without its remarks on ccache and thread counts, which repair nothing."""
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            importlib.import_module("paddle")
+    except ModuleNotFoundError as error:
+        if error.name != "paddle":
+            raise
+        raise PaddlexMLError(
+            "PaddlePaddle is not installed",
+            where=f"the environment of {sys.executable}",
+            fix="pip install 'paddlepaddle>=3.3,<3.4', or for a GPU see README, section Install",
+        ) from error
 
 
 def usable_cores() -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 
 from paddlex_ml.data.loader import Batch
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics import average_precision, constant_predictor_map
 
 # Images [B, 3, S, S] -> logits or scores [B, C]
@@ -38,6 +39,7 @@ def evaluate(
     """Run all `networks` over `batches` once; `progress` hears the number of batches done.
 
     Layers must be in evaluation mode. Gradients are off inside and as they were afterwards.
+    No batches give no evaluations: []. Raises PaddlexMLError when a network gives NaN.
     """
     outputs: list[list[np.ndarray]] = [[] for _ in networks]
     targets: list[np.ndarray] = []
@@ -48,11 +50,20 @@ def evaluate(
             targets.append(present.numpy())
             if progress is not None:
                 progress(done)
+    if not targets:
+        return []
     truth = np.concatenate(targets)
     return [_judge(np.concatenate(kept), truth) for kept in outputs]
 
 
 def _judge(outputs: np.ndarray, targets: np.ndarray) -> Evaluation:
+    if not np.isfinite(outputs).all():
+        broken = int((~np.isfinite(outputs)).any(axis=1).sum())
+        raise PaddlexMLError(
+            f"the model gives NaN or infinite scores for {broken} of {len(outputs)} images",
+            where="evaluation",
+            fix="its weights are broken: train again with a smaller -o Train.learning_rate",
+        )
     per_class = average_precision(outputs, targets)
     defined = per_class[~np.isnan(per_class)]
     return Evaluation(

@@ -69,7 +69,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON; non-ASCII text stays readable, NaN is refused (not JSON)."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    # A file name that is not UTF-8 arrives as lone surrogates; JSON can hold them as \udcff.
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _flush(path: Path) -> None:

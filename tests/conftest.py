@@ -1,12 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import csv
+import importlib.util
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from paddlex_ml import cli, environment
+from paddlex_ml.data import annotation
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+environment.prepare()  # pytest reads this file before any test imports Paddle
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +31,159 @@ def shared() -> Path:
     if not (SHARED / "reference" / "refdata.py").is_file():
         pytest.skip(f"needs the reference data in {SHARED}, which a user's machine does not have")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def refdata(shared: Path) -> ModuleType:
+    """Reader of the reference data: load_json, load_npz, fill_layer, make_batch, make_targets."""
+    spec = importlib.util.spec_from_file_location("refdata", shared / "reference" / "refdata.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def draw_set() -> Callable[..., Path]:
+    """Draws a data set of three classes into a folder: the colours that an image contains."""
+
+    def draw(root: Path, train: int = 24, val: int = 12) -> Path:
+        rng = np.random.default_rng(0)
+        annotation.write_labels(root / "label.txt", ["red", "green", "blue"])
+        (root / "images").mkdir()
+        for name, count in (("train", train), ("val", val)):
+            targets = rng.integers(0, 2, (count, 3)).astype(np.uint8)
+            targets[0] = 1
+            paths = [f"images/{name}_{i}.png" for i in range(count)]
+            for path, row in zip(paths, targets, strict=True):
+                pixels = rng.integers(0, 60, (40, 48, 3)) + 150 * row
+                Image.fromarray(pixels.astype(np.uint8)).save(root / path)
+            annotation.write_list(root / f"{name}.txt", paths, targets)
+        return root
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def toy(draw_set: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 + 12 tiny images of three classes. Look, do not touch: all tests share it."""
+    return draw_set(tmp_path_factory.mktemp("toy") / "set")
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., list[str]]:
+    """Arguments of a run that takes seconds; later overrides win."""
+
+    def write(mode: str, data: Path | None, output: Path, *overrides: str) -> list[str]:
+        keys = [f"Global.mode={mode}", f"Global.output={output}", "Global.device=cpu"]
+        keys += [f"Global.dataset_dir={data}"] if data else []
+        keys += ["Train.image_size=32", "Train.batch_size=8", "Train.epochs_iters=2"]
+        keys += ["Train.num_workers=0", "Train.warmup_steps=0.5"]
+        # Not the shipped values: tests must not depend on what those are today.
+        keys += ["Train.learning_rate=1e-4", "Train.ema_decay=0.9997", "Train.weight_decay=1e-4"]
+        keys += ["Train.loss.gamma_neg=4", "Train.loss.clip=0.05"]
+        keys += ["Train.augment.cutout=0.5", "Train.augment.randaugment=true", *overrides]
+        return ["-c", "PP-LCNet_x1_0_ML", "-o", *keys]
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def start_weights(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights whose batch norms know the statistics of `toy`.
+
+    Without them all scores of a network that made only six steps are equal but for rounding.
+    """
+    import paddle  # here: it takes seconds, which most tests do not need
+
+    from paddlex_ml.data.transforms import normalise, read_image, resize
+    from paddlex_ml.models import weights, zoo
+
+    paddle.seed(0)
+    model = zoo.build("PP-LCNet_x1_0_ML", 3)
+    for layer in model.sublayers():
+        if isinstance(layer, paddle.nn.BatchNorm2D):
+            layer._momentum = 0.0
+    train = annotation.read(toy).train
+    images = [normalise(resize(read_image(train.path(i)), 32)) for i in range(len(train))]
+    model.train()
+    with paddle.no_grad():
+        model(paddle.to_tensor(np.stack(images)))
+    path = tmp_path_factory.mktemp("start") / "start.pdparams"
+    path.write_bytes(pickle.dumps(weights.to_arrays(model.state_dict())))
+    return path
+
+
+@pytest.fixture(scope="session")
+def toy_run(
+    toy: Path,
+    start_weights: Path,
+    command: Callable[..., list[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Output folder of two epochs on `toy`. Look, do not touch: all tests share it."""
+    output = tmp_path_factory.mktemp("toy_run") / "output"
+    start = f"Train.pretrain_weight_path={start_weights}"
+    assert cli.main(command("train", toy, output, start)) == 0
+    return output
+
+
+@pytest.fixture
+def copy_of_run(toy_run: Path, tmp_path: Path) -> Path:
+    """Output folder of `toy_run` to do with as one likes, but for writing INTO a file."""
+    # Links, not copies of 600 MB: what the toolkit changes, it replaces. Its log alone grows.
+    ignored = shutil.ignore_patterns("train.log")
+    return shutil.copytree(toy_run, tmp_path / "run", copy_function=os.link, ignore=ignored)
+
+
+@pytest.fixture
+def run(
+    command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Runs one command in this process: exit code and stderr."""
+
+    def call(mode: str, data: Path | None, output: Path, *overrides: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = cli.main(command(mode, data, output, *overrides))
+        return code, capsys.readouterr().err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def numbers() -> Callable[[Path], list[dict[str, str]]]:
+    """Rows of a run's metrics.csv without the speed, which is another each time."""
+
+    def read(output: Path) -> list[dict[str, str]]:
+        with (output / "metrics.csv").open(encoding="utf-8") as file:
+            return [
+                {key: row[key] for key in ("epoch", "lr", "loss", "raw_map", "ema_map")}
+                for row in csv.DictReader(file)
+            ]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def assert_same_ending(
+    numbers: Callable[[Path], list[dict[str, str]]],
+) -> Callable[[Path, Path], None]:
+    """Compares two output folders: numbers, best model and latest weights, bit for bit."""
+
+    def best(output: Path) -> Any:
+        return json.loads((output / "train_result.json").read_text())["models"]["best"]
+
+    def compare(found: Path, expected: Path) -> None:
+        assert numbers(found) == numbers(expected)
+        assert best(found) == best(expected)
+        for name in ("best_model/best_model", "latest/latest"):
+            for part in ("pdparams", "pdema"):
+                ours, theirs = (
+                    pickle.loads((folder / f"{name}.{part}").read_bytes())
+                    for folder in (found, expected)
+                )
+                assert ours.keys() == theirs.keys()
+                assert [k for k in ours if not np.array_equal(ours[k], theirs[k])] == []
+
+    return compare

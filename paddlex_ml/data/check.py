@@ -9,21 +9,18 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain, repeat
-from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddlex_ml.data import annotation
+from paddlex_ml.data import annotation, worker
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.faults import Fault
 from paddlex_ml.data.transforms import decode_image
@@ -148,7 +145,7 @@ def _inspect_in_pool(
 ) -> Iterator[list[Inspected]]:
     # `spawn` on every system: a fork of a process with threads (progress bar, OpenMP) can hang.
     pool = ProcessPoolExecutor(
-        min(workers, len(chunks)), multiprocessing.get_context("spawn"), _start_worker
+        min(workers, len(chunks)), multiprocessing.get_context("spawn"), worker.begin
     )
     done = 0
     try:
@@ -163,19 +160,6 @@ def _inspect_in_pool(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    """A killed main process must not leave workers behind: they would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 def inspect_chunk(root: str, paths: list[str]) -> list[Inspected]:

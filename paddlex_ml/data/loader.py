@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import paddle
 from paddle.io import DataLoader
 
+from paddlex_ml.data import worker
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
 from paddlex_ml.errors import PaddlexMLError
 
@@ -51,7 +51,8 @@ def batches(
     """Yield the batches of `draws` in order; `num_workers` 0 works in this process.
 
     Close the generator (contextlib.closing) when its end may not be reached: that ends the
-    workers. Raises PaddlexMLError that names the file when an image cannot be read.
+    workers. Raises PaddlexMLError that names the file when an image cannot be read, and when a
+    worker is killed.
     """
     if not draws:
         return
@@ -63,7 +64,7 @@ def batches(
         collate_fn=_collate,  # type: ignore[arg-type]
         prefetch_factor=_AHEAD,
         use_shared_memory=_shared_memory_suffices(dataset, len(draws[0]), num_workers),
-        worker_init_fn=_leave_signals_to_the_parent,
+        worker_init_fn=worker.begin,
     )
     ready = iter(loader)
     try:
@@ -72,6 +73,12 @@ def batches(
                 what, where, fix = error
                 raise PaddlexMLError(what, where=where, fix=fix)
             yield images, targets
+    except SystemError as error:  # so Paddle reports a worker that died
+        raise PaddlexMLError(
+            "a process that prepares batches was killed, most often because memory ran out",
+            where=f"data loader with {num_workers} worker processes",
+            fix="-o Train.num_workers=0, or a smaller -o Train.batch_size",
+        ) from error
     finally:
         order.stop()
         with suppress(RuntimeError, SystemError):  # a worker that was killed leaves nothing to read
@@ -104,12 +111,6 @@ def _collate(samples: Sequence[Any]) -> list[Any]:
             return [nothing, nothing, sample.what, sample.where, sample.fix]
     images, targets = zip(*samples, strict=True)
     return [np.stack(images), np.stack(targets)]
-
-
-def _leave_signals_to_the_parent(_: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the parent saves its state and ends the rest.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _shared_memory_suffices(

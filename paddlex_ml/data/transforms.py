@@ -9,10 +9,11 @@ CMYK become RGB. A file that cannot be read to its last row is an error that nam
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from paddlex_ml.errors import PaddlexMLError
 
@@ -20,6 +21,8 @@ MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet, RGB, for valu
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 Image.MAX_IMAGE_PIXELS = 2**29  # Pillow warns at 89 megapixels; telephones take 200 today
+# Pillow's remarks on damaged EXIF and odd palettes: the pixels are sound, nothing can be repaired.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -42,9 +45,11 @@ def decode_image(content: bytes, *, where: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(content))
         image.load()
+    except UnidentifiedImageError as error:
+        raise _unreadable("not an image, or a format that is not known", where) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(f"the image cannot be decoded: {error}", where) from error
-    return _to_rgb(_upright(image))
+    return _to_rgb(_upright(image), where)
 
 
 def resize(image: Image.Image, size: int) -> Image.Image:
@@ -65,16 +70,18 @@ def _upright(image: Image.Image) -> Image.Image:
         return image  # damaged EXIF beside sound pixels: keep the pixels as they lie
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey; Pillow would clip instead of scaling
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
+def _to_rgb(image: Image.Image, where: str) -> Image.Image:
+    if not image.mode.startswith(("I", "F")):
+        return image.convert("RGB")
+    samples = np.asarray(image)
+    if image.mode == "F" or samples.min() < 0 or samples.max() > 0xFFFF:
         raise PaddlexMLError(
-            "floating-point images have no defined brightness range",
-            where="image mode F",
+            f"{samples.dtype} samples have no defined brightness range",
+            where=where,
             fix="save the image with 8 or 16 bits per channel",
         )
-    return image.convert("RGB")
+    # 16-bit grey; Pillow would clip instead of scaling
+    return Image.fromarray((samples >> 8).astype(np.uint8)).convert("RGB")
 
 
 def _unreadable(what: str, where: str) -> PaddlexMLError:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,12 @@ from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.export import save_static
 from paddlex_ml.files import write_text
-from paddlex_ml.losses import asymmetric_loss
+from paddlex_ml.losses import asymmetric_loss, suitable_clip, suitable_gamma_neg
 from paddlex_ml.models import weights, zoo
 from paddlex_ml.pictures import charts
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import SIGTERM, Interrupt
-from paddlex_ml.training.loop import Plan, Training, fit, steps_per_epoch
+from paddlex_ml.training.loop import LossFn, Plan, Progress, Training, fit, steps_per_epoch
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.schedule import warmup_cosine
 
@@ -48,7 +49,14 @@ def run(config: Config) -> dict[str, Any]:
         training, plan = prepare(config, dataset)
         write_text(output / "config.yaml", dump(config))
         annotation.write_labels(output / "label_dict.txt", dataset.label_names)
-        fit(training, plan, _loss(config), *_datasets(config, dataset), output, interrupt)
+        fit(
+            training,
+            plan,
+            _loss(config, float(dataset.train.targets.mean())),
+            *_datasets(config, dataset),
+            output,
+            interrupt,
+        )
         difference = None
         if training.progress.best is not None and interrupt.signal != SIGTERM:
             difference = export_best(training, output)
@@ -64,7 +72,7 @@ def prepare(config: Config, dataset: MLClsDataset) -> tuple[Training, Plan]:
     card = Card(config.Global.model, dataset.label_names, train.image_size)
     paddle.seed(config.Global.seed)
     model = zoo.build(card.model, len(card.label_names))
-    resumed = _read_resumed(config, card)
+    resumed_from, resumed = _read_resumed(config, card)
     if resumed is None and train.pretrain_weight_path is not None:
         _load_pretrained(model, card.model, train.pretrain_weight_path)
     optimizer = build_optimizer(model, weight_decay=train.weight_decay)
@@ -76,9 +84,10 @@ def prepare(config: Config, dataset: MLClsDataset) -> tuple[Training, Plan]:
         card, model, averaged, Ema(model, train.ema_decay), optimizer, scaler, settings(config)
     )
     plan = _plan(config, len(dataset.train))
-    if resumed is not None:
+    if resumed_from is not None and resumed is not None:
         training.restore(resumed)
-        _report_resume(training, resumed.settings, config)
+        _report_resume(training, resumed.settings)
+        _recover_best(training, resumed_from, config)
     return training, plan
 
 
@@ -149,15 +158,21 @@ def _datasets(config: Config, dataset: MLClsDataset) -> tuple[MultiLabelDataset,
     return MultiLabelDataset(dataset.train, size, changes), MultiLabelDataset(dataset.val, size)
 
 
-def _loss(config: Config) -> Any:
+def _loss(config: Config, share: float) -> LossFn:
+    """The loss that suits a data set in which `share` of all labels are present."""
     loss = config.Train.loss
-    return partial(
-        asymmetric_loss, gamma_neg=loss.gamma_neg, gamma_pos=loss.gamma_pos, clip=loss.clip
-    )
+    gamma_neg = suitable_gamma_neg(share) if loss.gamma_neg is None else loss.gamma_neg
+    clip = suitable_clip(gamma_neg) if loss.clip is None else loss.clip
+    logger.info(
+        "%.1f %% of the labels are present; asymmetric loss: gamma_neg %.2f, gamma_pos %.2f, clip %.3f",
+        100 * share, gamma_neg, loss.gamma_pos, clip,
+    )  # fmt: skip
+    return partial(asymmetric_loss, gamma_neg=gamma_neg, gamma_pos=loss.gamma_pos, clip=clip)
 
 
 def _load_pretrained(model: paddle.nn.Layer, name: str, text: str) -> None:
     key = "Train.pretrain_weight_path"
+    checkpoint.settle(Path(text).resolve().parent)
     path = weights.locate(text, key)
     fitted = weights.fit(model, weights.read(path), head=zoo.find(name).head, where=str(path))
     total = len(fitted.loaded) + len(fitted.missing)
@@ -165,13 +180,20 @@ def _load_pretrained(model: paddle.nn.Layer, name: str, text: str) -> None:
     for entry, reason in fitted.skipped.items():
         logger.info("  left out %s: %s", entry, reason)
     if fitted.missing:
-        logger.info("  random start: %s", ", ".join(fitted.missing))
+        logger.info("  random start: %s", _shorten(fitted.missing))
 
 
-def _read_resumed(config: Config, card: Card) -> checkpoint.Checkpoint | None:
+def _shorten(names: list[str]) -> str:
+    return ", ".join(names) if len(names) < 6 else f"{names[0]} ... {names[-1]} ({len(names)})"
+
+
+def _read_resumed(
+    config: Config, card: Card
+) -> tuple[Path, checkpoint.Checkpoint] | tuple[None, None]:
+    """The checkpoint of Train.resume_path, and its folder."""
     key = "Train.resume_path"
     if config.Train.resume_path is None:
-        return None
+        return None, None
     folder = checkpoint.find_folder(config.Train.resume_path, key)
     saved = checkpoint.load(folder)
     for what in ("model", "image_size", "label_names"):
@@ -182,10 +204,10 @@ def _read_resumed(config: Config, card: Card) -> checkpoint.Checkpoint | None:
                 where=str(folder),
                 fix=f"resume with the same data set, model and Train.image_size, or -o {key}=null",
             )
-    return saved
+    return folder, saved
 
 
-def _report_resume(training: Training, before: Mapping[str, Any], config: Config) -> None:
+def _report_resume(training: Training, before: Mapping[str, Any]) -> None:
     progress = training.progress
     logger.info("resumed after %d epochs and %d steps", progress.epoch, progress.step)
     for key, now in training.settings.items():
@@ -197,23 +219,45 @@ def _report_resume(training: Training, before: Mapping[str, Any], config: Config
                 before[key],
                 now,
             )
-    _recover_best(training, config)
 
 
-def _recover_best(training: Training, config: Config) -> None:
-    """Make sure that best_model holds the best that the checkpoint speaks of."""
+def _recover_best(training: Training, resumed_from: Path, config: Config) -> None:
+    """Make sure that best_model holds the best that the checkpoint speaks of.
+
+    In a new output folder it is copied from beside the checkpoint. Raises PaddlexMLError when it is
+    lost and no epoch is left to find a new one.
+    """
     progress = training.progress
-    record = checkpoint.read_progress(config.Global.output / "best_model")
-    if progress.best is None or (record is not None and record["best"] == progress.best):
-        return
-    logger.warning(
-        "%s/best_model does not hold the best model of the resumed run (mAP %.4f, epoch %d): the "
-        "next evaluation begins a new count",
-        config.Global.output,
-        progress.best["score"],
-        progress.best["epoch"],
-    )
-    progress.best = None
+    here = config.Global.output / "best_model"
+    for folder in (here, resumed_from.parent / "best_model"):
+        if progress.best is not None and _is_record_of(progress, folder):
+            if folder is not here:
+                checkpoint.write(here, checkpoint.load(folder))
+            return
+    if progress.best is not None:
+        logger.warning(
+            "%s does not hold the best model of the resumed run (mAP %.4f, epoch %d): the next "
+            "evaluation begins a new count",
+            here,
+            progress.best["score"],
+            progress.best["epoch"],
+        )
+    progress.best, progress.evaluations_since_best = None, 0
+    if progress.epoch >= config.Train.epochs_iters:
+        raise PaddlexMLError(
+            f"all {progress.epoch} epochs are done and their best model is not there",
+            where=str(resumed_from.parent / "best_model"),
+            fix=f"put that folder back, or train on: -o Train.epochs_iters={progress.epoch + 1}",
+        )
+
+
+def _is_record_of(progress: Progress, folder: Path) -> bool:
+    """Whether `folder` holds the best of this very run: another may have the same score."""
+    record = checkpoint.read_progress(folder)
+    if record is None or progress.best is None:
+        return False
+    past = progress.history[: progress.best["epoch"]]
+    return bool(record["best"] == progress.best and record["history"] == past)
 
 
 def _refuse_amp_on_cpu(config: Config, device: str) -> None:
@@ -235,11 +279,19 @@ def _refuse_other_class_count(config: Config, dataset: MLClsDataset) -> None:
         )
 
 
+class _LogFile(logging.FileHandler):
+    """A log that says nothing when its disk is full: what must be saved there will."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Send the package's log to `path` as well; a resumed run adds to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", "%Y-%m-%d %H:%M:%S"))
     package = logging.getLogger("paddlex_ml")
     package.addHandler(handler)
@@ -247,4 +299,5 @@ def _log_file(path: Path) -> Iterator[None]:
         yield
     finally:
         package.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # lines that found no room
+            handler.close()

@@ -53,6 +53,7 @@ def load(config: Config, text: str | None, key: str) -> Trained:
 
 def _locate(config: Config, text: str | None, key: str) -> Path:
     if text is not None:
+        checkpoint.settle(Path(text).resolve().parent)
         return weights.locate(text, key)
     folder = config.Global.output / "best_model"
     checkpoint.settle(folder)

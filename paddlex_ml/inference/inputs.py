@@ -73,7 +73,8 @@ class _Names:
 
     def claim(self, wish: str) -> str:
         stem, suffix = os.path.splitext(wish)
-        stem = os.fsdecode(os.fsencode(stem)[:_STEM_BYTES])
+        while len(os.fsencode(stem)) > _STEM_BYTES:
+            stem = stem[:-1]
         key, free = stem.lower(), stem
         while free.lower() in self._taken:
             self._last[key] = self._last.get(key, 1) + 1

@@ -13,7 +13,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import paddle
@@ -24,23 +24,46 @@ NAME_TABLE = "StructuredToParameterName@@"  # Paddle's own entry beside the tens
 SUFFIX = ".pdparams"
 
 
-def _rebuilders() -> dict[tuple[str, str], Any]:
-    """Global name in the file -> what may be called for it: how numpy writes arrays, no more."""
-    reconstruct = np.zeros(1).__reduce__()[0]
-    scalar = np.float32(0).__reduce__()[0]
-    from_buffer = np.zeros(1).__reduce_ex__(5)[0]
-    allowed: dict[tuple[str, str], Any] = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("collections", "OrderedDict"): collections.OrderedDict,
-        ("builtins", "tuple"): tuple,
-        ("_codecs", "encode"): _latin1,
-    }
-    for core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2 write different module names
-        allowed[f"{core}.multiarray", "_reconstruct"] = reconstruct
-        allowed[f"{core}.multiarray", "scalar"] = scalar
-        allowed[f"{core}.numeric", "_frombuffer"] = from_buffer
-    return allowed
+class _NumberType:
+    """Stands in for numpy.dtype: the file may name a type of plain numbers and its byte order.
+
+    The real one takes any state that the file sets, such as floats that are object pointers:
+    memory of the program, chosen by a stranger.
+    """
+
+    def __init__(self, code: str, *_: object) -> None:
+        self.real = np.dtype(code)
+        if self.real.kind not in "biuf":
+            raise pickle.UnpicklingError(f"values of type {self.real} in a weight file")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.real = self.real.newbyteorder(state[1])
+
+
+class _Array:
+    """Stands in for numpy.ndarray until its content is known."""
+
+    def __init__(self, *_: object) -> None:
+        self.real = np.zeros(0, np.float32)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, number_type, by_column, content = state
+        self.real = _from_buffer(content, number_type, shape, "F" if by_column else "C")
+
+
+def _reconstruct(*_: object) -> _Array:
+    return _Array()
+
+
+def _from_buffer(
+    content: bytes, number_type: _NumberType, shape: tuple[int, ...], order: Literal["C", "F"]
+) -> np.ndarray:
+    return np.frombuffer(content, number_type.real).reshape(shape, order=order).copy()
+
+
+def _scalar(number_type: _NumberType, content: bytes) -> np.generic:
+    number: np.generic = np.frombuffer(content, number_type.real)[0]
+    return number
 
 
 def _latin1(text: str, encoding: str = "latin1") -> bytes:
@@ -50,12 +73,31 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-class _Unpickler(pickle.Unpickler):
-    allowed = _rebuilders()
+def _no_bytes() -> bytes:
+    """Stand in for `bytes`, which pickle protocol 2 calls without argument, for b"" alone."""
+    return b""
 
+
+# Global name in the file -> what is called for it: how Paddle and numpy write arrays, no more.
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _NumberType,
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("builtins", "tuple"): tuple,
+    ("builtins", "bytes"): _no_bytes,
+    ("_codecs", "encode"): _latin1,
+}
+for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2 write different module names
+    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
+    _ALLOWED[f"{_core}.multiarray", "scalar"] = _scalar
+    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _from_buffer
+
+
+class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self.allowed:
-            return self.allowed[module, name]
+        module = "builtins" if module == "__builtin__" else module  # protocols 0 to 2
+        if (module, name) in _ALLOWED:
+            return _ALLOWED[module, name]
         raise _ForeignCodeError(f"{module}.{name}")
 
 
@@ -63,25 +105,41 @@ class _ForeignCodeError(Exception):
     """The file asks for a function that has no place in a weight file."""
 
 
+def _real(value: Any) -> Any:
+    """Put the arrays in place of their stand-ins."""
+    if isinstance(value, _Array):
+        return value.real
+    if isinstance(value, dict):
+        return {key: _real(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_real(item) for item in value)
+    return value
+
+
 def load_pickle(path: Path) -> Any:
     """Read a pickle of arrays and plain values. Raises PaddlexMLError for everything else."""
     try:
-        return _Unpickler(io.BytesIO(path.read_bytes())).load()
-    except _ForeignCodeError as error:
-        raise PaddlexMLError(
-            f"the file would run code when read ({error}); it was not read",
-            where=str(path),
-            fix="do not use this file; get the weights from a source that you trust",
-        ) from error
+        content = path.read_bytes()
     except OSError as error:
         raise PaddlexMLError(
             f"the file cannot be read: {error.strerror}",
             where=str(path),
             fix="check the path and its permissions",
         ) from error
-    except Exception as error:  # a damaged pickle raises almost anything
+    if content.startswith(b"PK"):
+        raise _not_weights(path, "it is a zip file, as PyTorch saves weights, and not Paddle's")
+    try:
+        return _real(_Unpickler(io.BytesIO(content)).load())
+    except _ForeignCodeError as error:
         raise PaddlexMLError(
-            f"not a weight file of Paddle, or a damaged one ({type(error).__name__}: {error})",
+            f"the file would run code when read ({error}); it was not read",
+            where=str(path),
+            fix="do not use this file; get the weights from a source that you trust",
+        ) from error
+    except Exception as error:  # a damaged pickle raises almost anything
+        why = " ".join(f"{type(error).__name__}: {error}".split()) if content else "0 bytes"
+        raise PaddlexMLError(
+            f"not a weight file of Paddle, or a damaged one ({why})",
             where=str(path),
             fix="copy or download the file again, and compare its size with the original",
         ) from error
@@ -97,7 +155,7 @@ def locate(text: str, key: str) -> Path:
             f"or do without: -o {key}=null",
         )
     path = Path(text)
-    for candidate in (path, path.with_name(path.name + SUFFIX)):
+    for candidate in (path, Path(text + SUFFIX)):
         if candidate.is_file():
             return candidate
     raise PaddlexMLError(
@@ -119,6 +177,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
             continue
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
             raise _not_weights(path, f"its entry {name!r} is not a tensor")
+        if array.dtype == np.uint16:  # Paddle writes bfloat16 so: the upper half of a float32
+            array = (array.astype(np.uint32) << 16).view(np.float32)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise _not_weights(path, f"its entry {name!r} holds NaN or infinite values")
         weights[str(name)] = array

@@ -125,6 +125,8 @@ def fit(
 ) -> None:
     """Train to the last epoch, or until `interrupt` asks for a stop; saves into `output`."""
     progress = training.progress
+    if progress.history:  # a new output folder, or a kill between the checkpoint and this file
+        write_metrics(output / "metrics.csv", progress.history)
     while progress.epoch < plan.epochs and not _is_stale(progress, plan):
         meter = train_epoch(training, plan, loss_fn, train, interrupt)
         scores = None
@@ -265,14 +267,17 @@ def _finish_epoch(
 
 
 def _take_best(progress: Progress, scores: dict[str, Evaluation]) -> bool:
-    """Book the better of both weights when it is as good as the best so far."""
+    """Book the better of both weights when it is as good as the best so far.
+
+    An equal score takes the later weights, but is no progress: early stopping counts on.
+    """
     kind = max(scores, key=lambda k: (scores[k].map, k == "ema"))
     score = scores[kind].map
-    if progress.best is not None and score < progress.best["score"]:
-        progress.evaluations_since_best += 1
+    before = -1.0 if progress.best is None else progress.best["score"]
+    progress.evaluations_since_best = 0 if score > before else progress.evaluations_since_best + 1
+    if score < before:
         return False
     progress.best = {"score": score, "weights": kind, "epoch": progress.epoch}
-    progress.evaluations_since_best = 0
     return True
 
 

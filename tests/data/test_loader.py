@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from contextlib import closing
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paddlex_ml.data import loader, transforms
+from paddlex_ml.data.annotation import ImageList
+from paddlex_ml.data.dataset import Augmentation, Draw, MultiLabelDataset
+from paddlex_ml.errors import PaddlexMLError
+
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Ten small images of noise with three labels."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    paths = [f"{i}.png" for i in range(10)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (20, 24, 3)).astype(np.uint8)).save(root / path)
+    return ImageList(root, paths, rng.integers(0, 2, (10, 3)).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def dataset(images):
+    return MultiLabelDataset(images, SIZE, Augmentation(seed=5, cutout=0.5, randaugment=True))
+
+
+@pytest.fixture
+def broken(images, tmp_path):
+    """The same list, whose image 3 cannot be read."""
+    for name in images.paths:
+        (tmp_path / name).write_bytes((images.root / name).read_bytes())
+    (tmp_path / "3.png").write_bytes(b"no image")
+    return MultiLabelDataset(ImageList(tmp_path, images.paths, images.targets), SIZE)
+
+
+def collect(dataset, draws, num_workers):
+    with closing(loader.batches(dataset, draws, num_workers)) as batches:
+        return [(pictures.numpy(), targets.numpy()) for pictures, targets in batches]
+
+
+def samples(draws):
+    return [draw.sample for batch in draws for draw in batch]
+
+
+def children():
+    """Worker processes that still run, after a moment to end."""
+    for _ in range(50):
+        if not (alive := multiprocessing.active_children()):
+            break
+        time.sleep(0.1)
+    return alive
+
+
+def test_seed_and_epoch_decide_the_order():
+    first = loader.epoch_draws(50, 8, seed=1, epoch=0)
+    assert first == loader.epoch_draws(50, 8, seed=1, epoch=0)
+    assert samples(first) != samples(loader.epoch_draws(50, 8, seed=1, epoch=1))
+    assert samples(first) != samples(loader.epoch_draws(50, 8, seed=2, epoch=0))
+    assert samples(first) != sorted(samples(first))
+
+
+def test_training_drops_the_incomplete_last_batch_but_no_image_for_ever():
+    draws = loader.epoch_draws(50, 8, seed=1, epoch=3)
+    assert [len(batch) for batch in draws] == [8] * 6
+    assert max(Counter(samples(draws)).values()) == 1
+    assert {draw.epoch for batch in draws for draw in batch} == {3}
+    seen = {
+        s for epoch in range(8) for s in samples(loader.epoch_draws(50, 8, seed=1, epoch=epoch))
+    }
+    assert seen == set(range(50))
+
+
+def test_a_list_shorter_than_a_batch_is_one_batch():
+    (only,) = loader.epoch_draws(3, 8, seed=1, epoch=0)
+    assert sorted(draw.sample for draw in only) == [0, 1, 2]
+
+
+def test_evaluation_keeps_every_image_in_order():
+    draws = loader.evaluation_draws(10, 4)
+    assert [len(batch) for batch in draws] == [4, 4, 2]
+    assert samples(draws) == list(range(10))
+    assert loader.evaluation_draws(0, 4) == []
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 5])
+def test_the_number_of_workers_does_not_change_a_bit(dataset, num_workers):
+    draws = loader.epoch_draws(10, 3, seed=1, epoch=2)
+    alone, together = collect(dataset, draws, 0), collect(dataset, draws, num_workers)
+    assert len(alone) == len(together) == 3
+    for (pictures, targets), (others, their_targets) in zip(alone, together, strict=True):
+        assert np.array_equal(pictures, others)
+        assert np.array_equal(targets, their_targets)
+    assert children() == []
+
+
+def test_batches_hold_the_images_and_targets_of_their_draws(images):
+    draws = loader.evaluation_draws(10, 4)
+    batches = collect(MultiLabelDataset(images, SIZE), draws, 2)
+    pictures = np.concatenate([batch[0] for batch in batches])
+    targets = np.concatenate([batch[1] for batch in batches])
+    assert pictures.shape == (10, 3, SIZE, SIZE)
+    assert (pictures.dtype, targets.dtype) == (np.float32, np.float32)
+    assert np.array_equal(targets, images.targets)
+    image = transforms.resize(transforms.read_image(images.path(7)), SIZE)
+    assert np.array_equal(pictures[7], transforms.normalise(image))
+
+
+def test_augmentation_changes_from_epoch_to_epoch(dataset):
+    first = collect(dataset, [[Draw(0, 4)]], 0)[0][0]
+    assert np.array_equal(first, collect(dataset, [[Draw(0, 4)]], 0)[0][0])
+    assert not np.array_equal(first, collect(dataset, [[Draw(1, 4)]], 0)[0][0])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_broken_image_is_an_error_that_names_the_file(broken, num_workers):
+    with pytest.raises(PaddlexMLError, match="not an image, or a format") as caught:
+        collect(broken, loader.evaluation_draws(10, 2), num_workers)
+    assert caught.value.where == str(broken.images.path(3))
+    assert (
+        caught.value.fix == "replace the file by an intact copy, or remove its line from the list"
+    )
+    assert children() == []
+
+
+def test_batches_before_the_broken_image_arrive(broken):
+    arrived = []
+    with (
+        closing(loader.batches(broken, loader.evaluation_draws(10, 2), 2)) as batches,
+        pytest.raises(PaddlexMLError),
+    ):
+        arrived.extend(targets.shape[0] for _, targets in batches)
+    assert arrived == [2]  # image 3 is in the second batch
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_closing_early_ends_the_workers(dataset, taken):
+    draws = [[Draw(epoch, s) for s in range(5)] for epoch in range(20)]
+    batches = loader.batches(dataset, draws, 2)
+    for _ in range(taken):
+        next(batches)
+    batches.close()
+    assert children() == []
+
+
+def test_an_error_in_the_loop_ends_the_workers(dataset):
+    batches = loader.batches(dataset, [[Draw(epoch, 0)] for epoch in range(20)], 2)
+    next(batches)
+    with pytest.raises(ZeroDivisionError):
+        batches.throw(ZeroDivisionError())
+    assert children() == []
+
+
+def test_no_draws_make_no_batches(dataset):
+    assert collect(dataset, [], 2) == []
+
+
+def test_workers_leave_ctrl_c_to_the_parent(dataset):
+    draws = [[Draw(epoch, s) for s in range(5)] for epoch in range(12)]
+    with closing(loader.batches(dataset, draws, 2)) as batches:
+        arrived = [next(batches)]
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGINT)
+        arrived.extend(batches)
+    assert len(arrived) == 12
+
+
+def test_a_killed_worker_is_an_error_and_no_hang(dataset):
+    draws = [[Draw(epoch, s) for s in range(5)] for epoch in range(200)]
+    with closing(loader.batches(dataset, draws, 2)) as batches:
+        next(batches)
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        with pytest.raises(PaddlexMLError, match="was killed, most often because memory") as caught:
+            list(batches)
+    assert caught.value.where == "data loader with 2 worker processes"
+    assert children() == []
+
+
+def test_too_little_shared_memory_is_noticed(dataset, monkeypatch, tmp_path):
+    needed = 4 * 3 * SIZE**2 * 8 * (2 * 2 + 2)
+    for free, suffices in ((2 * needed, False), (2 * needed + 512, True)):
+        room = SimpleNamespace(f_bavail=free, f_frsize=1)
+        monkeypatch.setattr(os, "statvfs", lambda folder, room=room: room)
+        assert loader._shared_memory_suffices(dataset, 8, 2) is suffices
+    monkeypatch.undo()
+    assert not loader._shared_memory_suffices(dataset, 8, 2, tmp_path / "absent")
+
+
+def test_without_shared_memory_the_batches_are_the_same(dataset, monkeypatch):
+    draws = loader.epoch_draws(10, 3, seed=1, epoch=2)
+    expected = collect(dataset, draws, 2)
+    monkeypatch.setattr(loader, "_shared_memory_suffices", lambda *_: False)
+    for batch, other in zip(collect(dataset, draws, 2), expected, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(batch, other, strict=True))
+    assert children() == []

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from paddlex_ml.data import transforms
+from paddlex_ml.errors import PaddlexMLError
+
+
+def sha256(array):
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def png(width, height, depth, colour, raw):
+    """A PNG file with these header values, of which Pillow writes only some."""
+
+    def chunk(kind, data):
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def by_opencv(suffix, rgb):
+    order = {2: None, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    swapped = rgb if rgb.ndim == 2 else cv2.cvtColor(rgb, order[rgb.shape[2]])
+    done, content = cv2.imencode(suffix, swapped)
+    assert done
+    return content.tobytes()
+
+
+def pixels(content):
+    return np.asarray(transforms.decode_image(content, where="here"))
+
+
+@pytest.fixture(scope="module")
+def images(shared):
+    return shared / "reference" / "transforms" / "images"
+
+
+SOUND = [
+    "coco.jpg",
+    "exif6.jpg",
+    "gray.jpg",
+    "gray16.png",
+    "gray_L.png",
+    "la.png",
+    "palette.png",
+    "palette_transparent.png",
+    "photo.bmp",
+    "photo.tif",
+    "photo.webp",
+    "photo2.jpg",
+    "rgb.png",
+    "rgba_alpha_ramp.png",
+]
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_every_step_gives_the_published_bytes(refdata, images, name):
+    expected = refdata.load_json("transforms", "eval.json")["images"][name]
+    image = transforms.read_image(images / name)
+    assert list(np.asarray(image).shape) == expected["decoded_shape_hwc"]
+    assert sha256(np.asarray(image)) == expected["decoded_sha256"]
+    image = transforms.resize(image, 448)
+    assert sha256(np.asarray(image)) == expected["resized_sha256"]
+    array = transforms.normalise(image)
+    assert array.dtype == np.float32
+    assert array.shape == (3, 448, 448)
+    assert sha256(array) == expected["normalized_sha256"]
+
+
+def test_all_reference_images_are_looked_at(refdata):
+    other = {"cmyk.jpg", "photo.gif", "truncated.jpg", "empty.jpg", "garbage.jpg"}
+    assert set(refdata.load_json("transforms", "eval.json")["images"]) == {*SOUND, *other}
+
+
+def test_cmyk_differs_from_the_published_pixels_by_one_at_most(refdata, images):
+    image = transforms.resize(transforms.read_image(images / "cmyk.jpg"), 448)
+    crop = refdata.load_npz("transforms", "eval.npz")["cmyk.jpg_resized_crop_192_256"]
+    found = np.asarray(image)[192:256, 192:256].astype(int)
+    assert np.abs(found - crop).max() <= 1
+
+
+def test_a_gif_is_read_which_the_published_code_refuses(images):
+    image = transforms.read_image(images / "photo.gif")
+    assert (image.mode, image.size) == ("RGB", (200, 150))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("truncated.jpg", "cannot be decoded: image file is truncated"),
+        ("empty.jpg", r"the image file is empty \(0 bytes\)"),
+        ("garbage.jpg", "not an image, or a format that is not known"),
+        ("absent.jpg", "cannot be opened: No such file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_to_its_end_is_named(images, name, message):
+    with pytest.raises(PaddlexMLError, match=message) as caught:
+        transforms.read_image(images / name)
+    assert caught.value.where == str(images / name)
+    assert "BytesIO" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [0, 3, 4])
+def test_of_16_bits_the_high_byte_is_kept_and_alpha_dropped(suffix, channels):
+    rng = np.random.default_rng(0)
+    samples = rng.integers(0, 65536, (5, 7, channels) if channels else (5, 7)).astype(np.uint16)
+    found = pixels(by_opencv(suffix, samples))
+    high = (samples >> 8).astype(np.uint8)
+    assert np.array_equal(found, high[:, :, :3] if channels else np.repeat(high[..., None], 3, 2))
+
+
+def test_16_bit_grey_with_alpha_is_read():
+    samples = np.random.default_rng(0).integers(0, 65536, (5, 7, 2)).astype(">u2")
+    found = pixels(png(7, 5, 16, 4, b"".join(b"\0" + row.tobytes() for row in samples)))
+    assert np.array_equal(found, np.repeat(samples[:, :, :1] >> 8, 3, 2))
+
+
+def test_one_bit_is_black_or_white():
+    assert pixels(png(8, 1, 1, 0, b"\0\xa0"))[0, :4, 1].tolist() == [255, 0, 255, 0]
+
+
+@pytest.mark.parametrize(
+    "samples", [np.ones((4, 4), np.float32), np.full((4, 4), 70_000, np.int32)]
+)
+def test_samples_without_a_range_are_refused_and_the_file_is_named(tmp_path, samples):
+    path = tmp_path / "deep.tif"
+    Image.fromarray(samples).save(path)
+    with pytest.raises(PaddlexMLError, match=f"{samples.dtype} samples have no defined") as caught:
+        transforms.read_image(path)
+    assert caught.value.where == str(path)
+    assert "8 or 16 bits" in caught.value.fix
+
+
+@pytest.mark.parametrize("offset", range(6, 33))
+def test_damaged_exif_leaves_the_pixels_readable(images, offset):
+    content = bytearray((images / "exif6.jpg").read_bytes())
+    content[content.find(b"Exif") + offset] ^= 0xFF
+    assert sorted(transforms.decode_image(bytes(content), where="x").size) == [150, 200]
+
+
+@pytest.mark.parametrize("side", [60_000, 20_000])
+def test_a_header_that_promises_too_much_is_an_error_and_no_crash(side):
+    with pytest.raises(PaddlexMLError, match="cannot be decoded") as caught:
+        transforms.decode_image(png(side, side, 1, 0, b"\0" * 100), where="huge.png")
+    assert caught.value.where == "huge.png"
+
+
+def test_random_damage_is_an_error_of_ours_or_none(images):
+    rng = np.random.default_rng(0)
+    errors = []
+    for name in ("gray.jpg", "palette.png", "photo.gif", "exif6.jpg", "gray_L.png"):
+        sound = (images / name).read_bytes()
+        for _ in range(40):
+            damaged = bytearray(sound)
+            for place in rng.integers(0, 400, 5):
+                damaged[place] = rng.integers(256)
+            try:
+                transforms.decode_image(bytes(damaged), where=name)
+            except PaddlexMLError as error:
+                errors.append((error.where, name))
+    assert len(errors) > 50
+    assert all(where == name for where, name in errors)
+
+
+def test_resizing_ignores_the_aspect_ratio_and_blends_what_it_shrinks():
+    stripes = Image.fromarray(np.tile([[[0], [200]]], (8, 8, 3)).astype(np.uint8))
+    small = np.asarray(transforms.resize(stripes, 4))
+    assert small.shape == (4, 4, 3)
+    assert np.abs(small.astype(int) - 100).max() <= 15
+
+
+def test_normalising_by_hand():
+    image = Image.new("RGB", (2, 2), (255, 0, 51))
+    expected = [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0.2 - 0.406) / 0.225]
+    assert transforms.normalise(image)[:, 1, 0].tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_decoded_image_needs_no_open_file(tmp_path):
+    path = tmp_path / "a.png"
+    buffer = io.BytesIO()
+    Image.new("RGB", (3, 2), (1, 2, 3)).save(buffer, "PNG")
+    path.write_bytes(buffer.getvalue())
+    image = transforms.read_image(path)
+    path.unlink()
+    assert image.getpixel((2, 1)) == (1, 2, 3)

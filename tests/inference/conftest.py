@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+from PIL import Image
+
+from paddlex_ml.export import save_static
+from paddlex_ml.inference.predictor import Predictor
+from paddlex_ml.inference.static import StaticModel
+from paddlex_ml.models import zoo
+
+LABELS = ["cat", "dog", "猫", "7", "red square"]
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A static PP-LCNet of 5 classes for images of 64 pixels, with random weights."""
+    folder = tmp_path_factory.mktemp("exported") / "inference"
+    paddle.seed(0)
+    model = zoo.build("PP-LCNet_x1_0_ML", len(LABELS))
+    save_static(
+        model, model_name="PP-LCNet_x1_0_ML", label_names=LABELS, image_size=64, folder=folder
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(exported: Path) -> StaticModel:
+    return StaticModel(exported, "cpu")
+
+
+@pytest.fixture
+def predictor(model: StaticModel) -> Predictor:
+    return Predictor(model)
+
+
+@pytest.fixture
+def altered(exported: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Copies the static model and lets a function change what its inference.yml says."""
+
+    def alter(change: Callable[[dict], None]) -> Path:
+        folder = shutil.copytree(exported, tmp_path / "altered")
+        path = folder / "inference.yml"
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        change(content)
+        path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+        return folder
+
+    return alter
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of 7 different images: six at the top, one in a folder of its own."""
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("a.jpg", "b.png", "c.bmp", "d.JPG", "e.webp", "f.gif", "deep/a.jpg"):
+        pixels = rng.integers(0, 256, (40, 60, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "notes.txt").write_text("not an image")
+    (folder / "._a.jpg").write_bytes(b"what macOS leaves on foreign disks")
+    return folder

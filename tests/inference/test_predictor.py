@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paddlex_ml.data.transforms import normalise, read_image, resize
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.inference import predictor as module
+from paddlex_ml.inference.predictor import Predictor
+from paddlex_ml.inference.static import StaticModel
+
+
+def test_a_result_holds_every_class_that_reaches_its_threshold(predictor, model, photos: Path):
+    scores = model.run(normalise(resize(read_image(photos / "a.jpg"), 64))[None])[0]
+    [result] = predictor.predict(photos / "a.jpg", threshold=0)
+    order = np.argsort(-scores)
+    assert result.input_path == str(photos / "a.jpg")
+    assert result.class_ids == order.tolist()
+    assert result.label_names == [model.label_names[i] for i in order]
+    assert result.scores == [round(float(s), 5) for s in scores[order]]
+    limit = float(np.sort(scores)[-2])
+    [fewer] = predictor.predict(photos / "a.jpg", threshold=limit)
+    assert fewer.class_ids == order[:2].tolist()
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 7, 100])
+def test_batches_change_neither_order_nor_scores(predictor: Predictor, photos: Path, batch_size):
+    alone = list(predictor.predict(str(photos), threshold=0))
+    together = list(predictor.predict(str(photos), batch_size=batch_size, threshold=0))
+    assert len(alone) == 7
+    assert [r.input_path for r in alone] == [r.input_path for r in together]
+    for one, other in zip(alone, together, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=2e-5)
+
+
+def test_an_array_of_a_file_scores_like_the_file(predictor: Predictor, photos: Path):
+    bgr = np.asarray(read_image(photos / "b.png"))[:, :, ::-1]
+    from_file, from_array = predictor.predict([photos / "b.png", bgr], threshold=0)
+    assert from_file.json["res"] | {"input_path": None} == from_array.json["res"]
+
+
+def test_the_threshold_of_the_model_is_the_default(model: StaticModel, photos: Path):
+    assert (
+        next(Predictor(model).predict(photos, threshold=0.5)).class_ids
+        == next(Predictor(model).predict(photos)).class_ids
+    )
+    assert next(Predictor(model, 1.0).predict(photos)).class_ids == []
+    assert len(next(Predictor(model, {"default": 0}).predict(photos)).class_ids) == 5
+
+
+def test_a_threshold_of_one_call_does_not_stay(predictor: Predictor, photos: Path):
+    before = [r.class_ids for r in predictor.predict(photos)]
+    list(predictor.predict(photos, threshold=1))
+    assert [r.class_ids for r in predictor.predict(photos)] == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"input": "nowhere.jpg"}, "no such file"),
+        ({"input": ".", "batch_size": 0}, "a whole number from 1, it is 0"),
+        ({"input": ".", "batch_size": 2.0}, r"it is 2\.0"),
+        ({"input": ".", "batch_size": True}, "it is True"),
+        ({"input": ".", "threshold": 2}, "must be a number from 0 to 1"),
+        ({"input": ".", "threshold": {"default": 0, "cot": 1}}, "write cat"),
+    ],
+)
+def test_arguments_are_judged_at_the_call(predictor, photos, monkeypatch, arguments, message):
+    monkeypatch.chdir(photos)
+    with pytest.raises(PaddlexMLError, match=message):
+        predictor.predict(**arguments)
+
+
+def test_a_broken_image_is_named_when_its_turn_comes(predictor: Predictor, photos: Path):
+    (photos / "b.png").write_bytes((photos / "b.png").read_bytes()[:200])
+    results = predictor.predict(photos)
+    assert next(results).input_path == str(photos / "a.jpg")
+    with pytest.raises(PaddlexMLError, match=r"where: .*b\.png\n.*leave it out of the input"):
+        next(results)
+
+
+def test_results_are_lazy_and_keep_no_pixels(predictor: Predictor, photos: Path, monkeypatch):
+    read: list[str] = []
+    load = Predictor._load
+    monkeypatch.setattr(
+        Predictor,
+        "_load",
+        lambda self, picture: (read.append(picture.name), load(self, picture))[1],
+    )
+    results = predictor.predict(photos)
+    assert read == []
+    first = next(results)
+    assert len(read) <= 2  # its own, and one read ahead
+    assert first._image is not None
+    next(results)
+    assert first._image is None
+    assert first.img["res"].height > 0  # read again
+
+
+def test_a_generator_may_be_left_early(predictor: Predictor, photos: Path):
+    results = predictor.predict(photos, batch_size=3)
+    next(results)
+    results.close()
+    assert len(list(predictor.predict(photos))) == 7
+
+
+def test_create_without_folder_says_what_this_release_needs():
+    with pytest.raises(PaddlexMLError, match=r"later release(.|\n)*output/best_model/inference"):
+        module.create("PP-LCNet_x1_0_ML", None)
+
+
+def test_create_refuses_another_name(exported: Path):
+    with pytest.raises(PaddlexMLError, match=r"the folder holds PP-LCNet_x1_0_ML"):
+        module.create("PP-HGNetV2-B0_ML", exported, device="cpu")

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import copy
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from paddlex_ml.data.transforms import normalise, resize
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.inference.preprocess import read
+
+STEPS = [
+    {"ResizeImage": {"backend": "pil", "interpolation": "bilinear", "size": 64}},
+    {
+        "NormalizeImage": {
+            "channel_num": 3,
+            "mean": [0.485, 0.456, 0.406],
+            "order": "",
+            "scale": 1 / 255,
+            "std": [0.229, 0.224, 0.225],
+        }
+    },
+    {"ToCHWImage": None},
+]
+
+
+def steps(**changes):
+    """STEPS with `ResizeImage={...}` merged into the step of that name."""
+    changed = copy.deepcopy(STEPS)
+    for step in changed:
+        for name, values in step.items():
+            if values is not None:
+                values.update(changes.get(name, {}))
+    return changed
+
+
+def photo() -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 90, 3)).astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_the_network_sees_what_it_saw_in_training():
+    expected = normalise(resize(photo(), 64))
+    found = read(STEPS, where="x")(photo())
+    assert found.shape == (3, 64, 64)
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "scale", ["1.0/255.0", "1/255", " 1. / 255. ", "0.00392156862745098", None]
+)
+def test_the_scale_may_be_the_text_of_a_fraction(scale):
+    assert read(steps(NormalizeImage={"scale": scale}), where="x").scale == np.float32(1 / 255)
+
+
+@pytest.mark.parametrize("scale", ["__import__('os').abort()", "1/0", "1/2/3", "", True, [1]])
+def test_other_texts_are_no_numbers(scale):
+    with pytest.raises(PaddlexMLError, match="is not a number"):
+        read(steps(NormalizeImage={"scale": scale}), where="x")
+
+
+def test_two_sizes_are_width_and_height():
+    preprocess = read(steps(ResizeImage={"size": [96, 32]}), where="x")
+    assert preprocess.size == (96, 32)
+    assert preprocess(photo()).shape == (3, 32, 96)
+
+
+@pytest.mark.parametrize("size", [32, 64, 200])
+def test_the_opencv_backend_gives_the_pixels_of_opencv(size):
+    resized = read(
+        steps(
+            ResizeImage={"size": size, "backend": None, "interpolation": None},
+            NormalizeImage={"mean": [0, 0, 0], "std": [1, 1, 1], "scale": 1},
+        ),
+        where="x",
+    )(photo())
+    expected = cv2.resize(np.asarray(photo()), (size, size), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(resized.transpose(1, 2, 0) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (None, "not a list of steps"),
+        ([], "the preprocessing steps are none"),
+        (["ResizeImage"], "not a list of steps"),
+        ([*STEPS, {"CropImage": {"size": 32}}], "steps are .*, CropImage"),
+        (STEPS[::-1], "known: ResizeImage, NormalizeImage, ToCHWImage"),
+        ([{"DecodeImage": {"to_rgb": False}}, *STEPS], "wants BGR pixels"),
+        (steps(ResizeImage={"size": None}), "it is None"),
+        (steps(ResizeImage={"size": [64, 64, 3]}), r"it is \[64, 64, 3\]"),
+        (steps(ResizeImage={"size": -64}), "it is -64"),
+        (steps(ResizeImage={"interpolation": "magic"}), "resizing by magic of pil"),
+        (steps(NormalizeImage={"mean": [0.5]}), "must hold three numbers"),
+    ],
+)
+def test_steps_that_cannot_be_followed_are_refused(wrong, message):
+    with pytest.raises(PaddlexMLError, match=message):
+        read(wrong, where="x")
+
+
+def test_decoding_is_done_before():
+    assert read([{"DecodeImage": {"to_rgb": True}}, *STEPS], where="x").size == (64, 64)

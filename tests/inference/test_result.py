@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.inference.inputs import expand
+from paddlex_ml.inference.result import MultiLabelResult
+
+EXPECTED = {
+    "res": {
+        "input_path": None,
+        "class_ids": [2, 0],
+        "scores": [0.98765, 0.5],
+        "label_names": ["猫", "cat"],
+    }
+}
+
+
+def result_of(source) -> MultiLabelResult:
+    [picture] = expand(source)
+    return MultiLabelResult(picture, [2, 0], [0.987654, 0.5], ["猫", "cat"])
+
+
+@pytest.fixture
+def result() -> MultiLabelResult:
+    return result_of(np.zeros((400, 400, 3), np.uint8))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "in" / "photo.jpg"
+    path.parent.mkdir()
+    Image.new("RGB", (400, 300), (200, 30, 30)).save(path)
+    return path
+
+
+def test_json_has_the_keys_of_paddlex(result):
+    assert result.json == EXPECTED
+    assert repr(result) == f"MultiLabelResult({EXPECTED['res']})"
+
+
+def test_printing_shows_json_with_readable_names(result, capsys):
+    result.print()
+    text = capsys.readouterr().out
+    assert json.loads(text) == EXPECTED
+    assert '            "猫"' in text  # three levels of four
+
+
+def test_printing_can_escape_and_indent(result, capsys):
+    result.print(format_json=True, indent=1, ensure_ascii=True)
+    text = capsys.readouterr().out
+    assert json.loads(text) == EXPECTED
+    assert '   "\\u732b"' in text
+
+
+def test_printing_without_json_is_one_line(result, capsys):
+    result.print(format_json=False)
+    assert capsys.readouterr().out == f"{EXPECTED}\n"
+
+
+def test_printing_never_shortens(capsys):
+    [picture] = expand(np.zeros((9, 9, 3), np.uint8))
+    count = 5000
+    names = [f"class {i}" for i in range(count)]
+    MultiLabelResult(picture, range(count), [0.5] * count, names).print()
+    assert json.loads(capsys.readouterr().out)["res"]["label_names"] == names
+
+
+def test_a_terminal_without_chinese_gets_escapes(result, monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    result.print()
+    terminal.flush()
+    assert json.loads(terminal.buffer.getvalue()) == EXPECTED
+
+
+def test_the_picture_grows_by_a_strip_with_the_labels(result):
+    picture = result.img["res"]
+    assert picture.width == 400
+    assert picture.height > 400
+    assert np.asarray(picture)[:400].max() == 0
+    assert np.asarray(picture)[400:].std() > 10
+
+
+@pytest.mark.parametrize("place", ["out", "out/", "out/v1.2/"])
+def test_a_folder_gets_files_named_like_the_image(photo: Path, tmp_path: Path, place):
+    result = result_of(photo)
+    target = f"{tmp_path}/{place}"
+    assert result.save_to_json(target) == Path(target) / "photo.json"
+    assert result.save_to_img(target) == Path(target) / "photo.jpg"
+    assert sorted(p.name for p in Path(target).iterdir()) == ["photo.jpg", "photo.json"]
+
+
+def test_an_existing_folder_with_a_dot_is_a_folder(photo: Path, tmp_path: Path):
+    (tmp_path / "v1.2").mkdir()
+    assert result_of(photo).save_to_json(tmp_path / "v1.2").name == "photo.json"
+
+
+def test_a_name_with_a_suffix_is_a_file(photo: Path, tmp_path: Path):
+    result = result_of(photo)
+    saved = result.save_to_json(tmp_path / "new" / "res.json")
+    expected = {"res": EXPECTED["res"] | {"input_path": str(photo)}}
+    assert json.loads(saved.read_text(encoding="utf-8")) == expected
+    assert "猫" in saved.read_text(encoding="utf-8")
+    with Image.open(result.save_to_img(tmp_path / "new" / "res.webp")) as picture:
+        assert picture.format == "WEBP"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".bmp", ".tif", ".tiff", ".webp"])
+def test_every_writable_suffix_is_written(photo: Path, tmp_path: Path, suffix):
+    result = result_of(photo)
+    with Image.open(result.save_to_img(tmp_path / f"res{suffix}")) as saved:
+        assert saved.size == result.img["res"].size
+
+
+def test_an_unknown_suffix_is_refused(result, tmp_path: Path):
+    with pytest.raises(PaddlexMLError, match=r"cannot be written as \.xyz(.|\n)*\.png"):
+        result.save_to_img(tmp_path / "res.xyz")
+
+
+def test_an_array_is_saved_as_png(result, tmp_path: Path):
+    assert result.save_to_img(tmp_path).name == "array_0001.png"
+    assert result.save_to_json(tmp_path).name == "array_0001.json"
+
+
+def test_a_format_that_cannot_be_written_becomes_png(tmp_path: Path):
+    Image.new("RGB", (20, 20)).save(tmp_path / "moving.gif")
+    assert result_of(tmp_path / "moving.gif").save_to_img(tmp_path / "out").name == "moving.png"
+
+
+def test_the_input_is_never_overwritten(photo: Path):
+    before = photo.read_bytes()
+    result = result_of(photo)
+    for target in (photo.parent, photo):
+        with pytest.raises(PaddlexMLError, match="would overwrite the image"):
+            result.save_to_img(target)
+    assert photo.read_bytes() == before
+
+
+def test_a_file_name_that_is_not_utf8_survives_the_json(tmp_path: Path):
+    path = tmp_path / "caf\udce9.jpg"
+    Image.new("RGB", (20, 20)).save(path)
+    saved = result_of(path).save_to_json(tmp_path / "out" / "res.json")
+    assert json.loads(saved.read_text(encoding="utf-8"))["res"]["input_path"] == str(path)

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+from paddle.static import InputSpec
+
+from paddlex_ml.data.transforms import normalise, read_image, resize
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.inference import runtime
+from paddlex_ml.inference.static import StaticModel
+
+LABELS = ["cat", "dog", "猫", "7", "red square"]
+
+
+class Small(paddle.nn.Layer):
+    """Three classes out of one convolution."""
+
+    def __init__(self, *, upsample: bool = False, sigmoid: bool = True) -> None:
+        super().__init__()
+        self.layers = paddle.nn.Sequential(paddle.nn.Conv2D(3, 3, 3))
+        if upsample:  # a double attribute, which oneDNN of Paddle 3.3 cannot convert
+            self.layers.append(paddle.nn.Upsample(scale_factor=2.5, mode="bilinear"))
+        self.sigmoid = sigmoid
+
+    def forward(self, x):
+        logits = self.layers(x).mean([2, 3])
+        return paddle.nn.functional.sigmoid(logits) if self.sigmoid else 10 * logits
+
+
+def describe(folder: Path, exported: Path, labels: list[str]) -> None:
+    content = yaml.safe_load((exported / "inference.yml").read_text(encoding="utf-8"))
+    content["PostProcess"]["MultiLabelThreshOutput"]["label_list"] = labels
+    (folder / "inference.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+def save(layer: paddle.nn.Layer, folder: Path, exported: Path) -> Path:
+    layer.eval()
+    spec = InputSpec([None, 3, 64, 64], "float32", name="x")
+    graph = paddle.jit.to_static(layer, input_spec=[spec], full_graph=True)
+    paddle.jit.save(graph, str(folder / "inference"))
+    describe(folder, exported, ["a", "b", "c"])
+    return folder
+
+
+def test_the_folder_says_what_the_model_is(model: StaticModel):
+    assert model.model_name == "PP-LCNet_x1_0_ML"
+    assert model.label_names == tuple(LABELS)
+    assert model.image_size == (64, 64)
+    assert model.threshold == 0.5
+    assert model.device == "cpu"
+
+
+def test_scores_equal_those_of_the_graph_run_by_paddle(model: StaticModel, exported: Path, photos):
+    pixels = np.stack([normalise(resize(read_image(photos / n), 64)) for n in ("a.jpg", "b.png")])
+    graph = paddle.jit.load(str(exported / "inference"))
+    graph.eval()
+    expected = graph(paddle.to_tensor(pixels)).numpy()
+    assert model.run(pixels).shape == (2, 5)
+    assert np.abs(model.run(pixels) - expected).max() < 1e-5
+
+
+def test_the_size_of_the_batch_does_not_change_scores(model: StaticModel):
+    images = np.random.default_rng(1).standard_normal((5, 3, 64, 64), np.float32)
+    alone = np.concatenate([model.run(image[None]) for image in images])
+    assert np.abs(model.run(images) - alone).max() < 1e-5
+
+
+def test_onednn_and_plain_paddle_agree(exported: Path):
+    plain = StaticModel(exported, "cpu", "paddle")
+    fast = StaticModel(exported, "cpu", "mkldnn")
+    images = np.random.default_rng(2).standard_normal((3, 3, 64, 64), np.float32)
+    assert plain.run_mode == "paddle"
+    assert np.abs(plain.run(images) - fast.run(images)).max() < 1e-4
+
+
+@pytest.mark.parametrize("run_mode", [None, "mkldnn"])
+def test_a_graph_that_onednn_refuses_runs_on_plain_paddle(tmp_path, exported, caplog, run_mode):
+    folder = save(Small(upsample=True), tmp_path, exported)
+    with caplog.at_level(logging.WARNING, "paddlex_ml"):
+        model = StaticModel(folder, "cpu", run_mode)
+    scores = model.run(np.zeros((2, 3, 64, 64), np.float32))
+    assert scores.shape == (2, 3)
+    if model.run_mode == "paddle":  # a Paddle without the bug has nothing to say
+        assert "the model runs on plain Paddle" in caplog.text
+
+
+def test_onednn_is_left_when_its_scores_differ(exported: Path, monkeypatch, caplog):
+    build = runtime._build
+
+    def build_wrong(graph, weights, device, *, onednn):
+        network = build(graph, weights, device, onednn=False)
+        return (lambda images: network(images) + np.float32(2e-4)) if onednn else network
+
+    monkeypatch.setattr(runtime, "_build", build_wrong)
+    with caplog.at_level(logging.WARNING, "paddlex_ml"):
+        assert StaticModel(exported, "cpu").run_mode == "paddle"
+    assert "oneDNN differs by 2.0e-04" in caplog.text
+
+
+def test_the_graph_format_before_paddle_3_is_read(tmp_path: Path, exported: Path):
+    paddle.enable_static()
+    try:
+        with paddle.pir_utils.OldIrGuard():
+            main, start = paddle.static.Program(), paddle.static.Program()
+            with paddle.static.program_guard(main, start):
+                x = paddle.static.data("x", [None, 3, 64, 64], "float32")
+                y = paddle.static.nn.fc(x, 3, activation="sigmoid")
+                executor = paddle.static.Executor(paddle.CPUPlace())
+                executor.run(start)
+                paddle.static.save_inference_model(
+                    str(tmp_path / "inference"), [x], [y], executor, program=main
+                )
+    finally:
+        paddle.disable_static()
+    describe(tmp_path, exported, ["a", "b", "c"])
+    assert (tmp_path / "inference.pdmodel").is_file()
+    scores = StaticModel(tmp_path, "cpu").run(np.zeros((2, 3, 64, 64), np.float32))
+    assert scores.tolist() == [[0.5] * 3] * 2  # zero weights times zero: sigmoid(0)
+
+
+def test_a_model_without_sigmoid_is_refused(tmp_path: Path, exported: Path):
+    folder = save(Small(sigmoid=False), tmp_path, exported)
+    with pytest.raises(PaddlexMLError, match="instead of scores from 0 to 1"):
+        StaticModel(folder, "cpu")
+
+
+def test_another_name_than_the_folders_is_refused(exported: Path):
+    message = r"ResNet50_ML was asked for, the folder holds PP-LCNet_x1_0_ML"
+    with pytest.raises(PaddlexMLError, match=message):
+        StaticModel(exported, "cpu", model_name="ResNet50_ML")
+
+
+def test_a_folder_without_name_takes_the_one_asked_for(altered):
+    folder = altered(lambda content: content.pop("Global"))
+    model = StaticModel(folder, "cpu", model_name="PP-LCNet_x1_0_ML")
+    assert model.model_name == "PP-LCNet_x1_0_ML"
+
+
+def test_a_missing_folder_names_the_export(tmp_path: Path):
+    with pytest.raises(PaddlexMLError, match=r"does not exist(.|\n)*-o Global\.mode=export"):
+        StaticModel(tmp_path / "nothing", "cpu")
+
+
+def test_a_file_in_place_of_the_folder_is_refused(exported: Path):
+    with pytest.raises(PaddlexMLError, match="static model is a file"):
+        StaticModel(exported / "inference.yml", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("inference.json", r"lacks inference\.json or inference\.pdmodel"),
+        ("inference.pdiparams", r"lacks inference\.pdiparams"),
+        ("inference.yml", r"lacks inference\.yml"),
+    ],
+)
+def test_a_missing_file_is_named(exported: Path, tmp_path: Path, name, told):
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    (folder / name).unlink()
+    with pytest.raises(PaddlexMLError, match=told):
+        StaticModel(folder, "cpu")
+
+
+@pytest.mark.parametrize("name", ["inference.json", "inference.pdiparams"])
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_truncated_file_is_one_clear_error(exported: Path, tmp_path: Path, name, share):
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(PaddlexMLError, match=r"Paddle cannot run the model: .*\n.*inference\.json"):
+        StaticModel(folder, "cpu")
+
+
+def test_a_wrong_number_of_class_names_is_refused(altered):
+    def drop_one(content: dict) -> None:
+        content["PostProcess"]["MultiLabelThreshOutput"]["label_list"].pop()
+
+    with pytest.raises(PaddlexMLError, match="4 class names are listed, the network gives 5"):
+        StaticModel(altered(drop_one), "cpu")
+
+
+def test_the_image_size_is_what_the_description_says(altered):
+    def enlarge(content: dict) -> None:
+        content["PreProcess"]["transform_ops"][0]["ResizeImage"]["size"] = [96, 128]
+
+    model = StaticModel(altered(enlarge), "cpu")
+    assert model.image_size == (96, 128)
+    assert model.run(np.zeros((1, 3, 128, 96), np.float32)).shape == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["PostProcess"].update(MultiLabelThreshOutput=None), "not a multi-label"),
+        (lambda c: c.update(PostProcess={"Topk": {"topk": 5}}), "its output goes through Topk"),
+        (lambda c: c.pop("PostProcess"), "its output goes through nothing"),
+        (lambda c: c.pop("PreProcess"), "not a list of steps"),
+        (
+            lambda c: c["PostProcess"]["MultiLabelThreshOutput"].pop("label_list"),
+            "does not say what its classes are called",
+        ),
+    ],
+)
+def test_a_description_of_something_else_is_refused(altered, change, message):
+    with pytest.raises(PaddlexMLError, match=message):
+        StaticModel(altered(change), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a mapping of sections"),
+        (b"- 1\n- 2\n", "not a mapping of sections"),
+        (b"a: [1", "cannot be read: "),
+        (b"\xff\xfe", "cannot be read: "),
+        (b"a: !!python/object/apply:os.abort []", "cannot be read: could not determine"),
+    ],
+)
+def test_a_damaged_description_is_refused(exported: Path, tmp_path: Path, content, message):
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    (folder / "inference.yml").write_bytes(content)
+    with pytest.raises(PaddlexMLError, match=message):
+        StaticModel(folder, "cpu")
+
+
+def test_an_unknown_run_mode_is_refused(exported: Path):
+    with pytest.raises(PaddlexMLError, match=r"'fast'(.|\n)*choose from paddle, mkldnn"):
+        StaticModel(exported, "cpu", "fast")
+
+
+def test_numbers_as_class_names_are_text(altered):
+    def name_by_number(content: dict) -> None:
+        content["PostProcess"]["MultiLabelThreshOutput"]["label_list"] = [0, 1, 2, 3, 4]
+
+    assert StaticModel(altered(name_by_number), "cpu").label_names == ("0", "1", "2", "3", "4")

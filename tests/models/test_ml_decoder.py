@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from paddlex_ml.models import zoo
+from paddlex_ml.models.ml_decoder import MLDecoder
+
+# Names of the golden cases: classes, queries asked for, rank of the input.
+CASES = [
+    "c7_q7_4d",
+    "c7_q3_4d",
+    "c7_q100_4d",
+    "c7_q0_4d",
+    "c7_q7_3d",
+    "c7_q7_2d_one_token",
+    "c7_q7_2d_two_tokens",
+    "c1_q1_4d",
+    "c80_q10_4d",
+    "c33_q10_4d",
+]
+
+
+@pytest.fixture(scope="module")
+def golden(refdata):
+    return refdata.load_json("forward", "extra.json")
+
+
+def build(case):
+    settings = case["kwargs"]
+    paddle.seed(3)
+    head = MLDecoder(settings["class_num"], settings["in_channels"], settings["query_num"])
+    for value in head.state_dict().values():  # no zeros and ones that hide a mistake
+        value.set_value(value + 0.1 * paddle.randn(value.shape))
+    head.eval()
+    return head
+
+
+def norm(x, weights, name):
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    return x * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+
+def linear(x, weights, name):
+    return x @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+
+def attend(queries, tokens, weights):
+    """Attention of 8 heads of 96: queries [Q, 768] look at tokens [T, 768]."""
+    name = "decoder.layers.0.cross_attn"
+    q, k, v = (
+        linear(x, weights, f"{name}.{kind}_proj").reshape(len(x), 8, 96).swapaxes(0, 1)
+        for x, kind in ((queries, "q"), (tokens, "k"), (tokens, "v"))
+    )
+    share = np.exp(q @ k.swapaxes(1, 2) / np.sqrt(96))
+    share /= share.sum(-1, keepdims=True)
+    return linear(
+        (share @ v).swapaxes(0, 1).reshape(len(queries), 768), weights, f"{name}.out_proj"
+    )
+
+
+def by_hand(feature_map, head, num_classes):
+    """Logits [C] of one image, from tokens [D, T], in float64 and without Paddle."""
+    weights = {name: value.numpy().astype(np.float64) for name, value in head.state_dict().items()}
+    projected = weights["input_proj.weight"][:, :, 0, 0] @ feature_map
+    tokens = np.maximum(projected + weights["input_proj.bias"][:, None], 0).T  # [T, 768]
+    layer = "decoder.layers.0"
+    queries = norm(2 * weights["query_pos_embed.weight"], weights, f"{layer}.norm1")
+    queries = norm(queries + attend(queries, tokens, weights), weights, f"{layer}.norm2")
+    hidden = np.maximum(linear(queries, weights, f"{layer}.linear1"), 0)
+    decoded = norm(queries + linear(hidden, weights, f"{layer}.linear2"), weights, f"{layer}.norm3")
+    decide = weights["group_conv.weight"][:, :, 0, 0].reshape(len(decoded), -1, 768)
+    logits = np.einsum("qe,qge->qg", decoded, decide).ravel() + weights["group_conv.bias"]
+    return logits[:num_classes]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_shapes_are_the_golden_ones_and_values_those_of_the_formula(golden, name):
+    case = golden["decoder"][name]
+    head = build(case)
+    assert head.query_pos_embed.weight.shape == [case["queries"], 768]
+    assert head.group_conv.weight.shape == case["group_conv_weight"]
+    features = np.random.default_rng(0).standard_normal(case["input_shape"]).astype(np.float32)
+    with paddle.no_grad():
+        logits = head(paddle.to_tensor(features)).numpy()
+    assert list(logits.shape) == case["logits_shape"]
+    tokens = features.reshape(2, case["kwargs"]["in_channels"], -1).astype(np.float64)
+    expected = np.stack([by_hand(image, head, case["kwargs"]["class_num"]) for image in tokens])
+    assert np.abs(logits - expected).max() < 1e-4
+
+
+def test_all_golden_cases_are_looked_at(golden):
+    assert list(golden["decoder"]) == CASES
+
+
+def test_entries_and_their_order_are_the_published_ones(golden):
+    state = MLDecoder(7, 32, 7).state_dict()
+    assert [[name, list(value.shape)] for name, value in state.items()] == golden["decoder_entries"]
+
+
+def test_input_and_output_of_the_decoder_are_the_golden_ones(refdata):
+    name = "PP-LCNet_x1_0_ML"
+    golden = refdata.load_npz("forward", f"{name}_448_c80.npz")
+    model = zoo.build(name, 80)
+    refdata.fill_layer(model, name)
+    model.eval()
+    seen = {}
+    model.fc.register_forward_pre_hook(lambda _, inputs: seen.update(given=inputs[0]))
+    model.fc.decoder.register_forward_post_hook(lambda _, __, output: seen.update(decoded=output))
+    with paddle.no_grad():
+        model(paddle.to_tensor(refdata.make_batch(2, 448)))
+    given = seen["given"].numpy()[:, ::64, ::4, ::4]
+    decoded = seen["decoded"].numpy()[:, ::8, ::16]
+    assert np.abs(given - golden["decoder_in_sample"]).max() < 1e-4
+    assert np.abs(decoded - golden["decoder_out_sample"]).max() < 1e-4
+
+
+def test_the_queries_stay_frozen_and_every_other_parameter_learns():
+    head = MLDecoder(6, 16, 3)
+    head(paddle.randn([2, 16, 2, 2])).square().sum().backward()
+    without = [name for name, value in head.named_parameters() if value.grad is None]
+    assert without == ["query_pos_embed.weight"]

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.models import zoo
+
+NAME = "PP-LCNet_x1_0_ML"
+
+
+def test_an_unknown_model_is_refused_with_the_list_of_models():
+    with pytest.raises(PaddlexMLError, match="no model is called 'PP-LCNet'") as caught:
+        zoo.find("PP-LCNet")
+    assert NAME in caught.value.fix
+
+
+def test_the_start_is_decided_by_paddles_seed_alone():
+    starts = []
+    for seed in (7, 7, 8):
+        paddle.seed(seed)
+        state = zoo.build(NAME, 3).state_dict()
+        starts.append(np.concatenate([value.numpy().ravel() for value in state.values()]))
+    assert (starts[0] == starts[1]).all()
+    assert (starts[0] != starts[2]).any()
+
+
+def test_classes_are_counted_by_the_bias_of_the_head():
+    weights = {"fc.group_conv.bias": np.zeros(19, np.float32)}
+    assert zoo.count_classes(NAME, weights, "a.pdparams") == 19
+
+
+def test_a_bare_backbone_has_no_classes_to_count():
+    with pytest.raises(PaddlexMLError, match="no classification head") as caught:
+        zoo.count_classes(NAME, {"conv1.conv.weight": np.zeros(1)}, "a.pdparams")
+    assert caught.value.where == "a.pdparams"

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "paddlex_ml"
+
+# A room imports itself and lower floors: never sideways, never up. This list is the architecture.
+FLOORS = [
+    {"errors"},
+    {"files", "environment", "devices"},
+    {"data", "models", "losses", "metrics", "pictures"},
+    {"evaluation", "checkpoint"},
+    {"config", "training", "export", "inference"},
+    {"engines"},
+    {"__init__"},  # the public API: create_model
+    {"cli"},
+    {"__main__"},
+]
+FORBIDDEN = {"utils", "util", "common", "base", "core", "helpers", "helper", "misc"}
+MAY_PRINT = {"cli.py", "inference/result.py"}
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+DOORS = [ROOT / "main.py", *sorted((ROOT / "dataset_tools").rglob("*.py"))]
+ALL = [
+    *MODULES,
+    *DOORS,
+    *sorted((ROOT / "tests").rglob("*.py")),
+    *sorted((ROOT / "benchmarks").rglob("*.py")),
+]
+
+
+def room_of(path: Path) -> str:
+    """First part of a module's path inside the package, without .py."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+ROOMS = {room_of(path) for path in MODULES}
+
+
+def height(room: str) -> int:
+    return next(floor for floor, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def imports(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Line, module and imported name ('' for a plain import), inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield from ((node.lineno, module, alias.name) for alias in node.names)
+
+
+def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
+    for line, module, name in imports(path):
+        parts = module.split(".")
+        if parts[0] != "paddlex_ml":
+            continue
+        if len(parts) > 1:
+            yield line, parts[1]
+        else:
+            yield line, name if name in ROOMS else "__init__"
+
+
+def test_every_module_stands_on_a_floor():
+    assert len(MODULES) > 30
+    assert set.union(*FLOORS) == ROOMS
+
+
+def test_no_module_imports_sideways_or_up():
+    faults = [
+        f"{path.relative_to(ROOT)}:{line} imports {room}"
+        for path in MODULES
+        for line, room in imported_rooms(path)
+        if room != room_of(path) and height(room) >= height(room_of(path))
+    ]
+    assert faults == []
+
+
+def test_a_sideways_import_would_be_seen(tmp_path):
+    module = tmp_path / "sideways.py"
+    module.write_text(
+        "def late():\n    from paddlex_ml import models\n    import paddlex_ml.losses\n"
+    )
+    assert list(imported_rooms(module)) == [(2, "models"), (3, "losses")]
+    assert height("models") == height("losses")
+
+
+def test_doors_import_nothing_of_ours_but_the_package():
+    assert len(DOORS) >= 2
+    ours = {path.stem for path in DOORS} | {"tests", "benchmarks", "dataset_tools"}
+    faults = [
+        f"{path.relative_to(ROOT)}:{line} imports {module}"
+        for path in DOORS
+        for line, module, _ in imports(path)
+        if module.split(".")[0] in ours or module.split(".")[0] in {"paddle", "numpy", "cv2"}
+    ]
+    assert faults == []
+
+
+def test_imports_are_absolute_and_without_star():
+    faults = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in ALL
+        for line, module, name in imports(path)
+        if module.startswith(".") or name == "*"
+    ]
+    assert faults == []
+
+
+def test_no_name_says_nothing():
+    names = {part.removesuffix(".py") for path in ALL for part in path.relative_to(ROOT).parts}
+    assert names & FORBIDDEN == set()
+
+
+def test_rooms_have_depth_one():
+    assert max(len(path.relative_to(PACKAGE).parts) for path in MODULES) == 2
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_file_names_its_licence_and_is_no_longer_than_500_lines(path):
+    lines = path.read_text("utf-8").splitlines()
+    assert lines[0] == "# SPDX-License-Identifier: Apache-2.0"
+    assert len(lines) <= 500
+
+
+def test_only_the_command_line_and_the_result_print():
+    printing = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+    }
+    assert printing == MAY_PRINT
+
+
+def test_nothing_evaluates_text_as_code():
+    calls = {
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in [*MODULES, *DOORS]
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"eval", "exec"}
+    }
+    assert calls == set()

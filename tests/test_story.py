@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole story through main.py, in processes of its own, as a user lives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from paddlex_ml import checkpoint
+
+MAIN = Path(__file__).resolve().parent.parent / "main.py"
+PARTS = ("pdparams", "pdema", "pdopt", "pdstates")
+EPOCHS = 3
+Command = Callable[..., list[str]]
+SameEnding = Callable[[Path, Path], None]
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run main.py in `folder` to its end."""
+    return subprocess.run(
+        [sys.executable, str(MAIN), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_check_train_resume_evaluate_export_predict(
+    toy: Path,
+    start_weights: Path,
+    command: Command,
+    assert_same_ending: SameEnding,
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "out"
+    known: set[str] = set()
+
+    def new_files(mode: str, data: Path | None, *overrides: str) -> set[str]:
+        done = run(*command(mode, data, output, *overrides), folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        assert read_json(output / f"{mode}_result.json")["done_flag"] is True
+        before = set(known)
+        known.update(files(output))
+        return files(output) - before
+
+    found = new_files("check_dataset", toy)
+    pictures = {path for path in found if path.startswith("check_dataset/demo_img/")}
+    assert len(pictures) == 20
+    assert found - pictures == {"check_dataset_result.json", "check_dataset/histogram.png"}
+
+    static = {
+        f"best_model/inference/{name}"
+        for name in ("inference.json", "inference.pdiparams", "inference.yml")
+    }
+    start = f"Train.pretrain_weight_path={start_weights}"
+    names = ("best_model", "latest", "epoch_1", "epoch_2")
+    assert new_files("train", toy, start) == {
+        *(f"{name}/{name}.{part}" for name in names for part in PARTS),
+        *static,
+        *("train_result.json", "config.yaml", "train.log", "label_dict.txt"),
+        *("metrics.csv", "curves.png"),
+    }
+
+    resume = [f"Train.resume_path={output / 'epoch_1'}", start]
+    done = run(*command("train", toy, tmp_path / "again", *resume), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert_same_ending(tmp_path / "again", output)
+
+    assert new_files("evaluate", toy) == {"evaluate_result.json"}
+    score = read_json(output / "train_result.json")["models"]["best"]["score"]
+    evaluated = read_json(output / "evaluate_result.json")["metrics"]["MultiLabelMAP"]
+    assert evaluated == pytest.approx(score, abs=1e-6)
+
+    for path in static:
+        (output / path).unlink()
+    known -= static
+    assert new_files("export", None) == {*static, "export_result.json"}
+
+    found = new_files("predict", None, f"Predict.input={toy / 'images'}", "Predict.batch_size=5")
+    images = os.listdir(toy / "images")
+    stems = [Path(name).stem for name in images]
+    assert {Path(path).stem for path in found} == {*stems, "predict_result"}
+    assert len(found) == 1 + 2 * len(images)  # a picture and a JSON file for each
+    assert read_json(output / "predict_result.json")["num_images"] == 36
+
+
+def test_the_merged_config_of_a_run_is_all_that_the_next_commands_need(
+    toy: Path, copy_of_run: Path, tmp_path: Path
+) -> None:
+    config = copy_of_run / "config.yaml"
+    text = config.read_text(encoding="utf-8")
+    elsewhere = f"Global.output={copy_of_run}"
+    assert f"dataset_dir: {toy}" in text
+    done = run("-c", str(config), "-o", "Global.mode=evaluate", elsewhere, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    image = f"Predict.input={toy / 'images' / 'val_0.png'}"
+    done = run("-c", str(config), "-o", "Global.mode=predict", elsewhere, image, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with Image.open(copy_of_run / "predict" / "val_0.png") as picture:
+        assert picture.width >= 48
+
+
+class Background:
+    """A training in a process of its own, with what it says in a file."""
+
+    def __init__(self, arguments: list[str], folder: Path) -> None:
+        self.said = folder / "said.txt"
+        with self.said.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, str(MAIN), *arguments], cwd=folder, stdout=file, stderr=file
+            )
+
+    def text(self) -> str:
+        return self.said.read_text(encoding="utf-8", errors="replace")
+
+    def wait_for(self, words: str) -> None:
+        """Wait until it says `words`, or ends."""
+        deadline = time.monotonic() + 120
+        while words not in self.text() and self.process.poll() is None:
+            assert time.monotonic() < deadline, self.text()
+            time.sleep(0.01)
+
+    def send(self, number: int) -> int:
+        """Send a signal and wait for the end; returns the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=120)
+
+
+@pytest.fixture(scope="module")
+def training(toy: Path, start_weights: Path, command: Command) -> Callable[..., list[str]]:
+    """Arguments of a training of three epochs, with a worker process and a line a step."""
+
+    def write(output: Path, *overrides: str) -> list[str]:
+        keys = [f"Train.pretrain_weight_path={start_weights}", f"Train.epochs_iters={EPOCHS}"]
+        keys += ["Train.num_workers=1", "Train.log_interval=1", *overrides]
+        return command("train", toy, output, *keys)
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def unbroken(training: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output folder of the training that nobody stopped."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    done = run(*training(folder / "out"), folder=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "code", "exported"),
+    [(signal.SIGTERM, "SIGTERM", 143, False), (signal.SIGINT, "SIGINT", 130, True)],
+)
+def test_a_stopped_training_saves_its_state_and_goes_on_as_if_nothing_had_happened(
+    training: Callable[..., list[str]],
+    unbroken: Path,
+    assert_same_ending: SameEnding,
+    tmp_path: Path,
+    number: int,
+    name: str,
+    code: int,
+    exported: bool,
+) -> None:
+    output = tmp_path / "out"
+    process = Background(training(output), tmp_path)
+    process.wait_for("[Train][Epoch 2/3][Iter 1/3]")
+    assert process.send(number) == code
+    said = process.text()
+    assert "Traceback" not in said
+    assert f"{name}: saving the state after this step" in said
+    hint = f"stopped by {name}; to go on, repeat the command with -o Train.resume_path="
+    assert f"{hint}{output / 'latest'}" in said
+    progress = checkpoint.read_progress(output / "latest")
+    assert progress is not None
+    assert 1 <= progress["epoch"] < EPOCHS
+    result = read_json(output / "train_result.json")
+    assert (result["done_flag"], result["err_type"]) == (False, "Stopped")
+    # The best model of the first epoch: exported for who pressed Ctrl-C, not for a scheduler that
+    # gives seconds.
+    assert (output / "best_model" / "inference" / "inference.json").is_file() == exported
+    done = run(*training(output, f"Train.resume_path={output / 'latest'}"), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = f"resumed after {progress['epoch']} epochs and {progress['step']} steps"
+    assert before in done.stderr
+    assert_same_ending(output, unbroken)
+
+
+def test_a_stop_before_the_first_evaluation_has_nothing_to_export(
+    training: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    process = Background(training(output), tmp_path)
+    process.wait_for("[Train][Epoch 1/3][Iter 1/3]")
+    assert process.send(signal.SIGINT) == 130
+    assert "Traceback" not in process.text()
+    assert files(output / "latest") == {f"latest.{part}" for part in PARTS}
+    assert not (output / "best_model").exists()
+
+
+def wait_until_gone(output: Path) -> None:
+    """Wait until no process, as the workers of a killed training, has this output folder."""
+    deadline = time.monotonic() + 10
+    while any(
+        str(output).encode() in command_line(entry) for entry in Path("/proc").glob("[0-9]*")
+    ):
+        assert time.monotonic() < deadline, "a worker process outlives its training"
+        time.sleep(0.05)
+
+
+def command_line(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_any_moment_it_can_be_resumed_to_the_same_numbers(
+    training: Callable[..., list[str]],
+    unbroken: Path,
+    assert_same_ending: SameEnding,
+    tmp_path: Path,
+    seed: int,
+) -> None:
+    output, latest = tmp_path / "out", tmp_path / "out" / "latest"
+    process = Background(training(output), tmp_path)
+    process.wait_for(f"[Train][Epoch {1 + seed}/3][Iter 3/3]")
+    time.sleep(random.Random(seed).uniform(0, 1.5))  # evaluating, saving, or the next epoch
+    code = process.send(signal.SIGKILL)
+    assert code in (-signal.SIGKILL, 0)
+    wait_until_gone(output)
+    checkpoint.settle(latest)
+    resume = [f"Train.resume_path={latest}"] if latest.exists() else []
+    if resume:
+        assert checkpoint.load(latest).progress["epoch"] >= seed
+    else:
+        assert seed == 0  # killed before the first epoch was saved
+    done = run(*training(output, *resume), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert_same_ending(output, unbroken)
+    left = [path for path in output.rglob(".*") if path.name.endswith((".new", ".old"))]
+    assert left == []
