@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
-import math
-
 import paddle
 import paddle.nn.functional as F
 
-_PUBLISHED_GAMMA_NEG, _PUBLISHED_CLIP = 4.0, 0.05
-_SHARE_OF_RARE, _SHARE_OF_COMMON = 0.036, 0.25  # present labels: COCO; one in four
 _FLOOR = 1e-8  # the published loss stops at log(1e-8); so does this one
 
 
@@ -44,24 +40,6 @@ def asymmetric_loss(
     if gamma_pos or gamma_neg:
         loss = loss * _focus(present, absent, targets, gamma_neg, gamma_pos)
     return loss.sum()
-
-
-def suitable_gamma_neg(share: float) -> float:
-    """gamma_neg for a data set in which `share` (0..1) of all labels are present.
-
-    Playing absent labels down serves data in which they drown the present ones: the published 4
-    belongs to COCO, where 3.6 % are present. Where a quarter is present there is nothing to play
-    down, and plain cross-entropy (0) learned better (docs/results.md). Between the two the value
-    follows the logarithm of the odds.
-    """
-    low, high = (math.log((1 - s) / s) for s in (_SHARE_OF_COMMON, _SHARE_OF_RARE))
-    odds = math.log((1 - share) / share) if 0 < share < 1 else (high if share <= 0 else low)
-    return _PUBLISHED_GAMMA_NEG * min(max((odds - low) / (high - low), 0.0), 1.0)
-
-
-def suitable_clip(gamma_neg: float) -> float:
-    """`clip` that goes with `gamma_neg`: the published 0.05 at the published 4."""
-    return _PUBLISHED_CLIP * gamma_neg / _PUBLISHED_GAMMA_NEG
 
 
 def _focus(

@@ -86,11 +86,10 @@ class CheckDatasetConfig:
 class LossConfig:
     """Section `Train.loss`: the asymmetric loss (arXiv:2009.14119)."""
 
-    gamma_neg: Annotated[float, Range(low=0)] | None = None
-    """None: chosen by the share of present labels in train.txt."""
+    gamma_neg: Annotated[float, Range(low=0)] = 4.0
     gamma_pos: Annotated[float, Range(low=0)] = 0.0
-    clip: Annotated[float, Range(low=0, high=1, below=True)] | None = None
-    """None: 0.05 for a gamma_neg of 4, and in proportion. Below 1: at 1 no absent label would cost anything."""
+    clip: Annotated[float, Range(low=0, high=1, below=True)] = 0.05
+    """Below 1: at 1 no absent label would cost anything."""
 
 
 @dataclass(frozen=True, kw_only=True)

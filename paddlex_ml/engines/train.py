@@ -25,7 +25,7 @@ from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.export import save_static
 from paddlex_ml.files import write_text
-from paddlex_ml.losses import asymmetric_loss, suitable_clip, suitable_gamma_neg
+from paddlex_ml.losses import asymmetric_loss
 from paddlex_ml.models import weights, zoo
 from paddlex_ml.pictures import charts
 from paddlex_ml.training.ema import Ema
@@ -52,7 +52,7 @@ def run(config: Config) -> dict[str, Any]:
         fit(
             training,
             plan,
-            _loss(config, float(dataset.train.targets.mean())),
+            _loss(config),
             *_datasets(config, dataset),
             output,
             interrupt,
@@ -158,16 +158,11 @@ def _datasets(config: Config, dataset: MLClsDataset) -> tuple[MultiLabelDataset,
     return MultiLabelDataset(dataset.train, size, changes), MultiLabelDataset(dataset.val, size)
 
 
-def _loss(config: Config, share: float) -> LossFn:
-    """The loss that suits a data set in which `share` of all labels are present."""
+def _loss(config: Config) -> LossFn:
     loss = config.Train.loss
-    gamma_neg = suitable_gamma_neg(share) if loss.gamma_neg is None else loss.gamma_neg
-    clip = suitable_clip(gamma_neg) if loss.clip is None else loss.clip
-    logger.info(
-        "%.1f %% of the labels are present; asymmetric loss: gamma_neg %.2f, gamma_pos %.2f, clip %.3f",
-        100 * share, gamma_neg, loss.gamma_pos, clip,
-    )  # fmt: skip
-    return partial(asymmetric_loss, gamma_neg=gamma_neg, gamma_pos=loss.gamma_pos, clip=clip)
+    return partial(
+        asymmetric_loss, gamma_neg=loss.gamma_neg, gamma_pos=loss.gamma_pos, clip=loss.clip
+    )
 
 
 def _load_pretrained(model: paddle.nn.Layer, name: str, text: str) -> None:

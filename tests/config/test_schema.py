@@ -39,7 +39,7 @@ def test_a_minimal_configuration_gets_the_documented_defaults() -> None:
     assert faults == []
     assert (config.Train.batch_size, config.Train.epochs_iters, config.Global.seed) == (32, 20, 42)
     assert config.Global.output == Path("output")
-    assert (config.Train.loss.gamma_neg, config.Train.loss.clip) == (None, None)
+    assert (config.Train.loss.gamma_neg, config.Train.loss.clip) == (4.0, 0.05)
     assert config.Predict.threshold == 0.5
     assert config.Evaluate.weight_path is None
 
