@@ -54,22 +54,26 @@ class Run:
 
 
 RUNS = [
-    Run("scenes-6", "Natural scenes, from a trained backbone, 6 epochs", "natural_scenes", 6, True),
+    Run("scenes-6", "Natural scenes, trained backbone, 6 epochs", "natural_scenes", 6, True),
+    Run("scenes-10", "Natural scenes, trained backbone, 10 epochs", "natural_scenes", 10, True),
+    Run("scenes-random", "Natural scenes, random weights, 10 epochs", "natural_scenes", 10, False),
+    Run("clothing-6", "Clothing, trained backbone, 6 epochs", "clothing_ccp", 6, True),
     Run(
-        "scenes-10",
-        "Natural scenes, from a trained backbone, 10 epochs",
+        "scenes-6-published-rate",
+        "As the first, with the published learning rate",
         "natural_scenes",
-        10,
+        6,
         True,
+        {"Train.learning_rate": "1e-4"},
     ),
     Run(
-        "scenes-random",
-        "Natural scenes, from random weights, 10 epochs",
+        "scenes-6-published-cutout",
+        "As the first, with the published Cutout",
         "natural_scenes",
-        10,
-        False,
+        6,
+        True,
+        {"Train.augment.cutout": "0.5"},
     ),
-    Run("clothing-10", "Clothing, from a trained backbone, 10 epochs", "clothing_ccp", 10, True),
 ]
 
 

@@ -83,7 +83,8 @@ def command() -> Callable[..., list[str]]:
         # Not the shipped values: tests must not depend on what those are today.
         keys += ["Train.learning_rate=1e-4", "Train.ema_decay=0.9997", "Train.weight_decay=1e-4"]
         keys += ["Train.loss.gamma_neg=4", "Train.loss.clip=0.05"]
-        keys += ["Train.augment.cutout=0.5", "Train.augment.randaugment=true", *overrides]
+        keys += ["Train.augment.cutout=0.5", "Train.augment.randaugment=true"]
+        keys += ["Train.augment.flip=false", *overrides]
         return ["-c", "PP-LCNet_x1_0_ML", "-o", *keys]
 
     return write

@@ -96,9 +96,10 @@ class LossConfig:
 class AugmentConfig:
     """Section `Train.augment`."""
 
-    cutout: Share = 0.5
+    cutout: Share = 0.0
     """Side of the blanked square as a share of the image side; 0 switches it off."""
     randaugment: bool = True
+    flip: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

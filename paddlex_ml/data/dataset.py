@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples of a list as (image, target) pairs: the work that a loader's workers do."""
+"""Samples of a list as (image, target) pairs: the work that a loader's workers do.
+
+Without Paddle, which workers need not import.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from paddle.io import Dataset
 from PIL import Image
 
 from paddlex_ml.data import transforms
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.augment import cutout, randaugment
-from paddlex_ml.errors import PaddlexMLError
 
 
 class Draw(NamedTuple):
@@ -30,26 +31,28 @@ class Augmentation(NamedTuple):
     cutout: float
     """Side of the covered square as a share of the image's side, 0..1; 0 = none."""
     randaugment: bool
+    flip: bool = False
+    """Whether half of the images are mirrored left to right."""
 
     def apply(self, image: Image.Image, draw: Draw) -> Image.Image:
         """Change a resized image; the same draw gives the same picture in any process."""
         rng = np.random.default_rng([self.seed, draw.epoch, draw.sample])
+        if self.flip and rng.random() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.cutout:
             image = cutout(image, self.cutout, rng)
         return randaugment(image, rng) if self.randaugment else image
 
 
-class MultiLabelDataset(Dataset[Any]):
-    """Draw -> (image [3, S, S] float32, target [C] float32), or the error of a broken image.
+class MultiLabelDataset:
+    """Draw -> image [S, S, 3] uint8 RGB and target [C] uint8, 0 or 1.
 
-    An error is handed on as a value: Paddle's workers would rebuild the exception from its text
-    and lose its parts. `loader` raises it.
+    Raises PaddlexMLError that names the file when an image cannot be read.
     """
 
     def __init__(
         self, images: ImageList, image_size: int, augmentation: Augmentation | None = None
     ) -> None:
-        super().__init__()
         self.images = images
         self.image_size = image_size
         self.augmentation = augmentation
@@ -57,14 +60,9 @@ class MultiLabelDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(  # type: ignore[override]
-        self, draw: Draw
-    ) -> tuple[np.ndarray, np.ndarray] | PaddlexMLError:
-        try:
-            image = transforms.read_image(self.images.path(draw.sample))
-        except PaddlexMLError as error:
-            return error
+    def __getitem__(self, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
+        image = transforms.read_image(self.images.path(draw.sample))
         image = transforms.resize(image, self.image_size)
         if self.augmentation is not None:
             image = self.augmentation.apply(image, draw)
-        return transforms.normalise(image), self.images.targets[draw.sample].astype(np.float32)
+        return np.asarray(image), self.images.targets[draw.sample]

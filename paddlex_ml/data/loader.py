@@ -1,23 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches for training and evaluation, made by worker processes ahead of their use."""
+"""Batches for training and evaluation, made by worker processes ahead of their use.
+
+Workers send images as uint8, a quarter of what the network takes; the device they go to makes
+float32 of them. They are started from a clean server process, never forked from this one: a fork
+in the middle of Paddle's threads inherits locks that nobody releases.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+import multiprocessing
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from itertools import islice
+from multiprocessing.context import BaseContext
 
 import numpy as np
 import paddle
-from paddle.io import DataLoader
 
 from paddlex_ml.data import worker
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
+from paddlex_ml.data.transforms import MEAN, STD
 from paddlex_ml.errors import PaddlexMLError
 
-Batch = tuple[paddle.Tensor, paddle.Tensor]  # images [B, 3, S, S], targets [B, C]
+Batch = tuple[paddle.Tensor, paddle.Tensor]  # images [B, 3, S, S], targets [B, C], float32
 Draws = list[list[Draw]]  # one inner list per batch
 
 _AHEAD = 2  # batches that every worker prepares in advance
@@ -54,72 +62,49 @@ def batches(
     workers. Raises PaddlexMLError that names the file when an image cannot be read, and when a
     worker is killed.
     """
-    if not draws:
+    if num_workers == 0 or not draws:
+        for batch in draws:
+            yield _to_tensors(*worker.make_batch(dataset, batch))
         return
-    order = _Order(draws)
-    loader = DataLoader(
-        dataset,
-        batch_sampler=order,  # type: ignore[arg-type]  # it asks for iter and len alone
-        num_workers=min(num_workers, len(draws)),
-        collate_fn=_collate,  # type: ignore[arg-type]
-        prefetch_factor=_AHEAD,
-        use_shared_memory=_shared_memory_suffices(dataset, len(draws[0]), num_workers),
-        worker_init_fn=worker.begin,
-    )
-    ready = iter(loader)
+    with closing(_from_workers(dataset, draws, min(num_workers, len(draws)))) as arriving:
+        for images, targets in arriving:
+            yield _to_tensors(images, targets)
+
+
+def _from_workers(
+    dataset: MultiLabelDataset, draws: Draws, num_workers: int
+) -> Generator[worker.Arrays, None, None]:
+    pool = ProcessPoolExecutor(num_workers, _context(), worker.begin, (dataset,))
+    left: Iterator[list[Draw]] = iter(draws)
+    waiting: deque[Future[worker.Arrays]] = deque()
     try:
-        for images, targets, *error in ready:
-            if error:
-                what, where, fix = error
-                raise PaddlexMLError(what, where=where, fix=fix)
-            yield images, targets
-    except SystemError as error:  # so Paddle reports a worker that died
+        for batch in islice(left, num_workers * _AHEAD):
+            waiting.append(pool.submit(worker.make, batch))
+        while waiting:
+            ready = waiting.popleft().result()
+            waiting.extend(pool.submit(worker.make, batch) for batch in islice(left, 1))
+            yield ready
+    except BrokenProcessPool as error:
         raise PaddlexMLError(
             "a process that prepares batches was killed, most often because memory ran out",
             where=f"data loader with {num_workers} worker processes",
             fix="-o Train.num_workers=0, or a smaller -o Train.batch_size",
         ) from error
     finally:
-        order.stop()
-        with suppress(RuntimeError, SystemError):  # a worker that was killed leaves nothing to read
-            for _ in ready:  # at its regular end Paddle lets its workers go; at exit it complains
-                pass
+        pool.shutdown(cancel_futures=True)
 
 
-class _Order:
-    """The batches still to be made, as Paddle's loader asks for them; can be cut short."""
-
-    def __init__(self, draws: Draws) -> None:
-        self.draws = draws
-        self.stopped = False
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        return (batch for batch in self.draws if not self.stopped)
-
-    def __len__(self) -> int:
-        return len(self.draws)
-
-    def stop(self) -> None:
-        """Hand out nothing more."""
-        self.stopped = True
+def _context() -> BaseContext:
+    """How workers start: from a server that has imported what they need, else from nothing."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():  # Windows
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([worker.__name__])
+    return context
 
 
-def _collate(samples: Sequence[Any]) -> list[Any]:
-    for sample in samples:
-        if isinstance(sample, PaddlexMLError):
-            nothing = np.zeros(1, np.float32)
-            return [nothing, nothing, sample.what, sample.where, sample.fix]
-    images, targets = zip(*samples, strict=True)
-    return [np.stack(images), np.stack(targets)]
-
-
-def _shared_memory_suffices(
-    dataset: MultiLabelDataset, batch_size: int, num_workers: int, folder: Path = Path("/dev/shm")
-) -> bool:
-    """Whether all batches in flight fit; containers often give 64 MB, and too little is a crash."""
-    needed = 4 * 3 * dataset.image_size**2 * batch_size * (num_workers * _AHEAD + 2)
-    try:
-        free = os.statvfs(folder)
-    except (OSError, AttributeError):
-        return False
-    return free.f_bavail * free.f_frsize > 2 * needed
+def _to_tensors(images: np.ndarray, targets: np.ndarray) -> Batch:
+    """Images [B, S, S, 3] uint8 as `transforms.normalise` makes them, bit for bit on a CPU."""
+    pixels = paddle.to_tensor(images).astype("float32") * (1 / 255)
+    pixels = (pixels - paddle.to_tensor(MEAN)) / paddle.to_tensor(STD)
+    return pixels.transpose([0, 3, 1, 2]), paddle.to_tensor(targets.astype(np.float32))

@@ -124,6 +124,7 @@ def settings(config: Config) -> dict[str, Any]:
         "Train.loss.clip": train.loss.clip,
         "Train.augment.cutout": train.augment.cutout,
         "Train.augment.randaugment": train.augment.randaugment,
+        "Train.augment.flip": train.augment.flip,
         "Train.eval_interval": train.eval_interval,
     }
 
@@ -153,7 +154,7 @@ def _plan(config: Config, images: int) -> Plan:
 
 def _datasets(config: Config, dataset: MLClsDataset) -> tuple[MultiLabelDataset, MultiLabelDataset]:
     augment = config.Train.augment
-    changes = Augmentation(config.Global.seed, augment.cutout, augment.randaugment)
+    changes = Augmentation(config.Global.seed, augment.cutout, augment.randaugment, augment.flip)
     size = config.Train.image_size
     return MultiLabelDataset(dataset.train, size, changes), MultiLabelDataset(dataset.val, size)
 

@@ -171,3 +171,11 @@ def test_both_changes_can_be_switched_off(photo):
     assert all(off.apply(photo, draw).tobytes() == photo.tobytes() for draw in draws)
     square = Augmentation(seed=1, cutout=0.5, randaugment=False)
     assert all(square.apply(photo, draw).tobytes() != photo.tobytes() for draw in draws)
+
+
+def test_flip_mirrors_half_of_the_images(photo):
+    flip = Augmentation(seed=1, cutout=0.0, randaugment=False, flip=True)
+    mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes()
+    found = Counter(flip.apply(photo, Draw(0, sample)).tobytes() for sample in range(400))
+    assert set(found) == {photo.tobytes(), mirrored}
+    assert found[mirrored] == pytest.approx(200, abs=40)

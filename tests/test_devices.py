@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import paddle
+import pytest
+
+from paddlex_ml import devices
+from paddlex_ml.errors import PaddlexMLError
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Pretends that Paddle has so many GPUs; None: it is built for the CPU alone."""
+
+    def pretend(count):
+        monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: count is not None)
+        monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: count or 0)
+        chosen = []
+        monkeypatch.setattr(paddle, "set_device", chosen.append)
+        return chosen
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "name"),
+    [
+        ("auto", None, "cpu"),
+        ("auto", 0, "cpu"),
+        ("auto", 2, "gpu:0"),
+        ("cpu", None, "cpu"),
+        ("cpu", 2, "cpu"),
+        ("gpu", 1, "gpu:0"),
+        ("gpu:1", 2, "gpu:1"),
+    ],
+)
+def test_the_device_is_chosen_and_named(gpus, device, count, name):
+    chosen = gpus(count)
+    assert devices.select(device) == name
+    assert chosen == [name]
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "message", "fix"),
+    [
+        ("gpu", None, "this Paddle is built for the CPU alone", "-o Global.device=cpu"),
+        ("gpu:0", 0, "Paddle sees 0 GPU", "-o Global.device=cpu"),
+        ("gpu:2", 2, r"Paddle sees 2 GPU\(s\)", "-o Global.device=gpu:1"),
+        ("gpu:0,1", 2, "several devices at once", "-o Global.device=gpu:0"),
+        ("gpu:0,1", None, "several devices at once", "-o Global.device=auto"),
+        ("cpu:0,1", None, "several devices at once", "-o Global.device=cpu"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_with_the_override_that_helps(
+    gpus, device, count, message, fix
+):
+    chosen = gpus(count)
+    with pytest.raises(PaddlexMLError, match=message) as caught:
+        devices.select(device)
+    assert caught.value.where == "Global.device"
+    assert caught.value.fix.startswith(fix)
+    assert device in caught.value.what
+    assert chosen == []
+
+
+def test_this_machine_computes_on_what_was_selected():
+    assert devices.select("cpu") == "cpu"
+    assert paddle.get_device() == "cpu"
+    assert (paddle.to_tensor([1.0]) + 1).item() == 2.0

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from paddlex_ml.models.ml_decoder import MLDecoder
+from paddlex_ml.training.optimizer import build_optimizer, load_state, save_state
+
+
+class Net(nn.Layer):
+    """Convolution, batch norm and a decoder head: every kind of parameter that models have."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2D(3, 8, 3, bias_attr=False)
+        self.bn = nn.BatchNorm2D(8)
+        self.fc = MLDecoder(3, 8)
+
+    def forward(self, images):
+        return self.fc(self.bn(self.conv(images)))
+
+
+def step(model, optimizer, seed, rate=1e-2):
+    paddle.seed(seed)
+    images = paddle.to_tensor(np.random.default_rng(seed).standard_normal((2, 3, 6, 6)), "float32")
+    model(images).square().sum().backward()
+    optimizer.set_lr(rate)
+    optimizer.step()
+    optimizer.clear_grad()
+
+
+def weights(model):
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+def test_one_step_by_hand():
+    model = nn.Linear(2, 1)
+    model.weight.set_value(paddle.to_tensor([[1.0], [2.0]]))
+    model.bias.set_value(paddle.to_tensor([3.0]))
+    optimizer = build_optimizer(model, weight_decay=0.1)
+    (model(paddle.to_tensor([[1.0, -1.0]])).sum()).backward()  # gradients 1, -1 and 1
+    optimizer.set_lr(0.01)
+    optimizer.step()
+    # The first step of Adam is the sign times the rate; the matrix decays by rate * 0.1 before.
+    assert model.weight.numpy().ravel().tolist() == pytest.approx([0.999 - 0.01, 1.998 + 0.01])
+    assert model.bias.numpy().tolist() == pytest.approx([3.0 - 0.01])
+
+
+def test_one_dimensional_parameters_do_not_decay():
+    paddle.seed(0)
+    model = Net()
+    optimizer = build_optimizer(model, weight_decay=0.5)
+    before = weights(model)
+    (model(paddle.zeros([2, 3, 6, 6])).sum() * 0).backward()  # no gradient: decay alone acts
+    optimizer.set_lr(0.1)
+    optimizer.step()
+    shrunk = {
+        name
+        for name, value in model.named_parameters()
+        if not np.allclose(value.numpy(), before[name]) and not value.stop_gradient
+    }
+    assert shrunk == {n for n, p in model.named_parameters() if p.ndim != 1 and not p.stop_gradient}
+    factor = model.conv.weight.numpy() / before["conv.weight"]
+    assert factor.ravel().tolist() == pytest.approx([0.95] * factor.size, rel=1e-5)
+
+
+def test_the_frozen_queries_are_never_touched():
+    model = Net()
+    before = model.fc.query_pos_embed.weight.numpy()
+    optimizer = build_optimizer(model, weight_decay=0.5)
+    for seed in range(3):
+        step(model, optimizer, seed)
+    assert np.array_equal(model.fc.query_pos_embed.weight.numpy(), before)
+    assert not any("query_pos_embed" in key for key in save_state(optimizer, model))
+
+
+def test_a_new_model_with_other_internal_names_goes_on_bit_for_bit():
+    paddle.seed(0)
+    model = Net()
+    optimizer = build_optimizer(model, weight_decay=0.01)
+    for seed in range(3):
+        step(model, optimizer, seed)
+    saved, state = weights(model), save_state(optimizer, model)
+    for seed in range(3, 6):
+        step(model, optimizer, seed)
+
+    nn.Conv2D(1, 1, 1)  # the counter behind Paddle's names goes on
+    other = Net()
+    assert other.conv.weight.name != model.conv.weight.name
+    other.set_state_dict({name: paddle.to_tensor(value) for name, value in saved.items()})
+    resumed = build_optimizer(other, weight_decay=0.01)
+    load_state(resumed, other, state)
+    for seed in range(3, 6):
+        step(other, resumed, seed)
+    for name, value in weights(model).items():
+        assert np.array_equal(weights(other)[name], value), name
+    again = save_state(resumed, other)
+    expected = save_state(optimizer, model)
+    assert again.keys() == expected.keys()
+    assert all(np.array_equal(again[key], expected[key]) for key in expected)
+
+
+def test_the_state_is_told_by_the_models_own_names():
+    model = Net()
+    optimizer = build_optimizer(model, weight_decay=0.01)
+    step(model, optimizer, 0)
+    state = save_state(optimizer, model)
+    trainable = [name for name, p in model.named_parameters() if not p.stop_gradient]
+    assert {key.split("/")[0] for key in state} == set(trainable)
+    kinds = {key.split("/")[1] for key in state if key.startswith("conv.weight/")}
+    assert kinds == {"moment1_0", "moment2_0", "beta1_pow_acc_0", "beta2_pow_acc_0"}
+    assert len(state) == 4 * len(trainable)
+    assert all(isinstance(value, np.ndarray) for value in state.values())
