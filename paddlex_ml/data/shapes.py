@@ -84,7 +84,7 @@ def _try_scene(
 def _draw_thing(rng: Rng, image: Image, class_id: int) -> Mask:
     """Draw one thing into `image` anywhere, fully inside; -1 is a grey thing without a label."""
     size = len(image)
-    side = int(size * rng.uniform(0.26, 0.44))
+    side = int(size * rng.uniform(0.42, 0.62))
     x, y = (int(v) for v in rng.integers(0, size - side + 1, 2))
     if class_id < 0:
         outlines = ("disc", "square", "triangle", "star", "ring", "cross")
@@ -172,15 +172,15 @@ def _paint(rng: Rng, kind: Kind, side: int) -> Image:
 
 
 def _draw_background(rng: Rng, size: int) -> Image:
-    """A soft gradient between two muted colours, with clouds or bands of brightness over it."""
-    ends = [_hsv(rng.uniform(0, 360), rng.uniform(0, 0.3), rng.uniform(0.2, 0.75)) for _ in "ab"]
+    """A soft gradient between two muted colours, with clouds of brightness over it."""
+    ends = [_hsv(rng.uniform(0, 360), rng.uniform(0, 0.15), rng.uniform(0.4, 0.6)) for _ in "ab"]
     y, x = np.mgrid[:size, :size] / size
     angle = rng.uniform(0, 2 * math.pi)
     share = np.clip((x - 0.5) * math.cos(angle) + (y - 0.5) * math.sin(angle) + 0.5, 0, 1)
     first, second = (np.array(colour, np.float64) for colour in ends)
     image: npt.NDArray[np.float64] = first + share[..., None] * (second - first)
     coarse = int(rng.integers(3, 12))
-    clouds = rng.normal(0, 14, (coarse, coarse)).astype(np.float32)
+    clouds = rng.normal(0, 8, (coarse, coarse)).astype(np.float32)
     image += cv2.resize(clouds, (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
     return np.clip(image, 0, 255).astype(np.uint8)
 
@@ -189,7 +189,7 @@ def _finish(rng: Rng, image: Image) -> Image:
     """Smooth the jagged edges and add the noise and exposure of a camera."""
     smooth = cv2.GaussianBlur(image, (3, 3), 0.6).astype(np.float32)
     noise = rng.normal(0, rng.uniform(2, 8), image.shape)
-    return np.clip(smooth * rng.uniform(0.8, 1.1) + noise, 0, 255).astype(np.uint8)
+    return np.clip(smooth * rng.uniform(0.92, 1.04) + noise, 0, 255).astype(np.uint8)
 
 
 def _plain(colour: Colour, side: int) -> Image:

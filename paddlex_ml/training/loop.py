@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from itertools import takewhile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -152,10 +152,11 @@ def train_epoch(
     training.model.train()
     draws = [batch for step in steps for batch in step]
     with closing(batches(dataset, draws, plan.num_workers)) as loader, meter:
+        arriving = _until_stopped(loader, interrupt)
         for step in steps:
-            if interrupt.signal is not None:
+            group = list(islice(arriving, len(step)))
+            if len(group) < len(step):
                 break
-            group = [next(loader) for _ in step]
             meter.data_arrived()
             loss = train_step(training, plan, loss_fn, group)
             if not math.isfinite(loss):
@@ -164,6 +165,21 @@ def train_epoch(
             progress.loss_sum += loss
             meter.step_done(loss, training.optimizer.get_lr(), images=sum(map(len, step)))
     return meter
+
+
+def _until_stopped(feed: Iterable[Batch], interrupt: Interrupt) -> Iterator[Batch]:
+    """Yield batches until a stop is asked for.
+
+    Cluster managers send SIGTERM to the workers too; that those then die is part of the stop.
+    """
+    try:
+        for batch in feed:
+            if interrupt.signal is not None:
+                return
+            yield batch
+    except PaddlexMLError:
+        if interrupt.signal is None:
+            raise
 
 
 def train_step(training: Training, plan: Plan, loss_fn: LossFn, group: Sequence[Batch]) -> float:
@@ -222,8 +238,7 @@ def _evaluate_both(
         network.eval()
     draws = evaluation_draws(len(val), plan.batch_size)
     with closing(batches(val, draws, plan.num_workers)) as feed:
-        wanted = takewhile(lambda _: interrupt.signal is None, feed)
-        results = evaluate(list(networks.values()), wanted)
+        results = evaluate(list(networks.values()), _until_stopped(feed, interrupt))
     if interrupt.signal is not None:
         return None
     return dict(zip(networks, results, strict=True))

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -452,3 +452,19 @@ def test_each_epoch_ends_with_one_line_of_both_scores(
         f"ema {row['ema_map']:.4f} (constant predictor 0."
     )
     assert line.endswith(", best so far")
+
+
+def test_workers_that_die_of_the_same_signal_are_no_error() -> None:
+    def feed() -> Iterator[loop.Batch]:
+        yield from [(None, None)]  # type: ignore[misc]
+        raise PaddlexMLError("a worker was killed", where="the loader", fix="none")
+
+    interrupt = Interrupt()
+    arriving = loop._until_stopped(feed(), interrupt)
+    next(arriving)
+    with pytest.raises(PaddlexMLError, match="a worker was killed"):
+        next(arriving)
+    arriving = loop._until_stopped(feed(), interrupt)
+    next(arriving)
+    interrupt.signal = SIGTERM
+    assert list(arriving) == []
