@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import os
 from pathlib import Path
 
@@ -16,10 +15,9 @@ _IN_A_CLONE = Path("configs") / "modules" / "image_multilabel_classification"
 
 def folder() -> Path:
     """The folder of the shipped files: beside the package in a clone, inside it when installed."""
-    clone = Path(__file__).resolve().parents[2] / _IN_A_CLONE
-    if clone.is_dir():
-        return clone
-    return Path(str(importlib.resources.files("paddlex_ml.configs")))
+    package = Path(__file__).resolve().parents[1]
+    clone = package.parent / _IN_A_CLONE
+    return clone if clone.is_dir() else package / "configs"  # setup.cfg puts the files there
 
 
 def find(name: str) -> tuple[Path, str | None]:

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package as `pip install` leaves it, away from the clone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml.config.schema import MODELS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the installed package and nothing of the clone."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    for name in ("paddlex_ml", "configs"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
+         "--disable-pip-version-check", "--target", str(target), str(source)],
+        check=True,
+    )  # fmt: skip
+    return target
+
+
+def test_the_shipped_files_are_found_without_the_clone(installed: Path, tmp_path: Path) -> None:
+    for model in MODELS:
+        done = subprocess.run(
+            [sys.executable, "-m", "paddlex_ml", "-c", model, "--print-config"],
+            env={**os.environ, "PYTHONPATH": str(installed)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, f"model: {model}" in done.stdout) == (0, True), done.stderr
+        assert f"{installed}/paddlex_ml/configs/{model}.yaml" in done.stderr
+
+
+def test_the_command_is_installed(installed: Path) -> None:
+    assert (installed / "bin" / "paddlex-ml").is_file()
