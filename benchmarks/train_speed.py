@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
+OURS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "KMP_BLOCKTIME", "MKL_DEBUG_CPU_TYPE")
 _STEP = """
 import json, sys, time, warnings
 sys.path.insert(0, {root!r})
@@ -77,7 +77,8 @@ def _settings() -> dict[str, tuple[bool, dict[str, str]]]:
         "Paddle's own": (False, {}),
         "prepared by paddlex_ml": (True, {}),
         "one thread": (False, {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),
-        "prepared, but MKL's AMD path": (True, {"MKL_DEBUG_CPU_TYPE": "0"}),
+        # Differs on AMD alone; empty counts as set, and tells MKL nothing.
+        "prepared, no MKL_DEBUG_CPU_TYPE": (True, {"MKL_DEBUG_CPU_TYPE": ""}),
     }
 
 

@@ -179,3 +179,13 @@ def test_flip_mirrors_half_of_the_images(photo):
     found = Counter(flip.apply(photo, Draw(0, sample)).tobytes() for sample in range(400))
     assert set(found) == {photo.tobytes(), mirrored}
     assert found[mirrored] == pytest.approx(200, abs=40)
+
+
+def test_half_of_the_images_are_mirrored_left_to_right() -> None:
+    image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    mirrored = np.asarray(image)[:, ::-1]
+    flip = Augmentation(seed=1, cutout=0.0, randaugment=False, flip=True)
+    shown = [np.asarray(flip.apply(image, Draw(0, k))) for k in range(400)]
+    count = sum(np.array_equal(pixels, mirrored) for pixels in shown)
+    assert 160 < count < 240
+    assert count + sum(np.array_equal(pixels, np.asarray(image)) for pixels in shown) == 400
