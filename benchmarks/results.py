@@ -137,7 +137,8 @@ Clothing: 1,678 + 420 street-fashion photographs, 19 labels (Clothing Co-Parsing
 ImageNet weights were at hand.
 
 The shipped YAML was used as it is, with the overrides shown. mAP, 0 to 1, is that of the validation
-list. The constant predictor, which says the same for every image, is the floor.
+list. The constant predictor, which says the same for every image, is the floor. Training times
+include whatever else the machine did meanwhile: read them as upper limits.
 """
 
 
