@@ -17,7 +17,7 @@ demo: .venv/demo $(DATA)
 	@echo "== 2 of 3: train from random weights; watch the mAP rise (about five minutes).";  \
 	 echo "   Colours tell these classes apart and none is rare: no RandAugment, plain cross-entropy."
 	$(RUN) -o Global.mode=train -o Global.dataset_dir=$(DATA) \
-	    -o Train.image_size=128 -o Train.batch_size=16 -o Train.epochs_iters=8 \
+	    -o Train.image_size=128 -o Train.batch_size=16 -o Train.epochs_iters=10 \
 	    -o Train.augment.randaugment=false -o Train.loss.gamma_neg=0 -o Train.loss.clip=0
 	@echo "== 3 of 3: predict on images that the training has not seen"
 	$(BIN)/python main.py -c demo/output/config.yaml -o Global.mode=predict \

@@ -27,7 +27,7 @@ def main() -> int:
     sheet = Image.new("RGB", (COLUMNS * width - GAP, ROWS * height - GAP), "white")
     for k, picture in enumerate(pictures):
         sheet.paste(picture, (k % COLUMNS * width, k // COLUMNS * height))
-    sheet.thumbnail((1200, 1200))
+    sheet.thumbnail((900, 900))
     sheet.save(ROOT / "docs" / "predictions.png", optimize=True)
     return 0
 
