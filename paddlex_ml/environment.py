@@ -15,7 +15,6 @@ from pathlib import Path
 from paddlex_ml.errors import PaddlexMLError
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-IDLE = "KMP_BLOCKTIME"  # milliseconds for which a thread without work spins
 MKL_PATH = "MKL_DEBUG_CPU_TYPE"
 LOG_LEVEL = "GLOG_minloglevel"
 
@@ -34,7 +33,6 @@ def prepare() -> str:
         return f"{late}; set {MKL_PATH}=5 yourself for full speed" if slow else late
     cores = usable_cores()
     notes = [_set(name, str(cores), f"{cores} usable cores") for name in THREADS]
-    notes.append(_set(IDLE, "0", "idle threads leave the cores to the loader"))
     if _is_amd_with_avx2():
         notes.append(_set(MKL_PATH, "5", "fast matrix products on AMD"))
     os.environ.setdefault(LOG_LEVEL, "2")  # errors; below it Paddle's C++ side talks to itself

@@ -21,7 +21,7 @@ OLD_AMD = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu sse avx\n"
 @pytest.fixture
 def fresh(monkeypatch):
     """An environment before Paddle's import, on an Intel machine of 6 cores."""
-    names = (environment.IDLE, environment.MKL_PATH, environment.LOG_LEVEL)
+    names = (environment.MKL_PATH, environment.LOG_LEVEL)
     for name in (*environment.THREADS, *names):
         monkeypatch.setenv(name, "")  # monkeypatch brings the old value back
         monkeypatch.delenv(name)
@@ -37,8 +37,7 @@ def test_threads_follow_the_usable_cores(fresh):
     assert [os.environ[name] for name in environment.THREADS] == ["6", "6"]
     assert environment.MKL_PATH not in os.environ
     assert note == (
-        "environment: OMP_NUM_THREADS=6 (6 usable cores), MKL_NUM_THREADS=6 (6 usable cores), "
-        "KMP_BLOCKTIME=0 (idle threads leave the cores to the loader)"
+        "environment: OMP_NUM_THREADS=6 (6 usable cores), MKL_NUM_THREADS=6 (6 usable cores)"
     )
 
 
