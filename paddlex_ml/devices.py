@@ -15,7 +15,6 @@ def select(device: str) -> str:
 
     Raises PaddlexMLError for a GPU that is not there, and for a list of devices.
     """
-    paddle.disable_signal_handler()  # it would answer SIGTERM with a stack trace
     name = _resolve(device)
     paddle.set_device(name)
     return name

@@ -7,7 +7,9 @@ import importlib
 import io
 import math
 import os
+import signal
 import sys
+import threading
 import warnings
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -42,6 +44,7 @@ def prepare() -> str:
 
 def _import_paddle() -> None:
     """Import Paddle without its remarks on ccache and thread counts, which repair nothing."""
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -54,6 +57,8 @@ def _import_paddle() -> None:
             where=f"the environment of {sys.executable}",
             fix="pip install 'paddlepaddle>=3.3,<3.4', or for a GPU see README, section Install",
         ) from error
+    if threading.current_thread() is threading.main_thread() and on_sigterm is not None:
+        signal.signal(signal.SIGTERM, on_sigterm)  # Paddle puts one of its own before Python's
 
 
 def usable_cores() -> int:

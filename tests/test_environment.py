@@ -149,3 +149,21 @@ def test_importing_the_package_imports_no_paddle_and_sets_nothing():
         "assert 'paddle' not in sys.modules; assert dict(os.environ) == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_signal_reaches_the_programs_own_handler_after_paddles_import():
+    script = """
+import os, signal, sys, time
+def stop(*_):
+    print("mine")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+from paddlex_ml import environment
+environment.prepare()
+from paddlex_ml import devices
+devices.select("cpu")
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(5)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "mine\n"), done.stderr
