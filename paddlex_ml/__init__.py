@@ -31,14 +31,17 @@ def create_model(
     device: str = "auto",
     run_mode: str | None = None,
 ) -> Predictor:
-    """Load a static model from `model_dir`; its `predict` names what is on images.
+    """Load a static model; its `predict` names what is on images.
 
+    model_dir: its folder. None: the model of this name that PaddlePaddle published, fetched once
+        into the user's cache. With a folder nothing is ever fetched.
     threshold: score from which a label counts, 0..1; a list with one number per class; or a
         mapping with "default" and class ids or names. None: the model's own, 0.5 as exported.
     device: "auto", "cpu", "gpu" or "gpu:1".
     run_mode: "paddle", "mkldnn" (oneDNN), or None: oneDNN on a CPU where its scores are exact.
 
-    Raises PaddlexMLError for a folder that holds no sound model, or a model of another name.
+    Raises PaddlexMLError for a folder that holds no sound model, or a model of another name, and
+    for a model that cannot be fetched.
     """
     _log.info("%s", environment.prepare())
     # Here and not above: Paddle reads the environment once, when it is imported.

@@ -38,6 +38,8 @@ class Card:
     model: str
     label_names: list[str]
     image_size: int
+    decoder_tokens: str | None = None
+    """What the head sees of the image; None for models without that choice."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def read_card(weights_file: Path) -> Card | None:
         return None
     content = load_pickle(states)
     card = content.get("card") if isinstance(content, dict) else None
-    if not isinstance(card, dict) or card.keys() != {field.name for field in fields(Card)}:
+    known = {field.name for field in fields(Card)}
+    if not isinstance(card, dict) or not known - {"decoder_tokens"} <= card.keys() <= known:
         return None  # PaddleX and PaddleClas keep other things in a file of this name
     return Card(**card)
 

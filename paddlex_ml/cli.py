@@ -19,7 +19,7 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -30,6 +30,7 @@ from paddlex_ml import environment, files
 from paddlex_ml.config import load, shipped
 from paddlex_ml.config.schema import MODES, Config
 from paddlex_ml.errors import PaddlexMLError, Stopped
+from paddlex_ml.models import published
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             files.write_json(_result_file(*_job(config)), result)
         except (Exception, KeyboardInterrupt, Stopped) as error:
             return _fail(error, job)
-    print(_farewell(config, arguments))
+    print(_farewell(config, arguments, result))
     return 0
 
 
@@ -101,8 +102,31 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--print-config", action="store_true", help="print the merged configuration and stop"
     )
+    parser.add_argument(
+        "--list-models", action="version", version=_list_of_models(),
+        help="print the models with their size, cost and published score, and stop",
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=paddlex_ml.__version__)
     return parser.parse_args(argv)
+
+
+def _list_of_models() -> str:
+    rows = [("model", "parameters", "MiB", "GFLOPs at 448", "mAP on COCO", "for")]
+    for name in (*published.MODELS, *sorted(set(shipped.MODELS) - set(published.MODELS))):
+        if model := published.TABLE.get(name):
+            size = (f"{model.parameters / 1e6:.1f} M", f"{model.mebibytes:.0f}")
+            rows.append((name, *size, f"{model.gflops:.1f}", f"{model.coco_map:.2f} %", model.use))
+        else:
+            rows.append((name, "-", "-", "-", "not published", "-"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i in (0, 5) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, "", "GFLOPs: 10^9 multiply-adds; mAP: published weights, COCO 2017"])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -193,10 +217,10 @@ def _resume_hint(job: tuple[str, Path] | None) -> str:
     return f"; to go on, repeat the command with -o {latest}"
 
 
-def _farewell(config: Config, arguments: argparse.Namespace) -> str:
+def _farewell(config: Config, arguments: argparse.Namespace, made: Mapping[str, Any]) -> str:
     """What was made and the command that a user most likely wants next."""
     mode, output = _job(config)
-    result = _result_file(mode, output)
+    result, keep = _result_file(mode, output), list(arguments.override)
     match mode:
         case "check_dataset":
             train = _command(arguments.config, "train", arguments.override)
@@ -208,14 +232,18 @@ def _farewell(config: Config, arguments: argparse.Namespace) -> str:
                 f"next: {train}"
             )
         case "train":
-            made = output / "config.yaml"  # the merged configuration: no other override is needed
-            predict = _command(str(made), "predict", ["Predict.input=photo.jpg"])
+            merged = output / "config.yaml"  # no other override is needed
+            predict = _command(str(merged), "predict", ["Predict.input=photo.jpg"])
             return f"Training done: {result}\nnext: {predict}"
         case "predict":
             pictures = config.Predict.save_path or output / "predict"
             return f"Prediction done: {result}\npictures and scores: {pictures}"
-    keep = [*arguments.override, "Predict.input=photo.jpg"]
-    predict = _command(arguments.config, "predict", keep)
+        case "evaluate" if config.Evaluate.weight_path and not Path(made["weight_path"]).is_dir():
+            export = [*keep, f"Export.weight_path={config.Evaluate.weight_path}"]
+            return f"Evaluate done: {result}\nnext: {_command(arguments.config, 'export', export)}"
+        case "export" if config.Export.weight_path:
+            keep.append(f"Predict.model_dir={made['inference_dir']}")
+    predict = _command(arguments.config, "predict", [*keep, "Predict.input=photo.jpg"])
     return f"{mode.capitalize()} done: {result}\nnext: {predict}"
 
 

@@ -43,6 +43,7 @@ def save_static(
     model_name: str,
     label_names: Sequence[str],
     image_size: int,
+    decoder_tokens: str | None = None,
     folder: Path,
 ) -> float:
     """Write the static model into `folder`, in place of what it held; the model ends in eval mode.
@@ -56,7 +57,7 @@ def save_static(
     fresh.mkdir(parents=True)
     try:
         _save_graph(_Scores(model), image_size, fresh)
-        settings = _settings(model_name, label_names, image_size)
+        settings = _settings(model_name, label_names, image_size, decoder_tokens)
         # Before the comparison: Paddle says nothing when the disk is full, this write does.
         write_text(
             fresh / "inference.yml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
@@ -89,7 +90,9 @@ def _difference(model: paddle.nn.Layer, folder: Path, image_size: int) -> float:
     return float(np.abs(expected - found).max())
 
 
-def _settings(model_name: str, label_names: Sequence[str], image_size: int) -> dict[str, Any]:
+def _settings(
+    model_name: str, label_names: Sequence[str], image_size: int, decoder_tokens: str | None
+) -> dict[str, Any]:
     normalise = {
         "channel_num": 3,
         "mean": [round(float(value), 6) for value in MEAN],
@@ -100,7 +103,10 @@ def _settings(model_name: str, label_names: Sequence[str], image_size: int) -> d
     resize = {"backend": "pil", "interpolation": "bilinear", "size": image_size}
     output = {"threshold": THRESHOLD, "label_list": list(label_names)}
     return {
-        "Global": {"model_name": model_name},
+        "Global": {
+            "model_name": model_name,
+            **({"decoder_tokens": decoder_tokens} if decoder_tokens else {}),
+        },
         "PreProcess": {
             "transform_ops": [
                 {"ResizeImage": resize},

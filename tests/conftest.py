@@ -3,12 +3,16 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import itertools
 import json
 import os
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event, Thread
 from types import ModuleType
 from typing import Any
 
@@ -16,13 +20,101 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml import cli, environment
+from paddlex_ml import cli, environment, fetch
 from paddlex_ml.data import annotation
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
+os.environ["PADDLEX_ML_CACHE"] = f"{os.devnull}/cache"  # whatever `own_cache` misses fails loudly
 environment.prepare()  # pytest reads this file before any test imports Paddle
+
+
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Places for caches that do not exist yet."""
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / str(number) for number in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def own_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache for this test alone, and no proxy before the servers of this machine."""
+    folder = next(caches)
+    monkeypatch.setenv("PADDLEX_ML_CACHE", str(folder))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(fetch, "BACK_OFF", 0.001)
+    return folder
+
+
+class Site:
+    """A server on the loopback interface that answers as it is told, and counts what it is asked.
+
+    `site["/a"] = answers` sets what GET /a gets, one after the other; the last one is repeated.
+    """
+
+    def __init__(self, server: ThreadingHTTPServer) -> None:
+        self.root = f"http://127.0.0.1:{server.server_port}"
+        self.answers: dict[str, list[Callable[[BaseHTTPRequestHandler], None]]] = {}
+        self.asked: list[dict[str, str]] = []
+        self.over = Event()
+
+    def __setitem__(self, path: str, answers: bytes | Callable | list) -> None:
+        answers = answers if isinstance(answers, list) else [answers]
+        self.answers[path] = [self.reply(a) if isinstance(a, bytes) else a for a in answers]
+
+    def url(self, path: str) -> str:
+        return self.root + path
+
+    def reply(
+        self, body=b"", status=200, *,
+        etag=None, ranges=False, claim=None, cut=None, pause=0, **headers,
+    ):  # fmt: skip
+        """Answer with `body`, announced as `claim` bytes, cut after `cut`, pausing after each."""
+
+        def answer(asked: BaseHTTPRequestHandler) -> None:
+            start, code = 0, status
+            if ranges and "Range" in asked.headers and asked.headers["If-Range"] in (etag, None):
+                start, code = int(asked.headers["Range"][6:-1]), 206
+            asked.send_response(code)
+            if code == 206:
+                content_range = f"bytes {start}-{len(body) - 1}/{len(body)}"
+                asked.send_header("Content-Range", content_range)
+            if etag:
+                asked.send_header("ETag", etag)
+            if claim != "unknown":
+                asked.send_header("Content-Length", str(claim or len(body) - start))
+            for name, value in headers.items():
+                asked.send_header(name.replace("_", "-"), value)
+            asked.end_headers()
+            rest = body[start:cut]
+            for at in range(0, len(rest), 1 if pause else 2**20):
+                asked.wfile.write(rest[at : at + (1 if pause else 2**20)])
+                self.over.wait(pause)
+
+        return answer
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            site.asked.append({"path": self.path, **self.headers})
+            answers = site.answers.get(self.path) or [site.reply(b"nothing", 404)]
+            with suppress(OSError):  # the client has left
+                (answers.pop(0) if len(answers) > 1 else answers[0])(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        site = Site(server)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield site
+        site.over.set()
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +174,7 @@ def command() -> Callable[..., list[str]]:
         keys += ["Train.num_workers=0", "Train.warmup_steps=0.5"]
         # Not the shipped values: tests must not depend on what those are today.
         keys += ["Train.learning_rate=1e-4", "Train.ema_decay=0.9997", "Train.weight_decay=1e-4"]
+        keys += ["Train.head_lr_mult=0.5", "Train.pretrain_weight_path=null"]
         keys += ["Train.loss.gamma_neg=4", "Train.loss.clip=0.05"]
         keys += ["Train.augment.cutout=0.5", "Train.augment.randaugment=true"]
         keys += ["Train.augment.flip=false", *overrides]

@@ -14,6 +14,8 @@ PACKAGE = ROOT / "paddlex_ml"
 FLOORS = [
     {"errors"},
     {"files", "environment", "devices"},
+    {"cache"},
+    {"fetch"},
     {"data", "models", "losses", "metrics", "pictures"},
     {"evaluation", "checkpoint"},
     {"config", "training", "export", "inference"},

@@ -84,6 +84,8 @@ def test_a_file_that_is_no_configuration_is_refused(
         ("Train.batch_size=many", "Train.batch_size is 'many': must be a whole number"),
         ("Train.learning_rate=.nan", "Train.learning_rate is nan"),
         ("Train.learning_rate=0.1", "AdamW destroys the weights above 0.01"),
+        ("Train.head_lr_mult=200", "makes the head's rate 0.02: AdamW destroys the weights"),
+        ("Train.head_lr_mult=0", "Train.head_lr_mult is 0: must be above 0"),
         ("Global.dataset_dir=null", "Global.dataset_dir is not set"),
         ("Global.dataset_dir=no/such", "the data set folder no/such does not exist"),
         ("Global.device=tpu", "Global.device is 'tpu'"),

@@ -20,6 +20,7 @@ import paddlex_ml
 from paddlex_ml import cli
 from paddlex_ml.config.schema import MODES, Config
 from paddlex_ml.errors import PaddlexMLError, Stopped
+from paddlex_ml.models import published
 
 ROOT = Path(__file__).resolve().parent.parent
 Engine = Callable[[Config], dict[str, Any]]
@@ -96,6 +97,37 @@ def test_a_passed_check_says_so_and_names_the_next_command(
         "next: python main.py -c PP-LCNet_x1_0_ML -o Global.mode=train -o Global.dataset_dir=data"
         " -o Predict.input=a.jpg -o 'Global.output=my out'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "key", "made", "expected"),
+    [
+        (
+            "export", "Export.weight_path=a.pdparams", {"inference_dir": "out/inference"},
+            "Global.mode=predict {kept} -o Export.weight_path=a.pdparams "
+            "-o Predict.model_dir=out/inference -o Predict.input=photo.jpg",
+        ),
+        (
+            "evaluate", "Evaluate.weight_path=a.pdparams", {"weight_path": "a.pdparams"},
+            "Global.mode=export {kept} -o Evaluate.weight_path=a.pdparams "
+            "-o Export.weight_path=a.pdparams",
+        ),
+    ],
+)  # fmt: skip
+def test_after_foreign_weights_the_next_command_is_about_these(
+    engine: Install,
+    capsys: pytest.CaptureFixture[str],
+    mode: str,
+    key: str,
+    made: dict[str, str],
+    expected: str,
+) -> None:
+    engine(mode, lambda config: {"done_flag": True, **made})
+    assert run(mode, key) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told.startswith("next: ")
+    kept = "-o Global.dataset_dir=data -o Predict.input=a.jpg"
+    assert told.endswith(expected.format(kept=kept))
 
 
 def test_after_training_the_next_command_needs_the_merged_config_alone(
@@ -249,7 +281,7 @@ def test_notes_and_logs_go_to_stderr_with_the_time(
         return {"done_flag": True}
 
     engine("train", speak)
-    run("train", "Train.dy2st=True")
+    run("train", "Train.dy2st=True", "Train.pretrain_weight_path=a.pdparams")
     lines = re.sub(r"\[\d\d:\d\d:\d\d\]", "[time]", capsys.readouterr().err).splitlines()
     assert lines[1:] == [
         "[time] warning: Train.dy2st has no meaning here and is ignored",
@@ -296,6 +328,29 @@ def test_help_shows_modes_five_examples_and_how_to_list_the_options(
     examples = text.partition("\nexamples:\n")[2].partition("\n\n")[0]
     assert len(examples.splitlines()) == 5
     assert "--print-config\n  lists every key" in text
+
+
+def test_the_models_are_listed_with_size_cost_and_score(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--list-models"])
+    assert stop.value.code == 0
+    head, *rows = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert head.split() == [
+        "model",
+        "parameters",
+        "MiB",
+        "GFLOPs",
+        "at",
+        "448",
+        "mAP",
+        "on",
+        "COCO",
+        "for",
+    ]
+    assert [row.split()[0] for row in rows] == list(published.MODELS)
+    assert rows[0].split()[1:6] == ["8.3", "M", "32", "1.5", "77.96"]
 
 
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from paddlex_ml import export
 from paddlex_ml.export import save_static
+from paddlex_ml.inference.static import StaticModel
 from paddlex_ml.models import zoo
 
 NAMES = ["red square", "green", "蓝"]
@@ -157,3 +158,23 @@ def test_a_model_in_training_mode_is_exported_for_evaluation(
     model.train()
     assert save(tmp_path / "inference", size=32) < 1e-5
     assert not model.training
+
+
+@pytest.mark.parametrize(("tokens", "size"), [("first_patch", 224), ("all_patches", 448)])
+def test_clip_is_exported_with_and_without_a_resized_position_embedding(
+    tmp_path: Path, tokens: str, size: int
+) -> None:
+    name = "CLIP_vit_base_patch16_448_ML"
+    paddle.seed(1)
+    model = zoo.build(name, len(NAMES), tokens=tokens)
+    difference = save_static(
+        model,
+        model_name=name,
+        label_names=NAMES,
+        image_size=size,
+        decoder_tokens=tokens,
+        folder=tmp_path / "inference",
+    )
+    assert difference < 1e-4
+    static = StaticModel(tmp_path / "inference", "cpu", "mkldnn")
+    assert (static.run_mode, static.decoder_tokens) == ("mkldnn", tokens)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from paddlex_ml.config.schema import MODELS
+from paddlex_ml.config.shipped import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 

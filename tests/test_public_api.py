@@ -80,6 +80,8 @@ def test_the_threshold_of_create_model_counts(exported: Path):
     assert next(model.predict(np.zeros((9, 9, 3), np.uint8))).label_names == ["dog"]
 
 
-def test_a_name_alone_is_refused_with_the_way_out():
-    with pytest.raises(paddlex_ml.PaddlexMLError, match="later release"):
-        paddlex_ml.create_model("PP-LCNet_x1_0_ML")
+def test_a_name_that_is_not_published_is_refused_without_a_request():
+    with pytest.raises(
+        paddlex_ml.PaddlexMLError, match=r"no model is published.*\n.*\n.*write PP-H"
+    ):
+        paddlex_ml.create_model("PP-HGNetV2-B1_ML")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from paddlex_ml.config import shipped
 from paddlex_ml.config.judge import Fault, override
-from paddlex_ml.config.schema import READY_MODELS, Config
+from paddlex_ml.config.schema import TOKEN_MODELS, Config
 
 RATE_REFUSED = 0.01
 """AdamW above this rate destroys the weights within an epoch, whatever the model."""
@@ -32,7 +32,15 @@ def broken(config: Config, skip: set[str], *, to_run: bool) -> Iterator[Fault]:
 def notes(config: Config) -> Iterator[str]:
     """What is allowed but worth a line in the log."""
     rate = config.Train.learning_rate
-    if config.Global.mode == "train" and rate > RATE_DOUBTFUL:
+    if config.Global.mode != "train":
+        return
+    if config.Train.pretrain_weight_path is None and config.Train.resume_path is None:
+        yield (
+            "training starts from random weights: with weights to start from "
+            "(Train.pretrain_weight_path) it needs far fewer images and epochs; without them "
+            "PP-LCNet ended better at twice the shipped Train.learning_rate (docs/results.md)"
+        )
+    if rate > RATE_DOUBTFUL:
         yield (
             f"Train.learning_rate {rate:g} is high for AdamW: above {RATE_DOUBTFUL:g} training "
             f"often ends worse; the shipped file for this model has {_shipped_rate(config):g}"
@@ -72,12 +80,12 @@ def _later(key: str, asked: bool) -> Fault | None:
     return Fault(key, f"{key} is true: this step comes in a later release", override(key, False))
 
 
-def _model_is_ready(config: Config) -> Fault | None:
-    model, mode = config.Global.model, config.Global.mode
-    if model in READY_MODELS or mode == "check_dataset":
+def _tokens_are_a_choice(config: Config) -> Fault | None:
+    key, tokens = "Train.decoder_tokens", config.Train.decoder_tokens
+    if tokens is None or config.Global.model in TOKEN_MODELS:
         return None
-    what = f"mode {mode} for {model} comes in a later release; check_dataset works today"
-    return Fault("Global.model", what, f"-c {READY_MODELS[0]}")
+    what = f"{key} is {tokens}: only the head of {', '.join(TOKEN_MODELS)} has this choice"
+    return Fault(key, what, f"-o {key}=null")
 
 
 def _rate_trains(config: Config) -> Fault | None:
@@ -86,6 +94,18 @@ def _rate_trains(config: Config) -> Fault | None:
         return None
     what = f"{key} is {rate:g}: AdamW destroys the weights above {RATE_REFUSED:g}"
     return Fault(key, what, override(key, _shipped_rate(config)))
+
+
+def _head_rate_trains(config: Config) -> Fault | None:
+    rate, factor = config.Train.learning_rate, config.Train.head_lr_mult
+    if config.Global.mode != "train" or rate > RATE_REFUSED or rate * factor <= RATE_REFUSED:
+        return None
+    key = "Train.head_lr_mult"
+    what = (
+        f"{key} {factor:g} makes the head's rate {rate * factor:g}: AdamW destroys the weights "
+        f"above {RATE_REFUSED:g}"
+    )
+    return Fault(key, what, override(key, 1))
 
 
 def _data_set_is_named(config: Config) -> Fault | None:
@@ -124,13 +144,14 @@ _ALWAYS: tuple[tuple[tuple[str, ...], Rule], ...] = (
         ("CheckDataset.split.train_percent", "CheckDataset.split.val_percent"),
         _percents_add_up,
     ),
+    (("Global.model", "Train.decoder_tokens"), _tokens_are_a_choice),
 )
 _TO_RUN: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("Global.output",), _output_is_a_folder),
-    (("Global.mode", "Global.model"), _model_is_ready),
     (("Global.mode", "Global.dataset_dir"), _data_set_is_named),
     (("CheckDataset.convert.enable",), _not_converting),
     (("CheckDataset.split.enable",), _not_splitting),
     (("Global.mode", "Global.model", "Train.learning_rate"), _rate_trains),
+    (("Global.mode", "Train.learning_rate", "Train.head_lr_mult"), _head_rate_trains),
     (("Global.mode", "Predict.input"), _input_is_named),
 )

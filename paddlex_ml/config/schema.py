@@ -13,20 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from paddlex_ml.config import values
+from paddlex_ml.config import shipped, values
 from paddlex_ml.config.values import Checked, Range
 
 MODES = ("check_dataset", "train", "evaluate", "export", "predict")
-MODELS = (
-    "PP-LCNet_x1_0_ML",
-    "PP-HGNetV2-B0_ML",
-    "PP-HGNetV2-B4_ML",
-    "PP-HGNetV2-B6_ML",
-    "ResNet50_ML",
-    "CLIP_vit_base_patch16_448_ML",
-)
-READY_MODELS = MODELS[:1]
-"""Models that this release builds. The others have a YAML and can check a data set."""
+TOKEN_MODELS = ("CLIP_vit_base_patch16_448_ML",)
+"""Models whose head may see one token of the image or all of them."""
 
 IGNORED = ("Global.export_with_pir", "Train.dist_ips", "Train.dy2st")
 """Keys of PaddleX that its users set and that have no meaning here: accepted with a note."""
@@ -46,7 +38,7 @@ Threshold: TypeAlias = float | list[float] | dict[str | int, float]
 class GlobalConfig:
     """Section `Global`: which model, which job, where."""
 
-    model: Annotated[str, Checked(values.one_of(MODELS), typical=MODELS[0])]
+    model: Annotated[str, Checked(values.one_of(shipped.MODELS), typical="PP-LCNet_x1_0_ML")]
     mode: Literal["check_dataset", "train", "evaluate", "export", "predict"]
     dataset_dir: Path | None = None
     device: Annotated[str, Checked(values.device)] = "auto"
@@ -113,6 +105,8 @@ class TrainConfig:
     """Images per process and step."""
     learning_rate: Annotated[float, Range(low=0, above=True, typical=1e-3)]
     """Peak rate of AdamW, reached when the warm-up ends."""
+    head_lr_mult: Annotated[float, Range(low=0, above=True)] = 1.0
+    """The head learns at this multiple of every rate; 1: like the backbone, as in PaddleX."""
     pretrain_weight_path: Place | None = None
     resume_path: Place | None = None
     warmup_steps: Annotated[float, Range(low=0, typical=1.0)]
@@ -134,6 +128,8 @@ class TrainConfig:
     image_size: Annotated[int, Range(low=32, high=2048, multiple=32)] = 448
     """Pixels; a multiple of 32 because the backbones halve the image five times."""
     weight_decay: Share = 1e-4
+    decoder_tokens: Literal["all_patches", "first_patch"] | None = None
+    """None: all patches in training; what the checkpoint says, or published weights, elsewhere."""
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
@@ -143,7 +139,7 @@ class EvaluateConfig:
     """Section `Evaluate`."""
 
     weight_path: Place | None = None
-    """A .pdparams file or a static folder; None: <output>/best_model/best_model.pdparams."""
+    """A weight file, its URL, or a static folder; None: <output>/best_model/best_model.pdparams."""
     log_interval: Count = 1
     """Batches."""
     batch_size: Count | None = None
@@ -181,7 +177,7 @@ class PredictConfig:
 
     batch_size: Count = 1
     model_dir: Place | None = None
-    """Static folder; None: <output>/best_model/inference."""
+    """Static folder, or the URL of its archive; None: <output>/best_model/inference."""
     input: Annotated[Any, Checked(values.pictures)] = None
     """Path, URL, folder, glob, {img: ...}, or a list of these."""
     threshold: Annotated[Threshold, Checked(values.threshold)] = 0.5

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 from paddlex_ml.config import values, yaml_text
-from paddlex_ml.config.schema import MODELS
 from paddlex_ml.errors import PaddlexMLError
 
 _IN_A_CLONE = Path("configs") / "modules" / "image_multilabel_classification"
@@ -18,6 +17,10 @@ def folder() -> Path:
     package = Path(__file__).resolve().parents[1]
     clone = package.parent / _IN_A_CLONE
     return clone if clone.is_dir() else package / "configs"  # setup.cfg puts the files there
+
+
+MODELS = tuple(sorted(file.stem for file in folder().glob("*.yaml")))
+"""A model is known by its file."""
 
 
 def find(name: str) -> tuple[Path, str | None]:
@@ -37,7 +40,7 @@ def find(name: str) -> tuple[Path, str | None]:
 
 
 def _not_found(path: Path, stem: str) -> PaddlexMLError:
-    guess = values.nearest(stem, MODELS) or MODELS[0]
+    guess = values.nearest(stem, MODELS) or "PP-LCNet_x1_0_ML"
     problem = "is a folder, not a YAML file" if os.path.isdir(path) else "does not exist"
     return PaddlexMLError(
         f"the configuration {path} {problem}",

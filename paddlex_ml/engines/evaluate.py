@@ -51,6 +51,7 @@ def _network(config: Config) -> tuple[Network, list[str], int, Path]:
     text = config.Evaluate.weight_path
     if text is not None and Path(text).is_dir():
         static = StaticModel(Path(text), config.Global.device, None)
+        trained.refuse_other_tokens(config, static.decoder_tokens, text)
         width, height = static.image_size
         if width != height:
             raise PaddlexMLError(

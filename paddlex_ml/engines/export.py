@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from paddlex_ml import devices
+from paddlex_ml import devices, fetch
 from paddlex_ml.config.schema import Config
 from paddlex_ml.engines import trained
 from paddlex_ml.export import save_static
@@ -15,15 +15,21 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Write `inference/` beside the weights; returns the content of export_result.json."""
+    """Write `inference/` beside the weights; returns the content of export_result.json.
+
+    For weights by URL it is `<output>/inference/`.
+    """
     devices.select(config.Global.device)
-    source = trained.load(config, config.Export.weight_path, "Export.weight_path")
-    folder = source.path.parent / "inference"
+    text = config.Export.weight_path
+    source = trained.load(config, text, "Export.weight_path")
+    fetched = text is not None and fetch.is_url(text)  # the cache is no place for results
+    folder = (config.Global.output if fetched else source.path.parent) / "inference"
     difference = save_static(
         source.model,
         model_name=source.card.model,
         label_names=source.card.label_names,
         image_size=source.card.image_size,
+        decoder_tokens=source.card.decoder_tokens,
         folder=folder,
     )
     logger.info("exported %s -> %s (largest difference %.1e)", source.path, folder, difference)

@@ -12,9 +12,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from paddlex_ml import fetch
 from paddlex_ml.config.schema import Config
+from paddlex_ml.engines import trained
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import inputs, thresholds
+from paddlex_ml.inference import archive, inputs, thresholds
 from paddlex_ml.inference.inputs import Picture
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.result import MultiLabelResult
@@ -81,22 +83,32 @@ def _open_save_path(config: Config, pictures: list[Picture]) -> Path:
 
 
 def _load_model(config: Config) -> StaticModel:
-    chosen = config.Predict.model_dir
-    folder = Path(chosen) if chosen else config.Global.output / "best_model" / "inference"
-    if not chosen and not folder.exists():
-        raise _not_exported(folder, config)
+    folder = _find_folder(config)
     model = StaticModel(
         folder,
         config.Global.device,
         config.Predict.kernel_option.run_mode,
         model_name=config.Global.model,
     )
+    trained.refuse_other_tokens(config, model.decoder_tokens, str(folder))
     width, height = model.image_size
     _log.info(
         "%s: %d classes, %d x %d pixels, %s on %s",
         model.model_name, len(model.label_names), width, height, model.run_mode, model.device,
     )  # fmt: skip
     return model
+
+
+def _find_folder(config: Config) -> Path:
+    chosen = config.Predict.model_dir
+    own = config.Global.output / "best_model" / "inference"
+    if chosen is None:
+        if not own.exists():
+            raise _not_exported(own, config)
+        return own
+    if fetch.is_url(chosen):
+        return archive.fetch_folder(chosen, fix=f"-o Predict.model_dir=null, which takes {own}")
+    return Path(chosen)
 
 
 def _not_exported(folder: Path, config: Config) -> PaddlexMLError:
@@ -106,8 +118,8 @@ def _not_exported(folder: Path, config: Config) -> PaddlexMLError:
     return PaddlexMLError(
         "there is no exported model" + (", only its weights" if mode == "export" else " yet"),
         where=str(folder),
-        fix=f"run -o Global.mode={mode} -o {output} first, or name a folder: "
-        "-o Predict.model_dir=...",
+        fix=f"run -o Global.mode={mode} -o {output} first, or name a folder, or "
+        "the URL of a published model: -o Predict.model_dir=...",
     )
 
 

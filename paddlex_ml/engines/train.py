@@ -13,7 +13,7 @@ from typing import Any
 
 import paddle
 
-from paddlex_ml import checkpoint, devices
+from paddlex_ml import checkpoint, devices, fetch
 from paddlex_ml.checkpoint import Card
 from paddlex_ml.config.load import dump
 from paddlex_ml.config.schema import Config
@@ -45,6 +45,7 @@ def run(config: Config) -> dict[str, Any]:
     dataset = annotation.read(config.Global.dataset_dir)
     _refuse_other_class_count(config, dataset)
     output = config.Global.output
+    _fetch_start(config)
     with Interrupt() as interrupt, _log_file(output / "train.log"):
         training, plan = prepare(config, dataset)
         write_text(output / "config.yaml", dump(config))
@@ -69,14 +70,23 @@ def run(config: Config) -> dict[str, Any]:
 def prepare(config: Config, dataset: MLClsDataset) -> tuple[Training, Plan]:
     """Build the model and all that changes with it, new or from Train.resume_path."""
     train = config.Train
-    card = Card(config.Global.model, dataset.label_names, train.image_size)
+    card = Card(
+        config.Global.model,
+        dataset.label_names,
+        train.image_size,
+        zoo.choose_tokens(config.Global.model, train.decoder_tokens),
+    )
     paddle.seed(config.Global.seed)
-    model = zoo.build(card.model, len(card.label_names))
+    model = zoo.build(card.model, len(card.label_names), tokens=card.decoder_tokens)
     resumed_from, resumed = _read_resumed(config, card)
     if resumed is None and train.pretrain_weight_path is not None:
         _load_pretrained(model, card.model, train.pretrain_weight_path)
-    optimizer = build_optimizer(model, weight_decay=train.weight_decay)
-    averaged = zoo.build(card.model, len(card.label_names))
+    optimizer = build_optimizer(
+        model,
+        weight_decay=train.weight_decay,
+        lr_mult=partial(zoo.find(card.model).lr_mult, head=train.head_lr_mult),
+    )
+    averaged = zoo.build(card.model, len(card.label_names), tokens=card.decoder_tokens)
     scaler = paddle.amp.GradScaler(enable=train.amp != "OFF")
     if train.amp == "O2":
         paddle.amp.decorate(models=model, optimizers=optimizer, level="O2", master_weight=True)
@@ -102,6 +112,7 @@ def export_best(training: Training, output: Path) -> float:
         model_name=training.card.model,
         label_names=training.card.label_names,
         image_size=training.card.image_size,
+        decoder_tokens=training.card.decoder_tokens,
         folder=folder / "inference",
     )
 
@@ -114,6 +125,7 @@ def settings(config: Config) -> dict[str, Any]:
         "Train.epochs_iters": train.epochs_iters,
         "Train.batch_size": train.batch_size,
         "Train.learning_rate": train.learning_rate,
+        "Train.head_lr_mult": train.head_lr_mult,
         "Train.warmup_steps": train.warmup_steps,
         "Train.ema_decay": train.ema_decay,
         "Train.amp": train.amp,
@@ -166,10 +178,21 @@ def _loss(config: Config) -> LossFn:
     )
 
 
+def _fetch_start(config: Config) -> None:
+    """Fetch the weights to start from, if need be, while a signal still ends the command."""
+    text = config.Train.pretrain_weight_path
+    if text is not None and fetch.is_url(text) and config.Train.resume_path is None:
+        _locate_start(text)
+
+
+def _locate_start(text: str) -> Path:
+    return weights.locate(text, "Train.pretrain_weight_path", null="trains from random weights")
+
+
 def _load_pretrained(model: paddle.nn.Layer, name: str, text: str) -> None:
-    key = "Train.pretrain_weight_path"
-    checkpoint.settle(Path(text).resolve().parent)
-    path = weights.locate(text, key)
+    if not fetch.is_url(text):
+        checkpoint.settle(Path(text).resolve().parent)
+    path = _locate_start(text)
     fitted = weights.fit(model, weights.read(path), head=zoo.find(name).head, where=str(path))
     total = len(fitted.loaded) + len(fitted.missing)
     logger.info("loaded %d of %d entries from %s", len(fitted.loaded), total, path)
@@ -192,13 +215,15 @@ def _read_resumed(
         return None, None
     folder = checkpoint.find_folder(config.Train.resume_path, key)
     saved = checkpoint.load(folder)
-    for what in ("model", "image_size", "label_names"):
+    for what in ("model", "image_size", "label_names", "decoder_tokens"):
         was, now = getattr(saved.card, what), getattr(card, what)
         if was != now:
             raise PaddlexMLError(
                 f"the checkpoint has {what} {was}, this run has {now}",
                 where=str(folder),
-                fix=f"resume with the same data set, model and Train.image_size, or -o {key}=null",
+                fix=f"-o Train.{what}={was}, or start anew: -o {key}=null"
+                if what in ("image_size", "decoder_tokens")
+                else f"resume with the same data set and model, or start anew: -o {key}=null",
             )
     return folder, saved
 

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import paddle
 
-from paddlex_ml import checkpoint
+from paddlex_ml import cache, checkpoint, fetch
 from paddlex_ml.checkpoint import Card
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.models import weights, zoo
+from paddlex_ml.models import published, weights, zoo
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def load(config: Config, text: str | None, key: str) -> Trained:
     entries = weights.read(path)
     card = checkpoint.read_card(path) or _card_of_bare(config, entries, path)
     _refuse_contradictions(config, card, path)
-    model = zoo.build(card.model, len(card.label_names))
+    model = zoo.build(card.model, len(card.label_names), tokens=card.decoder_tokens)
     fitted = weights.fit(model, entries, head=zoo.find(card.model).head, where=str(path))
     if fitted.missing:
         raise PaddlexMLError(
@@ -53,8 +53,9 @@ def load(config: Config, text: str | None, key: str) -> Trained:
 
 def _locate(config: Config, text: str | None, key: str) -> Path:
     if text is not None:
-        checkpoint.settle(Path(text).resolve().parent)
-        return weights.locate(text, key)
+        if not fetch.is_url(text):
+            checkpoint.settle(Path(text).resolve().parent)
+        return weights.locate(text, key, null="takes the best weights of Global.output")
     folder = config.Global.output / "best_model"
     checkpoint.settle(folder)
     path = folder / "best_model.pdparams"
@@ -63,8 +64,8 @@ def _locate(config: Config, text: str | None, key: str) -> Path:
     raise PaddlexMLError(
         f"no trained model there: {path} does not exist",
         where=key,
-        fix=f"train first (-o Global.mode=train), or -o {key}=path/to/model.pdparams, "
-        "or name the training's folder with -o Global.output=...",
+        fix=f"train first (-o Global.mode=train), or -o {key}=path/to/model.pdparams "
+        "(or a URL), or name the training's folder with -o Global.output=...",
     )
 
 
@@ -82,7 +83,24 @@ def _card_of_bare(config: Config, entries: dict[str, np.ndarray], path: Path) ->
             where=str(path),
             fix="name the data set that the weights were trained on: -o Global.dataset_dir=...",
         )
-    return Card(name, names, config.Train.image_size)
+    return Card(name, names, config.Train.image_size, _tokens_of_bare(config, path))
+
+
+def _tokens_of_bare(config: Config, path: Path) -> str | None:
+    """What the head of somebody else's weights is to see."""
+    name = config.Global.model
+    tokens = zoo.find(name).published_tokens
+    if tokens is None or path == cache.place(published.weights_url(name)):
+        return tokens
+    if config.Train.decoder_tokens is not None:
+        return config.Train.decoder_tokens
+    logger.warning(
+        "%s does not say what its head sees: taking %s, as in the published weights; for others "
+        "name it: -o Train.decoder_tokens=...",
+        path,
+        tokens,
+    )
+    return tokens
 
 
 def _refuse_contradictions(config: Config, card: Card, path: Path) -> None:
@@ -98,4 +116,16 @@ def _refuse_contradictions(config: Config, card: Card, path: Path) -> None:
             f"the weights have {len(card.label_names)} classes, Train.num_classes is {wanted}",
             where=str(path),
             fix="-o Train.num_classes=null",
+        )
+    refuse_other_tokens(config, card.decoder_tokens, str(path))
+
+
+def refuse_other_tokens(config: Config, tokens: str | None, where: str) -> None:
+    """Raise PaddlexMLError when Train.decoder_tokens is set to another choice than the model's."""
+    wanted = config.Train.decoder_tokens
+    if None not in (wanted, tokens) and wanted != tokens:
+        raise PaddlexMLError(
+            f"the head of this model sees {tokens}, Train.decoder_tokens is {wanted}",
+            where=where,
+            fix="-o Train.decoder_tokens=null",
         )

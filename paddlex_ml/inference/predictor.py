@@ -14,11 +14,12 @@ from PIL import Image
 
 from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import inputs, thresholds
+from paddlex_ml.inference import archive, inputs, thresholds
 from paddlex_ml.inference.inputs import Picture
 from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.inference.static import StaticModel
 from paddlex_ml.inference.thresholds import Threshold
+from paddlex_ml.models import published
 
 
 def create(
@@ -29,11 +30,10 @@ def create(
     device: str = "auto",
     run_mode: str | None = None,
 ) -> Predictor:
-    """Load the static model of this name from `model_dir`; see `paddlex_ml.create_model`."""
+    """Load the static model of this name; see `paddlex_ml.create_model`."""
     if model_dir is None:
-        raise PaddlexMLError(
-            "published weights are fetched in a later release; this one needs a folder",
-            where="create_model(model_dir=None)",
+        model_dir = archive.fetch_folder(
+            published.static_url(model_name),
             fix='name the folder of an exported model: model_dir="output/best_model/inference"',
         )
     model = StaticModel(model_dir, device, run_mode, model_name=model_name)

@@ -27,6 +27,8 @@ class Settings:
     label_names: tuple[str, ...]
     threshold: Threshold
     preprocess: Preprocess
+    decoder_tokens: str | None = None
+    """What the head sees of the image; None: the file does not say."""
 
 
 def read(path: Path) -> Settings:
@@ -41,12 +43,14 @@ def read(path: Path) -> Settings:
             fix="name the folder of a model with MultiLabelThreshOutput",
         )
     name = _section(document, "Global").get("model_name")
+    tokens = _section(document, "Global").get("decoder_tokens")
     steps = _section(document, "PreProcess").get("transform_ops")
     return Settings(
         model_name=None if name is None else str(name),
         label_names=_read_labels(output.get("label_list"), path),
         threshold=0.5 if output.get("threshold") is None else output["threshold"],
         preprocess=preprocess.read(steps, where=f"{path}: PreProcess.transform_ops"),
+        decoder_tokens=None if tokens is None else str(tokens),
     )
 
 

@@ -17,8 +17,8 @@ from paddlex_ml import devices
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import runtime, settings
 
-_GRAPHS = ("inference.json", "inference.pdmodel")  # since Paddle 3, and before
-_WEIGHTS = "inference.pdiparams"
+GRAPHS = ("inference.json", "inference.pdmodel")  # since Paddle 3, and before
+WEIGHTS = "inference.pdiparams"
 
 
 class StaticModel:
@@ -42,6 +42,7 @@ class StaticModel:
         content = settings.read(description)
         self.model_name = _agree(model_name, content.model_name, description)
         self.label_names = content.label_names
+        self.decoder_tokens = content.decoder_tokens
         self.threshold = content.threshold
         self.prepare = content.preprocess  # PIL RGB -> float32 [3, H, W]
         self.device = devices.select(device)
@@ -89,9 +90,9 @@ def _find_files(folder: Path) -> tuple[Path, Path, Path]:
             fix="name the folder with inference.json, inference.pdiparams and inference.yml; "
             "-o Global.mode=export makes one from trained weights",
         )
-    graphs = [folder / name for name in _GRAPHS if (folder / name).is_file()]
-    others = [folder / name for name in (_WEIGHTS, settings.FILE)]
-    missing = [] if graphs else [" or ".join(_GRAPHS)]
+    graphs = [folder / name for name in GRAPHS if (folder / name).is_file()]
+    others = [folder / name for name in (WEIGHTS, settings.FILE)]
+    missing = [] if graphs else [" or ".join(GRAPHS)]
     missing += [path.name for path in others if not path.is_file()]
     if missing:
         raise PaddlexMLError(

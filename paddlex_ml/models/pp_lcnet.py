@@ -14,6 +14,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from paddlex_ml.models.blocks import ConvNorm
+
 FEATURES = 1280
 
 # stage name -> blocks of (kernel, in channels, out channels, stride, squeeze-and-excitation)
@@ -31,7 +33,7 @@ class PPLCNet(nn.Layer):
 
     def __init__(self, head: nn.Layer) -> None:
         super().__init__()
-        self.conv1 = _ConvNorm(3, 16, kernel=3, stride=2)
+        self.conv1 = ConvNorm(3, 16, kernel=3, stride=2, activation=F.hardswish)
         for name, blocks in STAGES.items():
             setattr(self, name, nn.Sequential(*(_Block(*block) for block in blocks)))
         self.last_conv = nn.Conv2D(512, FEATURES, kernel_size=1, bias_attr=False)
@@ -49,29 +51,6 @@ class PPLCNet(nn.Layer):
         return self.fc(features)
 
 
-class _ConvNorm(nn.Layer):
-    """Convolution, batch norm, hardswish."""
-
-    def __init__(
-        self, channels: int, out_channels: int, *, kernel: int, stride: int = 1, groups: int = 1
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2D(
-            channels,
-            out_channels,
-            kernel,
-            stride=stride,
-            padding=(kernel - 1) // 2,
-            groups=groups,
-            weight_attr=nn.initializer.KaimingNormal(),
-            bias_attr=False,
-        )
-        self.bn = nn.BatchNorm2D(out_channels)
-
-    def forward(self, features: paddle.Tensor) -> paddle.Tensor:
-        return F.hardswish(self.bn(self.conv(features)))
-
-
 class _Block(nn.Layer):
     """Depthwise convolution, optional squeeze-and-excitation, pointwise convolution."""
 
@@ -79,9 +58,16 @@ class _Block(nn.Layer):
         self, kernel: int, channels: int, out_channels: int, stride: int, excite: bool
     ) -> None:
         super().__init__()
-        self.dw_conv = _ConvNorm(channels, channels, kernel=kernel, stride=stride, groups=channels)
+        self.dw_conv = ConvNorm(
+            channels,
+            channels,
+            kernel=kernel,
+            stride=stride,
+            groups=channels,
+            activation=F.hardswish,
+        )
         self.se = _SqueezeExcite(channels) if excite else None
-        self.pw_conv = _ConvNorm(channels, out_channels, kernel=1)
+        self.pw_conv = ConvNorm(channels, out_channels, kernel=1, activation=F.hardswish)
 
     def forward(self, features: paddle.Tensor) -> paddle.Tensor:
         features = self.dw_conv(features)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weight files (.pdparams): read without running code from the file, fitted into a model by name.
+"""Weight files: read without running code from the file, fitted into a model by name.
 
-A .pdparams is a pickled dict of numpy arrays. A plain unpickler would run whatever a stranger's
-file asks for, so this one knows numpy arrays and plain containers and nothing else.
+Two forms, told apart by their content: .safetensors, and Paddle's .pdparams, a pickled dict of
+numpy arrays. A plain unpickler would run whatever a stranger's file asks for, so this one knows
+numpy arrays and plain containers and nothing else.
 """
 
 from __future__ import annotations
 
 import collections
-import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,10 +18,15 @@ from typing import Any, Literal
 import numpy as np
 import paddle
 
+from paddlex_ml import fetch
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.models import safe_file
 
 NAME_TABLE = "StructuredToParameterName@@"  # Paddle's own entry beside the tensors
 SUFFIX = ".pdparams"
+_SUFFIXES = (SUFFIX, ".safetensors")
+_QUERIES = ("query_pos_embed.weight", "group_conv.weight", "group_conv.bias")
+"""Entries of the head that mean nothing without each other."""
 
 
 class _NumberType:
@@ -58,7 +63,7 @@ def _reconstruct(*_: object) -> _Array:
 def _from_buffer(
     content: bytes, number_type: _NumberType, shape: tuple[int, ...], order: Literal["C", "F"]
 ) -> np.ndarray:
-    return np.frombuffer(content, number_type.real).reshape(shape, order=order).copy()
+    return np.frombuffer(content, number_type.real).reshape(shape, order=order)  # not a copy
 
 
 def _scalar(number_type: _NumberType, content: bytes) -> np.generic:
@@ -117,19 +122,25 @@ def _real(value: Any) -> Any:
 
 
 def load_pickle(path: Path) -> Any:
-    """Read a pickle of arrays and plain values. Raises PaddlexMLError for everything else."""
+    """Read a pickle of arrays and plain values. Raises PaddlexMLError for everything else.
+
+    The arrays are read-only: they lie where the file was read to, so that large weights are in
+    memory once.
+    """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            head = file.read(512)
+            _refuse_other_kinds(path, head)
+            file.seek(0)
+            return _real(_Unpickler(file).load())
     except OSError as error:
         raise PaddlexMLError(
             f"the file cannot be read: {error.strerror}",
             where=str(path),
             fix="check the path and its permissions",
         ) from error
-    if content.startswith(b"PK"):
-        raise _not_weights(path, "it is a zip file, as PyTorch saves weights, and not Paddle's")
-    try:
-        return _real(_Unpickler(io.BytesIO(content)).load())
+    except PaddlexMLError:
+        raise
     except _ForeignCodeError as error:
         raise PaddlexMLError(
             f"the file would run code when read ({error}); it was not read",
@@ -137,7 +148,7 @@ def load_pickle(path: Path) -> Any:
             fix="do not use this file; get the weights from a source that you trust",
         ) from error
     except Exception as error:  # a damaged pickle raises almost anything
-        why = " ".join(f"{type(error).__name__}: {error}".split()) if content else "0 bytes"
+        why = " ".join(f"{type(error).__name__}: {error}".split()) if head else "0 bytes"
         raise PaddlexMLError(
             f"not a weight file of Paddle, or a damaged one ({why})",
             where=str(path),
@@ -145,17 +156,27 @@ def load_pickle(path: Path) -> Any:
         ) from error
 
 
-def locate(text: str, key: str) -> Path:
-    """Path of a weight file named with or without .pdparams; `key` is the YAML key for errors."""
-    if "://" in text:
-        raise PaddlexMLError(
-            f"weights from a URL come in a later release: {text}",
-            where=key,
-            fix=f"download the file and name its path: -o {key}=./weights.pdparams, "
-            f"or do without: -o {key}=null",
-        )
-    path = Path(text)
-    for candidate in (path, Path(text + SUFFIX)):
+def _refuse_other_kinds(path: Path, head: bytes) -> None:
+    """Call by its name what people most often have in place of weights."""
+    if head.startswith(b"PK"):
+        raise _not_weights(path, "it is a zip file, as PyTorch saves weights, and not Paddle's")
+    if head[257:262] == b"ustar":
+        raise _not_weights(path, "it is a tar archive, as static models are published")
+    if head.startswith(b"\x1f\x8b"):
+        raise _not_weights(path, "it is compressed with gzip")
+    if fetch.is_page(head):
+        raise _not_weights(path, "it is a web page, perhaps the error page of a server")
+
+
+def locate(text: str, key: str, *, null: str = "does without them") -> Path:
+    """Path of a weight file; a URL is fetched, unless the cache has it.
+
+    text: a path, with or without its suffix, or an http(s) URL. `key` is the YAML key and `null`
+    what its value null does, both for errors.
+    """
+    if fetch.is_url(text):
+        return fetch.cached(text, check=read, fix=f"-o {key}=null, which {null}")
+    for candidate in (Path(text), *(Path(text + suffix) for suffix in _SUFFIXES)):
         if candidate.is_file():
             return candidate
     raise PaddlexMLError(
@@ -167,7 +188,7 @@ def locate(text: str, key: str) -> Path:
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """Read a weight file: entry name -> array. Raises PaddlexMLError when it is not one."""
-    content = load_pickle(path)
+    content = safe_file.load(path) if safe_file.is_one(path) else load_pickle(path)
     if not isinstance(content, dict):
         raise _not_weights(path, f"it holds a {type(content).__name__}, not a dict of tensors")
     weights = {}
@@ -177,7 +198,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             continue
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
             raise _not_weights(path, f"its entry {name!r} is not a tensor")
-        if array.dtype == np.uint16:  # Paddle writes bfloat16 so: the upper half of a float32
+        if array.dtype == np.uint16:  # bfloat16 is kept so: the upper half of a float32
             array = (array.astype(np.uint32) << 16).view(np.float32)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise _not_weights(path, f"its entry {name!r} holds NaN or infinite values")
@@ -191,7 +212,8 @@ def _not_weights(path: Path, why: str) -> PaddlexMLError:
     return PaddlexMLError(
         f"not usable as weights: {why}",
         where=str(path),
-        fix="name a .pdparams file written by training with this tool, PaddleX or PaddleClas",
+        fix="name a .pdparams file written by training with this tool, PaddleX or PaddleClas, or "
+        "the same weights as .safetensors",
     )
 
 
@@ -209,8 +231,9 @@ class Fit:
 def fit(model: paddle.nn.Layer, weights: Mapping[str, np.ndarray], *, head: str, where: str) -> Fit:
     """Copy the entries whose name and shape fit into `model`; `head` is the prefix of its head.
 
-    Raises PaddlexMLError when nothing of the backbone fits: heads of different models look
-    alike, so a fitting head alone means the weights of another model.
+    The queries and what reads their answers are taken together or not at all. Raises
+    PaddlexMLError, before anything is copied, when less than half of the backbone fits: heads of
+    different models look alike, and members of a family share some layers.
     """
     state = model.state_dict()
     loaded, skipped = [], {}
@@ -221,15 +244,24 @@ def fit(model: paddle.nn.Layer, weights: Mapping[str, np.ndarray], *, head: str,
             skipped[name] = f"shape {list(value.shape)}, the model needs {list(state[name].shape)}"
         else:
             loaded.append(name)
-    if not any(not name.startswith(head) for name in loaded):
+    queries = [f"{head}{end}" for end in _QUERIES]
+    unfit = [name for name in queries if name not in loaded]
+    for name in queries if unfit else ():
+        if name in loaded:
+            loaded.remove(name)
+            skipped[name] = f"it belongs to {unfit[0]}, which does not fit"
+    backbone = [name for name in state if not name.startswith(head)]
+    fits = len(set(backbone) & set(loaded))
+    if fits < len(backbone) / 2:
         raise PaddlexMLError(
-            "these are weights of another model: nothing in the file fits the backbone\n"
+            f"these are weights of another model: {fits} of the {len(backbone)} entries of the "
+            "backbone fit\n"
             f"  in the file: {_some(list(weights))}\n  in the model: {_some(list(state))}",
             where=where,
             fix="name the weights of this model, or choose the model they belong to with -c",
         )
     for name in loaded:
-        state[name].set_value(weights[name].astype(np.float32))
+        state[name].set_value(weights[name].astype(np.float32, copy=False))
     kept = set(loaded)
     return Fit(
         [name for name in state if name in kept], skipped, [n for n in state if n not in kept]

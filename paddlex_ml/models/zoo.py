@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import paddle
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.models import pp_lcnet
+from paddlex_ml.models import clip_vit, pp_hgnet_v2, pp_lcnet, resnet
 from paddlex_ml.models.ml_decoder import MLDecoder
 
 
@@ -18,14 +19,46 @@ from paddlex_ml.models.ml_decoder import MLDecoder
 class Recipe:
     """How a model of this name is built."""
 
-    backbone: Callable[[MLDecoder], paddle.nn.Layer]
+    backbone: Callable[..., paddle.nn.Layer]
+    """Takes the head, and `tokens` where there is a choice of them."""
     features: int
     """Channels of the feature map that the backbone gives to the head."""
     head: str = "fc."
     """Prefix of the head's entries in the state_dict."""
+    tokens: tuple[str, ...] = ()
+    """What the head may see of the image, where that is a choice; the first trains best."""
+    published_tokens: str | None = None
+    """What it sees in the published weights."""
+    lr_mults: Mapping[str, float] = field(default_factory=dict)
+    """End of an entry's name -> factor of its learning rate; 1 for all others."""
+
+    def lr_mult(self, entry: str, *, head: float) -> float:
+        """Factor of the learning rate for an entry of the state_dict; `head` is the head's."""
+        if entry.startswith(self.head):
+            return head
+        return next((mult for end, mult in self.lr_mults.items() if entry.endswith(end)), 1.0)
 
 
-RECIPES = {"PP-LCNet_x1_0_ML": Recipe(pp_lcnet.PPLCNet, pp_lcnet.FEATURES)}
+def _hgnet(size: str) -> Recipe:
+    slow = {"lab.scale": 0.01, "lab.bias": 0.01} if pp_hgnet_v2.SHAPES[size].affine else {}
+    backbone = partial(pp_hgnet_v2.PPHGNetV2, size=size)
+    return Recipe(backbone, pp_hgnet_v2.FEATURES, lr_mults=slow)
+
+
+RECIPES = {
+    "PP-LCNet_x1_0_ML": Recipe(pp_lcnet.PPLCNet, pp_lcnet.FEATURES),
+    "PP-HGNetV2-B0_ML": _hgnet("B0"),
+    "PP-HGNetV2-B4_ML": _hgnet("B4"),
+    "PP-HGNetV2-B6_ML": _hgnet("B6"),
+    "ResNet50_ML": Recipe(resnet.ResNet50, resnet.FEATURES),
+    "CLIP_vit_base_patch16_448_ML": Recipe(
+        clip_vit.CLIPViT,
+        clip_vit.FEATURES,
+        head="head.",
+        tokens=clip_vit.TOKENS,
+        published_tokens=clip_vit.PUBLISHED_TOKENS,
+    ),
+}
 
 
 def find(name: str) -> Recipe:
@@ -39,13 +72,34 @@ def find(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def build(name: str, num_classes: int, num_queries: int | None = None) -> paddle.nn.Layer:
+def build(
+    name: str, num_classes: int, num_queries: int | None = None, *, tokens: str | None = None
+) -> paddle.nn.Layer:
     """Build a model with random start: images [B, 3, S, S] -> logits [B, num_classes].
 
-    The start depends on Paddle's random state: call `paddle.seed` before for a repeatable one.
+    `tokens` is what `choose_tokens` takes. The start depends on Paddle's random state: call
+    `paddle.seed` before for a repeatable one.
     """
-    recipe = find(name)
-    return recipe.backbone(MLDecoder(num_classes, recipe.features, num_queries))
+    recipe, tokens = find(name), choose_tokens(name, tokens)
+    head = MLDecoder(num_classes, recipe.features, num_queries)
+    return recipe.backbone(head) if tokens is None else recipe.backbone(head, tokens=tokens)
+
+
+def choose_tokens(name: str, wanted: str | None) -> str | None:
+    """What the head of the model is to see: `wanted`, or the best choice; None without a choice.
+
+    Raises PaddlexMLError when the model has no such choice.
+    """
+    choices = find(name).tokens
+    if wanted is None:
+        return choices[0] if choices else None
+    if wanted in choices:
+        return wanted
+    raise PaddlexMLError(
+        f"the head of {name} cannot be made to see {wanted!r}",
+        where="decoder_tokens",
+        fix=f"choose from {', '.join(choices)}" if choices else "leave it out for this model",
+    )
 
 
 def count_classes(name: str, weights: Mapping[str, np.ndarray], where: str) -> int:
@@ -53,8 +107,8 @@ def count_classes(name: str, weights: Mapping[str, np.ndarray], where: str) -> i
     entry = f"{find(name).head}group_conv.bias"
     if entry not in weights:
         raise PaddlexMLError(
-            f"the weights have no classification head (entry {entry!r} is missing)",
+            f"the weights have no classification head of {name} (entry {entry!r} is missing)",
             where=where,
-            fix="name the weights of a trained model; a bare backbone only serves training",
+            fix="name the weights of a trained model, and with -c the model they belong to",
         )
     return int(weights[entry].shape[0])

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,20 +12,30 @@ import paddle
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
-def build_optimizer(model: paddle.nn.Layer, *, weight_decay: float) -> paddle.optimizer.AdamW:
+def build_optimizer(
+    model: paddle.nn.Layer,
+    *,
+    weight_decay: float,
+    lr_mult: Callable[[str], float] = lambda entry: 1.0,
+) -> paddle.optimizer.AdamW:
     """AdamW (Loshchilov 2019, arXiv:1711.05101) over the trainable parameters.
 
     One-dimensional parameters (biases, norms) do not decay. The rate is set before every step
-    with `set_lr`.
+    with `set_lr`; each entry of the state_dict learns at `lr_mult(entry)` times it.
     """
-    trainable = [p for p in model.parameters() if not p.stop_gradient]
-    decaying = {p.name for p in trainable if p.ndim != 1}
+    trainable = {name: p for name, p in model.named_parameters() if not p.stop_gradient}
+    decaying = {p.name for p in trainable.values() if p.ndim != 1}
+    groups: dict[float, list[paddle.Tensor]] = {}
+    for name, parameter in trainable.items():
+        groups.setdefault(lr_mult(name), []).append(parameter)
+    # Paddle takes the "learning_rate" of a group as a factor.
+    parameters: list[Any] = [{"params": p, "learning_rate": mult} for mult, p in groups.items()]
     return paddle.optimizer.AdamW(
         learning_rate=0.0,
         beta1=BETA1,
         beta2=BETA2,
         epsilon=EPSILON,
-        parameters=trainable,
+        parameters=parameters,
         weight_decay=weight_decay,
         apply_decay_param_fun=decaying.__contains__,
     )

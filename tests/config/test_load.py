@@ -87,8 +87,20 @@ def test_the_yaml_of_paddlex_loads_unchanged(tmp_path: Path) -> None:
     assert loaded.notes == ()
     assert loaded.config.Global.device == "gpu:0,1,2,3"
     assert loaded.config.Train.num_classes == 33
+    assert loaded.config.Train.head_lr_mult == 1.0
     assert loaded.config.Evaluate.weight_path == "output/best_model/best_model.pdparams"
     assert loaded.config.Predict.kernel_option.run_mode == "paddle"
+
+
+def test_a_random_start_is_told_in_train_mode(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    train = ["Global.mode=train", "Global.dataset_dir=data"]
+    (note,) = load.load(path, train).notes
+    assert note.startswith("training starts from random weights")
+    assert "(Train.pretrain_weight_path)" in note
+    for key in ("pretrain_weight_path=a.pdparams", "resume_path=output/latest"):
+        assert load.load(path, [*train, f"Train.{key}"]).notes == ()
+    assert load.load(path, ["Global.dataset_dir=data"]).notes == ()
 
 
 def test_the_rate_of_paddlex_is_refused_in_train_mode(tmp_path: Path) -> None:
@@ -98,12 +110,26 @@ def test_the_rate_of_paddlex_is_refused_in_train_mode(tmp_path: Path) -> None:
     assert error.fix.startswith("-o Train.learning_rate=0.0")
 
 
+def test_a_head_multiple_that_makes_its_rate_too_high_is_refused_in_train_mode(
+    tmp_path: Path,
+) -> None:
+    rates = ["Global.dataset_dir=data", "Train.learning_rate=0.002"]
+    error = failure(tmp_path, "Global.mode=train", *rates, "Train.head_lr_mult=6")
+    assert error.what == (
+        "Train.head_lr_mult 6 makes the head's rate 0.012: AdamW destroys the weights above 0.01"
+    )
+    assert (error.where, error.fix) == ("-o Train.head_lr_mult=6", "-o Train.head_lr_mult=1")
+    assert merged(tmp_path, "Global.mode=train", *rates, "Train.head_lr_mult=5")
+    assert merged(tmp_path, *rates, "Train.head_lr_mult=6").Global.mode == "check_dataset"
+
+
 def test_a_high_rate_is_noted_and_a_usual_one_is_not(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL)
-    high = load.load(path, ["Global.mode=train", "Train.learning_rate=0.005"])
+    train = ["Global.mode=train", "Train.pretrain_weight_path=a.pdparams"]
+    high = load.load(path, [*train, "Train.learning_rate=0.005"])
     assert len(high.notes) == 1
     assert high.notes[0].startswith("Train.learning_rate 0.005 is high for AdamW: above 0.002")
-    assert load.load(path, ["Global.mode=train", "Train.learning_rate=0.002"]).notes == ()
+    assert load.load(path, [*train, "Train.learning_rate=0.002"]).notes == ()
 
 
 def test_paddlex_keys_without_meaning_are_noted(tmp_path: Path) -> None:
@@ -292,9 +318,9 @@ def test_a_dumped_configuration_loads_to_the_same_one(
             "-o Train.warmup_steps=2",
         ),
         (
-            ["Global.mode=train", "Global.model=ResNet50_ML"],
-            "mode train for ResNet50_ML comes in a later release; check_dataset works today",
-            "-c PP-LCNet_x1_0_ML",
+            ["Global.model=ResNet50_ML", "Train.decoder_tokens=all_patches"],
+            "Train.decoder_tokens is all_patches: only the head of CLIP_vit_base_patch16_448_ML",
+            "-o Train.decoder_tokens=null",
         ),
         (
             ["Global.mode=predict"],

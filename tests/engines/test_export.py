@@ -6,10 +6,13 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
 import yaml
+
+from paddlex_ml import cache
 
 Run = Callable[..., tuple[int, str]]
 FILES = ["inference.json", "inference.pdiparams", "inference.yml"]
@@ -83,3 +86,28 @@ def test_bare_weights_take_their_names_from_the_data_set_or_are_numbered(
     assert code == 0
     assert f"warning: {path} has no class names and no data set is named: using numbers" in err
     assert labels(tmp_path / "inference") == ["0", "1", "2"]
+
+
+def test_weights_behind_a_url_are_exported_into_the_output_and_not_the_cache(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path, site: Any
+) -> None:
+    site["/w.pdparams"] = (toy_run / "best_model" / "best_model.pdparams").read_bytes()
+    url = site.url("/w.pdparams")
+    code, err = run("export", toy, tmp_path, f"Export.weight_path={url}")
+    assert code == 0, err
+    assert f"fetching {url} (" in err
+    assert "HTTP Request" not in err
+    assert sorted(os.listdir(tmp_path / "inference")) == FILES
+    assert np.array_equal(scores(tmp_path / "inference"), scores(toy_run / "best_model/inference"))
+    kept = cache.place(url)
+    assert sorted(os.listdir(kept.parent)) == ["w.pdparams", "w.pdparams.lock"]
+    result = json.loads((tmp_path / "export_result.json").read_text())
+    assert result["weight_path"] == str(kept)
+    for mode, key in (
+        ("evaluate", "Evaluate.weight_path"),
+        ("train", "Train.pretrain_weight_path"),
+    ):
+        code, err = run(mode, toy, tmp_path / mode, f"{key}={url}", "Train.epochs_iters=1")
+        assert code == 0, err
+    assert f"loaded 167 of 167 entries from {kept}" in err
+    assert len(site.asked) == 1

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import paddle
 import pytest
 from PIL import Image
 
+from paddlex_ml import cache
 from paddlex_ml.config.schema import Config, GlobalConfig, PredictConfig, TrainConfig
 from paddlex_ml.engines import predict
 from paddlex_ml.errors import PaddlexMLError
@@ -116,6 +119,26 @@ def test_without_model_the_command_that_makes_it_is_named(tmp_path, photos, weig
         (output / "best_model" / "best_model.pdparams").write_bytes(b"")
     with pytest.raises(PaddlexMLError, match=f"-o Global.mode={mode} -o 'Global.output=.*output'"):
         predict.run(configure(output, input=str(photos)))
+
+
+def test_a_model_behind_a_url_is_fetched(output: Path, photos: Path, site):
+    memory = io.BytesIO()
+    with tarfile.open(fileobj=memory, mode="w") as archive:
+        archive.add(output / "best_model" / "inference", "M_infer")
+    site["/M_infer.tar"] = memory.getvalue()
+    url = site.url("/M_infer.tar")
+    for _ in range(2):
+        result = predict.run(configure(output, input=str(photos), model_dir=url))
+    assert result["num_images"] == 3
+    assert result["model_dir"] == str(cache.place(url)) + ".unpacked"
+    assert len(site.asked) == 1
+
+
+def test_a_model_behind_a_url_that_is_not_there_names_the_folder_instead(output, photos, site):
+    with pytest.raises(PaddlexMLError, match="the server answers 404 Not Found") as caught:
+        predict.run(configure(output, input=str(photos), model_dir=site.url("/M_infer.tar")))
+    own = output / "best_model" / "inference"
+    assert f"-o Predict.model_dir=null, which takes {own}" in caught.value.fix
 
 
 def test_a_folder_of_another_model_is_refused(output: Path, photos: Path):

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from paddlex_ml import fetch
 from paddlex_ml.data.transforms import normalise, read_image, resize
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import predictor as module
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static import StaticModel
+from paddlex_ml.models import published
 
 
 def test_a_result_holds_every_class_that_reaches_its_threshold(predictor, model, photos: Path):
@@ -107,9 +111,36 @@ def test_a_generator_may_be_left_early(predictor: Predictor, photos: Path):
     assert len(list(predictor.predict(photos))) == 7
 
 
-def test_create_without_folder_says_what_this_release_needs():
-    with pytest.raises(PaddlexMLError, match=r"later release(.|\n)*output/best_model/inference"):
+def test_create_without_folder_fetches_the_published_model_once(
+    exported: Path, photos: Path, site, monkeypatch
+):
+    memory = io.BytesIO()
+    with tarfile.open(fileobj=memory, mode="w") as archive:
+        archive.add(exported, "PP-LCNet_x1_0_ML_infer")
+    site["/PP-LCNet_x1_0_ML_infer.tar"] = memory.getvalue()
+    monkeypatch.setattr(published, "STATIC", site.url("/{}_infer.tar"))
+    for _ in range(2):
+        fetched = module.create("PP-LCNet_x1_0_ML", None, device="cpu")
+    assert len(site.asked) == 1
+    own = module.create("PP-LCNet_x1_0_ML", exported, device="cpu")
+    assert next(fetched.predict(photos, threshold=0)).scores == pytest.approx(
+        next(own.predict(photos, threshold=0)).scores, abs=1e-5
+    )
+
+
+def test_without_a_network_create_names_the_folder_as_the_way_out(monkeypatch):
+    monkeypatch.setattr(published, "STATIC", "http://127.0.0.1:9/{}_infer.tar")
+    with pytest.raises(PaddlexMLError, match="cannot be fetched: no connection") as caught:
         module.create("PP-LCNet_x1_0_ML", None)
+    assert caught.value.where == "http://127.0.0.1:9/PP-LCNet_x1_0_ML_infer.tar"
+    assert 'model_dir="output/best_model/inference"' in caught.value.fix
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "http://127.0.0.1:9/m.tar", ""])
+def test_with_a_folder_nothing_is_fetched(folder, monkeypatch):
+    monkeypatch.setattr(fetch, "cached", None)
+    with pytest.raises(PaddlexMLError, match="the folder of the static model"):
+        module.create("PP-LCNet_x1_0_ML", folder)
 
 
 def test_create_refuses_another_name(exported: Path):

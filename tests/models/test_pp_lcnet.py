@@ -32,46 +32,9 @@ def without_dropout(model):
     return model
 
 
-@pytest.fixture(scope="module")
-def reference(refdata):
-    return refdata.load_json("state_dict", f"{NAME}.json")
-
-
-@pytest.mark.parametrize(("num_classes", "num_queries"), [(80, None), (33, None), (80, 10)])
-def test_names_order_shapes_and_frozen_entries_are_the_published_ones(
-    reference, num_classes, num_queries
-):
-    key = "class_num_33" if num_classes == 33 else "class_num_80_query_num_10"
-    changed = (
-        {}
-        if num_queries is None and num_classes == 80
-        else {entry["name"]: entry["shape"] for entry in reference[key]["entries_that_differ"]}
-    )
-    expected = [
-        (entry["name"], changed.get(entry["name"], entry["shape"]), entry["trainable"])
-        for entry in reference["entries"]
-    ]
-    state = zoo.build(NAME, num_classes, num_queries).state_dict()
-    assert len(expected) == 167
-    found = [(name, list(value.shape), not value.stop_gradient) for name, value in state.items()]
-    assert found == expected
-
-
-@pytest.mark.parametrize(
-    ("num_classes", "total", "trainable"), [(80, 8293808, 8232368), (33, 8221569, 8196225)]
-)
-def test_parameter_counts(num_classes, total, trainable):
-    parameters = [
-        p for name, p in zoo.build(NAME, num_classes).named_parameters() if "._" not in name
-    ]
-    assert sum(p.size for p in parameters) == total
-    assert sum(p.size for p in parameters if not p.stop_gradient) == trainable
-
-
 @pytest.mark.parametrize(
     ("size", "num_classes", "num_queries"),
     [
-        (448, 80, None),
         (224, 80, None),
         (224, 33, None),
         (448, 33, None),
@@ -80,7 +43,9 @@ def test_parameter_counts(num_classes, total, trainable):
         (224, 33, 10),
     ],
 )
-def test_logits_are_the_golden_ones(refdata, size, num_classes, num_queries):
+def test_logits_of_other_sizes_and_classes_are_the_golden_ones(
+    refdata, size, num_classes, num_queries
+):
     tail = f"_q{num_queries}" if num_queries else ""
     golden = refdata.load_npz("forward", f"{NAME}_{size}_c{num_classes}{tail}.npz")["logits"]
     model = golden_model(refdata, num_classes, num_queries)
@@ -88,23 +53,6 @@ def test_logits_are_the_golden_ones(refdata, size, num_classes, num_queries):
     with paddle.no_grad():
         logits = model(paddle.to_tensor(refdata.make_batch(2, size)))
     assert np.abs(logits.numpy() - golden).max() < 1e-4
-
-
-def test_initial_values_have_the_published_distributions(refdata, reference):
-    paddle.seed(5)
-    state = zoo.build(NAME, 80).state_dict()
-    for expected in refdata.load_json("state_dict", "init_stats.json")[NAME]:
-        values = state[expected["name"]].numpy().astype(np.float64)
-        kind, where = expected["kind"], expected["name"]
-        if kind.startswith("constant"):
-            assert (values == float(kind.split()[1])).all(), where
-            continue
-        # Two samples of n values: their spreads differ by about 1 / sqrt(n) of themselves.
-        assert values.std() == pytest.approx(expected["std"], rel=6 / math.sqrt(values.size)), where
-        assert abs(values.mean()) < 6 * expected["std"] / math.sqrt(values.size), where
-        if kind != "small":
-            kurtosis = (values**4).mean() / values.std() ** 4  # 3 normal, 1.8 uniform
-            assert kurtosis == pytest.approx({"normal": 3.0, "uniform": 1.8}[kind], abs=0.3), where
 
 
 @pytest.mark.parametrize("case", ["eval_bn_448_c80", "eval_bn_224_c33", "train_bn_224_c33"])
@@ -192,24 +140,3 @@ def test_eight_steps_of_training_follow_the_golden_trajectory(refdata):
         assert logits.ravel().tolist() == pytest.approx(
             expected.ravel().tolist(), rel=2e-2, abs=2e-2
         )
-
-
-def test_every_trainable_parameter_gets_a_gradient_and_one_batch_can_be_overfitted():
-    paddle.seed(1)
-    model = zoo.build(NAME, 4)
-    optimizer = build_optimizer(model, weight_decay=0.0)
-    optimizer.set_lr(2e-4)  # without a warm-up 5e-4 already kills it
-    images = paddle.randn([4, 3, 64, 64])
-    targets = paddle.eye(4)
-    losses = []
-    for step in range(20):
-        loss = asymmetric_loss(model(images), targets)
-        loss.backward()
-        if step == 0:
-            without = [n for n, p in model.named_parameters() if p.grad is None]
-            assert [n for n in without if "._" not in n] == ["fc.query_pos_embed.weight"]
-        optimizer.step()
-        optimizer.clear_grad()
-        losses.append(float(loss))
-    assert losses[0] > 2
-    assert max(losses[-3:]) < 0.05 * losses[0]

@@ -3,15 +3,22 @@ from __future__ import annotations
 
 import builtins
 import collections
+import gzip
+import io
 import os
 import pickle
 import subprocess
+import sys
+import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
+from safetensors.numpy import save
 
+from paddlex_ml import cache
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.models import weights, zoo
 
@@ -229,6 +236,61 @@ def test_weights_of_another_model_are_refused_though_its_head_fits(model, arrays
     )
 
 
+def test_weights_of_another_member_of_the_family_are_refused_before_anything_is_copied():
+    paddle.seed(1)
+    model = zoo.build("PP-HGNetV2-B4_ML", 3)
+    before = weights.to_arrays(model.state_dict())
+    larger = weights.to_arrays(zoo.build("PP-HGNetV2-B6_ML", 3).state_dict())
+    with pytest.raises(PaddlexMLError, match=r"another model: \d+ of the 401 entries") as caught:
+        weights.fit(model, larger, head="fc.", where="b6.pdparams")
+    assert "choose the model they belong to with -c" in caught.value.fix
+    after = model.state_dict()
+    assert all(np.array_equal(after[name].numpy(), before[name]) for name in before)
+
+
+def test_queries_are_not_taken_without_what_reads_their_answers(model):
+    arrays = weights.to_arrays(zoo.build(NAME, 33).state_dict())
+    del arrays["fc.group_conv.bias"]
+    fitted = weights.fit(model, arrays, head="fc.", where="a.pdparams")
+    together = ["fc.query_pos_embed.weight", "fc.group_conv.weight"]
+    assert fitted.missing == [*together, "fc.group_conv.bias"]
+    reason = "it belongs to fc.group_conv.bias, which does not fit"
+    assert fitted.skipped == dict.fromkeys(together, reason)
+
+
+_PEAK = """
+import pickle, sys, warnings
+warnings.filterwarnings("ignore")
+import paddle
+from pathlib import Path
+from safetensors.numpy import save_file
+from paddlex_ml.models import weights, zoo
+def peak():  # KiB
+    return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmHWM"))
+path, bare = Path(sys.argv[1]), peak()
+model = zoo.build("PP-HGNetV2-B6_ML", 80)
+if path.is_file():
+    weights.fit(model, weights.read(path), head="fc.", where="")
+    print((peak() - bare) * 1024 / path.stat().st_size)
+elif path.suffix == ".safetensors":
+    save_file(weights.to_arrays(model.state_dict()), path)
+else:
+    path.write_bytes(pickle.dumps(weights.to_arrays(model.state_dict()), 4))
+"""
+
+
+@pytest.mark.parametrize("suffix", [".pdparams", ".safetensors"])
+def test_building_and_loading_the_largest_convolutional_model_takes_little_memory(tmp_path, suffix):
+    if not Path("/proc/self/status").is_file():
+        pytest.skip("no /proc: peak memory cannot be read here")
+    path = tmp_path / f"b6{suffix}"
+    for _ in ("write", "read"):
+        done = subprocess.run(
+            [sys.executable, "-c", _PEAK, str(path)], capture_output=True, text=True, check=True
+        )
+    assert 1.9 < float(done.stdout) < 2.5
+
+
 def test_the_suffix_may_be_left_out(tmp_path):
     path = tmp_path / "v1.2.pdparams"
     path.touch()
@@ -243,7 +305,58 @@ def test_a_missing_file_names_the_key(tmp_path):
     assert caught.value.where == "Evaluate.weight_path"
 
 
-def test_a_url_is_refused_with_what_to_do_instead():
-    with pytest.raises(PaddlexMLError, match="from a URL come in a later release") as caught:
-        weights.locate("https://example.com/a.pdparams", "Train.pretrain_weight_path")
-    assert "-o Train.pretrain_weight_path=null" in caught.value.fix
+def test_weights_behind_a_url_are_fetched_and_read(site, file):
+    site["/a.pdparams"] = file({"a": ARRAYS["a.weight"]}).read_bytes()
+    path = weights.locate(site.url("/a.pdparams"), "Train.pretrain_weight_path")
+    assert weights.read(path)["a"].tolist() == ARRAYS["a.weight"].tolist()
+    assert weights.locate(site.url("/a.pdparams"), "Train.pretrain_weight_path") == path
+    assert len(site.asked) == 1
+
+
+def zipped() -> bytes:
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        archive.writestr("model/data.pkl", b"")
+    return memory.getvalue()
+
+
+def tarred() -> bytes:
+    memory = io.BytesIO()
+    with tarfile.open(fileobj=memory, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("M_infer/inference.yml"))
+    return memory.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<!doctype html><title>404</title>", "it is a web page"),
+        (zipped(), "it is a zip file, as PyTorch saves weights"),
+        (tarred(), "it is a tar archive, as static models are published"),
+        (gzip.compress(b"weights", mtime=0), "it is compressed with gzip"),
+        (pickle.dumps(ARRAYS)[:-40], "a damaged one"),
+        (pickle.dumps({"a": Calling(os.system, "true")}), "the file would run code when read"),
+        (save({"a": np.ones(9, np.float32)})[:-4], "a damaged one"),
+        (b"", "0 bytes"),
+    ],
+)
+def test_what_is_behind_a_url_but_no_weights_is_refused_and_not_kept(site, content, message):
+    url, key = site.url("/a.pdparams"), "Train.pretrain_weight_path"
+    site["/a.pdparams"] = content
+    with pytest.raises(PaddlexMLError, match=message) as caught:
+        weights.locate(url, key, null="trains from random weights")
+    assert caught.value.where == url
+    assert f"-o {key}=null, which trains from random weights" in caught.value.fix
+    assert [path for path in cache.place(url).parent.iterdir() if path.suffix != ".lock"] == []
+    assert len(site.asked) == 1
+
+
+@pytest.mark.parametrize("content", [b"<html>", gzip.compress(b"", mtime=0), tarred()])
+def test_other_kinds_of_local_files_are_called_by_their_names(file, content):
+    with pytest.raises(PaddlexMLError, match=r"it is (a web page|compressed|a tar archive)"):
+        weights.read(file(content))
+
+
+def test_a_url_of_another_kind_is_refused():
+    with pytest.raises(PaddlexMLError, match="it must begin with http:// or https://"):
+        weights.locate("s3://bucket/a.pdparams", "Train.pretrain_weight_path")

@@ -32,6 +32,10 @@ def step(model, optimizer, seed, rate=1e-2):
     optimizer.clear_grad()
 
 
+def slow_head(entry):
+    return 0.1 if entry.startswith("fc.") else 1.0
+
+
 def weights(model):
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
@@ -47,6 +51,44 @@ def test_one_step_by_hand():
     # The first step of Adam is the sign times the rate; the matrix decays by rate * 0.1 before.
     assert model.weight.numpy().ravel().tolist() == pytest.approx([0.999 - 0.01, 1.998 + 0.01])
     assert model.bias.numpy().tolist() == pytest.approx([3.0 - 0.01])
+
+
+def test_entries_learn_at_their_own_multiple_of_the_rate():
+    def steps_of_the_first_update(**options):
+        paddle.seed(0)
+        model = Net()
+        before = weights(model)
+        optimizer = build_optimizer(model, weight_decay=0.0, **options)
+        step(model, optimizer, 0, rate=0.01)
+        after = weights(model)
+        return {
+            name: np.abs(after[name] - before[name]).max()
+            for name, p in model.named_parameters()
+            if not p.stop_gradient
+        }
+
+    # Adam's first step is the rate wherever there is a gradient.
+    uniform = steps_of_the_first_update()
+    apart = steps_of_the_first_update(lr_mult=slow_head)
+    assert uniform["conv.weight"] == apart["conv.weight"] == pytest.approx(0.01, rel=1e-2)
+    assert uniform["fc.group_conv.weight"] == pytest.approx(0.01, rel=1e-2)
+    ratios = {name: apart[name] / uniform[name] for name in uniform if uniform[name] > 1e-3}
+    assert {n for n in ratios if not n.startswith("fc.")} >= {"conv.weight", "bn.bias"}
+    assert len([n for n in ratios if n.startswith("fc.")]) > 10
+    for name, ratio in ratios.items():
+        assert ratio == pytest.approx(0.1 if name.startswith("fc.") else 1.0, rel=1e-2), name
+
+
+def test_decay_follows_the_multiple():
+    paddle.seed(0)
+    model = Net()
+    before = weights(model)
+    optimizer = build_optimizer(model, weight_decay=0.5, lr_mult=slow_head)
+    (model(paddle.zeros([2, 3, 6, 6])).sum() * 0).backward()
+    optimizer.set_lr(0.1)
+    optimizer.step()
+    for name, kept in (("conv.weight", 0.95), ("fc.group_conv.weight", 0.995)):
+        assert weights(model)[name] / before[name] == pytest.approx(kept, rel=1e-5)
 
 
 def test_one_dimensional_parameters_do_not_decay():
@@ -80,7 +122,7 @@ def test_the_frozen_queries_are_never_touched():
 def test_a_new_model_with_other_internal_names_goes_on_bit_for_bit():
     paddle.seed(0)
     model = Net()
-    optimizer = build_optimizer(model, weight_decay=0.01)
+    optimizer = build_optimizer(model, weight_decay=0.01, lr_mult=slow_head)
     for seed in range(3):
         step(model, optimizer, seed)
     saved, state = weights(model), save_state(optimizer, model)
@@ -91,7 +133,7 @@ def test_a_new_model_with_other_internal_names_goes_on_bit_for_bit():
     other = Net()
     assert other.conv.weight.name != model.conv.weight.name
     other.set_state_dict({name: paddle.to_tensor(value) for name, value in saved.items()})
-    resumed = build_optimizer(other, weight_decay=0.01)
+    resumed = build_optimizer(other, weight_decay=0.01, lr_mult=slow_head)
     load_state(resumed, other, state)
     for seed in range(3, 6):
         step(other, resumed, seed)

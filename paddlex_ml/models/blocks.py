@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the convolutional backbones share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import paddle
+from paddle import nn
+
+Activation = Callable[[paddle.Tensor], paddle.Tensor]
+Padding = int | Literal["SAME"]
+
+
+def identity(features: paddle.Tensor) -> paddle.Tensor:
+    """Stand where a block has no activation."""
+    return features
+
+
+class ConvNorm(nn.Layer):
+    """Convolution, batch norm, activation: [B, D, H, W] -> [B, out_channels, H/stride, W/stride].
+
+    The entries are called `conv.*` and `bn.*`, as in the published weights.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        *,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        padding: Padding | None = None,
+        activation: Activation = identity,
+        lab: nn.Layer | None = None,
+    ) -> None:
+        """`padding` None keeps the size (but for the stride) of maps under an odd kernel.
+
+        `lab` acts behind the activation and stands under this name in the state_dict.
+        """
+        super().__init__()
+        self.conv = plain_conv(
+            channels,
+            out_channels,
+            kernel=kernel,
+            stride=stride,
+            groups=groups,
+            padding=(kernel - 1) // 2 if padding is None else padding,
+        )
+        self.bn = nn.BatchNorm2D(out_channels)
+        self.activation = activation
+        self.lab = lab
+
+    def forward(self, features: paddle.Tensor) -> paddle.Tensor:
+        """Feature map after the activation."""
+        features = self.activation(self.bn(self.conv(features)))
+        return features if self.lab is None else self.lab(features)
+
+
+def plain_conv(
+    channels: int,
+    out_channels: int,
+    *,
+    kernel: int = 1,
+    stride: int = 1,
+    groups: int = 1,
+    padding: Padding = 0,
+) -> nn.Conv2D:
+    """Convolution without bias that starts as He et al. 2015 (arXiv:1502.01852) found best."""
+    return nn.Conv2D(
+        channels,
+        out_channels,
+        kernel,
+        stride=stride,
+        padding=padding,
+        groups=groups,
+        weight_attr=nn.initializer.KaimingNormal(),
+        bias_attr=False,
+    )

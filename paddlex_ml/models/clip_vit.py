@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Vision transformer ViT-B/16 of CLIP (Radford et al. 2021, arXiv:2103.00020), image side alone.
+
+    images [B, 3, S, S] -> patches [B, P, E], P = (S/16)^2 -> with the class token [B, 1 + P, E]
+        -> 12 blocks [B, 1 + P, E] -> tokens for the head -> logits [B, C]
+
+B batch, S image side (padded to a multiple of 16), P patches, E width (768), C classes. The
+position embedding belongs to 14 x 14 patches (224 px) and is resized to the grid at hand. Names,
+shapes and initial values are those of the published weights.
+
+Which tokens the head sees is a choice. The published model feeds it the first patch
+alone, the one in the top left corner; with all patches the head looks at the whole image.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from paddlex_ml.models.blocks import plain_conv
+
+FEATURES = 768
+PATCH = 16
+GRID = 14
+"""Rows and columns of patches that the position embedding belongs to."""
+BLOCKS, HEADS, MLP_WIDTH = 12, 12, 3072
+PROJECTION = 512
+
+Tokens = Literal["all_patches", "first_patch"]
+TOKENS: tuple[Tokens, ...] = get_args(Tokens)
+PUBLISHED_TOKENS: Tokens = "first_patch"
+
+_START = nn.initializer.Normal(std=0.02)
+
+
+class CLIPViT(nn.Layer):
+    """Images [B, 3, S, S] -> what `head` makes of [B, E] or [B, E, P]."""
+
+    def __init__(self, head: nn.Layer, tokens: Tokens) -> None:
+        super().__init__()
+        self.tokens = tokens
+        shape = [1, 1 + GRID * GRID, FEATURES]
+        self.pos_embed = self.create_parameter(shape, default_initializer=_START)
+        self.cls_token = self.create_parameter([1, 1, FEATURES], default_initializer=_START)
+        # Leads to the text side of CLIP and is unused here: it stands in the published files.
+        width = nn.initializer.Normal(std=FEATURES**-0.5)
+        self.proj = self.create_parameter([FEATURES, PROJECTION], default_initializer=width)
+        self.patch_embed = _Patches()
+        self.ln_pre = nn.LayerNorm(FEATURES)
+        self.blocks = nn.Sequential(*(_Block() for _ in range(BLOCKS)))
+        self.norm = nn.LayerNorm(FEATURES)
+        self.head = head
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """Logits [B, C]."""
+        height, width = images.shape[2], images.shape[3]
+        if height % PATCH or width % PATCH:  # zeros complete the last patches
+            images = F.pad(images, [0, -width % PATCH, 0, -height % PATCH])
+        patches = self.patch_embed(images)  # [B, E, S/16, S/16]
+        positions = self._positions(patches.shape[2], patches.shape[3])  # [1, 1 + P, E]
+        patches = patches.flatten(2).transpose([0, 2, 1])  # [B, P, E]
+        first = self.cls_token.expand([patches.shape[0], -1, -1])  # [B, 1, E]
+        tokens = paddle.concat([first, patches], axis=1) + positions  # [B, 1 + P, E]
+        tokens = self.blocks(self.ln_pre(tokens))
+        if self.tokens == "first_patch":
+            return self.head(self.norm(tokens[:, 1]))  # the head sees [B, E]
+        return self.head(self.norm(tokens[:, 1:]).transpose([0, 2, 1]))  # the head sees [B, E, P]
+
+    def _positions(self, rows: int, columns: int) -> paddle.Tensor:
+        """Position embedding [1, 1 + rows * columns, E] of this grid of patches."""
+        if (rows, columns) == (GRID, GRID):
+            return self.pos_embed
+        grid = self.pos_embed[:, 1:].transpose([0, 2, 1]).reshape([1, FEATURES, GRID, GRID])
+        # In float32 under mixed precision too: the published results come from there.
+        grid = F.interpolate(grid.astype("float32"), size=[rows, columns], mode="bicubic")
+        grid = grid.flatten(2).transpose([0, 2, 1]).astype(self.pos_embed.dtype)  # [1, P, E]
+        return paddle.concat([self.pos_embed[:, :1], grid], axis=1)
+
+
+class _Patches(nn.Layer):
+    """Holds the convolution under the published name `patch_embed.proj`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj = plain_conv(3, FEATURES, kernel=PATCH, stride=PATCH)
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        return self.proj(images)
+
+
+class _Block(nn.Layer):
+    """Pre-norm transformer block: tokens [B, T, E] -> [B, T, E]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(FEATURES)
+        self.attn = Attention()
+        self.norm2 = nn.LayerNorm(FEATURES)
+        self.mlp = _MLP()
+
+    def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
+        tokens = tokens + self.attn(self.norm1(tokens))
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class Attention(nn.Layer):
+    """Self-attention of HEADS heads; queries, keys and values come from one product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = _linear(FEATURES, 3 * FEATURES)
+        self.proj = _linear(FEATURES, FEATURES)
+
+    def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
+        """Tokens [B, T, E] -> [B, T, E]."""
+        count, width = tokens.shape[1], FEATURES // HEADS
+        qkv = self.qkv(tokens).reshape([-1, count, 3, HEADS, width])  # [B, T, 3, heads, width]
+        queries, keys, values = qkv.transpose([2, 0, 3, 1, 4]).unbind(0)  # [B, heads, T, width]
+        scores = (queries * width**-0.5) @ keys.transpose([0, 1, 3, 2])  # [B, heads, T, T]
+        mixed = F.softmax(scores, axis=-1) @ values  # [B, heads, T, width]
+        return self.proj(mixed.transpose([0, 2, 1, 3]).reshape([-1, count, FEATURES]))
+
+
+class _MLP(nn.Layer):
+    """Two linear layers with the exact GELU: CLIP's own approximation gives other scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = _linear(FEATURES, MLP_WIDTH)
+        self.fc2 = _linear(MLP_WIDTH, FEATURES)
+
+    def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    return nn.Linear(inputs, outputs, weight_attr=_START)
