@@ -43,10 +43,10 @@ class Run:
 
     def overrides(self) -> dict[str, str]:
         """What the command sets beside the shipped YAML; paths below $DATA."""
-        weights = {"Train.pretrain_weight_path": f"$DATA/{WEIGHTS}"} if self.from_weights else {}
+        start = f"$DATA/{WEIGHTS}" if self.from_weights else "null"
         return {
             "Global.dataset_dir": f"$DATA/{self.dataset}",
-            **weights,
+            "Train.pretrain_weight_path": start,
             "Train.image_size": "160",
             "Train.epochs_iters": str(self.epochs),
             **self.more,
@@ -57,14 +57,30 @@ RUNS = [
     Run("scenes-6", "Natural scenes, trained backbone, 6 epochs", "natural_scenes", 6, True),
     Run("scenes-10", "Natural scenes, trained backbone, 10 epochs", "natural_scenes", 10, True),
     Run("scenes-random", "Natural scenes, random weights, 10 epochs", "natural_scenes", 10, False),
-    Run("clothing-6", "Clothing, trained backbone, 6 epochs", "clothing_ccp", 6, True),
+    Run("clothing-10", "Clothing, trained backbone, 10 epochs", "clothing_ccp", 10, True),
     Run(
-        "scenes-6-published-rate",
-        "As the first, with the published learning rate",
+        "scenes-random-rate",
+        "Natural scenes, random weights, 10 epochs, twice the learning rate",
+        "natural_scenes",
+        10,
+        False,
+        {"Train.learning_rate": "2e-3"},
+    ),
+    Run(
+        "scenes-6-one-rate",
+        "As the first, with one rate for backbone and head",
         "natural_scenes",
         6,
         True,
-        {"Train.learning_rate": "1e-4"},
+        {"Train.head_lr_mult": "1"},
+    ),
+    Run(
+        "scenes-6-published-rate",
+        "As the first, with the published rate for backbone and head",
+        "natural_scenes",
+        6,
+        True,
+        {"Train.learning_rate": "1e-4", "Train.head_lr_mult": "1"},
     ),
     Run(
         "scenes-6-published-cutout",
