@@ -17,7 +17,7 @@ FLOORS = [
     {"cache"},
     {"fetch"},
     {"data", "models", "losses", "metrics", "pictures"},
-    {"evaluation", "checkpoint"},
+    {"evaluation", "checkpoint", "formats"},
     {"config", "training", "export", "inference"},
     {"engines"},
     {"__init__"},  # the public API: create_model

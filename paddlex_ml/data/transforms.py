@@ -20,6 +20,12 @@ from paddlex_ml.errors import PaddlexMLError
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet, RGB, for values in 0..1
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
+SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
+"""Endings, in lower case, of files in folders that count as images. A file that is named itself
+may have any."""
+
 Image.MAX_IMAGE_PIXELS = 2**29  # Pillow warns at 89 megapixels; telephones take 200 today
 # Pillow's remarks on damaged EXIF and odd palettes: the pixels are sound, nothing can be repaired.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")

@@ -18,14 +18,9 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from PIL import Image, ImageOps
 
-from paddlex_ml.data.transforms import decode_image, read_image
+from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import download
-
-SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
-"""Files in folders that count as images. A file named by itself may have any suffix."""
 
 _KINDS = "a path, URL, folder, pattern, uint8 array, PIL image, {'img': ...}, or a list of these"
 _URL = re.compile(r"https?://", re.IGNORECASE)

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the readers of foreign formats share: options, the result, and the search for images.
+
+annotations -> Collector.add(list, image, labels) -> Collector.finish(label_names) -> Found
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from paddlex_ml.data.annotation import LISTS, ImageList, normalise_path
+from paddlex_ml.data.faults import Fault, combine
+from paddlex_ml.data.lines import read_lines
+
+Progress = Callable[[int, int], None]
+"""Called with the number of files or records done, and of all."""
+
+CLASS_FILE = "classes.txt"
+"""One class name a line, in the order of the ids: for formats that name classes in no order."""
+
+_SHOWN = 5
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a user may choose for a conversion."""
+
+    skip_missing: bool = False
+    """Leave images out that are named but not there, instead of refusing them."""
+    separator: str | None = None
+    """Between the names of one cell of a CSV table; None: found out from the table."""
+    progress: Progress = ignore_progress
+
+
+@dataclass(frozen=True)
+class Found:
+    """The content of a source, ready to become label.txt, train.txt and val.txt."""
+
+    label_names: list[str]
+    lists: dict[str, ImageList]
+    """Keys "train" and "val"; "train" alone where the source does not divide its images."""
+    retire: list[Path]
+    """Annotation files that become .bak when the lists are written."""
+    notes: list[str]
+    """What was left out, united or renumbered: a line each, for the user."""
+
+
+class Absent(NamedTuple):
+    """Why an image cannot be named in a list: the parts of a Fault."""
+
+    kind: str
+    text: str
+    fix: str
+
+
+class ImageFinder:
+    """Finds the files that annotations name. Lists every folder once: no question per image."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._real = Path(os.path.realpath(root))
+        self._listings: dict[str, set[str]] = {}
+
+    def find(self, name: str, folders: Sequence[str]) -> str | Absent:
+        """Return the path of image `name` relative to the data set, as it will stand in a list.
+
+        It is looked for in each of `folders` (relative to the data set; "" is the data set itself).
+        Separators may be those of Windows; an absolute path must lie inside the data set.
+        """
+        # A backslash is a separator unless a file has it in its name, as Linux allows.
+        spellings = [name, name.replace("\\", "/")] if "\\" in name else [name]
+        inside: list[str] = []
+        for spelling in spellings:
+            inside += filter(None, self._candidates(spelling, folders))
+        for path in inside:
+            if self._exists(path):
+                return path
+        if not inside:
+            fix = "move the image into the data set, and write its path relative to its folder"
+            return Absent("path outside the data set", f"{name} lies outside the data set", fix)
+        return self._explain(name, inside, folders)
+
+    def _candidates(self, name: str, folders: Sequence[str]) -> Iterable[str]:
+        """Relative paths that `name` may mean; those outside the data set are left out."""
+        if os.path.isabs(name) or re.match(r"[A-Za-z]:/", name):
+            yield self._relative(name)
+            return
+        for folder in folders:
+            path = os.path.normpath(f"{folder}/{name}" if folder else name).replace(os.sep, "/")
+            if path.split("/", 1)[0] not in ("..", ".", ""):
+                yield path
+
+    def _relative(self, name: str) -> str:
+        """Return the absolute path `name` relative to the data set, or "" outside of it."""
+        for start in (Path(os.path.abspath(self._root)), self._real):
+            try:
+                return PurePosixPath(os.path.normpath(name)).relative_to(start).as_posix()
+            except ValueError:
+                continue
+        return ""
+
+    def _exists(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        listing = self._list(folder)
+        return os.path.normcase(name) in listing or self._misses_a_spelling(path)
+
+    def _misses_a_spelling(self, path: str) -> bool:
+        # On Linux a listing answers for good; elsewhere the system may know a file by other names.
+        return os.name == "nt" and os.path.isfile(self._root / path)
+
+    def _list(self, folder: str) -> set[str]:
+        if folder not in self._listings:
+            self._listings[folder] = _file_names(self._root / folder)
+        return self._listings[folder]
+
+    def _explain(self, name: str, tried: list[str], folders: Sequence[str]) -> Absent:
+        for path in tried:
+            folder, last = os.path.split(path)
+            for other in self._list(folder):
+                if other.lower() == last.lower():
+                    fix = f"rename the file, or write {other}: upper and lower case count"
+                    return Absent("image missing", f"{name} is not there, {folder}/{other} is", fix)
+        places = ", ".join(folder + "/" if folder else "the data set folder" for folder in folders)
+        fix = "restore the image, or leave it out: -o CheckDataset.convert.skip_missing=true"
+        return Absent("image missing", f"{name} is not there (looked in {places})", fix)
+
+
+def _file_names(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {os.path.normcase(entry.name) for entry in entries if entry.is_file()}
+    except OSError:
+        return set()
+
+
+@dataclass
+class Collector:
+    """Gathers images and labels of a source, and everything that is wrong with it."""
+
+    root: Path
+    options: Options
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._finder = ImageFinder(self.root)
+        self._rows: dict[str, dict[str, set[Hashable]]] = {}
+        self._spelt: dict[str, dict[str, str]] = {}  # normalised path -> path as first named
+        self._again = 0
+        self._missing: list[str] = []
+
+    def open_list(self, name: str) -> None:
+        """Say that the source has this list ("train" or "val"), even if no image comes."""
+        assert name in LISTS
+        self._rows.setdefault(name, {})
+        self._spelt.setdefault(name, {})
+
+    def add(
+        self, name: str, image: str, folders: Sequence[str], labels: Iterable[Hashable], where: str
+    ) -> None:
+        """Add an image to list `name`; an image that comes again keeps all its labels.
+
+        `labels` are keys that `finish` knows; `where` is the place that names the image:
+        "instance_train.json images[7]", "train.csv:8".
+        """
+        self.open_list(name)
+        path = self._finder.find(image, folders)
+        if isinstance(path, Absent):
+            if path.kind == "image missing" and self.options.skip_missing:
+                self._missing.append(image)
+            else:
+                self.fault(path.kind, where, path.text, path.fix)
+            return
+        if re.search(r"[\t\r\n]", path):
+            fix = "rename the image file"
+            self.fault("image name", where, f"{path!r} has a tab or a line end in its name", fix)
+            return
+        path = self._spelt[name].setdefault(normalise_path(path), path)
+        row = self._rows[name].get(path)
+        if row is None:
+            self._rows[name][path] = set(labels)
+        else:
+            self._again += 1
+            row.update(labels)
+
+    def fault(self, kind: str, where: str, text: str, fix: str) -> None:
+        """Keep a fault; `finish` raises them all."""
+        self.faults.append(Fault(kind, where, text, fix))
+
+    def seen_labels(self) -> set[Hashable]:
+        """The labels of all images so far."""
+        return {label for rows in self._rows.values() for row in rows.values() for label in row}
+
+    def check(self) -> None:
+        """Raise one PaddlexMLError when there are faults."""
+        if self.faults:
+            raise combine(self.faults, self.root)
+
+    def finish(
+        self,
+        label_names: Sequence[str],
+        keys: Sequence[Hashable] | None = None,
+        retire: Sequence[Path] = (),
+    ) -> Found:
+        """Make the lists; `keys` are what the images' labels say for each class (None: its name).
+
+        Raises one PaddlexMLError with every fault, also when no image or no class is left.
+        """
+        if not self.faults and not any(self._rows.values()):
+            fix = "look whether this is the folder that the annotations belong to"
+            self.fault("nothing found", "", "the source names no image that is there", fix)
+        if not self.faults and not label_names:
+            self.fault("nothing found", "", "the source names no class", "label the images first")
+        self.check()
+        order = {key: i for i, key in enumerate(label_names if keys is None else keys)}
+        lists = {name: self._list(rows, order) for name, rows in self._rows.items()}
+        return Found(list(label_names), lists, list(retire), self._told())
+
+    def _list(self, rows: dict[str, set[Hashable]], order: dict[Hashable, int]) -> ImageList:
+        targets = np.zeros((len(rows), len(order)), np.uint8)
+        for target, labels in zip(targets, rows.values(), strict=True):
+            target[[order[label] for label in labels]] = 1
+        return ImageList(self.root, list(rows), targets)
+
+    def _told(self) -> list[str]:
+        notes = list(self.notes)
+        if self._missing:
+            shown = ", ".join(self._missing[:_SHOWN]) + (", ..." * (len(self._missing) > _SHOWN))
+            notes.append(f"{len(self._missing):,} images are not there, left out: {shown}")
+        if self._again:
+            notes.append(f"{self._again:,} images were named again: their labels were united")
+        return notes
+
+
+def order_names(root: Path, seen: Iterable[str]) -> tuple[list[str], list[Fault]]:
+    """Class names in the order of the ids, for a format that has no order of its own.
+
+    The order of classes.txt where the data set has one (a class that it lacks is a fault), else
+    alphabetical.
+    """
+    path = root / CLASS_FILE
+    if not path.is_file():
+        return sorted(seen), []
+    lines, faults = read_lines(path)
+    names = [line.strip() for line in lines if line is not None and line.strip()]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        text = f"the class {name!r} stands twice"
+        faults.append(Fault("duplicate class name", CLASS_FILE, text, "remove one of the lines"))
+    for name in sorted(set(seen) - set(names)):
+        text, fix = f"the class {name!r} is used but not named", f"add a line {name!r}"
+        faults.append(Fault("class not named", CLASS_FILE, text, fix))
+    return names, faults
