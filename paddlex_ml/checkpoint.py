@@ -17,13 +17,15 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from paddlex_ml import files
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.models.weights import SUFFIX, load_pickle, read
 
@@ -61,10 +63,6 @@ class Checkpoint:
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
     """Save as `<folder>/<name of folder>.*`, in place of what `folder` held before."""
-    settle(folder)
-    fresh = _beside(folder, "new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
     states = {
         "card": asdict(checkpoint.card),
         "progress": dict(checkpoint.progress),
@@ -74,13 +72,24 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     }
     usable = checkpoint.ema if checkpoint.use_ema else checkpoint.weights
     contents = (dict(usable), dict(checkpoint.ema), dict(checkpoint.optimizer), states)
-    try:
+    with _replacing(folder) as fresh:
         for suffix, content in zip(_SUFFIXES, contents, strict=True):
             _write_pickle(fresh / f"{folder.name}{suffix}", content)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    _exchange(folder, fresh)
+
+
+def duplicate(source: Path, folder: Path) -> None:
+    """Save what the checkpoint `source` holds as `folder` too.
+
+    By hard links where the disk has them: the largest models write more than a gigabyte here.
+    """
+    with _replacing(folder) as fresh:
+        for suffix in _SUFFIXES:
+            held, place = source / f"{source.name}{suffix}", fresh / f"{folder.name}{suffix}"
+            try:
+                os.link(held, place)
+            except OSError:  # a disk without hard links
+                shutil.copyfile(held, place)
+                files.flush(place)
 
 
 def load(folder: Path) -> Checkpoint:
@@ -152,6 +161,21 @@ def settle(folder: Path) -> None:
     if old.is_dir():
         _keep_foreign_files(old, folder)
         shutil.rmtree(old)
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`; on success it takes the name, on failure it vanishes."""
+    settle(folder)
+    fresh = _beside(folder, "new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    _exchange(folder, fresh)
 
 
 def _exchange(folder: Path, fresh: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import paddle
@@ -163,6 +164,24 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_checkpoint(
         assert names(folder) == [*(f"latest{suffix}" for suffix in SUFFIXES), "notes.txt"]
         assert names(folder.parent) == ["latest"]
     assert seen == {1, 2}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_duplicate_is_a_checkpoint_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    epoch, latest = tmp_path / "epoch_2", tmp_path / "latest"
+    checkpoint.write(latest, example(1))
+    checkpoint.write(epoch, example(2))
+    if not links:
+        monkeypatch.setattr("os.link", Mock(side_effect=OSError(95, "Operation not supported")))
+    checkpoint.duplicate(epoch, latest)
+    assert_equal(checkpoint.load(latest), example(2))
+    assert names(latest) == [f"latest{suffix}" for suffix in SUFFIXES]
+    same = [os.path.samefile(epoch / f"epoch_2{s}", latest / f"latest{s}") for s in SUFFIXES]
+    assert same == [links] * 4
+    checkpoint.write(latest, example(3))
+    assert_equal(checkpoint.load(epoch), example(2))
 
 
 def test_a_half_written_file_never_takes_the_name(

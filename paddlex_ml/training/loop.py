@@ -273,11 +273,12 @@ def _finish_epoch(
     if is_best and progress.best is not None:
         use_ema = progress.best["weights"] == "ema"
         checkpoint.write(output / "best_model", training.snapshot(use_ema=use_ema))
-    snapshot = training.snapshot()
+    latest, kept = output / "latest", output / f"epoch_{progress.epoch}"
     if progress.epoch in progress.saved_epochs:
-        name = f"epoch_{progress.epoch}"
-        checkpoint.write(output / name, snapshot)
-    checkpoint.write(output / "latest", snapshot)
+        checkpoint.write(kept, training.snapshot())
+        checkpoint.duplicate(kept, latest)
+    else:
+        checkpoint.write(latest, training.snapshot())
     write_metrics(output / "metrics.csv", progress.history)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ def test_a_model_trains_resumes_evaluates_exports_and_predicts(
     code, _ = run("train", toy, parted, *this, f"Train.resume_path={whole / 'epoch_1'}")
     assert code == 0
     assert_same_ending(parted, whole)
+    shutil.rmtree(parted)  # gigabytes
 
     assert run("evaluate", toy, whole, *this)[0] == 0
     best = result(whole, "train")["models"]["best"]
@@ -81,14 +83,15 @@ def test_a_model_trains_resumes_evaluates_exports_and_predicts(
 @pytest.fixture(scope="module")
 def clip(
     command: Callable[..., list[str]], toy: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+) -> Iterator[Path]:
     """Output folder of one epoch of CLIP with the head on the first patch alone."""
     from paddlex_ml import cli
 
     output = tmp_path_factory.mktemp("clip") / "output"
     this = [f"Global.model={TOKEN_MODELS[0]}", *SMALL, "Train.epochs_iters=1"]
     assert cli.main(command("train", toy, output, *this, "Train.decoder_tokens=first_patch")) == 0
-    return output
+    yield output
+    shutil.rmtree(output)  # gigabytes
 
 
 def test_what_the_head_sees_travels_with_the_weights(clip: Path, run: Run, toy: Path) -> None:
