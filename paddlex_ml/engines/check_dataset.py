@@ -6,16 +6,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from paddlex_ml import terminal
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import check
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
@@ -45,7 +42,7 @@ def run(config: Config) -> dict[str, Any]:
             where="Global.dataset_dir",
             fix="-o Global.dataset_dir=... (the folder with label.txt, train.txt and val.txt)",
         )
-    with _progress() as progress:
+    with terminal.progress("decoded images") as progress:
         report = check.check(root, progress)
     if report.faults:
         raise combine(report.faults, root)
@@ -83,34 +80,6 @@ def _judge_num_classes(config: Config, found: int) -> list[str]:
         f"Train.num_classes is {asked}, but label.txt names {found} classes; "
         f"for training add -o Train.num_classes={found} (or null: as many as label.txt names)"
     ]
-
-
-@contextmanager
-def _progress() -> Iterator[check.Progress]:
-    """A bar on a terminal; a log line for every tenth elsewhere, so that log files stay short."""
-    if not sys.stderr.isatty():
-        yield _Tenths()
-        return
-    with tqdm(unit="image", desc="decoding", file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show
-
-
-class _Tenths:
-    """Remembers which tenth was logged last."""
-
-    def __init__(self) -> None:
-        self._last = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        tenth = done * 10 // total
-        if tenth > self._last:
-            self._last = tenth
-            _log.info("decoded %d of %d images", done, total)
 
 
 def _draw_pictures(dataset: MLClsDataset, output: Path, seed: int) -> dict[str, list[str]]:
