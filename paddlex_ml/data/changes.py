@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -166,6 +167,14 @@ def settle(root: Path) -> None:
     if _pending(root):
         with writing(root):
             pass
+
+
+def undo_command(root: Path) -> str:
+    """The command line that takes the last change back, ready to be pasted."""
+    tool = Path(__file__).resolve().parents[2] / "dataset_tools" / "restore_backup.py"
+    # In a clone the tools stand beside the package, installed they are a part of it.
+    name = os.path.relpath(tool) if tool.is_file() else "-m paddlex_ml.dataset_tools.restore_backup"
+    return f"python {name} {shlex.quote(str(root))}"
 
 
 def find_backups(folder: Path) -> list[Path]:

@@ -17,8 +17,11 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.data import check
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.faults import combine
+from paddlex_ml.data.split import Division
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import rewrite
+from paddlex_ml.formats.found import Options
 from paddlex_ml.pictures import charts
 from paddlex_ml.pictures.labelled import draw_labels
 
@@ -42,6 +45,7 @@ def run(config: Config) -> dict[str, Any]:
             where="Global.dataset_dir",
             fix="-o Global.dataset_dir=... (the folder with label.txt, train.txt and val.txt)",
         )
+    rewritten = _rewrite(config, root)
     with terminal.progress("decoded images") as progress:
         report = check.check(root, progress)
     if report.faults:
@@ -50,7 +54,39 @@ def run(config: Config) -> dict[str, Any]:
     for warning in warnings:
         _log.warning("%s", warning)
     demos = _draw_pictures(report.dataset, config.Global.output, config.Global.seed)
-    return _describe(report, root, config.Global.output, demos, warnings)
+    return {**_describe(report, root, config.Global.output, demos, warnings), **rewritten}
+
+
+def _rewrite(config: Config, root: Path) -> dict[str, Any]:
+    """Convert and divide as configured; returns what the result file says of it."""
+    convert, split = config.CheckDataset.convert, config.CheckDataset.split
+    division = None
+    if split.enable:
+        assert split.val_percent is not None
+        names = ("val_percent", "strategy", "seed", "group_regex")
+        division = Division(**{name: getattr(split, name) for name in names})
+    if convert.enable:
+        assert convert.src_dataset_type is not None
+        with terminal.progress("read annotations") as progress:
+            made = rewrite.convert(
+                root,
+                convert.src_dataset_type,
+                Options(
+                    skip_missing=convert.skip_missing,
+                    separator=convert.separator,
+                    progress=progress,
+                ),
+                division,
+            )
+    elif division:
+        made = rewrite.resplit(root, division)
+    else:
+        return {}
+    for line in made.told(root):
+        _log.info("%s", line)
+    if "val" not in made.lists:
+        raise rewrite.ask_for_split(root)
+    return {"rewritten": made.describe()}
 
 
 def choose_varied(images: ImageList, count: int, seed: int) -> list[int]:

@@ -314,7 +314,7 @@ def test_a_dumped_configuration_loads_to_the_same_one(
         ),
         (
             ["CheckDataset.split.group_regex=(a"],
-            "CheckDataset.split.group_regex is '(a': must be a regular expression: missing ), unter",
+            "CheckDataset.split.group_regex is '(a': must be a regular expression: missing )",
             "-o 'CheckDataset.split.group_regex=(.+)_[0-9]+'",
         ),
         (

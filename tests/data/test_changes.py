@@ -279,3 +279,15 @@ def test_settle_writes_nothing_where_nothing_is_pending(tmp_path):
     changes.settle(tmp_path)
     changes.settle(tmp_path / "not there")
     assert os.listdir(tmp_path) == []
+
+
+def test_the_command_that_takes_a_change_back_works_as_printed(tmp_path):
+    root = fill(tmp_path / "my set", OLD)
+    changes.apply(root, "split", NEW)
+    command = changes.undo_command(root).replace("python", sys.executable, 1)
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "taken back: split"
+    assert {name: texts(root)[name] for name in OLD} == OLD
+    again = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert again.returncode == 2
+    assert "there is no backup to put back" in again.stderr
