@@ -103,3 +103,25 @@ def _identify(path: Path) -> tuple[int, int]:
     except OSError:
         return -1, -1  # the listing will say what is wrong
     return found.st_dev, found.st_ino
+
+
+def inside(root: Path, text: str, folder: str = "") -> str | None:
+    """Path, relative to the data set, of what `text` means in `folder`; None outside of it.
+
+    "" is the data set itself. Separators may be those of Windows.
+    """
+    text = text.replace("\\", "/")
+    if not os.path.isabs(text):
+        return _clean(os.path.normpath(join(folder, text)))
+    for start in (os.path.abspath(root), os.path.realpath(root)):
+        path = _clean(os.path.relpath(text, start))
+        if path is not None:
+            return path
+    return None
+
+
+def _clean(path: str) -> str | None:
+    path = path.replace(os.sep, "/")
+    if path.split("/", 1)[0] == "..":
+        return None
+    return "" if path == "." else path
