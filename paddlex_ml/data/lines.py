@@ -31,8 +31,15 @@ def read_lines(path: Path, name: str = "") -> tuple[list[str | None], list[Fault
     if content.startswith(_UTF16):
         text = "the file is UTF-16, not UTF-8"
         return [], [Fault("not UTF-8", name, text, "save the file as UTF-8")]
-    content = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").rstrip(b"\r\n \t")
+    content = _cut_end(content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n"))
     return _decode(content, name) if content else ([], [])
+
+
+def _cut_end(content: bytes) -> bytes:
+    """Cut off empty lines at the end, but no tab of the last line: it may part two empty cells."""
+    filled = content.rstrip(b"\r\n \t")
+    end = content.find(b"\n", len(filled))
+    return content[: end if end >= 0 else None] if filled else b""
 
 
 def _decode(content: bytes, name: str) -> tuple[list[str | None], list[Fault]]:

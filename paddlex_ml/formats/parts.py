@@ -63,7 +63,8 @@ def find_parts(root: Path, folder: str = "", suffix: str = "", inside: str = "")
 
 def lists_of(parts: Iterable[str]) -> dict[str, str]:
     """Which list each part becomes, train first; "test" becomes none."""
-    usable = [part for part in ("train", "val") if part in set(parts)]
+    named = set(parts)
+    usable = [part for part in ("train", "val") if part in named]
     return {usable[0]: "train"} if len(usable) == 1 else {part: part for part in usable}
 
 

@@ -32,7 +32,7 @@ def test_the_outermost_folder_says_the_part_and_the_file_name_never() -> None:
 
 
 def test_one_part_alone_is_the_list_to_divide() -> None:
-    assert parts.lists_of(["val", "train", "test"]) == {"train": "train", "val": "val"}
+    assert parts.lists_of(iter(["val", "train", "test"])) == {"train": "train", "val": "val"}
     assert parts.lists_of(["val", "test"]) == {"val": "train"}
     assert parts.lists_of(["test"]) == {}
 
