@@ -26,6 +26,7 @@ CLASS_FILE = "classes.txt"
 """One class name a line, in the order of the ids: for formats that name classes in no order."""
 
 _SHOWN = 5
+_NOT_UTF8 = "\ud800-\udfff"  # how Python spells the bytes of a file name that is no UTF-8
 
 
 def ignore_progress(done: int, total: int) -> None:
@@ -71,6 +72,7 @@ class ImageFinder:
         self._root = root
         self._real = Path(os.path.realpath(root))
         self._listings: dict[str, set[str]] = {}
+        self._lower: dict[str, dict[str, str]] = {}
 
     def find(self, name: str, folders: Sequence[str]) -> str | Absent:
         """Return the path of image `name` relative to the data set, as it will stand in a list.
@@ -127,10 +129,12 @@ class ImageFinder:
     def _explain(self, name: str, tried: list[str], folders: Sequence[str]) -> Absent:
         for path in tried:
             folder, last = os.path.split(path)
-            for other in self._list(folder):
-                if other.lower() == last.lower():
-                    fix = f"rename the file, or write {other}: upper and lower case count"
-                    return Absent("image missing", f"{name} is not there, {folder}/{other} is", fix)
+            if folder not in self._lower:  # once: a loop per missing image would take hours
+                self._lower[folder] = {other.lower(): other for other in self._list(folder)}
+            if other := self._lower[folder].get(last.lower()):
+                fix = f"rename the file, or write {other}: upper and lower case count"
+                there = f"{folder}/{other}" if folder else other
+                return Absent("image missing", f"{name} is not there, {there} is", fix)
         places = ", ".join(folder + "/" if folder else "the data set folder" for folder in folders)
         fix = "restore the image, or leave it out: -o CheckDataset.convert.skip_missing=true"
         return Absent("image missing", f"{name} is not there (looked in {places})", fix)
@@ -140,7 +144,7 @@ def _file_names(folder: Path) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {os.path.normcase(entry.name) for entry in entries if entry.is_file()}
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no file system has such a name, NUL for instance
         return set()
 
 
@@ -182,9 +186,9 @@ class Collector:
             else:
                 self.fault(path.kind, where, path.text, path.fix)
             return
-        if re.search(r"[\t\r\n]", path):
-            fix = "rename the image file"
-            self.fault("image name", where, f"{path!r} has a tab or a line end in its name", fix)
+        if re.search(rf"[\t\r\n{_NOT_UTF8}]", path):
+            text = f"the name {path!r} has a tab, a line end, or bytes that are not UTF-8"
+            self.fault("image name", where, text, "rename the image file")
             return
         path = self._spelt[name].setdefault(normalise_path(path), path)
         row = self._rows[name].get(path)
@@ -236,11 +240,25 @@ class Collector:
     def _told(self) -> list[str]:
         notes = list(self.notes)
         if self._missing:
-            shown = ", ".join(self._missing[:_SHOWN]) + (", ..." * (len(self._missing) > _SHOWN))
+            shown = name_first(self._missing)
             notes.append(f"{len(self._missing):,} images are not there, left out: {shown}")
         if self._again:
             notes.append(f"{self._again:,} images were named again: their labels were united")
         return notes
+
+
+def name_first(names: Sequence[str]) -> str:
+    """Name the first few, for a note."""
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def judge_name(name: str, where: str) -> Fault | None:
+    """Why a class name, stripped, cannot stand in label.txt; None when it can."""
+    if name and not re.search(rf"[\r\n{_NOT_UTF8}]", name):
+        return None
+    what = "has a line end, or letters that are not UTF-8" if name else "is empty"
+    fix = "give the class a name of one line of text"
+    return Fault("class name", where, f"the class name {name!r} {what}", fix)
 
 
 def order_names(root: Path, seen: Iterable[str]) -> tuple[list[str], list[Fault]]:
@@ -254,6 +272,7 @@ def order_names(root: Path, seen: Iterable[str]) -> tuple[list[str], list[Fault]
         return sorted(seen), []
     lines, faults = read_lines(path)
     names = [line.strip() for line in lines if line is not None and line.strip()]
+    faults += filter(None, (judge_name(name, CLASS_FILE) for name in names))
     for name in sorted({name for name in names if names.count(name) > 1}):
         text = f"the class {name!r} stands twice"
         faults.append(Fault("duplicate class name", CLASS_FILE, text, "remove one of the lines"))

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folders and files of a source, each folder listed once, always in the same order.
+
+Hidden entries (their name begins with a dot) and `__MACOSX` are left out. Links to folders are
+followed, but never in circles.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from paddlex_ml.data.transforms import SUFFIXES
+from paddlex_ml.errors import PaddlexMLError
+
+
+class Folder(NamedTuple):
+    """A folder by its path relative to the data set ("" is the data set), and what it holds."""
+
+    path: str
+    folders: list[str]
+    files: list[str]
+    """Everything that is no folder, links to nowhere included."""
+    hidden: int
+
+
+def list_folder(root: Path, path: str = "") -> Folder:
+    """List one folder, names sorted. Raises PaddlexMLError where it cannot be read."""
+    folders: list[str] = []
+    files: list[str] = []
+    hidden = 0
+    try:
+        with os.scandir(root / path) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    hidden += 1
+                else:
+                    (folders if entry.is_dir() else files).append(entry.name)
+    except OSError as error:
+        raise PaddlexMLError(
+            f"the folder cannot be read: {error.strerror}",
+            where=str(root / path),
+            fix="name the folder of the data set, and give yourself permission to read it",
+        ) from error
+    return Folder(path, sorted(folders), sorted(files), hidden)
+
+
+def walk(root: Path, start: str = "") -> Iterator[Folder]:
+    """Yield the folder `start` and all folders below it."""
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(start, frozenset())]
+    while waiting:
+        path, above = waiting.pop()
+        known = _identify(root / path)
+        if known in above:
+            continue  # a link that leads back up
+        folder = list_folder(root, path)
+        yield folder
+        waiting += [(join(path, name), above | {known}) for name in reversed(folder.folders)]
+
+
+def join(folder: str, name: str) -> str:
+    """Path of `name` in `folder`, where "" is the data set itself."""
+    return f"{folder}/{name}" if folder else name
+
+
+def is_image(name: str) -> bool:
+    """Whether the ending, in upper or lower case, is one of an image."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+class Stems:
+    """Finds images by their name without the ending."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._listings: dict[str, dict[str, str]] = {}
+
+    def find_name(self, stem: str, folders: Sequence[str]) -> str | None:
+        """Name, with its ending, of the image in the first folder that has one of this stem.
+
+        Where it is there with several endings, the first by alphabet.
+        """
+        for folder in folders:
+            if folder not in self._listings:
+                self._listings[folder] = _images_by_stem(self._root, folder)
+            if name := self._listings[folder].get(stem):
+                return name
+        return None
+
+
+def _images_by_stem(root: Path, folder: str) -> dict[str, str]:
+    if not (root / folder).is_dir():
+        return {}
+    images = filter(is_image, reversed(list_folder(root, folder).files))
+    return {os.path.splitext(name)[0]: name for name in images}
+
+
+def _identify(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return -1, -1  # the listing will say what is wrong
+    return found.st_dev, found.st_ino
+
+
+def inside(root: Path, text: str, folder: str = "") -> str | None:
+    """Path, relative to the data set, of what `text` means in `folder`; None outside of it.
+
+    "" is the data set itself. Separators may be those of Windows.
+    """
+    text = text.replace("\\", "/")
+    if not os.path.isabs(text):
+        return _clean(os.path.normpath(join(folder, text)))
+    for start in (os.path.abspath(root), os.path.realpath(root)):
+        path = _clean(os.path.relpath(text, start))
+        if path is not None:
+            return path
+    return None
+
+
+def _clean(path: str) -> str | None:
+    path = path.replace(os.sep, "/")
+    if path.split("/", 1)[0] == "..":
+        return None
+    return "" if path == "." else path

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paddlex_ml.data import annotation
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats.found import Found, Options
+
+Labels = dict[str, dict[str, list[str]]]
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a data set folder of texts or bytes by path, and of images, which are empty files."""
+
+    def make(files: Mapping[str, str | bytes], *images: str) -> Path:
+        root = tmp_path / "set"
+        root.mkdir(exist_ok=True)
+        for path, content in {**files, **dict.fromkeys(images, "")}.items():
+            place = root / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content.encode() if isinstance(content, str) else content)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def labels() -> Callable[[Found], Labels]:
+    """Says what a reader found: list -> path -> labels in the order of the classes."""
+
+    def tell(found: Found) -> Labels:
+        told: Labels = {}
+        for key, images in found.lists.items():
+            rows = [
+                [name for name, value in zip(found.label_names, row, strict=True) if value]
+                for row in images.targets
+            ]
+            told[key] = dict(zip(images.paths, rows, strict=True))
+        return told
+
+    return tell
+
+
+@pytest.fixture
+def refusal() -> Callable[..., str]:
+    """Reads what must be refused, and returns the error as the user sees it."""
+
+    def read(reader: Callable[[Path, Options], Found], root: Path, **options: Any) -> str:
+        with pytest.raises(PaddlexMLError) as caught:
+            reader(root, Options(**options))
+        return str(caught.value)
+
+    return read
+
+
+@pytest.fixture
+def assert_reads_back(tmp_path: Path) -> Callable[[Found], None]:
+    """Writes the lists of a reader beside the data set and compares what comes back."""
+
+    def compare(found: Found) -> None:
+        folder = tmp_path / "written"
+        annotation.write_labels(folder / "label.txt", found.label_names)
+        assert annotation.read_labels(folder / "label.txt") == found.label_names
+        for key, images in found.lists.items():
+            annotation.write_list(folder / f"{key}.txt", images.paths, images.targets)
+            lines = (folder / f"{key}.txt").read_text(encoding="utf-8").splitlines()
+            assert [line.split("\t")[0] for line in lines] == images.paths
+
+    return compare

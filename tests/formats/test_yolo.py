@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paddlex_ml.formats import yolo
+from paddlex_ml.formats.found import Options
+
+Plant = Callable[..., Path]
+BOX = "0.5 0.5 0.25 1e-1"
+
+
+def divided(**more: str) -> dict[str, str]:
+    """A data set as Ultralytics lays it out; its images are IMAGES."""
+    return {
+        "data.yaml": "train: images/train\nval: images/val\nnames: [dog, cat]\n",
+        "labels/train/1.txt": f"1 {BOX}\n0 {BOX}\n1 {BOX}\n",
+        "labels/train/2.txt": "",
+        "labels/val/3.txt": f"1 {BOX}",
+        **more,
+    }
+
+
+IMAGES = ["images/train/1.jpg", "images/train/2.JPG", "images/val/3.png"]
+FOUND = {
+    "train": {"images/train/1.jpg": ["dog", "cat"], "images/train/2.JPG": []},
+    "val": {"images/val/3.png": ["cat"]},
+}
+
+
+def test_folders_beside_the_yaml_file_give_both_lists(plant: Plant, labels: Any) -> None:
+    done: list[tuple[int, int]] = []
+    root = plant(divided(), *IMAGES)
+    found = yolo.read(root, Options(progress=lambda *step: done.append(step)))
+    assert found.label_names == ["dog", "cat"]
+    assert labels(found) == FOUND
+    assert (found.retire, found.notes) == ([], [])
+    assert done == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path: .\ntrain: images/train\nval: images/val\ntest:\nnc: 2\nnames:\n  0: dog\n  1: cat\n",
+        "path: images\ntrain: train\nval: [val]\nnames:\n- dog\n- cat\n",
+        "train: ../images/train\nval: ../images/val\nnames: ['dog', \"cat\"]\n",
+        "train: .\\images\\train\nval: ./images/val/\ntest: null\nnames: {1: cat, 0: dog}\n",
+        "\ufeffnames: [dog, cat]\r\ntrain: [images/train]\r\nval: images/val\r\n",
+    ],
+    ids=["Ultralytics", "path", "Roboflow", "Windows", "BOM"],
+)  # fmt: skip
+def test_spellings_of_the_yaml_file_mean_the_same(plant: Plant, labels: Any, text: str) -> None:
+    found = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
+    assert labels(found) == FOUND
+    assert found.notes == []
+
+
+def test_the_folders_of_roboflow_give_both_lists_and_leave_test_alone(
+    plant: Plant, labels: Any
+) -> None:
+    files = {
+        "data.yaml": "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
+        "names: [a]\n",
+        "train/labels/1.txt": f"0 {BOX}",
+        "valid/labels/2.txt": "",
+        "test/labels/3.txt": "x",
+    }  # fmt: skip
+    images = ["train/images/1.jpg", "valid/images/2.jpg", "test/images/3.jpg"]
+    found = yolo.read(plant(files, *images), Options())
+    assert labels(found) == {"train": {images[0]: ["a"]}, "val": {images[1]: []}}
+    assert found.notes == [
+        "../test/images is left alone: test images are neither trained on nor validated with"
+    ]
+
+
+def test_a_path_elsewhere_is_told_and_the_yaml_file_counts(plant: Plant, labels: Any) -> None:
+    text = "path: ../datasets/coco8\n" + divided()["data.yaml"]
+    found = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
+    assert labels(found) == FOUND
+    assert found.notes == [
+        "data.yaml:1: path ../datasets/coco8 is no folder of the data set: the other paths are "
+        "taken from the YAML file on"
+    ]
+
+
+def test_absolute_paths_inside_the_data_set_are_followed(plant: Plant, labels: Any) -> None:
+    root = plant(divided(), *IMAGES)
+    (root / "data.yaml").write_text(
+        f"path: {root}\ntrain: {root}/images/train\nval: images/val\nnames: [dog, cat]\n"
+    )
+    (root.parent / "link").symlink_to(root)
+    for place in (root, root.parent / "link"):
+        assert labels(yolo.read(place, Options())) == FOUND
+
+
+def test_lists_of_images_are_relative_to_themselves_or_the_base(plant: Plant, labels: Any) -> None:
+    files = divided(
+        **{
+            "data.yaml": "train: lists/train.txt\nval: [val.txt, images/more]\nnames: [dog, cat]\n",
+            "lists/train.txt": "../images/train/1.jpg\r\nimages\\train\\2.JPG\n\n",
+            "val.txt": "./images/val/3.png\n",
+            "images/more/deep/x.txt": f"0 {BOX}",
+        }
+    )
+    found = yolo.read(plant(files, *IMAGES, "images/more/deep/x.gif"), Options())
+    expected = {**FOUND, "val": {**FOUND["val"], "images/more/deep/x.gif": ["dog"]}}
+    assert labels(found) == expected
+
+
+@pytest.mark.parametrize("parts", [("train",), ("val",), ("train", "test")])
+def test_one_list_alone_is_the_list_to_divide(
+    plant: Plant, labels: Any, parts: tuple[str, ...]
+) -> None:
+    text = "".join(f"{part}: images/train\n" for part in parts) + "names: [dog, cat]\n"
+    found = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
+    assert labels(found) == {"train": FOUND["train"]}
+
+
+def test_boxes_polygons_and_key_points_count(plant: Plant, labels: Any) -> None:
+    text = "0 0.1 0.2 0.3 0.4 0.5 0.6\n\n \r\n2\t-1 1e3 +.5 1. 0.5 1\n"
+    files = {"classes.txt": "a\nb\nc\n", "a.txt": text}
+    found = yolo.read(plant(files, "a.jpg"), Options())
+    assert labels(found) == {"train": {"a.jpg": ["a", "c"]}}
+
+
+def test_names_are_taken_as_they_are_written(plant: Plant) -> None:
+    names = "names: [yes, 007, 1.50, ~, ' spaces ', 红色, 2024-01-01]\n"
+    found = yolo.read(plant(divided(**{"data.yaml": names + "train: images"}), *IMAGES), Options())
+    assert found.label_names == ["yes", "007", "1.50", "~", "spaces", "红色", "2024-01-01"]
+
+
+@pytest.mark.parametrize(
+    ("file", "base"), [("classes.txt", ""), ("obj.names", ""), ("labels/classes.txt", "")]
+)
+def test_without_a_yaml_file_names_come_from_a_text_file(
+    plant: Plant, labels: Any, file: str, base: str
+) -> None:
+    files = {file: "dog \ncat\n", "images/a.txt": "", "labels/a.txt": f"1 {BOX}"}
+    found = yolo.read(plant(files, "images/a.jpg", "other/b.jpg"), Options())
+    assert found.label_names == ["dog", "cat"]
+    assert labels(found) == {"train": {"images/a.jpg": ["cat"]}}
+    assert found.notes == []
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        ["images/train/1.jpg", "images/valid/2.jpg", "images/test/3.jpg"],
+        ["train/images/1.jpg", "val/images/2.jpg", "test/images/3.jpg"],
+        ["train/1.jpg", "valid/2.jpg", "test/3.jpg"],
+    ],
+)
+def test_without_a_yaml_file_folders_divide(plant: Plant, labels: Any, images: list[str]) -> None:
+    files = {image.replace("images", "labels")[:-4] + ".txt": f"0 {BOX}" for image in images}
+    found = yolo.read(plant({"classes.txt": "a", **files}, *images), Options())
+    assert labels(found) == {"train": {images[0]: ["a"]}, "val": {images[1]: ["a"]}}
+    assert found.notes == [f"1 files in test/ are left alone: {images[2]}"]
+
+
+def test_an_image_outside_of_train_and_val_is_refused(plant: Plant, refusal: Any) -> None:
+    root = plant({"classes.txt": "a"}, "images/train/1.jpg", "images/val/2.jpg", "images/3.jpg")
+    assert "it lies neither in a folder of train nor of val" in refusal(yolo.read, root)
+
+
+def test_a_list_beside_the_names_is_told_to_be_unread(plant: Plant) -> None:
+    root = plant({"obj.names": "a", "train.txt": "data/1.jpg"}, "obj_train_data/1.jpg")
+    told = "train.txt is not read: to use it, write a data.yaml with `names` and `train: train.txt`"
+    assert told in yolo.read(root, Options()).notes
+    (root / "label.txt").write_text("0 a\n")  # of a data set that was converted: ours
+    assert told not in yolo.read(root, Options()).notes
+
+
+def test_images_and_label_files_without_the_other_are_told(plant: Plant, labels: Any) -> None:
+    files = divided(**{"labels/val/x.txt": "", "labels/val/classes.txt": "dog\ncat"})
+    del files["labels/train/1.txt"]
+    found = yolo.read(plant(files, *IMAGES), Options())
+    assert labels(found)["train"]["images/train/1.jpg"] == []
+    assert found.notes == [
+        "1 images have no label file, so no label: images/train/1.jpg",
+        "1 label files have no image: labels/val/x.txt",
+    ]
+
+
+def test_the_last_folder_named_images_counts(plant: Plant, labels: Any) -> None:
+    files = {"classes.txt": "a\nb", "images/x/labels/1.txt": f"1 {BOX}", "images/2.txt": f"0 {BOX}"}
+    found = yolo.read(plant(files, "images/x/images/1.jpg", "images/2.jpg"), Options())
+    assert labels(found)["train"] == {"images/2.jpg": ["a"], "images/x/images/1.jpg": ["b"]}
+
+
+def test_another_yaml_file_with_names_is_found(plant: Plant, labels: Any) -> None:
+    files = divided(**{"my set.yml": divided()["data.yaml"], "hyp.yaml": "lr0: 0.01\n"})
+    del files["data.yaml"]
+    assert labels(yolo.read(plant(files, *IMAGES), Options())) == FOUND
+
+
+def test_two_yaml_files_with_names_are_refused(plant: Plant, refusal: Any) -> None:
+    root = plant({"a.yaml": "names: [a]", "b.yml": "x: 1\n'names' : [b]\n"})
+    assert "2 YAML files have `names`: a.yaml, b.yml" in refusal(yolo.read, root)
+
+
+YAML = "train: images/train\nval: images/val\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "line"),
+    [
+        (YAML + "names: [a, b\n", "the YAML is damaged: expected ',' or ']'", ":3"),
+        (YAML + "names: [a]\n\tnc: 1\n", "the YAML is damaged: found character '\\t'", ":4"),
+        (YAML + "names: [a\x00]\n", "the YAML is damaged: special characters", ":3"),
+        (YAML + 'names: ["\\UFFFFFFFF"]', "the YAML is damaged: Python int too large", ":1"),
+        ("[" * 100_000, "the YAML is damaged: maximum recursion depth", ":1"),
+        ("names: [a]\n---\nnames: [a]\n", "the YAML is damaged: but found another document", ":2"),
+        ("", "the file is no list of keys such as `names` and `train`", ""),
+        ("- a\n", "the file is no list of keys such as `names` and `train`", ":1"),
+        (YAML, "the key `names` is missing", ":1"),
+        (YAML + "names: []", "`names` names no class", ":3"),
+        (YAML + "names: many", "`names` names no class", ":3"),
+        (YAML + "names:\n- a\n- [b]\n", "the name of a class is a list or a mapping", ":5"),
+        (YAML + "names:\n- a\n-\n", "the class name '' is empty", ":5"),
+        (YAML + 'names: [a, "b\\nc"]\n', "the class name 'b\\nc' has a line end", ":3"),
+        (YAML + 'names: ["\\ud800"]\n', "has a line end, or letters that are not UTF-8", ":3"),
+        (YAML + "names:\n- a\n- b\n- a\n", "the name 'a' is given at data.yaml:4 already", ":6"),
+        (YAML + "names:\n  0: a\n  2: b\n", "the class id 1 has no name, but higher", ":4"),
+        (YAML + "names:\n  1: a\n  2: b\n", "the class id 0 has no name, but higher", ":4"),
+        (YAML + "names:\n  0: a\n  00: b\n", "the class id 0 is given twice", ":5"),
+        (YAML + "names:\n  0: a\n  x: b\n", "the class id is x, not a whole number", ":5"),
+        (YAML + "names:\n  0: a\n  [1]: b\n", "the class id is a list, not a whole", ":5"),
+        (YAML + "names: [a, b]\nnames: [b, a]\n", "names is given at data.yaml:3 already", ":4"),
+        (YAML + "names: [a, b]\nnc: 3\n", "`nc` is 3, but `names` has 2 classes", ":4"),
+        ("names: [a]\ntrain: {a: b}\n", "`train` is neither a path nor a list of paths", ":2"),
+        ("names: [dog, cat]\ntest: x\n", "neither `train` nor `val` says something", ""),
+        ("names: [dog, cat]\ntrain: x\n", "neither a folder nor a .txt list of the data set "
+         "(looked for x)", ":2"),
+        ("names: [dog, cat]\ntrain: ['a\\0']\n", "neither a folder nor a .txt list", ":2"),
+        ("names: [dog, cat]\ntrain: /else/where\n", "nowhere: it lies outside", ":2"),
+        ("names: [dog, cat]\ntrain: labels\n", "labels has no image", ":2"),
+        (YAML.encode() + "names: [照片]".encode("gbk"), "the line is not UTF-8 text", ":3"),
+        ((YAML + "names: [a]").encode("utf-16"), "the file is UTF-16, not UTF-8", ""),
+    ],
+)  # fmt: skip
+def test_a_wrong_yaml_file_is_named_with_its_line(
+    plant: Plant, refusal: Any, text: str | bytes, what: str, line: str
+) -> None:
+    root = plant({**divided(), "data.yaml": text}, *IMAGES)
+    message = refusal(yolo.read, root)
+    assert what in message
+    assert f"where: {root / 'data.yaml'}{line}\n" in message
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("2 0.1 0.2 0.3 0.4", "the class id 2 has no name: 2 classes are named"),
+        ("1.0 0.1 0.2 0.3 0.4", "the class id '1.0' is not a whole number"),
+        ("-1 0.1 0.2 0.3 0.4", "the class id '-1' is not a whole number"),
+        ("9999999999 0.1 0.2 0.3 0.4", "the class id '9999999999' is not a whole number"),
+        ("cat 0.1 0.2 0.3 0.4", "the class id 'cat' is not a whole number"),
+        ("1", "the line has 1 fields, a class id and four numbers are five"),
+        ("1,0.1,0.2,0.3,0.4", "the line has 1 fields, a class id and four numbers are five"),
+        ("1 0.1 0.2 0.3 x", "not all fields behind the class id are numbers"),
+        ("1 0.1 0.2 0.3 nan", "not all fields behind the class id are numbers"),
+        ("1 0.1 0.2 0.3 1e999", "not all fields behind the class id are numbers"),
+        (b"1 0.1 0.2 0.3 \xff", "the line is not UTF-8 text"),
+    ],
+)
+def test_a_wrong_line_is_named_with_its_number(
+    plant: Plant, refusal: Any, line: str | bytes, what: str
+) -> None:
+    text = f"0 {BOX}\n\n".encode() + (line.encode() if isinstance(line, str) else line) + b"\n"
+    root = plant({**divided(), "labels/train/1.txt": text}, *IMAGES)
+    message = refusal(yolo.read, root)
+    assert what in message
+    assert f"where: {root / 'labels/train/1.txt'}:3\n" in message
+
+
+def test_damaged_names_do_not_make_every_label_a_fault(plant: Plant, refusal: Any) -> None:
+    root = plant(divided(**{"data.yaml": YAML + "names: []\n"}), *IMAGES)
+    assert refusal(yolo.read, root).startswith("`names` names no class")
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "line"),
+    [
+        ("a\n\nb\n", "the class name '' is empty", ":2"),
+        ("a\nb\na\n", "the name 'a' stands in line 1 already", ":3"),
+        ("a\nb\rc\n", "the class name 'b\\rc' has a line end", ":2"),
+        ("", "the source names no class", ""),
+    ],
+)
+def test_a_wrong_file_of_names_is_named_with_its_line(
+    plant: Plant, refusal: Any, text: str, what: str, line: str
+) -> None:
+    root = plant({"classes.txt": text}, "a.jpg")
+    message = refusal(yolo.read, root)
+    assert what in message
+    assert f"where: {root / 'classes.txt' if line else root}{line}\n" in message
+
+
+def test_a_folder_without_names_is_refused(plant: Plant, refusal: Any) -> None:
+    message = refusal(yolo.read, plant({"hyp.yaml": "lr0: 1"}, "a.jpg"))
+    assert "neither a data.yaml with `names`, nor classes.txt or obj.names" in message
+
+
+def test_missing_images_of_a_list_are_named_or_left_out(
+    plant: Plant, refusal: Any, labels: Any
+) -> None:
+    files = {"data.yaml": "names: [a]\ntrain: t.txt\n", "t.txt": "1.jpg\n2.jpg\n../../3.jpg\n"}
+    root = plant(files, "1.jpg")
+    message = refusal(yolo.read, root)
+    assert "t.txt:2: 2.jpg is not there" in message
+    assert "t.txt:3: ../../3.jpg lies outside the data set" in message
+    (root / "t.txt").write_text("1.jpg\n2.jpg\n")
+    found = yolo.read(root, Options(skip_missing=True))
+    assert labels(found) == {"train": {"1.jpg": []}}
+    assert "1 images are not there, left out: 2.jpg" in found.notes
