@@ -130,7 +130,7 @@ def test_without_a_terminal_progress_is_ten_log_lines_at_most(
     with caplog.at_level(logging.INFO):
         check_dataset.run(configure(folder, tmp_path / "output"))
     lines = [text for text in caplog.messages if text.startswith("decoded")]
-    assert lines[-1] == "decoded 14 of 14 images"
+    assert lines[-1] == "decoded images: 14 of 14"
     assert len(lines) <= 10
 
 
