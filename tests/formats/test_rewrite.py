@@ -192,7 +192,7 @@ def test_conversion_and_division_are_one_change(tmp_path):
 
 def test_a_class_on_one_side_is_told(tmp_path):
     write_lists(tmp_path)
-    text = (tmp_path / "train.txt").read_text().replace("\t1,0,1\n", "\t1,0,0\n")
+    text = (tmp_path / "train.txt").read_text().replace("\t1,1,1\n", "\t1,1,0\n")
     (tmp_path / "train.txt").write_text(text)
     told = rewrite.resplit(tmp_path, HALF).told(tmp_path)
     assert any(line.startswith("class rare has one image only: it is in ") for line in told)
