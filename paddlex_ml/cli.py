@@ -220,8 +220,12 @@ def _farewell(config: Config, arguments: argparse.Namespace, made: Mapping[str, 
 
 
 def _command(config: str, mode: str, overrides: Sequence[str]) -> str:
-    """A command line ready to be pasted; the mode replaces that of `overrides`."""
-    kept = [text for text in overrides if text.partition("=")[0].strip() != "Global.mode"]
+    """A command line ready to be pasted; the mode replaces that of `overrides`.
+
+    What the check was told to convert or divide is done, and left out.
+    """
+    done = ("Global.mode=", "CheckDataset.")
+    kept = [text for text in overrides if not text.replace(" ", "").startswith(done)]
     words = ["-c", config, *(w for text in (f"Global.mode={mode}", *kept) for w in ("-o", text))]
     return f"{_program()} {shlex.join(words)}"
 

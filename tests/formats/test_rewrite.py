@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from paddlex_ml.data.split import Division
 
 from paddlex_ml.config.schema import SOURCES
 from paddlex_ml.data import annotation, changes
+from paddlex_ml.data.split import Division
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import rewrite
 from paddlex_ml.formats.found import Options
