@@ -50,7 +50,8 @@ def run(config: Config) -> dict[str, Any]:
         report = check.check(root, progress)
     if report.faults:
         raise combine(report.faults, root)
-    warnings = report.warnings + _judge_num_classes(config, len(report.dataset.label_names))
+    warnings = [finding.text for finding in report.warnings]
+    warnings += _judge_num_classes(config, len(report.dataset.label_names))
     for warning in warnings:
         _log.warning("%s", warning)
     demos = _draw_pictures(report.dataset, config.Global.output, config.Global.seed)

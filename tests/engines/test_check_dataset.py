@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
     for key, number in lists.items():
         paths = [f"{key}/{i % 2}/{i // 2}.{'bmp' if i > 9 else 'jpg'}" for i in range(number)]
         for i, path in enumerate(paths):
-            pixels = np.random.default_rng([len(key), i]).integers(0, 256, (40, 30, 3))
+            pixels = np.random.default_rng([len(key), i]).integers(0, 256, (40, 35, 3))
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.astype(np.uint8)).save(root / path)
         annotation.write_list(root / f"{key}.txt", paths, np.ones((number, 2), np.uint8))
