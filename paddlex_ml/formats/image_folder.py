@@ -4,8 +4,8 @@
     train/cat/1.jpg   train/dog/2.jpg   val/cat/3.jpg       or   cat/1.jpg   dog/2.jpg
 
 - The folders of the classes are in `train/` and `val/` (or `valid/`), which make these lists; else
-  in the data set folder, or in `images/` where that has folders, as one list. A folder `train/`
-  that stands alone, but for `test/`, is such a list too. `test/` is left alone.
+  in the data set folder, or in `images/` where that has folders, as one list. So are those in
+  `train/` where there is no other folder. `test/` is left alone.
 - The first folder is the class; folders in it are searched in all depths. A class without any image
   stays a class.
 - Images of the same content in several folders are one image with all their labels, kept under the
@@ -17,8 +17,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +31,8 @@ from paddlex_ml.formats.found import (
     order_names,
 )
 from paddlex_ml.formats.parts import find_parts, lists_of, tell_test
-from paddlex_ml.formats.walk import is_image, join, list_folder, walk
+from paddlex_ml.formats.same_files import find_copies
+from paddlex_ml.formats.walk import Folder, is_image, join, list_folder, walk
 
 
 class _Image(NamedTuple):
@@ -42,105 +41,106 @@ class _Image(NamedTuple):
 
 
 @dataclass
-class _LeftOut:
-    """Files that are no images of a class."""
+class _Content:
+    """What the folders hold; the lists have folders of classes in them."""
 
+    lists: dict[str, str]
+    """Folder of each list."""
+    test: str
+    """Folder that is left alone; "" for none."""
+    classes: set[str] = field(default_factory=set)
     loose: list[str] = field(default_factory=list)
-    others: int = 0
+    """Images in no folder of a class."""
+    ignored: int = 0
+    """Hidden files and folders, and files that are no images."""
 
 
 def read(root: Path, options: Options) -> Found:
-    """Read the names of all folders and files, and the content of images of equal size."""
-    collector, left_out = Collector(root, options), _LeftOut()
-    lists, collector.notes = _find_lists(root)
+    """List the folders and compare the files. Raises one PaddlexMLError with every fault."""
+    collector = Collector(root, options)
+    content = _find_lists(collector)
     images = {
-        name: list(_find_images(root, base, left_out, collector)) for name, base in lists.items()
+        name: sorted(_list_images(collector, content, folder))
+        for name, folder in content.lists.items()
     }
-    classes = {label for base in lists.values() for label in _class_folders(root, base)}
-    total, done = sum(map(len, images.values())), 0
-    for name, found in images.items():
-        collector.open_list(name)
-        for path, labels in _unite(root, found, collector.notes).items():
-            collector.add(name, path, [""], labels, path)
-            done += len(labels)
-            options.progress(done, total)
-    collector.notes += _tell(left_out)
-    names, faults = order_names(root, classes)
+    _add_images(collector, images)
+    if content.loose:
+        text = f"{len(content.loose):,} images lie in no folder of a class, left out"
+        collector.notes.append(f"{text}: {name_first(content.loose)}")
+    if content.ignored:
+        text = f"{content.ignored:,} hidden files and files that are no images were ignored"
+        collector.notes.append(text)
+    names, faults = order_names(root, content.classes)
     collector.faults += faults
     return collector.finish(names)
 
 
-def _find_lists(root: Path) -> tuple[dict[str, str], list[str]]:
-    """The folder of the class folders for each list, and notes."""
-    folders = list_folder(root).folders
-    parts = find_parts(root)
-    lists = lists_of(parts)
-    rest = [name for name in folders if name not in parts.values()]
-    if len(lists) == 2 or (lists and not rest):
-        notes = [tell_test(f"{parts['test']}/")] if "test" in parts else []
-        return {name: parts[part] for part, name in lists.items()}, notes
-    base = "images" if "images" in folders and list_folder(root, "images").folders else ""
-    return {"train": base}, []
+def _find_lists(collector: Collector) -> _Content:
+    root = collector.root
+    base, listed, parts = "", list_folder(root), find_parts(root)
+    if not _divides(parts, listed) and "images" in listed.folders:
+        inner = list_folder(root, "images")
+        if inner.folders:
+            base, listed, parts = "images", inner, find_parts(root, "images")
+    test = parts.get("test", "")
+    if test:
+        collector.notes.append(tell_test(f"{test}/"))
+    if not _divides(parts, listed):
+        return _Content({"train": base}, test)
+    folders = [join(base, name) for name in listed.folders]
+    if other := [path for path in folders if path not in parts.values()]:
+        text = f"{len(other):,} folders beside train/ and val/ are left out"
+        collector.notes.append(f"{text}: {name_first(other)}")
+    return _Content({name: parts[part] for part, name in lists_of(parts).items()}, test)
 
 
-def _class_folders(root: Path, base: str) -> list[str]:
-    return [name.strip() for name in list_folder(root, base).folders]
+def _divides(parts: dict[str, str], listed: Folder) -> bool:
+    """Whether folders called like parts are parts, not classes: a train is a vehicle, too."""
+    if "train" in parts and "val" in parts:
+        return True
+    return bool(lists_of(parts)) and len(parts) == len(listed.folders)
 
 
-def _find_images(
-    root: Path, base: str, left_out: _LeftOut, collector: Collector
-) -> Iterator[_Image]:
-    top = list_folder(root, base)
-    left_out.loose += [join(base, name) for name in top.files if is_image(name)]
-    for label in top.folders:
-        if fault := judge_name(label.strip(), join(base, label)):
+def _list_images(collector: Collector, content: _Content, folder: str) -> Iterator[_Image]:
+    """The images in the folders of classes of a list."""
+    listed = list_folder(collector.root, folder)
+    content.loose += [join(folder, name) for name in listed.files if is_image(name)]
+    for name in listed.folders:
+        path, label = join(folder, name), name.strip()
+        if path == content.test:
+            continue
+        if fault := judge_name(label, path):
             collector.faults.append(fault)
-        for folder in walk(root, join(base, label)):
-            pictures = [name for name in folder.files if is_image(name)]
-            left_out.others += len(folder.files) - len(pictures) + folder.hidden
-            yield from (_Image(join(folder.path, name), label.strip()) for name in pictures)
+        content.classes.add(label)
+        for inner in walk(collector.root, path):
+            images = list(filter(is_image, inner.files))
+            content.ignored += inner.hidden + len(inner.files) - len(images)
+            for image in images:
+                yield _Image(join(inner.path, image), label)
 
 
-def _unite(root: Path, images: list[_Image], notes: list[str]) -> dict[str, list[str]]:
-    """Labels of every image, by the first path that has its content."""
-    by_size: dict[int, list[_Image]] = defaultdict(list)
-    for image in sorted(images):
-        by_size[_measure(root / image.path)].append(image)
-    labels: dict[str, list[str]] = {}
-    copies = 0
-    for size, alike in by_size.items():
-        first: dict[bytes, str] = {}
-        for image in alike:
-            # Most sizes are there once: only equal ones are worth the reading.
-            content = _digest(root / image.path) if len(alike) > 1 and size else b""
-            path = first.setdefault(content, image.path) if content else image.path
-            copies += path != image.path
-            labels.setdefault(path, []).append(image.label)
-    if copies:
-        text = f"{copies:,} copies of an image in another folder were united with it"
-        notes.append(f"{text}: it has the labels of all its folders")
-    return dict(sorted(labels.items()))
+def _add_images(collector: Collector, lists: dict[str, list[_Image]]) -> None:
+    """Add the images; the labels of copies go to the first of them."""
+    done, total = 0, sum(map(len, lists.values()))
 
+    def step() -> None:
+        nonlocal done
+        done += 1
+        collector.options.progress(done, total)
 
-def _measure(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0  # a link to nowhere: the search for images will say so
-
-
-def _digest(path: Path) -> bytes:
-    try:
-        return hashlib.sha256(path.read_bytes()).digest()
-    except OSError:
-        return b""  # it stands for itself; the check says why it cannot be read
-
-
-def _tell(left_out: _LeftOut) -> list[str]:
-    notes = []
-    if left_out.loose:
-        text = f"{len(left_out.loose):,} images lie in no folder of a class, left out"
-        notes.append(f"{text}: {name_first(left_out.loose)}")
-    if left_out.others:
-        notes.append(f"{left_out.others:,} hidden files and files that are no images, left out")
-    return notes
+    united: list[str] = []
+    for name, images in lists.items():
+        collector.open_list(name)
+        copies, unreadable = find_copies(collector.root, [image.path for image in images], step)
+        united += [f"{path} = {first}" for path, first in copies.items()]
+        for path, why in unreadable.items():
+            fix = "make the file readable, or move it away"
+            collector.fault("image not readable", path, f"the image cannot be opened: {why}", fix)
+        labels: dict[str, set[str]] = {}
+        for path, label in images:
+            labels.setdefault(copies.get(path, path), set()).add(label)
+        for path, found in labels.items():
+            collector.add(name, path, [""], found, path)
+    if united:
+        text = f"{len(united):,} images are copies of others, and were united with them"
+        collector.notes.append(f"{text}: {name_first(united)}")

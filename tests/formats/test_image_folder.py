@@ -1,121 +1,160 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import image_folder
-from paddlex_ml.formats.found import Found, Options
+from paddlex_ml.formats import image_folder, same_files
+from paddlex_ml.formats.found import Options
+
+Plant = Callable[..., Path]
 
 
-def fill(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    return root
-
-
-def labels(found: Found) -> dict[str, dict[str, list[str]]]:
-    """List -> path -> names of its classes."""
-    return {
-        name: {
-            path: [found.label_names[i] for i in row.nonzero()[0]]
-            for path, row in zip(images.paths, images.targets, strict=True)
-        }
-        for name, images in found.lists.items()
-    }
-
-
-def test_the_first_folder_is_the_class_and_deeper_ones_are_searched(tmp_path):
-    fill(tmp_path, {"dog/1.jpg": "a", "cat/2020/may/1.JPG": "b", "cat/2.png": "c"})
-    found = image_folder.read(tmp_path, Options())
+def test_folders_of_train_and_val_give_both_lists(plant: Plant, labels: Any) -> None:
+    files = {"train/cat/1.jpg": "1", "train/dog/a b/2.JPG": "2", "valid/cat/3.png": "3"}
+    done: list[tuple[int, int]] = []
+    root = plant({**files, "test/cat/4.jpg": "4"})
+    found = image_folder.read(root, Options(progress=lambda *step: done.append(step)))
     assert found.label_names == ["cat", "dog"]
     assert labels(found) == {
-        "train": {"cat/2.png": ["cat"], "cat/2020/may/1.JPG": ["cat"], "dog/1.jpg": ["dog"]}
-    }
-    assert (found.retire, found.notes) == ([], [])
-
-
-def test_train_and_val_divide_and_test_is_left_alone(tmp_path):
-    fill(tmp_path, {"train/猫/1.jpg": "a", "valid/big dog/2.jpg": "b", "test/fish/3.jpg": "c"})
-    found = image_folder.read(tmp_path, Options())
-    assert labels(found) == {
-        "train": {"train/猫/1.jpg": ["猫"]},
-        "val": {"valid/big dog/2.jpg": ["big dog"]},
+        "train": {"train/cat/1.jpg": ["cat"], "train/dog/a b/2.JPG": ["dog"]},
+        "val": {"valid/cat/3.png": ["cat"]},
     }
     assert found.notes == [
         "test/ is left alone: test images are neither trained on nor validated with"
     ]
+    assert (found.retire, done) == ([], [(1, 3), (2, 3), (3, 3)])
 
 
-def test_train_among_other_classes_is_a_class_and_alone_it_is_the_list(tmp_path):
-    fill(tmp_path / "vehicles", {"train/1.jpg": "a", "car/2.jpg": "b"})
-    assert image_folder.read(tmp_path / "vehicles", Options()).label_names == ["car", "train"]
-    fill(tmp_path / "alone", {"train/cat/1.jpg": "a", "test/cat/2.jpg": "b"})
-    found = image_folder.read(tmp_path / "alone", Options())
-    assert labels(found) == {"train": {"train/cat/1.jpg": ["cat"]}}
+@pytest.mark.parametrize("base", ["", "images/"])
+def test_folders_of_classes_alone_make_one_list(plant: Plant, labels: Any, base: str) -> None:
+    root = plant({f"{base}cat/1.jpg": "1", f"{base}红 色/2.jpg": "2", f"{base}test/3.jpg": "3"})
+    found = image_folder.read(root, Options())
+    assert found.label_names == ["cat", "红 色"]
+    assert labels(found) == {
+        "train": {f"{base}cat/1.jpg": ["cat"], f"{base}红 色/2.jpg": ["红 色"]}
+    }
+    assert len(found.notes) == 1
 
 
-def test_class_folders_may_lie_in_images(tmp_path):
-    fill(tmp_path, {"images/cat/1.jpg": "a", "readme.md": "x"})
-    found = image_folder.read(tmp_path, Options())
-    assert labels(found) == {"train": {"images/cat/1.jpg": ["cat"]}}
+def test_images_may_hold_the_lists(plant: Plant, labels: Any) -> None:
+    root = plant({"images/train/a/1.jpg": "1", "images/val/a/2.jpg": "2", "notes/x.txt": ""})
+    expected = {"train": {"images/train/a/1.jpg": ["a"]}, "val": {"images/val/a/2.jpg": ["a"]}}
+    assert labels(image_folder.read(root, Options())) == expected
 
 
-def test_the_same_content_in_several_folders_is_one_image_with_all_labels(tmp_path):
-    files = {"cat/9.jpg": "same", "dog/1.jpg": "same", "dog/9.jpg": "diff", "fish/x/1.jpg": "same"}
-    found = image_folder.read(fill(tmp_path, files), Options())
-    assert labels(found)["train"] == {"cat/9.jpg": ["cat", "dog", "fish"], "dog/9.jpg": ["dog"]}
+def test_the_same_content_in_several_folders_has_several_labels(plant: Plant, labels: Any) -> None:
+    files = {"b/x.jpg": "same", "a/y.jpg": "same", "c/deep/z.jpg": "same", "b/other.jpg": "diff"}
+    found = image_folder.read(plant({**files, "b/again.jpg": "diff"}), Options())
+    assert labels(found) == {"train": {"a/y.jpg": ["a", "b", "c"], "b/again.jpg": ["b"]}}
     assert found.notes == [
-        "2 copies of an image in another folder were united with it: "
-        "it has the labels of all its folders"
+        "3 images are copies of others, and were united with them: "
+        "b/other.jpg = b/again.jpg, b/x.jpg = a/y.jpg, c/deep/z.jpg = a/y.jpg"
     ]
 
 
-def test_empty_files_are_no_copies_of_each_other(tmp_path):
-    found = image_folder.read(fill(tmp_path, {"cat/1.jpg": "", "dog/1.jpg": ""}), Options())
-    assert labels(found)["train"] == {"cat/1.jpg": ["cat"], "dog/1.jpg": ["dog"]}
+def test_the_same_name_or_size_is_not_the_same_content(plant: Plant, labels: Any) -> None:
+    found = image_folder.read(plant({"a/1.jpg": "one", "b/1.jpg": "two"}), Options())
+    assert labels(found) == {"train": {"a/1.jpg": ["a"], "b/1.jpg": ["b"]}}
+    assert found.notes == []
 
 
-def test_copies_in_train_and_in_val_stay_in_both(tmp_path):
-    fill(tmp_path, {"train/cat/1.jpg": "same", "val/dog/1.jpg": "same"})
-    found = image_folder.read(tmp_path, Options())
-    assert [len(images) for images in found.lists.values()] == [1, 1]
+def test_empty_files_are_no_copies(plant: Plant, labels: Any) -> None:
+    found = image_folder.read(plant({}, "a/1.jpg", "b/2.jpg"), Options())
+    assert labels(found) == {"train": {"a/1.jpg": ["a"], "b/2.jpg": ["b"]}}
 
 
-def test_a_class_without_images_stays_a_class(tmp_path):
-    fill(tmp_path, {"train/cat/1.jpg": "a", "val/cat/2.jpg": "b"})
-    (tmp_path / "val" / "zebra").mkdir()
-    assert image_folder.read(tmp_path, Options()).label_names == ["cat", "zebra"]
+def test_copies_in_train_and_val_stay_in_both(plant: Plant, labels: Any) -> None:
+    root = plant({"train/a/1.jpg": "same", "val/b/2.jpg": "same"})
+    expected = {"train": {"train/a/1.jpg": ["a"]}, "val": {"val/b/2.jpg": ["b"]}}
+    assert labels(image_folder.read(root, Options())) == expected
 
 
-def test_other_files_are_left_out_with_a_note(tmp_path):
-    fill(tmp_path, {"cat/1.jpg": "a", "cat/.DS_Store": "", "cat/a.txt": "", "loose.jpg": "x"})
-    assert image_folder.read(tmp_path, Options()).notes == [
-        "1 images lie in no folder of a class, left out: loose.jpg",
-        "2 hidden files and files that are no images, left out",
+def test_links_to_one_image_are_copies(plant: Plant, labels: Any) -> None:
+    root = plant({"pool/1.jpg": "1", "set/train/a/1.jpg": "1"})
+    (root / "set/train/b").mkdir()
+    (root / "set/train/b/link.jpg").symlink_to(root / "pool/1.jpg")
+    found = image_folder.read(root / "set", Options())
+    assert labels(found) == {"train": {"train/a/1.jpg": ["a", "b"]}}
+
+
+def test_a_link_to_nowhere_is_a_missing_image(plant: Plant, labels: Any, refusal: Any) -> None:
+    root = plant({"a/1.jpg": "1"})
+    (root / "a/2.jpg").symlink_to(root / "none.jpg")
+    assert "a/2.jpg is not there" in refusal(image_folder.read, root)
+    found = image_folder.read(root, Options(skip_missing=True))
+    assert labels(found) == {"train": {"a/1.jpg": ["a"]}}
+
+
+@pytest.mark.parametrize(
+    ("folders", "classes"),
+    [
+        (["bus", "train"], ["bus", "train"]),
+        (["train/a", "train/b"], ["a", "b"]),
+        (["Train/a", "Test/b"], ["a"]),
+        (["val/a"], ["a"]),
+        (["train/a", "val/b", "empty"], ["a", "b"]),
+        (["a", " b "], ["a", "b"]),
+    ],
+)
+def test_empty_folders_are_classes_and_a_train_may_be_one(
+    plant: Plant, folders: list[str], classes: list[str]
+) -> None:
+    root = plant({f"{folders[0]}/1.jpg": "1"})
+    for folder in folders:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    assert image_folder.read(root, Options()).label_names == classes
+
+
+def test_what_is_left_out_is_told(plant: Plant, labels: Any) -> None:
+    files = ["train/a/.hidden.jpg", "train/a/.thumbs/1.jpg", "train/a/notes.txt", "train/2.jpg"]
+    root = plant({"train/a/1.jpg": "1", "val/a/3.jpg": "3"}, *files, "other/b/4.jpg", "README.md")
+    found = image_folder.read(root, Options())
+    assert labels(found) == {"train": {"train/a/1.jpg": ["a"]}, "val": {"val/a/3.jpg": ["a"]}}
+    assert found.notes == [
+        "1 folders beside train/ and val/ are left out: other",
+        "1 images lie in no folder of a class, left out: train/2.jpg",
+        "3 hidden files and files that are no images were ignored",
     ]
 
 
-def test_classes_txt_gives_the_order_and_must_have_every_class(tmp_path):
-    fill(tmp_path, {"cat/1.jpg": "a", "dog/1.jpg": "b", "classes.txt": "dog\ncat\n"})
-    assert image_folder.read(tmp_path, Options()).label_names == ["dog", "cat"]
-    (tmp_path / "classes.txt").write_text("dog\n")
-    with pytest.raises(PaddlexMLError, match="the class 'cat' is used but not named"):
-        image_folder.read(tmp_path, Options())
+def test_the_order_of_classes_is_that_of_the_class_file(plant: Plant) -> None:
+    root = plant({"a/1.jpg": "1", "b/2.jpg": "2", "classes.txt": "b\na\n"})
+    assert image_folder.read(root, Options()).label_names == ["b", "a"]
 
 
-def test_a_folder_without_images_is_refused(tmp_path):
-    with pytest.raises(PaddlexMLError, match="the source names no image that is there"):
-        image_folder.read(tmp_path, Options())
-    with pytest.raises(PaddlexMLError, match="cannot be read"):
-        image_folder.read(tmp_path / "absent", Options())
+def test_two_folders_for_one_list_are_refused(plant: Plant, refusal: Any) -> None:
+    root = plant({"train/a/1.jpg": "1", "val/a/2.jpg": "2", "valid/a/3.jpg": "3"})
+    assert "both val and valid say what is in val" in refusal(image_folder.read, root)
 
 
-def test_progress_ends_with_all_images(tmp_path):
-    calls: list[tuple[int, int]] = []
-    fill(tmp_path, {"cat/1.jpg": "same", "dog/1.jpg": "same", "dog/2.jpg": "b"})
-    image_folder.read(tmp_path, Options(progress=lambda *call: calls.append(call)))
-    assert calls == [(2, 3), (3, 3)]
+def test_folders_without_images_are_refused(plant: Plant, refusal: Any) -> None:
+    root = plant({}, "1.jpg")
+    assert "the source names no image that is there" in refusal(image_folder.read, root)
+    assert "the folder cannot be read" in refusal(image_folder.read, root / "none")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
+def test_names_that_no_list_can_hold_are_refused(plant: Plant, refusal: Any) -> None:
+    root = plant({"a/1.jpg": "1", "a/x\ty.jpg": "2", "b\nc/3.jpg": "3"})
+    (root / "a" / os.fsdecode(b"\xff.jpg")).touch()
+    message = refusal(image_folder.read, root)
+    assert "has a tab, a line end, or bytes that are not UTF-8" in message
+    assert "image name: 3" in message
+    assert "the class name 'b\\nc' has a line end" in message
+
+
+def test_an_image_that_cannot_be_read_is_named(
+    plant: Plant, refusal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(same_files, "_digest", refuse)
+    message = refusal(image_folder.read, plant({"a/1.jpg": "1", "b/2.jpg": "2"}))
+    assert "b/2.jpg: the image cannot be opened: Permission denied" in message
