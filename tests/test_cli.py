@@ -94,6 +94,7 @@ def test_a_passed_check_says_so_and_names_the_next_command(
         "  result:    my out/check_dataset_result.json",
         "  samples:   my out/check_dataset/demo_img",
         "  histogram: my out/check_dataset/histogram.png",
+        "  report:    my out/check_dataset/report.html",
         "next: python main.py -c PP-LCNet_x1_0_ML -o Global.mode=train -o Global.dataset_dir=data"
         " -o Predict.input=a.jpg -o 'Global.output=my out'",
     ]

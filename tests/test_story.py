@@ -67,7 +67,8 @@ def test_check_train_resume_evaluate_export_predict(
     found = new_files("check_dataset", toy)
     pictures = {path for path in found if path.startswith("check_dataset/demo_img/")}
     assert len(pictures) == 20
-    assert found - pictures == {"check_dataset_result.json", "check_dataset/histogram.png"}
+    drawn = {"check_dataset/histogram.png", "check_dataset/report.html"}
+    assert found - pictures == {"check_dataset_result.json", *drawn}
 
     static = {
         f"best_model/inference/{name}"
