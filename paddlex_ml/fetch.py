@@ -35,7 +35,7 @@ BACK_OFF = 1.0  # seconds before the second try, doubled before each one after i
 WAIT_LIMIT = 120.0  # seconds: the longest Retry-After that is waited for
 CONNECT_LIMIT = 10.0  # seconds
 STALL_LIMIT = 30.0  # seconds without a byte; there is no limit for the whole, lines may be slow
-SIZE_LIMIT = 16 * 2**30  # bytes: a stream without end must not fill the disk
+SIZE_LIMIT = 32 * 2**30  # bytes: no stream without end may fill the disk; COCO has a file of 18 GiB
 
 _TO_RETRY = {408, 425, 429, 500, 502, 503, 504}
 _OR = "         or "  # several ways out, one below the other

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pascal VOC 2007 from its official archives: trainval trains, test validates, 20 classes.
+
+    VOCtrainval_06-Nov-2007.tar, VOCtest_06-Nov-2007.tar (http://host.robots.ox.ac.uk/pascal/VOC)
+    -> images/*.jpg, label.txt (in alphabetical order), train.txt, val.txt
+
+Labels come from the objects of Annotations/*.xml, by the rules of `voc.py`: difficult ones count.
+The archives have to have the published size and md5, as many projects record them. Tried with
+archives of the same shape made by tests, not with the originals.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from paddlex_ml import files
+from paddlex_ml.formats import archives, prepared, voc
+from paddlex_ml.formats.archives import Archive
+from paddlex_ml.formats.found import CLASS_FILE, Options
+from paddlex_ml.formats.prepared import Prepared, Watch
+
+_SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
+_TRAINVAL = Archive(
+    "VOCtrainval_06-Nov-2007.tar",
+    f"{_SITE}/VOCtrainval_06-Nov-2007.tar",
+    "--trainval",
+    460_032_000,
+    "c52e279531787c972589f7e41ab4ae64",
+)
+_TEST = Archive(
+    "VOCtest_06-Nov-2007.tar",
+    f"{_SITE}/VOCtest_06-Nov-2007.tar",
+    "--test",
+    451_020_800,
+    "b6e924de25625d8de591ea690078ad9f",
+)
+ARCHIVES = (_TRAINVAL, _TEST)
+CLASSES = [
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
+    *("train", "tvmonitor"),
+]
+
+
+def prepare(paths: Sequence[Path], output: Path, watch: Watch, *, skip_missing: bool) -> Prepared:
+    """Unpack the archives (`ARCHIVES`) into `output`, a new or empty folder, and write the lists.
+
+    Raises PaddlexMLError for archives that cannot be used, and for annotated images that they do
+    not hold unless `skip_missing`; then nothing is left in `output`.
+    """
+    with prepared.building(output) as fresh:
+        for archive, list_name in zip(paths, ("trainval", "test"), strict=True):
+            for inside, pattern, target in (
+                ("ImageSets/Main", f"{list_name}.txt", fresh / "ImageSets" / "Main"),
+                ("Annotations", "*.xml", fresh / "Annotations"),
+                ("JPEGImages", "*.jpg", fresh / "images"),
+            ):
+                with watch(f"unpacked {inside} of {list_name}") as progress:
+                    archives.unpack(archive, inside, pattern, target, progress)
+        # All classes, in this order, also for a part of the data that does not show them all.
+        files.write_text(fresh / CLASS_FILE, "\n".join(CLASSES))
+        with watch("read annotations") as progress:
+            found = voc.read(fresh, Options(skip_missing=skip_missing, progress=progress))
+        for folder in ("Annotations", "ImageSets"):  # copies: the archives have them
+            shutil.rmtree(fresh / folder)
+        (fresh / CLASS_FILE).unlink()
+        prepared.write(fresh, found)
+    return prepared.describe(output, found)
