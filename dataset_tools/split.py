@@ -7,9 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from paddlex_ml.data.split import STRATEGIES, Division
-
 from paddlex_ml import terminal
+from paddlex_ml.data.split import STRATEGIES, Division
 from paddlex_ml.formats import rewrite
 
 
