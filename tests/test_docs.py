@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pages of docs/ that repeat what the code says: they must say the same."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml.data import twins
+from paddlex_ml.formats import rewrite
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("source", rewrite.READERS)
+def test_the_rules_of_each_format_are_those_of_its_reader(source: str) -> None:
+    page = (ROOT / "docs" / "data.md").read_text("utf-8")
+    told = inspect.getdoc(inspect.getmodule(rewrite.READERS[source]))
+    assert told is not None
+    assert f"### {source}\n\n{told.partition(chr(10) * 2)[2].strip()}\n" in page
+
+
+def test_the_limits_of_twins_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "data.md").read_text("utf-8")
+    assert f"differ in {twins.MOST_BITS} bits at most" in page
+    assert f"correlation of\n  {twins.AGREEMENT} at least" in page
+
+
+def test_every_tool_is_named() -> None:
+    page = (ROOT / "docs" / "data.md").read_text("utf-8")
+    for tool in (ROOT / "dataset_tools").glob("*.py"):
+        assert f"`{tool.name}" in page
