@@ -22,6 +22,8 @@ from pathlib import Path
 
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from paddlex_ml.data import worker
 from paddlex_ml.data.inspect_images import inspect_images
 from paddlex_ml.data.transforms import SUFFIXES

@@ -35,7 +35,7 @@ FINGERPRINT_BYTES = HASH_BYTES + 64
 _CHUNK = 16  # images handed to a worker at once: a fraction of a second, so that Ctrl-C is prompt
 _AHEAD = 8  # chunks that wait for each worker: enough to be busy, few enough to bound the memory
 _FEW = 256  # images decoded faster than worker processes start
-_FLAT = 3.0  # spread of 32 x 32 grey values (0..255): below it a hash would tell noise from noise
+_FLAT = 10  # between the darkest and the brightest of 32 x 32 grey values: less may be noise
 # Modes whose way to RGB cannot fail, so that loading them tells whether they can be used.
 _PLAIN = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"))
 
@@ -124,7 +124,8 @@ def _share_names(image: Inspected) -> Inspected:
 
 def _inspect(path: str) -> Inspected:
     try:
-        content = Path(path).read_bytes()
+        with open(path, "rb") as file:  # pathlib would take longer than the reading
+            content = file.read()
         image = _decode(content, path)
     except OSError as error:
         fix = "make the file readable, or remove its line from the list"
@@ -174,7 +175,7 @@ def take_fingerprint(image: Image.Image) -> bytes:
     an image of any size, and changes no more bits than the full way does.
     """
     grey = image.resize((128, 128), Image.Resampling.NEAREST).convert("L").reduce(4)
-    values = np.asarray(grey, np.float32)
-    if values.std() < _FLAT:
+    values = np.asarray(grey)
+    if values.max() - values.min() < _FLAT:
         return b""
     return np.packbits(imagehash.phash(grey).hash).tobytes() + grey.reduce(4).tobytes()
