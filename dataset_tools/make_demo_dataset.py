@@ -7,13 +7,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from paddlex_ml import terminal
 from paddlex_ml.data import demo
-from paddlex_ml.errors import PaddlexMLError
 
 
-def main() -> int:
-    """Draw, then tell what was written. Exit codes: 0 done, 2 an option or place is wrong."""
-    parser = argparse.ArgumentParser(
+def main() -> None:
+    """Draw, then tell what was written."""
+    parser = terminal.Parser(
         description="Draw a small multi-label data set, and the same images in COCO format.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -22,15 +22,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=96, help="width and height in pixels")
     parser.add_argument("--seed", type=int, default=42, help="the same seed, the same files")
     parser.add_argument("--val-percent", type=int, default=20, help="share of the images for val")
-    try:
-        made = demo.make(**vars(parser.parse_args()))
-    except PaddlexMLError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        what = f"{error.strerror}\n  where: {error.filename}\n  fix:   choose another --output"
-        print(f"error: {what}", file=sys.stderr)
-        return 2
+    made = demo.make(**vars(parser.parse_args()))
     print(f"wrote {made.folder} and, in COCO format, {made.coco_folder}")
     print(f"{'class':16}{'train':>7}{'val':>7}")
     counts = zip(made.label_names, made.train.sum(axis=0), made.val.sum(axis=0), strict=True)
@@ -38,8 +30,7 @@ def main() -> int:
         print(f"{name:16}{train:7}{val:7}")
     print(f"{'images':16}{len(made.train):7}{len(made.val):7}")
     print(f"mAP of a constant predictor, the score to beat: {made.constant_map:.3f}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.door(main))

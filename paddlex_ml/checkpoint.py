@@ -182,7 +182,7 @@ def _exchange(folder: Path, fresh: Path) -> None:
     if folder.exists():
         folder.rename(_beside(folder, "old"))
     fresh.rename(folder)
-    _flush_folder(folder.parent)
+    files.flush_folder(folder.parent)
     settle(folder)
 
 
@@ -204,16 +204,6 @@ def _write_pickle(path: Path, content: Any) -> None:
         pickle.dump(content, file, protocol=4)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open folders
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _read_states(path: Path) -> dict[str, Any]:

@@ -11,22 +11,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import os
 import shlex
-import signal
 import sys
 import tempfile
-import threading
-import traceback
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import paddlex_ml
-from paddlex_ml import environment, files
+from paddlex_ml import environment, files, terminal
 from paddlex_ml.config import load, shipped
 from paddlex_ml.config.schema import MODES, Config
 from paddlex_ml.errors import PaddlexMLError, Stopped
@@ -65,8 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argparse does, for --help and --version.
     """
     job: tuple[str, Path] | None = None
-    with _logging_to_stderr(), _sigterm_raises_stopped(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"paddle\b")  # nothing a user could act on
+    with terminal.speaking():
         try:
             arguments = _parse(sys.argv[1:] if argv is None else argv)
             path = _find_config(arguments.config)
@@ -84,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
+    parser = terminal.Parser(
         prog=_program(),
         description="Multi-label image classification on PaddlePaddle, driven by YAML.",
         epilog=_HELP.format(prog=_program(), folder=shipped.folder()),
@@ -127,13 +120,6 @@ def _list_of_models() -> str:
         for row in rows
     ]
     return "\n".join([*lines, "", "GFLOPs: 10^9 multiply-adds; mAP: published weights, COCO 2017"])
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports bad arguments like every other fault of the user's, instead of a page of usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise PaddlexMLError(message, where="the command line", fix=f"see {self.prog} --help")
 
 
 def _find_config(name: str) -> Path:
@@ -182,24 +168,10 @@ def _open_output(mode: str, output: Path) -> None:
 
 def _fail(error: BaseException, job: tuple[str, Path] | None) -> int:
     """Tell the user, write the failed result when its place is known, and return the exit code."""
-    if isinstance(error, OSError):
-        error = files.explain(error) or error
-    if isinstance(error, KeyboardInterrupt):
-        error = Stopped(signal.SIGINT)
-    if isinstance(error, Stopped):
-        code = 128 + error.signal_number
-        message = f"stopped by {signal.Signals(error.signal_number).name}{_resume_hint(job)}"
-        print(message, file=sys.stderr)
-    elif isinstance(error, PaddlexMLError):
-        code, message = 2, str(error)
-        print(f"error: {message}", file=sys.stderr)
-    else:
-        code, message = 1, str(error)
-        traceback.print_exception(error)
-        print("this is a bug in paddlex_ml: please report the lines above", file=sys.stderr)
+    told = terminal.tell(error, _resume_hint(job))
     if job:
-        _write_failure(*job, type(error).__name__, message)
-    return code
+        _write_failure(*job, told.kind, told.message)
+    return told.code
 
 
 def _write_failure(mode: str, output: Path, err_type: str, err_msg: str) -> None:
@@ -248,8 +220,12 @@ def _farewell(config: Config, arguments: argparse.Namespace, made: Mapping[str, 
 
 
 def _command(config: str, mode: str, overrides: Sequence[str]) -> str:
-    """A command line ready to be pasted; the mode replaces that of `overrides`."""
-    kept = [text for text in overrides if text.partition("=")[0].strip() != "Global.mode"]
+    """A command line ready to be pasted; the mode replaces that of `overrides`.
+
+    What the check was told to convert or divide is done, and left out.
+    """
+    done = ("Global.mode=", "CheckDataset.")
+    kept = [text for text in overrides if not text.replace(" ", "").startswith(done)]
     words = ["-c", config, *(w for text in (f"Global.mode={mode}", *kept) for w in ("-o", text))]
     return f"{_program()} {shlex.join(words)}"
 
@@ -271,51 +247,3 @@ def _job(config: Config) -> tuple[str, Path]:
 def _result_file(mode: str, output: Path) -> Path:
     assert mode in MODES
     return output / f"{mode}_result.json"
-
-
-class _LineFormatter(logging.Formatter):
-    """`[12:03:41] text`, with the level in front of the text when it is not plain information."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        time = self.formatTime(record, "%H:%M:%S")
-        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        return f"[{time}] {level}{record.message}"
-
-
-@contextmanager
-def _logging_to_stderr() -> Iterator[None]:
-    """Send what the package logs to stderr while a command runs; stdout is for its results."""
-    package = logging.getLogger("paddlex_ml")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_LineFormatter())
-    level = package.level
-    package.setLevel(logging.INFO)
-    package.propagate = False  # Paddle gives the root logger a handler: every line would come twice
-    package.addHandler(handler)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        package.propagate = True
-        package.setLevel(level)
-
-
-@contextmanager
-def _sigterm_raises_stopped() -> Iterator[None]:
-    """Let SIGTERM end the run like Ctrl-C does, so that its result file is written too."""
-    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
-        yield
-        return
-    owner = os.getpid()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == owner:
-            raise Stopped(number)
-        signal.signal(number, signal.SIG_DFL)  # a forked worker: it has nothing to report
-        os.kill(os.getpid(), number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

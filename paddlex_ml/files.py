@@ -62,6 +62,17 @@ def flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def flush_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk: a rename before a power cut stays done."""
+    if os.name == "nt":  # Windows cannot open folders
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` atomically; the parent folders are made."""
     with replacing(path) as temporary:

@@ -8,6 +8,10 @@ import json
 import os
 import pickle
 import shutil
+import signal
+import sys
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -281,3 +285,64 @@ def assert_same_ending(
                 assert [k for k in ours if not np.array_equal(ours[k], theirs[k])] == []
 
     return compare
+
+
+@pytest.fixture
+def kill_at_every_step(
+    tmp_path: Path,
+) -> Callable[[Callable[[Path], object], Callable[[Path], object]], list[Path]]:
+    """Runs `act` on as many folders as it has steps, each made by `prepare`, and kills it (SIGKILL)
+    before another one of its steps each time: opening a file to write, half of its bytes, rename,
+    removal, new folder. Returns the folders in the order of the steps; the last is not killed.
+    """
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+
+    def run(prepare: Callable[[Path], object], act: Callable[[Path], object]) -> list[Path]:
+        roots: list[Path] = []
+        while True:
+            root = tmp_path / f"step_{len(roots) + 1}"
+            root.mkdir()
+            prepare(root)
+            roots.append(root)
+            if _killed_before(len(roots), lambda root=root: act(root)) == 0:
+                return roots
+
+    return run
+
+
+def _killed_before(step: int, act: Callable[[], object]) -> int:
+    """Run `act` in a forked process that kills itself before a step; return its wait status."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a fork among threads: the child touches files alone
+        child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    done = itertools.count(1)
+
+    def tick() -> None:
+        if next(done) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(arguments[2], int):
+            if arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                tick()
+        elif event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.chmod"):
+            tick()
+
+    def halve(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+            file.flush()
+            tick()
+            return file.write(content[len(content) // 2 :])
+
+    sys.addaudithook(watch)
+    Path.write_bytes = halve  # type: ignore[assignment,method-assign]
+    try:
+        act()
+    except BaseException:  # the parent sees that it was no kill
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)

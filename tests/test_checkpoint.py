@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlex_ml import checkpoint
+from paddlex_ml import checkpoint, files
 from paddlex_ml.checkpoint import Card, Checkpoint
 from paddlex_ml.errors import PaddlexMLError
 
@@ -101,7 +101,7 @@ class FaultyDisk:
             (Path, "mkdir"),
             (Path, "rename"),
             (checkpoint, "_write_pickle"),
-            (checkpoint, "_flush_folder"),
+            (files, "flush_folder"),
             (os, "fsync"),
             (shutil, "rmtree"),
         ):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds the installed package and nothing of the clone."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
-    for name in ("paddlex_ml", "configs"):
+    for name in ("paddlex_ml", "configs", "dataset_tools"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -48,3 +48,30 @@ def test_the_shipped_files_are_found_without_the_clone(installed: Path, tmp_path
 
 def test_the_command_is_installed(installed: Path) -> None:
     assert (installed / "bin" / "paddlex-ml").is_file()
+
+
+def test_the_data_set_tools_are_installed_too(installed: Path, tmp_path: Path) -> None:
+    tools = sorted(path.stem for path in (ROOT / "dataset_tools").glob("*.py"))
+    assert "restore_backup" in tools
+    code = "from paddlex_ml.data import changes; from pathlib import Path; "
+    code += "print(changes.undo_command(Path('x')))"
+    places = {"PYTHONPATH": str(installed), "PATH": os.environ["PATH"]}
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env=places,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == "python -m paddlex_ml.dataset_tools.restore_backup x\n"
+    for tool in tools:
+        done = subprocess.run(
+            [sys.executable, "-m", f"paddlex_ml.dataset_tools.{tool}", "--help"],
+            env=places,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, "usage: " in done.stdout) == (0, True), done.stderr

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from paddlex_ml.config import shipped
 from paddlex_ml.config.judge import Fault, override
-from paddlex_ml.config.schema import TOKEN_MODELS, Config
+from paddlex_ml.config.schema import SOURCES, TOKEN_MODELS, Config
 
 RATE_REFUSED = 0.01
 """AdamW above this rate destroys the weights within an epoch, whatever the model."""
@@ -57,27 +57,25 @@ def _warmup_ends(config: Config) -> Fault | None:
 
 def _percents_add_up(config: Config) -> Fault | None:
     split = config.CheckDataset.split
-    if not split.enable or (split.train_percent or 0) + (split.val_percent or 0) == 100:
+    train, val = split.train_percent, split.val_percent
+    if not split.enable or ((train or 0) + (val or 0) == 100 and train and val):
         return None
     key = "CheckDataset.split.train_percent"
-    what = f"{key} {split.train_percent} and val_percent {split.val_percent} must add up to 100"
-    train = split.train_percent if split.train_percent is not None else 80
+    what = f"{key} {train} and val_percent {val} must add up to 100"
+    if train == 100 or val == 100:
+        what = f"{key} {train} and val_percent {val} leave one of the lists without an image"
+    train = train if train and 0 < train < 100 else 80
     fix = f"{override(key, train)} {override('CheckDataset.split.val_percent', 100 - train)}"
     return Fault(key, what, fix)
 
 
-def _not_converting(config: Config) -> Fault | None:
-    return _later("CheckDataset.convert.enable", config.CheckDataset.convert.enable)
-
-
-def _not_splitting(config: Config) -> Fault | None:
-    return _later("CheckDataset.split.enable", config.CheckDataset.split.enable)
-
-
-def _later(key: str, asked: bool) -> Fault | None:
-    if not asked:
+def _source_is_named(config: Config) -> Fault | None:
+    convert = config.CheckDataset.convert
+    if not convert.enable or convert.src_dataset_type is not None:
         return None
-    return Fault(key, f"{key} is true: this step comes in a later release", override(key, False))
+    key = "CheckDataset.convert.src_dataset_type"
+    what = f"{key} is not set: convert from one of {', '.join(SOURCES)}"
+    return Fault(key, what, override(key, "COCO"))
 
 
 def _tokens_are_a_choice(config: Config) -> Fault | None:
@@ -144,13 +142,12 @@ _ALWAYS: tuple[tuple[tuple[str, ...], Rule], ...] = (
         ("CheckDataset.split.train_percent", "CheckDataset.split.val_percent"),
         _percents_add_up,
     ),
+    (("CheckDataset.convert.src_dataset_type",), _source_is_named),
     (("Global.model", "Train.decoder_tokens"), _tokens_are_a_choice),
 )
 _TO_RUN: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("Global.output",), _output_is_a_folder),
     (("Global.mode", "Global.dataset_dir"), _data_set_is_named),
-    (("CheckDataset.convert.enable",), _not_converting),
-    (("CheckDataset.split.enable",), _not_splitting),
     (("Global.mode", "Global.model", "Train.learning_rate"), _rate_trains),
     (("Global.mode", "Train.learning_rate", "Train.head_lr_mult"), _head_rate_trains),
     (("Global.mode", "Predict.input"), _input_is_named),

@@ -20,6 +20,9 @@ MODES = ("check_dataset", "train", "evaluate", "export", "predict")
 TOKEN_MODELS = ("CLIP_vit_base_patch16_448_ML",)
 """Models whose head may see one token of the image or all of them."""
 
+SOURCES = ("COCO", "VOC", "LabelMe", "YOLO", "CSV", "ImageFolder", "JSONL")
+"""Formats that check_dataset converts from."""
+
 IGNORED = ("Global.export_with_pir", "Train.dist_ips", "Train.dy2st")
 """Keys of PaddleX that its users set and that have no meaning here: accepted with a note."""
 
@@ -52,7 +55,11 @@ class ConvertConfig:
     """Section `CheckDataset.convert`: another annotation format into ours."""
 
     enable: bool = False
-    src_dataset_type: Text | None = None
+    src_dataset_type: Annotated[str, Checked(values.one_of(SOURCES))] | None = None
+    skip_missing: bool = False
+    """Leave out images that the annotations name and that are not there."""
+    separator: Text | None = None
+    """Between the class names of one cell of a CSV table; None: found out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +71,8 @@ class SplitConfig:
     val_percent: Percent | None = None
     strategy: Literal["stratified", "random"] = "stratified"
     seed: Seed = 42
+    group_regex: Annotated[str, Checked(values.pattern)] | None = None
+    """Images whose paths match it with the same text stay together."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,6 +110,15 @@ def place(value: Any) -> str:
     return os.path.expanduser(text(value))
 
 
+def pattern(value: Any) -> str:
+    """A regular expression of Python."""
+    try:
+        re.compile(text(value))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise Refused(f"must be a regular expression: {error}", r"(.+)_[0-9]+") from None
+    return str(value)
+
+
 def device(value: Any) -> str:
     """A device as PaddleX writes it. Whether the machine has it is judged when it is needed."""
     if not isinstance(value, str) or not _DEVICE.fullmatch(value):

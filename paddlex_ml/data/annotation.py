@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paddlex_ml import files
+from paddlex_ml.data import changes
 from paddlex_ml.data.faults import Fault, combine
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.errors import PaddlexMLError
@@ -82,6 +83,7 @@ def read(dataset_dir: Path, lists: Sequence[str] = LISTS) -> MLClsDataset:
 
 def read_labels(path: Path) -> list[str]:
     """Class names by id. Raises one PaddlexMLError with every fault of the file."""
+    changes.settle(path.parent)
     names, faults = _parse_labels(path)
     if faults:
         raise combine(faults, path.parent)
@@ -97,6 +99,7 @@ def parse(dataset_dir: Path, lists: Sequence[str] = LISTS) -> Parsed:
     if not root.is_dir():
         nothing = ImageList(root, [], np.zeros((0, 0), np.uint8))
         return Parsed(MLClsDataset(root, [], nothing, nothing), {}, [_folder_fault(root)])
+    changes.settle(root)
     names, faults = _parse_labels(root / "label.txt")
     # A damaged label.txt does not say how many classes there are: the lists are then compared with
     # their own first line, so that the same run still finds their faults.
@@ -107,33 +110,42 @@ def parse(dataset_dir: Path, lists: Sequence[str] = LISTS) -> Parsed:
     return Parsed(dataset, reader.lines, faults + reader.faults)
 
 
-def write_list(path: Path, paths: Sequence[str], targets: Targets) -> None:
-    """Write a list atomically, `targets` [N, C]. Refuses paths with a tab or a line end."""
+def list_text(paths: Sequence[str], targets: Targets) -> str:
+    """Content of a list, `targets` [N, C]. Raises PaddlexMLError for paths with tab or line end."""
     for name in paths:
         if not name or re.search(r"[\t\r\n]", name):
             raise PaddlexMLError(
                 f"the image path {name!r} cannot stand in a list: empty, or with a tab or line end",
-                where=str(path),
+                where=f"list of {len(paths):,} images",
                 fix="rename the image file",
             )
     rows = np.full((len(paths), 2 * targets.shape[1] - 1), ord(","), np.uint8)
     rows[:, ::2] = targets + ord("0")
     values = (row.tobytes().decode("ascii") for row in rows)
-    lines = [f"{name}\t{row}\n" for name, row in zip(paths, values, strict=True)]
-    files.write_text(path, "".join(lines))
+    return "".join([f"{name}\t{row}\n" for name, row in zip(paths, values, strict=True)])
 
 
-def write_labels(path: Path, names: Sequence[str]) -> None:
-    """Write label.txt atomically. Refuses names that would not come back the same when read."""
+def labels_text(names: Sequence[str]) -> str:
+    """Content of label.txt. Raises PaddlexMLError for names that would not come back the same."""
     for name, count in Counter(names).items():
         if count > 1 or not name or name != name.strip() or re.search(r"[\r\n]", name):
             raise PaddlexMLError(
                 f"the class name {name!r} cannot stand in label.txt: it is empty, given twice, "
                 "has a line end, or spaces around it",
-                where=str(path),
+                where="label.txt",
                 fix="give every class one name of its own, without spaces around it",
             )
-    files.write_text(path, "".join(f"{i} {name}\n" for i, name in enumerate(names)))
+    return "".join(f"{i} {name}\n" for i, name in enumerate(names))
+
+
+def write_list(path: Path, paths: Sequence[str], targets: Targets) -> None:
+    """Write a new list, as `list_text`, atomically."""
+    files.write_text(path, list_text(paths, targets))
+
+
+def write_labels(path: Path, names: Sequence[str]) -> None:
+    """Write a new label.txt, as `labels_text`, atomically."""
+    files.write_text(path, labels_text(names))
 
 
 def normalise_path(path: str) -> str:

@@ -6,42 +6,25 @@ parse the lists -> decode each image once, on all cores -> faults, warnings, cou
 
 from __future__ import annotations
 
-import hashlib
-import multiprocessing
-import os
-import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from paddlex_ml.data import annotation, worker
+from paddlex_ml.data import annotation, findings
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.faults import Fault
-from paddlex_ml.data.transforms import decode_image
-from paddlex_ml.environment import usable_cores
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.data.findings import Finding
+from paddlex_ml.data.inspect_images import Inspected, Progress, inspect_images
 
-IMBALANCE = 50  # times as many images: beyond it, the rare class is seldom seen in a batch
-_CHUNK = 16  # images handed to a worker at once: a fraction of a second, so that Ctrl-C is prompt
-_FEW = 256  # images decoded faster than worker processes start
-
-Progress = Callable[[int, int], None]
-
-
-class Inspected(NamedTuple):
-    """What one image file is: size in pixels, hash of its bytes, or why it cannot be used."""
-
-    width: int
-    height: int
-    digest: bytes
-    problem: str
-    fix: str
+_NAMED = 1000  # images of one warning in the result file
+_MATRIX = 200  # classes: a larger table of pairs would be the most part of the result file
+_STRONGEST = 50  # pairs of classes that stand for it then
+_ROWS = 1 << 14  # targets multiplied at once
 
 
 @dataclass(frozen=True)
@@ -50,7 +33,7 @@ class Report:
 
     dataset: MLClsDataset
     faults: list[Fault]
-    warnings: list[str]
+    warnings: list[Finding]
     images: dict[str, Inspected]
     """Every image file named in a list and present, by normalised path."""
 
@@ -70,7 +53,7 @@ def check(
     for name, lines in parsed.lines.items():
         for path, number in lines.items():
             places.setdefault(path, []).append(f"{name}.txt:{number}")
-    images = _inspect_all(root, list(places), progress or _ignore, workers)
+    images = inspect_images(root, list(places), progress or _ignore, workers)
     broken = [
         Fault("image not decodable", ", ".join(places[path]), f"{path}: {image.problem}", image.fix)
         for path, image in images.items()
@@ -78,12 +61,21 @@ def check(
     ]
     faults = parsed.faults + broken
     # Counts taken from a faulty set would mislead: they come when the set is sound.
-    told = [] if faults else _warn(parsed.dataset, parsed.lines, images)
+    told = [] if faults else findings.find(parsed.dataset, parsed.lines, images)
     return Report(parsed.dataset, faults, told, images)
 
 
 def summarise(report: Report) -> dict[str, Any]:
-    """Counts of a report without faults, as plain JSON values; image sizes are in pixels."""
+    """Counts of a report without faults, as plain JSON values; image sizes are in pixels.
+
+    class_counts        list -> class -> images
+    labels_per_image    list -> mean, images by number of labels
+    image_sizes         width and height: min, median, max
+    image_formats       format -> images
+    co_occurrence       train and val together: classes, and `counts` [C][C] of images that show
+                        both; for more than 200 classes the 50 most frequent `pairs` instead
+    warnings            text, number of images or pairs, and the first 1,000 of them
+    """
     names = report.dataset.label_names
     lists = {"train": report.dataset.train, "val": report.dataset.val}
     return {
@@ -93,12 +85,46 @@ def summarise(report: Report) -> dict[str, Any]:
         },
         "labels_per_image": {name: _labels_per_image(images) for name, images in lists.items()},
         "image_sizes": _sizes([image for image in report.images.values() if not image.problem]),
+        "image_formats": dict(
+            Counter(image.format for image in report.images.values()).most_common()
+        ),
+        "co_occurrence": _describe_pairs(count_pairs(lists.values()), names),
+        "warnings": [
+            {
+                "text": finding.text,
+                "count": len(finding.images),
+                "images": [list(paths) for paths in finding.images[:_NAMED]],
+            }
+            for finding in report.warnings
+        ],
     }
 
 
 def count_positives(images: ImageList) -> list[int]:
     """For each class, how many images of the list show it."""
     return [int(count) for count in images.targets.sum(axis=0, dtype=np.int64)]
+
+
+def count_pairs(lists: Iterable[ImageList]) -> npt.NDArray[np.int64]:
+    """How many images show both classes, [C, C]; the diagonal counts the images of a class."""
+    targets = [images.targets for images in lists]
+    counts = np.zeros((targets[0].shape[1],) * 2, np.int64)
+    for table in targets:
+        for start in range(0, len(table), _ROWS):
+            rows = table[start : start + _ROWS].astype(np.float32)  # exact: far below 2 ** 24
+            counts += (rows.T @ rows).astype(np.int64)
+    return counts
+
+
+def _describe_pairs(counts: npt.NDArray[np.int64], names: list[str]) -> dict[str, Any]:
+    if len(names) <= _MATRIX:
+        return {"classes": names, "counts": counts.tolist()}
+    first, second = np.triu_indices(len(names), 1)
+    strongest = np.argsort(-counts[first, second], kind="stable")[:_STRONGEST]
+    pairs = [
+        [names[first[i]], names[second[i]], int(counts[first[i], second[i]])] for i in strongest
+    ]
+    return {"pairs": [pair for pair in pairs if pair[2]]}
 
 
 def _labels_per_image(images: ImageList) -> dict[str, Any]:
@@ -119,141 +145,5 @@ def _sizes(images: list[Inspected]) -> dict[str, dict[str, int]]:
     }
 
 
-# Decoding
-
-
-def _inspect_all(
-    root: Path, paths: list[str], progress: Progress, workers: int | None
-) -> dict[str, Inspected]:
-    if workers is None:
-        workers = usable_cores() if len(paths) > _FEW else 0
-    chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
-    run = _inspect_in_pool(root, chunks, workers) if workers > 1 else _inspect_here(root, chunks)
-    images: dict[str, Inspected] = {}
-    for chunk, found in zip(chunks, run, strict=True):
-        images.update(zip(chunk, found, strict=True))
-        progress(len(images), len(paths))
-    return images
-
-
-def _inspect_here(root: Path, chunks: list[list[str]]) -> Iterator[list[Inspected]]:
-    return map(inspect_chunk, repeat(str(root)), chunks)
-
-
-def _inspect_in_pool(
-    root: Path, chunks: list[list[str]], workers: int
-) -> Iterator[list[Inspected]]:
-    # `spawn` on every system: a fork of a process with threads (progress bar, OpenMP) can hang.
-    pool = ProcessPoolExecutor(
-        min(workers, len(chunks)), multiprocessing.get_context("spawn"), worker.begin
-    )
-    done = 0
-    try:
-        for found in pool.map(inspect_chunk, repeat(str(root)), chunks):
-            yield found
-            done += 1
-    except BrokenProcessPool as error:
-        raise PaddlexMLError(
-            f"a process that decodes images was killed after {done * _CHUNK:,} images",
-            where=f"{root}, near {chunks[done][0]}",
-            fix="most often memory ran out: free some, look for a huge image there, and run again",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def inspect_chunk(root: str, paths: list[str]) -> list[Inspected]:
-    """Decode some images of the data set; runs in a worker process."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata: the pixels are fine
-        return [_inspect(os.path.join(root, path)) for path in paths]
-
-
-def _inspect(path: str) -> Inspected:
-    try:
-        content = Path(path).read_bytes()
-        width, height = decode_image(content, where=path).size
-    except OSError as error:
-        fix = "make the file readable, or remove its line from the list"
-        return Inspected(0, 0, b"", f"the image cannot be opened: {error.strerror}", fix)
-    except PaddlexMLError as error:
-        return Inspected(0, 0, b"", error.what, error.fix)
-    digest = hashlib.blake2b(content, digest_size=16).digest()
-    return Inspected(width, height, digest, "", "")
-
-
 def _ignore(_done: int, _total: int) -> None:
     """Nobody watches the progress."""
-
-
-# Warnings
-
-
-def _warn(
-    dataset: MLClsDataset, lines: dict[str, dict[str, int]], images: dict[str, Inspected]
-) -> list[str]:
-    warned = chain(
-        _warn_overlap(lines.get("train", {}), lines.get("val", {}), images),
-        _warn_absent(dataset.train, dataset, "train", "the model cannot learn them"),
-        _warn_absent(dataset.val, dataset, "val", "their average precision is undefined"),
-        _warn_unlabelled(dataset.train, "train"),
-        _warn_unlabelled(dataset.val, "val"),
-        _warn_imbalance(dataset),
-    )
-    return list(warned)
-
-
-def _warn_overlap(
-    train: dict[str, int], val: dict[str, int], images: dict[str, Inspected]
-) -> Iterator[str]:
-    if train and train.keys() == val.keys():
-        yield (
-            "train.txt and val.txt name the same images: the validation score will say nothing "
-            "about new images; give val.txt images of its own"
-        )
-        return
-    in_train = {images[path].digest: number for path, number in train.items()}
-    in_train.pop(b"", None)  # images that cannot be decoded are faults already
-    twins = [
-        (in_train[d], number) for p, number in val.items() if (d := images[p].digest) in in_train
-    ]
-    if twins:
-        shown = ", ".join(f"train.txt:{a} = val.txt:{b}" for a, b in twins[:5])
-        more = ", ..." if len(twins) > 5 else ""
-        yield (
-            f"the same image (by content) is in train and val {len(twins):,} times: {shown}{more}; "
-            "the validation score will be too good, remove one of the two lines"
-        )
-
-
-def _warn_absent(images: ImageList, dataset: MLClsDataset, name: str, effect: str) -> Iterator[str]:
-    counts = count_positives(images)
-    absent = [label for label, n in zip(dataset.label_names, counts, strict=True) if n == 0]
-    if absent and len(images):
-        shown = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
-        yield (
-            f"{len(absent)} of {len(counts)} classes have no image in {name}: {shown}; {effect}, "
-            "add images or remove them from label.txt and the lists"
-        )
-
-
-def _warn_unlabelled(images: ImageList, name: str) -> Iterator[str]:
-    bare = np.flatnonzero(~images.targets.any(axis=1))
-    if len(bare):
-        yield (
-            f"{len(bare):,} of {len(images):,} images in {name} have no label at all "
-            f"(the first: {images.paths[bare[0]]}); right if they show none of the classes"
-        )
-
-
-def _warn_imbalance(dataset: MLClsDataset) -> Iterator[str]:
-    pairs = zip(count_positives(dataset.train), dataset.label_names, strict=True)
-    counts = sorted((n, name) for n, name in pairs if n)
-    if not counts or counts[-1][0] <= IMBALANCE * counts[0][0]:
-        return
-    (rare, rare_name), (most, most_name) = counts[0], counts[-1]
-    yield (
-        f"strong imbalance in train: {most_name} has {most:,} images, {rare_name} {rare:,} "
-        f"({most // rare} times fewer; this is said from {IMBALANCE} times on); "
-        "rare classes will score low, add images of them"
-    )

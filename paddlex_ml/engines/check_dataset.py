@@ -6,22 +6,22 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from paddlex_ml import terminal
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import check
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.faults import combine
+from paddlex_ml.data.split import Division
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import rewrite
+from paddlex_ml.formats.found import Options
 from paddlex_ml.pictures import charts
 from paddlex_ml.pictures.labelled import draw_labels
 
@@ -45,15 +45,49 @@ def run(config: Config) -> dict[str, Any]:
             where="Global.dataset_dir",
             fix="-o Global.dataset_dir=... (the folder with label.txt, train.txt and val.txt)",
         )
-    with _progress() as progress:
+    rewritten = _rewrite(config, root)
+    with terminal.progress("decoded images") as progress:
         report = check.check(root, progress)
     if report.faults:
         raise combine(report.faults, root)
-    warnings = report.warnings + _judge_num_classes(config, len(report.dataset.label_names))
+    warnings = [finding.text for finding in report.warnings]
+    warnings += _judge_num_classes(config, len(report.dataset.label_names))
     for warning in warnings:
         _log.warning("%s", warning)
     demos = _draw_pictures(report.dataset, config.Global.output, config.Global.seed)
-    return _describe(report, root, config.Global.output, demos, warnings)
+    return {**_describe(report, root, config.Global.output, demos, warnings), **rewritten}
+
+
+def _rewrite(config: Config, root: Path) -> dict[str, Any]:
+    """Convert and divide as configured; returns what the result file says of it."""
+    convert, split = config.CheckDataset.convert, config.CheckDataset.split
+    division = None
+    if split.enable:
+        assert split.val_percent is not None
+        names = ("val_percent", "strategy", "seed", "group_regex")
+        division = Division(**{name: getattr(split, name) for name in names})
+    if convert.enable:
+        assert convert.src_dataset_type is not None
+        with terminal.progress("read annotations") as progress:
+            made = rewrite.convert(
+                root,
+                convert.src_dataset_type,
+                Options(
+                    skip_missing=convert.skip_missing,
+                    separator=convert.separator,
+                    progress=progress,
+                ),
+                division,
+            )
+    elif division:
+        made = rewrite.resplit(root, division)
+    else:
+        return {}
+    for line in made.told(root):
+        _log.info("%s", line)
+    if "val" not in made.lists:
+        raise rewrite.ask_for_split(root)
+    return {"rewritten": made.describe()}
 
 
 def choose_varied(images: ImageList, count: int, seed: int) -> list[int]:
@@ -83,34 +117,6 @@ def _judge_num_classes(config: Config, found: int) -> list[str]:
         f"Train.num_classes is {asked}, but label.txt names {found} classes; "
         f"for training add -o Train.num_classes={found} (or null: as many as label.txt names)"
     ]
-
-
-@contextmanager
-def _progress() -> Iterator[check.Progress]:
-    """A bar on a terminal; a log line for every tenth elsewhere, so that log files stay short."""
-    if not sys.stderr.isatty():
-        yield _Tenths()
-        return
-    with tqdm(unit="image", desc="decoding", file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show
-
-
-class _Tenths:
-    """Remembers which tenth was logged last."""
-
-    def __init__(self) -> None:
-        self._last = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        tenth = done * 10 // total
-        if tenth > self._last:
-            self._last = tenth
-            _log.info("decoded %d of %d images", done, total)
 
 
 def _draw_pictures(dataset: MLClsDataset, output: Path, seed: int) -> dict[str, list[str]]:

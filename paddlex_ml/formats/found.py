@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from paddlex_ml.data.annotation import LISTS, ImageList, normalise_path
+from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.faults import Fault, combine
 from paddlex_ml.data.lines import read_lines
 
@@ -27,6 +28,7 @@ CLASS_FILE = "classes.txt"
 
 _SHOWN = 5
 _NOT_UTF8 = "\ud800-\udfff"  # how Python spells the bytes of a file name that is no UTF-8
+_UNFIT = re.compile(rf"[\t\r\n{_NOT_UTF8}]")  # for a line of a list
 
 
 def ignore_progress(done: int, total: int) -> None:
@@ -73,6 +75,7 @@ class ImageFinder:
         self._real = Path(os.path.realpath(root))
         self._listings: dict[str, set[str]] = {}
         self._lower: dict[str, dict[str, str]] = {}
+        self._places: dict[str, tuple[str, set[str]]] = {}
 
     def find(self, name: str, folders: Sequence[str]) -> str | Absent:
         """Return the path of image `name` relative to the data set, as it will stand in a list.
@@ -80,37 +83,58 @@ class ImageFinder:
         It is looked for in each of `folders` (relative to the data set; "" is the data set itself).
         Separators may be those of Windows; an absolute path must lie inside the data set.
         """
-        # A backslash is a separator unless a file has it in its name, as Linux allows.
-        spellings = [name, name.replace("\\", "/")] if "\\" in name else [name]
+        if "/" not in name and (path := self._find_plain(name, folders)):
+            return path  # nearly every image: nothing but the listings was asked
+        if not name or "\0" in name:
+            fix = "write the path of the image"
+            return Absent("image name", f"{name!r} cannot be the name of an image", fix)
         inside: list[str] = []
-        for spelling in spellings:
-            inside += filter(None, self._candidates(spelling, folders))
-        for path in inside:
-            if self._exists(path):
-                return path
+        # A backslash is a separator unless a file has it in its name, as Linux allows.
+        for spelling in dict.fromkeys((name, name.replace("\\", "/"))):
+            inside.clear()
+            for path in self._candidates(spelling, folders):
+                if self._exists(path):
+                    return path
+                inside.append(path)
         if not inside:
             fix = "move the image into the data set, and write its path relative to its folder"
             return Absent("path outside the data set", f"{name} lies outside the data set", fix)
         return self._explain(name, inside, folders)
 
-    def _candidates(self, name: str, folders: Sequence[str]) -> Iterable[str]:
+    def _find_plain(self, name: str, folders: Sequence[str]) -> str:
+        """Find a name without folders; "" where no listing has it."""
+        key = os.path.normcase(name)
+        for folder in folders:
+            if folder not in self._places:
+                self._places[folder] = self._open(folder)
+            prefix, listing = self._places[folder]
+            if key in listing:
+                return prefix + name
+        return ""
+
+    def _open(self, folder: str) -> tuple[str, set[str]]:
+        """What stands before the names of a folder, and the names; none outside the data set."""
+        path = os.path.normpath(folder).replace(os.sep, "/")
+        if _is_outside(path):
+            return "", set()
+        return ("", self._list("")) if path == "." else (f"{path}/", self._list(path))
+
+    def _candidates(self, name: str, folders: Sequence[str]) -> Iterator[str]:
         """Relative paths that `name` may mean; those outside the data set are left out."""
         if os.path.isabs(name) or re.match(r"[A-Za-z]:/", name):
-            yield self._relative(name)
+            yield from self._relative(name)
             return
         for folder in folders:
             path = os.path.normpath(f"{folder}/{name}" if folder else name).replace(os.sep, "/")
-            if path.split("/", 1)[0] not in ("..", ".", ""):
+            if not _is_outside(path):
                 yield path
 
-    def _relative(self, name: str) -> str:
-        """Return the absolute path `name` relative to the data set, or "" outside of it."""
-        for start in (Path(os.path.abspath(self._root)), self._real):
-            try:
-                return PurePosixPath(os.path.normpath(name)).relative_to(start).as_posix()
-            except ValueError:
-                continue
-        return ""
+    def _relative(self, name: str) -> Iterator[str]:
+        """Yield the absolute path `name` relative to the data set; nothing for one outside."""
+        path = Path(os.path.normpath(name))
+        for start in dict.fromkeys((Path(os.path.abspath(self._root)), self._real)):
+            if path.is_relative_to(start):
+                yield path.relative_to(start).as_posix()
 
     def _exists(self, path: str) -> bool:
         folder, name = os.path.split(path)
@@ -119,7 +143,7 @@ class ImageFinder:
 
     def _misses_a_spelling(self, path: str) -> bool:
         # On Linux a listing answers for good; elsewhere the system may know a file by other names.
-        return os.name == "nt" and os.path.isfile(self._root / path)
+        return sys.platform in ("win32", "darwin") and os.path.isfile(self._root / path)
 
     def _list(self, folder: str) -> set[str]:
         if folder not in self._listings:
@@ -138,6 +162,11 @@ class ImageFinder:
         places = ", ".join(folder + "/" if folder else "the data set folder" for folder in folders)
         fix = "restore the image, or leave it out: -o CheckDataset.convert.skip_missing=true"
         return Absent("image missing", f"{name} is not there (looked in {places})", fix)
+
+
+def _is_outside(path: str) -> bool:
+    """Whether a normalised path leads out of the data set."""
+    return path == ".." or path.startswith(("../", "/"))
 
 
 def _file_names(folder: Path) -> set[str]:
@@ -186,11 +215,11 @@ class Collector:
             else:
                 self.fault(path.kind, where, path.text, path.fix)
             return
-        if re.search(rf"[\t\r\n{_NOT_UTF8}]", path):
+        if _UNFIT.search(path):
             text = f"the name {path!r} has a tab, a line end, or bytes that are not UTF-8"
             self.fault("image name", where, text, "rename the image file")
             return
-        path = self._spelt[name].setdefault(normalise_path(path), path)
+        path = self._spelt[name].setdefault(os.path.normcase(path), path)  # normalised already
         row = self._rows[name].get(path)
         if row is None:
             self._rows[name][path] = set(labels)

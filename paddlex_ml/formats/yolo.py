@@ -107,7 +107,7 @@ def _find_base(collector: Collector, place: Place | None) -> str:
     if place is None:
         return ""
     path = inside(collector.root, place.text)
-    if path is not None and (collector.root / path).is_dir():
+    if path is not None and os.path.isdir(collector.root / path):
         return path
     text = f"{place.where}: path {place.text} is no folder of the data set"
     collector.notes.append(f"{text}: the other paths are taken from the YAML file on")
@@ -121,14 +121,14 @@ def _open(collector: Collector, base: str, place: Place) -> Iterator[_Image]:
     tried = [inside(root, place.text, base), inside(root, place.text), inside(root, plain)]
     places = [path for path in dict.fromkeys(tried) if path is not None]
     for path in places:
-        if (root / path).is_dir():
+        if os.path.isdir(root / path):  # False, too, for a name that no disk can have
             images = list(_list_images(root, path, place.where))
             if not images:
                 fix = "put the images there, or correct the path"
                 collector.fault("nothing found", place.where, f"{place.text} has no image", fix)
             yield from images
             return
-        if path.lower().endswith(".txt") and (root / path).is_file():
+        if path.lower().endswith(".txt") and os.path.isfile(root / path):
             yield from _read_list(collector, base, path)
             return
     looked = ", ".join(places) or "nowhere: it lies outside"

@@ -304,13 +304,24 @@ def test_a_dumped_configuration_loads_to_the_same_one(
     [
         (
             ["CheckDataset.convert.enable=True"],
-            "CheckDataset.convert.enable is true: this step comes in a later release",
-            "-o CheckDataset.convert.enable=false",
+            "CheckDataset.convert.src_dataset_type is not set: convert from one of COCO, VOC",
+            "-o CheckDataset.convert.src_dataset_type=COCO",
         ),
         (
-            ["CheckDataset.split={enable: true, train_percent: 90, val_percent: 10}"],
-            "CheckDataset.split.enable is true: this step comes in a later release",
-            "-o CheckDataset.split.enable=false",
+            ["CheckDataset.split={enable: true, train_percent: 100, val_percent: 0}"],
+            "CheckDataset.split.train_percent 100 and val_percent 0 leave one of the lists without",
+            "-o CheckDataset.split.train_percent=80 -o CheckDataset.split.val_percent=20",
+        ),
+        (
+            ["CheckDataset.split.group_regex=(a"],
+            "CheckDataset.split.group_regex is '(a': must be a regular expression: missing )",
+            "-o 'CheckDataset.split.group_regex=(.+)_[0-9]+'",
+        ),
+        (
+            ["CheckDataset.convert={enable: true, src_dataset_type: coco}"],
+            "CheckDataset.convert.src_dataset_type is 'coco': must be one of COCO, VOC, LabelMe, "
+            "YOLO, CSV, ImageFolder, JSONL",
+            "-o CheckDataset.convert.src_dataset_type=COCO",
         ),
         (
             ["Train.warmup_steps=20"],
@@ -340,7 +351,7 @@ def test_a_broken_rule_names_its_repair(
 def test_percents_of_a_split_must_add_up(tmp_path: Path) -> None:
     error = failure(tmp_path, "CheckDataset.split={enable: true, train_percent: 90}")
     assert "train_percent 90 and val_percent None must add up to 100" in error.what
-    assert "-o CheckDataset.split.val_percent=10" in error.what
+    assert error.fix.endswith("-o CheckDataset.split.val_percent=10")
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:

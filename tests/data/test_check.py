@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml.data import annotation, check
+from paddlex_ml.data import annotation, check, inspect_images
 from paddlex_ml.errors import PaddlexMLError
 
 NAMES = ["cat", "dog", "owl"]
 
 
-def draw(path: Path, seed: int, size: tuple[int, int] = (20, 10)) -> None:
+def draw(path: Path, seed: int, size: tuple[int, int] = (50, 40)) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
@@ -50,9 +50,12 @@ def test_a_sound_set_has_no_faults_and_no_warnings(folder: Path) -> None:
             "val": {"mean": 3.0, "images_by_number_of_labels": {"3": 1}},
         },
         "image_sizes": {
-            "width": {"min": 20, "median": 20, "max": 20},
-            "height": {"min": 10, "median": 10, "max": 10},
+            "width": {"min": 50, "median": 50, "max": 50},
+            "height": {"min": 40, "median": 40, "max": 40},
         },
+        "image_formats": {"PNG": 4},
+        "co_occurrence": {"classes": NAMES, "counts": [[3, 2, 1], [2, 3, 2], [1, 2, 2]]},
+        "warnings": [],
     }
 
 
@@ -113,19 +116,21 @@ def test_sixteen_bit_alpha_cmyk_grey_palette_and_turned_images_pass(tmp_path: Pa
 
 def test_the_same_bytes_in_train_and_val_are_warned_of_with_both_lines(folder: Path) -> None:
     (folder / "images" / "val0.png").write_bytes((folder / "images" / "train2.png").read_bytes())
-    (warning,) = check.check(folder).warnings
-    assert "1 times: train.txt:3 = val.txt:1" in warning
+    (warning, other) = check.check(folder).warnings
+    assert "1 times: train.txt:3 = val.txt:1" in warning.text
+    assert warning.images == [("images/train2.png", "images/val0.png")]
+    assert other.text.startswith("the same image (by content) has different labels 1 times: ")
 
 
 def test_identical_lists_are_warned_of_once(folder: Path) -> None:
     (folder / "val.txt").write_bytes((folder / "train.txt").read_bytes())
     (warning,) = check.check(folder).warnings
-    assert warning.startswith("train.txt and val.txt name the same images")
+    assert warning.text.startswith("train.txt and val.txt name the same images")
 
 
 def test_absent_classes_and_unlabelled_images_are_warned_of(tmp_path: Path) -> None:
     build(tmp_path, [[1, 0, 0], [1, 1, 0]], [[0, 0, 1], [0, 0, 0]])
-    warnings = check.check(tmp_path).warnings
+    warnings = [finding.text for finding in check.check(tmp_path).warnings]
     assert warnings[0].startswith("1 of 3 classes have no image in train: owl;")
     assert warnings[1].startswith("2 of 3 classes have no image in val: cat, dog;")
     assert "1 of 2 images in val have no label at all (the first: images/val1.png)" in warnings[2]
@@ -136,12 +141,12 @@ def test_imbalance_is_warned_of_beyond_fifty_times_and_not_at_fifty(tmp_path: Pa
     more = build(tmp_path / "b", [[1, 0, 1]] * 50 + [[1, 1, 1]], [[1, 1, 1]])
     assert check.check(fifty).warnings == []
     (warning,) = check.check(more).warnings
-    assert "owl has 51 images, dog 1 (51 times fewer" in warning
+    assert "owl has 51 images, dog 1 (51 times fewer" in warning.text
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_killed_worker_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "_CHUNK", 1)
+    monkeypatch.setattr(inspect_images, "_CHUNK", 1)
     build(tmp_path, [[1, 1, 1]] * 200, [[1, 1, 1]])
 
     def kill(_done: int, _total: int) -> None:

@@ -4,16 +4,25 @@ from __future__ import annotations
 import json
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml.config.schema import Config, GlobalConfig, TrainConfig
-from paddlex_ml.data import annotation
+from paddlex_ml.config.schema import (
+    CheckDatasetConfig,
+    Config,
+    ConvertConfig,
+    GlobalConfig,
+    SplitConfig,
+    TrainConfig,
+)
+from paddlex_ml.data import annotation, changes
 from paddlex_ml.engines import check_dataset
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import export
 
 KEYS = [
     "done_flag",
@@ -46,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
     for key, number in lists.items():
         paths = [f"{key}/{i % 2}/{i // 2}.{'bmp' if i > 9 else 'jpg'}" for i in range(number)]
         for i, path in enumerate(paths):
-            pixels = np.random.default_rng([len(key), i]).integers(0, 256, (40, 30, 3))
+            pixels = np.random.default_rng([len(key), i]).integers(0, 256, (40, 35, 3))
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.astype(np.uint8)).save(root / path)
         annotation.write_list(root / f"{key}.txt", paths, np.ones((number, 2), np.uint8))
@@ -130,7 +139,7 @@ def test_without_a_terminal_progress_is_ten_log_lines_at_most(
     with caplog.at_level(logging.INFO):
         check_dataset.run(configure(folder, tmp_path / "output"))
     lines = [text for text in caplog.messages if text.startswith("decoded")]
-    assert lines[-1] == "decoded 14 of 14 images"
+    assert lines[-1] == "decoded images: 14 of 14"
     assert len(lines) <= 10
 
 
@@ -159,3 +168,67 @@ def test_demo_images_cover_many_classes_and_repeat_with_the_seed() -> None:
 def test_images_without_labels_can_be_chosen() -> None:
     images = annotation.ImageList(Path(), ["x"] * 3, np.zeros((3, 2), np.uint8))
     assert sorted(check_dataset.choose_varied(images, 10, seed=0)) == [0, 1, 2]
+
+
+def rewrite_config(root: Path, output: Path, **sections: dict[str, object]) -> Config:
+    base = configure(root, output)
+    convert = ConvertConfig(**sections.get("convert", {}))  # type: ignore[arg-type]
+    split = SplitConfig(**sections.get("split", {}))  # type: ignore[arg-type]
+    return replace(base, CheckDataset=CheckDatasetConfig(convert=convert, split=split))
+
+
+EXPORTED = {"convert": {"enable": True, "src_dataset_type": "CSV"}}
+HALF = {"split": {"enable": True, "train_percent": 50, "val_percent": 50}}
+
+
+def test_a_source_is_converted_divided_and_checked_in_one_run(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    export.export(folder, "CSV")
+    for name in ("label.txt", "train.txt", "val.txt"):
+        (folder / name).unlink()
+    config = rewrite_config(folder, tmp_path / "output", **EXPORTED, **HALF)
+    with caplog.at_level(logging.INFO):
+        result = check_dataset.run(config)
+    assert (result["attributes"]["train_samples"], result["attributes"]["val_samples"]) == (7, 7)
+    assert result["rewritten"]["files"] == [
+        "label.txt is written",
+        "train.txt is written",
+        "val.txt is written",
+    ]
+    assert result["rewritten"]["class_counts"][0] == {
+        "name": "猫", "train_before": 12, "val_before": 2, "train_after": 7, "val_after": 7,
+    }  # fmt: skip
+    assert "images of each class, the most uneven first:" in caplog.text
+    assert f"to take this back: {changes.undo_command(folder)}" in caplog.text
+
+
+def test_a_source_without_val_is_converted_and_a_split_is_asked_for(
+    folder: Path, tmp_path: Path
+) -> None:
+    (folder / "val.txt").unlink()
+    export.export(folder, "CSV")
+    with pytest.raises(PaddlexMLError, match=r"val\.txt is missing") as caught:
+        check_dataset.run(rewrite_config(folder, tmp_path / "output", **EXPORTED))
+    assert "-o CheckDataset.convert.enable=false -o CheckDataset.split.enable=true" in str(
+        caught.value.fix
+    )
+    result = check_dataset.run(rewrite_config(folder, tmp_path / "output", **HALF))
+    assert result["attributes"]["val_samples"] == 6
+
+
+def test_a_division_with_groups_and_its_table_are_in_the_result(
+    folder: Path, tmp_path: Path
+) -> None:
+    split = {**HALF["split"], "group_regex": "^(train|val)/", "strategy": "random"}
+    result = check_dataset.run(rewrite_config(folder, tmp_path / "output", split=split))
+    sizes = result["attributes"]["train_samples"], result["attributes"]["val_samples"]
+    assert sorted(sizes) == [2, 12]
+    assert [row["name"] for row in result["rewritten"]["class_counts"]] == ["猫", "dog"]
+
+
+def test_a_check_alone_changes_no_file_of_the_data_set(folder: Path, tmp_path: Path) -> None:
+    before = files_below(folder)
+    result = check_dataset.run(configure(folder, tmp_path / "output"))
+    assert "rewritten" not in result
+    assert files_below(folder) == before

@@ -111,7 +111,7 @@ def test_the_order_of_classes_is_that_of_the_class_file(plant: Plant) -> None:
         ('{"path": "b.jpg", "labels": [], "split": "dev"}', "neither train nor val nor test"),
         ('{"path": "b.jpg", "labels": [], "split": 1}', "neither train nor val nor test: 1"),
         ('{"path": "gone.jpg", "labels": []}', "gone.jpg is not there"),
-        ('{"path": "a\\u0000/b.jpg", "labels": []}', "is not there"),
+        ('{"path": "a\\u0000/b.jpg", "labels": []}', "cannot be the name of an image"),
         ('{"path": "../../b.jpg", "labels": []}', "../../b.jpg lies outside the data set"),
         ('{"path": "b.jpg", "labels": ["照片"]}'.encode("gbk"), "the line is not UTF-8 text"),
     ],

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seconds and memory of large lists: reading, dividing, writing, and judging them.
+
+    python benchmarks/list_speed.py [--images 500000] [--classes 80] [--rounds 3] [--folder /tmp]
+
+Draws a data set (2.9 labels an image, a long tail of rare classes) of empty image files in a
+temporary folder, runs each step in processes of its own, and prints the median seconds and the
+highest memory. "check besides decoding" is mode check_dataset's check with a decoder that does
+nothing. The last two rows are the ones with limits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from paddlex_ml.data import annotation, check
+from paddlex_ml.data.annotation import ImageList
+from paddlex_ml.data.split import Division, count_classes, divide
+
+LABELS_PER_IMAGE = 2.9
+LIMITS = {"read, divide, write": "60 s, 2048 MiB", "check besides decoding": "20 s"}
+
+
+def main() -> int:
+    """Measure each step and print a table; with --step: draw the data set, or run one step."""
+    parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--images", type=int, default=500_000)
+    parser.add_argument("--classes", type=int, default=80)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--step", choices=["draw", *STEPS], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.step == "draw":
+        draw_set(options.folder, options.images, options.classes)
+    elif options.step:
+        print(json.dumps(STEPS[options.step](options.folder)))
+    else:
+        with tempfile.TemporaryDirectory(prefix="list_speed.", dir=options.folder) as folder:
+            print_table(Path(folder), options.images, options.classes, options.rounds)
+    return 0
+
+
+def print_table(folder: Path, num_images: int, num_classes: int, rounds: int) -> None:
+    """Draw the data set into the empty folder and measure on it."""
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}"
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {versions}")
+    print(f"{num_images:,} images x {num_classes} classes, median of {rounds}\n")
+    # Not in this process: on Linux children start with the highest memory of their parent.
+    call("--step", "draw", "--images", str(num_images), "--classes", str(num_classes), folder)
+    print(f"{'step':26}{'seconds':>9}{'MiB':>7}  limits")
+    for step in STEPS:
+        runs = [json.loads(call("--step", step, folder)) for _ in range(rounds)]
+        seconds = statistics.median(run["seconds"] for run in runs)
+        memory = max(run["mebibytes"] for run in runs)
+        print(f"{step:26}{seconds:9.2f}{memory:7.0f}  {LIMITS.get(step, '')}", flush=True)
+
+
+def draw_set(root: Path, num_images: int, num_classes: int) -> None:
+    """Write label.txt, train.txt, val.txt and empty images, 30 frames a video, 1,000 a folder."""
+    rng = np.random.default_rng(0)
+    chances = 1 / np.arange(1, num_classes + 1)
+    chances *= LABELS_PER_IMAGE / chances.sum()
+    targets = np.zeros((num_images, num_classes), np.uint8)
+    for i in range(num_classes):  # one class at a time: all at once would need gigabytes
+        targets[:, i] = rng.random(num_images) < chances[i]
+    paths = [f"images/{i // 1000:04d}/video{i // 30:05d}_{i:06d}.jpg" for i in range(num_images)]
+    for folder in {os.path.dirname(path) for path in paths}:
+        (root / folder).mkdir(parents=True)
+    for path in paths:
+        os.close(os.open(root / path, os.O_CREAT | os.O_WRONLY))
+    cut = num_images * 9 // 10
+    annotation.write_labels(root / "label.txt", [f"class {i}" for i in range(num_classes)])
+    annotation.write_list(root / "train.txt", paths[:cut], targets[:cut])
+    annotation.write_list(root / "val.txt", paths[cut:], targets[cut:])
+
+
+def call(*arguments: str | Path) -> bytes:
+    """Run this script in a process of its own; the last argument is the folder."""
+    command = [sys.executable, __file__, *arguments[:-1], "--folder", arguments[-1]]
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+
+
+# Steps: each gets the folder of the data set and returns what it took
+
+
+def time_reading(root: Path) -> dict[str, float]:
+    """Both lists and label.txt."""
+    return take(lambda: annotation.parse(root))
+
+
+def time_dividing(root: Path, **options: str) -> dict[str, float]:
+    """The stratified division alone, of lists that were read before."""
+    images = read_all(root)
+    return take(lambda: divide(images, Division(val_percent=20, **options)))  # type: ignore[arg-type]
+
+
+def time_writing(root: Path) -> dict[str, float]:
+    """Both lists, into another folder."""
+    dataset = annotation.parse(root).dataset
+    return take(lambda: write({"train": dataset.train, "val": dataset.val}, root / "new"))
+
+
+def time_all(root: Path) -> dict[str, float]:
+    """A re-split from files to files, with the table of classes."""
+
+    def resplit() -> None:
+        dataset = annotation.parse(root).dataset
+        before = {"train": dataset.train, "val": dataset.val}
+        after = divide(join(dataset.train, dataset.val), Division(val_percent=20))
+        count_classes(before, after, dataset.label_names, 20)
+        write(after, root / "new")
+
+    return take(resplit)
+
+
+def time_checking(root: Path) -> dict[str, float]:
+    """Everything that check_dataset does about lists, with a decoder that does nothing."""
+    Image.new("RGB", (64, 48)).save(root / "one.png")
+    (sound,) = check.inspect_chunk(str(root), ["one.png"])
+    numbers = iter(range(sys.maxsize))
+
+    def inspect_nothing(root: str, paths: list[str]) -> list[check.Inspected]:
+        return [sound._replace(digest=next(numbers).to_bytes(16, "big")) for _ in paths]
+
+    check.inspect_chunk = inspect_nothing
+    return take(lambda: check.summarise(check.check(root, workers=0)))
+
+
+def take(work: Callable[[], object]) -> dict[str, float]:
+    """Seconds of `work`, and the most memory that this process has had."""
+    begin = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": seconds, "mebibytes": peak / (2**20 if sys.platform == "darwin" else 2**10)}
+
+
+def read_all(root: Path) -> ImageList:
+    """The images of both lists."""
+    dataset = annotation.parse(root).dataset
+    return join(dataset.train, dataset.val)
+
+
+def join(train: ImageList, val: ImageList) -> ImageList:
+    """One list of two."""
+    targets = np.concatenate([train.targets, val.targets])
+    return ImageList(train.root, train.paths + val.paths, targets)
+
+
+def write(lists: dict[str, ImageList], folder: Path) -> None:
+    """train.txt and val.txt."""
+    for name, images in lists.items():
+        annotation.write_list(folder / f"{name}.txt", images.paths, images.targets)
+
+
+STEPS: dict[str, Callable[[Path], dict[str, float]]] = {
+    "read": time_reading,
+    "divide": time_dividing,
+    "divide, groups of 30": lambda root: time_dividing(root, group_regex=r"(video\d+)_"),
+    "write": time_writing,
+    "read, divide, write": time_all,
+    "check besides decoding": time_checking,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a data set in another format: python dataset_tools/export_dataset.py my_set --format COCO.
+
+The images stay where they are: paths in the files are relative to the data set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from paddlex_ml import terminal
+from paddlex_ml.formats import export
+
+
+def main() -> None:
+    """Write, then tell which files were written."""
+    parser = terminal.Parser(
+        description="Write the lists of a data set as COCO-style JSON, CSV or JSON Lines.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("dataset", type=Path, help="folder with label.txt and the lists")
+    parser.add_argument("--format", required=True, choices=export.WRITERS, help="the format")
+    parser.add_argument("--output", type=Path, help="new or empty folder (the data set itself)")
+    asked = parser.parse_args()
+    with terminal.progress("read image sizes") as progress:
+        change = export.export(asked.dataset, asked.format, asked.output, progress)
+    print("\n".join(change.told() or ["all files are there already"]))
+
+
+if __name__ == "__main__":
+    sys.exit(terminal.door(main))

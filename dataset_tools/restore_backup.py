@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Take the last conversion or division back: python dataset_tools/restore_backup.py my_set."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from paddlex_ml import terminal
+from paddlex_ml.data import changes
+
+
+def main() -> None:
+    """Put the newest backups back; tell which, and where the files went that they replace."""
+    parser = terminal.Parser(
+        description="Take the last conversion or division of a data set back. The backups (.bak) "
+        "get their names again; the files that stood there are kept as .undone. Run it again to "
+        "go back one change more."
+    )
+    parser.add_argument("dataset", type=Path, help="folder of the data set")
+    change = changes.undo(parser.parse_args().dataset)
+    print("\n".join([change.what, *change.told()]))
+
+
+if __name__ == "__main__":
+    sys.exit(terminal.door(main))

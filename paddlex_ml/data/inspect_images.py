@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files -> what they are: decoded whole, once, on all cores; size, format, fingerprint.
+
+bytes -> pixels (or the problem) -> 32 x 32 grey values -> perceptual hash, 8 x 8 thumbnail
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import multiprocessing
+import os
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import NamedTuple
+
+import imagehash
+import numpy as np
+from PIL import Image, ImageOps
+
+from paddlex_ml.data import worker
+from paddlex_ml.data.transforms import decode_image
+from paddlex_ml.environment import usable_cores
+from paddlex_ml.errors import PaddlexMLError
+
+HASH_BYTES = 8
+THUMBNAIL_BYTES = 64
+
+_CHUNK = 16  # images handed to a worker at once: a fraction of a second, so that Ctrl-C is prompt
+_AHEAD = 8  # chunks that wait for each worker: enough to be busy, few enough to bound the memory
+_FEW = 256  # images decoded faster than worker processes start
+_FLAT = 3.0  # spread of 32 x 32 grey values (0..255): below it a hash would tell noise from noise
+# Modes whose way to RGB cannot fail, so that loading them tells whether they can be used.
+_PLAIN = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"))
+
+Progress = Callable[[int, int], None]
+
+
+class Inspected(NamedTuple):
+    """What one image file is, or why it cannot be used."""
+
+    width: int
+    """Pixels of the upright image."""
+    height: int
+    digest: bytes
+    """SHA-1 of the file: equal for equal files. Empty when the image cannot be used."""
+    problem: str = ""
+    fix: str = ""
+    format: str = ""
+    """Pillow's name: JPEG, PNG, ..."""
+    mode: str = ""
+    """Pillow's name for the kind of pixels, as stored: RGB, L (grey), CMYK, ..."""
+    fingerprint: bytes = b""
+    """Perceptual hash (8 bytes), then 8 x 8 grey values; empty for an image of one colour."""
+
+
+def inspect_images(
+    root: Path, paths: list[str], progress: Progress, workers: int | None
+) -> dict[str, Inspected]:
+    """Decode the images `paths` below `root`; `progress(done, total)` is called on the way.
+
+    `workers`: None for one process per core (few images are done in this process), 0 for this
+    process. Raises PaddlexMLError when a worker is killed; a broken image is a result.
+    """
+    if workers is None:
+        workers = usable_cores() if len(paths) > _FEW else 0
+    chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
+    run = _inspect_in_pool(root, chunks, workers) if workers > 1 else _inspect_here(root, chunks)
+    images: dict[str, Inspected] = {}
+    for chunk, found in zip(chunks, run, strict=True):
+        images.update(zip(chunk, map(_share_names, found), strict=True))
+        progress(len(images), len(paths))
+    return images
+
+
+def inspect_chunk(root: str, paths: list[str]) -> list[Inspected]:
+    """Decode some images of the data set; runs in a worker process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata: the pixels are fine
+        return [_inspect(os.path.join(root, path)) for path in paths]
+
+
+def _inspect_here(root: Path, chunks: list[list[str]]) -> Iterator[list[Inspected]]:
+    return (inspect_chunk(str(root), chunk) for chunk in chunks)
+
+
+def _inspect_in_pool(
+    root: Path, chunks: list[list[str]], workers: int
+) -> Iterator[list[Inspected]]:
+    # `spawn` on every system: a fork of a process with threads (progress bar, OpenMP) can hang.
+    workers = min(workers, len(chunks))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), worker.begin)
+    begun: deque[Future[list[Inspected]]] = deque()
+    done = 0
+    try:
+        for chunk in chunks:
+            begun.append(pool.submit(inspect_chunk, str(root), chunk))
+            if len(begun) > workers * _AHEAD:
+                yield begun.popleft().result()
+                done += 1
+        while begun:
+            yield begun.popleft().result()
+            done += 1
+    except BrokenProcessPool as error:
+        raise PaddlexMLError(
+            f"a process that decodes images was killed after {done * _CHUNK:,} images",
+            where=f"{root}, near {chunks[done][0]}",
+            fix="most often memory ran out: free some, look for a huge image there, and run again",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _share_names(image: Inspected) -> Inspected:
+    # Every chunk brings its own copies of "JPEG" and "RGB" from the other process.
+    return image._replace(format=sys.intern(image.format), mode=sys.intern(image.mode))
+
+
+def _inspect(path: str) -> Inspected:
+    try:
+        content = Path(path).read_bytes()
+        image = _decode(content, path)
+    except OSError as error:
+        fix = "make the file readable, or remove its line from the list"
+        return Inspected(0, 0, b"", f"the image cannot be opened: {error.strerror}", fix)
+    except PaddlexMLError as error:
+        return Inspected(0, 0, b"", error.what, error.fix)
+    return Inspected(
+        image.pixels.width,
+        image.pixels.height,
+        # Half the time of BLAKE2 on processors with instructions for it; nobody is kept out by it.
+        hashlib.sha1(content, usedforsecurity=False).digest(),
+        format=image.format,
+        mode=image.mode,
+        fingerprint=take_fingerprint(image.pixels),
+    )
+
+
+class _Decoded(NamedTuple):
+    pixels: Image.Image
+    format: str
+    mode: str
+
+
+def _decode(content: bytes, path: str) -> _Decoded:
+    """Decode every pixel of the image; where that fails, `decode_image` says why.
+
+    Agrees with `decode_image` on what can be used, and saves its copies: they take up to half of
+    its time, and there is no need of them to see that all pixels are there.
+    """
+    try:
+        image = Image.open(io.BytesIO(content))
+        name, mode = str(image.format), image.mode
+        if mode in _PLAIN:
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return _Decoded(image, name, mode)
+    except Exception:
+        name = mode = ""
+    return _Decoded(decode_image(content, where=path), name, mode)
+
+
+def take_fingerprint(image: Image.Image) -> bytes:
+    """Perceptual hash and tiny thumbnail of an image; empty where it is all of one colour.
+
+    The hash is `imagehash.phash`, taken from an image that is shrunk first: every 128th part of
+    its width and height is looked at, then 4 x 4 of these are averaged. That costs the same for
+    an image of any size, and changes no more bits than the full way does.
+    """
+    grey = image.resize((128, 128), Image.Resampling.NEAREST).convert("L").reduce(4)
+    values = np.asarray(grey, np.float32)
+    if values.std() < _FLAT:
+        return b""
+    return np.packbits(imagehash.phash(grey).hash).tobytes() + grey.reduce(4).tobytes()

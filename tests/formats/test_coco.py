@@ -1,0 +1,414 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import gc
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paddlex_ml.data import annotation, demo
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import coco
+from paddlex_ml.formats.found import Found, Options
+
+CATS = [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}, {"id": 5, "name": "owl"}]
+
+
+def describe(
+    images: dict[Any, str], labels: list[tuple[Any, Any]], categories: list[Any] | None = None
+) -> dict[str, Any]:
+    """COCO content: images by id, and (image id, category id) of each annotation."""
+    return {
+        "images": [{"id": i, "file_name": name} for i, name in images.items()],
+        "annotations": [{"image_id": i, "category_id": c} for i, c in labels],
+        "categories": CATS if categories is None else categories,
+    }
+
+
+def put(root: Path, name: str, content: Any) -> Path:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Images 0.jpg to 5.jpg (empty), train with ids 10, 20, 30 and val with id 10."""
+    (tmp_path / "images").mkdir()
+    for i in range(6):
+        (tmp_path / "images" / f"{i}.jpg").touch()
+    train = describe({10: "0.jpg", 20: "1.jpg", 30: "2.jpg"}, [(10, 7), (10, 3), (20, 7), (10, 7)])
+    put(tmp_path, "annotations/instance_train.json", train)
+    put(tmp_path, "annotations/instance_val.json", describe({10: "3.jpg"}, [(10, 5)]))
+    return tmp_path
+
+
+def read(root: Path, **options: Any) -> Found:
+    return coco.read(root, Options(**options))
+
+
+def change(root: Path, edit: Any, name: str = "train") -> None:
+    """Let `edit` change the content of a json file in place."""
+    path = root / "annotations" / f"instance_{name}.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    edit(content)
+    put(root, f"annotations/instance_{name}.json", content)
+
+
+def refusal(root: Path, **options: Any) -> str:
+    with pytest.raises(PaddlexMLError) as caught:
+        read(root, **options)
+    return str(caught.value)
+
+
+def test_category_ids_become_class_ids_in_ascending_order(root: Path) -> None:
+    found = read(root)
+    assert found.label_names == ["cat", "owl", "dog"]
+    assert found.lists["train"].paths == ["images/0.jpg", "images/1.jpg", "images/2.jpg"]
+    assert found.lists["train"].targets.tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert found.lists["val"].targets.tolist() == [[0, 1, 0]]
+    assert found.notes == []
+    names = ("instance_train.json", "instance_val.json")
+    assert found.retire == [root / "annotations" / name for name in names]
+
+
+def test_an_image_without_annotations_keeps_all_zeros(root: Path) -> None:
+    assert read(root).lists["train"].targets[2].tolist() == [0, 0, 0]
+
+
+def test_a_category_that_no_image_shows_becomes_a_class(root: Path) -> None:
+    change(root, lambda content: content["categories"].append({"id": 1, "name": "yak"}))
+    change(root, lambda content: content["categories"].append({"id": 1, "name": "yak"}), "val")
+    assert read(root).label_names == ["yak", "cat", "owl", "dog"]
+
+
+def test_ids_may_be_texts_and_those_of_digits_go_by_their_value(root: Path) -> None:
+    categories = [{"id": i, "name": f"class {i}"} for i in ("b", "10", "2", 4, "a")]
+    put(root, "annotations/instance_train.json", describe({"x": "0.jpg"}, [("x", "2")], categories))
+    put(root, "annotations/instance_val.json", describe({1: "1.jpg"}, [(1, "a")], categories))
+    found = read(root)
+    assert found.label_names == ["class 4", "class 2", "class 10", "class a", "class b"]
+    assert found.lists["train"].targets.tolist() == [[0, 1, 0, 0, 0]]
+
+
+def test_a_number_and_the_same_number_as_text_are_two_ids(root: Path) -> None:
+    change(
+        root, lambda content: content["annotations"].append({"image_id": "30", "category_id": 3})
+    )
+    assert "image ids 30" in read(root).notes[0]
+
+
+def test_names_are_stripped(root: Path) -> None:
+    change(root, lambda content: content["categories"][0].update(name="  cat\n"))
+    assert read(root).label_names[0] == "cat"
+
+
+def test_crowds_and_boxes_without_area_count(root: Path) -> None:
+    def edit(content: Any) -> None:
+        content["annotations"] += [
+            {"image_id": 30, "category_id": 3, "iscrowd": 1, "bbox": [0, 0, 10, 10.5]},
+            {"image_id": 30, "category_id": 5, "bbox": [1, 2, 0, 5]},
+            {"image_id": 30, "category_id": 7, "bbox": [1.5, 2, 3, 0.0]},
+        ]
+
+    change(root, edit)
+    found = read(root)
+    assert found.lists["train"].targets[2].tolist() == [1, 1, 1]
+    told = "annotations/instance_train.json: 2 boxes have no area: their labels count"
+    assert found.notes == [told]
+
+
+@pytest.mark.parametrize("box", [None, [], [1, 2, 3], "box", [1, 2, None, 0], {"x": 0}])
+def test_an_odd_box_costs_no_label(root: Path, box: Any) -> None:
+    entry = {"image_id": 30, "category_id": 3, "bbox": box}
+    change(root, lambda content: content["annotations"].append(entry))
+    found = read(root)
+    assert found.lists["train"].targets[2].tolist() == [1, 0, 0]
+    assert found.notes == []
+
+
+def test_annotations_of_unknown_images_are_left_out_with_a_note(root: Path) -> None:
+    extra = [{"image_id": i, "category_id": 99} for i in (5, 6, 7, 8, 9, 11, 11)]
+    change(root, lambda content: content["annotations"].extend(extra))
+    assert read(root).notes == [
+        "annotations/instance_train.json: 7 annotations of images that `images` does not have "
+        "were left out: image ids 5, 6, 7, 8, 9, ..."
+    ]
+
+
+def test_annotations_of_unknown_categories_are_refused_once_for_each_category(root: Path) -> None:
+    extra = [{"image_id": i, "category_id": c} for i, c in ((10, 91), (20, 91), (20, 92))]
+    change(root, lambda content: content["annotations"].extend(extra))
+    message = refusal(root)
+    assert "unknown category: 2" in message
+    assert (
+        "annotations/instance_train.json: annotations[4]: "
+        "no category has the id 91, which 2 images show" in message
+    )
+
+
+def test_a_duplicate_image_id_with_one_file_name_is_united(root: Path) -> None:
+    entry = {"id": 20, "file_name": "1.jpg"}
+    change(root, lambda content: content["images"].append(entry))
+    found = read(root)
+    assert len(found.lists["train"]) == 3
+    told = "1 images stood in `images` again and were united: ids 20"
+    assert found.notes == [f"annotations/instance_train.json: {told}"]
+
+
+def test_a_duplicate_image_id_with_two_file_names_is_refused(root: Path) -> None:
+    entry = {"id": 20, "file_name": "5.jpg"}
+    change(root, lambda content: content["images"].append(entry))
+    message = refusal(root)
+    assert "the id stands at images[1] already, for 1.jpg" in message
+    assert f"where: {root}/annotations/instance_train.json: images[3] (id 20)" in message
+
+
+def test_the_same_file_under_two_ids_becomes_one_line_with_all_labels(root: Path) -> None:
+    change(root, lambda content: content["images"][2].update(file_name="./0.jpg"))
+    change(root, lambda c: c["annotations"].append({"image_id": 30, "category_id": 5}))
+    found = read(root)
+    assert found.lists["train"].paths == ["images/0.jpg", "images/1.jpg"]
+    assert found.lists["train"].targets[0].tolist() == [1, 1, 1]
+    assert found.notes == ["1 images were named again: their labels were united"]
+
+
+def test_the_same_image_id_in_train_and_val_means_two_images(root: Path) -> None:
+    found = read(root)
+    assert found.lists["val"].paths == ["images/3.jpg"]
+
+
+def test_categories_that_differ_are_united_by_id(root: Path) -> None:
+    change(root, lambda content: content["categories"].pop(2))  # owl
+    change(root, lambda content: content["categories"].pop(1), "val")  # dog
+    found = read(root)
+    assert found.label_names == ["cat", "owl", "dog"]
+    assert found.notes == [
+        "the categories of both files were united by id: "
+        "only annotations/instance_train.json has dog; only annotations/instance_val.json has owl"
+    ]
+
+
+def test_a_category_that_the_other_file_names_is_known(root: Path) -> None:
+    change(root, lambda content: content["categories"].pop(2), "val")
+    assert read(root).lists["val"].targets.tolist() == [[0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        ({"id": 3, "name": "lion"}, "the id has two names: 'cat' and 'lion'"),
+        ({"id": 4, "name": " dog "}, "the name 'dog' has two ids: 7 and 4"),
+        ({"id": 4, "name": " "}, "the name '' is empty or has a line end"),
+        ({"id": 4, "name": "a\nb"}, "the name 'a\\nb' is empty or has a line end"),
+    ],
+)
+@pytest.mark.parametrize("name", ["train", "val"])
+def test_categories_that_contradict_are_refused(
+    root: Path, entry: Any, what: str, name: str
+) -> None:
+    change(root, lambda content: content["categories"].append(entry), name)
+    message = refusal(root)
+    assert what in message
+    assert f"annotations/instance_{name}.json: categories[3] (id {entry['id']})" in message
+
+
+def test_a_category_that_stands_twice_the_same_is_one(root: Path) -> None:
+    change(root, lambda content: content["categories"].append({"id": 3, "name": "cat "}))
+    assert read(root).label_names == ["cat", "owl", "dog"]
+
+
+def test_missing_images_are_refused_with_their_place_unless_skipped(root: Path) -> None:
+    change(root, lambda content: content["images"][1].update(file_name="gone.jpg"))
+    message = refusal(root)
+    assert f"where: {root}/annotations/instance_train.json: images[1] (id 20)" in message
+    assert "gone.jpg is not there" in message
+    assert (
+        "(looked in images/train/, train/, images/, the data set folder, annotations/)" in message
+    )
+    found = read(root, skip_missing=True)
+    assert found.lists["train"].paths == ["images/0.jpg", "images/2.jpg"]
+    assert found.notes == ["1 images are not there, left out: gone.jpg"]
+
+
+def test_windows_separators_and_folders_in_file_names_are_understood(root: Path) -> None:
+    change(root, lambda content: content["images"][0].update(file_name="images\\0.jpg"))
+    change(root, lambda content: content["images"][1].update(file_name="images/../images/1.jpg"))
+    change(root, lambda content: content["images"][2].update(file_name=f"{root}/images/2.jpg"))
+    assert read(root).lists["train"].paths == ["images/0.jpg", "images/1.jpg", "images/2.jpg"]
+
+
+def test_faults_of_both_files_come_in_one_error(root: Path) -> None:
+    change(root, lambda content: content["images"][1].update(file_name="gone.jpg"))
+    change(root, lambda content: content["images"][0].update(file_name=""), "val")
+    change(root, lambda content: content["categories"][0].update(name=""))
+    message = refusal(root)
+    assert "the data set has 4 faults of 3 kinds" in message  # val has the id 3 with its old name
+    assert "instance_val.json: images[0] (id 10): '' cannot be the name of an image" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        ("", ":1", "the file ends in the middle: it was cut off"),
+        (
+            '{"images": [\n{"id": 1,\n',
+            ":3 (byte 23)",
+            "the file ends in the middle: it was cut off",
+        ),
+        ('{"images": [\n{"id": 1,,}]}', ":2 (byte 22)", "JSON is damaged"),
+        ("not json", ":1 (byte 4)", "JSON is damaged: invalid character"),
+        ('{"info": {"area":\nNaN}}', ":2 (byte 18)", "NaN and Infinity are no JSON"),
+        ('{"info": {"area":\n-Infinity}}', ":2 (byte 19)", "NaN and Infinity are no JSON"),
+        ("[]", "", "expected an object {...}, got a list [...]"),
+        ("null", "", "expected an object {...}, got null"),
+        ("{}", "", "the key `images` is missing"),
+        ('{"images": []}', "", "the key `annotations` is missing"),
+        ('{"images": [], "annotations": []}', "", "the key `categories` is missing"),
+        ('{"images": {}}', ": images", "expected a list [...], got an object {...}"),
+        ('{"images": [7]}', ": images[0]", "expected an object {...}, got a whole number"),
+        ('{"images": [{"id": 1}]}', ": images[0]", "the key `file_name` is missing"),
+        ('{"images": [{"file_name": "a"}]}', ": images[0]", "the key `id` is missing"),
+        (
+            '{"images": [{"id": 1, "file_name": null}]}',
+            ": images[0].file_name",
+            "expected a text, got null",
+        ),
+        (
+            '{"images": [{"id": 1.5, "file_name": "a"}]}',
+            ": images[0].id",
+            "expected a whole number or a text, got a number with a fraction",
+        ),
+        (
+            '{"images": [{"id": true, "file_name": "a"}]}',
+            ": images[0].id",
+            "expected a whole number or a text, got true or false",
+        ),
+        (
+            '{"annotations": [{"image_id": 1, "category_id": null}]}',
+            ": annotations[0].category_id",
+            "expected a whole number or a text, got null",
+        ),
+        ('{"annotations": null}', ": annotations", "expected a list [...], got null"),
+        ('{"categories": [{"id": 1}]}', ": categories[0]", "the key `name` is missing"),
+    ],
+)
+def test_a_damaged_file_is_one_error_with_its_place(
+    root: Path, text: str, where: str, what: str
+) -> None:
+    put(root, "annotations/instance_train.json", text)
+    message = refusal(root)
+    assert what in message
+    assert f"where: {root}/annotations/instance_train.json{where}\n" in message
+
+
+def test_depth_without_end_is_refused(root: Path) -> None:
+    put(root, "annotations/instance_train.json", '{"info": ' + "[" * 100_000)
+    assert "lists within lists without end" in refusal(root)
+
+
+def test_a_byte_order_mark_is_tolerated_and_counts_in_the_place(root: Path) -> None:
+    path = root / "annotations" / "instance_val.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b", ", b",\r\n"))
+    assert len(read(root).lists["val"]) == 1
+    path.write_bytes(b"\xef\xbb\xbf{?")
+    assert "instance_val.json:1 (byte 4)" in refusal(root)
+
+
+def test_other_encodings_are_refused(root: Path) -> None:
+    path = root / "annotations" / "instance_val.json"
+    text = path.read_text(encoding="utf-8").replace('"cat"', '"红色圆形"').replace(", ", ",\n")
+    path.write_bytes(text.encode("gbk"))
+    message = refusal(root)
+    assert "this is not UTF-8 text" in message
+    line = text[: text.index("红")].count("\n") + 1
+    assert f"instance_val.json:{line} (byte" in message
+    path.write_bytes(text.encode("utf-16"))
+    assert "the file is UTF-16, not UTF-8" in refusal(root)
+
+
+def test_a_file_name_with_nul_is_refused(root: Path) -> None:
+    change(root, lambda content: content["images"][0].update(file_name="0.jpg\0"))
+    assert "'0.jpg\\x00' cannot be the name of an image" in refusal(root)
+
+
+def test_a_file_that_cannot_be_read_is_refused(root: Path) -> None:
+    (root / "annotations" / "instance_val.json").unlink()
+    (root / "annotations" / "instance_val.json").mkdir()
+    message = refusal(root)
+    assert "the file cannot be read: Is a directory" in message
+    assert f"where: {root}/annotations/instance_val.json" in message
+
+
+def test_a_file_without_images_is_refused(root: Path) -> None:
+    change(root, lambda content: content.update(images=[], annotations=[]), "val")
+    message = refusal(root)
+    assert "the list `images` is empty" in message
+    assert "to convert the other one alone" in message
+
+
+def test_files_without_categories_are_refused(root: Path) -> None:
+    for name in ("train", "val"):
+        change(root, lambda content: content.update(categories=[], annotations=[]), name)
+    message = refusal(root)
+    assert "the list is empty" in message
+    assert f"where: {root}/annotations/instance_train.json: categories" in message
+
+
+def test_progress_counts_images(root: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    read(root, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(4, 4)]
+
+
+def test_the_garbage_collector_is_left_as_it_was(root: Path) -> None:
+    assert gc.isenabled()
+    read(root)
+    change(root, lambda content: content.pop("images"))
+    refusal(root)
+    assert gc.isenabled()
+
+
+def test_chinese_names_and_spaces_are_kept(root: Path) -> None:
+    (root / "images" / "a b 猫.JPG").touch()
+    change(root, lambda content: content["images"][0].update(file_name="a b 猫.JPG"))
+    for name in ("train", "val"):
+        change(root, lambda content: content["categories"][0].update(name="红色 圆形"), name)
+    found = read(root)
+    assert found.lists["train"].paths[0] == "images/a b 猫.JPG"
+    assert found.label_names[0] == "红色 圆形"
+
+
+def test_the_twin_of_the_demo_data_gives_the_lists_of_the_demo_data(tmp_path: Path) -> None:
+    made = demo.make(tmp_path / "demo", images=20, size=32, seed=0, val_percent=30)
+    expected, found = annotation.read(made.folder), read(made.coco_folder)
+    assert found.label_names == expected.label_names
+    for name, images in (("train", expected.train), ("val", expected.val)):
+        assert found.lists[name].paths == images.paths
+        assert found.lists[name].targets.tolist() == images.targets.tolist()
+
+
+def test_real_coco_annotations_give_the_recorded_lists(shared: Path) -> None:
+    folder = shared / "data" / "coco_mini_open"
+    expected, found = annotation.read(folder), read(folder)
+    assert (len(found.lists["train"]), len(found.lists["val"])) == (36, 27)
+    assert found.label_names == expected.label_names
+    for name, images in (("train", expected.train), ("val", expected.val)):
+        assert found.lists[name].paths == images.paths
+        assert found.lists[name].targets.tolist() == images.targets.tolist()
+    assert found.notes == []
+
+
+def test_boxes_of_clothes_give_the_label_sets_of_the_lists(shared: Path) -> None:
+    folder = shared / "data" / "clothing_ccp"
+    expected, found = annotation.read(folder), read(folder)
+    assert found.label_names == expected.label_names
+    assert (len(found.lists["train"]), len(found.lists["val"])) == (789, 215)
+    for name, images in (("train", expected.train), ("val", expected.val)):
+        rows = dict(zip(images.paths, images.targets.tolist(), strict=True))
+        ours = zip(found.lists[name].paths, found.lists[name].targets.tolist(), strict=True)
+        assert [path for path, row in ours if rows[path] != row] == []

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever stands in the json files: a result or one clear error, and never a changed file."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paddlex_ml.data import annotation
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import coco
+from paddlex_ml.formats.found import Found, Options
+
+FILES = ("annotations/instance_train.json", "annotations/instance_val.json")
+CONTENT = {
+    "info": {"year": 2017, "description": "sound"},
+    "images": [{"id": i, "file_name": f"{i}.jpg", "width": 4} for i in (1, 5, 9)],
+    "annotations": [
+        {"id": k, "image_id": i, "category_id": c, "bbox": [1, 2, 3.5, 4], "segmentation": [[1, 2]]}
+        for k, (i, c) in enumerate([(1, 2), (1, 4), (5, 2)])
+    ],
+    "categories": [{"id": 2, "name": "cat"}, {"id": 4, "name": "dog", "supercategory": "animal"}],
+}
+TEXT = json.dumps(CONTENT, indent=1).encode()
+
+# No database: hypothesis would leave a folder in the tree. The same examples on every machine.
+bounded = settings(max_examples=150, derandomize=True, database=None, deadline=None)
+
+names = st.sampled_from(
+    ["1.jpg", "5.jpg", "../x.jpg", "/etc/hosts", "", ".", "a\\5.jpg", "\0", "a\tb"]
+)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | names,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place of a JSON value, as the keys that lead to it."""
+    yield path
+    for key in (
+        value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    ):
+        yield from places(value[key], (*path, key))
+
+
+PLACES = list(places(CONTENT))
+
+
+def replaced(place: tuple[Any, ...], value: Any) -> Any:
+    """The sound content with another value at one place; without the key for `...`."""
+    if not place:
+        return None if value is ... else value
+    content = json.loads(TEXT)
+    inner = content
+    for key in place[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = value
+    return content
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[Callable[[bytes], Found | None]]:
+    """Reads a data set whose train or val json has these bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "annotations").mkdir()
+        (root / "images").mkdir()
+        for i in (1, 5, 9):
+            (root / "images" / f"{i}.jpg").touch()
+
+        def read(text: bytes, other: bytes = TEXT, damaged: int = 0) -> Found | None:
+            for number, name in enumerate(FILES):
+                (root / name).write_bytes(text if number == damaged else other)
+            before = snapshot(root)
+            found, told = attempt(root)
+            assert snapshot(root) == before
+            if found is None:
+                assert "instance_" in told
+            else:
+                assert_sound(found)
+            return found
+
+        yield read
+
+
+def attempt(root: Path) -> tuple[Found | None, str]:
+    try:
+        return coco.read(root, Options()), ""
+    except PaddlexMLError as error:
+        return None, str(error)
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in sorted(root.rglob("*"))
+    }
+
+
+def assert_sound(found: Found) -> None:
+    """What was read can be written, and comes back the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        annotation.write_labels(Path(folder, "label.txt"), found.label_names)
+        assert annotation.read_labels(Path(folder, "label.txt")) == found.label_names
+        for name, images in found.lists.items():
+            annotation.write_list(Path(folder, f"{name}.txt"), images.paths, images.targets)
+    for images in found.lists.values():
+        assert images.targets.shape == (len(images.paths), len(found.label_names))
+        assert images.targets.max(initial=0) <= 1
+        assert len(set(images.paths)) == len(images.paths)
+        assert [path for path in images.paths if not images.root.joinpath(path).is_file()] == []
+
+
+def test_the_sound_content_is_read(judge: Callable[..., Found | None]) -> None:
+    found = judge(TEXT)
+    assert found is not None
+    assert found.lists["train"].targets.tolist() == [[1, 1], [1, 0], [0, 0]]
+
+
+@bounded
+@given(place=st.sampled_from(PLACES), value=values, damaged=st.integers(0, 1))
+def test_any_value_anywhere(
+    judge: Callable[..., Found | None], place: tuple[Any, ...], value: Any, damaged: int
+) -> None:
+    judge(json.dumps(replaced(place, value)).encode("utf-8", "surrogatepass"), damaged=damaged)
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_any_key_removed(judge: Callable[..., Found | None], place: tuple[Any, ...]) -> None:
+    judge(json.dumps(replaced(place, ...)).encode())
+
+
+@bounded
+@given(at=st.integers(0, len(TEXT) - 1), byte=st.integers(0, 255), damaged=st.integers(0, 1))
+def test_any_byte_replaced(
+    judge: Callable[..., Found | None], at: int, byte: int, damaged: int
+) -> None:
+    judge(TEXT[:at] + bytes([byte]) + TEXT[at + 1 :], damaged=damaged)
+
+
+@bounded
+@given(begin=st.integers(0, len(TEXT)), length=st.integers(0, 300), junk=st.binary(max_size=4))
+def test_any_part_cut_out_or_replaced(
+    judge: Callable[..., Found | None], begin: int, length: int, junk: bytes
+) -> None:
+    judge(TEXT[:begin] + junk + TEXT[begin + length :])
+
+
+@bounded
+@given(
+    text=st.binary(max_size=60)
+    | st.text(alphabet='[]{}",:1e-."nulltrue ', max_size=40).map(str.encode)
+)
+def test_any_bytes(judge: Callable[..., Found | None], text: bytes) -> None:
+    judge(text)
+    judge(text, other=text)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from paddlex_ml import terminal
+from paddlex_ml.errors import PaddlexMLError, Stopped
+
+
+def test_what_a_user_can_repair_is_told_without_a_traceback(capsys):
+    told = terminal.tell(PaddlexMLError("it is broken", where="here", fix="mend it"))
+    assert told == (2, "PaddlexMLError", "it is broken\n  where: here\n  fix:   mend it")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"error: {told.message}\n")
+
+
+def test_a_bug_of_ours_keeps_its_traceback(capsys):
+    try:
+        {}["absent"]
+    except KeyError as error:
+        told = terminal.tell(error)
+    assert told.code == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "this is a bug in paddlex_ml" in err
+
+
+def test_a_full_disk_is_an_error_with_a_repair(capsys):
+    told = terminal.tell(OSError(28, "No space left on device", "/somewhere/file"))
+    assert told.code == 2
+    assert "where: /somewhere/file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Stopped(signal.SIGINT)])
+def test_a_stop_by_the_user_has_its_own_code_and_hint(capsys, error):
+    assert terminal.tell(error, "; go on with this").code == 130
+    assert capsys.readouterr().err == "stopped by SIGINT; go on with this\n"
+
+
+def test_a_door_returns_the_exit_code(capsys):
+    def refuse() -> None:
+        raise PaddlexMLError("no", where="here", fix="this")
+
+    assert terminal.door(lambda: print("done")) == 0
+    assert terminal.door(refuse) == 2
+    assert capsys.readouterr().out == "done\n"
+
+
+def test_sigterm_ends_a_door_with_its_code(capsys):
+    def wait() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)  # the signal comes first
+
+    assert terminal.door(wait) == 143
+    assert "stopped by SIGTERM" in capsys.readouterr().err
+
+
+def test_bad_arguments_are_an_error_like_any_other():
+    parser = terminal.Parser(prog="tool")
+    with pytest.raises(PaddlexMLError, match="unrecognized arguments: --no") as caught:
+        parser.parse_args(["--no"])
+    assert caught.value.fix == "see tool --help"
+
+
+def test_progress_in_a_log_is_a_line_a_tenth_with_the_time_left(caplog, monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with caplog.at_level(logging.INFO), terminal.progress("read files") as progress:
+        for done in range(0, 41, 4):
+            progress(done, 40)
+            progress(done, 40)
+    assert len(caplog.messages) == 10
+    assert caplog.messages[0] == "read files: 4 of 40, 00:09 left"
+    assert caplog.messages[-1] == "read files: 40 of 40"
+
+
+def test_progress_of_nothing_is_done(caplog):
+    with caplog.at_level(logging.INFO), terminal.progress("read files") as progress:
+        progress(0, 0)
+    assert caplog.messages == ["read files: 0 of 0"]
+
+
+def test_a_terminal_gets_a_bar_with_counts(monkeypatch, capsys):
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True, raising=False)
+    with terminal.progress("read files") as progress:
+        progress(20, 40)
+        time.sleep(0.6)  # a bar that would be gone at once is not drawn
+        progress(40, 40)
+    err = capsys.readouterr().err
+    assert "read files" in err
+    assert "40/40" in err
