@@ -201,6 +201,7 @@ def _farewell(config: Config, arguments: argparse.Namespace, made: Mapping[str, 
                 f"  result:    {result}\n"
                 f"  samples:   {output / 'check_dataset' / 'demo_img'}\n"
                 f"  histogram: {output / 'check_dataset' / 'histogram.png'}\n"
+                f"  report:    {output / 'check_dataset' / 'report.html'}\n"
                 f"next: {train}"
             )
         case "train":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is doubtful in a data set without faults: warnings, each with the images that it is about."""
+"""What is doubtful in a data set without faults: warnings, with the images they are about."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _find_contradictions(dataset: MLClsDataset, images: Images) -> Iterator[Find
 def _find_absent(
     images: ImageList, dataset: MLClsDataset, name: str, effect: str
 ) -> Iterator[Finding]:
-    shows = images.targets.any(axis=0).tolist()
+    shows = (images.targets.sum(axis=0, dtype=np.int64) > 0).tolist()
     absent = [label for label, shown in zip(dataset.label_names, shows, strict=True) if not shown]
     if absent and len(images):
         yield Finding(

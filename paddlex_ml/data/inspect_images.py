@@ -29,7 +29,8 @@ from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 
 HASH_BYTES = 8
-THUMBNAIL_BYTES = 64
+FINGERPRINT_BYTES = HASH_BYTES + 64
+"""The perceptual hash, then 8 x 8 grey values."""
 
 _CHUNK = 16  # images handed to a worker at once: a fraction of a second, so that Ctrl-C is prompt
 _AHEAD = 8  # chunks that wait for each worker: enough to be busy, few enough to bound the memory

@@ -83,7 +83,8 @@ def _index(table: Hashes, part: int) -> tuple[_Numbers, _Numbers]:
 
 
 def _cut(hashes: Hashes, part: int) -> _Numbers:
-    return ((hashes >> np.uint64(part)) & np.uint64((1 << _PART) - 1)).astype(np.int64)
+    cut: _Numbers = ((hashes >> np.uint64(part)) & np.uint64((1 << _PART) - 1)).astype(np.int64)
+    return cut
 
 
 def _compare(

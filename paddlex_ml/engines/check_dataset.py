@@ -22,7 +22,7 @@ from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import rewrite
 from paddlex_ml.formats.found import Options
-from paddlex_ml.pictures import charts
+from paddlex_ml.pictures import charts, page
 from paddlex_ml.pictures.labelled import draw_labels
 
 _DEMOS = 10  # images of each list
@@ -54,7 +54,7 @@ def run(config: Config) -> dict[str, Any]:
     warnings += _judge_num_classes(config, len(report.dataset.label_names))
     for warning in warnings:
         _log.warning("%s", warning)
-    demos = _draw_pictures(report.dataset, config.Global.output, config.Global.seed)
+    demos = _draw_pictures(report, config.Global.output, config.Global.seed)
     return {**_describe(report, root, config.Global.output, demos, warnings), **rewritten}
 
 
@@ -119,18 +119,35 @@ def _judge_num_classes(config: Config, found: int) -> list[str]:
     ]
 
 
-def _draw_pictures(dataset: MLClsDataset, output: Path, seed: int) -> dict[str, list[str]]:
+def _draw_pictures(report: check.Report, output: Path, seed: int) -> dict[str, list[str]]:
     """Draw into a folder aside and swap it in, so that pictures of two runs never mix."""
+    dataset = report.dataset
     output.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{_FOLDER}.", dir=output))
     try:
         names = _draw_demos(dataset, aside / "demo_img", seed)
         counts = check.count_positives(dataset.train), check.count_positives(dataset.val)
         charts.histogram(aside / "histogram.png", dataset.label_names, *counts)
+        page.write(aside / "report.html", _fill_page(report, seed))
         _swap_in(aside, output / _FOLDER)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return names
+
+
+def _fill_page(report: check.Report, seed: int) -> page.Content:
+    dataset, counts = report.dataset, check.summarise(report)
+    return page.Content(
+        root=dataset.root,
+        label_names=dataset.label_names,
+        train=page.Side(dataset.train.paths, dataset.train.targets),
+        val=page.Side(dataset.val.paths, dataset.val.targets),
+        warnings=[page.Warned(found.text, found.images, found.alike) for found in report.warnings],
+        pairs=check.count_pairs((dataset.train, dataset.val)),
+        sizes=counts["image_sizes"],
+        formats=counts["image_formats"],
+        seed=seed,
+    )
 
 
 def _draw_demos(dataset: MLClsDataset, folder: Path, seed: int) -> dict[str, list[str]]:
@@ -160,7 +177,11 @@ def _free_name(path: Path, taken: set[str]) -> str:
 
 
 def _swap_in(new: Path, place: Path) -> None:
-    for name in ("demo_img", "histogram.png"):  # only what is ours: the folder may hold notes
+    for name in (
+        "demo_img",
+        "histogram.png",
+        "report.html",
+    ):  # only what is ours: the folder may hold notes
         old = place / name
         if old.is_dir():
             shutil.rmtree(old)
@@ -187,7 +208,10 @@ def _describe(
             "val_samples": len(dataset.val),
             "val_sample_paths": demos["val"],
         },
-        "analysis": {"histogram": f"{_FOLDER}/histogram.png"},
+        "analysis": {
+            "histogram": f"{_FOLDER}/histogram.png",
+            "report": f"{_FOLDER}/report.html",
+        },
         "dataset_path": str(root),
         "show_type": "image",
         "dataset_type": "MLClsDataset",
