@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from paddlex_ml.data import annotation, changes
+from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import export, rewrite
 from paddlex_ml.formats.found import Options
@@ -69,6 +70,64 @@ def test_sizes_are_those_of_the_image_as_it_is_seen(root: Path) -> None:
     assert (content["images"][1]["width"], content["images"][1]["height"]) == (30, 46)
 
 
+@pytest.mark.parametrize("orientation", range(9))
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
+def test_sizes_are_those_that_the_decoder_gives(
+    tmp_path: Path, ending: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{ending}"
+    Image.new("RGB", (46, 30)).save(path, exif=exif)
+    assert export._measure(path) == read_image(path).size
+
+
+def test_damaged_exif_does_not_keep_an_image_from_being_measured(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (46, 30)).save(path, exif=exif)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"Exif\0\0MM\0*", b"Exif\0\0XX\0*"))
+    assert path.read_bytes() != content
+    assert export._measure(path) == read_image(path).size == (46, 30)
+
+
+@pytest.mark.parametrize(
+    "names", [["a;b;c", "d"], ["x\ty", "z"], ['"', '";'], ["image", "split"], ["a.jpg", "1"], ["1"]]
+)
+@pytest.mark.parametrize("kind", export.WRITERS)
+def test_odd_class_names_convert_back(root: Path, kind: str, names: list[str]) -> None:
+    targets = np.eye(5, len(names), dtype=np.uint8)
+    paths = [f"图 片/a, {i}.png" for i in range(5)]
+    annotation.write_labels(root / "label.txt", names)
+    annotation.write_list(root / "train.txt", paths, targets)
+    annotation.write_list(root / "val.txt", paths[:1], targets[:1])
+    export.export(root, kind)
+    found = rewrite.READERS[kind](root, Options())
+    assert found.label_names == names
+    assert found.lists["train"].paths == paths
+    assert np.array_equal(found.lists["train"].targets, targets)
+
+
+def test_names_that_would_not_convert_back_are_refused(root: Path) -> None:
+    targets = np.ones((1, 5), np.uint8)
+    for place in ("a.png", " a.png", "images/a.png"):
+        (root / place).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 3)).save(root / place)
+    annotation.write_list(root / "val.txt", ["a.png"], targets)
+    with pytest.raises(PaddlexMLError, match=r"COCO's readers would take images/a\.png for it"):
+        export.export(root, "COCO")
+    export.export(root, "COCO", root / "out")  # a place where nothing is mistaken
+    export.export(root, "CSV")
+    assert rewrite.READERS["CSV"](root, Options()).lists["val"].paths == ["a.png"]
+    annotation.write_list(root / "val.txt", [" a.png"], targets)
+    with pytest.raises(PaddlexMLError, match="a table loses the spaces around the name"):
+        export.export(root, "CSV")
+    export.export(root, "JSONL")
+    assert rewrite.READERS["JSONL"](root, Options()).lists["val"].paths == [" a.png"]
+
+
 def test_csv_and_jsonl_hold_what_the_lists_say(root: Path) -> None:
     export.export(root, "CSV", root / "csv")
     export.export(root, "JSONL", root / "jsonl")
@@ -99,9 +158,12 @@ def test_files_that_are_there_become_backups_or_are_refused(root: Path) -> None:
 
 def test_faults_are_refused_and_nothing_is_written(root: Path) -> None:
     (root / "图 片/a, 6.png").write_bytes(b"no image")
-    with pytest.raises(PaddlexMLError, match="the size of the image cannot be read") as caught:
+    with pytest.raises(PaddlexMLError, match="not an image, or a format that") as caught:
         export.export(root, "COCO", root / "out")
-    assert caught.value.where.endswith("a, 6.png")
+    assert caught.value.where == str(root / "图 片/a, 6.png")
+    (root / "图 片/a, 2.png").write_bytes(b"")
+    with pytest.raises(PaddlexMLError, match="image not decodable: 2"):
+        export.export(root, "COCO", root / "out")
     with (root / "val.txt").open("a") as file:
         file.write("x.jpg\n")
     with pytest.raises(PaddlexMLError, match="no tab between path and values"):

@@ -123,9 +123,11 @@ def test_what_is_left_out_is_told(plant: Plant, labels: Any) -> None:
     ]
 
 
-def test_the_order_of_classes_is_that_of_the_class_file(plant: Plant) -> None:
+def test_the_order_of_classes_is_that_of_the_class_file(plant: Plant, refusal: Any) -> None:
     root = plant({"a/1.jpg": "1", "b/2.jpg": "2", "classes.txt": "b\na\n"})
     assert image_folder.read(root, Options()).label_names == ["b", "a"]
+    (root / "classes.txt").write_text("b\n")
+    assert "the class 'a' is used but not named" in refusal(image_folder.read, root)
 
 
 def test_two_folders_for_one_list_are_refused(plant: Plant, refusal: Any) -> None:
