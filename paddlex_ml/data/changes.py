@@ -14,11 +14,13 @@ backup is ever overwritten: .bak, .bak.1, .bak.2, ...
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
 import shlex
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -67,22 +69,20 @@ def writing(root: Path) -> Iterator[None]:
     Reading and writing back belong inside: what was read is then still true. Raises PaddlexMLError
     where the folder cannot be written, and when another process does not end its change.
     """
-    folder = root / FOLDER
     if not root.is_dir():
         raise PaddlexMLError(
             f"the data set folder {root} " + ("is a file" if root.exists() else "does not exist"),
             where=str(root),
             fix="name the folder that holds the images and their annotations",
         )
-    lock = FileLock(folder / "lock", is_singleton=True)  # one per process: it may be taken again
+    lock = FileLock(_lock_path(root), is_singleton=True)  # one per process: it may be taken again
     with _explained(root):
-        folder.mkdir(exist_ok=True)
         try:
             lock.acquire(timeout=_WAIT)
         except Timeout as error:
             raise PaddlexMLError(
                 "another process has been changing this data set for ten minutes",
-                where=str(folder / "lock"),
+                where=str(root),
                 fix="wait for it, or end it; then run again",
             ) from error
     try:
@@ -108,7 +108,7 @@ def apply(root: Path, what: str, texts: Mapping[str, str], retire: Sequence[Path
             return Change(what)
         number = _last_number(root) + 1
         staged = _staged(root, number)
-        staged.mkdir()
+        staged.mkdir(parents=True)
         try:
             arrive = []
             for i, (name, content) in enumerate(new.items()):
@@ -156,7 +156,7 @@ def undo(root: Path) -> Change:
             undoes=last or 0,
         )
         number = _last_number(root) + 1
-        _staged(root, number).mkdir()
+        _staged(root, number).mkdir(parents=True)
         _record(root, number, back)
         _carry_out(root, number, back)
         return back
@@ -184,6 +184,13 @@ def find_backups(folder: Path) -> list[Path]:
     except OSError:
         return []
     return [folder / name for name in names if _BACKUP.fullmatch(name)]
+
+
+def _lock_path(root: Path) -> Path:
+    # Not in the data set: where nothing is changed in the end, nothing at all shall appear.
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
+    user = os.getuid() if hasattr(os, "getuid") else ""
+    return Path(tempfile.gettempdir()) / f"paddlex_ml-{user}-{digest}.lock"
 
 
 def _last_to_undo(root: Path) -> int | None:

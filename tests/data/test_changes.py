@@ -42,7 +42,7 @@ def test_originals_become_backups_and_new_files_take_their_names(tmp_path):
         "train.txt is written",
         "val.txt is written",
     ]
-    assert sorted(p.name for p in (tmp_path / changes.FOLDER).iterdir()) == ["0001.json", "lock"]
+    assert sorted(p.name for p in (tmp_path / changes.FOLDER).iterdir()) == ["0001.json"]
 
 
 def test_no_backup_is_ever_overwritten(tmp_path):
@@ -186,7 +186,7 @@ def test_a_kill_at_every_step_leaves_the_old_set_or_the_new_one(
         act(root)
         assert texts(root) == AFTER
         names = {path.name for path in (root / changes.FOLDER).iterdir()}
-        assert names == {"0001.json", "lock"}
+        assert names == {"0001.json"}
     assert seen == sorted(seen)  # old until the record is written, new from then on
     assert {*seen} == {False, True}
 
@@ -240,7 +240,7 @@ def test_a_full_disk_leaves_the_old_set_and_no_staged_file(tmp_path, monkeypatch
         with pytest.raises(PaddlexMLError, match="No space left on device"):
             changes.apply(tmp_path, "split", NEW)
     assert texts(tmp_path) == OLD
-    assert [p.name for p in (tmp_path / changes.FOLDER).iterdir()] == ["lock"]
+    assert list((tmp_path / changes.FOLDER).iterdir()) == []
 
 
 def test_a_damaged_record_is_named(tmp_path):
@@ -273,6 +273,14 @@ def test_another_process_waits_until_a_change_is_over(tmp_path):
     child.stdout.close()
     found = texts(tmp_path)
     assert (found["train.txt"], found["val.txt"]) == ("t", "v")
+
+
+def test_nothing_appears_where_nothing_is_changed(tmp_path):
+    with pytest.raises(KeyError), changes.writing(tmp_path):
+        {}["absent"]
+    with pytest.raises(PaddlexMLError, match="there is no backup"):
+        changes.undo(tmp_path)
+    assert os.listdir(tmp_path) == []
 
 
 def test_settle_writes_nothing_where_nothing_is_pending(tmp_path):
