@@ -137,13 +137,11 @@ def opened(archive: Path) -> Iterator[tuple[list[Member], Callable[[Member], IO[
             with tarfile.open(archive, "r:") as untarred:
                 members = [_judge_tar(info, archive) for info in untarred]
                 yield _plain(members, archive), lambda member: _open_tar(untarred, member)
-    except _DAMAGED as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # EINVAL: the zip sends the reader to a place before its beginning
         told = str(error) or type(error).__name__
         raise _refused(f"no zip or tar archive, or a damaged one ({told})", archive) from error
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a place before the beginning of the file
-            raise
-        raise _refused("it is damaged", archive) from error
 
 
 def _judge_zip(info: zipfile.ZipInfo, archive: Path) -> Member | None:
