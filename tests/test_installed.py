@@ -75,3 +75,7 @@ def test_the_data_set_tools_are_installed_too(installed: Path, tmp_path: Path) -
             check=False,
         )
         assert (done.returncode, "usage: " in done.stdout) == (0, True), done.stderr
+
+
+def test_the_template_of_the_report_is_installed(installed: Path) -> None:
+    assert (installed / "paddlex_ml" / "pictures" / "report.html.j2").is_file()
