@@ -6,6 +6,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
+
 from paddlex_ml import terminal
 from paddlex_ml.data import changes
 

@@ -7,6 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
+
 from paddlex_ml import terminal
 from paddlex_ml.data.split import STRATEGIES, Division
 from paddlex_ml.formats import rewrite

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from paddlex_ml.data.annotation import LISTS
+from paddlex_ml.data.changes import undo_command
 from paddlex_ml.data.faults import SHOWN
 from paddlex_ml.errors import PaddlexMLError
 
@@ -141,7 +142,7 @@ def _none_found(root: Path) -> PaddlexMLError:
             f"the data set was converted already: {', '.join(retired)}",
             where=str(root),
             fix="go on with -o CheckDataset.convert.enable=false,\n"
-            f"         or undo it first: python dataset_tools/restore_backup.py {root}",
+            f"         or undo it first: {undo_command(root)}",
         )
     others = _all_json(root)
     told = f"; other json files are there: {', '.join(others[:SHOWN])}" if others else ""

@@ -257,7 +257,12 @@ class Collector:
             self.fault("nothing found", "", "the source names no class", "label the images first")
         self.check()
         order = {key: i for i, key in enumerate(label_names if keys is None else keys)}
-        lists = {name: self._list(rows, order) for name, rows in self._rows.items()}
+        # A list that lost all its images is none: the rest is then one list, to be divided.
+        filled = {name: rows for name, rows in self._rows.items() if rows or not self._missing}
+        names = filled if len(filled) > 1 else ["train"]
+        lists = {
+            name: self._list(rows, order) for name, rows in zip(names, filled.values(), strict=True)
+        }
         return Found(list(label_names), lists, list(retire), self._told())
 
     def _list(self, rows: dict[str, set[Hashable]], order: dict[Hashable, int]) -> ImageList:

@@ -7,8 +7,9 @@ train.txt, val.txt ---------+-> divide -> label.txt, train.txt, val.txt; origina
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ READERS: dict[str, Callable[[Path, Options], Found]] = {
 }
 """What `src_dataset_type` may be."""
 _ROWS = 40  # of the table in a log
+_NAMES = 10  # of classes in a line
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Rewritten:
         lines = [*self.notes, *files] if files else [*self.notes, "the lists are as asked already"]
         if self.images:
             lines += ["images of each class, the most uneven first:", *self._table()]
-            lines += [_explain_one_sided(row) for row in split.find_one_sided(self.classes)]
+            lines += _explain_one_sided(split.find_one_sided(self.classes))
         if files:
             lines.append(f"to take this back: {changes.undo_command(root)}")
         return lines
@@ -69,8 +71,8 @@ class Rewritten:
     def _table(self) -> list[str]:
         assert self.images is not None
         hidden = len(self.classes) - _ROWS
-        more = [f"... and {hidden} classes more, less uneven"] if hidden > 0 else []
-        return [*split.render([*self.classes[:_ROWS], self.images]), *more]
+        *rows, total = split.render([*self.classes[:_ROWS], self.images])
+        return [*rows, *[f"... and {hidden} classes more, less uneven"] * (hidden > 0), total]
 
 
 def convert(
@@ -121,12 +123,20 @@ def ask_for_split(root: Path) -> PaddlexMLError:
     )
 
 
-def _explain_one_sided(row: Row) -> str:
-    side = "val" if row.train_after == 0 else "train"
-    images = row.train_after + row.val_after
-    if images == 1:
-        return f"class {row.name} has one image only: it is in {side}"
-    return f"class {row.name}: all {images:,} images are in {side}"
+def _explain_one_sided(rows: Sequence[Row]) -> list[str]:
+    lines = []
+    for side, single in product(LISTS, (True, False)):
+        names = [
+            row.name
+            for row in rows
+            if (row.val_after == 0) == (side == "train")
+            and (row.train_after + row.val_after == 1) == single
+        ]
+        if names:
+            what = "one image only" if single else "images"
+            shown = ", ".join(names[:_NAMES]) + (", ..." * (len(names) > _NAMES))
+            lines.append(f"{len(names)} classes have {what} in {side}, none elsewhere: {shown}")
+    return lines
 
 
 def _divide(lists: Mapping[str, ImageList], division: Division) -> dict[str, ImageList]:

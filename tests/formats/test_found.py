@@ -324,3 +324,12 @@ def test_a_class_name_must_be_one_line_of_text() -> None:
     fault = found.judge_name("", "classes.txt:3")
     assert fault is not None
     assert (fault.where, fault.text) == ("classes.txt:3", "the class name '' is empty")
+
+
+def test_a_list_that_lost_all_its_images_is_none(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    collector = Collector(tmp_path, Options(skip_missing=True))
+    collector.add("train", "gone.jpg", [""], ["cat"], "train.csv:2")
+    collector.add("val", "a.jpg", [""], ["cat"], "val.csv:2")
+    found = collector.finish(["cat"])
+    assert {name: images.paths for name, images in found.lists.items()} == {"train": ["a.jpg"]}
