@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from paddlex_ml.data import twins
-from paddlex_ml.data.twins import find_twins
+from paddlex_ml.data.twins import count_repeated, find_twins
 
 RAMP = np.arange(64, dtype=np.uint8)
 
@@ -40,9 +42,12 @@ def test_the_same_is_found_as_by_comparing_all_with_all(monkeypatch):
     expected = {i for i in range(200) if distance[i].min() <= twins.MOST_BITS}
     whole = find_twins(train, greys(500), val, greys(200))
     assert {pair.val for pair in whole} == expected
-    assert [distance[v, t] for t, v in whole] == [distance[v].min() for _, v in whole]
+    assert max(distance[v, t] for t, v in whole) <= twins.MOST_BITS
     monkeypatch.setattr(twins, "_AT_ONCE", 7)  # in many small steps
-    assert find_twins(train, greys(500), val, greys(200)) == whole
+    monkeypatch.setattr(twins, "_WINDOW", 3)
+    small = find_twins(train, greys(500), val, greys(200))
+    assert {pair.val for pair in small} == expected
+    assert max(distance[v, t] for t, v in small) <= twins.MOST_BITS
 
 
 def test_the_nearest_and_then_the_first_image_of_train_is_named():
@@ -55,6 +60,36 @@ def test_grey_pictures_that_disagree_are_no_twins():
     assert find_twins(hashes(5), greys(1), hashes(5), other) == []
     brighter = (RAMP // 2 + 90)[None].astype(np.uint8)
     assert find_twins(hashes(5), greys(1), hashes(5), brighter) == [(0, 0)]
+
+
+def test_an_image_that_disagrees_does_not_hide_the_one_behind_it(monkeypatch):
+    monkeypatch.setattr(twins, "_WINDOW", 1)
+    pictures = np.stack([RAMP[::-1], RAMP[::-1], RAMP])
+    assert find_twins(hashes(0b1, 0b11, 0b111), pictures, hashes(0), greys(1)) == [(2, 0)]
+
+
+def test_ten_thousand_frames_of_one_film_take_little_memory():
+    random = np.random.default_rng(3)
+    film = np.zeros(10_000, np.uint64)
+    for _ in range(3):
+        film ^= np.uint64(1) << random.integers(0, 64, len(film), np.uint64)
+    tracemalloc.start()
+    try:
+        pairs = find_twins(film[:7000], greys(7000), film[7000:], greys(3000))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(pairs) == 3000  # of 21 million that are alike
+    assert peak < 300e6
+
+
+def test_repeated_images_of_a_list_are_counted_from_the_second_on():
+    random = np.random.default_rng(4)
+    first = random.integers(0, 2**64, 400, np.uint64)
+    again = first[:150] ^ np.uint64(0b1000_0010)
+    assert count_repeated(np.concatenate([first, again, first[:5]]), greys(555)) == 155
+    assert count_repeated(first, greys(400)) == 0
+    assert count_repeated(first[:0], greys(0)) == 0
 
 
 def test_thousands_of_equal_hashes_are_one_question():
