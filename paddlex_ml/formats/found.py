@@ -288,9 +288,10 @@ def name_first(names: Sequence[str]) -> str:
 
 def judge_name(name: str, where: str) -> Fault | None:
     """Why a class name, stripped, cannot stand in label.txt; None when it can."""
-    if name and not re.search(rf"[\r\n{_NOT_UTF8}]", name):
+    # A tab may stand; the other control characters, line ends among them, nobody can see or type.
+    if name and not re.search(rf"[\x00-\x08\x0a-\x1f\x7f{_NOT_UTF8}]", name):
         return None
-    what = "has a line end, or letters that are not UTF-8" if name else "is empty"
+    what = "has a line end, a control character, or no UTF-8 letters" if name else "is empty"
     fix = "give the class a name of one line of text"
     return Fault("class name", where, f"the class name {name!r} {what}", fix)
 
@@ -305,11 +306,17 @@ def order_names(root: Path, seen: Iterable[str]) -> tuple[list[str], list[Fault]
     if not path.is_file():
         return sorted(seen), []
     lines, faults = read_lines(path)
-    names = [line.strip() for line in lines if line is not None and line.strip()]
-    faults += filter(None, (judge_name(name, CLASS_FILE) for name in names))
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        text = f"the class {name!r} stands twice"
-        faults.append(Fault("duplicate class name", CLASS_FILE, text, "remove one of the lines"))
+    first: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        name, where = (line or "").strip(), f"{CLASS_FILE}:{number}"
+        if not name:
+            continue  # an empty line, or one whose fault is told already
+        if fault := judge_name(name, where):
+            faults.append(fault)
+        if first.setdefault(name, number) != number:
+            text = f"the class {name!r} stands in line {first[name]} already"
+            faults.append(Fault("duplicate class name", where, text, "remove one of the lines"))
+    names = list(first)
     for name in sorted(set(seen) - set(names)):
         text, fix = f"the class {name!r} is used but not named", f"add a line {name!r}"
         faults.append(Fault("class not named", CLASS_FILE, text, fix))

@@ -64,9 +64,11 @@ def labels_of(path: Path, name: str = "") -> Annotation | Fault:
     if faults:
         return faults[0]
     text = "\n".join(line or "" for line in lines)
-    if "<!DOCTYPE" in text:
+    before, doctype, _ = text.partition("<!DOCTYPE")
+    if doctype:
+        line = before.count("\n") + 1
         what = "the file has a DOCTYPE, which VOC files do not need and which can do harm"
-        return Fault(_NOT_VOC, name, what, "remove the DOCTYPE, or the file")
+        return Fault(_NOT_VOC, f"{name}:{line}", what, "remove the DOCTYPE, or the file")
     try:
         tree = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:

@@ -4,19 +4,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paddlex_ml.data import annotation
+from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import rewrite
-from paddlex_ml.formats.found import Options
+from paddlex_ml.formats.found import Found, Options
 
 COCO = {
     "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 9, "file_name": "b.jpg"}],
@@ -34,18 +35,32 @@ YAML = "path: .\ntrain: images/train\nval: images/val\nnames:\n  0: cat\n  1: do
 # Files of a sound source; images are empty files and are never damaged.
 SOURCES: dict[str, dict[str, str]] = {
     "COCO": {
-        "annotations/instance_train.json": json.dumps(COCO),
+        "annotations/instance_train.json": json.dumps(COCO, indent=1),
         "annotations/instance_val.json": json.dumps(COCO),
         "images/a.jpg": "",
         "images/b.jpg": "",
     },
     "VOC": {
         "Annotations/a.xml": VOC,
+        "Annotations/b.xml": VOC.replace("a.jpg", "b.jpg").replace("cat", "猫"),
         "ImageSets/Main/train.txt": "a\n",
-        "ImageSets/Main/val.txt": "a\n",
+        "ImageSets/Main/val.txt": "b\r\na\n",
         "JPEGImages/a.jpg": "",
+        "JPEGImages/b.jpg": "",
     },
-    "LabelMe": {"a.json": json.dumps(LABELME), "a.jpg": ""},
+    "VOC Roboflow": {
+        "train/a.xml": VOC,
+        "valid/b.xml": VOC.replace("a.jpg", "b.jpg"),
+        "classes.txt": "dog\ncat\n",
+        "train/a.jpg": "",
+        "valid/b.jpg": "",
+    },
+    "LabelMe": {
+        "train/a.json": json.dumps(LABELME, indent=1),
+        "val/b.json": json.dumps({**LABELME, "imagePath": r"..\images\b.jpg"}),
+        "train/a.jpg": "",
+        "images/b.jpg": "",
+    },
     "YOLO": {
         "data.yaml": YAML,
         "labels/train/a.txt": "0 0.5 0.5 0.2 0.2\n1 0.1 0.1 0.1 0.1\n",
@@ -53,23 +68,38 @@ SOURCES: dict[str, dict[str, str]] = {
         "images/train/a.jpg": "",
         "images/val/b.jpg": "",
     },
+    "YOLO lists": {
+        "set.yaml": "train: train.txt\nval:\n- val.txt\nnames: [cat, dog]\n",
+        "train.txt": "./a.jpg\n",
+        "val.txt": "sub\\b.jpg\na.jpg\n",
+        "a.txt": "1 .1 .2 .3 .4 .5 .6\n",
+        "a.jpg": "",
+        "sub/b.jpg": "",
+    },
+    "YOLO names": {"classes.txt": "cat\ndog\n", "labels/a.txt": "1 0 0 1 1\n", "images/a.jpg": ""},
     "CSV": {
         "train.csv": 'image,cat,dog\na.jpg,1,0\n"b.jpg",0,1\n',
-        "val.csv": "image,cat,dog\na.jpg,1,1\n",
+        "val.csv": "image;dog;cat\r\na.jpg;1;1\r\n",
         "a.jpg": "",
         "b.jpg": "",
     },
-    "CSV names": {"all.csv": 'image,labels,split\na.jpg,"cat|dog",train\n', "a.jpg": ""},
+    "CSV names": {
+        "all.csv": 'image\tlabels\tsplit\na.jpg\t"cat|dog"\ttrain\nb.jpg\t\tval\n',
+        "classes.txt": "cat\ndog\n",
+        "a.jpg": "",
+        "b.jpg": "",
+    },
     "ImageFolder": {"classes.txt": "cat\ndog\n", "cat/a.jpg": "", "dog/b.jpg": ""},
     "JSONL": {
         "train.jsonl": '{"path": "a.jpg", "labels": ["cat"]}\n{"path": "b.jpg", "labels": []}\n',
+        "val.jsonl": '{"file_name": "b.jpg", "label": "dog", "split": "val"}\r\n',
         "a.jpg": "",
         "b.jpg": "",
     },
     "lists": {
         "label.txt": "0 cat\n1 dog\n",
         "train.txt": "a.jpg\t0,1\n",
-        "val.txt": "b.jpg\t1,0\n",
+        "val.txt": "b.jpg\t1,0\r\n",
         "a.jpg": "",
         "b.jpg": "",
     },
@@ -82,90 +112,134 @@ NASTY = [
 ]  # fmt: skip
 
 
-def write(root: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text, encoding="utf-8")
+# What is said of a source or a file as a whole: no line is to be named.
+WHOLE = (
+    "names? no|has no image|there is no|there is neither|UTF-16|cannot be read|has no line"
+    "|is used but not named|both say|is no LabelMe file|is no list of keys|says something"
+    "|does not exist"
+)
+
+
+def write(root: Path, files: Mapping[str, str | bytes | None]) -> None:
+    """Write files; None makes a folder."""
+    for name, content in files.items():
+        place = root / name
+        if place.is_dir():
+            place.rmdir()
+        if content is None:
+            place.unlink(missing_ok=True)
+            place.mkdir()
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def snapshot(root: Path) -> dict[str, bytes | None]:
-    return {str(p): p.read_bytes() if p.is_file() else None for p in sorted(root.rglob("*"))}
+    return {
+        os.path.join(folder, name): Path(folder, name).read_bytes() if name in names else None
+        for folder, folders, names in os.walk(root)
+        for name in [*folders, *names]
+    }
 
 
 @st.composite
-def damage(draw: st.DrawFn, files: dict[str, str]) -> tuple[str, bytes | None]:
-    """A file of the source, and what it holds instead; None: a folder stands in its place."""
-    name = draw(st.sampled_from([name for name in files if not name.endswith(".jpg")]))
-    content = files[name].encode()
+def damage(draw: st.DrawFn, files: dict[str, str]) -> dict[str, bytes | None]:
+    """One or two files of the source, and what they hold instead; None: a folder is there."""
+    texts = [name for name in files if not name.endswith(".jpg")]
+    names = draw(st.lists(st.sampled_from(texts), min_size=1, max_size=2, unique=True))
+    return {name: draw(spoiled(files[name].encode())) for name in names}
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, content: bytes) -> bytes | None:
     match draw(st.integers(0, 9)):
         case 0:
-            return name, None
+            return None
         case 1:
-            return name, draw(st.binary(max_size=40))
+            return draw(st.binary(max_size=40))
         case 2:
-            return name, draw(st.text(max_size=40)).encode("utf-8", "surrogatepass")
+            return draw(st.text(max_size=40)).encode("utf-8", "surrogatepass")
         case 3:  # a line lost, or twice
             lines = content.splitlines(keepends=True) or [b""]
             at = draw(st.integers(0, len(lines) - 1))
-            return name, b"".join(lines[:at] + lines[at : at + 1] * draw(st.sampled_from([0, 2])))
-        case 4:  # one value of many
+            return b"".join(lines[:at] + lines[at : at + 1] * draw(st.sampled_from([0, 2])))
+        case 4 | 5:  # one value of many
             words = re.split(rb"(\W+)", content)
             at = draw(st.integers(0, len(words) - 1))
             words[at] = draw(st.sampled_from(NASTY))
-            return name, b"".join(words)
+            return b"".join(words)
+        case 6:  # a bit
+            at = draw(st.integers(0, max(0, len(content) * 8 - 1)))
+            flipped = bytearray(content or b"0")
+            flipped[at // 8] ^= 1 << at % 8
+            return bytes(flipped)
         case _:
             start = draw(st.integers(0, len(content)))
             end = draw(st.integers(start, min(len(content), start + 12)))
             put = draw(st.one_of(st.sampled_from(NASTY), st.binary(max_size=6)))
-            return name, content[:start] + put + content[end:]
+            return content[:start] + put + content[end:]
 
 
-def act(kind: str) -> Callable[[Path], object]:
+def act(kind: str) -> Callable[[Path], Found | MLClsDataset]:
     if kind == "lists":
         return annotation.read
     return lambda root: rewrite.READERS[kind.partition(" ")[0]](root, Options())
 
 
-@pytest.mark.parametrize("kind", SOURCES)
-def test_damage_gives_a_result_or_one_clear_error_and_changes_nothing(tmp_path, kind):
-    files = SOURCES[kind]
+def assert_sound(found: Found | MLClsDataset, root: Path) -> None:
+    """What was read can be written, and comes back the same."""
+    lists = found.lists if isinstance(found, Found) else {"train": found.train, "val": found.val}
+    assert list(lists) in (["train"], ["train", "val"])
+    texts = {f"{name}.txt": annotation.list_text(i.paths, i.targets) for name, i in lists.items()}
+    for images in lists.values():
+        assert images.targets.shape == (len(images), len(found.label_names))
+        assert images.targets.max(initial=0) <= 1
+        assert all((root / path).is_file() and ".." not in path for path in images.paths)
+        assert len(set(images.paths)) == len(images)
+    texts["label.txt"] = annotation.labels_text(found.label_names)
+    written = root.parent / "written"
+    write(written, texts)
+    assert annotation.read_labels(written / "label.txt") == found.label_names
 
-    @settings(
-        max_examples=150,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.lists(damage(files), min_size=1, max_size=2))
-    def run(damages: list[tuple[str, bytes | None]]) -> None:
-        root = tmp_path / "set"
-        shutil.rmtree(root, ignore_errors=True)
-        write(root, files)
-        for name, content in damages:
-            place = root / name
-            if content is None:
-                if place.is_file():
-                    place.unlink()
-                place.mkdir(exist_ok=True)
-            elif place.is_file():
-                place.write_bytes(content)
+
+def assert_clear(told: PaddlexMLError, root: Path, names: Iterable[str]) -> None:
+    """The error names a file of the source, with the line where it has lines."""
+    text = str(told)
+    assert str(root) in text
+    assert not re.search(r"Traceback|<class '|object at 0x", text)
+    named = [name for name in names if name in text]
+    assert named or re.search(WHOLE, text), text
+    if all(name.endswith((".csv", ".jsonl", ".txt", ".yaml")) for name in named):
+        with_line = "|".join(f"{re.escape(name)}:[0-9]" for name in named) or WHOLE
+        assert re.search(f"{with_line}|{WHOLE}", text), text
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_damage_gives_a_result_or_one_clear_error_and_changes_nothing(
+    tmp_path: Path, kind: str
+) -> None:
+    files, root = SOURCES[kind], tmp_path / "set"
+    write(root, files)
+
+    @settings(max_examples=100, deadline=None, derandomize=True, database=None)
+    @given(damage(files))
+    def run(damaged: dict[str, bytes | None]) -> None:
+        write(root, damaged)
         before = snapshot(root)
-        told: PaddlexMLError | None
         try:
-            act(kind)(root)
+            found = act(kind)(root)
         except PaddlexMLError as error:
-            told = error
+            assert_clear(error, root, files)
         else:
-            told = None
-        assert told is None or str(root) in str(told)
-        assert told is None or not re.search(r"Traceback|<class '|object at 0x", str(told))
-        assert snapshot(root) == before
+            assert_sound(found, root)
+        finally:
+            assert snapshot(root) == before
+            write(root, {name: files[name] for name in damaged})
 
     run()
 
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_the_sound_source_is_read(tmp_path: Path, kind: str) -> None:
-    write(tmp_path, SOURCES[kind])
-    act(kind)(tmp_path)
+    write(tmp_path / "set", SOURCES[kind])
+    assert_sound(act(kind)(tmp_path / "set"), tmp_path / "set")

@@ -313,7 +313,7 @@ def test_a_class_file_must_name_every_class_once(root: Path) -> None:
     (root / "classes.txt").write_text("owl\ncat\nowl\n", encoding="utf-8")
     faults = order_names(root, ["cat", "dog"])[1]
     assert [(fault.where, fault.text) for fault in faults] == [
-        ("classes.txt", "the class 'owl' stands twice"),
+        ("classes.txt:3", "the class 'owl' stands in line 1 already"),
         ("classes.txt", "the class 'dog' is used but not named"),
     ]
 

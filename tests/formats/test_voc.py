@@ -165,7 +165,7 @@ def test_a_byte_order_mark_and_the_encoding_written_down_do_not_matter(plant: Pl
         (xml("cat", " "), "the class name '' is empty", "1.xml"),
         (xml("cat", "a\nb"), r"the class name 'a\nb' has a line end", "1.xml"),
         ("<svg/>", "begins with <svg>, not <annotation>", "1.xml"),
-        ("<!DOCTYPE a [<!ENTITY b 'c'>]>" + xml("cat"), "the file has a DOCTYPE", "1.xml"),
+        ("<!DOCTYPE a [<!ENTITY b 'c'>]>" + xml("cat"), "the file has a DOCTYPE", "1.xml:1"),
         (xml("cat", image="gone.jpg"), "gone.jpg is not there (looked in Annotations/", "1.xml"),
         (xml("cat", image="../../x.jpg"), "x.jpg lies outside the data set", "1.xml"),
     ],
@@ -186,7 +186,7 @@ def test_a_file_that_declares_entities_is_refused_unread(plant: Plant) -> None:
     root = plant({"a.xml": text})
     found = voc.labels_of(root / "a.xml")
     assert isinstance(found, Fault)
-    assert (found.kind, found.where) == ("not a VOC file", "a.xml")
+    assert (found.kind, found.where) == ("not a VOC file", "a.xml:1")
 
 
 def test_a_line_without_an_annotation_file_is_named(plant: Plant, refusal: Any) -> None:

@@ -222,7 +222,7 @@ YAML = "train: images/train\nval: images/val\n"
         (YAML + "names:\n- a\n- [b]\n", "the name of a class is a list or a mapping", ":5"),
         (YAML + "names:\n- a\n-\n", "the class name '' is empty", ":5"),
         (YAML + 'names: [a, "b\\nc"]\n', "the class name 'b\\nc' has a line end", ":3"),
-        (YAML + 'names: ["\\ud800"]\n', "has a line end, or letters that are not UTF-8", ":3"),
+        (YAML + 'names: ["\\ud800"]\n', "has a line end, a control character, or no UTF-8", ":3"),
         (YAML + "names:\n- a\n- b\n- a\n", "the name 'a' is given at data.yaml:4 already", ":6"),
         (YAML + "names:\n  0: a\n  2: b\n", "the class id 1 has no name, but higher", ":4"),
         (YAML + "names:\n  1: a\n  2: b\n", "the class id 0 has no name, but higher", ":4"),
