@@ -106,6 +106,31 @@ def _head_rate_trains(config: Config) -> Fault | None:
     return Fault(key, what, override(key, 1))
 
 
+def _freezing_ends(config: Config) -> Fault | None:
+    key, train = "Train.freeze_backbone_epochs", config.Train
+    if train.freeze_backbone_epochs < train.epochs_iters:
+        return None
+    frozen, epochs = train.freeze_backbone_epochs, train.epochs_iters
+    what = f"{key} {frozen} leaves no epoch of {epochs} to the backbone"
+    return Fault(key, what, override(key, min(1, train.epochs_iters - 1)))
+
+
+def _some_epoch_is_evaluated(config: Config) -> Fault | None:
+    key, train = "Train.start_eval_epoch", config.Train
+    if train.start_eval_epoch <= train.epochs_iters:
+        return None
+    what = f"{key} {train.start_eval_epoch} comes after the last of {train.epochs_iters} epochs"
+    return Fault(key, what, override(key, train.epochs_iters))
+
+
+def _pos_weight_is_used(config: Config) -> Fault | None:
+    key, loss = "Train.loss.pos_weight", config.Train.loss
+    if loss.pos_weight is None or loss.name == "bce":
+        return None
+    what = f"{key} is set, but the loss {loss.name} has no such weight"
+    return Fault(key, what, override("Train.loss.name", "bce"))
+
+
 def _data_set_is_named(config: Config) -> Fault | None:
     needed = config.Global.mode in ("check_dataset", "train", "evaluate")
     if not needed or config.Global.dataset_dir is not None:
@@ -144,6 +169,9 @@ _ALWAYS: tuple[tuple[tuple[str, ...], Rule], ...] = (
     ),
     (("CheckDataset.convert.src_dataset_type",), _source_is_named),
     (("Global.model", "Train.decoder_tokens"), _tokens_are_a_choice),
+    (("Train.freeze_backbone_epochs", "Train.epochs_iters"), _freezing_ends),
+    (("Train.start_eval_epoch", "Train.epochs_iters"), _some_epoch_is_evaluated),
+    (("Train.loss.pos_weight", "Train.loss.name"), _pos_weight_is_used),
 )
 _TO_RUN: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("Global.output",), _output_is_a_folder),

@@ -23,7 +23,7 @@ TOKEN_MODELS = ("CLIP_vit_base_patch16_448_ML",)
 SOURCES = ("COCO", "VOC", "LabelMe", "YOLO", "CSV", "ImageFolder", "JSONL")
 """Formats that check_dataset converts from."""
 
-IGNORED = ("Global.export_with_pir", "Train.dist_ips", "Train.dy2st")
+IGNORED = ("Global.export_with_pir", "Train.dy2st")
 """Keys of PaddleX that its users set and that have no meaning here: accepted with a note."""
 
 _LATER_RUN_MODES = ("trt_fp32", "trt_fp16", "trt_int8", "mkldnn_bf16")
@@ -34,6 +34,7 @@ Seed: TypeAlias = Annotated[int, Range(low=0, high=2**32 - 1)]  # the largest th
 Percent: TypeAlias = Annotated[int, Range(low=0, high=100)]
 Text: TypeAlias = Annotated[str, Checked(values.text)]
 Place: TypeAlias = Annotated[str, Checked(values.place)]
+PosWeight: TypeAlias = list[float] | Literal["auto"]
 Threshold: TypeAlias = float | list[float] | dict[str | int, float]
 
 
@@ -47,6 +48,8 @@ class GlobalConfig:
     device: Annotated[str, Checked(values.device)] = "auto"
     """The spelling is judged here; whether the machine has it, by the engines that need it."""
     output: Path = Path("output")
+    overwrite: bool = False
+    """Whether a new training may replace the results of another one in `output`."""
     seed: Seed = 42
 
 
@@ -85,12 +88,16 @@ class CheckDatasetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Section `Train.loss`: the asymmetric loss (arXiv:2009.14119)."""
+    """Section `Train.loss`."""
 
+    name: Literal["asymmetric", "bce", "two_way"] = "asymmetric"
     gamma_neg: Annotated[float, Range(low=0)] = 4.0
     gamma_pos: Annotated[float, Range(low=0)] = 0.0
     clip: Annotated[float, Range(low=0, high=1, below=True)] = 0.05
     """Below 1: at 1 no absent label would cost anything."""
+    pos_weight: Annotated[PosWeight | None, Checked(values.pos_weight)] = None
+    temperature: Annotated[float, Range(low=0, above=True, typical=4.0)] = 4.0
+    label_smoothing: Annotated[float, Range(low=0, high=1, below=True)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +108,8 @@ class AugmentConfig:
     """Side of the blanked square as a share of the image side; 0 switches it off."""
     randaugment: bool = True
     flip: bool = True
+    mixup: Annotated[float, Range(low=0, typical=0.2)] = 0.0
+    """Both parameters of the Beta distribution of the shares; 0 switches it off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,20 +127,41 @@ class TrainConfig:
     """The head learns at this multiple of every rate; 1: like the backbone, as in PaddleX."""
     pretrain_weight_path: Place | None = None
     resume_path: Place | None = None
+    """A folder, or `auto`: the newest checkpoint of the output folder, if it has one."""
+    dist_ips: Annotated[str, Checked(values.addresses)] | None = None
+    """Addresses of all machines of the training, separated by commas."""
+    sync_bn: bool = False
     warmup_steps: Annotated[float, Range(low=0, typical=1.0)]
     """Length of the linear warm-up, in EPOCHS: the key keeps its PaddleX name."""
+    lr_schedule: Literal["cosine", "one_cycle"] = "cosine"
+    backbone_lr_mult: Annotated[float, Range(low=0, above=True)] = 1.0
+    freeze_backbone_epochs: Annotated[int, Range(low=0)] = 0
     log_interval: Count = 20
     """Steps."""
     eval_interval: Count = 1
     """Epochs."""
+    start_eval_epoch: Count = 1
     save_interval: Count = 1
     """Epochs."""
+    keep_last: Count | None = None
+    """Folders epoch_N; None keeps all."""
+    save_latest_steps: Count | None = None
+    save_latest_minutes: Annotated[float, Range(low=0, above=True, typical=10.0)] | None = None
+    tensorboard: bool = False
     ema_decay: Annotated[float, Range(low=0, high=1, below=True)] = 0.9997
     """0 switches the averaging off; 1 would never leave the initial weights."""
     amp: Literal["OFF", "O1", "O2"] = "OFF"
+    amp_dtype: Literal["auto", "float16", "bfloat16"] = "auto"
+    recompute: bool = False
     num_workers: Annotated[int, Range(low=0)] | None = None
     """None: one per core. 0: images are read in the main process."""
+    cache: Literal["none", "ram", "disk"] = "none"
+    cache_dir: Path | None = None
+    reduced_decode: bool = True
+    sampler: Literal["shuffle", "repeat_factor"] = "shuffle"
+    repeat_threshold: Annotated[float, Range(low=0, high=1, above=True, typical=0.05)] = 0.05
     grad_accum_steps: Count = 1
+    grad_clip_norm: Annotated[float, Range(low=0, above=True, typical=100.0)] | None = None
     early_stop_patience: Count | None = None
     """Evaluations without a better score; None never stops early."""
     image_size: Annotated[int, Range(low=32, high=2048, multiple=32)] = 448
@@ -153,6 +183,7 @@ class EvaluateConfig:
     """Batches."""
     batch_size: Count | None = None
     """None: Train.batch_size."""
+    reduced_decode: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,6 +129,29 @@ def device(value: Any) -> str:
     return value
 
 
+def addresses(value: Any) -> str:
+    """Addresses of machines, separated by commas; YAML lists of them are taken too."""
+    listed = value if isinstance(value, list) else text(value).split(",")
+    words = [str(word).strip() for word in listed]
+    if not all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", word) for word in words):
+        raise Refused("must be addresses separated by commas", "192.168.0.1,192.168.0.2")
+    if len(set(words)) < len(words):
+        raise Refused("names a machine twice", ",".join(dict.fromkeys(words)))
+    return ",".join(words)
+
+
+def pos_weight(value: Any) -> list[float] | str | None:
+    """One number above 0 per class, `auto`, or nothing."""
+    if value is None or value == "auto":
+        return "auto" if value else None
+    if not isinstance(value, list) or not value:
+        raise Refused("must be auto, or a list with one number per class", "auto")
+    weights = [finite(number) for number in value]
+    if min(weights) <= 0:
+        raise Refused("must hold numbers above 0", "auto")
+    return weights
+
+
 def threshold(value: Any) -> Any:
     """A score from 0 to 1, a list with one per class, or a mapping with `default` and classes."""
     if isinstance(value, dict):

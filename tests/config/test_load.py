@@ -133,10 +133,9 @@ def test_a_high_rate_is_noted_and_a_usual_one_is_not(tmp_path: Path) -> None:
 
 
 def test_paddlex_keys_without_meaning_are_noted(tmp_path: Path) -> None:
-    overrides = ["Train.dy2st=True", "Train.dist_ips=10.0.0.1", "Global.export_with_pir=False"]
+    overrides = ["Train.dy2st=True", "Global.export_with_pir=False"]
     assert load.load(write(tmp_path, MINIMAL), overrides).notes == (
         "Global.export_with_pir has no meaning here and is ignored",
-        "Train.dist_ips has no meaning here and is ignored",
         "Train.dy2st has no meaning here and is ignored",
     )
 

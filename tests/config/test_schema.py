@@ -80,8 +80,8 @@ def test_the_modes_and_the_annotation_of_mode_agree() -> None:
         (
             "Train.loss",
             3,
-            "must be a section with the keys gamma_neg, gamma_pos, clip",
-            "gamma_neg=4.0",
+            "must be a section with the keys name, gamma_neg, gamma_pos, clip, pos_weight",
+            "name=asymmetric",
         ),
         ("Global.seed", 2**32, "from 0 to 4294967295", "-o Global.seed=42"),
         ("Global.mode", "evaluat", "must be one of check_dataset", "-o Global.mode=evaluate"),
