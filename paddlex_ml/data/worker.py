@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Sequence
-from multiprocessing import connection
 
 import numpy as np
 
+from paddlex_ml import environment
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images [B, S, S, 3] uint8, targets [B, C] uint8
@@ -25,7 +22,7 @@ def begin(dataset: MultiLabelDataset | None = None) -> None:
     # Ctrl-C reaches every process of the terminal; the main process saves its state and ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    environment.die_with_parent()
     _dataset = dataset
 
 
@@ -39,11 +36,3 @@ def make_batch(dataset: MultiLabelDataset, draws: Sequence[Draw]) -> Arrays:
     """Read, resize and augment the images of one batch."""
     images, targets = zip(*(dataset[draw] for draw in draws), strict=True)
     return np.stack(images), np.stack(targets)
-
-
-def _die_with_parent() -> None:
-    """A killed main process must not leave workers behind: they would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)

@@ -5,9 +5,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 START = 1e-6  # rate of the very first step
 FLOOR = 1e-10  # rate that the cosine ends at
+
+
+class Schedule(Protocol):
+    """Rate of every step, 0 to total_steps - 1."""
+
+    @property
+    def peak(self) -> float:
+        """The largest rate."""
+
+    @property
+    def total_steps(self) -> int:
+        """Updates of the whole training."""
+
+    def rate(self, step: int) -> float:
+        """Rate of one update."""
 
 
 @dataclass(frozen=True)
