@@ -97,26 +97,25 @@ def _run_team(body: Body, argument: Any, layout: Layout) -> Any:
     here = layout.places[layout.first : layout.first + count]
     logger.info("starting %d processes: %s", count, ", ".join(here))
     environment.share_cores(count)
-    processes = _spawn(post, layout.devices)
+    context = _spawn(post, layout.devices)  # holds what the members' start needs: keep it
     for _, sender in pipes:
         sender.close()  # so that the death of a member ends its pipe
     members = [
         Member(layout.first + k, place, process, receiver)
         for k, (place, process, (receiver, _)) in enumerate(
-            zip(here, processes, pipes, strict=True)
+            zip(here, context.processes, pipes, strict=True)
         )
     ]
     others = [a for k, a in enumerate(layout.addresses) if k != layout.machine]
     return supervise(members, signs, others)
 
 
-def _spawn(post: _Post, devices: Devices) -> list[Any]:
+def _spawn(post: _Post, devices: Devices) -> Any:
     options: dict[str, Any] = {"backend": "gloo"}
     if devices.kind == "gpu":
         options = {"backend": "nccl", "gpus": ",".join(map(str, devices.numbers))}
     with _quiet():
-        context = dist.spawn(_member, (post,), len(devices.numbers), join=False, **options)
-    return list(context.processes)
+        return dist.spawn(_member, (post,), len(devices.numbers), join=False, **options)
 
 
 def _member(post: _Post) -> None:
@@ -236,13 +235,17 @@ def _interface(address: str) -> str | None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what Paddle says about ports and CPUs when it starts processes."""
-    root = logging.getLogger()
+    """Without what Paddle says, here and there, when it starts processes: nothing to act on."""
+    root, spoken = logging.getLogger(), os.environ.get("PYTHONWARNINGS")
     level = root.level
     root.setLevel(logging.WARNING)
+    os.environ["PYTHONWARNINGS"] = "ignore"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         root.setLevel(level)
+        del os.environ["PYTHONWARNINGS"]
+        if spoken is not None:
+            os.environ["PYTHONWARNINGS"] = spoken
