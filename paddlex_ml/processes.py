@@ -140,6 +140,7 @@ def _live(post: _Post, local: int) -> Outcome:
         use(_own_device(devices))
         team = join(post.signs, local, len(devices.numbers), post.layout.places)
         result = post.body(post.argument, team)
+        team.leave()
         return Outcome(result if team.leads else None)
     except BaseException as error:  # whatever it was, the supervisor is to tell it
         known: BaseException | None = error
@@ -186,7 +187,10 @@ def _run_launched(body: Body, argument: Any, devices: Devices) -> Any:
         os.environ.setdefault("PADDLE_DISTRI_BACKEND", "gloo")
     signs = Signs([0] * len(here), [0] * len(here), [0])
     try:
-        return body(argument, join(signs, here.index(rank), len(here), ends))
+        team = join(signs, here.index(rank), len(here), ends)
+        result = body(argument, team)
+        team.leave()
+        return result
     except LostContact as error:
         raise PaddlexMLError(
             f"process {rank} of {len(ends)} lost contact with another one: {error}",

@@ -105,7 +105,7 @@ def train_step(training: Training, plan: Plan, group: Sequence[Batch]) -> tuple[
         loss = plan.loss_fn(logits, targets)
         scaler.scale(loss * team.size).backward()  # times size: the team takes the mean
         losses.append(loss.detach())
-    team.add_gradients(training.parameters)
+    team.mean_gradients(training.parameters)
     own = float(sum(losses))  # the step's one wait for the device
     total = team.total(own)
     if math.isfinite(total):
