@@ -16,6 +16,7 @@ import paddle
 from paddlex_ml.errors import PaddlexMLError
 
 Level = Literal["OFF", "O1", "O2"]
+Format = Literal["float16", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -23,34 +24,25 @@ class Precision:
     """How a training computes; the loss is in float32 in any case."""
 
     level: Level = "OFF"
-    dtype: str = "float16"
+    dtype: Format = "float16"
 
     def autocast(self) -> AbstractContextManager[None]:
         """The context of a forward pass; nothing where mixed precision is off."""
         if self.level == "OFF":
             return nullcontext()
-        context: AbstractContextManager[None] = paddle.amp.auto_cast(
-            level=self.level, dtype=self.dtype
-        )
-        return context
+        return paddle.amp.auto_cast(level=self.level, dtype=self.dtype)
 
     def scaler(self) -> paddle.amp.GradScaler:
         """Scales the loss up where gradients would vanish, else leaves it alone."""
         return paddle.amp.GradScaler(enable=self.level != "OFF" and self.dtype == "float16")
 
-    def decorate(self, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer) -> None:
+    def decorate(self, model: paddle.nn.Layer, optimizer: paddle.optimizer.AdamW) -> None:
         """O2 keeps the weights in 16 bits, and a copy in 32 bits for the updates."""
         if self.level == "O2":
-            paddle.amp.decorate(
-                models=model,
-                optimizers=optimizer,
-                level="O2",
-                dtype=self.dtype,
-                master_weight=True,
-            )
+            paddle.amp.decorate(model, optimizer, level="O2", dtype=self.dtype, master_weight=True)
 
 
-def choose(level: Level, dtype: str, device: str) -> Precision:
+def choose(level: Level, dtype: Format | Literal["auto"], device: str) -> Precision:
     """The precision asked for on the device "cpu" or "gpu:N"; `auto` takes bfloat16 if it can.
 
     Raises PaddlexMLError where the device cannot.

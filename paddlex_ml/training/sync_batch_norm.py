@@ -52,7 +52,7 @@ class TeamBatchNorm(nn.Layer):
             for running, batch in ((self._mean, mean), (self._variance, variance)):
                 running.scale_(self._momentum).add_(batch * (1 - self._momentum))
             spread = (variance + self._epsilon).rsqrt()
-        result: paddle.Tensor = _Normalise.apply(
+        result: paddle.Tensor = _Normalise.apply(  # type: ignore[no-untyped-call]
             features, self.weight, self.bias, mean, spread, count, self._team
         )
         return result
@@ -66,7 +66,7 @@ def _moments(features: paddle.Tensor, team: Team) -> tuple[paddle.Tensor, paddle
     return mean, team.sum_of((centred * centred).sum(_AXES)) / count, count
 
 
-class _Normalise(PyLayer):  # type: ignore[misc]
+class _Normalise(PyLayer):
     """(x - mean) * spread * weight + bias, with the gradient through mean and spread."""
 
     @staticmethod
@@ -86,7 +86,9 @@ class _Normalise(PyLayer):  # type: ignore[misc]
         return normal * _wide(weight) + _wide(bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
+    def backward(  # type: ignore[override]
+        ctx: Any, gradient: paddle.Tensor
+    ) -> tuple[paddle.Tensor | None, ...]:
         normal, weight, spread = ctx.saved_tensor()
         of_bias, of_weight = gradient.sum(_AXES), (gradient * normal).sum(_AXES)
         both = ctx.team.sum_of(paddle.concat([of_bias, of_weight])) / ctx.count

@@ -46,7 +46,9 @@ def test_without_sync_bn_each_process_norms_its_own_part_and_the_statistics_are_
     both = processes.run(learn, lesson, TWO)
     alone = learn(lesson._replace(output=tmp_path / "one"), Team())
     mean, variance = (both["weights"][f"norm.{k}"] for k in ("_mean", "_variance"))
-    # The mean of the halves' means is that of the whole, the mean of their variances is smaller.
-    assert np.abs(mean - alone["weights"]["norm._mean"]).max() < 1e-3
-    assert (variance <= alone["weights"]["norm._variance"] + 1e-6).all()
+    theirs = (alone["weights"][f"norm.{k}"] for k in ("_mean", "_variance"))
+    # The mean of the halves' means is that of the whole; the mean of their variances is smaller by
+    # the variance between the halves.
+    assert np.abs(mean - next(theirs)).max() < 0.01
+    assert (variance < next(theirs)).all()
     assert largest_difference(both, alone, "weights") > 1e-5
