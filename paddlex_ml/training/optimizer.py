@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+_MASTER = "fp32_master_0"  # what Paddle appends to the name of a 16-bit weight for its float32 one
 
 
 def build_optimizer(
@@ -64,7 +65,12 @@ def load_state(
     entries = {name: p.name for name, p in model.named_parameters()}
     if state:
         state = {**_first_moments(optimizer, model), **state}
-    optimizer.set_state_dict(_renamed(state, entries, old="/", new="_"))
+    renamed = _renamed(state, entries, old="/", new="_")
+    for name, value in renamed.get("master_weights", {}).items():
+        # Paddle takes tensors here, and finds their moments by their names.
+        master = renamed["master_weights"][name] = paddle.to_tensor(value)
+        master.name = f"{name}_{_MASTER}"
+    optimizer.set_state_dict(renamed)
 
 
 def _first_moments(
@@ -77,8 +83,8 @@ def _first_moments(
     for name, p in model.named_parameters():
         if p.name not in learning:
             continue
-        # In training with float16 weights the moments belong to the float32 masters.
-        master = "fp32_master_0_" if p.dtype in (paddle.float16, paddle.bfloat16) else ""
+        # Of 16-bit weights the float32 masters have the moments.
+        master = f"{_MASTER}_" if p.dtype in (paddle.float16, paddle.bfloat16) else ""
         moments[f"{name}/{master}moment1_0"] = np.zeros(p.shape, np.float32)
         moments[f"{name}/{master}moment2_0"] = np.zeros(p.shape, np.float32)
         moments[f"{name}/{master}beta1_pow_acc_0"] = np.array([BETA1], np.float32)
