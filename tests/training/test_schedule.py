@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from paddlex_ml.training.schedule import FLOOR, START, WarmupCosine, warmup_cosine
+from paddlex_ml.training.schedule import (
+    FLOOR,
+    START,
+    OneCycle,
+    WarmupCosine,
+    build_schedule,
+    warmup_cosine,
+)
 
 # The sequences of the reference with our start and floor; the others set them, or count in epochs.
 EXPRESSIBLE = [
@@ -70,3 +79,41 @@ def test_the_rate_never_rises_after_the_warm_up():
     rates = [schedule.rate(step) for step in range(60)]
     assert rates[:11] == sorted(rates[:11])
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_one_cycle_by_hand():
+    cycle = OneCycle(peak=1.0, total_steps=13, warmup_steps=4)
+    assert cycle.rate(0) == pytest.approx(1 / 25)
+    assert cycle.rate(1) == pytest.approx(1 - 0.96 * (1 + math.cos(math.pi / 4)) / 2)
+    assert cycle.rate(2) == pytest.approx((1 + 1 / 25) / 2)
+    assert cycle.rate(4) == 1.0
+    assert cycle.rate(8) == pytest.approx((1 + 1e-4) / 2)
+    assert cycle.rate(12) == pytest.approx(1e-4)  # the last step
+    assert cycle.rate(13) == cycle.rate(1000) == pytest.approx(1e-4)
+
+
+def test_one_cycle_rises_to_its_peak_and_falls_to_its_end():
+    cycle = OneCycle(peak=2e-3, total_steps=100, warmup_steps=30)
+    rates = [cycle.rate(step) for step in range(100)]
+    assert rates[:31] == sorted(rates[:31])
+    assert rates[30:] == sorted(rates[30:], reverse=True)
+    assert max(rates) == rates[30] == 2e-3
+    assert rates[99] == pytest.approx(2e-7)
+
+
+def test_one_cycle_without_warm_up_begins_at_the_peak():
+    cycle = OneCycle(peak=0.5, total_steps=3, warmup_steps=0)
+    assert [cycle.rate(step) for step in range(3)] == pytest.approx([0.5, (0.5 + 5e-5) / 2, 5e-5])
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 1])
+def test_one_cycle_of_a_single_step_has_a_rate(warmup_steps):
+    cycle = OneCycle(peak=0.5, total_steps=1, warmup_steps=warmup_steps)
+    assert cycle.rate(0) == pytest.approx(0.02 if warmup_steps else 0.5)
+
+
+@pytest.mark.parametrize(("kind", "made"), [("cosine", WarmupCosine), ("one_cycle", OneCycle)])
+def test_a_schedule_is_built_from_epochs(kind, made):
+    schedule = build_schedule(kind, 1e-3, epochs=4, steps_per_epoch=10, warmup_epochs=1.2)
+    assert schedule == made(peak=1e-3, total_steps=40, warmup_steps=12)
+    assert schedule.rate(12) == schedule.peak == 1e-3
