@@ -360,3 +360,18 @@ def test_a_list_of_weights_has_one_number_per_class():
     with pytest.raises(PaddlexMLError, match="has 3 numbers, the data set 2 classes") as caught:
         positive_weight([1.0, 2.0, 3.0], targets)
     assert "-o Train.loss.pos_weight=auto" in str(caught.value)
+
+
+@pytest.mark.parametrize("loss_fn", LOSSES)
+def test_following_the_slope_puts_present_labels_above_absent_ones(loss_fn):
+    _, targets = example(9, (6, 5))
+    scores = paddle.create_parameter([6, 5], "float32")
+    optimizer = paddle.optimizer.Adam(0.1, parameters=[scores])
+    for _ in range(200):
+        loss_fn(scores, paddle.to_tensor(targets)).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    rows_and_columns = (*scores.numpy(), *scores.numpy().T), (*targets, *targets.T)
+    for row, present in zip(*rows_and_columns, strict=True):
+        if 0 < present.sum() < len(present):
+            assert row[present > 0].min() > row[present == 0].max() + 1
