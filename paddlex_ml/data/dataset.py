@@ -22,6 +22,8 @@ class Draw(NamedTuple):
     epoch: int
     sample: int
     """Number of the image in its list."""
+    copy: int = 0
+    """How often the epoch drew this image before: each copy gets its own augmentation."""
 
 
 class Augmentation(NamedTuple):
@@ -36,7 +38,8 @@ class Augmentation(NamedTuple):
 
     def apply(self, image: Image.Image, draw: Draw) -> Image.Image:
         """Change a resized image; the same draw gives the same picture in any process."""
-        rng = np.random.default_rng([self.seed, draw.epoch, draw.sample])
+        first = [self.seed, draw.epoch, draw.sample]
+        rng = np.random.default_rng([*first, draw.copy] if draw.copy else first)
         if self.flip and rng.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.cutout:

@@ -15,13 +15,14 @@ from paddlex_ml.environment import usable_cores
 from paddlex_ml.losses import asymmetric_loss
 from paddlex_ml.team import Team
 from paddlex_ml.training.plan import LossFn, Plan, Saving, steps_per_epoch
-from paddlex_ml.training.schedule import warmup_cosine
+from paddlex_ml.training.schedule import build_schedule
 
 
 def compose(config: Config, dataset: MLClsDataset, team: Team) -> Plan:
     """Everything that options decide about the training."""
     train, images = config.Train, len(dataset.train)
-    schedule = warmup_cosine(
+    schedule = build_schedule(
+        "cosine",
         train.learning_rate,
         epochs=train.epochs_iters,
         steps_per_epoch=steps_per_epoch(

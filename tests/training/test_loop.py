@@ -27,7 +27,7 @@ from paddlex_ml.training.interrupt import SIGTERM, Interrupt
 from paddlex_ml.training.loop import fit
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.plan import Plan, Saving
-from paddlex_ml.training.schedule import warmup_cosine
+from paddlex_ml.training.schedule import build_schedule
 from paddlex_ml.training.state import Training
 
 SIZE = 32
@@ -37,7 +37,7 @@ PLAN = Plan(
     grad_accum_steps=1,
     images=24,
     order=lambda epoch: np.random.default_rng([7, epoch]).permutation(24),
-    schedule=warmup_cosine(5e-3, epochs=3, steps_per_epoch=3, warmup_epochs=0.5),
+    schedule=build_schedule("cosine", 5e-3, epochs=3, steps_per_epoch=3, warmup_epochs=0.5),
     seed=7,
     loss_fn=asymmetric_loss,
     num_workers=0,
