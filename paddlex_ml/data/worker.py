@@ -9,12 +9,23 @@ import signal
 import threading
 from collections.abc import Sequence
 from multiprocessing import connection
+from typing import NamedTuple
 
 import numpy as np
 
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
 
-Arrays = tuple[np.ndarray, np.ndarray]  # images [B, S, S, 3] uint8, targets [B, C] uint8
+
+class Arrays(NamedTuple):
+    """One batch as workers make it."""
+
+    images: np.ndarray
+    """[B, S, S, 3] uint8."""
+    targets: np.ndarray
+    """[B, C] uint8."""
+    trouble: str | None
+    """What the cache of images met: a worker's own log is nobody's."""
+
 
 _dataset: MultiLabelDataset | None = None  # this process's own, given when it began
 
@@ -38,7 +49,8 @@ def make(draws: Sequence[Draw]) -> Arrays:
 def make_batch(dataset: MultiLabelDataset, draws: Sequence[Draw]) -> Arrays:
     """Read, resize and augment the images of one batch."""
     images, targets = zip(*(dataset[draw] for draw in draws), strict=True)
-    return np.stack(images), np.stack(targets)
+    trouble = None if dataset.cache is None else dataset.cache.trouble
+    return Arrays(np.stack(images), np.stack(targets), trouble)
 
 
 def _die_with_parent() -> None:
