@@ -12,6 +12,7 @@ import paddle
 from paddlex_ml.checkpoint import Card
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import MultiLabelDataset
+from paddlex_ml.data.loader import Loader
 from paddlex_ml.losses import asymmetric_loss
 from paddlex_ml.team import Team
 from paddlex_ml.training import sync_batch_norm
@@ -101,12 +102,11 @@ def learn(lesson: Lesson, team: Team) -> dict[str, Any]:
         ),
         seed=7,
         loss_fn=asymmetric_loss,
-        num_workers=0,
         log_interval=2,
         team=team,
     )
-    sets = MultiLabelDataset(lists.train, 32), MultiLabelDataset(lists.val, 32)
-    fit(training, plan, *sets, lesson.output, Interrupt(team))
+    train, val = (Loader(MultiLabelDataset(images, 32), 0) for images in (lists.train, lists.val))
+    fit(training, plan, train, val, lesson.output, Interrupt(team))
     snapshot = training.snapshot()
     rows = [
         {k: row[k] for k in ("loss", "raw_map", "ema_map")} for row in training.progress.history
