@@ -8,6 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+from paddlex_ml import environment
+
+# Without the number of threads, which this process has set for itself.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in environment.THREADS}
 MAIN = Path(__file__).resolve().parent.parent / "main.py"
 
 
@@ -16,6 +20,7 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(MAIN), *arguments],
         cwd=folder,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
@@ -29,7 +34,11 @@ class Background:
         self.said = folder / "said.txt"
         with self.said.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, str(MAIN), *arguments], cwd=folder, stdout=file, stderr=file
+                [sys.executable, str(MAIN), *arguments],
+                cwd=folder,
+                env=ENVIRONMENT,
+                stdout=file,
+                stderr=file,
             )
 
     def text(self) -> str:

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from paddlex_ml import checkpoint
-from tests.running import MAIN, Background, run, wait_until_gone
+from tests.running import ENVIRONMENT, MAIN, Background, run, wait_until_gone
 
 Training = Callable[..., list[str]]
 SameEnding = Callable[[Path, Path], None]
@@ -143,7 +143,7 @@ def start(
 ) -> subprocess.Popen[bytes]:
     with (folder / f"{name}.txt").open("w") as said:
         return subprocess.Popen(
-            arguments, cwd=folder, stdout=said, stderr=said, env={**os.environ, **environment}
+            arguments, cwd=folder, stdout=said, stderr=said, env={**ENVIRONMENT, **environment}
         )
 
 
