@@ -30,6 +30,7 @@ BLOCK = 2048  # floats of a run: what one row of taps works on stays in the firs
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 THREE, SIX, SIXTH, HALF = np.float32(3), np.float32(6), np.float32(1 / 6), np.float32(0.5)
+STEP, NEXT = np.uint64(2), np.uint64(1)
 IDENTITY, RELU, HARDSWISH = 0, 1, 2
 
 _inner: Callable[..., Any] = njit(fastmath=FLAGS, nogil=True, cache=True)
@@ -105,39 +106,50 @@ def _distances(kernel, stride, pitch, size):
 
 
 @_inner
+def _starts(i, pad, stride, pitch, size):
+    """Where in the phases row i of a plane begins: its even columns, and its odd ones."""
+    row = ((i + pad) % stride) * stride * size + (i + pad) // stride * pitch
+    if stride == 1:
+        return np.uint64(row + pad), np.uint64(0)
+    even, odd = row + pad % 2 * size + pad // 2, row + (pad + 1) % 2 * size + (pad + 1) // 2
+    return np.uint64(even), np.uint64(odd)
+
+
+# Unsigned indices below: a signed one might count from the end, and asking costs the vector code.
+@_inner
 def _split(plane, pad, stride, pitch, size, buffer):
     """Copy a plane into its phases; the padding in `buffer` is zero and stays it."""
     height, width = plane.shape
+    pairs = np.uint64(width // 2)
     for i in range(height):
-        row, start = plane[i], ((i + pad) % stride) * stride * size + (i + pad) // stride * pitch
+        even, odd = _starts(i, pad, stride, pitch, size)
         if stride == 1:
-            buffer[start + pad : start + pad + width] = row
+            for t in range(np.uint64(width)):
+                buffer[even + t] = plane[i, t]
         else:
-            for b in range(2):
-                first = (b + pad) % 2  # of the row's columns, the one that begins phase b
-                count = (width - first + 1) // 2
-                target = buffer[start + b * size + (first + pad) // 2 :][:count]
-                values = row[first:]
-                for t in range(count):
-                    target[t] = values[2 * t]
+            for t in range(pairs):
+                buffer[even + t] = plane[i, STEP * t]
+                buffer[odd + t] = plane[i, STEP * t + NEXT]
+            if width % 2:
+                buffer[even + pairs] = plane[i, width - 1]
 
 
 @_inner
 def _join(buffer, pad, stride, pitch, size, plane):
     """Copy the phases back into a plane: the inverse of _split."""
     height, width = plane.shape
+    pairs = np.uint64(width // 2)
     for i in range(height):
-        row, start = plane[i], ((i + pad) % stride) * stride * size + (i + pad) // stride * pitch
+        even, odd = _starts(i, pad, stride, pitch, size)
         if stride == 1:
-            row[:] = buffer[start + pad : start + pad + width]
+            for t in range(np.uint64(width)):
+                plane[i, t] = buffer[even + t]
         else:
-            for b in range(2):
-                first = (b + pad) % 2
-                count = (width - first + 1) // 2
-                source = buffer[start + b * size + (first + pad) // 2 :][:count]
-                target = row[first:]
-                for t in range(count):
-                    target[2 * t] = source[t]
+            for t in range(pairs):
+                plane[i, STEP * t] = buffer[even + t]
+                plane[i, STEP * t + NEXT] = buffer[odd + t]
+            if width % 2:
+                plane[i, width - 1] = buffer[even + pairs]
 
 
 @_inner
@@ -161,7 +173,7 @@ def _spread_back(spread, margin, weight, stride, pitch, size, result):
             for start in range(0, size, BLOCK):
                 n = min(BLOCK, size - start)
                 part = phase[start : start + n]
-                part[:] = ZERO
+                part.fill(ZERO)
                 for i in range(a, kernel, stride):
                     for k in range(taps):
                         weights[k] = weight[i, b + k * stride]
@@ -185,11 +197,10 @@ def depthwise(x, weight, stride, out, first, last):
             for start in range(0, count, BLOCK):
                 n = min(BLOCK, count - start)
                 part = result[start : start + n]
-                part[:] = ZERO
+                part.fill(ZERO)
                 for i in range(kernel):
                     _add_taps(buffer[start:], distances[i], weight[c, 0, i], part, n)
-            for i in range(rows):
-                out[b, c, i] = result[i * pitch : i * pitch + columns]
+            _join(result, 0, 1, pitch, size, out[b, c])
 
 
 @_outer(
@@ -212,8 +223,7 @@ def depthwise_gradients(x, weight, dout, stride, wants_dx, dx, dweight, first, l
         sums[:] = ZERO
         for b in range(x.shape[0]):
             _split(x[b, c], kernel // 2, stride, pitch, size, buffer)
-            for i in range(rows):
-                factor[i * pitch : i * pitch + columns] = dout[b, c, i]
+            _split(dout[b, c], 0, 1, pitch, size, factor)
             for start in range(0, count, BLOCK):
                 n = min(BLOCK, count - start)
                 for i in range(kernel):

@@ -25,7 +25,7 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from paddlex_ml import cache
-from paddlex_ml.environment import usable_cores
+from paddlex_ml.environment import keep_freed_memory, usable_cores
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,8 @@ def _is_plain(layer: nn.Conv2D, padding: int) -> bool:
 
 @functools.cache
 def kernels() -> ModuleType | None:
-    """The compiled kernels; None where numba is missing."""
+    """The compiled kernels; None where numba is missing. Asked first when a training begins."""
+    keep_freed_memory()
     if importlib.util.find_spec("numba") is None:
         logger.info("numba is not installed: convolutions train by Paddle's own, slower kernels")
         return None
