@@ -83,13 +83,11 @@ def _applies(layer: nn.Layer, features: paddle.Tensor) -> bool:
 
 
 def _is_depthwise(layer: nn.Conv2D) -> bool:
-    kernel, stride = layer._kernel_size[0], layer._stride[0]
     return (
         layer._groups == layer._in_channels == layer._out_channels
         and list(layer._kernel_size) in ([3, 3], [5, 5])
         and list(layer._stride) in ([1, 1], [2, 2])
-        and _is_plain(layer, kernel // 2)
-        and stride in (1, 2)
+        and _is_plain(layer, layer._kernel_size[0] // 2)
     )
 
 
@@ -119,14 +117,8 @@ def kernels() -> ModuleType | None:
     begin = time.perf_counter()
     try:
         module = importlib.import_module("paddlex_ml.models.cpu_kernels")
-    except (
-        ImportError,
-        RuntimeError,
-        OSError,
-    ) as error:  # numba and numpy apart, no place to cache
-        logger.warning(
-            "numba does not work here, so training is slower than it could be: %s", error
-        )
+    except (ImportError, RuntimeError, OSError) as fault:  # numpy does not suit it, no cache, ...
+        logger.warning("numba does not work here, and training is slower without: %s", fault)
         return None
     if (seconds := time.perf_counter() - begin) > 2:
         logger.info("compiled the kernels for this processor in %.0f s", seconds)
