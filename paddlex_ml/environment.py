@@ -106,5 +106,5 @@ def keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(-4, 0)  # M_MMAP_MAX: no block stands alone
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: what is free at the end stays
+        mallopt(-1, -1)  # M_TRIM_THRESHOLD: what is free at the end stays, however much
         mallopt(-2, 2**26)  # M_TOP_PAD: grow by 64 MB
