@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from multiprocessing import connection
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
@@ -36,6 +37,7 @@ def begin(dataset: MultiLabelDataset | None = None) -> None:
     # Ctrl-C reaches every process of the terminal; the main process saves its state and ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(1)  # as many workers as cores: more threads would be in each other's way
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _dataset = dataset
 
