@@ -117,6 +117,12 @@ def load(folder: Path) -> Checkpoint:
     )
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether all parts of a checkpoint are there."""
+    settle(folder)
+    return all((folder / f"{folder.name}{suffix}").is_file() for suffix in _SUFFIXES)
+
+
 def read_card(weights_file: Path) -> Card | None:
     """Card beside a weight file, or None where the file stands alone (somebody else's)."""
     states = weights_file.with_suffix(".pdstates")

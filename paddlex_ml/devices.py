@@ -1,50 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which device Paddle computes on."""
+"""Which device, or devices, Paddle computes on."""
 
 from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
 
 import paddle
 
 from paddlex_ml.errors import PaddlexMLError
 
+logger = logging.getLogger(__name__)
+
 _WHERE = "Global.device"
 
 
+@dataclass(frozen=True)
+class Devices:
+    """What Global.device names on this machine."""
+
+    kind: str
+    """"cpu" or "gpu"."""
+    numbers: tuple[int, ...]
+    """Of the GPUs, or of as many processes on the CPU."""
+
+    @property
+    def first(self) -> str:
+        """Paddle's name of the first one."""
+        return "cpu" if self.kind == "cpu" else f"gpu:{self.numbers[0]}"
+
+
 def select(device: str) -> str:
-    """Make Paddle compute on `device` (`auto`, `cpu`, `gpu`, `gpu:1`); return its Paddle name.
+    """Make Paddle compute on the first device of `device`; return its Paddle name.
 
-    Raises PaddlexMLError for a GPU that is not there, and for a list of devices.
+    For the modes that work in one process. Raises PaddlexMLError for a GPU that is not there.
     """
-    name = _resolve(device)
+    found = find(device)
+    if len(found.numbers) > 1:
+        logger.info("%s: only training uses several devices, this command the first", device)
+    use(found.first)
+    return found.first
+
+
+def use(name: str) -> None:
+    """Make Paddle compute on the device of this name."""
     paddle.set_device(name)
-    return name
 
 
-def _resolve(device: str) -> str:
-    kind, _, numbers = device.partition(":")
+def find(device: str) -> Devices:
+    """What `auto`, `cpu`, `gpu`, `gpu:1`, `gpu:0,1` or `cpu:0,1` is on this machine.
+
+    Raises PaddlexMLError for a GPU that is not there.
+    """
+    kind, _, text = device.partition(":")
     gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     if kind == "auto":
-        return "gpu:0" if gpus else "cpu"
-    if "," in numbers:
-        first = f"{kind}:{numbers.split(',')[0]}" if kind == "gpu" else "cpu"
-        raise PaddlexMLError(
-            f"several devices at once ({device}) come in a later release",
-            where=_WHERE,
-            fix=f"-o Global.device={first if gpus or kind == 'cpu' else 'auto'}",
-        )
+        return Devices("gpu" if gpus else "cpu", (0,))
+    numbers = tuple(int(number) for number in text.split(",")) if text else (0,)
     if kind == "cpu":
-        return "cpu"
+        return Devices(kind, numbers)
     if not paddle.is_compiled_with_cuda():
         raise PaddlexMLError(
             f"{device} was asked for, but this Paddle is built for the CPU alone",
             where=_WHERE,
             fix="-o Global.device=cpu, or install paddlepaddle-gpu (README, section Install)",
         )
-    number = int(numbers or 0)
-    if number >= gpus:
+    if max(numbers) >= gpus:
+        there = ",".join(map(str, range(gpus)))
         raise PaddlexMLError(
             f"{device} was asked for, but Paddle sees {gpus} GPU(s)",
             where=_WHERE,
-            fix=f"-o Global.device=gpu:{gpus - 1}" if gpus else "-o Global.device=cpu",
+            fix=f"-o Global.device=gpu:{there}" if gpus else "-o Global.device=cpu",
         )
-    return f"gpu:{number}"
+    return Devices(kind, numbers)

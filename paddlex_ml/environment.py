@@ -6,12 +6,14 @@ from __future__ import annotations
 import importlib
 import io
 import math
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import warnings
 from contextlib import redirect_stderr
+from multiprocessing import connection
 from pathlib import Path
 
 from paddlex_ml.errors import PaddlexMLError
@@ -19,6 +21,8 @@ from paddlex_ml.errors import PaddlexMLError
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 MKL_PATH = "MKL_DEBUG_CPU_TYPE"
 LOG_LEVEL = "GLOG_minloglevel"
+
+_prepared: set[str] = set()  # what `prepare` has set itself
 
 
 def prepare() -> str:
@@ -40,6 +44,35 @@ def prepare() -> str:
     os.environ.setdefault(LOG_LEVEL, "2")  # errors; below it Paddle's C++ side talks to itself
     _import_paddle()
     return "environment: " + ", ".join(notes)
+
+
+def is_launched() -> bool:
+    """Whether this process is a member of a job that paddle.distributed.launch has started."""
+    several = int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1
+    return several and "PADDLE_TRAINER_ID" in os.environ
+
+
+def leads() -> bool:
+    """Whether this process writes the results of its job; a job of one process has one leader."""
+    return not is_launched() or os.environ["PADDLE_TRAINER_ID"] == "0"
+
+
+def share_cores(processes: int) -> None:
+    """Divide the cores among processes that are about to start, unless the user has done so."""
+    for name in _prepared & set(THREADS):
+        os.environ[name] = str(max(1, usable_cores() // processes))
+
+
+def die_with_parent() -> None:
+    """End this process when the one that started it is gone: nobody would end it later."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _import_paddle() -> None:
@@ -94,4 +127,5 @@ def _set(name: str, value: str, reason: str) -> str:
     if name in os.environ:
         return f"{name}={os.environ[name]} (yours)"
     os.environ[name] = value
+    _prepared.add(name)
     return f"{name}={value} ({reason})"

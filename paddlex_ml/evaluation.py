@@ -35,8 +35,11 @@ def evaluate(
     networks: Sequence[Network],
     batches: Iterable[Batch],
     progress: Callable[[int], None] | None = None,
+    collect: Callable[[list[np.ndarray]], list[np.ndarray]] = list,
 ) -> list[Evaluation]:
     """Run all `networks` over `batches` once; `progress` hears the number of batches done.
+
+    Where several processes share the batches, `collect` gives each of them those of all.
 
     Layers must be in evaluation mode. Gradients are off inside and as they were afterwards.
     No batches give no evaluations: []. Raises PaddlexMLError when a network gives NaN.
@@ -50,6 +53,8 @@ def evaluate(
             targets.append(present.numpy())
             if progress is not None:
                 progress(done)
+    targets = collect(targets)
+    outputs = [collect(kept) for kept in outputs]
     if not targets:
         return []
     truth = np.concatenate(targets)

@@ -111,9 +111,12 @@ class _Tenths:
 
 
 @contextmanager
-def speaking() -> Iterator[None]:
-    """While a command runs: log lines go to stderr, SIGTERM ends it like Ctrl-C."""
-    with _logging_to_stderr(), _sigterm_raises_stopped(), warnings.catch_warnings():
+def speaking(*, silent: bool = False) -> Iterator[None]:
+    """While a command runs: log lines go to stderr, SIGTERM ends it like Ctrl-C.
+
+    `silent` is for all but one of several processes that do the same.
+    """
+    with _logging_to_stderr(silent=silent), _sigterm_raises_stopped(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"paddle\b")  # nothing a user could act on
         yield
 
@@ -128,13 +131,13 @@ class _LineFormatter(logging.Formatter):
 
 
 @contextmanager
-def _logging_to_stderr() -> Iterator[None]:
+def _logging_to_stderr(*, silent: bool) -> Iterator[None]:
     """Send what the package logs to stderr while a command runs; stdout is for its results."""
     package = logging.getLogger("paddlex_ml")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_LineFormatter())
     level = package.level
-    package.setLevel(logging.INFO)
+    package.setLevel(logging.CRITICAL if silent else logging.INFO)
     package.propagate = False  # Paddle gives the root logger a handler: every line would come twice
     package.addHandler(handler)
     try:

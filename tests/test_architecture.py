@@ -13,9 +13,9 @@ PACKAGE = ROOT / "paddlex_ml"
 # A room imports itself and lower floors: never sideways, never up. This list is the architecture.
 FLOORS = [
     {"errors"},
-    {"files", "environment", "devices"},
-    {"cache", "terminal"},
-    {"fetch"},
+    {"files", "environment", "devices", "team"},
+    {"cache", "terminal", "supervisor"},
+    {"fetch", "processes"},
     {"data", "models", "losses", "metrics", "pictures"},
     {"evaluation", "checkpoint", "formats"},
     {"config", "training", "export", "inference"},

@@ -24,6 +24,8 @@ class Draw(NamedTuple):
     epoch: int
     sample: int
     """Number of the image in its list."""
+    copy: int = 0
+    """How often the epoch drew this image before: each copy gets its own augmentation."""
 
 
 class Augmentation(NamedTuple):
@@ -35,15 +37,22 @@ class Augmentation(NamedTuple):
     randaugment: bool
     flip: bool = False
     """Whether half of the images are mirrored left to right."""
+    mixup: float = 0.0
+    """Both parameters of the Beta distribution of the shares in a mixture; 0 = none."""
 
     def apply(self, image: Image.Image, draw: Draw) -> Image.Image:
         """Change a resized image; the same draw gives the same picture in any process."""
-        rng = np.random.default_rng([self.seed, draw.epoch, draw.sample])
+        first = [self.seed, draw.epoch, draw.sample]
+        rng = np.random.default_rng([*first, draw.copy] if draw.copy else first)
         if self.flip and rng.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.cutout:
             image = cutout(image, self.cutout, rng)
         return randaugment(image, rng) if self.randaugment else image
+
+    def batch_rng(self, first: Draw) -> np.random.Generator:
+        """What decides how a batch is mixed; `first` is the first draw of the batch."""
+        return np.random.default_rng([self.seed, *first, 1])
 
 
 class MultiLabelDataset:

@@ -32,20 +32,6 @@ Draws = list[list[Draw]]  # one inner list per batch
 _AHEAD = 2  # batches that every worker prepares in advance
 
 
-def epoch_draws(size: int, batch_size: int, *, seed: int, epoch: int) -> Draws:
-    """Order of one training epoch: shuffled by seed and epoch, the incomplete last batch dropped.
-
-    A remainder of a few images would disturb batch norm; every image comes again in other epochs.
-    A list shorter than one batch is one batch.
-    """
-    order = np.random.default_rng([seed, epoch]).permutation(size).tolist()
-    batches = max(1, size // batch_size)
-    return [
-        [Draw(epoch, index) for index in order[k * batch_size : (k + 1) * batch_size]]
-        for k in range(batches)
-    ]
-
-
 def evaluation_draws(size: int, batch_size: int) -> Draws:
     """Every image once, in the order of the list."""
     return [

@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Sequence
-from multiprocessing import connection
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from paddlex_ml import environment
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
+from paddlex_ml.data.mixup import mix
 
 
 class Arrays(NamedTuple):
@@ -23,7 +21,7 @@ class Arrays(NamedTuple):
     images: np.ndarray
     """[B, S, S, 3] uint8."""
     targets: np.ndarray
-    """[B, C] uint8."""
+    """[B, C] uint8; float32 where images were mixed."""
     trouble: str | None
     """What the cache of images met: a worker's own log is nobody's."""
 
@@ -38,7 +36,7 @@ def begin(dataset: MultiLabelDataset | None = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(1)  # as many workers as cores: more threads would be in each other's way
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    environment.die_with_parent()
     _dataset = dataset
 
 
@@ -51,13 +49,9 @@ def make(draws: Sequence[Draw]) -> Arrays:
 def make_batch(dataset: MultiLabelDataset, draws: Sequence[Draw]) -> Arrays:
     """Read, resize and augment the images of one batch."""
     images, targets = zip(*(dataset[draw] for draw in draws), strict=True)
+    pixels, labels = np.stack(images), np.stack(targets)
+    changes = dataset.augmentation
+    if changes is not None and changes.mixup:
+        pixels, labels = mix(pixels, labels, changes.mixup, changes.batch_rng(draws[0]))
     trouble = None if dataset.cache is None else dataset.cache.trouble
-    return Arrays(np.stack(images), np.stack(targets), trouble)
-
-
-def _die_with_parent() -> None:
-    """A killed main process must not leave workers behind: they would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+    return Arrays(pixels, labels, trouble)

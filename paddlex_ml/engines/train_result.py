@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlex_ml.checkpoint import Card
-from paddlex_ml.training.loop import Progress
+from paddlex_ml.training.state import Progress
 
 LAST = 5  # epoch checkpoints that are listed, as in PaddleX
 

@@ -29,9 +29,8 @@ class Ema:
         for name, value in model.state_dict().items():
             average = self.weights[name]
             if value.stop_gradient and "._" not in name:
-                continue  # frozen from the start: the average equals it
-            average.scale_(decay)
-            average.add_(value.astype("float32") * (1 - decay))
+                continue  # frozen, for ever or until it thaws: the average equals it
+            average.lerp_(value.astype("float32"), 1 - decay)
 
     def restore(self, weights: Mapping[str, np.ndarray], updates: int) -> None:
         """Continue from a saved average. Names and shapes must be those of the model."""

@@ -6,8 +6,11 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
+
+from paddlex_ml.team import LostContact, Team
 
 logger = logging.getLogger(__name__)
 
@@ -15,21 +18,52 @@ SIGINT, SIGTERM = signal.SIGINT, signal.SIGTERM
 
 
 class Interrupt:
-    """Context in which the first SIGINT or SIGTERM is only noted; a second SIGINT interrupts."""
+    """Context in which the first SIGINT or SIGTERM is only noted; a second SIGINT interrupts.
 
-    def __init__(self) -> None:
+    Anything that ends a training early comes here, and all members of a team stop at the same
+    step: `agree` is a call that they make together.
+    """
+
+    def __init__(self, team: Team | None = None) -> None:
+        self.team = team or Team()
         self.signal: int | None = None
+        """What asked for the stop; after `agree`, the same on every member."""
+        self.error: Exception | None = None
+        """What keeps this member from going on, to be raised when the state is saved."""
+        self.stopped = False
+        """Whether the team has agreed to stop."""
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():  # others may not set handlers
             for number in (SIGINT, SIGTERM):
-                self._previous[number] = signal.signal(number, self._note)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # a supervisor's to answer
+                    self._previous[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def agree(self, *wishes: bool) -> Sequence[bool]:
+        """Find out whether any member must stop; returns which wishes any member has.
+
+        The answer is the same on every member.
+        """
+        asked = self.signal or self.team.signs.stop[0]
+        mine = [float(asked), float(self.error is not None), *map(float, wishes)]
+        number, failed, *wanted = self.team.largest(mine)
+        if number:
+            self.signal = int(number)
+        self.stopped = bool(number or failed)
+        return [bool(wish) for wish in wanted]
+
+    def raise_error(self) -> None:
+        """Raise what has ended the training, here or in another process, unless it was a signal."""
+        if self.error is not None:
+            raise self.error
+        if self.signal is None:
+            raise LostContact("another process cannot go on")
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None and number == SIGINT:

@@ -38,7 +38,9 @@ class Meter:
     A context, so that the bar goes away also when a step fails.
     """
 
-    def __init__(self, epoch: int, epochs: int, done: int, left: int, log_interval: int) -> None:
+    def __init__(
+        self, epoch: int, epochs: int, done: int, left: int, log_interval: int, shown: bool = True
+    ) -> None:
         """Epoch number `epoch` (from 0) of `epochs`, with `done` of its steps behind it."""
         self.epoch, self.epochs = epoch, epochs
         self.step, self.steps = done, done + left
@@ -53,7 +55,7 @@ class Meter:
             total=self.steps,
             initial=done,
             desc=f"epoch {epoch + 1}/{epochs}",
-            disable=not sys.stderr.isatty(),
+            disable=not (shown and sys.stderr.isatty()),
             leave=False,
         )
 

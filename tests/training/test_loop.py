@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from paddlex_ml import checkpoint
 from paddlex_ml.checkpoint import Card
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import Augmentation, Draw, MultiLabelDataset
-from paddlex_ml.data.loader import batches, evaluation_draws
+from paddlex_ml.data.loader import Loader, batches, evaluation_draws
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
 from paddlex_ml.losses import asymmetric_loss
@@ -24,23 +25,23 @@ from paddlex_ml.models import weights
 from paddlex_ml.training import loop
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import SIGTERM, Interrupt
-from paddlex_ml.training.loop import Plan, Training, epoch_steps, fit
+from paddlex_ml.training.loop import fit
 from paddlex_ml.training.optimizer import build_optimizer
-from paddlex_ml.training.schedule import warmup_cosine
+from paddlex_ml.training.plan import Plan, Saving
+from paddlex_ml.training.schedule import build_schedule
+from paddlex_ml.training.state import Training
 
 SIZE = 32
 PLAN = Plan(
     epochs=3,
     batch_size=8,
     grad_accum_steps=1,
-    schedule=warmup_cosine(5e-3, epochs=3, steps_per_epoch=3, warmup_epochs=0.5),
+    images=24,
+    order=lambda epoch: np.random.default_rng([7, epoch]).permutation(24),
+    schedule=build_schedule("cosine", 5e-3, epochs=3, steps_per_epoch=3, warmup_epochs=0.5),
     seed=7,
-    num_workers=0,
+    loss_fn=asymmetric_loss,
     log_interval=2,
-    eval_interval=1,
-    save_interval=1,
-    early_stop_patience=None,
-    amp="OFF",
 )
 SPEED = ("images_per_second", "data_wait")  # differ from run to run
 
@@ -89,15 +90,16 @@ def train(data: tuple[MultiLabelDataset, MultiLabelDataset], tmp_path: Path) -> 
     """Runs `fit` on the toy data set; images, loss, output and interrupt can be replaced."""
 
     def run(training: Training, plan: Plan = PLAN, **other: Any) -> None:
-        fit(
-            training,
-            plan,
-            other.get("loss", asymmetric_loss),
-            data[0],
-            other.get("val", data[1]),
-            other.get("output", tmp_path / "output"),
-            other.get("interrupt", Interrupt()),
-        )
+        images = other.get("train", data[0]), other.get("val", data[1])
+        loaders = [Loader(each, other.get("workers", 0)) for each in images]
+        with closing(loaders[0]), closing(loaders[1]):
+            fit(
+                training,
+                replace(plan, loss_fn=other.get("loss", plan.loss_fn)),
+                *loaders,
+                other.get("output", tmp_path / "output"),
+                other.get("interrupt", Interrupt()),
+            )
 
     return run
 
@@ -131,7 +133,8 @@ def unbroken(
 ) -> dict[str, Any]:
     """Three epochs without a stop."""
     training = new_training()
-    fit(training, PLAN, asymmetric_loss, *data, tmp_path_factory.mktemp("run"), Interrupt())
+    loaders = (Loader(images, 0) for images in data)
+    fit(training, PLAN, *loaders, tmp_path_factory.mktemp("run"), Interrupt())
     return state(training)
 
 
@@ -173,13 +176,13 @@ def test_a_run_stopped_at_any_step_ends_bit_for_bit_like_the_unbroken_one(
     step: int,
     workers: int,
 ) -> None:
-    plan = replace(PLAN, num_workers=workers)
     interrupt = Interrupt()
     training = new_training()
-    train(training, plan, loss=stop_at_step(step, interrupt), interrupt=interrupt)
+    stopping = stop_at_step(step, interrupt)
+    train(training, loss=stopping, interrupt=interrupt, workers=workers)
     assert training.progress.epoch * 3 + training.progress.step == step
     training = resumed(tmp_path / "output" / "latest")
-    train(training, plan)
+    train(training, workers=workers)
     assert_same(state(training), unbroken)
 
 
@@ -336,7 +339,7 @@ def scripted(scores: Sequence[tuple[float, float]]) -> Callable[..., list[Evalua
     """An `evaluate` that gives these raw and EMA scores, one pair an evaluation."""
     coming = iter(scores)
 
-    def evaluate(networks: Sequence[Any], feed: Any) -> list[Evaluation]:
+    def evaluate(networks: Sequence[Any], feed: Any, collect: Any) -> list[Evaluation]:
         outputs = np.arange(4.0).reshape(2, 2)
         return [Evaluation(score, np.ones(2), 0.3, outputs) for score in next(coming)]
 
@@ -390,7 +393,7 @@ def test_evaluations_come_at_their_interval_and_after_the_last_epoch(
 def test_epoch_folders_come_at_their_interval_and_after_the_last_epoch(
     train: Callable[..., None], tmp_path: Path
 ) -> None:
-    train(new_training(), replace(PLAN, epochs=5, save_interval=2))
+    train(new_training(), replace(PLAN, epochs=5, saving=Saving(epoch_interval=2)))
     assert sorted(path.name for path in (tmp_path / "output").iterdir()) == [
         "best_model",
         "epoch_2",
@@ -415,7 +418,7 @@ def test_a_loss_that_is_no_number_names_the_images_and_keeps_the_last_checkpoint
     training = new_training()
     with pytest.raises(PaddlexMLError, match="the loss became nan") as caught:
         train(training, loss=loss)
-    (draws,) = epoch_steps(24, PLAN, epoch=1)[1]
+    (draws,) = PLAN.epoch_steps(1)[1]
     paths = [str(data[0].images.path(draw.sample)) for draw in draws]
     assert caught.value.what.splitlines()[1:] == [f"    {path}" for path in paths]
     assert "Train.learning_rate" in caught.value.fix
@@ -460,11 +463,11 @@ def test_workers_that_die_of_the_same_signal_are_no_error() -> None:
         raise PaddlexMLError("a worker was killed", where="the loader", fix="none")
 
     interrupt = Interrupt()
-    arriving = loop._until_stopped(feed(), interrupt)
-    next(arriving)
+    assert list(loop._while_readable(feed(), interrupt)) == [(None, None)]
     with pytest.raises(PaddlexMLError, match="a worker was killed"):
-        next(arriving)
-    arriving = loop._until_stopped(feed(), interrupt)
-    next(arriving)
+        interrupt.raise_error()
+    interrupt = Interrupt()
     interrupt.signal = SIGTERM
-    assert list(arriving) == []
+    assert list(loop._while_readable(feed(), interrupt)) == [(None, None)]
+    assert interrupt.error is None
+    interrupt.raise_error()  # a signal is no error

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that changes while a model learns, and how it is saved and restored, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import paddle
+
+from paddlex_ml.checkpoint import Card, Checkpoint
+from paddlex_ml.models.weights import to_arrays
+from paddlex_ml.training.ema import Ema
+from paddlex_ml.training.optimizer import load_state, save_state
+
+
+@dataclass
+class Progress:
+    """How far a training is; saved with every checkpoint."""
+
+    epoch: int = 0
+    """Finished epochs."""
+    step: int = 0
+    """Finished steps of the epoch under way."""
+    loss_sum: float = 0.0
+    """Sum of those steps' losses."""
+    best: dict[str, Any] | None = None
+    """score (0..1), weights ("raw" or "ema") and epoch of the best model."""
+    evaluations_since_best: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One row for every finished epoch."""
+    saved_epochs: list[int] = field(default_factory=list)
+    """Epochs that have a folder epoch_N."""
+
+
+@dataclass
+class Training:
+    """A model with all that changes while it learns."""
+
+    card: Card
+    model: paddle.nn.Layer
+    averaged: paddle.nn.Layer
+    """A second model of the same kind, which shows the averaged weights to the evaluation."""
+    ema: Ema
+    optimizer: paddle.optimizer.AdamW
+    scaler: paddle.amp.GradScaler
+    settings: dict[str, Any]
+    """Configuration that decides about the numbers; a resume compares it with its own."""
+    progress: Progress = field(default_factory=Progress)
+
+    @cached_property
+    def parameters(self) -> list[paddle.Tensor]:
+        """What the optimizer may change."""
+        return list(self.model.parameters())
+
+    @cached_property
+    def statistics(self) -> list[paddle.Tensor]:
+        """The running means and variances of the batch norms."""
+        entries = self.model.state_dict()
+        return [v for k, v in entries.items() if k.endswith(("._mean", "._variance"))]
+
+    def snapshot(self, *, use_ema: bool = False) -> Checkpoint:
+        """Copy the present state into a checkpoint."""
+        state: dict[str, Any] = {"moments": save_state(self.optimizer, self.model)}
+        state["scaler"] = self.scaler.state_dict() if self.scaler.is_enable() else {}
+        return Checkpoint(
+            card=self.card,
+            weights=to_arrays(self.model.state_dict()),
+            ema=to_arrays(self.ema.weights),
+            optimizer=state,
+            progress={**asdict(self.progress), "ema_updates": self.ema.updates},
+            settings=self.settings,
+            use_ema=use_ema,
+        )
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Continue from a checkpoint of the same model, bit for bit."""
+        for name, value in self.model.state_dict().items():
+            value.set_value(np.asarray(saved.weights[name]).astype(str(value.numpy().dtype)))
+        progress = dict(saved.progress)
+        self.ema.restore(saved.ema, updates=progress.pop("ema_updates"))
+        load_state(self.optimizer, self.model, saved.optimizer["moments"])
+        if self.scaler.is_enable() and saved.optimizer["scaler"]:
+            self.scaler.load_state_dict(saved.optimizer["scaler"])
+        self.progress = Progress(**progress)
