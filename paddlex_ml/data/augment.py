@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from PIL import Image, ImageEnhance, ImageOps
 
 from paddlex_ml.data import kernels
 
@@ -61,7 +61,7 @@ def cover(
         min(row + half, height),
     )
     covered = image.copy()
-    ImageDraw.Draw(covered).rectangle(box, fill=colour)
+    covered.paste(colour, (box[0], box[1], box[2] + 1, box[3] + 1))
     return covered
 
 
@@ -104,11 +104,11 @@ def _black_square(image: Image.Image, row: int, column: int, half: int) -> Image
 
 
 def _shear_x(image: Image.Image, strength: float) -> Image.Image:
-    return kernels.shear(image, strength, 0, GREY)
+    return kernels.shear(image, strength, 0, GREY[0])
 
 
 def _shear_y(image: Image.Image, strength: float) -> Image.Image:
-    return kernels.shear(image, strength, 1, GREY)
+    return kernels.shear(image, strength, 1, GREY[0])
 
 
 def _translate(image: Image.Image, right: float, down: float) -> Image.Image:

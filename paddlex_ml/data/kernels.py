@@ -43,10 +43,10 @@ def resize(image: Image.Image, size: int) -> np.ndarray:
     return _as_pillow(("resize", image.size, size), image, ways[:told_apart], by_pillow)
 
 
-def shear(image: Image.Image, strength: float, axis: int, fill: tuple[int, ...]) -> Image.Image:
+def shear(image: Image.Image, strength: float, axis: int, grey: int) -> Image.Image:
     """Shift rows (`axis` 0) or columns (1) by `strength` pixels more from each to the next.
 
-    As `Image.transform` does, bicubic; `fill` is the colour beyond the edges.
+    As `Image.transform` does, bicubic; `grey` is what lies beyond the edges.
     """
 
     def by_pillow() -> np.ndarray:
@@ -54,13 +54,12 @@ def shear(image: Image.Image, strength: float, axis: int, fill: tuple[int, ...])
         affine, cubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
         matrix = columns if axis else rows
         return np.asarray(
-            image.transform(image.size, affine, matrix, resample=cubic, fillcolor=fill)
+            image.transform(image.size, affine, matrix, resample=cubic, fillcolor=(grey,) * 3)
         )
 
     def by_us(pixels: np.ndarray) -> np.ndarray:
         turned = cv2.transpose(pixels) if axis else pixels
-        sheared = np.empty(turned.shape, np.uint8)
-        sheared[:] = fill
+        sheared = np.full(turned.shape, grey, np.uint8)
         _shear_rows(turned, strength, sheared)
         return cast(np.ndarray, cv2.transpose(sheared)) if axis else sheared
 
@@ -194,18 +193,23 @@ def _shear_rows(pixels: np.ndarray, strength: float, sheared: np.ndarray) -> Non
             for k in range(channels):
                 shares[x * channels + k] = place - 0.5 - left
         row, into = pixels[y].reshape(-1), sheared[y].reshape(-1)
+        middle = padded[2 * channels : 2 * channels + row.size]
         for j in range(row.size):
-            padded[2 * channels + j] = row[j]
+            middle[j] = row[j]
         for k in range(channels):
             padded[k] = padded[channels + k] = row[k]
             padded[k - channels] = padded[k - 2 * channels] = row[k - channels]
         first = (begin + column + 1) * channels
-        source = padded[first : first + (end - begin + 3) * channels]
-        part = into[begin * channels : end * channels]
-        share = shares[begin * channels : end * channels]
+        # slices of their own: an index that may be negative keeps the loop from going wide
+        count = (end - begin) * channels
+        one = padded[first : first + count]
+        two = padded[first + channels : first + channels + count]
+        three = padded[first + 2 * channels : first + 2 * channels + count]
+        four = padded[first + 3 * channels : first + 3 * channels + count]
+        part = into[begin * channels : begin * channels + count]
+        share = shares[begin * channels : begin * channels + count]
         for j in range(part.size):
-            v1, v2 = source[j], source[j + channels]
-            v3, v4 = source[j + 2 * channels], source[j + 3 * channels]
+            v1, v2, v3, v4 = one[j], two[j], three[j], four[j]
             p2 = -v1 + v3
             p3 = 2 * (v1 - v2) + v3 - v4
             p4 = -v1 + v2 - v3 + v4
