@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from PIL import Image, ImageEnhance, ImageOps
+
+from paddlex_ml.data import kernels
 
 GREY = (128, 128, 128)
 STEPS = 9  # magnitudes 1..9; step 0 of the published table is never drawn
@@ -59,7 +61,7 @@ def cover(
         min(row + half, height),
     )
     covered = image.copy()
-    ImageDraw.Draw(covered).rectangle(box, fill=colour)
+    covered.paste(colour, (box[0], box[1], box[2] + 1, box[3] + 1))
     return covered
 
 
@@ -101,28 +103,29 @@ def _black_square(image: Image.Image, row: int, column: int, half: int) -> Image
     return Image.fromarray(pixels)
 
 
-def _affine(
-    image: Image.Image, matrix: tuple[float, ...], resample: Image.Resampling
-) -> Image.Image:
-    return image.transform(
-        image.size, Image.Transform.AFFINE, matrix, resample=resample, fillcolor=GREY
-    )
-
-
 def _shear_x(image: Image.Image, strength: float) -> Image.Image:
-    return _affine(image, (1, strength, 0, 0, 1, 0), Image.Resampling.BICUBIC)
+    return kernels.shear(image, strength, 0, GREY[0])
 
 
 def _shear_y(image: Image.Image, strength: float) -> Image.Image:
-    return _affine(image, (1, 0, 0, strength, 1, 0), Image.Resampling.BICUBIC)
+    return kernels.shear(image, strength, 1, GREY[0])
+
+
+def _translate(image: Image.Image, right: float, down: float) -> Image.Image:
+    matrix = (1, 0, right, 0, 1, down)
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, fillcolor=GREY)
 
 
 def _translate_x(image: Image.Image, share: float) -> Image.Image:
-    return _affine(image, (1, 0, share * image.width, 0, 1, 0), Image.Resampling.NEAREST)
+    return _translate(image, share * image.width, 0)
 
 
 def _translate_y(image: Image.Image, share: float) -> Image.Image:
-    return _affine(image, (1, 0, 0, 0, 1, share * image.height), Image.Resampling.NEAREST)
+    return _translate(image, 0, share * image.height)
+
+
+def _sharpness(image: Image.Image, strength: float) -> Image.Image:
+    return Image.blend(kernels.smooth(image), image, 1 + strength)  # ImageEnhance.Sharpness
 
 
 def _solarize(image: Image.Image, threshold: float) -> Image.Image:
@@ -143,9 +146,7 @@ CHANGES = {
     "posterize": Change(lambda i, bits: ImageOps.posterize(i, round(bits)), 4.0, 8.0),
     "solarize": Change(_solarize, 0.0, 256.0),
     "contrast": Change(lambda i, s: ImageEnhance.Contrast(i).enhance(1 + s), 0.9, either_way=True),
-    "sharpness": Change(
-        lambda i, s: ImageEnhance.Sharpness(i).enhance(1 + s), 0.9, either_way=True
-    ),
+    "sharpness": Change(_sharpness, 0.9, either_way=True),
     "brightness": Change(
         lambda i, s: ImageEnhance.Brightness(i).enhance(1 + s), 0.9, either_way=True
     ),

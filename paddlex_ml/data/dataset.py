@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from paddlex_ml.data import transforms
+from paddlex_ml.data import kernels, transforms
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.augment import cutout, randaugment
 from paddlex_ml.data.image_cache import ImageCache
@@ -93,5 +93,4 @@ class MultiLabelDataset:
         return pixels, self.images.targets[draw.sample]
 
     def _read(self, path: Path) -> np.ndarray:
-        image = transforms.read_image(path, self.at_least)
-        return np.asarray(transforms.resize(image, self.image_size))
+        return kernels.resize(transforms.read_image(path, self.at_least), self.image_size)

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from paddlex_ml import environment
@@ -34,6 +35,7 @@ def begin(dataset: MultiLabelDataset | None = None) -> None:
     # Ctrl-C reaches every process of the terminal; the main process saves its state and ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(1)  # as many workers as cores: more threads would be in each other's way
     environment.die_with_parent()
     _dataset = dataset
 
