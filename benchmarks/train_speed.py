@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speed of training steps under different environments, each in a process of its own.
+"""Images per second of training on the CPU: a plain Paddle loop, ours, ours in two processes.
 
-    python benchmarks/train_speed.py [--size 160] [--batch 32] [--classes 20] [--rounds 5]
+    python benchmarks/train_speed.py [--size 448] [--batch 8] [--classes 80] [--rounds 3]
 
-The settings take turns, so that a noisy machine disturbs all of them alike; the table shows the
-median step of every setting and its speed as a ratio to the first, "Paddle's own".
+The plain loop is what a Paddle user writes: the same model on Paddle's own operators, forward,
+backward, AdamW, an EMA over the state_dict, and none of our settings. Ours are the very steps of
+mode train, with EMA, finiteness check and log lines. Images lie in memory: reading them is
+benchmarks/loader_speed.py. Each setting runs in processes of its own, and they take turns, so that
+a noisy machine disturbs all of them alike; the table shows medians, and ratios to the plain loop.
 """
 
 from __future__ import annotations
@@ -20,81 +23,171 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
-_STEP = """
+_PLAIN = """
 import json, sys, time, warnings
 sys.path.insert(0, {root!r})
 warnings.filterwarnings("ignore")
-if {prepare}:
-    from paddlex_ml import environment
-    environment.prepare()
 import paddle
 from paddlex_ml.losses import asymmetric_loss
-from paddlex_ml.models import zoo
-from paddlex_ml.training.optimizer import build_optimizer
+from paddlex_ml.models import fast_ops, zoo
+fast_ops.kernels = lambda: None
 paddle.seed(0)
 model = zoo.build("PP-LCNet_x1_0_ML", {classes})
-optimizer = build_optimizer(model, weight_decay=1e-4)
-optimizer.set_lr(1e-4)
+optimizer = paddle.optimizer.AdamW(1e-4, parameters=model.parameters(), weight_decay=1e-4)
 images = paddle.randn([{batch}, 3, {size}, {size}])
 targets = (paddle.rand([{batch}, {classes}]) < 0.1).astype("float32")
+average = {{name: value.clone() for name, value in model.state_dict().items()}}
 seconds = []
 for _ in range({steps}):
     begin = time.perf_counter()
-    asymmetric_loss(model(images), targets).backward()
+    loss = asymmetric_loss(model(images), targets)
+    loss.backward()
     optimizer.step()
     optimizer.clear_grad()
+    with paddle.no_grad():
+        for name, value in model.state_dict().items():
+            average[name] = 0.9997 * average[name] + 0.0003 * value
+    float(loss)
     seconds.append(time.perf_counter() - begin)
-print(json.dumps(seconds[1:]))
+print(json.dumps(seconds))
 """
+_TEAM = """
+import sys
+sys.path[:0] = [{root!r}, {here!r}]
+import train_speed
+if __name__ == "__main__":
+    train_speed.run_team({processes}, {options!r})
+"""
+
+
+def run_team(count: int, options: dict[str, int]) -> None:
+    """Print the seconds of every step of `count` processes."""
+    from paddlex_ml import environment
+
+    environment.prepare()
+    from paddlex_ml import processes
+    from paddlex_ml.devices import Devices
+
+    print(json.dumps(processes.run(steps, options, Devices("cpu", tuple(range(count))))))
+
+
+def steps(options: dict[str, int], team: object) -> list[float]:
+    """Train for some steps as mode train does; seconds of each. Runs in every process."""
+    import time
+
+    import numpy as np
+    import paddle
+
+    from paddlex_ml.checkpoint import Card
+    from paddlex_ml.losses import asymmetric_loss
+    from paddlex_ml.models import zoo
+    from paddlex_ml.team import Team
+    from paddlex_ml.training.ema import Ema
+    from paddlex_ml.training.loop import train_step
+    from paddlex_ml.training.meter import Meter
+    from paddlex_ml.training.optimizer import build_optimizer
+    from paddlex_ml.training.plan import Plan
+    from paddlex_ml.training.schedule import build_schedule
+    from paddlex_ml.training.state import Training
+
+    assert isinstance(team, Team)
+    paddle.seed(0)
+    classes, batch, size = options["classes"], options["batch"], options["size"]
+    model = zoo.build("PP-LCNet_x1_0_ML", classes)
+    training = Training(
+        Card("PP-LCNet_x1_0_ML", [str(k) for k in range(classes)], size),
+        model,
+        model,
+        Ema(model, 0.9997),
+        build_optimizer(model, weight_decay=1e-4),
+        paddle.amp.GradScaler(enable=False),
+        {},
+    )
+    count = options["steps"]
+    plan = Plan(
+        epochs=1,
+        batch_size=batch,
+        grad_accum_steps=1,
+        images=batch * team.size * count,
+        order=lambda epoch: np.arange(batch * team.size * count),
+        schedule=build_schedule("cosine", 1e-4, epochs=1, steps_per_epoch=count, warmup_epochs=0),
+        seed=0,
+        loss_fn=asymmetric_loss,
+        log_interval=1,
+        team=team,
+    )
+    images = paddle.randn([batch, 3, size, size])
+    targets = (paddle.rand([batch, classes]) < 0.1).astype("float32")
+    model.train()
+    seconds = []
+    with Meter(0, 1, 0, count, 1, team.leads) as meter:
+        for _ in range(count):
+            begin = time.perf_counter()
+            meter.data_arrived()
+            _, loss = train_step(training, plan, [(images, targets)])
+            training.progress.step += 1
+            meter.step_done(loss, training.optimizer.get_lr(), images=batch)
+            seconds.append(time.perf_counter() - begin)
+    return seconds
 
 
 def main() -> int:
     """Measure all settings in turns and print a table."""
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    for name, default in (("size", 160), ("batch", 32), ("classes", 20), ("steps", 4)):
+    for name, default in (("size", 448), ("batch", 8), ("classes", 80), ("steps", 8)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     options = vars(parser.parse_args())
     rounds = options.pop("rounds")
-    settings = _settings()
+    here = str(Path(__file__).resolve().parent)
+    plain = _PLAIN.format(root=str(ROOT), **options)
+    team = {
+        n: _TEAM.format(root=str(ROOT), here=here, processes=n, options=options) for n in (1, 2)
+    }
+    no_mkl = {"MKL_DEBUG_CPU_TYPE": ""}  # empty counts as set, and tells MKL nothing
+    settings: dict[str, tuple[str, dict[str, str], int]] = {
+        "plain Paddle loop": (plain, {}, 1),
+        "plain, MKL_DEBUG_CPU_TYPE=5": (plain, {"MKL_DEBUG_CPU_TYPE": "5"}, 1),
+        "ours, one process": (team[1], {}, 1),
+        "ours, one process, MKL as it is": (team[1], no_mkl, 1),
+        "ours, two processes": (team[2], {}, 2),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in settings}
     for k in range(rounds):
-        for name, (prepare, variables) in settings.items():
-            seconds[name] += _measure(prepare, variables, options)
-        print(f"round {k + 1} of {rounds} done", file=sys.stderr)
+        for name, (code, variables, _) in settings.items():
+            seconds[name] += _measure(code, variables)
+            print(f"round {k + 1} of {rounds}: {name}", file=sys.stderr)
     print(f"{platform.machine()}, {os.cpu_count()} cores, {options}, {rounds} rounds")
     print(f"{'setting':34}{'seconds a step':>16}{'images/s':>10}{'ratio':>7}")
-    first = statistics.median(next(iter(seconds.values())))
-    for name, values in seconds.items():
-        median = statistics.median(values)
-        print(f"{name:34}{median:16.3f}{options['batch'] / median:10.1f}{first / median:7.2f}")
+    speeds = {
+        name: options["batch"] * settings[name][2] / statistics.median(values)
+        for name, values in seconds.items()
+    }
+    first = next(iter(speeds.values()))
+    for name, speed in speeds.items():
+        median = statistics.median(seconds[name])
+        print(f"{name:34}{median:16.3f}{speed:10.2f}{speed / first:7.2f}")
     return 0
 
 
-def _settings() -> dict[str, tuple[bool, dict[str, str]]]:
-    """Name -> (whether paddlex_ml prepares the environment, variables that the user has set)."""
-    return {
-        "Paddle's own": (False, {}),
-        "prepared by paddlex_ml": (True, {}),
-        "one thread": (False, {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),
-        # Differs on AMD alone; empty counts as set, and tells MKL nothing.
-        "prepared, no MKL_DEBUG_CPU_TYPE": (True, {"MKL_DEBUG_CPU_TYPE": ""}),
-    }
-
-
-def _measure(prepare: bool, variables: dict[str, str], options: dict[str, int]) -> list[float]:
+def _measure(code: str, variables: dict[str, str]) -> list[float]:
+    """Seconds of the steps behind the first three, which compile and find memory."""
     clean = {key: value for key, value in os.environ.items() if key not in OURS}
-    code = _STEP.format(root=str(ROOT), prepare=prepare, **options)
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**clean, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        check=True,
-    )
+    script = Path(os.environ.get("TMPDIR", "/tmp")) / f"train_speed_{os.getpid()}.py"
+    script.write_text(code, encoding="utf-8")  # a file: spawned processes read it again
+    try:
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            env={**clean, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            check=True,
+        )
+    finally:
+        script.unlink()
     result: list[float] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    return result[3:]
 
 
 if __name__ == "__main__":
