@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import paddle
 
+from paddlex_ml import checkpoint
 from paddlex_ml.checkpoint import Card
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import MultiLabelDataset
@@ -20,7 +21,7 @@ from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import Interrupt
 from paddlex_ml.training.loop import fit
 from paddlex_ml.training.optimizer import build_optimizer
-from paddlex_ml.training.plan import Plan
+from paddlex_ml.training.plan import Plan, Saving
 from paddlex_ml.training.schedule import build_schedule
 from paddlex_ml.training.state import Training
 
@@ -77,6 +78,9 @@ class Lesson(NamedTuple):
     sync_bn: bool = False
     accumulate: int = 1
     epochs: int = 3
+    saving: Saving = Saving()
+    goes_on: bool = False
+    """Whether it resumes from `latest`, where there is one."""
 
 
 def learn(lesson: Lesson, team: Team) -> dict[str, Any]:
@@ -103,8 +107,11 @@ def learn(lesson: Lesson, team: Team) -> dict[str, Any]:
         seed=7,
         loss_fn=asymmetric_loss,
         log_interval=2,
+        saving=lesson.saving,
         team=team,
     )
+    if lesson.goes_on and checkpoint.is_complete(lesson.output / "latest"):
+        training.restore(checkpoint.load(lesson.output / "latest"))
     train, val = (Loader(MultiLabelDataset(images, 32), 0) for images in (lists.train, lists.val))
     fit(training, plan, train, val, lesson.output, Interrupt(team))
     snapshot = training.snapshot()

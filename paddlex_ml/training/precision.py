@@ -32,9 +32,14 @@ class Precision:
             return nullcontext()
         return paddle.amp.auto_cast(level=self.level, dtype=self.dtype)
 
+    @property
+    def scales(self) -> bool:
+        """Whether small gradients need help to survive."""
+        return self.level != "OFF" and self.dtype == "float16"
+
     def scaler(self) -> paddle.amp.GradScaler:
         """Scales the loss up where gradients would vanish, else leaves it alone."""
-        return paddle.amp.GradScaler(enable=self.level != "OFF" and self.dtype == "float16")
+        return paddle.amp.GradScaler(enable=self.scales)
 
     def decorate(self, model: paddle.nn.Layer, optimizer: paddle.optimizer.AdamW) -> None:
         """O2 keeps the weights in 16 bits, and a copy in 32 bits for the updates."""

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixed precision as far as a CPU can show it: what is chosen, and what is refused."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import paddle
+import pytest
+
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.losses import asymmetric_loss
+from paddlex_ml.training.precision import Precision, choose
+
+
+@pytest.fixture
+def bfloat16(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Says whether the pretended GPU has bfloat16."""
+
+    def pretend(there: bool) -> None:
+        monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: there)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "dtype"),
+    [
+        (True, "auto", "bfloat16"),
+        (False, "auto", "float16"),
+        (True, "float16", "float16"),
+        (True, "bfloat16", "bfloat16"),
+    ],
+)
+def test_the_format_is_what_was_asked_for_or_what_the_device_has(
+    bfloat16: Any, there: bool, wanted: Any, dtype: str
+) -> None:
+    bfloat16(there)
+    chosen = choose("O1", wanted, "gpu:0")
+    assert chosen == Precision("O1", dtype)  # type: ignore[arg-type]
+    assert chosen.scales == (dtype == "float16")  # bfloat16 loses no small gradient
+
+
+def test_bfloat16_is_refused_where_the_gpu_has_none(bfloat16: Any) -> None:
+    bfloat16(False)
+    with pytest.raises(PaddlexMLError, match="this GPU has no bfloat16") as caught:
+        choose("O2", "bfloat16", "gpu:0")
+    assert caught.value.fix == "-o Train.amp_dtype=float16"
+
+
+def test_the_cpu_refuses_mixed_precision_and_needs_none() -> None:
+    with pytest.raises(PaddlexMLError, match="needs a GPU") as caught:
+        choose("O1", "auto", "cpu")
+    assert caught.value.fix == "-o Train.amp=OFF"
+    off = choose("OFF", "auto", "cpu")
+    assert isinstance(off.autocast(), nullcontext)
+    assert not off.scaler().is_enable()
+
+
+def test_the_loss_stays_in_float32() -> None:
+    logits = paddle.to_tensor([[0.5, -20.0]], dtype="bfloat16")
+    loss = asymmetric_loss(logits, paddle.to_tensor([[1.0, 1.0]]))
+    assert loss.dtype == paddle.float32
+    assert float(loss) == pytest.approx(0.474077 + 18.420681, abs=1e-4)  # -log(1e-8) is the most
+
+
+def test_the_training_keeps_the_weights_in_16_bits_only_where_asked() -> None:
+    model = paddle.nn.Linear(2, 1)
+    optimizer = paddle.optimizer.AdamW(parameters=model.parameters())
+    Precision("O1", "bfloat16").decorate(model, optimizer)
+    assert model.weight.dtype == paddle.float32
