@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import io
 import math
@@ -129,3 +130,15 @@ def _set(name: str, value: str, reason: str) -> str:
     os.environ[name] = value
     _prepared.add(name)
     return f"{name}={value} ({reason})"
+
+
+def keep_freed_memory() -> None:
+    """Let the C library of Linux (glibc) keep large blocks that were freed, for the next step.
+
+    Otherwise it gives each back to the system, and the next one is filled with zeros, page by page.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(-4, 0)  # M_MMAP_MAX: no block stands alone
+        mallopt(-1, -1)  # M_TRIM_THRESHOLD: what is free at the end stays, however much
+        mallopt(-2, 2**26)  # M_TOP_PAD: grow by 64 MB

@@ -24,12 +24,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml import cli, environment, fetch
+from paddlex_ml import cache, cli, environment, fetch
 from paddlex_ml.data import annotation
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
+# Compiled kernels stay where a user has them: they take ten seconds.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.folder() / "numba"))
 os.environ["PADDLEX_ML_CACHE"] = f"{os.devnull}/cache"  # whatever `own_cache` misses fails loudly
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{os.devnull}/hypothesis"  # no folder in the tree
 environment.prepare()  # pytest reads this file before any test imports Paddle

@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import paddle
 from paddle import nn
 
-Activation = Callable[[paddle.Tensor], paddle.Tensor]
+from paddlex_ml.models import fast_ops
+from paddlex_ml.models.fast_ops import Activation, identity
+
 Padding = int | Literal["SAME"]
-
-
-def identity(features: paddle.Tensor) -> paddle.Tensor:
-    """Stand where a block has no activation."""
-    return features
 
 
 class ConvNorm(nn.Layer):
@@ -55,7 +51,8 @@ class ConvNorm(nn.Layer):
 
     def forward(self, features: paddle.Tensor) -> paddle.Tensor:
         """Feature map after the activation."""
-        features = self.activation(self.bn(self.conv(features)))
+        features = fast_ops.convolve(self.conv, features)
+        features = fast_ops.norm_activate(self.bn, self.activation, features)
         return features if self.lab is None else self.lab(features)
 
 
