@@ -116,3 +116,10 @@ def test_without_numba_all_work_is_pillows(monkeypatch):
         assert np.array_equal(found, np.asarray(transforms.resize(image, 32)))
     assert kernels._proven == {}
     assert kernels._compiled(abs) is abs
+
+
+def test_loading_prepares_the_loops_for_both_kinds_of_arrays():
+    kernels.load()
+    # Pillow's arrays are read-only, those of OpenCV are not
+    assert len(kernels._blend_rows.signatures) == 2
+    assert len(kernels._shear_rows.signatures) == 2
