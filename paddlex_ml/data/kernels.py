@@ -6,26 +6,31 @@ compiler makes wide instructions of, and what a shear leaves where it is gets no
 
 Nothing is taken on trust: versions of Pillow differ in which way they resize first, and processors
 in how they round. The first picture of every size goes through Pillow as well, and where the
-results differ, all pictures of that size stay with Pillow.
+results differ, all pictures of that size stay with Pillow. Without numba all do.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import math
+import os
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import cv2
-import numba
 import numpy as np
 from PIL import Image, ImageFilter
+
+from paddlex_ml import cache
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _BITS = 22  # of the weights behind the point, as in Pillow
 _HALF = 1 << (_BITS - 1)
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # of ImageFilter.SMOOTH
 
+_HAS_NUMBA = importlib.util.find_spec("numba") is not None
 _TELLING = 32  # values that a picture must have to prove anything: all ways agree on plain ones
 
 Way = Callable[[np.ndarray], np.ndarray]
@@ -83,10 +88,24 @@ def smooth(image: Image.Image) -> Image.Image:
     return Image.fromarray(_as_pillow(("smooth", image.size), image, (by_us,), by_pillow))
 
 
+def load() -> None:
+    """Compile all loops, or load them from the folder that numba keeps them in, before any work."""
+    if not _HAS_NUMBA:
+        return
+    pixels, blended = np.zeros((4, 12), np.uint8), np.empty((2, 12), np.uint8)
+    _blend_rows(pixels, *_weights(4, 2), blended)
+    pixels.setflags(write=False)  # as Pillow's are: another type for numba
+    _blend_rows(pixels, *_weights(4, 2), blended)
+    _shear_rows(pixels.reshape(4, 4, 3), 0.1, np.empty((4, 4, 3), np.uint8))
+    _shear_rows(np.zeros((4, 4, 3), np.uint8), 0.1, np.empty((4, 4, 3), np.uint8))
+
+
 def _as_pillow(
     kind: Hashable, image: Image.Image, ways: tuple[Way, ...], by_pillow: Callable[[], np.ndarray]
 ) -> np.ndarray:
     """The result of the way that has been seen to be Pillow's for pictures of this kind."""
+    if not _HAS_NUMBA:
+        return by_pillow()
     if kind in _proven:
         way = _proven[kind]
         return by_pillow() if way is None else ways[way](np.asarray(image))
@@ -134,6 +153,10 @@ def _weights(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _compiled(function: _F) -> _F:
     """Compile at the first call, and keep the result for later processes where that is possible."""
+    if not _HAS_NUMBA:
+        return function
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.folder() / "numba"))
+    numba = importlib.import_module("numba")
     try:
         return cast(_F, numba.njit(cache=True, nogil=True)(function))
     except RuntimeError:  # no folder that numba may write to

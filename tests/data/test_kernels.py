@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
@@ -100,6 +102,24 @@ def test_without_a_folder_to_write_to_the_loops_are_compiled_all_the_same(monkey
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(kernels.numba, "njit", njit)
+    monkeypatch.setattr(kernels.importlib, "import_module", lambda _: SimpleNamespace(njit=njit))
     assert kernels._compiled(abs) is abs
     assert asked == [True, False]
+
+
+def test_without_numba_all_work_is_pillows(monkeypatch):
+    monkeypatch.setattr(kernels, "_HAS_NUMBA", False)
+    monkeypatch.setattr(kernels, "_blend_rows", None)
+    image = noise(64, 48)
+    for _ in range(2):
+        found = kernels.resize(image, 32)
+        assert np.array_equal(found, np.asarray(transforms.resize(image, 32)))
+    assert kernels._proven == {}
+    assert kernels._compiled(abs) is abs
+
+
+def test_loading_prepares_the_loops_for_both_kinds_of_arrays():
+    kernels.load()
+    # Pillow's arrays are read-only, those of OpenCV are not
+    assert len(kernels._blend_rows.signatures) == 2
+    assert len(kernels._shear_rows.signatures) == 2
