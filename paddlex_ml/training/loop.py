@@ -46,7 +46,8 @@ def fit(
         meter = train_epoch(training, plan, train, interrupt, keeper)
         scores = None
         if not interrupt.stopped and plan.is_evaluated(progress.epoch + 1):
-            scores = evaluate_both(training, plan, val, interrupt)
+            with meter.evaluating():
+                scores = evaluate_both(training, plan, val, interrupt)
         if interrupt.stopped:  # the epoch goes on, or is judged, after a resume
             keeper.save_latest(training)
             interrupt.raise_error()
@@ -65,9 +66,7 @@ def train_epoch(
     """Do the steps of one epoch that are left; stop early when `interrupt` asks for it."""
     progress = training.progress
     steps = plan.epoch_steps(progress.epoch)[progress.step :]
-    meter = Meter(
-        progress.epoch, plan.epochs, progress.step, len(steps), plan.log_interval, plan.team.leads
-    )
+    meter = Meter(progress, plan)
     training.model.train()
     draws = [batch for step in steps for batch in step]
     with closing(batches(dataset, draws, plan.num_workers)) as loader, meter:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -18,11 +18,17 @@ from paddlex_ml.training.schedule import Schedule
 LossFn = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
 """Logits [B, C], targets [B, C] -> a sum over the batch, so that batches simply add up."""
 
+Scalars = Callable[[int, Mapping[str, float]], None]
+"""Takes the number of updates so far and what was measured there, by name."""
 
 ALONE = Team()
 
 
 def _nothing(epoch: int) -> None:
+    pass
+
+
+def _nowhere(step: int, numbers: Mapping[str, float]) -> None:
     pass
 
 
@@ -64,6 +70,8 @@ class Plan:
     begin_epoch: Callable[[int], None] = _nothing
     """Called with the number of every epoch before its steps: freezes and thaws."""
     team: Team = ALONE
+    scalars: Scalars = _nowhere
+    """Hears the numbers of every log line and evaluation."""
 
     @property
     def steps(self) -> int:

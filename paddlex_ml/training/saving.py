@@ -85,14 +85,18 @@ def finish_epoch(
     progress.history.append(
         {
             "epoch": progress.epoch + 1,
+            "step": last_step + 1,
             "lr": plan.schedule.rate(last_step),
             "loss": progress.loss_sum / progress.step,
             "raw_map": maps.get("raw"),
             "ema_map": maps.get("ema"),
             "images_per_second": meter.images_per_second,
             "data_wait": meter.data_share,
+            "memory_mib": meter.measure_memory(),
+            "seconds": progress.seconds,
         }
     )
+    plan.scalars(last_step + 1, {f"mAP/{kind}": score for kind, score in maps.items()})
     progress.epoch, progress.step, progress.loss_sum = progress.epoch + 1, 0, 0.0
     is_best = scores is not None and _take_best(progress, scores)
     if plan.is_kept(progress.epoch):

@@ -43,7 +43,7 @@ PLAN = Plan(
     num_workers=0,
     log_interval=2,
 )
-SPEED = ("images_per_second", "data_wait")  # differ from run to run
+SPEED = ("images_per_second", "data_wait", "memory_mib", "seconds")  # differ from run to run
 
 
 class Tiny(paddle.nn.Layer):
