@@ -6,7 +6,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ from paddlex_ml.files import write_text
 from paddlex_ml.models import weights, zoo
 from paddlex_ml.pictures import charts
 from paddlex_ml.team import Team
+from paddlex_ml.training import events
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import SIGTERM, Interrupt
-from paddlex_ml.training.loop import fit
+from paddlex_ml.training.loop import fit, global_step
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Training
@@ -41,6 +43,8 @@ def run(config: Config) -> dict[str, Any]:
     """Train one model; returns the content of train_result.json."""
     device = devices.find(config.Global.device)
     _refuse_amp_on_cpu(config, device.kind)
+    if config.Train.tensorboard:
+        events.require_package()
     config = train_start.settle(config)
     result: dict[str, Any] = processes.run(train, config, device, config.Train.dist_ips)
     return result
@@ -53,8 +57,12 @@ def train(config: Config, team: Team) -> dict[str, Any]:
     _refuse_other_class_count(config, dataset)
     _refuse_few_images(dataset, team)
     output = config.Global.output
-    with Interrupt(team) as interrupt, _log_file(output / "train.log", team):
+    with Interrupt(team) as interrupt, _log_file(output / "train.log", team), ExitStack() as stack:
         training, plan = prepare(config, dataset, team)
+        if config.Train.tensorboard and team.leads:
+            begin = global_step(training.progress, plan)
+            tell = stack.enter_context(events.writing(output / "events", begin))
+            plan = replace(plan, scalars=tell)
         if team.leads:
             write_text(output / "config.yaml", dump(config))
             annotation.write_labels(output / "label_dict.txt", dataset.label_names)
