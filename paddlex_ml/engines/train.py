@@ -28,7 +28,7 @@ from paddlex_ml.files import write_text
 from paddlex_ml.models import weights, zoo
 from paddlex_ml.pictures import charts
 from paddlex_ml.team import Team
-from paddlex_ml.training import events
+from paddlex_ml.training import doubts, events
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import SIGTERM, Interrupt
 from paddlex_ml.training.loop import fit, global_step
@@ -66,6 +66,10 @@ def train(config: Config, team: Team) -> dict[str, Any]:
         if team.leads:
             write_text(output / "config.yaml", dump(config))
             annotation.write_labels(output / "label_dict.txt", dataset.label_names)
+        for text in doubts.of_lists(
+            dataset.label_names, dataset.train.targets, dataset.val.targets
+        ):
+            logger.warning(text)
         fit(training, plan, *train_plan.datasets(config, dataset), output, interrupt)
         difference = None
         if team.leads and training.progress.best is not None and interrupt.signal != SIGTERM:

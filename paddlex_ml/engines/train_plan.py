@@ -14,6 +14,7 @@ from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset
 from paddlex_ml.environment import usable_cores
 from paddlex_ml.losses import asymmetric_loss
 from paddlex_ml.team import Team
+from paddlex_ml.training.doubts import loader_repairs
 from paddlex_ml.training.plan import LossFn, Plan, Saving, steps_per_epoch
 from paddlex_ml.training.schedule import warmup_cosine
 
@@ -48,6 +49,12 @@ def compose(config: Config, dataset: MLClsDataset, team: Team) -> Plan:
             train.keep_last,
             train.save_latest_steps,
             train.save_latest_minutes,
+        ),
+        loader_repairs=loader_repairs(
+            train.cache,
+            _workers(config, team),
+            _own_cores(team),
+            reduced_decode=train.reduced_decode,
         ),
         team=team,
     )
@@ -94,6 +101,10 @@ def _workers(config: Config, team: Team) -> int:
     """Processes that read images for this one; the machine's cores are shared by its team."""
     if config.Train.num_workers is not None:
         return config.Train.num_workers
+    return _own_cores(team)
+
+
+def _own_cores(team: Team) -> int:
     return max(1, usable_cores() // team.local_size)
 
 

@@ -23,6 +23,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
 from paddlex_ml.team import LostContact
 from paddlex_ml.training import saving
+from paddlex_ml.training.doubts import Doubts
 from paddlex_ml.training.interrupt import Interrupt
 from paddlex_ml.training.meter import Meter, write_metrics
 from paddlex_ml.training.plan import Plan, dropout_seed
@@ -39,6 +40,7 @@ def fit(
 ) -> None:
     """Train to the last epoch, or until `interrupt` asks for a stop; saves into `output`."""
     progress, keeper = training.progress, saving.Keeper(output, plan)
+    doubts = Doubts(plan.loader_repairs)
     if progress.history and plan.team.leads:  # a new folder, or a kill before this file was written
         write_metrics(output / "metrics.csv", progress.history)
     while progress.epoch < plan.epochs and not saving.is_stale(progress, plan):
@@ -52,8 +54,9 @@ def fit(
             keeper.save_latest(training)
             interrupt.raise_error()
             return
-        saving.finish_epoch(training, plan, meter, scores)
+        saving.finish_epoch(training, plan, meter, scores, doubts)
         keeper.save_epoch(training)
+    doubts.at_end(progress.history, training.ema.decay, training.ema.updates)
 
 
 def train_epoch(

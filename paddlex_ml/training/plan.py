@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -72,6 +72,8 @@ class Plan:
     team: Team = ALONE
     scalars: Scalars = _nowhere
     """Hears the numbers of every log line and evaluation."""
+    loader_repairs: Sequence[str] = ()
+    """What would bring data faster, best first."""
 
     @property
     def steps(self) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from paddlex_ml import checkpoint
 from paddlex_ml.evaluation import Evaluation, is_constant
+from paddlex_ml.training.doubts import Doubts, Epoch
 from paddlex_ml.training.meter import Meter, write_metrics
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Progress, Training
@@ -76,7 +77,11 @@ class Keeper:
 
 
 def finish_epoch(
-    training: Training, plan: Plan, meter: Meter, scores: dict[str, Evaluation] | None
+    training: Training,
+    plan: Plan,
+    meter: Meter,
+    scores: dict[str, Evaluation] | None,
+    doubts: Doubts,
 ) -> None:
     """Book the epoch that has just ended, and tell about it."""
     progress = training.progress
@@ -102,6 +107,16 @@ def finish_epoch(
     if plan.is_kept(progress.epoch):
         progress.saved_epochs.append(progress.epoch)
     _report(progress, plan, scores, is_best)
+    doubts.after_epoch(
+        Epoch(
+            number=progress.epoch,
+            peak_rate=plan.schedule.peak,
+            losses=meter.losses,
+            data_share=meter.data_share,
+            waited=meter.waited,
+            died=bool(scores) and all(is_constant(s.outputs) for s in (scores or {}).values()),
+        )
+    )
 
 
 def is_stale(progress: Progress, plan: Plan) -> bool:
@@ -139,9 +154,3 @@ def _report(
         line += f" mAP {', '.join(values)} (constant predictor {constant:.4f})"
         line += ", best so far" if is_best else ""
     logger.info(line)
-    if scores and all(is_constant(result.outputs) for result in scores.values()):
-        logger.warning(
-            "the scores no longer differ between images: the model has died. The likely cause is "
-            "a learning rate that is too large; try -o Train.learning_rate=%.0e",
-            plan.schedule.peak / 10,
-        )
