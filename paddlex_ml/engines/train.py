@@ -25,6 +25,7 @@ from paddlex_ml.engines.train_result import describe
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.export import save_static
 from paddlex_ml.files import write_text
+from paddlex_ml.metrics import constant_predictor_map
 from paddlex_ml.models import weights, zoo
 from paddlex_ml.pictures import charts
 from paddlex_ml.team import Team
@@ -77,7 +78,15 @@ def train(config: Config, team: Team) -> dict[str, Any]:
             charts.curves(output / "curves.png", training.progress.history)
     if interrupt.signal is not None:
         raise Stopped(interrupt.signal)
-    return describe(training.card, training.progress, difference, output) if team.leads else {}
+    if not team.leads:
+        return {}
+    return describe(
+        training.card,
+        training.progress,
+        output,
+        static_difference=difference,
+        constant_map=constant_predictor_map(dataset.val.targets),
+    )
 
 
 def prepare(config: Config, dataset: MLClsDataset, team: Team) -> tuple[Training, Plan]:

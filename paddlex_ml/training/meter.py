@@ -92,7 +92,6 @@ class Meter:
         passed = self._lap()
         self.worked += passed
         self.progress.seconds += passed
-        self.progress.images += images * self.plan.team.size
         self.step += 1
         self.images += images * self.plan.team.size
         self.losses.append(loss)

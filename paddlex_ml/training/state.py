@@ -39,8 +39,6 @@ class Progress:
     """Part of it in which steps waited for their data."""
     evaluation_seconds: float = 0.0
     """How long the last evaluation took."""
-    images: int = 0
-    """Images learned from so far, each as often as it came."""
 
 
 @dataclass
