@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
 import platform
 import statistics
 import sys
@@ -30,21 +31,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from paddlex_ml import environment
 
-environment.prepare()
-
-import paddle
-
-from paddlex_ml.checkpoint import Card
-from paddlex_ml.losses import asymmetric_loss
-from paddlex_ml.models import zoo
-from paddlex_ml.training import loop
-from paddlex_ml.training.ema import Ema
-from paddlex_ml.training.meter import Meter
-from paddlex_ml.training.optimizer import build_optimizer
-from paddlex_ml.training.plan import Plan
-from paddlex_ml.training.schedule import warmup_cosine
-from paddlex_ml.training.state import Training
-
 SIZES = ((448, 8), (160, 32))  # the shipped image size, and one at which overhead matters
 LINES = 20  # steps between two log lines, as shipped
 
@@ -52,7 +38,7 @@ LINES = 20  # steps between two log lines, as shipped
 class NoAverage:
     """Stands for Ema."""
 
-    def update(self, model: paddle.nn.Layer) -> None:
+    def update(self, model: object) -> None:
         """Do nothing."""
 
 
@@ -73,7 +59,8 @@ def main() -> int:
     parser.add_argument("--classes", type=int, default=20)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    logging.getLogger("paddlex_ml").addHandler(logging.NullHandler())
+    environment.prepare()  # before anything imports Paddle
+    logging.getLogger("paddlex_ml").addHandler(logging.FileHandler(os.devnull))
     logging.getLogger("paddlex_ml").setLevel(logging.INFO)
     logging.getLogger("paddlex_ml").propagate = False
     print(f"{platform.machine()}, {environment.usable_cores()} cores, {options.rounds} rounds")
@@ -85,7 +72,7 @@ def main() -> int:
 def _report(size: int, batch: int, classes: int, rounds: int) -> None:
     steps = Steps(size, batch, classes)
     whole = "everything"
-    ways = {
+    ways: dict[str, Callable[[], float]] = {
         whole: steps.run,
         "without log lines": lambda: steps.run(meter=NoMeter()),
         "without averaging": lambda: steps.run(average=NoAverage()),
@@ -115,6 +102,20 @@ class Steps:
     """A training at one image size, to take steps of."""
 
     def __init__(self, size: int, batch: int, classes: int) -> None:
+        import paddle
+
+        from paddlex_ml.checkpoint import Card
+        from paddlex_ml.losses import asymmetric_loss
+        from paddlex_ml.models import zoo
+        from paddlex_ml.training import loop
+        from paddlex_ml.training.ema import Ema
+        from paddlex_ml.training.meter import Meter
+        from paddlex_ml.training.optimizer import build_optimizer
+        from paddlex_ml.training.plan import Plan
+        from paddlex_ml.training.schedule import warmup_cosine
+        from paddlex_ml.training.state import Training
+
+        self.loop = loop
         paddle.seed(0)
         model, averaged = (zoo.build("PP-LCNet_x1_0_ML", classes) for _ in range(2))
         self.training = Training(
@@ -148,10 +149,10 @@ class Steps:
         """Take one step as `train_epoch` does; returns its seconds."""
         watch, self.training.ema = meter or self.meter, average or self.average
         check = math.isfinite if checked else lambda loss: True
-        with patch.object(loop, "math", SimpleNamespace(isfinite=check)):
+        with patch.object(self.loop, "math", SimpleNamespace(isfinite=check)):
             begin = time.perf_counter()
             watch.data_arrived()
-            _, loss = loop.train_step(self.training, self.plan, [self.batch])
+            _, loss = self.loop.train_step(self.training, self.plan, [self.batch])
             watch.step_done(loss, self.training.optimizer.get_lr(), self.plan.batch_size)
             return time.perf_counter() - begin
 
