@@ -112,7 +112,7 @@ class Steps:
         from paddlex_ml.training.meter import Meter
         from paddlex_ml.training.optimizer import build_optimizer
         from paddlex_ml.training.plan import Plan
-        from paddlex_ml.training.schedule import warmup_cosine
+        from paddlex_ml.training.schedule import build_schedule
         from paddlex_ml.training.state import Training
 
         self.loop = loop
@@ -133,10 +133,11 @@ class Steps:
             grad_accum_steps=1,
             images=batch * 10**4,
             order=np.arange,
-            schedule=warmup_cosine(1e-4, epochs=1, steps_per_epoch=10**4, warmup_epochs=0),
+            schedule=build_schedule(
+                "cosine", 1e-4, epochs=1, steps_per_epoch=10**4, warmup_epochs=0
+            ),
             seed=0,
             loss_fn=asymmetric_loss,
-            num_workers=0,
             log_interval=LINES,
         )
         targets = (paddle.rand([batch, classes]) < 0.1).astype("float32")

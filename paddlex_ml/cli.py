@@ -23,6 +23,7 @@ import paddlex_ml
 from paddlex_ml import environment, files, terminal
 from paddlex_ml.config import load, shipped
 from paddlex_ml.config.schema import MODES, Config
+from paddlex_ml.engines import earlier_run
 from paddlex_ml.engines.train_summary import summarise
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.models import published
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argparse does, for --help and --version.
     """
     job: tuple[str, Path] | None = None
-    with terminal.speaking():
+    with terminal.speaking(silent=not environment.leads()):
         try:
             arguments = _parse(sys.argv[1:] if argv is None else argv)
             path = _find_config(arguments.config)
@@ -69,10 +70,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 0
             job = load.destination(path, arguments.override)
             config = _load(path, arguments.override)
+            if conflict := earlier_run.find_conflict(config):
+                job = None  # the result file there is that of the other training
+                raise conflict
             result = _run_engine(config)
+            if not environment.leads():
+                return 0
             files.write_json(_result_file(*_job(config)), result)
         except (Exception, KeyboardInterrupt, Stopped) as error:
-            return _fail(error, job)
+            return _fail(error, job if environment.leads() else None)
     print(_farewell(config, arguments, result))
     return 0
 
@@ -186,8 +192,7 @@ def _write_failure(mode: str, output: Path, err_type: str, err_msg: str) -> None
 def _resume_hint(job: tuple[str, Path] | None) -> str:
     if job is None or job[0] != "train" or not (job[1] / "latest" / "latest.pdparams").is_file():
         return ""
-    latest = shlex.quote(f"Train.resume_path={job[1] / 'latest'}")
-    return f"; to go on, repeat the command with -o {latest}"
+    return "; to go on, repeat the command with -o Train.resume_path=auto"
 
 
 def _farewell(config: Config, arguments: argparse.Namespace, made: Mapping[str, Any]) -> str:

@@ -1,14 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses: logits and targets in, one float32 number out."""
+"""Losses: logits and targets [B, C] in, one float32 number out.
+
+The number is a sum over the samples, so batches that share a step, and processes that share a
+training, simply add their gradients. Targets are 0 or 1, or between after `smoothed` and mixup.
+All is computed in float32, also where mixed precision is on.
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 
+from paddlex_ml.errors import PaddlexMLError
+
+LossFn: TypeAlias = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
+_Loss = TypeVar("_Loss", bound=Callable[..., paddle.Tensor])
+
+MOST_WEIGHT = 100.0
+"""Largest weight of present labels that `balance` gives: rarer classes would only add noise."""
+
 _FLOOR = 1e-8  # the published loss stops at log(1e-8); so does this one
+_LOG_FLOOR = -18.420680743952367  # log(1e-8)
+_NOWHERE = -1e9  # logit of what is left out of a sum of exponentials; infinity has no gradient
 
 
+def _in_float32(loss: _Loss) -> _Loss:
+    """Compute in float32 whatever comes in: float16 has no logarithm of a small score."""
+
+    @functools.wraps(loss)
+    def compute(logits: paddle.Tensor, targets: paddle.Tensor, **settings: Any) -> paddle.Tensor:
+        with paddle.amp.auto_cast(enable=False):
+            return loss(logits.astype("float32"), targets.astype("float32"), **settings)
+
+    return cast(_Loss, compute)
+
+
+@_in_float32
 def asymmetric_loss(
     logits: paddle.Tensor,
     targets: paddle.Tensor,
@@ -19,12 +51,13 @@ def asymmetric_loss(
 ) -> paddle.Tensor:
     """Asymmetric loss for multi-label classification (Ridnik et al. 2021, arXiv:2009.14119).
 
-    Logits and targets (0 or 1) are [B, C]; the result is a scalar, summed over batch AND classes
-    as published: the recipes' learning rates belong to a sum. Computed in float32 whatever the
-    logits are. `clip` shifts the score of absent classes, so that easy ones cost nothing.
+    Summed over batch AND classes as published: the recipes' learning rates belong to a sum.
+    `clip` shifts the score of absent classes, so that easy ones cost nothing.
+
+    A target t between 0 and 1 divides the logarithms of both sides, and ONE weight with the power
+    gamma_pos * t + gamma_neg * (1 - t) plays the whole down. So the slope is zero at the score
+    t * (1 + clip), or at `clip` when that is more; a weight for each side would move it far up.
     """
-    logits = logits.astype("float32")
-    targets = targets.astype("float32")
     # From the logits, not from log(sigmoid): sigmoid(-100) is 0 in float32 and has no gradient.
     # The floor bends the value back to the published one; inside it the gradient is zero too.
     log_present = F.log_sigmoid(logits).clip(min=_LOG_FLOOR)
@@ -54,4 +87,101 @@ def _focus(
     return (1 - right) ** (targets * gamma_pos + (1 - targets) * gamma_neg)
 
 
-_LOG_FLOOR = -18.420680743952367  # log(1e-8)
+@_in_float32
+def bce_loss(
+    logits: paddle.Tensor, targets: paddle.Tensor, *, pos_weight: paddle.Tensor | None = None
+) -> paddle.Tensor:
+    """Binary cross-entropy, summed over batch and classes.
+
+    `pos_weight` [C] multiplies what present labels cost; None: 1. Without a floor: the slope of a
+    confident mistake stays 1.
+    """
+    present = targets if pos_weight is None else targets * pos_weight
+    return -(present * F.log_sigmoid(logits) + (1 - targets) * F.log_sigmoid(-logits)).sum()
+
+
+@_in_float32
+def two_way_loss(
+    logits: paddle.Tensor, targets: paddle.Tensor, *, temperature: float = 4.0
+) -> paddle.Tensor:
+    """Two-way multi-label loss (Kobayashi, "Two-Way Multi-Label Loss", CVPR 2023).
+
+    Every present label is to have a higher logit than every absent one: among the classes of each
+    sample, and among the samples of each class. The cost of one such comparison is
+
+        softplus(logsumexp(x of the absent) + T * logsumexp(-x / T of the present))
+
+    with T = `temperature`: at 1 the lowest present logit rules, more lets all of them speak.
+    Samples without a present label, and classes without one in the batch, are left out; what
+    has no absent label costs nothing. The two means are added and multiplied by B, so that the
+    result scales as a sum over samples. The samples of a batch are compared with each other: the
+    sum over two batches is not the loss of the two as one batch, and a batch of one has nothing to
+    compare among its samples. Targets above 0.5 count as present, all others as absent, so
+    smoothing changes nothing here.
+    """
+    present = targets > 0.5
+    samples = _comparison(logits, present, 1, temperature)
+    classes = _comparison(logits, present, 0, temperature)
+    total: paddle.Tensor = (samples + classes) * targets.shape[0]
+    return total
+
+
+def _comparison(
+    logits: paddle.Tensor, present: paddle.Tensor, axis: int, temperature: float
+) -> paddle.Tensor:
+    """Mean cost over the rows (axis 1) or columns (axis 0) that have a present label, or 0."""
+    nowhere = paddle.full_like(logits, _NOWHERE)
+    highest = paddle.where(present, nowhere, logits).logsumexp(axis)
+    lowest = paddle.where(present, -logits / temperature, nowhere).logsumexp(axis) * temperature
+    some = present.any(axis)
+    # Left out before the softplus: a cost of 1e9 times 0 is 0, but its slope is better not asked.
+    difference = paddle.where(some, highest + lowest, paddle.full_like(highest, _NOWHERE))
+    cost = -F.log_sigmoid(-difference)  # softplus, exact for very small costs too
+    return cost.sum() / some.astype("float32").sum().clip(min=1.0)
+
+
+def smoothed(loss_fn: LossFn, smoothing: float) -> LossFn:
+    """The loss for targets that are less certain: t becomes t * (1 - smoothing) + smoothing / 2."""
+    if not smoothing:
+        return loss_fn
+
+    def compute(logits: paddle.Tensor, targets: paddle.Tensor) -> paddle.Tensor:
+        with paddle.amp.auto_cast(enable=False):
+            return loss_fn(logits, targets.astype("float32") * (1 - smoothing) + smoothing / 2)
+
+    return compute
+
+
+def balance(targets: np.ndarray) -> np.ndarray:
+    """Weight [C] of present labels from targets [N, C]: absent over present images of the class.
+
+    At most MOST_WEIGHT; 1 for a class that no image has, and for one that all have, which a weight
+    of 0 would never teach.
+    """
+    present = targets.sum(axis=0, dtype=np.int64)
+    absent = len(targets) - present
+    weights: np.ndarray = np.minimum(absent / np.maximum(present, 1), MOST_WEIGHT)
+    weights[(present == 0) | (absent == 0)] = 1.0
+    return weights.astype(np.float32)
+
+
+def positive_weight(
+    setting: list[float] | Literal["auto"] | None, targets: np.ndarray
+) -> np.ndarray | None:
+    """Weight [C] that Train.loss.pos_weight stands for; `targets` [N, C] of the training list.
+
+    Raises PaddlexMLError when a list has not one number per class.
+    """
+    if setting is None:
+        return None
+    if setting == "auto":
+        return balance(targets)
+    classes = targets.shape[1]
+    if len(setting) != classes:
+        raise PaddlexMLError(
+            f"Train.loss.pos_weight has {len(setting)} numbers, the data set {classes} classes",
+            where="Train.loss.pos_weight",
+            fix="write one number per line of label.txt, in its order, or "
+            "-o Train.loss.pos_weight=auto",
+        )
+    return np.array(setting, np.float32)

@@ -97,26 +97,25 @@ def _run_team(body: Body, argument: Any, layout: Layout) -> Any:
     here = layout.places[layout.first : layout.first + count]
     logger.info("starting %d processes: %s", count, ", ".join(here))
     environment.share_cores(count)
-    processes = _spawn(post, layout.devices)
+    context = _spawn(post, layout.devices)  # holds what the members' start needs: keep it
     for _, sender in pipes:
         sender.close()  # so that the death of a member ends its pipe
     members = [
         Member(layout.first + k, place, process, receiver)
         for k, (place, process, (receiver, _)) in enumerate(
-            zip(here, processes, pipes, strict=True)
+            zip(here, context.processes, pipes, strict=True)
         )
     ]
     others = [a for k, a in enumerate(layout.addresses) if k != layout.machine]
     return supervise(members, signs, others)
 
 
-def _spawn(post: _Post, devices: Devices) -> list[Any]:
+def _spawn(post: _Post, devices: Devices) -> Any:
     options: dict[str, Any] = {"backend": "gloo"}
     if devices.kind == "gpu":
         options = {"backend": "nccl", "gpus": ",".join(map(str, devices.numbers))}
     with _quiet():
-        context = dist.spawn(_member, (post,), len(devices.numbers), join=False, **options)
-    return list(context.processes)
+        return dist.spawn(_member, (post,), len(devices.numbers), join=False, **options)
 
 
 def _member(post: _Post) -> None:
@@ -141,6 +140,7 @@ def _live(post: _Post, local: int) -> Outcome:
         use(_own_device(devices))
         team = join(post.signs, local, len(devices.numbers), post.layout.places)
         result = post.body(post.argument, team)
+        team.leave()
         return Outcome(result if team.leads else None)
     except BaseException as error:  # whatever it was, the supervisor is to tell it
         known: BaseException | None = error
@@ -187,7 +187,10 @@ def _run_launched(body: Body, argument: Any, devices: Devices) -> Any:
         os.environ.setdefault("PADDLE_DISTRI_BACKEND", "gloo")
     signs = Signs([0] * len(here), [0] * len(here), [0])
     try:
-        return body(argument, join(signs, here.index(rank), len(here), ends))
+        team = join(signs, here.index(rank), len(here), ends)
+        result = body(argument, team)
+        team.leave()
+        return result
     except LostContact as error:
         raise PaddlexMLError(
             f"process {rank} of {len(ends)} lost contact with another one: {error}",
@@ -236,13 +239,17 @@ def _interface(address: str) -> str | None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what Paddle says about ports and CPUs when it starts processes."""
-    root = logging.getLogger()
+    """Without what Paddle says, here and there, when it starts processes: nothing to act on."""
+    root, spoken = logging.getLogger(), os.environ.get("PYTHONWARNINGS")
     level = root.level
     root.setLevel(logging.WARNING)
+    os.environ["PYTHONWARNINGS"] = "ignore"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         root.setLevel(level)
+        del os.environ["PYTHONWARNINGS"]
+        if spoken is not None:
+            os.environ["PYTHONWARNINGS"] = spoken

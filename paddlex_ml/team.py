@@ -12,7 +12,7 @@ import io
 import os
 import time
 from collections.abc import Iterator, MutableSequence, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -28,6 +28,11 @@ Item = TypeVar("Item")
 
 PATIENCE = 60
 """Seconds within which all members must have started."""
+
+
+FAREWELL = 10
+"""Seconds that the leader waits for the others at the end."""
+_BROKEN = (RuntimeError, ValueError)  # what Paddle raises when a member is gone or silent
 
 
 class LostContact(Exception):
@@ -116,7 +121,15 @@ class Team:
             result: list[float] = tensor.numpy().tolist()
         return result
 
-    def add_gradients(self, parameters: Sequence[paddle.Tensor]) -> None:
+    def sum_of(self, tensor: paddle.Tensor) -> paddle.Tensor:
+        """The sum of the members' tensors; without a gradient."""
+        if self.size > 1:
+            with self._meeting():
+                tensor = tensor.clone()
+                dist.all_reduce(tensor)
+        return tensor
+
+    def mean_gradients(self, parameters: Sequence[paddle.Tensor]) -> None:
         """Give every parameter the mean of the members' gradients; no gradient stays none."""
         if self.size > 1:
             with self._meeting():
@@ -149,16 +162,27 @@ class Team:
         self.signs.phases[self.local] = Phase.FOLLOWING
         try:
             self.store.wait(f"done/{work}")
-        except RuntimeError as error:
+        except _BROKEN as error:
             raise LostContact(f"the leader ended during: {work}") from error
         self.signs.phases[self.local] = Phase.WORKING
+
+    def leave(self) -> None:
+        """Part at the end: the leader, who keeps the store, goes last."""
+        if self.size == 1:
+            return
+        deadline = time.monotonic() + FAREWELL
+        with suppress(*_BROKEN):
+            self.store.add(f"left/{self.rank}", 1)
+            while self.leads and time.monotonic() < deadline:
+                if all(self.store.add(f"left/{k}", 0) for k in range(self.size)):
+                    return
 
     @contextmanager
     def _meeting(self) -> Iterator[None]:
         self.signs.phases[self.local] = Phase.MEETING
         try:
             yield
-        except RuntimeError as error:  # what Paddle raises when a member is gone or silent
+        except _BROKEN as error:
             raise LostContact(str(error).strip().splitlines()[-1]) from error
         self.signs.meetings[self.local] += 1
         self.signs.phases[self.local] = Phase.WORKING
@@ -184,7 +208,7 @@ def _roll_call(rank: int, size: int, places: Sequence[str]) -> Any:
     host, port = meeting_point()
     try:
         store = TCPStore(host, port, rank == 0, 1, PATIENCE)
-    except RuntimeError as error:
+    except _BROKEN as error:
         raise PaddlexMLError(
             f"process {rank} of {size} cannot reach process 0 at {host}:{port}",
             where=places[rank],

@@ -230,7 +230,7 @@ def test_a_stopped_training_says_how_to_go_on(
 
     engine("train", stop_after_saving)
     assert run("train") == 143
-    hint = "repeat the command with -o Train.resume_path=output/latest"
+    hint = "repeat the command with -o Train.resume_path=auto"
     assert hint in capsys.readouterr().err
 
 

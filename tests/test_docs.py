@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import inspect
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from paddlex_ml.config import load, shipped
 from paddlex_ml.data import twins
 from paddlex_ml.formats import rewrite
 
@@ -32,3 +35,15 @@ def test_every_tool_is_named() -> None:
     page = (ROOT / "docs" / "data.md").read_text("utf-8")
     for tool in (ROOT / "dataset_tools").glob("*.py"):
         assert f"`{tool.name}" in page
+
+
+def test_every_setting_in_a_command_about_learning_is_one_that_loads() -> None:
+    page = (ROOT / "docs" / "training.md").read_text("utf-8")
+    model, train = "PP-LCNet_x1_0_ML", ["Global.mode=train", "Global.dataset_dir=my_set"]
+    commands = re.findall(r"^paddlex-ml \.\.\. (.+)$", page, re.MULTILINE)
+    for command in commands:
+        words = shlex.split(command)
+        assert words[::2] == ["-o"] * (len(words) // 2)
+        config = load.load(shipped.find(model)[0], [*train, *words[1::2]]).config
+        assert config.Global.mode == "train"
+    assert len(commands) >= 9

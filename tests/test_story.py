@@ -7,8 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,23 +16,12 @@ import pytest
 from PIL import Image
 
 from paddlex_ml import checkpoint
+from tests.running import Background, run, wait_until_gone
 
-MAIN = Path(__file__).resolve().parent.parent / "main.py"
 PARTS = ("pdparams", "pdema", "pdopt", "pdstates")
 EPOCHS = 3
 Command = Callable[..., list[str]]
 SameEnding = Callable[[Path, Path], None]
-
-
-def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run main.py in `folder` to its end."""
-    return subprocess.run(
-        [sys.executable, str(MAIN), *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def files(folder: Path) -> set[str]:
@@ -122,32 +109,6 @@ def test_the_merged_config_of_a_run_is_all_that_the_next_commands_need(
         assert picture.width >= 48
 
 
-class Background:
-    """A training in a process of its own, with what it says in a file."""
-
-    def __init__(self, arguments: list[str], folder: Path) -> None:
-        self.said = folder / "said.txt"
-        with self.said.open("w") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, str(MAIN), *arguments], cwd=folder, stdout=file, stderr=file
-            )
-
-    def text(self) -> str:
-        return self.said.read_text(encoding="utf-8", errors="replace")
-
-    def wait_for(self, words: str) -> None:
-        """Wait until it says `words`, or ends."""
-        deadline = time.monotonic() + 120
-        while words not in self.text() and self.process.poll() is None:
-            assert time.monotonic() < deadline, self.text()
-            time.sleep(0.01)
-
-    def send(self, number: int) -> int:
-        """Send a signal and wait for the end; returns the exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(timeout=120)
-
-
 @pytest.fixture(scope="module")
 def training(toy: Path, start_weights: Path, command: Command) -> Callable[..., list[str]]:
     """Arguments of a training of three epochs, with a worker process and a line a step."""
@@ -190,8 +151,8 @@ def test_a_stopped_training_saves_its_state_and_goes_on_as_if_nothing_had_happen
     said = process.text()
     assert "Traceback" not in said
     assert f"{name}: saving the state after this step" in said
-    hint = f"stopped by {name}; to go on, repeat the command with -o Train.resume_path="
-    assert f"{hint}{output / 'latest'}" in said
+    hint = f"stopped by {name}; to go on, repeat the command with -o Train.resume_path=auto"
+    assert hint in said
     progress = checkpoint.read_progress(output / "latest")
     assert progress is not None
     assert 1 <= progress["epoch"] < EPOCHS
@@ -200,7 +161,7 @@ def test_a_stopped_training_saves_its_state_and_goes_on_as_if_nothing_had_happen
     # The best model of the first epoch: exported for who pressed Ctrl-C, not for a scheduler that
     # gives seconds.
     assert (output / "best_model" / "inference" / "inference.json").is_file() == exported
-    done = run(*training(output, f"Train.resume_path={output / 'latest'}"), folder=tmp_path)
+    done = run(*training(output, "Train.resume_path=auto"), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     before = f"resumed after {progress['epoch']} epochs and {progress['step']} steps"
     assert before in done.stderr
@@ -217,23 +178,6 @@ def test_a_stop_before_the_first_evaluation_has_nothing_to_export(
     assert "Traceback" not in process.text()
     assert files(output / "latest") == {f"latest.{part}" for part in PARTS}
     assert not (output / "best_model").exists()
-
-
-def wait_until_gone(output: Path) -> None:
-    """Wait until no process, as the workers of a killed training, has this output folder."""
-    deadline = time.monotonic() + 10
-    while any(
-        str(output).encode() in command_line(entry) for entry in Path("/proc").glob("[0-9]*")
-    ):
-        assert time.monotonic() < deadline, "a worker process outlives its training"
-        time.sleep(0.05)
-
-
-def command_line(process: Path) -> bytes:
-    try:
-        return (process / "cmdline").read_bytes()
-    except OSError:  # it has just ended
-        return b""
 
 
 @pytest.mark.parametrize("seed", range(3))

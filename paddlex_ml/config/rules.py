@@ -103,12 +103,20 @@ def _rate_trains(config: Config) -> Fault | None:
 
 
 def _head_rate_trains(config: Config) -> Fault | None:
-    rate, factor = config.Train.learning_rate, config.Train.head_lr_mult
+    return _part_trains(config, "Train.head_lr_mult", "head", config.Train.head_lr_mult)
+
+
+def _backbone_rate_trains(config: Config) -> Fault | None:
+    factor = config.Train.backbone_lr_mult
+    return _part_trains(config, "Train.backbone_lr_mult", "backbone", factor)
+
+
+def _part_trains(config: Config, key: str, part: str, factor: float) -> Fault | None:
+    rate = config.Train.learning_rate
     if config.Global.mode != "train" or rate > RATE_REFUSED or rate * factor <= RATE_REFUSED:
         return None
-    key = "Train.head_lr_mult"
     what = (
-        f"{key} {factor:g} makes the head's rate {rate * factor:g}: AdamW destroys the weights "
+        f"{key} {factor:g} makes the {part}'s rate {rate * factor:g}: AdamW destroys the weights "
         f"above {RATE_REFUSED:g}"
     )
     return Fault(key, what, override(key, 1))
@@ -137,6 +145,14 @@ def _pos_weight_is_used(config: Config) -> Fault | None:
         return None
     what = f"{key} is set, but the loss {loss.name} has no such weight"
     return Fault(key, what, override("Train.loss.name", "bce"))
+
+
+def _smoothing_is_used(config: Config) -> Fault | None:
+    key, loss = "Train.loss.label_smoothing", config.Train.loss
+    if not loss.label_smoothing or loss.name != "two_way":
+        return None
+    what = f"{key} is {loss.label_smoothing:g}, but two_way only asks which labels are present"
+    return Fault(key, what, override(key, 0))
 
 
 def _data_set_is_named(config: Config) -> Fault | None:
@@ -180,11 +196,13 @@ _ALWAYS: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("Train.freeze_backbone_epochs", "Train.epochs_iters"), _freezing_ends),
     (("Train.start_eval_epoch", "Train.epochs_iters"), _some_epoch_is_evaluated),
     (("Train.loss.pos_weight", "Train.loss.name"), _pos_weight_is_used),
+    (("Train.loss.label_smoothing", "Train.loss.name"), _smoothing_is_used),
 )
 _TO_RUN: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("Global.output",), _output_is_a_folder),
     (("Global.mode", "Global.dataset_dir"), _data_set_is_named),
     (("Global.mode", "Global.model", "Train.learning_rate"), _rate_trains),
     (("Global.mode", "Train.learning_rate", "Train.head_lr_mult"), _head_rate_trains),
+    (("Global.mode", "Train.learning_rate", "Train.backbone_lr_mult"), _backbone_rate_trains),
     (("Global.mode", "Predict.input"), _input_is_named),
 )

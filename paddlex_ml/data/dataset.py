@@ -6,6 +6,7 @@ Without Paddle, which workers need not import.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from paddlex_ml.data import transforms
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.augment import cutout, randaugment
+from paddlex_ml.data.image_cache import ImageCache
 
 
 class Draw(NamedTuple):
@@ -22,6 +24,8 @@ class Draw(NamedTuple):
     epoch: int
     sample: int
     """Number of the image in its list."""
+    copy: int = 0
+    """How often the epoch drew this image before: each copy gets its own augmentation."""
 
 
 class Augmentation(NamedTuple):
@@ -33,15 +37,22 @@ class Augmentation(NamedTuple):
     randaugment: bool
     flip: bool = False
     """Whether half of the images are mirrored left to right."""
+    mixup: float = 0.0
+    """Both parameters of the Beta distribution of the shares in a mixture; 0 = none."""
 
     def apply(self, image: Image.Image, draw: Draw) -> Image.Image:
         """Change a resized image; the same draw gives the same picture in any process."""
-        rng = np.random.default_rng([self.seed, draw.epoch, draw.sample])
+        first = [self.seed, draw.epoch, draw.sample]
+        rng = np.random.default_rng([*first, draw.copy] if draw.copy else first)
         if self.flip and rng.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.cutout:
             image = cutout(image, self.cutout, rng)
         return randaugment(image, rng) if self.randaugment else image
+
+    def batch_rng(self, first: Draw) -> np.random.Generator:
+        """What decides how a batch is mixed; `first` is the first draw of the batch."""
+        return np.random.default_rng([self.seed, *first, 1])
 
 
 class MultiLabelDataset:
@@ -51,18 +62,36 @@ class MultiLabelDataset:
     """
 
     def __init__(
-        self, images: ImageList, image_size: int, augmentation: Augmentation | None = None
+        self,
+        images: ImageList,
+        image_size: int,
+        augmentation: Augmentation | None = None,
+        *,
+        reduced_decode: bool = False,
+        cache: ImageCache | None = None,
     ) -> None:
+        """With `reduced_decode`, a large JPEG is decoded at a fraction of its size that has at
+        least twice the pixels of `image_size` on both sides. `cache` keeps what is resized.
+        """
         self.images = images
         self.image_size = image_size
         self.augmentation = augmentation
+        self.at_least = 2 * image_size if reduced_decode else None
+        self.cache = cache
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
-        image = transforms.read_image(self.images.path(draw.sample))
-        image = transforms.resize(image, self.image_size)
+        path = self.images.path(draw.sample)
+        if self.cache is None:
+            pixels = self._read(path)
+        else:
+            pixels = self.cache.get(draw.sample, path, self._read)
         if self.augmentation is not None:
-            image = self.augmentation.apply(image, draw)
-        return np.asarray(image), self.images.targets[draw.sample]
+            pixels = np.asarray(self.augmentation.apply(Image.fromarray(pixels), draw))
+        return pixels, self.images.targets[draw.sample]
+
+    def _read(self, path: Path) -> np.ndarray:
+        image = transforms.read_image(path, self.at_least)
+        return np.asarray(transforms.resize(image, self.image_size))

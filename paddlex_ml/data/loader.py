@@ -20,9 +20,10 @@ from multiprocessing.context import BaseContext
 import numpy as np
 import paddle
 
-from paddlex_ml.data import worker
+from paddlex_ml.data import transforms, worker
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
 from paddlex_ml.data.transforms import MEAN, STD
+from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 
 Batch = tuple[paddle.Tensor, paddle.Tensor]  # images [B, 3, S, S], targets [B, C], float32
@@ -39,45 +40,75 @@ def evaluation_draws(size: int, batch_size: int) -> Draws:
     ]
 
 
+class Loader:
+    """Batches of one data set, epoch after epoch, from workers that stay. Close it at the end."""
+
+    def __init__(self, dataset: MultiLabelDataset, num_workers: int) -> None:
+        """`num_workers` 0 works in this process; the others start with the first epoch."""
+        self.dataset = dataset
+        self.num_workers = num_workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def epoch(self, draws: Draws) -> Generator[Batch, None, None]:
+        """Yield the batches of `draws` in order.
+
+        Close the generator (contextlib.closing) when its end may not be reached: that takes back
+        what the workers have not begun. Raises PaddlexMLError that names the file when an image
+        cannot be read, and when a worker is killed.
+        """
+        if self.num_workers == 0 or not draws:
+            made = (worker.make_batch(self.dataset, batch) for batch in draws)
+        else:
+            made = self._from_workers(draws)
+        with closing(made) as arriving:
+            for images, targets, trouble in arriving:
+                if self.dataset.cache is not None:
+                    self.dataset.cache.report(trouble)
+                yield _to_tensors(images, targets)
+
+    def close(self) -> None:
+        """End the workers. Another epoch would start new ones."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+    def _from_workers(self, draws: Draws) -> Generator[worker.Arrays, None, None]:
+        count = min(self.num_workers, len(draws))
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(count, _context(), worker.begin, (self.dataset,))
+        pool = self._pool
+        left: Iterator[list[Draw]] = iter(draws)
+        waiting: deque[Future[worker.Arrays]] = deque()
+        try:
+            for batch in islice(left, count * _AHEAD):
+                waiting.append(pool.submit(worker.make, batch))
+            while waiting:
+                ready = waiting.popleft().result()
+                waiting.extend(pool.submit(worker.make, batch) for batch in islice(left, 1))
+                yield ready
+        except BrokenProcessPool as error:
+            self.close()
+            raise PaddlexMLError(
+                "a process that prepares batches was killed, most often because memory ran out",
+                where=f"data loader with {count} worker processes",
+                fix="-o Train.num_workers=0, or a smaller -o Train.batch_size",
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
 def batches(
     dataset: MultiLabelDataset, draws: Draws, num_workers: int
 ) -> Generator[Batch, None, None]:
-    """Yield the batches of `draws` in order; `num_workers` 0 works in this process.
-
-    Close the generator (contextlib.closing) when its end may not be reached: that ends the
-    workers. Raises PaddlexMLError that names the file when an image cannot be read, and when a
-    worker is killed.
-    """
-    if num_workers == 0 or not draws:
-        for batch in draws:
-            yield _to_tensors(*worker.make_batch(dataset, batch))
-        return
-    with closing(_from_workers(dataset, draws, min(num_workers, len(draws)))) as arriving:
-        for images, targets in arriving:
-            yield _to_tensors(images, targets)
+    """Yield the batches of one epoch, as `Loader.epoch` does, with workers of its own."""
+    with closing(Loader(dataset, num_workers)) as loader, closing(loader.epoch(draws)) as made:
+        yield from made
 
 
-def _from_workers(
-    dataset: MultiLabelDataset, draws: Draws, num_workers: int
-) -> Generator[worker.Arrays, None, None]:
-    pool = ProcessPoolExecutor(num_workers, _context(), worker.begin, (dataset,))
-    left: Iterator[list[Draw]] = iter(draws)
-    waiting: deque[Future[worker.Arrays]] = deque()
-    try:
-        for batch in islice(left, num_workers * _AHEAD):
-            waiting.append(pool.submit(worker.make, batch))
-        while waiting:
-            ready = waiting.popleft().result()
-            waiting.extend(pool.submit(worker.make, batch) for batch in islice(left, 1))
-            yield ready
-    except BrokenProcessPool as error:
-        raise PaddlexMLError(
-            "a process that prepares batches was killed, most often because memory ran out",
-            where=f"data loader with {num_workers} worker processes",
-            fix="-o Train.num_workers=0, or a smaller -o Train.batch_size",
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+def count_workers(asked: int | None, processes: int = 1) -> int:
+    """Worker processes for one of the `processes` trainings that share this machine's cores."""
+    return max(1, usable_cores() // processes) if asked is None else asked
 
 
 def _context() -> BaseContext:
@@ -90,7 +121,14 @@ def _context() -> BaseContext:
 
 
 def _to_tensors(images: np.ndarray, targets: np.ndarray) -> Batch:
-    """Images [B, S, S, 3] uint8 as `transforms.normalise` makes them, bit for bit on a CPU."""
+    """Images [B, S, S, 3] uint8 as `transforms.normalise` makes them, bit for bit on a CPU.
+
+    A GPU gets the uint8, a quarter of the bytes, and does the same arithmetic there.
+    """
+    labels = paddle.to_tensor(targets.astype(np.float32))
+    if labels.place.is_cpu_place():
+        # to_tensor would copy, which takes longer than the arithmetic
+        return paddle.from_dlpack(transforms.normalise_batch(images)), labels
     pixels = paddle.to_tensor(images).astype("float32") * (1 / 255)
     pixels = (pixels - paddle.to_tensor(MEAN)) / paddle.to_tensor(STD)
-    return pixels.transpose([0, 3, 1, 2]), paddle.to_tensor(targets.astype(np.float32))
+    return pixels.transpose([0, 3, 1, 2]), labels

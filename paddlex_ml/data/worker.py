@@ -5,13 +5,25 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from paddlex_ml import environment
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
+from paddlex_ml.data.mixup import mix
 
-Arrays = tuple[np.ndarray, np.ndarray]  # images [B, S, S, 3] uint8, targets [B, C] uint8
+
+class Arrays(NamedTuple):
+    """One batch as workers make it."""
+
+    images: np.ndarray
+    """[B, S, S, 3] uint8."""
+    targets: np.ndarray
+    """[B, C] uint8; float32 where images were mixed."""
+    trouble: str | None
+    """What the cache of images met: a worker's own log is nobody's."""
+
 
 _dataset: MultiLabelDataset | None = None  # this process's own, given when it began
 
@@ -35,4 +47,9 @@ def make(draws: Sequence[Draw]) -> Arrays:
 def make_batch(dataset: MultiLabelDataset, draws: Sequence[Draw]) -> Arrays:
     """Read, resize and augment the images of one batch."""
     images, targets = zip(*(dataset[draw] for draw in draws), strict=True)
-    return np.stack(images), np.stack(targets)
+    pixels, labels = np.stack(images), np.stack(targets)
+    changes = dataset.augmentation
+    if changes is not None and changes.mixup:
+        pixels, labels = mix(pixels, labels, changes.mixup, changes.batch_rng(draws[0]))
+    trouble = None if dataset.cache is None else dataset.cache.trouble
+    return Arrays(pixels, labels, trouble)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,13 +29,15 @@ from paddlex_ml.metrics import constant_predictor_map
 from paddlex_ml.models import weights, zoo
 from paddlex_ml.pictures import charts
 from paddlex_ml.team import Team
-from paddlex_ml.training import doubts, events
+from paddlex_ml.training import doubts, events, precision
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import SIGTERM, Interrupt
 from paddlex_ml.training.loop import fit, global_step
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.plan import Plan
+from paddlex_ml.training.recompute import recompute_blocks
 from paddlex_ml.training.state import Training
+from paddlex_ml.training.sync_batch_norm import synchronise
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ logger = logging.getLogger(__name__)
 def run(config: Config) -> dict[str, Any]:
     """Train one model; returns the content of train_result.json."""
     device = devices.find(config.Global.device)
-    _refuse_amp_on_cpu(config, device.kind)
+    precision.choose(config.Train.amp, config.Train.amp_dtype, device.first)  # or refuse, early
     if config.Train.tensorboard:
         events.require_package()
     config = train_start.settle(config)
@@ -64,14 +66,16 @@ def train(config: Config, team: Team) -> dict[str, Any]:
             begin = global_step(training.progress, plan)
             tell = stack.enter_context(events.writing(output / "events", begin))
             plan = replace(plan, scalars=tell)
-        if team.leads:
-            write_text(output / "config.yaml", dump(config))
-            annotation.write_labels(output / "label_dict.txt", dataset.label_names)
         for text in doubts.of_lists(
             dataset.label_names, dataset.train.targets, dataset.val.targets
         ):
             logger.warning(text)
-        fit(training, plan, *train_plan.datasets(config, dataset), output, interrupt)
+        train, val = train_plan.loaders(config, dataset, team)
+        if team.leads:
+            write_text(output / "config.yaml", dump(config))
+            annotation.write_labels(output / "label_dict.txt", dataset.label_names)
+        with closing(train), closing(val):
+            fit(training, plan, train, val, output, interrupt)
         difference = None
         if team.leads and training.progress.best is not None and interrupt.signal != SIGTERM:
             difference = export_best(training, output)
@@ -103,29 +107,36 @@ def prepare(config: Config, dataset: MLClsDataset, team: Team) -> tuple[Training
     resumed_from, resumed = train_start.read_resumed(config, card)
     if resumed is None and train.pretrain_weight_path is not None:
         train_start.load_pretrained(model, card.model, train.pretrain_weight_path)
+    averaged = zoo.build(card.model, len(card.label_names), tokens=card.decoder_tokens)
+    device = paddle.device.get_device()
+    if train.sync_bn:
+        model = synchronise(model, team, on_gpu=device != "cpu")
     optimizer = build_optimizer(
         model,
         weight_decay=train.weight_decay,
-        lr_mult=partial(zoo.find(card.model).lr_mult, head=train.head_lr_mult),
+        lr_mult=partial(
+            zoo.find(card.model).lr_mult, head=train.head_lr_mult, backbone=train.backbone_lr_mult
+        ),
+        clip_norm=train.grad_clip_norm,
     )
-    averaged = zoo.build(card.model, len(card.label_names), tokens=card.decoder_tokens)
-    scaler = paddle.amp.GradScaler(enable=train.amp != "OFF")
-    if train.amp == "O2":
-        paddle.amp.decorate(models=model, optimizers=optimizer, level="O2", master_weight=True)
+    computing = precision.choose(train.amp, train.amp_dtype, device)
+    computing.decorate(model, optimizer)
+    if train.recompute:
+        recompute_blocks(model)
     training = Training(
         card,
         model,
         averaged,
         Ema(model, train.ema_decay),
         optimizer,
-        scaler,
+        computing.scaler(),
         train_plan.settings(config, team),
     )
     if resumed_from is not None and resumed is not None:
         training.restore(resumed)
         train_start.report_resume(training, resumed.settings)
         train_start.recover_best(training, resumed_from, config, team)
-    return training, train_plan.compose(config, dataset, team)
+    return training, train_plan.compose(config, dataset, model, computing, team)
 
 
 def export_best(training: Training, output: Path) -> float:
@@ -142,15 +153,6 @@ def export_best(training: Training, output: Path) -> float:
         decoder_tokens=training.card.decoder_tokens,
         folder=folder / "inference",
     )
-
-
-def _refuse_amp_on_cpu(config: Config, device: str) -> None:
-    if config.Train.amp != "OFF" and device == "cpu":
-        raise PaddlexMLError(
-            f"mixed precision ({config.Train.amp}) needs a GPU; this run is on the CPU",
-            where="Train.amp",
-            fix="-o Train.amp=OFF",
-        )
 
 
 def _refuse_other_class_count(config: Config, dataset: MLClsDataset) -> None:

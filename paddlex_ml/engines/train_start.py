@@ -14,14 +14,13 @@ import paddle
 from paddlex_ml import checkpoint, fetch
 from paddlex_ml.checkpoint import Card
 from paddlex_ml.config.schema import Config
+from paddlex_ml.engines.earlier_run import AUTO
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.models import weights, zoo
 from paddlex_ml.team import Team
 from paddlex_ml.training.state import Progress, Training
 
 logger = logging.getLogger(__name__)
-
-AUTO = "auto"
 
 
 def settle(config: Config) -> Config:

@@ -32,11 +32,15 @@ class Recipe:
     lr_mults: Mapping[str, float] = field(default_factory=dict)
     """End of an entry's name -> factor of its learning rate; 1 for all others."""
 
-    def lr_mult(self, entry: str, *, head: float) -> float:
-        """Factor of the learning rate for an entry of the state_dict; `head` is the head's."""
+    def lr_mult(self, entry: str, *, head: float = 1.0, backbone: float = 1.0) -> float:
+        """Factor of the learning rate for an entry of the state_dict.
+
+        `head` is the head's, `backbone` that of all others, times what `lr_mults` has for them.
+        """
         if entry.startswith(self.head):
             return head
-        return next((mult for end, mult in self.lr_mults.items() if entry.endswith(end)), 1.0)
+        own = next((mult for end, mult in self.lr_mults.items() if entry.endswith(end)), 1.0)
+        return backbone * own
 
 
 def _hgnet(size: str) -> Recipe:

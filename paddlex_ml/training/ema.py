@@ -30,7 +30,7 @@ class Ema:
         for name, value in model.state_dict().items():
             average = self.weights[name]
             if value.stop_gradient and "._" not in name:
-                continue  # frozen from the start: the average equals it
+                continue  # frozen, for ever or until it thaws: the average equals it
             average.lerp_(value.astype("float32"), share)
 
     def restore(self, weights: Mapping[str, np.ndarray], updates: int) -> None:

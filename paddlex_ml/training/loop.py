@@ -18,7 +18,7 @@ from pathlib import Path
 import paddle
 
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
-from paddlex_ml.data.loader import Batch, batches, evaluation_draws
+from paddlex_ml.data.loader import Batch, Loader, evaluation_draws
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
 from paddlex_ml.team import LostContact
@@ -33,8 +33,8 @@ from paddlex_ml.training.state import Progress, Training
 def fit(
     training: Training,
     plan: Plan,
-    train: MultiLabelDataset,
-    val: MultiLabelDataset,
+    train: Loader,
+    val: Loader,
     output: Path,
     interrupt: Interrupt,
 ) -> None:
@@ -44,7 +44,6 @@ def fit(
     if progress.history and plan.team.leads:  # a new folder, or a kill before this file was written
         write_metrics(output / "metrics.csv", progress.history)
     while progress.epoch < plan.epochs and not saving.is_stale(progress, plan):
-        plan.begin_epoch(progress.epoch)
         meter = train_epoch(training, plan, train, interrupt, keeper)
         scores = None
         if not interrupt.stopped and plan.is_evaluated(progress.epoch + 1):
@@ -62,7 +61,7 @@ def fit(
 def train_epoch(
     training: Training,
     plan: Plan,
-    dataset: MultiLabelDataset,
+    loader: Loader,
     interrupt: Interrupt,
     keeper: saving.Keeper,
 ) -> Meter:
@@ -71,20 +70,21 @@ def train_epoch(
     steps = plan.epoch_steps(progress.epoch)[progress.step :]
     meter = Meter(progress, plan)
     training.model.train()
+    plan.begin_epoch(progress.epoch)
     draws = [batch for step in steps for batch in step]
-    with closing(batches(dataset, draws, plan.num_workers)) as loader, meter:
-        arriving = _while_readable(loader, interrupt)
+    with closing(loader.epoch(draws)) as feed, meter:
+        arriving = _while_readable(feed, interrupt)
         for step in steps:
             group = list(islice(arriving, len(step)))
+            meter.data_arrived()  # now: what follows is not the loader's fault
             (save_now,) = interrupt.agree(keeper.is_due())
             if interrupt.stopped:
                 break
             if save_now:
                 keeper.save_latest(training)
-            meter.data_arrived()
             own, loss = train_step(training, plan, group)
             if not math.isfinite(loss):
-                raise _non_finite(own, step, dataset)
+                raise _non_finite(own, step, loader.dataset)
             progress.step += 1
             progress.loss_sum += loss
             meter.step_done(loss, training.optimizer.get_lr(), images=sum(map(len, step)))
@@ -107,7 +107,7 @@ def train_step(training: Training, plan: Plan, group: Sequence[Batch]) -> tuple[
         loss = plan.loss_fn(logits, targets)
         scaler.scale(loss * team.size).backward()  # times size: the team takes the mean
         losses.append(loss.detach())
-    team.add_gradients(training.parameters)
+    team.mean_gradients(training.parameters)
     own = float(sum(losses))  # the step's one wait for the device
     total = team.total(own)
     if math.isfinite(total):
@@ -121,7 +121,7 @@ def train_step(training: Training, plan: Plan, group: Sequence[Batch]) -> tuple[
 
 
 def evaluate_both(
-    training: Training, plan: Plan, val: MultiLabelDataset, interrupt: Interrupt
+    training: Training, plan: Plan, loader: Loader, interrupt: Interrupt
 ) -> dict[str, Evaluation] | None:
     """Evaluate raw and averaged weights in one pass; None when asked to stop meanwhile."""
     networks = {"raw": training.model}
@@ -131,9 +131,9 @@ def evaluate_both(
         networks["ema"] = training.averaged
     for network in networks.values():
         network.eval()
-    every = evaluation_draws(len(val), plan.batch_size)
+    every = evaluation_draws(len(loader.dataset), plan.batch_size)
     rounds = -(-len(every) // plan.team.size)
-    with closing(batches(val, list(plan.team.deal(every)), plan.num_workers)) as feed:
+    with closing(loader.epoch(list(plan.team.deal(every)))) as feed:
         arriving = _together(_while_readable(feed, interrupt), rounds, interrupt)
         results = evaluate(list(networks.values()), arriving, collect=plan.team.collect)
     if interrupt.stopped:

@@ -60,7 +60,7 @@ class Meter:
         self.losses: list[float] = []  # of the steps on this clock; a resumed epoch began before it
         self.memory_mib = 0.0
         """The most that was seen when a line was written."""
-        self._first = 0.0  # seconds of the first step, in which the loader starts
+        self._first = 0.0  # seconds of the first step
         self._told = 0  # losses that a line has told of
         self._mark = time.perf_counter()
         self._bar = tqdm(
@@ -124,14 +124,13 @@ class Meter:
     def left(self) -> timedelta:
         """Time to the end of the training, as the steps and the last evaluation went.
 
-        The first step of an epoch waits for the loader to start: it comes once an epoch.
+        Without the first step: in it the workers start, or kernels are looked for.
         """
         epoch, plan = self.progress.epoch, self.plan
         total, done = self.waited + self.worked, len(self.losses)
         per_step = (total - self._first) / (done - 1) if done > 1 else total
-        starts = max(0.0, self._first - per_step) * (plan.epochs - epoch - 1)
         evaluations = sum(map(plan.is_evaluated, range(epoch + 1, plan.epochs + 1)))
-        seconds = per_step * (plan.steps * (plan.epochs - epoch) - self.step) + starts
+        seconds = per_step * (plan.steps * (plan.epochs - epoch) - self.step)
         return timedelta(seconds=round(seconds + evaluations * self.progress.evaluation_seconds))
 
     def measure_memory(self) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AdamW with its parameter groups, and its state by the model's own entry names."""
+"""AdamW with a factor of the rate for each parameter, and its state by the model's entry names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+_MASTER = "fp32_master_0"  # what Paddle appends to the name of a 16-bit weight for its float32 one
 
 
 def build_optimizer(
@@ -17,27 +18,30 @@ def build_optimizer(
     *,
     weight_decay: float,
     lr_mult: Callable[[str], float] = lambda entry: 1.0,
+    clip_norm: float | None = None,
 ) -> paddle.optimizer.AdamW:
     """AdamW (Loshchilov 2019, arXiv:1711.05101) over the trainable parameters.
 
     One-dimensional parameters (biases, norms) do not decay. The rate is set before every step
-    with `set_lr`; each entry of the state_dict learns at `lr_mult(entry)` times it.
+    with `set_lr`; each entry of the state_dict learns at `lr_mult(entry)` times it. Gradients
+    that are together longer than `clip_norm` are shortened to it, all by one factor. Build it
+    before parts of the model are frozen for a while: what is frozen now will never learn.
     """
     trainable = {name: p for name, p in model.named_parameters() if not p.stop_gradient}
     decaying = {p.name for p in trainable.values() if p.ndim != 1}
-    groups: dict[float, list[paddle.Tensor]] = {}
+    # Factors by parameter, not by parameter groups: Paddle clips each group by its own norm.
     for name, parameter in trainable.items():
-        groups.setdefault(lr_mult(name), []).append(parameter)
-    # Paddle takes the "learning_rate" of a group as a factor.
-    parameters: list[Any] = [{"params": p, "learning_rate": mult} for mult, p in groups.items()]
+        parameter.optimize_attr["learning_rate"] = lr_mult(name)
+    clip = None if clip_norm is None else paddle.nn.ClipGradByGlobalNorm(clip_norm)
     return paddle.optimizer.AdamW(
         learning_rate=0.0,
         beta1=BETA1,
         beta2=BETA2,
         epsilon=EPSILON,
-        parameters=parameters,
+        parameters=list(trainable.values()),
         weight_decay=weight_decay,
         apply_decay_param_fun=decaying.__contains__,
+        grad_clip=clip,
     )
 
 
@@ -53,9 +57,39 @@ def save_state(optimizer: paddle.optimizer.AdamW, model: paddle.nn.Layer) -> dic
 def load_state(
     optimizer: paddle.optimizer.AdamW, model: paddle.nn.Layer, state: Mapping[str, Any]
 ) -> None:
-    """Restore what `save_state` gave, bit for bit, into a fresh optimizer of the same model."""
+    """Restore what `save_state` gave, bit for bit, into a fresh optimizer of the same model.
+
+    Parameters without moments in `state` were frozen so far and get those of a first step: Paddle
+    makes moments at a parameter's first gradient, but after a restore only from what was restored.
+    """
     entries = {name: p.name for name, p in model.named_parameters()}
-    optimizer.set_state_dict(_renamed(state, entries, old="/", new="_"))
+    if state:
+        state = {**_first_moments(optimizer, model), **state}
+    renamed = _renamed(state, entries, old="/", new="_")
+    for name, value in renamed.get("master_weights", {}).items():
+        # Paddle takes tensors here, and finds their moments by their names.
+        master = renamed["master_weights"][name] = paddle.to_tensor(value)
+        master.name = f"{name}_{_MASTER}"
+    optimizer.set_state_dict(renamed)
+
+
+def _first_moments(
+    optimizer: paddle.optimizer.AdamW, model: paddle.nn.Layer
+) -> dict[str, np.ndarray]:
+    """State of an optimizer that has made no step, as `save_state` would tell it."""
+    parameters: list[Any] = optimizer._parameter_list
+    learning = {p.name for p in parameters}
+    moments: dict[str, np.ndarray] = {}
+    for name, p in model.named_parameters():
+        if p.name not in learning:
+            continue
+        # Of 16-bit weights the float32 masters have the moments.
+        master = f"{_MASTER}_" if p.dtype in (paddle.float16, paddle.bfloat16) else ""
+        moments[f"{name}/{master}moment1_0"] = np.zeros(p.shape, np.float32)
+        moments[f"{name}/{master}moment2_0"] = np.zeros(p.shape, np.float32)
+        moments[f"{name}/{master}beta1_pow_acc_0"] = np.array([BETA1], np.float32)
+        moments[f"{name}/{master}beta2_pow_acc_0"] = np.array([BETA2], np.float32)
+    return moments
 
 
 def _renamed(

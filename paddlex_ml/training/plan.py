@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import paddle
 
+from paddlex_ml.data import sampling
 from paddlex_ml.data.dataset import Draw
 from paddlex_ml.data.loader import Draws
 from paddlex_ml.team import Team
@@ -59,7 +61,6 @@ class Plan:
     schedule: Schedule
     seed: int
     loss_fn: LossFn
-    num_workers: int
     log_interval: int
     eval_interval: int = 1
     start_eval_epoch: int = 1
@@ -68,7 +69,7 @@ class Plan:
     precision: Callable[[], AbstractContextManager[None]] = nullcontext
     """The context that a forward pass runs in: mixed precision, or nothing."""
     begin_epoch: Callable[[int], None] = _nothing
-    """Called with the number of every epoch before its steps: freezes and thaws."""
+    """Called with the number of every epoch, the model in training mode: freezes and thaws."""
     team: Team = ALONE
     scalars: Scalars = _nowhere
     """Hears the numbers of every log line and evaluation."""
@@ -86,9 +87,11 @@ class Plan:
         A remainder of a few images would disturb batch norm and is left out; every image comes
         again in other epochs. A list shorter than one batch is one batch.
         """
-        order, size = self.order(epoch).tolist(), self.batch_size * self.team.size
+        drawn, size = self.order(epoch), self.batch_size * self.team.size
+        order, copies = drawn.tolist(), sampling.copies(drawn).tolist()
+        draws = list(map(Draw, repeat(epoch), order, copies))
         batches = [
-            [Draw(epoch, index) for index in self.team.share_of(order[k * size : (k + 1) * size])]
+            list(self.team.share_of(draws[k * size : (k + 1) * size]))
             for k in range(max(1, self.images // size))
         ]
         width = self.grad_accum_steps

@@ -110,17 +110,76 @@ def test_the_rate_of_paddlex_is_refused_in_train_mode(tmp_path: Path) -> None:
     assert error.fix.startswith("-o Train.learning_rate=0.0")
 
 
-def test_a_head_multiple_that_makes_its_rate_too_high_is_refused_in_train_mode(
-    tmp_path: Path,
+@pytest.mark.parametrize("part", ["head", "backbone"])
+def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
+    tmp_path: Path, part: str
 ) -> None:
-    rates = ["Global.dataset_dir=data", "Train.learning_rate=0.002"]
-    error = failure(tmp_path, "Global.mode=train", *rates, "Train.head_lr_mult=6")
+    key, rates = f"Train.{part}_lr_mult", ["Global.dataset_dir=data", "Train.learning_rate=0.002"]
+    error = failure(tmp_path, "Global.mode=train", *rates, f"{key}=6")
     assert error.what == (
-        "Train.head_lr_mult 6 makes the head's rate 0.012: AdamW destroys the weights above 0.01"
+        f"{key} 6 makes the {part}'s rate 0.012: AdamW destroys the weights above 0.01"
     )
-    assert (error.where, error.fix) == ("-o Train.head_lr_mult=6", "-o Train.head_lr_mult=1")
-    assert merged(tmp_path, "Global.mode=train", *rates, "Train.head_lr_mult=5")
-    assert merged(tmp_path, *rates, "Train.head_lr_mult=6").Global.mode == "check_dataset"
+    assert (error.where, error.fix) == (f"-o {key}=6", f"-o {key}=1")
+    assert merged(tmp_path, "Global.mode=train", *rates, f"{key}=5")
+    assert merged(tmp_path, *rates, f"{key}=6").Global.mode == "check_dataset"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "what", "fix"),
+    [
+        (
+            ["Train.epochs_iters=5", "Train.freeze_backbone_epochs=5"],
+            "Train.freeze_backbone_epochs 5 leaves no epoch of 5 to the backbone",
+            "-o Train.freeze_backbone_epochs=1",
+        ),
+        (
+            ["Train.epochs_iters=1", "Train.warmup_steps=0", "Train.freeze_backbone_epochs=1"],
+            "Train.freeze_backbone_epochs 1 leaves no epoch of 1 to the backbone",
+            "-o Train.freeze_backbone_epochs=0",
+        ),
+        (
+            ["Train.epochs_iters=5", "Train.start_eval_epoch=6"],
+            "Train.start_eval_epoch 6 comes after the last of 5 epochs",
+            "-o Train.start_eval_epoch=5",
+        ),
+        (
+            ["Train.loss.pos_weight=auto"],
+            "Train.loss.pos_weight is set, but the loss asymmetric has no such weight",
+            "-o Train.loss.name=bce",
+        ),
+        (
+            ["Train.loss.name=two_way", "Train.loss.pos_weight=[1, 2]"],
+            "Train.loss.pos_weight is set, but the loss two_way has no such weight",
+            "-o Train.loss.name=bce",
+        ),
+        (
+            ["Train.loss.name=two_way", "Train.loss.label_smoothing=0.1"],
+            "Train.loss.label_smoothing is 0.1, but two_way only asks which labels are present",
+            "-o Train.loss.label_smoothing=0",
+        ),
+    ],
+)
+def test_training_keys_that_contradict_each_other_are_refused(
+    tmp_path: Path, overrides: list[str], what: str, fix: str
+) -> None:
+    error = failure(tmp_path, *overrides)
+    assert (error.what, error.where, error.fix) == (what, f"-o {overrides[-1]}", fix)
+    key = fix.removeprefix("-o ")
+    assert merged(tmp_path, *overrides, key).Global.mode == "check_dataset"
+
+
+def test_training_keys_at_the_edge_of_what_they_may_be_load(tmp_path: Path) -> None:
+    train = merged(
+        tmp_path,
+        "Train.epochs_iters=5",
+        "Train.freeze_backbone_epochs=4",
+        "Train.start_eval_epoch=5",
+        "Train.loss.name=bce",
+        "Train.loss.pos_weight=[0.5, 2]",
+        "Train.loss.label_smoothing=0.1",
+    ).Train
+    assert (train.freeze_backbone_epochs, train.start_eval_epoch) == (4, 5)
+    assert train.loss.pos_weight == [0.5, 2.0]
 
 
 def test_a_high_rate_is_noted_and_a_usual_one_is_not(tmp_path: Path) -> None:

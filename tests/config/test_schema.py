@@ -83,6 +83,25 @@ def test_the_modes_and_the_annotation_of_mode_agree() -> None:
             "must be a section with the keys name, gamma_neg, gamma_pos, clip, pos_weight",
             "name=asymmetric",
         ),
+        ("Train.loss.name", "focal", "must be one of asymmetric, bce, two_way", "=asymmetric"),
+        ("Train.loss.pos_weight", "balanced", "auto, or a list with one number per class", "=auto"),
+        ("Train.loss.pos_weight", 2.0, "auto, or a list with one number per class", "=auto"),
+        ("Train.loss.pos_weight", [], "auto, or a list with one number per class", "=auto"),
+        ("Train.loss.pos_weight", [1, 0], "must hold numbers above 0", "=auto"),
+        ("Train.loss.pos_weight", [1, "inf"], "must be a finite number", "pos_weight=null"),
+        ("Train.loss.pos_weight", [1, True], "must be a number", "pos_weight=null"),
+        ("Train.loss.label_smoothing", 1, "from 0 to below 1", "label_smoothing=0.0"),
+        ("Train.loss.temperature", 0, "must be above 0", "temperature=4.0"),
+        ("Train.lr_schedule", "onecycle", "must be one of cosine, one_cycle", "=one_cycle"),
+        ("Train.backbone_lr_mult", 0, "must be above 0", "backbone_lr_mult=1.0"),
+        ("Train.freeze_backbone_epochs", -1, "must be at least 0", "freeze_backbone_epochs=0"),
+        ("Train.grad_clip_norm", 0, "must be above 0", "grad_clip_norm=null"),
+        ("Train.repeat_threshold", 0, "above 0 to 1", "repeat_threshold=0.05"),
+        ("Train.augment.mixup", -0.1, "must be at least 0", "mixup=0.0"),
+        ("Train.dist_ips", "10.0.0.1;10.0.0.2", "addresses separated by commas", "192.168.0.1,"),
+        ("Train.dist_ips", "10.0.0.1,", "addresses separated by commas", "192.168.0.1,"),
+        ("Train.dist_ips", ["-n"], "addresses separated by commas", "192.168.0.1,"),
+        ("Train.dist_ips", "a, b,a", "names a machine twice", "-o Train.dist_ips=a,b"),
         ("Global.seed", 2**32, "from 0 to 4294967295", "-o Global.seed=42"),
         ("Global.mode", "evaluat", "must be one of check_dataset", "-o Global.mode=evaluate"),
         ("Global.model", "ResNet50", "must be one of", "-o Global.model=ResNet50_ML"),
@@ -141,6 +160,30 @@ def test_thresholds_keep_class_ids_and_names() -> None:
     config, faults = build({**MINIMAL, "Predict": {"threshold": threshold}})
     assert faults == []
     assert config.Predict.threshold == {"default": 0.5, 1: 0.1, "cat": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("value", "held"),
+    [
+        ("192.168.0.1, 192.168.0.2", "192.168.0.1,192.168.0.2"),
+        (["node-1.lab", "10.0.0.2"], "node-1.lab,10.0.0.2"),
+        ("node1", "node1"),
+        (None, None),
+    ],
+)
+def test_addresses_of_machines_are_words_between_commas(value: Any, held: str | None) -> None:
+    config, faults = build({**MINIMAL, "Train": {**MINIMAL["Train"], "dist_ips": value}})
+    assert (config.Train.dist_ips, faults) == (held, [])
+
+
+@pytest.mark.parametrize(
+    ("value", "held"),
+    [("auto", "auto"), (None, None), ([1, "2.5", 1e-3], [1.0, 2.5, 0.001])],
+)
+def test_weights_of_present_labels_are_auto_or_numbers(value: Any, held: Any) -> None:
+    loss = {"name": "bce", "pos_weight": value}
+    config, faults = build({**MINIMAL, "Train": {**MINIMAL["Train"], "loss": loss}})
+    assert (config.Train.loss.pos_weight, faults) == (held, [])
 
 
 def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:

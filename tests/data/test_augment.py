@@ -189,3 +189,11 @@ def test_half_of_the_images_are_mirrored_left_to_right() -> None:
     count = sum(np.array_equal(pixels, mirrored) for pixels in shown)
     assert 160 < count < 240
     assert count + sum(np.array_equal(pixels, np.asarray(image)) for pixels in shown) == 400
+
+
+def test_a_second_copy_in_an_epoch_looks_different(photo):
+    both = Augmentation(seed=1, cutout=0.5, randaugment=True)
+    first = both.apply(photo, Draw(epoch=2, sample=3)).tobytes()
+    assert both.apply(photo, Draw(epoch=2, sample=3, copy=0)).tobytes() == first
+    second = both.apply(photo, Draw(epoch=2, sample=3, copy=1)).tobytes()
+    assert len({first, second, both.apply(photo, Draw(2, 3, copy=2)).tobytes()}) == 3

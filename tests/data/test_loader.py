@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -67,30 +66,6 @@ def children():
     return alive
 
 
-def test_seed_and_epoch_decide_the_order():
-    first = loader.epoch_draws(50, 8, seed=1, epoch=0)
-    assert first == loader.epoch_draws(50, 8, seed=1, epoch=0)
-    assert samples(first) != samples(loader.epoch_draws(50, 8, seed=1, epoch=1))
-    assert samples(first) != samples(loader.epoch_draws(50, 8, seed=2, epoch=0))
-    assert samples(first) != sorted(samples(first))
-
-
-def test_training_drops_the_incomplete_last_batch_but_no_image_for_ever():
-    draws = loader.epoch_draws(50, 8, seed=1, epoch=3)
-    assert [len(batch) for batch in draws] == [8] * 6
-    assert max(Counter(samples(draws)).values()) == 1
-    assert {draw.epoch for batch in draws for draw in batch} == {3}
-    seen = {
-        s for epoch in range(8) for s in samples(loader.epoch_draws(50, 8, seed=1, epoch=epoch))
-    }
-    assert seen == set(range(50))
-
-
-def test_a_list_shorter_than_a_batch_is_one_batch():
-    (only,) = loader.epoch_draws(3, 8, seed=1, epoch=0)
-    assert sorted(draw.sample for draw in only) == [0, 1, 2]
-
-
 def test_evaluation_keeps_every_image_in_order():
     draws = loader.evaluation_draws(10, 4)
     assert [len(batch) for batch in draws] == [4, 4, 2]
@@ -100,7 +75,7 @@ def test_evaluation_keeps_every_image_in_order():
 
 @pytest.mark.parametrize("num_workers", [1, 2, 5])
 def test_the_number_of_workers_does_not_change_a_bit(dataset, num_workers):
-    draws = loader.epoch_draws(10, 3, seed=1, epoch=2)
+    draws = [[Draw(2, 3 * k + i) for i in (2, 0, 1)] for k in range(3)]
     alone, together = collect(dataset, draws, 0), collect(dataset, draws, num_workers)
     assert len(alone) == len(together) == 3
     for (pictures, targets), (others, their_targets) in zip(alone, together, strict=True):
@@ -191,6 +166,91 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do(dataset):
     assert caught.value.where == "data loader with 2 worker processes"
     assert "-o Train.num_workers=0" in caught.value.fix
     assert children() == []
+
+
+def test_workers_stay_from_epoch_to_epoch(dataset):
+    with closing(loader.Loader(dataset, 2)) as feed:
+        seen = set()
+        for epoch in range(3):
+            draws = [[Draw(epoch, 3 * k + i) for i in (2, 0, 1)] for k in range(3)]
+            found = [(pictures.numpy(), targets.numpy()) for pictures, targets in feed.epoch(draws)]
+            for ours, theirs in zip(found, collect(dataset, draws, 0), strict=True):
+                assert np.array_equal(ours[0], theirs[0])
+                assert np.array_equal(ours[1], theirs[1])
+            seen |= {process.pid for process in multiprocessing.active_children()}
+        assert len(seen) == 2
+    assert children() == []
+
+
+def test_an_epoch_left_early_does_not_reach_into_the_next(dataset):
+    draws = [[Draw(epoch, s) for s in range(5)] for epoch in range(20)]
+    with closing(loader.Loader(dataset, 2)) as feed:
+        with closing(feed.epoch(draws)) as epoch:
+            next(epoch)
+        (only,) = feed.epoch([[Draw(3, 7)]])
+        assert np.array_equal(only[0].numpy(), collect(dataset, [[Draw(3, 7)]], 0)[0][0])
+    assert children() == []
+
+
+def test_a_loader_recovers_from_a_broken_image_and_from_a_killed_worker(broken):
+    with closing(loader.Loader(broken, 2)) as feed:
+        for _ in range(2):
+            with pytest.raises(PaddlexMLError, match="not an image, or a format"):
+                list(feed.epoch(loader.evaluation_draws(10, 2)))
+        sound = [[Draw(0, 0)], [Draw(0, 1)]]
+        assert len(list(feed.epoch(sound))) == 2
+        for process in multiprocessing.active_children():
+            os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(PaddlexMLError, match="was killed, most often because memory"):
+            list(feed.epoch(sound * 20))
+        assert len(list(feed.epoch(sound))) == 2
+    assert children() == []
+
+
+def test_workers_die_with_a_killed_parent(tmp_path, images):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import multiprocessing, pathlib, sys, time\n"
+        "import numpy as np\n"
+        "if __name__ == '__main__':\n"
+        "    from paddlex_ml.data import loader\n"
+        "    from paddlex_ml.data.annotation import ImageList\n"
+        "    from paddlex_ml.data.dataset import Draw, MultiLabelDataset\n"
+        "    from paddlex_ml.data.image_cache import open_caches\n"
+        "    root = pathlib.Path(sys.argv[1])\n"
+        "    images = ImageList(root, ['0.png', '1.png'], np.zeros((2, 1), np.uint8))\n"
+        "    (cache,) = open_caches('ram', [(images, False)], 16)\n"
+        "    feed = loader.Loader(MultiLabelDataset(images, 16, cache=cache), 2)\n"
+        "    list(feed.epoch([[Draw(0, 0)], [Draw(0, 1)]]))\n"
+        "    print(*(p.pid for p in multiprocessing.active_children()), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, script, images.root], stdout=subprocess.PIPE, text=True, env=environment
+    ) as parent:
+        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(workers) >= 1
+    for _ in range(100):
+        if not any(map(is_alive, workers)):
+            break
+        time.sleep(0.1)
+    assert not any(map(is_alive, workers))
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_workers_share_the_cores_with_the_trainings_of_the_machine(monkeypatch):
+    monkeypatch.setattr(loader, "usable_cores", lambda: 8)
+    assert [loader.count_workers(None, n) for n in (1, 2, 3, 16)] == [8, 4, 2, 1]
+    assert [loader.count_workers(n, 4) for n in (0, 5)] == [0, 5]
 
 
 def test_workers_never_import_paddle():

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import struct
 import zlib
 
@@ -187,6 +188,83 @@ def test_normalising_by_hand():
     image = Image.new("RGB", (2, 2), (255, 0, 51))
     expected = [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0.2 - 0.406) / 0.225]
     assert transforms.normalise(image)[:, 1, 0].tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_batch_is_normalised_to_the_very_floats_of_its_images():
+    every = np.arange(256, dtype=np.uint8)
+    ramp = np.stack([every, every[::-1], np.roll(every, 77)], 1).reshape(16, 16, 3)
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    found = transforms.normalise_batch(np.stack([ramp, noise]))
+    expected = [transforms.normalise(Image.fromarray(pixels)) for pixels in (ramp, noise)]
+    assert (found.dtype, found.shape) == (np.float32, (2, 3, 16, 16))
+    assert found.tobytes() == np.stack(expected).tobytes()
+
+
+def jpeg(width, height, mode="RGB", **options):
+    """A JPEG file of slow waves with these sides."""
+    y, x = np.mgrid[:height, :width] / 90
+    waves = np.stack([np.sin(x + k) * np.cos(y - k) for k in range(3)], 2)
+    buffer = io.BytesIO()
+    image = Image.fromarray((127 + 120 * waves).astype(np.uint8)).convert(mode)
+    image.save(buffer, "JPEG", quality=90, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("sides", "at_least", "expected"),
+    [
+        ((1600, 1200), None, (1600, 1200)),
+        ((1600, 1200), 601, (1600, 1200)),
+        ((1600, 1200), 600, (800, 600)),
+        ((1600, 1200), 301, (800, 600)),
+        ((1600, 1200), 300, (400, 300)),
+        ((1600, 1200), 150, (200, 150)),
+        ((1600, 1200), 10, (200, 150)),  # an eighth is the least
+        ((1601, 1199), 599, (801, 600)),
+        ((1601, 1199), 600, (1601, 1199)),
+        ((300, 200), 448, (300, 200)),
+    ],
+)
+def test_a_jpeg_is_reduced_while_both_sides_keep_the_pixels_asked_for(sides, at_least, expected):
+    found = transforms.decode_image(jpeg(*sides), where="here", at_least=at_least)
+    assert (found.size, found.mode) == (expected, "RGB")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_reduced_image_turns_and_changes_colours_like_the_whole_one(mode):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    content = jpeg(800, 640, mode, exif=exif)
+    whole = transforms.decode_image(content, where="here")
+    reduced = transforms.decode_image(content, where="here", at_least=160)
+    assert (whole.size, reduced.size, reduced.mode) == ((640, 800), (160, 200), "RGB")
+    ours, theirs = (np.asarray(transforms.resize(i, 80)).astype(int) for i in (reduced, whole))
+    assert np.abs(ours - theirs).mean() < 1
+    assert np.abs(ours - theirs).max() <= 8
+
+
+@pytest.mark.parametrize("name", ["photo.webp", "rgb.png", "photo.bmp", "photo.tif", "photo.gif"])
+def test_other_formats_are_never_reduced(images, name):
+    whole, asked = transforms.read_image(images / name), transforms.read_image(images / name, 16)
+    assert whole.tobytes() == asked.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (jpeg(1600, 1200)[:9000], "cannot be decoded: image file is truncated"),
+        (jpeg(1600, 1200)[:200], "cannot be decoded"),
+        (b"no image", "not an image, or a format that is not known"),
+    ],
+)
+def test_reduced_decoding_finds_the_same_faults(content, message):
+    found = []
+    for at_least in (None, 150):
+        with pytest.raises(PaddlexMLError, match=message) as caught:
+            transforms.decode_image(content, where="here.jpg", at_least=at_least)
+        found.append(str(caught.value))
+    assert "here.jpg" in found[0]
+    assert re.sub(r"\d+", "", found[0]) == re.sub(r"\d+", "", found[1])
 
 
 def test_a_decoded_image_needs_no_open_file(tmp_path):

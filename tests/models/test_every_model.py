@@ -109,11 +109,10 @@ def test_rates_and_weight_decay_are_the_published_ones(recorded, name):
     optimizer = build_optimizer(model, weight_decay=1e-4, lr_mult=lr_mult)
     names = {p.name: entry for entry, p in model.named_parameters()}
     rates, decays = {}, set()
-    for group in optimizer._param_groups:
-        for parameter in group["params"]:
-            entry = names[parameter.name]
-            rates[entry] = parameter.optimize_attr["learning_rate"]
-            decays |= {entry} if optimizer._apply_decay_param_fun(parameter.name) else set()
+    for parameter in optimizer._parameter_list:
+        entry = names[parameter.name]
+        rates[entry] = parameter.optimize_attr["learning_rate"]
+        decays |= {entry} if optimizer._apply_decay_param_fun(parameter.name) else set()
     trainable = [entry for entry in recorded[name]["entries"] if entry["trainable"]]
     assert rates == {entry["name"]: entry["lr_mult"] for entry in trainable}
     assert decays == {entry["name"] for entry in trainable if entry["adamw_weight_decay"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 import ctypes
 import gc
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ import pytest
 from paddlex_ml.checkpoint import Card
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset
+from paddlex_ml.data.loader import Loader
 from paddlex_ml.losses import asymmetric_loss
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import Interrupt
 from paddlex_ml.training.loop import fit
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.plan import Plan, Saving
-from paddlex_ml.training.schedule import warmup_cosine
+from paddlex_ml.training.schedule import build_schedule
 from paddlex_ml.training.state import Training
 
 EPOCHS = 50
@@ -74,15 +76,17 @@ def test_memory_stays_flat_from_epoch_5_to_epoch_50(
         grad_accum_steps=1,
         images=24,
         order=lambda epoch: np.random.default_rng(epoch).permutation(24),
-        schedule=warmup_cosine(1e-3, epochs=EPOCHS, steps_per_epoch=3, warmup_epochs=1),
+        schedule=build_schedule("cosine", 1e-3, epochs=EPOCHS, steps_per_epoch=3, warmup_epochs=1),
         seed=0,
         loss_fn=asymmetric_loss,
-        num_workers=0,
         log_interval=1,
         saving=Saving(keep_last=1),
         begin_epoch=begin_epoch,
     )
-    train = MultiLabelDataset(lists.train, 64, Augmentation(0, cutout=0.5, randaugment=True))
-    fit(training, plan, train, MultiLabelDataset(lists.val, 64), tmp_path / "out", Interrupt())
+    augmentation = Augmentation(0, cutout=0.5, randaugment=True)
+    train = Loader(MultiLabelDataset(lists.train, 64, augmentation), 0)
+    val = Loader(MultiLabelDataset(lists.val, 64), 0)
+    with closing(train), closing(val):
+        fit(training, plan, train, val, tmp_path / "out", Interrupt())
     assert training.progress.epoch == EPOCHS
     assert held[EPOCHS - 1] == pytest.approx(held[5], rel=0.02)

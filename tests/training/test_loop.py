@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from paddlex_ml import checkpoint
 from paddlex_ml.checkpoint import Card
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import Augmentation, Draw, MultiLabelDataset
-from paddlex_ml.data.loader import batches, evaluation_draws
+from paddlex_ml.data.loader import Loader, batches, evaluation_draws
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
 from paddlex_ml.losses import asymmetric_loss
@@ -27,7 +28,7 @@ from paddlex_ml.training.interrupt import SIGTERM, Interrupt
 from paddlex_ml.training.loop import fit
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.plan import Plan, Saving
-from paddlex_ml.training.schedule import warmup_cosine
+from paddlex_ml.training.schedule import build_schedule
 from paddlex_ml.training.state import Training
 
 SIZE = 32
@@ -37,10 +38,9 @@ PLAN = Plan(
     grad_accum_steps=1,
     images=24,
     order=lambda epoch: np.random.default_rng([7, epoch]).permutation(24),
-    schedule=warmup_cosine(5e-3, epochs=3, steps_per_epoch=3, warmup_epochs=0.5),
+    schedule=build_schedule("cosine", 5e-3, epochs=3, steps_per_epoch=3, warmup_epochs=0.5),
     seed=7,
     loss_fn=asymmetric_loss,
-    num_workers=0,
     log_interval=2,
 )
 SPEED = ("images_per_second", "data_wait", "memory_mib", "seconds")  # differ from run to run
@@ -90,14 +90,16 @@ def train(data: tuple[MultiLabelDataset, MultiLabelDataset], tmp_path: Path) -> 
     """Runs `fit` on the toy data set; images, loss, output and interrupt can be replaced."""
 
     def run(training: Training, plan: Plan = PLAN, **other: Any) -> None:
-        fit(
-            training,
-            replace(plan, loss_fn=other.get("loss", plan.loss_fn)),
-            other.get("train", data[0]),
-            other.get("val", data[1]),
-            other.get("output", tmp_path / "output"),
-            other.get("interrupt", Interrupt()),
-        )
+        images = other.get("train", data[0]), other.get("val", data[1])
+        loaders = [Loader(each, other.get("workers", 0)) for each in images]
+        with closing(loaders[0]), closing(loaders[1]):
+            fit(
+                training,
+                replace(plan, loss_fn=other.get("loss", plan.loss_fn)),
+                *loaders,
+                other.get("output", tmp_path / "output"),
+                other.get("interrupt", Interrupt()),
+            )
 
     return run
 
@@ -131,7 +133,8 @@ def unbroken(
 ) -> dict[str, Any]:
     """Three epochs without a stop."""
     training = new_training()
-    fit(training, PLAN, *data, tmp_path_factory.mktemp("run"), Interrupt())
+    loaders = (Loader(images, 0) for images in data)
+    fit(training, PLAN, *loaders, tmp_path_factory.mktemp("run"), Interrupt())
     return state(training)
 
 
@@ -173,13 +176,13 @@ def test_a_run_stopped_at_any_step_ends_bit_for_bit_like_the_unbroken_one(
     step: int,
     workers: int,
 ) -> None:
-    plan = replace(PLAN, num_workers=workers)
     interrupt = Interrupt()
     training = new_training()
-    train(training, plan, loss=stop_at_step(step, interrupt), interrupt=interrupt)
+    stopping = stop_at_step(step, interrupt)
+    train(training, loss=stopping, interrupt=interrupt, workers=workers)
     assert training.progress.epoch * 3 + training.progress.step == step
     training = resumed(tmp_path / "output" / "latest")
-    train(training, plan)
+    train(training, workers=workers)
     assert_same(state(training), unbroken)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from paddle.optimizer import adamw
 
 from paddlex_ml.models.ml_decoder import MLDecoder
 from paddlex_ml.training.optimizer import build_optimizer, load_state, save_state
@@ -156,3 +157,107 @@ def test_the_state_is_told_by_the_models_own_names():
     assert kinds == {"moment1_0", "moment2_0", "beta1_pow_acc_0", "beta2_pow_acc_0"}
     assert len(state) == 4 * len(trainable)
     assert all(isinstance(value, np.ndarray) for value in state.values())
+
+
+def test_clipping_shortens_all_gradients_by_one_factor():
+    model = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    optimizer = build_optimizer(
+        model, weight_decay=0.0, clip_norm=1.0, lr_mult=lambda e: 0.5 if e[0] == "1" else 1.0
+    )
+    for number, (_, parameter) in enumerate(model.named_parameters()):
+        parameter.grad = paddle.full(parameter.shape, 2.0 if number < 2 else 4.0)
+    optimizer.set_lr(0.0)
+    optimizer.step()
+    # The norm of (2, 2, 4, 4) is sqrt(40), over both multiples of the rate; moment 1 is a tenth.
+    state = save_state(optimizer, model)
+    moments = [float(state[f"{n}/moment1_0"].item()) for n, _ in model.named_parameters()]
+    assert moments == pytest.approx([0.1 * g / 40**0.5 for g in (2, 2, 4, 4)], rel=1e-5)
+
+
+def test_short_gradients_are_not_clipped():
+    def weights_after_three_steps(clip_norm):
+        paddle.seed(0)
+        model = Net()
+        optimizer = build_optimizer(model, weight_decay=0.01, clip_norm=clip_norm)
+        for seed in range(3):
+            step(model, optimizer, seed)
+        return weights(model)
+
+    free, loose, tight = map(weights_after_three_steps, (None, 1e9, 1e-3))
+    assert all(np.array_equal(free[name], loose[name]) for name in free)
+    assert not np.array_equal(free["conv.weight"], tight["conv.weight"])
+
+
+def test_parameters_without_gradient_do_not_disturb_clipping():
+    model = nn.Sequential(nn.Linear(2, 1), nn.Linear(2, 1), nn.Linear(2, 1))
+    model[1].weight.stop_gradient = True  # for ever
+    optimizer = build_optimizer(model, weight_decay=0.5, clip_norm=1.0)
+    model[2].bias.stop_gradient = True  # for a while
+    before = weights(model)
+    model[0](paddle.to_tensor([[3.0, 4.0]])).sum().backward()  # gradients 3, 4 and 1
+    optimizer.set_lr(0.1)
+    optimizer.step()
+    optimizer.clear_grad()
+    moved = {name for name, value in weights(model).items() if (value != before[name]).any()}
+    assert moved == {"0.weight", "0.bias"}
+    moment = save_state(optimizer, model)["0.weight/moment1_0"].ravel()
+    assert moment.tolist() == pytest.approx([0.3 / 26**0.5, 0.4 / 26**0.5], rel=1e-5)
+
+
+def test_moments_that_are_not_there_yet_begin_as_at_a_first_step():
+    paddle.seed(0)
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = build_optimizer(model, weight_decay=0.1)
+    rows = paddle.to_tensor([[1.0, -2.0]])
+
+    def learn(model, optimizer, layer):
+        model[layer](rows).square().sum().backward()
+        optimizer.set_lr(0.1)
+        optimizer.step()
+        optimizer.clear_grad()
+
+    learn(model, optimizer, 0)
+    saved, state = weights(model), save_state(optimizer, model)
+    assert {key.split("/")[0] for key in state} == {"0.weight", "0.bias"}
+    other = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    other.set_state_dict({name: paddle.to_tensor(value) for name, value in saved.items()})
+    resumed = build_optimizer(other, weight_decay=0.1)
+    load_state(resumed, other, state)
+    for layer in (0, 1, 0, 1):
+        learn(model, optimizer, layer)
+        learn(other, resumed, layer)
+    expected, again = save_state(optimizer, model), save_state(resumed, other)
+    assert len(expected) == 16
+    assert again.keys() == expected.keys()
+    assert all(np.array_equal(again[key], expected[key]) for key in expected)
+    for name, value in weights(model).items():
+        assert np.array_equal(weights(other)[name], value), name
+
+
+def test_float32_masters_of_16_bit_weights_are_restored_with_their_moments(monkeypatch):
+    # A CPU cannot update bfloat16: only what the optimizer makes and restores is looked at.
+    monkeypatch.setattr(adamw._C_ops, "adamw_", lambda *args: (None,) * 7)
+
+    def build():
+        model = nn.Linear(3, 2)
+        model.to(dtype="bfloat16")
+        optimizer = build_optimizer(model, weight_decay=0.1)
+        optimizer._multi_precision = True  # as paddle.amp.decorate does
+        return model, optimizer
+
+    model, optimizer = build()
+    model.weight.astype("float32").sum().backward()  # the bias has no moments yet
+    optimizer.step()
+    state = save_state(optimizer, model)
+    state["master_weights"]["weight"] = np.full([3, 2], 1.001, np.float32)
+    state["weight/fp32_master_0_moment1_0"] = np.full([3, 2], 0.25, np.float32)
+
+    other, resumed = build()
+    load_state(resumed, other, state)
+    (other.weight.astype("float32").sum() + other.bias.astype("float32").sum()).backward()
+    resumed.step()
+    again = save_state(resumed, other)
+    assert (again["master_weights"]["weight"] == np.float32(1.001)).all()
+    assert (again["weight/fp32_master_0_moment1_0"] == 0.25).all()
+    assert (again["bias/fp32_master_0_moment1_0"] == 0).all()
+    assert again["bias/fp32_master_0_beta2_pow_acc_0"] == np.float32(0.999)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixup: two images of a batch become one, and so do their labels (Zhang 2017, arXiv:1710.09412).
+
+    images [B, S, S, 3] uint8, targets [B, C] -> images uint8, targets float32
+
+Each image gets a partner of its batch (perhaps itself) and its own share from Beta(alpha, alpha),
+at least one half. Shares are whole 256ths, exact for the pixels and the targets alike. Pixels stay
+uint8: what travels to the network remains a quarter of float32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_PARTS = 256  # 255 * 256 + 128 still fits into 16 bits
+
+
+def mix(
+    images: np.ndarray, targets: np.ndarray, alpha: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mix a batch within itself; the arrays handed in stay as they are.
+
+    `rng` decides all: make it from the seed, the epoch and the draws of the batch.
+    """
+    partners = rng.permutation(len(images))
+    drawn = rng.beta(alpha, alpha, len(images))
+    parts = np.rint(np.maximum(drawn, 1 - drawn) * _PARTS).astype(np.uint16)
+    shares = (parts / _PARTS).astype(np.float32)[:, None]
+    mixed = np.empty_like(images)
+    rest = np.empty(images.shape[1:], np.uint16)
+    total = np.empty(images.shape[1:], np.uint16)
+    for index, (partner, part) in enumerate(zip(partners, parts, strict=True)):
+        if part == _PARTS or partner == index:
+            mixed[index] = images[index]
+            continue
+        np.multiply(images[index], part, out=total, dtype=np.uint16)
+        np.multiply(images[partner], _PARTS - part, out=rest, dtype=np.uint16)
+        total += rest
+        total += _PARTS // 2  # rounds to the nearest
+        total >>= 8
+        mixed[index] = total
+    whole = targets.astype(np.float32)
+    return mixed, shares * whole + (1 - shares) * whole[partners]

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batch norm over the batches of all processes of a team, as if they were one batch.
+
+On GPUs it is Paddle's SyncBatchNorm; on CPUs Paddle has none, so this one is written out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+from paddle import nn
+from paddle.autograd import PyLayer
+
+from paddlex_ml.team import Team
+
+_AXES = [0, 2, 3]  # all but the channels
+
+
+def synchronise(model: nn.Layer, team: Team, *, on_gpu: bool) -> nn.Layer:
+    """Let all batch norms of `model` share their statistics; parameters and names stay."""
+    if team.size == 1:
+        return model
+    if on_gpu:
+        converted: nn.Layer = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return converted
+    for layer in list(model.sublayers(include_self=True)):
+        for name, child in list(layer.named_children()):
+            if type(child) is nn.BatchNorm2D:
+                setattr(layer, name, TeamBatchNorm(child, team))
+    return model
+
+
+class TeamBatchNorm(nn.Layer):
+    """Takes the place, the parameters and the entries of a batch norm: [B, D, H, W]."""
+
+    def __init__(self, norm: nn.BatchNorm2D, team: Team) -> None:
+        super().__init__()
+        self.weight, self.bias = norm.weight, norm.bias
+        self._momentum, self._epsilon, self._team = norm._momentum, norm._epsilon, team
+        self._mean, self._variance = norm._mean, norm._variance
+
+    def forward(self, features: paddle.Tensor) -> paddle.Tensor:
+        """Normalise by the statistics of the team's batch, in evaluation by the running ones."""
+        if not self.training:
+            return nn.functional.batch_norm(
+                features, self._mean, self._variance, self.weight, self.bias,
+                epsilon=self._epsilon,
+            )  # fmt: skip
+        with paddle.no_grad():
+            mean, variance, count = _moments(features, self._team)
+            for running, batch in ((self._mean, mean), (self._variance, variance)):
+                running.scale_(self._momentum).add_(batch * (1 - self._momentum))
+            spread = (variance + self._epsilon).rsqrt()
+        result: paddle.Tensor = _Normalise.apply(  # type: ignore[no-untyped-call]
+            features, self.weight, self.bias, mean, spread, count, self._team
+        )
+        return result
+
+
+def _moments(features: paddle.Tensor, team: Team) -> tuple[paddle.Tensor, paddle.Tensor, float]:
+    """Mean [D] and variance [D] over the team, and the number of values of each."""
+    count = team.total(features.size / features.shape[1])
+    mean = team.sum_of(features.sum(_AXES)) / count
+    centred = features - mean.reshape([1, -1, 1, 1])
+    return mean, team.sum_of((centred * centred).sum(_AXES)) / count, count
+
+
+class _Normalise(PyLayer):
+    """(x - mean) * spread * weight + bias, with the gradient through mean and spread."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: paddle.Tensor,
+        weight: paddle.Tensor,
+        bias: paddle.Tensor,
+        mean: paddle.Tensor,
+        spread: paddle.Tensor,
+        count: float,
+        team: Team,
+    ) -> paddle.Tensor:
+        normal = (features - _wide(mean)) * _wide(spread)
+        ctx.save_for_backward(normal, weight, spread)
+        ctx.count, ctx.team = count, team
+        return normal * _wide(weight) + _wide(bias)
+
+    @staticmethod
+    def backward(  # type: ignore[override]
+        ctx: Any, gradient: paddle.Tensor
+    ) -> tuple[paddle.Tensor | None, ...]:
+        normal, weight, spread = ctx.saved_tensor()
+        of_bias, of_weight = gradient.sum(_AXES), (gradient * normal).sum(_AXES)
+        both = ctx.team.sum_of(paddle.concat([of_bias, of_weight])) / ctx.count
+        shift, scale = (_wide(part) for part in both.split(2))
+        of_features = (gradient - shift - normal * scale) * _wide(weight * spread)
+        return of_features, of_weight, of_bias, None, None
+
+
+def _wide(channels: paddle.Tensor) -> paddle.Tensor:
+    return channels.reshape([1, -1, 1, 1])

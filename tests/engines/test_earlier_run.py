@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., tuple[int, str]]
+
+
+def test_a_folder_with_another_training_is_refused_and_both_are_named(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    result = (copy_of_run / "train_result.json").read_bytes()
+    before = sorted(path for path in copy_of_run.rglob("*"))
+    code, err = run("train", toy, copy_of_run, "Train.epochs_iters=7")
+    assert code == 2
+    assert "error: the output folder holds another training: PP-LCNet_x1_0_ML on " in err
+    assert f"{toy}, 2 epochs (best mAP 0." in err
+    assert f"up to epoch 2); this one is PP-LCNet_x1_0_ML on {toy}, 7 epochs" in err
+    assert f"-o Global.output={copy_of_run}_2 keeps both" in err
+    assert (copy_of_run / "train_result.json").read_bytes() == result
+    assert sorted(path for path in copy_of_run.rglob("*")) == before
+
+
+@pytest.mark.parametrize("lost", ["config.yaml", "metrics.csv"])
+def test_it_is_refused_as_well_where_its_files_are_lost(
+    run: Run, toy: Path, copy_of_run: Path, lost: str
+) -> None:
+    (copy_of_run / lost).unlink()
+    code, err = run("train", toy, copy_of_run)
+    assert code == 2
+    assert "the output folder holds another training: " in err
+    assert ("one without a readable config.yaml" in err) == (lost == "config.yaml")
+
+
+def test_overwrite_replaces_it(run: Run, toy: Path, copy_of_run: Path) -> None:
+    code, err = run("train", toy, copy_of_run, "Global.overwrite=true", "Train.epochs_iters=1")
+    assert code == 0, err
+    assert "[Epoch 1/1]" in err
+
+
+def test_auto_starts_a_new_run_and_goes_on_with_its_own(
+    run: Run, toy: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    auto = "Train.resume_path=auto"
+    code, err = run("train", toy, output, auto, "Train.epochs_iters=1")
+    assert code == 0, err
+    assert "Train.resume_path=auto: no checkpoint yet, starting anew" in err
+    code, err = run("train", toy, output, auto, "Train.epochs_iters=2")
+    assert code == 0, err
+    assert f"Train.resume_path=auto: {output / 'latest'}" in err
+    assert "resumed after 1 epochs and 0 steps" in err
+    assert "[Epoch 1/2]" not in err

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the spawned processes of tests run: functions of (argument, team)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import paddle
+
+from paddlex_ml.checkpoint import Card
+from paddlex_ml.data import annotation
+from paddlex_ml.data.dataset import MultiLabelDataset
+from paddlex_ml.data.loader import Loader
+from paddlex_ml.losses import asymmetric_loss
+from paddlex_ml.team import Team
+from paddlex_ml.training import sync_batch_norm
+from paddlex_ml.training.ema import Ema
+from paddlex_ml.training.interrupt import Interrupt
+from paddlex_ml.training.loop import fit
+from paddlex_ml.training.optimizer import build_optimizer
+from paddlex_ml.training.plan import Plan
+from paddlex_ml.training.schedule import build_schedule
+from paddlex_ml.training.state import Training
+
+
+def talk(_: object, team: Team) -> dict[str, Any]:
+    """Use everything that members do together, once."""
+    weight, unused = (paddle.create_parameter([2], "float32") for _ in range(2))
+    (weight * (team.rank + 1.0)).sum().backward()
+    team.mean_gradients([weight, unused])
+    means = [paddle.full([2], float(team.rank)), paddle.full([1, 1], 3.0 * team.rank)]
+    team.average(means)
+    order = []
+    for work in ("first", "second"):
+        with team.leading(work) as leads:
+            order.append(leads)
+    return {
+        "total": team.total(team.rank + 0.25),
+        "largest": team.largest([team.rank, -team.rank]),
+        "share": list(team.share_of(range(5))),
+        "deal": list(team.deal(range(5))),
+        "collect": [
+            a.tolist() for a in team.collect([np.full(k + 1, k) for k in team.deal(range(5))])
+        ],
+        "sum": team.sum_of(paddle.to_tensor([team.rank + 1.0])).tolist(),
+        "gradient": weight.grad.tolist(),
+        "unused": unused.grad,
+        "means": [mean.tolist() for mean in means],
+        "leads": order,
+    }
+
+
+class Small(paddle.nn.Layer):
+    """A model with batch norm, and without dropout, whose masks no two processes share."""
+
+    def __init__(self, *, norm: bool) -> None:
+        super().__init__()
+        # A bias before a batch norm has no gradient but rounding, which Adam makes large.
+        self.conv = paddle.nn.Conv2D(3, 8, 4, stride=4, bias_attr=None if not norm else False)
+        self.norm = paddle.nn.BatchNorm2D(8) if norm else paddle.nn.Identity()
+        self.fc = paddle.nn.Linear(8, 3)
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        features = paddle.nn.functional.relu(self.norm(self.conv(images))).mean([2, 3])
+        return self.fc(features)
+
+
+class Lesson(NamedTuple):
+    """One short training of `Small`."""
+
+    data: Path
+    output: Path
+    global_batch: int = 8
+    norm: bool = True
+    sync_bn: bool = False
+    accumulate: int = 1
+    epochs: int = 3
+
+
+def learn(lesson: Lesson, team: Team) -> dict[str, Any]:
+    """Train; returns weights, averaged weights, history and outputs on val, of the leader."""
+    paddle.seed(3)
+    model, averaged = Small(norm=lesson.norm), Small(norm=lesson.norm)
+    if lesson.sync_bn:
+        model = sync_batch_norm.synchronise(model, team, on_gpu=False)
+    lists = annotation.read(lesson.data)
+    batch = lesson.global_batch // team.size // lesson.accumulate
+    training = Training(
+        Card("small", ["red", "green", "blue"], 32), model, averaged, Ema(model, 0.8),
+        build_optimizer(model, weight_decay=1e-4), paddle.amp.GradScaler(enable=False), {},
+    )  # fmt: skip
+    plan = Plan(
+        epochs=lesson.epochs,
+        batch_size=batch,
+        grad_accum_steps=lesson.accumulate,
+        images=24,
+        order=lambda epoch: np.random.default_rng([7, epoch]).permutation(24),
+        schedule=build_schedule(
+            "cosine", 5e-3, epochs=lesson.epochs, steps_per_epoch=3, warmup_epochs=0.5
+        ),
+        seed=7,
+        loss_fn=asymmetric_loss,
+        log_interval=2,
+        team=team,
+    )
+    train, val = (Loader(MultiLabelDataset(images, 32), 0) for images in (lists.train, lists.val))
+    fit(training, plan, train, val, lesson.output, Interrupt(team))
+    snapshot = training.snapshot()
+    rows = [
+        {k: row[k] for k in ("loss", "raw_map", "ema_map")} for row in training.progress.history
+    ]
+    return {"weights": dict(snapshot.weights), "ema": dict(snapshot.ema), "history": rows}

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from itertools import chain
+
+from paddlex_ml import processes
+from paddlex_ml.devices import Devices
+from paddlex_ml.team import Team
+from tests import members
+
+EXPECTED = {
+    "deal": [0, 2, 4],
+    "collect": [[0], [1, 1], [2, 2, 2], [3] * 4, [4] * 5],  # in the order before the deal
+    "unused": None,
+    "leads": [True, True],
+}
+
+
+def test_two_members_agree_on_everything() -> None:
+    said = processes.run(members.talk, None, Devices("cpu", (0, 1)))
+    assert said == EXPECTED | {
+        "total": 1.5,
+        "largest": [1.0, 0.0],
+        "share": [0, 1],
+        "sum": [3.0],
+        "gradient": [1.5, 1.5],
+        "means": [[0.5, 0.5], [[1.5]]],
+    }
+
+
+def test_a_process_by_itself_is_a_team_of_one() -> None:
+    said = members.talk(None, Team())
+    assert said == EXPECTED | {
+        "total": 0.25,
+        "largest": [0.0, 0.0],
+        "share": [0, 1, 2, 3, 4],
+        "deal": [0, 1, 2, 3, 4],
+        "sum": [1.0],
+        "gradient": [1.0, 1.0],
+        "means": [[0.0, 0.0], [[0.0]]],
+    }
+
+
+def test_shares_of_a_batch_differ_by_one_image_at_most() -> None:
+    for size in (2, 3, 5):
+        for length in (size, 7, 8):
+            shares = [list(Team(rank, size).share_of(range(length))) for rank in range(size)]
+            assert list(chain(*shares)) == list(range(length))
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
