@@ -232,3 +232,11 @@ def test_metrics_csv_has_a_row_for_every_evaluation_and_copes_with_old_ones(
         "3,9,0.001,0.3333333333333333,0.75,0.5,61.25,0.5,1024.0,12.5",
         "",
     ]
+
+
+def test_the_clock_of_an_older_checkpoint_begins_at_zero(clock: Clock) -> None:
+    saved = {"epoch": 1, "step": 1, "loss_sum": 2.0, "best": None, "evaluations_since_best": 0}
+    progress = Progress(**saved, history=[{"epoch": 1, "raw_map": None}], saved_epochs=[1])
+    with Meter(progress, plan_of(2, 2, 1)) as watch:
+        run_step(watch, clock, wait=1.0, work=3.0, loss=1.0)
+    assert (progress.seconds, progress.waited, progress.evaluation_seconds) == (4.0, 1.0, 0.0)
