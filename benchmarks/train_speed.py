@@ -120,7 +120,7 @@ def steps(options: dict[str, int], team: object) -> list[float]:
     targets = (paddle.rand([batch, classes]) < 0.1).astype("float32")
     model.train()
     seconds = []
-    with Meter(0, 1, 0, count, 1, team.leads) as meter:
+    with Meter(training.progress, plan) as meter:
         for _ in range(count):
             begin = time.perf_counter()
             meter.data_arrived()

@@ -24,6 +24,7 @@ from paddlex_ml import environment, files, terminal
 from paddlex_ml.config import load, shipped
 from paddlex_ml.config.schema import MODES, Config
 from paddlex_ml.engines import earlier_run
+from paddlex_ml.engines.train_summary import summarise
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.models import published
 
@@ -212,7 +213,7 @@ def _farewell(config: Config, arguments: argparse.Namespace, made: Mapping[str, 
         case "train":
             merged = output / "config.yaml"  # no other override is needed
             predict = _command(str(merged), "predict", ["Predict.input=photo.jpg"])
-            return f"Training done: {result}\nnext: {predict}"
+            return f"{summarise(made, output)}\nnext: {predict}"
         case "predict":
             pictures = config.Predict.save_path or output / "predict"
             return f"Prediction done: {result}\npictures and scores: {pictures}"

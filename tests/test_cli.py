@@ -62,7 +62,32 @@ def raising(error: BaseException) -> Engine:
 
 
 def succeed(config: Config) -> dict[str, Any]:
-    return {"done_flag": True, "mode": config.Global.mode}
+    return {"done_flag": True, "mode": config.Global.mode, **MADE.get(config.Global.mode, {})}
+
+
+MADE: dict[str, dict[str, Any]] = {
+    "train": {
+        "train_log": "train.log",
+        "models": {
+            "best": {
+                "weights": "raw",
+                "epoch": 1,
+                "pdparams": "best_model/best_model.pdparams",
+                "pdmodel": "best_model/inference/inference.json",
+            }
+        },
+        "metrics": {
+            "epochs": 1,
+            "history": [{"epoch": 1, "raw_map": 0.5, "ema_map": None}],
+            "constant_map": 0.25,
+            "seconds": 60.0,
+            "images_per_second": 32.0,
+            "data_wait": 0.5,
+            "memory_mib": None,
+        },
+    }
+}
+"""What the command line reads of the results of some modes."""
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -78,7 +103,7 @@ def test_success_writes_the_result_and_exits_0(
 ) -> None:
     engine(mode, succeed)
     assert run(mode) == 0
-    assert result(mode) == {"done_flag": True, "mode": mode}
+    assert result(mode) == {"done_flag": True, "mode": mode, **MADE.get(mode, {})}
     assert os.listdir("output") == [f"{mode}_result.json"]
     assert str(Path("output", f"{mode}_result.json")) in capsys.readouterr().out
 
@@ -136,7 +161,9 @@ def test_after_training_the_next_command_needs_the_merged_config_alone(
 ) -> None:
     engine("train", succeed)
     assert run("train", "Train.batch_size=2") == 0
-    assert capsys.readouterr().out.endswith(
+    told = capsys.readouterr().out
+    assert told.startswith("Training done\n  best:      epoch 1 of 1, mAP raw 0.5000; kept: raw ")
+    assert told.endswith(
         " -c output/config.yaml -o Global.mode=predict -o Predict.input=photo.jpg\n"
     )
 
@@ -246,11 +273,12 @@ def test_a_fault_of_the_configuration_replaces_the_result_of_the_last_run(
 
 def test_an_old_result_is_gone_while_a_run_works(engine: Install) -> None:
     def look(config: Config) -> dict[str, Any]:
-        return {"done_flag": True, "old": (config.Global.output / "train_result.json").exists()}
+        old = (config.Global.output / "train_result.json").exists()
+        return {**succeed(config), "old": old}
 
     engine("train", look)
     assert [run("train"), run("train")] == [0, 0]
-    assert result("train") == {"done_flag": True, "old": False}
+    assert result("train")["old"] is False
 
 
 def test_nothing_is_written_when_the_mode_is_unknown() -> None:
@@ -279,7 +307,7 @@ def test_notes_and_logs_go_to_stderr_with_the_time(
 ) -> None:
     def speak(config: Config) -> dict[str, Any]:
         logging.getLogger("paddlex_ml.engines.train").info("hello %d", 1)
-        return {"done_flag": True}
+        return succeed(config)
 
     engine("train", speak)
     run("train", "Train.dy2st=True", "Train.pretrain_weight_path=a.pdparams")

@@ -14,6 +14,8 @@ RATE_REFUSED = 0.01
 """AdamW above this rate destroys the weights within an epoch, whatever the model."""
 RATE_DOUBTFUL = 0.002
 """Above this rate training was seen to end worse than below it."""
+RATE_IDLE = 1e-6
+"""Below this rate no weight moves within the epochs that anybody waits for."""
 
 Rule = Callable[[Config], Fault | None]
 
@@ -44,6 +46,12 @@ def notes(config: Config) -> Iterator[str]:
         yield (
             f"Train.learning_rate {rate:g} is high for AdamW: above {RATE_DOUBTFUL:g} training "
             f"often ends worse; the shipped file for this model has {_shipped_rate(config):g}"
+        )
+    if rate * max(1.0, config.Train.head_lr_mult) < RATE_IDLE:
+        yield (
+            f"Train.learning_rate {rate:g} is so low that nothing will move: below {RATE_IDLE:g} "
+            f"scores stay what they are; the shipped file for this model has "
+            f"{_shipped_rate(config):g}"
         )
 
 

@@ -14,9 +14,8 @@ from paddlex_ml import devices
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import MultiLabelDataset
-from paddlex_ml.data.loader import batches, evaluation_draws
+from paddlex_ml.data.loader import batches, count_workers, evaluation_draws
 from paddlex_ml.engines import trained
-from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, Network, evaluate
 from paddlex_ml.inference.static import StaticModel
@@ -32,15 +31,15 @@ def run(config: Config) -> dict[str, Any]:
     dataset = annotation.read(config.Global.dataset_dir, lists=("val",))
     network, names, image_size, source = _network(config)
     _refuse_other_classes(names, dataset.label_names, source)
-    images = MultiLabelDataset(dataset.val, image_size)
+    reduced = config.Evaluate.reduced_decode
+    images = MultiLabelDataset(dataset.val, image_size, reduced_decode=reduced)
     draws = evaluation_draws(len(images), config.Evaluate.batch_size or config.Train.batch_size)
 
     def progress(done: int) -> None:
         if done % config.Evaluate.log_interval == 0 or done == len(draws):
             logger.info("[Eval][Iter %d/%d]", done, len(draws))
 
-    workers = config.Train.num_workers
-    feed = batches(images, draws, usable_cores() if workers is None else workers)
+    feed = batches(images, draws, count_workers(config.Train.num_workers))
     (result,) = evaluate([network], feed, progress)
     _report(result, names)
     return _content(result, names, dataset.val.targets, source)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,14 @@ from paddlex_ml.engines.train_result import describe
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.export import save_static
 from paddlex_ml.files import write_text
+from paddlex_ml.metrics import constant_predictor_map
 from paddlex_ml.models import weights, zoo
 from paddlex_ml.pictures import charts
 from paddlex_ml.team import Team
-from paddlex_ml.training import precision
+from paddlex_ml.training import doubts, events, precision
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import SIGTERM, Interrupt
-from paddlex_ml.training.loop import fit
+from paddlex_ml.training.loop import fit, global_step
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.recompute import recompute_blocks
@@ -44,6 +46,8 @@ def run(config: Config) -> dict[str, Any]:
     """Train one model; returns the content of train_result.json."""
     device = devices.find(config.Global.device)
     precision.choose(config.Train.amp, config.Train.amp_dtype, device.first)  # or refuse, early
+    if config.Train.tensorboard:
+        events.require_package()
     config = train_start.settle(config)
     result: dict[str, Any] = processes.run(train, config, device, config.Train.dist_ips)
     return result
@@ -56,8 +60,16 @@ def train(config: Config, team: Team) -> dict[str, Any]:
     _refuse_other_class_count(config, dataset)
     _refuse_few_images(dataset, team)
     output = config.Global.output
-    with Interrupt(team) as interrupt, _log_file(output / "train.log", team):
+    with Interrupt(team) as interrupt, _log_file(output / "train.log", team), ExitStack() as stack:
         training, plan = prepare(config, dataset, team)
+        if config.Train.tensorboard and team.leads:
+            begin = global_step(training.progress, plan)
+            tell = stack.enter_context(events.writing(output / "events", begin))
+            plan = replace(plan, scalars=tell)
+        for text in doubts.of_lists(
+            dataset.label_names, dataset.train.targets, dataset.val.targets
+        ):
+            logger.warning(text)
         train, val = train_plan.loaders(config, dataset, team)
         if team.leads:
             write_text(output / "config.yaml", dump(config))
@@ -70,7 +82,15 @@ def train(config: Config, team: Team) -> dict[str, Any]:
             charts.curves(output / "curves.png", training.progress.history)
     if interrupt.signal is not None:
         raise Stopped(interrupt.signal)
-    return describe(training.card, training.progress, difference, output) if team.leads else {}
+    if not team.leads:
+        return {}
+    return describe(
+        training.card,
+        training.progress,
+        output,
+        static_difference=difference,
+        constant_map=constant_predictor_map(dataset.val.targets),
+    )
 
 
 def prepare(config: Config, dataset: MLClsDataset, team: Team) -> tuple[Training, Plan]:

@@ -25,6 +25,7 @@ from paddlex_ml.losses import (
 )
 from paddlex_ml.models import zoo
 from paddlex_ml.team import Team
+from paddlex_ml.training.doubts import loader_repairs
 from paddlex_ml.training.freeze import backbone_entries, set_frozen
 from paddlex_ml.training.plan import LossFn, Plan, Saving, steps_per_epoch
 from paddlex_ml.training.precision import Precision
@@ -68,6 +69,12 @@ def compose(
             train.keep_last,
             train.save_latest_steps,
             train.save_latest_minutes,
+        ),
+        loader_repairs=loader_repairs(
+            train.cache,
+            count_workers(train.num_workers, team.local_size),
+            count_workers(None, team.local_size),
+            reduced_decode=train.reduced_decode,
         ),
         precision=precision.autocast,
         begin_epoch=_freezing(config, model),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import harmonic_mean
 from typing import Any
 
 from paddlex_ml.checkpoint import Card
@@ -13,9 +14,17 @@ LAST = 5  # epoch checkpoints that are listed, as in PaddleX
 
 
 def describe(
-    card: Card, progress: Progress, static_difference: float | None, output: Path
+    card: Card,
+    progress: Progress,
+    output: Path,
+    *,
+    static_difference: float | None,
+    constant_map: float,
 ) -> dict[str, Any]:
-    """Content of train_result.json; paths are relative to `output`."""
+    """Content of train_result.json; paths are relative to `output`.
+
+    `constant_map` is the mAP of a predictor that says the same for every image.
+    """
     best = progress.best
     assert best is not None  # the last epoch is always evaluated
     return {
@@ -29,8 +38,21 @@ def describe(
             "MultiLabelMAP": best["score"],
             "epochs": progress.epoch,
             "static_difference": static_difference,
+            "constant_map": constant_map,
+            **_cost(progress),
             "history": progress.history,
         },
+    }
+
+
+def _cost(progress: Progress) -> dict[str, float | None]:
+    """Time, speed and memory over all runs; None where only older rows could have said it."""
+    speeds = [row["images_per_second"] for row in progress.history if row["images_per_second"]]
+    return {
+        "seconds": progress.seconds,
+        "images_per_second": harmonic_mean(speeds) if speeds else 0.0,  # epochs are equally long
+        "data_wait": progress.waited / max(progress.seconds, 1e-9),
+        "memory_mib": max(row.get("memory_mib") or 0.0 for row in progress.history) or None,
     }
 
 

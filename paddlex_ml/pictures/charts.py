@@ -27,6 +27,7 @@ _ROW = 0.24  # inches: two bars and a name of 8 points
 _ROWS = 45  # of one column; beyond it, more columns, so that the page keeps a readable shape
 _COLUMNS = 4
 _MOST_ROWS = 2000  # of one column: Agg draws at most 65,535 pixels
+_MARKED = 60  # points of a curve that are marked
 _LONGEST = 40  # characters of a class name
 
 
@@ -130,7 +131,8 @@ def _draw_map(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
         if not points:
             continue
         epochs, scores = zip(*points, strict=True)
-        axes.plot(epochs, scores, "-o", color=colour, markersize=3.5, label=f"{name} weights")
+        style = _line(len(points))
+        axes.plot(epochs, scores, color=colour, label=f"{name} weights", **style)
         for epoch, score in points:
             if best is None or score > best[0]:
                 best = (score, epoch, name)
@@ -142,7 +144,8 @@ def _draw_map(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _mark_best(axes: Axes, score: float, epoch: int, name: str) -> None:
-    axes.plot([epoch], [score], "*", color=_ALARM, markersize=14, zorder=5)
+    # Hollow: the point below it stays in sight.
+    axes.plot([epoch], [score], "*", color=_ALARM, fillstyle="none", markersize=17, zorder=5)
     axes.set_title(
         f"best: {score:.4f}, {name} weights, epoch {epoch}", loc="right", color=_ALARM, fontsize=10
     )
@@ -151,16 +154,24 @@ def _mark_best(axes: Axes, score: float, epoch: int, name: str) -> None:
 
 def _draw_loss(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     epochs = [h["epoch"] for h in history]
-    axes.plot(epochs, [h["loss"] for h in history], "-o", color=_LOSS, markersize=3.5)
+    axes.plot(epochs, [h["loss"] for h in history], color=_LOSS, **_line(len(epochs)))
     axes.set_title("Training loss", loc="left", color=_LOSS)
     _tidy(axes, "both")
     rate = axes.twinx()
-    rate.plot(epochs, [h["lr"] for h in history], "--", color=_RAW, linewidth=1)
+    marker = "_" if len(epochs) == 1 else None  # one point has no line
+    rate.plot(epochs, [h["lr"] for h in history], "--", color=_RAW, linewidth=1, marker=marker)
     rate.set_title("learning rate (dashed)", loc="right", color=_RAW, fontsize=10)
     rate.set_ylim(bottom=0)
     rate.tick_params(colors=_RAW, labelsize=8)
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     rate.spines[:].set_visible(False)
+
+
+def _line(points: int) -> dict[str, Any]:
+    """Points are marked while they stand apart; many of them would hide the line."""
+    if points <= _MARKED:
+        return {"marker": "o", "markersize": 3.5}
+    return {"linewidth": 1.2}
 
 
 def _tidy(axes: Axes, grid: Literal["x", "both"]) -> None:

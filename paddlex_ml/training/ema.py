@@ -26,11 +26,12 @@ class Ema:
         """Take in the model's current weights; call it after every optimizer step."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        share = paddle.full([], 1 - decay, "float32")  # else each entry makes one
         for name, value in model.state_dict().items():
             average = self.weights[name]
             if value.stop_gradient and "._" not in name:
                 continue  # frozen, for ever or until it thaws: the average equals it
-            average.lerp_(value.astype("float32"), 1 - decay)
+            average.lerp_(value.astype("float32"), share)
 
     def restore(self, weights: Mapping[str, np.ndarray], updates: int) -> None:
         """Continue from a saved average. Names and shapes must be those of the model."""

@@ -23,6 +23,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
 from paddlex_ml.team import LostContact
 from paddlex_ml.training import saving
+from paddlex_ml.training.doubts import Doubts
 from paddlex_ml.training.interrupt import Interrupt
 from paddlex_ml.training.meter import Meter, write_metrics
 from paddlex_ml.training.plan import Plan, dropout_seed
@@ -39,19 +40,22 @@ def fit(
 ) -> None:
     """Train to the last epoch, or until `interrupt` asks for a stop; saves into `output`."""
     progress, keeper = training.progress, saving.Keeper(output, plan)
+    doubts = Doubts(plan.loader_repairs)
     if progress.history and plan.team.leads:  # a new folder, or a kill before this file was written
         write_metrics(output / "metrics.csv", progress.history)
     while progress.epoch < plan.epochs and not saving.is_stale(progress, plan):
         meter = train_epoch(training, plan, train, interrupt, keeper)
         scores = None
         if not interrupt.stopped and plan.is_evaluated(progress.epoch + 1):
-            scores = evaluate_both(training, plan, val, interrupt)
+            with meter.evaluating():
+                scores = evaluate_both(training, plan, val, interrupt)
         if interrupt.stopped:  # the epoch goes on, or is judged, after a resume
             keeper.save_latest(training)
             interrupt.raise_error()
             return
-        saving.finish_epoch(training, plan, meter, scores)
+        saving.finish_epoch(training, plan, meter, scores, doubts)
         keeper.save_epoch(training)
+    doubts.at_end(progress.history, training.ema.decay, training.ema.updates)
 
 
 def train_epoch(
@@ -64,9 +68,7 @@ def train_epoch(
     """Do the steps of one epoch that are left; stop early when `interrupt` asks for it."""
     progress = training.progress
     steps = plan.epoch_steps(progress.epoch)[progress.step :]
-    meter = Meter(
-        progress.epoch, plan.epochs, progress.step, len(steps), plan.log_interval, plan.team.leads
-    )
+    meter = Meter(progress, plan)
     training.model.train()
     plan.begin_epoch(progress.epoch)
     draws = [batch for step in steps for batch in step]
@@ -74,12 +76,12 @@ def train_epoch(
         arriving = _while_readable(feed, interrupt)
         for step in steps:
             group = list(islice(arriving, len(step)))
+            meter.data_arrived()  # now: what follows is not the loader's fault
             (save_now,) = interrupt.agree(keeper.is_due())
             if interrupt.stopped:
                 break
             if save_now:
                 keeper.save_latest(training)
-            meter.data_arrived()
             own, loss = train_step(training, plan, group)
             if not math.isfinite(loss):
                 raise _non_finite(own, step, loader.dataset)

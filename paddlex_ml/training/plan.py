@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import repeat
@@ -20,11 +20,17 @@ from paddlex_ml.training.schedule import Schedule
 LossFn = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
 """Logits [B, C], targets [B, C] -> a sum over the batch, so that batches simply add up."""
 
+Scalars = Callable[[int, Mapping[str, float]], None]
+"""Takes the number of updates so far and what was measured there, by name."""
 
 ALONE = Team()
 
 
 def _nothing(epoch: int) -> None:
+    pass
+
+
+def _nowhere(step: int, numbers: Mapping[str, float]) -> None:
     pass
 
 
@@ -65,6 +71,10 @@ class Plan:
     begin_epoch: Callable[[int], None] = _nothing
     """Called with the number of every epoch, the model in training mode: freezes and thaws."""
     team: Team = ALONE
+    scalars: Scalars = _nowhere
+    """Hears the numbers of every log line and evaluation."""
+    loader_repairs: Sequence[str] = ()
+    """What would bring data faster, best first."""
 
     @property
     def steps(self) -> int:

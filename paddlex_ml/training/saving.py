@@ -10,6 +10,7 @@ from pathlib import Path
 
 from paddlex_ml import checkpoint
 from paddlex_ml.evaluation import Evaluation, is_constant
+from paddlex_ml.training.doubts import Doubts, Epoch
 from paddlex_ml.training.meter import Meter, write_metrics
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Progress, Training
@@ -76,7 +77,11 @@ class Keeper:
 
 
 def finish_epoch(
-    training: Training, plan: Plan, meter: Meter, scores: dict[str, Evaluation] | None
+    training: Training,
+    plan: Plan,
+    meter: Meter,
+    scores: dict[str, Evaluation] | None,
+    doubts: Doubts,
 ) -> None:
     """Book the epoch that has just ended, and tell about it."""
     progress = training.progress
@@ -85,19 +90,33 @@ def finish_epoch(
     progress.history.append(
         {
             "epoch": progress.epoch + 1,
+            "step": last_step + 1,
             "lr": plan.schedule.rate(last_step),
             "loss": progress.loss_sum / progress.step,
             "raw_map": maps.get("raw"),
             "ema_map": maps.get("ema"),
             "images_per_second": meter.images_per_second,
             "data_wait": meter.data_share,
+            "memory_mib": meter.measure_memory(),
+            "seconds": progress.seconds,
         }
     )
+    plan.scalars(last_step + 1, {f"mAP/{kind}": score for kind, score in maps.items()})
     progress.epoch, progress.step, progress.loss_sum = progress.epoch + 1, 0, 0.0
     is_best = scores is not None and _take_best(progress, scores)
     if plan.is_kept(progress.epoch):
         progress.saved_epochs.append(progress.epoch)
     _report(progress, plan, scores, is_best)
+    doubts.after_epoch(
+        Epoch(
+            number=progress.epoch,
+            peak_rate=plan.schedule.peak,
+            losses=meter.losses,
+            data_share=meter.data_share,
+            waited=meter.waited,
+            died=bool(scores) and all(is_constant(s.outputs) for s in (scores or {}).values()),
+        )
+    )
 
 
 def is_stale(progress: Progress, plan: Plan) -> bool:
@@ -135,9 +154,3 @@ def _report(
         line += f" mAP {', '.join(values)} (constant predictor {constant:.4f})"
         line += ", best so far" if is_best else ""
     logger.info(line)
-    if scores and all(is_constant(result.outputs) for result in scores.values()):
-        logger.warning(
-            "the scores no longer differ between images: the model has died. The likely cause is "
-            "a learning rate that is too large; try -o Train.learning_rate=%.0e",
-            plan.schedule.peak / 10,
-        )

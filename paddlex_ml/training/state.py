@@ -33,6 +33,12 @@ class Progress:
     """One row for every finished epoch."""
     saved_epochs: list[int] = field(default_factory=list)
     """Epochs that have a folder epoch_N."""
+    seconds: float = 0.0
+    """Time of steps and evaluations so far, over all runs."""
+    waited: float = 0.0
+    """Part of it in which steps waited for their data."""
+    evaluation_seconds: float = 0.0
+    """How long the last evaluation took."""
 
 
 @dataclass

@@ -191,6 +191,18 @@ def test_a_high_rate_is_noted_and_a_usual_one_is_not(tmp_path: Path) -> None:
     assert load.load(path, [*train, "Train.learning_rate=0.002"]).notes == ()
 
 
+def test_a_rate_at_which_nothing_moves_is_noted(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    train = ["Global.mode=train", "Train.pretrain_weight_path=a.pdparams"]
+    (note,) = load.load(path, [*train, "Train.learning_rate=9e-7"]).notes
+    assert note.startswith(
+        "Train.learning_rate 9e-07 is so low that nothing will move: below 1e-06"
+    )
+    assert load.load(path, [*train, "Train.learning_rate=1e-6"]).notes == ()
+    head = "Train.head_lr_mult=10"  # the head alone learns
+    assert load.load(path, [*train, "Train.learning_rate=9e-7", head]).notes == ()
+
+
 def test_paddlex_keys_without_meaning_are_noted(tmp_path: Path) -> None:
     overrides = ["Train.dy2st=True", "Global.export_with_pir=False"]
     assert load.load(write(tmp_path, MINIMAL), overrides).notes == (

@@ -77,3 +77,26 @@ def test_the_backend_of_the_user_is_left_alone(tmp_path: Path) -> None:
     before = matplotlib.rcParams._get_backend_or_none()  # type: ignore[attr-defined]
     charts.histogram(tmp_path / "h.png", ["a"], [1], [1])
     assert matplotlib.rcParams._get_backend_or_none() == before  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("epochs", "marker"), [(60, "o"), (61, "None")])
+def test_points_are_marked_while_they_stand_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int, marker: str
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(charts, "_save", lambda figure, _path: drawn.append(figure))
+    charts.curves(tmp_path / "c.png", [epoch(i, 0.5, 0.6) for i in range(1, epochs + 1)])
+    above, below = drawn[0].axes[:2]
+    assert [line.get_marker() for line in (*above.lines, *below.lines)] == [marker] * 2 + [
+        "*",
+        marker,
+    ]
+
+
+def test_the_rate_of_a_single_epoch_can_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(charts, "_save", lambda figure, _path: drawn.append(figure))
+    charts.curves(tmp_path / "c.png", [epoch(1, 0.5, 0.6)])
+    assert [line.get_marker() for line in drawn[0].axes[2].lines] == ["_"]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import csv
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -43,7 +44,7 @@ PLAN = Plan(
     loss_fn=asymmetric_loss,
     log_interval=2,
 )
-SPEED = ("images_per_second", "data_wait")  # differ from run to run
+SPEED = ("images_per_second", "data_wait", "memory_mib", "seconds")  # differ from run to run
 
 
 class Tiny(paddle.nn.Layer):
@@ -471,3 +472,17 @@ def test_workers_that_die_of_the_same_signal_are_no_error() -> None:
     assert list(loop._while_readable(feed(), interrupt)) == [(None, None)]
     assert interrupt.error is None
     interrupt.raise_error()  # a signal is no error
+
+
+def test_a_resumed_run_continues_the_metrics_file_without_gaps_or_doubles(
+    train: Callable[..., None], tmp_path: Path
+) -> None:
+    plan = replace(PLAN, epochs=5, eval_interval=2)
+    interrupt = Interrupt()
+    train(new_training(), plan, loss=stop_at_step(8, interrupt), interrupt=interrupt)
+    train(resumed(tmp_path / "output" / "latest"), plan)
+    text = (tmp_path / "output" / "metrics.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [(row["epoch"], row["step"]) for row in rows] == [("2", "6"), ("4", "12"), ("5", "15")]
+    seconds = [float(row["seconds"]) for row in rows]
+    assert 0 < seconds[0] < seconds[1] < seconds[2]

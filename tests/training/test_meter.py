@@ -4,12 +4,21 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from paddlex_ml.training import meter
+from paddlex_ml.losses import asymmetric_loss
+from paddlex_ml.team import Team
+from paddlex_ml.training import memory, meter
 from paddlex_ml.training.meter import Meter, write_metrics
+from paddlex_ml.training.plan import Plan
+from paddlex_ml.training.schedule import build_schedule
+from paddlex_ml.training.state import Progress
 
 
 class Clock:
@@ -34,6 +43,35 @@ def hear_everything(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
 
+@pytest.fixture(autouse=True)
+def memory_of_known_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "resident_mib", lambda: 1945.6)
+
+
+def plan_of(epochs: int, steps: int, log_interval: int, **other: Any) -> Plan:
+    return Plan(
+        epochs=epochs,
+        batch_size=1,
+        grad_accum_steps=1,
+        images=steps,
+        order=np.arange,
+        schedule=build_schedule(
+            "cosine", 1e-3, epochs=epochs, steps_per_epoch=steps, warmup_epochs=0
+        ),
+        seed=0,
+        loss_fn=asymmetric_loss,
+        log_interval=log_interval,
+        **other,
+    )
+
+
+def watch_of(
+    epoch: int, epochs: int, *, done: int, left: int, log_interval: int, **other: Any
+) -> Meter:
+    progress = Progress(epoch, done, evaluation_seconds=other.pop("evaluation_seconds", 0.0))
+    return Meter(progress, plan_of(epochs, done + left, log_interval, **other))
+
+
 def run_step(meter: Meter, clock: Clock, *, wait: float, work: float, loss: float) -> None:
     clock.now += wait
     meter.data_arrived()
@@ -44,25 +82,25 @@ def run_step(meter: Meter, clock: Clock, *, wait: float, work: float, loss: floa
 def test_the_line_of_a_step_is_the_documented_one(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Meter(0, 20, done=0, left=230, log_interval=40) as watch:
+    with watch_of(0, 20, done=0, left=230, log_interval=40) as watch:
         for _ in range(40):
             run_step(watch, clock, wait=0.12, work=0.88, loss=23.414)
     # 40 of 20 * 230 steps are done, one second each: 4560 seconds are left.
     assert caplog.messages == [
         "[Train][Epoch 1/20][Iter 40/230] lr 9.1e-05 loss 23.41 ips 32.0 images/s data 12% "
-        "eta 1:16:00"
+        "mem 1.9 GiB eta 1:16:00"
     ]
 
 
 def test_the_form_of_the_line_fits_any_numbers(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Meter(2, 3, done=0, left=2, log_interval=1) as watch:
+    with watch_of(2, 3, done=0, left=2, log_interval=1) as watch:
         run_step(watch, clock, wait=0.0, work=0.01, loss=1234.5)
         run_step(watch, clock, wait=5.0, work=0.01, loss=0.001)
     form = (
         r"\[Train\]\[Epoch 3/3\]\[Iter \d/2\] lr \S+ loss \d+\.\d\d ips \d+\.\d images/s "
-        r"data \d+% eta \d+:\d\d:\d\d"
+        r"data \d+% mem \d+\.\d GiB eta \d+:\d\d:\d\d"
     )
     assert len(caplog.messages) == 2
     assert all(re.fullmatch(form, line) for line in caplog.messages)
@@ -72,7 +110,7 @@ def test_the_form_of_the_line_fits_any_numbers(
 def test_the_loss_is_the_mean_since_the_last_line(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Meter(0, 1, done=0, left=5, log_interval=2) as watch:
+    with watch_of(0, 1, done=0, left=5, log_interval=2) as watch:
         for loss in (1.0, 2.0, 10.0, 20.0, 7.0):
             run_step(watch, clock, wait=0.0, work=1.0, loss=loss)
     losses = [re.search(r"Iter (\d) ?/5\] lr \S+ loss (\S+)", text) for text in caplog.messages]
@@ -83,22 +121,22 @@ def test_the_loss_is_the_mean_since_the_last_line(
 def test_a_resumed_epoch_counts_on_but_times_its_own_steps(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Meter(1, 2, done=7, left=3, log_interval=1) as watch:
+    with watch_of(1, 2, done=7, left=3, log_interval=1) as watch:
         run_step(watch, clock, wait=1.0, work=1.0, loss=1.0)
     (line,) = caplog.messages
     assert line.startswith("[Train][Epoch 2/2][Iter 8/10]")
-    assert line.endswith("ips 16.0 images/s data 50% eta 0:00:04")
+    assert line.endswith("ips 16.0 images/s data 50% mem 1.9 GiB eta 0:00:04")
 
 
 def test_speed_is_zero_before_the_first_step(clock: Clock) -> None:
-    with Meter(0, 1, done=3, left=0, log_interval=1) as watch:
+    with watch_of(0, 1, done=3, left=0, log_interval=1) as watch:
         assert (watch.images_per_second, watch.data_share) == (0.0, 0.0)
 
 
 def test_plain_lines_alone_where_no_terminal_looks_on(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Meter(0, 1, done=0, left=2, log_interval=5) as watch:
+    with watch_of(0, 1, done=0, left=2, log_interval=5) as watch:
         run_step(watch, clock, wait=0.0, work=1.0, loss=1.0)
     assert capsys.readouterr().err == ""
 
@@ -107,23 +145,98 @@ def test_a_terminal_gets_a_bar_that_goes_away_when_a_step_fails(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with pytest.raises(KeyError), Meter(0, 4, done=0, left=2, log_interval=5):
+    with pytest.raises(KeyError), watch_of(0, 4, done=0, left=2, log_interval=5):
         raise KeyError
     shown = capsys.readouterr().err
     assert "epoch 1/4" in shown
     assert shown.endswith("\r")
 
 
-def test_metrics_csv_is_empty_where_an_epoch_was_not_evaluated(tmp_path: Path) -> None:
+def test_the_time_left_counts_the_evaluations_to_come_once_one_was_measured(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    other: dict[str, Any] = {"eval_interval": 2, "evaluation_seconds": 100.0}
+    with watch_of(1, 5, done=0, left=2, log_interval=1, **other) as watch:
+        run_step(watch, clock, wait=0.0, work=1.0, loss=1.0)
+        # 1 + 3 * 2 steps, and the evaluations after epochs 2, 4 and 5.
+        assert watch.left.total_seconds() == 307
+        with watch.evaluating():
+            clock.now += 10
+        assert watch.left.total_seconds() == 37
+
+
+def test_a_slow_first_step_says_nothing_about_those_to_come(clock: Clock) -> None:
+    with watch_of(0, 3, done=0, left=10, log_interval=99) as watch:
+        run_step(watch, clock, wait=20.0, work=1.0, loss=1.0)
+        for _ in range(4):
+            run_step(watch, clock, wait=0.0, work=1.0, loss=1.0)
+    assert watch.left.total_seconds() == 25
+
+
+def test_time_goes_to_the_progress_that_a_resume_reads(clock: Clock) -> None:
+    progress = Progress(seconds=1000.0, waited=200.0)
+    with Meter(progress, plan_of(1, 2, 1)) as watch:
+        run_step(watch, clock, wait=0.5, work=2.0, loss=1.0)
+        with watch.evaluating():
+            clock.now += 7.0
+    assert (progress.seconds, progress.waited) == (1009.5, 200.5)
+    assert progress.evaluation_seconds == 7.0
+
+
+def test_the_speed_of_a_team_counts_the_images_of_all(clock: Clock) -> None:
+    with watch_of(0, 1, done=0, left=1, log_interval=1, team=Team(size=2)) as watch:
+        run_step(watch, clock, wait=0.0, work=1.0, loss=1.0)
+    assert watch.images_per_second == 64.0
+
+
+def test_every_line_gives_its_numbers_to_whoever_listens(clock: Clock) -> None:
+    heard: list[tuple[int, Mapping[str, float]]] = []
+    plan = replace(plan_of(3, 4, 2), scalars=lambda *said: heard.append(said))
+    with Meter(Progress(epoch=2), plan) as watch:
+        for loss in (1.0, 2.0, 3.0, 5.0):
+            run_step(watch, clock, wait=0.25, work=0.75, loss=loss)
+    speed = {
+        "speed/images_per_second": 32.0,
+        "speed/data_wait": 0.25,
+        "speed/memory_mib": 1945.6,
+    }
+    assert heard == [
+        (10, {"train/loss": 1.5, "train/lr": 9.1e-5, **speed}),
+        (12, {"train/loss": 4.0, "train/lr": 9.1e-5, **speed}),
+    ]
+
+
+def test_the_memory_of_a_card_is_told_too(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(memory, "card_mib", lambda: 3174.4)
+    with watch_of(0, 1, done=0, left=1, log_interval=1) as watch:
+        run_step(watch, clock, wait=0.0, work=1.0, loss=1.0)
+    assert "data 0% mem 1.9 GiB gpu 3.1 GiB eta 0:00:00" in caplog.text
+
+
+def test_metrics_csv_has_a_row_for_every_evaluation_and_copes_with_old_ones(
+    tmp_path: Path,
+) -> None:
     row = {"lr": 1e-3, "images_per_second": 61.25, "data_wait": 0.5}
+    new = {"step": 9, "memory_mib": 1024.0, "seconds": 12.5}
     history = [
-        {"epoch": 1, "loss": 2.5, "raw_map": None, "ema_map": None, **row},
-        {"epoch": 2, "loss": 1 / 3, "raw_map": 0.75, "ema_map": 0.5, **row},
+        {"epoch": 1, "loss": 2.5, "raw_map": 0.5, "ema_map": None, **row},
+        {"epoch": 2, "loss": 2.0, "raw_map": None, "ema_map": None, **row, **new},
+        {"epoch": 3, "loss": 1 / 3, "raw_map": 0.75, "ema_map": 0.5, **row, **new},
     ]
     write_metrics(tmp_path / "metrics.csv", history)
     assert (tmp_path / "metrics.csv").read_bytes().decode().split("\n") == [
-        "epoch,lr,loss,raw_map,ema_map,images_per_second,data_wait",
-        "1,0.001,2.5,,,61.25,0.5",
-        "2,0.001,0.3333333333333333,0.75,0.5,61.25,0.5",
+        "epoch,step,lr,loss,raw_map,ema_map,images_per_second,data_wait,memory_mib,seconds",
+        "1,,0.001,2.5,0.5,,61.25,0.5,,",
+        "3,9,0.001,0.3333333333333333,0.75,0.5,61.25,0.5,1024.0,12.5",
         "",
     ]
+
+
+def test_the_clock_of_an_older_checkpoint_begins_at_zero(clock: Clock) -> None:
+    saved = {"epoch": 1, "step": 1, "loss_sum": 2.0, "best": None, "evaluations_since_best": 0}
+    progress = Progress(**saved, history=[{"epoch": 1, "raw_map": None}], saved_epochs=[1])
+    with Meter(progress, plan_of(2, 2, 1)) as watch:
+        run_step(watch, clock, wait=1.0, work=3.0, loss=1.0)
+    assert (progress.seconds, progress.waited, progress.evaluation_seconds) == (4.0, 1.0, 0.0)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers of a training as event files, which TensorBoard and its like draw.
+
+Written by the record writer of tensorboardX alone: its SummaryWriter hands everything to a thread
+of its own, and the training would wait for ever for one that died of a full disk.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.training.plan import Scalars
+
+
+def require_package() -> None:
+    """Raise PaddlexMLError unless what writes event files is installed."""
+    if find_spec("tensorboardX") is None:
+        raise PaddlexMLError(
+            "event files need the package tensorboardX, which is not installed",
+            where="Train.tensorboard",
+            fix="pip install 'paddlex-ml[tensorboard]', or -o Train.tensorboard=false",
+        )
+
+
+@contextmanager
+def writing(folder: Path, step: int) -> Iterator[Scalars]:
+    """Write a new event file in `folder`, for a training that has made `step` updates.
+
+    Whoever draws the folder forgets what older files say about later updates: a run that was
+    killed has told of more than its last checkpoint knows. A full disk loses points, no training.
+    """
+    from tensorboardX.event_file_writer import EventsWriter  # optional, and slow to import
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.summary import scalar
+
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{step}")
+
+    def write(number: int, numbers: Mapping[str, float]) -> None:
+        with suppress(OSError):
+            for name, value in numbers.items():
+                summary = scalar(name, value)
+                writer.write_event(Event(wall_time=time.time(), step=number, summary=summary))
+            writer.flush()
+
+    start = SessionLog(status=SessionLog.START)
+    writer.write_event(Event(wall_time=time.time(), step=step + 1, session_log=start))
+    try:
+        yield write
+    finally:
+        with suppress(OSError):
+            writer.close()
