@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AdamW with a factor of the rate for each parameter, and its state by the model's own entry names."""
+"""AdamW with a factor of the rate for each parameter; its state by the names of the entries."""
 
 from __future__ import annotations
 
