@@ -99,6 +99,20 @@ def test_a_full_disk_ends_the_training_clearly_and_breaks_no_file(
         assert len(os.listdir(output / name)) == 4
 
 
+def test_a_disk_that_fills_up_later_leaves_the_previous_checkpoint_intact(
+    run: Run, data: Path, mount: Callable[[str], Path]
+) -> None:
+    output = mount("size=300m") / "out"  # the second epoch has no room beside the first
+    code, err = run("train", data, output, "Train.epochs_iters=2", "Train.ema_decay=0")
+    assert code == 2, err
+    assert "error: No space left on device\n  where: " in err
+    for name in ("best_model", "epoch_1", "latest"):
+        assert checkpoint.load(output / name).progress["epoch"] == 1
+    assert {path.name for path in output.iterdir()} - TEXTS == {
+        *("best_model", "epoch_1", "latest", "train_result.json")
+    }
+
+
 def test_a_log_that_cannot_grow_does_not_hide_the_fault(
     run: Run, data: Path, mount: Callable[[str], Path]
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from paddlex_ml import processes
 from paddlex_ml.devices import Devices
 from paddlex_ml.team import Team
-from tests.members import Lesson, learn
+from tests.members import Lesson, judge, learn
 
 TWO = Devices("cpu", (0, 1))
 
@@ -21,6 +21,11 @@ def largest_difference(found: dict[str, Any], expected: dict[str, Any], what: st
     assert found[what].keys() == expected[what].keys()
     each = {k: float(np.abs(found[what][k] - expected[what][k]).max()) for k in expected[what]}
     return max(each.values())
+
+
+def test_a_shared_evaluation_gives_the_very_scores_of_one_process(toy: Path) -> None:
+    # 12 images in batches of 5: one process has two batches, the other has one.
+    assert processes.run(judge, toy, TWO) == judge(toy, Team())
 
 
 @pytest.mark.parametrize(("norm", "sync_bn", "accumulate"), [(True, True, 1), (False, False, 2)])

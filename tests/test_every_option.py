@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All options of a training at once, and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from paddlex_ml import checkpoint
+
+Run = Callable[..., tuple[int, str]]
+ON = (
+    "Train.epochs_iters=3", "Train.lr_schedule=one_cycle", "Train.backbone_lr_mult=0.5",
+    "Train.freeze_backbone_epochs=1", "Train.start_eval_epoch=2", "Train.keep_last=2",
+    "Train.save_latest_steps=2", "Train.recompute=true", "Train.cache=ram",
+    "Train.sampler=repeat_factor", "Train.repeat_threshold=0.9", "Train.grad_accum_steps=2",
+    "Train.batch_size=4", "Train.grad_clip_norm=50", "Train.loss.name=bce",
+    "Train.loss.pos_weight=auto", "Train.loss.label_smoothing=0.1", "Train.augment.mixup=0.4",
+    "Train.augment.flip=true", "Train.early_stop_patience=3", "Train.tensorboard=true",
+    "Train.num_workers=1",
+)  # fmt: skip
+
+
+def test_all_options_together_train_and_resume_to_the_same_numbers(
+    run: Run, toy: Path, tmp_path: Path, assert_same_ending: Callable[[Path, Path], None]
+) -> None:
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    code, err = run("train", toy, whole, *ON)
+    assert code == 0, err
+    assert sorted(path.name for path in whole.glob("epoch_*")) == ["epoch_2", "epoch_3"]
+    rows = checkpoint.load(whole / "latest").progress["history"]
+    assert [row["raw_map"] is None for row in rows] == [True, False, False]
+    code, err = run("train", toy, resumed, *ON, f"Train.resume_path={whole / 'epoch_2'}")
+    assert code == 0, err
+    assert "numbers will differ" not in err
+    assert_same_ending(resumed, whole)
