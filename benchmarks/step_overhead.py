@@ -128,7 +128,7 @@ class Steps:
             {},
         )
         self.plan = Plan(
-            epochs=10**6,
+            epochs=20,
             batch_size=batch,
             grad_accum_steps=1,
             images=batch * 10**4,

@@ -26,6 +26,8 @@ WORTH = 10.0
 """Seconds of waiting in an epoch below which a repair is not worth its line."""
 BEHIND = 0.02
 """mAP by which averaged weights may end below the raw ones."""
+SETTLED = 100
+"""Updates below which nobody knows yet which weights are better."""
 FEW = 5
 """Images of a class below which it is hardly learned."""
 SMALL_LIST = 50
@@ -138,7 +140,7 @@ def averaging_window(decay: float, updates: int) -> float:
 
 def lagging(raw: float | None, ema: float | None, decay: float, updates: int) -> str | None:
     """Averaged weights that end far below the raw ones: the model learns faster than they."""
-    if raw is None or ema is None or raw - ema <= BEHIND:
+    if raw is None or ema is None or raw - ema <= BEHIND or updates < SETTLED:
         return None
     window = averaging_window(decay, updates)
     fitting = max(0.0, 1 - 4 / window)
@@ -148,7 +150,7 @@ def lagging(raw: float | None, ema: float | None, decay: float, updates: int) ->
         + (
             f"-o Train.ema_decay={fitting:.3g} averages over a quarter of them"
             if fitting
-            else "train longer, or switch it off with -o Train.ema_decay=0"
+            else "-o Train.ema_decay=0 switches it off"
         )
     )
 
@@ -170,7 +172,7 @@ def unseen(names: Sequence[str], counts: np.ndarray) -> str | None:
     return _about(
         [name for name, count in zip(names, counts, strict=True) if count == 0],
         "no image in train.txt",
-        "the model will never name them; add images, or take them out of label.txt",
+        "the model never names what it has not seen; add images, or shorten label.txt",
     )
 
 
@@ -179,7 +181,7 @@ def rare(names: Sequence[str], counts: np.ndarray) -> str | None:
     return _about(
         [f"{name} ({n})" for name, n in zip(names, counts, strict=True) if 0 < n < FEW],
         f"fewer than {FEW} images in train.txt",
-        "they will hardly be learned; add images, or show these more often with "
+        "hardly enough to learn from; add images, or show these more often with "
         "-o Train.sampler=repeat_factor",
     )
 
@@ -189,7 +191,7 @@ def unmeasured(names: Sequence[str], counts: np.ndarray) -> str | None:
     return _about(
         [name for name, count in zip(names, counts, strict=True) if count == 0],
         "no image in val.txt",
-        "they have no average precision, and mAP leaves them out; move images to val.txt, or "
+        "mAP leaves out what has no average precision; move images to val.txt, or "
         "divide all of them anew: mode check_dataset with -o CheckDataset.split.enable=true",
     )
 
