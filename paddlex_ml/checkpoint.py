@@ -169,6 +169,15 @@ def settle(folder: Path) -> None:
         shutil.rmtree(old)
 
 
+def remove(folder: Path) -> None:
+    """Remove a checkpoint; a kill leaves nothing of it under its name."""
+    going = _beside(folder, "gone")
+    shutil.rmtree(going, ignore_errors=True)  # a kill may have left it
+    if folder.is_dir():
+        folder.rename(going)
+        shutil.rmtree(going, ignore_errors=True)
+
+
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`; on success it takes the name, on failure it vanishes."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from pathlib import Path
 
@@ -70,7 +69,7 @@ class Keeper:
         """Remove the epoch folders of this run that its policy no longer keeps."""
         keep = self.plan.saving.keep_last
         for epoch in progress.saved_epochs[:-keep] if keep else ():
-            shutil.rmtree(self.output / f"epoch_{epoch}", ignore_errors=True)
+            checkpoint.remove(self.output / f"epoch_{epoch}")
 
     def _restart(self) -> None:
         self._steps, self._written = 0, time.monotonic()
