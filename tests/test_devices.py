@@ -45,10 +45,9 @@ def test_the_device_is_chosen_and_named(gpus, device, count, name):
     [
         ("gpu", None, "this Paddle is built for the CPU alone", "-o Global.device=cpu"),
         ("gpu:0", 0, "Paddle sees 0 GPU", "-o Global.device=cpu"),
-        ("gpu:2", 2, r"Paddle sees 2 GPU\(s\)", "-o Global.device=gpu:1"),
-        ("gpu:0,1", 2, "several devices at once", "-o Global.device=gpu:0"),
-        ("gpu:0,1", None, "several devices at once", "-o Global.device=auto"),
-        ("cpu:0,1", None, "several devices at once", "-o Global.device=cpu"),
+        ("gpu:2", 2, r"Paddle sees 2 GPU\(s\)", "-o Global.device=gpu:0,1"),
+        ("gpu:0,1", None, "this Paddle is built for the CPU alone", "-o Global.device=cpu"),
+        ("gpu:0,3", 2, r"Paddle sees 2 GPU\(s\)", "-o Global.device=gpu:0,1"),
     ],
 )
 def test_a_device_that_is_not_there_is_refused_with_the_override_that_helps(
@@ -61,6 +60,22 @@ def test_a_device_that_is_not_there_is_refused_with_the_override_that_helps(
     assert caught.value.fix.startswith(fix)
     assert device in caught.value.what
     assert chosen == []
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "numbers", "first"),
+    [("cpu:0,1", 0, (0, 1), "cpu"), ("gpu:3,1", 4, (3, 1), "gpu:3"), ("auto", 4, (0,), "gpu:0")],
+)
+def test_training_takes_all_devices_and_other_modes_the_first(
+    gpus, caplog, device, count, numbers, first
+):
+    chosen = gpus(count)
+    found = devices.find(device)
+    assert (found.numbers, found.first) == (numbers, first)
+    with caplog.at_level("INFO"):
+        assert devices.select(device) == first
+    assert chosen == [first]
+    assert ("only training uses several devices" in caplog.text) == (len(numbers) > 1)
 
 
 def test_this_machine_computes_on_what_was_selected():

@@ -122,7 +122,7 @@ def test_a_log_that_cannot_grow_does_not_hide_the_fault(
     page = os.statvfs(disk).f_frsize
     (output / "train.log").write_bytes(b"\n" * 2 * page)  # the next line needs a new page
     free = os.statvfs(disk).f_bavail
-    (disk / "ballast").write_bytes(bytes((free - 2) * page))  # room for two small files
+    (disk / "ballast").write_bytes(bytes((free - 3) * page))  # room for two small files
     code, err = run("train", data, output, "Train.epochs_iters=1", "Train.log_interval=1")
     assert code == 2, err
     assert "[Train][Epoch 1/1][Iter 3/3]" in err

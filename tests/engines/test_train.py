@@ -258,7 +258,7 @@ def other_model(folder: Path) -> str:
         ("Train.resume_path=none", "no checkpoint there: none", "-o Train.resume_path=output/"),
         ("Train.num_classes=5", "Train.num_classes is 5, label.txt names 3", "num_classes=null"),
         ("Train.amp=O1", "mixed precision (O1) needs a GPU", "-o Train.amp=OFF"),
-        ("Global.device=cpu:0,1", "several devices at once (cpu:0,1)", "-o Global.device=cpu"),
+        ("Train.tensorboard=maybe", "must be true or false", "-o Train.tensorboard=false"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_repair(
@@ -282,7 +282,7 @@ def test_what_cannot_be_done_is_refused_with_the_repair(
     [
         ("gpu", "gpu was asked for, but this Paddle is built for the CPU", "-o Global.device=cpu"),
         ("gpu:1", "gpu:1 was asked for, but this Paddle", "install paddlepaddle-gpu"),
-        ("gpu:0,1", "several devices at once (gpu:0,1)", "-o Global.device=auto"),
+        ("gpu:0,1", "gpu:0,1 was asked for, but this Paddle", "-o Global.device=cpu"),
     ],
 )
 def test_gpus_that_are_not_there_are_refused_with_the_repair(
