@@ -73,9 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             if conflict := earlier_run.find_conflict(config):
                 job = None  # the result file there is that of the other training
                 raise conflict
-            result = _run_engine(config)
-            if not environment.leads():
+            leads = config.Global.mode != "train" or environment.leads(config.Train.dist_ips)
+            if not leads:
+                job = None  # the files are the leader's
+                _run_engine(config)
                 return 0
+            _open_output(*_job(config))
+            result = _run_engine(config)
             files.write_json(_result_file(*_job(config)), result)
         except (Exception, KeyboardInterrupt, Stopped) as error:
             return _fail(error, job if environment.leads() else None)
@@ -145,8 +149,7 @@ def _load(path: Path, overrides: Sequence[str]) -> Config:
 
 def _run_engine(config: Config) -> dict[str, Any]:
     """Run the engine of the mode; returns the content of its result file."""
-    mode, output = _job(config)
-    _open_output(mode, output)
+    mode = config.Global.mode
     if mode not in _WITHOUT_PADDLE:
         logger.info("%s", environment.prepare())
     engine = importlib.import_module(f"paddlex_ml.engines.{mode}")

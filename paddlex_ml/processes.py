@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -72,7 +71,7 @@ def run(body: Body, argument: Any, devices: Devices, ips: str | None = None) -> 
     """
     if environment.is_launched():
         return _run_launched(body, argument, devices)
-    layout = Layout(devices, *find_machine(ips)) if ips else Layout(devices)
+    layout = Layout(devices, *environment.find_machine(ips)) if ips else Layout(devices)
     if len(layout.places) == 1:
         use(devices.first)
         return body(argument, Team())
@@ -199,40 +198,9 @@ def _run_launched(body: Body, argument: Any, devices: Devices) -> Any:
         ) from error
 
 
-def find_machine(ips: str) -> tuple[tuple[str, ...], int]:
-    """All addresses, and the number of the one that is this machine's own.
-
-    It is that of the environment variable POD_IP, as for Paddle's launcher, or else the one that a
-    network interface has. Raises PaddlexMLError unless it is exactly one.
-    """
-    addresses = tuple(ips.split(","))
-    wanted = os.environ.get("POD_IP")
-    own = {item.address for items in psutil.net_if_addrs().values() for item in items}
-    if wanted is None:
-        mine = [k for k, address in enumerate(addresses) if own & set(_resolved(address))]
-    else:
-        mine = [k for k, address in enumerate(addresses) if address == wanted]
-    if len(mine) == 1:
-        return addresses, mine[0]
-    what = f"{len(mine)} of them are addresses" if mine else "none of them is an address"
-    raise PaddlexMLError(
-        f"Train.dist_ips is {ips}, and {what} of this machine",
-        where=f"POD_IP={wanted}" if wanted else "Train.dist_ips",
-        fix="name this machine by the environment variable POD_IP, one of these addresses; its "
-        "network interfaces have " + ", ".join(sorted(a for a in own if a.count(".") == 3)),
-    )
-
-
-def _resolved(address: str) -> list[str]:
-    try:
-        return socket.gethostbyname_ex(address)[2]
-    except OSError:
-        return []
-
-
 def _interface(address: str) -> str | None:
     """Name of the network interface with this address."""
-    resolved = set(_resolved(address))
+    resolved = environment.resolve(address)
     interfaces = psutil.net_if_addrs().items()
     return next((n for n, items in interfaces if resolved & {i.address for i in items}), None)
 

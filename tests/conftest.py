@@ -20,6 +20,7 @@ from threading import Event, Thread
 from types import ModuleType
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
@@ -34,6 +35,8 @@ SHARED = ROOT.parent / "shared"
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.folder() / "numba"))
 os.environ["PADDLEX_ML_CACHE"] = f"{os.devnull}/cache"  # whatever `own_cache` misses fails loudly
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{os.devnull}/hypothesis"  # no folder in the tree
+hypothesis.settings.register_profile("no folder", database=None)
+hypothesis.settings.load_profile("no folder")
 environment.prepare()  # pytest reads this file before any test imports Paddle
 
 

@@ -102,6 +102,7 @@ def test_an_image_deleted_meanwhile_is_named_and_the_state_saved(
     assert process.process.returncode == 2, said
     told = f"error: the image cannot be opened: No such file or directory\n  where: {lost}"
     assert told in said
+    assert "the state is saved, and -o Train.resume_path=auto goes on from it" in said
     assert "Traceback" not in said
     assert checkpoint.is_complete(output / "latest")
     (tmp_path / "kept.png").rename(lost)
@@ -168,7 +169,7 @@ def test_two_machines_train_as_two_processes_of_one(
     assert codes == [0, 0], said
     assert_same_ending(tmp_path / "first", unbroken)
     assert "[Epoch" not in said[1]  # the leader alone tells and writes
-    assert not (tmp_path / "second" / "latest").exists()
+    assert not (tmp_path / "second").exists()
 
 
 def test_a_machine_that_does_not_come_is_named(training: Training, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.team import LostContact, Team
 
 logger = logging.getLogger(__name__)
@@ -58,10 +59,14 @@ class Interrupt:
         self.stopped = bool(number or failed)
         return [bool(wish) for wish in wanted]
 
-    def raise_error(self) -> None:
+    def raise_error(self, is_saved: bool) -> None:
         """Raise what has ended the training, here or in another process, unless it was a signal."""
-        if self.error is not None:
-            raise self.error
+        error = self.error
+        if isinstance(error, PaddlexMLError) and is_saved:
+            fix = f"{error.fix}; the state is saved, and -o Train.resume_path=auto goes on from it"
+            raise PaddlexMLError(error.what, where=error.where, fix=fix) from error
+        if error is not None:
+            raise error
         if self.signal is None:
             raise LostContact("another process cannot go on")
 

@@ -50,8 +50,8 @@ def fit(
             with meter.evaluating():
                 scores = evaluate_both(training, plan, val, interrupt)
         if interrupt.stopped:  # the epoch goes on, or is judged, after a resume
-            keeper.save_latest(training)
-            interrupt.raise_error()
+            is_saved = keeper.save_latest(training)
+            interrupt.raise_error(is_saved)
             return
         saving.finish_epoch(training, plan, meter, scores, doubts)
         keeper.save_epoch(training)

@@ -36,13 +36,16 @@ class Keeper:
         passed = time.monotonic() - self._written
         return by_steps or (saving.minutes is not None and passed > saving.minutes * 60)
 
-    def save_latest(self, training: Training) -> None:
-        """Write `latest` in the middle of an epoch."""
+    def save_latest(self, training: Training) -> bool:
+        """Write `latest` in the middle of an epoch; returns whether there was a step to save."""
         progress = training.progress
+        if (progress.epoch, progress.step) == (0, 0):
+            return False
         with self.plan.team.leading(f"latest {progress.epoch} {progress.step}") as leads:
             if leads:
                 checkpoint.write(self.output / "latest", training.snapshot())
         self._restart()
+        return True
 
     def save_epoch(self, training: Training) -> None:
         """Write all that is due after a finished epoch; each checkpoint holds the whole epoch."""

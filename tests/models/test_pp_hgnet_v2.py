@@ -10,7 +10,7 @@ from paddle import nn
 from paddlex_ml.losses import asymmetric_loss
 from paddlex_ml.models import fast_ops, zoo
 from paddlex_ml.training.optimizer import build_optimizer
-from paddlex_ml.training.schedule import warmup_cosine
+from paddlex_ml.training.schedule import build_schedule
 
 NAME = "PP-HGNetV2-B0_ML"
 
@@ -30,7 +30,7 @@ def test_the_affine_blocks_learn_at_a_hundredth_of_the_rate_as_recorded(refdata,
     optimizer = build_optimizer(
         model, weight_decay=1e-4, lr_mult=partial(zoo.find(NAME).lr_mult, head=1.0)
     )
-    schedule = warmup_cosine(1e-3, epochs=1, steps_per_epoch=3, warmup_epochs=0)
+    schedule = build_schedule("cosine", 1e-3, epochs=1, steps_per_epoch=3, warmup_epochs=0)
     targets = refdata.make_targets(6, 10, 0.3)
     state = model.state_dict()
     model.train()

@@ -11,7 +11,7 @@ from paddle import nn
 from paddlex_ml.losses import asymmetric_loss
 from paddlex_ml.models import fast_ops, zoo
 from paddlex_ml.training.optimizer import build_optimizer
-from paddlex_ml.training.schedule import warmup_cosine
+from paddlex_ml.training.schedule import build_schedule
 
 NAME = "PP-LCNet_x1_0_ML"
 
@@ -105,7 +105,7 @@ def test_eight_steps_of_training_follow_the_golden_trajectory(refdata, ours, mon
         monkeypatch.setattr(fast_ops, "kernels", lambda: None)
     golden = refdata.load_json("forward", "train_golden.json")["trajectory"]
     model = without_dropout(golden_model(refdata, 33))
-    schedule = warmup_cosine(1e-3, epochs=2, steps_per_epoch=4, warmup_epochs=1)
+    schedule = build_schedule("cosine", 1e-3, epochs=2, steps_per_epoch=4, warmup_epochs=1)
     optimizer = build_optimizer(model, weight_decay=1e-4)
     targets = refdata.make_targets(32, 33)
     # The golden average has a fixed decay; `training.ema` warms up, so average here by hand.

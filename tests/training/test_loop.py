@@ -466,12 +466,12 @@ def test_workers_that_die_of_the_same_signal_are_no_error() -> None:
     interrupt = Interrupt()
     assert list(loop._while_readable(feed(), interrupt)) == [(None, None)]
     with pytest.raises(PaddlexMLError, match="a worker was killed"):
-        interrupt.raise_error()
+        interrupt.raise_error(is_saved=True)
     interrupt = Interrupt()
     interrupt.signal = SIGTERM
     assert list(loop._while_readable(feed(), interrupt)) == [(None, None)]
     assert interrupt.error is None
-    interrupt.raise_error()  # a signal is no error
+    interrupt.raise_error(is_saved=True)  # a signal is no error
 
 
 def test_a_resumed_run_continues_the_metrics_file_without_gaps_or_doubles(
