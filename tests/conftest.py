@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import csv
+import ctypes
+import gc
 import importlib.util
 import itertools
 import json
@@ -38,6 +40,15 @@ os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{os.devnull}/hypothesis"  # no fo
 hypothesis.settings.register_profile("no folder", database=None)
 hypothesis.settings.load_profile("no folder")
 environment.prepare()  # pytest reads this file before any test imports Paddle
+
+
+@pytest.fixture(scope="module", autouse=True)
+def give_memory_back() -> Iterator[None]:
+    """Let the next file of tests begin small: a training keeps what it frees, gigabytes here."""
+    yield
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc alone has it
+        trim(0)
 
 
 @pytest.fixture(scope="session")

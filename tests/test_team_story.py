@@ -132,6 +132,18 @@ def test_a_process_that_dies_or_hangs_ends_the_training_within_a_minute(
     wait_until_gone(output)
 
 
+def test_processes_die_with_the_command_that_started_them(
+    training: Training, tmp_path: Path
+) -> None:
+    process = Background(training(tmp_path / "out", TWO, "Train.epochs_iters=500"), tmp_path)
+    process.wait_for("[Train][Epoch 1/500][Iter 2/3]")
+    orphans = members(process.process)
+    assert len(orphans) == 2
+    assert process.send(signal.SIGKILL) == -signal.SIGKILL
+    _, alive = psutil.wait_procs(orphans, timeout=20)
+    assert [child.pid for child in alive] == []
+
+
 def free_port() -> int:
     """A port with some free ones above it."""
     with socket.socket() as probe:
