@@ -73,10 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if conflict := earlier_run.find_conflict(config):
                 job = None  # the result file there is that of the other training
                 raise conflict
-            leads = config.Global.mode != "train" or environment.leads(config.Train.dist_ips)
-            if not leads:
+            if config.Global.mode == "train" and not environment.leads(config.Train.dist_ips):
                 job = None  # the files are the leader's
                 _run_engine(config)
+                logger.info("done: the results are on the first machine")
                 return 0
             _open_output(*_job(config))
             result = _run_engine(config)

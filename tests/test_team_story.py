@@ -181,6 +181,7 @@ def test_two_machines_train_as_two_processes_of_one(
     assert codes == [0, 0], said
     assert_same_ending(tmp_path / "first", unbroken)
     assert "[Epoch" not in said[1]  # the leader alone tells and writes
+    assert said[1].endswith("done: the results are on the first machine\n")
     assert not (tmp_path / "second").exists()
 
 

@@ -48,7 +48,7 @@ def run(config: Config) -> dict[str, Any]:
     precision.choose(config.Train.amp, config.Train.amp_dtype, device.first)  # or refuse, early
     if config.Train.tensorboard:
         events.require_package()
-    config = train_start.settle(config)
+    train_start.settle(config)
     result: dict[str, Any] = processes.run(train, config, device, config.Train.dist_ips)
     return result
 

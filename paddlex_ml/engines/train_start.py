@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +22,29 @@ from paddlex_ml.training.state import Progress, Training
 logger = logging.getLogger(__name__)
 
 
-def settle(config: Config) -> Config:
-    """Do what one process must do before several begin; returns the configuration to train with.
+def settle(config: Config) -> None:
+    """Do what one process must do before several begin.
 
-    Finishes exchanges of checkpoints that a kill interrupted, finds out what `resume_path: auto`
-    means, and fetches the weights to start from while a signal still ends the command.
+    Finishes exchanges of checkpoints that a kill interrupted, and fetches the weights to start from
+    while a signal still ends the command.
     """
-    output, resume = config.Global.output, config.Train.resume_path
-    for folder in (output / "latest", output / "best_model"):
-        checkpoint.settle(folder)
-    if resume == AUTO:
-        latest = output / "latest"
-        resume = str(latest) if checkpoint.is_complete(latest) else None
+    for name in ("latest", "best_model"):
+        checkpoint.settle(config.Global.output / name)
+    resume, weights_url = resumed_folder(config), config.Train.pretrain_weight_path
+    if config.Train.resume_path == AUTO:
         logger.info("Train.resume_path=auto: %s", resume or "no checkpoint yet, starting anew")
-        config = replace(config, Train=replace(config.Train, resume_path=resume))
     if resume is not None:
-        checkpoint.settle(checkpoint.find_folder(resume, "Train.resume_path").parent / "best_model")
-    _fetch_start(config)
-    return config
+        checkpoint.settle(resume.parent / "best_model")
+    elif weights_url is not None and fetch.is_url(weights_url):
+        _locate_start(weights_url)
 
 
-def _fetch_start(config: Config) -> None:
-    text = config.Train.pretrain_weight_path
-    if text is not None and fetch.is_url(text) and config.Train.resume_path is None:
-        _locate_start(text)
+def resumed_folder(config: Config) -> Path | None:
+    """The checkpoint that Train.resume_path means; None: the training starts anew."""
+    resume, latest = config.Train.resume_path, config.Global.output / "latest"
+    if resume == AUTO:
+        return latest if checkpoint.is_complete(latest) else None
+    return None if resume is None else checkpoint.find_folder(resume, "Train.resume_path")
 
 
 def _locate_start(text: str) -> Path:
@@ -75,10 +73,9 @@ def read_resumed(
     config: Config, card: Card
 ) -> tuple[Path, checkpoint.Checkpoint] | tuple[None, None]:
     """The checkpoint of Train.resume_path, and its folder."""
-    key = "Train.resume_path"
-    if config.Train.resume_path is None:
+    key, folder = "Train.resume_path", resumed_folder(config)
+    if folder is None:
         return None, None
-    folder = checkpoint.find_folder(config.Train.resume_path, key)
     saved = checkpoint.load(folder)
     for what in ("model", "image_size", "label_names", "decoder_tokens"):
         was, now = getattr(saved.card, what), getattr(card, what)
