@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 SILENCE = 45.0
 """Seconds that members may wait for one that must come soon; on a CPU Paddle's network itself
 gives up after 30."""
-LONG_WORK = 1800.0
+LONG_WORK = 600.0
 """Seconds that they may wait for what the leader alone does, such as a large checkpoint."""
 GRACE = 20.0
 """Seconds that the others have to save the state when a member has failed."""
@@ -73,9 +73,8 @@ def supervise(members: Sequence[Member], signs: Signs, others: Sequence[str]) ->
         try:
             while alive := [m for m in members if m.outcome is None]:
                 _listen(alive)
-                silent = _find_silent(members, signs)
-                if silent or _is_over(members):
-                    _end(members, silent)
+                if _is_over(members) or _wait_in_vain(members, signs):
+                    _end(members)
         finally:
             for member in members:
                 member.process.kill()  # nothing of a team stays behind
@@ -125,8 +124,8 @@ def _is_over(members: Sequence[Member]) -> bool:
     return any(now > t + GRACE for t in failed) or any(now > t + ECHO for t in lost)
 
 
-def _find_silent(members: Sequence[Member], signs: Signs) -> Member | None:
-    """The member for which others have been waiting too long."""
+def _wait_in_vain(members: Sequence[Member], signs: Signs) -> bool:
+    """Whether a member has been waiting for others too long."""
     now, waiting = time.monotonic(), False
     for k, member in enumerate(members):
         seen = (signs.phases[k], signs.meetings[k])
@@ -134,20 +133,23 @@ def _find_silent(members: Sequence[Member], signs: Signs) -> Member | None:
             member.seen, member.since = seen, now
         limit = {Phase.MEETING: SILENCE, Phase.FOLLOWING: LONG_WORK}.get(Phase(seen[0]))
         waiting |= limit is not None and member.outcome is None and now - member.since > limit
-    working = [m for m in members if m.outcome is None and m.seen[0] == Phase.WORKING]
-    return min(working, key=lambda m: m.since) if waiting and working else None
+    return waiting
 
 
-def _end(members: Sequence[Member], silent: Member | None) -> None:
-    """Kill those that still run; one that let the others wait is told as the cause."""
-    complain = all(not m.failed for m in members)
-    for member in members:
-        if member.outcome is None:
-            member.process.kill()
-            working = member.seen[0] == Phase.WORKING and complain and silent is None
-            told = member is silent or working
-            member.outcome = Outcome(error=_hang(member) if told else LostContact("ended"))
-            member.ended = time.monotonic()
+def _end(members: Sequence[Member]) -> None:
+    """Kill those that still run, and find among them the cause of the others' waiting, if any."""
+    alive = [m for m in members if m.outcome is None]
+    working = [m for m in alive if m.seen[0] == Phase.WORKING]
+    complaints = any(m.outcome and isinstance(m.outcome.error, LostContact) for m in members)
+    # Who has lost contact has said so; who has not does not answer, whatever it was about to do.
+    silent = working or (alive if complaints else [])
+    if any(m.failed for m in members):
+        silent = []
+    for member in alive:
+        member.process.kill()
+        told = member in silent
+        member.outcome = Outcome(error=_hang(member) if told else LostContact("ended"))
+        member.ended = time.monotonic()
 
 
 def _conclude(members: Sequence[Member], signs: Signs, others: Sequence[str]) -> Any:

@@ -121,11 +121,18 @@ def test_the_one_that_others_wait_for_is_named(team: Callable[..., Any], waiting
     assert caught.value.what.startswith(f"process {1 - waiting} (cpu:{1 - waiting}) hangs")
 
 
-def test_a_lost_contact_without_an_error_names_the_one_that_still_works(
-    team: Callable[..., Any],
+@pytest.mark.parametrize("phase", [Phase.WORKING, Phase.MEETING])  # halted in a meeting
+def test_a_lost_contact_without_an_error_names_the_one_that_does_not_answer(
+    team: Callable[..., Any], phase: Phase
 ) -> None:
     with pytest.raises(PaddlexMLError, match=r"process 0 \(cpu:0\) hangs"):
-        team(stays(0, Phase.WORKING), fails(LostContact("timed out")))
+        team(stays(0, phase), fails(LostContact("timed out")))
+
+
+def test_a_wait_of_all_means_another_machine(team: Callable[..., Any]) -> None:
+    with pytest.raises(PaddlexMLError, match="processes of another machine") as caught:
+        team(stays(0, Phase.MEETING), stays(1, Phase.MEETING), others=("10.0.0.2",))
+    assert caught.value.where == "10.0.0.2"
 
 
 def test_a_lost_contact_of_all_means_another_machine(team: Callable[..., Any]) -> None:
