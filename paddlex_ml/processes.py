@@ -11,7 +11,7 @@ import os
 import signal
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -112,9 +112,16 @@ def _run_team(body: Body, argument: Any, layout: Layout) -> Any:
 def _spawn(post: _Post, devices: Devices) -> Any:
     options: dict[str, Any] = {"backend": "gloo"}
     if devices.kind == "gpu":
-        options = {"backend": "nccl", "gpus": ",".join(map(str, devices.numbers))}
+        options = {"backend": "nccl", "gpus": card_names(devices.numbers)}
     with _quiet():
         return dist.spawn(_member, (post,), len(devices.numbers), join=False, **options)
+
+
+def card_names(numbers: Sequence[int]) -> str:
+    """The cards as Paddle's spawn wants them: not by their place in CUDA_VISIBLE_DEVICES."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else None
+    return ",".join(names[number].strip() if names else str(number) for number in numbers)
 
 
 def _member(post: _Post) -> None:
