@@ -19,6 +19,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,9 +174,9 @@ def main() -> int:
 def _measure(code: str, variables: dict[str, str]) -> list[float]:
     """Seconds of the steps behind the first three, which compile and find memory."""
     clean = {key: value for key, value in os.environ.items() if key not in OURS}
-    script = Path(os.environ.get("TMPDIR", "/tmp")) / f"train_speed_{os.getpid()}.py"
-    script.write_text(code, encoding="utf-8")  # a file: spawned processes read it again
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "steps.py"  # a file: spawned processes read it again
+        script.write_text(code, encoding="utf-8")
         done = subprocess.run(
             [sys.executable, str(script)],
             env={**clean, **variables},
@@ -184,8 +185,6 @@ def _measure(code: str, variables: dict[str, str]) -> list[float]:
             text=True,
             check=True,
         )
-    finally:
-        script.unlink()
     result: list[float] = json.loads(done.stdout.splitlines()[-1])
     return result[3:]
 
