@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import time
 from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
@@ -206,6 +207,8 @@ def join(signs: Signs, local: int, local_size: int, places: Sequence[str]) -> Te
 def _roll_call(rank: int, size: int, places: Sequence[str]) -> Any:
     """Wait until all members are here; Paddle's own start would wait for ever, for no one named."""
     host, port = meeting_point()
+    if rank == 0:
+        _refuse_taken_port(port, places[rank])
     try:
         store = TCPStore(host, port, rank == 0, 1, PATIENCE)
     except _BROKEN as error:
@@ -233,9 +236,26 @@ def _roll_call(rank: int, size: int, places: Sequence[str]) -> Any:
     return store
 
 
+def _refuse_taken_port(port: int, place: str) -> None:
+    """Raise PaddlexMLError where Paddle would abort the process."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed a moment ago: free
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise PaddlexMLError(
+                f"port {port} of this machine cannot be used: {error.strerror}",
+                where=place,
+                fix="another training may be running here: choose another port, the same on all "
+                "machines, with the environment variable PADDLE_PORT",
+            ) from error
+
+
 def meeting_point() -> tuple[str, int]:
-    """Address of the leader's store: one port above the one that Paddle itself uses."""
-    address = os.environ.get("PADDLE_MASTER")
-    address = address or os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0]
-    host, _, port = address.rpartition(":")
-    return host, int(port) + 1
+    """Address of the leader's store, beside the one that Paddle itself keeps."""
+    if master := os.environ.get("PADDLE_MASTER"):
+        host, _, port = master.rpartition(":")
+        return host, int(port) + 1
+    ends = os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")
+    # Paddle has looked for a free port for each process, and uses that of the first alone.
+    return ends[0].rpartition(":")[0], int(ends[-1].rpartition(":")[2])

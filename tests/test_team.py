@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import socket
 from itertools import chain
 
-from paddlex_ml import processes
+import pytest
+
+from paddlex_ml import processes, team
 from paddlex_ml.devices import Devices
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.team import Team
 from tests import members
 
@@ -39,6 +43,31 @@ def test_a_process_by_itself_is_a_team_of_one() -> None:
         "gradient": [1.0, 1.0],
         "means": [[0.0, 0.0], [[0.0]]],
     }
+
+
+def test_the_leader_keeps_its_store_where_paddle_keeps_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PADDLE_MASTER", raising=False)
+    monkeypatch.setenv("PADDLE_TRAINER_ENDPOINTS", "127.0.0.1:4001,127.0.0.1:4500")
+    assert team.meeting_point() == ("127.0.0.1", 4500)
+    monkeypatch.setenv("PADDLE_MASTER", "10.0.0.6:6170")
+    assert team.meeting_point() == ("10.0.0.6", 6171)
+
+
+def test_a_port_that_another_program_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        monkeypatch.setenv("PADDLE_MASTER", f"127.0.0.1:{port - 1}")
+        monkeypatch.setenv("PADDLE_TRAINER_ID", "0")
+        monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+        with pytest.raises(PaddlexMLError) as caught:
+            team.join(team.Signs([0], [0], [0]), 0, 1, ["cpu:0 of a", "cpu:0 of b"])
+    assert caught.value.what.startswith(f"port {port} of this machine cannot be used: Address al")
+    assert caught.value.where == "cpu:0 of a"
+    assert "PADDLE_PORT" in caught.value.fix
 
 
 def test_shares_of_a_batch_differ_by_one_image_at_most() -> None:

@@ -70,12 +70,12 @@ def train(config: Config, team: Team) -> dict[str, Any]:
             dataset.label_names, dataset.train.targets, dataset.val.targets
         ):
             logger.warning(text)
-        train, val = train_plan.loaders(config, dataset, team)
+        learned, judged = train_plan.loaders(config, dataset, team)
         if team.leads:
             write_text(output / "config.yaml", dump(config))
             annotation.write_labels(output / "label_dict.txt", dataset.label_names)
-        with closing(train), closing(val):
-            fit(training, plan, train, val, output, interrupt)
+        with closing(learned), closing(judged):
+            fit(training, plan, learned, judged, output, interrupt)
         difference = None
         if team.leads and training.progress.best is not None and interrupt.signal != SIGTERM:
             difference = export_best(training, output)
