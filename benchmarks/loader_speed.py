@@ -30,6 +30,7 @@ from PIL import Image, ImageEnhance
 from paddlex_ml.data import augment, image_cache, transforms, worker
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import Augmentation, Draw, MultiLabelDataset
+from paddlex_ml.data.preprocess import standard
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -92,23 +93,23 @@ def _small_ways(images: ImageList, size: int, folder: Path) -> dict[str, Way]:
     (disk,) = image_cache.open_caches("disk", lists, size, folder=folder / "kept")
     return {
         "plain": _plain(images, size),
-        "ours": _ours(MultiLabelDataset(images, size, CHANGES)),
+        "ours": _ours(MultiLabelDataset(images, standard(size), CHANGES)),
         "ours, cache: ram, from the second epoch": _ours(
-            MultiLabelDataset(images, size, CHANGES, cache=ram)
+            MultiLabelDataset(images, standard(size), CHANGES, cache=ram)
         ),
         "ours, cache: disk, from the second epoch": _ours(
-            MultiLabelDataset(images, size, CHANGES, cache=disk)
+            MultiLabelDataset(images, standard(size), CHANGES, cache=disk)
         ),
     }
 
 
 def _large_ways(images: ImageList, size: int) -> dict[str, Way]:
     (ram,) = image_cache.open_caches("ram", [(images, True)], size)
-    reduced = MultiLabelDataset(images, size, CHANGES, reduced_decode=True)
-    kept = MultiLabelDataset(images, size, CHANGES, reduced_decode=True, cache=ram)
+    reduced = MultiLabelDataset(images, standard(size), CHANGES, reduced_decode=True)
+    kept = MultiLabelDataset(images, standard(size), CHANGES, reduced_decode=True, cache=ram)
     return {
         "plain": _plain(images, size),
-        "ours, reduced_decode: false": _ours(MultiLabelDataset(images, size, CHANGES)),
+        "ours, reduced_decode: false": _ours(MultiLabelDataset(images, standard(size), CHANGES)),
         "ours, reduced_decode: true": _ours(reduced),
         "ours, reduced and cache: ram, from the second epoch": _ours(kept),
     }
@@ -118,7 +119,7 @@ def _ours(dataset: MultiLabelDataset) -> Way:
     def epoch(number: int) -> Iterator[np.ndarray]:
         for start in range(0, len(dataset), BATCH):
             draws = [Draw(number, k) for k in range(start, min(start + BATCH, len(dataset)))]
-            yield transforms.normalise_batch(worker.make_batch(dataset, draws).images)
+            yield dataset.preprocess.normalise(worker.make_batch(dataset, draws).images)
 
     return epoch
 
@@ -206,7 +207,7 @@ def _show_differences(images: ImageList, size: int) -> None:
                 whole = transforms.decode_image(content, where="benchmark")
                 reduced = transforms.decode_image(content, where="benchmark", at_least=2 * side)
                 sides.add(f"{reduced.width} x {reduced.height}")
-                ours, theirs = (np.asarray(transforms.resize(i, side)) for i in (reduced, whole))
+                ours, theirs = (standard(side).resize(i) for i in (reduced, whole))
                 found.append(np.abs(ours.astype(int) - theirs))
             every = np.stack(found)
             print(
@@ -231,7 +232,7 @@ def _show_transport(images: ImageList, size: int, rounds: int) -> None:
     from paddlex_ml.data import loader  # Paddle: workers read this file too, and need none
 
     (kept,) = image_cache.open_caches("ram", [(images, False)], size)
-    dataset = MultiLabelDataset(images, size, cache=kept)
+    dataset = MultiLabelDataset(images, standard(size), cache=kept)
     for k in range(len(images)):
         dataset[Draw(0, k)]
     batches = [[Draw(0, k % len(images)) for k in range(32)]] * 8

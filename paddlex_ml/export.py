@@ -19,7 +19,7 @@ import paddle
 import yaml
 from paddle.static import InputSpec
 
-from paddlex_ml.data.transforms import MEAN, STD
+from paddlex_ml.data.preprocess import MEAN, STD
 from paddlex_ml.files import write_text
 
 TOLERANCE = 1e-4  # largest difference of scores between the model and its static graph
@@ -95,10 +95,10 @@ def _settings(
 ) -> dict[str, Any]:
     normalise = {
         "channel_num": 3,
-        "mean": [round(float(value), 6) for value in MEAN],
+        "mean": list(MEAN),
         "order": "",
         "scale": 1 / 255,
-        "std": [round(float(value), 6) for value in STD],
+        "std": list(STD),
     }
     resize = {"backend": "pil", "interpolation": "bilinear", "size": image_size}
     output = {"threshold": THRESHOLD, "label_list": list(label_names)}

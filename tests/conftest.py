@@ -212,7 +212,8 @@ def start_weights(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     import paddle  # here: it takes seconds, which most tests do not need
 
-    from paddlex_ml.data.transforms import normalise, read_image, resize
+    from paddlex_ml.data.preprocess import standard
+    from paddlex_ml.data.transforms import read_image
     from paddlex_ml.models import weights, zoo
 
     paddle.seed(0)
@@ -221,7 +222,7 @@ def start_weights(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if isinstance(layer, paddle.nn.BatchNorm2D):
             layer._momentum = 0.0
     train = annotation.read(toy).train
-    images = [normalise(resize(read_image(train.path(i)), 32)) for i in range(len(train))]
+    images = [standard(32)(read_image(train.path(i))) for i in range(len(train))]
     model.train()
     with paddle.no_grad():
         model(paddle.to_tensor(np.stack(images)))

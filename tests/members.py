@@ -14,6 +14,7 @@ from paddlex_ml.checkpoint import Card
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import MultiLabelDataset
 from paddlex_ml.data.loader import Loader, evaluation_draws
+from paddlex_ml.data.preprocess import standard
 from paddlex_ml.evaluation import evaluate
 from paddlex_ml.losses import asymmetric_loss
 from paddlex_ml.team import Team
@@ -76,7 +77,7 @@ def judge(data: Path, team: Team) -> tuple[float, list[list[float]]]:
     val = annotation.read(data).val
     model.eval()
     draws = evaluation_draws(len(val), 5)
-    feed = Loader(MultiLabelDataset(val, 32), 0).epoch(list(team.deal(draws)))
+    feed = Loader(MultiLabelDataset(val, standard(32)), 0).epoch(list(team.deal(draws)))
     (result,) = evaluate([model], feed, collect=team.collect)
     return result.map, result.outputs.tolist()
 
@@ -125,7 +126,9 @@ def learn(lesson: Lesson, team: Team) -> dict[str, Any]:
     )
     if lesson.goes_on and checkpoint.is_complete(lesson.output / "latest"):
         training.restore(checkpoint.load(lesson.output / "latest"))
-    train, val = (Loader(MultiLabelDataset(images, 32), 0) for images in (lists.train, lists.val))
+    train, val = (
+        Loader(MultiLabelDataset(images, standard(32)), 0) for images in (lists.train, lists.val)
+    )
     fit(training, plan, train, val, lesson.output, Interrupt(team))
     snapshot = training.snapshot()
     rows = [

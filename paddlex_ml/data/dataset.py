@@ -16,6 +16,7 @@ from paddlex_ml.data import kernels, transforms
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.augment import cutout, randaugment
 from paddlex_ml.data.image_cache import ImageCache
+from paddlex_ml.data.preprocess import Preprocess
 
 
 class Draw(NamedTuple):
@@ -56,7 +57,7 @@ class Augmentation(NamedTuple):
 
 
 class MultiLabelDataset:
-    """Draw -> image [S, S, 3] uint8 RGB and target [C] uint8, 0 or 1.
+    """Draw -> image [H, W, 3] uint8 RGB and target [C] uint8, 0 or 1.
 
     Raises PaddlexMLError that names the file when an image cannot be read.
     """
@@ -64,19 +65,19 @@ class MultiLabelDataset:
     def __init__(
         self,
         images: ImageList,
-        image_size: int,
+        preprocess: Preprocess,
         augmentation: Augmentation | None = None,
         *,
         reduced_decode: bool = False,
         cache: ImageCache | None = None,
     ) -> None:
         """With `reduced_decode`, a large JPEG is decoded at a fraction of its size that has at
-        least twice the pixels of `image_size` on both sides. `cache` keeps what is resized.
+        least twice the pixels of the resized one on both sides. `cache` keeps what is resized.
         """
         self.images = images
-        self.image_size = image_size
+        self.preprocess = preprocess
         self.augmentation = augmentation
-        self.at_least = 2 * image_size if reduced_decode else None
+        self.at_least = 2 * max(preprocess.size) if reduced_decode else None
         self.cache = cache
 
     def __len__(self) -> int:
@@ -93,4 +94,7 @@ class MultiLabelDataset:
         return pixels, self.images.targets[draw.sample]
 
     def _read(self, path: Path) -> np.ndarray:
-        return kernels.resize(transforms.read_image(path, self.at_least), self.image_size)
+        image = transforms.read_image(path, self.at_least)
+        if self.preprocess.is_published:
+            return kernels.resize(image, self.preprocess.size[0])
+        return self.preprocess.resize(image)

@@ -38,7 +38,7 @@ _proven: dict[Hashable, int | None] = {}  # which of several ways is Pillow's; N
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray:
-    """RGB image -> [S, S, 3] uint8, as `transforms.resize` gives it."""
+    """RGB image -> [S, S, 3] uint8, as `preprocess.standard(size).resize` gives it."""
 
     def by_pillow() -> np.ndarray:
         return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))

@@ -20,9 +20,9 @@ from multiprocessing.context import BaseContext
 import numpy as np
 import paddle
 
-from paddlex_ml.data import transforms, worker
+from paddlex_ml.data import worker
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
-from paddlex_ml.data.transforms import MEAN, STD
+from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 
@@ -64,7 +64,7 @@ class Loader:
             for images, targets, trouble in arriving:
                 if self.dataset.cache is not None:
                     self.dataset.cache.report(trouble)
-                yield _to_tensors(images, targets)
+                yield _to_tensors(images, targets, self.dataset.preprocess)
 
     def close(self) -> None:
         """End the workers. Another epoch would start new ones."""
@@ -120,15 +120,16 @@ def _context() -> BaseContext:
     return context
 
 
-def _to_tensors(images: np.ndarray, targets: np.ndarray) -> Batch:
-    """Images [B, S, S, 3] uint8 as `transforms.normalise` makes them, bit for bit on a CPU.
+def _to_tensors(images: np.ndarray, targets: np.ndarray, preprocess: Preprocess) -> Batch:
+    """Images [B, H, W, 3] uint8 as `preprocess.normalise` makes them, bit for bit on a CPU.
 
     A GPU gets the uint8, a quarter of the bytes, and does the same arithmetic there.
     """
     labels = paddle.to_tensor(targets.astype(np.float32))
     if labels.place.is_cpu_place():
         # to_tensor would copy, which takes longer than the arithmetic
-        return paddle.from_dlpack(transforms.normalise_batch(images)), labels
-    pixels = paddle.to_tensor(images).astype("float32") * (1 / 255)
-    pixels = (pixels - paddle.to_tensor(MEAN)) / paddle.to_tensor(STD)
+        return paddle.from_dlpack(preprocess.normalise(images)), labels
+    pixels = paddle.to_tensor(images).astype("float32") * preprocess.scale
+    mean = paddle.to_tensor(preprocess.mean, "float32")
+    pixels = (pixels - mean) / paddle.to_tensor(preprocess.std, "float32")
     return pixels.transpose([0, 3, 1, 2]), labels

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image files -> what the network sees: [H, W, 3] uint8 RGB -> [3, S, S] float32.
+"""Image files -> upright RGB images; `preprocess` makes of them what the network sees.
 
-Pixels agree with the published preprocessing (OpenCV decoding, Pillow bilinear resize): EXIF
-orientation is applied, transparency is dropped, 16-bit samples keep their high byte, grey and
-CMYK become RGB. A file that cannot be read to its last row is an error that names it.
+Pixels agree with the published decoding, which is OpenCV's: EXIF orientation is applied,
+transparency is dropped, 16-bit samples keep their high byte, grey and CMYK become RGB. A file that
+cannot be read to its last row is an error that names it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,10 @@ import io
 import warnings
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from paddlex_ml.errors import PaddlexMLError
-
-MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet, RGB, for values in 0..1
-STD = np.array([0.229, 0.224, 0.225], np.float32)
-_BRIGHTNESS = np.arange(256, dtype=np.float32)[:, None] * np.float32(1 / 255)
-_NORMALISED = np.ascontiguousarray(((_BRIGHTNESS - MEAN) / STD).T)  # [3, 256]: all 768 results
 
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -69,27 +63,6 @@ def decode_image(content: bytes, *, where: str, at_least: int | None = None) -> 
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(f"the image cannot be decoded: {error}", where) from error
     return _to_rgb(_upright(image), where)
-
-
-def resize(image: Image.Image, size: int) -> Image.Image:
-    """Scale to [size, size], antialiased bilinear; the aspect ratio is not kept, as published."""
-    return image.resize((size, size), Image.Resampling.BILINEAR)
-
-
-def normalise(image: Image.Image) -> np.ndarray:
-    """[S, S, 3] uint8 -> [3, S, S] float32 with the mean and spread of ImageNet."""
-    pixels = np.asarray(image, np.uint8).astype(np.float32) * np.float32(1 / 255)
-    return np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1))
-
-
-def normalise_batch(images: np.ndarray) -> np.ndarray:
-    """[B, S, S, 3] uint8 -> [B, 3, S, S] float32: the very floats of `normalise`, sooner."""
-    batch, height, width, _ = images.shape
-    arrays = np.empty((batch, 3, height, width), np.float32)
-    for image, planes in zip(images, arrays, strict=True):
-        for channel, pixels in enumerate(cv2.split(image)):
-            cv2.LUT(pixels, _NORMALISED[channel], dst=planes[channel])
-    return arrays
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import paddle
 
 from paddlex_ml import devices
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import annotation
+from paddlex_ml.data import annotation, preprocess
 from paddlex_ml.data.dataset import MultiLabelDataset
 from paddlex_ml.data.loader import batches, count_workers, evaluation_draws
+from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.engines import trained
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, Network, evaluate
@@ -24,15 +26,27 @@ logger = logging.getLogger(__name__)
 _KEY = "Evaluate.weight_path"
 
 
+@dataclass(frozen=True)
+class _Subject:
+    """What is evaluated."""
+
+    network: Network
+    label_names: list[str]
+    preprocess: Preprocess
+    path: Path
+    """Where it came from."""
+
+
 def run(config: Config) -> dict[str, Any]:
     """Evaluate on val.txt; returns the content of evaluate_result.json."""
     devices.select(config.Global.device)
     assert config.Global.dataset_dir is not None  # the configuration refuses it
     dataset = annotation.read(config.Global.dataset_dir, lists=("val",))
-    network, names, image_size, source = _network(config)
-    _refuse_other_classes(names, dataset.label_names, source)
+    subject = _load(config)
+    names = subject.label_names
+    _refuse_other_classes(names, dataset.label_names, subject.path)
     reduced = config.Evaluate.reduced_decode
-    images = MultiLabelDataset(dataset.val, image_size, reduced_decode=reduced)
+    images = MultiLabelDataset(dataset.val, subject.preprocess, reduced_decode=reduced)
     draws = evaluation_draws(len(images), config.Evaluate.batch_size or config.Train.batch_size)
 
     def progress(done: int) -> None:
@@ -40,32 +54,26 @@ def run(config: Config) -> dict[str, Any]:
             logger.info("[Eval][Iter %d/%d]", done, len(draws))
 
     feed = batches(images, draws, count_workers(config.Train.num_workers))
-    (result,) = evaluate([network], feed, progress)
+    (result,) = evaluate([subject.network], feed, progress)
     _report(result, names)
-    return _content(result, names, dataset.val.targets, source)
+    return _content(result, names, dataset.val.targets, subject.path)
 
 
-def _network(config: Config) -> tuple[Network, list[str], int, Path]:
-    """What to run, its class names, its image size, and where it came from."""
+def _load(config: Config) -> _Subject:
     text = config.Evaluate.weight_path
     if text is not None and Path(text).is_dir():
         static = StaticModel(Path(text), config.Global.device, None)
         trained.refuse_other_tokens(config, static.decoder_tokens, text)
-        width, height = static.image_size
-        if width != height:
-            raise PaddlexMLError(
-                f"the static model takes {width} x {height} pixels; evaluate needs a square",
-                where=text,
-                fix=f"evaluate the weights it was exported from: -o {_KEY}=....pdparams",
-            )
-        return (
+        return _Subject(
             lambda images: paddle.to_tensor(static.run(images.numpy())),
             list(static.label_names),
-            width,
+            static.preprocess,  # of its own inference.yml, as prediction does
             Path(text),
         )
     source = trained.load(config, text, _KEY)
-    return source.model, source.card.label_names, source.card.image_size, source.path
+    card = source.card
+    wanted = preprocess.standard(card.image_size)
+    return _Subject(source.model, card.label_names, wanted, source.path)
 
 
 def _refuse_other_classes(names: list[str], wanted: list[str], source: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import sampling
+from paddlex_ml.data import preprocess, sampling
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset
 from paddlex_ml.data.image_cache import open_caches
@@ -101,7 +101,7 @@ def loaders(config: Config, dataset: MLClsDataset, team: Team) -> tuple[Loader, 
     learned, judged = (
         MultiLabelDataset(
             images,
-            train.image_size,
+            preprocess.standard(train.image_size),
             augmentation,
             reduced_decode=at_reduced_size,
             cache=cache,

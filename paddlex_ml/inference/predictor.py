@@ -88,7 +88,7 @@ class Predictor:
                 where=picture.path or error.where,
                 fix="replace it by an intact image, or leave it out of the input",
             ) from error
-        return image, self.model.prepare(image)
+        return image, self.model.preprocess(image)
 
     def _judge(
         self, picture: Picture, image: Image.Image, scores: np.ndarray, limits: np.ndarray

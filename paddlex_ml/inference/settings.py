@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from paddlex_ml.data import preprocess
+from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import preprocess
-from paddlex_ml.inference.preprocess import Preprocess
 from paddlex_ml.inference.thresholds import Threshold
 
 FILE = "inference.yml"

@@ -44,7 +44,7 @@ class StaticModel:
         self.label_names = content.label_names
         self.decoder_tokens = content.decoder_tokens
         self.threshold = content.threshold
-        self.prepare = content.preprocess  # PIL RGB -> float32 [3, H, W]
+        self.preprocess = content.preprocess
         self.device = devices.select(device)
         _check_run_mode(run_mode, self.device)
         probe = _noise(self.image_size)
@@ -56,10 +56,10 @@ class StaticModel:
     @property
     def image_size(self) -> tuple[int, int]:
         """(width, height) in pixels of what the network sees."""
-        return self.prepare.size
+        return self.preprocess.size
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Images float32 [B, 3, H, W] as `prepare` makes them -> scores float32 [B, C], 0..1."""
+        """Images float32 [B, 3, H, W] as `preprocess` makes them -> scores float32 [B, C], 0..1."""
         return self._network(images)
 
     def _check_scores(self, scores: np.ndarray) -> None:

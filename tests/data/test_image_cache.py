@@ -21,6 +21,7 @@ from PIL import Image
 from paddlex_ml.data import image_cache, loader, transforms
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import Augmentation, Draw, MultiLabelDataset
+from paddlex_ml.data.preprocess import standard
 from paddlex_ml.errors import PaddlexMLError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,8 +54,7 @@ def opened(kind, images, folder, reduced=False):
 
 
 def plain(images, index, at_least=None):
-    image = transforms.resize(transforms.read_image(images.path(index), at_least), SIZE)
-    return np.asarray(image)
+    return standard(SIZE).resize(transforms.read_image(images.path(index), at_least))
 
 
 def fill(dataset):
@@ -82,8 +82,8 @@ NOTHING = np.zeros((SIZE, SIZE, 3), np.uint8)
 @pytest.mark.parametrize("kind", ["ram", "disk"])
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_kept_images_are_those_that_are_read_bit_for_bit(images, folder, kind, num_workers):
-    cached = MultiLabelDataset(images, SIZE, CHANGES, cache=opened(kind, images, folder))
-    fresh = MultiLabelDataset(images, SIZE, CHANGES)
+    cached = MultiLabelDataset(images, standard(SIZE), CHANGES, cache=opened(kind, images, folder))
+    fresh = MultiLabelDataset(images, standard(SIZE), CHANGES)
     for epoch in range(3):
         draws = [[Draw(epoch, k), Draw(epoch, COUNT - 1 - k)] for k in range(COUNT // 2)]
         for ours, theirs in zip(
@@ -95,13 +95,13 @@ def test_kept_images_are_those_that_are_read_bit_for_bit(images, folder, kind, n
 
 
 def test_a_second_run_finds_what_the_first_left_on_the_disk(images, folder):
-    fill(MultiLabelDataset(images, SIZE, cache=opened("disk", images, folder)))
+    fill(MultiLabelDataset(images, standard(SIZE), cache=opened("disk", images, folder)))
     assert kept(opened("disk", images, folder), images) == list(range(COUNT))
     assert [path.stat().st_size for path in folder.iterdir()] == [4096 + COUNT * SIZE * SIZE * 3]
 
 
 def test_another_size_list_or_way_of_decoding_has_a_file_of_its_own(images, folder):
-    fill(MultiLabelDataset(images, SIZE, cache=opened("disk", images, folder)))
+    fill(MultiLabelDataset(images, standard(SIZE), cache=opened("disk", images, folder)))
     shorter = ImageList(images.root, images.paths[:-1], images.targets[:-1])
     opened("disk", shorter, folder)
     opened("disk", images, folder, reduced=True)
@@ -111,7 +111,7 @@ def test_another_size_list_or_way_of_decoding_has_a_file_of_its_own(images, fold
 
 def test_reduced_decoding_goes_through_the_cache(images, folder):
     reduced = opened("disk", images, folder, reduced=True)
-    dataset = MultiLabelDataset(images, SIZE, reduced_decode=True, cache=reduced)
+    dataset = MultiLabelDataset(images, standard(SIZE), reduced_decode=True, cache=reduced)
     first, second = (dataset[Draw(0, COUNT - 1)][0] for _ in range(2))
     assert np.array_equal(first, second)
     assert np.array_equal(first, plain(images, COUNT - 1, at_least=2 * SIZE))
@@ -121,7 +121,7 @@ def test_reduced_decoding_goes_through_the_cache(images, folder):
 @pytest.mark.parametrize("change", ["content", "time"])
 def test_a_changed_image_is_read_anew(images, folder, change):
     cache = opened("disk", images, folder)
-    fill(MultiLabelDataset(images, SIZE, cache=cache))
+    fill(MultiLabelDataset(images, standard(SIZE), cache=cache))
     path = images.path(2)
     if change == "content":
         Image.new("RGB", (9, 9), (1, 2, 3)).save(path)
@@ -133,7 +133,7 @@ def test_a_changed_image_is_read_anew(images, folder, change):
 @pytest.mark.parametrize("offset", [3, 13, 4096, 4096 + SIZE * SIZE * 3 - 1])
 def test_a_damaged_entry_is_read_again_and_mended(images, folder, offset):
     cache = opened("disk", images, folder)
-    dataset = MultiLabelDataset(images, SIZE, cache=cache)
+    dataset = MultiLabelDataset(images, standard(SIZE), cache=cache)
     fill(dataset)
     (path,) = folder.iterdir()
     with path.open("r+b") as file:
@@ -146,11 +146,11 @@ def test_a_damaged_entry_is_read_again_and_mended(images, folder, offset):
 
 
 def test_a_file_cut_short_is_filled_again(images, folder):
-    fill(MultiLabelDataset(images, SIZE, cache=opened("disk", images, folder)))
+    fill(MultiLabelDataset(images, standard(SIZE), cache=opened("disk", images, folder)))
     (path,) = folder.iterdir()
     os.truncate(path, 4096 + 2 * SIZE * SIZE * 3 + 10)
     cache = opened("disk", images, folder)
-    fill(MultiLabelDataset(images, SIZE, cache=cache))
+    fill(MultiLabelDataset(images, standard(SIZE), cache=cache))
     assert kept(cache, images) == list(range(COUNT))
 
 
@@ -190,7 +190,7 @@ def fill_and_die(images, folder, last):
 
     os.pwrite = halved
     try:
-        fill(MultiLabelDataset(images, SIZE, cache=opened("disk", images, folder)))
+        fill(MultiLabelDataset(images, standard(SIZE), cache=opened("disk", images, folder)))
     except BaseException:
         os._exit(1)
     os._exit(0)
@@ -204,11 +204,12 @@ def test_many_processes_fill_one_file_at_once(images, folder):
         "from paddlex_ml.data.image_cache import open_caches\n"
         "root, folder, *paths = sys.argv[1:]\n"
         "import numpy as np\n"
+        "from paddlex_ml.data.preprocess import standard\n"
         "images = ImageList(pathlib.Path(root), paths, np.zeros((len(paths), 1), np.uint8))\n"
         "for _ in range(20):\n"
         f"    (cache,) = open_caches('disk', [(images, False)], {SIZE}, "
         "folder=pathlib.Path(folder))\n"
-        f"    dataset = MultiLabelDataset(images, {SIZE}, cache=cache)\n"
+        f"    dataset = MultiLabelDataset(images, standard({SIZE}), cache=cache)\n"
         "    [dataset[Draw(0, k)] for k in range(len(paths))]\n"
         "    assert cache.trouble is None\n"
     )
@@ -221,7 +222,7 @@ def test_many_processes_fill_one_file_at_once(images, folder):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_an_image_deleted_in_mid_training_is_named(images, folder, num_workers):
-    dataset = MultiLabelDataset(images, SIZE, cache=opened("disk", images, folder))
+    dataset = MultiLabelDataset(images, standard(SIZE), cache=opened("disk", images, folder))
     draws = loader.evaluation_draws(COUNT, 2)
     with closing(loader.Loader(dataset, num_workers)) as feed:
         assert len(list(feed.epoch(draws))) == 3
@@ -240,11 +241,11 @@ def test_a_full_disk_is_one_warning_and_no_end(images, folder, caplog, monkeypat
         cache.path = Path("/dev/full")
     else:
         monkeypatch.setattr(os, "pwrite", full)
-    dataset = MultiLabelDataset(images, SIZE, cache=cache)
+    dataset = MultiLabelDataset(images, standard(SIZE), cache=cache)
     with caplog.at_level(logging.WARNING), closing(loader.Loader(dataset, num_workers)) as feed:
         for _ in range(2):
             batches = list(feed.epoch(loader.evaluation_draws(COUNT, 2)))
-    expected = np.stack([transforms.normalise(plain(images, k)) for k in range(COUNT)])
+    expected = standard(SIZE).normalise(np.stack([plain(images, k) for k in range(COUNT)]))
     assert np.array_equal(np.concatenate([b[0].numpy() for b in batches]), expected)
     (warning,) = (r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
     assert "No space left on device" in warning
@@ -280,7 +281,7 @@ def test_a_disk_without_room_is_refused_before_the_training(images, folder, monk
     assert caught.value.where == str(folder)
     assert "-o Train.cache=none" in caught.value.fix
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(needed))
-    fill(MultiLabelDataset(images, SIZE, cache=opened("disk", images, folder)))
+    fill(MultiLabelDataset(images, standard(SIZE), cache=opened("disk", images, folder)))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0))
     assert kept(opened("disk", images, folder), images)  # what is there needs no more room
 
@@ -340,6 +341,6 @@ def test_nothing_is_kept_unless_asked_for(images, folder):
 
 def test_memory_has_no_name_that_a_kill_could_leave_behind(images):
     cache = opened("ram", images, None)
-    fill(MultiLabelDataset(images, SIZE, cache=cache))
+    fill(MultiLabelDataset(images, standard(SIZE), cache=cache))
     assert os.fstat(cache._file).st_nlink == 0
     assert kept(cache, images) == list(range(COUNT))

@@ -17,6 +17,7 @@ from PIL import Image
 from paddlex_ml.data import loader, transforms
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import Augmentation, Draw, MultiLabelDataset
+from paddlex_ml.data.preprocess import standard
 from paddlex_ml.errors import PaddlexMLError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +37,9 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(images):
-    return MultiLabelDataset(images, SIZE, Augmentation(seed=5, cutout=0.5, randaugment=True))
+    return MultiLabelDataset(
+        images, standard(SIZE), Augmentation(seed=5, cutout=0.5, randaugment=True)
+    )
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def broken(images, tmp_path):
     for name in images.paths:
         (tmp_path / name).write_bytes((images.root / name).read_bytes())
     (tmp_path / "3.png").write_bytes(b"no image")
-    return MultiLabelDataset(ImageList(tmp_path, images.paths, images.targets), SIZE)
+    return MultiLabelDataset(ImageList(tmp_path, images.paths, images.targets), standard(SIZE))
 
 
 def collect(dataset, draws, num_workers):
@@ -86,14 +89,14 @@ def test_the_number_of_workers_does_not_change_a_bit(dataset, num_workers):
 
 def test_batches_hold_the_images_and_targets_of_their_draws(images):
     draws = loader.evaluation_draws(10, 4)
-    batches = collect(MultiLabelDataset(images, SIZE), draws, 2)
+    batches = collect(MultiLabelDataset(images, standard(SIZE)), draws, 2)
     pictures = np.concatenate([batch[0] for batch in batches])
     targets = np.concatenate([batch[1] for batch in batches])
     assert pictures.shape == (10, 3, SIZE, SIZE)
     assert (pictures.dtype, targets.dtype) == (np.float32, np.float32)
     assert np.array_equal(targets, images.targets)
-    image = transforms.resize(transforms.read_image(images.path(7)), SIZE)
-    assert np.array_equal(pictures[7], transforms.normalise(image))
+    image = transforms.read_image(images.path(7))
+    assert np.array_equal(pictures[7], standard(SIZE)(image))
 
 
 def test_augmentation_changes_from_epoch_to_epoch(dataset):
@@ -217,10 +220,11 @@ def test_workers_die_with_a_killed_parent(tmp_path, images):
         "    from paddlex_ml.data.annotation import ImageList\n"
         "    from paddlex_ml.data.dataset import Draw, MultiLabelDataset\n"
         "    from paddlex_ml.data.image_cache import open_caches\n"
+        "    from paddlex_ml.data.preprocess import standard\n"
         "    root = pathlib.Path(sys.argv[1])\n"
         "    images = ImageList(root, ['0.png', '1.png'], np.zeros((2, 1), np.uint8))\n"
         "    (cache,) = open_caches('ram', [(images, False)], 16)\n"
-        "    feed = loader.Loader(MultiLabelDataset(images, 16, cache=cache), 2)\n"
+        "    feed = loader.Loader(MultiLabelDataset(images, standard(16), cache=cache), 2)\n"
         "    list(feed.epoch([[Draw(0, 0)], [Draw(0, 1)]]))\n"
         "    print(*(p.pid for p in multiprocessing.active_children()), flush=True)\n"
         "    time.sleep(60)\n"

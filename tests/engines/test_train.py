@@ -18,6 +18,7 @@ from PIL import Image
 from paddlex_ml import checkpoint
 from paddlex_ml.config import load
 from paddlex_ml.data import annotation, transforms
+from paddlex_ml.data.preprocess import standard
 from paddlex_ml.models import weights, zoo
 
 Run = Callable[..., tuple[int, str]]
@@ -107,9 +108,7 @@ def test_the_static_model_gives_the_scores_of_the_best_weights(toy_run: Path, to
     model.eval()
     val = annotation.read(toy).val
     images = [transforms.read_image(val.path(i)) for i in range(4)]
-    batch = paddle.to_tensor(
-        np.stack([transforms.normalise(transforms.resize(image, 32)) for image in images])
-    )
+    batch = paddle.to_tensor(np.stack([standard(32)(image) for image in images]))
     with paddle.no_grad():
         expected = paddle.nn.functional.sigmoid(model(batch)).numpy()
         found = paddle.jit.load(str(folder / "inference" / "inference"))(batch).numpy()

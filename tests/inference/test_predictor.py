@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from paddlex_ml import fetch
-from paddlex_ml.data.transforms import normalise, read_image, resize
+from paddlex_ml.data.preprocess import standard
+from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import predictor as module
 from paddlex_ml.inference.predictor import Predictor
@@ -18,7 +19,7 @@ from paddlex_ml.models import published
 
 
 def test_a_result_holds_every_class_that_reaches_its_threshold(predictor, model, photos: Path):
-    scores = model.run(normalise(resize(read_image(photos / "a.jpg"), 64))[None])[0]
+    scores = model.run(standard(64)(read_image(photos / "a.jpg"))[None])[0]
     [result] = predictor.predict(photos / "a.jpg", threshold=0)
     order = np.argsort(-scores)
     assert result.input_path == str(photos / "a.jpg")

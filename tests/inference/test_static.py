@@ -11,7 +11,8 @@ import pytest
 import yaml
 from paddle.static import InputSpec
 
-from paddlex_ml.data.transforms import normalise, read_image, resize
+from paddlex_ml.data.preprocess import standard
+from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import runtime
 from paddlex_ml.inference.static import StaticModel
@@ -58,7 +59,7 @@ def test_the_folder_says_what_the_model_is(model: StaticModel):
 
 
 def test_scores_equal_those_of_the_graph_run_by_paddle(model: StaticModel, exported: Path, photos):
-    pixels = np.stack([normalise(resize(read_image(photos / n), 64)) for n in ("a.jpg", "b.png")])
+    pixels = np.stack([standard(64)(read_image(photos / n)) for n in ("a.jpg", "b.png")])
     graph = paddle.jit.load(str(exported / "inference"))
     graph.eval()
     expected = graph(paddle.to_tensor(pixels)).numpy()

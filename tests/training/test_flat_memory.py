@@ -16,6 +16,7 @@ from paddlex_ml.checkpoint import Card
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset
 from paddlex_ml.data.loader import Loader
+from paddlex_ml.data.preprocess import standard
 from paddlex_ml.losses import asymmetric_loss
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import Interrupt
@@ -84,8 +85,8 @@ def test_memory_stays_flat_from_epoch_5_to_epoch_50(
         begin_epoch=begin_epoch,
     )
     augmentation = Augmentation(0, cutout=0.5, randaugment=True)
-    train = Loader(MultiLabelDataset(lists.train, 64, augmentation), 0)
-    val = Loader(MultiLabelDataset(lists.val, 64), 0)
+    train = Loader(MultiLabelDataset(lists.train, standard(64), augmentation), 0)
+    val = Loader(MultiLabelDataset(lists.val, standard(64)), 0)
     with closing(train), closing(val):
         fit(training, plan, train, val, tmp_path / "out", Interrupt())
     assert training.progress.epoch == EPOCHS

@@ -19,6 +19,7 @@ from paddlex_ml.checkpoint import Card
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import Augmentation, Draw, MultiLabelDataset
 from paddlex_ml.data.loader import Loader, batches, evaluation_draws
+from paddlex_ml.data.preprocess import standard
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
 from paddlex_ml.losses import asymmetric_loss
@@ -83,7 +84,8 @@ def data(toy: Path) -> tuple[MultiLabelDataset, MultiLabelDataset]:
     """24 augmented training images, 12 plain ones to evaluate on."""
     lists = annotation.read(toy)
     augmentation = Augmentation(seed=7, cutout=0.5, randaugment=True)
-    return MultiLabelDataset(lists.train, SIZE, augmentation), MultiLabelDataset(lists.val, SIZE)
+    train = MultiLabelDataset(lists.train, standard(SIZE), augmentation)
+    return train, MultiLabelDataset(lists.val, standard(SIZE))
 
 
 @pytest.fixture
@@ -241,7 +243,7 @@ def test_a_stop_while_evaluating_repeats_the_evaluation_alone(
     tmp_path: Path,
     number: int,
 ) -> None:
-    val = StoppingImages(data[1].images, SIZE)
+    val = StoppingImages(data[1].images, standard(SIZE))
     val.number, val.interrupt = number, Interrupt()
     training = new_training()
     train(training, val=val, interrupt=val.interrupt)
@@ -293,7 +295,7 @@ def test_both_kinds_of_weights_are_evaluated_in_one_pass(
             return super().__getitem__(draw)
 
     training = new_training()
-    train(training, val=Counting(data[1].images, SIZE))
+    train(training, val=Counting(data[1].images, standard(SIZE)))
     assert read == 3 * list(range(12))
     assert any(row["raw_map"] != row["ema_map"] for row in training.progress.history)
 

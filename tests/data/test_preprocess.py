@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml.data.transforms import normalise, resize
+from paddlex_ml.data.preprocess import MEAN, STD, read, standard
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference.preprocess import read
 
 STEPS = [
     {"ResizeImage": {"backend": "pil", "interpolation": "bilinear", "size": 64}},
@@ -43,18 +42,19 @@ def photo() -> Image.Image:
 
 
 def test_the_network_sees_what_it_saw_in_training():
-    expected = normalise(resize(photo(), 64))
-    found = read(STEPS, where="x")(photo())
-    assert found.shape == (3, 64, 64)
-    assert found.dtype == np.float32
-    assert np.abs(found - expected).max() < 1e-6
+    found = read(STEPS, where="x")
+    assert found == standard(64)
+    assert found(photo()).shape == (3, 64, 64)
+    assert found(photo()).dtype == np.float32
 
 
 @pytest.mark.parametrize(
     "scale", ["1.0/255.0", "1/255", " 1. / 255. ", "0.00392156862745098", None]
 )
 def test_the_scale_may_be_the_text_of_a_fraction(scale):
-    assert read(steps(NormalizeImage={"scale": scale}), where="x").scale == np.float32(1 / 255)
+    assert read(steps(NormalizeImage={"scale": scale}), where="x").scale == pytest.approx(
+        1 / 255, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("scale", ["__import__('os').abort()", "1/0", "1/2/3", "", True, [1]])
@@ -105,3 +105,28 @@ def test_steps_that_cannot_be_followed_are_refused(wrong, message):
 
 def test_decoding_is_done_before():
     assert read([{"DecodeImage": {"to_rgb": True}}, *STEPS], where="x").size == (64, 64)
+
+
+def test_resizing_ignores_the_aspect_ratio_and_blends_what_it_shrinks():
+    stripes = Image.fromarray(np.tile([[[0], [200]]], (8, 8, 3)).astype(np.uint8))
+    small = standard(4).resize(stripes)
+    assert small.shape == (4, 4, 3)
+    assert np.abs(small.astype(int) - 100).max() <= 15
+
+
+def test_normalising_by_hand():
+    image = Image.new("RGB", (2, 2), (255, 0, 51))
+    expected = [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0.2 - 0.406) / 0.225]
+    assert standard(2)(image)[:, 1, 0].tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_floats_are_those_of_the_arithmetic():
+    every = np.arange(256, dtype=np.uint8)
+    ramp = np.stack([every, every[::-1], np.roll(every, 77)], 1).reshape(16, 16, 3)
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    batch = np.stack([ramp, noise])
+    found = standard(16).normalise(batch)
+    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
+    expected = (batch.astype(np.float32) * np.float32(1 / 255) - mean) / std
+    assert (found.dtype, found.shape) == (np.float32, (2, 3, 16, 16))
+    assert found.tobytes() == np.ascontiguousarray(expected.transpose(0, 3, 1, 2)).tobytes()

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image -> network input, by the steps that inference.yml lists.
+"""Image -> network input: the one path that training, evaluation and prediction share.
 
-    PIL RGB -> ResizeImage [H, W, 3] uint8 -> NormalizeImage float32 -> ToCHWImage [3, H, W]
+    PIL RGB -> resize -> [H, W, 3] uint8 -> normalise -> [3, H, W] float32
 
-Read from the file and never from a recipe, so that models of PaddleX and PaddleClas, with a size
-or a spread of their own, see what they saw in training.
+A model that was exported says in its inference.yml how it wants images, and that is what `read`
+makes: models of PaddleX and PaddleClas, with a size or a spread of their own, see what they saw in
+training.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from paddlex_ml.data.transforms import MEAN, STD
 from paddlex_ml.errors import PaddlexMLError
 
+Channels: TypeAlias = tuple[float, float, float]
+
+MEAN: Channels = (0.485, 0.456, 0.406)  # of ImageNet, RGB, for values in 0..1
+STD: Channels = (0.229, 0.224, 0.225)
 _STEPS = ["ResizeImage", "NormalizeImage", "ToCHWImage"]
 _PIL = {
     "nearest": Image.Resampling.NEAREST,
@@ -38,25 +44,54 @@ class Preprocess:
 
     size: tuple[int, int]
     """Width and height in pixels."""
-    resampling: Image.Resampling
-    antialias: bool
+    resampling: Image.Resampling = Image.Resampling.BILINEAR
+    antialias: bool = True
     """True as Pillow resizes; False as OpenCV does, which looks at four pixels only."""
-    scale: np.float32
-    mean: np.ndarray  # [3], RGB
-    std: np.ndarray
+    scale: float = 1 / 255
+    mean: Channels = MEAN  # RGB, of values times scale
+    std: Channels = STD
+
+    @property
+    def is_published(self) -> bool:
+        """Whether images are resized as for the published models: square, by Pillow, bilinear."""
+        bilinear = self.antialias and self.resampling is Image.Resampling.BILINEAR
+        return bilinear and self.size[0] == self.size[1]
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """[H0, W0] RGB of any size -> float32 [3, H, W]; the aspect ratio is not kept."""
-        pixels = np.asarray(self._resize(image), np.uint8).astype(np.float32) * self.scale
-        return np.ascontiguousarray(((pixels - self.mean) / self.std).transpose(2, 0, 1))
+        """[H0, W0] RGB of any size -> float32 [3, H, W]."""
+        array: np.ndarray = self.normalise(self.resize(image)[None])[0]
+        return array
 
-    def _resize(self, image: Image.Image) -> Image.Image:
+    def resize(self, image: Image.Image) -> np.ndarray:
+        """[H0, W0] RGB -> [H, W, 3] uint8; the aspect ratio is not kept, as published."""
         if self.antialias:
-            return image.resize(self.size, self.resampling)
+            return np.asarray(image.resize(self.size, self.resampling))
         across, down = image.width / self.size[0], image.height / self.size[1]
         grid = (across, 0, 0, 0, down, 0)
         # An affine map samples without averaging, with OpenCV's pixel centres.
-        return image.transform(self.size, Image.Transform.AFFINE, grid, Image.Resampling.BILINEAR)
+        affine, bilinear = Image.Transform.AFFINE, Image.Resampling.BILINEAR
+        return np.asarray(image.transform(self.size, affine, grid, bilinear))
+
+    def normalise(self, images: np.ndarray) -> np.ndarray:
+        """[B, H, W, 3] uint8 -> [B, 3, H, W] float32: (value * scale - mean) / std."""
+        batch, height, width, _ = images.shape
+        arrays = np.empty((batch, 3, height, width), np.float32)
+        for image, planes in zip(images, arrays, strict=True):
+            for channel, pixels in enumerate(cv2.split(image)):
+                cv2.LUT(pixels, self._results[channel], dst=planes[channel])
+        return arrays
+
+    @cached_property
+    def _results(self) -> np.ndarray:
+        """All there are [3, 256]: looking one up is quicker than the arithmetic, and the same."""
+        brightness = np.arange(256, dtype=np.float32)[:, None] * np.float32(self.scale)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        return np.ascontiguousarray(((brightness - mean) / std).T)
+
+
+def standard(image_size: int) -> Preprocess:
+    """What the published models, and all that are trained here, want: [S, S], ImageNet's spread."""
+    return Preprocess((image_size, image_size))
 
 
 def read(steps: Any, *, where: str) -> Preprocess:
@@ -69,7 +104,7 @@ def read(steps: Any, *, where: str) -> Preprocess:
         size=_read_size(resize.get("size"), where),
         resampling=resampling,
         antialias=antialias,
-        scale=np.float32(1 / 255 if scale is None else _read_number(scale, where)),
+        scale=1 / 255 if scale is None else _read_number(scale, where),
         mean=_read_channels(normalise.get("mean"), MEAN, where),
         std=_read_channels(normalise.get("std"), STD, where),
     )
@@ -111,12 +146,13 @@ def _read_size(size: Any, where: str) -> tuple[int, int]:
     raise _refuse(f"ResizeImage.size must be one or two numbers of pixels, it is {size!r}", where)
 
 
-def _read_channels(values: Any, default: np.ndarray, where: str) -> np.ndarray:
+def _read_channels(values: Any, default: Channels, where: str) -> Channels:
     if values is None:
         return default
     if not isinstance(values, list) or len(values) != 3:
         raise _refuse(f"mean and std must hold three numbers, got {values!r}", where)
-    return np.array([_read_number(value, where) for value in values], np.float32)
+    red, green, blue = (_read_number(value, where) for value in values)
+    return red, green, blue
 
 
 def _read_number(value: Any, where: str) -> float:
