@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-label image classification on PaddlePaddle: from a YAML file to predictions.
 
-Importing this package does not import Paddle, which takes seconds: `create_model` does.
+Importing this package does not import Paddle, which takes seconds: `create_model` does, for a model
+that Paddle is to run.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING
 
-from paddlex_ml import environment
 from paddlex_ml.errors import PaddlexMLError
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["PaddlexMLError", "__version__", "create_model"]
 __version__ = "0.1.0"
 
-_log = logging.getLogger(__name__)
-
 
 def create_model(
     model_name: str,
@@ -30,6 +27,7 @@ def create_model(
     threshold: Threshold | None = None,
     device: str = "auto",
     run_mode: str | None = None,
+    cpu_threads: int | None = None,
 ) -> Predictor:
     """Load a static model; its `predict` names what is on images.
 
@@ -38,15 +36,23 @@ def create_model(
     threshold: score from which a label counts, 0..1; a list with one number per class; or a
         mapping with "default" and class ids or names. None: the model's own, 0.5 as exported.
     device: "auto", "cpu", "gpu" or "gpu:1".
-    run_mode: "paddle", "mkldnn" (oneDNN), or None: oneDNN on a CPU where its scores are exact.
+    run_mode: "paddle"; "mkldnn" (oneDNN) or "mkldnn_bf16" on a CPU; "trt_fp32" or "trt_fp16"
+        (TensorRT) on a GPU; "onnxruntime" for an ONNX export, which does not import Paddle. None:
+        oneDNN on a CPU where its scores are exact, else plain Paddle; onnxruntime for a folder that
+        holds ONNX alone.
+    cpu_threads: of the engine on a CPU. None: all cores that this process may use.
 
     Raises PaddlexMLError for a folder that holds no sound model, or a model of another name, and
     for a model that cannot be fetched.
     """
-    _log.info("%s", environment.prepare())
-    # Here and not above: Paddle reads the environment once, when it is imported.
+    # Here and not above: the package is imported by commands that predict nothing.
     from paddlex_ml.inference import predictor
 
     return predictor.create(
-        model_name, model_dir, threshold=threshold, device=device, run_mode=run_mode
+        model_name,
+        model_dir,
+        threshold=threshold,
+        device=device,
+        run_mode=run_mode,
+        cpu_threads=cpu_threads,
     )

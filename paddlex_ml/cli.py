@@ -30,7 +30,7 @@ from paddlex_ml.models import published
 
 logger = logging.getLogger(__name__)
 
-_WITHOUT_PADDLE = {"check_dataset"}
+_WITHOUT_PADDLE = {"check_dataset", "predict"}  # predict imports it when a model needs it
 
 _HELP = """\
 modes (-o Global.mode=...):
@@ -84,7 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (Exception, KeyboardInterrupt, Stopped) as error:
             return _fail(error, job if environment.leads() else None)
     print(_farewell(config, arguments, result))
-    return 0
+    if result["done_flag"]:
+        return 0
+    print(f"error: {result['err_msg']}", file=sys.stderr)
+    return 2
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -219,7 +222,8 @@ def _farewell(config: Config, arguments: argparse.Namespace, made: Mapping[str, 
             return f"{summarise(made, output)}\nnext: {predict}"
         case "predict":
             pictures = config.Predict.save_path or output / "predict"
-            return f"Prediction done: {result}\npictures and scores: {pictures}"
+            drawn = "pictures and scores" if config.Predict.save_img else "scores"
+            return f"Prediction done: {result}\n{drawn}: {pictures}"
         case "evaluate" if config.Evaluate.weight_path and not Path(made["weight_path"]).is_dir():
             export = [*keep, f"Export.weight_path={config.Evaluate.weight_path}"]
             return f"Evaluate done: {result}\nnext: {_command(arguments.config, 'export', export)}"

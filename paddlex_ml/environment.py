@@ -27,6 +27,7 @@ MKL_PATH = "MKL_DEBUG_CPU_TYPE"
 LOG_LEVEL = "GLOG_minloglevel"
 
 _prepared: set[str] = set()  # what `prepare` has set itself
+_done = False  # whether `prepare` has run
 
 
 def prepare() -> str:
@@ -37,6 +38,8 @@ def prepare() -> str:
     brings from its slow path for foreign processors (`benchmarks/train_speed.py` measures it).
     Raises PaddlexMLError where Paddle is not installed.
     """
+    global _done
+    _done = True
     if "paddle" in sys.modules:
         late = "environment: left as it is, for Paddle was imported before paddlex_ml"
         slow = _is_amd_with_avx2() and MKL_PATH not in os.environ
@@ -48,6 +51,11 @@ def prepare() -> str:
     os.environ.setdefault(LOG_LEVEL, "2")  # errors; below it Paddle's C++ side talks to itself
     _import_paddle()
     return "environment: " + ", ".join(notes)
+
+
+def is_prepared() -> bool:
+    """Whether `prepare` has been called in this process, and has told what it did."""
+    return _done
 
 
 def is_launched() -> bool:

@@ -26,7 +26,7 @@ SOURCES = ("COCO", "VOC", "LabelMe", "YOLO", "CSV", "ImageFolder", "JSONL")
 IGNORED = ("Global.export_with_pir", "Train.dy2st")
 """Keys of PaddleX that its users set and that have no meaning here: accepted with a note."""
 
-_LATER_RUN_MODES = ("trt_fp32", "trt_fp16", "trt_int8", "mkldnn_bf16")
+RUN_MODES = ("paddle", "mkldnn", "mkldnn_bf16", "trt_fp32", "trt_fp16", "onnxruntime")
 
 Count: TypeAlias = Annotated[int, Range(low=1)]
 Share: TypeAlias = Annotated[float, Range(low=0, high=1)]
@@ -201,14 +201,11 @@ class ExportConfig:
 class KernelOptionConfig:
     """Section `Predict.kernel_option`."""
 
-    run_mode: (
-        Annotated[
-            Literal["paddle", "mkldnn"],
-            Checked(values.one_of(("paddle", "mkldnn"), later=_LATER_RUN_MODES)),
-        ]
-        | None
-    ) = None
-    """None: oneDNN on a CPU where it gives the exact result, else plain Paddle."""
+    run_mode: Annotated[str, Checked(values.one_of(RUN_MODES))] | None = None
+    """None: oneDNN on a CPU where it gives the exact result, else plain Paddle; onnxruntime for a
+    folder that holds ONNX alone."""
+    cpu_threads: Count | None = None
+    """Of the engine; None: all cores that the process may use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,10 +216,16 @@ class PredictConfig:
     model_dir: Place | None = None
     """Static folder, or the URL of its archive; None: <output>/best_model/inference."""
     input: Annotated[Any, Checked(values.pictures)] = None
-    """Path, URL, folder, glob, {img: ...}, or a list of these."""
-    threshold: Annotated[Threshold, Checked(values.threshold)] = 0.5
+    """Path, URL, folder, glob, text file of these, {img: ...}, or a list of these."""
+    threshold: Annotated[Threshold | None, Checked(values.threshold)] = None
+    """None: the model's own, from its inference.yml."""
+    max_labels: Count | None = None
+    min_labels: Annotated[int, Range(low=0)] = 0
+    return_all_scores: bool = False
+    on_error: Literal["report", "raise"] = "report"
     save_path: Path | None = None
     """None: <output>/predict."""
+    save_img: bool = True
     kernel_option: KernelOptionConfig = field(default_factory=KernelOptionConfig)
 
 

@@ -153,7 +153,12 @@ def pos_weight(value: Any) -> list[float] | str | None:
 
 
 def threshold(value: Any) -> Any:
-    """A score from 0 to 1, a list with one per class, or a mapping with `default` and classes."""
+    """A score from 0 to 1, a list with one per class, or a mapping with `default` and classes.
+
+    Or None.
+    """
+    if value is None:
+        return None
     if isinstance(value, dict):
         return _threshold_by_class(value)
     if isinstance(value, list):

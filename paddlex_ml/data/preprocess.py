@@ -59,7 +59,9 @@ class Preprocess:
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         """[H0, W0] RGB of any size -> float32 [3, H, W]."""
-        array: np.ndarray = self.normalise(self.resize(image)[None])[0]
+        width, height = self.size
+        array = np.empty((3, height, width), np.float32)
+        self.write(self.resize(image), array)
         return array
 
     def resize(self, image: Image.Image) -> np.ndarray:
@@ -76,10 +78,14 @@ class Preprocess:
         """[B, H, W, 3] uint8 -> [B, 3, H, W] float32: (value * scale - mean) / std."""
         batch, height, width, _ = images.shape
         arrays = np.empty((batch, 3, height, width), np.float32)
-        for image, planes in zip(images, arrays, strict=True):
-            for channel, pixels in enumerate(cv2.split(image)):
-                cv2.LUT(pixels, self._results[channel], dst=planes[channel])
+        for image, array in zip(images, arrays, strict=True):
+            self.write(image, array)
         return arrays
+
+    def write(self, pixels: np.ndarray, array: np.ndarray) -> None:
+        """Normalise [H, W, 3] uint8 into `array`, [3, H, W] float32: a place in a batch, say."""
+        for channel, plane in enumerate(cv2.split(pixels)):
+            cv2.LUT(plane, self._results[channel], dst=array[channel])
 
     @cached_property
     def _results(self) -> np.ndarray:

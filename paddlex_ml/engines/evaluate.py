@@ -17,7 +17,7 @@ from paddlex_ml.data import annotation, preprocess
 from paddlex_ml.data.dataset import MultiLabelDataset
 from paddlex_ml.data.loader import batches, count_workers, evaluation_draws
 from paddlex_ml.data.preprocess import Preprocess
-from paddlex_ml.engines import trained
+from paddlex_ml.engines import tokens, trained
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, Network, evaluate
 from paddlex_ml.inference.static import StaticModel
@@ -63,7 +63,7 @@ def _load(config: Config) -> _Subject:
     text = config.Evaluate.weight_path
     if text is not None and Path(text).is_dir():
         static = StaticModel(Path(text), config.Global.device, None)
-        trained.refuse_other_tokens(config, static.decoder_tokens, text)
+        tokens.refuse_others(config, static.decoder_tokens, text)
         return _Subject(
             lambda images: paddle.to_tensor(static.run(images.numpy())),
             list(static.label_names),

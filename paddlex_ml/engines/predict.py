@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mode predict: images -> one line, one JSON file and one picture for each of them."""
+"""Mode predict: images -> a line for each, one JSON file, one table, and drawn pictures.
+
+Imports Paddle only for a model that Paddle is to run.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,54 +20,130 @@ from tqdm import tqdm
 
 from paddlex_ml import fetch
 from paddlex_ml.config.schema import Config
-from paddlex_ml.engines import trained
+from paddlex_ml.engines import predict_files, tokens
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import archive, inputs, thresholds
-from paddlex_ml.inference.inputs import Picture
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.inference.static import StaticModel
 
+_MOST_NAMED = 20  # broken images in predict_result.json; the table has all of them
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Tally:
+    """What has been answered so far."""
+
+    images: int = 0
+    failed: list[dict[str, str | None]] = field(default_factory=list)
+    failures: int = 0
+
+    def count(self, result: MultiLabelResult) -> None:
+        self.images += 1
+        if result.error is None:
+            return
+        self.failures += 1
+        if self.failures <= _MOST_NAMED:
+            self.failed.append({"input_path": result.input_path, "error": result.error.what})
 
 
 def run(config: Config) -> dict[str, Any]:
     """Predict on Predict.input and return the content of predict_result.json.
 
-    Raises PaddlexMLError at the first image that cannot be read; what was done before it is kept.
+    Images that cannot be read are reported and counted, or end the run with PaddlexMLError where
+    Predict.on_error is raise; what was done before is kept.
     """
-    pictures = _list_pictures(config)
-    save_path = _open_save_path(config, pictures)
+    wanted, output = config.Predict, config.Global.output
+    save_path = _open_save_path(config)
+    # Before the model is loaded: what is wrong with the input is told in an instant.
+    pictures = inputs.walk(_input(config), skip=save_path)
     model = _load_model(config)
-    limits = thresholds.resolve(
-        config.Predict.threshold, model.label_names, where="Predict.threshold"
+    threshold = wanted.threshold
+    if threshold is not None:
+        thresholds.resolve(threshold, model.label_names, where="Predict.threshold")
+    results = Predictor(model).predict(
+        pictures,
+        wanted.batch_size,
+        threshold,
+        max_labels=wanted.max_labels,
+        min_labels=wanted.min_labels,
+        return_all_scores=wanted.return_all_scores,
+        on_error=wanted.on_error,
     )
-    results = Predictor(model, limits).predict(pictures, config.Predict.batch_size)
-    with tqdm(
-        results, "predict", len(pictures), unit="image", file=sys.stderr,
-        disable=None if len(pictures) > 1 else True,  # None: shown on a terminal only
-    ) as bar:  # fmt: skip
-        saved = [_save(result, save_path, config.Global.output) for result in bar]
-    return {
-        "done_flag": True,
-        "model_dir": _relative(model.folder, config.Global.output),
-        "num_images": len(saved),
-        "save_path": _relative(save_path, config.Global.output),
-        "results": saved,
+    tally = _save(config, results, save_path, model.label_names)
+    made = {
+        "done_flag": not tally.failures,
+        "model_dir": _relative(model.folder, output),
+        "num_images": tally.images,
+        "num_failed": tally.failures,
+        "failed": tally.failed,
+        "save_path": _relative(save_path, output),
+        "json": _relative(save_path / predict_files.JSON, output),
+        "csv": _relative(save_path / predict_files.CSV, output),
     }
+    return made | _complaint(tally, save_path)
 
 
-def _list_pictures(config: Config) -> list[Picture]:
+def _save(
+    config: Config, results: Iterator[MultiLabelResult], folder: Path, classes: tuple[str, ...]
+) -> _Tally:
+    tally = _Tally()
+    with ExitStack() as stack:
+        every = config.Predict.return_all_scores
+        add = stack.enter_context(predict_files.collecting(folder, classes, with_all_scores=every))
+        draw = None
+        if config.Predict.save_img:
+            draw = stack.enter_context(predict_files.drawing(folder))
+        bar = stack.enter_context(_progress(config, results, folder))
+        for result in bar:
+            with tqdm.external_write_mode(file=sys.stdout):  # lifts the bar meanwhile
+                result.print(format_json=False)
+            add(result)
+            tally.count(result)
+            if draw is not None and result.error is None:
+                draw(result)
+    return tally
+
+
+def _progress(config: Config, results: Iterator[MultiLabelResult], folder: Path) -> Any:
+    """A bar on a terminal; how many images there are is found out meanwhile."""
+    bar = tqdm(results, "predict", unit="image", file=sys.stderr, disable=None, delay=0.5)
+    if not bar.disable:
+
+        def count() -> None:
+            bar.total = inputs.count(config.Predict.input, skip=folder)
+
+        threading.Thread(target=count, daemon=True).start()
+    return bar
+
+
+def _complaint(tally: _Tally, save_path: Path) -> dict[str, str]:
+    """What a result file says, in the words of an error, when images could not be read."""
+    if not tally.failures:
+        return {}
+    first = tally.failed[0]
+    error = PaddlexMLError(
+        f"{tally.failures} of {tally.images} images could not be read, first: {first['error']}",
+        where=str(first["input_path"]),
+        fix=f"replace them or leave them out; {save_path / predict_files.CSV} names every one, "
+        "and holds the answers for the others",
+    )
+    return {"err_type": type(error).__name__, "err_msg": str(error)}
+
+
+def _input(config: Config) -> Any:
     if config.Predict.input is None:
         raise PaddlexMLError(
             "no image is given to predict on",
             where="Predict.input",
             fix="-o Predict.input=photo.jpg (or a folder, a URL, a pattern, a list of these)",
         )
-    return inputs.expand(config.Predict.input)
+    return config.Predict.input
 
 
-def _open_save_path(config: Config, pictures: list[Picture]) -> Path:
+def _open_save_path(config: Config) -> Path:
     """The folder for the results, made now: better to fail before the model is loaded."""
     folder = config.Predict.save_path or config.Global.output / "predict"
     try:
@@ -72,25 +154,20 @@ def _open_save_path(config: Config, pictures: list[Picture]) -> Path:
             where=str(folder),
             fix="choose another one: -o Predict.save_path=...",
         ) from error
-    sources = {os.path.dirname(os.path.abspath(p.path)) for p in pictures if p.path}
-    if any(os.path.isdir(source) and os.path.samefile(source, folder) for source in sources):
-        raise PaddlexMLError(
-            "the drawn pictures would overwrite the images they are drawn from",
-            where=str(folder),
-            fix="save into another folder: -o Predict.save_path=...",
-        )
     return folder
 
 
 def _load_model(config: Config) -> StaticModel:
     folder = _find_folder(config)
+    options = config.Predict.kernel_option
     model = StaticModel(
         folder,
         config.Global.device,
-        config.Predict.kernel_option.run_mode,
+        options.run_mode,
         model_name=config.Global.model,
+        cpu_threads=options.cpu_threads,
     )
-    trained.refuse_other_tokens(config, model.decoder_tokens, str(folder))
+    tokens.refuse_others(config, model.decoder_tokens, str(folder))
     width, height = model.image_size
     _log.info(
         "%s: %d classes, %d x %d pixels, %s on %s",
@@ -121,16 +198,6 @@ def _not_exported(folder: Path, config: Config) -> PaddlexMLError:
         fix=f"run -o Global.mode={mode} -o {output} first, or name a folder, or "
         "the URL of a published model: -o Predict.model_dir=...",
     )
-
-
-def _save(result: MultiLabelResult, folder: Path, output: Path) -> dict[str, str | None]:
-    with tqdm.external_write_mode(file=sys.stdout):  # lifts the bar while the line is printed
-        result.print(format_json=False)
-    return {
-        "input_path": result.input_path,
-        "json": _relative(result.save_to_json(folder), output),
-        "img": _relative(result.save_to_img(folder), output),
-    }
 
 
 def _relative(path: Path, output: Path) -> str:

@@ -14,6 +14,7 @@ from paddlex_ml import cache, checkpoint, fetch
 from paddlex_ml.checkpoint import Card
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
+from paddlex_ml.engines import tokens
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.models import published, weights, zoo
 
@@ -89,18 +90,18 @@ def _card_of_bare(config: Config, entries: dict[str, np.ndarray], path: Path) ->
 def _tokens_of_bare(config: Config, path: Path) -> str | None:
     """What the head of somebody else's weights is to see."""
     name = config.Global.model
-    tokens = zoo.find(name).published_tokens
-    if tokens is None or path == cache.place(published.weights_url(name)):
-        return tokens
+    usual = zoo.find(name).published_tokens
+    if usual is None or path == cache.place(published.weights_url(name)):
+        return usual
     if config.Train.decoder_tokens is not None:
         return config.Train.decoder_tokens
     logger.warning(
         "%s does not say what its head sees: taking %s, as in the published weights; for others "
         "name it: -o Train.decoder_tokens=...",
         path,
-        tokens,
+        usual,
     )
-    return tokens
+    return usual
 
 
 def _refuse_contradictions(config: Config, card: Card, path: Path) -> None:
@@ -117,15 +118,4 @@ def _refuse_contradictions(config: Config, card: Card, path: Path) -> None:
             where=str(path),
             fix="-o Train.num_classes=null",
         )
-    refuse_other_tokens(config, card.decoder_tokens, str(path))
-
-
-def refuse_other_tokens(config: Config, tokens: str | None, where: str) -> None:
-    """Raise PaddlexMLError when Train.decoder_tokens is set to another choice than the model's."""
-    wanted = config.Train.decoder_tokens
-    if None not in (wanted, tokens) and wanted != tokens:
-        raise PaddlexMLError(
-            f"the head of this model sees {tokens}, Train.decoder_tokens is {wanted}",
-            where=where,
-            fix="-o Train.decoder_tokens=null",
-        )
+    tokens.refuse_others(config, card.decoder_tokens, str(path))

@@ -1,25 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures -> batches -> scores -> results, one at a time, however many there are."""
+"""Pictures -> batches -> scores -> results, one at a time, however many there are.
+
+The next pictures are read and resized by threads while the network works on the present batch.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image
 
+from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import archive, inputs, thresholds
 from paddlex_ml.inference.inputs import Picture
 from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.inference.static import StaticModel
-from paddlex_ml.inference.thresholds import Threshold
+from paddlex_ml.inference.thresholds import Limits, Threshold
 from paddlex_ml.models import published
+
+_MOST_READERS = 16  # threads; each may hold a whole photograph
+
+OnError: TypeAlias = Literal["report", "raise"]
+
+_log = logging.getLogger(__name__)
 
 
 def create(
@@ -29,6 +42,7 @@ def create(
     threshold: Threshold | None = None,
     device: str = "auto",
     run_mode: str | None = None,
+    cpu_threads: int | None = None,
 ) -> Predictor:
     """Load the static model of this name; see `paddlex_ml.create_model`."""
     if model_dir is None:
@@ -36,93 +50,154 @@ def create(
             published.static_url(model_name),
             fix='name the folder of an exported model: model_dir="output/best_model/inference"',
         )
-    model = StaticModel(model_dir, device, run_mode, model_name=model_name)
+    model = StaticModel(model_dir, device, run_mode, model_name=model_name, cpu_threads=cpu_threads)
     return Predictor(model, threshold)
 
 
 class Predictor:
-    """A static model with its thresholds."""
+    """A static model with its thresholds. Threads may share it: they wait for one another."""
 
     def __init__(self, model: StaticModel, threshold: Threshold | None = None) -> None:
         """`threshold` None takes the model's own. Raises PaddlexMLError when it fits no class."""
         self.model = model
         chosen = model.threshold if threshold is None else threshold
-        self._limits = thresholds.resolve(chosen, model.label_names)  # [C]
+        self._threshold = thresholds.resolve(chosen, model.label_names)  # [C]
 
     def predict(
-        self, input: Any, batch_size: int = 1, threshold: Threshold | None = None
+        self,
+        input: Any,
+        batch_size: int = 1,
+        threshold: Threshold | None = None,
+        *,
+        max_labels: int | None = None,
+        min_labels: int = 0,
+        return_all_scores: bool = False,
+        on_error: OnError = "report",
     ) -> Iterator[MultiLabelResult]:
-        """Yield one result per image of `input`, in order; `inputs.expand` says what that may be.
+        """Yield one result per image of `input`, in order; `inputs.walk` says what that may be.
 
-        Arguments are judged at once, images are read while you go through the results: a broken
-        one raises PaddlexMLError when its turn comes. `threshold` holds for this call alone.
+        threshold: for this call alone, in place of the model's.
+        min_labels, max_labels: of a result, the highest scores first: so many even where they are
+            below the threshold, and never more.
+        return_all_scores: whether results hold the score of every class.
+        on_error: what becomes of an image that cannot be read. "report": its result holds the
+            `error` and no labels, a line goes to the log, and the others are answered. "raise":
+            PaddlexMLError when its turn comes.
+
+        Arguments are judged at once; images are found and read while you go through the results.
         """
-        pictures = inputs.expand(input)
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise PaddlexMLError(
-                f"the batch size must be a whole number from 1, it is {batch_size!r}",
-                where="batch_size",
-                fix="write batch_size=1, or more for many images",
-            )
-        limits = self._limits
+        limits = self._limits(threshold, min_labels, max_labels)
+        _judge(batch_size, on_error)
+        pictures = inputs.walk(input)
+        return self._predict(pictures, batch_size, limits, return_all_scores, on_error)
+
+    def _limits(
+        self, threshold: Threshold | None, min_labels: int, max_labels: int | None
+    ) -> Limits:
+        each = self._threshold
         if threshold is not None:
-            limits = thresholds.resolve(threshold, self.model.label_names)
-        return self._predict(pictures, batch_size, limits)
+            each = thresholds.resolve(threshold, self.model.label_names)
+        return thresholds.limit(each, min_labels, max_labels)
 
     def _predict(
-        self, pictures: Sequence[Picture], batch_size: int, limits: np.ndarray
+        self,
+        pictures: Iterator[Picture],
+        batch_size: int,
+        limits: Limits,
+        return_all_scores: bool,
+        on_error: OnError,
     ) -> Iterator[MultiLabelResult]:
-        for batch, loaded in _load_ahead(pictures, batch_size, self._load):
-            scores = self.model.run(np.stack([pixels for _, pixels in loaded]))  # [B, C]
-            for picture, (image, _), row in zip(batch, loaded, scores, strict=True):
-                result = self._judge(picture, image, row, limits)
+        names = self.model.label_names
+        for batch in _read_ahead(pictures, batch_size, self.model.preprocess):
+            scores = iter(self.model.run(batch.arrays) if len(batch.arrays) else ())  # [B, C]
+            for picture, content in zip(batch.pictures, batch.contents, strict=True):
+                if isinstance(content, PaddlexMLError):
+                    if on_error == "raise":
+                        raise content
+                    _log.warning("%s", content)
+                    yield MultiLabelResult(picture, names, error=content)
+                    continue
+                row = next(scores)
+                result = MultiLabelResult(
+                    picture,
+                    names,
+                    row,
+                    thresholds.choose(row, limits),
+                    with_all_scores=return_all_scores,
+                    image=content,
+                )
                 yield result
                 result.forget_image()  # who collects results must not collect photographs
 
-    def _load(self, picture: Picture) -> tuple[Image.Image, np.ndarray]:
-        try:
-            image = picture.load()
-        except PaddlexMLError as error:
-            raise PaddlexMLError(
-                error.what,
-                where=picture.path or error.where,
-                fix="replace it by an intact image, or leave it out of the input",
-            ) from error
-        return image, self.model.preprocess(image)
 
-    def _judge(
-        self, picture: Picture, image: Image.Image, scores: np.ndarray, limits: np.ndarray
-    ) -> MultiLabelResult:
-        kept = np.flatnonzero(scores >= limits)
-        kept = kept[np.argsort(-scores[kept], kind="stable")]
-        return MultiLabelResult(
-            picture,
-            class_ids=[int(i) for i in kept],
-            scores=[float(score) for score in scores[kept]],
-            label_names=[self.model.label_names[i] for i in kept],
-            image=image,
+def _judge(batch_size: int, on_error: str) -> None:
+    thresholds.check_count(batch_size, "batch_size", least=1)
+    if on_error not in ("report", "raise"):
+        raise PaddlexMLError(
+            f"no way to treat broken images is called {on_error!r}",
+            where="on_error",
+            fix='write on_error="report" or on_error="raise"',
         )
 
 
-_Loaded = tuple[Image.Image, np.ndarray]
+_Content = Image.Image | PaddlexMLError
 
 
-def _load_ahead(
-    pictures: Sequence[Picture], batch_size: int, load: Any
-) -> Iterator[tuple[Sequence[Picture], list[_Loaded]]]:
-    """Yield batches of pictures with their pixels; threads read the next batch meanwhile."""
-    waiting: deque[tuple[Sequence[Picture], list[Future[_Loaded]]]] = deque()
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for start in range(0, len(pictures), batch_size):
-            batch = pictures[start : start + batch_size]
-            waiting.append((batch, [pool.submit(load, picture) for picture in batch]))
-            if len(waiting) > 1:
-                yield _collect(*waiting.popleft())
+class _Batch(NamedTuple):
+    pictures: list[Picture]
+    contents: list[_Content]
+    arrays: np.ndarray
+    """What the network sees of those that could be read: float32 [B, 3, H, W]."""
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A batch that threads are at work on."""
+
+    pictures: list[Picture]
+    contents: list[Future[_Content]]
+    arrays: np.ndarray
+
+    def wait(self) -> _Batch:
+        contents = [future.result() for future in self.contents]
+        sound = [isinstance(content, Image.Image) for content in contents]
+        return _Batch(self.pictures, contents, self.arrays if all(sound) else self.arrays[sound])
+
+
+def _read_ahead(
+    pictures: Iterator[Picture], batch_size: int, preprocess: Preprocess
+) -> Iterator[_Batch]:
+    """Yield batches in order, while threads prepare those that follow."""
+    readers = min(usable_cores(), _MOST_READERS)
+    ahead = -(-readers // batch_size)  # batches: enough for every reader, and no more in memory
+    width, height = preprocess.size
+    waiting: deque[_Reading] = deque()
+    pool = ThreadPoolExecutor(readers, "read")
+    try:
+        while batch := list(islice(pictures, batch_size)):
+            arrays = np.empty((len(batch), 3, height, width), np.float32)
+            contents = [
+                pool.submit(_read, picture, preprocess, array)
+                for picture, array in zip(batch, arrays, strict=True)
+            ]
+            waiting.append(_Reading(batch, contents, arrays))
+            if len(waiting) > ahead:
+                yield waiting.popleft().wait()
         while waiting:
-            yield _collect(*waiting.popleft())
+            yield waiting.popleft().wait()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _collect(
-    batch: Sequence[Picture], futures: list[Future[_Loaded]]
-) -> tuple[Sequence[Picture], list[_Loaded]]:
-    return batch, [future.result() for future in futures]
+def _read(picture: Picture, preprocess: Preprocess, array: np.ndarray) -> _Content:
+    """The image, of which `array` gets what the network is to see; or why there is none."""
+    try:
+        image = picture.load()
+    except PaddlexMLError as error:
+        return PaddlexMLError(
+            error.what,
+            where=picture.path or error.where,
+            fix="replace it by an intact image, or leave it out of the input",
+        )
+    preprocess.write(preprocess.resize(image), array)
+    return image

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from paddlex_ml import files
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.inference import table
 from paddlex_ml.inference.inputs import Picture
 from paddlex_ml.pictures.labelled import draw_labels
 
@@ -22,20 +24,31 @@ _LOSSY = {".jpg": 92, ".jpeg": 92, ".webp": 92}  # quality, 1..100
 
 
 class MultiLabelResult:
-    """The labels of one image, by falling score."""
+    """The labels of one image, by falling score; or the error for which it has none."""
 
     def __init__(
         self,
         picture: Picture,
-        class_ids: Sequence[int],
-        scores: Sequence[float],
-        label_names: Sequence[str],
+        classes: Sequence[str],
+        scores: np.ndarray | None = None,
+        chosen: np.ndarray | Sequence[int] = (),
+        *,
+        with_all_scores: bool = False,
         image: Image.Image | None = None,
+        error: PaddlexMLError | None = None,
     ) -> None:
-        """`image` spares reading the picture again, until `forget_image`."""
-        self.class_ids = list(class_ids)
-        self.scores = [round(score, 5) for score in scores]
-        self.label_names = list(label_names)
+        """`classes` are the names of all, `scores` [C] theirs, `chosen` the ids of the labels.
+
+        `image` spares reading the picture again, until `forget_image`.
+        """
+        self.class_ids = [int(i) for i in chosen]
+        self.scores = [] if scores is None else _rounded(scores[self.class_ids])
+        self.label_names = [classes[i] for i in self.class_ids]
+        self.all_scores = _rounded(scores) if with_all_scores and scores is not None else None
+        """Of every class, by class id, where they were asked for."""
+        self.error = error
+        """Why the image could not be read; None where it could."""
+        self._classes = classes
         self._picture = picture
         self._image = image
 
@@ -49,18 +62,30 @@ class MultiLabelResult:
 
     @property
     def json(self) -> dict[str, dict[str, Any]]:
-        """{"res": {input_path, class_ids, scores, label_names}}, ready for the json module."""
-        res = {
+        """{"res": {input_path, class_ids, scores, label_names}}, ready for the json module.
+
+        With `all_scores` where they were asked for, and with `error`, a text, where there is one.
+        """
+        res: dict[str, Any] = {
             "input_path": self.input_path,
             "class_ids": self.class_ids,
             "scores": self.scores,
             "label_names": self.label_names,
         }
+        if self.all_scores is not None:
+            res["all_scores"] = self.all_scores
+        if self.error is not None:
+            res["error"] = self.error.what
         return {"res": res}
 
     @property
     def img(self) -> dict[str, Image.Image]:
-        """{"res": the image with a chip such as `cat 0.98` below it for each label}."""
+        """{"res": the image with a chip such as `cat 0.98` below it for each label}.
+
+        Raises the error of an image that could not be read.
+        """
+        if self.error is not None:
+            raise self.error
         image = self._image or self._picture.load()
         pairs = zip(self.label_names, self.scores, strict=True)
         texts = [f"{name} {score:.2f}" for name, score in pairs]
@@ -87,13 +112,27 @@ class MultiLabelResult:
         files.write_bytes(target, text.encode("utf-8", "backslashreplace"))
         return target
 
+    def save_to_csv(self, save_path: str | os.PathLike[str]) -> Path:
+        """Write a table of one row to a file, or to `<name of the image>.csv` in a folder.
+
+        `table` says which columns it has. Returns the path of the file.
+        """
+        target = _target(save_path, Path(self._picture.name).with_suffix(".csv").name)
+        self._protect_input(target)
+        header = table.header(self._classes, with_all_scores=self.all_scores is not None)
+        text = table.write([header, table.row(self.json["res"], self._classes)])
+        files.write_bytes(target, text.encode("utf-8", "backslashreplace"))
+        return target
+
     def save_to_img(self, save_path: str | os.PathLike[str]) -> Path:
         """Write the drawn image to a file, or under the name of the image to a folder.
 
         In a folder an image whose format cannot be written becomes a .png. Returns the path of
         the file. Raises PaddlexMLError for an unknown suffix, and to save the input from being
-        overwritten.
+        overwritten; the error of an image that could not be read.
         """
+        if self.error is not None:
+            raise self.error
         target = _target(save_path, _picture_name(self._picture.name))
         suffix = target.suffix.lower()
         if suffix not in WRITABLE:
@@ -123,6 +162,10 @@ class MultiLabelResult:
                 where=str(target),
                 fix="save into another folder, or under another name",
             )
+
+
+def _rounded(scores: np.ndarray) -> list[float]:
+    return [round(float(score), 5) for score in scores]
 
 
 def _target(save_path: str | os.PathLike[str], name: str) -> Path:

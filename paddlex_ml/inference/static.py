@@ -3,26 +3,37 @@
 
 <folder>/inference.json (or inference.pdmodel)   the graph, sigmoid inside
 <folder>/inference.pdiparams                     its weights
+<folder>/inference.onnx                          or both of them in one, for onnxruntime
 <folder>/inference.yml                           name, preprocessing, classes, threshold
 """
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from paddlex_ml import devices
+from paddlex_ml import environment
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import runtime, settings
+from paddlex_ml.inference import onnx_engine, settings
 
 GRAPHS = ("inference.json", "inference.pdmodel")  # since Paddle 3, and before
 WEIGHTS = "inference.pdiparams"
+ONNX = "inference.onnx"
+PADDLE_MODES = ("paddle", "mkldnn", "mkldnn_bf16", "trt_fp32", "trt_fp16")
+RUN_MODES = (*PADDLE_MODES, "onnxruntime")
+
+_log = logging.getLogger(__name__)
 
 
 class StaticModel:
-    """A static model in memory. One thread at a time may run it: Paddle keeps buffers inside."""
+    """A static model in memory. Threads may share it: they wait for one another."""
 
     def __init__(
         self,
@@ -31,27 +42,33 @@ class StaticModel:
         run_mode: str | None = None,
         *,
         model_name: str | None = None,
+        cpu_threads: int | None = None,
     ) -> None:
         """Load the folder; `model_name`, if given, must be the one that the folder holds.
 
-        run_mode: `paddle`, `mkldnn`, or None: oneDNN on a CPU where it is exact. Raises
-        PaddlexMLError for a folder without a sound multi-label model.
+        run_mode: one of RUN_MODES; None: on a CPU oneDNN where it is exact, else plain Paddle, and
+            onnxruntime for a folder that holds ONNX alone. Paddle is imported unless it is that.
+        cpu_threads: of the engine; None: all cores that this process may use.
+
+        Raises PaddlexMLError for a folder without a sound multi-label model, and for a mode that
+        the device or the folder excludes.
         """
         self.folder = Path(folder)
-        graph, weights, description = _find_files(self.folder)
-        content = settings.read(description)
-        self.model_name = _agree(model_name, content.model_name, description)
+        _check_run_mode(run_mode)
+        found = _find_files(self.folder, run_mode)
+        content = settings.read(found.description)
+        self.model_name = _agree(model_name, content.model_name, found.description)
         self.label_names = content.label_names
         self.decoder_tokens = content.decoder_tokens
         self.threshold = content.threshold
         self.preprocess = content.preprocess
-        self.device = devices.select(device)
-        _check_run_mode(run_mode, self.device)
         probe = _noise(self.image_size)
-        self._network, self.run_mode = runtime.load(
-            graph, weights, device=self.device, run_mode=run_mode, probe=probe
-        )
-        self._check_scores(self.run(probe))
+        threads = cpu_threads or environment.usable_cores()
+        load = _load_onnx if found.weights is None else _load_paddle
+        loaded = load(found, device, run_mode, threads, probe)
+        self._network, self.run_mode, self.device, scores = loaded
+        self._turn = threading.Lock()  # Paddle keeps buffers inside
+        self._check_scores(scores)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -60,7 +77,8 @@ class StaticModel:
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Images float32 [B, 3, H, W] as `preprocess` makes them -> scores float32 [B, C], 0..1."""
-        return self._network(images)
+        with self._turn:
+            return self._network(images)
 
     def _check_scores(self, scores: np.ndarray) -> None:
         count = len(self.label_names)
@@ -80,8 +98,47 @@ class StaticModel:
             )
 
 
-def _find_files(folder: Path) -> tuple[Path, Path, Path]:
-    """(graph, weights, description). Raises PaddlexMLError that names what is missing."""
+class _Files(NamedTuple):
+    """What a folder holds of a model."""
+
+    graph: Path
+    weights: Path | None
+    """None: they are in the graph, an ONNX file."""
+    description: Path
+
+
+# network, run mode, device, scores of the probe
+_Loaded: TypeAlias = tuple[Callable[[np.ndarray], np.ndarray], str, str, np.ndarray]
+
+
+def _load_paddle(
+    found: _Files, device: str, run_mode: str | None, threads: int, probe: np.ndarray
+) -> _Loaded:
+    if not environment.is_prepared():
+        _log.info("%s", environment.prepare())
+    # Here and not above: whoever runs ONNX need not wait for Paddle, nor have it.
+    devices = importlib.import_module("paddlex_ml.devices")
+    engine = importlib.import_module("paddlex_ml.inference.paddle_engine")
+    name = devices.select(device)
+    _check_device(run_mode, name)
+    network, mode, scores = engine.load(
+        found.graph, found.weights, device=name, run_mode=run_mode, threads=threads, probe=probe
+    )
+    return network, mode, name, scores
+
+
+def _load_onnx(
+    found: _Files, device: str, run_mode: str | None, threads: int, probe: np.ndarray
+) -> _Loaded:
+    del run_mode  # there is but one
+    network, name, scores = onnx_engine.load(
+        found.graph, device=device, threads=threads, probe=probe
+    )
+    return network, "onnxruntime", name, scores
+
+
+def _find_files(folder: Path, run_mode: str | None) -> _Files:
+    """What `run_mode` is to run. Raises PaddlexMLError that names what is missing."""
     if not folder.is_dir():
         problem = "is a file" if folder.exists() else "does not exist"
         raise PaddlexMLError(
@@ -91,16 +148,33 @@ def _find_files(folder: Path) -> tuple[Path, Path, Path]:
             "-o Global.mode=export makes one from trained weights",
         )
     graphs = [folder / name for name in GRAPHS if (folder / name).is_file()]
-    others = [folder / name for name in (WEIGHTS, settings.FILE)]
-    missing = [] if graphs else [" or ".join(GRAPHS)]
-    missing += [path.name for path in others if not path.is_file()]
+    weights, onnx, description = (folder / n for n in (WEIGHTS, ONNX, settings.FILE))
+    if run_mode == "onnxruntime" or (run_mode is None and not graphs and onnx.is_file()):
+        _refuse_missing(folder, {ONNX: onnx.is_file()}, description, " -o Export.format=onnx")
+        return _Files(onnx, None, description)
+    if not graphs and onnx.is_file():
+        raise PaddlexMLError(
+            f"the folder holds an ONNX model, which the run mode {run_mode} cannot run",
+            where=str(folder.absolute()),
+            fix="choose the run mode onnxruntime, or name the folder of an export by Paddle",
+        )
+    _refuse_missing(
+        folder, {" or ".join(GRAPHS): bool(graphs), WEIGHTS: weights.is_file()}, description
+    )
+    return _Files(graphs[0], weights, description)
+
+
+def _refuse_missing(
+    folder: Path, parts: dict[str, bool], description: Path, option: str = ""
+) -> None:
+    parts = {**parts, description.name: description.is_file()}
+    missing = [name for name, is_there in parts.items() if not is_there]
     if missing:
         raise PaddlexMLError(
             f"the folder of the static model lacks {', '.join(missing)}",
             where=str(folder.absolute()),
-            fix="copy the whole folder, or export the model again: -o Global.mode=export",
+            fix=f"copy the whole folder, or export the model again: -o Global.mode=export{option}",
         )
-    return graphs[0], others[0], others[1]
 
 
 def _noise(size: tuple[int, int]) -> np.ndarray:
@@ -119,16 +193,25 @@ def _agree(asked: str | None, found: str | None, description: Path) -> str | Non
     return found or asked
 
 
-def _check_run_mode(run_mode: str | None, device: str) -> None:
-    if run_mode is not None and run_mode not in runtime.RUN_MODES:
+def _check_run_mode(run_mode: str | None) -> None:
+    if run_mode is not None and run_mode not in RUN_MODES:
         raise PaddlexMLError(
             f"no run mode is called {run_mode!r}",
             where="run_mode",
-            fix=f"choose from {', '.join(runtime.RUN_MODES)}",
+            fix=f"choose from {', '.join(RUN_MODES)}",
         )
-    if run_mode == "mkldnn" and device != "cpu":
-        raise PaddlexMLError(
-            f"the run mode mkldnn is made for CPUs, the device is {device}",
-            where="run_mode",
-            fix="choose the device cpu, or the run mode paddle",
-        )
+
+
+def _check_device(run_mode: str | None, device: str) -> None:
+    mode = run_mode or ""
+    if mode.startswith("mkldnn") and device != "cpu":
+        made_for, fix = "CPUs", "choose the device cpu, or the run mode paddle"
+    elif mode.startswith("trt") and device == "cpu":
+        made_for, fix = "GPUs", "choose the device gpu, or the run mode mkldnn"
+    else:
+        return
+    raise PaddlexMLError(
+        f"the run mode {mode} is made for {made_for}, the device is {device}",
+        where="run_mode",
+        fix=fix,
+    )

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Real
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -89,3 +89,50 @@ def _number(value: object, where: str) -> float:
         where=where,
         fix="write a number such as 0.5",
     )
+
+
+class Limits(NamedTuple):
+    """Which labels an image gets."""
+
+    each: np.ndarray
+    """Score from which a class counts, float32 [C]."""
+    least: int
+    """Labels that every image gets."""
+    most: int
+
+
+def limit(each: np.ndarray, min_labels: int, max_labels: int | None) -> Limits:
+    """Join thresholds [C] and counts. Raises PaddlexMLError for counts that cannot be kept."""
+    classes = len(each)
+    check_count(min_labels, "min_labels", least=0)
+    if max_labels is not None:
+        check_count(max_labels, "max_labels", least=1)
+    most = classes if max_labels is None else max_labels
+    if min_labels > min(most, classes):
+        what = f"max_labels {max_labels}" if min_labels > most else f"the {classes} classes"
+        raise PaddlexMLError(
+            f"min_labels {min_labels} is more than {what}",
+            where="min_labels",
+            fix=f"lower it to {min(most, classes)} at most",
+        )
+    return Limits(each, min_labels, most)
+
+
+def choose(scores: np.ndarray, limits: Limits) -> np.ndarray:
+    """Ids of the classes that an image with `scores` [C] gets, by falling score."""
+    order = np.argsort(-scores, kind="stable")
+    reached = scores[order] >= limits.each[order]
+    missing = limits.least - np.count_nonzero(reached)
+    if missing > 0:
+        reached[np.flatnonzero(~reached)[:missing]] = True
+    return order[reached][: limits.most]
+
+
+def check_count(number: object, where: str, *, least: int) -> None:
+    """Raise PaddlexMLError unless `number` is a whole number from `least`."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise PaddlexMLError(
+            f"{where} must be a whole number from {least}, it is {number!r}",
+            where=where,
+            fix=f"write {where}={max(1, least)}, or more",
+        )

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime: inference.onnx -> a function from images to scores. Paddle is not needed for it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlex_ml.errors import PaddlexMLError
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+# Images float32 [B, 3, H, W] -> scores float32 [B, C]
+Network = Callable[[np.ndarray], np.ndarray]
+
+
+def load(
+    graph: Path, *, device: str, threads: int, probe: np.ndarray
+) -> tuple[Network, str, np.ndarray]:
+    """Load the model and try it on `probe`, images float32 [B, 3, H, W].
+
+    `threads` are those of a CPU. Returns the network, the device that it runs on, and the
+    scores of the probe. Raises PaddlexMLError where onnxruntime is missing, has no CUDA though
+    `device` is a GPU, or cannot run the file.
+    """
+    runtime = _import()
+    providers = _providers(runtime, device)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors: its warnings repair nothing
+    # Threads that wait by spinning would take the cores from those that read the next images.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = runtime.InferenceSession(str(graph), options, providers=providers)
+        (images,), (scores, *_) = session.get_inputs(), session.get_outputs()
+
+        def run(batch: np.ndarray) -> np.ndarray:
+            (result,) = session.run([scores.name], {images.name: batch})
+            array: np.ndarray = result
+            return array
+
+        found = run(probe)
+    except Exception as error:  # its errors share no class but this one
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise PaddlexMLError(
+            f"onnxruntime cannot run the model: {lines[0][:200]}",
+            where=str(graph),
+            fix="copy the file anew, or make it again: -o Global.mode=export -o Export.format=onnx",
+        ) from error
+    on_gpu = session.get_providers()[0] == _CUDA
+    return run, f"gpu:{_number(device)}" if on_gpu else "cpu", found
+
+
+def _import() -> Any:
+    try:
+        return importlib.import_module("onnxruntime")
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise
+        raise PaddlexMLError(
+            "onnxruntime is not installed",
+            where=f"the environment of {sys.executable}",
+            fix="pip install onnxruntime (for a GPU: onnxruntime-gpu), or name a folder with "
+            "inference.json, which Paddle runs",
+        ) from error
+
+
+def _providers(runtime: Any, device: str) -> list[Any]:
+    """What is to compute, the preferred first."""
+    there = runtime.get_available_providers()
+    if device.startswith("cpu") or (device == "auto" and _CUDA not in there):
+        return [_CPU]
+    if _CUDA in there:
+        return [(_CUDA, {"device_id": _number(device)}), _CPU]
+    raise PaddlexMLError(
+        f"{device} was asked for, but this onnxruntime is built for the CPU alone",
+        where="device",
+        fix="choose the device cpu, or install onnxruntime-gpu in place of onnxruntime",
+    )
+
+
+def _number(device: str) -> int:
+    """Number of the first GPU that `auto`, `gpu` or `gpu:1,2` names."""
+    return int((device.partition(":")[2] or "0").split(",")[0])

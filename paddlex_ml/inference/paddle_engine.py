@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paddle Inference: graph and weight files -> a function from images to scores.
+
+On a CPU oneDNN is three times as fast, but Paddle 3.3 cannot run every graph with it
+(PaddlePaddle/Paddle#77340), and TensorRT needs a Paddle that was built with it. So whatever is not
+plain Paddle is tried on a few images, beside plain Paddle, before it is trusted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from paddle import inference
+
+from paddlex_ml.errors import PaddlexMLError
+
+TOLERANCE = {"mkldnn": 1e-4, "trt_fp32": 1e-3, "trt_fp16": 0.1, "mkldnn_bf16": 0.1}
+"""Largest difference of a score from plain Paddle's. TensorRT may multiply in TF32; the last two
+round on purpose, and beyond that they are broken."""
+_GPU_MEMORY = 256  # MB at the start; Paddle takes more as it needs it
+_TRT_BATCH = 32  # images; larger batches are divided
+_TRT_MEMORY = 2**30  # bytes that TensorRT may use while it chooses its kernels
+
+_log = logging.getLogger(__name__)
+
+# Images float32 [B, 3, H, W] -> scores float32 [B, C]
+Network = Callable[[np.ndarray], np.ndarray]
+
+
+def load(
+    graph: Path,
+    weights: Path,
+    *,
+    device: str,
+    run_mode: str | None,
+    threads: int,
+    probe: np.ndarray,
+) -> tuple[Network, str, np.ndarray]:
+    """Load the model for `device` and try it on `probe`, images float32 [B, 3, H, W].
+
+    run_mode None is oneDNN on a CPU, plain Paddle elsewhere; `threads` are those of a CPU. Returns
+    the network, the run mode that it got, and the scores of the probe. Another mode than plain
+    Paddle is left, with a line in the log, where it fails or differs. Raises PaddlexMLError for
+    files that Paddle cannot run.
+    """
+
+    def build(mode: str) -> Network:
+        return _build(_configure(graph, weights, device, mode, threads, probe), mode)
+
+    wanted = run_mode or ("mkldnn" if device == "cpu" else "paddle")
+    plain, expected = _load_plain(build, graph, probe)
+    if wanted == "paddle":
+        return plain, "paddle", expected
+    try:
+        fast = build(wanted)
+        found = fast(probe)
+    except Exception as error:  # Paddle's errors share no class but this one
+        _fall_back(wanted, f"fails: {_first_line(error)}")
+        return plain, "paddle", expected
+    difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
+    if not difference <= TOLERANCE[wanted]:
+        _fall_back(wanted, f"differs by {difference:.1e}")
+        return plain, "paddle", expected
+    return fast, wanted, found
+
+
+def _load_plain(
+    build: Callable[[str], Network], graph: Path, probe: np.ndarray
+) -> tuple[Network, np.ndarray]:
+    try:
+        network = build("paddle")
+        return network, network(probe)
+    except Exception as error:  # Paddle's errors share no class but this one
+        raise PaddlexMLError(
+            f"Paddle cannot run the model: {_first_line(error)}",
+            where=str(graph),
+            fix="the files may be damaged or not belong together: copy them anew, or export the "
+            "model again with -o Global.mode=export",
+        ) from error
+
+
+def _build(config: Any, mode: str) -> Network:
+    predictor = inference.create_predictor(config)
+    images = predictor.get_input_handle(predictor.get_input_names()[0])
+    scores = predictor.get_output_handle(predictor.get_output_names()[0])
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        images.copy_from_cpu(np.ascontiguousarray(batch, np.float32))
+        predictor.run()
+        result: np.ndarray = scores.copy_to_cpu()
+        return result
+
+    def run_in_parts(batch: np.ndarray) -> np.ndarray:
+        starts = range(0, len(batch), _TRT_BATCH)
+        return np.concatenate([run(batch[start : start + _TRT_BATCH]) for start in starts])
+
+    return run_in_parts if mode.startswith("trt") else run
+
+
+def _configure(
+    graph: Path, weights: Path, device: str, mode: str, threads: int, probe: np.ndarray
+) -> Any:
+    config = inference.Config(str(graph), str(weights))
+    config.disable_glog_info()
+    if device == "cpu":
+        config.disable_gpu()
+        config.set_cpu_math_library_num_threads(threads)
+    else:
+        config.enable_use_gpu(_GPU_MEMORY, int(device.partition(":")[2] or 0))
+    if mode.startswith("mkldnn"):
+        config.enable_mkldnn()
+    else:
+        config.disable_mkldnn()
+    if mode == "mkldnn_bf16":
+        config.enable_mkldnn_bfloat16()
+    if mode.startswith("trt"):
+        _enable_tensorrt(config, mode, list(probe.shape[1:]))
+    return config
+
+
+def _enable_tensorrt(config: Any, mode: str, image: list[int]) -> None:
+    precision = inference.PrecisionType
+    config.enable_tensorrt_engine(
+        workspace_size=_TRT_MEMORY,
+        max_batch_size=_TRT_BATCH,
+        min_subgraph_size=3,
+        precision_mode=precision.Half if mode == "trt_fp16" else precision.Float32,
+        use_static=False,  # nothing is written beside the model
+        use_calib_mode=False,
+    )
+    smallest, largest = {"x": [1, *image]}, {"x": [_TRT_BATCH, *image]}
+    config.set_trt_dynamic_shape_info(smallest, largest, smallest)
+
+
+def _fall_back(mode: str, reason: str) -> None:
+    _log.warning("%s %s; the model runs on plain Paddle, which is slower", mode, reason)
+
+
+def _first_line(error: Exception) -> str:
+    """What Paddle says in front of its hints and stack."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]

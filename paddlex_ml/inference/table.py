@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results as a table, one image a row: image,labels,scores,error and, if asked for, every class.
+
+    image,labels,scores,error
+    photos/a.jpg,cat|dog,0.98112|0.61403,
+    photos/b.jpg,,,the image file is empty (0 bytes)
+
+Labels are parted by the first of | ; / that no class name contains, in the order of their scores.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_SEPARATORS = "|;/"
+
+
+def header(classes: Sequence[str], *, with_all_scores: bool) -> list[str]:
+    """Names of the columns."""
+    return ["image", "labels", "scores", "error", *(classes if with_all_scores else ())]
+
+
+def row(res: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
+    """The cells of one result: `res` is the inner part of its `json`."""
+    free = (mark for mark in _SEPARATORS if not any(mark in name for name in classes))
+    mark = next(free, _SEPARATORS[0])
+    every = res.get("all_scores")
+    if every is None:
+        every = []
+    return [
+        res["input_path"] or "",
+        mark.join(res["label_names"]),
+        mark.join(map(str, res["scores"])),
+        res.get("error", ""),
+        *map(str, every),
+    ]
+
+
+def write(rows: Iterable[Sequence[str]]) -> str:
+    """Rows as the text of a CSV file, quoted where needed."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
