@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever a user gives to predict on -> a list of pictures, none of them read yet.
+"""Whatever a user gives to predict on -> pictures, found one by one, none of them read yet.
 
-path, URL, folder, glob pattern, array, PIL image, {"img": ...}, nested lists -> [Picture, ...]
+path, URL, folder, glob pattern, text file of these, array, PIL image, {"img": ...}, lists and
+iterators of all these -> Picture, Picture, ...
+
+What is given alone must be there. In a list, what is not there is a picture that cannot be
+loaded: the others are still answered.
 """
 
 from __future__ import annotations
 
-import glob
+import codecs
+import io
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
@@ -20,12 +27,15 @@ from PIL import Image, ImageOps
 
 from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import download
+from paddlex_ml.inference import download, folders
+from paddlex_ml.inference.names import Names
 
-_KINDS = "a path, URL, folder, pattern, uint8 array, PIL image, {'img': ...}, or a list of these"
+_KINDS = (
+    "a path, URL, folder, pattern, text file of these, uint8 array, PIL image, {'img': ...}, "
+    "or a list or iterator of these"
+)
 _URL = re.compile(r"https?://", re.IGNORECASE)
-_WILD = re.compile(r"[*?\[]")
-_STEM_BYTES = 160  # file systems allow 255 for a name; suffixes and temporary names need some
+_LIST = ".txt"
 
 Load = Callable[[], Image.Image]
 _Found = tuple[str | None, str | None, Load]  # path, file name, both None for what is in memory
@@ -43,113 +53,269 @@ class Picture:
     """Reads and decodes it, RGB; a URL is fetched each time."""
 
 
-def expand(source: Any) -> list[Picture]:
-    """List the pictures that `source` means; folders in the order of their sorted paths.
+def walk(source: Any, *, skip: Path | None = None) -> Iterator[Picture]:
+    """Find the pictures that `source` means while they are taken; folders in sorted order.
 
-    Arrays are uint8: BGR [H, W, 3] as OpenCV reads, BGRA [H, W, 4], or grey [H, W]. Raises
-    PaddlexMLError for what does not exist, and for a folder or pattern without images.
+    Arrays are uint8: BGR [H, W, 3] as OpenCV reads, BGRA [H, W, 4], or grey [H, W]. A folder is
+    searched at any depth, except for hidden files and folders, links to folders, and the folder
+    `skip`. A text file (.txt) has a path, URL or pattern a line; what stands behind a tab, and
+    lines that begin with #, do not count. Relative paths in it start at its own folder.
+
+    Raises PaddlexMLError at the call for what is no image at all, and where a path, folder,
+    pattern or text file that is given alone has no image. In a list or a text file, and where a
+    folder within a folder cannot be read, `load` of a picture raises it.
     """
-    names = _Names()
-    pictures = [
-        Picture(path, names.claim(wish or f"array_{number:04d}.png"), load)
-        for number, (path, wish, load) in enumerate(_walk(source, "input"), start=1)
-    ]
-    if not pictures:
-        raise PaddlexMLError("no image is given", where="input", fix=f"give {_KINDS}")
-    return pictures
+    if not _judge(source, "input", skip):
+        raise _nothing()
+    found = _find(source, "input", skip)
+    if _is_text(_unwrap(source)):
+        first = next(found)  # raises when there is none
+        found = chain([first], found)
+    return _name(found)
 
 
-class _Names:
-    """Hands out file names whose stems differ, also where upper and lower case are the same."""
+def count(source: Any, *, skip: Path | None = None) -> int:
+    """How many pictures `walk` would find: a second or two for a million files.
 
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-        self._last: dict[str, int] = {}
+    An iterator counts as nothing, since it can be run through only once.
+    """
+    source = _unwrap(source)
+    if isinstance(source, list | tuple):
+        return sum(count(item, skip=skip) for item in source)
+    if not _is_text(source):
+        return 0 if isinstance(source, Iterator) else 1
+    text = os.fsdecode(source)
+    if os.path.isdir(text):
+        return sum(1 for _ in folders.find(text, skip=skip)) or 1
+    try:
+        return sum(1 for _ in _find_text(text, skip))
+    except PaddlexMLError:
+        return 1  # the picture that raises it
 
-    def claim(self, wish: str) -> str:
-        stem, suffix = os.path.splitext(wish)
-        while len(os.fsencode(stem)) > _STEM_BYTES:
-            stem = stem[:-1]
-        key, free = stem.lower(), stem
-        while free.lower() in self._taken:
-            self._last[key] = self._last.get(key, 1) + 1
-            free = f"{stem}_{self._last[key]}"
-        self._taken.add(free.lower())
-        return free + suffix
+
+def expand(source: Any) -> list[Picture]:
+    """All pictures of `walk` at once."""
+    return list(walk(source))
 
 
-def _walk(source: Any, where: str) -> Iterator[_Found]:
-    """Yield the images of `source`; `where` is its place within the input."""
+def _judge(source: Any, where: str, skip: Path | None) -> bool:
+    """Whether anything is given; raises for what can be seen to be wrong without looking at disks.
+
+    `where` is the place of `source` within the input.
+    """
+    match source:
+        case str() | os.PathLike():
+            text = os.fsdecode(source)
+            if not text:  # for the system it would be the folder one stands in
+                _refuse("the path is empty", where)
+            _refuse_results(text, skip)
+        case np.ndarray():
+            _check(source, where)
+        case Picture() | Image.Image():
+            pass
+        case list() | tuple():
+            return any([_judge(item, f"{where}[{i}]", skip) for i, item in enumerate(source)])
+        case Mapping() if set(source) == {"img"}:
+            return _judge(source["img"], f"{where}['img']", skip)
+        case Mapping():
+            keys = ", ".join(map(repr, source)) or "none"
+            _refuse(f"a mapping must have the key 'img' alone, it has {keys}", where)
+        case Iterator() if not isinstance(source, io.IOBase):
+            pass
+        case _:
+            _refuse(f"{type(source).__name__} is not an image", where)
+    return True
+
+
+def _name(found: Iterator[_Found]) -> Iterator[Picture]:
+    names = Names()
+    number = 0
+    for number, (path, wish, load) in enumerate(found, start=1):
+        yield Picture(path, names.claim(wish or f"array_{number:04d}.png"), load)
+    if not number:  # an iterator without items
+        raise _nothing()
+
+
+def _find(source: Any, where: str, skip: Path | None) -> Iterator[_Found]:
+    """Yield the images of what `_judge` has accepted; raises where it is a path without any."""
     match source:
         case Picture():
             yield source.path, source.name, source.load
         case str() | os.PathLike():
-            yield from _walk_text(os.fspath(source), where)
+            yield from _find_text(os.fsdecode(source), skip)
         case np.ndarray():
-            yield None, None, partial(_from_array, _checked(source, where))
+            yield None, None, partial(_from_array, source)
         case Image.Image():
             yield None, None, partial(_from_pil, source, where)
+        case Mapping():
+            yield from _find(source["img"], f"{where}['img']", skip)
         case list() | tuple():
             for i, item in enumerate(source):
-                yield from _walk(item, f"{where}[{i}]")
-        case Mapping() if set(source) == {"img"}:
-            yield from _walk(source["img"], f"{where}['img']")
-        case Mapping():
-            keys = ", ".join(map(repr, source)) or "none"
-            _refuse(f"a mapping must have the key 'img' alone, it has {keys}", where)
+                yield from _find_item(item, f"{where}[{i}]", skip)
         case _:
-            _refuse(f"{type(source).__name__} is not an image", where)
+            for i, item in enumerate(source):
+                yield from _find_new(item, f"{where}[{i}]", skip)
 
 
-def _walk_text(text: str, where: str) -> Iterator[_Found]:
-    if not text:  # for the system it would be the folder one stands in
-        _refuse("the path is empty", where)
+def _find_item(item: Any, where: str, skip: Path | None) -> Iterator[_Found]:
+    """Yield the images of an item of a list, or one that raises why there is none."""
+    try:
+        yield from _find(item, where, skip)
+    except PaddlexMLError as error:
+        path = _unwrap(item)
+        yield _broken(os.fsdecode(path) if _is_text(path) else None, error)
+
+
+def _find_new(item: Any, where: str, skip: Path | None) -> Iterator[_Found]:
+    """Yield the images of an item of an iterator: nobody has judged it yet."""
+    try:
+        _judge(item, where, skip)
+    except PaddlexMLError as error:
+        yield _broken(None, error)
+    else:
+        yield from _find_item(item, where, skip)
+
+
+def _find_text(text: str, skip: Path | None, listed_in: str | None = None) -> Iterator[_Found]:
+    """Yield the images of a path, URL, folder or pattern, or of a text file that lists these."""
     if _URL.match(text):
         yield text, _name_of_url(text), partial(_from_url, text)
-        return
-    for path in _find(text):
-        yield path, os.path.basename(path), partial(read_image, path)
+    elif os.path.isdir(text):
+        _refuse_results(text, skip)
+        found = folders.find(text, skip=skip)
+        yield from _find_images(found, text, f"the folder holds no image: {text}")
+    elif text.lower().endswith(_LIST) and os.path.exists(text) and listed_in is None:
+        yield from _find_listed(text, skip)
+    elif os.path.exists(text):
+        yield text, os.path.basename(text), partial(read_image, text)
+    elif folders.WILD.search(text):
+        root, parts = folders.split(text)
+        found = folders.find(root, parts, skip) if os.path.isdir(root or os.curdir) else iter(())
+        yield from _find_images(found, root, f"the pattern finds no image: {text}")
+    else:
+        start = "the folder you stand in" if listed_in is None else f"the folder of {listed_in}"
+        raise PaddlexMLError(
+            f"no such file or folder: {text}",
+            where=os.path.abspath(text),
+            fix=f"correct the path; a relative one starts at {start}",
+        )
 
 
-def _find(text: str) -> list[str]:
-    """Paths of the images that a path, folder or pattern means, sorted."""
-    if os.path.isdir(text):
-        return _only_images(_files_below(text), f"the folder holds no image: {text}")
-    if os.path.exists(text):
-        return [text]
-    if _WILD.search(text):
-        found = [path for path in glob.glob(text, recursive=True) if os.path.isfile(path)]
-        return _only_images(found, f"the pattern finds no image: {text}")
-    raise PaddlexMLError(
-        f"no such file or folder: {text}",
-        where=os.path.abspath(text),
-        fix="correct the path; a relative one starts at the folder you stand in",
-    )
+def _find_images(
+    found: Iterator[tuple[str, OSError | None]], root: str, complaint: str
+) -> Iterator[_Found]:
+    none = True
+    for path, error in found:
+        none = False
+        if error is None:
+            yield path, os.path.basename(path), partial(read_image, path)
+        elif path == root:
+            raise _unlisted(path, error)
+        else:
+            yield _broken(path, _unlisted(path, error))
+    if none:
+        raise PaddlexMLError(
+            complaint,
+            where=os.path.abspath(root),
+            fix=f"name another place; files that end in {' '.join(sorted(SUFFIXES))} are found, "
+            "but no hidden ones, and none behind links to folders",
+        )
 
 
-def _files_below(folder: str) -> Iterator[str]:
-    for place, folders, files in os.walk(folder, onerror=_explain):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (os.path.join(place, name) for name in files if not name.startswith("."))
+def _find_listed(file: str, skip: Path | None) -> Iterator[_Found]:
+    """Yield the images that the lines of a text file mean."""
+    none = True
+    for number, text in _read_list(file):
+        none = False
+        path = text if _URL.match(text) else os.path.join(os.path.dirname(file), text)
+        try:
+            yield from _find_text(path, skip, listed_in=file)
+        except PaddlexMLError as error:
+            place = f"{file}:{number}"
+            fix = error.fix if _is_utf8(text) else "save the text file as UTF-8"
+            yield _broken(path, PaddlexMLError(f"{error.what} ({place})", where=place, fix=fix))
+    if none:
+        raise PaddlexMLError(
+            f"the text file names no image: {file}",
+            where=os.path.abspath(file),
+            fix="write a path, URL, folder or pattern on each line",
+        )
 
 
-def _explain(error: OSError) -> NoReturn:
-    raise PaddlexMLError(
+def _read_list(file: str) -> Iterator[tuple[int, str]]:
+    """Yield number and path of the lines that count; names that are not UTF-8 stay as they are."""
+    try:
+        with open(file, "rb") as lines:
+            if b"\0" in lines.peek(4096):
+                raise PaddlexMLError(
+                    f"not a text file in UTF-8: {file}",
+                    where=os.path.abspath(file),
+                    fix="save it as UTF-8; an image needs a name that does not end in .txt",
+                )
+            for number, line in enumerate(lines, start=1):
+                content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                text = content.decode("utf-8", "surrogateescape").partition("\t")[0].strip()
+                if text and not text.startswith("#"):
+                    yield number, text
+    except OSError as error:
+        raise PaddlexMLError(
+            f"the text file cannot be read: {error.strerror}",
+            where=os.path.abspath(file),
+            fix="give yourself permission to read it",
+        ) from error
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _broken(path: str | None, error: PaddlexMLError) -> _Found:
+    wish = os.path.basename(path.rstrip("/" + os.sep)) if path else None
+    return path, wish, partial(_fail, error.what, error.where, error.fix)
+
+
+def _fail(what: str, where: str, fix: str) -> NoReturn:
+    raise PaddlexMLError(what, where=where, fix=fix)
+
+
+def _unlisted(folder: str, error: OSError) -> PaddlexMLError:
+    return PaddlexMLError(
         f"the folder cannot be listed: {error.strerror}",
-        where=str(error.filename),
+        where=folder,
         fix="give yourself permission to read it, or name other folders",
-    ) from error
-
-
-def _only_images(paths: Iterator[str] | list[str], complaint: str) -> list[str]:
-    images = sorted(p for p in paths if os.path.splitext(p)[1].lower() in SUFFIXES)
-    if images:
-        return images
-    raise PaddlexMLError(
-        complaint,
-        where="input",
-        fix=f"name another place; files that end in {' '.join(sorted(SUFFIXES))} are found",
     )
+
+
+def _refuse_results(place: str, skip: Path | None) -> None:
+    """Refuse a folder, or a pattern for what lies directly in a folder, of the results."""
+    folder = place
+    if folders.WILD.search(place) and not os.path.exists(place):
+        root, parts = folders.split(place)
+        folder = root if set(parts[:-1]) <= {"**"} else place
+    if folders.is_same(folder, skip):
+        raise PaddlexMLError(
+            "the drawn pictures would overwrite the images they are drawn from",
+            where=str(skip),
+            fix="save into another folder: -o Predict.save_path=...",
+        )
+
+
+def _unwrap(source: Any) -> Any:
+    while isinstance(source, Mapping):
+        source = source.get("img")
+    return source
+
+
+def _is_text(source: Any) -> bool:
+    return isinstance(source, str | os.PathLike)
+
+
+def _nothing() -> PaddlexMLError:
+    return PaddlexMLError("no image is given", where="input", fix=f"give {_KINDS}")
 
 
 def _name_of_url(url: str) -> str:
@@ -161,10 +327,10 @@ def _from_url(url: str) -> Image.Image:
     return decode_image(download.fetch(url), where=url)
 
 
-def _checked(array: np.ndarray, where: str) -> np.ndarray:
+def _check(array: np.ndarray, where: str) -> None:
     fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if array.dtype == np.uint8 and fits and array.size:
-        return array
+        return
     fix = "give uint8 [H, W, 3] in the order BGR, as cv2.imread does"
     if array.ndim == 4:
         fix = "give a batch as a list of images: list(images)"

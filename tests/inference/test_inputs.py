@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import io
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +12,16 @@ from PIL import Image
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import download
-from paddlex_ml.inference.inputs import expand
+from paddlex_ml.inference.inputs import count, walk
 
 ALL = ["a.jpg", "b.png", "c.bmp", "d.JPG", "deep/a.jpg", "e.webp", "f.gif"]
 
 
-def paths(source) -> list[str]:
-    return [str(picture.path) for picture in expand(source)]
+FAILING = ["a.jpg", "b.png", "c.bmp", "d.JPG", "deep", "e.webp", "f.gif"]
+
+
+def paths(source, skip: Path | None = None) -> list[str]:
+    return [str(picture.path) for picture in walk(source, skip=skip)]
 
 
 def test_a_path_stays_as_the_user_wrote_it(photos: Path, monkeypatch):
@@ -50,7 +55,7 @@ def test_lists_and_mappings_nest(photos: Path):
 def test_nothing_is_read_before_it_is_wanted(tmp_path: Path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
-    [picture] = expand(broken)
+    [picture] = walk(broken)
     with pytest.raises(PaddlexMLError, match="not an image, or a format"):
         picture.load()
 
@@ -58,7 +63,7 @@ def test_nothing_is_read_before_it_is_wanted(tmp_path: Path):
 def test_an_array_is_bgr():
     blue = np.zeros((2, 4, 3), np.uint8)
     blue[:, :, 0] = 255
-    [picture] = expand(blue)
+    [picture] = walk(blue)
     assert (picture.path, picture.name) == (None, "array_0001.png")
     assert picture.load().getpixel((3, 1)) == (0, 0, 255)
 
@@ -66,41 +71,28 @@ def test_an_array_is_bgr():
 def test_transparency_is_dropped_and_grey_becomes_rgb():
     bgra = np.full((2, 2, 4), (10, 20, 30, 0), np.uint8)
     grey = np.full((2, 2), 7, np.uint8)
-    colours = [p.load().getpixel((0, 0)) for p in expand([bgra, grey, grey[:, :, None]])]
+    colours = [p.load().getpixel((0, 0)) for p in walk([bgra, grey, grey[:, :, None]])]
     assert colours == [(30, 20, 10), (7, 7, 7), (7, 7, 7)]
 
 
 def test_a_pil_image_is_rgb_and_turned_upright():
     image = Image.new("RGB", (4, 2), (1, 2, 3))
     image.getexif()[0x0112] = 6  # a telephone that was held upright
-    [picture] = expand(image)
+    [picture] = walk(image)
     assert picture.load().size == (2, 4)
     assert picture.load().getpixel((0, 0)) == (1, 2, 3)
 
 
 def test_a_pil_image_of_16_bits_is_refused():
-    [picture] = expand(Image.new("I;16", (2, 2)))
+    [picture] = walk(Image.new("I;16", (2, 2)))
     with pytest.raises(PaddlexMLError, match=r"mode I;16(.|\n)*give the path of the file"):
         picture.load()
 
 
 def test_no_two_inputs_share_a_stem(photos: Path):
     (photos / "deep" / "A.png").write_bytes(b"")
-    names = [p.name for p in expand([photos / "a.jpg", photos / "deep", photos / "a.jpg"])]
+    names = [p.name for p in walk([photos / "a.jpg", photos / "deep", photos / "a.jpg"])]
     assert names == ["a.jpg", "A_2.png", "a_3.jpg", "a_4.jpg"]
-
-
-def test_a_number_that_a_file_already_has_is_skipped(photos: Path):
-    (photos / "a.jpg").rename(photos / "a_2.jpg")
-    names = [p.name for p in expand([photos / "a_2.jpg", photos / "deep", photos / "deep"])]
-    assert names == ["a_2.jpg", "a.jpg", "a_3.jpg"]
-
-
-def test_long_names_are_cut_to_what_file_systems_take():
-    [picture] = expand("https://example.org/" + "%E7%8C%AB" * 100 + ".jpg?size=1")
-    assert len(picture.name.encode()) <= 170
-    assert picture.name.startswith("猫猫")
-    assert picture.name.endswith(".jpg")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +105,7 @@ def test_long_names_are_cut_to_what_file_systems_take():
 )
 def test_a_url_is_named_by_its_path_and_not_fetched(url, name, monkeypatch):
     monkeypatch.setattr(download, "fetch", None)
-    [picture] = expand(url)
+    [picture] = walk(url)
     assert (picture.path, picture.name) == (url, name)
 
 
@@ -125,11 +117,17 @@ def test_a_url_is_named_by_its_path_and_not_fetched(url, name, monkeypatch):
         ("*.nothing", r"the pattern finds no image: \*\.nothing"),
         ("", "the path is empty"),
         ([], "no image is given"),
-        ([["nowhere.jpg"]], "no such file"),
+        ([[], ()], "no image is given"),
+        ({"img": "nowhere.jpg"}, r"no such file or folder: nowhere\.jpg"),
+        ("nowhere.txt", r"no such file or folder: nowhere\.txt"),
+        ("nowhere/*.jpg", r"the pattern finds no image: nowhere/\*\.jpg"),
         ({"img": "a", "x": 1}, "the key 'img' alone, it has 'img', 'x'"),
         ({}, "it has none"),
         (None, "NoneType is not an image"),
         ([1], r"int is not an image\n  where: input\[0\]"),
+        (["a.jpg", ["b.jpg", 2.5]], r"float is not an image\n  where: input\[1\]\[1\]"),
+        ([["a.jpg"], [""]], r"the path is empty\n  where: input\[1\]\[0\]"),
+        (io.BytesIO(b"abc"), "BytesIO is not an image"),
         ([{"img": b"abc"}], r"bytes is not an image\n  where: input\[0\]\['img'\]"),
         (np.zeros((4, 4, 3), np.float32), r"float32 \[4, 4, 3\] is not an image"),
         (np.zeros((3, 8, 8), np.uint8), r"uint8 \[3, 8, 8\](.|\n)*cv2\.imread"),
@@ -140,10 +138,162 @@ def test_a_url_is_named_by_its_path_and_not_fetched(url, name, monkeypatch):
 def test_what_holds_no_image_is_refused_at_once(source, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PaddlexMLError, match=message):
-        expand(source)
+        walk(source)
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(PaddlexMLError, match=r"the folder holds no image(.|\n)*\.jpg"):
-        expand(tmp_path)
+        walk(tmp_path)
+
+
+def test_what_a_list_lacks_is_told_when_its_turn_comes(photos: Path, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    gone, empty, none = tmp_path / "gone.jpg", tmp_path / "empty", f"{photos}/*.nothing"
+    pictures = list(walk([gone, photos / "a.jpg", {"img": str(empty)}, [none]]))
+    assert [p.path for p in pictures] == [str(gone), str(photos / "a.jpg"), str(empty), none]
+    assert pictures[1].load().size == (60, 40)
+    for picture, message in [
+        (pictures[0], f"no such file or folder: {gone}"),
+        (pictures[2], f"the folder holds no image: {empty}"),
+        (pictures[3], re.escape(f"the pattern finds no image: {none}")),
+    ]:
+        for _ in range(2):  # each time that it is asked for
+            with pytest.raises(PaddlexMLError, match=message):
+                picture.load()
+
+
+def test_an_iterator_is_run_through_as_the_pictures_are_taken(photos: Path):
+    taken = []
+
+    def items():
+        for item in (photos / "a.jpg", np.zeros((2, 2, 3), np.uint8), 7, [str(photos / "b.png")]):
+            taken.append(item)
+            yield item
+
+    pictures = walk(items())
+    assert len(taken) == 0
+    assert next(pictures).path == str(photos / "a.jpg")
+    assert len(taken) == 1
+    array, wrong, last = pictures
+    assert (array.name, array.load().size) == ("array_0002.png", (2, 2))
+    with pytest.raises(PaddlexMLError, match=r"int is not an image\n  where: input\[2\]"):
+        wrong.load()
+    assert last.path == str(photos / "b.png")
+    assert len(list(walk(map(str, [photos / "a.jpg", photos])))) == 8
+
+
+def test_an_iterator_without_items_is_an_error_in_the_end():
+    with pytest.raises(PaddlexMLError, match="no image is given"):
+        next(walk(iter([])))
+
+
+def test_the_folder_of_the_results_is_not_walked_into(photos: Path):
+    deep = photos / "deep"
+    assert paths(photos, skip=deep) == [str(photos / name) for name in ALL if "/" not in name]
+    assert paths(f"{photos}/**/*.jpg", skip=deep) == [str(photos / "a.jpg")]
+    assert paths(photos, skip=photos / "not there yet") == paths(photos)
+    assert paths([deep / "a.jpg"], skip=deep) == [str(deep / "a.jpg")]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        str,
+        "{}/../photos/".format,
+        lambda folder: ["a.jpg", [{"img": folder}]],
+        "{}/*".format,
+        "{}/**/a.*".format,
+    ],
+)
+def test_the_folder_of_the_results_as_input_is_refused(photos: Path, source):
+    message = r"would overwrite the images(.|\n)*-o Predict\.save_path"
+    with pytest.raises(PaddlexMLError, match=message):
+        walk(source(str(photos)), skip=photos)
+
+
+def test_a_folder_that_fails_is_told_and_the_rest_is_answered(photos: Path, monkeypatch):
+    def fail(folder):
+        if str(folder).endswith("deep"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", fail)
+    pictures = list(walk(photos))
+    assert [p.path for p in pictures] == [str(photos / name) for name in FAILING]
+    with pytest.raises(PaddlexMLError, match="the folder cannot be listed: Permission denied"):
+        pictures[4].load()
+    assert count(photos) == 7
+    with pytest.raises(PaddlexMLError, match="the folder cannot be listed: Permission denied"):
+        walk(photos / "deep")
+    assert count(photos / "deep") == 1
+
+
+def test_the_count_is_that_of_the_pictures(photos: Path):
+    (photos / "list.txt").write_text("a.jpg\n\ngone.jpg\n# no\ndeep\n")
+    for source in (
+        photos,
+        f"{photos}/*.jpg",
+        photos / "list.txt",
+        [photos, {"img": "gone.jpg"}, ["https://example.org/a.jpg"], np.zeros((2, 2), np.uint8)],
+    ):
+        assert count(source) == len(list(walk(source)))
+    assert count(photos, skip=photos / "deep") == 6
+    assert count(iter(["a.jpg"])) == 0
+
+
+def test_a_text_file_gives_the_images_of_its_lines(photos: Path, monkeypatch):
+    content = "\ufeffa.jpg\r\n\n  # a remark\nb.png\t0,1,0\ndeep\n*.webp\nhttps://e.org/x.jpg\n"
+    (photos / "list.TXT").write_bytes(content.encode())
+    expected = ["a.jpg", "b.png", "deep/a.jpg", "e.webp"]
+    whole = [str(photos / name) for name in expected] + ["https://e.org/x.jpg"]
+    assert paths(photos / "list.TXT") == whole
+    assert paths([photos / "list.TXT", photos / "f.gif"]) == [*whole, str(photos / "f.gif")]
+    monkeypatch.chdir(photos)
+    assert paths("list.TXT") == [*expected, "https://e.org/x.jpg"]
+    absolute = f"{photos}/a.jpg"
+    (photos / "deep" / "list.txt").write_text(f"{absolute}\n../b.png")
+    assert paths("deep/list.txt") == [absolute, "deep/../b.png"]
+
+
+def test_a_wrong_line_is_told_by_its_number_and_the_others_are_answered(photos: Path):
+    file = photos / "list.txt"
+    file.write_bytes(b"a.jpg\ngone.jpg\n\xb0\xa1.jpg\nlist.txt\n")
+    pictures = list(walk(file))
+    assert pictures[0].load().size == (60, 40)
+    for picture, message in [
+        (pictures[1], rf"gone\.jpg \({file}:2\)\n  where: {file}:2(.|\n)*the folder of {file}"),
+        (pictures[2], rf"where: {file}:3(.|\n)*save the text file as UTF-8"),
+        (pictures[3], "not an image"),
+    ]:
+        with pytest.raises(PaddlexMLError, match=message):
+            picture.load()
+    assert pictures[1].path == str(photos / "gone.jpg")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"the text file names no image: .*list\.txt"),
+        (b"\n# nothing\n", "the text file names no image"),
+        ("a.jpg\n".encode("utf-16"), "not a text file in UTF-8"),
+    ],
+)
+def test_a_text_file_without_a_line_is_refused_at_once(photos: Path, content, message):
+    (photos / "list.txt").write_bytes(content)
+    with pytest.raises(PaddlexMLError, match=message):
+        walk(photos / "list.txt")
+    [broken, _] = walk([photos / "list.txt", photos / "a.jpg"])
+    with pytest.raises(PaddlexMLError, match=message):
+        broken.load()
+
+
+def test_a_text_file_is_read_as_the_pictures_are_taken(photos: Path):
+    os.mkfifo(photos / "list.txt")
+    reader = os.open(photos / "list.txt", os.O_RDWR)  # keeps the pipe open: no end of file comes
+    os.write(reader, b"a.jpg\n" * 3000)
+    pictures = walk(photos / "list.txt")
+    assert [next(pictures).name for _ in range(2)] == ["a.jpg", "a_2.jpg"]
+    os.close(reader)
+    pictures.close()

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import glob
+import inspect
+import os
+import random
+import sys
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml.inference.folders import find, split
+
+
+def found(root, *arguments, **keywords) -> list[str]:
+    return [path for path, _ in find(str(root), *arguments, **keywords)]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tree in which names of files and folders begin alike."""
+    root = tmp_path / "tree"
+    rng = random.Random(0)
+    names = ["a", "a-b", "a.b", "ab", "B", "a b", "é", ".hidden", "x[1]"]
+    for _ in range(150):
+        folder = root.joinpath(*rng.choices(names, k=rng.randrange(4)))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{rng.choice(names)}{rng.choice(['.jpg', '.JPG', '.png', '.txt', ''])}x").touch()
+        place = folder / f"{rng.choice(names)}{rng.choice(['.jpg', '.JPG', '.png', '.txt'])}"
+        if not place.is_dir():
+            place.touch()
+    return root
+
+
+def test_images_come_in_the_order_of_their_sorted_paths(tree: Path):
+    expected = sorted(
+        os.path.join(place, name)
+        for place, _, names in os.walk(tree)
+        for name in names
+        if name.lower().endswith((".jpg", ".png")) and "/." not in f"{place}/{name}"
+    )
+    assert len(expected) > 40
+    assert found(tree) == expected
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*.jpg", "**/*.jpg", "**", "a*/*", "*/*.png", "**/a/*", "**/a/**/b*", "*/**/a*/*.JPG",
+        "**/**/a*.png", "a/*/*.jpg", "[ab]*/?.jpg", "**/.hidden/*.jpg", ".h*/*", "**/[!a]*.png",
+    ],
+)  # fmt: skip
+def test_a_pattern_finds_what_glob_finds_and_each_once(tree: Path, pattern):
+    whole = f"{glob.escape(str(tree))}/{pattern}"
+    expected = {
+        os.path.normpath(path)
+        for path in glob.glob(whole, recursive=True)
+        if path.lower().endswith((".jpg", ".png")) and os.path.isfile(path)
+    }
+    root, parts = split(f"{tree}/{pattern}")
+    assert found(root, parts) == sorted(expected)
+
+
+def test_a_pattern_is_split_before_its_first_wildcard():
+    assert split("a/b/*.jpg") == ("a/b", ["*.jpg"])
+    assert split("/a*/b/../[c]/d.jpg") == ("/", ["a*", "[c]", "d.jpg"])
+    assert split("*.jpg") == ("", ["*.jpg"])
+
+
+def test_circles_of_links_are_not_walked(tmp_path: Path):
+    (tmp_path / "a.jpg").touch()
+    for name in ("here", "there", "again"):
+        (tmp_path / name).symlink_to(tmp_path)
+    (tmp_path / "self.jpg").symlink_to("self.jpg")
+    (tmp_path / "nowhere.jpg").symlink_to("nothing.jpg")
+    expected = [str(tmp_path / name) for name in ("a.jpg", "nowhere.jpg", "self.jpg")]
+    assert found(tmp_path) == expected
+    assert found(tmp_path, ["**", "*"]) == expected
+    assert found(tmp_path, ["*", "a.jpg"]) == [
+        str(tmp_path / name / "a.jpg") for name in ("again", "here", "there")
+    ]
+    assert found(tmp_path / "here") == [f"{tmp_path}/here/{Path(p).name}" for p in expected]
+
+
+def test_a_pipe_is_no_image(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert found(tmp_path) == []
+
+
+def test_deep_folders_need_no_deep_recursion(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    deep = "/".join(["d"] * 200)
+    Path(deep).mkdir(parents=True)
+    Path(deep, "a.jpg").touch()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 60)
+    try:
+        assert found("d") == [f"{deep}/a.jpg"]
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_a_name_that_is_not_utf8_survives(tmp_path: Path):
+    (tmp_path / "caf\udce9.jpg").touch()
+    [path] = found(tmp_path)
+    assert os.path.exists(path)
+
+
+def test_only_the_names_of_one_folder_are_held(tmp_path: Path):
+    for folder in range(20):
+        (tmp_path / str(folder)).mkdir()
+        for i in range(500):
+            (tmp_path / str(folder) / f"{i}.jpg").touch()
+    images = find(str(tmp_path))
+    next(images)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in images) == 9999
+        assert tracemalloc.get_traced_memory()[1] < 200_000  # 500 names: 30 kB; all: 1 MB
+    finally:
+        tracemalloc.stop()
