@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -88,8 +89,8 @@ def test_check_train_resume_evaluate_export_predict(
     found = new_files("predict", None, f"Predict.input={toy / 'images'}", "Predict.batch_size=5")
     images = os.listdir(toy / "images")
     stems = [Path(name).stem for name in images]
-    assert {Path(path).stem for path in found} == {*stems, "predict_result"}
-    assert len(found) == 1 + 2 * len(images)  # a picture and a JSON file for each
+    assert {Path(path).stem for path in found} == {*stems, "predict_result", "predictions"}
+    assert len(found) == 3 + len(images)  # two results, a table, and a picture for each
     assert read_json(output / "predict_result.json")["num_images"] == 36
 
 
@@ -107,6 +108,23 @@ def test_the_merged_config_of_a_run_is_all_that_the_next_commands_need(
     assert done.returncode == 0, done.stderr
     with Image.open(copy_of_run / "predict" / "val_0.png") as picture:
         assert picture.width >= 48
+
+
+def test_a_broken_image_among_others_ends_with_exit_code_2_and_their_answers(
+    toy: Path, copy_of_run: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(toy / "images", tmp_path / "photos")
+    (folder / "val_0.png").write_bytes(b"no image")
+    words = (f"Global.output={copy_of_run}", f"Predict.input={folder}", "Predict.batch_size=8")
+    config = str(copy_of_run / "config.yaml")
+    done = run("-c", config, "-o", "Global.mode=predict", *words, folder=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-3].startswith("error: 1 of 36 images could not be read, first")
+    assert len(done.stdout.splitlines()) == 38  # one for each image, and two of farewell
+    result = read_json(copy_of_run / "predict_result.json")
+    assert (result["done_flag"], result["num_images"], result["num_failed"]) == (False, 36, 1)
+    assert len(list((copy_of_run / "predict").glob("*.png"))) == 35
 
 
 @pytest.fixture(scope="module")

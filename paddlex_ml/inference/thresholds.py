@@ -109,7 +109,7 @@ def limit(each: np.ndarray, min_labels: int, max_labels: int | None) -> Limits:
         check_count(max_labels, "max_labels", least=1)
     most = classes if max_labels is None else max_labels
     if min_labels > min(most, classes):
-        what = f"max_labels {max_labels}" if min_labels > most else f"the {classes} classes"
+        what = f"the {classes} classes" if most >= classes else f"max_labels {max_labels}"
         raise PaddlexMLError(
             f"min_labels {min_labels} is more than {what}",
             where="min_labels",

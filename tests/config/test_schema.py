@@ -40,7 +40,7 @@ def test_a_minimal_configuration_gets_the_documented_defaults() -> None:
     assert (config.Train.batch_size, config.Train.epochs_iters, config.Global.seed) == (32, 20, 42)
     assert config.Global.output == Path("output")
     assert (config.Train.loss.gamma_neg, config.Train.loss.clip) == (4.0, 0.05)
-    assert config.Predict.threshold == 0.5
+    assert config.Predict.threshold is None
     assert config.Evaluate.weight_path is None
 
 
@@ -111,17 +111,16 @@ def test_the_modes_and_the_annotation_of_mode_agree() -> None:
         ("Global.output", "", "must not be empty", "-o Global.output=output"),
         ("Global.output", "a\0b", "no file name can have", "-o Global.output=output"),
         ("Export.format", "onnx", "comes in a later release", "-o Export.format=paddle"),
-        (
-            "Predict.kernel_option.run_mode",
-            "trt_fp16",
-            "comes in a later release",
-            "run_mode=paddle",
-        ),
+        ("Predict.kernel_option.run_mode", "mkldn", "must be one of paddle, mkldnn", "=mkldnn"),
+        ("Predict.kernel_option.cpu_threads", 0, "must be at least 1", "cpu_threads=null"),
+        ("Predict.max_labels", 0, "must be at least 1", "max_labels=null"),
+        ("Predict.min_labels", -1, "must be at least 0", "min_labels=0"),
+        ("Predict.on_error", "skip", "must be one of report, raise", "on_error=report"),
         ("Predict.threshold", 1.5, "numbers from 0 to 1", "-o Predict.threshold=0.5"),
-        ("Predict.threshold", [0.5, float("nan")], "finite number", "-o Predict.threshold=0.5"),
+        ("Predict.threshold", [0.5, float("nan")], "finite number", "threshold=null"),
         ("Predict.threshold", [], "the list is empty", "-o Predict.threshold=0.5"),
         ("Predict.threshold", {"cat": 0.3}, "the key default", "{default: 0.5, cat: 0.3}"),
-        ("Predict.threshold", {"default": 0.5, 1.5: 0.1}, "by id or name, got 1.5", "=0.5"),
+        ("Predict.threshold", {"default": 0.5, 1.5: 0.1}, "by id or name, got 1.5", "=null"),
         ("Predict.input", 5, "write it in quotes", "-o 'Predict.input=\"5\"'"),
         ("Predict.input", ["a.jpg", None], "must be text", "-o Predict.input=null"),
         ("Predict.input", {"image": "a.jpg"}, "must be {img: path}", "{img: photo.jpg}"),

@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from paddlex_ml import checkpoint
 from paddlex_ml.checkpoint import Checkpoint
 from paddlex_ml.data import annotation
+from paddlex_ml.engines import evaluate
+from paddlex_ml.inference.predictor import Predictor
+from paddlex_ml.inference.static import StaticModel
 from paddlex_ml.models import weights
 
 Run = Callable[..., tuple[int, str]]
@@ -252,3 +256,64 @@ def test_a_broken_image_is_named_and_never_replaced(
     assert code == 2
     assert f"where: {data / 'images' / 'val_7.png'}" in err
     assert read_result(tmp_path)["done_flag"] is False
+
+
+@pytest.fixture
+def outputs(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """What the networks gave that were evaluated."""
+    found: list[np.ndarray] = []
+
+    def watched(*arguments: Any) -> Any:
+        results = evaluate_models(*arguments)
+        found.extend(result.outputs for result in results)
+        return results
+
+    evaluate_models = evaluate.evaluate
+    monkeypatch.setattr(evaluate, "evaluate", watched)
+    return found
+
+
+def predicted(folder: Path, toy: Path, batch_size: int) -> np.ndarray:
+    val = annotation.read(toy).val
+    results = Predictor(StaticModel(folder, "cpu")).predict(
+        [val.path(i) for i in range(len(val))], batch_size, return_all_scores=True
+    )
+    return np.array([result.all_scores for result in results])
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_predictions_have_the_scores_of_the_evaluation(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path, outputs: list[np.ndarray], batch_size: int
+) -> None:
+    best = toy_run / "best_model"
+    for what in ("best_model.pdparams", "inference"):
+        size = f"Evaluate.batch_size={batch_size}"
+        assert run("evaluate", toy, tmp_path, f"Evaluate.weight_path={best / what}", size)[0] == 0
+    logits, scores = outputs
+    found = predicted(best / "inference", toy, 6 - batch_size)
+    assert np.ptp(found, axis=0).max() > 0.01
+    assert np.abs(found - scores).max() < 1.5e-5  # predictions are rounded to five decimals
+    assert np.abs(found - 1 / (1 + np.exp(-logits))).max() < 1.5e-5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ResizeImage": {"backend": "cv2", "size": 32}},
+        {"ResizeImage": {"backend": "pil", "interpolation": "bicubic", "size": 32}},
+        {"NormalizeImage": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "scale": "1/255"}},
+    ],
+)
+def test_both_follow_the_preprocessing_of_the_folder(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path, outputs: list[np.ndarray], change: Any
+) -> None:
+    folder = shutil.copytree(toy_run / "best_model" / "inference", tmp_path / "inference")
+    content = yaml.safe_load((folder / "inference.yml").read_text(encoding="utf-8"))
+    for step in content["PreProcess"]["transform_ops"]:
+        step.update({name: values for name, values in change.items() if name in step})
+    (folder / "inference.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert run("evaluate", toy, tmp_path, f"Evaluate.weight_path={folder}")[0] == 0
+    (scores,) = outputs
+    assert np.abs(predicted(folder, toy, 4) - scores).max() < 1.5e-5
+    published = predicted(toy_run / "best_model" / "inference", toy, 4)
+    assert np.abs(published - scores).max() > 1e-4

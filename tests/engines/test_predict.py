@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import csv
 import io
 import json
 import shutil
@@ -14,8 +15,8 @@ from PIL import Image
 
 from paddlex_ml import cache
 from paddlex_ml.config.schema import Config, GlobalConfig, PredictConfig, TrainConfig
-from paddlex_ml.engines import predict
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.engines import predict, predict_files
+from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.export import save_static
 from paddlex_ml.models import zoo
 
@@ -58,36 +59,76 @@ def configure(output: Path, *, model: str = "PP-LCNet_x1_0_ML", **keys) -> Confi
     )
 
 
-def test_every_image_gets_a_line_a_json_and_a_picture(output: Path, photos: Path, capsys):
+def read_table(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_a_folder_gets_a_line_each_one_json_one_table_and_pictures(output, photos, capsys):
     result = predict.run(configure(output, input=str(photos), batch_size=2, threshold=0.0))
     assert result == {
         "done_flag": True,
         "model_dir": "best_model/inference",
         "num_images": 3,
+        "num_failed": 0,
+        "failed": [],
         "save_path": "predict",
-        "results": [
-            {"input_path": f"{photos}/{path}", "json": f"predict/{j}", "img": f"predict/{i}"}
-            for path, j, i in [
-                ("a.jpg", "a.json", "a.jpg"),
-                ("b.gif", "b.json", "b.png"),
-                ("sub/a.png", "a_2.json", "a_2.png"),
-            ]
-        ],
+        "json": "predict/predictions.json",
+        "csv": "predict/predictions.csv",
     }
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3
-    for line, saved in zip(lines, result["results"], strict=True):
-        content = json.loads((output / saved["json"]).read_text(encoding="utf-8"))
-        assert line == str(content)
-        assert sorted(content["res"]["label_names"]) == ["bird", "cat", "狗"]
-        with Image.open(output / saved["img"]) as picture:
+    names = ["a.jpg", "a_2.png", "b.png", "predictions.csv", "predictions.json"]
+    assert sorted(path.name for path in (output / "predict").iterdir()) == names
+    found = json.loads((output / "predict/predictions.json").read_text(encoding="utf-8"))
+    assert [res["input_path"] for res in found] == [
+        f"{photos}/{name}" for name in ("a.jpg", "b.gif", "sub/a.png")
+    ]
+    assert capsys.readouterr().out.splitlines() == [str({"res": res}) for res in found]
+    rows = read_table(output / "predict" / "predictions.csv")
+    assert rows[0] == ["image", "labels", "scores", "error"]
+    for res, row in zip(found, rows[1:], strict=True):
+        assert sorted(res["label_names"]) == ["bird", "cat", "狗"]
+        assert row == [
+            res["input_path"], "|".join(res["label_names"]), "|".join(map(str, res["scores"])), ""
+        ]  # fmt: skip
+    for name in names[:3]:
+        with Image.open(output / "predict" / name) as picture:
             assert picture.height > 40
+
+
+def test_every_option_of_prediction_arrives(output: Path, photos: Path):
+    options = {"max_labels": 2, "min_labels": 2, "return_all_scores": True, "save_img": False}
+    predict.run(configure(output, input=str(photos), threshold=0.99, **options))
+    names = sorted(path.name for path in (output / "predict").iterdir())
+    assert names == ["predictions.csv", "predictions.json"]
+    for res in json.loads((output / "predict/predictions.json").read_text(encoding="utf-8")):
+        assert len(res["class_ids"]) == 2
+        assert len(res["all_scores"]) == 3
+        assert max(res["all_scores"]) == res["scores"][0]
+    header = (output / "predict/predictions.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header == "image,labels,scores,error,cat,狗,bird"
+
+
+def test_the_threshold_of_the_model_counts_unless_another_is_set(output: Path, photos: Path):
+    path = output / "best_model" / "inference" / "inference.yml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("threshold: 0.5", "threshold: 0.0"), encoding="utf-8")
+    counts = []
+    for threshold in (None, 1.0):
+        predict.run(configure(output, input=str(photos), threshold=threshold))
+        found = json.loads((output / "predict/predictions.json").read_text(encoding="utf-8"))
+        counts.append([len(res["class_ids"]) for res in found])
+    assert counts == [[3, 3, 3], [0, 0, 0]]
 
 
 def test_a_second_run_replaces_the_files_of_the_first(output: Path, photos: Path):
     config = configure(output, input=str(photos))
     assert predict.run(config) == predict.run(config)
-    assert len(list((output / "predict").iterdir())) == 6
+    assert len(list((output / "predict").iterdir())) == 5
+
+
+def test_results_within_the_folder_of_the_photographs_are_no_photographs(output, photos):
+    config = configure(output, input=str(photos), save_path=photos / "named")
+    assert [predict.run(config)["num_images"] for _ in range(2)] == [3, 3]
 
 
 def test_results_outside_the_output_have_whole_paths(output: Path, photos: Path, tmp_path: Path):
@@ -95,15 +136,15 @@ def test_results_outside_the_output_have_whole_paths(output: Path, photos: Path,
     config = configure(output, input=[str(photos / "a.jpg")], save_path=elsewhere)
     result = predict.run(config)
     assert result["save_path"] == str(elsewhere)
-    assert result["results"][0]["img"] == str(elsewhere / "a.jpg")
+    assert result["csv"] == str(elsewhere / "predictions.csv")
     assert (elsewhere / "a.jpg").is_file()
 
 
 def test_arrays_have_no_path(output: Path):
-    result = predict.run(configure(output, input=np.zeros((9, 9, 3), np.uint8)))
-    assert result["results"] == [
-        {"input_path": None, "json": "predict/array_0001.json", "img": "predict/array_0001.png"}
-    ]
+    predict.run(configure(output, input=np.zeros((9, 9, 3), np.uint8)))
+    (res,) = json.loads((output / "predict/predictions.json").read_text(encoding="utf-8"))
+    assert res["input_path"] is None
+    assert (output / "predict" / "array_0001.png").is_file()
 
 
 def test_without_input_the_override_is_named(output: Path):
@@ -154,8 +195,11 @@ def test_a_threshold_for_an_unknown_class_names_the_key(output: Path, photos: Pa
 
 def test_photographs_are_not_replaced_by_their_pictures(output: Path, photos: Path):
     before = (photos / "a.jpg").read_bytes()
-    with pytest.raises(PaddlexMLError, match=r"overwrite the images(.|\n)*Predict\.save_path"):
-        predict.run(configure(output, input=str(photos / "sub" / ".." / "a.jpg"), save_path=photos))
+    source = str(photos / "sub" / ".." / "a.jpg")
+    with pytest.raises(PaddlexMLError, match="would overwrite the image that it describes"):
+        predict.run(configure(output, input=source, save_path=photos))
+    with pytest.raises(PaddlexMLError, match=r"would overwrite(.|\n)*Predict\.save_path"):
+        predict.run(configure(output, input=str(photos), save_path=photos))
     assert (photos / "a.jpg").read_bytes() == before
 
 
@@ -165,8 +209,57 @@ def test_a_file_in_the_way_of_the_results_is_told(output: Path, photos: Path, tm
         predict.run(configure(output, input=str(photos), save_path=tmp_path / "file"))
 
 
-def test_a_broken_image_ends_the_run_and_keeps_what_was_done(output: Path, photos: Path):
+def test_broken_images_are_counted_and_the_others_answered(output: Path, photos: Path):
+    (photos / "b.gif").write_bytes(b"GIF89a")
+    result = predict.run(configure(output, input=[str(photos), "nowhere.jpg"], batch_size=8))
+    assert result["done_flag"] is False
+    assert (result["num_images"], result["num_failed"]) == (4, 2)
+    assert [failed["input_path"] for failed in result["failed"]] == [
+        f"{photos}/b.gif", "nowhere.jpg"
+    ]  # fmt: skip
+    assert result["err_type"] == "PaddlexMLError"
+    assert "2 of 4 images could not be read, first: not an image" in result["err_msg"]
+    found = json.loads((output / "predict/predictions.json").read_text(encoding="utf-8"))
+    assert ["error" in res for res in found] == [False, True, False, True]
+    rows = read_table(output / "predict" / "predictions.csv")
+    assert [bool(row[3]) for row in rows[1:]] == [False, True, False, True]
+    assert sorted(p.name for p in (output / "predict").iterdir() if p.suffix != ".csv") == [
+        "a.jpg", "a_2.png", "predictions.json"
+    ]  # fmt: skip
+
+
+def test_a_broken_image_may_end_the_run_which_keeps_what_was_done(output: Path, photos: Path):
     (photos / "b.gif").write_bytes(b"GIF89a")
     with pytest.raises(PaddlexMLError, match=r"where: .*b\.gif"):
+        predict.run(configure(output, input=str(photos), on_error="raise"))
+    names = ["a.jpg", "predictions.csv", "predictions.json"]
+    assert sorted(p.name for p in (output / "predict").iterdir()) == names
+    (res,) = json.loads((output / "predict/predictions.json").read_text(encoding="utf-8"))
+    assert res["input_path"] == f"{photos}/a.jpg"
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), Stopped(15)])
+def test_a_stopped_run_keeps_what_was_done(output: Path, photos: Path, monkeypatch, stop):
+    count = predict._Tally.count
+
+    def count_then_stop(self, result):
+        count(self, result)
+        if self.images == 2:
+            raise stop
+
+    monkeypatch.setattr(predict._Tally, "count", count_then_stop)
+    with pytest.raises(type(stop)):
         predict.run(configure(output, input=str(photos)))
-    assert sorted(p.name for p in (output / "predict").iterdir()) == ["a.jpg", "a.json"]
+    found = json.loads((output / "predict/predictions.json").read_text(encoding="utf-8"))
+    assert [Path(res["input_path"]).name for res in found] == ["a.jpg", "b.gif"]
+    assert not [p.name for p in (output / "predict").iterdir() if p.name.startswith(".")]
+
+
+def test_a_full_disk_leaves_no_half_of_a_file(output: Path, photos: Path, monkeypatch):
+    def full(rows):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(predict_files.table, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        predict.run(configure(output, input=str(photos), save_img=False))
+    assert list((output / "predict").iterdir()) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import paddle
+import paddle2onnx
 import pytest
 import yaml
 from PIL import Image
@@ -28,6 +29,19 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_static(
         model, model_name="PP-LCNet_x1_0_ML", label_names=LABELS, image_size=64, folder=folder
     )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def onnx_folder(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model for onnxruntime."""
+    folder = tmp_path_factory.mktemp("onnx") / "inference_onnx"
+    folder.mkdir()
+    content = paddle2onnx.export(
+        str(exported / "inference.json"), str(exported / "inference.pdiparams"), opset_version=17
+    )
+    (folder / "inference.onnx").write_bytes(content)
+    shutil.copy(exported / "inference.yml", folder)
     return folder
 
 

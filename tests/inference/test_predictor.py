@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,11 @@ def test_a_threshold_of_one_call_does_not_stay(predictor: Predictor, photos: Pat
         ({"input": ".", "batch_size": 0}, "a whole number from 1, it is 0"),
         ({"input": ".", "batch_size": 2.0}, r"it is 2\.0"),
         ({"input": ".", "batch_size": True}, "it is True"),
+        ({"input": ".", "max_labels": 0}, "max_labels must be a whole number from 1, it is 0"),
+        ({"input": ".", "min_labels": -1}, "min_labels must be a whole number from 0, it is -1"),
+        ({"input": ".", "min_labels": 2, "max_labels": 1}, "min_labels 2 is more than max_labels"),
+        ({"input": ".", "min_labels": 6}, "min_labels 6 is more than the 5 classes"),
+        ({"input": ".", "on_error": "skip"}, "no way to treat broken images is called 'skip'"),
         ({"input": ".", "threshold": 2}, "must be a number from 0 to 1"),
         ({"input": ".", "threshold": {"default": 0, "cot": 1}}, "write cat"),
     ],
@@ -79,22 +86,75 @@ def test_arguments_are_judged_at_the_call(predictor, photos, monkeypatch, argume
         predictor.predict(**arguments)
 
 
-def test_a_broken_image_is_named_when_its_turn_comes(predictor: Predictor, photos: Path):
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+def test_a_broken_image_is_reported_and_the_others_are_answered(
+    predictor: Predictor, photos: Path, batch_size, caplog
+):
+    expected = {r.input_path: r.json for r in predictor.predict(photos, threshold=0)}
+    paths = [str(photos / name) for name in ("b.png", "f.gif")]
+    for path in paths:
+        Path(path).write_bytes(b"")
+    results = list(predictor.predict(photos, batch_size, threshold=0))
+    assert [r.input_path for r in results] == list(expected)
+    assert [r.input_path for r in results if r.error] == paths
+    for result in results:
+        if result.error:
+            assert result.error.what == "the image file is empty (0 bytes)"
+            assert "leave it out of the input" in result.error.fix
+        else:
+            found, sought = result.json["res"], expected[result.input_path]["res"]
+            assert found["label_names"] == sought["label_names"]
+            assert found["scores"] == pytest.approx(sought["scores"], abs=2e-5)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert all(path in text for path, text in zip(paths, caplog.messages, strict=True))
+
+
+def test_who_wants_it_gets_the_error_when_its_turn_comes(predictor: Predictor, photos: Path):
     (photos / "b.png").write_bytes((photos / "b.png").read_bytes()[:200])
-    results = predictor.predict(photos)
+    results = predictor.predict(photos, on_error="raise")
     assert next(results).input_path == str(photos / "a.jpg")
     with pytest.raises(PaddlexMLError, match=r"where: .*b\.png\n.*leave it out of the input"):
         next(results)
 
 
+def test_a_batch_of_broken_images_never_reaches_the_network(predictor: Predictor, tmp_path: Path):
+    paths = [tmp_path / f"{i}.jpg" for i in range(4)]
+    results = list(predictor.predict([*paths], batch_size=2))
+    assert [result.error.what.startswith("no such file") for result in results] == [True] * 4
+
+
+def test_thresholds_belong_to_classes_whatever_the_batch(predictor: Predictor, photos: Path):
+    threshold = [0.0, 1.0, 0.0, 1.0, 1.0]
+    for batch_size in (1, 2, 5, 7):
+        for result in predictor.predict(photos, batch_size, threshold):
+            assert sorted(result.class_ids) == [0, 2]
+
+
+def test_labels_may_be_limited_in_number(predictor: Predictor, photos: Path):
+    order = next(predictor.predict(photos, threshold=0)).class_ids
+    few = next(predictor.predict(photos, threshold=0, max_labels=2))
+    assert few.class_ids == order[:2]
+    some = next(predictor.predict(photos, threshold=1, min_labels=3))
+    assert some.class_ids == order[:3]
+    assert len(some.scores) == len(some.label_names) == 3
+    assert next(predictor.predict(photos, threshold=1)).class_ids == []
+
+
+def test_all_scores_come_with_the_labels(predictor: Predictor, photos: Path):
+    every = next(predictor.predict(photos, threshold=0))
+    result = next(predictor.predict(photos, threshold=1, return_all_scores=True))
+    assert result.class_ids == []
+    assert [result.all_scores[i] for i in every.class_ids] == every.scores
+    assert every.all_scores is None
+
+
 def test_results_are_lazy_and_keep_no_pixels(predictor: Predictor, photos: Path, monkeypatch):
     read: list[str] = []
-    load = Predictor._load
+    load = module._read
     monkeypatch.setattr(
-        Predictor,
-        "_load",
-        lambda self, picture: (read.append(picture.name), load(self, picture))[1],
+        module, "_read", lambda picture, *more: (read.append(picture.name), load(picture, *more))[1]
     )
+    monkeypatch.setattr(module, "usable_cores", lambda: 1)
     results = predictor.predict(photos)
     assert read == []
     first = next(results)
@@ -103,6 +163,25 @@ def test_results_are_lazy_and_keep_no_pixels(predictor: Predictor, photos: Path,
     next(results)
     assert first._image is None
     assert first.img["res"].height > 0  # read again
+
+
+def test_an_input_without_end_is_answered_as_far_as_it_is_asked_for(predictor: Predictor):
+    images = itertools.repeat(np.zeros((9, 9, 3), np.uint8))
+    results = predictor.predict(images, batch_size=4)
+    names = [result._picture.name for result in itertools.islice(results, 50)]
+    results.close()
+    assert names == [f"array_{number:04d}.png" for number in range(1, 51)]
+
+
+def test_threads_may_share_a_predictor(predictor: Predictor, photos: Path):
+    def scores(batch_size: int) -> list[list[float]]:
+        return [r.scores for r in predictor.predict(photos, batch_size, threshold=0)]
+
+    expected = scores(1)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(scores, [1, 2, 3, 7] * 3):
+            for one, other in zip(expected, found, strict=True):
+                assert one == pytest.approx(other, abs=2e-5)
 
 
 def test_a_generator_may_be_left_early(predictor: Predictor, photos: Path):

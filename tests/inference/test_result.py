@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference.inputs import expand
+from paddlex_ml.inference.inputs import walk
 from paddlex_ml.inference.result import MultiLabelResult
 
+CLASSES = ["cat", "dog", "猫"]
+SCORES = np.array([0.5, 0.25, 0.987654], np.float32)
 EXPECTED = {
     "res": {
         "input_path": None,
@@ -25,8 +27,8 @@ EXPECTED = {
 
 
 def result_of(source) -> MultiLabelResult:
-    [picture] = expand(source)
-    return MultiLabelResult(picture, [2, 0], [0.987654, 0.5], ["猫", "cat"])
+    [picture] = walk(source)
+    return MultiLabelResult(picture, CLASSES, SCORES, [2, 0])
 
 
 @pytest.fixture
@@ -67,10 +69,11 @@ def test_printing_without_json_is_one_line(result, capsys):
 
 
 def test_printing_never_shortens(capsys):
-    [picture] = expand(np.zeros((9, 9, 3), np.uint8))
+    [picture] = walk(np.zeros((9, 9, 3), np.uint8))
     count = 5000
     names = [f"class {i}" for i in range(count)]
-    MultiLabelResult(picture, range(count), [0.5] * count, names).print()
+    scores = np.full(count, 0.5, np.float32)
+    MultiLabelResult(picture, names, scores, range(count)).print()
     assert json.loads(capsys.readouterr().out)["res"]["label_names"] == names
 
 
@@ -150,3 +153,51 @@ def test_a_file_name_that_is_not_utf8_survives_the_json(tmp_path: Path):
     Image.new("RGB", (20, 20)).save(path)
     saved = result_of(path).save_to_json(tmp_path / "out" / "res.json")
     assert json.loads(saved.read_text(encoding="utf-8"))["res"]["input_path"] == str(path)
+
+
+def broken() -> MultiLabelResult:
+    [picture] = walk(np.zeros((9, 9, 3), np.uint8))
+    error = PaddlexMLError("the image file is empty (0 bytes)", where="a.jpg", fix="copy it anew")
+    return MultiLabelResult(picture, CLASSES, error=error)
+
+
+def test_all_scores_stand_in_the_order_of_the_classes():
+    [picture] = walk(np.zeros((9, 9, 3), np.uint8))
+    result = MultiLabelResult(picture, CLASSES, SCORES, [2], with_all_scores=True)
+    assert result.all_scores == [0.5, 0.25, 0.98765]
+    assert result.json["res"]["all_scores"] == [0.5, 0.25, 0.98765]
+    assert result.label_names == ["猫"]
+
+
+def test_a_broken_image_has_an_error_in_place_of_labels(tmp_path: Path):
+    result = broken()
+    assert result.json == {
+        "res": {
+            "input_path": None,
+            "class_ids": [],
+            "scores": [],
+            "label_names": [],
+            "error": "the image file is empty (0 bytes)",
+        }
+    }
+    with pytest.raises(PaddlexMLError, match="copy it anew"):
+        result.save_to_img(tmp_path)
+    with pytest.raises(PaddlexMLError, match="copy it anew"):
+        _ = result.img
+    assert json.loads(result.save_to_json(tmp_path).read_text("utf-8")) == result.json
+
+
+def test_a_table_of_one_row_says_what_the_json_says(photo: Path, tmp_path: Path):
+    path = result_of(photo).save_to_csv(tmp_path / "out")
+    assert path == tmp_path / "out" / "photo.csv"
+    assert path.read_text("utf-8").splitlines() == [
+        "image,labels,scores,error",
+        f"{photo},猫|cat,0.98765|0.5,",
+    ]
+    [picture] = walk(photo)
+    whole = MultiLabelResult(picture, CLASSES, SCORES, [], with_all_scores=True)
+    assert whole.save_to_csv(tmp_path / "t.csv").read_text("utf-8").splitlines() == [
+        "image,labels,scores,error,cat,dog,猫",
+        f"{photo},,,,0.5,0.25,0.98765",
+    ]
+    assert "the image file is empty" in broken().save_to_csv(tmp_path / "b.csv").read_text("utf-8")

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from paddle.static import InputSpec
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import runtime
+from paddlex_ml.inference import paddle_engine, static
 from paddlex_ml.inference.static import StaticModel
 
 LABELS = ["cat", "dog", "猫", "7", "red square"]
@@ -92,17 +93,82 @@ def test_a_graph_that_onednn_refuses_runs_on_plain_paddle(tmp_path, exported, ca
         assert "the model runs on plain Paddle" in caplog.text
 
 
-def test_onednn_is_left_when_its_scores_differ(exported: Path, monkeypatch, caplog):
-    build = runtime._build
+@pytest.mark.parametrize(
+    ("asked", "mode", "change", "left"),
+    [
+        (None, "mkldnn", 2e-4, True),
+        ("mkldnn", "mkldnn", 2e-4, True),
+        ("mkldnn", "mkldnn", 2e-5, False),
+        ("mkldnn_bf16", "mkldnn_bf16", 0.01, False),
+        ("mkldnn_bf16", "mkldnn_bf16", 0.2, True),
+    ],
+)
+def test_a_mode_is_left_when_its_scores_differ_too_much(
+    exported: Path, monkeypatch, caplog, asked, mode, change, left
+):
+    build = paddle_engine._build
+    configure = paddle_engine._configure
 
-    def build_wrong(graph, weights, device, *, onednn):
-        network = build(graph, weights, device, onednn=False)
-        return (lambda images: network(images) + np.float32(2e-4)) if onednn else network
+    def configure_plain(graph, weights, device, mode, *more):
+        return configure(graph, weights, device, "paddle", *more)
 
-    monkeypatch.setattr(runtime, "_build", build_wrong)
+    def build_wrong(config, found):
+        network = build(config, found)
+        moved = np.float32(0 if found == "paddle" else change)
+        return lambda images: network(images) * (1 - moved)  # scores stay below 1
+
+    monkeypatch.setattr(paddle_engine, "_configure", configure_plain)
+    monkeypatch.setattr(paddle_engine, "_build", build_wrong)
     with caplog.at_level(logging.WARNING, "paddlex_ml"):
-        assert StaticModel(exported, "cpu").run_mode == "paddle"
-    assert "oneDNN differs by 2.0e-04" in caplog.text
+        model = StaticModel(exported, "cpu", asked)
+    assert model.run_mode == ("paddle" if left else mode)
+    assert (f"{mode} differs by" in caplog.text) is left
+
+
+def test_a_mode_is_left_when_paddle_refuses_it(exported: Path, monkeypatch, caplog):
+    build = paddle_engine._build
+
+    def refuse(config, mode):
+        if mode != "paddle":
+            raise RuntimeError("(Unimplemented) no such thing\n  [Hint: ...]")
+        return build(config, mode)
+
+    monkeypatch.setattr(paddle_engine, "_build", refuse)
+    with caplog.at_level(logging.WARNING, "paddlex_ml"):
+        assert StaticModel(exported, "cpu", "mkldnn").run_mode == "paddle"
+    assert caplog.messages == [
+        "mkldnn fails: (Unimplemented) no such thing; the model runs on plain Paddle, "
+        "which is slower"
+    ]
+
+
+@pytest.mark.parametrize("mode", ["trt_fp32", "trt_fp16"])
+def test_modes_of_a_gpu_are_refused_on_a_cpu(exported: Path, mode):
+    with pytest.raises(PaddlexMLError, match="made for GPUs, the device is cpu"):
+        StaticModel(exported, "cpu", mode)
+
+
+@pytest.mark.parametrize("mode", ["mkldnn", "mkldnn_bf16"])
+def test_modes_of_a_cpu_are_refused_on_a_gpu(mode):
+    with pytest.raises(PaddlexMLError, match="made for CPUs, the device is gpu:0"):
+        static._check_device(mode, "gpu:0")
+
+
+@pytest.mark.parametrize("mode", ["paddle", "mkldnn", "onnxruntime"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_number_of_threads_changes_no_score(exported, onnx_folder, model, mode, threads):
+    folder = onnx_folder if mode == "onnxruntime" else exported
+    images = np.random.default_rng(1).standard_normal((3, 3, 64, 64)).astype(np.float32)
+    found = StaticModel(folder, "cpu", mode, cpu_threads=threads).run(images)
+    assert np.abs(found - model.run(images)).max() < 1e-5
+
+
+def test_threads_that_share_a_model_get_their_own_scores(model: StaticModel):
+    images = np.random.default_rng(2).standard_normal((16, 1, 3, 64, 64)).astype(np.float32)
+    expected = np.stack([model.run(image) for image in images])
+    with ThreadPoolExecutor(8) as pool:
+        found = np.stack(list(pool.map(model.run, [*images] * 4)))
+    assert np.array_equal(found, np.concatenate([expected] * 4))
 
 
 def test_the_graph_format_before_paddle_3_is_read(tmp_path: Path, exported: Path):

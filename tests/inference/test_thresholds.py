@@ -8,7 +8,7 @@ import pytest
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.predictor import Predictor
-from paddlex_ml.inference.thresholds import resolve
+from paddlex_ml.inference.thresholds import choose, limit, resolve
 
 LABELS = ["cat", "dog", "7", "red square"]
 
@@ -68,3 +68,33 @@ def test_thresholds_act_on_classes_whatever_the_batch_size(predictor: Predictor,
     images = [np.full((20, 20, 3), value, np.uint8) for value in range(0, 210, 30)]
     found = predictor.predict(images, batch_size=batch_size, threshold=[0, 1, 0, 1, 0])
     assert [sorted(result.class_ids) for result in found] == [[0, 2, 4]] * 7
+
+
+@pytest.mark.parametrize(
+    ("each", "least", "most", "expected"),
+    [
+        ([0.5, 0.5, 0.5], 0, None, [1, 0]),
+        ([0.95, 0.1, 0.1], 1, None, [1, 2]),  # one is there: the first by score stays out
+        ([0.95, 1, 1], 1, None, [1]),
+        ([0.95, 1, 0.1], 2, None, [1, 2]),
+        ([0, 0, 0], 0, 1, [1]),
+        ([1, 1, 1], 3, 3, [1, 0, 2]),
+    ],
+)
+def test_labels_by_threshold_and_number(each, least, most, expected):
+    limits = limit(np.array(each, np.float32), least, most)
+    scores = np.array([0.6, 0.9, 0.3], np.float32)
+    assert choose(scores, limits).tolist() == expected
+
+
+def test_the_published_labels_come_out(refdata):
+    golden = refdata.load_json("loss_metric", "postprocess.json")
+    logits = refdata.load_npz("loss_metric", "loss.npz")["logits"][:4]
+    limits = limit(np.full(logits.shape[1], golden["threshold"], np.float32), 0, None)
+    for row, expected in zip(logits, golden["result"], strict=True):
+        scores = (1 / (1 + np.exp(-row.astype(np.float64)))).astype(np.float32)
+        found = choose(scores, limits)
+        assert sorted(found.tolist()) == expected["class_ids"]
+        by_id = dict(zip(expected["class_ids"], expected["scores"], strict=True))
+        assert scores[found] == pytest.approx([by_id[int(i)] for i in found], abs=1e-5)
+        assert (np.diff(scores[found]) <= 0).all()

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import importlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.inference import onnx_engine
+from paddlex_ml.inference.predictor import Predictor
+from paddlex_ml.inference.static import StaticModel
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def test_an_onnx_folder_gives_the_results_of_paddle(onnx_folder, predictor, photos):
+    ours = Predictor(StaticModel(onnx_folder, "cpu"))
+    assert (ours.model.run_mode, ours.model.device) == ("onnxruntime", "cpu")
+    for batch_size in (1, 4):
+        pairs = zip(
+            predictor.predict(photos, batch_size, 0.0),
+            ours.predict(photos, batch_size, 0.0),
+            strict=True,
+        )
+        for expected, found in pairs:
+            assert found.class_ids == expected.class_ids
+            assert found.scores == pytest.approx(expected.scores, abs=2e-5)
+
+
+def test_paddle_is_never_imported_for_onnx(onnx_folder: Path, photos: Path, tmp_path: Path):
+    code = f"""
+import sys
+from paddlex_ml import cli, create_model
+model = create_model("PP-LCNet_x1_0_ML", {str(onnx_folder)!r})
+print(len(list(model.predict({str(photos)!r}))), "paddle" in sys.modules)
+code = cli.main(["-c", "PP-LCNet_x1_0_ML", "-o", "Global.mode=predict",
+    "Predict.model_dir={onnx_folder}", "Predict.input={photos}", "Global.output={tmp_path}/out"])
+print(code, "paddle" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert (lines[0], lines[-1]) == ("7 False", "0 False")
+
+
+def test_a_folder_with_both_runs_on_paddle_unless_told_otherwise(exported, onnx_folder, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "both")
+    shutil.copy(onnx_folder / "inference.onnx", folder)
+    assert StaticModel(folder, "cpu").run_mode == "mkldnn"
+    assert StaticModel(folder, "cpu", "onnxruntime").run_mode == "onnxruntime"
+
+
+def test_onnxruntime_without_an_onnx_file_names_the_export(exported: Path):
+    with pytest.raises(PaddlexMLError, match=r"lacks inference\.onnx(.|\n)*Export\.format=onnx"):
+        StaticModel(exported, "cpu", "onnxruntime")
+
+
+def test_paddle_cannot_run_onnx(onnx_folder: Path):
+    with pytest.raises(PaddlexMLError, match=r"the run mode mkldnn cannot run(.|\n)*onnxruntime"):
+        StaticModel(onnx_folder, "cpu", "mkldnn")
+
+
+def test_an_onnx_folder_without_description_is_refused(onnx_folder: Path, tmp_path: Path):
+    shutil.copy(onnx_folder / "inference.onnx", tmp_path)
+    with pytest.raises(PaddlexMLError, match=r"lacks inference\.yml"):
+        StaticModel(tmp_path, "cpu")
+
+
+def test_a_damaged_onnx_file_is_one_clear_error(onnx_folder: Path, tmp_path: Path):
+    folder = shutil.copytree(onnx_folder, tmp_path / "damaged")
+    whole = (folder / "inference.onnx").read_bytes()
+    for content in (b"", b"no model", whole[: len(whole) // 2]):
+        (folder / "inference.onnx").write_bytes(content)
+        with pytest.raises(PaddlexMLError, match="onnxruntime cannot run the model: ") as caught:
+            StaticModel(folder, "cpu")
+        assert caught.value.where == str(folder / "inference.onnx")
+
+
+def test_without_onnxruntime_the_way_to_install_it_is_told(onnx_folder: Path, monkeypatch):
+    real = importlib.import_module
+
+    def missing(name, *more):
+        if name == "onnxruntime":
+            raise ModuleNotFoundError(name=name)
+        return real(name, *more)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(PaddlexMLError, match="pip install onnxruntime"):
+        StaticModel(onnx_folder, "cpu")
+
+
+def test_a_gpu_needs_an_onnxruntime_that_has_one(onnx_folder: Path):
+    assert "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
+    with pytest.raises(PaddlexMLError, match=r"gpu:1 was asked for(.|\n)*onnxruntime-gpu"):
+        StaticModel(onnx_folder, "gpu:1")
+    assert StaticModel(onnx_folder, "auto").device == "cpu"
+
+
+@pytest.mark.parametrize(("device", "number"), [("gpu", 0), ("gpu:2", 2), ("gpu:3,1", 3)])
+def test_the_first_gpu_that_is_named_is_taken(device, number):
+    cuda = SimpleNamespace(get_available_providers=lambda: ["CUDAExecutionProvider"])
+    assert onnx_engine._providers(cuda, device) == [
+        ("CUDAExecutionProvider", {"device_id": number}),
+        "CPUExecutionProvider",
+    ]
+
+
+def test_scores_outside_0_to_1_are_refused_for_onnx_too(onnx_folder: Path, monkeypatch):
+    load = onnx_engine.load
+
+    def without_sigmoid(graph, **more):
+        network, device, scores = load(graph, **more)
+        return network, device, scores + np.float32(2)
+
+    monkeypatch.setattr(onnx_engine, "load", without_sigmoid)
+    with pytest.raises(PaddlexMLError, match="instead of scores"):
+        StaticModel(onnx_folder, "cpu")
