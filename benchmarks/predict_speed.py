@@ -8,8 +8,8 @@ PP-LCNet with three classes and random weights, 448 pixels. Photographs of DIR, 
 included, and to their first answer; all ways take turns in every round, and medians are printed.
 Then the engine alone, on batches that are in memory: ours (`StaticModel.run`) beside the bare one.
 
-The plain scripts open, convert and resize with Pillow, normalise with numpy, and run one image after
-another, as an example in a manual does.
+The plain scripts open, convert and resize with Pillow, normalise with numpy, and run one image
+after another, as an example in a manual does.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ def main() -> None:
         _compare(ways, arguments.rounds, work)
         for name in ("paddle", "onnx"):
             _compare_engines(name, folders[name])
+        _compare_modes(folders)
 
 
 def _gather(source: Path | None, count: int, folder: Path) -> Path:
@@ -206,6 +207,31 @@ def _compare_engines(kind: str, folder: Path) -> None:
         slow, fast = (statistics.median(found) for found in times.values())
         rates = f"{batch_size / slow:7.1f} {batch_size / fast:7.1f}"
         print(f"batch {batch_size:2} {'images/s':>30} {rates} {fast / slow:10.3f}", flush=True)
+
+
+def _compare_modes(folders: dict[str, Path]) -> None:
+    """What each run mode of a CPU gives, and how far its scores are from plain Paddle's."""
+    from paddlex_ml.inference.static import StaticModel
+
+    models = {
+        mode: StaticModel(folders["onnx" if mode == "onnxruntime" else "paddle"], "cpu", mode)
+        for mode in ("paddle", "mkldnn", "mkldnn_bf16", "onnxruntime")
+    }
+    images = np.random.default_rng(0).standard_normal((8, 3, SIZE, SIZE), np.float32)
+    expected = models["paddle"].run(images)
+    times: dict[tuple[str, int], list[float]] = {}
+    for _ in range(7):
+        for mode, model in models.items():
+            for batch_size in (1, 8):
+                begin = time.perf_counter()
+                model.run(images[:batch_size])
+                times.setdefault((mode, batch_size), []).append(time.perf_counter() - begin)
+    print(f"\n{'run mode':20} images/s at batch 1, at 8   difference")
+    for mode, model in models.items():
+        one, eight = (size / statistics.median(times[mode, size]) for size in (1, 8))
+        difference = np.abs(model.run(images) - expected).max()
+        used = mode if model.run_mode == mode else f"{mode}: {model.run_mode}"
+        print(f"{used:20} {one:19.1f} {eight:7.1f}   {difference:.1e}", flush=True)
 
 
 def _bare(kind: str, folder: Path) -> Callable[[np.ndarray], object]:

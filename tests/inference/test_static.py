@@ -142,6 +142,13 @@ def test_a_mode_is_left_when_paddle_refuses_it(exported: Path, monkeypatch, capl
     ]
 
 
+def test_bfloat16_stays_close_or_is_left(exported: Path, model: StaticModel):
+    fast = StaticModel(exported, "cpu", "mkldnn_bf16")
+    images = np.random.default_rng(3).standard_normal((4, 3, 64, 64)).astype(np.float32)
+    assert fast.run_mode in ("mkldnn_bf16", "paddle")  # not every processor has it
+    assert np.abs(fast.run(images) - model.run(images)).max() < 0.1
+
+
 @pytest.mark.parametrize("mode", ["trt_fp32", "trt_fp16"])
 def test_modes_of_a_gpu_are_refused_on_a_cpu(exported: Path, mode):
     with pytest.raises(PaddlexMLError, match="made for GPUs, the device is cpu"):
