@@ -4,8 +4,8 @@
     python benchmarks/predict_memory.py [--count 1000000] [--work DIR]
 
 The first file is a photograph, the others are empty: each is found, named, refused and reported,
-and the network, whose time is known, does not stand in the way. Prints the seconds to the first result
-and to the last, and the memory that the process has more than with a folder of one file.
+and the network, whose time is known, does not stand in the way. Prints the seconds to the first
+result and to the last, and the memory that this takes.
 """
 
 from __future__ import annotations

@@ -95,7 +95,8 @@ class MultiLabelResult:
         """Print the whole result: as JSON, or as a dict on one line."""
         text = self._dump(indent, ensure_ascii) if format_json else str(self.json)
         encoding = sys.stdout.encoding or "utf-8"  # may be unable to write Chinese
-        print(text.encode(encoding, "backslashreplace").decode(encoding))
+        # Flushed: who reads through a pipe waits for this one, not for a full buffer.
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
     def save_to_json(
         self, save_path: str | os.PathLike[str], indent: int = 4, ensure_ascii: bool = False
