@@ -319,7 +319,10 @@ def _nothing() -> PaddlexMLError:
 
 
 def _name_of_url(url: str) -> str:
-    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    try:
+        name = unquote(urlsplit(url).path).rpartition("/")[2]
+    except ValueError:  # no URL: fetching it will say so
+        name = ""
     return re.sub(r'[\0-\x1f\\:*?"<>|]', "_", name) or "image"
 
 
