@@ -7,7 +7,6 @@ bytes -> pixels (or the problem) -> 32 x 32 grey values -> perceptual hash, 8 x 
 from __future__ import annotations
 
 import hashlib
-import io
 import multiprocessing
 import os
 import sys
@@ -24,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from paddlex_ml.data import worker
-from paddlex_ml.data.transforms import decode_image
+from paddlex_ml.data.transforms import decode_image, open_image
 from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 
@@ -156,7 +155,7 @@ def _decode(content: bytes, path: str) -> _Decoded:
     its time, and there is no need of them to see that all pixels are there.
     """
     try:
-        image = Image.open(io.BytesIO(content))
+        image = open_image(content)
         name, mode = str(image.format), image.mode
         if mode in _PLAIN:
             image.load()

@@ -23,7 +23,12 @@ SUFFIXES = frozenset(
 """Endings, in lower case, of files in folders that count as images. A file that is named itself
 may have any."""
 
-Image.MAX_IMAGE_PIXELS = 2**29  # Pillow warns at 89 megapixels; telephones take 200 today
+# Pillow refuses twice this number; it warns from the number on, which is 89 million by default.
+# Telephones take 200 million today.
+Image.MAX_IMAGE_PIXELS = 2**28
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+_HUGE = 2**26  # pixels: 270 MB when they are decoded
+_DENSEST = 4096  # pixels that a byte of a huge file may stand for; of one colour alone: about 340
 # Pillow's remarks on damaged EXIF and odd palettes: the pixels are sound, nothing can be repaired.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
@@ -54,7 +59,7 @@ def decode_image(content: bytes, *, where: str, at_least: int | None = None) -> 
     if not content:
         raise _unreadable("the image file is empty (0 bytes)", where)
     try:
-        image: Image.Image = Image.open(io.BytesIO(content))
+        image = open_image(content)
         if at_least is not None:
             image.draft(None, (at_least, at_least))  # does nothing to other formats
         image.load()
@@ -63,6 +68,18 @@ def decode_image(content: bytes, *, where: str, at_least: int | None = None) -> 
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(f"the image cannot be decoded: {error}", where) from error
     return _to_rgb(_upright(image), where)
+
+
+def open_image(content: bytes) -> Image.Image:
+    """Read the head of an image file, no pixels yet. Raises what Pillow raises.
+
+    Raises ValueError, before gigabytes are taken, for a huge image in next to no bytes: Pillow
+    decodes some formats to the end though the file is not all there.
+    """
+    image = Image.open(io.BytesIO(content))
+    if image.width * image.height > max(_HUGE, _DENSEST * len(content)):
+        raise ValueError(f"{len(content)} bytes cannot hold {image.width} x {image.height} pixels")
+    return image
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -93,11 +93,6 @@ def count(source: Any, *, skip: Path | None = None) -> int:
         return 1  # the picture that raises it
 
 
-def expand(source: Any) -> list[Picture]:
-    """All pictures of `walk` at once."""
-    return list(walk(source))
-
-
 def _judge(source: Any, where: str, skip: Path | None) -> bool:
     """Whether anything is given; raises for what can be seen to be wrong without looking at disks.
 
@@ -319,7 +314,10 @@ def _nothing() -> PaddlexMLError:
 
 
 def _name_of_url(url: str) -> str:
-    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    try:
+        name = unquote(urlsplit(url).path).rpartition("/")[2]
+    except ValueError:  # no URL: fetching it will say so
+        name = ""
     return re.sub(r'[\0-\x1f\\:*?"<>|]', "_", name) or "image"
 
 

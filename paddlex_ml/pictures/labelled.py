@@ -10,6 +10,8 @@ import colorsys
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -20,8 +22,11 @@ Colour = tuple[int, int, int]
 
 _SMALLEST = 320  # longer side in pixels below which an image is enlarged
 _TEXT_SHARE = 0.026  # text height as a share of the canvas: readable when a screen shows it whole
+_UPRIGHT_SHARE = 0.75  # of the height, counted as width: a screen shows an upright image smaller
 _TEXT_SMALLEST = 16
-_LONGEST = 48  # characters of a label; a sentence would make the canvas wider than a screen
+_NARROWEST = 20  # text heights: as wide a canvas may become for the sake of a long label
+_STEEPEST = 2.5  # height of the canvas by its width, where labels take more than a third of it
+_LONGEST = 200  # characters of a name: measuring a whole book would take seconds
 _PAPER: Colour = (250, 250, 250)
 _GREY: Colour = (110, 110, 110)
 _WHITE: Colour = (255, 255, 255)
@@ -42,15 +47,16 @@ def draw_labels(
 
     The colour of a chip depends on its key alone (the label itself without `keys`), so that a
     class keeps its colour from picture to picture though its score, part of the label, changes.
+    Of a label that is too long its key is shortened, what follows the key stays.
     """
-    picture = _enlarge(image.convert("RGB"))
-    font = _choose_font(labels, max(picture.width, picture.height // 2))
+    picture = _enlarge(image if image.mode == "RGB" else image.convert("RGB"))
+    font = _choose_font(labels, picture.size)
     margin, gap = round(font.size * 0.6), round(font.size * 0.3)
-    chips = _build_chips(labels, labels if keys is None else keys, font)
-    width = max(picture.width, _SMALLEST, *(chip.width + 2 * margin for chip in chips))
-    rows = _wrap(chips, width - 2 * margin, gap)
+    room = max(picture.width, round(_NARROWEST * font.size)) - 2 * margin
+    chips = _build_chips(labels, labels if keys is None else keys, font, room)
     step = _chip_height(font) + gap
-    strip = 2 * margin + len(rows) * step - gap
+    width, rows = _arrange(chips, picture.size, margin, gap, step)
+    strip = _strip_height(rows, margin, gap, step)
     canvas = Image.new("RGB", (width, picture.height + strip), _PAPER)
     canvas.paste(picture, ((width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
@@ -59,6 +65,7 @@ def draw_labels(
     return canvas
 
 
+@lru_cache(maxsize=4096)
 def colour_of(key: str) -> Colour:
     """The colour of a class: always the same for the same key, dark enough for white text."""
     mixed = hashlib.blake2b(key.encode("utf-8"), digest_size=3).digest()  # hash() changes per run
@@ -91,21 +98,59 @@ def _enlarge(image: Image.Image) -> Image.Image:
     return image.resize(size, Image.Resampling.BICUBIC if factor < 8 else Image.Resampling.NEAREST)
 
 
-def _choose_font(labels: Sequence[str], side: int) -> ImageFont.FreeTypeFont:
-    size = max(_TEXT_SMALLEST, round(_TEXT_SHARE * side))
-    return ImageFont.truetype(str(find_font("".join(labels) + _NO_LABEL)), size)
+def _choose_font(labels: Sequence[str], size: tuple[int, int]) -> ImageFont.FreeTypeFont:
+    side = max(size[0], round(_UPRIGHT_SHARE * size[1]))
+    pixels = max(_TEXT_SMALLEST, round(_TEXT_SHARE * side))
+    return ImageFont.truetype(str(find_font("".join(labels) + _NO_LABEL)), pixels)
 
 
 def _build_chips(
-    labels: Sequence[str], keys: Sequence[str], font: ImageFont.FreeTypeFont
+    labels: Sequence[str], keys: Sequence[str], font: ImageFont.FreeTypeFont, room: int
 ) -> list[_Chip]:
-    named = [(label, colour_of(key)) for label, key in zip(labels, keys, strict=True)]
+    """Chips that are no wider than `room`, in pixels."""
     path = Path(str(font.path))
+    named = [(label, key, colour_of(key)) for label, key in zip(labels, keys, strict=True)]
     chips = []
-    for label, colour in named or [(_NO_LABEL, _GREY)]:
-        text = legible(label if len(label) <= _LONGEST else label[: _LONGEST - 3] + "...", path)
-        chips.append(_Chip(text, colour, round(font.getlength(text) + font.size)))
+    for label, key, colour in named or [(_NO_LABEL, "", _GREY)]:
+        name, rest = (key, label[len(key) :]) if label.startswith(key) else (label, "")
+        text = _fit(legible(name, path), legible(rest, path), font, room - font.size)
+        chips.append(_Chip(text, colour, ceil(font.getlength(text) + font.size)))
     return chips
+
+
+def _fit(name: str, rest: str, font: ImageFont.FreeTypeFont, room: float) -> str:
+    """Name and rest where there is room for them, else as much of the name as there is room for."""
+    if len(name) <= _LONGEST and font.getlength(name + rest) <= room:
+        return name + rest
+    fits, length = 0, min(len(name), _LONGEST) + 1
+    while length - fits > 1:
+        middle = (fits + length) // 2
+        if font.getlength(f"{name[:middle]}...{rest}") <= room:
+            fits = middle
+        else:
+            length = middle
+    return f"{name[:fits]}...{rest}"
+
+
+def _arrange(
+    chips: Sequence[_Chip], size: tuple[int, int], margin: int, gap: int, step: int
+) -> tuple[int, list[list[_Chip]]]:
+    """Width of the canvas and rows of chips; `size` is that of the picture above them.
+
+    Many labels below a narrow picture get more width than it has: in a tower of them, shown whole
+    on a screen, none could be read.
+    """
+    width = max(size[0], _SMALLEST, *(chip.width + 2 * margin for chip in chips))
+    while True:
+        rows = _wrap(chips, width - 2 * margin, gap)
+        strip = _strip_height(rows, margin, gap, step)
+        if strip <= size[1] / 2 or size[1] + strip <= _STEEPEST * width:
+            return width, rows
+        width += width // 8
+
+
+def _strip_height(rows: Sequence[Sequence[_Chip]], margin: int, gap: int, step: int) -> int:
+    return 2 * margin + len(rows) * step - gap
 
 
 def _wrap(chips: Sequence[_Chip], width: int, gap: int) -> list[list[_Chip]]:

@@ -100,6 +100,7 @@ def test_no_two_inputs_share_a_stem(photos: Path):
     [
         ("http://example.org/a/photo%201.png?x=2#y", "photo 1.png"),
         ("HTTPS://example.org/", "image"),
+        ("http://[::1/x.jpg", "image"),
         ("https://example.org/a%2Fb%00.jpg", "b_.jpg"),
     ],
 )

@@ -57,16 +57,20 @@ def test_an_unusable_override_is_named(
     assert caught.value.where == f"environment variable PADDLEX_ML_FONT={tmp_path / name}"
 
 
-def test_a_system_font_is_found_by_its_known_name(
+def test_a_system_font_is_found_by_its_known_name_and_a_broken_one_passed_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "deep").mkdir()
     known = tmp_path / "deep" / "WQY-ZenHei.TTC"
     known.write_bytes(fonts._packaged_font().read_bytes())
-    (tmp_path / "simhei.ttf").write_text("broken")
+    broken = tmp_path / "NotoSansCJK-Regular.ttc"
+    broken.write_text("broken")
+    (tmp_path / "unknown.ttf").write_text("broken")
     monkeypatch.setattr(fonts, "_UNIX_FOLDERS", (str(tmp_path),))
     monkeypatch.setattr(fonts, "_FOLDERS", {})
-    assert fonts._system_fonts.__wrapped__() == (known,)
+    monkeypatch.setattr(fonts, "_system_fonts", fonts._system_fonts.__wrapped__)
+    assert fonts._system_fonts() == (broken, known)
+    assert fonts.find_font("cat") == fonts.find_font("") == known
 
 
 def test_characters_without_a_glyph_become_question_marks() -> None:

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from paddlex_ml.pictures.labelled import colour_of, draw_labels
 
@@ -66,9 +69,92 @@ def test_the_colour_follows_the_key_not_the_score() -> None:
     assert colour_of("cat 0.98") not in colours(strip)
 
 
-def test_a_very_long_name_is_cut_and_widens_the_picture_only_so_far() -> None:
-    drawn = draw_labels(photo(320, 320), ["w" * 500])
-    assert 320 < drawn.width < 1000
+def test_a_very_long_name_is_cut_to_the_width_of_the_picture() -> None:
+    assert draw_labels(photo(320, 320), ["w" * 500]).width == 320
+    assert draw_labels(photo(1000, 320), ["猫" * 100_000]).width == 1000
+
+
+def test_of_a_long_label_the_score_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda _, __, text, **___: texts.append(text))
+    name = "a name that no narrow picture has room for"
+    draw_labels(photo(320, 320), [f"{name} 0.98", name], keys=[name, name])
+    draw_labels(photo(1200, 320), [f"{name} 0.98"], keys=[name])
+    assert texts[0].startswith("a name that no narrow")
+    assert texts[0].endswith("... 0.98")
+    assert texts[1].endswith("...")
+    assert texts[2] == f"{name} 0.98"
+
+
+SIZES = [(64, 64), (640, 480), (480, 640), (1080, 1920), (8000, 1500), (64, 8000), (8000, 64)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 30, 80])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_on_a_screen_that_shows_it_whole_text_is_ten_pixels_high(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], count: int
+) -> None:
+    heights = []
+
+    def note(path: str, pixels: int) -> ImageFont.FreeTypeFont:
+        heights.append(pixels)
+        return truetype(path, pixels)
+
+    truetype = ImageFont.truetype
+    monkeypatch.setattr(ImageFont, "truetype", note)
+    names = [f"{'红色圆形' if i % 3 else 'traffic light'} {i}" for i in range(count)]
+    drawn = draw_labels(Image.new("RGB", size), [f"{name} 0.98" for name in names], keys=names)
+    shown = min(1.0, 1920 / drawn.width, 1080 / drawn.height)
+    assert heights[0] * shown >= 10
+    assert heights[0] <= 0.027 * max(drawn.size) or heights == [16]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 30])
+@pytest.mark.parametrize("size", [(64, 64), (640, 480), (64, 2000), (2000, 64)], ids=str)
+def test_nothing_is_cut_off_by_an_edge(size: tuple[int, int], count: int) -> None:
+    names = [f"{'Ågjpqy红色圆形' * (1 + i % 2 * 9)} {i}" for i in range(count)]
+    drawn = np.asarray(draw_labels(Image.new("RGB", size, "red"), names))
+    below = max(np.flatnonzero((drawn == (255, 0, 0)).all(axis=2).any(axis=1)))
+    strip = drawn[below + 1 :]
+    paper = (strip == (250, 250, 250)).all(axis=2)
+    assert paper[:9].all()
+    assert paper[-9:].all()
+    assert paper[:, :9].all()
+    assert paper[:, -9:].all()
+    white = (strip == (255, 255, 255)).all(axis=2)
+    rows = np.flatnonzero(~paper.all(axis=1))  # of chips
+    starts = rows[np.flatnonzero(np.diff(rows, prepend=-9) > 1)]
+    assert not white[starts].any()  # no letter reaches the edge of its chip
+    assert not white[starts + 1].any()
+    assert white.any()
+
+
+def test_the_image_that_is_given_stays_as_it_is() -> None:
+    image = photo(400, 300)
+    before = image.tobytes()
+    draw_labels(image, ["cat"])
+    assert image.tobytes() == before
+    assert draw_labels(image.convert("L"), ["cat"]).mode == "RGB"
+
+
+def test_drawing_needs_no_copy_of_a_large_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("copied")
+
+    image = Image.new("RGB", (4000, 3000))
+    monkeypatch.setattr(image, "convert", fail)
+    monkeypatch.setattr(image, "copy", fail)
+    monkeypatch.setattr(image, "resize", fail)
+    assert draw_labels(image, ["cat"]).size[0] == 4000
+
+
+def test_fonts_are_read_with_the_first_picture_that_is_drawn() -> None:
+    code = (
+        "import sys, paddlex_ml.inference.result as r; "
+        "print(sorted({'fontTools', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_colours_differ_between_classes_and_carry_white_text() -> None:
