@@ -48,13 +48,8 @@ def _download(url: str) -> bytes:
 
     try:
         target = httpx.URL(url)
-        auth = (target.username, target.password) if target.username else None
-        with httpx.Client(
-            # Some servers turn Python's own name away.
-            headers={"User-Agent": "paddlex_ml", "Accept-Encoding": "identity"},
-            auth=auth, timeout=TIME_LIMIT, verify=_trust(),
-            follow_redirects=True, max_redirects=_REDIRECTS,
-        ) as client, client.stream("GET", target.copy_with(userinfo=b"")) as answer:  # fmt: skip
+        client = _client(target)
+        with client, client.stream("GET", target.copy_with(userinfo=b"")) as answer:
             return _read(answer, url)
     except httpx.TimeoutException:
         raise _too_slow(url) from None
@@ -66,16 +61,40 @@ def _download(url: str) -> bytes:
         raise _failed(f"no connection: {error}", url) from error
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise _failed(str(error) or type(error).__name__, url) from error
-    except (ImportError, OSError) as error:  # a proxy or certificates that are set wrongly
-        raise _failed(f"no connection can be set up: {error}", url) from error
+
+
+def _client(target: httpx.URL) -> httpx.Client:
+    import httpx
+
+    try:
+        return httpx.Client(
+            # Some servers turn Python's own name away.
+            headers={"User-Agent": "paddlex_ml", "Accept-Encoding": "identity"},
+            auth=(target.username, target.password) if target.username else None,
+            timeout=TIME_LIMIT,
+            verify=_trust(),
+            follow_redirects=True,
+            max_redirects=_REDIRECTS,
+        )
+    except (ImportError, ValueError, OSError) as error:
+        raise PaddlexMLError(
+            f"no connection can be set up: {error}",
+            where="HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE of the environment",
+            fix="correct it (a proxy is http://..., https://... or socks5://...), or unset it",
+        ) from error
 
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """The authorities that sign certificates: $SSL_CERT_FILE, or httpx's own. Takes 0.04 s."""
+    """The authorities that sign certificates: $SSL_CERT_FILE or httpx's own, and the system's.
+
+    Companies add theirs to the system. It takes 0.1 s to read them.
+    """
     import httpx
 
-    return httpx.create_ssl_context()
+    context = httpx.create_ssl_context()
+    context.load_default_certs()
+    return context
 
 
 def _read(answer: httpx.Response, url: str) -> bytes:

@@ -77,7 +77,7 @@ def is_same(folder: str, other: Path | None) -> bool:
     """Whether both are one folder, which `other` need not be yet."""
     try:
         return other is not None and os.path.samefile(folder or os.curdir, other)
-    except OSError:
+    except (OSError, ValueError):  # not there, or no path: it has a zero byte
         return False
 
 

@@ -26,6 +26,7 @@ _UPRIGHT_SHARE = 0.75  # of the height, counted as width: a screen shows an upri
 _TEXT_SMALLEST = 16
 _NARROWEST = 20  # text heights: as wide a canvas may become for the sake of a long label
 _STEEPEST = 2.5  # height of the canvas by its width, where labels take more than a third of it
+_LARGEST = 2  # height of the labels by the longer side of the picture, where text can be smaller
 _LONGEST = 200  # characters of a name: measuring a whole book would take seconds
 _PAPER: Colour = (250, 250, 250)
 _GREY: Colour = (110, 110, 110)
@@ -40,6 +41,36 @@ class _Chip:
     width: int
 
 
+class _Strip:
+    """Rows of chips below a picture."""
+
+    def __init__(self, font: ImageFont.FreeTypeFont, picture: tuple[int, int]) -> None:
+        self.font = font
+        self.margin, self.gap = round(font.size * 0.6), round(font.size * 0.3)
+        self.step = _chip_height(font) + self.gap
+        self.width = max(picture[0], _SMALLEST)
+        self.rows: list[list[_Chip]] = []
+        self._above = picture[1]
+
+    @property
+    def height(self) -> int:
+        return 2 * self.margin + len(self.rows) * self.step - self.gap
+
+    def arrange(self, chips: Sequence[_Chip]) -> None:
+        """Set the rows, and the width where that of the picture is not enough.
+
+        Many labels below a narrow picture would be a tower, in which none can be read when a
+        screen shows it whole.
+        """
+        self.width = max(self.width, *(chip.width + 2 * self.margin for chip in chips))
+        while True:
+            self.rows = _wrap(chips, self.width - 2 * self.margin, self.gap)
+            whole = self._above + self.height
+            if self.height <= self._above / 2 or whole <= _STEEPEST * self.width:
+                return
+            self.width += self.width // 8
+
+
 def draw_labels(
     image: Image.Image, labels: Sequence[str], keys: Sequence[str] | None = None
 ) -> Image.Image:
@@ -50,18 +81,13 @@ def draw_labels(
     Of a label that is too long its key is shortened, what follows the key stays.
     """
     picture = _enlarge(image if image.mode == "RGB" else image.convert("RGB"))
-    font = _choose_font(labels, picture.size)
-    margin, gap = round(font.size * 0.6), round(font.size * 0.3)
-    room = max(picture.width, round(_NARROWEST * font.size)) - 2 * margin
-    chips = _build_chips(labels, labels if keys is None else keys, font, room)
-    step = _chip_height(font) + gap
-    width, rows = _arrange(chips, picture.size, margin, gap, step)
-    strip = _strip_height(rows, margin, gap, step)
-    canvas = Image.new("RGB", (width, picture.height + strip), _PAPER)
-    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    strip = _lay_out(labels, labels if keys is None else keys, picture.size)
+    canvas = Image.new("RGB", (strip.width, picture.height + strip.height), _PAPER)
+    canvas.paste(picture, ((strip.width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
-    for i, row in enumerate(rows):
-        _draw_row(draw, row, (margin, picture.height + margin + i * step), gap, font)
+    for i, row in enumerate(strip.rows):
+        place = (strip.margin, picture.height + strip.margin + i * strip.step)
+        _draw_row(draw, row, place, strip.gap, strip.font)
     return canvas
 
 
@@ -98,10 +124,19 @@ def _enlarge(image: Image.Image) -> Image.Image:
     return image.resize(size, Image.Resampling.BICUBIC if factor < 8 else Image.Resampling.NEAREST)
 
 
-def _choose_font(labels: Sequence[str], size: tuple[int, int]) -> ImageFont.FreeTypeFont:
+def _lay_out(labels: Sequence[str], keys: Sequence[str], size: tuple[int, int]) -> _Strip:
+    """Chips in text that suits the picture, whose `size` this is, or in smaller text if many."""
     side = max(size[0], round(_UPRIGHT_SHARE * size[1]))
-    pixels = max(_TEXT_SMALLEST, round(_TEXT_SHARE * side))
-    return ImageFont.truetype(str(find_font("".join(labels) + _NO_LABEL)), pixels)
+    font = ImageFont.truetype(
+        str(find_font("".join(labels) + _NO_LABEL)), max(_TEXT_SMALLEST, round(_TEXT_SHARE * side))
+    )
+    while True:
+        strip = _Strip(font, size)
+        room = max(size[0], round(_NARROWEST * font.size)) - 2 * strip.margin
+        strip.arrange(_build_chips(labels, keys, font, room))
+        if strip.height <= _LARGEST * max(size) or font.size == _TEXT_SMALLEST:
+            return strip
+        font = font.font_variant(size=max(_TEXT_SMALLEST, round(font.size * 0.75)))
 
 
 def _build_chips(
@@ -130,27 +165,6 @@ def _fit(name: str, rest: str, font: ImageFont.FreeTypeFont, room: float) -> str
         else:
             length = middle
     return f"{name[:fits]}...{rest}"
-
-
-def _arrange(
-    chips: Sequence[_Chip], size: tuple[int, int], margin: int, gap: int, step: int
-) -> tuple[int, list[list[_Chip]]]:
-    """Width of the canvas and rows of chips; `size` is that of the picture above them.
-
-    Many labels below a narrow picture get more width than it has: in a tower of them, shown whole
-    on a screen, none could be read.
-    """
-    width = max(size[0], _SMALLEST, *(chip.width + 2 * margin for chip in chips))
-    while True:
-        rows = _wrap(chips, width - 2 * margin, gap)
-        strip = _strip_height(rows, margin, gap, step)
-        if strip <= size[1] / 2 or size[1] + strip <= _STEEPEST * width:
-            return width, rows
-        width += width // 8
-
-
-def _strip_height(rows: Sequence[Sequence[_Chip]], margin: int, gap: int, step: int) -> int:
-    return 2 * margin + len(rows) * step - gap
 
 
 def _wrap(chips: Sequence[_Chip], width: int, gap: int) -> list[list[_Chip]]:

@@ -227,12 +227,15 @@ def test_a_proxy_of_the_environment_is_asked(site, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("SSL_CERT_FILE", "/nowhere.pem"), ("https_proxy", "nonsense://x")]
+    ("name", "value"), [("SSL_CERT_FILE", "/nowhere.pem"), ("all_proxy", "socks://127.0.0.1:9")]
 )
 def test_settings_of_the_environment_that_are_wrong_are_a_clear_error(monkeypatch, name, value):
     download._trust.cache_clear()
     monkeypatch.setenv(name, value)
-    refused("http://127.0.0.1:9/photo.jpg", "the image cannot be downloaded: .")
+    with pytest.raises(PaddlexMLError, match=r"no connection can be set up: .") as caught:
+        download.fetch("http://127.0.0.1:9/photo.jpg")
+    assert "ALL_PROXY or SSL_CERT_FILE of the environment" in caught.value.where
+    assert "socks5://" in caught.value.fix
 
 
 @pytest.mark.parametrize(

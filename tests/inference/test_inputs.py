@@ -115,6 +115,7 @@ def test_a_url_is_named_by_its_path_and_not_fetched(url, name, monkeypatch):
     [
         ("nowhere.jpg", r"no such file or folder: nowhere\.jpg\n  where: /"),
         ("file:///etc/hosts", "no such file or folder"),
+        ("a\0b", "no such file or folder"),
         ("*.nothing", r"the pattern finds no image: \*\.nothing"),
         ("", "the path is empty"),
         ([], "no image is given"),
@@ -195,6 +196,8 @@ def test_the_folder_of_the_results_is_not_walked_into(photos: Path):
     assert paths(f"{photos}/**/*.jpg", skip=deep) == [str(photos / "a.jpg")]
     assert paths(photos, skip=photos / "not there yet") == paths(photos)
     assert paths([deep / "a.jpg"], skip=deep) == [str(deep / "a.jpg")]
+    with pytest.raises(PaddlexMLError, match="no such file or folder"):
+        walk("a\0b", skip=deep)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,15 @@ def test_on_a_screen_that_shows_it_whole_text_is_ten_pixels_high(
     assert heights[0] <= 0.027 * max(drawn.size) or heights == [16]
 
 
+def test_a_thousand_labels_make_text_smaller_before_the_picture_grows_out_of_bounds() -> None:
+    names = [f"class {i} 0.98" for i in range(1000)]
+    drawn = draw_labels(Image.new("RGB", (2000, 1500)), names)
+    assert 2000 <= drawn.width < 3000
+    assert 3000 < drawn.height < 1500 + 2 * 2000 + 1
+    small = draw_labels(Image.new("RGB", (64, 64)), names)
+    assert small.height < 2.6 * small.width
+
+
 @pytest.mark.parametrize("count", [0, 1, 7, 30])
 @pytest.mark.parametrize("size", [(64, 64), (640, 480), (64, 2000), (2000, 64)], ids=str)
 def test_nothing_is_cut_off_by_an_edge(size: tuple[int, int], count: int) -> None:
