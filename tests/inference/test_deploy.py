@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/deploy.md: the page shows the very files beside it, and they do what it says."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from paddlex_ml.export import save_static
+from paddlex_ml.inference.predictor import Predictor
+from paddlex_ml.inference.static import StaticModel
+from paddlex_ml.models import zoo
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FILES = ROOT / "docs" / "deploy"
+PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+LABELS = ["cat", "dog", "猫", "7", "red square"]
+CONVERT = """
+import sys
+from pathlib import Path
+import paddle2onnx
+graph, weights, target = sys.argv[1:]
+content = paddle2onnx.export(graph, weights, save_file=None, opset_version=17)
+Path(target).write_bytes(content)
+"""
+
+
+def run(*arguments: str | Path) -> str:
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_page_shows_every_file_beside_it_as_it_is() -> None:
+    blocks = re.findall(r"^```(?:python|yaml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    files = sorted(path for path in FILES.iterdir() if path.is_file())
+    assert [path.name for path in files] == ["client.py", "onnx_predict.py", "scenes.yaml"]
+    for path in files:
+        assert path.read_text(encoding="utf-8") in blocks
+        assert f"[{path.name}](deploy/{path.name})" in PAGE
+
+
+def test_every_link_of_the_page_leads_somewhere() -> None:
+    headings = re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)
+    places = {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+    links = re.findall(r"\]\(([^)]+)\)", PAGE)
+    assert len(links) >= 7
+    for link in links:
+        path, _, place = link.partition("#")
+        assert (ROOT / "docs" / path).exists()
+        assert path or place in places
+
+
+def test_the_pipeline_of_the_page_takes_the_folder_and_the_name_that_training_leaves(
+    toy_run: Path,
+) -> None:
+    pipeline = yaml.safe_load((FILES / "scenes.yaml").read_text(encoding="utf-8"))
+    assert pipeline["pipeline_name"] == "image_multilabel_classification"
+    [part] = pipeline["SubModules"].values()
+    folder = toy_run / Path(part["model_dir"]).relative_to("output")
+    assert StaticModel(folder, "cpu").model_name == part["model_name"]
+    assert pipeline["Serving"] == {"visualize": False}
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[Any]]]:
+    """Its address, and the requests it got; it answers as PaddleX 3.7.2 does."""
+    asked: list[Any] = []
+    example = re.search(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert example is not None
+    answer = json.dumps(json.loads(example[1])).encode()
+
+    class Peer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append((self.path, self.headers["Content-Type"], json.loads(body)))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Peer) as peer:
+        thread = Thread(target=peer.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{peer.server_port}", asked
+        peer.shutdown()
+        thread.join()
+
+
+def test_the_client_sends_the_file_and_prints_the_labels(
+    server: tuple[str, list[Any]], photos: Path
+) -> None:
+    address, asked = server
+    photo = photos / "a.jpg"
+    printed = run(FILES / "client.py", address, photo)
+    assert printed == f"{photo} mountains 0.830, trees 0.761, sea 0.521\n"
+    image = base64.b64encode(photo.read_bytes()).decode()
+    kind = "application/json"
+    assert asked == [
+        ("/multilabel-image-classification", kind, {"image": image, "visualize": False})
+    ]
+
+
+@pytest.fixture(scope="module")
+def both(refdata: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model whose scores differ from image to image, as folders for Paddle and ONNX."""
+    for package in ("paddle2onnx", "onnxruntime"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package} here")
+    root = tmp_path_factory.mktemp("both")
+    model = zoo.build("PP-LCNet_x1_0_ML", len(LABELS))
+    refdata.fill_layer(model, "PP-LCNet_x1_0_ML")
+    static, onnx = root / "inference", root / "inference_onnx"
+    save_static(
+        model, model_name="PP-LCNet_x1_0_ML", label_names=LABELS, image_size=96, folder=static
+    )
+    onnx.mkdir()
+    (onnx / "inference.yml").write_bytes((static / "inference.yml").read_bytes())
+    graph, weights = static / "inference.json", static / "inference.pdiparams"
+    run("-c", CONVERT, graph, weights, onnx / "inference.onnx")
+    return static, onnx
+
+
+@pytest.fixture
+def pictures(photos: Path, shared: Path) -> list[str]:
+    """Real photographs, and every kind of file that a camera or a program leaves."""
+    images = sorted((shared / "reference" / "transforms" / "images").iterdir())
+    broken = {"empty.jpg", "garbage.jpg", "truncated.jpg"}
+    real = sorted((shared / "data" / "natural_scenes" / "images").iterdir())[:5]
+    turned = photos / "turned.webp"
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.open(real[0]).save(turned, exif=exif)
+    kinds = [path for path in images if path.name not in broken]
+    return [str(path) for path in (*kinds, *real, turned)]
+
+
+def test_the_onnx_script_gives_our_scores(both: tuple[Path, Path], pictures: list[str]) -> None:
+    static, onnx = both
+    spec = importlib.util.spec_from_file_location("onnx_predict", FILES / "onnx_predict.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    model = script.Model(onnx, threads=1)
+    found = model.scores(pictures)
+    assert found.shape == (len(pictures), len(LABELS))
+    ours = list(Predictor(StaticModel(static, "cpu"), 0.0).predict(pictures))
+    expected = np.array(
+        [[dict(zip(r.class_ids, r.scores, strict=True))[i] for i in range(5)] for r in ours]
+    )
+    assert np.ptp(expected, axis=0).max() > 0.1
+    assert np.abs(found - expected).max() < 1e-5 + 5e-6  # ours are rounded to 5 decimals
+    alone = np.concatenate([model.scores([picture]) for picture in pictures[:3]])
+    assert np.abs(found[:3] - alone).max() < 1e-5
+
+
+def test_the_onnx_script_prints_the_labels_above_the_threshold(
+    both: tuple[Path, Path], pictures: list[str]
+) -> None:
+    static, onnx = both
+    lines = run(FILES / "onnx_predict.py", onnx, *pictures[:3]).splitlines()
+    ours = list(Predictor(StaticModel(static, "cpu")).predict(pictures[:3]))
+    for line, mine in zip(lines, ours, strict=True):
+        told = json.loads(line)
+        assert told["photo"] == mine.input_path
+        assert list(told["labels"]) == mine.label_names
+        assert list(told["labels"].values()) == pytest.approx(mine.scores, abs=2e-5)
