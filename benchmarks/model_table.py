@@ -71,7 +71,8 @@ def _measure(name: str, size: int, rounds: int) -> dict[str, float]:
     from paddlex_ml import environment
 
     environment.prepare()
-    from paddlex_ml.export import save_static
+    from paddlex_ml.checkpoint import Card
+    from paddlex_ml.export.static import save_static
     from paddlex_ml.models import zoo
 
     model = zoo.build(name, 80)
@@ -83,8 +84,7 @@ def _measure(name: str, size: int, rounds: int) -> dict[str, float]:
     }
     with tempfile.TemporaryDirectory() as folder:
         inference = Path(folder) / "inference"
-        labels = [str(i) for i in range(80)]
-        save_static(model, model_name=name, label_names=labels, image_size=size, folder=inference)
+        save_static(model, Card(name, [str(i) for i in range(80)], size), inference)
         return result | {mode: _latency(inference, mode, rounds) for mode in ("mkldnn", "paddle")}
 
 

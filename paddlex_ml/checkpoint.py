@@ -14,6 +14,7 @@ instant; `settle` finishes what a kill left there.
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -27,9 +28,11 @@ import numpy as np
 
 from paddlex_ml import files
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.models import safe_file
 from paddlex_ml.models.weights import SUFFIX, load_pickle, read
 
-INFERENCE = "inference"  # folder of the static model inside a checkpoint; belongs to its weights
+EXPORTS = {"paddle": "inference", "onnx": "inference_onnx", "pdmodel": "inference_pdmodel"}
+"""Format -> folder of the exported model beside the weights that it was made from."""
 _SUFFIXES = (SUFFIX, ".pdema", ".pdopt", ".pdstates")
 
 
@@ -59,6 +62,31 @@ class Checkpoint:
     """Configuration keys that decide about the numbers, with their values."""
     use_ema: bool = False
     """Whether .pdparams holds the averaged weights (the better ones of a best model)."""
+
+
+def describe(card: Card) -> dict[str, str]:
+    """The card as texts, for formats that carry nothing else beside their numbers."""
+    texts = {
+        "model_name": card.model,
+        "label_names": json.dumps(card.label_names, ensure_ascii=False),
+        "image_size": str(card.image_size),
+    }
+    return texts | ({"decoder_tokens": card.decoder_tokens} if card.decoder_tokens else {})
+
+
+def read_own_card(weights_file: Path) -> Card | None:
+    """Card inside a .safetensors file, or None where it was not written by us."""
+    if not safe_file.is_one(weights_file):
+        return None
+    texts = safe_file.read_metadata(weights_file)
+    try:
+        model, size = texts["model_name"], int(texts["image_size"])
+        names = json.loads(texts["label_names"])
+    except (KeyError, ValueError, RecursionError):
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    return Card(model, names, size, texts.get("decoder_tokens"))
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
@@ -124,7 +152,9 @@ def is_complete(folder: Path) -> bool:
 
 
 def read_card(weights_file: Path) -> Card | None:
-    """Card beside a weight file, or None where the file stands alone (somebody else's)."""
+    """Card in a weight file or beside it, or None where there is none (somebody else's)."""
+    if own := read_own_card(weights_file):
+        return own
     states = weights_file.with_suffix(".pdstates")
     if not states.is_file():
         return None
@@ -202,10 +232,12 @@ def _exchange(folder: Path, fresh: Path) -> None:
 
 
 def _keep_foreign_files(old: Path, folder: Path) -> None:
-    """Carry over what the user put into the folder; the static model of old weights goes."""
-    ours = {f"{folder.name}{suffix}" for suffix in _SUFFIXES} | {INFERENCE}
+    """Carry over what the user put into the folder; the exports of old weights go."""
+    ours = {f"{folder.name}{suffix}" for suffix in _SUFFIXES} | {*EXPORTS.values()}
     for entry in old.iterdir():
-        if entry.name not in ours and not entry.name.startswith("."):
+        if entry.name in ours or entry.name.startswith("."):
+            continue
+        if entry.name != f"{folder.name}.safetensors" or read_own_card(entry) is None:
             entry.rename(folder / entry.name)
 
 

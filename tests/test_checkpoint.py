@@ -13,11 +13,13 @@ from unittest.mock import Mock
 import numpy as np
 import paddle
 import pytest
+from safetensors.numpy import save_file
 
 from paddlex_ml import checkpoint, files
 from paddlex_ml.checkpoint import Card, Checkpoint
 from paddlex_ml.errors import PaddlexMLError
 
+EXPORTS = ("inference", "inference_onnx", "inference_pdmodel")
 SUFFIXES = (".pdema", ".pdopt", ".pdparams", ".pdstates")
 
 
@@ -126,8 +128,10 @@ def prepare(folder: Path) -> None:
     """The old checkpoint, with a static model of its weights and a file of the user."""
     checkpoint.write(folder, example(1))
     (folder / "notes.txt").write_text("mine")
-    (folder / "inference").mkdir()
-    (folder / "inference" / "inference.json").touch()
+    for name in EXPORTS:
+        (folder / name).mkdir()
+        (folder / name / "inference.yml").touch()
+    save_file({}, folder / "latest.safetensors", checkpoint.describe(example(1).card))
 
 
 def steps_of_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -157,7 +161,8 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_checkpoint(
         number = found.progress["epoch"]
         assert_equal(found, example(number))
         assert (folder / "notes.txt").read_text() == "mine"
-        assert (folder / "inference").exists() == (number == 1)  # never beside other weights
+        for name in (*EXPORTS, "latest.safetensors"):  # never beside other weights
+            assert (folder / name).exists() == (number == 1)
         seen.add(number)
         checkpoint.write(folder, example(3))
         assert_equal(checkpoint.load(folder), example(3))
@@ -236,6 +241,41 @@ def test_the_card_is_read_from_beside_the_weights(tmp_path: Path) -> None:
     assert checkpoint.read_card(weights) == example(1).card
     bare = shutil.copy(weights, tmp_path / "bare.pdparams")
     assert checkpoint.read_card(Path(bare)) is None
+
+
+def test_a_safetensors_file_of_the_user_outlives_the_weights_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "latest"
+    checkpoint.write(folder, example(1))
+    save_file({}, folder / "latest.safetensors", {"format": "pt"})
+    checkpoint.write(folder, example(2))
+    assert (folder / "latest.safetensors").is_file()
+
+
+def test_the_card_in_the_file_is_the_one_that_counts(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path / "latest", example(1))
+    card = checkpoint.Card("M", ["a, b", "蓝"], 96, "first_patch")
+    for path in (tmp_path / "latest" / "latest.safetensors", tmp_path / "alone.safetensors"):
+        save_file({}, path, checkpoint.describe(card))
+        assert checkpoint.read_card(path) == card
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        None,
+        {"format": "pt"},
+        {"model_name": "M", "label_names": "[1]", "image_size": "64"},
+        {"model_name": "M", "label_names": '{"a": 0}', "image_size": "64"},
+        {"model_name": "M", "label_names": "a, b", "image_size": "64"},
+        {"model_name": "M", "label_names": '["a"]', "image_size": "large"},
+        {"label_names": '["a"]', "image_size": "64"},
+    ],
+)
+def test_texts_that_are_not_ours_mean_somebody_elses_weights(
+    tmp_path: Path, texts: dict[str, str] | None
+) -> None:
+    save_file({}, tmp_path / "w.safetensors", texts)
+    assert checkpoint.read_card(tmp_path / "w.safetensors") is None
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], {"card": "x"}, {"card": {"id": 1}}])

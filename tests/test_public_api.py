@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import paddlex_ml
-from paddlex_ml.export import save_static
+from paddlex_ml.checkpoint import Card
+from paddlex_ml.export.static import save_static
 from paddlex_ml.models import zoo
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,13 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("api") / "inference"
-    save_static(
-        zoo.build("PP-LCNet_x1_0_ML", 2),
-        model_name="PP-LCNet_x1_0_ML",
-        label_names=["cat", "dog"],
-        image_size=64,
-        folder=folder,
-    )
+    card = Card("PP-LCNet_x1_0_ML", ["cat", "dog"], 64)
+    save_static(zoo.build("PP-LCNet_x1_0_ML", 2), card, folder)
     return folder
 
 

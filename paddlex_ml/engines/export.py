@@ -9,7 +9,7 @@ from typing import Any
 from paddlex_ml import devices, fetch
 from paddlex_ml.config.schema import Config
 from paddlex_ml.engines import trained
-from paddlex_ml.export import save_static
+from paddlex_ml.export.static import save_static
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +24,7 @@ def run(config: Config) -> dict[str, Any]:
     source = trained.load(config, text, "Export.weight_path")
     fetched = text is not None and fetch.is_url(text)  # the cache is no place for results
     folder = (config.Global.output if fetched else source.path.parent) / "inference"
-    difference = save_static(
-        source.model,
-        model_name=source.card.model,
-        label_names=source.card.label_names,
-        image_size=source.card.image_size,
-        decoder_tokens=source.card.decoder_tokens,
-        folder=folder,
-    )
+    difference = save_static(source.model, source.card, folder)
     logger.info("exported %s -> %s (largest difference %.1e)", source.path, folder, difference)
     return {
         "done_flag": True,

@@ -23,7 +23,7 @@ from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.engines import train_plan, train_start
 from paddlex_ml.engines.train_result import describe
 from paddlex_ml.errors import PaddlexMLError, Stopped
-from paddlex_ml.export import save_static
+from paddlex_ml.export.static import save_static
 from paddlex_ml.files import write_text
 from paddlex_ml.metrics import constant_predictor_map
 from paddlex_ml.models import weights, zoo
@@ -145,14 +145,7 @@ def export_best(training: Training, output: Path) -> float:
     best = weights.read(folder / "best_model.pdparams")
     for name, value in training.averaged.state_dict().items():
         value.set_value(best[name])
-    return save_static(
-        training.averaged,
-        model_name=training.card.model,
-        label_names=training.card.label_names,
-        image_size=training.card.image_size,
-        decoder_tokens=training.card.decoder_tokens,
-        folder=folder / "inference",
-    )
+    return save_static(training.averaged, training.card, folder / "inference")
 
 
 def _refuse_other_class_count(config: Config, dataset: MLClsDataset) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,9 +34,15 @@ def is_one(path: Path) -> bool:
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= _TABLE_LIMIT
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts beside the table, none where there are none. Raises PaddlexMLError like `load`."""
+    with _readable(path), safetensors.safe_open(path, framework="numpy") as file:
+        return dict(file.metadata() or {})
+
+
 def load(path: Path) -> dict[str, np.ndarray]:
     """Read the tensors, bfloat16 as uint16. Raises PaddlexMLError for a damaged file."""
-    try:
+    with _readable(path):
         # The library judges the table. It would hold large weights in memory three times, so the
         # numbers are read here.
         with safetensors.safe_open(path, framework="numpy"):
@@ -44,6 +52,12 @@ def load(path: Path) -> dict[str, np.ndarray]:
             table = json.loads(file.read(size))
             table.pop("__metadata__", None)
             return {name: _read(file, name, table[name], 8 + size) for name in table}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, safetensors.SafetensorError) as error:
         raise PaddlexMLError(
             f"not a safetensors file, or a damaged one ({' '.join(str(error).split())})",

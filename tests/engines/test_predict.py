@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from paddlex_ml import cache
+from paddlex_ml.checkpoint import Card
 from paddlex_ml.config.schema import Config, GlobalConfig, PredictConfig, TrainConfig
 from paddlex_ml.engines import predict, predict_files
 from paddlex_ml.errors import PaddlexMLError, Stopped
-from paddlex_ml.export import save_static
+from paddlex_ml.export.static import save_static
 from paddlex_ml.models import zoo
 
 
@@ -27,13 +28,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("run") / "output"
     paddle.seed(0)
     model = zoo.build("PP-LCNet_x1_0_ML", 3)
-    save_static(
-        model,
-        model_name="PP-LCNet_x1_0_ML",
-        label_names=["cat", "狗", "bird"],
-        image_size=64,
-        folder=output / "best_model" / "inference",
-    )
+    card = Card("PP-LCNet_x1_0_ML", ["cat", "狗", "bird"], 64)
+    save_static(model, card, output / "best_model" / "inference")
     return output
 
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from paddlex_ml.export import save_static
+from paddlex_ml.checkpoint import Card
+from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static import StaticModel
 from paddlex_ml.models import zoo
@@ -26,9 +27,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported") / "inference"
     paddle.seed(0)
     model = zoo.build("PP-LCNet_x1_0_ML", len(LABELS))
-    save_static(
-        model, model_name="PP-LCNet_x1_0_ML", label_names=LABELS, image_size=64, folder=folder
-    )
+    save_static(model, Card("PP-LCNet_x1_0_ML", LABELS, 64), folder)
     return folder
 
 

@@ -37,6 +37,16 @@ def test_every_type_of_number_is_read_as_it_was_written(path):
     assert [found[name].dtype.name for name in TYPES] == list(TYPES)
 
 
+def test_texts_are_read_without_the_numbers(path):
+    save_file({"a": np.zeros(2)}, path, metadata={"format": "pd", "名": "蓝"})
+    assert safe_file.read_metadata(path) == {"format": "pd", "名": "蓝"}
+    save_file({"a": np.zeros(2)}, path)
+    assert safe_file.read_metadata(path) == {}
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(PaddlexMLError, match="not a safetensors file, or a damaged one"):
+        safe_file.read_metadata(path)
+
+
 def test_bfloat16_becomes_float32(path):
     values = np.array([1.0, -2.5, 3.140625], np.float32)  # exact in 8 bits of mantissa
     bits = (values.view(np.uint32) >> 16).astype("<u2").tobytes()

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Format `pdmodel`: the program format of Paddle 2, which Paddle 3 reads as well.
+
+<folder>/inference.pdmodel     the program: "x" [B, 3, S, S] float32 -> scores [B, C]
+<folder>/inference.pdiparams   its weights
+<folder>/inference.yml         what the model is
+
+Paddle 3.3 can still write it, but for a few functions: they are bound to the new format alone, and
+refuse the variables of the old one. Here they are replaced by the operators of old that they mean.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import inference
+from paddle.base.layer_helper import LayerHelper
+
+from paddlex_ml.checkpoint import Card
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.export import description, parity, static
+from paddlex_ml.export.folder import replacing
+from paddlex_ml.export.parity import Graph
+
+
+def save_pdmodel(model: paddle.nn.Layer, card: Card, folder: Path) -> float:
+    """Write program and weights into `folder`, in place of an earlier export; ends in eval mode.
+
+    Returns the largest difference between the scores of model and program on random images, both
+    on the CPU. Raises PaddlexMLError for a model that this format cannot hold.
+    """
+    model.eval()
+    with replacing(folder) as fresh:
+        with _old_programs():
+            _write_program(model, card.image_size, fresh)
+        # Before anything is removed: Paddle says nothing when the disk is full, this write does.
+        description.write(fresh, card)
+        (fresh / "inference.pdiparams.info").unlink()  # for training it further: nobody needs it
+        return parity.measure(model, _open(fresh), card.image_size)
+
+
+def _write_program(model: paddle.nn.Layer, image_size: int, folder: Path) -> None:
+    try:
+        static.write_graph(model, image_size, folder)
+    except TypeError as error:
+        *_, reason = filter(str.strip, str(error).splitlines())
+        if "got Variable" not in reason:
+            raise
+        raise PaddlexMLError(
+            "the model uses a function that this Paddle cannot write into the "
+            f"older format: {reason.strip()}",
+            where="Export.format=pdmodel",
+            fix="-o Export.format=paddle, or onnx",
+        ) from error
+
+
+@contextmanager
+def _old_programs() -> Iterator[None]:
+    """Let Paddle trace models into programs of its older format."""
+    # Not `paddle.tensor`: of this name there is a function too.
+    tensor, functional = importlib.import_module("paddle.tensor"), paddle.nn.functional
+    replaced = [
+        (paddle, "matmul", _matmul),
+        (tensor, "matmul", _matmul),
+        (functional, "sigmoid", _sigmoid),
+        (functional, "gelu", _gelu),
+    ]
+    kept = [getattr(module, name) for module, name, _ in replaced]
+    with paddle.pir_utils.DygraphOldIrGuard():
+        try:
+            for module, name, old in replaced:
+                setattr(module, name, old)
+            yield
+        finally:
+            for (module, name, _), function in zip(replaced, kept, strict=True):
+                setattr(module, name, function)
+
+
+def _matmul(x: Any, y: Any, transpose_x: bool = False, transpose_y: bool = False) -> Any:
+    return _append("matmul_v2", {"X": x, "Y": y}, trans_x=transpose_x, trans_y=transpose_y)
+
+
+def _sigmoid(x: Any) -> Any:
+    return _append("sigmoid", {"X": x})
+
+
+def _gelu(x: Any, approximate: bool = False) -> Any:
+    return _append("gelu", {"X": x}, approximate=approximate)
+
+
+def _append(operator: str, inputs: dict[str, Any], **attributes: bool) -> Any:
+    """Add one operator to the program that is being traced; returns the variable of its result."""
+    helper = LayerHelper(operator)
+    result = helper.create_variable_for_type_inference(inputs["X"].dtype)
+    helper.append_op(type=operator, inputs=inputs, outputs={"Out": result}, attrs=attributes)
+    return result
+
+
+def _open(folder: Path) -> Graph:
+    """The program as deployments run it, on the CPU."""
+    settings = [str(folder / f"inference.{end}") for end in ("pdmodel", "pdiparams")]
+    config = inference.Config(*settings)
+    config.disable_glog_info()
+    config.disable_gpu()
+    config.disable_mkldnn()
+    predictor = inference.create_predictor(config)
+    source = predictor.get_input_handle(predictor.get_input_names()[0])
+    scores = predictor.get_output_handle(predictor.get_output_names()[0])
+
+    def run(images: np.ndarray) -> np.ndarray:
+        source.copy_from_cpu(images)
+        predictor.run()
+        result: np.ndarray = scores.copy_to_cpu()
+        return result
+
+    return run

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Format `paddle`: the static graph of Paddle 3, made in this one place.
+
+<folder>/inference.json        the graph: "x" [B, 3, S, S] float32 -> scores [B, C], sigmoid inside
+<folder>/inference.pdiparams   its weights
+<folder>/inference.yml         what the model is
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import paddle
+from paddle.static import InputSpec
+
+from paddlex_ml.checkpoint import Card
+from paddlex_ml.export import description, parity
+from paddlex_ml.export.folder import replacing
+
+
+class _Scores(paddle.nn.Layer):
+    """The model with the sigmoid behind it."""
+
+    def __init__(self, model: paddle.nn.Layer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return paddle.nn.functional.sigmoid(self.model(x))
+
+
+def save_static(model: paddle.nn.Layer, card: Card, folder: Path) -> float:
+    """Write the static model into `folder`, in place of an earlier one; ends in eval mode.
+
+    Returns the largest difference between the scores of model and graph on random images. Raises
+    RuntimeError when it is too large.
+    """
+    model.eval()
+    with replacing(folder) as fresh:
+        write_graph(model, card.image_size, fresh)
+        # Before the comparison: Paddle says nothing when the disk is full, this write does.
+        description.write(fresh, card)
+        graph = paddle.jit.load(str(fresh / "inference"))
+        return parity.measure(
+            model, lambda images: graph(paddle.to_tensor(images)).numpy(), card.image_size
+        )
+
+
+def write_graph(model: paddle.nn.Layer, image_size: int, folder: Path) -> None:
+    """Write graph and weights as `<folder>/inference.*`, for batches of any size.
+
+    Says nothing when the disk is full.
+    """
+    spec = InputSpec([None, 3, image_size, image_size], "float32", name="x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Paddle talks about its own converters
+        graph = paddle.jit.to_static(_Scores(model), input_spec=[spec], full_graph=True)
+        paddle.jit.save(graph, str(folder / "inference"))
