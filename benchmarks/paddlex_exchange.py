@@ -36,14 +36,15 @@ import sys
 from pathlib import Path
 import paddle
 from paddlex_ml.data import annotation
-from paddlex_ml.export import save_static
+from paddlex_ml.checkpoint import Card
+from paddlex_ml.export.static import save_static
 from paddlex_ml.models import weights, zoo
 name, labels, start, folder = sys.argv[1], *map(Path, sys.argv[2:])
 names = annotation.read_labels(labels)
 paddle.seed(0)
 model = zoo.build(name, len(names))
 weights.fit(model, weights.read(start), head="fc.", where=str(start))
-save_static(model, model_name=name, label_names=names, image_size=448, folder=folder)
+save_static(model, Card(name, names, 448, None), folder)
 """
 _OURS = """
 import json, sys

@@ -196,7 +196,7 @@ def _read(picture: Picture, preprocess: Preprocess, array: np.ndarray) -> _Conte
     except PaddlexMLError as error:
         return PaddlexMLError(
             error.what,
-            where=picture.path or error.where,
+            where=error.where,
             fix="replace it by an intact image, or leave it out of the input",
         )
     preprocess.write(preprocess.resize(image), array)

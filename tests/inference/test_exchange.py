@@ -18,8 +18,9 @@ import paddle
 import pytest
 import yaml
 
+from paddlex_ml.checkpoint import Card
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.export import save_static
+from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static import StaticModel
 from paddlex_ml.models import zoo
@@ -36,7 +37,7 @@ def full_size(refdata: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
     model = zoo.build(NAME, len(ODD))
     refdata.fill_layer(model, NAME)
     folder = tmp_path_factory.mktemp("full_size") / "inference"
-    save_static(model, model_name=NAME, label_names=ODD, image_size=448, folder=folder)
+    save_static(model, Card(NAME, ODD, 448, None), folder)
     return folder
 
 
@@ -59,14 +60,7 @@ def test_our_description_has_the_keys_order_and_types_of_paddlex(
     shared: Path, tmp_path: Path, tokens: str | None
 ) -> None:
     layer = paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(3 * 32 * 32, len(ODD)))
-    save_static(
-        layer,
-        model_name=NAME,
-        label_names=ODD,
-        image_size=32,
-        decoder_tokens=tokens,
-        folder=tmp_path / "inference",
-    )
+    save_static(layer, Card(NAME, ODD, 32, tokens), tmp_path / "inference")
     ours = list(entries(yaml.safe_load((tmp_path / "inference" / "inference.yml").read_text())))
     reference = shared / "reference" / "formats" / "inference.yml"
     theirs = list(entries(yaml.safe_load(reference.read_text(encoding="utf-8"))))
