@@ -26,6 +26,9 @@ SOURCES = ("COCO", "VOC", "LabelMe", "YOLO", "CSV", "ImageFolder", "JSONL")
 IGNORED = ("Global.export_with_pir", "Train.dy2st")
 """Keys of PaddleX that its users set and that have no meaning here: accepted with a note."""
 
+OPSET = 17
+"""The first one with an operator for layer norm, which older ones spell in ten."""
+
 _LATER_RUN_MODES = ("trt_fp32", "trt_fp16", "trt_int8", "mkldnn_bf16")
 
 Count: TypeAlias = Annotated[int, Range(low=1)]
@@ -192,9 +195,9 @@ class ExportConfig:
 
     weight_path: Place | None = None
     """None: <output>/best_model/best_model.pdparams."""
-    format: Annotated[Literal["paddle"], Checked(values.one_of(("paddle",), later=("onnx",)))] = (
-        "paddle"
-    )
+    format: Literal["paddle", "safetensors", "onnx", "pdmodel"] = "paddle"
+    opset: Annotated[int, Range(low=11, high=21)] = OPSET
+    """Of the format onnx. The range is that to which paddle2onnx converts every model."""
 
 
 @dataclass(frozen=True, kw_only=True)
