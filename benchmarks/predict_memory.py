@@ -47,11 +47,11 @@ def main() -> None:
 def _export(folder: Path) -> Path:
     environment.prepare()
     from paddlex_ml.checkpoint import Card
-    from paddlex_ml.export import static
+    from paddlex_ml.export.static import save_static
     from paddlex_ml.models import zoo
 
     card = Card("PP-LCNet_x1_0_ML", ["cat", "dog"], 64, None)
-    static.save_static(zoo.build(card.model, 2), card, folder)
+    save_static(zoo.build(card.model, 2), card, folder)
     return folder
 
 

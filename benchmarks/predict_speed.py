@@ -117,15 +117,16 @@ def _export(work: Path) -> dict[str, Path]:
     import paddle
 
     from paddlex_ml.checkpoint import Card
-    from paddlex_ml.export import onnx, static
+    from paddlex_ml.export.onnx import save_onnx
+    from paddlex_ml.export.static import save_static
     from paddlex_ml.models import zoo
 
     paddle.seed(0)
     model = zoo.build(MODEL, len(CLASSES))
     folders = {"paddle": work / "inference", "onnx": work / "inference_onnx"}
     card = Card(MODEL, CLASSES, SIZE, None)
-    static.save_static(model, card, folders["paddle"])
-    onnx.save_onnx(model, card, folders["onnx"], 17)
+    save_static(model, card, folders["paddle"])
+    save_onnx(model, card, folders["onnx"], 17)
     return folders
 
 

@@ -227,7 +227,9 @@ def _farewell(config: Config, arguments: argparse.Namespace, made: Mapping[str, 
         case "evaluate" if config.Evaluate.weight_path and not Path(made["weight_path"]).is_dir():
             export = [*keep, f"Export.weight_path={config.Evaluate.weight_path}"]
             return f"Evaluate done: {result}\nnext: {_command(arguments.config, 'export', export)}"
-        case "export" if config.Export.weight_path:
+        case "export" if config.Export.format == "safetensors":
+            return f"Export done: {result}\nweights: {made['files'][0]}"
+        case "export" if config.Export.weight_path or config.Export.format != "paddle":
             keep.append(f"Predict.model_dir={made['inference_dir']}")
     predict = _command(arguments.config, "predict", [*keep, "Predict.input=photo.jpg"])
     return f"{mode.capitalize()} done: {result}\nnext: {predict}"

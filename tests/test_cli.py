@@ -134,13 +134,18 @@ def test_a_passed_check_says_so_and_names_the_next_command(
             "-o Predict.model_dir=out/inference -o Predict.input=photo.jpg",
         ),
         (
+            "export", "Export.format=onnx", {"inference_dir": "out/inference_onnx"},
+            "Global.mode=predict {kept} -o Export.format=onnx "
+            "-o Predict.model_dir=out/inference_onnx -o Predict.input=photo.jpg",
+        ),
+        (
             "evaluate", "Evaluate.weight_path=a.pdparams", {"weight_path": "a.pdparams"},
             "Global.mode=export {kept} -o Evaluate.weight_path=a.pdparams "
             "-o Export.weight_path=a.pdparams",
         ),
     ],
 )  # fmt: skip
-def test_after_foreign_weights_the_next_command_is_about_these(
+def test_the_next_command_is_about_what_was_named_or_made(
     engine: Install,
     capsys: pytest.CaptureFixture[str],
     mode: str,
@@ -154,6 +159,15 @@ def test_after_foreign_weights_the_next_command_is_about_these(
     assert told.startswith("next: ")
     kept = "-o Global.dataset_dir=data -o Predict.input=a.jpg"
     assert told.endswith(expected.format(kept=kept))
+
+
+def test_after_an_export_of_weights_alone_their_file_is_named(
+    engine: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine("export", lambda config: {"done_flag": True, "files": ["out/w.safetensors"]})
+    assert run("export", "Export.format=safetensors") == 0
+    told = capsys.readouterr().out
+    assert told == "Export done: output/export_result.json\nweights: out/w.safetensors\n"
 
 
 def test_after_training_the_next_command_needs_the_merged_config_alone(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from paddlex_ml.config import shipped
 from paddlex_ml.config.judge import Fault, override
-from paddlex_ml.config.schema import SOURCES, TOKEN_MODELS, Config
+from paddlex_ml.config.schema import OPSET, SOURCES, TOKEN_MODELS, Config
 
 RATE_REFUSED = 0.01
 """AdamW above this rate destroys the weights within an epoch, whatever the model."""
@@ -155,6 +155,14 @@ def _smoothing_is_used(config: Config) -> Fault | None:
     return Fault(key, what, override(key, 0))
 
 
+def _opset_is_used(config: Config) -> Fault | None:
+    key, export = "Export.opset", config.Export
+    if config.Global.mode != "export" or export.format == "onnx" or export.opset == OPSET:
+        return None
+    what = f"{key} is {export.opset}, but the format {export.format} has no such version"
+    return Fault(key, what, override("Export.format", "onnx"))
+
+
 def _data_set_is_named(config: Config) -> Fault | None:
     needed = config.Global.mode in ("check_dataset", "train", "evaluate")
     if not needed or config.Global.dataset_dir is not None:
@@ -204,5 +212,6 @@ _TO_RUN: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("Global.mode", "Global.model", "Train.learning_rate"), _rate_trains),
     (("Global.mode", "Train.learning_rate", "Train.head_lr_mult"), _head_rate_trains),
     (("Global.mode", "Train.learning_rate", "Train.backbone_lr_mult"), _backbone_rate_trains),
+    (("Global.mode", "Export.format", "Export.opset"), _opset_is_used),
     (("Global.mode", "Predict.input"), _input_is_named),
 )

@@ -28,6 +28,9 @@ IGNORED = ("Global.export_with_pir", "Train.dy2st")
 
 RUN_MODES = ("paddle", "mkldnn", "mkldnn_bf16", "trt_fp32", "trt_fp16", "onnxruntime")
 
+OPSET = 17
+"""The first one with an operator for layer norm, which older ones spell in ten."""
+
 Count: TypeAlias = Annotated[int, Range(low=1)]
 Share: TypeAlias = Annotated[float, Range(low=0, high=1)]
 Seed: TypeAlias = Annotated[int, Range(low=0, high=2**32 - 1)]  # the largest that numpy takes
@@ -192,9 +195,9 @@ class ExportConfig:
 
     weight_path: Place | None = None
     """None: <output>/best_model/best_model.pdparams."""
-    format: Annotated[Literal["paddle"], Checked(values.one_of(("paddle",), later=("onnx",)))] = (
-        "paddle"
-    )
+    format: Literal["paddle", "safetensors", "onnx", "pdmodel"] = "paddle"
+    opset: Annotated[int, Range(low=11, high=21)] = OPSET
+    """Of the format onnx. The range is that to which paddle2onnx converts every model."""
 
 
 @dataclass(frozen=True, kw_only=True)

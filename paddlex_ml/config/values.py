@@ -76,16 +76,12 @@ def nearest(word: str, choices: Sequence[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
-def one_of(choices: Sequence[str], later: Sequence[str] = ()) -> Callable[[Any], str]:
-    """A checker for names; a name in `later` is refused as one that this release does not have."""
+def one_of(choices: Sequence[str]) -> Callable[[Any], str]:
+    """A checker for names."""
 
     def check(value: Any) -> str:
         if isinstance(value, str) and value in choices:
             return value
-        if value in later:
-            raise Refused(
-                f"comes in a later release; this one has {', '.join(choices)}", choices[0]
-            )
         guess = nearest(str(value), choices)
         raise Refused(f"must be one of {', '.join(choices)}", *([guess] if guess else []))
 

@@ -1,35 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mode export: a weight file -> a folder with the static model."""
+"""Mode export: a weight file -> the model in the format that a deployment reads."""
 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
-from paddlex_ml import devices, fetch
+from paddlex_ml import checkpoint, devices, fetch
 from paddlex_ml.config.schema import Config
 from paddlex_ml.engines import trained
+from paddlex_ml.engines.trained import Trained
+from paddlex_ml.export import onnx
+from paddlex_ml.export.onnx import save_onnx
+from paddlex_ml.export.pdmodel import save_pdmodel
+from paddlex_ml.export.safetensors import save_safetensors
 from paddlex_ml.export.static import save_static
 
 logger = logging.getLogger(__name__)
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Write `inference/` beside the weights; returns the content of export_result.json.
+    """Write the export beside the weights; returns the content of export_result.json.
 
-    For weights by URL it is `<output>/inference/`.
+    For weights by URL it goes into the output folder.
     """
+    form = config.Export.format
+    if form == "onnx":
+        onnx.require()  # now: loading the weights may take long
     devices.select(config.Global.device)
+    if form != "paddle":
+        devices.use("cpu")  # there other runtimes are compared, in full float32
     text = config.Export.weight_path
     source = trained.load(config, text, "Export.weight_path")
     fetched = text is not None and fetch.is_url(text)  # the cache is no place for results
-    folder = (config.Global.output if fetched else source.path.parent) / "inference"
-    difference = save_static(source.model, source.card, folder)
-    logger.info("exported %s -> %s (largest difference %.1e)", source.path, folder, difference)
-    return {
+    place = config.Global.output if fetched else source.path.parent
+    result = {
         "done_flag": True,
+        "format": form,
         "model_name": source.card.model,
         "weight_path": str(source.path),
+    }
+    if form == "safetensors":
+        return result | _save_weights(source, place / f"{source.path.stem}.safetensors")
+    return result | _save_graph(config, source, place / checkpoint.EXPORTS[form])
+
+
+def _save_weights(source: Trained, path: Path) -> dict[str, Any]:
+    save_safetensors(source.model, source.card, path)
+    logger.info("exported %s -> %s", source.path, path)
+    return {"files": [str(path)]}
+
+
+def _save_graph(config: Config, source: Trained, folder: Path) -> dict[str, Any]:
+    form, opset = config.Export.format, {}
+    if form == "onnx":
+        opset = {"opset": config.Export.opset}
+        difference = save_onnx(source.model, source.card, folder, config.Export.opset)
+    else:
+        save = save_pdmodel if form == "pdmodel" else save_static
+        difference = save(source.model, source.card, folder)
+    logger.info("exported %s -> %s (largest difference %.1e)", source.path, folder, difference)
+    return {
         "inference_dir": str(folder),
+        "files": sorted(str(path) for path in folder.glob("inference.*")),
         "static_difference": difference,
+        **opset,
     }

@@ -404,6 +404,11 @@ def test_a_dumped_configuration_loads_to_the_same_one(
             "-o Train.decoder_tokens=null",
         ),
         (
+            ["Global.mode=export", "Export.opset=13"],
+            "Export.opset is 13, but the format paddle has no such version",
+            "-o Export.format=onnx",
+        ),
+        (
             ["Global.mode=predict"],
             "Predict.input is not set: mode predict needs an image",
             "-o Predict.input=photo.jpg",
@@ -416,6 +421,17 @@ def test_a_broken_rule_names_its_repair(
     error = failure(tmp_path, *overrides)
     assert error.what.startswith(what)
     assert error.fix == fix
+
+
+@pytest.mark.parametrize(
+    ("mode", "export", "opset"),
+    [("export", "onnx", 13), ("export", "paddle", 17), ("train", "paddle", 13)],
+)
+def test_a_version_of_operators_may_stand_where_it_does_no_harm(
+    tmp_path: Path, mode: str, export: str, opset: int
+) -> None:
+    keys = (f"Global.mode={mode}", f"Export.format={export}", f"Export.opset={opset}")
+    assert merged(tmp_path, *keys).Export.opset == opset
 
 
 def test_percents_of_a_split_must_add_up(tmp_path: Path) -> None:

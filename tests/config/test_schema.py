@@ -110,7 +110,14 @@ def test_the_modes_and_the_annotation_of_mode_agree() -> None:
         ("Global.output", 2024, "write it in quotes", "-o 'Global.output=\"2024\"'"),
         ("Global.output", "", "must not be empty", "-o Global.output=output"),
         ("Global.output", "a\0b", "no file name can have", "-o Global.output=output"),
-        ("Export.format", "onnx", "comes in a later release", "-o Export.format=paddle"),
+        (
+            "Export.format",
+            "onx",
+            "must be one of paddle, safetensors, onnx, pdmodel",
+            "-o Export.format=onnx",
+        ),
+        ("Export.opset", 10, "from 11 to 21", "-o Export.opset=17"),
+        ("Export.opset", 22, "from 11 to 21", "-o Export.opset=17"),
         ("Predict.kernel_option.run_mode", "mkldn", "must be one of paddle, mkldnn", "=mkldnn"),
         ("Predict.kernel_option.cpu_threads", 0, "must be at least 1", "cpu_threads=null"),
         ("Predict.max_labels", 0, "must be at least 1", "max_labels=null"),
@@ -231,7 +238,7 @@ def test_an_unknown_key_names_the_right_one(raw: dict[str, Any], what: str, fix:
 
 def test_a_key_like_no_other_lists_the_choices() -> None:
     fault = fault_of("Export.zzz", 1)
-    assert fault.fix == "remove it, or choose from Export.weight_path, Export.format"
+    assert fault.fix == "remove it, or choose from Export.weight_path, Export.format, Export.opset"
 
 
 def test_a_misspelt_section_is_not_reported_as_missing_too() -> None:

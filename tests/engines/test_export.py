@@ -4,15 +4,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
+import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from paddlex_ml import cache
+from paddlex_ml.models import weights
 
 Run = Callable[..., tuple[int, str]]
 FILES = ["inference.json", "inference.pdiparams", "inference.yml"]
@@ -50,10 +54,134 @@ def test_the_best_model_is_exported_as_the_training_did_it(
     assert 0 <= result.pop("static_difference") < 1e-5
     assert result == {
         "done_flag": True,
+        "format": "paddle",
         "model_name": "PP-LCNet_x1_0_ML",
         "weight_path": str(copy_of_run / "best_model" / "best_model.pdparams"),
         "inference_dir": str(folder),
+        "files": [str(folder / name) for name in FILES],
     }
+
+
+def result(output: Path) -> Any:
+    return json.loads((output / "export_result.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("form", "graphs", "more"),
+    [
+        ("onnx", ["inference.onnx"], {"opset": 17}),
+        ("pdmodel", ["inference.pdiparams", "inference.pdmodel"], {}),
+    ],
+)
+def test_other_formats_have_folders_of_their_own_with_the_same_description(
+    run: Run, copy_of_run: Path, form: str, graphs: list[str], more: dict[str, int]
+) -> None:
+    if form == "onnx":
+        pytest.importorskip("paddle2onnx")
+        pytest.importorskip("onnxruntime")
+    best = copy_of_run / "best_model"
+    code, err = run("export", None, copy_of_run, f"Export.format={form}")
+    assert code == 0, err
+    folder = best / f"inference_{form}"
+    assert f"-> {folder} (largest difference " in err
+    assert sorted(os.listdir(folder)) == [*graphs, "inference.yml"]
+    description = (folder / "inference.yml").read_bytes()
+    assert description == (best / "inference" / "inference.yml").read_bytes()
+    found = result(copy_of_run)
+    assert 0 <= found.pop("static_difference") < 1e-4
+    assert found == {
+        "done_flag": True,
+        "format": form,
+        "model_name": "PP-LCNet_x1_0_ML",
+        "weight_path": str(best / "best_model.pdparams"),
+        "inference_dir": str(folder),
+        "files": [str(folder / name) for name in (*graphs, "inference.yml")],
+        **more,
+    }
+
+
+def test_an_older_program_is_evaluated_and_predicts_like_the_new_one(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    assert run("export", None, copy_of_run, "Export.format=pdmodel")[0] == 0
+    folder = copy_of_run / "best_model" / "inference_pdmodel"
+    code, err = run("evaluate", toy, copy_of_run, f"Evaluate.weight_path={folder}")
+    assert code == 0, err
+    metrics = json.loads((copy_of_run / "evaluate_result.json").read_text())["metrics"]
+    best = json.loads((copy_of_run / "train_result.json").read_text())["models"]["best"]
+    assert metrics["MultiLabelMAP"] == pytest.approx(best["score"], abs=1e-6)
+    picture = next((toy / "images").iterdir())
+    keys = f"Predict.model_dir={folder}", f"Predict.input={picture}"
+    assert run("predict", None, copy_of_run, *keys)[0] == 0
+
+
+def test_safetensors_stand_beside_the_weights_and_say_what_they_are(
+    run: Run, toy: Path, copy_of_run: Path, tmp_path: Path
+) -> None:
+    code, err = run("export", None, copy_of_run, "Export.format=safetensors")
+    assert code == 0, err
+    source = copy_of_run / "best_model" / "best_model.pdparams"
+    path = source.with_suffix(".safetensors")
+    assert f"exported {source} -> {path}" in err
+    assert result(copy_of_run) == {
+        "done_flag": True,
+        "format": "safetensors",
+        "model_name": "PP-LCNet_x1_0_ML",
+        "weight_path": str(source),
+        "files": [str(path)],
+    }
+    expected, found = weights.read(source), weights.read(path)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if not np.array_equal(found[name], expected[name])] == []
+    # Alone, far from its checkpoint, it is evaluated and exported under its own names.
+    moved = shutil.copy(path, tmp_path / "moved.safetensors")
+    code, err = run("evaluate", toy, tmp_path / "out", f"Evaluate.weight_path={moved}")
+    assert (code, "has no class names" in err) == (0, False), err
+    metrics = json.loads((tmp_path / "out" / "evaluate_result.json").read_text())["metrics"]
+    best = json.loads((copy_of_run / "train_result.json").read_text())["models"]["best"]
+    assert metrics["MultiLabelMAP"] == pytest.approx(best["score"], abs=1e-6)
+    assert run("export", None, tmp_path / "out", f"Export.weight_path={moved}")[0] == 0
+    assert labels(tmp_path / "inference") == ["red", "green", "blue"]
+
+
+def test_the_users_own_safetensors_are_not_overwritten(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "w.safetensors"
+    save_file(weights.read(toy_run / "best_model" / "best_model.pdparams"), own)
+    before = own.read_bytes()
+    keys = f"Export.weight_path={own}", "Export.format=safetensors"
+    code, err = run("export", toy, tmp_path / "out", *keys)
+    assert code == 2
+    assert "error: a file that was not exported by this tool has the name of the export" in err
+    assert own.read_bytes() == before
+
+
+def test_missing_packages_are_told_before_the_weights_are_read(
+    run: Run, copy_of_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    path = copy_of_run / "best_model" / "missing.pdparams"
+    code, err = run("export", None, copy_of_run, "Export.format=onnx", f"Export.weight_path={path}")
+    assert code == 2
+    assert "onnxruntime, not installed here" in err
+    assert "fix:   pip install 'paddlex-ml[onnx]'" in err
+    assert result(copy_of_run)["done_flag"] is False
+
+
+def test_exports_of_old_weights_go_when_training_replaces_them(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    path = copy_of_run / "latest" / "latest.pdparams"
+    for form in ("paddle", "safetensors", "pdmodel"):
+        keys = f"Export.weight_path={path}", f"Export.format={form}"
+        assert run("export", None, copy_of_run, *keys)[0] == 0
+    made = [path.parent / name for name in ("inference", "inference_pdmodel", "latest.safetensors")]
+    assert all(place.exists() for place in made)
+    resume = f"Train.resume_path={copy_of_run / 'epoch_1'}"
+    assert run("train", toy, copy_of_run, resume)[0] == 0
+    assert not any(place.exists() for place in made)
+    assert (copy_of_run / "best_model" / "inference").is_dir()
 
 
 def test_any_checkpoint_is_exported_beside_its_weights(run: Run, copy_of_run: Path) -> None:
@@ -63,17 +191,6 @@ def test_any_checkpoint_is_exported_beside_its_weights(run: Run, copy_of_run: Pa
     assert sorted(os.listdir(static)) == FILES
     best = copy_of_run / "best_model" / "inference"
     assert not np.array_equal(scores(static), scores(best))
-
-
-def test_an_export_of_other_weights_goes_when_training_replaces_them(
-    run: Run, toy: Path, copy_of_run: Path
-) -> None:
-    path = copy_of_run / "latest" / "latest.pdparams"
-    run("export", None, copy_of_run, f"Export.weight_path={path}")
-    resume = f"Train.resume_path={copy_of_run / 'epoch_1'}"
-    assert run("train", toy, copy_of_run, resume)[0] == 0
-    assert not (copy_of_run / "latest" / "inference").exists()
-    assert (copy_of_run / "best_model" / "inference").is_dir()
 
 
 def test_bare_weights_take_their_names_from_the_data_set_or_are_numbered(
@@ -111,3 +228,7 @@ def test_weights_behind_a_url_are_exported_into_the_output_and_not_the_cache(
         assert code == 0, err
     assert f"loaded 167 of 167 entries from {kept}" in err
     assert len(site.asked) == 1
+    keys = f"Export.weight_path={url}", "Export.format=safetensors"
+    assert run("export", toy, tmp_path, *keys)[0] == 0
+    assert (tmp_path / "w.safetensors").is_file()
+    assert not kept.with_suffix(".safetensors").exists()

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Format `onnx`, by paddle2onnx and the static graph of Paddle 3.
+
+<folder>/inference.onnx   "x" [batch, 3, S, S] float32 -> "scores" [batch, C], sigmoid inside; name,
+                          labels and image size of the model stand in its metadata
+<folder>/inference.yml    what the model is
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from paddlex_ml import checkpoint, files
+from paddlex_ml.checkpoint import Card
+from paddlex_ml.environment import usable_cores
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.export import description, parity, static
+from paddlex_ml.export.folder import replacing
+from paddlex_ml.export.parity import Graph
+
+FILE = "inference.onnx"
+_PACKAGES = ("paddle2onnx", "onnx", "onnxruntime")
+_BATCH_SIZES = (1, 2, 5)  # compared: a size that was frozen into the graph would show
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_TELLS = re.compile(r"\[Paddle2ONNX\](?! Start parsing| Use opset)|Failed to convert")
+_TAGS = re.compile(r"^.*\[[A-Za-z0-9]+\]\s*")
+
+
+def require() -> None:
+    """Raise PaddlexMLError that names the packages which are missing for this format."""
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise PaddlexMLError(
+            f"an export to ONNX needs {', '.join(missing)}, not installed here",
+            where="Export.format=onnx",
+            fix="pip install 'paddlex-ml[onnx]', or "
+            "pip install 'paddle2onnx>=2.1,<2.2' 'onnxruntime>=1.18'",
+        )
+
+
+def save_onnx(model: paddle.nn.Layer, card: Card, folder: Path, opset: int) -> float:
+    """Write the ONNX model into `folder`, in place of an earlier export; ends in eval mode.
+
+    Returns the largest difference between the scores of model and onnxruntime on random images,
+    both on the CPU. Raises PaddlexMLError where paddle2onnx fails.
+    """
+    require()
+    model.eval()
+    with replacing(folder) as fresh:
+        graph = fresh / "graph"
+        graph.mkdir()
+        static.write_graph(model, card.image_size, graph)
+        # Here: Paddle says nothing when the disk is full, this write does.
+        description.write(fresh, card)
+        _convert(graph, fresh / FILE, opset)
+        shutil.rmtree(graph)
+        _finish(fresh / FILE, card)
+        return parity.measure(model, _open(fresh / FILE), card.image_size, _BATCH_SIZES)
+
+
+def _convert(graph: Path, target: Path, opset: int) -> None:
+    # A program of its own: where it fails it may abort the process, and it prints from C++.
+    words = [
+        *("--model_dir", graph, "--model_filename", "inference.json"),
+        *("--params_filename", "inference.pdiparams", "--save_file", target),
+        *("--opset_version", opset, "--enable_auto_update_opset", False),
+        *("--optimize_tool", None),  # the usual one installs packages by itself
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "paddle2onnx.command", *map(str, words)],
+        cwd=graph,  # where no file of the user's is taken for a module
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode == 0 and target.is_file():
+        return
+    if os.strerror(errno.ENOSPC) in done.stdout:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target.parent))
+    raise PaddlexMLError(
+        f"paddle2onnx cannot convert the model: {_reason(done.stdout)}",
+        where=f"Export.format=onnx, Export.opset={opset}",
+        fix="another -o Export.opset=..., or -o Export.format=paddle",
+    )
+
+
+def _reason(output: str) -> str:
+    """What the converter says of its failure, without the progress before and the stack after."""
+    lines = [line.strip() for line in _COLOUR.sub("", output).splitlines() if line.strip()]
+    said = [_TAGS.sub("", line) for line in lines if _TELLS.search(line)]
+    return " ".join(filter(None, said)) or (lines[-1] if lines else "it says nothing")
+
+
+def _finish(path: Path, card: Card) -> None:
+    """Give the output and the open axis names that mean something, and say what the model is."""
+    onnx: Any = importlib.import_module("onnx")
+    model = onnx.load(path)
+    (output,) = model.graph.output
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["scores" if name == output.name else name for name in names]
+    output.name = "scores"
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    del model.graph.value_info[:]  # sizes between the layers: they know the axis by other names
+    onnx.helper.set_model_props(model, checkpoint.describe(card))
+    onnx.checker.check_model(model, full_check=True)
+    files.write_bytes(path, model.SerializeToString())
+
+
+def _open(path: Path) -> Graph:
+    """The model as onnxruntime runs it, on the CPU."""
+    runtime: Any = importlib.import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = usable_cores()
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(images: np.ndarray) -> np.ndarray:
+        (scores,) = session.run(["scores"], {"x": images})
+        result: np.ndarray = scores
+        return result
+
+    return run

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+
+from paddlex_ml.checkpoint import Card
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.export import onnx
+from paddlex_ml.export.onnx import save_onnx
+from paddlex_ml.models import zoo
+
+HEAVY = ("CLIP_vit_base_patch16_448_ML", "PP-HGNetV2-B6_ML")
+CLIP = HEAVY[0]
+FILES = ["inference.onnx", "inference.yml"]
+
+
+def need_packages() -> None:
+    for name in ("onnx", "onnxruntime", "paddle2onnx"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"needs {name}: pip install 'paddlex-ml[onnx]'")
+
+
+def answer(path: Path, images: np.ndarray) -> np.ndarray:
+    runtime: Any = importlib.import_module("onnxruntime")
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: images})
+    return np.asarray(found)
+
+
+def score(model: paddle.nn.Layer, images: np.ndarray) -> np.ndarray:
+    with paddle.no_grad():
+        found: np.ndarray = paddle.nn.functional.sigmoid(model(paddle.to_tensor(images))).numpy()
+    assert np.ptp(found, axis=0).max() > 0.01
+    return found
+
+
+@pytest.fixture(scope="module")
+def exported(model: paddle.nn.Layer, card: Card, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need_packages()
+    folder = tmp_path_factory.mktemp("onnx") / "inference_onnx"
+    assert 0 <= save_onnx(model, card, folder, 17) < 1e-5
+    return folder
+
+
+def test_the_folder_describes_itself_and_nothing_is_left_beside_it(exported: Path) -> None:
+    assert sorted(os.listdir(exported)) == FILES
+    assert os.listdir(exported.parent) == ["inference_onnx"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_scores_are_the_models_for_any_batch_size(
+    exported: Path, images: np.ndarray, scores: np.ndarray, count: int
+) -> None:
+    found = answer(exported / "inference.onnx", images[:count])
+    assert found.shape == (count, 3)
+    assert np.abs(found - scores[:count]).max() < 1e-5
+
+
+def test_names_axes_and_metadata_say_what_the_model_is(exported: Path) -> None:
+    content = importlib.import_module("onnx").load(exported / "inference.onnx")
+
+    def axes(value: Any) -> list[Any]:
+        return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+
+    assert [(v.name, axes(v)) for v in content.graph.input] == [("x", ["batch", 3, 64, 64])]
+    assert [(v.name, axes(v)) for v in content.graph.output] == [("scores", ["batch", 3])]
+    assert [(item.domain, item.version) for item in content.opset_import] == [("", 17)]
+    assert {item.key: item.value for item in content.metadata_props} == {
+        "model_name": "PP-LCNet_x1_0_ML",
+        "label_names": '["red square", "green", "蓝"]',
+        "image_size": "64",
+    }
+
+
+@pytest.mark.parametrize("opset", [11, 13, 21])
+def test_the_version_of_the_operators_is_the_one_asked_for(
+    model: paddle.nn.Layer, card: Card, tmp_path: Path, opset: int
+) -> None:
+    need_packages()
+    assert save_onnx(model, card, tmp_path / "onnx", opset) < 1e-5
+    content = importlib.import_module("onnx").load(tmp_path / "onnx" / "inference.onnx")
+    assert content.opset_import[0].version == opset
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "size", "opset"),
+    [
+        *(
+            pytest.param(name, None, 64, 17, marks=[pytest.mark.heavy] if name in HEAVY else [])
+            for name in zoo.RECIPES
+            if name not in ("PP-LCNet_x1_0_ML", CLIP)
+        ),
+        *(
+            pytest.param(CLIP, tokens, size, opset, marks=pytest.mark.heavy)
+            for tokens in ("all_patches", "first_patch")
+            for size, opset in ((224, 17), (448, 17), (96, 11), (96, 21))
+        ),
+    ],
+)
+def test_each_model_converts(
+    build: Callable[[Card], paddle.nn.Layer],
+    tmp_path: Path,
+    name: str,
+    tokens: str | None,
+    size: int,
+    opset: int,
+) -> None:
+    need_packages()
+    card = Card(name, ["a", "b", "c"], size, tokens)
+    model = build(card)
+    assert save_onnx(model, card, tmp_path / "onnx", opset) < 1e-4
+    images = np.random.default_rng(1).standard_normal((3, 3, size, size), np.float32)
+    found = answer(tmp_path / "onnx" / "inference.onnx", images)
+    assert np.abs(found - score(model, images)).max() < 1e-4
+
+
+def test_nothing_is_printed(
+    model: paddle.nn.Layer, card: Card, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    need_packages()
+    capfd.readouterr()
+    save_onnx(model, card, tmp_path / "onnx", 17)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_package_is_installed_on_the_way(
+    model: paddle.nn.Layer, card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_packages()
+    calls, start = [], subprocess.run
+
+    def watched(words: list[str], **keys: Any) -> Any:
+        calls.append(words)
+        return start(words, **keys)
+
+    monkeypatch.setattr(subprocess, "run", watched)
+    save_onnx(model, card, tmp_path / "onnx", 17)
+    ((_, _, program, *words),) = calls
+    assert program == "paddle2onnx.command"
+    assert words[words.index("--optimize_tool") + 1] == "None"
+    assert "POLYGRAPHY_AUTOINSTALL_DEPS" not in os.environ
+
+
+@pytest.mark.parametrize("missing", [["onnxruntime"], ["paddle2onnx", "onnx", "onnxruntime"]])
+def test_missing_packages_are_named_with_the_command_that_installs_them(
+    model: paddle.nn.Layer,
+    card: Card,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: list[str],
+) -> None:
+    need_packages()
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    with pytest.raises(PaddlexMLError) as caught:
+        save_onnx(model, card, tmp_path / "onnx", 17)
+    assert caught.value.what == (
+        f"an export to ONNX needs {', '.join(missing)}, not installed here"
+    )
+    assert caught.value.fix.startswith("pip install 'paddlex-ml[onnx]'")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_extra_names_what_the_error_names() -> None:
+    text = (Path(__file__).parents[2] / "setup.cfg").read_text("utf-8")
+    extra = re.search(r"^onnx =\n((?:    .+\n)+)", text, re.MULTILINE)
+    assert extra is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(PaddlexMLError) as caught:
+            onnx.require()
+    assert all(f"'{line.strip()}'" in caught.value.fix for line in extra[1].splitlines())
+
+
+def test_what_the_converter_says_is_told_when_it_aborts(
+    model: paddle.nn.Layer, card: Card, tmp_path: Path
+) -> None:
+    need_packages()
+    with pytest.raises(PaddlexMLError) as caught:
+        save_onnx(model, card, tmp_path / "onnx", 22)
+    assert caught.value.what == (
+        "paddle2onnx cannot convert the model: The Opset Version must be between 7 and 21. "
+        "Due to opset version, the model exporting is aborted."
+    )
+    assert caught.value.where == "Export.format=onnx, Export.opset=22"
+    assert os.listdir(tmp_path) == []
+
+
+class Unsupported(paddle.nn.Layer):
+    """Uses an operator that ONNX does not have."""
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        return paddle.digamma(images.mean([2, 3]).abs() + 1)
+
+
+def test_an_operator_that_onnx_lacks_is_refused(card: Card, tmp_path: Path) -> None:
+    need_packages()
+    with pytest.raises(PaddlexMLError, match="model: Due to the unsupported operators, the"):
+        save_onnx(Unsupported(), card, tmp_path / "onnx", 17)
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("", "it says nothing"),
+        (
+            "\x1b[0;31m12:00 [ERROR]\tFailed to convert the model: bad.\x1b[0m\nNone\n",
+            "Failed to convert the model: bad.",
+        ),
+        (
+            "[Paddle2ONNX] Start parsing\n\x1b[0;31mTraceback\x1b[0m\nValueError: no\n\n",
+            "ValueError: no",
+        ),
+    ],
+)
+def test_other_failures_tell_their_error_or_the_last_line(
+    model: paddle.nn.Layer,
+    card: Card,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    output: str,
+    reason: str,
+) -> None:
+    need_packages()
+    done = subprocess.CompletedProcess([], 1, output)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(PaddlexMLError, match=f"cannot convert the model: {reason}\n"):
+        save_onnx(model, card, tmp_path / "onnx", 17)
+
+
+def test_a_disk_that_fills_up_in_the_converter_is_told_as_such(
+    model: paddle.nn.Layer, card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_packages()
+    output = f"OSError: [Errno 28] {os.strerror(errno.ENOSPC)}: 'inference.onnx'\n"
+    done = subprocess.CompletedProcess([], 1, output)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(OSError, match="No space left") as caught:
+        save_onnx(model, card, tmp_path / "onnx", 17)
+    assert caught.value.errno == errno.ENOSPC
+    assert os.listdir(tmp_path) == []
