@@ -197,7 +197,7 @@ def _read(picture: Picture, preprocess: Preprocess, array: np.ndarray) -> _Conte
         return PaddlexMLError(
             error.what,
             where=error.where,
-            fix="replace it by an intact image, or leave it out of the input",
+            fix="mend or replace it, or leave it out of the input",
         )
     preprocess.write(preprocess.resize(image), array)
     return image
