@@ -99,6 +99,34 @@ def test_a_full_disk_ends_the_training_clearly_and_breaks_no_file(
         assert len(os.listdir(output / name)) == 4
 
 
+# The weights take 33 MB and are half of what the ONNX converter needs on the way.
+@pytest.mark.parametrize(
+    ("form", "free"),
+    [("paddle", 20), ("safetensors", 20), ("pdmodel", 20), ("onnx", 20), ("onnx", 50)],
+)
+def test_a_full_disk_ends_an_export_clearly_and_keeps_the_earlier_one(
+    run: Run, toy_run: Path, mount: Callable[[str], Path], form: str, free: int
+) -> None:
+    if form == "onnx":
+        pytest.importorskip("paddle2onnx")
+        pytest.importorskip("onnxruntime")
+    disk = mount(f"size={33 + free}m")
+    path = shutil.copy(toy_run / "best_model" / "best_model.pdparams", disk / "w.pdparams")
+    folder = disk / checkpoint.EXPORTS.get(form, "inference")
+    folder.mkdir()
+    (folder / "inference.yml").write_text("old")
+    keys = f"Export.weight_path={path}", f"Export.format={form}"
+    code, err = run("export", None, disk, *keys)
+    assert code == 2, err
+    assert "error: No space left on device\n  where: " in err
+    assert "Traceback" not in err
+    assert (folder / "inference.yml").read_text() == "old"
+    assert os.listdir(folder) == ["inference.yml"]
+    assert {path.name for path in disk.iterdir()} == {
+        *("w.pdparams", "export_result.json", folder.name)
+    }
+
+
 def test_a_disk_that_fills_up_later_leaves_the_previous_checkpoint_intact(
     run: Run, data: Path, mount: Callable[[str], Path]
 ) -> None:
