@@ -3,7 +3,8 @@
 
 On a CPU oneDNN is three times as fast, but Paddle 3.3 cannot run every graph with it
 (PaddlePaddle/Paddle#77340), and TensorRT needs a Paddle that was built with it. So whatever is not
-plain Paddle is tried on a few images, beside plain Paddle, before it is trusted.
+plain Paddle is tried on a few images, beside plain Paddle, before it is trusted. That oneDNN passed
+is remembered.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paddle
 from paddle import inference
 
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.inference import proofs
 
 TOLERANCE = {"mkldnn": 1e-4, "trt_fp32": 1e-3, "trt_fp16": 0.1, "mkldnn_bf16": 0.1}
 """Largest difference of a score from plain Paddle's. TensorRT may multiply in TF32; the last two
@@ -52,6 +55,11 @@ def load(
         return _build(_configure(graph, weights, device, mode, threads, probe), mode)
 
     wanted = run_mode or ("mkldnn" if device == "cpu" else "paddle")
+    proof = None
+    if wanted == "mkldnn":
+        proof = proofs.place(graph, weights, wanted, paddle.version.full_version, str(threads))
+        if proof.exists() and (proven := _load_proven(build, wanted, probe[:1])):
+            return proven
     plain, expected = _load_plain(build, graph, probe)
     if wanted == "paddle":
         return plain, "paddle", expected
@@ -65,7 +73,20 @@ def load(
     if not difference <= TOLERANCE[wanted]:
         _fall_back(wanted, f"differs by {difference:.1e}")
         return plain, "paddle", expected
+    if proof is not None:
+        proofs.keep(proof)
     return fast, wanted, found
+
+
+def _load_proven(
+    build: Callable[[str], Network], mode: str, probe: np.ndarray
+) -> tuple[Network, str, np.ndarray] | None:
+    """The network without the trial; None where it does not run all the same."""
+    try:
+        network = build(mode)
+        return network, mode, network(probe)
+    except Exception:  # Paddle's errors share no class but this one; the trial tells which it is
+        return None
 
 
 def _load_plain(
