@@ -7,10 +7,11 @@ import inspect
 import re
 import shlex
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
-from paddlex_ml.config import load, shipped
+from paddlex_ml.config import load, schema, shipped, values
 from paddlex_ml.data import twins
 from paddlex_ml.formats import rewrite
 
@@ -47,3 +48,14 @@ def test_every_setting_in_a_command_about_learning_is_one_that_loads() -> None:
         config = load.load(shipped.find(model)[0], [*train, *words[1::2]]).config
         assert config.Global.mode == "train"
     assert len(commands) >= 9
+
+
+def test_the_page_on_exports_names_each_format_and_the_range_of_opset() -> None:
+    page = (ROOT / "docs" / "export.md").read_text("utf-8")
+    kinds = get_type_hints(schema.ExportConfig, include_extras=True)
+    for name in get_args(kinds["format"]):
+        assert f"\n| `{name}` | " in page
+        assert f"Export.format={name} " in page or name == schema.ExportConfig.format
+    limits = next(item for item in kinds["opset"].__metadata__ if isinstance(item, values.Range))
+    assert f"version of the operators, {limits.low} to {limits.high}. The default, " in page
+    assert f"The default, {schema.OPSET}, is" in page

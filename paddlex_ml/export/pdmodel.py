@@ -104,8 +104,7 @@ def _append(operator: str, inputs: dict[str, Any], **attributes: bool) -> Any:
 
 def _open(folder: Path) -> Graph:
     """The program as deployments run it, on the CPU."""
-    settings = [str(folder / f"inference.{end}") for end in ("pdmodel", "pdiparams")]
-    config = inference.Config(*settings)
+    config = inference.Config(*(str(folder / f"inference.{e}") for e in ("pdmodel", "pdiparams")))
     config.disable_glog_info()
     config.disable_gpu()
     config.disable_mkldnn()
