@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import threading
@@ -117,11 +116,13 @@ def _load_paddle(
     if not environment.is_prepared():
         _log.info("%s", environment.prepare())
     # Here and not above: whoever runs ONNX need not wait for Paddle, nor have it.
-    devices = importlib.import_module("paddlex_ml.devices")
-    engine = importlib.import_module("paddlex_ml.inference.paddle_engine")
+    from paddlex_ml import devices
+    from paddlex_ml.inference import paddle_engine
+
     name = devices.select(device)
     _check_device(run_mode, name)
-    network, mode, scores = engine.load(
+    assert found.weights is not None
+    network, mode, scores = paddle_engine.load(
         found.graph, found.weights, device=name, run_mode=run_mode, threads=threads, probe=probe
     )
     return network, mode, name, scores
