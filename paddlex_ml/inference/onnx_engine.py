@@ -33,8 +33,6 @@ def load(
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors: its warnings repair nothing
-    # Threads that wait by spinning would take the cores from those that read the next images.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = runtime.InferenceSession(str(graph), options, providers=providers)
         (images,), (scores, *_) = session.get_inputs(), session.get_outputs()
