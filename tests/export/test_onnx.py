@@ -104,8 +104,12 @@ def test_the_version_of_the_operators_is_the_one_asked_for(
         ),
         *(
             pytest.param(CLIP, tokens, size, opset, marks=pytest.mark.heavy)
-            for tokens in ("all_patches", "first_patch")
-            for size, opset in ((224, 17), (448, 17), (96, 11), (96, 21))
+            for tokens, size, opset in (
+                ("all_patches", 448, 17),
+                ("first_patch", 224, 17),
+                ("all_patches", 96, 11),
+                ("first_patch", 96, 21),
+            )
         ),
     ],
 )
