@@ -75,7 +75,7 @@ def _scores(output: Path) -> tuple[float, float]:
     import yaml
 
     from paddlex_ml.data import annotation
-    from paddlex_ml.metrics import constant_predictor_map
+    from paddlex_ml.metrics.average_precision import constant_predictor_map
 
     config = yaml.safe_load((output / "config.yaml").read_text(encoding="utf-8"))
     targets = annotation.read(Path(config["Global"]["dataset_dir"])).val.targets

@@ -11,7 +11,7 @@ import paddle
 
 from paddlex_ml.data.loader import Batch
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.metrics import average_precision, constant_predictor_map
+from paddlex_ml.metrics.average_precision import average_precision, constant_predictor_map
 
 # Images [B, 3, S, S] -> logits or scores [B, C]
 Network = Callable[[paddle.Tensor], paddle.Tensor]

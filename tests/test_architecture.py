@@ -13,10 +13,10 @@ PACKAGE = ROOT / "paddlex_ml"
 # A room imports itself and lower floors: never sideways, never up. This list is the architecture.
 FLOORS = [
     {"errors"},
-    {"files", "environment", "devices", "team"},
+    {"files", "environment", "devices", "team", "metrics"},
     {"cache", "terminal", "supervisor"},
     {"fetch", "processes"},
-    {"data", "models", "losses", "metrics", "pictures"},
+    {"data", "models", "losses", "pictures"},
     {"evaluation", "checkpoint", "formats"},
     {"config", "training", "export", "inference"},
     {"engines"},

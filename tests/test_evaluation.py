@@ -7,7 +7,7 @@ import pytest
 
 from paddlex_ml import evaluation
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.metrics import average_precision, constant_predictor_map
+from paddlex_ml.metrics.average_precision import average_precision, constant_predictor_map
 
 
 def batches(sizes=(4, 4, 3), classes=3):

@@ -25,7 +25,7 @@ from paddlex_ml.engines.train_result import describe
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.export.static import save_static
 from paddlex_ml.files import write_text
-from paddlex_ml.metrics import constant_predictor_map
+from paddlex_ml.metrics.average_precision import constant_predictor_map
 from paddlex_ml.models import weights, zoo
 from paddlex_ml.pictures import charts
 from paddlex_ml.team import Team

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from paddlex_ml import metrics
+from paddlex_ml.metrics import average_precision as metrics
 
 # Cases of the reference whose scores are all different: there it is right.
 WITHOUT_TIES = ("random", "no_positives", "all_negative", "all_positive", "perfect")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speed of mAP on as many scores as COCO has: python benchmarks/metric_speed.py."""
+"""Speed of mAP on as many scores as COCO has: python benchmarks/metrics_speed.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from paddlex_ml.metrics import mean_average_precision
+from paddlex_ml.metrics.average_precision import mean_average_precision
 
 IMAGES, CLASSES, ROUNDS = 40_000, 80, 9
 
