@@ -121,7 +121,8 @@ class Beside:
     @property
     def excess(self) -> np.ndarray:
         """Errors beyond those that the rate elsewhere would give; NaN without a chance."""
-        return self.errors - self.chances * self.rate_elsewhere
+        excess: np.ndarray = self.errors - self.chances * self.rate_elsewhere
+        return excess
 
     @property
     def deviations(self) -> np.ndarray:
@@ -156,4 +157,5 @@ def _beside(wrong: np.ndarray, possible: np.ndarray, present: np.ndarray) -> Bes
 
 def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     defined = below > 0  # not where it is NaN either
-    return np.divide(above, below, out=np.full(below.shape, np.nan), where=defined)
+    ratio: np.ndarray = np.divide(above, below, out=np.full(below.shape, np.nan), where=defined)
+    return ratio
