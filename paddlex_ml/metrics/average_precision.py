@@ -70,8 +70,9 @@ def area(steps: Steps) -> float:
     found, depth = steps
     if not len(found) or not found[-1]:
         return np.nan
-    precision = found / np.maximum(depth, 1)
-    return float((np.diff(found, prepend=0) * precision).sum() / found[-1])
+    grown = found.copy()
+    grown[1:] -= found[:-1]  # np.diff with a first value takes ten times as long
+    return float((grown * (found / np.maximum(depth, 1))).sum() / found[-1])
 
 
 def area_11point(steps: Steps) -> float:
