@@ -118,7 +118,7 @@ def draw_reliability(found: Reliability) -> dict[str, Any]:
                 "y": _short(LARGE.y(float(found.share[k]))),
                 "left": _short(LARGE.left + width * k + 1),
                 "width": _short(width - 2),
-                "height": _short(60 * float(sizes[k])),
+                "height": _short(50 * float(sizes[k])),
             }
             for k in np.flatnonzero(filled).tolist()
         ],

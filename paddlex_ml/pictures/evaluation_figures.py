@@ -88,7 +88,8 @@ def write_number(value: float, *, digits: int = 3, signed: bool = False) -> str:
     """Return a count with commas or a fraction with `digits` places."""
     if isinstance(value, int):
         return f"{value:+,}" if signed else f"{value:,}"
-    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    rounded = round(value, digits) or 0.0  # no sign before what is rounded to zero
+    text = f"{rounded:+.{digits}f}" if signed and rounded else f"{rounded:.{digits}f}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 

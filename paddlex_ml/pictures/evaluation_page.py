@@ -68,7 +68,7 @@ def _gather(content: Content) -> dict[str, Any]:
         "terms": evaluation_terms,
         "verdict": evaluation_words.judge(figures),
         "advice": evaluation_words.advise(figures, content.scores, content.targets),
-        "worst": figures.worst_first()[:_WORST],
+        "worst": figures.worst_first()[: min(_WORST, -(-len(figures.rows) // 2))],
         "table": worst,
         "has_tuned": any(row.get("tuned") for row in figures.rows),
         "charts": _draw_classes(content, figures),

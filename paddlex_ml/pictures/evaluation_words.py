@@ -18,6 +18,7 @@ _WEAK = 0.5  # F1
 _LOPSIDED = 0.15  # precision below recall, or above
 _MOVED = 0.02  # of a threshold
 _GAIN = 0.01  # of F1
+_MUCH = 0.05  # of macro F1: with so much to gain the thresholds in use are no choice
 _PROMISED = 0.05  # mean score above the share of positives
 
 Level = Literal["good", "note", "warning", "alarm"]
@@ -82,10 +83,27 @@ def judge(figures: Figures) -> Advice:
         text += Markup(" Not learnt: {}.").format(figures.links(failed))
     if weak:
         text += Markup(" Weak at any threshold: {}.").format(figures.links(weak))
-    level: Level = "warning" if failed or weak else "good"
-    if len(defined) == 1:
-        return Advice(level, "The class was learnt", text)
-    return Advice(level, f"Learnt: {good:,} of {len(defined):,} classes", text)
+    title = f"Learnt: {good:,} of {len(defined):,} classes"
+    if len(defined) == 1 and good:
+        title = "The class was learnt"
+    gain = _held_out_gain(figures)
+    if gain is not None and gain >= _MUCH:
+        title += ", but the thresholds are far off"
+        text += Markup(" Tuned thresholds raise macro F1 from {} to {} (held out).").format(
+            *_held_out(figures)
+        )
+    is_good = not failed and not weak and (gain is None or gain < _MUCH)
+    return Advice("good" if is_good else "warning", title, text)
+
+
+def _held_out_gain(figures: Figures) -> float | None:
+    """Return what tuning for F1 adds on images that it has not seen; None where unknown."""
+    before, tuned = (
+        figures.value(f"thresholds.macro_f1.held_out_{name}") for name in ("before", "tuned")
+    )
+    if figures.value("thresholds.method") != "f1" or before is None or tuned is None:
+        return None
+    return float(tuned - before)
 
 
 def _in_brackets(figures: Figures, key: str) -> Markup:
@@ -176,19 +194,16 @@ def _thresholds(figures: Figures) -> Iterator[Advice]:
         yield Advice("note", "The thresholds were not tuned", text)
         return
     items = tuple(_moves(figures))
-    before, tuned = (
-        figures.value(f"thresholds.macro_f1.held_out_{name}") for name in ("before", "tuned")
-    )
-    goal = figures.value("thresholds.method")
+    goal, gain = figures.value("thresholds.method"), _held_out_gain(figures)
     if goal != "f1":
         text = Markup("They were chosen for a {} of at least {}.{}").format(
             goal, figures.show("thresholds.target"), _unreached(figures)
         )
         yield Advice("note", f"Tuned thresholds aim at {goal}", text, items)
-    elif before is None or tuned is None:
+    elif gain is None:
         text = Markup("Whether they help on other images could not be measured.")
         yield Advice("note", "Thresholds were tuned on few images", text, items)
-    elif tuned - before >= _GAIN / 2:
+    elif gain >= _GAIN / 2:
         text = Markup("On images that they were not chosen on, they raise macro F1 from {} to {}. "
         "<code>-o Evaluate.save_threshold=true</code> stores them with the exported "
         "model.").format(*_held_out(figures))  # fmt: skip
@@ -281,7 +296,7 @@ def _calibration(figures: Figures, scores: np.ndarray, targets: np.ndarray) -> I
             "note",
             f"Scores are too {'high' if promised > kept else 'low'} to be read as probabilities",
             Markup("Their mean is {:.2f} where {:.2f} of the labels are present (calibration error "
-            "{}). They rank well, so thresholds work; but 0.8 does not mean 8 of 10. See "
+            "{}). Thresholds make up for that; but 0.8 does not mean 8 of 10. See "
             "<a href='#calibration'>the calibration curve</a>.").format(
                 promised, kept, figures.show("metrics.expected_calibration_error")
             ),
