@@ -7,11 +7,13 @@ N images, C classes; scores [N, C] in 0..1, targets [N, C] of 0 and 1.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+
+_BLOCK = 20_000  # images
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,20 @@ def histograms(
     A bin holds its lower edge; the last one holds 1 as well.
     """
     classes = scores.shape[1]
-    places = np.clip((scores * bins).astype(np.int64), 0, bins - 1) + bins * np.arange(classes)
-    present = targets > 0.5
-    positives, negatives = (
-        np.bincount(places[chosen], minlength=bins * classes).reshape(classes, bins)
-        for chosen in (present, ~present)
-    )
-    return positives, negatives
+    found = np.zeros((2, classes * bins), np.int64)
+    for block in _blocks(len(scores)):
+        bin_of = np.clip((scores[block] * bins).astype(np.int64), 0, bins - 1)
+        places = bin_of + bins * np.arange(classes)
+        present = targets[block] > 0.5
+        for counts, chosen in zip(found, (present, ~present), strict=True):
+            counts += np.bincount(places[chosen], minlength=len(counts))
+    return found[0].reshape(classes, bins), found[1].reshape(classes, bins)
+
+
+def _blocks(images: int) -> Iterator[slice]:
+    """Few images at a time: a copy of all scores in eight bytes each may not fit into memory."""
+    for start in range(0, images, _BLOCK):
+        yield slice(start, start + _BLOCK)
 
 
 @dataclass(frozen=True)
@@ -148,10 +157,11 @@ def false_alarms_beside(decided: np.ndarray, targets: np.ndarray) -> Beside:
 
 
 def _beside(wrong: np.ndarray, possible: np.ndarray, present: np.ndarray) -> Beside:
-    shown = present.T.astype(np.float32)  # products of matrices: exact to 2^24 images
-    errors, chances = (
-        (shown @ found.astype(np.float32)).astype(np.int64) for found in (wrong, possible)
-    )
+    errors, chances = np.zeros((2, wrong.shape[1], wrong.shape[1]), np.int64)
+    for block in _blocks(len(wrong)):
+        shown = present[block].T.astype(np.float32)  # its products count exactly to 2^24
+        for counts, found in ((errors, wrong), (chances, possible)):
+            counts += (shown @ found[block].astype(np.float32)).astype(np.int64)
     return Beside(errors, chances, wrong.sum(axis=0) - errors, possible.sum(axis=0) - chances)
 
 

@@ -78,6 +78,17 @@ def test_histograms_count_every_score_once():
     assert (positives[1, 19], negatives[1, 1], negatives[1, 4]) == (2, 1, 1)
 
 
+def test_blocks_of_images_make_no_difference(monkeypatch):
+    scores, targets = draw(300, 4)
+    whole = curves.histograms(scores, targets), curves.misses_beside(scores >= 0.5, targets)
+    monkeypatch.setattr(curves, "_BLOCK", 7)
+    parts = curves.histograms(scores, targets), curves.misses_beside(scores >= 0.5, targets)
+    np.testing.assert_array_equal(parts[0], whole[0])
+    np.testing.assert_array_equal(parts[1].errors, whole[1].errors)
+    np.testing.assert_array_equal(parts[1].chances, whole[1].chances)
+    assert whole[1].chances.sum() > 300
+
+
 def test_errors_beside_other_classes_by_counting():
     scores, targets = draw(300, 4)
     decided, present = scores >= 0.5, targets == 1
