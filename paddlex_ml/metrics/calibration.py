@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration: whether a score of 0.8 means that 8 of 10 such images have the label.
+
+    scores [N, C], targets [N, C] -> B bins of equal width -> mean score and share of positives [B]
+
+N images, C classes. Bin b holds scores from b / B to below (b + 1) / B, and the last one 1 as well.
+Every class is a yes-or-no question of its own, so the score is the confidence in "yes": nothing is
+folded at 0.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What a calibration curve draws: `share` against `mean_score`, the diagonal is perfect."""
+
+    edges: np.ndarray
+    """Limits of the bins, rising from 0 to 1, float64 [B + 1]."""
+    count: np.ndarray
+    """Scores in each bin, int64 [B]."""
+    mean_score: np.ndarray
+    """Mean of them, float64 [B]; NaN where the bin is empty."""
+    share: np.ndarray
+    """Share of positives among them, float64 [B]; NaN where the bin is empty."""
+
+
+def reliability(scores: np.ndarray, targets: np.ndarray, bins: int = 15) -> Reliability:
+    """Sort the scores of all classes into bins, pooled: [N, C], [N, C] -> [B].
+
+    Raises ValueError for scores outside 0..1, which logits are.
+    """
+    count, total, hits = (part.sum(axis=0) for part in _tables(scores, targets, bins))
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: the bin is empty
+        return Reliability(np.linspace(0, 1, bins + 1), count, total / count, hits / count)
+
+
+def expected_calibration_error(scores: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:
+    """Mean distance of score and share of positives over all cells, pooled: 0..1, 0 is best.
+
+    Naeini et al. 2015 and Guo et al. 2017 (arXiv:1706.04599), for yes-or-no questions. NaN without
+    scores. Where few cells are positive the many low scores rule it: look at the classes too.
+    Raises ValueError for scores outside 0..1.
+    """
+    pooled = [part.sum(axis=0, keepdims=True) for part in _tables(scores, targets, bins)]
+    return float(_mean_distance(*pooled)[0])
+
+
+def class_calibration_error(scores: np.ndarray, targets: np.ndarray, bins: int = 15) -> np.ndarray:
+    """Expected calibration error of every class: [N, C], [N, C] -> [C]; NaN without images.
+
+    Their mean is the class-wise error of Kull et al. 2019 (arXiv:1910.12656). A class without a
+    positive has one too: all that it is promised is promised wrongly.
+    Raises ValueError for scores outside 0..1.
+    """
+    return _mean_distance(*_tables(scores, targets, bins))
+
+
+def _mean_distance(count: np.ndarray, total: np.ndarray, hits: np.ndarray) -> np.ndarray:
+    """Rows of bins [R, B] -> [R]. A bin weighs as much as it holds, so its mean cancels out."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.abs(hits - total).sum(axis=1) / count.sum(axis=1))
+
+
+def _tables(
+    scores: np.ndarray, targets: np.ndarray, bins: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count, sum of scores and number of positives in every bin of every class: [C, B] each."""
+    if scores.size and not (scores.min() >= 0 and scores.max() <= 1):  # NaN is neither
+        raise ValueError("calibration needs scores in 0..1: apply the sigmoid first")
+    classes = scores.shape[1]
+    # float32 as the scores are: 0.2 as a float64 would lie below a score of 0.2.
+    edges = np.linspace(0, 1, bins + 1)[1:-1].astype(np.float32)
+    shape = classes, bins
+    count, total, hits = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape, np.int64)
+    for of_class in range(classes):  # one at a time: all at once need 25 times a column's memory
+        score = np.ascontiguousarray(scores[:, of_class], np.float32)
+        bin_of = np.searchsorted(edges, score, side="right")
+        count[of_class] = np.bincount(bin_of, minlength=bins)
+        total[of_class] = np.bincount(bin_of, weights=score, minlength=bins)
+        hits[of_class] = np.bincount(bin_of[targets[:, of_class] > 0.5], minlength=bins)
+    return count, total, hits

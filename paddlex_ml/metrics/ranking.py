@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quality of the order in which the labels of an image stand, whatever the thresholds.
+
+    scores [N, C], targets [N, C] -> place of every label among those of its image -> Ranking
+
+N images, C classes. Tsoumakas et al. 2010, "Mining Multi-label Data"; equal to scikit-learn's
+coverage_error, label_ranking_loss and label_ranking_average_precision_score: labels with equal
+scores share the worst of their places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+BLOCK = 2**18
+"""Cells that are ranked at a time: their tables stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Means over all images, NaN where no image defines them."""
+
+    coverage_error: float
+    """Labels to read from the top until all true ones are found, 1..C; the mean number of true
+    labels is best. An image without labels counts 0; NaN when no image has one."""
+    ranking_loss: float
+    """Share of pairs (true label, false label) in the wrong order or equal, 0..1, 0 is best. An
+    image with no label or all counts 0, for it has no pairs; NaN when no image has any."""
+    average_precision: float
+    """Mean share of true labels among those down to each true one (LRAP), 0..1, 1 is best. An
+    image without labels counts 1; NaN when no image has one."""
+
+
+def rank(scores: np.ndarray, targets: np.ndarray) -> Ranking:
+    """Rank the labels of every image by score, [N, C], and compare with those that it has."""
+    images, classes = scores.shape
+    present = targets > 0.5
+    rows = max(1, BLOCK // max(1, classes))
+    blocks = [
+        _measure(scores[begin : begin + rows], present[begin : begin + rows])
+        for begin in range(0, images, rows)
+    ]
+    labels = present.sum(axis=1)
+    some, pairs = labels.any(), ((labels > 0) & (labels < classes)).any()
+    coverage, loss, precision = np.reshape(blocks, (-1, 3)).sum(axis=0)
+    return Ranking(
+        coverage_error=float(coverage / images) if some else np.nan,
+        ranking_loss=float(loss / images) if pairs else np.nan,
+        average_precision=float(precision / images) if some else np.nan,
+    )
+
+
+def _measure(scores: np.ndarray, present: np.ndarray) -> tuple[float, float, float]:
+    """Sums over some images: [n, C], [n, C] -> coverage error, ranking loss, average precision."""
+    order = np.argsort(-scores, axis=1)
+    true = np.take_along_axis(present, order, axis=1)
+    last = _last_of_equals(np.take_along_axis(scores, order, axis=1))
+    place = last + 1  # [n, C], by falling score: how many labels stand here or above
+    true_above = np.take_along_axis(np.cumsum(true, axis=1), last, axis=1)
+
+    labels = true.sum(axis=1)
+    coverage = np.where(true, place, 0).max(axis=1, initial=0)
+    wrong_pairs = np.where(true, place - true_above, 0).sum(axis=1)
+    pairs = labels * (scores.shape[1] - labels)
+    loss = wrong_pairs / np.maximum(pairs, 1)
+    precision = np.where(true, true_above / place, 0).sum(axis=1) / np.maximum(labels, 1)
+    return float(coverage.sum()), float(loss.sum()), float(precision.sum() + (labels == 0).sum())
+
+
+def _last_of_equals(ranked: np.ndarray) -> np.ndarray:
+    """Where the run of equal scores ends that each one belongs to: sorted [n, C] -> [n, C]."""
+    columns = np.arange(ranked.shape[1])
+    ends = np.ones(ranked.shape, bool)
+    ends[:, :-1] = ranked[:, :-1] != ranked[:, 1:]
+    # From the right, each place takes over the nearest end: the smallest seen so far.
+    nearest = np.where(ends, columns, len(columns))[:, ::-1]
+    return np.minimum.accumulate(nearest, axis=1)[:, ::-1]
