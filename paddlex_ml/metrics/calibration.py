@@ -46,8 +46,7 @@ def expected_calibration_error(scores: np.ndarray, targets: np.ndarray, bins: in
     scores. Where few cells are positive the many low scores rule it: look at the classes too.
     Raises ValueError for scores outside 0..1.
     """
-    pooled = [part.sum(axis=0, keepdims=True) for part in _tables(scores, targets, bins)]
-    return float(_mean_distance(*pooled)[0])
+    return calibration_errors(scores, targets, bins)[0]
 
 
 def class_calibration_error(scores: np.ndarray, targets: np.ndarray, bins: int = 15) -> np.ndarray:
@@ -57,7 +56,16 @@ def class_calibration_error(scores: np.ndarray, targets: np.ndarray, bins: int =
     positive has one too: all that it is promised is promised wrongly.
     Raises ValueError for scores outside 0..1.
     """
-    return _mean_distance(*_tables(scores, targets, bins))
+    return calibration_errors(scores, targets, bins)[1]
+
+
+def calibration_errors(
+    scores: np.ndarray, targets: np.ndarray, bins: int = 15
+) -> tuple[float, np.ndarray]:
+    """Both of them, pooled and [C], for the time of one."""
+    tables = _tables(scores, targets, bins)
+    pooled = [part.sum(axis=0, keepdims=True) for part in tables]
+    return float(_mean_distance(*pooled)[0]), _mean_distance(*tables)
 
 
 def _mean_distance(count: np.ndarray, total: np.ndarray, hits: np.ndarray) -> np.ndarray:

@@ -103,7 +103,7 @@ def average(counts: Counts) -> Averages:
         part.sum(keepdims=True) for part in (counts.hits, counts.predicted, counts.positives)
     )
     pooled = Counts(hits, predicted, positives)
-    precision, recall = _mean(counts.precision), _mean(counts.recall)
+    precision, recall = mean_defined(counts.precision), mean_defined(counts.recall)
     return Averages(
         class_precision=precision,
         class_recall=recall,
@@ -111,7 +111,7 @@ def average(counts: Counts) -> Averages:
         overall_precision=float(pooled.precision[0]),
         overall_recall=float(pooled.recall[0]),
         overall_f1=float(pooled.f1[0]),
-        macro_f1=_mean(counts.f1[counts.positives > 0]),
+        macro_f1=mean_defined(counts.f1[counts.positives > 0]),
     )
 
 
@@ -127,14 +127,15 @@ def subset_accuracy(decided: np.ndarray, targets: np.ndarray) -> float:
     return float(right.mean()) if right.size else np.nan
 
 
+def mean_defined(values: np.ndarray) -> float:
+    """Mean of those that are not NaN; NaN when all are."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else np.nan
+
+
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # a part of nothing is nothing: 0 / 0, NaN
         return np.asarray(part / whole)
-
-
-def _mean(values: np.ndarray) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else np.nan
 
 
 def _harmonic_mean(one: float, other: float) -> float:

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import hypothesis.extra.numpy as arrays
+import hypothesis.strategies as st
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
+from hypothesis import given
+from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from paddlex_ml.metrics import average_precision as metrics
 
@@ -29,6 +32,38 @@ def test_value_by_hand():
     scores = np.array([[0.9], [0.8], [0.7], [0.6], [0.1]])
     targets = np.array([[1], [0], [1], [1], [0]])
     assert metrics.average_precision(scores, targets)[0] == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+
+
+def test_11_points_by_hand():
+    # Precision 1/1 at recall 1/3, then 2/3 and 3/4 at 2/3 and 1: from 0.4 on 3/4 is the best.
+    scores = np.array([[0.9], [0.8], [0.7], [0.6], [0.1]])
+    targets = np.array([[1], [0], [1], [1], [0]])
+    expected = (4 * 1 + 7 * 3 / 4) / 11
+    assert metrics.average_precision_11point(scores, targets)[0] == pytest.approx(expected)
+
+
+@st.composite
+def few_images(draw):
+    images = draw(st.integers(1, 15))
+    few = st.sampled_from([-1, 0, 0.25, 0.5, 1])  # many are equal
+    scores = draw(arrays.arrays(np.float32, images, elements=few | st.floats(-9, 9, width=32)))
+    return scores, draw(arrays.arrays(bool, images))
+
+
+@given(few_images())
+def test_a_few_images_agree_with_scikit_learn(case):
+    scores, targets = case
+    found = [
+        average(scores[:, None], targets[:, None])[0]
+        for average in (metrics.average_precision, metrics.average_precision_11point)
+    ]
+    if not targets.any():
+        assert np.isnan(found).all()
+        return
+    precision, recall, _ = precision_recall_curve(targets, scores)
+    precision, recall = precision[:-1], recall[:-1]  # the last is no threshold, but 1 at recall 0
+    best = [precision[recall >= level - 1e-9].max() for level in np.linspace(0, 1, 11)]
+    assert found == pytest.approx([average_precision_score(targets, scores), np.mean(best)])
 
 
 def test_random_scores_agree_with_scikit_learn():

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far average precision would move with other images of the same kind: bootstrap intervals.
+
+    N images -> N drawn with replacement, R times -> average precision of each draw [R, C]
+             -> the middle 95 % of each class, and of their mean
+
+N images, C classes, R rounds. Efron and Tibshirani 1993, "An Introduction to the Bootstrap",
+chapter 13: the percentile method. An image drawn twice is an image with weight 2, so every class is
+sorted once, whatever the number of rounds.
+
+A positive that is drawn twice meets itself and looks more precise than it is. That matters where a
+class has few positives and a low average precision: there the intervals lie somewhat too high.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from paddlex_ml.metrics.average_precision import Steps, area, descend
+
+PERCENTILES = 2.5, 97.5
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Where 95 % of the rounds lie. NaN where less than half of the rounds are defined."""
+
+    map: tuple[float, float]
+    """Of the mean over the classes: a round leaves out those without a positive."""
+    per_class: np.ndarray
+    """Of every class, float64 [C, 2]."""
+
+
+def intervals(scores: np.ndarray, targets: np.ndarray, *, rounds: int, seed: int) -> Intervals:
+    """Resample the images and judge again: [N, C], [N, C] -> 95 % intervals, the same each time."""
+    sampled = resample(scores, targets, draw_weights(len(scores), rounds=rounds, seed=seed))
+    per_class = [_middle(of_class) for of_class in sampled.T]
+    return Intervals(_middle(_mean(sampled)), np.reshape(per_class, (-1, 2)))
+
+
+def difference(
+    scores: np.ndarray, others: np.ndarray, targets: np.ndarray, *, rounds: int, seed: int
+) -> tuple[float, float]:
+    """95 % interval of the mAP of `scores` minus that of `others`, on the same images.
+
+    Each round draws the same images for both, so that what makes a draw easy does so for both and
+    cancels out: far narrower than comparing two intervals. Beside 0, the difference is no accident.
+    """
+    weights = draw_weights(len(scores), rounds=rounds, seed=seed)
+    one, other = (_mean(resample(each, targets, weights)) for each in (scores, others))
+    return _middle(one - other)
+
+
+def draw_weights(images: int, *, rounds: int, seed: int) -> np.ndarray:
+    """How often each round draws each image, of as many draws as images: uint16 [R, N]."""
+    rng = np.random.default_rng(seed)
+    weights = np.empty((rounds, images), np.uint16)  # small, for there are many
+    for row in weights:
+        row[:] = np.bincount(rng.integers(0, max(images, 1), images), minlength=images)
+    return weights
+
+
+def resample(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Average precision with weighted images: [N, C], [N, C], counts [R, N] -> float64 [R, C].
+
+    Equal to that of images repeated so often. NaN where no image with a weight has the class.
+    """
+    sampled = np.full((len(weights), scores.shape[1]), np.nan)
+    for of_class, steps in enumerate(descend(scores, targets)):
+        if len(steps.found):
+            order = np.argsort(-scores[:, of_class])[: steps.depth[-1]]
+            positives = order[targets[order, of_class] > 0.5]
+            sampled[:, of_class] = [area(_weigh(row, order, positives, steps)) for row in weights]
+    return sampled
+
+
+def _weigh(weights: np.ndarray, order: np.ndarray, positives: np.ndarray, steps: Steps) -> Steps:
+    """Count a class's steps again, each image as often as its weight says.
+
+    `order` and `positives` are images by falling score. Equal ones share a step, in any order.
+    """
+    found = _sums(weights, positives, steps.found)
+    return Steps(np.cumsum(found), np.cumsum(_sums(weights, order, steps.depth)))
+
+
+def _sums(weights: np.ndarray, images: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Sums of weights between the rising `ends`, of which the last is the number of images."""
+    drawn = np.take(weights, images, mode="clip")  # half the time of weights[images]
+    begins = np.concatenate([[0], ends[:-1]])
+    return np.asarray(np.add.reduceat(drawn, begins, dtype=np.int64))
+
+
+def _mean(sampled: np.ndarray) -> np.ndarray:
+    """Mean of the classes that are defined: [R, C] -> [R], NaN where none is."""
+    defined = ~np.isnan(sampled)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(defined, sampled, 0).sum(axis=1) / defined.sum(axis=1))
+
+
+def _middle(values: np.ndarray) -> tuple[float, float]:
+    defined = values[~np.isnan(values)]
+    if len(defined) == 0 or 2 * len(defined) < len(values):
+        return np.nan, np.nan
+    low, high = np.percentile(defined, PERCENTILES)
+    return float(low), float(high)
