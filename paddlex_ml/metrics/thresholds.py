@@ -3,7 +3,7 @@
 
     scores [N, C], targets [N, C] -> thresholds [C]
 
-A class is predicted where score >= threshold, both as float32, as predictions compare them.
+A class counts where score >= threshold, both as float32 (`decisions.decide`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+
+from paddlex_ml.metrics.decisions import decide
 
 Method = Literal["f1", "precision", "recall"]
 _LEVELS = 2000  # candidates for the threshold that classes share
@@ -70,11 +72,6 @@ def tune(scores: np.ndarray, targets: np.ndarray, goal: Goal) -> Tuned:
         below = steps.levels[chosen + 1] if chosen + 1 < len(steps.levels) else 0.0
         thresholds[i] = _between(float(below), float(steps.levels[chosen]))
     return Tuned(thresholds, shared, is_shared, unreached)
-
-
-def decide(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Which classes count: scores [N, C], thresholds [C] -> bool [N, C]."""
-    return np.asarray(scores >= thresholds.astype(np.float32))
 
 
 def decide_held_out(

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from paddlex_ml.metrics.thresholds import Goal, decide, decide_held_out, tune
+from paddlex_ml.metrics.decisions import decide
+from paddlex_ml.metrics.thresholds import Goal, decide_held_out, tune
 
 F1 = Goal("f1", min_positives=1)
 
