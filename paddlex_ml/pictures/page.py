@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +11,10 @@ from typing import Any
 import jinja2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
 from paddlex_ml import files
+from paddlex_ml.pictures import thumbnails
 
-SIDE = 160  # pixels of a thumbnail's shorter side
-_QUALITY = 72
 _SHOTS = 6  # of a class
 _CLASSES = 100  # with pictures: 600 of them take about 5 MB
 _HEAT = 60  # classes of the table: more would be too small to read
@@ -76,7 +72,7 @@ class _Album:
     def show(self, path: str) -> dict[str, str]:
         """Picture, path and labels of an image."""
         if path not in self.made:
-            self.made[path] = _shrink(self.content.root / path)
+            self.made[path] = thumbnails.shrink(self.content.root / path)
         return {"data": self.made[path], "path": path, "labels": self._labels.get(path, "")}
 
 
@@ -190,19 +186,3 @@ def _choose(content: Content, class_id: int, random: np.random.Generator) -> Ite
         order = random.permutation(np.flatnonzero(side.targets[:, class_id]))
         found += [side.paths[i] for i in order[: _SHOTS - len(found)]]
     return found
-
-
-def _shrink(path: Path) -> str:
-    with Image.open(path) as image:
-        image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG of many megapixels is read in small
-        upright = ImageOps.exif_transpose(image)
-        small = ImageOps.fit(_to_rgb(upright), (SIDE, SIDE), Image.Resampling.BILINEAR)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow would cut the values off, not scale them
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("RGB")

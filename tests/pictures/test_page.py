@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml.pictures import page
+from paddlex_ml.pictures import page, thumbnails
 from paddlex_ml.pictures.page import Content, Side, Warned
 
 NASTY = '<script>alert(1)</script> & "猫" \''
@@ -93,7 +93,7 @@ def test_each_class_has_samples_and_a_class_without_image_says_so(tmp_path):
     assert "no image" in found.text
     picture = base64.b64decode(found.sources[0].partition(",")[2])
     with Image.open(io.BytesIO(picture)) as image:
-        assert image.size == (page.SIDE, page.SIDE)
+        assert image.size == (thumbnails.SIDE, thumbnails.SIDE)
 
 
 def test_many_classes_are_cut_and_the_page_says_so(tmp_path):
