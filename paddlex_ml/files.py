@@ -91,6 +91,26 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
+def back_up(path: Path) -> Path:
+    """Give the content of `path` a second name: `.bak`, or `.bak.1` and so on. No name is reused.
+
+    `path` stays until something replaces it, so that it is there at every moment.
+    """
+    number = 0
+    while True:
+        copy = path.with_name(f"{path.name}.bak" + (f".{number}" if number else ""))
+        try:
+            os.link(path, copy)
+            return copy
+        except FileExistsError:
+            number += 1
+        except OSError:  # a disk without hard links
+            if not copy.exists():
+                write_bytes(copy, path.read_bytes())
+                return copy
+            number += 1
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)

@@ -131,3 +131,29 @@ def test_a_file_in_place_of_a_folder_is_explained(tmp_path):
     assert error is not None
     assert error.where == str(tmp_path / "output")
     assert "a file stands where a folder is needed" in error.fix
+
+
+def test_a_backup_never_takes_the_name_of_another(tmp_path):
+    path = tmp_path / "inference.yml"
+    copies = []
+    for text in ("first", "second", "third"):
+        path.write_text(text)
+        copies.append(files.back_up(path))
+        assert path.read_text() == text
+        files.write_text(path, "changed")
+    assert [copy.name for copy in copies] == [
+        "inference.yml.bak", "inference.yml.bak.1", "inference.yml.bak.2"
+    ]  # fmt: skip
+    assert [copy.read_text() for copy in copies] == ["first", "second", "third"]
+
+
+def test_a_backup_is_made_on_a_disk_without_hard_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "a.txt"
+    for text in ("first", "second"):
+        path.write_text(text)
+        files.back_up(path)
+    assert [(tmp_path / f"a.txt.bak{end}").read_text() for end in ("", ".1")] == ["first", "second"]

@@ -163,6 +163,14 @@ def _opset_is_used(config: Config) -> Fault | None:
     return Fault(key, what, override("Export.format", "onnx"))
 
 
+def _tuned_is_saved(config: Config) -> Fault | None:
+    key, wanted = "Evaluate.save_threshold", config.Evaluate
+    if not wanted.save_threshold or wanted.tune_threshold is not None:
+        return None
+    what = f"{key} is true, but Evaluate.tune_threshold is null: there is nothing to save"
+    return Fault(key, what, override("Evaluate.tune_threshold", "f1"))
+
+
 def _data_set_is_named(config: Config) -> Fault | None:
     needed = config.Global.mode in ("check_dataset", "train", "evaluate")
     if not needed or config.Global.dataset_dir is not None:
@@ -205,6 +213,7 @@ _ALWAYS: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("Train.start_eval_epoch", "Train.epochs_iters"), _some_epoch_is_evaluated),
     (("Train.loss.pos_weight", "Train.loss.name"), _pos_weight_is_used),
     (("Train.loss.label_smoothing", "Train.loss.name"), _smoothing_is_used),
+    (("Evaluate.save_threshold", "Evaluate.tune_threshold"), _tuned_is_saved),
 )
 _TO_RUN: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("Global.output",), _output_is_a_folder),

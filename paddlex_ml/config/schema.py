@@ -187,6 +187,21 @@ class EvaluateConfig:
     batch_size: Count | None = None
     """None: Train.batch_size."""
     reduced_decode: bool = False
+    threshold: Annotated[Threshold | None, Checked(values.threshold)] = None
+    """None: that of a static folder's inference.yml; 0.5 for weights."""
+    bootstrap: Annotated[int, Range(low=0)] = 200
+    """Rounds; 0: no intervals."""
+    tune_threshold: Literal["f1", "precision", "recall"] | None = "f1"
+    tune_target: Annotated[float, Range(low=0, high=1, above=True, typical=0.9)] = 0.9
+    """Precision or recall that tuned thresholds are to reach."""
+    tune_min_positives: Annotated[int, Range(low=0)] = 10
+    """Classes with fewer positive images take the threshold that all share."""
+    save_threshold: bool = False
+    label_errors: Literal["val", "all"] | None = "val"
+    """Lists in which wrong and missing labels are looked for; all: train as well."""
+    compare_with: Place | None = None
+    """Weights, a static folder, an evaluate_result.json, or `raw` or `ema` of the checkpoint."""
+    report: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

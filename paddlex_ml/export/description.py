@@ -6,6 +6,7 @@ The same file stands in the folders of all formats, so that each describes itsel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 
 from paddlex_ml.checkpoint import Card
 from paddlex_ml.data.preprocess import MEAN, STD
-from paddlex_ml.files import write_text
+from paddlex_ml.files import back_up, write_text
 
 THRESHOLD = 0.5
 
@@ -22,6 +23,25 @@ def write(folder: Path, card: Card) -> None:
     """Write `<folder>/inference.yml`. Raises OSError as the system does."""
     text = yaml.safe_dump(_settings(card), sort_keys=False, allow_unicode=True)
     write_text(folder / "inference.yml", text)
+
+
+def set_thresholds(path: Path, thresholds: Sequence[float], shared: float) -> Path | None:
+    """Give a description its own threshold for every class; the original stays as `.bak`.
+
+    PaddleX reads one number for all classes and takes a list for something else, so `shared` stands
+    where it looks, and the list in `Global.thresholds`, which it passes over. Returns the backup,
+    None where nothing had to change. Raises OSError as the system does.
+    """
+    document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    before = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    document.setdefault("Global", {})["thresholds"] = [float(number) for number in thresholds]
+    document["PostProcess"]["MultiLabelThreshOutput"]["threshold"] = float(shared)
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    if text == before:
+        return None
+    copy = back_up(path)
+    write_text(path, text)
+    return copy
 
 
 def _settings(card: Card) -> dict[str, Any]:

@@ -42,16 +42,24 @@ def read(path: Path) -> Settings:
             where=f"{path}: PostProcess",
             fix="name the folder of a model with MultiLabelThreshOutput",
         )
-    name = _section(document, "Global").get("model_name")
-    tokens = _section(document, "Global").get("decoder_tokens")
+    about = _section(document, "Global")
+    name, tokens = about.get("model_name"), about.get("decoder_tokens")
     steps = _section(document, "PreProcess").get("transform_ops")
     return Settings(
         model_name=None if name is None else str(name),
         label_names=_read_labels(output.get("label_list"), path),
-        threshold=0.5 if output.get("threshold") is None else output["threshold"],
+        threshold=_read_threshold(about, output),
         preprocess=preprocess.read(steps, where=f"{path}: PreProcess.transform_ops"),
         decoder_tokens=None if tokens is None else str(tokens),
     )
+
+
+def _read_threshold(about: Mapping[str, Any], output: Mapping[str, Any]) -> Threshold:
+    """Ours for each class, where an evaluation has tuned them; else the one for all."""
+    for threshold in (about.get("thresholds"), output.get("threshold")):
+        if threshold is not None:
+            return threshold  # type: ignore[no-any-return]  # judged where the classes are known
+    return 0.5
 
 
 def _parse(path: Path) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from sklearn.metrics import average_precision_score
 
 from paddlex_ml.metrics import bootstrap
-from paddlex_ml.metrics.average_precision import average_precision
+from paddlex_ml.metrics.average_precision import average_precision, mean_average_precision
 
 
 def draw(images, classes, seed=0, distance=1.0, share=0.3):
@@ -121,8 +121,38 @@ def test_rounds_without_the_class_are_left_out():
 
 
 def test_an_interval_of_less_than_half_of_the_rounds_is_undefined():
-    assert np.isnan(bootstrap._middle(np.array([0.5, np.nan, np.nan]))).all()
-    assert bootstrap._middle(np.array([0.5, np.nan])) == (0.5, 0.5)
+    assert np.isnan(bootstrap._middle(np.array([0.5, np.nan, np.nan]), 0.5)).all()
+    assert bootstrap._middle(np.array([0.5, np.nan]), 0.5) == (0.5, 0.5)
+
+
+def test_rounds_are_shifted_to_what_was_measured():
+    rounds = np.linspace(0.5, 0.7, 201)  # their mean is 0.6, their middle 95 % 0.505 to 0.695
+    assert bootstrap._middle(rounds, 0.55) == pytest.approx((0.455, 0.645))
+
+
+def test_many_rare_classes_do_not_push_the_interval_above_the_measured_map():
+    # Rounds of 40 classes with ten positives each lie about 0.05 above what is measured.
+    held = 0
+    expected = np.mean([mean_average_precision(*rare(seed)) for seed in range(100, 200)])
+    for seed in range(20):
+        scores, targets = rare(seed)
+        weights = bootstrap.draw_weights(len(scores), rounds=60, seed=seed)
+        plain = np.percentile(bootstrap.resample(scores, targets, weights).mean(axis=1), 2.5)
+        low, high = bootstrap.intervals(scores, targets, rounds=60, seed=seed).map
+        measured = mean_average_precision(scores, targets)
+        assert low < measured < high
+        assert low < plain - 0.01
+        held += low <= expected <= high
+    assert held >= 17
+
+
+def rare(seed):
+    """400 images of 40 classes, of which each has ten positives."""
+    rng = np.random.default_rng(seed)
+    targets = np.zeros((400, 40), np.uint8)
+    targets[:10] = 1
+    logits = rng.standard_normal((400, 40)) + 1.5 * targets
+    return logits.astype(np.float32), targets
 
 
 def test_without_any_positive_nothing_is_defined():

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from paddlex_ml.checkpoint import Card
+from paddlex_ml.export import description
+from paddlex_ml.inference import settings
+
+
+@pytest.fixture
+def written(tmp_path: Path, card: Card) -> Path:
+    description.write(tmp_path, card)
+    return tmp_path / "inference.yml"
+
+
+def test_tuned_thresholds_are_read_back_class_by_class(written: Path) -> None:
+    before = settings.read(written)
+    assert before.threshold == 0.5
+    assert description.set_thresholds(written, [0.31, 0.5, 0.725], 0.4) == Path(f"{written}.bak")
+    found = settings.read(written)
+    assert found.threshold == [0.31, 0.5, 0.725]
+    assert (found.label_names, found.preprocess) == (before.label_names, before.preprocess)
+
+
+def test_everything_else_stays_and_paddlex_finds_one_number_where_it_looks(written: Path) -> None:
+    before = yaml.safe_load(written.read_text(encoding="utf-8"))
+    description.set_thresholds(written, [0.31, 0.5, 0.725], 0.4)
+    after = yaml.safe_load(written.read_text(encoding="utf-8"))
+    assert after["PostProcess"]["MultiLabelThreshOutput"].pop("threshold") == 0.4
+    before["PostProcess"]["MultiLabelThreshOutput"].pop("threshold")
+    assert after["Global"].pop("thresholds") == [0.31, 0.5, 0.725]
+    assert after == before
+
+
+def test_the_original_stays_as_a_backup_and_the_same_again_changes_nothing(written: Path) -> None:
+    original = written.read_bytes()
+    description.set_thresholds(written, [0.3, 0.5, 0.7], 0.4)
+    assert description.set_thresholds(written, [0.3, 0.5, 0.7], 0.4) is None
+    description.set_thresholds(written, [0.3, 0.5, 0.8], 0.4)
+    assert sorted(os.listdir(written.parent)) == [
+        "inference.yml", "inference.yml.bak", "inference.yml.bak.1"
+    ]  # fmt: skip
+    assert Path(f"{written}.bak").read_bytes() == original
+    assert settings.read(Path(f"{written}.bak.1")).threshold == [0.3, 0.5, 0.7]
