@@ -17,7 +17,7 @@ FLOORS = [
     {"cache", "terminal", "supervisor"},
     {"fetch", "processes"},
     {"data", "models", "losses", "pictures"},
-    {"evaluation", "checkpoint", "formats"},
+    {"evaluation", "checkpoint", "formats", "report"},
     {"config", "training", "export", "inference"},
     {"engines"},
     {"__init__"},  # the public API: create_model

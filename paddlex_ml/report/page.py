@@ -21,32 +21,33 @@ from paddlex_ml import files
 from paddlex_ml.metrics import curves
 from paddlex_ml.metrics.calibration import reliability
 from paddlex_ml.metrics.decisions import decide
-from paddlex_ml.pictures import (
-    evaluation_charts,
-    evaluation_gallery,
-    evaluation_pairs,
-    evaluation_terms,
-    evaluation_words,
+from paddlex_ml.report import (
+    charts,
+    gallery,
+    pairs,
+    terms,
+    words,
 )
-from paddlex_ml.pictures.evaluation_content import Content, Suspected
-from paddlex_ml.pictures.evaluation_figures import Figures
+from paddlex_ml.report.content import Content, Suspected
+from paddlex_ml.report.figures import Figures
 
 __all__ = ["Content", "Suspected", "write"]
 
 _OPEN = 24  # classes whose curves are shown at once
 _WORST = 5  # named at the top
 _TEMPLATES = Path(__file__).parent
+_SHARED = _TEMPLATES.with_name("pictures")  # what both reports look like
 
 
 def write(path: Path, content: Content) -> None:
     """Write the page atomically. Every text of the user's is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader([_TEMPLATES, _SHARED]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    script = (_TEMPLATES / "evaluation.js.j2").read_text("utf-8")
-    text = environment.get_template("evaluation.html.j2").render(
+    script = (_TEMPLATES / "page.js.j2").read_text("utf-8")
+    text = environment.get_template("page.html.j2").render(
         script=Markup(script), script_hash=_hash(script), **_gather(content)
     )
     # A file name that is not UTF-8 arrives as lone surrogates.
@@ -65,20 +66,18 @@ def _gather(content: Content) -> dict[str, Any]:
     return {
         "result": content.result,
         "figures": figures,
-        "terms": evaluation_terms,
-        "verdict": evaluation_words.judge(figures),
-        "advice": evaluation_words.advise(figures, content.scores, content.targets),
+        "terms": terms,
+        "verdict": words.judge(figures),
+        "advice": words.advise(figures, content.scores, content.targets),
         "worst": figures.worst_first()[: min(_WORST, -(-len(figures.rows) // 2))],
         "table": worst,
         "has_tuned": any(row.get("tuned") for row in figures.rows),
         "charts": _draw_classes(content, figures),
         "open": worst[:_OPEN],
         "closed": worst[_OPEN:],
-        "calibration": evaluation_charts.draw_reliability(
-            reliability(content.scores, content.targets)
-        ),
-        "pairs": evaluation_pairs.relate(figures, decided, content.targets),
-        "gallery": evaluation_gallery.hang(content, decided, worst),
+        "calibration": charts.draw_reliability(reliability(content.scores, content.targets)),
+        "pairs": pairs.relate(figures, decided, content.targets),
+        "gallery": gallery.hang(content, decided, worst),
         "comparison": _compare(figures),
         "csv": _file_name(figures.value("label_errors.csv")),
         "per_class_csv": _file_name(figures.value("per_class_csv")),
@@ -93,14 +92,12 @@ def _worst_first(figures: Figures) -> list[int]:
 
 
 def _draw_classes(content: Content, figures: Figures) -> list[dict[str, Any]]:
-    positives, negatives = curves.histograms(
-        content.scores, content.targets, evaluation_charts.BINS
-    )
+    positives, negatives = curves.histograms(content.scores, content.targets, charts.BINS)
     scores, targets = (np.ascontiguousarray(part.T) for part in (content.scores, content.targets))
     return [
         {
-            "curve": evaluation_charts.draw_curve(scores[i], targets[i], dict(row)),
-            "histogram": evaluation_charts.draw_histogram(positives[i], negatives[i], dict(row)),
+            "curve": charts.draw_curve(scores[i], targets[i], dict(row)),
+            "histogram": charts.draw_histogram(positives[i], negatives[i], dict(row)),
         }
         for i, row in enumerate(figures.rows)
     ]
@@ -111,7 +108,7 @@ def _compare(figures: Figures) -> dict[str, Any] | None:
     found = figures.value("comparison")
     if found is None:
         return None
-    lower = evaluation_terms.LOWER_IS_BETTER
+    lower = terms.LOWER_IS_BETTER
     metrics = [
         {"key": k, "name": row["name"], "gain": _gain(row, row["name"] in lower)}
         for k, row in enumerate(found["metrics"])
@@ -124,7 +121,7 @@ def _compare(figures: Figures) -> dict[str, Any] | None:
     # The coverage error counts labels, all else is at most 1: it gets no bar.
     _set_bars([row for row in metrics if row["name"] != "coverage_error"])
     _set_bars(classes)
-    return {"words": evaluation_words.compare(figures), "metrics": metrics, "classes": classes}
+    return {"words": words.compare(figures), "metrics": metrics, "classes": classes}
 
 
 def _set_bars(rows: list[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from paddlex_ml.metrics.calibration import reliability
 from paddlex_ml.metrics.decisions import count, decide
-from paddlex_ml.pictures import evaluation_charts as charts
+from paddlex_ml.report import charts
 
 
 def draw(images: int = 5000) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from markupsafe import Markup
 
-from paddlex_ml.pictures.evaluation_figures import Figures
+from paddlex_ml.report.figures import Figures
 
 FEW = 20  # positive images; with fewer, one image moves recall by more than 0.05
 _LEARNT = 0.1  # of the way from the constant predictor to a perfect ranking
@@ -99,7 +99,7 @@ def judge(figures: Figures) -> Advice:
 def _held_out_gain(figures: Figures) -> float | None:
     """Return what tuning for F1 adds on images that it has not seen; None where unknown."""
     before, tuned = (
-        figures.value(f"thresholds.macro_f1.held_out_{name}") for name in ("before", "tuned")
+        figures.value(f"thresholds.{name}.macro_f1") for name in ("before", "held_out")
     )
     if figures.value("thresholds.method") != "f1" or before is None or tuned is None:
         return None
@@ -196,9 +196,11 @@ def _thresholds(figures: Figures) -> Iterator[Advice]:
     items = tuple(_moves(figures))
     goal, gain = figures.value("thresholds.method"), _held_out_gain(figures)
     if goal != "f1":
-        text = Markup("They were chosen for a {} of at least {}.{}").format(
-            goal, figures.show("thresholds.target"), _unreached(figures)
-        )
+        reached = figures.show(f"thresholds.held_out.{'CP' if goal == 'precision' else 'CR'}")
+        text = Markup("They were chosen for a {} of at least {}; on images that they were not "
+        "chosen on, its mean is {}.{}").format(
+            goal, figures.show("thresholds.target"), reached, _unreached(figures)
+        )  # fmt: skip
         yield Advice("note", f"Tuned thresholds aim at {goal}", text, items)
     elif gain is None:
         text = Markup("Whether they help on other images could not be measured.")
@@ -215,7 +217,7 @@ def _thresholds(figures: Figures) -> Iterator[Advice]:
 
 
 def _held_out(figures: Figures) -> list[Markup]:
-    return [figures.show(f"thresholds.macro_f1.held_out_{k}") for k in ("before", "tuned")]
+    return [figures.show(f"thresholds.{k}.macro_f1") for k in ("before", "held_out")]
 
 
 def _unreached(figures: Figures) -> Markup:

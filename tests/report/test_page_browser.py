@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paddlex_ml.pictures import evaluation_page
+from paddlex_ml.report import page
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="needs playwright, which drives the browser"
@@ -40,7 +40,7 @@ def address(tmp_path_factory: pytest.TempPathFactory, evaluate_in: Callable[...,
     folder = tmp_path_factory.mktemp("page")
     content = evaluate_in(folder, NAMES, images=60, targets=targets, rounds=10)
     content.result["per_class"][1]["precision"] = None
-    evaluation_page.write(folder / "report.html", content)
+    page.write(folder / "report.html", content)
     return (folder / "report.html").as_uri()
 
 

@@ -3,14 +3,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from paddlex_ml.pictures import evaluation_gallery
+from paddlex_ml.report import gallery
 
 
 def test_the_worst_are_shown_and_those_alone_that_are_errors(evaluated):
     content = evaluated(["cat", "dog", "cow"], images=60)
     decided = content.scores >= 0.5
     present = content.targets == 1
-    found = evaluation_gallery.hang(content, decided, worst=[2, 0, 1])
+    found = gallery.hang(content, decided, worst=[2, 0, 1])
     misses = np.sort(content.scores[:, 0][present[:, 0] & ~decided[:, 0]])
     alarms = np.sort(content.scores[:, 0][~present[:, 0] & decided[:, 0]])[::-1]
     shown = next(row for row in found["classes"] if row["id"] == 0)
@@ -28,14 +28,14 @@ def test_one_bad_class_does_not_fill_the_gallery_of_all(evaluated):
     names = [f"class {i}" for i in range(10)]
     content = evaluated(names, images=200)
     content.scores[:, 0] = 0.01
-    found = evaluation_gallery.hang(content, content.scores >= 0.5, worst=list(range(10)))
+    found = gallery.hang(content, content.scores >= 0.5, worst=list(range(10)))
     assert len(found["misses"]) == 24
     assert [s.label for s in found["misses"]].count("class 0") == 4
 
 
 def test_a_photograph_says_its_labels_score_and_name(evaluated):
     content = evaluated(["cat", ""], images=1, targets=np.array([[1, 1]], np.uint8))
-    found = evaluation_gallery.hang(content, np.array([[True, False]]), worst=[0, 1])
+    found = gallery.hang(content, np.array([[True, False]]), worst=[0, 1])
     (shot,) = found["misses"]
     assert (shot.label, shot.given, shot.shown) == (
         "(class 1, no name)", "cat, (class 1, no name)", "0.png",
@@ -45,7 +45,7 @@ def test_a_photograph_says_its_labels_score_and_name(evaluated):
 
 def test_suspects_say_what_is_wrong_and_the_first_60_are_shown(evaluated):
     content = evaluated(["cat", "dog", "cow"], images=60)
-    found = evaluation_gallery.hang(content, content.scores >= 0.5, worst=[0, 1, 2])
+    found = gallery.hang(content, content.scores >= 0.5, worst=[0, 1, 2])
     assert len(content.suspects) == 70
     assert len(found["suspects"]) == 60
     for shot, suspect in zip(found["suspects"], content.suspects, strict=False):
@@ -55,6 +55,6 @@ def test_suspects_say_what_is_wrong_and_the_first_60_are_shown(evaluated):
 
 def test_without_errors_there_are_no_pictures(evaluated):
     content = evaluated(["cat", "dog"], whole=False)
-    found = evaluation_gallery.hang(content, content.targets == 1, worst=[0, 1])
+    found = gallery.hang(content, content.targets == 1, worst=[0, 1])
     assert (found["misses"], found["alarms"], found["classes"]) == ([], [], [])
     assert found["data"] == {}

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from paddlex_ml.pictures.evaluation_figures import Figures, write_number
+from paddlex_ml.report.figures import Figures, write_number
 
 RESULT = {
     "metrics": {"images": 1234, "low": None, "ci": [0.12345, 0.5]},

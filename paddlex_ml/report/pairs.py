@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from paddlex_ml.metrics import curves
 from paddlex_ml.metrics.curves import Beside
-from paddlex_ml.pictures.evaluation_figures import Figures
+from paddlex_ml.report.figures import Figures
 
 _CLASSES = 24  # of a table: more would be too small to read
 _LISTED = 12  # of each kind

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from paddlex_ml.metrics.summary import summarise
-from paddlex_ml.pictures.evaluation_content import Content, Suspected
+from paddlex_ml.report.content import Content, Suspected
 
 TUNED = 0.35
 _PHOTOGRAPHS = 10
@@ -53,12 +53,15 @@ def add_tuned(result: dict[str, Any], scores: np.ndarray, targets: np.ndarray) -
     tuned = summarise(scores, targets, names, np.full(len(names), TUNED))
     for row, other in zip(result["per_class"], tuned.per_class, strict=True):
         row["tuned"] = {key: other[key] for key in ("threshold", "precision", "recall", "f1")}
-    before, after = (found["macro_f1"] for found in (result["metrics"], tuned.metrics))
+    before, after = (
+        {key: found[key] for key in ("macro_f1", "CP", "CR")}
+        for found in (result["metrics"], tuned.metrics)
+    )
+    held_out = {key: value and value - 0.01234 for key, value in after.items()}
     result["thresholds"] = {
         "method": "f1", "target": None, "min_positives": 10, "shared": 0.4125,
         "shared_classes": [names[0]], "unreached": [],
-        "macro_f1": {"before": before, "tuned": after,
-                     "held_out_before": before, "held_out_tuned": after and after - 0.01234},
+        "before": before, "tuned": after, "held_out": held_out, "saved": [],
     }  # fmt: skip
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from paddlex_ml.pictures import thumbnails
-from paddlex_ml.pictures.evaluation_content import Content
-from paddlex_ml.pictures.evaluation_figures import name_or_words
+from paddlex_ml.report.content import Content
+from paddlex_ml.report.figures import name_or_words
 
 _OVERALL = 24  # of each kind, all classes together
 _PER_CLASS = 6  # of each kind

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from paddlex_ml.pictures import evaluation_pairs
-from paddlex_ml.pictures.evaluation_figures import Figures
+from paddlex_ml.report import pairs
+from paddlex_ml.report.figures import Figures
 
 
 def figures(targets: np.ndarray) -> Figures:
@@ -24,7 +24,7 @@ def strange() -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_class_missed_beside_another_is_said_with_its_counts():
     decided, targets = strange()
-    found = evaluation_pairs.relate(figures(targets), decided, targets)
+    found = pairs.relate(figures(targets), decided, targets)
     (line,) = found["lists"]["misses"]
     assert line.striptags().replace("\xa0", " ") == (
         "class 0 is missed on 30 of 40 images that also show class 1 (75 %), "
@@ -38,7 +38,7 @@ def test_false_alarms_beside_another_are_said_the_same_way():
     decided = targets == 1
     decided[100:120, 0] = True  # 20 of the 50 images that show class 1 alone
     decided[150, 0] = True  # 1 of the 50 that show neither
-    found = evaluation_pairs.relate(figures(targets), decided, targets)
+    found = pairs.relate(figures(targets), decided, targets)
     (line,) = found["lists"]["alarms"]
     assert line.striptags().replace("\xa0", " ") == (
         "class 0 is falsely found on 20 of 50 images with class 1 (40 %), "
@@ -48,10 +48,10 @@ def test_false_alarms_beside_another_are_said_the_same_way():
 
 def test_the_tables_give_shares_of_the_images_that_show_the_row():
     decided, targets = strange()
-    found = evaluation_pairs.relate(figures(targets), decided, targets)
+    found = pairs.relate(figures(targets), decided, targets)
     assert found["classes"] == [0]  # class 1 has no errors
     decided[0, 1] = False
-    found = evaluation_pairs.relate(figures(targets), decided, targets)
+    found = pairs.relate(figures(targets), decided, targets)
     rows = {row["id"]: {c["id"]: c for c in row["cells"]} for row in found["tables"]["misses"]}
     assert (rows[1][0]["count"], rows[1][0]["percent"]) == (30, "33")  # of 90
     assert (rows[0][0]["count"], rows[0][0]["percent"]) == (36, "36")  # of 100
@@ -63,7 +63,7 @@ def test_chance_alone_gives_no_sentence():
     rng = np.random.default_rng(0)
     targets = (rng.random((2000, 20)) < 0.3).astype(np.uint8)
     decided = (targets == 1) ^ (rng.random(targets.shape) < 0.2)
-    found = evaluation_pairs.relate(figures(targets), decided, targets)
+    found = pairs.relate(figures(targets), decided, targets)
     assert found["lists"] == {"misses": [], "alarms": []}
     assert len(found["classes"]) == 20
 
@@ -74,6 +74,6 @@ def test_many_classes_are_cut_to_those_with_the_most_errors():
     decided = targets == 1
     for i in range(50):
         decided[: i + 1, i] ^= True
-    found = evaluation_pairs.relate(figures(targets), decided, targets)
+    found = pairs.relate(figures(targets), decided, targets)
     assert found["classes"] == list(range(49, 25, -1))
     assert found["left_out"] == 26

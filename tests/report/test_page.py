@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paddlex_ml.pictures import evaluation_page
-from paddlex_ml.pictures.evaluation_page import Content
+from paddlex_ml.report import page
+from paddlex_ml.report.page import Content
 
 NASTY = '<script>alert(1)</script> & "猫" \'}{{ 7*7 }}'
 
@@ -65,7 +65,7 @@ class Reader(HTMLParser):
 
 
 def read(content: Content, path: Path) -> Reader:
-    evaluation_page.write(path, content)
+    page.write(path, content)
     return Reader(path.read_text("utf-8"))
 
 

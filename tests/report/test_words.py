@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paddlex_ml.pictures import evaluation_words as words
-from paddlex_ml.pictures.evaluation_figures import Figures
+from paddlex_ml.report import words
+from paddlex_ml.report.figures import Figures
 
 SCORES = np.full((100, 4), 0.3)
 TARGETS = np.tile([1, 1, 1, 0, 0, 0, 0, 0, 0, 0], (4, 10)).T  # 0.3 of each class
@@ -33,11 +33,18 @@ def figures(*rows: dict[str, Any], **changes: Any) -> Figures:
         "per_class": list(rows),
         "thresholds": {
             "method": "f1", "target": None, "unreached": [],
-            "macro_f1": {"held_out_before": 0.71, "held_out_tuned": 0.75},
+            "before": {"macro_f1": 0.71}, "held_out": {"macro_f1": 0.75},
         },
         "label_errors": None, "comparison": None, **changes,
     }  # fmt: skip
     return Figures(result, [one["name"] for one in rows])
+
+
+def tuned_for(method: str, before: float | None, held_out: float | None) -> dict[str, Any]:
+    return {
+        "method": method, "target": None, "unreached": [],
+        "before": {"macro_f1": before}, "held_out": {"macro_f1": held_out, "CP": 0.875},
+    }  # fmt: skip
 
 
 def advise(found: Figures) -> dict[str, str]:
@@ -61,8 +68,7 @@ def test_a_good_model_is_told_so_with_its_figures():
 
 
 def test_a_good_model_with_bad_thresholds_is_not_called_good():
-    macro = {"held_out_before": 0.6, "held_out_tuned": 0.8}
-    thresholds = {"method": "f1", "target": None, "unreached": [], "macro_f1": macro}
+    thresholds = tuned_for("f1", 0.6, 0.8)
     verdict = words.judge(figures(row("cat"), row("dog"), thresholds=thresholds))
     assert verdict.level == "warning"
     assert verdict.title == "Learnt: 2 of 2 classes, but the thresholds are far off"
@@ -131,17 +137,14 @@ def test_false_alarms_raise_the_threshold_and_misses_lower_it():
     ],
 )
 def test_tuned_thresholds_are_judged_on_held_out_images(before, tuned, title):
-    macro = {"held_out_before": before, "held_out_tuned": tuned}
-    thresholds = {"method": "f1", "target": None, "unreached": [], "macro_f1": macro}
+    thresholds = tuned_for("f1", before, tuned)
     assert title in advise(figures(row("cat"), thresholds=thresholds))
 
 
 def test_a_wanted_precision_that_is_not_reached_names_the_classes():
-    thresholds = {
-        "method": "precision", "target": 0.9, "unreached": ["cow"],
-        "macro_f1": {"held_out_before": 0.7, "held_out_tuned": 0.6},
-    }  # fmt: skip
+    thresholds = tuned_for("precision", 0.7, 0.6) | {"target": 0.9, "unreached": ["cow"]}
     found = advise(figures(row("cat"), thresholds=thresholds))
+    assert ">0.875</span>" in found["Tuned thresholds aim at precision"]
     assert "No threshold reaches it for cow." in found["Tuned thresholds aim at precision"]
 
 
