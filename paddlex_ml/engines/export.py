@@ -11,11 +11,13 @@ from paddlex_ml import checkpoint, devices, fetch
 from paddlex_ml.config.schema import Config
 from paddlex_ml.engines import trained
 from paddlex_ml.engines.trained import Trained
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx
 from paddlex_ml.export.onnx import save_onnx
 from paddlex_ml.export.pdmodel import save_pdmodel
 from paddlex_ml.export.safetensors import save_safetensors
 from paddlex_ml.export.static import save_static
+from paddlex_ml.inference import settings
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ def _save_weights(source: Trained, path: Path) -> dict[str, Any]:
 
 def _save_graph(config: Config, source: Trained, folder: Path) -> dict[str, Any]:
     form, opset = config.Export.format, {}
+    was_tuned = _is_tuned(folder / settings.FILE)
     if form == "onnx":
         opset = {"opset": config.Export.opset}
         difference = save_onnx(source.model, source.card, folder, config.Export.opset)
@@ -61,9 +64,22 @@ def _save_graph(config: Config, source: Trained, folder: Path) -> dict[str, Any]
         save = save_pdmodel if form == "pdmodel" else save_static
         difference = save(source.model, source.card, folder)
     logger.info("exported %s -> %s (largest difference %.1e)", source.path, folder, difference)
+    if was_tuned:
+        logger.warning(
+            "the tuned thresholds of the model that stood there are gone: for new ones evaluate "
+            "with -o Evaluate.save_threshold=true"
+        )
     return {
         "inference_dir": str(folder),
         "files": sorted(str(path) for path in folder.glob("inference.*")),
         "static_difference": difference,
         **opset,
     }
+
+
+def _is_tuned(path: Path) -> bool:
+    """Whether predictions of the model in this folder use a threshold for every class."""
+    try:
+        return isinstance(settings.read(path).threshold, list)
+    except PaddlexMLError:  # there is none, or something else that the export replaces
+        return False
