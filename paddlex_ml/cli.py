@@ -31,12 +31,13 @@ from paddlex_ml.models import published
 logger = logging.getLogger(__name__)
 
 _WITHOUT_PADDLE = {"check_dataset", "predict"}  # predict imports it when a model needs it
+_EVALUATED = {"report": "report:", "per_class_csv": "classes:"}
 
 _HELP = """\
 modes (-o Global.mode=...):
   check_dataset   look for every fault in a data set, draw samples and a histogram
   train           train a model, keep the best weights, export them
-  evaluate        measure mAP on val.txt
+  evaluate        measure the model on val.txt: report, thresholds, doubtful labels
   export          turn weights into a static model for deployment
   predict         name what is on images
 
@@ -224,15 +225,33 @@ def _farewell(config: Config, arguments: argparse.Namespace, made: Mapping[str, 
             pictures = config.Predict.save_path or output / "predict"
             drawn = "pictures and scores" if config.Predict.save_img else "scores"
             return f"Prediction done: {result}\n{drawn}: {pictures}"
-        case "evaluate" if config.Evaluate.weight_path and not Path(made["weight_path"]).is_dir():
-            export = [*keep, f"Export.weight_path={config.Evaluate.weight_path}"]
-            return f"Evaluate done: {result}\nnext: {_command(arguments.config, 'export', export)}"
+        case "evaluate":
+            told = "".join(
+                f"{title} {output / made[key]}\n"
+                for key, title in _EVALUATED.items()
+                if key in made
+            )
+            return (
+                f"Evaluate done: {result}\n{told}next: {_after_evaluation(config, arguments, made)}"
+            )
         case "export" if config.Export.format == "safetensors":
             return f"Export done: {result}\nweights: {made['files'][0]}"
         case "export" if config.Export.weight_path or config.Export.format != "paddle":
             keep.append(f"Predict.model_dir={made['inference_dir']}")
     predict = _command(arguments.config, "predict", [*keep, "Predict.input=photo.jpg"])
     return f"{mode.capitalize()} done: {result}\nnext: {predict}"
+
+
+def _after_evaluation(
+    config: Config, arguments: argparse.Namespace, made: Mapping[str, Any]
+) -> str:
+    """Weights that were named are exported next; what training or the user exported predicts."""
+    keep, named = list(arguments.override), config.Evaluate.weight_path
+    if named and not Path(made["weight_path"]).is_dir():
+        return _command(arguments.config, "export", [*keep, f"Export.weight_path={named}"])
+    if named:
+        keep.append(f"Predict.model_dir={named}")
+    return _command(arguments.config, "predict", [*keep, "Predict.input=photo.jpg"])
 
 
 def _command(config: str, mode: str, overrides: Sequence[str]) -> str:

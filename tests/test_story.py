@@ -77,7 +77,10 @@ def test_check_train_resume_evaluate_export_predict(
     assert done.returncode == 0, done.stderr
     assert_same_ending(tmp_path / "again", output)
 
-    assert new_files("evaluate", toy) == {"evaluate_result.json"}
+    assert new_files("evaluate", toy) == {
+        "evaluate_result.json",
+        *(f"evaluate/{name}" for name in ("report.html", "per_class.csv", "label_errors.csv")),
+    }
     score = read_json(output / "train_result.json")["models"]["best"]["score"]
     evaluated = read_json(output / "evaluate_result.json")["metrics"]["MultiLabelMAP"]
     assert evaluated == pytest.approx(score, abs=1e-6)

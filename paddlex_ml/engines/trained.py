@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import paddle
@@ -29,16 +29,43 @@ class Trained(NamedTuple):
     path: Path
 
 
-def load(config: Config, text: str | None, key: str) -> Trained:
+def load(config: Config, text: str | None, key: str, *, any_model: bool = False) -> Trained:
     """Load the weights named by `text`; None means the best model of the output folder.
 
     Class names and image size come from the checkpoint beside the weights. For a bare file the
     class count comes from its shapes, the names from label.txt, the size from Train.image_size.
+    any_model: whether a checkpoint may be of another model than the configuration names.
     """
     path = _locate(config, text, key)
     entries = weights.read(path)
     card = checkpoint.read_card(path) or _card_of_bare(config, entries, path)
-    _refuse_contradictions(config, card, path)
+    if not any_model:
+        _refuse_contradictions(config, card, path)
+    return _build(card, entries, path, key)
+
+
+def load_twin(source: Trained, which: Literal["raw", "ema"], key: str) -> Trained:
+    """The raw or the averaged weights of the checkpoint that `source` is the other half of."""
+    folder = source.path.parent
+    if source.path != folder / f"{folder.name}.pdparams" or not checkpoint.is_complete(folder):
+        raise PaddlexMLError(
+            f"no {which} weights there: these weights do not stand in a checkpoint",
+            where=str(source.path),
+            fix=f"evaluate those of a training, such as output/best_model, or -o {key}=null",
+        )
+    saved = checkpoint.load(folder)
+    if saved.use_ema == (which == "ema"):
+        other = "raw" if saved.use_ema else "ema"
+        raise PaddlexMLError(
+            f"the {which} weights of this checkpoint are those that are evaluated",
+            where=str(source.path),
+            fix=f"compare with the others: -o {key}={other}",
+        )
+    entries = dict(saved.ema if which == "ema" else saved.weights)
+    return _build(source.card, entries, source.path, key)
+
+
+def _build(card: Card, entries: dict[str, np.ndarray], path: Path, key: str) -> Trained:
     model = zoo.build(card.model, len(card.label_names), tokens=card.decoder_tokens)
     fitted = weights.fit(model, entries, head=zoo.find(card.model).head, where=str(path))
     if fitted.missing:

@@ -45,7 +45,7 @@ class MLDecoder(nn.Layer):
 
     def forward(self, feature_map: paddle.Tensor) -> paddle.Tensor:
         """Logits [B, C], before the sigmoid."""
-        feature_map = self._as_map(feature_map)  # [B, D, H, W]
+        feature_map = self.as_map(feature_map)  # [B, D, H, W]
         tokens = F.relu(self.input_proj(feature_map)).flatten(2).transpose([0, 2, 1])  # [B, HW, E]
         queries = self.query_pos_embed.weight.unsqueeze(0)  # [1, Q, E]
         queries = queries.expand([tokens.shape[0], -1, -1])  # [B, Q, E]
@@ -54,7 +54,8 @@ class MLDecoder(nn.Layer):
         logits = self.group_conv(stacked).flatten(1)  # [B, QG]
         return logits[:, : self.num_classes]  # [B, C]: the last group may be padded
 
-    def _as_map(self, features: paddle.Tensor) -> paddle.Tensor:
+    def as_map(self, features: paddle.Tensor) -> paddle.Tensor:
+        """Features as backbones give them -> [B, D, H, W]; tokens lie in a row, W is 1."""
         if features.ndim == 2:  # [B, DT]: one or several tokens side by side
             features = features.reshape([features.shape[0], self.in_channels, -1])  # [B, D, T]
         return features.unsqueeze(-1) if features.ndim == 3 else features  # [B, D, T, 1]

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of an evaluation: every class in a table, doubtful labels in another, and the page."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlex_ml import files
+from paddlex_ml.config.schema import Config
+from paddlex_ml.data.annotation import MLClsDataset
+from paddlex_ml.report import page
+from paddlex_ml.report.content import Content, Suspected
+
+_FOLDER = "evaluate"
+_PLAIN = (
+    "name",
+    "positives",
+    "average_precision",
+    "average_precision_11point",
+    "threshold",
+    "predicted",
+    "precision",
+    "recall",
+    "f1",
+    "expected_calibration_error",
+)
+_TUNED = ("threshold", "precision", "recall", "f1")
+
+
+def write(
+    config: Config,
+    result: dict[str, Any],
+    dataset: MLClsDataset,
+    scores: np.ndarray,
+    suspects: Sequence[Suspected] | None,
+) -> dict[str, Any]:
+    """Write what goes beside the result file; returns the result with the names of the files.
+
+    suspects: doubtful labels, the worst first; None where nobody looked for them.
+    """
+    folder = config.Global.output / _FOLDER
+    result["per_class_csv"] = f"{_FOLDER}/per_class.csv"
+    _write_table(folder / "per_class.csv", _class_rows(result["per_class"]))
+    if suspects is not None:
+        result["label_errors"]["csv"] = f"{_FOLDER}/label_errors.csv"
+        _write_table(folder / "label_errors.csv", _suspect_rows(suspects))
+    if config.Evaluate.report:
+        result["report"] = f"{_FOLDER}/report.html"
+        val = dataset.val
+        content = Content(
+            result=result,
+            label_names=dataset.label_names,
+            scores=scores,
+            targets=val.targets,
+            paths=[val.path(i) for i in range(len(val))],
+            shown=val.paths,
+            suspects=suspects or (),
+        )
+        page.write(folder / "report.html", content)
+    return result
+
+
+def _class_rows(per_class: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[Any]]:
+    yield [
+        *_PLAIN,
+        "average_precision_low",
+        "average_precision_high",
+        *(f"tuned_{k}" for k in _TUNED),
+    ]
+    for row in per_class:
+        tuned = row.get("tuned") or {}
+        bounds = row["average_precision_ci95"] or (None, None)
+        yield [*(row[key] for key in _PLAIN), *bounds, *(tuned.get(key) for key in _TUNED)]
+
+
+def _suspect_rows(suspects: Sequence[Suspected]) -> Iterable[Sequence[Any]]:
+    yield ["rank", "list", "image", "class", "problem", "label", "score", "quality"]
+    for rank, found in enumerate(suspects, start=1):
+        problem = "wrong" if found.given else "missing"
+        yield [
+            rank, found.list_name, found.shown, found.label, problem, int(found.given),
+            f"{found.score:.5f}", f"{found.quality:.5f}",
+        ]  # fmt: skip
+
+
+def _write_table(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file: undefined numbers are empty cells."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    # File names that are not UTF-8 arrive as lone surrogates.
+    files.write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
