@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels that are probably wrong or missing: which to look at first.
+
+    scores [N, C], targets [N, C] -> suspected [N, C], quality [N, C] -> suspects, worst first
+
+Which: confident learning (Northcutt et al. 2021, arXiv:1911.00068) for each class against all
+others (Thyagarajan et al. 2022, arXiv:2211.13895). A missing label is suspected where the score
+reaches the mean of the images that have the label; a wrong one where it does not exceed the mean of
+those that have not. The model's own means are the thresholds, so it matters little that a loss
+which spares the negatives leaves absent classes at 0.3.
+
+In which order: by the probability of the label that was given, after one sigmoid per class has made
+probabilities of the scores (Platt 1999). For the rarer of a class's two values half of its rarity,
+in log odds, is forgiven. Without that a list opens with every positive of the rarest class; with
+all of it wrong positives go down too far. Half is the middle between two assumptions on errors:
+every cell is as likely to be wrong, or as many labels of a class are missing as are too many.
+
+N images, C classes. Scores must not come from a model that learned these very labels: see
+`out_of_fold` for the list it was trained on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FORGIVEN = 0.5
+"""Share of the log odds of a rare value that is not held against it, 0 to 1."""
+KNOWLEDGE = 0.02
+"""Squared correlation of scores and labels below which a class is left out."""
+ENOUGH = 0.5
+"""Labels of this quality are not suspected."""
+PRESENT = 0.5  # targets may be floats
+_SMALLEST = 1e-7  # a sigmoid in float32 says 1.0 from 17 on, whose logit is infinite
+_ROUNDS = 50  # of Newton's method, which takes 5 to 10
+_HALVINGS = 30  # of one of its steps
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A label to look at."""
+
+    image: int
+    class_id: int
+    given: int
+    """0: the label is missing, if the suspicion is right. 1: it is wrong."""
+    score: float
+    """What the model says, 0 to 1."""
+    quality: float
+    """0 to 1; low is suspicious. For the order; not a probability."""
+
+
+def find_suspects(
+    scores: np.ndarray, targets: np.ndarray, most: int | None = None
+) -> list[Suspect]:
+    """The suspected labels, worst first, at most `most`; scores [N, C] in 0..1, targets 0 or 1.
+
+    Those that confident learning doubts (`doubt`) and whose quality is below one half. Equal
+    qualities stand in the order of images, then of classes. No image gives [].
+    """
+    quality = label_quality(scores, targets)
+    images, classes = np.nonzero(doubt(scores, targets) & (quality < ENOUGH))
+    order = np.argsort(quality[images, classes], kind="stable")[:most]
+    return [
+        Suspect(
+            image=int(image),
+            class_id=int(label),
+            given=int(targets[image, label] > PRESENT),
+            score=float(scores[image, label]),
+            quality=float(quality[image, label]),
+        )
+        for image, label in zip(images[order], classes[order], strict=True)
+    ]
+
+
+def doubt(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Which labels confident learning doubts: [N, C], [N, C] -> bool [N, C]; see the head.
+
+    None of a class that the scores do not tell (`tells`). For the others it is, label for label,
+    the off-diagonal of the confident joint that cleanlab 2.9 computes. Its list by confident
+    learning (find_multilabel_issues_per_class) then leaves out the labels that the scores agree
+    with, those above one half, as `find_suspects` does after the calibration.
+    """
+    present = targets > PRESENT
+    with_label, without = _means(scores, present)
+    missing = ~present & (scores >= with_label)
+    wrong = present & (scores <= without)
+    doubted: np.ndarray = (missing | wrong) & tells(scores, targets)
+    return doubted
+
+
+def tells(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Which classes the scores know enough about to doubt their labels: bool [C].
+
+    The squared correlation of score and label must reach KNOWLEDGE, and the images with the label
+    must have the higher mean. Neither is so for a class that no image has, or every image.
+    """
+    present = targets > PRESENT
+    with_label, without = _means(scores, present)
+    share = present.mean(axis=0) if len(present) else np.zeros(present.shape[1])
+    between = share * (1 - share) * np.square(with_label - without)
+    spread = scores.var(axis=0, dtype=np.float64) if len(scores) else np.zeros(len(share))
+    apart = with_label - without > _SMALLEST  # means of equal numbers may differ in the last digit
+    known: np.ndarray = apart & (between >= KNOWLEDGE * spread)
+    return known
+
+
+def _means(scores: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean score of the images with each label, and of those without: NaN where there are none."""
+    count = present.sum(axis=0)
+    held = np.where(present, scores, 0).sum(axis=0, dtype=np.float64)
+    other = np.where(present, 0, scores).sum(axis=0, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        return held / count, other / (len(present) - count)
+
+
+def label_quality(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """How well each label given agrees with its score: [N, C] in 0..1, [N, C] -> float64 [N, C]."""
+    quality = np.empty(targets.shape)
+    for number in range(targets.shape[1]):
+        present = targets[:, number] > PRESENT
+        bounded = np.clip(scores[:, number].astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+        odds = _log_odds_of_presence(np.log(bounded / (1 - bounded)), present)
+        prior = np.log((present.sum() + 1) / ((~present).sum() + 1))
+        given = np.where(present, odds, -odds)
+        rarity = np.minimum(np.where(present, prior, -prior), 0)
+        quality[:, number] = _sigmoid(given - FORGIVEN * rarity)
+    return quality
+
+
+def calibrate(answers: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Answers of any range -> probabilities, by one sigmoid per class: float64 [N, C].
+
+    Platt 1999, with his targets: (P + 1) / (P + 2) for each of P positives, 1 / (M + 2) for each of
+    M negatives. The order of the answers is kept: where a falling sigmoid would fit better, all get
+    the class's mean.
+    """
+    probabilities = np.empty(targets.shape)
+    for number in range(targets.shape[1]):
+        column = answers[:, number].astype(np.float64)
+        probabilities[:, number] = _sigmoid(
+            _log_odds_of_presence(column, targets[:, number] > PRESENT)
+        )
+    return probabilities
+
+
+def _log_odds_of_presence(answers: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Answers [N] -> slope * answers + base, fitted to Platt's targets."""
+    if not len(answers):
+        return answers
+    spread = answers.std()
+    if spread < 1e-9 * max(1.0, abs(answers).max()):  # constant, but for rounding
+        spread = np.inf
+    standard = (answers - answers.mean()) / spread
+    positives = int(present.sum())
+    high, low = (positives + 1) / (positives + 2), 1 / (len(present) - positives + 2)
+    goals = np.where(present, high, low)
+    mean = goals.mean()
+    base = np.log(mean / (1 - mean))
+    if standard @ (goals - mean) <= 0:  # the loss rises with the slope: it is convex, so 0 is best
+        return np.full(len(answers), base)
+    slope, base = _fit_sigmoid(standard, goals, base)
+    odds: np.ndarray = slope * standard + base
+    return odds
+
+
+def _fit_sigmoid(x: np.ndarray, goals: np.ndarray, base: float) -> tuple[float, float]:
+    """Slope and base that minimise the cross entropy of sigmoid(slope * x + base): Newton."""
+    slope = 0.0
+    odds = np.full(len(x), base)
+    loss = _cross_entropy(odds, goals)
+    for _ in range(_ROUNDS):
+        share = _sigmoid(odds)
+        error, weight = share - goals, share * (1 - share)
+        weighted = weight * x
+        by_slope, by_base = error @ x, error.sum()
+        curve, mixed, flat = weighted @ x + 1e-9, weighted.sum(), weight.sum() + 1e-9
+        area = curve * flat - mixed * mixed
+        step = (flat * by_slope - mixed * by_base) / area
+        lift = (curve * by_base - mixed * by_slope) / area
+        for _ in range(_HALVINGS):
+            new = (slope - step) * x + (base - lift)
+            reached = _cross_entropy(new, goals)
+            if reached <= loss:
+                break
+            step, lift = step / 2, lift / 2
+        else:
+            break  # no smaller: the minimum, to the last bit
+        slope, base, odds, gain, loss = slope - step, base - lift, new, loss - reached, reached
+        if gain <= 1e-12 * len(x):
+            break
+    return float(slope), float(base)
+
+
+def _cross_entropy(odds: np.ndarray, goals: np.ndarray) -> float:
+    return float((np.logaddexp(0, odds) - goals * odds).sum())
+
+
+def _sigmoid(odds: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-np.clip(odds, -700, 700))))
