@@ -96,7 +96,7 @@ def _train(options: argparse.Namespace, work: Path) -> None:
     }
     words = [word for key, value in keys.items() for word in ("-o", f"{key}={value}")]
     command = [sys.executable, str(ROOT / "main.py"), "-c", MODEL, *words]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def _score(options: argparse.Namespace, work: Path) -> Arrays:

@@ -27,7 +27,7 @@ import numpy as np
 
 FORGIVEN = 0.5
 """Share of the log odds of a rare value that is not held against it, 0 to 1."""
-KNOWLEDGE = 0.05
+KNOWLEDGE = 0.02
 """Squared correlation of scores and labels below which a class is left out."""
 ENOUGH = 0.5
 """Labels of this quality are not suspected."""
