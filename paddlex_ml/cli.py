@@ -223,7 +223,8 @@ def _farewell(config: Config, arguments: argparse.Namespace, made: Mapping[str, 
             return f"{summarise(made, output)}\nnext: {predict}"
         case "predict":
             pictures = config.Predict.save_path or output / "predict"
-            drawn = "pictures and scores" if config.Predict.save_img else "scores"
+            draws = config.Predict.save_img or config.Predict.explain
+            drawn = "pictures and scores" if draws else "scores"
             return f"Prediction done: {result}\n{drawn}: {pictures}"
         case "evaluate":
             told = "".join(

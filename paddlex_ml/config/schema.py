@@ -244,6 +244,8 @@ class PredictConfig:
     save_path: Path | None = None
     """None: <output>/predict."""
     save_img: bool = True
+    explain: bool = False
+    """Whether to draw, for each label, where the model looked; whatever `save_img` says."""
     kernel_option: KernelOptionConfig = field(default_factory=KernelOptionConfig)
 
 

@@ -71,6 +71,7 @@ def run(config: Config) -> dict[str, Any]:
         min_labels=wanted.min_labels,
         return_all_scores=wanted.return_all_scores,
         on_error=wanted.on_error,
+        explain=wanted.explain,
     )
     tally = _save(config, results, save_path, model.label_names)
     made = {
@@ -83,6 +84,8 @@ def run(config: Config) -> dict[str, Any]:
         "json": _relative(save_path / predict_files.JSON, output),
         "csv": _relative(save_path / predict_files.CSV, output),
     }
+    if wanted.explain:
+        made["explain"] = _relative(save_path / predict_files.EXPLAIN, output)
     return made | _complaint(tally, save_path)
 
 
@@ -91,11 +94,13 @@ def _save(
 ) -> _Tally:
     tally = _Tally()
     with ExitStack() as stack:
-        every = config.Predict.return_all_scores
+        wanted = config.Predict
+        every = wanted.return_all_scores
         add = stack.enter_context(predict_files.collecting(folder, classes, with_all_scores=every))
         draw = None
-        if config.Predict.save_img:
-            draw = stack.enter_context(predict_files.drawing(folder))
+        if wanted.save_img or wanted.explain:
+            pictures = predict_files.drawing(folder, labels=wanted.save_img, maps=wanted.explain)
+            draw = stack.enter_context(pictures)
         bar = stack.enter_context(_progress(config, results, folder))
         for result in bar:
             with tqdm.external_write_mode(file=sys.stdout):  # lifts the bar meanwhile
@@ -146,12 +151,13 @@ def _input(config: Config) -> Any:
 def _open_save_path(config: Config) -> Path:
     """The folder for the results, made now: better to fail before the model is loaded."""
     folder = config.Predict.save_path or config.Global.output / "predict"
+    inner = folder / predict_files.EXPLAIN if config.Predict.explain else folder
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        inner.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PaddlexMLError(
             f"the folder for the results cannot be made: {error.strerror}",
-            where=str(folder),
+            where=str(inner),
             fix="choose another one: -o Predict.save_path=...",
         ) from error
     return folder

@@ -2,6 +2,7 @@
 """What a prediction leaves in its folder: one JSON file, one table, and the drawn pictures.
 
 predictions.json   a list with one result a line      predictions.csv   the same as a table
+explain/           where the model looked, drawn, under the names of the pictures
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from paddlex_ml.inference.result import MultiLabelResult
 
 JSON = "predictions.json"
 CSV = "predictions.csv"
+EXPLAIN = "explain"
 
 Add = Callable[[MultiLabelResult], None]
 
@@ -64,18 +66,26 @@ def _replacing(stack: ExitStack, path: Path) -> TextIO:
 
 
 @contextmanager
-def drawing(folder: Path) -> Iterator[Add]:
+def drawing(folder: Path, *, labels: bool, maps: bool) -> Iterator[Add]:
     """Yield a function that has a result drawn into `folder`, by threads, while others are made.
 
-    Raises what went wrong with a picture at one of the next calls, or at the end.
+    Drawn are the image with its `labels`, and its `maps` in the folder EXPLAIN within, which must
+    be there. Raises what went wrong with a picture at one of the next calls, or at the end.
     """
     threads = usable_cores()
-    waiting: deque[Future[Path]] = deque()
+    waiting: deque[Future[None]] = deque()
+
+    def draw(result: MultiLabelResult) -> None:
+        if labels:
+            result.save_to_img(folder)
+        if maps:
+            result.save_explain_to_img(folder / EXPLAIN)
+
     with ThreadPoolExecutor(threads, "draw") as pool:
 
         def add(result: MultiLabelResult) -> None:
             # A copy, since the result forgets its pixels when the next one is asked for.
-            waiting.append(pool.submit(copy.copy(result).save_to_img, folder))
+            waiting.append(pool.submit(draw, copy.copy(result)))
             if len(waiting) > 2 * threads:  # each holds a whole photograph
                 waiting.popleft().result()
 

@@ -15,7 +15,7 @@ from paddlex_ml.errors import PaddlexMLError
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
-# Images float32 [B, 3, H, W] -> scores float32 [B, C]
+# Images float32 [B, 3, H, W] -> scores float32 [B, C], or the attention float32 [B, heads, Q, T]
 Network = Callable[[np.ndarray], np.ndarray]
 
 
@@ -30,18 +30,9 @@ def load(
     """
     runtime = _import()
     providers = _providers(runtime, device)
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors: its warnings repair nothing
     try:
-        session = runtime.InferenceSession(str(graph), options, providers=providers)
-        (images,), (scores, *_) = session.get_inputs(), session.get_outputs()
-
-        def run(batch: np.ndarray) -> np.ndarray:
-            (result,) = session.run([scores.name], {images.name: batch})
-            array: np.ndarray = result
-            return array
-
+        session = _open(runtime, str(graph), providers, threads)
+        run = _fetch(session, session.get_outputs()[0].name)
         found = run(probe)
     except Exception as error:  # its errors share no class but this one
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -52,6 +43,61 @@ def load(
         ) from error
     on_gpu = session.get_providers()[0] == _CUDA
     return run, f"gpu:{_number(device)}" if on_gpu else "cpu", found
+
+
+def load_attention(
+    graph: Path, *, device: str, threads: int, probe: np.ndarray
+) -> tuple[Network, np.ndarray] | None:
+    """A network that gives the result of the graph's last softmax in place of the scores.
+
+    Returns it with its result for `probe`, or None for a graph without a softmax. Raises
+    PaddlexMLError where the package onnx is missing.
+    """
+    onnx, runtime = _import_onnx(), _import()
+    model = onnx.load(graph)
+    found = [node.output[0] for node in model.graph.node if node.op_type == "Softmax"]
+    if not found:
+        return None
+    # Nodes stand in the order in which they can be computed, so that the last is the head's. As
+    # an output of the graph it is kept, whatever onnxruntime makes of the others.
+    kind = onnx.TensorProto.FLOAT
+    model.graph.output.append(onnx.helper.make_tensor_value_info(found[-1], kind, None))
+    content = model.SerializeToString()
+    run = _fetch(_open(runtime, content, _providers(runtime, device), threads), found[-1])
+    return run, run(probe)
+
+
+def _open(runtime: Any, model: str | bytes, providers: list[Any], threads: int) -> Any:
+    """A session for the path or the content of a model."""
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors: its warnings repair nothing
+    return runtime.InferenceSession(model, options, providers=providers)
+
+
+def _fetch(session: Any, output: str) -> Network:
+    (images,) = session.get_inputs()
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        (result,) = session.run([output], {images.name: batch})
+        array: np.ndarray = result
+        return array
+
+    return run
+
+
+def _import_onnx() -> Any:
+    try:
+        return importlib.import_module("onnx")
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise PaddlexMLError(
+            "to see what an ONNX model looks at needs the package onnx, not installed here",
+            where=f"explain, in the environment of {sys.executable}",
+            fix="pip install 'paddlex-ml[onnx]', or pip install onnx; or name a folder with "
+            "inference.json, which Paddle runs",
+        ) from error
 
 
 def _import() -> Any:

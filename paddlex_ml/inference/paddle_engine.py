@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ _TRT_MEMORY = 2**30  # bytes that TensorRT may use while it chooses its kernels
 
 _log = logging.getLogger(__name__)
 
-# Images float32 [B, 3, H, W] -> scores float32 [B, C]
+# Images float32 [B, 3, H, W] -> scores float32 [B, C], or the attention float32 [B, heads, Q, T]
 Network = Callable[[np.ndarray], np.ndarray]
 
 
@@ -76,6 +77,54 @@ def load(
     if proof is not None:
         proofs.keep(proof)
     return fast, wanted, found
+
+
+def load_attention(
+    graph: Path, weights: Path, *, device: str, mode: str, threads: int, probe: np.ndarray
+) -> tuple[Network, np.ndarray] | None:
+    """A network that gives the result of the graph's last softmax in place of the scores.
+
+    It runs with oneDNN where `mode` is mkldnn and that can be done, else on plain Paddle. Returns
+    it with its result for `probe`, or None for a graph without a softmax.
+    """
+    if mode == "mkldnn":
+        with suppress(Exception):  # Paddle's errors share no class but this one
+            config = _configure(graph, weights, device, mode, threads, probe)
+            if (watched := _watch(config, probe)) is not None:
+                return watched
+    config = _configure(graph, weights, device, "paddle", threads, probe)
+    config.switch_ir_optim(False)  # which might melt the softmax into its neighbours
+    return _watch(config, probe)
+
+
+def _watch(config: Any, probe: np.ndarray) -> tuple[Network, np.ndarray] | None:
+    """A network that keeps what the last of its softmax operators gives, by a hook behind each."""
+    predictor = inference.create_predictor(config)
+    images = predictor.get_input_handle(predictor.get_input_names()[0])
+    last, is_known = "", False
+    kept: list[np.ndarray] = []
+
+    def keep(operator: str, variable: str, tensor: paddle.Tensor) -> None:
+        nonlocal last
+        if "softmax" not in operator:
+            return
+        if not is_known:
+            last = variable
+        elif variable == last:  # a copy: Paddle writes over what it needs no more
+            kept[:] = [tensor.numpy()]
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        images.copy_from_cpu(np.ascontiguousarray(batch, np.float32))
+        predictor.run()
+        return kept[0]
+
+    predictor.register_output_hook(keep)
+    images.copy_from_cpu(probe)
+    predictor.run()  # operators run in the order of the graph: this tells which is the last
+    if not last:
+        return None
+    is_known = True
+    return run, run(probe)
 
 
 def _load_proven(

@@ -23,7 +23,7 @@ from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import archive, inputs, thresholds
 from paddlex_ml.inference.inputs import Picture
-from paddlex_ml.inference.result import MultiLabelResult
+from paddlex_ml.inference.result import MultiLabelResult, Seen
 from paddlex_ml.inference.static import StaticModel
 from paddlex_ml.inference.thresholds import Limits, Threshold
 from paddlex_ml.models import published
@@ -73,6 +73,7 @@ class Predictor:
         min_labels: int = 0,
         return_all_scores: bool = False,
         on_error: OnError = "report",
+        explain: bool = False,
     ) -> Iterator[MultiLabelResult]:
         """Yield one result per image of `input`, in order; `inputs.walk` says what that may be.
 
@@ -83,13 +84,20 @@ class Predictor:
         on_error: what becomes of an image that cannot be read. "report": its result holds the
             `error` and no labels, a line goes to the log, and the others are answered. "raise":
             PaddlexMLError when its turn comes.
+        explain: whether results hold a map for each of their labels of where the model looked, and
+            can draw it. A second network is loaded for it, once. PaddlexMLError for a model that
+            has no such maps.
 
         Arguments are judged at once; images are found and read while you go through the results.
         """
         limits = self._limits(threshold, min_labels, max_labels)
         _judge(batch_size, on_error)
         pictures = inputs.walk(input)
-        return self._predict(pictures, batch_size, limits, return_all_scores, on_error)
+        if explain:
+            self.model.require_attention()
+        return self._predict(
+            pictures, batch_size, limits, return_all_scores, on_error=on_error, explain=explain
+        )
 
     def _limits(
         self, threshold: Threshold | None, min_labels: int, max_labels: int | None
@@ -105,11 +113,13 @@ class Predictor:
         batch_size: int,
         limits: Limits,
         return_all_scores: bool,
+        *,
         on_error: OnError,
+        explain: bool,
     ) -> Iterator[MultiLabelResult]:
         names = self.model.label_names
         for batch in _read_ahead(pictures, batch_size, self.model.preprocess):
-            scores = iter(self.model.run(batch.arrays) if len(batch.arrays) else ())  # [B, C]
+            answers = iter(self._answer(batch.arrays, limits, explain))
             for picture, content in zip(batch.pictures, batch.contents, strict=True):
                 if isinstance(content, PaddlexMLError):
                     if on_error == "raise":
@@ -117,17 +127,33 @@ class Predictor:
                     _log.warning("%s", content)
                     yield MultiLabelResult(picture, names, error=content)
                     continue
-                row = next(scores)
+                scores, chosen, seen = next(answers)
                 result = MultiLabelResult(
                     picture,
                     names,
-                    row,
-                    thresholds.choose(row, limits),
+                    scores,
+                    chosen,
                     with_all_scores=return_all_scores,
                     image=content,
+                    seen=seen,
                 )
                 yield result
                 result.forget_image()  # who collects results must not collect photographs
+
+    def _answer(
+        self, arrays: np.ndarray, limits: Limits, explain: bool
+    ) -> list[tuple[np.ndarray, np.ndarray, Seen | None]]:
+        """Scores [C], ids of the labels, and what the model looked at, for each image."""
+        if not len(arrays):
+            return []
+        scores = self.model.run(arrays)  # [B, C]
+        chosen = [thresholds.choose(row, limits) for row in scores]
+        if not explain:
+            return [(*pair, None) for pair in zip(scores, chosen, strict=True)]
+        maps = self.model.attend(arrays, chosen)
+        shared_by = self.model.classes_per_map
+        seen = [Seen(each, shared_by) for each in maps]
+        return list(zip(scores, chosen, seen, strict=True))
 
 
 def _judge(batch_size: int, on_error: str) -> None:

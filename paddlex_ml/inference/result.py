@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model says about one image: printed, saved as JSON, or drawn."""
+"""What a model says about one image: printed, saved as JSON, or drawn; and where it looked."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,23 @@ from PIL import Image
 from paddlex_ml import files
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import table
+from paddlex_ml.inference.attention import Maps
 from paddlex_ml.inference.inputs import Picture
+from paddlex_ml.pictures import heat
 from paddlex_ml.pictures.labelled import draw_labels
 
 WRITABLE = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _LOSSY = {".jpg": 92, ".jpeg": 92, ".webp": 92}  # quality, 1..100
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the model looked at in one image."""
+
+    maps: Maps
+    """One map per label."""
+    shared_by: int
+    """Classes that share a map; 1 where each class has its own."""
 
 
 class MultiLabelResult:
@@ -36,10 +49,12 @@ class MultiLabelResult:
         with_all_scores: bool = False,
         image: Image.Image | None = None,
         error: PaddlexMLError | None = None,
+        seen: Seen | None = None,
     ) -> None:
         """`classes` are the names of all, `scores` [C] theirs, `chosen` the ids of the labels.
 
-        `image` spares reading the picture again, until `forget_image`.
+        `image` spares reading the picture again, until `forget_image`. `seen`: where it was asked
+        for.
         """
         self.class_ids = [int(i) for i in chosen]
         self.scores = [] if scores is None else _rounded(scores[self.class_ids])
@@ -48,6 +63,11 @@ class MultiLabelResult:
         """Of every class, by class id, where they were asked for."""
         self.error = error
         """Why the image could not be read; None where it could."""
+        self.maps = None if seen is None else seen.maps
+        """{class id: float32 [h, w] that sums to 1}, one map per label, where they were asked for.
+
+        The first cell is the upper left corner of the image; the map covers all of it."""
+        self._seen = seen
         self._classes = classes
         self._picture = picture
         self._image = image
@@ -82,14 +102,29 @@ class MultiLabelResult:
     def img(self) -> dict[str, Image.Image]:
         """{"res": the image with a chip such as `cat 0.98` below it for each label}.
 
-        Raises the error of an image that could not be read.
+        With "explain", a sheet with the map of each label over the image, where maps were asked
+        for. Raises the error of an image that could not be read.
         """
+        image = self._load()
+        drawn = {"res": self._draw_labels(image)}
+        if self._seen is not None:
+            drawn["explain"] = self._draw_maps(image, self._seen)
+        return drawn
+
+    def _load(self) -> Image.Image:
         if self.error is not None:
             raise self.error
-        image = self._image or self._picture.load()
+        return self._image or self._picture.load()
+
+    def _draw_labels(self, image: Image.Image) -> Image.Image:
         pairs = zip(self.label_names, self.scores, strict=True)
         texts = [f"{name} {score:.2f}" for name, score in pairs]
-        return {"res": draw_labels(image, texts, keys=self.label_names)}
+        return draw_labels(image, texts, keys=self.label_names)
+
+    def _draw_maps(self, image: Image.Image, seen: Seen) -> Image.Image:
+        found = zip(self.class_ids, self.label_names, self.scores, strict=True)
+        labels = [heat.Label(name, score, seen.maps[i]) for i, name, score in found]
+        return heat.draw(image, labels, shared_by=seen.shared_by)
 
     def print(self, format_json: bool = True, indent: int = 4, ensure_ascii: bool = False) -> None:
         """Print the whole result: as JSON, or as a dict on one line."""
@@ -132,6 +167,28 @@ class MultiLabelResult:
         the file. Raises PaddlexMLError for an unknown suffix, and to save the input from being
         overwritten; the error of an image that could not be read.
         """
+        return self._save(save_path, self._draw_labels)
+
+    def save_explain_to_img(self, save_path: str | os.PathLike[str]) -> Path:
+        """Write the sheet with the map of each label, to a file or into a folder.
+
+        Names are those of `save_to_img`, so that it needs a folder of its own. Raises
+        PaddlexMLError as that does, and where the maps were not asked for.
+        """
+        if self.error is not None:
+            raise self.error
+        seen = self._seen
+        if seen is None:
+            raise PaddlexMLError(
+                "this result holds no maps of what the model looked at",
+                where="save_explain_to_img",
+                fix="ask for them: model.predict(..., explain=True)",
+            )
+        return self._save(save_path, lambda image: self._draw_maps(image, seen))
+
+    def _save(
+        self, save_path: str | os.PathLike[str], draw: Callable[[Image.Image], Image.Image]
+    ) -> Path:
         if self.error is not None:
             raise self.error
         target = _target(save_path, _picture_name(self._picture.name))
@@ -145,7 +202,7 @@ class MultiLabelResult:
         self._protect_input(target)
         options: dict[str, Any] = {"quality": _LOSSY[suffix]} if suffix in _LOSSY else {}
         with files.replacing(target) as temporary:
-            self.img["res"].save(temporary, **options)
+            draw(self._load()).save(temporary, **options)
         return target
 
     def forget_image(self) -> None:

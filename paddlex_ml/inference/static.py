@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -20,7 +21,8 @@ import numpy as np
 
 from paddlex_ml import environment
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import onnx_engine, settings
+from paddlex_ml.inference import attention, onnx_engine, settings
+from paddlex_ml.inference.attention import Attention, ClassIds, Maps
 
 GRAPHS = ("inference.json", "inference.pdmodel")  # since Paddle 3, and before
 WEIGHTS = "inference.pdiparams"
@@ -67,6 +69,8 @@ class StaticModel:
         loaded = load(found, device, run_mode, threads, probe)
         self._network, self.run_mode, self.device, scores = loaded
         self._turn = threading.Lock()  # Paddle keeps buffers inside
+        self._load_attention = partial(_load_attention, found, self.device, self.run_mode, threads)
+        self._attention: Attention | None = None
         self._check_scores(scores)
 
     @property
@@ -78,6 +82,36 @@ class StaticModel:
         """Images float32 [B, 3, H, W] as `preprocess` makes them -> scores float32 [B, C], 0..1."""
         with self._turn:
             return self._network(images)
+
+    def require_attention(self) -> None:
+        """Load what `attend` needs, a second network, unless it is there.
+
+        Raises PaddlexMLError for a model whose head sees one token, or has no attention.
+        """
+        with self._turn:
+            if self._attention is None:
+                attention.refuse_one_token(self.decoder_tokens, str(self.folder))
+                self._attention = attention.open_network(
+                    self._load_attention,
+                    _noise(self.image_size),
+                    classes=len(self.label_names),
+                    where=str(self.folder),
+                )
+
+    def attend(self, images: np.ndarray, wanted: Sequence[ClassIds]) -> list[Maps]:
+        """Images as for `run` and, for each, class ids -> the maps of where these classes look.
+
+        Needs `require_attention` before.
+        """
+        assert self._attention is not None
+        with self._turn:
+            return self._attention(images, wanted)
+
+    @property
+    def classes_per_map(self) -> int:
+        """How many classes share a map of `attend`; needs `require_attention` before."""
+        assert self._attention is not None
+        return self._attention.classes_per_map
 
     def _check_scores(self, scores: np.ndarray) -> None:
         count = len(self.label_names)
@@ -136,6 +170,18 @@ def _load_onnx(
         found.graph, device=device, threads=threads, probe=probe
     )
     return network, "onnxruntime", name, scores
+
+
+def _load_attention(
+    found: _Files, device: str, run_mode: str, threads: int, probe: np.ndarray
+) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray] | None:
+    if found.weights is None:
+        return onnx_engine.load_attention(found.graph, device=device, threads=threads, probe=probe)
+    from paddlex_ml.inference import paddle_engine
+
+    return paddle_engine.load_attention(
+        found.graph, found.weights, device=device, mode=run_mode, threads=threads, probe=probe
+    )
 
 
 def _find_files(folder: Path, run_mode: str | None) -> _Files:

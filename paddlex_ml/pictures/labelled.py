@@ -148,12 +148,12 @@ def _build_chips(
     chips = []
     for label, key, colour in named or [(_NO_LABEL, "", _GREY)]:
         name, rest = (key, label[len(key) :]) if label.startswith(key) else (label, "")
-        text = _fit(legible(name, path), legible(rest, path), font, room - font.size)
+        text = fit(legible(name, path), legible(rest, path), font, room - font.size)
         chips.append(_Chip(text, colour, ceil(font.getlength(text) + font.size)))
     return chips
 
 
-def _fit(name: str, rest: str, font: ImageFont.FreeTypeFont, room: float) -> str:
+def fit(name: str, rest: str, font: ImageFont.FreeTypeFont, room: float) -> str:
     """Name and rest where there is room for them, else as much of the name as there is room for."""
     if len(name) <= _LONGEST and font.getlength(name + rest) <= room:
         return name + rest

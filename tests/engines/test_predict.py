@@ -259,3 +259,49 @@ def test_a_full_disk_leaves_no_half_of_a_file(output: Path, photos: Path, monkey
     with pytest.raises(OSError, match="No space left"):
         predict.run(configure(output, input=str(photos), save_img=False))
     assert list((output / "predict").iterdir()) == []
+
+
+@pytest.mark.parametrize("save_img", [True, False])
+def test_explained_images_get_a_sheet_in_a_folder_of_their_own(output, photos, save_img):
+    config = configure(
+        output, input=str(photos), batch_size=2, threshold=0.0, explain=True, save_img=save_img
+    )
+    for _ in range(2):  # a second run replaces the files of the first
+        result = predict.run(config)
+    assert result["explain"] == "predict/explain"
+    names = ["a.jpg", "a_2.png", "b.png"]
+    assert sorted(path.name for path in (output / "predict" / "explain").iterdir()) == names
+    for name in names:
+        with Image.open(output / "predict" / "explain" / name) as sheet:
+            assert sheet.width > 500  # four tiles: the photograph and three labels
+    beside = {path.name for path in (output / "predict").iterdir()}
+    kept = {"explain", "predictions.csv", "predictions.json"}
+    assert beside == (kept | set(names) if save_img else kept)
+
+
+def test_explained_answers_are_those_without_and_nothing_more_is_left(output, photos):
+    answers = []
+    for explain in (False, True):
+        predict.run(configure(output, input=str(photos), threshold=0.0, explain=explain))
+        answers.append((output / "predict" / "predictions.json").read_text(encoding="utf-8"))
+        assert (output / "predict" / "explain").exists() is explain
+    assert answers[0] == answers[1]
+
+
+def test_broken_images_have_no_sheet(output: Path, photos: Path):
+    (photos / "b.gif").write_bytes(b"GIF89a")
+    result = predict.run(configure(output, input=str(photos), threshold=0.0, explain=True))
+    assert result["num_failed"] == 1
+    folder = output / "predict" / "explain"
+    assert sorted(path.name for path in folder.iterdir()) == ["a.jpg", "a_2.png"]
+
+
+def test_sheets_within_the_folder_of_the_photographs_are_no_photographs(output, photos):
+    config = configure(output, input=str(photos), save_path=photos / "named", explain=True)
+    assert [predict.run(config)["num_images"] for _ in range(2)] == [3, 3]
+
+
+def test_a_file_in_the_way_of_the_sheets_is_told(output: Path, photos: Path, tmp_path: Path):
+    (tmp_path / "explain").write_bytes(b"")
+    with pytest.raises(PaddlexMLError, match=r"cannot be made(.|\n)*explain"):
+        predict.run(configure(output, input=str(photos), save_path=tmp_path, explain=True))

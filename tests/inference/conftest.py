@@ -17,16 +17,44 @@ from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static import StaticModel
 from paddlex_ml.models import zoo
+from paddlex_ml.models.ml_decoder import MLDecoder
 
 LABELS = ["cat", "dog", "猫", "7", "red square"]
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build_seeing() -> Callable[..., paddle.nn.Layer]:
+    """Builds models with random weights that look at some cells more than at others.
+
+    As models start, features differ so little from cell to cell that each gets 1 / T.
+    """
+
+    def build(name: str, size: int, queries: int | None = None) -> paddle.nn.Layer:
+        paddle.seed(0)
+        model = zoo.build(name, len(LABELS), queries)
+        model.eval()
+        head = next(layer for layer in model.sublayers() if isinstance(layer, MLDecoder))
+        given: list[np.ndarray] = []
+        hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].numpy()))
+        rng = np.random.default_rng(0)
+        model(paddle.to_tensor(rng.standard_normal((2, 3, size, size), np.float32)))
+        hook.remove()
+        features = given[0].reshape(*given[0].shape[:2], -1)  # [B, D, T]
+        spread = (features - features.mean(axis=2, keepdims=True)).std()
+        weight = rng.standard_normal(head.input_proj.weight.shape, np.float32)
+        head.input_proj.weight.set_value(weight / (spread * features.shape[1] ** 0.5))
+        return model
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def exported(
+    tmp_path_factory: pytest.TempPathFactory, build_seeing: Callable[..., paddle.nn.Layer]
+) -> Path:
     """A static PP-LCNet of 5 classes for images of 64 pixels, with random weights."""
     folder = tmp_path_factory.mktemp("exported") / "inference"
-    paddle.seed(0)
-    model = zoo.build("PP-LCNet_x1_0_ML", len(LABELS))
+    model = build_seeing("PP-LCNet_x1_0_ML", 64)
     save_static(model, Card("PP-LCNet_x1_0_ML", LABELS, 64), folder)
     return folder
 

@@ -123,3 +123,30 @@ def test_scores_outside_0_to_1_are_refused_for_onnx_too(onnx_folder: Path, monke
     monkeypatch.setattr(onnx_engine, "load", without_sigmoid)
     with pytest.raises(PaddlexMLError, match="instead of scores"):
         StaticModel(onnx_folder, "cpu")
+
+
+def test_maps_without_the_package_onnx_name_the_way_to_install_it(onnx_folder, monkeypatch):
+    model = StaticModel(onnx_folder, "cpu")
+    real = importlib.import_module
+
+    def missing(name, *more):
+        if name == "onnx":
+            raise ModuleNotFoundError(name=name)
+        return real(name, *more)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(PaddlexMLError, match=r"pip install 'paddlex-ml\[onnx\]'"):
+        model.require_attention()
+    assert model.run(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 5)  # scores need it not
+
+
+def test_the_attention_becomes_an_output_and_the_file_stays_as_it_is(onnx_folder: Path):
+    before = (onnx_folder / "inference.onnx").read_bytes()
+    probe = np.random.default_rng(0).standard_normal((2, 3, 64, 64), np.float32)
+    found = onnx_engine.load_attention(
+        onnx_folder / "inference.onnx", device="cpu", threads=1, probe=probe
+    )
+    assert found is not None
+    assert found[1].shape == (2, 8, 5, 4)
+    assert (found[0](probe[1:]) == found[1][1:]).all()
+    assert (onnx_folder / "inference.onnx").read_bytes() == before

@@ -226,3 +226,68 @@ def test_with_a_folder_nothing_is_fetched(folder, monkeypatch):
 def test_create_refuses_another_name(exported: Path):
     with pytest.raises(PaddlexMLError, match=r"the folder holds PP-LCNet_x1_0_ML"):
         module.create("PP-HGNetV2-B0_ML", exported, device="cpu")
+
+
+def test_without_explain_nothing_changes_and_no_second_network_is_loaded(
+    exported: Path, photos: Path, monkeypatch
+):
+    model = StaticModel(exported, "cpu")
+    asked: list[str] = []
+    monkeypatch.setattr(model, "_load_attention", lambda probe: asked.append("load"))
+    results = list(Predictor(model).predict(photos, 2, 0))
+    assert asked == []
+    for result in results:
+        assert result.maps is None
+        assert list(result.json["res"]) == ["input_path", "class_ids", "scores", "label_names"]
+        assert list(result.img) == ["res"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
+@pytest.mark.parametrize("folder", ["exported", "onnx_folder"])
+def test_explained_results_have_the_same_scores_and_a_map_per_label(
+    request, photos: Path, batch_size: int, folder: str
+):
+    (photos / "b.png").write_bytes(b"")
+    ours = Predictor(StaticModel(request.getfixturevalue(folder), "cpu"))
+    plain = list(ours.predict(photos, batch_size, 0, max_labels=3))
+    explained = list(ours.predict(photos, batch_size, 0, max_labels=3, explain=True))
+    one_by_one = list(ours.predict(photos, 1, 0, explain=True))
+    assert [result.error is None for result in explained] == [True, False] + 5 * [True]
+    for before, after, alone in zip(plain, explained, one_by_one, strict=True):
+        assert after.json == before.json
+        if after.error is not None:
+            assert after.maps is None
+            continue
+        assert list(after.maps) == after.class_ids
+        for class_id, shares in after.maps.items():
+            assert (shares.shape, shares.dtype) == ((2, 2), np.float32)
+            assert shares.sum() == pytest.approx(1, abs=1e-5)
+            assert np.abs(shares - alone.maps[class_id]).max() < 1e-5
+
+
+def test_images_without_a_label_have_no_map(predictor: Predictor, photos: Path):
+    assert [r.maps for r in predictor.predict(photos, 4, 1.0, explain=True)] == 7 * [{}]
+
+
+def test_a_model_without_maps_is_refused_before_an_image_is_read(
+    altered, photos: Path, monkeypatch
+):
+    folder = altered(lambda content: content["Global"].update(decoder_tokens="first_patch"))
+    predictor = Predictor(StaticModel(folder, "cpu"))
+    monkeypatch.setattr(module, "_read", lambda *arguments: pytest.fail("an image is read"))
+    with pytest.raises(PaddlexMLError, match="its head sees one token"):
+        predictor.predict(photos, explain=True)  # not even gone through
+
+
+def test_threads_that_share_a_predictor_get_their_own_maps(predictor: Predictor, photos: Path):
+    paths = [photos / name for name in ("a.jpg", "b.png", "c.bmp", "e.webp")]
+    expected = [next(predictor.predict(path, 1, 0, explain=True)).maps for path in paths]
+    assert np.ptp([maps[0] for maps in expected], axis=0).max() > 0.01  # they differ
+
+    def ask(path: Path) -> list[dict[int, np.ndarray]]:
+        return [next(predictor.predict(path, 1, 0, explain=True)).maps for _ in range(5)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for maps, found in zip(expected, pool.map(ask, paths), strict=True):
+            for one in found:
+                assert all(np.abs(one[c] - maps[c]).max() < 1e-5 for c in maps)

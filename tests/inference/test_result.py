@@ -12,7 +12,7 @@ from PIL import Image
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.inputs import walk
-from paddlex_ml.inference.result import MultiLabelResult
+from paddlex_ml.inference.result import MultiLabelResult, Seen
 
 CLASSES = ["cat", "dog", "猫"]
 SCORES = np.array([0.5, 0.25, 0.987654], np.float32)
@@ -201,3 +201,47 @@ def test_a_table_of_one_row_says_what_the_json_says(photo: Path, tmp_path: Path)
         f"{photo},,,,0.5,0.25,0.98765",
     ]
     assert "the image file is empty" in broken().save_to_csv(tmp_path / "b.csv").read_text("utf-8")
+
+
+def explained(source, shared_by: int = 1) -> MultiLabelResult:
+    [picture] = walk(source)
+    maps = {i: np.full((2, 2), 0.25, np.float32) for i in (2, 0)}
+    return MultiLabelResult(picture, CLASSES, SCORES, [2, 0], seen=Seen(maps, shared_by))
+
+
+def test_maps_are_drawn_beside_the_labels(photo: Path):
+    result = explained(photo)
+    assert result.maps is not None
+    assert list(result.maps) == [2, 0]
+    assert result.json == {"res": EXPECTED["res"] | {"input_path": str(photo)}}
+    drawn = result.img
+    assert list(drawn) == ["res", "explain"]
+    assert drawn["res"].tobytes() == result_of(photo).img["res"].tobytes()
+    assert drawn["explain"].width > 2 * 400  # photograph and two maps, in two columns at least
+
+
+def test_the_sheet_of_maps_is_saved_under_the_name_of_the_image(photo: Path, tmp_path: Path):
+    result = explained(photo)
+    assert result.save_explain_to_img(f"{tmp_path}/explain/") == tmp_path / "explain" / "photo.jpg"
+    assert result.save_to_img(f"{tmp_path}/out/") == tmp_path / "out" / "photo.jpg"
+    target = result.save_explain_to_img(tmp_path / "sheet.png")
+    with Image.open(target) as sheet:
+        assert sheet.tobytes() == result.img["explain"].tobytes()
+    with pytest.raises(PaddlexMLError, match="would overwrite the image"):
+        result.save_explain_to_img(photo.parent)
+    with pytest.raises(PaddlexMLError, match="cannot be written as"):
+        result.save_explain_to_img(tmp_path / "sheet.gif")
+
+
+def test_maps_that_were_not_asked_for_cannot_be_saved(result, tmp_path: Path):
+    with pytest.raises(PaddlexMLError, match=r"holds no maps(.|\n)*explain=True"):
+        result.save_explain_to_img(tmp_path)
+
+
+def test_a_broken_image_has_no_maps_to_save(tmp_path: Path):
+    [picture] = walk([tmp_path / "nowhere.jpg"])
+    error = PaddlexMLError("no such file", where="nowhere.jpg", fix="correct the path")
+    broken = MultiLabelResult(picture, CLASSES, error=error)
+    assert broken.maps is None
+    with pytest.raises(PaddlexMLError, match="no such file"):
+        broken.save_explain_to_img(tmp_path)
