@@ -111,7 +111,8 @@ def _macro_f1(scores: np.ndarray, targets: np.ndarray, limits: np.ndarray) -> fl
 _HEAD = """Written by `benchmarks/thresholds.py`. The validation photographs are halved at random:
 thresholds are tuned for F1 on one half (`Evaluate.tune_threshold: f1`, with
 `tune_min_positives: 10`) and judged on both, and the other way round. macro F1 is the mean of the
-classes' F1. Only the held-out half tells what new photographs will give.
+classes' F1. Only the held-out half tells what new photographs will give. How far a class is pulled
+to the shared threshold (`PULL` in `paddlex_ml/metrics/thresholds.py`) was chosen on these two sets.
 """
 
 

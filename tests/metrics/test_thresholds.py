@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 from paddlex_ml.metrics.decisions import decide
 from paddlex_ml.metrics.thresholds import Goal, decide_held_out, tune
 
-F1 = Goal("f1", min_positives=1)
+F1 = Goal("f1", min_positives=1, pull=0)
 
 
 def column(*values: float) -> np.ndarray:
@@ -113,12 +113,34 @@ def test_rare_classes_take_the_threshold_that_all_share() -> None:
     scores, targets = draw()
     targets[:, 0] = 0
     targets[:9, 0] = 1
-    tuned = tune(scores, targets, Goal("f1", min_positives=10))
+    tuned = tune(scores, targets, Goal("f1", min_positives=10, pull=0))
     assert tuned.is_shared.tolist() == [True] + [False] * 5
     assert tuned.thresholds[0] == tuned.shared
-    own = tune(scores, targets, Goal("f1", min_positives=9))
+    own = tune(scores, targets, Goal("f1", min_positives=9, pull=0))
     assert not own.is_shared.any()
     assert own.thresholds[1:].tolist() == tuned.thresholds[1:].tolist()
+
+
+def test_a_threshold_is_pulled_to_the_shared_one_by_what_the_class_lacks_in_images() -> None:
+    scores, targets = draw()
+    own, shared = tune(scores, targets, F1).thresholds, tune(scores, targets, F1).shared
+    tuned = tune(scores, targets, Goal("f1", min_positives=1, pull=50)).thresholds
+    positives = targets.sum(axis=0)
+
+    def log_odds(score: np.ndarray | float) -> np.ndarray:
+        return np.asarray(np.log(score / (1 - np.asarray(score))))
+
+    way = (log_odds(tuned) - log_odds(shared)) / (log_odds(own) - log_odds(shared))
+    assert way == pytest.approx(positives / (positives + 50), abs=0.01)
+
+
+@pytest.mark.parametrize("method", ["precision", "recall"])
+def test_a_wanted_precision_or_recall_is_not_pulled(method: Literal["precision", "recall"]) -> None:
+    scores, targets = draw()
+    pulled, own = (
+        tune(scores, targets, Goal(method, 0.8, 1, pull)).thresholds.tolist() for pull in (50, 0)
+    )
+    assert pulled == own
 
 
 def test_the_shared_threshold_has_the_best_macro_f1() -> None:
