@@ -37,6 +37,7 @@ from pathlib import Path
 import paddle
 from paddlex_ml.data import annotation
 from paddlex_ml.checkpoint import Card
+from paddlex_ml.export import description
 from paddlex_ml.export.static import save_static
 from paddlex_ml.models import weights, zoo
 name, labels, start, folder = sys.argv[1], *map(Path, sys.argv[2:])
@@ -45,6 +46,8 @@ paddle.seed(0)
 model = zoo.build(name, len(names))
 weights.fit(model, weights.read(start), head="fc.", where=str(start))
 save_static(model, Card(name, names, 448, None), folder)
+# As after an evaluation that saved its thresholds: PaddleX must read the folder still.
+description.set_thresholds(folder / "inference.yml", [0.3] * len(names), 0.5)
 """
 _OURS = """
 import json, sys

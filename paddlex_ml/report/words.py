@@ -179,9 +179,10 @@ def _suspected(figures: Figures) -> Iterator[Advice]:
     ]
     yield Advice(
         "warning",
-        "Some labels are probably wrong",
+        "Some labels look wrong",
         Markup("Suspected: {}. Look at <a href='#labels'>the list</a> before anything else: wrong "
-        "labels in val make every figure here too low, wrong labels in train teach errors.").format(
+        "labels in val make every figure here too low, wrong labels in train teach errors. The "
+        "weaker the model, the more of them are right after all.").format(
             Markup("; ").join(parts)
         ),
     )  # fmt: skip

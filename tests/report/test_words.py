@@ -164,9 +164,9 @@ def test_a_low_f1_is_weak_only_where_tuning_does_not_help():
 def test_suspects_come_before_thresholds():
     lists = {"val": {"images": 100, "suspected": 7, "missing": 5, "wrong": 2}}
     found = advise(figures(row("cat"), label_errors={"lists": lists}))
-    assert next(iter(found)) == "Some labels are probably wrong"
+    assert next(iter(found)) == "Some labels look wrong"
     none = {"val": {"images": 100, "suspected": 0, "missing": 0, "wrong": 0}}
-    assert "Some labels are probably wrong" not in advise(
+    assert "Some labels look wrong" not in advise(
         figures(row("cat"), label_errors={"lists": none})
     )
 
