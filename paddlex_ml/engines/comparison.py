@@ -52,18 +52,17 @@ def find(config: Config, subject: Subject) -> Other | None:
 
 def compare(
     config: Config,
-    shown: str,
-    other: Other,
     result: Mapping[str, Any],
-    scores: np.ndarray,
-    other_scores: np.ndarray | None,
+    other: Other,
+    both: tuple[np.ndarray, np.ndarray | None],
     images: ImageList,
 ) -> dict[str, Any]:
     """The result's `comparison`: measures, classes, and an interval of the difference in mAP.
 
-    `other_scores` [N, C] are those of a second model for the same images; None: it is Recorded.
+    both: the scores [N, C] of the model judged and of the other one; None where that is Recorded.
     """
     rounds, seed = config.Evaluate.bootstrap, config.Global.seed
+    scores, other_scores = both
     between = None
     if isinstance(other, Recorded):
         beside, same = other.result, other.result.get("val_digest") == result["val_digest"]
@@ -78,7 +77,6 @@ def compare(
             )
             between = None if math.isnan(low) else [low, high]
     return {
-        "this": shown,
         "with": str(other.path) if isinstance(other, Recorded) else other.shown,
         "same_images": same,
         "MultiLabelMAP_difference_ci95": between,

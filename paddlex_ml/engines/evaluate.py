@@ -30,6 +30,7 @@ from paddlex_ml.engines.comparison import Other
 from paddlex_ml.engines.subjects import Subject
 from paddlex_ml.export import description
 from paddlex_ml.metrics.summary import summarise
+from paddlex_ml.metrics.thresholds import Tuned
 
 _KEY = "Evaluate.weight_path"
 
@@ -50,20 +51,25 @@ def run(config: Config) -> dict[str, Any]:
     scores, other_scores = _score(config, dataset.val, subject, other)
     result = _judge(config, dataset, subject, scores, limits)
     evaluate_log.tell_classes(result)
+    tuned = None
     if config.Evaluate.tune_threshold is not None:
-        result["thresholds"] = _tune(config, dataset.val, scores, limits, result, places)
+        tuned = _tune(config, dataset.val, scores, limits, result)
+        result["thresholds"]["saved"] = [str(path) for path in places]
         evaluate_log.tell_thresholds(result["thresholds"])
     if other is not None:
-        result["comparison"] = comparison.compare(
-            config, subject.shown, other, result, scores, other_scores, dataset.val
-        )
+        both = scores, other_scores
+        result["comparison"] = comparison.compare(config, result, other, both, dataset.val)
+        result["comparison"]["this"] = subject.shown
         evaluate_log.tell_comparison(result["comparison"])
     found = label_errors.find(config, subject, dataset, scores)
     if found is not None:
         result["label_errors"] = found.told
         evaluate_log.tell_label_errors(found.told)
     suspects = None if found is None else found.suspects
-    return evaluate_files.write(config, result, dataset, scores, suspects)
+    evaluate_files.write(config, result, dataset, scores, suspects)
+    if tuned is not None:
+        _save(tuned, places)  # last: a run that fails has changed no model
+    return result
 
 
 def _read_lists(config: Config) -> MLClsDataset:
@@ -113,19 +119,21 @@ def _tune(
     scores: np.ndarray,
     limits: np.ndarray,
     result: dict[str, Any],
-    places: list[Path],
-) -> dict[str, Any]:
-    """Tell what tuned thresholds are worth, add them to every class, and save them if asked to."""
+) -> Tuned:
+    """Tune thresholds; the result tells what they are worth, in all and class by class."""
     names = [row["name"] for row in result["per_class"]]
-    tuned, told, rows = tuning.tune(
+    tuned, result["thresholds"], rows = tuning.tune(
         config.Evaluate, scores, images.targets, limits, names, seed=config.Global.seed
     )
     for row, more in zip(result["per_class"], rows, strict=True):
         row["tuned"] = more
+    return tuned
+
+
+def _save(tuned: Tuned, places: list[Path]) -> None:
     for path in places:
         copy = description.set_thresholds(path, tuned.thresholds.tolist(), tuned.shared)
         logger.info("thresholds -> %s%s", path, f" (before: {copy})" if copy else "")
-    return told | {"saved": [str(path) for path in places]}
 
 
 def _digest(images: ImageList) -> str:

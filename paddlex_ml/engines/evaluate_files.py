@@ -39,8 +39,8 @@ def write(
     dataset: MLClsDataset,
     scores: np.ndarray,
     suspects: Sequence[Suspected] | None,
-) -> dict[str, Any]:
-    """Write what goes beside the result file; returns the result with the names of the files.
+) -> None:
+    """Write what goes beside the result file, and add the names of the files to the result.
 
     suspects: doubtful labels, the worst first; None where nobody looked for them.
     """
@@ -63,7 +63,6 @@ def write(
             suspects=suspects or (),
         )
         page.write(folder / "report.html", content)
-    return result
 
 
 def _class_rows(per_class: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[Any]]:
@@ -93,5 +92,4 @@ def _write_table(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file: undefined numbers are empty cells."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    # File names that are not UTF-8 arrive as lone surrogates.
-    files.write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
+    files.write_text(path, text.getvalue())

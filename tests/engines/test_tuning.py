@@ -145,6 +145,15 @@ def test_without_an_export_nothing_is_evaluated_before_the_error(
     assert "[Eval]" not in err
 
 
+def test_a_run_that_fails_has_changed_no_model(run: Run, toy: Path, copy_of_run: Path) -> None:
+    (copy_of_run / "evaluate").write_text("a file where the folder belongs", encoding="utf-8")
+    code, _ = run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", *QUICK)
+    assert code == 2
+    folder = copy_of_run / "best_model" / "inference"
+    assert limits_of(folder) == 0.5
+    assert not (folder / "inference.yml.bak").exists()
+
+
 def test_saving_without_tuning_is_refused(run: Run, toy: Path, copy_of_run: Path) -> None:
     keys = ("Evaluate.save_threshold=true", "Evaluate.tune_threshold=null")
     code, err = run("evaluate", toy, copy_of_run, *keys)

@@ -166,9 +166,7 @@ def test_suspects_come_before_thresholds():
     found = advise(figures(row("cat"), label_errors={"lists": lists}))
     assert next(iter(found)) == "Some labels look wrong"
     none = {"val": {"images": 100, "suspected": 0, "missing": 0, "wrong": 0}}
-    assert "Some labels look wrong" not in advise(
-        figures(row("cat"), label_errors={"lists": none})
-    )
+    assert "Some labels look wrong" not in advise(figures(row("cat"), label_errors={"lists": none}))
 
 
 def test_scores_that_promise_too_much_or_too_little_are_named():
