@@ -12,21 +12,25 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 .DELETE_ON_ERROR:
 
 demo: .venv/demo $(DATA)
-	@echo "== 1 of 3: check the data set"
+	@echo "== 1 of 4: check the data set"
 	$(RUN) -o Global.mode=check_dataset -o Global.dataset_dir=$(DATA)
-	@echo "== 2 of 3: train from random weights; watch the mAP rise (about four minutes).";  \
+	@echo "== 2 of 4: train from random weights; watch the mAP rise (about four minutes).";  \
 	 echo "   A random start: twice the rate. Colours tell these classes apart and none is rare:"; \
 	 echo "   no RandAugment, plain cross-entropy."
 	$(RUN) -o Global.mode=train -o Global.dataset_dir=$(DATA) -o Train.pretrain_weight_path=null \
 	    -o Train.image_size=128 -o Train.batch_size=16 -o Train.epochs_iters=10 \
 	    -o Train.learning_rate=0.002 -o Train.augment.randaugment=false \
 	    -o Train.loss.gamma_neg=0 -o Train.loss.clip=0 -o Global.overwrite=true
-	@echo "== 3 of 3: predict on images that the training has not seen"
+	@echo "== 3 of 4: evaluate, and put the tuned thresholds into the exported model"
+	$(BIN)/python main.py -c demo/output/config.yaml -o Global.mode=evaluate \
+	    -o Evaluate.save_threshold=true
+	@echo "== 4 of 4: predict on images that the training has not seen"
 	$(BIN)/python main.py -c demo/output/config.yaml -o Global.mode=predict \
 	    -o 'Predict.input=$(DATA)/images/00000?.jpg'
 	@echo
 	@echo "look at: demo/output/check_dataset/histogram.png   the data set"
 	@echo "         demo/output/curves.png                    the curve"
+	@echo "         demo/output/evaluate/report.html          what the model can do, and what to do next"
 	@echo "         demo/output/predict/                      the predictions, with names and scores"
 	@echo "next:    your own data:  $(BIN)/paddlex-ml -c PP-LCNet_x1_0_ML \\"
 	@echo "                           -o Global.mode=check_dataset -o Global.dataset_dir=path/to/my_set"
