@@ -86,6 +86,7 @@ def decide_held_out(
     """Which classes count by thresholds that were tuned on the other half: bool [N, C].
 
     The honest judge of tuned thresholds: no image is decided by thresholds that saw its labels.
+    Needs two images: a single one gets no class.
     """
     order = np.random.default_rng(seed).permutation(len(scores))
     halves = order[::2], order[1::2]

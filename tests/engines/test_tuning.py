@@ -73,6 +73,13 @@ def test_what_is_undefined_is_no_number() -> None:
     json.dumps([told, rows], allow_nan=False)
 
 
+def test_a_single_image_leaves_none_to_hold_out() -> None:
+    scores, targets = np.array([[0.9, 0.1]], np.float32), np.array([[1, 0]], np.uint8)
+    _, told, _ = tuning.tune(EvaluateConfig(), scores, targets, np.full(2, 0.5), ["a", "b"], seed=0)
+    assert told["tuned"]["macro_f1"] == 1.0
+    assert told["held_out"] == {"macro_f1": None, "CP": None, "CR": None}
+
+
 def limits_of(folder: Path) -> Any:
     return settings.read(folder / "inference.yml").threshold
 
