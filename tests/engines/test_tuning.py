@@ -12,6 +12,7 @@ import pytest
 import yaml
 from sklearn.metrics import f1_score
 
+from paddlex_ml import cli
 from paddlex_ml.config.schema import EvaluateConfig
 from paddlex_ml.engines import tuning
 from paddlex_ml.inference import settings
@@ -198,3 +199,20 @@ def test_a_threshold_for_a_class_that_does_not_exist_is_refused(
     assert "the model has no class 'gren'" in err
     assert "write green" in err
     assert "where: Evaluate.threshold" in err
+
+
+def test_after_saving_the_next_command_does_not_undo_it(
+    command: Callable[..., list[str]],
+    toy: Path,
+    copy_of_run: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    best = copy_of_run / "best_model"
+    keys = [f"Evaluate.weight_path={best / 'best_model.pdparams'}", *QUICK]
+    assert cli.main(command("evaluate", toy, copy_of_run, *keys)) == 0
+    assert "Global.mode=export" in capsys.readouterr().out.splitlines()[-1]
+    keys.append("Evaluate.save_threshold=true")
+    assert cli.main(command("evaluate", toy, copy_of_run, *keys)) == 0
+    following = capsys.readouterr().out.splitlines()[-1]
+    assert "Global.mode=predict" in following
+    assert f"Predict.model_dir={best / 'inference'}" in following
