@@ -251,7 +251,7 @@ def _after_evaluation(
     A model that was given its thresholds predicts too: an export anew would undo them.
     """
     keep, named = list(arguments.override), config.Evaluate.weight_path
-    saved = (made["thresholds"] or {}).get("saved")
+    saved = (made.get("thresholds") or {}).get("saved")
     if named and saved:
         named = str(Path(saved[0]).parent)
     elif named and not Path(made["weight_path"]).is_dir():
