@@ -246,9 +246,15 @@ def _farewell(config: Config, arguments: argparse.Namespace, made: Mapping[str, 
 def _after_evaluation(
     config: Config, arguments: argparse.Namespace, made: Mapping[str, Any]
 ) -> str:
-    """Weights that were named are exported next; what training or the user exported predicts."""
+    """Weights that were named are exported next; what training or the user exported predicts.
+
+    A model that was given its thresholds predicts too: an export anew would undo them.
+    """
     keep, named = list(arguments.override), config.Evaluate.weight_path
-    if named and not Path(made["weight_path"]).is_dir():
+    saved = (made.get("thresholds") or {}).get("saved")
+    if named and saved:
+        named = str(Path(saved[0]).parent)
+    elif named and not Path(made["weight_path"]).is_dir():
         return _command(arguments.config, "export", [*keep, f"Export.weight_path={named}"])
     if named:
         keep.append(f"Predict.model_dir={named}")

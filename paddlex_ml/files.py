@@ -30,7 +30,8 @@ def explain(error: OSError) -> PaddlexMLError | None:
     """Turn an operating system error that a user can repair into a clear one; None for the rest."""
     if error.errno not in _REPAIRS:
         return None
-    where = str(error.filename) if error.filename else "the output folder"
+    # A rename has two names, and the first is that of a temporary file.
+    where = str(error.filename2 or error.filename or "the output folder")
     return PaddlexMLError(os.strerror(error.errno), where=where, fix=_REPAIRS[error.errno])
 
 

@@ -118,6 +118,14 @@ def test_an_error_without_a_file_is_about_the_output_folder():
     assert error.where == "the output folder"
 
 
+def test_a_folder_in_place_of_a_file_is_named_itself(tmp_path):
+    target = tmp_path / "per_class.csv"
+    target.mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        files.write_text(target, "x")
+    assert f"where: {target}\n" in str(files.explain(caught.value))
+
+
 def test_what_no_user_can_repair_is_not_explained():
     assert files.explain(OSError(errno.EBADF, "bad file descriptor")) is None
     assert files.explain(FileNotFoundError(errno.ENOENT, "absent", "x")) is None

@@ -16,6 +16,7 @@ RATE_DOUBTFUL = 0.002
 """Above this rate training was seen to end worse than below it."""
 RATE_IDLE = 1e-6
 """Below this rate no weight moves within the epochs that anybody waits for."""
+_ROUNDS = 20  # of the bootstrap: with fewer, the percentiles are its lowest and highest round
 
 Rule = Callable[[Config], Fault | None]
 
@@ -171,6 +172,14 @@ def _tuned_is_saved(config: Config) -> Fault | None:
     return Fault(key, what, override("Evaluate.tune_threshold", "f1"))
 
 
+def _rounds_make_an_interval(config: Config) -> Fault | None:
+    key, rounds = "Evaluate.bootstrap", config.Evaluate.bootstrap
+    if not 0 < rounds < _ROUNDS:
+        return None
+    what = f"{key} is {rounds}: so few rounds have no middle 95 %"
+    return Fault(key, what, override(key, _ROUNDS))
+
+
 def _data_set_is_named(config: Config) -> Fault | None:
     needed = config.Global.mode in ("check_dataset", "train", "evaluate")
     if not needed or config.Global.dataset_dir is not None:
@@ -214,6 +223,7 @@ _ALWAYS: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("Train.loss.pos_weight", "Train.loss.name"), _pos_weight_is_used),
     (("Train.loss.label_smoothing", "Train.loss.name"), _smoothing_is_used),
     (("Evaluate.save_threshold", "Evaluate.tune_threshold"), _tuned_is_saved),
+    (("Evaluate.bootstrap",), _rounds_make_an_interval),
 )
 _TO_RUN: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("Global.output",), _output_is_a_folder),

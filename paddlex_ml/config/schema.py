@@ -190,7 +190,7 @@ class EvaluateConfig:
     threshold: Annotated[Threshold | None, Checked(values.threshold)] = None
     """None: that of a static folder's inference.yml; 0.5 for weights."""
     bootstrap: Annotated[int, Range(low=0)] = 200
-    """Rounds; 0: no intervals."""
+    """Rounds, 20 or more; 0: no intervals."""
     tune_threshold: Literal["f1", "precision", "recall"] | None = "f1"
     tune_target: Annotated[float, Range(low=0, high=1, above=True, typical=0.9)] = 0.9
     """Precision or recall that tuned thresholds are to reach."""

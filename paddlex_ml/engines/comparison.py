@@ -139,7 +139,8 @@ def _is_evaluation(result: Any) -> bool:
     return isinstance(rows, list) and all(
         isinstance(row, dict)
         and isinstance(row.get("name"), str)
-        and _is_number(row.get("average_precision") or 0.0)
+        and "average_precision" in row
+        and (row["average_precision"] is None or _is_number(row["average_precision"]))
         for row in rows
     )
 

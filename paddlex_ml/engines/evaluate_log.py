@@ -9,6 +9,7 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 _ABSENT = "undefined (no positive image)"
+_GAIN = 0.005  # of macro F1: below it the report says to keep the thresholds in use
 
 
 def tell_classes(result: Mapping[str, Any]) -> None:
@@ -45,13 +46,21 @@ def tell_thresholds(told: Mapping[str, Any]) -> None:
             "%s on images that they were not tuned on",
             measure, before, tuned, held_out,
         )  # fmt: skip
-    if not told["saved"]:
+    if not told["saved"] and _is_worth_saving(told):
         logger.info("-o Evaluate.save_threshold=true writes the tuned ones into the exported model")
     if told["unreached"]:
         logger.warning(
             "no threshold reaches the %s %g of %s",
             told["method"], told["target"], _list(told["unreached"]),
         )  # fmt: skip
+
+
+def _is_worth_saving(told: Mapping[str, Any]) -> bool:
+    """Whether tuned thresholds raise F1 on new images, as the report asks; or were promised."""
+    if told["method"] != "f1":
+        return True
+    before, held_out = told["before"]["macro_f1"], told["held_out"]["macro_f1"]
+    return None not in (before, held_out) and bool(held_out - before >= _GAIN)
 
 
 def tell_comparison(compared: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ def tune(
 
     limits: the thresholds in use [C].
     `before` and `tuned` are measured on the images that were tuned on, `held_out` on halves that
-    were tuned on the other one: what new images will give.
+    were tuned on the other one: what new images will give. One image has no other half.
     """
     assert wanted.tune_threshold is not None
     target = None if wanted.tune_threshold == "f1" else wanted.tune_target
@@ -34,9 +34,6 @@ def tune(
     tuned = thresholds.tune(scores, targets, goal)
     before = decisions.count(decisions.decide(scores, limits), targets)
     after = decisions.count(decisions.decide(scores, tuned.thresholds), targets)
-    held_out = decisions.count(
-        thresholds.decide_held_out(scores, targets, goal, seed=seed), targets
-    )
     told = {
         "method": goal.method,
         "target": goal.target,
@@ -46,7 +43,7 @@ def tune(
         "unreached": _named(label_names, tuned.is_unreached),
         "before": _summarise(before),
         "tuned": _summarise(after),
-        "held_out": _summarise(held_out),
+        "held_out": _hold_out(scores, targets, goal, seed),
     }
     return tuned, told, _rows(tuned.thresholds, after)
 
@@ -58,6 +55,15 @@ def _rows(limits: np.ndarray, counts: Counts) -> list[dict[str, Any]]:
         {name: _defined(value) for name, value in zip(names, row, strict=True)}
         for row in zip(*columns, strict=True)
     ]
+
+
+def _hold_out(
+    scores: np.ndarray, targets: np.ndarray, goal: Goal, seed: int
+) -> dict[str, float | None]:
+    if len(scores) < 2:
+        return dict.fromkeys(("macro_f1", "CP", "CR"))
+    decided = thresholds.decide_held_out(scores, targets, goal, seed=seed)
+    return _summarise(decisions.count(decided, targets))
 
 
 def _summarise(counts: Counts) -> dict[str, float | None]:

@@ -34,7 +34,8 @@ def set_thresholds(path: Path, thresholds: Sequence[float], shared: float) -> Pa
     """
     document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     before = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    document.setdefault("Global", {})["thresholds"] = [float(number) for number in thresholds]
+    document["Global"] = document.get("Global") or {}  # `Global:` with nothing below is None
+    document["Global"]["thresholds"] = [float(number) for number in thresholds]
     document["PostProcess"]["MultiLabelThreshOutput"]["threshold"] = float(shared)
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     if text == before:

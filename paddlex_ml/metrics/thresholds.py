@@ -86,6 +86,7 @@ def decide_held_out(
     """Which classes count by thresholds that were tuned on the other half: bool [N, C].
 
     The honest judge of tuned thresholds: no image is decided by thresholds that saw its labels.
+    Needs two images: a single one gets no class.
     """
     order = np.random.default_rng(seed).permutation(len(scores))
     halves = order[::2], order[1::2]
@@ -131,7 +132,18 @@ def _pull(own: float, shared: float, positives: int, goal: Goal) -> float:
         return own
     weight = positives / (positives + goal.pull)
     odds = weight * _log_odds(own) + (1 - weight) * _log_odds(shared)
-    return float(f"{1 / (1 + np.exp(-odds)):.4g}")
+    return _shorten(float(1 / (1 + np.exp(-odds))))
+
+
+def _shorten(score: float) -> float:
+    """Four significant digits of the distance to 0 or 1, whichever is nearer.
+
+    0.99996 stays apart from 1, which no score reaches: networks do say such things.
+    """
+    side = min(score, 1 - score)
+    if side <= 0:
+        return score
+    return round(score, max(4, 3 - int(np.floor(np.log10(side)))))
 
 
 def _log_odds(score: float) -> float:
@@ -158,7 +170,7 @@ def _share(scores: np.ndarray, present: np.ndarray, goal: Goal) -> float:
     if not present.any():
         return 0.5
     spread = np.quantile(scores[present], np.linspace(0, 1, _LEVELS), method="lower")
-    levels = np.unique(np.array([f"{level:.4g}" for level in spread], np.float32))[::-1]
+    levels = np.unique(np.array([_shorten(float(level)) for level in spread], np.float32))[::-1]
     hits, predicted = _count(scores, present, levels)  # [C, L]
     positives = present.sum(axis=0)
     if goal.method == "f1":
@@ -170,7 +182,7 @@ def _share(scores: np.ndarray, present: np.ndarray, goal: Goal) -> float:
             levels, hits.sum(axis=0), np.maximum(predicted.sum(axis=0), 1), int(positives.sum())
         )
         chosen, _ = _choose(pooled, goal)
-    return min(1.0, float(f"{levels[chosen]:.4g}"))
+    return float(str(levels[chosen]))  # as it was shortened: a float32 of 0.7 is 0.699999988
 
 
 def _count(

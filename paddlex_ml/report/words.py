@@ -208,13 +208,20 @@ def _thresholds(figures: Figures) -> Iterator[Advice]:
         yield Advice("note", "Thresholds were tuned on few images", text, items)
     elif gain >= _GAIN / 2:
         text = Markup("On images that they were not chosen on, they raise macro F1 from {} to {}. "
-        "<code>-o Evaluate.save_threshold=true</code> stores them with the exported "
-        "model.").format(*_held_out(figures))  # fmt: skip
+        "{}").format(*_held_out(figures), _storing(figures))  # fmt: skip
         yield Advice("note", "Use the tuned thresholds", text, items)
     else:
         text = Markup("On images that they were not chosen on, macro F1 is {} before and {} after: "
         "the present thresholds are as good.").format(*_held_out(figures))  # fmt: skip
         yield Advice("note", "Keep the thresholds: tuning does not pay", text)
+
+
+def _storing(figures: Figures) -> Markup:
+    if figures.value("thresholds.saved"):
+        return Markup("This evaluation was told to store them with the exported model.")
+    return Markup(
+        "<code>-o Evaluate.save_threshold=true</code> stores them with the exported model."
+    )
 
 
 def _held_out(figures: Figures) -> list[Markup]:
@@ -315,7 +322,9 @@ def compare(figures: Figures) -> Advice | None:
     interval = found["MultiLabelMAP_difference_ci95"]
     if interval is None:
         why = (
-            "no interval was computed (<code>Evaluate.bootstrap</code>)"
+            "an interval needs the scores of both (the model, not the result file, in "
+            "<code>Evaluate.compare_with</code>), <code>Evaluate.bootstrap</code> above 0, and "
+            "images that have labels"
             if found["same_images"]
             else "the two were measured on different images"
         )

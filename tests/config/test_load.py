@@ -157,6 +157,11 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
             "Train.loss.label_smoothing is 0.1, but two_way only asks which labels are present",
             "-o Train.loss.label_smoothing=0",
         ),
+        (
+            ["Evaluate.bootstrap=1"],
+            "Evaluate.bootstrap is 1: so few rounds have no middle 95 %",
+            "-o Evaluate.bootstrap=20",
+        ),
     ],
 )
 def test_training_keys_that_contradict_each_other_are_refused(

@@ -165,6 +165,10 @@ def text_for_a_number(result: Any) -> None:
     result["per_class"][0]["average_precision"] = "high"
 
 
+def no_average_precision(result: Any) -> None:
+    del result["per_class"][0]["average_precision"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -172,6 +176,7 @@ def text_for_a_number(result: Any) -> None:
         (fewer_classes, "other classes: 2 of them, the model has 3"),
         (no_metrics, "this is not the result of an evaluation"),
         (text_for_a_number, "this is not the result of an evaluation"),
+        (no_average_precision, "this is not the result of an evaluation"),
     ],
 )
 def test_a_result_that_does_not_serve_is_refused_before_any_image_is_read(

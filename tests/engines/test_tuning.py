@@ -12,6 +12,7 @@ import pytest
 import yaml
 from sklearn.metrics import f1_score
 
+from paddlex_ml import cli
 from paddlex_ml.config.schema import EvaluateConfig
 from paddlex_ml.engines import tuning
 from paddlex_ml.inference import settings
@@ -71,6 +72,13 @@ def test_what_is_undefined_is_no_number() -> None:
     assert rows[1]["recall"] is None
     assert told["shared_classes"] == ["b"]
     json.dumps([told, rows], allow_nan=False)
+
+
+def test_a_single_image_leaves_none_to_hold_out() -> None:
+    scores, targets = np.array([[0.9, 0.1]], np.float32), np.array([[1, 0]], np.uint8)
+    _, told, _ = tuning.tune(EvaluateConfig(), scores, targets, np.full(2, 0.5), ["a", "b"], seed=0)
+    assert told["tuned"]["macro_f1"] == 1.0
+    assert told["held_out"] == {"macro_f1": None, "CP": None, "CR": None}
 
 
 def limits_of(folder: Path) -> Any:
@@ -191,3 +199,20 @@ def test_a_threshold_for_a_class_that_does_not_exist_is_refused(
     assert "the model has no class 'gren'" in err
     assert "write green" in err
     assert "where: Evaluate.threshold" in err
+
+
+def test_after_saving_the_next_command_does_not_undo_it(
+    command: Callable[..., list[str]],
+    toy: Path,
+    copy_of_run: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    best = copy_of_run / "best_model"
+    keys = [f"Evaluate.weight_path={best / 'best_model.pdparams'}", *QUICK]
+    assert cli.main(command("evaluate", toy, copy_of_run, *keys)) == 0
+    assert "Global.mode=export" in capsys.readouterr().out.splitlines()[-1]
+    keys.append("Evaluate.save_threshold=true")
+    assert cli.main(command("evaluate", toy, copy_of_run, *keys)) == 0
+    following = capsys.readouterr().out.splitlines()[-1]
+    assert "Global.mode=predict" in following
+    assert f"Predict.model_dir={best / 'inference'}" in following

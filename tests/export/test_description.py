@@ -37,6 +37,17 @@ def test_everything_else_stays_and_paddlex_finds_one_number_where_it_looks(writt
     assert after == before
 
 
+@pytest.mark.parametrize("about", [{}, {"Global": None}])
+def test_a_description_that_says_nothing_of_itself_takes_thresholds(
+    written: Path, about: dict[str, None]
+) -> None:
+    content = yaml.safe_load(written.read_text(encoding="utf-8"))
+    del content["Global"]
+    written.write_text(yaml.safe_dump(content | about), encoding="utf-8")
+    description.set_thresholds(written, [0.31, 0.5, 0.725], 0.4)
+    assert settings.read(written).threshold == [0.31, 0.5, 0.725]
+
+
 def test_the_original_stays_as_a_backup_and_the_same_again_changes_nothing(written: Path) -> None:
     original = written.read_bytes()
     description.set_thresholds(written, [0.3, 0.5, 0.7], 0.4)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_score, recall_score
 
+from paddlex_ml.metrics import decisions
 from paddlex_ml.metrics.decisions import decide
 from paddlex_ml.metrics.thresholds import Goal, decide_held_out, tune
 
@@ -25,6 +26,17 @@ def draw(images: int = 400, classes: int = 6, seed: int = 0) -> tuple[np.ndarray
     targets = random.random((images, classes)) < np.linspace(0.03, 0.5, classes)
     logits = random.standard_normal((images, classes)) + 2 * targets - 2.5
     return (1 / (1 + np.exp(-logits))).astype(np.float32), targets.astype(np.uint8)
+
+
+def test_scores_next_to_one_keep_thresholds_below_one() -> None:
+    random = np.random.default_rng(0)
+    targets = (random.random((400, 3)) < 0.3).astype(np.uint8)
+    logits = random.standard_normal((400, 3)) * 0.6 + 9.2 + 2.4 * targets  # from 0.999 up
+    scores = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    tuned = tune(scores, targets, Goal("f1"))
+    assert 0.9999 < tuned.shared < 1
+    assert (tuned.thresholds < 1).all()
+    assert decisions.count(decisions.decide(scores, tuned.thresholds), targets).f1.min() > 0.9
 
 
 def test_the_best_f1_by_hand() -> None:

@@ -141,6 +141,14 @@ def test_tuned_thresholds_are_judged_on_held_out_images(before, tuned, title):
     assert title in advise(figures(row("cat"), thresholds=thresholds))
 
 
+@pytest.mark.parametrize("saved", [[], ["inference/inference.yml"]])
+def test_thresholds_that_are_stored_need_no_key_for_it(saved):
+    thresholds = tuned_for("f1", 0.7, 0.75) | {"saved": saved}
+    text = advise(figures(row("cat"), thresholds=thresholds))["Use the tuned thresholds"]
+    assert ("save_threshold=true" in text) == (not saved)
+    assert ("was told to store them" in text) == bool(saved)
+
+
 def test_a_wanted_precision_that_is_not_reached_names_the_classes():
     thresholds = tuned_for("precision", 0.7, 0.6) | {"target": 0.9, "unreached": ["cow"]}
     found = advise(figures(row("cat"), thresholds=thresholds))
@@ -192,6 +200,7 @@ def test_a_difference_is_compared_with_chance(interval, same, title):
     found = words.compare(figures(row("cat"), comparison=comparison))
     assert found.title == title
     assert ("different images" in found.text) == (not same)
+    assert ("not the result file" in found.text) == (interval is None and same)
     assert words.compare(figures(row("cat"))) is None
 
 
