@@ -91,6 +91,9 @@ def score_out_of_fold(
     order = np.random.default_rng(seed).permutation(len(features))
     parts = [np.sort(part) for part in np.array_split(order, folds)]
     scale = _spread(features)
+    if len(features) < features.shape[1]:
+        features = _turn(features / scale)
+        scale = np.ones(features.shape[1])
     sums = [_moments(features, targets, part, scale) for part in parts]
     whole = reduce(_Moments.plus, sums)
     read_outs = [_fit(whole.without(part)) for part in sums]
@@ -100,6 +103,15 @@ def score_out_of_fold(
         for chosen, rows in _blocks(features, part, scale):
             answers[chosen] = read_out.answer(rows, penalty)
     return calibrate(answers, targets).astype(np.float32)
+
+
+def _turn(features: np.ndarray) -> np.ndarray:
+    """The same images in as many directions as there are images: [N, D] -> [N, N].
+
+    A ridge knows distances alone, which stay; and N x N matrices are the smaller ones here.
+    """
+    values, directions = np.linalg.eigh(features @ features.T)
+    return np.asarray(directions * np.sqrt(np.maximum(values, 0)))
 
 
 def _spread(features: np.ndarray) -> np.ndarray:
