@@ -47,6 +47,7 @@ def run(config: Config) -> dict[str, Any]:
     limits = subjects.find_limits(config, subject)
     places = subjects.find_descriptions(subject) if config.Evaluate.save_threshold else []
     other = comparison.find(config, subject)
+    evaluate_files.open_folder(config)
 
     scores, other_scores = _score(config, dataset.val, subject, other)
     result = _judge(config, dataset, subject, scores, limits)

@@ -18,6 +18,7 @@ from paddlex_ml.report import page
 from paddlex_ml.report.content import Content, Suspected
 
 _FOLDER = "evaluate"
+_CLASSES, _SUSPECTS, _PAGE = "per_class.csv", "label_errors.csv", "report.html"
 _PLAIN = (
     "name",
     "positives",
@@ -33,6 +34,13 @@ _PLAIN = (
 _TUNED = ("threshold", "precision", "recall", "f1")
 
 
+def open_folder(config: Config) -> Path:
+    """Make the folder now: better to fail before the images are scored than after."""
+    folder = config.Global.output / _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def write(
     config: Config,
     result: dict[str, Any],
@@ -42,27 +50,32 @@ def write(
 ) -> None:
     """Write what goes beside the result file, and add the names of the files to the result.
 
-    suspects: doubtful labels, the worst first; None where nobody looked for them.
+    suspects: doubtful labels, the worst first; None where nobody looked for them. What an earlier
+    evaluation made and this one does not goes: it would look as if it belonged to the result.
     """
-    folder = config.Global.output / _FOLDER
-    result["per_class_csv"] = f"{_FOLDER}/per_class.csv"
-    _write_table(folder / "per_class.csv", _class_rows(result["per_class"]))
-    if suspects is not None:
-        result["label_errors"]["csv"] = f"{_FOLDER}/label_errors.csv"
-        _write_table(folder / "label_errors.csv", _suspect_rows(suspects))
-    if config.Evaluate.report:
-        result["report"] = f"{_FOLDER}/report.html"
-        val = dataset.val
-        content = Content(
-            result=result,
-            label_names=dataset.label_names,
-            scores=scores,
-            targets=val.targets,
-            paths=[val.path(i) for i in range(len(val))],
-            shown=val.paths,
-            suspects=suspects or (),
-        )
-        page.write(folder / "report.html", content)
+    folder = open_folder(config)
+    result["per_class_csv"] = f"{_FOLDER}/{_CLASSES}"
+    _write_table(folder / _CLASSES, _class_rows(result["per_class"]))
+    if suspects is None:
+        (folder / _SUSPECTS).unlink(missing_ok=True)
+    else:
+        result["label_errors"]["csv"] = f"{_FOLDER}/{_SUSPECTS}"
+        _write_table(folder / _SUSPECTS, _suspect_rows(suspects))
+    if not config.Evaluate.report:
+        (folder / _PAGE).unlink(missing_ok=True)
+        return
+    result["report"] = f"{_FOLDER}/{_PAGE}"
+    val = dataset.val
+    content = Content(
+        result=result,
+        label_names=dataset.label_names,
+        scores=scores,
+        targets=val.targets,
+        paths=[val.path(i) for i in range(len(val))],
+        shown=val.paths,
+        suspects=suspects or (),
+    )
+    page.write(folder / _PAGE, content)
 
 
 def _class_rows(per_class: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[Any]]:

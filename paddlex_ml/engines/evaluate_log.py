@@ -9,13 +9,14 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 _ABSENT = "undefined (no positive image)"
+_WIDEST = 40  # characters of a name that push the numbers of all to the right
 _GAIN = 0.005  # of macro F1: below it the report says to keep the thresholds in use
 
 
 def tell_classes(result: Mapping[str, Any]) -> None:
     """A line for each class, the best first, and the means."""
     rows = result["per_class"]
-    width = max(len(row["name"]) for row in rows)
+    width = min(_WIDEST, max(len(row["name"]) for row in rows))
     for row in sorted(rows, key=lambda row: -(row["average_precision"] or 0.0)):
         name, value = row["name"].ljust(width), row["average_precision"]
         if value is None:
@@ -29,6 +30,9 @@ def tell_classes(result: Mapping[str, Any]) -> None:
         _interval(metrics["MultiLabelMAP_ci95"]),
         _number(metrics["constant_predictor"]),
     )
+    if metrics["MultiLabelMAP"] is None:  # and with it nearly everything
+        logger.warning("no image of val.txt has a label: there is nothing to measure")
+        return
     for name, reason in metrics["undefined"].items():
         if name == "precision" or name in metrics:  # what the lines of classes do not tell
             logger.warning("%s is undefined: %s", name, reason)
@@ -64,7 +68,7 @@ def _is_worth_saving(told: Mapping[str, Any]) -> bool:
 
 
 def tell_comparison(compared: Mapping[str, Any]) -> None:
-    """The difference in mAP, and whether it is more than chance."""
+    """The difference in mAP, where both have one, and whether it is more than chance."""
     for row in compared["metrics"]:
         if row["name"] == "MultiLabelMAP":
             logger.info(

@@ -39,30 +39,17 @@ def reliability(scores: np.ndarray, targets: np.ndarray, bins: int = 15) -> Reli
         return Reliability(np.linspace(0, 1, bins + 1), count, total / count, hits / count)
 
 
-def expected_calibration_error(scores: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:
-    """Mean distance of score and share of positives over all cells, pooled: 0..1, 0 is best.
-
-    Naeini et al. 2015 and Guo et al. 2017 (arXiv:1706.04599), for yes-or-no questions. NaN without
-    scores. Where few cells are positive the many low scores rule it: look at the classes too.
-    Raises ValueError for scores outside 0..1.
-    """
-    return calibration_errors(scores, targets, bins)[0]
-
-
-def class_calibration_error(scores: np.ndarray, targets: np.ndarray, bins: int = 15) -> np.ndarray:
-    """Expected calibration error of every class: [N, C], [N, C] -> [C]; NaN without images.
-
-    Their mean is the class-wise error of Kull et al. 2019 (arXiv:1910.12656). A class without a
-    positive has one too: all that it is promised is promised wrongly.
-    Raises ValueError for scores outside 0..1.
-    """
-    return calibration_errors(scores, targets, bins)[1]
-
-
 def calibration_errors(
     scores: np.ndarray, targets: np.ndarray, bins: int = 15
 ) -> tuple[float, np.ndarray]:
-    """Both of them, pooled and [C], for the time of one."""
+    """Expected calibration error, 0..1 and 0 is best: of all cells pooled, and of each class [C].
+
+    Mean distance of score and share of positives (Naeini et al. 2015; Guo et al. 2017,
+    arXiv:1706.04599), for yes-or-no questions. Where few cells are positive the many low scores
+    rule the pooled one: look at the classes too, whose mean is the class-wise error of Kull et al.
+    2019 (arXiv:1910.12656). A class without a positive has one: all that it is promised is promised
+    wrongly. NaN without images. Raises ValueError for scores outside 0..1.
+    """
     tables = _tables(scores, targets, bins)
     pooled = [part.sum(axis=0, keepdims=True) for part in tables]
     return float(_mean_distance(*pooled)[0]), _mean_distance(*tables)

@@ -51,17 +51,15 @@ class Suspect:
     """0 to 1; low is suspicious. For the order; not a probability."""
 
 
-def find_suspects(
-    scores: np.ndarray, targets: np.ndarray, most: int | None = None
-) -> list[Suspect]:
-    """The suspected labels, worst first, at most `most`; scores [N, C] in 0..1, targets 0 or 1.
+def find_suspects(scores: np.ndarray, targets: np.ndarray) -> list[Suspect]:
+    """The suspected labels, worst first; scores [N, C] in 0..1, targets 0 or 1.
 
     Those that confident learning doubts (`doubt`) and whose quality is below one half. Equal
     qualities stand in the order of images, then of classes. No image gives [].
     """
     quality = label_quality(scores, targets)
     images, classes = np.nonzero(doubt(scores, targets) & (quality < ENOUGH))
-    order = np.argsort(quality[images, classes], kind="stable")[:most]
+    order = np.argsort(quality[images, classes], kind="stable")
     return [
         Suspect(
             image=int(image),

@@ -84,12 +84,39 @@ def test_the_table_of_classes_says_what_the_result_says(
 
 
 def test_only_what_is_asked_for_is_written(run: Run, toy: Path, copy_of_run: Path) -> None:
+    assert run("evaluate", toy, copy_of_run)[0] == 0
+    folder = copy_of_run / "evaluate"
+    (folder / "notes.txt").write_text("mine")
+    assert len(os.listdir(folder)) == 4
     keys = ("Evaluate.report=false", "Evaluate.label_errors=null", "Evaluate.bootstrap=0")
     assert run("evaluate", toy, copy_of_run, *keys)[0] == 0
-    assert os.listdir(copy_of_run / "evaluate") == ["per_class.csv"]
+    assert sorted(os.listdir(folder)) == ["notes.txt", "per_class.csv"]
     result = read(copy_of_run)
     assert "report" not in result
     assert result["metrics"]["MultiLabelMAP_ci95"] is None
+
+
+def test_a_file_in_place_of_the_folder_is_told_before_images_are_scored(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    (copy_of_run / "evaluate").write_text("a file where the folder belongs", encoding="utf-8")
+    code, err = run("evaluate", toy, copy_of_run)
+    assert code == 2
+    assert "a file stands where a folder is needed" in err
+    assert "[Eval]" not in err
+
+
+def test_a_list_without_labels_is_one_warning(
+    run: Run, toy_run: Path, draw_set: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = draw_set(tmp_path / "set")
+    val = annotation.read(data).val
+    annotation.write_list(data / "val.txt", val.paths, 0 * val.targets)
+    best = f"Evaluate.weight_path={toy_run / 'best_model' / 'best_model.pdparams'}"
+    code, err = run("evaluate", data, tmp_path / "out", best)
+    assert code == 0, err
+    assert "no image of val.txt has a label" in err
+    assert "is undefined:" not in err
 
 
 def test_a_page_can_be_made_of_a_set_without_some_classes(

@@ -154,7 +154,7 @@ def test_without_an_export_nothing_is_evaluated_before_the_error(
 
 
 def test_a_run_that_fails_has_changed_no_model(run: Run, toy: Path, copy_of_run: Path) -> None:
-    (copy_of_run / "evaluate").write_text("a file where the folder belongs", encoding="utf-8")
+    (copy_of_run / "evaluate" / "per_class.csv").mkdir(parents=True)
     code, _ = run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", *QUICK)
     assert code == 2
     folder = copy_of_run / "best_model" / "inference"

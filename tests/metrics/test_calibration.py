@@ -8,6 +8,14 @@ from sklearn.calibration import calibration_curve
 from paddlex_ml.metrics import calibration
 
 
+def pooled_error(*scores_and_targets, **options):
+    return calibration.calibration_errors(*scores_and_targets, **options)[0]
+
+
+def class_errors(*scores_and_targets, **options):
+    return calibration.calibration_errors(*scores_and_targets, **options)[1]
+
+
 def draw(images, classes, seed=0):
     rng = np.random.default_rng(seed)
     scores = rng.random((images, classes)).astype(np.float32)
@@ -20,17 +28,17 @@ def test_error_by_hand():
     scores = np.array([[0.1], [0.3], [0.5], [0.8], [0.8]], np.float32)
     targets = np.array([[0], [0], [1], [1], [0]])
     expected = 2 / 5 * 0.2 + 3 / 5 * (0.7 - 2 / 3)
-    found = calibration.expected_calibration_error(scores, targets, bins=2)
+    found = pooled_error(scores, targets, bins=2)
     assert found == pytest.approx(expected, abs=1e-7)
-    assert calibration.class_calibration_error(scores, targets, bins=2) == pytest.approx([expected])
+    assert class_errors(scores, targets, bins=2) == pytest.approx([expected])
 
 
 def test_pooled_errors_of_two_classes_may_cancel_where_each_has_one():
     # One bin. First class: all 0.5, none positive; second: all 0.5, all positive.
     scores = np.full((4, 2), 0.5, np.float32)
     targets = np.array([[0, 1]] * 4, np.uint8)
-    assert calibration.expected_calibration_error(scores, targets) == 0.0
-    assert calibration.class_calibration_error(scores, targets).tolist() == [0.5, 0.5]
+    assert pooled_error(scores, targets) == 0.0
+    assert class_errors(scores, targets).tolist() == [0.5, 0.5]
 
 
 def test_bins_by_hand():
@@ -65,45 +73,43 @@ def test_the_curve_agrees_with_scikit_learn():
     assert found.mean_score == pytest.approx(mean_score)
     gaps = np.abs(found.share - found.mean_score)
     expected = (gaps * found.count).sum() / scores.size
-    assert calibration.expected_calibration_error(scores, targets) == pytest.approx(expected)
+    assert pooled_error(scores, targets) == pytest.approx(expected)
 
 
 def test_the_error_of_a_class_is_the_pooled_error_of_its_column():
     scores, targets = draw(300, 3)
-    found = calibration.class_calibration_error(scores, targets)
-    columns = [
-        calibration.expected_calibration_error(scores[:, [c]], targets[:, [c]]) for c in range(3)
-    ]
+    found = class_errors(scores, targets)
+    columns = [pooled_error(scores[:, [c]], targets[:, [c]]) for c in range(3)]
     assert found.tolist() == columns
 
 
 def test_scores_of_exactly_0_and_1_that_are_right_have_no_error():
     targets = np.eye(4, dtype=np.uint8)
-    assert calibration.expected_calibration_error(targets.astype(np.float32), targets) == 0.0
-    assert calibration.expected_calibration_error(1 - targets.astype(np.float32), targets) == 1.0
+    assert pooled_error(targets.astype(np.float32), targets) == 0.0
+    assert pooled_error(1 - targets.astype(np.float32), targets) == 1.0
 
 
 def test_one_image_of_one_class_without_the_label():
-    found = calibration.class_calibration_error(np.array([[0.25]]), np.array([[0]]))
+    found = class_errors(np.array([[0.25]]), np.array([[0]]))
     assert found.tolist() == [0.25]
 
 
 def test_without_images_there_is_no_error():
     nothing = np.empty((0, 2), np.float32)
-    assert np.isnan(calibration.expected_calibration_error(nothing, nothing))
-    assert np.isnan(calibration.class_calibration_error(nothing, nothing)).tolist() == [True, True]
+    assert np.isnan(pooled_error(nothing, nothing))
+    assert np.isnan(class_errors(nothing, nothing)).tolist() == [True, True]
 
 
 def test_a_calibrated_model_has_a_small_error_and_a_boastful_one_a_large():
     scores, targets = draw(20_000, 2)
-    assert calibration.expected_calibration_error(scores, targets) < 0.01
+    assert pooled_error(scores, targets) < 0.01
     boastful = np.where(scores > 0.5, 1, 0).astype(np.float32)
     # Mean distance of a uniform score from the nearer end: 0.25.
-    found = calibration.expected_calibration_error(boastful, targets)
+    found = pooled_error(boastful, targets)
     assert found == pytest.approx(0.25, abs=0.01)
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.1, np.nan])
 def test_logits_are_refused(wrong):
     with pytest.raises(ValueError, match="apply the sigmoid"):
-        calibration.expected_calibration_error(np.array([[0.5], [wrong]]), np.ones((2, 1)))
+        pooled_error(np.array([[0.5], [wrong]]), np.ones((2, 1)))
