@@ -266,7 +266,7 @@ def _print_names(arrays: Arrays, folder: Path, number: int) -> None:
         ("train", out_of_fold, dataset.train),
     ):
         flips = arrays[f"{name}_flips"]
-        suspects = find_suspects(scores, images.targets, 100)
+        suspects = find_suspects(scores, images.targets)[:100]
         left = [s for s in suspects if not flips[s.image, s.class_id]]
         print(f"\n{name}: the first {number} that were not planted\n")
         for s in left[:number]:
