@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import paddlex_ml
 from paddlex_ml.data import annotation
 from paddlex_ml.metrics import decisions
+from paddlex_ml.metrics.average_precision import mean_average_precision
 from paddlex_ml.metrics.thresholds import Goal, tune
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,8 +85,9 @@ def _section(title: str, scores: np.ndarray, targets: np.ndarray) -> str:
         )
     table = np.array(rows)  # [2 * divisions, 6]
     better = int((table[:, 5] > table[:, 3]).sum())
+    mean = mean_average_precision(scores, targets)
     lines = [
-        f"### {title}",
+        f"### {title}, mAP {mean:.3f}",
         "",
         "| macro F1 | at 0.5 | one tuned threshold for all | tuned class by class |",
         "|---|---|---|---|",
@@ -108,8 +110,9 @@ def _macro_f1(scores: np.ndarray, targets: np.ndarray, limits: np.ndarray) -> fl
     return decisions.average(decisions.count(decisions.decide(scores, limits), targets)).macro_f1
 
 
-_HEAD = """Written by `benchmarks/thresholds.py`. The validation photographs are halved at random:
-thresholds are tuned for F1 on one half (`Evaluate.tune_threshold: f1`, with
+_HEAD = """Written by `benchmarks/thresholds.py`, on runs of `benchmarks/results.py` that were
+trained for it anew (one run differs from another by about 0.01 of mAP). The validation photographs
+are halved at random: thresholds are tuned for F1 on one half (`Evaluate.tune_threshold: f1`, with
 `tune_min_positives: 10`) and judged on both, and the other way round. macro F1 is the mean of the
 classes' F1. Only the held-out half tells what new photographs will give. How far a class is pulled
 to the shared threshold (`PULL` in `paddlex_ml/metrics/thresholds.py`) was chosen on these two sets.
