@@ -4,6 +4,10 @@
 Loading takes a second, and each worker inherits it. No OpenCV here: a fork must find no threads.
 """
 
+import signal
+
 from paddlex_ml.data import kernels
 
+# What the server does with Ctrl-C its workers do from their first instant, before `worker.begin`.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 kernels.load()
