@@ -1,8 +1,9 @@
 # make demo   set everything up, draw a data set, train on it, predict: about five minutes
-# make test   set everything up, run the tests
-# make check  lint, types, spelling, tests: what CI runs
+# make test   set everything up, run the tests but for those of the largest models
+# make check  lint, types, spelling, all tests: what CI runs
 
 PYTHON ?= python3
+TESTS ?= not heavy
 BIN := .venv/bin
 RUN := $(BIN)/python main.py -c PP-LCNet_x1_0_ML -o Global.output=demo/output
 DATA := demo/shapes
@@ -36,14 +37,14 @@ demo: .venv/demo $(DATA)
 	@echo "                           -o Global.mode=check_dataset -o Global.dataset_dir=path/to/my_set"
 
 test: .venv/test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(TESTS)"
 
 check: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
-	$(MAKE) test
+	$(MAKE) test TESTS=
 
 $(DATA): .venv/demo
 	$(BIN)/python dataset_tools/make_demo_dataset.py --output $(DATA)
