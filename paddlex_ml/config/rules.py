@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from paddlex_ml.config import shipped
 from paddlex_ml.config.judge import Fault, override
-from paddlex_ml.config.schema import OPSET, SOURCES, TOKEN_MODELS, Config
+from paddlex_ml.config.schema import OPSET, SOURCES, TOKEN_MODELS, TUNE_TARGET, Config
 
 RATE_REFUSED = 0.01
 """AdamW above this rate destroys the weights within an epoch, whatever the model."""
@@ -180,6 +180,17 @@ def _rounds_make_an_interval(config: Config) -> Fault | None:
     return Fault(key, what, override(key, _ROUNDS))
 
 
+def _target_is_used(config: Config) -> Fault | None:
+    key, wanted = "Evaluate.tune_target", config.Evaluate
+    is_set = config.Global.mode == "evaluate" and wanted.tune_target != TUNE_TARGET
+    if not is_set or wanted.tune_threshold in ("precision", "recall"):
+        return None
+    chosen = wanted.tune_threshold or "null"
+    what = f"{key} is {wanted.tune_target:g}, but Evaluate.tune_threshold {chosen} has no target"
+    wish = override("Evaluate.tune_threshold", "precision")
+    return Fault(key, what, f"{wish} (or recall), or {override(key, TUNE_TARGET)}")
+
+
 def _data_set_is_named(config: Config) -> Fault | None:
     needed = config.Global.mode in ("check_dataset", "train", "evaluate")
     if not needed or config.Global.dataset_dir is not None:
@@ -232,5 +243,6 @@ _TO_RUN: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("Global.mode", "Train.learning_rate", "Train.head_lr_mult"), _head_rate_trains),
     (("Global.mode", "Train.learning_rate", "Train.backbone_lr_mult"), _backbone_rate_trains),
     (("Global.mode", "Export.format", "Export.opset"), _opset_is_used),
+    (("Global.mode", "Evaluate.tune_target", "Evaluate.tune_threshold"), _target_is_used),
     (("Global.mode", "Predict.input"), _input_is_named),
 )

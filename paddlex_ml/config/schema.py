@@ -31,6 +31,9 @@ RUN_MODES = ("paddle", "mkldnn", "mkldnn_bf16", "trt_fp32", "trt_fp16", "onnxrun
 OPSET = 17
 """The first one with an operator for layer norm, which older ones spell in ten."""
 
+TUNE_TARGET = 0.9
+"""A precision or recall that most uses can live with; means nothing for F1."""
+
 Count: TypeAlias = Annotated[int, Range(low=1)]
 Share: TypeAlias = Annotated[float, Range(low=0, high=1)]
 Seed: TypeAlias = Annotated[int, Range(low=0, high=2**32 - 1)]  # the largest that numpy takes
@@ -192,7 +195,9 @@ class EvaluateConfig:
     bootstrap: Annotated[int, Range(low=0)] = 200
     """Rounds, 20 or more; 0: no intervals."""
     tune_threshold: Literal["f1", "precision", "recall"] | None = "f1"
-    tune_target: Annotated[float, Range(low=0, high=1, above=True, typical=0.9)] = 0.9
+    tune_target: Annotated[float, Range(low=0, high=1, above=True, typical=TUNE_TARGET)] = (
+        TUNE_TARGET
+    )
     """Precision or recall that tuned thresholds are to reach."""
     tune_min_positives: Annotated[int, Range(low=0)] = 10
     """Classes with fewer positive images take the threshold that all share."""

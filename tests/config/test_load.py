@@ -414,6 +414,16 @@ def test_a_dumped_configuration_loads_to_the_same_one(
             "-o Export.format=onnx",
         ),
         (
+            ["Global.mode=evaluate", "Global.dataset_dir=data", "Evaluate.tune_target=0.95"],
+            "Evaluate.tune_target is 0.95, but Evaluate.tune_threshold f1 has no target",
+            "-o Evaluate.tune_threshold=precision (or recall), or -o Evaluate.tune_target=0.9",
+        ),
+        (
+            ["Evaluate.save_threshold=true", "Evaluate.tune_threshold=null"],
+            "Evaluate.save_threshold is true, but Evaluate.tune_threshold is null",
+            "-o Evaluate.tune_threshold=f1",
+        ),
+        (
             ["Global.mode=predict"],
             "Predict.input is not set: mode predict needs an image",
             "-o Predict.input=photo.jpg",
@@ -426,6 +436,17 @@ def test_a_broken_rule_names_its_repair(
     error = failure(tmp_path, *overrides)
     assert error.what.startswith(what)
     assert error.fix == fix
+
+
+@pytest.mark.parametrize(
+    ("mode", "method"), [("evaluate", "precision"), ("evaluate", "recall"), ("train", "f1")]
+)
+def test_a_target_may_stand_where_it_is_used_or_does_no_harm(
+    tmp_path: Path, mode: str, method: str
+) -> None:
+    keys = (f"Global.mode={mode}", "Global.dataset_dir=data", "Evaluate.tune_target=0.95")
+    found = merged(tmp_path, *keys, f"Evaluate.tune_threshold={method}")
+    assert found.Evaluate.tune_target == 0.95
 
 
 @pytest.mark.parametrize(
