@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from paddlex_ml.data import annotation
 from paddlex_ml.formats import coco
-from paddlex_ml.formats.found import Options
+from paddlex_ml.formats.collector import Options
 
 IMAGES = {"train": 118_000, "val": 5_000}
 BOXES = {"train": 796_000, "val": 34_000}

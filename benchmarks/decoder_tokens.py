@@ -89,9 +89,9 @@ def _share_of_the_first_patch(tokens: str, size: int) -> float:
     environment.prepare()
     import paddle
 
-    from paddlex_ml.losses import asymmetric_loss
     from paddlex_ml.models import zoo
     from paddlex_ml.models.clip_vit import PATCH
+    from paddlex_ml.training.losses import asymmetric_loss
 
     paddle.seed(0)
     model = zoo.build(MODEL, 5, tokens=tokens)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from paddlex_ml.inference.static import StaticModel
+    from paddlex_ml.inference.static_model import StaticModel
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -42,7 +42,7 @@ def main() -> int:
     options = parser.parse_args()
     from paddlex_ml.data import annotation
     from paddlex_ml.data.transforms import read_image
-    from paddlex_ml.inference.static import StaticModel
+    from paddlex_ml.inference.static_model import StaticModel
 
     model = StaticModel(options.model)
     model.require_attention()

@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def _measure(name: str, tokens: str | None, size: int, classes: int) -> Iterator[str]:
-    from paddlex_ml.checkpoint import Card
+    from paddlex_ml.artifacts.checkpoint import Card
     from paddlex_ml.config.schema import OPSET
     from paddlex_ml.export.onnx import save_onnx
     from paddlex_ml.export.pdmodel import save_pdmodel
@@ -98,7 +98,7 @@ def _fill(model: Any, gain: float) -> None:
 
 def _difference_of_onednn(model: Any, folder: Path, size: int) -> float:
     from paddlex_ml.export import parity
-    from paddlex_ml.inference.static import StaticModel
+    from paddlex_ml.inference.static_model import StaticModel
 
     static = StaticModel(folder, "cpu", "mkldnn")
     return parity.measure(model, static.run, size) if static.run_mode == "mkldnn" else float("nan")

@@ -128,11 +128,12 @@ def _run(path: Path, images: ImageList, size: int) -> tuple[np.ndarray, np.ndarr
     environment.prepare()
     import paddle
 
+    from paddlex_ml.artifacts import weights
     from paddlex_ml.data import preprocess
     from paddlex_ml.data.dataset import MultiLabelDataset
     from paddlex_ml.data.loader import batches, evaluation_draws
     from paddlex_ml.evaluation import evaluate
-    from paddlex_ml.models import weights, zoo
+    from paddlex_ml.models import zoo
 
     dataset = MultiLabelDataset(images, preprocess.standard(size))
     head = zoo.find(MODEL).head

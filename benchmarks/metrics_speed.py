@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from paddlex_ml.metrics.average_precision import mean_average_precision
 from paddlex_ml.metrics.label_quality import find_suspects
-from paddlex_ml.metrics.summary import summarise
-from paddlex_ml.metrics.thresholds import Goal, decide_held_out, tune
-from paddlex_ml.report import page
+from paddlex_ml.metrics.measures import summarise
+from paddlex_ml.metrics.threshold_search import Goal, decide_held_out, tune
+from paddlex_ml.report import evaluation_page
 from paddlex_ml.report.content import Content
 
 
@@ -62,7 +62,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         content = fill_page(Path(folder), scores, targets, names)
         report = Path(folder) / "report.html"
-        measure("page", lambda: page.write(report, content), asked.runs)
+        measure("page", lambda: evaluation_page.write(report, content), asked.runs)
         print(f"size of the page: {report.stat().st_size / 2**20:.1f} MiB")
     print(f"memory of the metrics: {peak_memory(lambda: summary(asked.rounds)):.0f} MiB")
     return 0

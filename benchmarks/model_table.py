@@ -71,7 +71,7 @@ def _measure(name: str, size: int, rounds: int) -> dict[str, float]:
     from paddlex_ml import environment
 
     environment.prepare()
-    from paddlex_ml.checkpoint import Card
+    from paddlex_ml.artifacts.checkpoint import Card
     from paddlex_ml.export.static import save_static
     from paddlex_ml.models import zoo
 
@@ -91,7 +91,7 @@ def _measure(name: str, size: int, rounds: int) -> dict[str, float]:
 def _latency(folder: Path, mode: str, rounds: int) -> float:
     import numpy as np
 
-    from paddlex_ml.inference.static import StaticModel
+    from paddlex_ml.inference.static_model import StaticModel
 
     model = StaticModel(folder, "cpu", mode)
     if model.run_mode != mode:

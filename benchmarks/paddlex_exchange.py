@@ -36,7 +36,7 @@ import sys
 from pathlib import Path
 import paddle
 from paddlex_ml.data import annotation
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.export import description
 from paddlex_ml.export.static import save_static
 from paddlex_ml.models import weights, zoo

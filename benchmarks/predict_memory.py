@@ -46,7 +46,7 @@ def main() -> None:
 
 def _export(folder: Path) -> Path:
     environment.prepare()
-    from paddlex_ml.checkpoint import Card
+    from paddlex_ml.artifacts.checkpoint import Card
     from paddlex_ml.export.static import save_static
     from paddlex_ml.models import zoo
 

@@ -116,7 +116,7 @@ def _export(work: Path) -> dict[str, Path]:
     environment.prepare()
     import paddle
 
-    from paddlex_ml.checkpoint import Card
+    from paddlex_ml.artifacts.checkpoint import Card
     from paddlex_ml.export.onnx import save_onnx
     from paddlex_ml.export.static import save_static
     from paddlex_ml.models import zoo
@@ -193,7 +193,7 @@ def _time(words: list[str]) -> tuple[float, float]:
 
 def _compare_engines(kind: str, folder: Path) -> None:
     """Images a second of the engine alone and through our model, taking turns."""
-    from paddlex_ml.inference.static import StaticModel
+    from paddlex_ml.inference.static_model import StaticModel
 
     bare, ours = _bare(kind, folder), StaticModel(folder, "cpu").run
     print(f"\n{kind}, engine alone                              bare    ours   ratio of times")
@@ -212,7 +212,7 @@ def _compare_engines(kind: str, folder: Path) -> None:
 
 def _compare_modes(folders: dict[str, Path]) -> None:
     """What each run mode of a CPU gives, and how far its scores are from plain Paddle's."""
-    from paddlex_ml.inference.static import StaticModel
+    from paddlex_ml.inference.static_model import StaticModel
 
     models = {
         mode: StaticModel(folders["onnx" if mode == "onnxruntime" else "paddle"], "cpu", mode)

@@ -104,11 +104,11 @@ class Steps:
     def __init__(self, size: int, batch: int, classes: int) -> None:
         import paddle
 
-        from paddlex_ml.checkpoint import Card
-        from paddlex_ml.losses import asymmetric_loss
+        from paddlex_ml.artifacts.checkpoint import Card
         from paddlex_ml.models import zoo
         from paddlex_ml.training import loop
         from paddlex_ml.training.ema import Ema
+        from paddlex_ml.training.losses import asymmetric_loss
         from paddlex_ml.training.meter import Meter
         from paddlex_ml.training.optimizer import build_optimizer
         from paddlex_ml.training.plan import Plan

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the time of a training step goes: Paddle's kernels against those of models/fast_ops.py.
+"""Where the time of a training step goes: Paddle's kernels against those of kernels/layers.py.
 
     python benchmarks/step_profile.py [--model NAME] [--size 448] [--batch 8] [--rounds 3]
 
@@ -29,9 +29,10 @@ environment.prepare()
 import paddle  # noqa: E402
 from paddle import nn  # noqa: E402
 
-from paddlex_ml.losses import asymmetric_loss  # noqa: E402
-from paddlex_ml.models import fast_ops, zoo  # noqa: E402
+from paddlex_ml.kernels import layers as fast_ops  # noqa: E402
+from paddlex_ml.models import zoo  # noqa: E402
 from paddlex_ml.models.blocks import ConvNorm  # noqa: E402
+from paddlex_ml.training.losses import asymmetric_loss  # noqa: E402
 from paddlex_ml.training.optimizer import build_optimizer  # noqa: E402
 
 Clock = Callable[[], float]

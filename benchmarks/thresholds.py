@@ -24,7 +24,7 @@ import paddlex_ml
 from paddlex_ml.data import annotation
 from paddlex_ml.metrics import decisions
 from paddlex_ml.metrics.average_precision import mean_average_precision
-from paddlex_ml.metrics.thresholds import Goal, tune
+from paddlex_ml.metrics.threshold_search import Goal, tune
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -115,7 +115,8 @@ trained for it anew (one run differs from another by about 0.01 of mAP). The val
 are halved at random: thresholds are tuned for F1 on one half (`Evaluate.tune_threshold: f1`, with
 `tune_min_positives: 10`) and judged on both, and the other way round. macro F1 is the mean of the
 classes' F1. Only the held-out half tells what new photographs will give. How far a class is pulled
-to the shared threshold (`PULL` in `paddlex_ml/metrics/thresholds.py`) was chosen on these two sets.
+to the shared threshold (`PULL` in `paddlex_ml/metrics/threshold_search.py`) was chosen on these
+two sets.
 """
 
 

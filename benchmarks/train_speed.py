@@ -29,7 +29,7 @@ import json, sys, time, warnings
 sys.path.insert(0, {root!r})
 warnings.filterwarnings("ignore")
 import paddle
-from paddlex_ml.losses import asymmetric_loss
+from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.models import fast_ops, zoo
 fast_ops.kernels = lambda: None
 paddle.seed(0)
@@ -66,10 +66,10 @@ def run_team(count: int, options: dict[str, int]) -> None:
     from paddlex_ml import environment
 
     environment.prepare()
-    from paddlex_ml import processes
     from paddlex_ml.devices import Devices
+    from paddlex_ml.distributed import launch
 
-    print(json.dumps(processes.run(steps, options, Devices("cpu", tuple(range(count))))))
+    print(json.dumps(launch.run(steps, options, Devices("cpu", tuple(range(count))))))
 
 
 def steps(options: dict[str, int], team: object) -> list[float]:
@@ -79,12 +79,12 @@ def steps(options: dict[str, int], team: object) -> list[float]:
     import numpy as np
     import paddle
 
-    from paddlex_ml.checkpoint import Card
-    from paddlex_ml.losses import asymmetric_loss
+    from paddlex_ml.artifacts.checkpoint import Card
+    from paddlex_ml.distributed.group import Team
     from paddlex_ml.models import zoo
-    from paddlex_ml.team import Team
     from paddlex_ml.training.ema import Ema
     from paddlex_ml.training.loop import train_step
+    from paddlex_ml.training.losses import asymmetric_loss
     from paddlex_ml.training.meter import Meter
     from paddlex_ml.training.optimizer import build_optimizer
     from paddlex_ml.training.plan import Plan

@@ -2,7 +2,8 @@
 """How many pairs of images look alike, by distance: python benchmarks/twin_distances.py DIR ...
 
 All pairs of all images of each folder: bits between their perceptual hashes, and how many of these
-pairs have grey pictures that agree. The limits of data/twins.py were chosen by looking at them.
+pairs have grey pictures that agree. The limits of data/near_duplicates.py were chosen by looking
+at them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from paddlex_ml.data.inspect_images import HASH_BYTES, inspect_images
+from paddlex_ml.data.near_duplicates import AGREEMENT
 from paddlex_ml.data.transforms import SUFFIXES
-from paddlex_ml.data.twins import AGREEMENT
 
 FURTHEST = 12  # bits
 

@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is 
 from paddlex_ml import terminal
 from paddlex_ml.data.split import STRATEGIES, Division
 from paddlex_ml.formats import rewrite
-from paddlex_ml.formats.found import Options
+from paddlex_ml.formats.collector import Options
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
 from paddlex_ml import terminal
-from paddlex_ml.formats import export
+from paddlex_ml.formats import exporters
 
 
 def main() -> None:
@@ -23,11 +23,11 @@ def main() -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="folder with label.txt and the lists")
-    parser.add_argument("--format", required=True, choices=export.WRITERS, help="the format")
+    parser.add_argument("--format", required=True, choices=exporters.WRITERS, help="the format")
     parser.add_argument("--output", type=Path, help="new or empty folder (the data set itself)")
     asked = parser.parse_args()
     with terminal.progress("read image sizes") as progress:
-        change = export.export(asked.dataset, asked.format, asked.output, progress)
+        change = exporters.export(asked.dataset, asked.format, asked.output, progress)
     print("\n".join(change.told() or ["all files are there already"]))
 
 

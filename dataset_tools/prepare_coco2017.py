@@ -12,7 +12,8 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
 from paddlex_ml import terminal
-from paddlex_ml.formats import archives, coco2017, prepared
+from paddlex_ml.formats import coco2017, prepared
+from paddlex_ml.storage import archives
 
 
 def main() -> None:

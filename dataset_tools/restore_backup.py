@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
 from paddlex_ml import terminal
-from paddlex_ml.data import changes
+from paddlex_ml.data import journal
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
         "go back one change more."
     )
     parser.add_argument("dataset", type=Path, help="folder of the data set")
-    change = changes.undo(parser.parse_args().dataset)
+    change = journal.undo(parser.parse_args().dataset)
     print("\n".join([change.what, *change.told()]))
 
 

@@ -14,7 +14,7 @@ from paddlex_ml.errors import PaddlexMLError
 
 if TYPE_CHECKING:
     from paddlex_ml.inference.predictor import Predictor
-    from paddlex_ml.inference.thresholds import Threshold
+    from paddlex_ml.metrics.per_class_threshold import Threshold
 
 __all__ = ["PaddlexMLError", "__version__", "create_model"]
 __version__ = "0.1.0"

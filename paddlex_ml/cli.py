@@ -20,16 +20,24 @@ from pathlib import Path
 from typing import Any
 
 import paddlex_ml
-from paddlex_ml import environment, files, terminal
+from paddlex_ml import environment, terminal
 from paddlex_ml.config import load, shipped
 from paddlex_ml.config.schema import MODES, Config
-from paddlex_ml.engines import earlier_run
-from paddlex_ml.engines.train_summary import summarise
+from paddlex_ml.engines.train import earlier_run
+from paddlex_ml.engines.train.summary import summarise
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.models import published
+from paddlex_ml.storage import files
 
 logger = logging.getLogger(__name__)
 
+ENGINES = {
+    "check_dataset": "paddlex_ml.engines.check_dataset",
+    "train": "paddlex_ml.engines.train.run",
+    "evaluate": "paddlex_ml.engines.evaluate.run",
+    "export": "paddlex_ml.engines.export",
+    "predict": "paddlex_ml.engines.predict.run",
+}
 _WITHOUT_PADDLE = {"check_dataset", "predict"}  # predict imports it when a model needs it
 _EVALUATED = {"report": "report:", "per_class_csv": "classes:"}
 
@@ -156,7 +164,7 @@ def _run_engine(config: Config) -> dict[str, Any]:
     mode = config.Global.mode
     if mode not in _WITHOUT_PADDLE:
         logger.info("%s", environment.prepare())
-    engine = importlib.import_module(f"paddlex_ml.engines.{mode}")
+    engine = importlib.import_module(ENGINES[mode])
     result: dict[str, Any] = engine.run(config)
     return result
 

@@ -23,8 +23,8 @@ from typing import NamedTuple, NoReturn
 
 from tqdm import tqdm
 
-from paddlex_ml import files
 from paddlex_ml.errors import PaddlexMLError, Stopped
+from paddlex_ml.storage import files
 
 logger = logging.getLogger(__name__)
 

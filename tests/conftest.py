@@ -27,8 +27,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml import cache, cli, environment, fetch
+from paddlex_ml import cli, environment
 from paddlex_ml.data import annotation
+from paddlex_ml.storage import cache, fetch
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -212,9 +213,10 @@ def start_weights(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     import paddle  # here: it takes seconds, which most tests do not need
 
+    from paddlex_ml.artifacts import weights
     from paddlex_ml.data.preprocess import standard
     from paddlex_ml.data.transforms import read_image
-    from paddlex_ml.models import weights, zoo
+    from paddlex_ml.models import zoo
 
     paddle.seed(0)
     model = zoo.build("PP-LCNet_x1_0_ML", 3)

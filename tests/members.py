@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import paddle
 
-from paddlex_ml import checkpoint
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import MultiLabelDataset
 from paddlex_ml.data.loader import Loader, evaluation_draws
 from paddlex_ml.data.preprocess import standard
+from paddlex_ml.distributed.group import Team
 from paddlex_ml.evaluation import evaluate
-from paddlex_ml.losses import asymmetric_loss
-from paddlex_ml.team import Team
 from paddlex_ml.training import sync_batch_norm
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import Interrupt
 from paddlex_ml.training.loop import fit
+from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.plan import Plan, Saving
 from paddlex_ml.training.schedule import build_schedule

@@ -37,7 +37,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Install:
     """Puts a function in the place of an engine: the CLI alone is tested, without Paddle."""
 
     def install(mode: str, run: Engine) -> None:
-        module = types.ModuleType(f"paddlex_ml.engines.{mode}")
+        module = types.ModuleType(cli.ENGINES[mode])
         vars(module)["run"] = run
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr("paddlex_ml.environment.prepare", lambda: "environment: as it is")
@@ -269,7 +269,7 @@ def test_a_full_disk_exits_2_and_keeps_the_first_message(
     def no_space(path: Path, value: Any) -> None:
         raise full
 
-    monkeypatch.setattr("paddlex_ml.files.write_json", no_space)
+    monkeypatch.setattr("paddlex_ml.storage.files.write_json", no_space)
     assert run("train") == 2
     assert "No space left on device\n  where: output/best_model" in capsys.readouterr().err
 
@@ -320,7 +320,7 @@ def test_notes_and_logs_go_to_stderr_with_the_time(
     engine: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def speak(config: Config) -> dict[str, Any]:
-        logging.getLogger("paddlex_ml.engines.train").info("hello %d", 1)
+        logging.getLogger("paddlex_ml.engines.train.run").info("hello %d", 1)
         return succeed(config)
 
     engine("train", speak)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from paddlex_ml import checkpoint
+from paddlex_ml.artifacts import checkpoint
 
 Run = Callable[..., tuple[int, str]]
 TEXTS = {"train.log", "config.yaml", "label_dict.txt", "metrics.csv"}

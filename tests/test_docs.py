@@ -12,7 +12,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from paddlex_ml.config import load, schema, shipped, values
-from paddlex_ml.data import twins
+from paddlex_ml.data import near_duplicates
 from paddlex_ml.formats import rewrite
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,8 +28,8 @@ def test_the_rules_of_each_format_are_those_of_its_reader(source: str) -> None:
 
 def test_the_limits_of_twins_are_those_of_the_code() -> None:
     page = (ROOT / "docs" / "data.md").read_text("utf-8")
-    assert f"differ in {twins.MOST_BITS} bits at most" in page
-    assert f"correlation of\n  {twins.AGREEMENT} at least" in page
+    assert f"differ in {near_duplicates.MOST_BITS} bits at most" in page
+    assert f"correlation of\n  {near_duplicates.AGREEMENT} at least" in page
 
 
 def test_every_tool_is_named() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from paddlex_ml import checkpoint
+from paddlex_ml.artifacts import checkpoint
 
 Run = Callable[..., tuple[int, str]]
 ON = (

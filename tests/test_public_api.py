@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import paddlex_ml
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.export.static import save_static
 from paddlex_ml.models import zoo
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from paddlex_ml import checkpoint
-from paddlex_ml.engines import earlier_run
+from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.engines.train import earlier_run
 from tests.running import Background, run, wait_until_gone
 
 PARTS = ("pdparams", "pdema", "pdopt", "pdstates")

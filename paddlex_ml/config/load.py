@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from paddlex_ml.config import judge, rules, values, yaml_text
-from paddlex_ml.config.judge import Fault
+from paddlex_ml.config import rules, validation, values, yaml_text
 from paddlex_ml.config.schema import IGNORED, MODES, Config
+from paddlex_ml.config.validation import Fault
 from paddlex_ml.errors import PaddlexMLError
 
 
@@ -52,7 +52,7 @@ def load(path: Path, overrides: Sequence[str] = (), *, to_run: bool = True) -> L
     """
     merged = _merge(path, overrides)
     notes = _take_ignored(merged.value)
-    config = judge.build(Config, merged.value, "", merged.faults)
+    config = validation.build(Config, merged.value, "", merged.faults)
     at_fault = {fault.key for fault in merged.faults}
     merged.faults.extend(rules.broken(config, at_fault, to_run=to_run))
     if merged.faults:
@@ -158,7 +158,7 @@ def _apply(text: str, merged: _Merged) -> None:
         document = yaml_text.parse_scalar_or_flow(value_text)
     except yaml.YAMLError as error:
         what = f"the value of {key} is bad YAML: {_problem(error)[0]}"
-        fix = f"if it is a text, quote it: {judge.override(key, value_text.strip())}"
+        fix = f"if it is a text, quote it: {validation.override(key, value_text.strip())}"
         merged.faults.append(Fault(key, what, fix, where=f"-o {text}"))
         return
     for double, _, _ in document.doubles:
@@ -183,7 +183,7 @@ def _malformed(text: str, key: str, equals: str, value_text: str) -> Fault | Non
 
 def _put(merged: _Merged, key: str, value: Any, origin: str) -> None:
     """Set `key` to `value`; a mapping is merged into a section key by key."""
-    if isinstance(value, dict) and key in judge.section_keys():
+    if isinstance(value, dict) and key in validation.section_keys():
         for name, child in value.items():
             _put(merged, f"{key}.{name}", child, origin)
         return
@@ -196,7 +196,7 @@ def _put(merged: _Merged, key: str, value: Any, origin: str) -> None:
         if not isinstance(target, dict):
             above = ".".join(parents[:depth])
             what = f"{above} holds a value, it has no key {key.removeprefix(above + '.')}"
-            fix = f"set {above} as a whole: {judge.override(above, value)}"
+            fix = f"set {above} as a whole: {validation.override(above, value)}"
             merged.faults.append(Fault(key, what, fix, where=origin))
             return
     target[name] = value

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Iterator
 
 from paddlex_ml.config import shipped
-from paddlex_ml.config.judge import Fault, override
 from paddlex_ml.config.schema import OPSET, SOURCES, TOKEN_MODELS, TUNE_TARGET, Config
+from paddlex_ml.config.validation import Fault, override
 
 RATE_REFUSED = 0.01
 """AdamW above this rate destroys the weights within an epoch, whatever the model."""

@@ -20,11 +20,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from paddlex_ml import files
-from paddlex_ml.data import changes
+from paddlex_ml.data import journal
 from paddlex_ml.data.faults import Fault, combine
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import files
 
 LISTS = ("train", "val")
 Targets = npt.NDArray[np.uint8]
@@ -83,7 +83,7 @@ def read(dataset_dir: Path, lists: Sequence[str] = LISTS) -> MLClsDataset:
 
 def read_labels(path: Path) -> list[str]:
     """Class names by id. Raises one PaddlexMLError with every fault of the file."""
-    changes.settle(path.parent)
+    journal.settle(path.parent)
     names, faults = _parse_labels(path)
     if faults:
         raise combine(faults, path.parent)
@@ -99,7 +99,7 @@ def parse(dataset_dir: Path, lists: Sequence[str] = LISTS) -> Parsed:
     if not root.is_dir():
         nothing = ImageList(root, [], np.zeros((0, 0), np.uint8))
         return Parsed(MLClsDataset(root, [], nothing, nothing), {}, [_folder_fault(root)])
-    changes.settle(root)
+    journal.settle(root)
     names, faults = _parse_labels(root / "label.txt")
     # A damaged label.txt does not say how many classes there are: the lists are then compared with
     # their own first line, so that the same run still finds their faults.

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from paddlex_ml.data import kernels
+from paddlex_ml.kernels import pillow
 
 GREY = (128, 128, 128)
 STEPS = 9  # magnitudes 1..9; step 0 of the published table is never drawn
@@ -104,11 +104,11 @@ def _black_square(image: Image.Image, row: int, column: int, half: int) -> Image
 
 
 def _shear_x(image: Image.Image, strength: float) -> Image.Image:
-    return kernels.shear(image, strength, 0, GREY[0])
+    return pillow.shear(image, strength, 0, GREY[0])
 
 
 def _shear_y(image: Image.Image, strength: float) -> Image.Image:
-    return kernels.shear(image, strength, 1, GREY[0])
+    return pillow.shear(image, strength, 1, GREY[0])
 
 
 def _translate(image: Image.Image, right: float, down: float) -> Image.Image:
@@ -125,7 +125,7 @@ def _translate_y(image: Image.Image, share: float) -> Image.Image:
 
 
 def _sharpness(image: Image.Image, strength: float) -> Image.Image:
-    return Image.blend(kernels.smooth(image), image, 1 + strength)  # ImageEnhance.Sharpness
+    return Image.blend(pillow.smooth(image), image, 1 + strength)  # ImageEnhance.Sharpness
 
 
 def _solarize(image: Image.Image, threshold: float) -> Image.Image:

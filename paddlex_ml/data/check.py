@@ -19,7 +19,8 @@ from paddlex_ml.data import annotation, findings
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.faults import Fault
 from paddlex_ml.data.findings import Finding
-from paddlex_ml.data.inspect_images import Inspected, Progress, inspect_images
+from paddlex_ml.data.inspect_images import Inspected, inspect_images
+from paddlex_ml.progress import ReportProgress, ignore_progress
 
 _NAMED = 1000  # images of one warning in the result file
 _MATRIX = 200  # classes: a larger table of pairs would be the most part of the result file
@@ -39,7 +40,7 @@ class Report:
 
 
 def check(
-    dataset_dir: Path, progress: Progress | None = None, workers: int | None = None
+    dataset_dir: Path, progress: ReportProgress = ignore_progress, workers: int | None = None
 ) -> Report:
     """Check the text files and decode every image.
 
@@ -53,7 +54,7 @@ def check(
     for name, lines in parsed.lines.items():
         for path, number in lines.items():
             places.setdefault(path, []).append(f"{name}.txt:{number}")
-    images = inspect_images(root, list(places), progress or _ignore, workers)
+    images = inspect_images(root, list(places), progress, workers)
     broken = [
         Fault("image not decodable", ", ".join(places[path]), f"{path}: {image.problem}", image.fix)
         for path, image in images.items()
@@ -143,7 +144,3 @@ def _sizes(images: list[Inspected]) -> dict[str, dict[str, int]]:
         for side, all_ in sides.items()
         if all_
     }
-
-
-def _ignore(_done: int, _total: int) -> None:
-    """Nobody watches the progress."""

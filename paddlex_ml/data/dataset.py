@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from paddlex_ml.data import kernels, transforms
+from paddlex_ml.data import transforms
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.augment import cutout, randaugment
 from paddlex_ml.data.image_cache import ImageCache
 from paddlex_ml.data.preprocess import Preprocess
+from paddlex_ml.kernels import pillow
 
 
 class Draw(NamedTuple):
@@ -96,5 +97,5 @@ class MultiLabelDataset:
     def _read(self, path: Path) -> np.ndarray:
         image = transforms.read_image(path, self.at_least)
         if self.preprocess.is_published:
-            return kernels.resize(image, self.preprocess.size[0])
+            return pillow.resize(image, self.preprocess.size[0])
         return self.preprocess.resize(image)

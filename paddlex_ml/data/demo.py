@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from paddlex_ml.data import annotation, shapes
+from paddlex_ml.data import annotation, demo_scenes
 from paddlex_ml.data.annotation import Targets
 from paddlex_ml.errors import PaddlexMLError
 
@@ -41,7 +41,7 @@ class Demo:
 class _Drawn:
     name: str
     jpeg: bytes
-    things: list[shapes.Thing]
+    things: list[demo_scenes.Thing]
 
 
 def make(output: Path, *, images: int, size: int, seed: int, val_percent: int) -> Demo:
@@ -65,7 +65,7 @@ def make(output: Path, *, images: int, size: int, seed: int, val_percent: int) -
         _write_coco(twin, lists, size)
         for written, place in ((plain, output), (twin, coco)):
             _move(written, place)
-    names = [kind.name for kind in shapes.KINDS]
+    names = [kind.name for kind in demo_scenes.KINDS]
     return Demo(output, coco, names, targets["train"], targets["val"])
 
 
@@ -97,7 +97,7 @@ def _refuse_full(folder: Path) -> None:
 
 
 def _draw(rng: np.random.Generator, size: int, index: int) -> _Drawn:
-    image, things = shapes.draw_scene(rng, size)
+    image, things = demo_scenes.draw_scene(rng, size)
     flags = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
     return _Drawn(f"{index:06d}.jpg", jpeg.tobytes(), things)
@@ -105,10 +105,10 @@ def _draw(rng: np.random.Generator, size: int, index: int) -> _Drawn:
 
 def _write_lists(folder: Path, lists: dict[str, list[_Drawn]]) -> dict[str, Targets]:
     (folder / "images").mkdir(parents=True)
-    annotation.write_labels(folder / "label.txt", [kind.name for kind in shapes.KINDS])
+    annotation.write_labels(folder / "label.txt", [kind.name for kind in demo_scenes.KINDS])
     targets = {}
     for key, drawn in lists.items():
-        targets[key] = np.zeros((len(drawn), len(shapes.KINDS)), np.uint8)
+        targets[key] = np.zeros((len(drawn), len(demo_scenes.KINDS)), np.uint8)
         for row, image in zip(targets[key], drawn, strict=True):
             row[[thing.class_id for thing in image.things]] = 1
             (folder / "images" / image.name).write_bytes(image.jpeg)
@@ -147,7 +147,7 @@ def _describe_coco(drawn: list[_Drawn], size: int) -> dict[str, Any]:
         ],
         "categories": [
             {"id": _category_id(i), "name": kind.name, "supercategory": kind.outline}
-            for i, kind in enumerate(shapes.KINDS)
+            for i, kind in enumerate(demo_scenes.KINDS)
         ],
     }
 
@@ -156,7 +156,7 @@ def _category_id(class_id: int) -> int:
     return 2 * class_id + 1  # with gaps and not from 0, as in COCO itself
 
 
-def _box(visible: shapes.Mask) -> list[int]:
+def _box(visible: demo_scenes.Mask) -> list[int]:
     """Smallest box around the pixels: x, y, width, height."""
     x, y = np.flatnonzero(visible.any(axis=0)), np.flatnonzero(visible.any(axis=1))
     return [int(x[0]), int(y[0]), int(x[-1] - x[0] + 1), int(y[-1] - y[0] + 1)]

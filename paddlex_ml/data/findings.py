@@ -10,7 +10,7 @@ import numpy as np
 
 from paddlex_ml.data.annotation import ImageList, MLClsDataset, normalise_path
 from paddlex_ml.data.inspect_images import HASH_BYTES, Inspected
-from paddlex_ml.data.twins import find_twins
+from paddlex_ml.data.near_duplicates import find_twins
 
 IMBALANCE = 50  # times as many images: beyond it, the rare class is seldom seen in a batch
 SMALL = 32  # pixels of the shorter side: less says little, whatever the network

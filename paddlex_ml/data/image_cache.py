@@ -31,9 +31,9 @@ import numpy as np
 import PIL
 import psutil
 
-from paddlex_ml import cache
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import cache
 
 logger = logging.getLogger(__name__)
 

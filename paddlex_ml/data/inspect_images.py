@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -26,6 +26,7 @@ from paddlex_ml.data import worker
 from paddlex_ml.data.transforms import decode_image, open_image
 from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.progress import ReportProgress
 
 HASH_BYTES = 8
 FINGERPRINT_BYTES = HASH_BYTES + 64
@@ -37,8 +38,6 @@ _FEW = 256  # images decoded faster than worker processes start
 _FLAT = 10  # between the darkest and the brightest of 32 x 32 grey values: less may be noise
 # Modes whose way to RGB cannot fail, so that loading them tells whether they can be used.
 _PLAIN = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"))
-
-Progress = Callable[[int, int], None]
 
 
 class Inspected(NamedTuple):
@@ -60,7 +59,7 @@ class Inspected(NamedTuple):
 
 
 def inspect_images(
-    root: Path, paths: list[str], progress: Progress, workers: int | None
+    root: Path, paths: list[str], progress: ReportProgress, workers: int | None
 ) -> dict[str, Inspected]:
     """Decode the images `paths` below `root`; `progress(done, total)` is called on the way.
 

@@ -116,7 +116,7 @@ def _context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():  # Windows
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([worker.__name__, "paddlex_ml.data.warm"])
+    context.set_forkserver_preload([worker.__name__, "paddlex_ml.data.preload"])
     return context
 
 

@@ -21,8 +21,8 @@ from paddlex_ml.data.split import Division
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import rewrite
-from paddlex_ml.formats.found import Options
-from paddlex_ml.pictures import charts, page
+from paddlex_ml.formats.collector import Options
+from paddlex_ml.pictures import dataset_page, plots
 from paddlex_ml.pictures.labelled import draw_labels
 
 _DEMOS = 10  # images of each list
@@ -127,22 +127,24 @@ def _draw_pictures(report: check.Report, output: Path, seed: int) -> dict[str, l
     try:
         names = _draw_demos(dataset, aside / "demo_img", seed)
         counts = check.count_positives(dataset.train), check.count_positives(dataset.val)
-        charts.histogram(aside / "histogram.png", dataset.label_names, *counts)
-        page.write(aside / "report.html", _fill_page(report, seed))
+        plots.histogram(aside / "histogram.png", dataset.label_names, *counts)
+        dataset_page.write(aside / "report.html", _fill_page(report, seed))
         _swap_in(aside, output / _FOLDER)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return names
 
 
-def _fill_page(report: check.Report, seed: int) -> page.Content:
+def _fill_page(report: check.Report, seed: int) -> dataset_page.Content:
     dataset, counts = report.dataset, check.summarise(report)
-    return page.Content(
+    return dataset_page.Content(
         root=dataset.root,
         label_names=dataset.label_names,
-        train=page.Side(dataset.train.paths, dataset.train.targets),
-        val=page.Side(dataset.val.paths, dataset.val.targets),
-        warnings=[page.Warned(found.text, found.images, found.alike) for found in report.warnings],
+        train=dataset_page.Side(dataset.train.paths, dataset.train.targets),
+        val=dataset_page.Side(dataset.val.paths, dataset.val.targets),
+        warnings=[
+            dataset_page.Warned(found.text, found.images, found.alike) for found in report.warnings
+        ],
         pairs=check.count_pairs((dataset.train, dataset.val)),
         sizes=counts["image_sizes"],
         formats=counts["image_formats"],

@@ -7,17 +7,18 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from paddlex_ml import checkpoint, devices, fetch
+from paddlex_ml import devices
+from paddlex_ml.artifacts import checkpoint, inference_yml
 from paddlex_ml.config.schema import Config
-from paddlex_ml.engines import trained
-from paddlex_ml.engines.trained import Trained
+from paddlex_ml.engines import load_model
+from paddlex_ml.engines.load_model import Trained
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx
 from paddlex_ml.export.onnx import save_onnx
 from paddlex_ml.export.pdmodel import save_pdmodel
 from paddlex_ml.export.safetensors import save_safetensors
 from paddlex_ml.export.static import save_static
-from paddlex_ml.inference import settings
+from paddlex_ml.storage import fetch
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def run(config: Config) -> dict[str, Any]:
     if form != "paddle":
         devices.use("cpu")  # there other runtimes are compared, in full float32
     text = config.Export.weight_path
-    source = trained.load(config, text, "Export.weight_path")
+    source = load_model.load(config, text, "Export.weight_path")
     fetched = text is not None and fetch.is_url(text)  # the cache is no place for results
     place = config.Global.output if fetched else source.path.parent
     result = {
@@ -56,7 +57,7 @@ def _save_weights(source: Trained, path: Path) -> dict[str, Any]:
 
 def _save_graph(config: Config, source: Trained, folder: Path) -> dict[str, Any]:
     form, opset = config.Export.format, {}
-    was_tuned = _is_tuned(folder / settings.FILE)
+    was_tuned = _is_tuned(folder / inference_yml.FILE)
     if form == "onnx":
         opset = {"opset": config.Export.opset}
         difference = save_onnx(source.model, source.card, folder, config.Export.opset)
@@ -80,6 +81,6 @@ def _save_graph(config: Config, source: Trained, folder: Path) -> dict[str, Any]
 def _is_tuned(path: Path) -> bool:
     """Whether predictions of the model in this folder use a threshold for every class."""
     try:
-        return isinstance(settings.read(path).threshold, list)
+        return isinstance(inference_yml.read(path).threshold, list)
     except PaddlexMLError:  # there is none, or something else that the export replaces
         return False

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.data.preprocess import MEAN, STD
-from paddlex_ml.files import back_up, write_text
+from paddlex_ml.storage.files import back_up, write_text
 
 THRESHOLD = 0.5
 

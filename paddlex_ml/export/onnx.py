@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlex_ml import checkpoint, files
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import description, parity, static
-from paddlex_ml.export.folder import replacing
 from paddlex_ml.export.parity import Graph
+from paddlex_ml.storage import files
+from paddlex_ml.storage.folders import replacing
 
 FILE = "inference.onnx"
 _PACKAGES = ("paddle2onnx", "onnx", "onnxruntime")

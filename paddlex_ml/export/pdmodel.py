@@ -22,11 +22,11 @@ import paddle
 from paddle import inference
 from paddle.base.layer_helper import LayerHelper
 
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import description, parity, static
-from paddlex_ml.export.folder import replacing
 from paddlex_ml.export.parity import Graph
+from paddlex_ml.storage.folders import replacing
 
 
 def save_pdmodel(model: paddle.nn.Layer, card: Card, folder: Path) -> float:

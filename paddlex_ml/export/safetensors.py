@@ -8,10 +8,10 @@ from pathlib import Path
 import paddle
 from safetensors import numpy
 
-from paddlex_ml import checkpoint, files
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts import checkpoint, weights
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.models import weights
+from paddlex_ml.storage import files
 
 
 def save_safetensors(model: paddle.nn.Layer, card: Card, path: Path) -> None:

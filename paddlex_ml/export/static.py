@@ -14,9 +14,9 @@ from pathlib import Path
 import paddle
 from paddle.static import InputSpec
 
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.export import description, parity
-from paddlex_ml.export.folder import replacing
+from paddlex_ml.storage.folders import replacing
 
 
 class _Scores(paddle.nn.Layer):

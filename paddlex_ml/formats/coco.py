@@ -43,7 +43,7 @@ from paddlex_ml.data.faults import Fault, combine
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco_files
 from paddlex_ml.formats.coco_files import Source
-from paddlex_ml.formats.found import Collector, Found, Options
+from paddlex_ml.formats.collector import Collector, Found, Options
 
 Id = int | str
 

@@ -16,10 +16,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from paddlex_ml.formats import archives, coco, prepared
-from paddlex_ml.formats.archives import Archive
-from paddlex_ml.formats.found import Options
+from paddlex_ml.formats import coco, prepared
+from paddlex_ml.formats.collector import Options
 from paddlex_ml.formats.prepared import Prepared, Watch
+from paddlex_ml.storage import archives
+from paddlex_ml.storage.archives import Archive
 
 _SITE = "http://images.cocodataset.org"
 _TRAIN = Archive("train2017.zip", f"{_SITE}/zips/train2017.zip", "--train2017", 19_336_861_798)

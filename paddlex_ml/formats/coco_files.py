@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from paddlex_ml.data.annotation import LISTS
-from paddlex_ml.data.changes import undo_command
 from paddlex_ml.data.faults import SHOWN
+from paddlex_ml.data.journal import undo_command
 from paddlex_ml.errors import PaddlexMLError
 
 _PLACES = ("annotations", "")

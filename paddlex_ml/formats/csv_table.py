@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats.found import (
+from paddlex_ml.formats.collector import (
     Collector,
     Found,
     Options,
@@ -41,7 +41,7 @@ from paddlex_ml.formats.found import (
     name_first,
     order_names,
 )
-from paddlex_ml.formats.parts import Table, find_tables, image_folders, lists_of, part_of
+from paddlex_ml.formats.subsets import Table, find_tables, image_folders, lists_of, part_of
 from paddlex_ml.formats.walk import is_image
 
 DIVIDING = ("split", "set", "subset")

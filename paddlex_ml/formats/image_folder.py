@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from paddlex_ml.formats.found import (
+from paddlex_ml.formats.collector import (
     Collector,
     Found,
     Options,
@@ -30,8 +30,8 @@ from paddlex_ml.formats.found import (
     name_first,
     order_names,
 )
-from paddlex_ml.formats.parts import find_parts, lists_of, tell_test
 from paddlex_ml.formats.same_files import find_copies
+from paddlex_ml.formats.subsets import find_parts, lists_of, tell_test
 from paddlex_ml.formats.walk import Folder, is_image, join, list_folder, walk
 
 

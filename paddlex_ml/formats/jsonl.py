@@ -27,8 +27,8 @@ import msgspec
 from msgspec import UNSET
 
 from paddlex_ml.data.lines import read_lines
-from paddlex_ml.formats.found import Collector, Found, Options, judge_name, order_names
-from paddlex_ml.formats.parts import Table, find_tables, image_folders, lists_of, part_of
+from paddlex_ml.formats.collector import Collector, Found, Options, judge_name, order_names
+from paddlex_ml.formats.subsets import Table, find_tables, image_folders, lists_of, part_of
 
 _SUFFIX = ".jsonl"
 _IMAGE_KEYS = ("path", "image", "file_name", "filename")

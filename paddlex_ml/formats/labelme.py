@@ -29,7 +29,7 @@ from pathlib import Path
 import msgspec
 
 from paddlex_ml.data.faults import Fault, combine
-from paddlex_ml.formats.found import (
+from paddlex_ml.formats.collector import (
     Collector,
     Found,
     ImageFinder,
@@ -38,7 +38,7 @@ from paddlex_ml.formats.found import (
     name_first,
     order_names,
 )
-from paddlex_ml.formats.parts import divide, part_of_path
+from paddlex_ml.formats.subsets import divide, part_of_path
 from paddlex_ml.formats.walk import Stems, is_image, join, walk
 
 _SUFFIX = ".json"

@@ -30,7 +30,7 @@ from paddlex_ml.data.annotation import ImageList, Targets
 from paddlex_ml.data.faults import Fault, combine
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import nus_wide_lists, prepared
-from paddlex_ml.formats.found import Absent, Found, ImageFinder, name_first
+from paddlex_ml.formats.collector import Absent, Found, ImageFinder, name_first
 from paddlex_ml.formats.nus_wide_lists import PARTS, Lists
 from paddlex_ml.formats.prepared import Prepared, Watch
 

@@ -22,9 +22,9 @@ import numpy as np
 from paddlex_ml.data.annotation import Targets
 from paddlex_ml.data.faults import Fault
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import archives
-from paddlex_ml.formats.archives import Archive
-from paddlex_ml.formats.found import judge_name
+from paddlex_ml.formats.collector import judge_name
+from paddlex_ml.storage import archives
+from paddlex_ml.storage.archives import Archive
 
 PARTS = {"train": "Train", "val": "Test"}
 """Our lists, and the word for them in the names of the files."""

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats.found import Found, Progress
+from paddlex_ml.formats.collector import Found
+from paddlex_ml.progress import ReportProgress
 
-Watch = Callable[[str], AbstractContextManager[Progress]]
+Watch = Callable[[str], AbstractContextManager[ReportProgress]]
 """Gives a progress for a piece of work, "unpacked images": `terminal.progress`."""
 
 _log = logging.getLogger(__name__)

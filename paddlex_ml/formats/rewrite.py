@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from paddlex_ml.data import annotation, changes, split
+from paddlex_ml.data import annotation, journal, split
 from paddlex_ml.data.annotation import LISTS, ImageList
-from paddlex_ml.data.changes import Change
 from paddlex_ml.data.faults import combine
+from paddlex_ml.data.journal import Change
 from paddlex_ml.data.split import Division, Row
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco, csv_table, image_folder, jsonl, labelme, voc, yolo
-from paddlex_ml.formats.found import Found, Options
+from paddlex_ml.formats.collector import Found, Options
 
 READERS: dict[str, Callable[[Path, Options], Found]] = {
     "COCO": coco.read,
@@ -60,7 +60,7 @@ class Rewritten:
             lines += ["images of each class, the most uneven first:", *self._table()]
             lines += _explain_one_sided(split.find_one_sided(self.classes))
         if files:
-            lines.append(f"to take this back: {changes.undo_command(root)}")
+            lines.append(f"to take this back: {journal.undo_command(root)}")
         return lines
 
     def describe(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def convert(
     With a division the images are divided anew, else as the source divides them. Raises one
     PaddlexMLError with every fault of the source; then nothing has changed.
     """
-    with changes.writing(root):
+    with journal.writing(root):
         found = READERS[source](root, options)
         before = found.lists
         lists = _divide(before, division) if division else before
@@ -100,7 +100,7 @@ def resplit(root: Path, division: Division) -> Rewritten:
     Every line is kept, with its labels; one that does not change sides keeps its place. Raises one
     PaddlexMLError with every fault of the lists; then nothing has changed.
     """
-    with changes.writing(root):
+    with journal.writing(root):
         names = [name for name in LISTS if (root / f"{name}.txt").exists()] or LISTS
         parsed = annotation.parse(root, names)
         if parsed.faults:
@@ -167,7 +167,7 @@ def _write(
     texts = {} if label_names is None else {"label.txt": annotation.labels_text(label_names)}
     for name, images in lists.items():
         texts[f"{name}.txt"] = annotation.list_text(images.paths, images.targets)
-    return changes.apply(root, what, texts, retire)
+    return journal.apply(root, what, texts, retire)
 
 
 def _with_table(

@@ -28,7 +28,7 @@ from xml.etree import ElementTree
 
 from paddlex_ml.data.faults import Fault, combine
 from paddlex_ml.data.lines import read_lines
-from paddlex_ml.formats.found import (
+from paddlex_ml.formats.collector import (
     Collector,
     Found,
     ImageFinder,
@@ -37,7 +37,7 @@ from paddlex_ml.formats.found import (
     name_first,
     order_names,
 )
-from paddlex_ml.formats.parts import find_parts, lists_of, tell_test
+from paddlex_ml.formats.subsets import find_parts, lists_of, tell_test
 from paddlex_ml.formats.walk import Stems, join, list_folder
 
 _SUFFIX = ".xml"

@@ -15,11 +15,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from paddlex_ml import files
-from paddlex_ml.formats import archives, prepared, voc
-from paddlex_ml.formats.archives import Archive
-from paddlex_ml.formats.found import CLASS_FILE, Options
+from paddlex_ml.formats import prepared, voc
+from paddlex_ml.formats.collector import CLASS_FILE, Options
 from paddlex_ml.formats.prepared import Prepared, Watch
+from paddlex_ml.storage import archives, files
+from paddlex_ml.storage.archives import Archive
 
 _SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
 _TRAINVAL = Archive(

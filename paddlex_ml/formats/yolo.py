@@ -33,7 +33,7 @@ from typing import NamedTuple
 from paddlex_ml.data.faults import Fault, combine
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.formats import yolo_yaml
-from paddlex_ml.formats.found import (
+from paddlex_ml.formats.collector import (
     Collector,
     Found,
     ImageFinder,
@@ -41,7 +41,7 @@ from paddlex_ml.formats.found import (
     judge_name,
     name_first,
 )
-from paddlex_ml.formats.parts import divide, lists_of, tell_test
+from paddlex_ml.formats.subsets import divide, lists_of, tell_test
 from paddlex_ml.formats.walk import inside, is_image, join, walk
 from paddlex_ml.formats.yolo_yaml import Description, Place
 

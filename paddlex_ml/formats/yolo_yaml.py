@@ -16,7 +16,7 @@ import yaml
 
 from paddlex_ml.data.faults import Fault, combine
 from paddlex_ml.data.lines import read_lines
-from paddlex_ml.formats.found import judge_name, name_first
+from paddlex_ml.formats.collector import judge_name, name_first
 from paddlex_ml.formats.walk import list_folder
 
 _FIRST = ("data.yaml", "data.yml")

@@ -20,7 +20,7 @@ import paddle
 from paddle import inference
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import proofs
+from paddlex_ml.inference import verified_engines
 
 TOLERANCE = {"mkldnn": 1e-4, "trt_fp32": 1e-3, "trt_fp16": 0.1, "mkldnn_bf16": 0.1}
 """Largest difference of a score from plain Paddle's. TensorRT may multiply in TF32; the last two
@@ -58,7 +58,8 @@ def load(
     wanted = run_mode or ("mkldnn" if device == "cpu" else "paddle")
     proof = None
     if wanted == "mkldnn":
-        proof = proofs.place(graph, weights, wanted, paddle.version.full_version, str(threads))
+        version = paddle.version.full_version
+        proof = verified_engines.place(graph, weights, wanted, version, str(threads))
         if proof.exists() and (proven := _load_proven(build, wanted, probe[:1])):
             return proven
     plain, expected = _load_plain(build, graph, probe)
@@ -75,7 +76,7 @@ def load(
         _fall_back(wanted, f"differs by {difference:.1e}")
         return plain, "paddle", expected
     if proof is not None:
-        proofs.keep(proof)
+        verified_engines.keep(proof)
     return fast, wanted, found
 
 

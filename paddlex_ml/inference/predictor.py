@@ -21,11 +21,12 @@ from PIL import Image
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import archive, inputs, thresholds
+from paddlex_ml.inference import archive, inputs
 from paddlex_ml.inference.inputs import Picture
 from paddlex_ml.inference.result import MultiLabelResult, Seen
-from paddlex_ml.inference.static import StaticModel
-from paddlex_ml.inference.thresholds import Limits, Threshold
+from paddlex_ml.inference.static_model import StaticModel
+from paddlex_ml.metrics import per_class_threshold
+from paddlex_ml.metrics.per_class_threshold import Limits, Threshold
 from paddlex_ml.models import published
 
 _MOST_READERS = 16  # threads; each may hold a whole photograph
@@ -61,7 +62,7 @@ class Predictor:
         """`threshold` None takes the model's own. Raises PaddlexMLError when it fits no class."""
         self.model = model
         chosen = model.threshold if threshold is None else threshold
-        self._threshold = thresholds.resolve(chosen, model.label_names)  # [C]
+        self._threshold = per_class_threshold.resolve(chosen, model.label_names)  # [C]
 
     def predict(
         self,
@@ -104,8 +105,8 @@ class Predictor:
     ) -> Limits:
         each = self._threshold
         if threshold is not None:
-            each = thresholds.resolve(threshold, self.model.label_names)
-        return thresholds.limit(each, min_labels, max_labels)
+            each = per_class_threshold.resolve(threshold, self.model.label_names)
+        return per_class_threshold.limit(each, min_labels, max_labels)
 
     def _predict(
         self,
@@ -147,7 +148,7 @@ class Predictor:
         if not len(arrays):
             return []
         scores = self.model.run(arrays)  # [B, C]
-        chosen = [thresholds.choose(row, limits) for row in scores]
+        chosen = [per_class_threshold.choose(row, limits) for row in scores]
         if not explain:
             return [(*pair, None) for pair in zip(scores, chosen, strict=True)]
         maps = self.model.attend(arrays, chosen)
@@ -157,7 +158,7 @@ class Predictor:
 
 
 def _judge(batch_size: int, on_error: str) -> None:
-    thresholds.check_count(batch_size, "batch_size", least=1)
+    per_class_threshold.check_count(batch_size, "batch_size", least=1)
     if on_error not in ("report", "raise"):
         raise PaddlexMLError(
             f"no way to treat broken images is called {on_error!r}",

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from paddlex_ml import files
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import table
 from paddlex_ml.inference.attention import Maps
 from paddlex_ml.inference.inputs import Picture
-from paddlex_ml.pictures import heat
+from paddlex_ml.pictures import heatmap
 from paddlex_ml.pictures.labelled import draw_labels
+from paddlex_ml.storage import files
 
 WRITABLE = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _LOSSY = {".jpg": 92, ".jpeg": 92, ".webp": 92}  # quality, 1..100
@@ -123,8 +123,8 @@ class MultiLabelResult:
 
     def _draw_maps(self, image: Image.Image, seen: Seen) -> Image.Image:
         found = zip(self.class_ids, self.label_names, self.scores, strict=True)
-        labels = [heat.Label(name, score, seen.maps[i]) for i, name, score in found]
-        return heat.draw(image, labels, shared_by=seen.shared_by)
+        labels = [heatmap.Label(name, score, seen.maps[i]) for i, name, score in found]
+        return heatmap.draw(image, labels, shared_by=seen.shared_by)
 
     def print(self, format_json: bool = True, indent: int = 4, ensure_ascii: bool = False) -> None:
         """Print the whole result: as JSON, or as a dict on one line."""

@@ -8,8 +8,8 @@ from typing import Literal
 import paddle
 from paddle import nn
 
-from paddlex_ml.models import fast_ops
-from paddlex_ml.models.fast_ops import Activation, identity
+from paddlex_ml.kernels import layers
+from paddlex_ml.kernels.layers import Activation, identity
 
 Padding = int | Literal["SAME"]
 
@@ -51,8 +51,8 @@ class ConvNorm(nn.Layer):
 
     def forward(self, features: paddle.Tensor) -> paddle.Tensor:
         """Feature map after the activation."""
-        features = fast_ops.convolve(self.conv, features)
-        features = fast_ops.norm_activate(self.bn, self.activation, features)
+        features = layers.convolve(self.conv, features)
+        features = layers.norm_activate(self.bn, self.activation, features)
         return features if self.lab is None else self.lab(features)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+from paddlex_ml.distributed.group import LostContact, Team
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.team import LostContact, Team
 
 logger = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ import paddle
 
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
 from paddlex_ml.data.loader import Batch, Loader, evaluation_draws
+from paddlex_ml.distributed.group import LostContact
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
-from paddlex_ml.team import LostContact
 from paddlex_ml.training import saving
-from paddlex_ml.training.doubts import Doubts
+from paddlex_ml.training.diagnostics import Doubts
 from paddlex_ml.training.interrupt import Interrupt
 from paddlex_ml.training.meter import Meter, write_metrics
 from paddlex_ml.training.plan import Plan, dropout_seed

@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from paddlex_ml.files import write_text
+from paddlex_ml.storage.files import write_text
 from paddlex_ml.training import memory
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Progress

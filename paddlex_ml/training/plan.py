@@ -14,7 +14,7 @@ import paddle
 from paddlex_ml.data import sampling
 from paddlex_ml.data.dataset import Draw
 from paddlex_ml.data.loader import Draws
-from paddlex_ml.team import Team
+from paddlex_ml.distributed.group import Team
 from paddlex_ml.training.schedule import Schedule
 
 LossFn = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]

@@ -7,9 +7,9 @@ import logging
 import time
 from pathlib import Path
 
-from paddlex_ml import checkpoint
+from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.evaluation import Evaluation, is_constant
-from paddlex_ml.training.doubts import Doubts, Epoch
+from paddlex_ml.training.diagnostics import Doubts, Epoch
 from paddlex_ml.training.meter import Meter, write_metrics
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Progress, Training

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlex_ml.checkpoint import Card, Checkpoint
-from paddlex_ml.models.weights import to_arrays
+from paddlex_ml.artifacts.checkpoint import Card, Checkpoint
+from paddlex_ml.artifacts.weights import to_arrays
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.optimizer import load_state, save_state
 

@@ -12,7 +12,7 @@ import paddle
 from paddle import nn
 from paddle.autograd import PyLayer
 
-from paddlex_ml.team import Team
+from paddlex_ml.distributed.group import Team
 
 _AXES = [0, 2, 3]  # all but the channels
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from paddlex_ml.config import judge, schema, values
+from paddlex_ml.config import schema, validation, values
 from paddlex_ml.config.schema import Config, GlobalConfig, TrainConfig
 
 MINIMAL: dict[str, Any] = {
@@ -16,12 +16,12 @@ MINIMAL: dict[str, Any] = {
 }
 
 
-def build(raw: dict[str, Any]) -> tuple[Config, list[judge.Fault]]:
-    faults: list[judge.Fault] = []
-    return judge.build(Config, raw, "", faults), faults
+def build(raw: dict[str, Any]) -> tuple[Config, list[validation.Fault]]:
+    faults: list[validation.Fault] = []
+    return validation.build(Config, raw, "", faults), faults
 
 
-def fault_of(key: str, value: Any) -> judge.Fault:
+def fault_of(key: str, value: Any) -> validation.Fault:
     """The one fault of a configuration that is good except for `key`."""
     section, _, name = key.partition(".")
     raw = {**MINIMAL, section: dict(MINIMAL.get(section, {}))}
@@ -195,7 +195,7 @@ def test_weights_of_present_labels_are_auto_or_numbers(value: Any, held: Any) ->
 def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     raw = {"model": "ResNet50_ML", "mode": "train", "output": "~/runs"}
-    assert judge.build(GlobalConfig, raw, "Global", []).output == Path("/home/ada/runs")
+    assert validation.build(GlobalConfig, raw, "Global", []).output == Path("/home/ada/runs")
 
 
 def test_missing_keys_are_all_named_with_a_repair() -> None:
@@ -231,8 +231,8 @@ def test_missing_keys_are_all_named_with_a_repair() -> None:
     ],
 )
 def test_an_unknown_key_names_the_right_one(raw: dict[str, Any], what: str, fix: str) -> None:
-    faults: list[judge.Fault] = []
-    judge.build(TrainConfig, {"warmup_steps": 1, **raw}, "Train", faults)
+    faults: list[validation.Fault] = []
+    validation.build(TrainConfig, {"warmup_steps": 1, **raw}, "Train", faults)
     assert (faults[0].what, faults[0].fix) == (what, fix)
 
 

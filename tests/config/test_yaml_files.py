@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paddlex_ml.config import judge, load, rules, shipped, yaml_text
+from paddlex_ml.config import load, rules, shipped, validation, yaml_text
 from paddlex_ml.config.shipped import MODELS
 from paddlex_ml.errors import PaddlexMLError
 
@@ -38,8 +38,10 @@ def test_every_key_stands_in_the_file_below_a_comment(model: str) -> None:
     text = (shipped.folder() / f"{model}.yaml").read_text(encoding="utf-8")
     lines = text.splitlines()
     where = yaml_text.parse(text).lines
-    assert set(judge.leaf_keys()) <= where.keys()
-    bare = [key for key in judge.leaf_keys() if not lines[where[key] - 2].lstrip().startswith("# ")]
+    assert set(validation.leaf_keys()) <= where.keys()
+    bare = [
+        key for key in validation.leaf_keys() if not lines[where[key] - 2].lstrip().startswith("# ")
+    ]
     assert bare == []
     assert max(len(line) for line in lines if "://" not in line) <= 100
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from paddlex_ml.data import annotation, check, demo, shapes
+from paddlex_ml.data import annotation, check, demo, demo_scenes
 from paddlex_ml.errors import PaddlexMLError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ def test_the_set_passes_our_own_check(made: demo.Demo) -> None:
     report = check.check(made.folder, workers=0)
     assert report.faults == []
     assert (len(report.dataset.train), len(report.dataset.val)) == (90, 30)
-    assert report.dataset.label_names == [kind.name for kind in shapes.KINDS]
+    assert report.dataset.label_names == [kind.name for kind in demo_scenes.KINDS]
     assert np.array_equal(report.dataset.val.targets, made.val)
 
 
@@ -75,16 +75,16 @@ def test_coco_boxes_carry_the_same_labels_and_lie_inside_the_images(made: demo.D
 def test_every_label_can_be_seen() -> None:
     rng = np.random.default_rng(3)
     for _ in range(20):
-        _, things = shapes.draw_scene(rng, 64)
+        _, things = demo_scenes.draw_scene(rng, 64)
         # The thinnest thing, a digit of 16 pixels, still shows more than ten.
         assert all(thing.visible.sum() > 10 for thing in things)
 
 
 def test_no_class_is_tied_to_a_position() -> None:
     rng = np.random.default_rng(4)
-    places = np.zeros((len(shapes.KINDS), 64, 64))
+    places = np.zeros((len(demo_scenes.KINDS), 64, 64))
     for _ in range(1500):  # the rarest class stands in one of sixteen
-        for thing in shapes.draw_scene(rng, 64)[1]:
+        for thing in demo_scenes.draw_scene(rng, 64)[1]:
             places[thing.class_id] += thing.visible
     quarters = places.reshape(-1, 2, 32, 2, 32).sum(axis=(2, 4)).reshape(-1, 4)
     shares = quarters / quarters.sum(axis=1, keepdims=True)

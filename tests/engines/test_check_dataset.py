@@ -19,10 +19,10 @@ from paddlex_ml.config.schema import (
     SplitConfig,
     TrainConfig,
 )
-from paddlex_ml.data import annotation, changes
+from paddlex_ml.data import annotation, journal
 from paddlex_ml.engines import check_dataset
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import export
+from paddlex_ml.formats import exporters
 
 KEYS = [
     "done_flag",
@@ -184,7 +184,7 @@ HALF = {"split": {"enable": True, "train_percent": 50, "val_percent": 50}}
 def test_a_source_is_converted_divided_and_checked_in_one_run(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    export.export(folder, "CSV")
+    exporters.export(folder, "CSV")
     for name in ("label.txt", "train.txt", "val.txt"):
         (folder / name).unlink()
     config = rewrite_config(folder, tmp_path / "output", **EXPORTED, **HALF)
@@ -200,14 +200,14 @@ def test_a_source_is_converted_divided_and_checked_in_one_run(
         "name": "猫", "train_before": 12, "val_before": 2, "train_after": 7, "val_after": 7,
     }  # fmt: skip
     assert "images of each class, the most uneven first:" in caplog.text
-    assert f"to take this back: {changes.undo_command(folder)}" in caplog.text
+    assert f"to take this back: {journal.undo_command(folder)}" in caplog.text
 
 
 def test_a_source_without_val_is_converted_and_a_split_is_asked_for(
     folder: Path, tmp_path: Path
 ) -> None:
     (folder / "val.txt").unlink()
-    export.export(folder, "CSV")
+    exporters.export(folder, "CSV")
     with pytest.raises(PaddlexMLError, match=r"val\.txt is missing") as caught:
         check_dataset.run(rewrite_config(folder, tmp_path / "output", **EXPORTED))
     assert "-o CheckDataset.convert.enable=false -o CheckDataset.split.enable=true" in str(

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import yaml
 
-from paddlex_ml import cache, fetch
 from paddlex_ml.config.schema import TOKEN_MODELS
 from paddlex_ml.config.shipped import MODELS
-from paddlex_ml.inference.static import StaticModel
+from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import published
+from paddlex_ml.storage import cache, fetch
 
 Run = Callable[..., tuple[int, str]]
 HEAVY = {*TOKEN_MODELS, "PP-HGNetV2-B6_ML"}

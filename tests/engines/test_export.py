@@ -15,8 +15,8 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from paddlex_ml import cache
-from paddlex_ml.models import weights
+from paddlex_ml.artifacts import weights
+from paddlex_ml.storage import cache
 
 Run = Callable[..., tuple[int, str]]
 FILES = ["inference.json", "inference.pdiparams", "inference.yml"]

@@ -16,8 +16,8 @@ import paddle
 import pytest
 import yaml
 
-from paddlex_ml.inference.static import StaticModel
-from paddlex_ml.models import weights
+from paddlex_ml.artifacts import weights
+from paddlex_ml.inference.static_model import StaticModel
 
 Run = Callable[..., tuple[int, str]]
 NAME = "PP-LCNet_x1_0_ML"

@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.models import zoo
 
 # Square of the factor from layer to layer at which signals neither fade nor grow.

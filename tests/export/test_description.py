@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.export import description
-from paddlex_ml.inference import settings
 
 
 @pytest.fixture
@@ -19,10 +19,10 @@ def written(tmp_path: Path, card: Card) -> Path:
 
 
 def test_tuned_thresholds_are_read_back_class_by_class(written: Path) -> None:
-    before = settings.read(written)
+    before = inference_yml.read(written)
     assert before.threshold == 0.5
     assert description.set_thresholds(written, [0.31, 0.5, 0.725], 0.4) == Path(f"{written}.bak")
-    found = settings.read(written)
+    found = inference_yml.read(written)
     assert found.threshold == [0.31, 0.5, 0.725]
     assert (found.label_names, found.preprocess) == (before.label_names, before.preprocess)
 
@@ -45,7 +45,7 @@ def test_a_description_that_says_nothing_of_itself_takes_thresholds(
     del content["Global"]
     written.write_text(yaml.safe_dump(content | about), encoding="utf-8")
     description.set_thresholds(written, [0.31, 0.5, 0.725], 0.4)
-    assert settings.read(written).threshold == [0.31, 0.5, 0.725]
+    assert inference_yml.read(written).threshold == [0.31, 0.5, 0.725]
 
 
 def test_the_original_stays_as_a_backup_and_the_same_again_changes_nothing(written: Path) -> None:
@@ -57,4 +57,4 @@ def test_the_original_stays_as_a_backup_and_the_same_again_changes_nothing(writt
         "inference.yml", "inference.yml.bak", "inference.yml.bak.1"
     ]  # fmt: skip
     assert Path(f"{written}.bak").read_bytes() == original
-    assert settings.read(Path(f"{written}.bak.1")).threshold == [0.3, 0.5, 0.7]
+    assert inference_yml.read(Path(f"{written}.bak.1")).threshold == [0.3, 0.5, 0.7]

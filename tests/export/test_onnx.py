@@ -15,7 +15,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx
 from paddlex_ml.export.onnx import save_onnx

@@ -9,11 +9,11 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export.pdmodel import save_pdmodel
 from paddlex_ml.export.static import save_static
-from paddlex_ml.inference.static import StaticModel
+from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import zoo
 
 HEAVY = ("CLIP_vit_base_patch16_448_ML", "PP-HGNetV2-B6_ML")

@@ -10,11 +10,10 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from paddlex_ml import checkpoint
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts import checkpoint, weights
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export.safetensors import save_safetensors
-from paddlex_ml.models import weights
 
 
 def test_every_entry_is_read_back_as_it_was(

@@ -11,9 +11,9 @@ import paddle
 import pytest
 import yaml
 
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.export.static import save_static
-from paddlex_ml.inference.static import StaticModel
+from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import zoo
 
 FILES = ["inference.json", "inference.pdiparams", "inference.yml"]

@@ -9,7 +9,7 @@ import pytest
 
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats.found import Found, Options
+from paddlex_ml.formats.collector import Found, Options
 
 Labels = dict[str, dict[str, list[str]]]
 

@@ -17,7 +17,7 @@ from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import rewrite
-from paddlex_ml.formats.found import Found, Options
+from paddlex_ml.formats.collector import Found, Options
 
 COCO = {
     "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 9, "file_name": "b.jpg"}],

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco
-from paddlex_ml.formats.found import Found, Options
+from paddlex_ml.formats.collector import Found, Options
 
 FILES = ("annotations/instance_train.json", "annotations/instance_val.json")
 CONTENT = {

@@ -7,7 +7,7 @@ import pytest
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco, coco_files
-from paddlex_ml.formats.found import Options
+from paddlex_ml.formats.collector import Options
 
 
 def make(root: Path, *names: str) -> Path:

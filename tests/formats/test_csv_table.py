@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from paddlex_ml.formats import csv_table
-from paddlex_ml.formats.found import Options
+from paddlex_ml.formats.collector import Options
 
 Plant = Callable[..., Path]
 ONE_HOT = "image,dog,cat\na.jpg,1,0\nb.jpg,0,0\n"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from paddlex_ml.formats import image_folder, same_files
-from paddlex_ml.formats.found import Options
+from paddlex_ml.formats.collector import Options
 
 Plant = Callable[..., Path]
 

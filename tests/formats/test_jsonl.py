@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from paddlex_ml.formats import jsonl
-from paddlex_ml.formats.found import Options
+from paddlex_ml.formats.collector import Options
 
 Plant = Callable[..., Path]
 A = '{"path": "a.jpg", "labels": ["dog", "cat"]}\n'

@@ -10,7 +10,7 @@ from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import prepared
-from paddlex_ml.formats.found import Found
+from paddlex_ml.formats.collector import Found
 
 
 def names(folder: Path) -> list[str]:

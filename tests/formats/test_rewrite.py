@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from paddlex_ml.config.schema import SOURCES
-from paddlex_ml.data import annotation, changes
+from paddlex_ml.data import annotation, journal
 from paddlex_ml.data.annotation import LISTS
 from paddlex_ml.data.split import Division
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import rewrite
-from paddlex_ml.formats.found import Options
+from paddlex_ml.formats.collector import Options
 
 NAMES = ["cat", "dog", "rare"]
 HALF = Division(val_percent=50)
@@ -66,7 +66,7 @@ def lines(root: Path) -> Counter[str]:
 def snapshot(root: Path) -> dict[str, bytes]:
     files = (path for path in root.rglob("*") if path.is_file())
     names = ((path.relative_to(root).as_posix(), path) for path in files)
-    return {n: p.read_bytes() for n, p in names if not n.startswith(changes.FOLDER)}
+    return {n: p.read_bytes() for n, p in names if not n.startswith(journal.FOLDER)}
 
 
 def test_every_format_of_the_configuration_has_a_reader():
@@ -101,7 +101,7 @@ def test_a_division_is_taken_back(tmp_path):
     write_lists(tmp_path)
     old = snapshot(tmp_path)
     rewrite.resplit(tmp_path, HALF)
-    changes.undo(tmp_path)
+    journal.undo(tmp_path)
     now = snapshot(tmp_path)
     assert {name: now[name] for name in old} == old
     assert {*now} - {*old} == {"train.txt.undone", "val.txt.undone"}
@@ -154,7 +154,7 @@ def test_coco_becomes_lists_that_our_own_reader_takes(tmp_path):
     assert (tmp_path / "annotations" / "instance_train.json.bak").is_file()
     told = made.told(tmp_path)
     assert "annotations/instance_train.json is now annotations/instance_train.json.bak" in told
-    assert told[-1] == f"to take this back: {changes.undo_command(tmp_path)}"
+    assert told[-1] == f"to take this back: {journal.undo_command(tmp_path)}"
 
 
 def test_a_second_conversion_says_that_it_happened_and_how_to_undo_it(tmp_path):
@@ -166,7 +166,7 @@ def test_a_second_conversion_says_that_it_happened_and_how_to_undo_it(tmp_path):
     assert "restore_backup.py" in caught.value.fix
     assert "CheckDataset.convert.enable=false" in caught.value.fix
     assert snapshot(tmp_path) == old
-    changes.undo(tmp_path)
+    journal.undo(tmp_path)
     rewrite.convert(tmp_path, "COCO", Options())
     assert annotation.read(tmp_path).label_names == NAMES
 
@@ -185,9 +185,9 @@ def test_conversion_and_division_are_one_change(tmp_path):
     write_coco(tmp_path, ("train",))
     made = rewrite.convert(tmp_path, "COCO", Options(), Division(val_percent=25))
     assert made.images == ("all images", 12, 0, 9, 3)
-    assert (tmp_path / changes.FOLDER / "0001.json").exists()
-    assert not (tmp_path / changes.FOLDER / "0002.json").exists()
-    changes.undo(tmp_path)
+    assert (tmp_path / journal.FOLDER / "0001.json").exists()
+    assert not (tmp_path / journal.FOLDER / "0002.json").exists()
+    journal.undo(tmp_path)
     assert not (tmp_path / "train.txt").exists()
 
 
@@ -223,7 +223,7 @@ def test_a_kill_at_every_step_loses_nothing_and_running_again_works(
     assert len(roots) > 15
     for root in roots:
         assert {*old.values()} <= {*snapshot(root).values()}  # under one name or another
-        changes.settle(root)
+        journal.settle(root)
         found = snapshot(root)
         assert found in (old, new)
         seen.add(found == new)

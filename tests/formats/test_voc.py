@@ -10,7 +10,7 @@ import pytest
 
 from paddlex_ml.data.faults import Fault
 from paddlex_ml.formats import voc
-from paddlex_ml.formats.found import Options
+from paddlex_ml.formats.collector import Options
 
 Plant = Callable[..., Path]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from paddlex_ml.formats import yolo
-from paddlex_ml.formats.found import Options
+from paddlex_ml.formats.collector import Options
 
 Plant = Callable[..., Path]
 BOX = "0.5 0.5 0.25 1e-1"

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.predictor import Predictor
-from paddlex_ml.inference.static import StaticModel
+from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import zoo
 from paddlex_ml.models.ml_decoder import MLDecoder
 

@@ -11,9 +11,9 @@ import tarfile
 
 import pytest
 
-from paddlex_ml import cache
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import archive
+from paddlex_ml.storage import cache
 
 FILES = ("inference.json", "inference.pdiparams", "inference.yml")
 FIX = "-o Predict.model_dir=null"

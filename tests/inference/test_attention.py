@@ -9,13 +9,14 @@ import paddle
 import pytest
 import yaml
 
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export.onnx import save_onnx
 from paddlex_ml.export.pdmodel import save_pdmodel
 from paddlex_ml.export.static import save_static
-from paddlex_ml.inference import attention, static
-from paddlex_ml.inference.static import StaticModel
+from paddlex_ml.inference import attention
+from paddlex_ml.inference import static_model as static
+from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import clip_vit, zoo
 from paddlex_ml.models.ml_decoder import HEADS, MLDecoder
 

@@ -18,11 +18,11 @@ import paddle
 import pytest
 import yaml
 
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.predictor import Predictor
-from paddlex_ml.inference.static import StaticModel
+from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import zoo
 
 NAME = "PP-LCNet_x1_0_ML"

@@ -15,7 +15,7 @@ import pytest
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import onnx_engine
 from paddlex_ml.inference.predictor import Predictor
-from paddlex_ml.inference.static import StaticModel
+from paddlex_ml.inference.static_model import StaticModel
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

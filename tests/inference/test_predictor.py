@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paddlex_ml import fetch
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import predictor as module
 from paddlex_ml.inference.predictor import Predictor
-from paddlex_ml.inference.static import StaticModel
+from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import published
+from paddlex_ml.storage import fetch
 
 
 def test_a_result_holds_every_class_that_reaches_its_threshold(predictor, model, photos: Path):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from sklearn.metrics import accuracy_score, hamming_loss, precision_recall_fscore_support
 
-from paddlex_ml.inference import thresholds as prediction
 from paddlex_ml.metrics import decisions
+from paddlex_ml.metrics import per_class_threshold as prediction
 
 CELLS = st.tuples(
     st.integers(1, 12), st.integers(2, 5)

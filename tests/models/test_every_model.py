@@ -14,8 +14,8 @@ from paddle import nn
 
 from paddlex_ml.config import schema, shipped
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.losses import asymmetric_loss
 from paddlex_ml.models import published, zoo
+from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.training.optimizer import build_optimizer
 
 CLIP = "CLIP_vit_base_patch16_448_ML"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml.metrics.summary import summarise
+from paddlex_ml.metrics.measures import summarise
 from paddlex_ml.report.content import Content, Suspected
 
 TUNED = 0.35

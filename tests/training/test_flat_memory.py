@@ -12,15 +12,15 @@ import paddle
 import psutil
 import pytest
 
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset
 from paddlex_ml.data.loader import Loader
 from paddlex_ml.data.preprocess import standard
-from paddlex_ml.losses import asymmetric_loss
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import Interrupt
 from paddlex_ml.training.loop import fit
+from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.plan import Plan, Saving
 from paddlex_ml.training.schedule import build_schedule

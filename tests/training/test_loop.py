@@ -14,20 +14,19 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlex_ml import checkpoint
-from paddlex_ml.checkpoint import Card
+from paddlex_ml.artifacts import checkpoint, weights
+from paddlex_ml.artifacts.checkpoint import Card
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import Augmentation, Draw, MultiLabelDataset
 from paddlex_ml.data.loader import Loader, batches, evaluation_draws
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
-from paddlex_ml.losses import asymmetric_loss
-from paddlex_ml.models import weights
 from paddlex_ml.training import loop
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import SIGTERM, Interrupt
 from paddlex_ml.training.loop import fit
+from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.plan import Plan, Saving
 from paddlex_ml.training.schedule import build_schedule

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paddlex_ml.losses import asymmetric_loss
-from paddlex_ml.team import Team
+from paddlex_ml.distributed.group import Team
 from paddlex_ml.training import memory, meter
+from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.training.meter import Meter, write_metrics
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.schedule import build_schedule

@@ -12,9 +12,9 @@ import pytest
 from paddlex_ml.config import load
 from paddlex_ml.config.shipped import find
 from paddlex_ml.data.dataset import Draw
-from paddlex_ml.engines import train_plan
-from paddlex_ml.losses import asymmetric_loss
-from paddlex_ml.team import Team
+from paddlex_ml.distributed.group import Team
+from paddlex_ml.engines.train import plan as train_plan
+from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.training.plan import Plan, Saving
 from paddlex_ml.training.schedule import build_schedule
 

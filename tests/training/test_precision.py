@@ -10,7 +10,7 @@ import paddle
 import pytest
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.losses import asymmetric_loss
+from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.training.precision import Precision, choose
 
 

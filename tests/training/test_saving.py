@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paddlex_ml import checkpoint
-from paddlex_ml.team import Team
+from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.distributed.group import Team
 from paddlex_ml.training import saving
 from paddlex_ml.training.plan import Saving
 from tests.members import Lesson, learn
@@ -95,7 +95,7 @@ def test_killed_twenty_times_at_random_it_ends_like_the_unbroken_run(
     lesson = Lesson(toy, output, epochs=40, saving=Saving(steps=1, keep_last=3), goes_on=True)
     code = (
         "import sys; from paddlex_ml import environment; environment.prepare()\n"
-        "from pathlib import Path; from paddlex_ml.team import Team\n"
+        "from pathlib import Path; from paddlex_ml.distributed.group import Team\n"
         "from paddlex_ml.training.plan import Saving; from tests.members import Lesson, learn\n"
         "from paddlex_ml.training import loop; step = loop.train_step\n"
         "def told(*args): print('step', flush=True); return step(*args)\n"

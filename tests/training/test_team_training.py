@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paddlex_ml import processes
 from paddlex_ml.devices import Devices
-from paddlex_ml.team import Team
+from paddlex_ml.distributed import launch
+from paddlex_ml.distributed.group import Team
 from tests.members import Lesson, judge, learn
 
 TWO = Devices("cpu", (0, 1))
@@ -25,7 +25,7 @@ def largest_difference(found: dict[str, Any], expected: dict[str, Any], what: st
 
 def test_a_shared_evaluation_gives_the_very_scores_of_one_process(toy: Path) -> None:
     # 12 images in batches of 5: one process has two batches, the other has one.
-    assert processes.run(judge, toy, TWO) == judge(toy, Team())
+    assert launch.run(judge, toy, TWO) == judge(toy, Team())
 
 
 @pytest.mark.parametrize(("norm", "sync_bn", "accumulate"), [(True, True, 1), (False, False, 2)])
@@ -33,7 +33,7 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(
     toy: Path, tmp_path: Path, norm: bool, sync_bn: bool, accumulate: int
 ) -> None:
     lesson = Lesson(toy, tmp_path / "two", norm=norm, sync_bn=sync_bn, accumulate=accumulate)
-    both = processes.run(learn, lesson, TWO)
+    both = launch.run(learn, lesson, TWO)
     alone = learn(lesson._replace(output=tmp_path / "one"), Team())
     for kind in ("weights", "ema"):
         assert largest_difference(both, alone, kind) < 1e-5
@@ -48,7 +48,7 @@ def test_without_sync_bn_each_process_norms_its_own_part_and_the_statistics_are_
     toy: Path, tmp_path: Path
 ) -> None:
     lesson = Lesson(toy, tmp_path / "two", epochs=1)
-    both = processes.run(learn, lesson, TWO)
+    both = launch.run(learn, lesson, TWO)
     alone = learn(lesson._replace(output=tmp_path / "one"), Team())
     mean, variance = (both["weights"][f"norm.{k}"] for k in ("_mean", "_variance"))
     theirs = (alone["weights"][f"norm.{k}"] for k in ("_mean", "_variance"))

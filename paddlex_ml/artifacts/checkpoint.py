@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: folders `<name>/<name>.{pdparams,pdema,pdopt,pdstates}`, replaced as a whole.
+
+    .pdparams   the weights to use: name -> float32 array; readable by Paddle, PaddleX, PaddleClas
+    .pdema      the averaged weights, same form
+    .pdopt      moments of the optimizer, loss scaler
+    .pdstates   what the model is (Card), how far the training is, the raw weights where .pdparams
+                holds the averaged ones
+
+A new folder is complete and on the disk before it takes the name, so a kill leaves the old
+checkpoint or the new one. Between the two renames of that exchange the name is free for an
+instant; `settle` finishes what a kill left there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlex_ml.artifacts import safetensors_file
+from paddlex_ml.artifacts.weights import SUFFIX, load_pickle, read
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import files
+
+EXPORTS = {"paddle": "inference", "onnx": "inference_onnx", "pdmodel": "inference_pdmodel"}
+"""Format -> folder of the exported model beside the weights that it was made from."""
+_SUFFIXES = (SUFFIX, ".pdema", ".pdopt", ".pdstates")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model is: travels beside its weights so that no later command can mistake it."""
+
+    model: str
+    label_names: list[str]
+    image_size: int
+    decoder_tokens: str | None = None
+    """What the head sees of the image; None for models without that choice."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a training needs to go on, or an evaluation to begin."""
+
+    card: Card
+    weights: Mapping[str, np.ndarray]
+    """The training's own (raw) weights."""
+    ema: Mapping[str, np.ndarray]
+    optimizer: Mapping[str, Any]
+    progress: Mapping[str, Any]
+    """Plain values: epoch, step, best score and the like; the loop's own record."""
+    settings: Mapping[str, Any]
+    """Configuration keys that decide about the numbers, with their values."""
+    use_ema: bool = False
+    """Whether .pdparams holds the averaged weights (the better ones of a best model)."""
+
+
+def describe(card: Card) -> dict[str, str]:
+    """The card as texts, for formats that carry nothing else beside their numbers."""
+    texts = {
+        "model_name": card.model,
+        "label_names": json.dumps(card.label_names, ensure_ascii=False),
+        "image_size": str(card.image_size),
+    }
+    return texts | ({"decoder_tokens": card.decoder_tokens} if card.decoder_tokens else {})
+
+
+def read_own_card(weights_file: Path) -> Card | None:
+    """Card inside a .safetensors file, or None where it was not written by us."""
+    if not safetensors_file.is_one(weights_file):
+        return None
+    texts = safetensors_file.read_metadata(weights_file)
+    try:
+        model, size = texts["model_name"], int(texts["image_size"])
+        names = json.loads(texts["label_names"])
+    except (KeyError, ValueError, RecursionError):
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    return Card(model, names, size, texts.get("decoder_tokens"))
+
+
+def write(folder: Path, checkpoint: Checkpoint) -> None:
+    """Save as `<folder>/<name of folder>.*`, in place of what `folder` held before."""
+    states = {
+        "card": asdict(checkpoint.card),
+        "progress": dict(checkpoint.progress),
+        "settings": dict(checkpoint.settings),
+        "use_ema": checkpoint.use_ema,
+        "raw_weights": dict(checkpoint.weights) if checkpoint.use_ema else None,
+    }
+    usable = checkpoint.ema if checkpoint.use_ema else checkpoint.weights
+    contents = (dict(usable), dict(checkpoint.ema), dict(checkpoint.optimizer), states)
+    with _replacing(folder) as fresh:
+        for suffix, content in zip(_SUFFIXES, contents, strict=True):
+            _write_pickle(fresh / f"{folder.name}{suffix}", content)
+
+
+def duplicate(source: Path, folder: Path) -> None:
+    """Save what the checkpoint `source` holds as `folder` too.
+
+    By hard links where the disk has them: the largest models write more than a gigabyte here.
+    """
+    with _replacing(folder) as fresh:
+        for suffix in _SUFFIXES:
+            held, place = source / f"{source.name}{suffix}", fresh / f"{folder.name}{suffix}"
+            try:
+                os.link(held, place)
+            except OSError:  # a disk without hard links
+                shutil.copyfile(held, place)
+                files.flush(place)
+
+
+def load(folder: Path) -> Checkpoint:
+    """Read a checkpoint folder back. Raises PaddlexMLError when a part is missing or damaged."""
+    settle(folder)
+    base = folder / folder.name
+    for suffix in _SUFFIXES:
+        if not base.with_name(base.name + suffix).is_file():
+            raise PaddlexMLError(
+                f"not a complete checkpoint: {folder.name}{suffix} is missing",
+                where=str(folder),
+                fix="name a folder that a training wrote, such as output/latest",
+            )
+    states = _read_states(folder / f"{folder.name}.pdstates")
+    weights = read(folder / f"{folder.name}{SUFFIX}")
+    use_ema = bool(states["use_ema"])
+    return Checkpoint(
+        card=Card(**states["card"]),
+        weights=states["raw_weights"] if use_ema else weights,
+        ema=read(folder / f"{folder.name}.pdema"),
+        optimizer=load_pickle(folder / f"{folder.name}.pdopt"),
+        progress=states["progress"],
+        settings=states["settings"],
+        use_ema=use_ema,
+    )
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether all parts of a checkpoint are there."""
+    settle(folder)
+    return all((folder / f"{folder.name}{suffix}").is_file() for suffix in _SUFFIXES)
+
+
+def read_card(weights_file: Path) -> Card | None:
+    """Card in a weight file or beside it, or None where there is none (somebody else's)."""
+    if own := read_own_card(weights_file):
+        return own
+    states = weights_file.with_suffix(".pdstates")
+    if not states.is_file():
+        return None
+    content = load_pickle(states)
+    card = content.get("card") if isinstance(content, dict) else None
+    known = {field.name for field in fields(Card)}
+    if not isinstance(card, dict) or not known - {"decoder_tokens"} <= card.keys() <= known:
+        return None  # PaddleX and PaddleClas keep other things in a file of this name
+    return Card(**card)
+
+
+def read_progress(folder: Path) -> Mapping[str, Any] | None:
+    """The loop's record in a checkpoint folder, or None where there is no checkpoint."""
+    settle(folder)
+    states = folder / f"{folder.name}.pdstates"
+    return _read_states(states)["progress"] if states.is_file() else None
+
+
+def find_folder(text: str, key: str) -> Path:
+    """Checkpoint folder named by the user as folder, as file in it, or as file without suffix."""
+    path = Path(text).resolve()  # "." and links have no name of their own
+    for folder in (path, path.parent):
+        settle(folder)
+        if (folder / f"{folder.name}.pdstates").is_file():
+            return folder
+    raise PaddlexMLError(
+        f"no checkpoint there: {text}",
+        where=key,
+        fix=f"name the folder that a training wrote: -o {key}=output/latest",
+    )
+
+
+def settle(folder: Path) -> None:
+    """Finish an exchange of checkpoints that a kill interrupted."""
+    fresh, old = _beside(folder, "new"), _beside(folder, "old")
+    if not old.is_dir():
+        return
+    if not folder.exists():
+        (fresh if fresh.is_dir() else old).rename(folder)
+    if old.is_dir():
+        _keep_foreign_files(old, folder)
+        shutil.rmtree(old)
+
+
+def remove(folder: Path) -> None:
+    """Remove a checkpoint; a kill leaves nothing of it under its name."""
+    going = _beside(folder, "gone")
+    shutil.rmtree(going, ignore_errors=True)  # a kill may have left it
+    if folder.is_dir():
+        folder.rename(going)
+        shutil.rmtree(going, ignore_errors=True)
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`; on success it takes the name, on failure it vanishes."""
+    settle(folder)
+    fresh = _beside(folder, "new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    _exchange(folder, fresh)
+
+
+def _exchange(folder: Path, fresh: Path) -> None:
+    if folder.exists():
+        folder.rename(_beside(folder, "old"))
+    fresh.rename(folder)
+    files.flush_folder(folder.parent)
+    settle(folder)
+
+
+def _keep_foreign_files(old: Path, folder: Path) -> None:
+    """Carry over what the user put into the folder; the exports of old weights go."""
+    ours = {f"{folder.name}{suffix}" for suffix in _SUFFIXES} | {*EXPORTS.values()}
+    for entry in old.iterdir():
+        if entry.name in ours or entry.name.startswith("."):
+            continue
+        if entry.name != f"{folder.name}.safetensors" or read_own_card(entry) is None:
+            entry.rename(folder / entry.name)
+
+
+def _beside(folder: Path, state: str) -> Path:
+    return folder.parent / f".{folder.name}.{state}"
+
+
+def _write_pickle(path: Path, content: Any) -> None:
+    # The form that paddle.save gives a state_dict; protocol 4 is what it writes too.
+    with path.open("wb") as file:
+        pickle.dump(content, file, protocol=4)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_states(path: Path) -> dict[str, Any]:
+    states = load_pickle(path)
+    if isinstance(states, dict) and {"card", "progress", "settings", "use_ema"} <= states.keys():
+        return states
+    raise PaddlexMLError(
+        "not a checkpoint of this tool",
+        where=str(path),
+        fix="resume from a folder that this tool wrote; foreign weights serve as "
+        "-o Train.pretrain_weight_path=...",
+    )

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an evaluation judges: weights or a static folder, as something that gives scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+
+from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts.checkpoint import EXPORTS
+from paddlex_ml.config.schema import Config
+from paddlex_ml.data import preprocess
+from paddlex_ml.data.preprocess import Preprocess
+from paddlex_ml.engines import load_model, tokens
+from paddlex_ml.engines.load_model import Trained
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.evaluation import Network
+from paddlex_ml.inference.static_model import StaticModel
+from paddlex_ml.metrics import per_class_threshold
+from paddlex_ml.metrics.per_class_threshold import Threshold
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model in evaluation mode."""
+
+    network: Network
+    """Images [B, 3, S, S] -> scores [B, C], 0..1."""
+    label_names: list[str]
+    preprocess: Preprocess
+    path: Path
+    """Where it came from."""
+    threshold: Threshold
+    """The one that predictions would use."""
+    source: Trained | None = None
+    """The network that gives logits; None: a static graph."""
+    part: str = ""
+    """`raw` or `ema`, where these are not the weights that the path holds first."""
+
+    @property
+    def shown(self) -> str:
+        """The path as a user reads it."""
+        return f"{self.path} ({self.part} weights)" if self.part else str(self.path)
+
+
+def load(config: Config, text: str | None, key: str, *, any_model: bool = False) -> Subject:
+    """Load a weight file, its URL, or a static folder; None: the best of the output folder.
+
+    any_model: whether it may be another model than the configuration names.
+    """
+    if text is None or not Path(text).is_dir():
+        return _of_weights(load_model.load(config, text, key, any_model=any_model))
+    static = StaticModel(Path(text), config.Global.device, None)
+    if not any_model:
+        tokens.refuse_others(config, static.decoder_tokens, text)
+    return Subject(
+        lambda images: paddle.to_tensor(static.run(images.numpy())),
+        list(static.label_names),
+        static.preprocess,  # of its own inference.yml, as prediction does
+        Path(text),
+        static.threshold,
+    )
+
+
+def load_twin(subject: Subject, which: Literal["raw", "ema"], key: str) -> Subject:
+    """The other weights of the subject's checkpoint."""
+    if subject.source is None:
+        raise PaddlexMLError(
+            f"a static folder holds one kind of weights: there are no {which} ones beside them",
+            where=str(subject.path),
+            fix="evaluate the weights of the checkpoint: -o Evaluate.weight_path=null",
+        )
+    return replace(_of_weights(load_model.load_twin(subject.source, which, key)), part=which)
+
+
+def _of_weights(source: Trained) -> Subject:
+    def score(images: paddle.Tensor) -> paddle.Tensor:
+        return F.sigmoid(source.model(images).astype("float32"))  # as the static graph ends
+
+    size = preprocess.standard(source.card.image_size)
+    return Subject(score, source.card.label_names, size, source.path, 0.5, source)
+
+
+def refuse_other_classes(subject: Subject, wanted: list[str], key: str) -> None:
+    """Raise PaddlexMLError unless the classes are those of the data set, in their order."""
+    names = subject.label_names
+    if names == wanted:
+        return
+    if len(names) == len(wanted):
+        pairs = zip(names, wanted, strict=True)
+        number, (ours, theirs) = next((k, p) for k, p in enumerate(pairs) if p[0] != p[1])
+        what = f"class {number} is {ours!r} in the model and {theirs!r} in label.txt"
+    else:
+        what = f"the model has {len(names)} classes, label.txt has {len(wanted)}"
+    raise PaddlexMLError(
+        what,
+        where=subject.shown,
+        fix="evaluate on the data set of the model's classes: -o Global.dataset_dir=..., "
+        f"or name another model: -o {key}=...",
+    )
+
+
+def find_limits(config: Config, subject: Subject) -> np.ndarray:
+    """The thresholds in use [C]: those of Evaluate.threshold, or the model's own."""
+    names, wanted = subject.label_names, config.Evaluate.threshold
+    if wanted is None:
+        return per_class_threshold.resolve(subject.threshold, names, where=str(subject.path))
+    return per_class_threshold.resolve(wanted, names, where="Evaluate.threshold")
+
+
+def find_descriptions(subject: Subject) -> list[Path]:
+    """The inference.yml files that thresholds of this model belong into, at least one.
+
+    Of weights: those of all exports that stand beside them. Raises PaddlexMLError where there is
+    none: before the evaluation, not after it.
+    """
+    folders = [subject.path]
+    if subject.source is not None:
+        folders = [subject.path.parent / name for name in EXPORTS.values()]
+    found = [
+        folder / inference_yml.FILE for folder in folders if (folder / inference_yml.FILE).is_file()
+    ]
+    if not found:
+        raise PaddlexMLError(
+            "there is no exported model whose thresholds could be set",
+            where=str(folders[0]),
+            fix="export first (-o Global.mode=export), or -o Evaluate.save_threshold=false",
+        )
+    for path in found:
+        if list(inference_yml.read(path).label_names) != subject.label_names:
+            raise PaddlexMLError(
+                "the exported model beside these weights has other classes",
+                where=str(path),
+                fix="export these weights: -o Global.mode=export",
+            )
+    return found

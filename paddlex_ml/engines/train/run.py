@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mode train: yaml -> config -> data -> model -> loss -> optimizer -> weights, on one page."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import paddle
+
+from paddlex_ml import devices
+from paddlex_ml.artifacts import weights
+from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.config.load import dump
+from paddlex_ml.config.schema import Config
+from paddlex_ml.data import annotation
+from paddlex_ml.data.annotation import MLClsDataset
+from paddlex_ml.distributed import launch
+from paddlex_ml.distributed.group import Team
+from paddlex_ml.engines.train import plan as train_plan
+from paddlex_ml.engines.train import start
+from paddlex_ml.engines.train.result import describe
+from paddlex_ml.errors import PaddlexMLError, Stopped
+from paddlex_ml.export.static import save_static
+from paddlex_ml.metrics.average_precision import constant_predictor_map
+from paddlex_ml.models import zoo
+from paddlex_ml.pictures import plots
+from paddlex_ml.storage.files import write_text
+from paddlex_ml.training import diagnostics, events, precision
+from paddlex_ml.training.ema import Ema
+from paddlex_ml.training.interrupt import SIGTERM, Interrupt
+from paddlex_ml.training.loop import fit, global_step
+from paddlex_ml.training.optimizer import build_optimizer
+from paddlex_ml.training.plan import Plan
+from paddlex_ml.training.recompute import recompute_blocks
+from paddlex_ml.training.state import Training
+from paddlex_ml.training.sync_batch_norm import synchronise
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train one model; returns the content of train_result.json."""
+    device = devices.find(config.Global.device)
+    precision.choose(config.Train.amp, config.Train.amp_dtype, device.first)  # or refuse, early
+    if config.Train.tensorboard:
+        events.require_package()
+    start.settle(config)
+    result: dict[str, Any] = launch.run(train, config, device, config.Train.dist_ips)
+    return result
+
+
+def train(config: Config, team: Team) -> dict[str, Any]:
+    """The training itself, in one process or in each of several."""
+    assert config.Global.dataset_dir is not None  # the configuration refuses it
+    dataset = annotation.read(config.Global.dataset_dir)
+    _refuse_other_class_count(config, dataset)
+    _refuse_few_images(dataset, team)
+    output = config.Global.output
+    with Interrupt(team) as interrupt, _log_file(output / "train.log", team), ExitStack() as stack:
+        training, plan = prepare(config, dataset, team)
+        if config.Train.tensorboard and team.leads:
+            begin = global_step(training.progress, plan)
+            tell = stack.enter_context(events.writing(output / "events", begin))
+            plan = replace(plan, scalars=tell)
+        for text in diagnostics.of_lists(
+            dataset.label_names, dataset.train.targets, dataset.val.targets
+        ):
+            logger.warning(text)
+        learned, judged = train_plan.loaders(config, dataset, team)
+        if team.leads:
+            write_text(output / "config.yaml", dump(config))
+            annotation.write_labels(output / "label_dict.txt", dataset.label_names)
+        with closing(learned), closing(judged):
+            fit(training, plan, learned, judged, output, interrupt)
+        difference = None
+        if team.leads and training.progress.best is not None and interrupt.signal != SIGTERM:
+            difference = export_best(training, output)
+            plots.curves(output / "curves.png", training.progress.history)
+    if interrupt.signal is not None:
+        raise Stopped(interrupt.signal)
+    if not team.leads:
+        return {}
+    return describe(
+        training.card,
+        training.progress,
+        output,
+        static_difference=difference,
+        constant_map=constant_predictor_map(dataset.val.targets),
+    )
+
+
+def prepare(config: Config, dataset: MLClsDataset, team: Team) -> tuple[Training, Plan]:
+    """Build the model and all that changes with it, new or from Train.resume_path."""
+    train = config.Train
+    card = Card(
+        config.Global.model,
+        dataset.label_names,
+        train.image_size,
+        zoo.choose_tokens(config.Global.model, train.decoder_tokens),
+    )
+    paddle.seed(config.Global.seed)
+    model = zoo.build(card.model, len(card.label_names), tokens=card.decoder_tokens)
+    resumed_from, resumed = start.read_resumed(config, card)
+    if resumed is None and train.pretrain_weight_path is not None:
+        start.load_pretrained(model, card.model, train.pretrain_weight_path)
+    averaged = zoo.build(card.model, len(card.label_names), tokens=card.decoder_tokens)
+    device = paddle.device.get_device()
+    if train.sync_bn:
+        model = synchronise(model, team, on_gpu=device != "cpu")
+    optimizer = build_optimizer(
+        model,
+        weight_decay=train.weight_decay,
+        lr_mult=partial(
+            zoo.find(card.model).lr_mult, head=train.head_lr_mult, backbone=train.backbone_lr_mult
+        ),
+        clip_norm=train.grad_clip_norm,
+    )
+    computing = precision.choose(train.amp, train.amp_dtype, device)
+    computing.decorate(model, optimizer)
+    if train.recompute:
+        recompute_blocks(model)
+    training = Training(
+        card,
+        model,
+        averaged,
+        Ema(model, train.ema_decay),
+        optimizer,
+        computing.scaler(),
+        train_plan.settings(config, team),
+    )
+    if resumed_from is not None and resumed is not None:
+        training.restore(resumed)
+        start.report_resume(training, resumed.settings)
+        start.recover_best(training, resumed_from, config, team)
+    return training, train_plan.compose(config, dataset, model, computing, team)
+
+
+def export_best(training: Training, output: Path) -> float:
+    """Export the weights that earned the best score; returns the static graph's difference."""
+    folder = output / "best_model"
+    best = weights.read(folder / "best_model.pdparams")
+    for name, value in training.averaged.state_dict().items():
+        value.set_value(best[name])
+    return save_static(training.averaged, training.card, folder / "inference")
+
+
+def _refuse_other_class_count(config: Config, dataset: MLClsDataset) -> None:
+    wanted = config.Train.num_classes
+    if wanted is not None and wanted != len(dataset.label_names):
+        raise PaddlexMLError(
+            f"Train.num_classes is {wanted}, label.txt names {len(dataset.label_names)} classes",
+            where=str(dataset.root / "label.txt"),
+            fix="-o Train.num_classes=null takes the number from label.txt",
+        )
+
+
+def _refuse_few_images(dataset: MLClsDataset, team: Team) -> None:
+    if len(dataset.train) < team.size:
+        raise PaddlexMLError(
+            f"{len(dataset.train)} images cannot be shared by {team.size} processes",
+            where=str(dataset.root / "train.txt"),
+            fix="-o Global.device=auto trains in one process",
+        )
+
+
+class _LogFile(logging.FileHandler):
+    """A log that says nothing when its disk is full: what must be saved there will."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+@contextmanager
+def _log_file(path: Path, team: Team) -> Iterator[None]:
+    """Send the package's log to `path` as well; a resumed run adds to it."""
+    if not team.leads:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = _LogFile(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", "%Y-%m-%d %H:%M:%S"))
+    package = logging.getLogger("paddlex_ml")
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        with suppress(OSError):  # lines that found no room
+            handler.close()

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lists of a data set as COCO-style JSON, CSV or JSON Lines: the way back.
+
+    COCO    annotations/instance_train.json, instance_val.json
+    CSV     train.csv, val.csv: image, then one column of 0 and 1 for each class
+    JSONL   train.jsonl, val.jsonl: {"path": ..., "labels": [...]}; classes.txt has the order
+
+Paths stay relative to the data set. A file written into the data set itself converts back to the
+same lists, classes without images included. In COCO each label is an annotation whose box is the
+whole image, for lists know no boxes; sizes are those of the decoded image, EXIF orientation
+applied; category ids begin with 1, in the order of the classes. What would not convert back to the
+same lists is refused, with all its places.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from paddlex_ml.data import annotation, journal
+from paddlex_ml.data.annotation import LISTS, ImageList
+from paddlex_ml.data.faults import Fault, combine
+from paddlex_ml.data.journal import Change
+from paddlex_ml.data.transforms import read_image
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats.collector import CLASS_FILE, ImageFinder
+from paddlex_ml.progress import ReportProgress, ignore_progress
+
+Texts = dict[str, str]
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+_DAMAGED = (OSError, ValueError, SyntaxError, TypeError, KeyError, ZeroDivisionError)
+
+
+def export(
+    root: Path, kind: str, output: Path | None = None, progress: ReportProgress = ignore_progress
+) -> Change:
+    """Write the lists of a data set in the format `kind`, one of `WRITERS`, as one change.
+
+    `output` is a new or empty folder; None is the data set itself, where files that are there
+    become backups. Raises PaddlexMLError for faults in the lists and a folder that is not empty.
+    """
+    place = root if output is None else output
+    if output is not None and output.exists() and not (output.is_dir() and _is_empty(output)):
+        raise PaddlexMLError(
+            "the place for the export " + ("is not empty" if output.is_dir() else "is a file"),
+            where=str(output),
+            fix="choose another --output; nothing is overwritten",
+        )
+    names = [name for name in LISTS if (root / f"{name}.txt").exists()] or LISTS
+    parsed = annotation.parse(root, names)
+    if parsed.faults:
+        raise combine(parsed.faults, root)
+    dataset = parsed.dataset
+    lists = {name: getattr(dataset, name) for name in names}
+    if kind == "COCO" and output is None:
+        _refuse_hidden(root, lists)
+    texts = WRITERS[kind](lists, dataset.label_names, progress)
+    place.mkdir(parents=True, exist_ok=True)
+    return journal.apply(place, f"exported to {kind}", texts)
+
+
+def _is_empty(folder: Path) -> bool:
+    return next(folder.iterdir(), None) is None
+
+
+def _refuse_hidden(root: Path, lists: dict[str, ImageList]) -> None:
+    """Refuse images whose name would be found in another folder first, as COCO is read."""
+    finder, faults = ImageFinder(root), []
+    for key, images in lists.items():
+        for path in images.paths:
+            found = finder.find(path, [f"images/{key}", key, "images", ""])
+            if isinstance(found, str) and found != annotation.normalise_path(path):
+                fix = "rename one of the two, or export to another folder or format"
+                text = f"COCO's readers would take {found} for it"
+                faults.append(Fault("image name", path, text, fix))
+    if faults:
+        raise combine(faults, root)
+
+
+def _write_coco(lists: dict[str, ImageList], names: list[str], progress: ReportProgress) -> Texts:
+    categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
+    total, done = sum(map(len, lists.values())), 0
+    texts = {}
+    faults: list[Fault] = []
+    for key, images in lists.items():
+        entries: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for i, row in enumerate(images.targets):
+            done += 1
+            progress(done, total)
+            try:
+                width, height = _measure(images.path(i))
+            except PaddlexMLError as error:
+                fault = Fault("image not decodable", images.paths[i], error.what, error.fix)
+                faults.append(fault)
+                continue
+            entry = {"id": done, "file_name": images.paths[i], "width": width, "height": height}
+            entries.append(entry)
+            whole = {"bbox": [0, 0, width, height], "area": width * height, "iscrowd": 0}
+            for class_id in np.flatnonzero(row):
+                place = {"id": len(annotations) + 1, "image_id": done}
+                annotations.append({**place, "category_id": int(class_id) + 1, **whole})
+        content = {"images": entries, "annotations": annotations, "categories": categories}
+        texts[f"annotations/instance_{key}.json"] = _json(content) + "\n"
+    if faults:
+        raise combine(faults, next(iter(lists.values())).root)
+    return texts
+
+
+def _write_csv(lists: dict[str, ImageList], names: list[str], progress: ReportProgress) -> Texts:
+    fix = "rename the image, or export to COCO or JSONL"
+    faults = [
+        Fault("image name", path, "a table loses the spaces around the name", fix)
+        for images in lists.values()
+        for path in images.paths
+        if path != path.strip()
+    ]
+    if faults:
+        raise combine(faults, next(iter(lists.values())).root)
+    return {f"{key}.csv": _table(images, names) for key, images in lists.items()}
+
+
+def _table(images: ImageList, names: list[str]) -> str:
+    text = io.StringIO()
+    # Quotes around whatever a reader could take for a separator of the table: it looks here.
+    text.write(",".join(map(_quote, ["image", *names])) + "\n")
+    writer = csv.writer(text, lineterminator="\n")
+    for path, row in zip(images.paths, images.targets.tolist(), strict=True):
+        writer.writerow([path, *row])
+    return text.getvalue()
+
+
+def _quote(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"' if re.search('[",;\t]', name) else name
+
+
+def _write_jsonl(lists: dict[str, ImageList], names: list[str], progress: ReportProgress) -> Texts:
+    texts = {CLASS_FILE: "".join(f"{name}\n" for name in names)}
+    for key, images in lists.items():
+        lines = (
+            _json({"path": path, "labels": [names[i] for i in np.flatnonzero(row)]}) + "\n"
+            for path, row in zip(images.paths, images.targets, strict=True)
+        )
+        texts[f"{key}.jsonl"] = "".join(lines)
+    return texts
+
+
+def _measure(path: Path) -> tuple[int, int]:
+    """Width and height of the image as it is seen: from the head of the file where that says it.
+
+    Raises PaddlexMLError for a file that is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+            is_tiff = image.format == "TIFF"  # Pillow turns it before or after, by its version
+    except (*_DAMAGED, Image.DecompressionBombError):
+        return read_image(path).size
+    if is_tiff:
+        return read_image(path).size
+    return (height, width) if turned else (width, height)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+WRITERS: dict[str, Callable[[dict[str, ImageList], list[str], ReportProgress], Texts]] = {
+    "COCO": _write_coco,
+    "CSV": _write_csv,
+    "JSONL": _write_jsonl,
+}
+"""The formats that a data set is exported to."""

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers that a training on the CPU runs by faster kernels than Paddle's, with the same result.
+
+Each function calls the layer itself unless the kernels apply: training on the CPU, float32, dynamic
+graph, no mixed precision, and numba installed. Evaluation, export and GPUs never come by here.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+from paddle.autograd import PyLayer
+
+from paddlex_ml.environment import keep_freed_memory, usable_cores
+from paddlex_ml.storage import cache
+
+logger = logging.getLogger(__name__)
+
+Activation: TypeAlias = Callable[[paddle.Tensor], paddle.Tensor]
+
+
+def identity(features: paddle.Tensor) -> paddle.Tensor:
+    """Stand where a block has no activation."""
+    return features
+
+
+ACTIVATIONS: dict[Activation, int] = {identity: 0, F.relu: 1, F.hardswish: 2}
+
+
+def convolve(layer: nn.Conv2D, features: paddle.Tensor) -> paddle.Tensor:
+    """What `layer` makes of [B, D, H, W]; fast where it is depthwise or pointwise."""
+    if not _applies(layer, features):
+        return layer(features)
+    if _is_depthwise(layer):
+        return _Depthwise.apply(features, layer.weight, layer._stride[0])
+    if _is_pointwise(layer):
+        return _Pointwise.apply(features, layer.weight)
+    return layer(features)
+
+
+def norm_activate(
+    layer: nn.BatchNorm2D, activation: Activation, features: paddle.Tensor
+) -> paddle.Tensor:
+    """What `activation` makes of what `layer` makes of [B, D, H, W], in one step."""
+    if (
+        type(layer) is not nn.BatchNorm2D
+        or activation not in ACTIVATIONS
+        or layer._use_global_stats
+        or layer.weight is None
+        or layer.bias is None
+        or not _applies(layer, features)
+    ):
+        return activation(layer(features))
+    return _Norm.apply(features, layer.weight, layer.bias, layer, ACTIVATIONS[activation])
+
+
+def _applies(layer: nn.Layer, features: paddle.Tensor) -> bool:
+    return (
+        layer.training
+        and paddle.in_dynamic_mode()
+        and features.place.is_cpu_place()
+        and paddle.device.get_device() == "cpu"
+        and features.dtype == paddle.float32 == layer.weight.dtype
+        and features.ndim == 4
+        and features.size > 0
+        and not paddle.amp.is_autocast_enabled()
+        and not (layer._forward_pre_hooks or layer._forward_post_hooks)
+        and kernels() is not None
+    )
+
+
+def _is_depthwise(layer: nn.Conv2D) -> bool:
+    return (
+        layer._groups == layer._in_channels == layer._out_channels
+        and list(layer._kernel_size) in ([3, 3], [5, 5])
+        and list(layer._stride) in ([1, 1], [2, 2])
+        and _is_plain(layer, layer._kernel_size[0] // 2)
+    )
+
+
+def _is_pointwise(layer: nn.Conv2D) -> bool:
+    square = list(layer._kernel_size) == list(layer._stride) == [1, 1]
+    return square and layer._groups == 1 and _is_plain(layer, 0)
+
+
+def _is_plain(layer: nn.Conv2D, padding: int) -> bool:
+    return (
+        layer.bias is None
+        and layer._padding in (padding, [padding, padding])
+        and layer._padding_mode == "zeros"
+        and layer._dilation in (1, [1, 1])
+        and layer._data_format == "NCHW"
+    )
+
+
+@functools.cache
+def kernels() -> ModuleType | None:
+    """The compiled kernels; None where numba is missing. Asked first when a training begins."""
+    keep_freed_memory()
+    if importlib.util.find_spec("numba") is None:
+        logger.info("numba is not installed: convolutions train by Paddle's own, slower kernels")
+        return None
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.folder() / "numba"))
+    begin = time.perf_counter()
+    try:
+        module = importlib.import_module("paddlex_ml.kernels.convolution")
+    except (ImportError, RuntimeError, OSError) as fault:  # numpy does not suit it, no cache, ...
+        logger.warning("numba does not work here, and training is slower without: %s", fault)
+        return None
+    if (seconds := time.perf_counter() - begin) > 2:
+        logger.info("compiled the kernels for this processor in %.0f s", seconds)
+    return module
+
+
+class _Depthwise(PyLayer):
+    @staticmethod
+    def forward(
+        ctx: Any, features: paddle.Tensor, weight: paddle.Tensor, stride: int
+    ) -> paddle.Tensor:
+        batch, channels, *size = features.shape
+        out = paddle.empty([batch, channels, *((n - 1) // stride + 1 for n in size)])
+        arrays = _view(features), _view(weight), stride, _view(out)
+        _share(_kernel("depthwise"), channels, *arrays)
+        ctx.save_for_backward(features, weight)
+        ctx.stride = stride
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, dout: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
+        features, weight = ctx.saved_tensor()
+        wants = not features.stop_gradient
+        dx = paddle.empty_like(features) if wants else paddle.empty([1, 1, 1, 1])
+        dweight = paddle.empty_like(weight)
+        arrays = _view(features), _view(weight), _view(dout)
+        results = _view(dx), _view(dweight)
+        _share(
+            _kernel("depthwise_gradients"), weight.shape[0], *arrays, ctx.stride, wants, *results
+        )
+        return _wanted((features, dx), (weight, dweight))
+
+
+class _Pointwise(PyLayer):
+    @staticmethod
+    def forward(ctx: Any, features: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        ctx.save_for_backward(features, weight)
+        batch, _, height, width = features.shape
+        out = paddle.matmul(weight.flatten(1), features.flatten(2))  # [B, E, HW]
+        return out.reshape([batch, -1, height, width])
+
+    @staticmethod
+    def backward(ctx: Any, dout: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
+        features, weight = ctx.saved_tensor()
+        dout = dout.flatten(2)  # [B, E, HW]
+        dx = dweight = None
+        if not features.stop_gradient:
+            dx = paddle.matmul(weight.flatten(1), dout, transpose_x=True).reshape(features.shape)
+        if not weight.stop_gradient:
+            products = paddle.matmul(dout, features.flatten(2), transpose_y=True)  # [B, E, D]
+            dweight = products.sum(0).reshape(weight.shape)
+        return _wanted((features, dx), (weight, dweight))
+
+
+class _Norm(PyLayer):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: paddle.Tensor,
+        weight: paddle.Tensor,
+        bias: paddle.Tensor,
+        layer: nn.BatchNorm2D,
+        activation: int,
+    ) -> paddle.Tensor:
+        out = paddle.empty(features.shape)
+        mean, variance = np.empty((2, features.shape[1]), np.float32)
+        settings = layer._epsilon, activation
+        arrays = _map(features), _view(weight), _view(bias), *settings, _map(out)
+        _share(_kernel("norm"), len(mean), *arrays, mean, variance)
+        for running, now in ((layer._mean, mean), (layer._variance, variance)):
+            average = _view(running)
+            average *= np.float32(layer._momentum)
+            average += np.float32(1 - layer._momentum) * now
+        ctx.save_for_backward(features, weight, bias)
+        ctx.statistics, ctx.settings = (mean, variance), settings
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, dout: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
+        features, weight, bias = ctx.saved_tensor()
+        dx, dweight, dbias = (paddle.empty(x.shape) for x in (features, weight, bias))
+        arrays = _map(features), _map(dout), _view(weight), _view(bias), *ctx.statistics
+        results = _map(dx), _view(dweight), _view(dbias)
+        _share(_kernel("norm_gradients"), weight.shape[0], *arrays, *ctx.settings, *results)
+        return _wanted((features, dx), (weight, dweight), (bias, dbias))
+
+
+def _wanted(*pairs: tuple[paddle.Tensor, paddle.Tensor | None]) -> tuple[paddle.Tensor | None, ...]:
+    """Gradients of the inputs that want one; Paddle asks for None at the others."""
+    return tuple(None if tensor.stop_gradient else gradient for tensor, gradient in pairs)
+
+
+def _view(tensor: paddle.Tensor) -> np.ndarray[Any, Any]:
+    """The tensor's own memory as an array: no copy where it is contiguous."""
+    return np.from_dlpack(tensor.detach().contiguous())
+
+
+def _map(tensor: paddle.Tensor) -> np.ndarray[Any, Any]:
+    """The same as [B, D, HW]."""
+    array = _view(tensor)
+    return array.reshape(*array.shape[:2], -1)
+
+
+def _kernel(name: str) -> Callable[..., None]:
+    module = kernels()
+    assert module is not None
+    kernel: Callable[..., None] = getattr(module, name)
+    return kernel
+
+
+def _share(kernel: Callable[..., None], channels: int, *arguments: Any) -> None:
+    """Run `kernel` on all channels, an equal part of them in every thread."""
+    threads = min(_threads(), channels)
+    cuts = [channels * k // threads for k in range(threads + 1)]
+    pool = _pool(os.getpid())
+    jobs = [pool.submit(kernel, *arguments, *cuts[k : k + 2]) for k in range(1, threads)]
+    kernel(*arguments, *cuts[:2])
+    for job in jobs:
+        job.result()
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads of this process: a fork has none of its parent's."""
+    return ThreadPoolExecutor(max(1, _threads() - 1), thread_name_prefix="kernels")
+
+
+@functools.cache
+def _threads() -> int:
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(asked) if asked.isdigit() and asked != "0" else usable_cores()

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paddlex_ml.artifacts import weights
+from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.config import shipped
+from paddlex_ml.config.load import load
+from paddlex_ml.config.schema import Config
+from paddlex_ml.data import annotation, preprocess
+from paddlex_ml.data.annotation import ImageList, MLClsDataset
+from paddlex_ml.engines.evaluate import label_errors
+from paddlex_ml.engines.evaluate.models import Subject
+from paddlex_ml.engines.load_model import Trained
+from paddlex_ml.models import zoo
+
+Run = Callable[..., tuple[int, str]]
+QUICK = ("Evaluate.bootstrap=0", "Evaluate.tune_threshold=null", "Evaluate.report=false")
+
+
+def read(output: Path) -> tuple[Any, list[dict[str, str]]]:
+    result = json.loads((output / "evaluate_result.json").read_text(encoding="utf-8"))
+    with (output / "evaluate" / "label_errors.csv").open(encoding="utf-8", newline="") as file:
+        return result, list(csv.DictReader(file))
+
+
+def configure(data: Path, output: Path, *overrides: str) -> Config:
+    keys = ("Global.mode=evaluate", f"Global.dataset_dir={data}", f"Global.output={output}")
+    return load(shipped.find("PP-LCNet_x1_0_ML")[0], (*keys, *overrides)).config
+
+
+@pytest.mark.parametrize("lists", ["val", "all"])
+def test_the_table_says_what_the_result_counts(
+    run: Run, toy: Path, copy_of_run: Path, lists: str
+) -> None:
+    code, err = run("evaluate", toy, copy_of_run, f"Evaluate.label_errors={lists}", *QUICK)
+    assert code == 0, err
+    result, rows = read(copy_of_run)
+    told = result["label_errors"]
+    assert told["csv"] == "evaluate/label_errors.csv"
+    assert list(told["lists"]) == (["val"] if lists == "val" else ["val", "train"])
+    for name, counts in told["lists"].items():
+        own = [row for row in rows if row["list"] == name]
+        problems = [row["problem"] for row in own]
+        assert counts["suspected"] == len(own)
+        assert counts["missing"] == problems.count("missing")
+        assert counts["wrong"] == problems.count("wrong")
+        assert f"{name}: {len(own)} labels of {counts['images']} images look doubtful" in err
+    assert told["lists"]["val"]["scores"] == "held out"
+    assert told["lists"].get("train", {"scores": "out of fold"})["scores"] == "out of fold"
+    assert [int(row["rank"]) for row in rows] == list(range(1, len(rows) + 1))
+    qualities = [float(row["quality"]) for row in rows]
+    assert qualities == sorted(qualities)
+    assert {(row["problem"], row["label"]) for row in rows} <= {("wrong", "1"), ("missing", "0")}
+
+
+def test_a_turned_label_of_a_sure_model_is_the_first_of_all(toy: Path, tmp_path: Path) -> None:
+    clean = annotation.read(toy)
+    present = clean.val.targets == 1
+    for image, class_id in ((5, 1), (8, 0)):
+        scores = np.where(present, 0.9, 0.1).astype(np.float32)
+        scores[image, class_id] = 0.95 if present[image, class_id] else 0.05
+        targets = clean.val.targets.copy()
+        targets[image, class_id] = 1 - targets[image, class_id]
+        val = ImageList(clean.root, clean.val.paths, targets)
+        found = label_errors.find(
+            configure(toy, tmp_path, "Evaluate.label_errors=val"),
+            Subject(lambda images: images, clean.label_names, preprocess.standard(32), toy, 0.5),
+            MLClsDataset(clean.root, clean.label_names, clean.train, val),
+            scores,
+        )
+        assert found is not None
+        first = found.suspects[0]
+        assert (first.shown, first.label) == (val.paths[image], clean.label_names[class_id])
+        assert first.given == bool(targets[image, class_id])
+        assert first.path == val.path(image)
+        assert first.score == pytest.approx(scores[image, class_id])
+
+
+def test_without_the_search_there_is_no_table(run: Run, toy: Path, copy_of_run: Path) -> None:
+    assert run("evaluate", toy, copy_of_run, "Evaluate.label_errors=null", *QUICK)[0] == 0
+    result = json.loads((copy_of_run / "evaluate_result.json").read_text(encoding="utf-8"))
+    assert result["label_errors"] is None
+    assert not (copy_of_run / "evaluate" / "label_errors.csv").exists()
+
+
+def test_a_static_folder_cannot_judge_the_list_that_it_learned(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    folder = f"Evaluate.weight_path={copy_of_run / 'best_model' / 'inference'}"
+    code, err = run("evaluate", toy, copy_of_run, folder, "Evaluate.label_errors=all")
+    assert code == 2
+    assert "a static folder gives scores alone" in err
+    assert "-o Evaluate.label_errors=val" in err
+    assert "[Eval]" not in err
+
+
+def first(images: ImageList, count: int) -> ImageList:
+    return ImageList(images.root, images.paths[:count], images.targets[:count])
+
+
+def plant(images: ImageList, share: float, seed: int) -> tuple[ImageList, np.ndarray]:
+    """Turn a share of the labels by chance; returns the new list and which were turned."""
+    turned = np.random.default_rng(seed).random(images.targets.shape) < share
+    targets = np.where(turned, 1 - images.targets, images.targets)
+    return ImageList(images.root, images.paths, targets), turned
+
+
+def test_labels_planted_in_photographs_are_found(shared: Path, tmp_path: Path) -> None:
+    """By the features of a backbone that never saw these photographs. By chance: 5 of 100."""
+    clean = annotation.read(shared / "data" / "natural_scenes")
+    train, turned = plant(first(clean.train, 800), 0.05, seed=0)
+    name, size = "PP-LCNet_x1_0_ML", 96
+    model = zoo.build(name, 5)
+    start = shared / "data" / "weights" / "PPLCNet_x1_0_doc_ori.pdparams"
+    weights.fit(model, weights.read(start), head="fc.", where=str(start))
+    model.eval()
+    source = Trained(model, Card(name, clean.label_names, size, None), start)
+    subject = Subject(model, clean.label_names, preprocess.standard(size), start, 0.5, source)
+    config = configure(clean.root, tmp_path, "Evaluate.label_errors=all")
+    scores = np.random.default_rng(0).random(clean.val.targets.shape).astype(np.float32)
+    found = label_errors.find(
+        config, subject, MLClsDataset(clean.root, clean.label_names, train, clean.val), scores
+    )
+    assert found is not None
+    numbers = {path: i for i, path in enumerate(train.paths)}
+    worst = [s for s in found.suspects if s.list_name == "train"][:100]
+    hits = sum(turned[numbers[s.shown], clean.label_names.index(s.label)] for s in worst)
+    assert len(worst) == 100
+    assert hits >= 20

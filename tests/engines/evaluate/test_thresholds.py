@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.metrics import f1_score
+
+from paddlex_ml import cli
+from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.config.schema import EvaluateConfig
+from paddlex_ml.engines.evaluate import thresholds
+
+Run = Callable[..., tuple[int, str]]
+QUICK = ("Evaluate.report=false", "Evaluate.label_errors=null", "Evaluate.bootstrap=0")
+
+
+def read(folder: Path) -> Any:
+    return json.loads((folder / "evaluate_result.json").read_text(encoding="utf-8"))
+
+
+def draw() -> tuple[np.ndarray, np.ndarray, list[str]]:
+    random = np.random.default_rng(0)
+    targets = (random.random((300, 4)) < [0.02, 0.1, 0.3, 0.5]).astype(np.uint8)
+    logits = random.standard_normal((300, 4)) + 2 * targets - 2.5
+    return (1 / (1 + np.exp(-logits))).astype(np.float32), targets, ["a", "b", "c", "d"]
+
+
+def test_every_figure_is_that_of_scikit_learn() -> None:
+    scores, targets, names = draw()
+    half = np.full(4, 0.5)
+    tuned, told, rows = thresholds.tune(EvaluateConfig(), scores, targets, half, names, seed=0)
+
+    def macro(limits: np.ndarray) -> float:
+        return float(f1_score(targets, scores >= limits.astype(np.float32), average="macro"))
+
+    assert told["before"]["macro_f1"] == pytest.approx(macro(half))
+    assert told["tuned"]["macro_f1"] == pytest.approx(macro(tuned.thresholds))
+    assert told["before"]["macro_f1"] < told["held_out"]["macro_f1"] < told["tuned"]["macro_f1"]
+    assert (told["method"], told["target"], told["min_positives"]) == ("f1", None, 10)
+    assert told["shared_classes"] == ["a"]
+    assert targets[:, 0].sum() < 10 <= targets[:, 1].sum()
+    assert [row["threshold"] for row in rows] == tuned.thresholds.tolist()
+    assert rows[0]["threshold"] == told["shared"]
+    decided = scores >= tuned.thresholds.astype(np.float32)
+    f1 = f1_score(targets, decided, average=None)
+    assert [row["f1"] for row in rows] == pytest.approx(f1.tolist())
+
+
+def test_classes_that_cannot_reach_the_target_are_named() -> None:
+    scores, targets, names = draw()
+    scores[0, 3] = 0.99
+    targets[0, 3] = 0  # the highest score of the class is a false alarm
+    wanted = EvaluateConfig(tune_threshold="precision", tune_target=1.0)
+    _, told, rows = thresholds.tune(wanted, scores, targets, np.full(4, 0.5), names, seed=0)
+    assert told["unreached"] == ["d"]
+    assert told["target"] == 1.0
+    assert rows[3]["precision"] < 1
+
+
+def test_what_is_undefined_is_no_number() -> None:
+    scores, targets, names = draw()
+    targets[:, 1] = 0
+    wanted = EvaluateConfig(tune_min_positives=0)
+    _, told, rows = thresholds.tune(wanted, scores, targets, np.full(4, 0.5), names, seed=0)
+    assert rows[1]["recall"] is None
+    assert told["shared_classes"] == ["b"]
+    json.dumps([told, rows], allow_nan=False)
+
+
+def test_a_single_image_leaves_none_to_hold_out() -> None:
+    scores, targets = np.array([[0.9, 0.1]], np.float32), np.array([[1, 0]], np.uint8)
+    _, told, _ = thresholds.tune(
+        EvaluateConfig(), scores, targets, np.full(2, 0.5), ["a", "b"], seed=0
+    )
+    assert told["tuned"]["macro_f1"] == 1.0
+    assert told["held_out"] == {"macro_f1": None, "CP": None, "CR": None}
+
+
+def limits_of(folder: Path) -> Any:
+    return inference_yml.read(folder / "inference.yml").threshold
+
+
+def test_tuned_thresholds_are_saved_on_request_and_predictions_use_them(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    folder = copy_of_run / "best_model" / "inference"
+    some = "Evaluate.tune_min_positives=1"
+    assert run("evaluate", toy, copy_of_run, some, *QUICK)[0] == 0
+    assert limits_of(folder) == 0.5
+    assert read(copy_of_run)["thresholds"]["saved"] == []
+    code, err = run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", some, *QUICK)
+    assert code == 0, err
+    result = read(copy_of_run)
+    limits = [row["tuned"]["threshold"] for row in result["per_class"]]
+    assert limits_of(folder) == limits
+    assert limits != [0.5] * 3
+    assert result["thresholds"]["saved"] == [str(folder / "inference.yml")]
+    content = yaml.safe_load((folder / "inference.yml").read_text(encoding="utf-8"))
+    shared = content["PostProcess"]["MultiLabelThreshOutput"]["threshold"]
+    assert shared == result["thresholds"]["shared"]
+    assert inference_yml.read(folder / "inference.yml.bak").threshold == 0.5
+    assert str(folder / "inference.yml.bak") in err
+
+    every = ("Predict.return_all_scores=true", "Predict.save_img=false", "Predict.batch_size=5")
+    assert run("predict", None, copy_of_run, f"Predict.input={toy / 'images'}", *every)[0] == 0
+    found = json.loads((copy_of_run / "predict" / "predictions.json").read_text(encoding="utf-8"))
+    assert len(found) == 36
+    for image in found:
+        scores = np.array(image["all_scores"])
+        sure = np.abs(scores - limits) > 1e-5  # scores are rounded to five decimals there
+        chosen = np.isin(np.arange(3), image["class_ids"])
+        assert (chosen == (scores >= limits))[sure].all()
+
+
+def test_a_second_evaluation_of_the_folder_starts_from_its_own_thresholds(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    folder = copy_of_run / "best_model" / "inference"
+    keys = (f"Evaluate.weight_path={folder}", "Evaluate.tune_min_positives=1", *QUICK)
+    assert run("evaluate", toy, copy_of_run, *keys, "Evaluate.save_threshold=true")[0] == 0
+    first = read(copy_of_run)
+    assert run("evaluate", toy, copy_of_run, *keys)[0] == 0
+    second = read(copy_of_run)
+    tuned = [row["tuned"]["threshold"] for row in first["per_class"]]
+    assert [row["threshold"] for row in second["per_class"]] == pytest.approx(tuned)
+    assert second["thresholds"]["before"] == first["thresholds"]["tuned"]
+    assert second["metrics"]["macro_f1"] == first["thresholds"]["tuned"]["macro_f1"]
+
+
+def test_all_exports_beside_the_weights_get_the_thresholds(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    best = copy_of_run / "best_model"
+    shutil.copytree(best / "inference", best / "inference_onnx")
+    assert run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", *QUICK)[0] == 0
+    assert limits_of(best / "inference") == limits_of(best / "inference_onnx")
+    assert len(read(copy_of_run)["thresholds"]["saved"]) == 2
+
+
+def test_without_an_export_nothing_is_evaluated_before_the_error(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    shutil.rmtree(copy_of_run / "best_model" / "inference")
+    code, err = run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true")
+    assert code == 2
+    assert "there is no exported model whose thresholds could be set" in err
+    assert "export first (-o Global.mode=export)" in err
+    assert "[Eval]" not in err
+
+
+def test_a_run_that_fails_has_changed_no_model(run: Run, toy: Path, copy_of_run: Path) -> None:
+    (copy_of_run / "evaluate" / "per_class.csv").mkdir(parents=True)
+    code, _ = run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", *QUICK)
+    assert code == 2
+    folder = copy_of_run / "best_model" / "inference"
+    assert limits_of(folder) == 0.5
+    assert not (folder / "inference.yml.bak").exists()
+
+
+def test_saving_without_tuning_is_refused(run: Run, toy: Path, copy_of_run: Path) -> None:
+    keys = ("Evaluate.save_threshold=true", "Evaluate.tune_threshold=null")
+    code, err = run("evaluate", toy, copy_of_run, *keys)
+    assert code == 2
+    assert "there is nothing to save" in err
+
+
+def test_an_export_says_that_it_drops_tuned_thresholds(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    assert run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", *QUICK)[0] == 0
+    code, err = run("export", None, copy_of_run)
+    assert code == 0
+    assert "the tuned thresholds of the model that stood there are gone" in err
+    assert limits_of(copy_of_run / "best_model" / "inference") == 0.5
+    assert "are gone" not in run("export", None, copy_of_run)[1]
+
+
+def test_thresholds_in_use_are_those_of_the_configuration(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    keys = ("Evaluate.threshold={default: 0.4, green: 0.9}", "Evaluate.tune_threshold=null")
+    assert run("evaluate", toy, copy_of_run, *keys, *QUICK)[0] == 0
+    result = read(copy_of_run)
+    assert [row["threshold"] for row in result["per_class"]] == pytest.approx([0.4, 0.9, 0.4])
+    assert result["thresholds"] is None
+    assert "tuned" not in result["per_class"][0]
+
+
+def test_a_threshold_for_a_class_that_does_not_exist_is_refused(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    code, err = run("evaluate", toy, copy_of_run, "Evaluate.threshold={default: 0.4, gren: 0.9}")
+    assert code == 2
+    assert "the model has no class 'gren'" in err
+    assert "write green" in err
+    assert "where: Evaluate.threshold" in err
+
+
+def test_after_saving_the_next_command_does_not_undo_it(
+    command: Callable[..., list[str]],
+    toy: Path,
+    copy_of_run: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    best = copy_of_run / "best_model"
+    keys = [f"Evaluate.weight_path={best / 'best_model.pdparams'}", *QUICK]
+    assert cli.main(command("evaluate", toy, copy_of_run, *keys)) == 0
+    assert "Global.mode=export" in capsys.readouterr().out.splitlines()[-1]
+    keys.append("Evaluate.save_threshold=true")
+    assert cli.main(command("evaluate", toy, copy_of_run, *keys)) == 0
+    following = capsys.readouterr().out.splitlines()[-1]
+    assert "Global.mode=predict" in following
+    assert f"Predict.model_dir={best / 'inference'}" in following

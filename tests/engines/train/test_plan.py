@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every option of section Train arrives where it acts; off, it leaves no trace."""
+
+from __future__ import annotations
+
+from contextlib import closing, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+
+from paddlex_ml.config import load
+from paddlex_ml.config.schema import Config
+from paddlex_ml.config.shipped import find
+from paddlex_ml.data import annotation
+from paddlex_ml.data.dataset import Draw
+from paddlex_ml.data.image_cache import ImageCache
+from paddlex_ml.distributed.group import Team
+from paddlex_ml.engines.train import plan as train_plan
+from paddlex_ml.engines.train import run
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.training.losses import asymmetric_loss, bce_loss, two_way_loss
+from paddlex_ml.training.plan import Plan
+from paddlex_ml.training.precision import Precision
+from paddlex_ml.training.state import Training
+
+
+@pytest.fixture(scope="module")
+def config_of(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    output = tmp_path_factory.mktemp("plan")
+
+    def read(*overrides: str) -> Config:
+        path, _ = find("PP-LCNet_x1_0_ML")
+        base = ["Global.mode=train", f"Global.dataset_dir={toy}", f"Global.output={output}"]
+        base += ["Train.image_size=32", "Train.batch_size=8", "Train.num_workers=0"]
+        base += ["Train.pretrain_weight_path=null", "Train.epochs_iters=4"]
+        return load.load(path, [*base, *overrides]).config
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def plan_of(toy: Path, config_of: Any) -> Any:
+    def compose(*overrides: str) -> Plan:
+        dataset = annotation.read(toy)
+        model = paddle.nn.Linear(2, 2)
+        return train_plan.compose(config_of(*overrides), dataset, model, Precision(), Team())
+
+    return compose
+
+
+@pytest.fixture(scope="module")
+def prepared(toy: Path, config_of: Any) -> Any:
+    def prepare(*overrides: str) -> tuple[Training, Plan]:
+        return run.prepare(config_of(*overrides), annotation.read(toy), Team())
+
+    return prepare
+
+
+LOGITS = np.array([[0.3, -1.2, 2.0], [-0.4, 0.9, -2.5]], np.float32)
+TARGETS = np.array([[1, 0, 1], [0, 1, 0]], np.float32)
+
+
+def loss(function: Any, targets: np.ndarray = TARGETS) -> float:
+    return float(function(paddle.to_tensor(LOGITS), paddle.to_tensor(targets)))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], partial(asymmetric_loss, gamma_neg=4, gamma_pos=0, clip=0.05)),
+        (
+            ["Train.loss.gamma_neg=2", "Train.loss.gamma_pos=1", "Train.loss.clip=0.1"],
+            partial(asymmetric_loss, gamma_neg=2, gamma_pos=1, clip=0.1),
+        ),
+        (["Train.loss.name=bce"], bce_loss),
+        (["Train.loss.name=two_way"], partial(two_way_loss, temperature=4)),
+        (
+            ["Train.loss.name=two_way", "Train.loss.temperature=2"],
+            partial(two_way_loss, temperature=2),
+        ),
+    ],
+)
+def test_the_loss_is_the_one_that_was_asked_for(
+    plan_of: Any, overrides: list[str], expected: Any
+) -> None:
+    assert loss(plan_of(*overrides).loss_fn) == loss(expected)
+
+
+def test_pos_weight_weighs_present_labels(plan_of: Any, toy: Path) -> None:
+    listed = plan_of("Train.loss.name=bce", "Train.loss.pos_weight=[1, 2, 3]").loss_fn
+    weight = paddle.to_tensor([1.0, 2.0, 3.0])
+    assert loss(listed) == loss(partial(bce_loss, pos_weight=weight))
+    automatic = plan_of("Train.loss.name=bce", "Train.loss.pos_weight=auto").loss_fn
+    present = annotation.read(toy).train.targets.sum(axis=0)
+    weight = paddle.to_tensor(((24 - present) / present).astype(np.float32))
+    assert loss(automatic) == pytest.approx(loss(partial(bce_loss, pos_weight=weight)), rel=1e-6)
+    with pytest.raises(PaddlexMLError, match="pos_weight has 2 numbers, the data set 3 classes"):
+        plan_of("Train.loss.name=bce", "Train.loss.pos_weight=[1, 2]")
+
+
+def test_label_smoothing_makes_targets_less_certain(plan_of: Any) -> None:
+    smoothed = plan_of("Train.loss.name=bce", "Train.loss.label_smoothing=0.2").loss_fn
+    assert loss(smoothed) == pytest.approx(loss(bce_loss, TARGETS * 0.8 + 0.1), rel=1e-6)
+
+
+def test_the_schedule_is_the_one_that_was_asked_for(plan_of: Any) -> None:
+    overrides = ("Train.learning_rate=1e-3", "Train.warmup_steps=1")
+    cosine, one_cycle = plan_of(*overrides), plan_of(*overrides, "Train.lr_schedule=one_cycle")
+    assert [plan.schedule.rate(3) for plan in (cosine, one_cycle)] == [1e-3, 1e-3]
+    assert cosine.schedule.rate(0) == pytest.approx(1e-6)
+    assert one_cycle.schedule.rate(0) == pytest.approx(1e-3 / 25)
+    assert one_cycle.schedule.rate(11) == pytest.approx(1e-7)
+
+
+def test_head_and_backbone_learn_at_their_own_rates(prepared: Any) -> None:
+    training, _ = prepared("Train.head_lr_mult=0.5", "Train.backbone_lr_mult=0.1")
+    rates = {
+        name: p.optimize_attr["learning_rate"]
+        for name, p in training.model.named_parameters()
+        if not p.stop_gradient
+    }
+    assert {rate for name, rate in rates.items() if name.startswith("fc.")} == {0.5}
+    assert {rate for name, rate in rates.items() if not name.startswith("fc.")} == {0.1}
+
+
+def test_the_backbone_is_frozen_in_its_epochs_and_thaws(prepared: Any) -> None:
+    training, plan = prepared("Train.freeze_backbone_epochs=2")
+
+    def learning(epoch: int) -> set[bool]:
+        training.model.train()
+        plan.begin_epoch(epoch)
+        entries = training.model.named_parameters()
+        return {p.stop_gradient for k, p in entries if k.startswith("conv1.conv")}
+
+    assert [learning(epoch) for epoch in range(4)] == [{True}, {True}, {False}, {False}]
+    assert training.model.fc.query_pos_embed.weight.stop_gradient  # frozen for ever
+
+
+def test_gradients_are_clipped_to_the_norm(prepared: Any) -> None:
+    training, plan = prepared("Train.grad_clip_norm=1e-3", "Train.weight_decay=0")
+    assert training.optimizer._grad_clip.clip_norm == 1e-3
+    assert prepared()[0].optimizer._grad_clip is None
+    assert plan.precision is not None
+
+
+def test_mixup_cache_and_reduced_decoding_reach_the_loaders(config_of: Any, toy: Path) -> None:
+    dataset = annotation.read(toy)
+    options = ("Train.augment.mixup=0.2", "Train.cache=ram", "Evaluate.reduced_decode=true")
+    learned, judged = train_plan.loaders(config_of(*options), dataset, Team())
+    with closing(learned), closing(judged):
+        assert learned.dataset.augmentation is not None
+        assert learned.dataset.augmentation.mixup == 0.2
+        assert judged.dataset.augmentation is None
+        assert (learned.dataset.at_least, judged.dataset.at_least) == (64, 64)
+        assert isinstance(learned.dataset.cache, ImageCache)
+        ((_, targets),) = learned.epoch([[Draw(0, sample) for sample in range(8)]])
+    assert ((targets.numpy() > 0) & (targets.numpy() < 1)).any()
+    plain, judged = train_plan.loaders(config_of("Train.reduced_decode=false"), dataset, Team())
+    assert (plain.dataset.at_least, judged.dataset.at_least) == (None, None)
+    assert plain.dataset.cache is None
+
+
+def test_what_is_off_leaves_no_trace(plan_of: Any, prepared: Any) -> None:
+    plan = plan_of()
+    assert isinstance(plan.loss_fn, partial)
+    assert plan.loss_fn.func is asymmetric_loss
+    assert isinstance(plan.precision(), nullcontext)
+    assert plan.begin_epoch(0) is None
+    assert plan.saving.keep_last is plan.saving.steps is plan.saving.minutes is None
+    training, _ = prepared()
+    assert not training.scaler.is_enable()
+    assert "forward" not in vars(training.model.blocks3[0])  # no recomputing
+    training, _ = prepared("Train.recompute=true")
+    assert "forward" in vars(training.model.blocks3[0])
+
+
+def test_a_resume_compares_every_option_that_decides_about_the_numbers(config_of: Any) -> None:
+    known = train_plan.settings(config_of(), Team(size=2))
+    assert known["processes"] == 2
+    assert known["Train.augment.mixup"] == 0
+    assert known["Train.loss.name"] == "asymmetric"
+    assert known["Train.sampler"] == "shuffle"
+    assert len(known) == 2 + 20 + 7 + 4

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+from PIL import Image
+
+from paddlex_ml.artifacts import checkpoint, weights
+from paddlex_ml.config import load
+from paddlex_ml.data import annotation, transforms
+from paddlex_ml.data.preprocess import standard
+from paddlex_ml.models import zoo
+
+Run = Callable[..., tuple[int, str]]
+Numbers = Callable[[Path], list[dict[str, str]]]
+PARTS = ("pdparams", "pdema", "pdopt", "pdstates")
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def read_result(output: Path) -> Any:
+    return json.loads((output / "train_result.json").read_text(encoding="utf-8"))
+
+
+def test_the_output_holds_the_documented_files_and_no_other(toy_run: Path) -> None:
+    names = ("best_model", "latest", "epoch_1", "epoch_2")
+    expected = {f"{name}/{name}.{part}" for name in names for part in PARTS}
+    expected |= {"train_result.json", "config.yaml", "train.log", "label_dict.txt"}
+    expected |= {"metrics.csv", "curves.png"}
+    expected |= {
+        f"best_model/inference/{name}"
+        for name in ("inference.json", "inference.pdiparams", "inference.yml")
+    }
+    assert files(toy_run) == expected
+
+
+def test_every_path_of_the_result_exists(toy_run: Path) -> None:
+    result = read_result(toy_run)
+    keys = ["done_flag", "model_name", "label_dict", "train_log", "config", "models", "metrics"]
+    assert list(result) == keys
+    assert (result["done_flag"], result["model_name"]) == (True, "PP-LCNet_x1_0_ML")
+    assert list(result["models"]) == ["best", *(f"last_{k}" for k in range(1, 6))]
+    found = [result["label_dict"], result["train_log"], result["config"]]
+    for model in result["models"].values():
+        found += [v for k, v in model.items() if k not in ("score", "weights", "epoch")]
+    assert len(found) == 3 + 7 + 4 + 4  # three texts; best with its static model; two epochs
+    assert [path for path in found if not (toy_run / path).is_file()] == []
+
+
+def test_the_best_weights_of_this_run_are_the_averaged_ones(toy_run: Path) -> None:
+    # Else the tests that compare scores could not tell both kinds apart.
+    assert read_result(toy_run)["models"]["best"]["weights"] == "ema"
+    saved = checkpoint.load(toy_run / "best_model")
+    assert any(not np.array_equal(saved.weights[k], saved.ema[k]) for k in saved.weights)
+
+
+def test_the_result_agrees_with_the_history_and_the_metrics_file(
+    toy_run: Path, numbers: Numbers
+) -> None:
+    result = read_result(toy_run)
+    best, history = result["models"]["best"], result["metrics"]["history"]
+    maps = [max(row["raw_map"], row["ema_map"]) for row in history]
+    assert best["score"] == max(maps) == result["metrics"]["MultiLabelMAP"]
+    assert best["score"] == history[best["epoch"] - 1][f"{best['weights']}_map"]
+    assert result["models"]["last_1"]["score"] == history[1]["raw_map"]
+    assert result["metrics"]["epochs"] == 2
+    assert 0 <= result["metrics"]["static_difference"] < 1e-5
+    rows = [{key: float(value) for key, value in row.items()} for row in numbers(toy_run)]
+    assert rows == [{key: row[key] for key in rows[0]} for row in history]
+
+
+def test_the_merged_config_and_the_labels_are_kept(toy_run: Path, toy: Path) -> None:
+    config = load.load(toy_run / "config.yaml").config
+    assert (config.Global.mode, config.Global.dataset_dir) == ("train", toy)
+    assert (config.Train.image_size, config.Train.epochs_iters) == (32, 2)
+    assert (toy_run / "label_dict.txt").read_bytes() == (toy / "label.txt").read_bytes()
+
+
+def test_the_log_holds_the_lines_of_steps_and_epochs_with_their_time(toy_run: Path) -> None:
+    lines = (toy_run / "train.log").read_text(encoding="utf-8").splitlines()
+    assert all(re.match(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] ", line) for line in lines)
+    texts = [line[22:] for line in lines]
+    assert sum(text.startswith("[Train][Epoch 2/2][Iter 3/3] lr ") for text in texts) == 1
+    assert sum(re.match(r"\[Epoch \d/2\] loss .* mAP raw .*, ema ", t) is not None for t in texts)
+
+
+def test_the_curves_are_a_picture(toy_run: Path) -> None:
+    with Image.open(toy_run / "curves.png") as picture:
+        assert min(picture.size) >= 480
+
+
+def test_the_static_model_gives_the_scores_of_the_best_weights(toy_run: Path, toy: Path) -> None:
+    folder = toy_run / "best_model"
+    model = zoo.build("PP-LCNet_x1_0_ML", 3)
+    model.set_state_dict(weights.read(folder / "best_model.pdparams"))
+    model.eval()
+    val = annotation.read(toy).val
+    images = [transforms.read_image(val.path(i)) for i in range(4)]
+    batch = paddle.to_tensor(np.stack([standard(32)(image) for image in images]))
+    with paddle.no_grad():
+        expected = paddle.nn.functional.sigmoid(model(batch)).numpy()
+        found = paddle.jit.load(str(folder / "inference" / "inference"))(batch).numpy()
+    assert np.abs(found - expected).max() < 1e-5
+    assert np.ptp(found, axis=0).max() > 0.01
+
+
+def test_paddle_reads_the_best_weights_under_the_published_names(toy_run: Path) -> None:
+    state = paddle.load(str(toy_run / "best_model" / "best_model.pdparams"))
+    assert list(state) == list(zoo.build("PP-LCNet_x1_0_ML", 3).state_dict())
+
+
+def test_a_resume_in_a_new_folder_ends_like_the_unbroken_run(
+    run: Run,
+    toy: Path,
+    toy_run: Path,
+    tmp_path: Path,
+    assert_same_ending: Callable[[Path, Path], None],
+) -> None:
+    output = tmp_path / "again"
+    path = toy_run / "epoch_1" / "epoch_1.pdparams"
+    code, err = run("train", toy, output, f"Train.resume_path={path}")
+    assert code == 0
+    assert "resumed after 1 epochs and 0 steps" in err
+    assert_same_ending(output, toy_run)
+    assert not (output / "epoch_1").exists()
+    assert read_result(output)["models"]["last_2"] == {}
+
+
+@pytest.mark.parametrize("new_folder", [False, True])
+def test_a_resume_of_a_finished_run_only_exports(
+    run: Run,
+    toy: Path,
+    toy_run: Path,
+    copy_of_run: Path,
+    tmp_path: Path,
+    numbers: Numbers,
+    new_folder: bool,
+) -> None:
+    shutil.rmtree(copy_of_run / "best_model" / "inference")
+    (copy_of_run / "metrics.csv").unlink()  # as a kill after the last checkpoint leaves it
+    output = tmp_path / "new" if new_folder else copy_of_run
+    code, err = run("train", toy, output, f"Train.resume_path={copy_of_run / 'latest'}")
+    assert code == 0
+    assert "[Train]" not in err
+    assert numbers(output) == numbers(toy_run)
+    best = read_result(output)["models"]["best"]
+    assert best == read_result(toy_run)["models"]["best"]
+    assert all((output / best[key]).is_file() for key in ("pdparams", "pdmodel", "pdiparams"))
+
+
+def test_a_finished_run_without_its_best_model_says_so(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    shutil.rmtree(copy_of_run / "best_model")
+    code, err = run("train", toy, copy_of_run, f"Train.resume_path={copy_of_run / 'latest'}")
+    assert code == 2
+    assert "error: all 2 epochs are done and their best model is not there" in err
+    assert "put that folder back, or train on: -o Train.epochs_iters=3" in err
+
+
+def test_a_best_model_of_another_run_is_not_taken_for_the_own_one(
+    run: Run, toy: Path, toy_run: Path, copy_of_run: Path
+) -> None:
+    saved = checkpoint.load(copy_of_run / "best_model")
+    history = [{**row, "loss": 1.0} for row in saved.progress["history"]]
+    other = {**saved.progress, "history": history}  # equal score, epoch and kind
+    checkpoint.write(
+        copy_of_run / "best_model", checkpoint.Checkpoint(**{**vars(saved), "progress": other})
+    )
+    code, err = run("train", toy, copy_of_run, f"Train.resume_path={copy_of_run / 'epoch_1'}")
+    assert "does not hold the best model of the resumed run" in err
+    assert code == 0
+
+
+def test_a_changed_rate_is_named_when_resuming(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path
+) -> None:
+    _, err = run(
+        "train", toy, tmp_path / "out",
+        f"Train.resume_path={toy_run / 'latest'}", "Train.learning_rate=5e-4",
+    )  # fmt: skip
+    assert (
+        "Train.learning_rate was 0.0001 before the stop and is 0.0005 now: the numbers will differ"
+    ) in err
+    assert err.count("before the stop") == 1
+
+
+def test_a_resume_with_other_classes_is_refused(
+    run: Run, draw_set: Callable[..., Path], toy_run: Path, tmp_path: Path
+) -> None:
+    data = draw_set(tmp_path / "set")
+    annotation.write_labels(data / "label.txt", ["red", "green", "purple"])
+    code, err = run("train", data, tmp_path / "out", f"Train.resume_path={toy_run / 'latest'}")
+    assert code == 2
+    assert "['red', 'green', 'blue'], this run has ['red', 'green', 'purple']" in err
+    assert "Train.resume_path=null" in err
+
+
+def test_a_resume_with_another_image_size_is_refused(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path
+) -> None:
+    code, err = run(
+        "train", toy, tmp_path / "out",
+        f"Train.resume_path={toy_run / 'latest'}", "Train.image_size=64",
+    )  # fmt: skip
+    assert code == 2
+    assert "the checkpoint has image_size 32, this run has 64" in err
+
+
+def test_training_starts_from_the_weights_of_another_training(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path
+) -> None:
+    path = toy_run / "best_model" / "best_model.pdparams"
+    total = len(weights.read(path))
+    code, err = run(
+        "train", toy, tmp_path / "out",
+        f"Train.pretrain_weight_path={path}", "Train.epochs_iters=1",
+    )  # fmt: skip
+    assert code == 0
+    assert f"loaded {total} of {total} entries from {path}" in err
+
+
+def write_weights(path: Path, entries: dict[str, np.ndarray]) -> Path:
+    path.write_bytes(pickle.dumps(entries))
+    return path
+
+
+def other_model(folder: Path) -> str:
+    entries = {"stem.conv.weight": np.ones((4, 3, 3, 3), np.float32)}
+    path = write_weights(folder / "resnet.pdparams", entries)
+    return f"Train.pretrain_weight_path={path}"
+
+
+@pytest.mark.parametrize(
+    ("override", "message", "fix"),
+    [
+        (other_model, "weights of another model: 0 of the", "with -c"),
+        ("Train.pretrain_weight_path=none", "no such weight file: none", "Train.pretrain_weight"),
+        ("Train.pretrain_weight_path=.", "no such weight file: .", "Train.pretrain_weight"),
+        (
+            "Train.pretrain_weight_path=http://127.0.0.1:9/a.pdparams",
+            "the file cannot be fetched: no connection: ",
+            "-o Train.pretrain_weight_path=null, which trains from random weights",
+        ),
+        ("Train.resume_path=none", "no checkpoint there: none", "-o Train.resume_path=output/"),
+        ("Train.num_classes=5", "Train.num_classes is 5, label.txt names 3", "num_classes=null"),
+        ("Train.amp=O1", "mixed precision (O1) needs a GPU", "-o Train.amp=OFF"),
+        ("Train.tensorboard=maybe", "must be true or false", "-o Train.tensorboard=false"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_the_repair(
+    run: Run, toy: Path, tmp_path: Path, override: Any, message: str, fix: str
+) -> None:
+    text = override(tmp_path) if callable(override) else override
+    code, err = run("train", toy, tmp_path / "out", text)
+    assert code == 2
+    assert message in err
+    assert fix in err.partition("fix:")[2]
+    assert "Traceback" not in err
+    result = read_result(tmp_path / "out")
+    assert (result["done_flag"], result["err_type"]) == (False, "PaddlexMLError")
+    assert message in result["err_msg"]
+    assert set(os.listdir(tmp_path / "out")) <= {"train.log", "train_result.json"}
+
+
+@pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="this Paddle knows GPUs")
+@pytest.mark.parametrize(
+    ("device", "message", "fix"),
+    [
+        ("gpu", "gpu was asked for, but this Paddle is built for the CPU", "-o Global.device=cpu"),
+        ("gpu:1", "gpu:1 was asked for, but this Paddle", "install paddlepaddle-gpu"),
+        ("gpu:0,1", "gpu:0,1 was asked for, but this Paddle", "-o Global.device=cpu"),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused_with_the_repair(
+    run: Run, toy: Path, tmp_path: Path, device: str, message: str, fix: str
+) -> None:
+    code, err = run("train", toy, tmp_path / "out", f"Global.device={device}")
+    assert code == 2
+    assert message in err
+    assert fix in err.partition("fix:")[2]

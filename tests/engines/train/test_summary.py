@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.engines.train.result import describe
+from paddlex_ml.engines.train.summary import summarise
+from paddlex_ml.training.state import Progress
+
+OUTPUT = Path("output")
+
+
+def row(epoch: int, raw: float | None, ema: float | None, **other: float) -> dict[str, Any]:
+    return {"epoch": epoch, "raw_map": raw, "ema_map": ema, "images_per_second": 0.0, **other}
+
+
+def made(history: list[dict[str, Any]], weights: str = "ema", **other: float) -> dict[str, Any]:
+    return describe(
+        Card("PP-LCNet_x1_0_ML", ["cat", "dog"], 448),
+        Progress(
+            epoch=len(history),
+            best={"score": 0.8123, "weights": weights, "epoch": 2},
+            history=history,
+            **other,  # type: ignore[arg-type]
+        ),
+        OUTPUT,
+        static_difference=None,
+        constant_map=0.2412,
+    )
+
+
+def test_the_summary_tells_score_cost_and_files_in_ten_lines() -> None:
+    speed = {"images_per_second": 60.0, "memory_mib": 1945.6}
+    history = [
+        row(1, None, None, images_per_second=30.0, memory_mib=1024.0),
+        row(2, 0.8033, 0.8123, **speed),
+        row(3, 0.8, 0.81, **{**speed, "images_per_second": 0.0}),  # resumed at its very end
+    ]
+    assert summarise(made(history, seconds=4000.4, waited=120.0), OUTPUT).splitlines() == [
+        "Training done",
+        "  best:      epoch 2 of 3, mAP raw 0.8033, EMA 0.8123; kept: averaged (EMA) weights "
+        "(constant predictor 0.2412)",
+        "  cost:      1:06:40, 40.0 images/s, 3% of the time lost waiting for data, "
+        "at most 1.9 GiB of memory",
+        "  result:    output/train_result.json",
+        "  weights:   output/best_model/best_model.pdparams",
+        "  inference: output/best_model/inference",
+        "  log:       output/train.log",
+        "  scores:    output/metrics.csv",
+        "  curves:    output/curves.png",
+    ]
+
+
+def test_rows_of_older_checkpoints_and_runs_without_averages_can_be_summarised() -> None:
+    lines = summarise(made([row(1, 0.5, None), row(2, 0.8123, None)], "raw"), OUTPUT).splitlines()
+    assert lines[1].startswith("  best:      epoch 2 of 2, mAP raw 0.8123; kept: raw weights (")
+    assert lines[2] == "  cost:      0:00:00, 0.0 images/s, 0% of the time lost waiting for data"
+
+
+def test_every_file_of_the_summary_is_there(toy_run: Path) -> None:
+    result = json.loads((toy_run / "train_result.json").read_text(encoding="utf-8"))
+    lines = summarise(result, toy_run).splitlines()
+    assert [Path(line.split()[-1]).exists() for line in lines[3:]] == [True] * 6
+    metrics = result["metrics"]
+    assert metrics["seconds"] == metrics["history"][-1]["seconds"] > 0
+    assert metrics["memory_mib"] == max(row["memory_mib"] for row in metrics["history"])
+    assert 0 < metrics["data_wait"] < 1
+    # 12 images; a class is on a share of them, and their mean is what a constant reaches.
+    assert metrics["constant_map"] == pytest.approx(0.5, abs=0.25)

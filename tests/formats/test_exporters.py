@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paddlex_ml.data import annotation, journal
+from paddlex_ml.data.transforms import read_image
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import exporters, rewrite
+from paddlex_ml.formats.collector import Options
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ["zebra, striped", 'a "cat"', "猫 & 狗", "never seen", "0"]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Five train and two val images of five classes, one of them on no image, one image bare."""
+    root = tmp_path / "my set"
+    (root / "图 片").mkdir(parents=True)
+    paths = [f"图 片/a, {i}.png" for i in range(7)]
+    for i, path in enumerate(paths):
+        Image.new("RGB", (40 + i, 30)).save(root / path)
+    targets = np.zeros((7, 5), np.uint8)
+    targets[[0, 0, 1, 2, 3, 5, 6, 6], [0, 1, 2, 4, 0, 1, 2, 4]] = 1
+    annotation.write_labels(root / "label.txt", NAMES)
+    annotation.write_list(root / "train.txt", paths[:5], targets[:5])
+    annotation.write_list(root / "val.txt", paths[5:], targets[5:])
+    return root
+
+
+@pytest.mark.parametrize("kind", exporters.WRITERS)
+def test_an_export_into_the_data_set_converts_back_to_the_same_lists(root: Path, kind: str) -> None:
+    lists = {name: (root / name).read_bytes() for name in ("label.txt", "train.txt", "val.txt")}
+    exporters.export(root, kind)
+    for name in lists:
+        (root / name).rename(root / f"{name}.old")
+    rewrite.convert(root, kind, Options())
+    assert {name: (root / name).read_bytes() for name in lists} == lists
+
+
+def test_coco_has_one_annotation_a_label_with_the_whole_image_as_box(root: Path) -> None:
+    exporters.export(root, "COCO", root / "out")
+    content = json.loads((root / "out/annotations/instance_val.json").read_text("utf-8"))
+    assert [c["name"] for c in content["categories"]] == NAMES
+    assert content["images"][1] == {
+        "id": 7, "file_name": "图 片/a, 6.png", "width": 46, "height": 30,
+    }  # fmt: skip
+    whole = {"bbox": [0, 0, 46, 30], "area": 1380, "iscrowd": 0}
+    assert content["annotations"][1:] == [
+        {"id": 2, "image_id": 7, "category_id": 3, **whole},
+        {"id": 3, "image_id": 7, "category_id": 5, **whole},
+    ]
+
+
+def test_sizes_are_those_of_the_image_as_it_is_seen(root: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.new("RGB", (46, 30)).save(root / "图 片/a, 6.png", exif=exif)
+    exporters.export(root, "COCO", root / "out")
+    content = json.loads((root / "out/annotations/instance_val.json").read_text("utf-8"))
+    assert (content["images"][1]["width"], content["images"][1]["height"]) == (30, 46)
+
+
+@pytest.mark.parametrize("orientation", range(9))
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
+def test_sizes_are_those_that_the_decoder_gives(
+    tmp_path: Path, ending: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{ending}"
+    Image.new("RGB", (46, 30)).save(path, exif=exif)
+    assert exporters._measure(path) == read_image(path).size
+
+
+def test_damaged_exif_does_not_keep_an_image_from_being_measured(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (46, 30)).save(path, exif=exif)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"Exif\0\0MM\0*", b"Exif\0\0XX\0*"))
+    assert path.read_bytes() != content
+    assert exporters._measure(path) == read_image(path).size == (46, 30)
+
+
+@pytest.mark.parametrize(
+    "names", [["a;b;c", "d"], ["x\ty", "z"], ['"', '";'], ["image", "split"], ["a.jpg", "1"], ["1"]]
+)
+@pytest.mark.parametrize("kind", exporters.WRITERS)
+def test_odd_class_names_convert_back(root: Path, kind: str, names: list[str]) -> None:
+    targets = np.eye(5, len(names), dtype=np.uint8)
+    paths = [f"图 片/a, {i}.png" for i in range(5)]
+    annotation.write_labels(root / "label.txt", names)
+    annotation.write_list(root / "train.txt", paths, targets)
+    annotation.write_list(root / "val.txt", paths[:1], targets[:1])
+    exporters.export(root, kind)
+    found = rewrite.READERS[kind](root, Options())
+    assert found.label_names == names
+    assert found.lists["train"].paths == paths
+    assert np.array_equal(found.lists["train"].targets, targets)
+
+
+def test_names_that_would_not_convert_back_are_refused(root: Path) -> None:
+    targets = np.ones((1, 5), np.uint8)
+    for place in ("a.png", " a.png", "images/a.png"):
+        (root / place).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 3)).save(root / place)
+    annotation.write_list(root / "val.txt", ["a.png"], targets)
+    with pytest.raises(PaddlexMLError, match=r"COCO's readers would take images/a\.png for it"):
+        exporters.export(root, "COCO")
+    exporters.export(root, "COCO", root / "out")  # a place where nothing is mistaken
+    exporters.export(root, "CSV")
+    assert rewrite.READERS["CSV"](root, Options()).lists["val"].paths == ["a.png"]
+    annotation.write_list(root / "val.txt", [" a.png"], targets)
+    with pytest.raises(PaddlexMLError, match="a table loses the spaces around the name"):
+        exporters.export(root, "CSV")
+    exporters.export(root, "JSONL")
+    assert rewrite.READERS["JSONL"](root, Options()).lists["val"].paths == [" a.png"]
+
+
+def test_csv_and_jsonl_hold_what_the_lists_say(root: Path) -> None:
+    exporters.export(root, "CSV", root / "csv")
+    exporters.export(root, "JSONL", root / "jsonl")
+    table = (root / "csv" / "val.csv").read_text("utf-8").splitlines()
+    assert table[0] == 'image,"zebra, striped","a ""cat""",猫 & 狗,never seen,0'
+    assert table[2] == '"图 片/a, 6.png",0,0,1,0,1'
+    lines = (root / "jsonl" / "val.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(lines[1]) == {"path": "图 片/a, 6.png", "labels": ["猫 & 狗", "0"]}
+    assert (root / "jsonl" / "classes.txt").read_text("utf-8").splitlines() == NAMES
+
+
+def test_a_list_that_is_not_there_is_not_exported(root: Path) -> None:
+    (root / "val.txt").unlink()
+    exporters.export(root, "CSV", root / "out")
+    names = {path.name for path in (root / "out").iterdir()}
+    assert names == {"train.csv", journal.FOLDER}
+
+
+def test_files_that_are_there_become_backups_or_are_refused(root: Path) -> None:
+    (root / "train.csv").write_text("mine")
+    exporters.export(root, "CSV")
+    assert (root / "train.csv.bak").read_text() == "mine"
+    with pytest.raises(PaddlexMLError, match="the place for the export is not empty"):
+        exporters.export(root, "CSV", root / "图 片")
+    with pytest.raises(PaddlexMLError, match="the place for the export is a file"):
+        exporters.export(root, "CSV", root / "label.txt")
+
+
+def test_faults_are_refused_and_nothing_is_written(root: Path) -> None:
+    (root / "图 片/a, 6.png").write_bytes(b"no image")
+    with pytest.raises(PaddlexMLError, match="not an image, or a format that") as caught:
+        exporters.export(root, "COCO", root / "out")
+    assert caught.value.where == str(root / "图 片/a, 6.png")
+    (root / "图 片/a, 2.png").write_bytes(b"")
+    with pytest.raises(PaddlexMLError, match="image not decodable: 2"):
+        exporters.export(root, "COCO", root / "out")
+    with (root / "val.txt").open("a") as file:
+        file.write("x.jpg\n")
+    with pytest.raises(PaddlexMLError, match="no tab between path and values"):
+        exporters.export(root, "JSONL", root / "out")
+    assert not (root / "out").exists()
+
+
+def test_the_tool_tells_what_it_wrote(root: Path) -> None:
+    tool = [sys.executable, str(ROOT / "dataset_tools" / "export_dataset.py")]
+    words = [*tool, str(root), "--format", "JSONL"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "classes.txt is written\ntrain.jsonl is written\nval.jsonl is written\n"
+    shutil.rmtree(root / "图 片")
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "image missing: 7" in done.stderr

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import subsets
+from paddlex_ml.formats.subsets import Table
+
+Plant = Callable[..., Path]
+
+
+def test_words_for_the_parts_are_known_in_any_case() -> None:
+    words = ["train", "VAL", " Valid ", "validation", "Test", "trainval", ""]
+    assert [subsets.part_of(word) for word in words] == [
+        "train",
+        "val",
+        "val",
+        "val",
+        "test",
+        "",
+        "",
+    ]
+
+
+def test_the_outermost_folder_says_the_part_and_the_file_name_never() -> None:
+    paths = ["a/valid/train/1.json", "train.json", "test/1", "a/b"]
+    assert [subsets.part_of_path(path) for path in paths] == ["val", "", "test", ""]
+
+
+def test_one_part_alone_is_the_list_to_divide() -> None:
+    assert subsets.lists_of(iter(["val", "train", "test"])) == {"train": "train", "val": "val"}
+    assert subsets.lists_of(["val", "test"]) == {"val": "train"}
+    assert subsets.lists_of(["test"]) == {}
+
+
+def test_files_are_divided_by_their_folders() -> None:
+    paths = ["x/train/1", "x/valid/2", "x/3", "test/4"]
+    lists, faults, notes = subsets.divide(paths)
+    assert lists == {"train": ["x/train/1"], "val": ["x/valid/2"]}
+    assert [(fault.where, fault.text) for fault in faults] == [
+        ("x/3", "it lies neither in a folder of train nor of val, while others do")
+    ]
+    assert notes == ["1 files in test/ are left alone: test/4"]
+
+
+def test_files_of_one_part_and_others_make_one_list() -> None:
+    assert subsets.divide(["val/2", "3", "a/1"]) == ({"train": ["3", "a/1", "val/2"]}, [], [])
+
+
+@pytest.mark.parametrize(
+    ("files", "tables"),
+    [
+        (["valid.csv", "Train.CSV", "other.csv"], [("Train.CSV", "train"), ("valid.csv", "val")]),
+        (["val.csv", "train/_.csv"], [("val.csv", "val")]),
+        (["train/_.csv", "val/_.csv", "a.csv"], [("train/_.csv", "train"), ("val/_.csv", "val")]),
+        (["train/other.csv"], [("train/other.csv", "")]),
+        (["deep/er/all.csv", "test.csv", "test/_.csv"], [("deep/er/all.csv", "")]),
+    ],
+)  # fmt: skip
+def test_tables_are_found_by_place(
+    plant: Plant, files: list[str], tables: list[tuple[str, str]]
+) -> None:
+    found, notes = subsets.find_tables(plant({}, *files), ".csv", "_.csv")
+    assert found == [Table(*table) for table in tables]
+    assert len(notes) == sum("test" in file for file in files)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "there is no .csv file in the data set"),
+        (["test.csv", ".a.csv"], "there is no .csv file in the data set"),
+        (["a.csv", "b/c.csv"], "2 .csv files are there, and it is not clear which to read: a.csv"),
+        (["val.csv", "valid.csv"], "both val.csv and valid.csv say what is in val"),
+        (["val/_.csv", "valid/_.csv"], "both val/_.csv and valid/_.csv say what is in val"),
+    ],
+)
+def test_tables_that_are_not_clear_are_refused(
+    plant: Plant, files: list[str], message: str
+) -> None:
+    with pytest.raises(PaddlexMLError) as caught:
+        subsets.find_tables(plant({}, *files), ".csv", "_.csv")
+    assert message in str(caught.value)
+
+
+def test_images_of_a_table_are_looked_for_in_five_places() -> None:
+    assert subsets.image_folders(Table("a/all.csv", ""), "") == ["a", "images", ""]
+    assert subsets.image_folders(Table("train.csv", "train"), "train") == [
+        "",
+        "images",
+        "train",
+        "train/images",
+    ]
+    assert subsets.image_folders(Table("valid/x.csv", "val"), "val") == [
+        "valid",
+        "images",
+        "val",
+        "val/images",
+        "valid/images",
+        "validation",
+        "validation/images",
+        "",
+    ]

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from paddlex_ml.data.preprocess import standard
+from paddlex_ml.kernels import pillow
+
+GREY = (128, 128, 128)
+
+
+@pytest.fixture(autouse=True)
+def nothing_proven(monkeypatch):
+    """Each test begins as a new process does."""
+    monkeypatch.setattr(pillow, "_proven", {})
+
+
+def noise(width, height, seed=0):
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3)).astype(np.uint8))
+
+
+def black_and_white(width, height):
+    """Extremes alone, where every overflow shows."""
+    rng = np.random.default_rng(1)
+    return Image.fromarray(rng.choice(np.array([0, 255], np.uint8), (height, width, 3)))
+
+
+def pillow_shear(image, strength, axis):
+    matrix = (1, 0, 0, strength, 1, 0) if axis else (1, strength, 0, 0, 1, 0)
+    cubic, affine = Image.Resampling.BICUBIC, Image.Transform.AFFINE
+    return image.transform(image.size, affine, matrix, resample=cubic, fillcolor=GREY)
+
+
+SIDES = [(64, 48), (48, 64), (32, 80), (80, 32), (32, 32), (31, 33), (5, 9), (300, 200), (70, 400)]
+
+
+@pytest.mark.parametrize("sides", SIDES)
+def test_resizing_is_that_of_pillow_bit_for_bit(sides):
+    for image in (noise(*sides), noise(*sides, seed=1), black_and_white(*sides)):
+        for _ in range(2):
+            found = pillow.resize(image, 32)
+            assert np.array_equal(found, standard(32).resize(image))
+    assert pillow._proven[("resize", sides, 32)] is not None
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("sides", [(48, 48), (33, 70), (448, 448)])
+def test_every_shear_is_that_of_pillow_bit_for_bit(sides, axis):
+    for step in range(-9, 10):
+        strength = 0.3 * step / 9
+        for image in (noise(*sides), noise(*sides, seed=1), black_and_white(*sides)):
+            found = pillow.shear(image, strength, axis, 128)
+            assert found.tobytes() == pillow_shear(image, strength, axis).tobytes()
+        assert pillow._proven[("shear", sides, axis, strength)] == 0
+
+
+@pytest.mark.parametrize("strength", [3.0, -5.0, 1e-12])
+def test_a_shear_that_leaves_the_picture_is_that_of_pillow(strength):
+    for seed in range(3):
+        image = noise(20, 24, seed)
+        found = pillow.shear(image, strength, 0, 128)
+        assert found.tobytes() == pillow_shear(image, strength, 0).tobytes()
+
+
+@pytest.mark.parametrize("sides", [(48, 48), (33, 70), (3, 40), (448, 448)])
+def test_smoothing_is_that_of_pillow_bit_for_bit(sides):
+    for image in (noise(*sides), noise(*sides, seed=1), black_and_white(*sides)):
+        found = pillow.smooth(image)
+        assert found.tobytes() == image.filter(ImageFilter.SMOOTH).tobytes()
+    assert pillow._proven[("smooth", sides)] == 0
+
+
+def test_another_pillow_is_found_out_and_keeps_the_work():
+    image, other = noise(16, 16), noise(16, 16, seed=1)
+
+    def brighter(picture):
+        return np.minimum(np.asarray(picture), 254) + np.uint8(1)
+
+    ways = (np.array,)
+    for picture in (image, other):
+        found = pillow._as_pillow("kind", picture, ways, lambda p=picture: brighter(p))
+        assert np.array_equal(found, brighter(picture))
+    assert pillow._proven == {"kind": None}
+
+
+def test_a_plain_picture_proves_nothing():
+    plain = Image.new("RGB", (64, 48), (1, 2, 3))
+    assert np.unique(pillow.resize(plain, 32)).tolist() == [1, 2, 3]
+    assert pillow._proven == {}
+
+
+def test_without_a_folder_to_write_to_the_loops_are_compiled_all_the_same(monkeypatch):
+    asked = []
+
+    def njit(*, nogil, cache=False):
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(pillow.importlib, "import_module", lambda _: SimpleNamespace(njit=njit))
+    assert pillow._compiled(abs) is abs
+    assert asked == [True, False]
+
+
+def test_without_numba_all_work_is_pillows(monkeypatch):
+    monkeypatch.setattr(pillow, "_HAS_NUMBA", False)
+    monkeypatch.setattr(pillow, "_blend_rows", None)
+    image = noise(64, 48)
+    for _ in range(2):
+        found = pillow.resize(image, 32)
+        assert np.array_equal(found, standard(32).resize(image))
+    assert pillow._proven == {}
+    assert pillow._compiled(abs) is abs
+
+
+def test_loading_prepares_the_loops_for_both_kinds_of_arrays():
+    pillow.load()
+    # Pillow's arrays are read-only, those of OpenCV are not
+    assert len(pillow._blend_rows.signatures) == 2
+    assert len(pillow._shear_rows.signatures) == 2

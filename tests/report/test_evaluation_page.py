@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paddlex_ml.report import evaluation_page
+from paddlex_ml.report.evaluation_page import Content
+
+NASTY = '<script>alert(1)</script> & "猫" \'}{{ 7*7 }}'
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes, texts, and the elements that carry a figure."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.raw = text
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.figures: list[tuple[str, str, str, str]] = []  # key, value, title, text
+        self.text = ""
+        self.scripts: list[str] = []
+        self._open: dict[str, str] | None = None
+        self._in = ""
+        self.feed(text)
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.attributes if key == name]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._in = tag
+        found = {name: value or "" for name, value in attrs}
+        self.attributes += found.items()
+        if "data-key" in found:
+            self._open = {**found, "text": ""}
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in = ""
+        if self._open is not None:
+            one = self._open
+            title = one.get("title", "")
+            self.figures.append((one["data-key"], one["data-value"], title, one["text"]))
+            self._open = None
+
+    def handle_data(self, data: str) -> None:
+        if self._in == "script":
+            self.scripts.append(data)
+        elif self._in != "style":
+            self.text += data
+            if self._open is not None:
+                self._open["text"] += data
+
+
+def read(content: Content, path: Path) -> Reader:
+    evaluation_page.write(path, content)
+    return Reader(path.read_text("utf-8"))
+
+
+def numbers(value: Any, key: str = "") -> Iterator[tuple[str, float | None]]:
+    """All numbers below a value, with their paths, and what stands undefined in their place."""
+    if isinstance(value, dict):
+        for name, below in value.items():
+            yield from numbers(below, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for place, below in enumerate(value):
+            yield from numbers(below, f"{key}.{place}")
+    elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        yield key, value
+
+
+def look_up(result: Any, key: str) -> Any:
+    for part in key.split("."):
+        result = result[int(part)] if isinstance(result, list) else result[part]
+    return result
+
+
+def assert_same_figures(found: Reader, result: dict[str, Any]) -> int:
+    """Every figure of the page is that of the JSON, and none of the JSON is left out."""
+    written = json.loads(json.dumps(result))
+    for key, value, title, text in found.figures:
+        expected = look_up(written, key)
+        if expected is None:
+            assert (value, text) == ("", "–"), key
+            assert len(title) > 10, key
+            continue
+        assert json.loads(value) == expected, key
+        plain = text.replace(",", "").replace("\N{MINUS SIGN}", "-")
+        places = len(plain.partition(".")[2])
+        assert abs(float(plain) - expected) <= 0.5000001 * 10**-places, (key, text)
+        assert places >= 2 or isinstance(expected, int), (key, text)
+    shown = {key for key, *_ in found.figures}
+    sections = ("metrics", "per_class", "thresholds", "label_errors", "comparison")
+    wanted = {
+        key
+        for section in sections
+        for key, value in numbers(written[section], section)
+        if key not in sections and key != "thresholds.target"
+    }
+    assert wanted - shown == set()
+    return len(wanted)
+
+
+def test_every_figure_is_that_of_the_json_and_none_is_left_out(tmp_path, evaluated):
+    content = evaluated(["cat", "dog", "cow", "never"], rounds=20)
+    targets = content.targets.copy()
+    targets[:, 3] = 0
+    content = evaluated(["cat", "dog", "cow", "never"], targets=targets, rounds=20)
+    found = read(content, tmp_path / "report.html")
+    assert content.result["per_class"][3]["average_precision"] is None
+    assert assert_same_figures(found, content.result) > 150
+    keys = {key for key, *_ in found.figures}
+    assert {"metrics.MultiLabelMAP_ci95.1", "per_class.2.tuned.f1"} <= keys
+
+
+def test_a_figure_that_differs_would_be_seen(tmp_path, evaluated):
+    content = evaluated(["cat", "dog"])
+    found = read(content, tmp_path / "report.html")
+    changed = json.loads(json.dumps(content.result))
+    changed["per_class"][1]["recall"] += 1e-9
+    with pytest.raises(AssertionError, match=r"per_class\.1\.recall"):
+        assert_same_figures(found, changed)
+    changed = json.loads(json.dumps(content.result))
+    changed["metrics"]["later_metric"] = 0.5
+    with pytest.raises(AssertionError, match=r"metrics\.later_metric"):
+        assert_same_figures(found, changed)
+
+
+def test_a_metric_that_the_page_does_not_know_is_shown_by_its_name(tmp_path, evaluated):
+    content = evaluated(["cat", "dog"])
+    content.result["metrics"]["later_metric"] = 0.4321
+    found = read(content, tmp_path / "report.html")
+    assert ("metrics.later_metric", "0.4321", "", "0.4321") in found.figures
+    assert "later_metric" in found.text
+
+
+@pytest.mark.parametrize("section", ["thresholds", "label_errors", "comparison"])
+def test_each_optional_part_may_be_missing(tmp_path, evaluated, section):
+    content = evaluated(["cat", "dog", "cow"])
+    content.result[section] = None
+    if section == "thresholds":
+        for row in content.result["per_class"]:
+            del row["tuned"]
+    found = read(content, tmp_path / "report.html")
+    assert_same_figures(found, content.result)
+    assert ("comparison" in found.values("id")) == (section != "comparison")
+    assert ("labels" in found.values("id")) == (section != "label_errors")
+    assert ("with the tuned threshold" in found.text) == (section != "thresholds")
+
+
+def empty(images: int, classes: int) -> np.ndarray:
+    return np.zeros((images, classes), np.uint8)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("names", "images", "targets"),
+    [
+        (["one"], 2, None),
+        (["one"], 1, np.ones((1, 1), np.uint8)),
+        (["a", "b", "c"], 12, np.zeros((12, 3), np.uint8)),
+        (["a", "b", "c"], 12, np.ones((12, 3), np.uint8)),
+    ],
+)
+def test_the_smallest_and_the_emptiest_give_a_page(
+    tmp_path, evaluated, names, images, targets, whole
+):
+    content = evaluated(names, images, targets=targets, whole=whole)
+    found = read(content, tmp_path / "report.html")
+    assert_same_figures(found, content.result)
+    assert ("Nothing can be said" in found.text) == (not content.targets.any())
+    assert re.search(r"\bnan\b|None\b(?! at)", found.text) is None
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_its_only_script_is_named_by_hash(
+    tmp_path, evaluated
+):
+    found = read(evaluated(["cat", NASTY, "cow"]), tmp_path / "report.html")
+    assert {"link", "iframe", "object", "form", "base"}.isdisjoint(found.tags)
+    assert not [name for name, _ in found.attributes if name.startswith("on")]
+    assert {source.partition(",")[0] for source in found.values("src")} == {
+        "data:image/jpeg;base64"
+    }
+    assert found.tags.count("script") == 1
+    digest = base64.b64encode(hashlib.sha256("".join(found.scripts).encode()).digest()).decode()
+    policy = next(value for value in found.values("content") if "default-src" in value)
+    assert policy == (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'"
+    )
+    assert not re.search(r"url\(|@import|https?://", found.raw)
+
+
+def test_every_link_leads_somewhere(tmp_path, evaluated):
+    found = read(evaluated(["cat", "dog", "cow"]), tmp_path / "report.html")
+    ids = found.values("id")
+    assert len(ids) == len(set(ids))
+    inside = {link[1:] for link in found.values("href") if link.startswith("#")}
+    assert inside - set(ids) == set()
+    outside = {link for link in found.values("href") if not link.startswith("#")}
+    assert outside == {"./label_errors.csv", "./per_class.csv"}
+
+
+def test_names_of_every_kind_arrive_as_they_are(tmp_path, evaluated):
+    names = [NASTY, "", "  ", "一只猫", "x" * 300, "a,b\tc", "<b>"]
+    found = read(evaluated(names), tmp_path / "report.html")
+    for name in (NASTY, "一只猫", "x" * 300, "<b>"):
+        assert name in found.text
+    assert "(class 1, no name)" in found.text
+    assert "(class 2, no name)" in found.text
+    assert "alert(1)" not in "".join(found.scripts)
+
+
+def test_file_names_that_are_not_utf_8_are_written(tmp_path, evaluated):
+    content = evaluated(["cat", "dog"])
+    name = os.fsdecode(b"caf\xe9.png")
+    changed = Content(**{**vars(content), "shown": [name] * len(content.shown)})
+    found = read(changed, tmp_path / "report.html")
+    assert "caf?.png" in found.text
+
+
+def test_photographs_that_are_gone_or_broken_leave_a_grey_tile(tmp_path, evaluated):
+    content = evaluated(["cat", "dog", "cow"])
+    before = read(content, tmp_path / "report.html")
+    assert "gone or broken" not in before.text
+    content.paths[0].unlink()
+    content.paths[1].write_bytes(b"not a picture")
+    after = read(content, tmp_path / "report.html")
+    gone = after.text.count("This picture is gone or broken.")
+    assert gone > 0
+    assert before.tags.count("img") == after.tags.count("img") + gone
+
+
+def test_many_classes_show_the_worst_and_fold_the_rest(tmp_path, evaluated):
+    names = [f"class {i}" for i in range(500)]
+    content = evaluated(names, images=300)
+    start = time.monotonic()
+    found = read(content, tmp_path / "report.html")
+    assert time.monotonic() - start < 15
+    assert "476 more classes" in found.text
+    assert found.tags.count("article") == 500
+    assert assert_same_figures(found, content.result) > 500 * 14
+    assert (tmp_path / "report.html").stat().st_size < 8_000_000
+
+
+def test_the_classes_stand_from_weak_to_strong_and_undefined_ones_last(tmp_path, evaluated):
+    names = ["strong", "never", "weak"]
+    scores, targets = evaluated(names).scores, np.zeros((40, 3), np.uint8)
+    targets[:20, 0] = scores[:20, 0] > 0
+    targets[:, 2] = scores[:, 2] < np.median(scores[:, 2])
+    content = evaluated(names, targets=targets)
+    values = [row["average_precision"] for row in content.result["per_class"]]
+    assert values[2] < values[0]
+    found = read(content, tmp_path / "report.html")
+    order = re.findall(r'<tr><th scope="row"[^>]*><a href="#class-(\d)"', found.raw)
+    assert order == ["2", "0", "1"]

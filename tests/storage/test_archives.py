@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.progress import ignore_progress
+from paddlex_ml.storage import archives
+from paddlex_ml.storage.archives import Archive
+
+CONTENT = bytes(range(256)) * 20
+WHOLE = {"set/photos/a.jpg": CONTENT, "set/photos/b.jpg": b"b", "set/notes.txt": b"notes"}
+
+
+def make_zip(path: Path, files: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.mkdir("set") if "set" not in files else None
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def make_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        folder = tarfile.TarInfo("set")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+MAKERS = {"zip": make_zip, "tar": make_tar}
+
+
+@pytest.fixture(params=MAKERS)
+def make(request: pytest.FixtureRequest, tmp_path: Path):
+    return lambda files: MAKERS[request.param](tmp_path / f"a.{request.param}", files)
+
+
+def unpack(archive: Path, pattern: str = "*.jpg", inside: str = "photos") -> list[str]:
+    target = archive.parent / "out"
+    archives.unpack(archive, inside, pattern, target, ignore_progress)
+    return sorted(path.relative_to(target).as_posix() for path in target.rglob("*"))
+
+
+def refusal(archive: Path) -> str:
+    with pytest.raises(PaddlexMLError) as caught:
+        unpack(archive)
+    assert str(archive) in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_wanted_files_of_a_folder_come_out_alone(make) -> None:
+    archive = make(WHOLE)
+    assert unpack(archive) == ["a.jpg", "b.jpg"]
+    assert (archive.parent / "out" / "a.jpg").read_bytes() == CONTENT
+
+
+def test_a_folder_of_another_name_that_ends_alike_is_left(make) -> None:
+    archive = make({**WHOLE, "set/myphotos/c.jpg": b"c", "photos/deep/d.jpg": b"d"})
+    assert unpack(archive) == ["a.jpg", "b.jpg"]
+
+
+def test_progress_counts_files(make) -> None:
+    archive, calls = make(WHOLE), []
+    done = lambda *counts: calls.append(counts)  # noqa: E731
+    assert archives.unpack(archive, "photos", "*", archive.parent / "out", done) == 2
+    assert calls == [(1, 2), (2, 2)]
+
+
+def test_an_archive_without_them_is_refused(make) -> None:
+    assert "it holds no photos/*.jpg" in refusal(make({"set/photos/a.png": b""}))
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.jpg", "/evil.jpg", "set/../../evil.jpg", "..\\evil.jpg", "C:/evil.jpg"]
+)
+def test_a_member_that_leads_outside_spoils_the_archive(make, name: str) -> None:
+    archive = make({**WHOLE, name: b"evil"})
+    assert "leads out of the folder" in refusal(archive)
+    assert not (archive.parent / "out").exists()
+
+
+def test_a_member_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", WHOLE)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("set/photos/a.jpg", b"another")
+    assert "its entry 'set/photos/a.jpg' is there twice" in refusal(path)
+
+
+def test_a_name_that_comes_from_two_folders_is_refused(make) -> None:
+    archive = make({**WHOLE, "other/photos/a.jpg": b"another"})
+    assert "'other/photos/a.jpg' comes a second time" in refusal(archive)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_a_tar_with_a_link_or_a_device_is_refused(tmp_path: Path, kind: bytes) -> None:
+    path = make_tar(tmp_path / "a.tar", WHOLE)
+    with tarfile.open(path, "a") as archive:
+        info = tarfile.TarInfo("set/photos/c.jpg")
+        info.type, info.linkname = kind, "/etc/passwd"
+        archive.addfile(info)
+    assert "no plain file, but a link or so" in refusal(path)
+
+
+def test_a_zip_with_a_link_is_refused(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", WHOLE)
+    info = zipfile.ZipInfo("set/photos/c.jpg")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(info, "/etc/passwd")
+    assert "no plain file, but a link or so" in refusal(path)
+
+
+def test_a_zip_with_a_password_is_refused(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", WHOLE)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PK\x01\x02", content.index(b"PK\x01\x02") + 1)  # entry of a.jpg
+    content[at + 8] |= 1
+    path.write_bytes(content)
+    assert "has a password" in refusal(path)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("size", [0, 1, 100, 600, 3000, -1, -30])
+def test_a_truncated_archive_is_refused(tmp_path: Path, kind: str, size: int) -> None:
+    path = MAKERS[kind](tmp_path / f"a.{kind}", {"set/photos/a.jpg": CONTENT})
+    if kind == "tar":  # without the padding, which nobody misses
+        path.write_bytes(path.read_bytes()[: 512 + 512 + len(CONTENT)])
+    path.write_bytes(path.read_bytes()[:size])
+    message = refusal(path)
+    assert "a damaged one" in message or "it holds no photos" in message
+
+
+def test_damaged_content_is_refused(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", WHOLE)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(CONTENT[:64], bytes(64), 1))
+    assert "Bad CRC-32" in refusal(path)
+
+
+def test_a_compressed_zip_is_read_and_a_compressed_tar_is_not(tmp_path: Path) -> None:
+    assert unpack(make_zip(tmp_path / "a.zip", WHOLE, zipfile.ZIP_DEFLATED)) == ["a.jpg", "b.jpg"]
+    assert "a damaged one" in refusal(make_tar(tmp_path / "a.tar.gz", WHOLE, "w:gz"))
+
+
+def test_any_damage_is_an_error_that_names_the_archive(tmp_path: Path) -> None:
+    for kind, maker in MAKERS.items():
+        path = maker(tmp_path / f"a.{kind}", WHOLE)
+        sound = path.read_bytes()
+        for at in range(0, len(sound), 7 if kind == "zip" else 29):
+            path.write_bytes(sound[:at] + bytes([sound[at] ^ 0x55]) + sound[at + 1 :])
+            target = tmp_path / f"{kind}{at}"
+            try:
+                archives.unpack(path, "photos", "*.jpg", target, ignore_progress)
+            except PaddlexMLError as error:
+                told = str(error)
+                assert str(path) in told
+
+
+def test_what_the_disk_cannot_hold_is_refused_before_the_first_file(
+    make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = make({**WHOLE, "set/photos/c.jpg": bytes(30)})
+    full = type("Usage", (), {"free": 5100})
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: full)
+    assert "the disk has 0.0 GB left" in refusal(archive)
+    assert list((archive.parent / "out").iterdir()) == []
+
+
+# Finding
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Archive:
+    path = make_tar(tmp_path / "set.tar", WHOLE)
+    digest = hashlib.md5(path.read_bytes()).hexdigest()
+    size = path.stat().st_size
+    return Archive("set.tar", "https://example.org/set.tar", "--my-set", size, digest)
+
+
+def locate(archive: Archive, given=None, folder=None, any_size=False) -> Path:
+    return archives.locate(archive, given, folder, any_size=any_size)
+
+
+def trouble(archive: Archive, given=None, folder=None) -> str:
+    with pytest.raises(PaddlexMLError) as caught:
+        locate(archive, given, folder)
+    return str(caught.value)
+
+
+def test_an_archive_is_found_by_its_path_or_in_a_folder(published: Archive, tmp_path: Path) -> None:
+    assert published.key == "my_set"
+    assert locate(published, folder=tmp_path) == tmp_path / "set.tar"
+    other = (tmp_path / "set.tar").rename(tmp_path / "other.tar")
+    assert locate(published, str(other), tmp_path) == other
+
+
+def test_an_archive_that_is_not_given_tells_three_ways(published: Archive, tmp_path: Path) -> None:
+    message = trouble(published)
+    assert "the archive set.tar is not given" in message
+    assert "--my-set FILE, or --archives with the folder that holds set.tar" in message
+    assert "--my-set https://example.org/set.tar to fetch it" in message
+    assert "does not exist" in trouble(published, folder=tmp_path / "none")
+    assert "is not a file" in trouble(published, str(tmp_path))
+
+
+def test_another_size_is_refused_with_both_numbers(published: Archive, tmp_path: Path) -> None:
+    path = tmp_path / "set.tar"
+    path.write_bytes(path.read_bytes()[:5000])
+    message = trouble(published, folder=tmp_path)
+    assert "set.tar has 5,000 bytes, the published one 10,240" in message
+    assert "--any-size" in message
+    assert locate(published, folder=tmp_path, any_size=True) == path
+
+
+def test_another_content_of_the_same_size_is_refused(published: Archive, tmp_path: Path) -> None:
+    path = tmp_path / "set.tar"
+    path.write_bytes(bytes(10240))
+    message = trouble(published, folder=tmp_path)
+    assert f"the published one {published.md5}" in message
+    assert locate(published, folder=tmp_path, any_size=True) == path
+
+
+def test_a_url_is_fetched_once_and_checked(
+    published: Archive, tmp_path: Path, site, own_cache: Path
+) -> None:
+    site["/a/set.tar"] = (tmp_path / "set.tar").read_bytes()
+    site["/b/set.tar"] = b"something else"
+    path = locate(published, site.url("/a/set.tar"))
+    assert path.is_relative_to(own_cache)
+    assert locate(published, site.url("/a/set.tar")) == path
+    assert len(site.asked) == 1
+    message = trouble(published, site.url("/b/set.tar"))
+    assert "set.tar has 14 bytes, the published one 10,240" in message
+    assert "--my-set FILE" in message

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import cache
+
+
+def test_the_variable_moves_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("PADDLEX_ML_CACHE", str(tmp_path / "else"))
+    assert cache.place("https://a.org/m.tar") == tmp_path / "else" / "a.org" / "m.tar"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PADDLEX_ML_CACHE", "here")
+    assert cache.folder() == tmp_path / "here"
+
+
+def test_without_the_variable_it_is_the_users_own(monkeypatch):
+    monkeypatch.delenv("PADDLEX_ML_CACHE")
+    assert cache.folder() == Path(platformdirs.user_cache_dir()) / "paddlex_ml"
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://a.org/x/M_infer.tar", "a.org/x/M_infer.tar"),
+        ("http://A.org:8080/x/m.tar", "a.org+8080/x/m.tar"),
+        ("https://me:secret@a.org/m.tar#part", "a.org/m.tar"),
+        ("https://a.org/%E7%8C%AB.tar", "a.org/猫.tar"),
+    ],
+)
+def test_a_plain_url_is_kept_under_its_own_words(url, place, own_cache):
+    assert cache.place(url) == own_cache / place
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://a.org/m.tar?v=1", r"a.org/m-????????.tar"),
+        ("https://a.org/", r"a.org/index-????????"),
+        ("https://a.org", r"a.org/index-????????"),
+        ("https://a.org/a b.tar", r"a.org/a_b-????????.tar"),
+        ("https://a.org/../../m.tar", r"a.org/_/_/m-????????.tar"),
+        ("https://a.org/%2e%2e/%2Fetc/m.tar", r"a.org/_/_etc/m-????????.tar"),
+        ("https://a.org//m.tar", r"a.org/m-????????.tar"),
+        ("https://a.org/m.part", r"a.org/m-????????.part"),
+        ("https://[::1]/m.tar", r"__1/m-????????.tar"),
+        ("https://a.org/" + "m" * 300, "a.org/" + "m" * 70 + "-????????"),
+    ],
+)
+def test_where_words_do_not_suffice_a_hash_tells_urls_apart(url, place, own_cache):
+    assert cache.place(url).relative_to(own_cache).match(place)
+    assert len(cache.place(url).relative_to(own_cache).parts) == len(Path(place).parts)
+    assert cache.place(url) == cache.place(url)
+
+
+def test_urls_that_differ_in_their_query_have_places_of_their_own():
+    urls = [f"https://a.org/m.tar{end}" for end in ("", "?v=1", "?v=2", "/", "%20", "%2F")]
+    assert len({cache.place(url) for url in urls}) == 6
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://a.org/m.tar", "file:///etc/passwd", "s3://a/m.tar", "https://", "http://[::1/a",
+     "http://a:port/m.tar", "http://a:99999/m.tar"],
+)  # fmt: skip
+def test_what_is_no_url_of_the_web_is_refused(url):
+    with pytest.raises(PaddlexMLError, match="not a URL of the web: ") as caught:
+        cache.place(url)
+    assert caught.value.where == url
+
+
+def test_a_lock_waits_for_the_one_who_holds_it(own_cache, caplog):
+    caplog.set_level("INFO")
+    path, order = own_cache / "a.org" / "m.tar", []
+    held = threading.Event()
+
+    def hold() -> None:
+        with cache.locked(path):
+            held.set()
+            threading.Event().wait(0.2)
+            order.append("first")
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(5)
+    with cache.locked(path):
+        order.append("second")
+    thread.join()
+    assert order == ["first", "second"]
+    assert caplog.messages == [f"another process is at work on {path}: waiting for it"]
+
+
+def test_a_cache_that_cannot_be_made_is_a_clear_error(monkeypatch):
+    monkeypatch.setenv("PADDLEX_ML_CACHE", f"{os.devnull}/cache")
+    path = cache.place("https://a.org/m.tar")
+    with pytest.raises(PaddlexMLError, match="the cache cannot be used: Not a dir") as caught:
+        cache.locked(path).__enter__()
+    assert caught.value.where == str(path.parent)
+    assert "PADDLEX_ML_CACHE=/another/folder" in caught.value.fix
