@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def _measure(name: str, tokens: str | None, size: int, classes: int) -> Iterator[str]:
-    from paddlex_ml.artifacts.checkpoint import Card
+    from paddlex_ml.artifacts.checkpoint import ModelInfo
     from paddlex_ml.config.schema import OPSET
     from paddlex_ml.export.onnx import save_onnx
     from paddlex_ml.export.pdmodel import save_pdmodel
@@ -67,14 +67,14 @@ def _measure(name: str, tokens: str | None, size: int, classes: int) -> Iterator
 
     model = zoo.build(name, classes, tokens=tokens)
     _fill(model, GAINS[name])
-    card = Card(name, [str(number) for number in range(classes)], size, tokens)
+    info = ModelInfo(name, [str(number) for number in range(classes)], size, tokens)
     with tempfile.TemporaryDirectory() as text:
         place = Path(text)
-        yield f"{save_static(model, card, place / 'paddle'):.1e}"
-        yield f"{save_pdmodel(model, card, place / 'pdmodel'):.1e}"
+        yield f"{save_static(model, info, place / 'paddle'):.1e}"
+        yield f"{save_pdmodel(model, info, place / 'pdmodel'):.1e}"
         yield f"{_difference_of_onednn(model, place / 'pdmodel', size):.1e}"
-        yield f"{save_onnx(model, card, place / 'onnx', OPSET):.1e}"
-        save_safetensors(model, card, place / "weights" / "w.safetensors")
+        yield f"{save_onnx(model, info, place / 'onnx', OPSET):.1e}"
+        save_safetensors(model, info, place / "weights" / "w.safetensors")
         for folder in ("weights", "paddle", "pdmodel", "onnx"):
             total = sum(path.stat().st_size for path in (place / folder).iterdir())
             yield f"{total / 1e6:.1f}"

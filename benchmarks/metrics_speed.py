@@ -27,7 +27,7 @@ from paddlex_ml.metrics.label_quality import find_suspects
 from paddlex_ml.metrics.measures import summarise
 from paddlex_ml.metrics.threshold_search import Goal, decide_held_out, tune
 from paddlex_ml.report import evaluation_page
-from paddlex_ml.report.content import Content
+from paddlex_ml.report.content import EvaluationPage
 
 
 def main() -> int:
@@ -79,7 +79,9 @@ def draw(images: int, classes: int, share: float) -> tuple[np.ndarray, np.ndarra
     return 1 / (1 + np.exp(-logits)), targets
 
 
-def fill_page(folder: Path, scores: np.ndarray, targets: np.ndarray, names: list[str]) -> Content:
+def fill_page(
+    folder: Path, scores: np.ndarray, targets: np.ndarray, names: list[str]
+) -> EvaluationPage:
     """What the page shows of the scores, with photographs of 640 x 480 made of noise."""
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     photo = folder / "photo.jpg"
@@ -87,7 +89,7 @@ def fill_page(folder: Path, scores: np.ndarray, targets: np.ndarray, names: list
     found = summarise(scores, targets, names, np.full(len(names), 0.5))
     result = {"weight_path": "best_model.pdparams", **vars(found)}
     empty = dict.fromkeys(("thresholds", "label_errors", "comparison"))
-    return Content(
+    return EvaluationPage(
         result=result | empty | {"per_class_csv": "evaluate/per_class.csv"},
         label_names=names,
         scores=scores,

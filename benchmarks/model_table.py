@@ -71,7 +71,7 @@ def _measure(name: str, size: int, rounds: int) -> dict[str, float]:
     from paddlex_ml import environment
 
     environment.prepare()
-    from paddlex_ml.artifacts.checkpoint import Card
+    from paddlex_ml.artifacts.checkpoint import ModelInfo
     from paddlex_ml.export.static import save_static
     from paddlex_ml.models import zoo
 
@@ -84,7 +84,7 @@ def _measure(name: str, size: int, rounds: int) -> dict[str, float]:
     }
     with tempfile.TemporaryDirectory() as folder:
         inference = Path(folder) / "inference"
-        save_static(model, Card(name, [str(i) for i in range(80)], size), inference)
+        save_static(model, ModelInfo(name, [str(i) for i in range(80)], size), inference)
         return result | {mode: _latency(inference, mode, rounds) for mode in ("mkldnn", "paddle")}
 
 
@@ -111,7 +111,7 @@ def multiply_adds(model: Any, size: int) -> int:
     import paddle
     from paddle import nn
 
-    from paddlex_ml.models.clip_vit import Attention
+    from paddlex_ml.models.clip_vit import SelfAttention
 
     counted: list[int] = []
 
@@ -132,7 +132,7 @@ def multiply_adds(model: Any, size: int) -> int:
         nn.Conv2D: conv,
         nn.Linear: linear,
         nn.MultiHeadAttention: cross_attention,
-        Attention: self_attention,
+        SelfAttention: self_attention,
     }
     model.eval()
     handles = [

@@ -36,7 +36,7 @@ import sys
 from pathlib import Path
 import paddle
 from paddlex_ml.data import annotation
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.export import description
 from paddlex_ml.export.static import save_static
 from paddlex_ml.models import weights, zoo
@@ -45,7 +45,7 @@ names = annotation.read_labels(labels)
 paddle.seed(0)
 model = zoo.build(name, len(names))
 weights.fit(model, weights.read(start), head="fc.", where=str(start))
-save_static(model, Card(name, names, 448, None), folder)
+save_static(model, ModelInfo(name, names, 448, None), folder)
 # As after an evaluation that saved its thresholds: PaddleX must read the folder still.
 description.set_thresholds(folder / "inference.yml", [0.3] * len(names), 0.5)
 """

@@ -46,12 +46,12 @@ def main() -> None:
 
 def _export(folder: Path) -> Path:
     environment.prepare()
-    from paddlex_ml.artifacts.checkpoint import Card
+    from paddlex_ml.artifacts.checkpoint import ModelInfo
     from paddlex_ml.export.static import save_static
     from paddlex_ml.models import zoo
 
-    card = Card("PP-LCNet_x1_0_ML", ["cat", "dog"], 64, None)
-    save_static(zoo.build(card.model, 2), card, folder)
+    info = ModelInfo("PP-LCNet_x1_0_ML", ["cat", "dog"], 64, None)
+    save_static(zoo.build(info.model, 2), info, folder)
     return folder
 
 

@@ -116,7 +116,7 @@ def _export(work: Path) -> dict[str, Path]:
     environment.prepare()
     import paddle
 
-    from paddlex_ml.artifacts.checkpoint import Card
+    from paddlex_ml.artifacts.checkpoint import ModelInfo
     from paddlex_ml.export.onnx import save_onnx
     from paddlex_ml.export.static import save_static
     from paddlex_ml.models import zoo
@@ -124,9 +124,9 @@ def _export(work: Path) -> dict[str, Path]:
     paddle.seed(0)
     model = zoo.build(MODEL, len(CLASSES))
     folders = {"paddle": work / "inference", "onnx": work / "inference_onnx"}
-    card = Card(MODEL, CLASSES, SIZE, None)
-    save_static(model, card, folders["paddle"])
-    save_onnx(model, card, folders["onnx"], 17)
+    info = ModelInfo(MODEL, CLASSES, SIZE, None)
+    save_static(model, info, folders["paddle"])
+    save_onnx(model, info, folders["onnx"], 17)
     return folders
 
 

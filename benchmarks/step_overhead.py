@@ -104,7 +104,7 @@ class Steps:
     def __init__(self, size: int, batch: int, classes: int) -> None:
         import paddle
 
-        from paddlex_ml.artifacts.checkpoint import Card
+        from paddlex_ml.artifacts.checkpoint import ModelInfo
         from paddlex_ml.models import zoo
         from paddlex_ml.training import loop
         from paddlex_ml.training.ema import Ema
@@ -119,7 +119,7 @@ class Steps:
         paddle.seed(0)
         model, averaged = (zoo.build("PP-LCNet_x1_0_ML", classes) for _ in range(2))
         self.training = Training(
-            Card("PP-LCNet_x1_0_ML", [str(k) for k in range(classes)], size),
+            ModelInfo("PP-LCNet_x1_0_ML", [str(k) for k in range(classes)], size),
             model,
             averaged,
             Ema(model, 0.9997),

@@ -72,15 +72,15 @@ def run_team(count: int, options: dict[str, int]) -> None:
     print(json.dumps(launch.run(steps, options, Devices("cpu", tuple(range(count))))))
 
 
-def steps(options: dict[str, int], team: object) -> list[float]:
+def steps(options: dict[str, int], group: object) -> list[float]:
     """Train for some steps as mode train does; seconds of each. Runs in every process."""
     import time
 
     import numpy as np
     import paddle
 
-    from paddlex_ml.artifacts.checkpoint import Card
-    from paddlex_ml.distributed.group import Team
+    from paddlex_ml.artifacts.checkpoint import ModelInfo
+    from paddlex_ml.distributed.group import ProcessGroup
     from paddlex_ml.models import zoo
     from paddlex_ml.training.ema import Ema
     from paddlex_ml.training.loop import train_step
@@ -91,12 +91,12 @@ def steps(options: dict[str, int], team: object) -> list[float]:
     from paddlex_ml.training.schedule import build_schedule
     from paddlex_ml.training.state import Training
 
-    assert isinstance(team, Team)
+    assert isinstance(group, ProcessGroup)
     paddle.seed(0)
     classes, batch, size = options["classes"], options["batch"], options["size"]
     model = zoo.build("PP-LCNet_x1_0_ML", classes)
     training = Training(
-        Card("PP-LCNet_x1_0_ML", [str(k) for k in range(classes)], size),
+        ModelInfo("PP-LCNet_x1_0_ML", [str(k) for k in range(classes)], size),
         model,
         model,
         Ema(model, 0.9997),
@@ -109,13 +109,13 @@ def steps(options: dict[str, int], team: object) -> list[float]:
         epochs=1,
         batch_size=batch,
         grad_accum_steps=1,
-        images=batch * team.size * count,
-        order=lambda epoch: np.arange(batch * team.size * count),
+        images=batch * group.size * count,
+        order=lambda epoch: np.arange(batch * group.size * count),
         schedule=build_schedule("cosine", 1e-4, epochs=1, steps_per_epoch=count, warmup_epochs=0),
         seed=0,
         loss_fn=asymmetric_loss,
         log_interval=1,
-        team=team,
+        group=group,
     )
     images = paddle.randn([batch, 3, size, size])
     targets = (paddle.rand([batch, classes]) < 0.1).astype("float32")
@@ -142,16 +142,16 @@ def main() -> int:
     rounds = options.pop("rounds")
     here = str(Path(__file__).resolve().parent)
     plain = _PLAIN.format(root=str(ROOT), **options)
-    team = {
+    group = {
         n: _TEAM.format(root=str(ROOT), here=here, processes=n, options=options) for n in (1, 2)
     }
     no_mkl = {"MKL_DEBUG_CPU_TYPE": ""}  # empty counts as set, and tells MKL nothing
     settings: dict[str, tuple[str, dict[str, str], int]] = {
         "plain Paddle loop": (plain, {}, 1),
         "plain, MKL_DEBUG_CPU_TYPE=5": (plain, {"MKL_DEBUG_CPU_TYPE": "5"}, 1),
-        "ours, one process": (team[1], {}, 1),
-        "ours, one process, MKL as it is": (team[1], no_mkl, 1),
-        "ours, two processes": (team[2], {}, 2),
+        "ours, one process": (group[1], {}, 1),
+        "ours, one process, MKL as it is": (group[1], no_mkl, 1),
+        "ours, two processes": (group[2], {}, 2),
     }
     seconds: dict[str, list[float]] = {name: [] for name in settings}
     for k in range(rounds):

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argparse does, for --help and --version.
     """
     job: tuple[str, Path] | None = None
-    with terminal.speaking(silent=not environment.leads()):
+    with terminal.speaking(silent=not environment.is_main_process()):
         try:
             arguments = _parse(sys.argv[1:] if argv is None else argv)
             path = _find_config(arguments.config)
@@ -82,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if conflict := earlier_run.find_conflict(config):
                 job = None  # the result file there is that of the other training
                 raise conflict
-            if config.Global.mode == "train" and not environment.leads(config.Train.dist_ips):
+            if config.Global.mode == "train" and not environment.is_main_process(
+                config.Train.dist_ips
+            ):
                 job = None  # the files are the leader's
                 _run_engine(config)
                 logger.info("done: the results are on the first machine")
@@ -91,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             result = _run_engine(config)
             files.write_json(_result_file(*_job(config)), result)
         except (Exception, KeyboardInterrupt, Stopped) as error:
-            return _fail(error, job if environment.leads() else None)
+            return _fail(error, job if environment.is_main_process() else None)
     print(_farewell(config, arguments, result))
     if result["done_flag"]:
         return 0

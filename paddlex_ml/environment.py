@@ -64,7 +64,7 @@ def is_launched() -> bool:
     return several and "PADDLE_TRAINER_ID" in os.environ
 
 
-def leads(ips: str | None = None) -> bool:
+def is_main_process(ips: str | None = None) -> bool:
     """Whether this process writes the results of its job, which machines `ips` may share."""
     if is_launched():
         return os.environ["PADDLE_TRAINER_ID"] == "0"

@@ -10,12 +10,12 @@ import numpy as np
 import paddle
 
 from paddlex_ml.artifacts import checkpoint
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import MultiLabelDataset
 from paddlex_ml.data.loader import Loader, evaluation_draws
 from paddlex_ml.data.preprocess import standard
-from paddlex_ml.distributed.group import Team
+from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.evaluation import evaluate
 from paddlex_ml.training import sync_batch_norm
 from paddlex_ml.training.ema import Ema
@@ -28,26 +28,26 @@ from paddlex_ml.training.schedule import build_schedule
 from paddlex_ml.training.state import Training
 
 
-def talk(_: object, team: Team) -> dict[str, Any]:
+def talk(_: object, group: ProcessGroup) -> dict[str, Any]:
     """Use everything that members do together, once."""
     weight, unused = (paddle.create_parameter([2], "float32") for _ in range(2))
-    (weight * (team.rank + 1.0)).sum().backward()
-    team.mean_gradients([weight, unused])
-    means = [paddle.full([2], float(team.rank)), paddle.full([1, 1], 3.0 * team.rank)]
-    team.average(means)
+    (weight * (group.rank + 1.0)).sum().backward()
+    group.all_reduce_gradients([weight, unused])
+    means = [paddle.full([2], float(group.rank)), paddle.full([1, 1], 3.0 * group.rank)]
+    group.all_reduce_mean(means)
     order = []
     for work in ("first", "second"):
-        with team.leading(work) as leads:
-            order.append(leads)
+        with group.main_first(work) as is_main:
+            order.append(is_main)
     return {
-        "total": team.total(team.rank + 0.25),
-        "largest": team.largest([team.rank, -team.rank]),
-        "share": list(team.share_of(range(5))),
-        "deal": list(team.deal(range(5))),
+        "total": group.all_reduce_sum(group.rank + 0.25),
+        "largest": group.all_reduce_max([group.rank, -group.rank]),
+        "share": list(group.batch_shard(range(5))),
+        "deal": list(group.shard(range(5))),
         "collect": [
-            a.tolist() for a in team.collect([np.full(k + 1, k) for k in team.deal(range(5))])
+            a.tolist() for a in group.all_gather([np.full(k + 1, k) for k in group.shard(range(5))])
         ],
-        "sum": team.sum_of(paddle.to_tensor([team.rank + 1.0])).tolist(),
+        "sum": group.all_reduce_sum_tensor(paddle.to_tensor([group.rank + 1.0])).tolist(),
         "gradient": weight.grad.tolist(),
         "unused": unused.grad,
         "means": [mean.tolist() for mean in means],
@@ -70,15 +70,15 @@ class Small(paddle.nn.Layer):
         return self.fc(features)
 
 
-def judge(data: Path, team: Team) -> tuple[float, list[list[float]]]:
+def judge(data: Path, group: ProcessGroup) -> tuple[float, list[list[float]]]:
     """Evaluate one and the same model; mAP and outputs on val, in the order of the list."""
     paddle.seed(4)
     model = Small(norm=True)
     val = annotation.read(data).val
     model.eval()
     draws = evaluation_draws(len(val), 5)
-    feed = Loader(MultiLabelDataset(val, standard(32)), 0).epoch(list(team.deal(draws)))
-    (result,) = evaluate([model], feed, collect=team.collect)
+    feed = Loader(MultiLabelDataset(val, standard(32)), 0).epoch(list(group.shard(draws)))
+    (result,) = evaluate([model], feed, collect=group.all_gather)
     return result.map, result.outputs.tolist()
 
 
@@ -97,16 +97,16 @@ class Lesson(NamedTuple):
     """Whether it resumes from `latest`, where there is one."""
 
 
-def learn(lesson: Lesson, team: Team) -> dict[str, Any]:
+def learn(lesson: Lesson, group: ProcessGroup) -> dict[str, Any]:
     """Train; returns weights, averaged weights, history and outputs on val, of the leader."""
     paddle.seed(3)
     model, averaged = Small(norm=lesson.norm), Small(norm=lesson.norm)
     if lesson.sync_bn:
-        model = sync_batch_norm.synchronise(model, team, on_gpu=False)
+        model = sync_batch_norm.synchronise(model, group, on_gpu=False)
     lists = annotation.read(lesson.data)
-    batch = lesson.global_batch // team.size // lesson.accumulate
+    batch = lesson.global_batch // group.size // lesson.accumulate
     training = Training(
-        Card("small", ["red", "green", "blue"], 32), model, averaged, Ema(model, 0.8),
+        ModelInfo("small", ["red", "green", "blue"], 32), model, averaged, Ema(model, 0.8),
         build_optimizer(model, weight_decay=1e-4), paddle.amp.GradScaler(enable=False), {},
     )  # fmt: skip
     plan = Plan(
@@ -122,14 +122,14 @@ def learn(lesson: Lesson, team: Team) -> dict[str, Any]:
         loss_fn=asymmetric_loss,
         log_interval=2,
         saving=lesson.saving,
-        team=team,
+        group=group,
     )
     if lesson.goes_on and checkpoint.is_complete(lesson.output / "latest"):
         training.restore(checkpoint.load(lesson.output / "latest"))
     train, val = (
         Loader(MultiLabelDataset(images, standard(32)), 0) for images in (lists.train, lists.val)
     )
-    fit(training, plan, train, val, lesson.output, Interrupt(team))
+    fit(training, plan, train, val, lesson.output, Interrupt(group))
     snapshot = training.snapshot()
     rows = [
         {k: row[k] for k in ("loss", "raw_map", "ema_map")} for row in training.progress.history

@@ -29,7 +29,7 @@ def test_a_seventh_model_is_one_file_one_row_and_one_yaml(
     (copy / "paddlex_ml/models/resnet18.py").write_text(code, encoding="utf-8")
     zoo = copy / "paddlex_ml/models/zoo.py"
     before = zoo.read_text(encoding="utf-8")
-    after = before.replace("RECIPES = {\n", f"RECIPES = {{\n{row}").replace(
+    after = before.replace("MODEL_SPECS = {\n", f"MODEL_SPECS = {{\n{row}").replace(
         "pp_lcnet, resnet\n", "pp_lcnet, resnet, resnet18\n"
     )
     assert after.count("resnet18") == 3

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import paddlex_ml
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.export.static import save_static
 from paddlex_ml.models import zoo
 
@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("api") / "inference"
-    card = Card("PP-LCNet_x1_0_ML", ["cat", "dog"], 64)
-    save_static(zoo.build("PP-LCNet_x1_0_ML", 2), card, folder)
+    info = ModelInfo("PP-LCNet_x1_0_ML", ["cat", "dog"], 64)
+    save_static(zoo.build("PP-LCNet_x1_0_ML", 2), info, folder)
     return folder
 
 

@@ -217,7 +217,7 @@ def test_killed_at_any_moment_it_can_be_resumed_to_the_same_numbers(
     code = process.send(signal.SIGKILL)
     assert code in (-signal.SIGKILL, 0)
     wait_until_gone(output)
-    checkpoint.settle(latest)
+    checkpoint.finish_interrupted(latest)
     resume = [f"Train.resume_path={latest if latest.exists() else earlier_run.AUTO}"]
     if latest.exists():
         assert checkpoint.load(latest).progress["epoch"] >= seed

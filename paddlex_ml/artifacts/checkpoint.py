@@ -4,12 +4,12 @@
     .pdparams   the weights to use: name -> float32 array; readable by Paddle, PaddleX, PaddleClas
     .pdema      the averaged weights, same form
     .pdopt      moments of the optimizer, loss scaler
-    .pdstates   what the model is (Card), how far the training is, the raw weights where .pdparams
-                holds the averaged ones
+    .pdstates   what the model is (ModelInfo), how far the training is, and the raw weights where
+                .pdparams holds the averaged ones
 
 A new folder is complete and on the disk before it takes the name, so a kill leaves the old
 checkpoint or the new one. Between the two renames of that exchange the name is free for an
-instant; `settle` finishes what a kill left there.
+instant; `finish_interrupted` finishes what a kill left there.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SUFFIXES = (SUFFIX, ".pdema", ".pdopt", ".pdstates")
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelInfo:
     """What a model is: travels beside its weights so that no later command can mistake it."""
 
     model: str
@@ -51,31 +51,31 @@ class Card:
 class Checkpoint:
     """Everything that a training needs to go on, or an evaluation to begin."""
 
-    card: Card
+    info: ModelInfo
     weights: Mapping[str, np.ndarray]
     """The training's own (raw) weights."""
     ema: Mapping[str, np.ndarray]
     optimizer: Mapping[str, Any]
     progress: Mapping[str, Any]
     """Plain values: epoch, step, best score and the like; the loop's own record."""
-    settings: Mapping[str, Any]
+    fingerprint: Mapping[str, Any]
     """Configuration keys that decide about the numbers, with their values."""
     use_ema: bool = False
     """Whether .pdparams holds the averaged weights (the better ones of a best model)."""
 
 
-def describe(card: Card) -> dict[str, str]:
+def describe(info: ModelInfo) -> dict[str, str]:
     """The card as texts, for formats that carry nothing else beside their numbers."""
     texts = {
-        "model_name": card.model,
-        "label_names": json.dumps(card.label_names, ensure_ascii=False),
-        "image_size": str(card.image_size),
+        "model_name": info.model,
+        "label_names": json.dumps(info.label_names, ensure_ascii=False),
+        "image_size": str(info.image_size),
     }
-    return texts | ({"decoder_tokens": card.decoder_tokens} if card.decoder_tokens else {})
+    return texts | ({"decoder_tokens": info.decoder_tokens} if info.decoder_tokens else {})
 
 
-def read_own_card(weights_file: Path) -> Card | None:
-    """Card inside a .safetensors file, or None where it was not written by us."""
+def read_embedded_model_info(weights_file: Path) -> ModelInfo | None:
+    """ModelInfo inside a .safetensors file, or None where it was not written by us."""
     if not safetensors_file.is_one(weights_file):
         return None
     texts = safetensors_file.read_metadata(weights_file)
@@ -86,15 +86,15 @@ def read_own_card(weights_file: Path) -> Card | None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
-    return Card(model, names, size, texts.get("decoder_tokens"))
+    return ModelInfo(model, names, size, texts.get("decoder_tokens"))
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
     """Save as `<folder>/<name of folder>.*`, in place of what `folder` held before."""
     states = {
-        "card": asdict(checkpoint.card),
+        "card": asdict(checkpoint.info),
         "progress": dict(checkpoint.progress),
-        "settings": dict(checkpoint.settings),
+        "settings": dict(checkpoint.fingerprint),
         "use_ema": checkpoint.use_ema,
         "raw_weights": dict(checkpoint.weights) if checkpoint.use_ema else None,
     }
@@ -122,7 +122,7 @@ def duplicate(source: Path, folder: Path) -> None:
 
 def load(folder: Path) -> Checkpoint:
     """Read a checkpoint folder back. Raises PaddlexMLError when a part is missing or damaged."""
-    settle(folder)
+    finish_interrupted(folder)
     base = folder / folder.name
     for suffix in _SUFFIXES:
         if not base.with_name(base.name + suffix).is_file():
@@ -135,40 +135,40 @@ def load(folder: Path) -> Checkpoint:
     weights = read(folder / f"{folder.name}{SUFFIX}")
     use_ema = bool(states["use_ema"])
     return Checkpoint(
-        card=Card(**states["card"]),
+        info=ModelInfo(**states["card"]),
         weights=states["raw_weights"] if use_ema else weights,
         ema=read(folder / f"{folder.name}.pdema"),
         optimizer=load_pickle(folder / f"{folder.name}.pdopt"),
         progress=states["progress"],
-        settings=states["settings"],
+        fingerprint=states["settings"],
         use_ema=use_ema,
     )
 
 
 def is_complete(folder: Path) -> bool:
     """Whether all parts of a checkpoint are there."""
-    settle(folder)
+    finish_interrupted(folder)
     return all((folder / f"{folder.name}{suffix}").is_file() for suffix in _SUFFIXES)
 
 
-def read_card(weights_file: Path) -> Card | None:
-    """Card in a weight file or beside it, or None where there is none (somebody else's)."""
-    if own := read_own_card(weights_file):
+def read_card(weights_file: Path) -> ModelInfo | None:
+    """ModelInfo in a weight file or beside it, or None where there is none (somebody else's)."""
+    if own := read_embedded_model_info(weights_file):
         return own
     states = weights_file.with_suffix(".pdstates")
     if not states.is_file():
         return None
     content = load_pickle(states)
-    card = content.get("card") if isinstance(content, dict) else None
-    known = {field.name for field in fields(Card)}
-    if not isinstance(card, dict) or not known - {"decoder_tokens"} <= card.keys() <= known:
+    info = content.get("card") if isinstance(content, dict) else None
+    known = {field.name for field in fields(ModelInfo)}
+    if not isinstance(info, dict) or not known - {"decoder_tokens"} <= info.keys() <= known:
         return None  # PaddleX and PaddleClas keep other things in a file of this name
-    return Card(**card)
+    return ModelInfo(**info)
 
 
 def read_progress(folder: Path) -> Mapping[str, Any] | None:
     """The loop's record in a checkpoint folder, or None where there is no checkpoint."""
-    settle(folder)
+    finish_interrupted(folder)
     states = folder / f"{folder.name}.pdstates"
     return _read_states(states)["progress"] if states.is_file() else None
 
@@ -177,7 +177,7 @@ def find_folder(text: str, key: str) -> Path:
     """Checkpoint folder named by the user as folder, as file in it, or as file without suffix."""
     path = Path(text).resolve()  # "." and links have no name of their own
     for folder in (path, path.parent):
-        settle(folder)
+        finish_interrupted(folder)
         if (folder / f"{folder.name}.pdstates").is_file():
             return folder
     raise PaddlexMLError(
@@ -187,7 +187,7 @@ def find_folder(text: str, key: str) -> Path:
     )
 
 
-def settle(folder: Path) -> None:
+def finish_interrupted(folder: Path) -> None:
     """Finish an exchange of checkpoints that a kill interrupted."""
     fresh, old = _beside(folder, "new"), _beside(folder, "old")
     if not old.is_dir():
@@ -211,7 +211,7 @@ def remove(folder: Path) -> None:
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`; on success it takes the name, on failure it vanishes."""
-    settle(folder)
+    finish_interrupted(folder)
     fresh = _beside(folder, "new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -228,7 +228,7 @@ def _exchange(folder: Path, fresh: Path) -> None:
         folder.rename(_beside(folder, "old"))
     fresh.rename(folder)
     files.flush_folder(folder.parent)
-    settle(folder)
+    finish_interrupted(folder)
 
 
 def _keep_foreign_files(old: Path, folder: Path) -> None:
@@ -237,7 +237,7 @@ def _keep_foreign_files(old: Path, folder: Path) -> None:
     for entry in old.iterdir():
         if entry.name in ours or entry.name.startswith("."):
             continue
-        if entry.name != f"{folder.name}.safetensors" or read_own_card(entry) is None:
+        if entry.name != f"{folder.name}.safetensors" or read_embedded_model_info(entry) is None:
             entry.rename(folder / entry.name)
 
 

@@ -19,7 +19,7 @@ FILE = "inference.yml"
 
 
 @dataclass(frozen=True)
-class Settings:
+class InferenceYml:
     """The content of inference.yml, as far as predictions need it."""
 
     model_name: str | None
@@ -31,7 +31,7 @@ class Settings:
     """What the head sees of the image; None: the file does not say."""
 
 
-def read(path: Path) -> Settings:
+def read(path: Path) -> InferenceYml:
     """Read inference.yml. Raises PaddlexMLError unless it describes a multi-label model."""
     document = _parse(path)
     post = _section(document, "PostProcess")
@@ -45,7 +45,7 @@ def read(path: Path) -> Settings:
     about = _section(document, "Global")
     name, tokens = about.get("model_name"), about.get("decoder_tokens")
     steps = _section(document, "PreProcess").get("transform_ops")
-    return Settings(
+    return InferenceYml(
         model_name=None if name is None else str(name),
         label_names=_read_labels(output.get("label_list"), path),
         threshold=_read_threshold(about, output),

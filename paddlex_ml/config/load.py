@@ -13,7 +13,7 @@ import yaml
 
 from paddlex_ml.config import rules, validation, values, yaml_text
 from paddlex_ml.config.schema import IGNORED, MODES, Config
-from paddlex_ml.config.validation import Fault
+from paddlex_ml.config.validation import ConfigFault
 from paddlex_ml.errors import PaddlexMLError
 
 
@@ -32,7 +32,7 @@ class _Merged:
     path: Path
     value: dict[Any, Any]
     origins: dict[str, str]
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[ConfigFault] = field(default_factory=list)
 
     def origin(self, key: str) -> str:
         """`file:line` or `-o ...` of `key`, of a key below it, or of the nearest section above."""
@@ -93,7 +93,7 @@ def _merge(path: Path, overrides: Sequence[str]) -> _Merged:
     for key, first, second in document.doubles:
         what = f"{key} stands twice, in line {first} and in line {second}"
         fix = "remove one of the two lines"
-        merged.faults.append(Fault(key, what, fix, where=f"{path}:{second}"))
+        merged.faults.append(ConfigFault(key, what, fix, where=f"{path}:{second}"))
     _apply_all(merged, overrides)
     return merged
 
@@ -159,15 +159,15 @@ def _apply(text: str, merged: _Merged) -> None:
     except yaml.YAMLError as error:
         what = f"the value of {key} is bad YAML: {_problem(error)[0]}"
         fix = f"if it is a text, quote it: {validation.override(key, value_text.strip())}"
-        merged.faults.append(Fault(key, what, fix, where=f"-o {text}"))
+        merged.faults.append(ConfigFault(key, what, fix, where=f"-o {text}"))
         return
     for double, _, _ in document.doubles:
         what = f"{key}.{double} stands twice in one override"
-        merged.faults.append(Fault(key, what, "remove one of the two", where=f"-o {text}"))
+        merged.faults.append(ConfigFault(key, what, "remove one of the two", where=f"-o {text}"))
     _put(merged, key, document.value, f"-o {text}")
 
 
-def _malformed(text: str, key: str, equals: str, value_text: str) -> Fault | None:
+def _malformed(text: str, key: str, equals: str, value_text: str) -> ConfigFault | None:
     """The fault of an override that is not `Section.key=value`."""
     fix = "write -o Section.key=value, as in -o Train.batch_size=32"
     if not equals:
@@ -178,7 +178,7 @@ def _malformed(text: str, key: str, equals: str, value_text: str) -> Fault | Non
         problem, fix = "has no value", f"write the value, or -o {key}=null for none"
     else:
         return None
-    return Fault(key, f"the override {text!r} {problem}", fix, where=f"-o {text}")
+    return ConfigFault(key, f"the override {text!r} {problem}", fix, where=f"-o {text}")
 
 
 def _put(merged: _Merged, key: str, value: Any, origin: str) -> None:
@@ -197,7 +197,7 @@ def _put(merged: _Merged, key: str, value: Any, origin: str) -> None:
             above = ".".join(parents[:depth])
             what = f"{above} holds a value, it has no key {key.removeprefix(above + '.')}"
             fix = f"set {above} as a whole: {validation.override(above, value)}"
-            merged.faults.append(Fault(key, what, fix, where=origin))
+            merged.faults.append(ConfigFault(key, what, fix, where=origin))
             return
     target[name] = value
     merged.origins[key] = origin

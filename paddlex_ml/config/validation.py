@@ -27,7 +27,7 @@ _NO = {"no": False, "n": False, "off": False, "0": False, "f": False}
 
 
 @dataclass(frozen=True)
-class Fault:
+class ConfigFault:
     """One thing that is wrong with one key, and how to repair it."""
 
     key: str
@@ -43,7 +43,7 @@ def override(key: str, value: Any) -> str:
     return f"-o {shlex.quote(f'{key}={yaml_text.write_inline(plain)}')}"
 
 
-def build(section: type[T], raw: Any, where: str, faults: list[Fault]) -> T:
+def build(section: type[T], raw: Any, where: str, faults: list[ConfigFault]) -> T:
     """Build one section from plain values, adding every fault found to `faults`.
 
     A key at fault gets its default (or its typical value), so that the rest can still be judged:
@@ -65,7 +65,7 @@ def build(section: type[T], raw: Any, where: str, faults: list[Fault]) -> T:
 
 
 def _known_only(
-    section: type, raw: dict[Any, Any], where: str, faults: list[Fault]
+    section: type, raw: dict[Any, Any], where: str, faults: list[ConfigFault]
 ) -> dict[Any, Any]:
     """The known keys of `raw`. A misspelt one is a fault, but its value is judged under the key
     that was meant, so that one slip does not also report that key as missing."""
@@ -80,14 +80,16 @@ def _known_only(
     return known
 
 
-def _field(item: Field[Any], kind: Any, raw: dict[Any, Any], key: str, faults: list[Fault]) -> Any:
+def _field(
+    item: Field[Any], kind: Any, raw: dict[Any, Any], key: str, faults: list[ConfigFault]
+) -> Any:
     """The value of one key; a default when the key is missing or at fault."""
     if isinstance(kind, type) and is_dataclass(kind):
         return build(kind, raw.get(item.name), key, faults)
     substitute = _substitute(item, kind)
     if item.name not in raw:
         if item.default is MISSING:
-            faults.append(Fault(key, f"{key} is missing", override(key, substitute)))
+            faults.append(ConfigFault(key, f"{key} is missing", override(key, substitute)))
         return substitute
     value = raw[item.name]
     try:
@@ -95,7 +97,7 @@ def _field(item: Field[Any], kind: Any, raw: dict[Any, Any], key: str, faults: l
     except Refused as refused:
         repair = refused.repairs[0] if refused.repairs else substitute
         what = f"{key} is {_show(value)}: {refused.rule}"
-        faults.append(Fault(key, what, override(key, repair)))
+        faults.append(ConfigFault(key, what, override(key, repair)))
         return substitute
 
 
@@ -154,10 +156,10 @@ def _show(value: Any) -> str:
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
-def _not_a_section(section: type, raw: Any, where: str) -> Fault:
+def _not_a_section(section: type, raw: Any, where: str) -> ConfigFault:
     names = ", ".join(_hints(section))
     what = f"{where} is {_show(raw)}: must be a section with the keys {names}"
-    return Fault(where, what, f"set its keys, as in {_example(section, where)}")
+    return ConfigFault(where, what, f"set its keys, as in {_example(section, where)}")
 
 
 def _example(section: type, where: str) -> str:
@@ -169,7 +171,7 @@ def _example(section: type, where: str) -> str:
     return override(key, _substitute(first, kind))
 
 
-def _unknown(section: type, key: Any, value: Any, where: str, meant: str | None) -> Fault:
+def _unknown(section: type, key: Any, value: Any, where: str, meant: str | None) -> ConfigFault:
     """The fault of an unknown key, which names where the key lives or which one is alike."""
     dotted = _join(where, key)
     if homes := _homes(key):
@@ -180,7 +182,7 @@ def _unknown(section: type, key: Any, value: Any, where: str, meant: str | None)
         fix = (
             f"remove it, or choose from {', '.join(_join(where, name) for name in _hints(section))}"
         )
-    return Fault(dotted, f"unknown {'key' if where else 'section'} {dotted}", fix)
+    return ConfigFault(dotted, f"unknown {'key' if where else 'section'} {dotted}", fix)
 
 
 def _homes(key: Any) -> list[str]:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paddlex_ml.data import journal
-from paddlex_ml.data.faults import Fault, combine
+from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
@@ -70,7 +70,7 @@ class Parsed:
 
     dataset: MLClsDataset
     lines: dict[str, dict[str, int]]
-    faults: list[Fault]
+    faults: list[DatasetFault]
 
 
 def read(dataset_dir: Path, lists: Sequence[str] = LISTS) -> MLClsDataset:
@@ -83,7 +83,7 @@ def read(dataset_dir: Path, lists: Sequence[str] = LISTS) -> MLClsDataset:
 
 def read_labels(path: Path) -> list[str]:
     """Class names by id. Raises one PaddlexMLError with every fault of the file."""
-    journal.settle(path.parent)
+    journal.finish_interrupted(path.parent)
     names, faults = _parse_labels(path)
     if faults:
         raise combine(faults, path.parent)
@@ -99,7 +99,7 @@ def parse(dataset_dir: Path, lists: Sequence[str] = LISTS) -> Parsed:
     if not root.is_dir():
         nothing = ImageList(root, [], np.zeros((0, 0), np.uint8))
         return Parsed(MLClsDataset(root, [], nothing, nothing), {}, [_folder_fault(root)])
-    journal.settle(root)
+    journal.finish_interrupted(root)
     names, faults = _parse_labels(root / "label.txt")
     # A damaged label.txt does not say how many classes there are: the lists are then compared with
     # their own first line, so that the same run still finds their faults.
@@ -163,7 +163,7 @@ class _ListReader:
     """Reads the lists of one data set; keeps what both share: faults, class count, folders seen."""
 
     def __init__(self, root: Path, num_classes: int | None) -> None:
-        self.faults: list[Fault] = []
+        self.faults: list[DatasetFault] = []
         self.lines: dict[str, dict[str, int]] = {}
         self._root = root
         self._num_classes = num_classes
@@ -183,7 +183,7 @@ class _ListReader:
         return ImageList(self._root, [lines[i].path for i in keep], targets[keep])
 
     def _report(self, kind: str, where: str, text: str, fix: str) -> None:
-        self.faults.append(Fault(kind, where, text, fix))
+        self.faults.append(DatasetFault(kind, where, text, fix))
 
     def _split(self, texts: list[str | None], name: str) -> Iterator[_Line]:
         for number, text in enumerate(texts, 1):
@@ -239,18 +239,18 @@ class _ListReader:
                 targets[i], right[i] = [value == "1" for value in values], True
         return targets, right
 
-    def _judge(self, values: list[str], num_classes: int, where: str) -> Fault | None:
+    def _judge(self, values: list[str], num_classes: int, where: str) -> DatasetFault | None:
         if len(values) != num_classes:
             have = f"{len(values)} value{'s' * (len(values) != 1)}"
             less, more = "add the missing values", "remove the values too many"
             fix = f"{less if len(values) < num_classes else more}, or correct label.txt"
             text = f"label vector has {have}, {self._expected}"
-            return Fault("wrong number of values", where, text, fix)
+            return DatasetFault("wrong number of values", where, text, fix)
         for i, value in enumerate(values):
             if value not in ("0", "1"):
                 text = f"the value of class {i} is {value!r}, neither 0 nor 1"
                 fix = "write 1 where the image shows the class, 0 where it does not"
-                return Fault("value other than 0 or 1", where, text, fix)
+                return DatasetFault("value other than 0 or 1", where, text, fix)
         return None
 
 
@@ -277,7 +277,7 @@ def _list_files(folder: Path) -> set[str]:
         return set()
 
 
-def _parse_labels(path: Path) -> tuple[list[str], list[Fault]]:
+def _parse_labels(path: Path) -> tuple[list[str], list[DatasetFault]]:
     """Class names by id (by line where ids are wrong), and the faults of label.txt."""
     texts, faults = read_lines(path)
     entries: dict[int, tuple[int, str]] = {}  # id -> line number, name
@@ -288,20 +288,20 @@ def _parse_labels(path: Path) -> tuple[list[str], list[Fault]]:
         if match is None:
             if text is not None:
                 told = f"the line {text!r} is not a class id and a name"
-                faults.append(Fault("malformed line", where, told, fix))
+                faults.append(DatasetFault("malformed line", where, told, fix))
             continue
         class_id = int(match[1])
         if class_id in entries:
             told = f"id {class_id} stands in line {entries[class_id][0]} already"
-            faults.append(Fault("class ids", where, told, "number the classes 0, 1, 2, ..."))
+            faults.append(DatasetFault("class ids", where, told, "number the classes 0, 1, 2, ..."))
         entries.setdefault(class_id, (number, match[2].strip()))
     if not texts and not faults:
-        faults.append(Fault("empty list", path.name, f"{path.name} names no class", fix))
+        faults.append(DatasetFault("empty list", path.name, f"{path.name} names no class", fix))
     faults += _judge_ids(entries, path.name) + _judge_names(entries, path.name)
     return [entries[i][1] for i in sorted(entries)], faults
 
 
-def _judge_ids(entries: dict[int, tuple[int, str]], file: str) -> list[Fault]:
+def _judge_ids(entries: dict[int, tuple[int, str]], file: str) -> list[DatasetFault]:
     faults = []
     before = -1
     for class_id in sorted(entries):
@@ -309,26 +309,26 @@ def _judge_ids(entries: dict[int, tuple[int, str]], file: str) -> list[Fault]:
             jump = f"jump from {before} to {class_id}" if before >= 0 else f"start at {class_id}"
             fix = "number the classes 0, 1, 2, ... in the order of the values in train.txt"
             where = f"{file}:{entries[class_id][0]}"
-            faults.append(Fault("class ids", where, f"the ids {jump}", fix))
+            faults.append(DatasetFault("class ids", where, f"the ids {jump}", fix))
         before = class_id
     return faults
 
 
-def _judge_names(entries: dict[int, tuple[int, str]], file: str) -> list[Fault]:
+def _judge_names(entries: dict[int, tuple[int, str]], file: str) -> list[DatasetFault]:
     faults = []
     first: dict[str, int] = {}
     for number, name in sorted(entries.values()):
         if first.setdefault(name, number) != number:
             text = f"the name {name!r} stands in line {first[name]} already"
             fix = "give every class a name of its own"
-            faults.append(Fault("duplicate class name", f"{file}:{number}", text, fix))
+            faults.append(DatasetFault("duplicate class name", f"{file}:{number}", text, fix))
     return faults
 
 
-def _folder_fault(root: Path) -> Fault:
+def _folder_fault(root: Path) -> DatasetFault:
     what = "is not a folder" if root.exists() else "does not exist"
     fix = "-o Global.dataset_dir=... (the folder that holds label.txt, train.txt and val.txt)"
-    return Fault("folder missing", "", f"the data set folder {root} {what}", fix)
+    return DatasetFault("folder missing", "", f"the data set folder {root} {what}", fix)
 
 
 def _explain_layout(text: str) -> tuple[str, str]:

@@ -23,7 +23,7 @@ STEPS = 9  # magnitudes 1..9; step 0 of the published table is never drawn
 APPLY = 0.5  # probability of each of the two drawn changes
 
 
-class Change(NamedTuple):
+class Op(NamedTuple):
     """One kind of RandAugment change: what it does, and its strength at step 9."""
 
     apply: Callable[[Image.Image, float], Image.Image]
@@ -137,21 +137,19 @@ def _rotate(image: Image.Image, degrees: float) -> Image.Image:
 
 
 CHANGES = {
-    "shearX": Change(_shear_x, 0.3, either_way=True),
-    "shearY": Change(_shear_y, 0.3, either_way=True),
-    "translateX": Change(_translate_x, 150 / 331, either_way=True),
-    "translateY": Change(_translate_y, 150 / 331, either_way=True),
-    "rotate": Change(_rotate, 30.0, either_way=True),
-    "color": Change(lambda i, s: ImageEnhance.Color(i).enhance(1 + s), 0.9, either_way=True),
-    "posterize": Change(lambda i, bits: ImageOps.posterize(i, round(bits)), 4.0, 8.0),
-    "solarize": Change(_solarize, 0.0, 256.0),
-    "contrast": Change(lambda i, s: ImageEnhance.Contrast(i).enhance(1 + s), 0.9, either_way=True),
-    "sharpness": Change(_sharpness, 0.9, either_way=True),
-    "brightness": Change(
-        lambda i, s: ImageEnhance.Brightness(i).enhance(1 + s), 0.9, either_way=True
-    ),
-    "autocontrast": Change(lambda i, _: ImageOps.autocontrast(i), 0.0),
-    "equalize": Change(lambda i, _: ImageOps.equalize(i), 0.0),
-    "invert": Change(lambda i, _: ImageOps.invert(i), 0.0),
+    "shearX": Op(_shear_x, 0.3, either_way=True),
+    "shearY": Op(_shear_y, 0.3, either_way=True),
+    "translateX": Op(_translate_x, 150 / 331, either_way=True),
+    "translateY": Op(_translate_y, 150 / 331, either_way=True),
+    "rotate": Op(_rotate, 30.0, either_way=True),
+    "color": Op(lambda i, s: ImageEnhance.Color(i).enhance(1 + s), 0.9, either_way=True),
+    "posterize": Op(lambda i, bits: ImageOps.posterize(i, round(bits)), 4.0, 8.0),
+    "solarize": Op(_solarize, 0.0, 256.0),
+    "contrast": Op(lambda i, s: ImageEnhance.Contrast(i).enhance(1 + s), 0.9, either_way=True),
+    "sharpness": Op(_sharpness, 0.9, either_way=True),
+    "brightness": Op(lambda i, s: ImageEnhance.Brightness(i).enhance(1 + s), 0.9, either_way=True),
+    "autocontrast": Op(lambda i, _: ImageOps.autocontrast(i), 0.0),
+    "equalize": Op(lambda i, _: ImageOps.equalize(i), 0.0),
+    "invert": Op(lambda i, _: ImageOps.invert(i), 0.0),
 }
 NAMES = (*CHANGES, "cutout")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from paddlex_ml.data import annotation, findings
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
-from paddlex_ml.data.faults import Fault
+from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.data.findings import Finding
 from paddlex_ml.data.inspect_images import Inspected, inspect_images
 from paddlex_ml.progress import ReportProgress, ignore_progress
@@ -33,7 +33,7 @@ class Report:
     """The findings. With faults there are no warnings, and `dataset` has the sound lines alone."""
 
     dataset: MLClsDataset
-    faults: list[Fault]
+    faults: list[DatasetFault]
     warnings: list[Finding]
     images: dict[str, Inspected]
     """Every image file named in a list and present, by normalised path."""
@@ -56,7 +56,9 @@ def check(
             places.setdefault(path, []).append(f"{name}.txt:{number}")
     images = inspect_images(root, list(places), progress, workers)
     broken = [
-        Fault("image not decodable", ", ".join(places[path]), f"{path}: {image.problem}", image.fix)
+        DatasetFault(
+            "image not decodable", ", ".join(places[path]), f"{path}: {image.problem}", image.fix
+        )
         for path, image in images.items()
         if image.problem
     ]

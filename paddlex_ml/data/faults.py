@@ -13,7 +13,7 @@ SHOWN = 20  # of each kind: enough to see the pattern, few enough to read
 
 
 @dataclass(frozen=True)
-class Fault:
+class DatasetFault:
     """One thing to repair. `where` is relative to the data set: "train.txt:7"; "" is the folder."""
 
     kind: str
@@ -22,12 +22,12 @@ class Fault:
     fix: str
 
 
-def combine(faults: Sequence[Fault], root: Path) -> PaddlexMLError:
+def combine(faults: Sequence[DatasetFault], root: Path) -> PaddlexMLError:
     """Make one error of at least one fault: grouped by kind, with counts and the first `SHOWN`."""
     if len(faults) == 1:
         only = faults[0]
         return PaddlexMLError(only.text, where=str(root / only.where), fix=only.fix)
-    groups: dict[str, list[Fault]] = {}
+    groups: dict[str, list[DatasetFault]] = {}
     for fault in faults:
         groups.setdefault(fault.kind, []).append(fault)
     kinds = "1 kind" if len(groups) == 1 else f"{len(groups)} kinds"
@@ -39,7 +39,7 @@ def combine(faults: Sequence[Fault], root: Path) -> PaddlexMLError:
     )
 
 
-def _describe(kind: str, faults: list[Fault]) -> str:
+def _describe(kind: str, faults: list[DatasetFault]) -> str:
     shown = faults[:SHOWN]
     lines = [f"\n  {kind}: {len(faults):,}"]
     lines += [f"    {fault.where or 'folder'}: {fault.text}" for fault in shown]

@@ -7,9 +7,9 @@
               -> train.txt ...           new files take their names
               -> 0001.new is removed     the change is done
 
-A kill before the record leaves the old data set. After it `settle` finishes the change; everything
-that reads a data set calls it first. An original that is in nobody's way stays where it is, and no
-backup is ever overwritten: .bak, .bak.1, .bak.2, ...
+A kill before the record leaves the old data set. After it `finish_interrupted` finishes the
+change; everything that reads a data set calls it first. An original that is in nobody's way stays
+where it is, and no backup is ever overwritten: .bak, .bak.1, .bak.2, ...
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Change:
+class Transaction:
     """One change of a data set; paths are relative to it, with "/"."""
 
     what: str
@@ -93,7 +93,9 @@ def writing(root: Path) -> Iterator[None]:
         lock.release()
 
 
-def apply(root: Path, what: str, texts: Mapping[str, str], retire: Sequence[Path] = ()) -> Change:
+def apply(
+    root: Path, what: str, texts: Mapping[str, str], retire: Sequence[Path] = ()
+) -> Transaction:
     """Write `texts` (path relative to `root` -> content) and make backups of `retire`, as one.
 
     A file that exists becomes a backup, unless it has this content already. Returns what was done;
@@ -105,7 +107,7 @@ def apply(root: Path, what: str, texts: Mapping[str, str], retire: Sequence[Path
         retired = [path.relative_to(root).as_posix() for path in retire]
         leaving = [name for name in dict.fromkeys([*retired, *new]) if _there(root, name)]
         if not leaving and not new:
-            return Change(what)
+            return Transaction(what)
         number = _last_number(root) + 1
         staged = _staged(root, number)
         staged.mkdir(parents=True)
@@ -117,7 +119,7 @@ def apply(root: Path, what: str, texts: Mapping[str, str], retire: Sequence[Path
                 arrive.append((f"{FOLDER}/{staged.name}/{i}", name))
             taken: set[str] = set()
             aside = [(name, _free_name(root, name, "bak", taken)) for name in leaving]
-            change = Change(what, aside, arrive)
+            change = Transaction(what, aside, arrive)
             _record(root, number, change)
         except BaseException:
             if not _record_path(root, number).exists():
@@ -127,7 +129,7 @@ def apply(root: Path, what: str, texts: Mapping[str, str], retire: Sequence[Path
         return change
 
 
-def undo(root: Path) -> Change:
+def undo(root: Path) -> Transaction:
     """Take the last change back that was not taken back yet: its backups get their names again.
 
     The files that it made step aside as .undone. Without a record (a backup of another tool) the
@@ -149,7 +151,7 @@ def undo(root: Path) -> Change:
         taken: set[str] = set()
         names = dict.fromkeys([*made, *(name for name, _ in backups)])
         away = [name for name in names if _there(root, name)]
-        back = Change(
+        back = Transaction(
             what=f"taken back: {change.what}" if change else "newest backups put back",
             aside=[(name, _free_name(root, name, "undone", taken)) for name in away],
             arrive=[(backup, name) for name, backup in backups],
@@ -162,7 +164,7 @@ def undo(root: Path) -> Change:
         return back
 
 
-def settle(root: Path) -> None:
+def finish_interrupted(root: Path) -> None:
     """Finish a change that a kill interrupted; costs one look where there is none."""
     if _pending(root):
         with writing(root):
@@ -223,7 +225,7 @@ def _finish(root: Path) -> None:
         path.unlink()
 
 
-def _carry_out(root: Path, number: int, change: Change) -> None:
+def _carry_out(root: Path, number: int, change: Transaction) -> None:
     """Do what is left of a change; each step may have been done before."""
     for old, backup in change.aside:
         if _there(root, old) and not _there(root, backup):
@@ -241,16 +243,16 @@ def _carry_out(root: Path, number: int, change: Change) -> None:
     shutil.rmtree(_staged(root, number))
 
 
-def _record(root: Path, number: int, change: Change) -> None:
+def _record(root: Path, number: int, change: Transaction) -> None:
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
     files.write_json(_record_path(root, number), {**asdict(change), "when": when})
     files.flush_folder(root / FOLDER)
 
 
-def _read_record(root: Path, number: int) -> Change:
+def _read_record(root: Path, number: int) -> Transaction:
     path = _record_path(root, number)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Change)
+        return msgspec.json.decode(path.read_bytes(), type=Transaction)
     except msgspec.MsgspecError as error:
         raise PaddlexMLError(
             f"the record of a change is damaged: {error}",

@@ -6,13 +6,13 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from paddlex_ml.data.faults import Fault
+from paddlex_ml.data.faults import DatasetFault
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SAVE_AS = "save the file as UTF-8 (from GBK: iconv -f GBK -t UTF-8 old.txt > new.txt)"
 
 
-def read_lines(path: Path, name: str = "") -> tuple[list[str | None], list[Fault]]:
+def read_lines(path: Path, name: str = "") -> tuple[list[str | None], list[DatasetFault]]:
     """Return the lines without their ends, and the faults; a line that is a fault is None.
 
     A byte order mark, CRLF line ends and empty lines at the end of the file are removed. `name` is
@@ -23,14 +23,14 @@ def read_lines(path: Path, name: str = "") -> tuple[list[str | None], list[Fault
         content = path.read_bytes()
     except FileNotFoundError:
         fix = f"put {path.name} there, or point Global.dataset_dir at the folder that has it"
-        return [], [Fault("file missing", name, f"{name} does not exist", fix)]
+        return [], [DatasetFault("file missing", name, f"{name} does not exist", fix)]
     except OSError as error:
         fix = "make it a plain file that you may read"
         text = f"{name} cannot be read: {error.strerror}"
-        return [], [Fault("file not readable", name, text, fix)]
+        return [], [DatasetFault("file not readable", name, text, fix)]
     if content.startswith(_UTF16):
         text = "the file is UTF-16, not UTF-8"
-        return [], [Fault("not UTF-8", name, text, "save the file as UTF-8")]
+        return [], [DatasetFault("not UTF-8", name, text, "save the file as UTF-8")]
     content = _cut_end(content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n"))
     return _decode(content, name) if content else ([], [])
 
@@ -42,14 +42,14 @@ def _cut_end(content: bytes) -> bytes:
     return content[: end if end >= 0 else None] if filled else b""
 
 
-def _decode(content: bytes, name: str) -> tuple[list[str | None], list[Fault]]:
+def _decode(content: bytes, name: str) -> tuple[list[str | None], list[DatasetFault]]:
     try:
         return [*content.decode("utf-8").split("\n")], []
     except UnicodeDecodeError:  # now line by line, to say which
         lines = [_decode_line(line) for line in content.split(b"\n")]
     bad = [number for number, line in enumerate(lines, 1) if line is None]
     text = "the line is not UTF-8 text"
-    return lines, [Fault("not UTF-8", f"{name}:{number}", text, _SAVE_AS) for number in bad]
+    return lines, [DatasetFault("not UTF-8", f"{name}:{number}", text, _SAVE_AS) for number in bad]
 
 
 def _decode_line(line: bytes) -> str | None:

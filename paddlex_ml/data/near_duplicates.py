@@ -37,7 +37,7 @@ _WINDOW = 64  # candidates of an image that are looked at before it may be done 
 _BITS = np.array([number.bit_count() for number in range(1 << _PART)], np.uint8)
 
 
-class Twins(NamedTuple):
+class NearDuplicates(NamedTuple):
     """A pair of images that look alike: their numbers in train and val."""
 
     train: int
@@ -58,7 +58,9 @@ class _Table(NamedTuple):
     """Which image of its side an entry is."""
 
 
-def find_twins(train: Hashes, train_greys: Greys, val: Hashes, val_greys: Greys) -> list[Twins]:
+def find_twins(
+    train: Hashes, train_greys: Greys, val: Hashes, val_greys: Greys
+) -> list[NearDuplicates]:
     """For each image of val that has any, an image of train that looks like it.
 
     Hashes [T] and [V]; grey pictures [T, 64] and [V, 64]. Nearer hashes are met first, but the
@@ -66,7 +68,7 @@ def find_twins(train: Hashes, train_greys: Greys, val: Hashes, val_greys: Greys)
     """
     flips = (0, *(1 << bit for bit in range(_PART)))
     twins = _search(_Side(train, train_greys), _Side(val, val_greys), flips)
-    return [Twins(int(twins[i]), int(i)) for i in np.flatnonzero(twins >= 0)]
+    return [NearDuplicates(int(twins[i]), int(i)) for i in np.flatnonzero(twins >= 0)]
 
 
 def count_repeated(hashes: Hashes, greys: Greys) -> int:

@@ -48,7 +48,7 @@ def choose_by_class(targets: Targets, groups: Numbers, val_percent: int, seed: i
     # its errors on from class to class, and a draw can be nearer.
     if _measure_spread(units, drawn, wanted) < _measure_spread(units, sides, wanted):
         sides = drawn
-    for improve in (_repair, _refine, _settle):
+    for improve in (_repair, _refine, _finish_interrupted):
         sides = improve(units, sides, wanted)
     in_val: Mask = sides[units.of_image] == _VAL
     return in_val
@@ -309,7 +309,7 @@ def _refine(units: _Units, sides: Numbers, wanted: Numbers) -> Numbers:
     return sides
 
 
-def _settle(units: _Units, sides: Numbers, wanted: Numbers) -> Numbers:
+def _finish_interrupted(units: _Units, sides: Numbers, wanted: Numbers) -> Numbers:
     """Move the units that matter least until val has its size, or none may go; returns new sides.
 
     No unit goes that is larger than what is to move.

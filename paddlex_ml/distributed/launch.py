@@ -23,14 +23,14 @@ import psutil
 
 from paddlex_ml import environment, terminal
 from paddlex_ml.devices import Devices, use
-from paddlex_ml.distributed.group import LostContact, Signs, Team, join
-from paddlex_ml.distributed.supervisor import Member, Outcome, supervise
+from paddlex_ml.distributed.group import PeerLost, ProcessGroup, SharedState, join
+from paddlex_ml.distributed.supervisor import Outcome, WorkerProcess, supervise
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
 
 logger = logging.getLogger(__name__)
 
-Body = Callable[[Any, Team], Any]
+Body = Callable[[Any, ProcessGroup], Any]
 
 PORT = 6170  # Paddle's own first choice
 _CARD = "FLAGS_selected_gpus"  # the card that Paddle's spawn and launcher give a process
@@ -75,7 +75,7 @@ def run(body: Body, argument: Any, devices: Devices, ips: str | None = None) -> 
     layout = Layout(devices, *environment.find_machine(ips)) if ips else Layout(devices)
     if len(layout.places) == 1:
         use(devices.first)
-        return body(argument, Team())
+        return body(argument, ProcessGroup())
     return _run_team(body, argument, layout)
 
 
@@ -85,15 +85,15 @@ class _Post(NamedTuple):
     body: Body
     argument: Any
     layout: Layout
-    signs: Signs
+    shared: SharedState
     reports: list[Connection]
 
 
 def _run_team(body: Body, argument: Any, layout: Layout) -> Any:
     count, spawning = len(layout.devices.numbers), get_context("spawn")
-    signs = Signs(*(spawning.RawArray("i", n) for n in (count, count, 1)))
+    shared = SharedState(*(spawning.RawArray("i", n) for n in (count, count, 1)))
     pipes = [spawning.Pipe(duplex=False) for _ in range(count)]
-    post = _Post(body, argument, layout, signs, [sender for _, sender in pipes])
+    post = _Post(body, argument, layout, shared, [sender for _, sender in pipes])
     here = layout.places[layout.first : layout.first + count]
     logger.info("starting %d processes: %s", count, ", ".join(here))
     environment.share_cores(count)
@@ -101,24 +101,24 @@ def _run_team(body: Body, argument: Any, layout: Layout) -> Any:
     for _, sender in pipes:
         sender.close()  # so that the death of a member ends its pipe
     members = [
-        Member(layout.first + k, place, process, receiver)
+        WorkerProcess(layout.first + k, place, process, receiver)
         for k, (place, process, (receiver, _)) in enumerate(
             zip(here, context.processes, pipes, strict=True)
         )
     ]
     others = [a for k, a in enumerate(layout.addresses) if k != layout.machine]
-    return supervise(members, signs, others)
+    return supervise(members, shared, others)
 
 
 def _spawn(post: _Post, devices: Devices) -> Any:
     options: dict[str, Any] = {"backend": "gloo"}
     if devices.kind == "gpu":
-        options = {"backend": "nccl", "gpus": card_names(devices.numbers)}
+        options = {"backend": "nccl", "gpus": gpu_names(devices.numbers)}
     with _quiet():
         return dist.spawn(_member, (post,), len(devices.numbers), join=False, **options)
 
 
-def card_names(numbers: Sequence[int]) -> str:
+def gpu_names(numbers: Sequence[int]) -> str:
     """The cards as Paddle's spawn wants them: not by their place in CUDA_VISIBLE_DEVICES."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else None
@@ -145,15 +145,15 @@ def _live(post: _Post, local: int) -> Outcome:
     devices = post.layout.devices
     try:
         use(_own_device(devices))
-        team = join(post.signs, local, len(devices.numbers), post.layout.places)
-        result = post.body(post.argument, team)
-        team.leave()
-        return Outcome(result if team.leads else None)
+        group = join(post.shared, local, len(devices.numbers), post.layout.places)
+        result = post.body(post.argument, group)
+        group.leave()
+        return Outcome(result if group.is_main else None)
     except BaseException as error:  # whatever it was, the supervisor is to tell it
         known: BaseException | None = error
         if isinstance(error, OSError):
             known = files.explain(error) or error
-        if isinstance(known, PaddlexMLError | LostContact) or not isinstance(error, Exception):
+        if isinstance(known, PaddlexMLError | PeerLost) or not isinstance(error, Exception):
             return Outcome(error=known)
         what = f"process {post.layout.first + local} failed:\n{traceback.format_exc()}"
         return Outcome(error=RuntimeError(what))
@@ -192,13 +192,13 @@ def _run_launched(body: Body, argument: Any, devices: Devices) -> Any:
     use(_own_device(devices))
     if devices.kind == "cpu":
         os.environ.setdefault("PADDLE_DISTRI_BACKEND", "gloo")
-    signs = Signs([0] * len(here), [0] * len(here), [0])
+    shared = SharedState([0] * len(here), [0] * len(here), [0])
     try:
-        team = join(signs, here.index(rank), len(here), ends)
-        result = body(argument, team)
-        team.leave()
+        group = join(shared, here.index(rank), len(here), ends)
+        result = body(argument, group)
+        group.leave()
         return result
-    except LostContact as error:
+    except PeerLost as error:
         raise PaddlexMLError(
             f"process {rank} of {len(ends)} lost contact with another one: {error}",
             where=ends[rank],

@@ -17,19 +17,19 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from paddlex_ml.distributed.group import LostContact, Phase, Signs
+from paddlex_ml.distributed.group import PeerLost, Phase, SharedState
 from paddlex_ml.errors import PaddlexMLError, Stopped
 
 logger = logging.getLogger(__name__)
 
-SILENCE = 45.0
+COLLECTIVE_LIMIT = 45.0
 """Seconds that members may wait for one that must come soon; on a CPU Paddle's network itself
 gives up after 30."""
-LONG_WORK = 600.0
+MAIN_WORK_LIMIT = 600.0
 """Seconds that they may wait for what the leader alone does, such as a large checkpoint."""
-GRACE = 20.0
+SAVE_LIMIT = 20.0
 """Seconds that the others have to save the state when a member has failed."""
-ECHO = 3.0
+CAUSE_LIMIT = 3.0
 """Seconds for the error behind a lost contact to arrive."""
 
 
@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass
-class Member:
+class WorkerProcess:
     """The record of one process of this machine."""
 
     rank: int
@@ -61,32 +61,32 @@ class Member:
     def failed(self) -> bool:
         """Whether its own error, not that of another, has ended it."""
         error = self.outcome.error if self.outcome else None
-        return error is not None and not isinstance(error, LostContact | Stopped)
+        return error is not None and not isinstance(error, PeerLost | Stopped)
 
 
-def supervise(members: Sequence[Member], signs: Signs, others: Sequence[str]) -> Any:
+def supervise(members: Sequence[WorkerProcess], shared: SharedState, others: Sequence[str]) -> Any:
     """Wait for all `members`; returns the leader's result, or None where it is elsewhere.
 
     `others` are the addresses of the other machines. Raises what ended the team.
     """
-    with _Signals(signs):
+    with _Signals(shared):
         try:
             while alive := [m for m in members if m.outcome is None]:
                 _listen(alive)
-                if _is_over(members) or _wait_in_vain(members, signs):
+                if _is_over(members) or _wait_in_vain(members, shared):
                     _end(members)
         finally:
             for member in members:
                 member.process.kill()  # nothing of a team stays behind
                 member.process.join()
-    return _conclude(members, signs, others)
+    return _conclude(members, shared, others)
 
 
 class _Signals:
     """Passes SIGINT and SIGTERM on to the members, by the memory that they share."""
 
-    def __init__(self, signs: Signs) -> None:
-        self.signs = signs
+    def __init__(self, shared: SharedState) -> None:
+        self.shared = shared
 
     def __enter__(self) -> None:
         self._before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -96,13 +96,13 @@ class _Signals:
             signal.signal(number, handler)
 
     def _note(self, number: int, _: object) -> None:
-        if self.signs.stop[0] and number == signal.SIGINT:
+        if self.shared.stop[0] and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signs.stop[0] = number
+        self.shared.stop[0] = number
         logger.warning("%s: saving the state after this step", signal.Signals(number).name)
 
 
-def _listen(alive: Sequence[Member]) -> None:
+def _listen(alive: Sequence[WorkerProcess]) -> None:
     """Take in what members report, for half a second at most; a death is a report too."""
     waited = [m.reports for m in alive] + [m.process.sentinel for m in alive]
     ready = connection.wait(waited, timeout=0.5)
@@ -116,31 +116,33 @@ def _listen(alive: Sequence[Member]) -> None:
             member.ended = time.monotonic()
 
 
-def _is_over(members: Sequence[Member]) -> bool:
+def _is_over(members: Sequence[WorkerProcess]) -> bool:
     """Whether a failure is so long ago that the others have had their time to save."""
     failed = [m.ended for m in members if m.failed]
-    lost = [m.ended for m in members if m.outcome and isinstance(m.outcome.error, LostContact)]
+    lost = [m.ended for m in members if m.outcome and isinstance(m.outcome.error, PeerLost)]
     now = time.monotonic()
-    return any(now > t + GRACE for t in failed) or any(now > t + ECHO for t in lost)
+    return any(now > t + SAVE_LIMIT for t in failed) or any(now > t + CAUSE_LIMIT for t in lost)
 
 
-def _wait_in_vain(members: Sequence[Member], signs: Signs) -> bool:
+def _wait_in_vain(members: Sequence[WorkerProcess], shared: SharedState) -> bool:
     """Whether a member has been waiting for others too long."""
     now, waiting = time.monotonic(), False
     for k, member in enumerate(members):
-        seen = (signs.phases[k], signs.meetings[k])
+        seen = (shared.phases[k], shared.collectives[k])
         if seen != member.seen:
             member.seen, member.since = seen, now
-        limit = {Phase.MEETING: SILENCE, Phase.FOLLOWING: LONG_WORK}.get(Phase(seen[0]))
+        limit = {Phase.COLLECTIVE: COLLECTIVE_LIMIT, Phase.WAITING_FOR_MAIN: MAIN_WORK_LIMIT}.get(
+            Phase(seen[0])
+        )
         waiting |= limit is not None and member.outcome is None and now - member.since > limit
     return waiting
 
 
-def _end(members: Sequence[Member]) -> None:
+def _end(members: Sequence[WorkerProcess]) -> None:
     """Kill those that still run, and find among them the cause of the others' waiting, if any."""
     alive = [m for m in members if m.outcome is None]
     working = [m for m in alive if m.seen[0] == Phase.WORKING]
-    complaints = any(m.outcome and isinstance(m.outcome.error, LostContact) for m in members)
+    complaints = any(m.outcome and isinstance(m.outcome.error, PeerLost) for m in members)
     # Who has lost contact has said so; who has not does not answer, whatever it was about to do.
     silent = working or (alive if complaints else [])
     if any(m.failed for m in members):
@@ -148,18 +150,18 @@ def _end(members: Sequence[Member]) -> None:
     for member in alive:
         member.process.kill()
         told = member in silent
-        member.outcome = Outcome(error=_hang(member) if told else LostContact("ended"))
+        member.outcome = Outcome(error=_hang(member) if told else PeerLost("ended"))
         member.ended = time.monotonic()
 
 
-def _conclude(members: Sequence[Member], signs: Signs, others: Sequence[str]) -> Any:
+def _conclude(members: Sequence[WorkerProcess], shared: SharedState, others: Sequence[str]) -> Any:
     """Return or raise what the whole team came to."""
     outcomes = [m.outcome for m in sorted(members, key=lambda m: m.ended) if m.outcome]
     errors = [o for o in outcomes if o.error is not None]
-    own = [o for o in errors if not isinstance(o.error, LostContact | Stopped)]
-    asked = signs.stop[0] or signal.SIGTERM
+    own = [o for o in errors if not isinstance(o.error, PeerLost | Stopped)]
+    asked = shared.stop[0] or signal.SIGTERM
     stopped = [o for o in errors if isinstance(o.error, Stopped)]
-    if stopped or (errors and signs.stop[0]):  # who sends SIGTERM to all may kill some of them
+    if stopped or (errors and shared.stop[0]):  # who sends SIGTERM to all may kill some of them
         own = [o for o in own if not o.died]
         if not own:
             raise stopped[0].error if stopped and stopped[0].error else Stopped(asked)
@@ -176,7 +178,7 @@ def _conclude(members: Sequence[Member], signs: Signs, others: Sequence[str]) ->
     return first.result if first else None
 
 
-def _death(member: Member) -> PaddlexMLError:
+def _death(member: WorkerProcess) -> PaddlexMLError:
     code = member.process.exitcode
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     return PaddlexMLError(
@@ -187,7 +189,7 @@ def _death(member: Member) -> PaddlexMLError:
     )
 
 
-def _hang(member: Member) -> PaddlexMLError:
+def _hang(member: WorkerProcess) -> PaddlexMLError:
     return PaddlexMLError(
         f"process {member.rank} ({member.place}) hangs: the others have waited for it in vain",
         where="training in several processes",

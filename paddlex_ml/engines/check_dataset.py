@@ -135,9 +135,9 @@ def _draw_pictures(report: check.Report, output: Path, seed: int) -> dict[str, l
     return names
 
 
-def _fill_page(report: check.Report, seed: int) -> dataset_page.Content:
+def _fill_page(report: check.Report, seed: int) -> dataset_page.DatasetPage:
     dataset, counts = report.dataset, check.summarise(report)
-    return dataset_page.Content(
+    return dataset_page.DatasetPage(
         root=dataset.root,
         label_names=dataset.label_names,
         train=dataset_page.Side(dataset.train.paths, dataset.train.targets),

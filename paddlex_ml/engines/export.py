@@ -11,7 +11,7 @@ from paddlex_ml import devices
 from paddlex_ml.artifacts import checkpoint, inference_yml
 from paddlex_ml.config.schema import Config
 from paddlex_ml.engines import load_model
-from paddlex_ml.engines.load_model import Trained
+from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx
 from paddlex_ml.export.onnx import save_onnx
@@ -41,7 +41,7 @@ def run(config: Config) -> dict[str, Any]:
     result = {
         "done_flag": True,
         "format": form,
-        "model_name": source.card.model,
+        "model_name": source.info.model,
         "weight_path": str(source.path),
     }
     if form == "safetensors":
@@ -49,21 +49,21 @@ def run(config: Config) -> dict[str, Any]:
     return result | _save_graph(config, source, place / checkpoint.EXPORTS[form])
 
 
-def _save_weights(source: Trained, path: Path) -> dict[str, Any]:
-    save_safetensors(source.model, source.card, path)
+def _save_weights(source: LoadedModel, path: Path) -> dict[str, Any]:
+    save_safetensors(source.model, source.info, path)
     logger.info("exported %s -> %s", source.path, path)
     return {"files": [str(path)]}
 
 
-def _save_graph(config: Config, source: Trained, folder: Path) -> dict[str, Any]:
+def _save_graph(config: Config, source: LoadedModel, folder: Path) -> dict[str, Any]:
     form, opset = config.Export.format, {}
     was_tuned = _is_tuned(folder / inference_yml.FILE)
     if form == "onnx":
         opset = {"opset": config.Export.opset}
-        difference = save_onnx(source.model, source.card, folder, config.Export.opset)
+        difference = save_onnx(source.model, source.info, folder, config.Export.opset)
     else:
         save = save_pdmodel if form == "pdmodel" else save_static
-        difference = save(source.model, source.card, folder)
+        difference = save(source.model, source.info, folder)
     logger.info("exported %s -> %s (largest difference %.1e)", source.path, folder, difference)
     if was_tuned:
         logger.warning(

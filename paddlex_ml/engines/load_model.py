@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from paddlex_ml.artifacts import checkpoint, weights
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.engines import tokens
@@ -22,15 +22,15 @@ from paddlex_ml.storage import cache, fetch
 logger = logging.getLogger(__name__)
 
 
-class Trained(NamedTuple):
+class LoadedModel(NamedTuple):
     """A model in evaluation mode, what it is, and the file it came from."""
 
     model: paddle.nn.Layer
-    card: Card
+    info: ModelInfo
     path: Path
 
 
-def load(config: Config, text: str | None, key: str, *, any_model: bool = False) -> Trained:
+def load(config: Config, text: str | None, key: str, *, any_model: bool = False) -> LoadedModel:
     """Load the weights named by `text`; None means the best model of the output folder.
 
     Class names and image size come from the checkpoint beside the weights. For a bare file the
@@ -39,13 +39,13 @@ def load(config: Config, text: str | None, key: str, *, any_model: bool = False)
     """
     path = _locate(config, text, key)
     entries = weights.read(path)
-    card = checkpoint.read_card(path) or _card_of_bare(config, entries, path)
+    info = checkpoint.read_card(path) or _card_of_bare(config, entries, path)
     if not any_model:
-        _refuse_contradictions(config, card, path)
-    return _build(card, entries, path, key)
+        _refuse_contradictions(config, info, path)
+    return _build(info, entries, path, key)
 
 
-def load_twin(source: Trained, which: Literal["raw", "ema"], key: str) -> Trained:
+def load_other_weights(source: LoadedModel, which: Literal["raw", "ema"], key: str) -> LoadedModel:
     """The raw or the averaged weights of the checkpoint that `source` is the other half of."""
     folder = source.path.parent
     if source.path != folder / f"{folder.name}.pdparams" or not checkpoint.is_complete(folder):
@@ -63,30 +63,30 @@ def load_twin(source: Trained, which: Literal["raw", "ema"], key: str) -> Traine
             fix=f"compare with the others: -o {key}={other}",
         )
     entries = dict(saved.ema if which == "ema" else saved.weights)
-    return _build(source.card, entries, source.path, key)
+    return _build(source.info, entries, source.path, key)
 
 
-def _build(card: Card, entries: dict[str, np.ndarray], path: Path, key: str) -> Trained:
-    model = zoo.build(card.model, len(card.label_names), tokens=card.decoder_tokens)
-    fitted = weights.fit(model, entries, head=zoo.find(card.model).head, where=str(path))
+def _build(info: ModelInfo, entries: dict[str, np.ndarray], path: Path, key: str) -> LoadedModel:
+    model = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
+    fitted = weights.fit(model, entries, head=zoo.find(info.model).head, where=str(path))
     if fitted.missing:
         raise PaddlexMLError(
             f"the weights are incomplete: {len(fitted.missing)} entries are missing or have "
             f"another shape, first {fitted.missing[0]!r}",
             where=str(path),
-            fix=f"name the weights of a trained {card.model}: -o {key}=...",
+            fix=f"name the weights of a trained {info.model}: -o {key}=...",
         )
     model.eval()
-    return Trained(model, card, path)
+    return LoadedModel(model, info, path)
 
 
 def _locate(config: Config, text: str | None, key: str) -> Path:
     if text is not None:
         if not fetch.is_url(text):
-            checkpoint.settle(Path(text).resolve().parent)
+            checkpoint.finish_interrupted(Path(text).resolve().parent)
         return weights.locate(text, key, null="takes the best weights of Global.output")
     folder = config.Global.output / "best_model"
-    checkpoint.settle(folder)
+    checkpoint.finish_interrupted(folder)
     path = folder / "best_model.pdparams"
     if path.is_file():
         return path
@@ -98,7 +98,7 @@ def _locate(config: Config, text: str | None, key: str) -> Path:
     )
 
 
-def _card_of_bare(config: Config, entries: dict[str, np.ndarray], path: Path) -> Card:
+def _card_of_bare(config: Config, entries: dict[str, np.ndarray], path: Path) -> ModelInfo:
     name = config.Global.model
     outputs = zoo.count_classes(name, entries, str(path))
     if config.Global.dataset_dir is None:
@@ -112,7 +112,7 @@ def _card_of_bare(config: Config, entries: dict[str, np.ndarray], path: Path) ->
             where=str(path),
             fix="name the data set that the weights were trained on: -o Global.dataset_dir=...",
         )
-    return Card(name, names, config.Train.image_size, _tokens_of_bare(config, path))
+    return ModelInfo(name, names, config.Train.image_size, _tokens_of_bare(config, path))
 
 
 def _tokens_of_bare(config: Config, path: Path) -> str | None:
@@ -132,18 +132,18 @@ def _tokens_of_bare(config: Config, path: Path) -> str | None:
     return usual
 
 
-def _refuse_contradictions(config: Config, card: Card, path: Path) -> None:
-    if card.model != config.Global.model:
+def _refuse_contradictions(config: Config, info: ModelInfo, path: Path) -> None:
+    if info.model != config.Global.model:
         raise PaddlexMLError(
-            f"these are weights of {card.model}, the configuration says {config.Global.model}",
+            f"these are weights of {info.model}, the configuration says {config.Global.model}",
             where=str(path),
-            fix=f"-c {card.model}, or name the weights of {config.Global.model}",
+            fix=f"-c {info.model}, or name the weights of {config.Global.model}",
         )
     wanted = config.Train.num_classes
-    if wanted is not None and wanted != len(card.label_names):
+    if wanted is not None and wanted != len(info.label_names):
         raise PaddlexMLError(
-            f"the weights have {len(card.label_names)} classes, Train.num_classes is {wanted}",
+            f"the weights have {len(info.label_names)} classes, Train.num_classes is {wanted}",
             where=str(path),
             fix="-o Train.num_classes=null",
         )
-    tokens.refuse_others(config, card.decoder_tokens, str(path))
+    tokens.refuse_others(config, info.decoder_tokens, str(path))

@@ -12,16 +12,16 @@ from typing import Any
 
 import yaml
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.data.preprocess import MEAN, STD
 from paddlex_ml.storage.files import back_up, write_text
 
 THRESHOLD = 0.5
 
 
-def write(folder: Path, card: Card) -> None:
+def write(folder: Path, info: ModelInfo) -> None:
     """Write `<folder>/inference.yml`. Raises OSError as the system does."""
-    text = yaml.safe_dump(_settings(card), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(_settings(info), sort_keys=False, allow_unicode=True)
     write_text(folder / "inference.yml", text)
 
 
@@ -45,7 +45,7 @@ def set_thresholds(path: Path, thresholds: Sequence[float], shared: float) -> Pa
     return copy
 
 
-def _settings(card: Card) -> dict[str, Any]:
+def _settings(info: ModelInfo) -> dict[str, Any]:
     normalise = {
         "channel_num": 3,
         "mean": list(MEAN),
@@ -53,12 +53,12 @@ def _settings(card: Card) -> dict[str, Any]:
         "scale": 1 / 255,
         "std": list(STD),
     }
-    resize = {"backend": "pil", "interpolation": "bilinear", "size": card.image_size}
-    output = {"threshold": THRESHOLD, "label_list": list(card.label_names)}
+    resize = {"backend": "pil", "interpolation": "bilinear", "size": info.image_size}
+    output = {"threshold": THRESHOLD, "label_list": list(info.label_names)}
     return {
         "Global": {
-            "model_name": card.model,
-            **({"decoder_tokens": card.decoder_tokens} if card.decoder_tokens else {}),
+            "model_name": info.model,
+            **({"decoder_tokens": info.decoder_tokens} if info.decoder_tokens else {}),
         },
         "PreProcess": {
             "transform_ops": [

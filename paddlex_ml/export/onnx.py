@@ -22,7 +22,7 @@ import numpy as np
 import paddle
 
 from paddlex_ml.artifacts import checkpoint
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import description, parity, static
@@ -50,7 +50,7 @@ def require() -> None:
         )
 
 
-def save_onnx(model: paddle.nn.Layer, card: Card, folder: Path, opset: int) -> float:
+def save_onnx(model: paddle.nn.Layer, info: ModelInfo, folder: Path, opset: int) -> float:
     """Write the ONNX model into `folder`, in place of an earlier export; ends in eval mode.
 
     Returns the largest difference between the scores of model and onnxruntime on random images,
@@ -61,13 +61,13 @@ def save_onnx(model: paddle.nn.Layer, card: Card, folder: Path, opset: int) -> f
     with replacing(folder) as fresh:
         graph = fresh / "graph"
         graph.mkdir()
-        static.write_graph(model, card.image_size, graph)
+        static.write_graph(model, info.image_size, graph)
         # Here: Paddle says nothing when the disk is full, this write does.
-        description.write(fresh, card)
+        description.write(fresh, info)
         _convert(graph, fresh / FILE, opset)
         shutil.rmtree(graph)
-        _finish(fresh / FILE, card)
-        return parity.measure(model, _open(fresh / FILE), card.image_size, _BATCH_SIZES)
+        _finish(fresh / FILE, info)
+        return parity.measure(model, _open(fresh / FILE), info.image_size, _BATCH_SIZES)
 
 
 def _convert(graph: Path, target: Path, opset: int) -> None:
@@ -106,7 +106,7 @@ def _reason(output: str) -> str:
     return " ".join(filter(None, said)) or (lines[-1] if lines else "it says nothing")
 
 
-def _finish(path: Path, card: Card) -> None:
+def _finish(path: Path, info: ModelInfo) -> None:
     """Give the output and the open axis names that mean something, and say what the model is."""
     onnx: Any = importlib.import_module("onnx")
     model = onnx.load(path)
@@ -118,7 +118,7 @@ def _finish(path: Path, card: Card) -> None:
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     del model.graph.value_info[:]  # sizes between the layers: they know the axis by other names
-    onnx.helper.set_model_props(model, checkpoint.describe(card))
+    onnx.helper.set_model_props(model, checkpoint.describe(info))
     onnx.checker.check_model(model, full_check=True)
     files.write_bytes(path, model.SerializeToString())
 

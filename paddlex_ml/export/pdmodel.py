@@ -22,14 +22,14 @@ import paddle
 from paddle import inference
 from paddle.base.layer_helper import LayerHelper
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import description, parity, static
 from paddlex_ml.export.parity import Graph
 from paddlex_ml.storage.folders import replacing
 
 
-def save_pdmodel(model: paddle.nn.Layer, card: Card, folder: Path) -> float:
+def save_pdmodel(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float:
     """Write program and weights into `folder`, in place of an earlier export; ends in eval mode.
 
     Returns the largest difference between the scores of model and program on random images, both
@@ -38,11 +38,11 @@ def save_pdmodel(model: paddle.nn.Layer, card: Card, folder: Path) -> float:
     model.eval()
     with replacing(folder) as fresh:
         with _old_programs():
-            _write_program(model, card.image_size, fresh)
+            _write_program(model, info.image_size, fresh)
         # Before anything is removed: Paddle says nothing when the disk is full, this write does.
-        description.write(fresh, card)
+        description.write(fresh, info)
         (fresh / "inference.pdiparams.info").unlink()  # for training it further: nobody needs it
-        return parity.measure(model, _open(fresh), card.image_size)
+        return parity.measure(model, _open(fresh), info.image_size)
 
 
 def _write_program(model: paddle.nn.Layer, image_size: int, folder: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import paddle
 from paddle.static import InputSpec
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.export import description, parity
 from paddlex_ml.storage.folders import replacing
 
@@ -30,7 +30,7 @@ class _Scores(paddle.nn.Layer):
         return paddle.nn.functional.sigmoid(self.model(x))
 
 
-def save_static(model: paddle.nn.Layer, card: Card, folder: Path) -> float:
+def save_static(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float:
     """Write the static model into `folder`, in place of an earlier one; ends in eval mode.
 
     Returns the largest difference between the scores of model and graph on random images. Raises
@@ -38,12 +38,12 @@ def save_static(model: paddle.nn.Layer, card: Card, folder: Path) -> float:
     """
     model.eval()
     with replacing(folder) as fresh:
-        write_graph(model, card.image_size, fresh)
+        write_graph(model, info.image_size, fresh)
         # Before the comparison: Paddle says nothing when the disk is full, this write does.
-        description.write(fresh, card)
+        description.write(fresh, info)
         graph = paddle.jit.load(str(fresh / "inference"))
         return parity.measure(
-            model, lambda images: graph(paddle.to_tensor(images)).numpy(), card.image_size
+            model, lambda images: graph(paddle.to_tensor(images)).numpy(), info.image_size
         )
 
 

@@ -39,11 +39,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from paddlex_ml.data.faults import Fault, combine
+from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco_files
 from paddlex_ml.formats.coco_files import Source
-from paddlex_ml.formats.collector import Collector, Found, Options
+from paddlex_ml.formats.collector import Collector, Options, SourceDataset
 
 Id = int | str
 
@@ -96,7 +96,7 @@ class _Part(NamedTuple):
     first_use: dict[Id, int]  # category id -> index of the first annotation with it
 
 
-def read(root: Path, options: Options) -> Found:
+def read(root: Path, options: Options) -> SourceDataset:
     """Read a COCO data set; the notes say what was left out or united.
 
     Raises one PaddlexMLError: all faults of the content together, or the first damage of a file.
@@ -294,7 +294,7 @@ def _decode(source: Source, root: Path) -> _Content:
     except OSError as error:
         fix = "make it a plain file that you may read"
         text = f"the file cannot be read: {error.strerror}"
-        raise combine([Fault("file not readable", source.path, text, fix)], root) from error
+        raise combine([DatasetFault("file not readable", source.path, text, fix)], root) from error
     mark = len(codecs.BOM_UTF8) if raw.startswith(codecs.BOM_UTF8) else 0
     try:
         return _decoder.decode(memoryview(raw)[mark:])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the readers of foreign formats share: options, the result, and the search for images.
 
-annotations -> Collector.add(list, image, labels) -> Collector.finish(label_names) -> Found
+annotations -> Collector.add(list, image, labels) -> Collector.finish(label_names) -> SourceDataset
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from paddlex_ml.data.annotation import LISTS, ImageList
-from paddlex_ml.data.faults import Fault, combine
+from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.progress import ReportProgress, ignore_progress
 
@@ -41,7 +41,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceDataset:
     """The content of a source, ready to become label.txt, train.txt and val.txt."""
 
     label_names: list[str]
@@ -177,7 +177,7 @@ class Collector:
 
     root: Path
     options: Options
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[DatasetFault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -223,7 +223,7 @@ class Collector:
 
     def fault(self, kind: str, where: str, text: str, fix: str) -> None:
         """Keep a fault; `finish` raises them all."""
-        self.faults.append(Fault(kind, where, text, fix))
+        self.faults.append(DatasetFault(kind, where, text, fix))
 
     def seen_labels(self) -> set[Hashable]:
         """The labels of all images so far."""
@@ -239,7 +239,7 @@ class Collector:
         label_names: Sequence[str],
         keys: Sequence[Hashable] | None = None,
         retire: Sequence[Path] = (),
-    ) -> Found:
+    ) -> SourceDataset:
         """Make the lists; `keys` are what the images' labels say for each class (None: its name).
 
         Raises one PaddlexMLError with every fault, also when no image or no class is left.
@@ -257,7 +257,7 @@ class Collector:
         lists = {
             name: self._list(rows, order) for name, rows in zip(names, filled.values(), strict=True)
         }
-        return Found(list(label_names), lists, list(retire), self._told())
+        return SourceDataset(list(label_names), lists, list(retire), self._told())
 
     def _list(self, rows: dict[str, set[Hashable]], order: dict[Hashable, int]) -> ImageList:
         targets = np.zeros((len(rows), len(order)), np.uint8)
@@ -280,17 +280,17 @@ def name_first(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
-def judge_name(name: str, where: str) -> Fault | None:
+def judge_name(name: str, where: str) -> DatasetFault | None:
     """Why a class name, stripped, cannot stand in label.txt; None when it can."""
     # A tab may stand; the other control characters, line ends among them, nobody can see or type.
     if name and not re.search(rf"[\x00-\x08\x0a-\x1f\x7f{_NOT_UTF8}]", name):
         return None
     what = "has a line end, a control character, or no UTF-8 letters" if name else "is empty"
     fix = "give the class a name of one line of text"
-    return Fault("class name", where, f"the class name {name!r} {what}", fix)
+    return DatasetFault("class name", where, f"the class name {name!r} {what}", fix)
 
 
-def order_names(root: Path, seen: Iterable[str]) -> tuple[list[str], list[Fault]]:
+def order_names(root: Path, seen: Iterable[str]) -> tuple[list[str], list[DatasetFault]]:
     """Class names in the order of the ids, for a format that has no order of its own.
 
     The order of classes.txt where the data set has one (a class that it lacks is a fault), else
@@ -309,9 +309,11 @@ def order_names(root: Path, seen: Iterable[str]) -> tuple[list[str], list[Fault]
             faults.append(fault)
         if first.setdefault(name, number) != number:
             text = f"the class {name!r} stands in line {first[name]} already"
-            faults.append(Fault("duplicate class name", where, text, "remove one of the lines"))
+            faults.append(
+                DatasetFault("duplicate class name", where, text, "remove one of the lines")
+            )
     names = list(first)
     for name in sorted(set(seen) - set(names)):
         text, fix = f"the class {name!r} is used but not named", f"add a line {name!r}"
-        faults.append(Fault("class not named", CLASS_FILE, text, fix))
+        faults.append(DatasetFault("class not named", CLASS_FILE, text, fix))
     return names, faults

@@ -35,8 +35,8 @@ from paddlex_ml.data.lines import read_lines
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import (
     Collector,
-    Found,
     Options,
+    SourceDataset,
     judge_name,
     name_first,
     order_names,
@@ -82,7 +82,7 @@ class _Sheet:
         return f"{self.table.path}:{row.number}"
 
 
-def read(root: Path, options: Options) -> Found:
+def read(root: Path, options: Options) -> SourceDataset:
     """Read the tables. Raises one PaddlexMLError with every fault."""
     if options.separator == "":
         raise PaddlexMLError(

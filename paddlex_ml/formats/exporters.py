@@ -27,8 +27,8 @@ from PIL import ExifTags, Image
 
 from paddlex_ml.data import annotation, journal
 from paddlex_ml.data.annotation import LISTS, ImageList
-from paddlex_ml.data.faults import Fault, combine
-from paddlex_ml.data.journal import Change
+from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.journal import Transaction
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import CLASS_FILE, ImageFinder
@@ -41,7 +41,7 @@ _DAMAGED = (OSError, ValueError, SyntaxError, TypeError, KeyError, ZeroDivisionE
 
 def export(
     root: Path, kind: str, output: Path | None = None, progress: ReportProgress = ignore_progress
-) -> Change:
+) -> Transaction:
     """Write the lists of a data set in the format `kind`, one of `WRITERS`, as one change.
 
     `output` is a new or empty folder; None is the data set itself, where files that are there
@@ -80,7 +80,7 @@ def _refuse_hidden(root: Path, lists: dict[str, ImageList]) -> None:
             if isinstance(found, str) and found != annotation.normalise_path(path):
                 fix = "rename one of the two, or export to another folder or format"
                 text = f"COCO's readers would take {found} for it"
-                faults.append(Fault("image name", path, text, fix))
+                faults.append(DatasetFault("image name", path, text, fix))
     if faults:
         raise combine(faults, root)
 
@@ -89,7 +89,7 @@ def _write_coco(lists: dict[str, ImageList], names: list[str], progress: ReportP
     categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
     total, done = sum(map(len, lists.values())), 0
     texts = {}
-    faults: list[Fault] = []
+    faults: list[DatasetFault] = []
     for key, images in lists.items():
         entries: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
@@ -99,7 +99,7 @@ def _write_coco(lists: dict[str, ImageList], names: list[str], progress: ReportP
             try:
                 width, height = _measure(images.path(i))
             except PaddlexMLError as error:
-                fault = Fault("image not decodable", images.paths[i], error.what, error.fix)
+                fault = DatasetFault("image not decodable", images.paths[i], error.what, error.fix)
                 faults.append(fault)
                 continue
             entry = {"id": done, "file_name": images.paths[i], "width": width, "height": height}
@@ -118,7 +118,7 @@ def _write_coco(lists: dict[str, ImageList], names: list[str], progress: ReportP
 def _write_csv(lists: dict[str, ImageList], names: list[str], progress: ReportProgress) -> Texts:
     fix = "rename the image, or export to COCO or JSONL"
     faults = [
-        Fault("image name", path, "a table loses the spaces around the name", fix)
+        DatasetFault("image name", path, "a table loses the spaces around the name", fix)
         for images in lists.values()
         for path in images.paths
         if path != path.strip()

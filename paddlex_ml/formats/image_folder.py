@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 from paddlex_ml.formats.collector import (
     Collector,
-    Found,
     Options,
+    SourceDataset,
     judge_name,
     name_first,
     order_names,
@@ -55,7 +55,7 @@ class _Content:
     """Hidden files and folders, and files that are no images."""
 
 
-def read(root: Path, options: Options) -> Found:
+def read(root: Path, options: Options) -> SourceDataset:
     """List the folders and compare the files. Raises one PaddlexMLError with every fault."""
     collector = Collector(root, options)
     content = _find_lists(collector)

@@ -27,7 +27,7 @@ import msgspec
 from msgspec import UNSET
 
 from paddlex_ml.data.lines import read_lines
-from paddlex_ml.formats.collector import Collector, Found, Options, judge_name, order_names
+from paddlex_ml.formats.collector import Collector, Options, SourceDataset, judge_name, order_names
 from paddlex_ml.formats.subsets import Table, find_tables, image_folders, lists_of, part_of
 
 _SUFFIX = ".jsonl"
@@ -62,7 +62,7 @@ class _Entry(NamedTuple):
 _decoder = msgspec.json.Decoder(_Line)
 
 
-def read(root: Path, options: Options) -> Found:
+def read(root: Path, options: Options) -> SourceDataset:
     """Read the files line by line. Raises one PaddlexMLError with every fault."""
     collector = Collector(root, options)
     tables, collector.notes = find_tables(root, _SUFFIX, "metadata.jsonl")

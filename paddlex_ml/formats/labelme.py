@@ -28,12 +28,12 @@ from pathlib import Path
 
 import msgspec
 
-from paddlex_ml.data.faults import Fault, combine
+from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.formats.collector import (
     Collector,
-    Found,
     ImageFinder,
     Options,
+    SourceDataset,
     judge_name,
     name_first,
     order_names,
@@ -60,7 +60,7 @@ class _File(msgspec.Struct, gc=False):
 _decoder = msgspec.json.Decoder(_File)
 
 
-def read(root: Path, options: Options) -> Found:
+def read(root: Path, options: Options) -> SourceDataset:
     """Read all JSON files. Raises one PaddlexMLError with every fault."""
     collector = Collector(root, options)
     folders = list(walk(root))
@@ -71,7 +71,7 @@ def read(root: Path, options: Options) -> Found:
     if not any(lists.values()):
         fix = "-o Global.dataset_dir=... (the folder that holds the images and their .json files)"
         text = "there is no .json file in the data set"
-        raise combine([*collector.faults, Fault("nothing found", "", text, fix)], root)
+        raise combine([*collector.faults, DatasetFault("nothing found", "", text, fix)], root)
     files = _read_files(collector, [path for paths in lists.values() for path in paths])
     named = _add_images(collector, lists, files)
     _note_unused(collector, files.values(), filter(is_image, every), named)
@@ -85,7 +85,7 @@ def _read_files(collector: Collector, paths: list[str]) -> dict[str, _File]:
     files: dict[str, _File] = {}
     for done, path in enumerate(paths, 1):
         found = _read_file(collector.root / path, path)
-        if isinstance(found, Fault):
+        if isinstance(found, DatasetFault):
             collector.faults.append(found)
         else:
             files[path] = found
@@ -93,12 +93,14 @@ def _read_files(collector: Collector, paths: list[str]) -> dict[str, _File]:
     return files
 
 
-def _read_file(path: Path, name: str) -> _File | Fault:
+def _read_file(path: Path, name: str) -> _File | DatasetFault:
     try:
         content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         text = f"{name} cannot be read: {error.strerror}"
-        return Fault("file not readable", name, text, "make it a plain file that you may read")
+        return DatasetFault(
+            "file not readable", name, text, "make it a plain file that you may read"
+        )
     try:
         file = _decoder.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -106,24 +108,24 @@ def _read_file(path: Path, name: str) -> _File | Fault:
     return next(filter(None, (judge_name(label, name) for label in _labels(file))), file)
 
 
-def _explain(content: bytes, error: Exception, name: str) -> Fault:
+def _explain(content: bytes, error: Exception, name: str) -> DatasetFault:
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as wrong:
         line = content.count(b"\n", 0, wrong.start) + 1
-        return Fault("not UTF-8", f"{name}:{line}", "the line is not UTF-8 text", _SAVE_AS)
+        return DatasetFault("not UTF-8", f"{name}:{line}", "the line is not UTF-8 text", _SAVE_AS)
     told = str(error)
     if isinstance(error, msgspec.ValidationError):
         if " - at `$" not in told:  # the top level itself
             text = f"{name} is no LabelMe file, which is an object with `shapes`"
-            return Fault("not a LabelMe file", name, text, "move it out of the data set")
+            return DatasetFault("not a LabelMe file", name, text, "move it out of the data set")
         fix = "correct the file, or annotate the image again"
-        return Fault("wrong value", name, f"a value of {name} is wrong: {told}", fix)
+        return DatasetFault("wrong value", name, f"a value of {name} is wrong: {told}", fix)
     offset = re.search(r"\(byte (\d+)\)", told)
     end = int(offset[1]) if offset else len(content)
     line = content.count(b"\n", 0, end) + 1
     text = f"the JSON is damaged: {told.removeprefix('JSON is malformed: ')}"
-    return Fault("damaged JSON", f"{name}:{line}", text, "restore the file")
+    return DatasetFault("damaged JSON", f"{name}:{line}", text, "restore the file")
 
 
 def _labels(file: _File) -> list[str]:

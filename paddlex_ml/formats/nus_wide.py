@@ -27,10 +27,10 @@ from pathlib import Path
 import numpy as np
 
 from paddlex_ml.data.annotation import ImageList, Targets
-from paddlex_ml.data.faults import Fault, combine
+from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import nus_wide_lists, prepared
-from paddlex_ml.formats.collector import Absent, Found, ImageFinder, name_first
+from paddlex_ml.formats.collector import Absent, ImageFinder, SourceDataset, name_first
 from paddlex_ml.formats.nus_wide_lists import PARTS, Lists
 from paddlex_ml.formats.prepared import Prepared, Watch
 
@@ -66,7 +66,7 @@ def prepare(
             for done, path in enumerate(sorted(every), 1):
                 _link(images / path, fresh / "images" / path)
                 progress(done, len(every))
-        found = Found(lists.label_names, united, [], lists.notes)
+        found = SourceDataset(lists.label_names, united, [], lists.notes)
         prepared.write(fresh, found)
     return prepared.describe(output, found)
 
@@ -83,12 +83,12 @@ def _find_images(root: Path, lists: Lists, *, skip_missing: bool) -> dict[str, l
                 missing.append(image)
             elif isinstance(path, Absent):
                 fix = "restore the image, or leave out those that are not there: --skip-missing"
-                fault = Fault(path.kind, f"{part}Imagelist.txt:{number}", path.text, fix)
+                fault = DatasetFault(path.kind, f"{part}Imagelist.txt:{number}", path.text, fix)
                 lists.faults.append(fault)
             paths[name].append(path if isinstance(path, str) else "")
         if not any(paths[name]) and not lists.faults:
             text, fix = f"no image of {part}Imagelist.txt is there", "--images DIR (another folder)"
-            lists.faults.append(Fault("nothing found", "", text, fix))
+            lists.faults.append(DatasetFault("nothing found", "", text, fix))
     if missing:
         told = f"{len(missing):,} images are not there, left out: {name_first(missing)}"
         lists.notes.append(told)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from paddlex_ml.data.annotation import Targets
-from paddlex_ml.data.faults import Fault
+from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import judge_name
 from paddlex_ml.storage import archives
@@ -50,7 +50,7 @@ class Lists:
     images: dict[str, list[str]]
     targets: dict[str, Targets]
     """For each list [N, C], 0 or 1."""
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[DatasetFault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -95,7 +95,7 @@ def _refuse_other_size(texts: _Texts, names: list[str], images: dict[str, list[s
             )
 
 
-def _judge_names(names: list[str]) -> list[Fault]:
+def _judge_names(names: list[str]) -> list[DatasetFault]:
     faults = []
     for number, name in enumerate(names, 1):
         where = f"Concepts81.txt:{number}"
@@ -103,7 +103,7 @@ def _judge_names(names: list[str]) -> list[Fault]:
             faults.append(fault)
         elif names.index(name) < number - 1:
             text = f"the class {name!r} stands twice"
-            faults.append(Fault("duplicate class name", where, text, _RESTORE))
+            faults.append(DatasetFault("duplicate class name", where, text, _RESTORE))
     return faults
 
 
@@ -119,7 +119,7 @@ def _read_labels(texts: _Texts, lists: Lists, name: str) -> Targets:
         values = texts.read(file).split()
         if len(values) != len(images):
             text = f"it has {len(values):,} labels, but {len(images):,} images are listed"
-            lists.faults.append(Fault("wrong number of labels", file, text, _RESTORE))
+            lists.faults.append(DatasetFault("wrong number of labels", file, text, _RESTORE))
             continue
         if not set(values) <= _SOUND:
             _mend(values, texts, lists, concept, name)
@@ -138,7 +138,7 @@ def _mend(values: list[bytes], texts: _Texts, lists: Lists, concept: str, name: 
         sound = whole.get(lists.images[name][index])
         values[index] = sound or b"0"
         if sound is None:
-            lists.faults.append(Fault("label neither 0 nor 1", where, text, _RESTORE))
+            lists.faults.append(DatasetFault("label neither 0 nor 1", where, text, _RESTORE))
         else:
             lists.notes.append(f"{where}: {text}; Labels_{concept}.txt says {sound.decode()}")
 

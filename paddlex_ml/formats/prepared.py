@@ -14,7 +14,7 @@ from pathlib import Path
 
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats.collector import Found
+from paddlex_ml.formats.collector import SourceDataset
 from paddlex_ml.progress import ReportProgress
 
 Watch = Callable[[str], AbstractContextManager[ReportProgress]]
@@ -71,14 +71,14 @@ def building(output: Path) -> Iterator[Path]:
         os.rename(fresh, output)
 
 
-def write(folder: Path, found: Found) -> None:
+def write(folder: Path, found: SourceDataset) -> None:
     """Write label.txt and the lists of `found` into a folder that has none."""
     annotation.write_labels(folder / "label.txt", found.label_names)
     for name, images in found.lists.items():
         annotation.write_list(folder / f"{name}.txt", images.paths, images.targets)
 
 
-def describe(output: Path, found: Found) -> Prepared:
+def describe(output: Path, found: SourceDataset) -> Prepared:
     """Say what was written to `output`."""
     images = {name: len(images) for name, images in found.lists.items()}
     return Prepared(output, found.label_names, images, found.notes)

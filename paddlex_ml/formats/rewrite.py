@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Conversion and re-split of a data set: read, divide, and write all lists as one change.
 
-another format -> Found ----+
+another format -> SourceDataset ----+
 train.txt, val.txt ---------+-> divide -> label.txt, train.txt, val.txt; originals as .bak
 """
 
@@ -18,13 +18,13 @@ import numpy as np
 from paddlex_ml.data import annotation, journal, split
 from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.faults import combine
-from paddlex_ml.data.journal import Change
+from paddlex_ml.data.journal import Transaction
 from paddlex_ml.data.split import Division, Row
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco, csv_table, image_folder, jsonl, labelme, voc, yolo
-from paddlex_ml.formats.collector import Found, Options
+from paddlex_ml.formats.collector import Options, SourceDataset
 
-READERS: dict[str, Callable[[Path, Options], Found]] = {
+READERS: dict[str, Callable[[Path, Options], SourceDataset]] = {
     "COCO": coco.read,
     "VOC": voc.read,
     "LabelMe": labelme.read,
@@ -42,7 +42,7 @@ _NAMES = 10  # of classes in a line
 class Rewritten:
     """What became of a data set."""
 
-    change: Change
+    change: Transaction
     notes: list[str] = field(default_factory=list)
     """What the source had that could not be taken over as it was."""
     classes: list[Row] = field(default_factory=list)
@@ -163,7 +163,7 @@ def _write(
     label_names: list[str] | None,
     lists: Mapping[str, ImageList],
     retire: list[Path],
-) -> Change:
+) -> Transaction:
     texts = {} if label_names is None else {"label.txt": annotation.labels_text(label_names)}
     for name, images in lists.items():
         texts[f"{name}.txt"] = annotation.list_text(images.paths, images.targets)

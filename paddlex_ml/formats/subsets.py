@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from paddlex_ml.data.faults import Fault, combine
+from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import name_first
 from paddlex_ml.formats.walk import join, list_folder, walk
@@ -73,7 +73,7 @@ def tell_test(path: str) -> str:
     return f"{path} is left alone: test images are neither trained on nor validated with"
 
 
-def divide(paths: Iterable[str]) -> tuple[dict[str, list[str]], list[Fault], list[str]]:
+def divide(paths: Iterable[str]) -> tuple[dict[str, list[str]], list[DatasetFault], list[str]]:
     """Divide files by the folders that they lie in: list -> paths, faults, notes.
 
     With both train/ and val/, a file in neither is a fault. Otherwise there is one list: all files,
@@ -91,7 +91,7 @@ def divide(paths: Iterable[str]) -> tuple[dict[str, list[str]], list[Fault], lis
     del parts[""]
     text = "it lies neither in a folder of train nor of val, while others do"
     fix = "move it into one of the two folders, or out of the data set"
-    return parts, [Fault("in no list", path, text, fix) for path in rest], notes
+    return parts, [DatasetFault("in no list", path, text, fix) for path in rest], notes
 
 
 def find_tables(root: Path, suffix: str, inside: str) -> tuple[list[Table], list[str]]:
@@ -121,14 +121,14 @@ def find_tables(root: Path, suffix: str, inside: str) -> tuple[list[Table], list
     return others, [tell_test(path) for path in test]
 
 
-def _explain_tables(tables: list[Table], suffix: str, inside: str) -> Fault:
+def _explain_tables(tables: list[Table], suffix: str, inside: str) -> DatasetFault:
     names = f"train{suffix} and val{suffix}, or train/{inside} and val/{inside}"
     if not tables:
         text = f"there is no {suffix} file in the data set"
-        return Fault("nothing found", "", text, f"put {names}, or one {suffix} file there")
+        return DatasetFault("nothing found", "", text, f"put {names}, or one {suffix} file there")
     shown = name_first([table.path for table in tables])
     text = f"{len(tables):,} {suffix} files are there, and it is not clear which to read: {shown}"
-    return Fault("several files", "", text, f"name them {names}, or move all but one away")
+    return DatasetFault("several files", "", text, f"name them {names}, or move all but one away")
 
 
 def image_folders(table: Table, part: str) -> list[str]:

@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from paddlex_ml.data.faults import Fault, combine
+from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.formats.collector import (
     Collector,
-    Found,
     ImageFinder,
     Options,
+    SourceDataset,
     judge_name,
     name_first,
     order_names,
@@ -57,7 +57,7 @@ class Annotation(NamedTuple):
     """There are objects, and all of them are marked as difficult."""
 
 
-def labels_of(path: Path, name: str = "") -> Annotation | Fault:
+def labels_of(path: Path, name: str = "") -> Annotation | DatasetFault:
     """Read one XML file, or say what is wrong with it; a fault calls it `name`, or by its name."""
     name = name or path.name
     lines, faults = read_lines(path, name)
@@ -68,29 +68,29 @@ def labels_of(path: Path, name: str = "") -> Annotation | Fault:
     if doctype:
         line = before.count("\n") + 1
         what = "the file has a DOCTYPE, which VOC files do not need and which can do harm"
-        return Fault(_NOT_VOC, f"{name}:{line}", what, "remove the DOCTYPE, or the file")
+        return DatasetFault(_NOT_VOC, f"{name}:{line}", what, "remove the DOCTYPE, or the file")
     try:
         tree = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         what = f"the XML is damaged: {str(error).partition(':')[0]}"
-        return Fault("damaged XML", f"{name}:{error.position[0]}", what, "restore the file")
+        return DatasetFault("damaged XML", f"{name}:{error.position[0]}", what, "restore the file")
     if tree.tag != "annotation":
         what = f"the file is no VOC annotation: it begins with <{tree.tag}>, not <annotation>"
-        return Fault(_NOT_VOC, name, what, "move it out of the data set")
+        return DatasetFault(_NOT_VOC, name, what, "move it out of the data set")
     return _describe(tree, name)
 
 
-def read(root: Path, options: Options) -> Found:
+def read(root: Path, options: Options) -> SourceDataset:
     """Read the XML files and the lists. Raises one PaddlexMLError with every fault."""
     collector = Collector(root, options)
     lists = _find_lists(collector)
-    files: dict[str, Annotation | Fault] = {}
+    files: dict[str, Annotation | DatasetFault] = {}
     every = list(dict.fromkeys(path for paths in lists.values() for path in paths))
     for path in every:
         files[path] = labels_of(root / path, path)
         options.progress(len(files), len(every))
     sound = {path: file for path, file in files.items() if isinstance(file, Annotation)}
-    collector.faults += [file for file in files.values() if isinstance(file, Fault)]
+    collector.faults += [file for file in files.values() if isinstance(file, DatasetFault)]
     _add_images(collector, lists, sound)
     difficult = [path for path, file in sound.items() if file.only_difficult]
     if difficult:
@@ -104,7 +104,7 @@ def read(root: Path, options: Options) -> Found:
 # One file
 
 
-def _describe(tree: ElementTree.Element, where: str) -> Annotation | Fault:
+def _describe(tree: ElementTree.Element, where: str) -> Annotation | DatasetFault:
     objects = tree.findall("object")
     labels = [(thing.findtext("name") or "").strip() for thing in objects]
     for label in labels:
@@ -161,16 +161,16 @@ def _find_xml(root: Path, folder: str) -> list[str]:
     return [join(folder, name) for name in names if name.lower().endswith(_SUFFIX)]
 
 
-def _explain_nothing(root: Path) -> Fault:
+def _explain_nothing(root: Path) -> DatasetFault:
     text = (
         "there is no .xml file in Annotations/, train/, images/, JPEGImages/ or the folder itself"
     )
     for name in list_folder(root).folders:
         if (root / name / "Annotations").is_dir():
             fix = f"-o Global.dataset_dir={root / name} (the folder that holds Annotations/)"
-            return Fault("nothing found", "", text, fix)
+            return DatasetFault("nothing found", "", text, fix)
     fix = "-o Global.dataset_dir=... (the folder that holds Annotations/, for instance VOC2007)"
-    return Fault("nothing found", "", text, fix)
+    return DatasetFault("nothing found", "", text, fix)
 
 
 def _divide(collector: Collector, every: list[str]) -> dict[str, list[str]]:

@@ -30,14 +30,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from paddlex_ml.data.faults import Fault, combine
+from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.formats import yolo_yaml
 from paddlex_ml.formats.collector import (
     Collector,
-    Found,
     ImageFinder,
     Options,
+    SourceDataset,
     judge_name,
     name_first,
 )
@@ -58,7 +58,7 @@ class _Image(NamedTuple):
     where: str
 
 
-def read(root: Path, options: Options) -> Found:
+def read(root: Path, options: Options) -> SourceDataset:
     """Read names, images and label files. Raises one PaddlexMLError with every fault."""
     collector = Collector(root, options)
     if file := yolo_yaml.find(root):
@@ -162,7 +162,7 @@ def _read_names(collector: Collector) -> list[str]:
     if file is None:
         text = f"there is neither a data.yaml with `names`, nor {' or '.join(_NAME_FILES)}"
         fix = "write the names of the classes into classes.txt, one a line, in the order of ids"
-        raise combine([Fault("nothing found", "", text, fix)], root)
+        raise combine([DatasetFault("nothing found", "", text, fix)], root)
     lines, faults = read_lines(root / file, file)
     collector.faults += faults
     first: dict[str, int] = {}
@@ -250,7 +250,9 @@ class _LabelReader:
             fields = (line or "").split()
             problem = _judge(fields, self._num_classes) if fields else ""
             if problem:
-                self._faults.append(Fault("malformed line", f"{path}:{number}", problem, _LINE))
+                self._faults.append(
+                    DatasetFault("malformed line", f"{path}:{number}", problem, _LINE)
+                )
             elif fields:
                 labels.add(int(fields[0]))
         return labels

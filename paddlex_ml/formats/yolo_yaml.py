@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import yaml
 
-from paddlex_ml.data.faults import Fault, combine
+from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.formats.collector import judge_name, name_first
 from paddlex_ml.formats.walk import list_folder
@@ -39,7 +39,7 @@ class Description:
     """The key `path`."""
     places: dict[str, list[Place]] = field(default_factory=dict)
     """The keys `train`, `val` and `test` that say something."""
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[DatasetFault] = field(default_factory=list)
 
 
 def find(root: Path) -> str | None:
@@ -54,7 +54,7 @@ def find(root: Path) -> str | None:
     if len(named) > 1:
         text = f"{len(named)} YAML files have `names`: {name_first(named)}"
         fix = "name the right one data.yaml, or move the others away"
-        raise combine([Fault("several files", "", text, fix)], root)
+        raise combine([DatasetFault("several files", "", text, fix)], root)
     return named[0] if named else None
 
 
@@ -103,7 +103,7 @@ class _Reader:
 
     def _fault(self, node: yaml.Node | None, text: str, fix: str) -> None:
         where = self._name if node is None else self._place(node)
-        self._description.faults.append(Fault("wrong value", where, text, fix))
+        self._description.faults.append(DatasetFault("wrong value", where, text, fix))
 
     def _place(self, node: yaml.Node) -> str:
         return f"{self._name}:{node.start_mark.line + 1}"
@@ -121,7 +121,9 @@ class _Reader:
         except (RecursionError, OverflowError, ValueError) as error:
             line, what = 0, str(error)
         text = f"the YAML is damaged: {what}"
-        fault = Fault("damaged YAML", f"{self._name}:{line + 1}", text, "correct or restore it")
+        fault = DatasetFault(
+            "damaged YAML", f"{self._name}:{line + 1}", text, "correct or restore it"
+        )
         self._description.faults.append(fault)
         return None
 

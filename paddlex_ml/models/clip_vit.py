@@ -97,7 +97,7 @@ class _Block(nn.Layer):
     def __init__(self) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(FEATURES)
-        self.attn = Attention()
+        self.attn = SelfAttention()
         self.norm2 = nn.LayerNorm(FEATURES)
         self.mlp = _MLP()
 
@@ -106,7 +106,7 @@ class _Block(nn.Layer):
         return tokens + self.mlp(self.norm2(tokens))
 
 
-class Attention(nn.Layer):
+class SelfAttention(nn.Layer):
     """Self-attention of HEADS heads; queries, keys and values come from one product."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from paddlex_ml.models.ml_decoder import MLDecoder
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ModelSpec:
     """How a model of this name is built."""
 
     backbone: Callable[..., paddle.nn.Layer]
@@ -43,19 +43,19 @@ class Recipe:
         return backbone * own
 
 
-def _hgnet(size: str) -> Recipe:
+def _hgnet(size: str) -> ModelSpec:
     slow = {"lab.scale": 0.01, "lab.bias": 0.01} if pp_hgnet_v2.SHAPES[size].affine else {}
     backbone = partial(pp_hgnet_v2.PPHGNetV2, size=size)
-    return Recipe(backbone, pp_hgnet_v2.FEATURES, lr_mults=slow)
+    return ModelSpec(backbone, pp_hgnet_v2.FEATURES, lr_mults=slow)
 
 
-RECIPES = {
-    "PP-LCNet_x1_0_ML": Recipe(pp_lcnet.PPLCNet, pp_lcnet.FEATURES),
+MODEL_SPECS = {
+    "PP-LCNet_x1_0_ML": ModelSpec(pp_lcnet.PPLCNet, pp_lcnet.FEATURES),
     "PP-HGNetV2-B0_ML": _hgnet("B0"),
     "PP-HGNetV2-B4_ML": _hgnet("B4"),
     "PP-HGNetV2-B6_ML": _hgnet("B6"),
-    "ResNet50_ML": Recipe(resnet.ResNet50, resnet.FEATURES),
-    "CLIP_vit_base_patch16_448_ML": Recipe(
+    "ResNet50_ML": ModelSpec(resnet.ResNet50, resnet.FEATURES),
+    "CLIP_vit_base_patch16_448_ML": ModelSpec(
         clip_vit.CLIPViT,
         clip_vit.FEATURES,
         head="head.",
@@ -65,15 +65,15 @@ RECIPES = {
 }
 
 
-def find(name: str) -> Recipe:
-    """Look a model up. Raises PaddlexMLError for a name that is not in RECIPES."""
-    if name not in RECIPES:
+def find(name: str) -> ModelSpec:
+    """Look a model up. Raises PaddlexMLError for a name that is not in MODEL_SPECS."""
+    if name not in MODEL_SPECS:
         raise PaddlexMLError(
             f"no model is called {name!r}",
             where="Global.model",
-            fix=f"choose one of: {', '.join(RECIPES)}",
+            fix=f"choose one of: {', '.join(MODEL_SPECS)}",
         )
-    return RECIPES[name]
+    return MODEL_SPECS[name]
 
 
 def build(
@@ -84,9 +84,9 @@ def build(
     `tokens` is what `choose_tokens` takes. The start depends on Paddle's random state: call
     `paddle.seed` before for a repeatable one.
     """
-    recipe, tokens = find(name), choose_tokens(name, tokens)
-    head = MLDecoder(num_classes, recipe.features, num_queries)
-    return recipe.backbone(head) if tokens is None else recipe.backbone(head, tokens=tokens)
+    spec, tokens = find(name), choose_tokens(name, tokens)
+    head = MLDecoder(num_classes, spec.features, num_queries)
+    return spec.backbone(head) if tokens is None else spec.backbone(head, tokens=tokens)
 
 
 def choose_tokens(name: str, wanted: str | None) -> str | None:

@@ -39,7 +39,7 @@ class Warned:
 
 
 @dataclass(frozen=True)
-class Content:
+class DatasetPage:
     """What the page shows; counts are those of `check.summarise`."""
 
     root: Path
@@ -58,7 +58,7 @@ class Content:
 class _Album:
     """Thumbnails, each made once."""
 
-    content: Content
+    content: DatasetPage
     made: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class _Album:
         return {"data": self.made[path], "path": path, "labels": self._labels.get(path, "")}
 
 
-def write(path: Path, content: Content) -> None:
+def write(path: Path, content: DatasetPage) -> None:
     """Write the page atomically. Every text of the user's is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
@@ -109,7 +109,7 @@ def _describe_warning(warning: Warned, album: _Album) -> dict[str, Any]:
     return {"text": warning.text, "images": warning.images, "shots": shots}
 
 
-def _mean_labels(content: Content) -> str:
+def _mean_labels(content: DatasetPage) -> str:
     sums = [int(side.targets.sum(dtype=np.int64)) for side in (content.train, content.val)]
     images = len(content.train.paths) + len(content.val.paths)
     return f"{sum(sums) / max(1, images):.2f}"
@@ -137,7 +137,7 @@ def _rows(
     ]
 
 
-def _per_image(content: Content) -> list[dict[str, Any]]:
+def _per_image(content: DatasetPage) -> list[dict[str, Any]]:
     spread = [
         np.bincount(side.targets.sum(axis=1, dtype=np.int64), minlength=1)
         for side in (content.train, content.val)
@@ -165,7 +165,7 @@ def _cell(pairs: npt.NDArray[np.int64], row: int, column: int) -> dict[str, Any]
     return {"count": int(pairs[row, column]), "share": round(share, 2), "percent": percent}
 
 
-def _samples(content: Content, counts: npt.NDArray[np.int64], album: _Album) -> dict[str, Any]:
+def _samples(content: DatasetPage, counts: npt.NDArray[np.int64], album: _Album) -> dict[str, Any]:
     chosen = np.argsort(-counts, kind="stable")[:_CLASSES]
     random = np.random.default_rng(content.seed)
     classes = [
@@ -179,7 +179,7 @@ def _samples(content: Content, counts: npt.NDArray[np.int64], album: _Album) -> 
     return {"classes": classes, "left_out": len(counts) - len(chosen)}
 
 
-def _choose(content: Content, class_id: int, random: np.random.Generator) -> Iterable[str]:
+def _choose(content: DatasetPage, class_id: int, random: np.random.Generator) -> Iterable[str]:
     """A few images of a class, those of train first."""
     found: list[str] = []
     for side in (content.train, content.val):

@@ -29,7 +29,7 @@ class Suspected:
 
 
 @dataclass(frozen=True)
-class Content:
+class EvaluationPage:
     """N images of val.txt, C classes."""
 
     result: Mapping[str, Any]

@@ -21,11 +21,11 @@ from paddlex_ml.metrics import curves
 from paddlex_ml.metrics.calibration import reliability
 from paddlex_ml.metrics.decisions import decide
 from paddlex_ml.report import advice, charts, gallery, glossary, pairs
-from paddlex_ml.report.content import Content, Suspected
+from paddlex_ml.report.content import EvaluationPage, Suspected
 from paddlex_ml.report.figures import Figures
 from paddlex_ml.storage import files
 
-__all__ = ["Content", "Suspected", "write"]
+__all__ = ["EvaluationPage", "Suspected", "write"]
 
 _OPEN = 24  # classes whose curves are shown at once
 _WORST = 5  # named at the top
@@ -33,7 +33,7 @@ _TEMPLATES = Path(__file__).parent
 _SHARED = _TEMPLATES.with_name("pictures")  # what both reports look like
 
 
-def write(path: Path, content: Content) -> None:
+def write(path: Path, content: EvaluationPage) -> None:
     """Write the page atomically. Every text of the user's is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([_TEMPLATES, _SHARED]),
@@ -52,7 +52,7 @@ def _hash(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
-def _gather(content: Content) -> dict[str, Any]:
+def _gather(content: EvaluationPage) -> dict[str, Any]:
     figures = Figures(content.result, content.label_names)
     thresholds = np.array([row["threshold"] for row in figures.rows], np.float64)
     decided = decide(content.scores, thresholds)
@@ -85,7 +85,7 @@ def _worst_first(figures: Figures) -> list[int]:
     return defined + sorted(set(range(len(figures.rows))) - set(defined))
 
 
-def _draw_classes(content: Content, figures: Figures) -> list[dict[str, Any]]:
+def _draw_classes(content: EvaluationPage, figures: Figures) -> list[dict[str, Any]]:
     positives, negatives = curves.histograms(content.scores, content.targets, charts.BINS)
     scores, targets = (np.ascontiguousarray(part.T) for part in (content.scores, content.targets))
     return [

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from paddlex_ml.pictures import thumbnails
-from paddlex_ml.report.content import Content
+from paddlex_ml.report.content import EvaluationPage
 from paddlex_ml.report.figures import name_or_words
 
 _OVERALL = 24  # of each kind, all classes together
@@ -32,7 +32,7 @@ class Shot:
     note: str = ""
 
 
-def hang(content: Content, decided: np.ndarray, worst: Sequence[int]) -> dict[str, Any]:
+def hang(content: EvaluationPage, decided: np.ndarray, worst: Sequence[int]) -> dict[str, Any]:
     """Return all galleries with their thumbnails; `worst` classes first, decided [N, C]."""
     present = content.targets > 0.5
     misses = present & ~decided
@@ -70,7 +70,7 @@ def _all_shots(galleries: dict[str, list[Shot]], classes: list[dict[str, Any]]) 
         yield from row["alarms"]
 
 
-def _overall(content: Content, wrong: np.ndarray, order: np.ndarray) -> list[Shot]:
+def _overall(content: EvaluationPage, wrong: np.ndarray, order: np.ndarray) -> list[Shot]:
     """Return the worst errors of all classes, but not those of one bad class alone."""
     classes = wrong.shape[1]
     most = max(4, -(-_OVERALL // max(1, classes)))
@@ -82,7 +82,7 @@ def _overall(content: Content, wrong: np.ndarray, order: np.ndarray) -> list[Sho
     return [_shot(content, image, i) for _, image, i in sorted(chosen)[:_OVERALL]]
 
 
-def _of_class(content: Content, wrong: np.ndarray, order: np.ndarray, i: int) -> list[Shot]:
+def _of_class(content: EvaluationPage, wrong: np.ndarray, order: np.ndarray, i: int) -> list[Shot]:
     return [_shot(content, k, i) for k in _worst(wrong[:, i], order[:, i], _PER_CLASS)]
 
 
@@ -92,7 +92,7 @@ def _worst(wrong: np.ndarray, order: np.ndarray, most: int) -> list[int]:
     return found
 
 
-def _shot(content: Content, image: int, class_id: int) -> Shot:
+def _shot(content: EvaluationPage, image: int, class_id: int) -> Shot:
     names = content.label_names
     given = np.flatnonzero(content.targets[image] > 0.5).tolist()
     return Shot(
@@ -104,7 +104,7 @@ def _shot(content: Content, image: int, class_id: int) -> Shot:
     )
 
 
-def _suspects(content: Content) -> list[Shot]:
+def _suspects(content: EvaluationPage) -> list[Shot]:
     return [
         Shot(
             path=found.path,

@@ -63,7 +63,7 @@ class Archive:
         return self.option.strip("-").replace("-", "_")
 
 
-class Member(NamedTuple):
+class ArchiveMember(NamedTuple):
     """A file inside an archive."""
 
     name: str
@@ -121,7 +121,9 @@ def _is_in(name: str, inside: str, pattern: str) -> bool:
 
 
 @contextmanager
-def opened(archive: Path) -> Iterator[tuple[list[Member], Callable[[Member], IO[bytes]]]]:
+def opened(
+    archive: Path,
+) -> Iterator[tuple[list[ArchiveMember], Callable[[ArchiveMember], IO[bytes]]]]:
     """The plain files of a zip or an uncompressed tar archive, and a function that opens one.
 
     Raises PaddlexMLError for an archive that is damaged or unsafe, also while it is read.
@@ -144,19 +146,19 @@ def opened(archive: Path) -> Iterator[tuple[list[Member], Callable[[Member], IO[
         raise _refused(f"no zip or tar archive, or a damaged one ({told})", archive) from error
 
 
-def _judge_zip(info: zipfile.ZipInfo, archive: Path) -> Member | None:
+def _judge_zip(info: zipfile.ZipInfo, archive: Path) -> ArchiveMember | None:
     kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was made without kinds
     is_plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
     _refuse_unsafe(info.filename, is_plain, archive)
     if info.flag_bits & 1:
         raise _refused(f"its entry {info.filename!r} has a password", archive)
-    return None if info.is_dir() else Member(info.filename, info.file_size, info)
+    return None if info.is_dir() else ArchiveMember(info.filename, info.file_size, info)
 
 
-def _judge_tar(info: tarfile.TarInfo, archive: Path) -> Member | None:
+def _judge_tar(info: tarfile.TarInfo, archive: Path) -> ArchiveMember | None:
     is_plain = (info.isreg() or info.isdir()) and not info.issparse() and info.size >= 0
     _refuse_unsafe(info.name, is_plain, archive)
-    return None if info.isdir() else Member(info.name, info.size, info)
+    return None if info.isdir() else ArchiveMember(info.name, info.size, info)
 
 
 def _refuse_unsafe(name: str, is_plain: bool, archive: Path) -> None:
@@ -167,21 +169,21 @@ def _refuse_unsafe(name: str, is_plain: bool, archive: Path) -> None:
         raise _refused(f"its entry {name!r} is no plain file, but a link or so", archive)
 
 
-def _plain(members: list[Member | None], archive: Path) -> list[Member]:
+def _plain(members: list[ArchiveMember | None], archive: Path) -> list[ArchiveMember]:
     """The files among the members, none of them twice."""
-    found: dict[str, Member] = {}
+    found: dict[str, ArchiveMember] = {}
     for member in filter(None, members):
         if found.setdefault(str(PurePosixPath(member.name)), member) is not member:
             raise _refused(f"its entry {member.name!r} is there twice", archive)
     return list(found.values())
 
 
-def _open_zip(archive: zipfile.ZipFile, member: Member) -> IO[bytes]:
+def _open_zip(archive: zipfile.ZipFile, member: ArchiveMember) -> IO[bytes]:
     assert isinstance(member.entry, zipfile.ZipInfo)
     return archive.open(member.entry)
 
 
-def _open_tar(archive: tarfile.TarFile, member: Member) -> IO[bytes]:
+def _open_tar(archive: tarfile.TarFile, member: ArchiveMember) -> IO[bytes]:
     assert isinstance(member.entry, tarfile.TarInfo)
     file = archive.extractfile(member.entry)
     assert file is not None  # only plain files become members

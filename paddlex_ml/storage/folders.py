@@ -31,7 +31,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     fresh = folder.with_name(f".{folder.name}.new")
-    _settle(fresh, folder)
+    _finish_interrupted(fresh, folder)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
@@ -75,7 +75,8 @@ def _flush(folder: Path) -> None:
 def _exchange(first: Path, second: Path) -> None:
     """Let two folders of one disk swap their names, in one step where system and disk can.
 
-    Elsewhere `second` names nothing for an instant; `_settle` repairs what a kill leaves then.
+    Elsewhere `second` names nothing for an instant; `_finish_interrupted` repairs what a kill
+    leaves then.
     """
     swap = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
@@ -87,7 +88,7 @@ def _exchange(first: Path, second: Path) -> None:
     spare.rename(first)
 
 
-def _settle(first: Path, second: Path) -> None:
+def _finish_interrupted(first: Path, second: Path) -> None:
     """Finish an exchange of the same two folders that a kill interrupted."""
     spare = _spare(first)
     if spare.is_dir() and not second.exists():

@@ -52,7 +52,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Doubts:
+class Diagnostics:
     """Says what the functions below find, each of them once."""
 
     loader_repairs: Sequence[str] = ()

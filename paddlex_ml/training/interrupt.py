@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-from paddlex_ml.distributed.group import LostContact, Team
+from paddlex_ml.distributed.group import PeerLost, ProcessGroup
 from paddlex_ml.errors import PaddlexMLError
 
 logger = logging.getLogger(__name__)
@@ -25,8 +25,8 @@ class Interrupt:
     step: `agree` is a call that they make together.
     """
 
-    def __init__(self, team: Team | None = None) -> None:
-        self.team = team or Team()
+    def __init__(self, group: ProcessGroup | None = None) -> None:
+        self.group = group or ProcessGroup()
         self.signal: int | None = None
         """What asked for the stop; after `agree`, the same on every member."""
         self.error: Exception | None = None
@@ -51,9 +51,9 @@ class Interrupt:
 
         The answer is the same on every member.
         """
-        asked = self.signal or self.team.signs.stop[0]
+        asked = self.signal or self.group.shared.stop[0]
         mine = [float(asked), float(self.error is not None), *map(float, wishes)]
-        number, failed, *wanted = self.team.largest(mine)
+        number, failed, *wanted = self.group.all_reduce_max(mine)
         if number:
             self.signal = int(number)
         self.stopped = bool(number or failed)
@@ -68,7 +68,7 @@ class Interrupt:
         if error is not None:
             raise error
         if self.signal is None:
-            raise LostContact("another process cannot go on")
+            raise PeerLost("another process cannot go on")
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None and number == SIGINT:

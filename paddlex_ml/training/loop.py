@@ -19,11 +19,11 @@ import paddle
 
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
 from paddlex_ml.data.loader import Batch, Loader, evaluation_draws
-from paddlex_ml.distributed.group import LostContact
+from paddlex_ml.distributed.group import PeerLost
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
 from paddlex_ml.training import saving
-from paddlex_ml.training.diagnostics import Doubts
+from paddlex_ml.training.diagnostics import Diagnostics
 from paddlex_ml.training.interrupt import Interrupt
 from paddlex_ml.training.meter import Meter, write_metrics
 from paddlex_ml.training.plan import Plan, dropout_seed
@@ -40,10 +40,12 @@ def fit(
 ) -> None:
     """Train to the last epoch, or until `interrupt` asks for a stop; saves into `output`."""
     progress, keeper = training.progress, saving.Keeper(output, plan)
-    doubts = Doubts(plan.loader_repairs)
-    if progress.history and plan.team.leads:  # a new folder, or a kill before this file was written
+    diagnostics = Diagnostics(plan.loader_repairs)
+    if (
+        progress.history and plan.group.is_main
+    ):  # a new folder, or a kill before this file was written
         write_metrics(output / "metrics.csv", progress.history)
-    while progress.epoch < plan.epochs and not saving.is_stale(progress, plan):
+    while progress.epoch < plan.epochs and not saving.should_stop_early(progress, plan):
         meter = train_epoch(training, plan, train, interrupt, keeper)
         scores = None
         if not interrupt.stopped and plan.is_evaluated(progress.epoch + 1):
@@ -53,9 +55,9 @@ def fit(
             is_saved = keeper.save_latest(training)
             interrupt.raise_error(is_saved)
             return
-        saving.finish_epoch(training, plan, meter, scores, doubts)
+        saving.finish_epoch(training, plan, meter, scores, diagnostics)
         keeper.save_epoch(training)
-    doubts.at_end(progress.history, training.ema.decay, training.ema.updates)
+    diagnostics.at_end(progress.history, training.ema.decay, training.ema.updates)
 
 
 def train_epoch(
@@ -75,14 +77,14 @@ def train_epoch(
     with closing(loader.epoch(draws)) as feed, meter:
         arriving = _while_readable(feed, interrupt)
         for step in steps:
-            group = list(islice(arriving, len(step)))
+            batches = list(islice(arriving, len(step)))
             meter.data_arrived()  # now: what follows is not the loader's fault
-            (save_now,) = interrupt.agree(keeper.is_due())
+            (save_now,) = interrupt.agree(keeper.on_step())
             if interrupt.stopped:
                 break
             if save_now:
                 keeper.save_latest(training)
-            own, loss = train_step(training, plan, group)
+            own, loss = train_step(training, plan, batches)
             if not math.isfinite(loss):
                 raise _non_finite(own, step, loader.dataset)
             progress.step += 1
@@ -91,30 +93,30 @@ def train_epoch(
     return meter
 
 
-def train_step(training: Training, plan: Plan, group: Sequence[Batch]) -> tuple[float, float]:
+def train_step(training: Training, plan: Plan, batches: Sequence[Batch]) -> tuple[float, float]:
     """Forward and backward over the batches of one step, then one update.
 
     Returns the loss of this process and that of the team. It is a sum over samples, so batches
     of one step, and those of other processes, simply add their gradients. A loss that is no finite
     number leaves the weights as they were.
     """
-    progress, scaler, team = training.progress, training.scaler, plan.team
-    paddle.seed(dropout_seed(plan.seed, progress.epoch * 10**6 + progress.step, team.rank))
+    progress, scaler, group = training.progress, training.scaler, plan.group
+    paddle.seed(dropout_seed(plan.seed, progress.epoch * 10**6 + progress.step, group.rank))
     losses = []
-    for images, targets in group:
+    for images, targets in batches:
         with plan.precision():
             logits = training.model(images)
         loss = plan.loss_fn(logits, targets)
-        scaler.scale(loss * team.size).backward()  # times size: the team takes the mean
+        scaler.scale(loss * group.size).backward()  # times size: the team takes the mean
         losses.append(loss.detach())
-    team.mean_gradients(training.parameters)
+    group.all_reduce_gradients(training.parameters)
     own = float(sum(losses))  # the step's one wait for the device
-    total = team.total(own)
+    total = group.all_reduce_sum(own)
     if math.isfinite(total):
         training.optimizer.set_lr(plan.schedule.rate(global_step(progress, plan)))
         scaler.step(training.optimizer)
         scaler.update()
-        team.average(training.statistics)
+        group.all_reduce_mean(training.statistics)
         training.ema.update(training.model)
     training.optimizer.clear_grad()
     return own, total
@@ -132,10 +134,10 @@ def evaluate_both(
     for network in networks.values():
         network.eval()
     every = evaluation_draws(len(loader.dataset), plan.batch_size)
-    rounds = -(-len(every) // plan.team.size)
-    with closing(loader.epoch(list(plan.team.deal(every)))) as feed:
+    rounds = -(-len(every) // plan.group.size)
+    with closing(loader.epoch(list(plan.group.shard(every)))) as feed:
         arriving = _together(_while_readable(feed, interrupt), rounds, interrupt)
-        results = evaluate(list(networks.values()), arriving, collect=plan.team.collect)
+        results = evaluate(list(networks.values()), arriving, collect=plan.group.all_gather)
     if interrupt.stopped:
         return None
     return dict(zip(networks, results, strict=True))
@@ -171,9 +173,9 @@ def _together(feed: Iterator[Batch], rounds: int, interrupt: Interrupt) -> Itera
 
 def _non_finite(
     loss: float, step: Sequence[list[Draw]], dataset: MultiLabelDataset
-) -> PaddlexMLError | LostContact:
+) -> PaddlexMLError | PeerLost:
     if math.isfinite(loss):
-        return LostContact("the loss of another process is no finite number")
+        return PeerLost("the loss of another process is no finite number")
     paths = [str(dataset.images.path(draw.sample)) for draws in step for draw in draws]
     return PaddlexMLError(
         f"the loss became {loss}; the images of this step were:\n    " + "\n    ".join(paths),

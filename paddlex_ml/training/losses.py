@@ -33,9 +33,9 @@ def _in_float32(loss: _Loss) -> _Loss:
     """Compute in float32 whatever comes in: float16 has no logarithm of a small score."""
 
     @functools.wraps(loss)
-    def compute(logits: paddle.Tensor, targets: paddle.Tensor, **settings: Any) -> paddle.Tensor:
+    def compute(logits: paddle.Tensor, targets: paddle.Tensor, **options: Any) -> paddle.Tensor:
         with paddle.amp.auto_cast(enable=False):
-            return loss(logits.astype("float32"), targets.astype("float32"), **settings)
+            return loss(logits.astype("float32"), targets.astype("float32"), **options)
 
     return cast(_Loss, compute)
 

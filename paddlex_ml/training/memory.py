@@ -21,7 +21,7 @@ def resident_mib() -> float:
     return float(total / MIB)
 
 
-def card_mib() -> float | None:
+def gpu_mib() -> float | None:
     """The most that Paddle has taken on this process's card so far; None without one."""
     if not (paddle.device.is_compiled_with_cuda() and paddle.device.get_device().startswith("gpu")):
         return None

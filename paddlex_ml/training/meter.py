@@ -67,7 +67,7 @@ class Meter:
             total=plan.steps,
             initial=self.step,
             desc=f"epoch {progress.epoch + 1}/{plan.epochs}",
-            disable=not (plan.team.leads and sys.stderr.isatty()),
+            disable=not (plan.group.is_main and sys.stderr.isatty()),
             leave=False,
         )
 
@@ -93,7 +93,7 @@ class Meter:
         self.worked += passed
         self.progress.seconds += passed
         self.step += 1
-        self.images += images * self.plan.team.size
+        self.images += images * self.plan.group.size
         self.losses.append(loss)
         self._first = self._first or self.waited + self.worked
         self._bar.update()
@@ -141,14 +141,14 @@ class Meter:
     def _tell(self, rate: float) -> None:
         new = self.losses[self._told :]
         self._told = len(self.losses)
-        loss, held, card = sum(new) / len(new), memory.resident_mib(), memory.card_mib()
+        loss, held, info = sum(new) / len(new), memory.resident_mib(), memory.gpu_mib()
         self.memory_mib = max(self.memory_mib, held)
         logger.info(
             f"[Train][Epoch {self.progress.epoch + 1}/{self.plan.epochs}]"
             f"[Iter {self.step}/{self.plan.steps}] lr {rate:.2g} loss {loss:.2f} "
             f"ips {self.images_per_second:.1f} images/s data {self.data_share:.0%} "
             f"mem {held / 1024:.1f} GiB "
-            + ("" if card is None else f"gpu {card / 1024:.1f} GiB ")
+            + ("" if info is None else f"gpu {info / 1024:.1f} GiB ")
             + f"eta {self.left}"
         )
         numbers = {
@@ -158,8 +158,8 @@ class Meter:
             "speed/data_wait": self.data_share,
             "speed/memory_mib": held,
         }
-        if card is not None:
-            numbers["speed/gpu_memory_mib"] = card
+        if info is not None:
+            numbers["speed/gpu_memory_mib"] = info
         self.plan.scalars(self.progress.epoch * self.plan.steps + self.step, numbers)
 
     def _lap(self) -> float:

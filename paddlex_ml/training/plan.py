@@ -14,7 +14,7 @@ import paddle
 from paddlex_ml.data import sampling
 from paddlex_ml.data.dataset import Draw
 from paddlex_ml.data.loader import Draws
-from paddlex_ml.distributed.group import Team
+from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.training.schedule import Schedule
 
 LossFn = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
@@ -23,7 +23,7 @@ LossFn = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
 Scalars = Callable[[int, Mapping[str, float]], None]
 """Takes the number of updates so far and what was measured there, by name."""
 
-ALONE = Team()
+ALONE = ProcessGroup()
 
 
 def _nothing(epoch: int) -> None:
@@ -70,7 +70,7 @@ class Plan:
     """The context that a forward pass runs in: mixed precision, or nothing."""
     begin_epoch: Callable[[int], None] = _nothing
     """Called with the number of every epoch, the model in training mode: freezes and thaws."""
-    team: Team = ALONE
+    group: ProcessGroup = ALONE
     scalars: Scalars = _nowhere
     """Hears the numbers of every log line and evaluation."""
     loader_repairs: Sequence[str] = ()
@@ -79,7 +79,9 @@ class Plan:
     @property
     def steps(self) -> int:
         """Updates in one epoch."""
-        return steps_per_epoch(self.images, self.batch_size * self.team.size, self.grad_accum_steps)
+        return steps_per_epoch(
+            self.images, self.batch_size * self.group.size, self.grad_accum_steps
+        )
 
     def epoch_steps(self, epoch: int) -> list[Draws]:
         """This process's draws of one epoch: steps of `grad_accum_steps` batches each.
@@ -87,11 +89,11 @@ class Plan:
         A remainder of a few images would disturb batch norm and is left out; every image comes
         again in other epochs. A list shorter than one batch is one batch.
         """
-        drawn, size = self.order(epoch), self.batch_size * self.team.size
+        drawn, size = self.order(epoch), self.batch_size * self.group.size
         order, copies = drawn.tolist(), sampling.copies(drawn).tolist()
         draws = list(map(Draw, repeat(epoch), order, copies))
         batches = [
-            list(self.team.share_of(draws[k * size : (k + 1) * size]))
+            list(self.group.batch_shard(draws[k * size : (k + 1) * size]))
             for k in range(max(1, self.images // size))
         ]
         width = self.grad_accum_steps

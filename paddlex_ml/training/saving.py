@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.evaluation import Evaluation, is_constant
-from paddlex_ml.training.diagnostics import Doubts, Epoch
+from paddlex_ml.training.diagnostics import Diagnostics, Epoch
 from paddlex_ml.training.meter import Meter, write_metrics
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Progress, Training
@@ -28,7 +28,7 @@ class Keeper:
         self._steps = 0  # since `latest` was written
         self._written = time.monotonic()
 
-    def is_due(self) -> bool:
+    def on_step(self) -> bool:
         """Called before every step: whether `latest` is to be written now."""
         saving = self.plan.saving
         self._steps += 1
@@ -41,16 +41,16 @@ class Keeper:
         progress = training.progress
         if (progress.epoch, progress.step) == (0, 0):
             return False
-        with self.plan.team.leading(f"latest {progress.epoch} {progress.step}") as leads:
-            if leads:
+        with self.plan.group.main_first(f"latest {progress.epoch} {progress.step}") as is_main:
+            if is_main:
                 checkpoint.write(self.output / "latest", training.snapshot())
         self._restart()
         return True
 
     def save_epoch(self, training: Training) -> None:
         """Write all that is due after a finished epoch; each checkpoint holds the whole epoch."""
-        with self.plan.team.leading(f"epoch {training.progress.epoch}") as leads:
-            if leads:
+        with self.plan.group.main_first(f"epoch {training.progress.epoch}") as is_main:
+            if is_main:
                 self._write(training)
         self._restart()
 
@@ -83,7 +83,7 @@ def finish_epoch(
     plan: Plan,
     meter: Meter,
     scores: dict[str, Evaluation] | None,
-    doubts: Doubts,
+    diagnostics: Diagnostics,
 ) -> None:
     """Book the epoch that has just ended, and tell about it."""
     progress = training.progress
@@ -109,7 +109,7 @@ def finish_epoch(
     if plan.is_kept(progress.epoch):
         progress.saved_epochs.append(progress.epoch)
     _report(progress, plan, scores, is_best)
-    doubts.after_epoch(
+    diagnostics.after_epoch(
         Epoch(
             number=progress.epoch,
             peak_rate=plan.schedule.peak,
@@ -121,7 +121,7 @@ def finish_epoch(
     )
 
 
-def is_stale(progress: Progress, plan: Plan) -> bool:
+def should_stop_early(progress: Progress, plan: Plan) -> bool:
     """Whether the training stops early, for want of a better score."""
     patience = plan.early_stop_patience
     if patience is None or progress.evaluations_since_best < patience:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlex_ml.artifacts.checkpoint import Card, Checkpoint
+from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
 from paddlex_ml.artifacts.weights import to_arrays
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.optimizer import load_state, save_state
@@ -45,14 +45,14 @@ class Progress:
 class Training:
     """A model with all that changes while it learns."""
 
-    card: Card
+    info: ModelInfo
     model: paddle.nn.Layer
     averaged: paddle.nn.Layer
     """A second model of the same kind, which shows the averaged weights to the evaluation."""
     ema: Ema
     optimizer: paddle.optimizer.AdamW
     scaler: paddle.amp.GradScaler
-    settings: dict[str, Any]
+    fingerprint: dict[str, Any]
     """Configuration that decides about the numbers; a resume compares it with its own."""
     progress: Progress = field(default_factory=Progress)
 
@@ -72,12 +72,12 @@ class Training:
         state: dict[str, Any] = {"moments": save_state(self.optimizer, self.model)}
         state["scaler"] = self.scaler.state_dict() if self.scaler.is_enable() else {}
         return Checkpoint(
-            card=self.card,
+            info=self.info,
             weights=to_arrays(self.model.state_dict()),
             ema=to_arrays(self.ema.weights),
             optimizer=state,
             progress={**asdict(self.progress), "ema_updates": self.ema.updates},
-            settings=self.settings,
+            fingerprint=self.fingerprint,
             use_ema=use_ema,
         )
 

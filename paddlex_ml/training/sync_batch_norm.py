@@ -12,14 +12,14 @@ import paddle
 from paddle import nn
 from paddle.autograd import PyLayer
 
-from paddlex_ml.distributed.group import Team
+from paddlex_ml.distributed.group import ProcessGroup
 
 _AXES = [0, 2, 3]  # all but the channels
 
 
-def synchronise(model: nn.Layer, team: Team, *, on_gpu: bool) -> nn.Layer:
+def synchronise(model: nn.Layer, group: ProcessGroup, *, on_gpu: bool) -> nn.Layer:
     """Let all batch norms of `model` share their statistics; parameters and names stay."""
-    if team.size == 1:
+    if group.size == 1:
         return model
     if on_gpu:
         converted: nn.Layer = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -27,17 +27,17 @@ def synchronise(model: nn.Layer, team: Team, *, on_gpu: bool) -> nn.Layer:
     for layer in list(model.sublayers(include_self=True)):
         for name, child in list(layer.named_children()):
             if type(child) is nn.BatchNorm2D:
-                setattr(layer, name, TeamBatchNorm(child, team))
+                setattr(layer, name, TeamBatchNorm(child, group))
     return model
 
 
 class TeamBatchNorm(nn.Layer):
     """Takes the place, the parameters and the entries of a batch norm: [B, D, H, W]."""
 
-    def __init__(self, norm: nn.BatchNorm2D, team: Team) -> None:
+    def __init__(self, norm: nn.BatchNorm2D, group: ProcessGroup) -> None:
         super().__init__()
         self.weight, self.bias = norm.weight, norm.bias
-        self._momentum, self._epsilon, self._team = norm._momentum, norm._epsilon, team
+        self._momentum, self._epsilon, self._team = norm._momentum, norm._epsilon, group
         self._mean, self._variance = norm._mean, norm._variance
 
     def forward(self, features: paddle.Tensor) -> paddle.Tensor:
@@ -58,12 +58,14 @@ class TeamBatchNorm(nn.Layer):
         return result
 
 
-def _moments(features: paddle.Tensor, team: Team) -> tuple[paddle.Tensor, paddle.Tensor, float]:
+def _moments(
+    features: paddle.Tensor, group: ProcessGroup
+) -> tuple[paddle.Tensor, paddle.Tensor, float]:
     """Mean [D] and variance [D] over the team, and the number of values of each."""
-    count = team.total(features.size / features.shape[1])
-    mean = team.sum_of(features.sum(_AXES)) / count
+    count = group.all_reduce_sum(features.size / features.shape[1])
+    mean = group.all_reduce_sum_tensor(features.sum(_AXES)) / count
     centred = features - mean.reshape([1, -1, 1, 1])
-    return mean, team.sum_of((centred * centred).sum(_AXES)) / count, count
+    return mean, group.all_reduce_sum_tensor((centred * centred).sum(_AXES)) / count, count
 
 
 class _Normalise(PyLayer):
@@ -78,11 +80,11 @@ class _Normalise(PyLayer):
         mean: paddle.Tensor,
         spread: paddle.Tensor,
         count: float,
-        team: Team,
+        group: ProcessGroup,
     ) -> paddle.Tensor:
         normal = (features - _wide(mean)) * _wide(spread)
         ctx.save_for_backward(normal, weight, spread)
-        ctx.count, ctx.team = count, team
+        ctx.count, ctx.group = count, group
         return normal * _wide(weight) + _wide(bias)
 
     @staticmethod
@@ -91,7 +93,7 @@ class _Normalise(PyLayer):
     ) -> tuple[paddle.Tensor | None, ...]:
         normal, weight, spread = ctx.saved_tensor()
         of_bias, of_weight = gradient.sum(_AXES), (gradient * normal).sum(_AXES)
-        both = ctx.team.sum_of(paddle.concat([of_bias, of_weight])) / ctx.count
+        both = ctx.group.all_reduce_sum_tensor(paddle.concat([of_bias, of_weight])) / ctx.count
         shift, scale = (_wide(part) for part in both.split(2))
         of_features = (gradient - shift - normal * scale) * _wide(weight * spread)
         return of_features, of_weight, of_bias, None, None

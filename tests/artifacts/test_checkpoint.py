@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from paddlex_ml.artifacts import checkpoint
-from paddlex_ml.artifacts.checkpoint import Card, Checkpoint
+from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
 
@@ -32,12 +32,12 @@ def example(number: int) -> Checkpoint:
         return rng.standard_normal(shape).astype(np.float32)
 
     return Checkpoint(
-        card=Card("PP-LCNet_x1_0_ML", ["cat", "狗", f"class {number}"], 32 * (number + 1)),
+        info=ModelInfo("PP-LCNet_x1_0_ML", ["cat", "狗", f"class {number}"], 32 * (number + 1)),
         weights={"a.weight": array(3, 4), "bn._mean": array(4)},
         ema={"a.weight": array(3, 4), "bn._mean": array(4)},
         optimizer={"moments": {"a.weight/moment1_0": array(3, 4)}, "scaler": {"scale": 2.0}},
         progress={"epoch": number, "best": {"score": 1 / 3}, "history": [{"loss": 0.1 + number}]},
-        settings={"Train.batch_size": number, "Train.amp": "OFF"},
+        fingerprint={"Train.batch_size": number, "Train.amp": "OFF"},
     )
 
 
@@ -51,7 +51,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 def assert_equal(found: Checkpoint, expected: Checkpoint) -> None:
-    for part in ("card", "weights", "ema", "optimizer", "progress", "settings", "use_ema"):
+    for part in ("info", "weights", "ema", "optimizer", "progress", "fingerprint", "use_ema"):
         assert same(getattr(found, part), getattr(expected, part)), part
 
 
@@ -132,7 +132,7 @@ def prepare(folder: Path) -> None:
     for name in EXPORTS:
         (folder / name).mkdir()
         (folder / name / "inference.yml").touch()
-    save_file({}, folder / "latest.safetensors", checkpoint.describe(example(1).card))
+    save_file({}, folder / "latest.safetensors", checkpoint.describe(example(1).info))
 
 
 def steps_of_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -239,7 +239,7 @@ def test_the_states_of_another_tool_are_refused(tmp_path: Path) -> None:
 def test_the_card_is_read_from_beside_the_weights(tmp_path: Path) -> None:
     checkpoint.write(tmp_path / "latest", example(1))
     weights = tmp_path / "latest" / "latest.pdparams"
-    assert checkpoint.read_card(weights) == example(1).card
+    assert checkpoint.read_card(weights) == example(1).info
     bare = shutil.copy(weights, tmp_path / "bare.pdparams")
     assert checkpoint.read_card(Path(bare)) is None
 
@@ -254,10 +254,10 @@ def test_a_safetensors_file_of_the_user_outlives_the_weights_beside_it(tmp_path:
 
 def test_the_card_in_the_file_is_the_one_that_counts(tmp_path: Path) -> None:
     checkpoint.write(tmp_path / "latest", example(1))
-    card = checkpoint.Card("M", ["a, b", "蓝"], 96, "first_patch")
+    info = checkpoint.ModelInfo("M", ["a, b", "蓝"], 96, "first_patch")
     for path in (tmp_path / "latest" / "latest.safetensors", tmp_path / "alone.safetensors"):
-        save_file({}, path, checkpoint.describe(card))
-        assert checkpoint.read_card(path) == card
+        save_file({}, path, checkpoint.describe(info))
+        assert checkpoint.read_card(path) == info
 
 
 @pytest.mark.parametrize(

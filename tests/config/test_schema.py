@@ -16,12 +16,12 @@ MINIMAL: dict[str, Any] = {
 }
 
 
-def build(raw: dict[str, Any]) -> tuple[Config, list[validation.Fault]]:
-    faults: list[validation.Fault] = []
+def build(raw: dict[str, Any]) -> tuple[Config, list[validation.ConfigFault]]:
+    faults: list[validation.ConfigFault] = []
     return validation.build(Config, raw, "", faults), faults
 
 
-def fault_of(key: str, value: Any) -> validation.Fault:
+def fault_of(key: str, value: Any) -> validation.ConfigFault:
     """The one fault of a configuration that is good except for `key`."""
     section, _, name = key.partition(".")
     raw = {**MINIMAL, section: dict(MINIMAL.get(section, {}))}
@@ -231,7 +231,7 @@ def test_missing_keys_are_all_named_with_a_repair() -> None:
     ],
 )
 def test_an_unknown_key_names_the_right_one(raw: dict[str, Any], what: str, fix: str) -> None:
-    faults: list[validation.Fault] = []
+    faults: list[validation.ConfigFault] = []
     validation.build(TrainConfig, {"warmup_steps": 1, **raw}, "Train", faults)
     assert (faults[0].what, faults[0].fix) == (what, fix)
 

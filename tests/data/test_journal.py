@@ -200,7 +200,7 @@ def test_a_kill_while_a_change_is_taken_back_is_finished_later(
 
     seen = []
     for root in kill_at_every_step(prepare, journal.undo):
-        journal.settle(root)
+        journal.finish_interrupted(root)
         found = texts(root)
         assert found in (AFTER, BACK)
         if found == AFTER:
@@ -214,7 +214,7 @@ def test_what_a_user_wrote_after_a_kill_is_kept(kill_at_every_step):
     for root in kill_at_every_step(lambda root: fill(root, BEFORE), act):
         fill(root, {"train.txt": "by hand", "val.txt": "by hand too"})
         before = {*texts(root).values()}
-        journal.settle(root)
+        journal.finish_interrupted(root)
         assert before <= {*texts(root).values()}
 
 
@@ -284,8 +284,8 @@ def test_nothing_appears_where_nothing_is_changed(tmp_path):
 
 
 def test_settle_writes_nothing_where_nothing_is_pending(tmp_path):
-    journal.settle(tmp_path)
-    journal.settle(tmp_path / "not there")
+    journal.finish_interrupted(tmp_path)
+    journal.finish_interrupted(tmp_path / "not there")
     assert os.listdir(tmp_path) == []
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from paddlex_ml.devices import Devices
 from paddlex_ml.distributed import group, launch
-from paddlex_ml.distributed.group import Team
+from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.errors import PaddlexMLError
 from tests import members
 
@@ -33,7 +33,7 @@ def test_two_members_agree_on_everything() -> None:
 
 
 def test_a_process_by_itself_is_a_team_of_one() -> None:
-    said = members.talk(None, Team())
+    said = members.talk(None, ProcessGroup())
     assert said == EXPECTED | {
         "total": 0.25,
         "largest": [0.0, 0.0],
@@ -50,9 +50,9 @@ def test_the_leader_keeps_its_store_where_paddle_keeps_none(
 ) -> None:
     monkeypatch.delenv("PADDLE_MASTER", raising=False)
     monkeypatch.setenv("PADDLE_TRAINER_ENDPOINTS", "127.0.0.1:4001,127.0.0.1:4500")
-    assert group.meeting_point() == ("127.0.0.1", 4500)
+    assert group.store_address() == ("127.0.0.1", 4500)
     monkeypatch.setenv("PADDLE_MASTER", "10.0.0.6:6170")
-    assert group.meeting_point() == ("10.0.0.6", 6171)
+    assert group.store_address() == ("10.0.0.6", 6171)
 
 
 def test_a_port_that_another_program_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_a_port_that_another_program_has_is_named(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("PADDLE_TRAINER_ID", "0")
         monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
         with pytest.raises(PaddlexMLError) as caught:
-            group.join(group.Signs([0], [0], [0]), 0, 1, ["cpu:0 of a", "cpu:0 of b"])
+            group.join(group.SharedState([0], [0], [0]), 0, 1, ["cpu:0 of a", "cpu:0 of b"])
     assert caught.value.what.startswith(f"port {port} of this machine cannot be used: Address al")
     assert caught.value.where == "cpu:0 of a"
     assert "PADDLE_PORT" in caught.value.fix
@@ -73,6 +73,8 @@ def test_a_port_that_another_program_has_is_named(monkeypatch: pytest.MonkeyPatc
 def test_shares_of_a_batch_differ_by_one_image_at_most() -> None:
     for size in (2, 3, 5):
         for length in (size, 7, 8):
-            shares = [list(Team(rank, size).share_of(range(length))) for rank in range(size)]
+            shares = [
+                list(ProcessGroup(rank, size).batch_shard(range(length))) for rank in range(size)
+            ]
             assert list(chain(*shares)) == list(range(length))
             assert max(map(len, shares)) - min(map(len, shares)) <= 1

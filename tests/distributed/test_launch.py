@@ -11,8 +11,8 @@ import pytest
 from paddlex_ml import environment
 from paddlex_ml.devices import Devices
 from paddlex_ml.distributed import launch
-from paddlex_ml.distributed.group import Team
-from paddlex_ml.distributed.launch import Layout, card_names
+from paddlex_ml.distributed.group import ProcessGroup
+from paddlex_ml.distributed.launch import Layout, gpu_names
 from paddlex_ml.errors import PaddlexMLError
 
 
@@ -42,8 +42,8 @@ def test_a_machine_finds_itself_among_the_addresses(monkeypatch: pytest.MonkeyPa
     assert environment.find_machine("10.0.0.6,10.0.0.7") == (("10.0.0.6", "10.0.0.7"), 1)
     monkeypatch.setenv("POD_IP", "10.0.0.6")
     assert environment.find_machine("10.0.0.6,10.0.0.7")[1] == 0
-    assert environment.leads("10.0.0.6,10.0.0.7")
-    assert not environment.leads("10.0.0.7,10.0.0.6")
+    assert environment.is_main_process("10.0.0.6,10.0.0.7")
+    assert not environment.is_main_process("10.0.0.7,10.0.0.6")
 
 
 @pytest.mark.parametrize(
@@ -86,16 +86,16 @@ def test_a_member_of_several_machines_knows_its_rank_and_the_way(
 
 
 def test_cards_are_named_as_paddle_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert card_names((0, 2)) == "0,2"
+    assert gpu_names((0, 2)) == "0,2"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, 5,7")
-    assert card_names((0, 2)) == "4,7"
+    assert gpu_names((0, 2)) == "4,7"
 
 
 def test_one_device_runs_in_this_process_as_a_team_of_one() -> None:
     seen: list[Any] = []
 
-    def body(argument: str, team: Team) -> str:
-        seen.append((argument, team.rank, team.size, os.getpid()))
+    def body(argument: str, group: ProcessGroup) -> str:
+        seen.append((argument, group.rank, group.size, os.getpid()))
         return "done"
 
     assert launch.run(body, "job", Devices("cpu", (0,))) == "done"

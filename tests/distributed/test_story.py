@@ -188,8 +188,9 @@ def test_two_machines_train_as_two_processes_of_one(
 def test_a_machine_that_does_not_come_is_named(training: Training, tmp_path: Path) -> None:
     code = (
         "import sys; from paddlex_ml import environment; environment.prepare();"
-        "from paddlex_ml import team; team.PATIENCE = 3;"
-        "team.join(team.Signs([0], [0], [0]), 0, 1, ['cpu:0 of 127.0.0.1', 'cpu:0 of 127.0.0.2'])"
+        "from paddlex_ml.distributed import group; group.START_LIMIT = 3;"
+        "shared = group.SharedState([0], [0], [0]);"
+        "group.join(shared, 0, 1, ['cpu:0 of 127.0.0.1', 'cpu:0 of 127.0.0.2'])"
     )
     ranks = {"PADDLE_TRAINER_ID": "0", "PADDLE_TRAINERS_NUM": "2"}
     process = start(

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from paddlex_ml.distributed import supervisor
-from paddlex_ml.distributed.group import LostContact, Phase, Signs
-from paddlex_ml.distributed.supervisor import Member, Outcome, supervise
+from paddlex_ml.distributed.group import PeerLost, Phase, SharedState
+from paddlex_ml.distributed.supervisor import Outcome, WorkerProcess, supervise
 from paddlex_ml.errors import PaddlexMLError, Stopped
 
-Act = Callable[[Connection, Signs], None]
+Act = Callable[[Connection, SharedState], None]
 BROKEN = PaddlexMLError("the image cannot be decoded", where="a.jpg", fix="replace it")
 
 
@@ -32,36 +32,36 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def team() -> Iterator[Callable[..., Any]]:
+def group() -> Iterator[Callable[..., Any]]:
     """Supervises one forked process for each act; returns what the team came to."""
-    started: list[Member] = []
+    started: list[WorkerProcess] = []
 
     def run(*acts: Act, others: tuple[str, ...] = (), asked: int = 0) -> Any:
         forking = multiprocessing.get_context("fork")
         count = len(acts)
-        signs = Signs(*(forking.RawArray("i", n) for n in (count, count, 1)))
-        signs.stop[0] = asked
+        shared = SharedState(*(forking.RawArray("i", n) for n in (count, count, 1)))
+        shared.stop[0] = asked
         for rank, act in enumerate(acts):
-            signs.phases[rank] = Phase.WORKING
+            shared.phases[rank] = Phase.WORKING
             receiver, sender = forking.Pipe(duplex=False)
-            process = forking.Process(target=act, args=(sender, signs))
+            process = forking.Process(target=act, args=(sender, shared))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a fork among threads: the child does little
                 process.start()
             sender.close()
-            started.append(Member(rank, f"cpu:{rank}", process, receiver))
-        return supervise(started, signs, others)
+            started.append(WorkerProcess(rank, f"cpu:{rank}", process, receiver))
+        return supervise(started, shared, others)
 
     yield run
     assert [m.rank for m in started if m.process.is_alive()] == []
 
 
 def returns(value: Any) -> Act:
-    return lambda reports, signs: reports.send(Outcome(value))
+    return lambda reports, shared: reports.send(Outcome(value))
 
 
 def fails(error: BaseException, after: float = 0.0) -> Act:
-    def act(reports: Connection, signs: Signs) -> None:
+    def act(reports: Connection, shared: SharedState) -> None:
         time.sleep(after)
         reports.send(Outcome(error=error))
 
@@ -69,35 +69,35 @@ def fails(error: BaseException, after: float = 0.0) -> Act:
 
 
 def dies(number: int) -> Act:
-    return lambda reports, signs: os.kill(os.getpid(), number)
+    return lambda reports, shared: os.kill(os.getpid(), number)
 
 
-def exits(reports: Connection, signs: Signs) -> None:
+def exits(reports: Connection, shared: SharedState) -> None:
     os._exit(7)
 
 
 def stays(rank: int, phase: Phase) -> Act:
-    def act(reports: Connection, signs: Signs) -> None:
-        signs.phases[rank] = phase
+    def act(reports: Connection, shared: SharedState) -> None:
+        shared.phases[rank] = phase
         time.sleep(600)
 
     return act
 
 
-def test_the_result_is_that_of_the_leader(team: Callable[..., Any]) -> None:
-    assert team(returns({"map": 0.5}), returns(None)) == {"map": 0.5}
+def test_the_result_is_that_of_the_leader(group: Callable[..., Any]) -> None:
+    assert group(returns({"map": 0.5}), returns(None)) == {"map": 0.5}
 
 
-def test_the_first_error_is_told_and_not_the_complaints_about_it(team: Callable[..., Any]) -> None:
+def test_the_first_error_is_told_and_not_the_complaints_about_it(group: Callable[..., Any]) -> None:
     with pytest.raises(PaddlexMLError, match=r"the image cannot be decoded") as caught:
-        team(fails(LostContact("connection closed")), fails(BROKEN, after=0.3))
+        group(fails(PeerLost("connection closed")), fails(BROKEN, after=0.3))
     assert (caught.value.where, caught.value.fix) == ("a.jpg", "replace it")
 
 
-def test_the_others_get_their_time_to_save_and_not_more(team: Callable[..., Any]) -> None:
+def test_the_others_get_their_time_to_save_and_not_more(group: Callable[..., Any]) -> None:
     began = time.monotonic()
     with pytest.raises(PaddlexMLError, match="the image cannot be decoded"):
-        team(stays(0, Phase.WORKING), fails(BROKEN))
+        group(stays(0, Phase.WORKING), fails(BROKEN))
     assert 2.0 < time.monotonic() - began < 20
 
 
@@ -105,66 +105,66 @@ def test_the_others_get_their_time_to_save_and_not_more(team: Callable[..., Any]
     ("end", "how"), [(dies(signal.SIGKILL), "was killed by SIGKILL"), (exits, "ended with code 7")]
 )
 def test_a_death_is_told_with_the_place_of_the_process(
-    team: Callable[..., Any], end: Act, how: str
+    group: Callable[..., Any], end: Act, how: str
 ) -> None:
     with pytest.raises(PaddlexMLError) as caught:
-        team(fails(LostContact("gone")), end)
+        group(fails(PeerLost("gone")), end)
     assert caught.value.what == f"process 1 (cpu:1) {how}"
     assert "Train.resume_path=auto" in caught.value.fix
 
 
 @pytest.mark.parametrize("waiting", [0, 1])
-def test_the_one_that_others_wait_for_is_named(team: Callable[..., Any], waiting: int) -> None:
-    acts = [stays(waiting, Phase.MEETING), stays(1 - waiting, Phase.WORKING)]
+def test_the_one_that_others_wait_for_is_named(group: Callable[..., Any], waiting: int) -> None:
+    acts = [stays(waiting, Phase.COLLECTIVE), stays(1 - waiting, Phase.WORKING)]
     with pytest.raises(PaddlexMLError) as caught:
-        team(*(acts if waiting == 0 else acts[::-1]))
+        group(*(acts if waiting == 0 else acts[::-1]))
     assert caught.value.what.startswith(f"process {1 - waiting} (cpu:{1 - waiting}) hangs")
 
 
-@pytest.mark.parametrize("phase", [Phase.WORKING, Phase.MEETING])  # halted in a meeting
+@pytest.mark.parametrize("phase", [Phase.WORKING, Phase.COLLECTIVE])  # halted in a meeting
 def test_a_lost_contact_without_an_error_names_the_one_that_does_not_answer(
-    team: Callable[..., Any], phase: Phase
+    group: Callable[..., Any], phase: Phase
 ) -> None:
     with pytest.raises(PaddlexMLError, match=r"process 0 \(cpu:0\) hangs"):
-        team(stays(0, phase), fails(LostContact("timed out")))
+        group(stays(0, phase), fails(PeerLost("timed out")))
 
 
-def test_a_wait_of_all_means_another_machine(team: Callable[..., Any]) -> None:
+def test_a_wait_of_all_means_another_machine(group: Callable[..., Any]) -> None:
     with pytest.raises(PaddlexMLError, match="processes of another machine") as caught:
-        team(stays(0, Phase.MEETING), stays(1, Phase.MEETING), others=("10.0.0.2",))
+        group(stays(0, Phase.COLLECTIVE), stays(1, Phase.COLLECTIVE), others=("10.0.0.2",))
     assert caught.value.where == "10.0.0.2"
 
 
-def test_a_lost_contact_of_all_means_another_machine(team: Callable[..., Any]) -> None:
-    lost = fails(LostContact("timed out"))
+def test_a_lost_contact_of_all_means_another_machine(group: Callable[..., Any]) -> None:
+    lost = fails(PeerLost("timed out"))
     with pytest.raises(PaddlexMLError, match="processes of another machine") as caught:
-        team(lost, lost, others=("10.0.0.2",))
+        group(lost, lost, others=("10.0.0.2",))
     assert caught.value.where == "10.0.0.2"
 
 
-def test_a_stop_is_told_as_the_signal_that_asked_for_it(team: Callable[..., Any]) -> None:
+def test_a_stop_is_told_as_the_signal_that_asked_for_it(group: Callable[..., Any]) -> None:
     with pytest.raises(Stopped) as caught:
-        team(fails(Stopped(signal.SIGTERM)), fails(Stopped(signal.SIGTERM)))
+        group(fails(Stopped(signal.SIGTERM)), fails(Stopped(signal.SIGTERM)))
     assert caught.value.signal_number == signal.SIGTERM
 
 
-def test_members_that_the_same_signal_kills_are_no_error(team: Callable[..., Any]) -> None:
+def test_members_that_the_same_signal_kills_are_no_error(group: Callable[..., Any]) -> None:
     with pytest.raises(Stopped):
-        team(fails(Stopped(signal.SIGTERM)), dies(signal.SIGKILL), asked=signal.SIGTERM)
+        group(fails(Stopped(signal.SIGTERM)), dies(signal.SIGKILL), asked=signal.SIGTERM)
 
 
-def test_a_signal_reaches_the_members_by_the_memory_they_share(team: Callable[..., Any]) -> None:
-    def waits(reports: Connection, signs: Signs) -> None:
+def test_a_signal_reaches_the_members_by_the_memory_they_share(group: Callable[..., Any]) -> None:
+    def waits(reports: Connection, shared: SharedState) -> None:
         for _ in range(600):
-            if signs.stop[0]:
-                reports.send(Outcome(error=Stopped(signs.stop[0])))
+            if shared.stop[0]:
+                reports.send(Outcome(error=Stopped(shared.stop[0])))
                 return
             time.sleep(0.05)
 
-    def interrupts(reports: Connection, signs: Signs) -> None:
+    def interrupts(reports: Connection, shared: SharedState) -> None:
         os.kill(os.getppid(), signal.SIGINT)
-        waits(reports, signs)
+        waits(reports, shared)
 
     with pytest.raises(Stopped) as caught:
-        team(waits, interrupts)
+        group(waits, interrupts)
     assert caught.value.signal_number == signal.SIGINT

@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.models import zoo
 
 # Square of the factor from layer to layer at which signals neither fade nor grow.
@@ -27,24 +27,24 @@ def draw(count: int, size: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def card() -> Card:
-    return Card("PP-LCNet_x1_0_ML", ["red square", "green", "蓝"], 64)
+def info() -> ModelInfo:
+    return ModelInfo("PP-LCNet_x1_0_ML", ["red square", "green", "蓝"], 64)
 
 
 @pytest.fixture(scope="session")
-def model(card: Card, build: Callable[[Card], paddle.nn.Layer]) -> paddle.nn.Layer:
-    return build(card)
+def model(info: ModelInfo, build: Callable[[ModelInfo], paddle.nn.Layer]) -> paddle.nn.Layer:
+    return build(info)
 
 
 @pytest.fixture(scope="session")
-def build() -> Callable[[Card], paddle.nn.Layer]:
+def build() -> Callable[[ModelInfo], paddle.nn.Layer]:
     """Builds a model whose scores depend on the image, and not on the last digit of every sum.
 
     A random start does neither: signals fade in a small network and become chaos in a deep one.
     """
 
-    def make(card: Card) -> paddle.nn.Layer:
-        model = zoo.build(card.model, len(card.label_names), tokens=card.decoder_tokens)
+    def make(info: ModelInfo) -> paddle.nn.Layer:
+        model = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
         rng = np.random.default_rng(0)
         for name, entry in model.state_dict().items():
             noise = rng.standard_normal(entry.shape)
@@ -54,7 +54,7 @@ def build() -> Callable[[Card], paddle.nn.Layer]:
                 value = 0.1 * noise + name.endswith(("weight", "scale"))
             else:
                 inputs = entry.shape[0] if entry.ndim == 2 else np.prod(entry.shape[1:])
-                value = noise * (GAINS[card.model] / inputs) ** 0.5
+                value = noise * (GAINS[info.model] / inputs) ** 0.5
             entry.set_value(value.astype(np.float32))
         return model
 

@@ -8,13 +8,13 @@ import pytest
 import yaml
 
 from paddlex_ml.artifacts import inference_yml
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.export import description
 
 
 @pytest.fixture
-def written(tmp_path: Path, card: Card) -> Path:
-    description.write(tmp_path, card)
+def written(tmp_path: Path, info: ModelInfo) -> Path:
+    description.write(tmp_path, info)
     return tmp_path / "inference.yml"
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx
 from paddlex_ml.export.onnx import save_onnx
@@ -47,10 +47,12 @@ def score(model: paddle.nn.Layer, images: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def exported(model: paddle.nn.Layer, card: Card, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(
+    model: paddle.nn.Layer, info: ModelInfo, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     need_packages()
     folder = tmp_path_factory.mktemp("onnx") / "inference_onnx"
-    assert 0 <= save_onnx(model, card, folder, 17) < 1e-5
+    assert 0 <= save_onnx(model, info, folder, 17) < 1e-5
     return folder
 
 
@@ -86,10 +88,10 @@ def test_names_axes_and_metadata_say_what_the_model_is(exported: Path) -> None:
 
 @pytest.mark.parametrize("opset", [11, 13, 21])
 def test_the_version_of_the_operators_is_the_one_asked_for(
-    model: paddle.nn.Layer, card: Card, tmp_path: Path, opset: int
+    model: paddle.nn.Layer, info: ModelInfo, tmp_path: Path, opset: int
 ) -> None:
     need_packages()
-    assert save_onnx(model, card, tmp_path / "onnx", opset) < 1e-5
+    assert save_onnx(model, info, tmp_path / "onnx", opset) < 1e-5
     content = importlib.import_module("onnx").load(tmp_path / "onnx" / "inference.onnx")
     assert content.opset_import[0].version == opset
 
@@ -99,7 +101,7 @@ def test_the_version_of_the_operators_is_the_one_asked_for(
     [
         *(
             pytest.param(name, None, 64, 17, marks=[pytest.mark.heavy] if name in HEAVY else [])
-            for name in zoo.RECIPES
+            for name in zoo.MODEL_SPECS
             if name not in ("PP-LCNet_x1_0_ML", CLIP)
         ),
         *(
@@ -114,7 +116,7 @@ def test_the_version_of_the_operators_is_the_one_asked_for(
     ],
 )
 def test_each_model_converts(
-    build: Callable[[Card], paddle.nn.Layer],
+    build: Callable[[ModelInfo], paddle.nn.Layer],
     tmp_path: Path,
     name: str,
     tokens: str | None,
@@ -122,25 +124,25 @@ def test_each_model_converts(
     opset: int,
 ) -> None:
     need_packages()
-    card = Card(name, ["a", "b", "c"], size, tokens)
-    model = build(card)
-    assert save_onnx(model, card, tmp_path / "onnx", opset) < 1e-5
+    info = ModelInfo(name, ["a", "b", "c"], size, tokens)
+    model = build(info)
+    assert save_onnx(model, info, tmp_path / "onnx", opset) < 1e-5
     images = np.random.default_rng(1).standard_normal((3, 3, size, size), np.float32)
     found = answer(tmp_path / "onnx" / "inference.onnx", images)
     assert np.abs(found - score(model, images)).max() < 1e-5
 
 
 def test_nothing_is_printed(
-    model: paddle.nn.Layer, card: Card, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    model: paddle.nn.Layer, info: ModelInfo, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     need_packages()
     capfd.readouterr()
-    save_onnx(model, card, tmp_path / "onnx", 17)
+    save_onnx(model, info, tmp_path / "onnx", 17)
     assert capfd.readouterr() == ("", "")
 
 
 def test_no_package_is_installed_on_the_way(
-    model: paddle.nn.Layer, card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: paddle.nn.Layer, info: ModelInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_packages()
     calls, start = [], subprocess.run
@@ -150,7 +152,7 @@ def test_no_package_is_installed_on_the_way(
         return start(words, **keys)
 
     monkeypatch.setattr(subprocess, "run", watched)
-    save_onnx(model, card, tmp_path / "onnx", 17)
+    save_onnx(model, info, tmp_path / "onnx", 17)
     ((_, _, program, *words),) = calls
     assert program == "paddle2onnx.command"
     assert words[words.index("--optimize_tool") + 1] == "None"
@@ -160,7 +162,7 @@ def test_no_package_is_installed_on_the_way(
 @pytest.mark.parametrize("missing", [["onnxruntime"], ["paddle2onnx", "onnx", "onnxruntime"]])
 def test_missing_packages_are_named_with_the_command_that_installs_them(
     model: paddle.nn.Layer,
-    card: Card,
+    info: ModelInfo,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     missing: list[str],
@@ -169,7 +171,7 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(
     for name in missing:
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     with pytest.raises(PaddlexMLError) as caught:
-        save_onnx(model, card, tmp_path / "onnx", 17)
+        save_onnx(model, info, tmp_path / "onnx", 17)
     assert caught.value.what == (
         f"an export to ONNX needs {', '.join(missing)}, not installed here"
     )
@@ -189,11 +191,11 @@ def test_the_extra_names_what_the_error_names() -> None:
 
 
 def test_what_the_converter_says_is_told_when_it_aborts(
-    model: paddle.nn.Layer, card: Card, tmp_path: Path
+    model: paddle.nn.Layer, info: ModelInfo, tmp_path: Path
 ) -> None:
     need_packages()
     with pytest.raises(PaddlexMLError) as caught:
-        save_onnx(model, card, tmp_path / "onnx", 22)
+        save_onnx(model, info, tmp_path / "onnx", 22)
     assert caught.value.what == (
         "paddle2onnx cannot convert the model: The Opset Version must be between 7 and 21. "
         "Due to opset version, the model exporting is aborted."
@@ -209,10 +211,10 @@ class Unsupported(paddle.nn.Layer):
         return paddle.digamma(images.mean([2, 3]).abs() + 1)
 
 
-def test_an_operator_that_onnx_lacks_is_refused(card: Card, tmp_path: Path) -> None:
+def test_an_operator_that_onnx_lacks_is_refused(info: ModelInfo, tmp_path: Path) -> None:
     need_packages()
     with pytest.raises(PaddlexMLError, match="model: Due to the unsupported operators, the"):
-        save_onnx(Unsupported(), card, tmp_path / "onnx", 17)
+        save_onnx(Unsupported(), info, tmp_path / "onnx", 17)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +233,7 @@ def test_an_operator_that_onnx_lacks_is_refused(card: Card, tmp_path: Path) -> N
 )
 def test_other_failures_tell_their_error_or_the_last_line(
     model: paddle.nn.Layer,
-    card: Card,
+    info: ModelInfo,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     output: str,
@@ -241,17 +243,17 @@ def test_other_failures_tell_their_error_or_the_last_line(
     done = subprocess.CompletedProcess([], 1, output)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     with pytest.raises(PaddlexMLError, match=f"cannot convert the model: {reason}\n"):
-        save_onnx(model, card, tmp_path / "onnx", 17)
+        save_onnx(model, info, tmp_path / "onnx", 17)
 
 
 def test_a_disk_that_fills_up_in_the_converter_is_told_as_such(
-    model: paddle.nn.Layer, card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: paddle.nn.Layer, info: ModelInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_packages()
     output = f"OSError: [Errno 28] {os.strerror(errno.ENOSPC)}: 'inference.onnx'\n"
     done = subprocess.CompletedProcess([], 1, output)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     with pytest.raises(OSError, match="No space left") as caught:
-        save_onnx(model, card, tmp_path / "onnx", 17)
+        save_onnx(model, info, tmp_path / "onnx", 17)
     assert caught.value.errno == errno.ENOSPC
     assert os.listdir(tmp_path) == []

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export.pdmodel import save_pdmodel
 from paddlex_ml.export.static import save_static
@@ -19,7 +19,7 @@ from paddlex_ml.models import zoo
 HEAVY = ("CLIP_vit_base_patch16_448_ML", "PP-HGNetV2-B6_ML")
 EACH = [
     pytest.param(name, tokens, marks=[pytest.mark.heavy] if name in HEAVY else [])
-    for name in zoo.RECIPES
+    for name in zoo.MODEL_SPECS
     for tokens in zoo.find(name).tokens or (None,)
 ]
 
@@ -47,15 +47,18 @@ def unchanged_state() -> Iterator[None]:
 
 @pytest.mark.parametrize(("name", "tokens"), EACH)
 def test_each_model_gives_its_scores_on_plain_paddle_and_on_onednn(
-    build: Callable[[Card], paddle.nn.Layer],
+    build: Callable[[ModelInfo], paddle.nn.Layer],
     images: np.ndarray,
     tmp_path: Path,
     name: str,
     tokens: str | None,
 ) -> None:
-    card, folder = Card(name, ["a", "b", "c"], 64, tokens), tmp_path / "inference_pdmodel"
-    model = build(card)
-    assert save_pdmodel(model, card, folder) < 1e-5
+    info, folder = (
+        ModelInfo(name, ["a", "b", "c"], 64, tokens),
+        tmp_path / "inference_pdmodel",
+    )
+    model = build(info)
+    assert save_pdmodel(model, info, folder) < 1e-5
     assert not model.training
     with paddle.no_grad():
         expected = paddle.nn.functional.sigmoid(model(paddle.to_tensor(images))).numpy()
@@ -70,9 +73,9 @@ def test_each_model_gives_its_scores_on_plain_paddle_and_on_onednn(
 
 
 def test_the_folder_holds_what_older_versions_of_paddle_look_for(
-    model: paddle.nn.Layer, card: Card, tmp_path: Path
+    model: paddle.nn.Layer, info: ModelInfo, tmp_path: Path
 ) -> None:
-    save_pdmodel(model, card, tmp_path / "inference_pdmodel")
+    save_pdmodel(model, info, tmp_path / "inference_pdmodel")
     assert os.listdir(tmp_path) == ["inference_pdmodel"]
     assert sorted(os.listdir(tmp_path / "inference_pdmodel")) == [
         *("inference.pdiparams", "inference.pdmodel", "inference.yml")
@@ -80,18 +83,18 @@ def test_the_folder_holds_what_older_versions_of_paddle_look_for(
 
 
 def test_models_train_and_are_exported_as_before_afterwards(
-    model: paddle.nn.Layer, card: Card, images: np.ndarray, tmp_path: Path
+    model: paddle.nn.Layer, info: ModelInfo, images: np.ndarray, tmp_path: Path
 ) -> None:
     places = tmp_path / "before", tmp_path / "after"
-    before = save_static(model, card, places[0])
-    save_pdmodel(model, card, tmp_path / "inference_pdmodel")
-    assert save_static(model, card, places[1]) == before
+    before = save_static(model, info, places[0])
+    save_pdmodel(model, info, tmp_path / "inference_pdmodel")
+    assert save_static(model, info, places[1]) == before
     for name in ("inference.pdiparams", "inference.yml"):
         found, expected = (place / name for place in places)
         assert found.read_bytes() == expected.read_bytes()
     found, expected = (StaticModel(place, "cpu", "paddle").run(images) for place in places)
     assert np.array_equal(found, expected)
-    student = zoo.build(card.model, 3)
+    student = zoo.build(info.model, 3)
     student(paddle.randn([2, 3, 64, 64])).sum().backward()
     assert float(student.fc.group_conv.weight.grad.abs().sum()) > 0
 
@@ -107,9 +110,9 @@ class Distances(paddle.nn.Layer):
         return paddle.tanh(self.fc(images.mean([2, 3]))).maximum(paddle.zeros([1]))
 
 
-def test_a_model_that_the_format_cannot_hold_is_refused(card: Card, tmp_path: Path) -> None:
+def test_a_model_that_the_format_cannot_hold_is_refused(info: ModelInfo, tmp_path: Path) -> None:
     with pytest.raises(PaddlexMLError) as caught:
-        save_pdmodel(Distances(), card, tmp_path / "inference_pdmodel")
+        save_pdmodel(Distances(), info, tmp_path / "inference_pdmodel")
     assert caught.value.what.startswith(
         "the model uses a function that this Paddle cannot write into the older format: "
         "TypeError: (InvalidType) tanh(): argument (position 1) must be Value, but got Variable"
@@ -125,8 +128,8 @@ class Faulty(paddle.nn.Layer):
 
 
 def test_a_fault_of_the_model_itself_is_not_blamed_on_the_format(
-    card: Card, tmp_path: Path
+    info: ModelInfo, tmp_path: Path
 ) -> None:
     with pytest.raises(TypeError, match="a fault of its own"):
-        save_pdmodel(Faulty(), card, tmp_path / "inference_pdmodel")
+        save_pdmodel(Faulty(), info, tmp_path / "inference_pdmodel")
     assert os.listdir(tmp_path) == []

@@ -11,16 +11,16 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from paddlex_ml.artifacts import checkpoint, weights
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export.safetensors import save_safetensors
 
 
 def test_every_entry_is_read_back_as_it_was(
-    model: paddle.nn.Layer, card: Card, tmp_path: Path
+    model: paddle.nn.Layer, info: ModelInfo, tmp_path: Path
 ) -> None:
     path = tmp_path / "w.safetensors"
-    save_safetensors(model, card, path)
+    save_safetensors(model, info, path)
     expected, found = weights.to_arrays(model.state_dict()), weights.read(path)
     assert len(expected) == 167
     assert found.keys() == expected.keys()
@@ -31,8 +31,8 @@ def test_every_entry_is_read_back_as_it_was(
 
 @pytest.mark.parametrize("tokens", [None, "first_patch"])
 def test_the_file_says_what_the_model_is(tmp_path: Path, tokens: str | None) -> None:
-    path, card = tmp_path / "w.safetensors", Card("M", ["a, b", "蓝"], 96, tokens)
-    save_safetensors(paddle.nn.Linear(2, 3), card, path)
+    path, info = tmp_path / "w.safetensors", ModelInfo("M", ["a, b", "蓝"], 96, tokens)
+    save_safetensors(paddle.nn.Linear(2, 3), info, path)
     with safe_open(path, "numpy") as file:
         assert file.metadata() == {
             "model_name": "M",
@@ -40,19 +40,19 @@ def test_the_file_says_what_the_model_is(tmp_path: Path, tokens: str | None) -> 
             "image_size": "96",
             **({"decoder_tokens": tokens} if tokens else {}),
         }
-    assert checkpoint.read_card(path) == card
+    assert checkpoint.read_card(path) == info
 
 
 def test_an_earlier_export_is_replaced_and_a_file_of_the_user_is_not(
-    card: Card, tmp_path: Path
+    info: ModelInfo, tmp_path: Path
 ) -> None:
     path = tmp_path / "w.safetensors"
     for size in (2, 3):
-        save_safetensors(paddle.nn.Linear(size, 3), card, path)
+        save_safetensors(paddle.nn.Linear(size, 3), info, path)
     assert weights.read(path)["weight"].shape == (3, 3)
     save_file({"weight": np.ones(2, np.float32)}, path, metadata={"format": "pt"})
     with pytest.raises(PaddlexMLError) as caught:
-        save_safetensors(paddle.nn.Linear(2, 3), card, path)
+        save_safetensors(paddle.nn.Linear(2, 3), info, path)
     assert caught.value.what == (
         "a file that was not exported by this tool has the name of the export"
     )

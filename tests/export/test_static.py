@@ -11,7 +11,7 @@ import paddle
 import pytest
 import yaml
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import zoo
@@ -20,9 +20,11 @@ FILES = ["inference.json", "inference.pdiparams", "inference.yml"]
 
 
 @pytest.fixture(scope="module")
-def exported(model: paddle.nn.Layer, card: Card, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(
+    model: paddle.nn.Layer, info: ModelInfo, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("export") / "deep" / "inference"
-    assert 0 <= save_static(model, card, folder) < 1e-5
+    assert 0 <= save_static(model, info, folder) < 1e-5
     return folder
 
 
@@ -41,7 +43,7 @@ def test_the_folder_holds_three_files_and_nothing_is_left_beside_it(exported: Pa
 
 
 def test_the_description_is_that_of_the_published_exports(
-    exported: Path, card: Card, shared: Path
+    exported: Path, info: ModelInfo, shared: Path
 ) -> None:
     found = yaml.safe_load((exported / "inference.yml").read_text(encoding="utf-8"))
     reference = shared / "reference" / "formats" / "inference.yml"
@@ -56,7 +58,7 @@ def test_the_description_is_that_of_the_published_exports(
     }
     assert found["PostProcess"]["MultiLabelThreshOutput"] == {
         "threshold": 0.5,
-        "label_list": card.label_names,
+        "label_list": info.label_names,
     }
 
 
@@ -76,16 +78,16 @@ def test_the_graph_gives_the_models_scores_for_any_batch_size(
 
 
 def test_a_new_export_replaces_the_old_one(
-    model: paddle.nn.Layer, card: Card, tmp_path: Path
+    model: paddle.nn.Layer, info: ModelInfo, tmp_path: Path
 ) -> None:
     folder = tmp_path / "inference"
     folder.mkdir()
     (folder / "inference.pdmodel").write_text("of another graph")  # PaddleX would prefer it
-    save_static(model, card, folder)
+    save_static(model, info, folder)
     assert sorted(os.listdir(folder)) == FILES
     weights = (folder / "inference.pdiparams").read_bytes()
     paddle.seed(2)
-    save_static(zoo.build(card.model, 3), replace(card, image_size=32), folder)
+    save_static(zoo.build(info.model, 3), replace(info, image_size=32), folder)
     assert sorted(os.listdir(folder)) == FILES
     assert (folder / "inference.pdiparams").read_bytes() != weights
     description = yaml.safe_load((folder / "inference.yml").read_text(encoding="utf-8"))
@@ -106,33 +108,35 @@ class Wandering(paddle.nn.Layer):
 
 
 def test_a_graph_that_answers_otherwise_is_refused_and_the_old_one_stays(
-    card: Card, tmp_path: Path
+    info: ModelInfo, tmp_path: Path
 ) -> None:
     folder = tmp_path / "inference"
     folder.mkdir()
     (folder / "inference.json").write_text("old")
     paddle.seed(0)
     with pytest.raises(RuntimeError, match=r"the exported graph differs from the model by 0\.\d+"):
-        save_static(Wandering(), card, folder)
+        save_static(Wandering(), info, folder)
     assert os.listdir(tmp_path) == ["inference"]
     assert (folder / "inference.json").read_text() == "old"
 
 
-def test_a_model_in_training_mode_is_exported_for_evaluation(card: Card, tmp_path: Path) -> None:
-    model = zoo.build(card.model, 3)
+def test_a_model_in_training_mode_is_exported_for_evaluation(
+    info: ModelInfo, tmp_path: Path
+) -> None:
+    model = zoo.build(info.model, 3)
     model.train()
-    assert save_static(model, card, tmp_path / "inference") < 1e-5
+    assert save_static(model, info, tmp_path / "inference") < 1e-5
     assert not model.training
 
 
 @pytest.mark.parametrize(("tokens", "size"), [("first_patch", 224), ("all_patches", 448)])
 def test_clip_is_exported_with_and_without_a_resized_position_embedding(
-    card: Card, tmp_path: Path, tokens: str, size: int
+    info: ModelInfo, tmp_path: Path, tokens: str, size: int
 ) -> None:
     name = "CLIP_vit_base_patch16_448_ML"
     paddle.seed(1)
     model = zoo.build(name, 3, tokens=tokens)
-    card = Card(name, card.label_names, size, tokens)
-    assert save_static(model, card, tmp_path / "inference") < 1e-4
+    info = ModelInfo(name, info.label_names, size, tokens)
+    assert save_static(model, info, tmp_path / "inference") < 1e-4
     static = StaticModel(tmp_path / "inference", "cpu", "mkldnn")
     assert (static.run_mode, static.decoder_tokens) == ("mkldnn", tokens)

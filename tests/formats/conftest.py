@@ -9,7 +9,7 @@ import pytest
 
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats.collector import Found, Options
+from paddlex_ml.formats.collector import Options, SourceDataset
 
 Labels = dict[str, dict[str, list[str]]]
 
@@ -31,10 +31,10 @@ def plant(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def labels() -> Callable[[Found], Labels]:
+def labels() -> Callable[[SourceDataset], Labels]:
     """Says what a reader found: list -> path -> labels in the order of the classes."""
 
-    def tell(found: Found) -> Labels:
+    def tell(found: SourceDataset) -> Labels:
         told: Labels = {}
         for key, images in found.lists.items():
             rows = [
@@ -51,7 +51,7 @@ def labels() -> Callable[[Found], Labels]:
 def refusal() -> Callable[..., str]:
     """Reads what must be refused, and returns the error as the user sees it."""
 
-    def read(reader: Callable[[Path, Options], Found], root: Path, **options: Any) -> str:
+    def read(reader: Callable[[Path, Options], SourceDataset], root: Path, **options: Any) -> str:
         with pytest.raises(PaddlexMLError) as caught:
             reader(root, Options(**options))
         return str(caught.value)
@@ -60,10 +60,10 @@ def refusal() -> Callable[..., str]:
 
 
 @pytest.fixture
-def assert_reads_back(tmp_path: Path) -> Callable[[Found], None]:
+def assert_reads_back(tmp_path: Path) -> Callable[[SourceDataset], None]:
     """Writes the lists of a reader beside the data set and compares what comes back."""
 
-    def compare(found: Found) -> None:
+    def compare(found: SourceDataset) -> None:
         folder = tmp_path / "written"
         annotation.write_labels(folder / "label.txt", found.label_names)
         assert annotation.read_labels(folder / "label.txt") == found.label_names

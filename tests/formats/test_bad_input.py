@@ -17,7 +17,7 @@ from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import rewrite
-from paddlex_ml.formats.collector import Found, Options
+from paddlex_ml.formats.collector import Options, SourceDataset
 
 COCO = {
     "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 9, "file_name": "b.jpg"}],
@@ -180,15 +180,19 @@ def spoiled(draw: st.DrawFn, content: bytes) -> bytes | None:
             return content[:start] + put + content[end:]
 
 
-def act(kind: str) -> Callable[[Path], Found | MLClsDataset]:
+def act(kind: str) -> Callable[[Path], SourceDataset | MLClsDataset]:
     if kind == "lists":
         return annotation.read
     return lambda root: rewrite.READERS[kind.partition(" ")[0]](root, Options())
 
 
-def assert_sound(found: Found | MLClsDataset, root: Path) -> None:
+def assert_sound(found: SourceDataset | MLClsDataset, root: Path) -> None:
     """What was read can be written, and comes back the same."""
-    lists = found.lists if isinstance(found, Found) else {"train": found.train, "val": found.val}
+    lists = (
+        found.lists
+        if isinstance(found, SourceDataset)
+        else {"train": found.train, "val": found.val}
+    )
     assert list(lists) in (["train"], ["train", "val"])
     texts = {f"{name}.txt": annotation.list_text(i.paths, i.targets) for name, i in lists.items()}
     for images in lists.values():

@@ -11,7 +11,7 @@ import pytest
 from paddlex_ml.data import annotation, demo
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco
-from paddlex_ml.formats.collector import Found, Options
+from paddlex_ml.formats.collector import Options, SourceDataset
 
 CATS = [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}, {"id": 5, "name": "owl"}]
 
@@ -47,7 +47,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(root: Path, **options: Any) -> Found:
+def read(root: Path, **options: Any) -> SourceDataset:
     return coco.read(root, Options(**options))
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco
-from paddlex_ml.formats.collector import Found, Options
+from paddlex_ml.formats.collector import Options, SourceDataset
 
 FILES = ("annotations/instance_train.json", "annotations/instance_val.json")
 CONTENT = {
@@ -73,7 +73,7 @@ def replaced(place: tuple[Any, ...], value: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[Callable[[bytes], Found | None]]:
+def judge() -> Iterator[Callable[[bytes], SourceDataset | None]]:
     """Reads a data set whose train or val json has these bytes."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -82,7 +82,7 @@ def judge() -> Iterator[Callable[[bytes], Found | None]]:
         for i in (1, 5, 9):
             (root / "images" / f"{i}.jpg").touch()
 
-        def read(text: bytes, other: bytes = TEXT, damaged: int = 0) -> Found | None:
+        def read(text: bytes, other: bytes = TEXT, damaged: int = 0) -> SourceDataset | None:
             for number, name in enumerate(FILES):
                 (root / name).write_bytes(text if number == damaged else other)
             before = snapshot(root)
@@ -97,7 +97,7 @@ def judge() -> Iterator[Callable[[bytes], Found | None]]:
         yield read
 
 
-def attempt(root: Path) -> tuple[Found | None, str]:
+def attempt(root: Path) -> tuple[SourceDataset | None, str]:
     try:
         return coco.read(root, Options()), ""
     except PaddlexMLError as error:
@@ -111,7 +111,7 @@ def snapshot(root: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def assert_sound(found: Found) -> None:
+def assert_sound(found: SourceDataset) -> None:
     """What was read can be written, and comes back the same."""
     with tempfile.TemporaryDirectory() as folder:
         annotation.write_labels(Path(folder, "label.txt"), found.label_names)
@@ -125,7 +125,7 @@ def assert_sound(found: Found) -> None:
         assert [path for path in images.paths if not images.root.joinpath(path).is_file()] == []
 
 
-def test_the_sound_content_is_read(judge: Callable[..., Found | None]) -> None:
+def test_the_sound_content_is_read(judge: Callable[..., SourceDataset | None]) -> None:
     found = judge(TEXT)
     assert found is not None
     assert found.lists["train"].targets.tolist() == [[1, 1], [1, 0], [0, 0]]
@@ -134,20 +134,22 @@ def test_the_sound_content_is_read(judge: Callable[..., Found | None]) -> None:
 @bounded
 @given(place=st.sampled_from(PLACES), value=values, damaged=st.integers(0, 1))
 def test_any_value_anywhere(
-    judge: Callable[..., Found | None], place: tuple[Any, ...], value: Any, damaged: int
+    judge: Callable[..., SourceDataset | None], place: tuple[Any, ...], value: Any, damaged: int
 ) -> None:
     judge(json.dumps(replaced(place, value)).encode("utf-8", "surrogatepass"), damaged=damaged)
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
-def test_any_key_removed(judge: Callable[..., Found | None], place: tuple[Any, ...]) -> None:
+def test_any_key_removed(
+    judge: Callable[..., SourceDataset | None], place: tuple[Any, ...]
+) -> None:
     judge(json.dumps(replaced(place, ...)).encode())
 
 
 @bounded
 @given(at=st.integers(0, len(TEXT) - 1), byte=st.integers(0, 255), damaged=st.integers(0, 1))
 def test_any_byte_replaced(
-    judge: Callable[..., Found | None], at: int, byte: int, damaged: int
+    judge: Callable[..., SourceDataset | None], at: int, byte: int, damaged: int
 ) -> None:
     judge(TEXT[:at] + bytes([byte]) + TEXT[at + 1 :], damaged=damaged)
 
@@ -155,7 +157,7 @@ def test_any_byte_replaced(
 @bounded
 @given(begin=st.integers(0, len(TEXT)), length=st.integers(0, 300), junk=st.binary(max_size=4))
 def test_any_part_cut_out_or_replaced(
-    judge: Callable[..., Found | None], begin: int, length: int, junk: bytes
+    judge: Callable[..., SourceDataset | None], begin: int, length: int, junk: bytes
 ) -> None:
     judge(TEXT[:begin] + junk + TEXT[begin + length :])
 
@@ -165,6 +167,6 @@ def test_any_part_cut_out_or_replaced(
     text=st.binary(max_size=60)
     | st.text(alphabet='[]{}",:1e-."nulltrue ', max_size=40).map(str.encode)
 )
-def test_any_bytes(judge: Callable[..., Found | None], text: bytes) -> None:
+def test_any_bytes(judge: Callable[..., SourceDataset | None], text: bytes) -> None:
     judge(text)
     judge(text, other=text)

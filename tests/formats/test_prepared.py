@@ -10,7 +10,7 @@ from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import prepared
-from paddlex_ml.formats.collector import Found
+from paddlex_ml.formats.collector import SourceDataset
 
 
 def names(folder: Path) -> list[str]:
@@ -76,7 +76,7 @@ def test_what_a_kill_left_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 def test_what_was_written_is_told_with_the_next_command(tmp_path: Path) -> None:
     images = ImageList(tmp_path, ["a.jpg", "b.jpg"], np.array([[1], [0]], np.uint8))
-    found = Found(["cat"], {"train": images, "val": images}, [], ["a note"])
+    found = SourceDataset(["cat"], {"train": images, "val": images}, [], ["a note"])
     prepared.write(tmp_path, found)
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).touch()

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from paddlex_ml.data.faults import Fault
+from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.formats import voc
 from paddlex_ml.formats.collector import Options
 
@@ -185,7 +185,7 @@ def test_a_file_that_declares_entities_is_refused_unread(plant: Plant) -> None:
     text = f'<!DOCTYPE a [<!ENTITY e0 "lol">{bomb}]><annotation>&e9;</annotation>'
     root = plant({"a.xml": text})
     found = voc.labels_of(root / "a.xml")
-    assert isinstance(found, Fault)
+    assert isinstance(found, DatasetFault)
     assert (found.kind, found.where) == ("not a VOC file", "a.xml:1")
 
 

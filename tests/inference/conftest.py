@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
@@ -55,7 +55,7 @@ def exported(
     """A static PP-LCNet of 5 classes for images of 64 pixels, with random weights."""
     folder = tmp_path_factory.mktemp("exported") / "inference"
     model = build_seeing("PP-LCNet_x1_0_ML", 64)
-    save_static(model, Card("PP-LCNet_x1_0_ML", LABELS, 64), folder)
+    save_static(model, ModelInfo("PP-LCNet_x1_0_ML", LABELS, 64), folder)
     return folder
 
 

@@ -9,7 +9,7 @@ import paddle
 import pytest
 import yaml
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export.onnx import save_onnx
 from paddlex_ml.export.pdmodel import save_pdmodel
@@ -76,26 +76,26 @@ def shrink_clip(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["lcnet", "clip"])
-def small(request, monkeypatch, build_seeing) -> tuple[paddle.nn.Layer, Card]:
+def small(request, monkeypatch, build_seeing) -> tuple[paddle.nn.Layer, ModelInfo]:
     """A model with random weights: attention behind convolutions, and behind other attention."""
     shrink_clip(monkeypatch)
     name, size = (LCNET, 96) if request.param == "lcnet" else (CLIP, 48)
-    return build_seeing(name, size), Card(name, LABELS, size)
+    return build_seeing(name, size), ModelInfo(name, LABELS, size)
 
 
 @pytest.mark.parametrize("kind", ["paddle", "mkldnn", "pdmodel", "pdmodel on mkldnn", "onnx"])
 def test_maps_of_every_format_equal_those_by_hand(small, tmp_path: Path, kind: str):
-    model, card = small
+    model, info = small
     if kind == "onnx":
-        save_onnx(model, card, tmp_path / "inference", 17)
+        save_onnx(model, info, tmp_path / "inference", 17)
     elif kind.startswith("pdmodel"):
-        save_pdmodel(model, card, tmp_path / "inference")
+        save_pdmodel(model, info, tmp_path / "inference")
     else:
-        save_static(model, card, tmp_path / "inference")
+        save_static(model, info, tmp_path / "inference")
     mode = {"onnx": "onnxruntime", "paddle": "paddle", "pdmodel": "paddle"}.get(kind, "mkldnn")
     static_model = open_model(tmp_path / "inference", mode)
     for count in (1, 5, 2):
-        pixels = images(count, card.image_size)
+        pixels = images(count, info.image_size)
         expected = attention_by_hand(model, pixels).reshape(count, len(LABELS), 3, 3)
         found = all_maps(static_model, pixels)
         assert found.dtype == np.float32
@@ -109,7 +109,7 @@ def test_maps_of_every_format_equal_those_by_hand(small, tmp_path: Path, kind: s
 )
 def test_classes_that_share_a_query_share_its_map(build_seeing, tmp_path, queries, query_of_class):
     model = build_seeing(LCNET, 64, queries)
-    save_static(model, Card(LCNET, LABELS, 64), tmp_path / "inference")
+    save_static(model, ModelInfo(LCNET, LABELS, 64), tmp_path / "inference")
     pixels = images(2, 64)
     expected = attention_by_hand(model, pixels)[:, query_of_class].reshape(2, 5, 2, 2)
     static_model = open_model(tmp_path / "inference")
@@ -123,9 +123,9 @@ def test_classes_that_share_a_query_share_its_map(build_seeing, tmp_path, querie
 def test_clip_with_one_token_has_no_map(tmp_path, monkeypatch, kind, says_so):
     shrink_clip(monkeypatch)
     model = zoo.build(CLIP, 3, tokens="first_patch")
-    card = Card(CLIP, LABELS[:3], 48, decoder_tokens="first_patch" if says_so else None)
+    info = ModelInfo(CLIP, LABELS[:3], 48, decoder_tokens="first_patch" if says_so else None)
     folder = tmp_path / "inference"
-    save_static(model, card, folder) if kind == "static" else save_onnx(model, card, folder, 17)
+    save_static(model, info, folder) if kind == "static" else save_onnx(model, info, folder, 17)
     with pytest.raises(PaddlexMLError, match="its head sees one token") as caught:
         StaticModel(folder, "cpu").require_attention()
     assert caught.value.where == str(folder)
@@ -134,7 +134,7 @@ def test_clip_with_one_token_has_no_map(tmp_path, monkeypatch, kind, says_so):
 
 def test_images_as_small_as_one_token_need_larger_ones(tmp_path: Path):
     model = zoo.build(LCNET, 3)
-    save_static(model, Card(LCNET, LABELS[:3], 32), tmp_path / "inference")
+    save_static(model, ModelInfo(LCNET, LABELS[:3], 32), tmp_path / "inference")
     with pytest.raises(PaddlexMLError, match=r"32 x 32 pixels are one token(.|\n)*image_size"):
         StaticModel(tmp_path / "inference", "cpu").require_attention()
 
@@ -144,9 +144,9 @@ def test_a_graph_without_attention_is_refused(exported, tmp_path: Path, kind: st
     layers = paddle.nn.Sequential(
         paddle.nn.Conv2D(3, 5, 3), paddle.nn.AdaptiveAvgPool2D(1), paddle.nn.Flatten()
     )
-    card = Card(LCNET, LABELS, 64)
+    info = ModelInfo(LCNET, LABELS, 64)
     folder = tmp_path / "inference"
-    save_static(layers, card, folder) if kind == "static" else save_onnx(layers, card, folder, 17)
+    save_static(layers, info, folder) if kind == "static" else save_onnx(layers, info, folder, 17)
     with pytest.raises(PaddlexMLError, match=r"no map(.|\n)*no softmax(.|\n)*without explain"):
         StaticModel(folder, "cpu").require_attention()
 

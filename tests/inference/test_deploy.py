@@ -21,7 +21,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
@@ -130,7 +130,7 @@ def both(refdata: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple
     model = zoo.build("PP-LCNet_x1_0_ML", len(LABELS))
     refdata.fill_layer(model, "PP-LCNet_x1_0_ML")
     static, onnx = root / "inference", root / "inference_onnx"
-    save_static(model, Card("PP-LCNet_x1_0_ML", LABELS, 96, None), static)
+    save_static(model, ModelInfo("PP-LCNet_x1_0_ML", LABELS, 96, None), static)
     onnx.mkdir()
     (onnx / "inference.yml").write_bytes((static / "inference.yml").read_bytes())
     graph, weights = static / "inference.json", static / "inference.pdiparams"

@@ -18,7 +18,7 @@ import paddle
 import pytest
 import yaml
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.predictor import Predictor
@@ -37,7 +37,7 @@ def full_size(refdata: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
     model = zoo.build(NAME, len(ODD))
     refdata.fill_layer(model, NAME)
     folder = tmp_path_factory.mktemp("full_size") / "inference"
-    save_static(model, Card(NAME, ODD, 448, None), folder)
+    save_static(model, ModelInfo(NAME, ODD, 448, None), folder)
     return folder
 
 
@@ -60,7 +60,7 @@ def test_our_description_has_the_keys_order_and_types_of_paddlex(
     shared: Path, tmp_path: Path, tokens: str | None
 ) -> None:
     layer = paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(3 * 32 * 32, len(ODD)))
-    save_static(layer, Card(NAME, ODD, 32, tokens), tmp_path / "inference")
+    save_static(layer, ModelInfo(NAME, ODD, 32, tokens), tmp_path / "inference")
     ours = list(entries(yaml.safe_load((tmp_path / "inference" / "inference.yml").read_text())))
     reference = shared / "reference" / "formats" / "inference.yml"
     theirs = list(entries(yaml.safe_load(reference.read_text(encoding="utf-8"))))

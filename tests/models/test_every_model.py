@@ -29,7 +29,7 @@ def each(names):
     return pytest.mark.parametrize("name", [pytest.param(n, marks=m) for n, m in marks.items()])
 
 
-every_model = each(zoo.RECIPES)
+every_model = each(zoo.MODEL_SPECS)
 every_published_model = each(published.MODELS)
 
 
@@ -45,12 +45,12 @@ def recorded(refdata):
 
 
 def test_each_model_has_a_file_and_six_are_published():
-    assert set(zoo.RECIPES) == set(shipped.MODELS) >= set(published.MODELS)
+    assert set(zoo.MODEL_SPECS) == set(shipped.MODELS) >= set(published.MODELS)
     assert len(published.MODELS) == 6
 
 
 def test_the_schema_knows_the_choices_of_tokens():
-    choosers = tuple(name for name in zoo.RECIPES if zoo.find(name).tokens)
+    choosers = tuple(name for name in zoo.MODEL_SPECS if zoo.find(name).tokens)
     assert choosers == schema.TOKEN_MODELS
     hints = get_type_hints(schema.TrainConfig)["decoder_tokens"]
     spelt = {word for hint in get_args(hints) for word in get_args(hint)}

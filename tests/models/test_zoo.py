@@ -39,11 +39,11 @@ def test_a_bare_backbone_has_no_classes_to_count():
 
 
 def test_the_rate_of_an_entry_is_its_parts_factor_times_its_own():
-    recipe = zoo.find("PP-HGNetV2-B0_ML")
+    spec = zoo.find("PP-HGNetV2-B0_ML")
     entries = [name for name, _ in zoo.build("PP-HGNetV2-B0_ML", 2).named_parameters()]
     slow = next(name for name in entries if name.endswith("lab.scale"))
     head = next(name for name in entries if name.startswith("fc."))
     plain = next(name for name in entries if not name.startswith("fc.") and "lab." not in name)
-    assert [recipe.lr_mult(name) for name in (slow, head, plain)] == [0.01, 1.0, 1.0]
-    rates = [recipe.lr_mult(name, head=0.3, backbone=0.5) for name in (slow, head, plain)]
+    assert [spec.lr_mult(name) for name in (slow, head, plain)] == [0.01, 1.0, 1.0]
+    rates = [spec.lr_mult(name, head=0.3, backbone=0.5) for name in (slow, head, plain)]
     assert rates == pytest.approx([0.005, 0.3, 0.5])

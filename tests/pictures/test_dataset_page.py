@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from paddlex_ml.pictures import dataset_page, thumbnails
-from paddlex_ml.pictures.dataset_page import Content, Side, Warned
+from paddlex_ml.pictures.dataset_page import DatasetPage, Side, Warned
 
 NASTY = '<script>alert(1)</script> & "猫" \''
 
@@ -36,14 +36,14 @@ class Reader(HTMLParser):
         self.text += data
 
 
-def make(root: Path, names: list[str], images: int = 6) -> Content:
+def make(root: Path, names: list[str], images: int = 6) -> DatasetPage:
     paths = [f"a & b {i}.png" for i in range(images)]
     for i, path in enumerate(paths):
         Image.new("RGB", (60, 40 + i), (40 * i % 256, 90, 10)).save(root / path)
     targets = np.zeros((images, len(names)), np.uint8)
     targets[np.arange(images), np.arange(images) % max(1, len(names) - 1)] = 1
     half = images // 2
-    return Content(
+    return DatasetPage(
         root=root,
         label_names=names,
         train=Side(paths[:half], targets[:half]),
@@ -58,7 +58,7 @@ def make(root: Path, names: list[str], images: int = 6) -> Content:
     )
 
 
-def read(tmp_path: Path, content: Content) -> Reader:
+def read(tmp_path: Path, content: DatasetPage) -> Reader:
     dataset_page.write(tmp_path / "report.html", content)
     return Reader((tmp_path / "report.html").read_text("utf-8"))
 
@@ -105,7 +105,7 @@ def test_many_classes_are_cut_and_the_page_says_so(tmp_path):
 
 def test_no_warning_is_said(tmp_path):
     content = make(tmp_path, ["cat", "dog"])
-    found = read(tmp_path, Content(**{**vars(content), "warnings": []}))
+    found = read(tmp_path, DatasetPage(**{**vars(content), "warnings": []}))
     assert "None: every image is sound" in found.text
 
 
@@ -122,7 +122,9 @@ def test_images_of_every_kind_are_shrunk(tmp_path, mode):
     paths = [name, *content.train.paths[1:]]
     found = read(
         tmp_path,
-        Content(**{**vars(content), "train": Side(paths, content.train.targets), "warnings": []}),
+        DatasetPage(
+            **{**vars(content), "train": Side(paths, content.train.targets), "warnings": []}
+        ),
     )
     bright = []
     for source_text in found.sources:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from paddlex_ml.metrics.measures import summarise
-from paddlex_ml.report.content import Content, Suspected
+from paddlex_ml.report.content import EvaluationPage, Suspected
 
 TUNED = 0.35
 _PHOTOGRAPHS = 10
@@ -113,13 +113,13 @@ def add_suspects(result: dict[str, Any], content: dict[str, Any], most: int) -> 
 
 
 @pytest.fixture(scope="session")
-def evaluate_in() -> Callable[..., Content]:
+def evaluate_in() -> Callable[..., EvaluationPage]:
     """Makes an evaluation of drawn photographs in a folder, with all sections or with few."""
 
     def make(
         folder: Path, names: Sequence[str], images: int = 40, *, whole: bool = True,
         rounds: int = 0, targets: np.ndarray | None = None,
-    ) -> Content:  # fmt: skip
+    ) -> EvaluationPage:  # fmt: skip
         scores, drawn, rng = draw_scores(names, images)
         targets = drawn if targets is None else targets
         for k in range(_PHOTOGRAPHS):
@@ -137,12 +137,14 @@ def evaluate_in() -> Callable[..., Content]:
             others = np.clip(scores + rng.normal(size=scores.shape) * 0.05, 0, 1)
             add_comparison(result, scores, others.astype(np.float32), targets)
             suspects = add_suspects(result, content, 70)
-        return Content(result=result, suspects=suspects, **content)
+        return EvaluationPage(result=result, suspects=suspects, **content)
 
     return make
 
 
 @pytest.fixture
-def evaluated(tmp_path: Path, evaluate_in: Callable[..., Content]) -> Callable[..., Content]:
+def evaluated(
+    tmp_path: Path, evaluate_in: Callable[..., EvaluationPage]
+) -> Callable[..., EvaluationPage]:
     """The same in a folder of the test's own."""
     return partial(evaluate_in, tmp_path)

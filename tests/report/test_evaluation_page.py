@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from paddlex_ml.report import evaluation_page
-from paddlex_ml.report.evaluation_page import Content
+from paddlex_ml.report.evaluation_page import EvaluationPage
 
 NASTY = '<script>alert(1)</script> & "猫" \'}{{ 7*7 }}'
 
@@ -64,7 +64,7 @@ class Reader(HTMLParser):
                 self._open["text"] += data
 
 
-def read(content: Content, path: Path) -> Reader:
+def read(content: EvaluationPage, path: Path) -> Reader:
     evaluation_page.write(path, content)
     return Reader(path.read_text("utf-8"))
 
@@ -226,7 +226,7 @@ def test_names_of_every_kind_arrive_as_they_are(tmp_path, evaluated):
 def test_file_names_that_are_not_utf_8_are_written(tmp_path, evaluated):
     content = evaluated(["cat", "dog"])
     name = os.fsdecode(b"caf\xe9.png")
-    changed = Content(**{**vars(content), "shown": [name] * len(content.shown)})
+    changed = EvaluationPage(**{**vars(content), "shown": [name] * len(content.shown)})
     found = read(changed, tmp_path / "report.html")
     assert "caf?.png" in found.text
 

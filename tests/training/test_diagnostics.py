@@ -9,7 +9,7 @@ import paddle
 import pytest
 
 from paddlex_ml.training import diagnostics
-from paddlex_ml.training.diagnostics import Doubts, Epoch
+from paddlex_ml.training.diagnostics import Diagnostics, Epoch
 from paddlex_ml.training.ema import Ema
 
 
@@ -142,7 +142,7 @@ def test_lists_without_a_fault_have_nothing_to_tell() -> None:
 
 
 def test_each_doubt_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    asking = Doubts(["-o Train.cache=ram"])
+    asking = Diagnostics(["-o Train.cache=ram"])
     rising = [1.0] * 8 + [9.0] * 8
     for number in (1, 2, 3):
         asking.after_epoch(
@@ -170,6 +170,6 @@ def test_each_doubt_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_training_without_scores_has_no_doubt_about_its_average(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    Doubts().at_end([], 0.9997, 10)
-    Doubts().at_end([{"raw_map": None}], 0.9997, 10)
+    Diagnostics().at_end([], 0.9997, 10)
+    Diagnostics().at_end([{"raw_map": None}], 0.9997, 10)
     assert caplog.messages == []

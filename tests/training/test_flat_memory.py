@@ -12,7 +12,7 @@ import paddle
 import psutil
 import pytest
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset
 from paddlex_ml.data.loader import Loader
@@ -63,7 +63,7 @@ def test_memory_stays_flat_from_epoch_5_to_epoch_50(
     paddle.seed(0)
     model = small_model()
     training = Training(
-        Card("small", ["red", "green", "blue"], 64),
+        ModelInfo("small", ["red", "green", "blue"], 64),
         model,
         small_model(),
         Ema(model, 0.9),

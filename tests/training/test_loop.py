@@ -15,7 +15,7 @@ import paddle
 import pytest
 
 from paddlex_ml.artifacts import checkpoint, weights
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import Augmentation, Draw, MultiLabelDataset
 from paddlex_ml.data.loader import Loader, batches, evaluation_draws
@@ -68,7 +68,7 @@ def new_training(build: Callable[[], paddle.nn.Layer] = Tiny, decay: float = 0.8
     paddle.seed(3)
     model = build()
     return Training(
-        Card("tiny", ["red", "green", "blue"], SIZE),
+        ModelInfo("tiny", ["red", "green", "blue"], SIZE),
         model,
         build(),
         Ema(model, decay),

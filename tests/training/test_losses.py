@@ -25,9 +25,9 @@ SETTINGS = ("gamma_pos", "gamma_neg", "clip")
 LOSSES = [asymmetric_loss, bce_loss, two_way_loss]
 
 
-def value_and_gradient(logits, targets, loss_fn=asymmetric_loss, **settings):
+def value_and_gradient(logits, targets, loss_fn=asymmetric_loss, **options):
     x = paddle.to_tensor(np.asarray(logits), stop_gradient=False)
-    loss = loss_fn(x, paddle.to_tensor(np.asarray(targets)), **settings)
+    loss = loss_fn(x, paddle.to_tensor(np.asarray(targets)), **options)
     loss.backward()
     return float(loss), x.grad.astype("float32").numpy()
 
@@ -96,8 +96,8 @@ def test_values_and_gradients_are_those_of_the_reference(refdata):
             continue
         if not (kwargs.get("disable_focal_loss_grad", True) or unfocused):
             continue
-        settings = {name: kwargs[name] or 0.0 for name in SETTINGS}
-        value, gradient = value_and_gradient(data["logits"], data["targets"], **settings)
+        options = {name: kwargs[name] or 0.0 for name in SETTINGS}
+        value, gradient = value_and_gradient(data["logits"], data["targets"], **options)
         expected = data[f"{case['key']}_grad"]
         assert value == pytest.approx(case["loss_sum_or_value"], rel=1e-5), case["key"]
         assert np.abs(gradient - expected).max() < 1e-5, case["key"]

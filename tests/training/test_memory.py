@@ -29,4 +29,4 @@ def test_the_memory_of_children_counts() -> None:
 
 @pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="this Paddle knows GPUs")
 def test_a_cpu_has_no_card() -> None:
-    assert memory.card_mib() is None
+    assert memory.gpu_mib() is None

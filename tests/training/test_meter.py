@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paddlex_ml.distributed.group import Team
+from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.training import memory, meter
 from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.training.meter import Meter, write_metrics
@@ -184,7 +184,7 @@ def test_time_goes_to_the_progress_that_a_resume_reads(clock: Clock) -> None:
 
 
 def test_the_speed_of_a_team_counts_the_images_of_all(clock: Clock) -> None:
-    with watch_of(0, 1, done=0, left=1, log_interval=1, team=Team(size=2)) as watch:
+    with watch_of(0, 1, done=0, left=1, log_interval=1, group=ProcessGroup(size=2)) as watch:
         run_step(watch, clock, wait=0.0, work=1.0, loss=1.0)
     assert watch.images_per_second == 64.0
 
@@ -209,7 +209,7 @@ def test_every_line_gives_its_numbers_to_whoever_listens(clock: Clock) -> None:
 def test_the_memory_of_a_card_is_told_too(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(memory, "card_mib", lambda: 3174.4)
+    monkeypatch.setattr(memory, "gpu_mib", lambda: 3174.4)
     with watch_of(0, 1, done=0, left=1, log_interval=1) as watch:
         run_step(watch, clock, wait=0.0, work=1.0, loss=1.0)
     assert "data 0% mem 1.9 GiB gpu 3.1 GiB eta 0:00:00" in caplog.text

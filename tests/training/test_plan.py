@@ -12,7 +12,7 @@ import pytest
 from paddlex_ml.config import load
 from paddlex_ml.config.shipped import find
 from paddlex_ml.data.dataset import Draw
-from paddlex_ml.distributed.group import Team
+from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train import plan as train_plan
 from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.training.plan import Plan, Saving
@@ -64,7 +64,10 @@ def test_a_list_shorter_than_a_batch_is_one_batch() -> None:
 @pytest.mark.parametrize(("size", "accumulate"), [(50, 1), (50, 2), (7, 1)])
 def test_the_members_of_a_team_share_the_batches_of_one_process(size: int, accumulate: int) -> None:
     alone = plan_of(size, 8, grad_accum_steps=accumulate)
-    both = [plan_of(size, 4, grad_accum_steps=accumulate, team=Team(rank, 2)) for rank in range(2)]
+    both = [
+        plan_of(size, 4, grad_accum_steps=accumulate, group=ProcessGroup(rank, 2))
+        for rank in range(2)
+    ]
     assert [plan.steps for plan in both] == [alone.steps] * 2
     first, second = (plan.epoch_steps(2) for plan in both)
     joined = [

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from paddlex_ml.artifacts import checkpoint
-from paddlex_ml.distributed.group import Team
+from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.training import saving
 from paddlex_ml.training.plan import Saving
 from tests.members import Lesson, learn
@@ -45,7 +45,7 @@ def latest(written: list[tuple[str, int, int]]) -> list[tuple[int, int]]:
 def test_latest_is_saved_within_an_epoch_every_so_many_steps(
     toy: Path, tmp_path: Path, written: list[tuple[str, int, int]]
 ) -> None:
-    learn(Lesson(toy, tmp_path / "out", epochs=2, saving=Saving(steps=2)), Team())
+    learn(Lesson(toy, tmp_path / "out", epochs=2, saving=Saving(steps=2)), ProcessGroup())
     assert latest(written) == [(0, 2), (1, 2)]  # at the end of an epoch it is a copy of epoch_N
 
 
@@ -54,14 +54,14 @@ def test_latest_is_saved_within_an_epoch_every_so_many_minutes(
 ) -> None:
     clock = iter(range(0, 10**6, 40))  # a look at the clock takes forty seconds
     monkeypatch.setattr(saving.time, "monotonic", lambda: float(next(clock)))
-    learn(Lesson(toy, tmp_path / "out", epochs=1, saving=Saving(minutes=1.0)), Team())
+    learn(Lesson(toy, tmp_path / "out", epochs=1, saving=Saving(minutes=1.0)), ProcessGroup())
     assert latest(written) == [(0, 1)]
 
 
 def test_by_default_latest_is_saved_at_the_end_of_epochs_alone(
     toy: Path, tmp_path: Path, written: list[tuple[str, int, int]]
 ) -> None:
-    learn(Lesson(toy, tmp_path / "out", epochs=2, saving=Saving(epoch_interval=2)), Team())
+    learn(Lesson(toy, tmp_path / "out", epochs=2, saving=Saving(epoch_interval=2)), ProcessGroup())
     assert latest(written) == [(1, 0)]
     assert checkpoint.load(tmp_path / "out" / "latest").progress["epoch"] == 2
 
@@ -71,7 +71,7 @@ def test_the_last_folders_of_epochs_are_kept_and_others_left_alone(
 ) -> None:
     output = tmp_path / "out"
     (output / "epoch_77").mkdir(parents=True)  # somebody else's
-    result = learn(Lesson(toy, output, epochs=5, saving=Saving(keep_last=2)), Team())
+    result = learn(Lesson(toy, output, epochs=5, saving=Saving(keep_last=2)), ProcessGroup())
     assert len(result["history"]) == 5
     folders = sorted(path.name for path in output.iterdir() if path.is_dir())
     assert folders == ["best_model", "epoch_4", "epoch_5", "epoch_77", "latest"]
@@ -95,13 +95,13 @@ def test_killed_twenty_times_at_random_it_ends_like_the_unbroken_run(
     lesson = Lesson(toy, output, epochs=40, saving=Saving(steps=1, keep_last=3), goes_on=True)
     code = (
         "import sys; from paddlex_ml import environment; environment.prepare()\n"
-        "from pathlib import Path; from paddlex_ml.distributed.group import Team\n"
+        "from pathlib import Path; from paddlex_ml.distributed.group import ProcessGroup\n"
         "from paddlex_ml.training.plan import Saving; from tests.members import Lesson, learn\n"
         "from paddlex_ml.training import loop; step = loop.train_step\n"
         "def told(*args): print('step', flush=True); return step(*args)\n"
         "loop.train_step = told\n"
         "learn(Lesson(Path(sys.argv[1]), Path(sys.argv[2]), epochs=40, goes_on=True,"
-        " saving=Saving(steps=1, keep_last=3)), Team())"
+        " saving=Saving(steps=1, keep_last=3)), ProcessGroup())"
     )
     kills = 0
     while kills < KILLS:
@@ -120,10 +120,10 @@ def test_killed_twenty_times_at_random_it_ends_like_the_unbroken_run(
         kills += 1
         if output.exists():
             for name in ("latest", "best_model"):
-                checkpoint.settle(output / name)
+                checkpoint.finish_interrupted(output / name)
             assert_readable(output)
-    broken = learn(lesson, Team())
-    unbroken = learn(lesson._replace(output=tmp_path / "unbroken", goes_on=False), Team())
+    broken = learn(lesson, ProcessGroup())
+    unbroken = learn(lesson._replace(output=tmp_path / "unbroken", goes_on=False), ProcessGroup())
     assert kills == KILLS
     assert broken["history"] == unbroken["history"]
     assert_equal(broken["weights"], unbroken["weights"])

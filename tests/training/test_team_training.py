@@ -11,7 +11,7 @@ import pytest
 
 from paddlex_ml.devices import Devices
 from paddlex_ml.distributed import launch
-from paddlex_ml.distributed.group import Team
+from paddlex_ml.distributed.group import ProcessGroup
 from tests.members import Lesson, judge, learn
 
 TWO = Devices("cpu", (0, 1))
@@ -25,7 +25,7 @@ def largest_difference(found: dict[str, Any], expected: dict[str, Any], what: st
 
 def test_a_shared_evaluation_gives_the_very_scores_of_one_process(toy: Path) -> None:
     # 12 images in batches of 5: one process has two batches, the other has one.
-    assert launch.run(judge, toy, TWO) == judge(toy, Team())
+    assert launch.run(judge, toy, TWO) == judge(toy, ProcessGroup())
 
 
 @pytest.mark.parametrize(("norm", "sync_bn", "accumulate"), [(True, True, 1), (False, False, 2)])
@@ -34,7 +34,7 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(
 ) -> None:
     lesson = Lesson(toy, tmp_path / "two", norm=norm, sync_bn=sync_bn, accumulate=accumulate)
     both = launch.run(learn, lesson, TWO)
-    alone = learn(lesson._replace(output=tmp_path / "one"), Team())
+    alone = learn(lesson._replace(output=tmp_path / "one"), ProcessGroup())
     for kind in ("weights", "ema"):
         assert largest_difference(both, alone, kind) < 1e-5
     for row, other in zip(both["history"], alone["history"], strict=True):
@@ -49,7 +49,7 @@ def test_without_sync_bn_each_process_norms_its_own_part_and_the_statistics_are_
 ) -> None:
     lesson = Lesson(toy, tmp_path / "two", epochs=1)
     both = launch.run(learn, lesson, TWO)
-    alone = learn(lesson._replace(output=tmp_path / "one"), Team())
+    alone = learn(lesson._replace(output=tmp_path / "one"), ProcessGroup())
     mean, variance = (both["weights"][f"norm.{k}"] for k in ("_mean", "_variance"))
     theirs = (alone["weights"][f"norm.{k}"] for k in ("_mean", "_variance"))
     # The mean of the halves' means is that of the whole; the mean of their variances is smaller by

@@ -15,7 +15,7 @@ import numpy as np
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.engines.evaluate import models
-from paddlex_ml.engines.evaluate.models import Subject
+from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics import bootstrap
 from paddlex_ml.metrics.measures import summarise
@@ -32,22 +32,22 @@ class Recorded:
     result: Mapping[str, Any]
 
 
-Other: TypeAlias = Subject | Recorded
+Other: TypeAlias = EvaluatedModel | Recorded
 
 
-def find(config: Config, subject: Subject) -> Other | None:
-    """What `subject` is compared with; None where nothing is asked for."""
+def find(config: Config, evaluated: EvaluatedModel) -> Other | None:
+    """What `evaluated` is compared with; None where nothing is asked for."""
     text = config.Evaluate.compare_with
     if text is None:
         return None
     if text in ("raw", "ema"):
-        return models.load_twin(subject, "raw" if text == "raw" else "ema", KEY)
+        return models.load_other_weights(evaluated, "raw" if text == "raw" else "ema", KEY)
     path = _find_result(Path(text))
     if path is None:
         other = models.load(config, text, KEY, any_model=True)
-        models.refuse_other_classes(other, subject.label_names, KEY)
+        models.refuse_other_classes(other, evaluated.label_names, KEY)
         return other
-    return Recorded(path, _read(path, subject.label_names, config.Global.output / _RESULT))
+    return Recorded(path, _read(path, evaluated.label_names, config.Global.output / _RESULT))
 
 
 def compare(
@@ -68,8 +68,8 @@ def compare(
         beside, same = other.result, other.result.get("val_digest") == result["val_digest"]
     else:
         assert other_scores is not None
-        limits = models.find_limits(config, other)
-        found = summarise(other_scores, images.targets, other.label_names, limits)
+        thresholds_in_use = models.find_thresholds(config, other)
+        found = summarise(other_scores, images.targets, other.label_names, thresholds_in_use)
         beside, same = {"metrics": found.metrics, "per_class": found.per_class}, True
         if rounds:
             low, high = bootstrap.difference(

@@ -14,7 +14,7 @@ import numpy as np
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.report import evaluation_page
-from paddlex_ml.report.content import Content, Suspected
+from paddlex_ml.report.content import EvaluationPage, Suspected
 from paddlex_ml.storage import files
 
 _FOLDER = "evaluate"
@@ -66,7 +66,7 @@ def write(
         return
     result["report"] = f"{_FOLDER}/{_PAGE}"
     val = dataset.val
-    content = Content(
+    content = EvaluationPage(
         result=result,
         label_names=dataset.label_names,
         scores=scores,

@@ -17,7 +17,7 @@ import paddle
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.engines.evaluate import scores as scoring
-from paddlex_ml.engines.evaluate.models import Subject
+from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.label_quality import find_suspects
 from paddlex_ml.metrics.out_of_fold import score_out_of_fold
@@ -25,7 +25,7 @@ from paddlex_ml.models import zoo
 from paddlex_ml.report.content import Suspected
 
 
-class Found(NamedTuple):
+class LabelErrors(NamedTuple):
     """Doubtful labels of one or both lists."""
 
     suspects: list[Suspected]
@@ -34,34 +34,34 @@ class Found(NamedTuple):
     """The result's `label_errors`, without its table."""
 
 
-def refuse_impossible(config: Config, subject: Subject) -> None:
+def refuse_impossible(config: Config, evaluated: EvaluatedModel) -> None:
     """Raise PaddlexMLError where the labels of train cannot be judged: before the evaluation."""
-    if config.Evaluate.label_errors == "all" and subject.source is None:
+    if config.Evaluate.label_errors == "all" and evaluated.source is None:
         raise PaddlexMLError(
             "a static folder gives scores alone, and for images that it has learned they prove "
             "nothing: wrong labels in train are found by the features of the weights",
-            where=str(subject.path),
+            where=str(evaluated.path),
             fix="evaluate the weights (-o Evaluate.weight_path=output/best_model/"
             "best_model.pdparams), or -o Evaluate.label_errors=val",
         )
 
 
 def find(
-    config: Config, subject: Subject, dataset: MLClsDataset, scores: np.ndarray
-) -> Found | None:
+    config: Config, evaluated: EvaluatedModel, dataset: MLClsDataset, scores: np.ndarray
+) -> LabelErrors | None:
     """Doubtful labels; None: not asked for. `scores` [N, C] are those of val."""
     if config.Evaluate.label_errors is None:
         return None
     suspects, told = _judge("val", dataset.val, dataset.label_names, scores, "held out")
     lists = {"val": told}
     if config.Evaluate.label_errors == "all":
-        features = _extract(config, subject, dataset.train)
+        features = _extract(config, evaluated, dataset.train)
         outside = score_out_of_fold(features, dataset.train.targets, seed=config.Global.seed)
         more, lists["train"] = _judge(
             "train", dataset.train, dataset.label_names, outside, "out of fold"
         )
         suspects = sorted([*suspects, *more], key=lambda suspect: suspect.quality)
-    return Found(suspects, {"lists": lists})
+    return LabelErrors(suspects, {"lists": lists})
 
 
 def _judge(
@@ -89,20 +89,20 @@ def _judge(
     }
 
 
-def _extract(config: Config, subject: Subject, images: ImageList) -> np.ndarray:
+def _extract(config: Config, evaluated: EvaluatedModel, images: ImageList) -> np.ndarray:
     """What the head sees of each image, averaged over the places: float32 [N, D]."""
     kept: list[np.ndarray] = []
-    with _watching(subject, kept):
-        scoring.score(config, images, [subject], title="Train list")
+    with _watching(evaluated, kept):
+        scoring.score(config, images, [evaluated], title="Train list")
     return np.concatenate(kept)
 
 
 @contextmanager
-def _watching(subject: Subject, kept: list[np.ndarray]) -> Iterator[None]:
+def _watching(evaluated: EvaluatedModel, kept: list[np.ndarray]) -> Iterator[None]:
     """Add the features of every batch that the model answers meanwhile."""
-    assert subject.source is not None
-    card = subject.source.card
-    head: Any = getattr(subject.source.model, zoo.find(card.model).head.removesuffix("."))
+    assert evaluated.source is not None
+    info = evaluated.source.info
+    head: Any = getattr(evaluated.source.model, zoo.find(info.model).head.removesuffix("."))
 
     def keep(_: paddle.nn.Layer, inputs: tuple[paddle.Tensor]) -> None:
         places = head.as_map(inputs[0]).flatten(2)  # [B, D, T]

@@ -17,7 +17,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.data import preprocess
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.engines import load_model, tokens
-from paddlex_ml.engines.load_model import Trained
+from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Network
 from paddlex_ml.inference.static_model import StaticModel
@@ -26,7 +26,7 @@ from paddlex_ml.metrics.per_class_threshold import Threshold
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A model in evaluation mode."""
 
     network: Network
@@ -37,7 +37,7 @@ class Subject:
     """Where it came from."""
     threshold: Threshold
     """The one that predictions would use."""
-    source: Trained | None = None
+    source: LoadedModel | None = None
     """The network that gives logits; None: a static graph."""
     part: str = ""
     """`raw` or `ema`, where these are not the weights that the path holds first."""
@@ -48,7 +48,7 @@ class Subject:
         return f"{self.path} ({self.part} weights)" if self.part else str(self.path)
 
 
-def load(config: Config, text: str | None, key: str, *, any_model: bool = False) -> Subject:
+def load(config: Config, text: str | None, key: str, *, any_model: bool = False) -> EvaluatedModel:
     """Load a weight file, its URL, or a static folder; None: the best of the output folder.
 
     any_model: whether it may be another model than the configuration names.
@@ -58,7 +58,7 @@ def load(config: Config, text: str | None, key: str, *, any_model: bool = False)
     static = StaticModel(Path(text), config.Global.device, None)
     if not any_model:
         tokens.refuse_others(config, static.decoder_tokens, text)
-    return Subject(
+    return EvaluatedModel(
         lambda images: paddle.to_tensor(static.run(images.numpy())),
         list(static.label_names),
         static.preprocess,  # of its own inference.yml, as prediction does
@@ -67,28 +67,32 @@ def load(config: Config, text: str | None, key: str, *, any_model: bool = False)
     )
 
 
-def load_twin(subject: Subject, which: Literal["raw", "ema"], key: str) -> Subject:
+def load_other_weights(
+    evaluated: EvaluatedModel, which: Literal["raw", "ema"], key: str
+) -> EvaluatedModel:
     """The other weights of the subject's checkpoint."""
-    if subject.source is None:
+    if evaluated.source is None:
         raise PaddlexMLError(
             f"a static folder holds one kind of weights: there are no {which} ones beside them",
-            where=str(subject.path),
+            where=str(evaluated.path),
             fix="evaluate the weights of the checkpoint: -o Evaluate.weight_path=null",
         )
-    return replace(_of_weights(load_model.load_twin(subject.source, which, key)), part=which)
+    return replace(
+        _of_weights(load_model.load_other_weights(evaluated.source, which, key)), part=which
+    )
 
 
-def _of_weights(source: Trained) -> Subject:
+def _of_weights(source: LoadedModel) -> EvaluatedModel:
     def score(images: paddle.Tensor) -> paddle.Tensor:
         return F.sigmoid(source.model(images).astype("float32"))  # as the static graph ends
 
-    size = preprocess.standard(source.card.image_size)
-    return Subject(score, source.card.label_names, size, source.path, 0.5, source)
+    size = preprocess.standard(source.info.image_size)
+    return EvaluatedModel(score, source.info.label_names, size, source.path, 0.5, source)
 
 
-def refuse_other_classes(subject: Subject, wanted: list[str], key: str) -> None:
+def refuse_other_classes(evaluated: EvaluatedModel, wanted: list[str], key: str) -> None:
     """Raise PaddlexMLError unless the classes are those of the data set, in their order."""
-    names = subject.label_names
+    names = evaluated.label_names
     if names == wanted:
         return
     if len(names) == len(wanted):
@@ -99,29 +103,29 @@ def refuse_other_classes(subject: Subject, wanted: list[str], key: str) -> None:
         what = f"the model has {len(names)} classes, label.txt has {len(wanted)}"
     raise PaddlexMLError(
         what,
-        where=subject.shown,
+        where=evaluated.shown,
         fix="evaluate on the data set of the model's classes: -o Global.dataset_dir=..., "
         f"or name another model: -o {key}=...",
     )
 
 
-def find_limits(config: Config, subject: Subject) -> np.ndarray:
+def find_thresholds(config: Config, evaluated: EvaluatedModel) -> np.ndarray:
     """The thresholds in use [C]: those of Evaluate.threshold, or the model's own."""
-    names, wanted = subject.label_names, config.Evaluate.threshold
+    names, wanted = evaluated.label_names, config.Evaluate.threshold
     if wanted is None:
-        return per_class_threshold.resolve(subject.threshold, names, where=str(subject.path))
+        return per_class_threshold.resolve(evaluated.threshold, names, where=str(evaluated.path))
     return per_class_threshold.resolve(wanted, names, where="Evaluate.threshold")
 
 
-def find_descriptions(subject: Subject) -> list[Path]:
+def find_descriptions(evaluated: EvaluatedModel) -> list[Path]:
     """The inference.yml files that thresholds of this model belong into, at least one.
 
     Of weights: those of all exports that stand beside them. Raises PaddlexMLError where there is
     none: before the evaluation, not after it.
     """
-    folders = [subject.path]
-    if subject.source is not None:
-        folders = [subject.path.parent / name for name in EXPORTS.values()]
+    folders = [evaluated.path]
+    if evaluated.source is not None:
+        folders = [evaluated.path.parent / name for name in EXPORTS.values()]
     found = [
         folder / inference_yml.FILE for folder in folders if (folder / inference_yml.FILE).is_file()
     ]
@@ -132,7 +136,7 @@ def find_descriptions(subject: Subject) -> list[Path]:
             fix="export first (-o Global.mode=export), or -o Evaluate.save_threshold=false",
         )
     for path in found:
-        if list(inference_yml.read(path).label_names) != subject.label_names:
+        if list(inference_yml.read(path).label_names) != evaluated.label_names:
             raise PaddlexMLError(
                 "the exported model beside these weights has other classes",
                 where=str(path),

@@ -29,7 +29,7 @@ from paddlex_ml.engines.evaluate import (
     scores as scoring,
 )
 from paddlex_ml.engines.evaluate.comparison import Other
-from paddlex_ml.engines.evaluate.models import Subject
+from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.export import description
 from paddlex_ml.metrics.measures import summarise
 from paddlex_ml.metrics.threshold_search import Tuned
@@ -43,28 +43,28 @@ def run(config: Config) -> dict[str, Any]:
     """Evaluate on val.txt; returns the content of evaluate_result.json."""
     devices.select(config.Global.device)
     dataset = _read_lists(config)
-    subject = models.load(config, config.Evaluate.weight_path, _KEY)
-    models.refuse_other_classes(subject, dataset.label_names, _KEY)
-    label_errors.refuse_impossible(config, subject)
-    limits = models.find_limits(config, subject)
-    places = models.find_descriptions(subject) if config.Evaluate.save_threshold else []
-    other = comparison.find(config, subject)
+    evaluated = models.load(config, config.Evaluate.weight_path, _KEY)
+    models.refuse_other_classes(evaluated, dataset.label_names, _KEY)
+    label_errors.refuse_impossible(config, evaluated)
+    thresholds_in_use = models.find_thresholds(config, evaluated)
+    places = models.find_descriptions(evaluated) if config.Evaluate.save_threshold else []
+    other = comparison.find(config, evaluated)
     files.open_folder(config)
 
-    scores, other_scores = _score(config, dataset.val, subject, other)
-    result = _judge(config, dataset, subject, scores, limits)
+    scores, other_scores = _score(config, dataset.val, evaluated, other)
+    result = _judge(config, dataset, evaluated, scores, thresholds_in_use)
     log.tell_classes(result)
     tuned = None
     if config.Evaluate.tune_threshold is not None:
-        tuned = _tune(config, dataset.val, scores, limits, result)
+        tuned = _tune(config, dataset.val, scores, thresholds_in_use, result)
         result["thresholds"]["saved"] = [str(path) for path in places]
         log.tell_thresholds(result["thresholds"])
     if other is not None:
         both = scores, other_scores
         result["comparison"] = comparison.compare(config, result, other, both, dataset.val)
-        result["comparison"]["this"] = subject.shown
+        result["comparison"]["this"] = evaluated.shown
         log.tell_comparison(result["comparison"])
-    found = label_errors.find(config, subject, dataset, scores)
+    found = label_errors.find(config, evaluated, dataset, scores)
     if found is not None:
         result["label_errors"] = found.told
         log.tell_label_errors(found.told)
@@ -82,31 +82,35 @@ def _read_lists(config: Config) -> MLClsDataset:
 
 
 def _score(
-    config: Config, images: ImageList, subject: Subject, other: Other | None
+    config: Config, images: ImageList, evaluated: EvaluatedModel, other: Other | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    if not isinstance(other, Subject):
-        return scoring.score(config, images, [subject])[0], None
-    if other.preprocess == subject.preprocess:
-        scores, others = scoring.score(config, images, [subject, other])
+    if not isinstance(other, EvaluatedModel):
+        return scoring.score(config, images, [evaluated])[0], None
+    if other.preprocess == evaluated.preprocess:
+        scores, others = scoring.score(config, images, [evaluated, other])
         return scores, others
-    scores, others = (scoring.score(config, images, [each])[0] for each in (subject, other))
+    scores, others = (scoring.score(config, images, [each])[0] for each in (evaluated, other))
     return scores, others
 
 
 def _judge(
-    config: Config, dataset: MLClsDataset, subject: Subject, scores: np.ndarray, limits: np.ndarray
+    config: Config,
+    dataset: MLClsDataset,
+    evaluated: EvaluatedModel,
+    scores: np.ndarray,
+    thresholds_in_use: np.ndarray,
 ) -> dict[str, Any]:
     found = summarise(
         scores,
         dataset.val.targets,
         dataset.label_names,
-        limits,
+        thresholds_in_use,
         rounds=config.Evaluate.bootstrap,
         seed=config.Global.seed,
     )
     return {
         "done_flag": True,
-        "weight_path": str(subject.path),
+        "weight_path": str(evaluated.path),
         "val_digest": _digest(dataset.val),
         "metrics": found.metrics,
         "per_class": found.per_class,
@@ -120,13 +124,13 @@ def _tune(
     config: Config,
     images: ImageList,
     scores: np.ndarray,
-    limits: np.ndarray,
+    thresholds_in_use: np.ndarray,
     result: dict[str, Any],
 ) -> Tuned:
     """Tune thresholds; the result tells what they are worth, in all and class by class."""
     names = [row["name"] for row in result["per_class"]]
     tuned, result["thresholds"], rows = thresholds.tune(
-        config.Evaluate, scores, images.targets, limits, names, seed=config.Global.seed
+        config.Evaluate, scores, images.targets, thresholds_in_use, names, seed=config.Global.seed
     )
     for row, more in zip(result["per_class"], rows, strict=True):
         row["tuned"] = more

@@ -12,18 +12,18 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import MultiLabelDataset
 from paddlex_ml.data.loader import batches, count_workers, evaluation_draws
-from paddlex_ml.engines.evaluate.models import Subject
+from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.evaluation import evaluate
 
 logger = logging.getLogger(__name__)
 
 
 def score(
-    config: Config, images: ImageList, judged: Sequence[Subject], *, title: str = "Eval"
+    config: Config, images: ImageList, models: Sequence[EvaluatedModel], *, title: str = "Eval"
 ) -> list[np.ndarray]:
     """Scores float32 [N, C] of every model, which must share their preprocessing, in one pass."""
     reduced = config.Evaluate.reduced_decode
-    dataset = MultiLabelDataset(images, judged[0].preprocess, reduced_decode=reduced)
+    dataset = MultiLabelDataset(images, models[0].preprocess, reduced_decode=reduced)
     draws = evaluation_draws(len(dataset), config.Evaluate.batch_size or config.Train.batch_size)
 
     def progress(done: int) -> None:
@@ -31,5 +31,5 @@ def score(
             logger.info("[%s][Iter %d/%d]", title, done, len(draws))
 
     feed = batches(dataset, draws, count_workers(config.Train.num_workers))
-    results = evaluate([each.network for each in judged], feed, progress)
+    results = evaluate([each.network for each in models], feed, progress)
     return [result.outputs for result in results]

@@ -17,7 +17,7 @@ def tune(
     wanted: EvaluateConfig,
     scores: np.ndarray,
     targets: np.ndarray,
-    limits: np.ndarray,
+    thresholds_in_use: np.ndarray,
     label_names: list[str],
     *,
     seed: int,
@@ -32,7 +32,7 @@ def tune(
     target = None if wanted.tune_threshold == "f1" else wanted.tune_target
     goal = Goal(wanted.tune_threshold, target, wanted.tune_min_positives)
     tuned = threshold_search.tune(scores, targets, goal)
-    before = decisions.count(decisions.decide(scores, limits), targets)
+    before = decisions.count(decisions.decide(scores, thresholds_in_use), targets)
     after = decisions.count(decisions.decide(scores, tuned.thresholds), targets)
     told = {
         "method": goal.method,
@@ -48,8 +48,8 @@ def tune(
     return tuned, told, _rows(tuned.thresholds, after)
 
 
-def _rows(limits: np.ndarray, counts: Counts) -> list[dict[str, Any]]:
-    columns = (limits, counts.precision, counts.recall, counts.f1)
+def _rows(thresholds_in_use: np.ndarray, counts: Counts) -> list[dict[str, Any]]:
+    columns = (thresholds_in_use, counts.precision, counts.recall, counts.f1)
     names = ("threshold", "precision", "recall", "f1")
     return [
         {name: _defined(value) for name, value in zip(names, row, strict=True)}

@@ -16,7 +16,7 @@ from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset
 from paddlex_ml.data.image_cache import open_caches
 from paddlex_ml.data.loader import Loader, count_workers
-from paddlex_ml.distributed.group import Team
+from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.models import zoo
 from paddlex_ml.training.diagnostics import loader_repairs
 from paddlex_ml.training.freeze import backbone_entries, set_frozen
@@ -37,7 +37,7 @@ def compose(
     dataset: MLClsDataset,
     model: paddle.nn.Layer,
     precision: Precision,
-    team: Team,
+    group: ProcessGroup,
 ) -> Plan:
     """Everything that options decide about the training of a `model` that nothing has frozen."""
     train = config.Train
@@ -47,7 +47,7 @@ def compose(
         train.learning_rate,
         epochs=train.epochs_iters,
         steps_per_epoch=steps_per_epoch(
-            images, train.batch_size * team.size, train.grad_accum_steps
+            images, train.batch_size * group.size, train.grad_accum_steps
         ),
         warmup_epochs=train.warmup_steps,
     )
@@ -72,17 +72,17 @@ def compose(
         ),
         loader_repairs=loader_repairs(
             train.cache,
-            count_workers(train.num_workers, team.local_size),
-            count_workers(None, team.local_size),
+            count_workers(train.num_workers, group.local_size),
+            count_workers(None, group.local_size),
             reduced_decode=train.reduced_decode,
         ),
         precision=precision.autocast,
         begin_epoch=_freezing(config, model),
-        team=team,
+        group=group,
     )
 
 
-def loaders(config: Config, dataset: MLClsDataset, team: Team) -> tuple[Loader, Loader]:
+def loaders(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> tuple[Loader, Loader]:
     """What reads the images to learn from, with their augmentation, and those to evaluate on."""
     train, augment = config.Train, config.Train.augment
     changes = Augmentation(
@@ -95,10 +95,10 @@ def loaders(config: Config, dataset: MLClsDataset, team: Team) -> tuple[Loader, 
         lists,
         train.image_size,
         folder=train.cache_dir,
-        processes=team.local_size,
+        processes=group.local_size,
     )
-    workers = count_workers(train.num_workers, team.local_size)
-    learned, judged = (
+    workers = count_workers(train.num_workers, group.local_size)
+    train_loader, val_loader = (
         MultiLabelDataset(
             images,
             preprocess.standard(train.image_size),
@@ -110,10 +110,10 @@ def loaders(config: Config, dataset: MLClsDataset, team: Team) -> tuple[Loader, 
             lists, (changes, None), caches, strict=True
         )
     )
-    return Loader(learned, workers), Loader(judged, workers)
+    return Loader(train_loader, workers), Loader(val_loader, workers)
 
 
-def settings(config: Config, team: Team) -> dict[str, Any]:
+def fingerprint(config: Config, group: ProcessGroup) -> dict[str, Any]:
     """What a resumed run must share with the first for equal numbers: key -> plain value."""
     train = config.Train
     keys = (
@@ -122,7 +122,7 @@ def settings(config: Config, team: Team) -> dict[str, Any]:
         "grad_accum_steps", "grad_clip_norm", "weight_decay", "sync_bn", "sampler",
         "repeat_threshold", "reduced_decode", "eval_interval", "start_eval_epoch",
     )  # fmt: skip
-    found: dict[str, Any] = {"Global.seed": config.Global.seed, "processes": team.size}
+    found: dict[str, Any] = {"Global.seed": config.Global.seed, "processes": group.size}
     found |= {f"Train.{key}": getattr(train, key) for key in keys}
     for name in ("loss", "augment"):
         section = vars(getattr(train, name))

@@ -7,14 +7,14 @@ from pathlib import Path
 from statistics import harmonic_mean
 from typing import Any
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.training.state import Progress
 
 LAST = 5  # epoch checkpoints that are listed, as in PaddleX
 
 
 def describe(
-    card: Card,
+    info: ModelInfo,
     progress: Progress,
     output: Path,
     *,
@@ -29,7 +29,7 @@ def describe(
     assert best is not None  # the last epoch is always evaluated
     return {
         "done_flag": True,
-        "model_name": card.model,
+        "model_name": info.model,
         "label_dict": "label_dict.txt",
         "train_log": "train.log",
         "config": "config.yaml",

@@ -16,13 +16,13 @@ import paddle
 
 from paddlex_ml import devices
 from paddlex_ml.artifacts import weights
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.config.load import dump
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed import launch
-from paddlex_ml.distributed.group import Team
+from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train import plan as train_plan
 from paddlex_ml.engines.train import start
 from paddlex_ml.engines.train.result import describe
@@ -51,21 +51,25 @@ def run(config: Config) -> dict[str, Any]:
     precision.choose(config.Train.amp, config.Train.amp_dtype, device.first)  # or refuse, early
     if config.Train.tensorboard:
         events.require_package()
-    start.settle(config)
+    start.finish_interrupted(config)
     result: dict[str, Any] = launch.run(train, config, device, config.Train.dist_ips)
     return result
 
 
-def train(config: Config, team: Team) -> dict[str, Any]:
+def train(config: Config, group: ProcessGroup) -> dict[str, Any]:
     """The training itself, in one process or in each of several."""
     assert config.Global.dataset_dir is not None  # the configuration refuses it
     dataset = annotation.read(config.Global.dataset_dir)
     _refuse_other_class_count(config, dataset)
-    _refuse_few_images(dataset, team)
+    _refuse_few_images(dataset, group)
     output = config.Global.output
-    with Interrupt(team) as interrupt, _log_file(output / "train.log", team), ExitStack() as stack:
-        training, plan = prepare(config, dataset, team)
-        if config.Train.tensorboard and team.leads:
+    with (
+        Interrupt(group) as interrupt,
+        _log_file(output / "train.log", group),
+        ExitStack() as stack,
+    ):
+        training, plan = prepare(config, dataset, group)
+        if config.Train.tensorboard and group.is_main:
             begin = global_step(training.progress, plan)
             tell = stack.enter_context(events.writing(output / "events", begin))
             plan = replace(plan, scalars=tell)
@@ -73,22 +77,22 @@ def train(config: Config, team: Team) -> dict[str, Any]:
             dataset.label_names, dataset.train.targets, dataset.val.targets
         ):
             logger.warning(text)
-        learned, judged = train_plan.loaders(config, dataset, team)
-        if team.leads:
+        train_loader, val_loader = train_plan.loaders(config, dataset, group)
+        if group.is_main:
             write_text(output / "config.yaml", dump(config))
             annotation.write_labels(output / "label_dict.txt", dataset.label_names)
-        with closing(learned), closing(judged):
-            fit(training, plan, learned, judged, output, interrupt)
+        with closing(train_loader), closing(val_loader):
+            fit(training, plan, train_loader, val_loader, output, interrupt)
         difference = None
-        if team.leads and training.progress.best is not None and interrupt.signal != SIGTERM:
+        if group.is_main and training.progress.best is not None and interrupt.signal != SIGTERM:
             difference = export_best(training, output)
             plots.curves(output / "curves.png", training.progress.history)
     if interrupt.signal is not None:
         raise Stopped(interrupt.signal)
-    if not team.leads:
+    if not group.is_main:
         return {}
     return describe(
-        training.card,
+        training.info,
         training.progress,
         output,
         static_difference=difference,
@@ -96,29 +100,31 @@ def train(config: Config, team: Team) -> dict[str, Any]:
     )
 
 
-def prepare(config: Config, dataset: MLClsDataset, team: Team) -> tuple[Training, Plan]:
+def prepare(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> tuple[Training, Plan]:
     """Build the model and all that changes with it, new or from Train.resume_path."""
     train = config.Train
-    card = Card(
+    info = ModelInfo(
         config.Global.model,
         dataset.label_names,
         train.image_size,
         zoo.choose_tokens(config.Global.model, train.decoder_tokens),
     )
     paddle.seed(config.Global.seed)
-    model = zoo.build(card.model, len(card.label_names), tokens=card.decoder_tokens)
-    resumed_from, resumed = start.read_resumed(config, card)
+    model = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
+    resumed_from, resumed = start.read_resumed(config, info)
     if resumed is None and train.pretrain_weight_path is not None:
-        start.load_pretrained(model, card.model, train.pretrain_weight_path)
-    averaged = zoo.build(card.model, len(card.label_names), tokens=card.decoder_tokens)
+        start.load_pretrained(model, info.model, train.pretrain_weight_path)
+    averaged = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
     device = paddle.device.get_device()
     if train.sync_bn:
-        model = synchronise(model, team, on_gpu=device != "cpu")
+        model = synchronise(model, group, on_gpu=device != "cpu")
     optimizer = build_optimizer(
         model,
         weight_decay=train.weight_decay,
         lr_mult=partial(
-            zoo.find(card.model).lr_mult, head=train.head_lr_mult, backbone=train.backbone_lr_mult
+            zoo.find(info.model).lr_mult,
+            head=train.head_lr_mult,
+            backbone=train.backbone_lr_mult,
         ),
         clip_norm=train.grad_clip_norm,
     )
@@ -127,19 +133,19 @@ def prepare(config: Config, dataset: MLClsDataset, team: Team) -> tuple[Training
     if train.recompute:
         recompute_blocks(model)
     training = Training(
-        card,
+        info,
         model,
         averaged,
         Ema(model, train.ema_decay),
         optimizer,
         computing.scaler(),
-        train_plan.settings(config, team),
+        train_plan.fingerprint(config, group),
     )
     if resumed_from is not None and resumed is not None:
         training.restore(resumed)
-        start.report_resume(training, resumed.settings)
-        start.recover_best(training, resumed_from, config, team)
-    return training, train_plan.compose(config, dataset, model, computing, team)
+        start.report_resume(training, resumed.fingerprint)
+        start.recover_best(training, resumed_from, config, group)
+    return training, train_plan.compose(config, dataset, model, computing, group)
 
 
 def export_best(training: Training, output: Path) -> float:
@@ -148,7 +154,7 @@ def export_best(training: Training, output: Path) -> float:
     best = weights.read(folder / "best_model.pdparams")
     for name, value in training.averaged.state_dict().items():
         value.set_value(best[name])
-    return save_static(training.averaged, training.card, folder / "inference")
+    return save_static(training.averaged, training.info, folder / "inference")
 
 
 def _refuse_other_class_count(config: Config, dataset: MLClsDataset) -> None:
@@ -161,10 +167,10 @@ def _refuse_other_class_count(config: Config, dataset: MLClsDataset) -> None:
         )
 
 
-def _refuse_few_images(dataset: MLClsDataset, team: Team) -> None:
-    if len(dataset.train) < team.size:
+def _refuse_few_images(dataset: MLClsDataset, group: ProcessGroup) -> None:
+    if len(dataset.train) < group.size:
         raise PaddlexMLError(
-            f"{len(dataset.train)} images cannot be shared by {team.size} processes",
+            f"{len(dataset.train)} images cannot be shared by {group.size} processes",
             where=str(dataset.root / "train.txt"),
             fix="-o Global.device=auto trains in one process",
         )
@@ -179,9 +185,9 @@ class _LogFile(logging.FileHandler):
 
 
 @contextmanager
-def _log_file(path: Path, team: Team) -> Iterator[None]:
+def _log_file(path: Path, group: ProcessGroup) -> Iterator[None]:
     """Send the package's log to `path` as well; a resumed run adds to it."""
-    if not team.leads:
+    if not group.is_main:
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)

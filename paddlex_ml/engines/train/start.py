@@ -11,9 +11,9 @@ from typing import Any
 import paddle
 
 from paddlex_ml.artifacts import checkpoint, weights
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.config.schema import Config
-from paddlex_ml.distributed.group import Team
+from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train.earlier_run import AUTO
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.models import zoo
@@ -23,19 +23,19 @@ from paddlex_ml.training.state import Progress, Training
 logger = logging.getLogger(__name__)
 
 
-def settle(config: Config) -> None:
+def finish_interrupted(config: Config) -> None:
     """Do what one process must do before several begin.
 
     Finishes exchanges of checkpoints that a kill interrupted, and fetches the weights to start from
     while a signal still ends the command.
     """
     for name in ("latest", "best_model"):
-        checkpoint.settle(config.Global.output / name)
+        checkpoint.finish_interrupted(config.Global.output / name)
     resume, weights_url = resumed_folder(config), config.Train.pretrain_weight_path
     if config.Train.resume_path == AUTO:
         logger.info("Train.resume_path=auto: %s", resume or "no checkpoint yet, starting anew")
     if resume is not None:
-        checkpoint.settle(resume.parent / "best_model")
+        checkpoint.finish_interrupted(resume.parent / "best_model")
     elif weights_url is not None and fetch.is_url(weights_url):
         _locate_start(weights_url)
 
@@ -55,7 +55,7 @@ def _locate_start(text: str) -> Path:
 def load_pretrained(model: paddle.nn.Layer, name: str, text: str) -> None:
     """Start from a weight file or its URL, as far as it fits, and say what was left out."""
     if not fetch.is_url(text):
-        checkpoint.settle(Path(text).resolve().parent)
+        checkpoint.finish_interrupted(Path(text).resolve().parent)
     path = _locate_start(text)
     fitted = weights.fit(model, weights.read(path), head=zoo.find(name).head, where=str(path))
     total = len(fitted.loaded) + len(fitted.missing)
@@ -71,7 +71,7 @@ def _shorten(names: list[str]) -> str:
 
 
 def read_resumed(
-    config: Config, card: Card
+    config: Config, info: ModelInfo
 ) -> tuple[Path, checkpoint.Checkpoint] | tuple[None, None]:
     """The checkpoint of Train.resume_path, and its folder."""
     key, folder = "Train.resume_path", resumed_folder(config)
@@ -79,7 +79,7 @@ def read_resumed(
         return None, None
     saved = checkpoint.load(folder)
     for what in ("model", "image_size", "label_names", "decoder_tokens"):
-        was, now = getattr(saved.card, what), getattr(card, what)
+        was, now = getattr(saved.info, what), getattr(info, what)
         if was != now:
             raise PaddlexMLError(
                 f"the checkpoint has {what} {was}, this run has {now}",
@@ -95,7 +95,7 @@ def report_resume(training: Training, before: Mapping[str, Any]) -> None:
     """Say where the training goes on, and which settings are others than before."""
     progress = training.progress
     logger.info("resumed after %d epochs and %d steps", progress.epoch, progress.step)
-    for key, now in training.settings.items():
+    for key, now in training.fingerprint.items():
         if key in before and before[key] != now:
             logger.warning(
                 "%s was %s before the stop and is %s now: the numbers will differ from those of "
@@ -106,17 +106,19 @@ def report_resume(training: Training, before: Mapping[str, Any]) -> None:
             )
 
 
-def recover_best(training: Training, resumed_from: Path, config: Config, team: Team) -> None:
+def recover_best(
+    training: Training, resumed_from: Path, config: Config, group: ProcessGroup
+) -> None:
     """Make sure that best_model holds the best that the checkpoint speaks of.
 
     In a new output folder it is copied from beside the checkpoint. Raises PaddlexMLError when it is
     lost and no epoch is left to find a new one.
     """
     progress, found = training.progress, False
-    with team.leading("best model recovered") as leads:
-        if leads and progress.best is not None:
+    with group.main_first("best model recovered") as is_main:
+        if is_main and progress.best is not None:
             found = _recover(progress, config.Global.output / "best_model", resumed_from)
-    if team.largest([found])[0]:
+    if group.all_reduce_max([found])[0]:
         return
     progress.best, progress.evaluations_since_best = None, 0
     if progress.epoch >= config.Train.epochs_iters:

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from paddlex_ml.artifacts import weights
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.config import shipped
 from paddlex_ml.config.load import load
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation, preprocess
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.engines.evaluate import label_errors
-from paddlex_ml.engines.evaluate.models import Subject
-from paddlex_ml.engines.load_model import Trained
+from paddlex_ml.engines.evaluate.models import EvaluatedModel
+from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.models import zoo
 
 Run = Callable[..., tuple[int, str]]
@@ -73,7 +73,9 @@ def test_a_turned_label_of_a_sure_model_is_the_first_of_all(toy: Path, tmp_path:
         val = ImageList(clean.root, clean.val.paths, targets)
         found = label_errors.find(
             configure(toy, tmp_path, "Evaluate.label_errors=val"),
-            Subject(lambda images: images, clean.label_names, preprocess.standard(32), toy, 0.5),
+            EvaluatedModel(
+                lambda images: images, clean.label_names, preprocess.standard(32), toy, 0.5
+            ),
             MLClsDataset(clean.root, clean.label_names, clean.train, val),
             scores,
         )
@@ -123,12 +125,17 @@ def test_labels_planted_in_photographs_are_found(shared: Path, tmp_path: Path) -
     start = shared / "data" / "weights" / "PPLCNet_x1_0_doc_ori.pdparams"
     weights.fit(model, weights.read(start), head="fc.", where=str(start))
     model.eval()
-    source = Trained(model, Card(name, clean.label_names, size, None), start)
-    subject = Subject(model, clean.label_names, preprocess.standard(size), start, 0.5, source)
+    source = LoadedModel(model, ModelInfo(name, clean.label_names, size, None), start)
+    evaluated = EvaluatedModel(
+        model, clean.label_names, preprocess.standard(size), start, 0.5, source
+    )
     config = configure(clean.root, tmp_path, "Evaluate.label_errors=all")
     scores = np.random.default_rng(0).random(clean.val.targets.shape).astype(np.float32)
     found = label_errors.find(
-        config, subject, MLClsDataset(clean.root, clean.label_names, train, clean.val), scores
+        config,
+        evaluated,
+        MLClsDataset(clean.root, clean.label_names, train, clean.val),
+        scores,
     )
     assert found is not None
     numbers = {path: i for i, path in enumerate(train.paths)}

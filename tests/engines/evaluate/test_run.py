@@ -197,8 +197,8 @@ def without(prefix: str) -> Callable[..., Path]:
 def other_card(toy_run: Path, folder: Path) -> Path:
     """The best weights with a card that calls them ResNet50_ML."""
     saved = checkpoint.load(toy_run / "best_model")
-    card = checkpoint.Card("ResNet50_ML", saved.card.label_names, saved.card.image_size)
-    checkpoint.write(folder / "other", Checkpoint(**{**vars(saved), "card": card}))
+    info = checkpoint.ModelInfo("ResNet50_ML", saved.info.label_names, saved.info.image_size)
+    checkpoint.write(folder / "other", Checkpoint(**{**vars(saved), "info": info}))
     return folder / "other" / "other.pdparams"
 
 

@@ -37,8 +37,10 @@ def test_every_figure_is_that_of_scikit_learn() -> None:
     half = np.full(4, 0.5)
     tuned, told, rows = thresholds.tune(EvaluateConfig(), scores, targets, half, names, seed=0)
 
-    def macro(limits: np.ndarray) -> float:
-        return float(f1_score(targets, scores >= limits.astype(np.float32), average="macro"))
+    def macro(thresholds_in_use: np.ndarray) -> float:
+        return float(
+            f1_score(targets, scores >= thresholds_in_use.astype(np.float32), average="macro")
+        )
 
     assert told["before"]["macro_f1"] == pytest.approx(macro(half))
     assert told["tuned"]["macro_f1"] == pytest.approx(macro(tuned.thresholds))
@@ -98,9 +100,9 @@ def test_tuned_thresholds_are_saved_on_request_and_predictions_use_them(
     code, err = run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", some, *QUICK)
     assert code == 0, err
     result = read(copy_of_run)
-    limits = [row["tuned"]["threshold"] for row in result["per_class"]]
-    assert limits_of(folder) == limits
-    assert limits != [0.5] * 3
+    thresholds_in_use = [row["tuned"]["threshold"] for row in result["per_class"]]
+    assert limits_of(folder) == thresholds_in_use
+    assert thresholds_in_use != [0.5] * 3
     assert result["thresholds"]["saved"] == [str(folder / "inference.yml")]
     content = yaml.safe_load((folder / "inference.yml").read_text(encoding="utf-8"))
     shared = content["PostProcess"]["MultiLabelThreshOutput"]["threshold"]
@@ -114,9 +116,11 @@ def test_tuned_thresholds_are_saved_on_request_and_predictions_use_them(
     assert len(found) == 36
     for image in found:
         scores = np.array(image["all_scores"])
-        sure = np.abs(scores - limits) > 1e-5  # scores are rounded to five decimals there
+        sure = (
+            np.abs(scores - thresholds_in_use) > 1e-5
+        )  # scores are rounded to five decimals there
         chosen = np.isin(np.arange(3), image["class_ids"])
-        assert (chosen == (scores >= limits))[sure].all()
+        assert (chosen == (scores >= thresholds_in_use))[sure].all()
 
 
 def test_a_second_evaluation_of_the_folder_starts_from_its_own_thresholds(

@@ -13,7 +13,7 @@ import paddle
 import pytest
 from PIL import Image
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.config.schema import Config, GlobalConfig, PredictConfig, TrainConfig
 from paddlex_ml.engines.predict import files, run
 from paddlex_ml.errors import PaddlexMLError, Stopped
@@ -28,8 +28,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("run") / "output"
     paddle.seed(0)
     model = zoo.build("PP-LCNet_x1_0_ML", 3)
-    card = Card("PP-LCNet_x1_0_ML", ["cat", "狗", "bird"], 64)
-    save_static(model, card, output / "best_model" / "inference")
+    info = ModelInfo("PP-LCNet_x1_0_ML", ["cat", "狗", "bird"], 64)
+    save_static(model, info, output / "best_model" / "inference")
     return output
 
 

@@ -18,7 +18,7 @@ from paddlex_ml.config.shipped import find
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import Draw
 from paddlex_ml.data.image_cache import ImageCache
-from paddlex_ml.distributed.group import Team
+from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train import plan as train_plan
 from paddlex_ml.engines.train import run
 from paddlex_ml.errors import PaddlexMLError
@@ -47,7 +47,9 @@ def plan_of(toy: Path, config_of: Any) -> Any:
     def compose(*overrides: str) -> Plan:
         dataset = annotation.read(toy)
         model = paddle.nn.Linear(2, 2)
-        return train_plan.compose(config_of(*overrides), dataset, model, Precision(), Team())
+        return train_plan.compose(
+            config_of(*overrides), dataset, model, Precision(), ProcessGroup()
+        )
 
     return compose
 
@@ -55,7 +57,7 @@ def plan_of(toy: Path, config_of: Any) -> Any:
 @pytest.fixture(scope="module")
 def prepared(toy: Path, config_of: Any) -> Any:
     def prepare(*overrides: str) -> tuple[Training, Plan]:
-        return run.prepare(config_of(*overrides), annotation.read(toy), Team())
+        return run.prepare(config_of(*overrides), annotation.read(toy), ProcessGroup())
 
     return prepare
 
@@ -150,17 +152,19 @@ def test_gradients_are_clipped_to_the_norm(prepared: Any) -> None:
 def test_mixup_cache_and_reduced_decoding_reach_the_loaders(config_of: Any, toy: Path) -> None:
     dataset = annotation.read(toy)
     options = ("Train.augment.mixup=0.2", "Train.cache=ram", "Evaluate.reduced_decode=true")
-    learned, judged = train_plan.loaders(config_of(*options), dataset, Team())
-    with closing(learned), closing(judged):
-        assert learned.dataset.augmentation is not None
-        assert learned.dataset.augmentation.mixup == 0.2
-        assert judged.dataset.augmentation is None
-        assert (learned.dataset.at_least, judged.dataset.at_least) == (64, 64)
-        assert isinstance(learned.dataset.cache, ImageCache)
-        ((_, targets),) = learned.epoch([[Draw(0, sample) for sample in range(8)]])
+    train_loader, val_loader = train_plan.loaders(config_of(*options), dataset, ProcessGroup())
+    with closing(train_loader), closing(val_loader):
+        assert train_loader.dataset.augmentation is not None
+        assert train_loader.dataset.augmentation.mixup == 0.2
+        assert val_loader.dataset.augmentation is None
+        assert (train_loader.dataset.at_least, val_loader.dataset.at_least) == (64, 64)
+        assert isinstance(train_loader.dataset.cache, ImageCache)
+        ((_, targets),) = train_loader.epoch([[Draw(0, sample) for sample in range(8)]])
     assert ((targets.numpy() > 0) & (targets.numpy() < 1)).any()
-    plain, judged = train_plan.loaders(config_of("Train.reduced_decode=false"), dataset, Team())
-    assert (plain.dataset.at_least, judged.dataset.at_least) == (None, None)
+    plain, val_loader = train_plan.loaders(
+        config_of("Train.reduced_decode=false"), dataset, ProcessGroup()
+    )
+    assert (plain.dataset.at_least, val_loader.dataset.at_least) == (None, None)
     assert plain.dataset.cache is None
 
 
@@ -179,7 +183,7 @@ def test_what_is_off_leaves_no_trace(plan_of: Any, prepared: Any) -> None:
 
 
 def test_a_resume_compares_every_option_that_decides_about_the_numbers(config_of: Any) -> None:
-    known = train_plan.settings(config_of(), Team(size=2))
+    known = train_plan.fingerprint(config_of(), ProcessGroup(size=2))
     assert known["processes"] == 2
     assert known["Train.augment.mixup"] == 0
     assert known["Train.loss.name"] == "asymmetric"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from paddlex_ml.artifacts.checkpoint import Card
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.engines.train.result import describe
 from paddlex_ml.engines.train.summary import summarise
 from paddlex_ml.training.state import Progress
@@ -21,7 +21,7 @@ def row(epoch: int, raw: float | None, ema: float | None, **other: float) -> dic
 
 def made(history: list[dict[str, Any]], weights: str = "ema", **other: float) -> dict[str, Any]:
     return describe(
-        Card("PP-LCNet_x1_0_ML", ["cat", "dog"], 448),
+        ModelInfo("PP-LCNet_x1_0_ML", ["cat", "dog"], 448),
         Progress(
             epoch=len(history),
             best={"score": 0.8123, "weights": weights, "epoch": 2},
