@@ -26,10 +26,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import worker
 from paddlex_ml.data.inspect_images import inspect_images
 from paddlex_ml.data.transforms import SUFFIXES, decode_image
-from paddlex_ml.environment import usable_cores
 
 _CHUNK = 16
 

@@ -84,9 +84,9 @@ def _scores(output: Path) -> tuple[float, float]:
 
 def _share_of_the_first_patch(tokens: str, size: int) -> float:
     """Share of the squared gradient of the loss, by pixels, that lies in the top left patch."""
-    from paddlex_ml import environment
+    from paddlex_ml import paddle_runtime
 
-    environment.prepare()
+    paddle_runtime.prepare()
     import paddle
 
     from paddlex_ml.models import zoo

@@ -39,9 +39,9 @@ def main() -> int:
     parser.add_argument("--classes", type=int, default=80)
     options = parser.parse_args()
 
-    from paddlex_ml import environment
+    from paddlex_ml import paddle_runtime
 
-    environment.prepare()
+    paddle_runtime.prepare()
     from paddlex_ml.models import zoo
     from paddlex_ml.models.published import MODELS
 

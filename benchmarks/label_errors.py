@@ -123,9 +123,9 @@ def _score(options: argparse.Namespace, work: Path) -> Arrays:
 
 def _run(path: Path, images: ImageList, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores [N, C], and the mean over the map that the head is given, [N, D]."""
-    from paddlex_ml import environment
+    from paddlex_ml import paddle_runtime
 
-    environment.prepare()
+    paddle_runtime.prepare()
     import paddle
 
     from paddlex_ml.artifacts import weights

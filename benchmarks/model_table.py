@@ -68,9 +68,9 @@ def _child(name: str, options: argparse.Namespace) -> dict[str, float]:
 
 
 def _measure(name: str, size: int, rounds: int) -> dict[str, float]:
-    from paddlex_ml import environment
+    from paddlex_ml import paddle_runtime
 
-    environment.prepare()
+    paddle_runtime.prepare()
     from paddlex_ml.artifacts.checkpoint import ModelInfo
     from paddlex_ml.export.static import save_static
     from paddlex_ml.models import zoo

@@ -24,7 +24,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from paddlex_ml import environment  # noqa: E402
+from paddlex_ml import paddle_runtime  # noqa: E402
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _export(folder: Path) -> Path:
-    environment.prepare()
+    paddle_runtime.prepare()
     from paddlex_ml.artifacts.checkpoint import ModelInfo
     from paddlex_ml.export.static import save_static
     from paddlex_ml.models import zoo

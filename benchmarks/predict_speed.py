@@ -30,7 +30,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from paddlex_ml import environment  # noqa: E402
+from paddlex_ml import cores, paddle_runtime  # noqa: E402
 
 MODEL, SIZE, CLASSES = "PP-LCNet_x1_0_ML", 448, ["desert", "sea", "trees"]
 
@@ -86,9 +86,7 @@ def main() -> None:
         photos = _gather(arguments.photos, arguments.count, work / "photos")
         folders = _export(work)
         ways = _ways(photos, folders, work)
-        print(
-            f"{len(list(photos.iterdir()))} images, {environment.usable_cores()} cores", flush=True
-        )
+        print(f"{len(list(photos.iterdir()))} images, {cores.usable_cores()} cores", flush=True)
         _compare(ways, arguments.rounds, work)
         for name in ("paddle", "onnx"):
             _compare_engines(name, folders[name])
@@ -113,7 +111,7 @@ def _gather(source: Path | None, count: int, folder: Path) -> Path:
 
 def _export(work: Path) -> dict[str, Path]:
     """The same random weights for both engines."""
-    environment.prepare()
+    paddle_runtime.prepare()
     import paddle
 
     from paddlex_ml.artifacts.checkpoint import ModelInfo
@@ -132,7 +130,7 @@ def _export(work: Path) -> dict[str, Path]:
 
 def _ways(photos: Path, folders: dict[str, Path], work: Path) -> dict[str, list[str]]:
     """Name -> the words behind `python`."""
-    threads = environment.usable_cores()
+    threads = cores.usable_cores()
 
     def plain(kind: str, opening: str, run: str) -> list[str]:
         opening = opening.format(folder=folders[kind], threads=threads)
@@ -248,7 +246,7 @@ def _bare(kind: str, folder: Path) -> Callable[[np.ndarray], object]:
     config = inference.Config(*files)
     config.disable_gpu()
     config.disable_glog_info()
-    config.set_cpu_math_library_num_threads(environment.usable_cores())
+    config.set_cpu_math_library_num_threads(cores.usable_cores())
     config.enable_mkldnn()
     predictor = inference.create_predictor(config)
     images = predictor.get_input_handle(predictor.get_input_names()[0])

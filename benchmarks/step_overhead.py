@@ -29,7 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from paddlex_ml import environment
+from paddlex_ml import cores, paddle_runtime
 
 SIZES = ((448, 8), (160, 32))  # the shipped image size, and one at which overhead matters
 LINES = 20  # steps between two log lines, as shipped
@@ -59,11 +59,11 @@ def main() -> int:
     parser.add_argument("--classes", type=int, default=20)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    environment.prepare()  # before anything imports Paddle
+    paddle_runtime.prepare()  # before anything imports Paddle
     logging.getLogger("paddlex_ml").addHandler(logging.FileHandler(os.devnull))
     logging.getLogger("paddlex_ml").setLevel(logging.INFO)
     logging.getLogger("paddlex_ml").propagate = False
-    print(f"{platform.machine()}, {environment.usable_cores()} cores, {options.rounds} rounds")
+    print(f"{platform.machine()}, {cores.usable_cores()} cores, {options.rounds} rounds")
     for size, batch in SIZES:
         _report(size, batch, options.classes, options.rounds)
     return 0

@@ -22,9 +22,9 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from paddlex_ml import environment  # noqa: E402
+from paddlex_ml import paddle_runtime  # noqa: E402
 
-environment.prepare()
+paddle_runtime.prepare()
 
 import paddle  # noqa: E402
 from paddle import nn  # noqa: E402

@@ -63,9 +63,9 @@ if __name__ == "__main__":
 
 def run_team(count: int, options: dict[str, int]) -> None:
     """Print the seconds of every step of `count` processes."""
-    from paddlex_ml import environment
+    from paddlex_ml import paddle_runtime
 
-    environment.prepare()
+    paddle_runtime.prepare()
     from paddlex_ml.devices import Devices
     from paddlex_ml.distributed import launch
 

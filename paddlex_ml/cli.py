@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import paddlex_ml
-from paddlex_ml import environment, terminal
+from paddlex_ml import paddle_runtime, terminal
 from paddlex_ml.config import load, shipped
 from paddlex_ml.config.schema import MODES, Config
+from paddlex_ml.distributed import addresses
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.engines.train.summary import summarise
 from paddlex_ml.errors import PaddlexMLError, Stopped
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argparse does, for --help and --version.
     """
     job: tuple[str, Path] | None = None
-    with terminal.speaking(silent=not environment.is_main_process()):
+    with terminal.speaking(silent=not addresses.is_main_process()):
         try:
             arguments = _parse(sys.argv[1:] if argv is None else argv)
             path = _find_config(arguments.config)
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if conflict := earlier_run.find_conflict(config):
                 job = None  # the result file there is that of the other training
                 raise conflict
-            if config.Global.mode == "train" and not environment.is_main_process(
+            if config.Global.mode == "train" and not addresses.is_main_process(
                 config.Train.dist_ips
             ):
                 job = None  # the files are the leader's
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             result = _run_engine(config)
             files.write_json(_result_file(*_job(config)), result)
         except (Exception, KeyboardInterrupt, Stopped) as error:
-            return _fail(error, job if environment.is_main_process() else None)
+            return _fail(error, job if addresses.is_main_process() else None)
     print(_farewell(config, arguments, result))
     if result["done_flag"]:
         return 0
@@ -165,7 +166,7 @@ def _run_engine(config: Config) -> dict[str, Any]:
     """Run the engine of the mode; returns the content of its result file."""
     mode = config.Global.mode
     if mode not in _WITHOUT_PADDLE:
-        logger.info("%s", environment.prepare())
+        logger.info("%s", paddle_runtime.prepare())
     engine = importlib.import_module(ENGINES[mode])
     result: dict[str, Any] = engine.run(config)
     return result

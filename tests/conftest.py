@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml import cli, environment
+from paddlex_ml import cli, paddle_runtime
 from paddlex_ml.data import annotation
 from paddlex_ml.storage import cache, fetch
 
@@ -40,7 +40,7 @@ os.environ["PADDLEX_ML_CACHE"] = f"{os.devnull}/cache"  # whatever `own_cache` m
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{os.devnull}/hypothesis"  # no folder in the tree
 hypothesis.settings.register_profile("no folder", database=None)
 hypothesis.settings.load_profile("no folder")
-environment.prepare()  # pytest reads this file before any test imports Paddle
+paddle_runtime.prepare()  # pytest reads this file before any test imports Paddle
 
 
 @pytest.fixture(scope="module", autouse=True)

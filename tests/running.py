@@ -9,10 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from paddlex_ml import environment
+from paddlex_ml import paddle_runtime
 
 # Without the number of threads, which this process has set for itself.
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in environment.THREADS}
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in paddle_runtime.THREADS}
 MAIN = Path(__file__).resolve().parent.parent / "main.py"
 
 

@@ -13,9 +13,10 @@ PACKAGE = ROOT / "paddlex_ml"
 # A room imports itself and lower floors: never sideways, never up. This list is the architecture.
 FLOORS = [
     {"errors", "progress"},
-    {"storage", "environment", "devices", "metrics"},
-    {"terminal", "kernels"},
-    {"distributed", "data", "models", "pictures"},
+    {"storage", "cores", "devices", "metrics"},
+    {"terminal", "kernels", "paddle_runtime"},
+    {"distributed"},
+    {"data", "models", "pictures"},
     {"artifacts", "evaluation", "formats", "report"},
     {"config", "training", "export", "inference"},
     {"engines"},

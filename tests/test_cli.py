@@ -40,7 +40,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Install:
         module = types.ModuleType(cli.ENGINES[mode])
         vars(module)["run"] = run
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr("paddlex_ml.environment.prepare", lambda: "environment: as it is")
+        monkeypatch.setattr("paddlex_ml.paddle_runtime.prepare", lambda: "environment: as it is")
 
     return install
 

@@ -37,13 +37,13 @@ def test_importing_the_package_does_not_import_paddle():
 def test_the_environment_is_prepared_before_paddle_is_imported(exported: Path):
     code = f"""
 import os, sys, paddlex_ml
-from paddlex_ml import environment
+from paddlex_ml import paddle_runtime
 os.environ.pop("OMP_NUM_THREADS", None)
-prepare = environment.prepare
+prepare = paddle_runtime.prepare
 def watched():
     print("paddle" in sys.modules)
     return prepare()
-environment.prepare = watched
+paddle_runtime.prepare = watched
 paddlex_ml.create_model("PP-LCNet_x1_0_ML", {str(exported)!r}, device="cpu")
 print("paddle" in sys.modules, "OMP_NUM_THREADS" in os.environ)
 """

@@ -22,9 +22,9 @@ import imagehash
 import numpy as np
 from PIL import Image, ImageOps
 
+from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import worker
 from paddlex_ml.data.transforms import decode_image, open_image
-from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.progress import ReportProgress
 

@@ -20,10 +20,10 @@ from multiprocessing.context import BaseContext
 import numpy as np
 import paddle
 
+from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import worker
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
 from paddlex_ml.data.preprocess import Preprocess
-from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 
 Batch = tuple[paddle.Tensor, paddle.Tensor]  # images [B, 3, S, S], targets [B, C], float32

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from paddlex_ml import environment
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
 from paddlex_ml.data.mixup import mix
+from paddlex_ml.distributed.parent import exit_with_parent
 
 
 class Arrays(NamedTuple):
@@ -36,7 +36,7 @@ def begin(dataset: MultiLabelDataset | None = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(1)  # as many workers as cores: more threads would be in each other's way
-    environment.die_with_parent()
+    exit_with_parent()
     _dataset = dataset
 
 

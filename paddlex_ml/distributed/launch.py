@@ -21,9 +21,11 @@ from typing import Any, NamedTuple
 import paddle.distributed as dist
 import psutil
 
-from paddlex_ml import environment, terminal
+from paddlex_ml import paddle_runtime, terminal
 from paddlex_ml.devices import Devices, use
+from paddlex_ml.distributed import addresses
 from paddlex_ml.distributed.group import PeerLost, ProcessGroup, SharedState, join
+from paddlex_ml.distributed.parent import exit_with_parent
 from paddlex_ml.distributed.supervisor import Outcome, WorkerProcess, supervise
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
@@ -70,9 +72,9 @@ def run(body: Body, argument: Any, devices: Devices, ips: str | None = None) -> 
     the leader returned. Raises what ended the team: PaddlexMLError, Stopped, or RuntimeError with
     the traceback of a bug.
     """
-    if environment.is_launched():
+    if addresses.is_launched():
         return _run_launched(body, argument, devices)
-    layout = Layout(devices, *environment.find_machine(ips)) if ips else Layout(devices)
+    layout = Layout(devices, *addresses.find_machine(ips)) if ips else Layout(devices)
     if len(layout.places) == 1:
         use(devices.first)
         return body(argument, ProcessGroup())
@@ -96,7 +98,7 @@ def _run_team(body: Body, argument: Any, layout: Layout) -> Any:
     post = _Post(body, argument, layout, shared, [sender for _, sender in pipes])
     here = layout.places[layout.first : layout.first + count]
     logger.info("starting %d processes: %s", count, ", ".join(here))
-    environment.share_cores(count)
+    paddle_runtime.share_cores(count)
     context = _spawn(post, layout.devices)  # holds what the members' start needs: keep it
     for _, sender in pipes:
         sender.close()  # so that the death of a member ends its pipe
@@ -132,7 +134,7 @@ def _member(post: _Post) -> None:
     for other in post.reports:
         if other is not report:
             other.close()
-    environment.die_with_parent()
+    exit_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor hears it, and passes it on
     _set_ranks(post.layout, local)
     with terminal.speaking(silent=post.layout.first + local > 0):
@@ -208,7 +210,7 @@ def _run_launched(body: Body, argument: Any, devices: Devices) -> Any:
 
 def _interface(address: str) -> str | None:
     """Name of the network interface with this address."""
-    resolved = environment.resolve(address)
+    resolved = addresses.resolve(address)
     interfaces = psutil.net_if_addrs().items()
     return next((n for n, items in interfaces if resolved & {i.address for i in items}), None)
 

@@ -23,7 +23,7 @@ import paddle
 
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.checkpoint import ModelInfo
-from paddlex_ml.environment import usable_cores
+from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import description, parity, static
 from paddlex_ml.export.parity import Graph

@@ -18,8 +18,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image
 
+from paddlex_ml.cores import usable_cores
 from paddlex_ml.data.preprocess import Preprocess
-from paddlex_ml.environment import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import archive, inputs
 from paddlex_ml.inference.inputs import Picture

@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from paddlex_ml import environment
+from paddlex_ml import cores, paddle_runtime
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import attention, onnx_engine
@@ -65,7 +65,7 @@ class StaticModel:
         self.threshold = content.threshold
         self.preprocess = content.preprocess
         probe = _noise(self.image_size)
-        threads = cpu_threads or environment.usable_cores()
+        threads = cpu_threads or cores.usable_cores()
         load = _load_onnx if found.weights is None else _load_paddle
         loaded = load(found, device, run_mode, threads, probe)
         self._network, self.run_mode, self.device, scores = loaded
@@ -148,8 +148,8 @@ _Loaded: TypeAlias = tuple[Callable[[np.ndarray], np.ndarray], str, str, np.ndar
 def _load_paddle(
     found: _Files, device: str, run_mode: str | None, threads: int, probe: np.ndarray
 ) -> _Loaded:
-    if not environment.is_prepared():
-        _log.info("%s", environment.prepare())
+    if not paddle_runtime.is_prepared():
+        _log.info("%s", paddle_runtime.prepare())
     # Here and not above: whoever runs ONNX need not wait for Paddle, nor have it.
     from paddlex_ml import devices
     from paddlex_ml.inference import paddle_engine

@@ -7,11 +7,13 @@ graph, no mixed precision, and numba installed. Evaluation, export and GPUs neve
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import importlib.util
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +26,7 @@ import paddle.nn.functional as F
 from paddle import nn
 from paddle.autograd import PyLayer
 
-from paddlex_ml.environment import keep_freed_memory, usable_cores
+from paddlex_ml.cores import usable_cores
 from paddlex_ml.storage import cache
 
 logger = logging.getLogger(__name__)
@@ -250,3 +252,15 @@ def _pool(process: int) -> ThreadPoolExecutor:
 def _threads() -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return int(asked) if asked.isdigit() and asked != "0" else usable_cores()
+
+
+def keep_freed_memory() -> None:
+    """Let the C library of Linux (glibc) keep large blocks that were freed, for the next step.
+
+    Otherwise it gives each back to the system, and the next one is filled with zeros, page by page.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(-4, 0)  # M_MMAP_MAX: no block stands alone
+        mallopt(-1, -1)  # M_TRIM_THRESHOLD: what is free at the end stays, however much
+        mallopt(-2, 2**26)  # M_TOP_PAD: grow by 64 MB

@@ -8,9 +8,9 @@ from typing import Any
 import psutil
 import pytest
 
-from paddlex_ml import environment
+from paddlex_ml import paddle_runtime
 from paddlex_ml.devices import Devices
-from paddlex_ml.distributed import launch
+from paddlex_ml.distributed import addresses, launch
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.distributed.launch import Layout, gpu_names
 from paddlex_ml.errors import PaddlexMLError
@@ -39,11 +39,11 @@ def test_ranks_count_through_the_devices_of_all_machines() -> None:
 
 
 def test_a_machine_finds_itself_among_the_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert environment.find_machine("10.0.0.6,10.0.0.7") == (("10.0.0.6", "10.0.0.7"), 1)
+    assert addresses.find_machine("10.0.0.6,10.0.0.7") == (("10.0.0.6", "10.0.0.7"), 1)
     monkeypatch.setenv("POD_IP", "10.0.0.6")
-    assert environment.find_machine("10.0.0.6,10.0.0.7")[1] == 0
-    assert environment.is_main_process("10.0.0.6,10.0.0.7")
-    assert not environment.is_main_process("10.0.0.7,10.0.0.6")
+    assert addresses.find_machine("10.0.0.6,10.0.0.7")[1] == 0
+    assert addresses.is_main_process("10.0.0.6,10.0.0.7")
+    assert not addresses.is_main_process("10.0.0.7,10.0.0.6")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_machine_that_cannot_find_itself_says_how_to_name_it(
     if own:
         monkeypatch.setenv("POD_IP", own)
     with pytest.raises(PaddlexMLError) as caught:
-        environment.find_machine(ips)
+        addresses.find_machine(ips)
     assert told in caught.value.what
     assert caught.value.where == (f"POD_IP={own}" if own else "Train.dist_ips")
     assert "POD_IP" in caught.value.fix
@@ -103,9 +103,9 @@ def test_one_device_runs_in_this_process_as_a_team_of_one() -> None:
 
 
 def test_cores_are_shared_unless_the_user_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "usable_cores", lambda: 8)
-    monkeypatch.setattr(environment, "_prepared", {"OMP_NUM_THREADS"})
+    monkeypatch.setattr(paddle_runtime, "usable_cores", lambda: 8)
+    monkeypatch.setattr(paddle_runtime, "_prepared", {"OMP_NUM_THREADS"})
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     monkeypatch.setenv("MKL_NUM_THREADS", "5")  # the user's own
-    environment.share_cores(3)
+    paddle_runtime.share_cores(3)
     assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("2", "5")

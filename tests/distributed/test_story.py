@@ -187,7 +187,7 @@ def test_two_machines_train_as_two_processes_of_one(
 
 def test_a_machine_that_does_not_come_is_named(training: Training, tmp_path: Path) -> None:
     code = (
-        "import sys; from paddlex_ml import environment; environment.prepare();"
+        "import sys; from paddlex_ml import paddle_runtime; paddle_runtime.prepare();"
         "from paddlex_ml.distributed import group; group.START_LIMIT = 3;"
         "shared = group.SharedState([0], [0], [0]);"
         "group.join(shared, 0, 1, ['cpu:0 of 127.0.0.1', 'cpu:0 of 127.0.0.2'])"

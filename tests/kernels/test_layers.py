@@ -4,6 +4,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -289,10 +290,10 @@ def test_a_numba_that_does_not_work_is_no_reason_to_fail(monkeypatch, caplog):
 
 _TRAIN = """
 import hashlib, sys
-from paddlex_ml import environment
-environment.prepare()
+from paddlex_ml import paddle_runtime
+paddle_runtime.prepare()
 import paddle
-from paddlex_ml.models import fast_ops
+from paddlex_ml.kernels import layers as fast_ops
 from paddlex_ml.models.blocks import ConvNorm
 assert "numba" not in sys.modules
 paddle.seed(0)
@@ -347,7 +348,8 @@ def test_two_processes_may_compile_at_the_same_time_into_a_new_folder(tmp_path):
 
 def test_building_and_evaluating_a_model_does_not_import_numba():
     code = (
-        "import sys\nfrom paddlex_ml import environment\nenvironment.prepare()\nimport paddle\n"
+        "import sys\nfrom paddlex_ml import paddle_runtime\npaddle_runtime.prepare()\n"
+        "import paddle\n"
         "from paddlex_ml.models import zoo\nmodel = zoo.build('PP-LCNet_x1_0_ML', 3)\n"
         "model.eval()\nmodel(paddle.zeros([1, 3, 32, 32]))\nprint('numba' in sys.modules)"
     )
@@ -370,3 +372,28 @@ def test_a_training_step_of_a_whole_model_agrees(plain):
     images = paddle.randn([4, 3, 96, 96])
     found = model(images)
     assert_close(found, plain(model, images), 1e-3)
+
+
+_FAULTS = """
+import resource, sys
+import numpy as np
+from paddlex_ml.kernels import layers
+if sys.argv[1] == "keep":
+    layers.keep_freed_memory()
+np.ones(2**24, np.float32)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(2**24, np.float32)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only the C library of Linux can be told so"
+)
+def test_a_block_of_64_mb_that_was_freed_is_used_again():
+    faults = {
+        word: int(subprocess.check_output([sys.executable, "-c", _FAULTS, word], cwd=ROOT))
+        for word in ("keep", "return")
+    }
+    assert faults["keep"] < 100
+    assert faults["return"] > 10 * faults["keep"]

@@ -94,7 +94,7 @@ def test_killed_twenty_times_at_random_it_ends_like_the_unbroken_run(
     chance, output = random.Random(5), tmp_path / "broken"
     lesson = Lesson(toy, output, epochs=40, saving=Saving(steps=1, keep_last=3), goes_on=True)
     code = (
-        "import sys; from paddlex_ml import environment; environment.prepare()\n"
+        "import sys; from paddlex_ml import paddle_runtime; paddle_runtime.prepare()\n"
         "from pathlib import Path; from paddlex_ml.distributed.group import ProcessGroup\n"
         "from paddlex_ml.training.plan import Saving; from tests.members import Lesson, learn\n"
         "from paddlex_ml.training import loop; step = loop.train_step\n"

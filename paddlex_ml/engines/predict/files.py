@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from paddlex_ml.environment import usable_cores
+from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.inference import table
 from paddlex_ml.inference.result import MultiLabelResult

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must stand in the environment BEFORE Paddle is imported, and its import."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import signal
+import sys
+import threading
+import warnings
+from contextlib import redirect_stderr
+from pathlib import Path
+
+from paddlex_ml.cores import usable_cores
+from paddlex_ml.errors import PaddlexMLError
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+MKL_PATH = "MKL_DEBUG_CPU_TYPE"
+LOG_LEVEL = "GLOG_minloglevel"
+
+_prepared: set[str] = set()  # what `prepare` has set itself
+_done = False  # whether `prepare` has run
+
+
+def prepare() -> str:
+    """Set what the user has not set, import Paddle, and say in one line what was set and why.
+
+    Thread counts follow the cores this process may use (affinity and container quota), not those
+    of the machine. On AMD processors with AVX2, MKL_DEBUG_CPU_TYPE=5 keeps the MKL that Paddle
+    brings from its slow path for foreign processors (`benchmarks/train_speed.py` measures it).
+    Raises PaddlexMLError where Paddle is not installed.
+    """
+    global _done
+    _done = True
+    if "paddle" in sys.modules:
+        late = "environment: left as it is, for Paddle was imported before paddlex_ml"
+        slow = _is_amd_with_avx2() and MKL_PATH not in os.environ
+        return f"{late}; set {MKL_PATH}=5 yourself for full speed" if slow else late
+    cores = usable_cores()
+    notes = [_set(name, str(cores), f"{cores} usable cores") for name in THREADS]
+    if _is_amd_with_avx2():
+        notes.append(_set(MKL_PATH, "5", "fast matrix products on AMD"))
+    os.environ.setdefault(LOG_LEVEL, "2")  # errors; below it Paddle's C++ side talks to itself
+    _import_paddle()
+    return "environment: " + ", ".join(notes)
+
+
+def is_prepared() -> bool:
+    """Whether `prepare` has been called in this process, and has told what it did."""
+    return _done
+
+
+def share_cores(processes: int) -> None:
+    """Divide the cores among processes that are about to start, unless the user has done so."""
+    for name in _prepared & set(THREADS):
+        os.environ[name] = str(max(1, usable_cores() // processes))
+
+
+def _import_paddle() -> None:
+    """Import Paddle without its remarks on ccache and thread counts, which repair nothing."""
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            importlib.import_module("paddle")
+    except ModuleNotFoundError as error:
+        if error.name != "paddle":
+            raise
+        raise PaddlexMLError(
+            "PaddlePaddle is not installed",
+            where=f"the environment of {sys.executable}",
+            fix="pip install 'paddlepaddle>=3.3,<3.4', or for a GPU see README, section Install",
+        ) from error
+    if threading.current_thread() is threading.main_thread() and on_sigterm is not None:
+        signal.signal(signal.SIGTERM, on_sigterm)  # Paddle puts one of its own before Python's
+
+
+def _is_amd_with_avx2(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    try:
+        text = cpuinfo.read_text(errors="replace")
+    except OSError:
+        return False
+    return "AuthenticAMD" in text and " avx2" in text
+
+
+def _set(name: str, value: str, reason: str) -> str:
+    if name in os.environ:
+        return f"{name}={os.environ[name]} (yours)"
+    os.environ[name] = value
+    _prepared.add(name)
+    return f"{name}={value} ({reason})"

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml import paddle_runtime
+from paddlex_ml.errors import PaddlexMLError
+
+ROOT = Path(__file__).resolve().parent.parent
+AMD = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu sse avx avx2 sha_ni\n"
+INTEL = "vendor_id\t: GenuineIntel\nflags\t\t: fpu sse avx avx2 sha_ni\n"
+OLD_AMD = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu sse avx\n"
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """An environment before Paddle's import, on an Intel machine of 6 cores."""
+    names = (paddle_runtime.MKL_PATH, paddle_runtime.LOG_LEVEL)
+    for name in (*paddle_runtime.THREADS, *names):
+        monkeypatch.setenv(name, "")  # monkeypatch brings the old value back
+        monkeypatch.delenv(name)
+    monkeypatch.delitem(sys.modules, "paddle", raising=False)
+    monkeypatch.setattr(paddle_runtime, "_import_paddle", lambda: None)
+    monkeypatch.setattr(paddle_runtime, "usable_cores", lambda: 6)
+    monkeypatch.setattr(paddle_runtime, "_is_amd_with_avx2", lambda: False)
+    return monkeypatch
+
+
+def test_threads_follow_the_usable_cores(fresh):
+    note = paddle_runtime.prepare()
+    assert [os.environ[name] for name in paddle_runtime.THREADS] == ["6", "6"]
+    assert paddle_runtime.MKL_PATH not in os.environ
+    assert note == (
+        "environment: OMP_NUM_THREADS=6 (6 usable cores), MKL_NUM_THREADS=6 (6 usable cores)"
+    )
+
+
+def test_on_amd_the_fast_path_of_mkl_is_chosen_and_the_reason_told(fresh):
+    fresh.setattr(paddle_runtime, "_is_amd_with_avx2", lambda: True)
+    note = paddle_runtime.prepare()
+    assert os.environ[paddle_runtime.MKL_PATH] == "5"
+    assert note.endswith("MKL_DEBUG_CPU_TYPE=5 (fast matrix products on AMD)")
+
+
+def test_what_the_user_has_set_stays(fresh):
+    fresh.setattr(paddle_runtime, "_is_amd_with_avx2", lambda: True)
+    fresh.setenv("OMP_NUM_THREADS", "1")
+    fresh.setenv("MKL_DEBUG_CPU_TYPE", "4")
+    note = paddle_runtime.prepare()
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_DEBUG_CPU_TYPE"]) == ("1", "4")
+    assert "OMP_NUM_THREADS=1 (yours)" in note
+    assert "MKL_DEBUG_CPU_TYPE=4 (yours)" in note
+    assert "MKL_NUM_THREADS=6 (6 usable cores)" in note
+
+
+@pytest.mark.parametrize("amd", [True, False])
+def test_after_paddles_import_nothing_is_set_any_more(fresh, amd):
+    fresh.setattr(paddle_runtime, "_is_amd_with_avx2", lambda: amd)
+    fresh.setitem(sys.modules, "paddle", types.ModuleType("paddle"))
+    note = paddle_runtime.prepare()
+    assert not any(name in os.environ for name in paddle_runtime.THREADS)
+    assert "Paddle was imported before paddlex_ml" in note
+    assert ("set MKL_DEBUG_CPU_TYPE=5 yourself" in note) is amd
+
+
+def test_a_missing_paddle_is_an_error_with_the_command_that_installs_it(monkeypatch):
+    def absent(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(paddle_runtime.importlib, "import_module", absent)
+    with pytest.raises(PaddlexMLError, match="PaddlePaddle is not installed") as caught:
+        paddle_runtime._import_paddle()
+    assert caught.value.where == f"the environment of {sys.executable}"
+    assert "pip install 'paddlepaddle>=3.3,<3.4'" in caught.value.fix
+
+
+def test_a_module_missing_inside_paddle_is_not_mistaken_for_paddle(monkeypatch):
+    def broken(_):
+        raise ModuleNotFoundError("No module named 'google'", name="google")
+
+    monkeypatch.setattr(paddle_runtime.importlib, "import_module", broken)
+    with pytest.raises(ModuleNotFoundError, match="google"):
+        paddle_runtime._import_paddle()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [(AMD, True), (INTEL, False), (OLD_AMD, False), ("", False)]
+)
+def test_the_processor_is_read_from_cpuinfo(tmp_path, text, found):
+    (tmp_path / "cpuinfo").write_text(text)
+    assert paddle_runtime._is_amd_with_avx2(tmp_path / "cpuinfo") is found
+
+
+def test_a_system_without_cpuinfo_is_no_amd(tmp_path):
+    assert paddle_runtime._is_amd_with_avx2(tmp_path / "absent") is False
+
+
+def test_importing_the_package_imports_no_paddle_and_sets_nothing():
+    code = (
+        "import os, sys; before = dict(os.environ); import paddlex_ml, paddlex_ml.cli; "
+        "assert 'paddle' not in sys.modules; assert dict(os.environ) == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_signal_reaches_the_programs_own_handler_after_paddles_import():
+    script = """
+import os, signal, sys, time
+def stop(*_):
+    print("mine")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+from paddlex_ml import paddle_runtime
+paddle_runtime.prepare()
+from paddlex_ml import devices
+devices.select("cpu")
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(5)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "mine\n"), done.stderr
