@@ -39,7 +39,8 @@ from paddlex_ml.data import annotation
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.export import description
 from paddlex_ml.export.static import save_static
-from paddlex_ml.models import weights, zoo
+from paddlex_ml.artifacts import weights
+from paddlex_ml.models import zoo
 name, labels, start, folder = sys.argv[1], *map(Path, sys.argv[2:])
 names = annotation.read_labels(labels)
 paddle.seed(0)

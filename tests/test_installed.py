@@ -53,8 +53,8 @@ def test_the_command_is_installed(installed: Path) -> None:
 def test_the_data_set_tools_are_installed_too(installed: Path, tmp_path: Path) -> None:
     tools = sorted(path.stem for path in (ROOT / "dataset_tools").glob("*.py"))
     assert "restore_backup" in tools
-    code = "from paddlex_ml.data import changes; from pathlib import Path; "
-    code += "print(changes.undo_command(Path('x')))"
+    code = "from paddlex_ml.data import journal; from pathlib import Path; "
+    code += "print(journal.undo_command(Path('x')))"
     places = {"PYTHONPATH": str(installed), "PATH": os.environ["PATH"]}
     told = subprocess.run(
         [sys.executable, "-c", code],

@@ -265,7 +265,8 @@ warnings.filterwarnings("ignore")
 import paddle
 from pathlib import Path
 from safetensors.numpy import save_file
-from paddlex_ml.models import weights, zoo
+from paddlex_ml.artifacts import weights
+from paddlex_ml.models import zoo
 def peak():  # KiB
     return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmHWM"))
 path, bare = Path(sys.argv[1]), peak()

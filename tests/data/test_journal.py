@@ -255,8 +255,8 @@ def test_a_damaged_record_is_named(tmp_path):
 def test_another_process_waits_until_a_change_is_over(tmp_path):
     fill(tmp_path, OLD)
     script = (
-        "import sys; from pathlib import Path; from paddlex_ml.data import changes; "
-        "print('ready', flush=True); changes.apply(Path(sys.argv[1]), 'theirs', {'val.txt': 'v'})"
+        "import sys; from pathlib import Path; from paddlex_ml.data import journal; "
+        "print('ready', flush=True); journal.apply(Path(sys.argv[1]), 'theirs', {'val.txt': 'v'})"
     )
     with journal.writing(tmp_path):
         child = subprocess.Popen(

@@ -291,3 +291,10 @@ def test_threads_that_share_a_predictor_get_their_own_maps(predictor: Predictor,
         for maps, found in zip(expected, pool.map(ask, paths), strict=True):
             for one in found:
                 assert all(np.abs(one[c] - maps[c]).max() < 1e-5 for c in maps)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 7])
+def test_thresholds_act_on_classes_whatever_the_batch_size(predictor: Predictor, batch_size):
+    images = [np.full((20, 20, 3), value, np.uint8) for value in range(0, 210, 30)]
+    found = predictor.predict(images, batch_size=batch_size, threshold=[0, 1, 0, 1, 0])
+    assert [sorted(result.class_ids) for result in found] == [[0, 2, 4]] * 7

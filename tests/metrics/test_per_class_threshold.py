@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.metrics.per_class_threshold import choose, limit, resolve
 
 LABELS = ["cat", "dog", "7", "red square"]
@@ -61,13 +60,6 @@ def test_a_float32_score_equal_to_the_threshold_reaches_it():
 def test_what_fits_no_class_is_refused(threshold, message):
     with pytest.raises(PaddlexMLError, match=message):
         resolve(threshold, LABELS)
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 5, 7])
-def test_thresholds_act_on_classes_whatever_the_batch_size(predictor: Predictor, batch_size):
-    images = [np.full((20, 20, 3), value, np.uint8) for value in range(0, 210, 30)]
-    found = predictor.predict(images, batch_size=batch_size, threshold=[0, 1, 0, 1, 0])
-    assert [sorted(result.class_ids) for result in found] == [[0, 2, 4]] * 7
 
 
 @pytest.mark.parametrize(

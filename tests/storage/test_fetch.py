@@ -192,7 +192,7 @@ def test_a_password_is_sent_but_not_told(site, caplog):
 def test_two_processes_download_once(site, own_cache):
     site["/a"] = site.reply(BODY[:40], pause=0.05)
     code = (
-        "import sys; from paddlex_ml import fetch; "
+        "import sys; from paddlex_ml.storage import fetch; "
         "print(fetch.cached(sys.argv[1], check=lambda path: None, fix='-').read_bytes().hex())"
     )
     both = [
