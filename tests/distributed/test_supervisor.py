@@ -25,10 +25,10 @@ BROKEN = PaddlexMLError("the image cannot be decoded", where="a.jpg", fix="repla
 
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "SILENCE", 1.5)
-    monkeypatch.setattr(supervisor, "LONG_WORK", 60.0)
-    monkeypatch.setattr(supervisor, "GRACE", 2.0)
-    monkeypatch.setattr(supervisor, "ECHO", 1.0)
+    monkeypatch.setattr(supervisor, "COLLECTIVE_LIMIT", 1.5)
+    monkeypatch.setattr(supervisor, "MAIN_WORK_LIMIT", 60.0)
+    monkeypatch.setattr(supervisor, "SAVE_LIMIT", 2.0)
+    monkeypatch.setattr(supervisor, "CAUSE_LIMIT", 1.0)
 
 
 @pytest.fixture
