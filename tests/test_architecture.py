@@ -24,6 +24,17 @@ FLOORS = [
     {"cli"},
     {"__main__"},
 ]
+# Modules of one name in two rooms mean the same thing there.
+SAME_NAME = {
+    "run": "the story of a mode",
+    "files": "what is written: by storage as such, by a mode into the run folder",
+    "plan": "the plan of a training: its type, and how options become one",
+    "result": "the result of a mode or of one image",
+}
+MOST_LINES = 50
+"""Lines of a function."""
+MOST_FUNCTIONS = 5.0
+"""Functions per 100 lines of the package (`benchmarks/code_figures.py` shows every room)."""
 FORBIDDEN = {"utils", "util", "common", "base", "core", "helpers", "helper", "misc"}
 MAY_PRINT = {"cli.py", "terminal.py", "inference/result.py"}
 
@@ -156,3 +167,42 @@ def test_nothing_evaluates_text_as_code():
         and node.func.id in {"eval", "exec"}
     }
     assert calls == set()
+
+
+def test_no_class_has_the_name_of_another():
+    homes: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert len(homes) > 100
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
+
+
+def test_modules_of_one_name_mean_the_same():
+    homes: dict[str, list[str]] = {}
+    for path in MODULES:
+        if path.stem != "__init__":
+            homes.setdefault(path.stem, []).append(str(path.relative_to(PACKAGE)))
+    twice = {name: files for name, files in homes.items() if len(files) > 1}
+    assert twice.keys() <= SAME_NAME.keys()
+    assert SAME_NAME.keys() <= twice.keys()
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Place and number of lines of every function of a file."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", lines
+
+
+def test_no_function_is_longer_than_50_lines():
+    sources = [path for path in ALL if "tests" not in path.relative_to(ROOT).parts]
+    assert [where for path in sources for where, n in functions(path) if n > MOST_LINES] == []
+
+
+def test_the_package_is_not_cut_too_finely():
+    count = sum(1 for path in MODULES for _ in functions(path))
+    lines = sum(path.read_text("utf-8").count("\n") for path in MODULES)
+    assert 100 * count / lines < MOST_FUNCTIONS
