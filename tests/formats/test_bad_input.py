@@ -115,8 +115,8 @@ NASTY = [
 # What is said of a source or a file as a whole: no line is to be named.
 WHOLE = (
     "names? no|has no image|there is no|there is neither|UTF-16|cannot be read|has no line"
-    "|is used but not named|both say|is no LabelMe file|is no list of keys|says something"
-    "|does not exist"
+    "|is used but not named|are there for|is not a LabelMe file|is not a mapping with keys"
+    "|names a path|does not exist"
 )
 
 

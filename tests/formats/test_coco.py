@@ -156,15 +156,15 @@ def test_a_duplicate_image_id_with_one_file_name_is_united(root: Path) -> None:
     change(root, lambda content: content["images"].append(entry))
     found = read(root)
     assert len(found.lists["train"]) == 3
-    told = "1 images stood in `images` again and were united: ids 20"
-    assert found.notes == [f"annotations/instance_train.json: {told}"]
+    note = "1 images are repeated in `images` and were merged: ids 20"
+    assert found.notes == [f"annotations/instance_train.json: {note}"]
 
 
 def test_a_duplicate_image_id_with_two_file_names_is_refused(root: Path) -> None:
     entry = {"id": 20, "file_name": "5.jpg"}
     change(root, lambda content: content["images"].append(entry))
     message = refusal(root)
-    assert "the id stands at images[1] already, for 1.jpg" in message
+    assert "images[1] has the same id, for 1.jpg" in message
     assert f"where: {root}/annotations/instance_train.json: images[3] (id 20)" in message
 
 
@@ -174,7 +174,7 @@ def test_the_same_file_under_two_ids_becomes_one_line_with_all_labels(root: Path
     found = read(root)
     assert found.lists["train"].paths == ["images/0.jpg", "images/1.jpg"]
     assert found.lists["train"].targets[0].tolist() == [1, 1, 1]
-    assert found.notes == ["1 images were named again: their labels were united"]
+    assert found.notes == ["1 images are named more than once: their labels were merged"]
 
 
 def test_the_same_image_id_in_train_and_val_means_two_images(root: Path) -> None:
@@ -188,7 +188,7 @@ def test_categories_that_differ_are_united_by_id(root: Path) -> None:
     found = read(root)
     assert found.label_names == ["cat", "owl", "dog"]
     assert found.notes == [
-        "the categories of both files were united by id: "
+        "the categories of both files were merged by id: "
         "only annotations/instance_train.json has dog; only annotations/instance_val.json has owl"
     ]
 
@@ -262,8 +262,8 @@ def test_faults_of_both_files_come_in_one_error(root: Path) -> None:
         ),
         ('{"images": [\n{"id": 1,,}]}', ":2 (byte 22)", "JSON is damaged"),
         ("not json", ":1 (byte 4)", "JSON is damaged: invalid character"),
-        ('{"info": {"area":\nNaN}}', ":2 (byte 18)", "NaN and Infinity are no JSON"),
-        ('{"info": {"area":\n-Infinity}}', ":2 (byte 19)", "NaN and Infinity are no JSON"),
+        ('{"info": {"area":\nNaN}}', ":2 (byte 18)", "NaN and Infinity are not JSON"),
+        ('{"info": {"area":\n-Infinity}}', ":2 (byte 19)", "NaN and Infinity are not JSON"),
         ("[]", "", "expected an object {...}, got a list [...]"),
         ("null", "", "expected an object {...}, got null"),
         ("{}", "", "the key `images` is missing"),
@@ -383,7 +383,7 @@ def test_chinese_names_and_spaces_are_kept(root: Path) -> None:
     assert found.label_names[0] == "红色 圆形"
 
 
-def test_the_twin_of_the_demo_data_gives_the_lists_of_the_demo_data(tmp_path: Path) -> None:
+def test_the_coco_copy_of_the_demo_data_gives_the_lists_of_the_demo_data(tmp_path: Path) -> None:
     made = demo.make(tmp_path / "demo", images=20, size=32, seed=0, val_percent=30)
     expected, found = annotation.read(made.folder), read(made.coco_folder)
     assert found.label_names == expected.label_names

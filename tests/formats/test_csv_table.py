@@ -37,7 +37,7 @@ def test_the_tables_of_roboflow_give_both_lists_and_leave_test_alone(
     found = csv_table.read(plant(files, "train/x.jpg", "valid/x.jpg", "test/x.jpg"), Options())
     assert found.label_names == ["dog", "traffic light"]
     assert labels(found) == {"train": {"train/x.jpg": ["dog"]}, "val": {"valid/x.jpg": ["dog"]}}
-    assert [note[:27] for note in found.notes] == ["test/_classes.csv is left a"]
+    assert [note[:30] for note in found.notes] == ["test/_classes.csv is not used:"]
 
 
 def test_a_column_of_names_is_divided_where_a_separator_occurs(plant: Plant, labels: Any) -> None:
@@ -46,7 +46,7 @@ def test_a_column_of_names_is_divided_where_a_separator_occurs(plant: Plant, lab
     expected = {"a.jpg": ["cat", "dog"], "b.jpg": [], "c.jpg": ["cat", "dog"]}
     assert labels(found) == {"train": expected}
     assert found.notes == [
-        "the names of labels are parted by |; to part them otherwise: "
+        "label names are separated by |; to separate them in another way: "
         '-o CheckDataset.convert.separator="..."'
     ]
 
@@ -54,13 +54,13 @@ def test_a_column_of_names_is_divided_where_a_separator_occurs(plant: Plant, lab
 @pytest.mark.parametrize(
     ("cells", "separator", "names", "told"),
     [
-        (["a;b,c", "d|e"], None, ["a;b,c", "d", "e"], "parted by |"),
-        (["a;b,c", "d e"], None, ["a", "b,c", "d e"], "parted by ;"),
-        (["a b,c", "d"], None, ["a b", "c", "d"], "parted by ,"),
-        (["a b", "红 色"], None, ["a b", "红 色"], "each cell is a name"),
+        (["a;b,c", "d|e"], None, ["a;b,c", "d", "e"], "separated by |"),
+        (["a;b,c", "d e"], None, ["a", "b,c", "d e"], "separated by ;"),
+        (["a b,c", "d"], None, ["a b", "c", "d"], "separated by ,"),
+        (["a b", "红 色"], None, ["a b", "红 色"], "each cell is one name"),
         (["a b  c", "d"], " ", ["a", "b", "c", "d"], None),
         (["a|b", "c / d"], "/", ["a|b", "c", "d"], None),
-        (["1", "a"], None, ["1", "a"], "each cell is a name"),
+        (["1", "a"], None, ["1", "a"], "each cell is one name"),
     ],
 )
 def test_the_separator_is_asked_for_or_found(
@@ -125,7 +125,7 @@ def test_a_column_divides_a_table_that_is_alone(plant: Plant, labels: Any, name:
     assert labels(found) == {"train": {"2.jpg": ["b"]}, "val": {"1.jpg": ["a"], "4.jpg": []}}
     assert list(found.lists) == ["train", "val"]
     assert found.label_names == ["a", "b"]
-    assert "1 rows of the test part are left alone" in found.notes
+    assert "1 rows of test are not used" in found.notes
 
 
 def test_a_column_with_one_part_leaves_one_list(plant: Plant, labels: Any) -> None:
@@ -160,7 +160,7 @@ def test_images_named_again_are_united(plant: Plant, labels: Any) -> None:
     text = "image,labels\na.jpg,dog\n./a.jpg,cat\n"
     found = csv_table.read(plant({"x.csv": text}, "a.jpg"), Options())
     assert labels(found) == {"train": {"a.jpg": ["cat", "dog"]}}
-    assert "1 images were named again: their labels were united" in found.notes
+    assert "1 images are named more than once: their labels were merged" in found.notes
 
 
 def test_the_order_of_names_is_that_of_the_class_file(plant: Plant) -> None:
@@ -179,8 +179,8 @@ def test_the_order_of_names_is_that_of_the_class_file(plant: Plant) -> None:
         (ONE_HOT + ",1,1\n", "the row names no image", 4),
         (ONE_HOT + 'c.jpg,"1,0\nd.jpg,1,0\n', "a quote is opened but not closed", 4),
         (ONE_HOT + f'c.jpg,"{"x" * 200_000}\n', "a quote is opened but not closed", 4),
-        (ONE_HOT + 'c.jpg,"1" x,0\n', "the row is no CSV: ',' expected after '\"'", 4),
-        (ONE_HOT + "c.jpg\r,1,0\n", "the row is no CSV: new-line character seen", 4),
+        (ONE_HOT + 'c.jpg,"1" x,0\n', "the row is not CSV: ',' expected after '\"'", 4),
+        (ONE_HOT + "c.jpg\r,1,0\n", "the row is not CSV: new-line character seen", 4),
         (ONE_HOT + "gone.jpg,1,0\n", "gone.jpg is not there", 4),
         (ONE_HOT + "../../c.jpg,1,0\n", "../c.jpg lies outside the data set", 4),
         (ONE_HOT.encode() + "照片.jpg,1,0".encode("gbk"), "the line is not UTF-8 text", 4),
@@ -191,7 +191,7 @@ def test_the_order_of_names_is_that_of_the_class_file(plant: Plant) -> None:
         ("a.jpg,dog\nb.jpg,cat\n", "the first line names an image, not the columns", 1),
         ('image,"a\nb",c\na.jpg,1,0\n', "the class name 'a\\nb' has a line end", 1),
         ("image,split\na.jpg,train\n", "no column has labels", 1),
-        ("image,split,set,l\na.jpg,train,val,x\n", "the columns split and set both say", 1),
+        ("image,split,set,l\na.jpg,train,val,x\n", "the columns split and set both divide", 1),
         ("image,split,l\na.jpg,train,x\nb.jpg,dev,x\n", "'dev' in the column split is neither", 3),
     ],
 )
@@ -233,7 +233,7 @@ def test_an_empty_table_is_refused(plant: Plant, refusal: Any, text: str, what: 
 
 def test_several_tables_are_refused_by_name(plant: Plant, refusal: Any) -> None:
     message = refusal(csv_table.read, plant({"a.csv": NAMES, "b.csv": NAMES}))
-    assert "2 .csv files are there, and it is not clear which to read: a.csv, b.csv" in message
+    assert "there are 2 .csv files, and it is not clear which to read: a.csv, b.csv" in message
 
 
 def test_missing_images_are_left_out_when_asked(plant: Plant, labels: Any) -> None:

@@ -116,13 +116,13 @@ def test_names_that_would_not_convert_back_are_refused(root: Path) -> None:
         (root / place).parent.mkdir(exist_ok=True)
         Image.new("RGB", (4, 3)).save(root / place)
     annotation.write_list(root / "val.txt", ["a.png"], targets)
-    with pytest.raises(PaddlexMLError, match=r"COCO's readers would take images/a\.png for it"):
+    with pytest.raises(PaddlexMLError, match=r"COCO readers would read images/a\.png instead"):
         exporters.export(root, "COCO")
     exporters.export(root, "COCO", root / "out")  # a place where nothing is mistaken
     exporters.export(root, "CSV")
     assert rewrite.READERS["CSV"](root, Options()).lists["val"].paths == ["a.png"]
     annotation.write_list(root / "val.txt", [" a.png"], targets)
-    with pytest.raises(PaddlexMLError, match="a table loses the spaces around the name"):
+    with pytest.raises(PaddlexMLError, match="a CSV table loses the spaces around the name"):
         exporters.export(root, "CSV")
     exporters.export(root, "JSONL")
     assert rewrite.READERS["JSONL"](root, Options()).lists["val"].paths == [" a.png"]
@@ -150,9 +150,9 @@ def test_files_that_are_there_become_backups_or_are_refused(root: Path) -> None:
     (root / "train.csv").write_text("mine")
     exporters.export(root, "CSV")
     assert (root / "train.csv.bak").read_text() == "mine"
-    with pytest.raises(PaddlexMLError, match="the place for the export is not empty"):
+    with pytest.raises(PaddlexMLError, match="the folder for the export is not empty"):
         exporters.export(root, "CSV", root / "图 片")
-    with pytest.raises(PaddlexMLError, match="the place for the export is a file"):
+    with pytest.raises(PaddlexMLError, match="the folder for the export is a file"):
         exporters.export(root, "CSV", root / "label.txt")
 
 

@@ -26,7 +26,7 @@ def test_folders_of_train_and_val_give_both_lists(plant: Plant, labels: Any) -> 
         "val": {"valid/cat/3.png": ["cat"]},
     }
     assert found.notes == [
-        "test/ is left alone: test images are neither trained on nor validated with"
+        "test/ is not used: test images are neither for training nor for validation"
     ]
     assert (found.retire, done) == ([], [(1, 3), (2, 3), (3, 3)])
 
@@ -53,7 +53,7 @@ def test_the_same_content_in_several_folders_has_several_labels(plant: Plant, la
     found = image_folder.read(plant({**files, "b/again.jpg": "diff"}), Options())
     assert labels(found) == {"train": {"a/y.jpg": ["a", "b", "c"], "b/again.jpg": ["b"]}}
     assert found.notes == [
-        "3 images are copies of others, and were united with them: "
+        "3 images are copies of others, and were merged with them: "
         "b/other.jpg = b/again.jpg, b/x.jpg = a/y.jpg, c/deep/z.jpg = a/y.jpg"
     ]
 
@@ -118,8 +118,8 @@ def test_what_is_left_out_is_told(plant: Plant, labels: Any) -> None:
     assert labels(found) == {"train": {"train/a/1.jpg": ["a"]}, "val": {"val/a/3.jpg": ["a"]}}
     assert found.notes == [
         "1 folders beside train/ and val/ are left out: other",
-        "1 images lie in no folder of a class, left out: train/2.jpg",
-        "3 hidden files and files that are no images were ignored",
+        "1 images are in no class folder, left out: train/2.jpg",
+        "3 hidden files and files that are not images were ignored",
     ]
 
 
@@ -132,7 +132,7 @@ def test_the_order_of_classes_is_that_of_the_class_file(plant: Plant, refusal: A
 
 def test_two_folders_for_one_list_are_refused(plant: Plant, refusal: Any) -> None:
     root = plant({"train/a/1.jpg": "1", "val/a/2.jpg": "2", "valid/a/3.jpg": "3"})
-    assert "both val and valid say what is in val" in refusal(image_folder.read, root)
+    assert "both val and valid are there for val" in refusal(image_folder.read, root)
 
 
 def test_folders_without_images_are_refused(plant: Plant, refusal: Any) -> None:

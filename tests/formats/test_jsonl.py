@@ -23,7 +23,7 @@ def test_two_files_give_both_lists(plant: Plant, labels: Any) -> None:
     assert found.label_names == ["cat", "dog"]
     assert labels(found) == {"train": {"a.jpg": ["cat", "dog"]}, "val": {"b.jpg": ["dog"]}}
     assert found.notes == [
-        "test.jsonl is left alone: test images are neither trained on nor validated with"
+        "test.jsonl is not used: test images are neither for training nor for validation"
     ]
     assert (found.retire, done) == ([], [(2, 2)])
 
@@ -69,7 +69,7 @@ def test_a_key_divides_a_file_that_is_alone(plant: Plant, labels: Any) -> None:
         "val": {"0.jpg": ["val"], "3.jpg": ["validation"]},
     }
     assert list(found.lists) == ["train", "val"]
-    assert found.notes == ["1 images of the test part are left alone"]
+    assert found.notes == ["1 images of test are not used"]
 
 
 def test_a_file_that_is_a_list_does_not_ask_the_key(plant: Plant, labels: Any) -> None:
@@ -97,7 +97,7 @@ def test_the_order_of_classes_is_that_of_the_class_file(plant: Plant) -> None:
         ('{"path": "b.jpg"', "the JSON is damaged: Input data was truncated"),
         (A.strip() + A.strip(), "the JSON is damaged: trailing characters"),
         ('{"x": ' + "[" * 100_000, "the JSON is damaged: maximum recursion depth"),
-        ("[1]", "the line is no JSON object"),
+        ("[1]", "the line is not a JSON object"),
         ("b.jpg cat", "the JSON is damaged: invalid character"),
         ('{"labels": []}', "the line has none of the keys path, image, file_name, filename"),
         ('{"path": "b.jpg"}', "the line has none of the keys labels, label"),
@@ -129,14 +129,14 @@ def test_a_wrong_line_is_named_with_its_number(
 def test_a_line_without_the_key_that_divides_is_named(plant: Plant, refusal: Any) -> None:
     text = '{"path": "b.jpg", "label": "x", "split": "val"}\n' + A
     message = refusal(jsonl.read, plant({"x.jsonl": text}, "a.jpg", "b.jpg"))
-    assert "the line has no `split`, while others do" in message
+    assert "the line has no `split`, but other lines have" in message
     assert "x.jsonl:2" in message
 
 
 @pytest.mark.parametrize(
     ("files", "what"),
     [
-        ({"a.jsonl": A, "b.jsonl": B}, "2 .jsonl files are there, and it is not clear which"),
+        ({"a.jsonl": A, "b.jsonl": B}, "there are 2 .jsonl files, and it is not clear which"),
         ({}, "there is no .jsonl file in the data set"),
         ({"a.jsonl": ""}, "the source names no image that is there"),
         ({"a.jsonl": '{"path": "a.jpg", "labels": []}'}, "the source names no class"),

@@ -42,7 +42,7 @@ def test_flags_that_are_true_and_shapes_are_the_labels(plant: Plant, labels: Any
     found = labelme.read(root, Options(progress=lambda *step: done.append(step)))
     assert found.label_names == ["dog", "sunny", "猫, 大"]
     assert labels(found) == {"train": {"a.jpg": ["dog", "sunny"], "b.jpg": ["猫, 大"], "c.jpg": []}}
-    assert found.notes == ["1 flags are true for no image, so they are no classes: snow"]
+    assert found.notes == ["1 flags are true for no image and are not classes: snow"]
     assert (found.retire, done) == ([], [(1, 3), (2, 3), (3, 3)])
 
 
@@ -80,13 +80,13 @@ def test_folders_of_train_and_val_divide_and_test_is_left_alone(plant: Plant, la
     }
     found = labelme.read(plant(files, "images/a.jpg", "valid/b.jpg", "test/c.jpg"), Options())
     assert labels(found) == {"train": {"images/a.jpg": ["cat"]}, "val": {"valid/b.jpg": ["dog"]}}
-    assert found.notes == ["1 files in test/ are left alone: test/c.json"]
+    assert found.notes == ["1 files in test/ are not used: test/c.json"]
 
 
 def test_a_file_outside_of_train_and_val_is_refused(plant: Plant, refusal: Any) -> None:
     files = {"train/a.json": note("x"), "val/b.json": note("x"), "c.json": note("x")}
     message = refusal(labelme.read, plant(files, "train/a.jpg", "val/b.jpg", "c.jpg"))
-    assert "lies neither in a folder of train nor of val" in message
+    assert "is neither in a train nor in a val folder" in message
     assert "set/c.json" in message
 
 
@@ -100,8 +100,8 @@ def test_images_without_a_file_are_left_out_and_told(plant: Plant, labels: Any) 
 @pytest.mark.parametrize(
     ("text", "what", "where"),
     [
-        ('{"images": [], "annotations": []}', "a.json is no LabelMe file", "a.json"),
-        ("[1, 2]", "a.json is no LabelMe file, which is an object with `shapes`", "a.json"),
+        ('{"images": [], "annotations": []}', "a.json is not a LabelMe file", "a.json"),
+        ("[1, 2]", "a.json is not a LabelMe file, which is an object with `shapes`", "a.json"),
         ('{\n"shapes": [\n{"label": "x",}]}', "the JSON is damaged: trailing comma", "a.json:3"),
         ('{\n"shapes": [\n', "the JSON is damaged: Input data was truncated", "a.json:3"),
         ("", "the JSON is damaged: Input data was truncated", "a.json:1"),
@@ -130,7 +130,7 @@ def test_every_file_of_another_kind_is_named_and_counted(plant: Plant, refusal: 
     files = {f"other{i:02}.json": "{}" for i in range(25)}
     message = refusal(labelme.read, plant({"a.json": note("x"), **files}, "a.jpg"))
     assert "not a LabelMe file: 25" in message
-    assert "other19.json: other19.json is no LabelMe file" in message
+    assert "other19.json: other19.json is not a LabelMe file" in message
     assert "... and 5 more" in message
 
 

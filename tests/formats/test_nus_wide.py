@@ -181,9 +181,8 @@ def test_the_known_bad_label_is_taken_from_the_labels_of_all_images(folder: Path
     change(folder / "lists", BAD, text("0", "-1130179"))
     code, out, err = run("--any-size")
     assert code == 0, err
-    told = (
-        "Labels_lake_Train.txt:2: the label is '-1130179', neither 0 nor 1; Labels_lake.txt says 1"
-    )
+    told = "Labels_lake_Train.txt:2: the label is '-1130179', neither 0 nor 1"
+    told += "; taken from Labels_lake.txt: 1"
     assert told in out
     assert annotation.read(folder / "wide").train.targets.tolist() == [[0, 0, 1], [0, 1, 1]]
 
@@ -208,7 +207,7 @@ def test_an_image_that_is_listed_twice_becomes_one_line(folder: Path, run: Run) 
     )
     code, out, err = run("--any-size")
     assert code == 0, err
-    assert "1 images were named again: their labels were united" in out
+    assert "1 images are named more than once: their labels were merged" in out
     assert annotation.read(folder / "wide").train.targets.tolist() == [[0, 1, 1]]
 
 
@@ -217,7 +216,7 @@ def test_an_image_that_is_listed_twice_becomes_one_line(folder: Path, run: Run) 
     [
         (BAD, text("0"), "it has 1 labels, but 2 images are listed"),
         (BAD, "", "it has 0 labels, but 2 images are listed"),
-        ("ConceptsList/Concepts81.txt", text("sky", "lake", "sky"), "'sky' stands twice"),
+        ("ConceptsList/Concepts81.txt", text("sky", "lake", "sky"), "'sky' is there twice"),
         ("ConceptsList/Concepts81.txt", text("sky", "", "lake"), "the class name '' is empty"),
         ("ConceptsList/Concepts81.txt", text("sky", "moon"), "there is no Labels_moon_Train.txt"),
         ("ImageList/TestImagelist.txt", text("..\\..\\x.jpg"), "lies outside the data set"),

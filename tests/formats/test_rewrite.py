@@ -93,7 +93,8 @@ def test_a_second_division_with_the_same_seed_changes_nothing(tmp_path):
     write_lists(tmp_path)
     rewrite.resplit(tmp_path, HALF)
     once = snapshot(tmp_path)
-    assert "the lists are as asked already" in rewrite.resplit(tmp_path, HALF).told(tmp_path)
+    summary = rewrite.resplit(tmp_path, HALF).format_lines(tmp_path)
+    assert "the lists are already as asked" in summary
     assert snapshot(tmp_path) == once
 
 
@@ -152,9 +153,9 @@ def test_coco_becomes_lists_that_our_own_reader_takes(tmp_path):
     assert (len(dataset.train), len(dataset.val)) == (6, 6)
     assert made.lists == ("train", "val")
     assert (tmp_path / "annotations" / "instance_train.json.bak").is_file()
-    told = made.told(tmp_path)
-    assert "annotations/instance_train.json is now annotations/instance_train.json.bak" in told
-    assert told[-1] == f"to take this back: {journal.undo_command(tmp_path)}"
+    summary = made.format_lines(tmp_path)
+    assert "annotations/instance_train.json is now annotations/instance_train.json.bak" in summary
+    assert summary[-1] == f"to take this back: {journal.undo_command(tmp_path)}"
 
 
 def test_a_second_conversion_says_that_it_happened_and_how_to_undo_it(tmp_path):
@@ -195,9 +196,9 @@ def test_a_class_on_one_side_is_told(tmp_path):
     write_lists(tmp_path)
     text = (tmp_path / "train.txt").read_text().replace("\t1,1,1\n", "\t1,1,0\n")
     (tmp_path / "train.txt").write_text(text)
-    told = rewrite.resplit(tmp_path, HALF).told(tmp_path)
-    sides = [f"1 classes have one image only in {side}, none elsewhere: rare" for side in LISTS]
-    assert len({*sides} & {*told}) == 1
+    summary = rewrite.resplit(tmp_path, HALF).format_lines(tmp_path)
+    sides = [f"1 classes have one image only, in {side}: rare" for side in LISTS]
+    assert len({*sides} & {*summary}) == 1
 
 
 Act = Callable[[Path], object]

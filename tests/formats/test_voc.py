@@ -61,7 +61,7 @@ def test_the_folders_of_roboflow_give_both_lists_and_leave_test_alone(
     found = voc.read(plant(files, "train/a.jpg", "valid/b.jpg", "test/c.jpg"), Options())
     assert labels(found) == {"train": {"train/a.jpg": ["cat"]}, "val": {"valid/b.jpg": ["dog"]}}
     assert found.label_names == ["cat", "dog"]
-    assert [note[:24] for note in found.notes] == ["test/ is left alone: tes"]
+    assert [note[:22] for note in found.notes] == ["test/ is not used: tes"]
 
 
 @pytest.mark.parametrize("folder", ["", "images/", "JPEGImages/", "annotations/"])
@@ -89,8 +89,8 @@ def test_test_is_left_alone_where_train_and_val_are_there(plant: Plant, labels: 
     found = voc.read(plant(files, *IMAGES), Options())
     assert [list(images) for images in labels(found).values()] == [[IMAGES[0]], [IMAGES[1]]]
     assert found.notes == [
-        "ImageSets/Main/test.txt is left alone: test images are neither trained on nor validated "
-        "with"
+        "ImageSets/Main/test.txt is not used: test images are neither for training nor for "
+        "validation"
     ]
 
 
@@ -104,7 +104,7 @@ def test_one_list_alone_is_the_list_to_divide(
     found = voc.read(plant(files, *IMAGES), Options())
     assert list(labels(found)) == ["train"]
     assert len(found.lists["train"]) == 3 - left_out  # val.txt alone divides nothing: all images
-    told = "1 XML files stand in no list of ImageSets/Main, left out: Annotations/2.xml"
+    told = "1 XML files are in no list of ImageSets/Main, left out: Annotations/2.xml"
     assert found.notes == [told] * left_out
 
 
@@ -119,9 +119,7 @@ def test_difficult_objects_count_and_are_told(plant: Plant, labels: Any) -> None
     files = {"a.xml": xml("cat", difficult=1), "b.xml": xml("dog"), "c.xml": xml()}
     found = voc.read(plant(files, "a.jpg", "b.jpg", "c.jpg"), Options())
     assert labels(found)["train"]["a.jpg"] == ["cat"]
-    assert found.notes == [
-        "1 images have difficult objects alone, which count as all others: a.xml"
-    ]
+    assert found.notes == ["1 images have only difficult objects, which count as all others: a.xml"]
 
 
 def test_the_image_is_the_named_one_or_the_one_called_like_the_file(
@@ -184,7 +182,7 @@ def test_a_file_that_declares_entities_is_refused_unread(plant: Plant) -> None:
     bomb = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 20}">' for i in range(9))
     text = f'<!DOCTYPE a [<!ENTITY e0 "lol">{bomb}]><annotation>&e9;</annotation>'
     root = plant({"a.xml": text})
-    found = voc.labels_of(root / "a.xml")
+    found = voc.read_annotation(root / "a.xml")
     assert isinstance(found, DatasetFault)
     assert (found.kind, found.where) == ("not a VOC file", "a.xml:1")
 
@@ -213,10 +211,10 @@ def test_the_folder_above_the_source_is_refused_with_the_right_one(
 
 def test_two_folders_for_one_list_are_refused(plant: Plant, refusal: Any) -> None:
     root = plant({"train/a.xml": xml(), "val/b.xml": xml(), "Valid/c.xml": xml()})
-    assert "both Valid and val say what is in val" in refusal(voc.read, root)
+    assert "both Valid and val are there for val" in refusal(voc.read, root)
 
 
 def test_one_file_can_be_read_alone(plant: Plant) -> None:
     root = plant(pascal())
-    found = voc.labels_of(root / "Annotations/1.xml")
-    assert found == voc.Annotation("1.jpg", ["dog", "person", "dog"], False)
+    found = voc.read_annotation(root / "Annotations/1.xml")
+    assert found == voc.VocAnnotation("1.jpg", ["dog", "person", "dog"], False)

@@ -73,7 +73,7 @@ def test_the_folders_of_roboflow_give_both_lists_and_leave_test_alone(
     found = yolo.read(plant(files, *images), Options())
     assert labels(found) == {"train": {images[0]: ["a"]}, "val": {images[1]: []}}
     assert found.notes == [
-        "../test/images is left alone: test images are neither trained on nor validated with"
+        "../test/images is not used: test images are neither for training nor for validation"
     ]
 
 
@@ -82,8 +82,8 @@ def test_a_path_elsewhere_is_told_and_the_yaml_file_counts(plant: Plant, labels:
     found = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
     assert labels(found) == FOUND
     assert found.notes == [
-        "data.yaml:1: path ../datasets/coco8 is no folder of the data set: the other paths are "
-        "taken from the YAML file on"
+        "data.yaml:1: path ../datasets/coco8 is not a folder of the data set: the other paths are "
+        "relative to the YAML file"
     ]
 
 
@@ -158,12 +158,12 @@ def test_without_a_yaml_file_folders_divide(plant: Plant, labels: Any, images: l
     files = {image.replace("images", "labels")[:-4] + ".txt": f"0 {BOX}" for image in images}
     found = yolo.read(plant({"classes.txt": "a", **files}, *images), Options())
     assert labels(found) == {"train": {images[0]: ["a"]}, "val": {images[1]: ["a"]}}
-    assert found.notes == [f"1 files in test/ are left alone: {images[2]}"]
+    assert found.notes == [f"1 files in test/ are not used: {images[2]}"]
 
 
 def test_an_image_outside_of_train_and_val_is_refused(plant: Plant, refusal: Any) -> None:
     root = plant({"classes.txt": "a"}, "images/train/1.jpg", "images/val/2.jpg", "images/3.jpg")
-    assert "it lies neither in a folder of train nor of val" in refusal(yolo.read, root)
+    assert "the file is neither in a train nor in a val folder" in refusal(yolo.read, root)
 
 
 def test_a_list_beside_the_names_is_told_to_be_unread(plant: Plant) -> None:
@@ -214,15 +214,15 @@ YAML = "train: images/train\nval: images/val\n"
         (YAML + 'names: ["\\UFFFFFFFF"]', "the YAML is damaged: Python int too large", ":1"),
         ("[" * 100_000, "the YAML is damaged: maximum recursion depth", ":1"),
         ("names: [a]\n---\nnames: [a]\n", "the YAML is damaged: but found another document", ":2"),
-        ("", "the file is no list of keys such as `names` and `train`", ""),
-        ("- a\n", "the file is no list of keys such as `names` and `train`", ":1"),
+        ("", "the file is not a mapping with keys such as `names` and `train`", ""),
+        ("- a\n", "the file is not a mapping with keys such as `names` and `train`", ":1"),
         (YAML, "the key `names` is missing", ":1"),
         (YAML + "names: []", "`names` names no class", ":3"),
         (YAML + "names: many", "`names` names no class", ":3"),
         (YAML + "names:\n- a\n- [b]\n", "the name of a class is a list or a mapping", ":5"),
         (YAML + "names:\n- a\n-\n", "the class name '' is empty", ":5"),
         (YAML + 'names: [a, "b\\nc"]\n', "the class name 'b\\nc' has a line end", ":3"),
-        (YAML + 'names: ["\\ud800"]\n', "has a line end, a control character, or no UTF-8", ":3"),
+        (YAML + 'names: ["\\ud800"]\n', "has a line end, a control character, or letters", ":3"),
         (YAML + "names:\n- a\n- b\n- a\n", "the name 'a' is given at data.yaml:4 already", ":6"),
         (YAML + "names:\n  0: a\n  2: b\n", "the class id 1 has no name, but higher", ":4"),
         (YAML + "names:\n  1: a\n  2: b\n", "the class id 0 has no name, but higher", ":4"),
@@ -232,7 +232,7 @@ YAML = "train: images/train\nval: images/val\n"
         (YAML + "names: [a, b]\nnames: [b, a]\n", "names is given at data.yaml:3 already", ":4"),
         (YAML + "names: [a, b]\nnc: 3\n", "`nc` is 3, but `names` has 2 classes", ":4"),
         ("names: [a]\ntrain: {a: b}\n", "`train` is neither a path nor a list of paths", ":2"),
-        ("names: [dog, cat]\ntest: x\n", "neither `train` nor `val` says something", ""),
+        ("names: [dog, cat]\ntest: x\n", "neither `train` nor `val` names a path", ""),
         ("names: [dog, cat]\ntrain: x\n", "neither a folder nor a .txt list of the data set "
          "(looked for x)", ":2"),
         ("names: [dog, cat]\ntrain: ['a\\0']\n", "neither a folder nor a .txt list", ":2"),
@@ -286,7 +286,7 @@ def test_damaged_names_do_not_make_every_label_a_fault(plant: Plant, refusal: An
     ("text", "what", "line"),
     [
         ("a\n\nb\n", "the class name '' is empty", ":2"),
-        ("a\nb\na\n", "the name 'a' stands in line 1 already", ":3"),
+        ("a\nb\na\n", "the name 'a' is in line 1 already", ":3"),
         ("a\nb\rc\n", "the class name 'b\\rc' has a line end", ":2"),
         ("", "the source names no class", ""),
     ],
