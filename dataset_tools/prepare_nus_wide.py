@@ -24,9 +24,7 @@ def main() -> None:
         parser.add_argument(archive.option, metavar="FILE|DIR|URL", help=archive.name)
     parser.add_argument("--images", type=Path, metavar="DIR", required=True, help="their folder")
     parser.add_argument("--output", type=Path, required=True, help="new folder")
-    parser.add_argument(
-        "--any-size", action="store_true", help="accept a part of the data set, too"
-    )
+    parser.add_argument("--any-size", action="store_true", help="accept parts of the lists, too")
     parser.add_argument("--skip-missing", action="store_true", help="leave out lost images")
     args = parser.parse_args()
     prepared.refuse_full(args.output)

@@ -23,7 +23,7 @@ def main() -> None:
     for archive in voc2007.ARCHIVES:
         parser.add_argument(archive.option, metavar="FILE|URL", help=archive.name)
     parser.add_argument("--output", type=Path, required=True, help="new folder")
-    parser.add_argument("--any-size", action="store_true", help="accept parts of the archives, too")
+    parser.add_argument("--any-size", action="store_true", help="accept parts of archives, too")
     parser.add_argument("--skip-missing", action="store_true", help="leave out lost images")
     args = parser.parse_args()
     prepared.refuse_full(args.output)

@@ -185,7 +185,7 @@ class Collector:
     ) -> None:
         """Add an image to list `name`; an image that comes again keeps all its labels.
 
-        `labels` are keys that `finish` knows; `where` is the position that names the image:
+        `labels` are the keys given to `finish`; `where` is the position that names the image:
         "instance_train.json images[7]", "train.csv:8".
         """
         self.open_list(name)

@@ -122,9 +122,8 @@ def _merge(root: Path, paths: list[str], targets: Targets, lists: NusWideLists) 
 def _link(source: Path, target: Path) -> None:
     """Make a hard link, or a copy where the disk has no hard links; `source` stays."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    source = Path(
-        os.path.realpath(source)
-    )  # never a symbolic link, whose target may be removed later
+    # Not a link to a symbolic link: its target may be removed later.
+    source = Path(os.path.realpath(source))
     try:
         os.link(source, target)
     except OSError:  # another disk, or one without hard links

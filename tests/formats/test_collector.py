@@ -151,7 +151,7 @@ def test_a_file_may_have_a_backslash_in_its_name(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "other"),
+    ("name", "text", "other"),
     [
         ("A.jpg", "A.jpg is not there, images/a.jpg is", "a.jpg"),
         ("b c 猫.jpg", "b c 猫.jpg is not there, images/b c 猫.JPG is", "b c 猫.JPG"),
@@ -159,10 +159,10 @@ def test_a_file_may_have_a_backslash_in_its_name(root: Path) -> None:
         ("deep/er/D.png", "deep/er/D.png is not there, images/deep/er/d.png is", "d.png"),
     ],
 )
-def test_another_case_is_hinted_at(root: Path, name: str, told: str, other: str) -> None:
+def test_another_case_is_hinted_at(root: Path, name: str, text: str, other: str) -> None:
     absent = problem(root, name)
     assert absent.kind == "image missing"
-    assert absent.text == told
+    assert absent.text == text
     assert absent.fix == f"rename the file, or write {other}: upper and lower case count"
 
 
@@ -247,8 +247,8 @@ def test_missing_images_are_left_out_when_asked_and_told(root: Path) -> None:
     names = [f"{i}.jpg" for i in range(7)]
     result = collect(root, *names, "a.jpg", skip_missing=True).finish(["cat"])
     assert result.lists["train"].paths == ["images/a.jpg"]
-    told = "7 images are not there, left out: 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, ..."
-    assert result.notes == [told]
+    text = "7 images are not there, left out: 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, ..."
+    assert result.notes == [text]
 
 
 @pytest.mark.parametrize("name", ["../../beside/x.jpg", "", "\0"])
