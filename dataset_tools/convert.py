@@ -16,7 +16,7 @@ from paddlex_ml.formats.collector import Options
 
 
 def main() -> None:
-    """Write label.txt, train.txt and val.txt; tell what was done, and how to take it back."""
+    """Write label.txt, train.txt and val.txt; print what was done, and how to take it back."""
     parser = terminal.Parser(
         description="Write label.txt, train.txt and val.txt from annotations in another format.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -24,24 +24,26 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, help="folder of the images and their annotations")
     parser.add_argument("--source", required=True, choices=rewrite.READERS, help="the format")
     parser.add_argument("--skip-missing", action="store_true", help="leave out lost images")
-    parser.add_argument("--separator", help="between the names of one CSV cell (found out)")
+    parser.add_argument("--separator", help="text between the names of one CSV cell (detected)")
     parser.add_argument("--val-percent", type=int, help="divide anew: share of the images for val")
-    parser.add_argument("--strategy", choices=STRATEGIES, default="stratified", help="of it")
-    parser.add_argument("--seed", type=int, default=42, help="of it")
-    parser.add_argument("--group-regex", help="images that it finds alike stay in one list")
-    asked = parser.parse_args()
+    parser.add_argument(
+        "--strategy", choices=STRATEGIES, default="stratified", help="how to divide"
+    )
+    parser.add_argument("--seed", type=int, default=42, help="the same seed, the same lists")
+    parser.add_argument("--group-regex", help="images with the same match stay in one list")
+    args = parser.parse_args()
     division = None
-    if asked.val_percent is not None:
+    if args.val_percent is not None:
         names = ("val_percent", "strategy", "seed", "group_regex")
-        division = Division(**{name: getattr(asked, name) for name in names})
+        division = Division(**{name: getattr(args, name) for name in names})
     with terminal.progress("read annotations") as progress:
         options = Options(
-            skip_missing=asked.skip_missing, separator=asked.separator, progress=progress
+            skip_missing=args.skip_missing, separator=args.separator, progress=progress
         )
-        made = rewrite.convert(asked.dataset, asked.source, options, division)
-    print("\n".join(made.told(asked.dataset)))
-    if "val" not in made.lists:
-        print(f"divide the images: python dataset_tools/split.py {asked.dataset} --val-percent 20")
+        result = rewrite.convert(args.dataset, args.source, options, division)
+    print("\n".join(result.format_lines(args.dataset)))
+    if "val" not in result.lists:
+        print(f"divide the images: python dataset_tools/split.py {args.dataset} --val-percent 20")
 
 
 if __name__ == "__main__":

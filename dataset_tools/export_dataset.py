@@ -17,7 +17,7 @@ from paddlex_ml.formats import exporters
 
 
 def main() -> None:
-    """Write, then tell which files were written."""
+    """Write the files, then print their names."""
     parser = terminal.Parser(
         description="Write the lists of a data set as COCO-style JSON, CSV or JSON Lines.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -25,10 +25,10 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, help="folder with label.txt and the lists")
     parser.add_argument("--format", required=True, choices=exporters.WRITERS, help="the format")
     parser.add_argument("--output", type=Path, help="new or empty folder (the data set itself)")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with terminal.progress("read image sizes") as progress:
-        change = exporters.export(asked.dataset, asked.format, asked.output, progress)
-    print("\n".join(change.told() or ["all files are there already"]))
+        transaction = exporters.export(args.dataset, args.format, args.output, progress)
+    print("\n".join(transaction.told() or ["all files are there already"]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look into a data set: python dataset_tools/inspect_dataset.py my_set --output report.
+"""Inspect a data set: python dataset_tools/inspect_dataset.py my_set --output report.
 
-Not named inspect.py: Python would then find it in place of its own module of that name.
+Not named inspect.py, because Python would import it instead of its own module of that name.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def main() -> int:
     )
     parser.add_argument("dataset", type=Path, help="folder with label.txt and the lists")
     parser.add_argument("--output", type=Path, default=Path("output"), help="folder for the report")
-    asked = parser.parse_args()
-    places = (f"Global.dataset_dir={asked.dataset}", f"Global.output={asked.output}")
-    return cli.main(["-c", "PP-LCNet_x1_0_ML", "-o", "Global.mode=check_dataset", *places])
+    args = parser.parse_args()
+    paths = (f"Global.dataset_dir={args.dataset}", f"Global.output={args.output}")
+    return cli.main(["-c", "PP-LCNet_x1_0_ML", "-o", "Global.mode=check_dataset", *paths])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from paddlex_ml.data import demo
 
 
 def main() -> None:
-    """Draw, then tell what was written."""
+    """Draw the images, then print what was written."""
     parser = terminal.Parser(
         description="Draw a small multi-label data set, and the same images in COCO format.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -24,14 +24,14 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=96, help="width and height in pixels")
     parser.add_argument("--seed", type=int, default=42, help="the same seed, the same files")
     parser.add_argument("--val-percent", type=int, default=20, help="share of the images for val")
-    made = demo.make(**vars(parser.parse_args()))
-    print(f"wrote {made.folder} and, in COCO format, {made.coco_folder}")
+    result = demo.make(**vars(parser.parse_args()))
+    print(f"wrote {result.folder} and, in COCO format, {result.coco_folder}")
     print(f"{'class':16}{'train':>7}{'val':>7}")
-    counts = zip(made.label_names, made.train.sum(axis=0), made.val.sum(axis=0), strict=True)
+    counts = zip(result.label_names, result.train.sum(axis=0), result.val.sum(axis=0), strict=True)
     for name, train, val in counts:
         print(f"{name:16}{train:7}{val:7}")
-    print(f"{'images':16}{len(made.train):7}{len(made.val):7}")
-    print(f"mAP of a constant predictor, the score to beat: {made.constant_map:.3f}")
+    print(f"{'images':16}{len(result.train):7}{len(result.val):7}")
+    print(f"mAP of a constant predictor, the score to beat: {result.constant_map:.3f}")
 
 
 if __name__ == "__main__":

@@ -13,15 +13,15 @@ from paddlex_ml.data import journal
 
 
 def main() -> None:
-    """Put the newest backups back; tell which, and where the files went that they replace."""
+    """Put the newest backups back; print which, and the new names of the files they replace."""
     parser = terminal.Parser(
         description="Take the last conversion or division of a data set back. The backups (.bak) "
-        "get their names again; the files that stood there are kept as .undone. Run it again to "
-        "go back one change more."
+        "get their names again; the files that had them are kept as .undone. Run it again to "
+        "go back one more change."
     )
     parser.add_argument("dataset", type=Path, help="folder of the data set")
-    change = journal.undo(parser.parse_args().dataset)
-    print("\n".join([change.what, *change.told()]))
+    transaction = journal.undo(parser.parse_args().dataset)
+    print("\n".join([transaction.what, *transaction.told()]))
 
 
 if __name__ == "__main__":

@@ -15,19 +15,21 @@ from paddlex_ml.formats import rewrite
 
 
 def main() -> None:
-    """Write train.txt and val.txt; tell the counts before and after, and how to take it back."""
+    """Write train.txt and val.txt; print the counts before and after, and how to take it back."""
     parser = terminal.Parser(
         description="Divide the images of train.txt and val.txt anew.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="folder with label.txt and the lists")
     parser.add_argument("--val-percent", type=int, default=20, help="share of the images for val")
-    parser.add_argument("--strategy", choices=STRATEGIES, default="stratified", help="how")
+    parser.add_argument(
+        "--strategy", choices=STRATEGIES, default="stratified", help="how to divide"
+    )
     parser.add_argument("--seed", type=int, default=42, help="the same seed, the same lists")
-    parser.add_argument("--group-regex", help="images that it finds alike stay in one list")
-    asked = vars(parser.parse_args())
-    root = asked.pop("dataset")
-    print("\n".join(rewrite.resplit(root, Division(**asked)).told(root)))
+    parser.add_argument("--group-regex", help="images with the same match stay in one list")
+    options = vars(parser.parse_args())
+    root = options.pop("dataset")
+    print("\n".join(rewrite.resplit(root, Division(**options)).format_lines(root)))
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def _rewrite(config: Config, root: Path) -> dict[str, Any]:
         made = rewrite.resplit(root, division)
     else:
         return {}
-    for line in made.told(root):
+    for line in made.format_lines(root):
         _log.info("%s", line)
     if "val" not in made.lists:
         raise rewrite.ask_for_split(root)

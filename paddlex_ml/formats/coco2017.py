@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO 2017 from its official archives: train2017 trains, val2017 validates, 80 classes.
+"""COCO 2017 from its official archives: train2017 for training, val2017 for validation.
 
     train2017.zip, val2017.zip, annotations_trainval2017.zip (https://cocodataset.org/#download)
     -> images/train2017/*.jpg, images/val2017/*.jpg, label.txt, train.txt, val.txt
 
-Labels come from instances_train2017.json and instances_val2017.json, by the rules of `coco.py`.
-The archives have to have the published sizes; what they hold is protected by the checksums inside.
-The sizes are those that many projects record. Tried with archives of the same shape made by tests,
-not with the 20 GB themselves.
+There are 80 classes. Labels come from instances_train2017.json and instances_val2017.json, by the
+rules of `coco.py`. The archives must have the published sizes; the checksums inside protect their
+content. The sizes are those that many projects record. Tried with archives of the same shape made
+by tests, not with the 20 GB themselves.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def prepare(paths: Sequence[Path], output: Path, watch: Watch, *, skip_missing: 
             with watch(f"unpacked {inside}") as progress:
                 archives.unpack(archive, inside, pattern, target, progress)
         with watch("converted images") as progress:
-            found = coco.read(fresh, Options(skip_missing=skip_missing, progress=progress))
+            source = coco.read(fresh, Options(skip_missing=skip_missing, progress=progress))
         shutil.rmtree(boxes)  # copies: the archive has them
-        prepared.write(fresh, found)
-    return prepared.describe(output, found)
+        prepared.write(fresh, source)
+    return prepared.describe(output, source)

@@ -19,14 +19,18 @@ import numpy as np
 from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.lines import read_lines
+from paddlex_ml.formats.walk import join
 from paddlex_ml.progress import ReportProgress, ignore_progress
 
 CLASS_FILE = "classes.txt"
-"""One class name a line, in the order of the ids: for formats that name classes in no order."""
+"""One class name a line, in the order of the ids: for formats that do not order their classes."""
 
 _SHOWN = 5
-_NOT_UTF8 = "\ud800-\udfff"  # how Python spells the bytes of a file name that is no UTF-8
+_NOT_UTF8 = "\ud800-\udfff"  # how Python spells the bytes of a file name that is not UTF-8
 _UNFIT = re.compile(rf"[\t\r\n{_NOT_UTF8}]")  # for a line of a list
+_OUTSIDE = re.compile(r"/|\.\.(/|\Z)")  # a normalised path that leads out of the data set
+# On Linux a listing has every name of a file; other systems may accept other spellings of it.
+_OTHER_SPELLINGS = sys.platform in ("win32", "darwin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,7 @@ class Options:
     skip_missing: bool = False
     """Leave images out that are named but not there, instead of refusing them."""
     separator: str | None = None
-    """Between the names of one cell of a CSV table; None: found out from the table."""
+    """Between the names of one cell of a CSV table; None: detected from the table."""
     progress: ReportProgress = ignore_progress
 
 
@@ -50,11 +54,11 @@ class SourceDataset:
     retire: list[Path]
     """Annotation files that become .bak when the lists are written."""
     notes: list[str]
-    """What was left out, united or renumbered: a line each, for the user."""
+    """What was left out, merged or renumbered: a line each, for the user."""
 
 
-class Absent(NamedTuple):
-    """Why an image cannot be named in a list: the parts of a Fault."""
+class ImageProblem(NamedTuple):
+    """Why an image cannot be named in a list: three of the fields of a DatasetFault."""
 
     kind: str
     text: str
@@ -62,113 +66,96 @@ class Absent(NamedTuple):
 
 
 class ImageFinder:
-    """Finds the files that annotations name. Lists every folder once: no question per image."""
+    """Finds the files that annotations name. Lists every folder once: no system call per image."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._real = Path(os.path.realpath(root))
         self._listings: dict[str, set[str]] = {}
         self._lower: dict[str, dict[str, str]] = {}
-        self._places: dict[str, tuple[str, set[str]]] = {}
+        self._opened: dict[str, tuple[str, set[str]]] = {}  # folder -> prefix of its names, names
 
-    def find(self, name: str, folders: Sequence[str]) -> str | Absent:
-        """Return the path of image `name` relative to the data set, as it will stand in a list.
+    def find(self, name: str, folders: Sequence[str]) -> str | ImageProblem:
+        """Return the path of image `name` relative to the data set, as a list will have it.
 
         It is looked for in each of `folders` (relative to the data set; "" is the data set itself).
         Separators may be those of Windows; an absolute path must lie inside the data set.
         """
         if "/" not in name and (path := self._find_plain(name, folders)):
-            return path  # nearly every image: nothing but the listings was asked
+            return path  # nearly every image: only the listings were needed
         if not name or "\0" in name:
             fix = "write the path of the image"
-            return Absent("image name", f"{name!r} cannot be the name of an image", fix)
-        inside: list[str] = []
+            return ImageProblem("image name", f"{name!r} cannot be the name of an image", fix)
+        tried: list[str] = []
         # A backslash is a separator unless a file has it in its name, as Linux allows.
         for spelling in dict.fromkeys((name, name.replace("\\", "/"))):
-            inside.clear()
-            for path in self._candidates(spelling, folders):
-                if self._exists(path):
+            tried.clear()
+            for path in self._list_candidates(spelling, folders):
+                folder, last = os.path.split(path)
+                if os.path.normcase(last) in self._list(folder):
                     return path
-                inside.append(path)
-        if not inside:
+                if _OTHER_SPELLINGS and os.path.isfile(self._root / path):
+                    return path
+                tried.append(path)
+        if not tried:
+            text = f"{name} lies outside the data set"
             fix = "move the image into the data set, and write its path relative to its folder"
-            return Absent("path outside the data set", f"{name} lies outside the data set", fix)
-        return self._explain(name, inside, folders)
+            return ImageProblem("path outside the data set", text, fix)
+        return self._explain_missing(name, tried, folders)
 
     def _find_plain(self, name: str, folders: Sequence[str]) -> str:
         """Find a name without folders; "" where no listing has it."""
         key = os.path.normcase(name)
         for folder in folders:
-            if folder not in self._places:
-                self._places[folder] = self._open(folder)
-            prefix, listing = self._places[folder]
+            if folder not in self._opened:
+                path = os.path.normpath(folder).replace(os.sep, "/")
+                if _OUTSIDE.match(path):
+                    self._opened[folder] = "", set()
+                elif path == ".":
+                    self._opened[folder] = "", self._list("")
+                else:
+                    self._opened[folder] = f"{path}/", self._list(path)
+            prefix, listing = self._opened[folder]
             if key in listing:
                 return prefix + name
         return ""
 
-    def _open(self, folder: str) -> tuple[str, set[str]]:
-        """What stands before the names of a folder, and the names; none outside the data set."""
-        path = os.path.normpath(folder).replace(os.sep, "/")
-        if _is_outside(path):
-            return "", set()
-        return ("", self._list("")) if path == "." else (f"{path}/", self._list(path))
-
-    def _candidates(self, name: str, folders: Sequence[str]) -> Iterator[str]:
+    def _list_candidates(self, name: str, folders: Sequence[str]) -> Iterator[str]:
         """Relative paths that `name` may mean; those outside the data set are left out."""
         if os.path.isabs(name) or re.match(r"[A-Za-z]:/", name):
-            yield from self._relative(name)
+            absolute = Path(os.path.normpath(name))
+            for start in dict.fromkeys((Path(os.path.abspath(self._root)), self._real)):
+                if absolute.is_relative_to(start):
+                    yield absolute.relative_to(start).as_posix()
             return
         for folder in folders:
-            path = os.path.normpath(f"{folder}/{name}" if folder else name).replace(os.sep, "/")
-            if not _is_outside(path):
+            path = os.path.normpath(join(folder, name)).replace(os.sep, "/")
+            if not _OUTSIDE.match(path):
                 yield path
 
-    def _relative(self, name: str) -> Iterator[str]:
-        """Yield the absolute path `name` relative to the data set; nothing for one outside."""
-        path = Path(os.path.normpath(name))
-        for start in dict.fromkeys((Path(os.path.abspath(self._root)), self._real)):
-            if path.is_relative_to(start):
-                yield path.relative_to(start).as_posix()
-
-    def _exists(self, path: str) -> bool:
-        folder, name = os.path.split(path)
-        listing = self._list(folder)
-        return os.path.normcase(name) in listing or self._misses_a_spelling(path)
-
-    def _misses_a_spelling(self, path: str) -> bool:
-        # On Linux a listing answers for good; elsewhere the system may know a file by other names.
-        return sys.platform in ("win32", "darwin") and os.path.isfile(self._root / path)
-
     def _list(self, folder: str) -> set[str]:
+        """Names of the files of a folder; none where the folder cannot be read."""
         if folder not in self._listings:
-            self._listings[folder] = _file_names(self._root / folder)
+            try:
+                with os.scandir(self._root / folder) as entries:
+                    names = {os.path.normcase(entry.name) for entry in entries if entry.is_file()}
+            except (OSError, ValueError):  # ValueError: a name that no file system has, such as NUL
+                names = set()
+            self._listings[folder] = names
         return self._listings[folder]
 
-    def _explain(self, name: str, tried: list[str], folders: Sequence[str]) -> Absent:
+    def _explain_missing(self, name: str, tried: list[str], folders: Sequence[str]) -> ImageProblem:
         for path in tried:
             folder, last = os.path.split(path)
             if folder not in self._lower:  # once: a loop per missing image would take hours
                 self._lower[folder] = {other.lower(): other for other in self._list(folder)}
             if other := self._lower[folder].get(last.lower()):
+                text = f"{name} is not there, {join(folder, other)} is"
                 fix = f"rename the file, or write {other}: upper and lower case count"
-                there = f"{folder}/{other}" if folder else other
-                return Absent("image missing", f"{name} is not there, {there} is", fix)
-        places = ", ".join(folder + "/" if folder else "the data set folder" for folder in folders)
+                return ImageProblem("image missing", text, fix)
+        looked = ", ".join(folder + "/" if folder else "the data set folder" for folder in folders)
         fix = "restore the image, or leave it out: -o CheckDataset.convert.skip_missing=true"
-        return Absent("image missing", f"{name} is not there (looked in {places})", fix)
-
-
-def _is_outside(path: str) -> bool:
-    """Whether a normalised path leads out of the data set."""
-    return path == ".." or path.startswith(("../", "/"))
-
-
-def _file_names(folder: Path) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {os.path.normcase(entry.name) for entry in entries if entry.is_file()}
-    except (OSError, ValueError):  # ValueError: no file system has such a name, NUL for instance
-        return set()
+        return ImageProblem("image missing", f"{name} is not there (looked in {looked})", fix)
 
 
 @dataclass
@@ -188,7 +175,7 @@ class Collector:
         self._missing: list[str] = []
 
     def open_list(self, name: str) -> None:
-        """Say that the source has this list ("train" or "val"), even if no image comes."""
+        """Make the list `name` ("train" or "val") exist, even if it gets no image."""
         assert name in LISTS
         self._rows.setdefault(name, {})
         self._spelt.setdefault(name, {})
@@ -198,20 +185,20 @@ class Collector:
     ) -> None:
         """Add an image to list `name`; an image that comes again keeps all its labels.
 
-        `labels` are keys that `finish` knows; `where` is the place that names the image:
+        `labels` are the keys given to `finish`; `where` is the position that names the image:
         "instance_train.json images[7]", "train.csv:8".
         """
         self.open_list(name)
         path = self._finder.find(image, folders)
-        if isinstance(path, Absent):
+        if isinstance(path, ImageProblem):
             if path.kind == "image missing" and self.options.skip_missing:
                 self._missing.append(image)
             else:
-                self.fault(path.kind, where, path.text, path.fix)
+                self.add_fault(path.kind, where, path.text, path.fix)
             return
         if _UNFIT.search(path):
             text = f"the name {path!r} has a tab, a line end, or bytes that are not UTF-8"
-            self.fault("image name", where, text, "rename the image file")
+            self.add_fault("image name", where, text, "rename the image file")
             return
         path = self._spelt[name].setdefault(os.path.normcase(path), path)  # normalised already
         row = self._rows[name].get(path)
@@ -221,15 +208,11 @@ class Collector:
             self._again += 1
             row.update(labels)
 
-    def fault(self, kind: str, where: str, text: str, fix: str) -> None:
+    def add_fault(self, kind: str, where: str, text: str, fix: str) -> None:
         """Keep a fault; `finish` raises them all."""
         self.faults.append(DatasetFault(kind, where, text, fix))
 
-    def seen_labels(self) -> set[Hashable]:
-        """The labels of all images so far."""
-        return {label for rows in self._rows.values() for row in rows.values() for label in row}
-
-    def check(self) -> None:
+    def raise_faults(self) -> None:
         """Raise one PaddlexMLError when there are faults."""
         if self.faults:
             raise combine(self.faults, self.root)
@@ -240,39 +223,35 @@ class Collector:
         keys: Sequence[Hashable] | None = None,
         retire: Sequence[Path] = (),
     ) -> SourceDataset:
-        """Make the lists; `keys` are what the images' labels say for each class (None: its name).
+        """Make the lists; `keys` are the labels given to `add` for each class (None: its name).
 
         Raises one PaddlexMLError with every fault, also when no image or no class is left.
         """
         if not self.faults and not any(self._rows.values()):
             fix = "look whether this is the folder that the annotations belong to"
-            self.fault("nothing found", "", "the source names no image that is there", fix)
+            self.add_fault("nothing found", "", "the source names no image that is there", fix)
         if not self.faults and not label_names:
-            self.fault("nothing found", "", "the source names no class", "label the images first")
-        self.check()
+            fix = "label the images first"
+            self.add_fault("nothing found", "", "the source names no class", fix)
+        self.raise_faults()
         order = {key: i for i, key in enumerate(label_names if keys is None else keys)}
-        # A list that lost all its images is none: the rest is then one list, to be divided.
+        # A list that lost all its images does not count: the rest is then one list, to be divided.
         filled = {name: rows for name, rows in self._rows.items() if rows or not self._missing}
         names = filled if len(filled) > 1 else ["train"]
-        lists = {
-            name: self._list(rows, order) for name, rows in zip(names, filled.values(), strict=True)
-        }
-        return SourceDataset(list(label_names), lists, list(retire), self._told())
-
-    def _list(self, rows: dict[str, set[Hashable]], order: dict[Hashable, int]) -> ImageList:
-        targets = np.zeros((len(rows), len(order)), np.uint8)
-        for target, labels in zip(targets, rows.values(), strict=True):
-            target[[order[label] for label in labels]] = 1
-        return ImageList(self.root, list(rows), targets)
-
-    def _told(self) -> list[str]:
+        lists: dict[str, ImageList] = {}
+        for name, rows in zip(names, filled.values(), strict=True):
+            targets = np.zeros((len(rows), len(order)), np.uint8)
+            for target, labels in zip(targets, rows.values(), strict=True):
+                target[[order[label] for label in labels]] = 1
+            lists[name] = ImageList(self.root, list(rows), targets)
         notes = list(self.notes)
         if self._missing:
             shown = name_first(self._missing)
             notes.append(f"{len(self._missing):,} images are not there, left out: {shown}")
         if self._again:
-            notes.append(f"{self._again:,} images were named again: their labels were united")
-        return notes
+            text = "images are named more than once: their labels were merged"
+            notes.append(f"{self._again:,} {text}")
+        return SourceDataset(list(label_names), lists, list(retire), notes)
 
 
 def name_first(names: Sequence[str]) -> str:
@@ -280,14 +259,14 @@ def name_first(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
-def judge_name(name: str, where: str) -> DatasetFault | None:
-    """Why a class name, stripped, cannot stand in label.txt; None when it can."""
-    # A tab may stand; the other control characters, line ends among them, nobody can see or type.
+def check_class_name(name: str, where: str) -> DatasetFault | None:
+    """Return why a class name, stripped, cannot be in label.txt; None when it can."""
+    # A tab is allowed; the other control characters, such as line ends, are invisible.
     if name and not re.search(rf"[\x00-\x08\x0a-\x1f\x7f{_NOT_UTF8}]", name):
         return None
-    what = "has a line end, a control character, or no UTF-8 letters" if name else "is empty"
-    fix = "give the class a name of one line of text"
-    return DatasetFault("class name", where, f"the class name {name!r} {what}", fix)
+    what = "has a line end, a control character, or letters that are not UTF-8"
+    text = f"the class name {name!r} {what if name else 'is empty'}"
+    return DatasetFault("class name", where, text, "give the class a name of one line of text")
 
 
 def order_names(root: Path, seen: Iterable[str]) -> tuple[list[str], list[DatasetFault]]:
@@ -304,14 +283,12 @@ def order_names(root: Path, seen: Iterable[str]) -> tuple[list[str], list[Datase
     for number, line in enumerate(lines, 1):
         name, where = (line or "").strip(), f"{CLASS_FILE}:{number}"
         if not name:
-            continue  # an empty line, or one whose fault is told already
-        if fault := judge_name(name, where):
+            continue  # an empty line, or one that is a fault already
+        if fault := check_class_name(name, where):
             faults.append(fault)
         if first.setdefault(name, number) != number:
-            text = f"the class {name!r} stands in line {first[name]} already"
-            faults.append(
-                DatasetFault("duplicate class name", where, text, "remove one of the lines")
-            )
+            text, fix = f"the class {name!r} is in line {first[name]} already", "remove one line"
+            faults.append(DatasetFault("duplicate class name", where, text, fix))
     names = list(first)
     for name in sorted(set(seen) - set(names)):
         text, fix = f"the class {name!r} is used but not named", f"add a line {name!r}"

@@ -7,9 +7,9 @@
 
 Paths stay relative to the data set. A file written into the data set itself converts back to the
 same lists, classes without images included. In COCO each label is an annotation whose box is the
-whole image, for lists know no boxes; sizes are those of the decoded image, EXIF orientation
-applied; category ids begin with 1, in the order of the classes. What would not convert back to the
-same lists is refused, with all its places.
+full image, because lists have no boxes; sizes are those of the decoded image, EXIF orientation
+applied; category ids begin with 1, in the order of the classes. Images that would not convert back
+to the same lists are refused, all of them in one error.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from paddlex_ml.progress import ReportProgress, ignore_progress
 Texts = dict[str, str]
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _DAMAGED = (OSError, ValueError, SyntaxError, TypeError, KeyError, ZeroDivisionError)
+_to_json = partial(json.dumps, ensure_ascii=False)
 
 
 def export(
@@ -47,10 +49,10 @@ def export(
     `output` is a new or empty folder; None is the data set itself, where files that are there
     become backups. Raises PaddlexMLError for faults in the lists and a folder that is not empty.
     """
-    place = root if output is None else output
-    if output is not None and output.exists() and not (output.is_dir() and _is_empty(output)):
+    folder = root if output is None else output
+    if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise PaddlexMLError(
-            "the place for the export " + ("is not empty" if output.is_dir() else "is a file"),
+            "the folder for the export " + ("is not empty" if output.is_dir() else "is a file"),
             where=str(output),
             fix="choose another --output; nothing is overwritten",
         )
@@ -61,25 +63,21 @@ def export(
     dataset = parsed.dataset
     lists = {name: getattr(dataset, name) for name in names}
     if kind == "COCO" and output is None:
-        _refuse_hidden(root, lists)
+        _refuse_ambiguous(root, lists)
     texts = WRITERS[kind](lists, dataset.label_names, progress)
-    place.mkdir(parents=True, exist_ok=True)
-    return journal.apply(place, f"exported to {kind}", texts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return journal.apply(folder, f"exported to {kind}", texts)
 
 
-def _is_empty(folder: Path) -> bool:
-    return next(folder.iterdir(), None) is None
-
-
-def _refuse_hidden(root: Path, lists: dict[str, ImageList]) -> None:
-    """Refuse images whose name would be found in another folder first, as COCO is read."""
+def _refuse_ambiguous(root: Path, lists: dict[str, ImageList]) -> None:
+    """Refuse images whose name is found in another folder first when COCO is read."""
     finder, faults = ImageFinder(root), []
     for key, images in lists.items():
         for path in images.paths:
-            found = finder.find(path, [f"images/{key}", key, "images", ""])
-            if isinstance(found, str) and found != annotation.normalise_path(path):
+            first = finder.find(path, [f"images/{key}", key, "images", ""])
+            if isinstance(first, str) and first != annotation.normalise_path(path):
                 fix = "rename one of the two, or export to another folder or format"
-                text = f"COCO's readers would take {found} for it"
+                text = f"COCO readers would read {first} instead"
                 faults.append(DatasetFault("image name", path, text, fix))
     if faults:
         raise combine(faults, root)
@@ -104,12 +102,12 @@ def _write_coco(lists: dict[str, ImageList], names: list[str], progress: ReportP
                 continue
             entry = {"id": done, "file_name": images.paths[i], "width": width, "height": height}
             entries.append(entry)
-            whole = {"bbox": [0, 0, width, height], "area": width * height, "iscrowd": 0}
+            box = {"bbox": [0, 0, width, height], "area": width * height, "iscrowd": 0}
             for class_id in np.flatnonzero(row):
-                place = {"id": len(annotations) + 1, "image_id": done}
-                annotations.append({**place, "category_id": int(class_id) + 1, **whole})
+                ids = {"id": len(annotations) + 1, "image_id": done}
+                annotations.append({**ids, "category_id": int(class_id) + 1, **box})
         content = {"images": entries, "annotations": annotations, "categories": categories}
-        texts[f"annotations/instance_{key}.json"] = _json(content) + "\n"
+        texts[f"annotations/instance_{key}.json"] = _to_json(content) + "\n"
     if faults:
         raise combine(faults, next(iter(lists.values())).root)
     return texts
@@ -118,24 +116,24 @@ def _write_coco(lists: dict[str, ImageList], names: list[str], progress: ReportP
 def _write_csv(lists: dict[str, ImageList], names: list[str], progress: ReportProgress) -> Texts:
     fix = "rename the image, or export to COCO or JSONL"
     faults = [
-        DatasetFault("image name", path, "a table loses the spaces around the name", fix)
+        DatasetFault("image name", path, "a CSV table loses the spaces around the name", fix)
         for images in lists.values()
         for path in images.paths
         if path != path.strip()
     ]
     if faults:
         raise combine(faults, next(iter(lists.values())).root)
-    return {f"{key}.csv": _table(images, names) for key, images in lists.items()}
-
-
-def _table(images: ImageList, names: list[str]) -> str:
-    text = io.StringIO()
-    # Quotes around whatever a reader could take for a separator of the table: it looks here.
-    text.write(",".join(map(_quote, ["image", *names])) + "\n")
-    writer = csv.writer(text, lineterminator="\n")
-    for path, row in zip(images.paths, images.targets.tolist(), strict=True):
-        writer.writerow([path, *row])
-    return text.getvalue()
+    # The reader detects the separator of the table from this line: quote all candidates.
+    header = ",".join(map(_quote, ["image", *names])) + "\n"
+    texts = {}
+    for key, images in lists.items():
+        text = io.StringIO()
+        text.write(header)
+        writer = csv.writer(text, lineterminator="\n")
+        for path, row in zip(images.paths, images.targets.tolist(), strict=True):
+            writer.writerow([path, *row])
+        texts[f"{key}.csv"] = text.getvalue()
+    return texts
 
 
 def _quote(name: str) -> str:
@@ -147,7 +145,7 @@ def _write_jsonl(lists: dict[str, ImageList], names: list[str], progress: Report
     texts = {CLASS_FILE: "".join(f"{name}\n" for name in names)}
     for key, images in lists.items():
         lines = (
-            _json({"path": path, "labels": [names[i] for i in np.flatnonzero(row)]}) + "\n"
+            _to_json({"path": path, "labels": [names[i] for i in np.flatnonzero(row)]}) + "\n"
             for path, row in zip(images.paths, images.targets, strict=True)
         )
         texts[f"{key}.jsonl"] = "".join(lines)
@@ -155,9 +153,9 @@ def _write_jsonl(lists: dict[str, ImageList], names: list[str], progress: Report
 
 
 def _measure(path: Path) -> tuple[int, int]:
-    """Width and height of the image as it is seen: from the head of the file where that says it.
+    """Width and height of the image as it is seen: from the head of the file where it has them.
 
-    Raises PaddlexMLError for a file that is no image.
+    Raises PaddlexMLError for a file that is not an image.
     """
     try:
         with Image.open(path) as image:
@@ -169,10 +167,6 @@ def _measure(path: Path) -> tuple[int, int]:
     if is_tiff:
         return read_image(path).size
     return (height, width) if turned else (width, height)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 WRITERS: dict[str, Callable[[dict[str, ImageList], list[str], ReportProgress], Texts]] = {

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NUS-WIDE from its official lists and a folder of images: Train trains, Test validates.
+"""NUS-WIDE from its official lists and a folder of images: Train for training, Test for validation.
 
     ImageList.zip, Groundtruth.zip, ConceptsList.zip (each as it is, or unpacked into a folder)
-    images/actor/0001_2124494179.jpg                 (got apart: the lists come without images)
+    images/actor/0001_2124494179.jpg                 (a separate download: the lists have no images)
     -> images/actor/*.jpg, label.txt, train.txt, val.txt; the images hard links, or copies
 
-- The classes are the lines of Concepts81.txt, in their order. The sizes of the archives were never
-  recorded where we could find them; instead there have to be 81 classes, 161,789 images that train
-  and 107,859 that validate.
-- An image is `<folder>/<name>` as the list says, or `<name>`, in the folder of images. Many have
-  vanished from Flickr since: one that is not there is a fault unless it is asked to leave them out.
+- The classes are the lines of Concepts81.txt, in their order. We found no record of the sizes of
+  the archives; instead there must be 81 classes, 161,789 images for training and 107,859 for
+  validation.
+- An image is `<folder>/<name>` of the list, or `<name>`, in the folder of images. Many are not on
+  Flickr any more: a missing image is a fault, or is left out with `skip_missing`.
 - A label that is neither 0 nor 1 (others report one in the published Labels_lake_Train.txt, line
   78372) is taken from Labels_<class>.txt, which has the labels of all images once more.
 - An image that a list names twice becomes one line with the labels of both.
 
-Tried with small sets of the same shape made by tests, not with the 269,648 images.
+Tried with small sets of the same shape made by tests, not with all 269,648 images.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from paddlex_ml.data.annotation import ImageList, Targets
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import nus_wide_lists, prepared
-from paddlex_ml.formats.collector import Absent, ImageFinder, SourceDataset, name_first
-from paddlex_ml.formats.nus_wide_lists import PARTS, Lists
+from paddlex_ml.formats.collector import ImageFinder, ImageProblem, SourceDataset, name_first
+from paddlex_ml.formats.nus_wide_lists import SPLITS, NusWideLists
 from paddlex_ml.formats.prepared import Prepared, Watch
 
 _FOLDERS = ("", "Flickr", "images")  # of the images, inside the folder that is named
@@ -60,66 +60,70 @@ def prepare(
         paths = _find_images(images, lists, skip_missing=skip_missing)
         if lists.faults:
             raise combine(lists.faults, images)
-        united = {name: _unite(fresh, paths[name], lists.targets[name], lists) for name in PARTS}
+        merged = {name: _merge(fresh, paths[name], lists.targets[name], lists) for name in SPLITS}
         with watch("linked images") as progress:
             every = {path for listed in paths.values() for path in listed if path}
             for done, path in enumerate(sorted(every), 1):
                 _link(images / path, fresh / "images" / path)
                 progress(done, len(every))
-        found = SourceDataset(lists.label_names, united, [], lists.notes)
-        prepared.write(fresh, found)
-    return prepared.describe(output, found)
+        source = SourceDataset(lists.label_names, merged, [], lists.notes)
+        prepared.write(fresh, source)
+    return prepared.describe(output, source)
 
 
-def _find_images(root: Path, lists: Lists, *, skip_missing: bool) -> dict[str, list[str]]:
+def _find_images(root: Path, lists: NusWideLists, *, skip_missing: bool) -> dict[str, list[str]]:
     """Path of each image in the folder of images; "" for one that is left out."""
     finder, missing = ImageFinder(root), []
     paths: dict[str, list[str]] = {}
-    for name, part in PARTS.items():
+    for name, split in SPLITS.items():
         paths[name] = []
         for number, image in enumerate(lists.images[name], 1):
             path = _find_image(finder, image)
-            if isinstance(path, Absent) and path.kind == "image missing" and skip_missing:
+            if isinstance(path, ImageProblem) and path.kind == "image missing" and skip_missing:
                 missing.append(image)
-            elif isinstance(path, Absent):
+            elif isinstance(path, ImageProblem):
                 fix = "restore the image, or leave out those that are not there: --skip-missing"
-                fault = DatasetFault(path.kind, f"{part}Imagelist.txt:{number}", path.text, fix)
+                fault = DatasetFault(path.kind, f"{split}Imagelist.txt:{number}", path.text, fix)
                 lists.faults.append(fault)
             paths[name].append(path if isinstance(path, str) else "")
         if not any(paths[name]) and not lists.faults:
-            text, fix = f"no image of {part}Imagelist.txt is there", "--images DIR (another folder)"
+            text, fix = (
+                f"no image of {split}Imagelist.txt is there",
+                "--images DIR (another folder)",
+            )
             lists.faults.append(DatasetFault("nothing found", "", text, fix))
     if missing:
-        told = f"{len(missing):,} images are not there, left out: {name_first(missing)}"
-        lists.notes.append(told)
+        note = f"{len(missing):,} images are not there, left out: {name_first(missing)}"
+        lists.notes.append(note)
     return paths
 
 
-def _find_image(finder: ImageFinder, image: str) -> str | Absent:
+def _find_image(finder: ImageFinder, image: str) -> str | ImageProblem:
     path = finder.find(image, _FOLDERS)
-    if isinstance(path, Absent):
-        bare = finder.find(image.replace("\\", "/").rpartition("/")[2], _FOLDERS)
-        return bare if isinstance(bare, str) else path
-    return path
+    if isinstance(path, str):
+        return path
+    without_folder = finder.find(image.replace("\\", "/").rpartition("/")[2], _FOLDERS)
+    return without_folder if isinstance(without_folder, str) else path
 
 
-def _unite(root: Path, paths: list[str], targets: Targets, lists: Lists) -> ImageList:
-    """One line for each image: the labels of lines that name the same one are united."""
+def _merge(root: Path, paths: list[str], targets: Targets, lists: NusWideLists) -> ImageList:
+    """One line for each image: the labels of lines that name the same one are merged."""
     rows: dict[str, int] = {}
     kept = [index for index, path in enumerate(paths) if path]
-    place = [rows.setdefault(paths[index], len(rows)) for index in kept]
-    united = np.zeros((len(rows), targets.shape[1]), np.uint8)
-    np.maximum.at(united, place, targets[kept])
-    if len(rows) < len(kept):
-        again = len(kept) - len(rows)
-        lists.notes.append(f"{again:,} images were named again: their labels were united")
-    return ImageList(root, [f"images/{path}" for path in rows], united)
+    row_numbers = [rows.setdefault(paths[index], len(rows)) for index in kept]
+    merged = np.zeros((len(rows), targets.shape[1]), np.uint8)
+    np.maximum.at(merged, row_numbers, targets[kept])
+    if again := len(kept) - len(rows):
+        text = "images are named more than once: their labels were merged"
+        lists.notes.append(f"{again:,} {text}")
+    return ImageList(root, [f"images/{path}" for path in rows], merged)
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give the file a second name, or where the disk cannot, make a copy; the first one stays."""
+    """Make a hard link, or a copy where the disk has no hard links; `source` stays."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    source = Path(os.path.realpath(source))  # not a link to it, which may lead nowhere one day
+    # Not a link to a symbolic link: its target may be removed later.
+    source = Path(os.path.realpath(source))
     try:
         os.link(source, target)
     except OSError:  # another disk, or one without hard links

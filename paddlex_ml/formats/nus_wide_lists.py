@@ -6,7 +6,7 @@
     Labels_<class>_Train.txt, Labels_<class>_Test.txt      0 or 1 for every image of the list
     Labels_<class>.txt, Imagelist.txt                      the same for all images, in another order
 
-They are found by name, in whatever folders of the archives, or of where these were unpacked.
+They are found by name, in any folder of the archives, or of the folders with their content.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import numpy as np
 from paddlex_ml.data.annotation import Targets
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats.collector import judge_name
+from paddlex_ml.formats.collector import check_class_name
 from paddlex_ml.storage import archives
 from paddlex_ml.storage.archives import Archive
 
-PARTS = {"train": "Train", "val": "Test"}
-"""Our lists, and the word for them in the names of the files."""
+SPLITS = {"train": "Train", "val": "Test"}
+"""Our lists, and their names in the names of the files."""
 
 _SITE = "https://lms.comp.nus.edu.sg/wp-content/uploads/2019/research/nuswide"
 _IMAGE_LIST = Archive("ImageList.zip", f"{_SITE}/ImageList.zip", "--image-list")
@@ -36,15 +36,15 @@ _CONCEPTS = Archive("ConceptsList.zip", f"{_SITE}/ConceptsList.zip", "--concepts
 ARCHIVES = (_IMAGE_LIST, _GROUNDTRUTH, _CONCEPTS)
 _CLASSES = 81
 _SIZES = {"train": 161_789, "val": 107_859}
-_SOUND = {b"0", b"1"}
+_VALID = {b"0", b"1"}
 _WANTED = re.compile(r"Concepts81\.txt|(Train|Test)?Imagelist\.txt|Labels_.+\.txt")
 _LARGEST = 64 * 2**20  # bytes, held in memory; the largest, Imagelist.txt, has about 10 MB
 _RESTORE = "restore the file from its archive"
 
 
 @dataclass
-class Lists:
-    """What the files say, by "train" and "val", and what is wrong with them."""
+class NusWideLists:
+    """The content of the files, by "train" and "val", and what is wrong with it."""
 
     label_names: list[str]
     images: dict[str, list[str]]
@@ -55,7 +55,7 @@ class Lists:
 
 
 def locate(archive: Archive, given: str | None, folder: Path | None, *, any_size: bool) -> Path:
-    """Path of an archive: as `archives.locate`, but a folder with the unpacked files serves too."""
+    """Path of an archive as `archives.locate`, or of a folder with the unpacked files."""
     if given is not None and os.path.isdir(given):
         return Path(given)
     if given is None and folder is not None and not (folder / archive.name).exists():
@@ -63,46 +63,41 @@ def locate(archive: Archive, given: str | None, folder: Path | None, *, any_size
     return archives.locate(archive, given, folder, any_size=any_size)
 
 
-def read(sources: Sequence[Path], *, any_size: bool) -> Lists:
+def read(sources: Sequence[Path], *, any_size: bool) -> NusWideLists:
     """Read the files of archives and folders; faults of their content are returned, not raised.
 
     Raises PaddlexMLError for a file that is missing, and for another number of classes or images
     than published, unless `any_size`.
     """
-    texts = _Texts(list(dict.fromkeys(sources)))
-    names = texts.lines("Concepts81.txt")
-    images = {name: texts.lines(f"{part}Imagelist.txt") for name, part in PARTS.items()}
-    if not any_size:
-        _refuse_other_size(texts, names, images)
-    lists = Lists(names, images, {}, _judge_names(names))
-    for name in PARTS:
+    texts = _TextFiles(list(dict.fromkeys(sources)))
+    names = texts.read_lines("Concepts81.txt")
+    images = {name: texts.read_lines(f"{split}Imagelist.txt") for name, split in SPLITS.items()}
+    sizes = [("Concepts81.txt", "classes", len(names), _CLASSES)]
+    sizes += [
+        (f"{split}Imagelist.txt", "images", len(images[name]), _SIZES[name])
+        for name, split in SPLITS.items()
+    ]
+    for file, what, size, expected in sizes:
+        if size != expected and not any_size:
+            raise PaddlexMLError(
+                f"{file} names {size:,} {what}, the published one {expected:,}",
+                where=texts.where,
+                fix="restore it from its archive, or take it as it is: --any-size",
+            )
+    lists = NusWideLists(names, images, {}, _check_names(names))
+    for name in SPLITS:
         lists.targets[name] = _read_labels(texts, lists, name)
     return lists
 
 
-def _refuse_other_size(texts: _Texts, names: list[str], images: dict[str, list[str]]) -> None:
-    sizes = [("Concepts81.txt", "classes", len(names), _CLASSES)]
-    sizes += [
-        (f"{part}Imagelist.txt", "images", len(images[name]), _SIZES[name])
-        for name, part in PARTS.items()
-    ]
-    for file, what, found, expected in sizes:
-        if found != expected:
-            raise PaddlexMLError(
-                f"{file} names {found:,} {what}, the published one {expected:,}",
-                where=texts.where,
-                fix="restore it from its archive, or take it as it is: --any-size",
-            )
-
-
-def _judge_names(names: list[str]) -> list[DatasetFault]:
+def _check_names(names: list[str]) -> list[DatasetFault]:
     faults = []
     for number, name in enumerate(names, 1):
         where = f"Concepts81.txt:{number}"
-        if fault := judge_name(name, where):
+        if fault := check_class_name(name, where):
             faults.append(fault)
         elif names.index(name) < number - 1:
-            text = f"the class {name!r} stands twice"
+            text = f"the class {name!r} is there twice"
             faults.append(DatasetFault("duplicate class name", where, text, _RESTORE))
     return faults
 
@@ -110,74 +105,68 @@ def _judge_names(names: list[str]) -> list[DatasetFault]:
 # Labels
 
 
-def _read_labels(texts: _Texts, lists: Lists, name: str) -> Targets:
+def _read_labels(texts: _TextFiles, lists: NusWideLists, name: str) -> Targets:
     """Read the labels of one list, class by class: targets [N, C]."""
     images = lists.images[name]
     targets = np.zeros((len(images), len(lists.label_names)), np.uint8)
     for column, concept in enumerate(lists.label_names):
-        file = f"Labels_{concept}_{PARTS[name]}.txt"
+        file = f"Labels_{concept}_{SPLITS[name]}.txt"
         values = texts.read(file).split()
         if len(values) != len(images):
             text = f"it has {len(values):,} labels, but {len(images):,} images are listed"
             lists.faults.append(DatasetFault("wrong number of labels", file, text, _RESTORE))
             continue
-        if not set(values) <= _SOUND:
-            _mend(values, texts, lists, concept, name)
+        if not set(values) <= _VALID:
+            _repair(values, texts, lists, concept, name)
         targets[:, column] = np.frombuffer(b"".join(values), np.uint8) - ord("0")
     return targets
 
 
-def _mend(values: list[bytes], texts: _Texts, lists: Lists, concept: str, name: str) -> None:
-    """Take labels that are neither 0 nor 1 from the file of all images, or say that they are."""
-    whole = _read_whole(texts, concept)
+def _repair(
+    values: list[bytes], texts: _TextFiles, lists: NusWideLists, concept: str, name: str
+) -> None:
+    """Take labels other than 0 and 1 from the file of all images; those not there are faults."""
+    labels: dict[str, bytes] = {}  # of all images, for this class
+    file = f"Labels_{concept}.txt"
+    if file in texts.contents and "Imagelist.txt" in texts.contents:
+        all_labels, all_images = texts.read(file).split(), texts.read_lines("Imagelist.txt")
+        if len(all_labels) == len(all_images):
+            pairs = zip(all_images, all_labels, strict=True)
+            labels = {image: label for image, label in pairs if label in _VALID}
     for index, value in enumerate(values):
-        if value in _SOUND:
+        if value in _VALID:
             continue
-        where = f"Labels_{concept}_{PARTS[name]}.txt:{index + 1}"
+        where = f"Labels_{concept}_{SPLITS[name]}.txt:{index + 1}"
         text = f"the label is {value[:20].decode('ascii', 'replace')!r}, neither 0 nor 1"
-        sound = whole.get(lists.images[name][index])
-        values[index] = sound or b"0"
-        if sound is None:
+        label = labels.get(lists.images[name][index])
+        values[index] = label or b"0"
+        if label is None:
             lists.faults.append(DatasetFault("label neither 0 nor 1", where, text, _RESTORE))
         else:
-            lists.notes.append(f"{where}: {text}; Labels_{concept}.txt says {sound.decode()}")
-
-
-def _read_whole(texts: _Texts, concept: str) -> dict[str, bytes]:
-    """Sound labels of all images for one class; {} where no source says them."""
-    file = f"Labels_{concept}.txt"
-    if file not in texts or "Imagelist.txt" not in texts:
-        return {}
-    labels, names = texts.read(file).split(), texts.lines("Imagelist.txt")
-    if len(labels) != len(names):
-        return {}
-    return {name: label for name, label in zip(names, labels, strict=True) if label in _SOUND}
+            lists.notes.append(f"{where}: {text}; taken from {file}: {label.decode()}")
 
 
 # Files
 
 
-class _Texts:
-    """The text files, found by name; the first source that has one gives it."""
+class _TextFiles:
+    """The text files, by name; where several sources have one, the first is read."""
 
     def __init__(self, sources: Sequence[Path]) -> None:
         self.where = ", ".join(map(str, sources))
-        self._contents: dict[str, bytes | Path] = {}
+        self.contents: dict[str, bytes | Path] = {}
         for source in sources:
-            self._contents = {**_find(source), **self._contents}
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._contents
+            self.contents = {**_find_texts(source), **self.contents}
 
     def read(self, name: str) -> bytes:
         """Raise PaddlexMLError when no source has the file."""
-        content = self._contents.get(name)
+        content = self.contents.get(name)
         if content is None:
             fix = "give all of the three archives, or the folder that they were unpacked into"
             raise PaddlexMLError(f"there is no {name}", where=self.where, fix=fix)
         return content.read_bytes() if isinstance(content, Path) else content
 
-    def lines(self, name: str) -> list[str]:
+    def read_lines(self, name: str) -> list[str]:
         """Read the lines, without spaces around them and without empty ones at the end."""
         try:
             text = self.read(name).decode("utf-8-sig").rstrip()
@@ -187,30 +176,25 @@ class _Texts:
         return [line.strip() for line in text.split("\n")] if text else []
 
 
-def _find(source: Path) -> dict[str, bytes | Path]:
+def _find_texts(source: Path) -> dict[str, bytes | Path]:
     """Text files of a folder by name, or those of an archive with their content."""
-    if source.is_dir():
-        return _find_unpacked(source)
-    with archives.opened(source) as (members, open_member):
-        found: dict[str, bytes | Path] = {}
-        for member in members:
-            name = member.name.rpartition("/")[2]
-            if _WANTED.fullmatch(name) and member.size <= _LARGEST:
-                with open_member(member) as file:
-                    found[name] = file.read()
-        return found
-
-
-def _find_unpacked(folder: Path) -> dict[str, bytes | Path]:
-    found: dict[str, bytes | Path] = {}
-    for place, folders, names in os.walk(folder):
+    texts: dict[str, bytes | Path] = {}
+    if not source.is_dir():
+        with archives.opened(source) as (members, open_member):
+            for member in members:
+                name = member.name.rpartition("/")[2]
+                if _WANTED.fullmatch(name) and member.size <= _LARGEST:
+                    with open_member(member) as file:
+                        texts[name] = file.read()
+        return texts
+    for folder, folders, names in os.walk(source):
         folders.sort()
         for name in names:
-            path = Path(place, name)
-            if _WANTED.fullmatch(name) and found.setdefault(name, path) != path:
+            path = Path(folder, name)
+            if _WANTED.fullmatch(name) and texts.setdefault(name, path) != path:
                 raise PaddlexMLError(
-                    f"two files are called {name}: {found[name]!s} and {path}",
-                    where=str(folder),
+                    f"two files are called {name}: {texts[name]!s} and {path}",
+                    where=str(source),
                     fix="move the one that is not of NUS-WIDE out of this folder",
                 )
-    return found
+    return texts

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conversion and re-split of a data set: read, divide, and write all lists as one change.
+"""Conversion and re-split of a data set: read, divide, and write all lists as one transaction.
 
 another format -> SourceDataset ----+
 train.txt, val.txt ---------+-> divide -> label.txt, train.txt, val.txt; originals as .bak
@@ -40,11 +40,11 @@ _NAMES = 10  # of classes in a line
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What became of a data set."""
+    """Result of a conversion or a division."""
 
-    change: Transaction
+    transaction: Transaction
     notes: list[str] = field(default_factory=list)
-    """What the source had that could not be taken over as it was."""
+    """What the source had that could not be converted as it was."""
     classes: list[Row] = field(default_factory=list)
     """Counts before and after a division, the most uneven classes first."""
     images: Row | None = None
@@ -52,12 +52,15 @@ class Rewritten:
     lists: tuple[str, ...] = LISTS
     """The lists that the data set has now."""
 
-    def told(self, root: Path) -> list[str]:
-        """All of it in lines for a user, with the command that takes it back."""
-        files = self.change.told()
-        lines = [*self.notes, *files] if files else [*self.notes, "the lists are as asked already"]
+    def format_lines(self, root: Path) -> list[str]:
+        """All of it in lines for a user, with the command that undoes it."""
+        files = self.transaction.told()
+        lines = [*self.notes, *(files or ["the lists are already as asked"])]
         if self.images:
-            lines += ["images of each class, the most uneven first:", *self._table()]
+            hidden = len(self.classes) - _ROWS
+            *rows, total = split.render([*self.classes[:_ROWS], self.images])
+            more = [f"... and {hidden} classes more, less uneven"] if hidden > 0 else []
+            lines += ["images of each class, the most uneven first:", *rows, *more, total]
             lines += _explain_one_sided(split.find_one_sided(self.classes))
         if files:
             lines.append(f"to take this back: {journal.undo_command(root)}")
@@ -66,13 +69,7 @@ class Rewritten:
     def describe(self) -> dict[str, Any]:
         """All of it as plain JSON values."""
         counts = [row._asdict() for row in self.classes]
-        return {"files": self.change.told(), "notes": self.notes, "class_counts": counts}
-
-    def _table(self) -> list[str]:
-        assert self.images is not None
-        hidden = len(self.classes) - _ROWS
-        *rows, total = split.render([*self.classes[:_ROWS], self.images])
-        return [*rows, *[f"... and {hidden} classes more, less uneven"] * (hidden > 0), total]
+        return {"files": self.transaction.told(), "notes": self.notes, "class_counts": counts}
 
 
 def convert(
@@ -84,21 +81,23 @@ def convert(
     PaddlexMLError with every fault of the source; then nothing has changed.
     """
     with journal.writing(root):
-        found = READERS[source](root, options)
-        before = found.lists
+        dataset = READERS[source](root, options)
+        names, before = dataset.label_names, dataset.lists
         lists = _divide(before, division) if division else before
         leftover = [root / f"{name}.txt" for name in LISTS if name not in lists]
         what = f"converted from {source}" + (", divided anew" if division else "")
-        change = _write(root, what, found.label_names, lists, [*found.retire, *leftover])
-    made = Rewritten(change, found.notes, lists=tuple(lists))
-    return _with_table(made, before, lists, found.label_names, division)
+        transaction = _write(root, what, names, lists, [*dataset.retire, *leftover])
+    if division is None:
+        return Rewritten(transaction, dataset.notes, lists=tuple(lists))
+    rows = split.count_classes(before, lists, names, division.val_percent)
+    return Rewritten(transaction, dataset.notes, rows, split.count_images(before, lists))
 
 
 def resplit(root: Path, division: Division) -> Rewritten:
     """Divide the images of train.txt and val.txt (or of the one that is there) anew.
 
-    Every line is kept, with its labels; one that does not change sides keeps its place. Raises one
-    PaddlexMLError with every fault of the lists; then nothing has changed.
+    Every line is kept, with its labels; one that does not change sides keeps its position. Raises
+    one PaddlexMLError with every fault of the lists; then nothing has changed.
     """
     with journal.writing(root):
         names = [name for name in LISTS if (root / f"{name}.txt").exists()] or LISTS
@@ -108,15 +107,16 @@ def resplit(root: Path, division: Division) -> Rewritten:
         dataset = parsed.dataset
         before = {name: getattr(dataset, name) for name in names}
         after = _divide(before, division)
-        change = _write(root, "divided anew", None, after, [])
-    return _with_table(Rewritten(change), before, after, dataset.label_names, division)
+        transaction = _write(root, "divided anew", None, after, [])
+    rows = split.count_classes(before, after, dataset.label_names, division.val_percent)
+    return Rewritten(transaction, [], rows, split.count_images(before, after))
 
 
 def ask_for_split(root: Path) -> PaddlexMLError:
     """The error for a converted data set that has images for training alone."""
     return PaddlexMLError(
-        "the annotations do not say which images validate: train.txt is written and has them all, "
-        "val.txt is missing",
+        "the annotations do not divide the images into train and val: train.txt is written and has "
+        "them all, val.txt is missing",
         where=str(root),
         fix="divide them: -o CheckDataset.convert.enable=false -o CheckDataset.split.enable=true "
         "-o CheckDataset.split.train_percent=80 -o CheckDataset.split.val_percent=20",
@@ -133,9 +133,9 @@ def _explain_one_sided(rows: Sequence[Row]) -> list[str]:
             and (row.train_after + row.val_after == 1) == single
         ]
         if names:
-            what = "one image only" if single else "images"
+            what = f"one image only, in {side}" if single else f"images in {side} only"
             shown = ", ".join(names[:_NAMES]) + (", ..." * (len(names) > _NAMES))
-            lines.append(f"{len(names)} classes have {what} in {side}, none elsewhere: {shown}")
+            lines.append(f"{len(names)} classes have {what}: {shown}")
     return lines
 
 
@@ -168,16 +168,3 @@ def _write(
     for name, images in lists.items():
         texts[f"{name}.txt"] = annotation.list_text(images.paths, images.targets)
     return journal.apply(root, what, texts, retire)
-
-
-def _with_table(
-    made: Rewritten,
-    before: Mapping[str, ImageList],
-    after: Mapping[str, ImageList],
-    label_names: list[str],
-    division: Division | None,
-) -> Rewritten:
-    if division is None:
-        return made
-    rows = split.count_classes(before, after, label_names, division.val_percent)
-    return Rewritten(made.change, made.notes, rows, split.count_images(before, after))

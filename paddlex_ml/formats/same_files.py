@@ -17,17 +17,22 @@ def find_copies(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Find the files whose content an earlier one of `paths` has: path -> that earlier path.
 
-    Also returns the files that cannot be read: path -> why. Empty files, and links to nowhere, are
-    copies of nothing. `step` is called once for each path.
+    Also returns the files that cannot be read: path -> why. Empty files and links to nowhere do
+    not count as copies. `step` is called once for each path.
     """
-    sizes = {path: _size(root / path) for path in paths}
-    shared = Counter(sizes.values())
+    sizes: dict[str, int] = {}
+    for path in paths:
+        try:
+            sizes[path] = os.stat(root / path).st_size
+        except OSError:
+            sizes[path] = -1
+    files_of_size = Counter(sizes.values())
     first: dict[tuple[int, bytes], str] = {}
     copies: dict[str, str] = {}
     unreadable: dict[str, str] = {}
     for path, size in sizes.items():
         step()
-        if size <= 0 or shared[size] == 1:
+        if size <= 0 or files_of_size[size] == 1:
             continue
         try:
             digest = _digest(root / path)
@@ -38,13 +43,6 @@ def find_copies(
         if earlier != path:
             copies[path] = earlier
     return copies, unreadable
-
-
-def _size(path: Path) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
 
 
 def _digest(path: Path) -> bytes:

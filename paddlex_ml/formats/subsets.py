@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a source says what trains and what validates: by names of folders and files.
+"""The subsets of a source, train, val and test, by the names of its folders and files.
 
-`train` is for training; `val`, `valid` or `validation` for validation; `test` is left alone, and a
+`train` is for training; `val`, `valid` or `validation` for validation; `test` is not used, and a
 note says so. Upper and lower case mean the same. A source that has only one of the first two does
 not divide its images: they make one list, and a split is asked for.
 """
@@ -18,95 +18,98 @@ from paddlex_ml.formats.collector import name_first
 from paddlex_ml.formats.walk import join, list_folder, walk
 
 SPELLINGS = {"train": ["train"], "val": ["val", "valid", "validation"], "test": ["test"]}
-_PARTS = {word: part for part, words in SPELLINGS.items() for word in words}
+_SUBSETS = {word: subset for subset, words in SPELLINGS.items() for word in words}
 
 
-class Table(NamedTuple):
-    """A file that names many images, and the part that its place says: "" for none."""
+class SourceTable(NamedTuple):
+    """A file that names many images, and the subset that its path names: "" for none."""
 
     path: str
-    part: str
+    subset: str
 
 
-def part_of(word: str) -> str:
+def parse_subset(word: str) -> str:
     """Return "train", "val" or "test" for a spelling of it; "" for any other word."""
-    return _PARTS.get(word.strip().lower(), "")
+    return _SUBSETS.get(word.strip().lower(), "")
 
 
-def part_of_path(path: str) -> str:
-    """Part that the folders of a file say, the outermost first; "" where none does."""
-    return next(filter(None, map(part_of, path.split("/")[:-1])), "")
+def parse_subset_of_path(path: str) -> str:
+    """Return the subset that the folders of a file name, the outermost first; "" for none."""
+    return next(filter(None, map(parse_subset, path.split("/")[:-1])), "")
 
 
-def find_parts(root: Path, folder: str = "", suffix: str = "", inside: str = "") -> dict[str, str]:
-    """Find `<folder>/<part><suffix><inside>` on the disk: part -> path relative to the data set.
+def find_subsets(
+    root: Path, folder: str = "", suffix: str = "", inside: str = ""
+) -> dict[str, str]:
+    """Find `<folder>/<subset><suffix><inside>`: subset -> path relative to the data set.
 
-    `find_parts(root, suffix=".csv")` finds train.csv and valid.csv, `inside="/_classes.csv"` finds
-    train/_classes.csv. Raises PaddlexMLError where two spellings of one part are there.
+    `find_subsets(root, suffix=".csv")` finds train.csv and valid.csv, `inside="/_classes.csv"`
+    finds train/_classes.csv. Raises PaddlexMLError where a subset is there in two spellings.
     """
     listed = list_folder(root, folder)
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for name in listed.files if suffix else listed.folders:
-        part = part_of(name[: len(name) - len(suffix)]) if name.lower().endswith(suffix) else ""
+        stem = name[: len(name) - len(suffix)]
+        subset = parse_subset(stem) if name.lower().endswith(suffix) else ""
         path = join(folder, name) + inside
-        if not part or (inside and not (root / path).is_file()):
+        if not subset or (inside and not (root / path).is_file()):
             continue
-        if part in found:
+        if subset in paths:
             raise PaddlexMLError(
-                f"both {found[part]} and {path} say what is in {part}",
+                f"both {paths[subset]} and {path} are there for {subset}",
                 where=str(root / folder),
                 fix="keep one of the two there, and move the other away",
             )
-        found[part] = path
-    return found
+        paths[subset] = path
+    return paths
 
 
-def lists_of(parts: Iterable[str]) -> dict[str, str]:
-    """Which list each part becomes, train first; "test" becomes none."""
-    named = set(parts)
-    usable = [part for part in ("train", "val") if part in named]
-    return {usable[0]: "train"} if len(usable) == 1 else {part: part for part in usable}
+def assign_lists(subsets: Iterable[str]) -> dict[str, str]:
+    """Return the list that each subset becomes, train first; "test" becomes none."""
+    named = set(subsets)
+    usable = [subset for subset in ("train", "val") if subset in named]
+    return {usable[0]: "train"} if len(usable) == 1 else {subset: subset for subset in usable}
 
 
-def tell_test(path: str) -> str:
-    """Say that the source has a test part."""
-    return f"{path} is left alone: test images are neither trained on nor validated with"
+def note_unused_test(path: str) -> str:
+    """Write the note that the test subset at `path` is not used."""
+    return f"{path} is not used: test images are neither for training nor for validation"
 
 
-def divide(paths: Iterable[str]) -> tuple[dict[str, list[str]], list[DatasetFault], list[str]]:
+def divide_files(
+    paths: Iterable[str],
+) -> tuple[dict[str, list[str]], list[DatasetFault], list[str]]:
     """Divide files by the folders that they lie in: list -> paths, faults, notes.
 
     With both train/ and val/, a file in neither is a fault. Otherwise there is one list: all files,
-    but those below a folder test/.
+    except those below a folder test/.
     """
-    parts: dict[str, list[str]] = {"train": [], "val": [], "": [], "test": []}
+    lists: dict[str, list[str]] = {"train": [], "val": [], "": [], "test": []}
     for path in paths:
-        parts[part_of_path(path)].append(path)
-    test, rest = parts.pop("test"), parts[""]
-    told = f"{len(test):,} files in test/ are left alone: {name_first(test)}"
-    notes = [told] if test else []
-    if not (parts["train"] and parts["val"]):
-        every = sorted(path for part in parts.values() for path in part)
-        return {"train": every}, [], notes
-    del parts[""]
-    text = "it lies neither in a folder of train nor of val, while others do"
+        lists[parse_subset_of_path(path)].append(path)
+    test, rest = lists.pop("test"), lists[""]
+    notes = [f"{len(test):,} files in test/ are not used: {name_first(test)}"] if test else []
+    if not (lists["train"] and lists["val"]):
+        return {"train": sorted(path for listed in lists.values() for path in listed)}, [], notes
+    del lists[""]
+    text = "the file is neither in a train nor in a val folder, but others are"
     fix = "move it into one of the two folders, or out of the data set"
-    return parts, [DatasetFault("in no list", path, text, fix) for path in rest], notes
+    return lists, [DatasetFault("in no list", path, text, fix) for path in rest], notes
 
 
-def find_tables(root: Path, suffix: str, inside: str) -> tuple[list[Table], list[str]]:
+def find_tables(root: Path, suffix: str, inside: str) -> tuple[list[SourceTable], list[str]]:
     """Find the tables of a source, and notes; the first of these that is there is taken:
 
     1. train<suffix> and val<suffix> (or one of them) in the data set folder
     2. <inside> in the folders train/ and val/ (or one of them)
     3. the only file that ends with <suffix> anywhere in the data set
 
-    Raises PaddlexMLError when there is none, or when several files compete for the third place.
+    Raises PaddlexMLError when there is none, or when several files are candidates for the third.
     """
-    for found in (find_parts(root, suffix=suffix), find_parts(root, inside=f"/{inside}")):
-        notes = [tell_test(found["test"])] if "test" in found else []
-        if tables := [Table(path, part) for part, path in found.items() if part != "test"]:
-            return sorted(tables), notes
+    for paths in (find_subsets(root, suffix=suffix), find_subsets(root, inside=f"/{inside}")):
+        tables = [SourceTable(path, subset) for subset, path in paths.items() if subset != "test"]
+        if tables:
+            return sorted(tables), [note_unused_test(paths["test"])] if "test" in paths else []
     every = [
         join(folder.path, name)
         for folder in walk(root)
@@ -114,26 +117,22 @@ def find_tables(root: Path, suffix: str, inside: str) -> tuple[list[Table], list
         if name.lower().endswith(suffix)
     ]
     # test.csv counts as much as anything in test/
-    test = [path for path in every if part_of_path(path[: -len(suffix)] + "/") == "test"]
-    others = [Table(path, "") for path in every if path not in test]
-    if len(others) != 1:
-        raise combine([_explain_tables(others, suffix, inside)], root)
-    return others, [tell_test(path) for path in test]
-
-
-def _explain_tables(tables: list[Table], suffix: str, inside: str) -> DatasetFault:
+    test = [path for path in every if parse_subset_of_path(path[: -len(suffix)] + "/") == "test"]
+    others = [path for path in every if path not in test]
+    if len(others) == 1:
+        return [SourceTable(others[0], "")], [note_unused_test(path) for path in test]
     names = f"train{suffix} and val{suffix}, or train/{inside} and val/{inside}"
-    if not tables:
-        text = f"there is no {suffix} file in the data set"
-        return DatasetFault("nothing found", "", text, f"put {names}, or one {suffix} file there")
-    shown = name_first([table.path for table in tables])
-    text = f"{len(tables):,} {suffix} files are there, and it is not clear which to read: {shown}"
-    return DatasetFault("several files", "", text, f"name them {names}, or move all but one away")
+    if others:
+        text = f"there are {len(others):,} {suffix} files, and it is not clear which to read"
+        text, fix = f"{text}: {name_first(others)}", f"name them {names}, or move all but one away"
+        raise combine([DatasetFault("several files", "", text, fix)], root)
+    text, fix = f"there is no {suffix} file in the data set", f"put {names}, or one {suffix} file"
+    raise combine([DatasetFault("nothing found", "", text, f"{fix} there")], root)
 
 
-def image_folders(table: Table, part: str) -> list[str]:
-    """Where the images of a table are looked for, in this order: its own folder, images/, the
-    folder of the part, images/ in it, and the data set folder."""
+def list_image_folders(table: SourceTable, subset: str) -> list[str]:
+    """List the folders where the images of a table are looked for, in this order: its own folder,
+    images/, the folder of the subset, images/ in it, and the data set folder."""
     own = table.path.rpartition("/")[0]
-    spelt = [folder for word in SPELLINGS.get(part, []) for folder in (word, f"{word}/images")]
+    spelt = [folder for word in SPELLINGS.get(subset, []) for folder in (word, f"{word}/images")]
     return list(dict.fromkeys([own, "images", *spelt, ""]))

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pascal VOC 2007 from its official archives: trainval trains, test validates, 20 classes.
+"""Pascal VOC 2007 from its official archives: trainval for training, test for validation.
 
     VOCtrainval_06-Nov-2007.tar, VOCtest_06-Nov-2007.tar (http://host.robots.ox.ac.uk/pascal/VOC)
     -> images/*.jpg, label.txt (in alphabetical order), train.txt, val.txt
 
-Labels come from the objects of Annotations/*.xml, by the rules of `voc.py`: difficult ones count.
-The archives have to have the published size and md5, as many projects record them. Tried with
-archives of the same shape made by tests, not with the originals.
+There are 20 classes. Labels come from the objects of Annotations/*.xml, by the rules of `voc.py`:
+difficult ones count. The archives must have the published size and md5, as many projects record
+them. Tried with archives of the same shape made by tests, not with the originals.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ def prepare(paths: Sequence[Path], output: Path, watch: Watch, *, skip_missing: 
             ):
                 with watch(f"unpacked {inside} of {list_name}") as progress:
                     archives.unpack(archive, inside, pattern, target, progress)
-        # All classes, in this order, also for a part of the data that does not show them all.
+        # All classes, in this order, even if the archives show only some of them.
         files.write_text(fresh / CLASS_FILE, "\n".join(CLASSES))
         with watch("read annotations") as progress:
-            found = voc.read(fresh, Options(skip_missing=skip_missing, progress=progress))
+            source = voc.read(fresh, Options(skip_missing=skip_missing, progress=progress))
         for folder in ("Annotations", "ImageSets"):  # copies: the archives have them
             shutil.rmtree(fresh / folder)
         (fresh / CLASS_FILE).unlink()
-        prepared.write(fresh, found)
-    return prepared.describe(output, found)
+        prepared.write(fresh, source)
+    return prepared.describe(output, source)

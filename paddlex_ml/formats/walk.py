@@ -22,7 +22,7 @@ class Folder(NamedTuple):
     path: str
     folders: list[str]
     files: list[str]
-    """Everything that is no folder, links to nowhere included."""
+    """Everything that is not a folder, links to nowhere included."""
     hidden: int
 
 
@@ -52,12 +52,16 @@ def walk(root: Path, start: str = "") -> Iterator[Folder]:
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(start, frozenset())]
     while waiting:
         path, above = waiting.pop()
-        known = _identify(root / path)
-        if known in above:
+        try:
+            status = (root / path).stat()
+            identity = status.st_dev, status.st_ino
+        except OSError:
+            identity = -1, -1  # list_folder raises the error with its reason
+        if identity in above:
             continue  # a link that leads back up
         folder = list_folder(root, path)
         yield folder
-        waiting += [(join(path, name), above | {known}) for name in reversed(folder.folders)]
+        waiting += [(join(path, name), above | {identity}) for name in reversed(folder.folders)]
 
 
 def join(folder: str, name: str) -> str:
@@ -70,12 +74,12 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
-class Stems:
+class StemIndex:
     """Finds images by their name without the ending."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._listings: dict[str, dict[str, str]] = {}
+        self._names: dict[str, dict[str, str]] = {}  # folder -> stem -> name
 
     def find_name(self, stem: str, folders: Sequence[str]) -> str | None:
         """Name, with its ending, of the image in the first folder that has one of this stem.
@@ -83,45 +87,29 @@ class Stems:
         Where it is there with several endings, the first by alphabet.
         """
         for folder in folders:
-            if folder not in self._listings:
-                self._listings[folder] = _images_by_stem(self._root, folder)
-            if name := self._listings[folder].get(stem):
+            if folder not in self._names:
+                is_there = (self._root / folder).is_dir()
+                files = list_folder(self._root, folder).files if is_there else []
+                images = filter(is_image, reversed(files))
+                self._names[folder] = {os.path.splitext(name)[0]: name for name in images}
+            if name := self._names[folder].get(stem):
                 return name
         return None
 
 
-def _images_by_stem(root: Path, folder: str) -> dict[str, str]:
-    if not (root / folder).is_dir():
-        return {}
-    images = filter(is_image, reversed(list_folder(root, folder).files))
-    return {os.path.splitext(name)[0]: name for name in images}
-
-
-def _identify(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return -1, -1  # the listing will say what is wrong
-    return found.st_dev, found.st_ino
-
-
-def inside(root: Path, text: str, folder: str = "") -> str | None:
+def resolve_inside(root: Path, text: str, folder: str = "") -> str | None:
     """Path, relative to the data set, of what `text` means in `folder`; None outside of it.
 
     "" is the data set itself. Separators may be those of Windows.
     """
     text = text.replace("\\", "/")
-    if not os.path.isabs(text):
-        return _clean(os.path.normpath(join(folder, text)))
-    for start in (os.path.abspath(root), os.path.realpath(root)):
-        path = _clean(os.path.relpath(text, start))
-        if path is not None:
-            return path
+    if os.path.isabs(text):
+        starts = (os.path.abspath(root), os.path.realpath(root))
+        candidates = [os.path.relpath(text, start) for start in starts]
+    else:
+        candidates = [os.path.normpath(join(folder, text))]
+    for candidate in candidates:
+        path = candidate.replace(os.sep, "/")
+        if path.split("/", 1)[0] != "..":
+            return "" if path == "." else path
     return None
-
-
-def _clean(path: str) -> str | None:
-    path = path.replace(os.sep, "/")
-    if path.split("/", 1)[0] == "..":
-        return None
-    return "" if path == "." else path

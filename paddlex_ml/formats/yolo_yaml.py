@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data.yaml of a YOLO data set: names of the classes, and places of the images, as written.
+"""The data.yaml of a YOLO data set: names of the classes, and paths of the images, as written.
 
-The text is read as a tree with lines, so that `yes` stays a name and every fault has its place.
+The text is read as a tree with lines, so that `yes` stays a name and every fault has its line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,14 +16,15 @@ import yaml
 
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.lines import read_lines
-from paddlex_ml.formats.collector import judge_name, name_first
+from paddlex_ml.formats.collector import check_class_name, name_first
 from paddlex_ml.formats.walk import list_folder
 
 _FIRST = ("data.yaml", "data.yml")
+_NAMES_KEY = re.compile(rb"""^["']?names["']?\s*:""", re.MULTILINE)
 _NAMES = 'write "names: [cat, dog]", or a line "0: cat" for each class below "names:"'
 
 
-class Place(NamedTuple):
+class PathEntry(NamedTuple):
     """A path as it is written, and where: "data.yaml:3"."""
 
     text: str
@@ -31,26 +32,32 @@ class Place(NamedTuple):
 
 
 @dataclass
-class Description:
-    """What the file says, and what is wrong with it."""
+class DataYaml:
+    """The content of the file, and what is wrong with it."""
 
     names: list[str] = field(default_factory=list)
-    base: Place | None = None
+    base: PathEntry | None = None
     """The key `path`."""
-    places: dict[str, list[Place]] = field(default_factory=dict)
-    """The keys `train`, `val` and `test` that say something."""
+    paths: dict[str, list[PathEntry]] = field(default_factory=dict)
+    """The keys `train`, `val` and `test` that name a path."""
     faults: list[DatasetFault] = field(default_factory=list)
 
 
 def find(root: Path) -> str | None:
     """Name of the YAML file in the data set folder; None when none has `names`.
 
-    Raises PaddlexMLError where it is not clear which one counts.
+    Raises PaddlexMLError where it is not clear which one to read.
     """
     every = [name for name in list_folder(root).files if name.lower().endswith((".yaml", ".yml"))]
     if first := next((name for name in _FIRST if name in every), None):
         return first
-    named = [name for name in every if _has_names(root / name)]
+    named = []
+    for name in every:
+        try:
+            if _NAMES_KEY.search((root / name).read_bytes()):
+                named.append(name)
+        except OSError:
+            continue
     if len(named) > 1:
         text = f"{len(named)} YAML files have `names`: {name_first(named)}"
         fix = "name the right one data.yaml, or move the others away"
@@ -58,55 +65,60 @@ def find(root: Path) -> str | None:
     return named[0] if named else None
 
 
-def _has_names(path: Path) -> bool:
-    try:
-        return re.search(rb"""^["']?names["']?\s*:""", path.read_bytes(), re.MULTILINE) is not None
-    except OSError:
-        return False
-
-
-def read(root: Path, name: str) -> Description:
+def read(root: Path, name: str) -> DataYaml:
     """Read the file `name` of the data set folder."""
     lines, faults = read_lines(root / name)
-    description = Description(faults=faults)
+    content = DataYaml(faults=faults)
     if not faults:
-        _Reader(name, description).read("\n".join(line or "" for line in lines))
-    return description
+        _YamlReader(name, content).read("\n".join(line or "" for line in lines))
+    return content
 
 
-class _Reader:
-    """Fills a description; keeps what all steps need, the name of the file."""
+@dataclass
+class _YamlReader:
+    """Fills `content`; keeps what all steps need, the name of the file."""
 
-    def __init__(self, name: str, description: Description) -> None:
-        self._name = name
-        self._description = description
+    name: str
+    content: DataYaml
 
     def read(self, text: str) -> None:
         root = self._compose(text)
-        if self._description.faults:
+        if self.content.faults:
             return
         if not isinstance(root, yaml.MappingNode):
-            self._fault(root, "the file is no list of keys such as `names` and `train`", _NAMES)
+            text = "the file is not a mapping with keys such as `names` and `train`"
+            self._add_fault(root, text, _NAMES)
             return
-        keys = dict(self._pairs(root))
+        keys: dict[str, yaml.Node] = {}
+        first: dict[str, str] = {}
+        for node, value in root.value:
+            key = str(node.value).strip() if isinstance(node, yaml.ScalarNode) else ""
+            if key in first:
+                text = f"{key} is given at {first[key]} already"
+                self._add_fault(node, text, "keep one of the two")
+            first.setdefault(key, self._locate(node))
+            keys[key] = value
         if "names" in keys:
-            self._description.names = self._read_names(keys["names"])
+            self.content.names = self._read_names(keys["names"])
         else:
-            self._fault(root, "the key `names` is missing", _NAMES)
+            self._add_fault(root, "the key `names` is missing", _NAMES)
         for key in ("train", "val", "test"):
-            if key in keys and (places := self._read_places(key, keys[key])):
-                self._description.places[key] = places
-        if "path" in keys and (base := self._read_places("path", keys["path"])):
-            self._description.base = base[0]
-        if "nc" in keys and not self._description.faults:
-            self._check_count(keys["nc"])
+            if key in keys and (paths := self._read_paths(key, keys[key])):
+                self.content.paths[key] = paths
+        if "path" in keys and (base := self._read_paths("path", keys["path"])):
+            self.content.base = base[0]
+        if "nc" in keys and not self.content.faults:
+            given, count = str(keys["nc"].value), str(len(self.content.names))
+            if given.strip() != count:
+                text = f"`nc` is {given[:20]}, but `names` has {count} classes"
+                self._add_fault(keys["nc"], text, "remove `nc`, or correct `names`")
 
-    def _fault(self, node: yaml.Node | None, text: str, fix: str) -> None:
-        where = self._name if node is None else self._place(node)
-        self._description.faults.append(DatasetFault("wrong value", where, text, fix))
+    def _add_fault(self, node: yaml.Node | None, text: str, fix: str) -> None:
+        where = self.name if node is None else self._locate(node)
+        self.content.faults.append(DatasetFault("wrong value", where, text, fix))
 
-    def _place(self, node: yaml.Node) -> str:
-        return f"{self._name}:{node.start_mark.line + 1}"
+    def _locate(self, node: yaml.Node) -> str:
+        return f"{self.name}:{node.start_mark.line + 1}"
 
     def _compose(self, text: str) -> yaml.Node | None:
         # PyYAML's C parser crashes on deep nesting; its Python parser raises RecursionError.
@@ -120,22 +132,10 @@ class _Reader:
             line, what = text.count("\n", 0, error.position), error.reason
         except (RecursionError, OverflowError, ValueError) as error:
             line, what = 0, str(error)
-        text = f"the YAML is damaged: {what}"
-        fault = DatasetFault(
-            "damaged YAML", f"{self._name}:{line + 1}", text, "correct or restore it"
-        )
-        self._description.faults.append(fault)
+        where, text = f"{self.name}:{line + 1}", f"the YAML is damaged: {what}"
+        fault = DatasetFault("damaged YAML", where, text, "correct or restore it")
+        self.content.faults.append(fault)
         return None
-
-    def _pairs(self, node: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node]]:
-        """Key and value nodes; a key that comes again is a fault."""
-        first: dict[str, str] = {}
-        for key, value in node.value:
-            text = str(key.value).strip() if isinstance(key, yaml.ScalarNode) else ""
-            if text in first:
-                self._fault(key, f"{text} is given at {first[text]} already", "keep one of the two")
-            first.setdefault(text, self._place(key))
-            yield text, value
 
     def _read_names(self, node: yaml.Node) -> list[str]:
         if isinstance(node, yaml.MappingNode):
@@ -145,19 +145,19 @@ class _Reader:
         else:
             nodes = []
         if not nodes:
-            self._fault(node, "`names` names no class", _NAMES)
+            self._add_fault(node, "`names` names no class", _NAMES)
         first: dict[str, str] = {}
         for entry in nodes:
             if not isinstance(entry, yaml.ScalarNode):
-                self._fault(entry, "the name of a class is a list or a mapping", _NAMES)
+                self._add_fault(entry, "the name of a class is a list or a mapping", _NAMES)
                 continue
-            name, place = entry.value.strip(), self._place(entry)
-            if fault := judge_name(name, place):
-                self._description.faults.append(fault)
+            name, where = entry.value.strip(), self._locate(entry)
+            if fault := check_class_name(name, where):
+                self.content.faults.append(fault)
             elif name in first:
                 text = f"the name {name!r} is given at {first[name]} already"
-                self._fault(entry, text, "give every class a name of its own")
-            first.setdefault(name, place)
+                self._add_fault(entry, text, "give every class a name of its own")
+            first.setdefault(name, where)
         return list(first)
 
     def _order_by_id(self, node: yaml.MappingNode) -> list[yaml.Node]:
@@ -167,29 +167,23 @@ class _Reader:
         for key, value in node.value:
             text = str(key.value) if isinstance(key, yaml.ScalarNode) else "a list"
             if not re.fullmatch("[0-9]{1,9}", text):
-                self._fault(key, f"the class id is {text[:20]}, not a whole number", fix)
+                self._add_fault(key, f"the class id is {text[:20]}, not a whole number", fix)
             elif int(text) in by_id:
-                self._fault(key, f"the class id {int(text)} is given twice", fix)
+                self._add_fault(key, f"the class id {int(text)} is given twice", fix)
             else:
                 by_id[int(text)] = value
         missing = next((i for i in range(len(by_id)) if i not in by_id), None)
-        if missing is not None and not self._description.faults:
-            self._fault(node, f"the class id {missing} has no name, but higher ones have", fix)
+        if missing is not None and not self.content.faults:
+            self._add_fault(node, f"the class id {missing} has no name, but higher ones have", fix)
         return [by_id[i] for i in sorted(by_id)]
 
-    def _read_places(self, key: str, node: yaml.Node) -> list[Place]:
+    def _read_paths(self, key: str, node: yaml.Node) -> list[PathEntry]:
         nodes: Sequence[yaml.Node] = node.value if isinstance(node, yaml.SequenceNode) else [node]
-        places = []
+        paths = []
         for entry in nodes:
             if not isinstance(entry, yaml.ScalarNode):
                 fix = f'write "{key}: images/{key}", or a list of such paths'
-                self._fault(entry, f"`{key}` is neither a path nor a list of paths", fix)
+                self._add_fault(entry, f"`{key}` is neither a path nor a list of paths", fix)
             elif entry.value.strip() and entry.tag != "tag:yaml.org,2002:null":
-                places.append(Place(entry.value.strip(), self._place(entry)))
-        return places
-
-    def _check_count(self, node: yaml.Node) -> None:
-        count = str(len(self._description.names))
-        if str(node.value).strip() != count:
-            text = f"`nc` is {str(node.value)[:20]}, but `names` has {count} classes"
-            self._fault(node, text, "remove `nc`, or correct `names`")
+                paths.append(PathEntry(entry.value.strip(), self._locate(entry)))
+        return paths

@@ -22,9 +22,9 @@ def plant(tmp_path: Path) -> Callable[..., Path]:
         root = tmp_path / "set"
         root.mkdir(exist_ok=True)
         for path, content in {**files, **dict.fromkeys(images, "")}.items():
-            place = root / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content.encode() if isinstance(content, str) else content)
+            target = root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content.encode() if isinstance(content, str) else content)
         return root
 
     return make
@@ -32,19 +32,19 @@ def plant(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def labels() -> Callable[[SourceDataset], Labels]:
-    """Says what a reader found: list -> path -> labels in the order of the classes."""
+    """Lists what a reader returned: list -> path -> labels in the order of the classes."""
 
-    def tell(found: SourceDataset) -> Labels:
-        told: Labels = {}
-        for key, images in found.lists.items():
+    def list_labels(dataset: SourceDataset) -> Labels:
+        result: Labels = {}
+        for key, images in dataset.lists.items():
             rows = [
-                [name for name, value in zip(found.label_names, row, strict=True) if value]
+                [name for name, value in zip(dataset.label_names, row, strict=True) if value]
                 for row in images.targets
             ]
-            told[key] = dict(zip(images.paths, rows, strict=True))
-        return told
+            result[key] = dict(zip(images.paths, rows, strict=True))
+        return result
 
-    return tell
+    return list_labels
 
 
 @pytest.fixture
@@ -63,11 +63,11 @@ def refusal() -> Callable[..., str]:
 def assert_reads_back(tmp_path: Path) -> Callable[[SourceDataset], None]:
     """Writes the lists of a reader beside the data set and compares what comes back."""
 
-    def compare(found: SourceDataset) -> None:
+    def compare(dataset: SourceDataset) -> None:
         folder = tmp_path / "written"
-        annotation.write_labels(folder / "label.txt", found.label_names)
-        assert annotation.read_labels(folder / "label.txt") == found.label_names
-        for key, images in found.lists.items():
+        annotation.write_labels(folder / "label.txt", dataset.label_names)
+        assert annotation.read_labels(folder / "label.txt") == dataset.label_names
+        for key, images in dataset.lists.items():
             annotation.write_list(folder / f"{key}.txt", images.paths, images.targets)
             lines = (folder / f"{key}.txt").read_text(encoding="utf-8").splitlines()
             assert [line.split("\t")[0] for line in lines] == images.paths

@@ -115,23 +115,23 @@ NASTY = [
 # What is said of a source or a file as a whole: no line is to be named.
 WHOLE = (
     "names? no|has no image|there is no|there is neither|UTF-16|cannot be read|has no line"
-    "|is used but not named|both say|is no LabelMe file|is no list of keys|says something"
-    "|does not exist"
+    "|is used but not named|are there for|is not a LabelMe file|is not a mapping with keys"
+    "|names a path|does not exist"
 )
 
 
 def write(root: Path, files: Mapping[str, str | bytes | None]) -> None:
     """Write files; None makes a folder."""
     for name, content in files.items():
-        place = root / name
-        if place.is_dir():
-            place.rmdir()
+        path = root / name
+        if path.is_dir():
+            path.rmdir()
         if content is None:
-            place.unlink(missing_ok=True)
-            place.mkdir()
+            path.unlink(missing_ok=True)
+            path.mkdir()
         else:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content.encode() if isinstance(content, str) else content)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def snapshot(root: Path) -> dict[str, bytes | None]:
@@ -186,29 +186,29 @@ def act(kind: str) -> Callable[[Path], SourceDataset | MLClsDataset]:
     return lambda root: rewrite.READERS[kind.partition(" ")[0]](root, Options())
 
 
-def assert_sound(found: SourceDataset | MLClsDataset, root: Path) -> None:
+def assert_sound(dataset: SourceDataset | MLClsDataset, root: Path) -> None:
     """What was read can be written, and comes back the same."""
     lists = (
-        found.lists
-        if isinstance(found, SourceDataset)
-        else {"train": found.train, "val": found.val}
+        dataset.lists
+        if isinstance(dataset, SourceDataset)
+        else {"train": dataset.train, "val": dataset.val}
     )
     assert list(lists) in (["train"], ["train", "val"])
     texts = {f"{name}.txt": annotation.list_text(i.paths, i.targets) for name, i in lists.items()}
     for images in lists.values():
-        assert images.targets.shape == (len(images), len(found.label_names))
+        assert images.targets.shape == (len(images), len(dataset.label_names))
         assert images.targets.max(initial=0) <= 1
         assert all((root / path).is_file() and ".." not in path for path in images.paths)
         assert len(set(images.paths)) == len(images)
-    texts["label.txt"] = annotation.labels_text(found.label_names)
+    texts["label.txt"] = annotation.labels_text(dataset.label_names)
     written = root.parent / "written"
     write(written, texts)
-    assert annotation.read_labels(written / "label.txt") == found.label_names
+    assert annotation.read_labels(written / "label.txt") == dataset.label_names
 
 
-def assert_clear(told: PaddlexMLError, root: Path, names: Iterable[str]) -> None:
+def assert_clear(error: PaddlexMLError, root: Path, names: Iterable[str]) -> None:
     """The error names a file of the source, with the line where it has lines."""
-    text = str(told)
+    text = str(error)
     assert str(root) in text
     assert not re.search(r"Traceback|<class '|object at 0x", text)
     named = [name for name in names if name in text]
@@ -231,11 +231,11 @@ def test_damage_gives_a_result_or_one_clear_error_and_changes_nothing(
         write(root, damaged)
         before = snapshot(root)
         try:
-            found = act(kind)(root)
+            dataset = act(kind)(root)
         except PaddlexMLError as error:
             assert_clear(error, root, files)
         else:
-            assert_sound(found, root)
+            assert_sound(dataset, root)
         finally:
             assert snapshot(root) == before
             write(root, {name: files[name] for name in damaged})

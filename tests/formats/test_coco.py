@@ -66,14 +66,14 @@ def refusal(root: Path, **options: Any) -> str:
 
 
 def test_category_ids_become_class_ids_in_ascending_order(root: Path) -> None:
-    found = read(root)
-    assert found.label_names == ["cat", "owl", "dog"]
-    assert found.lists["train"].paths == ["images/0.jpg", "images/1.jpg", "images/2.jpg"]
-    assert found.lists["train"].targets.tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 0]]
-    assert found.lists["val"].targets.tolist() == [[0, 1, 0]]
-    assert found.notes == []
+    dataset = read(root)
+    assert dataset.label_names == ["cat", "owl", "dog"]
+    assert dataset.lists["train"].paths == ["images/0.jpg", "images/1.jpg", "images/2.jpg"]
+    assert dataset.lists["train"].targets.tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert dataset.lists["val"].targets.tolist() == [[0, 1, 0]]
+    assert dataset.notes == []
     names = ("instance_train.json", "instance_val.json")
-    assert found.retire == [root / "annotations" / name for name in names]
+    assert dataset.retire == [root / "annotations" / name for name in names]
 
 
 def test_an_image_without_annotations_keeps_all_zeros(root: Path) -> None:
@@ -90,9 +90,9 @@ def test_ids_may_be_texts_and_those_of_digits_go_by_their_value(root: Path) -> N
     categories = [{"id": i, "name": f"class {i}"} for i in ("b", "10", "2", 4, "a")]
     put(root, "annotations/instance_train.json", describe({"x": "0.jpg"}, [("x", "2")], categories))
     put(root, "annotations/instance_val.json", describe({1: "1.jpg"}, [(1, "a")], categories))
-    found = read(root)
-    assert found.label_names == ["class 4", "class 2", "class 10", "class a", "class b"]
-    assert found.lists["train"].targets.tolist() == [[0, 1, 0, 0, 0]]
+    dataset = read(root)
+    assert dataset.label_names == ["class 4", "class 2", "class 10", "class a", "class b"]
+    assert dataset.lists["train"].targets.tolist() == [[0, 1, 0, 0, 0]]
 
 
 def test_a_number_and_the_same_number_as_text_are_two_ids(root: Path) -> None:
@@ -116,19 +116,19 @@ def test_crowds_and_boxes_without_area_count(root: Path) -> None:
         ]
 
     change(root, edit)
-    found = read(root)
-    assert found.lists["train"].targets[2].tolist() == [1, 1, 1]
-    told = "annotations/instance_train.json: 2 boxes have no area: their labels count"
-    assert found.notes == [told]
+    dataset = read(root)
+    assert dataset.lists["train"].targets[2].tolist() == [1, 1, 1]
+    note = "annotations/instance_train.json: 2 boxes have no area: their labels count"
+    assert dataset.notes == [note]
 
 
 @pytest.mark.parametrize("box", [None, [], [1, 2, 3], "box", [1, 2, None, 0], {"x": 0}])
 def test_an_odd_box_costs_no_label(root: Path, box: Any) -> None:
     entry = {"image_id": 30, "category_id": 3, "bbox": box}
     change(root, lambda content: content["annotations"].append(entry))
-    found = read(root)
-    assert found.lists["train"].targets[2].tolist() == [1, 0, 0]
-    assert found.notes == []
+    dataset = read(root)
+    assert dataset.lists["train"].targets[2].tolist() == [1, 0, 0]
+    assert dataset.notes == []
 
 
 def test_annotations_of_unknown_images_are_left_out_with_a_note(root: Path) -> None:
@@ -154,41 +154,41 @@ def test_annotations_of_unknown_categories_are_refused_once_for_each_category(ro
 def test_a_duplicate_image_id_with_one_file_name_is_united(root: Path) -> None:
     entry = {"id": 20, "file_name": "1.jpg"}
     change(root, lambda content: content["images"].append(entry))
-    found = read(root)
-    assert len(found.lists["train"]) == 3
-    told = "1 images stood in `images` again and were united: ids 20"
-    assert found.notes == [f"annotations/instance_train.json: {told}"]
+    dataset = read(root)
+    assert len(dataset.lists["train"]) == 3
+    note = "1 images are repeated in `images` and were merged: ids 20"
+    assert dataset.notes == [f"annotations/instance_train.json: {note}"]
 
 
 def test_a_duplicate_image_id_with_two_file_names_is_refused(root: Path) -> None:
     entry = {"id": 20, "file_name": "5.jpg"}
     change(root, lambda content: content["images"].append(entry))
     message = refusal(root)
-    assert "the id stands at images[1] already, for 1.jpg" in message
+    assert "images[1] has the same id, for 1.jpg" in message
     assert f"where: {root}/annotations/instance_train.json: images[3] (id 20)" in message
 
 
 def test_the_same_file_under_two_ids_becomes_one_line_with_all_labels(root: Path) -> None:
     change(root, lambda content: content["images"][2].update(file_name="./0.jpg"))
     change(root, lambda c: c["annotations"].append({"image_id": 30, "category_id": 5}))
-    found = read(root)
-    assert found.lists["train"].paths == ["images/0.jpg", "images/1.jpg"]
-    assert found.lists["train"].targets[0].tolist() == [1, 1, 1]
-    assert found.notes == ["1 images were named again: their labels were united"]
+    dataset = read(root)
+    assert dataset.lists["train"].paths == ["images/0.jpg", "images/1.jpg"]
+    assert dataset.lists["train"].targets[0].tolist() == [1, 1, 1]
+    assert dataset.notes == ["1 images are named more than once: their labels were merged"]
 
 
 def test_the_same_image_id_in_train_and_val_means_two_images(root: Path) -> None:
-    found = read(root)
-    assert found.lists["val"].paths == ["images/3.jpg"]
+    dataset = read(root)
+    assert dataset.lists["val"].paths == ["images/3.jpg"]
 
 
 def test_categories_that_differ_are_united_by_id(root: Path) -> None:
     change(root, lambda content: content["categories"].pop(2))  # owl
     change(root, lambda content: content["categories"].pop(1), "val")  # dog
-    found = read(root)
-    assert found.label_names == ["cat", "owl", "dog"]
-    assert found.notes == [
-        "the categories of both files were united by id: "
+    dataset = read(root)
+    assert dataset.label_names == ["cat", "owl", "dog"]
+    assert dataset.notes == [
+        "the categories of both files were merged by id: "
         "only annotations/instance_train.json has dog; only annotations/instance_val.json has owl"
     ]
 
@@ -230,9 +230,9 @@ def test_missing_images_are_refused_with_their_place_unless_skipped(root: Path) 
     assert (
         "(looked in images/train/, train/, images/, the data set folder, annotations/)" in message
     )
-    found = read(root, skip_missing=True)
-    assert found.lists["train"].paths == ["images/0.jpg", "images/2.jpg"]
-    assert found.notes == ["1 images are not there, left out: gone.jpg"]
+    dataset = read(root, skip_missing=True)
+    assert dataset.lists["train"].paths == ["images/0.jpg", "images/2.jpg"]
+    assert dataset.notes == ["1 images are not there, left out: gone.jpg"]
 
 
 def test_windows_separators_and_folders_in_file_names_are_understood(root: Path) -> None:
@@ -262,8 +262,8 @@ def test_faults_of_both_files_come_in_one_error(root: Path) -> None:
         ),
         ('{"images": [\n{"id": 1,,}]}', ":2 (byte 22)", "JSON is damaged"),
         ("not json", ":1 (byte 4)", "JSON is damaged: invalid character"),
-        ('{"info": {"area":\nNaN}}', ":2 (byte 18)", "NaN and Infinity are no JSON"),
-        ('{"info": {"area":\n-Infinity}}', ":2 (byte 19)", "NaN and Infinity are no JSON"),
+        ('{"info": {"area":\nNaN}}', ":2 (byte 18)", "NaN and Infinity are not JSON"),
+        ('{"info": {"area":\n-Infinity}}', ":2 (byte 19)", "NaN and Infinity are not JSON"),
         ("[]", "", "expected an object {...}, got a list [...]"),
         ("null", "", "expected an object {...}, got null"),
         ("{}", "", "the key `images` is missing"),
@@ -378,37 +378,37 @@ def test_chinese_names_and_spaces_are_kept(root: Path) -> None:
     change(root, lambda content: content["images"][0].update(file_name="a b 猫.JPG"))
     for name in ("train", "val"):
         change(root, lambda content: content["categories"][0].update(name="红色 圆形"), name)
-    found = read(root)
-    assert found.lists["train"].paths[0] == "images/a b 猫.JPG"
-    assert found.label_names[0] == "红色 圆形"
+    dataset = read(root)
+    assert dataset.lists["train"].paths[0] == "images/a b 猫.JPG"
+    assert dataset.label_names[0] == "红色 圆形"
 
 
-def test_the_twin_of_the_demo_data_gives_the_lists_of_the_demo_data(tmp_path: Path) -> None:
-    made = demo.make(tmp_path / "demo", images=20, size=32, seed=0, val_percent=30)
-    expected, found = annotation.read(made.folder), read(made.coco_folder)
-    assert found.label_names == expected.label_names
+def test_the_coco_copy_of_the_demo_data_gives_the_lists_of_the_demo_data(tmp_path: Path) -> None:
+    demo_set = demo.make(tmp_path / "demo", images=20, size=32, seed=0, val_percent=30)
+    expected, dataset = annotation.read(demo_set.folder), read(demo_set.coco_folder)
+    assert dataset.label_names == expected.label_names
     for name, images in (("train", expected.train), ("val", expected.val)):
-        assert found.lists[name].paths == images.paths
-        assert found.lists[name].targets.tolist() == images.targets.tolist()
+        assert dataset.lists[name].paths == images.paths
+        assert dataset.lists[name].targets.tolist() == images.targets.tolist()
 
 
 def test_real_coco_annotations_give_the_recorded_lists(shared: Path) -> None:
     folder = shared / "data" / "coco_mini_open"
-    expected, found = annotation.read(folder), read(folder)
-    assert (len(found.lists["train"]), len(found.lists["val"])) == (36, 27)
-    assert found.label_names == expected.label_names
+    expected, dataset = annotation.read(folder), read(folder)
+    assert (len(dataset.lists["train"]), len(dataset.lists["val"])) == (36, 27)
+    assert dataset.label_names == expected.label_names
     for name, images in (("train", expected.train), ("val", expected.val)):
-        assert found.lists[name].paths == images.paths
-        assert found.lists[name].targets.tolist() == images.targets.tolist()
-    assert found.notes == []
+        assert dataset.lists[name].paths == images.paths
+        assert dataset.lists[name].targets.tolist() == images.targets.tolist()
+    assert dataset.notes == []
 
 
 def test_boxes_of_clothes_give_the_label_sets_of_the_lists(shared: Path) -> None:
     folder = shared / "data" / "clothing_ccp"
-    expected, found = annotation.read(folder), read(folder)
-    assert found.label_names == expected.label_names
-    assert (len(found.lists["train"]), len(found.lists["val"])) == (789, 215)
+    expected, dataset = annotation.read(folder), read(folder)
+    assert dataset.label_names == expected.label_names
+    assert (len(dataset.lists["train"]), len(dataset.lists["val"])) == (789, 215)
     for name, images in (("train", expected.train), ("val", expected.val)):
         rows = dict(zip(images.paths, images.targets.tolist(), strict=True))
-        ours = zip(found.lists[name].paths, found.lists[name].targets.tolist(), strict=True)
+        ours = zip(dataset.lists[name].paths, dataset.lists[name].targets.tolist(), strict=True)
         assert [path for path, row in ours if rows[path] != row] == []

@@ -45,35 +45,35 @@ values = st.recursive(
 )
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place of a JSON value, as the keys that lead to it."""
+def list_entries(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every entry of a JSON value, as the keys that lead to it."""
     yield path
     for key in (
         value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     ):
-        yield from places(value[key], (*path, key))
+        yield from list_entries(value[key], (*path, key))
 
 
-PLACES = list(places(CONTENT))
+ENTRIES = list(list_entries(CONTENT))
 
 
-def replaced(place: tuple[Any, ...], value: Any) -> Any:
-    """The sound content with another value at one place; without the key for `...`."""
-    if not place:
+def replaced(entry: tuple[Any, ...], value: Any) -> Any:
+    """The sound content with another value for one entry; without the key for `...`."""
+    if not entry:
         return None if value is ... else value
     content = json.loads(TEXT)
     inner = content
-    for key in place[:-1]:
+    for key in entry[:-1]:
         inner = inner[key]
     if value is ...:
-        del inner[place[-1]]
+        del inner[entry[-1]]
     else:
-        inner[place[-1]] = value
+        inner[entry[-1]] = value
     return content
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[Callable[[bytes], SourceDataset | None]]:
+def read_damaged() -> Iterator[Callable[[bytes], SourceDataset | None]]:
     """Reads a data set whose train or val json has these bytes."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -86,13 +86,13 @@ def judge() -> Iterator[Callable[[bytes], SourceDataset | None]]:
             for number, name in enumerate(FILES):
                 (root / name).write_bytes(text if number == damaged else other)
             before = snapshot(root)
-            found, told = attempt(root)
+            dataset, message = attempt(root)
             assert snapshot(root) == before
-            if found is None:
-                assert "instance_" in told
+            if dataset is None:
+                assert "instance_" in message
             else:
-                assert_sound(found)
-            return found
+                assert_sound(dataset)
+            return dataset
 
         yield read
 
@@ -111,55 +111,60 @@ def snapshot(root: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def assert_sound(found: SourceDataset) -> None:
+def assert_sound(dataset: SourceDataset) -> None:
     """What was read can be written, and comes back the same."""
     with tempfile.TemporaryDirectory() as folder:
-        annotation.write_labels(Path(folder, "label.txt"), found.label_names)
-        assert annotation.read_labels(Path(folder, "label.txt")) == found.label_names
-        for name, images in found.lists.items():
+        annotation.write_labels(Path(folder, "label.txt"), dataset.label_names)
+        assert annotation.read_labels(Path(folder, "label.txt")) == dataset.label_names
+        for name, images in dataset.lists.items():
             annotation.write_list(Path(folder, f"{name}.txt"), images.paths, images.targets)
-    for images in found.lists.values():
-        assert images.targets.shape == (len(images.paths), len(found.label_names))
+    for images in dataset.lists.values():
+        assert images.targets.shape == (len(images.paths), len(dataset.label_names))
         assert images.targets.max(initial=0) <= 1
         assert len(set(images.paths)) == len(images.paths)
         assert [path for path in images.paths if not images.root.joinpath(path).is_file()] == []
 
 
-def test_the_sound_content_is_read(judge: Callable[..., SourceDataset | None]) -> None:
-    found = judge(TEXT)
-    assert found is not None
-    assert found.lists["train"].targets.tolist() == [[1, 1], [1, 0], [0, 0]]
+def test_the_sound_content_is_read(read_damaged: Callable[..., SourceDataset | None]) -> None:
+    dataset = read_damaged(TEXT)
+    assert dataset is not None
+    assert dataset.lists["train"].targets.tolist() == [[1, 1], [1, 0], [0, 0]]
 
 
 @bounded
-@given(place=st.sampled_from(PLACES), value=values, damaged=st.integers(0, 1))
+@given(entry=st.sampled_from(ENTRIES), value=values, damaged=st.integers(0, 1))
 def test_any_value_anywhere(
-    judge: Callable[..., SourceDataset | None], place: tuple[Any, ...], value: Any, damaged: int
+    read_damaged: Callable[..., SourceDataset | None],
+    entry: tuple[Any, ...],
+    value: Any,
+    damaged: int,
 ) -> None:
-    judge(json.dumps(replaced(place, value)).encode("utf-8", "surrogatepass"), damaged=damaged)
+    read_damaged(
+        json.dumps(replaced(entry, value)).encode("utf-8", "surrogatepass"), damaged=damaged
+    )
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("entry", ENTRIES, ids=str)
 def test_any_key_removed(
-    judge: Callable[..., SourceDataset | None], place: tuple[Any, ...]
+    read_damaged: Callable[..., SourceDataset | None], entry: tuple[Any, ...]
 ) -> None:
-    judge(json.dumps(replaced(place, ...)).encode())
+    read_damaged(json.dumps(replaced(entry, ...)).encode())
 
 
 @bounded
 @given(at=st.integers(0, len(TEXT) - 1), byte=st.integers(0, 255), damaged=st.integers(0, 1))
 def test_any_byte_replaced(
-    judge: Callable[..., SourceDataset | None], at: int, byte: int, damaged: int
+    read_damaged: Callable[..., SourceDataset | None], at: int, byte: int, damaged: int
 ) -> None:
-    judge(TEXT[:at] + bytes([byte]) + TEXT[at + 1 :], damaged=damaged)
+    read_damaged(TEXT[:at] + bytes([byte]) + TEXT[at + 1 :], damaged=damaged)
 
 
 @bounded
 @given(begin=st.integers(0, len(TEXT)), length=st.integers(0, 300), junk=st.binary(max_size=4))
 def test_any_part_cut_out_or_replaced(
-    judge: Callable[..., SourceDataset | None], begin: int, length: int, junk: bytes
+    read_damaged: Callable[..., SourceDataset | None], begin: int, length: int, junk: bytes
 ) -> None:
-    judge(TEXT[:begin] + junk + TEXT[begin + length :])
+    read_damaged(TEXT[:begin] + junk + TEXT[begin + length :])
 
 
 @bounded
@@ -167,6 +172,6 @@ def test_any_part_cut_out_or_replaced(
     text=st.binary(max_size=60)
     | st.text(alphabet='[]{}",:1e-."nulltrue ', max_size=40).map(str.encode)
 )
-def test_any_bytes(judge: Callable[..., SourceDataset | None], text: bytes) -> None:
-    judge(text)
-    judge(text, other=text)
+def test_any_bytes(read_damaged: Callable[..., SourceDataset | None], text: bytes) -> None:
+    read_damaged(text)
+    read_damaged(text, other=text)

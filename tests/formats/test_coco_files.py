@@ -89,15 +89,15 @@ def test_one_file_alone_is_one_list_called_train(tmp_path: Path, name: str) -> N
     assert list(result.lists) == ["train"]
     assert result.lists["train"].paths == ["images/a.jpg"]
     other = "val" if name == "train" else "train"
-    told = f"annotations/instance_{name}.json is alone, there is no {other}"
-    assert result.notes == [f"{told}: its images are one list"]
+    note = f"there is annotations/instance_{name}.json, but no {other}: its images become one list"
+    assert result.notes == [note]
 
 
 def test_a_missing_part_that_was_converted_before_is_told(tmp_path: Path) -> None:
     make(tmp_path, "train/_annotations.coco.json", "valid/_annotations.coco.json.bak")
     notes = coco_files.find(tmp_path)[1]
-    told = "valid/_annotations.coco.json.bak may be the missing val, from a conversion before"
-    assert notes[-1] == told
+    note = "valid/_annotations.coco.json.bak may be the missing val, from an earlier conversion"
+    assert notes[-1] == note
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_two_files_for_one_list_are_refused(
     tmp_path: Path, one: str, other: str, name: str
 ) -> None:
     make(tmp_path, one, other)
-    assert f"two files want to be the {name} list: {one} and {other}" in refusal(tmp_path)
+    assert f"two files could be the {name} list: {one} and {other}" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_two_files_for_one_list_are_refused(
 )
 def test_a_test_part_is_left_alone_with_a_note(tmp_path: Path, test: str) -> None:
     make(tmp_path, "annotations/instance_train.json", "annotations/instance_val.json", test)
-    told = f"{test} is left alone: test images neither train nor validate"
-    assert coco_files.find(tmp_path)[1] == [told]
+    note = f"{test} is not used: test images are neither for training nor for validation"
+    assert coco_files.find(tmp_path)[1] == [note]
     assert len(found(tmp_path)) == 2
 
 

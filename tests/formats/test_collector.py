@@ -8,8 +8,14 @@ import pytest
 
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import collector as found
-from paddlex_ml.formats.collector import Absent, Collector, ImageFinder, Options, order_names
+from paddlex_ml.formats.collector import (
+    Collector,
+    ImageFinder,
+    ImageProblem,
+    Options,
+    check_class_name,
+    order_names,
+)
 
 FOLDERS = ("images", "")
 
@@ -26,13 +32,13 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def find(root: Path, name: str, folders: tuple[str, ...] = FOLDERS) -> str | Absent:
+def find(root: Path, name: str, folders: tuple[str, ...] = FOLDERS) -> str | ImageProblem:
     return ImageFinder(root).find(name, folders)
 
 
-def problem(root: Path, name: str, folders: tuple[str, ...] = FOLDERS) -> Absent:
+def problem(root: Path, name: str, folders: tuple[str, ...] = FOLDERS) -> ImageProblem:
     absent = find(root, name, folders)
-    assert isinstance(absent, Absent)
+    assert isinstance(absent, ImageProblem)
     return absent
 
 
@@ -145,7 +151,7 @@ def test_a_file_may_have_a_backslash_in_its_name(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "other"),
+    ("name", "text", "other"),
     [
         ("A.jpg", "A.jpg is not there, images/a.jpg is", "a.jpg"),
         ("b c 猫.jpg", "b c 猫.jpg is not there, images/b c 猫.JPG is", "b c 猫.JPG"),
@@ -153,10 +159,10 @@ def test_a_file_may_have_a_backslash_in_its_name(root: Path) -> None:
         ("deep/er/D.png", "deep/er/D.png is not there, images/deep/er/d.png is", "d.png"),
     ],
 )
-def test_another_case_is_hinted_at(root: Path, name: str, told: str, other: str) -> None:
+def test_another_case_is_hinted_at(root: Path, name: str, text: str, other: str) -> None:
     absent = problem(root, name)
     assert absent.kind == "image missing"
-    assert absent.text == told
+    assert absent.text == text
     assert absent.fix == f"rename the file, or write {other}: upper and lower case count"
 
 
@@ -180,10 +186,8 @@ def test_a_name_that_no_file_system_has_is_missing(root: Path, name: str) -> Non
 
 def test_a_folder_is_listed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed: list[Path] = []
-    list_files = found._file_names
-    monkeypatch.setattr(
-        found, "_file_names", lambda folder: (listed.append(folder), list_files(folder))[1]
-    )
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: (listed.append(folder), scandir(folder))[1])
     finder = ImageFinder(root)
     for name in ["a.jpg", "images/a.jpg", "no.jpg", "NO.jpg", "e.jpg"] * 3:
         finder.find(name, FOLDERS)
@@ -212,7 +216,6 @@ def test_images_become_lists_with_targets_in_the_order_of_the_names(root: Path) 
     assert result.lists["val"].targets.tolist() == [[0, 1, 0]]
     assert result.lists["val"].root == root
     assert result.retire == [root / "x.json"]
-    assert collector.seen_labels() == {3, 5, 7}
 
 
 def test_an_image_that_comes_again_keeps_all_its_labels(root: Path) -> None:
@@ -221,7 +224,7 @@ def test_an_image_that_comes_again_keeps_all_its_labels(root: Path) -> None:
     result = collector.finish(["cat", "dog"])
     assert result.lists["train"].paths == ["images/a.jpg"]
     assert result.lists["train"].targets.tolist() == [[1, 1]]
-    assert result.notes == ["1 images were named again: their labels were united"]
+    assert result.notes == ["1 images are named more than once: their labels were merged"]
 
 
 def test_an_image_may_stand_in_both_lists(root: Path) -> None:
@@ -244,8 +247,8 @@ def test_missing_images_are_left_out_when_asked_and_told(root: Path) -> None:
     names = [f"{i}.jpg" for i in range(7)]
     result = collect(root, *names, "a.jpg", skip_missing=True).finish(["cat"])
     assert result.lists["train"].paths == ["images/a.jpg"]
-    told = "7 images are not there, left out: 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, ..."
-    assert result.notes == [told]
+    text = "7 images are not there, left out: 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, ..."
+    assert result.notes == [text]
 
 
 @pytest.mark.parametrize("name", ["../../beside/x.jpg", "", "\0"])
@@ -313,15 +316,15 @@ def test_a_class_file_must_name_every_class_once(root: Path) -> None:
     (root / "classes.txt").write_text("owl\ncat\nowl\n", encoding="utf-8")
     faults = order_names(root, ["cat", "dog"])[1]
     assert [(fault.where, fault.text) for fault in faults] == [
-        ("classes.txt:3", "the class 'owl' stands in line 1 already"),
+        ("classes.txt:3", "the class 'owl' is in line 1 already"),
         ("classes.txt", "the class 'dog' is used but not named"),
     ]
 
 
 def test_a_class_name_must_be_one_line_of_text() -> None:
-    assert found.judge_name("traffic light", "x") is None
-    assert found.judge_name("a\nb", "x") is not None
-    fault = found.judge_name("", "classes.txt:3")
+    assert check_class_name("traffic light", "x") is None
+    assert check_class_name("a\nb", "x") is not None
+    fault = check_class_name("", "classes.txt:3")
     assert fault is not None
     assert (fault.where, fault.text) == ("classes.txt:3", "the class name '' is empty")
 

@@ -20,64 +20,64 @@ def test_columns_of_0_and_1_are_classes_in_their_order(plant: Plant, labels: Any
     root = plant({"train.csv": ONE_HOT, "val.csv": "image,cat,dog\nc.jpg,1,1\n"}, *"abc")
     for name in "abc":
         (root / name).rename(root / f"{name}.jpg")
-    found = csv_table.read(root, Options(progress=lambda *step: done.append(step)))
-    assert found.label_names == ["dog", "cat"]
-    assert labels(found) == {
+    dataset = csv_table.read(root, Options(progress=lambda *step: done.append(step)))
+    assert dataset.label_names == ["dog", "cat"]
+    assert labels(dataset) == {
         "train": {"a.jpg": ["dog"], "b.jpg": []},
         "val": {"c.jpg": ["dog", "cat"]},
     }
-    assert (found.retire, found.notes, done) == ([], [], [(3, 3)])
+    assert (dataset.retire, dataset.notes, done) == ([], [], [(3, 3)])
 
 
 def test_the_tables_of_roboflow_give_both_lists_and_leave_test_alone(
     plant: Plant, labels: Any
 ) -> None:
     text = "filename, dog, traffic light\nx.jpg, 1, 0\n"
-    files = {f"{part}/_classes.csv": text for part in ("train", "valid", "test")}
-    found = csv_table.read(plant(files, "train/x.jpg", "valid/x.jpg", "test/x.jpg"), Options())
-    assert found.label_names == ["dog", "traffic light"]
-    assert labels(found) == {"train": {"train/x.jpg": ["dog"]}, "val": {"valid/x.jpg": ["dog"]}}
-    assert [note[:27] for note in found.notes] == ["test/_classes.csv is left a"]
+    files = {f"{subset}/_classes.csv": text for subset in ("train", "valid", "test")}
+    dataset = csv_table.read(plant(files, "train/x.jpg", "valid/x.jpg", "test/x.jpg"), Options())
+    assert dataset.label_names == ["dog", "traffic light"]
+    assert labels(dataset) == {"train": {"train/x.jpg": ["dog"]}, "val": {"valid/x.jpg": ["dog"]}}
+    assert [note[:30] for note in dataset.notes] == ["test/_classes.csv is not used:"]
 
 
 def test_a_column_of_names_is_divided_where_a_separator_occurs(plant: Plant, labels: Any) -> None:
-    found = csv_table.read(plant({"x.csv": NAMES}, "a.jpg", "b.jpg", "c.jpg"), Options())
-    assert found.label_names == ["cat", "dog"]
+    dataset = csv_table.read(plant({"x.csv": NAMES}, "a.jpg", "b.jpg", "c.jpg"), Options())
+    assert dataset.label_names == ["cat", "dog"]
     expected = {"a.jpg": ["cat", "dog"], "b.jpg": [], "c.jpg": ["cat", "dog"]}
-    assert labels(found) == {"train": expected}
-    assert found.notes == [
-        "the names of labels are parted by |; to part them otherwise: "
+    assert labels(dataset) == {"train": expected}
+    assert dataset.notes == [
+        "label names are separated by |; to separate them in another way: "
         '-o CheckDataset.convert.separator="..."'
     ]
 
 
 @pytest.mark.parametrize(
-    ("cells", "separator", "names", "told"),
+    ("cells", "separator", "names", "note"),
     [
-        (["a;b,c", "d|e"], None, ["a;b,c", "d", "e"], "parted by |"),
-        (["a;b,c", "d e"], None, ["a", "b,c", "d e"], "parted by ;"),
-        (["a b,c", "d"], None, ["a b", "c", "d"], "parted by ,"),
-        (["a b", "红 色"], None, ["a b", "红 色"], "each cell is a name"),
+        (["a;b,c", "d|e"], None, ["a;b,c", "d", "e"], "separated by |"),
+        (["a;b,c", "d e"], None, ["a", "b,c", "d e"], "separated by ;"),
+        (["a b,c", "d"], None, ["a b", "c", "d"], "separated by ,"),
+        (["a b", "红 色"], None, ["a b", "红 色"], "each cell is one name"),
         (["a b  c", "d"], " ", ["a", "b", "c", "d"], None),
         (["a|b", "c / d"], "/", ["a|b", "c", "d"], None),
-        (["1", "a"], None, ["1", "a"], "each cell is a name"),
+        (["1", "a"], None, ["1", "a"], "each cell is one name"),
     ],
 )
 def test_the_separator_is_asked_for_or_found(
-    plant: Plant, cells: list[str], separator: str | None, names: list[str], told: str | None
+    plant: Plant, cells: list[str], separator: str | None, names: list[str], note: str | None
 ) -> None:
     text = "image\tlabels\n" + "".join(f"{i}.jpg\t{cell}\n" for i, cell in enumerate(cells))
     root = plant({"x.csv": text}, "0.jpg", "1.jpg")
-    found = csv_table.read(root, Options(separator=separator))
-    assert found.label_names == names
-    assert len(found.notes) == (told is not None)
-    assert (told or "") in "".join(found.notes)
+    dataset = csv_table.read(root, Options(separator=separator))
+    assert dataset.label_names == names
+    assert len(dataset.notes) == (note is not None)
+    assert (note or "") in "".join(dataset.notes)
 
 
 def test_names_of_both_tables_have_one_separator(plant: Plant) -> None:
     files = {"train.csv": "image;labels\n1.jpg;a,b\n", "valid.csv": "file;names\n2.jpg;c|d\n"}
-    found = csv_table.read(plant(files, "1.jpg", "2.jpg"), Options())
-    assert found.label_names == ["a,b", "c", "d"]
+    dataset = csv_table.read(plant(files, "1.jpg", "2.jpg"), Options())
+    assert dataset.label_names == ["a,b", "c", "d"]
 
 
 def test_an_empty_separator_is_refused(plant: Plant, refusal: Any) -> None:
@@ -101,41 +101,41 @@ def test_a_single_column_of_0_and_1_is_a_class(plant: Plant, labels: Any) -> Non
     ids=["semicolons", "tabs", "quotes", "semicolons in quotes"],
 )
 def test_harmless_spellings_mean_the_same(plant: Plant, labels: Any, text: str) -> None:
-    found = csv_table.read(plant({"x.csv": text}, "a.jpg", "b.jpg"), Options())
-    assert labels(found) == {"train": {"a.jpg": ["dog"], "b.jpg": []}}
+    dataset = csv_table.read(plant({"x.csv": text}, "a.jpg", "b.jpg"), Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["dog"], "b.jpg": []}}
 
 
 def test_the_last_row_may_end_with_an_empty_cell(plant: Plant, labels: Any) -> None:
     text = "image\tlabels\na.jpg\tdog\nb.jpg\t\n \n"
-    found = csv_table.read(plant({"x.csv": text}, "a.jpg", "b.jpg"), Options())
-    assert labels(found) == {"train": {"a.jpg": ["dog"], "b.jpg": []}}
+    dataset = csv_table.read(plant({"x.csv": text}, "a.jpg", "b.jpg"), Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["dog"], "b.jpg": []}}
 
 
 def test_quoted_cells_may_have_separators_quotes_and_chinese(plant: Plant, labels: Any) -> None:
     text = 'image,"a,b","say ""hi""",红色\n"x, 猫.jpg",1,1,0\n'
-    found = csv_table.read(plant({"x.csv": text}, "x, 猫.jpg"), Options())
-    assert found.label_names == ["a,b", 'say "hi"', "红色"]
-    assert labels(found) == {"train": {"x, 猫.jpg": ["a,b", 'say "hi"']}}
+    dataset = csv_table.read(plant({"x.csv": text}, "x, 猫.jpg"), Options())
+    assert dataset.label_names == ["a,b", 'say "hi"', "红色"]
+    assert labels(dataset) == {"train": {"x, 猫.jpg": ["a,b", 'say "hi"']}}
 
 
 @pytest.mark.parametrize("name", ["split", "SET", "subset"])
 def test_a_column_divides_a_table_that_is_alone(plant: Plant, labels: Any, name: str) -> None:
     text = f"image,{name},labels\n1.jpg,Valid,a\n2.jpg,train,b\n3.jpg,test,c\n4.jpg,validation,\n"
-    found = csv_table.read(plant({"x.csv": text}, *(f"{i}.jpg" for i in range(1, 5))), Options())
-    assert labels(found) == {"train": {"2.jpg": ["b"]}, "val": {"1.jpg": ["a"], "4.jpg": []}}
-    assert list(found.lists) == ["train", "val"]
-    assert found.label_names == ["a", "b"]
-    assert "1 rows of the test part are left alone" in found.notes
+    dataset = csv_table.read(plant({"x.csv": text}, *(f"{i}.jpg" for i in range(1, 5))), Options())
+    assert labels(dataset) == {"train": {"2.jpg": ["b"]}, "val": {"1.jpg": ["a"], "4.jpg": []}}
+    assert list(dataset.lists) == ["train", "val"]
+    assert dataset.label_names == ["a", "b"]
+    assert "1 rows of test are not used" in dataset.notes
 
 
 def test_a_column_with_one_part_leaves_one_list(plant: Plant, labels: Any) -> None:
-    found = csv_table.read(plant({"x.csv": "i,split,l\n1.jpg,val,a\n"}, "1.jpg"), Options())
-    assert labels(found) == {"train": {"1.jpg": ["a"]}}
+    dataset = csv_table.read(plant({"x.csv": "i,split,l\n1.jpg,val,a\n"}, "1.jpg"), Options())
+    assert labels(dataset) == {"train": {"1.jpg": ["a"]}}
 
 
 def test_a_class_may_be_called_like_a_column_that_divides(plant: Plant) -> None:
-    found = csv_table.read(plant({"x.csv": "image,set,image\n1.jpg,1,0\n"}, "1.jpg"), Options())
-    assert found.label_names == ["set", "image"]
+    dataset = csv_table.read(plant({"x.csv": "image,set,image\n1.jpg,1,0\n"}, "1.jpg"), Options())
+    assert dataset.label_names == ["set", "image"]
 
 
 @pytest.mark.parametrize(
@@ -152,21 +152,21 @@ def test_a_class_may_be_called_like_a_column_that_divides(plant: Plant) -> None:
 def test_images_are_found_in_the_usual_folders(
     plant: Plant, labels: Any, table: str, image: str
 ) -> None:
-    found = csv_table.read(plant({table: "image,labels\n1.jpg,a\n"}, image), Options())
-    assert labels(found) == {"train": {image: ["a"]}}
+    dataset = csv_table.read(plant({table: "image,labels\n1.jpg,a\n"}, image), Options())
+    assert labels(dataset) == {"train": {image: ["a"]}}
 
 
 def test_images_named_again_are_united(plant: Plant, labels: Any) -> None:
     text = "image,labels\na.jpg,dog\n./a.jpg,cat\n"
-    found = csv_table.read(plant({"x.csv": text}, "a.jpg"), Options())
-    assert labels(found) == {"train": {"a.jpg": ["cat", "dog"]}}
-    assert "1 images were named again: their labels were united" in found.notes
+    dataset = csv_table.read(plant({"x.csv": text}, "a.jpg"), Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["cat", "dog"]}}
+    assert "1 images are named more than once: their labels were merged" in dataset.notes
 
 
 def test_the_order_of_names_is_that_of_the_class_file(plant: Plant) -> None:
     files = {"x.csv": NAMES, "classes.txt": "dog\ncat\n"}
-    found = csv_table.read(plant(files, "a.jpg", "b.jpg", "c.jpg"), Options())
-    assert found.label_names == ["dog", "cat"]
+    dataset = csv_table.read(plant(files, "a.jpg", "b.jpg", "c.jpg"), Options())
+    assert dataset.label_names == ["dog", "cat"]
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_the_order_of_names_is_that_of_the_class_file(plant: Plant) -> None:
         (ONE_HOT + ",1,1\n", "the row names no image", 4),
         (ONE_HOT + 'c.jpg,"1,0\nd.jpg,1,0\n', "a quote is opened but not closed", 4),
         (ONE_HOT + f'c.jpg,"{"x" * 200_000}\n', "a quote is opened but not closed", 4),
-        (ONE_HOT + 'c.jpg,"1" x,0\n', "the row is no CSV: ',' expected after '\"'", 4),
-        (ONE_HOT + "c.jpg\r,1,0\n", "the row is no CSV: new-line character seen", 4),
+        (ONE_HOT + 'c.jpg,"1" x,0\n', "the row is not CSV: ',' expected after '\"'", 4),
+        (ONE_HOT + "c.jpg\r,1,0\n", "the row is not CSV: new-line character seen", 4),
         (ONE_HOT + "gone.jpg,1,0\n", "gone.jpg is not there", 4),
         (ONE_HOT + "../../c.jpg,1,0\n", "../c.jpg lies outside the data set", 4),
         (ONE_HOT.encode() + "照片.jpg,1,0".encode("gbk"), "the line is not UTF-8 text", 4),
@@ -191,7 +191,7 @@ def test_the_order_of_names_is_that_of_the_class_file(plant: Plant) -> None:
         ("a.jpg,dog\nb.jpg,cat\n", "the first line names an image, not the columns", 1),
         ('image,"a\nb",c\na.jpg,1,0\n', "the class name 'a\\nb' has a line end", 1),
         ("image,split\na.jpg,train\n", "no column has labels", 1),
-        ("image,split,set,l\na.jpg,train,val,x\n", "the columns split and set both say", 1),
+        ("image,split,set,l\na.jpg,train,val,x\n", "the columns split and set both divide", 1),
         ("image,split,l\na.jpg,train,x\nb.jpg,dev,x\n", "'dev' in the column split is neither", 3),
     ],
 )
@@ -233,10 +233,10 @@ def test_an_empty_table_is_refused(plant: Plant, refusal: Any, text: str, what: 
 
 def test_several_tables_are_refused_by_name(plant: Plant, refusal: Any) -> None:
     message = refusal(csv_table.read, plant({"a.csv": NAMES, "b.csv": NAMES}))
-    assert "2 .csv files are there, and it is not clear which to read: a.csv, b.csv" in message
+    assert "there are 2 .csv files, and it is not clear which to read: a.csv, b.csv" in message
 
 
 def test_missing_images_are_left_out_when_asked(plant: Plant, labels: Any) -> None:
-    found = csv_table.read(plant({"x.csv": ONE_HOT}, "a.jpg"), Options(skip_missing=True))
-    assert labels(found) == {"train": {"a.jpg": ["dog"]}}
-    assert found.notes == ["1 images are not there, left out: b.jpg"]
+    dataset = csv_table.read(plant({"x.csv": ONE_HOT}, "a.jpg"), Options(skip_missing=True))
+    assert labels(dataset) == {"train": {"a.jpg": ["dog"]}}
+    assert dataset.notes == ["1 images are not there, left out: b.jpg"]

@@ -54,10 +54,10 @@ def test_coco_has_one_annotation_a_label_with_the_whole_image_as_box(root: Path)
     assert content["images"][1] == {
         "id": 7, "file_name": "图 片/a, 6.png", "width": 46, "height": 30,
     }  # fmt: skip
-    whole = {"bbox": [0, 0, 46, 30], "area": 1380, "iscrowd": 0}
+    box = {"bbox": [0, 0, 46, 30], "area": 1380, "iscrowd": 0}
     assert content["annotations"][1:] == [
-        {"id": 2, "image_id": 7, "category_id": 3, **whole},
-        {"id": 3, "image_id": 7, "category_id": 5, **whole},
+        {"id": 2, "image_id": 7, "category_id": 3, **box},
+        {"id": 3, "image_id": 7, "category_id": 5, **box},
     ]
 
 
@@ -104,25 +104,25 @@ def test_odd_class_names_convert_back(root: Path, kind: str, names: list[str]) -
     annotation.write_list(root / "train.txt", paths, targets)
     annotation.write_list(root / "val.txt", paths[:1], targets[:1])
     exporters.export(root, kind)
-    found = rewrite.READERS[kind](root, Options())
-    assert found.label_names == names
-    assert found.lists["train"].paths == paths
-    assert np.array_equal(found.lists["train"].targets, targets)
+    dataset = rewrite.READERS[kind](root, Options())
+    assert dataset.label_names == names
+    assert dataset.lists["train"].paths == paths
+    assert np.array_equal(dataset.lists["train"].targets, targets)
 
 
 def test_names_that_would_not_convert_back_are_refused(root: Path) -> None:
     targets = np.ones((1, 5), np.uint8)
-    for place in ("a.png", " a.png", "images/a.png"):
-        (root / place).parent.mkdir(exist_ok=True)
-        Image.new("RGB", (4, 3)).save(root / place)
+    for path_of_image in ("a.png", " a.png", "images/a.png"):
+        (root / path_of_image).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 3)).save(root / path_of_image)
     annotation.write_list(root / "val.txt", ["a.png"], targets)
-    with pytest.raises(PaddlexMLError, match=r"COCO's readers would take images/a\.png for it"):
+    with pytest.raises(PaddlexMLError, match=r"COCO readers would read images/a\.png instead"):
         exporters.export(root, "COCO")
     exporters.export(root, "COCO", root / "out")  # a place where nothing is mistaken
     exporters.export(root, "CSV")
     assert rewrite.READERS["CSV"](root, Options()).lists["val"].paths == ["a.png"]
     annotation.write_list(root / "val.txt", [" a.png"], targets)
-    with pytest.raises(PaddlexMLError, match="a table loses the spaces around the name"):
+    with pytest.raises(PaddlexMLError, match="a CSV table loses the spaces around the name"):
         exporters.export(root, "CSV")
     exporters.export(root, "JSONL")
     assert rewrite.READERS["JSONL"](root, Options()).lists["val"].paths == [" a.png"]
@@ -150,9 +150,9 @@ def test_files_that_are_there_become_backups_or_are_refused(root: Path) -> None:
     (root / "train.csv").write_text("mine")
     exporters.export(root, "CSV")
     assert (root / "train.csv.bak").read_text() == "mine"
-    with pytest.raises(PaddlexMLError, match="the place for the export is not empty"):
+    with pytest.raises(PaddlexMLError, match="the folder for the export is not empty"):
         exporters.export(root, "CSV", root / "图 片")
-    with pytest.raises(PaddlexMLError, match="the place for the export is a file"):
+    with pytest.raises(PaddlexMLError, match="the folder for the export is a file"):
         exporters.export(root, "CSV", root / "label.txt")
 
 

@@ -19,27 +19,27 @@ def test_folders_of_train_and_val_give_both_lists(plant: Plant, labels: Any) -> 
     files = {"train/cat/1.jpg": "1", "train/dog/a b/2.JPG": "2", "valid/cat/3.png": "3"}
     done: list[tuple[int, int]] = []
     root = plant({**files, "test/cat/4.jpg": "4"})
-    found = image_folder.read(root, Options(progress=lambda *step: done.append(step)))
-    assert found.label_names == ["cat", "dog"]
-    assert labels(found) == {
+    dataset = image_folder.read(root, Options(progress=lambda *step: done.append(step)))
+    assert dataset.label_names == ["cat", "dog"]
+    assert labels(dataset) == {
         "train": {"train/cat/1.jpg": ["cat"], "train/dog/a b/2.JPG": ["dog"]},
         "val": {"valid/cat/3.png": ["cat"]},
     }
-    assert found.notes == [
-        "test/ is left alone: test images are neither trained on nor validated with"
+    assert dataset.notes == [
+        "test/ is not used: test images are neither for training nor for validation"
     ]
-    assert (found.retire, done) == ([], [(1, 3), (2, 3), (3, 3)])
+    assert (dataset.retire, done) == ([], [(1, 3), (2, 3), (3, 3)])
 
 
 @pytest.mark.parametrize("base", ["", "images/"])
 def test_folders_of_classes_alone_make_one_list(plant: Plant, labels: Any, base: str) -> None:
     root = plant({f"{base}cat/1.jpg": "1", f"{base}红 色/2.jpg": "2", f"{base}test/3.jpg": "3"})
-    found = image_folder.read(root, Options())
-    assert found.label_names == ["cat", "红 色"]
-    assert labels(found) == {
+    dataset = image_folder.read(root, Options())
+    assert dataset.label_names == ["cat", "红 色"]
+    assert labels(dataset) == {
         "train": {f"{base}cat/1.jpg": ["cat"], f"{base}红 色/2.jpg": ["红 色"]}
     }
-    assert len(found.notes) == 1
+    assert len(dataset.notes) == 1
 
 
 def test_images_may_hold_the_lists(plant: Plant, labels: Any) -> None:
@@ -50,23 +50,23 @@ def test_images_may_hold_the_lists(plant: Plant, labels: Any) -> None:
 
 def test_the_same_content_in_several_folders_has_several_labels(plant: Plant, labels: Any) -> None:
     files = {"b/x.jpg": "same", "a/y.jpg": "same", "c/deep/z.jpg": "same", "b/other.jpg": "diff"}
-    found = image_folder.read(plant({**files, "b/again.jpg": "diff"}), Options())
-    assert labels(found) == {"train": {"a/y.jpg": ["a", "b", "c"], "b/again.jpg": ["b"]}}
-    assert found.notes == [
-        "3 images are copies of others, and were united with them: "
+    dataset = image_folder.read(plant({**files, "b/again.jpg": "diff"}), Options())
+    assert labels(dataset) == {"train": {"a/y.jpg": ["a", "b", "c"], "b/again.jpg": ["b"]}}
+    assert dataset.notes == [
+        "3 images are copies of others, and were merged with them: "
         "b/other.jpg = b/again.jpg, b/x.jpg = a/y.jpg, c/deep/z.jpg = a/y.jpg"
     ]
 
 
 def test_the_same_name_or_size_is_not_the_same_content(plant: Plant, labels: Any) -> None:
-    found = image_folder.read(plant({"a/1.jpg": "one", "b/1.jpg": "two"}), Options())
-    assert labels(found) == {"train": {"a/1.jpg": ["a"], "b/1.jpg": ["b"]}}
-    assert found.notes == []
+    dataset = image_folder.read(plant({"a/1.jpg": "one", "b/1.jpg": "two"}), Options())
+    assert labels(dataset) == {"train": {"a/1.jpg": ["a"], "b/1.jpg": ["b"]}}
+    assert dataset.notes == []
 
 
 def test_empty_files_are_no_copies(plant: Plant, labels: Any) -> None:
-    found = image_folder.read(plant({}, "a/1.jpg", "b/2.jpg"), Options())
-    assert labels(found) == {"train": {"a/1.jpg": ["a"], "b/2.jpg": ["b"]}}
+    dataset = image_folder.read(plant({}, "a/1.jpg", "b/2.jpg"), Options())
+    assert labels(dataset) == {"train": {"a/1.jpg": ["a"], "b/2.jpg": ["b"]}}
 
 
 def test_copies_in_train_and_val_stay_in_both(plant: Plant, labels: Any) -> None:
@@ -79,16 +79,16 @@ def test_links_to_one_image_are_copies(plant: Plant, labels: Any) -> None:
     root = plant({"pool/1.jpg": "1", "set/train/a/1.jpg": "1"})
     (root / "set/train/b").mkdir()
     (root / "set/train/b/link.jpg").symlink_to(root / "pool/1.jpg")
-    found = image_folder.read(root / "set", Options())
-    assert labels(found) == {"train": {"train/a/1.jpg": ["a", "b"]}}
+    dataset = image_folder.read(root / "set", Options())
+    assert labels(dataset) == {"train": {"train/a/1.jpg": ["a", "b"]}}
 
 
 def test_a_link_to_nowhere_is_a_missing_image(plant: Plant, labels: Any, refusal: Any) -> None:
     root = plant({"a/1.jpg": "1"})
     (root / "a/2.jpg").symlink_to(root / "none.jpg")
     assert "a/2.jpg is not there" in refusal(image_folder.read, root)
-    found = image_folder.read(root, Options(skip_missing=True))
-    assert labels(found) == {"train": {"a/1.jpg": ["a"]}}
+    dataset = image_folder.read(root, Options(skip_missing=True))
+    assert labels(dataset) == {"train": {"a/1.jpg": ["a"]}}
 
 
 @pytest.mark.parametrize(
@@ -114,12 +114,12 @@ def test_empty_folders_are_classes_and_a_train_may_be_one(
 def test_what_is_left_out_is_told(plant: Plant, labels: Any) -> None:
     files = ["train/a/.hidden.jpg", "train/a/.thumbs/1.jpg", "train/a/notes.txt", "train/2.jpg"]
     root = plant({"train/a/1.jpg": "1", "val/a/3.jpg": "3"}, *files, "other/b/4.jpg", "README.md")
-    found = image_folder.read(root, Options())
-    assert labels(found) == {"train": {"train/a/1.jpg": ["a"]}, "val": {"val/a/3.jpg": ["a"]}}
-    assert found.notes == [
+    dataset = image_folder.read(root, Options())
+    assert labels(dataset) == {"train": {"train/a/1.jpg": ["a"]}, "val": {"val/a/3.jpg": ["a"]}}
+    assert dataset.notes == [
         "1 folders beside train/ and val/ are left out: other",
-        "1 images lie in no folder of a class, left out: train/2.jpg",
-        "3 hidden files and files that are no images were ignored",
+        "1 images are in no class folder, left out: train/2.jpg",
+        "3 hidden files and files that are not images were ignored",
     ]
 
 
@@ -132,7 +132,7 @@ def test_the_order_of_classes_is_that_of_the_class_file(plant: Plant, refusal: A
 
 def test_two_folders_for_one_list_are_refused(plant: Plant, refusal: Any) -> None:
     root = plant({"train/a/1.jpg": "1", "val/a/2.jpg": "2", "valid/a/3.jpg": "3"})
-    assert "both val and valid say what is in val" in refusal(image_folder.read, root)
+    assert "both val and valid are there for val" in refusal(image_folder.read, root)
 
 
 def test_folders_without_images_are_refused(plant: Plant, refusal: Any) -> None:

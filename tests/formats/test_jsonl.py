@@ -19,13 +19,13 @@ B = '{"path": "b.jpg", "labels": [" dog "], "width": 4, "other": [{}]}\n'
 def test_two_files_give_both_lists(plant: Plant, labels: Any) -> None:
     done: list[tuple[int, int]] = []
     root = plant({"train.jsonl": A, "valid.jsonl": B, "test.jsonl": "{"}, "a.jpg", "b.jpg")
-    found = jsonl.read(root, Options(progress=lambda *step: done.append(step)))
-    assert found.label_names == ["cat", "dog"]
-    assert labels(found) == {"train": {"a.jpg": ["cat", "dog"]}, "val": {"b.jpg": ["dog"]}}
-    assert found.notes == [
-        "test.jsonl is left alone: test images are neither trained on nor validated with"
+    dataset = jsonl.read(root, Options(progress=lambda *step: done.append(step)))
+    assert dataset.label_names == ["cat", "dog"]
+    assert labels(dataset) == {"train": {"a.jpg": ["cat", "dog"]}, "val": {"b.jpg": ["dog"]}}
+    assert dataset.notes == [
+        "test.jsonl is not used: test images are neither for training nor for validation"
     ]
-    assert (found.retire, done) == ([], [(2, 2)])
+    assert (dataset.retire, done) == ([], [(2, 2)])
 
 
 def test_the_folders_of_hugging_face_give_both_lists(plant: Plant, labels: Any) -> None:
@@ -33,8 +33,8 @@ def test_the_folders_of_hugging_face_give_both_lists(plant: Plant, labels: Any) 
         "train/metadata.jsonl": '{"file_name": "a.jpg", "label": "x"}',
         "validation/metadata.jsonl": '{"file_name": "deep/b.jpg", "label": "y"}',
     }
-    found = jsonl.read(plant(files, "train/a.jpg", "validation/deep/b.jpg"), Options())
-    assert labels(found) == {
+    dataset = jsonl.read(plant(files, "train/a.jpg", "validation/deep/b.jpg"), Options())
+    assert labels(dataset) == {
         "train": {"train/a.jpg": ["x"]},
         "val": {"validation/deep/b.jpg": ["y"]},
     }
@@ -53,29 +53,29 @@ def test_the_first_key_that_is_there_counts(
     plant: Plant, labels: Any, line: dict[str, Any], names: list[str]
 ) -> None:
     text = "\ufeff" + json.dumps(line) + "\r\n\r\n" + json.dumps({"path": "b.jpg", "label": " "})
-    found = jsonl.read(plant({"deep/x.jsonl": text}, "a.jpg", "b.jpg"), Options())
-    assert labels(found) == {"train": {"a.jpg": names, "b.jpg": []}}
+    dataset = jsonl.read(plant({"deep/x.jsonl": text}, "a.jpg", "b.jpg"), Options())
+    assert labels(dataset) == {"train": {"a.jpg": names, "b.jpg": []}}
 
 
 def test_a_key_divides_a_file_that_is_alone(plant: Plant, labels: Any) -> None:
     lines = [
-        {"path": f"{i}.jpg", "labels": [part], "split": part}
-        for i, part in enumerate(["val", "Train", "test", "validation"])
+        {"path": f"{i}.jpg", "labels": [word], "split": word}
+        for i, word in enumerate(["val", "Train", "test", "validation"])
     ]
     text = "\n".join(map(json.dumps, lines))
-    found = jsonl.read(plant({"x.jsonl": text}, *(f"{i}.jpg" for i in range(4))), Options())
-    assert labels(found) == {
+    dataset = jsonl.read(plant({"x.jsonl": text}, *(f"{i}.jpg" for i in range(4))), Options())
+    assert labels(dataset) == {
         "train": {"1.jpg": ["Train"]},
         "val": {"0.jpg": ["val"], "3.jpg": ["validation"]},
     }
-    assert list(found.lists) == ["train", "val"]
-    assert found.notes == ["1 images of the test part are left alone"]
+    assert list(dataset.lists) == ["train", "val"]
+    assert dataset.notes == ["1 images of test are not used"]
 
 
 def test_a_file_that_is_a_list_does_not_ask_the_key(plant: Plant, labels: Any) -> None:
     text = '{"path": "a.jpg", "labels": "x", "split": 7}'
-    found = jsonl.read(plant({"val.jsonl": text}, "val/a.jpg"), Options())
-    assert labels(found) == {"train": {"val/a.jpg": ["x"]}}
+    dataset = jsonl.read(plant({"val.jsonl": text}, "val/a.jpg"), Options())
+    assert labels(dataset) == {"train": {"val/a.jpg": ["x"]}}
 
 
 @pytest.mark.parametrize("image", ["deep/a.jpg", "images/a.jpg", "a.jpg"])
@@ -97,7 +97,7 @@ def test_the_order_of_classes_is_that_of_the_class_file(plant: Plant) -> None:
         ('{"path": "b.jpg"', "the JSON is damaged: Input data was truncated"),
         (A.strip() + A.strip(), "the JSON is damaged: trailing characters"),
         ('{"x": ' + "[" * 100_000, "the JSON is damaged: maximum recursion depth"),
-        ("[1]", "the line is no JSON object"),
+        ("[1]", "the line is not a JSON object"),
         ("b.jpg cat", "the JSON is damaged: invalid character"),
         ('{"labels": []}', "the line has none of the keys path, image, file_name, filename"),
         ('{"path": "b.jpg"}', "the line has none of the keys labels, label"),
@@ -129,14 +129,14 @@ def test_a_wrong_line_is_named_with_its_number(
 def test_a_line_without_the_key_that_divides_is_named(plant: Plant, refusal: Any) -> None:
     text = '{"path": "b.jpg", "label": "x", "split": "val"}\n' + A
     message = refusal(jsonl.read, plant({"x.jsonl": text}, "a.jpg", "b.jpg"))
-    assert "the line has no `split`, while others do" in message
+    assert "the line has no `split`, but other lines have" in message
     assert "x.jsonl:2" in message
 
 
 @pytest.mark.parametrize(
     ("files", "what"),
     [
-        ({"a.jsonl": A, "b.jsonl": B}, "2 .jsonl files are there, and it is not clear which"),
+        ({"a.jsonl": A, "b.jsonl": B}, "there are 2 .jsonl files, and it is not clear which"),
         ({}, "there is no .jsonl file in the data set"),
         ({"a.jsonl": ""}, "the source names no image that is there"),
         ({"a.jsonl": '{"path": "a.jpg", "labels": []}'}, "the source names no class"),
@@ -149,7 +149,7 @@ def test_files_that_say_nothing_are_refused(
 
 
 def test_missing_images_are_left_out_when_asked(plant: Plant, labels: Any) -> None:
-    found = jsonl.read(plant({"x.jsonl": A + B}, "b.jpg"), Options(skip_missing=True))
-    assert labels(found) == {"train": {"b.jpg": ["dog"]}}
-    assert found.label_names == ["cat", "dog"]
-    assert found.notes == ["1 images are not there, left out: a.jpg"]
+    dataset = jsonl.read(plant({"x.jsonl": A + B}, "b.jpg"), Options(skip_missing=True))
+    assert labels(dataset) == {"train": {"b.jpg": ["dog"]}}
+    assert dataset.label_names == ["cat", "dog"]
+    assert dataset.notes == ["1 images are not there, left out: a.jpg"]

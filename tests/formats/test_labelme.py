@@ -39,11 +39,13 @@ def test_flags_that_are_true_and_shapes_are_the_labels(plant: Plant, labels: Any
     }
     done: list[tuple[int, int]] = []
     root = plant(files, "a.jpg", "b.jpg", "c.jpg")
-    found = labelme.read(root, Options(progress=lambda *step: done.append(step)))
-    assert found.label_names == ["dog", "sunny", "猫, 大"]
-    assert labels(found) == {"train": {"a.jpg": ["dog", "sunny"], "b.jpg": ["猫, 大"], "c.jpg": []}}
-    assert found.notes == ["1 flags are true for no image, so they are no classes: snow"]
-    assert (found.retire, done) == ([], [(1, 3), (2, 3), (3, 3)])
+    dataset = labelme.read(root, Options(progress=lambda *step: done.append(step)))
+    assert dataset.label_names == ["dog", "sunny", "猫, 大"]
+    assert labels(dataset) == {
+        "train": {"a.jpg": ["dog", "sunny"], "b.jpg": ["猫, 大"], "c.jpg": []}
+    }
+    assert dataset.notes == ["1 flags are true for no image and are not classes: snow"]
+    assert (dataset.retire, done) == ([], [(1, 3), (2, 3), (3, 3)])
 
 
 def test_a_class_file_keeps_flags_that_are_never_set(plant: Plant) -> None:
@@ -52,7 +54,7 @@ def test_a_class_file_keeps_flags_that_are_never_set(plant: Plant) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "named", "image"),
+    ("json_path", "named", "image"),
     [
         ("annotations/a.json", r"..\images\x 1.JPG", "images/x 1.JPG"),
         ("annotations/a.json", "../images/x.jpg", "images/x.jpg"),
@@ -66,10 +68,10 @@ def test_a_class_file_keeps_flags_that_are_never_set(plant: Plant) -> None:
     ],
 )
 def test_the_image_is_the_named_one_or_the_one_called_like_the_file(
-    plant: Plant, labels: Any, place: str, named: str | None, image: str
+    plant: Plant, labels: Any, json_path: str, named: str | None, image: str
 ) -> None:
-    found = labelme.read(plant({place: note("dog", image=named)}, image), Options())
-    assert labels(found) == {"train": {image: ["dog"]}}
+    dataset = labelme.read(plant({json_path: note("dog", image=named)}, image), Options())
+    assert labels(dataset) == {"train": {image: ["dog"]}}
 
 
 def test_folders_of_train_and_val_divide_and_test_is_left_alone(plant: Plant, labels: Any) -> None:
@@ -78,30 +80,30 @@ def test_folders_of_train_and_val_divide_and_test_is_left_alone(plant: Plant, la
         "valid/b.json": note("dog", image="b.jpg"),
         "test/c.json": "{",
     }
-    found = labelme.read(plant(files, "images/a.jpg", "valid/b.jpg", "test/c.jpg"), Options())
-    assert labels(found) == {"train": {"images/a.jpg": ["cat"]}, "val": {"valid/b.jpg": ["dog"]}}
-    assert found.notes == ["1 files in test/ are left alone: test/c.json"]
+    dataset = labelme.read(plant(files, "images/a.jpg", "valid/b.jpg", "test/c.jpg"), Options())
+    assert labels(dataset) == {"train": {"images/a.jpg": ["cat"]}, "val": {"valid/b.jpg": ["dog"]}}
+    assert dataset.notes == ["1 files in test/ are not used: test/c.json"]
 
 
 def test_a_file_outside_of_train_and_val_is_refused(plant: Plant, refusal: Any) -> None:
     files = {"train/a.json": note("x"), "val/b.json": note("x"), "c.json": note("x")}
     message = refusal(labelme.read, plant(files, "train/a.jpg", "val/b.jpg", "c.jpg"))
-    assert "lies neither in a folder of train nor of val" in message
+    assert "is neither in a train nor in a val folder" in message
     assert "set/c.json" in message
 
 
 def test_images_without_a_file_are_left_out_and_told(plant: Plant, labels: Any) -> None:
     root = plant({"a.json": note("cat", image="a.jpg")}, "a.jpg", "b.jpg", "test/c.jpg", "d.txt")
-    found = labelme.read(root, Options())
-    assert labels(found) == {"train": {"a.jpg": ["cat"]}}
-    assert found.notes == ["1 images have no LabelMe file, left out: b.jpg"]
+    dataset = labelme.read(root, Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["cat"]}}
+    assert dataset.notes == ["1 images have no LabelMe file, left out: b.jpg"]
 
 
 @pytest.mark.parametrize(
     ("text", "what", "where"),
     [
-        ('{"images": [], "annotations": []}', "a.json is no LabelMe file", "a.json"),
-        ("[1, 2]", "a.json is no LabelMe file, which is an object with `shapes`", "a.json"),
+        ('{"images": [], "annotations": []}', "a.json is not a LabelMe file", "a.json"),
+        ("[1, 2]", "a.json is not a LabelMe file, which is an object with `shapes`", "a.json"),
         ('{\n"shapes": [\n{"label": "x",}]}', "the JSON is damaged: trailing comma", "a.json:3"),
         ('{\n"shapes": [\n', "the JSON is damaged: Input data was truncated", "a.json:3"),
         ("", "the JSON is damaged: Input data was truncated", "a.json:1"),
@@ -130,7 +132,7 @@ def test_every_file_of_another_kind_is_named_and_counted(plant: Plant, refusal: 
     files = {f"other{i:02}.json": "{}" for i in range(25)}
     message = refusal(labelme.read, plant({"a.json": note("x"), **files}, "a.jpg"))
     assert "not a LabelMe file: 25" in message
-    assert "other19.json: other19.json is no LabelMe file" in message
+    assert "other19.json: other19.json is not a LabelMe file" in message
     assert "... and 5 more" in message
 
 
@@ -159,6 +161,6 @@ def test_the_image_inside_a_file_is_not_kept(plant: Plant) -> None:
 
 def test_missing_images_are_left_out_when_asked(plant: Plant, labels: Any) -> None:
     files = {"a.json": note("cat", image="gone.jpg"), "b.json": note("dog")}
-    found = labelme.read(plant(files, "b.jpg"), Options(skip_missing=True))
-    assert labels(found) == {"train": {"b.jpg": ["dog"]}}
-    assert found.notes == ["1 images are not there, left out: gone.jpg"]
+    dataset = labelme.read(plant(files, "b.jpg"), Options(skip_missing=True))
+    assert labels(dataset) == {"train": {"b.jpg": ["dog"]}}
+    assert dataset.notes == ["1 images are not there, left out: gone.jpg"]

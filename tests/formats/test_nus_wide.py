@@ -57,9 +57,9 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     """Runs the tool on the lists and photos of `folder`: exit code, stdout, stderr."""
 
     def call(*arguments: object, lists: bool = True) -> tuple[int, str, str]:
-        places = ["--images", folder / "photos", "--output", folder / "wide"]
-        places += ["--archives", folder / "lists"] if lists else []
-        monkeypatch.setattr("sys.argv", [str(DOOR), *map(str, [*places, *arguments])])
+        options = ["--images", folder / "photos", "--output", folder / "wide"]
+        options += ["--archives", folder / "lists"] if lists else []
+        monkeypatch.setattr("sys.argv", [str(DOOR), *map(str, [*options, *arguments])])
         with pytest.raises(SystemExit) as caught:
             runpy.run_path(str(DOOR), run_name="__main__")
         out, err = capsys.readouterr()
@@ -115,15 +115,17 @@ def test_a_link_is_followed_to_the_file(folder: Path, run: Run) -> None:
     assert os.path.samefile(folder / "real.jpg", folder / "wide/images/actor/0001_21.jpg")
 
 
-@pytest.mark.parametrize("place", ["Flickr", "."])
+@pytest.mark.parametrize("subfolder", ["Flickr", "."])
 def test_images_may_lie_in_flickr_or_without_their_folders(
-    folder: Path, run: Run, place: str
+    folder: Path, run: Run, subfolder: str
 ) -> None:
-    photos, target = folder / "photos", folder / "new" / place
+    photos, target = folder / "photos", folder / "new" / subfolder
     target.mkdir(parents=True)
     for image in photos.glob("*/*.jpg"):
         within = (
-            target / image.parent.name / image.name if place == "Flickr" else target / image.name
+            target / image.parent.name / image.name
+            if subfolder == "Flickr"
+            else target / image.name
         )
         within.parent.mkdir(exist_ok=True)
         image.rename(within)
@@ -181,10 +183,9 @@ def test_the_known_bad_label_is_taken_from_the_labels_of_all_images(folder: Path
     change(folder / "lists", BAD, text("0", "-1130179"))
     code, out, err = run("--any-size")
     assert code == 0, err
-    told = (
-        "Labels_lake_Train.txt:2: the label is '-1130179', neither 0 nor 1; Labels_lake.txt says 1"
-    )
-    assert told in out
+    message = "Labels_lake_Train.txt:2: the label is '-1130179', neither 0 nor 1"
+    message += "; taken from Labels_lake.txt: 1"
+    assert message in out
     assert annotation.read(folder / "wide").train.targets.tolist() == [[0, 0, 1], [0, 1, 1]]
 
 
@@ -208,16 +209,16 @@ def test_an_image_that_is_listed_twice_becomes_one_line(folder: Path, run: Run) 
     )
     code, out, err = run("--any-size")
     assert code == 0, err
-    assert "1 images were named again: their labels were united" in out
+    assert "1 images are named more than once: their labels were merged" in out
     assert annotation.read(folder / "wide").train.targets.tolist() == [[0, 1, 1]]
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         (BAD, text("0"), "it has 1 labels, but 2 images are listed"),
         (BAD, "", "it has 0 labels, but 2 images are listed"),
-        ("ConceptsList/Concepts81.txt", text("sky", "lake", "sky"), "'sky' stands twice"),
+        ("ConceptsList/Concepts81.txt", text("sky", "lake", "sky"), "'sky' is there twice"),
         ("ConceptsList/Concepts81.txt", text("sky", "", "lake"), "the class name '' is empty"),
         ("ConceptsList/Concepts81.txt", text("sky", "moon"), "there is no Labels_moon_Train.txt"),
         ("ImageList/TestImagelist.txt", text("..\\..\\x.jpg"), "lies outside the data set"),
@@ -225,17 +226,19 @@ def test_an_image_that_is_listed_twice_becomes_one_line(folder: Path, run: Run) 
     ],
 )
 def test_wrong_lists_are_refused(
-    folder: Path, run: Run, name: str, content: str, told: str
+    folder: Path, run: Run, name: str, content: str, message: str
 ) -> None:
-    if "''" in told:
-        for part in ("Train", "Test"):
+    if "''" in message:
+        for split in ("Train", "Test"):
             change(
-                folder / "lists", f"Labels__{part}.txt", text("0", "0") if part == "Train" else "0"
+                folder / "lists",
+                f"Labels__{split}.txt",
+                text("0", "0") if split == "Train" else "0",
             )
     change(folder / "lists", name, content)
     code, _, err = run("--any-size")
     assert code == 2
-    assert told in err
+    assert message in err
     assert not (folder / "wide").exists()
 
 

@@ -76,7 +76,7 @@ def test_every_format_of_the_configuration_has_a_reader():
 def test_a_division_keeps_every_line_and_makes_backups(tmp_path):
     write_lists(tmp_path)
     before, old = lines(tmp_path), snapshot(tmp_path)
-    made = rewrite.resplit(tmp_path, HALF)
+    result = rewrite.resplit(tmp_path, HALF)
     assert lines(tmp_path) == before
     now = snapshot(tmp_path)
     assert now["train.txt.bak"] == old["train.txt"]
@@ -85,15 +85,20 @@ def test_a_division_keeps_every_line_and_makes_backups(tmp_path):
     dataset = annotation.read(tmp_path)
     assert (len(dataset.train), len(dataset.val)) == (6, 6)
     assert (dataset.train.targets.any(axis=0) & dataset.val.targets.any(axis=0)).all()
-    assert made.images == ("all images", 8, 4, 6, 6)
-    assert sorted(row[:3] for row in made.classes) == [("cat", 4, 2), ("dog", 3, 1), ("rare", 2, 0)]
+    assert result.images == ("all images", 8, 4, 6, 6)
+    assert sorted(row[:3] for row in result.classes) == [
+        ("cat", 4, 2),
+        ("dog", 3, 1),
+        ("rare", 2, 0),
+    ]
 
 
 def test_a_second_division_with_the_same_seed_changes_nothing(tmp_path):
     write_lists(tmp_path)
     rewrite.resplit(tmp_path, HALF)
     once = snapshot(tmp_path)
-    assert "the lists are as asked already" in rewrite.resplit(tmp_path, HALF).told(tmp_path)
+    summary = rewrite.resplit(tmp_path, HALF).format_lines(tmp_path)
+    assert "the lists are already as asked" in summary
     assert snapshot(tmp_path) == once
 
 
@@ -146,15 +151,15 @@ def test_frames_of_a_video_stay_together(tmp_path):
 
 def test_coco_becomes_lists_that_our_own_reader_takes(tmp_path):
     write_coco(tmp_path)
-    made = rewrite.convert(tmp_path, "COCO", Options())
+    result = rewrite.convert(tmp_path, "COCO", Options())
     dataset = annotation.read(tmp_path)
     assert dataset.label_names == NAMES
     assert (len(dataset.train), len(dataset.val)) == (6, 6)
-    assert made.lists == ("train", "val")
+    assert result.lists == ("train", "val")
     assert (tmp_path / "annotations" / "instance_train.json.bak").is_file()
-    told = made.told(tmp_path)
-    assert "annotations/instance_train.json is now annotations/instance_train.json.bak" in told
-    assert told[-1] == f"to take this back: {journal.undo_command(tmp_path)}"
+    summary = result.format_lines(tmp_path)
+    assert "annotations/instance_train.json is now annotations/instance_train.json.bak" in summary
+    assert summary[-1] == f"to take this back: {journal.undo_command(tmp_path)}"
 
 
 def test_a_second_conversion_says_that_it_happened_and_how_to_undo_it(tmp_path):
@@ -174,8 +179,8 @@ def test_a_second_conversion_says_that_it_happened_and_how_to_undo_it(tmp_path):
 def test_a_source_with_one_list_gives_one_list_and_an_old_val_list_steps_aside(tmp_path):
     write_coco(tmp_path, ("train",))
     (tmp_path / "val.txt").write_text("of other classes\n")
-    made = rewrite.convert(tmp_path, "COCO", Options())
-    assert made.lists == ("train",)
+    result = rewrite.convert(tmp_path, "COCO", Options())
+    assert result.lists == ("train",)
     assert not (tmp_path / "val.txt").exists()
     assert (tmp_path / "val.txt.bak").read_text() == "of other classes\n"
     assert len((tmp_path / "train.txt").read_text().splitlines()) == 12
@@ -183,8 +188,8 @@ def test_a_source_with_one_list_gives_one_list_and_an_old_val_list_steps_aside(t
 
 def test_conversion_and_division_are_one_change(tmp_path):
     write_coco(tmp_path, ("train",))
-    made = rewrite.convert(tmp_path, "COCO", Options(), Division(val_percent=25))
-    assert made.images == ("all images", 12, 0, 9, 3)
+    result = rewrite.convert(tmp_path, "COCO", Options(), Division(val_percent=25))
+    assert result.images == ("all images", 12, 0, 9, 3)
     assert (tmp_path / journal.FOLDER / "0001.json").exists()
     assert not (tmp_path / journal.FOLDER / "0002.json").exists()
     journal.undo(tmp_path)
@@ -195,9 +200,9 @@ def test_a_class_on_one_side_is_told(tmp_path):
     write_lists(tmp_path)
     text = (tmp_path / "train.txt").read_text().replace("\t1,1,1\n", "\t1,1,0\n")
     (tmp_path / "train.txt").write_text(text)
-    told = rewrite.resplit(tmp_path, HALF).told(tmp_path)
-    sides = [f"1 classes have one image only in {side}, none elsewhere: rare" for side in LISTS]
-    assert len({*sides} & {*told}) == 1
+    summary = rewrite.resplit(tmp_path, HALF).format_lines(tmp_path)
+    sides = [f"1 classes have one image only, in {side}: rare" for side in LISTS]
+    assert len({*sides} & {*summary}) == 1
 
 
 Act = Callable[[Path], object]

@@ -8,14 +8,14 @@ import pytest
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import subsets
-from paddlex_ml.formats.subsets import Table
+from paddlex_ml.formats.subsets import SourceTable
 
 Plant = Callable[..., Path]
 
 
-def test_words_for_the_parts_are_known_in_any_case() -> None:
+def test_words_for_the_subsets_are_known_in_any_case() -> None:
     words = ["train", "VAL", " Valid ", "validation", "Test", "trainval", ""]
-    assert [subsets.part_of(word) for word in words] == [
+    assert [subsets.parse_subset(word) for word in words] == [
         "train",
         "val",
         "val",
@@ -26,29 +26,29 @@ def test_words_for_the_parts_are_known_in_any_case() -> None:
     ]
 
 
-def test_the_outermost_folder_says_the_part_and_the_file_name_never() -> None:
+def test_the_outermost_folder_names_the_subset_and_the_file_name_never() -> None:
     paths = ["a/valid/train/1.json", "train.json", "test/1", "a/b"]
-    assert [subsets.part_of_path(path) for path in paths] == ["val", "", "test", ""]
+    assert [subsets.parse_subset_of_path(path) for path in paths] == ["val", "", "test", ""]
 
 
-def test_one_part_alone_is_the_list_to_divide() -> None:
-    assert subsets.lists_of(iter(["val", "train", "test"])) == {"train": "train", "val": "val"}
-    assert subsets.lists_of(["val", "test"]) == {"val": "train"}
-    assert subsets.lists_of(["test"]) == {}
+def test_one_subset_alone_is_the_list_to_divide() -> None:
+    assert subsets.assign_lists(iter(["val", "train", "test"])) == {"train": "train", "val": "val"}
+    assert subsets.assign_lists(["val", "test"]) == {"val": "train"}
+    assert subsets.assign_lists(["test"]) == {}
 
 
 def test_files_are_divided_by_their_folders() -> None:
     paths = ["x/train/1", "x/valid/2", "x/3", "test/4"]
-    lists, faults, notes = subsets.divide(paths)
+    lists, faults, notes = subsets.divide_files(paths)
     assert lists == {"train": ["x/train/1"], "val": ["x/valid/2"]}
     assert [(fault.where, fault.text) for fault in faults] == [
-        ("x/3", "it lies neither in a folder of train nor of val, while others do")
+        ("x/3", "the file is neither in a train nor in a val folder, but others are")
     ]
-    assert notes == ["1 files in test/ are left alone: test/4"]
+    assert notes == ["1 files in test/ are not used: test/4"]
 
 
-def test_files_of_one_part_and_others_make_one_list() -> None:
-    assert subsets.divide(["val/2", "3", "a/1"]) == ({"train": ["3", "a/1", "val/2"]}, [], [])
+def test_files_of_one_subset_and_others_make_one_list() -> None:
+    assert subsets.divide_files(["val/2", "3", "a/1"]) == ({"train": ["3", "a/1", "val/2"]}, [], [])
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_tables_are_found_by_place(
     plant: Plant, files: list[str], tables: list[tuple[str, str]]
 ) -> None:
     found, notes = subsets.find_tables(plant({}, *files), ".csv", "_.csv")
-    assert found == [Table(*table) for table in tables]
+    assert found == [SourceTable(*table) for table in tables]
     assert len(notes) == sum("test" in file for file in files)
 
 
@@ -74,9 +74,9 @@ def test_tables_are_found_by_place(
     [
         ([], "there is no .csv file in the data set"),
         (["test.csv", ".a.csv"], "there is no .csv file in the data set"),
-        (["a.csv", "b/c.csv"], "2 .csv files are there, and it is not clear which to read: a.csv"),
-        (["val.csv", "valid.csv"], "both val.csv and valid.csv say what is in val"),
-        (["val/_.csv", "valid/_.csv"], "both val/_.csv and valid/_.csv say what is in val"),
+        (["a.csv", "b/c.csv"], "there are 2 .csv files, and it is not clear which to read: a.csv"),
+        (["val.csv", "valid.csv"], "both val.csv and valid.csv are there for val"),
+        (["val/_.csv", "valid/_.csv"], "both val/_.csv and valid/_.csv are there for val"),
     ],
 )
 def test_tables_that_are_not_clear_are_refused(
@@ -88,14 +88,14 @@ def test_tables_that_are_not_clear_are_refused(
 
 
 def test_images_of_a_table_are_looked_for_in_five_places() -> None:
-    assert subsets.image_folders(Table("a/all.csv", ""), "") == ["a", "images", ""]
-    assert subsets.image_folders(Table("train.csv", "train"), "train") == [
+    assert subsets.list_image_folders(SourceTable("a/all.csv", ""), "") == ["a", "images", ""]
+    assert subsets.list_image_folders(SourceTable("train.csv", "train"), "train") == [
         "",
         "images",
         "train",
         "train/images",
     ]
-    assert subsets.image_folders(Table("valid/x.csv", "val"), "val") == [
+    assert subsets.list_image_folders(SourceTable("valid/x.csv", "val"), "val") == [
         "valid",
         "images",
         "val",

@@ -44,13 +44,13 @@ IMAGES = [f"JPEGImages/{i}.jpg" for i in (1, 2, 3)]
 def test_pascal_folders_give_both_lists(plant: Plant, labels: Any) -> None:
     done: list[tuple[int, int]] = []
     root = plant(pascal(), *IMAGES)
-    found = voc.read(root, Options(progress=lambda *step: done.append(step)))
-    assert found.label_names == ["cat", "dog", "person"]
-    assert labels(found) == {
+    dataset = voc.read(root, Options(progress=lambda *step: done.append(step)))
+    assert dataset.label_names == ["cat", "dog", "person"]
+    assert labels(dataset) == {
         "train": {"JPEGImages/1.jpg": ["dog", "person"], "JPEGImages/3.jpg": []},
         "val": {"JPEGImages/2.jpg": ["cat"]},
     }
-    assert (found.retire, found.notes) == ([], [])
+    assert (dataset.retire, dataset.notes) == ([], [])
     assert done == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -58,27 +58,29 @@ def test_the_folders_of_roboflow_give_both_lists_and_leave_test_alone(
     plant: Plant, labels: Any
 ) -> None:
     files = {"train/a.xml": xml("cat"), "valid/b.xml": xml("dog"), "test/c.xml": xml("cow")}
-    found = voc.read(plant(files, "train/a.jpg", "valid/b.jpg", "test/c.jpg"), Options())
-    assert labels(found) == {"train": {"train/a.jpg": ["cat"]}, "val": {"valid/b.jpg": ["dog"]}}
-    assert found.label_names == ["cat", "dog"]
-    assert [note[:24] for note in found.notes] == ["test/ is left alone: tes"]
+    dataset = voc.read(plant(files, "train/a.jpg", "valid/b.jpg", "test/c.jpg"), Options())
+    assert labels(dataset) == {"train": {"train/a.jpg": ["cat"]}, "val": {"valid/b.jpg": ["dog"]}}
+    assert dataset.label_names == ["cat", "dog"]
+    assert [note[:22] for note in dataset.notes] == ["test/ is not used: tes"]
 
 
 @pytest.mark.parametrize("folder", ["", "images/", "JPEGImages/", "annotations/"])
 def test_files_without_lists_make_one_list(plant: Plant, labels: Any, folder: str) -> None:
-    place = "images/" if folder == "annotations/" else folder
-    root = plant({f"{folder}a.xml": xml("cat"), f"{folder}b.XML": xml()}, place + "a.jpg")
-    (root / f"{place}b.JPG").touch()
-    found = voc.read(root, Options())
-    assert labels(found) == {"train": {place + "a.jpg": ["cat"], place + "b.JPG": []}}
+    image_folder = "images/" if folder == "annotations/" else folder
+    root = plant({f"{folder}a.xml": xml("cat"), f"{folder}b.XML": xml()}, image_folder + "a.jpg")
+    (root / f"{image_folder}b.JPG").touch()
+    dataset = voc.read(root, Options())
+    assert labels(dataset) == {
+        "train": {image_folder + "a.jpg": ["cat"], image_folder + "b.JPG": []}
+    }
 
 
 def test_trainval_and_test_stand_in_for_missing_lists(plant: Plant, labels: Any) -> None:
     files = pascal(**{"ImageSets/Main/trainval.txt": "1\n", "ImageSets/Main/test.txt": "2\n3\n"})
     del files["ImageSets/Main/val.txt"]
-    found = voc.read(plant(files, *IMAGES), Options())
-    assert [list(images) for images in labels(found).values()] == [[IMAGES[0]], IMAGES[1:]]
-    assert found.notes == [
+    dataset = voc.read(plant(files, *IMAGES), Options())
+    assert [list(images) for images in labels(dataset).values()] == [[IMAGES[0]], IMAGES[1:]]
+    assert dataset.notes == [
         "ImageSets/Main/trainval.txt is for training and ImageSets/Main/test.txt for validation: "
         "there is no division into train.txt and val.txt"
     ]
@@ -86,11 +88,11 @@ def test_trainval_and_test_stand_in_for_missing_lists(plant: Plant, labels: Any)
 
 def test_test_is_left_alone_where_train_and_val_are_there(plant: Plant, labels: Any) -> None:
     files = pascal(**{"ImageSets/Main/test.txt": "3\n", "ImageSets/Main/train.txt": "1\n"})
-    found = voc.read(plant(files, *IMAGES), Options())
-    assert [list(images) for images in labels(found).values()] == [[IMAGES[0]], [IMAGES[1]]]
-    assert found.notes == [
-        "ImageSets/Main/test.txt is left alone: test images are neither trained on nor validated "
-        "with"
+    dataset = voc.read(plant(files, *IMAGES), Options())
+    assert [list(images) for images in labels(dataset).values()] == [[IMAGES[0]], [IMAGES[1]]]
+    assert dataset.notes == [
+        "ImageSets/Main/test.txt is not used: test images are neither for training nor for "
+        "validation"
     ]
 
 
@@ -101,26 +103,26 @@ def test_one_list_alone_is_the_list_to_divide(
     files = pascal(**{f"ImageSets/Main/{name}.txt": "1\n3\n"})
     for other in {"train", "val"} - {name}:
         del files[f"ImageSets/Main/{other}.txt"]
-    found = voc.read(plant(files, *IMAGES), Options())
-    assert list(labels(found)) == ["train"]
-    assert len(found.lists["train"]) == 3 - left_out  # val.txt alone divides nothing: all images
-    told = "1 XML files stand in no list of ImageSets/Main, left out: Annotations/2.xml"
-    assert found.notes == [told] * left_out
+    dataset = voc.read(plant(files, *IMAGES), Options())
+    assert list(labels(dataset)) == ["train"]
+    assert len(dataset.lists["train"]) == 3 - left_out  # val.txt alone divides nothing: all images
+    note = "1 XML files are in no list of ImageSets/Main, left out: Annotations/2.xml"
+    assert dataset.notes == [note] * left_out
 
 
 def test_images_of_test_are_not_read_where_it_is_the_only_list(plant: Plant, labels: Any) -> None:
     files = pascal(**{"ImageSets/Main/test.txt": "3\n4\n"})
     del files["ImageSets/Main/train.txt"], files["ImageSets/Main/val.txt"]
-    found = voc.read(plant(files, *IMAGES), Options())
-    assert list(labels(found)["train"]) == IMAGES[:2]
+    dataset = voc.read(plant(files, *IMAGES), Options())
+    assert list(labels(dataset)["train"]) == IMAGES[:2]
 
 
 def test_difficult_objects_count_and_are_told(plant: Plant, labels: Any) -> None:
     files = {"a.xml": xml("cat", difficult=1), "b.xml": xml("dog"), "c.xml": xml()}
-    found = voc.read(plant(files, "a.jpg", "b.jpg", "c.jpg"), Options())
-    assert labels(found)["train"]["a.jpg"] == ["cat"]
-    assert found.notes == [
-        "1 images have difficult objects alone, which count as all others: a.xml"
+    dataset = voc.read(plant(files, "a.jpg", "b.jpg", "c.jpg"), Options())
+    assert labels(dataset)["train"]["a.jpg"] == ["cat"]
+    assert dataset.notes == [
+        "1 images have only difficult objects, which count as all others: a.xml"
     ]
 
 
@@ -134,15 +136,15 @@ def test_the_image_is_the_named_one_or_the_one_called_like_the_file(
         "Annotations/d.xml": xml("no name"),
     }
     images = ["images/other 猫.png", "JPEGImages/b.PNG", "images/deep/c.jpg", "Annotations/d.webp"]
-    found = voc.read(plant(files, *images), Options())
-    assert labels(found)["train"] == dict(
+    dataset = voc.read(plant(files, *images), Options())
+    assert labels(dataset)["train"] == dict(
         zip(images, [["named"], ["stem"], ["windows"], ["no name"]], strict=True)
     )
 
 
 def test_names_lose_the_spaces_around_them(plant: Plant, labels: Any) -> None:
-    found = voc.read(plant({"a.xml": xml(" traffic light\n", "红 & <b>")}, "a.jpg"), Options())
-    assert found.label_names == ["traffic light", "红 & <b>"]
+    dataset = voc.read(plant({"a.xml": xml(" traffic light\n", "红 & <b>")}, "a.jpg"), Options())
+    assert dataset.label_names == ["traffic light", "红 & <b>"]
 
 
 def test_the_order_of_classes_is_that_of_the_class_file(plant: Plant) -> None:
@@ -184,9 +186,9 @@ def test_a_file_that_declares_entities_is_refused_unread(plant: Plant) -> None:
     bomb = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 20}">' for i in range(9))
     text = f'<!DOCTYPE a [<!ENTITY e0 "lol">{bomb}]><annotation>&e9;</annotation>'
     root = plant({"a.xml": text})
-    found = voc.labels_of(root / "a.xml")
-    assert isinstance(found, DatasetFault)
-    assert (found.kind, found.where) == ("not a VOC file", "a.xml:1")
+    fault = voc.read_annotation(root / "a.xml")
+    assert isinstance(fault, DatasetFault)
+    assert (fault.kind, fault.where) == ("not a VOC file", "a.xml:1")
 
 
 def test_a_line_without_an_annotation_file_is_named(plant: Plant, refusal: Any) -> None:
@@ -197,9 +199,9 @@ def test_a_line_without_an_annotation_file_is_named(plant: Plant, refusal: Any) 
 
 
 def test_missing_images_are_left_out_when_asked(plant: Plant, labels: Any) -> None:
-    found = voc.read(plant(pascal(), *IMAGES[1:]), Options(skip_missing=True))
-    assert labels(found)["train"] == {"JPEGImages/3.jpg": []}
-    assert found.notes == ["1 images are not there, left out: 1.jpg"]
+    dataset = voc.read(plant(pascal(), *IMAGES[1:]), Options(skip_missing=True))
+    assert labels(dataset)["train"] == {"JPEGImages/3.jpg": []}
+    assert dataset.notes == ["1 images are not there, left out: 1.jpg"]
 
 
 def test_the_folder_above_the_source_is_refused_with_the_right_one(
@@ -213,10 +215,10 @@ def test_the_folder_above_the_source_is_refused_with_the_right_one(
 
 def test_two_folders_for_one_list_are_refused(plant: Plant, refusal: Any) -> None:
     root = plant({"train/a.xml": xml(), "val/b.xml": xml(), "Valid/c.xml": xml()})
-    assert "both Valid and val say what is in val" in refusal(voc.read, root)
+    assert "both Valid and val are there for val" in refusal(voc.read, root)
 
 
 def test_one_file_can_be_read_alone(plant: Plant) -> None:
     root = plant(pascal())
-    found = voc.labels_of(root / "Annotations/1.xml")
-    assert found == voc.Annotation("1.jpg", ["dog", "person", "dog"], False)
+    annotation = voc.read_annotation(root / "Annotations/1.xml")
+    assert annotation == voc.VocAnnotation("1.jpg", ["dog", "person", "dog"], False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats.walk import Stems, is_image, list_folder, walk
+from paddlex_ml.formats.walk import StemIndex, is_image, list_folder, walk
 
 Plant = Callable[..., Path]
 
@@ -39,7 +39,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_images_are_found_without_their_ending(plant: Plant) -> None:
-    stems = Stems(plant({}, "a/1.txt", "b/1.JPG", "b/1.png", "c/1.gif", "a/x.y.png"))
+    stems = StemIndex(plant({}, "a/1.txt", "b/1.JPG", "b/1.png", "c/1.gif", "a/x.y.png"))
     assert stems.find_name("1", ["a", "none", "b", "c"]) == "1.JPG"
     assert stems.find_name("1", ["c", "b"]) == "1.gif"
     assert stems.find_name("x.y", ["a"]) == "x.y.png"

@@ -35,10 +35,10 @@ FOUND = {
 def test_folders_beside_the_yaml_file_give_both_lists(plant: Plant, labels: Any) -> None:
     done: list[tuple[int, int]] = []
     root = plant(divided(), *IMAGES)
-    found = yolo.read(root, Options(progress=lambda *step: done.append(step)))
-    assert found.label_names == ["dog", "cat"]
-    assert labels(found) == FOUND
-    assert (found.retire, found.notes) == ([], [])
+    dataset = yolo.read(root, Options(progress=lambda *step: done.append(step)))
+    assert dataset.label_names == ["dog", "cat"]
+    assert labels(dataset) == FOUND
+    assert (dataset.retire, dataset.notes) == ([], [])
     assert done == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -54,9 +54,9 @@ def test_folders_beside_the_yaml_file_give_both_lists(plant: Plant, labels: Any)
     ids=["Ultralytics", "path", "Roboflow", "Windows", "BOM"],
 )  # fmt: skip
 def test_spellings_of_the_yaml_file_mean_the_same(plant: Plant, labels: Any, text: str) -> None:
-    found = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
-    assert labels(found) == FOUND
-    assert found.notes == []
+    dataset = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
+    assert labels(dataset) == FOUND
+    assert dataset.notes == []
 
 
 def test_the_folders_of_roboflow_give_both_lists_and_leave_test_alone(
@@ -70,20 +70,20 @@ def test_the_folders_of_roboflow_give_both_lists_and_leave_test_alone(
         "test/labels/3.txt": "x",
     }  # fmt: skip
     images = ["train/images/1.jpg", "valid/images/2.jpg", "test/images/3.jpg"]
-    found = yolo.read(plant(files, *images), Options())
-    assert labels(found) == {"train": {images[0]: ["a"]}, "val": {images[1]: []}}
-    assert found.notes == [
-        "../test/images is left alone: test images are neither trained on nor validated with"
+    dataset = yolo.read(plant(files, *images), Options())
+    assert labels(dataset) == {"train": {images[0]: ["a"]}, "val": {images[1]: []}}
+    assert dataset.notes == [
+        "../test/images is not used: test images are neither for training nor for validation"
     ]
 
 
 def test_a_path_elsewhere_is_told_and_the_yaml_file_counts(plant: Plant, labels: Any) -> None:
     text = "path: ../datasets/coco8\n" + divided()["data.yaml"]
-    found = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
-    assert labels(found) == FOUND
-    assert found.notes == [
-        "data.yaml:1: path ../datasets/coco8 is no folder of the data set: the other paths are "
-        "taken from the YAML file on"
+    dataset = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
+    assert labels(dataset) == FOUND
+    assert dataset.notes == [
+        "data.yaml:1: path ../datasets/coco8 is not a folder of the data set: the other paths are "
+        "relative to the YAML file"
     ]
 
 
@@ -93,8 +93,8 @@ def test_absolute_paths_inside_the_data_set_are_followed(plant: Plant, labels: A
         f"path: {root}\ntrain: {root}/images/train\nval: images/val\nnames: [dog, cat]\n"
     )
     (root.parent / "link").symlink_to(root)
-    for place in (root, root.parent / "link"):
-        assert labels(yolo.read(place, Options())) == FOUND
+    for folder in (root, root.parent / "link"):
+        assert labels(yolo.read(folder, Options())) == FOUND
 
 
 def test_lists_of_images_are_relative_to_themselves_or_the_base(plant: Plant, labels: Any) -> None:
@@ -106,31 +106,33 @@ def test_lists_of_images_are_relative_to_themselves_or_the_base(plant: Plant, la
             "images/more/deep/x.txt": f"0 {BOX}",
         }
     )
-    found = yolo.read(plant(files, *IMAGES, "images/more/deep/x.gif"), Options())
+    dataset = yolo.read(plant(files, *IMAGES, "images/more/deep/x.gif"), Options())
     expected = {**FOUND, "val": {**FOUND["val"], "images/more/deep/x.gif": ["dog"]}}
-    assert labels(found) == expected
+    assert labels(dataset) == expected
 
 
-@pytest.mark.parametrize("parts", [("train",), ("val",), ("train", "test")])
+@pytest.mark.parametrize("subsets", [("train",), ("val",), ("train", "test")])
 def test_one_list_alone_is_the_list_to_divide(
-    plant: Plant, labels: Any, parts: tuple[str, ...]
+    plant: Plant, labels: Any, subsets: tuple[str, ...]
 ) -> None:
-    text = "".join(f"{part}: images/train\n" for part in parts) + "names: [dog, cat]\n"
-    found = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
-    assert labels(found) == {"train": FOUND["train"]}
+    text = "".join(f"{subset}: images/train\n" for subset in subsets) + "names: [dog, cat]\n"
+    dataset = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
+    assert labels(dataset) == {"train": FOUND["train"]}
 
 
 def test_boxes_polygons_and_key_points_count(plant: Plant, labels: Any) -> None:
     text = "0 0.1 0.2 0.3 0.4 0.5 0.6\n\n \r\n2\t-1 1e3 +.5 1. 0.5 1\n"
     files = {"classes.txt": "a\nb\nc\n", "a.txt": text}
-    found = yolo.read(plant(files, "a.jpg"), Options())
-    assert labels(found) == {"train": {"a.jpg": ["a", "c"]}}
+    dataset = yolo.read(plant(files, "a.jpg"), Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["a", "c"]}}
 
 
 def test_names_are_taken_as_they_are_written(plant: Plant) -> None:
     names = "names: [yes, 007, 1.50, ~, ' spaces ', 红色, 2024-01-01]\n"
-    found = yolo.read(plant(divided(**{"data.yaml": names + "train: images"}), *IMAGES), Options())
-    assert found.label_names == ["yes", "007", "1.50", "~", "spaces", "红色", "2024-01-01"]
+    dataset = yolo.read(
+        plant(divided(**{"data.yaml": names + "train: images"}), *IMAGES), Options()
+    )
+    assert dataset.label_names == ["yes", "007", "1.50", "~", "spaces", "红色", "2024-01-01"]
 
 
 @pytest.mark.parametrize(
@@ -140,10 +142,10 @@ def test_without_a_yaml_file_names_come_from_a_text_file(
     plant: Plant, labels: Any, file: str, base: str
 ) -> None:
     files = {file: "dog \ncat\n", "images/a.txt": "", "labels/a.txt": f"1 {BOX}"}
-    found = yolo.read(plant(files, "images/a.jpg", "other/b.jpg"), Options())
-    assert found.label_names == ["dog", "cat"]
-    assert labels(found) == {"train": {"images/a.jpg": ["cat"]}}
-    assert found.notes == []
+    dataset = yolo.read(plant(files, "images/a.jpg", "other/b.jpg"), Options())
+    assert dataset.label_names == ["dog", "cat"]
+    assert labels(dataset) == {"train": {"images/a.jpg": ["cat"]}}
+    assert dataset.notes == []
 
 
 @pytest.mark.parametrize(
@@ -156,30 +158,30 @@ def test_without_a_yaml_file_names_come_from_a_text_file(
 )
 def test_without_a_yaml_file_folders_divide(plant: Plant, labels: Any, images: list[str]) -> None:
     files = {image.replace("images", "labels")[:-4] + ".txt": f"0 {BOX}" for image in images}
-    found = yolo.read(plant({"classes.txt": "a", **files}, *images), Options())
-    assert labels(found) == {"train": {images[0]: ["a"]}, "val": {images[1]: ["a"]}}
-    assert found.notes == [f"1 files in test/ are left alone: {images[2]}"]
+    dataset = yolo.read(plant({"classes.txt": "a", **files}, *images), Options())
+    assert labels(dataset) == {"train": {images[0]: ["a"]}, "val": {images[1]: ["a"]}}
+    assert dataset.notes == [f"1 files in test/ are not used: {images[2]}"]
 
 
 def test_an_image_outside_of_train_and_val_is_refused(plant: Plant, refusal: Any) -> None:
     root = plant({"classes.txt": "a"}, "images/train/1.jpg", "images/val/2.jpg", "images/3.jpg")
-    assert "it lies neither in a folder of train nor of val" in refusal(yolo.read, root)
+    assert "the file is neither in a train nor in a val folder" in refusal(yolo.read, root)
 
 
 def test_a_list_beside_the_names_is_told_to_be_unread(plant: Plant) -> None:
     root = plant({"obj.names": "a", "train.txt": "data/1.jpg"}, "obj_train_data/1.jpg")
-    told = "train.txt is not read: to use it, write a data.yaml with `names` and `train: train.txt`"
-    assert told in yolo.read(root, Options()).notes
+    note = "train.txt is not read: to use it, write a data.yaml with `names` and `train: train.txt`"
+    assert note in yolo.read(root, Options()).notes
     (root / "label.txt").write_text("0 a\n")  # of a data set that was converted: ours
-    assert told not in yolo.read(root, Options()).notes
+    assert note not in yolo.read(root, Options()).notes
 
 
 def test_images_and_label_files_without_the_other_are_told(plant: Plant, labels: Any) -> None:
     files = divided(**{"labels/val/x.txt": "", "labels/val/classes.txt": "dog\ncat"})
     del files["labels/train/1.txt"]
-    found = yolo.read(plant(files, *IMAGES), Options())
-    assert labels(found)["train"]["images/train/1.jpg"] == []
-    assert found.notes == [
+    dataset = yolo.read(plant(files, *IMAGES), Options())
+    assert labels(dataset)["train"]["images/train/1.jpg"] == []
+    assert dataset.notes == [
         "1 images have no label file, so no label: images/train/1.jpg",
         "1 label files have no image: labels/val/x.txt",
     ]
@@ -187,8 +189,8 @@ def test_images_and_label_files_without_the_other_are_told(plant: Plant, labels:
 
 def test_the_last_folder_named_images_counts(plant: Plant, labels: Any) -> None:
     files = {"classes.txt": "a\nb", "images/x/labels/1.txt": f"1 {BOX}", "images/2.txt": f"0 {BOX}"}
-    found = yolo.read(plant(files, "images/x/images/1.jpg", "images/2.jpg"), Options())
-    assert labels(found)["train"] == {"images/2.jpg": ["a"], "images/x/images/1.jpg": ["b"]}
+    dataset = yolo.read(plant(files, "images/x/images/1.jpg", "images/2.jpg"), Options())
+    assert labels(dataset)["train"] == {"images/2.jpg": ["a"], "images/x/images/1.jpg": ["b"]}
 
 
 def test_another_yaml_file_with_names_is_found(plant: Plant, labels: Any) -> None:
@@ -214,15 +216,15 @@ YAML = "train: images/train\nval: images/val\n"
         (YAML + 'names: ["\\UFFFFFFFF"]', "the YAML is damaged: Python int too large", ":1"),
         ("[" * 100_000, "the YAML is damaged: maximum recursion depth", ":1"),
         ("names: [a]\n---\nnames: [a]\n", "the YAML is damaged: but found another document", ":2"),
-        ("", "the file is no list of keys such as `names` and `train`", ""),
-        ("- a\n", "the file is no list of keys such as `names` and `train`", ":1"),
+        ("", "the file is not a mapping with keys such as `names` and `train`", ""),
+        ("- a\n", "the file is not a mapping with keys such as `names` and `train`", ":1"),
         (YAML, "the key `names` is missing", ":1"),
         (YAML + "names: []", "`names` names no class", ":3"),
         (YAML + "names: many", "`names` names no class", ":3"),
         (YAML + "names:\n- a\n- [b]\n", "the name of a class is a list or a mapping", ":5"),
         (YAML + "names:\n- a\n-\n", "the class name '' is empty", ":5"),
         (YAML + 'names: [a, "b\\nc"]\n', "the class name 'b\\nc' has a line end", ":3"),
-        (YAML + 'names: ["\\ud800"]\n', "has a line end, a control character, or no UTF-8", ":3"),
+        (YAML + 'names: ["\\ud800"]\n', "has a line end, a control character, or letters", ":3"),
         (YAML + "names:\n- a\n- b\n- a\n", "the name 'a' is given at data.yaml:4 already", ":6"),
         (YAML + "names:\n  0: a\n  2: b\n", "the class id 1 has no name, but higher", ":4"),
         (YAML + "names:\n  1: a\n  2: b\n", "the class id 0 has no name, but higher", ":4"),
@@ -232,7 +234,7 @@ YAML = "train: images/train\nval: images/val\n"
         (YAML + "names: [a, b]\nnames: [b, a]\n", "names is given at data.yaml:3 already", ":4"),
         (YAML + "names: [a, b]\nnc: 3\n", "`nc` is 3, but `names` has 2 classes", ":4"),
         ("names: [a]\ntrain: {a: b}\n", "`train` is neither a path nor a list of paths", ":2"),
-        ("names: [dog, cat]\ntest: x\n", "neither `train` nor `val` says something", ""),
+        ("names: [dog, cat]\ntest: x\n", "neither `train` nor `val` names a path", ""),
         ("names: [dog, cat]\ntrain: x\n", "neither a folder nor a .txt list of the data set "
          "(looked for x)", ":2"),
         ("names: [dog, cat]\ntrain: ['a\\0']\n", "neither a folder nor a .txt list", ":2"),
@@ -286,7 +288,7 @@ def test_damaged_names_do_not_make_every_label_a_fault(plant: Plant, refusal: An
     ("text", "what", "line"),
     [
         ("a\n\nb\n", "the class name '' is empty", ":2"),
-        ("a\nb\na\n", "the name 'a' stands in line 1 already", ":3"),
+        ("a\nb\na\n", "the name 'a' is in line 1 already", ":3"),
         ("a\nb\rc\n", "the class name 'b\\rc' has a line end", ":2"),
         ("", "the source names no class", ""),
     ],
@@ -314,6 +316,6 @@ def test_missing_images_of_a_list_are_named_or_left_out(
     assert "t.txt:2: 2.jpg is not there" in message
     assert "t.txt:3: ../../3.jpg lies outside the data set" in message
     (root / "t.txt").write_text("1.jpg\n2.jpg\n")
-    found = yolo.read(root, Options(skip_missing=True))
-    assert labels(found) == {"train": {"1.jpg": []}}
-    assert "1 images are not there, left out: 2.jpg" in found.notes
+    dataset = yolo.read(root, Options(skip_missing=True))
+    assert labels(dataset) == {"train": {"1.jpg": []}}
+    assert "1 images are not there, left out: 2.jpg" in dataset.notes
