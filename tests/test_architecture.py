@@ -34,6 +34,7 @@ ALL = [
     *DOORS,
     *sorted((ROOT / "tests").rglob("*.py")),
     *sorted((ROOT / "benchmarks").rglob("*.py")),
+    *sorted((ROOT / "release").rglob("*.py")),
 ]
 
 
