@@ -13,6 +13,8 @@ import pytest
 
 from paddlex_ml.config.shipped import MODELS
 
+pytestmark = pytest.mark.story
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
