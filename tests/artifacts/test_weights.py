@@ -115,7 +115,7 @@ def test_a_type_with_a_foreign_state_stays_a_plain_type(file):
 
     class Array:
         def __reduce__(self):
-            make, arguments, _ = np.zeros(2, np.float32).__reduce__()
+            make, arguments, *_ = tuple(np.zeros(2, np.float32).__reduce__())
             return make, arguments, (1, (2,), Type(), False, bytes(8))
 
     array = weights.read(file({"a": Array()}))["a"]
