@@ -1,18 +1,25 @@
-# make demo   set everything up, draw a data set, train on it, predict: about five minutes
-# make test   set everything up, run the tests but for those of the largest models
-# make check  lint, types, spelling, all tests: what CI runs
+# `make` alone lists the commands. Each one sets up what it needs in .venv.
 
 PYTHON ?= python3
 TESTS ?= not heavy
 BIN := .venv/bin
 RUN := $(BIN)/python main.py -c PP-LCNet_x1_0_ML -o Global.output=demo/output
 DATA := demo/shapes
+# loadfile: tests of a file share its fixtures.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+# Checks before each commit, unless this is no clone or it has a hook of its own.
+HOOK := if [ -e .git ] && [ ! -e "$$(git rev-parse --git-path hooks/pre-commit)" ]; then \
+    $(BIN)/pre-commit install || echo "the checks before each commit could not be installed"; fi
 
-.PHONY: demo test check clean
+.PHONY: help demo quick lint test check coverage release clean
 .DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
 
-demo: .venv/demo $(DATA)
+help:  ## list these commands
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: .venv/demo $(DATA)  ## draw a data set, train on it, evaluate, predict: about five minutes
 	@echo "== 1 of 4: check the data set"
 	$(RUN) -o Global.mode=check_dataset -o Global.dataset_dir=$(DATA)
 	@echo "== 2 of 4: train from random weights; watch the mAP rise (about four minutes).";  \
@@ -36,15 +43,26 @@ demo: .venv/demo $(DATA)
 	@echo "next:    your own data:  $(BIN)/paddlex-ml -c PP-LCNet_x1_0_ML \\"
 	@echo "                           -o Global.mode=check_dataset -o Global.dataset_dir=path/to/my_set"
 
-test: .venv/test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(TESTS)"
+quick: lint  ## lint, types, spelling and the fast tests: under a minute; before each commit
+	$(PYTEST) -m "$(QUICK)" $(QUICK_ROOMS)
 
-check: .venv/test
+test: .venv/test  ## all tests except those of the largest models
+	$(PYTEST) -m "$(TESTS)"
+
+check: lint  ## lint, types, spelling and all tests: what CI runs
+	$(PYTEST) --durations=20
+
+coverage: .venv/test  ## branch coverage of the fast tests
+	$(PYTEST) -m "$(QUICK)" --cov --cov-report=term:skip-covered
+
+release: .venv/test  ## check, build and try a release: make release VERSION=0.2.0
+	$(BIN)/python release/release.py "$(VERSION)"
+
+lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
-	$(MAKE) test TESTS=
 
 $(DATA): .venv/demo
 	$(BIN)/python dataset_tools/make_demo_dataset.py --output $(DATA)
@@ -63,7 +81,8 @@ $(DATA): .venv/demo
 
 .venv/test: setup.cfg | .venv/bin/python
 	$(PIP) -e '.[dev]'
+	@$(HOOK)
 	@touch $@
 
-clean:
-	rm -rf .venv demo build *.egg-info
+clean:  ## remove everything that these commands made
+	rm -rf .venv demo build dist *.egg-info

@@ -16,6 +16,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -41,6 +42,20 @@ os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{os.devnull}/hypothesis"  # no fo
 hypothesis.settings.register_profile("no folder", database=None)
 hypothesis.settings.load_profile("no folder")
 paddle_runtime.prepare()  # pytest reads this file before any test imports Paddle
+# A shell that starts the tests in the background ignores Ctrl-C for them, which tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LONGEST = (
+    "tests/distributed/test_story.py",
+    "tests/test_story.py",
+)
+"""Files that begin first: the other workers would wait for one that begins last."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; all others stay in the order of their names."""
+    ranks = {ROOT / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,7 +96,7 @@ class Site:
         self.asked: list[dict[str, str]] = []
         self.over = Event()
 
-    def __setitem__(self, path: str, answers: bytes | Callable | list) -> None:
+    def __setitem__(self, path: str, answers: Any) -> None:
         answers = answers if isinstance(answers, list) else [answers]
         self.answers[path] = [self.reply(a) if isinstance(a, bytes) else a for a in answers]
 
@@ -121,8 +136,8 @@ class Site:
 def site() -> Iterator[Site]:
     class Server(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            site.asked.append({"path": self.path, **self.headers})
-            answers = site.answers.get(self.path) or [site.reply(b"nothing", 404)]
+            known.asked.append({"path": self.path, **self.headers})
+            answers = known.answers.get(self.path) or [known.reply(b"nothing", 404)]
             with suppress(OSError):  # the client has left
                 (answers.pop(0) if len(answers) > 1 else answers[0])(self)
 
@@ -130,11 +145,11 @@ def site() -> Iterator[Site]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        site = Site(server)
+        known = Site(server)
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield site
-        site.over.set()
+        yield known
+        known.over.set()
         server.shutdown()
         thread.join()
 
@@ -325,7 +340,7 @@ def kill_at_every_step(
             root.mkdir()
             prepare(root)
             roots.append(root)
-            if _killed_before(len(roots), lambda root=root: act(root)) == 0:
+            if _killed_before(len(roots), partial(act, root)) == 0:
                 return roots
 
     return run

@@ -100,7 +100,8 @@ class Lesson(NamedTuple):
 def learn(lesson: Lesson, group: ProcessGroup) -> dict[str, Any]:
     """Train; returns weights, averaged weights, history and outputs on val, of the leader."""
     paddle.seed(3)
-    model, averaged = Small(norm=lesson.norm), Small(norm=lesson.norm)
+    model: paddle.nn.Layer = Small(norm=lesson.norm)
+    averaged = Small(norm=lesson.norm)
     if lesson.sync_bn:
         model = sync_batch_norm.synchronise(model, group, on_gpu=False)
     lists = annotation.read(lesson.data)

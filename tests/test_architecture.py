@@ -45,6 +45,7 @@ ALL = [
     *DOORS,
     *sorted((ROOT / "tests").rglob("*.py")),
     *sorted((ROOT / "benchmarks").rglob("*.py")),
+    *sorted((ROOT / "release").rglob("*.py")),
 ]
 
 

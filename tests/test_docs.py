@@ -16,6 +16,12 @@ from paddlex_ml.data import near_duplicates
 from paddlex_ml.formats import rewrite
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+HISTORY = ROOT / "CHANGELOG.md"
+"""Its sections name files as they were called at the time."""
+TOPS = ("paddlex_ml", "tests", "docs", "configs", "dataset_tools", "benchmarks", "release", ".ci")
+TO_BE_WRITTEN = {"paddlex_ml/models/resnet18.py"}
+"""Files that a page asks its reader to write."""
 
 
 @pytest.mark.parametrize("source", rewrite.READERS)
@@ -34,7 +40,7 @@ def test_the_limits_of_twins_are_those_of_the_code() -> None:
 
 def test_every_tool_is_named() -> None:
     page = (ROOT / "docs" / "data.md").read_text("utf-8")
-    for tool in (ROOT / "dataset_tools").glob("*.py"):
+    for tool in (ROOT / "dataset_tools").glob("[!_]*.py"):
         assert f"`{tool.name}" in page
 
 
@@ -59,3 +65,30 @@ def test_the_page_on_exports_names_each_format_and_the_range_of_opset() -> None:
     limits = next(item for item in kinds["opset"].__metadata__ if isinstance(item, values.Range))
     assert f"version of the operators, {limits.low} to {limits.high}. The default, " in page
     assert f"The default, {schema.OPSET}, is" in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_and_link_of_a_page_exists(page: Path) -> None:
+    text = page.read_text("utf-8")
+    tops = "|".join(map(re.escape, TOPS))
+    named = set(re.findall(rf"(?<![\w./-])(?:{tops})/[\w./-]*[\w/]", text)) - TO_BE_WRITTEN
+    paths = [ROOT / name for name in named] if page != HISTORY else []
+    links = re.findall(r"\]\(([^)\s#]+)[^)]*\)", text)
+    paths += [page.parent / link for link in links if "://" not in link]
+    assert [str(path) for path in paths if not path.exists()] == []
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "CONTRIBUTING_zh.md"])
+def test_every_name_that_contributing_gives_to_a_file_stands_in_it(page: str) -> None:
+    """A line that names one Python file and one name of code, as "`FILE`: a row in `NAME`"."""
+    found = 0
+    for line in re.split(r"\n(?=\S)", (ROOT / page).read_text("utf-8")):
+        files = re.findall(r"`(paddlex_ml/[\w/]+\.py)`", line)
+        names = re.findall(r"`([A-Z_]{4,}|[A-Z][a-z]+[A-Z]\w+|_\w+|fingerprint)`", line)
+        code = "".join((ROOT / file).read_text("utf-8") for file in files)
+        assert [name for name in names if files and not re.search(rf"\b{name}\b", code)] == []
+        found += bool(files and names)
+    assert found >= 8
+    for target in ("help", "quick", "test", "check", "coverage", "release"):
+        assert f"make {target}" in (ROOT / page).read_text("utf-8")
+        assert f"\n{target}: " in (ROOT / "Makefile").read_text("utf-8")

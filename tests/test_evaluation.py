@@ -46,9 +46,9 @@ def test_two_networks_are_judged_in_one_pass_over_the_data():
 
 
 def test_the_batch_size_does_not_change_the_result():
-    whole = [paddle.concat(parts) for parts in zip(*batches(), strict=True)]
+    images, targets = (paddle.concat(parts) for parts in zip(*batches(), strict=True))
     (small,) = evaluation.evaluate([colours], batches())
-    (large,) = evaluation.evaluate([colours], [tuple(whole)])
+    (large,) = evaluation.evaluate([colours], [(images, targets)])
     assert small.map == large.map
 
 

@@ -11,6 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.story
+
 ROOT = Path(__file__).resolve().parent.parent
 YAMLS = Path("configs") / "modules" / "image_multilabel_classification"
 

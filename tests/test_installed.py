@@ -13,22 +13,34 @@ import pytest
 
 from paddlex_ml.config.shipped import MODELS
 
+pytestmark = pytest.mark.story
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
+TOOLS = sorted(path.stem for path in (ROOT / "dataset_tools").glob("[!_]*.py"))
+PIP_INSTALL = [
+    *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"),
+    *("--no-build-isolation", "--disable-pip-version-check"),
+]
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds the installed package and nothing of the clone."""
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of everything that an installation reads."""
+    source = tmp_path_factory.mktemp("source")
     for name in ("paddlex_ml", "configs", "dataset_tools"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
-         "--disable-pip-version-check", "--target", str(target), str(source)],
-        check=True,
-    )  # fmt: skip
+    return source
+
+
+@pytest.fixture(scope="module")
+def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the installed package and nothing of the clone."""
+    target = tmp_path_factory.mktemp("installed")
+    subprocess.run([*PIP_INSTALL, "--target", str(target), str(source)], check=True)
     return target
 
 
@@ -51,8 +63,7 @@ def test_the_command_is_installed(installed: Path) -> None:
 
 
 def test_the_data_set_tools_are_installed_too(installed: Path, tmp_path: Path) -> None:
-    tools = sorted(path.stem for path in (ROOT / "dataset_tools").glob("*.py"))
-    assert "restore_backup" in tools
+    assert "restore_backup" in TOOLS
     code = "from paddlex_ml.data import journal; from pathlib import Path; "
     code += "print(journal.undo_command(Path('x')))"
     places = {"PYTHONPATH": str(installed), "PATH": os.environ["PATH"]}
@@ -65,7 +76,7 @@ def test_the_data_set_tools_are_installed_too(installed: Path, tmp_path: Path) -
         check=True,
     )
     assert told.stdout == "python -m paddlex_ml.dataset_tools.restore_backup x\n"
-    for tool in tools:
+    for tool in TOOLS:
         done = subprocess.run(
             [sys.executable, "-m", f"paddlex_ml.dataset_tools.{tool}", "--help"],
             env=places,
@@ -87,3 +98,22 @@ def test_the_templates_of_the_reports_are_installed(installed: Path, room: str, 
     )
     assert some in wanted
     assert found == wanted
+
+
+def test_an_editable_install_finds_the_data_set_tools(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "editable"
+    subprocess.run([*PIP_INSTALL, "--target", str(target), "--editable", str(source)], check=True)
+    tool = "paddlex_ml.dataset_tools.split"
+    code = f"import runpy, site; site.addsitedir({str(target)!r}); "
+    code += f"runpy.run_module({tool!r}, run_name='__main__', alter_sys=True)"
+    # Without -S this environment's own installation would be found first.
+    paths = [path for path in sys.path if Path(path).resolve() != ROOT]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code, "--help"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "--val-percent" in done.stdout) == (0, True), done.stderr

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_a_missing_paddle_is_an_error_with_the_command_that_installs_it(monkeypa
     def absent(name):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr(paddle_runtime.importlib, "import_module", absent)
+    monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(PaddlexMLError, match="PaddlePaddle is not installed") as caught:
         paddle_runtime._import_paddle()
     assert caught.value.where == f"the environment of {sys.executable}"
@@ -84,7 +85,7 @@ def test_a_module_missing_inside_paddle_is_not_mistaken_for_paddle(monkeypatch):
     def broken(_):
         raise ModuleNotFoundError("No module named 'google'", name="google")
 
-    monkeypatch.setattr(paddle_runtime.importlib, "import_module", broken)
+    monkeypatch.setattr(importlib, "import_module", broken)
     with pytest.raises(ModuleNotFoundError, match="google"):
         paddle_runtime._import_paddle()
 

@@ -20,6 +20,8 @@ from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.engines.train import earlier_run
 from tests.running import Background, run, wait_until_gone
 
+pytestmark = pytest.mark.story
+
 PARTS = ("pdparams", "pdema", "pdopt", "pdstates")
 EPOCHS = 3
 Command = Callable[..., list[str]]

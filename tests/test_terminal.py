@@ -22,7 +22,7 @@ def test_what_a_user_can_repair_is_told_without_a_traceback(capsys):
 
 def test_a_bug_of_ours_keeps_its_traceback(capsys):
     try:
-        {}["absent"]
+        dict[str, int]()["absent"]
     except KeyError as error:
         told = terminal.tell(error)
     assert told.code == 1

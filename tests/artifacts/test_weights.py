@@ -115,7 +115,7 @@ def test_a_type_with_a_foreign_state_stays_a_plain_type(file):
 
     class Array:
         def __reduce__(self):
-            make, arguments, _ = np.zeros(2, np.float32).__reduce__()
+            make, arguments, *_ = tuple(np.zeros(2, np.float32).__reduce__())
             return make, arguments, (1, (2,), Type(), False, bytes(8))
 
     array = weights.read(file({"a": Array()}))["a"]
@@ -281,6 +281,7 @@ else:
 """
 
 
+@pytest.mark.story
 @pytest.mark.parametrize("suffix", [".pdparams", ".safetensors"])
 def test_building_and_loading_the_largest_convolutional_model_takes_little_memory(tmp_path, suffix):
     if not Path("/proc/self/status").is_file():

@@ -277,7 +277,7 @@ def test_another_process_waits_until_a_change_is_over(tmp_path):
 
 def test_nothing_appears_where_nothing_is_changed(tmp_path):
     with pytest.raises(KeyError), journal.writing(tmp_path):
-        {}["absent"]
+        dict[str, int]()["absent"]
     with pytest.raises(PaddlexMLError, match="there is no backup"):
         journal.undo(tmp_path)
     assert os.listdir(tmp_path) == []

@@ -153,6 +153,7 @@ def test_workers_leave_ctrl_c_to_the_parent(dataset):
     with closing(loader.batches(dataset, draws, 2)) as batches:
         arrived = [next(batches)]
         for worker in multiprocessing.active_children():
+            assert worker.pid is not None
             os.kill(worker.pid, signal.SIGINT)
         arrived.extend(batches)
     assert len(arrived) == 12
@@ -163,7 +164,7 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do(dataset):
     with closing(loader.batches(dataset, draws, 2)) as batches:
         next(batches)
         for process in multiprocessing.active_children():
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
         with pytest.raises(PaddlexMLError, match="was killed, most often because memory") as caught:
             list(batches)
     assert caught.value.where == "data loader with 2 worker processes"
@@ -203,7 +204,7 @@ def test_a_loader_recovers_from_a_broken_image_and_from_a_killed_worker(broken):
         sound = [[Draw(0, 0)], [Draw(0, 1)]]
         assert len(list(feed.epoch(sound))) == 2
         for process in multiprocessing.active_children():
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
         with pytest.raises(PaddlexMLError, match="was killed, most often because memory"):
             list(feed.epoch(sound * 20))
         assert len(list(feed.epoch(sound))) == 2

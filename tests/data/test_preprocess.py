@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from paddlex_ml.data.preprocess import MEAN, STD, read, standard
 from paddlex_ml.errors import PaddlexMLError
 
-STEPS = [
+STEPS: list[dict[str, Any]] = [
     {"ResizeImage": {"backend": "pil", "interpolation": "bilinear", "size": 64}},
     {
         "NormalizeImage": {

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,7 +215,7 @@ def test_an_image_that_stands_twice_is_refused_with_its_name() -> None:
         ({"val_percent": 20, "strategy": "stratify"}, "choose stratified or random"),
     ],
 )
-def test_a_division_that_cannot_be_is_refused(options: dict[str, object], what: str) -> None:
+def test_a_division_that_cannot_be_is_refused(options: dict[str, Any], what: str) -> None:
     with pytest.raises(PaddlexMLError, match=what):
         Division(**options)
 

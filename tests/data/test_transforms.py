@@ -34,7 +34,7 @@ def png(width, height, depth, colour, raw):
 
 
 def by_opencv(suffix, rgb):
-    order = {2: None, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    order = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     swapped = rgb if rgb.ndim == 2 else cv2.cvtColor(rgb, order[rgb.shape[2]])
     done, content = cv2.imencode(suffix, swapped)
     assert done

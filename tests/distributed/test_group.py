@@ -20,6 +20,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.story
 def test_two_members_agree_on_everything() -> None:
     said = launch.run(members.talk, None, Devices("cpu", (0, 1)))
     assert said == EXPECTED | {

@@ -21,6 +21,8 @@ import pytest
 from paddlex_ml.artifacts import checkpoint
 from tests.running import ENVIRONMENT, MAIN, Background, run, wait_until_gone
 
+pytestmark = pytest.mark.story
+
 Training = Callable[..., list[str]]
 SameEnding = Callable[[Path, Path], None]
 TWO = "Global.device=cpu:0,1"

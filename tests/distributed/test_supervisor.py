@@ -19,6 +19,8 @@ from paddlex_ml.distributed.group import PeerLost, Phase, SharedState
 from paddlex_ml.distributed.supervisor import Outcome, WorkerProcess, supervise
 from paddlex_ml.errors import PaddlexMLError, Stopped
 
+pytestmark = pytest.mark.story
+
 Act = Callable[[Connection, SharedState], None]
 BROKEN = PaddlexMLError("the image cannot be decoded", where="a.jpg", fix="replace it")
 

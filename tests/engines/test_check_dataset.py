@@ -6,6 +6,7 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,15 +171,17 @@ def test_images_without_labels_can_be_chosen() -> None:
     assert sorted(check_dataset.choose_varied(images, 10, seed=0)) == [0, 1, 2]
 
 
-def rewrite_config(root: Path, output: Path, **sections: dict[str, object]) -> Config:
+def rewrite_config(root: Path, output: Path, **sections: dict[str, Any]) -> Config:
     base = configure(root, output)
-    convert = ConvertConfig(**sections.get("convert", {}))  # type: ignore[arg-type]
-    split = SplitConfig(**sections.get("split", {}))  # type: ignore[arg-type]
+    convert = ConvertConfig(**sections.get("convert", {}))
+    split = SplitConfig(**sections.get("split", {}))
     return replace(base, CheckDataset=CheckDatasetConfig(convert=convert, split=split))
 
 
-EXPORTED = {"convert": {"enable": True, "src_dataset_type": "CSV"}}
-HALF = {"split": {"enable": True, "train_percent": 50, "val_percent": 50}}
+EXPORTED: dict[str, dict[str, Any]] = {"convert": {"enable": True, "src_dataset_type": "CSV"}}
+HALF: dict[str, dict[str, Any]] = {
+    "split": {"enable": True, "train_percent": 50, "val_percent": 50}
+}
 
 
 def test_a_source_is_converted_divided_and_checked_in_one_run(

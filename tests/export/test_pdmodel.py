@@ -92,8 +92,8 @@ def test_models_train_and_are_exported_as_before_afterwards(
     for name in ("inference.pdiparams", "inference.yml"):
         found, expected = (place / name for place in places)
         assert found.read_bytes() == expected.read_bytes()
-    found, expected = (StaticModel(place, "cpu", "paddle").run(images) for place in places)
-    assert np.array_equal(found, expected)
+    first, second = (StaticModel(place, "cpu", "paddle").run(images) for place in places)
+    assert np.array_equal(first, second)
     student = zoo.build(info.model, 3)
     student(paddle.randn([2, 3, 64, 64])).sum().backward()
     assert float(student.fc.group_conv.weight.grad.abs().sum()) > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import runpy
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ DOOR = Path(__file__).resolve().parents[2] / "dataset_tools" / "prepare_coco2017
 Run = Callable[..., tuple[int, str, str]]
 
 
-def zip_up(path: Path, files: dict[str, bytes | str]) -> None:
+def zip_up(path: Path, files: Mapping[str, bytes | str]) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,7 +198,7 @@ def test_a_folder_is_listed_once(root: Path, monkeypatch: pytest.MonkeyPatch) ->
 # Collector
 
 
-def collect(root: Path, *images: str, **options: bool) -> Collector:
+def collect(root: Path, *images: str, **options: Any) -> Collector:
     collector = Collector(root, Options(**options))
     for number, image in enumerate(images, 1):
         collector.add("train", image, FOLDERS, ["cat"], f"list.csv:{number}")

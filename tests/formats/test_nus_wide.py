@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from paddlex_ml.data import annotation
-from paddlex_ml.formats import nus_wide
 
 DOOR = Path(__file__).resolve().parents[2] / "dataset_tools" / "prepare_nus_wide.py"
 Run = Callable[..., tuple[int, str, str]]
@@ -99,7 +98,7 @@ def test_images_are_copied_where_the_disk_knows_no_links(
     def refuse(*_: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(nus_wide.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     assert run("--any-size")[0] == 0
     first, second = folder / "photos/actor/0001_21.jpg", folder / "wide/images/actor/0001_21.jpg"
     assert not os.path.samefile(first, second)

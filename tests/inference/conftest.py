@@ -4,6 +4,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -35,7 +36,8 @@ def build_seeing() -> Callable[..., paddle.nn.Layer]:
         model.eval()
         head = next(layer for layer in model.sublayers() if isinstance(layer, MLDecoder))
         given: list[np.ndarray] = []
-        hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].numpy()))
+        note: Any = lambda _, inputs: given.append(inputs[0].numpy())  # noqa: E731
+        hook = head.register_forward_pre_hook(note)
         rng = np.random.default_rng(0)
         model(paddle.to_tensor(rng.standard_normal((2, 3, size, size), np.float32)))
         hook.remove()

@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import tarfile
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, **more) -> tarfile.TarInfo:
     return member
 
 
-def pack(*more: tarfile.TarInfo, folder: str = "M_infer/", files=FILES, mode: str = "w") -> bytes:
+def pack(*more: tarfile.TarInfo, folder: str = "M_infer/", files=FILES, mode: Any = "w") -> bytes:
     """A tar of empty files but for inference.yml, with more entries behind."""
     memory = io.BytesIO()
     with tarfile.open(fileobj=memory, mode=mode) as tar:

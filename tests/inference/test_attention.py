@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -32,7 +33,8 @@ def head_input(model: paddle.nn.Layer, pixels: np.ndarray) -> tuple[MLDecoder, n
     """The head of a model, and what the backbone gives it: [B, D, T]."""
     head = next(layer for layer in model.sublayers() if isinstance(layer, MLDecoder))
     given: list[np.ndarray] = []
-    hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].numpy()))
+    note: Any = lambda _, inputs: given.append(inputs[0].numpy())  # noqa: E731
+    hook = head.register_forward_pre_hook(note)
     model.eval()
     model(paddle.to_tensor(pixels))
     hook.remove()

@@ -27,6 +27,8 @@ from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import zoo
 
+pytestmark = pytest.mark.story
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 FILES = ROOT / "docs" / "deploy"
 PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ import io
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -297,7 +298,7 @@ def test_a_text_file_is_read_as_the_pictures_are_taken(photos: Path):
     os.mkfifo(photos / "list.txt")
     reader = os.open(photos / "list.txt", os.O_RDWR)  # keeps the pipe open: no end of file comes
     os.write(reader, b"a.jpg\n" * 3000)
-    pictures = walk(photos / "list.txt")
+    pictures: Any = walk(photos / "list.txt")
     assert [next(pictures).name for _ in range(2)] == ["a.jpg", "a_2.jpg"]
     os.close(reader)
     pictures.close()

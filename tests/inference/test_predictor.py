@@ -6,6 +6,7 @@ import itertools
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,6 +145,7 @@ def test_all_scores_come_with_the_labels(predictor: Predictor, photos: Path):
     every = next(predictor.predict(photos, threshold=0))
     result = next(predictor.predict(photos, threshold=1, return_all_scores=True))
     assert result.class_ids == []
+    assert result.all_scores is not None
     assert [result.all_scores[i] for i in every.class_ids] == every.scores
     assert every.all_scores is None
 
@@ -167,7 +169,7 @@ def test_results_are_lazy_and_keep_no_pixels(predictor: Predictor, photos: Path,
 
 def test_an_input_without_end_is_answered_as_far_as_it_is_asked_for(predictor: Predictor):
     images = itertools.repeat(np.zeros((9, 9, 3), np.uint8))
-    results = predictor.predict(images, batch_size=4)
+    results: Any = predictor.predict(images, batch_size=4)
     names = [result._picture.name for result in itertools.islice(results, 50)]
     results.close()
     assert names == [f"array_{number:04d}.png" for number in range(1, 51)]
@@ -185,7 +187,7 @@ def test_threads_may_share_a_predictor(predictor: Predictor, photos: Path):
 
 
 def test_a_generator_may_be_left_early(predictor: Predictor, photos: Path):
-    results = predictor.predict(photos, batch_size=3)
+    results: Any = predictor.predict(photos, batch_size=3)
     next(results)
     results.close()
     assert len(list(predictor.predict(photos))) == 7
@@ -258,6 +260,8 @@ def test_explained_results_have_the_same_scores_and_a_map_per_label(
         if after.error is not None:
             assert after.maps is None
             continue
+        assert after.maps is not None
+        assert alone.maps is not None
         assert list(after.maps) == after.class_ids
         for class_id, shares in after.maps.items():
             assert (shares.shape, shares.dtype) == ((2, 2), np.float32)
@@ -281,11 +285,17 @@ def test_a_model_without_maps_is_refused_before_an_image_is_read(
 
 def test_threads_that_share_a_predictor_get_their_own_maps(predictor: Predictor, photos: Path):
     paths = [photos / name for name in ("a.jpg", "b.png", "c.bmp", "e.webp")]
-    expected = [next(predictor.predict(path, 1, 0, explain=True)).maps for path in paths]
-    assert np.ptp([maps[0] for maps in expected], axis=0).max() > 0.01  # they differ
+
+    def explain(path: Path) -> dict[int, np.ndarray]:
+        maps = next(predictor.predict(path, 1, 0, explain=True)).maps
+        assert maps is not None
+        return maps
 
     def ask(path: Path) -> list[dict[int, np.ndarray]]:
-        return [next(predictor.predict(path, 1, 0, explain=True)).maps for _ in range(5)]
+        return [explain(path) for _ in range(5)]
+
+    expected = [explain(path) for path in paths]
+    assert np.ptp([maps[0] for maps in expected], axis=0).max() > 0.01  # they differ
 
     with ThreadPoolExecutor(4) as pool:
         for maps, found in zip(expected, pool.map(ask, paths), strict=True):

@@ -316,6 +316,7 @@ print(digest.hexdigest(), fast_ops._threads())
 """
 
 
+@pytest.mark.story
 @needs_numba
 def test_results_are_the_same_bits_with_one_and_two_and_three_threads():
     digests = {}
@@ -329,6 +330,7 @@ def test_results_are_the_same_bits_with_one_and_two_and_three_threads():
     assert len(set(digests.values())) == 1
 
 
+@pytest.mark.story
 @needs_numba
 def test_two_processes_may_compile_at_the_same_time_into_a_new_folder(tmp_path):
     cache = tmp_path / "not" / "there"
@@ -346,6 +348,7 @@ def test_two_processes_may_compile_at_the_same_time_into_a_new_folder(tmp_path):
     assert list(cache.rglob("*.tmp*")) == []
 
 
+@pytest.mark.story
 def test_building_and_evaluating_a_model_does_not_import_numba():
     code = (
         "import sys\nfrom paddlex_ml import paddle_runtime\npaddle_runtime.prepare()\n"

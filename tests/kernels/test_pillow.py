@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import importlib
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +21,7 @@ def nothing_proven(monkeypatch):
     monkeypatch.setattr(pillow, "_proven", {})
 
 
-def noise(width, height, seed=0):
+def noise(width, height, *, seed=0):
     rng = np.random.default_rng(seed)
     return Image.fromarray(rng.integers(0, 256, (height, width, 3)).astype(np.uint8))
 
@@ -62,7 +64,7 @@ def test_every_shear_is_that_of_pillow_bit_for_bit(sides, axis):
 @pytest.mark.parametrize("strength", [3.0, -5.0, 1e-12])
 def test_a_shear_that_leaves_the_picture_is_that_of_pillow(strength):
     for seed in range(3):
-        image = noise(20, 24, seed)
+        image = noise(20, 24, seed=seed)
         found = pillow.shear(image, strength, 0, 128)
         assert found.tobytes() == pillow_shear(image, strength, 0).tobytes()
 
@@ -83,7 +85,7 @@ def test_another_pillow_is_found_out_and_keeps_the_work():
 
     ways = (np.array,)
     for picture in (image, other):
-        found = pillow._as_pillow("kind", picture, ways, lambda p=picture: brighter(p))
+        found = pillow._as_pillow("kind", picture, ways, partial(brighter, picture))
         assert np.array_equal(found, brighter(picture))
     assert pillow._proven == {"kind": None}
 
@@ -103,7 +105,7 @@ def test_without_a_folder_to_write_to_the_loops_are_compiled_all_the_same(monkey
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(pillow.importlib, "import_module", lambda _: SimpleNamespace(njit=njit))
+    monkeypatch.setattr(importlib, "import_module", lambda _: SimpleNamespace(njit=njit))
     assert pillow._compiled(abs) is abs
     assert asked == [True, False]
 
@@ -122,5 +124,5 @@ def test_without_numba_all_work_is_pillows(monkeypatch):
 def test_loading_prepares_the_loops_for_both_kinds_of_arrays():
     pillow.load()
     # Pillow's arrays are read-only, those of OpenCV are not
-    assert len(pillow._blend_rows.signatures) == 2
-    assert len(pillow._shear_rows.signatures) == 2
+    for loop in (pillow._blend_rows, pillow._shear_rows):
+        assert len(getattr(loop, "signatures")) == 2  # noqa: B009

@@ -19,9 +19,9 @@ def draw(images=2000, classes=4, share=0.05, seed=0, low=0.25):
     truth = rng.random((images, classes)) < np.linspace(0.1, 0.5, classes)
     centre = np.log(low / (1 - low))
     odds = rng.standard_normal(truth.shape) + np.where(truth, centre + 4, centre)
-    flips = np.zeros(truth.size, bool)
-    flips[rng.choice(truth.size, round(share * truth.size), replace=False)] = True
-    flips = flips.reshape(truth.shape)
+    flat = np.zeros(truth.size, bool)
+    flat[rng.choice(truth.size, round(share * truth.size), replace=False)] = True
+    flips = flat.reshape(truth.shape)
     return (1 / (1 + np.exp(-odds))).astype(np.float32), (truth ^ flips).astype(np.uint8), flips
 
 

@@ -94,7 +94,8 @@ def nulls(found):
 
 
 def test_names_and_their_order_are_those_of_the_file():
-    found = summarise(*draw(), NAMES, np.full(5, 0.5))
+    scores, targets = draw()
+    found = summarise(scores, targets, NAMES, np.full(5, 0.5))
     assert list(found.metrics) == METRICS
     assert [list(row) for row in found.per_class] == [COLUMNS] * 5
     assert [row["name"] for row in found.per_class] == NAMES
@@ -174,14 +175,16 @@ def test_rounds_give_the_intervals_of_the_bootstrap():
 
 
 def test_without_rounds_intervals_are_none_and_not_called_undefined():
-    found = summarise(*draw(), NAMES, np.full(5, 0.5))
+    scores, targets = draw()
+    found = summarise(scores, targets, NAMES, np.full(5, 0.5))
     assert nulls(found) == {"MultiLabelMAP_ci95", "average_precision_ci95"}
     assert found.metrics["undefined"] == {}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_threshold_reads_as_it_was_written(dtype):
-    rows = summarise(*draw(), NAMES, np.full(5, 0.7, dtype)).per_class
+    scores, targets = draw()
+    rows = summarise(scores, targets, NAMES, np.full(5, 0.7, dtype)).per_class
     assert [row["threshold"] for row in rows] == [0.7] * 5
 
 

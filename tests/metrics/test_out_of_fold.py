@@ -6,6 +6,7 @@ import pytest
 
 from paddlex_ml.metrics import out_of_fold
 from paddlex_ml.metrics.average_precision import mean_average_precision
+from paddlex_ml.metrics.label_quality import calibrate
 from paddlex_ml.metrics.out_of_fold import score_out_of_fold
 
 
@@ -42,7 +43,7 @@ def test_scores_are_those_of_ridge_regression_fold_by_fold(monkeypatch):
     monkeypatch.setattr(out_of_fold, "PENALTIES", (0.1,))
     monkeypatch.setattr(out_of_fold, "_AT_ONCE", 17)  # blocks do not change the sums
     found = score_out_of_fold(features, targets, folds=4, seed=7)
-    expected = out_of_fold.calibrate(naive(features, targets, 4, 7, 0.1), targets)
+    expected = calibrate(naive(features, targets, 4, 7, 0.1), targets)
     assert found.dtype == np.float32
     assert found == pytest.approx(expected, abs=1e-5)
 
@@ -53,7 +54,7 @@ def test_the_penalty_that_errs_least_out_of_fold_is_taken():
     answers = {p: naive(features, targets, 5, 0, p) for p in out_of_fold.PENALTIES}
     best = min(answers, key=lambda p: np.square(answers[p] - targets).sum())
     assert out_of_fold.PENALTIES[0] < best < out_of_fold.PENALTIES[-1]
-    assert found == pytest.approx(out_of_fold.calibrate(answers[best], targets), abs=1e-5)
+    assert found == pytest.approx(calibrate(answers[best], targets), abs=1e-5)
 
 
 def test_what_can_be_learned_is_found():

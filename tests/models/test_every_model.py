@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import numpy as np
 import paddle
@@ -108,11 +108,12 @@ def test_rates_and_weight_decay_are_the_published_ones(recorded, name):
     lr_mult = partial(zoo.find(name).lr_mult, head=1.0)
     optimizer = build_optimizer(model, weight_decay=1e-4, lr_mult=lr_mult)
     names = {p.name: entry for entry, p in model.named_parameters()}
+    decays_at_all: Any = optimizer._apply_decay_param_fun
     rates, decays = {}, set()
-    for parameter in optimizer._parameter_list:
+    for parameter in cast(list[Any], optimizer._parameter_list):
         entry = names[parameter.name]
         rates[entry] = parameter.optimize_attr["learning_rate"]
-        decays |= {entry} if optimizer._apply_decay_param_fun(parameter.name) else set()
+        decays |= {entry} if decays_at_all(parameter.name) else set()
     trainable = [entry for entry in recorded[name]["entries"] if entry["trainable"]]
     assert rates == {entry["name"]: entry["lr_mult"] for entry in trainable}
     assert decays == {entry["name"] for entry in trainable if entry["adamw_weight_decay"]}

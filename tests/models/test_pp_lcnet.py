@@ -137,11 +137,11 @@ def test_eight_steps_of_training_follow_the_golden_trajectory(refdata, ours, mon
                 compare(weights[name], wanted, drift=3.0 if step == 8 else 1.0)
     golden_logits = refdata.load_npz("forward", "train_golden.npz")
     model.eval()
-    images = paddle.to_tensor(refdata.make_batch(2, 224))
+    pair = paddle.to_tensor(refdata.make_batch(2, 224))
     for kind, weights in zip(("model", "ema"), after[8], strict=True):
         model.set_state_dict({name: paddle.to_tensor(value) for name, value in weights.items()})
         with paddle.no_grad():
-            logits = model(images).numpy()
+            logits = model(pair).numpy()
         expected = golden_logits[f"trajectory_eval_logits_{kind}"]
         assert logits.ravel().tolist() == pytest.approx(
             expected.ravel().tolist(), rel=2e-2, abs=2e-2

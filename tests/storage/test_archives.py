@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import stat
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,8 @@ WHOLE = {"set/photos/a.jpg": CONTENT, "set/photos/b.jpg": b"b", "set/notes.txt":
 
 def make_zip(path: Path, files: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
     with zipfile.ZipFile(path, "w", compression) as archive:
-        archive.mkdir("set") if "set" not in files else None
+        if "set" not in files:
+            archive.writestr("set/", b"")
         for name, content in files.items():
             archive.writestr(name, content)
     return path
@@ -39,7 +42,7 @@ def make_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
     return path
 
 
-MAKERS = {"zip": make_zip, "tar": make_tar}
+MAKERS: dict[str, Callable[[Path, dict[str, bytes]], Path]] = {"zip": make_zip, "tar": make_tar}
 
 
 @pytest.fixture(params=MAKERS)
@@ -173,7 +176,7 @@ def test_what_the_disk_cannot_hold_is_refused_before_the_first_file(
 ) -> None:
     archive = make({**WHOLE, "set/photos/c.jpg": bytes(30)})
     full = type("Usage", (), {"free": 5100})
-    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     assert "the disk has 0.0 GB left" in refusal(archive)
     assert list((archive.parent / "out").iterdir()) == []
 

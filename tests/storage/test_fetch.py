@@ -11,10 +11,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import namedtuple
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -150,7 +150,7 @@ def test_a_stream_without_end_is_cut(site, monkeypatch):
 
 
 def test_a_disk_without_room_is_refused_before_the_download(site, monkeypatch):
-    usage = namedtuple("usage", "free")(2_000_000)
+    usage = SimpleNamespace(free=2_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     site["/a"] = site.reply(b"", claim=5_000_000)
     error = refusal(site.url("/a"))

@@ -67,7 +67,7 @@ def test_the_averaging_window_is_that_of_the_real_average(decay: float, updates:
     for update in range(1, updates + 1):
         model.bias.set_value(paddle.full([1], float(update)))
         ema.update(model)
-    behind = updates - ema.weights["bias"].item()  # how old its content is: window - 1
+    behind = updates - float(ema.weights["bias"].numpy()[0])  # how old its content is: window - 1
     window = diagnostics.averaging_window(decay, updates)
     assert 0.8 * (window - 1) < behind <= 1.01 * (window - 1)
 

@@ -98,7 +98,8 @@ def train(data: tuple[MultiLabelDataset, MultiLabelDataset], tmp_path: Path) -> 
             fit(
                 training,
                 replace(plan, loss_fn=other.get("loss", plan.loss_fn)),
-                *loaders,
+                loaders[0],
+                loaders[1],
                 other.get("output", tmp_path / "output"),
                 other.get("interrupt", Interrupt()),
             )
@@ -135,8 +136,8 @@ def unbroken(
 ) -> dict[str, Any]:
     """Three epochs without a stop."""
     training = new_training()
-    loaders = (Loader(images, 0) for images in data)
-    fit(training, PLAN, *loaders, tmp_path_factory.mktemp("run"), Interrupt())
+    train, val = (Loader(images, 0) for images in data)
+    fit(training, PLAN, train, val, tmp_path_factory.mktemp("run"), Interrupt())
     return state(training)
 
 
@@ -312,7 +313,8 @@ def test_without_averaging_the_raw_weights_alone_are_evaluated(
 def score_of(folder: Path, val: MultiLabelDataset) -> float:
     """mAP of the weight file in a checkpoint folder."""
     model = Tiny()
-    model.set_state_dict(weights.read(folder / f"{folder.name}.pdparams"))
+    read = weights.read(folder / f"{folder.name}.pdparams")
+    model.set_state_dict(read)  # type: ignore[arg-type]
     model.eval()
     (result,) = evaluate([model], batches(val, evaluation_draws(len(val), 5), 0))
     return result.map
@@ -460,8 +462,8 @@ def test_each_epoch_ends_with_one_line_of_both_scores(
 
 
 def test_workers_that_die_of_the_same_signal_are_no_error() -> None:
-    def feed() -> Iterator[loop.Batch]:
-        yield from [(None, None)]  # type: ignore[misc]
+    def feed() -> Iterator[Any]:
+        yield None, None
         raise PaddlexMLError("a worker was killed", where="the loader", fix="none")
 
     interrupt = Interrupt()

@@ -27,6 +27,6 @@ def test_the_memory_of_children_counts() -> None:
     assert 128 < grown < 256
 
 
-@pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="this Paddle knows GPUs")
+@pytest.mark.skipif(paddle.device.is_compiled_with_cuda(), reason="this Paddle knows GPUs")
 def test_a_cpu_has_no_card() -> None:
     assert memory.gpu_mib() is None

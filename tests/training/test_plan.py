@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import chain
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from paddlex_ml.training.plan import Plan, Saving
 from paddlex_ml.training.schedule import build_schedule
 
 
-def plan_of(size: int, batch_size: int, seed: int = 1, **other: object) -> Plan:
+def plan_of(size: int, batch_size: int, seed: int = 1, **other: Any) -> Plan:
     plan = Plan(
         epochs=4,
         batch_size=batch_size,

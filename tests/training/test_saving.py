@@ -16,12 +16,38 @@ import pytest
 
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.training import saving
 from paddlex_ml.training.plan import Saving
 from tests.members import Lesson, learn
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KILLS = 20
+FORKS = """
+import os, sys
+from pathlib import Path
+from paddlex_ml import paddle_runtime; paddle_runtime.prepare()
+from paddlex_ml.distributed.group import ProcessGroup
+from paddlex_ml.training import loop
+from paddlex_ml.training.plan import Saving
+from tests.members import Lesson, learn
+
+train_step = loop.train_step
+def told(*args):
+    print('step', flush=True)
+    return train_step(*args)
+loop.train_step = told
+lesson = Lesson(Path(sys.argv[1]), Path(sys.argv[2]), epochs=40, goes_on=True,
+                saving=Saving(steps=1, keep_last=3))
+for _ in sys.stdin:
+    if child := os.fork():
+        os.waitpid(child, 0)
+        print('gone', flush=True)
+    else:
+        print(os.getpid(), flush=True)
+        learn(lesson, ProcessGroup())
+        os._exit(0)
+"""
+"""A training for each line of the input, from a process that has imported Paddle, which takes
+seconds, once. Prints the id of the training's process, `step` at each step, and `gone`."""
 
 
 @pytest.fixture
@@ -53,7 +79,7 @@ def test_latest_is_saved_within_an_epoch_every_so_many_minutes(
     toy: Path, tmp_path: Path, written: list[tuple[str, int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 10**6, 40))  # a look at the clock takes forty seconds
-    monkeypatch.setattr(saving.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     learn(Lesson(toy, tmp_path / "out", epochs=1, saving=Saving(minutes=1.0)), ProcessGroup())
     assert latest(written) == [(0, 1)]
 
@@ -88,50 +114,52 @@ def assert_readable(output: Path) -> None:
                 assert 0 <= float(row["raw_map"]) <= 1
 
 
+@pytest.mark.story
 def test_killed_twenty_times_at_random_it_ends_like_the_unbroken_run(
     toy: Path, tmp_path: Path
 ) -> None:
     chance, output = random.Random(5), tmp_path / "broken"
     lesson = Lesson(toy, output, epochs=40, saving=Saving(steps=1, keep_last=3), goes_on=True)
-    code = (
-        "import sys; from paddlex_ml import paddle_runtime; paddle_runtime.prepare()\n"
-        "from pathlib import Path; from paddlex_ml.distributed.group import ProcessGroup\n"
-        "from paddlex_ml.training.plan import Saving; from tests.members import Lesson, learn\n"
-        "from paddlex_ml.training import loop; step = loop.train_step\n"
-        "def told(*args): print('step', flush=True); return step(*args)\n"
-        "loop.train_step = told\n"
-        "learn(Lesson(Path(sys.argv[1]), Path(sys.argv[2]), epochs=40, goes_on=True,"
-        " saving=Saving(steps=1, keep_last=3)), ProcessGroup())"
-    )
     kills = 0
-    while kills < KILLS:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, str(toy), str(output)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert process.stdout is not None
-        if not process.stdout.readline():  # it has come to its end before: nothing left to kill
-            break
-        time.sleep(chance.uniform(0, 0.15))
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        kills += 1
-        if output.exists():
-            for name in ("latest", "best_model"):
-                checkpoint.finish_interrupted(output / name)
-            assert_readable(output)
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS, str(toy), str(output)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        bufsize=1,
+    ) as forks:
+        assert forks.stdin is not None
+        assert forks.stdout is not None
+        while kills < KILLS:
+            forks.stdin.write("learn\n")
+            training = int(forks.stdout.readline())
+            if forks.stdout.readline() != "step\n":  # it has come to its end before
+                break
+            time.sleep(chance.uniform(0, 0.15))
+            os.kill(training, signal.SIGKILL)
+            while forks.stdout.readline() == "step\n":
+                pass
+            kills += 1
+            if output.exists():
+                for name in ("latest", "best_model"):
+                    checkpoint.finish_interrupted(output / name)
+                assert_readable(output)
+        forks.stdin.close()
     broken = learn(lesson, ProcessGroup())
     unbroken = learn(lesson._replace(output=tmp_path / "unbroken", goes_on=False), ProcessGroup())
     assert kills == KILLS
     assert broken["history"] == unbroken["history"]
     assert_equal(broken["weights"], unbroken["weights"])
     assert_equal(broken["ema"], unbroken["ema"])
-    assert (
-        checkpoint.read_progress(output / "best_model")["best"]
-        == (checkpoint.read_progress(tmp_path / "unbroken" / "best_model")["best"])
+    found, expected = (
+        checkpoint.read_progress(folder / "best_model")
+        for folder in (output, tmp_path / "unbroken")
     )
+    assert found is not None
+    assert expected is not None
+    assert found["best"] == expected["best"]
 
 
 def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -62,6 +62,7 @@ def test_a_warm_up_as_long_as_the_training_reaches_the_peak_at_its_end(refdata):
 def test_a_fraction_of_an_epoch_is_a_warm_up_too():
     # The reference crashes here.  0.25 epochs of 10 steps: 2 steps (2.5 is rounded to even).
     schedule = build_schedule("cosine", 1e-3, epochs=4, steps_per_epoch=10, warmup_epochs=0.25)
+    assert isinstance(schedule, WarmupCosine)
     assert schedule.warmup_steps == 2
     assert [schedule.rate(s) for s in (0, 1, 2)] == pytest.approx([START, (START + 1e-3) / 2, 1e-3])
 

@@ -14,6 +14,8 @@ from paddlex_ml.distributed import launch
 from paddlex_ml.distributed.group import ProcessGroup
 from tests.members import Lesson, judge, learn
 
+pytestmark = pytest.mark.story
+
 TWO = Devices("cpu", (0, 1))
 
 

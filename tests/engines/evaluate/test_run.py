@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from paddlex_ml import evaluation
 from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import Checkpoint
 from paddlex_ml.data import annotation
@@ -72,9 +73,9 @@ def test_weights_and_static_model_have_the_recorded_score(
 def numbers(value: Any, key: str = "") -> dict[str, float]:
     """Every number of a result by its path."""
     if isinstance(value, dict):
-        parts = value.items()
+        parts = list(value.items())
     elif isinstance(value, list):
-        parts = ((str(i), part) for i, part in enumerate(value))
+        parts = [(str(i), part) for i, part in enumerate(value)]
     else:
         return {key: float(value)} if isinstance(value, int | float) else {}
     return {k: v for name, part in parts for k, v in numbers(part, f"{key}.{name}").items()}
@@ -299,7 +300,7 @@ def outputs(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
         found.extend(result.outputs for result in results)
         return results
 
-    evaluate_models = scoring.evaluate
+    evaluate_models = evaluation.evaluate
     monkeypatch.setattr(scoring, "evaluate", watched)
     return found
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -15,9 +16,10 @@ from PIL import Image
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.config.schema import Config, GlobalConfig, PredictConfig, TrainConfig
-from paddlex_ml.engines.predict import files, run
+from paddlex_ml.engines.predict import run
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.export.static import save_static
+from paddlex_ml.inference import table
 from paddlex_ml.models import zoo
 from paddlex_ml.storage import cache
 
@@ -92,7 +94,12 @@ def test_a_folder_gets_a_line_each_one_json_one_table_and_pictures(output, photo
 
 
 def test_every_option_of_prediction_arrives(output: Path, photos: Path):
-    options = {"max_labels": 2, "min_labels": 2, "return_all_scores": True, "save_img": False}
+    options: dict[str, Any] = {
+        "max_labels": 2,
+        "min_labels": 2,
+        "return_all_scores": True,
+        "save_img": False,
+    }
     run.run(configure(output, input=str(photos), threshold=0.99, **options))
     names = sorted(path.name for path in (output / "predict").iterdir())
     assert names == ["predictions.csv", "predictions.json"]
@@ -255,7 +262,7 @@ def test_a_full_disk_leaves_no_half_of_a_file(output: Path, photos: Path, monkey
     def full(rows):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.table, "write", full)
+    monkeypatch.setattr(table, "write", full)
     with pytest.raises(OSError, match="No space left"):
         run.run(configure(output, input=str(photos), save_img=False))
     assert list((output / "predict").iterdir()) == []

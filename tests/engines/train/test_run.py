@@ -104,7 +104,7 @@ def test_the_curves_are_a_picture(toy_run: Path) -> None:
 def test_the_static_model_gives_the_scores_of_the_best_weights(toy_run: Path, toy: Path) -> None:
     folder = toy_run / "best_model"
     model = zoo.build("PP-LCNet_x1_0_ML", 3)
-    model.set_state_dict(weights.read(folder / "best_model.pdparams"))
+    model.set_state_dict(weights.read(folder / "best_model.pdparams"))  # type: ignore[arg-type]
     model.eval()
     val = annotation.read(toy).val
     images = [transforms.read_image(val.path(i)) for i in range(4)]
@@ -275,7 +275,7 @@ def test_what_cannot_be_done_is_refused_with_the_repair(
     assert set(os.listdir(tmp_path / "out")) <= {"train.log", "train_result.json"}
 
 
-@pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="this Paddle knows GPUs")
+@pytest.mark.skipif(paddle.device.is_compiled_with_cuda(), reason="this Paddle knows GPUs")
 @pytest.mark.parametrize(
     ("device", "message", "fix"),
     [

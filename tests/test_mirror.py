@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each module has the test file of its path, and each test file its module, or a reason is here.
+
+paddlex_ml/data/split.py <-> tests/data/test_split.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+PACKAGE = TESTS.parent / "paddlex_ml"
+
+# Module -> the file that tests it, and why there.
+TESTED_ELSEWHERE = {
+    "__main__": ("test_cli.py", "`python -m paddlex_ml` is a start of the command"),
+    "artifacts/inference_yml": ("inference/test_static_model.py", "read with the model beside it"),
+    "config/rules": ("config/test_load.py", "rules judge what the loader has read"),
+    "config/shipped": ("config/test_yaml_files.py", "all about the six files"),
+    "config/validation": ("config/test_schema.py", "it judges by the schema"),
+    "config/values": ("config/test_schema.py", "each check belongs to a field of the schema"),
+    "config/yaml_text": ("config/test_load.py", "text comes in through the loader"),
+    "data/dataset": ("data/test_loader.py", "samples are seen as batches"),
+    "data/demo_scenes": ("data/test_demo.py", "scenes are seen in the data set that is drawn"),
+    "data/faults": ("data/test_annotation.py", "faults are raised by what reads lists"),
+    "data/inspect_images": ("data/test_check.py", "the check is what inspects images"),
+    "data/lines": ("data/test_annotation.py", "lines are those of lists"),
+    "data/preload": ("data/test_loader.py", "worker processes import it"),
+    "data/worker": ("data/test_loader.py", "the loader starts the workers"),
+    "distributed/addresses": ("distributed/test_launch.py", "a launch reads the addresses"),
+    "distributed/parent": ("data/test_loader.py", "it needs a parent that is killed"),
+    "engines/evaluate/models": ("engines/evaluate/test_run.py", "a step of an evaluation"),
+    "engines/evaluate/scores": ("engines/evaluate/test_run.py", "a step of an evaluation"),
+    "engines/load_model": ("engines/test_export.py", "weights come in through a command"),
+    "engines/predict/files": ("engines/predict/test_run.py", "the files of a prediction"),
+    "engines/tokens": ("models/test_every_model.py", "the choice is the model's"),
+    "engines/train/result": ("engines/train/test_run.py", "the result of a training"),
+    "engines/train/start": ("engines/train/test_run.py", "the start of a training"),
+    "errors": ("test_terminal.py", "errors are seen where they are printed"),
+    "formats/nus_wide_lists": ("formats/test_nus_wide.py", "its lists are read from an archive"),
+    "formats/yolo_yaml": ("formats/test_yolo.py", "the YAML file belongs to the labels"),
+    "inference/paddle_engine": ("inference/test_static_model.py", "it runs a static model"),
+    "kernels/convolution": ("kernels/test_layers.py", "layers call the kernels"),
+    "models/blocks": ("models/test_every_model.py", "blocks are tested in every model"),
+    "models/resnet": ("models/test_every_model.py", "nothing in it is its own"),
+    "progress": ("test_terminal.py", "a type alone"),
+    "report/content": ("report/test_evaluation_page.py", "the content is seen on the page"),
+    "report/glossary": ("report/test_evaluation_page.py", "its texts are seen on the page"),
+    "training/state": ("training/test_loop.py", "the loop changes and saves the state"),
+    "training/sync_batch_norm": ("training/test_team_training.py", "it needs two processes"),
+}
+
+# Test file without a module of its path -> why.
+WITHOUT_A_MODULE = {
+    "config/test_yaml_files.py": "the shipped YAML files",
+    "data/test_bombs.py": "images that would fill the memory, through every reader",
+    "distributed/test_story.py": "trainings in several processes through main.py",
+    "engines/test_every_model.py": "every model through every command",
+    "engines/test_foreign_weights.py": "weights of PaddleX and PaddleClas",
+    "formats/test_bad_input.py": "damage in every format",
+    "formats/test_coco_bad_input.py": "damage in COCO, with all its rules",
+    "inference/test_deploy.py": "the scripts of docs/deploy",
+    "inference/test_exchange.py": "models of PaddleX here, and ours there",
+    "inference/test_tuned_thresholds.py": "thresholds from the export to the predictor",
+    "models/test_every_model.py": "what all models must do",
+    "report/test_evaluation_page_browser.py": "the page in a browser",
+    "test_architecture.py": "imports of all modules",
+    "test_bad_input.py": "bad input of every command",
+    "test_disk.py": "full and closed disks",
+    "test_docs.py": "the pages",
+    "test_every_option.py": "all options of a training together",
+    "test_extending.py": "docs/extending.md",
+    "test_installed.py": "the package as pip installs it",
+    "test_mirror.py": "this file",
+    "test_public_api.py": "paddlex_ml/__init__.py",
+    "test_release.py": "release/release.py",
+    "test_story.py": "all commands through main.py",
+    "training/test_flat_memory.py": "memory over 50 epochs",
+    "training/test_team_training.py": "two processes learn what one learns",
+}
+NOT_TESTS = {"conftest.py", "members.py", "running.py"}
+
+MODULES = {
+    path.relative_to(PACKAGE).with_suffix("").as_posix()
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py"
+}
+FILES = {
+    path.relative_to(TESTS).as_posix() for path in TESTS.rglob("*.py") if path.name not in NOT_TESTS
+}
+
+
+def mirror_of(module: str) -> str:
+    folder, slash, name = module.rpartition("/")
+    return f"{folder}{slash}test_{name}.py"
+
+
+def test_each_module_has_its_test_file_or_a_reason() -> None:
+    unmirrored = {module for module in MODULES if mirror_of(module) not in FILES}
+    assert unmirrored == TESTED_ELSEWHERE.keys()
+
+
+def test_the_files_that_test_other_modules_exist() -> None:
+    assert {file for file, _ in TESTED_ELSEWHERE.values()} <= FILES
+
+
+def test_each_test_file_has_its_module_or_a_reason() -> None:
+    assert FILES - {mirror_of(module) for module in MODULES} == WITHOUT_A_MODULE.keys()
