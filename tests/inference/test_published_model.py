@@ -12,7 +12,7 @@ import tarfile
 import pytest
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import archive
+from paddlex_ml.inference import published_model
 from paddlex_ml.storage import cache
 
 FILES = ("inference.json", "inference.pdiparams", "inference.yml")
@@ -45,7 +45,7 @@ def fetched(site):
 
     def fetch(content: bytes):
         site["/M_infer.tar"] = content
-        return archive.fetch_folder(site.url("/M_infer.tar"), fix=FIX)
+        return published_model.fetch_folder(site.url("/M_infer.tar"), fix=FIX)
 
     return fetch
 
@@ -142,7 +142,7 @@ def test_what_is_no_archive_of_a_model_is_refused_and_not_kept(site, fetched, co
 
 
 def test_the_limit_counts_all_entries_together(fetched, monkeypatch):
-    monkeypatch.setattr(archive, "SIZE_LIMIT", 10)
+    monkeypatch.setattr(published_model, "SIZE_LIMIT", 10)
     with pytest.raises(PaddlexMLError, match="unpacked it is larger than"):
         fetched(pack())
 
