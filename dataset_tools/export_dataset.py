@@ -28,7 +28,7 @@ def main() -> None:
     asked = parser.parse_args()
     with terminal.progress("read image sizes") as progress:
         change = exporters.export(asked.dataset, asked.format, asked.output, progress)
-    print("\n".join(change.told() or ["all files are there already"]))
+    print("\n".join(change.lines() or ["all files are there already"]))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
 from paddlex_ml import terminal
-from paddlex_ml.formats import nus_wide, nus_wide_lists, prepared
+from paddlex_ml.formats import nus_wide, nus_wide_lists
+from paddlex_ml.storage import folders
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--any-size", action="store_true", help="take a part of the data set too")
     parser.add_argument("--skip-missing", action="store_true", help="leave out lost images")
     asked = parser.parse_args()
-    prepared.refuse_full(asked.output)
+    folders.refuse_full(asked.output)
     how = {"any_size": asked.any_size}
     sources = [
         nus_wide_lists.locate(archive, getattr(asked, archive.key), asked.archives, **how)
@@ -35,7 +36,7 @@ def main() -> None:
     ]
     how["skip_missing"] = asked.skip_missing
     made = nus_wide.prepare(sources, asked.images, asked.output, terminal.progress, **how)
-    print("\n".join(made.told()))
+    print("\n".join(made.lines()))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
 from paddlex_ml import terminal
-from paddlex_ml.formats import prepared, voc2007
-from paddlex_ml.storage import archives
+from paddlex_ml.formats import voc2007
+from paddlex_ml.storage import archives, folders
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--any-size", action="store_true", help="take parts of the archives too")
     parser.add_argument("--skip-missing", action="store_true", help="leave out lost images")
     asked = parser.parse_args()
-    prepared.refuse_full(asked.output)
+    folders.refuse_full(asked.output)
     paths = [
         archives.locate(
             archive, getattr(asked, archive.key), asked.archives, any_size=asked.any_size
@@ -34,7 +34,7 @@ def main() -> None:
         for archive in voc2007.ARCHIVES
     ]
     made = voc2007.prepare(paths, asked.output, terminal.progress, skip_missing=asked.skip_missing)
-    print("\n".join(made.told()))
+    print("\n".join(made.lines()))
 
 
 if __name__ == "__main__":

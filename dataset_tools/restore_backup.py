@@ -21,7 +21,7 @@ def main() -> None:
     )
     parser.add_argument("dataset", type=Path, help="folder of the data set")
     change = journal.undo(parser.parse_args().dataset)
-    print("\n".join([change.what, *change.told()]))
+    print("\n".join([change.what, *change.lines()]))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class Rewritten:
 
     def told(self, root: Path) -> list[str]:
         """All of it in lines for a user, with the command that takes it back."""
-        files = self.change.told()
+        files = self.change.lines()
         lines = [*self.notes, *files] if files else [*self.notes, "the lists are as asked already"]
         if self.images:
             lines += ["images of each class, the most uneven first:", *self._table()]
@@ -66,7 +66,7 @@ class Rewritten:
     def describe(self) -> dict[str, Any]:
         """All of it as plain JSON values."""
         counts = [row._asdict() for row in self.classes]
-        return {"files": self.change.told(), "notes": self.notes, "class_counts": counts}
+        return {"files": self.change.lines(), "notes": self.notes, "class_counts": counts}
 
     def _table(self) -> list[str]:
         assert self.images is not None
