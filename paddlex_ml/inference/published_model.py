@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """A static model published as a tar archive -> its folder in the cache.
 
-Archives come from strangers. Only plain files called inference.* are taken out, each written by
-its bare name: no path, link, device or permission of the archive ever reaches the disk.
+Only the files called inference.* are taken out of the archive, each by its bare name; see
+`storage.archives` for what makes an archive unusable.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import static_model
-from paddlex_ml.storage import cache, fetch
+from paddlex_ml.storage import archives, cache, fetch, folders
+from paddlex_ml.storage.archives import ArchiveMember, OpenMember
 
 SIZE_LIMIT = 4 * 2**30  # bytes, unpacked; the largest published model has 0.4
 
@@ -33,7 +32,13 @@ def fetch_folder(url: str, *, fix: str) -> Path:
         return folder
     with cache.locked(folder):
         if not _is_of(folder, archive):  # another process may have unpacked it meanwhile
-            _unpack(archive, folder)
+            shutil.rmtree(cache.beside(folder, ".new"), ignore_errors=True)  # of version 0.1.0
+            with folders.replacing(folder, lambda _: True) as fresh:
+                with _opened(archive) as (members, open_member):
+                    model = _choose(members, archive)
+                    archives.unpack_members(model, open_member, archive, fresh)
+                modified = archive.stat().st_mtime_ns
+                os.utime(fresh, ns=(modified, modified))
     return folder
 
 
@@ -42,80 +47,32 @@ def _is_of(folder: Path, archive: Path) -> bool:
     return os.path.isdir(folder) and folder.stat().st_mtime_ns == archive.stat().st_mtime_ns
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack beside `folder` and let it take the name when it is complete."""
-    fresh = cache.beside(folder, ".new")
-    shutil.rmtree(fresh, ignore_errors=True)  # what a kill left there
-    fresh.mkdir()
-    try:
-        with _opened(archive) as tar:
-            for member in _choose(tar, archive):
-                _extract(tar, member, fresh)
-        modified = archive.stat().st_mtime_ns
-        os.utime(fresh, ns=(modified, modified))
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh.rename(folder)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-
-
-def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    source = tar.extractfile(member)
-    assert source is not None  # only plain files are chosen
-    with source, (folder / PurePosixPath(member.name).name).open("xb") as target:
-        shutil.copyfileobj(source, target)
-        target.flush()
-        os.fsync(target.fileno())
+def _opened(archive: Path) -> AbstractContextManager[tuple[list[ArchiveMember], OpenMember]]:
+    return archives.opened(archive, allow_zip=False, size_limit=SIZE_LIMIT)
 
 
 def _check(archive: Path) -> None:
-    """Raise PaddlexMLError unless the archive is whole, harmless, and holds one static model."""
-    with _opened(archive) as tar:
-        _choose(tar, archive)
+    """Raise PaddlexMLError unless the archive is sound, harmless, and holds one static model."""
+    with _opened(archive) as (members, _):
+        _choose(members, archive)
 
 
-@contextmanager
-def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
-    """The archive, not decompressed: a compressed one could hide its size until it is too late."""
-    try:
-        with tarfile.open(archive, "r:") as tar:
-            yield tar
-    except (tarfile.TarError, ValueError, OverflowError) as error:
-        raise _refused(f"not a plain tar archive, or a damaged one ({error})", archive) from error
-
-
-def _choose(tar: tarfile.TarFile, archive: Path) -> list[tarfile.TarInfo]:
-    """The files of the static model. One bad entry anywhere spoils the whole archive."""
-    chosen: dict[PurePosixPath, tarfile.TarInfo] = {}
-    total = 0
-    for member in tar:
-        path = PurePosixPath(member.name)
-        if path.is_absolute() or ".." in path.parts or "\\" in member.name or ":" in member.name:
-            raise _refused(f"its entry {member.name!r} leads out of the folder", archive)
-        if not (member.isreg() or member.isdir()) or member.issparse():
-            raise _refused(f"its entry {member.name!r} is no plain file, but a link or so", archive)
-        total += member.size
-        if member.size < 0 or total > SIZE_LIMIT:
-            raise _refused(f"unpacked it is larger than {SIZE_LIMIT / 2**30:g} GiB", archive)
-        if member.isreg() and path.name.startswith("inference"):
-            if path in chosen:
-                raise _refused(f"its entry {member.name!r} is there twice", archive)
-            chosen[path] = member
-    folders = [path.parent for path in chosen if path.name == inference_yml.FILE]
-    if len(folders) != 1:
-        raise _refused(
-            f"it holds {len(folders)} files {inference_yml.FILE} in place of one", archive
-        )
-    model = {path.name: member for path, member in chosen.items() if path.parent == folders[0]}
-    if static_model.WEIGHTS not in model or not model.keys() & set(static_model.GRAPHS):
-        raise _refused(f"it holds only {', '.join(sorted(model))}", archive)
-    return list(model.values())
-
-
-def _refused(why: str, archive: Path) -> PaddlexMLError:
-    return PaddlexMLError(
-        f"not usable as a static model: {why}",
+def _choose(members: list[ArchiveMember], archive: Path) -> list[ArchiveMember]:
+    """The files of the static model."""
+    paths = {PurePosixPath(member.name): member for member in members}
+    parents = [path.parent for path in paths if path.name == inference_yml.FILE]
+    reason = f"it holds {len(parents)} files {inference_yml.FILE} instead of one"
+    if len(parents) == 1:
+        model = {
+            path.name: member
+            for path, member in paths.items()
+            if path.parent == parents[0] and path.name.startswith("inference")
+        }
+        if static_model.WEIGHTS in model and model.keys() & set(static_model.GRAPHS):
+            return list(model.values())
+        reason = f"it holds only {', '.join(sorted(model))}"
+    raise PaddlexMLError(
+        f"not usable as a static model: {reason}",
         where=str(archive),
         fix="name the tar archive of a model as PaddleX publishes it",
     )
