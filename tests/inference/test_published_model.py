@@ -56,7 +56,7 @@ def fetched(site):
 def test_the_model_is_unpacked_once_wherever_it_lies_in_the_archive(site, fetched, folder):
     content = pack(entry("M_infer", tarfile.DIRTYPE), entry("M_infer/README.md"), folder=folder)
     path = fetched(content)
-    assert path == cache.beside(cache.place(site.url("/M_infer.tar")), ".unpacked")
+    assert path == cache.beside(cache.path_for(site.url("/M_infer.tar")), ".unpacked")
     assert sorted(os.listdir(path)) == list(FILES)
     assert (path / "inference.yml").read_text() == "Global: {}\n"
     before = (path / "inference.yml").stat().st_ino
@@ -75,7 +75,7 @@ def test_permissions_and_owners_of_the_archive_stay_outside(fetched):
 
 def test_an_archive_put_there_by_hand_replaces_what_was_unpacked(site, fetched):
     path = fetched(pack())
-    by_hand = cache.place(site.url("/M_infer.tar"))
+    by_hand = cache.path_for(site.url("/M_infer.tar"))
     by_hand.write_bytes(pack(files=("inference.pdmodel", *FILES[1:])))
     os.utime(by_hand, (1, 1))  # older, as copies with their dates are
     assert fetched(b"") == path
@@ -84,7 +84,7 @@ def test_an_archive_put_there_by_hand_replaces_what_was_unpacked(site, fetched):
 
 
 def test_what_a_kill_left_is_cleared_away(site, fetched):
-    left = cache.beside(cache.place(site.url("/M_infer.tar")), ".unpacked.new")
+    left = cache.beside(cache.path_for(site.url("/M_infer.tar")), ".unpacked.new")
     left.mkdir(parents=True)
     (left / "inference.yml").write_text("half")
     assert (fetched(pack()) / "inference.yml").read_text() == "Global: {}\n"
@@ -130,7 +130,7 @@ def test_a_malicious_archive_is_refused_whole_and_not_kept(site, fetched, bad, m
     url = site.url("/M_infer.tar")
     assert caught.value.where == url
     assert caught.value.fix.endswith(FIX)
-    assert [p for p in cache.place(url).parent.iterdir() if p.suffix != ".lock"] == []
+    assert [p for p in cache.path_for(url).parent.iterdir() if p.suffix != ".lock"] == []
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_malicious_archive_is_refused_whole_and_not_kept(site, fetched, bad, m
 def test_what_is_no_archive_of_a_model_is_refused_and_not_kept(site, fetched, content, message):
     with pytest.raises(PaddlexMLError, match=message):
         fetched(content)
-    folder = cache.place(site.url("/M_infer.tar")).parent
+    folder = cache.path_for(site.url("/M_infer.tar")).parent
     assert [p for p in folder.iterdir() if p.suffix != ".lock"] == []
 
 
@@ -165,7 +165,7 @@ def test_a_full_disk_leaves_nothing_half_unpacked(site, fetched, monkeypatch):
     monkeypatch.setattr(shutil, "copyfileobj", full)
     with pytest.raises(PaddlexMLError, match="the cache cannot be used: No space left"):
         fetched(pack())
-    path = cache.place(site.url("/M_infer.tar"))
+    path = cache.path_for(site.url("/M_infer.tar"))
     assert {p.name for p in path.parent.iterdir() if p.suffix != ".lock"} == {"M_infer.tar"}
 
 
@@ -180,7 +180,7 @@ def test_a_kill_at_every_step_leaves_the_old_model_or_the_new_one(
 
     def put(root, graph):
         os.environ["PADDLEX_ML_CACHE"] = str(root)
-        path = cache.place(url)
+        path = cache.path_for(url)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pack(files=(graph, *FILES[1:])))
         os.utime(path, (1, graphs.index(graph)))
