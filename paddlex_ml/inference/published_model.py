@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import static_model
 from paddlex_ml.storage import archives, cache, fetch, folders
-from paddlex_ml.storage.archives import ArchiveMember, OpenMember
 
 SIZE_LIMIT = 4 * 2**30  # bytes, unpacked; the largest published model has 0.4
 
@@ -26,7 +24,7 @@ def fetch_folder(url: str, *, fix: str) -> Path:
 
     `fix` is what can be done without it. Raises PaddlexMLError for all that goes wrong.
     """
-    archive = fetch.cached(url, check=_check, fix=fix)
+    archive = fetch.cached(url, check=_unpack, fix=fix)
     folder = cache.beside(archive, ".unpacked")
     if _is_of(folder, archive):
         return folder
@@ -34,9 +32,7 @@ def fetch_folder(url: str, *, fix: str) -> Path:
         if not _is_of(folder, archive):  # another process may have unpacked it meanwhile
             shutil.rmtree(cache.beside(folder, ".new"), ignore_errors=True)  # of version 0.1.0
             with folders.replacing(folder, lambda _: True) as fresh:
-                with _opened(archive) as (members, open_member):
-                    model = _choose(members, archive)
-                    archives.unpack_members(model, open_member, archive, fresh)
+                _unpack(archive, fresh)
                 modified = archive.stat().st_mtime_ns
                 os.utime(fresh, ns=(modified, modified))
     return folder
@@ -47,30 +43,28 @@ def _is_of(folder: Path, archive: Path) -> bool:
     return os.path.isdir(folder) and folder.stat().st_mtime_ns == archive.stat().st_mtime_ns
 
 
-def _opened(archive: Path) -> AbstractContextManager[tuple[list[ArchiveMember], OpenMember]]:
-    return archives.opened(archive, allow_zip=False, size_limit=SIZE_LIMIT)
+def _unpack(archive: Path, target: Path | None = None) -> None:
+    """Unpack the static model into `target`, or only check the archive where there is none.
 
-
-def _check(archive: Path) -> None:
-    """Raise PaddlexMLError unless the archive is sound, harmless, and holds one static model."""
-    with _opened(archive) as (members, _):
-        _choose(members, archive)
-
-
-def _choose(members: list[ArchiveMember], archive: Path) -> list[ArchiveMember]:
-    """The files of the static model."""
-    paths = {PurePosixPath(member.name): member for member in members}
-    parents = [path.parent for path in paths if path.name == inference_yml.FILE]
-    reason = f"it holds {len(parents)} files {inference_yml.FILE} instead of one"
-    if len(parents) == 1:
+    Raises PaddlexMLError unless the archive is sound, harmless, and holds one static model.
+    """
+    opened = archives.opened(archive, allow_zip=False, size_limit=SIZE_LIMIT)
+    with opened as (members, open_member):
+        paths = {PurePosixPath(member.name): member for member in members}
+        parents = [path.parent for path in paths if path.name == inference_yml.FILE]
         model = {
             path.name: member
             for path, member in paths.items()
-            if path.parent == parents[0] and path.name.startswith("inference")
+            if path.parent in parents and path.name.startswith("inference")
         }
-        if static_model.WEIGHTS in model and model.keys() & set(static_model.GRAPHS):
-            return list(model.values())
-        reason = f"it holds only {', '.join(sorted(model))}"
+        if len(parents) != 1:
+            reason = f"it holds {len(parents)} files {inference_yml.FILE} instead of one"
+        elif static_model.WEIGHTS not in model or not model.keys() & set(static_model.GRAPHS):
+            reason = f"it holds only {', '.join(sorted(model))}"
+        else:
+            if target is not None:
+                archives.unpack_members(list(model.values()), open_member, archive, target)
+            return
     raise PaddlexMLError(
         f"not usable as a static model: {reason}",
         where=str(archive),
