@@ -28,7 +28,7 @@ def main() -> None:
     args = parser.parse_args()
     with terminal.progress("read image sizes") as progress:
         transaction = exporters.export(args.dataset, args.format, args.output, progress)
-    print("\n".join(transaction.told() or ["all files are there already"]))
+    print("\n".join(transaction.lines() or ["all files are there already"]))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
 from paddlex_ml import terminal
-from paddlex_ml.formats import coco2017, prepared
-from paddlex_ml.storage import archives
+from paddlex_ml.formats import coco2017
+from paddlex_ml.storage import archives, folders
 
 
 def main() -> None:
@@ -26,13 +26,13 @@ def main() -> None:
     parser.add_argument("--any-size", action="store_true", help="accept parts of archives, too")
     parser.add_argument("--skip-missing", action="store_true", help="leave out lost images")
     args = parser.parse_args()
-    prepared.refuse_full(args.output)
+    folders.refuse_full(args.output)
     paths = [
         archives.locate(archive, getattr(args, archive.key), args.archives, any_size=args.any_size)
         for archive in coco2017.ARCHIVES
     ]
     result = coco2017.prepare(paths, args.output, terminal.progress, skip_missing=args.skip_missing)
-    print("\n".join(result.told()))
+    print("\n".join(result.lines()))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
 from paddlex_ml import terminal
-from paddlex_ml.formats import nus_wide, nus_wide_lists, prepared
+from paddlex_ml.formats import nus_wide, nus_wide_lists
+from paddlex_ml.storage import folders
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--any-size", action="store_true", help="accept parts of the lists, too")
     parser.add_argument("--skip-missing", action="store_true", help="leave out lost images")
     args = parser.parse_args()
-    prepared.refuse_full(args.output)
+    folders.refuse_full(args.output)
     sources = [
         nus_wide_lists.locate(
             archive, getattr(args, archive.key), args.archives, any_size=args.any_size
@@ -42,7 +43,7 @@ def main() -> None:
         any_size=args.any_size,
         skip_missing=args.skip_missing,
     )
-    print("\n".join(result.told()))
+    print("\n".join(result.lines()))
 
 
 if __name__ == "__main__":

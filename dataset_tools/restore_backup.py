@@ -21,7 +21,7 @@ def main() -> None:
     )
     parser.add_argument("dataset", type=Path, help="folder of the data set")
     transaction = journal.undo(parser.parse_args().dataset)
-    print("\n".join([transaction.what, *transaction.told()]))
+    print("\n".join([transaction.what, *transaction.lines()]))
 
 
 if __name__ == "__main__":

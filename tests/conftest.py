@@ -20,7 +20,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -320,6 +320,15 @@ def assert_same_ending(
                 assert [k for k in ours if not np.array_equal(ours[k], theirs[k])] == []
 
     return compare
+
+
+@pytest.fixture(params=["in one step", "in two renames"])
+def way_to_swap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How two folders swap their names: as Linux can, and as other systems and disks do."""
+    if request.param == "in two renames":
+        nothing = SimpleNamespace(renameat2=lambda *_: -1)
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: nothing)
+    return str(request.param)
 
 
 @pytest.fixture

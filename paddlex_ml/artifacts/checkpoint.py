@@ -7,9 +7,7 @@
     .pdstates   what the model is (ModelInfo), how far the training is, and the raw weights where
                 .pdparams holds the averaged ones
 
-A new folder is complete and on the disk before it takes the name, so a kill leaves the old
-checkpoint or the new one. Between the two renames of that exchange the name is free for an
-instant; `finish_interrupted` finishes what a kill left there.
+A kill leaves the old checkpoint or the new one, complete (`storage.folders`).
 """
 
 from __future__ import annotations
@@ -18,9 +16,9 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ import numpy as np
 from paddlex_ml.artifacts import safetensors_file
 from paddlex_ml.artifacts.weights import SUFFIX, load_pickle, read
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import files
+from paddlex_ml.storage import folders
 
 EXPORTS = {"paddle": "inference", "onnx": "inference_onnx", "pdmodel": "inference_pdmodel"}
 """Format -> folder of the exported model beside the weights that it was made from."""
@@ -100,7 +98,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     }
     usable = checkpoint.ema if checkpoint.use_ema else checkpoint.weights
     contents = (dict(usable), dict(checkpoint.ema), dict(checkpoint.optimizer), states)
-    with _replacing(folder) as fresh:
+    with folders.replacing(folder, partial(_is_ours, folder.name)) as fresh:
         for suffix, content in zip(_SUFFIXES, contents, strict=True):
             _write_pickle(fresh / f"{folder.name}{suffix}", content)
 
@@ -110,14 +108,13 @@ def duplicate(source: Path, folder: Path) -> None:
 
     By hard links where the disk has them: the largest models write more than a gigabyte here.
     """
-    with _replacing(folder) as fresh:
+    with folders.replacing(folder, partial(_is_ours, folder.name)) as fresh:
         for suffix in _SUFFIXES:
-            held, place = source / f"{source.name}{suffix}", fresh / f"{folder.name}{suffix}"
+            held, path = source / f"{source.name}{suffix}", fresh / f"{folder.name}{suffix}"
             try:
-                os.link(held, place)
+                os.link(held, path)
             except OSError:  # a disk without hard links
-                shutil.copyfile(held, place)
-                files.flush(place)
+                shutil.copyfile(held, path)
 
 
 def load(folder: Path) -> Checkpoint:
@@ -188,69 +185,31 @@ def find_folder(text: str, key: str) -> Path:
 
 
 def finish_interrupted(folder: Path) -> None:
-    """Finish an exchange of checkpoints that a kill interrupted."""
-    fresh, old = _beside(folder, "new"), _beside(folder, "old")
-    if not old.is_dir():
-        return
-    if not folder.exists():
-        (fresh if fresh.is_dir() else old).rename(folder)
-    if old.is_dir():
-        _keep_foreign_files(old, folder)
-        shutil.rmtree(old)
+    """Complete the replacement of a checkpoint that a kill interrupted."""
+    folders.finish_interrupted(folder, partial(_is_ours, folder.name))
 
 
 def remove(folder: Path) -> None:
     """Remove a checkpoint; a kill leaves nothing of it under its name."""
-    going = _beside(folder, "gone")
+    going = folder.with_name(f".{folder.name}.gone")
     shutil.rmtree(going, ignore_errors=True)  # a kill may have left it
     if folder.is_dir():
         folder.rename(going)
         shutil.rmtree(going, ignore_errors=True)
 
 
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield a new folder beside `folder`; on success it takes the name, on failure it vanishes."""
-    finish_interrupted(folder)
-    fresh = _beside(folder, "new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    _exchange(folder, fresh)
-
-
-def _exchange(folder: Path, fresh: Path) -> None:
-    if folder.exists():
-        folder.rename(_beside(folder, "old"))
-    fresh.rename(folder)
-    files.flush_folder(folder.parent)
-    finish_interrupted(folder)
-
-
-def _keep_foreign_files(old: Path, folder: Path) -> None:
-    """Carry over what the user put into the folder; the exports of old weights go."""
-    ours = {f"{folder.name}{suffix}" for suffix in _SUFFIXES} | {*EXPORTS.values()}
-    for entry in old.iterdir():
-        if entry.name in ours or entry.name.startswith("."):
-            continue
-        if entry.name != f"{folder.name}.safetensors" or read_embedded_model_info(entry) is None:
-            entry.rename(folder / entry.name)
-
-
-def _beside(folder: Path, state: str) -> Path:
-    return folder.parent / f".{folder.name}.{state}"
+def _is_ours(name: str, entry: Path) -> bool:
+    """Whether an entry of the checkpoint `name` was written by this tool, exports included."""
+    if entry.name == f"{name}.safetensors":
+        return read_embedded_model_info(entry) is not None
+    ours = {f"{name}{suffix}" for suffix in _SUFFIXES} | {*EXPORTS.values()}
+    return entry.name in ours or entry.name.startswith(".")
 
 
 def _write_pickle(path: Path, content: Any) -> None:
     # The form that paddle.save gives a state_dict; protocol 4 is what it writes too.
     with path.open("wb") as file:
         pickle.dump(content, file, protocol=4)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _read_states(path: Path) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from paddlex_ml.formats import rewrite
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.pictures import dataset_page, plots
 from paddlex_ml.pictures.labelled import draw_labels
+from paddlex_ml.storage import folders
 
 _DEMOS = 10  # images of each list
 _DEMO_SIDE = 1024  # pixels: a page of thumbnails, not copies of the photographs
@@ -120,18 +119,13 @@ def _judge_num_classes(config: Config, found: int) -> list[str]:
 
 
 def _draw_pictures(report: check.Report, output: Path, seed: int) -> dict[str, list[str]]:
-    """Draw into a folder aside and swap it in, so that pictures of two runs never mix."""
-    dataset = report.dataset
-    output.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{_FOLDER}.", dir=output))
-    try:
-        names = _draw_demos(dataset, aside / "demo_img", seed)
+    """Draw the pictures of one run, all or nothing; other files in that folder stay."""
+    dataset, ours = report.dataset, ("demo_img", "histogram.png", "report.html")
+    with folders.replacing(output / _FOLDER, lambda path: path.name in ours) as fresh:
+        names = _draw_demos(dataset, fresh / "demo_img", seed)
         counts = check.count_positives(dataset.train), check.count_positives(dataset.val)
-        plots.histogram(aside / "histogram.png", dataset.label_names, *counts)
-        dataset_page.write(aside / "report.html", _fill_page(report, seed))
-        _swap_in(aside, output / _FOLDER)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        plots.histogram(fresh / "histogram.png", dataset.label_names, *counts)
+        dataset_page.write(fresh / "report.html", _fill_page(report, seed))
     return names
 
 
@@ -176,19 +170,6 @@ def _free_name(path: Path, taken: set[str]) -> str:
         name = f"{path.stem}_{number}{ending}"
     taken.add(name.lower())
     return name
-
-
-def _swap_in(new: Path, place: Path) -> None:
-    for name in (
-        "demo_img",
-        "histogram.png",
-        "report.html",
-    ):  # only what is ours: the folder may hold notes
-        old = place / name
-        if old.is_dir():
-            shutil.rmtree(old)
-        place.mkdir(exist_ok=True)
-        (new / name).replace(old)
 
 
 def _describe(

@@ -119,7 +119,7 @@ def _tokens_of_bare(config: Config, path: Path) -> str | None:
     """What the head of somebody else's weights is to see."""
     name = config.Global.model
     usual = zoo.find(name).published_tokens
-    if usual is None or path == cache.place(published.weights_url(name)):
+    if usual is None or path == cache.path_for(published.weights_url(name)):
         return usual
     if config.Train.decoder_tokens is not None:
         return config.Train.decoder_tokens

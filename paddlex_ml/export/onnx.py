@@ -27,8 +27,7 @@ from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import description, parity, static
 from paddlex_ml.export.parity import Graph
-from paddlex_ml.storage import files
-from paddlex_ml.storage.folders import replacing
+from paddlex_ml.storage import files, folders
 
 FILE = "inference.onnx"
 _PACKAGES = ("paddle2onnx", "onnx", "onnxruntime")
@@ -58,7 +57,7 @@ def save_onnx(model: paddle.nn.Layer, info: ModelInfo, folder: Path, opset: int)
     """
     require()
     model.eval()
-    with replacing(folder) as fresh:
+    with folders.replacing(folder, static.is_product) as fresh:
         graph = fresh / "graph"
         graph.mkdir()
         static.write_graph(model, info.image_size, graph)

@@ -26,7 +26,7 @@ from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import description, parity, static
 from paddlex_ml.export.parity import Graph
-from paddlex_ml.storage.folders import replacing
+from paddlex_ml.storage import folders
 
 
 def save_pdmodel(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float:
@@ -36,7 +36,7 @@ def save_pdmodel(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float
     on the CPU. Raises PaddlexMLError for a model that this format cannot hold.
     """
     model.eval()
-    with replacing(folder) as fresh:
+    with folders.replacing(folder, static.is_product) as fresh:
         with _old_programs():
             _write_program(model, info.image_size, fresh)
         # Before anything is removed: Paddle says nothing when the disk is full, this write does.

@@ -16,7 +16,11 @@ from paddle.static import InputSpec
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.export import description, parity
-from paddlex_ml.storage.folders import replacing
+from paddlex_ml.storage import folders
+
+_PRODUCTS = frozenset(
+    f"inference.{end}" for end in ("json", "onnx", "pdiparams", "pdiparams.info", "pdmodel", "yml")
+)
 
 
 class _Scores(paddle.nn.Layer):
@@ -37,7 +41,7 @@ def save_static(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float:
     RuntimeError when it is too large.
     """
     model.eval()
-    with replacing(folder) as fresh:
+    with folders.replacing(folder, is_product) as fresh:
         write_graph(model, info.image_size, fresh)
         # Before the comparison: Paddle says nothing when the disk is full, this write does.
         description.write(fresh, info)
@@ -45,6 +49,11 @@ def save_static(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float:
         return parity.measure(
             model, lambda images: graph(paddle.to_tensor(images)).numpy(), info.image_size
         )
+
+
+def is_product(path: Path) -> bool:
+    """Whether an export of any format wrote this entry of its folder: a new one replaces it."""
+    return path.name in _PRODUCTS
 
 
 def write_graph(model: paddle.nn.Layer, image_size: int, folder: Path) -> None:

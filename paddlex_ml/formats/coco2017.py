@@ -19,7 +19,7 @@ from pathlib import Path
 from paddlex_ml.formats import coco, prepared
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.formats.prepared import Prepared, Watch
-from paddlex_ml.storage import archives
+from paddlex_ml.storage import archives, folders
 from paddlex_ml.storage.archives import Archive
 
 _SITE = "http://images.cocodataset.org"
@@ -41,7 +41,7 @@ def prepare(paths: Sequence[Path], output: Path, watch: Watch, *, skip_missing: 
     not hold unless `skip_missing`; then nothing is left in `output`.
     """
     train, val, annotations = paths
-    with prepared.building(output) as fresh:
+    with folders.building(output) as fresh:
         boxes = fresh / "annotations"
         for archive, inside, pattern, target in (
             (annotations, "annotations", "instances_train2017.json", boxes),

@@ -33,6 +33,7 @@ from paddlex_ml.formats import nus_wide_lists, prepared
 from paddlex_ml.formats.collector import ImageFinder, ImageProblem, SourceDataset, name_first
 from paddlex_ml.formats.nus_wide_lists import SPLITS, NusWideLists
 from paddlex_ml.formats.prepared import Prepared, Watch
+from paddlex_ml.storage import folders
 
 _FOLDERS = ("", "Flickr", "images")  # of the images, inside the folder that is named
 
@@ -55,7 +56,7 @@ def prepare(
         what = "is not a folder" if images.exists() else "does not exist"
         fix = "--images DIR, the folder that holds actor/0001_2124494179.jpg and all others"
         raise PaddlexMLError(f"the folder of images {what}", where=str(images), fix=fix)
-    with prepared.building(output) as fresh:
+    with folders.building(output) as fresh:
         lists = nus_wide_lists.read(sources, any_size=any_size)
         paths = _find_images(images, lists, skip_missing=skip_missing)
         if lists.faults:

@@ -54,7 +54,7 @@ class Rewritten:
 
     def format_lines(self, root: Path) -> list[str]:
         """All of it in lines for a user, with the command that undoes it."""
-        files = self.transaction.told()
+        files = self.transaction.lines()
         lines = [*self.notes, *(files or ["the lists are already as asked"])]
         if self.images:
             hidden = len(self.classes) - _ROWS
@@ -69,7 +69,7 @@ class Rewritten:
     def describe(self) -> dict[str, Any]:
         """All of it as plain JSON values."""
         counts = [row._asdict() for row in self.classes]
-        return {"files": self.transaction.told(), "notes": self.notes, "class_counts": counts}
+        return {"files": self.transaction.lines(), "notes": self.notes, "class_counts": counts}
 
 
 def convert(

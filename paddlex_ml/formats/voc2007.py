@@ -18,7 +18,7 @@ from pathlib import Path
 from paddlex_ml.formats import prepared, voc
 from paddlex_ml.formats.collector import CLASS_FILE, Options
 from paddlex_ml.formats.prepared import Prepared, Watch
-from paddlex_ml.storage import archives, files
+from paddlex_ml.storage import archives, files, folders
 from paddlex_ml.storage.archives import Archive
 
 _SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
@@ -50,7 +50,7 @@ def prepare(paths: Sequence[Path], output: Path, watch: Watch, *, skip_missing: 
     Raises PaddlexMLError for archives that cannot be used, and for annotated images that they do
     not hold unless `skip_missing`; then nothing is left in `output`.
     """
-    with prepared.building(output) as fresh:
+    with folders.building(output) as fresh:
         for archive, list_name in zip(paths, ("trainval", "test"), strict=True):
             for inside, pattern, target in (
                 ("ImageSets/Main", f"{list_name}.txt", fresh / "ImageSets" / "Main"),

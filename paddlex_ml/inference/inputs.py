@@ -27,8 +27,9 @@ from PIL import Image, ImageOps
 
 from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import download, folders
+from paddlex_ml.inference import folders
 from paddlex_ml.inference.names import Names
+from paddlex_ml.storage import fetch_image
 
 _KINDS = (
     "a path, URL, folder, pattern, text file of these, uint8 array, PIL image, {'img': ...}, "
@@ -322,7 +323,7 @@ def _name_of_url(url: str) -> str:
 
 
 def _from_url(url: str) -> Image.Image:
-    return decode_image(download.fetch(url), where=url)
+    return decode_image(fetch_image.fetch(url), where=url)
 
 
 def _check(array: np.ndarray, where: str) -> None:

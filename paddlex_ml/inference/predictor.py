@@ -21,7 +21,7 @@ from PIL import Image
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import archive, inputs
+from paddlex_ml.inference import inputs, published_model
 from paddlex_ml.inference.inputs import Picture
 from paddlex_ml.inference.result import MultiLabelResult, Seen
 from paddlex_ml.inference.static_model import StaticModel
@@ -47,7 +47,7 @@ def create(
 ) -> Predictor:
     """Load the static model of this name; see `paddlex_ml.create_model`."""
     if model_dir is None:
-        model_dir = archive.fetch_folder(
+        model_dir = published_model.fetch_folder(
             published.static_url(model_name),
             fix='name the folder of an exported model: model_dir="output/best_model/inference"',
         )

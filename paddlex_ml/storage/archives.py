@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published archives: found or fetched, compared with what was published, and unpacked safely.
+"""Published archives: located or fetched, compared with what was published, and unpacked safely.
 
-path or URL -> locate: size and checksum -> unpack: the wanted files, each under a place of ours
+path or URL -> locate: size and checksum -> unpack: the wanted files, each by its bare name
 
-Archives come from strangers. A member that leads out of the folder, or that is a link or a device,
-spoils the whole archive before anything is written. Nothing but the bytes of plain files is taken:
-no path, permission or owner of the archive reaches the disk.
+Archives come from strangers. One entry that leads out of the folder, or that is a link or a device,
+makes the whole archive unusable before anything is written. Only the bytes of plain files are
+taken: no path, permission or owner of the archive reaches the disk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -29,7 +29,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.progress import ReportProgress
+from paddlex_ml.progress import ReportProgress, ignore_progress
 from paddlex_ml.storage import fetch
 
 _DAMAGED = (
@@ -52,42 +52,50 @@ class Archive:
     name: str
     url: str
     option: str
-    """How a command names it: "--train2017"."""
+    """Option of a command for it: "--train2017"."""
     size: int | None = None
     """In bytes; None where it was never recorded."""
     md5: str = ""
 
     @property
     def key(self) -> str:
-        """The option as argparse keeps it: "train2017"."""
+        """Name of the option in argparse: "train2017"."""
         return self.option.strip("-").replace("-", "_")
 
 
 class ArchiveMember(NamedTuple):
-    """A file inside an archive."""
+    """A plain file inside an archive."""
 
     name: str
     size: int
     entry: zipfile.ZipInfo | tarfile.TarInfo
 
 
-def locate(archive: Archive, given: str | None, folder: Path | None, *, any_size: bool) -> Path:
-    """Path of an archive: `given` (a path or URL), else `folder` has it under its own name.
+OpenMember = Callable[[ArchiveMember], IO[bytes]]
 
-    What a URL leads to is fetched into the cache, and goes on where a fetch broke off. Raises
-    PaddlexMLError for an archive that is not there, and for one of another size or checksum than
-    published, unless `any_size`.
+
+def locate(archive: Archive, given: str | None, folder: Path | None, *, any_size: bool) -> Path:
+    """Path of an archive: `given` (a path or URL), else the file of its name in `folder`.
+
+    A URL is fetched into the cache; a fetch that broke off is resumed. Raises PaddlexMLError for
+    an archive that is not there, and for one of another size or checksum than published, unless
+    `any_size`.
     """
     check = partial(_refuse_other, archive, any_size=any_size)
+    path: Path | None = None
     if given is not None and fetch.is_url(given):
         fix = f"download it another way and name the file: {archive.option} FILE"
         path = fetch.cached(given, check=check, fix=fix)
     elif given is not None or folder is not None:
         path = Path(given) if given is not None else Path(str(folder), archive.name)
-    else:
-        raise _missing(archive, "is not given", "the command line")
-    if not path.is_file():
-        raise _missing(archive, "is not a file" if path.exists() else "does not exist", str(path))
+    if path is None or not path.is_file():
+        what = "is not a file" if path is not None and path.exists() else "does not exist"
+        raise PaddlexMLError(
+            f"the archive {archive.name} {'is not given' if path is None else what}",
+            where=str(path or "the command line"),
+            fix=f"{archive.option} FILE, or --archives with the folder that holds {archive.name},\n"
+            f"         or {archive.option} {archive.url} to fetch it",
+        )
     check(path)
     return path
 
@@ -95,113 +103,122 @@ def locate(archive: Archive, given: str | None, folder: Path | None, *, any_size
 def unpack(archive: Path, inside: str, pattern: str, target: Path, progress: ReportProgress) -> int:
     """Unpack the files of the folder `inside` whose names match `pattern` into the folder `target`.
 
-    `inside` may lie in other folders of the archive; `pattern` has * and ? as a shell. Returns how
-    many files came out. Raises PaddlexMLError for an archive that is damaged, unsafe, too large for
-    the disk, or holds none of these, and for a file that `target` has already.
+    `inside` may be in other folders of the archive; `pattern` has * and ? as in a shell. Returns
+    the number of files. Raises PaddlexMLError for an archive that is damaged, unsafe, too large
+    for the disk, or has none of these files, and for a file that `target` has already.
     """
     with opened(archive) as (members, open_member):
-        chosen = [member for member in members if _is_in(member.name, inside, pattern)]
+        chosen = []
+        for member in members:
+            folder, _, name = member.name.rpartition("/")
+            if f"/{folder}".endswith(f"/{inside}") and fnmatchcase(name, pattern):
+                chosen.append(member)
         if not chosen:
             raise _refused(f"it holds no {inside}/{pattern}", archive)
-        target.mkdir(parents=True, exist_ok=True)
-        _refuse_too_large(sum(member.size for member in chosen), target, archive)
-        for done, member in enumerate(chosen, 1):
-            to = target / PurePosixPath(member.name).name
-            if os.path.lexists(to):
-                raise _refused(f"{member.name!r} comes a second time", archive)
-            with open_member(member) as source, to.open("xb") as file:
-                shutil.copyfileobj(source, file, 2**20)
-            progress(done, len(chosen))
+        unpack_members(chosen, open_member, archive, target, progress)
     return len(chosen)
 
 
-def _is_in(name: str, inside: str, pattern: str) -> bool:
-    folder, _, last = name.rpartition("/")
-    return f"/{folder}".endswith(f"/{inside}") and fnmatchcase(last, pattern)
+def unpack_members(
+    members: list[ArchiveMember],
+    open_member: OpenMember,
+    archive: Path,
+    target: Path,
+    progress: ReportProgress = ignore_progress,
+) -> None:
+    """Write members of an `opened` archive into the folder `target`, each by its bare name.
+
+    Raises PaddlexMLError as `unpack`.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    size, free = sum(member.size for member in members), shutil.disk_usage(target).free
+    if size > free:
+        raise PaddlexMLError(
+            f"{size / 1e9:.1f} GB are to be unpacked, the disk has {free / 1e9:.1f} GB left",
+            where=f"{archive}, into {target}",
+            fix="free some space there, or choose another folder on a larger disk",
+        )
+    for done, member in enumerate(members, 1):
+        path = target / PurePosixPath(member.name).name
+        if os.path.lexists(path):
+            raise _refused(f"the file of its entry {member.name!r} exists already", archive)
+        with open_member(member) as source, path.open("xb") as file:
+            shutil.copyfileobj(source, file, 2**20)
+        progress(done, len(members))
 
 
 @contextmanager
 def opened(
-    archive: Path,
-) -> Iterator[tuple[list[ArchiveMember], Callable[[ArchiveMember], IO[bytes]]]]:
-    """The plain files of a zip or an uncompressed tar archive, and a function that opens one.
+    archive: Path, *, allow_zip: bool = True, size_limit: int | None = None
+) -> Iterator[tuple[list[ArchiveMember], OpenMember]]:
+    """The plain files of an uncompressed tar or a zip archive, and a function that opens one.
 
-    Raises PaddlexMLError for an archive that is damaged or unsafe, also while it is read.
+    size_limit: bytes of all files together, unpacked. Raises PaddlexMLError for an archive that is
+    damaged, unsafe or larger, also while its files are read.
     """
+    kind = "zip or tar" if allow_zip else "plain tar"
     try:
         with archive.open("rb") as file:
-            is_zip = file.read(2) == b"PK"
+            is_zip = allow_zip and file.read(2) == b"PK"
         if is_zip:
             with zipfile.ZipFile(archive) as unzipped:
-                members = [_judge_zip(info, archive) for info in unzipped.infolist()]
-                yield _plain(members, archive), lambda member: _open_zip(unzipped, member)
-        else:
+                members = _validate(unzipped.infolist(), archive, size_limit)
+                yield members, partial(_open_member, unzipped)
+        else:  # a compressed tar could hide its size until it is too late
             with tarfile.open(archive, "r:") as untarred:
-                members = [_judge_tar(info, archive) for info in untarred]
-                yield _plain(members, archive), lambda member: _open_tar(untarred, member)
+                yield _validate(untarred, archive, size_limit), partial(_open_member, untarred)
     except (*_DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
-            raise  # EINVAL: the zip sends the reader to a place before its beginning
-        told = str(error) or type(error).__name__
-        raise _refused(f"no zip or tar archive, or a damaged one ({told})", archive) from error
+            raise  # EINVAL: the zip names a position before its beginning
+        reason = str(error) or type(error).__name__
+        raise _refused(f"not a {kind} archive, or a damaged one ({reason})", archive) from error
 
 
-def _judge_zip(info: zipfile.ZipInfo, archive: Path) -> ArchiveMember | None:
-    kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was made without kinds
-    is_plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
-    _refuse_unsafe(info.filename, is_plain, archive)
-    if info.flag_bits & 1:
-        raise _refused(f"its entry {info.filename!r} has a password", archive)
-    return None if info.is_dir() else ArchiveMember(info.filename, info.file_size, info)
-
-
-def _judge_tar(info: tarfile.TarInfo, archive: Path) -> ArchiveMember | None:
-    is_plain = (info.isreg() or info.isdir()) and not info.issparse() and info.size >= 0
-    _refuse_unsafe(info.name, is_plain, archive)
-    return None if info.isdir() else ArchiveMember(info.name, info.size, info)
-
-
-def _refuse_unsafe(name: str, is_plain: bool, archive: Path) -> None:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
-        raise _refused(f"its entry {name!r} leads out of the folder", archive)
-    if not is_plain:
-        raise _refused(f"its entry {name!r} is no plain file, but a link or so", archive)
-
-
-def _plain(members: list[ArchiveMember | None], archive: Path) -> list[ArchiveMember]:
-    """The files among the members, none of them twice."""
-    found: dict[str, ArchiveMember] = {}
-    for member in filter(None, members):
-        if found.setdefault(str(PurePosixPath(member.name)), member) is not member:
+def _validate(
+    entries: Iterable[zipfile.ZipInfo | tarfile.TarInfo], archive: Path, size_limit: int | None
+) -> list[ArchiveMember]:
+    """The plain files among the entries. One bad entry makes the whole archive unusable."""
+    members: dict[PurePosixPath, ArchiveMember] = {}
+    total = 0
+    for entry in entries:
+        if isinstance(entry, zipfile.ZipInfo):
+            member = ArchiveMember(entry.filename, entry.file_size, entry)
+            is_folder = entry.is_dir()
+            kind = stat.S_IFMT(entry.external_attr >> 16)  # 0: the archive has no kinds
+            is_plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
+            has_password = bool(entry.flag_bits & 1)
+        else:
+            member = ArchiveMember(entry.name, entry.size, entry)
+            is_folder, has_password = entry.isdir(), False
+            is_plain = (entry.isreg() or is_folder) and not entry.issparse()
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts or set(member.name) & {"\\", ":", "\0"}:
+            raise _refused(f"its entry {member.name!r} leads out of the folder", archive)
+        if not is_plain:
+            raise _refused(f"its entry {member.name!r} is a link or another special file", archive)
+        if has_password:
+            raise _refused(f"its entry {member.name!r} has a password", archive)
+        if member.size < 0:
+            raise ValueError(f"{member.name!r} has {member.size} bytes")  # damaged, see `opened`
+        total += member.size
+        if size_limit is not None and total > size_limit:
+            raise _refused(f"unpacked it is larger than {size_limit / 2**30:g} GiB", archive)
+        if not is_folder and members.setdefault(path, member) is not member:
             raise _refused(f"its entry {member.name!r} is there twice", archive)
-    return list(found.values())
+    return list(members.values())
 
 
-def _open_zip(archive: zipfile.ZipFile, member: ArchiveMember) -> IO[bytes]:
-    assert isinstance(member.entry, zipfile.ZipInfo)
-    return archive.open(member.entry)
-
-
-def _open_tar(archive: tarfile.TarFile, member: ArchiveMember) -> IO[bytes]:
+def _open_member(archive: zipfile.ZipFile | tarfile.TarFile, member: ArchiveMember) -> IO[bytes]:
+    if isinstance(archive, zipfile.ZipFile):
+        return archive.open(member.name)
     assert isinstance(member.entry, tarfile.TarInfo)
     file = archive.extractfile(member.entry)
     assert file is not None  # only plain files become members
     return file
 
 
-def _refuse_too_large(size: int, target: Path, archive: Path) -> None:
-    free = shutil.disk_usage(target).free
-    if size > free:
-        raise PaddlexMLError(
-            f"{size / 1e9:.1f} GB are to be unpacked, the disk has {free / 1e9:.1f} GB left",
-            where=f"{archive}, into {target}",
-            fix="free some space there, or choose another --output",
-        )
-
-
 def _refuse_other(archive: Archive, path: Path, *, any_size: bool) -> None:
-    """Raise PaddlexMLError for a file that is not the published one, bit for bit where known."""
+    """Raise PaddlexMLError for a file that is not the published one, as far as that is known."""
     if any_size:
         return
     size = os.path.getsize(path)
@@ -209,32 +226,20 @@ def _refuse_other(archive: Archive, path: Path, *, any_size: bool) -> None:
         raise PaddlexMLError(
             f"{archive.name} has {size:,} bytes, the published one {archive.size:,}",
             where=str(path),
-            fix="download it again (wget -c goes on where it broke off), "
-            "or take it as it is: --any-size",
+            fix="download it again (wget -c resumes a download that broke off), "
+            "or use it as it is: --any-size",
         )
-    if archive.md5 and (found := _md5(path)) != archive.md5:
-        raise PaddlexMLError(
-            f"{archive.name} has the md5 {found}, the published one {archive.md5}",
-            where=str(path),
-            fix="download it again, or take it as it is: --any-size",
-        )
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _missing(archive: Archive, what: str, where: str) -> PaddlexMLError:
-    return PaddlexMLError(
-        f"the archive {archive.name} {what}",
-        where=where,
-        fix=f"{archive.option} FILE, or --archives with the folder that holds {archive.name},\n"
-        f"         or {archive.option} {archive.url} to fetch it",
-    )
+    if archive.md5:
+        digest = hashlib.md5(usedforsecurity=False)
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+        if digest.hexdigest() != archive.md5:
+            raise PaddlexMLError(
+                f"{archive.name} has the md5 {digest.hexdigest()}, the published one {archive.md5}",
+                where=str(path),
+                fix="download it again, or use it as it is: --any-size",
+            )
 
 
 def _refused(why: str, archive: Path) -> PaddlexMLError:

@@ -3,7 +3,7 @@
 
     <cache>/<host>/<path of the URL>     the file; one that was put there by hand serves as well
     <the same>.part, .part.json          a download that broke off, and what it is a part of
-    <the same>.lock                      held by the process that is at work on it
+    <the same>.lock                      held by the process that fetches or unpacks it
 
 A URL with a query, or with letters that file names cannot have, gets a short hash into its name.
 """
@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import filelock
 import platformdirs
@@ -37,16 +37,28 @@ def folder() -> Path:
     return platformdirs.user_cache_path("paddlex_ml", appauthor=False)
 
 
-def place(url: str) -> Path:
+def path_for(url: str) -> Path:
     """Path in the cache for `url`. Raises PaddlexMLError unless it is a URL of the web."""
-    parts = _split(url)
+    reason = "it must begin with http:// or https:// and a host"
+    try:
+        parts = urlsplit(url)
+        is_valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError as error:  # malformed brackets or port
+        is_valid, reason = False, str(error)
+    if not is_valid:
+        raise PaddlexMLError(
+            f"not a URL of the web: {reason}",
+            where=url,
+            fix="correct it, or download the file yourself and name its path",
+        )
     host = f"{parts.hostname}+{parts.port}" if parts.port else str(parts.hostname)
-    words = [host, *map(unquote, parts.path.split("/")[1:])]
-    names = [_safe(word) for word in words if word]
-    plain = names == words and len(names) > 1 and not names[-1].endswith(_OURS)
-    if parts.query or not plain:  # the names alone would be ambiguous
-        whole = parts._replace(netloc=host, fragment="").geturl()
-        digest = hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()[:8]
+    segments = [host, *map(unquote, parts.path.split("/")[1:])]
+    # Names that every file system takes, and that never lead to a folder above.
+    names = [re.sub(r"[^\w.+=@~-]|^\.+|\.$", "_", part)[:70] for part in segments if part]
+    is_plain = names == segments and len(names) > 1 and not names[-1].endswith(_OURS)
+    if parts.query or not is_plain:  # the names alone would be ambiguous
+        full = parts._replace(netloc=host, fragment="").geturl()
+        digest = hashlib.sha256(full.encode("utf-8", "replace")).hexdigest()[:8]
         last = Path(names.pop() if len(names) > 1 else "index")
         names.append(f"{last.stem}-{digest}{last.suffix}")
     return folder().joinpath(*names)
@@ -54,7 +66,7 @@ def place(url: str) -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes away from `path`, and explain faults of the disk that it lies on."""
+    """Keep other processes away from `path`, and explain errors of its disk."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(beside(path, ".lock"))
@@ -75,32 +87,11 @@ def locked(path: Path) -> Iterator[None]:
         ) from error
 
 
-def shown(url: str) -> str:
-    """The URL without a password: messages end in logs."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+def without_password(url: str) -> str:
+    """The URL without name and password, for messages, which end in logs, and for requests."""
+    return re.sub(r"(?<=//)[^/?#]*@", "", url, count=1)
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """The path with something added to its whole name."""
+    """The path with `suffix` added to its name."""
     return path.with_name(path.name + suffix)
-
-
-def _safe(name: str) -> str:
-    """A part of a URL as a name that every file system takes, and that never climbs up."""
-    return re.sub(r"[^\w.+=@~-]|^\.+|\.$", "_", name)[:70]
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return parts
-        why = "it must begin with http:// or https:// and a host"
-    except ValueError as error:  # brackets or a port that are none
-        why = str(error)
-    raise PaddlexMLError(
-        f"not a URL of the web: {why}",
-        where=url,
-        fix="correct it, or download the file yourself and name its path",
-    )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of the web, each fetched once into the cache: whole and checked, or not at all.
+"""Files of the web, each fetched once into the cache: complete and checked, or not at all.
 
-Nothing here decides what to fetch: the URL is the user's, or that of the model they asked for.
+Every URL is the user's own, or that of the model that the user asked for.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any
 
-import httpx
 from tqdm import tqdm
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import cache, files
+from paddlex_ml.storage import cache, files, web
+
+if TYPE_CHECKING:
+    import httpx  # imported with the first URL: it takes 0.1 s
 
 logger = logging.getLogger(__name__)
 
@@ -34,21 +37,21 @@ TRIES = 5  # in a row that bring nothing new
 BACK_OFF = 1.0  # seconds before the second try, doubled before each one after it
 WAIT_LIMIT = 120.0  # seconds: the longest Retry-After that is waited for
 CONNECT_LIMIT = 10.0  # seconds
-STALL_LIMIT = 30.0  # seconds without a byte; there is no limit for the whole, lines may be slow
-SIZE_LIMIT = 32 * 2**30  # bytes: no stream without end may fill the disk; COCO has a file of 18 GiB
+STALL_LIMIT = 30.0  # seconds without a byte; the file as a whole has no limit
+SIZE_LIMIT = 32 * 2**30  # bytes: an endless stream must not fill the disk; COCO has 18 GiB
 
 _TO_RETRY = {408, 425, 429, 500, 502, 503, 504}
 _OR = "         or "  # several ways out, one below the other
 _PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body|\?xml|!--)", re.I)
 
 
+@dataclass
 class _TryFailedError(Exception):
-    """Why a try failed. `wait`: seconds until the next; None: as BACK_OFF says; inf: none helps."""
+    """Why a try failed."""
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.wait = wait
+    reason: str
+    wait: float | None = None
+    """Seconds until the next try; None: as BACK_OFF says; inf: another try does not help."""
 
 
 def is_url(text: str) -> bool:
@@ -57,34 +60,52 @@ def is_url(text: str) -> bool:
 
 
 def is_page(head: bytes) -> bool:
-    """Whether these first bytes of a file begin a web page: what servers send in place of files."""
+    """Whether these first bytes of a file begin a web page: what servers send instead of files."""
     return _PAGE.match(head) is not None
 
 
 def cached(url: str, *, check: Callable[[Path], object], fix: str) -> Path:
     """Path of the file behind `url`, downloaded unless the cache has it.
 
-    check: raises PaddlexMLError for a file that is not what it should be; it is not kept then.
+    check: raises PaddlexMLError for a file that is not what it should be; then it is not kept.
     fix: what can be done without the file. Raises PaddlexMLError for all that goes wrong.
     """
-    path = cache.place(url)
+    path = cache.path_for(url)
     if os.path.isfile(path):  # Path.is_file would raise where permission is missing
         return path
     with cache.locked(path):
-        if not path.is_file():  # another process may have fetched it while this one waited
-            _download(url, path, fix)
-            _accept(url, path, check, fix)
+        if path.is_file():  # another process has fetched it while this one waited
+            return path
+        _download(url, path, fix)
+        part = cache.beside(path, ".part")
+        try:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+                if is_page(file.read(512)):
+                    raise PaddlexMLError("it is a web page", where="", fix="")
+            check(part)
+        except PaddlexMLError as error:
+            _forget(part)
+            raise PaddlexMLError(
+                f"what the server sent cannot be used: {error.what}",
+                where=cache.without_password(url),
+                fix=f"correct the URL,\n{_OR}put the right file at {path},\n{_OR}{fix}",
+            ) from error
+        part.replace(path)
+        cache.beside(part, ".json").unlink(missing_ok=True)
     return path
 
 
 def _download(url: str, path: Path, fix: str) -> None:
-    """Leave the whole file in .part; as many tries as bring something new, and TRIES after that."""
+    """Download the file to .part. After each try that brought new bytes there are TRIES more."""
+    import httpx
+
     part = cache.beside(path, ".part")
     failures, furthest = 0, _size(part)
-    with _client(url) as client:
+    with web.open_client(url, httpx.Timeout(STALL_LIMIT, connect=CONNECT_LIMIT)) as client:
         while True:
             try:
-                return _try(client, cache.shown(url), path)
+                return _try(client, cache.without_password(url), path)
             except _TryFailedError as failed:
                 failures = 1 if _size(part) > furthest else failures + 1
                 furthest = max(furthest, _size(part))
@@ -92,29 +113,20 @@ def _download(url: str, path: Path, fix: str) -> None:
                 if wait is None:
                     wait = BACK_OFF * 2 ** (failures - 1) * random.uniform(0.75, 1.25)
                 if failures >= TRIES or wait > WAIT_LIMIT:
-                    raise _failed(url, path, failed.reason, fix) from failed
+                    raise PaddlexMLError(
+                        f"the file cannot be fetched: {failed.reason}",
+                        where=cache.without_password(url),
+                        fix="check the URL and the network and repeat the command,\n"
+                        f"{_OR}put the file by hand at {path},\n{_OR}{fix}",
+                    ) from failed
                 logger.warning("%s: %s; next try in %.0f s", path.name, failed.reason, wait)
                 time.sleep(wait)
 
 
-def _client(url: str) -> httpx.Client:
-    parts = urlsplit(url)  # what stands in a request's URL, httpx logs; the password must not
-    auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
-    # Compressed answers have no size that could be checked or gone on from.
-    headers = {"User-Agent": "paddlex_ml", "Accept-Encoding": "identity"}
-    limits = httpx.Timeout(STALL_LIMIT, connect=CONNECT_LIMIT)
-    try:
-        return httpx.Client(auth=auth, headers=headers, timeout=limits, follow_redirects=True)
-    except (ImportError, ValueError, OSError) as error:  # settings of the environment
-        raise PaddlexMLError(
-            f"no connection can be set up: {error}",
-            where="HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE of the environment",
-            fix="correct it, or unset it",
-        ) from error
-
-
 def _try(client: httpx.Client, url: str, path: Path) -> None:
-    """One request, which goes on from .part where that can be done safely."""
+    """One request, which resumes .part where that is safe."""
+    import httpx
+
     part = cache.beside(path, ".part")
     note = _read_note(url, part)
     done = _size(part) if note else 0
@@ -123,14 +135,7 @@ def _try(client: httpx.Client, url: str, path: Path) -> None:
     headers = {"Range": f"bytes={done}-", "If-Range": note["version"]} if done else {}
     try:
         with client.stream("GET", url, headers=headers) as answer:
-            if done and not _goes_with(answer, note, done):
-                _forget(part)
-                raise _TryFailedError("the file has changed on the server", wait=0)
-            _refuse_failure(answer, in_part=bool(done))
-            if answer.status_code == 206:
-                _save(answer, path, done, note["length"])
-            else:
-                _save(answer, path, 0, _start(answer, url, part))
+            _receive(answer, url, path, note, done)
     except httpx.UnsupportedProtocol as error:
         reason = "the server redirects to something other than http or https"
         raise _TryFailedError(reason, math.inf) from error
@@ -139,76 +144,37 @@ def _try(client: httpx.Client, url: str, path: Path) -> None:
     except httpx.TimeoutException as error:
         raise _TryFailedError(f"not a byte for {STALL_LIMIT:g} seconds") from error
     except httpx.TransportError as error:
-        outset = isinstance(error, httpx.ConnectError | httpx.ProxyError)
-        told = str(error) or type(error).__name__
-        why = f"{'no connection' if outset else 'broken off'}: {told}"
-        wait = math.inf if "CERTIFICATE_VERIFY" in why else None
-        raise _TryFailedError(why, wait) from error
+        at_start = isinstance(error, httpx.ConnectError | httpx.ProxyError)
+        reason = f"{'no connection' if at_start else 'broken off'}: "
+        reason += str(error) or type(error).__name__
+        wait = math.inf if "CERTIFICATE_VERIFY" in reason else None
+        raise _TryFailedError(reason, wait) from error
     except httpx.InvalidURL as error:
         raise _TryFailedError(f"it is, or leads to, no URL: {error}", math.inf) from error
     except httpx.HTTPError as error:  # redirects without end
         raise _TryFailedError(str(error), math.inf) from error
 
 
-def _goes_with(answer: httpx.Response, note: dict[str, Any], done: int) -> bool:
-    """Whether the answer says nothing against .part: a rest that fits, the whole, or a failure."""
-    if answer.status_code == 206:
-        length = note["length"]
-        fits = answer.headers.get("Content-Range") == f"bytes {done}-{length - 1}/{length}"
-        return fits and _version(answer) in (note["version"], None)
-    return answer.status_code != 416  # "there is nothing behind these bytes"
-
-
-def _version(answer: httpx.Response) -> str | None:
-    """What If-Range takes: a strong ETag, else the date of the last change."""
-    etag: str | None = answer.headers.get("ETag")
-    return etag if etag and etag.startswith('"') else answer.headers.get("Last-Modified")
-
-
-def _refuse_failure(answer: httpx.Response, *, in_part: bool) -> None:
-    """Raise _TryFailedError unless the answer brings the file, or the rest that was asked for."""
-    status = answer.status_code
-    encoding = answer.headers.get("Content-Encoding", "identity")
-    if status == 200 or (status == 206 and in_part):
-        if encoding != "identity":
-            reason = f"the server sends the file compressed ({encoding}), unasked"
-            raise _TryFailedError(reason, math.inf)
-        return
-    wait = _retry_after(answer) if status in _TO_RETRY else math.inf
-    reason = f"the server answers {status} {answer.reason_phrase}".rstrip()
-    if wait is not None and WAIT_LIMIT < wait < math.inf:
-        reason += f" and asks to come back in {wait:.0f} seconds"
-    raise _TryFailedError(reason, wait)
-
-
-def _retry_after(answer: httpx.Response) -> float | None:
-    """Seconds that the server asks to wait, given as a number or as a date."""
-    text = answer.headers.get("Retry-After", "")
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
-
-
-def _start(answer: httpx.Response, url: str, part: Path) -> int | None:
-    """Begin .part anew, with a note of what it is the beginning of; returns the whole length."""
-    _forget(part)
-    announced = answer.headers.get("Content-Length")
-    length = None if announced is None else int(announced)
-    note = {"url": url, "version": _version(answer), "length": length}
-    files.write_json(cache.beside(part, ".json"), note)
-    size = "size unknown" if length is None else f"{length / 1e6:.1f} MB"
-    logger.info("fetching %s (%s) to %s", url, size, part.with_suffix(""))
-    return length
-
-
-def _save(answer: httpx.Response, path: Path, done: int, length: int | None) -> None:
-    """Add the body to .part, behind its first `done` bytes; `length` is that of the whole file."""
+def _receive(answer: httpx.Response, url: str, path: Path, note: dict[str, Any], done: int) -> None:
+    """Write the body of an answer to .part: behind its first `done` bytes, or from the start."""
     part = cache.beside(path, ".part")
-    if done:
-        logger.info("going on with %s at %.1f MB", path, done / 1e6)
+    status, length = answer.status_code, note.get("length", 0)
+    if done and status in (206, 416):  # 416: the file ends before these bytes
+        fits = answer.headers.get("Content-Range") == f"bytes {done}-{length - 1}/{length}"
+        if not fits or _version(answer) not in (note["version"], None):
+            _forget(part)
+            raise _TryFailedError("the file has changed on the server", wait=0)
+    _refuse_failure(answer, in_part=bool(done))
+    if status == 206:
+        logger.info("resuming %s at %.1f MB", path, done / 1e6)
+    else:
+        _forget(part)
+        done, announced = 0, answer.headers.get("Content-Length")
+        length = None if announced is None else int(announced)
+        note = {"url": url, "version": _version(answer), "length": length}
+        files.write_json(cache.beside(part, ".json"), note)
+        size = "size unknown" if length is None else f"{length / 1e6:.1f} MB"
+        logger.info("fetching %s (%s) to %s", url, size, path)
     _refuse_too_large((length or 0) - done, path)
     with part.open("ab") as file, tqdm(
         desc=path.name, total=length, initial=done, unit="B", unit_scale=True,
@@ -224,47 +190,46 @@ def _save(answer: httpx.Response, path: Path, done: int, length: int | None) -> 
         raise _TryFailedError(f"broken off after {done} of {length} bytes")
 
 
+def _version(answer: httpx.Response) -> str | None:
+    """What If-Range takes: a strong ETag, else the date of the last change."""
+    etag: str | None = answer.headers.get("ETag")
+    return etag if etag and etag.startswith('"') else answer.headers.get("Last-Modified")
+
+
+def _refuse_failure(answer: httpx.Response, *, in_part: bool) -> None:
+    """Raise _TryFailedError unless the answer has the file, or the rest that was asked for."""
+    status = answer.status_code
+    if status == 200 or (status == 206 and in_part):
+        encoding = answer.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            reason = f"the server sends the file compressed ({encoding}), unasked"
+            raise _TryFailedError(reason, math.inf)
+        return
+    wait = None if status in _TO_RETRY else math.inf
+    reason = f"the server answers {status} {answer.reason_phrase}".rstrip()
+    if status in _TO_RETRY and (text := answer.headers.get("Retry-After", "")):
+        if text.isascii() and text.isdigit():
+            wait = float(text)
+        else:
+            with suppress(TypeError, ValueError):  # neither a number nor a date
+                wait = max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        if wait is not None and wait > WAIT_LIMIT:
+            reason += f" and asks to come back in {wait:.0f} seconds"
+    raise _TryFailedError(reason, wait)
+
+
 def _refuse_too_large(size: int, path: Path) -> None:
-    """Refuse `size` bytes to come: a full disk harms more than this program."""
+    """Refuse another `size` bytes: a full disk harms other programs too."""
     if size > SIZE_LIMIT:
         raise _TryFailedError(f"it is larger than {SIZE_LIMIT / 2**30:g} GiB", math.inf)
     free = shutil.disk_usage(path.parent).free
     if size > free:
-        told = f"{size / 1e6:.0f} MB are to come, the disk has {free / 1e6:.0f} MB left"
-        raise OSError(errno.ENOSPC, told)
-
-
-def _accept(url: str, path: Path, check: Callable[[Path], object], fix: str) -> None:
-    """Let .part take its name when it is what it should be; drop it when it is not."""
-    part = cache.beside(path, ".part")
-    try:
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-            if is_page(file.read(512)):
-                raise PaddlexMLError("it is a web page", where="", fix="")
-        check(part)
-    except PaddlexMLError as error:
-        _forget(part)
-        raise PaddlexMLError(
-            f"what the server sent cannot be used: {error.what}",
-            where=cache.shown(url),
-            fix=f"correct the URL,\n{_OR}put the right file at {path},\n{_OR}{fix}",
-        ) from error
-    part.replace(path)
-    cache.beside(part, ".json").unlink(missing_ok=True)
-
-
-def _failed(url: str, path: Path, reason: str, fix: str) -> PaddlexMLError:
-    return PaddlexMLError(
-        f"the file cannot be fetched: {reason}",
-        where=cache.shown(url),
-        fix="check the URL and the network and repeat the command,\n"
-        f"{_OR}put the file by hand at {path},\n{_OR}{fix}",
-    )
+        reason = f"{size / 1e6:.0f} MB are to come, the disk has {free / 1e6:.0f} MB left"
+        raise OSError(errno.ENOSPC, reason)
 
 
 def _read_note(url: str, part: Path) -> dict[str, Any]:
-    """What .part is the beginning of; {} when that is not known well enough to go on from it."""
+    """What .part is the beginning of; {} when that is not known well enough to resume it."""
     try:
         note = json.loads(cache.beside(part, ".json").read_text(encoding="utf-8"))
         sure = note["url"] == url and note["version"] and _size(part) <= note["length"]

@@ -20,14 +20,14 @@ _REPAIRS = {
     errno.EACCES: "give yourself write permission, or choose another folder: -o Global.output=...",
     errno.EPERM: "give yourself write permission, or choose another folder: -o Global.output=...",
     errno.EROFS: "the disk is read-only: choose another folder with -o Global.output=...",
-    errno.ENOTDIR: "a file stands where a folder is needed: move it, or -o Global.output=...",
-    errno.EEXIST: "a file stands where a folder is needed: move it, or -o Global.output=...",
-    errno.EISDIR: "a folder stands where a file is needed: move it, or -o Global.output=...",
+    errno.ENOTDIR: "a file is where a folder is needed: move it, or -o Global.output=...",
+    errno.EEXIST: "a file is where a folder is needed: move it, or -o Global.output=...",
+    errno.EISDIR: "a folder is where a file is needed: move it, or -o Global.output=...",
 }
 
 
 def explain(error: OSError) -> PaddlexMLError | None:
-    """Turn an operating system error that a user can repair into a clear one; None for the rest."""
+    """The clear error for an error of the system that a user can repair; None for all others."""
     if error.errno not in _REPAIRS:
         return None
     # A rename has two names, and the first is that of a temporary file.
@@ -49,7 +49,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         flush(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files for the owner alone
+        os.umask(umask := os.umask(0))
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes files for the owner alone
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -75,7 +76,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` atomically; the parent folders are made."""
+    """Write `content` to `path` atomically; missing folders are made."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -110,9 +111,3 @@ def back_up(path: Path) -> Path:
                 write_bytes(copy, path.read_bytes())
                 return copy
             number += 1
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -1,100 +1,173 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of exported models, made anew as a whole: never half of one, never a mixture of two."""
+"""Folders that change as a whole: after a kill at any moment the old one or the new one is there.
+
+    .<name>.new            the new folder while it is built, beside the old one
+    .<name>.old            the old folder between two renames, on systems that cannot exchange names
+    .<name>.*.unfinished   a folder of `building`, whose name was free before
+
+A new folder is complete and on the disk before it takes the name. Linux exchanges two names in one
+step. Elsewhere the name is free for an instant, and `finish_interrupted` completes the replacement
+when a kill came right then.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
 
-PRODUCTS = frozenset(
-    f"inference.{end}" for end in ("json", "onnx", "pdiparams", "pdiparams.info", "pdmodel", "yml")
-)
-"""What an export may have left in its folder, whatever its format: none outlives the next one."""
+IsOurs = Callable[[Path], bool]
+"""Whether an entry of the old folder was written by this tool: everything else is carried over."""
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
+def replacing(folder: Path, is_ours: IsOurs) -> Iterator[Path]:
     """Yield a new folder beside `folder`; on success it takes the name, on failure it vanishes.
 
-    What a user has put into the old folder is there again in the new one. A kill leaves the old
-    folder or the new one under the name, complete. Raises OSError as the system does.
+    What a user has put into the old folder is in the new one too, unless it has an entry of that
+    name itself. A link to a folder stays a link. Raises OSError as the system does.
     """
-    folder = folder.resolve()  # a link stays a link
+    folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
-    fresh = folder.with_name(f".{folder.name}.new")
-    _finish_interrupted(fresh, folder)
-    shutil.rmtree(fresh, ignore_errors=True)
+    finish_interrupted(folder, is_ours)
+    fresh = _beside(folder, "new")
+    shutil.rmtree(fresh, ignore_errors=True)  # what a kill left there
     fresh.mkdir(parents=True)
     try:
         yield fresh
+        flush(fresh)
         if folder.is_dir():
-            _carry_over(folder, fresh)
-        _flush(fresh)
-        if folder.is_dir():
-            _exchange(fresh, folder)
-        else:
-            fresh.rename(folder)
-        files.flush_folder(folder.parent)
+            _carry_over(folder, fresh, is_ours)
+        _swap_in(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _carry_over(old: Path, fresh: Path) -> None:
+def finish_interrupted(folder: Path, is_ours: IsOurs) -> None:
+    """Complete a replacement of `folder` that a kill interrupted; else it costs two looks."""
+    folder = folder.resolve()
+    fresh, old = _beside(folder, "new"), _beside(folder, "old")
+    # Version 0.1.0 set the old folder of an export aside under another name.
+    for aside in (old, fresh.with_name(f"{fresh.name}.old")):
+        if not aside.is_dir():
+            continue
+        if not folder.exists():
+            (fresh if aside == old and fresh.is_dir() else aside).rename(folder)
+        if aside.is_dir():
+            # Today they are all in the new folder by now; version 0.1.0 moved them last.
+            for entry in aside.iterdir():
+                if not is_ours(entry) and not os.path.lexists(folder / entry.name):
+                    entry.rename(folder / entry.name)
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the name `folder` at the end, and vanishes on failure.
+
+    It is built beside `folder`, on the same disk. A kill leaves it there, and the next call names
+    it in a warning. Raises PaddlexMLError as `refuse_full`.
+    """
+    refuse_full(folder)
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    prefix, suffix = f".{folder.name}.", ".unfinished"
+    for left in sorted(folder.parent.glob(f"{prefix}*{suffix}")):
+        _log.warning("%s is from a run that was killed or is still at work", left)
+    with tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=folder.parent) as aside:
+        fresh = Path(aside, folder.name)  # the outer folder is private, this one is not
+        fresh.mkdir()
+        yield fresh
+        if hasattr(os, "sync"):
+            os.sync()  # once for all: a flush for each of 100,000 images would take hours
+        if os.name == "nt" and folder.is_dir():
+            folder.rmdir()  # Windows does not rename onto an empty folder
+        fresh.rename(folder)
+        files.flush_folder(folder.parent)
+
+
+def refuse_full(folder: Path) -> None:
+    """Raise PaddlexMLError unless `folder` is empty or not there: nothing is overwritten."""
+    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    what = "is a folder with files in it" if folder.is_dir() else "is a file"
+    raise PaddlexMLError(
+        f"the output {what}; nothing is overwritten",
+        where=str(folder),
+        fix="choose another --output, or move it away",
+    )
+
+
+def flush(folder: Path) -> None:
+    """Wait until the files of a folder, their bytes and their names, are on the disk."""
+    for path, _, names in os.walk(folder):
+        for file in (Path(path, name) for name in names):
+            if file.is_file() and not file.is_symlink():
+                files.flush(file)
+        files.flush_folder(Path(path))
+
+
+def _carry_over(old: Path, fresh: Path, is_ours: IsOurs) -> None:
+    """Give the entries that are not ours a second name in `fresh`: `old` stays complete."""
+
+    def link(source: str | Path, target: str | Path) -> None:
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except OSError:  # a disk without hard links
+            shutil.copy2(source, target, follow_symlinks=False)
+            if not os.path.islink(target):
+                files.flush(Path(target))
+
     for entry in old.iterdir():
-        if entry.name in PRODUCTS:
+        target = fresh / entry.name
+        if is_ours(entry) or os.path.lexists(target):
             continue
         if entry.is_dir() and not entry.is_symlink():
-            shutil.copytree(entry, fresh / entry.name, symlinks=True, copy_function=_link)
+            shutil.copytree(entry, target, symlinks=True, copy_function=link)
+            for path, _, _ in os.walk(target):
+                files.flush_folder(Path(path))
         else:
-            _link(entry, fresh / entry.name)
+            link(entry, target)
+    files.flush_folder(fresh)
 
 
-def _link(source: str | Path, target: str | Path) -> None:
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:  # a disk without hard links
-        shutil.copy2(source, target, follow_symlinks=False)
+def _swap_in(fresh: Path, folder: Path) -> None:
+    """Give `fresh` the name `folder`. What had it before is `fresh` then, or is removed."""
+    old = _beside(folder, "old")
+    if not folder.is_dir():
+        fresh.rename(folder)
+    elif not _exchange(fresh, folder):
+        try:
+            folder.rename(old)
+            fresh.rename(folder)
+        except BaseException:
+            if not folder.exists():
+                old.rename(folder)
+            raise
+    files.flush_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
-def _flush(folder: Path) -> None:
-    for name in PRODUCTS:
-        if (folder / name).is_file():
-            files.flush(folder / name)
-    files.flush_folder(folder)
-
-
-def _exchange(first: Path, second: Path) -> None:
-    """Let two folders of one disk swap their names, in one step where system and disk can.
-
-    Elsewhere `second` names nothing for an instant; `_finish_interrupted` repairs what a kill
-    leaves then.
-    """
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two folders of one disk exchange their names in one step. False: it is not possible."""
     swap = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
-    here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    if swap and swap(here, os.fsencode(first), here, os.fsencode(second), both) == 0:
-        return
-    spare = _spare(first)
-    second.rename(spare)
-    first.rename(second)
-    spare.rename(first)
+    at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    names = os.fsencode(first), os.fsencode(second)
+    return swap is not None and swap(at_cwd, names[0], at_cwd, names[1], exchange) == 0
 
 
-def _finish_interrupted(first: Path, second: Path) -> None:
-    """Finish an exchange of the same two folders that a kill interrupted."""
-    spare = _spare(first)
-    if spare.is_dir() and not second.exists():
-        spare.rename(second)
-    shutil.rmtree(spare, ignore_errors=True)
-
-
-def _spare(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.old")
+def _beside(folder: Path, state: str) -> Path:
+    return folder.with_name(f".{folder.name}.{state}")

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import files
+from paddlex_ml.storage import files, folders
 
 EXPORTS = ("inference", "inference_onnx", "inference_pdmodel")
 SUFFIXES = (".pdema", ".pdopt", ".pdparams", ".pdstates")
@@ -105,6 +105,7 @@ class FaultyDisk:
             (Path, "rename"),
             (checkpoint, "_write_pickle"),
             (files, "flush_folder"),
+            (folders, "_exchange"),
             (os, "fsync"),
             (shutil, "rmtree"),
         ):
@@ -144,12 +145,13 @@ def steps_of_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     return disk.calls
 
 
+@pytest.mark.usefixtures("way_to_swap")
 @pytest.mark.parametrize("after", [False, True])
 def test_a_kill_at_any_step_leaves_the_old_or_the_new_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
     steps = steps_of_a_write(tmp_path, monkeypatch)
-    assert steps >= 14  # a folder, four files with their flush, two renames, clean-up
+    assert steps >= 14  # a folder, four files with their flush, exchange or renames, clean-up
     seen = set()
     for fatal in range(1, steps + 1):
         folder = tmp_path / f"{fatal}_{after}" / "latest"
@@ -308,6 +310,32 @@ def test_a_checkpoint_is_found_from_inside_it_and_through_a_link(
     monkeypatch.chdir(tmp_path / "latest")
     for text in (".", "latest.pdparams", "../link"):
         assert checkpoint.find_folder(text, "Train.resume_path") == tmp_path / "latest"
+
+
+def test_a_sigkill_at_any_step_leaves_the_old_or_the_new_checkpoint(
+    kill_at_every_step: Callable[..., list[Path]], way_to_swap: str
+) -> None:
+    seen = []
+    for root in kill_at_every_step(
+        lambda root: prepare(root / "latest"),
+        lambda root: checkpoint.write(root / "latest", example(2)),
+    ):
+        at_once = (root / "latest").is_dir()
+        assert at_once or way_to_swap == "in two renames"
+        number = checkpoint.load(root / "latest").progress["epoch"]
+        assert_equal(checkpoint.load(root / "latest"), example(number))
+        assert (root / "latest" / "notes.txt").read_text() == "mine"
+        seen.append(number)
+    assert seen == sorted(seen)
+    assert {*seen} == {1, 2}
+
+
+def test_a_checkpoint_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path / "disk" / "latest", example(1))
+    (tmp_path / "latest").symlink_to(tmp_path / "disk" / "latest")
+    checkpoint.write(tmp_path / "latest", example(2))
+    assert (tmp_path / "latest").is_symlink()
+    assert_equal(checkpoint.load(tmp_path / "disk" / "latest"), example(2))
 
 
 def test_a_checkpoint_between_two_renames_is_found(tmp_path: Path) -> None:

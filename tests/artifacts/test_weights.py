@@ -350,7 +350,7 @@ def test_what_is_behind_a_url_but_no_weights_is_refused_and_not_kept(site, conte
         weights.locate(url, key, null="trains from random weights")
     assert caught.value.where == url
     assert f"-o {key}=null, which trains from random weights" in caught.value.fix
-    assert [path for path in cache.place(url).parent.iterdir() if path.suffix != ".lock"] == []
+    assert [path for path in cache.path_for(url).parent.iterdir() if path.suffix != ".lock"] == []
     assert len(site.asked) == 1
 
 

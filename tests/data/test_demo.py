@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -108,6 +109,21 @@ def test_a_failure_midway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="disk full"):
         demo.make(tmp_path / "set", images=10, size=32, seed=0, val_percent=20)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kill_at_every_step_leaves_complete_folders_or_none(
+    kill_at_every_step: Callable[..., list[Path]],
+) -> None:
+    def make(root: Path) -> None:
+        demo.make(root / "set", images=10, size=32, seed=0, val_percent=20)
+
+    roots = kill_at_every_step(lambda root: None, make)
+    assert len(roots) > 30
+    expected, coco = content(roots[-1] / "set"), content(roots[-1] / "set_coco")
+    for root in roots:
+        assert content(root / "set") in ({}, expected)
+        assert content(root / "set_coco") in ({}, coco)
+        assert (root / "set_coco").exists() or not (root / "set").exists()
 
 
 @pytest.mark.parametrize(

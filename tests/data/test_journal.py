@@ -36,7 +36,7 @@ def test_originals_become_backups_and_new_files_take_their_names(tmp_path):
     change = journal.apply(tmp_path, "split", NEW)
     backups = {"train.txt.bak": OLD["train.txt"], "val.txt.bak": OLD["val.txt"]}
     assert texts(tmp_path) == {"label.txt": "0 a\n", **NEW, **backups}
-    assert change.told() == [
+    assert change.lines() == [
         "train.txt is now train.txt.bak",
         "val.txt is now val.txt.bak",
         "train.txt is written",
@@ -69,7 +69,7 @@ def test_a_file_with_the_same_content_stays_and_nothing_to_do_leaves_no_record(t
     journal.apply(tmp_path, "part", {**NEW, "label.txt": OLD["label.txt"]})
     assert "label.txt.bak" not in texts(tmp_path)
     before = texts(tmp_path)
-    assert journal.apply(tmp_path, "nothing", NEW).told() == []
+    assert journal.apply(tmp_path, "nothing", NEW).lines() == []
     assert texts(tmp_path) == before
     assert not (tmp_path / journal.FOLDER / "0002.json").exists()
 
@@ -283,7 +283,7 @@ def test_nothing_appears_where_nothing_is_changed(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_settle_writes_nothing_where_nothing_is_pending(tmp_path):
+def test_finishing_writes_nothing_where_nothing_is_pending(tmp_path):
     journal.finish_interrupted(tmp_path)
     journal.finish_interrupted(tmp_path / "not there")
     assert os.listdir(tmp_path) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from paddlex_ml.config.schema import (
     SplitConfig,
     TrainConfig,
 )
-from paddlex_ml.data import annotation, journal
+from paddlex_ml.data import annotation, check, journal
 from paddlex_ml.engines import check_dataset
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import exporters
+from paddlex_ml.pictures import dataset_page, plots
 
 KEYS = [
     "done_flag",
@@ -105,6 +107,48 @@ def test_pictures_of_an_earlier_run_do_not_stay_and_foreign_files_do(
     assert "notes.txt" in found
     assert len(found) == 15
     assert os.listdir(tmp_path / "output") == ["check_dataset"]  # nothing left aside
+
+
+def test_a_kill_at_every_step_leaves_the_pictures_of_one_run(
+    folder: Path,
+    kill_at_every_step: Callable[..., list[Path]],
+    monkeypatch: pytest.MonkeyPatch,
+    way_to_swap: str,
+) -> None:
+    def draw(_dataset: object, demos: Path, _seed: int) -> dict[str, list[str]]:
+        demos.mkdir()
+        (demos / "new.jpg").write_bytes(b"new")
+        return {"train": [], "val": []}
+
+    def write(path: Path, *_: object) -> None:
+        path.write_bytes(b"new")
+
+    def prepare(root: Path) -> None:
+        for name in ("demo_img/old.jpg", *others):
+            (root / "check_dataset" / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / "check_dataset" / name).write_text("old")
+
+    def act(root: Path) -> None:
+        check_dataset._draw_pictures(report, root, seed=0)
+
+    others = ("histogram.png", "report.html", "mine/notes.txt")
+    report = check.check(folder, workers=0)
+    monkeypatch.setattr(check_dataset, "_draw_demos", draw)
+    monkeypatch.setattr(check_dataset, "_fill_page", lambda *_: None)  # no thread after a fork
+    monkeypatch.setattr(plots, "histogram", write)
+    monkeypatch.setattr(dataset_page, "write", write)
+    old = {"demo_img/old.jpg": "old"} | dict.fromkeys(others, "old")
+    new = {"demo_img/new.jpg": "new"} | dict.fromkeys(others, "new") | {"mine/notes.txt": "old"}
+    endings = []
+    for root in kill_at_every_step(prepare, act):
+        place = root / "check_dataset"
+        endings.append({name: (place / name).read_text() for name in files_below(place)})
+        act(root)
+        assert {name: (place / name).read_text() for name in files_below(place)} == new
+        assert os.listdir(root) == ["check_dataset"]
+    assert endings.count({}) == (0 if way_to_swap == "in one step" else 1)
+    assert [ending for ending in endings if ending not in (old, new, {})] == []
+    assert (endings[0], endings[-1]) == (old, new)
 
 
 def test_a_failed_check_names_every_fault_and_writes_nothing(folder: Path, tmp_path: Path) -> None:

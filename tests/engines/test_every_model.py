@@ -144,7 +144,7 @@ def test_weights_from_the_published_url_are_taken_as_published(
     clip: Path, run: Run, toy: Path, tmp_path: Path
 ) -> None:
     url = published.weights_url(TOKEN_MODELS[0])
-    by_hand = cache.place(url)
+    by_hand = cache.path_for(url)
     by_hand.parent.mkdir(parents=True)
     os.link(clip / "best_model" / "best_model.pdparams", by_hand)
     this = [f"Global.model={TOKEN_MODELS[0]}", *SMALL, f"Export.weight_path={url}"]

@@ -216,7 +216,7 @@ def test_weights_behind_a_url_are_exported_into_the_output_and_not_the_cache(
     assert "HTTP Request" not in err
     assert sorted(os.listdir(tmp_path / "inference")) == FILES
     assert np.array_equal(scores(tmp_path / "inference"), scores(toy_run / "best_model/inference"))
-    kept = cache.place(url)
+    kept = cache.path_for(url)
     assert sorted(os.listdir(kept.parent)) == ["w.pdparams", "w.pdparams.lock"]
     result = json.loads((tmp_path / "export_result.json").read_text())
     assert result["weight_path"] == str(kept)

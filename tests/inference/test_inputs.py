@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import download
 from paddlex_ml.inference.inputs import count, walk
+from paddlex_ml.storage import fetch_image
 
 ALL = ["a.jpg", "b.png", "c.bmp", "d.JPG", "deep/a.jpg", "e.webp", "f.gif"]
 
@@ -106,7 +106,7 @@ def test_no_two_inputs_share_a_stem(photos: Path):
     ],
 )
 def test_a_url_is_named_by_its_path_and_not_fetched(url, name, monkeypatch):
-    monkeypatch.setattr(download, "fetch", None)
+    monkeypatch.setattr(fetch_image, "fetch", None)
     [picture] = walk(url)
     assert (picture.path, picture.name) == (url, name)
 

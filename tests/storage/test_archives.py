@@ -103,7 +103,7 @@ def test_a_member_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_name_that_comes_from_two_folders_is_refused(make) -> None:
     archive = make({**WHOLE, "other/photos/a.jpg": b"another"})
-    assert "'other/photos/a.jpg' comes a second time" in refusal(archive)
+    assert "the file of its entry 'other/photos/a.jpg' exists already" in refusal(archive)
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
@@ -113,7 +113,7 @@ def test_a_tar_with_a_link_or_a_device_is_refused(tmp_path: Path, kind: bytes) -
         info = tarfile.TarInfo("set/photos/c.jpg")
         info.type, info.linkname = kind, "/etc/passwd"
         archive.addfile(info)
-    assert "no plain file, but a link or so" in refusal(path)
+    assert "is a link or another special file" in refusal(path)
 
 
 def test_a_zip_with_a_link_is_refused(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_zip_with_a_link_is_refused(tmp_path: Path) -> None:
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(info, "/etc/passwd")
-    assert "no plain file, but a link or so" in refusal(path)
+    assert "is a link or another special file" in refusal(path)
 
 
 def test_a_zip_with_a_password_is_refused(tmp_path: Path) -> None:
@@ -167,8 +167,8 @@ def test_any_damage_is_an_error_that_names_the_archive(tmp_path: Path) -> None:
             try:
                 archives.unpack(path, "photos", "*.jpg", target, ignore_progress)
             except PaddlexMLError as error:
-                told = str(error)
-                assert str(path) in told
+                message = str(error)
+                assert str(path) in message
 
 
 def test_what_the_disk_cannot_hold_is_refused_before_the_first_file(

@@ -14,7 +14,7 @@ from paddlex_ml.storage import cache
 
 def test_the_variable_moves_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("PADDLEX_ML_CACHE", str(tmp_path / "else"))
-    assert cache.place("https://a.org/m.tar") == tmp_path / "else" / "a.org" / "m.tar"
+    assert cache.path_for("https://a.org/m.tar") == tmp_path / "else" / "a.org" / "m.tar"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PADDLEX_ML_CACHE", "here")
     assert cache.folder() == tmp_path / "here"
@@ -35,7 +35,7 @@ def test_without_the_variable_it_is_the_users_own(monkeypatch):
     ],
 )
 def test_a_plain_url_is_kept_under_its_own_words(url, place, own_cache):
-    assert cache.place(url) == own_cache / place
+    assert cache.path_for(url) == own_cache / place
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_a_plain_url_is_kept_under_its_own_words(url, place, own_cache):
     ],
 )
 def test_where_words_do_not_suffice_a_hash_tells_urls_apart(url, place, own_cache):
-    assert cache.place(url).relative_to(own_cache).match(place)
-    assert len(cache.place(url).relative_to(own_cache).parts) == len(Path(place).parts)
-    assert cache.place(url) == cache.place(url)
+    assert cache.path_for(url).relative_to(own_cache).match(place)
+    assert len(cache.path_for(url).relative_to(own_cache).parts) == len(Path(place).parts)
+    assert cache.path_for(url) == cache.path_for(url)
 
 
 def test_urls_that_differ_in_their_query_have_places_of_their_own():
     urls = [f"https://a.org/m.tar{end}" for end in ("", "?v=1", "?v=2", "/", "%20", "%2F")]
-    assert len({cache.place(url) for url in urls}) == 6
+    assert len({cache.path_for(url) for url in urls}) == 6
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_urls_that_differ_in_their_query_have_places_of_their_own():
 )  # fmt: skip
 def test_what_is_no_url_of_the_web_is_refused(url):
     with pytest.raises(PaddlexMLError, match="not a URL of the web: ") as caught:
-        cache.place(url)
+        cache.path_for(url)
     assert caught.value.where == url
 
 
@@ -98,7 +98,7 @@ def test_a_lock_waits_for_the_one_who_holds_it(own_cache, caplog):
 
 def test_a_cache_that_cannot_be_made_is_a_clear_error(monkeypatch):
     monkeypatch.setenv("PADDLEX_ML_CACHE", f"{os.devnull}/cache")
-    path = cache.place("https://a.org/m.tar")
+    path = cache.path_for("https://a.org/m.tar")
     with pytest.raises(PaddlexMLError, match="the cache cannot be used: Not a dir") as caught:
         cache.locked(path).__enter__()
     assert caught.value.where == str(path.parent)

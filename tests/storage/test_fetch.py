@@ -60,7 +60,7 @@ def test_a_file_is_fetched_once_and_kept_under_a_readable_name(site, own_cache, 
 
 def test_a_file_put_there_by_hand_is_used(site):
     url = site.url("/a.pdparams")
-    path = cache.place(url)
+    path = cache.path_for(url)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
     assert get(url).read_bytes() == b"mine"
@@ -89,7 +89,7 @@ def test_a_content_length_that_is_too_small_is_found_by_the_check(site):
     assert error.what == "what the server sent cannot be used: it is damaged"
     assert error.where == site.url("/a")
     assert FIX in error.fix
-    assert left(cache.place(site.url("/a"))) == set()
+    assert left(cache.path_for(site.url("/a"))) == set()
     assert len(site.asked) == 1
 
 
@@ -100,7 +100,7 @@ def test_a_web_page_in_place_of_the_file_is_refused_and_not_kept(site, page):
     site["/a.pdparams"] = page
     error = refusal(site.url("/a.pdparams"))
     assert error.what == "what the server sent cannot be used: it is a web page"
-    assert left(cache.place(site.url("/a.pdparams"))) == set()
+    assert left(cache.path_for(site.url("/a.pdparams"))) == set()
 
 
 def test_without_a_network_one_error_names_the_url_the_place_and_the_way_without():
@@ -109,15 +109,15 @@ def test_without_a_network_one_error_names_the_url_the_place_and_the_way_without
     assert error.what.startswith("the file cannot be fetched: no connection: ")
     assert "refused" in error.what
     assert error.where == url
-    assert f"or put the file by hand at {cache.place(url)}," in error.fix
+    assert f"or put the file by hand at {cache.path_for(url)}," in error.fix
     assert error.fix.endswith(f"or {FIX}")
 
 
 def test_a_redirect_is_followed_and_the_name_is_that_of_the_first_url(site):
     site["/a"] = site.reply(b"", 302, Location="/b")
     site["/b"] = BODY
-    assert get(site.url("/a")) == cache.place(site.url("/a"))
-    assert cache.place(site.url("/a")).read_bytes() == BODY
+    assert get(site.url("/a")) == cache.path_for(site.url("/a"))
+    assert cache.path_for(site.url("/a")).read_bytes() == BODY
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/a"])
@@ -176,10 +176,10 @@ def test_a_disk_that_fills_up_keeps_the_part(site, monkeypatch):
     site["/a"] = site.reply(BODY, etag='"1"')
     error = refusal(site.url("/a"))
     assert error.what == "the cache cannot be used: No space left on device"
-    assert left(cache.place(site.url("/a"))) == {"a.part", "a.part.json"}
+    assert left(cache.path_for(site.url("/a"))) == {"a.part", "a.part.json"}
 
 
-def test_a_password_is_sent_but_not_told(site, caplog):
+def test_a_password_is_sent_but_not_shown(site, caplog):
     caplog.set_level(logging.INFO)
     site["/a"] = [site.reply(b"", 500), site.reply(BODY)]
     get(site.url("/a").replace("//", "//me:secret@"))
@@ -231,7 +231,7 @@ def test_a_proxy_that_is_none_is_named_as_the_fault(monkeypatch):
         ("a:/b", False),
     ],
 )
-def test_urls_are_told_from_paths(text, found):
+def test_urls_differ_from_paths(text, found):
     assert fetch.is_url(text) is found
 
 
@@ -269,7 +269,7 @@ def test_a_download_that_was_given_up_is_resumed_by_the_next_command(site):
     good = {"etag": '"1"', "ranges": True}
     site["/a"] = [site.reply(BODY, cut=4000, **good), site.reply(b"", 503)]
     assert "the server answers 503 Service Unavailable" in refusal(site.url("/a")).what
-    path = cache.place(site.url("/a"))
+    path = cache.path_for(site.url("/a"))
     assert left(path) == {"a.part", "a.part.json"}
     assert (path.parent / "a.part").read_bytes() == BODY[:4000]
     note = json.loads((path.parent / "a.part.json").read_text())
@@ -281,7 +281,7 @@ def test_a_download_that_was_given_up_is_resumed_by_the_next_command(site):
 
 
 def test_a_download_that_was_killed_after_its_last_byte_is_not_repeated(site):
-    path = cache.place(site.url("/a"))
+    path = cache.path_for(site.url("/a"))
     path.parent.mkdir(parents=True)
     (path.parent / "a.part").write_bytes(BODY)
     note = {"url": site.url("/a"), "version": '"1"', "length": len(BODY)}
@@ -326,17 +326,17 @@ def test_a_truncated_body_is_an_error_after_all_tries(site):
     assert "broken off: " in error.what
     assert "received 4000 bytes, expected 10240" in error.what
     assert len(site.asked) == fetch.TRIES
-    assert not cache.place(site.url("/a")).exists()
+    assert not cache.path_for(site.url("/a")).exists()
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "answer"),
     [(404, "404 Not Found"), (403, "403 Forbidden"), (401, "401"), (410, "410"), (204, "204")],
 )
-def test_an_answer_that_will_not_change_is_taken_at_once(site, status, told):
+def test_an_answer_that_will_not_change_is_taken_at_once(site, status, answer):
     site["/a"] = site.reply(b"", status)
     error = refusal(site.url("/a"))
-    assert error.what.startswith(f"the file cannot be fetched: the server answers {told}")
+    assert error.what.startswith(f"the file cannot be fetched: the server answers {answer}")
     assert len(site.asked) == 1
 
 

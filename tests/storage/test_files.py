@@ -100,8 +100,8 @@ def test_a_path_that_is_not_utf_8_survives_in_json(tmp_path):
         (errno.ENOSPC, "No space left on device", "free some space there"),
         (errno.EACCES, "Permission denied", "give yourself write permission"),
         (errno.EROFS, "Read-only file system", "the disk is read-only"),
-        (errno.ENOTDIR, "Not a directory", "a file stands where a folder is needed"),
-        (errno.EISDIR, "Is a directory", "a folder stands where a file is needed"),
+        (errno.ENOTDIR, "Not a directory", "a file is where a folder is needed"),
+        (errno.EISDIR, "Is a directory", "a folder is where a file is needed"),
     ],
 )
 def test_an_error_of_the_system_is_explained(number, message, repair):
@@ -138,7 +138,7 @@ def test_a_file_in_place_of_a_folder_is_explained(tmp_path):
     error = files.explain(caught.value)
     assert error is not None
     assert error.where == str(tmp_path / "output")
-    assert "a file stands where a folder is needed" in error.fix
+    assert "a file is where a folder is needed" in error.fix
 
 
 def test_a_backup_never_takes_the_name_of_another(tmp_path):

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
-from paddlex_ml.storage.folders import replacing
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import files, folders
 
+PRODUCTS = ("inference.json", "inference.yml", "inference.pdmodel")
 OLD = {"inference.json": "old graph", "inference.yml": "old", "notes.txt": "mine", "deep/a": "a"}
 NEW = {"inference.json": "new graph", "inference.yml": "new"}
 MIXED = {**NEW, "notes.txt": "mine", "deep/a": "a"}
@@ -27,18 +28,13 @@ def read(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
 
 
+def is_product(path: Path) -> bool:
+    return path.name in PRODUCTS
+
+
 def export(root: Path) -> None:
-    with replacing(root / "inference") as fresh:
+    with folders.replacing(root / "inference", is_product) as fresh:
         fill(fresh, NEW)
-
-
-@pytest.fixture(params=["in one step", "in three renames"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How two folders swap their names: as Linux can, or as systems and disks must that cannot."""
-    if request.param == "in three renames":
-        nothing = SimpleNamespace(renameat2=lambda *_: -1)
-        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: nothing)
-    return str(request.param)
 
 
 def test_a_folder_that_was_not_there_is_made_with_its_parents(tmp_path: Path) -> None:
@@ -46,7 +42,7 @@ def test_a_folder_that_was_not_there_is_made_with_its_parents(tmp_path: Path) ->
     assert read(tmp_path) == {f"deep/inference/{name}": text for name, text in NEW.items()}
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("way_to_swap")
 def test_products_are_replaced_and_what_is_a_users_stays(tmp_path: Path) -> None:
     fill(tmp_path / "inference", OLD | {"inference.pdmodel": "of another format"})
     (tmp_path / "inference" / "link").symlink_to("notes.txt")
@@ -74,7 +70,7 @@ def test_a_failure_keeps_the_old_folder_and_leaves_nothing_beside_it(
     tmp_path: Path, error: BaseException
 ) -> None:
     def fail() -> None:
-        with replacing(tmp_path / "inference") as fresh:
+        with folders.replacing(tmp_path / "inference", is_product) as fresh:
             fill(fresh, {"inference.json": "ne"})
             raise error
 
@@ -99,16 +95,192 @@ def test_a_file_of_that_name_is_not_replaced(tmp_path: Path) -> None:
     assert read(tmp_path) == {"inference": "mine"}
 
 
+def test_a_file_of_a_user_never_covers_a_new_one(tmp_path: Path) -> None:
+    fill(tmp_path / "set", {"a": "mine", "b": "mine"})
+    with folders.replacing(tmp_path / "set", lambda _: False) as fresh:
+        fill(fresh, {"a": "new"})
+    assert read(tmp_path / "set") == {"a": "new", "b": "mine"}
+
+
+def test_a_rename_that_fails_gives_the_old_folder_its_name_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name == ".inference.new":
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    fill(tmp_path / "inference", OLD)
+    monkeypatch.setattr(folders, "_exchange", lambda *_: False)
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(PermissionError):
+        export(tmp_path)
+    assert read(tmp_path) == {f"inference/{name}": text for name, text in OLD.items()}
+
+
+def test_everything_is_on_the_disk_before_the_names_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    for name in ("flush", "flush_folder"):
+        monkeypatch.setattr(files, name, lambda path, name=name: events.append(f"{name} {path}"))
+    monkeypatch.setattr(folders, "_exchange", lambda *_: events.append("exchange") or True)
+    monkeypatch.setattr(os, "link", Mock(side_effect=OSError(95, "Operation not supported")))
+    fill(tmp_path / "inference", OLD)
+    export(tmp_path)
+    fresh = tmp_path / ".inference.new"
+    flushed = {f"flush {fresh / name}" for name in MIXED}
+    assert flushed | {f"flush_folder {fresh}", f"flush_folder {fresh}/deep"} == {*events[:-2]}
+    assert events[-2:] == ["exchange", f"flush_folder {tmp_path}"]
+
+
 def test_a_kill_at_every_step_leaves_the_old_folder_or_the_new_one(
-    kill_at_every_step: Callable[..., list[Path]], way: str
+    kill_at_every_step: Callable[..., list[Path]], way_to_swap: str
 ) -> None:
     roots = kill_at_every_step(lambda root: fill(root / "inference", OLD), export)
     assert len(roots) > 8
     endings = [read(root / "inference") for root in roots]
     gone = [ending for ending in endings if not ending]
-    assert len(gone) == (0 if way == "in one step" else 1)
+    assert len(gone) == (0 if way_to_swap == "in one step" else 1)
     assert all(ending in (OLD, MIXED, {}) for ending in endings)
     assert (endings[0], endings[-1]) == (OLD, MIXED)
-    for root in roots:  # and the next export works, whatever was left there
-        export(root)
+    for root, ending in zip(roots, endings, strict=True):
+        folders.finish_interrupted(root / "inference", is_product)
+        assert read(root / "inference") == (ending or MIXED)
+        export(root)  # the next export works, whatever was left there
         assert read(root) == {f"inference/{name}": text for name, text in MIXED.items()}
+
+
+def test_what_a_kill_left_is_finished_at_every_step_of_finishing(
+    kill_at_every_step: Callable[..., list[Path]],
+) -> None:
+    def prepare(root: Path) -> None:  # as version 0.1.0 left a checkpoint: nothing carried over yet
+        fill(root / ".inference.old", OLD)
+        fill(root / ".inference.new", NEW)
+
+    def finish(root: Path) -> None:
+        folders.finish_interrupted(root / "inference", is_product)
+
+    roots = kill_at_every_step(prepare, finish)
+    assert len(roots) > 5
+    for root in roots:
+        finish(root)
+        assert read(root) == {f"inference/{name}": text for name, text in MIXED.items()}
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        ({".inference.old": OLD}, OLD),
+        ({".inference.old": OLD, "inference": NEW}, MIXED),
+        ({".inference.new.old": OLD, ".inference.new": MIXED}, OLD),  # an export of version 0.1.0
+        ({".inference.new.old": OLD, "inference": MIXED}, MIXED),
+        ({".inference.new": {"inference.json": "ne"}, "inference": OLD}, OLD),
+    ],
+)
+def test_what_a_kill_left_is_finished(
+    tmp_path: Path, left: dict[str, dict[str, str]], expected: dict[str, str]
+) -> None:
+    for name, content in left.items():
+        fill(tmp_path / name, content)
+    folders.finish_interrupted(tmp_path / "inference", is_product)
+    assert read(tmp_path / "inference") == expected
+    export(tmp_path)
+    assert read(tmp_path) == {f"inference/{name}": text for name, text in MIXED.items()}
+
+
+# Folders that were not there, or empty
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("before", ["nothing", "an empty folder"])
+def test_the_folder_appears_when_it_is_complete(tmp_path: Path, before: str) -> None:
+    output = tmp_path / "deep" / "my set"
+    if before != "nothing":
+        output.mkdir(parents=True)
+    with folders.building(output) as fresh:
+        (fresh / "a.txt").write_text("a")
+        assert not (output / "a.txt").exists()
+    assert names(output) == ["a.txt"]
+    assert names(output.parent) == ["my set"]
+
+
+def test_others_may_look_into_the_folder_as_the_system_says(tmp_path: Path) -> None:
+    with folders.building(tmp_path / "set") as fresh:
+        (fresh / "images").mkdir()
+    modes = [(tmp_path / "set" / name).stat().st_mode for name in ("", "images")]
+    assert modes[0] == modes[1]
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    def build() -> None:
+        with folders.building(tmp_path / "set") as fresh:
+            (fresh / "a.txt").write_text("a")
+            raise KeyboardInterrupt
+
+    (tmp_path / "set").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        build()
+    assert names(tmp_path) == ["set"]
+    assert names(tmp_path / "set") == []
+
+
+@pytest.mark.parametrize(
+    ("full", "what"), [("set/a", "a folder with files in it"), ("set", "a file")]
+)
+def test_nothing_is_overwritten(tmp_path: Path, full: str, what: str) -> None:
+    (tmp_path / full).parent.mkdir(exist_ok=True)
+    (tmp_path / full).write_text("mine")
+    with pytest.raises(PaddlexMLError, match=what), folders.building(tmp_path / "set"):
+        raise AssertionError
+    assert (tmp_path / full).read_text() == "mine"
+
+
+def test_a_link_to_nowhere_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "set").symlink_to(tmp_path / "none")
+    with pytest.raises(PaddlexMLError, match="nothing is overwritten"):
+        folders.refuse_full(tmp_path / "set")
+
+
+def test_a_link_to_an_empty_folder_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "set").symlink_to("elsewhere")
+    with folders.building(tmp_path / "set") as fresh:
+        (fresh / "a.txt").write_text("a")
+    assert (tmp_path / "set").is_symlink()
+    assert names(tmp_path / "elsewhere") == ["a.txt"]
+
+
+def test_what_a_kill_left_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / ".set.abc.unfinished").mkdir()
+    with folders.building(tmp_path / "set"):
+        pass
+    left = tmp_path / ".set.abc.unfinished"
+    assert f"{left} is from a run that was killed or is still at work" in caplog.text
+    assert left.is_dir()
+
+
+@pytest.mark.parametrize("before", ["nothing", "an empty folder"])
+def test_a_kill_at_every_step_leaves_no_half_built_folder(
+    kill_at_every_step: Callable[..., list[Path]], before: str
+) -> None:
+    def build(root: Path) -> None:
+        with folders.building(root / "set") as fresh:
+            fill(fresh, MIXED)
+
+    prepare = (lambda root: None) if before == "nothing" else (lambda root: (root / "set").mkdir())
+    roots = kill_at_every_step(prepare, build)
+    assert len(roots) > 6
+    endings = [read(root / "set") for root in roots]
+    assert [ending for ending in endings if ending not in ({}, MIXED)] == []
+    assert endings[-1] == MIXED
+    assert all((root / "set").is_dir() for root in roots if before != "nothing")
+    for root, ending in zip(roots, endings, strict=True):
+        if not ending:
+            build(root)
+        assert read(root / "set") == MIXED

@@ -22,7 +22,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.engines import tokens
 from paddlex_ml.engines.predict import files
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import archive, inputs
+from paddlex_ml.inference import inputs, published_model
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.inference.static_model import StaticModel
@@ -192,7 +192,9 @@ def _find_folder(config: Config) -> Path:
             raise _not_exported(own, config)
         return own
     if fetch.is_url(chosen):
-        return archive.fetch_folder(chosen, fix=f"-o Predict.model_dir=null, which takes {own}")
+        return published_model.fetch_folder(
+            chosen, fix=f"-o Predict.model_dir=null, which takes {own}"
+        )
     return Path(chosen)
 
 

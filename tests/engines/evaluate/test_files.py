@@ -102,7 +102,7 @@ def test_a_file_in_place_of_the_folder_is_told_before_images_are_scored(
     (copy_of_run / "evaluate").write_text("a file where the folder belongs", encoding="utf-8")
     code, err = run("evaluate", toy, copy_of_run)
     assert code == 2
-    assert "a file stands where a folder is needed" in err
+    assert "a file is where a folder is needed" in err
     assert "[Eval]" not in err
 
 

@@ -174,7 +174,7 @@ def test_a_model_behind_a_url_is_fetched(output: Path, photos: Path, site):
     for _ in range(2):
         result = run.run(configure(output, input=str(photos), model_dir=url))
     assert result["num_images"] == 3
-    assert result["model_dir"] == str(cache.place(url)) + ".unpacked"
+    assert result["model_dir"] == str(cache.path_for(url)) + ".unpacked"
     assert len(site.asked) == 1
 
 

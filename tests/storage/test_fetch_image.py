@@ -5,8 +5,6 @@ import gzip
 import io
 import itertools
 import socket
-import subprocess
-import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ import pytest
 from PIL import Image
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import download
+from paddlex_ml.storage import fetch_image, web
 
 
 def jpeg() -> bytes:
@@ -50,37 +48,37 @@ def raw() -> Iterator[tuple[str, list[socket.socket]]]:
 def refused(url: str, message: str) -> None:
     """Fetching fails with one error that says what, where and how to repair it."""
     with pytest.raises(PaddlexMLError, match=message) as caught:
-        download.fetch(url)
+        fetch_image.fetch(url)
     assert caught.value.where == url
     assert "save the image and give its path" in caught.value.fix
 
 
 def test_the_content_arrives_whole(site):
     site["/a.jpg"] = site.reply(jpeg(), Content_Type="image/jpeg")
-    assert download.fetch(site.url("/a.jpg")) == jpeg()
+    assert fetch_image.fetch(site.url("/a.jpg")) == jpeg()
     assert site.asked[0]["User-Agent"] == "paddlex_ml"
 
 
 def test_spaces_and_chinese_are_written_as_the_web_wants_them(site):
     site["/good%20%E7%8C%AB%20?x=1%202"] = jpeg()
-    assert download.fetch(site.url("/good 猫%20?x=1 2#top")) == jpeg()
+    assert fetch_image.fetch(site.url("/good 猫%20?x=1 2#top")) == jpeg()
 
 
-def test_name_and_password_are_sent_and_not_told(site):
+def test_name_and_password_are_sent_and_not_shown(site):
     site["/a.jpg"] = [jpeg(), site.reply(status=401)]
     url = site.url("/a.jpg")
     secret = url.replace("http://", "http://me:p%40ss@")
-    assert download.fetch(secret) == jpeg()
+    assert fetch_image.fetch(secret) == jpeg()
     assert site.asked[0]["Authorization"] == "Basic bWU6cEBzcw=="  # me:p@ss
     with pytest.raises(PaddlexMLError, match="the server answers 401 Unauthorized") as caught:
-        download.fetch(secret)
+        fetch_image.fetch(secret)
     assert caught.value.where == url
 
 
 def test_a_redirect_is_followed(site):
     site["/away"] = site.reply(status=302, Location="/a.jpg")
     site["/a.jpg"] = jpeg()
-    assert download.fetch(site.url("/away")) == jpeg()
+    assert fetch_image.fetch(site.url("/away")) == jpeg()
 
 
 def test_a_circle_of_redirects_is_left(site):
@@ -106,7 +104,7 @@ def test_a_redirect_to_anything_but_the_web_is_refused(site, place):
     ("status", "message"),
     [(404, "404 Not Found"), (500, "500 Internal Server Error"), (204, "204 No Content")],
 )
-def test_the_answer_of_a_server_that_has_no_image_is_told(site, status, message):
+def test_the_answer_of_a_server_that_has_no_image_is_shown(site, status, message):
     site["/a.jpg"] = site.reply(status=status)
     refused(site.url("/a.jpg"), f"the server answers {message}")
 
@@ -123,7 +121,7 @@ def test_a_web_page_in_place_of_an_image_is_called_one(site, page):
 
 def test_an_image_that_is_called_a_page_is_still_an_image(site):
     site["/a.jpg"] = site.reply(jpeg(), Content_Type="text/html")
-    assert download.fetch(site.url("/a.jpg")) == jpeg()
+    assert fetch_image.fetch(site.url("/a.jpg")) == jpeg()
 
 
 def test_an_empty_answer_is_an_error(site):
@@ -138,7 +136,7 @@ def test_an_answer_that_breaks_off_is_an_error(site):
 
 def test_a_compressed_answer_is_unpacked(site):
     site["/a.jpg"] = site.reply(gzip.compress(jpeg()), Content_Encoding="gzip")
-    assert download.fetch(site.url("/a.jpg")) == jpeg()
+    assert fetch_image.fetch(site.url("/a.jpg")) == jpeg()
     assert site.asked[0]["Accept-Encoding"] == "identity"
     site["/a.jpg"] = site.reply(jpeg(), Content_Encoding="gzip")
     refused(site.url("/a.jpg"), "incorrect header check")
@@ -149,19 +147,19 @@ def test_a_compressed_answer_is_unpacked(site):
 def test_two_gigabytes_are_refused_before_they_come(site):
     site["/a.jpg"] = site.reply(b"x" * 1000, claim=2**31)
     with pytest.raises(PaddlexMLError, match="larger than 64 MiB") as caught:
-        download.fetch(site.url("/a.jpg"))
+        fetch_image.fetch(site.url("/a.jpg"))
     assert caught.value.fix == "download it yourself and give its path"
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 def test_a_stream_without_end_is_left_at_the_limit(site, monkeypatch, encoding):
-    monkeypatch.setattr(download, "SIZE_LIMIT", 2**20)
+    monkeypatch.setattr(fetch_image, "SIZE_LIMIT", 2**20)
     body = bytes(2**25) if encoding == "identity" else gzip.compress(bytes(2**27), 9)
     site["/a.jpg"] = site.reply(body, claim="unknown", Content_Encoding=encoding)
     tracemalloc.start()
     try:
         with pytest.raises(PaddlexMLError, match="larger than 1 MiB"):
-            download.fetch(site.url("/a.jpg"))
+            fetch_image.fetch(site.url("/a.jpg"))
         # A packed chunk of 64 KiB can hold 66 MB, which are unpacked before they are counted.
         assert tracemalloc.get_traced_memory()[1] < (5e6 if encoding == "identity" else 2.1e8)
     finally:
@@ -169,18 +167,18 @@ def test_a_stream_without_end_is_left_at_the_limit(site, monkeypatch, encoding):
 
 
 def test_a_server_that_drips_is_left_in_time(site, monkeypatch):
-    monkeypatch.setattr(download, "TIME_LIMIT", 0.3)
+    monkeypatch.setattr(fetch_image, "TIME_LIMIT", 0.3)
     site["/a.jpg"] = site.reply(bytes(1000), pause=0.02)
     refused(site.url("/a.jpg"), r"not complete after 0\.3 seconds")
 
 
 def test_a_server_that_never_answers_is_left_in_time(raw, monkeypatch):
-    monkeypatch.setattr(download, "TIME_LIMIT", 0.3)
+    monkeypatch.setattr(fetch_image, "TIME_LIMIT", 0.3)
     refused(raw[0], r"not complete after 0\.3 seconds")
 
 
 def test_headers_that_drip_are_left_in_time(raw, monkeypatch):
-    monkeypatch.setattr(download, "TIME_LIMIT", 0.3)
+    monkeypatch.setattr(fetch_image, "TIME_LIMIT", 0.3)
     url, accepted = raw
 
     def drip() -> None:
@@ -198,12 +196,12 @@ def test_headers_that_drip_are_left_in_time(raw, monkeypatch):
 
 
 def test_a_name_server_that_hangs_is_left_in_time(monkeypatch):
-    monkeypatch.setattr(download, "TIME_LIMIT", 0.3)
+    monkeypatch.setattr(fetch_image, "TIME_LIMIT", 0.3)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1) or [])
     refused("http://example.org/a.jpg", r"not complete after 0\.3 seconds")
 
 
-def test_a_host_that_nobody_knows_is_told(monkeypatch):
+def test_a_host_that_nobody_knows_is_an_error(monkeypatch):
     def fail(*_, **__):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -223,17 +221,17 @@ def test_a_server_that_cannot_encrypt_is_a_clear_error(site):
 def test_a_proxy_of_the_environment_is_asked(site, monkeypatch):
     site["http://example.org/a.jpg"] = jpeg()
     monkeypatch.setenv("http_proxy", site.root)
-    assert download.fetch("http://example.org/a.jpg") == jpeg()
+    assert fetch_image.fetch("http://example.org/a.jpg") == jpeg()
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("SSL_CERT_FILE", "/nowhere.pem"), ("all_proxy", "socks://127.0.0.1:9")]
 )
 def test_settings_of_the_environment_that_are_wrong_are_a_clear_error(monkeypatch, name, value):
-    download._trust.cache_clear()
+    web.trusted_authorities.cache_clear()
     monkeypatch.setenv(name, value)
     with pytest.raises(PaddlexMLError, match=r"no connection can be set up: .") as caught:
-        download.fetch("http://127.0.0.1:9/photo.jpg")
+        fetch_image.fetch("http://127.0.0.1:9/photo.jpg")
     assert "ALL_PROXY or SSL_CERT_FILE of the environment" in caught.value.where
     assert "socks5://" in caught.value.fix
 
@@ -252,7 +250,7 @@ def test_several_threads_may_fetch_at_once(site):
     found: dict[int, bytes] = {}
 
     def load(i: int) -> None:
-        found[i] = download.fetch(site.url(f"/{i}"))
+        found[i] = fetch_image.fetch(site.url(f"/{i}"))
 
     threads = [Thread(target=load, args=(i,)) for i in range(8)]
     for thread in threads:
@@ -260,9 +258,3 @@ def test_several_threads_may_fetch_at_once(site):
     for thread in threads:
         thread.join()
     assert found == {i: jpeg() + bytes([i]) for i in range(8)}
-
-
-def test_nothing_is_imported_for_the_web_before_a_url_is_fetched():
-    code = "import sys, paddlex_ml.inference.download as d; print('httpx' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client of everything that is fetched, and whose certificates it accepts."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import cache, fetch, fetch_image, web
+
+BODY = b"weights or an image"
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the authority of a company (ca.pem), and a certificate of it for 127.0.0.1."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the command openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("certificates")
+    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl(
+        folder, "req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem",
+        "-days", "2", "-subj", "/CN=Authority of a company",
+    )  # fmt: skip
+    openssl(
+        folder, "req", *new_key, "-keyout", "server.key", "-out", "server.csr",
+        "-subj", "/CN=server",
+    )  # fmt: skip
+    (folder / "names.txt").write_text("subjectAltName=IP:127.0.0.1\n")
+    openssl(
+        folder, "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+        "-CAcreateserial", "-days", "2", "-extfile", "names.txt", "-out", "server.pem",
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def secure_url(certificates: Path) -> Iterator[str]:
+    """URL of a server whose certificate the authority of the company has signed."""
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(BODY)))
+            self.end_headers()
+            self.wfile.write(BODY)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Quiet(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """A client that does not accept the certificate ends the connection."""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    with Quiet(("127.0.0.1", 0), Server) as server:
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"https://127.0.0.1:{server.server_port}/a.pdparams"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def read_authorities_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    web.trusted_authorities.cache_clear()
+    yield
+    web.trusted_authorities.cache_clear()
+
+
+def get(url: str) -> bytes:
+    return fetch.cached(url, check=lambda _: None, fix="-").read_bytes()
+
+
+def test_an_authority_that_only_the_system_has_is_trusted(
+    secure_url: str, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(context: ssl.SSLContext, *_: object) -> None:  # as the store of the system has it
+        context.load_verify_locations(certificates / "ca.pem")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", load)
+    assert get(secure_url) == BODY
+    assert fetch_image.fetch(secure_url) == BODY
+
+
+def test_an_authority_of_the_environment_is_trusted(
+    secure_url: str, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+    assert get(secure_url) == BODY
+    assert fetch_image.fetch(secure_url) == BODY
+
+
+def test_an_authority_that_nobody_knows_is_refused_at_once(secure_url: str) -> None:
+    with pytest.raises(PaddlexMLError, match=r"no connection: .*CERTIFICATE_VERIFY_FAILED"):
+        get(secure_url)
+    with pytest.raises(PaddlexMLError, match=r"no connection: .*CERTIFICATE_VERIFY_FAILED"):
+        fetch_image.fetch(secure_url)
+    assert not cache.path_for(secure_url).exists()
+
+
+def test_the_authorities_of_certifi_stay() -> None:
+    assert len(web.trusted_authorities().get_ca_certs()) > 50
+
+
+@pytest.mark.parametrize("module", ["storage.fetch", "storage.fetch_image", "inference.predictor"])
+def test_httpx_is_not_imported_before_a_url_is_fetched(module: str) -> None:
+    code = f"import sys, paddlex_ml.{module}; print('httpx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
