@@ -27,7 +27,7 @@ class Loaded:
 
 @dataclass
 class _Merged:
-    """The plain values of file and overrides, where each key was written, and the faults so far."""
+    """The values of file and overrides, where each key was written, and the faults so far."""
 
     path: Path
     value: dict[Any, Any]
