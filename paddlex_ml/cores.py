@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """Cores this process may use: CPU affinity, cut by a container's quota; at least 1."""
+    """Cores this process may use: CPU affinity, limited by a container's quota; at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(cores or 1, _quota(Path("/sys/fs/cgroup"))))
 

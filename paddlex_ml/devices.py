@@ -22,7 +22,7 @@ class Devices:
     kind: str
     """"cpu" or "gpu"."""
     numbers: tuple[int, ...]
-    """Of the GPUs, or of as many processes on the CPU."""
+    """Of the GPUs, or one for each process on the CPU."""
 
     @property
     def first(self) -> str:
@@ -35,11 +35,11 @@ def select(device: str) -> str:
 
     For the modes that work in one process. Raises PaddlexMLError for a GPU that is not there.
     """
-    found = find(device)
-    if len(found.numbers) > 1:
-        logger.info("%s: only training uses several devices, this command the first", device)
-    use(found.first)
-    return found.first
+    devices = find(device)
+    if len(devices.numbers) > 1:
+        logger.info("%s: only training uses several devices; this command uses the first", device)
+    use(devices.first)
+    return devices.first
 
 
 def use(name: str) -> None:
@@ -66,10 +66,10 @@ def find(device: str) -> Devices:
             fix="-o Global.device=cpu, or install paddlepaddle-gpu (README, section Install)",
         )
     if max(numbers) >= gpus:
-        there = ",".join(map(str, range(gpus)))
+        existing = ",".join(map(str, range(gpus)))
         raise PaddlexMLError(
             f"{device} was asked for, but Paddle sees {gpus} GPU(s)",
             where=_WHERE,
-            fix=f"-o Global.device=gpu:{there}" if gpus else "-o Global.device=cpu",
+            fix=f"-o Global.device=gpu:{existing}" if gpus else "-o Global.device=cpu",
         )
     return Devices(kind, numbers)

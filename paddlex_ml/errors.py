@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exception for what a user can repair, and the one for a run that was asked to end."""
+"""The exception for what a user can repair, and the one for a run that was asked to stop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class PaddlexMLError(Exception):
         self.fix = fix
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions are rebuilt from `args`, which is the joined message: keep the parts, so that
-        # an error raised in a worker process arrives whole.
+        # Pickle rebuilds an exception from `args`, here the joined message. Keep the three parts,
+        # so that an error from a worker process arrives with all of them.
         return _rebuild, (self.what, self.where, self.fix)
 
 
@@ -24,9 +24,9 @@ def _rebuild(what: str, where: str, fix: str) -> PaddlexMLError:
 
 
 class Stopped(BaseException):
-    """The user, or the system, asked the run to end, and what had to be saved was saved.
+    """The user or the system asked the run to stop, and its state is saved.
 
-    Like KeyboardInterrupt no Exception: no `except Exception` on the way up may swallow it.
+    A BaseException like KeyboardInterrupt, so that no `except Exception` catches it.
     """
 
     def __init__(self, signal_number: int) -> None:

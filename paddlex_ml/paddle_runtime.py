@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must stand in the environment BEFORE Paddle is imported, and its import."""
+"""The environment variables that must be set BEFORE Paddle is imported, and its import."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ _done = False  # whether `prepare` has run
 
 
 def prepare() -> str:
-    """Set what the user has not set, import Paddle, and say in one line what was set and why.
+    """Set what the user has not set and import Paddle; returns one line: what was set and why.
 
     Thread counts follow the cores this process may use (affinity and container quota), not those
-    of the machine. On AMD processors with AVX2, MKL_DEBUG_CPU_TYPE=5 keeps the MKL that Paddle
-    brings from its slow path for foreign processors (`benchmarks/train_speed.py` measures it).
+    of the machine. On AMD processors with AVX2, MKL_DEBUG_CPU_TYPE=5 stops Paddle's MKL from using
+    its slow code for processors of other makers (`benchmarks/train_speed.py` measures it).
     Raises PaddlexMLError where Paddle is not installed.
     """
     global _done
     _done = True
     if "paddle" in sys.modules:
-        late = "environment: left as it is, for Paddle was imported before paddlex_ml"
+        late = "environment: left as it is, because Paddle was imported before paddlex_ml"
         slow = _is_amd_with_avx2() and MKL_PATH not in os.environ
         return f"{late}; set {MKL_PATH}=5 yourself for full speed" if slow else late
     cores = usable_cores()
     notes = [_set(name, str(cores), f"{cores} usable cores") for name in THREADS]
     if _is_amd_with_avx2():
         notes.append(_set(MKL_PATH, "5", "fast matrix products on AMD"))
-    os.environ.setdefault(LOG_LEVEL, "2")  # errors; below it Paddle's C++ side talks to itself
+    os.environ.setdefault(LOG_LEVEL, "2")  # only errors; lower levels log internals of Paddle
     _import_paddle()
     return "environment: " + ", ".join(notes)
 
 
 def is_prepared() -> bool:
-    """Whether `prepare` has been called in this process, and has told what it did."""
+    """Whether `prepare` has been called in this process."""
     return _done
 
 
 def share_cores(processes: int) -> None:
-    """Divide the cores among processes that are about to start, unless the user has done so."""
+    """Divide the cores among processes that are about to start, unless the user has set them."""
     for name in _prepared & set(THREADS):
         os.environ[name] = str(max(1, usable_cores() // processes))
 
 
 def _import_paddle() -> None:
-    """Import Paddle without its remarks on ccache and thread counts, which repair nothing."""
+    """Import Paddle without its messages about ccache and thread counts."""
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
@@ -74,7 +74,7 @@ def _import_paddle() -> None:
             fix="pip install 'paddlepaddle>=3.3,<3.4', or for a GPU see README, section Install",
         ) from error
     if threading.current_thread() is threading.main_thread() and on_sigterm is not None:
-        signal.signal(signal.SIGTERM, on_sigterm)  # Paddle puts one of its own before Python's
+        signal.signal(signal.SIGTERM, on_sigterm)  # Paddle has replaced it by its own
 
 
 def _is_amd_with_avx2(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -87,7 +87,7 @@ def _is_amd_with_avx2(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 def _set(name: str, value: str, reason: str) -> str:
     if name in os.environ:
-        return f"{name}={os.environ[name]} (yours)"
+        return f"{name}={os.environ[name]} (already set)"
     os.environ[name] = value
     _prepared.add(name)
     return f"{name}={value} ({reason})"

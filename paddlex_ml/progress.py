@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long work tells its caller how far it is."""
+"""The callback with which long work reports its progress."""
 
 from __future__ import annotations
 

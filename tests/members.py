@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the spawned processes of tests run: functions of (argument, team)."""
+"""What the spawned processes of tests run: functions of (argument, group)."""
 
 from __future__ import annotations
 
@@ -29,29 +29,31 @@ from paddlex_ml.training.state import Training
 
 
 def talk(_: object, group: ProcessGroup) -> dict[str, Any]:
-    """Use everything that members do together, once."""
+    """Use every collective once."""
     weight, unused = (paddle.create_parameter([2], "float32") for _ in range(2))
     (weight * (group.rank + 1.0)).sum().backward()
     group.all_reduce_gradients([weight, unused])
     means = [paddle.full([2], float(group.rank)), paddle.full([1, 1], 3.0 * group.rank)]
     group.all_reduce_mean(means)
-    order = []
+    main_first = []
     for work in ("first", "second"):
         with group.main_first(work) as is_main:
-            order.append(is_main)
+            main_first.append(is_main)
     return {
-        "total": group.all_reduce_sum(group.rank + 0.25),
-        "largest": group.all_reduce_max([group.rank, -group.rank]),
-        "share": list(group.batch_shard(range(5))),
-        "deal": list(group.shard(range(5))),
-        "collect": [
+        "all_reduce_sum": group.all_reduce_sum(group.rank + 0.25),
+        "all_reduce_max": group.all_reduce_max([group.rank, -group.rank]),
+        "batch_shard": list(group.batch_shard(range(5))),
+        "shard": list(group.shard(range(5))),
+        "all_gather": [
             a.tolist() for a in group.all_gather([np.full(k + 1, k) for k in group.shard(range(5))])
         ],
-        "sum": group.all_reduce_sum_tensor(paddle.to_tensor([group.rank + 1.0])).tolist(),
+        "all_reduce_sum_tensor": group.all_reduce_sum_tensor(
+            paddle.to_tensor([group.rank + 1.0])
+        ).tolist(),
         "gradient": weight.grad.tolist(),
         "unused": unused.grad,
         "means": [mean.tolist() for mean in means],
-        "leads": order,
+        "main_first": main_first,
     }
 
 

@@ -31,11 +31,11 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 class Background:
     """A training in a process of its own, with what it says in a file."""
 
-    def __init__(self, arguments: list[str], folder: Path) -> None:
+    def __init__(self, arguments: list[str], folder: Path, script: Path = MAIN) -> None:
         self.said = folder / "said.txt"
         with self.said.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, str(MAIN), *arguments],
+                [sys.executable, str(script), *arguments],
                 cwd=folder,
                 env=ENVIRONMENT,
                 stdout=file,

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "paddlex_ml"
 
 # A room imports itself and lower floors: never sideways, never up. This list is the architecture.
 FLOORS = [
-    {"errors", "progress"},
+    {"errors", "progress", "run_modes"},
     {"storage", "cores", "devices", "metrics"},
     {"terminal", "kernels", "paddle_runtime"},
     {"distributed"},

@@ -10,7 +10,7 @@ from paddlex_ml.errors import PaddlexMLError
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Pretends that Paddle has so many GPUs; None: it is built for the CPU alone."""
+    """Makes Paddle report so many GPUs; None: it is built for the CPU alone."""
 
     def pretend(count):
         monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: count is not None)
@@ -70,8 +70,8 @@ def test_training_takes_all_devices_and_other_modes_the_first(
     gpus, caplog, device, count, numbers, first
 ):
     chosen = gpus(count)
-    found = devices.find(device)
-    assert (found.numbers, found.first) == (numbers, first)
+    selected = devices.find(device)
+    assert (selected.numbers, selected.first) == (numbers, first)
     with caplog.at_level("INFO"):
         assert devices.select(device) == first
     assert chosen == [first]

@@ -42,7 +42,7 @@ def test_threads_follow_the_usable_cores(fresh):
     )
 
 
-def test_on_amd_the_fast_path_of_mkl_is_chosen_and_the_reason_told(fresh):
+def test_on_amd_the_fast_path_of_mkl_is_chosen_and_the_reason_named(fresh):
     fresh.setattr(paddle_runtime, "_is_amd_with_avx2", lambda: True)
     note = paddle_runtime.prepare()
     assert os.environ[paddle_runtime.MKL_PATH] == "5"
@@ -55,8 +55,8 @@ def test_what_the_user_has_set_stays(fresh):
     fresh.setenv("MKL_DEBUG_CPU_TYPE", "4")
     note = paddle_runtime.prepare()
     assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_DEBUG_CPU_TYPE"]) == ("1", "4")
-    assert "OMP_NUM_THREADS=1 (yours)" in note
-    assert "MKL_DEBUG_CPU_TYPE=4 (yours)" in note
+    assert "OMP_NUM_THREADS=1 (already set)" in note
+    assert "MKL_DEBUG_CPU_TYPE=4 (already set)" in note
     assert "MKL_NUM_THREADS=6 (6 usable cores)" in note
 
 
@@ -91,11 +91,11 @@ def test_a_module_missing_inside_paddle_is_not_mistaken_for_paddle(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [(AMD, True), (INTEL, False), (OLD_AMD, False), ("", False)]
+    ("text", "expected"), [(AMD, True), (INTEL, False), (OLD_AMD, False), ("", False)]
 )
-def test_the_processor_is_read_from_cpuinfo(tmp_path, text, found):
+def test_the_processor_is_read_from_cpuinfo(tmp_path, text, expected):
     (tmp_path / "cpuinfo").write_text(text)
-    assert paddle_runtime._is_amd_with_avx2(tmp_path / "cpuinfo") is found
+    assert paddle_runtime._is_amd_with_avx2(tmp_path / "cpuinfo") is expected
 
 
 def test_a_system_without_cpuinfo_is_no_amd(tmp_path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A YAML file and the overrides of the command line -> Config, or one error with all the faults."""
+"""A YAML file and the overrides of the command line -> Config, or one error with all faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from paddlex_ml.errors import PaddlexMLError
 
 @dataclass(frozen=True)
 class Loaded:
-    """A configuration without faults, and what is worth a line in the log about it."""
+    """A configuration without faults, and notes about it for the log."""
 
     config: Config
     notes: tuple[str, ...]
@@ -27,7 +27,7 @@ class Loaded:
 
 @dataclass
 class _Merged:
-    """The plain values of file and overrides, where each key was written, and the faults so far."""
+    """The values of file and overrides, where each key was written, and the faults so far."""
 
     path: Path
     value: dict[Any, Any]
@@ -45,13 +45,19 @@ class _Merged:
 
 
 def load(path: Path, overrides: Sequence[str] = (), *, to_run: bool = True) -> Loaded:
-    """Read the YAML file, apply `Section.key=value` overrides in order, and judge the whole.
+    """Read the YAML file, apply `Section.key=value` overrides in order, and validate the result.
 
     With `to_run` false the rules that only a run needs (a data set is named, the rate can train)
     are left out, for showing the configuration. Raises PaddlexMLError that lists every fault.
     """
     merged = _merge(path, overrides)
-    notes = _take_ignored(merged.value)
+    notes = []
+    for key in IGNORED:
+        section, _, name = key.partition(".")
+        keys = merged.value.get(section)
+        if isinstance(keys, dict) and name in keys:
+            del keys[name]
+            notes.append(f"{key} has no meaning here and is ignored")
     config = validation.build(Config, merged.value, "", merged.faults)
     at_fault = {fault.key for fault in merged.faults}
     merged.faults.extend(rules.broken(config, at_fault, to_run=to_run))
@@ -62,26 +68,27 @@ def load(path: Path, overrides: Sequence[str] = (), *, to_run: bool = True) -> L
 
 def dump(config: Config) -> str:
     """The configuration as YAML that loads again to an equal Config."""
-    return yaml_text.write(_plain(dataclasses.asdict(config)))
+    return yaml_text.write(dataclasses.asdict(config))
 
 
 def destination(path: Path, overrides: Sequence[str]) -> tuple[str, Path] | None:
-    """(mode, output folder) as far as they can be told from a configuration that has faults.
+    """(mode, output folder) of a configuration that has faults.
 
-    None when either cannot: then nobody knows which result file a failure belongs to.
+    None when one of them is unknown: then a failure belongs to no result file.
     """
     try:
         merged = _merge(path, overrides)
-    except PaddlexMLError:  # the file cannot be read at all: the overrides may still say both
+    except PaddlexMLError:  # the file cannot be read at all: the overrides may still set both
         merged = _Merged(path, {}, {})
-        _apply_all(merged, overrides)
+        for text in overrides:
+            _apply(text, merged)
         if not {"Global.mode", "Global.output"} <= merged.origins.keys():
             return None
     section = merged.value.get("Global")
     if not isinstance(section, dict) or section.get("mode") not in MODES:
         return None
     try:
-        return section["mode"], Path(values.place(section.get("output", "output")))
+        return section["mode"], Path(values.path_text(section.get("output", "output")))
     except values.Refused:
         return None
 
@@ -91,10 +98,11 @@ def _merge(path: Path, overrides: Sequence[str]) -> _Merged:
     origins = {key: f"{path}:{line}" for key, line in document.lines.items()}
     merged = _Merged(path, document.value, origins)
     for key, first, second in document.doubles:
-        what = f"{key} stands twice, in line {first} and in line {second}"
+        what = f"{key} is set twice, in line {first} and in line {second}"
         fix = "remove one of the two lines"
         merged.faults.append(ConfigFault(key, what, fix, where=f"{path}:{second}"))
-    _apply_all(merged, overrides)
+    for text in overrides:
+        _apply(text, merged)
     return merged
 
 
@@ -115,7 +123,12 @@ def _read(path: Path) -> yaml_text.Document:
             "the configuration is not UTF-8 text", where=f"{path}:{line}", fix="save it as UTF-8"
         ) from None
     except yaml.YAMLError as error:
-        raise _syntax_error(error, path) from None
+        problem, mark = _problem(error)
+        fix = "correct the YAML at that line: check indents, quotes and the space after each colon"
+        if "\\t" in problem:
+            problem, fix = "a tab, which YAML forbids in indents", "replace each tab by spaces"
+        where = f"{path}:{mark.line + 1}, column {mark.column + 1}" if mark else str(path)
+        raise PaddlexMLError(f"bad YAML: {problem}", where=where, fix=fix) from None
     if not isinstance(document.value, dict):
         kind = "empty" if document.value is None else f"a {type(document.value).__name__}"
         raise PaddlexMLError(
@@ -126,33 +139,27 @@ def _read(path: Path) -> yaml_text.Document:
     return document
 
 
-def _syntax_error(error: yaml.YAMLError, path: Path) -> PaddlexMLError:
-    problem, mark = _problem(error)
-    fix = "correct the YAML at that line: check indents, quotes and the space after each colon"
-    if "\\t" in problem:
-        problem, fix = "a tab, which YAML forbids in indents", "replace each tab by spaces"
-    where = f"{path}:{mark.line + 1}, column {mark.column + 1}" if mark else str(path)
-    return PaddlexMLError(f"bad YAML: {problem}", where=where, fix=fix)
-
-
 def _problem(error: yaml.YAMLError) -> tuple[str, yaml.Mark | None]:
+    """What is wrong, and where in the text, if that is known."""
     if isinstance(error, yaml.MarkedYAMLError):
         return error.problem or error.context or "bad syntax", error.problem_mark
     return str(error).partition("\n")[0], None
-
-
-def _apply_all(merged: _Merged, overrides: Sequence[str]) -> None:
-    for text in overrides:
-        _apply(text, merged)
 
 
 def _apply(text: str, merged: _Merged) -> None:
     """Put one `Section.key=value` into the plain values, or add a fault."""
     key, equals, value_text = text.partition("=")
     key = key.strip()
-    fault = _malformed(text, key, equals, value_text)
-    if fault:
-        merged.faults.append(fault)
+    problem, fix = None, "write -o Section.key=value, as in -o Train.batch_size=32"
+    if not equals:
+        problem = "has no ="
+    elif not key or "" in key.split("."):
+        problem = "has an empty key"
+    elif not value_text.strip():  # often a shell variable that is not set: do not guess null
+        problem, fix = "has no value", f"write the value, or -o {key}=null for none"
+    if problem:
+        what = f"the override {text!r} {problem}"
+        merged.faults.append(ConfigFault(key, what, fix, where=f"-o {text}"))
         return
     try:
         document = yaml_text.parse_scalar_or_flow(value_text)
@@ -162,28 +169,15 @@ def _apply(text: str, merged: _Merged) -> None:
         merged.faults.append(ConfigFault(key, what, fix, where=f"-o {text}"))
         return
     for double, _, _ in document.doubles:
-        what = f"{key}.{double} stands twice in one override"
+        what = f"{key}.{double} is set twice in one override"
         merged.faults.append(ConfigFault(key, what, "remove one of the two", where=f"-o {text}"))
     _put(merged, key, document.value, f"-o {text}")
 
 
-def _malformed(text: str, key: str, equals: str, value_text: str) -> ConfigFault | None:
-    """The fault of an override that is not `Section.key=value`."""
-    fix = "write -o Section.key=value, as in -o Train.batch_size=32"
-    if not equals:
-        problem = "has no ="
-    elif not key or "" in key.split("."):
-        problem = "has an empty key"
-    elif not value_text.strip():  # often a shell variable that is not set: never guess null
-        problem, fix = "has no value", f"write the value, or -o {key}=null for none"
-    else:
-        return None
-    return ConfigFault(key, f"the override {text!r} {problem}", fix, where=f"-o {text}")
-
-
 def _put(merged: _Merged, key: str, value: Any, origin: str) -> None:
     """Set `key` to `value`; a mapping is merged into a section key by key."""
-    if isinstance(value, dict) and key in validation.section_keys():
+    is_section = any(leaf.startswith(f"{key}.") for leaf in validation.leaf_keys())
+    if isinstance(value, dict) and is_section:
         for name, child in value.items():
             _put(merged, f"{key}.{name}", child, origin)
         return
@@ -203,25 +197,8 @@ def _put(merged: _Merged, key: str, value: Any, origin: str) -> None:
     merged.origins[key] = origin
 
 
-def _take_ignored(value: dict[Any, Any]) -> list[str]:
-    """Remove the PaddleX keys without meaning here, and say so, one line each."""
-    notes = []
-    for key in IGNORED:
-        section, _, name = key.partition(".")
-        if isinstance(value.get(section), dict) and name in value[section]:
-            del value[section][name]
-            notes.append(f"{key} has no meaning here and is ignored")
-    return notes
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(child) for key, child in value.items()}
-    return str(value) if isinstance(value, Path) else value
-
-
 def _error(merged: _Merged) -> PaddlexMLError:
-    """One fault as it is; several as a numbered list, in the order in which they were found."""
+    """One fault alone, or several as a numbered list, in the order in which they were found."""
     faults = merged.faults
     if len(faults) == 1:
         [only] = faults

@@ -3,8 +3,9 @@
 
     Train: {batch_size: 32}  =  -o Train.batch_size=32  =  config.Train.batch_size
 
-Annotations carry the limits (`values.py`), `rules.py` holds what ties several keys together, and
-the comments in the shipped YAML files tell a user when to change a key.
+The docstring below a field is also the comment above its key in the shipped YAML files. After a
+change run `python -m paddlex_ml.config.write_yaml`. Annotations carry the range of each value
+(`values.py`), `rules.py` holds the rules about several keys.
 """
 
 from __future__ import annotations
@@ -15,31 +16,30 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from paddlex_ml.config import shipped, values
 from paddlex_ml.config.values import Checked, Range
+from paddlex_ml.run_modes import RUN_MODES
 
 MODES = ("check_dataset", "train", "evaluate", "export", "predict")
 TOKEN_MODELS = ("CLIP_vit_base_patch16_448_ML",)
-"""Models whose head may see one token of the image or all of them."""
+"""Models whose head can use one token of the image or all of them."""
 
 SOURCES = ("COCO", "VOC", "LabelMe", "YOLO", "CSV", "ImageFolder", "JSONL")
 """Formats that check_dataset converts from."""
 
 IGNORED = ("Global.export_with_pir", "Train.dy2st")
-"""Keys of PaddleX that its users set and that have no meaning here: accepted with a note."""
-
-RUN_MODES = ("paddle", "mkldnn", "mkldnn_bf16", "trt_fp32", "trt_fp16", "onnxruntime")
+"""Keys of PaddleX that have no meaning here: they are accepted with a note."""
 
 OPSET = 17
-"""The first one with an operator for layer norm, which older ones spell in ten."""
+"""The first version with an operator for layer norm, which takes ten operators before."""
 
 TUNE_TARGET = 0.9
-"""A precision or recall that most uses can live with; means nothing for F1."""
+"""A precision or recall that suits most uses; F1 has no target."""
 
 Count: TypeAlias = Annotated[int, Range(low=1)]
 Share: TypeAlias = Annotated[float, Range(low=0, high=1)]
 Seed: TypeAlias = Annotated[int, Range(low=0, high=2**32 - 1)]  # the largest that numpy takes
 Percent: TypeAlias = Annotated[int, Range(low=0, high=100)]
 Text: TypeAlias = Annotated[str, Checked(values.text)]
-Place: TypeAlias = Annotated[str, Checked(values.place)]
+PathOrUrl: TypeAlias = Annotated[str, Checked(values.path_text)]
 PosWeight: TypeAlias = list[float] | Literal["auto"]
 Threshold: TypeAlias = float | list[float] | dict[str | int, float]
 
@@ -49,14 +49,25 @@ class GlobalConfig:
     """Section `Global`: which model, which job, where."""
 
     model: Annotated[str, Checked(values.one_of(shipped.MODELS), typical="PP-LCNet_x1_0_ML")]
+    """Which model: PP-LCNet_x1_0_ML, PP-HGNetV2-B0_ML, PP-HGNetV2-B4_ML, PP-HGNetV2-B6_ML,
+    ResNet50_ML, CLIP_vit_base_patch16_448_ML."""
     mode: Literal["check_dataset", "train", "evaluate", "export", "predict"]
+    """What to do: check_dataset, train, evaluate, export or predict. Usually set by
+    -o Global.mode=..."""
     dataset_dir: Path | None = None
-    device: Annotated[str, Checked(values.device)] = "auto"
-    """The spelling is judged here; whether the machine has it, by the engines that need it."""
+    """Folder of the data set (images/, label.txt, train.txt, val.txt). check_dataset, train and
+    evaluate need it."""
+    device: Annotated[str, Checked(values.device)] = "auto"  # the engines check that it exists
+    """Where to compute: auto (a GPU if there is one, else the CPU), cpu, gpu, or gpu:1 for one GPU
+    of several. gpu:0,1,2,3 trains with one process per GPU, cpu:0,1 with two on the CPU."""
     output: Path = Path("output")
+    """Folder for everything that is written. Give each experiment its own."""
     overwrite: bool = False
-    """Whether a new training may replace the results of another one in `output`."""
+    """true: a new training may replace the results of another run in the output folder. false
+    refuses such a folder; a run can always be resumed in its own folder."""
     seed: Seed = 42
+    """One seed for fresh weights, shuffling and augmentation: 0 to 4294967295. The same seed gives
+    the same run; change it to see how much a result depends on chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +75,18 @@ class ConvertConfig:
     """Section `CheckDataset.convert`: another annotation format into ours."""
 
     enable: bool = False
+    """true: write label.txt, train.txt and val.txt from the annotations of another format before
+    the check. Nothing is lost: a file that is replaced is renamed to .bak, and
+    dataset_tools/restore_backup.py restores it."""
     src_dataset_type: Annotated[str, Checked(values.one_of(SOURCES))] | None = None
+    """The format to convert from: COCO, VOC, LabelMe, YOLO, CSV, ImageFolder or JSONL (docs/data.md
+    shows the folders of each). Only used when enable is true."""
     skip_missing: bool = False
-    """Leave out images that the annotations name and that are not there."""
+    """true: leave out images that the annotations name but that do not exist; false refuses
+    them."""
     separator: Text | None = None
-    """Between the class names of one cell of a CSV table; None: found out."""
+    """Text between the class names in one cell of a CSV table, such as "|" or " ". null: the first
+    of | ; , that the table contains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +94,19 @@ class SplitConfig:
     """Section `CheckDataset.split`: a new partition into train.txt and val.txt."""
 
     enable: bool = False
+    """true: divide all images of train.txt and val.txt again before the check. The old lists are
+    kept as .bak."""
     train_percent: Percent | None = None
+    """Share of the images that go to train.txt: a whole number of percent, 1 to 99."""
     val_percent: Percent | None = None
+    """Share of the images that go to val.txt, in percent; both add up to 100."""
     strategy: Literal["stratified", "random"] = "stratified"
+    """stratified (every class, rare ones too, has the same share in both lists) or random."""
     seed: Seed = 42
+    """Seed of the split: 0 to 4294967295. The same seed gives the same lists."""
     group_regex: Annotated[str, Checked(values.pattern)] | None = None
-    """Images whose paths match it with the same text stay together."""
+    """Regular expression, searched in the path of each image; images with the same text in its
+    parentheses stay in one list. '(video[0-9]+)_' keeps the frames of a video together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +122,26 @@ class LossConfig:
     """Section `Train.loss`."""
 
     name: Literal["asymmetric", "bce", "two_way"] = "asymmetric"
+    """asymmetric (arXiv:2009.14119), bce (binary cross-entropy) or two_way (Kobayashi, CVPR
+    2023)."""
     gamma_neg: Annotated[float, Range(low=0)] = 4.0
+    """Asymmetric loss: how strongly easy absent labels are weighted down; at least 0. Lower it when
+    recall matters less than precision."""
     gamma_pos: Annotated[float, Range(low=0)] = 0.0
-    clip: Annotated[float, Range(low=0, high=1, below=True)] = 0.05
-    """Below 1: at 1 no absent label would cost anything."""
-    pos_weight: Annotated[PosWeight | None, Checked(values.pos_weight)] = None
+    """The same for easy present labels; at least 0 and usually 0, because present labels are
+    rare."""
+    clip: Annotated[float, Range(low=0, high=1, below=True)] = 0.05  # at 1 no absent label costs
+    """Absent labels with a score below this cost nothing: 0 to below 1. Raise it when labels are
+    often missing."""
+    pos_weight: Annotated[PosWeight, Checked(values.pos_weight)] | None = None
+    """bce: weight of present labels, a list with one number per class in the order of label.txt, or
+    auto (absent over present images of the class, at most 100). null: 1 for all."""
     temperature: Annotated[float, Range(low=0, above=True, typical=4.0)] = 4.0
+    """two_way: at 1 the lowest score of the present labels counts most; above 1 all of them count
+    more equally; above 0."""
     label_smoothing: Annotated[float, Range(low=0, high=1, below=True)] = 0.0
+    """Makes targets less certain by this much, half of it at 0 and half at 1: 0 to below 1. 0.1
+    when labels are noisy. Not for two_way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +149,18 @@ class AugmentConfig:
     """Section `Train.augment`."""
 
     cutout: Share = 0.0
-    """Side of the blanked square as a share of the image side; 0 switches it off."""
+    """Side of the square that is blanked in each training image, as a share of the image side: 0 to
+    1, 0 = off. The published settings, for 118,000 images and 40 epochs, have 0.5; on 1,600 images
+    and 6 epochs that cost accuracy (docs/results.md)."""
     randaugment: bool = True
+    """true: random changes of geometry and colour. false when colour or orientation decides the
+    label."""
     flip: bool = True
+    """true: half of the images are mirrored left to right. false when left and right differ, as in
+    text, road signs or X-rays."""
     mixup: Annotated[float, Range(low=0, typical=0.2)] = 0.0
-    """Both parameters of the Beta distribution of the shares; 0 switches it off."""
+    """Mix each image and its labels with another of the batch (arXiv:1710.09412), with shares from
+    Beta(mixup, mixup): at least 0, 0 = off. 0.2 against overfitting in long trainings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,58 +168,118 @@ class TrainConfig:
     """Section `Train`. No default for the two keys whose good value depends on the model."""
 
     num_classes: Count | None = None
+    """Number of classes, at least 1. null: the number of lines in label.txt. A number must equal
+    it."""
     epochs_iters: Count = 20
-    """Passes over the training list: epochs, whatever the key says."""
+    """Passes over train.txt (epochs), at least 1. More for a small data set, fewer for a very large
+    one."""
     batch_size: Count = 32
-    """Images per process and step."""
+    """Images per step and process, at least 1. When memory runs out, halve it and raise
+    grad_accum_steps."""
     learning_rate: Annotated[float, Range(low=0, above=True, typical=1e-3)]
-    """Peak rate of AdamW, reached when the warm-up ends."""
-    head_lr_mult: Annotated[float, Range(low=0, above=True)] = 1.0
-    """The head learns at this multiple of every rate; 1: like the backbone, as in PaddleX."""
-    pretrain_weight_path: Place | None = None
-    resume_path: Place | None = None
-    """A folder, or `auto`: the newest checkpoint of the output folder, if it has one."""
+    """Peak rate of AdamW, reached when the warm-up ends; above 0, in training at most 0.01. Ten
+    times smaller when the loss grows or the scores stay flat. From random weights PP-LCNet does
+    better with 0.002. The published 0.0001 belongs to 118,000 images (docs/results.md)."""
+    head_lr_mult: Annotated[float, Range(low=0, above=True)] = 1.0  # the default is that of PaddleX
+    """The head learns at this multiple of the rate, above 0; 1: like the backbone. At the full rate
+    a fresh head learns too fast, and head and backbone both end worse (docs/results.md)."""
+    pretrain_weight_path: PathOrUrl | None = None
+    """Weights to start from, of a whole model or of a backbone: a .pdparams or .safetensors file,
+    or its URL. null: random weights. The shipped URL: trained on COCO, 118,000 photographs of 80
+    kinds of objects; downloaded once into a cache (README.md)."""
+    resume_path: PathOrUrl | None = None
+    """Folder of a stopped run to resume, such as output/latest. auto: resume if the output folder
+    holds a checkpoint, else start. null: start anew."""
     dist_ips: Annotated[str, Checked(values.addresses)] | None = None
-    """Addresses of all machines of the training, separated by commas."""
+    """Addresses of the machines that train together, "192.168.0.1,192.168.0.2": start the same
+    command on each of them. null: only this machine (docs/training.md)."""
     sync_bn: bool = False
-    warmup_steps: Annotated[float, Range(low=0, typical=1.0)]
-    """Length of the linear warm-up, in EPOCHS: the key keeps its PaddleX name."""
+    """Several processes: true computes batch norm over the batches of all of them, which matters
+    below about 8 images per process; false over the batch of each process."""
+    warmup_steps: Annotated[float, Range(low=0, typical=1.0)]  # the name is that of PaddleX
+    """Length of the linear warm-up in EPOCHS (not steps), fractions allowed; at least 0 and below
+    epochs_iters."""
     lr_schedule: Literal["cosine", "one_cycle"] = "cosine"
+    """How the rate changes: cosine (a linear warm-up, then half a cosine wave down to almost 0) or
+    one_cycle (half a wave up from 1/25 of the peak, then down to 1/10,000 of it; its warm-up is
+    long, such as 30 % of the epochs)."""
     backbone_lr_mult: Annotated[float, Range(low=0, above=True)] = 1.0
+    """The backbone learns at this multiple of the rate, above 0. Below 1 keeps more of the
+    pretrained weights."""
     freeze_backbone_epochs: Annotated[int, Range(low=0)] = 0
+    """Epochs in which only the head learns, at least 0 and below epochs_iters. 1 or 2 when the data
+    set is small and the weights are pretrained."""
     log_interval: Count = 20
-    """Steps."""
+    """Steps between two lines of the log, at least 1."""
     eval_interval: Count = 1
-    """Epochs."""
+    """Epochs between two evaluations on val.txt, at least 1. Raise it when an evaluation takes as
+    long as an epoch of training."""
     start_eval_epoch: Count = 1
+    """First epoch that is evaluated, at least 1. Raise it when the first epochs are known to be
+    poor."""
     save_interval: Count = 1
-    """Epochs."""
+    """Epochs between two epoch_N checkpoints, at least 1. Raise it to save disk space; latest and
+    best_model are kept in any case."""
     keep_last: Count | None = None
-    """Folders epoch_N; None keeps all."""
+    """How many epoch_N folders are kept, at least 1: a new one replaces the oldest. null: all."""
     save_latest_steps: Count | None = None
+    """Also save latest within an epoch, every so many steps, at least 1. null: only at the end of
+    epochs."""
     save_latest_minutes: Annotated[float, Range(low=0, above=True, typical=10.0)] | None = None
+    """The same by time: minutes between two saves of latest, above 0. null: only at the end of
+    epochs."""
     tensorboard: bool = False
+    """true: also write event files for TensorBoard into <output>/events (pip install
+    'paddlex-ml[tensorboard]')."""
     ema_decay: Annotated[float, Range(low=0, high=1, below=True)] = 0.9997
-    """0 switches the averaging off; 1 would never leave the initial weights."""
+    """Weight of the past in the averaged weights (EMA): 0 to below 1, 0 = no averaging. It warms up
+    by itself on small data sets."""
     amp: Literal["OFF", "O1", "O2"] = "OFF"
+    """Mixed precision on a GPU: OFF, O1 (float16 where it is safe) or O2 (float16 nearly
+    everywhere). O1 saves time and memory."""
     amp_dtype: Literal["auto", "float16", "bfloat16"] = "auto"
+    """Number format of mixed precision: auto (bfloat16 if the device supports it, else float16),
+    float16 (with loss scaling) or bfloat16."""
     recompute: bool = False
+    """true: keep fewer intermediate results and compute them again for the gradients: a third
+    slower, far less memory. For CLIP_vit_base_patch16_448_ML and PP-HGNetV2-B6_ML."""
     num_workers: Annotated[int, Range(low=0)] | None = None
-    """None: one per core. 0: images are read in the main process."""
+    """Processes that read images, at least 0. null: one per core, divided by the processes that
+    train on this machine; 0: read in the main process, for debugging."""
     cache: Literal["none", "ram", "disk"] = "none"
+    """Keep the resized images after the first epoch: none, ram (in memory) or disk (in cache_dir).
+    Useful for large photographs, when "data" in the log is more than a few percent."""
     cache_dir: Path | None = None
+    """Folder of the disk cache. null: in your user's cache folder. You may delete it at any
+    time."""
     reduced_decode: bool = True
+    """true: decode a JPEG at a half, a quarter or an eighth of its size when that is still twice
+    the size that training needs: several times faster for large photographs. false: always decode
+    in full."""
     sampler: Literal["shuffle", "repeat_factor"] = "shuffle"
+    """Which images an epoch draws: shuffle (each one once) or repeat_factor (images with rare
+    classes several times, see repeat_threshold)."""
     repeat_threshold: Annotated[float, Range(low=0, high=1, above=True, typical=0.05)] = 0.05
+    """repeat_factor: a class in a smaller share of the images than this is drawn more often, above
+    0 to 1 (arXiv:1908.03195)."""
     grad_accum_steps: Count = 1
+    """Batches whose gradients are added up before one update, at least 1: a large batch in little
+    memory."""
     grad_clip_norm: Annotated[float, Range(low=0, above=True, typical=100.0)] | None = None
+    """Largest norm of the gradients of one step, above 0; longer ones are shortened to it. null: no
+    limit. The loss is a sum over the batch: typical norms are in the hundreds."""
     early_stop_patience: Count | None = None
-    """Evaluations without a better score; None never stops early."""
-    image_size: Annotated[int, Range(low=32, high=2048, multiple=32)] = 448
-    """Pixels; a multiple of 32 because the backbones halve the image five times."""
+    """Stop after so many evaluations without a better score, at least 1. null: never stop early."""
+    image_size: Annotated[int, Range(low=32, high=2048, multiple=32)] = 448  # halved five times
+    """Side of the square images in pixels: 32 to 2048, a multiple of 32. Smaller is faster and
+    less accurate."""
     weight_decay: Share = 1e-4
+    """Weight decay of AdamW: 0 to 1; biases and norms have none. Raise it when the model
+    overfits."""
     decoder_tokens: Literal["all_patches", "first_patch"] | None = None
-    """None: all patches in training; what the checkpoint says, or published weights, elsewhere."""
+    """Which tokens of an image the head of CLIP_vit_base_patch16_448_ML uses: all_patches, or
+    first_patch, as in the published weights. null: all_patches in training, else those that the
+    weights were trained with (docs/models.md). Other models: null."""
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
@@ -183,41 +288,61 @@ class TrainConfig:
 class EvaluateConfig:
     """Section `Evaluate`."""
 
-    weight_path: Place | None = None
-    """A weight file, its URL, or a static folder; None: <output>/best_model/best_model.pdparams."""
+    weight_path: PathOrUrl | None = None
+    """Weights to evaluate: a weight file, its URL, or the folder of a static model. null: the best
+    ones of the run in Global.output, <output>/best_model/best_model.pdparams."""
     log_interval: Count = 1
-    """Batches."""
+    """Batches between two lines of the log, at least 1."""
     batch_size: Count | None = None
-    """None: Train.batch_size."""
+    """Images per batch, at least 1. null: Train.batch_size. It changes the speed, never the
+    score."""
     reduced_decode: bool = False
-    threshold: Annotated[Threshold | None, Checked(values.threshold)] = None
-    """None: that of a static folder's inference.yml; 0.5 for weights."""
+    """true: mode evaluate, and the evaluations during a training, decode large JPEGs at reduced
+    size: faster, but the scores differ in the third digit from those of full decoding, which
+    prediction uses."""
+    threshold: Annotated[Threshold, Checked(values.threshold)] | None = None
+    """Score from which a class counts as present in precision, recall and F1, written as
+    Predict.threshold. null: that of inference.yml for a static folder, 0.5 for weights."""
     bootstrap: Annotated[int, Range(low=0)] = 200
-    """Rounds, 20 or more; 0: no intervals."""
+    """Rounds of the bootstrap that computes the 95 % intervals, at least 20: more rounds give
+    steadier intervals. 0: no intervals."""
     tune_threshold: Literal["f1", "precision", "recall"] | None = "f1"
+    """Find the best threshold of every class: f1 (the highest F1), precision or recall (at least
+    tune_target of it, then as much as possible of the other). null: do not tune."""
     tune_target: Annotated[float, Range(low=0, high=1, above=True, typical=TUNE_TARGET)] = (
         TUNE_TARGET
     )
-    """Precision or recall that tuned thresholds are to reach."""
+    """Precision or recall to reach, above 0 up to 1. Not for f1."""
     tune_min_positives: Annotated[int, Range(low=0)] = 10
-    """Classes with fewer positive images take the threshold that all share."""
+    """Classes with fewer positive images use one threshold that is tuned on all classes together,
+    at least 0: a threshold found on a few images is unreliable."""
     save_threshold: bool = False
+    """true: write the tuned thresholds into the inference.yml of the static folder, or of all
+    exports beside the weights; predict uses them from then on."""
     label_errors: Literal["val", "all"] | None = "val"
-    """Lists in which wrong and missing labels are looked for; all: train as well."""
-    compare_with: Place | None = None
-    """Weights, a static folder, an evaluate_result.json, or `raw` or `ema` of the checkpoint."""
+    """Look for wrong and missing labels: val, or all (train as well, which takes the time to score
+    its images). null: do not look."""
+    compare_with: PathOrUrl | None = None
+    """Compare with: another weight file or static folder (scored on the same images), the
+    evaluate_result.json of an earlier evaluation, or raw or ema, the other weights of the same
+    checkpoint. null: nothing."""
     report: bool = True
+    """true: write evaluate/report.html. false: only the numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """Section `Export`."""
 
-    weight_path: Place | None = None
-    """None: <output>/best_model/best_model.pdparams."""
+    weight_path: PathOrUrl | None = None
+    """Weights to export: a weight file or its URL. null:
+    <output>/best_model/best_model.pdparams."""
     format: Literal["paddle", "safetensors", "onnx", "pdmodel"] = "paddle"
-    opset: Annotated[int, Range(low=11, high=21)] = OPSET
-    """Of the format onnx. The range is that to which paddle2onnx converts every model."""
+    """Format of the exported model: paddle (inference.json + inference.pdiparams), safetensors
+    (only the weights), onnx (inference.onnx) or pdmodel (inference.pdmodel, for Paddle 2)."""
+    opset: Annotated[int, Range(low=11, high=21)] = OPSET  # paddle2onnx converts every model to it
+    """Version of ONNX's operators, 11 to 21, only for the format onnx. Lower it only for a runtime
+    that needs it: before 17 there is no operator for layer norm, which then takes many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,10 +350,12 @@ class KernelOptionConfig:
     """Section `Predict.kernel_option`."""
 
     run_mode: Annotated[str, Checked(values.one_of(RUN_MODES))] | None = None
-    """None: oneDNN on a CPU where it gives the exact result, else plain Paddle; onnxruntime for a
-    folder that holds ONNX alone."""
+    """How the static model runs: paddle (plain), mkldnn (oneDNN, faster on a CPU), mkldnn_bf16
+    (less exact, faster still on recent CPUs), trt_fp32 or trt_fp16 (TensorRT, for GPUs and a Paddle
+    that was built with it), onnxruntime (for an export with Export.format=onnx; starts sooner).
+    null: mkldnn on a CPU where its result is exact, else paddle; onnxruntime for an ONNX export."""
     cpu_threads: Count | None = None
-    """Of the engine; None: all cores that the process may use."""
+    """Threads of the engine on a CPU, at least 1. null: all cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,27 +363,40 @@ class PredictConfig:
     """Section `Predict`."""
 
     batch_size: Count = 1
-    model_dir: Place | None = None
-    """Static folder, or the URL of its archive; None: <output>/best_model/inference."""
-    input: Annotated[Any, Checked(values.pictures)] = None
-    """Path, URL, folder, glob, text file of these, {img: ...}, or a list of these."""
-    threshold: Annotated[Threshold | None, Checked(values.threshold)] = None
-    """None: the model's own, from its inference.yml."""
+    """Images per batch, at least 1. Raise it for many images."""
+    model_dir: PathOrUrl | None = None
+    """Folder of the static model, or URL of its tar archive. null:
+    <output>/best_model/inference."""
+    input: Annotated[Any, Checked(values.pictures)] | None = None
+    """What to predict on: an image, a URL, a folder, a pattern such as "images/*.jpg", a text file
+    (.txt) with one of these per line, or a list of these. Mode predict needs it."""
+    threshold: Annotated[Threshold, Checked(values.threshold)] | None = None
+    """Score from which a label counts as present, 0 to 1. Also a list with one number per class, or
+    a mapping by class name or id: {default: 0.5, cat: 0.3}. A lower one finds more labels and more
+    wrong ones. null: that of the model's inference.yml; exports have 0.5."""
     max_labels: Count | None = None
+    """Most labels of an image, those with the highest scores, at least 1. null: no limit."""
     min_labels: Annotated[int, Range(low=0)] = 0
+    """Fewest labels of an image, even below the threshold, at least 0."""
     return_all_scores: bool = False
+    """true: the results hold the score of every class as well."""
     on_error: Literal["report", "raise"] = "report"
+    """When an image cannot be read: report (predict the others, name it, end with exit code 2) or
+    raise (stop there)."""
     save_path: Path | None = None
-    """None: <output>/predict."""
+    """Folder for predictions.json, predictions.csv and the pictures. null: <output>/predict."""
     save_img: bool = True
+    """true: draw the labels into pictures. false doubles the speed on small photographs."""
     explain: bool = False
-    """Whether to draw, for each label, where the model looked; whatever `save_img` says."""
+    """true: draw, for each label, which parts of the image the model used, into the folder explain
+    beside the pictures, also when save_img is false. The network runs twice for it. docs/explain.md
+    says what such maps do not mean."""
     kernel_option: KernelOptionConfig = field(default_factory=KernelOptionConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The whole configuration. Made by `load.load`, never edited."""
+    """The whole configuration, as `load.load` returns it."""
 
     Global: GlobalConfig
     CheckDataset: CheckDatasetConfig = field(default_factory=CheckDatasetConfig)

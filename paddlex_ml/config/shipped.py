@@ -20,7 +20,7 @@ def folder() -> Path:
 
 
 MODELS = tuple(sorted(file.stem for file in folder().glob("*.yaml")))
-"""A model is known by its file."""
+"""Each shipped file makes its model known."""
 
 
 def find(name: str) -> tuple[Path, str | None]:
@@ -30,19 +30,15 @@ def find(name: str) -> tuple[Path, str | None]:
     Raises PaddlexMLError, naming the models, when nothing fits.
     """
     path = Path(name).expanduser()
-    if os.path.isfile(path):  # no error where a folder on the way cannot be entered
+    if os.path.isfile(path):  # os.path: False where a folder on the way cannot be entered
         return path, None
     stem = path.name.removesuffix(".yaml")
     if stem in MODELS and not os.path.isdir(path):
         file = folder() / f"{stem}.yaml"
         return file, f"using the shipped file {file}" + ("" if stem == name else f" for {name}")
-    raise _not_found(path, stem)
-
-
-def _not_found(path: Path, stem: str) -> PaddlexMLError:
     guess = values.nearest(stem, MODELS) or "PP-LCNet_x1_0_ML"
     problem = "is a folder, not a YAML file" if os.path.isdir(path) else "does not exist"
-    return PaddlexMLError(
+    raise PaddlexMLError(
         f"the configuration {path} {problem}",
         where="-c",
         fix=f"-c {guess}, or the path of a YAML file; models: {', '.join(MODELS)}",
@@ -50,6 +46,6 @@ def _not_found(path: Path, stem: str) -> PaddlexMLError:
 
 
 def learning_rate(model: str) -> float:
-    """The peak rate that the shipped file for `model` has."""
+    """The peak rate in the shipped file for `model`."""
     text = (folder() / f"{model}.yaml").read_text(encoding="utf-8")
     return float(yaml_text.parse(text).value["Train"]["learning_rate"])

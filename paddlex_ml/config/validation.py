@@ -1,15 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain YAML values -> dataclasses. The one judge of keys and types, for the file and for `-o`."""
+"""Plain YAML values -> dataclasses: checks keys and types, for the file and for `-o` alike."""
 
 from __future__ import annotations
 
 import shlex
 import types
-from collections.abc import Collection, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeGuard,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from paddlex_ml.config import values, yaml_text
 from paddlex_ml.config.schema import Config
@@ -17,11 +26,6 @@ from paddlex_ml.config.values import Checked, Range, Refused
 
 T = TypeVar("T")
 
-_ARTICLES = {
-    bool: "must be true or false",
-    int: "must be a whole number",
-    float: "must be a number",
-}
 _YES = {"yes": True, "y": True, "on": True, "1": True, "t": True}
 _NO = {"no": False, "n": False, "off": False, "0": False, "f": False}
 
@@ -34,57 +38,72 @@ class ConfigFault:
     what: str
     fix: str
     where: str | None = None
-    """Where it was found, when that is not simply where `key` was written."""
+    """Where it was found, if not simply where `key` was written."""
 
 
 def override(key: str, value: Any) -> str:
     """The command-line text that sets `key` to `value`, ready for a shell."""
-    plain = str(value) if isinstance(value, Path) else value
-    return f"-o {shlex.quote(f'{key}={yaml_text.write_inline(plain)}')}"
+    return f"-o {shlex.quote(f'{key}={yaml_text.write_inline(value)}')}"
 
 
 def build(section: type[T], raw: Any, where: str, faults: list[ConfigFault]) -> T:
     """Build one section from plain values, adding every fault found to `faults`.
 
-    A key at fault gets its default (or its typical value), so that the rest can still be judged:
-    what is returned may only be used when no fault was added.
+    A key at fault gets its default (or its typical value), so that the other keys can still be
+    checked: use the result only when no fault was added.
     """
     if raw is None:  # `Train:` with nothing below it: all its keys are commented out
         raw = {}
-    if not isinstance(raw, dict):
-        faults.append(_not_a_section(section, raw, where))
-        raw = {}
     hints = _hints(section)
-    raw = _known_only(section, raw, where, faults)
+    if not isinstance(raw, dict):
+        what = f"{where} is {_show(raw)}: must be a section with the keys {', '.join(hints)}"
+        fix = f"set its keys, as in {_example(section, where)}"
+        faults.append(ConfigFault(where, what, fix))
+        raw = {}
+    raw = _known_keys(section, raw, where, faults)
     return section(
         **{
-            item.name: _field(item, hints[item.name], raw, _join(where, item.name), faults)
+            item.name: _field_value(item, hints[item.name], raw, _join(where, item.name), faults)
             for item in fields(section)  # type: ignore[arg-type]
         }
     )
 
 
-def _known_only(
+def _known_keys(
     section: type, raw: dict[Any, Any], where: str, faults: list[ConfigFault]
 ) -> dict[Any, Any]:
-    """The known keys of `raw`. A misspelt one is a fault, but its value is judged under the key
-    that was meant, so that one slip does not also report that key as missing."""
+    """The known keys of `raw`; each other key is a fault.
+
+    The value of a misspelt key is validated under the key that was meant, so that one slip does not
+    also report that key as missing.
+    """
     hints = _hints(section)
     known = {key: value for key, value in raw.items() if key in hints}
     for key, value in raw.items():
-        if key not in hints:
-            meant = None if _homes(key) else values.nearest(str(key), list(hints))
-            faults.append(_unknown(section, key, value, where, meant))
-            if meant:
-                known.setdefault(meant, value)
+        if key in hints:
+            continue
+        # Two keys at most that were written in the wrong section, else the most similar key.
+        meant = [leaf for leaf in leaf_keys() if leaf.rpartition(".")[2] == str(key)][:2]
+        if not meant and (similar := values.nearest(str(key), list(hints))):
+            known.setdefault(similar, value)
+            meant = [_join(where, similar)]
+        fixes = [
+            f"write {name} instead" + (f" ({override(name, value)})" if name in leaf_keys() else "")
+            for name in meant
+        ]
+        choices = ", ".join(_join(where, name) for name in hints)
+        dotted = _join(where, key)
+        what = f"unknown {'key' if where else 'section'} {dotted}"
+        fix = ", or ".join(fixes) or f"remove it, or choose from {choices}"
+        faults.append(ConfigFault(dotted, what, fix))
     return known
 
 
-def _field(
+def _field_value(
     item: Field[Any], kind: Any, raw: dict[Any, Any], key: str, faults: list[ConfigFault]
 ) -> Any:
     """The value of one key; a default when the key is missing or at fault."""
-    if isinstance(kind, type) and is_dataclass(kind):
+    if is_section(kind):
         return build(kind, raw.get(item.name), key, faults)
     substitute = _substitute(item, kind)
     if item.name not in raw:
@@ -102,43 +121,40 @@ def _field(
 
 
 def _convert(value: Any, kind: Any) -> Any:
-    """`value` as the type and the limits of `kind` want it. Raises Refused."""
-    if get_origin(kind) in (Union, types.UnionType):  # `X | None`: the only union without a check
+    """`value` as the type and the range of `kind` require it. Raises Refused."""
+    if get_origin(kind) in (Union, types.UnionType):  # always `X | None`
         return None if value is None else _convert(value, get_args(kind)[0])
-    if get_origin(kind) is Annotated:
-        base, marker = get_args(kind)
-        if isinstance(marker, Checked):
-            return marker.check(value)
-        number = _convert(value, base)
-        marker.check(number)
-        return number
     if get_origin(kind) is Literal:
         return values.one_of(get_args(kind))(value)
-    return _PLAIN[kind](value)
+    if get_origin(kind) is not Annotated:
+        return _convert_plain(value, kind)
+    base, marker = get_args(kind)
+    if isinstance(marker, Checked):
+        return marker.check(value)
+    number = _convert(value, base)
+    marker.check(number)
+    return number
 
 
-def _bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    meant = (_YES | _NO).get(str(value).lower())
-    raise Refused(_ARTICLES[bool], *([] if meant is None else [meant]))
-
-
-def _int(value: Any) -> int:
+def _convert_plain(value: Any, kind: type) -> Any:
+    """`value` as a Path, float, bool or int. Raises Refused, with what was probably meant."""
+    if kind is Path:
+        return Path(values.path_text(value))
+    if kind is float:
+        return values.finite(value)
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        meant = (_YES | _NO).get(str(value).lower())
+        raise Refused("must be true or false", *([] if meant is None else [meant]))
     if isinstance(value, int) and not isinstance(value, bool):
         return value
+    rule = "must be a whole number"
     try:
         number = values.finite(value)
     except Refused:
-        raise Refused(_ARTICLES[int]) from None
-    raise Refused(_ARTICLES[int], *([int(number)] if number >= 1 else []))
-
-
-def _path(value: Any) -> Path:
-    return Path(values.place(value))
-
-
-_PLAIN = {bool: _bool, int: _int, float: values.finite, Path: _path}
+        raise Refused(rule) from None
+    raise Refused(rule, *([int(number)] if number >= 1 else []))
 
 
 def _substitute(item: Field[Any], kind: Any) -> Any:
@@ -156,42 +172,11 @@ def _show(value: Any) -> str:
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
-def _not_a_section(section: type, raw: Any, where: str) -> ConfigFault:
-    names = ", ".join(_hints(section))
-    what = f"{where} is {_show(raw)}: must be a section with the keys {names}"
-    return ConfigFault(where, what, f"set its keys, as in {_example(section, where)}")
-
-
 def _example(section: type, where: str) -> str:
     """An override that sets the first key of a section to a good value."""
     first: Field[Any] = fields(section)[0]
     key, kind = _join(where, first.name), _hints(section)[first.name]
-    if isinstance(kind, type) and is_dataclass(kind):
-        return _example(kind, key)
-    return override(key, _substitute(first, kind))
-
-
-def _unknown(section: type, key: Any, value: Any, where: str, meant: str | None) -> ConfigFault:
-    """The fault of an unknown key, which names where the key lives or which one is alike."""
-    dotted = _join(where, key)
-    if homes := _homes(key):
-        fix = ", or ".join(_write(home, value) for home in homes)
-    elif meant:
-        fix = _write(_join(where, meant), value)
-    else:
-        fix = (
-            f"remove it, or choose from {', '.join(_join(where, name) for name in _hints(section))}"
-        )
-    return ConfigFault(dotted, f"unknown {'key' if where else 'section'} {dotted}", fix)
-
-
-def _homes(key: Any) -> list[str]:
-    """The dotted keys, two at most, that end in `key`: it was written in the wrong section."""
-    return [known for known in leaf_keys() if known.rpartition(".")[2] == str(key)][:2]
-
-
-def _write(key: str, value: Any) -> str:
-    return f"write {key} instead" + (f" ({override(key, value)})" if key in leaf_keys() else "")
+    return _example(kind, key) if is_section(kind) else override(key, _substitute(first, kind))
 
 
 def _join(where: str, key: Any) -> str:
@@ -202,21 +187,16 @@ def _hints(section: type) -> dict[str, Any]:
     return get_type_hints(section, include_extras=True)
 
 
+def is_section(kind: Any) -> TypeGuard[type]:
+    """Whether a field of this type is a section, which holds keys of its own."""
+    return isinstance(kind, type) and is_dataclass(kind)
+
+
 @cache
-def leaf_keys() -> Collection[str]:
+def leaf_keys(section: type = Config, where: str = "") -> tuple[str, ...]:
     """Every dotted key that holds a value: `Global.model`, ..., `Predict.save_path`."""
-    return tuple(_leaves(Config, ""))
-
-
-def _leaves(section: type, where: str) -> Iterator[str]:
+    keys: list[str] = []
     for name, kind in _hints(section).items():
-        if isinstance(kind, type) and is_dataclass(kind):
-            yield from _leaves(kind, _join(where, name))
-        else:
-            yield _join(where, name)
-
-
-def section_keys() -> Collection[str]:
-    """Every dotted key that holds other keys: `Global`, ..., `Train.loss`."""
-    parents = {key.rpartition(".")[0] for key in leaf_keys()}
-    return parents | {parent.partition(".")[0] for parent in parents}
+        key = _join(where, name)
+        keys += leaf_keys(kind, key) if is_section(kind) else [key]
+    return tuple(keys)

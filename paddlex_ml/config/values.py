@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a single value of the configuration may be, beyond its type: ranges, names, places.
+"""What a single value of the configuration may be, beyond its type: ranges, names, paths.
 
 A checker takes a plain YAML value, returns the value that the dataclass holds, and raises `Refused`
 with the rule that was broken and a value that keeps it.
@@ -30,7 +30,7 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Checked:
-    """Marks a field, as in `Annotated[str, Checked(device)]`: `check` alone judges its values."""
+    """Marks a field, as in `Annotated[str, Checked(device)]`: only `check` validates its values."""
 
     check: Callable[[Any], Any]
     typical: Any = None
@@ -39,7 +39,7 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Marks a number field with the values that it takes, both ends included by default."""
+    """Marks a number field with the range of its values, both ends included by default."""
 
     low: float = 0
     high: float = math.inf
@@ -72,12 +72,12 @@ class Range:
 def nearest(word: str, choices: Sequence[str]) -> str | None:
     """The choice most like `word` whatever the case of its letters, or None when none is alike."""
     by_lower = {choice.lower(): choice for choice in choices}
-    found = get_close_matches(word.lower(), by_lower, n=1)
-    return by_lower[found[0]] if found else None
+    matches = get_close_matches(word.lower(), by_lower, n=1)
+    return by_lower[matches[0]] if matches else None
 
 
 def one_of(choices: Sequence[str]) -> Callable[[Any], str]:
-    """A checker for names."""
+    """A checker that accepts these names only."""
 
     def check(value: Any) -> str:
         if isinstance(value, str) and value in choices:
@@ -89,8 +89,8 @@ def one_of(choices: Sequence[str]) -> Callable[[Any], str]:
 
 
 def text(value: Any) -> str:
-    """A text that can be a name or a path: not empty, no NUL, no half characters."""
-    if isinstance(value, int | float):  # its digits are lost: 1.10 was read as 1.1
+    """A text that can be a name or a path: not empty, no NUL, no lone surrogates."""
+    if isinstance(value, int | float):  # its original digits are lost: 1.10 was read as 1.1
         raise Refused("must be text: write it in quotes", str(value))
     if not isinstance(value, str):
         raise Refused("must be text")
@@ -101,8 +101,8 @@ def text(value: Any) -> str:
     return value
 
 
-def place(value: Any) -> str:
-    """A path or a URL; `~` is the home folder, which the shell leaves alone behind an `=`."""
+def path_text(value: Any) -> str:
+    """A path or a URL; `~` is the home folder, which a shell does not expand behind an `=`."""
     return os.path.expanduser(text(value))
 
 
@@ -116,7 +116,7 @@ def pattern(value: Any) -> str:
 
 
 def device(value: Any) -> str:
-    """A device as PaddleX writes it. Whether the machine has it is judged when it is needed."""
+    """A device as PaddleX writes it. Whether the machine has it is checked later."""
     if not isinstance(value, str) or not _DEVICE.fullmatch(value):
         raise Refused(_DEVICE_RULE, "auto")
     numbers = value.partition(":")[2].split(",")
@@ -126,20 +126,20 @@ def device(value: Any) -> str:
 
 
 def addresses(value: Any) -> str:
-    """Addresses of machines, separated by commas; YAML lists of them are taken too."""
+    """Addresses of machines, separated by commas; YAML lists of them are accepted too."""
     listed = value if isinstance(value, list) else text(value).split(",")
-    words = [str(word).strip() for word in listed]
-    if not all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", word) for word in words):
+    machines = [str(item).strip() for item in listed]
+    if not all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", machine) for machine in machines):
         raise Refused("must be addresses separated by commas", "192.168.0.1,192.168.0.2")
-    if len(set(words)) < len(words):
-        raise Refused("names a machine twice", ",".join(dict.fromkeys(words)))
-    return ",".join(words)
+    if len(set(machines)) < len(machines):
+        raise Refused("names a machine twice", ",".join(dict.fromkeys(machines)))
+    return ",".join(machines)
 
 
-def pos_weight(value: Any) -> list[float] | str | None:
-    """One number above 0 per class, `auto`, or nothing."""
-    if value is None or value == "auto":
-        return "auto" if value else None
+def pos_weight(value: Any) -> list[float] | str:
+    """One number above 0 per class, or `auto`."""
+    if value == "auto":
+        return "auto"
     if not isinstance(value, list) or not value:
         raise Refused("must be auto, or a list with one number per class", "auto")
     weights = [finite(number) for number in value]
@@ -149,22 +149,13 @@ def pos_weight(value: Any) -> list[float] | str | None:
 
 
 def threshold(value: Any) -> Any:
-    """A score from 0 to 1, a list with one per class, or a mapping with `default` and classes.
-
-    Or None.
-    """
-    if value is None:
-        return None
-    if isinstance(value, dict):
-        return _threshold_by_class(value)
+    """A score from 0 to 1, a list with one per class, or a mapping with `default` and classes."""
     if isinstance(value, list):
         if not value:
             raise Refused("must hold one number per class, the list is empty", 0.5)
         return [_score(number) for number in value]
-    return _score(value)
-
-
-def _threshold_by_class(value: dict[Any, Any]) -> dict[str | int, float]:
+    if not isinstance(value, dict):
+        return _score(value)
     for name in value:
         if isinstance(name, bool) or not isinstance(name, str | int):
             raise Refused(f"must name classes by id or name, got {name!r}")
@@ -195,17 +186,13 @@ def finite(value: Any) -> float:
 
 
 def pictures(value: Any) -> Any:
-    """What to predict on: a path, URL, folder or glob, {img: ...}, a list of these, or nothing."""
-    return None if value is None else _some_pictures(value)
-
-
-def _some_pictures(value: Any) -> Any:
+    """What to predict on: a path, URL, folder or glob, {img: ...}, or a list of these."""
     if isinstance(value, list):
         if not value:
             raise Refused("is an empty list: name at least one image", "photo.jpg")
-        return [_some_pictures(item) for item in value]
+        return [pictures(item) for item in value]
     if isinstance(value, dict):
         if set(value) != {"img"}:
             raise Refused("must be {img: path} when it is a mapping", {"img": "photo.jpg"})
-        return {"img": _some_pictures(value["img"])}
-    return place(value)
+        return {"img": pictures(value["img"])}
+    return path_text(value)

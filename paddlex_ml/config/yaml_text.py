@@ -8,8 +8,8 @@ and `no` as False), 1e-4 is a number (PyYAML: text), a date is text, and no tag 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -37,18 +37,19 @@ class _Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def ignore_aliases(self, data: Any) -> bool:
-        return True  # an anchor in a file for people helps nobody
+        return True  # an anchor only makes a file harder to read
 
 
 for _tag, _pattern, _letters in _CORE_SCHEMA:
-    _whole = re.compile(rf"(?:{_pattern.pattern})\Z")
-    _Loader.add_implicit_resolver(_tag, _whole, _letters)
-    _Dumper.add_implicit_resolver(_tag, _whole, _letters)
+    _full_match = re.compile(rf"(?:{_pattern.pattern})\Z")
+    _Loader.add_implicit_resolver(_tag, _full_match, _letters)
+    _Dumper.add_implicit_resolver(_tag, _full_match, _letters)
+_Dumper.add_multi_representer(Path, lambda dumper, path: dumper.represent_str(str(path)))
 
 
 @dataclass
 class Document:
-    """A parsed text: its plain value, the line of each dotted key, and the doubled keys."""
+    """A parsed text: its plain value, the line of each dotted key, and keys that are set twice."""
 
     value: Any
     lines: dict[str, int] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Document:
 
 
 def parse(text: str) -> Document:
-    """Parse one YAML document. Raises yaml.YAMLError, which knows its line, for bad syntax."""
+    """Parse one YAML document. Raises yaml.YAMLError, with the line, for bad syntax."""
     document = Document(None)
     node = yaml.compose(text, Loader=_Loader)
     if node is not None:
@@ -68,8 +69,8 @@ def parse(text: str) -> Document:
 def parse_scalar_or_flow(text: str) -> Document:
     """Parse the value of one override.
 
-    A plain word is taken as a whole, so that `photo #1.jpg` does not lose its end to a comment, and
-    a first letter that YAML keeps for itself (`*.jpg`, `@file`) makes a text instead of an error.
+    A text without quotes has no comments, so that `photo #1.jpg` keeps its end, and a first letter
+    with a meaning in YAML (`*.jpg`, `@file`) makes a text instead of an error.
     """
     text = text.strip()
     if text[:1] in tuple("*&!%@`|>#"):
@@ -83,7 +84,7 @@ def parse_scalar_or_flow(text: str) -> Document:
 
 
 def write(value: Any) -> str:
-    """Plain values as YAML text of several lines, which `parse` reads back to the same values."""
+    """Plain values and paths as YAML text of several lines, which `parse` reads back."""
     text: str = yaml.dump(
         value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf")
     )
@@ -91,10 +92,16 @@ def write(value: Any) -> str:
 
 
 def write_inline(value: Any) -> str:
-    """A plain value as YAML on one line: how it is written behind `-o key=`."""
-    if isinstance(value, str) and _is_plain(value):
-        return value
-    style = '"' if isinstance(value, str) else None  # a shell wants the single quotes for itself
+    """A plain value or a path as YAML on one line: how it is written behind `-o key=`."""
+    if isinstance(value, Path):
+        value = str(value)
+    if isinstance(value, str):
+        try:
+            if parse_scalar_or_flow(value).value == value:  # it needs no quotes
+                return value
+        except yaml.YAMLError:
+            pass
+    style = '"' if isinstance(value, str) else None  # single quotes have a meaning in a shell
     line: str = yaml.dump(
         value,
         Dumper=_Dumper,
@@ -107,16 +114,8 @@ def write_inline(value: Any) -> str:
     return line.removesuffix("\n").removesuffix("\n...")
 
 
-def _is_plain(text: str) -> bool:
-    """Whether a text means itself behind `-o key=`, without quotes."""
-    try:
-        return bool(parse_scalar_or_flow(text).value == text)
-    except yaml.YAMLError:
-        return False
-
-
 def _value(node: yaml.Node, key: str, document: Document, parents: tuple[yaml.Node, ...]) -> Any:
-    """The plain value of a node; what is learned about keys goes into `document`."""
+    """The plain value of a node; the lines of its keys go into `document`."""
     if any(node is parent for parent in parents):
         raise yaml.MarkedYAMLError(problem="a value contains itself", problem_mark=node.start_mark)
     parents = (*parents, node)
@@ -132,24 +131,18 @@ def _mapping(
 ) -> dict[Any, Any]:
     result: dict[Any, Any] = {}
     first_lines: dict[Any, int] = {}
-    for name, dotted, line, child in _pairs(node, where):
-        if name in result:
-            document.doubles.append((dotted, first_lines[name], line))
-        first_lines[name] = document.lines[dotted] = line
-        result[name] = _value(child, dotted, document, parents)
-    return result
-
-
-def _pairs(node: yaml.MappingNode, where: str) -> Iterator[tuple[Any, str, int, yaml.Node]]:
-    """(key, dotted key, line, value node) of a mapping."""
     for key_node, child in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
             raise yaml.MarkedYAMLError(
                 problem="a key must be one word", problem_mark=key_node.start_mark
             )
-        name = _scalar(key_node)
+        name, line = _scalar(key_node), key_node.start_mark.line + 1
         dotted = f"{where}.{name}" if where else str(name)
-        yield name, dotted, key_node.start_mark.line + 1, child
+        if name in result:
+            document.doubles.append((dotted, first_lines[name], line))
+        first_lines[name] = document.lines[dotted] = line
+        result[name] = _value(child, dotted, document, parents)
+    return result
 
 
 def _scalar(node: yaml.Node) -> Any:
@@ -160,7 +153,10 @@ def _scalar(node: yaml.Node) -> Any:
         case "bool":
             return text.lower() == "true"
         case "int":
-            return _integer(text)
+            try:
+                return int(text)
+            except ValueError:  # Python refuses thousands of digits: text, which no number accepts
+                return text
         case "float":
             return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
         case "str":
@@ -168,10 +164,3 @@ def _scalar(node: yaml.Node) -> Any:
     raise yaml.MarkedYAMLError(
         problem=f"the tag {node.tag} has no meaning here", problem_mark=node.start_mark
     )
-
-
-def _integer(text: str) -> int | str:
-    try:
-        return int(text)
-    except ValueError:  # Python refuses thousands of digits: it stays text, which no number takes
-        return text

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which machine of a training this one is, and whether this process writes the results.
 
-Without Paddle: the command line asks before Paddle is imported.
+Does not import Paddle: the command line needs this module earlier.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from paddlex_ml.errors import PaddlexMLError
 
 
 def is_launched() -> bool:
-    """Whether this process is a member of a job that paddle.distributed.launch has started."""
+    """Whether paddle.distributed.launch has started this process as one of several."""
     several = int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1
     return several and "PADDLE_TRAINER_ID" in os.environ
 
 
 def is_main_process(ips: str | None = None) -> bool:
-    """Whether this process writes the results of its job, which machines `ips` may share."""
+    """Whether this process writes the results; `ips` are the machines of the training."""
     if is_launched():
         return os.environ["PADDLE_TRAINER_ID"] == "0"
     return ips is None or find_machine(ips)[1] == 0
 
 
 def find_machine(ips: str) -> tuple[tuple[str, ...], int]:
-    """All addresses, and the number of the one that is this machine's own.
+    """All addresses, and the index of this machine's own.
 
-    It is that of the environment variable POD_IP, as for Paddle's launcher, or else the one that a
-    network interface has. Raises PaddlexMLError unless it is exactly one.
+    That is the address in the environment variable POD_IP, as for Paddle's launcher, or else the
+    address of a network interface. Raises PaddlexMLError unless there is exactly one.
     """
     addresses = tuple(ips.split(","))
     wanted = os.environ.get("POD_IP")
@@ -46,13 +46,13 @@ def find_machine(ips: str) -> tuple[tuple[str, ...], int]:
     raise PaddlexMLError(
         f"Train.dist_ips is {ips}, and {what} of this machine",
         where=f"POD_IP={wanted}" if wanted else "Train.dist_ips",
-        fix="name this machine by the environment variable POD_IP, one of these addresses; its "
+        fix="set the environment variable POD_IP to this machine's address in Train.dist_ips; its "
         "network interfaces have " + ", ".join(sorted(a for a in own if a.count(".") == 3)),
     )
 
 
 def resolve(address: str) -> set[str]:
-    """Network addresses of a name or an address; none for an unknown one."""
+    """Network addresses of a host name or an address; none if it is unknown."""
     try:
         return set(socket.gethostbyname_ex(address)[2])
     except OSError:

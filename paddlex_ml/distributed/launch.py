@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one function as a team of processes: where they are, how they start, how they report.
+"""Runs one function in a group of processes: starts them, numbers them, reports their outcome.
 
-this command, the supervisor  --paddle.distributed.spawn-->  members 0, 1, ... of this machine
+this command, the supervisor  --paddle.distributed.spawn-->  workers 0, 1, ... of this machine
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ logger = logging.getLogger(__name__)
 
 Body = Callable[[Any, ProcessGroup], Any]
 
-PORT = 6170  # Paddle's own first choice
-_CARD = "FLAGS_selected_gpus"  # the card that Paddle's spawn and launcher give a process
+PORT = 6170  # Paddle's own default
+_GPU = "FLAGS_selected_gpus"  # the GPU that Paddle's spawn and launcher give a process
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which processes there are, on all machines; ranks count through them in this order."""
+    """The processes on all machines; ranks are numbered through them in this order."""
 
     devices: Devices
     """On each of the machines."""
     addresses: tuple[str, ...] = ("127.0.0.1",)
     machine: int = 0
-    """Which of the addresses is this machine's."""
+    """Index of this machine's address."""
 
     @property
-    def places(self) -> list[str]:
-        """Device of every rank, and its machine where there are several."""
+    def device_names(self) -> list[str]:
+        """Device of every rank, with its machine if there are several."""
         kind, several = self.devices.kind, len(self.addresses) > 1
         return [
             f"{kind}:{number}" + (f" of {address}" if several else "")
@@ -59,30 +59,13 @@ class Layout:
         ]
 
     @property
-    def first(self) -> int:
+    def first_rank(self) -> int:
         """Rank of this machine's first process."""
         return self.machine * len(self.devices.numbers)
 
 
-def run(body: Body, argument: Any, devices: Devices, ips: str | None = None) -> Any:
-    """Run `body(argument, team)` in as many processes as there are devices on all machines.
-
-    One device on one machine runs here, in this process, and so does a member that
-    `paddle.distributed.launch` has started. `body` and `argument` must be picklable. Returns what
-    the leader returned. Raises what ended the team: PaddlexMLError, Stopped, or RuntimeError with
-    the traceback of a bug.
-    """
-    if addresses.is_launched():
-        return _run_launched(body, argument, devices)
-    layout = Layout(devices, *addresses.find_machine(ips)) if ips else Layout(devices)
-    if len(layout.places) == 1:
-        use(devices.first)
-        return body(argument, ProcessGroup())
-    return _run_team(body, argument, layout)
-
-
-class _Post(NamedTuple):
-    """What every member is given when it starts."""
+class Job(NamedTuple):
+    """The arguments of every worker process."""
 
     body: Body
     argument: Any
@@ -91,134 +74,139 @@ class _Post(NamedTuple):
     reports: list[Connection]
 
 
-def _run_team(body: Body, argument: Any, layout: Layout) -> Any:
-    count, spawning = len(layout.devices.numbers), get_context("spawn")
+def run(body: Body, argument: Any, devices: Devices, ips: str | None = None) -> Any:
+    """Run `body(argument, group)` in as many processes as there are devices on all machines.
+
+    One device on one machine runs here, in this process, and so does a process that
+    `paddle.distributed.launch` has started. `body` and `argument` must be picklable. Returns what
+    rank 0 returned. Raises what ended the training: PaddlexMLError, Stopped, or RuntimeError with
+    the traceback of a bug.
+    """
+    if addresses.is_launched():
+        return _run_launched(body, argument, devices)
+    layout = Layout(devices, *addresses.find_machine(ips)) if ips else Layout(devices)
+    if len(layout.device_names) == 1:
+        use(devices.first)
+        return body(argument, ProcessGroup())
+    return _run_workers(body, argument, layout)
+
+
+def _run_workers(body: Body, argument: Any, layout: Layout) -> Any:
+    """Start the worker processes of this machine and supervise them."""
+    devices, count, spawning = layout.devices, len(layout.devices.numbers), get_context("spawn")
     shared = SharedState(*(spawning.RawArray("i", n) for n in (count, count, 1)))
     pipes = [spawning.Pipe(duplex=False) for _ in range(count)]
-    post = _Post(body, argument, layout, shared, [sender for _, sender in pipes])
-    here = layout.places[layout.first : layout.first + count]
-    logger.info("starting %d processes: %s", count, ", ".join(here))
+    job = Job(body, argument, layout, shared, [sender for _, sender in pipes])
+    names = layout.device_names[layout.first_rank : layout.first_rank + count]
+    logger.info("starting %d processes: %s", count, ", ".join(names))
     paddle_runtime.share_cores(count)
-    context = _spawn(post, layout.devices)  # holds what the members' start needs: keep it
-    for _, sender in pipes:
-        sender.close()  # so that the death of a member ends its pipe
-    members = [
-        WorkerProcess(layout.first + k, place, process, receiver)
-        for k, (place, process, (receiver, _)) in enumerate(
-            zip(here, context.processes, pipes, strict=True)
-        )
-    ]
-    others = [a for k, a in enumerate(layout.addresses) if k != layout.machine]
-    return supervise(members, shared, others)
-
-
-def _spawn(post: _Post, devices: Devices) -> Any:
     options: dict[str, Any] = {"backend": "gloo"}
     if devices.kind == "gpu":
         options = {"backend": "nccl", "gpus": gpu_names(devices.numbers)}
-    with _quiet():
-        return dist.spawn(_member, (post,), len(devices.numbers), join=False, **options)
+    with _without_start_messages():  # the workers need the context to start: keep it
+        context = dist.spawn(_run_worker, (job,), count, join=False, **options)
+    for _, sender in pipes:
+        sender.close()  # so that the death of a worker closes its pipe
+    workers = [
+        WorkerProcess(layout.first_rank + k, name, process, receiver)
+        for k, (name, process, (receiver, _)) in enumerate(
+            zip(names, context.processes, pipes, strict=True)
+        )
+    ]
+    others = [a for k, a in enumerate(layout.addresses) if k != layout.machine]
+    return supervise(workers, shared, others)
 
 
 def gpu_names(numbers: Sequence[int]) -> str:
-    """The cards as Paddle's spawn wants them: not by their place in CUDA_VISIBLE_DEVICES."""
+    """The GPUs as Paddle's spawn expects them: with their names in CUDA_VISIBLE_DEVICES."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else None
     return ",".join(names[number].strip() if names else str(number) for number in numbers)
 
 
-def _member(post: _Post) -> None:
-    """The life of one spawned process."""
-    local = int(os.environ["PADDLE_TRAINER_ID"])
-    report = post.reports[local]
-    for other in post.reports:
-        if other is not report:
+def _run_worker(job: Job) -> None:
+    """The main function of a worker process: joins the group, runs the body, reports."""
+    layout, local = job.layout, int(os.environ["PADDLE_TRAINER_ID"])
+    for k, other in enumerate(job.reports):
+        if k != local:
             other.close()
     exit_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor hears it, and passes it on
-    _set_ranks(post.layout, local)
-    with terminal.speaking(silent=post.layout.first + local > 0):
-        outcome = _live(post, local)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor receives it and passes it on
+    _set_ranks(layout, local)
+    rank = layout.first_rank + local
+    with terminal.speaking(silent=rank > 0):
+        try:
+            _use_own_device(layout.devices)
+            count = len(layout.devices.numbers)
+            group = join(job.shared, local, count, layout.device_names)
+            result = job.body(job.argument, group)
+            group.leave()
+            outcome = Outcome(result if group.is_main else None)
+        except BaseException as error:  # the supervisor decides about all of them
+            known: BaseException | None = error
+            if isinstance(error, OSError):
+                known = files.explain(error) or error
+            if isinstance(error, Exception) and not isinstance(known, PaddlexMLError | PeerLost):
+                known = RuntimeError(f"process {rank} failed:\n{traceback.format_exc()}")
+            outcome = Outcome(error=known)
     with suppress(OSError):  # the supervisor is gone
-        report.send(outcome)
+        job.reports[local].send(outcome)
 
 
-def _live(post: _Post, local: int) -> Outcome:
-    devices = post.layout.devices
-    try:
-        use(_own_device(devices))
-        group = join(post.shared, local, len(devices.numbers), post.layout.places)
-        result = post.body(post.argument, group)
-        group.leave()
-        return Outcome(result if group.is_main else None)
-    except BaseException as error:  # whatever it was, the supervisor is to tell it
-        known: BaseException | None = error
-        if isinstance(error, OSError):
-            known = files.explain(error) or error
-        if isinstance(known, PaddlexMLError | PeerLost) or not isinstance(error, Exception):
-            return Outcome(error=known)
-        what = f"process {post.layout.first + local} failed:\n{traceback.format_exc()}"
-        return Outcome(error=RuntimeError(what))
-
-
-def _own_device(devices: Devices) -> str:
-    number = os.environ.get(_CARD, "0").split(",")[0]
-    return "cpu" if devices.kind == "cpu" else f"gpu:{number}"
+def _use_own_device(devices: Devices) -> None:
+    number = os.environ.get(_GPU, "0").split(",")[0]
+    use("cpu" if devices.kind == "cpu" else f"gpu:{number}")
 
 
 def _set_ranks(layout: Layout, local: int) -> None:
-    """Number this process through all machines; Paddle's spawn knows of one machine only."""
+    """Number this process through all machines; Paddle's spawn numbers one machine only."""
     if len(layout.addresses) == 1:
         return
     port, count = int(os.environ.get("PADDLE_PORT", PORT)), len(layout.devices.numbers)
-    ends = [f"{address}:{port + 2 + k}" for address in layout.addresses for k in range(count)]
-    rank = layout.first + local
+    endpoints = [f"{address}:{port + 2 + k}" for address in layout.addresses for k in range(count)]
+    rank = layout.first_rank + local
     os.environ |= {
         "PADDLE_TRAINER_ID": str(rank),
-        "PADDLE_TRAINERS_NUM": str(len(ends)),
-        "PADDLE_TRAINER_ENDPOINTS": ",".join(ends),
-        "PADDLE_CURRENT_ENDPOINT": ends[rank],
+        "PADDLE_TRAINERS_NUM": str(len(endpoints)),
+        "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints),
+        "PADDLE_CURRENT_ENDPOINT": endpoints[rank],
         "PADDLE_MASTER": f"{layout.addresses[0]}:{port}",
     }
-    interface = _interface(layout.addresses[layout.machine])
-    if interface:  # else the host's name decides, which often means the loopback
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-        os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
+    own = addresses.resolve(layout.addresses[layout.machine])
+    for interface, items in psutil.net_if_addrs().items():
+        if own & {item.address for item in items}:  # else the host's name decides: often loopback
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
+            break
 
 
 def _run_launched(body: Body, argument: Any, devices: Devices) -> Any:
-    """Be one member of a job that somebody else has started and watches over."""
-    ends = os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")
+    """Be one process of a job that Paddle's launcher has started and supervises."""
+    endpoints = os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")
     rank = int(os.environ["PADDLE_TRAINER_ID"])
-    here = [k for k, end in enumerate(ends) if end.split(":")[0] == ends[rank].split(":")[0]]
-    use(_own_device(devices))
+    hosts = [endpoint.split(":")[0] for endpoint in endpoints]
+    ranks_here = [k for k, host in enumerate(hosts) if host == hosts[rank]]
+    _use_own_device(devices)
     if devices.kind == "cpu":
         os.environ.setdefault("PADDLE_DISTRI_BACKEND", "gloo")
-    shared = SharedState([0] * len(here), [0] * len(here), [0])
+    shared = SharedState([0] * len(ranks_here), [0] * len(ranks_here), [0])
     try:
-        group = join(shared, here.index(rank), len(here), ends)
+        group = join(shared, ranks_here.index(rank), len(ranks_here), endpoints)
         result = body(argument, group)
         group.leave()
         return result
     except PeerLost as error:
         raise PaddlexMLError(
-            f"process {rank} of {len(ends)} lost contact with another one: {error}",
-            where=ends[rank],
+            f"process {rank} of {len(endpoints)} lost the connection to another one: {error}",
+            where=endpoints[rank],
             fix="look for the first error in the logs of the other processes",
         ) from error
 
 
-def _interface(address: str) -> str | None:
-    """Name of the network interface with this address."""
-    resolved = addresses.resolve(address)
-    interfaces = psutil.net_if_addrs().items()
-    return next((n for n, items in interfaces if resolved & {i.address for i in items}), None)
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what Paddle says, here and there, when it starts processes: nothing to act on."""
-    root, spoken = logging.getLogger(), os.environ.get("PYTHONWARNINGS")
+def _without_start_messages() -> Iterator[None]:
+    """Silence what Paddle logs, here and in the workers, when it starts them: nothing to act on."""
+    root, filters = logging.getLogger(), os.environ.get("PYTHONWARNINGS")
     level = root.level
     root.setLevel(logging.WARNING)
     os.environ["PYTHONWARNINGS"] = "ignore"
@@ -229,5 +217,5 @@ def _quiet() -> Iterator[None]:
     finally:
         root.setLevel(level)
         del os.environ["PYTHONWARNINGS"]
-        if spoken is not None:
-            os.environ["PYTHONWARNINGS"] = spoken
+        if filters is not None:
+            os.environ["PYTHONWARNINGS"] = filters

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""End a worker process together with the process that started it. Without Paddle."""
+"""End a worker process together with the process that started it. Does not import Paddle."""
 
 from __future__ import annotations
 

@@ -24,12 +24,11 @@ from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import attention, onnx_engine
 from paddlex_ml.inference.attention import Attention, ClassIds, Maps
+from paddlex_ml.run_modes import RUN_MODES
 
 GRAPHS = ("inference.json", "inference.pdmodel")  # since Paddle 3, and before
 WEIGHTS = "inference.pdiparams"
 ONNX = "inference.onnx"
-PADDLE_MODES = ("paddle", "mkldnn", "mkldnn_bf16", "trt_fp32", "trt_fp16")
-RUN_MODES = (*PADDLE_MODES, "onnxruntime")
 
 _log = logging.getLogger(__name__)
 

@@ -92,7 +92,7 @@ def test_the_yaml_of_paddlex_loads_unchanged(tmp_path: Path) -> None:
     assert loaded.config.Predict.kernel_option.run_mode == "paddle"
 
 
-def test_a_random_start_is_told_in_train_mode(tmp_path: Path) -> None:
+def test_a_random_start_is_noted_in_train_mode(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL)
     train = ["Global.mode=train", "Global.dataset_dir=data"]
     (note,) = load.load(path, train).notes
@@ -277,7 +277,7 @@ def test_a_text_written_for_an_override_is_read_back(value: str) -> None:
         ("Train.batch_size.x=3", "Train.batch_size is a mapping", "-o Train.batch_size=32"),
         ("Train.warmup_steps.x=3", "Train.warmup_steps holds a value, it has no key x", "=3"),
         ("Predict.input=[ab]*.jpg", "Predict.input is bad YAML", "'Predict.input=\"[ab]*.jpg\"'"),
-        ("Train.loss={clip: 0, clip: 0}", "Train.loss.clip stands twice", "remove one"),
+        ("Train.loss={clip: 0, clip: 0}", "Train.loss.clip is set twice", "remove one"),
         ("mode=train", "unknown section mode", "write Global.mode instead (-o Global.mode=train)"),
         ("Train.nu_workers=0", "unknown key Train.nu_workers", "(-o Train.num_workers=0)"),
     ],
@@ -315,7 +315,7 @@ def test_all_faults_come_in_one_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "what", "place", "fix"),
+    ("text", "what", "position", "fix"),
     [
         ("- a\n- b\n", "a mapping of sections, it is a list", "", "--print-config"),
         ("", "it is empty", "", "--print-config"),
@@ -329,17 +329,17 @@ def test_all_faults_come_in_one_message(tmp_path: Path) -> None:
     ],
 )
 def test_a_text_that_is_no_configuration_is_refused(
-    tmp_path: Path, text: str, what: str, place: str, fix: str
+    tmp_path: Path, text: str, what: str, position: str, fix: str
 ) -> None:
     error = failure(tmp_path, text=text)
     assert what in error.what
-    assert error.where == f"{tmp_path / 'my.yaml'}{place}"
+    assert error.where == f"{tmp_path / 'my.yaml'}{position}"
     assert fix in error.fix
 
 
-def test_a_key_that_stands_twice_names_both_lines(tmp_path: Path) -> None:
+def test_a_key_that_is_set_twice_names_both_lines(tmp_path: Path) -> None:
     error = failure(tmp_path, text=MINIMAL + "  amp: O1\n  amp: O2\n")
-    assert error.what == "Train.amp stands twice, in line 8 and in line 9"
+    assert error.what == "Train.amp is set twice, in line 8 and in line 9"
     assert error.where == f"{tmp_path / 'my.yaml'}:9"
 
 
@@ -441,19 +441,19 @@ def test_a_broken_rule_names_its_repair(
 @pytest.mark.parametrize(
     ("mode", "method"), [("evaluate", "precision"), ("evaluate", "recall"), ("train", "f1")]
 )
-def test_a_target_may_stand_where_it_is_used_or_does_no_harm(
+def test_a_target_is_accepted_where_it_is_used_or_has_no_effect(
     tmp_path: Path, mode: str, method: str
 ) -> None:
     keys = (f"Global.mode={mode}", "Global.dataset_dir=data", "Evaluate.tune_target=0.95")
-    found = merged(tmp_path, *keys, f"Evaluate.tune_threshold={method}")
-    assert found.Evaluate.tune_target == 0.95
+    config = merged(tmp_path, *keys, f"Evaluate.tune_threshold={method}")
+    assert config.Evaluate.tune_target == 0.95
 
 
 @pytest.mark.parametrize(
     ("mode", "export", "opset"),
     [("export", "onnx", 13), ("export", "paddle", 17), ("train", "paddle", 13)],
 )
-def test_a_version_of_operators_may_stand_where_it_does_no_harm(
+def test_a_version_of_operators_is_accepted_where_it_has_no_effect(
     tmp_path: Path, mode: str, export: str, opset: int
 ) -> None:
     keys = (f"Global.mode={mode}", f"Export.format={export}", f"Export.opset={opset}")
@@ -493,7 +493,7 @@ def test_what_only_a_run_needs_is_not_asked_for_when_showing(tmp_path: Path) -> 
         ("Global: 3\n", [], None),
     ],
 )
-def test_the_place_of_a_failed_result_is_found_when_it_can_be(
+def test_the_folder_of_a_failed_result_is_found_when_it_can_be(
     tmp_path: Path, text: str, overrides: list[str], expected: tuple[str, Path] | None
 ) -> None:
     assert load.destination(write(tmp_path, text), overrides) == expected

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paddlex_ml.config import load, rules, shipped, validation, yaml_text
+from paddlex_ml.config import load, rules, shipped, validation, write_yaml, yaml_text
 from paddlex_ml.config.shipped import MODELS
 from paddlex_ml.errors import PaddlexMLError
 
@@ -31,6 +31,35 @@ def test_six_files_are_shipped_and_each_loads_without_a_note() -> None:
         assert loaded.config.Train.learning_rate <= rules.RATE_DOUBTFUL
         seen += 1
     assert seen >= 6
+
+
+def test_every_shipped_file_has_a_row_in_the_table() -> None:
+    assert set(MODELS) == write_yaml.MODELS.keys(), "add a row to MODELS of config/write_yaml.py"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_file_is_the_rendered_text(model: str) -> None:
+    written = (shipped.folder() / f"{model}.yaml").read_bytes()
+    again = "the file differs from the schema: run python -m paddlex_ml.config.write_yaml"
+    assert written == write_yaml.render(model).encode(), again
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("Train.ema_decay", "0.9997"), ("Train.loss.gamma_neg", "4"), ("Train.amp", "OFF")],
+)
+def test_values_are_written_as_people_write_them(value: str, text: str) -> None:
+    lines = write_yaml.render("CLIP_vit_base_patch16_448_ML").splitlines()
+    key = value.rpartition(".")[2]
+    assert [line.strip() for line in lines if line.strip().startswith(f"{key}: ")] == [
+        f"{key}: {text}"
+    ]
+    assert "  learning_rate: 0.00005" in lines
+
+
+def test_the_comment_of_the_model_names_every_model() -> None:
+    head, _, _ = write_yaml.render("ResNet50_ML").partition("\n  model:")
+    assert all(model in head for model in MODELS)
 
 
 @pytest.mark.parametrize("model", MODELS)

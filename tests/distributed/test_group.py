@@ -13,40 +13,40 @@ from paddlex_ml.errors import PaddlexMLError
 from tests import members
 
 EXPECTED = {
-    "deal": [0, 2, 4],
-    "collect": [[0], [1, 1], [2, 2, 2], [3] * 4, [4] * 5],  # in the order before the deal
+    "shard": [0, 2, 4],
+    "all_gather": [[0], [1, 1], [2, 2, 2], [3] * 4, [4] * 5],  # in the order before `shard`
     "unused": None,
-    "leads": [True, True],
+    "main_first": [True, True],
 }
 
 
 @pytest.mark.story
-def test_two_members_agree_on_everything() -> None:
-    said = launch.run(members.talk, None, Devices("cpu", (0, 1)))
-    assert said == EXPECTED | {
-        "total": 1.5,
-        "largest": [1.0, 0.0],
-        "share": [0, 1],
-        "sum": [3.0],
+def test_two_ranks_agree_on_everything() -> None:
+    result = launch.run(members.talk, None, Devices("cpu", (0, 1)))
+    assert result == EXPECTED | {
+        "all_reduce_sum": 1.5,
+        "all_reduce_max": [1.0, 0.0],
+        "batch_shard": [0, 1],
+        "all_reduce_sum_tensor": [3.0],
         "gradient": [1.5, 1.5],
         "means": [[0.5, 0.5], [[1.5]]],
     }
 
 
-def test_a_process_by_itself_is_a_team_of_one() -> None:
-    said = members.talk(None, ProcessGroup())
-    assert said == EXPECTED | {
-        "total": 0.25,
-        "largest": [0.0, 0.0],
-        "share": [0, 1, 2, 3, 4],
-        "deal": [0, 1, 2, 3, 4],
-        "sum": [1.0],
+def test_a_single_process_is_a_group_of_one() -> None:
+    result = members.talk(None, ProcessGroup())
+    assert result == EXPECTED | {
+        "all_reduce_sum": 0.25,
+        "all_reduce_max": [0.0, 0.0],
+        "batch_shard": [0, 1, 2, 3, 4],
+        "shard": [0, 1, 2, 3, 4],
+        "all_reduce_sum_tensor": [1.0],
         "gradient": [1.0, 1.0],
         "means": [[0.0, 0.0], [[0.0]]],
     }
 
 
-def test_the_leader_keeps_its_store_where_paddle_keeps_none(
+def test_the_main_process_serves_its_store_where_paddle_serves_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("PADDLE_MASTER", raising=False)
@@ -71,11 +71,11 @@ def test_a_port_that_another_program_has_is_named(monkeypatch: pytest.MonkeyPatc
     assert "PADDLE_PORT" in caught.value.fix
 
 
-def test_shares_of_a_batch_differ_by_one_image_at_most() -> None:
+def test_shards_of_a_batch_differ_by_one_image_at_most() -> None:
     for size in (2, 3, 5):
         for length in (size, 7, 8):
-            shares = [
+            shards = [
                 list(ProcessGroup(rank, size).batch_shard(range(length))) for rank in range(size)
             ]
-            assert list(chain(*shares)) == list(range(length))
-            assert max(map(len, shares)) - min(map(len, shares)) <= 1
+            assert list(chain(*shards)) == list(range(length))
+            assert max(map(len, shards)) - min(map(len, shards)) <= 1

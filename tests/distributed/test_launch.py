@@ -19,8 +19,8 @@ from paddlex_ml.errors import PaddlexMLError
 @pytest.fixture(autouse=True)
 def two_interfaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine has the addresses 10.0.0.7 and 127.0.0.1, and no other variables of Paddle."""
-    cards = {name: [SimpleNamespace(address=a)] for name, a in NETWORK.items()}
-    monkeypatch.setattr(psutil, "net_if_addrs", lambda: cards)
+    interfaces = {name: [SimpleNamespace(address=a)] for name, a in NETWORK.items()}
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: interfaces)
     for name in list(os.environ):
         if name.startswith(("PADDLE_", "POD_IP", "CUDA_", "GLOO_", "NCCL_")):
             monkeypatch.delenv(name)
@@ -31,11 +31,11 @@ NETWORK = {"lo": "127.0.0.1", "eth1": "10.0.0.7"}
 
 def test_ranks_count_through_the_devices_of_all_machines() -> None:
     layout = Layout(Devices("gpu", (2, 3)), ("10.0.0.6", "10.0.0.7"), machine=1)
-    assert layout.first == 2
-    assert layout.places == [
+    assert layout.first_rank == 2
+    assert layout.device_names == [
         *("gpu:2 of 10.0.0.6", "gpu:3 of 10.0.0.6", "gpu:2 of 10.0.0.7", "gpu:3 of 10.0.0.7")
     ]
-    assert Layout(Devices("cpu", (0, 1))).places == ["cpu:0", "cpu:1"]
+    assert Layout(Devices("cpu", (0, 1))).device_names == ["cpu:0", "cpu:1"]
 
 
 def test_a_machine_finds_itself_among_the_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,27 +47,27 @@ def test_a_machine_finds_itself_among_the_addresses(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("ips", "own", "told"),
+    ("ips", "own", "problem"),
     [
         ("10.0.0.1,10.0.0.2", None, "none of them is an address of this machine"),
         ("10.0.0.7,127.0.0.1", None, "2 of them are addresses of this machine"),
         ("10.0.0.7,10.0.0.8", "10.0.0.9", "none of them is an address of this machine"),
     ],
 )
-def test_a_machine_that_cannot_find_itself_says_how_to_name_it(
-    monkeypatch: pytest.MonkeyPatch, ips: str, own: str | None, told: str
+def test_a_machine_that_cannot_find_itself_asks_for_pod_ip(
+    monkeypatch: pytest.MonkeyPatch, ips: str, own: str | None, problem: str
 ) -> None:
     if own:
         monkeypatch.setenv("POD_IP", own)
     with pytest.raises(PaddlexMLError) as caught:
         addresses.find_machine(ips)
-    assert told in caught.value.what
+    assert problem in caught.value.what
     assert caught.value.where == (f"POD_IP={own}" if own else "Train.dist_ips")
     assert "POD_IP" in caught.value.fix
     assert "10.0.0.7, 127.0.0.1" in caught.value.fix
 
 
-def test_a_member_of_several_machines_knows_its_rank_and_the_way(
+def test_a_process_on_several_machines_gets_its_rank_and_interface(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("TRAINER_ID", "TRAINERS_NUM", "TRAINER_ENDPOINTS", "CURRENT_ENDPOINT", "MASTER"):
@@ -85,13 +85,13 @@ def test_a_member_of_several_machines_knows_its_rank_and_the_way(
     assert os.environ["NCCL_SOCKET_IFNAME"] == "eth1"
 
 
-def test_cards_are_named_as_paddle_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_named_as_paddle_expects_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpu_names((0, 2)) == "0,2"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, 5,7")
     assert gpu_names((0, 2)) == "4,7"
 
 
-def test_one_device_runs_in_this_process_as_a_team_of_one() -> None:
+def test_one_device_runs_in_this_process_as_a_group_of_one() -> None:
     seen: list[Any] = []
 
     def body(argument: str, group: ProcessGroup) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import paddle
@@ -111,23 +110,6 @@ def loaders(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> tuple
         )
     )
     return Loader(train_loader, workers), Loader(val_loader, workers)
-
-
-def fingerprint(config: Config, group: ProcessGroup) -> dict[str, Any]:
-    """What a resumed run must share with the first for equal numbers: key -> plain value."""
-    train = config.Train
-    keys = (
-        "epochs_iters", "batch_size", "learning_rate", "head_lr_mult", "backbone_lr_mult",
-        "freeze_backbone_epochs", "lr_schedule", "warmup_steps", "ema_decay", "amp", "amp_dtype",
-        "grad_accum_steps", "grad_clip_norm", "weight_decay", "sync_bn", "sampler",
-        "repeat_threshold", "reduced_decode", "eval_interval", "start_eval_epoch",
-    )  # fmt: skip
-    found: dict[str, Any] = {"Global.seed": config.Global.seed, "processes": group.size}
-    found |= {f"Train.{key}": getattr(train, key) for key in keys}
-    for name in ("loss", "augment"):
-        section = vars(getattr(train, name))
-        found |= {f"Train.{name}.{key}": value for key, value in section.items()}
-    return found
 
 
 def _order(config: Config, dataset: MLClsDataset) -> tuple[int, Callable[[int], np.ndarray]]:

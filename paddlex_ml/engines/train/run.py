@@ -17,6 +17,7 @@ import paddle
 from paddlex_ml import devices
 from paddlex_ml.artifacts import weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.config.fingerprint import fingerprint
 from paddlex_ml.config.load import dump
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
@@ -139,7 +140,7 @@ def prepare(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> tuple
         Ema(model, train.ema_decay),
         optimizer,
         computing.scaler(),
-        train_plan.fingerprint(config, group),
+        fingerprint(config, group.size),
     )
     if resumed_from is not None and resumed is not None:
         training.restore(resumed)

@@ -180,12 +180,3 @@ def test_what_is_off_leaves_no_trace(plan_of: Any, prepared: Any) -> None:
     assert "forward" not in vars(training.model.blocks3[0])  # no recomputing
     training, _ = prepared("Train.recompute=true")
     assert "forward" in vars(training.model.blocks3[0])
-
-
-def test_a_resume_compares_every_option_that_decides_about_the_numbers(config_of: Any) -> None:
-    known = train_plan.fingerprint(config_of(), ProcessGroup(size=2))
-    assert known["processes"] == 2
-    assert known["Train.augment.mixup"] == 0
-    assert known["Train.loss.name"] == "asymmetric"
-    assert known["Train.sampler"] == "shuffle"
-    assert len(known) == 2 + 20 + 7 + 4

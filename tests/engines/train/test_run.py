@@ -197,6 +197,19 @@ def test_a_changed_rate_is_named_when_resuming(
     assert err.count("before the stop") == 1
 
 
+def test_another_way_of_decoding_for_evaluation_is_named_when_resuming(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path
+) -> None:
+    _, err = run(
+        "train", toy, tmp_path / "out",
+        f"Train.resume_path={toy_run / 'latest'}", "Evaluate.reduced_decode=true",
+    )  # fmt: skip
+    assert (
+        "Evaluate.reduced_decode was False before the stop and is True now: the numbers will differ"
+    ) in err
+    assert err.count("before the stop") == 1
+
+
 def test_a_resume_with_other_classes_is_refused(
     run: Run, draw_set: Callable[..., Path], toy_run: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a static model can run: the values of `Predict.kernel_option.run_mode`."""
+
+from __future__ import annotations
+
+RUN_MODES = ("paddle", "mkldnn", "mkldnn_bf16", "trt_fp32", "trt_fp16", "onnxruntime")
+"""Plain Paddle, oneDNN in float32 and bfloat16, TensorRT in float32 and float16, onnxruntime."""
