@@ -44,5 +44,5 @@ if __name__ == "__main__":  # worker processes import this file, too
         return supervisor.supervise(workers, shared, others)
 
     supervisor.COLLECTIVE_LIMIT = 5.0
-    launch.supervise = supervise
+    vars(launch)["supervise"] = supervise
     sys.exit(cli.main())
