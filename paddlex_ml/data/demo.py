@@ -41,7 +41,7 @@ class Demo:
 class _Drawn:
     name: str
     jpeg: bytes
-    things: list[demo_scenes.Thing]
+    things: list[demo_scenes.SceneObject]
 
 
 def make(output: Path, *, images: int, size: int, seed: int, val_percent: int) -> Demo:
