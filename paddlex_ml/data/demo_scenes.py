@@ -45,7 +45,7 @@ KINDS = (
     Kind("orange cross", "cross", "plain", (20, 32), 0.06),
 )
 
-_VISIBLE = 0.4  # share of an object that must be visible: with less, nobody could label it
+_VISIBLE = 0.4  # share of an object that must be visible: with less, it could not be labelled
 _TRIES = 50
 
 

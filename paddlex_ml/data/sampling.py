@@ -48,16 +48,16 @@ def repeated_order(factors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     marks at equal distances on a line of the fractions. The line is in random order, because
     neighbours in the list, which are often alike, would rarely be drawn together.
     """
-    whole = np.floor(factors)
-    fractions, extra = factors - whole, np.zeros(len(factors), np.int64)
-    count, total = repeated_size(factors) - int(whole.sum()), fractions.sum()
+    certain = np.floor(factors)
+    fractions, extra = factors - certain, np.zeros(len(factors), np.int64)
+    count, total = repeated_size(factors) - int(certain.sum()), fractions.sum()
     if count and total:
         line = rng.permutation(len(fractions))
         ends = np.cumsum(fractions[line]) * (count / total)
         ends[-1] = count  # exactly, whatever the rounding
         marks = np.floor(np.minimum(ends, count) + rng.random())
         extra[line] = np.diff(marks, prepend=0.0).astype(np.int64)
-    order = np.repeat(np.arange(len(factors)), whole.astype(np.int64) + extra)
+    order = np.repeat(np.arange(len(factors)), certain.astype(np.int64) + extra)
     return rng.permutation(order)
 
 

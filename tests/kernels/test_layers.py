@@ -74,13 +74,13 @@ def assert_same(layer, function, features, plain):
 def ran(monkeypatch, name):
     """List that grows whenever the kernel of this name runs."""
     calls = []
-    kernel = layers._kernel
+    run = layers._run_in_threads
 
-    def watched(asked):
-        calls.extend([asked] * (asked == name))
-        return kernel(asked)
+    def watched(kernel, *arguments):
+        calls.extend([kernel] * (kernel == name))
+        return run(kernel, *arguments)
 
-    monkeypatch.setattr(layers, "_kernel", watched)
+    monkeypatch.setattr(layers, "_run_in_threads", watched)
     return calls
 
 
