@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of the decoder's own speed is left in a check: python benchmarks/check_speed.py DIR.
+"""Speed of a check compared with decoding alone: python benchmarks/check_speed.py DIR.
 
 The same files are decoded by a bare pool of processes that does nothing else (with `decode_image`,
 as training does, and with Pillow's `load` alone), and inspected as check_dataset does it (hash of
@@ -40,16 +40,16 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="folder of images, searched in all depths")
     parser.add_argument("--images", type=int, default=8000, help="how many to decode in a round")
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
-    found = sorted(p for p in asked.folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    names = [str(p.relative_to(asked.folder)) for p in found]
-    # The same file by another name: no result is shared.
-    paths = [f"{'./' * (i // len(names))}{names[i % len(names)]}" for i in range(asked.images)]
+    options = parser.parse_args()
+    files = sorted(p for p in options.folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    names = [str(p.relative_to(options.folder)) for p in files]
+    # A file that is used again gets another name, so that no result is shared.
+    paths = [f"{'./' * (i // len(names))}{names[i % len(names)]}" for i in range(options.images)]
     seconds: dict[str, list[float]] = {"decode_image": [], "Pillow's load": [], "check": []}
-    for _ in range(asked.rounds):
-        seconds["decode_image"].append(time_bare(asked.folder, paths, decode))
-        seconds["Pillow's load"].append(time_bare(asked.folder, paths, load))
-        seconds["check"].append(time_check(asked.folder, paths))
+    for _ in range(options.rounds):
+        seconds["decode_image"].append(time_bare(options.folder, paths, decode))
+        seconds["Pillow's load"].append(time_bare(options.folder, paths, load))
+        seconds["check"].append(time_check(options.folder, paths))
     print(f"{len(paths):,} images, {platform.machine()}, {os.cpu_count()} cores")
     for name, each in seconds.items():
         ratios = [a / b for a, b in zip(each, seconds["check"], strict=True)]
@@ -65,7 +65,7 @@ def time_bare(root: Path, paths: list[str], work: Callable[[str, list[str]], Non
     begin = time.perf_counter()
     chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(usable_cores(), context, worker.begin) as pool:
+    with ProcessPoolExecutor(usable_cores(), context, worker.start) as pool:
         for _ in pool.map(work, [str(root)] * len(chunks), chunks):
             pass
     return time.perf_counter() - begin

@@ -131,7 +131,7 @@ def _run(path: Path, images: ImageList, size: int) -> tuple[np.ndarray, np.ndarr
     from paddlex_ml.artifacts import weights
     from paddlex_ml.data import preprocess
     from paddlex_ml.data.dataset import MultiLabelDataset
-    from paddlex_ml.data.loader import batches, evaluation_draws
+    from paddlex_ml.data.loader import batches, evaluation_indices
     from paddlex_ml.evaluation import evaluate
     from paddlex_ml.models import zoo
 
@@ -146,7 +146,7 @@ def _run(path: Path, images: ImageList, size: int) -> tuple[np.ndarray, np.ndarr
         features.append(inputs[0].flatten(2).mean(axis=-1).numpy())
 
     getattr(model, head.rstrip(".")).register_forward_pre_hook(keep)
-    feed = batches(dataset, evaluation_draws(len(dataset), 64), 0)
+    feed = batches(dataset, evaluation_indices(len(dataset), 64), 0)
     (result,) = evaluate([lambda pictures: paddle.nn.functional.sigmoid(model(pictures))], feed)
     return result.outputs, np.concatenate(features)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seconds and memory of large lists: reading, dividing, writing, and judging them.
+"""Seconds and memory of large lists: reading, dividing, writing and checking them.
 
     python benchmarks/list_speed.py [--images 500000] [--classes 80] [--rounds 3] [--folder /tmp]
 

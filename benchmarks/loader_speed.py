@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading images on one core: ours against the same steps written plainly, and what it costs.
+"""Reading images on one core: ours compared with the same steps written plainly.
 
     python benchmarks/loader_speed.py [--images folder] [--size 448] [--rounds 5]
 
 The plain way opens, converts, resizes, changes and normalises each image with Pillow and numpy and
 stacks the results; ours is what one worker and the main process do. Both make the same random
-changes. Rounds take turns, so that a noisy machine disturbs all ways alike; medians are shown.
+changes. Rounds alternate, so that other load on the machine affects all ways alike; medians.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from PIL import Image, ImageEnhance
 
 from paddlex_ml.data import augment, image_cache, transforms, worker
 from paddlex_ml.data.annotation import ImageList
-from paddlex_ml.data.dataset import Augmentation, Draw, MultiLabelDataset
+from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import standard
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
-CHANGES = Augmentation(seed=1, cutout=0.5, randaugment=True, flip=True)
+AUGMENTATION = Augmentation(seed=1, cutout=0.5, randaugment=True, flip=True)
 BATCH, FEW, MANY = 8, 8, 40
 Way = Callable[[int], Iterator[np.ndarray]]  # number of an epoch -> its batches [B, 3, S, S]
 
@@ -79,10 +79,10 @@ def _photographs(source: Path | None, folder: Path) -> tuple[ImageList, ImageLis
         enlarged.append(folder / f"large_{k}.jpg")
         image = Image.open(path).convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
         image.save(enlarged[-1], quality=90)
-    return _list_of(paths), _list_of(enlarged)
+    return _make_list(paths), _make_list(enlarged)
 
 
-def _list_of(paths: Sequence[Path]) -> ImageList:
+def _make_list(paths: Sequence[Path]) -> ImageList:
     names = [str(path.absolute()) for path in paths]
     return ImageList(Path("/"), names, np.zeros((len(names), 20), np.uint8))
 
@@ -93,23 +93,25 @@ def _small_ways(images: ImageList, size: int, folder: Path) -> dict[str, Way]:
     (disk,) = image_cache.open_caches("disk", lists, size, folder=folder / "kept")
     return {
         "plain": _plain(images, size),
-        "ours": _ours(MultiLabelDataset(images, standard(size), CHANGES)),
+        "ours": _ours(MultiLabelDataset(images, standard(size), AUGMENTATION)),
         "ours, cache: ram, from the second epoch": _ours(
-            MultiLabelDataset(images, standard(size), CHANGES, cache=ram)
+            MultiLabelDataset(images, standard(size), AUGMENTATION, cache=ram)
         ),
         "ours, cache: disk, from the second epoch": _ours(
-            MultiLabelDataset(images, standard(size), CHANGES, cache=disk)
+            MultiLabelDataset(images, standard(size), AUGMENTATION, cache=disk)
         ),
     }
 
 
 def _large_ways(images: ImageList, size: int) -> dict[str, Way]:
     (ram,) = image_cache.open_caches("ram", [(images, True)], size)
-    reduced = MultiLabelDataset(images, standard(size), CHANGES, reduced_decode=True)
-    kept = MultiLabelDataset(images, standard(size), CHANGES, reduced_decode=True, cache=ram)
+    reduced = MultiLabelDataset(images, standard(size), AUGMENTATION, reduced_decode=True)
+    kept = MultiLabelDataset(images, standard(size), AUGMENTATION, reduced_decode=True, cache=ram)
     return {
         "plain": _plain(images, size),
-        "ours, reduced_decode: false": _ours(MultiLabelDataset(images, standard(size), CHANGES)),
+        "ours, reduced_decode: false": _ours(
+            MultiLabelDataset(images, standard(size), AUGMENTATION)
+        ),
         "ours, reduced_decode: true": _ours(reduced),
         "ours, reduced and cache: ram, from the second epoch": _ours(kept),
     }
@@ -118,8 +120,8 @@ def _large_ways(images: ImageList, size: int) -> dict[str, Way]:
 def _ours(dataset: MultiLabelDataset) -> Way:
     def epoch(number: int) -> Iterator[np.ndarray]:
         for start in range(0, len(dataset), BATCH):
-            draws = [Draw(number, k) for k in range(start, min(start + BATCH, len(dataset)))]
-            yield dataset.preprocess.normalise(worker.make_batch(dataset, draws).images)
+            batch = [SampleIndex(number, k) for k in range(start, min(start + BATCH, len(dataset)))]
+            yield dataset.preprocess.normalise(worker.make_batch(batch, dataset).images)
 
     return epoch
 
@@ -131,7 +133,7 @@ def _plain(images: ImageList, size: int) -> Way:
             for k in range(start, min(start + BATCH, len(images))):
                 image = Image.open(images.path(k)).convert("RGB")
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
-                image = _changed(image, np.random.default_rng([CHANGES.seed, number, k]))
+                image = _changed(image, np.random.default_rng([AUGMENTATION.seed, number, k]))
                 pixels = np.asarray(image).astype(np.float32) * np.float32(1 / 255)
                 arrays.append(np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1)))
             yield np.stack(arrays)
@@ -140,20 +142,20 @@ def _plain(images: ImageList, size: int) -> Way:
 
 
 def _changed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The changes of `CHANGES` with Pillow alone, drawn in the same order."""
+    """The changes of `AUGMENTATION` with Pillow alone, drawn in the same order."""
     if rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    image = augment.cutout(image, CHANGES.cutout, rng)
+    image = augment.cutout(image, AUGMENTATION.cutout, rng)
     for _ in range(2):
         name = augment.NAMES[int(rng.integers(len(augment.NAMES)))]
         step = int(rng.integers(1, augment.STEPS + 1))
-        if rng.random() >= augment.APPLY:
+        if rng.random() >= augment.PROBABILITY:
             continue
         if name == "cutout":
             image = augment._small_cutout(image, step, rng)
             continue
-        sign = -1 if rng.random() < 0.5 and augment.CHANGES[name].either_way else 1
-        strength = sign * augment.CHANGES[name].strength(step)
+        sign = -1 if rng.random() < 0.5 and augment.OPERATIONS[name].either_way else 1
+        strength = sign * augment.OPERATIONS[name].strength(step)
         if name in ("shearX", "shearY"):
             matrix = (1, strength, 0, 0, 1, 0) if name == "shearX" else (1, 0, 0, strength, 1, 0)
             image = image.transform(
@@ -166,7 +168,7 @@ def _changed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
         elif name == "sharpness":
             image = ImageEnhance.Sharpness(image).enhance(1 + strength)
         else:
-            image = augment.CHANGES[name].apply(image, strength)
+            image = augment.OPERATIONS[name].apply(image, strength)
     return image
 
 
@@ -184,9 +186,9 @@ def _compare(what: str, ways: dict[str, Way], rounds: int) -> None:
             took, batches = 0.0, way(number)
             for expected in plain:
                 begin = time.process_time()
-                found = next(batches)
+                batch = next(batches)
                 took += time.process_time() - begin
-                equal[name].append(float((found == expected).mean()))
+                equal[name].append(float((batch == expected).mean()))
             seconds[name].append(took / sum(map(len, plain)))
     first = statistics.median(seconds["plain"])
     for name, values in seconds.items():
@@ -201,15 +203,15 @@ def _show_differences(images: ImageList, size: int) -> None:
     print("|---|---:|---:|---:|---:|---:|")
     for grain in (0, 6):
         for side in sorted({224, size}):
-            found, sides = [], set()
+            differences, sides = [], set()
             for k in range(len(images)):
                 content = _with_grain(images.path(k), grain)
                 whole = transforms.decode_image(content, where="benchmark")
-                reduced = transforms.decode_image(content, where="benchmark", at_least=2 * side)
+                reduced = transforms.decode_image(content, where="benchmark", min_side=2 * side)
                 sides.add(f"{reduced.width} x {reduced.height}")
                 ours, theirs = (standard(side).resize(i) for i in (reduced, whole))
-                found.append(np.abs(ours.astype(int) - theirs))
-            every = np.stack(found)
+                differences.append(np.abs(ours.astype(int) - theirs))
+            every = np.stack(differences)
             print(
                 f"| {'with grain' if grain else 'enlarged'} | {side} | {', '.join(sorted(sides))} "
                 f"| {every.mean():.2f} | {np.quantile(every, 0.999):.0f} | {every.max()} |"
@@ -234,8 +236,8 @@ def _show_transport(images: ImageList, size: int, rounds: int) -> None:
     (kept,) = image_cache.open_caches("ram", [(images, False)], size)
     dataset = MultiLabelDataset(images, standard(size), cache=kept)
     for k in range(len(images)):
-        dataset[Draw(0, k)]
-    batches = [[Draw(0, k % len(images)) for k in range(32)]] * 8
+        dataset[SampleIndex(0, k)]
+    batches = [[SampleIndex(0, k % len(images)) for k in range(32)]] * 8
     with closing(loader.Loader(dataset, 1)) as feed:
         list(feed.epoch(batches))  # starts it
         shares, starts = [], []

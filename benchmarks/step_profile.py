@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the time of a training step goes: Paddle's kernels against those of kernels/layers.py.
+"""Time of the parts of a training step: Paddle's kernels compared with kernels/layers.py.
 
     python benchmarks/step_profile.py [--model NAME] [--size 448] [--batch 8] [--rounds 3]
 
 Every convolution and every batch norm with its activation runs alone, forward and backward, on
-input of its shape in the model; then the whole step does. Both kernels take turns; medians.
+input of its shape in the model; then the whole step does. Both kernels alternate; medians.
 On a machine that others use, --clock cpu counts processor time, which is fair with one thread:
 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 before the command.
 """
@@ -29,7 +29,7 @@ paddle_runtime.prepare()
 import paddle  # noqa: E402
 from paddle import nn  # noqa: E402
 
-from paddlex_ml.kernels import layers as fast_ops  # noqa: E402
+from paddlex_ml.kernels import layers  # noqa: E402
 from paddlex_ml.models import zoo  # noqa: E402
 from paddlex_ml.models.blocks import ConvNorm  # noqa: E402
 from paddlex_ml.training.losses import asymmetric_loss  # noqa: E402
@@ -38,7 +38,7 @@ from paddlex_ml.training.optimizer import build_optimizer  # noqa: E402
 Clock = Callable[[], float]
 Work = Callable[[], float]  # returns its seconds
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-WHOLE = "whole step"
+WHOLE_STEP = "whole step"
 WARM_UP = 3  # rounds that do not count: code is compiled, the heap grows
 
 
@@ -56,7 +56,7 @@ def main() -> int:
     model.train()
     images = paddle.randn([options.batch, 3, options.size, options.size])
     works = _works(model, images, clock)
-    works.append((WHOLE, _step(model, images, clock)))
+    works.append((WHOLE_STEP, _step(model, images, clock)))
     rounds: dict[bool, list[dict[str, float]]] = {False: [], True: []}
     for number in range(WARM_UP + options.rounds):
         for fast, measured in rounds.items():
@@ -85,18 +85,21 @@ def _works(model: nn.Layer, images: paddle.Tensor, clock: Clock) -> list[tuple[s
         kind = f"depthwise {kernel} x {kernel}" if grouped else f"dense {kernel} x {kernel}"
         kind = "pointwise" if kernel == 1 else kind
         works.append(
-            (f"{kind} convolution", _both(lambda x: fast_ops.convolve(conv, x), inputs[0], clock))
+            (
+                f"{kind} convolution",
+                _both(lambda x: layers.convolve(conv, x), inputs[0], clock),
+            )
         )
         works.append(
             (
                 "batch norm, activation",
-                _both(lambda x: fast_ops.norm_activate(bn, activation, x), middle, clock),
+                _both(lambda x: layers.norm_activate(bn, activation, x), middle, clock),
             )
         )
 
-    layers = [layer for layer in model.sublayers() if isinstance(layer, ConvNorm)]
+    blocks = [layer for layer in model.sublayers() if isinstance(layer, ConvNorm)]
     # Paddle's stub does not know that inputs come as a tuple.
-    hooks = [layer.register_forward_post_hook(note) for layer in layers]  # type: ignore[arg-type]
+    hooks = [layer.register_forward_post_hook(note) for layer in blocks]  # type: ignore[arg-type]
     with paddle.no_grad():
         model(images)
     for hook in hooks:
@@ -107,7 +110,7 @@ def _works(model: nn.Layer, images: paddle.Tensor, clock: Clock) -> list[tuple[s
 def _both(
     function: Callable[[paddle.Tensor], paddle.Tensor], example: paddle.Tensor, clock: Clock
 ) -> Work:
-    """Forward and backward of a layer, but for the images without a gradient by them."""
+    """Forward and backward of a layer; without a gradient with respect to images."""
     shape = example.shape
 
     def work() -> float:
@@ -140,8 +143,8 @@ def _step(model: nn.Layer, images: paddle.Tensor, clock: Clock) -> Work:
 def _round(works: list[tuple[str, Work]], *, fast: bool) -> dict[str, float]:
     """Seconds by kind."""
     seconds: dict[str, float] = {}
-    kernels = fast_ops.kernels if fast else lambda: None
-    with mock.patch.object(fast_ops, "kernels", kernels):
+    kernels = layers.kernels if fast else lambda: None
+    with mock.patch.object(layers, "kernels", kernels):
         for kind, work in works:
             seconds[kind] = seconds.get(kind, 0.0) + work()
     return seconds

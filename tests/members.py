@@ -13,7 +13,7 @@ from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import MultiLabelDataset
-from paddlex_ml.data.loader import Loader, evaluation_draws
+from paddlex_ml.data.loader import Loader, evaluation_indices
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.evaluation import evaluate
@@ -78,7 +78,7 @@ def judge(data: Path, group: ProcessGroup) -> tuple[float, list[list[float]]]:
     model = Small(norm=True)
     val = annotation.read(data).val
     model.eval()
-    draws = evaluation_draws(len(val), 5)
+    draws = evaluation_indices(len(val), 5)
     feed = Loader(MultiLabelDataset(val, standard(32)), 0).epoch(list(group.shard(draws)))
     (result,) = evaluate([model], feed, collect=group.all_gather)
     return result.map, result.outputs.tolist()

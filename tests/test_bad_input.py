@@ -161,7 +161,7 @@ def missing_image(data: Path) -> None:
         (narrow_line_7, "label vector has 1 value, label.txt names 3 classes", "train.txt:7"),
         (value_2, "the value of class 1 is '2', neither 0 nor 1", "train.txt:1"),
         (gap_in_ids, "the ids jump from 1 to 3", "label.txt:3"),
-        (duplicate_name, "the name 'red' stands in line 1 already", "label.txt:3"),
+        (duplicate_name, "the name 'red' is already in line 1", "label.txt:3"),
         (broken_jpeg, "cannot be decoded", "train_5.png"),
         (zero_bytes, "the image file is empty (0 bytes)", "train_5.png"),
         (missing_image, "train_5.png does not exist", "train.txt:6"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -61,11 +61,11 @@ class MLClsDataset:
 
 @dataclass(frozen=True)
 class Parsed:
-    """Everything that the text files say, right or wrong.
+    """Everything in the text files, right or wrong.
 
-    `dataset` holds the sound lines alone. `lines` has, for each list, every image file that exists
+    `dataset` has only the sound lines. `lines` has, for each list, every image file that exists
     and the number of the line that names it, also where the values of that line are wrong: so one
-    check can look at all images. Its paths are normalised (`normalise_path`).
+    check can inspect all images. Its paths are normalised (`normalise_path`).
     """
 
     dataset: MLClsDataset
@@ -97,16 +97,21 @@ def parse(dataset_dir: Path, lists: Sequence[str] = LISTS) -> Parsed:
     """
     root = Path(dataset_dir)
     if not root.is_dir():
-        nothing = ImageList(root, [], np.zeros((0, 0), np.uint8))
-        return Parsed(MLClsDataset(root, [], nothing, nothing), {}, [_folder_fault(root)])
+        text = (
+            f"the data set folder {root} {'is not a folder' if root.exists() else 'does not exist'}"
+        )
+        fix = "-o Global.dataset_dir=... (the folder that holds label.txt, train.txt and val.txt)"
+        empty = ImageList(root, [], np.zeros((0, 0), np.uint8))
+        fault = DatasetFault("folder missing", "", text, fix)
+        return Parsed(MLClsDataset(root, [], empty, empty), {}, [fault])
     journal.finish_interrupted(root)
     names, faults = _parse_labels(root / "label.txt")
-    # A damaged label.txt does not say how many classes there are: the lists are then compared with
+    # A damaged label.txt does not give the number of classes: the lists are then compared with
     # their own first line, so that the same run still finds their faults.
     reader = _ListReader(root, None if faults else len(names))
-    found = {name: reader.read(root / f"{name}.txt") for name in LISTS if name in lists}
-    nothing = ImageList(root, [], np.zeros((0, len(names)), np.uint8))
-    dataset = MLClsDataset(root, names, found.get("train", nothing), found.get("val", nothing))
+    images = {name: reader.read(root / f"{name}.txt") for name in LISTS if name in lists}
+    empty = ImageList(root, [], np.zeros((0, len(names)), np.uint8))
+    dataset = MLClsDataset(root, names, images.get("train", empty), images.get("val", empty))
     return Parsed(dataset, reader.lines, faults + reader.faults)
 
 
@@ -115,7 +120,8 @@ def list_text(paths: Sequence[str], targets: Targets) -> str:
     for name in paths:
         if not name or re.search(r"[\t\r\n]", name):
             raise PaddlexMLError(
-                f"the image path {name!r} cannot stand in a list: empty, or with a tab or line end",
+                f"the image path {name!r} cannot be written to a list: "
+                "it is empty, or has a tab or a line end",
                 where=f"list of {len(paths):,} images",
                 fix="rename the image file",
             )
@@ -126,14 +132,14 @@ def list_text(paths: Sequence[str], targets: Targets) -> str:
 
 
 def labels_text(names: Sequence[str]) -> str:
-    """Content of label.txt. Raises PaddlexMLError for names that would not come back the same."""
+    """Content of label.txt. Raises PaddlexMLError for names that would be read back differently."""
     for name, count in Counter(names).items():
         if count > 1 or not name or name != name.strip() or re.search(r"[\r\n]", name):
             raise PaddlexMLError(
-                f"the class name {name!r} cannot stand in label.txt: it is empty, given twice, "
-                "has a line end, or spaces around it",
+                f"the class name {name!r} cannot be written to label.txt: it is empty, is "
+                "given twice, has a line end, or has spaces around it",
                 where="label.txt",
-                fix="give every class one name of its own, without spaces around it",
+                fix="give every class a different name, without spaces around it",
             )
     return "".join(f"{i} {name}\n" for i, name in enumerate(names))
 
@@ -173,55 +179,71 @@ class _ListReader:
     def read(self, file: Path) -> ImageList:
         """Parse one list: its faults and lines are kept, the images of sound lines are returned."""
         texts, faults = read_lines(file)
-        self.faults += faults
         if not texts and not faults:
-            self._report("empty list", file.name, "the list names no image", _LAYOUT)
-        lines = list(self._split(texts, file.name))
-        reachable = self._find_images(lines, file)
-        targets, right = self._parse_values(lines, file.name)
-        keep = np.flatnonzero(reachable & right)
-        return ImageList(self._root, [lines[i].path for i in keep], targets[keep])
-
-    def _report(self, kind: str, where: str, text: str, fix: str) -> None:
-        self.faults.append(DatasetFault(kind, where, text, fix))
-
-    def _split(self, texts: list[str | None], name: str) -> Iterator[_Line]:
+            faults = [DatasetFault("empty list", file.name, "the list names no image", _LAYOUT)]
+        self.faults += faults
+        lines = []
         for number, text in enumerate(texts, 1):
             if text is None:
                 continue  # reported where the file was decoded
             path, tab, values = text.rpartition("\t")
             if path and tab and "\t" not in path:
-                yield _Line(number, path, values)
-            else:
-                self._report("malformed line", f"{name}:{number}", *_explain_layout(text))
+                lines.append(_Line(number, path, values))
+                continue
+            what, fix = "the line has no tab between path and values", _LAYOUT
+            if not text.strip():
+                what, fix = "the line is empty", "remove the line"
+            elif spaced := re.fullmatch(r"(.*\S) +([0-9]\s*(,\s*[0-9]+\s*)*)", text):
+                what = "path and values are separated by spaces"
+                fix = f"put ONE tab there: {spaced[1]}<tab>..."
+            elif text.count("\t") > 1:
+                what = f"the line has {text.count(chr(9))} tabs"
+            self.faults.append(DatasetFault("malformed line", f"{file.name}:{number}", what, fix))
+        reachable = self._find_images(lines, file)
+        targets, right = self._parse_values(lines, file.name)
+        keep = np.flatnonzero(reachable & right)
+        return ImageList(self._root, [lines[i].path for i in keep], targets[keep])
 
     def _find_images(self, lines: list[_Line], file: Path) -> Mask:
-        """Which lines name an image file that is there, inside the data set, for the first time."""
-        found = np.zeros(len(lines), np.bool_)
+        """Which lines name an image file that exists, inside the data set, for the first time."""
+        reachable = np.zeros(len(lines), np.bool_)
         first: dict[str, int] = {}
         existing = self.lines.setdefault(file.stem, {})
         for i, (number, path, _) in enumerate(lines):
             key = normalise_path(path)
             if os.path.isabs(path) or key.split(os.sep, 1)[0] == os.pardir:
-                kind, (text, fix) = "path outside the data set", _explain_outside(path, self._root)
+                kind, text = "path outside the data set", f"{path} lies outside the data set"
+                fix = "move the image into the data set folder and write its path relative to it"
+                if os.path.isabs(path) and Path(path).is_relative_to(self._root.absolute()):
+                    relative = Path(path).relative_to(self._root.absolute())
+                    text = f"{path} is an absolute path"
+                    fix = f"write it relative to the data set: {relative}"
             elif first.setdefault(key, number) != number:
-                text, fix = f"{path} stands in line {first[key]} already", "remove one of the lines"
-                kind = "path named twice"
+                kind, text = "path named twice", f"{path} is already in line {first[key]}"
+                fix = "remove one of the lines"
             elif not self._exists(key):
-                kind, (text, fix) = "image missing", _explain_missing(path)
+                kind, text = "image missing", f"{path} does not exist"
+                fix = "restore the image, or remove the line"
+                if "\\" in path and os.sep == "/":
+                    fix = "separate folders by / instead of \\"
             else:
                 existing[key] = number
-                found[i] = True
+                reachable[i] = True
                 continue
-            self._report(kind, f"{file.name}:{number}", text, fix)
-        return found
+            self.faults.append(DatasetFault(kind, f"{file.name}:{number}", text, fix))
+        return reachable
 
     def _exists(self, path: str) -> bool:
         # One listing per folder is many times cheaper than one question per image, above all on
-        # network disks. The question is left for names that a listing spells in another way.
+        # network disks. Only names that a listing spells in another way are looked up one by one.
         folder, name = os.path.split(path)
         if folder not in self._folders:
-            self._folders[folder] = _list_files(self._root / folder)
+            try:
+                with os.scandir(self._root / folder) as entries:
+                    names = {os.path.normcase(entry.name) for entry in entries if entry.is_file()}
+            except OSError:
+                names = set()
+            self._folders[folder] = names
         return name in self._folders[folder] or os.path.isfile(self._root / path)
 
     def _parse_values(self, lines: list[_Line], name: str) -> tuple[Targets, Mask]:
@@ -233,25 +255,23 @@ class _ListReader:
         targets, right = _parse_plain([line.values for line in lines], num_classes)
         for i in np.flatnonzero(~right):
             values = [value.strip() for value in lines[i].values.split(",")]
-            if fault := self._judge(values, num_classes, f"{name}:{lines[i].number}"):
-                self.faults.append(fault)
+            wrong = [k for k, value in enumerate(values) if value not in ("0", "1")]
+            if len(values) != num_classes:
+                kind = "wrong number of values"
+                count = f"{len(values)} value{'s' * (len(values) != 1)}"
+                text = f"label vector has {count}, {self._expected}"
+                many = len(values) > num_classes
+                fix = "remove the extra values" if many else "add the missing values"
+                fix += ", or correct label.txt"
+            elif wrong:
+                kind = "value other than 0 or 1"
+                text = f"the value of class {wrong[0]} is {values[wrong[0]]!r}, neither 0 nor 1"
+                fix = "write 1 where the image shows the class, 0 where it does not"
             else:
                 targets[i], right[i] = [value == "1" for value in values], True
+                continue
+            self.faults.append(DatasetFault(kind, f"{name}:{lines[i].number}", text, fix))
         return targets, right
-
-    def _judge(self, values: list[str], num_classes: int, where: str) -> DatasetFault | None:
-        if len(values) != num_classes:
-            have = f"{len(values)} value{'s' * (len(values) != 1)}"
-            less, more = "add the missing values", "remove the values too many"
-            fix = f"{less if len(values) < num_classes else more}, or correct label.txt"
-            text = f"label vector has {have}, {self._expected}"
-            return DatasetFault("wrong number of values", where, text, fix)
-        for i, value in enumerate(values):
-            if value not in ("0", "1"):
-                text = f"the value of class {i} is {value!r}, neither 0 nor 1"
-                fix = "write 1 where the image shows the class, 0 where it does not"
-                return DatasetFault("value other than 0 or 1", where, text, fix)
-        return None
 
 
 def _parse_plain(values: list[str], num_classes: int) -> tuple[Targets, Mask]:
@@ -269,14 +289,6 @@ def _parse_plain(values: list[str], num_classes: int) -> tuple[Targets, Mask]:
     return targets, done
 
 
-def _list_files(folder: Path) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {os.path.normcase(entry.name) for entry in entries if entry.is_file()}
-    except OSError:
-        return set()
-
-
 def _parse_labels(path: Path) -> tuple[list[str], list[DatasetFault]]:
     """Class names by id (by line where ids are wrong), and the faults of label.txt."""
     texts, faults = read_lines(path)
@@ -287,21 +299,22 @@ def _parse_labels(path: Path) -> tuple[list[str], list[DatasetFault]]:
         match = re.fullmatch(r"\s*([0-9]{1,9})\s+(\S.*)", text or "", re.DOTALL)
         if match is None:
             if text is not None:
-                told = f"the line {text!r} is not a class id and a name"
-                faults.append(DatasetFault("malformed line", where, told, fix))
+                what = f"the line {text!r} is not a class id and a name"
+                faults.append(DatasetFault("malformed line", where, what, fix))
             continue
         class_id = int(match[1])
         if class_id in entries:
-            told = f"id {class_id} stands in line {entries[class_id][0]} already"
-            faults.append(DatasetFault("class ids", where, told, "number the classes 0, 1, 2, ..."))
+            what = f"id {class_id} is already in line {entries[class_id][0]}"
+            faults.append(DatasetFault("class ids", where, what, "number the classes 0, 1, 2, ..."))
         entries.setdefault(class_id, (number, match[2].strip()))
     if not texts and not faults:
         faults.append(DatasetFault("empty list", path.name, f"{path.name} names no class", fix))
-    faults += _judge_ids(entries, path.name) + _judge_names(entries, path.name)
+    faults += _check_classes(entries, path.name)
     return [entries[i][1] for i in sorted(entries)], faults
 
 
-def _judge_ids(entries: dict[int, tuple[int, str]], file: str) -> list[DatasetFault]:
+def _check_classes(entries: dict[int, tuple[int, str]], file: str) -> list[DatasetFault]:
+    """Faults of ids with gaps and of names given twice; `entries`: id -> line number, name."""
     faults = []
     before = -1
     for class_id in sorted(entries):
@@ -311,46 +324,10 @@ def _judge_ids(entries: dict[int, tuple[int, str]], file: str) -> list[DatasetFa
             where = f"{file}:{entries[class_id][0]}"
             faults.append(DatasetFault("class ids", where, f"the ids {jump}", fix))
         before = class_id
-    return faults
-
-
-def _judge_names(entries: dict[int, tuple[int, str]], file: str) -> list[DatasetFault]:
-    faults = []
     first: dict[str, int] = {}
     for number, name in sorted(entries.values()):
         if first.setdefault(name, number) != number:
-            text = f"the name {name!r} stands in line {first[name]} already"
-            fix = "give every class a name of its own"
+            text = f"the name {name!r} is already in line {first[name]}"
+            fix = "give every class a different name"
             faults.append(DatasetFault("duplicate class name", f"{file}:{number}", text, fix))
     return faults
-
-
-def _folder_fault(root: Path) -> DatasetFault:
-    what = "is not a folder" if root.exists() else "does not exist"
-    fix = "-o Global.dataset_dir=... (the folder that holds label.txt, train.txt and val.txt)"
-    return DatasetFault("folder missing", "", f"the data set folder {root} {what}", fix)
-
-
-def _explain_layout(text: str) -> tuple[str, str]:
-    if not text.strip():
-        return "the line is empty", "remove the line"
-    spaced = re.fullmatch(r"(.*\S) +([0-9]\s*(,\s*[0-9]+\s*)*)", text)
-    if spaced:
-        return "spaces stand between path and values", f"put ONE tab there: {spaced[1]}<tab>..."
-    if text.count("\t") > 1:
-        return f"the line has {text.count(chr(9))} tabs", _LAYOUT
-    return "the line has no tab between path and values", _LAYOUT
-
-
-def _explain_outside(path: str, root: Path) -> tuple[str, str]:
-    fix = "move the image into the data set folder and write its path relative to that folder"
-    if os.path.isabs(path) and Path(path).is_relative_to(root.absolute()):
-        fix = f"write it relative to the data set: {Path(path).relative_to(root.absolute())}"
-        return f"{path} is an absolute path", fix
-    return f"{path} lies outside the data set", fix
-
-
-def _explain_missing(path: str) -> tuple[str, str]:
-    if "\\" in path and os.sep == "/":
-        return f"{path} does not exist", "separate folders by / instead of \\"
-    return f"{path} does not exist", "restore the image, or remove the line"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random changes to training images: Cutout and RandAugment, as in the published recipes.
 
-    image [S, S, 3] uint8 -> Cutout (one coloured square) -> RandAugment (0 to 2 changes)
+    image [S, S, 3] uint8 -> Cutout (one coloured square) -> RandAugment (0 to 2 operations)
 
-All chance comes from the generator handed in, so a sample's picture depends on seed, epoch and
-index alone, never on the number of worker processes.
+All random numbers come from the generator that is passed in: the result depends only on seed,
+epoch and index of the sample, never on the number of worker processes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from paddlex_ml.kernels import pillow
 
 GREY = (128, 128, 128)
 STEPS = 9  # magnitudes 1..9; step 0 of the published table is never drawn
-APPLY = 0.5  # probability of each of the two drawn changes
+PROBABILITY = 0.5  # with which each of the two drawn operations is applied
 
 
-class Op(NamedTuple):
-    """One kind of RandAugment change: what it does, and its strength at step 9."""
+class Operation(NamedTuple):
+    """One operation of RandAugment: what it does, and its strength at step 9."""
 
     apply: Callable[[Image.Image, float], Image.Image]
     strongest: float
@@ -66,7 +66,7 @@ def cover(
 
 
 def randaugment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Draw two changes and strengths, apply each with probability 0.5 (arXiv:1909.13719).
+    """Draw two operations and strengths, apply each with probability 0.5 (arXiv:1909.13719).
 
     One difference from the published code, which turns images counter-clockwise only: here
     rotation goes either way.
@@ -74,41 +74,32 @@ def randaugment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     for _ in range(2):
         name = NAMES[int(rng.integers(len(NAMES)))]
         step = int(rng.integers(1, STEPS + 1))
-        if rng.random() >= APPLY:
+        if rng.random() >= PROBABILITY:
             continue
         if name == "cutout":
             image = _small_cutout(image, step, rng)
         else:
-            image = change(image, name, step, negative=bool(rng.random() < 0.5))
+            image = apply_operation(image, name, step, negative=bool(rng.random() < 0.5))
     return image
 
 
-def change(image: Image.Image, name: str, step: int, *, negative: bool = False) -> Image.Image:
-    """Apply the change `name` of CHANGES at step 0..9; `negative` matters where both ways exist."""
-    kind = CHANGES[name]
-    strength = kind.strength(step)
-    return kind.apply(image, -strength if negative and kind.either_way else strength)
+def apply_operation(
+    image: Image.Image, name: str, step: int, *, negative: bool = False
+) -> Image.Image:
+    """Apply OPERATIONS[name] at step 0..9; `negative` matters only where both ways exist."""
+    operation = OPERATIONS[name]
+    strength = operation.strength(step)
+    return operation.apply(image, -strength if negative and operation.either_way else strength)
 
 
 def _small_cutout(image: Image.Image, step: int, rng: np.random.Generator) -> Image.Image:
     """A black square of at most 41 pixels a side; its centre may lie on the far border."""
     width, height = image.size
     row, column = int(rng.integers(height + 1)), int(rng.integers(width + 1))
-    return _black_square(image, row, column, round(20 * step / STEPS))
-
-
-def _black_square(image: Image.Image, row: int, column: int, half: int) -> Image.Image:
+    half = round(20 * step / STEPS)
     pixels = np.array(image)
     pixels[max(row - half, 0) : row + half, max(column - half, 0) : column + half] = 0
     return Image.fromarray(pixels)
-
-
-def _shear_x(image: Image.Image, strength: float) -> Image.Image:
-    return pillow.shear(image, strength, 0, GREY[0])
-
-
-def _shear_y(image: Image.Image, strength: float) -> Image.Image:
-    return pillow.shear(image, strength, 1, GREY[0])
 
 
 def _translate(image: Image.Image, right: float, down: float) -> Image.Image:
@@ -116,40 +107,30 @@ def _translate(image: Image.Image, right: float, down: float) -> Image.Image:
     return image.transform(image.size, Image.Transform.AFFINE, matrix, fillcolor=GREY)
 
 
-def _translate_x(image: Image.Image, share: float) -> Image.Image:
-    return _translate(image, share * image.width, 0)
-
-
-def _translate_y(image: Image.Image, share: float) -> Image.Image:
-    return _translate(image, 0, share * image.height)
-
-
-def _sharpness(image: Image.Image, strength: float) -> Image.Image:
-    return Image.blend(pillow.smooth(image), image, 1 + strength)  # ImageEnhance.Sharpness
-
-
-def _solarize(image: Image.Image, threshold: float) -> Image.Image:
-    return ImageOps.solarize(image, math.ceil(threshold))  # values are whole: x < t as x < ceil(t)
-
-
-def _rotate(image: Image.Image, degrees: float) -> Image.Image:
-    return image.rotate(degrees, fillcolor=GREY)
-
-
-CHANGES = {
-    "shearX": Op(_shear_x, 0.3, either_way=True),
-    "shearY": Op(_shear_y, 0.3, either_way=True),
-    "translateX": Op(_translate_x, 150 / 331, either_way=True),
-    "translateY": Op(_translate_y, 150 / 331, either_way=True),
-    "rotate": Op(_rotate, 30.0, either_way=True),
-    "color": Op(lambda i, s: ImageEnhance.Color(i).enhance(1 + s), 0.9, either_way=True),
-    "posterize": Op(lambda i, bits: ImageOps.posterize(i, round(bits)), 4.0, 8.0),
-    "solarize": Op(_solarize, 0.0, 256.0),
-    "contrast": Op(lambda i, s: ImageEnhance.Contrast(i).enhance(1 + s), 0.9, either_way=True),
-    "sharpness": Op(_sharpness, 0.9, either_way=True),
-    "brightness": Op(lambda i, s: ImageEnhance.Brightness(i).enhance(1 + s), 0.9, either_way=True),
-    "autocontrast": Op(lambda i, _: ImageOps.autocontrast(i), 0.0),
-    "equalize": Op(lambda i, _: ImageOps.equalize(i), 0.0),
-    "invert": Op(lambda i, _: ImageOps.invert(i), 0.0),
+OPERATIONS = {
+    "shearX": Operation(lambda i, s: pillow.shear(i, s, 0, GREY[0]), 0.3, either_way=True),
+    "shearY": Operation(lambda i, s: pillow.shear(i, s, 1, GREY[0]), 0.3, either_way=True),
+    "translateX": Operation(lambda i, s: _translate(i, s * i.width, 0), 150 / 331, either_way=True),
+    "translateY": Operation(
+        lambda i, s: _translate(i, 0, s * i.height), 150 / 331, either_way=True
+    ),
+    "rotate": Operation(lambda i, angle: i.rotate(angle, fillcolor=GREY), 30.0, either_way=True),
+    "color": Operation(lambda i, s: ImageEnhance.Color(i).enhance(1 + s), 0.9, either_way=True),
+    "posterize": Operation(lambda i, bits: ImageOps.posterize(i, round(bits)), 4.0, 8.0),
+    # Pixel values are whole numbers: x < s is the same as x < ceil(s).
+    "solarize": Operation(lambda i, s: ImageOps.solarize(i, math.ceil(s)), 0.0, 256.0),
+    "contrast": Operation(
+        lambda i, s: ImageEnhance.Contrast(i).enhance(1 + s), 0.9, either_way=True
+    ),
+    # The same as ImageEnhance.Sharpness, with a faster filter.
+    "sharpness": Operation(
+        lambda i, s: Image.blend(pillow.smooth(i), i, 1 + s), 0.9, either_way=True
+    ),
+    "brightness": Operation(
+        lambda i, s: ImageEnhance.Brightness(i).enhance(1 + s), 0.9, either_way=True
+    ),
+    "autocontrast": Operation(lambda i, _: ImageOps.autocontrast(i), 0.0),
+    "equalize": Operation(lambda i, _: ImageOps.equalize(i), 0.0),
+    "invert": Operation(lambda i, _: ImageOps.invert(i), 0.0),
 }
-NAMES = (*CHANGES, "cutout")
+NAMES = (*OPERATIONS, "cutout")

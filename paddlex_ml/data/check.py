@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is a data set fit for training? Text files and every image -> a report (no drawing, no printing).
+"""Check a data set before training: text files and every image -> a report (no output).
 
 parse the lists -> decode each image once, on all cores -> faults, warnings, counts
 """
@@ -23,14 +23,14 @@ from paddlex_ml.data.inspect_images import Inspected, inspect_images
 from paddlex_ml.progress import ReportProgress, ignore_progress
 
 _NAMED = 1000  # images of one warning in the result file
-_MATRIX = 200  # classes: a larger table of pairs would be the most part of the result file
-_STRONGEST = 50  # pairs of classes that stand for it then
+_MATRIX = 200  # classes: a larger table of pairs would be most of the result file
+_STRONGEST = 50  # pairs of classes that replace a larger table
 _ROWS = 1 << 14  # targets multiplied at once
 
 
 @dataclass(frozen=True)
 class Report:
-    """The findings. With faults there are no warnings, and `dataset` has the sound lines alone."""
+    """The findings. With faults there are no warnings, and `dataset` has only the sound lines."""
 
     dataset: MLClsDataset
     faults: list[DatasetFault]
@@ -50,22 +50,22 @@ def check(
     """
     root = Path(dataset_dir)
     parsed = annotation.parse(root)
-    places: dict[str, list[str]] = {}  # path -> ["train.txt:7", "val.txt:3"]
+    locations: dict[str, list[str]] = {}  # path -> ["train.txt:7", "val.txt:3"]
     for name, lines in parsed.lines.items():
         for path, number in lines.items():
-            places.setdefault(path, []).append(f"{name}.txt:{number}")
-    images = inspect_images(root, list(places), progress, workers)
+            locations.setdefault(path, []).append(f"{name}.txt:{number}")
+    images = inspect_images(root, list(locations), progress, workers)
     broken = [
         DatasetFault(
-            "image not decodable", ", ".join(places[path]), f"{path}: {image.problem}", image.fix
+            "image not decodable", ", ".join(locations[path]), f"{path}: {image.problem}", image.fix
         )
         for path, image in images.items()
         if image.problem
     ]
     faults = parsed.faults + broken
-    # Counts taken from a faulty set would mislead: they come when the set is sound.
-    told = [] if faults else findings.find(parsed.dataset, parsed.lines, images)
-    return Report(parsed.dataset, faults, told, images)
+    # Warnings about a faulty set would mislead: they come when the set is sound.
+    warnings = [] if faults else findings.find(parsed.dataset, parsed.lines, images)
+    return Report(parsed.dataset, faults, warnings, images)
 
 
 def summarise(report: Report) -> dict[str, Any]:
@@ -81,13 +81,19 @@ def summarise(report: Report) -> dict[str, Any]:
     """
     names = report.dataset.label_names
     lists = {"train": report.dataset.train, "val": report.dataset.val}
+    sound = [image for image in report.images.values() if not image.problem]
+    sides = {"width": [i.width for i in sound], "height": [i.height for i in sound]}
     return {
         "class_counts": {
             name: dict(zip(names, count_positives(images), strict=True))
             for name, images in lists.items()
         },
         "labels_per_image": {name: _labels_per_image(images) for name, images in lists.items()},
-        "image_sizes": _sizes([image for image in report.images.values() if not image.problem]),
+        "image_sizes": {
+            side: {"min": min(pixels), "median": int(np.median(pixels)), "max": max(pixels)}
+            for side, pixels in sides.items()
+            if pixels
+        },
         "image_formats": dict(
             Counter(image.format for image in report.images.values()).most_common()
         ),
@@ -136,13 +142,4 @@ def _labels_per_image(images: ImageList) -> dict[str, Any]:
     return {
         "mean": round(float(counts.mean()), 3) if len(counts) else 0.0,
         "images_by_number_of_labels": {str(k): int(n) for k, n in enumerate(spread) if n},
-    }
-
-
-def _sizes(images: list[Inspected]) -> dict[str, dict[str, int]]:
-    sides = {"width": [i.width for i in images], "height": [i.height for i in images]}
-    return {
-        side: {"min": min(all_), "median": int(np.median(all_)), "max": max(all_)}
-        for side, all_ in sides.items()
-        if all_
     }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples of a list as (image, target) pairs: the work that a loader's workers do.
+"""Samples of a list as (image, target) pairs: the work of the loader's worker processes.
 
-Without Paddle, which workers need not import.
+Nothing here imports Paddle, so that workers start fast.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.kernels import pillow
 
 
-class Draw(NamedTuple):
-    """One sample of one epoch: all that its augmentation depends on beside the seed."""
+class SampleIndex(NamedTuple):
+    """One sample of one epoch: with the seed, it determines the augmentation."""
 
     epoch: int
     sample: int
     """Number of the image in its list."""
     copy: int = 0
-    """How often the epoch drew this image before: each copy gets its own augmentation."""
+    """How often this image came before in the epoch: each copy gets its own augmentation."""
 
 
 class Augmentation(NamedTuple):
-    """Which random changes training images get. Off: evaluation."""
+    """Which random changes are made to training images; evaluation makes none."""
 
     seed: int
     cutout: float
@@ -42,23 +42,19 @@ class Augmentation(NamedTuple):
     mixup: float = 0.0
     """Both parameters of the Beta distribution of the shares in a mixture; 0 = none."""
 
-    def apply(self, image: Image.Image, draw: Draw) -> Image.Image:
-        """Change a resized image; the same draw gives the same picture in any process."""
-        first = [self.seed, draw.epoch, draw.sample]
-        rng = np.random.default_rng([*first, draw.copy] if draw.copy else first)
+    def apply(self, image: Image.Image, index: SampleIndex) -> Image.Image:
+        """Change a resized image; the same index gives the same picture in any process."""
+        seeds = [self.seed, index.epoch, index.sample]
+        rng = np.random.default_rng([*seeds, index.copy] if index.copy else seeds)
         if self.flip and rng.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.cutout:
             image = cutout(image, self.cutout, rng)
         return randaugment(image, rng) if self.randaugment else image
 
-    def batch_rng(self, first: Draw) -> np.random.Generator:
-        """What decides how a batch is mixed; `first` is the first draw of the batch."""
-        return np.random.default_rng([self.seed, *first, 1])
-
 
 class MultiLabelDataset:
-    """Draw -> image [H, W, 3] uint8 RGB and target [C] uint8, 0 or 1.
+    """SampleIndex -> image [H, W, 3] uint8 RGB and target [C] uint8, 0 or 1.
 
     Raises PaddlexMLError that names the file when an image cannot be read.
     """
@@ -73,29 +69,29 @@ class MultiLabelDataset:
         cache: ImageCache | None = None,
     ) -> None:
         """With `reduced_decode`, a large JPEG is decoded at a fraction of its size that has at
-        least twice the pixels of the resized one on both sides. `cache` keeps what is resized.
+        least twice the pixels of the resized one on both sides. `cache` keeps resized images.
         """
         self.images = images
         self.preprocess = preprocess
         self.augmentation = augmentation
-        self.at_least = 2 * max(preprocess.size) if reduced_decode else None
+        self.min_side = 2 * max(preprocess.size) if reduced_decode else None
         self.cache = cache
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
-        path = self.images.path(draw.sample)
+    def __getitem__(self, index: SampleIndex) -> tuple[np.ndarray, np.ndarray]:
+        path = self.images.path(index.sample)
         if self.cache is None:
             pixels = self._read(path)
         else:
-            pixels = self.cache.get(draw.sample, path, self._read)
+            pixels = self.cache.get(index.sample, path, self._read)
         if self.augmentation is not None:
-            pixels = np.asarray(self.augmentation.apply(Image.fromarray(pixels), draw))
-        return pixels, self.images.targets[draw.sample]
+            pixels = np.asarray(self.augmentation.apply(Image.fromarray(pixels), index))
+        return pixels, self.images.targets[index.sample]
 
     def _read(self, path: Path) -> np.ndarray:
-        image = transforms.read_image(path, self.at_least)
+        image = transforms.read_image(path, self.min_side)
         if self.preprocess.is_published:
             return pillow.resize(image, self.preprocess.size[0])
         return self.preprocess.resize(image)

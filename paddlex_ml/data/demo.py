@@ -39,7 +39,7 @@ class Demo:
 class _DrawnImage(NamedTuple):
     name: str
     jpeg: bytes
-    things: list[demo_scenes.Thing]
+    things: list[demo_scenes.SceneObject]
 
 
 def make(output: Path, *, images: int, size: int, seed: int, val_percent: int) -> Demo:

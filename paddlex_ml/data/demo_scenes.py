@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drawing of the demo images: ten kinds of things on varied backgrounds, partly hidden.
+"""Drawing of the demo images: ten kinds of objects on varied backgrounds, partly hidden.
 
-    draw_scene(rng, size) -> image [size, size, 3] uint8 RGB, and what can be seen in it
+    draw_scene(rng, size) -> image [size, size, 3] uint8 RGB, and the objects that are visible in it
 
 Only NumPy and OpenCV; the same generator state draws the same pixels.
 """
@@ -22,7 +22,7 @@ Colour = tuple[int, int, int]
 
 
 class Kind(NamedTuple):
-    """A class of things: outline, fill, range of hue in degrees, chance to stand in an image."""
+    """A class of objects: outline, fill, range of hue in degrees, chance to be in an image."""
 
     name: str
     outline: str
@@ -31,7 +31,7 @@ class Kind(NamedTuple):
     chance: float
 
 
-# Some are told by colour, some by texture, some by shape alone; the last ones are rare on purpose.
+# Some differ by colour, some by texture, some by shape alone; the last ones are rare on purpose.
 KINDS = (
     Kind("red disc", "disc", "plain", (350, 370), 0.42),
     Kind("blue square", "square", "plain", (210, 235), 0.34),
@@ -45,50 +45,58 @@ KINDS = (
     Kind("orange cross", "cross", "plain", (20, 32), 0.06),
 )
 
-_VISIBLE = 0.4  # share of a thing that must be seen: less would be a label nobody could give
+_VISIBLE = 0.4  # share of an object that must be visible: with less, it could not be labelled
 _TRIES = 50
 
 
-class Thing(NamedTuple):
-    """One thing in an image: class id and the pixels [size, size] where it can be seen."""
+class SceneObject(NamedTuple):
+    """One object in an image: class id and the pixels [size, size] where it is visible."""
 
     class_id: int
     visible: Mask
 
 
-def draw_scene(rng: Rng, size: int) -> tuple[Image, list[Thing]]:
+def draw_scene(rng: Rng, size: int) -> tuple[Image, list[SceneObject]]:
     """Draw one image of `size` x `size` pixels, each class present by its own chance."""
     wanted = [i for i, kind in enumerate(KINDS) for _ in range(rng.random() < kind.chance)]
     wanted += [i for i in wanted if rng.random() < 0.15]  # now and then two of a kind
     for _ in range(_TRIES):
-        image, things = _try_scene(rng, size, rng.permutation(wanted))
-        if all(shown >= _VISIBLE for _, shown in things):
-            return _finish(rng, image), [thing for thing, _ in things]
-    return draw_scene(rng, size)  # too much for one image: let chance choose again
+        image, objects, shares = _try_scene(rng, size, rng.permutation(wanted))
+        if all(share >= _VISIBLE for share in shares):
+            # Smooth the jagged edges and add the noise and exposure of a camera.
+            smooth = cv2.GaussianBlur(image, (3, 3), 0.6).astype(np.float32)
+            noise = rng.normal(0, rng.uniform(2, 8), image.shape)
+            noisy = smooth * rng.uniform(0.92, 1.04) + noise
+            return np.clip(noisy, 0, 255).astype(np.uint8), objects
+    return draw_scene(rng, size)  # too much for one image: choose again
 
 
 def _try_scene(
     rng: Rng, size: int, wanted: npt.NDArray[np.int_]
-) -> tuple[Image, list[tuple[Thing, float]]]:
-    """Draw things over each other and greys between them; with each, the share that is seen."""
+) -> tuple[Image, list[SceneObject], list[float]]:
+    """Draw objects over each other and grey ones between them; with the visible share of each."""
     image = _draw_background(rng, size)
     ids = [-1] * int(rng.integers(0, 3)) + [int(i) for i in wanted]
     masks: list[tuple[int, Mask, int]] = []
     for class_id in rng.permutation(ids).astype(int):
-        mask = _draw_thing(rng, image, class_id)
-        masks = [(i, seen & ~mask, area) for i, seen, area in masks]
+        mask = _draw_object(rng, image, class_id)
+        masks = [(i, visible & ~mask, area) for i, visible, area in masks]
         masks.append((int(class_id), mask, int(mask.sum())))
-    return image, [(Thing(i, seen), seen.sum() / area) for i, seen, area in masks if i >= 0]
+    labelled = [each for each in masks if each[0] >= 0]
+    objects = [SceneObject(i, visible) for i, visible, _ in labelled]
+    return image, objects, [float(visible.sum() / area) for _, visible, area in labelled]
 
 
-def _draw_thing(rng: Rng, image: Image, class_id: int) -> Mask:
-    """Draw one thing into `image` anywhere, fully inside; -1 is a grey thing without a label."""
+def _draw_object(rng: Rng, image: Image, class_id: int) -> Mask:
+    """Draw one object into `image` anywhere, fully inside; -1 is a grey object without a label."""
     size = len(image)
     side = int(size * rng.uniform(0.42, 0.62))
     x, y = (int(v) for v in rng.integers(0, size - side + 1, 2))
     if class_id < 0:
         outlines = ("disc", "square", "triangle", "star", "ring", "cross")
-        outline, paint = outlines[rng.integers(len(outlines))], _plain(_grey(rng), side)
+        outline = outlines[rng.integers(len(outlines))]
+        level = int(rng.integers(60, 200))
+        paint = _plain((level, level, level), side)
     else:
         kind = KINDS[class_id]
         outline, paint = kind.outline, _paint(rng, kind, side)
@@ -103,7 +111,7 @@ def _draw_thing(rng: Rng, image: Image, class_id: int) -> Mask:
 
 
 def _stencil(rng: Rng, outline: str, side: int) -> Mask:
-    """Pixels [side, side] of an outline, turned by chance."""
+    """Pixels [side, side] of an outline, turned by a random angle."""
     canvas = np.zeros((side, side), np.uint8)
     middle, radius = (side // 2, side // 2), side // 2 - 1
     if outline == "disc":
@@ -112,9 +120,15 @@ def _stencil(rng: Rng, outline: str, side: int) -> Mask:
         width = max(2, side // 6)
         cv2.circle(canvas, middle, radius - width // 2, 1, width)
     elif outline == "digit":
-        _write_digit(rng, canvas)
+        text, font, width = str(rng.integers(10)), cv2.FONT_HERSHEY_SIMPLEX, max(3, side // 8)
+        (wide, high), _ = cv2.getTextSize(text, font, 1, width)
+        scale = 0.8 * side / max(wide, high)
+        corner = (int((side - wide * scale) / 2), int((side + high * scale) / 2))
+        cv2.putText(canvas, text, corner, font, scale, 1, width)
     else:
-        corners = _corners(outline) @ _turn(rng).T * radius + side / 2
+        angle = rng.uniform(0, 2 * math.pi)
+        c, s = math.cos(angle), math.sin(angle)
+        corners = _corners(outline) @ np.array([[c, -s], [s, c]]).T * radius + side / 2
         cv2.fillPoly(canvas, [corners.round().astype(np.int32)], 1)
     return canvas.astype(np.bool_)
 
@@ -132,26 +146,11 @@ def _corners(outline: str) -> npt.NDArray[np.float64]:
     return np.stack([radii * np.sin(angles), -radii * np.cos(angles)], axis=1)
 
 
-def _turn(rng: Rng) -> npt.NDArray[np.float64]:
-    angle = rng.uniform(0, 2 * math.pi)
-    c, s = math.cos(angle), math.sin(angle)
-    return np.array([[c, -s], [s, c]])
-
-
-def _write_digit(rng: Rng, canvas: Image) -> None:
-    side = len(canvas)
-    text, font, width = str(rng.integers(10)), cv2.FONT_HERSHEY_SIMPLEX, max(3, side // 8)
-    (wide, high), _ = cv2.getTextSize(text, font, 1, width)
-    scale = 0.8 * side / max(wide, high)
-    corner = (int((side - wide * scale) / 2), int((side + high * scale) / 2))
-    cv2.putText(canvas, text, corner, font, scale, 1, width)
-
-
 # Fills and backgrounds
 
 
 def _paint(rng: Rng, kind: Kind, side: int) -> Image:
-    """Fill [side, side, 3] of a thing."""
+    """Fill [side, side, 3] of an object."""
     if kind.fill == "white":
         return _plain((245, 245, 245), side)
     colour = _hsv(rng.uniform(*kind.hue) % 360, rng.uniform(0.75, 1), rng.uniform(0.75, 1))
@@ -185,20 +184,8 @@ def _draw_background(rng: Rng, size: int) -> Image:
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def _finish(rng: Rng, image: Image) -> Image:
-    """Smooth the jagged edges and add the noise and exposure of a camera."""
-    smooth = cv2.GaussianBlur(image, (3, 3), 0.6).astype(np.float32)
-    noise = rng.normal(0, rng.uniform(2, 8), image.shape)
-    return np.clip(smooth * rng.uniform(0.92, 1.04) + noise, 0, 255).astype(np.uint8)
-
-
 def _plain(colour: Colour, side: int) -> Image:
     return np.full((side, side, 3), colour, np.uint8)
-
-
-def _grey(rng: Rng) -> Colour:
-    level = int(rng.integers(60, 200))
-    return level, level, level
 
 
 def _hsv(hue: float, saturation: float, value: float) -> Colour:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a data set: collected one by one, told to the user in one error."""
+"""Faults of a data set: found one by one, reported to the user in one error."""
 
 from __future__ import annotations
 
@@ -31,19 +31,16 @@ def combine(faults: Sequence[DatasetFault], root: Path) -> PaddlexMLError:
     for fault in faults:
         groups.setdefault(fault.kind, []).append(fault)
     kinds = "1 kind" if len(groups) == 1 else f"{len(groups)} kinds"
-    head = f"the data set has {len(faults):,} faults of {kinds}"
+    lines = [f"the data set has {len(faults):,} faults of {kinds}"]
+    for kind, group in groups.items():
+        shown = group[:SHOWN]
+        lines.append(f"\n  {kind}: {len(group):,}")
+        lines += [f"    {fault.where or 'folder'}: {fault.text}" for fault in shown]
+        if len(group) > SHOWN:
+            lines.append(f"    ... and {len(group) - SHOWN:,} more")
+        lines += [f"    fix: {fix}" for fix in dict.fromkeys(fault.fix for fault in shown)]
     return PaddlexMLError(
-        "\n".join([head, *(_describe(kind, group) for kind, group in groups.items()), ""]),
+        "\n".join([*lines, ""]),
         where=str(root),
         fix="repair each kind as its fix line says, then run mode check_dataset again",
     )
-
-
-def _describe(kind: str, faults: list[DatasetFault]) -> str:
-    shown = faults[:SHOWN]
-    lines = [f"\n  {kind}: {len(faults):,}"]
-    lines += [f"    {fault.where or 'folder'}: {fault.text}" for fault in shown]
-    if len(faults) > SHOWN:
-        lines.append(f"    ... and {len(faults) - SHOWN:,} more")
-    lines += [f"    fix: {fix}" for fix in dict.fromkeys(fault.fix for fault in shown)]
-    return "\n".join(lines)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is doubtful in a data set without faults: warnings, with the images they are about."""
+"""Warnings about a data set without faults, with the images that they concern."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from paddlex_ml.data.annotation import ImageList, MLClsDataset, normalise_path
 from paddlex_ml.data.inspect_images import HASH_BYTES, Inspected
-from paddlex_ml.data.near_duplicates import find_twins
+from paddlex_ml.data.near_duplicates import find_near_duplicates
 
-IMBALANCE = 50  # times as many images: beyond it, the rare class is seldom seen in a batch
-SMALL = 32  # pixels of the shorter side: less says little, whatever the network
+IMBALANCE = 50  # times as many images: beyond it, few batches contain the rare class
+SMALL = 32  # pixels of the shorter side: smaller images show too little for any network
 
 Lines = Mapping[str, Mapping[str, int]]
 """List -> normalised path -> number of the line."""
@@ -27,21 +27,24 @@ class Finding:
     text: str
     images: Sequence[tuple[str, ...]] = ()
     alike: bool = False
-    """The entries are pairs that are worth a look side by side."""
+    """Whether the entries are pairs to be shown side by side."""
 
 
 def find(dataset: MLClsDataset, lines: Lines, images: Images) -> list[Finding]:
-    """All warnings on a data set that has no faults."""
+    """All warnings about a data set that has no faults."""
     train, val = lines.get("train", {}), lines.get("val", {})
     if train and train.keys() == val.keys():
         overlap = [
             Finding(
-                "train.txt and val.txt name the same images: the validation score will say "
-                "nothing about new images; give val.txt images of its own"
+                "train.txt and val.txt name the same images: the validation score does not "
+                "predict the score on new images; give val.txt other images"
             )
         ]
     else:
-        overlap = [*_find_copies(dataset, train, val, images), *_find_twins(dataset, images)]
+        overlap = [
+            *_find_copies(dataset, train, val, images),
+            *_find_near_duplicates(dataset, images),
+        ]
     return [
         *overlap,
         *_find_contradictions(dataset, images),
@@ -58,40 +61,41 @@ def _find_copies(
     dataset: MLClsDataset, train: Mapping[str, int], val: Mapping[str, int], images: Images
 ) -> Iterator[Finding]:
     in_train = {images[path].digest: (number, path) for path, number in train.items()}
-    twins = [
+    copies = [
         (in_train[d], (number, path))
         for path, number in val.items()
         if (d := images[path].digest) in in_train
     ]
-    if twins:
-        shown = [f"train.txt:{a[0]} = val.txt:{b[0]}" for a, b in twins]
+    if copies:
+        shown = [f"train.txt:{a[0]} = val.txt:{b[0]}" for a, b in copies]
         yield Finding(
-            f"the same image (by content) is in train and val {len(twins):,} times: "
+            f"the same image (by content) is in train and val {len(copies):,} times: "
             f"{_first(shown, 5)}; the validation score will be too good, remove one of the lines",
-            [(a[1], b[1]) for a, b in twins],
+            [(a[1], b[1]) for a, b in copies],
         )
 
 
-def _find_twins(dataset: MLClsDataset, images: Images) -> Iterator[Finding]:
-    sides = [
+def _find_near_duplicates(dataset: MLClsDataset, images: Images) -> Iterator[Finding]:
+    lists = [
         [path for path in images_.paths if images[normalise_path(path)].fingerprint]
         for images_ in (dataset.train, dataset.val)
     ]
-    if not all(sides):
+    if not all(lists):
         return
-    train, val = sides
-    prints = [[images[normalise_path(path)].fingerprint for path in side] for side in sides]
-    tables = [np.frombuffer(b"".join(side), np.uint8).reshape(len(side), -1) for side in prints]
+    train, val = lists
+    prints = [[images[normalise_path(path)].fingerprint for path in paths] for paths in lists]
+    tables = [np.frombuffer(b"".join(each), np.uint8).reshape(len(each), -1) for each in prints]
     hashes = [np.ascontiguousarray(t[:, :HASH_BYTES]).view(np.uint64).reshape(-1) for t in tables]
     greys = [table[:, HASH_BYTES:] for table in tables]
-    pairs = [(train[a], val[b]) for a, b in find_twins(hashes[0], greys[0], hashes[1], greys[1])]
+    numbers = find_near_duplicates(hashes[0], greys[0], hashes[1], greys[1])
+    pairs = [(train[a], val[b]) for a, b in numbers]
     pairs = [pair for pair in pairs if len({images[normalise_path(p)].digest for p in pair}) > 1]
     if pairs:
         yield Finding(
             f"{len(pairs):,} images of val look like one of train: "
             f"{_first([f'{b} = {a}' for a, b in pairs], 5)}; they are most likely copies, resized "
-            "or edited, and make the validation score too good: keep both on one side (report.html "
-            "shows the pairs)",
+            "or edited, and make the validation score too good: move both to the same list "
+            "(report.html shows the pairs)",
             pairs,
             alike=True,
         )
@@ -100,8 +104,8 @@ def _find_twins(dataset: MLClsDataset, images: Images) -> Iterator[Finding]:
 def _find_contradictions(dataset: MLClsDataset, images: Images) -> Iterator[Finding]:
     seen: dict[bytes, tuple[str, bytes]] = {}
     pairs = []
-    for side in (dataset.train, dataset.val):
-        for path, target in zip(side.paths, side.targets, strict=True):
+    for listed in (dataset.train, dataset.val):
+        for path, target in zip(listed.paths, listed.targets, strict=True):
             digest, labels = images[normalise_path(path)].digest, target.tobytes()
             first = seen.setdefault(digest, (path, labels))
             if first[1] != labels:
@@ -131,7 +135,7 @@ def _find_unlabelled(images: ImageList, name: str) -> Iterator[Finding]:
     if len(bare):
         yield Finding(
             f"{len(bare):,} of {len(images):,} images in {name} have no label at all "
-            f"(the first: {images.paths[bare[0]]}); right if they show none of the classes",
+            f"(the first: {images.paths[bare[0]]}); correct if they show none of the classes",
             [(images.paths[i],) for i in bare],
         )
 
@@ -144,7 +148,7 @@ def _find_imbalance(dataset: MLClsDataset) -> Iterator[Finding]:
     (rare, rare_name), (most, most_name) = counts[0], counts[-1]
     yield Finding(
         f"strong imbalance in train: {most_name} has {most:,} images, {rare_name} {rare:,} "
-        f"({most // rare} times fewer; this is said from {IMBALANCE} times on); "
+        f"({most // rare} times fewer; this warning starts at {IMBALANCE} times); "
         "rare classes will score low, add images of them"
     )
 
@@ -152,14 +156,14 @@ def _find_imbalance(dataset: MLClsDataset) -> Iterator[Finding]:
 def _find_small(dataset: MLClsDataset, images: Images) -> Iterator[Finding]:
     small = [
         path
-        for side in (dataset.train, dataset.val)
-        for path in side.paths
+        for listed in (dataset.train, dataset.val)
+        for path in listed.paths
         if min(images[normalise_path(path)][:2]) < SMALL
     ]
     if small:
         yield Finding(
             f"{len(small):,} images are less than {SMALL} pixels wide or high: {_first(small, 5)}; "
-            "enlarged to the size that the network sees they show little",
+            "they show little detail when they are enlarged to the input size of the network",
             [(path,) for path in small],
         )
 

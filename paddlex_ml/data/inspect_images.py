@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image files -> what they are: decoded whole, once, on all cores; size, format, fingerprint.
+"""Image files -> size, format, fingerprint: each is decoded completely, once, on all cores.
 
 bytes -> pixels (or the problem) -> 32 x 32 grey values -> perceptual hash, 8 x 8 thumbnail
 """
@@ -33,15 +33,15 @@ FINGERPRINT_BYTES = HASH_BYTES + 64
 """The perceptual hash, then 8 x 8 grey values."""
 
 _CHUNK = 16  # images handed to a worker at once: a fraction of a second, so that Ctrl-C is prompt
-_AHEAD = 8  # chunks that wait for each worker: enough to be busy, few enough to bound the memory
+_AHEAD = 8  # chunks in the queue of each worker: enough to keep it busy, and little memory
 _FEW = 256  # images decoded faster than worker processes start
 _FLAT = 10  # between the darkest and the brightest of 32 x 32 grey values: less may be noise
-# Modes whose way to RGB cannot fail, so that loading them tells whether they can be used.
+# Modes whose conversion to RGB cannot fail: such an image can be used if it can be loaded.
 _PLAIN = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"))
 
 
 class Inspected(NamedTuple):
-    """What one image file is, or why it cannot be used."""
+    """Properties of one image file, or why it cannot be used."""
 
     width: int
     """Pixels of the upright image."""
@@ -69,10 +69,16 @@ def inspect_images(
     if workers is None:
         workers = usable_cores() if len(paths) > _FEW else 0
     chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
-    run = _inspect_in_pool(root, chunks, workers) if workers > 1 else _inspect_here(root, chunks)
+    if workers > 1:
+        results = _inspect_in_pool(root, chunks, workers)
+    else:
+        results = (inspect_chunk(str(root), chunk) for chunk in chunks)
     images: dict[str, Inspected] = {}
-    for chunk, found in zip(chunks, run, strict=True):
-        images.update(zip(chunk, map(_share_names, found), strict=True))
+    for chunk, inspected in zip(chunks, results, strict=True):
+        for path, image in zip(chunk, inspected, strict=True):
+            # Each chunk from another process has its own copies of "JPEG" and "RGB".
+            form, mode = sys.intern(image.format), sys.intern(image.mode)
+            images[path] = image._replace(format=form, mode=mode)
         progress(len(images), len(paths))
     return images
 
@@ -80,12 +86,8 @@ def inspect_images(
 def inspect_chunk(root: str, paths: list[str]) -> list[Inspected]:
     """Decode some images of the data set; runs in a worker process."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata: the pixels are fine
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata: the pixels are fine
         return [_inspect(os.path.join(root, path)) for path in paths]
-
-
-def _inspect_here(root: Path, chunks: list[list[str]]) -> Iterator[list[Inspected]]:
-    return (inspect_chunk(str(root), chunk) for chunk in chunks)
 
 
 def _inspect_in_pool(
@@ -93,7 +95,7 @@ def _inspect_in_pool(
 ) -> Iterator[list[Inspected]]:
     # `spawn` on every system: a fork of a process with threads (progress bar, OpenMP) can hang.
     workers = min(workers, len(chunks))
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), worker.begin)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), worker.start)
     begun: deque[Future[list[Inspected]]] = deque()
     done = 0
     try:
@@ -109,15 +111,10 @@ def _inspect_in_pool(
         raise PaddlexMLError(
             f"a process that decodes images was killed after {done * _CHUNK:,} images",
             where=f"{root}, near {chunks[done][0]}",
-            fix="most often memory ran out: free some, look for a huge image there, and run again",
+            fix="most often memory ran out: free memory, look for a huge image there, run again",
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _share_names(image: Inspected) -> Inspected:
-    # Every chunk brings its own copies of "JPEG" and "RGB" from the other process.
-    return image._replace(format=sys.intern(image.format), mode=sys.intern(image.mode))
 
 
 def _inspect(path: str) -> Inspected:
@@ -133,7 +130,7 @@ def _inspect(path: str) -> Inspected:
     return Inspected(
         image.pixels.width,
         image.pixels.height,
-        # Half the time of BLAKE2 on processors with instructions for it; nobody is kept out by it.
+        # Half the time of BLAKE2 on processors with instructions for it; this is not for security.
         hashlib.sha1(content, usedforsecurity=False).digest(),
         format=image.format,
         mode=image.mode,
@@ -148,10 +145,10 @@ class _Decoded(NamedTuple):
 
 
 def _decode(content: bytes, path: str) -> _Decoded:
-    """Decode every pixel of the image; where that fails, `decode_image` says why.
+    """Decode every pixel of the image; where that fails, `decode_image` raises the reason.
 
-    Agrees with `decode_image` on what can be used, and saves its copies: they take up to half of
-    its time, and there is no need of them to see that all pixels are there.
+    Agrees with `decode_image` on which images can be used, without its copies: they take up to half
+    of its time, and are not needed to see that all pixels exist.
     """
     try:
         image = open_image(content)
@@ -166,11 +163,11 @@ def _decode(content: bytes, path: str) -> _Decoded:
 
 
 def take_fingerprint(image: Image.Image) -> bytes:
-    """Perceptual hash and tiny thumbnail of an image; empty where it is all of one colour.
+    """Perceptual hash and tiny thumbnail of an image; empty when it has only one colour.
 
-    The hash is `imagehash.phash`, taken from an image that is shrunk first: every 128th part of
-    its width and height is looked at, then 4 x 4 of these are averaged. That costs the same for
-    an image of any size, and changes no more bits than the full way does.
+    The hash is `imagehash.phash`, taken from an image that is shrunk first: 128 x 128
+    pixels are sampled, then blocks of 4 x 4 are averaged. That costs the same for an image of any
+    size, and the hash is as stable as that of the whole image.
     """
     grey = image.resize((128, 128), Image.Resampling.NEAREST).convert("L").reduce(4)
     values = np.asarray(grey)

@@ -16,7 +16,7 @@ def read_lines(path: Path, name: str = "") -> tuple[list[str | None], list[Datas
     """Return the lines without their ends, and the faults; a line that is a fault is None.
 
     A byte order mark, CRLF line ends and empty lines at the end of the file are removed. `name` is
-    what faults call the file: its path relative to the data set. The default is its last part.
+    the file's name in faults: its path relative to the data set. The default is its last part.
     """
     name = name or path.name
     try:
@@ -31,29 +31,27 @@ def read_lines(path: Path, name: str = "") -> tuple[list[str | None], list[Datas
     if content.startswith(_UTF16):
         text = "the file is UTF-16, not UTF-8"
         return [], [DatasetFault("not UTF-8", name, text, "save the file as UTF-8")]
-    content = _cut_end(content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n"))
-    return _decode(content, name) if content else ([], [])
-
-
-def _cut_end(content: bytes) -> bytes:
-    """Cut off empty lines at the end, but no tab of the last line: it may part two empty cells."""
+    content = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
     filled = content.rstrip(b"\r\n \t")
+    if not filled:
+        return [], []
+    # Empty lines at the end go, but no tab of the last line: it may separate two empty cells.
     end = content.find(b"\n", len(filled))
-    return content[: end if end >= 0 else None] if filled else b""
+    return _decode(content[: end if end >= 0 else None], name)
 
 
 def _decode(content: bytes, name: str) -> tuple[list[str | None], list[DatasetFault]]:
     try:
         return [*content.decode("utf-8").split("\n")], []
-    except UnicodeDecodeError:  # now line by line, to say which
-        lines = [_decode_line(line) for line in content.split(b"\n")]
-    bad = [number for number, line in enumerate(lines, 1) if line is None]
-    text = "the line is not UTF-8 text"
-    return lines, [DatasetFault("not UTF-8", f"{name}:{number}", text, _SAVE_AS) for number in bad]
-
-
-def _decode_line(line: bytes) -> str | None:
-    try:
-        return line.decode("utf-8")
     except UnicodeDecodeError:
-        return None
+        pass  # line by line below, to find the faulty ones
+    lines: list[str | None] = []
+    faults = []
+    for number, line in enumerate(content.split(b"\n"), 1):
+        try:
+            lines.append(line.decode("utf-8"))
+        except UnicodeDecodeError:
+            lines.append(None)
+            text = "the line is not UTF-8 text"
+            faults.append(DatasetFault("not UTF-8", f"{name}:{number}", text, _SAVE_AS))
+    return lines, faults

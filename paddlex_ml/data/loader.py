@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches for training and evaluation, made by worker processes ahead of their use.
 
-Workers send images as uint8, a quarter of what the network takes; the device they go to makes
-float32 of them. They are started from a clean server process, never forked from this one: a fork
-in the middle of Paddle's threads inherits locks that nobody releases.
+Workers send images as uint8, a quarter of the size of float32; they become float32 on the device.
+Workers are started from a clean server process, never forked from this one: a fork would inherit
+locks of Paddle's threads that nothing ever releases.
 """
 
 from __future__ import annotations
@@ -22,48 +22,48 @@ import paddle
 
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import worker
-from paddlex_ml.data.dataset import Draw, MultiLabelDataset
+from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.errors import PaddlexMLError
 
 Batch = tuple[paddle.Tensor, paddle.Tensor]  # images [B, 3, S, S], targets [B, C], float32
-Draws = list[list[Draw]]  # one inner list per batch
+IndexBatches = list[list[SampleIndex]]
 
 _AHEAD = 2  # batches that every worker prepares in advance
 
 
-def evaluation_draws(size: int, batch_size: int) -> Draws:
+def evaluation_indices(size: int, batch_size: int) -> IndexBatches:
     """Every image once, in the order of the list."""
     return [
-        [Draw(0, index) for index in range(start, min(start + batch_size, size))]
+        [SampleIndex(0, sample) for sample in range(start, min(start + batch_size, size))]
         for start in range(0, size, batch_size)
     ]
 
 
 class Loader:
-    """Batches of one data set, epoch after epoch, from workers that stay. Close it at the end."""
+    """Batches of one data set, from workers that stay from epoch to epoch. Close it at the end."""
 
     def __init__(self, dataset: MultiLabelDataset, num_workers: int) -> None:
-        """`num_workers` 0 works in this process; the others start with the first epoch."""
+        """`num_workers` 0 works in this process; worker processes start with the first epoch."""
         self.dataset = dataset
         self.num_workers = num_workers
         self._pool: ProcessPoolExecutor | None = None
 
-    def epoch(self, draws: Draws) -> Generator[Batch, None, None]:
-        """Yield the batches of `draws` in order.
+    def epoch(self, batches: IndexBatches) -> Generator[Batch, None, None]:
+        """Yield `batches` in order.
 
-        Close the generator (contextlib.closing) when its end may not be reached: that takes back
+        Close the generator (contextlib.closing) when its end may not be reached: that cancels
         what the workers have not begun. Raises PaddlexMLError that names the file when an image
         cannot be read, and when a worker is killed.
         """
-        if self.num_workers == 0 or not draws:
-            made = (worker.make_batch(self.dataset, batch) for batch in draws)
+        if self.num_workers == 0 or not batches:
+            arrays = (worker.make_batch(batch, self.dataset) for batch in batches)
         else:
-            made = self._from_workers(draws)
-        with closing(made) as arriving:
-            for images, targets, trouble in arriving:
+            arrays = self._from_workers(batches)
+        with closing(arrays) as arriving:
+            for images, targets, failure in arriving:
                 if self.dataset.cache is not None:
-                    self.dataset.cache.report(trouble)
+                    self.dataset.cache.report(failure)
                 yield _to_tensors(images, targets, self.dataset.preprocess)
 
     def close(self) -> None:
@@ -72,19 +72,25 @@ class Loader:
         if pool is not None:
             pool.shutdown(cancel_futures=True)
 
-    def _from_workers(self, draws: Draws) -> Generator[worker.Arrays, None, None]:
-        count = min(self.num_workers, len(draws))
+    def _from_workers(self, batches: IndexBatches) -> Generator[worker.Arrays, None, None]:
+        count = min(self.num_workers, len(batches))
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(count, _context(), worker.begin, (self.dataset,))
+            context: BaseContext
+            if "forkserver" in multiprocessing.get_all_start_methods():
+                context = multiprocessing.get_context("forkserver")
+                context.set_forkserver_preload([worker.__name__, "paddlex_ml.data.preload"])
+            else:  # Windows
+                context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(count, context, worker.start, (self.dataset,))
         pool = self._pool
-        left: Iterator[list[Draw]] = iter(draws)
+        remaining: Iterator[list[SampleIndex]] = iter(batches)
         waiting: deque[Future[worker.Arrays]] = deque()
         try:
-            for batch in islice(left, count * _AHEAD):
-                waiting.append(pool.submit(worker.make, batch))
+            for batch in islice(remaining, count * _AHEAD):
+                waiting.append(pool.submit(worker.make_batch, batch))
             while waiting:
                 ready = waiting.popleft().result()
-                waiting.extend(pool.submit(worker.make, batch) for batch in islice(left, 1))
+                waiting.extend(pool.submit(worker.make_batch, b) for b in islice(remaining, 1))
                 yield ready
         except BrokenProcessPool as error:
             self.close()
@@ -99,11 +105,11 @@ class Loader:
 
 
 def batches(
-    dataset: MultiLabelDataset, draws: Draws, num_workers: int
+    dataset: MultiLabelDataset, indices: IndexBatches, num_workers: int
 ) -> Generator[Batch, None, None]:
     """Yield the batches of one epoch, as `Loader.epoch` does, with workers of its own."""
-    with closing(Loader(dataset, num_workers)) as loader, closing(loader.epoch(draws)) as made:
-        yield from made
+    with closing(Loader(dataset, num_workers)) as loader, closing(loader.epoch(indices)) as epoch:
+        yield from epoch
 
 
 def count_workers(asked: int | None, processes: int = 1) -> int:
@@ -111,17 +117,8 @@ def count_workers(asked: int | None, processes: int = 1) -> int:
     return max(1, usable_cores() // processes) if asked is None else asked
 
 
-def _context() -> BaseContext:
-    """How workers start: from a server that has imported what they need, else from nothing."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():  # Windows
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([worker.__name__, "paddlex_ml.data.preload"])
-    return context
-
-
 def _to_tensors(images: np.ndarray, targets: np.ndarray, preprocess: Preprocess) -> Batch:
-    """Images [B, H, W, 3] uint8 as `preprocess.normalise` makes them, bit for bit on a CPU.
+    """Images [B, H, W, 3] uint8 -> as `preprocess.normalise`, bit for bit on a CPU.
 
     A GPU gets the uint8, a quarter of the bytes, and does the same arithmetic there.
     """

@@ -4,8 +4,8 @@
     images [B, S, S, 3] uint8, targets [B, C] -> images uint8, targets float32
 
 Each image gets a partner of its batch (perhaps itself) and its own share from Beta(alpha, alpha),
-at least one half. Shares are whole 256ths, exact for the pixels and the targets alike. Pixels stay
-uint8: what travels to the network remains a quarter of float32.
+at least one half. Shares are multiples of 1/256, exact for pixels and targets. Pixels stay uint8,
+a quarter of the size of float32, for the transfer to the device.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _PARTS = 256  # 255 * 256 + 128 still fits into 16 bits
 def mix(
     images: np.ndarray, targets: np.ndarray, alpha: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mix a batch within itself; the arrays handed in stay as they are.
+    """Mix a batch within itself; the arrays passed in are not changed.
 
-    `rng` decides all: make it from the seed, the epoch and the draws of the batch.
+    `rng` determines the result: seed it with the seed, the epoch and the samples of the batch.
     """
     partners = rng.permutation(len(images))
     drawn = rng.beta(alpha, alpha, len(images))
@@ -39,5 +39,5 @@ def mix(
         total += _PARTS // 2  # rounds to the nearest
         total >>= 8
         mixed[index] = total
-    whole = targets.astype(np.float32)
-    return mixed, shares * whole + (1 - shares) * whole[partners]
+    labels = targets.astype(np.float32)
+    return mixed, shares * labels + (1 - shares) * labels[partners]

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imported by the process that workers are forked from, once: it loads the compiled loops.
+"""Imported once by the server process that workers are forked from: it loads the compiled loops.
 
-Loading takes a second, and each worker inherits it. No OpenCV here: a fork must find no threads.
+Loading takes a second, and each worker inherits it. OpenCV is not imported here, because its
+threads would not survive the fork.
 """
 
 import signal
 
 from paddlex_ml.kernels import pillow
 
-# What the server does with Ctrl-C its workers do from their first instant, before `worker.begin`.
+# Workers inherit this: they ignore Ctrl-C already before `worker.start` runs.
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 pillow.load()

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image -> network input: the one path that training, evaluation and prediction share.
+"""Image -> network input: the same steps for training, evaluation and prediction.
 
     PIL RGB -> resize -> [H, W, 3] uint8 -> normalise -> [3, H, W] float32
 
-A model that was exported says in its inference.yml how it wants images, and that is what `read`
-makes: models of PaddleX and PaddleClas, with a size or a spread of their own, see what they saw in
-training.
+The inference.yml of an exported model describes its preprocessing; `read` follows it. So models of
+PaddleX and PaddleClas, with another size or another mean, get the input they were trained with.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Preprocess:
     """Width and height in pixels."""
     resampling: Image.Resampling = Image.Resampling.BILINEAR
     antialias: bool = True
-    """True as Pillow resizes; False as OpenCV does, which looks at four pixels only."""
+    """True as Pillow resizes; False as OpenCV does, which reads only four pixels."""
     scale: float = 1 / 255
     mean: Channels = MEAN  # RGB, of values times scale
     std: Channels = STD
@@ -83,82 +82,70 @@ class Preprocess:
         return arrays
 
     def write(self, pixels: np.ndarray, array: np.ndarray) -> None:
-        """Normalise [H, W, 3] uint8 into `array`, [3, H, W] float32: a place in a batch, say."""
+        """Normalise [H, W, 3] uint8 into `array`, [3, H, W] float32, perhaps part of a batch."""
         for channel, plane in enumerate(cv2.split(pixels)):
             cv2.LUT(plane, self._results[channel], dst=array[channel])
 
     @cached_property
     def _results(self) -> np.ndarray:
-        """All there are [3, 256]: looking one up is quicker than the arithmetic, and the same."""
+        """Results for all values, [3, 256]: a look-up gives the same as the arithmetic, faster."""
         brightness = np.arange(256, dtype=np.float32)[:, None] * np.float32(self.scale)
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         return np.ascontiguousarray(((brightness - mean) / std).T)
 
 
 def standard(image_size: int) -> Preprocess:
-    """What the published models, and all that are trained here, want: [S, S], ImageNet's spread."""
+    """Preprocessing of all published and trained models: [S, S], statistics of ImageNet."""
     return Preprocess((image_size, image_size))
 
 
 def read(steps: Any, *, where: str) -> Preprocess:
-    """Read `PreProcess.transform_ops`. Raises PaddlexMLError for steps that cannot be followed."""
-    named = _by_name(steps, where)
-    resize, normalise = named["ResizeImage"], named["NormalizeImage"]
-    resampling, antialias = _read_resampling(resize, where)
+    """Read `PreProcess.transform_ops`. Raises PaddlexMLError for steps that are not supported."""
+    by_name = _read_steps(steps, where)
+    resize, normalise = by_name["ResizeImage"], by_name["NormalizeImage"]
+    backend = str(resize.get("backend") or "cv2").lower()  # PaddleClas takes OpenCV by default
+    interpolation = str(resize.get("interpolation") or "bilinear").lower()
+    antialias = backend == "pil" and interpolation in _PIL
+    if not antialias and (backend, interpolation) != ("cv2", "bilinear"):
+        raise _refuse(f"resizing by {interpolation} of {backend} is not supported", where)
+    size: Any = resize.get("size")
+    sides = size if isinstance(size, list) else [size, size]
+    if len(sides) != 2 or not all(type(side) is int and 0 < side <= 8192 for side in sides):
+        what = f"ResizeImage.size must be one or two numbers of pixels, it is {size!r}"
+        raise _refuse(what, where)
+    channels = {"mean": MEAN, "std": STD}
+    for key in channels:
+        if (values := normalise.get(key)) is not None:
+            if not isinstance(values, list) or len(values) != 3:
+                raise _refuse(f"mean and std must hold three numbers, got {values!r}", where)
+            red, green, blue = (_read_number(value, where) for value in values)
+            channels[key] = red, green, blue
     scale = normalise.get("scale")
     return Preprocess(
-        size=_read_size(resize.get("size"), where),
-        resampling=resampling,
+        size=(sides[0], sides[1]),
+        resampling=_PIL[interpolation],
         antialias=antialias,
         scale=1 / 255 if scale is None else _read_number(scale, where),
-        mean=_read_channels(normalise.get("mean"), MEAN, where),
-        std=_read_channels(normalise.get("std"), STD, where),
+        mean=channels["mean"],
+        std=channels["std"],
     )
 
 
-def _by_name(steps: Any, where: str) -> dict[str, Mapping[str, Any]]:
-    """{step: its values}; DecodeImage is left out because images arrive decoded, as RGB."""
-    if not isinstance(steps, list) or not all(_is_step(step) for step in steps):
+def _read_steps(steps: Any, where: str) -> dict[str, Mapping[str, Any]]:
+    """{step: its values}; without DecodeImage, because images arrive decoded, as RGB."""
+    if not isinstance(steps, list) or not all(
+        isinstance(step, dict)
+        and all(values is None or isinstance(values, dict) for values in step.values())
+        for step in steps
+    ):
         raise _refuse("the preprocessing is not a list of steps", where)
-    named = {name: values or {} for step in steps for name, values in step.items()}
-    if named.pop("DecodeImage", {}).get("to_rgb", True) is not True:
-        raise _refuse("the model wants BGR pixels (DecodeImage.to_rgb)", where)
-    if list(named) != _STEPS:
-        listed = ", ".join(named) or "none"
-        raise _refuse(f"the preprocessing steps are {listed}; known: {', '.join(_STEPS)}", where)
-    return named
-
-
-def _is_step(step: Any) -> bool:
-    return isinstance(step, dict) and all(
-        values is None or isinstance(values, dict) for values in step.values()
-    )
-
-
-def _read_resampling(resize: Mapping[str, Any], where: str) -> tuple[Image.Resampling, bool]:
-    backend = str(resize.get("backend") or "cv2").lower()  # PaddleClas takes OpenCV by default
-    name = str(resize.get("interpolation") or "bilinear").lower()
-    if backend == "pil" and name in _PIL:
-        return _PIL[name], True
-    if backend == "cv2" and name == "bilinear":
-        return Image.Resampling.BILINEAR, False
-    raise _refuse(f"resizing by {name} of {backend} is not supported", where)
-
-
-def _read_size(size: Any, where: str) -> tuple[int, int]:
-    pair = size if isinstance(size, list) else [size, size]
-    if len(pair) == 2 and all(type(side) is int and 0 < side <= 8192 for side in pair):
-        return pair[0], pair[1]
-    raise _refuse(f"ResizeImage.size must be one or two numbers of pixels, it is {size!r}", where)
-
-
-def _read_channels(values: Any, default: Channels, where: str) -> Channels:
-    if values is None:
-        return default
-    if not isinstance(values, list) or len(values) != 3:
-        raise _refuse(f"mean and std must hold three numbers, got {values!r}", where)
-    red, green, blue = (_read_number(value, where) for value in values)
-    return red, green, blue
+    by_name = {name: values or {} for step in steps for name, values in step.items()}
+    if by_name.pop("DecodeImage", {}).get("to_rgb", True) is not True:
+        raise _refuse("the model expects BGR pixels (DecodeImage.to_rgb)", where)
+    if list(by_name) != _STEPS:
+        names = ", ".join(by_name) or "none"
+        raise _refuse(f"the preprocessing steps are {names}; known: {', '.join(_STEPS)}", where)
+    return by_name
 
 
 def _read_number(value: Any, where: str) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How images are divided between train and val: by class, or by chance.
+"""How images are divided between train and val: stratified by class, or at random.
 
 one ImageList -> divide -> {"train", "val"} -> count_classes -> render: a table for the user
 """
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paddlex_ml.data.annotation import ImageList, Mask, normalise_path
+from paddlex_ml.data.annotation import ImageList, normalise_path
 from paddlex_ml.data.stratify import Numbers, choose_by_chance, choose_by_class
 from paddlex_ml.errors import PaddlexMLError
 
@@ -56,21 +56,45 @@ def divide(images: ImageList, division: Division) -> dict[str, ImageList]:
     """Divide images into "train" and "val", each in the order of `images`; the same for one seed.
 
     `stratified` gives each side its part of every class, and at least one image (group) of every
-    class that has two, unless classes stand in each other's way (`find_one_sided`). `random` gives
-    sizes alone. Sizes are met as closely as groups, and with `stratified` rare classes, allow; no
-    side is empty. Raises PaddlexMLError for fewer than two images (groups), a path that stands
-    twice, and as `group` does.
+    class that has two, unless classes conflict (`find_one_sided`). `random` meets only the sizes.
+    Sizes are met as closely as groups, and with `stratified` rare classes, allow; no side is
+    empty. Raises PaddlexMLError for fewer than two images (groups), a path that is listed twice,
+    and as `group` does.
     """
-    _refuse_repeats(images.paths)
+    counts = Counter(map(normalise_path, images.paths))
+    if repeated := [path for path, count in counts.items() if count > 1]:
+        # On one side a list would name it twice; on two sides the model would be tested on it.
+        shown = ", ".join(repeated[:_SHOWN]) + ", ..." * (len(repeated) > _SHOWN)
+        verb = " is" if len(repeated) == 1 else "s are"
+        raise PaddlexMLError(
+            f"{len(repeated):,} image{verb} listed more than once: {shown}",
+            where="train.txt and val.txt together",
+            fix="remove the extra lines, most often those of val.txt, and split again",
+        )
     numbers = np.arange(len(images), dtype=np.int64)
     if division.group_regex is not None:
         numbers = group(images.paths, division.group_regex)
-    _refuse_too_few(images, numbers, division.group_regex)
+    if len(images) < 2:
+        raise PaddlexMLError(
+            f"{len(images)} image{'s' * (len(images) != 1)} cannot be divided in two",
+            where=str(images.root),
+            fix="add images, so that train and val have at least one each",
+        )
+    if numbers.max() == 0:
+        raise PaddlexMLError(
+            f"the pattern {division.group_regex!r} puts all {len(images):,} images into one group",
+            where=f"{_KEYS}.group_regex",
+            fix="put parentheses around the part of the path that differs between groups",
+        )
     if division.strategy == "random":
         in_val = choose_by_chance(numbers, division.val_percent, division.seed)
     else:
         in_val = choose_by_class(images.targets, numbers, division.val_percent, division.seed)
-    return {"train": _pick(images, ~in_val), "val": _pick(images, in_val)}
+    lists = {}
+    for name, chosen in (("train", ~in_val), ("val", in_val)):
+        paths = [images.paths[i] for i in np.flatnonzero(chosen)]
+        lists[name] = ImageList(images.root, paths, images.targets[chosen])
+    return lists
 
 
 def group(paths: Sequence[str], pattern: str) -> Numbers:
@@ -81,8 +105,18 @@ def group(paths: Sequence[str], pattern: str) -> Numbers:
     or with an empty one, is a group of its own. Raises PaddlexMLError for an invalid pattern and
     for one that matches no image.
     """
-    search = _compile(pattern).search
-    seen: dict[tuple[str | None, ...] | int, int] = {}
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        at = ""
+        if error.pos is not None:
+            at = f" at position {error.pos}, here: {pattern[error.pos :]!r}"
+        raise PaddlexMLError(
+            f"{pattern!r} is not a regular expression: {error.msg}{at}",
+            where=f"{_KEYS}.group_regex",
+            fix=r"correct it; for frames named video3_0001.jpg write (video\d+)_",
+        ) from error
+    groups: dict[tuple[str | None, ...] | int, int] = {}
     numbers = np.empty(len(paths), np.int64)
     matched = False
     for i, path in enumerate(paths):
@@ -90,7 +124,7 @@ def group(paths: Sequence[str], pattern: str) -> Numbers:
         parts = (match.groups() or (match[0],)) if match else ()
         named = any(parts)
         matched |= named
-        numbers[i] = seen.setdefault(parts if named else i, len(seen))
+        numbers[i] = groups.setdefault(parts if named else i, len(groups))
     if not matched and paths:
         raise PaddlexMLError(
             f"the pattern {pattern!r} matches no image, so it groups nothing",
@@ -98,53 +132,6 @@ def group(paths: Sequence[str], pattern: str) -> Numbers:
             fix="correct it; the first paths are " + ", ".join(paths[:_SHOWN]),
         )
     return numbers
-
-
-def _compile(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        place = "" if error.pos is None else f" at position {error.pos}"
-        marked = "" if error.pos is None else f", here: {pattern[error.pos :]!r}"
-        raise PaddlexMLError(
-            f"{pattern!r} is not a regular expression: {error.msg}{place}{marked}",
-            where=f"{_KEYS}.group_regex",
-            fix=r"correct it; for frames named video3_0001.jpg write (video\d+)_",
-        ) from error
-
-
-def _refuse_repeats(paths: Sequence[str]) -> None:
-    counts = Counter(map(normalise_path, paths))
-    twice = [path for path, count in counts.items() if count > 1]
-    if twice:
-        # On one side a list would name it twice; on two sides the model would be tested on it.
-        shown = ", ".join(twice[:_SHOWN]) + ", ..." * (len(twice) > _SHOWN)
-        told = " stands" if len(twice) == 1 else "s stand"
-        raise PaddlexMLError(
-            f"{len(twice):,} image{told} more than once in the lists: {shown}",
-            where="train.txt and val.txt together",
-            fix="remove the lines too many, most often those of val.txt, and split again",
-        )
-
-
-def _refuse_too_few(images: ImageList, numbers: Numbers, pattern: str | None) -> None:
-    if len(images) < 2:
-        raise PaddlexMLError(
-            f"{len(images)} image{'s' * (len(images) != 1)} cannot be divided in two",
-            where=str(images.root),
-            fix="add images, so that train and val have at least one each",
-        )
-    if numbers.max() == 0:
-        raise PaddlexMLError(
-            f"the pattern {pattern!r} puts all {len(images):,} images into one group",
-            where=f"{_KEYS}.group_regex",
-            fix="put parentheses around the part of the path that differs between groups",
-        )
-
-
-def _pick(images: ImageList, chosen: Mask) -> ImageList:
-    paths = [images.paths[i] for i in np.flatnonzero(chosen)]
-    return ImageList(images.root, paths, images.targets[chosen])
 
 
 class Row(NamedTuple):
@@ -167,7 +154,7 @@ Lists = Mapping[str, ImageList]
 
 
 def count_images(before: Lists, after: Lists) -> Row:
-    """The row of all images. `before` and `after` have keys of "train" and "val", or one alone."""
+    """The row of all images. `before` and `after` have keys "train" and "val", or one of them."""
     counts = [len(lists.get(name, ())) for lists in (before, after) for name in ("train", "val")]
     return Row("all images", *counts)
 
@@ -187,12 +174,9 @@ def count_classes(
         for name in ("train", "val")
     ]
     rows = [Row(*values) for values in zip(label_names, *counts, strict=True)]
-
-    def off(row: Row) -> tuple[float, int]:
-        share = row.share
-        return (1.0 if share is None else -abs(share - val_percent / 100), sum(row[3:]))
-
-    return sorted(rows, key=off)
+    distances = [1.0 if row.share is None else -abs(row.share - val_percent / 100) for row in rows]
+    order = sorted(range(len(rows)), key=lambda i: (distances[i], sum(rows[i][3:])))
+    return [rows[i] for i in order]
 
 
 def find_one_sided(rows: Sequence[Row]) -> list[Row]:
@@ -200,29 +184,33 @@ def find_one_sided(rows: Sequence[Row]) -> list[Row]:
     return sorted((row for row in rows if row.share in (0, 1)), key=lambda row: sum(row[3:]))
 
 
-_HEADS = ("class", "train before", "val before", "train after", "val after", "val share")
+_HEADS: tuple[str, ...] = (
+    "class",
+    "train before",
+    "val before",
+    "train after",
+    "val after",
+    "val share",
+)
 
 
 def render(rows: Sequence[Row]) -> list[str]:
-    """Aligned lines of text, the head first; for terminals and files with letters of one width."""
-    cells = [_HEADS, *(_format(row) for row in rows)]
+    """Aligned lines of text, the head first; for terminals and files in a fixed-width font."""
+    cells = [_HEADS]
+    for row in rows:
+        name = "".join("?" if unicodedata.category(c) == "Cc" else c for c in row.name)
+        share = "" if row.share is None else f"{row.share:.1%}"
+        cells.append((name, *(f"{number:,}" for number in row[1:]), share))
     widths = [max(map(_measure, column)) for column in zip(*cells, strict=True)]
-    return [_align(line, widths) for line in cells]
-
-
-def _format(row: Row) -> tuple[str, ...]:
-    name = "".join("?" if unicodedata.category(c) == "Cc" else c for c in row.name)
-    share = "" if row.share is None else f"{row.share:.1%}"
-    return (name, *(f"{number:,}" for number in row[1:]), share)
-
-
-def _align(cells: Sequence[str], widths: Sequence[int]) -> str:
-    gaps = [" " * (width - _measure(cell)) for cell, width in zip(cells, widths, strict=True)]
-    numbers = [gap + cell for gap, cell in zip(gaps[1:], cells[1:], strict=True)]
-    return "  ".join([cells[0] + gaps[0], *numbers]).rstrip()
+    lines = []
+    for line in cells:
+        gaps = [" " * (width - _measure(cell)) for cell, width in zip(line, widths, strict=True)]
+        numbers = [gap + cell for gap, cell in zip(gaps[1:], line[1:], strict=True)]
+        lines.append("  ".join([line[0] + gaps[0], *numbers]).rstrip())
+    return lines
 
 
 def _measure(text: str) -> int:
-    """Columns on a terminal: Chinese letters take two, accents and joiners none."""
+    """Columns on a terminal: Chinese characters take two, accents and joiners none."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)

@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which images validate, so that both sides have their part of every class: numbers in, a mask out.
+"""Choose the images for validation, so that both sides have their part of every class.
 
 Iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011, "On the Stratification of Multi-Label
-Data", ECML PKDD): the rarest class chooses first. The packages iterative-stratification and
-scikit-multilearn implement it for single images. They know no groups, do not promise that a rare
+Data", ECML PKDD): the rarest class is divided first. The packages iterative-stratification and
+scikit-multilearn implement it for single images. They have no groups, do not guarantee that a rare
 class is on both sides, let sizes drift, and need SciPy and scikit-learn at run time;
 scikit-multilearn takes minutes for 100,000 images. Hence this file, in numpy alone.
 
-    targets [N, C] -> units [U] -> a side for each: distribute, repair, refine, settle -> mask [N]
+    targets [N, C] -> units [U] -> a side for each: distribute, repair, refine, adjust -> mask [N]
 
-N images, C classes, U units: an image each, or a group of images that stays together. Column C is
-the class "image", which every image shows: sizes are then shares of a class like the others, of the
-largest one, so that images without labels are divided last.
+N images, C classes, U units: a unit is an image, or a group of images that stays together. Column C
+is the class "image", which every image shows: sizes are then parts of a class like the others, of
+the largest one, so that images without labels are divided last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,36 +27,36 @@ from paddlex_ml.data.annotation import Mask, Targets
 Numbers = npt.NDArray[np.int64]
 Amounts = npt.NDArray[np.float64]
 _TRAIN, _VAL, _FREE = 0, 1, -1
-_DEEPEST = 100  # moves that may depend on one another
-_FINE = 0.001  # spread of a class, see `_measure_spread`; 0.16 is what chance gives at 20 %
-_PATIENCE = 200_000  # units and classes looked at: a second or two
+_MAX_DEPTH = 100  # moves that may depend on one another
+_GOOD_SPREAD = 0.001  # of a class, see `_measure_spread`; chance gives 0.16 at 20 %
+_BUDGET = 200_000  # units and classes that a search visits: a second or two
 
 
 def choose_by_class(targets: Targets, groups: Numbers, val_percent: int, seed: int) -> Mask:
-    """Choose the images for validation, so that val has its part of every class: True where, [N].
+    """Choose the images for validation, so that val has its part of every class: a mask [N].
 
     `groups` [N] holds a number, 0 to U - 1, for each image; equal numbers stay together; U > 1.
     """
     rng = np.random.default_rng(seed)
     units = _make_units(targets, groups, rng)
-    wanted = _want(units, val_percent)
+    wanted = _compute_wanted(units, val_percent)
     sides = _distribute(units, wanted, rng)
     drawn = np.zeros_like(sides)
     drawn[units.of_image] = choose_by_chance(groups, val_percent, seed)
-    # Where few combinations of classes occur, all chained to one another, the greedy choice passes
-    # its errors on from class to class, and a draw can be nearer.
+    # Where few combinations of classes occur, all linked to one another, the greedy choice passes
+    # its errors on from class to class, and a random choice can be better.
     if _measure_spread(units, drawn, wanted) < _measure_spread(units, sides, wanted):
         sides = drawn
-    for improve in (_repair, _refine, _finish_interrupted):
+    for improve in (_repair, _refine, _adjust_size):
         sides = improve(units, sides, wanted)
     in_val: Mask = sides[units.of_image] == _VAL
     return in_val
 
 
 def choose_by_chance(groups: Numbers, val_percent: int, seed: int) -> Mask:
-    """Choose groups by a draw, as many as come nearest to the size; see `choose_by_class`."""
+    """Choose groups at random, until the size is as near as possible; see `choose_by_class`."""
     order = np.random.default_rng(seed).permutation(groups.max() + 1)
-    so_far = np.cumsum(np.bincount(groups)[order])[:-1]  # the last is for train in any case
+    so_far = np.cumsum(np.bincount(groups)[order])[:-1]  # the last group is always for train
     count = np.abs(so_far - _choose_size(len(groups), val_percent)).argmin() + 1
     return np.isin(groups, order[:count])
 
@@ -68,7 +67,7 @@ def _choose_size(num_images: int, val_percent: int) -> int:
 
 @dataclass(frozen=True)
 class _Units:
-    """What is divided, numbered by chance: "the first unit" is always a draw.
+    """What is divided, numbered at random: "the first unit" is always a random one.
 
     In unit `unit[p]`, `count[p]` images show class `label[p]`; ordered by unit, then class.
     """
@@ -78,36 +77,16 @@ class _Units:
     label: Numbers
     count: Numbers
     num_columns: int  # C + 1
-
-    @cached_property
-    def start(self) -> Numbers:
-        """Where each unit's entries begin, and where the last one's end: [U + 1]."""
-        return np.searchsorted(self.unit, np.arange(self.unit[-1] + 2))
-
-    @cached_property
-    def totals(self) -> Numbers:
-        """Images of each class [C + 1]."""
-        return self.sum(self.count)
-
-    @cached_property
-    def sizes(self) -> Numbers:
-        """Images of each unit [U]."""
-        return np.bincount(self.of_image)
-
-    @cached_property
-    def holders(self) -> Numbers:
-        """Units of each class [C + 1]."""
-        return np.bincount(self.label, minlength=self.num_columns)
-
-    @cached_property
-    def members(self) -> list[Numbers]:
-        """The units of each class, those with most of its images first."""
-        order = np.lexsort((self.unit, -self.count, self.label))
-        return np.split(self.unit[order], np.cumsum(self.holders)[:-1])
-
-    def sum(self, values: Numbers) -> Numbers:
-        """Sum `values`, one for each entry, over each class: [C + 1]."""
-        return np.bincount(self.label, values, self.num_columns).astype(np.int64)
+    start: Numbers
+    """Where each unit's entries begin, and where the last one's end: [U + 1]."""
+    sizes: Numbers
+    """Images of each unit [U]."""
+    totals: Numbers
+    """Images of each class [C + 1]."""
+    holders: Numbers
+    """Units of each class [C + 1]."""
+    members: list[Numbers]
+    """The units of each class, those with most of its images first."""
 
     def entries_of(self, unit: int) -> list[tuple[int, int]]:
         """A unit's classes, "image" included, and how many of its images show each."""
@@ -116,7 +95,10 @@ class _Units:
 
     def sum_off(self, sides: Numbers, wanted: Numbers) -> Numbers:
         """Hundredths of images of each class that val has too many: [C + 1]."""
-        return 100 * self.sum(np.where(sides[self.unit] == _VAL, self.count, 0)) - wanted
+        in_val = np.where(sides[self.unit] == _VAL, self.count, 0)
+        sums = np.bincount(self.label, in_val, self.num_columns).astype(np.int64)
+        off: Numbers = 100 * sums - wanted
+        return off
 
 
 def _make_units(targets: Targets, numbers: Numbers, rng: np.random.Generator) -> _Units:
@@ -126,26 +108,39 @@ def _make_units(targets: Targets, numbers: Numbers, rng: np.random.Generator) ->
     num_columns = columns.shape[1]
     entries, count = np.unique(of_image[image] * num_columns + label, return_counts=True)
     unit, label = np.divmod(entries, num_columns)
-    return _Units(of_image, unit, label, count, num_columns)
+    holders = np.bincount(label, minlength=num_columns)
+    by_label = np.lexsort((unit, -count, label))
+    return _Units(
+        of_image,
+        unit,
+        label,
+        count,
+        num_columns,
+        start=np.searchsorted(unit, np.arange(unit[-1] + 2)),
+        sizes=np.bincount(of_image),
+        totals=np.bincount(label, count, num_columns).astype(np.int64),
+        holders=holders,
+        members=np.split(unit[by_label], np.cumsum(holders)[:-1]),
+    )
 
 
-def _want(units: _Units, val_percent: int) -> Numbers:
-    """Hundredths of images of each class that val is to have [C + 1]: whole numbers tie exactly."""
+def _compute_wanted(units: _Units, val_percent: int) -> Numbers:
+    """Hundredths of images of each class that val should have [C + 1]: whole numbers are exact."""
     wanted = val_percent * units.totals
     several = units.totals > 1
-    # At least one on each side, from the start: so the images that rare classes need in val are
-    # made up for by common classes, not moved there afterwards on top of the rest.
+    # At least one image on each side, from the start: common classes then balance the images that
+    # rare classes need in val. Moving these afterwards would come on top of the rest.
     wanted[several] = wanted[several].clip(100, 100 * units.totals[several] - 100)
     wanted[-1] = 100 * _choose_size(len(units.of_image), val_percent)
     return wanted
 
 
 def _distribute(units: _Units, wanted: Numbers, rng: np.random.Generator) -> Numbers:
-    """Iterative stratification: give each unit to the side that wants most of its rarest class.
+    """Iterative stratification: give each unit to the side that lacks most of its rarest class.
 
     Units with many images of the class come first: small ones then fill the gaps.
     """
-    wants = [(100 * units.totals - wanted).tolist(), wanted.tolist()]  # what each side still wants
+    wants = [(100 * units.totals - wanted).tolist(), wanted.tolist()]  # what each side still lacks
     coins = rng.integers(0, 2, len(units.sizes)).tolist()
     start, labels = units.start.tolist(), units.label.tolist()
     worth = (100 * units.count).tolist()
@@ -170,19 +165,19 @@ def _repair(units: _Units, sides: Numbers, wanted: Numbers) -> Numbers:
     """Move the fewest images so that each class of several units is on both sides.
 
     To find the fewest is as hard as set splitting (NP-complete), but the classes in question are
-    rare and few: trying all ways to move 1, 2, ... images ends at once. Where the search loses
-    patience, or no way exists, classes are repaired one by one, as many as can be.
+    rare and few: trying all ways to move 1, 2, ... images ends at once. Where the search exceeds
+    its budget, or no way exists, as many classes as possible are repaired one by one.
     """
     search = _Search(units, sides, wanted)
     broken = search.find_broken(range(units.num_columns))
-    if broken and not search.solve(broken, _PATIENCE):
+    if broken and not search.solve(broken, _BUDGET):
         for label in broken:
-            search.solve([label], _PATIENCE // len(broken))
+            search.solve([label], _BUDGET // len(broken))
     return np.array(search.sides, np.int64)
 
 
 class _Search:
-    """A search for the fewest moves that `_repair` needs, and what it knows at each moment."""
+    """A search for the fewest moves that `_repair` needs, with the state of the division."""
 
     def __init__(self, units: _Units, sides: Numbers, wanted: Numbers) -> None:
         self.sides: list[int] = sides.tolist()
@@ -194,7 +189,7 @@ class _Search:
         self._totals: list[int] = units.totals.tolist()
         self._given_up: set[int] = set()
         self._tried: set[int] = set()
-        self._patience = 0
+        self._budget = 0
         self._next: int | None = None
 
     def find_broken(self, labels: Iterable[int]) -> list[int]:
@@ -205,13 +200,13 @@ class _Search:
             (c for c in several if not (train[c] and val[c])), key=lambda c: (self._holders[c], c)
         )
 
-    def solve(self, goals: list[int], patience: int) -> bool:
-        """Bring `goals` to both sides and keep there what is; without success nothing moves."""
+    def solve(self, goals: list[int], budget: int) -> bool:
+        """Bring the classes `goals` to both sides, and keep the others there; or move nothing."""
         self._given_up = set()
         self._given_up = {*self.find_broken(range(self._units.num_columns))}.difference(goals)
-        self._patience = patience
+        self._budget = budget
         allowed: int | None = 0
-        while allowed is not None and self._patience > 0:
+        while allowed is not None and self._budget > 0:
             self._next = None
             if self._search(goals, 0, allowed):
                 return True
@@ -221,33 +216,41 @@ class _Search:
     def _search(self, watched: Iterable[int], moved: int, allowed: int, depth: int = 0) -> bool:
         """Try all ways to end with at most `allowed` images moved, `moved` of them already.
 
-        `watched` are the classes that may be on one side by now.
+        `watched` are the classes that may be on one side only by now.
         """
         broken = self.find_broken(watched)
         if not broken:
             return True
-        if depth == _DEEPEST or self._patience <= 0:
+        if depth == _MAX_DEPTH or self._budget <= 0:
             return False
-        if self._is_too_many(moved + self._count_needed(broken), allowed):
+        # At least so many images must move: one unit of each class, where no two share a unit.
+        needed, used = moved, set[int]()
+        for label in broken:
+            units = self._units.members[label]
+            self._budget -= 1
+            if used.isdisjoint(units.tolist()):
+                needed += int(self._units.sizes[units].min())
+                used.update(units.tolist())
+        if self._is_too_many(needed, allowed):
             return False
         ways = [u for u in self._units.members[broken[0]].tolist() if u not in self._tried]
-        self._patience -= len(ways)
+        self._budget -= len(ways)
         tried = set()
-        found = False
+        solved = False
         for unit in sorted(ways, key=self._gain, reverse=True):
             after = moved + int(self._units.sizes[unit])
             if self._is_too_many(after, allowed):
                 continue
             self._move(unit)
             tried.add(unit)
-            self._tried.add(unit)  # also for the units to come: all ways that move it are done then
+            self._tried.add(unit)  # for the next units too: all ways that move it are done then
             watching = {*broken, *(label for label, _ in self._units.entries_of(unit))}
             if self._search(watching, after, allowed, depth + 1):
-                found = True
+                solved = True
                 break
             self._move(unit)
         self._tried -= tried
-        return found
+        return solved
 
     def _is_too_many(self, images: int, allowed: int) -> bool:
         if images <= allowed:
@@ -255,21 +258,10 @@ class _Search:
         self._next = min(images, self._next or images)
         return True
 
-    def _count_needed(self, broken: list[int]) -> int:
-        """At least so many images must move: one unit of each class, where no two share a unit."""
-        needed, seen = 0, set[int]()
-        for label in broken:
-            units = self._units.members[label]
-            self._patience -= 1
-            if seen.isdisjoint(units.tolist()):
-                needed += int(self._units.sizes[units].min())
-                seen.update(units.tolist())
-        return needed
-
     def _gain(self, unit: int) -> tuple[int, float]:
-        """Classes that a move would bring to both sides, less those left on one; minus the spread.
+        """Classes that a move brings to both sides, less those it leaves on one; minus the spread.
 
-        The spread (`_measure_spread`) that the move would add decides between equals.
+        The spread (`_measure_spread`) that the move adds decides between equals.
         """
         side, entries = self.sides[unit], self._units.entries_of(unit)
         here, there = self._on[side], self._on[1 - side]
@@ -291,11 +283,11 @@ class _Search:
 def _refine(units: _Units, sides: Numbers, wanted: Numbers) -> Numbers:
     """Move units while that brings the classes much nearer to what is wanted; returns new sides.
 
-    Groups, and images of many classes, leave errors that no later choice could make up for.
+    Groups, and images of many classes, leave errors that no later choice can correct.
     """
     batch = max(1, len(sides) // 8)
     spread = _measure_spread(units, sides, wanted)
-    while batch and spread > _FINE * units.num_columns:
+    while batch and spread > _GOOD_SPREAD * units.num_columns:
         harms = _weigh_moves(units, sides, wanted, batch)
         moved = np.argsort(harms, kind="stable")[:batch]
         moved = moved[harms[moved] < 0]
@@ -309,29 +301,29 @@ def _refine(units: _Units, sides: Numbers, wanted: Numbers) -> Numbers:
     return sides
 
 
-def _finish_interrupted(units: _Units, sides: Numbers, wanted: Numbers) -> Numbers:
-    """Move the units that matter least until val has its size, or none may go; returns new sides.
+def _adjust_size(units: _Units, sides: Numbers, wanted: Numbers) -> Numbers:
+    """Move the units that matter least until val has its size, or none can move; new sides.
 
-    No unit goes that is larger than what is to move.
+    No unit moves that is larger than the excess.
     """
     sides = sides.copy()
     batch = len(sides)
     while batch:
         excess = int(units.sum_off(sides, wanted)[-1]) // 100  # images too many in val
         batch = min(batch, max(1, abs(excess) // 8))
-        giver = _VAL if excess > 0 else _TRAIN
+        source = _VAL if excess > 0 else _TRAIN
         harms = _weigh_moves(units, sides, wanted, batch) / units.sizes
-        harms[(sides != giver) | (units.sizes > abs(excess))] = np.inf
+        harms[(sides != source) | (units.sizes > abs(excess))] = np.inf
         moved = np.argsort(harms, kind="stable")[:batch]
         moved = moved[np.isfinite(harms[moved]) & (np.cumsum(units.sizes[moved]) <= abs(excess))]
-        sides[moved] = 1 - giver
+        sides[moved] = 1 - source
         if not len(moved):
             batch //= 2
     return sides
 
 
 def _measure_spread(units: _Units, sides: Numbers, wanted: Numbers) -> float:
-    """Sum over classes of (images in val - wanted)^2 / images: what a good division makes small."""
+    """Sum over classes of (images in val - wanted)^2 / images; small for a good division."""
     off = units.sum_off(sides, wanted) / 100
     return float((off**2 / units.totals.clip(min=1)).sum())
 
@@ -341,11 +333,11 @@ def _weigh_moves(units: _Units, sides: Numbers, wanted: Numbers, batch: int) -> 
 
     Infinite where moving `batch` units could leave a class, or a side, without images.
     """
-    place = sides[units.unit]
+    side = sides[units.unit]
     off = units.sum_off(sides, wanted)[units.label] / 100
-    grown = (2 * np.where(place == _TRAIN, off, -off) + units.count) * units.count
+    grown = (2 * np.where(side == _TRAIN, off, -off) + units.count) * units.count
     harms = np.bincount(units.unit, grown / units.totals[units.label]).astype(np.float64)
-    in_val = np.bincount(units.label, place, units.num_columns)
-    left = np.array([units.holders - in_val, in_val])[place, units.label]
+    in_val = np.bincount(units.label, side, units.num_columns)
+    left = np.array([units.holders - in_val, in_val])[side, units.label]
     harms[units.unit[(left <= batch) & (units.holders[units.label] > 1)]] = np.inf
     return harms

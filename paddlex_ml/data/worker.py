@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What worker processes run. Never imports Paddle: a worker is to start in an instant."""
+"""Code that runs in worker processes. It never imports Paddle: a worker must start fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from paddlex_ml.data.dataset import Draw, MultiLabelDataset
+from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
 from paddlex_ml.data.mixup import mix
 from paddlex_ml.distributed.parent import exit_with_parent
 
@@ -22,36 +22,32 @@ class Arrays(NamedTuple):
     """[B, S, S, 3] uint8."""
     targets: np.ndarray
     """[B, C] uint8; float32 where images were mixed."""
-    trouble: str | None
-    """What the cache of images met: a worker's own log is nobody's."""
+    cache_failure: str | None
+    """`ImageCache.failure` of this process, for the main process to log."""
 
 
-_dataset: MultiLabelDataset | None = None  # this process's own, given when it began
+_dataset: MultiLabelDataset | None = None  # this worker's own, set when it starts
 
 
-def begin(dataset: MultiLabelDataset | None = None) -> None:
-    """Leave Ctrl-C to the main process, die with it, and keep `dataset` for `make`."""
+def start(dataset: MultiLabelDataset | None = None) -> None:
+    """Leave Ctrl-C to the main process, exit when it dies, and keep `dataset` for `make_batch`."""
     global _dataset
     # Ctrl-C reaches every process of the terminal; the main process saves its state and ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    cv2.setNumThreads(1)  # as many workers as cores: more threads would be in each other's way
+    cv2.setNumThreads(1)  # there are as many workers as cores: more threads would only compete
     exit_with_parent()
     _dataset = dataset
 
 
-def make(draws: Sequence[Draw]) -> Arrays:
-    """Make one batch of the data set that this worker began with."""
-    assert _dataset is not None
-    return make_batch(_dataset, draws)
-
-
-def make_batch(dataset: MultiLabelDataset, draws: Sequence[Draw]) -> Arrays:
-    """Read, resize and augment the images of one batch."""
-    images, targets = zip(*(dataset[draw] for draw in draws), strict=True)
+def make_batch(batch: Sequence[SampleIndex], dataset: MultiLabelDataset | None = None) -> Arrays:
+    """Read, resize and augment the images of one batch, of the data set of `start` by default."""
+    dataset = _dataset if dataset is None else dataset
+    assert dataset is not None
+    images, targets = zip(*(dataset[index] for index in batch), strict=True)
     pixels, labels = np.stack(images), np.stack(targets)
-    changes = dataset.augmentation
-    if changes is not None and changes.mixup:
-        pixels, labels = mix(pixels, labels, changes.mixup, changes.batch_rng(draws[0]))
-    trouble = None if dataset.cache is None else dataset.cache.trouble
-    return Arrays(pixels, labels, trouble)
+    augmentation = dataset.augmentation
+    if augmentation is not None and augmentation.mixup:
+        rng = np.random.default_rng([augmentation.seed, *batch[0], 1])
+        pixels, labels = mix(pixels, labels, augmentation.mixup, rng)
+    return Arrays(pixels, labels, None if dataset.cache is None else dataset.cache.failure)

@@ -134,10 +134,11 @@ def _fill_page(report: check.Report, seed: int) -> dataset_page.DatasetPage:
     return dataset_page.DatasetPage(
         root=dataset.root,
         label_names=dataset.label_names,
-        train=dataset_page.Side(dataset.train.paths, dataset.train.targets),
-        val=dataset_page.Side(dataset.val.paths, dataset.val.targets),
+        train=dataset_page.PageList(dataset.train.paths, dataset.train.targets),
+        val=dataset_page.PageList(dataset.val.paths, dataset.val.targets),
         warnings=[
-            dataset_page.Warned(found.text, found.images, found.alike) for found in report.warnings
+            dataset_page.PageWarning(found.text, found.images, found.alike)
+            for found in report.warnings
         ],
         pairs=check.count_pairs((dataset.train, dataset.val)),
         sizes=counts["image_sizes"],

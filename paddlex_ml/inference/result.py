@@ -124,7 +124,7 @@ class MultiLabelResult:
     def _draw_maps(self, image: Image.Image, seen: Seen) -> Image.Image:
         found = zip(self.class_ids, self.label_names, self.scores, strict=True)
         labels = [heatmap.Label(name, score, seen.maps[i]) for i, name, score in found]
-        return heatmap.draw(image, labels, shared_by=seen.shared_by)
+        return heatmap.draw_heatmaps(image, labels, shared_by=seen.shared_by)
 
     def print(self, format_json: bool = True, indent: int = 4, ensure_ascii: bool = False) -> None:
         """Print the whole result: as JSON, or as a dict on one line."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depthwise convolution and batch norm for training on the CPU, compiled by numba.
 
-Importing this file compiles, for some seconds, unless a process before has left the code in numba's
-cache. Every function works on a range of channels alone, takes the images of the batch in order and
-lets go of Python's lock: threads share the channels, and results do not depend on their number.
+Importing this file compiles for some seconds, unless an earlier process has stored the code in
+numba's cache. Every function works on a range of channels, takes the images of the batch in order
+and releases Python's lock: threads share the channels, and results do not depend on their number.
 
 A depthwise convolution sees each plane (one channel of one image) as `stride` x `stride` smaller
 planes, the PHASES: phase (a, b) holds rows a, a + stride, ... and columns b, b + stride, ... of the
@@ -12,8 +12,8 @@ kernel is a fixed distance in it, and the convolution is, for ANY stride,
 
     out[t] = sum over taps of weight[tap] * buffer[t + distance[tap]]
 
-over long runs of t: loops without borders, which the compiler turns into vector code. What falls
-between the rows is left out when the result is copied. float32 throughout; NaN stays NaN.
+over long runs of t: loops without borders, which the compiler turns into vector code. Results
+between the rows are left out when the result is copied. float32 throughout; NaN stays NaN.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-FLAGS = {"contract", "reassoc", "nsz", "arcp"}  # not nnan and ninf: NaN must come through
-BLOCK = 2048  # floats of a run: what one row of taps works on stays in the first cache
+FLAGS = {"contract", "reassoc", "nsz", "arcp"}  # not nnan and ninf: NaN must be kept
+BLOCK = 2048  # floats of a run: the data of one row of taps fits into the first cache
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 THREE, SIX, SIXTH, HALF = np.float32(3), np.float32(6), np.float32(1 / 6), np.float32(0.5)
@@ -115,10 +115,10 @@ def _starts(i, pad, stride, pitch, size):
     return np.uint64(even), np.uint64(odd)
 
 
-# Unsigned indices below: a signed one might count from the end, and asking costs the vector code.
+# Unsigned indices below: a signed one may count from the end, and that test prevents vector code.
 @_inner
 def _split(plane, pad, stride, pitch, size, buffer):
-    """Copy a plane into its phases; the padding in `buffer` is zero and stays it."""
+    """Copy a plane into its phases; the padding in `buffer` is zero and stays zero."""
     height, width = plane.shape
     pairs = np.uint64(width // 2)
     for i in range(height):
@@ -154,7 +154,7 @@ def _join(buffer, pad, stride, pitch, size, plane):
 
 @_inner
 def _geometry(height, width, kernel, stride):
-    """Pitch of the phases' rows and length of a phase, with room behind for runs over its end."""
+    """Pitch of the phases' rows and length of a phase, with room after it for runs over its end."""
     pad = (kernel - 1) // 2
     pitch = (width + 2 * pad + stride - 1) // stride
     rows = (height + 2 * pad + stride - 1) // stride
@@ -298,7 +298,7 @@ def _gradient(x, dout, scale, shift, slant, level, activation, dx):
 
 @_outer(f"void({_MAPS}, {_ROW}, {_ROW}, float64, int64, {_MAPS}, {_ROW}, {_ROW}, int64, int64)")
 def norm(x, weight, bias, epsilon, activation, out, mean, variance, first, last):
-    """Batch norm of x [B, D, HW] with its own statistics, which are given back; activation."""
+    """Batch norm of x [B, D, HW] with its own statistics, which are returned; activation."""
     batch, _, size = x.shape
     for c in range(first, last):
         centre, squares = 0.0, 0.0  # of the images so far (Chan et al. 1979)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers that a training on the CPU runs by faster kernels than Paddle's, with the same result.
+"""Layers that training on the CPU runs with faster kernels than Paddle's, with the same result.
 
 Each function calls the layer itself unless the kernels apply: training on the CPU, float32, dynamic
-graph, no mixed precision, and numba installed. Evaluation, export and GPUs never come by here.
+graph, no mixed precision, and numba installed. Evaluation, export and GPUs never use the kernels.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Activation: TypeAlias = Callable[[paddle.Tensor], paddle.Tensor]
 
 
 def identity(features: paddle.Tensor) -> paddle.Tensor:
-    """Stand where a block has no activation."""
+    """Activation of a block that has none."""
     return features
 
 
@@ -43,12 +43,22 @@ ACTIVATIONS: dict[Activation, int] = {identity: 0, F.relu: 1, F.hardswish: 2}
 
 
 def convolve(layer: nn.Conv2D, features: paddle.Tensor) -> paddle.Tensor:
-    """What `layer` makes of [B, D, H, W]; fast where it is depthwise or pointwise."""
+    """Output of `layer` for [B, D, H, W]; fast where it is depthwise or pointwise."""
     if not _applies(layer, features):
         return layer(features)
-    if _is_depthwise(layer):
-        return _Depthwise.apply(features, layer.weight, layer._stride[0])
-    if _is_pointwise(layer):
+    kernel, stride, groups = list(layer._kernel_size), list(layer._stride), layer._groups
+    padding = kernel[0] // 2
+    is_plain = (
+        layer.bias is None
+        and layer._padding in (padding, [padding, padding])
+        and layer._padding_mode == "zeros"
+        and layer._dilation in (1, [1, 1])
+        and layer._data_format == "NCHW"
+    )
+    is_depthwise = groups == layer._in_channels == layer._out_channels
+    if is_plain and is_depthwise and kernel in ([3, 3], [5, 5]) and stride in ([1, 1], [2, 2]):
+        return _Depthwise.apply(features, layer.weight, stride[0])
+    if is_plain and groups == 1 and kernel == stride == [1, 1]:
         return _Pointwise.apply(features, layer.weight)
     return layer(features)
 
@@ -56,7 +66,7 @@ def convolve(layer: nn.Conv2D, features: paddle.Tensor) -> paddle.Tensor:
 def norm_activate(
     layer: nn.BatchNorm2D, activation: Activation, features: paddle.Tensor
 ) -> paddle.Tensor:
-    """What `activation` makes of what `layer` makes of [B, D, H, W], in one step."""
+    """`activation(layer(features))` of [B, D, H, W], in one step."""
     if (
         type(layer) is not nn.BatchNorm2D
         or activation not in ACTIVATIONS
@@ -84,43 +94,19 @@ def _applies(layer: nn.Layer, features: paddle.Tensor) -> bool:
     )
 
 
-def _is_depthwise(layer: nn.Conv2D) -> bool:
-    return (
-        layer._groups == layer._in_channels == layer._out_channels
-        and list(layer._kernel_size) in ([3, 3], [5, 5])
-        and list(layer._stride) in ([1, 1], [2, 2])
-        and _is_plain(layer, layer._kernel_size[0] // 2)
-    )
-
-
-def _is_pointwise(layer: nn.Conv2D) -> bool:
-    square = list(layer._kernel_size) == list(layer._stride) == [1, 1]
-    return square and layer._groups == 1 and _is_plain(layer, 0)
-
-
-def _is_plain(layer: nn.Conv2D, padding: int) -> bool:
-    return (
-        layer.bias is None
-        and layer._padding in (padding, [padding, padding])
-        and layer._padding_mode == "zeros"
-        and layer._dilation in (1, [1, 1])
-        and layer._data_format == "NCHW"
-    )
-
-
 @functools.cache
 def kernels() -> ModuleType | None:
-    """The compiled kernels; None where numba is missing. Asked first when a training begins."""
+    """The compiled kernels; None without numba. The first call comes when a training starts."""
     keep_freed_memory()
     if importlib.util.find_spec("numba") is None:
-        logger.info("numba is not installed: convolutions train by Paddle's own, slower kernels")
+        logger.info("numba is not installed: convolutions train with Paddle's own, slower kernels")
         return None
     os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.folder() / "numba"))
     begin = time.perf_counter()
     try:
         module = importlib.import_module("paddlex_ml.kernels.convolution")
-    except (ImportError, RuntimeError, OSError) as fault:  # numpy does not suit it, no cache, ...
-        logger.warning("numba does not work here, and training is slower without: %s", fault)
+    except (ImportError, RuntimeError, OSError) as fault:  # for example an unsuitable numpy
+        logger.warning("numba does not work here; training is slower without it: %s", fault)
         return None
     if (seconds := time.perf_counter() - begin) > 2:
         logger.info("compiled the kernels for this processor in %.0f s", seconds)
@@ -135,7 +121,7 @@ class _Depthwise(PyLayer):
         batch, channels, *size = features.shape
         out = paddle.empty([batch, channels, *((n - 1) // stride + 1 for n in size)])
         arrays = _view(features), _view(weight), stride, _view(out)
-        _share(_kernel("depthwise"), channels, *arrays)
+        _run_in_threads("depthwise", channels, *arrays)
         ctx.save_for_backward(features, weight)
         ctx.stride = stride
         return out
@@ -143,15 +129,14 @@ class _Depthwise(PyLayer):
     @staticmethod
     def backward(ctx: Any, dout: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
         features, weight = ctx.saved_tensor()
-        wants = not features.stop_gradient
-        dx = paddle.empty_like(features) if wants else paddle.empty([1, 1, 1, 1])
+        needs_dx = not features.stop_gradient
+        dx = paddle.empty_like(features) if needs_dx else paddle.empty([1, 1, 1, 1])
         dweight = paddle.empty_like(weight)
         arrays = _view(features), _view(weight), _view(dout)
         results = _view(dx), _view(dweight)
-        _share(
-            _kernel("depthwise_gradients"), weight.shape[0], *arrays, ctx.stride, wants, *results
-        )
-        return _wanted((features, dx), (weight, dweight))
+        settings = ctx.stride, needs_dx
+        _run_in_threads("depthwise_gradients", weight.shape[0], *arrays, *settings, *results)
+        return _select_gradients((features, dx), (weight, dweight))
 
 
 class _Pointwise(PyLayer):
@@ -172,7 +157,7 @@ class _Pointwise(PyLayer):
         if not weight.stop_gradient:
             products = paddle.matmul(dout, features.flatten(2), transpose_y=True)  # [B, E, D]
             dweight = products.sum(0).reshape(weight.shape)
-        return _wanted((features, dx), (weight, dweight))
+        return _select_gradients((features, dx), (weight, dweight))
 
 
 class _Norm(PyLayer):
@@ -188,8 +173,8 @@ class _Norm(PyLayer):
         out = paddle.empty(features.shape)
         mean, variance = np.empty((2, features.shape[1]), np.float32)
         settings = layer._epsilon, activation
-        arrays = _map(features), _view(weight), _view(bias), *settings, _map(out)
-        _share(_kernel("norm"), len(mean), *arrays, mean, variance)
+        arrays = _view_maps(features), _view(weight), _view(bias), *settings, _view_maps(out)
+        _run_in_threads("norm", len(mean), *arrays, mean, variance)
         for running, now in ((layer._mean, mean), (layer._variance, variance)):
             average = _view(running)
             average *= np.float32(layer._momentum)
@@ -202,37 +187,34 @@ class _Norm(PyLayer):
     def backward(ctx: Any, dout: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
         features, weight, bias = ctx.saved_tensor()
         dx, dweight, dbias = (paddle.empty(x.shape) for x in (features, weight, bias))
-        arrays = _map(features), _map(dout), _view(weight), _view(bias), *ctx.statistics
-        results = _map(dx), _view(dweight), _view(dbias)
-        _share(_kernel("norm_gradients"), weight.shape[0], *arrays, *ctx.settings, *results)
-        return _wanted((features, dx), (weight, dweight), (bias, dbias))
+        arrays = _view_maps(features), _view_maps(dout), _view(weight), _view(bias), *ctx.statistics
+        results = _view_maps(dx), _view(dweight), _view(dbias)
+        arrays = *arrays, *ctx.settings, *results
+        _run_in_threads("norm_gradients", weight.shape[0], *arrays)
+        return _select_gradients((features, dx), (weight, dweight), (bias, dbias))
 
 
-def _wanted(*pairs: tuple[paddle.Tensor, paddle.Tensor | None]) -> tuple[paddle.Tensor | None, ...]:
-    """Gradients of the inputs that want one; Paddle asks for None at the others."""
+def _select_gradients(
+    *pairs: tuple[paddle.Tensor, paddle.Tensor | None],
+) -> tuple[paddle.Tensor | None, ...]:
+    """Gradients of the inputs that need one; Paddle requires None for the others."""
     return tuple(None if tensor.stop_gradient else gradient for tensor, gradient in pairs)
 
 
 def _view(tensor: paddle.Tensor) -> np.ndarray[Any, Any]:
-    """The tensor's own memory as an array: no copy where it is contiguous."""
+    """The tensor's memory as an array: no copy where it is contiguous."""
     return np.from_dlpack(tensor.detach().contiguous())
 
 
-def _map(tensor: paddle.Tensor) -> np.ndarray[Any, Any]:
-    """The same as [B, D, HW]."""
+def _view_maps(tensor: paddle.Tensor) -> np.ndarray[Any, Any]:
+    """The same for [B, D, H, W], as [B, D, HW]."""
     array = _view(tensor)
     return array.reshape(*array.shape[:2], -1)
 
 
-def _kernel(name: str) -> Callable[..., None]:
-    module = kernels()
-    assert module is not None
-    kernel: Callable[..., None] = getattr(module, name)
-    return kernel
-
-
-def _share(kernel: Callable[..., None], channels: int, *arguments: Any) -> None:
-    """Run `kernel` on all channels, an equal part of them in every thread."""
+def _run_in_threads(name: str, channels: int, *arguments: Any) -> None:
+    """Run the kernel `name` on all channels, an equal part of them in every thread."""
+    kernel: Callable[..., None] = getattr(kernels(), name)
     threads = min(_threads(), channels)
     cuts = [channels * k // threads for k in range(threads + 1)]
     pool = _pool(os.getpid())
@@ -244,7 +226,7 @@ def _share(kernel: Callable[..., None], channels: int, *arguments: Any) -> None:
 
 @functools.cache
 def _pool(process: int) -> ThreadPoolExecutor:
-    """Threads of this process: a fork has none of its parent's."""
+    """Threads of this process: a forked process has none of its parent's threads."""
     return ThreadPoolExecutor(max(1, _threads() - 1), thread_name_prefix="kernels")
 
 
@@ -257,10 +239,10 @@ def _threads() -> int:
 def keep_freed_memory() -> None:
     """Let the C library of Linux (glibc) keep large blocks that were freed, for the next step.
 
-    Otherwise it gives each back to the system, and the next one is filled with zeros, page by page.
+    Otherwise each goes back to the system, which fills the next one with zeros, page by page.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(-4, 0)  # M_MMAP_MAX: no block stands alone
-        mallopt(-1, -1)  # M_TRIM_THRESHOLD: what is free at the end stays, however much
+        mallopt(-4, 0)  # M_MMAP_MAX: no block has a mapping of its own
+        mallopt(-1, -1)  # M_TRIM_THRESHOLD: free memory at the end of the heap stays
         mallopt(-2, 2**26)  # M_TOP_PAD: grow by 64 MB

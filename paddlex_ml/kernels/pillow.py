@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pillow's resizing, shearing and smoothing, the very same pixels, sooner.
+"""Pillow's resizing, shearing and smoothing: the same pixels, faster.
 
-Pillow's loops take one channel of one pixel at a time. Here whole rows are blended, which the
-compiler makes wide instructions of, and what a shear leaves where it is gets no weights.
+Pillow's loops process one channel of one pixel at a time. Here whole rows are blended, which the
+compiler turns into vector instructions, and pixels that a shear does not move need no weights.
 
-Nothing is taken on trust: versions of Pillow differ in which way they resize first, and processors
+Every result is verified: versions of Pillow differ in which axis they resize first, and processors
 in how they round. The first picture of every size goes through Pillow as well, and where the
-results differ, all pictures of that size stay with Pillow. Without numba all do.
+results differ, Pillow does all pictures of that size. Without numba it does all of them.
 """
 
 from __future__ import annotations
@@ -31,65 +31,66 @@ _HALF = 1 << (_BITS - 1)
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # of ImageFilter.SMOOTH
 
 _HAS_NUMBA = importlib.util.find_spec("numba") is not None
-_TELLING = 32  # values that a picture must have to prove anything: all ways agree on plain ones
+_MIN_VALUES = 32  # a picture with fewer values verifies nothing: all variants agree on it
 
-Way = Callable[[np.ndarray], np.ndarray]
-_proven: dict[Hashable, int | None] = {}  # which of several ways is Pillow's; None: none of them
+Variant = Callable[[np.ndarray], np.ndarray]
+_verified: dict[Hashable, int | None] = {}  # which variant gives Pillow's pixels; None: none
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray:
     """RGB image -> [S, S, 3] uint8, as `preprocess.standard(size).resize` gives it."""
-
-    def by_pillow() -> np.ndarray:
-        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-
-    ways = (lambda a: _down(_across(a, size), size), lambda a: _across(_down(a, size), size))
-    told_apart = 1 if size in image.size else 2  # where one side stays, both are the same
-    return _as_pillow(("resize", image.size, size), image, ways[:told_apart], by_pillow)
+    variants = (lambda a: _down(_across(a, size), size), lambda a: _across(_down(a, size), size))
+    different = 1 if size in image.size else 2  # where one side stays, both are the same
+    return _as_pillow(
+        ("resize", image.size, size),
+        image,
+        variants[:different],
+        lambda: np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)),
+    )
 
 
 def shear(image: Image.Image, strength: float, axis: int, grey: int) -> Image.Image:
-    """Shift rows (`axis` 0) or columns (1) by `strength` pixels more from each to the next.
+    """Shift each row (`axis` 0) or column (1) by `strength` pixels more than the one before.
 
-    As `Image.transform` does, bicubic; `grey` is what lies beyond the edges.
+    As `Image.transform` does, bicubic; pixels from beyond the edges are `grey`.
     """
 
-    def by_pillow() -> np.ndarray:
-        rows, columns = (1, strength, 0, 0, 1, 0), (1, 0, 0, strength, 1, 0)
-        affine, cubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
-        matrix = columns if axis else rows
-        return np.asarray(
-            image.transform(image.size, affine, matrix, resample=cubic, fillcolor=(grey,) * 3)
-        )
-
-    def by_us(pixels: np.ndarray) -> np.ndarray:
+    def ours(pixels: np.ndarray) -> np.ndarray:
         turned = cv2.transpose(pixels) if axis else pixels
         sheared = np.full(turned.shape, grey, np.uint8)
         _shear_rows(turned, strength, sheared)
         return cast(np.ndarray, cv2.transpose(sheared)) if axis else sheared
 
-    kind = ("shear", image.size, axis, strength)  # each strength rounds in its own way
-    return Image.fromarray(_as_pillow(kind, image, (by_us,), by_pillow))
+    affine, cubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
+    matrix = (1, 0, 0, strength, 1, 0) if axis else (1, strength, 0, 0, 1, 0)
+    pixels = _as_pillow(
+        ("shear", image.size, axis, strength),  # each strength rounds in its own way
+        image,
+        (ours,),
+        lambda: np.asarray(
+            image.transform(image.size, affine, matrix, resample=cubic, fillcolor=(grey,) * 3)
+        ),
+    )
+    return Image.fromarray(pixels)
 
 
 def smooth(image: Image.Image) -> Image.Image:
     """`image.filter(ImageFilter.SMOOTH)`: a weighted mean of nine; the border stays as it is."""
 
-    def by_us(pixels: np.ndarray) -> np.ndarray:
+    def ours(pixels: np.ndarray) -> np.ndarray:
         # Thirteenths are never half-way between two whole numbers: rounding has one answer.
         smoothed = cv2.filter2D(pixels, -1, _SMOOTH)
         for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
             smoothed[edge] = pixels[edge]
         return cast(np.ndarray, smoothed)
 
-    def by_pillow() -> np.ndarray:
-        return np.asarray(image.filter(ImageFilter.SMOOTH))
-
-    return Image.fromarray(_as_pillow(("smooth", image.size), image, (by_us,), by_pillow))
+    kind = ("smooth", image.size)
+    pixels = _as_pillow(kind, image, (ours,), lambda: np.asarray(image.filter(ImageFilter.SMOOTH)))
+    return Image.fromarray(pixels)
 
 
 def load() -> None:
-    """Compile all loops, or load them from the folder that numba keeps them in, before any work."""
+    """Compile all loops, or load them from the folder where numba keeps them, before any work."""
     if not _HAS_NUMBA:
         return
     pixels, blended = np.zeros((4, 12), np.uint8), np.empty((2, 12), np.uint8)
@@ -101,25 +102,28 @@ def load() -> None:
 
 
 def _as_pillow(
-    kind: Hashable, image: Image.Image, ways: tuple[Way, ...], by_pillow: Callable[[], np.ndarray]
+    kind: Hashable,
+    image: Image.Image,
+    variants: tuple[Variant, ...],
+    by_pillow: Callable[[], np.ndarray],
 ) -> np.ndarray:
-    """The result of the way that has been seen to be Pillow's for pictures of this kind."""
+    """Result of the variant that is verified to give Pillow's pixels for pictures of this kind."""
     if not _HAS_NUMBA:
         return by_pillow()
-    if kind in _proven:
-        way = _proven[kind]
-        return by_pillow() if way is None else ways[way](np.asarray(image))
+    if kind in _verified:
+        number = _verified[kind]
+        return by_pillow() if number is None else variants[number](np.asarray(image))
     expected = by_pillow()
     pixels = np.asarray(image)
-    if np.count_nonzero(np.bincount(pixels.ravel(), minlength=256)) >= _TELLING:
-        fitting = [k for k, way in enumerate(ways) if np.array_equal(way(pixels), expected)]
-        if len(fitting) < 2:
-            _proven[kind] = fitting[0] if fitting else None
+    if np.count_nonzero(np.bincount(pixels.ravel(), minlength=256)) >= _MIN_VALUES:
+        equal = [k for k, v in enumerate(variants) if np.array_equal(v(pixels), expected)]
+        if len(equal) < 2:
+            _verified[kind] = equal[0] if equal else None
     return expected
 
 
 def _across(pixels: np.ndarray, width: int) -> np.ndarray:
-    """Resize [H, W, 3] to [H, width, 3]: columns are blended as rows of the turned picture."""
+    """Resize [H, W, 3] to [H, width, 3]: columns are blended as rows of the transposed picture."""
     return cast(np.ndarray, cv2.transpose(_down(cv2.transpose(pixels), width)))
 
 
@@ -137,7 +141,7 @@ def _down(pixels: np.ndarray, height: int) -> np.ndarray:
 def _weights(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
     """First row of every new one [new], and weights of the rows from there on [new, taps].
 
-    In the order of Pillow's own arithmetic: another order rounds otherwise.
+    In the order of Pillow's own arithmetic: another order rounds differently.
     """
     scale = old / new
     reach = max(scale, 1.0)
@@ -172,7 +176,7 @@ def _blend_rows(
     for y in range(first.shape[0]):
         total[:] = _HALF
         into = blended[y]
-        for tap in range(0, taps, 4):  # four at a time: fewer ways to memory and back
+        for tap in range(0, taps, 4):  # four at a time: fewer transfers to and from memory
             row = first[y] + tap
             a, b = pixels[min(row, end)], pixels[min(row + 1, end)]
             c, d = pixels[min(row + 2, end)], pixels[min(row + 3, end)]
@@ -196,25 +200,25 @@ def _blend_rows(
 
 @_compiled
 def _shear_rows(pixels: np.ndarray, strength: float, sheared: np.ndarray) -> None:
-    """Pixel (y, x) is the cubic through four neighbours of place x + strength * y of its row."""
+    """Pixel (y, x) is the cubic through four neighbours of position x + strength * y of its row."""
     height, width, channels = pixels.shape
     padded = np.empty((width + 4) * channels, np.float64)  # two columns more on both sides
     shares = np.empty(width * channels, np.float64)
     for y in range(height):
         begin, end, column = 0, 0, 0
         for x in range(width):
-            place = (x + 0.5) + strength * (y + 0.5)
-            if not 0.0 <= place < width:
+            position = (x + 0.5) + strength * (y + 0.5)
+            if not 0.0 <= position < width:
                 continue
-            left = math.floor(place - 0.5)
+            left = math.floor(position - 0.5)
             if end == 0:
                 begin, column = x, left - x
             elif left != x + column:  # rounding has crossed a whole number
-                sheared[0, 0, 0] ^= 1  # never Pillow's any more: `_as_pillow` sees it
+                sheared[0, 0, 0] ^= 1  # no longer equal to Pillow's: `_as_pillow` detects it
                 return
             end = x + 1
             for k in range(channels):
-                shares[x * channels + k] = place - 0.5 - left
+                shares[x * channels + k] = position - 0.5 - left
         row, into = pixels[y].reshape(-1), sheared[y].reshape(-1)
         middle = padded[2 * channels : 2 * channels + row.size]
         for j in range(row.size):
@@ -223,7 +227,7 @@ def _shear_rows(pixels: np.ndarray, strength: float, sheared: np.ndarray) -> Non
             padded[k] = padded[channels + k] = row[k]
             padded[k - channels] = padded[k - 2 * channels] = row[k - channels]
         first = (begin + column + 1) * channels
-        # slices of their own: an index that may be negative keeps the loop from going wide
+        # separate slices: an index that may be negative prevents vector code
         count = (end - begin) * channels
         one = padded[first : first + count]
         two = padded[first + channels : first + channels + count]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the convolutional backbones share."""
+"""Blocks that the convolutional backbones share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Padding = int | Literal["SAME"]
 class ConvNorm(nn.Layer):
     """Convolution, batch norm, activation: [B, D, H, W] -> [B, out_channels, H/stride, W/stride].
 
-    The entries are called `conv.*` and `bn.*`, as in the published weights.
+    Its parameters are named `conv.*` and `bn.*`, as in the published weights.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class ConvNorm(nn.Layer):
         activation: Activation = identity,
         lab: nn.Layer | None = None,
     ) -> None:
-        """`padding` None keeps the size (but for the stride) of maps under an odd kernel.
+        """With `padding` None and an odd kernel, only the stride changes the size of the map.
 
-        `lab` acts behind the activation and stands under this name in the state_dict.
+        `lab` is applied after the activation and has this name in the state_dict.
         """
         super().__init__()
         self.conv = plain_conv(
@@ -65,7 +65,7 @@ def plain_conv(
     groups: int = 1,
     padding: Padding = 0,
 ) -> nn.Conv2D:
-    """Convolution without bias that starts as He et al. 2015 (arXiv:1502.01852) found best."""
+    """Convolution without bias, initialised as in He et al. 2015 (arXiv:1502.01852)."""
     return nn.Conv2D(
         channels,
         out_channels,

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vision transformer ViT-B/16 of CLIP (Radford et al. 2021, arXiv:2103.00020), image side alone.
+"""Image encoder of CLIP ViT-B/16, a vision transformer (Radford et al. 2021, arXiv:2103.00020).
 
     images [B, 3, S, S] -> patches [B, P, E], P = (S/16)^2 -> with the class token [B, 1 + P, E]
         -> 12 blocks [B, 1 + P, E] -> tokens for the head -> logits [B, C]
 
 B batch, S image side (padded to a multiple of 16), P patches, E width (768), C classes. The
-position embedding belongs to 14 x 14 patches (224 px) and is resized to the grid at hand. Names,
+position embedding is for 14 x 14 patches (224 px) and is resized to the actual grid. Names,
 shapes and initial values are those of the published weights.
 
-Which tokens the head sees is a choice. The published model feeds it the first patch
-alone, the one in the top left corner; with all patches the head looks at the whole image.
+Which tokens the head gets is a choice. The published model gives it only the first patch, the one
+in the top left corner; with all patches the head uses the whole image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from paddlex_ml.models.blocks import plain_conv
 FEATURES = 768
 PATCH = 16
 GRID = 14
-"""Rows and columns of patches that the position embedding belongs to."""
+"""Rows and columns of patches in the position embedding."""
 BLOCKS, HEADS, MLP_WIDTH = 12, 12, 3072
 PROJECTION = 512
 
@@ -37,7 +37,7 @@ _START = nn.initializer.Normal(std=0.02)
 
 
 class CLIPViT(nn.Layer):
-    """Images [B, 3, S, S] -> what `head` makes of [B, E] or [B, E, P]."""
+    """Images [B, 3, S, S] -> output of `head` for [B, E] or [B, E, P]."""
 
     def __init__(self, head: nn.Layer, tokens: Tokens) -> None:
         super().__init__()
@@ -45,10 +45,12 @@ class CLIPViT(nn.Layer):
         shape = [1, 1 + GRID * GRID, FEATURES]
         self.pos_embed = self.create_parameter(shape, default_initializer=_START)
         self.cls_token = self.create_parameter([1, 1, FEATURES], default_initializer=_START)
-        # Leads to the text side of CLIP and is unused here: it stands in the published files.
+        # Projects to the text side of CLIP; unused here, but part of the published files.
         width = nn.initializer.Normal(std=FEATURES**-0.5)
         self.proj = self.create_parameter([FEATURES, PROJECTION], default_initializer=width)
-        self.patch_embed = _Patches()
+        self.patch_embed = nn.Sequential(
+            ("proj", plain_conv(3, FEATURES, kernel=PATCH, stride=PATCH))
+        )
         self.ln_pre = nn.LayerNorm(FEATURES)
         self.blocks = nn.Sequential(*(_Block() for _ in range(BLOCKS)))
         self.norm = nn.LayerNorm(FEATURES)
@@ -57,7 +59,7 @@ class CLIPViT(nn.Layer):
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """Logits [B, C]."""
         height, width = images.shape[2], images.shape[3]
-        if height % PATCH or width % PATCH:  # zeros complete the last patches
+        if height % PATCH or width % PATCH:  # pad the last patches with zeros
             images = F.pad(images, [0, -width % PATCH, 0, -height % PATCH])
         patches = self.patch_embed(images)  # [B, E, S/16, S/16]
         positions = self._positions(patches.shape[2], patches.shape[3])  # [1, 1 + P, E]
@@ -66,29 +68,18 @@ class CLIPViT(nn.Layer):
         tokens = paddle.concat([first, patches], axis=1) + positions  # [B, 1 + P, E]
         tokens = self.blocks(self.ln_pre(tokens))
         if self.tokens == "first_patch":
-            return self.head(self.norm(tokens[:, 1]))  # the head sees [B, E]
-        return self.head(self.norm(tokens[:, 1:]).transpose([0, 2, 1]))  # the head sees [B, E, P]
+            return self.head(self.norm(tokens[:, 1]))  # [B, E]
+        return self.head(self.norm(tokens[:, 1:]).transpose([0, 2, 1]))  # [B, E, P]
 
     def _positions(self, rows: int, columns: int) -> paddle.Tensor:
         """Position embedding [1, 1 + rows * columns, E] of this grid of patches."""
         if (rows, columns) == (GRID, GRID):
             return self.pos_embed
         grid = self.pos_embed[:, 1:].transpose([0, 2, 1]).reshape([1, FEATURES, GRID, GRID])
-        # In float32 under mixed precision too: the published results come from there.
+        # Always in float32, also under mixed precision, as for the published results.
         grid = F.interpolate(grid.astype("float32"), size=[rows, columns], mode="bicubic")
         grid = grid.flatten(2).transpose([0, 2, 1]).astype(self.pos_embed.dtype)  # [1, P, E]
         return paddle.concat([self.pos_embed[:, :1], grid], axis=1)
-
-
-class _Patches(nn.Layer):
-    """Holds the convolution under the published name `patch_embed.proj`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.proj = plain_conv(3, FEATURES, kernel=PATCH, stride=PATCH)
-
-    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        return self.proj(images)
 
 
 class _Block(nn.Layer):
@@ -99,7 +90,11 @@ class _Block(nn.Layer):
         self.norm1 = nn.LayerNorm(FEATURES)
         self.attn = SelfAttention()
         self.norm2 = nn.LayerNorm(FEATURES)
-        self.mlp = _MLP()
+        self.mlp = nn.Sequential(
+            ("fc1", _linear(FEATURES, MLP_WIDTH)),
+            ("gelu", nn.GELU()),  # exact: CLIP's own approximation gives other scores
+            ("fc2", _linear(MLP_WIDTH, FEATURES)),
+        )
 
     def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
         tokens = tokens + self.attn(self.norm1(tokens))
@@ -122,18 +117,6 @@ class SelfAttention(nn.Layer):
         scores = (queries * width**-0.5) @ keys.transpose([0, 1, 3, 2])  # [B, heads, T, T]
         mixed = F.softmax(scores, axis=-1) @ values  # [B, heads, T, width]
         return self.proj(mixed.transpose([0, 2, 1, 3]).reshape([-1, count, FEATURES]))
-
-
-class _MLP(nn.Layer):
-    """Two linear layers with the exact GELU: CLIP's own approximation gives other scores."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc1 = _linear(FEATURES, MLP_WIDTH)
-        self.fc2 = _linear(MLP_WIDTH, FEATURES)
-
-    def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
-        return self.fc2(F.gelu(self.fc1(tokens)))
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

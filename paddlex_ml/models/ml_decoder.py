@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ML-Decoder head (Ridnik et al. 2021, arXiv:2111.12933): fixed queries look at the image.
+"""ML-Decoder head (Ridnik et al. 2021, arXiv:2111.12933): fixed queries attend to the image.
 
     feature map [B, D, H, W] -> tokens [B, HW, E] -> decoded [B, Q, E] -> logits [B, C]
 
 B batch, D backbone width, H and W feature map size, E head width (768), Q queries, C classes.
-Each query answers for G = ceil(C / Q) classes; with Q = C every class has its own query.
+Each query predicts G = ceil(C / Q) classes; with Q = C every class has its own query.
 Names, shapes and initial values are those of the published weights.
 """
 
@@ -33,7 +33,7 @@ class MLDecoder(nn.Layer):
         self.in_channels = in_channels
         self.input_proj = nn.Conv2D(in_channels, WIDTH, kernel_size=1)
         self.query_pos_embed = nn.Embedding(queries, WIDTH)
-        self.query_pos_embed.weight.stop_gradient = True  # the queries stay as they were drawn
+        self.query_pos_embed.weight.stop_gradient = True  # the queries keep their initial values
         self.decoder = _Decoder()
         self.group_conv = nn.Conv2D(
             queries * WIDTH,
@@ -55,7 +55,7 @@ class MLDecoder(nn.Layer):
         return logits[:, : self.num_classes]  # [B, C]: the last group may be padded
 
     def as_map(self, features: paddle.Tensor) -> paddle.Tensor:
-        """Features as backbones give them -> [B, D, H, W]; tokens lie in a row, W is 1."""
+        """Features as backbones give them -> [B, D, H, W]; for tokens H is T and W is 1."""
         if features.ndim == 2:  # [B, DT]: one or several tokens side by side
             features = features.reshape([features.shape[0], self.in_channels, -1])  # [B, D, T]
         return features.unsqueeze(-1) if features.ndim == 3 else features  # [B, D, T, 1]

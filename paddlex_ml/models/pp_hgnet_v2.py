@@ -4,9 +4,9 @@
     images [B, 3, S, S] -> stem [B, D0, S/4, S/4] -> stages 0..3 [B, D, S/32, S/32]
         -> last_conv [B, 2048, S/32, S/32] -> head -> logits [B, C]
 
-A block runs several convolutions in a row and joins all their outputs. The light ones split a
-convolution into a pointwise and a depthwise one. B0 has a learnable affine block (LAB) behind
-every activation. Names, shapes and initial values are those of the published weights.
+A block runs several convolutions in a row and concatenates all their outputs. Light blocks split a
+convolution into a pointwise and a depthwise one. B0 has a learnable affine block (LAB) after every
+activation. Names, shapes and initial values are those of the published weights.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class Stage(NamedTuple):
     kernel: int
     layers: int
     halves: bool = True
-    """Whether the stage begins by halving height and width."""
+    """Whether the stage starts by halving height and width."""
     light: bool = False
 
 
 class Shape(NamedTuple):
-    """What the family's members differ in."""
+    """Settings in which the members of the family differ."""
 
     stem: tuple[int, int]
-    """Channels inside and behind the stem."""
+    """Channels inside and after the stem."""
     stages: tuple[Stage, Stage, Stage, Stage]
     affine: bool
-    """Learnable affine blocks behind the activations."""
+    """Whether learnable affine blocks follow the activations."""
 
 
 SHAPES: Mapping[str, Shape] = {
@@ -82,7 +82,7 @@ SHAPES: Mapping[str, Shape] = {
 
 
 class PPHGNetV2(nn.Layer):
-    """Images [B, 3, S, S] -> what `head` makes of the feature map [B, 2048, S/32, S/32]."""
+    """Images [B, 3, S, S] -> output of `head` for the feature map [B, 2048, S/32, S/32]."""
 
     def __init__(self, head: nn.Layer, size: str) -> None:
         """`size` is a key of SHAPES."""
@@ -140,7 +140,7 @@ def _conv_norm(
 
 
 class _Stem(nn.Layer):
-    """Images [B, 3, S, S] -> [B, out_channels, S/4, S/4], on two paths in the middle."""
+    """Images [B, 3, S, S] -> [B, out_channels, S/4, S/4], with two branches in the middle."""
 
     def __init__(self, width: int, out_channels: int, *, affine: bool) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class _Stem(nn.Layer):
 
 
 class _Stage(nn.Layer):
-    """Halve the map where asked, then blocks; all but the first add their input."""
+    """Halve the map where `halves`, then blocks; all except the first add their input."""
 
     def __init__(self, stage: Stage, affine: bool) -> None:
         super().__init__()
@@ -182,13 +182,20 @@ class _Stage(nn.Layer):
 
 
 class _Block(nn.Layer):
-    """Convolutions in a row; all their outputs and the input, joined and squeezed."""
+    """Convolutions in a row; all their outputs and the input, concatenated and squeezed."""
 
     def __init__(self, channels: int, stage: Stage, *, affine: bool, adds_input: bool) -> None:
         super().__init__()
         self.adds_input = adds_input
-        inputs = [channels] + [stage.width] * (stage.layers - 1)
-        self.layers = nn.LayerList([_inner(each, stage, affine) for each in inputs])
+        kernel, width = stage.kernel, stage.width
+        self.layers = nn.LayerList()
+        for inputs in [channels] + [width] * (stage.layers - 1):
+            if stage.light:  # a pointwise convolution mixes the channels, a depthwise one filters
+                pointwise = ConvNorm(inputs, width, kernel=1)
+                depthwise = _conv_norm(width, width, kernel=kernel, groups=width, affine=affine)
+                self.layers.append(nn.Sequential(("conv1", pointwise), ("conv2", depthwise)))
+            else:
+                self.layers.append(_conv_norm(inputs, width, kernel=kernel, affine=affine))
         joined, out_channels = channels + stage.layers * stage.width, stage.out_channels
         self.aggregation_squeeze_conv = _conv_norm(
             joined, out_channels // 2, kernel=1, affine=affine
@@ -204,21 +211,3 @@ class _Block(nn.Layer):
         joined = paddle.concat(outputs, axis=1)  # [B, channels + layers * width, H, W]
         result = self.aggregation_excitation_conv(self.aggregation_squeeze_conv(joined))
         return features + result if self.adds_input else result
-
-
-def _inner(channels: int, stage: Stage, affine: bool) -> nn.Layer:
-    if stage.light:
-        return _LightConv(channels, stage.width, stage.kernel, affine)
-    return _conv_norm(channels, stage.width, kernel=stage.kernel, affine=affine)
-
-
-class _LightConv(nn.Layer):
-    """A pointwise convolution mixes the channels, a depthwise one looks around."""
-
-    def __init__(self, channels: int, width: int, kernel: int, affine: bool) -> None:
-        super().__init__()
-        self.conv1 = ConvNorm(channels, width, kernel=1)
-        self.conv2 = _conv_norm(width, width, kernel=kernel, groups=width, affine=affine)
-
-    def forward(self, features: paddle.Tensor) -> paddle.Tensor:
-        return self.conv2(self.conv1(features))

@@ -29,7 +29,7 @@ STAGES: dict[str, list[tuple[int, int, int, int, bool]]] = {
 
 
 class PPLCNet(nn.Layer):
-    """Images [B, 3, S, S] -> what `head` makes of the feature map [B, 1280, S/32, S/32]."""
+    """Images [B, 3, S, S] -> output of `head` for the feature map [B, 1280, S/32, S/32]."""
 
     def __init__(self, head: nn.Layer) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class PPLCNet(nn.Layer):
             setattr(self, name, nn.Sequential(*(_Block(*block) for block in blocks)))
         self.last_conv = nn.Conv2D(512, FEATURES, kernel_size=1, bias_attr=False)
         # In evaluation this mode multiplies by 0.8 instead of scaling up in training: the
-        # published weights were trained so, and logits are wrong with any other mode.
+        # published weights were trained in this way; with another mode the logits are wrong.
         self.dropout = nn.Dropout(0.2, mode="downscale_in_infer")
         self.fc = head
 
@@ -77,7 +77,7 @@ class _Block(nn.Layer):
 
 
 class _SqueezeExcite(nn.Layer):
-    """Weigh the channels by what their mean over the image says."""
+    """Multiply each channel by a weight computed from the means of all channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What PaddlePaddle publishes: models that learned on COCO, and where. Nothing is fetched here."""
+"""The models that PaddlePaddle publishes, trained on COCO, and their URLs. No download here."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from paddlex_ml.errors import PaddlexMLError
 
 
 class Published(NamedTuple):
-    """A model as published: what it costs, what it reached, when to take it."""
+    """A published model: its cost, its score, and when to use it."""
 
     parameters: int
     """With 80 classes."""
     gflops: float
     """10^9 multiply-adds for an image of 448 x 448 pixels."""
     coco_map: float
-    """mAP on COCO 2017 val, percent, as the document of PaddleX's module gives it."""
+    """mAP on COCO 2017 val in percent, from the documentation of PaddleX's module."""
     use: str
 
     @property
     def mebibytes(self) -> float:
-        """Of the parameters as float32."""
+        """Size of the parameters as float32."""
         return self.parameters * 4 / 2**20
 
 

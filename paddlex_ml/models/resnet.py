@@ -23,7 +23,7 @@ _WIDENS = 4  # a block's output is this much wider than its inner convolutions
 
 
 class ResNet50(nn.Layer):
-    """Images [B, 3, S, S] -> what `head` makes of the feature map [B, 2048, S/32, S/32]."""
+    """Images [B, 3, S, S] -> output of `head` for the feature map [B, 2048, S/32, S/32]."""
 
     def __init__(self, head: nn.Layer) -> None:
         super().__init__()
@@ -40,11 +40,11 @@ class ResNet50(nn.Layer):
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """Logits [B, C]."""
         features = self.max_pool(self.stem(images))  # [B, 64, S/4, S/4]
-        return self.fc(self.blocks(features))  # the head sees [B, 2048, S/32, S/32]
+        return self.fc(self.blocks(features))  # of [B, 2048, S/32, S/32]
 
 
 class _Bottleneck(nn.Layer):
-    """Narrow, look around, widen again; the input is added to the result."""
+    """Fewer channels, a 3x3 convolution, more channels again; the input is added."""
 
     def __init__(self, channels: int, width: int, *, stride: int) -> None:
         super().__init__()

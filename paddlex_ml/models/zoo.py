@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models by the names that configurations use."""
+"""The models, by the names in configurations."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ class ModelSpec:
     """How a model of this name is built."""
 
     backbone: Callable[..., paddle.nn.Layer]
-    """Takes the head, and `tokens` where there is a choice of them."""
+    """Called with the head, and with `tokens` where there is a choice of them."""
     features: int
-    """Channels of the feature map that the backbone gives to the head."""
+    """Channels of the feature map that the head gets from the backbone."""
     head: str = "fc."
     """Prefix of the head's entries in the state_dict."""
     tokens: tuple[str, ...] = ()
-    """What the head may see of the image, where that is a choice; the first trains best."""
+    """Choices of the image tokens that the head gets; the first trains best. Empty: no choice."""
     published_tokens: str | None = None
-    """What it sees in the published weights."""
+    """The choice that the published weights were trained with."""
     lr_mults: Mapping[str, float] = field(default_factory=dict)
-    """End of an entry's name -> factor of its learning rate; 1 for all others."""
+    """End of an entry's name -> factor of its learning rate; all others have 1."""
 
     def lr_mult(self, entry: str, *, head: float = 1.0, backbone: float = 1.0) -> float:
         """Factor of the learning rate for an entry of the state_dict.
 
-        `head` is the head's, `backbone` that of all others, times what `lr_mults` has for them.
+        `head` is that of the head; `backbone` that of all others, times their factor in `lr_mults`.
         """
         if entry.startswith(self.head):
             return head
@@ -79,10 +79,10 @@ def find(name: str) -> ModelSpec:
 def build(
     name: str, num_classes: int, num_queries: int | None = None, *, tokens: str | None = None
 ) -> paddle.nn.Layer:
-    """Build a model with random start: images [B, 3, S, S] -> logits [B, num_classes].
+    """Build a model with random weights: images [B, 3, S, S] -> logits [B, num_classes].
 
-    `tokens` is what `choose_tokens` takes. The start depends on Paddle's random state: call
-    `paddle.seed` before for a repeatable one.
+    `tokens` as in `choose_tokens`. The initial weights depend on Paddle's random state: call
+    `paddle.seed` before for repeatable ones.
     """
     spec, tokens = find(name), choose_tokens(name, tokens)
     head = MLDecoder(num_classes, spec.features, num_queries)
@@ -90,7 +90,7 @@ def build(
 
 
 def choose_tokens(name: str, wanted: str | None) -> str | None:
-    """What the head of the model is to see: `wanted`, or the best choice; None without a choice.
+    """The tokens that the head of the model gets: `wanted`, or the best; None without a choice.
 
     Raises PaddlexMLError when the model has no such choice.
     """
@@ -100,7 +100,7 @@ def choose_tokens(name: str, wanted: str | None) -> str | None:
     if wanted in choices:
         return wanted
     raise PaddlexMLError(
-        f"the head of {name} cannot be made to see {wanted!r}",
+        f"the head of {name} cannot use the tokens {wanted!r}",
         where="decoder_tokens",
         fix=f"choose from {', '.join(choices)}" if choices else "leave it out for this model",
     )
@@ -113,6 +113,6 @@ def count_classes(name: str, weights: Mapping[str, np.ndarray], where: str) -> i
         raise PaddlexMLError(
             f"the weights have no classification head of {name} (entry {entry!r} is missing)",
             where=where,
-            fix="name the weights of a trained model, and with -c the model they belong to",
+            fix="give the weights of a trained model, and with -c the configuration of that model",
         )
     return int(weights[entry].shape[0])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A font that can write the class names, whatever their language; nothing is downloaded.
+"""Find a font for the class names, whatever their language; nothing is downloaded.
 
 $PADDLEX_ML_FONT -> fonts of the system that are known to hold Chinese -> the font package
 """
@@ -20,7 +20,7 @@ from paddlex_ml.errors import PaddlexMLError
 
 VARIABLE = "PADDLEX_ML_FONT"
 _ENDINGS = (".ttf", ".ttc", ".otf", ".otc")
-_KNOWN = (  # best first; variable fonts are left out, their default weight is often hairline
+_KNOWN = (  # best first; no variable fonts, because their default weight is often very thin
     "notosanscjk*-regular.*",
     "notosanssc-regular.*",
     "sourcehansans*-regular.*",
@@ -74,46 +74,43 @@ def _visible(text: str) -> set[int]:
 
 def _candidates() -> Iterator[Path]:
     if chosen := os.environ.get(VARIABLE):
-        yield _judge_choice(Path(chosen).expanduser())
+        font = Path(chosen).expanduser()
+        if not font.is_file() or not _coverage(font):
+            what = "is not a font that can be read" if font.exists() else "does not exist"
+            raise PaddlexMLError(
+                f"the font file {what}",
+                where=f"environment variable {VARIABLE}={font}",
+                fix=f"name a .ttf, .otf or .ttc file, or unset {VARIABLE}: the package has a font",
+            )
+        yield font
     yield from _system_fonts()
     yield _packaged_font()
 
 
-def _judge_choice(font: Path) -> Path:
-    if font.is_file() and _coverage(font):
-        return font
-    what = "is not a font that can be read" if font.exists() else "does not exist"
-    raise PaddlexMLError(
-        f"the font file {what}",
-        where=f"environment variable {VARIABLE}={font}",
-        fix=f"name a .ttf, .otf or .ttc file, or unset {VARIABLE}: a font ships with the package",
-    )
-
-
 @cache
 def _system_fonts() -> tuple[Path, ...]:
-    """Known fonts on this machine, best first; none is read, which takes 0.1 s."""
+    """Known fonts on this machine, best first; the files are not opened: that would take 0.1 s."""
     folders = _FOLDERS.get(sys.platform, _UNIX_FOLDERS)
-    there = [
+    paths = [
         Path(folder, name)
         for top in folders
         for folder, _, names in os.walk(os.path.expanduser(top))
         for name in names
         if name.lower().endswith(_ENDINGS)
     ]
-    return tuple(f for pattern in _KNOWN for f in there if fnmatch(f.name.lower(), pattern))
+    return tuple(f for pattern in _KNOWN for f in paths if fnmatch(f.name.lower(), pattern))
 
 
 @cache
 def _packaged_font() -> Path:
-    # pip unpacks wheels, so that a resource is a plain file.
+    # pip unpacks wheels, so a resource is a plain file.
     return Path(str(resources.files("paperang_p2_fonts_cjk"))) / "fonts" / "wqy-microhei.ttc"
 
 
 @cache
 def _coverage(font: Path) -> frozenset[int]:
     """Code points that have a glyph in the first face of the file; none when it is not a font."""
-    # Imported with the first picture that is drawn: who asks for scores alone never pays for it.
+    # Imported only when a picture is drawn, so that prediction of scores does not wait for it.
     from fontTools.ttLib import TTFont, TTLibError  # type: ignore[import-untyped]
 
     try:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sheet of heat maps: the photograph, then for each label the photograph with its map over it.
+"""A sheet of heatmaps: the photograph, then for each label the photograph with its map over it.
 
     image [H, W], maps [h, w] -> tiles of one size in rows -> canvas
 
-The photograph below a map is grey and dim, so that all colour is the map's. The colours are those
-of matplotlib's inferno: brighter is more, also for colour-blind eyes and on grey paper.
+The photograph below a map is grey and dim, so that all colour comes from the map. The colours are
+those of matplotlib's inferno: brighter is more, also for colour-blind eyes and on grey paper.
 
-A map says which share of the attention a cell has. The scale counts in even shares, 1 / (h * w): a
-map that looks everywhere alike is 1x all over.
+A map holds the share of the attention of each cell. The scale counts in even shares, 1 / (h * w):
+a map of equal shares is 1x everywhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, inf, log, sqrt
+from math import ceil, log, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -26,24 +26,26 @@ from paddlex_ml.pictures.fonts import find_font, legible
 from paddlex_ml.pictures.labelled import colour_of, fit
 
 MOST = 11
-"""Labels of a sheet: with the photograph twelve tiles, and more would be too small on a screen."""
+"""Labels of a sheet: twelve tiles with the photograph; more would be too small on a screen."""
 AREA = 400 * 400  # pixels of a picture, whatever its shape
-_LONGEST = 1600  # pixels of a side: of a panorama
-_NARROWEST = 240  # pixels of a tile: room for its words
-_SHAPE = 1.4  # width by height that a sheet comes near to: that of screens
+_LONGEST = 1600  # pixels of the longer side, for panoramas
+_NARROWEST = 240  # pixels of a tile: room for its text
+_SHAPE = 1.4  # width by height that a sheet should have, as screens do
 _TEXT = 18  # pixels
 _SMALL = 14
 _GAP = 14
-_FLAT = 2.0  # even shares: the least that the brightest colour stands for, lest noise should glow
+_FLAT = (
+    2.0  # even shares: the brightest colour means at least this, so noise is not shown as bright
+)
 _DIM = 0.9  # of the grey photograph
-_HEAT = 0.6  # of the colour
+_COLOUR = 0.6  # of the colours of the map
 _PAPER, _INK, _FAINT = (250, 250, 250), (60, 60, 60), (200, 200, 200)
 _WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class Label:
-    """One label found on the image."""
+    """One predicted label of the image."""
 
     name: str
     score: float
@@ -57,29 +59,29 @@ class _Fonts:
     small: ImageFont.FreeTypeFont
 
 
-def draw(image: Image.Image, labels: Sequence[Label], *, shared_by: int = 1) -> Image.Image:
+def draw_heatmaps(
+    image: Image.Image, labels: Sequence[Label], *, shared_by: int = 1
+) -> Image.Image:
     """Return a new RGB sheet: `image`, then a tile for each of the first MOST labels.
 
-    `shared_by` classes have one map together. The lines below the tiles say so, and how many labels
-    are left out.
+    `shared_by` classes have one map together. The lines below the tiles state this, and how many
+    labels are left out.
     """
     picture = _resize(image if image.mode == "RGB" else image.convert("RGB"))
     shown = labels[:MOST]
     notes = _notes(labels, shared_by)
-    fonts = _choose_fonts([*(label.name for label in shown), *notes])
-    tiles = [_photograph_tile(picture, fonts)]
-    tiles += [_heat_tile(picture, label, fonts) for label in shown]
+    texts = "".join([*(label.name for label in shown), *notes])
+    font = ImageFont.truetype(str(find_font(texts)), _TEXT)
+    fonts = _Fonts(font, font.font_variant(size=_SMALL))
+    photograph, draw, bottom = _start_tile(picture, fonts)
+    draw.text((0, bottom), "photograph", font=fonts.text, fill=_INK)
+    tiles = [photograph, *(_draw_tile(picture, label, fonts) for label in shown)]
     return _arrange(tiles, notes, fonts)
 
 
 def top_of_scale(shares: npt.NDArray[np.float32]) -> float:
-    """Even shares that the brightest colour stands for: the highest of the map, 2 at least."""
-    return max(_FLAT, _peak(shares))
-
-
-def _peak(shares: npt.NDArray[np.float32]) -> float:
-    """How many even shares the highest cell has, from 1."""
-    return float(shares.max()) * shares.size
+    """Even shares of the brightest colour: those of the highest cell, 2 at least."""
+    return max(_FLAT, float(shares.max()) * shares.size)
 
 
 def _resize(image: Image.Image) -> Image.Image:
@@ -92,10 +94,10 @@ def _resize(image: Image.Image) -> Image.Image:
 
 def _notes(labels: Sequence[Label], shared_by: int) -> list[str]:
     if not labels:
-        return ["no label was found: there is nothing to show"]
-    lines = ["1x: an even share of the attention. Where the model looked is no proof of why."]
-    if all(_peak(label.map) < _FLAT for label in labels[:MOST]):
-        lines.append("The model looked nearly everywhere alike: these maps tell little.")
+        return ["no label was predicted: there is nothing to show"]
+    lines = ["1x: an even share of the attention. A map shows where the model looked, not why."]
+    if all(float(label.map.max()) * label.map.size < _FLAT for label in labels[:MOST]):
+        lines.append("The attention is nearly even everywhere: these maps mean little.")
     if shared_by > 1:
         lines.append(f"{shared_by} classes each share one map in this model.")
     if len(labels) > MOST:
@@ -103,18 +105,7 @@ def _notes(labels: Sequence[Label], shared_by: int) -> list[str]:
     return lines
 
 
-def _choose_fonts(texts: Sequence[str]) -> _Fonts:
-    font = ImageFont.truetype(str(find_font("".join(texts))), _TEXT)
-    return _Fonts(font, font.font_variant(size=_SMALL))
-
-
-def _photograph_tile(picture: Image.Image, fonts: _Fonts) -> Image.Image:
-    tile, draw, bottom = _start_tile(picture, fonts)
-    draw.text((0, bottom), "photograph", font=fonts.text, fill=_INK)
-    return tile
-
-
-def _heat_tile(picture: Image.Image, label: Label, fonts: _Fonts) -> Image.Image:
+def _draw_tile(picture: Image.Image, label: Label, fonts: _Fonts) -> Image.Image:
     tile, draw, bottom = _start_tile(_overlay(picture, label.map), fonts)
     path = Path(str(fonts.text.path))
     pad = fonts.text.size // 2
@@ -131,7 +122,7 @@ def _heat_tile(picture: Image.Image, label: Label, fonts: _Fonts) -> Image.Image
 def _start_tile(
     picture: Image.Image, fonts: _Fonts
 ) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
-    """A tile with the picture, the pen for it, and where its words begin."""
+    """A tile with the picture, the object that draws on it, and the y at which its text begins."""
     bottom = picture.height + _SMALL // 2
     height = bottom + round(fonts.text.size * 1.5) + 2 * _SMALL
     tile = Image.new("RGB", (max(picture.width, _NARROWEST), height), _PAPER)
@@ -140,13 +131,13 @@ def _start_tile(
 
 
 def _overlay(picture: Image.Image, shares: npt.NDArray[np.float32]) -> Image.Image:
-    heat = Image.fromarray(np.ascontiguousarray(shares * shares.size, np.float32))
-    smooth = np.asarray(heat.resize(picture.size, Image.Resampling.BILINEAR))  # [H, W]
-    place = np.clip(smooth * (255 / top_of_scale(shares)), 0, 255).round().astype(np.uint8)
-    coloured = Image.fromarray(place)
+    heatmap = Image.fromarray(np.ascontiguousarray(shares * shares.size, np.float32))
+    smooth = np.asarray(heatmap.resize(picture.size, Image.Resampling.BILINEAR))  # [H, W]
+    levels = np.clip(smooth * (255 / top_of_scale(shares)), 0, 255).round().astype(np.uint8)
+    coloured = Image.fromarray(levels)
     coloured.putpalette(_colours().tobytes())
     grey = picture.convert("L").point(lambda value: round(_DIM * value))
-    return Image.blend(grey.convert("RGB"), coloured.convert("RGB"), _HEAT)
+    return Image.blend(grey.convert("RGB"), coloured.convert("RGB"), _COLOUR)
 
 
 def _draw_scale(tile: Image.Image, y: int, top: float, font: ImageFont.FreeTypeFont) -> None:
@@ -164,11 +155,22 @@ def _draw_scale(tile: Image.Image, y: int, top: float, font: ImageFont.FreeTypeF
 
 
 def _arrange(tiles: Sequence[Image.Image], notes: Sequence[str], fonts: _Fonts) -> Image.Image:
+    """Tiles in rows, so that the sheet has about the shape of a screen, and the notes below."""
     across, down = tiles[0].width + _GAP, tiles[0].height + _GAP
-    columns = _choose_columns(len(tiles), across, down)
+    shapes = [n * across / (ceil(len(tiles) / n) * down) for n in range(1, len(tiles) + 1)]
+    columns = 1 + min(range(len(tiles)), key=lambda n: abs(log(shapes[n] / _SHAPE)))
     rows = ceil(len(tiles) / columns)
     width = columns * across + _GAP
-    lines = [line for note in notes for line in _wrap(note, fonts.small, width - 2 * _GAP)]
+    lines: list[str] = []
+    for note in notes:
+        line = ""
+        for word in note.split():
+            longer = f"{line} {word}" if line else word
+            if line and fonts.small.getlength(longer) > width - 2 * _GAP:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
     step = round(_SMALL * 1.4)
     sheet = Image.new("RGB", (width, rows * down + _GAP + len(lines) * step + _GAP), _PAPER)
     for i, tile in enumerate(tiles):
@@ -179,31 +181,10 @@ def _arrange(tiles: Sequence[Image.Image], notes: Sequence[str], fonts: _Fonts) 
     return sheet
 
 
-def _choose_columns(tiles: int, across: int, down: int) -> int:
-    """How many columns give the sheet a shape near that of a screen."""
-    best, least = 1, inf
-    for columns in range(1, tiles + 1):
-        distance = abs(log(columns * across / (ceil(tiles / columns) * down) / _SHAPE))
-        if distance < least:
-            best, least = columns, distance
-    return best
-
-
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
-
-
 @lru_cache(maxsize=1)
 def _colours() -> npt.NDArray[np.uint8]:
-    """From nothing to most: [256, 3]."""
-    # Here and not above: matplotlib takes 0.3 s to import, and whoever wants no map waits for none.
+    """Colours of the values 0 to 255: [256, 3]."""
+    # Imported only here: it takes 0.3 s, which predictions without maps should not wait for.
     from matplotlib import colormaps
 
     table: npt.NDArray[np.uint8] = colormaps["inferno"](np.arange(256), bytes=True)[:, :3]

@@ -22,12 +22,12 @@ Colour = tuple[int, int, int]
 
 _SMALLEST = 320  # longer side in pixels below which an image is enlarged
 _TEXT_SHARE = 0.026  # text height as a share of the canvas: readable when a screen shows it whole
-_UPRIGHT_SHARE = 0.75  # of the height, counted as width: a screen shows an upright image smaller
+_UPRIGHT_SHARE = 0.75  # of the height, counted as width: screens show upright images smaller
 _TEXT_SMALLEST = 16
-_NARROWEST = 20  # text heights: as wide a canvas may become for the sake of a long label
+_NARROWEST = 20  # text heights: a long label may widen the canvas to this
 _STEEPEST = 2.5  # height of the canvas by its width, where labels take more than a third of it
 _LARGEST = 2  # height of the labels by the longer side of the picture, where text can be smaller
-_LONGEST = 200  # characters of a name: measuring a whole book would take seconds
+_LONGEST = 200  # characters of a name: measuring a very long text would take seconds
 _PAPER: Colour = (250, 250, 250)
 _GREY: Colour = (110, 110, 110)
 _WHITE: Colour = (255, 255, 255)
@@ -47,7 +47,8 @@ class _Strip:
     def __init__(self, font: ImageFont.FreeTypeFont, picture: tuple[int, int]) -> None:
         self.font = font
         self.margin, self.gap = round(font.size * 0.6), round(font.size * 0.3)
-        self.step = _chip_height(font) + self.gap
+        self.chip_height = round(font.size * 1.6)
+        self.step = self.chip_height + self.gap
         self.width = max(picture[0], _SMALLEST)
         self.rows: list[list[_Chip]] = []
         self._above = picture[1]
@@ -60,13 +61,19 @@ class _Strip:
         """Set the rows, and the width where that of the picture is not enough.
 
         Many labels below a narrow picture would be a tower, in which none can be read when a
-        screen shows it whole.
+        screen shows it as a whole.
         """
         self.width = max(self.width, *(chip.width + 2 * self.margin for chip in chips))
         while True:
-            self.rows = _wrap(chips, self.width - 2 * self.margin, self.gap)
-            whole = self._above + self.height
-            if self.height <= self._above / 2 or whole <= _STEEPEST * self.width:
+            self.rows, used = [[]], 0
+            for chip in chips:
+                if self.rows[-1] and used + self.gap + chip.width > self.width - 2 * self.margin:
+                    self.rows.append([])
+                    used = 0
+                used += chip.width + (self.gap if self.rows[-1] else 0)
+                self.rows[-1].append(chip)
+            total = self._above + self.height
+            if self.height <= self._above / 2 or total <= _STEEPEST * self.width:
                 return
             self.width += self.width // 8
 
@@ -76,18 +83,25 @@ def draw_labels(
 ) -> Image.Image:
     """Return a new RGB picture: `image` above, one chip per label below, in the order given.
 
-    The colour of a chip depends on its key alone (the label itself without `keys`), so that a
-    class keeps its colour from picture to picture though its score, part of the label, changes.
-    Of a label that is too long its key is shortened, what follows the key stays.
+    The colour of a chip depends only on its key (the label itself without `keys`), so that a class
+    keeps its colour from picture to picture although its score, part of the label, changes. When a
+    label is too long, its key is shortened and the rest stays.
     """
     picture = _enlarge(image if image.mode == "RGB" else image.convert("RGB"))
     strip = _lay_out(labels, labels if keys is None else keys, picture.size)
     canvas = Image.new("RGB", (strip.width, picture.height + strip.height), _PAPER)
     canvas.paste(picture, ((strip.width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
-    for i, row in enumerate(strip.rows):
-        place = (strip.margin, picture.height + strip.margin + i * strip.step)
-        _draw_row(draw, row, place, strip.gap, strip.font)
+    y = picture.height + strip.margin
+    for row in strip.rows:
+        x = strip.margin
+        for chip in row:
+            box = (x, y, x + chip.width, y + strip.chip_height)
+            draw.rounded_rectangle(box, radius=strip.chip_height // 4, fill=chip.colour)
+            middle = (x + chip.width / 2, y + strip.chip_height / 2)
+            draw.text(middle, chip.text, font=strip.font, fill=_WHITE, anchor="mm")
+            x += chip.width + strip.gap
+        y += strip.step
     return canvas
 
 
@@ -98,21 +112,14 @@ def colour_of(key: str) -> Colour:
     hue = int.from_bytes(mixed[:2], "big") / 0x10000
     saturation = (0.55, 0.75, 0.95)[mixed[2] % 3]
     value = 0.85
-    while _contrast_with_white(colour := _from_hsv(hue, saturation, value)) < 4.6:
-        value -= 0.02  # 4.5 is what WCAG asks of small text
-    return colour
-
-
-def _from_hsv(hue: float, saturation: float, value: float) -> Colour:
-    red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value))
-    return red, green, blue
-
-
-def _contrast_with_white(colour: Colour) -> float:
-    """Contrast ratio of the W3C (WCAG 2), 1 to 21."""
-    shares = [c / 255 for c in colour]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares]
-    return 1.05 / (0.05 + 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    while True:
+        red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value))
+        shares = [c / 255 for c in (red, green, blue)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares]
+        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        if 1.05 / (0.05 + luminance) >= 4.6:  # contrast with white; WCAG 2 asks 4.5 of small text
+            return red, green, blue
+        value -= 0.02
 
 
 def _enlarge(image: Image.Image) -> Image.Image:
@@ -125,7 +132,7 @@ def _enlarge(image: Image.Image) -> Image.Image:
 
 
 def _lay_out(labels: Sequence[str], keys: Sequence[str], size: tuple[int, int]) -> _Strip:
-    """Chips in text that suits the picture, whose `size` this is, or in smaller text if many."""
+    """Chips in text that suits a picture of `size`, or in smaller text when there are many."""
     side = max(size[0], round(_UPRIGHT_SHARE * size[1]))
     font = ImageFont.truetype(
         str(find_font("".join(labels) + _NO_LABEL)), max(_TEXT_SMALLEST, round(_TEXT_SHARE * side))
@@ -154,7 +161,7 @@ def _build_chips(
 
 
 def fit(name: str, rest: str, font: ImageFont.FreeTypeFont, room: float) -> str:
-    """Name and rest where there is room for them, else as much of the name as there is room for."""
+    """Name and rest, with the name shortened to what fits into `room` pixels."""
     if len(name) <= _LONGEST and font.getlength(name + rest) <= room:
         return name + rest
     fits, length = 0, min(len(name), _LONGEST) + 1
@@ -165,36 +172,3 @@ def fit(name: str, rest: str, font: ImageFont.FreeTypeFont, room: float) -> str:
         else:
             length = middle
     return f"{name[:fits]}...{rest}"
-
-
-def _wrap(chips: Sequence[_Chip], width: int, gap: int) -> list[list[_Chip]]:
-    rows: list[list[_Chip]] = [[]]
-    used = 0
-    for chip in chips:
-        if rows[-1] and used + gap + chip.width > width:
-            rows.append([])
-            used = 0
-        used += chip.width + (gap if rows[-1] else 0)
-        rows[-1].append(chip)
-    return rows
-
-
-def _chip_height(font: ImageFont.FreeTypeFont) -> int:
-    return round(font.size * 1.6)
-
-
-def _draw_row(
-    draw: ImageDraw.ImageDraw,
-    row: Sequence[_Chip],
-    corner: tuple[int, int],
-    gap: int,
-    font: ImageFont.FreeTypeFont,
-) -> None:
-    x, y = corner
-    height = _chip_height(font)
-    for chip in row:
-        box = (x, y, x + chip.width, y + height)
-        draw.rounded_rectangle(box, radius=height // 4, fill=chip.colour)
-        middle = (x + chip.width / 2, y + height / 2)
-        draw.text(middle, chip.text, font=font, fill=_WHITE, anchor="mm")
-        x += chip.width + gap

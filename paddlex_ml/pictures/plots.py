@@ -19,15 +19,17 @@ from matplotlib.ticker import MaxNLocator
 from paddlex_ml.pictures.fonts import find_font, legible
 from paddlex_ml.storage import files
 
-_TRAIN, _VAL = "#2f6db3", "#f2a03d"  # blue and orange: apart for colour-blind eyes too
+_TRAIN, _VAL = "#2f6db3", "#f2a03d"  # blue and orange differ for colour-blind eyes too
 _RAW, _EMA, _LOSS = "#8a94a6", "#2f6db3", "#c8553d"
 _INK, _FAINT, _ALARM = "#2b2f36", "#d9dde3", "#c62828"
 _DPI = 120
 _ROW = 0.24  # inches: two bars and a name of 8 points
-_ROWS = 45  # of one column; beyond it, more columns, so that the page keeps a readable shape
+_ROWS = 45  # of one column; with more, there are more columns, for a readable shape
 _COLUMNS = 4
 _MOST_ROWS = 2000  # of one column: Agg draws at most 65,535 pixels
-_MARKED = 60  # points of a curve that are marked
+_MARKED = 60  # most points of a curve that are marked: more would hide the line
+_POINTS: dict[str, Any] = {"marker": "o", "markersize": 3.5}
+_LINE: dict[str, Any] = {"linewidth": 1.2}
 _LONGEST = 40  # characters of a class name
 
 
@@ -39,19 +41,27 @@ def histogram(
     Names may be long and in any language; classes without an image are named in red.
     """
     font_file = find_font("".join(label_names))
-    names = [_shorten(legible(name, font_file)) for name in label_names]
-    order = sorted(range(len(names)), key=lambda i: (-train_counts[i], -val_counts[i], i))
-    rows = [(names[i], train_counts[i], val_counts[i]) for i in order]
-    columns = _split(rows)
-    figure = _histogram_page(columns)
-    longest = max(len(column) for column in columns)
+    rows = []
+    for i in sorted(range(len(label_names)), key=lambda i: (-train_counts[i], -val_counts[i], i)):
+        name = legible(label_names[i], font_file)
+        name = name if len(name) <= _LONGEST else name[: _LONGEST - 3] + "..."
+        # A dollar sign would start a formula in matplotlib.
+        rows.append((name.replace("$", r"\$"), train_counts[i], val_counts[i]))
+    wanted = min(_COLUMNS, math.ceil(len(rows) / _ROWS))
+    count = max(wanted, math.ceil(len(rows) / _MOST_ROWS), 1)
+    longest = max(1, math.ceil(len(rows) / count))
+    columns = [rows[i : i + longest] for i in range(0, len(rows), longest)] or [[]]
+    longest = len(columns[0])
+    width = 8.5 if len(columns) == 1 else 6.5 * len(columns)
+    height = 1.1 + _ROW * max(longest, 3)  # the head, then the rows
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
     top = max(1, *train_counts, *val_counts)
     for i, column in enumerate(columns, 1):
         axes = figure.add_subplot(1, len(columns), i)
         _draw_bars(axes, column, FontProperties(fname=str(font_file), size=8.5))
         axes.set_ylim(longest - 0.4, -0.6)  # all columns share one scale, both ways
         axes.set_xlim(0, top * 1.16)
-    _add_head(figure, len(names), all(train and val for _, train, val in rows))
+    _add_head(figure, len(rows), all(train and val for _, train, val in rows))
     _save(figure, path)
 
 
@@ -71,24 +81,10 @@ def curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     _save(figure, path)
 
 
-def _split(rows: list[tuple[str, int, int]]) -> list[list[tuple[str, int, int]]]:
-    wanted = min(_COLUMNS, math.ceil(len(rows) / _ROWS))
-    count = max(wanted, math.ceil(len(rows) / _MOST_ROWS), 1)
-    height = max(1, math.ceil(len(rows) / count))
-    return [rows[i : i + height] for i in range(0, len(rows), height)] or [[]]
-
-
-def _histogram_page(columns: list[list[tuple[str, int, int]]]) -> Figure:
-    longest = max(len(column) for column in columns)
-    width = 8.5 if len(columns) == 1 else 6.5 * len(columns)
-    height = 1.1 + _ROW * max(longest, 3)  # the head, then the rows
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
-
-
 def _draw_bars(axes: Axes, rows: list[tuple[str, int, int]], font: FontProperties) -> None:
-    places = range(len(rows))
-    axes.barh([y - 0.19 for y in places], [row[1] for row in rows], 0.36, color=_TRAIN)
-    axes.barh([y + 0.19 for y in places], [row[2] for row in rows], 0.36, color=_VAL)
+    positions = range(len(rows))
+    axes.barh([y - 0.19 for y in positions], [row[1] for row in rows], 0.36, color=_TRAIN)
+    axes.barh([y + 0.19 for y in positions], [row[2] for row in rows], 0.36, color=_VAL)
     for y, (_, train, val) in enumerate(rows):
         for count, offset in ((train, -0.19), (val, 0.19)):
             axes.annotate(
@@ -100,7 +96,7 @@ def _draw_bars(axes: Axes, rows: list[tuple[str, int, int]], font: FontPropertie
                 fontsize=6,
                 color=_INK if count else _ALARM,
             )
-    axes.set_yticks(list(places), [row[0] for row in rows], fontproperties=font)
+    axes.set_yticks(list(positions), [row[0] for row in rows], fontproperties=font)
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_color(_INK if row[1] and row[2] else _ALARM)
     axes.tick_params(axis="y", length=0)
@@ -131,30 +127,27 @@ def _draw_map(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
         if not points:
             continue
         epochs, scores = zip(*points, strict=True)
-        style = _line(len(points))
+        style = _POINTS if len(points) <= _MARKED else _LINE
         axes.plot(epochs, scores, color=colour, label=f"{name} weights", **style)
         for epoch, score in points:
             if best is None or score > best[0]:
                 best = (score, epoch, name)
     if best:
-        _mark_best(axes, *best)
+        score, epoch, name = best
+        # Hollow, so that the point below it stays visible.
+        axes.plot([epoch], [score], "*", color=_ALARM, fillstyle="none", markersize=17, zorder=5)
+        title = f"best: {score:.4f}, {name} weights, epoch {epoch}"
+        axes.set_title(title, loc="right", color=_ALARM, fontsize=10)
+        axes.margins(y=0.08)
         axes.legend(loc="lower right", frameon=False)
     axes.set_title("Validation mAP", loc="left", color=_INK)
     _tidy(axes, "both")
 
 
-def _mark_best(axes: Axes, score: float, epoch: int, name: str) -> None:
-    # Hollow: the point below it stays in sight.
-    axes.plot([epoch], [score], "*", color=_ALARM, fillstyle="none", markersize=17, zorder=5)
-    axes.set_title(
-        f"best: {score:.4f}, {name} weights, epoch {epoch}", loc="right", color=_ALARM, fontsize=10
-    )
-    axes.margins(y=0.08)
-
-
 def _draw_loss(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     epochs = [h["epoch"] for h in history]
-    axes.plot(epochs, [h["loss"] for h in history], color=_LOSS, **_line(len(epochs)))
+    style = _POINTS if len(epochs) <= _MARKED else _LINE
+    axes.plot(epochs, [h["loss"] for h in history], color=_LOSS, **style)
     axes.set_title("Training loss", loc="left", color=_LOSS)
     _tidy(axes, "both")
     rate = axes.twinx()
@@ -167,13 +160,6 @@ def _draw_loss(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     rate.spines[:].set_visible(False)
 
 
-def _line(points: int) -> dict[str, Any]:
-    """Points are marked while they stand apart; many of them would hide the line."""
-    if points <= _MARKED:
-        return {"marker": "o", "markersize": 3.5}
-    return {"linewidth": 1.2}
-
-
 def _tidy(axes: Axes, grid: Literal["x", "both"]) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(_FAINT)
@@ -181,12 +167,6 @@ def _tidy(axes: Axes, grid: Literal["x", "both"]) -> None:
     axes.grid(axis=grid, color=_FAINT, linewidth=0.6)
 
 
-def _shorten(name: str) -> str:
-    # A dollar sign would start a formula in matplotlib.
-    name = name if len(name) <= _LONGEST else name[: _LONGEST - 3] + "..."
-    return name.replace("$", r"\$")
-
-
 def _save(figure: Figure, path: Path) -> None:
     with files.replacing(path) as temporary:
-        figure.savefig(temporary, format="png")  # Agg, whatever backend the user has set
+        figure.savefig(temporary, format="png")  # by Agg, whatever backend the user has set

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import paddle
 
-from paddlex_ml.data.dataset import Draw, MultiLabelDataset
-from paddlex_ml.data.loader import Batch, Loader, evaluation_draws
+from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
+from paddlex_ml.data.loader import Batch, Loader, evaluation_indices
 from paddlex_ml.distributed.group import PeerLost
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
@@ -133,7 +133,7 @@ def evaluate_both(
         networks["ema"] = training.averaged
     for network in networks.values():
         network.eval()
-    every = evaluation_draws(len(loader.dataset), plan.batch_size)
+    every = evaluation_indices(len(loader.dataset), plan.batch_size)
     rounds = -(-len(every) // plan.group.size)
     with closing(loader.epoch(list(plan.group.shard(every)))) as feed:
         arriving = _together(_while_readable(feed, interrupt), rounds, interrupt)
@@ -172,7 +172,7 @@ def _together(feed: Iterator[Batch], rounds: int, interrupt: Interrupt) -> Itera
 
 
 def _non_finite(
-    loss: float, step: Sequence[list[Draw]], dataset: MultiLabelDataset
+    loss: float, step: Sequence[list[SampleIndex]], dataset: MultiLabelDataset
 ) -> PaddlexMLError | PeerLost:
     if math.isfinite(loss):
         return PeerLost("the loss of another process is no finite number")

@@ -12,8 +12,8 @@ import numpy as np
 import paddle
 
 from paddlex_ml.data import sampling
-from paddlex_ml.data.dataset import Draw
-from paddlex_ml.data.loader import Draws
+from paddlex_ml.data.dataset import SampleIndex
+from paddlex_ml.data.loader import IndexBatches
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.training.schedule import Schedule
 
@@ -83,7 +83,7 @@ class Plan:
             self.images, self.batch_size * self.group.size, self.grad_accum_steps
         )
 
-    def epoch_steps(self, epoch: int) -> list[Draws]:
+    def epoch_steps(self, epoch: int) -> list[IndexBatches]:
         """This process's draws of one epoch: steps of `grad_accum_steps` batches each.
 
         A remainder of a few images would disturb batch norm and is left out; every image comes
@@ -91,7 +91,7 @@ class Plan:
         """
         drawn, size = self.order(epoch), self.batch_size * self.group.size
         order, copies = drawn.tolist(), sampling.copies(drawn).tolist()
-        draws = list(map(Draw, repeat(epoch), order, copies))
+        draws = list(map(SampleIndex, repeat(epoch), order, copies))
         batches = [
             list(self.group.batch_shard(draws[k * size : (k + 1) * size]))
             for k in range(max(1, self.images // size))

@@ -86,7 +86,7 @@ def test_harmless_spellings_mean_the_same(folder: Path, text: str) -> None:
         ("images/6.jpg\t\t0,1,0", "the line has 2 tabs"),
         ("images/6.jpg", "the line has no tab between path and values"),
         ("", "the line is empty"),
-        ("./images/../images/2.jpg\t0,1,0", "stands in line 3 already"),
+        ("./images/../images/2.jpg\t0,1,0", "is already in line 3"),
         ("../6.jpg\t0,1,0", "../6.jpg lies outside the data set"),
         ("/elsewhere/6.jpg\t0,1,0", "/elsewhere/6.jpg lies outside the data set"),
         ("images/none.jpg\t0,1,0", "images/none.jpg does not exist"),
@@ -101,7 +101,7 @@ def test_a_wrong_line_is_named_with_its_number(folder: Path, line: str, what: st
     assert f"where: {folder / 'train.txt'}:7" in message
 
 
-def test_an_absolute_path_inside_the_set_is_told_its_relative_form(folder: Path) -> None:
+def test_an_absolute_path_inside_the_set_gets_its_relative_form_as_the_fix(folder: Path) -> None:
     change_line(folder, "train.txt", 7, f"{folder}/images/6.jpg\t0,1,0")
     assert "write it relative to the data set: images/6.jpg" in refusal(folder)
 
@@ -125,8 +125,8 @@ def test_utf16_is_one_fault_not_one_per_line(folder: Path) -> None:
     [
         ("0 cat\n1 dog\n3 owl\n", "the ids jump from 1 to 3"),
         ("1 cat\n2 dog\n3 owl\n", "the ids start at 1"),
-        ("0 cat\n1 dog\n1 owl\n", "id 1 stands in line 2 already"),
-        ("0 cat\n1 dog\n2 cat\n", "the name 'cat' stands in line 1 already"),
+        ("0 cat\n1 dog\n1 owl\n", "id 1 is already in line 2"),
+        ("0 cat\n1 dog\n2 cat\n", "the name 'cat' is already in line 1"),
         ("0 cat\ndog\n2 owl\n", "the line 'dog' is not a class id and a name"),
         ("0 cat\n\n1 owl\n", "the line '' is not a class id and a name"),
         ("", "label.txt names no class"),
@@ -139,7 +139,7 @@ def test_wrong_class_ids_and_names_are_refused(folder: Path, labels: str, what: 
     assert what in str(caught.value)
 
 
-def test_classes_may_stand_in_any_order(folder: Path) -> None:
+def test_classes_may_be_in_any_order(folder: Path) -> None:
     put(folder, "label.txt", "2 c\r\n0 a b\r\n1\tb\r\n")
     assert annotation.read_labels(folder / "label.txt") == ["a b", "b", "c"]
 
@@ -205,7 +205,7 @@ def test_what_is_written_reads_back_the_same(folder: Path) -> None:
 
 @pytest.mark.parametrize("names", [["a", "a"], [" a"], [""], ["a\nb"]])
 def test_names_that_would_not_read_back_are_not_written(tmp_path: Path, names: list[str]) -> None:
-    with pytest.raises(PaddlexMLError, match=r"cannot stand in label\.txt"):
+    with pytest.raises(PaddlexMLError, match=r"cannot be written to label\.txt"):
         annotation.write_labels(tmp_path / "label.txt", names)
     assert not (tmp_path / "label.txt").exists()
 

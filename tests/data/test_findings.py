@@ -47,10 +47,10 @@ EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edited_copy_in_val_is_found(tmp_path: Path, edit: str) -> None:
     train = {f"t{i}.jpg": photo(i) for i in range(4)}
-    (found,) = findings(tmp_path, train, {"new.jpg": photo(9), "copy.jpg": EDITS[edit](photo(2))})
-    assert found.images == [("t2.jpg", "copy.jpg")]
-    assert found.alike
-    assert found.text.startswith("1 images of val look like one of train: copy.jpg = t2.jpg;")
+    (finding,) = findings(tmp_path, train, {"new.jpg": photo(9), "copy.jpg": EDITS[edit](photo(2))})
+    assert finding.images == [("t2.jpg", "copy.jpg")]
+    assert finding.alike
+    assert finding.text.startswith("1 images of val look like one of train: copy.jpg = t2.jpg;")
 
 
 def test_different_pictures_and_plain_ones_are_no_copies(tmp_path: Path) -> None:
@@ -60,22 +60,22 @@ def test_different_pictures_and_plain_ones_are_no_copies(tmp_path: Path) -> None
     assert findings(tmp_path, train, {**val, "plain1.png": plain["plain1.png"]}) == []
 
 
-def test_an_equal_file_is_a_copy_and_not_a_twin_too(tmp_path: Path) -> None:
-    (found,) = findings(tmp_path, {"t.png": photo(1)}, {"v.png": photo(1), "w.png": photo(2)})
-    assert "the same image (by content) is in train and val 1 times" in found.text
-    assert not found.alike
+def test_an_equal_file_is_a_copy_and_not_also_a_near_duplicate(tmp_path: Path) -> None:
+    (finding,) = findings(tmp_path, {"t.png": photo(1)}, {"v.png": photo(1), "w.png": photo(2)})
+    assert "the same image (by content) is in train and val 1 times" in finding.text
+    assert not finding.alike
 
 
 def test_small_images_are_named(tmp_path: Path) -> None:
-    (found,) = findings(
+    (finding,) = findings(
         tmp_path, {"t.png": photo(1), "s.png": photo(3, (200, 31))}, {"v.png": photo(2, (32, 32))}
     )
-    assert found.text.startswith("1 images are less than 32 pixels wide or high: s.png;")
-    assert found.images == [("s.png",)]
+    assert finding.text.startswith("1 images are less than 32 pixels wide or high: s.png;")
+    assert finding.images == [("s.png",)]
 
 
 def test_real_photographs_have_the_copies_that_were_seen(shared: Path) -> None:
     warnings = check.check(shared / "data" / "natural_scenes").warnings
-    (twins,) = [found for found in warnings if found.alike]
-    assert len(twins.images) == 9
-    assert ("images/0043.jpg", "images/0039.jpg") in twins.images
+    (near_duplicates,) = [finding for finding in warnings if finding.alike]
+    assert len(near_duplicates.images) == 9
+    assert ("images/0043.jpg", "images/0039.jpg") in near_duplicates.images

@@ -20,14 +20,14 @@ from PIL import Image
 
 from paddlex_ml.data import image_cache, loader, transforms
 from paddlex_ml.data.annotation import ImageList
-from paddlex_ml.data.dataset import Augmentation, Draw, MultiLabelDataset
+from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.errors import PaddlexMLError
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 16
 COUNT = 6
-CHANGES = Augmentation(seed=5, cutout=0.5, randaugment=True, flip=True)
+AUGMENTATION = Augmentation(seed=5, cutout=0.5, randaugment=True, flip=True)
 
 
 @pytest.fixture
@@ -53,13 +53,13 @@ def opened(kind, images, folder, reduced=False):
     return found
 
 
-def plain(images, index, at_least=None):
-    return standard(SIZE).resize(transforms.read_image(images.path(index), at_least))
+def plain(images, index, min_side=None):
+    return standard(SIZE).resize(transforms.read_image(images.path(index), min_side))
 
 
 def fill(dataset):
     for index in range(len(dataset)):
-        dataset[Draw(0, index)]
+        dataset[SampleIndex(0, index)]
 
 
 def kept(cache, images):
@@ -82,10 +82,14 @@ NOTHING = np.zeros((SIZE, SIZE, 3), np.uint8)
 @pytest.mark.parametrize("kind", ["ram", "disk"])
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_kept_images_are_those_that_are_read_bit_for_bit(images, folder, kind, num_workers):
-    cached = MultiLabelDataset(images, standard(SIZE), CHANGES, cache=opened(kind, images, folder))
-    fresh = MultiLabelDataset(images, standard(SIZE), CHANGES)
+    cached = MultiLabelDataset(
+        images, standard(SIZE), AUGMENTATION, cache=opened(kind, images, folder)
+    )
+    fresh = MultiLabelDataset(images, standard(SIZE), AUGMENTATION)
     for epoch in range(3):
-        draws = [[Draw(epoch, k), Draw(epoch, COUNT - 1 - k)] for k in range(COUNT // 2)]
+        draws = [
+            [SampleIndex(epoch, k), SampleIndex(epoch, COUNT - 1 - k)] for k in range(COUNT // 2)
+        ]
         for ours, theirs in zip(
             loader.batches(cached, draws, num_workers), loader.batches(fresh, draws, 0), strict=True
         ):
@@ -112,9 +116,9 @@ def test_another_size_list_or_way_of_decoding_has_a_file_of_its_own(images, fold
 def test_reduced_decoding_goes_through_the_cache(images, folder):
     reduced = opened("disk", images, folder, reduced=True)
     dataset = MultiLabelDataset(images, standard(SIZE), reduced_decode=True, cache=reduced)
-    first, second = (dataset[Draw(0, COUNT - 1)][0] for _ in range(2))
+    first, second = (dataset[SampleIndex(0, COUNT - 1)][0] for _ in range(2))
     assert np.array_equal(first, second)
-    assert np.array_equal(first, plain(images, COUNT - 1, at_least=2 * SIZE))
+    assert np.array_equal(first, plain(images, COUNT - 1, min_side=2 * SIZE))
     assert not np.array_equal(first, plain(images, COUNT - 1))
 
 
@@ -141,7 +145,7 @@ def test_a_damaged_entry_is_read_again_and_mended(images, folder, offset):
         byte = file.read(1)
         file.seek(offset)
         file.write(bytes([byte[0] ^ 1]))
-    assert np.array_equal(dataset[Draw(0, 0)][0], plain(images, 0))
+    assert np.array_equal(dataset[SampleIndex(0, 0)][0], plain(images, 0))
     assert kept(cache, images) == list(range(COUNT))
 
 
@@ -200,7 +204,7 @@ def test_many_processes_fill_one_file_at_once(images, folder):
     code = (
         "import sys, pickle, pathlib\n"
         "from paddlex_ml.data.annotation import ImageList\n"
-        "from paddlex_ml.data.dataset import Draw, MultiLabelDataset\n"
+        "from paddlex_ml.data.dataset import SampleIndex, MultiLabelDataset\n"
         "from paddlex_ml.data.image_cache import open_caches\n"
         "root, folder, *paths = sys.argv[1:]\n"
         "import numpy as np\n"
@@ -210,8 +214,8 @@ def test_many_processes_fill_one_file_at_once(images, folder):
         f"    (cache,) = open_caches('disk', [(images, False)], {SIZE}, "
         "folder=pathlib.Path(folder))\n"
         f"    dataset = MultiLabelDataset(images, standard({SIZE}), cache=cache)\n"
-        "    [dataset[Draw(0, k)] for k in range(len(paths))]\n"
-        "    assert cache.trouble is None\n"
+        "    [dataset[SampleIndex(0, k)] for k in range(len(paths))]\n"
+        "    assert cache.failure is None\n"
     )
     command = [sys.executable, "-c", code, str(images.root), str(folder), *images.paths]
     running = [subprocess.Popen(command, cwd=ROOT) for _ in range(4)]
@@ -223,7 +227,7 @@ def test_many_processes_fill_one_file_at_once(images, folder):
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_an_image_deleted_in_mid_training_is_named(images, folder, num_workers):
     dataset = MultiLabelDataset(images, standard(SIZE), cache=opened("disk", images, folder))
-    draws = loader.evaluation_draws(COUNT, 2)
+    draws = loader.evaluation_indices(COUNT, 2)
     with closing(loader.Loader(dataset, num_workers)) as feed:
         assert len(list(feed.epoch(draws))) == 3
         images.path(4).unlink()
@@ -244,12 +248,12 @@ def test_a_full_disk_is_one_warning_and_no_end(images, folder, caplog, monkeypat
     dataset = MultiLabelDataset(images, standard(SIZE), cache=cache)
     with caplog.at_level(logging.WARNING), closing(loader.Loader(dataset, num_workers)) as feed:
         for _ in range(2):
-            batches = list(feed.epoch(loader.evaluation_draws(COUNT, 2)))
+            batches = list(feed.epoch(loader.evaluation_indices(COUNT, 2)))
     expected = standard(SIZE).normalise(np.stack([plain(images, k) for k in range(COUNT)]))
     assert np.array_equal(np.concatenate([b[0].numpy() for b in batches]), expected)
     (warning,) = (r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
     assert "No space left on device" in warning
-    assert "what it does not hold is read anew in every epoch" in warning
+    assert "images that it does not hold are read anew in every epoch" in warning
 
 
 def full(*_):
@@ -266,7 +270,7 @@ def test_a_folder_that_cannot_be_written_is_one_warning(images, tmp_path, caplog
     assert "-o Train.cache_dir=" in warning
 
 
-def test_the_cache_of_the_user_is_the_place_unless_told(images, own_cache):
+def test_the_default_folder_is_the_cache_of_the_user(images, own_cache):
     assert opened("disk", images, None).path.parent == own_cache / "images"
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from paddlex_ml.data import loader, transforms
 from paddlex_ml.data.annotation import ImageList
-from paddlex_ml.data.dataset import Augmentation, Draw, MultiLabelDataset
+from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.errors import PaddlexMLError
 
@@ -70,15 +70,15 @@ def children():
 
 
 def test_evaluation_keeps_every_image_in_order():
-    draws = loader.evaluation_draws(10, 4)
+    draws = loader.evaluation_indices(10, 4)
     assert [len(batch) for batch in draws] == [4, 4, 2]
     assert samples(draws) == list(range(10))
-    assert loader.evaluation_draws(0, 4) == []
+    assert loader.evaluation_indices(0, 4) == []
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 5])
 def test_the_number_of_workers_does_not_change_a_bit(dataset, num_workers):
-    draws = [[Draw(2, 3 * k + i) for i in (2, 0, 1)] for k in range(3)]
+    draws = [[SampleIndex(2, 3 * k + i) for i in (2, 0, 1)] for k in range(3)]
     alone, together = collect(dataset, draws, 0), collect(dataset, draws, num_workers)
     assert len(alone) == len(together) == 3
     for (pictures, targets), (others, their_targets) in zip(alone, together, strict=True):
@@ -88,7 +88,7 @@ def test_the_number_of_workers_does_not_change_a_bit(dataset, num_workers):
 
 
 def test_batches_hold_the_images_and_targets_of_their_draws(images):
-    draws = loader.evaluation_draws(10, 4)
+    draws = loader.evaluation_indices(10, 4)
     batches = collect(MultiLabelDataset(images, standard(SIZE)), draws, 2)
     pictures = np.concatenate([batch[0] for batch in batches])
     targets = np.concatenate([batch[1] for batch in batches])
@@ -100,15 +100,15 @@ def test_batches_hold_the_images_and_targets_of_their_draws(images):
 
 
 def test_augmentation_changes_from_epoch_to_epoch(dataset):
-    first = collect(dataset, [[Draw(0, 4)]], 0)[0][0]
-    assert np.array_equal(first, collect(dataset, [[Draw(0, 4)]], 0)[0][0])
-    assert not np.array_equal(first, collect(dataset, [[Draw(1, 4)]], 0)[0][0])
+    first = collect(dataset, [[SampleIndex(0, 4)]], 0)[0][0]
+    assert np.array_equal(first, collect(dataset, [[SampleIndex(0, 4)]], 0)[0][0])
+    assert not np.array_equal(first, collect(dataset, [[SampleIndex(1, 4)]], 0)[0][0])
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_broken_image_is_an_error_that_names_the_file(broken, num_workers):
     with pytest.raises(PaddlexMLError, match="not an image, or a format") as caught:
-        collect(broken, loader.evaluation_draws(10, 2), num_workers)
+        collect(broken, loader.evaluation_indices(10, 2), num_workers)
     assert caught.value.where == str(broken.images.path(3))
     assert (
         caught.value.fix == "replace the file by an intact copy, or remove its line from the list"
@@ -119,7 +119,7 @@ def test_a_broken_image_is_an_error_that_names_the_file(broken, num_workers):
 def test_batches_before_the_broken_image_arrive(broken):
     arrived = []
     with (
-        closing(loader.batches(broken, loader.evaluation_draws(10, 2), 2)) as batches,
+        closing(loader.batches(broken, loader.evaluation_indices(10, 2), 2)) as batches,
         pytest.raises(PaddlexMLError),
     ):
         arrived.extend(targets.shape[0] for _, targets in batches)
@@ -128,7 +128,7 @@ def test_batches_before_the_broken_image_arrive(broken):
 
 @pytest.mark.parametrize("taken", [0, 1, 3])
 def test_closing_early_ends_the_workers(dataset, taken):
-    draws = [[Draw(epoch, s) for s in range(5)] for epoch in range(20)]
+    draws = [[SampleIndex(epoch, s) for s in range(5)] for epoch in range(20)]
     batches = loader.batches(dataset, draws, 2)
     for _ in range(taken):
         next(batches)
@@ -137,7 +137,7 @@ def test_closing_early_ends_the_workers(dataset, taken):
 
 
 def test_an_error_in_the_loop_ends_the_workers(dataset):
-    batches = loader.batches(dataset, [[Draw(epoch, 0)] for epoch in range(20)], 2)
+    batches = loader.batches(dataset, [[SampleIndex(epoch, 0)] for epoch in range(20)], 2)
     next(batches)
     with pytest.raises(ZeroDivisionError):
         batches.throw(ZeroDivisionError())
@@ -149,7 +149,7 @@ def test_no_draws_make_no_batches(dataset):
 
 
 def test_workers_leave_ctrl_c_to_the_parent(dataset):
-    draws = [[Draw(epoch, s) for s in range(5)] for epoch in range(12)]
+    draws = [[SampleIndex(epoch, s) for s in range(5)] for epoch in range(12)]
     with closing(loader.batches(dataset, draws, 2)) as batches:
         arrived = [next(batches)]
         for worker in multiprocessing.active_children():
@@ -160,7 +160,7 @@ def test_workers_leave_ctrl_c_to_the_parent(dataset):
 
 
 def test_a_killed_worker_is_an_error_that_says_what_to_do(dataset):
-    draws = [[Draw(epoch, s) for s in range(5)] for epoch in range(40)]
+    draws = [[SampleIndex(epoch, s) for s in range(5)] for epoch in range(40)]
     with closing(loader.batches(dataset, draws, 2)) as batches:
         next(batches)
         for process in multiprocessing.active_children():
@@ -176,7 +176,7 @@ def test_workers_stay_from_epoch_to_epoch(dataset):
     with closing(loader.Loader(dataset, 2)) as feed:
         seen = set()
         for epoch in range(3):
-            draws = [[Draw(epoch, 3 * k + i) for i in (2, 0, 1)] for k in range(3)]
+            draws = [[SampleIndex(epoch, 3 * k + i) for i in (2, 0, 1)] for k in range(3)]
             found = [(pictures.numpy(), targets.numpy()) for pictures, targets in feed.epoch(draws)]
             for ours, theirs in zip(found, collect(dataset, draws, 0), strict=True):
                 assert np.array_equal(ours[0], theirs[0])
@@ -187,12 +187,12 @@ def test_workers_stay_from_epoch_to_epoch(dataset):
 
 
 def test_an_epoch_left_early_does_not_reach_into_the_next(dataset):
-    draws = [[Draw(epoch, s) for s in range(5)] for epoch in range(20)]
+    draws = [[SampleIndex(epoch, s) for s in range(5)] for epoch in range(20)]
     with closing(loader.Loader(dataset, 2)) as feed:
         with closing(feed.epoch(draws)) as epoch:
             next(epoch)
-        (only,) = feed.epoch([[Draw(3, 7)]])
-        assert np.array_equal(only[0].numpy(), collect(dataset, [[Draw(3, 7)]], 0)[0][0])
+        (only,) = feed.epoch([[SampleIndex(3, 7)]])
+        assert np.array_equal(only[0].numpy(), collect(dataset, [[SampleIndex(3, 7)]], 0)[0][0])
     assert children() == []
 
 
@@ -200,8 +200,8 @@ def test_a_loader_recovers_from_a_broken_image_and_from_a_killed_worker(broken):
     with closing(loader.Loader(broken, 2)) as feed:
         for _ in range(2):
             with pytest.raises(PaddlexMLError, match="not an image, or a format"):
-                list(feed.epoch(loader.evaluation_draws(10, 2)))
-        sound = [[Draw(0, 0)], [Draw(0, 1)]]
+                list(feed.epoch(loader.evaluation_indices(10, 2)))
+        sound = [[SampleIndex(0, 0)], [SampleIndex(0, 1)]]
         assert len(list(feed.epoch(sound))) == 2
         for process in multiprocessing.active_children():
             process.kill()
@@ -219,14 +219,14 @@ def test_workers_die_with_a_killed_parent(tmp_path, images):
         "if __name__ == '__main__':\n"
         "    from paddlex_ml.data import loader\n"
         "    from paddlex_ml.data.annotation import ImageList\n"
-        "    from paddlex_ml.data.dataset import Draw, MultiLabelDataset\n"
+        "    from paddlex_ml.data.dataset import SampleIndex, MultiLabelDataset\n"
         "    from paddlex_ml.data.image_cache import open_caches\n"
         "    from paddlex_ml.data.preprocess import standard\n"
         "    root = pathlib.Path(sys.argv[1])\n"
         "    images = ImageList(root, ['0.png', '1.png'], np.zeros((2, 1), np.uint8))\n"
         "    (cache,) = open_caches('ram', [(images, False)], 16)\n"
         "    feed = loader.Loader(MultiLabelDataset(images, standard(16), cache=cache), 2)\n"
-        "    list(feed.epoch([[Draw(0, 0)], [Draw(0, 1)]]))\n"
+        "    list(feed.epoch([[SampleIndex(0, 0)], [SampleIndex(0, 1)]]))\n"
         "    print(*(p.pid for p in multiprocessing.active_children()), flush=True)\n"
         "    time.sleep(60)\n"
     )

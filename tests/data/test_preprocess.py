@@ -91,7 +91,7 @@ def test_the_opencv_backend_gives_the_pixels_of_opencv(size):
         (["ResizeImage"], "not a list of steps"),
         ([*STEPS, {"CropImage": {"size": 32}}], "steps are .*, CropImage"),
         (STEPS[::-1], "known: ResizeImage, NormalizeImage, ToCHWImage"),
-        ([{"DecodeImage": {"to_rgb": False}}, *STEPS], "wants BGR pixels"),
+        ([{"DecodeImage": {"to_rgb": False}}, *STEPS], "expects BGR pixels"),
         (steps(ResizeImage={"size": None}), "it is None"),
         (steps(ResizeImage={"size": [64, 64, 3]}), r"it is \[64, 64, 3\]"),
         (steps(ResizeImage={"size": -64}), "it is -64"),

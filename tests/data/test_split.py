@@ -94,7 +94,7 @@ def test_a_class_of_one_image_trains() -> None:
     assert count_val(divide(images, Division(val_percent=50))) == [0, 5]
 
 
-def test_three_classes_in_a_triangle_cannot_all_be_on_both_sides_and_one_is_told() -> None:
+def test_three_classes_in_a_triangle_cannot_all_be_on_both_sides_and_one_is_reported() -> None:
     images = make_list([[1, 1, 0], [0, 1, 1], [1, 0, 1]])
     lists = divide(images, Division(val_percent=50))
     rows = count_classes({"train": images}, lists, ["a", "b", "c"], 50)
@@ -107,8 +107,8 @@ def test_both_lists_keep_the_order_of_the_images() -> None:
     for strategy in ("stratified", "random"):
         lists = divide(images, Division(val_percent=30, strategy=strategy))
         for side in lists.values():
-            places = [images.paths.index(path) for path in side.paths]
-            assert places == sorted(places)
+            positions = [images.paths.index(path) for path in side.paths]
+            assert positions == sorted(positions)
             assert side.root == ROOT
 
 
@@ -201,9 +201,9 @@ def test_less_than_two_images_are_refused(rows: list[list[int]], fewer: str) -> 
         divide(images, Division(val_percent=20))
 
 
-def test_an_image_that_stands_twice_is_refused_with_its_name() -> None:
+def test_an_image_that_is_listed_twice_is_refused_with_its_name() -> None:
     images = make_list([[1], [0], [1]], ["images/a.jpg", "b.jpg", "images/../images/a.jpg"])
-    with pytest.raises(PaddlexMLError, match=r"1 image stands more than once.*: images/a\.jpg"):
+    with pytest.raises(PaddlexMLError, match=r"1 image is listed more than once.*: images/a\.jpg"):
         divide(images, Division(val_percent=20))
 
 

@@ -41,7 +41,7 @@ def test_a_repair_moves_the_fewest_images(data: st.DataObject) -> None:
     in_val, holders = every @ shown, shown.sum(axis=0)
     good = ~((holders > 1) & ((in_val == 0) | (in_val == holders))).any(axis=1)
     if good.any():
-        repaired = stratify._repair(units, start, stratify._want(units, 20))
+        repaired = stratify._repair(units, start, stratify._compute_wanted(units, 20))
         moved = (every != start) @ units.sizes
         assert (repaired != start) @ units.sizes == moved[good].min()
         assert good[(every == repaired).all(axis=1)] == [True]
@@ -53,7 +53,7 @@ def test_a_class_that_cannot_be_repaired_does_not_spoil_the_others() -> None:
         [[1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1]], np.uint8
     )
     units = stratify._make_units(targets, np.arange(5), np.random.default_rng(0))
-    repaired = stratify._repair(units, np.zeros(5, int), stratify._want(units, 50))
+    repaired = stratify._repair(units, np.zeros(5, int), stratify._compute_wanted(units, 50))
     counts = targets[repaired[units.of_image] == 1].sum(axis=0, dtype=int).tolist()
     assert counts[3] == 1
     assert counts[:3].count(1) == 2

@@ -190,7 +190,7 @@ def jpeg(width, height, mode="RGB", **options):
 
 
 @pytest.mark.parametrize(
-    ("sides", "at_least", "expected"),
+    ("sides", "min_side", "expected"),
     [
         ((1600, 1200), None, (1600, 1200)),
         ((1600, 1200), 601, (1600, 1200)),
@@ -204,8 +204,8 @@ def jpeg(width, height, mode="RGB", **options):
         ((300, 200), 448, (300, 200)),
     ],
 )
-def test_a_jpeg_is_reduced_while_both_sides_keep_the_pixels_asked_for(sides, at_least, expected):
-    found = transforms.decode_image(jpeg(*sides), where="here", at_least=at_least)
+def test_a_jpeg_is_reduced_while_both_sides_keep_the_pixels_asked_for(sides, min_side, expected):
+    found = transforms.decode_image(jpeg(*sides), where="here", min_side=min_side)
     assert (found.size, found.mode) == (expected, "RGB")
 
 
@@ -215,7 +215,7 @@ def test_a_reduced_image_turns_and_changes_colours_like_the_whole_one(mode):
     exif[0x0112] = 6  # a quarter turn
     content = jpeg(800, 640, mode, exif=exif)
     whole = transforms.decode_image(content, where="here")
-    reduced = transforms.decode_image(content, where="here", at_least=160)
+    reduced = transforms.decode_image(content, where="here", min_side=160)
     assert (whole.size, reduced.size, reduced.mode) == ((640, 800), (160, 200), "RGB")
     ours, theirs = (standard(80).resize(i).astype(int) for i in (reduced, whole))
     assert np.abs(ours - theirs).mean() < 1
@@ -238,9 +238,9 @@ def test_other_formats_are_never_reduced(images, name):
 )
 def test_reduced_decoding_finds_the_same_faults(content, message):
     found = []
-    for at_least in (None, 150):
+    for min_side in (None, 150):
         with pytest.raises(PaddlexMLError, match=message) as caught:
-            transforms.decode_image(content, where="here.jpg", at_least=at_least)
+            transforms.decode_image(content, where="here.jpg", min_side=min_side)
         found.append(str(caught.value))
     assert "here.jpg" in found[0]
     assert re.sub(r"\d+", "", found[0]) == re.sub(r"\d+", "", found[1])

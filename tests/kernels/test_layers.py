@@ -15,7 +15,7 @@ import paddle.nn.functional as F
 import pytest
 from paddle import nn
 
-from paddlex_ml.kernels import layers as fast_ops
+from paddlex_ml.kernels import layers
 from paddlex_ml.models import zoo
 from paddlex_ml.models.blocks import ConvNorm, plain_conv
 from paddlex_ml.models.pp_hgnet_v2 import SHAPES
@@ -37,7 +37,7 @@ def plain(monkeypatch):
 
     def call(function, *arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(fast_ops, "kernels", lambda: None)
+            patch.setattr(layers, "kernels", lambda: None)
             return function(*arguments)
 
     return call
@@ -74,13 +74,13 @@ def assert_same(layer, function, features, plain):
 def ran(monkeypatch, name):
     """List that grows whenever the kernel of this name runs."""
     calls = []
-    kernel = fast_ops._kernel
+    run = layers._run_in_threads
 
-    def watched(asked):
-        calls.extend([asked] * (asked == name))
-        return kernel(asked)
+    def watched(kernel, *arguments):
+        calls.extend([kernel] * (kernel == name))
+        return run(kernel, *arguments)
 
-    monkeypatch.setattr(fast_ops, "_kernel", watched)
+    monkeypatch.setattr(layers, "_run_in_threads", watched)
     return calls
 
 
@@ -96,7 +96,7 @@ def test_depthwise_convolutions_and_their_gradients_are_those_of_paddle(
     )
     calls = ran(monkeypatch, "depthwise")
     features = random(batch, channels, height, width)
-    assert_same(layer, lambda x: fast_ops.convolve(layer, x), features, plain)
+    assert_same(layer, lambda x: layers.convolve(layer, x), features, plain)
     assert len(calls) == 1
 
 
@@ -106,7 +106,7 @@ def test_large_maps_are_worked_in_blocks_without_seams(kernel, stride, plain):
     paddle.seed(1)
     layer = plain_conv(3, 3, kernel=kernel, stride=stride, groups=3, padding=kernel // 2)
     features = random(2, 3, 113, 131)
-    assert_same(layer, lambda x: fast_ops.convolve(layer, x), features, plain)
+    assert_same(layer, lambda x: layers.convolve(layer, x), features, plain)
 
 
 @needs_numba
@@ -118,25 +118,25 @@ def test_pointwise_convolutions_and_their_gradients_are_those_of_paddle(
     paddle.seed(2)
     layer = plain_conv(channels, out_channels)
     features = random(batch, channels, height, width)
-    assert_same(layer, lambda x: fast_ops.convolve(layer, x), features, plain)
+    assert_same(layer, lambda x: layers.convolve(layer, x), features, plain)
 
 
 @needs_numba
-@pytest.mark.parametrize("activation", list(fast_ops.ACTIVATIONS))
+@pytest.mark.parametrize("activation", list(layers.ACTIVATIONS))
 @pytest.mark.parametrize(("batch", "height", "width"), [(2, 14, 14), (1, 7, 10), (5, 1, 1)])
 def test_batch_norm_with_activation_its_gradients_and_averages_are_those_of_paddle(
     activation, batch, height, width, plain
 ):
     paddle.seed(3)
-    layers = [nn.BatchNorm2D(6) for _ in range(2)]
-    for layer in layers:
+    norms = [nn.BatchNorm2D(6) for _ in range(2)]
+    for layer in norms:
         layer.weight.set_value(paddle.linspace(-2, 3, 6))
         layer.bias.set_value(paddle.linspace(1, -1, 6))
-    ours, theirs = layers
+    ours, theirs = norms
     features = random(batch, 6, height, width, scale=3.0, shift=5.0)
 
     def run(layer):
-        function = lambda x: fast_ops.norm_activate(layer, activation, x)  # noqa: E731
+        function = lambda x: layers.norm_activate(layer, activation, x)  # noqa: E731
         return results(function, features, [layer.weight, layer.bias])
 
     for found, wanted in zip(run(ours), plain(run, theirs), strict=True):
@@ -153,7 +153,7 @@ def test_slopes_at_the_corners_are_those_of_paddle(activation, value, plain):
     layer.weight.set_value(paddle.zeros([1]))
     layer.bias.set_value(paddle.full([1], value))
     features = random(2, 1, 4, 4)
-    assert_same(layer, lambda x: fast_ops.norm_activate(layer, activation, x), features, plain)
+    assert_same(layer, lambda x: layers.norm_activate(layer, activation, x), features, plain)
 
 
 def block(groups=4, **settings):
@@ -223,7 +223,7 @@ def test_without_gradients_the_forward_pass_is_the_same_bit_for_bit():
 @needs_numba
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("groups", [1, 4])
-@pytest.mark.parametrize("activation", list(fast_ops.ACTIVATIONS))
+@pytest.mark.parametrize("activation", list(layers.ACTIVATIONS))
 def test_one_bad_number_is_seen_in_output_and_gradients(bad, groups, activation):
     layer = block(groups)
     layer.activation = activation
@@ -266,7 +266,7 @@ def test_what_the_kernels_cannot_do_is_done_by_the_layer(reason, monkeypatch):
 
 
 def test_without_numba_all_is_done_by_the_layers_and_the_log_says_so(monkeypatch, caplog):
-    monkeypatch.setattr(fast_ops, "kernels", fast_ops.kernels.__wrapped__)
+    monkeypatch.setattr(layers, "kernels", layers.kernels.__wrapped__)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     layer, features = block(), random(2, 4, 5, 5)
     with caplog.at_level(logging.INFO):
@@ -284,7 +284,7 @@ def test_a_numba_that_does_not_work_is_no_reason_to_fail(monkeypatch, caplog):
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(importlib, "import_module", fail)
-    assert fast_ops.kernels.__wrapped__() is None
+    assert layers.kernels.__wrapped__() is None
     assert "Numba needs NumPy 1.0 or less" in caplog.text
 
 
@@ -293,26 +293,26 @@ import hashlib, sys
 from paddlex_ml import paddle_runtime
 paddle_runtime.prepare()
 import paddle
-from paddlex_ml.kernels import layers as fast_ops
+from paddlex_ml.kernels import layers
 from paddlex_ml.models.blocks import ConvNorm
 assert "numba" not in sys.modules
 paddle.seed(0)
-layers = [
+blocks = [
     ConvNorm(16, 16, kernel=k, stride=s, groups=16, activation=a)
-    for k, s, a in [(3, 1, fast_ops.identity), (5, 2, paddle.nn.functional.hardswish)]
+    for k, s, a in [(3, 1, layers.identity), (5, 2, paddle.nn.functional.hardswish)]
 ]
 features = paddle.randn([3, 16, 37, 29])
 digest = hashlib.sha256()
 for _ in range(2):
     out = features
-    for layer in layers:
-        out = layer(out)
+    for block in blocks:
+        out = block(out)
     (out * out).sum().backward()
-for layer in layers:
-    for tensor in [*layer.state_dict().values(), *(p.grad for p in layer.parameters())]:
+for block in blocks:
+    for tensor in [*block.state_dict().values(), *(p.grad for p in block.parameters())]:
         if tensor is not None:
             digest.update(tensor.numpy().tobytes())
-print(digest.hexdigest(), fast_ops._threads())
+print(digest.hexdigest(), layers._threads())
 """
 
 

@@ -16,9 +16,9 @@ GREY = (128, 128, 128)
 
 
 @pytest.fixture(autouse=True)
-def nothing_proven(monkeypatch):
+def nothing_verified(monkeypatch):
     """Each test begins as a new process does."""
-    monkeypatch.setattr(pillow, "_proven", {})
+    monkeypatch.setattr(pillow, "_verified", {})
 
 
 def noise(width, height, *, seed=0):
@@ -45,9 +45,9 @@ SIDES = [(64, 48), (48, 64), (32, 80), (80, 32), (32, 32), (31, 33), (5, 9), (30
 def test_resizing_is_that_of_pillow_bit_for_bit(sides):
     for image in (noise(*sides), noise(*sides, seed=1), black_and_white(*sides)):
         for _ in range(2):
-            found = pillow.resize(image, 32)
-            assert np.array_equal(found, standard(32).resize(image))
-    assert pillow._proven[("resize", sides, 32)] is not None
+            result = pillow.resize(image, 32)
+            assert np.array_equal(result, standard(32).resize(image))
+    assert pillow._verified[("resize", sides, 32)] is not None
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -56,47 +56,47 @@ def test_every_shear_is_that_of_pillow_bit_for_bit(sides, axis):
     for step in range(-9, 10):
         strength = 0.3 * step / 9
         for image in (noise(*sides), noise(*sides, seed=1), black_and_white(*sides)):
-            found = pillow.shear(image, strength, axis, 128)
-            assert found.tobytes() == pillow_shear(image, strength, axis).tobytes()
-        assert pillow._proven[("shear", sides, axis, strength)] == 0
+            result = pillow.shear(image, strength, axis, 128)
+            assert result.tobytes() == pillow_shear(image, strength, axis).tobytes()
+        assert pillow._verified[("shear", sides, axis, strength)] == 0
 
 
 @pytest.mark.parametrize("strength", [3.0, -5.0, 1e-12])
 def test_a_shear_that_leaves_the_picture_is_that_of_pillow(strength):
     for seed in range(3):
         image = noise(20, 24, seed=seed)
-        found = pillow.shear(image, strength, 0, 128)
-        assert found.tobytes() == pillow_shear(image, strength, 0).tobytes()
+        result = pillow.shear(image, strength, 0, 128)
+        assert result.tobytes() == pillow_shear(image, strength, 0).tobytes()
 
 
 @pytest.mark.parametrize("sides", [(48, 48), (33, 70), (3, 40), (448, 448)])
 def test_smoothing_is_that_of_pillow_bit_for_bit(sides):
     for image in (noise(*sides), noise(*sides, seed=1), black_and_white(*sides)):
-        found = pillow.smooth(image)
-        assert found.tobytes() == image.filter(ImageFilter.SMOOTH).tobytes()
-    assert pillow._proven[("smooth", sides)] == 0
+        result = pillow.smooth(image)
+        assert result.tobytes() == image.filter(ImageFilter.SMOOTH).tobytes()
+    assert pillow._verified[("smooth", sides)] == 0
 
 
-def test_another_pillow_is_found_out_and_keeps_the_work():
+def test_another_pillow_is_detected_and_used():
     image, other = noise(16, 16), noise(16, 16, seed=1)
 
     def brighter(picture):
         return np.minimum(np.asarray(picture), 254) + np.uint8(1)
 
-    ways = (np.array,)
+    variants = (np.array,)
     for picture in (image, other):
-        found = pillow._as_pillow("kind", picture, ways, partial(brighter, picture))
-        assert np.array_equal(found, brighter(picture))
-    assert pillow._proven == {"kind": None}
+        result = pillow._as_pillow("kind", picture, variants, partial(brighter, picture))
+        assert np.array_equal(result, brighter(picture))
+    assert pillow._verified == {"kind": None}
 
 
-def test_a_plain_picture_proves_nothing():
+def test_a_plain_picture_verifies_nothing():
     plain = Image.new("RGB", (64, 48), (1, 2, 3))
     assert np.unique(pillow.resize(plain, 32)).tolist() == [1, 2, 3]
-    assert pillow._proven == {}
+    assert pillow._verified == {}
 
 
-def test_without_a_folder_to_write_to_the_loops_are_compiled_all_the_same(monkeypatch):
+def test_without_a_folder_to_write_to_the_loops_are_still_compiled(monkeypatch):
     asked = []
 
     def njit(*, nogil, cache=False):
@@ -110,14 +110,14 @@ def test_without_a_folder_to_write_to_the_loops_are_compiled_all_the_same(monkey
     assert asked == [True, False]
 
 
-def test_without_numba_all_work_is_pillows(monkeypatch):
+def test_without_numba_pillow_does_all_work(monkeypatch):
     monkeypatch.setattr(pillow, "_HAS_NUMBA", False)
     monkeypatch.setattr(pillow, "_blend_rows", None)
     image = noise(64, 48)
     for _ in range(2):
-        found = pillow.resize(image, 32)
-        assert np.array_equal(found, standard(32).resize(image))
-    assert pillow._proven == {}
+        result = pillow.resize(image, 32)
+        assert np.array_equal(result, standard(32).resize(image))
+    assert pillow._verified == {}
     assert pillow._compiled(abs) is abs
 
 

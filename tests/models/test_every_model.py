@@ -58,10 +58,10 @@ def test_the_schema_knows_the_choices_of_tokens():
 
 
 def test_another_choice_of_tokens_is_refused():
-    with pytest.raises(PaddlexMLError, match="cannot be made to see 'last_patch'") as caught:
+    with pytest.raises(PaddlexMLError, match="cannot use the tokens 'last_patch'") as caught:
         zoo.build(CLIP, 2, tokens="last_patch")
     assert caught.value.fix == "choose from all_patches, first_patch"
-    with pytest.raises(PaddlexMLError, match="cannot be made to see 'first_patch'"):
+    with pytest.raises(PaddlexMLError, match="cannot use the tokens 'first_patch'"):
         zoo.build("ResNet50_ML", 2, tokens="first_patch")
 
 

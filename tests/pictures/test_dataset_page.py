@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from paddlex_ml.pictures import dataset_page, thumbnails
-from paddlex_ml.pictures.dataset_page import DatasetPage, Side, Warned
+from paddlex_ml.pictures.dataset_page import DatasetPage, PageList, PageWarning
 
 NASTY = '<script>alert(1)</script> & "猫" \''
 
@@ -46,11 +46,11 @@ def make(root: Path, names: list[str], images: int = 6) -> DatasetPage:
     return DatasetPage(
         root=root,
         label_names=names,
-        train=Side(paths[:half], targets[:half]),
-        val=Side(paths[half:], targets[half:]),
+        train=PageList(paths[:half], targets[:half]),
+        val=PageList(paths[half:], targets[half:]),
         warnings=[
-            Warned(f"doubtful: {NASTY}", [(path,) for path in paths]),
-            Warned("alike", [(paths[0], paths[1])], alike=True),
+            PageWarning(f"doubtful: {NASTY}", [(path,) for path in paths]),
+            PageWarning("alike", [(paths[0], paths[1])], alike=True),
         ],
         pairs=targets.astype(np.int64).T @ targets,
         sizes={side: {"min": 1, "median": 2000, "max": 3} for side in ("width", "height")},
@@ -64,49 +64,49 @@ def read(tmp_path: Path, content: DatasetPage) -> Reader:
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_runs_no_script(tmp_path):
-    found = read(tmp_path, make(tmp_path, ["cat", NASTY, "empty"]))
-    assert {"script", "link", "iframe", "object", "form"}.isdisjoint(found.tags)
-    assert not [name for name in found.attributes if name.startswith("on")]
-    assert found.sources
-    assert {source.partition(",")[0] for source in found.sources} == {"data:image/jpeg;base64"}
+    page = read(tmp_path, make(tmp_path, ["cat", NASTY, "empty"]))
+    assert {"script", "link", "iframe", "object", "form"}.isdisjoint(page.tags)
+    assert not [name for name in page.attributes if name.startswith("on")]
+    assert page.sources
+    assert {source.partition(",")[0] for source in page.sources} == {"data:image/jpeg;base64"}
 
 
 def test_texts_of_the_user_arrive_as_they_are(tmp_path):
-    found = read(tmp_path, make(tmp_path, ["cat", NASTY, "empty"]))
-    assert NASTY in found.text
-    assert f"doubtful: {NASTY}" in found.text
+    page = read(tmp_path, make(tmp_path, ["cat", NASTY, "empty"]))
+    assert NASTY in page.text
+    assert f"doubtful: {NASTY}" in page.text
 
 
-def test_every_warning_names_its_files_and_alike_pairs_stand_side_by_side(tmp_path):
+def test_every_warning_names_its_files_and_alike_pairs_are_side_by_side(tmp_path):
     content = make(tmp_path, ["cat", "dog", "empty"])
-    found = read(tmp_path, content)
+    page = read(tmp_path, content)
     for path in [*content.train.paths, *content.val.paths]:
-        assert path in found.text
-    assert "a & b 0.png  =  a & b 1.png" in found.text
-    assert "1 pair" in found.text
-    assert "6 images" in found.text
+        assert path in page.text
+    assert "a & b 0.png  =  a & b 1.png" in page.text
+    assert "1 pair" in page.text
+    assert "6 images" in page.text
 
 
-def test_each_class_has_samples_and_a_class_without_image_says_so(tmp_path):
-    found = read(tmp_path, make(tmp_path, ["cat", "dog", "empty"]))
-    assert found.tags.count("img") == 2 + 6  # the pair, and the images of two classes
-    assert "no image" in found.text
-    picture = base64.b64decode(found.sources[0].partition(",")[2])
+def test_each_class_has_samples_and_a_class_without_image_is_marked(tmp_path):
+    page = read(tmp_path, make(tmp_path, ["cat", "dog", "empty"]))
+    assert page.tags.count("img") == 2 + 6  # the pair, and the images of two classes
+    assert "no image" in page.text
+    picture = base64.b64decode(page.sources[0].partition(",")[2])
     with Image.open(io.BytesIO(picture)) as image:
         assert image.size == (thumbnails.SIDE, thumbnails.SIDE)
 
 
-def test_many_classes_are_cut_and_the_page_says_so(tmp_path):
-    found = read(tmp_path, make(tmp_path, [f"class {i}" for i in range(150)], images=300))
-    assert "The 100 most frequent classes; 50 others are left out" in found.text
-    assert "The 60 most frequent classes; 90 others are left out" in found.text
+def test_many_classes_are_cut_and_the_page_gives_their_number(tmp_path):
+    page = read(tmp_path, make(tmp_path, [f"class {i}" for i in range(150)], images=300))
+    assert "The 100 most frequent classes; 50 others are left out" in page.text
+    assert "The 60 most frequent classes; 90 others are left out" in page.text
     assert (tmp_path / "report.html").stat().st_size < 3_000_000
 
 
-def test_no_warning_is_said(tmp_path):
+def test_a_set_without_warnings_has_a_sentence_instead(tmp_path):
     content = make(tmp_path, ["cat", "dog"])
-    found = read(tmp_path, DatasetPage(**{**vars(content), "warnings": []}))
-    assert "None: every image is sound" in found.text
+    page = read(tmp_path, DatasetPage(**{**vars(content), "warnings": []}))
+    assert "None: every image can be read" in page.text
 
 
 @pytest.mark.parametrize("mode", ["I;16", "LA", "CMYK", "P", "1"])
@@ -120,14 +120,14 @@ def test_images_of_every_kind_are_shrunk(tmp_path, mode):
         source = source.convert(mode)
     source.save(tmp_path / name)
     paths = [name, *content.train.paths[1:]]
-    found = read(
+    page = read(
         tmp_path,
         DatasetPage(
-            **{**vars(content), "train": Side(paths, content.train.targets), "warnings": []}
+            **{**vars(content), "train": PageList(paths, content.train.targets), "warnings": []}
         ),
     )
     bright = []
-    for source_text in found.sources:
+    for source_text in page.sources:
         with Image.open(io.BytesIO(base64.b64decode(source_text.partition(",")[2]))) as image:
             bright.append(image.convert("L").getpixel((80, 80)))
     assert max(bright) >= 250

@@ -31,7 +31,7 @@ def photo() -> Image.Image:
 
 
 @pytest.mark.parametrize("at", [(0, 0), (0, 3), (2, 1), (3, 3)])
-def test_the_brightest_place_is_the_cell_with_the_most_attention(at: tuple[int, int]):
+def test_the_brightest_pixel_is_in_the_cell_with_the_most_attention(at: tuple[int, int]):
     grey = Image.new("RGB", (400, 400), (90, 90, 90))
     drawn = brightness(heatmap._overlay(grey, peak(4, 4, at)))
     y, x = np.unravel_index(drawn.argmax(), drawn.shape)
@@ -44,7 +44,7 @@ def test_more_attention_is_never_darker():
     assert colours[-1] - colours[0] > 200
 
 
-def test_a_map_that_looks_everywhere_alike_does_not_glow():
+def test_a_map_of_equal_shares_is_not_shown_as_bright():
     grey = Image.new("RGB", (400, 400), (90, 90, 90))
     flat = brightness(heatmap._overlay(grey, even()))
     assert flat.max() == flat.min()
@@ -53,51 +53,53 @@ def test_a_map_that_looks_everywhere_alike_does_not_glow():
     assert heatmap.top_of_scale(peak(4, 4, (1, 1), 0.75)) == 12
 
 
-@pytest.mark.parametrize("found", [0, 1, 5, 11, 12, 80])
-def test_a_sheet_has_the_photograph_and_a_tile_for_each_of_eleven_labels(photo, found, monkeypatch):
+@pytest.mark.parametrize("count", [0, 1, 5, 11, 12, 80])
+def test_a_sheet_has_the_photograph_and_a_tile_for_each_of_eleven_labels(photo, count, monkeypatch):
     arranged = []
     arrange = heatmap._arrange
 
-    def count(tiles, notes, fonts):
+    def record(tiles, notes, fonts):
         arranged.append((tiles, notes))
         return arrange(tiles, notes, fonts)
 
-    monkeypatch.setattr(heatmap, "_arrange", count)
-    heatmap.draw(photo, [Label(f"class {i}", 0.9, even()) for i in range(found)])
+    monkeypatch.setattr(heatmap, "_arrange", record)
+    heatmap.draw_heatmaps(photo, [Label(f"class {i}", 0.9, even()) for i in range(count)])
     ((tiles, notes),) = arranged
-    assert len(tiles) == 1 + min(found, 11)
+    assert len(tiles) == 1 + min(count, 11)
     assert len({tile.size for tile in tiles}) == 1
     left_out = [note for note in notes if "left out" in note]
     assert left_out == (
-        [f"Labels with lower scores that are left out: {found - 11}."] if found > 11 else []
+        [f"Labels with lower scores that are left out: {count - 11}."] if count > 11 else []
     )
-    assert any("no label was found" in note for note in notes) is (found == 0)
+    assert any("no label was predicted" in note for note in notes) is (count == 0)
 
 
-def test_a_map_that_classes_share_is_told():
+def test_a_map_that_classes_share_has_a_note():
     labels = [Label("cat", 0.5, even())]
     assert any("4 classes each share one map" in note for note in heatmap._notes(labels, 4))
     assert not any("share one map" in note for note in heatmap._notes(labels, 1))
 
 
-@pytest.mark.parametrize(("share", "told"), [(0.12, True), (0.13, False)])  # of 16: 1.92x, 2.08x
-def test_maps_that_are_nearly_even_are_said_to_tell_little(share: float, told: bool):
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.12, True), (0.13, False)]
+)  # of 16: 1.92x, 2.08x
+def test_maps_that_are_nearly_even_have_a_note(share: float, expected: bool):
     labels = [Label("cat", 0.5, even()), Label("dog", 0.5, peak(4, 4, (0, 0), share))]
-    assert any("these maps tell little" in note for note in heatmap._notes(labels, 1)) is told
+    assert any("these maps mean little" in note for note in heatmap._notes(labels, 1)) is expected
 
 
 @pytest.mark.parametrize("size", [(1, 1), (9, 7), (400, 300), (6000, 4000), (8000, 3), (3, 8000)])
-@pytest.mark.parametrize("found", [1, 11])
-def test_photographs_of_every_shape_and_size_give_a_sheet_that_a_screen_takes(size, found):
+@pytest.mark.parametrize("count", [1, 11])
+def test_photographs_of_every_shape_and_size_give_a_sheet_that_a_screen_takes(size, count):
     names = ["cat", "狗", "a name that is far too long for the width of a single picture" * 3]
-    labels = [Label(names[i % 3], 0.5, peak(5, 5, (i % 5, 0))) for i in range(found)]
-    sheet = heatmap.draw(Image.new("RGB", size, (200, 30, 30)), labels)
+    labels = [Label(names[i % 3], 0.5, peak(5, 5, (i % 5, 0))) for i in range(count)]
+    sheet = heatmap.draw_heatmaps(Image.new("RGB", size, (200, 30, 30)), labels)
     assert sheet.mode == "RGB"
     assert max(sheet.size) < 5000
-    assert sheet.width * sheet.height < 700_000 * (found + 1)  # pixels
+    assert sheet.width * sheet.height < 700_000 * (count + 1)  # pixels
 
 
-def test_tiles_and_words_do_not_overlap(photo, monkeypatch):
+def test_tiles_and_text_do_not_overlap(photo, monkeypatch):
     """What is pasted and written keeps inside the sheet, and two tiles share no pixel."""
     pasted = []
     paste = Image.Image.paste
@@ -107,7 +109,7 @@ def test_tiles_and_words_do_not_overlap(photo, monkeypatch):
         return paste(self, image, box, mask)
 
     monkeypatch.setattr(Image.Image, "paste", note)
-    sheet = heatmap.draw(photo, [Label(f"class {i}", 0.5, even()) for i in range(7)])
+    sheet = heatmap.draw_heatmaps(photo, [Label(f"class {i}", 0.5, even()) for i in range(7)])
     on_sheet = [box for size, box in pasted if size == sheet.size]
     assert len(on_sheet) == 8
     for size, (left, top, right, bottom) in pasted:
@@ -121,18 +123,27 @@ def test_tiles_and_words_do_not_overlap(photo, monkeypatch):
 def test_the_same_maps_give_the_same_sheet_and_leave_the_image_alone(photo):
     before = photo.tobytes()
     labels = [Label("cat", 0.98, peak(14, 14, (3, 4)))]
-    assert heatmap.draw(photo, labels).tobytes() == heatmap.draw(photo, labels).tobytes()
+    assert (
+        heatmap.draw_heatmaps(photo, labels).tobytes()
+        == heatmap.draw_heatmaps(photo, labels).tobytes()
+    )
     assert photo.tobytes() == before
     moved = [Label("cat", 0.98, peak(14, 14, (4, 4)))]
-    assert heatmap.draw(photo, moved).tobytes() != heatmap.draw(photo, labels).tobytes()
+    assert (
+        heatmap.draw_heatmaps(photo, moved).tobytes()
+        != heatmap.draw_heatmaps(photo, labels).tobytes()
+    )
 
 
-def test_the_photograph_stands_beside_its_maps_in_its_own_colours():
+def test_the_photograph_is_beside_its_maps_in_its_own_colours():
     photo = Image.new("RGB", (400, 400), (10, 200, 30))
-    sheet = heatmap.draw(photo, [Label("cat", 0.5, even())])
+    sheet = heatmap.draw_heatmaps(photo, [Label("cat", 0.5, even())])
     assert sheet.getpixel((200, 200)) == (10, 200, 30)
 
 
 def test_images_of_other_modes_are_drawn():
     for mode in ("L", "RGBA", "P"):
-        assert heatmap.draw(Image.new(mode, (40, 30)), [Label("a", 0.5, even())]).mode == "RGB"
+        assert (
+            heatmap.draw_heatmaps(Image.new(mode, (40, 30)), [Label("a", 0.5, even())]).mode
+            == "RGB"
+        )

@@ -17,8 +17,8 @@ import pytest
 from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.data import annotation
-from paddlex_ml.data.dataset import Augmentation, Draw, MultiLabelDataset
-from paddlex_ml.data.loader import Loader, batches, evaluation_draws
+from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset, SampleIndex
+from paddlex_ml.data.loader import Loader, batches, evaluation_indices
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
@@ -229,7 +229,7 @@ class StoppingImages(MultiLabelDataset):
     interrupt: Interrupt
     number: int
 
-    def __getitem__(self, draw: Draw) -> Any:
+    def __getitem__(self, draw: SampleIndex) -> Any:
         if draw.sample == self.number:
             self.interrupt.signal = SIGTERM
         return super().__getitem__(draw)
@@ -290,7 +290,7 @@ def test_both_kinds_of_weights_are_evaluated_in_one_pass(
     read: list[int] = []
 
     class Counting(MultiLabelDataset):
-        def __getitem__(self, draw: Draw) -> Any:
+        def __getitem__(self, draw: SampleIndex) -> Any:
             read.append(draw.sample)
             return super().__getitem__(draw)
 
@@ -316,7 +316,7 @@ def score_of(folder: Path, val: MultiLabelDataset) -> float:
     read = weights.read(folder / f"{folder.name}.pdparams")
     model.set_state_dict(read)  # type: ignore[arg-type]
     model.eval()
-    (result,) = evaluate([model], batches(val, evaluation_draws(len(val), 5), 0))
+    (result,) = evaluate([model], batches(val, evaluation_indices(len(val), 5), 0))
     return result.map
 
 

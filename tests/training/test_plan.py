@@ -12,7 +12,7 @@ import pytest
 
 from paddlex_ml.config import load
 from paddlex_ml.config.shipped import find
-from paddlex_ml.data.dataset import Draw
+from paddlex_ml.data.dataset import SampleIndex
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train import plan as train_plan
 from paddlex_ml.training.losses import asymmetric_loss
@@ -35,7 +35,7 @@ def plan_of(size: int, batch_size: int, seed: int = 1, **other: Any) -> Plan:
     return replace(plan, **other)
 
 
-def samples(steps: list[list[list[Draw]]]) -> list[int]:
+def samples(steps: list[list[list[SampleIndex]]]) -> list[int]:
     return [draw.sample for step in steps for batch in step for draw in batch]
 
 
@@ -80,7 +80,13 @@ def test_the_members_of_a_team_share_the_batches_of_one_process(size: int, accum
 def test_an_image_that_is_drawn_again_in_an_epoch_is_changed_in_another_way() -> None:
     plan = plan_of(5, 5, order=lambda epoch: np.array([3, 1, 3, 3, 0]))
     ((batch,),) = plan.epoch_steps(0)
-    assert batch == [Draw(0, 3, 0), Draw(0, 1, 0), Draw(0, 3, 1), Draw(0, 3, 2), Draw(0, 0, 0)]
+    assert batch == [
+        SampleIndex(0, 3, 0),
+        SampleIndex(0, 1, 0),
+        SampleIndex(0, 3, 1),
+        SampleIndex(0, 3, 2),
+        SampleIndex(0, 0, 0),
+    ]
 
 
 def test_evaluations_and_epoch_folders_come_when_they_are_due() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import MultiLabelDataset
-from paddlex_ml.data.loader import batches, count_workers, evaluation_draws
+from paddlex_ml.data.loader import batches, count_workers, evaluation_indices
 from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.evaluation import evaluate
 
@@ -24,7 +24,7 @@ def score(
     """Scores float32 [N, C] of every model, which must share their preprocessing, in one pass."""
     reduced = config.Evaluate.reduced_decode
     dataset = MultiLabelDataset(images, models[0].preprocess, reduced_decode=reduced)
-    draws = evaluation_draws(len(dataset), config.Evaluate.batch_size or config.Train.batch_size)
+    draws = evaluation_indices(len(dataset), config.Evaluate.batch_size or config.Train.batch_size)
 
     def progress(done: int) -> None:
         if done % config.Evaluate.log_interval == 0 or done == len(draws):

@@ -16,7 +16,7 @@ from paddlex_ml.config import load
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.shipped import find
 from paddlex_ml.data import annotation
-from paddlex_ml.data.dataset import Draw
+from paddlex_ml.data.dataset import SampleIndex
 from paddlex_ml.data.image_cache import ImageCache
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train import plan as train_plan
@@ -157,14 +157,14 @@ def test_mixup_cache_and_reduced_decoding_reach_the_loaders(config_of: Any, toy:
         assert train_loader.dataset.augmentation is not None
         assert train_loader.dataset.augmentation.mixup == 0.2
         assert val_loader.dataset.augmentation is None
-        assert (train_loader.dataset.at_least, val_loader.dataset.at_least) == (64, 64)
+        assert (train_loader.dataset.min_side, val_loader.dataset.min_side) == (64, 64)
         assert isinstance(train_loader.dataset.cache, ImageCache)
-        ((_, targets),) = train_loader.epoch([[Draw(0, sample) for sample in range(8)]])
+        ((_, targets),) = train_loader.epoch([[SampleIndex(0, sample) for sample in range(8)]])
     assert ((targets.numpy() > 0) & (targets.numpy() < 1)).any()
     plain, val_loader = train_plan.loaders(
         config_of("Train.reduced_decode=false"), dataset, ProcessGroup()
     )
-    assert (plain.dataset.at_least, val_loader.dataset.at_least) == (None, None)
+    assert (plain.dataset.min_side, val_loader.dataset.min_side) == (None, None)
     assert plain.dataset.cache is None
 
 

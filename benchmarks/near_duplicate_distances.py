@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many pairs of images look alike, by distance: python benchmarks/twin_distances.py DIR ...
+"""How many pairs of images look alike, by distance of their hashes.
 
-All pairs of all images of each folder: bits between their perceptual hashes, and how many of these
-pairs have grey pictures that agree. The limits of data/near_duplicates.py were chosen by looking
-at them.
+    python benchmarks/near_duplicate_distances.py DIR ... [--names]
+
+All pairs of images of each folder: bits between their perceptual hashes, and how many of these
+pairs have grey pictures that agree. The thresholds of data/near_duplicates.py were chosen by
+looking at these pairs.
 """
 
 from __future__ import annotations
@@ -28,10 +30,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="+")
     parser.add_argument("--names", action="store_true", help="print the pairs too")
-    asked = parser.parse_args()
-    for folder in asked.folder:
-        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-        names = [str(path.relative_to(folder)) for path in found]
+    options = parser.parse_args()
+    for folder in options.folder:
+        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        names = [str(path.relative_to(folder)) for path in paths]
         prints = inspect_images(folder, names, lambda done, total: None, None)
         names = [name for name in names if prints[name].fingerprint]
         table = np.array([[*prints[name].fingerprint] for name in names], np.uint8)
@@ -47,7 +49,7 @@ def main() -> int:
         for number in range(FURTHEST + 1):
             at = distance == number
             print(f"  {number:2}: {at.sum():4} ({(at & (agreement >= AGREEMENT)).sum()})")
-            for pair in np.flatnonzero(at) if asked.names else ():
+            for pair in np.flatnonzero(at) if options.names else ():
                 a, b = names[first[pair]], names[second[pair]]
                 print(f"      {a} {b} {agreement[pair]:.2f}")
     return 0
