@@ -14,8 +14,8 @@ import numpy as np
 
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList
-from paddlex_ml.engines.evaluate import models
-from paddlex_ml.engines.evaluate.models import EvaluatedModel
+from paddlex_ml.engines.evaluate import evaluated_model
+from paddlex_ml.engines.evaluate.evaluated_model import EvaluatedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics import bootstrap
 from paddlex_ml.metrics.measures import summarise
@@ -41,11 +41,11 @@ def find(config: Config, evaluated: EvaluatedModel) -> Other | None:
     if text is None:
         return None
     if text in ("raw", "ema"):
-        return models.load_other_weights(evaluated, "raw" if text == "raw" else "ema", KEY)
+        return evaluated_model.load_other_weights(evaluated, "raw" if text == "raw" else "ema", KEY)
     path = _find_result(Path(text))
     if path is None:
-        other = models.load(config, text, KEY, any_model=True)
-        models.refuse_other_classes(other, evaluated.label_names, KEY)
+        other = evaluated_model.load(config, text, KEY, any_model=True)
+        evaluated_model.refuse_other_classes(other, evaluated.label_names, KEY)
         return other
     return Recorded(path, _read(path, evaluated.label_names, config.Global.output / _RESULT))
 
@@ -68,7 +68,7 @@ def compare(
         beside, same = other.result, other.result.get("val_digest") == result["val_digest"]
     else:
         assert other_scores is not None
-        thresholds_in_use = models.find_thresholds(config, other)
+        thresholds_in_use = evaluated_model.find_thresholds(config, other)
         found = summarise(other_scores, images.targets, other.label_names, thresholds_in_use)
         beside, same = {"metrics": found.metrics, "per_class": found.per_class}, True
         if rounds:

@@ -17,7 +17,7 @@ import paddle
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.engines.evaluate import scores as scoring
-from paddlex_ml.engines.evaluate.models import EvaluatedModel
+from paddlex_ml.engines.evaluate.evaluated_model import EvaluatedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.label_quality import find_suspects
 from paddlex_ml.metrics.out_of_fold import score_out_of_fold

@@ -19,17 +19,17 @@ from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.engines.evaluate import (
     comparison,
-    files,
+    evaluated_model,
     label_errors,
     log,
-    models,
+    outputs,
     thresholds,
 )
 from paddlex_ml.engines.evaluate import (
     scores as scoring,
 )
 from paddlex_ml.engines.evaluate.comparison import Other
-from paddlex_ml.engines.evaluate.models import EvaluatedModel
+from paddlex_ml.engines.evaluate.evaluated_model import EvaluatedModel
 from paddlex_ml.export import description
 from paddlex_ml.metrics.measures import summarise
 from paddlex_ml.metrics.threshold_search import Tuned
@@ -43,13 +43,13 @@ def run(config: Config) -> dict[str, Any]:
     """Evaluate on val.txt; returns the content of evaluate_result.json."""
     devices.select(config.Global.device)
     dataset = _read_lists(config)
-    evaluated = models.load(config, config.Evaluate.weight_path, _KEY)
-    models.refuse_other_classes(evaluated, dataset.label_names, _KEY)
+    evaluated = evaluated_model.load(config, config.Evaluate.weight_path, _KEY)
+    evaluated_model.refuse_other_classes(evaluated, dataset.label_names, _KEY)
     label_errors.refuse_impossible(config, evaluated)
-    thresholds_in_use = models.find_thresholds(config, evaluated)
-    places = models.find_descriptions(evaluated) if config.Evaluate.save_threshold else []
+    thresholds_in_use = evaluated_model.find_thresholds(config, evaluated)
+    places = evaluated_model.find_descriptions(evaluated) if config.Evaluate.save_threshold else []
     other = comparison.find(config, evaluated)
-    files.open_folder(config)
+    outputs.open_folder(config)
 
     scores, other_scores = _score(config, dataset.val, evaluated, other)
     result = _judge(config, dataset, evaluated, scores, thresholds_in_use)
@@ -69,7 +69,7 @@ def run(config: Config) -> dict[str, Any]:
         result["label_errors"] = found.told
         log.tell_label_errors(found.told)
     suspects = None if found is None else found.suspects
-    files.write(config, result, dataset, scores, suspects)
+    outputs.write(config, result, dataset, scores, suspects)
     if tuned is not None:
         _save(tuned, places)  # last: a run that fails has changed no model
     return result

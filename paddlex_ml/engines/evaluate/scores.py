@@ -12,7 +12,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import MultiLabelDataset
 from paddlex_ml.data.loader import batches, count_workers, evaluation_draws
-from paddlex_ml.engines.evaluate.models import EvaluatedModel
+from paddlex_ml.engines.evaluate.evaluated_model import EvaluatedModel
 from paddlex_ml.evaluation import evaluate
 
 logger = logging.getLogger(__name__)
