@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of an evaluation: every class in a table, doubtful labels in another, and the page."""
+"""The folder of an evaluation: a table of the classes, one of the doubtful labels, and the page."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import MLClsDataset
+from paddlex_ml.metrics.measures import ClassMeasures
 from paddlex_ml.report import evaluation_page
-from paddlex_ml.report.content import EvaluationPage, Suspected
+from paddlex_ml.report.content import EvaluationPage, SuspectedLabel
 from paddlex_ml.storage import files
 
 _FOLDER = "evaluate"
-_CLASSES, _SUSPECTS, _PAGE = "per_class.csv", "label_errors.csv", "report.html"
+PER_CLASS = f"{_FOLDER}/per_class.csv"
+LABEL_ERRORS = f"{_FOLDER}/label_errors.csv"
+REPORT = f"{_FOLDER}/report.html"
 _PLAIN = (
     "name",
     "positives",
@@ -31,41 +35,37 @@ _PLAIN = (
     "f1",
     "expected_calibration_error",
 )
+_BOUNDS = ("average_precision_low", "average_precision_high")
 _TUNED = ("threshold", "precision", "recall", "f1")
 
 
-def open_folder(config: Config) -> Path:
-    """Make the folder now: better to fail before the images are scored than after."""
-    folder = config.Global.output / _FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def make_folder(config: Config) -> None:
+    """Make the folder before the images are scored: a failure here costs no time."""
+    (config.Global.output / _FOLDER).mkdir(parents=True, exist_ok=True)
 
 
 def write(
     config: Config,
-    result: dict[str, Any],
+    result: EvaluationResult,
     dataset: MLClsDataset,
     scores: np.ndarray,
-    suspects: Sequence[Suspected] | None,
+    suspects: Sequence[SuspectedLabel],
 ) -> None:
-    """Write what goes beside the result file, and add the names of the files to the result.
+    """Write the files that the result names, and remove those of an earlier evaluation.
 
-    suspects: doubtful labels, the worst first; None where nobody looked for them. What an earlier
-    evaluation made and this one does not goes: it would look as if it belonged to the result.
+    A table or page of an earlier evaluation would look as if it belonged to this result.
+    suspects: doubtful labels, the worst first.
     """
-    folder = open_folder(config)
-    result["per_class_csv"] = f"{_FOLDER}/{_CLASSES}"
-    _write_table(folder / _CLASSES, _class_rows(result["per_class"]))
-    if suspects is None:
-        (folder / _SUSPECTS).unlink(missing_ok=True)
+    output, val = config.Global.output, dataset.val
+    make_folder(config)
+    _write_table(output / PER_CLASS, _class_rows(result.per_class))
+    if result.label_errors is None:
+        (output / LABEL_ERRORS).unlink(missing_ok=True)
     else:
-        result["label_errors"]["csv"] = f"{_FOLDER}/{_SUSPECTS}"
-        _write_table(folder / _SUSPECTS, _suspect_rows(suspects))
-    if not config.Evaluate.report:
-        (folder / _PAGE).unlink(missing_ok=True)
+        _write_table(output / LABEL_ERRORS, _suspect_rows(suspects))
+    if result.report is None:
+        (output / REPORT).unlink(missing_ok=True)
         return
-    result["report"] = f"{_FOLDER}/{_PAGE}"
-    val = dataset.val
     content = EvaluationPage(
         result=result,
         label_names=dataset.label_names,
@@ -73,31 +73,26 @@ def write(
         targets=val.targets,
         paths=[val.path(i) for i in range(len(val))],
         shown=val.paths,
-        suspects=suspects or (),
+        suspects=suspects,
     )
-    evaluation_page.write(folder / _PAGE, content)
+    evaluation_page.write(output / REPORT, content)
 
 
-def _class_rows(per_class: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[Any]]:
-    yield [
-        *_PLAIN,
-        "average_precision_low",
-        "average_precision_high",
-        *(f"tuned_{k}" for k in _TUNED),
-    ]
+def _class_rows(per_class: Sequence[ClassMeasures]) -> Iterable[Sequence[Any]]:
+    yield [*_PLAIN, *_BOUNDS, *(f"tuned_{key}" for key in _TUNED)]
     for row in per_class:
-        tuned = row.get("tuned") or {}
-        bounds = row["average_precision_ci95"] or (None, None)
-        yield [*(row[key] for key in _PLAIN), *bounds, *(tuned.get(key) for key in _TUNED)]
+        bounds = row.average_precision_ci95 or (None, None)
+        tuned = [None if row.tuned is None else getattr(row.tuned, key) for key in _TUNED]
+        yield [*(getattr(row, key) for key in _PLAIN), *bounds, *tuned]
 
 
-def _suspect_rows(suspects: Sequence[Suspected]) -> Iterable[Sequence[Any]]:
+def _suspect_rows(suspects: Sequence[SuspectedLabel]) -> Iterable[Sequence[Any]]:
     yield ["rank", "list", "image", "class", "problem", "label", "score", "quality"]
-    for rank, found in enumerate(suspects, start=1):
-        problem = "wrong" if found.given else "missing"
+    for rank, suspect in enumerate(suspects, start=1):
+        problem = "wrong" if suspect.given else "missing"
         yield [
-            rank, found.list_name, found.shown, found.label, problem, int(found.given),
-            f"{found.score:.5f}", f"{found.quality:.5f}",
+            rank, suspect.list_name, suspect.shown, suspect.label, problem, int(suspect.given),
+            f"{suspect.score:.5f}", f"{suspect.quality:.5f}",
         ]  # fmt: skip
 
 
