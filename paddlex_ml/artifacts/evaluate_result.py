@@ -101,7 +101,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """This evaluation beside another one."""
+    """This evaluation compared with another one."""
 
     other: str = msgspec.field(name="with")
     """The other model, or its result file."""

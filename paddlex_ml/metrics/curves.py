@@ -143,7 +143,7 @@ class JointErrors:
 def joint_errors(decided: np.ndarray, targets: np.ndarray) -> tuple[JointErrors, JointErrors]:
     """Return the misses and the false alarms of each class on images that show each other class.
 
-    On the diagonal stand the misses of the class itself; a false alarm is impossible there.
+    The diagonal holds all misses of the class itself; a false alarm is impossible there.
     """
     present = targets > 0.5
     tables = []

@@ -64,7 +64,7 @@ def score_out_of_fold(
 
     The penalty, one for all classes, is that with the smallest error on the images left out. The
     answers become scores by one sigmoid per class, whose two numbers are fitted to all images.
-    A single image gets 0.5 for all classes. Needs D x D x K numbers of float64 beside its input.
+    A single image gets 0.5 for all classes. Needs memory for D x D x K numbers of float64.
     """
     assert folds >= 2  # a single fold would leave no images to fit
     order = np.random.default_rng(seed).permutation(len(features))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality of the order of the labels of each image; thresholds play no part.
+"""Quality of the order of the labels of each image; thresholds have no effect.
 
     scores [N, C], targets [N, C] -> rank of every label among those of its image -> Ranking
 

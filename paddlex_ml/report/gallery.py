@@ -108,7 +108,7 @@ def choose_shots(content: EvaluationPage, decided: np.ndarray, worst: Sequence[i
 def _choose_overall(
     content: EvaluationPage, figures: Figures, wrong: np.ndarray, order: np.ndarray
 ) -> list[Shot]:
-    """Return the worst errors of all classes; one bad class does not take all places."""
+    """Return the worst errors of all classes, only a few of them from any one class."""
     classes = wrong.shape[1]
     most = max(4, -(-_OVERALL // max(1, classes)))
     chosen = [
