@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation adds to its scores, as many as COCO has: python benchmarks/metrics_speed.py.
+"""Times all that an evaluation computes from its scores, for the size of COCO.
+
+    python benchmarks/metrics_speed.py
 
 Prints the median and the slowest of several runs of each step, and the most memory that all metrics
 together hold at a time beside the scores and targets. The pictures of the page are those of a drawn
@@ -22,6 +24,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from paddlex_ml.artifacts.evaluate_result import FORMAT_VERSION, EvaluationResult
 from paddlex_ml.metrics.average_precision import mean_average_precision
 from paddlex_ml.metrics.label_quality import find_suspects
 from paddlex_ml.metrics.measures import summarise
@@ -82,15 +85,25 @@ def draw(images: int, classes: int, share: float) -> tuple[np.ndarray, np.ndarra
 def fill_page(
     folder: Path, scores: np.ndarray, targets: np.ndarray, names: list[str]
 ) -> EvaluationPage:
-    """What the page shows of the scores, with photographs of 640 x 480 made of noise."""
+    """Input of the page, with photographs of 640 x 480 made of noise."""
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     photo = folder / "photo.jpg"
     Image.fromarray(noise).resize((640, 480)).save(photo)
-    found = summarise(scores, targets, names, np.full(len(names), 0.5))
-    result = {"weight_path": "best_model.pdparams", **vars(found)}
-    empty = dict.fromkeys(("thresholds", "label_errors", "comparison"))
+    summary = summarise(scores, targets, names, np.full(len(names), 0.5))
+    result = EvaluationResult(
+        format_version=FORMAT_VERSION,
+        done_flag=True,
+        weight_path="best_model.pdparams",
+        val_digest="",
+        metrics=summary.metrics,
+        per_class=summary.per_class,
+        thresholds=None,
+        label_errors=None,
+        comparison=None,
+        per_class_csv="evaluate/per_class.csv",
+    )
     return EvaluationPage(
-        result=result | empty | {"per_class_csv": "evaluate/per_class.csv"},
+        result=result,
         label_names=names,
         scores=scores,
         targets=targets,

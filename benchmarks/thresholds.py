@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tuned thresholds are worth on photographs that they were not tuned on.
+"""Measures tuned thresholds on photographs that they were not tuned on.
 
     python benchmarks/thresholds.py --data DIR --work DIR
 
 --work holds the runs scenes-6 and clothing-10 of benchmarks/results.py, --data the data sets that
 they were trained on. The validation photographs are halved at random: thresholds are tuned on one
-half and judged on the other, and the other way round, for ten divisions. Writes the last section of
-docs/results.md.
+half and measured on the other, and the other way round, for ten divisions. Writes the last section
+of docs/results.md.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ GOAL = Goal("f1")
 
 
 def main() -> int:
-    """Judge both runs and write the section."""
-    parser = argparse.ArgumentParser(description="Judge tuned thresholds on held-out halves")
+    """Measure both runs and write the section."""
+    parser = argparse.ArgumentParser(description="Measure tuned thresholds on held-out halves")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--work", type=Path, default=ROOT / "output_results")
     options = parser.parse_args()
-    parts = [_HEAD]
+    sections = [_HEAD]
     for run, data in RUNS.items():
         scores, targets = _score(options.work / run, options.data / data)
-        parts.append(_section(f"{data}, run {run}", scores, targets))
+        sections.append(_section(f"{data}, run {run}", scores, targets))
     kept = PAGE.read_text(encoding="utf-8").split(TITLE)[0].rstrip()
-    PAGE.write_text(f"{kept}\n\n{TITLE}\n" + "\n".join(parts), encoding="utf-8")
-    print("\n".join(parts))
+    PAGE.write_text(f"{kept}\n\n{TITLE}\n" + "\n".join(sections), encoding="utf-8")
+    print("\n".join(sections))
     return 0
 
 
@@ -62,7 +62,7 @@ def _score(run: Path, data: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _halves(count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The half to tune on and the half to judge on, twice for each division."""
+    """The half to tune on and the half to measure on, twice for each division."""
     for division in range(DIVISIONS):
         order = np.random.default_rng(division).permutation(count)
         halves = order[::2], order[1::2]
@@ -78,9 +78,9 @@ def _section(title: str, scores: np.ndarray, targets: np.ndarray) -> str:
         shared = np.full(len(half), tuned.shared)
         rows.append(
             [
-                _macro_f1(scores[part], targets[part], limits)
+                _macro_f1(scores[part], targets[part], thresholds)
                 for part in (own, other)
-                for limits in (half, shared, tuned.thresholds)
+                for thresholds in (half, shared, tuned.thresholds)
             ]
         )
     table = np.array(rows)  # [2 * divisions, 6]
@@ -106,8 +106,10 @@ def _row(name: str, values: np.ndarray) -> str:
     return "\n".join(lines)
 
 
-def _macro_f1(scores: np.ndarray, targets: np.ndarray, limits: np.ndarray) -> float:
-    return decisions.average(decisions.count(decisions.decide(scores, limits), targets)).macro_f1
+def _macro_f1(scores: np.ndarray, targets: np.ndarray, thresholds: np.ndarray) -> float:
+    return decisions.average(
+        decisions.count(decisions.decide(scores, thresholds), targets)
+    ).macro_f1
 
 
 _HEAD = """Written by `benchmarks/thresholds.py`, on runs of `benchmarks/results.py` that were

@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import paddlex_ml
 from paddlex_ml import paddle_runtime, terminal
 from paddlex_ml.config import load, shipped
@@ -168,7 +170,7 @@ def _run_engine(config: Config) -> dict[str, Any]:
     if mode not in _WITHOUT_PADDLE:
         logger.info("%s", paddle_runtime.prepare())
     engine = importlib.import_module(ENGINES[mode])
-    result: dict[str, Any] = engine.run(config)
+    result: dict[str, Any] = msgspec.to_builtins(engine.run(config))
     return result
 
 

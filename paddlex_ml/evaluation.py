@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of one or several models over a list of images, in one pass, and what they are worth."""
+"""Scores of one or several models over a list of images, in one pass, and their mAP."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class Evaluation:
     per_class: np.ndarray
     """Average precision [C]; NaN where no image has the class."""
     constant: float
-    """The mAP of a predictor that says the same for every image."""
+    """The mAP of a predictor that gives every image the same scores."""
     outputs: np.ndarray
-    """What the network gave, float32 [N, C], in the order of the list."""
+    """Outputs of the network, float32 [N, C], in the order of the list."""
 
 
 def evaluate(
     networks: Sequence[Network],
     batches: Iterable[Batch],
     progress: Callable[[int], None] | None = None,
-    collect: Callable[[list[np.ndarray]], list[np.ndarray]] = list,
+    gather: Callable[[list[np.ndarray]], list[np.ndarray]] = list,
 ) -> list[Evaluation]:
-    """Run all `networks` over `batches` once; `progress` hears the number of batches done.
+    """Run all `networks` over `batches` once; `progress` gets the number of batches done.
 
-    Where several processes share the batches, `collect` gives each of them those of all.
+    gather: where processes share the batches, turns the arrays of this process into those of all.
 
     Layers must be in evaluation mode. Gradients are off inside and as they were afterwards.
     No batches give no evaluations: []. Raises PaddlexMLError when a network gives NaN.
@@ -53,15 +53,15 @@ def evaluate(
             targets.append(present.numpy())
             if progress is not None:
                 progress(done)
-    targets = collect(targets)
-    outputs = [collect(kept) for kept in outputs]
+    targets = gather(targets)
+    outputs = [gather(kept) for kept in outputs]
     if not targets:
         return []
     truth = np.concatenate(targets)
-    return [_judge(np.concatenate(kept), truth) for kept in outputs]
+    return [_measure(np.concatenate(kept), truth) for kept in outputs]
 
 
-def _judge(outputs: np.ndarray, targets: np.ndarray) -> Evaluation:
+def _measure(outputs: np.ndarray, targets: np.ndarray) -> Evaluation:
     if not np.isfinite(outputs).all():
         broken = int((~np.isfinite(outputs)).any(axis=1).sum())
         raise PaddlexMLError(
@@ -80,5 +80,5 @@ def _judge(outputs: np.ndarray, targets: np.ndarray) -> Evaluation:
 
 
 def is_constant(outputs: np.ndarray) -> bool:
-    """Whether a model says the same for every image: it has died, or it was never trained."""
+    """Whether a model gives every image the same scores: the training failed or never happened."""
     return len(outputs) > 1 and bool((np.ptp(outputs, axis=0) < 1e-6).all())

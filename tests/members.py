@@ -80,7 +80,7 @@ def judge(data: Path, group: ProcessGroup) -> tuple[float, list[list[float]]]:
     model.eval()
     draws = evaluation_indices(len(val), 5)
     feed = Loader(MultiLabelDataset(val, standard(32)), 0).epoch(list(group.shard(draws)))
-    (result,) = evaluate([model], feed, collect=group.all_gather)
+    (result,) = evaluate([model], feed, gather=group.all_gather)
     return result.map, result.outputs.tolist()
 
 

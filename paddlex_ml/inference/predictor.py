@@ -26,7 +26,7 @@ from paddlex_ml.inference.inputs import Picture
 from paddlex_ml.inference.result import MultiLabelResult, Seen
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.metrics import per_class_threshold
-from paddlex_ml.metrics.per_class_threshold import Limits, Threshold
+from paddlex_ml.metrics.per_class_threshold import LabelSelection, Threshold
 from paddlex_ml.models import published
 
 _MOST_READERS = 16  # threads; each may hold a whole photograph
@@ -102,17 +102,17 @@ class Predictor:
 
     def _limits(
         self, threshold: Threshold | None, min_labels: int, max_labels: int | None
-    ) -> Limits:
+    ) -> LabelSelection:
         each = self._threshold
         if threshold is not None:
             each = per_class_threshold.resolve(threshold, self.model.label_names)
-        return per_class_threshold.limit(each, min_labels, max_labels)
+        return LabelSelection(each, min_labels, max_labels)
 
     def _predict(
         self,
         pictures: Iterator[Picture],
         batch_size: int,
-        limits: Limits,
+        limits: LabelSelection,
         return_all_scores: bool,
         *,
         on_error: OnError,
@@ -142,7 +142,7 @@ class Predictor:
                 result.forget_image()  # who collects results must not collect photographs
 
     def _answer(
-        self, arrays: np.ndarray, limits: Limits, explain: bool
+        self, arrays: np.ndarray, limits: LabelSelection, explain: bool
     ) -> list[tuple[np.ndarray, np.ndarray, Seen | None]]:
         """Scores [C], ids of the labels, and what the model looked at, for each image."""
         if not len(arrays):

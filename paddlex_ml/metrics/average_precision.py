@@ -20,7 +20,7 @@ class Steps(NamedTuple):
     Only there recall grows. Samples with equal scores enter together.
     """
 
-    found: np.ndarray
+    hits: np.ndarray
     """Positives down to each step, rising to their number, [S]; S = 0 where there is none."""
     depth: np.ndarray
     """Samples down to each step, [S]."""
@@ -35,11 +35,6 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.array([area(steps) for steps in descend(scores, targets)])
 
 
-def average_precision_11point(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Mean of the best precision at recall >= 0, 0.1, ... 1: [N, C], [N, C] -> [C] or NaN."""
-    return np.array([area_11point(steps) for steps in descend(scores, targets)])
-
-
 def mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
     """Mean of the classes that have a positive; 0.0 when none has."""
     per_class = average_precision(scores, targets)
@@ -48,7 +43,7 @@ def mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
 
 
 def constant_predictor_map(targets: np.ndarray) -> float:
-    """The mAP of a model that says the same for every image: the mean share of positives."""
+    """The mAP of a model that gives every image the same scores: the mean share of positives."""
     return mean_average_precision(np.zeros(targets.shape, np.float32), targets)
 
 
@@ -57,37 +52,33 @@ def descend(scores: np.ndarray, targets: np.ndarray) -> Iterator[Steps]:
     falling = np.ascontiguousarray(-scores.T)  # classes as rows: sorting runs along the memory
     positives = np.ascontiguousarray(targets.T > 0.5)
     for row, present in zip(falling, positives, strict=True):
-        levels, last = _levels(row[present])
-        # Sorting values alone is several times as fast as sorting their places.
-        yield Steps(found=last + 1, depth=np.searchsorted(np.sort(row), levels, side="right"))
+        ranked = np.sort(row[present])
+        last_of_ties = np.append(ranked[1:] != ranked[:-1], [True] * (len(ranked) > 0))
+        last = np.flatnonzero(last_of_ties)
+        # Sorting values alone is several times as fast as sorting their positions.
+        depth = np.searchsorted(np.sort(row), ranked[last], side="right")
+        yield Steps(hits=last + 1, depth=depth)
 
 
 def area(steps: Steps) -> float:
     """Sum over the steps of precision times growth of recall, 0..1; NaN without steps.
 
-    Sampled counts may be 0: a step at which nothing is found adds nothing, NaN without any find.
+    Sampled counts may be 0: a step without a hit adds nothing, and without any hit it is NaN.
     """
-    found, depth = steps
-    if not len(found) or not found[-1]:
+    hits, depth = steps
+    if not len(hits) or not hits[-1]:
         return np.nan
-    grown = found.copy()
-    grown[1:] -= found[:-1]  # np.diff with a first value takes ten times as long
-    return float((grown * (found / np.maximum(depth, 1))).sum() / found[-1])
+    growth = hits.copy()
+    growth[1:] -= hits[:-1]  # np.diff with a first value takes ten times as long
+    return float((growth * (hits / np.maximum(depth, 1))).sum() / hits[-1])
 
 
 def area_11point(steps: Steps) -> float:
     """Mean of the best precision at recall >= 0, 0.1, ... 1; NaN without steps."""
-    found, depth = steps
-    if not len(found):
+    hits, depth = steps
+    if not len(hits):
         return np.nan
     levels = np.linspace(0, 1, 11) - 1e-12  # 0.3 of ten positives is 0.30000000000000004
     # From the right: the best of this step and all later ones.
-    best = np.maximum.accumulate((found / depth)[::-1])[::-1]
-    return float(best[np.searchsorted(found / found[-1], levels)].mean())
-
-
-def _levels(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct values, rising, and the place of the last of each in the sorted row."""
-    ranked = np.sort(scores)
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], [True] * (len(ranked) > 0)))
-    return ranked[last], last
+    best = np.maximum.accumulate((hits / depth)[::-1])[::-1]
+    return float(best[np.searchsorted(hits / hits[-1], levels)].mean())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far average precision would move with other images of the same kind: bootstrap intervals.
+"""How far average precision would change on other images of the same kind: bootstrap intervals.
 
     N images -> N drawn with replacement, R times -> average precision of each draw [R, C]
              -> the middle 95 % of each class, and of their mean, less the bias of the rounds
@@ -8,10 +8,11 @@ N images, C classes, R rounds. Efron and Tibshirani 1993, "An Introduction to th
 percentiles (chapter 13) and the estimate of bias (chapter 10). An image drawn twice is an image
 with weight 2, so every class is sorted once, whatever the number of rounds.
 
-A positive that is drawn twice meets itself and looks more precise than it is, so rounds lie above
-what was measured: with 80 classes of 40 positives by more than the width of the interval of the
-mAP. Hence they are shifted by the distance of their mean from it. The same bias, much smaller, is
-in average precision itself: on ever more images it falls a little. The interval does not tell that.
+A positive that is drawn twice counts as two hits at one score, so its precision looks too high and
+the rounds lie above the measured value: with 80 classes of 40 positives by more than the width of
+the interval of the mAP. So the rounds are shifted until their mean equals the measured value. A
+much smaller bias of the same kind is in average precision itself: it falls a little as images are
+added. The interval does not include that.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PERCENTILES = 2.5, 97.5
 
 @dataclass(frozen=True)
 class Intervals:
-    """Where 95 % of the rounds lie, less their bias. NaN where less than half are defined."""
+    """Where 95 % of the rounds lie, less their bias. NaN where fewer than half are defined."""
 
     map: tuple[float, float]
     """Of the mean over the classes: a round leaves out those without a positive."""
@@ -37,12 +38,12 @@ class Intervals:
 
 
 def intervals(scores: np.ndarray, targets: np.ndarray, *, rounds: int, seed: int) -> Intervals:
-    """Resample the images and judge again: [N, C], [N, C] -> 95 % intervals, the same each time."""
+    """Resample the images and measure again: [N, C], [N, C] -> 95 % intervals."""
     sampled = resample(scores, targets, draw_weights(len(scores), rounds=rounds, seed=seed))
     measured = average_precision(scores, targets)  # [C]
-    per_class = [_middle(*of_class) for of_class in zip(sampled.T, measured, strict=True)]
-    mean = _middle(_mean(sampled), mean_defined(measured))
-    return Intervals(_clip(mean, 0), np.reshape([_clip(each, 0) for each in per_class], (-1, 2)))
+    per_class = [_middle(*of_class, lowest=0) for of_class in zip(sampled.T, measured, strict=True)]
+    mean = _middle(_mean(sampled), mean_defined(measured), lowest=0)
+    return Intervals(mean, np.reshape(per_class, (-1, 2)))
 
 
 def difference(
@@ -50,19 +51,20 @@ def difference(
 ) -> tuple[float, float]:
     """95 % interval of the mAP of `scores` minus that of `others`, on the same images.
 
-    Each round draws the same images for both, so that what makes a draw easy does so for both and
-    cancels out: far narrower than comparing two intervals. Beside 0, the difference is no accident.
+    Each round draws the same images for both, so an easy draw is easy for both and cancels out: the
+    interval is far narrower than a comparison of two intervals. An interval without 0 is a
+    difference beyond chance.
     """
     weights = draw_weights(len(scores), rounds=rounds, seed=seed)
     one, other = (_mean(resample(each, targets, weights)) for each in (scores, others))
     measured = [mean_defined(average_precision(each, targets)) for each in (scores, others)]
-    return _clip(_middle(one - other, measured[0] - measured[1]), -1)
+    return _middle(one - other, measured[0] - measured[1], lowest=-1)
 
 
 def draw_weights(images: int, *, rounds: int, seed: int) -> np.ndarray:
     """How often each round draws each image, of as many draws as images: uint16 [R, N]."""
     rng = np.random.default_rng(seed)
-    weights = np.empty((rounds, images), np.uint16)  # small, for there are many
+    weights = np.empty((rounds, images), np.uint16)  # small, because there are many
     for row in weights:
         row[:] = np.bincount(rng.integers(0, max(images, 1), images), minlength=images)
     return weights
@@ -75,7 +77,7 @@ def resample(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np
     """
     sampled = np.full((len(weights), scores.shape[1]), np.nan)
     for of_class, steps in enumerate(descend(scores, targets)):
-        if len(steps.found):
+        if len(steps.hits):
             order = np.argsort(-scores[:, of_class])[: steps.depth[-1]]
             positives = order[targets[order, of_class] > 0.5]
             sampled[:, of_class] = [area(_weigh(row, order, positives, steps)) for row in weights]
@@ -83,19 +85,16 @@ def resample(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np
 
 
 def _weigh(weights: np.ndarray, order: np.ndarray, positives: np.ndarray, steps: Steps) -> Steps:
-    """Count a class's steps again, each image as often as its weight says.
+    """Count a class's steps again, each image as often as its weight.
 
     `order` and `positives` are images by falling score. Equal ones share a step, in any order.
     """
-    found = _sums(weights, positives, steps.found)
-    return Steps(np.cumsum(found), np.cumsum(_sums(weights, order, steps.depth)))
-
-
-def _sums(weights: np.ndarray, images: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Sums of weights between the rising `ends`, of which the last is the number of images."""
-    drawn = np.take(weights, images, mode="clip")  # half the time of weights[images]
-    begins = np.concatenate([[0], ends[:-1]])
-    return np.asarray(np.add.reduceat(drawn, begins, dtype=np.int64))
+    counts = []
+    for images, ends in ((positives, steps.hits), (order, steps.depth)):
+        drawn = np.take(weights, images, mode="clip")  # half the time of weights[images]
+        begins = np.concatenate([[0], ends[:-1]])
+        counts.append(np.cumsum(np.add.reduceat(drawn, begins, dtype=np.int64)))
+    return Steps(*counts)
 
 
 def _mean(sampled: np.ndarray) -> np.ndarray:
@@ -105,16 +104,14 @@ def _mean(sampled: np.ndarray) -> np.ndarray:
         return np.asarray(np.where(defined, sampled, 0).sum(axis=1) / defined.sum(axis=1))
 
 
-def _middle(values: np.ndarray, measured: float) -> tuple[float, float]:
-    """The middle 95 % of the rounds, as they would lie if their mean were what was measured."""
+def _middle(values: np.ndarray, measured: float, lowest: float) -> tuple[float, float]:
+    """The middle 95 % of the rounds, shifted so that their mean is the measured value.
+
+    Clipped to lowest..1: what average precision, or a difference of two, can be.
+    """
     defined = values[~np.isnan(values)]
     if len(defined) == 0 or 2 * len(defined) < len(values):
         return np.nan, np.nan
-    low, high = np.percentile(defined, PERCENTILES) - (defined.mean() - measured)
-    return float(low), float(high)
-
-
-def _clip(bounds: tuple[float, float], lowest: float) -> tuple[float, float]:
-    """Within what average precision, or a difference of two, can be; NaN stays."""
+    bounds = np.percentile(defined, PERCENTILES) - (defined.mean() - measured)
     low, high = np.clip(bounds, lowest, 1.0)
     return float(low), float(high)

@@ -4,8 +4,8 @@
     scores [N, C], targets [N, C] -> B bins of equal width -> mean score and share of positives [B]
 
 N images, C classes. Bin b holds scores from b / B to below (b + 1) / B, and the last one 1 as well.
-Every class is a yes-or-no question of its own, so the score is the confidence in "yes": nothing is
-folded at 0.5.
+Every class is a yes-or-no question of its own and the score is the confidence in "yes": a score of
+0.1 stays in the lowest bin, it does not become a confidence of 0.9 in "no".
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Reliability:
-    """What a calibration curve draws: `share` against `mean_score`, the diagonal is perfect."""
+    """The calibration curve: `share` against `mean_score`. On the diagonal scores are perfect."""
 
     edges: np.ndarray
-    """Limits of the bins, rising from 0 to 1, float64 [B + 1]."""
+    """Edges of the bins, rising from 0 to 1, float64 [B + 1]."""
     count: np.ndarray
     """Scores in each bin, int64 [B]."""
     mean_score: np.ndarray
@@ -32,7 +32,7 @@ class Reliability:
 def reliability(scores: np.ndarray, targets: np.ndarray, bins: int = 15) -> Reliability:
     """Sort the scores of all classes into bins, pooled: [N, C], [N, C] -> [B].
 
-    Raises ValueError for scores outside 0..1, which logits are.
+    Raises ValueError for scores outside 0..1, such as logits.
     """
     count, total, hits = (part.sum(axis=0) for part in _tables(scores, targets, bins))
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: the bin is empty
@@ -45,10 +45,10 @@ def calibration_errors(
     """Expected calibration error, 0..1 and 0 is best: of all cells pooled, and of each class [C].
 
     Mean distance of score and share of positives (Naeini et al. 2015; Guo et al. 2017,
-    arXiv:1706.04599), for yes-or-no questions. Where few cells are positive the many low scores
-    rule the pooled one: look at the classes too, whose mean is the class-wise error of Kull et al.
-    2019 (arXiv:1910.12656). A class without a positive has one: all that it is promised is promised
-    wrongly. NaN without images. Raises ValueError for scores outside 0..1.
+    arXiv:1706.04599), for yes-or-no questions. Where few cells are positive, the many low scores
+    dominate the pooled error: look at the classes too, whose mean is the class-wise error of Kull
+    et al. 2019 (arXiv:1910.12656). A class without a positive has an error too: its mean score.
+    NaN without images. Raises ValueError for scores outside 0..1.
     """
     tables = _tables(scores, targets, bins)
     pooled = [part.sum(axis=0, keepdims=True) for part in tables]
@@ -56,7 +56,7 @@ def calibration_errors(
 
 
 def _mean_distance(count: np.ndarray, total: np.ndarray, hits: np.ndarray) -> np.ndarray:
-    """Rows of bins [R, B] -> [R]. A bin weighs as much as it holds, so its mean cancels out."""
+    """Rows of bins [R, B] -> [R]. A bin counts by its number of scores, so its mean cancels out."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.abs(hits - total).sum(axis=1) / count.sum(axis=1))
 
@@ -72,7 +72,7 @@ def _tables(
     edges = np.linspace(0, 1, bins + 1)[1:-1].astype(np.float32)
     shape = classes, bins
     count, total, hits = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape, np.int64)
-    for of_class in range(classes):  # one at a time: all at once need 25 times a column's memory
+    for of_class in range(classes):  # all at once would need 25 times a column's memory
         score = np.ascontiguousarray(scores[:, of_class], np.float32)
         bin_of = np.searchsorted(edges, score, side="right")
         count[of_class] = np.bincount(bin_of, minlength=bins)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lies behind the figures: curves, histograms, and which classes err beside which.
+"""Curves and histograms of each class, and how its errors depend on the other labels of an image.
 
 N images, C classes; scores [N, C] in 0..1, targets [N, C] of 0 and 1.
 """
@@ -7,13 +7,13 @@ N images, C classes; scores [N, C] in 0..1, targets [N, C] of 0 and 1.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-_BLOCK = 20_000  # images
+_BLOCK = 20_000  # images at a time: an 8-byte copy of all scores may not fit into memory
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def precision_recall(scores: np.ndarray, targets: np.ndarray) -> Curve:
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     last_of_ties = np.flatnonzero(np.append(np.diff(ranked) != 0, True))
-    found = np.cumsum(present[order])[last_of_ties]
-    return Curve(ranked[last_of_ties], found / (last_of_ties + 1), found / found[-1])
+    hits = np.cumsum(present[order])[last_of_ties]
+    return Curve(ranked[last_of_ties], hits / (last_of_ties + 1), hits / hits[-1])
 
 
 def thin(curve: Curve, points: int, keep: Iterable[int] = ()) -> Curve:
@@ -55,13 +55,13 @@ def thin(curve: Curve, points: int, keep: Iterable[int] = ()) -> Curve:
     if count <= points:
         return curve
     taken = sorted({0, count - 1, *keep})
-    waiting = [_farthest(curve, *ends) for ends in pairwise(taken)]
-    heapq.heapify(waiting)
-    while len(taken) < points and waiting and waiting[0][0] < 0:
-        _, middle, first, last = heapq.heappop(waiting)
+    candidates = [_farthest(curve, *ends) for ends in pairwise(taken)]
+    heapq.heapify(candidates)
+    while len(taken) < points and candidates and candidates[0][0] < 0:
+        _, middle, first, last = heapq.heappop(candidates)
         taken.append(middle)
-        heapq.heappush(waiting, _farthest(curve, first, middle))
-        heapq.heappush(waiting, _farthest(curve, middle, last))
+        heapq.heappush(candidates, _farthest(curve, first, middle))
+        heapq.heappush(candidates, _farthest(curve, middle, last))
     kept = np.sort(taken)
     return Curve(curve.thresholds[kept], curve.precision[kept], curve.recall[kept])
 
@@ -72,12 +72,13 @@ def _farthest(curve: Curve, first: int, last: int) -> tuple[float, int, int, int
     width, height = recall[-1] - recall[0], precision[-1] - precision[0]
     length = np.hypot(width, height)
     if length > 0:
-        aside = width * (precision - precision[0]) - height * (recall - recall[0])
-        away = np.abs(aside) / length
+        area = width * (precision - precision[0]) - height * (recall - recall[0])
+        distance = np.abs(area) / length
     else:
-        away = np.hypot(recall - recall[0], precision - precision[0])
-    middle = int(away.argmax())
-    return -float(away[middle]) if 0 < middle < last - first else 0.0, first + middle, first, last
+        distance = np.hypot(recall - recall[0], precision - precision[0])
+    middle = int(distance.argmax())
+    farthest = float(distance[middle]) if 0 < middle < last - first else 0.0
+    return -farthest, first + middle, first, last
 
 
 def histograms(
@@ -88,24 +89,19 @@ def histograms(
     A bin holds its lower edge; the last one holds 1 as well.
     """
     classes = scores.shape[1]
-    found = np.zeros((2, classes * bins), np.int64)
-    for block in _blocks(len(scores)):
+    counts = np.zeros((2, classes * bins), np.int64)
+    for start in range(0, len(scores), _BLOCK):
+        block = slice(start, start + _BLOCK)
         bin_of = np.clip((scores[block] * bins).astype(np.int64), 0, bins - 1)
-        places = bin_of + bins * np.arange(classes)
+        positions = bin_of + bins * np.arange(classes)
         present = targets[block] > 0.5
-        for counts, chosen in zip(found, (present, ~present), strict=True):
-            counts += np.bincount(places[chosen], minlength=len(counts))
-    return found[0].reshape(classes, bins), found[1].reshape(classes, bins)
-
-
-def _blocks(images: int) -> Iterator[slice]:
-    """Few images at a time: a copy of all scores in eight bytes each may not fit into memory."""
-    for start in range(0, images, _BLOCK):
-        yield slice(start, start + _BLOCK)
+        for row, chosen in zip(counts, (present, ~present), strict=True):
+            row += np.bincount(positions[chosen], minlength=len(row))
+    return counts[0].reshape(classes, bins), counts[1].reshape(classes, bins)
 
 
 @dataclass(frozen=True)
-class Beside:
+class JointErrors:
     """Errors of the column's class on images that show the row's class, and on the others.
 
     All [C, C]. A chance is an image where the error could happen: one that shows the column's
@@ -135,7 +131,7 @@ class Beside:
 
     @property
     def deviations(self) -> np.ndarray:
-        """How far the two rates lie apart, in standard errors (pooled two-proportion z test)."""
+        """Difference of the two rates, in standard errors (pooled two-proportion z test)."""
         pooled = _divide(self.errors + self.errors_elsewhere, self.chances + self.chances_elsewhere)
         with np.errstate(divide="ignore", invalid="ignore"):
             spread = np.sqrt(
@@ -144,25 +140,23 @@ class Beside:
         return _divide(self.rate - self.rate_elsewhere, spread)
 
 
-def misses_beside(decided: np.ndarray, targets: np.ndarray) -> Beside:
-    """Return the misses of each class beside each other one; the diagonal is its own rate."""
+def joint_errors(decided: np.ndarray, targets: np.ndarray) -> tuple[JointErrors, JointErrors]:
+    """Return the misses and the false alarms of each class on images that show each other class.
+
+    The diagonal holds all misses of the class itself; a false alarm is impossible there.
+    """
     present = targets > 0.5
-    return _beside(present & ~decided, present, present)
-
-
-def false_alarms_beside(decided: np.ndarray, targets: np.ndarray) -> Beside:
-    """Return the false alarms of each class beside each other one; the diagonal is impossible."""
-    present = targets > 0.5
-    return _beside(decided & ~present, ~present, present)
-
-
-def _beside(wrong: np.ndarray, possible: np.ndarray, present: np.ndarray) -> Beside:
-    errors, chances = np.zeros((2, wrong.shape[1], wrong.shape[1]), np.int64)
-    for block in _blocks(len(wrong)):
-        shown = present[block].T.astype(np.float32)  # its products count exactly to 2^24
-        for counts, found in ((errors, wrong), (chances, possible)):
-            counts += (shown @ found[block].astype(np.float32)).astype(np.int64)
-    return Beside(errors, chances, wrong.sum(axis=0) - errors, possible.sum(axis=0) - chances)
+    tables = []
+    for wrong, possible in ((present & ~decided, present), (decided & ~present, ~present)):
+        errors, chances = np.zeros((2, wrong.shape[1], wrong.shape[1]), np.int64)
+        for start in range(0, len(wrong), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            shown = present[block].T.astype(np.float32)  # its products count exactly to 2^24
+            errors += (shown @ wrong[block].astype(np.float32)).astype(np.int64)
+            chances += (shown @ possible[block].astype(np.float32)).astype(np.int64)
+        elsewhere = wrong.sum(axis=0) - errors, possible.sum(axis=0) - chances
+        tables.append(JointErrors(errors, chances, *elsewhere))
+    return tables[0], tables[1]
 
 
 def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality of decisions: which labels an image gets, against those that it has.
+"""Quality of decisions: the labels that an image gets, compared with those that it has.
 
     scores [N, C] -> decide, decide_top -> decided [N, C] -> count -> Counts -> average -> Averages
 
-N images, C classes. What is 0 / 0 stays undefined, NaN: precision of a class that no image got,
+N images, C classes. 0 / 0 stays undefined, NaN: precision of a class that no image got,
 recall of a class that no image has. Nothing becomes 0 or 1 by convention.
 """
 
@@ -61,7 +61,7 @@ class Averages:
     overall_f1: float
     """OF1: 2 TP / (2 TP + FP + FN), all classes pooled."""
     macro_f1: float
-    """Mean F1 of the classes that some image has: unlike CF1, one bad class pulls it down."""
+    """Mean F1 of the classes that some image has: unlike CF1, a single bad class lowers it."""
 
 
 def decide(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -69,16 +69,17 @@ def decide(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
     Both as float32, as in prediction: 0.7 as a float64 would lie above a score of 0.7.
     """
-    limits = np.asarray(thresholds).astype(np.float32)
-    return np.asarray(scores.astype(np.float32, copy=False) >= limits)
+    return np.asarray(
+        scores.astype(np.float32, copy=False) >= np.asarray(thresholds).astype(np.float32)
+    )
 
 
 def decide_top(scores: np.ndarray, k: int = 3) -> np.ndarray:
-    """The k labels with the highest scores of each image, whatever these are: bool [N, C].
+    """The k labels with the highest scores of each image, however low: bool [N, C].
 
     Of equal scores the class that comes first wins, as in prediction. All C where C < k.
     """
-    left = scores.astype(np.float32)  # a copy: what is taken is struck out in it
+    left = scores.astype(np.float32)  # a copy: chosen scores become -inf in it
     decided = np.zeros(scores.shape, bool)
     rows = np.arange(len(scores))
     for _ in range(min(k, scores.shape[1])):
@@ -107,7 +108,7 @@ def average(counts: Counts) -> Averages:
     return Averages(
         class_precision=precision,
         class_recall=recall,
-        class_f1=_harmonic_mean(precision, recall),
+        class_f1=2 * precision * recall / (precision + recall) if precision + recall else 0.0,
         overall_precision=float(pooled.precision[0]),
         overall_recall=float(pooled.recall[0]),
         overall_f1=float(pooled.f1[0]),
@@ -133,10 +134,6 @@ def mean_defined(values: np.ndarray) -> float:
     return float(defined.mean()) if len(defined) else np.nan
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):  # a part of nothing is nothing: 0 / 0, NaN
-        return np.asarray(part / whole)
-
-
-def _harmonic_mean(one: float, other: float) -> float:
-    return 2 * one * other / (one + other) if one + other != 0 else 0.0
+def _ratio(part: np.ndarray, total: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        return np.asarray(part / total)

@@ -6,14 +6,15 @@
 Which: confident learning (Northcutt et al. 2021, arXiv:1911.00068) for each class against all
 others (Thyagarajan et al. 2022, arXiv:2211.13895). A missing label is suspected where the score
 reaches the mean of the images that have the label; a wrong one where it does not exceed the mean of
-those that have not. The model's own means are the thresholds, so it matters little that a loss
-which spares the negatives leaves absent classes at 0.3.
+those that have not. The model's own means are the thresholds, so it matters little that a loss with
+low weights for negatives leaves absent classes at a score of 0.3.
 
-In which order: by the probability of the label that was given, after one sigmoid per class has made
-probabilities of the scores (Platt 1999). For the rarer of a class's two values half of its rarity,
-in log odds, is forgiven. Without that a list opens with every positive of the rarest class; with
-all of it wrong positives go down too far. Half is the middle between two assumptions on errors:
-every cell is as likely to be wrong, or as many labels of a class are missing as are too many.
+In which order: by the probability of the given label, after one sigmoid per class has turned the
+scores into probabilities (Platt 1999). The rarer of a class's two values always looks improbable,
+so half of its rarity, in log odds, is not counted. If all of it counted, every positive of the
+rarest class would come first; if none did, wrong positives would come too late. Half is the middle
+between two assumptions on errors: every cell is equally likely to be wrong, or a class has as many
+missing labels as superfluous ones.
 
 N images, C classes. Scores must not come from a model that learned these very labels: see
 `out_of_fold` for the list it was trained on.
@@ -26,13 +27,13 @@ from dataclasses import dataclass
 import numpy as np
 
 FORGIVEN = 0.5
-"""Share of the log odds of a rare value that is not held against it, 0 to 1."""
+"""Share of the log odds of a rare value that is not counted, 0 to 1."""
 KNOWLEDGE = 0.02
 """Squared correlation of scores and labels below which a class is left out."""
 ENOUGH = 0.5
 """Labels of this quality are not suspected."""
 PRESENT = 0.5  # targets may be floats
-_SMALLEST = 1e-7  # a sigmoid in float32 says 1.0 from 17 on, whose logit is infinite
+_SMALLEST = 1e-7  # a float32 sigmoid is 1.0 for logits above 17, and the logit of 1.0 is infinite
 _ROUNDS = 50  # of Newton's method, which takes 5 to 10
 _HALVINGS = 30  # of one of its steps
 
@@ -44,21 +45,21 @@ class Suspect:
     image: int
     class_id: int
     given: int
-    """0: the label is missing, if the suspicion is right. 1: it is wrong."""
+    """0: the label is probably missing. 1: the given label is probably wrong."""
     score: float
-    """What the model says, 0 to 1."""
+    """Score of the model, 0 to 1."""
     quality: float
-    """0 to 1; low is suspicious. For the order; not a probability."""
+    """0 to 1; low is suspicious. It gives the order; it is not a probability."""
 
 
 def find_suspects(scores: np.ndarray, targets: np.ndarray) -> list[Suspect]:
     """The suspected labels, worst first; scores [N, C] in 0..1, targets 0 or 1.
 
-    Those that confident learning doubts (`doubt`) and whose quality is below one half. Equal
-    qualities stand in the order of images, then of classes. No image gives [].
+    Those that confident learning doubts (`find_doubtful`) and whose quality is below one half.
+    Equal qualities are in the order of images, then of classes. No images give [].
     """
     quality = label_quality(scores, targets)
-    images, classes = np.nonzero(doubt(scores, targets) & (quality < ENOUGH))
+    images, classes = np.nonzero(find_doubtful(scores, targets) & (quality < ENOUGH))
     order = np.argsort(quality[images, classes], kind="stable")
     return [
         Suspect(
@@ -72,11 +73,11 @@ def find_suspects(scores: np.ndarray, targets: np.ndarray) -> list[Suspect]:
     ]
 
 
-def doubt(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def find_doubtful(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Which labels confident learning doubts: [N, C], [N, C] -> bool [N, C]; see the head.
 
-    None of a class that the scores do not tell (`tells`). For the others it is, label for label,
-    the off-diagonal of the confident joint that cleanlab 2.9 computes. Its list by confident
+    None of a class that the model has not learned (`find_learned`). For the others it is, label for
+    label, the off-diagonal of the confident joint that cleanlab 2.9 computes. Its list by confident
     learning (find_multilabel_issues_per_class) then leaves out the labels that the scores agree
     with, those above one half, as `find_suspects` does after the calibration.
     """
@@ -84,12 +85,12 @@ def doubt(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     with_label, without = _means(scores, present)
     missing = ~present & (scores >= with_label)
     wrong = present & (scores <= without)
-    doubted: np.ndarray = (missing | wrong) & tells(scores, targets)
-    return doubted
+    doubtful: np.ndarray = (missing | wrong) & find_learned(scores, targets)
+    return doubtful
 
 
-def tells(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Which classes the scores know enough about to doubt their labels: bool [C].
+def find_learned(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Which classes the model has learned well enough to doubt their labels: bool [C].
 
     The squared correlation of score and label must reach KNOWLEDGE, and the images with the label
     must have the higher mean. Neither is so for a class that no image has, or every image.
@@ -100,8 +101,8 @@ def tells(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     between = share * (1 - share) * np.square(with_label - without)
     spread = scores.var(axis=0, dtype=np.float64) if len(scores) else np.zeros(len(share))
     apart = with_label - without > _SMALLEST  # means of equal numbers may differ in the last digit
-    known: np.ndarray = apart & (between >= KNOWLEDGE * spread)
-    return known
+    learned: np.ndarray = apart & (between >= KNOWLEDGE * spread)
+    return learned
 
 
 def _means(scores: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +115,7 @@ def _means(scores: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def label_quality(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """How well each label given agrees with its score: [N, C] in 0..1, [N, C] -> float64 [N, C]."""
+    """How well each given label agrees with its score: [N, C] in 0..1, [N, C] -> float64 [N, C]."""
     quality = np.empty(targets.shape)
     for number in range(targets.shape[1]):
         present = targets[:, number] > PRESENT
@@ -131,8 +132,8 @@ def calibrate(answers: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Answers of any range -> probabilities, by one sigmoid per class: float64 [N, C].
 
     Platt 1999, with his targets: (P + 1) / (P + 2) for each of P positives, 1 / (M + 2) for each of
-    M negatives. The order of the answers is kept: where a falling sigmoid would fit better, all get
-    the class's mean.
+    M negatives. The order of the answers is kept: where a falling sigmoid would fit better, all
+    images get the class's mean.
     """
     probabilities = np.empty(targets.shape)
     for number in range(targets.shape[1]):
@@ -148,7 +149,7 @@ def _log_odds_of_presence(answers: np.ndarray, present: np.ndarray) -> np.ndarra
     if not len(answers):
         return answers
     spread = answers.std()
-    if spread < 1e-9 * max(1.0, abs(answers).max()):  # constant, but for rounding
+    if spread < 1e-9 * max(1.0, abs(answers).max()):  # constant, except for rounding
         spread = np.inf
     standard = (answers - answers.mean()) / spread
     positives = int(present.sum())
@@ -184,7 +185,7 @@ def _fit_sigmoid(x: np.ndarray, goals: np.ndarray, base: float) -> tuple[float, 
                 break
             step, lift = step / 2, lift / 2
         else:
-            break  # no smaller: the minimum, to the last bit
+            break  # it cannot get smaller: this is the minimum, to the last bit
         slope, base, odds, gain, loss = slope - step, base - lift, new, loss - reached, reached
         if gain <= 1e-12 * len(x):
             break

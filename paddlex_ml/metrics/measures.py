@@ -1,27 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that scores are worth, under the names of evaluate_result.json.
+"""All measures of scores, under their names in evaluate_result.json.
 
     scores [N, C], targets [N, C], thresholds [C] -> Summary of plain numbers, ready for JSON
 
-N images, C classes. What is undefined is None, and `metrics["undefined"]` says why.
+N images, C classes. An undefined measure is None, and `Metrics.undefined` holds the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 
 from paddlex_ml.metrics import average_precision, bootstrap, calibration, decisions, ranking
 from paddlex_ml.metrics.bootstrap import Intervals
 from paddlex_ml.metrics.decisions import Counts
+from paddlex_ml.wording import first_names
 
 TOP = 3
 """Labels that every image gets for the metrics that need no threshold."""
-NAMED = 10
-"""Classes that a reason names before it counts the others."""
+
+Interval: TypeAlias = tuple[float, float]
+"""The ends of a 95 % interval, the lower one first."""
 
 _NONE_HAS = "no image has a label"
 _NONE_GETS = "no score reaches its threshold"
@@ -41,19 +44,82 @@ _REASONS = {
     f"CF1_top{TOP}": f"it needs both CP_top{TOP} and CR_top{TOP}",
     f"OR_top{TOP}": _NONE_HAS,
     "coverage_error": _NONE_HAS,
-    "ranking_loss": "every image has all labels or none, which leaves no order to be wrong",
+    "ranking_loss": "every image has all labels or none, so there is no order to judge",
     "label_ranking_average_precision": _NONE_HAS,
 }
 
 
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """Measures of all classes together: 0..1 except `coverage_error`, None where undefined.
+
+    A measure that is added later needs the default None: results of before must stay readable.
+    """
+
+    MultiLabelMAP: float | None
+    MultiLabelMAP_ci95: Interval | None
+    MultiLabelMAP_11point: float | None
+    constant_predictor: float | None
+    images: int
+    CP: float | None
+    CR: float | None
+    CF1: float | None
+    OP: float | None
+    OR: float | None
+    OF1: float | None
+    macro_f1: float | None
+    CP_top3: float | None
+    CR_top3: float | None
+    CF1_top3: float | None
+    OP_top3: float | None
+    OR_top3: float | None
+    OF1_top3: float | None
+    HammingDistance: float | None
+    subset_accuracy: float | None
+    coverage_error: float | None
+    ranking_loss: float | None
+    label_ranking_average_precision: float | None
+    expected_calibration_error: float | None
+    undefined_classes: list[str]
+    """Names of the classes that no image has."""
+    undefined: dict[str, str]
+    """Why a metric, or a number of some classes, is None, and which mean leaves them out."""
+
+
+class TunedMeasures(msgspec.Struct, frozen=True, kw_only=True):
+    """A class at its tuned threshold, on the images that it was tuned on."""
+
+    threshold: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+class ClassMeasures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Measures of one class: 0..1 or None where undefined, and numbers of images."""
+
+    name: str
+    positives: int
+    """Images that have the label."""
+    average_precision: float | None
+    average_precision_ci95: Interval | None
+    average_precision_11point: float | None
+    threshold: float
+    predicted: int
+    """Images that get the label."""
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    expected_calibration_error: float | None
+    tuned: TunedMeasures | None = None
+    """None, and not in the file, where thresholds were not tuned."""
+
+
 @dataclass(frozen=True)
 class Summary:
-    """Numbers of one evaluation: float, int, str, None, and lists of them."""
+    """All measures of one evaluation."""
 
-    metrics: dict[str, Any]
-    """Of all classes together. "undefined" says why a metric, or a number of some classes, is None,
-    and which mean leaves these classes out."""
-    per_class: list[dict[str, Any]]
+    metrics: Metrics
+    per_class: list[ClassMeasures]
     """One row per class, in the order of the labels."""
 
 
@@ -68,64 +134,61 @@ def summarise(
 ) -> Summary:
     """Measure scores in 0..1, [N, C], against targets [N, C]; labels are given from thresholds [C].
 
-    `rounds` of the bootstrap give the 95 % intervals. Without rounds they are None, which is not
-    undefined but not asked for. Raises ValueError for scores outside 0..1.
+    `rounds` of the bootstrap give the 95 % intervals. Without rounds these are None and count as
+    not requested, not as undefined. Raises ValueError for scores outside 0..1.
     """
     decided = decisions.decide(scores, thresholds)
     counts = decisions.count(decided, targets)
     top = decisions.count(decisions.decide_top(scores, TOP), targets)
     sampled = bootstrap.intervals(scores, targets, rounds=rounds, seed=seed) if rounds else None
-
-    columns = {**_areas(scores, targets, sampled), **_decisions(counts, thresholds)}
-    error, columns["expected_calibration_error"] = calibration.calibration_errors(scores, targets)
-    metrics = {
-        **_mean_areas(columns, targets, sampled),
+    error, class_errors = calibration.calibration_errors(scores, targets)
+    columns = _measure_classes(scores, targets, thresholds, counts, sampled)
+    columns["expected_calibration_error"] = class_errors
+    constant = average_precision.constant_predictor_map(targets)  # 0 where nothing is defined
+    order = ranking.rank(scores, targets)
+    numbers = {
+        "MultiLabelMAP": decisions.mean_defined(columns["average_precision"]),
+        "MultiLabelMAP_ci95": np.nan if sampled is None else sampled.map,
+        "MultiLabelMAP_11point": decisions.mean_defined(columns["average_precision_11point"]),
+        "constant_predictor": constant if counts.positives.any() else np.nan,
         "images": len(scores),
         **_averages(counts),
         "macro_f1": decisions.average(counts).macro_f1,
-        **{f"{name}_top{TOP}": value for name, value in _averages(top).items()},
-        **_of_images(scores, targets, decided),
+        **_averages(top, f"_top{TOP}"),
+        "HammingDistance": decisions.hamming_distance(decided, targets),
+        "subset_accuracy": decisions.subset_accuracy(decided, targets),
+        "coverage_error": order.coverage_error,
+        "ranking_loss": order.ranking_loss,
+        "label_ranking_average_precision": order.average_precision,
         "expected_calibration_error": error,
     }
-    plain = {name: _plain(value) for name, value in metrics.items()}
-    plain["undefined_classes"] = _chosen(label_names, counts.positives == 0)
-    plain["undefined"] = {
-        **_undefined_metrics(plain, asked=rounds > 0),
-        **dict(_undefined_columns(columns, top, label_names, asked=rounds > 0)),
-    }
-    return Summary(plain, _rows(columns, label_names))
+    plain = {name: _plain(value) for name, value in numbers.items()}
+    undefined = _explain_undefined(plain, columns, top, label_names, with_intervals=rounds > 0)
+    absent = [label_names[i] for i in np.flatnonzero(counts.positives == 0).tolist()]
+    rows = [
+        ClassMeasures(name=name, **{key: _plain(column[i]) for key, column in columns.items()})
+        for i, name in enumerate(label_names)
+    ]
+    return Summary(Metrics(**plain, undefined_classes=absent, undefined=undefined), rows)
 
 
-def _areas(
-    scores: np.ndarray, targets: np.ndarray, sampled: Intervals | None
+def _measure_classes(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    thresholds: np.ndarray,
+    counts: Counts,
+    sampled: Intervals | None,
 ) -> dict[str, np.ndarray]:
-    """Columns of every class: positives and average precision, [C], and its interval, [C, 2]."""
+    """Columns of every class by the names of `ClassMeasures`: [C], and [C, 2] for the interval."""
     steps = list(average_precision.descend(scores, targets))
     unknown = np.full((scores.shape[1], 2), np.nan)
     return {
-        "positives": (targets > 0.5).sum(axis=0),
+        "positives": counts.positives,
         "average_precision": np.array([average_precision.area(each) for each in steps]),
         "average_precision_ci95": unknown if sampled is None else sampled.per_class,
         "average_precision_11point": np.array(
             [average_precision.area_11point(each) for each in steps]
         ),
-    }
-
-
-def _mean_areas(
-    columns: Mapping[str, np.ndarray], targets: np.ndarray, sampled: Intervals | None
-) -> dict[str, Any]:
-    constant = average_precision.constant_predictor_map(targets)  # 0 where nothing is defined
-    return {
-        "MultiLabelMAP": decisions.mean_defined(columns["average_precision"]),
-        "MultiLabelMAP_ci95": np.array((np.nan, np.nan) if sampled is None else sampled.map),
-        "MultiLabelMAP_11point": decisions.mean_defined(columns["average_precision_11point"]),
-        "constant_predictor": constant if columns["positives"].any() else np.nan,
-    }
-
-
-def _decisions(counts: Counts, thresholds: np.ndarray) -> dict[str, np.ndarray]:
-    return {
         # As it was written: a float32 of 0.7 would become 0.699999988.
         "threshold": np.array([float(str(each)) for each in thresholds]),
         "predicted": counts.predicted,
@@ -135,45 +198,33 @@ def _decisions(counts: Counts, thresholds: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _averages(counts: Counts) -> dict[str, float]:
-    found = decisions.average(counts)
+def _averages(counts: Counts, suffix: str = "") -> dict[str, float]:
+    means = decisions.average(counts)
     return {
-        "CP": found.class_precision,
-        "CR": found.class_recall,
-        "CF1": found.class_f1,
-        "OP": found.overall_precision,
-        "OR": found.overall_recall,
-        "OF1": found.overall_f1,
+        f"CP{suffix}": means.class_precision,
+        f"CR{suffix}": means.class_recall,
+        f"CF1{suffix}": means.class_f1,
+        f"OP{suffix}": means.overall_precision,
+        f"OR{suffix}": means.overall_recall,
+        f"OF1{suffix}": means.overall_f1,
     }
 
 
-def _of_images(scores: np.ndarray, targets: np.ndarray, decided: np.ndarray) -> dict[str, float]:
-    order = ranking.rank(scores, targets)
-    return {
-        "HammingDistance": decisions.hamming_distance(decided, targets),
-        "subset_accuracy": decisions.subset_accuracy(decided, targets),
-        "coverage_error": order.coverage_error,
-        "ranking_loss": order.ranking_loss,
-        "label_ranking_average_precision": order.average_precision,
-    }
-
-
-def _undefined_metrics(metrics: Mapping[str, Any], *, asked: bool) -> dict[str, str]:
-    """Why each metric is None; an interval that nobody asked for has no entry."""
-    undefined = [name for name, value in metrics.items() if value is None]
-    if not asked:
-        undefined.remove("MultiLabelMAP_ci95")
-    if not metrics["images"]:
-        return dict.fromkeys(undefined, "there are no images")
-    return {name: _REASONS[name] for name in undefined}
-
-
-def _undefined_columns(
-    columns: Mapping[str, np.ndarray], top: Counts, label_names: Sequence[str], *, asked: bool
-) -> Iterator[tuple[str, str]]:
-    """Why a column is None for some classes, and which these are."""
+def _explain_undefined(
+    metrics: Mapping[str, Any],
+    columns: Mapping[str, np.ndarray],
+    top: Counts,
+    label_names: Sequence[str],
+    *,
+    with_intervals: bool,
+) -> dict[str, str]:
+    """Why each metric is None, and why a column is None for some classes, and which these are."""
+    reasons = {}
+    for name, value in metrics.items():
+        if value is None and (with_intervals or name != "MultiLabelMAP_ci95"):
+            reasons[name] = _REASONS[name] if metrics["images"] else "there are no images"
     absent, never_given = columns["positives"] == 0, columns["predicted"] == 0
-    unsure = np.isnan(columns["average_precision_ci95"]).any(axis=1) & asked
+    unsure = np.isnan(columns["average_precision_ci95"]).any(axis=1) & with_intervals
     for name, where, reason in (
         ("average_precision", absent, "no image has {} (left out of MultiLabelMAP)"),
         ("average_precision_ci95", unsure, "most rounds draw no image that has {}"),
@@ -188,28 +239,14 @@ def _undefined_columns(
         ),
     ):
         if where.any():
-            yield name, reason.format(_listed(_chosen(label_names, where)))
-
-
-def _rows(columns: Mapping[str, np.ndarray], label_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Columns [C] -> one row per class, of plain numbers."""
-    return [
-        {"name": name, **{key: _plain(column[i]) for key, column in columns.items()}}
-        for i, name in enumerate(label_names)
-    ]
+            named = first_names([label_names[i] for i in np.flatnonzero(where).tolist()])
+            reasons[name] = reason.format(named)
+    return reasons
 
 
 def _plain(value: Any) -> Any:
-    """Python's own number, or a list of two; None for NaN, which JSON does not know."""
+    """Python's own number, or a pair of them; None for NaN, which JSON does not know."""
     if np.isnan(value).any():
         return None
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def _chosen(label_names: Sequence[str], where: np.ndarray) -> list[str]:
-    return [name for name, chosen in zip(label_names, where, strict=True) if chosen]
-
-
-def _listed(names: Sequence[str]) -> str:
-    text = ", ".join(names[:NAMED])
-    return f"{text} and {len(names) - NAMED} more" if len(names) > NAMED else text
+    number = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return tuple(number) if isinstance(number, list) else number

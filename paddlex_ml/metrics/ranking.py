@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality of the order in which the labels of an image stand, whatever the thresholds.
+"""Quality of the order of the labels of each image; thresholds have no effect.
 
-    scores [N, C], targets [N, C] -> place of every label among those of its image -> Ranking
+    scores [N, C], targets [N, C] -> rank of every label among those of its image -> Ranking
 
 N images, C classes. Tsoumakas et al. 2010, "Mining Multi-label Data"; equal to scikit-learn's
 coverage_error, label_ranking_loss and label_ranking_average_precision_score: labels with equal
-scores share the worst of their places.
+scores share the worst of their ranks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 BLOCK = 2**18
-"""Cells that are ranked at a time: their tables stay in the processor's cache."""
+"""Cells that are ranked at a time: their tables fit into the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Ranking:
     labels is best. An image without labels counts 0; NaN when no image has one."""
     ranking_loss: float
     """Share of pairs (true label, false label) in the wrong order or equal, 0..1, 0 is best. An
-    image with no label or all counts 0, for it has no pairs; NaN when no image has any."""
+    image with no label or all counts 0, as it has no pairs; NaN when no image has any."""
     average_precision: float
     """Mean share of true labels among those down to each true one (LRAP), 0..1, 1 is best. An
     image without labels counts 1; NaN when no image has one."""
@@ -57,23 +57,23 @@ def _measure(scores: np.ndarray, present: np.ndarray) -> tuple[float, float, flo
     order = np.argsort(-scores, axis=1)
     true = np.take_along_axis(present, order, axis=1)
     last = _last_of_equals(np.take_along_axis(scores, order, axis=1))
-    place = last + 1  # [n, C], by falling score: how many labels stand here or above
+    rank_of = last + 1  # [n, C], by falling score: number of labels with at least this score
     true_above = np.take_along_axis(np.cumsum(true, axis=1), last, axis=1)
 
     labels = true.sum(axis=1)
-    coverage = np.where(true, place, 0).max(axis=1, initial=0)
-    wrong_pairs = np.where(true, place - true_above, 0).sum(axis=1)
+    coverage = np.where(true, rank_of, 0).max(axis=1, initial=0)
+    wrong_pairs = np.where(true, rank_of - true_above, 0).sum(axis=1)
     pairs = labels * (scores.shape[1] - labels)
     loss = wrong_pairs / np.maximum(pairs, 1)
-    precision = np.where(true, true_above / place, 0).sum(axis=1) / np.maximum(labels, 1)
+    precision = np.where(true, true_above / rank_of, 0).sum(axis=1) / np.maximum(labels, 1)
     return float(coverage.sum()), float(loss.sum()), float(precision.sum() + (labels == 0).sum())
 
 
 def _last_of_equals(ranked: np.ndarray) -> np.ndarray:
-    """Where the run of equal scores ends that each one belongs to: sorted [n, C] -> [n, C]."""
+    """Column where the run of equal scores around each cell ends: sorted [n, C] -> [n, C]."""
     columns = np.arange(ranked.shape[1])
     ends = np.ones(ranked.shape, bool)
     ends[:, :-1] = ranked[:, :-1] != ranked[:, 1:]
-    # From the right, each place takes over the nearest end: the smallest seen so far.
+    # From the right, each cell takes over the nearest end: the smallest seen so far.
     nearest = np.where(ends, columns, len(columns))[:, ::-1]
     return np.minimum.accumulate(nearest, axis=1)[:, ::-1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The score from which a class counts: tuned per class for F1, a precision or a recall.
+"""Search of thresholds: for each class that with the best F1, or with a wanted precision or recall.
 
     scores [N, C], targets [N, C] -> thresholds [C]
 
@@ -30,28 +30,29 @@ class Goal:
     """f1: the highest. precision, recall: at least `target`, with the most of the other."""
     target: float | None = None
     min_positives: int = 10
-    """Classes with fewer positive images take the shared threshold: their own would be chance."""
+    """Classes with fewer positive images take the shared threshold: their own would be noise."""
     pull: int = PULL
     """f1: a class with n positive images goes n / (n + pull) of the way, in log odds, from the
-    shared threshold to its own best. On held-out halves of photographs that beat both ends."""
+    shared threshold to its own best. On held-out halves of photographs this was better than either
+    of the two."""
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """Thresholds and where they come from."""
+class TunedThresholds:
+    """The threshold of each class, and how it was chosen."""
 
     thresholds: np.ndarray
     """float64 [C], 0..1."""
     shared: float
-    """The one threshold that is best for all classes together."""
+    """The threshold that is best for all classes together."""
     is_shared: np.ndarray
-    """Whether a class takes it, bool [C]."""
+    """Whether a class takes the shared one, bool [C]."""
     is_unreached: np.ndarray
-    """Whether no threshold reaches the target, bool [C]: the nearest to it is taken."""
+    """Whether no threshold reaches the target, bool [C]: then the nearest one is taken."""
 
 
 class _Levels(NamedTuple):
-    """What each threshold of a class gives, from the highest down."""
+    """Hits and predictions of a class at each possible threshold, from the highest down."""
 
     levels: np.ndarray
     hits: np.ndarray
@@ -59,8 +60,8 @@ class _Levels(NamedTuple):
     positives: int
 
 
-def tune(scores: np.ndarray, targets: np.ndarray, goal: Goal) -> Tuned:
-    """Choose the thresholds that are best on these images; on others they will do less well.
+def tune(scores: np.ndarray, targets: np.ndarray, goal: Goal) -> TunedThresholds:
+    """Choose the thresholds that are best on these images; on others they will be less good.
 
     F1 is searched over all scores of a class (Lipton et al. 2014, arXiv:1402.1892). The best one
     lies between the last score that counts and the next, in few digits, before it is pulled.
@@ -77,7 +78,7 @@ def tune(scores: np.ndarray, targets: np.ndarray, goal: Goal) -> Tuned:
         below = steps.levels[chosen + 1] if chosen + 1 < len(steps.levels) else 0.0
         own = _between(float(below), float(steps.levels[chosen]))
         thresholds[i] = _pull(own, shared, int(positives[i]), goal)
-    return Tuned(thresholds, shared, is_shared, unreached)
+    return TunedThresholds(thresholds, shared, is_shared, unreached)
 
 
 def decide_held_out(
@@ -85,22 +86,19 @@ def decide_held_out(
 ) -> np.ndarray:
     """Which classes count by thresholds that were tuned on the other half: bool [N, C].
 
-    The honest judge of tuned thresholds: no image is decided by thresholds that saw its labels.
-    Needs two images: a single one gets no class.
+    This is the unbiased test of tuned thresholds: no image is decided by thresholds that were
+    chosen with its labels. Needs two images: a single one gets no class.
     """
+    # In half of the images a class has half of its positives.
+    half_goal = replace(goal, min_positives=-(-goal.min_positives // 2))
     order = np.random.default_rng(seed).permutation(len(scores))
     halves = order[::2], order[1::2]
     decided = np.zeros(scores.shape, bool)
     for own, other in (halves, halves[::-1]):
         if len(own) and len(other):
-            tuned = tune(scores[other], targets[other], _halved(goal))
+            tuned = tune(scores[other], targets[other], half_goal)
             decided[own] = decide(scores[own], tuned.thresholds)
     return decided
-
-
-def _halved(goal: Goal) -> Goal:
-    """In half of the images a class has half of its positives."""
-    return replace(goal, min_positives=-(-goal.min_positives // 2))
 
 
 def _steps(scores: np.ndarray, present: np.ndarray) -> _Levels:
@@ -112,47 +110,40 @@ def _steps(scores: np.ndarray, present: np.ndarray) -> _Levels:
 
 
 def _choose(steps: _Levels, goal: Goal) -> tuple[int, bool]:
-    """Index of the best level, and whether it misses the target."""
+    """Index of the best level, and whether it fails to reach the target."""
     if goal.method == "f1":
         return int(np.argmax(2 * steps.hits / (steps.predicted + steps.positives))), False
     assert goal.target is not None
-    if goal.method == "recall":  # every recall is reached at last
+    if goal.method == "recall":  # the lowest level reaches every recall
         return int(np.argmax(steps.hits >= goal.target * steps.positives - 1e-9)), False
     precision = steps.hits / steps.predicted
     reached = np.flatnonzero(precision >= goal.target - 1e-12)
-    if not len(reached):
-        return _last_best(precision), True
+    if not len(reached):  # the last of the best: it has the most hits
+        return int(len(precision) - 1 - np.argmax(precision[::-1])), True
     most = steps.hits[reached].max()
-    return int(reached[steps.hits[reached] == most][0]), False  # none of the misses behind them
+    return int(reached[steps.hits[reached] == most][0]), False  # the first: fewest false alarms
 
 
 def _pull(own: float, shared: float, positives: int, goal: Goal) -> float:
-    """Between the shared threshold and a class's own; precision and recall are promised as such."""
+    """Between the shared threshold and a class's own. For precision and recall: its own."""
     if goal.method != "f1" or not goal.pull:
         return own
     weight = positives / (positives + goal.pull)
-    odds = weight * _log_odds(own) + (1 - weight) * _log_odds(shared)
+    bounded = np.clip([own, shared], 1e-7, 1 - 1e-7)
+    own_odds, shared_odds = np.log(bounded / (1 - bounded))
+    odds = weight * own_odds + (1 - weight) * shared_odds
     return _shorten(float(1 / (1 + np.exp(-odds))))
 
 
 def _shorten(score: float) -> float:
     """Four significant digits of the distance to 0 or 1, whichever is nearer.
 
-    0.99996 stays apart from 1, which no score reaches: networks do say such things.
+    So 0.99996 does not become 1, which no score reaches: networks do give such scores.
     """
     side = min(score, 1 - score)
     if side <= 0:
         return score
     return round(score, max(4, 3 - int(np.floor(np.log10(side)))))
-
-
-def _log_odds(score: float) -> float:
-    bounded = min(max(score, 1e-7), 1 - 1e-7)
-    return float(np.log(bounded / (1 - bounded)))
-
-
-def _last_best(values: np.ndarray) -> int:
-    return int(len(values) - 1 - np.argmax(values[::-1]))
 
 
 def _between(below: float, level: float) -> float:
@@ -171,7 +162,10 @@ def _share(scores: np.ndarray, present: np.ndarray, goal: Goal) -> float:
         return 0.5
     spread = np.quantile(scores[present], np.linspace(0, 1, _LEVELS), method="lower")
     levels = np.unique(np.array([_shorten(float(level)) for level in spread], np.float32))[::-1]
-    hits, predicted = _count(scores, present, levels)  # [C, L]
+    hits, predicted = (np.empty((scores.shape[1], len(levels)), np.int64) for _ in range(2))
+    for i, (row, shown) in enumerate(zip(scores.T, present.T, strict=True)):  # [C, L]
+        for counts, values in ((hits, row[shown]), (predicted, row)):
+            counts[i] = len(values) - np.searchsorted(np.sort(values), levels, side="left")
     positives = present.sum(axis=0)
     if goal.method == "f1":
         known = positives > 0
@@ -183,14 +177,3 @@ def _share(scores: np.ndarray, present: np.ndarray, goal: Goal) -> float:
         )
         chosen, _ = _choose(pooled, goal)
     return float(str(levels[chosen]))  # as it was shortened: a float32 of 0.7 is 0.699999988
-
-
-def _count(
-    scores: np.ndarray, present: np.ndarray, levels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Hits and predictions of every class at every level: [C, L] each."""
-    hits, predicted = (np.empty((scores.shape[1], len(levels)), np.int64) for _ in range(2))
-    for i, (row, shown) in enumerate(zip(scores.T, present.T, strict=True)):
-        for counts, values in ((hits, row[shown]), (predicted, row)):
-            counts[i] = len(values) - np.searchsorted(np.sort(values), levels, side="left")
-    return hits, predicted

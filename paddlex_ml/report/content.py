@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page of an evaluation is made of: the result file, and the scores behind it."""
+"""The input of the page of an evaluation: the result, and the scores that it comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+
 
 @dataclass(frozen=True)
-class Suspected:
+class SuspectedLabel:
     """A label that is probably wrong, or missing."""
 
     list_name: str
@@ -32,16 +33,16 @@ class Suspected:
 class EvaluationPage:
     """N images of val.txt, C classes."""
 
-    result: Mapping[str, Any]
-    """As in evaluate_result.json. Every figure that stands there is taken from there."""
+    result: EvaluationResult
+    """The source of every figure that it holds: the page does not compute them again."""
     label_names: Sequence[str]
     scores: np.ndarray
     """float32 [N, C], 0..1."""
     targets: np.ndarray
     """[N, C], 0 or 1."""
     paths: Sequence[Path]
-    """Files of the images; they may be gone by now."""
+    """Files of the images; they may be missing by now."""
     shown: Sequence[str]
     """The images as val.txt names them."""
-    suspects: Sequence[Suspected] = ()
+    suspects: Sequence[SuspectedLabel] = ()
     """The most suspicious first."""

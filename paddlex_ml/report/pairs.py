@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of a class beside the other labels of an image: two tables and a list of the striking."""
+"""Errors of a class together with the other labels of an image: two tables, and the clear cases."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 
 from paddlex_ml.metrics import curves
-from paddlex_ml.metrics.curves import Beside
+from paddlex_ml.metrics.curves import JointErrors
 from paddlex_ml.report.figures import Figures
 
 _CLASSES = 24  # of a table: more would be too small to read
 _LISTED = 12  # of each kind
-_ERRORS = 3  # fewer beside another class say nothing
-_DEVIATIONS = 4.0  # standard errors: of 10,000 pairs fewer than one lies so far off by chance
+_ERRORS = 3  # fewer errors together with another class prove nothing
+_DEVIATIONS = 4.0  # standard errors: chance alone exceeds them in fewer than one of 10,000 pairs
 _SHADE = 0.5  # of the darkest cell: text on it stays readable in both schemes
 
 _MISSES = Markup(
@@ -28,73 +28,92 @@ _ALARMS = Markup(
 )
 
 
-def relate(figures: Figures, decided: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+@dataclass(frozen=True)
+class PairCell:
+    """Errors of the class `id` on images that show the class of the row."""
+
+    id: int
+    count: int
+    percent: str
+    """Of the images of the row; '' for none."""
+    shade: str
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """Errors on the images that show the class `id`."""
+
+    id: int
+    shown: int
+    """Images that show it."""
+    cells: list[PairCell]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The classes with the most errors; `tables` and `lists` have the keys misses and alarms."""
+
+    classes: list[int]
+    left_out: int
+    """Other classes with errors."""
+    tables: dict[str, list[PairRow]]
+    lists: dict[str, list[Markup]]
+    """Pairs beyond chance, the clearest first."""
+
+
+def relate(figures: Figures, decided: np.ndarray, targets: np.ndarray) -> Pairs:
     """Return tables of the classes with the most errors, and the pairs beyond chance."""
-    present = targets > 0.5
-    errors = (present != decided).sum(axis=0)
+    errors = ((targets > 0.5) != decided).sum(axis=0)
     order = np.argsort(-errors, kind="stable")
     chosen = [int(i) for i in order[:_CLASSES] if errors[i]]
-    misses = curves.misses_beside(decided, targets)
-    alarms = curves.false_alarms_beside(decided, targets)
-    return {
-        "classes": chosen,
-        "left_out": int((errors > 0).sum()) - len(chosen),
-        "tables": {
-            "misses": _table(figures, misses, chosen),
-            "alarms": _table(figures, alarms, chosen),
+    misses, alarms = curves.joint_errors(decided, targets)
+    return Pairs(
+        classes=chosen,
+        left_out=int((errors > 0).sum()) - len(chosen),
+        tables={
+            "misses": _make_table(figures, misses, chosen),
+            "alarms": _make_table(figures, alarms, chosen),
         },
-        "lists": {
-            "misses": _striking(figures, misses, _MISSES),
-            "alarms": _striking(figures, alarms, _ALARMS),
+        lists={
+            "misses": _list_clear_cases(figures, misses, _MISSES),
+            "alarms": _list_clear_cases(figures, alarms, _ALARMS),
         },
-    }
+    )
 
 
-def _table(figures: Figures, found: Beside, chosen: list[int]) -> list[dict[str, Any]]:
-    shown = np.array([figures.rows[i]["positives"] for i in chosen])
-    errors = found.errors[np.ix_(chosen, chosen)]
+def _make_table(figures: Figures, joint: JointErrors, chosen: list[int]) -> list[PairRow]:
+    shown = np.array([figures.rows[i].positives for i in chosen])
+    errors = joint.errors[np.ix_(chosen, chosen)]
     shares = errors / np.maximum(1, shown)[:, None]
     darkest = shares.max(initial=0.0) or 1.0
+    rows = []
+    for row, row_id in enumerate(chosen):
+        cells = []
+        for column, column_id in enumerate(chosen):
+            share = float(shares[row, column])
+            percent = f"{100 * share:.0f}" if share >= 0.005 else "<1" if share else ""
+            shade = f"{_SHADE * share / darkest:.2f}"
+            cells.append(PairCell(column_id, int(errors[row, column]), percent, shade))
+        rows.append(PairRow(row_id, int(shown[row]), cells))
+    return rows
+
+
+def _list_clear_cases(figures: Figures, joint: JointErrors, sentence: Markup) -> list[Markup]:
+    """Pairs where a class has more errors together with another one than chance explains."""
+    clear = (joint.errors >= _ERRORS) & (np.nan_to_num(joint.deviations) >= _DEVIATIONS)
+    np.fill_diagonal(clear, False)
+    others, classes = np.nonzero(clear)
+    order = np.argsort(-joint.excess[others, classes], kind="stable")[:_LISTED]
     return [
-        {
-            "id": i,
-            "shown": int(shown[row]),
-            "cells": [
-                {
-                    "id": k,
-                    "count": int(errors[row, column]),
-                    "percent": _percent(float(shares[row, column])),
-                    "shade": f"{_SHADE * shares[row, column] / darkest:.2f}",
-                }
-                for column, k in enumerate(chosen)
-            ],
-        }
-        for row, i in enumerate(chosen)
-    ]
-
-
-def _percent(share: float) -> str:
-    if share == 0:
-        return ""
-    return f"{100 * share:.0f}" if share >= 0.005 else "<1"
-
-
-def _striking(figures: Figures, found: Beside, words: Markup) -> list[Markup]:
-    """Pairs where a class errs more often beside another than elsewhere, beyond chance."""
-    strange = (found.errors >= _ERRORS) & (np.nan_to_num(found.deviations) >= _DEVIATIONS)
-    np.fill_diagonal(strange, False)
-    besides, classes = np.nonzero(strange)
-    order = np.argsort(-found.excess[besides, classes], kind="stable")[:_LISTED]
-    return [
-        words.format(
+        sentence.format(
             figures.link(i),
-            int(found.errors[beside, i]),
-            int(found.chances[beside, i]),
-            figures.link(beside),
-            round(100 * float(found.rate[beside, i])),
-            int(found.errors_elsewhere[beside, i]),
-            int(found.chances_elsewhere[beside, i]),
-            round(100 * float(found.rate_elsewhere[beside, i])),
+            int(joint.errors[other, i]),
+            int(joint.chances[other, i]),
+            figures.link(other),
+            round(100 * float(joint.rate[other, i])),
+            int(joint.errors_elsewhere[other, i]),
+            int(joint.chances_elsewhere[other, i]),
+            round(100 * float(joint.rate_elsewhere[other, i])),
         )
-        for beside, i in zip(besides[order].tolist(), classes[order].tolist(), strict=True)
+        for other, i in zip(others[order].tolist(), classes[order].tolist(), strict=True)
     ]

@@ -137,7 +137,7 @@ def evaluate_both(
     rounds = -(-len(every) // plan.group.size)
     with closing(loader.epoch(list(plan.group.shard(every)))) as feed:
         arriving = _together(_while_readable(feed, interrupt), rounds, interrupt)
-        results = evaluate(list(networks.values()), arriving, collect=plan.group.all_gather)
+        results = evaluate(list(networks.values()), arriving, gather=plan.group.all_gather)
     if interrupt.stopped:
         return None
     return dict(zip(networks, results, strict=True))

@@ -121,13 +121,13 @@ def test_rounds_without_the_class_are_left_out():
 
 
 def test_an_interval_of_less_than_half_of_the_rounds_is_undefined():
-    assert np.isnan(bootstrap._middle(np.array([0.5, np.nan, np.nan]), 0.5)).all()
-    assert bootstrap._middle(np.array([0.5, np.nan]), 0.5) == (0.5, 0.5)
+    assert np.isnan(bootstrap._middle(np.array([0.5, np.nan, np.nan]), 0.5, lowest=0)).all()
+    assert bootstrap._middle(np.array([0.5, np.nan]), 0.5, lowest=0) == (0.5, 0.5)
 
 
 def test_rounds_are_shifted_to_what_was_measured():
     rounds = np.linspace(0.5, 0.7, 201)  # their mean is 0.6, their middle 95 % 0.505 to 0.695
-    assert bootstrap._middle(rounds, 0.55) == pytest.approx((0.455, 0.645))
+    assert bootstrap._middle(rounds, 0.55, lowest=0) == pytest.approx((0.455, 0.645))
 
 
 def test_many_rare_classes_do_not_push_the_interval_above_the_measured_map():

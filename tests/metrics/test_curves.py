@@ -80,20 +80,19 @@ def test_histograms_count_every_score_once():
 
 def test_blocks_of_images_make_no_difference(monkeypatch):
     scores, targets = draw(300, 4)
-    whole = curves.histograms(scores, targets), curves.misses_beside(scores >= 0.5, targets)
+    whole = curves.histograms(scores, targets), curves.joint_errors(scores >= 0.5, targets)[0]
     monkeypatch.setattr(curves, "_BLOCK", 7)
-    parts = curves.histograms(scores, targets), curves.misses_beside(scores >= 0.5, targets)
+    parts = curves.histograms(scores, targets), curves.joint_errors(scores >= 0.5, targets)[0]
     np.testing.assert_array_equal(parts[0], whole[0])
     np.testing.assert_array_equal(parts[1].errors, whole[1].errors)
     np.testing.assert_array_equal(parts[1].chances, whole[1].chances)
     assert whole[1].chances.sum() > 300
 
 
-def test_errors_beside_other_classes_by_counting():
+def test_joint_errors_other_classes_by_counting():
     scores, targets = draw(300, 4)
     decided, present = scores >= 0.5, targets == 1
-    missed = curves.misses_beside(decided, targets)
-    alarmed = curves.false_alarms_beside(decided, targets)
+    missed, alarmed = curves.joint_errors(decided, targets)
     for row in range(4):
         for column in range(4):
             with_row, without = present[:, row], ~present[:, row]
@@ -115,7 +114,7 @@ def test_a_class_that_is_missed_beside_another_stands_out():
     decided = targets == 1
     decided[:30, 0] = False  # class 0 is missed in 30 of 40 images that show class 1 ...
     decided[40:46, 0] = False  # ... and in 6 of the 60 others
-    found = curves.misses_beside(decided, targets)
+    found, _ = curves.joint_errors(decided, targets)
     assert found.rate[1, 0] == pytest.approx(0.75)
     assert found.rate_elsewhere[1, 0] == pytest.approx(0.1)
     assert found.excess[1, 0] == pytest.approx(30 - 40 * 0.1)

@@ -80,12 +80,12 @@ def test_each_class_has_its_own_threshold():
     st.lists(st.floats(0, 1), min_size=3, max_size=3),
     st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3),
 )
-def test_decisions_are_those_of_prediction(limits, scores):
+def test_decisions_are_those_of_prediction(thresholds, scores):
     scores = np.array(scores, np.float32)
-    for of_image in (scores, np.array(limits, np.float32)):  # the second: all at the threshold
-        decided = decisions.decide(of_image[None], np.array(limits))
-        each = prediction.resolve(limits, ["a", "b", "c"])
-        expected = prediction.choose(of_image, prediction.limit(each, 0, None))
+    for of_image in (scores, np.array(thresholds, np.float32)):  # the second: all at the threshold
+        decided = decisions.decide(of_image[None], np.array(thresholds))
+        each = prediction.resolve(thresholds, ["a", "b", "c"])
+        expected = prediction.choose(of_image, prediction.LabelSelection(each, 0, None))
         assert np.flatnonzero(decided).tolist() == sorted(expected)
 
 
@@ -93,7 +93,7 @@ def test_decisions_are_those_of_prediction(limits, scores):
 def test_the_highest_three_are_those_of_prediction_with_min_labels_and_max_labels_3(scores):
     each = np.full(5, 2, np.float32)  # never reached
     for of_image, decided in zip(scores, decisions.decide_top(scores), strict=True):
-        expected = prediction.choose(of_image, prediction.limit(each, 3, 3))
+        expected = prediction.choose(of_image, prediction.LabelSelection(each, 3, 3))
         assert np.flatnonzero(decided).tolist() == sorted(expected)
 
 

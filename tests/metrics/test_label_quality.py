@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from paddlex_ml.metrics import label_quality
-from paddlex_ml.metrics.label_quality import Suspect, calibrate, doubt, find_suspects, tells
+from paddlex_ml.metrics.label_quality import (
+    Suspect,
+    calibrate,
+    find_doubtful,
+    find_learned,
+    find_suspects,
+)
 
 
 def draw(images=2000, classes=4, share=0.05, seed=0, low=0.25):
@@ -48,12 +54,13 @@ def test_doubts_by_hand():
     # (0.1 + 0.2 + 0.1 + 0.7) / 4 = 0.275 without.
     scores = np.array([[0.9], [0.8], [0.1], [0.1], [0.2], [0.1], [0.7]])
     targets = np.array([[1], [1], [1], [0], [0], [0], [0]])
-    assert doubt(scores, targets).ravel().tolist() == [False, False, True, *[False] * 3, True]
+    found = find_doubtful(scores, targets).ravel().tolist()
+    assert found == [False, False, True, *[False] * 3, True]
 
 
 def test_doubts_agree_with_their_definition_in_loops():
     scores, targets, _ = draw(images=120)
-    found = [tuple(cell) for cell in np.argwhere(doubt(scores, targets)).tolist()]
+    found = [tuple(cell) for cell in np.argwhere(find_doubtful(scores, targets)).tolist()]
     assert found == in_loops(scores, targets)
     assert len(found) >= 20
 
@@ -65,11 +72,11 @@ def test_a_class_that_the_scores_do_not_tell_is_not_doubted(monkeypatch):
     scores[:, 2] = 1 - scores[:, 2]  # knows the contrary
     square = [np.corrcoef(scores[:, k], targets[:, k])[0, 1] ** 2 for k in range(3)]
     assert 0.005 < square[1] < label_quality.KNOWLEDGE < square[2]
-    assert tells(scores, targets).tolist() == [True, False, False]
-    assert not doubt(scores, targets)[:, 1:].any()
+    assert find_learned(scores, targets).tolist() == [True, False, False]
+    assert not find_doubtful(scores, targets)[:, 1:].any()
     for bound, known in ((0.999, True), (1.001, False)):
         monkeypatch.setattr(label_quality, "KNOWLEDGE", bound * square[0])
-        assert tells(scores, targets)[0] == known
+        assert find_learned(scores, targets)[0] == known
 
 
 def test_planted_errors_come_first():

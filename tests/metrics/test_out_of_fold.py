@@ -41,7 +41,7 @@ def naive(features, targets, folds, seed, penalty):
 def test_scores_are_those_of_ridge_regression_fold_by_fold(monkeypatch):
     features, targets = draw()
     monkeypatch.setattr(out_of_fold, "PENALTIES", (0.1,))
-    monkeypatch.setattr(out_of_fold, "_AT_ONCE", 17)  # blocks do not change the sums
+    monkeypatch.setattr(out_of_fold, "_BLOCK", 17)  # blocks do not change the sums
     found = score_out_of_fold(features, targets, folds=4, seed=7)
     expected = calibrate(naive(features, targets, 4, 7, 0.1), targets)
     assert found.dtype == np.float32

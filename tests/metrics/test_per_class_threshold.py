@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.metrics.per_class_threshold import choose, limit, resolve
+from paddlex_ml.metrics.per_class_threshold import LabelSelection, choose, resolve
 
 LABELS = ["cat", "dog", "7", "red square"]
 
 
 def test_a_number_counts_for_every_class():
-    limits = resolve(0.3, LABELS)
-    assert limits.dtype == np.float32
-    assert limits.tolist() == pytest.approx([0.3] * 4)
+    thresholds = resolve(0.3, LABELS)
+    assert thresholds.dtype == np.float32
+    assert thresholds.tolist() == pytest.approx([0.3] * 4)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array])
@@ -24,8 +24,8 @@ def test_a_list_gives_each_class_its_own(kind):
 
 
 def test_a_mapping_takes_names_ids_and_ids_in_quotes():
-    limits = resolve({"default": 0.5, "cat": 0.125, 1: 0.25, "3": 1}, LABELS)
-    assert limits.tolist() == [0.125, 0.25, 0.5, 1]
+    thresholds = resolve({"default": 0.5, "cat": 0.125, 1: 0.25, "3": 1}, LABELS)
+    assert thresholds.tolist() == [0.125, 0.25, 0.5, 1]
 
 
 def test_a_class_called_7_goes_before_the_class_with_id_7():
@@ -74,18 +74,18 @@ def test_what_fits_no_class_is_refused(threshold, message):
     ],
 )
 def test_labels_by_threshold_and_number(each, least, most, expected):
-    limits = limit(np.array(each, np.float32), least, most)
+    selection = LabelSelection(np.array(each, np.float32), least, most)
     scores = np.array([0.6, 0.9, 0.3], np.float32)
-    assert choose(scores, limits).tolist() == expected
+    assert choose(scores, selection).tolist() == expected
 
 
 def test_the_published_labels_come_out(refdata):
     golden = refdata.load_json("loss_metric", "postprocess.json")
     logits = refdata.load_npz("loss_metric", "loss.npz")["logits"][:4]
-    limits = limit(np.full(logits.shape[1], golden["threshold"], np.float32), 0, None)
+    selection = LabelSelection(np.full(logits.shape[1], golden["threshold"], np.float32), 0, None)
     for row, expected in zip(logits, golden["result"], strict=True):
         scores = (1 / (1 + np.exp(-row.astype(np.float64)))).astype(np.float32)
-        found = choose(scores, limits)
+        found = choose(scores, selection)
         assert sorted(found.tolist()) == expected["class_ids"]
         by_id = dict(zip(expected["class_ids"], expected["scores"], strict=True))
         assert scores[found] == pytest.approx([by_id[int(i)] for i in found], abs=1e-5)

@@ -8,10 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import asdict, replace
 from PIL import Image
 
-from paddlex_ml.metrics.measures import summarise
-from paddlex_ml.report.content import EvaluationPage, Suspected
+from paddlex_ml.artifacts.evaluate_result import (
+    FORMAT_VERSION,
+    Comparison,
+    Difference,
+    EvaluationResult,
+    LabelErrorCounts,
+    LabelErrorResult,
+    ThresholdQuality,
+    TunedResult,
+)
+from paddlex_ml.metrics.measures import Metrics, TunedMeasures, summarise
+from paddlex_ml.report.content import EvaluationPage, SuspectedLabel
 
 TUNED = 0.35
 _PHOTOGRAPHS = 10
@@ -31,69 +42,80 @@ def draw_scores(
 
 def measure(
     names: Sequence[str], scores: np.ndarray, targets: np.ndarray, *, rounds: int = 0
-) -> dict[str, Any]:
-    """evaluate_result.json without what is optional."""
-    found = summarise(scores, targets, names, np.full(len(names), 0.5), rounds=rounds)
-    return {
-        "done_flag": True,
-        "weight_path": "output/best_model/best_model.pdparams",
-        "metrics": found.metrics,
-        "per_class": found.per_class,
-        "thresholds": None,
-        "label_errors": None,
-        "comparison": None,
-        "report": "evaluate/report.html",
-        "per_class_csv": "evaluate/per_class.csv",
-    }
-
-
-def add_tuned(result: dict[str, Any], scores: np.ndarray, targets: np.ndarray) -> None:
-    """As if the thresholds had been tuned."""
-    names = [row["name"] for row in result["per_class"]]
-    tuned = summarise(scores, targets, names, np.full(len(names), TUNED))
-    for row, other in zip(result["per_class"], tuned.per_class, strict=True):
-        row["tuned"] = {key: other[key] for key in ("threshold", "precision", "recall", "f1")}
-    before, after = (
-        {key: found[key] for key in ("macro_f1", "CP", "CR")}
-        for found in (result["metrics"], tuned.metrics)
+) -> EvaluationResult:
+    """A result without what is optional."""
+    summary = summarise(scores, targets, names, np.full(len(names), 0.5), rounds=rounds)
+    return EvaluationResult(
+        format_version=FORMAT_VERSION,
+        done_flag=True,
+        weight_path="output/best_model/best_model.pdparams",
+        val_digest="0",
+        metrics=summary.metrics,
+        per_class=summary.per_class,
+        thresholds=None,
+        label_errors=None,
+        comparison=None,
+        per_class_csv="evaluate/per_class.csv",
+        report="evaluate/report.html",
     )
-    held_out = {key: value and value - 0.01234 for key, value in after.items()}
-    result["thresholds"] = {
-        "method": "f1", "target": None, "min_positives": 10, "shared": 0.4125,
-        "shared_classes": [names[0]], "unreached": [],
-        "before": before, "tuned": after, "held_out": held_out, "saved": [],
-    }  # fmt: skip
+
+
+def quality_of(metrics: Metrics, less: float = 0.0) -> ThresholdQuality:
+    values = {key: getattr(metrics, key) for key in ("macro_f1", "CP", "CR")}
+    return ThresholdQuality(**{key: value and value - less for key, value in values.items()})
+
+
+def add_tuned(
+    result: EvaluationResult, scores: np.ndarray, targets: np.ndarray
+) -> EvaluationResult:
+    """As if the thresholds had been tuned."""
+    names = [row.name for row in result.per_class]
+    tuned = summarise(scores, targets, names, np.full(len(names), TUNED))
+    rows = []
+    for row, other in zip(result.per_class, tuned.per_class, strict=True):
+        keys = ("threshold", "precision", "recall", "f1")
+        measures = TunedMeasures(**{key: getattr(other, key) for key in keys})
+        rows.append(replace(row, tuned=measures))
+    thresholds = TunedResult(
+        method="f1", target=None, min_positives=10, shared=0.4125,
+        shared_classes=[names[0]], unreached=[], before=quality_of(result.metrics),
+        tuned=quality_of(tuned.metrics), held_out=quality_of(tuned.metrics, 0.01234), saved=[],
+    )  # fmt: skip
+    return replace(result, per_class=rows, thresholds=thresholds)
 
 
 def add_comparison(
-    result: dict[str, Any], scores: np.ndarray, others: np.ndarray, targets: np.ndarray
-) -> None:
+    result: EvaluationResult, scores: np.ndarray, others: np.ndarray, targets: np.ndarray
+) -> EvaluationResult:
     """As if another model had been measured on the same images."""
-    names = [row["name"] for row in result["per_class"]]
+    names = [row.name for row in result.per_class]
     other = summarise(others, targets, names, np.full(len(names), 0.5))
 
-    def row(name: str, this: Any, that: Any) -> dict[str, Any]:
+    def row(name: str, this: float | None, that: float | None) -> Difference:
         difference = None if this is None or that is None else this - that
-        return {"name": name, "this": this, "other": that, "difference": difference}
+        return Difference(name=name, this=this, other=that, difference=difference)
 
-    result["comparison"] = {
-        "with": "ema", "this": "raw", "same_images": True,
-        "MultiLabelMAP_difference_ci95": [-0.01234, 0.0567],
-        "metrics": [row(name, value, other.metrics[name])
-                    for name, value in result["metrics"].items() if isinstance(value, float)],
-        "per_class": [row(a["name"], a["average_precision"], b["average_precision"])
-                      for a, b in zip(result["per_class"], other.per_class, strict=True)],
-    }  # fmt: skip
+    comparison = Comparison(
+        other="ema", this="raw", same_images=True,
+        MultiLabelMAP_difference_ci95=(-0.01234, 0.0567),
+        metrics=[row(name, value, getattr(other.metrics, name))
+                 for name, value in asdict(result.metrics).items() if isinstance(value, float)],
+        per_class=[row(a.name, a.average_precision, b.average_precision)
+                   for a, b in zip(result.per_class, other.per_class, strict=True)],
+    )  # fmt: skip
+    return replace(result, comparison=comparison)
 
 
-def add_suspects(result: dict[str, Any], content: dict[str, Any], most: int) -> list[Suspected]:
+def add_suspects(
+    result: EvaluationResult, content: dict[str, Any], most: int
+) -> tuple[EvaluationResult, list[SuspectedLabel]]:
     """The cells where score and label are farthest apart."""
     away = np.abs(content["scores"] - content["targets"])
-    found = []
+    suspects = []
     for cell in np.argsort(-away, axis=None)[:most]:
         image, i = np.unravel_index(cell, away.shape)
-        found.append(
-            Suspected(
+        suspects.append(
+            SuspectedLabel(
                 list_name="val",
                 path=content["paths"][image],
                 shown=content["shown"][image],
@@ -103,13 +125,13 @@ def add_suspects(result: dict[str, Any], content: dict[str, Any], most: int) -> 
                 quality=float(1 - away[image, i]),
             )
         )
-    wrong = sum(one.given for one in found)
-    result["label_errors"] = {
-        "csv": "evaluate/label_errors.csv",
-        "lists": {"val": {"images": len(away), "suspected": len(found), "wrong": wrong,
-                          "missing": len(found) - wrong, "scores": "held out"}},
-    }  # fmt: skip
-    return found
+    wrong = sum(one.given for one in suspects)
+    counts = LabelErrorCounts(
+        images=len(away), suspected=len(suspects), wrong=wrong,
+        missing=len(suspects) - wrong, scores="held out",
+    )  # fmt: skip
+    errors = LabelErrorResult(lists={"val": counts}, csv="evaluate/label_errors.csv")
+    return replace(result, label_errors=errors), suspects
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +139,7 @@ def evaluate_in() -> Callable[..., EvaluationPage]:
     """Makes an evaluation of drawn photographs in a folder, with all sections or with few."""
 
     def make(
-        folder: Path, names: Sequence[str], images: int = 40, *, whole: bool = True,
+        folder: Path, names: Sequence[str], images: int = 40, *, complete: bool = True,
         rounds: int = 0, targets: np.ndarray | None = None,
     ) -> EvaluationPage:  # fmt: skip
         scores, drawn, rng = draw_scores(names, images)
@@ -131,12 +153,12 @@ def evaluate_in() -> Callable[..., EvaluationPage]:
             "paths": [folder / name for name in shown],
         }  # fmt: skip
         result = measure(names, scores, targets, rounds=rounds)
-        suspects = []
-        if whole:
-            add_tuned(result, scores, targets)
+        suspects: list[SuspectedLabel] = []
+        if complete:
+            result = add_tuned(result, scores, targets)
             others = np.clip(scores + rng.normal(size=scores.shape) * 0.05, 0, 1)
-            add_comparison(result, scores, others.astype(np.float32), targets)
-            suspects = add_suspects(result, content, 70)
+            result = add_comparison(result, scores, others.astype(np.float32), targets)
+            result, suspects = add_suspects(result, content, 70)
         return EvaluationPage(result=result, suspects=suspects, **content)
 
     return make

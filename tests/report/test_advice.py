@@ -5,7 +5,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from paddlex_ml.artifacts.evaluate_result import (
+    Comparison,
+    EvaluationResult,
+    LabelErrorCounts,
+    LabelErrorResult,
+    ThresholdQuality,
+    TunedResult,
+)
+from paddlex_ml.metrics.measures import ClassMeasures, TunedMeasures, summarise
+from paddlex_ml.metrics.threshold_search import Method
 from paddlex_ml.report import advice
 from paddlex_ml.report.figures import Figures
 
@@ -13,38 +24,47 @@ SCORES = np.full((100, 4), 0.3)
 TARGETS = np.tile([1, 1, 1, 0, 0, 0, 0, 0, 0, 0], (4, 10)).T  # 0.3 of each class
 
 
-def row(name: str, **changes: Any) -> dict[str, Any]:
+def tuned_at(**changes: Any) -> TunedMeasures:
+    return TunedMeasures(**{"threshold": 0.5, "precision": 0.9, "recall": 0.9, "f1": 0.9} | changes)
+
+
+def row(name: str, **changes: Any) -> ClassMeasures:
     """A class that does well: 30 of 100 images, 27 of them found, 3 false alarms."""
-    return {
-        "name": name, "positives": 30, "average_precision": 0.9,
-        "average_precision_ci95": [0.85, 0.95], "threshold": 0.5, "predicted": 30,
-        "precision": 0.9, "recall": 0.9, "f1": 0.9,
-        "tuned": {"threshold": 0.5, "precision": 0.9, "recall": 0.9, "f1": 0.9}, **changes,
-    }  # fmt: skip
+    good = ClassMeasures(
+        name=name, positives=30, average_precision=0.9, average_precision_ci95=(0.85, 0.95),
+        average_precision_11point=0.9, threshold=0.5, predicted=30, precision=0.9, recall=0.9,
+        f1=0.9, expected_calibration_error=0.1, tuned=tuned_at(),
+    )  # fmt: skip
+    return replace(good, **changes)
 
 
-def figures(*rows: dict[str, Any], **changes: Any) -> Figures:
-    result = {
-        "metrics": {
-            "MultiLabelMAP": 0.8, "MultiLabelMAP_ci95": [0.75, 0.85], "constant_predictor": 0.3,
-            "images": 100, "subset_accuracy": 0.625, "expected_calibration_error": 0.123,
-            "undefined": {},
-        },
-        "per_class": list(rows),
-        "thresholds": {
-            "method": "f1", "target": None, "unreached": [],
-            "before": {"macro_f1": 0.71}, "held_out": {"macro_f1": 0.75},
-        },
-        "label_errors": None, "comparison": None, **changes,
-    }  # fmt: skip
-    return Figures(result, [one["name"] for one in rows])
+def quality(macro_f1: float | None) -> ThresholdQuality:
+    return ThresholdQuality(macro_f1=macro_f1, CP=0.875, CR=None)
 
 
-def tuned_for(method: str, before: float | None, held_out: float | None) -> dict[str, Any]:
-    return {
-        "method": method, "target": None, "unreached": [],
-        "before": {"macro_f1": before}, "held_out": {"macro_f1": held_out, "CP": 0.875},
-    }  # fmt: skip
+def tuned_for(
+    method: Method, before: float | None, held_out: float | None, **changes: Any
+) -> TunedResult:
+    result = TunedResult(
+        method=method, target=None, min_positives=10, shared=0.5, shared_classes=[], unreached=[],
+        before=quality(before), tuned=quality(None), held_out=quality(held_out), saved=[],
+    )  # fmt: skip
+    return replace(result, **changes)
+
+
+def figures(*rows: ClassMeasures, **changes: Any) -> Figures:
+    zero = np.zeros((1, 1))
+    metrics = replace(
+        summarise(zero, zero, ["cat"], np.ones(1)).metrics,
+        MultiLabelMAP=0.8, MultiLabelMAP_ci95=(0.75, 0.85), constant_predictor=0.3, images=100,
+        subset_accuracy=0.625, expected_calibration_error=0.123,
+    )  # fmt: skip
+    result = EvaluationResult(
+        format_version=1, done_flag=True, weight_path="", val_digest="", metrics=metrics,
+        per_class=list(rows), thresholds=tuned_for("f1", 0.71, 0.75), label_errors=None,
+        comparison=None, per_class_csv="",
+    )  # fmt: skip
+    return Figures(replace(result, **changes), [one.name for one in rows])
 
 
 def advise(found: Figures) -> dict[str, str]:
@@ -58,20 +78,20 @@ def text_of(sentence: Any) -> str:
 
 
 def test_a_good_model_is_told_so_with_its_figures():
-    verdict = advice.judge(figures(row("cat"), row("dog")))
+    verdict = advice.give_verdict(figures(row("cat"), row("dog")))
     assert (verdict.level, verdict.title) == ("good", "Learnt: 2 of 2 classes")
     assert text_of(verdict.text).replace("\xa0", " ") == (
-        "The mean average precision is 0.800 (95 % interval 0.750–0.850); a model that says the "
-        "same for every image gets 0.300. At the thresholds in use, 62 % of the images get "
+        "The mean average precision is 0.800 (95 % interval 0.750–0.850); a model that gives every "
+        "image the same scores gets 0.300. At the thresholds in use, 62 % of the images get "
         "exactly the right labels."
     )
 
 
 def test_a_good_model_with_bad_thresholds_is_not_called_good():
     thresholds = tuned_for("f1", 0.6, 0.8)
-    verdict = advice.judge(figures(row("cat"), row("dog"), thresholds=thresholds))
+    verdict = advice.give_verdict(figures(row("cat"), row("dog"), thresholds=thresholds))
     assert verdict.level == "warning"
-    assert verdict.title == "Learnt: 2 of 2 classes, but the thresholds are far off"
+    assert verdict.title == "Learnt: 2 of 2 classes, but the thresholds are poor"
     assert "raise macro F1 from 0.600 to 0.800 (held out)" in text_of(verdict.text)
 
 
@@ -82,7 +102,7 @@ def test_classes_near_their_share_of_positives_are_not_learnt():
     unsure = row("unsure", average_precision=0.5, average_precision_ci95=[0.29, 0.7])
     found = figures(enough, low, unsure)
     assert advice.not_learnt(found) == [1, 2]
-    assert advice.judge(found).level == "warning"
+    assert advice.give_verdict(found).level == "warning"
     step = advice.advise(found, SCORES, TARGETS)[0]
     assert (step.level, step.title) == ("alarm", "2 classes were not learnt")
     assert "low (0.360, by guessing 0.300) and unsure" in text_of(step.text)
@@ -93,7 +113,7 @@ def test_a_class_that_every_image_shows_counts_as_learnt():
 
 
 def test_a_model_that_learnt_nothing_is_not_usable():
-    verdict = advice.judge(figures(row("cat", average_precision=0.3)))
+    verdict = advice.give_verdict(figures(row("cat", average_precision=0.3)))
     assert verdict.level == "alarm"
     assert verdict.title == "Not usable: no class is ranked better than by chance"
 
@@ -101,7 +121,7 @@ def test_a_model_that_learnt_nothing_is_not_usable():
 def test_without_any_positive_nothing_can_be_said():
     none = row("cat", positives=0, average_precision=None, average_precision_ci95=None)
     found = figures(none)
-    assert advice.judge(found).title == "Nothing can be said"
+    assert advice.give_verdict(found).title == "Nothing can be measured"
     assert "1 class has no image in the validation list" in advise(found)
 
 
@@ -112,10 +132,9 @@ def test_fewer_than_20_images_are_called_uncertain(positives, told):
 
 
 def test_false_alarms_raise_the_threshold_and_misses_lower_it():
-    loud = row("loud", predicted=60, precision=0.5, recall=1.0, f1=0.667)
-    loud["tuned"] = {"threshold": 0.71, "precision": 0.9, "recall": 0.9, "f1": 0.9}
-    shy = row("shy", predicted=6, precision=1.0, recall=0.2, f1=0.333)
-    shy["tuned"] = {"threshold": 0.2, "precision": 0.9, "recall": 0.9, "f1": 0.9}
+    higher, lower = tuned_at(threshold=0.71), tuned_at(threshold=0.2)
+    loud = row("loud", predicted=60, precision=0.5, recall=1.0, f1=0.667, tuned=higher)
+    shy = row("shy", predicted=6, precision=1.0, recall=0.2, f1=0.333, tuned=lower)
     step = advice.advise(figures(loud, shy, row("fine")), SCORES, TARGETS)[0]
     assert step.title == "Use the tuned thresholds"
     assert "raise macro F1 from 0.710 to 0.750" in text_of(step.text)
@@ -131,8 +150,8 @@ def test_false_alarms_raise_the_threshold_and_misses_lower_it():
     ("before", "tuned", "title"),
     [
         (0.7, 0.75, "Use the tuned thresholds"),
-        (0.7, 0.7, "Keep the thresholds: tuning does not pay"),
-        (0.7, 0.6, "Keep the thresholds: tuning does not pay"),
+        (0.7, 0.7, "Keep the thresholds: tuning does not help"),
+        (0.7, 0.6, "Keep the thresholds: tuning does not help"),
         (None, None, "Thresholds were tuned on few images"),
     ],
 )
@@ -143,14 +162,14 @@ def test_tuned_thresholds_are_judged_on_held_out_images(before, tuned, title):
 
 @pytest.mark.parametrize("saved", [[], ["inference/inference.yml"]])
 def test_thresholds_that_are_stored_need_no_key_for_it(saved):
-    thresholds = tuned_for("f1", 0.7, 0.75) | {"saved": saved}
+    thresholds = tuned_for("f1", 0.7, 0.75, saved=saved)
     text = advise(figures(row("cat"), thresholds=thresholds))["Use the tuned thresholds"]
     assert ("save_threshold=true" in text) == (not saved)
-    assert ("was told to store them" in text) == bool(saved)
+    assert ("This evaluation saves them" in text) == bool(saved)
 
 
 def test_a_wanted_precision_that_is_not_reached_names_the_classes():
-    thresholds = tuned_for("precision", 0.7, 0.6) | {"target": 0.9, "unreached": ["cow"]}
+    thresholds = tuned_for("precision", 0.7, 0.6, target=0.9, unreached=["cow"])
     found = advise(figures(row("cat"), thresholds=thresholds))
     assert ">0.875</span>" in found["Tuned thresholds aim at precision"]
     assert "No threshold reaches it for cow." in found["Tuned thresholds aim at precision"]
@@ -162,19 +181,20 @@ def test_thresholds_that_were_not_tuned_say_how_to_tune():
 
 
 def test_a_low_f1_is_weak_only_where_tuning_does_not_help():
-    weak = row("weak", f1=0.3, tuned={"threshold": 0.5, "f1": 0.45})
-    helped = row("helped", f1=0.3, tuned={"threshold": 0.5, "f1": 0.6})
+    weak = row("weak", f1=0.3, tuned=tuned_at(f1=0.45))
+    helped = row("helped", f1=0.3, tuned=tuned_at(f1=0.6))
     found = advise(figures(weak, helped))
     assert "weak" in found["1 class is weak at any threshold"]
     assert "helped" not in found["1 class is weak at any threshold"]
 
 
 def test_suspects_come_before_thresholds():
-    lists = {"val": {"images": 100, "suspected": 7, "missing": 5, "wrong": 2}}
-    found = advise(figures(row("cat"), label_errors={"lists": lists}))
+    counts = LabelErrorCounts(images=100, suspected=7, missing=5, wrong=2, scores="held out")
+    errors = LabelErrorResult(lists={"val": counts}, csv="")
+    found = advise(figures(row("cat"), label_errors=errors))
     assert next(iter(found)) == "Some labels look wrong"
-    none = {"val": {"images": 100, "suspected": 0, "missing": 0, "wrong": 0}}
-    assert "Some labels look wrong" not in advise(figures(row("cat"), label_errors={"lists": none}))
+    none = LabelErrorResult(lists={"val": replace(counts, suspected=0, missing=0, wrong=0)}, csv="")
+    assert "Some labels look wrong" not in advise(figures(row("cat"), label_errors=none))
 
 
 def test_scores_that_promise_too_much_or_too_little_are_named():
@@ -188,15 +208,18 @@ def test_scores_that_promise_too_much_or_too_little_are_named():
 @pytest.mark.parametrize(
     ("interval", "same", "title"),
     [
-        ([0.01, 0.03], True, "Better, and by more than chance explains"),
-        ([-0.03, -0.01], True, "Worse, and by more than chance explains"),
-        ([-0.01, 0.03], True, "No difference that chance could not explain"),
+        ([0.01, 0.03], True, "Better, by more than chance"),
+        ([-0.03, -0.01], True, "Worse, by more than chance"),
+        ([-0.01, 0.03], True, "No difference beyond chance"),
         (None, True, "The difference may be chance"),
         (None, False, "The difference may be chance"),
     ],
 )
 def test_a_difference_is_compared_with_chance(interval, same, title):
-    comparison = {"MultiLabelMAP_difference_ci95": interval, "same_images": same}
+    comparison = Comparison(
+        other="", this="", same_images=same, MultiLabelMAP_difference_ci95=interval, metrics=[],
+        per_class=[],
+    )  # fmt: skip
     found = advice.compare(figures(row("cat"), comparison=comparison))
     assert found.title == title
     assert ("different images" in found.text) == (not same)
@@ -206,5 +229,5 @@ def test_a_difference_is_compared_with_chance(interval, same, title):
 
 def test_names_are_escaped_in_sentences():
     found = figures(row("<b>", average_precision=0.3), row("cat"))
-    assert "&lt;b&gt;" in advice.judge(found).text
-    assert "<b>" not in advice.judge(found).text
+    assert "&lt;b&gt;" in advice.give_verdict(found).text
+    assert "<b>" not in advice.give_verdict(found).text

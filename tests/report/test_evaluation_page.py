@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import os
@@ -12,11 +13,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+from paddlex_ml.metrics.measures import Metrics
 from paddlex_ml.report import evaluation_page
-from paddlex_ml.report.evaluation_page import EvaluationPage
+from paddlex_ml.report.content import EvaluationPage
 
 NASTY = '<script>alert(1)</script> & "猫" \'}{{ 7*7 }}'
 
@@ -87,9 +92,16 @@ def look_up(result: Any, key: str) -> Any:
     return result
 
 
-def assert_same_figures(found: Reader, result: dict[str, Any]) -> int:
+def as_json(result: EvaluationResult) -> Any:
+    return json.loads(json.dumps(msgspec.to_builtins(result)))
+
+
+class MetricsOfLater(Metrics, frozen=True, kw_only=True):
+    later_metric: float
+
+
+def assert_same_figures(found: Reader, written: Any) -> int:
     """Every figure of the page is that of the JSON, and none of the JSON is left out."""
-    written = json.loads(json.dumps(result))
     for key, value, title, text in found.figures:
         expected = look_up(written, key)
         if expected is None:
@@ -119,8 +131,8 @@ def test_every_figure_is_that_of_the_json_and_none_is_left_out(tmp_path, evaluat
     targets[:, 3] = 0
     content = evaluated(["cat", "dog", "cow", "never"], targets=targets, rounds=20)
     found = read(content, tmp_path / "report.html")
-    assert content.result["per_class"][3]["average_precision"] is None
-    assert assert_same_figures(found, content.result) > 150
+    assert content.result.per_class[3].average_precision is None
+    assert assert_same_figures(found, as_json(content.result)) > 150
     keys = {key for key, *_ in found.figures}
     assert {"metrics.MultiLabelMAP_ci95.1", "per_class.2.tuned.f1"} <= keys
 
@@ -128,11 +140,11 @@ def test_every_figure_is_that_of_the_json_and_none_is_left_out(tmp_path, evaluat
 def test_a_figure_that_differs_would_be_seen(tmp_path, evaluated):
     content = evaluated(["cat", "dog"])
     found = read(content, tmp_path / "report.html")
-    changed = json.loads(json.dumps(content.result))
+    changed = as_json(content.result)
     changed["per_class"][1]["recall"] += 1e-9
     with pytest.raises(AssertionError, match=r"per_class\.1\.recall"):
         assert_same_figures(found, changed)
-    changed = json.loads(json.dumps(content.result))
+    changed = as_json(content.result)
     changed["metrics"]["later_metric"] = 0.5
     with pytest.raises(AssertionError, match=r"metrics\.later_metric"):
         assert_same_figures(found, changed)
@@ -140,7 +152,8 @@ def test_a_figure_that_differs_would_be_seen(tmp_path, evaluated):
 
 def test_a_metric_that_the_page_does_not_know_is_shown_by_its_name(tmp_path, evaluated):
     content = evaluated(["cat", "dog"])
-    content.result["metrics"]["later_metric"] = 0.4321
+    metrics = MetricsOfLater(**msgspec.structs.asdict(content.result.metrics), later_metric=0.4321)
+    content = dataclasses.replace(content, result=replace(content.result, metrics=metrics))
     found = read(content, tmp_path / "report.html")
     assert ("metrics.later_metric", "0.4321", "", "0.4321") in found.figures
     assert "later_metric" in found.text
@@ -149,12 +162,13 @@ def test_a_metric_that_the_page_does_not_know_is_shown_by_its_name(tmp_path, eva
 @pytest.mark.parametrize("section", ["thresholds", "label_errors", "comparison"])
 def test_each_optional_part_may_be_missing(tmp_path, evaluated, section):
     content = evaluated(["cat", "dog", "cow"])
-    content.result[section] = None
+    result = replace(content.result, **{section: None})
     if section == "thresholds":
-        for row in content.result["per_class"]:
-            del row["tuned"]
+        rows = [replace(row, tuned=None) for row in result.per_class]
+        result = replace(result, per_class=rows)
+    content = dataclasses.replace(content, result=result)
     found = read(content, tmp_path / "report.html")
-    assert_same_figures(found, content.result)
+    assert_same_figures(found, as_json(content.result))
     assert ("comparison" in found.values("id")) == (section != "comparison")
     assert ("labels" in found.values("id")) == (section != "label_errors")
     assert ("with the tuned threshold" in found.text) == (section != "thresholds")
@@ -164,7 +178,7 @@ def empty(images: int, classes: int) -> np.ndarray:
     return np.zeros((images, classes), np.uint8)
 
 
-@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("complete", [True, False])
 @pytest.mark.parametrize(
     ("names", "images", "targets"),
     [
@@ -175,12 +189,12 @@ def empty(images: int, classes: int) -> np.ndarray:
     ],
 )
 def test_the_smallest_and_the_emptiest_give_a_page(
-    tmp_path, evaluated, names, images, targets, whole
+    tmp_path, evaluated, names, images, targets, complete
 ):
-    content = evaluated(names, images, targets=targets, whole=whole)
+    content = evaluated(names, images, targets=targets, complete=complete)
     found = read(content, tmp_path / "report.html")
-    assert_same_figures(found, content.result)
-    assert ("Nothing can be said" in found.text) == (not content.targets.any())
+    assert_same_figures(found, as_json(content.result))
+    assert ("Nothing can be measured" in found.text) == (not content.targets.any())
     assert re.search(r"\bnan\b|None\b(?! at)", found.text) is None
 
 
@@ -234,11 +248,11 @@ def test_file_names_that_are_not_utf_8_are_written(tmp_path, evaluated):
 def test_photographs_that_are_gone_or_broken_leave_a_grey_tile(tmp_path, evaluated):
     content = evaluated(["cat", "dog", "cow"])
     before = read(content, tmp_path / "report.html")
-    assert "gone or broken" not in before.text
+    assert "missing or broken" not in before.text
     content.paths[0].unlink()
     content.paths[1].write_bytes(b"not a picture")
     after = read(content, tmp_path / "report.html")
-    gone = after.text.count("This picture is gone or broken.")
+    gone = after.text.count("This picture is missing or broken.")
     assert gone > 0
     assert before.tags.count("img") == after.tags.count("img") + gone
 
@@ -251,7 +265,7 @@ def test_many_classes_show_the_worst_and_fold_the_rest(tmp_path, evaluated):
     assert time.monotonic() - start < 15
     assert "476 more classes" in found.text
     assert found.tags.count("article") == 500
-    assert assert_same_figures(found, content.result) > 500 * 14
+    assert assert_same_figures(found, as_json(content.result)) > 500 * 14
     assert (tmp_path / "report.html").stat().st_size < 8_000_000
 
 
@@ -261,7 +275,7 @@ def test_the_classes_stand_from_weak_to_strong_and_undefined_ones_last(tmp_path,
     targets[:20, 0] = scores[:20, 0] > 0
     targets[:, 2] = scores[:, 2] < np.median(scores[:, 2])
     content = evaluated(names, targets=targets)
-    values = [row["average_precision"] for row in content.result["per_class"]]
+    values = [row.average_precision for row in content.result.per_class]
     assert values[2] < values[0]
     found = read(content, tmp_path / "report.html")
     order = re.findall(r'<tr><th scope="row"[^>]*><a href="#class-(\d)"', found.raw)

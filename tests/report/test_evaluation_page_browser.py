@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from paddlex_ml.report import evaluation_page
 
@@ -39,7 +40,8 @@ def address(tmp_path_factory: pytest.TempPathFactory, evaluate_in: Callable[...,
     targets[:, 3] = 0
     folder = tmp_path_factory.mktemp("page")
     content = evaluate_in(folder, NAMES, images=60, targets=targets, rounds=10)
-    content.result["per_class"][1]["precision"] = None
+    rows = content.result.per_class
+    rows[1] = replace(rows[1], precision=None)
     evaluation_page.write(folder / "report.html", content)
     return (folder / "report.html").as_uri()
 

@@ -10,17 +10,17 @@ def test_the_worst_are_shown_and_those_alone_that_are_errors(evaluated):
     content = evaluated(["cat", "dog", "cow"], images=60)
     decided = content.scores >= 0.5
     present = content.targets == 1
-    found = gallery.hang(content, decided, worst=[2, 0, 1])
+    found = gallery.choose_shots(content, decided, worst=[2, 0, 1])
     misses = np.sort(content.scores[:, 0][present[:, 0] & ~decided[:, 0]])
     alarms = np.sort(content.scores[:, 0][~present[:, 0] & decided[:, 0]])[::-1]
-    shown = next(row for row in found["classes"] if row["id"] == 0)
-    assert [s.score for s in shown["misses"]] == misses[:6].tolist()
-    assert [s.score for s in shown["alarms"]] == alarms[:6].tolist()
-    assert (shown["missed"], shown["alarmed"]) == (len(misses), len(alarms))
-    assert found["missed"] == int((present & ~decided).sum())
+    shown = next(row for row in found.classes if row.id == 0)
+    assert [s.score for s in shown.misses] == misses[:6].tolist()
+    assert [s.score for s in shown.alarms] == alarms[:6].tolist()
+    assert (shown.missed, shown.alarmed) == (len(misses), len(alarms))
+    assert found.missed == int((present & ~decided).sum())
     everywhere = np.sort(content.scores[present & ~decided])
-    assert found["misses"][0].score == everywhere[0]
-    scores = [s.score for s in found["alarms"]]
+    assert found.misses[0].score == everywhere[0]
+    scores = [s.score for s in found.alarms]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -28,33 +28,33 @@ def test_one_bad_class_does_not_fill_the_gallery_of_all(evaluated):
     names = [f"class {i}" for i in range(10)]
     content = evaluated(names, images=200)
     content.scores[:, 0] = 0.01
-    found = gallery.hang(content, content.scores >= 0.5, worst=list(range(10)))
-    assert len(found["misses"]) == 24
-    assert [s.label for s in found["misses"]].count("class 0") == 4
+    found = gallery.choose_shots(content, content.scores >= 0.5, worst=list(range(10)))
+    assert len(found.misses) == 24
+    assert [s.label for s in found.misses].count("class 0") == 4
 
 
 def test_a_photograph_says_its_labels_score_and_name(evaluated):
     content = evaluated(["cat", ""], images=1, targets=np.array([[1, 1]], np.uint8))
-    found = gallery.hang(content, np.array([[True, False]]), worst=[0, 1])
-    (shot,) = found["misses"]
+    found = gallery.choose_shots(content, np.array([[True, False]]), worst=[0, 1])
+    (shot,) = found.misses
     assert (shot.label, shot.given, shot.shown) == (
         "(class 1, no name)", "cat, (class 1, no name)", "0.png",
     )  # fmt: skip
-    assert found["data"][shot.path].startswith("data:image/jpeg;base64,")
+    assert found.thumbnails[shot.path].startswith("data:image/jpeg;base64,")
 
 
 def test_suspects_say_what_is_wrong_and_the_first_60_are_shown(evaluated):
     content = evaluated(["cat", "dog", "cow"], images=60)
-    found = gallery.hang(content, content.scores >= 0.5, worst=[0, 1, 2])
+    found = gallery.choose_shots(content, content.scores >= 0.5, worst=[0, 1, 2])
     assert len(content.suspects) == 70
-    assert len(found["suspects"]) == 60
-    for shot, suspect in zip(found["suspects"], content.suspects, strict=False):
+    assert len(found.suspects) == 60
+    for shot, suspect in zip(found.suspects, content.suspects, strict=False):
         kind = "wrong" if suspect.given else "missing"
         assert shot.note == f"{kind}: {suspect.label}, score {suspect.score:.2f}"
 
 
 def test_without_errors_there_are_no_pictures(evaluated):
-    content = evaluated(["cat", "dog"], whole=False)
-    found = gallery.hang(content, content.targets == 1, worst=[0, 1])
-    assert (found["misses"], found["alarms"], found["classes"]) == ([], [], [])
-    assert found["data"] == {}
+    content = evaluated(["cat", "dog"], complete=False)
+    found = gallery.choose_shots(content, content.targets == 1, worst=[0, 1])
+    assert (found.misses, found.alarms, found.classes) == ([], [], [])
+    assert found.thumbnails == {}

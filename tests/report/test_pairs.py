@@ -3,15 +3,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+from paddlex_ml.metrics.measures import summarise
 from paddlex_ml.report import pairs
 from paddlex_ml.report.figures import Figures
 
 
 def figures(targets: np.ndarray) -> Figures:
-    positives = targets.sum(axis=0).tolist()
-    rows = [{"name": f"class {i}", "positives": n} for i, n in enumerate(positives)]
-    result = {"metrics": {"images": len(targets)}, "per_class": rows}
-    return Figures(result, [row["name"] for row in rows])
+    """Of a result whose classes have the positives of `targets`."""
+    names = [f"class {i}" for i in range(targets.shape[1])]
+    summary = summarise(np.zeros(targets.shape, np.float32), targets, names, np.full(len(names), 1))
+    result = EvaluationResult(
+        format_version=1, done_flag=True, weight_path="", val_digest="", metrics=summary.metrics,
+        per_class=summary.per_class, thresholds=None, label_errors=None, comparison=None,
+        per_class_csv="",
+    )  # fmt: skip
+    return Figures(result, names)
 
 
 def strange() -> tuple[np.ndarray, np.ndarray]:
@@ -25,12 +32,12 @@ def strange() -> tuple[np.ndarray, np.ndarray]:
 def test_a_class_missed_beside_another_is_said_with_its_counts():
     decided, targets = strange()
     found = pairs.relate(figures(targets), decided, targets)
-    (line,) = found["lists"]["misses"]
+    (line,) = found.lists["misses"]
     assert line.striptags().replace("\xa0", " ") == (
         "class 0 is missed on 30 of 40 images that also show class 1 (75 %), "
         "but on 6 of 60 without it (10 %)"
     )
-    assert found["lists"]["alarms"] == []
+    assert found.lists["alarms"] == []
 
 
 def test_false_alarms_beside_another_are_said_the_same_way():
@@ -39,7 +46,7 @@ def test_false_alarms_beside_another_are_said_the_same_way():
     decided[100:120, 0] = True  # 20 of the 50 images that show class 1 alone
     decided[150, 0] = True  # 1 of the 50 that show neither
     found = pairs.relate(figures(targets), decided, targets)
-    (line,) = found["lists"]["alarms"]
+    (line,) = found.lists["alarms"]
     assert line.striptags().replace("\xa0", " ") == (
         "class 0 is falsely found on 20 of 50 images with class 1 (40 %), "
         "but on 1 of 50 without it (2 %)"
@@ -49,14 +56,14 @@ def test_false_alarms_beside_another_are_said_the_same_way():
 def test_the_tables_give_shares_of_the_images_that_show_the_row():
     decided, targets = strange()
     found = pairs.relate(figures(targets), decided, targets)
-    assert found["classes"] == [0]  # class 1 has no errors
+    assert found.classes == [0]  # class 1 has no errors
     decided[0, 1] = False
     found = pairs.relate(figures(targets), decided, targets)
-    rows = {row["id"]: {c["id"]: c for c in row["cells"]} for row in found["tables"]["misses"]}
-    assert (rows[1][0]["count"], rows[1][0]["percent"]) == (30, "33")  # of 90
-    assert (rows[0][0]["count"], rows[0][0]["percent"]) == (36, "36")  # of 100
-    assert rows[0][1]["percent"] == "1"
-    assert rows[0][0]["shade"] == "0.50"  # the darkest
+    rows = {row.id: {c.id: c for c in row.cells} for row in found.tables["misses"]}
+    assert (rows[1][0].count, rows[1][0].percent) == (30, "33")  # of 90
+    assert (rows[0][0].count, rows[0][0].percent) == (36, "36")  # of 100
+    assert rows[0][1].percent == "1"
+    assert rows[0][0].shade == "0.50"  # the darkest
 
 
 def test_chance_alone_gives_no_sentence():
@@ -64,8 +71,8 @@ def test_chance_alone_gives_no_sentence():
     targets = (rng.random((2000, 20)) < 0.3).astype(np.uint8)
     decided = (targets == 1) ^ (rng.random(targets.shape) < 0.2)
     found = pairs.relate(figures(targets), decided, targets)
-    assert found["lists"] == {"misses": [], "alarms": []}
-    assert len(found["classes"]) == 20
+    assert found.lists == {"misses": [], "alarms": []}
+    assert len(found.classes) == 20
 
 
 def test_many_classes_are_cut_to_those_with_the_most_errors():
@@ -75,5 +82,5 @@ def test_many_classes_are_cut_to_those_with_the_most_errors():
     for i in range(50):
         decided[: i + 1, i] ^= True
     found = pairs.relate(figures(targets), decided, targets)
-    assert found["classes"] == list(range(49, 25, -1))
-    assert found["left_out"] == 26
+    assert found.classes == list(range(49, 25, -1))
+    assert found.left_out == 26

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels that are probably wrong or missing, in val and, if asked for, in train.
+"""Labels that are probably wrong or missing, in val and, on request, in train.
 
 val    scores of the model, which has not learned these labels
 train  features of the model -> scores by read-outs that did not see the label (out of fold)
@@ -7,39 +7,30 @@ train  features of the model -> scores by read-outs that did not see the label (
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import paddle
 
+from paddlex_ml.artifacts.evaluate_result import LabelErrorCounts, LabelErrorResult
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
-from paddlex_ml.engines.evaluate import scores as scoring
-from paddlex_ml.engines.evaluate.models import EvaluatedModel
+from paddlex_ml.engines.evaluate import outputs
+from paddlex_ml.engines.evaluate.evaluated_model import EvaluatedModel
+from paddlex_ml.engines.evaluate.scores import score
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.label_quality import find_suspects
 from paddlex_ml.metrics.out_of_fold import score_out_of_fold
 from paddlex_ml.models import zoo
-from paddlex_ml.report.content import Suspected
-
-
-class LabelErrors(NamedTuple):
-    """Doubtful labels of one or both lists."""
-
-    suspects: list[Suspected]
-    """The worst first."""
-    told: dict[str, Any]
-    """The result's `label_errors`, without its table."""
+from paddlex_ml.report.content import SuspectedLabel
 
 
 def refuse_impossible(config: Config, evaluated: EvaluatedModel) -> None:
-    """Raise PaddlexMLError where the labels of train cannot be judged: before the evaluation."""
+    """Raise PaddlexMLError where the labels of train cannot be searched: before the evaluation."""
     if config.Evaluate.label_errors == "all" and evaluated.source is None:
         raise PaddlexMLError(
-            "a static folder gives scores alone, and for images that it has learned they prove "
-            "nothing: wrong labels in train are found by the features of the weights",
+            "a static folder gives scores alone, and the model has learned the wrong labels of "
+            "train too: they are found by its features, which only weights give",
             where=str(evaluated.path),
             fix="evaluate the weights (-o Evaluate.weight_path=output/best_model/"
             "best_model.pdparams), or -o Evaluate.label_errors=val",
@@ -48,27 +39,25 @@ def refuse_impossible(config: Config, evaluated: EvaluatedModel) -> None:
 
 def find(
     config: Config, evaluated: EvaluatedModel, dataset: MLClsDataset, scores: np.ndarray
-) -> LabelErrors | None:
-    """Doubtful labels; None: not asked for. `scores` [N, C] are those of val."""
-    if config.Evaluate.label_errors is None:
-        return None
-    suspects, told = _judge("val", dataset.val, dataset.label_names, scores, "held out")
-    lists = {"val": told}
+) -> tuple[list[SuspectedLabel], LabelErrorResult]:
+    """Doubtful labels, the worst first, and their numbers. `scores` [N, C] are those of val."""
+    names = dataset.label_names
+    suspects, counts = _find_in_list("val", dataset.val, names, scores, "held out")
+    lists = {"val": counts}
     if config.Evaluate.label_errors == "all":
-        features = _extract(config, evaluated, dataset.train)
-        outside = score_out_of_fold(features, dataset.train.targets, seed=config.Global.seed)
-        more, lists["train"] = _judge(
-            "train", dataset.train, dataset.label_names, outside, "out of fold"
-        )
+        train = dataset.train
+        features = _extract_features(config, evaluated, train)
+        train_scores = score_out_of_fold(features, train.targets, seed=config.Global.seed)
+        more, lists["train"] = _find_in_list("train", train, names, train_scores, "out of fold")
         suspects = sorted([*suspects, *more], key=lambda suspect: suspect.quality)
-    return LabelErrors(suspects, {"lists": lists})
+    return suspects, LabelErrorResult(lists=lists, csv=outputs.LABEL_ERRORS)
 
 
-def _judge(
+def _find_in_list(
     name: str, images: ImageList, label_names: list[str], scores: np.ndarray, kind: str
-) -> tuple[list[Suspected], dict[str, Any]]:
+) -> tuple[list[SuspectedLabel], LabelErrorCounts]:
     suspects = [
-        Suspected(
+        SuspectedLabel(
             list_name=name,
             path=images.path(suspect.image),
             shown=images.paths[suspect.image],
@@ -80,36 +69,29 @@ def _judge(
         for suspect in find_suspects(scores, images.targets)
     ]
     wrong = sum(suspect.given for suspect in suspects)
-    return suspects, {
-        "images": len(images),
-        "suspected": len(suspects),
-        "missing": len(suspects) - wrong,
-        "wrong": wrong,
-        "scores": kind,
-    }
+    return suspects, LabelErrorCounts(
+        images=len(images),
+        suspected=len(suspects),
+        missing=len(suspects) - wrong,
+        wrong=wrong,
+        scores=kind,
+    )
 
 
-def _extract(config: Config, evaluated: EvaluatedModel, images: ImageList) -> np.ndarray:
-    """What the head sees of each image, averaged over the places: float32 [N, D]."""
-    kept: list[np.ndarray] = []
-    with _watching(evaluated, kept):
-        scoring.score(config, images, [evaluated], title="Train list")
-    return np.concatenate(kept)
-
-
-@contextmanager
-def _watching(evaluated: EvaluatedModel, kept: list[np.ndarray]) -> Iterator[None]:
-    """Add the features of every batch that the model answers meanwhile."""
+def _extract_features(config: Config, evaluated: EvaluatedModel, images: ImageList) -> np.ndarray:
+    """The input of the head for each image, averaged over the positions: float32 [N, D]."""
     assert evaluated.source is not None
     info = evaluated.source.info
     head: Any = getattr(evaluated.source.model, zoo.find(info.model).head.removesuffix("."))
+    features: list[np.ndarray] = []
 
     def keep(_: paddle.nn.Layer, inputs: tuple[paddle.Tensor]) -> None:
-        places = head.as_map(inputs[0]).flatten(2)  # [B, D, T]
-        kept.append(places.mean(axis=-1).astype("float32").numpy())
+        tokens = head.as_map(inputs[0]).flatten(2)  # [B, D, T]
+        features.append(tokens.mean(axis=-1).astype("float32").numpy())
 
     hook = head.register_forward_pre_hook(keep)
     try:
-        yield
+        score(config, images, [evaluated], title="Train list")
     finally:
         hook.remove()
+    return np.concatenate(features)

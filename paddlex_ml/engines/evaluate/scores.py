@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of models for the images of a list, with a line in the log now and then."""
+"""Scores of models for the images of a list, with a log line at intervals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import MultiLabelDataset
 from paddlex_ml.data.loader import batches, count_workers, evaluation_indices
-from paddlex_ml.engines.evaluate.models import EvaluatedModel
+from paddlex_ml.engines.evaluate.comparison import Other
+from paddlex_ml.engines.evaluate.evaluated_model import EvaluatedModel
 from paddlex_ml.evaluation import evaluate
 
 logger = logging.getLogger(__name__)
@@ -26,10 +27,26 @@ def score(
     dataset = MultiLabelDataset(images, models[0].preprocess, reduced_decode=reduced)
     draws = evaluation_indices(len(dataset), config.Evaluate.batch_size or config.Train.batch_size)
 
-    def progress(done: int) -> None:
+    def log_progress(done: int) -> None:
         if done % config.Evaluate.log_interval == 0 or done == len(draws):
             logger.info("[%s][Iter %d/%d]", title, done, len(draws))
 
     feed = batches(dataset, draws, count_workers(config.Train.num_workers))
-    results = evaluate([each.network for each in models], feed, progress)
-    return [result.outputs for result in results]
+    evaluations = evaluate([each.network for each in models], feed, log_progress)
+    return [evaluation.outputs for evaluation in evaluations]
+
+
+def score_both(
+    config: Config, images: ImageList, evaluated: EvaluatedModel, other: Other | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Scores of the evaluated model, and those of the other one where that is a model too.
+
+    Models with the same preprocessing share one pass over the images.
+    """
+    if not isinstance(other, EvaluatedModel):
+        return score(config, images, [evaluated])[0], None
+    if other.preprocess == evaluated.preprocess:
+        scores, other_scores = score(config, images, [evaluated, other])
+        return scores, other_scores
+    scores, other_scores = (score(config, images, [each])[0] for each in (evaluated, other))
+    return scores, other_scores

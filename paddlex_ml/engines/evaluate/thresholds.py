@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thresholds in use, and better ones: what both are worth."""
+"""The thresholds in use and tuned ones: what both of them reach."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
+from paddlex_ml.artifacts.evaluate_result import ThresholdQuality, TunedResult
 from paddlex_ml.config.schema import EvaluateConfig
 from paddlex_ml.metrics import decisions, threshold_search
 from paddlex_ml.metrics.decisions import Counts
-from paddlex_ml.metrics.threshold_search import Goal, Tuned
+from paddlex_ml.metrics.measures import ClassMeasures, TunedMeasures
+from paddlex_ml.metrics.threshold_search import Goal, TunedThresholds
 
 
 def tune(
@@ -18,65 +22,69 @@ def tune(
     scores: np.ndarray,
     targets: np.ndarray,
     thresholds_in_use: np.ndarray,
-    label_names: list[str],
+    per_class: Sequence[ClassMeasures],
     *,
     seed: int,
-) -> tuple[Tuned, dict[str, Any], list[dict[str, Any]]]:
-    """Tune, and tell: the result's `thresholds`, and the `tuned` of every class.
+    save_to: Sequence[Path] = (),
+) -> tuple[TunedThresholds, TunedResult, list[ClassMeasures]]:
+    """Tune, and measure: returns the thresholds, the result's `thresholds`, and its `per_class`.
 
-    limits: the thresholds in use [C].
+    thresholds_in_use: [C]. per_class: the rows of the classes, returned with `tuned` in them.
+    save_to: the inference.yml files that will get the tuned ones.
     `before` and `tuned` are measured on the images that were tuned on, `held_out` on halves that
-    were tuned on the other one: what new images will give. One image has no other half.
+    were tuned on the other one: what to expect of new images. A single image has no other half.
     """
     assert wanted.tune_threshold is not None
     target = None if wanted.tune_threshold == "f1" else wanted.tune_target
     goal = Goal(wanted.tune_threshold, target, wanted.tune_min_positives)
     tuned = threshold_search.tune(scores, targets, goal)
+    held_out = ThresholdQuality(macro_f1=None, CP=None, CR=None)
+    if len(scores) > 1:
+        decided = threshold_search.decide_held_out(scores, targets, goal, seed=seed)
+        held_out = _measure(decisions.count(decided, targets))
     before = decisions.count(decisions.decide(scores, thresholds_in_use), targets)
     after = decisions.count(decisions.decide(scores, tuned.thresholds), targets)
-    told = {
-        "method": goal.method,
-        "target": goal.target,
-        "min_positives": goal.min_positives,
-        "shared": tuned.shared,
-        "shared_classes": _named(label_names, tuned.is_shared),
-        "unreached": _named(label_names, tuned.is_unreached),
-        "before": _summarise(before),
-        "tuned": _summarise(after),
-        "held_out": _hold_out(scores, targets, goal, seed),
-    }
-    return tuned, told, _rows(tuned.thresholds, after)
+    result = TunedResult(
+        method=goal.method,
+        target=goal.target,
+        min_positives=goal.min_positives,
+        shared=tuned.shared,
+        shared_classes=[per_class[i].name for i in np.flatnonzero(tuned.is_shared).tolist()],
+        unreached=[per_class[i].name for i in np.flatnonzero(tuned.is_unreached).tolist()],
+        before=_measure(before),
+        tuned=_measure(after),
+        held_out=held_out,
+        saved=[str(path) for path in save_to],
+    )
+    return tuned, result, _add_tuned(per_class, tuned, after)
 
 
-def _rows(thresholds_in_use: np.ndarray, counts: Counts) -> list[dict[str, Any]]:
-    columns = (thresholds_in_use, counts.precision, counts.recall, counts.f1)
-    names = ("threshold", "precision", "recall", "f1")
+def _add_tuned(
+    per_class: Sequence[ClassMeasures], tuned: TunedThresholds, counts: Counts
+) -> list[ClassMeasures]:
+    """The rows of the classes, with what their tuned thresholds reach."""
+    columns = tuned.thresholds, counts.precision, counts.recall, counts.f1
     return [
-        {name: _defined(value) for name, value in zip(names, row, strict=True)}
-        for row in zip(*columns, strict=True)
+        replace(
+            row,
+            tuned=TunedMeasures(
+                threshold=float(threshold),
+                precision=_defined(precision),
+                recall=_defined(recall),
+                f1=_defined(f1),
+            ),
+        )
+        for row, threshold, precision, recall, f1 in zip(per_class, *columns, strict=True)
     ]
 
 
-def _hold_out(
-    scores: np.ndarray, targets: np.ndarray, goal: Goal, seed: int
-) -> dict[str, float | None]:
-    if len(scores) < 2:
-        return dict.fromkeys(("macro_f1", "CP", "CR"))
-    decided = threshold_search.decide_held_out(scores, targets, goal, seed=seed)
-    return _summarise(decisions.count(decided, targets))
-
-
-def _summarise(counts: Counts) -> dict[str, float | None]:
+def _measure(counts: Counts) -> ThresholdQuality:
     means = decisions.average(counts)
-    return {
-        "macro_f1": _defined(means.macro_f1),
-        "CP": _defined(means.class_precision),
-        "CR": _defined(means.class_recall),
-    }
-
-
-def _named(label_names: list[str], chosen: np.ndarray) -> list[str]:
-    return [label_names[i] for i in np.flatnonzero(chosen)]
+    return ThresholdQuality(
+        macro_f1=_defined(means.macro_f1),
+        CP=_defined(means.class_precision),
+        CR=_defined(means.class_recall),
+    )
 
 
 def _defined(value: float) -> float | None:

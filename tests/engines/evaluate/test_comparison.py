@@ -128,6 +128,22 @@ def test_an_earlier_evaluation_stands_beside_the_new_one(
     assert {row["difference"] for row in compared["metrics"]} == {0.0}
 
 
+def test_a_result_of_version_0_1_0_is_compared(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path, earlier: Path
+) -> None:
+    result = read(earlier)
+    del result["format_version"]  # the first release wrote the other keys alone
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(result), encoding="utf-8")
+    code, err = run(
+        "evaluate", toy, tmp_path / "new", best(toy_run), f"Evaluate.compare_with={path}", *QUICK
+    )
+    assert code == 0, err
+    compared = read(tmp_path / "new")["comparison"]
+    assert compared["same_images"] is True
+    assert {row["difference"] for row in compared["metrics"]} == {0.0}
+
+
 def test_an_evaluation_on_other_labels_is_told_apart(
     run: Run, toy: Path, toy_run: Path, tmp_path: Path, earlier: Path
 ) -> None:
@@ -169,6 +185,23 @@ def no_average_precision(result: Any) -> None:
     del result["per_class"][0]["average_precision"]
 
 
+def not_a_number(result: Any) -> None:
+    result["metrics"]["CP"] = float("nan")
+
+
+def infinite(result: Any) -> None:
+    result["metrics"]["CP"] = float("inf")
+
+
+def newer(result: Any) -> None:
+    result["format_version"] = 2
+    del result["metrics"]
+
+
+def version_in_words(result: Any) -> None:
+    result["format_version"] = "two"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -177,6 +210,10 @@ def no_average_precision(result: Any) -> None:
         (no_metrics, "this is not the result of an evaluation"),
         (text_for_a_number, "this is not the result of an evaluation"),
         (no_average_precision, "this is not the result of an evaluation"),
+        (version_in_words, "this is not the result of an evaluation"),
+        (not_a_number, "cannot be read: NaN is not a finite number"),
+        (infinite, "cannot be read: Infinity is not a finite number"),
+        (newer, "newer version of paddlex_ml: its format_version is 2, this version reads up to 1"),
     ],
 )
 def test_a_result_that_does_not_serve_is_refused_before_any_image_is_read(

@@ -18,7 +18,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation, preprocess
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.engines.evaluate import label_errors
-from paddlex_ml.engines.evaluate.models import EvaluatedModel
+from paddlex_ml.engines.evaluate.evaluated_model import EvaluatedModel
 from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.models import zoo
 
@@ -44,18 +44,18 @@ def test_the_table_says_what_the_result_counts(
     code, err = run("evaluate", toy, copy_of_run, f"Evaluate.label_errors={lists}", *QUICK)
     assert code == 0, err
     result, rows = read(copy_of_run)
-    told = result["label_errors"]
-    assert told["csv"] == "evaluate/label_errors.csv"
-    assert list(told["lists"]) == (["val"] if lists == "val" else ["val", "train"])
-    for name, counts in told["lists"].items():
+    errors = result["label_errors"]
+    assert errors["csv"] == "evaluate/label_errors.csv"
+    assert list(errors["lists"]) == (["val"] if lists == "val" else ["val", "train"])
+    for name, counts in errors["lists"].items():
         own = [row for row in rows if row["list"] == name]
         problems = [row["problem"] for row in own]
         assert counts["suspected"] == len(own)
         assert counts["missing"] == problems.count("missing")
         assert counts["wrong"] == problems.count("wrong")
         assert f"{name}: {len(own)} labels of {counts['images']} images look doubtful" in err
-    assert told["lists"]["val"]["scores"] == "held out"
-    assert told["lists"].get("train", {"scores": "out of fold"})["scores"] == "out of fold"
+    assert errors["lists"]["val"]["scores"] == "held out"
+    assert errors["lists"].get("train", {"scores": "out of fold"})["scores"] == "out of fold"
     assert [int(row["rank"]) for row in rows] == list(range(1, len(rows) + 1))
     qualities = [float(row["quality"]) for row in rows]
     assert qualities == sorted(qualities)
@@ -71,7 +71,7 @@ def test_a_turned_label_of_a_sure_model_is_the_first_of_all(toy: Path, tmp_path:
         targets = clean.val.targets.copy()
         targets[image, class_id] = 1 - targets[image, class_id]
         val = ImageList(clean.root, clean.val.paths, targets)
-        found = label_errors.find(
+        suspects, _ = label_errors.find(
             configure(toy, tmp_path, "Evaluate.label_errors=val"),
             EvaluatedModel(
                 lambda images: images, clean.label_names, preprocess.standard(32), toy, 0.5
@@ -79,8 +79,7 @@ def test_a_turned_label_of_a_sure_model_is_the_first_of_all(toy: Path, tmp_path:
             MLClsDataset(clean.root, clean.label_names, clean.train, val),
             scores,
         )
-        assert found is not None
-        first = found.suspects[0]
+        first = suspects[0]
         assert (first.shown, first.label) == (val.paths[image], clean.label_names[class_id])
         assert first.given == bool(targets[image, class_id])
         assert first.path == val.path(image)
@@ -131,15 +130,14 @@ def test_labels_planted_in_photographs_are_found(shared: Path, tmp_path: Path) -
     )
     config = configure(clean.root, tmp_path, "Evaluate.label_errors=all")
     scores = np.random.default_rng(0).random(clean.val.targets.shape).astype(np.float32)
-    found = label_errors.find(
+    suspects, _ = label_errors.find(
         config,
         evaluated,
         MLClsDataset(clean.root, clean.label_names, train, clean.val),
         scores,
     )
-    assert found is not None
     numbers = {path: i for i, path in enumerate(train.paths)}
-    worst = [s for s in found.suspects if s.list_name == "train"][:100]
+    worst = [s for s in suspects if s.list_name == "train"][:100]
     hits = sum(turned[numbers[s.shown], clean.label_names.index(s.label)] for s in worst)
     assert len(worst) == 100
     assert hits >= 20

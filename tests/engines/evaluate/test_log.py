@@ -2,20 +2,23 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from paddlex_ml.artifacts.evaluate_result import ThresholdQuality, TunedResult
 from paddlex_ml.engines.evaluate import log
+from paddlex_ml.metrics.threshold_search import Method
 
 
-def told(method: str, before: float | None, held_out: float | None) -> dict[str, Any]:
-    unknown = {"CP": None, "CR": None}
-    return {
-        "method": method, "target": 0.9, "saved": [], "unreached": [],
-        "before": {"macro_f1": before, **unknown}, "tuned": {"macro_f1": 0.9, **unknown},
-        "held_out": {"macro_f1": held_out, **unknown},
-    }  # fmt: skip
+def tuned_for(method: Method, before: float | None, held_out: float | None) -> TunedResult:
+    def quality(macro_f1: float | None) -> ThresholdQuality:
+        return ThresholdQuality(macro_f1=macro_f1, CP=None, CR=None)
+
+    return TunedResult(
+        method=method, target=0.9, min_positives=10, shared=0.5, shared_classes=[], unreached=[],
+        before=quality(before), tuned=quality(0.9), held_out=quality(held_out), saved=[],
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -30,12 +33,19 @@ def told(method: str, before: float | None, held_out: float | None) -> dict[str,
 )
 def test_saving_is_proposed_where_it_helps_new_images(
     caplog: pytest.LogCaptureFixture,
-    method: str,
+    method: Method,
     before: float | None,
     held_out: float | None,
     is_proposed: bool,
 ) -> None:
     caplog.set_level(logging.INFO)
-    log.tell_thresholds(told(method, before, held_out))
+    log.log_thresholds(tuned_for(method, before, held_out))
     assert ("Evaluate.save_threshold=true" in caplog.text) is is_proposed
     assert "with the thresholds in use" in caplog.text
+
+
+def test_classes_in_which_the_target_is_not_reached_are_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log.log_thresholds(replace(tuned_for("precision", 0.7, 0.6), unreached=["cow", "cat"]))
+    assert "no threshold reaches a precision of 0.9 for cow, cat" in caplog.text

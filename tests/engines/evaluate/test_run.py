@@ -17,7 +17,7 @@ from paddlex_ml import evaluation
 from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import Checkpoint
 from paddlex_ml.data import annotation
-from paddlex_ml.engines.evaluate import scores as scoring
+from paddlex_ml.engines.evaluate import scores as scores_module
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
 
@@ -43,9 +43,10 @@ def test_the_best_model_of_the_output_folder_is_the_default(
     line = rf"MultiLabelMAP\(integral\) {score:.4f} \(95 % interval 0\.\d+ to \d\.\d+\) \(constant"
     assert re.search(line, err)
     result = read_result(copy_of_run)
+    assert result["format_version"] == 1
     assert list(result) == [
-        "done_flag", "weight_path", "val_digest", "metrics", "per_class", "thresholds",
-        "label_errors", "comparison", "per_class_csv", "report",
+        "format_version", "done_flag", "weight_path", "val_digest", "metrics", "per_class",
+        "thresholds", "label_errors", "comparison", "per_class_csv", "report",
     ]  # fmt: skip
     assert result["weight_path"] == str(copy_of_run / "best_model" / "best_model.pdparams")
     metrics = result["metrics"]
@@ -301,7 +302,7 @@ def outputs(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
         return results
 
     evaluate_models = evaluation.evaluate
-    monkeypatch.setattr(scoring, "evaluate", watched)
+    monkeypatch.setattr(scores_module, "evaluate", watched)
     return found
 
 

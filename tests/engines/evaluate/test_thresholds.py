@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import yaml
@@ -14,8 +15,10 @@ from sklearn.metrics import f1_score
 
 from paddlex_ml import cli
 from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts.evaluate_result import ThresholdQuality
 from paddlex_ml.config.schema import EvaluateConfig
 from paddlex_ml.engines.evaluate import thresholds
+from paddlex_ml.metrics.measures import ClassMeasures, summarise
 
 Run = Callable[..., tuple[int, str]]
 QUICK = ("Evaluate.report=false", "Evaluate.label_errors=null", "Evaluate.bootstrap=0")
@@ -32,27 +35,36 @@ def draw() -> tuple[np.ndarray, np.ndarray, list[str]]:
     return (1 / (1 + np.exp(-logits))).astype(np.float32), targets, ["a", "b", "c", "d"]
 
 
+def rows_of(scores: np.ndarray, targets: np.ndarray, names: list[str]) -> list[ClassMeasures]:
+    return summarise(scores, targets, names, np.full(len(names), 0.5)).per_class
+
+
 def test_every_figure_is_that_of_scikit_learn() -> None:
     scores, targets, names = draw()
-    half = np.full(4, 0.5)
-    tuned, told, rows = thresholds.tune(EvaluateConfig(), scores, targets, half, names, seed=0)
+    half, per_class = np.full(4, 0.5), rows_of(scores, targets, names)
+    tuned, result, rows = thresholds.tune(
+        EvaluateConfig(), scores, targets, half, per_class, seed=0
+    )
 
     def macro(thresholds_in_use: np.ndarray) -> float:
         return float(
             f1_score(targets, scores >= thresholds_in_use.astype(np.float32), average="macro")
         )
 
-    assert told["before"]["macro_f1"] == pytest.approx(macro(half))
-    assert told["tuned"]["macro_f1"] == pytest.approx(macro(tuned.thresholds))
-    assert told["before"]["macro_f1"] < told["held_out"]["macro_f1"] < told["tuned"]["macro_f1"]
-    assert (told["method"], told["target"], told["min_positives"]) == ("f1", None, 10)
-    assert told["shared_classes"] == ["a"]
+    assert result.before.macro_f1 == pytest.approx(macro(half))
+    assert result.tuned.macro_f1 == pytest.approx(macro(tuned.thresholds))
+    before, held_out, after = (
+        each.macro_f1 or 0.0 for each in (result.before, result.held_out, result.tuned)
+    )
+    assert 0.0 < before < held_out < after
+    assert (result.method, result.target, result.min_positives) == ("f1", None, 10)
+    assert result.shared_classes == ["a"]
     assert targets[:, 0].sum() < 10 <= targets[:, 1].sum()
-    assert [row["threshold"] for row in rows] == tuned.thresholds.tolist()
-    assert rows[0]["threshold"] == told["shared"]
+    assert [row.tuned.threshold for row in rows] == tuned.thresholds.tolist()
+    assert rows[0].tuned.threshold == result.shared
     decided = scores >= tuned.thresholds.astype(np.float32)
     f1 = f1_score(targets, decided, average=None)
-    assert [row["f1"] for row in rows] == pytest.approx(f1.tolist())
+    assert [row.tuned.f1 for row in rows] == pytest.approx(f1.tolist())
 
 
 def test_classes_that_cannot_reach_the_target_are_named() -> None:
@@ -60,32 +72,43 @@ def test_classes_that_cannot_reach_the_target_are_named() -> None:
     scores[0, 3] = 0.99
     targets[0, 3] = 0  # the highest score of the class is a false alarm
     wanted = EvaluateConfig(tune_threshold="precision", tune_target=1.0)
-    _, told, rows = thresholds.tune(wanted, scores, targets, np.full(4, 0.5), names, seed=0)
-    assert told["unreached"] == ["d"]
-    assert told["target"] == 1.0
-    assert rows[3]["precision"] < 1
+    _, result, rows = thresholds.tune(
+        wanted, scores, targets, np.full(4, 0.5), rows_of(scores, targets, names), seed=0
+    )
+    assert result.unreached == ["d"]
+    assert result.target == 1.0
+    precision = rows[3].tuned.precision
+    assert precision is not None
+    assert precision < 1
 
 
 def test_what_is_undefined_is_no_number() -> None:
     scores, targets, names = draw()
     targets[:, 1] = 0
     wanted = EvaluateConfig(tune_min_positives=0)
-    _, told, rows = thresholds.tune(wanted, scores, targets, np.full(4, 0.5), names, seed=0)
-    assert rows[1]["recall"] is None
-    assert told["shared_classes"] == ["b"]
-    json.dumps([told, rows], allow_nan=False)
+    _, result, rows = thresholds.tune(
+        wanted, scores, targets, np.full(4, 0.5), rows_of(scores, targets, names), seed=0
+    )
+    assert rows[1].tuned.recall is None
+    assert result.shared_classes == ["b"]
+    json.dumps(msgspec.to_builtins([result, rows]), allow_nan=False)
 
 
 def test_a_single_image_leaves_none_to_hold_out() -> None:
     scores, targets = np.array([[0.9, 0.1]], np.float32), np.array([[1, 0]], np.uint8)
-    _, told, _ = thresholds.tune(
-        EvaluateConfig(), scores, targets, np.full(2, 0.5), ["a", "b"], seed=0
+    _, result, _ = thresholds.tune(
+        EvaluateConfig(),
+        scores,
+        targets,
+        np.full(2, 0.5),
+        rows_of(scores, targets, ["a", "b"]),
+        seed=0,
     )
-    assert told["tuned"]["macro_f1"] == 1.0
-    assert told["held_out"] == {"macro_f1": None, "CP": None, "CR": None}
+    assert result.tuned.macro_f1 == 1.0
+    assert result.held_out == ThresholdQuality(macro_f1=None, CP=None, CR=None)
 
 
-def limits_of(folder: Path) -> Any:
+def thresholds_of(folder: Path) -> Any:
     return inference_yml.read(folder / "inference.yml").threshold
 
 
@@ -95,13 +118,13 @@ def test_tuned_thresholds_are_saved_on_request_and_predictions_use_them(
     folder = copy_of_run / "best_model" / "inference"
     some = "Evaluate.tune_min_positives=1"
     assert run("evaluate", toy, copy_of_run, some, *QUICK)[0] == 0
-    assert limits_of(folder) == 0.5
+    assert thresholds_of(folder) == 0.5
     assert read(copy_of_run)["thresholds"]["saved"] == []
     code, err = run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", some, *QUICK)
     assert code == 0, err
     result = read(copy_of_run)
     thresholds_in_use = [row["tuned"]["threshold"] for row in result["per_class"]]
-    assert limits_of(folder) == thresholds_in_use
+    assert thresholds_of(folder) == thresholds_in_use
     assert thresholds_in_use != [0.5] * 3
     assert result["thresholds"]["saved"] == [str(folder / "inference.yml")]
     content = yaml.safe_load((folder / "inference.yml").read_text(encoding="utf-8"))
@@ -144,7 +167,7 @@ def test_all_exports_beside_the_weights_get_the_thresholds(
     best = copy_of_run / "best_model"
     shutil.copytree(best / "inference", best / "inference_onnx")
     assert run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", *QUICK)[0] == 0
-    assert limits_of(best / "inference") == limits_of(best / "inference_onnx")
+    assert thresholds_of(best / "inference") == thresholds_of(best / "inference_onnx")
     assert len(read(copy_of_run)["thresholds"]["saved"]) == 2
 
 
@@ -164,7 +187,7 @@ def test_a_run_that_fails_has_changed_no_model(run: Run, toy: Path, copy_of_run:
     code, _ = run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", *QUICK)
     assert code == 2
     folder = copy_of_run / "best_model" / "inference"
-    assert limits_of(folder) == 0.5
+    assert thresholds_of(folder) == 0.5
     assert not (folder / "inference.yml.bak").exists()
 
 
@@ -182,7 +205,7 @@ def test_an_export_says_that_it_drops_tuned_thresholds(
     code, err = run("export", None, copy_of_run)
     assert code == 0
     assert "the tuned thresholds of the model that stood there are gone" in err
-    assert limits_of(copy_of_run / "best_model" / "inference") == 0.5
+    assert thresholds_of(copy_of_run / "best_model" / "inference") == 0.5
     assert "are gone" not in run("export", None, copy_of_run)[1]
 
 

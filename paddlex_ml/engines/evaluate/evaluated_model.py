@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation judges: weights or a static folder, as something that gives scores."""
+"""The model that is evaluated: weights or a static folder, as a function from images to scores."""
 
 from __future__ import annotations
 
@@ -36,62 +36,44 @@ class EvaluatedModel:
     path: Path
     """Where it came from."""
     threshold: Threshold
-    """The one that predictions would use."""
+    """The threshold that predictions would use."""
     source: LoadedModel | None = None
     """The network that gives logits; None: a static graph."""
-    part: str = ""
-    """`raw` or `ema`, where these are not the weights that the path holds first."""
+    kind: str = ""
+    """`raw` or `ema`, where these are not the weights in the file of the path."""
 
     @property
     def shown(self) -> str:
         """The path as a user reads it."""
-        return f"{self.path} ({self.part} weights)" if self.part else str(self.path)
+        return f"{self.path} ({self.kind} weights)" if self.kind else str(self.path)
 
 
-def load(config: Config, text: str | None, key: str, *, any_model: bool = False) -> EvaluatedModel:
+def load(
+    config: Config, text: str | None, key: str, label_names: list[str], *, any_model: bool = False
+) -> EvaluatedModel:
     """Load a weight file, its URL, or a static folder; None: the best of the output folder.
 
-    any_model: whether it may be another model than the configuration names.
+    any_model: whether it may be another model than the configuration names. Raises PaddlexMLError
+    unless its classes are those of the data set, `label_names`, in their order.
     """
     if text is None or not Path(text).is_dir():
-        return _of_weights(load_model.load(config, text, key, any_model=any_model))
-    static = StaticModel(Path(text), config.Global.device, None)
-    if not any_model:
-        tokens.refuse_others(config, static.decoder_tokens, text)
-    return EvaluatedModel(
-        lambda images: paddle.to_tensor(static.run(images.numpy())),
-        list(static.label_names),
-        static.preprocess,  # of its own inference.yml, as prediction does
-        Path(text),
-        static.threshold,
-    )
-
-
-def load_other_weights(
-    evaluated: EvaluatedModel, which: Literal["raw", "ema"], key: str
-) -> EvaluatedModel:
-    """The other weights of the subject's checkpoint."""
-    if evaluated.source is None:
-        raise PaddlexMLError(
-            f"a static folder holds one kind of weights: there are no {which} ones beside them",
-            where=str(evaluated.path),
-            fix="evaluate the weights of the checkpoint: -o Evaluate.weight_path=null",
+        evaluated = _of_weights(load_model.load(config, text, key, any_model=any_model))
+    else:
+        static = StaticModel(Path(text), config.Global.device, None)
+        if not any_model:
+            tokens.refuse_others(config, static.decoder_tokens, text)
+        evaluated = EvaluatedModel(
+            lambda images: paddle.to_tensor(static.run(images.numpy())),
+            list(static.label_names),
+            static.preprocess,  # of its own inference.yml, as prediction does
+            Path(text),
+            static.threshold,
         )
-    return replace(
-        _of_weights(load_model.load_other_weights(evaluated.source, which, key)), part=which
-    )
+    _refuse_other_classes(evaluated, label_names, key)
+    return evaluated
 
 
-def _of_weights(source: LoadedModel) -> EvaluatedModel:
-    def score(images: paddle.Tensor) -> paddle.Tensor:
-        return F.sigmoid(source.model(images).astype("float32"))  # as the static graph ends
-
-    size = preprocess.standard(source.info.image_size)
-    return EvaluatedModel(score, source.info.label_names, size, source.path, 0.5, source)
-
-
-def refuse_other_classes(evaluated: EvaluatedModel, wanted: list[str], key: str) -> None:
-    """Raise PaddlexMLError unless the classes are those of the data set, in their order."""
+def _refuse_other_classes(evaluated: EvaluatedModel, wanted: list[str], key: str) -> None:
     names = evaluated.label_names
     if names == wanted:
         return
@@ -109,7 +91,29 @@ def refuse_other_classes(evaluated: EvaluatedModel, wanted: list[str], key: str)
     )
 
 
-def find_thresholds(config: Config, evaluated: EvaluatedModel) -> np.ndarray:
+def load_other_weights(
+    evaluated: EvaluatedModel, which: Literal["raw", "ema"], key: str
+) -> EvaluatedModel:
+    """The other weights of the checkpoint of the evaluated model."""
+    if evaluated.source is None:
+        raise PaddlexMLError(
+            f"a static folder holds one kind of weights: it has no {which} weights to compare with",
+            where=str(evaluated.path),
+            fix="evaluate the weights of the checkpoint: -o Evaluate.weight_path=null",
+        )
+    source = load_model.load_other_weights(evaluated.source, which, key)
+    return replace(_of_weights(source), kind=which)
+
+
+def _of_weights(source: LoadedModel) -> EvaluatedModel:
+    def score(images: paddle.Tensor) -> paddle.Tensor:
+        return F.sigmoid(source.model(images).astype("float32"))  # as the static graph ends
+
+    size = preprocess.standard(source.info.image_size)
+    return EvaluatedModel(score, source.info.label_names, size, source.path, 0.5, source)
+
+
+def resolve_thresholds(config: Config, evaluated: EvaluatedModel) -> np.ndarray:
     """The thresholds in use [C]: those of Evaluate.threshold, or the model's own."""
     names, wanted = evaluated.label_names, config.Evaluate.threshold
     if wanted is None:
@@ -117,29 +121,27 @@ def find_thresholds(config: Config, evaluated: EvaluatedModel) -> np.ndarray:
     return per_class_threshold.resolve(wanted, names, where="Evaluate.threshold")
 
 
-def find_descriptions(evaluated: EvaluatedModel) -> list[Path]:
-    """The inference.yml files that thresholds of this model belong into, at least one.
+def find_exports(evaluated: EvaluatedModel) -> list[Path]:
+    """The inference.yml files that thresholds of this model are saved into, at least one.
 
-    Of weights: those of all exports that stand beside them. Raises PaddlexMLError where there is
-    none: before the evaluation, not after it.
+    Of weights: those of all exports beside them. Raises PaddlexMLError where there is none.
     """
     folders = [evaluated.path]
     if evaluated.source is not None:
         folders = [evaluated.path.parent / name for name in EXPORTS.values()]
-    found = [
-        folder / inference_yml.FILE for folder in folders if (folder / inference_yml.FILE).is_file()
-    ]
-    if not found:
+    paths = [folder / inference_yml.FILE for folder in folders]
+    paths = [path for path in paths if path.is_file()]
+    if not paths:
         raise PaddlexMLError(
             "there is no exported model whose thresholds could be set",
             where=str(folders[0]),
             fix="export first (-o Global.mode=export), or -o Evaluate.save_threshold=false",
         )
-    for path in found:
+    for path in paths:
         if list(inference_yml.read(path).label_names) != evaluated.label_names:
             raise PaddlexMLError(
                 "the exported model beside these weights has other classes",
                 where=str(path),
                 fix="export these weights: -o Global.mode=export",
             )
-    return found
+    return paths

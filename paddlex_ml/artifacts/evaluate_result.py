@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""evaluate_result.json: every number of an evaluation. The fields are the keys of the file.
+
+The log, the tables, the page and a later comparison read this type too. Undefined numbers are None.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.metrics.measures import ClassMeasures, Interval, Metrics
+from paddlex_ml.metrics.threshold_search import Method
+
+FILE = "evaluate_result.json"
+FORMAT_VERSION = 1
+"""Of the files that this version writes. 0: files of paddlex_ml 0.1.0, with the same keys."""
+WORTHWHILE_GAIN = 0.005
+"""Gain in held-out macro F1 from which tuned thresholds are worth saving."""
+
+
+class ThresholdQuality(msgspec.Struct, frozen=True, kw_only=True):
+    """What a set of thresholds reaches, as means over the classes."""
+
+    macro_f1: float | None
+    CP: float | None
+    """Mean precision of the classes."""
+    CR: float | None
+    """Mean recall of the classes."""
+
+
+class TunedResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How thresholds were tuned, and what the old and the new ones reach."""
+
+    method: Method
+    target: float | None
+    """The precision or recall to reach; None for F1."""
+    min_positives: int
+    """Classes with fewer positive images share one threshold."""
+    shared: float
+    """That threshold."""
+    shared_classes: list[str]
+    unreached: list[str]
+    """Classes in which no threshold reaches the target."""
+    before: ThresholdQuality
+    """The thresholds in use."""
+    tuned: ThresholdQuality
+    """The tuned ones, on the images that they were tuned on: optimistic."""
+    held_out: ThresholdQuality
+    """The tuned ones, on halves that they were not tuned on: what to expect of new images."""
+    saved: list[str]
+    """The inference.yml files that the tuned thresholds are written into."""
+
+    @property
+    def gain(self) -> float | None:
+        """Held-out gain in macro F1; None where unknown, or where F1 was not the aim."""
+        before, held_out = self.before.macro_f1, self.held_out.macro_f1
+        if self.method != "f1" or before is None or held_out is None:
+            return None
+        return held_out - before
+
+    @property
+    def is_worth_saving(self) -> bool:
+        """Whether new images gain F1. A wanted precision or recall is always worth saving."""
+        return self.method != "f1" or (self.gain is not None and self.gain >= WORTHWHILE_GAIN)
+
+
+class LabelErrorCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers of doubtful labels in one list of images."""
+
+    images: int
+    suspected: int
+    missing: int
+    wrong: int
+    scores: str
+    """Where the scores come from: "held out" or "out of fold"."""
+
+
+class LabelErrorResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers of doubtful labels, by list: val, and train where it was searched."""
+
+    lists: dict[str, LabelErrorCounts]
+    csv: str
+    """The table of them, relative to the output folder."""
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One measure of two evaluations."""
+
+    name: str
+    """Of the measure, or of the class."""
+    this: float | None
+    other: float | None
+    difference: float | None
+    """this - other; None where one of them is."""
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """This evaluation compared with another one."""
+
+    other: str = msgspec.field(name="with")
+    """The other model, or its result file."""
+    same_images: bool
+    """Whether both saw the same images and labels."""
+    MultiLabelMAP_difference_ci95: Interval | None
+    metrics: list[Difference]
+    """Measures that are defined in both."""
+    per_class: list[Difference]
+    """Average precision of each class."""
+    this: str
+    """The evaluated model."""
+
+
+class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The content of evaluate_result.json."""
+
+    format_version: int
+    done_flag: bool
+    weight_path: str
+    val_digest: str
+    """Hash of the paths and labels of val.txt: the same for the same list."""
+    metrics: Metrics
+    per_class: list[ClassMeasures]
+    """In the order of label.txt."""
+    thresholds: TunedResult | None
+    """None: not tuned."""
+    label_errors: LabelErrorResult | None
+    """None: not searched."""
+    comparison: Comparison | None
+    per_class_csv: str
+    """The table of the classes, relative to the output folder."""
+    report: str | None = None
+    """The page, relative to the output folder. None, and not in the file: no page was made."""
+
+
+def read(path: Path) -> EvaluationResult:
+    """Read the file. Raises PaddlexMLError unless it holds a finished evaluation.
+
+    Files of version 0, those of paddlex_ml 0.1.0, are read; files of a newer version are refused.
+    """
+    fix = "name the evaluate_result.json of an evaluation, its folder, or a weight file"
+    try:
+        content = json.loads(
+            path.read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_finite
+        )
+    except (OSError, ValueError, RecursionError) as error:
+        message = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise PaddlexMLError(
+            f"the result of the evaluation cannot be read: {message}", where=str(path), fix=fix
+        ) from error
+    version: Any = content.setdefault("format_version", 0) if isinstance(content, dict) else None
+    if type(version) is int and version > FORMAT_VERSION:
+        raise PaddlexMLError(
+            f"this result was written by a newer version of paddlex_ml: its format_version is "
+            f"{version}, this version reads up to {FORMAT_VERSION}",
+            where=str(path),
+            fix="upgrade paddlex_ml, or evaluate again with this version",
+        )
+    try:
+        return msgspec.convert(content, EvaluationResult)
+    except msgspec.ValidationError as error:
+        raise PaddlexMLError(
+            f"this is not the result of an evaluation: {error}", where=str(path), fix=fix
+        ) from error
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of an evaluation: a table of the classes, one of the doubtful labels, and the page."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+from paddlex_ml.config.schema import Config
+from paddlex_ml.data.annotation import MLClsDataset
+from paddlex_ml.metrics.measures import ClassMeasures
+from paddlex_ml.report import evaluation_page
+from paddlex_ml.report.content import EvaluationPage, SuspectedLabel
+from paddlex_ml.storage import files
+
+_FOLDER = "evaluate"
+PER_CLASS = f"{_FOLDER}/per_class.csv"
+LABEL_ERRORS = f"{_FOLDER}/label_errors.csv"
+REPORT = f"{_FOLDER}/report.html"
+_PLAIN = (
+    "name",
+    "positives",
+    "average_precision",
+    "average_precision_11point",
+    "threshold",
+    "predicted",
+    "precision",
+    "recall",
+    "f1",
+    "expected_calibration_error",
+)
+_BOUNDS = ("average_precision_low", "average_precision_high")
+_TUNED = ("threshold", "precision", "recall", "f1")
+
+
+def make_folder(config: Config) -> None:
+    """Make the folder before the images are scored: a failure here costs no time."""
+    (config.Global.output / _FOLDER).mkdir(parents=True, exist_ok=True)
+
+
+def write(
+    config: Config,
+    result: EvaluationResult,
+    dataset: MLClsDataset,
+    scores: np.ndarray,
+    suspects: Sequence[SuspectedLabel],
+) -> None:
+    """Write the files that the result names, and remove those of an earlier evaluation.
+
+    A table or page of an earlier evaluation would look as if it belonged to this result.
+    suspects: doubtful labels, the worst first.
+    """
+    output, val = config.Global.output, dataset.val
+    make_folder(config)
+    _write_table(output / PER_CLASS, _class_rows(result.per_class))
+    if result.label_errors is None:
+        (output / LABEL_ERRORS).unlink(missing_ok=True)
+    else:
+        _write_table(output / LABEL_ERRORS, _suspect_rows(suspects))
+    if result.report is None:
+        (output / REPORT).unlink(missing_ok=True)
+        return
+    content = EvaluationPage(
+        result=result,
+        label_names=dataset.label_names,
+        scores=scores,
+        targets=val.targets,
+        paths=[val.path(i) for i in range(len(val))],
+        shown=val.paths,
+        suspects=suspects,
+    )
+    evaluation_page.write(output / REPORT, content)
+
+
+def _class_rows(per_class: Sequence[ClassMeasures]) -> Iterable[Sequence[Any]]:
+    yield [*_PLAIN, *_BOUNDS, *(f"tuned_{key}" for key in _TUNED)]
+    for row in per_class:
+        bounds = row.average_precision_ci95 or (None, None)
+        tuned = [None if row.tuned is None else getattr(row.tuned, key) for key in _TUNED]
+        yield [*(getattr(row, key) for key in _PLAIN), *bounds, *tuned]
+
+
+def _suspect_rows(suspects: Sequence[SuspectedLabel]) -> Iterable[Sequence[Any]]:
+    yield ["rank", "list", "image", "class", "problem", "label", "score", "quality"]
+    for rank, suspect in enumerate(suspects, start=1):
+        problem = "wrong" if suspect.given else "missing"
+        yield [
+            rank, suspect.list_name, suspect.shown, suspect.label, problem, int(suspect.given),
+            f"{suspect.score:.5f}", f"{suspect.quality:.5f}",
+        ]  # fmt: skip
+
+
+def _write_table(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file: undefined numbers are empty cells."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    files.write_text(path, text.getvalue())

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+
+from paddlex_ml.wording import first_names
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        ([], ""),
+        (["a"], "a"),
+        (["a", "b", "c"], "a, b, c"),
+        (["a", "b", "c", "d"], "a, b, c and 1 more"),
+        (list("abcdefghij"), "a, b, c and 7 more"),
+    ],
+)
+def test_names_beyond_the_limit_are_counted(names, text):
+    assert first_names(names, 3) == text
+
+
+def test_ten_names_are_shown_by_default():
+    assert first_names([str(i) for i in range(12)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"
