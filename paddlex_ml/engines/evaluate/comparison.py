@@ -16,8 +16,8 @@ from paddlex_ml.artifacts import evaluate_result
 from paddlex_ml.artifacts.evaluate_result import Comparison, Difference, EvaluationResult
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList
-from paddlex_ml.engines.evaluate import evaluated_model
-from paddlex_ml.engines.evaluate.evaluated_model import EvaluatedModel
+from paddlex_ml.engines.evaluate import models
+from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics import bootstrap
 from paddlex_ml.metrics.measures import Metrics, Summary, summarise
@@ -42,13 +42,13 @@ def find(config: Config, evaluated: EvaluatedModel) -> Other | None:
     if text is None:
         return None
     if text in ("raw", "ema"):
-        return evaluated_model.load_other_weights(evaluated, "raw" if text == "raw" else "ema", KEY)
+        return models.load_other_weights(evaluated, "raw" if text == "raw" else "ema", KEY)
     path = Path(text)
     if path.is_dir() and not (path / "inference.yml").is_file():
         path = path / evaluate_result.FILE  # the folder of an evaluation
     if path.suffix == ".json":
         return _read_earlier(path, evaluated.label_names, config.Global.output)
-    return evaluated_model.load(config, text, KEY, evaluated.label_names, any_model=True)
+    return models.load(config, text, KEY, evaluated.label_names, any_model=True)
 
 
 def _read_earlier(path: Path, label_names: list[str], output: Path) -> EarlierResult:
@@ -100,7 +100,7 @@ def compare(
         same_images = other.result.val_digest == digest(images)
     else:
         assert other_scores is not None
-        in_use = evaluated_model.resolve_thresholds(config, other)
+        in_use = models.resolve_thresholds(config, other)
         measured = summarise(other_scores, images.targets, other.label_names, in_use)
         shown, other_metrics, other_rows = other.shown, measured.metrics, measured.per_class
         same_images = True

@@ -15,8 +15,8 @@ import paddle
 from paddlex_ml.artifacts.evaluate_result import LabelErrorCounts, LabelErrorResult
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
-from paddlex_ml.engines.evaluate import outputs
-from paddlex_ml.engines.evaluate.evaluated_model import EvaluatedModel
+from paddlex_ml.engines.evaluate import files
+from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.engines.evaluate.scores import score
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.label_quality import find_suspects
@@ -50,7 +50,7 @@ def find(
         train_scores = score_out_of_fold(features, train.targets, seed=config.Global.seed)
         more, lists["train"] = _find_in_list("train", train, names, train_scores, "out of fold")
         suspects = sorted([*suspects, *more], key=lambda suspect: suspect.quality)
-    return suspects, LabelErrorResult(lists=lists, csv=outputs.LABEL_ERRORS)
+    return suspects, LabelErrorResult(lists=lists, csv=files.LABEL_ERRORS)
 
 
 def _find_in_list(

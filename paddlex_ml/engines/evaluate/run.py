@@ -14,14 +14,7 @@ from paddlex_ml.artifacts.evaluate_result import FORMAT_VERSION, EvaluationResul
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
-from paddlex_ml.engines.evaluate import (
-    comparison,
-    evaluated_model,
-    label_errors,
-    log,
-    outputs,
-    thresholds,
-)
+from paddlex_ml.engines.evaluate import comparison, files, label_errors, log, models, thresholds
 from paddlex_ml.engines.evaluate.scores import score_both
 from paddlex_ml.export import description
 from paddlex_ml.metrics.measures import summarise
@@ -40,12 +33,12 @@ def run(config: Config) -> EvaluationResult:
     val, names = dataset.val, dataset.label_names
 
     # Whatever can be refused is refused before the images are scored.
-    evaluated = evaluated_model.load(config, wanted.weight_path, _KEY, names)
+    evaluated = models.load(config, wanted.weight_path, _KEY, names)
     label_errors.refuse_impossible(config, evaluated)
-    in_use = evaluated_model.resolve_thresholds(config, evaluated)
-    save_to = evaluated_model.find_exports(evaluated) if wanted.save_threshold else []
+    in_use = models.resolve_thresholds(config, evaluated)
+    save_to = models.find_exports(evaluated) if wanted.save_threshold else []
     other = comparison.find(config, evaluated)
-    outputs.make_folder(config)
+    files.make_folder(config)
 
     scores, other_scores = score_both(config, val, evaluated, other)
     summary = summarise(scores, val.targets, names, in_use, rounds=wanted.bootstrap, seed=seed)
@@ -75,10 +68,10 @@ def run(config: Config) -> EvaluationResult:
         thresholds=tuned_result,
         label_errors=doubtful,
         comparison=compared,
-        per_class_csv=outputs.PER_CLASS,
-        report=outputs.REPORT if wanted.report else None,
+        per_class_csv=files.PER_CLASS,
+        report=files.REPORT if wanted.report else None,
     )
-    outputs.write(config, result, dataset, scores, suspects or [])
+    files.write(config, result, dataset, scores, suspects or [])
     if tuned is not None:
         _save_thresholds(tuned, save_to)  # last: a run that fails has changed no model
     return result

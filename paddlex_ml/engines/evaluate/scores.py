@@ -13,7 +13,7 @@ from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import MultiLabelDataset
 from paddlex_ml.data.loader import batches, count_workers, evaluation_indices
 from paddlex_ml.engines.evaluate.comparison import Other
-from paddlex_ml.engines.evaluate.evaluated_model import EvaluatedModel
+from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.evaluation import evaluate
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation, preprocess
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.engines.evaluate import label_errors
-from paddlex_ml.engines.evaluate.evaluated_model import EvaluatedModel
+from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.models import zoo
 
