@@ -124,10 +124,8 @@ def _advise_on_undefined(figures: Figures) -> Advice | None:
     if not empty:
         return None
     title = f"{_count(empty, 'class has', 'classes have')} no image in the validation list"
-    text = Markup("{0}: the quality of {1} cannot be measured. Move images of {1} into val.txt, or "
-        "remove {1} from label.txt.").format(
-        figures.links(empty), "it" if len(empty) == 1 else "them"
-    )  # fmt: skip
+    text = Markup("{}: a class without images in val.txt cannot be measured. Move some of its "
+        "images there, or remove it from label.txt.").format(figures.links(empty))  # fmt: skip
     return Advice("warning", title, text)
 
 
@@ -236,9 +234,9 @@ def _advise_on_weak(figures: Figures) -> Advice | None:
     if not weak:
         return None
     title = f"{_count(weak, 'class is', 'classes are')} weak at any threshold"
-    text = Markup("{}: learnt, but F1 stays below {}. More images of {}, a larger "
-        "<code>Train.image_size</code> or a larger model help most.").format(
-        figures.links(weak), _WEAK, "it" if len(weak) == 1 else "them"
+    text = Markup("{}: learnt, but F1 stays below {}. More images of the class, a "
+        "larger <code>Train.image_size</code> or a larger model help most.").format(
+        figures.links(weak), _WEAK
     )  # fmt: skip
     return Advice("warning", title, text)
 

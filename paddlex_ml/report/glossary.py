@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_TOP_3 = "as above, but every image gets its three highest labels, whatever the thresholds"
+_TOP_3 = "as above, but every image gets its three highest labels; needs no threshold"
 _LOWER = "; lower is better"
 
 METRICS: dict[str, tuple[str, str]] = {
