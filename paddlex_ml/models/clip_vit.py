@@ -90,11 +90,7 @@ class _Block(nn.Layer):
         self.norm1 = nn.LayerNorm(FEATURES)
         self.attn = SelfAttention()
         self.norm2 = nn.LayerNorm(FEATURES)
-        self.mlp = nn.Sequential(
-            ("fc1", _linear(FEATURES, MLP_WIDTH)),
-            ("gelu", nn.GELU()),  # exact: CLIP's own approximation gives other scores
-            ("fc2", _linear(MLP_WIDTH, FEATURES)),
-        )
+        self.mlp = _MLP()
 
     def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
         tokens = tokens + self.attn(self.norm1(tokens))
@@ -117,6 +113,18 @@ class SelfAttention(nn.Layer):
         scores = (queries * width**-0.5) @ keys.transpose([0, 1, 3, 2])  # [B, heads, T, T]
         mixed = F.softmax(scores, axis=-1) @ values  # [B, heads, T, width]
         return self.proj(mixed.transpose([0, 2, 1, 3]).reshape([-1, count, FEATURES]))
+
+
+class _MLP(nn.Layer):
+    """Two linear layers with the exact GELU: CLIP's own approximation gives other scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = _linear(FEATURES, MLP_WIDTH)
+        self.fc2 = _linear(MLP_WIDTH, FEATURES)
+
+    def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
+        return self.fc2(F.gelu(self.fc1(tokens)))
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

@@ -124,7 +124,7 @@ def test_the_same_image_in_both_lists_is_refused_and_nothing_changes(tmp_path):
     write_lists(tmp_path)
     (tmp_path / "val.txt").write_text((tmp_path / "train.txt").read_text())
     old = snapshot(tmp_path)
-    with pytest.raises(PaddlexMLError, match="8 images stand more than once in the lists"):
+    with pytest.raises(PaddlexMLError, match="8 images are listed more than once"):
         rewrite.resplit(tmp_path, HALF)
     assert snapshot(tmp_path) == old
 
