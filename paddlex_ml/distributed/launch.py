@@ -137,7 +137,7 @@ def _member(post: _Post) -> None:
     exit_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor hears it, and passes it on
     _set_ranks(post.layout, local)
-    with terminal.speaking(silent=post.layout.first + local > 0):
+    with terminal.session(silent=post.layout.first + local > 0):
         outcome = _live(post, local)
     with suppress(OSError):  # the supervisor is gone
         report.send(outcome)

@@ -10,7 +10,7 @@ from paddlex_ml.devices import Devices
 from paddlex_ml.distributed import group, launch
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.errors import PaddlexMLError
-from tests import members
+from tests import ranks
 
 EXPECTED = {
     "deal": [0, 2, 4],
@@ -21,7 +21,7 @@ EXPECTED = {
 
 
 def test_two_members_agree_on_everything() -> None:
-    said = launch.run(members.talk, None, Devices("cpu", (0, 1)))
+    said = launch.run(ranks.talk, None, Devices("cpu", (0, 1)))
     assert said == EXPECTED | {
         "total": 1.5,
         "largest": [1.0, 0.0],
@@ -33,7 +33,7 @@ def test_two_members_agree_on_everything() -> None:
 
 
 def test_a_process_by_itself_is_a_team_of_one() -> None:
-    said = members.talk(None, ProcessGroup())
+    said = ranks.talk(None, ProcessGroup())
     assert said == EXPECTED | {
         "total": 0.25,
         "largest": [0.0, 0.0],

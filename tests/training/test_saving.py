@@ -18,7 +18,7 @@ from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.training import saving
 from paddlex_ml.training.plan import Saving
-from tests.members import Lesson, learn
+from tests.ranks import Lesson, learn
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KILLS = 20
@@ -96,10 +96,10 @@ def test_killed_twenty_times_at_random_it_ends_like_the_unbroken_run(
     code = (
         "import sys; from paddlex_ml import paddle_runtime; paddle_runtime.prepare()\n"
         "from pathlib import Path; from paddlex_ml.distributed.group import ProcessGroup\n"
-        "from paddlex_ml.training.plan import Saving; from tests.members import Lesson, learn\n"
+        "from paddlex_ml.training.plan import Saving; from tests.ranks import Lesson, learn\n"
         "from paddlex_ml.training import loop; step = loop.train_step\n"
-        "def told(*args): print('step', flush=True); return step(*args)\n"
-        "loop.train_step = told\n"
+        "def logged_step(*args): print('step', flush=True); return step(*args)\n"
+        "loop.train_step = logged_step\n"
         "learn(Lesson(Path(sys.argv[1]), Path(sys.argv[2]), epochs=40, goes_on=True,"
         " saving=Saving(steps=1, keep_last=3)), ProcessGroup())"
     )

@@ -19,8 +19,8 @@ from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import Draw
 from paddlex_ml.data.image_cache import ImageCache
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import plan as train_plan
 from paddlex_ml.engines.train import run
+from paddlex_ml.engines.train.plan import build_loaders, compose_plan, fingerprint
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.training.losses import asymmetric_loss, bce_loss, two_way_loss
 from paddlex_ml.training.plan import Plan
@@ -47,9 +47,7 @@ def plan_of(toy: Path, config_of: Any) -> Any:
     def compose(*overrides: str) -> Plan:
         dataset = annotation.read(toy)
         model = paddle.nn.Linear(2, 2)
-        return train_plan.compose(
-            config_of(*overrides), dataset, model, Precision(), ProcessGroup()
-        )
+        return compose_plan(config_of(*overrides), dataset, model, Precision(), ProcessGroup())
 
     return compose
 
@@ -152,7 +150,7 @@ def test_gradients_are_clipped_to_the_norm(prepared: Any) -> None:
 def test_mixup_cache_and_reduced_decoding_reach_the_loaders(config_of: Any, toy: Path) -> None:
     dataset = annotation.read(toy)
     options = ("Train.augment.mixup=0.2", "Train.cache=ram", "Evaluate.reduced_decode=true")
-    train_loader, val_loader = train_plan.loaders(config_of(*options), dataset, ProcessGroup())
+    train_loader, val_loader = build_loaders(config_of(*options), dataset, ProcessGroup())
     with closing(train_loader), closing(val_loader):
         assert train_loader.dataset.augmentation is not None
         assert train_loader.dataset.augmentation.mixup == 0.2
@@ -161,7 +159,7 @@ def test_mixup_cache_and_reduced_decoding_reach_the_loaders(config_of: Any, toy:
         assert isinstance(train_loader.dataset.cache, ImageCache)
         ((_, targets),) = train_loader.epoch([[Draw(0, sample) for sample in range(8)]])
     assert ((targets.numpy() > 0) & (targets.numpy() < 1)).any()
-    plain, val_loader = train_plan.loaders(
+    plain, val_loader = build_loaders(
         config_of("Train.reduced_decode=false"), dataset, ProcessGroup()
     )
     assert (plain.dataset.at_least, val_loader.dataset.at_least) == (None, None)
@@ -183,7 +181,7 @@ def test_what_is_off_leaves_no_trace(plan_of: Any, prepared: Any) -> None:
 
 
 def test_a_resume_compares_every_option_that_decides_about_the_numbers(config_of: Any) -> None:
-    known = train_plan.fingerprint(config_of(), ProcessGroup(size=2))
+    known = fingerprint(config_of(), ProcessGroup(size=2))
     assert known["processes"] == 2
     assert known["Train.augment.mixup"] == 0
     assert known["Train.loss.name"] == "asymmetric"
