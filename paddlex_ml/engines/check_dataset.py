@@ -183,10 +183,10 @@ def _draw_demos(dataset: MLClsDataset, folder: Path, seed: int) -> dict[str, lis
 
 
 def _free_name(path: Path, taken: set[str]) -> str:
-    """The base name, as PaddleX; numbered where two folders hold the same one."""
+    """The base name, as in PaddleX; numbered where two folders hold files of the same name."""
     ending = path.suffix if path.suffix.lower() in (".jpg", ".jpeg", ".png") else ".jpg"
     name, number = path.stem + ending, 1
-    while name.lower() in taken:  # file systems that ignore case must not lose one either
+    while name.lower() in taken:  # some file systems ignore case
         number += 1
         name = f"{path.stem}_{number}{ending}"
     taken.add(name.lower())

@@ -21,10 +21,10 @@ FIRST_EPOCHS = 3
 WAITING = 0.2
 """Share of an epoch's time that may be spent waiting for data."""
 WORTH = 10.0
-"""Seconds of waiting in an epoch below which no message is worth it."""
+"""Seconds of waiting in an epoch below which there is no message."""
 BEHIND = 0.02
 """mAP by which averaged weights may end below the raw ones."""
-SETTLED = 100
+COMPARABLE = 100
 """Updates below which averaged and raw weights cannot be compared yet."""
 FEW = 5
 """Training images of a class below which it is hardly learned."""
@@ -92,7 +92,7 @@ class Diagnostics:
         """
         scored = [row for row in history if row.raw_map is not None]
         raw, ema = (scored[-1].raw_map, scored[-1].ema_map) if scored else (None, None)
-        if raw is None or ema is None or raw - ema <= BEHIND or updates < SETTLED:
+        if raw is None or ema is None or raw - ema <= BEHIND or updates < COMPARABLE:
             return
         window = averaging_window(decay, updates)
         shorter = max(0.0, 1 - 4 / window)

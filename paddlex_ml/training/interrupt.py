@@ -7,6 +7,7 @@ import logging
 import signal
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 SIGINT, SIGTERM = signal.SIGINT, signal.SIGTERM
 
 
+@dataclass(eq=False)
 class Interrupt:
     """Context in which the first SIGINT or SIGTERM is only noted; a second SIGINT interrupts.
 
@@ -25,15 +27,15 @@ class Interrupt:
     step, because all of them call `agree` together.
     """
 
-    def __init__(self, group: ProcessGroup | None = None) -> None:
-        self.group = group or ProcessGroup()
-        self.signal: int | None = None
-        """The signal that asked for the stop; after `agree`, the same on every rank."""
-        self.error: Exception | None = None
-        """Why this rank cannot go on; raised when the state is saved."""
-        self.stopped = False
-        """Whether the group has agreed to stop."""
-        self._previous: dict[int, Any] = {}
+    group: ProcessGroup = field(default_factory=ProcessGroup)
+    signal: int | None = None
+    """The signal that asked for the stop; after `agree`, the same on every rank."""
+    error: Exception | None = None
+    """Why this rank cannot go on; raised when the state is saved."""
+    stopped: bool = False
+    """Whether the group has agreed to stop."""
+    _previous: dict[int, Any] = field(default_factory=dict)
+    """The handlers of before, by signal number."""
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():  # others may not set handlers

@@ -20,7 +20,7 @@ from paddlex_ml.training.schedule import Schedule
 Scalars = Callable[[int, Mapping[str, float]], None]
 """Called with the number of updates so far and the values measured there, by name."""
 
-ALONE = ProcessGroup()
+_ONE_PROCESS = ProcessGroup()
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Plan:
     """The context that a forward pass runs in: mixed precision, or nothing."""
     begin_epoch: Callable[[int], None] = lambda epoch: None
     """Called with the number 0, 1, ... of every epoch, the model in training mode: freezes it."""
-    group: ProcessGroup = ALONE
+    group: ProcessGroup = _ONE_PROCESS
     scalars: Scalars = lambda step, numbers: None
     """Gets the numbers of every log line and evaluation."""
     loader_repairs: Sequence[str] = ()
