@@ -4,8 +4,8 @@
     python benchmarks/step_overhead.py [--rounds 12] [--classes 20]
 
 Runs the loop's own `train_step` and `Meter` with parts taken out, in turns on every step, so that
-a noisy machine disturbs all of them alike. The parts are also timed by themselves: where a share is
-smaller than the noise between two steps, that figure is the one to read.
+a noisy machine disturbs all of them alike. The parts are also timed alone: read that figure where a
+share is smaller than the noise between two steps.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from paddlex_ml import cores, paddle_runtime
 
 SIZES = ((448, 8), (160, 32))  # the shipped image size, and one at which overhead matters
+_ALL = "everything"
 LINES = 20  # steps between two log lines, as shipped
 
 
 class NoAverage:
-    """Stands for Ema."""
+    """Replaces Ema."""
 
     def update(self, model: object) -> None:
         """Do nothing."""
 
 
 class NoMeter:
-    """Stands for Meter."""
+    """Replaces Meter."""
 
     def data_arrived(self) -> None:
         """Do nothing."""
@@ -71,9 +72,8 @@ def main() -> int:
 
 def _report(size: int, batch: int, classes: int, rounds: int) -> None:
     steps = Steps(size, batch, classes)
-    whole = "everything"
     ways: dict[str, Callable[[], float]] = {
-        whole: steps.run,
+        _ALL: steps.run,
         "without log lines": lambda: steps.run(meter=NoMeter()),
         "without averaging": lambda: steps.run(average=NoAverage()),
         "without the check": lambda: steps.run(checked=False),
@@ -83,12 +83,12 @@ def _report(size: int, batch: int, classes: int, rounds: int) -> None:
         order = list(ways) if k % 2 else list(reversed(ways))
         for name in order:
             taken = ways[name]()
-            if k:  # the first round finds kernels and memory
+            if k:  # in the first round Paddle chooses kernels and allocates memory
                 seconds[name].append(taken)
-    full = statistics.median(seconds[whole])
+    full = statistics.median(seconds[_ALL])
     print(f"\n{size} px, batch {batch}: {full * 1000:.1f} ms a step")
     for name, values in list(seconds.items())[1:]:
-        shares = [(a - b) / a for a, b in zip(seconds[whole], values, strict=True)]
+        shares = [(a - b) / a for a, b in zip(seconds[_ALL], values, strict=True)]
         print(f"  {name:24}{statistics.median(shares):8.1%} less, by turns")
     parts = steps.time_parts()
     for name, taken in parts.items():

@@ -4,9 +4,9 @@
     python benchmarks/train_speed.py [--size 448] [--batch 8] [--classes 80] [--rounds 3]
 
 The plain loop is what a Paddle user writes: the same model on Paddle's own operators, forward,
-backward, AdamW, an EMA over the state_dict, and none of our settings. Ours are the very steps of
+backward, AdamW, an EMA over the state_dict, and none of our options. Ours are the very steps of
 mode train, with EMA, finiteness check and log lines. Images lie in memory: reading them is
-benchmarks/loader_speed.py. Each setting runs in processes of its own, and they take turns, so that
+benchmarks/loader_speed.py. Each way runs in processes of its own, and they take turns, so that
 a noisy machine disturbs all of them alike; the table shows medians, and ratios to the plain loop.
 """
 
@@ -53,16 +53,16 @@ for _ in range({steps}):
     seconds.append(time.perf_counter() - begin)
 print(json.dumps(seconds))
 """
-_TEAM = """
+_PROCESSES = """
 import sys
 sys.path[:0] = [{root!r}, {here!r}]
 import train_speed
 if __name__ == "__main__":
-    train_speed.run_team({processes}, {options!r})
+    train_speed.run_processes({processes}, {options!r})
 """
 
 
-def run_team(count: int, options: dict[str, int]) -> None:
+def run_processes(count: int, options: dict[str, int]) -> None:
     """Print the seconds of every step of `count` processes."""
     from paddlex_ml import paddle_runtime
 
@@ -122,7 +122,8 @@ def steps(options: dict[str, int], group: object) -> list[float]:
     targets = (paddle.rand([batch, classes]) < 0.1).astype("float32")
     model.train()
     seconds = []
-    with Meter(training.progress, plan) as meter:
+    meter = Meter(training.progress, plan)
+    with meter.bar:
         for _ in range(count):
             begin = time.perf_counter()
             meter.data_arrived()
@@ -134,7 +135,7 @@ def steps(options: dict[str, int], group: object) -> list[float]:
 
 
 def main() -> int:
-    """Measure all settings in turns and print a table."""
+    """Measure all ways in turns and print a table."""
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     for name, default in (("size", 448), ("batch", 8), ("classes", 80), ("steps", 8)):
         parser.add_argument(f"--{name}", type=int, default=default)
@@ -143,26 +144,27 @@ def main() -> int:
     rounds = options.pop("rounds")
     here = str(Path(__file__).resolve().parent)
     plain = _PLAIN.format(root=str(ROOT), **options)
-    group = {
-        n: _TEAM.format(root=str(ROOT), here=here, processes=n, options=options) for n in (1, 2)
+    scripts = {
+        n: _PROCESSES.format(root=str(ROOT), here=here, processes=n, options=options)
+        for n in (1, 2)
     }
-    no_mkl = {"MKL_DEBUG_CPU_TYPE": ""}  # empty counts as set, and tells MKL nothing
-    settings: dict[str, tuple[str, dict[str, str], int]] = {
+    no_mkl = {"MKL_DEBUG_CPU_TYPE": ""}  # empty counts as set, and has no effect on MKL
+    ways: dict[str, tuple[str, dict[str, str], int]] = {
         "plain Paddle loop": (plain, {}, 1),
         "plain, MKL_DEBUG_CPU_TYPE=5": (plain, {"MKL_DEBUG_CPU_TYPE": "5"}, 1),
-        "ours, one process": (group[1], {}, 1),
-        "ours, one process, MKL as it is": (group[1], no_mkl, 1),
-        "ours, two processes": (group[2], {}, 2),
+        "ours, one process": (scripts[1], {}, 1),
+        "ours, one process, MKL as it is": (scripts[1], no_mkl, 1),
+        "ours, two processes": (scripts[2], {}, 2),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in settings}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for k in range(rounds):
-        for name, (code, variables, _) in settings.items():
+        for name, (code, variables, _) in ways.items():
             seconds[name] += _measure(code, variables)
             print(f"round {k + 1} of {rounds}: {name}", file=sys.stderr)
     print(f"{platform.machine()}, {os.cpu_count()} cores, {options}, {rounds} rounds")
-    print(f"{'setting':34}{'seconds a step':>16}{'images/s':>10}{'ratio':>7}")
+    print(f"{'way':34}{'seconds a step':>16}{'images/s':>10}{'ratio':>7}")
     speeds = {
-        name: options["batch"] * settings[name][2] / statistics.median(values)
+        name: options["batch"] * ways[name][2] / statistics.median(values)
         for name, values in seconds.items()
     }
     first = next(iter(speeds.values()))

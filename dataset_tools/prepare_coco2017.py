@@ -36,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(terminal.door(main))
+    sys.exit(terminal.run_script(main))

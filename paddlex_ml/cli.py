@@ -2,8 +2,8 @@
 """Arguments -> Config -> engine -> exit code.
 
 Paddle takes seconds to import, so nothing here imports it: an engine is imported only when its
-mode runs. Exit codes: 0 done, 1 a bug of ours, 2 something the user can repair, 130 and 143
-stopped by SIGINT and SIGTERM.
+mode runs. Exit codes: 0 done, 1 a bug in paddlex_ml, 2 an error that the user can repair, 130 and
+143 stopped by SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ import logging
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 import paddlex_ml
 from paddlex_ml import paddle_runtime, terminal
+from paddlex_ml.artifacts.train_result import TrainResult
 from paddlex_ml.config import load, shipped
-from paddlex_ml.config.schema import MODES, Config
+from paddlex_ml.config.schema import Config
 from paddlex_ml.distributed import addresses
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.engines.train.summary import summarise
@@ -42,15 +43,17 @@ ENGINES = {
     "predict": "paddlex_ml.engines.predict.run",
 }
 _WITHOUT_PADDLE = {"check_dataset", "predict"}  # predict imports it when a model needs it
-_EVALUATED = {"report": "report:", "per_class_csv": "classes:"}
+
+Result: TypeAlias = msgspec.Struct | dict[str, Any]
+"""What an engine returns: the content of its result file."""
 
 _HELP = """\
 modes (-o Global.mode=...):
-  check_dataset   look for every fault in a data set, draw samples and a histogram
+  check_dataset   find every fault in a data set, draw samples and a histogram
   train           train a model, keep the best weights, export them
   evaluate        measure the model on val.txt: report, thresholds, doubtful labels
-  export          turn weights into a static model for deployment
-  predict         name what is on images
+  export          convert weights to a static model for deployment
+  predict         name what images show
 
 examples:
   {prog} -c PP-LCNet_x1_0_ML -o Global.mode=check_dataset -o Global.dataset_dir=./dataset/my_set
@@ -72,35 +75,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     Writes `<output>/<mode>_result.json` whether the run succeeds or fails. Raises SystemExit, as
     argparse does, for --help and --version.
     """
-    job: tuple[str, Path] | None = None
-    with terminal.speaking(silent=not addresses.is_main_process()):
+    job: tuple[str, Path] | None = None  # mode and output folder of the result file to write
+    with terminal.session(silent=not addresses.is_main_process()):
         try:
             arguments = _parse(sys.argv[1:] if argv is None else argv)
-            path = _find_config(arguments.config)
+            path, note = shipped.find(arguments.config)
+            if note:
+                logger.info("%s", note)
             if arguments.print_config:
                 print(load.dump(load.load(path, arguments.override, to_run=False).config), end="")
                 return 0
             job = load.destination(path, arguments.override)
-            config = _load(path, arguments.override)
+            loaded = load.load(path, arguments.override)
+            config = loaded.config
+            for note in loaded.notes:
+                logger.warning("%s", note)
             if conflict := earlier_run.find_conflict(config):
                 job = None  # the result file there is that of the other training
                 raise conflict
-            if config.Global.mode == "train" and not addresses.is_main_process(
-                config.Train.dist_ips
-            ):
-                job = None  # the files are the leader's
+            mode, output, ips = config.Global.mode, config.Global.output, config.Train.dist_ips
+            if mode == "train" and not addresses.is_main_process(ips):
+                job = None  # only the main process writes files
                 _run_engine(config)
                 logger.info("done: the results are on the first machine")
                 return 0
-            _open_output(*_job(config))
+            _open_output(mode, output)
             result = _run_engine(config)
-            files.write_json(_result_file(*_job(config)), result)
+            content = _plain_values(result)
+            files.write_json(_result_file(mode, output), content)
         except (Exception, KeyboardInterrupt, Stopped) as error:
             return _fail(error, job if addresses.is_main_process() else None)
-    print(_farewell(config, arguments, result))
-    if result["done_flag"]:
+    print(_summarise(config, arguments, result, content))
+    if content["done_flag"]:
         return 0
-    print(f"error: {result['err_msg']}", file=sys.stderr)
+    print(f"error: {content['err_msg']}", file=sys.stderr)
     return 2
 
 
@@ -118,20 +126,20 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "-o", "--override", action="extend", nargs="+", default=[], metavar="SECTION.KEY=VALUE",
-        help="set one key; VALUE is read as YAML; may be repeated, the last one counts",
+        help="set one key; VALUE is read as YAML; may be repeated, the last one wins",
     )  # fmt: skip
     parser.add_argument(
         "--print-config", action="store_true", help="print the merged configuration and stop"
     )
     parser.add_argument(
-        "--list-models", action="version", version=_list_of_models(),
+        "--list-models", action="version", version=_list_models(),
         help="print the models with their size, cost and published score, and stop",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=paddlex_ml.__version__)
     return parser.parse_args(argv)
 
 
-def _list_of_models() -> str:
+def _list_models() -> str:
     rows = [("model", "parameters", "MiB", "GFLOPs at 448", "mAP on COCO", "for")]
     for name in (*published.MODELS, *sorted(set(shipped.MODELS) - set(published.MODELS))):
         if model := published.TABLE.get(name):
@@ -150,35 +158,27 @@ def _list_of_models() -> str:
     return "\n".join([*lines, "", "GFLOPs: 10^9 multiply-adds; mAP: published weights, COCO 2017"])
 
 
-def _find_config(name: str) -> Path:
-    path, note = shipped.find(name)
-    if note:
-        logger.info("%s", note)
-    return path
-
-
-def _load(path: Path, overrides: Sequence[str]) -> Config:
-    loaded = load.load(path, overrides)
-    for note in loaded.notes:
-        logger.warning("%s", note)
-    return loaded.config
-
-
-def _run_engine(config: Config) -> dict[str, Any]:
+def _run_engine(config: Config) -> Result:
     """Run the engine of the mode; returns the content of its result file."""
     mode = config.Global.mode
     if mode not in _WITHOUT_PADDLE:
         logger.info("%s", paddle_runtime.prepare())
     engine = importlib.import_module(ENGINES[mode])
-    result: dict[str, Any] = msgspec.to_builtins(engine.run(config))
+    result: Result = engine.run(config)
     return result
+
+
+def _plain_values(result: Result) -> dict[str, Any]:
+    """A result as values that JSON can hold; some engines return such a dict themselves."""
+    content: dict[str, Any] = result if isinstance(result, dict) else msgspec.to_builtins(result)
+    return content
 
 
 def _open_output(mode: str, output: Path) -> None:
     """Make the output folder, write in it once, and remove the result of an earlier run.
 
-    A folder that cannot be written is found now, not after an epoch; and who waits for the result
-    file never reads the success of the last run, even when this one is killed.
+    So a folder that cannot be written is found now, not after an epoch; and a program that waits
+    for the result file never reads that of an earlier run, even when this run is killed.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -194,95 +194,89 @@ def _open_output(mode: str, output: Path) -> None:
 
 
 def _fail(error: BaseException, job: tuple[str, Path] | None) -> int:
-    """Tell the user, write the failed result when its place is known, and return the exit code."""
-    told = terminal.tell(error, _resume_hint(job))
+    """Print the error, write the failed result if `job` is known, and return the exit code."""
+    hint = ""
+    if job and job[0] == "train" and (job[1] / "latest" / "latest.pdparams").is_file():
+        hint = "; to go on, repeat the command with -o Train.resume_path=auto"
+    report = terminal.print_error(error, hint)
     if job:
-        _write_failure(*job, told.kind, told.message)
-    return told.code
+        content = {"done_flag": False, "err_type": report.kind, "err_msg": report.message}
+        if job[0] == "check_dataset":
+            content["check_pass"] = False
+        with suppress(OSError):  # the first error, often the same full disk, is already reported
+            files.write_json(_result_file(*job), content)
+    return report.code
 
 
-def _write_failure(mode: str, output: Path, err_type: str, err_msg: str) -> None:
-    result: dict[str, Any] = {"done_flag": False, "err_type": err_type, "err_msg": err_msg}
-    if mode == "check_dataset":
-        result["check_pass"] = False
-    with suppress(OSError):  # the first fault, often the same full disk, is the one to report
-        files.write_json(_result_file(mode, output), result)
-
-
-def _resume_hint(job: tuple[str, Path] | None) -> str:
-    if job is None or job[0] != "train" or not (job[1] / "latest" / "latest.pdparams").is_file():
-        return ""
-    return "; to go on, repeat the command with -o Train.resume_path=auto"
-
-
-def _farewell(config: Config, arguments: argparse.Namespace, made: Mapping[str, Any]) -> str:
-    """What was made and the command that a user most likely wants next."""
-    mode, output = _job(config)
-    result, keep = _result_file(mode, output), list(arguments.override)
+def _summarise(
+    config: Config, arguments: argparse.Namespace, result: Result, content: dict[str, Any]
+) -> str:
+    """What was written, and the command that a user most likely wants next."""
+    mode, output = config.Global.mode, config.Global.output
+    path, overrides = _result_file(mode, output), list(arguments.override)
     match mode:
         case "check_dataset":
-            train = _command(arguments.config, "train", arguments.override)
+            folder = output / "check_dataset"
             return (
                 "Check dataset passed !\n"
-                f"  result:    {result}\n"
-                f"  samples:   {output / 'check_dataset' / 'demo_img'}\n"
-                f"  histogram: {output / 'check_dataset' / 'histogram.png'}\n"
-                f"  report:    {output / 'check_dataset' / 'report.html'}\n"
-                f"next: {train}"
+                f"  result:    {path}\n"
+                f"  samples:   {folder / 'demo_img'}\n"
+                f"  histogram: {folder / 'histogram.png'}\n"
+                f"  report:    {folder / 'report.html'}\n"
+                f"next: {_command(arguments.config, 'train', overrides)}"
             )
         case "train":
-            merged = output / "config.yaml"  # no other override is needed
-            predict = _command(str(merged), "predict", ["Predict.input=photo.jpg"])
-            return f"{summarise(made, output)}\nnext: {predict}"
+            assert isinstance(result, TrainResult)
+            merged = str(output / "config.yaml")  # no other override is needed
+            predict = _command(merged, "predict", ["Predict.input=photo.jpg"])
+            return f"{summarise(result, output)}\nnext: {predict}"
         case "predict":
-            pictures = config.Predict.save_path or output / "predict"
+            folder = config.Predict.save_path or output / "predict"
             draws = config.Predict.save_img or config.Predict.explain
-            drawn = "pictures and scores" if draws else "scores"
-            return f"Prediction done: {result}\n{drawn}: {pictures}"
-        case "evaluate":
-            told = "".join(
-                f"{title} {output / made[key]}\n"
-                for key, title in _EVALUATED.items()
-                if key in made
-            )
             return (
-                f"Evaluate done: {result}\n{told}next: {_after_evaluation(config, arguments, made)}"
+                f"Prediction done: {path}\n{'pictures and scores' if draws else 'scores'}: {folder}"
             )
+        case "evaluate":
+            lines = [f"Evaluate done: {path}"]
+            for key, title in (("report", "report:"), ("per_class_csv", "classes:")):
+                if content.get(key) is not None:
+                    lines.append(f"{title} {output / content[key]}")
+            return "\n".join([*lines, f"next: {_after_evaluation(config, arguments, content)}"])
         case "export" if config.Export.format == "safetensors":
-            return f"Export done: {result}\nweights: {made['files'][0]}"
+            return f"Export done: {path}\nweights: {content['files'][0]}"
         case "export" if config.Export.weight_path or config.Export.format != "paddle":
-            keep.append(f"Predict.model_dir={made['inference_dir']}")
-    predict = _command(arguments.config, "predict", [*keep, "Predict.input=photo.jpg"])
-    return f"{mode.capitalize()} done: {result}\nnext: {predict}"
+            overrides.append(f"Predict.model_dir={content['inference_dir']}")
+    predict = _command(arguments.config, "predict", [*overrides, "Predict.input=photo.jpg"])
+    return f"{mode.capitalize()} done: {path}\nnext: {predict}"
 
 
 def _after_evaluation(
-    config: Config, arguments: argparse.Namespace, made: Mapping[str, Any]
+    config: Config, arguments: argparse.Namespace, content: dict[str, Any]
 ) -> str:
-    """Weights that were named are exported next; what training or the user exported predicts.
+    """The next command: export of the evaluated weights, or prediction with an exported model.
 
-    A model that was given its thresholds predicts too: an export anew would undo them.
+    A model whose thresholds were saved predicts too: a new export would remove them.
     """
-    keep, named = list(arguments.override), config.Evaluate.weight_path
-    saved = (made.get("thresholds") or {}).get("saved")
-    if named and saved:
-        named = str(Path(saved[0]).parent)
-    elif named and not Path(made["weight_path"]).is_dir():
-        return _command(arguments.config, "export", [*keep, f"Export.weight_path={named}"])
-    if named:
-        keep.append(f"Predict.model_dir={named}")
-    return _command(arguments.config, "predict", [*keep, "Predict.input=photo.jpg"])
+    overrides, model = list(arguments.override), config.Evaluate.weight_path
+    saved = (content.get("thresholds") or {}).get("saved")
+    if model and saved:
+        model = str(Path(saved[0]).parent)
+    elif model and not Path(content["weight_path"]).is_dir():
+        return _command(arguments.config, "export", [*overrides, f"Export.weight_path={model}"])
+    if model:
+        overrides.append(f"Predict.model_dir={model}")
+    return _command(arguments.config, "predict", [*overrides, "Predict.input=photo.jpg"])
 
 
 def _command(config: str, mode: str, overrides: Sequence[str]) -> str:
-    """A command line ready to be pasted; the mode replaces that of `overrides`.
+    """A command line that can be pasted; `mode` replaces the mode in `overrides`.
 
-    What the check was told to convert or divide is done, and left out.
+    Options of CheckDataset are left out: the check has converted or split the data set already.
     """
     done = ("Global.mode=", "CheckDataset.")
     kept = [text for text in overrides if not text.replace(" ", "").startswith(done)]
-    words = ["-c", config, *(w for text in (f"Global.mode={mode}", *kept) for w in ("-o", text))]
-    return f"{_program()} {shlex.join(words)}"
+    options = [part for text in (f"Global.mode={mode}", *kept) for part in ("-o", text)]
+    return f"{_program()} {shlex.join(['-c', config, *options])}"
 
 
 def _program() -> str:
@@ -295,10 +289,5 @@ def _program() -> str:
     return "paddlex-ml"
 
 
-def _job(config: Config) -> tuple[str, Path]:
-    return config.Global.mode, config.Global.output
-
-
 def _result_file(mode: str, output: Path) -> Path:
-    assert mode in MODES
     return output / f"{mode}_result.json"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How every command speaks to its user: log lines, progress, errors with their exit codes.
+"""What every command prints: log lines, progress, errors with their exit codes.
 
-Exit codes: 0 done, 1 a bug of ours, 2 something the user can repair, 130 and 143 stopped by SIGINT
-and SIGTERM.
+Exit codes: 0 done, 1 a bug in paddlex_ml, 2 an error that the user can repair, 130 and 143 stopped
+by SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ logger = logging.getLogger(__name__)
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports bad arguments like every other fault of the user's, instead of a page of usage."""
+    """Reports bad arguments like every other error, without a page of usage."""
 
     def error(self, message: str) -> NoReturn:
         """Raise PaddlexMLError."""
         raise PaddlexMLError(message, where="the command line", fix=f"see {self.prog} --help")
 
 
-def door(body: Callable[[], None]) -> int:
-    """Run a small program: log lines on stderr, errors told; returns the exit code."""
-    with speaking():
+def run_script(body: Callable[[], None]) -> int:
+    """Run a small program: log lines and errors go to stderr; returns the exit code."""
+    with session():
         try:
             body()
         except (Exception, KeyboardInterrupt, Stopped) as error:
-            return tell(error).code
+            return print_error(error).code
     return 0
 
 
-class Told(NamedTuple):
-    """What was told of an error, for a result file."""
+class ErrorReport(NamedTuple):
+    """What was printed about an error, for a result file."""
 
     code: int
     """Exit code."""
@@ -56,8 +56,8 @@ class Told(NamedTuple):
     message: str
 
 
-def tell(error: BaseException, hint: str = "") -> Told:
-    """Print an error as its kind asks for; `hint` follows when the user has stopped the program."""
+def print_error(error: BaseException, hint: str = "") -> ErrorReport:
+    """Print an error as its kind requires; a stop by the user is followed by `hint`."""
     if isinstance(error, OSError):
         error = files.explain(error) or error
     if isinstance(error, KeyboardInterrupt):
@@ -73,7 +73,7 @@ def tell(error: BaseException, hint: str = "") -> Told:
         code, message = 1, str(error)
         traceback.print_exception(error)
         print("this is a bug in paddlex_ml: please report the lines above", file=sys.stderr)
-    return Told(code, type(error).__name__, message)
+    return ErrorReport(code, type(error).__name__, message)
 
 
 @contextmanager
@@ -82,57 +82,36 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
     Elsewhere a log line for every tenth, so that log files stay short. `what` is "decoded images".
     """
+    last, begin = 0, time.monotonic()
+
+    def log_tenths(done: int, total: int) -> None:
+        nonlocal last
+        tenth = done * 10 // total if total else 10
+        if tenth <= last:
+            return
+        last = tenth
+        left = (time.monotonic() - begin) * (total - done) / max(1, done)
+        eta = "" if done == total else f", {tqdm.format_interval(left)} left"
+        logger.info("%s: %d of %d%s", what, done, total, eta)
+
     if not sys.stderr.isatty():
-        yield _Tenths(what)
+        yield log_tenths
         return
     with tqdm(desc=what, file=sys.stderr, delay=0.5) as bar:
 
-        def show(done: int, total: int) -> None:
+        def draw_bar(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        yield show
-
-
-class _Tenths:
-    """Remembers which tenth was logged last, and when the work began."""
-
-    def __init__(self, what: str) -> None:
-        self._what, self._last, self._begin = what, 0, time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        tenth = done * 10 // total if total else 10
-        if tenth <= self._last:
-            return
-        self._last = tenth
-        left = (time.monotonic() - self._begin) * (total - done) / max(1, done)
-        eta = "" if done == total else f", {tqdm.format_interval(left)} left"
-        logger.info("%s: %d of %d%s", self._what, done, total, eta)
+        yield draw_bar
 
 
 @contextmanager
-def speaking(*, silent: bool = False) -> Iterator[None]:
-    """While a command runs: log lines go to stderr, SIGTERM ends it like Ctrl-C.
+def session(*, silent: bool = False) -> Iterator[None]:
+    """While a command runs: log lines go to stderr, and SIGTERM raises Stopped, like Ctrl-C.
 
-    `silent` is for all but one of several processes that do the same.
+    `silent` is for all except one of several processes that do the same. stdout is for results.
     """
-    with _logging_to_stderr(silent=silent), _sigterm_raises_stopped(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"paddle\b")  # nothing a user could act on
-        yield
-
-
-class _LineFormatter(logging.Formatter):
-    """`[12:03:41] text`, with the level in front of the text when it is not plain information."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        time = self.formatTime(record, "%H:%M:%S")
-        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        return f"[{time}] {level}{record.message}"
-
-
-@contextmanager
-def _logging_to_stderr(*, silent: bool) -> Iterator[None]:
-    """Send what the package logs to stderr while a command runs; stdout is for its results."""
     package = logging.getLogger("paddlex_ml")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_LineFormatter())
@@ -141,16 +120,27 @@ def _logging_to_stderr(*, silent: bool) -> Iterator[None]:
     package.propagate = False  # Paddle gives the root logger a handler: every line would come twice
     package.addHandler(handler)
     try:
-        yield
+        with _sigterm_raises_stopped(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"paddle\b")  # a user cannot act on them
+            yield
     finally:
         package.removeHandler(handler)
         package.propagate = True
         package.setLevel(level)
 
 
+class _LineFormatter(logging.Formatter):
+    """`[12:03:41] text`, with the level before the text for all except plain information."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        time = self.formatTime(record, "%H:%M:%S")
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        return f"[{time}] {level}{record.message}"
+
+
 @contextmanager
 def _sigterm_raises_stopped() -> Iterator[None]:
-    """Let SIGTERM end the run like Ctrl-C does, so that its result file is written too."""
+    """Let SIGTERM end the run as Ctrl-C does, so that its result file is written too."""
     if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
         yield
         return
@@ -159,7 +149,7 @@ def _sigterm_raises_stopped() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() == owner:
             raise Stopped(number)
-        signal.signal(number, signal.SIG_DFL)  # a forked worker: it has nothing to report
+        signal.signal(number, signal.SIG_DFL)  # a forked worker has nothing to report
         os.kill(os.getpid(), number)
 
     before = signal.signal(signal.SIGTERM, stop)

@@ -185,4 +185,4 @@ def output_of(command: list[str], folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(terminal.door(main))
+    sys.exit(terminal.run_script(main))

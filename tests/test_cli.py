@@ -14,16 +14,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import paddlex_ml
 from paddlex_ml import cli
+from paddlex_ml.artifacts.train_result import (
+    BestModel,
+    EpochRow,
+    TrainedModels,
+    TrainMetrics,
+    TrainResult,
+)
 from paddlex_ml.config.schema import MODES, Config
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.models import published
 
 ROOT = Path(__file__).resolve().parent.parent
-Engine = Callable[[Config], dict[str, Any]]
+Engine = Callable[[Config], cli.Result]
 Install = Callable[[str, Engine], None]
 
 
@@ -55,39 +63,52 @@ def result(mode: str, folder: str = "output") -> Any:
 
 
 def raising(error: BaseException) -> Engine:
-    def engine(config: Config) -> dict[str, Any]:
+    def engine(config: Config) -> cli.Result:
         raise error
 
     return engine
 
 
-def succeed(config: Config) -> dict[str, Any]:
-    return {"done_flag": True, "mode": config.Global.mode, **MADE.get(config.Global.mode, {})}
+def succeed(config: Config) -> cli.Result:
+    mode = config.Global.mode
+    return TRAINED if mode == "train" else {"done_flag": True, "mode": mode}
 
 
-MADE: dict[str, dict[str, Any]] = {
-    "train": {
-        "train_log": "train.log",
-        "models": {
-            "best": {
-                "weights": "raw",
-                "epoch": 1,
-                "pdparams": "best_model/best_model.pdparams",
-                "pdmodel": "best_model/inference/inference.json",
-            }
-        },
-        "metrics": {
-            "epochs": 1,
-            "history": [{"epoch": 1, "raw_map": 0.5, "ema_map": None}],
-            "constant_map": 0.25,
-            "seconds": 60.0,
-            "images_per_second": 32.0,
-            "data_wait": 0.5,
-            "memory_mib": None,
-        },
-    }
-}
-"""What the command line reads of the results of some modes."""
+ROW = EpochRow(
+    epoch=1, step=3, lr=1e-3, loss=2.5, raw_map=0.5, ema_map=None,
+    images_per_second=32.0, data_wait=0.5, memory_mib=2048.0, seconds=60.0,
+)  # fmt: skip
+TRAINED = TrainResult(
+    model_name="PP-LCNet_x1_0_ML",
+    label_dict="label_dict.txt",
+    train_log="train.log",
+    config="config.yaml",
+    models=TrainedModels(
+        best=BestModel(
+            score=0.5,
+            weights="raw",
+            epoch=1,
+            pdparams="best_model/best_model.pdparams",
+            pdopt="best_model/best_model.pdopt",
+            pdstates="best_model/best_model.pdstates",
+            pdema="best_model/best_model.pdema",
+            inference_config="best_model/inference/inference.yml",
+            pdmodel="best_model/inference/inference.json",
+            pdiparams="best_model/inference/inference.pdiparams",
+        )
+    ),
+    metrics=TrainMetrics(
+        best_map=0.5,
+        epochs=1,
+        static_difference=0.0,
+        constant_map=0.25,
+        seconds=60.0,
+        images_per_second=32.0,
+        data_wait=0.5,
+        memory_mib=2048.0,
+        history=[ROW],
+    ),
+)
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -103,7 +124,8 @@ def test_success_writes_the_result_and_exits_0(
 ) -> None:
     engine(mode, succeed)
     assert run(mode) == 0
-    assert result(mode) == {"done_flag": True, "mode": mode, **MADE.get(mode, {})}
+    expected = {"done_flag": True, "mode": mode}
+    assert result(mode) == (msgspec.to_builtins(TRAINED) if mode == "train" else expected)
     assert os.listdir("output") == [f"{mode}_result.json"]
     assert str(Path("output", f"{mode}_result.json")) in capsys.readouterr().out
 
@@ -155,10 +177,10 @@ def test_the_next_command_is_about_what_was_named_or_made(
 ) -> None:
     engine(mode, lambda config: {"done_flag": True, **made})
     assert run(mode, key) == 0
-    told = capsys.readouterr().out.splitlines()[-1]
-    assert told.startswith("next: ")
+    shown = capsys.readouterr().out.splitlines()[-1]
+    assert shown.startswith("next: ")
     kept = "-o Global.dataset_dir=data -o Predict.input=a.jpg"
-    assert told.endswith(expected.format(kept=kept))
+    assert shown.endswith(expected.format(kept=kept))
 
 
 def test_after_an_export_of_weights_alone_their_file_is_named(
@@ -166,8 +188,8 @@ def test_after_an_export_of_weights_alone_their_file_is_named(
 ) -> None:
     engine("export", lambda config: {"done_flag": True, "files": ["out/w.safetensors"]})
     assert run("export", "Export.format=safetensors") == 0
-    told = capsys.readouterr().out
-    assert told == "Export done: output/export_result.json\nweights: out/w.safetensors\n"
+    shown = capsys.readouterr().out
+    assert shown == "Export done: output/export_result.json\nweights: out/w.safetensors\n"
 
 
 def test_after_training_the_next_command_needs_the_merged_config_alone(
@@ -175,9 +197,9 @@ def test_after_training_the_next_command_needs_the_merged_config_alone(
 ) -> None:
     engine("train", succeed)
     assert run("train", "Train.batch_size=2") == 0
-    told = capsys.readouterr().out
-    assert told.startswith("Training done\n  best:      epoch 1 of 1, mAP raw 0.5000; kept: raw ")
-    assert told.endswith(
+    shown = capsys.readouterr().out
+    assert shown.startswith("Training done\n  best:      epoch 1 of 1, mAP raw 0.5000; kept: raw ")
+    assert shown.endswith(
         " -c output/config.yaml -o Global.mode=predict -o Predict.input=photo.jpg\n"
     )
 
@@ -286,13 +308,16 @@ def test_a_fault_of_the_configuration_replaces_the_result_of_the_last_run(
 
 
 def test_an_old_result_is_gone_while_a_run_works(engine: Install) -> None:
-    def look(config: Config) -> dict[str, Any]:
-        old = (config.Global.output / "train_result.json").exists()
-        return {**succeed(config), "old": old}
+    seen: list[bool] = []
+
+    def look(config: Config) -> cli.Result:
+        seen.append((config.Global.output / "train_result.json").exists())
+        return succeed(config)
 
     engine("train", look)
     assert [run("train"), run("train")] == [0, 0]
-    assert result("train")["old"] is False
+    assert seen == [False, False]
+    assert result("train")["done_flag"] is True
 
 
 def test_nothing_is_written_when_the_mode_is_unknown() -> None:
@@ -307,7 +332,7 @@ def test_an_output_that_is_a_file_is_refused(capsys: pytest.CaptureFixture[str])
     assert Path("taken").read_text() == "mine"
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write")
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that cannot be written")
 def test_a_folder_that_cannot_be_written_is_found_before_the_engine_runs(
     engine: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -319,11 +344,11 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_engine_runs(
 def test_notes_and_logs_go_to_stderr_with_the_time(
     engine: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def speak(config: Config) -> dict[str, Any]:
+    def log_a_line(config: Config) -> cli.Result:
         logging.getLogger("paddlex_ml.engines.train.run").info("hello %d", 1)
         return succeed(config)
 
-    engine("train", speak)
+    engine("train", log_a_line)
     run("train", "Train.dy2st=True", "Train.pretrain_weight_path=a.pdparams")
     lines = re.sub(r"\[\d\d:\d\d:\d\d\]", "[time]", capsys.readouterr().err).splitlines()
     assert lines[1:] == [

@@ -13,51 +13,51 @@ from paddlex_ml import terminal
 from paddlex_ml.errors import PaddlexMLError, Stopped
 
 
-def test_what_a_user_can_repair_is_told_without_a_traceback(capsys):
-    told = terminal.tell(PaddlexMLError("it is broken", where="here", fix="mend it"))
-    assert told == (2, "PaddlexMLError", "it is broken\n  where: here\n  fix:   mend it")
+def test_what_a_user_can_repair_is_printed_without_a_traceback(capsys):
+    report = terminal.print_error(PaddlexMLError("it is broken", where="here", fix="mend it"))
+    assert report == (2, "PaddlexMLError", "it is broken\n  where: here\n  fix:   mend it")
     out, err = capsys.readouterr()
-    assert (out, err) == ("", f"error: {told.message}\n")
+    assert (out, err) == ("", f"error: {report.message}\n")
 
 
 def test_a_bug_of_ours_keeps_its_traceback(capsys):
     try:
         dict[str, int]()["absent"]
     except KeyError as error:
-        told = terminal.tell(error)
-    assert told.code == 1
+        report = terminal.print_error(error)
+    assert report.code == 1
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert "this is a bug in paddlex_ml" in err
 
 
 def test_a_full_disk_is_an_error_with_a_repair(capsys):
-    told = terminal.tell(OSError(28, "No space left on device", "/somewhere/file"))
-    assert told.code == 2
+    report = terminal.print_error(OSError(28, "No space left on device", "/somewhere/file"))
+    assert report.code == 2
     assert "where: /somewhere/file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Stopped(signal.SIGINT)])
 def test_a_stop_by_the_user_has_its_own_code_and_hint(capsys, error):
-    assert terminal.tell(error, "; go on with this").code == 130
+    assert terminal.print_error(error, "; go on with this").code == 130
     assert capsys.readouterr().err == "stopped by SIGINT; go on with this\n"
 
 
-def test_a_door_returns_the_exit_code(capsys):
+def test_a_script_returns_the_exit_code(capsys):
     def refuse() -> None:
         raise PaddlexMLError("no", where="here", fix="this")
 
-    assert terminal.door(lambda: print("done")) == 0
-    assert terminal.door(refuse) == 2
+    assert terminal.run_script(lambda: print("done")) == 0
+    assert terminal.run_script(refuse) == 2
     assert capsys.readouterr().out == "done\n"
 
 
-def test_sigterm_ends_a_door_with_its_code(capsys):
+def test_sigterm_ends_a_script_with_its_code(capsys):
     def wait() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)  # the signal comes first
 
-    assert terminal.door(wait) == 143
+    assert terminal.run_script(wait) == 143
     assert "stopped by SIGTERM" in capsys.readouterr().err
 
 

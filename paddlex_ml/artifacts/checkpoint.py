@@ -32,6 +32,8 @@ from paddlex_ml.storage import folders
 EXPORTS = {"paddle": "inference", "onnx": "inference_onnx", "pdmodel": "inference_pdmodel"}
 """Format -> folder of the exported model beside the weights that it was made from."""
 _SUFFIXES = (SUFFIX, ".pdema", ".pdopt", ".pdstates")
+FORMAT_VERSION = 1
+"""Of .pdstates. Release 0.1.0 wrote no version, which counts as 0 and is read in the same way."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def read_embedded_model_info(weights_file: Path) -> ModelInfo | None:
 def write(folder: Path, checkpoint: Checkpoint) -> None:
     """Save as `<folder>/<name of folder>.*`, in place of what `folder` held before."""
     states = {
+        "format_version": FORMAT_VERSION,
         "card": asdict(checkpoint.info),
         "progress": dict(checkpoint.progress),
         "settings": dict(checkpoint.fingerprint),
@@ -156,6 +159,7 @@ def read_card(weights_file: Path) -> ModelInfo | None:
     if not states.is_file():
         return None
     content = load_pickle(states)
+    _refuse_newer(content, states)
     info = content.get("card") if isinstance(content, dict) else None
     known = {field.name for field in fields(ModelInfo)}
     if not isinstance(info, dict) or not known - {"decoder_tokens"} <= info.keys() <= known:
@@ -214,6 +218,7 @@ def _write_pickle(path: Path, content: Any) -> None:
 
 def _read_states(path: Path) -> dict[str, Any]:
     states = load_pickle(path)
+    _refuse_newer(states, path)
     if isinstance(states, dict) and {"card", "progress", "settings", "use_ema"} <= states.keys():
         return states
     raise PaddlexMLError(
@@ -222,3 +227,14 @@ def _read_states(path: Path) -> dict[str, Any]:
         fix="resume from a folder that this tool wrote; foreign weights serve as "
         "-o Train.pretrain_weight_path=...",
     )
+
+
+def _refuse_newer(states: Any, path: Path) -> None:
+    version = states.get("format_version", 0) if isinstance(states, dict) else 0
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise PaddlexMLError(
+            f"the checkpoint has format version {version}; this release reads up to version "
+            f"{FORMAT_VERSION}",
+            where=str(path),
+            fix="upgrade with pip install --upgrade paddlex-ml, or train again with this release",
+        )

@@ -134,7 +134,7 @@ def _run_worker(job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor receives it and passes it on
     _set_ranks(layout, local)
     rank = layout.first_rank + local
-    with terminal.speaking(silent=rank > 0):
+    with terminal.session(silent=rank > 0):
         try:
             _use_own_device(layout.devices)
             count = len(layout.devices.numbers)

@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mode check_dataset: every fault of a data set in one error, or a result with pictures."""
+"""Mode check_dataset: all faults of a data set in one error, or a result with pictures."""
 
 from __future__ import annotations
 
 import logging
 import os
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from paddlex_ml import terminal
+from paddlex_ml.artifacts.check_result import (
+    CheckAnalysis,
+    CheckAttributes,
+    CheckResult,
+    DatasetCounts,
+    RewrittenLists,
+)
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import check
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
@@ -28,65 +36,82 @@ _DEMOS = 10  # images of each list
 _DEMO_SIDE = 1024  # pixels: a page of thumbnails, not copies of the photographs
 _FOLDER = "check_dataset"
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Check the data set and return the content of check_dataset_result.json.
+def run(config: Config) -> CheckResult:
+    """Convert and split the data set if asked, and check it.
 
     Pictures appear in `<output>/check_dataset` when the check has passed. Raises one
     PaddlexMLError that names every fault of the data set.
     """
-    root = config.Global.dataset_dir
+    root, output = config.Global.dataset_dir, config.Global.output
     if root is None:
         raise PaddlexMLError(
             "no data set is given",
             where="Global.dataset_dir",
             fix="-o Global.dataset_dir=... (the folder with label.txt, train.txt and val.txt)",
         )
-    rewritten = _rewrite(config, root)
+    rewritten = _rewrite_lists(config, root)
     with terminal.progress("decoded images") as progress:
         report = check.check(root, progress)
     if report.faults:
         raise combine(report.faults, root)
-    warnings = [finding.text for finding in report.warnings]
-    warnings += _judge_num_classes(config, len(report.dataset.label_names))
+    dataset, warnings = report.dataset, [finding.text for finding in report.warnings]
+    asked, classes = config.Train.num_classes, len(dataset.label_names)
+    if asked not in (None, classes):
+        warnings.append(
+            f"Train.num_classes is {asked}, but label.txt names {classes} classes; "
+            f"for training add -o Train.num_classes={classes} (or null: as many as label.txt names)"
+        )
     for warning in warnings:
-        _log.warning("%s", warning)
-    demos = _draw_pictures(report, config.Global.output, config.Global.seed)
-    return {**_describe(report, root, config.Global.output, demos, warnings), **rewritten}
+        logger.warning("%s", warning)
+    samples = _draw_pictures(report, output, config.Global.seed)
+    return CheckResult(
+        attributes=CheckAttributes(
+            label_file=_relative(root / "label.txt", output),
+            num_classes=classes,
+            train_samples=len(dataset.train),
+            train_sample_paths=samples["train"],
+            val_samples=len(dataset.val),
+            val_sample_paths=samples["val"],
+        ),
+        analysis=CheckAnalysis(f"{_FOLDER}/histogram.png", f"{_FOLDER}/report.html"),
+        dataset_path=str(root),
+        warnings=warnings,
+        report=msgspec.convert(check.summarise(report), DatasetCounts),
+        rewritten=rewritten,
+    )
 
 
-def _rewrite(config: Config, root: Path) -> dict[str, Any]:
-    """Convert and divide as configured; returns what the result file says of it."""
+def _rewrite_lists(config: Config, root: Path) -> RewrittenLists | UnsetType:
+    """Convert and split as configured."""
     convert, split = config.CheckDataset.convert, config.CheckDataset.split
     division = None
     if split.enable:
         assert split.val_percent is not None
-        names = ("val_percent", "strategy", "seed", "group_regex")
-        division = Division(**{name: getattr(split, name) for name in names})
+        division = Division(
+            val_percent=split.val_percent,
+            strategy=split.strategy,
+            seed=split.seed,
+            group_regex=split.group_regex,
+        )
     if convert.enable:
         assert convert.src_dataset_type is not None
         with terminal.progress("read annotations") as progress:
-            made = rewrite.convert(
-                root,
-                convert.src_dataset_type,
-                Options(
-                    skip_missing=convert.skip_missing,
-                    separator=convert.separator,
-                    progress=progress,
-                ),
-                division,
+            options = Options(
+                skip_missing=convert.skip_missing, separator=convert.separator, progress=progress
             )
+            rewritten = rewrite.convert(root, convert.src_dataset_type, options, division)
     elif division:
-        made = rewrite.resplit(root, division)
+        rewritten = rewrite.resplit(root, division)
     else:
-        return {}
-    for line in made.format_lines(root):
-        _log.info("%s", line)
-    if "val" not in made.lists:
+        return UNSET
+    for line in rewritten.format_lines(root):
+        logger.info("%s", line)
+    if "val" not in rewritten.lists:
         raise rewrite.ask_for_split(root)
-    return {"rewritten": made.describe()}
+    return msgspec.convert(rewritten.describe(), RewrittenLists)
 
 
 def choose_varied(images: ImageList, count: int, seed: int) -> list[int]:
@@ -99,23 +124,13 @@ def choose_varied(images: ImageList, count: int, seed: int) -> list[int]:
     while len(chosen) < min(count, len(order)):
         gain = (targets & missing).sum(axis=1)
         if not gain[free].any() and not missing.all():
-            missing[:] = True  # all that can be shown is shown: begin a second round
+            missing[:] = True  # the images left add no class: begin a second round
             continue
         pick = int(np.where(free, gain, -1).argmax())
         free[pick] = False
         missing &= ~targets[pick]
         chosen.append(int(order[pick]))
     return chosen
-
-
-def _judge_num_classes(config: Config, found: int) -> list[str]:
-    asked = config.Train.num_classes
-    if asked is None or asked == found:
-        return []
-    return [
-        f"Train.num_classes is {asked}, but label.txt names {found} classes; "
-        f"for training add -o Train.num_classes={found} (or null: as many as label.txt names)"
-    ]
 
 
 def _draw_pictures(report: check.Report, output: Path, seed: int) -> dict[str, list[str]]:
@@ -163,45 +178,14 @@ def _draw_demos(dataset: MLClsDataset, folder: Path, seed: int) -> dict[str, lis
 
 
 def _free_name(path: Path, taken: set[str]) -> str:
-    """The base name, as PaddleX; numbered where two folders hold the same one."""
+    """The base name, as in PaddleX; numbered where two folders hold files of the same name."""
     ending = path.suffix if path.suffix.lower() in (".jpg", ".jpeg", ".png") else ".jpg"
     name, number = path.stem + ending, 1
-    while name.lower() in taken:  # file systems that ignore case must not lose one either
+    while name.lower() in taken:  # some file systems ignore case
         number += 1
         name = f"{path.stem}_{number}{ending}"
     taken.add(name.lower())
     return name
-
-
-def _describe(
-    report: check.Report,
-    root: Path,
-    output: Path,
-    demos: dict[str, list[str]],
-    warnings: list[str],
-) -> dict[str, Any]:
-    dataset = report.dataset
-    return {
-        "done_flag": True,
-        "check_pass": True,
-        "attributes": {
-            "label_file": _relative(root / "label.txt", output),
-            "num_classes": len(dataset.label_names),
-            "train_samples": len(dataset.train),
-            "train_sample_paths": demos["train"],
-            "val_samples": len(dataset.val),
-            "val_sample_paths": demos["val"],
-        },
-        "analysis": {
-            "histogram": f"{_FOLDER}/histogram.png",
-            "report": f"{_FOLDER}/report.html",
-        },
-        "dataset_path": str(root),
-        "show_type": "image",
-        "dataset_type": "MLClsDataset",
-        "warnings": warnings,
-        "report": check.summarise(report),
-    }
 
 
 def _relative(path: Path, start: Path) -> str:

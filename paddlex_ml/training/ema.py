@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
 import paddle
 
 
@@ -19,26 +16,19 @@ class Ema:
     def __init__(self, model: paddle.nn.Layer, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self.weights = {name: _copy(value) for name, value in model.state_dict().items()}
+        self.weights = {
+            name: value.detach().astype("float32").clone()
+            for name, value in model.state_dict().items()
+        }
 
     @paddle.no_grad()
     def update(self, model: paddle.nn.Layer) -> None:
-        """Take in the model's current weights; call it after every optimizer step."""
+        """Add the model's current weights to the average; call it after every optimizer step."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        share = paddle.full([], 1 - decay, "float32")  # else each entry makes one
+        share = paddle.full([], 1 - decay, "float32")  # once: a plain number makes a tensor per use
         for name, value in model.state_dict().items():
             average = self.weights[name]
             if value.stop_gradient and "._" not in name:
-                continue  # frozen, for ever or until it thaws: the average equals it
+                continue  # frozen, so far or for the whole training: the average equals it
             average.lerp_(value.astype("float32"), share)
-
-    def restore(self, weights: Mapping[str, np.ndarray], updates: int) -> None:
-        """Continue from a saved average. Names and shapes must be those of the model."""
-        for name, value in weights.items():
-            self.weights[name].set_value(value)
-        self.updates = updates
-
-
-def _copy(value: paddle.Tensor) -> paddle.Tensor:
-    return value.detach().astype("float32").clone()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of a training as event files, which TensorBoard and its like draw.
+"""The numbers of a training as event files, which TensorBoard and similar programs draw.
 
-Written by the record writer of tensorboardX alone: its SummaryWriter hands everything to a thread
-of its own, and the training would wait for ever for one that died of a full disk.
+Only the record writer of tensorboardX is used. Its SummaryWriter passes everything to a thread of
+its own, and a training would wait forever for a thread that ended because the disk is full.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from paddlex_ml.training.plan import Scalars
 
 
 def require_package() -> None:
-    """Raise PaddlexMLError unless what writes event files is installed."""
+    """Raise PaddlexMLError unless the package that writes event files is installed."""
     if find_spec("tensorboardX") is None:
         raise PaddlexMLError(
             "event files need the package tensorboardX, which is not installed",
@@ -32,8 +32,8 @@ def require_package() -> None:
 def writing(folder: Path, step: int) -> Iterator[Scalars]:
     """Write a new event file in `folder`, for a training that has made `step` updates.
 
-    Whoever draws the folder forgets what older files say about later updates: a run that was
-    killed has told of more than its last checkpoint knows. A full disk loses points, no training.
+    Its first record makes TensorBoard drop later points of older files: a run that was killed has
+    written points beyond its last checkpoint. A full disk loses points but stops no training.
     """
     from tensorboardX.event_file_writer import EventsWriter  # optional, and slow to import
     from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -42,9 +42,9 @@ def writing(folder: Path, step: int) -> Iterator[Scalars]:
     folder.mkdir(parents=True, exist_ok=True)
     writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{step}")
 
-    def write(number: int, numbers: Mapping[str, float]) -> None:
+    def write(number: int, scalars: Mapping[str, float]) -> None:
         with suppress(OSError):
-            for name, value in numbers.items():
+            for name, value in scalars.items():
                 summary = scalar(name, value)
                 writer.write_event(Event(wall_time=time.time(), step=number, summary=summary))
             writer.flush()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Epochs in which the head alone learns: the backbone computes and stays as it is."""
+"""Epochs in which only the head learns: the backbone computes and does not change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import paddle
 def backbone_entries(model: paddle.nn.Layer, head: str) -> frozenset[str]:
     """Names of the parameters that learn and are no part of the head, whose prefix is `head`.
 
-    Ask before anything is frozen: what is frozen then never learns, and is not among them.
+    Call it before anything is frozen: parameters that are frozen then never learn and are left out.
     """
     return frozenset(
         name
@@ -26,8 +26,8 @@ def set_frozen(model: paddle.nn.Layer, names: Set[str], frozen: bool) -> None:
     Frozen ones get no gradient, so the backward pass ends before them and AdamW neither moves nor
     decays them; their moments begin when they thaw. Layers with such parameters and no other that
     learns work as in evaluation, so running statistics stay; dropout, which has no parameters,
-    goes on. Depends on nothing that was before: call it in every epoch with `epoch < N`, and a
-    resumed run does what an unbroken one does.
+    stays on. The result depends on the arguments alone: call it in every epoch with `epoch < N`,
+    and a resumed run does the same as an unbroken one.
     """
     for name, parameter in model.named_parameters():
         if name in names:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGINT and SIGTERM as a request to save and stop, instead of death in the middle of a step."""
+"""SIGINT and SIGTERM as a request to save and stop, not as an end in the middle of a step."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import signal
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -18,27 +19,28 @@ logger = logging.getLogger(__name__)
 SIGINT, SIGTERM = signal.SIGINT, signal.SIGTERM
 
 
+@dataclass(eq=False)
 class Interrupt:
     """Context in which the first SIGINT or SIGTERM is only noted; a second SIGINT interrupts.
 
-    Anything that ends a training early comes here, and all members of a team stop at the same
-    step: `agree` is a call that they make together.
+    Everything that ends a training early is recorded here. All ranks of a group stop at the same
+    step, because all of them call `agree` together.
     """
 
-    def __init__(self, group: ProcessGroup | None = None) -> None:
-        self.group = group or ProcessGroup()
-        self.signal: int | None = None
-        """What asked for the stop; after `agree`, the same on every member."""
-        self.error: Exception | None = None
-        """What keeps this member from going on, to be raised when the state is saved."""
-        self.stopped = False
-        """Whether the team has agreed to stop."""
-        self._previous: dict[int, Any] = {}
+    group: ProcessGroup = field(default_factory=ProcessGroup)
+    signal: int | None = None
+    """The signal that asked for the stop; after `agree`, the same on every rank."""
+    error: Exception | None = None
+    """Why this rank cannot go on; raised when the state is saved."""
+    stopped: bool = False
+    """Whether the group has agreed to stop."""
+    _previous: dict[int, Any] = field(default_factory=dict)
+    """The handlers of before, by signal number."""
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():  # others may not set handlers
             for number in (SIGINT, SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # a supervisor's to answer
+                if signal.getsignal(number) is not signal.SIG_IGN:  # else a supervisor handles it
                     self._previous[number] = signal.signal(number, self._note)
         return self
 
@@ -47,9 +49,9 @@ class Interrupt:
             signal.signal(number, handler)
 
     def agree(self, *wishes: bool) -> Sequence[bool]:
-        """Find out whether any member must stop; returns which wishes any member has.
+        """Find out whether any rank must stop; returns for each wish whether any rank has it.
 
-        The answer is the same on every member.
+        The answer is the same on every rank.
         """
         asked = self.signal or self.group.shared.stop[0]
         mine = [float(asked), float(self.error is not None), *map(float, wishes)]

@@ -2,9 +2,9 @@
 """The training loop: epochs of steps, both kinds of weights evaluated, checkpoints in between.
 
 Nothing here depends on how often or where a run was stopped: the order of the images, their
-augmentation, dropout and the learning rate are functions of seed, epoch and step. Options do not
-show: what they decide was composed into the plan. In a team of several processes all of them run
-this page, step by step together; the leader alone writes.
+augmentation, dropout and the learning rate are functions of seed, epoch and step. No option appears
+here: what the options decide is in the plan. All ranks of a process group run this module
+together, step by step; only the main process writes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import paddle
 
-from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
+from paddlex_ml.artifacts.train_result import WeightsKind, write_metrics
 from paddlex_ml.data.loader import Batch, Loader, evaluation_indices
 from paddlex_ml.distributed.group import PeerLost
 from paddlex_ml.errors import PaddlexMLError
@@ -25,33 +26,31 @@ from paddlex_ml.evaluation import Evaluation, evaluate
 from paddlex_ml.training import saving
 from paddlex_ml.training.diagnostics import Diagnostics
 from paddlex_ml.training.interrupt import Interrupt
-from paddlex_ml.training.meter import Meter, write_metrics
-from paddlex_ml.training.plan import Plan, dropout_seed
+from paddlex_ml.training.meter import Meter
+from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Progress, Training
 
 
 def fit(
     training: Training,
     plan: Plan,
-    train: Loader,
-    val: Loader,
+    train_loader: Loader,
+    val_loader: Loader,
     output: Path,
     interrupt: Interrupt,
 ) -> None:
     """Train to the last epoch, or until `interrupt` asks for a stop; saves into `output`."""
     progress, keeper = training.progress, saving.Keeper(output, plan)
     diagnostics = Diagnostics(plan.loader_repairs)
-    if (
-        progress.history and plan.group.is_main
-    ):  # a new folder, or a kill before this file was written
+    if progress.history and plan.group.is_main:  # the output is new, or a kill came before this
         write_metrics(output / "metrics.csv", progress.history)
     while progress.epoch < plan.epochs and not saving.should_stop_early(progress, plan):
-        meter = train_epoch(training, plan, train, interrupt, keeper)
+        meter = train_epoch(training, plan, train_loader, interrupt, keeper)
         scores = None
         if not interrupt.stopped and plan.is_evaluated(progress.epoch + 1):
             with meter.evaluating():
-                scores = evaluate_both(training, plan, val, interrupt)
-        if interrupt.stopped:  # the epoch goes on, or is judged, after a resume
+                scores = evaluate_both(training, plan, val_loader, interrupt)
+        if interrupt.stopped:  # a resume finishes the steps or the evaluation of this epoch
             is_saved = keeper.save_latest(training)
             interrupt.raise_error(is_saved)
             return
@@ -74,11 +73,11 @@ def train_epoch(
     training.model.train()
     plan.begin_epoch(progress.epoch)
     draws = [batch for step in steps for batch in step]
-    with closing(loader.epoch(draws)) as feed, meter:
+    with closing(loader.epoch(draws)) as feed, meter.bar:
         arriving = _while_readable(feed, interrupt)
         for step in steps:
             batches = list(islice(arriving, len(step)))
-            meter.data_arrived()  # now: what follows is not the loader's fault
+            meter.data_arrived()  # at once: what follows is not time spent on loading
             (save_now,) = interrupt.agree(keeper.on_step())
             if interrupt.stopped:
                 break
@@ -86,7 +85,16 @@ def train_epoch(
                 keeper.save_latest(training)
             own, loss = train_step(training, plan, batches)
             if not math.isfinite(loss):
-                raise _non_finite(own, step, loader.dataset)
+                if math.isfinite(own):
+                    raise PeerLost("the loss of another process is not finite")
+                samples = [draw.sample for batch in step for draw in batch]
+                paths = [f"\n    {loader.dataset.images.path(sample)}" for sample in samples]
+                raise PaddlexMLError(
+                    f"the loss became {own}; the images of this step were:{''.join(paths)}",
+                    where="training",
+                    fix="-o Train.learning_rate=... (ten times smaller), and -o Train.amp=OFF if "
+                    "it is on",
+                )
             progress.step += 1
             progress.loss_sum += loss
             meter.step_done(loss, training.optimizer.get_lr(), images=sum(map(len, step)))
@@ -96,21 +104,23 @@ def train_epoch(
 def train_step(training: Training, plan: Plan, batches: Sequence[Batch]) -> tuple[float, float]:
     """Forward and backward over the batches of one step, then one update.
 
-    Returns the loss of this process and that of the team. It is a sum over samples, so batches
-    of one step, and those of other processes, simply add their gradients. A loss that is no finite
-    number leaves the weights as they were.
+    Returns the loss of this process and that of the group. It is a sum over samples, so batches
+    of one step, and those of other processes, simply add their gradients. A loss that is not finite
+    leaves the weights as they were.
     """
     progress, scaler, group = training.progress, training.scaler, plan.group
-    paddle.seed(dropout_seed(plan.seed, progress.epoch * 10**6 + progress.step, group.rank))
+    # The masks of dropout must not depend on where a run was stopped.
+    entropy = [plan.seed, progress.epoch * 10**6 + progress.step, group.rank]
+    paddle.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
     losses = []
     for images, targets in batches:
         with plan.precision():
             logits = training.model(images)
         loss = plan.loss_fn(logits, targets)
-        scaler.scale(loss * group.size).backward()  # times size: the team takes the mean
+        scaler.scale(loss * group.size).backward()  # times size: the group takes the mean
         losses.append(loss.detach())
     group.all_reduce_gradients(training.parameters)
-    own = float(sum(losses))  # the step's one wait for the device
+    own = float(sum(losses))  # the only wait for the device in a step
     total = group.all_reduce_sum(own)
     if math.isfinite(total):
         training.optimizer.set_lr(plan.schedule.rate(global_step(progress, plan)))
@@ -124,19 +134,19 @@ def train_step(training: Training, plan: Plan, batches: Sequence[Batch]) -> tupl
 
 def evaluate_both(
     training: Training, plan: Plan, loader: Loader, interrupt: Interrupt
-) -> dict[str, Evaluation] | None:
-    """Evaluate raw and averaged weights in one pass; None when asked to stop meanwhile."""
-    networks = {"raw": training.model}
+) -> dict[WeightsKind, Evaluation] | None:
+    """Evaluate raw and averaged weights in one pass; None when a stop was asked for meanwhile."""
+    networks: dict[WeightsKind, paddle.nn.Layer] = {"raw": training.model}
     if training.ema.decay > 0:
         for name, value in training.averaged.state_dict().items():
             value.set_value(training.ema.weights[name])
         networks["ema"] = training.averaged
     for network in networks.values():
         network.eval()
-    every = evaluation_indices(len(loader.dataset), plan.batch_size)
-    rounds = -(-len(every) // plan.group.size)
-    with closing(loader.epoch(list(plan.group.shard(every)))) as feed:
-        arriving = _together(_while_readable(feed, interrupt), rounds, interrupt)
+    draws = evaluation_indices(len(loader.dataset), plan.batch_size)
+    rounds = -(-len(draws) // plan.group.size)
+    with closing(loader.epoch(list(plan.group.shard(draws)))) as feed:
+        arriving = _until_stopped(_while_readable(feed, interrupt), rounds, interrupt)
         results = evaluate(list(networks.values()), arriving, gather=plan.group.all_gather)
     if interrupt.stopped:
         return None
@@ -149,9 +159,9 @@ def global_step(progress: Progress, plan: Plan) -> int:
 
 
 def _while_readable(feed: Iterable[Batch], interrupt: Interrupt) -> Iterator[Batch]:
-    """Yield batches until none can be read any more; the reason is left with `interrupt`.
+    """Yield batches until one cannot be read; `interrupt` records the reason.
 
-    Cluster managers send SIGTERM to the workers too; that those then die is part of the stop.
+    Cluster managers send SIGTERM to the data workers too; their death is then part of the stop.
     """
     try:
         yield from feed
@@ -160,8 +170,8 @@ def _while_readable(feed: Iterable[Batch], interrupt: Interrupt) -> Iterator[Bat
             interrupt.error = error
 
 
-def _together(feed: Iterator[Batch], rounds: int, interrupt: Interrupt) -> Iterator[Batch]:
-    """Yield the batches of `feed` while the whole team goes on; shares may differ by a batch."""
+def _until_stopped(feed: Iterator[Batch], rounds: int, interrupt: Interrupt) -> Iterator[Batch]:
+    """Yield the batches of `feed` until any rank must stop; shards may differ by one batch."""
     for _ in range(rounds):
         batch = next(feed, None)
         interrupt.agree()
@@ -169,16 +179,3 @@ def _together(feed: Iterator[Batch], rounds: int, interrupt: Interrupt) -> Itera
             return
         if batch is not None:
             yield batch
-
-
-def _non_finite(
-    loss: float, step: Sequence[list[SampleIndex]], dataset: MultiLabelDataset
-) -> PaddlexMLError | PeerLost:
-    if math.isfinite(loss):
-        return PeerLost("the loss of another process is no finite number")
-    paths = [str(dataset.images.path(draw.sample)) for draws in step for draw in draws]
-    return PaddlexMLError(
-        f"the loss became {loss}; the images of this step were:\n    " + "\n    ".join(paths),
-        where="training",
-        fix="-o Train.learning_rate=... (ten times smaller), and -o Train.amp=OFF if it is on",
-    )

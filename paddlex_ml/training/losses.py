@@ -3,7 +3,7 @@
 
 The number is a sum over the samples, so batches that share a step, and processes that share a
 training, simply add their gradients. Targets are 0 or 1, or between after `smoothed` and mixup.
-All is computed in float32, also where mixed precision is on.
+Everything is computed in float32, also where mixed precision is on.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ import paddle.nn.functional as F
 from paddlex_ml.errors import PaddlexMLError
 
 LossFn: TypeAlias = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
+"""Logits [B, C], targets [B, C] -> a sum over the batch, so that batches simply add up."""
 _Loss = TypeVar("_Loss", bound=Callable[..., paddle.Tensor])
 
 MOST_WEIGHT = 100.0
-"""Largest weight of present labels that `balance` gives: rarer classes would only add noise."""
+"""Largest weight of present labels that `auto` gives: more, for rarer classes, only adds noise."""
 
 _FLOOR = 1e-8  # the published loss stops at log(1e-8); so does this one
 _LOG_FLOOR = -18.420680743952367  # log(1e-8)
-_NOWHERE = -1e9  # logit of what is left out of a sum of exponentials; infinity has no gradient
+_NOWHERE = -1e9  # logit of a term that a sum of exponentials leaves out; infinity has no gradient
 
 
 def _in_float32(loss: _Loss) -> _Loss:
-    """Compute in float32 whatever comes in: float16 has no logarithm of a small score."""
+    """Compute in float32, whatever the input is: float16 has no logarithm of a small score."""
 
     @functools.wraps(loss)
     def compute(logits: paddle.Tensor, targets: paddle.Tensor, **options: Any) -> paddle.Tensor:
@@ -51,11 +52,11 @@ def asymmetric_loss(
 ) -> paddle.Tensor:
     """Asymmetric loss for multi-label classification (Ridnik et al. 2021, arXiv:2009.14119).
 
-    Summed over batch AND classes as published: the recipes' learning rates belong to a sum.
+    Summed over batch AND classes as published: the shipped learning rates belong to a sum.
     `clip` shifts the score of absent classes, so that easy ones cost nothing.
 
     A target t between 0 and 1 divides the logarithms of both sides, and ONE weight with the power
-    gamma_pos * t + gamma_neg * (1 - t) plays the whole down. So the slope is zero at the score
+    gamma_pos * t + gamma_neg * (1 - t) reduces the result. So the slope is zero at the score
     t * (1 + clip), or at `clip` when that is more; a weight for each side would move it far up.
     """
     # From the logits, not from log(sigmoid): sigmoid(-100) is 0 in float32 and has no gradient.
@@ -71,20 +72,10 @@ def asymmetric_loss(
     log_right = targets * log_present + (1 - targets) * log_absent
     loss = -log_right
     if gamma_pos or gamma_neg:
-        loss = loss * _focus(present, absent, targets, gamma_neg, gamma_pos)
+        # Weight of every term: a score that is right already counts little. No gradient passes.
+        right = (targets * present + (1 - targets) * absent).detach()
+        loss = loss * (1 - right) ** (targets * gamma_pos + (1 - targets) * gamma_neg)
     return loss.sum()
-
-
-def _focus(
-    present: paddle.Tensor,
-    absent: paddle.Tensor,
-    targets: paddle.Tensor,
-    gamma_neg: float,
-    gamma_pos: float,
-) -> paddle.Tensor:
-    """Weight [B, C] of every term: what is right already counts little. No gradient passes."""
-    right = (targets * present + (1 - targets) * absent).detach()
-    return (1 - right) ** (targets * gamma_pos + (1 - targets) * gamma_neg)
 
 
 @_in_float32
@@ -93,8 +84,8 @@ def bce_loss(
 ) -> paddle.Tensor:
     """Binary cross-entropy, summed over batch and classes.
 
-    `pos_weight` [C] multiplies what present labels cost; None: 1. Without a floor: the slope of a
-    confident mistake stays 1.
+    `pos_weight` [C] multiplies the loss of present labels; None: 1. There is no floor: the slope of
+    a confident mistake stays 1.
     """
     present = targets if pos_weight is None else targets * pos_weight
     return -(present * F.log_sigmoid(logits) + (1 - targets) * F.log_sigmoid(-logits)).sum()
@@ -111,7 +102,7 @@ def two_way_loss(
 
         softplus(logsumexp(x of the absent) + T * logsumexp(-x / T of the present))
 
-    with T = `temperature`: at 1 the lowest present logit rules, more lets all of them speak.
+    with T = `temperature`: at 1 the lowest present logit dominates, above 1 all of them count.
     Samples without a present label, and classes without one in the batch, are left out; what
     has no absent label costs nothing. The two means are added and multiplied by B, so that the
     result scales as a sum over samples. The samples of a batch are compared with each other: the
@@ -134,35 +125,18 @@ def _comparison(
     highest = paddle.where(present, nowhere, logits).logsumexp(axis)
     lowest = paddle.where(present, -logits / temperature, nowhere).logsumexp(axis) * temperature
     some = present.any(axis)
-    # Left out before the softplus: a cost of 1e9 times 0 is 0, but its slope is better not asked.
+    # Left out before the softplus: a cost of 1e9 times 0 is 0, but its slope may not be.
     difference = paddle.where(some, highest + lowest, paddle.full_like(highest, _NOWHERE))
     cost = -F.log_sigmoid(-difference)  # softplus, exact for very small costs too
     return cost.sum() / some.astype("float32").sum().clip(min=1.0)
 
 
-def smoothed(loss_fn: LossFn, smoothing: float) -> LossFn:
+def smoothed(
+    logits: paddle.Tensor, targets: paddle.Tensor, *, loss_fn: LossFn, smoothing: float
+) -> paddle.Tensor:
     """The loss for targets that are less certain: t becomes t * (1 - smoothing) + smoothing / 2."""
-    if not smoothing:
-        return loss_fn
-
-    def compute(logits: paddle.Tensor, targets: paddle.Tensor) -> paddle.Tensor:
-        with paddle.amp.auto_cast(enable=False):
-            return loss_fn(logits, targets.astype("float32") * (1 - smoothing) + smoothing / 2)
-
-    return compute
-
-
-def balance(targets: np.ndarray) -> np.ndarray:
-    """Weight [C] of present labels from targets [N, C]: absent over present images of the class.
-
-    At most MOST_WEIGHT; 1 for a class that no image has, and for one that all have, which a weight
-    of 0 would never teach.
-    """
-    present = targets.sum(axis=0, dtype=np.int64)
-    absent = len(targets) - present
-    weights: np.ndarray = np.minimum(absent / np.maximum(present, 1), MOST_WEIGHT)
-    weights[(present == 0) | (absent == 0)] = 1.0
-    return weights.astype(np.float32)
+    with paddle.amp.auto_cast(enable=False):
+        return loss_fn(logits, targets.astype("float32") * (1 - smoothing) + smoothing / 2)
 
 
 def positive_weight(
@@ -170,12 +144,18 @@ def positive_weight(
 ) -> np.ndarray | None:
     """Weight [C] that Train.loss.pos_weight stands for; `targets` [N, C] of the training list.
 
-    Raises PaddlexMLError when a list has not one number per class.
+    `auto` is absent over present images of the class, at most MOST_WEIGHT. It is 1 for a class that
+    no image has, and for one that all images have, which a weight of 0 would never teach. Raises
+    PaddlexMLError when a list has not one number per class.
     """
     if setting is None:
         return None
     if setting == "auto":
-        return balance(targets)
+        present = targets.sum(axis=0, dtype=np.int64)
+        absent = len(targets) - present
+        balance: np.ndarray = np.minimum(absent / np.maximum(present, 1), MOST_WEIGHT)
+        balance[(present == 0) | (absent == 0)] = 1.0
+        return balance.astype(np.float32)
     classes = targets.shape[1]
     if len(setting) != classes:
         raise PaddlexMLError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much memory a training holds now."""
+"""How much memory a training uses now."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def resident_mib() -> float:
 
 
 def gpu_mib() -> float | None:
-    """The most that Paddle has taken on this process's card so far; None without one."""
+    """The most that Paddle has allocated on this process's GPU so far; None without one."""
     if not (paddle.device.is_compiled_with_cuda() and paddle.device.get_device().startswith("gpu")):
         return None
     return float(paddle.device.cuda.max_memory_allocated() / MIB)

@@ -1,22 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training tells while it runs: log lines, speed, memory, time left, metrics.csv."""
+"""What a training shows while it runs: log lines, speed, memory, time left."""
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from paddlex_ml.storage.files import write_text
 from paddlex_ml.training import memory
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Progress
@@ -24,31 +19,11 @@ from paddlex_ml.training.state import Progress
 logger = logging.getLogger(__name__)
 
 
-FIELDS = (
-    *("epoch", "step", "lr", "loss", "raw_map", "ema_map"),
-    *("images_per_second", "data_wait", "memory_mib", "seconds"),
-)
-
-
-def write_metrics(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Write metrics.csv: one row for every evaluation, the whole file each time.
-
-    `step` counts the updates so far, `seconds` the time of training so far, over all runs; loss is
-    the mean of a step of the epoch that the evaluation ended; raw_map and ema_map are 0..1. What
-    rows of older checkpoints do not have stays empty.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row for row in history if row["raw_map"] is not None)
-    write_text(path, text.getvalue())
-
-
 class Meter:
-    """Clock of one epoch: a line every `log_interval` steps, and a bar where a person looks on.
+    """Clock of one epoch: a line every `log_interval` steps, and a bar on a terminal.
 
-    A context, so that the bar goes away also when a step fails. The time it measures is added to
-    `progress`, which a resumed run goes on with.
+    Run the steps inside `with meter.bar`, so that the bar is removed also when a step fails. The
+    measured time is added to `progress`, from which a resumed run goes on.
     """
 
     def __init__(self, progress: Progress, plan: Plan) -> None:
@@ -59,11 +34,11 @@ class Meter:
         self.worked = 0.0  # seconds with data
         self.losses: list[float] = []  # of the steps on this clock; a resumed epoch began before it
         self.memory_mib = 0.0
-        """The most that was seen when a line was written."""
+        """The most that was measured when a line was written."""
         self._first = 0.0  # seconds of the first step
-        self._told = 0  # losses that a line has told of
+        self._logged = 0  # losses that log lines have covered
         self._mark = time.perf_counter()
-        self._bar = tqdm(
+        self.bar = tqdm(
             total=plan.steps,
             initial=self.step,
             desc=f"epoch {progress.epoch + 1}/{plan.epochs}",
@@ -71,38 +46,51 @@ class Meter:
             leave=False,
         )
 
-    def __enter__(self) -> Meter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
     def data_arrived(self) -> None:
-        """Book the time since the last step as waiting."""
+        """Count the time since the last step as waiting."""
         passed = self._lap()
         self.waited += passed
         self.progress.waited += passed
-        self.progress.seconds += passed
 
     def step_done(self, loss: float, rate: float, images: int) -> None:
-        """Book the time since the data arrived as work, and say so now and then.
+        """Count the time since the data arrived as work; log a line when it is due.
 
-        `images` are those of this process; its team has as many times more.
+        `rate` is the learning rate, `images` the number in this process: each rank has as many.
         """
-        passed = self._lap()
-        self.worked += passed
-        self.progress.seconds += passed
+        self.worked += self._lap()
         self.step += 1
         self.images += images * self.plan.group.size
         self.losses.append(loss)
         self._first = self._first or self.waited + self.worked
-        self._bar.update()
-        if self.step % self.plan.log_interval == 0 or self.step == self.plan.steps:
-            self._tell(rate)
+        self.bar.update()
+        if self.step % self.plan.log_interval and self.step != self.plan.steps:
+            return
+        new = self.losses[self._logged :]
+        self._logged = len(self.losses)
+        loss, resident, gpu = sum(new) / len(new), memory.resident_mib(), memory.gpu_mib()
+        self.memory_mib = max(self.memory_mib, resident)
+        logger.info(
+            f"[Train][Epoch {self.progress.epoch + 1}/{self.plan.epochs}]"
+            f"[Iter {self.step}/{self.plan.steps}] lr {rate:.2g} loss {loss:.2f} "
+            f"ips {self.images_per_second:.1f} images/s data {self.data_share:.0%} "
+            f"mem {resident / 1024:.1f} GiB "
+            + ("" if gpu is None else f"gpu {gpu / 1024:.1f} GiB ")
+            + f"eta {self.left}"
+        )
+        scalars = {
+            "train/loss": loss,
+            "train/lr": rate,
+            "speed/images_per_second": self.images_per_second,
+            "speed/data_wait": self.data_share,
+            "speed/memory_mib": resident,
+        }
+        if gpu is not None:
+            scalars["speed/gpu_memory_mib"] = gpu
+        self.plan.scalars(self.progress.epoch * self.plan.steps + self.step, scalars)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Book what happens inside as the evaluation of this epoch."""
+        """Count the time inside as the evaluation of this epoch."""
         begin = time.perf_counter()
         try:
             yield
@@ -122,9 +110,9 @@ class Meter:
 
     @property
     def left(self) -> timedelta:
-        """Time to the end of the training, as the steps and the last evaluation went.
+        """Time to the end of the training, estimated from the steps and the last evaluation.
 
-        Without the first step: in it the workers start, or kernels are looked for.
+        The first step does not count: in it the workers start, or Paddle chooses kernels.
         """
         epoch, plan = self.progress.epoch, self.plan
         total, done = self.waited + self.worked, len(self.losses)
@@ -133,36 +121,9 @@ class Meter:
         seconds = per_step * (plan.steps * (plan.epochs - epoch) - self.step)
         return timedelta(seconds=round(seconds + evaluations * self.progress.evaluation_seconds))
 
-    def measure_memory(self) -> float:
-        """Look how much memory is in use now; returns the most of this epoch."""
-        self.memory_mib = max(self.memory_mib, memory.resident_mib())
-        return self.memory_mib
-
-    def _tell(self, rate: float) -> None:
-        new = self.losses[self._told :]
-        self._told = len(self.losses)
-        loss, held, info = sum(new) / len(new), memory.resident_mib(), memory.gpu_mib()
-        self.memory_mib = max(self.memory_mib, held)
-        logger.info(
-            f"[Train][Epoch {self.progress.epoch + 1}/{self.plan.epochs}]"
-            f"[Iter {self.step}/{self.plan.steps}] lr {rate:.2g} loss {loss:.2f} "
-            f"ips {self.images_per_second:.1f} images/s data {self.data_share:.0%} "
-            f"mem {held / 1024:.1f} GiB "
-            + ("" if info is None else f"gpu {info / 1024:.1f} GiB ")
-            + f"eta {self.left}"
-        )
-        numbers = {
-            "train/loss": loss,
-            "train/lr": rate,
-            "speed/images_per_second": self.images_per_second,
-            "speed/data_wait": self.data_share,
-            "speed/memory_mib": held,
-        }
-        if info is not None:
-            numbers["speed/gpu_memory_mib"] = info
-        self.plan.scalars(self.progress.epoch * self.plan.steps + self.step, numbers)
-
     def _lap(self) -> float:
+        """Seconds since the last call, added to the time of the training."""
         now = time.perf_counter()
         passed, self._mark = now - self._mark, now
+        self.progress.seconds += passed
         return passed

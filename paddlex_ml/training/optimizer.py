@@ -24,8 +24,8 @@ def build_optimizer(
 
     One-dimensional parameters (biases, norms) do not decay. The rate is set before every step
     with `set_lr`; each entry of the state_dict learns at `lr_mult(entry)` times it. Gradients
-    that are together longer than `clip_norm` are shortened to it, all by one factor. Build it
-    before parts of the model are frozen for a while: what is frozen now will never learn.
+    whose joint norm exceeds `clip_norm` are scaled down to it, all by one factor. Build it before
+    parts of the model are frozen for a while: parameters that are frozen now will never learn.
     """
     trainable = {name: p for name, p in model.named_parameters() if not p.stop_gradient}
     decaying = {p.name for p in trainable.values() if p.ndim != 1}
@@ -63,33 +63,26 @@ def load_state(
     makes moments at a parameter's first gradient, but after a restore only from what was restored.
     """
     entries = {name: p.name for name, p in model.named_parameters()}
-    if state:
-        state = {**_first_moments(optimizer, model), **state}
-    renamed = _renamed(state, entries, old="/", new="_")
-    for name, value in renamed.get("master_weights", {}).items():
-        # Paddle takes tensors here, and finds their moments by their names.
-        master = renamed["master_weights"][name] = paddle.to_tensor(value)
-        master.name = f"{name}_{_MASTER}"
-    optimizer.set_state_dict(renamed)
-
-
-def _first_moments(
-    optimizer: paddle.optimizer.AdamW, model: paddle.nn.Layer
-) -> dict[str, np.ndarray]:
-    """State of an optimizer that has made no step, as `save_state` would tell it."""
     parameters: list[Any] = optimizer._parameter_list
     learning = {p.name for p in parameters}
-    moments: dict[str, np.ndarray] = {}
-    for name, p in model.named_parameters():
-        if p.name not in learning:
-            continue
-        # Of 16-bit weights the float32 masters have the moments.
-        master = f"{_MASTER}_" if p.dtype in (paddle.float16, paddle.bfloat16) else ""
-        moments[f"{name}/{master}moment1_0"] = np.zeros(p.shape, np.float32)
-        moments[f"{name}/{master}moment2_0"] = np.zeros(p.shape, np.float32)
-        moments[f"{name}/{master}beta1_pow_acc_0"] = np.array([BETA1], np.float32)
-        moments[f"{name}/{master}beta2_pow_acc_0"] = np.array([BETA2], np.float32)
-    return moments
+    state = dict(state)
+    for name, p in model.named_parameters() if state else ():
+        if p.name in learning:
+            # Of 16-bit weights the float32 masters have the moments.
+            master = f"{_MASTER}_" if p.dtype in (paddle.float16, paddle.bfloat16) else ""
+            for key, first in (
+                ("moment1_0", np.zeros(p.shape, np.float32)),
+                ("moment2_0", np.zeros(p.shape, np.float32)),
+                ("beta1_pow_acc_0", np.array([BETA1], np.float32)),
+                ("beta2_pow_acc_0", np.array([BETA2], np.float32)),
+            ):
+                state.setdefault(f"{name}/{master}{key}", first)
+    renamed = _renamed(state, entries, old="/", new="_")
+    for key, value in renamed.get("master_weights", {}).items():
+        # Paddle needs tensors here, and finds their moments by their names.
+        weight = renamed["master_weights"][key] = paddle.to_tensor(value)
+        weight.name = f"{key}_{_MASTER}"
+    optimizer.set_state_dict(renamed)
 
 
 def _renamed(
@@ -100,11 +93,11 @@ def _renamed(
         if isinstance(value, dict):  # master weights of float16 training
             renamed[key] = _renamed(value, names, old=old, new=new)
             continue
-        # The longest match: linear_1.w_0 is no part of linear_11.w_0, but be safe all the same.
+        # The longest match: the name of one parameter may begin with the name of another.
         owners = [name for name in names if key == name or key.startswith(name + old)]
         owner = max(owners, key=len, default=None)
         if owner is None:
-            continue  # the rate and the like: set anew at every step
+            continue  # the rate and similar values: set at every step
         array = value.numpy() if isinstance(value, paddle.Tensor) else np.asarray(value)
         tail = key[len(owner) + len(old) :]
         renamed[names[owner] + (new + tail if tail else "")] = array

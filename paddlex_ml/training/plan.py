@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training is to do: everything that options decide, composed before the first step."""
+"""What a training is to do: all that the options decide, composed before the first step."""
 
 from __future__ import annotations
 
@@ -9,38 +9,27 @@ from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
-import paddle
 
 from paddlex_ml.data import sampling
 from paddlex_ml.data.dataset import SampleIndex
 from paddlex_ml.data.loader import IndexBatches
 from paddlex_ml.distributed.group import ProcessGroup
+from paddlex_ml.training.losses import LossFn
 from paddlex_ml.training.schedule import Schedule
 
-LossFn = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
-"""Logits [B, C], targets [B, C] -> a sum over the batch, so that batches simply add up."""
-
 Scalars = Callable[[int, Mapping[str, float]], None]
-"""Takes the number of updates so far and what was measured there, by name."""
+"""Called with the number of updates so far and the values measured there, by name."""
 
-ALONE = ProcessGroup()
-
-
-def _nothing(epoch: int) -> None:
-    pass
-
-
-def _nowhere(step: int, numbers: Mapping[str, float]) -> None:
-    pass
+_ONE_PROCESS = ProcessGroup()
 
 
 @dataclass(frozen=True)
 class Saving:
-    """When checkpoints are written, beside `latest` and `best_model` at the end of epochs."""
+    """When checkpoints are written, in addition to `latest` and `best_model` after every epoch."""
 
     epoch_interval: int = 1
     keep_last: int | None = None
-    """Folders epoch_N that stay; None: all."""
+    """Folders epoch_N that are kept; None: all."""
     steps: int | None = None
     """Steps between two saves of `latest` within an epoch."""
     minutes: float | None = None
@@ -48,11 +37,11 @@ class Saving:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that a training does, the same in every process of its team."""
+    """All that a training does, the same on every rank of its process group."""
 
     epochs: int
     batch_size: int
-    """Images per process; a batch of the team has `team.size` times as many."""
+    """Images per process; a batch of the group has `group.size` times as many."""
     grad_accum_steps: int
     images: int
     """Images that an epoch draws."""
@@ -68,13 +57,13 @@ class Plan:
     saving: Saving = Saving()
     precision: Callable[[], AbstractContextManager[None]] = nullcontext
     """The context that a forward pass runs in: mixed precision, or nothing."""
-    begin_epoch: Callable[[int], None] = _nothing
-    """Called with the number of every epoch, the model in training mode: freezes and thaws."""
-    group: ProcessGroup = ALONE
-    scalars: Scalars = _nowhere
-    """Hears the numbers of every log line and evaluation."""
+    begin_epoch: Callable[[int], None] = lambda epoch: None
+    """Called with the number 0, 1, ... of every epoch, the model in training mode: freezes it."""
+    group: ProcessGroup = _ONE_PROCESS
+    scalars: Scalars = lambda step, numbers: None
+    """Gets the numbers of every log line and evaluation."""
     loader_repairs: Sequence[str] = ()
-    """What would bring data faster, best first."""
+    """Options that would bring data faster, best first."""
 
     @property
     def steps(self) -> int:
@@ -86,8 +75,8 @@ class Plan:
     def epoch_steps(self, epoch: int) -> list[IndexBatches]:
         """This process's draws of one epoch: steps of `grad_accum_steps` batches each.
 
-        A remainder of a few images would disturb batch norm and is left out; every image comes
-        again in other epochs. A list shorter than one batch is one batch.
+        A remainder of a few images would disturb batch norm and is left out; other epochs draw its
+        images. A list shorter than one batch is one batch.
         """
         drawn, size = self.order(epoch), self.batch_size * self.group.size
         order, copies = drawn.tolist(), sampling.copies(drawn).tolist()
@@ -112,8 +101,3 @@ class Plan:
 def steps_per_epoch(size: int, batch_size: int, grad_accum_steps: int) -> int:
     """Updates in one epoch over `size` images; at least one."""
     return max(1, max(1, size // batch_size) // grad_accum_steps)
-
-
-def dropout_seed(seed: int, step: int, rank: int) -> int:
-    """Seed of one step's random numbers, so that they do not depend on where a run was stopped."""
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixed precision: which operations run in 16 bits, in which format, and how small gradients live.
+"""Mixed precision: which operations run in 16 bits, in which format, and the scale of the loss.
 
 float16 loses gradients below 6e-8, so the loss is scaled up and the gradients down again
 (Micikevicius et al. 2018, arXiv:1710.03740). bfloat16 has the range of float32 and needs no scale.
@@ -27,19 +27,14 @@ class Precision:
     dtype: Format = "float16"
 
     def autocast(self) -> AbstractContextManager[None]:
-        """The context of a forward pass; nothing where mixed precision is off."""
+        """The context of a forward pass; it does nothing where mixed precision is off."""
         if self.level == "OFF":
             return nullcontext()
         return paddle.amp.auto_cast(level=self.level, dtype=self.dtype)
 
-    @property
-    def scales(self) -> bool:
-        """Whether small gradients need help to survive."""
-        return self.level != "OFF" and self.dtype == "float16"
-
     def scaler(self) -> paddle.amp.GradScaler:
-        """Scales the loss up where gradients would vanish, else leaves it alone."""
-        return paddle.amp.GradScaler(enable=self.scales)
+        """Scales the loss up in float16, where small gradients would vanish; else does nothing."""
+        return paddle.amp.GradScaler(enable=self.level != "OFF" and self.dtype == "float16")
 
     def decorate(self, model: paddle.nn.Layer, optimizer: paddle.optimizer.AdamW) -> None:
         """O2 keeps the weights in 16 bits, and a copy in 32 bits for the updates."""

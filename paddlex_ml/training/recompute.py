@@ -7,8 +7,7 @@ Chen et al. 2016, arXiv:1604.06174. About a third more time, for a fraction of t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import paddle
 from paddle.distributed.fleet.utils import recompute
@@ -21,39 +20,29 @@ Forward = Callable[[paddle.Tensor], paddle.Tensor]
 def recompute_blocks(model: paddle.nn.Layer) -> int:
     """Make every block of the backbone compute itself again in training; returns their number.
 
-    The numbers stay the same: dropout draws the same again, and batch norms count a batch once.
+    The results stay the same: dropout draws the same again, and batch norms count a batch once.
     """
     blocks = [layer for name, layer in model.named_sublayers() if _BLOCK.fullmatch(name)]
     for block in blocks:
-        setattr(block, "forward", _twice(block, block.forward))  # noqa: B010 a method, to mypy
+        forward = _recomputing_forward(block, block.forward)
+        setattr(block, "forward", forward)  # noqa: B010 a method, to mypy
     return len(blocks)
 
 
-def _twice(block: paddle.nn.Layer, forward: Forward) -> Forward:
+def _recomputing_forward(block: paddle.nn.Layer, forward: Forward) -> Forward:
+    """A forward pass of `block` that runs once without gradients and again in the backward pass."""
     norms = [layer for layer in block.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]
 
     def compute(features: paddle.Tensor) -> paddle.Tensor:
-        if not paddle.is_grad_enabled():  # the first time; what it finds is thrown away
+        if not paddle.is_grad_enabled():  # the first run; its inner results are not kept
             return forward(features)
-        with _fixed_statistics(norms):
+        momenta = [norm._momentum for norm in norms]
+        for norm in norms:
+            norm._momentum = 1.0  # the running statistics have counted this batch already
+        try:
             return forward(features)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm._momentum = momentum
 
-    def chosen(features: paddle.Tensor) -> paddle.Tensor:
-        if not block.training:
-            return forward(features)
-        return recompute(compute, features)  # type: ignore[no-any-return]
-
-    return chosen
-
-
-@contextmanager
-def _fixed_statistics(norms: list[paddle.nn.BatchNorm2D]) -> Iterator[None]:
-    """Let batch norms forget the batch that they see now: they have seen it before."""
-    before = [norm._momentum for norm in norms]
-    for norm in norms:
-        norm._momentum = 1.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, before, strict=True):
-            norm._momentum = momentum
+    return lambda features: recompute(compute, features) if block.training else forward(features)

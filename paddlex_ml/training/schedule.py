@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 START = 1e-6  # rate of the very first step
 FLOOR = 1e-10  # rate that the cosine ends at
@@ -14,21 +13,6 @@ ONE_CYCLE_START = 25  # the peak over the rate of the very first step
 ONE_CYCLE_END = 1e4  # the peak over the rate of the very last step
 
 Kind: TypeAlias = Literal["cosine", "one_cycle"]
-
-
-class Schedule(Protocol):
-    """What the training loop asks of a schedule."""
-
-    @property
-    def peak(self) -> float:
-        """Highest rate."""
-
-    @property
-    def total_steps(self) -> int:
-        """Steps (updates) of the whole training."""
-
-    def rate(self, step: int) -> float:
-        """Rate of step 0, 1, ..."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +24,18 @@ class WarmupCosine:
     """
 
     peak: float
+    """Highest rate, reached at step `warmup_steps`."""
     total_steps: int
+    """Steps (updates) of the whole training."""
     warmup_steps: int
-    """Length of the warm-up in steps (updates)."""
 
     def rate(self, step: int) -> float:
-        """Rate of step 0, 1, ...; the peak is reached at step `warmup_steps`."""
+        """Rate of step 0, 1, ..."""
         if step < self.warmup_steps:
             return START + (self.peak - START) * step / self.warmup_steps
         length = self.total_steps - self.warmup_steps
         progress = min((step - self.warmup_steps) / length, 1.0) if length > 0 else 0.0
-        return FLOOR + (self.peak - FLOOR) * (1 + math.cos(math.pi * progress)) / 2
+        return _half_cosine(self.peak, FLOOR, progress)
 
 
 @dataclass(frozen=True)
@@ -62,23 +47,23 @@ class OneCycle:
     """
 
     peak: float
+    """Highest rate, reached at step `warmup_steps`."""
     total_steps: int
+    """Steps (updates) of the whole training."""
     warmup_steps: int
-    """Length of the way up in steps (updates)."""
 
     def rate(self, step: int) -> float:
         """Rate of step 0, 1, ..."""
         if step < self.warmup_steps:
-            return _between(self.peak / ONE_CYCLE_START, self.peak, step / self.warmup_steps)
+            return _half_cosine(self.peak / ONE_CYCLE_START, self.peak, step / self.warmup_steps)
         length = self.total_steps - 1 - self.warmup_steps
         progress = min((step - self.warmup_steps) / length, 1.0) if length > 0 else 0.0
-        return _between(self.peak, self.peak / ONE_CYCLE_END, progress)
+        return _half_cosine(self.peak, self.peak / ONE_CYCLE_END, progress)
 
 
-_KINDS: dict[Kind, Callable[[float, int, int], Schedule]] = {
-    "cosine": WarmupCosine,
-    "one_cycle": OneCycle,
-}
+Schedule: TypeAlias = WarmupCosine | OneCycle
+
+_KINDS: dict[Kind, type[Schedule]] = {"cosine": WarmupCosine, "one_cycle": OneCycle}
 
 
 def build_schedule(
@@ -88,6 +73,6 @@ def build_schedule(
     return _KINDS[kind](peak, epochs * steps_per_epoch, round(warmup_epochs * steps_per_epoch))
 
 
-def _between(start: float, end: float, progress: float) -> float:
-    """Half a cosine from `start` (progress 0) to `end` (progress 1)."""
+def _half_cosine(start: float, end: float, progress: float) -> float:
+    """From `start` (progress 0) to `end` (progress 1)."""
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 import paddle
 
 from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
+from paddlex_ml.artifacts.train_result import Best, EpochRow
 from paddlex_ml.artifacts.weights import to_arrays
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.optimizer import load_state, save_state
@@ -18,18 +19,17 @@ from paddlex_ml.training.optimizer import load_state, save_state
 
 @dataclass
 class Progress:
-    """How far a training is; saved with every checkpoint."""
+    """How far a training is; saved with every checkpoint, as plain values under these names."""
 
     epoch: int = 0
     """Finished epochs."""
     step: int = 0
-    """Finished steps of the epoch under way."""
+    """Finished steps of the current epoch."""
     loss_sum: float = 0.0
     """Sum of those steps' losses."""
-    best: dict[str, Any] | None = None
-    """score (0..1), weights ("raw" or "ema") and epoch of the best model."""
+    best: Best | None = None
     evaluations_since_best: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[EpochRow] = field(default_factory=list)
     """One row for every finished epoch."""
     saved_epochs: list[int] = field(default_factory=list)
     """Epochs that have a folder epoch_N."""
@@ -48,24 +48,23 @@ class Training:
     info: ModelInfo
     model: paddle.nn.Layer
     averaged: paddle.nn.Layer
-    """A second model of the same kind, which shows the averaged weights to the evaluation."""
+    """A second model of the same kind, which evaluates the averaged weights."""
     ema: Ema
     optimizer: paddle.optimizer.AdamW
     scaler: paddle.amp.GradScaler
     fingerprint: dict[str, Any]
-    """Configuration that decides about the numbers; a resume compares it with its own."""
+    """Options that decide about the numbers; a resume compares them with its own."""
     progress: Progress = field(default_factory=Progress)
 
-    @cached_property
-    def parameters(self) -> list[paddle.Tensor]:
-        """What the optimizer may change."""
-        return list(self.model.parameters())
+    parameters: list[paddle.Tensor] = field(init=False)
+    """What the optimizer may change; listed once, because the model searches its layers."""
+    statistics: list[paddle.Tensor] = field(init=False)
+    """The running means and variances of the batch norms."""
 
-    @cached_property
-    def statistics(self) -> list[paddle.Tensor]:
-        """The running means and variances of the batch norms."""
-        entries = self.model.state_dict()
-        return [v for k, v in entries.items() if k.endswith(("._mean", "._variance"))]
+    def __post_init__(self) -> None:
+        entries = self.model.state_dict().items()
+        self.parameters = list(self.model.parameters())
+        self.statistics = [v for k, v in entries if k.endswith(("._mean", "._variance"))]
 
     def snapshot(self, *, use_ema: bool = False) -> Checkpoint:
         """Copy the present state into a checkpoint."""
@@ -76,7 +75,7 @@ class Training:
             weights=to_arrays(self.model.state_dict()),
             ema=to_arrays(self.ema.weights),
             optimizer=state,
-            progress={**asdict(self.progress), "ema_updates": self.ema.updates},
+            progress={**msgspec.to_builtins(self.progress), "ema_updates": self.ema.updates},
             fingerprint=self.fingerprint,
             use_ema=use_ema,
         )
@@ -86,8 +85,10 @@ class Training:
         for name, value in self.model.state_dict().items():
             value.set_value(np.asarray(saved.weights[name]).astype(str(value.numpy().dtype)))
         progress = dict(saved.progress)
-        self.ema.restore(saved.ema, updates=progress.pop("ema_updates"))
+        for name, average in saved.ema.items():
+            self.ema.weights[name].set_value(average)
+        self.ema.updates = progress.pop("ema_updates")
         load_state(self.optimizer, self.model, saved.optimizer["moments"])
         if self.scaler.is_enable() and saved.optimizer["scaler"]:
             self.scaler.load_state_dict(saved.optimizer["scaler"])
-        self.progress = Progress(**progress)
+        self.progress = msgspec.convert(progress, Progress)

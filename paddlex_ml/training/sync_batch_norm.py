@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batch norm over the batches of all processes of a team, as if they were one batch.
+"""Batch norm over the batches of all processes of a group, as if they were one batch.
 
-On GPUs it is Paddle's SyncBatchNorm; on CPUs Paddle has none, so this one is written out.
+On GPUs it is Paddle's SyncBatchNorm; on CPUs Paddle has none, so this module implements it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from paddle.autograd import PyLayer
 
 from paddlex_ml.distributed.group import ProcessGroup
 
-_AXES = [0, 2, 3]  # all but the channels
+_AXES = [0, 2, 3]  # all except the channels
 
 
 def synchronise(model: nn.Layer, group: ProcessGroup, *, on_gpu: bool) -> nn.Layer:
@@ -27,45 +27,39 @@ def synchronise(model: nn.Layer, group: ProcessGroup, *, on_gpu: bool) -> nn.Lay
     for layer in list(model.sublayers(include_self=True)):
         for name, child in list(layer.named_children()):
             if type(child) is nn.BatchNorm2D:
-                setattr(layer, name, TeamBatchNorm(child, group))
+                setattr(layer, name, CpuSyncBatchNorm(child, group))
     return model
 
 
-class TeamBatchNorm(nn.Layer):
-    """Takes the place, the parameters and the entries of a batch norm: [B, D, H, W]."""
+class CpuSyncBatchNorm(nn.Layer):
+    """Replaces a batch norm and takes over its parameters and entries: [B, D, H, W]."""
 
     def __init__(self, norm: nn.BatchNorm2D, group: ProcessGroup) -> None:
         super().__init__()
         self.weight, self.bias = norm.weight, norm.bias
-        self._momentum, self._epsilon, self._team = norm._momentum, norm._epsilon, group
+        self._momentum, self._epsilon, self._group = norm._momentum, norm._epsilon, group
         self._mean, self._variance = norm._mean, norm._variance
 
     def forward(self, features: paddle.Tensor) -> paddle.Tensor:
-        """Normalise by the statistics of the team's batch, in evaluation by the running ones."""
+        """Normalise by the statistics of the group's batch, in evaluation by the running ones."""
         if not self.training:
             return nn.functional.batch_norm(
                 features, self._mean, self._variance, self.weight, self.bias,
                 epsilon=self._epsilon,
             )  # fmt: skip
+        group = self._group
         with paddle.no_grad():
-            mean, variance, count = _moments(features, self._team)
+            count = group.all_reduce_sum(features.size / features.shape[1])  # values per channel
+            mean = group.all_reduce_sum_tensor(features.sum(_AXES)) / count
+            centred = features - _wide(mean)
+            variance = group.all_reduce_sum_tensor((centred * centred).sum(_AXES)) / count
             for running, batch in ((self._mean, mean), (self._variance, variance)):
                 running.scale_(self._momentum).add_(batch * (1 - self._momentum))
             spread = (variance + self._epsilon).rsqrt()
         result: paddle.Tensor = _Normalise.apply(  # type: ignore[no-untyped-call]
-            features, self.weight, self.bias, mean, spread, count, self._team
+            features, self.weight, self.bias, mean, spread, count, group
         )
         return result
-
-
-def _moments(
-    features: paddle.Tensor, group: ProcessGroup
-) -> tuple[paddle.Tensor, paddle.Tensor, float]:
-    """Mean [D] and variance [D] over the team, and the number of values of each."""
-    count = group.all_reduce_sum(features.size / features.shape[1])
-    mean = group.all_reduce_sum_tensor(features.sum(_AXES)) / count
-    centred = features - mean.reshape([1, -1, 1, 1])
-    return mean, group.all_reduce_sum_tensor((centred * centred).sum(_AXES)) / count, count
 
 
 class _Normalise(PyLayer):
@@ -94,10 +88,11 @@ class _Normalise(PyLayer):
         normal, weight, spread = ctx.saved_tensor()
         of_bias, of_weight = gradient.sum(_AXES), (gradient * normal).sum(_AXES)
         both = ctx.group.all_reduce_sum_tensor(paddle.concat([of_bias, of_weight])) / ctx.count
-        shift, scale = (_wide(part) for part in both.split(2))
+        shift, scale = (_wide(half) for half in both.split(2))
         of_features = (gradient - shift - normal * scale) * _wide(weight * spread)
         return of_features, of_weight, of_bias, None, None
 
 
 def _wide(channels: paddle.Tensor) -> paddle.Tensor:
+    """[D] -> [1, D, 1, 1]."""
     return channels.reshape([1, -1, 1, 1])

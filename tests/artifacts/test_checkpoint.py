@@ -350,3 +350,43 @@ def test_no_checkpoint_names_the_key_and_an_example(tmp_path: Path) -> None:
         checkpoint.find_folder(str(tmp_path / "none"), "Train.resume_path")
     assert caught.value.where == "Train.resume_path"
     assert caught.value.fix.endswith("-o Train.resume_path=output/latest")
+
+
+def rewrite_states(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Change the content of a checkpoint's .pdstates."""
+    path = folder / f"{folder.name}.pdstates"
+    states = pickle.loads(path.read_bytes())
+    change(states)
+    path.write_bytes(pickle.dumps(states, protocol=4))
+    return path
+
+
+def test_a_checkpoint_of_the_first_release_has_no_version_and_is_read(tmp_path: Path) -> None:
+    written = example(1)
+    checkpoint.write(tmp_path / "latest", written)
+    rewrite_states(tmp_path / "latest", lambda states: states.pop("format_version"))
+    assert_equal(checkpoint.load(tmp_path / "latest"), written)
+    assert checkpoint.read_card(tmp_path / "latest" / "latest.pdparams") == written.info
+    assert checkpoint.read_progress(tmp_path / "latest") == written.progress
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        checkpoint.load,
+        checkpoint.read_progress,
+        lambda folder: checkpoint.read_card(folder / "latest.pdparams"),
+    ],
+)
+def test_a_checkpoint_of_a_later_release_is_refused_by_its_version(
+    tmp_path: Path, read: Callable[[Path], object]
+) -> None:
+    checkpoint.write(tmp_path / "latest", example(1))
+    path = rewrite_states(
+        tmp_path / "latest", lambda states: states.update(format_version=2, card="otherwise")
+    )
+    message = "the checkpoint has format version 2; this release reads up to version 1"
+    with pytest.raises(PaddlexMLError, match=message) as caught:
+        read(tmp_path / "latest")
+    assert caught.value.where == str(path)
+    assert "pip install --upgrade paddlex-ml" in caught.value.fix

@@ -10,7 +10,7 @@ from paddlex_ml.devices import Devices
 from paddlex_ml.distributed import group, launch
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.errors import PaddlexMLError
-from tests import members
+from tests import ranks
 
 EXPECTED = {
     "shard": [0, 2, 4],
@@ -22,7 +22,7 @@ EXPECTED = {
 
 @pytest.mark.story
 def test_two_ranks_agree_on_everything() -> None:
-    result = launch.run(members.talk, None, Devices("cpu", (0, 1)))
+    result = launch.run(ranks.talk, None, Devices("cpu", (0, 1)))
     assert result == EXPECTED | {
         "all_reduce_sum": 1.5,
         "all_reduce_max": [1.0, 0.0],
@@ -34,7 +34,7 @@ def test_two_ranks_agree_on_everything() -> None:
 
 
 def test_a_single_process_is_a_group_of_one() -> None:
-    result = members.talk(None, ProcessGroup())
+    result = ranks.talk(None, ProcessGroup())
     assert result == EXPECTED | {
         "all_reduce_sum": 0.25,
         "all_reduce_max": [0.0, 0.0],

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -65,6 +66,12 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+def run(config: Config) -> dict[str, Any]:
+    """The content of the result file."""
+    content: dict[str, Any] = msgspec.to_builtins(check_dataset.run(config))
+    return content
+
+
 def files_below(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
@@ -73,7 +80,7 @@ def test_the_result_has_the_documented_keys_in_order_and_every_path_exists(
     folder: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
-    result = check_dataset.run(configure(folder, output))
+    result = run(configure(folder, output))
     assert list(result) == KEYS
     attributes = result["attributes"]
     assert list(attributes) == [
@@ -171,7 +178,7 @@ def test_no_dataset_dir_names_the_override(tmp_path: Path) -> None:
 def test_a_contradicting_class_count_is_a_warning_with_the_override(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    result = check_dataset.run(configure(folder, tmp_path / "output", num_classes=33))
+    result = run(configure(folder, tmp_path / "output", num_classes=33))
     (warning,) = result["warnings"]
     assert "Train.num_classes is 33, but label.txt names 2 classes" in warning
     assert "-o Train.num_classes=2" in warning
@@ -190,7 +197,7 @@ def test_without_a_terminal_progress_is_ten_log_lines_at_most(
 
 def test_large_images_become_small_ones_in_the_demo_folder(folder: Path, tmp_path: Path) -> None:
     Image.new("RGB", (3000, 1500)).save(folder / "val" / "0" / "0.jpg")
-    result = check_dataset.run(configure(folder, tmp_path))
+    result = run(configure(folder, tmp_path))
     widths = []
     for path in result["attributes"]["val_sample_paths"]:
         with Image.open(tmp_path / path) as picture:
@@ -236,7 +243,7 @@ def test_a_source_is_converted_divided_and_checked_in_one_run(
         (folder / name).unlink()
     config = rewrite_config(folder, tmp_path / "output", **EXPORTED, **HALF)
     with caplog.at_level(logging.INFO):
-        result = check_dataset.run(config)
+        result = run(config)
     assert (result["attributes"]["train_samples"], result["attributes"]["val_samples"]) == (7, 7)
     assert result["rewritten"]["files"] == [
         "label.txt is written",
@@ -260,7 +267,7 @@ def test_a_source_without_val_is_converted_and_a_split_is_asked_for(
     assert "-o CheckDataset.convert.enable=false -o CheckDataset.split.enable=true" in str(
         caught.value.fix
     )
-    result = check_dataset.run(rewrite_config(folder, tmp_path / "output", **HALF))
+    result = run(rewrite_config(folder, tmp_path / "output", **HALF))
     assert result["attributes"]["val_samples"] == 6
 
 
@@ -268,7 +275,7 @@ def test_a_division_with_groups_and_its_table_are_in_the_result(
     folder: Path, tmp_path: Path
 ) -> None:
     split = {**HALF["split"], "group_regex": "^(train|val)/", "strategy": "random"}
-    result = check_dataset.run(rewrite_config(folder, tmp_path / "output", split=split))
+    result = run(rewrite_config(folder, tmp_path / "output", split=split))
     sizes = result["attributes"]["train_samples"], result["attributes"]["val_samples"]
     assert sorted(sizes) == [2, 12]
     assert [row["name"] for row in result["rewritten"]["class_counts"]] == ["猫", "dog"]
@@ -276,6 +283,6 @@ def test_a_division_with_groups_and_its_table_are_in_the_result(
 
 def test_a_check_alone_changes_no_file_of_the_data_set(folder: Path, tmp_path: Path) -> None:
     before = files_below(folder)
-    result = check_dataset.run(configure(folder, tmp_path / "output"))
+    result = run(configure(folder, tmp_path / "output"))
     assert "rewritten" not in result
     assert files_below(folder) == before

@@ -2,50 +2,115 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import paddle
 import pytest
 
+from paddlex_ml.artifacts.train_result import EpochRow
 from paddlex_ml.training import diagnostics
-from paddlex_ml.training.diagnostics import Diagnostics, Epoch
+from paddlex_ml.training.diagnostics import Diagnostics
 from paddlex_ml.training.ema import Ema
 
 
-def test_a_dead_model_is_told_with_a_tenth_of_the_rate() -> None:
-    text = diagnostics.dead(True, 5e-3)
+def row(
+    number: int = 1,
+    raw_map: float | None = None,
+    ema_map: float | None = None,
+    data_wait: float = 0.0,
+) -> EpochRow:
+    return EpochRow(
+        epoch=number,
+        step=number,
+        lr=1e-3,
+        loss=1.0,
+        raw_map=raw_map,
+        ema_map=ema_map,
+        images_per_second=1.0,
+        data_wait=data_wait,
+        memory_mib=1.0,
+        seconds=1.0,
+    )
+
+
+@pytest.fixture
+def after_epoch(caplog: pytest.LogCaptureFixture) -> Callable[..., str | None]:
+    """Runs the checks of one epoch; returns the message, or None."""
+
+    def check(
+        number: int = 1,
+        data_wait: float = 0.0,
+        repairs: Sequence[str] = (),
+        peak_rate: float = 1e-3,
+        **other: Any,
+    ) -> str | None:
+        caplog.clear()
+        facts = {"losses": [], "waited": 0.0, "is_constant": False, **other}
+        Diagnostics(repairs).after_epoch(
+            row(number, data_wait=data_wait), peak_rate=peak_rate, **facts
+        )
+        assert len(caplog.messages) < 2
+        return caplog.messages[0] if caplog.messages else None
+
+    return check
+
+
+@pytest.fixture
+def at_end(caplog: pytest.LogCaptureFixture) -> Callable[..., str | None]:
+    """Compares both kinds of weights at the end of a run; returns the message, or None."""
+
+    def check(raw: float | None, ema: float | None, decay: float, updates: int) -> str | None:
+        caplog.clear()
+        Diagnostics().at_end([row(1, raw, ema)], decay, updates)
+        return caplog.messages[0] if caplog.messages else None
+
+    return check
+
+
+Check = Callable[..., str | None]
+
+
+def test_equal_scores_are_reported_with_a_tenth_of_the_rate(after_epoch: Check) -> None:
+    text = after_epoch(is_constant=True, peak_rate=5e-3)
     assert text is not None
     assert "the scores no longer differ between images" in text
     assert text.endswith("try -o Train.learning_rate=5e-04")
-    assert diagnostics.dead(False, 5e-3) is None
+    assert after_epoch(is_constant=False, peak_rate=5e-3) is None
 
 
-def test_a_loss_that_grows_by_half_within_an_epoch_is_told_in_the_first_three() -> None:
+def test_a_loss_that_grows_by_half_within_an_epoch_is_reported_in_the_first_three(
+    after_epoch: Check,
+) -> None:
     losses = [10.0] * 25 + [12.0] * 50 + [15.5] * 25
-    text = diagnostics.growing(2, losses, 1e-3)
+    text = after_epoch(2, losses=losses)
     assert text is not None
     assert text.startswith("the loss grew within epoch 2, from 10.00 in its first quarter to 15.50")
     assert "-o Train.learning_rate=3e-04" in text
-    assert diagnostics.growing(4, losses, 1e-3) is None
+    assert after_epoch(4, losses=losses) is None
 
 
 @pytest.mark.parametrize(
     "losses",
     [[], [1.0] * 7, [1.0, 1.0, 9.0, 9.0], [10.0] * 50 + [14.9] * 50, [9.0] * 4 + [1.0] * 4],
 )
-def test_a_loss_that_falls_or_has_too_few_steps_is_no_sign(losses: Sequence[float]) -> None:
-    assert diagnostics.growing(1, losses, 1e-3) is None
+def test_a_loss_that_falls_or_has_too_few_steps_is_no_sign(
+    after_epoch: Check, losses: Sequence[float]
+) -> None:
+    assert after_epoch(1, losses=losses) is None
 
 
-def test_waiting_for_data_is_told_above_a_fifth_of_the_time() -> None:
-    text = diagnostics.starving(0.43, 130.0, ["-o Train.num_workers=8", "-o Train.cache=ram"])
+def test_waiting_for_data_is_reported_above_a_fifth_of_the_time(after_epoch: Check) -> None:
+    repairs = ["-o Train.num_workers=8", "-o Train.cache=ram"]
+    text = after_epoch(data_wait=0.43, waited=130.0, repairs=repairs)
     assert text is not None
-    assert text.startswith("43% of the epoch's time (130 s) went by waiting for data")
+    assert text.startswith("43% of the epoch's time (130 s) was spent waiting for data")
     assert text.endswith("Try -o Train.num_workers=8, or -o Train.cache=ram")
-    assert diagnostics.starving(0.2, 130.0, []) is None
-    assert diagnostics.starving(0.9, 9.9, []) is None  # nobody's time
-    assert str(diagnostics.starving(0.21, 10.0, [])).endswith("on already, but for more cores")
+    assert after_epoch(data_wait=0.2, waited=130.0) is None
+    assert after_epoch(data_wait=0.9, waited=9.9) is None  # not worth a message
+    text = after_epoch(data_wait=0.21, waited=10.0)
+    assert str(text).endswith("All loader options are already on; only more CPU cores would help")
 
 
 def test_only_repairs_that_are_not_yet_done_are_named() -> None:
@@ -77,8 +142,10 @@ def test_no_average_is_older_than_its_run(updates: int) -> None:
     assert diagnostics.averaging_window(0.999999, updates) <= updates
 
 
-def test_averaged_weights_that_end_far_behind_are_told_with_a_decay_that_fits() -> None:
-    text = diagnostics.lagging(0.80, 0.70, 0.9997, 890)
+def test_averaged_weights_that_end_far_behind_are_reported_with_a_decay_that_fits(
+    at_end: Check,
+) -> None:
+    text = at_end(0.80, 0.70, 0.9997, 890)
     assert text is not None
     assert "an average over the last 100 of 890 updates" in text
     assert "-o Train.ema_decay=0.96 averages over a quarter of them" in text
@@ -87,76 +154,79 @@ def test_averaged_weights_that_end_far_behind_are_told_with_a_decay_that_fits() 
 
 @pytest.mark.parametrize(("raw", "ema"), [(None, None), (0.8, None), (0.8, 0.785), (0.7, 0.8)])
 def test_averaged_weights_that_are_near_or_better_are_no_sign(
-    raw: float | None, ema: float | None
+    at_end: Check, raw: float | None, ema: float | None
 ) -> None:
-    assert diagnostics.lagging(raw, ema, 0.9997, 890) is None
+    assert at_end(raw, ema, 0.9997, 890) is None
 
 
-def test_an_average_that_cannot_be_shorter_is_told_to_be_switched_off() -> None:
-    text = diagnostics.lagging(0.8, 0.1, 0.5, 100)
+def test_where_an_average_cannot_be_shorter_its_option_is_to_be_switched_off(
+    at_end: Check,
+) -> None:
+    text = at_end(0.8, 0.1, 0.5, 100)
     assert text is not None
-    assert text.endswith("-o Train.ema_decay=0 switches it off")
+    assert text.endswith("-o Train.ema_decay=0 switches averaging off")
 
 
-def test_a_run_too_short_to_judge_averages_has_no_sign() -> None:
-    assert diagnostics.lagging(0.8, 0.1, 0.9997, 99) is None
+def test_a_run_too_short_to_compare_averages_has_no_sign(at_end: Check) -> None:
+    assert at_end(0.8, 0.1, 0.9997, 99) is None
+
+
+def targets(counts: Sequence[int], images: int = 60) -> np.ndarray:
+    """Targets [images, C] with so many images of each class."""
+    return (np.arange(images)[:, None] < np.array(counts)).astype(np.uint8)
 
 
 def test_classes_that_are_never_seen_are_counted_and_ten_are_named() -> None:
     names = [f"c{i}" for i in range(14)]
-    counts = np.array([0] * 12 + [4, 5])
-    text = diagnostics.unseen(names, counts)
-    assert text is not None
-    assert text.startswith(
-        "12 classes have no image in train.txt "
-        "(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 and 2 more): the model never names "
+    counts = [0] * 12 + [4, 5]
+    unseen, rare = diagnostics.check_lists(names, targets(counts), targets([9] * 14))
+    assert unseen.startswith(
+        "12 classes have no image in train.txt (c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 and 2 more)"
+        ": a class without images is never predicted; "
     )
-    text = diagnostics.rare(names, counts)
-    assert text is not None
-    assert text.startswith("1 class has fewer than 5 images in train.txt (c12 (4)): ")
-    assert diagnostics.unseen(names[12:], counts[12:]) is None
-    assert diagnostics.rare(names[13:], counts[13:]) is None
+    assert rare.startswith("1 class has fewer than 5 images in train.txt (c12 (4)): ")
+    assert diagnostics.check_lists(names[13:], targets([5]), targets([9])) == []
 
 
 def test_classes_that_val_cannot_measure_are_named() -> None:
-    text = diagnostics.unmeasured(["cat", "dog"], np.array([3, 0]))
-    assert text is not None
-    assert text.startswith("1 class has no image in val.txt (dog): mAP leaves out what has no ")
-    assert diagnostics.unmeasured(["cat"], np.array([1])) is None
+    (text,) = diagnostics.check_lists(["cat", "dog"], targets([9, 9]), targets([3, 0]))
+    assert text.startswith(
+        "1 class has no image in val.txt (dog): mAP ignores a class without validation images; "
+    )
+    assert diagnostics.check_lists(["cat"], targets([9]), targets([2])) == []
 
 
-def test_a_small_validation_list_is_told_with_its_reasons() -> None:
-    names = ["cat", "dog"]
-    start = "mAP on val.txt will jump by chance, for "
-    both = diagnostics.jumping(names, 49, np.array([1, 8]))
-    assert str(both).startswith(f"{start}it has 49 images and one image alone judges cat: ")
-    one = diagnostics.jumping(names, 50, np.array([1, 1]))
-    assert str(one).startswith(f"{start}one image alone judges cat, dog: ")
-    assert diagnostics.jumping(names, 50, np.array([2, 0])) is None
+def test_a_small_validation_list_is_reported_with_its_reasons() -> None:
+    names, train = ["cat", "dog"], targets([9, 9])
+    start = "mAP on val.txt is unreliable: "
+    (both,) = diagnostics.check_lists(names, train, targets([1, 8], 49))
+    assert both.startswith(
+        f"{start}val.txt has only 49 images and only one image in val.txt shows cat. Ignore "
+    )
+    (one,) = diagnostics.check_lists(names, train, targets([1, 1], 50))
+    assert one.startswith(f"{start}only one image in val.txt shows each of cat, dog. Ignore ")
+    (unmeasured,) = diagnostics.check_lists(names, train, targets([2, 0], 50))
+    assert "unreliable" not in unmeasured
 
 
-def test_lists_without_a_fault_have_nothing_to_tell() -> None:
+def test_lists_without_a_fault_have_no_message() -> None:
     full = np.ones((60, 2), np.uint8)
-    assert diagnostics.of_lists(["cat", "dog"], full, full) == []
-    assert len(diagnostics.of_lists(["cat", "dog"], full[:3] * [1, 0], full[:1] * [1, 0])) == 4
+    assert diagnostics.check_lists(["cat", "dog"], full, full) == []
+    assert len(diagnostics.check_lists(["cat", "dog"], full[:3] * [1, 0], full[:1] * [1, 0])) == 4
 
 
-def test_each_doubt_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    asking = Diagnostics(["-o Train.cache=ram"])
+def test_each_sign_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    diagnostics = Diagnostics(["-o Train.cache=ram"])
     rising = [1.0] * 8 + [9.0] * 8
     for number in (1, 2, 3):
-        asking.after_epoch(
-            Epoch(
-                number=number,
-                peak_rate=1e-3,
-                losses=rising,
-                data_share=0.5,
-                waited=60.0,
-                died=number > 1,
-            )
+        diagnostics.after_epoch(
+            row(number, data_wait=0.5),
+            peak_rate=1e-3,
+            losses=rising,
+            waited=60.0,
+            is_constant=number > 1,
         )
-        row = {"raw_map": 0.8, "ema_map": 0.2}
-        asking.at_end([row, {"raw_map": None, "ema_map": None}], 0.9997, 890)
+        diagnostics.at_end([row(1, 0.8, 0.2), row(2)], 0.9997, 890)
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 4
     starts = [text[:20] for text in caplog.messages]
     assert starts == [
@@ -167,9 +237,9 @@ def test_each_doubt_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-def test_a_training_without_scores_has_no_doubt_about_its_average(
+def test_a_training_without_scores_has_no_message_about_its_average(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     Diagnostics().at_end([], 0.9997, 10)
-    Diagnostics().at_end([{"raw_map": None}], 0.9997, 10)
+    Diagnostics().at_end([row()], 0.9997, 10)
     assert caplog.messages == []

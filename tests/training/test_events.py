@@ -51,9 +51,9 @@ def drawn(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_numbers_come_back_with_their_steps(tmp_path: Path) -> None:
-    with events.writing(tmp_path / "events", 0) as tell:
-        tell(20, {"train/loss": 2.5, "train/lr": 1e-3})
-        tell(40, {"train/loss": 1.25})
+    with events.writing(tmp_path / "events", 0) as write:
+        write(20, {"train/loss": 2.5, "train/lr": 1e-3})
+        write(40, {"train/loss": 1.25})
     (path,) = (tmp_path / "events").iterdir()
     assert path.name.startswith("events.out.tfevents.")
     assert drawn(path.parent) == {
@@ -63,26 +63,26 @@ def test_numbers_come_back_with_their_steps(tmp_path: Path) -> None:
 
 
 def test_each_line_can_be_read_at_once(tmp_path: Path) -> None:
-    with events.writing(tmp_path, 0) as tell:
-        tell(20, {"train/loss": 2.5})
+    with events.writing(tmp_path, 0) as write:
+        write(20, {"train/loss": 2.5})
         assert drawn(tmp_path) == {"train/loss": [(20, 2.5)]}
 
 
 def test_a_resumed_run_replaces_the_points_after_its_start(tmp_path: Path) -> None:
-    with events.writing(tmp_path, 0) as tell:
+    with events.writing(tmp_path, 0) as write:
         for step in (1, 2, 3, 4):
-            tell(step, {"train/loss": 1.0})
-    with events.writing(tmp_path, 2) as tell:  # killed after step 4, saved after step 2
+            write(step, {"train/loss": 1.0})
+    with events.writing(tmp_path, 2) as write:  # killed after step 4, saved after step 2
         for step in (3, 4, 5):
-            tell(step, {"train/loss": 2.0})
+            write(step, {"train/loss": 2.0})
     assert drawn(tmp_path) == {"train/loss": [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]}
 
 
 def test_a_new_run_in_an_old_folder_forgets_the_old_one(tmp_path: Path) -> None:
-    with events.writing(tmp_path, 0) as tell:
-        tell(1, {"train/loss": 1.0})
-    with events.writing(tmp_path, 0) as tell:
-        tell(2, {"train/loss": 2.0})
+    with events.writing(tmp_path, 0) as write:
+        write(1, {"train/loss": 1.0})
+    with events.writing(tmp_path, 0) as write:
+        write(2, {"train/loss": 2.0})
     assert drawn(tmp_path) == {"train/loss": [(2, 2.0)]}
 
 
@@ -92,16 +92,16 @@ def test_a_full_disk_loses_points_but_no_training(
     def no_room(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with events.writing(tmp_path, 0) as tell:
-        tell(1, {"train/loss": 1.0})
+    with events.writing(tmp_path, 0) as write:
+        write(1, {"train/loss": 1.0})
         with monkeypatch.context() as patch:
             patch.setattr("tensorboardX.event_file_writer.EventsWriter.write_event", no_room)
-            tell(2, {"train/loss": 2.0})
-        tell(3, {"train/loss": 3.0})
+            write(2, {"train/loss": 2.0})
+        write(3, {"train/loss": 3.0})
     assert drawn(tmp_path) == {"train/loss": [(1, 1.0), (3, 3.0)]}
 
 
-def test_a_missing_package_is_told_with_its_repair(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_refused_with_its_repair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "find_spec", lambda name: None)
     with pytest.raises(PaddlexMLError, match="which is not installed") as caught:
         events.require_package()

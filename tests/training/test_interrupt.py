@@ -15,7 +15,7 @@ def send(number: int) -> None:
 
 
 @pytest.mark.parametrize(("number", "name"), [(SIGINT, "SIGINT"), (SIGTERM, "SIGTERM")])
-def test_the_first_signal_is_noted_and_told(
+def test_the_first_signal_is_noted_and_logged(
     number: int, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Interrupt() as interrupt:

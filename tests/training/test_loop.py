@@ -16,6 +16,7 @@ import pytest
 
 from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.train_result import Best, WeightsKind
 from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset, SampleIndex
 from paddlex_ml.data.loader import Loader, batches, evaluation_indices
@@ -264,7 +265,7 @@ def test_two_batches_of_four_are_one_step_of_eight(train: Callable[..., None]) -
         difference = np.abs(value.numpy() - halves.model.state_dict()[name].numpy()).max()
         assert difference < 1e-5, name  # float32 sums in another order, then Adam's division
     for row, other in zip(whole.progress.history, halves.progress.history, strict=True):
-        assert row["loss"] == pytest.approx(other["loss"], rel=1e-5)
+        assert row.loss == pytest.approx(other.loss, rel=1e-5)
 
 
 def test_the_learning_rate_of_every_step_is_that_of_the_schedule(
@@ -279,7 +280,7 @@ def test_the_learning_rate_of_every_step_is_that_of_the_schedule(
 
     train(training, loss=loss)
     assert rates[1:] == [PLAN.schedule.rate(step) for step in range(8)]
-    assert [row["lr"] for row in training.progress.history] == [
+    assert [row.lr for row in training.progress.history] == [
         PLAN.schedule.rate(step) for step in (2, 5, 8)
     ]
 
@@ -297,7 +298,7 @@ def test_both_kinds_of_weights_are_evaluated_in_one_pass(
     training = new_training()
     train(training, val=Counting(data[1].images, standard(SIZE)))
     assert read == 3 * list(range(12))
-    assert any(row["raw_map"] != row["ema_map"] for row in training.progress.history)
+    assert any(row.raw_map != row.ema_map for row in training.progress.history)
 
 
 def test_without_averaging_the_raw_weights_alone_are_evaluated(
@@ -305,9 +306,9 @@ def test_without_averaging_the_raw_weights_alone_are_evaluated(
 ) -> None:
     training = new_training(decay=0.0)
     train(training)
-    assert [row["ema_map"] for row in training.progress.history] == [None] * 3
+    assert [row.ema_map for row in training.progress.history] == [None] * 3
     assert training.progress.best is not None
-    assert training.progress.best["weights"] == "raw"
+    assert training.progress.best.weights == "raw"
 
 
 def score_of(folder: Path, val: MultiLabelDataset) -> float:
@@ -332,11 +333,11 @@ def test_the_recorded_score_is_that_of_the_saved_weights(
     train(training)
     best = training.progress.best
     assert best is not None
-    assert best["weights"] == (kind or best["weights"])
-    assert score_of(tmp_path / "output" / "best_model", data[1]) == best["score"]
+    assert best.weights == (kind or best.weights)
+    assert score_of(tmp_path / "output" / "best_model", data[1]) == best.score
     for row in training.progress.history:
-        folder = tmp_path / "output" / f"epoch_{row['epoch']}"
-        assert score_of(folder, data[1]) == row["raw_map"]
+        folder = tmp_path / "output" / f"epoch_{row.epoch}"
+        assert score_of(folder, data[1]) == row.raw_map
 
 
 def scripted(scores: Sequence[tuple[float, float]]) -> Callable[..., list[Evaluation]]:
@@ -354,12 +355,22 @@ def test_the_best_of_raw_and_averaged_weights_is_kept_and_later_ones_win_a_tie(
     train: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = [(0.5, 0.4), (0.45, 0.6), (0.6, 0.6), (0.59, 0.1)]
-    expected = [("raw", 0.5, 1), ("ema", 0.6, 2), ("ema", 0.6, 3), ("ema", 0.6, 3)]
+    expected: list[tuple[WeightsKind, float, int]] = [
+        ("raw", 0.5, 1),
+        ("ema", 0.6, 2),
+        ("ema", 0.6, 3),
+        ("ema", 0.6, 3),
+    ]
+        ("raw", 0.5, 1),
+        ("ema", 0.6, 2),
+        ("ema", 0.6, 3),
+        ("ema", 0.6, 3),
+    ]
     monkeypatch.setattr(loop, "evaluate", scripted(scores))
     training = new_training()
     for epoch, (kind, score, of_epoch) in enumerate(expected, start=1):
         train(training, replace(PLAN, epochs=epoch))
-        assert training.progress.best == {"score": score, "weights": kind, "epoch": of_epoch}
+        assert training.progress.best == Best(score, kind, of_epoch)
         saved = checkpoint.load(tmp_path / "output" / "best_model")
         assert (saved.use_ema, saved.progress["epoch"]) == (kind == "ema", of_epoch)
         usable = weights.read(tmp_path / "output" / "best_model" / "best_model.pdparams")
@@ -390,7 +401,7 @@ def test_evaluations_come_at_their_interval_and_after_the_last_epoch(
 ) -> None:
     training = new_training()
     train(training, replace(PLAN, epochs=5, eval_interval=2))
-    evaluated = [row["epoch"] for row in training.progress.history if row["raw_map"] is not None]
+    evaluated = [row.epoch for row in training.progress.history if row.raw_map is not None]
     assert evaluated == [2, 4, 5]
 
 
@@ -438,7 +449,7 @@ class Dead(Tiny):
         return super().forward(images * 0)
 
 
-def test_scores_that_are_all_equal_are_told_with_the_likely_cause(
+def test_scores_that_are_all_equal_are_reported_with_the_likely_cause(
     train: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     train(new_training(Dead), replace(PLAN, epochs=1))
@@ -455,8 +466,8 @@ def test_each_epoch_ends_with_one_line_of_both_scores(
     (row,) = training.progress.history
     (line,) = [text for text in caplog.messages if text.startswith("[Epoch ")]
     assert line.startswith(
-        f"[Epoch 1/1] loss {row['loss']:.2f} mAP raw {row['raw_map']:.4f}, "
-        f"ema {row['ema_map']:.4f} (constant predictor 0."
+        f"[Epoch 1/1] loss {row.loss:.2f} mAP raw {row.raw_map:.4f}, "
+        f"ema {row.ema_map:.4f} (constant predictor 0."
     )
     assert line.endswith(", best so far")
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import paddle
@@ -12,7 +13,6 @@ from paddle.base import core, framework
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.training.losses import (
     asymmetric_loss,
-    balance,
     bce_loss,
     positive_weight,
     smoothed,
@@ -150,7 +150,7 @@ def test_the_sum_grows_with_the_batch():
 def test_the_gradient_mode_stays_as_it_was(loss_fn):
     x = paddle.to_tensor([[0.5, 0.1]], stop_gradient=False)
     targets = paddle.to_tensor([[1.0, 0.0]])
-    loss_fn = smoothed(loss_fn, 0.1)
+    loss_fn = partial(smoothed, loss_fn=loss_fn, smoothing=0.1)
     with paddle.no_grad():
         loss = loss_fn(x, targets)
         assert loss.stop_gradient
@@ -222,7 +222,7 @@ def test_mixed_precision_is_off_inside_a_loss_and_on_after_it(loss_fn, monkeypat
     monkeypatch.setattr(F, "log_sigmoid", spy)
     monkeypatch.setattr(tracer, "_amp_level", core.AmpLevel.O2)
     logits, targets = (paddle.to_tensor(array) for array in example(1))
-    smoothed(loss_fn, 0.1)(logits, targets)
+    smoothed(logits, targets, loss_fn=loss_fn, smoothing=0.1)
     assert set(levels) == {core.AmpLevel.O0}
     assert tracer._amp_level == core.AmpLevel.O2
 
@@ -337,19 +337,18 @@ def test_smoothing_moves_targets_to_the_middle():
         return bce_loss(logits, targets)
 
     logits, targets = paddle.zeros([1, 3]), paddle.to_tensor([[1, 0, 1]], dtype="int64")
-    smoothed(spy, 0.1)(logits, targets)
+    smoothed(logits, targets, loss_fn=spy, smoothing=0.1)
     assert seen[0].numpy()[0].tolist() == pytest.approx([0.95, 0.05, 0.95])
-    assert smoothed(spy, 0.0) is spy
 
 
-def test_balance_is_absent_over_present_with_limits():
+def test_automatic_weights_are_absent_over_present_up_to_a_limit():
     targets = np.zeros((1000, 5), np.uint8)
     targets[:250, 0] = 1  # 750 / 250
     targets[:800, 1] = 1  # 200 / 800
     targets[:2, 2] = 1  # 499, limited
     targets[:, 4] = 1  # in every image
-    assert balance(targets).tolist() == [3.0, 0.25, 100.0, 1.0, 1.0]
-    assert balance(targets).dtype == np.float32
+    assert positive_weight("auto", targets).tolist() == [3.0, 0.25, 100.0, 1.0, 1.0]
+    assert positive_weight("auto", targets).dtype == np.float32
 
 
 def test_a_list_of_weights_has_one_number_per_class():

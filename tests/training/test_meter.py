@@ -5,9 +5,9 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,14 @@ import pytest
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.training import memory
 from paddlex_ml.training.losses import asymmetric_loss
-from paddlex_ml.training.meter import Meter, write_metrics
+from paddlex_ml.training.meter import Meter
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.schedule import build_schedule
 from paddlex_ml.training.state import Progress
 
 
 class Clock:
-    """Stands for time.perf_counter; moves only when told."""
+    """Replaces time.perf_counter; moves only when a test sets `now`."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture(autouse=True)
-def hear_everything(caplog: pytest.LogCaptureFixture) -> None:
+def log_everything(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
 
@@ -66,11 +66,14 @@ def plan_of(epochs: int, steps: int, log_interval: int, **other: Any) -> Plan:
     )
 
 
+@contextmanager
 def watch_of(
     epoch: int, epochs: int, *, done: int, left: int, log_interval: int, **other: Any
-) -> Meter:
+) -> Iterator[Meter]:
     progress = Progress(epoch, done, evaluation_seconds=other.pop("evaluation_seconds", 0.0))
-    return Meter(progress, plan_of(epochs, done + left, log_interval, **other))
+    meter = Meter(progress, plan_of(epochs, done + left, log_interval, **other))
+    with meter.bar:
+        yield meter
 
 
 def run_step(meter: Meter, clock: Clock, *, wait: float, work: float, loss: float) -> None:
@@ -176,38 +179,38 @@ def test_a_slow_first_step_says_nothing_about_those_to_come(clock: Clock) -> Non
 
 def test_time_goes_to_the_progress_that_a_resume_reads(clock: Clock) -> None:
     progress = Progress(seconds=1000.0, waited=200.0)
-    with Meter(progress, plan_of(1, 2, 1)) as watch:
-        run_step(watch, clock, wait=0.5, work=2.0, loss=1.0)
-        with watch.evaluating():
-            clock.now += 7.0
+    watch = Meter(progress, plan_of(1, 2, 1))
+    run_step(watch, clock, wait=0.5, work=2.0, loss=1.0)
+    with watch.evaluating():
+        clock.now += 7.0
     assert (progress.seconds, progress.waited) == (1009.5, 200.5)
     assert progress.evaluation_seconds == 7.0
 
 
-def test_the_speed_of_a_team_counts_the_images_of_all(clock: Clock) -> None:
+def test_the_speed_of_a_process_group_counts_the_images_of_all_ranks(clock: Clock) -> None:
     with watch_of(0, 1, done=0, left=1, log_interval=1, group=ProcessGroup(size=2)) as watch:
         run_step(watch, clock, wait=0.0, work=1.0, loss=1.0)
     assert watch.images_per_second == 64.0
 
 
-def test_every_line_gives_its_numbers_to_whoever_listens(clock: Clock) -> None:
-    heard: list[tuple[int, Mapping[str, float]]] = []
-    plan = replace(plan_of(3, 4, 2), scalars=lambda *said: heard.append(said))
-    with Meter(Progress(epoch=2), plan) as watch:
-        for loss in (1.0, 2.0, 3.0, 5.0):
-            run_step(watch, clock, wait=0.25, work=0.75, loss=loss)
+def test_the_numbers_of_every_line_are_scalars_of_the_plan(clock: Clock) -> None:
+    scalars: list[tuple[int, Mapping[str, float]]] = []
+    plan = replace(plan_of(3, 4, 2), scalars=lambda *call: scalars.append(call))
+    watch = Meter(Progress(epoch=2), plan)
+    for loss in (1.0, 2.0, 3.0, 5.0):
+        run_step(watch, clock, wait=0.25, work=0.75, loss=loss)
     speed = {
         "speed/images_per_second": 32.0,
         "speed/data_wait": 0.25,
         "speed/memory_mib": 1945.6,
     }
-    assert heard == [
+    assert scalars == [
         (10, {"train/loss": 1.5, "train/lr": 9.1e-5, **speed}),
         (12, {"train/loss": 4.0, "train/lr": 9.1e-5, **speed}),
     ]
 
 
-def test_the_memory_of_a_card_is_told_too(
+def test_the_memory_of_a_gpu_is_logged_too(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(memory, "gpu_mib", lambda: 3174.4)
@@ -216,34 +219,8 @@ def test_the_memory_of_a_card_is_told_too(
     assert "data 0% mem 1.9 GiB gpu 3.1 GiB eta 0:00:00" in caplog.text
 
 
-def test_metrics_csv_has_a_row_for_every_evaluation_and_copes_with_old_ones(
-    tmp_path: Path,
-) -> None:
-    row: dict[str, Any] = {"lr": 1e-3, "images_per_second": 61.25, "data_wait": 0.5}
-    new = {"step": 9, "memory_mib": 1024.0, "seconds": 12.5}
-    history = [
-        {"epoch": 1, "loss": 2.5, "raw_map": 0.5, "ema_map": None, **row},
-        {"epoch": 2, "loss": 2.0, "raw_map": None, "ema_map": None, **row, **new},
-        {"epoch": 3, "loss": 1 / 3, "raw_map": 0.75, "ema_map": 0.5, **row, **new},
-    ]
-    write_metrics(tmp_path / "metrics.csv", history)
-    assert (tmp_path / "metrics.csv").read_bytes().decode().split("\n") == [
-        "epoch,step,lr,loss,raw_map,ema_map,images_per_second,data_wait,memory_mib,seconds",
-        "1,,0.001,2.5,0.5,,61.25,0.5,,",
-        "3,9,0.001,0.3333333333333333,0.75,0.5,61.25,0.5,1024.0,12.5",
-        "",
-    ]
-
-
-def test_the_clock_of_an_older_checkpoint_begins_at_zero(clock: Clock) -> None:
-    saved: dict[str, Any] = {
-        "epoch": 1,
-        "step": 1,
-        "loss_sum": 2.0,
-        "best": None,
-        "evaluations_since_best": 0,
-    }
-    progress = Progress(**saved, history=[{"epoch": 1, "raw_map": None}], saved_epochs=[1])
-    with Meter(progress, plan_of(2, 2, 1)) as watch:
-        run_step(watch, clock, wait=1.0, work=3.0, loss=1.0)
+def test_a_clock_without_earlier_times_begins_at_zero(clock: Clock) -> None:
+    progress = Progress(epoch=1, step=1, loss_sum=2.0, saved_epochs=[1])
+    watch = Meter(progress, plan_of(2, 2, 1))
+    run_step(watch, clock, wait=1.0, work=3.0, loss=1.0)
     assert (progress.seconds, progress.waited, progress.evaluation_seconds) == (4.0, 1.0, 0.0)

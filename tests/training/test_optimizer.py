@@ -145,7 +145,7 @@ def test_a_new_model_with_other_internal_names_goes_on_bit_for_bit():
     assert all(np.array_equal(again[key], expected[key]) for key in expected)
 
 
-def test_the_state_is_told_by_the_models_own_names():
+def test_the_state_is_saved_by_the_models_own_names():
     model = Net()
     optimizer = build_optimizer(model, weight_decay=0.01)
     step(model, optimizer, 0)

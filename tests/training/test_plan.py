@@ -14,7 +14,7 @@ from paddlex_ml.config import load
 from paddlex_ml.config.shipped import find
 from paddlex_ml.data.dataset import SampleIndex
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import plan as train_plan
+from paddlex_ml.engines.train.plan import _choose_order
 from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.training.plan import Plan, Saving
 from paddlex_ml.training.schedule import build_schedule
@@ -63,7 +63,7 @@ def test_a_list_shorter_than_a_batch_is_one_batch() -> None:
 
 
 @pytest.mark.parametrize(("size", "accumulate"), [(50, 1), (50, 2), (7, 1)])
-def test_the_members_of_a_team_share_the_batches_of_one_process(size: int, accumulate: int) -> None:
+def test_the_ranks_of_a_group_share_the_batches_of_one_process(size: int, accumulate: int) -> None:
     alone = plan_of(size, 8, grad_accum_steps=accumulate)
     both = [
         plan_of(size, 4, grad_accum_steps=accumulate, group=ProcessGroup(rank, 2))
@@ -101,7 +101,7 @@ def order_of(*overrides: str, targets: np.ndarray) -> tuple[int, list[np.ndarray
     config = load.load(path, overrides, to_run=False).config
     images = type("Images", (SimpleNamespace,), {"__len__": lambda self: len(targets)})
     dataset = SimpleNamespace(train=images(targets=targets))
-    size, order = train_plan._order(config, dataset)  # type: ignore[arg-type]
+    size, order = _choose_order(config, dataset)  # type: ignore[arg-type]
     return size, [order(epoch) for epoch in range(2)]
 
 

@@ -17,7 +17,7 @@ import pytest
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.training.plan import Saving
-from tests.members import Lesson, learn
+from tests.ranks import Lesson, learn
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KILLS = 20
@@ -28,7 +28,7 @@ from paddlex_ml import paddle_runtime; paddle_runtime.prepare()
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.training import loop
 from paddlex_ml.training.plan import Saving
-from tests.members import Lesson, learn
+from tests.ranks import Lesson, learn
 
 train_step = loop.train_step
 def told(*args):

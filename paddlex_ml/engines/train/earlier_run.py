@@ -1,50 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps a new training from writing over the results of another one. Without Paddle: it is asked
-before anything is touched."""
+"""Keeps a new training from overwriting the results of another one. Does not need Paddle, because
+the command line checks this before it writes anything."""
 
 from __future__ import annotations
 
-import csv
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+from paddlex_ml.artifacts.train_result import read_metrics
 from paddlex_ml.config import load
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.errors import PaddlexMLError
 
 AUTO = "auto"
-"""Train.resume_path that goes on with what the output folder holds, or starts anew."""
+"""Train.resume_path that continues the training in the output folder, or starts a new one."""
 
 
 def find_conflict(config: Config) -> PaddlexMLError | None:
     """The error of a training whose output folder holds another one, or None.
 
-    No conflict where the configuration allows to replace it, or goes on with it.
+    No conflict where the configuration allows to replace it, or continues it.
     """
     output, resume = config.Global.output, config.Train.resume_path
-    if config.Global.mode != "train" or config.Global.overwrite or not _holds_weights(output):
+    if config.Global.mode != "train" or config.Global.overwrite or resume == AUTO:
         return None
-    if resume is not None and (resume == AUTO or _is_inside(Path(resume), output)):
+    if resume is not None and output.resolve() in Path(resume).resolve().parents:
         return None
+    folders = [output / "latest", output / "best_model", *output.glob("epoch_*")]
+    if not any((folder / f"{folder.name}.pdparams").is_file() for folder in folders):
+        return None
+    numbered = (output.with_name(f"{output.name}_{number}") for number in count(2))
+    free = next(folder for folder in numbered if not folder.exists())
     return PaddlexMLError(
         f"the output folder holds another training: {_describe_earlier(output)}; "
         f"this one is {_describe(config)}",
         where=str(output),
-        fix=f"{override('Global.output', _free_name(output))} keeps both, "
+        fix=f"{override('Global.output', str(free))} keeps both, "
         f"{override('Train.resume_path', AUTO)} goes on with the old one, "
         f"{override('Global.overwrite', True)} replaces it",
     )
-
-
-def _holds_weights(output: Path) -> bool:
-    folders = [output / "latest", output / "best_model", *output.glob("epoch_*")]
-    return any((folder / f"{folder.name}.pdparams").is_file() for folder in folders)
-
-
-def _is_inside(path: Path, folder: Path) -> bool:
-    return folder.resolve() in path.resolve().parents
 
 
 def _describe(config: Config) -> str:
@@ -53,18 +49,10 @@ def _describe(config: Config) -> str:
 
 
 def _describe_earlier(output: Path) -> str:
-    words = "one without a readable config.yaml"
+    description = "one without a readable config.yaml"
     with suppress(PaddlexMLError):
-        words = _describe(load.load(output / "config.yaml", to_run=False).config)
-    with suppress(OSError, ValueError, KeyError):
-        with (output / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        scores = [float(row[key]) for row in rows for key in ("raw_map", "ema_map") if row[key]]
-        words += f" (best mAP {max(scores):.4f}, up to epoch {rows[-1]['epoch']})"
-    return words
-
-
-def _free_name(output: Path) -> str:
-    """The folder's name with the first number that no other has."""
-    names = (output.with_name(f"{output.name}_{number}") for number in count(2))
-    return str(next(name for name in names if not name.exists()))
+        description = _describe(load.load(output / "config.yaml", to_run=False).config)
+    with suppress(OSError, ValueError):
+        best_map, epoch = read_metrics(output / "metrics.csv")
+        description += f" (best mAP {best_map:.4f}, up to epoch {epoch})"
+    return description

@@ -10,13 +10,14 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import paddle
 
 from paddlex_ml import devices
 from paddlex_ml.artifacts import weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.train_result import TrainResult
 from paddlex_ml.config.fingerprint import fingerprint
 from paddlex_ml.config.load import dump
 from paddlex_ml.config.schema import Config
@@ -24,9 +25,9 @@ from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed import launch
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import plan as train_plan
 from paddlex_ml.engines.train import start
-from paddlex_ml.engines.train.result import describe
+from paddlex_ml.engines.train.plan import build_loaders, compose_plan
+from paddlex_ml.engines.train.result import build_result
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.export.static import save_static
 from paddlex_ml.metrics.average_precision import constant_predictor_map
@@ -46,23 +47,22 @@ from paddlex_ml.training.sync_batch_norm import synchronise
 logger = logging.getLogger(__name__)
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Train one model; returns the content of train_result.json."""
-    device = devices.find(config.Global.device)
-    precision.choose(config.Train.amp, config.Train.amp_dtype, device.first)  # or refuse, early
-    if config.Train.tensorboard:
+def run(config: Config) -> TrainResult | None:
+    """Train one model; None on machines other than the first, which has the result."""
+    options, device = config.Train, devices.find(config.Global.device)
+    precision.choose(options.amp, options.amp_dtype, device.first)  # refuses early what it cannot
+    if options.tensorboard:
         events.require_package()
     start.finish_interrupted(config)
-    result: dict[str, Any] = launch.run(train, config, device, config.Train.dist_ips)
+    result: TrainResult | None = launch.run(train_model, config, device, options.dist_ips)
     return result
 
 
-def train(config: Config, group: ProcessGroup) -> dict[str, Any]:
-    """The training itself, in one process or in each of several."""
-    assert config.Global.dataset_dir is not None  # the configuration refuses it
+def train_model(config: Config, group: ProcessGroup) -> TrainResult | None:
+    """The training itself, in one process or in each of several; None except in the main one."""
+    assert config.Global.dataset_dir is not None  # the configuration refuses None
     dataset = annotation.read(config.Global.dataset_dir)
-    _refuse_other_class_count(config, dataset)
-    _refuse_few_images(dataset, group)
+    _refuse_unfit_lists(config, dataset, group)
     output = config.Global.output
     with (
         Interrupt(group) as interrupt,
@@ -71,14 +71,13 @@ def train(config: Config, group: ProcessGroup) -> dict[str, Any]:
     ):
         training, plan = prepare(config, dataset, group)
         if config.Train.tensorboard and group.is_main:
-            begin = global_step(training.progress, plan)
-            tell = stack.enter_context(events.writing(output / "events", begin))
-            plan = replace(plan, scalars=tell)
-        for text in diagnostics.of_lists(
-            dataset.label_names, dataset.train.targets, dataset.val.targets
-        ):
-            logger.warning(text)
-        train_loader, val_loader = train_plan.loaders(config, dataset, group)
+            step = global_step(training.progress, plan)
+            scalars = stack.enter_context(events.writing(output / "events", step))
+            plan = replace(plan, scalars=scalars)
+        train_targets, val_targets = dataset.train.targets, dataset.val.targets
+        for message in diagnostics.check_lists(dataset.label_names, train_targets, val_targets):
+            logger.warning(message)
+        train_loader, val_loader = build_loaders(config, dataset, group)
         if group.is_main:
             write_text(output / "config.yaml", dump(config))
             annotation.write_labels(output / "label_dict.txt", dataset.label_names)
@@ -87,70 +86,70 @@ def train(config: Config, group: ProcessGroup) -> dict[str, Any]:
         difference = None
         if group.is_main and training.progress.best is not None and interrupt.signal != SIGTERM:
             difference = export_best(training, output)
-            plots.curves(output / "curves.png", training.progress.history)
+            plots.curves(output / "curves.png", msgspec.to_builtins(training.progress.history))
     if interrupt.signal is not None:
         raise Stopped(interrupt.signal)
     if not group.is_main:
-        return {}
-    return describe(
+        return None
+    return build_result(
         training.info,
         training.progress,
         output,
         static_difference=difference,
-        constant_map=constant_predictor_map(dataset.val.targets),
+        constant_map=constant_predictor_map(val_targets),
     )
 
 
 def prepare(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> tuple[Training, Plan]:
-    """Build the model and all that changes with it, new or from Train.resume_path."""
-    train = config.Train
+    """Build the model and all that changes while it learns, new or from Train.resume_path."""
+    options = config.Train
     info = ModelInfo(
         config.Global.model,
         dataset.label_names,
-        train.image_size,
-        zoo.choose_tokens(config.Global.model, train.decoder_tokens),
+        options.image_size,
+        zoo.choose_tokens(config.Global.model, options.decoder_tokens),
     )
     paddle.seed(config.Global.seed)
     model = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
     resumed_from, resumed = start.read_resumed(config, info)
-    if resumed is None and train.pretrain_weight_path is not None:
-        start.load_pretrained(model, info.model, train.pretrain_weight_path)
+    if resumed is None and options.pretrain_weight_path is not None:
+        start.load_pretrained(model, info.model, options.pretrain_weight_path)
     averaged = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
     device = paddle.device.get_device()
-    if train.sync_bn:
+    if options.sync_bn:
         model = synchronise(model, group, on_gpu=device != "cpu")
     optimizer = build_optimizer(
         model,
-        weight_decay=train.weight_decay,
+        weight_decay=options.weight_decay,
         lr_mult=partial(
             zoo.find(info.model).lr_mult,
-            head=train.head_lr_mult,
-            backbone=train.backbone_lr_mult,
+            head=options.head_lr_mult,
+            backbone=options.backbone_lr_mult,
         ),
-        clip_norm=train.grad_clip_norm,
+        clip_norm=options.grad_clip_norm,
     )
-    computing = precision.choose(train.amp, train.amp_dtype, device)
+    computing = precision.choose(options.amp, options.amp_dtype, device)
     computing.decorate(model, optimizer)
-    if train.recompute:
+    if options.recompute:
         recompute_blocks(model)
     training = Training(
         info,
         model,
         averaged,
-        Ema(model, train.ema_decay),
+        Ema(model, options.ema_decay),
         optimizer,
         computing.scaler(),
         fingerprint(config, group.size),
     )
     if resumed_from is not None and resumed is not None:
         training.restore(resumed)
-        start.report_resume(training, resumed.fingerprint)
+        start.log_resume(training, resumed.fingerprint)
         start.recover_best(training, resumed_from, config, group)
-    return training, train_plan.compose(config, dataset, model, computing, group)
+    return training, compose_plan(config, dataset, model, computing, group)
 
 
 def export_best(training: Training, output: Path) -> float:
-    """Export the weights that earned the best score; returns the static graph's difference."""
+    """Export the weights with the best score; returns how far scores of the static model differ."""
     folder = output / "best_model"
     best = weights.read(folder / "best_model.pdparams")
     for name, value in training.averaged.state_dict().items():
@@ -158,17 +157,14 @@ def export_best(training: Training, output: Path) -> float:
     return save_static(training.averaged, training.info, folder / "inference")
 
 
-def _refuse_other_class_count(config: Config, dataset: MLClsDataset) -> None:
-    wanted = config.Train.num_classes
-    if wanted is not None and wanted != len(dataset.label_names):
+def _refuse_unfit_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> None:
+    asked, classes = config.Train.num_classes, len(dataset.label_names)
+    if asked is not None and asked != classes:
         raise PaddlexMLError(
-            f"Train.num_classes is {wanted}, label.txt names {len(dataset.label_names)} classes",
+            f"Train.num_classes is {asked}, label.txt names {classes} classes",
             where=str(dataset.root / "label.txt"),
             fix="-o Train.num_classes=null takes the number from label.txt",
         )
-
-
-def _refuse_few_images(dataset: MLClsDataset, group: ProcessGroup) -> None:
     if len(dataset.train) < group.size:
         raise PaddlexMLError(
             f"{len(dataset.train)} images cannot be shared by {group.size} processes",
@@ -178,7 +174,7 @@ def _refuse_few_images(dataset: MLClsDataset, group: ProcessGroup) -> None:
 
 
 class _LogFile(logging.FileHandler):
-    """A log that says nothing when its disk is full: what must be saved there will."""
+    """A log that ignores a full disk: files that must be written there report it."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], OSError):
@@ -187,7 +183,7 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def _log_file(path: Path, group: ProcessGroup) -> Iterator[None]:
-    """Send the package's log to `path` as well; a resumed run adds to it."""
+    """Write the package's log to `path` too; a resumed run appends to it."""
     if not group.is_main:
         yield
         return
@@ -200,5 +196,5 @@ def _log_file(path: Path, group: ProcessGroup) -> Iterator[None]:
         yield
     finally:
         package.removeHandler(handler)
-        with suppress(OSError):  # lines that found no room
+        with suppress(OSError):  # the disk is full
             handler.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a training begins: random or given weights, or the checkpoint that it goes on from."""
+"""Where a training begins: random or given weights, or a checkpoint that it resumes from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import paddle
 
 from paddlex_ml.artifacts import checkpoint, weights
@@ -24,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 def finish_interrupted(config: Config) -> None:
-    """Do what one process must do before several begin.
+    """Do the preparations that a single process must do before several start.
 
-    Finishes exchanges of checkpoints that a kill interrupted, and fetches the weights to start from
-    while a signal still ends the command.
+    Finishes exchanges of checkpoints that a kill interrupted, and fetches the weights to start
+    from: at this point a signal still ends the command at once.
     """
     for name in ("latest", "best_model"):
         checkpoint.finish_interrupted(config.Global.output / name)
@@ -37,7 +38,7 @@ def finish_interrupted(config: Config) -> None:
     if resume is not None:
         checkpoint.finish_interrupted(resume.parent / "best_model")
     elif weights_url is not None and fetch.is_url(weights_url):
-        _locate_start(weights_url)
+        _locate_weights(weights_url)
 
 
 def resumed_folder(config: Config) -> Path | None:
@@ -48,51 +49,52 @@ def resumed_folder(config: Config) -> Path | None:
     return None if resume is None else checkpoint.find_folder(resume, "Train.resume_path")
 
 
-def _locate_start(text: str) -> Path:
-    return weights.locate(text, "Train.pretrain_weight_path", null="trains from random weights")
-
-
 def load_pretrained(model: paddle.nn.Layer, name: str, text: str) -> None:
-    """Start from a weight file or its URL, as far as it fits, and say what was left out."""
+    """Load the entries of a weight file (path or URL) that fit, and log the others."""
     if not fetch.is_url(text):
         checkpoint.finish_interrupted(Path(text).resolve().parent)
-    path = _locate_start(text)
+    path = _locate_weights(text)
     fitted = weights.fit(model, weights.read(path), head=zoo.find(name).head, where=str(path))
-    total = len(fitted.loaded) + len(fitted.missing)
+    missing = fitted.missing
+    total = len(fitted.loaded) + len(missing)
     logger.info("loaded %d of %d entries from %s", len(fitted.loaded), total, path)
     for entry, reason in fitted.skipped.items():
         logger.info("  left out %s: %s", entry, reason)
-    if fitted.missing:
-        logger.info("  random start: %s", _shorten(fitted.missing))
-
-
-def _shorten(names: list[str]) -> str:
-    return ", ".join(names) if len(names) < 6 else f"{names[0]} ... {names[-1]} ({len(names)})"
+    if len(missing) > 5:
+        logger.info("  random start: %s ... %s (%d)", missing[0], missing[-1], len(missing))
+    elif missing:
+        logger.info("  random start: %s", ", ".join(missing))
 
 
 def read_resumed(
     config: Config, info: ModelInfo
 ) -> tuple[Path, checkpoint.Checkpoint] | tuple[None, None]:
-    """The checkpoint of Train.resume_path, and its folder."""
-    key, folder = "Train.resume_path", resumed_folder(config)
+    """The checkpoint of Train.resume_path, and its folder.
+
+    Raises PaddlexMLError when it is a checkpoint of another model than `info`.
+    """
+    folder = resumed_folder(config)
     if folder is None:
         return None, None
     saved = checkpoint.load(folder)
-    for what in ("model", "image_size", "label_names", "decoder_tokens"):
-        was, now = getattr(saved.info, what), getattr(info, what)
-        if was != now:
+    for key in ("model", "image_size", "label_names", "decoder_tokens"):
+        before, now = getattr(saved.info, key), getattr(info, key)
+        if before != now:
             raise PaddlexMLError(
-                f"the checkpoint has {what} {was}, this run has {now}",
+                f"the checkpoint has {key} {before}, this run has {now}",
                 where=str(folder),
-                fix=f"-o Train.{what}={was}, or start anew: -o {key}=null"
-                if what in ("image_size", "decoder_tokens")
-                else f"resume with the same data set and model, or start anew: -o {key}=null",
+                fix=(
+                    f"-o Train.{key}={before}"
+                    if key in ("image_size", "decoder_tokens")
+                    else "resume with the same data set and model"
+                )
+                + ", or start anew: -o Train.resume_path=null",
             )
     return folder, saved
 
 
-def report_resume(training: Training, before: Mapping[str, Any]) -> None:
-    """Say where the training goes on, and which settings are others than before."""
+def log_resume(training: Training, before: Mapping[str, Any]) -> None:
+    """Log where the training resumes, and which options differ from those in `before`."""
     progress = training.progress
     logger.info("resumed after %d epochs and %d steps", progress.epoch, progress.step)
     for key, now in training.fingerprint.items():
@@ -109,47 +111,47 @@ def report_resume(training: Training, before: Mapping[str, Any]) -> None:
 def recover_best(
     training: Training, resumed_from: Path, config: Config, group: ProcessGroup
 ) -> None:
-    """Make sure that best_model holds the best that the checkpoint speaks of.
+    """Make sure that best_model holds the best model that the checkpoint names.
 
-    In a new output folder it is copied from beside the checkpoint. Raises PaddlexMLError when it is
-    lost and no epoch is left to find a new one.
+    In a new output folder it is copied from the folder beside the checkpoint. Raises PaddlexMLError
+    when it is lost and no epoch is left to find a new one.
     """
-    progress, found = training.progress, False
+    progress, output = training.progress, config.Global.output / "best_model"
+    beside, recovered = resumed_from.parent / "best_model", False
     with group.main_first("best model recovered") as is_main:
         if is_main and progress.best is not None:
-            found = _recover(progress, config.Global.output / "best_model", resumed_from)
-    if group.all_reduce_max([found])[0]:
+            recovered = _is_best_of(progress, output)
+            if not recovered and _is_best_of(progress, beside):
+                checkpoint.write(output, checkpoint.load(beside))
+                recovered = True
+            if not recovered:
+                logger.warning(
+                    "%s does not hold the best model of the resumed run (mAP %.4f, epoch %d): the "
+                    "next evaluation starts a new search for the best",
+                    output,
+                    progress.best.score,
+                    progress.best.epoch,
+                )
+    if group.all_reduce_max([recovered])[0]:
         return
     progress.best, progress.evaluations_since_best = None, 0
     if progress.epoch >= config.Train.epochs_iters:
         raise PaddlexMLError(
             f"all {progress.epoch} epochs are done and their best model is not there",
-            where=str(resumed_from.parent / "best_model"),
+            where=str(beside),
             fix=f"put that folder back, or train on: -o Train.epochs_iters={progress.epoch + 1}",
         )
 
 
-def _recover(progress: Progress, here: Path, resumed_from: Path) -> bool:
-    for folder in (here, resumed_from.parent / "best_model"):
-        if _is_record_of(progress, folder):
-            if folder is not here:
-                checkpoint.write(here, checkpoint.load(folder))
-            return True
-    assert progress.best is not None
-    logger.warning(
-        "%s does not hold the best model of the resumed run (mAP %.4f, epoch %d): the next "
-        "evaluation begins a new count",
-        here,
-        progress.best["score"],
-        progress.best["epoch"],
-    )
-    return False
+def _locate_weights(text: str) -> Path:
+    return weights.locate(text, "Train.pretrain_weight_path", null="trains from random weights")
 
 
-def _is_record_of(progress: Progress, folder: Path) -> bool:
-    """Whether `folder` holds the best of this very run: another may have the same score."""
-    record = checkpoint.read_progress(folder)
-    if record is None or progress.best is None:
+def _is_best_of(progress: Progress, folder: Path) -> bool:
+    """Whether `folder` holds the best model of this run: another run may have the same score."""
+    saved = checkpoint.read_progress(folder)
+    if saved is None or progress.best is None:
         return False
-    past = progress.history[: progress.best["epoch"]]
-    return bool(record["best"] == progress.best and record["history"] == past)
+    own = msgspec.to_builtins(progress)
+    past = own["history"][: progress.best.epoch]
+    return bool(saved["best"] == own["best"] and saved["history"] == past)

@@ -19,8 +19,8 @@ from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import SampleIndex
 from paddlex_ml.data.image_cache import ImageCache
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import plan as train_plan
 from paddlex_ml.engines.train import run
+from paddlex_ml.engines.train.plan import build_loaders, compose_plan
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.training.losses import asymmetric_loss, bce_loss, two_way_loss
 from paddlex_ml.training.plan import Plan
@@ -47,9 +47,7 @@ def plan_of(toy: Path, config_of: Any) -> Any:
     def compose(*overrides: str) -> Plan:
         dataset = annotation.read(toy)
         model = paddle.nn.Linear(2, 2)
-        return train_plan.compose(
-            config_of(*overrides), dataset, model, Precision(), ProcessGroup()
-        )
+        return compose_plan(config_of(*overrides), dataset, model, Precision(), ProcessGroup())
 
     return compose
 
@@ -152,7 +150,7 @@ def test_gradients_are_clipped_to_the_norm(prepared: Any) -> None:
 def test_mixup_cache_and_reduced_decoding_reach_the_loaders(config_of: Any, toy: Path) -> None:
     dataset = annotation.read(toy)
     options = ("Train.augment.mixup=0.2", "Train.cache=ram", "Evaluate.reduced_decode=true")
-    train_loader, val_loader = train_plan.loaders(config_of(*options), dataset, ProcessGroup())
+    train_loader, val_loader = build_loaders(config_of(*options), dataset, ProcessGroup())
     with closing(train_loader), closing(val_loader):
         assert train_loader.dataset.augmentation is not None
         assert train_loader.dataset.augmentation.mixup == 0.2
@@ -161,7 +159,7 @@ def test_mixup_cache_and_reduced_decoding_reach_the_loaders(config_of: Any, toy:
         assert isinstance(train_loader.dataset.cache, ImageCache)
         ((_, targets),) = train_loader.epoch([[SampleIndex(0, sample) for sample in range(8)]])
     assert ((targets.numpy() > 0) & (targets.numpy() < 1)).any()
-    plain, val_loader = train_plan.loaders(
+    plain, val_loader = build_loaders(
         config_of("Train.reduced_decode=false"), dataset, ProcessGroup()
     )
     assert (plain.dataset.min_side, val_loader.dataset.min_side) == (None, None)

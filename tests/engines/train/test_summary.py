@@ -3,28 +3,35 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
-from paddlex_ml.engines.train.result import describe
+from paddlex_ml.artifacts.train_result import Best, EpochRow, TrainResult, WeightsKind
+from paddlex_ml.engines.train.result import build_result
 from paddlex_ml.engines.train.summary import summarise
 from paddlex_ml.training.state import Progress
 
 OUTPUT = Path("output")
 
 
-def row(epoch: int, raw: float | None, ema: float | None, **other: float) -> dict[str, Any]:
-    return {"epoch": epoch, "raw_map": raw, "ema_map": ema, "images_per_second": 0.0, **other}
+def row(
+    epoch: int, raw: float | None, ema: float | None, speed: float = 0.0, memory: float = 1.0
+) -> EpochRow:
+    return EpochRow(
+        epoch=epoch, step=epoch, lr=1e-3, loss=1.0, raw_map=raw, ema_map=ema,
+        images_per_second=speed, data_wait=0.0, memory_mib=memory, seconds=1.0,
+    )  # fmt: skip
 
 
-def made(history: list[dict[str, Any]], weights: str = "ema", **other: float) -> dict[str, Any]:
-    return describe(
+def trained(
+    history: list[EpochRow], weights: WeightsKind = "ema", epoch: int = 2, **other: float
+) -> TrainResult:
+    return build_result(
         ModelInfo("PP-LCNet_x1_0_ML", ["cat", "dog"], 448),
         Progress(
             epoch=len(history),
-            best={"score": 0.8123, "weights": weights, "epoch": 2},
+            best=Best(0.8123, weights, epoch),
             history=history,
             **other,  # type: ignore[arg-type]
         ),
@@ -35,13 +42,12 @@ def made(history: list[dict[str, Any]], weights: str = "ema", **other: float) ->
 
 
 def test_the_summary_tells_score_cost_and_files_in_ten_lines() -> None:
-    speed = {"images_per_second": 60.0, "memory_mib": 1945.6}
     history = [
-        row(1, None, None, images_per_second=30.0, memory_mib=1024.0),
-        row(2, 0.8033, 0.8123, **speed),
-        row(3, 0.8, 0.81, **{**speed, "images_per_second": 0.0}),  # resumed at its very end
+        row(1, None, None, speed=30.0, memory=1024.0),
+        row(2, 0.8033, 0.8123, speed=60.0, memory=1945.6),
+        row(3, 0.8, 0.81, speed=0.0, memory=1945.6),  # resumed at its very end
     ]
-    assert summarise(made(history, seconds=4000.4, waited=120.0), OUTPUT).splitlines() == [
+    assert summarise(trained(history, seconds=4000.4, waited=120.0), OUTPUT).splitlines() == [
         "Training done",
         "  best:      epoch 2 of 3, mAP raw 0.8033, EMA 0.8123; kept: averaged (EMA) weights "
         "(constant predictor 0.2412)",
@@ -56,15 +62,21 @@ def test_the_summary_tells_score_cost_and_files_in_ten_lines() -> None:
     ]
 
 
-def test_rows_of_older_checkpoints_and_runs_without_averages_can_be_summarised() -> None:
-    lines = summarise(made([row(1, 0.5, None), row(2, 0.8123, None)], "raw"), OUTPUT).splitlines()
+def test_runs_without_averages_can_be_summarised() -> None:
+    result = trained([row(1, 0.5, None), row(2, 0.8123, None)], "raw")
+    lines = summarise(result, OUTPUT).splitlines()
     assert lines[1].startswith("  best:      epoch 2 of 2, mAP raw 0.8123; kept: raw weights (")
-    assert lines[2] == "  cost:      0:00:00, 0.0 images/s, 0% of the time lost waiting for data"
+    assert lines[2] == (
+        "  cost:      0:00:00, 0.0 images/s, 0% of the time lost waiting for data, "
+        "at most 0.0 GiB of memory"
+    )
 
 
 def test_every_file_of_the_summary_is_there(toy_run: Path) -> None:
     result = json.loads((toy_run / "train_result.json").read_text(encoding="utf-8"))
-    lines = summarise(result, toy_run).splitlines()
+    best = result["models"]["best"]
+    history = [EpochRow(**row) for row in result["metrics"]["history"]]
+    lines = summarise(trained(history, best["weights"], best["epoch"]), toy_run).splitlines()
     assert [Path(line.split()[-1]).exists() for line in lines[3:]] == [True] * 6
     metrics = result["metrics"]
     assert metrics["seconds"] == metrics["history"][-1]["seconds"] > 0

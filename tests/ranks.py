@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the spawned processes of tests run: functions of (argument, group)."""
+"""What the spawned processes of tests run: functions of (argument, process group)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from paddlex_ml.training.state import Training
 
 
 def talk(_: object, group: ProcessGroup) -> dict[str, Any]:
-    """Use every collective once."""
+    """Use everything that ranks do together, once."""
     weight, unused = (paddle.create_parameter([2], "float32") for _ in range(2))
     (weight * (group.rank + 1.0)).sum().backward()
     group.all_reduce_gradients([weight, unused])
@@ -100,7 +100,7 @@ class Lesson(NamedTuple):
 
 
 def learn(lesson: Lesson, group: ProcessGroup) -> dict[str, Any]:
-    """Train; returns weights, averaged weights, history and outputs on val, of the leader."""
+    """Train; returns weights, averaged weights, history and outputs on val, of the main process."""
     paddle.seed(3)
     model: paddle.nn.Layer = Small(norm=lesson.norm)
     averaged = Small(norm=lesson.norm)
@@ -135,6 +135,7 @@ def learn(lesson: Lesson, group: ProcessGroup) -> dict[str, Any]:
     fit(training, plan, train, val, lesson.output, Interrupt(group))
     snapshot = training.snapshot()
     rows = [
-        {k: row[k] for k in ("loss", "raw_map", "ema_map")} for row in training.progress.history
+        {k: getattr(row, k) for k in ("loss", "raw_map", "ema_map")}
+        for row in training.progress.history
     ]
     return {"weights": dict(snapshot.weights), "ema": dict(snapshot.ema), "history": rows}

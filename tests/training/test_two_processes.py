@@ -12,7 +12,7 @@ import pytest
 from paddlex_ml.devices import Devices
 from paddlex_ml.distributed import launch
 from paddlex_ml.distributed.group import ProcessGroup
-from tests.members import Lesson, judge, learn
+from tests.ranks import Lesson, judge, learn
 
 pytestmark = pytest.mark.story
 

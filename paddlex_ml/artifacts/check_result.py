@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""check_dataset_result.json, one type for all its readers.
+
+The order of the fields is the order of the keys in the file. Paths are relative to the output
+folder, except in warnings: those are relative to the data set.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+
+class LabelsPerImage(msgspec.Struct, frozen=True):
+    """How many labels the images of one list have."""
+
+    mean: float
+    images_by_number_of_labels: dict[str, int]
+
+
+class SideLengths(msgspec.Struct, frozen=True):
+    """Width or height of the images, in pixels."""
+
+    min: int
+    median: int
+    max: int
+
+
+class CoOccurrence(msgspec.Struct, frozen=True):
+    """Images that show two classes: a table, or only the most frequent pairs of many classes."""
+
+    classes: list[str] | UnsetType = UNSET
+    counts: list[list[int]] | UnsetType = UNSET
+    """[C][C]; the diagonal counts the images of a class."""
+    pairs: list[tuple[str, str, int]] | UnsetType = UNSET
+
+
+class CheckWarning(msgspec.Struct, frozen=True):
+    """One warning, and the first of its images or groups of images."""
+
+    text: str
+    count: int
+    images: list[list[str]]
+
+
+class DatasetCounts(msgspec.Struct, frozen=True):
+    """Counts of a data set, as `data.check.summarise` gives them."""
+
+    class_counts: dict[str, dict[str, int]]
+    """List -> class -> images."""
+    labels_per_image: dict[str, LabelsPerImage]
+    image_sizes: dict[str, SideLengths]
+    """`width` and `height`; empty without images."""
+    image_formats: dict[str, int]
+    co_occurrence: CoOccurrence
+    warnings: list[CheckWarning]
+
+
+class CheckAttributes(msgspec.Struct, frozen=True, kw_only=True):
+    """Size of the data set, and the sample images that were drawn."""
+
+    label_file: str
+    num_classes: int
+    train_samples: int
+    train_sample_paths: list[str]
+    val_samples: int
+    val_sample_paths: list[str]
+
+
+class CheckAnalysis(msgspec.Struct, frozen=True):
+    """The pictures of the whole data set."""
+
+    histogram: str
+    report: str
+
+
+class ClassCounts(msgspec.Struct, frozen=True):
+    """Images of one class before and after a split."""
+
+    name: str
+    train_before: int
+    val_before: int
+    train_after: int
+    val_after: int
+
+
+class RewrittenLists(msgspec.Struct, frozen=True):
+    """What a conversion or a split changed in the data set."""
+
+    files: list[str]
+    notes: list[str]
+    class_counts: list[ClassCounts]
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of check_dataset_result.json for a data set without a fault."""
+
+    done_flag: bool = True
+    check_pass: bool = True
+    attributes: CheckAttributes
+    analysis: CheckAnalysis
+    dataset_path: str
+    show_type: str = "image"
+    dataset_type: str = "MLClsDataset"
+    warnings: list[str]
+    report: DatasetCounts
+    rewritten: RewrittenLists | UnsetType = UNSET
+    """Only where the run converted or split the data set."""

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""train_result.json, metrics.csv and the rows of a training's history, one type each.
+
+The order of the fields is the order of the keys in the file, and of the columns of metrics.csv.
+Paths are relative to the output folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from paddlex_ml.storage.files import write_text
+
+FORMAT_VERSION = 1
+"""Of train_result.json. Results of release 0.1.0 have no such key."""
+
+WeightsKind: TypeAlias = Literal["raw", "ema"]
+
+
+class EpochRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured in one finished epoch."""
+
+    epoch: int
+    """1, 2, ..."""
+    step: int
+    """Updates so far, over all epochs."""
+    lr: float
+    """Learning rate of the last step."""
+    loss: float
+    """Mean loss of a step."""
+    raw_map: float | None
+    """mAP of the raw weights, 0..1; None where the epoch was not evaluated."""
+    ema_map: float | None
+    """mAP of the averaged weights, 0..1; None without an evaluation or without averaging."""
+    images_per_second: float
+    """Speed, waiting for data included; 0.0 for an epoch whose steps ran before a resume."""
+    data_wait: float
+    """Share of the time in which steps waited for their data, 0..1."""
+    memory_mib: float
+    """Largest resident memory that was measured."""
+    seconds: float
+    """Time of training so far, over all runs."""
+
+
+class Best(msgspec.Struct, frozen=True):
+    """The best score of a training so far."""
+
+    score: float
+    """mAP, 0..1."""
+    weights: WeightsKind
+    """The weights that have this score."""
+    epoch: int
+
+
+class LastModel(msgspec.Struct, frozen=True, kw_only=True):
+    """The checkpoint of one of the last epochs."""
+
+    score: float | None
+    weights: WeightsKind
+    epoch: int
+    pdparams: str
+    pdopt: str
+    pdstates: str
+    pdema: str
+
+
+class NoModel(msgspec.Struct, frozen=True):
+    """Stands for a checkpoint that does not exist; `{}` in the file."""
+
+
+class BestModel(LastModel, frozen=True, kw_only=True):
+    """The best checkpoint and the static model that was exported from it."""
+
+    inference_config: str
+    pdmodel: str
+    pdiparams: str
+
+
+class TrainedModels(msgspec.Struct, frozen=True, kw_only=True):
+    """The best model and at most five of the last ones, the newest first, as PaddleX lists them."""
+
+    best: BestModel
+    last_1: LastModel | NoModel = NoModel()
+    last_2: LastModel | NoModel = NoModel()
+    last_3: LastModel | NoModel = NoModel()
+    last_4: LastModel | NoModel = NoModel()
+    last_5: LastModel | NoModel = NoModel()
+
+
+class TrainMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """Quality and cost of a training, over all runs."""
+
+    best_map: float = msgspec.field(name="MultiLabelMAP")
+    epochs: int
+    static_difference: float | None
+    """Largest difference between scores of the static model and of the weights."""
+    constant_map: float
+    """mAP of a predictor that gives every image the same scores."""
+    seconds: float
+    images_per_second: float
+    data_wait: float
+    memory_mib: float
+    history: list[EpochRow]
+
+
+class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of train_result.json after a training that succeeded."""
+
+    done_flag: bool = True
+    model_name: str
+    label_dict: str
+    train_log: str
+    config: str
+    models: TrainedModels
+    metrics: TrainMetrics
+    format_version: int = FORMAT_VERSION
+
+
+def write_metrics(path: Path, history: Sequence[EpochRow]) -> None:
+    """Write metrics.csv: one row for every evaluated epoch, the whole file each time."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(EpochRow.__struct_fields__)
+    writer.writerows(msgspec.structs.astuple(row) for row in history if row.raw_map is not None)
+    write_text(path, text.getvalue())
+
+
+def read_metrics(path: Path) -> tuple[float, int]:
+    """Best mAP and last epoch of a metrics.csv.
+
+    Raises OSError when it cannot be read, ValueError when it is empty or damaged.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        maps = [float(row[key]) for row in rows for key in ("raw_map", "ema_map") if row[key]]
+        return max(maps), int(rows[-1]["epoch"])
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"not a metrics.csv: {path}") from error

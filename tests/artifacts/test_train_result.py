@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml.artifacts.train_result import EpochRow, read_metrics, write_metrics
+
+HEAD = "epoch,step,lr,loss,raw_map,ema_map,images_per_second,data_wait,memory_mib,seconds"
+
+
+def row(epoch: int, loss: float, raw: float | None, ema: float | None) -> EpochRow:
+    return EpochRow(
+        epoch=epoch, step=3 * epoch, lr=1e-3, loss=loss, raw_map=raw, ema_map=ema,
+        images_per_second=61.25, data_wait=0.5, memory_mib=1024.0, seconds=12.5,
+    )  # fmt: skip
+
+
+def test_metrics_csv_has_a_row_for_every_evaluation(tmp_path: Path) -> None:
+    history = [row(1, 2.5, 0.5, None), row(2, 2.0, None, None), row(3, 1 / 3, 0.75, 0.5)]
+    write_metrics(tmp_path / "metrics.csv", history)
+    assert (tmp_path / "metrics.csv").read_bytes().decode().split("\n") == [
+        HEAD,
+        "1,3,0.001,2.5,0.5,,61.25,0.5,1024.0,12.5",
+        "3,9,0.001,0.3333333333333333,0.75,0.5,61.25,0.5,1024.0,12.5",
+        "",
+    ]
+    assert read_metrics(tmp_path / "metrics.csv") == (0.75, 3)
+
+
+@pytest.mark.parametrize("text", ["", HEAD, "epoch,raw_map\n1,0.5\n", f"{HEAD}\n1,x,,,high,\n"])
+def test_a_damaged_metrics_csv_is_a_value_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError):  # noqa: PT011
+        read_metrics(tmp_path / "metrics.csv")
