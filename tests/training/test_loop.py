@@ -361,11 +361,6 @@ def test_the_best_of_raw_and_averaged_weights_is_kept_and_later_ones_win_a_tie(
         ("ema", 0.6, 3),
         ("ema", 0.6, 3),
     ]
-        ("raw", 0.5, 1),
-        ("ema", 0.6, 2),
-        ("ema", 0.6, 3),
-        ("ema", 0.6, 3),
-    ]
     monkeypatch.setattr(loop, "evaluate", scripted(scores))
     training = new_training()
     for epoch, (kind, score, of_epoch) in enumerate(expected, start=1):
