@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.artifacts import checkpoint, inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.export import description, parity, static
+from paddlex_ml.export import parity, static
 from paddlex_ml.export.parity import Graph
 from paddlex_ml.storage import files
 from paddlex_ml.storage.folders import replacing
@@ -63,7 +63,7 @@ def save_onnx(model: paddle.nn.Layer, info: ModelInfo, folder: Path, opset: int)
         graph.mkdir()
         static.write_graph(model, info.image_size, graph)
         # Here: Paddle says nothing when the disk is full, this write does.
-        description.write(fresh, info)
+        inference_yml.write(fresh, info)
         _convert(graph, fresh / FILE, opset)
         shutil.rmtree(graph)
         _finish(fresh / FILE, info)

@@ -22,9 +22,10 @@ import paddle
 from paddle import inference
 from paddle.base.layer_helper import LayerHelper
 
+from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.export import description, parity, static
+from paddlex_ml.export import parity, static
 from paddlex_ml.export.parity import Graph
 from paddlex_ml.storage.folders import replacing
 
@@ -40,7 +41,7 @@ def save_pdmodel(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float
         with _old_programs():
             _write_program(model, info.image_size, fresh)
         # Before anything is removed: Paddle says nothing when the disk is full, this write does.
-        description.write(fresh, info)
+        inference_yml.write(fresh, info)
         (fresh / "inference.pdiparams.info").unlink()  # for training it further: nobody needs it
         return parity.measure(model, _open(fresh), info.image_size)
 

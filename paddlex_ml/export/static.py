@@ -14,8 +14,9 @@ from pathlib import Path
 import paddle
 from paddle.static import InputSpec
 
+from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
-from paddlex_ml.export import description, parity
+from paddlex_ml.export import parity
 from paddlex_ml.storage.folders import replacing
 
 
@@ -40,7 +41,7 @@ def save_static(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float:
     with replacing(folder) as fresh:
         write_graph(model, info.image_size, fresh)
         # Before the comparison: Paddle says nothing when the disk is full, this write does.
-        description.write(fresh, info)
+        inference_yml.write(fresh, info)
         graph = paddle.jit.load(str(fresh / "inference"))
         return parity.measure(
             model, lambda images: graph(paddle.to_tensor(images)).numpy(), info.image_size

@@ -278,7 +278,7 @@ def test_the_image_size_is_what_the_description_says(altered):
         (lambda c: c.pop("PreProcess"), "not a list of steps"),
         (
             lambda c: c["PostProcess"]["MultiLabelThreshOutput"].pop("label_list"),
-            "does not say what its classes are called",
+            "the model has no names for its classes",
         ),
     ],
 )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from paddlex_ml import devices
+from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
@@ -30,7 +31,6 @@ from paddlex_ml.engines.evaluate import (
 )
 from paddlex_ml.engines.evaluate.comparison import Other
 from paddlex_ml.engines.evaluate.models import EvaluatedModel
-from paddlex_ml.export import description
 from paddlex_ml.metrics.measures import summarise
 from paddlex_ml.metrics.threshold_search import Tuned
 
@@ -139,7 +139,7 @@ def _tune(
 
 def _save(tuned: Tuned, places: list[Path]) -> None:
     for path in places:
-        copy = description.set_thresholds(path, tuned.thresholds.tolist(), tuned.shared)
+        copy = inference_yml.set_thresholds(path, tuned.thresholds.tolist(), tuned.shared)
         logger.info("thresholds -> %s%s", path, f" (before: {copy})" if copy else "")
 
 
