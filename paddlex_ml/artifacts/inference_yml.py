@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from paddlex_ml.artifacts.run_folder import INFERENCE_YML, ExportedFiles
+from paddlex_ml.artifacts.run_folder import ExportedFiles
 from paddlex_ml.data import preprocess
 from paddlex_ml.data.preprocess import MEAN, STD, Preprocess
 from paddlex_ml.errors import PaddlexMLError
@@ -28,7 +28,6 @@ from paddlex_ml.storage import files
 if TYPE_CHECKING:
     from paddlex_ml.artifacts.checkpoint import ModelInfo  # imports Paddle
 
-FILE = INFERENCE_YML
 THRESHOLD = 0.5
 """Of an export whose thresholds were not tuned, and of a file that has none."""
 

@@ -27,6 +27,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
 
 LISTS = ("train", "val")
+LABEL_FILE, TRAIN_FILE, VAL_FILE = "label.txt", "train.txt", "val.txt"
 Targets = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 _LAYOUT = "write the path of the image, ONE tab, then 0 or 1 for every class: images/a.jpg<tab>0,1"

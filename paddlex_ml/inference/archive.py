@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts.run_folder import GRAPH, INFERENCE_YML, PARAMETERS, PROGRAM
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import static_model
 from paddlex_ml.storage import cache, fetch
 
 SIZE_LIMIT = 4 * 2**30  # bytes, unpacked; the largest published model has 0.4
@@ -102,13 +101,11 @@ def _choose(tar: tarfile.TarFile, archive: Path) -> list[tarfile.TarInfo]:
             if path in chosen:
                 raise _refused(f"its entry {member.name!r} is there twice", archive)
             chosen[path] = member
-    folders = [path.parent for path in chosen if path.name == inference_yml.FILE]
+    folders = [path.parent for path in chosen if path.name == INFERENCE_YML]
     if len(folders) != 1:
-        raise _refused(
-            f"it holds {len(folders)} files {inference_yml.FILE} in place of one", archive
-        )
+        raise _refused(f"it holds {len(folders)} files {INFERENCE_YML} in place of one", archive)
     model = {path.name: member for path, member in chosen.items() if path.parent == folders[0]}
-    if static_model.WEIGHTS not in model or not model.keys() & set(static_model.GRAPHS):
+    if PARAMETERS not in model or not model.keys() & {GRAPH, PROGRAM}:
         raise _refused(f"it holds only {', '.join(sorted(model))}", archive)
     return list(model.values())
 

@@ -12,11 +12,11 @@ import paddle
 import paddle.nn.functional as F
 
 from paddlex_ml.artifacts import inference_yml
-from paddlex_ml.artifacts.checkpoint import EXPORTS
+from paddlex_ml.artifacts.run_folder import EXPORTS, INFERENCE_YML
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import preprocess
 from paddlex_ml.data.preprocess import Preprocess
-from paddlex_ml.engines import load_model, tokens
+from paddlex_ml.engines import load_model
 from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Network
@@ -55,9 +55,8 @@ def load(config: Config, text: str | None, key: str, *, any_model: bool = False)
     """
     if text is None or not Path(text).is_dir():
         return _of_weights(load_model.load(config, text, key, any_model=any_model))
-    static = StaticModel(Path(text), config.Global.device, None)
-    if not any_model:
-        tokens.refuse_others(config, static.decoder_tokens, text)
+    tokens = None if any_model else config.Train.decoder_tokens
+    static = StaticModel(Path(text), config.Global.device, None, decoder_tokens=tokens)
     return EvaluatedModel(
         lambda images: paddle.to_tensor(static.run(images.numpy())),
         list(static.label_names),
@@ -126,9 +125,7 @@ def find_descriptions(evaluated: EvaluatedModel) -> list[Path]:
     folders = [evaluated.path]
     if evaluated.source is not None:
         folders = [evaluated.path.parent / name for name in EXPORTS.values()]
-    found = [
-        folder / inference_yml.FILE for folder in folders if (folder / inference_yml.FILE).is_file()
-    ]
+    found = [folder / INFERENCE_YML for folder in folders if (folder / INFERENCE_YML).is_file()]
     if not found:
         raise PaddlexMLError(
             "there is no exported model whose thresholds could be set",
