@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class StaticModel:
-    """A static model in memory. Threads may share it: they wait for one another."""
+    """A static model in memory. Threads may share it; a lock serialises their calls."""
 
     def __init__(
         self,
@@ -81,15 +81,12 @@ class StaticModel:
         self.decoder_tokens = content.decoder_tokens
         self.threshold = content.threshold
         self.preprocess = content.preprocess
+        self.image_size = content.preprocess.size
+        """(width, height) in pixels of the network's input."""
         self._threads = cpu_threads or cores.usable_cores()
         self._lock = threading.Lock()  # Paddle keeps buffers inside
         self._attention: Attention | None = None
         self._load_network(device, run_mode)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(width, height) in pixels of what the network sees."""
-        return self.preprocess.size
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Images float32 [B, 3, H, W] as `preprocess` makes them -> scores float32 [B, C], 0..1."""
