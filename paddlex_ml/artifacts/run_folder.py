@@ -30,6 +30,8 @@ class ExportedFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder: Final = folder
+        self.prefix: Final = folder / "inference"
+        """What Paddle wants as the path of a model: without suffix."""
         self.graph: Final = folder / GRAPH
         self.program: Final = folder / PROGRAM
         self.parameters: Final = folder / PARAMETERS
