@@ -21,6 +21,7 @@ from typing import Any
 
 import paddlex_ml
 from paddlex_ml import paddle_runtime, terminal
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config import load, shipped
 from paddlex_ml.config.schema import MODES, Config
 from paddlex_ml.distributed import addresses
@@ -208,7 +209,7 @@ def _write_failure(mode: str, output: Path, err_type: str, err_msg: str) -> None
 
 
 def _resume_hint(job: tuple[str, Path] | None) -> str:
-    if job is None or job[0] != "train" or not (job[1] / "latest" / "latest.pdparams").is_file():
+    if job is None or job[0] != "train" or not RunFolder(job[1]).latest.weights.is_file():
         return ""
     return "; to go on, repeat the command with -o Train.resume_path=auto"
 
@@ -216,24 +217,24 @@ def _resume_hint(job: tuple[str, Path] | None) -> str:
 def _farewell(config: Config, arguments: argparse.Namespace, made: Mapping[str, Any]) -> str:
     """What was made and the command that a user most likely wants next."""
     mode, output = _job(config)
-    result, keep = _result_file(mode, output), list(arguments.override)
+    run, result, keep = RunFolder(output), _result_file(mode, output), list(arguments.override)
     match mode:
         case "check_dataset":
             train = _command(arguments.config, "train", arguments.override)
             return (
                 "Check dataset passed !\n"
                 f"  result:    {result}\n"
-                f"  samples:   {output / 'check_dataset' / 'demo_img'}\n"
-                f"  histogram: {output / 'check_dataset' / 'histogram.png'}\n"
-                f"  report:    {output / 'check_dataset' / 'report.html'}\n"
+                f"  samples:   {run.check_dataset.demo_img}\n"
+                f"  histogram: {run.check_dataset.histogram}\n"
+                f"  report:    {run.check_dataset.report}\n"
                 f"next: {train}"
             )
         case "train":
-            merged = output / "config.yaml"  # no other override is needed
+            merged = run.config_yaml  # no other override is needed
             predict = _command(str(merged), "predict", ["Predict.input=photo.jpg"])
             return f"{summarise(made, output)}\nnext: {predict}"
         case "predict":
-            pictures = config.Predict.save_path or output / "predict"
+            pictures = config.Predict.save_path or run.predict.folder
             draws = config.Predict.save_img or config.Predict.explain
             drawn = "pictures and scores" if draws else "scores"
             return f"Prediction done: {result}\n{drawn}: {pictures}"
@@ -299,4 +300,4 @@ def _job(config: Config) -> tuple[str, Path]:
 
 def _result_file(mode: str, output: Path) -> Path:
     assert mode in MODES
-    return output / f"{mode}_result.json"
+    return RunFolder(output).result(mode)

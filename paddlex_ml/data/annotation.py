@@ -101,7 +101,7 @@ def parse(dataset_dir: Path, lists: Sequence[str] = LISTS) -> Parsed:
         nothing = ImageList(root, [], np.zeros((0, 0), np.uint8))
         return Parsed(MLClsDataset(root, [], nothing, nothing), {}, [_folder_fault(root)])
     journal.finish_interrupted(root)
-    names, faults = _parse_labels(root / "label.txt")
+    names, faults = _parse_labels(root / LABEL_FILE)
     # A damaged label.txt does not say how many classes there are: the lists are then compared with
     # their own first line, so that the same run still finds their faults.
     reader = _ListReader(root, None if faults else len(names))
@@ -133,7 +133,7 @@ def labels_text(names: Sequence[str]) -> str:
             raise PaddlexMLError(
                 f"the class name {name!r} cannot stand in label.txt: it is empty, given twice, "
                 "has a line end, or spaces around it",
-                where="label.txt",
+                where=LABEL_FILE,
                 fix="give every class one name of its own, without spaces around it",
             )
     return "".join(f"{i} {name}\n" for i, name in enumerate(names))

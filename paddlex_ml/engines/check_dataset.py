@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from paddlex_ml import terminal
+from paddlex_ml.artifacts.run_folder import CheckDatasetFiles, RunFolder
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import check
+from paddlex_ml.data import annotation, check
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.faults import combine
 from paddlex_ml.data.split import Division
@@ -27,7 +28,7 @@ from paddlex_ml.pictures.labelled import draw_labels
 
 _DEMOS = 10  # images of each list
 _DEMO_SIDE = 1024  # pixels: a page of thumbnails, not copies of the photographs
-_FOLDER = "check_dataset"
+_NAMES = RunFolder(Path()).check_dataset  # relative to the output folder, as the result has them
 
 _log = logging.getLogger(__name__)
 
@@ -123,13 +124,14 @@ def _draw_pictures(report: check.Report, output: Path, seed: int) -> dict[str, l
     """Draw into a folder aside and swap it in, so that pictures of two runs never mix."""
     dataset = report.dataset
     output.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{_FOLDER}.", dir=output))
+    aside = Path(tempfile.mkdtemp(prefix=f".{_NAMES.folder.name}.", dir=output))
+    drawn = CheckDatasetFiles(aside)
     try:
-        names = _draw_demos(dataset, aside / "demo_img", seed)
+        names = _draw_demos(dataset, drawn.demo_img, seed)
         counts = check.count_positives(dataset.train), check.count_positives(dataset.val)
-        plots.histogram(aside / "histogram.png", dataset.label_names, *counts)
-        dataset_page.write(aside / "report.html", _fill_page(report, seed))
-        _swap_in(aside, output / _FOLDER)
+        plots.histogram(drawn.histogram, dataset.label_names, *counts)
+        dataset_page.write(drawn.report, _fill_page(report, seed))
+        _swap_in(aside, output / _NAMES.folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return names
@@ -163,7 +165,7 @@ def _draw_demos(dataset: MLClsDataset, folder: Path, seed: int) -> dict[str, lis
             labels = [dataset.label_names[i] for i in np.flatnonzero(images.targets[index])]
             name = _free_name(Path(images.paths[index]), taken)
             draw_labels(image, labels).save(folder / name, quality=92)
-            names[key].append(f"{_FOLDER}/demo_img/{name}")
+            names[key].append((_NAMES.demo_img / name).as_posix())
     return names
 
 
@@ -179,11 +181,8 @@ def _free_name(path: Path, taken: set[str]) -> str:
 
 
 def _swap_in(new: Path, place: Path) -> None:
-    for name in (
-        "demo_img",
-        "histogram.png",
-        "report.html",
-    ):  # only what is ours: the folder may hold notes
+    # Only what is ours: the folder may hold notes of the user.
+    for name in (_NAMES.demo_img.name, _NAMES.histogram.name, _NAMES.report.name):
         old = place / name
         if old.is_dir():
             shutil.rmtree(old)
@@ -203,7 +202,7 @@ def _describe(
         "done_flag": True,
         "check_pass": True,
         "attributes": {
-            "label_file": _relative(root / "label.txt", output),
+            "label_file": _relative(root / annotation.LABEL_FILE, output),
             "num_classes": len(dataset.label_names),
             "train_samples": len(dataset.train),
             "train_sample_paths": demos["train"],
@@ -211,8 +210,8 @@ def _describe(
             "val_sample_paths": demos["val"],
         },
         "analysis": {
-            "histogram": f"{_FOLDER}/histogram.png",
-            "report": f"{_FOLDER}/report.html",
+            "histogram": _NAMES.histogram.as_posix(),
+            "report": _NAMES.report.as_posix(),
         },
         "dataset_path": str(root),
         "show_type": "image",

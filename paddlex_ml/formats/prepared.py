@@ -73,7 +73,7 @@ def building(output: Path) -> Iterator[Path]:
 
 def write(folder: Path, found: SourceDataset) -> None:
     """Write label.txt and the lists of `found` into a folder that has none."""
-    annotation.write_labels(folder / "label.txt", found.label_names)
+    annotation.write_labels(folder / annotation.LABEL_FILE, found.label_names)
     for name, images in found.lists.items():
         annotation.write_list(folder / f"{name}.txt", images.paths, images.targets)
 

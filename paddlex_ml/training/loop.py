@@ -17,6 +17,7 @@ from pathlib import Path
 
 import paddle
 
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.data.dataset import Draw, MultiLabelDataset
 from paddlex_ml.data.loader import Batch, Loader, evaluation_draws
 from paddlex_ml.distributed.group import PeerLost
@@ -44,7 +45,7 @@ def fit(
     if (
         progress.history and plan.group.is_main
     ):  # a new folder, or a kill before this file was written
-        write_metrics(output / "metrics.csv", progress.history)
+        write_metrics(RunFolder(output).metrics_csv, progress.history)
     while progress.epoch < plan.epochs and not saving.should_stop_early(progress, plan):
         meter = train_epoch(training, plan, train, interrupt, keeper)
         scores = None

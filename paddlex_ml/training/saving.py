@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.evaluation import Evaluation, is_constant
 from paddlex_ml.training.diagnostics import Diagnostics, Epoch
 from paddlex_ml.training.meter import Meter, write_metrics
@@ -43,7 +44,7 @@ class Keeper:
             return False
         with self.plan.group.main_first(f"latest {progress.epoch} {progress.step}") as is_main:
             if is_main:
-                checkpoint.write(self.output / "latest", training.snapshot())
+                checkpoint.write(RunFolder(self.output).latest.folder, training.snapshot())
         self._restart()
         return True
 
@@ -55,24 +56,24 @@ class Keeper:
         self._restart()
 
     def _write(self, training: Training) -> None:
-        progress, output = training.progress, self.output
+        progress, run = training.progress, RunFolder(self.output)
         if progress.best is not None and progress.best["epoch"] == progress.epoch:
             use_ema = progress.best["weights"] == "ema"
-            checkpoint.write(output / "best_model", training.snapshot(use_ema=use_ema))
-        latest, kept = output / "latest", output / f"epoch_{progress.epoch}"
+            checkpoint.write(run.best_model.folder, training.snapshot(use_ema=use_ema))
+        latest, kept = run.latest.folder, run.epoch(progress.epoch).folder
         if progress.epoch in progress.saved_epochs:
             checkpoint.write(kept, training.snapshot())
             checkpoint.duplicate(kept, latest)
         else:
             checkpoint.write(latest, training.snapshot())
-        write_metrics(output / "metrics.csv", progress.history)
+        write_metrics(run.metrics_csv, progress.history)
         self._make_room(progress)
 
     def _make_room(self, progress: Progress) -> None:
         """Remove the epoch folders of this run that its policy no longer keeps."""
         keep = self.plan.saving.keep_last
         for epoch in progress.saved_epochs[:-keep] if keep else ():
-            checkpoint.remove(self.output / f"epoch_{epoch}")
+            checkpoint.remove(RunFolder(self.output).epoch(epoch).folder)
 
     def _restart(self) -> None:
         self._steps, self._written = 0, time.monotonic()

@@ -1,9 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+import paddlex_ml
 from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
+
+PACKAGE = Path(paddlex_ml.__file__).parent
+RUN_FOLDER, ANNOTATION = "artifacts/run_folder.py", "data/annotation.py"
+# Not in the list: `inference`, `predict`, `evaluate`, `check_dataset`, `events` and `explain`. They
+# are words of the command line and of results too.
+HOMES = {
+    **dict.fromkeys(["best_model", "latest", "epoch_", "epoch_*"], RUN_FOLDER),
+    **dict.fromkeys([".pdparams", ".pdema", ".pdopt", ".pdstates"], RUN_FOLDER),
+    **dict.fromkeys(["config.yaml", "train.log", "label_dict.txt", "metrics.csv"], RUN_FOLDER),
+    **dict.fromkeys(["curves.png", "_result.json", "train_result.json"], RUN_FOLDER),
+    **dict.fromkeys(["demo_img", "histogram.png", "report.html"], RUN_FOLDER),
+    **dict.fromkeys(["per_class.csv", "label_errors.csv"], RUN_FOLDER),
+    **dict.fromkeys(["predictions.json", "predictions.csv"], RUN_FOLDER),
+    **dict.fromkeys(["inference_onnx", "inference_pdmodel", "inference.yml"], RUN_FOLDER),
+    **dict.fromkeys(["inference.json", "inference.pdiparams", "inference.pdmodel"], RUN_FOLDER),
+    "inference.onnx": RUN_FOLDER,
+    **dict.fromkeys(["label.txt", "train.txt", "val.txt"], ANNOTATION),
+}
+ALLOWED = {
+    # The path of a value in the result of an evaluation, which is no file.
+    ("label_errors.csv", "report/evaluation_page.py"),
+}
+
+
+def texts(path: Path) -> Iterator[str]:
+    """The string constants of a module, those in f-strings too, without docstrings."""
+    tree = ast.parse(path.read_text("utf-8"))
+    documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and id(node) not in documentation:
+            yield str(node.value)
+
+
+def names(text: str) -> set[str]:
+    """The parts of a path, also of `-o Key=path`; none of a sentence, which has spaces."""
+    return set() if re.search(r"\s", text) else {text, *re.split(r"[/=]", text)}
+
+
+@pytest.fixture(scope="module")
+def modules() -> dict[str, set[str]]:
+    """Module -> every name in its constants."""
+    return {
+        path.relative_to(PACKAGE).as_posix(): set[str]().union(*map(names, texts(path)))
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_a_file_is_named_in_one_module(name: str, modules: dict[str, set[str]]) -> None:
+    users = {module for module, found in modules.items() if name in found}
+    users -= {module for allowed, module in ALLOWED if allowed == name}
+    assert users <= {HOMES[name]}
+
+
+def test_a_name_in_another_module_would_be_seen(tmp_path: Path) -> None:
+    module = tmp_path / "other.py"
+    module.write_text(
+        '"""best_model"""\na = "x/latest"\nb = f"-o{a}=out/val.txt"\nc = "see label.txt here"\n'
+    )
+    assert set[str]().union(*map(names, texts(module))) >= {"latest", "val.txt"}
+    assert not set[str]().union(*map(names, texts(module))) & {"best_model", "label.txt"}
 
 
 def test_a_checkpoint_is_named_after_its_folder():

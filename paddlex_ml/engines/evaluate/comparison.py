@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from paddlex_ml.artifacts.run_folder import ExportedFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.engines.evaluate import models
@@ -21,7 +22,6 @@ from paddlex_ml.metrics import bootstrap
 from paddlex_ml.metrics.measures import summarise
 
 KEY = "Evaluate.compare_with"
-_RESULT = "evaluate_result.json"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ def find(config: Config, evaluated: EvaluatedModel) -> Other | None:
         other = models.load(config, text, KEY, any_model=True)
         models.refuse_other_classes(other, evaluated.label_names, KEY)
         return other
-    return Recorded(path, _read(path, evaluated.label_names, config.Global.output / _RESULT))
+    return Recorded(
+        path, _read(path, evaluated.label_names, RunFolder(config.Global.output).result("evaluate"))
+    )
 
 
 def compare(
@@ -101,8 +103,8 @@ def _find_result(path: Path) -> Path | None:
     """The file of an earlier evaluation that the user means: itself, or its folder."""
     if path.suffix == ".json":
         return path
-    is_graph = (path / "inference.yml").is_file()
-    return path / _RESULT if path.is_dir() and not is_graph else None
+    is_graph = ExportedFiles(path).inference_yml.is_file()
+    return RunFolder(path).result("evaluate") if path.is_dir() and not is_graph else None
 
 
 def _read(path: Path, label_names: list[str], own: Path) -> Mapping[str, Any]:

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from paddlex_ml.artifacts.run_folder import EvaluateFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.report import evaluation_page
 from paddlex_ml.report.content import EvaluationPage, Suspected
-from paddlex_ml.storage import files
+from paddlex_ml.storage.files import write_text
 
-_FOLDER = "evaluate"
-_CLASSES, _SUSPECTS, _PAGE = "per_class.csv", "label_errors.csv", "report.html"
+_NAMES = RunFolder(Path()).evaluate  # relative to the output folder, as the result has them
 _PLAIN = (
     "name",
     "positives",
@@ -36,7 +36,7 @@ _TUNED = ("threshold", "precision", "recall", "f1")
 
 def open_folder(config: Config) -> Path:
     """Make the folder now: better to fail before the images are scored than after."""
-    folder = config.Global.output / _FOLDER
+    folder = RunFolder(config.Global.output).evaluate.folder
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -53,18 +53,18 @@ def write(
     suspects: doubtful labels, the worst first; None where nobody looked for them. What an earlier
     evaluation made and this one does not goes: it would look as if it belonged to the result.
     """
-    folder = open_folder(config)
-    result["per_class_csv"] = f"{_FOLDER}/{_CLASSES}"
-    _write_table(folder / _CLASSES, _class_rows(result["per_class"]))
+    files = EvaluateFiles(open_folder(config))
+    result["per_class_csv"] = _NAMES.per_class_csv.as_posix()
+    _write_table(files.per_class_csv, _class_rows(result["per_class"]))
     if suspects is None:
-        (folder / _SUSPECTS).unlink(missing_ok=True)
+        files.label_errors_csv.unlink(missing_ok=True)
     else:
-        result["label_errors"]["csv"] = f"{_FOLDER}/{_SUSPECTS}"
-        _write_table(folder / _SUSPECTS, _suspect_rows(suspects))
+        result["label_errors"]["csv"] = _NAMES.label_errors_csv.as_posix()
+        _write_table(files.label_errors_csv, _suspect_rows(suspects))
     if not config.Evaluate.report:
-        (folder / _PAGE).unlink(missing_ok=True)
+        files.report.unlink(missing_ok=True)
         return
-    result["report"] = f"{_FOLDER}/{_PAGE}"
+    result["report"] = _NAMES.report.as_posix()
     val = dataset.val
     content = EvaluationPage(
         result=result,
@@ -75,7 +75,7 @@ def write(
         shown=val.paths,
         suspects=suspects or (),
     )
-    evaluation_page.write(folder / _PAGE, content)
+    evaluation_page.write(files.report, content)
 
 
 def _class_rows(per_class: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[Any]]:
@@ -105,4 +105,4 @@ def _write_table(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file: undefined numbers are empty cells."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    files.write_text(path, text.getvalue())
+    write_text(path, text.getvalue())

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import paddle
 
+from paddlex_ml.artifacts.run_folder import EXAMPLE
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.engines.evaluate import scores as scoring
@@ -41,8 +42,8 @@ def refuse_impossible(config: Config, evaluated: EvaluatedModel) -> None:
             "a static folder gives scores alone, and for images that it has learned they prove "
             "nothing: wrong labels in train are found by the features of the weights",
             where=str(evaluated.path),
-            fix="evaluate the weights (-o Evaluate.weight_path=output/best_model/"
-            "best_model.pdparams), or -o Evaluate.label_errors=val",
+            fix=f"evaluate the weights (-o Evaluate.weight_path={EXAMPLE.best_model.weights}), "
+            "or -o Evaluate.label_errors=val",
         )
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config import load
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
@@ -39,8 +40,9 @@ def find_conflict(config: Config) -> PaddlexMLError | None:
 
 
 def _holds_weights(output: Path) -> bool:
-    folders = [output / "latest", output / "best_model", *output.glob("epoch_*")]
-    return any((folder / f"{folder.name}.pdparams").is_file() for folder in folders)
+    run = RunFolder(output)
+    saved = [run.latest, run.best_model, *run.kept_epochs()]
+    return any(checkpoint.weights.is_file() for checkpoint in saved)
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
@@ -55,9 +57,9 @@ def _describe(config: Config) -> str:
 def _describe_earlier(output: Path) -> str:
     words = "one without a readable config.yaml"
     with suppress(PaddlexMLError):
-        words = _describe(load.load(output / "config.yaml", to_run=False).config)
+        words = _describe(load.load(RunFolder(output).config_yaml, to_run=False).config)
     with suppress(OSError, ValueError, KeyError):
-        with (output / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        with RunFolder(output).metrics_csv.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         scores = [float(row[key]) for row in rows for key in ("raw_map", "ema_map") if row[key]]
         words += f" (best mAP {max(scores):.4f}, up to epoch {rows[-1]['epoch']})"

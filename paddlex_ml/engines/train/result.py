@@ -8,8 +8,10 @@ from statistics import harmonic_mean
 from typing import Any
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.run_folder import CheckpointFiles, RunFolder
 from paddlex_ml.training.state import Progress
 
+_RUN = RunFolder(Path())  # its paths are relative to the output folder
 LAST = 5  # epoch checkpoints that are listed, as in PaddleX
 
 
@@ -30,9 +32,9 @@ def describe(
     return {
         "done_flag": True,
         "model_name": info.model,
-        "label_dict": "label_dict.txt",
-        "train_log": "train.log",
-        "config": "config.yaml",
+        "label_dict": _RUN.label_dict.as_posix(),
+        "train_log": _RUN.train_log.as_posix(),
+        "config": _RUN.config_yaml.as_posix(),
         "models": {"best": _best(best), **_last(progress, output)},
         "metrics": {
             "MultiLabelMAP": best["score"],
@@ -57,18 +59,19 @@ def _cost(progress: Progress) -> dict[str, float | None]:
 
 
 def _best(best: dict[str, Any]) -> dict[str, Any]:
-    inference = "best_model/inference"
+    inference = _RUN.best_model.inference
     return {
         **best,
-        **_files("best_model"),
-        "inference_config": f"{inference}/inference.yml",
-        "pdmodel": f"{inference}/inference.json",
-        "pdiparams": f"{inference}/inference.pdiparams",
+        **_files(_RUN.best_model),
+        "inference_config": inference.inference_yml.as_posix(),
+        "pdmodel": inference.graph.as_posix(),
+        "pdiparams": inference.parameters.as_posix(),
     }
 
 
 def _last(progress: Progress, output: Path) -> dict[str, dict[str, Any]]:
-    epochs = [n for n in reversed(progress.saved_epochs) if (output / f"epoch_{n}").is_dir()]
+    run = RunFolder(output)
+    epochs = [n for n in reversed(progress.saved_epochs) if run.epoch(n).folder.is_dir()]
     scores = {row["epoch"]: row["raw_map"] for row in progress.history}
     models: dict[str, dict[str, Any]] = {f"last_{k}": {} for k in range(1, LAST + 1)}
     for k, epoch in enumerate(epochs[:LAST], start=1):
@@ -76,10 +79,11 @@ def _last(progress: Progress, output: Path) -> dict[str, dict[str, Any]]:
             "score": scores[epoch],
             "weights": "raw",
             "epoch": epoch,
-            **_files(f"epoch_{epoch}"),
+            **_files(_RUN.epoch(epoch)),
         }
     return models
 
 
-def _files(name: str) -> dict[str, str]:
-    return {k: f"{name}/{name}.{k}" for k in ("pdparams", "pdopt", "pdstates", "pdema")}
+def _files(saved: CheckpointFiles) -> dict[str, str]:
+    paths = (saved.weights, saved.optimizer, saved.states, saved.ema)
+    return {path.suffix[1:]: path.as_posix() for path in paths}

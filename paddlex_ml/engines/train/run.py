@@ -17,6 +17,7 @@ import paddle
 from paddlex_ml import devices
 from paddlex_ml.artifacts import weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config.load import dump
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
@@ -63,15 +64,16 @@ def train(config: Config, group: ProcessGroup) -> dict[str, Any]:
     _refuse_other_class_count(config, dataset)
     _refuse_few_images(dataset, group)
     output = config.Global.output
+    files = RunFolder(output)
     with (
         Interrupt(group) as interrupt,
-        _log_file(output / "train.log", group),
+        _log_file(files.train_log, group),
         ExitStack() as stack,
     ):
         training, plan = prepare(config, dataset, group)
         if config.Train.tensorboard and group.is_main:
             begin = global_step(training.progress, plan)
-            tell = stack.enter_context(events.writing(output / "events", begin))
+            tell = stack.enter_context(events.writing(files.events, begin))
             plan = replace(plan, scalars=tell)
         for text in diagnostics.of_lists(
             dataset.label_names, dataset.train.targets, dataset.val.targets
@@ -79,14 +81,14 @@ def train(config: Config, group: ProcessGroup) -> dict[str, Any]:
             logger.warning(text)
         train_loader, val_loader = train_plan.loaders(config, dataset, group)
         if group.is_main:
-            write_text(output / "config.yaml", dump(config))
-            annotation.write_labels(output / "label_dict.txt", dataset.label_names)
+            write_text(files.config_yaml, dump(config))
+            annotation.write_labels(files.label_dict, dataset.label_names)
         with closing(train_loader), closing(val_loader):
             fit(training, plan, train_loader, val_loader, output, interrupt)
         difference = None
         if group.is_main and training.progress.best is not None and interrupt.signal != SIGTERM:
             difference = export_best(training, output)
-            plots.curves(output / "curves.png", training.progress.history)
+            plots.curves(files.curves, training.progress.history)
     if interrupt.signal is not None:
         raise Stopped(interrupt.signal)
     if not group.is_main:
@@ -150,11 +152,11 @@ def prepare(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> tuple
 
 def export_best(training: Training, output: Path) -> float:
     """Export the weights that earned the best score; returns the static graph's difference."""
-    folder = output / "best_model"
-    best = weights.read(folder / "best_model.pdparams")
+    files = RunFolder(output).best_model
+    best = weights.read(files.weights)
     for name, value in training.averaged.state_dict().items():
         value.set_value(best[name])
-    return save_static(training.averaged, training.info, folder / "inference")
+    return save_static(training.averaged, training.info, files.inference.folder)
 
 
 def _refuse_other_class_count(config: Config, dataset: MLClsDataset) -> None:
@@ -162,7 +164,7 @@ def _refuse_other_class_count(config: Config, dataset: MLClsDataset) -> None:
     if wanted is not None and wanted != len(dataset.label_names):
         raise PaddlexMLError(
             f"Train.num_classes is {wanted}, label.txt names {len(dataset.label_names)} classes",
-            where=str(dataset.root / "label.txt"),
+            where=str(dataset.root / annotation.LABEL_FILE),
             fix="-o Train.num_classes=null takes the number from label.txt",
         )
 
@@ -171,7 +173,7 @@ def _refuse_few_images(dataset: MLClsDataset, group: ProcessGroup) -> None:
     if len(dataset.train) < group.size:
         raise PaddlexMLError(
             f"{len(dataset.train)} images cannot be shared by {group.size} processes",
-            where=str(dataset.root / "train.txt"),
+            where=str(dataset.root / annotation.TRAIN_FILE),
             fix="-o Global.device=auto trains in one process",
         )
 

@@ -12,6 +12,7 @@ import paddle
 
 from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train.earlier_run import AUTO
@@ -29,20 +30,21 @@ def finish_interrupted(config: Config) -> None:
     Finishes exchanges of checkpoints that a kill interrupted, and fetches the weights to start from
     while a signal still ends the command.
     """
-    for name in ("latest", "best_model"):
-        checkpoint.finish_interrupted(config.Global.output / name)
+    run = RunFolder(config.Global.output)
+    for files in (run.latest, run.best_model):
+        checkpoint.finish_interrupted(files.folder)
     resume, weights_url = resumed_folder(config), config.Train.pretrain_weight_path
     if config.Train.resume_path == AUTO:
         logger.info("Train.resume_path=auto: %s", resume or "no checkpoint yet, starting anew")
     if resume is not None:
-        checkpoint.finish_interrupted(resume.parent / "best_model")
+        checkpoint.finish_interrupted(RunFolder(resume.parent).best_model.folder)
     elif weights_url is not None and fetch.is_url(weights_url):
         _locate_start(weights_url)
 
 
 def resumed_folder(config: Config) -> Path | None:
     """The checkpoint that Train.resume_path means; None: the training starts anew."""
-    resume, latest = config.Train.resume_path, config.Global.output / "latest"
+    resume, latest = config.Train.resume_path, RunFolder(config.Global.output).latest.folder
     if resume == AUTO:
         return latest if checkpoint.is_complete(latest) else None
     return None if resume is None else checkpoint.find_folder(resume, "Train.resume_path")
@@ -117,20 +119,22 @@ def recover_best(
     progress, found = training.progress, False
     with group.main_first("best model recovered") as is_main:
         if is_main and progress.best is not None:
-            found = _recover(progress, config.Global.output / "best_model", resumed_from)
+            found = _recover(
+                progress, RunFolder(config.Global.output).best_model.folder, resumed_from
+            )
     if group.all_reduce_max([found])[0]:
         return
     progress.best, progress.evaluations_since_best = None, 0
     if progress.epoch >= config.Train.epochs_iters:
         raise PaddlexMLError(
             f"all {progress.epoch} epochs are done and their best model is not there",
-            where=str(resumed_from.parent / "best_model"),
+            where=str(RunFolder(resumed_from.parent).best_model.folder),
             fix=f"put that folder back, or train on: -o Train.epochs_iters={progress.epoch + 1}",
         )
 
 
 def _recover(progress: Progress, here: Path, resumed_from: Path) -> bool:
-    for folder in (here, resumed_from.parent / "best_model"):
+    for folder in (here, RunFolder(resumed_from.parent).best_model.folder):
         if _is_record_of(progress, folder):
             if folder is not here:
                 checkpoint.write(here, checkpoint.load(folder))

@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from paddlex_ml.artifacts.run_folder import RunFolder
+
 _KINDS = {"raw": "raw", "ema": "averaged (EMA)"}
 
 
@@ -17,12 +19,12 @@ def summarise(made: Mapping[str, Any], output: Path) -> str:
     lines = {
         "best": _best(best, made["metrics"]),
         "cost": _cost(made["metrics"]),
-        "result": output / "train_result.json",
+        "result": RunFolder(output).result("train"),
         "weights": output / best["pdparams"],
         "inference": (output / best["pdmodel"]).parent,
         "log": output / made["train_log"],
-        "scores": output / "metrics.csv",
-        "curves": output / "curves.png",
+        "scores": RunFolder(output).metrics_csv,
+        "curves": RunFolder(output).curves,
     }
     return "\n".join(["Training done", *(f"  {k + ':':<10} {v}" for k, v in lines.items())])
 
