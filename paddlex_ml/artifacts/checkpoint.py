@@ -97,7 +97,7 @@ def read_embedded_model_info(weights_file: Path) -> ModelInfo | None:
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
-    """Save as `<folder>/<name of folder>.*`, in place of what `folder` held before."""
+    """Save as `<folder>/<name of folder>.*`, in place of an earlier checkpoint."""
     states = {
         "card": asdict(checkpoint.info),
         "progress": dict(checkpoint.progress),

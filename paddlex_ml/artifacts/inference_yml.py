@@ -5,8 +5,8 @@
     PreProcess    transform_ops: how images become the input of the network
     PostProcess   MultiLabelThreshOutput: threshold and label_list
 
-The file stands in the exported folders of all formats, so that each describes itself. Importing
-this module does not import Paddle.
+The exported folders of all formats hold this file, so that each describes itself. Importing this
+module does not import Paddle.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 WEIGHTS, EMA, OPTIMIZER, STATES = ".pdparams", ".pdema", ".pdopt", ".pdstates"
-"""Ends of the files in a checkpoint folder; before them stands the name of the folder."""
+"""Suffixes of the files in a checkpoint folder; their stem is the name of the folder."""
 GRAPH, PROGRAM, PARAMETERS = "inference.json", "inference.pdmodel", "inference.pdiparams"
 """A static model of Paddle: its graph since Paddle 3, and before; the weights of both."""
 ONNX, INFERENCE_YML = "inference.onnx", "inference.yml"

@@ -123,7 +123,7 @@ class MultiLabelResult:
         return heatmap.draw(image, labels, shared_by=seen.shared_by)
 
     def print(self, format_json: bool = True, indent: int = 4, ensure_ascii: bool = False) -> None:
-        """Print the whole result: as JSON, or as a dict on one line."""
+        """Print the result: as JSON, or as a dict on one line."""
         text = str(self.json)
         if format_json:
             text = json.dumps(self.json, indent=indent, ensure_ascii=ensure_ascii)

@@ -57,7 +57,7 @@ def run(config: Config) -> dict[str, Any]:
     Images that cannot be read are reported and counted, or end the run with PaddlexMLError where
     Predict.on_error is raise; what was done before is kept.
     """
-    wanted, output = config.Predict, config.Global.output
+    wanted = config.Predict
     saved = _make_save_path(config)
     if wanted.input is None:
         raise PaddlexMLError(
@@ -82,28 +82,7 @@ def run(config: Config) -> dict[str, Any]:
         explain=wanted.explain,
     )
     tally = _save(config, results, saved, model.label_names)
-    result = {
-        "done_flag": not tally.failures,
-        "model_dir": _relative(model.folder, output),
-        "num_images": tally.images,
-        "num_failed": tally.failures,
-        "failed": tally.failed,
-        "save_path": _relative(saved.folder, output),
-        "json": _relative(saved.predictions_json, output),
-        "csv": _relative(saved.predictions_csv, output),
-    }
-    if wanted.explain:
-        result["explain"] = _relative(saved.explain, output)
-    if tally.failures:
-        first = tally.failed[0]
-        error = PaddlexMLError(
-            f"{tally.failures} of {tally.images} images could not be read, first: {first['error']}",
-            where=str(first["input_path"]),
-            fix=f"replace them or leave them out; {saved.predictions_csv} lists each of them, "
-            "and the results of the others",
-        )
-        result |= {"err_type": type(error).__name__, "err_msg": str(error)}
-    return result
+    return _describe(config, model, tally, saved)
 
 
 def _make_save_path(config: Config) -> PredictFiles:
@@ -184,6 +163,35 @@ def _save(
             if draw is not None and result.error is None:
                 draw(result)
     return tally
+
+
+def _describe(
+    config: Config, model: StaticModel, tally: _Tally, saved: PredictFiles
+) -> dict[str, Any]:
+    """The content of predict_result.json; with an error where images could not be read."""
+    output = config.Global.output
+    result = {
+        "done_flag": not tally.failures,
+        "model_dir": _relative(model.folder, output),
+        "num_images": tally.images,
+        "num_failed": tally.failures,
+        "failed": tally.failed,
+        "save_path": _relative(saved.folder, output),
+        "json": _relative(saved.predictions_json, output),
+        "csv": _relative(saved.predictions_csv, output),
+    }
+    if config.Predict.explain:
+        result["explain"] = _relative(saved.explain, output)
+    if tally.failures:
+        first = tally.failed[0]
+        error = PaddlexMLError(
+            f"{tally.failures} of {tally.images} images could not be read, first: {first['error']}",
+            where=str(first["input_path"]),
+            fix=f"replace them or leave them out; {saved.predictions_csv} lists each of them, "
+            "and the results of the others",
+        )
+        result |= {"err_type": type(error).__name__, "err_msg": str(error)}
+    return result
 
 
 def _show_progress(config: Config, results: Iterator[MultiLabelResult], folder: Path) -> Any:
