@@ -37,7 +37,7 @@ from pathlib import Path
 import paddle
 from paddlex_ml.data import annotation
 from paddlex_ml.artifacts.checkpoint import ModelInfo
-from paddlex_ml.export import description
+from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.export.static import save_static
 from paddlex_ml.artifacts import weights
 from paddlex_ml.models import zoo
@@ -48,7 +48,7 @@ model = zoo.build(name, len(names))
 weights.fit(model, weights.read(start), head="fc.", where=str(start))
 save_static(model, ModelInfo(name, names, 448, None), folder)
 # As after an evaluation that saved its thresholds: PaddleX must read the folder still.
-description.set_thresholds(folder / "inference.yml", [0.3] * len(names), 0.5)
+inference_yml.set_thresholds(folder / "inference.yml", [0.3] * len(names), 0.5)
 """
 _OURS = """
 import json, sys

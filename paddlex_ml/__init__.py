@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-label image classification on PaddlePaddle: from a YAML file to predictions.
 
-Importing this package does not import Paddle, which takes seconds: `create_model` does, for a model
-that Paddle is to run.
+Importing this package does not import Paddle, which takes seconds: `create_model` imports it for a
+model that Paddle runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def create_model(
     run_mode: str | None = None,
     cpu_threads: int | None = None,
 ) -> Predictor:
-    """Load a static model; its `predict` names what is on images.
+    """Load a static model; its `predict` gives the labels of images.
 
     model_dir: its folder. None: the model of this name that PaddlePaddle published, fetched once
         into the user's cache. With a folder nothing is ever fetched.
@@ -39,13 +39,13 @@ def create_model(
     run_mode: "paddle"; "mkldnn" (oneDNN) or "mkldnn_bf16" on a CPU; "trt_fp32" or "trt_fp16"
         (TensorRT) on a GPU; "onnxruntime" for an ONNX export, which does not import Paddle. None:
         oneDNN on a CPU where its scores are exact, else plain Paddle; onnxruntime for a folder that
-        holds ONNX alone.
+        holds only ONNX.
     cpu_threads: of the engine on a CPU. None: all cores that this process may use.
 
-    Raises PaddlexMLError for a folder that holds no sound model, or a model of another name, and
+    Raises PaddlexMLError for a folder that holds no valid model, or a model of another name, and
     for a model that cannot be fetched.
     """
-    # Here and not above: the package is imported by commands that predict nothing.
+    # Imported here, because commands that predict nothing import the package too.
     from paddlex_ml.inference import predictor
 
     return predictor.create(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.artifacts.run_folder import EXPORTS
 
 Run = Callable[..., tuple[int, str]]
 TEXTS = {"train.log", "config.yaml", "label_dict.txt", "metrics.csv"}
@@ -112,7 +113,7 @@ def test_a_full_disk_ends_an_export_clearly_and_keeps_the_earlier_one(
         pytest.importorskip("onnxruntime")
     disk = mount(f"size={33 + free}m")
     path = shutil.copy(toy_run / "best_model" / "best_model.pdparams", disk / "w.pdparams")
-    folder = disk / checkpoint.EXPORTS.get(form, "inference")
+    folder = disk / EXPORTS.get(form, "inference")
     folder.mkdir()
     (folder / "inference.yml").write_text("old")
     keys = f"Export.weight_path={path}", f"Export.format={form}"

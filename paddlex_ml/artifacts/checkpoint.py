@@ -4,8 +4,8 @@
     .pdparams   the weights to use: name -> float32 array; readable by Paddle, PaddleX, PaddleClas
     .pdema      the averaged weights, same form
     .pdopt      moments of the optimizer, loss scaler
-    .pdstates   what the model is (ModelInfo), how far the training is, and the raw weights where
-                .pdparams holds the averaged ones
+    .pdstates   what the model is (ModelInfo), the progress of the training, and the raw weights
+                where .pdparams holds the averaged ones
 
 A kill leaves the old checkpoint or the new one, complete (`storage.folders`).
 """
@@ -25,20 +25,27 @@ from typing import Any
 import numpy as np
 
 from paddlex_ml.artifacts import safetensors_file
-from paddlex_ml.artifacts.weights import SUFFIX, load_pickle, read
+from paddlex_ml.artifacts.run_folder import (
+    EMA,
+    EXAMPLE,
+    EXPORTS,
+    OPTIMIZER,
+    STATES,
+    WEIGHTS,
+    CheckpointFiles,
+)
+from paddlex_ml.artifacts.weights import load_pickle, read
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import folders
 
-EXPORTS = {"paddle": "inference", "onnx": "inference_onnx", "pdmodel": "inference_pdmodel"}
-"""Format -> folder of the exported model beside the weights that it was made from."""
-_SUFFIXES = (SUFFIX, ".pdema", ".pdopt", ".pdstates")
 FORMAT_VERSION = 1
 """Of .pdstates. Release 0.1.0 wrote no version, which counts as 0 and is read in the same way."""
+_SUFFIXES = (WEIGHTS, EMA, OPTIMIZER, STATES)
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model is: travels beside its weights so that no later command can mistake it."""
+    """What a model is: saved beside its weights, so that no later command can mistake it."""
 
     model: str
     label_names: list[str]
@@ -49,7 +56,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that a training needs to go on, or an evaluation to begin."""
+    """Everything that a training needs to continue, or an evaluation to begin."""
 
     info: ModelInfo
     weights: Mapping[str, np.ndarray]
@@ -57,15 +64,15 @@ class Checkpoint:
     ema: Mapping[str, np.ndarray]
     optimizer: Mapping[str, Any]
     progress: Mapping[str, Any]
-    """Plain values: epoch, step, best score and the like; the loop's own record."""
+    """Plain values, written by the training loop: epoch, step, best score and so on."""
     fingerprint: Mapping[str, Any]
-    """Configuration keys that decide about the numbers, with their values."""
+    """Configuration keys that change the numbers of a training, with their values."""
     use_ema: bool = False
     """Whether .pdparams holds the averaged weights (the better ones of a best model)."""
 
 
 def describe(info: ModelInfo) -> dict[str, str]:
-    """The card as texts, for formats that carry nothing else beside their numbers."""
+    """ModelInfo as texts, for formats that hold only texts beside their numbers."""
     texts = {
         "model_name": info.model,
         "label_names": json.dumps(info.label_names, ensure_ascii=False),
@@ -75,8 +82,8 @@ def describe(info: ModelInfo) -> dict[str, str]:
 
 
 def read_embedded_model_info(weights_file: Path) -> ModelInfo | None:
-    """ModelInfo inside a .safetensors file, or None where it was not written by us."""
-    if not safetensors_file.is_one(weights_file):
+    """ModelInfo inside a .safetensors file, or None where another tool wrote the file."""
+    if not safetensors_file.is_safetensors(weights_file):
         return None
     texts = safetensors_file.read_metadata(weights_file)
     try:
@@ -90,7 +97,7 @@ def read_embedded_model_info(weights_file: Path) -> ModelInfo | None:
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
-    """Save as `<folder>/<name of folder>.*`, in place of what `folder` held before."""
+    """Save as `<folder>/<name of folder>.*`, in place of an earlier checkpoint."""
     states = {
         "format_version": FORMAT_VERSION,
         "card": asdict(checkpoint.info),
@@ -107,38 +114,38 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def duplicate(source: Path, folder: Path) -> None:
-    """Save what the checkpoint `source` holds as `folder` too.
+    """Save the content of the checkpoint `source` as `folder` too.
 
-    By hard links where the disk has them: the largest models write more than a gigabyte here.
+    With hard links where the disk has them: a checkpoint may be larger than a gigabyte.
     """
     with folders.replacing(folder, partial(_is_ours, folder.name)) as fresh:
         for suffix in _SUFFIXES:
-            held, path = source / f"{source.name}{suffix}", fresh / f"{folder.name}{suffix}"
+            original, copy = source / f"{source.name}{suffix}", fresh / f"{folder.name}{suffix}"
             try:
-                os.link(held, path)
+                os.link(original, copy)
             except OSError:  # a disk without hard links
-                shutil.copyfile(held, path)
+                shutil.copyfile(original, copy)
 
 
 def load(folder: Path) -> Checkpoint:
     """Read a checkpoint folder back. Raises PaddlexMLError when a part is missing or damaged."""
     finish_interrupted(folder)
-    base = folder / folder.name
-    for suffix in _SUFFIXES:
-        if not base.with_name(base.name + suffix).is_file():
+    parts = CheckpointFiles(folder)
+    for part in (parts.weights, parts.ema, parts.optimizer, parts.states):
+        if not part.is_file():
             raise PaddlexMLError(
-                f"not a complete checkpoint: {folder.name}{suffix} is missing",
+                f"not a complete checkpoint: {part.name} is missing",
                 where=str(folder),
-                fix="name a folder that a training wrote, such as output/latest",
+                fix=f"name a folder that a training wrote, such as {EXAMPLE.latest.folder}",
             )
-    states = _read_states(folder / f"{folder.name}.pdstates")
-    weights = read(folder / f"{folder.name}{SUFFIX}")
+    states = _read_states(parts.states)
+    weights = read(parts.weights)
     use_ema = bool(states["use_ema"])
     return Checkpoint(
         info=ModelInfo(**states["card"]),
         weights=states["raw_weights"] if use_ema else weights,
-        ema=read(folder / f"{folder.name}.pdema"),
-        optimizer=load_pickle(folder / f"{folder.name}.pdopt"),
+        ema=read(parts.ema),
+        optimizer=load_pickle(parts.optimizer),
         progress=states["progress"],
         fingerprint=states["settings"],
         use_ema=use_ema,
@@ -146,16 +153,16 @@ def load(folder: Path) -> Checkpoint:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether all parts of a checkpoint are there."""
+    """Whether all files of a checkpoint are there."""
     finish_interrupted(folder)
     return all((folder / f"{folder.name}{suffix}").is_file() for suffix in _SUFFIXES)
 
 
-def read_card(weights_file: Path) -> ModelInfo | None:
-    """ModelInfo in a weight file or beside it, or None where there is none (somebody else's)."""
-    if own := read_embedded_model_info(weights_file):
-        return own
-    states = weights_file.with_suffix(".pdstates")
+def read_model_info(weights_file: Path) -> ModelInfo | None:
+    """ModelInfo in a weight file or beside it, or None where another tool wrote the weights."""
+    if embedded := read_embedded_model_info(weights_file):
+        return embedded
+    states = weights_file.with_suffix(STATES)
     if not states.is_file():
         return None
     content = load_pickle(states)
@@ -168,23 +175,23 @@ def read_card(weights_file: Path) -> ModelInfo | None:
 
 
 def read_progress(folder: Path) -> Mapping[str, Any] | None:
-    """The loop's record in a checkpoint folder, or None where there is no checkpoint."""
+    """`Checkpoint.progress` of a checkpoint folder, or None where there is no checkpoint."""
     finish_interrupted(folder)
-    states = folder / f"{folder.name}.pdstates"
+    states = CheckpointFiles(folder).states
     return _read_states(states)["progress"] if states.is_file() else None
 
 
 def find_folder(text: str, key: str) -> Path:
-    """Checkpoint folder named by the user as folder, as file in it, or as file without suffix."""
+    """The checkpoint folder that `text` names: as folder, file in it, or file without suffix."""
     path = Path(text).resolve()  # "." and links have no name of their own
     for folder in (path, path.parent):
         finish_interrupted(folder)
-        if (folder / f"{folder.name}.pdstates").is_file():
+        if CheckpointFiles(folder).states.is_file():
             return folder
     raise PaddlexMLError(
         f"no checkpoint there: {text}",
         where=key,
-        fix=f"name the folder that a training wrote: -o {key}=output/latest",
+        fix=f"name the folder that a training wrote: -o {key}={EXAMPLE.latest.folder}",
     )
 
 
@@ -224,7 +231,7 @@ def _read_states(path: Path) -> dict[str, Any]:
     raise PaddlexMLError(
         "not a checkpoint of this tool",
         where=str(path),
-        fix="resume from a folder that this tool wrote; foreign weights serve as "
+        fix="resume from a folder that this tool wrote; weights of another tool can be loaded with "
         "-o Train.pretrain_weight_path=...",
     )
 

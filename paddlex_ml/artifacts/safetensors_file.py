@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors
@@ -24,12 +23,12 @@ _TYPES = {
 _TABLE_LIMIT = 100_000_000  # bytes: the format's own
 
 
-def is_one(path: Path) -> bool:
+def is_safetensors(path: Path) -> bool:
     """Whether the file begins as the format does: the size of its table, then the table."""
     try:
         with path.open("rb") as file:
             head = file.read(9)
-    except OSError:  # the reader will say why
+    except OSError:  # the reader raises it
         return False
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= _TABLE_LIMIT
 
@@ -43,15 +42,27 @@ def read_metadata(path: Path) -> dict[str, str]:
 def load(path: Path) -> dict[str, np.ndarray]:
     """Read the tensors, bfloat16 as uint16. Raises PaddlexMLError for a damaged file."""
     with _readable(path):
-        # The library judges the table. It would hold large weights in memory three times, so the
+        # The library checks the table. It would hold large weights in memory three times, so the
         # numbers are read here.
         with safetensors.safe_open(path, framework="numpy"):
             pass
+        tensors = {}
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             table = json.loads(file.read(size))
             table.pop("__metadata__", None)
-            return {name: _read(file, name, table[name], 8 + size) for name in table}
+            for name, entry in table.items():
+                kind, shape = entry["dtype"], entry["shape"]
+                if kind not in _TYPES:
+                    raise PaddlexMLError(
+                        f"its entry {name!r} holds values of type {kind}, which weights do not "
+                        "have",
+                        where=str(path),
+                        fix="save the weights as float32, float16 or bfloat16",
+                    )
+                file.seek(8 + size + entry["data_offsets"][0])
+                tensors[name] = np.fromfile(file, _TYPES[kind], math.prod(shape)).reshape(shape)
+        return tensors
 
 
 @contextmanager
@@ -64,15 +75,3 @@ def _readable(path: Path) -> Iterator[None]:
             where=str(path),
             fix="copy or download the file again, and compare its size with the original",
         ) from error
-
-
-def _read(file: BinaryIO, name: str, entry: dict[str, Any], start: int) -> np.ndarray:
-    kind, shape = entry["dtype"], entry["shape"]
-    if kind not in _TYPES:
-        raise PaddlexMLError(
-            f"its entry {name!r} holds values of type {kind}, which weights do not have",
-            where=file.name,
-            fix="save the weights as float32, float16 or bfloat16",
-        )
-    file.seek(start + entry["data_offsets"][0])
-    return np.fromfile(file, _TYPES[kind], math.prod(shape)).reshape(shape)

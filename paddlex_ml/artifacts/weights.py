@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weight files: read without running code from the file, fitted into a model by name.
 
-Two forms, told apart by their content: .safetensors, and Paddle's .pdparams, a pickled dict of
-numpy arrays. A plain unpickler would run whatever a stranger's file asks for, so this one knows
-numpy arrays and plain containers and nothing else.
+Two forms, recognised by their content: .safetensors, and Paddle's .pdparams, a pickled dict of
+numpy arrays. A plain unpickler would run any code that a file from the internet asks for, so this
+one accepts only numpy arrays and plain containers.
 """
 
 from __future__ import annotations
 
 import collections
 import pickle
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,21 +19,21 @@ import numpy as np
 import paddle
 
 from paddlex_ml.artifacts import safetensors_file
+from paddlex_ml.artifacts.run_folder import WEIGHTS
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import fetch
 
 NAME_TABLE = "StructuredToParameterName@@"  # Paddle's own entry beside the tensors
-SUFFIX = ".pdparams"
-_SUFFIXES = (SUFFIX, ".safetensors")
+_SUFFIXES = (WEIGHTS, ".safetensors")
 _QUERIES = ("query_pos_embed.weight", "group_conv.weight", "group_conv.bias")
-"""Entries of the head that mean nothing without each other."""
+"""Entries of the head that are of use only together."""
 
 
 class _NumberType:
     """Stands in for numpy.dtype: the file may name a type of plain numbers and its byte order.
 
-    The real one takes any state that the file sets, such as floats that are object pointers:
-    memory of the program, chosen by a stranger.
+    The real one accepts any state that the file sets, such as floats that are object pointers, and
+    so gives the file access to the memory of the program.
     """
 
     def __init__(self, code: str, *_: object) -> None:
@@ -56,10 +56,6 @@ class _Array:
         self.real = _from_buffer(content, number_type, shape, "F" if by_column else "C")
 
 
-def _reconstruct(*_: object) -> _Array:
-    return _Array()
-
-
 def _from_buffer(
     content: bytes, number_type: _NumberType, shape: tuple[int, ...], order: Literal["C", "F"]
 ) -> np.ndarray:
@@ -78,22 +74,17 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def _no_bytes() -> bytes:
-    """Stand in for `bytes`, which pickle protocol 2 calls without argument, for b"" alone."""
-    return b""
-
-
-# Global name in the file -> what is called for it: how Paddle and numpy write arrays, no more.
+# Global name in the file -> what is called for it: only what Paddle and numpy write arrays with.
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _NumberType,
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("builtins", "tuple"): tuple,
-    ("builtins", "bytes"): _no_bytes,
+    ("builtins", "bytes"): lambda: b"",  # pickle protocol 2 calls it without argument
     ("_codecs", "encode"): _latin1,
 }
 for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2 write different module names
-    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
+    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _Array
     _ALLOWED[f"{_core}.multiarray", "scalar"] = _scalar
     _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _from_buffer
 
@@ -107,7 +98,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _ForeignCodeError(Exception):
-    """The file asks for a function that has no place in a weight file."""
+    """The file asks for a function that weight files do not need."""
 
 
 def _real(value: Any) -> Any:
@@ -124,13 +115,20 @@ def _real(value: Any) -> Any:
 def load_pickle(path: Path) -> Any:
     """Read a pickle of arrays and plain values. Raises PaddlexMLError for everything else.
 
-    The arrays are read-only: they lie where the file was read to, so that large weights are in
-    memory once.
+    The arrays are read-only views of the bytes of the file, so that large weights are in memory
+    once.
     """
     try:
         with path.open("rb") as file:
             head = file.read(512)
-            _refuse_other_kinds(path, head)
+            for is_this_kind, kind in (  # what users most often name in place of weights
+                (head.startswith(b"PK"), "a zip file, as PyTorch saves weights, and not Paddle's"),
+                (head[257:262] == b"ustar", "a tar archive, as static models are published"),
+                (head.startswith(b"\x1f\x8b"), "compressed with gzip"),
+                (fetch.is_page(head), "a web page, perhaps the error page of a server"),
+            ):
+                if is_this_kind:
+                    raise _not_weights(path, f"it is {kind}")
             file.seek(0)
             return _real(_Unpickler(file).load())
     except OSError as error:
@@ -156,18 +154,6 @@ def load_pickle(path: Path) -> Any:
         ) from error
 
 
-def _refuse_other_kinds(path: Path, head: bytes) -> None:
-    """Call by its name what people most often have in place of weights."""
-    if head.startswith(b"PK"):
-        raise _not_weights(path, "it is a zip file, as PyTorch saves weights, and not Paddle's")
-    if head[257:262] == b"ustar":
-        raise _not_weights(path, "it is a tar archive, as static models are published")
-    if head.startswith(b"\x1f\x8b"):
-        raise _not_weights(path, "it is compressed with gzip")
-    if fetch.is_page(head):
-        raise _not_weights(path, "it is a web page, perhaps the error page of a server")
-
-
 def locate(text: str, key: str, *, null: str = "does without them") -> Path:
     """Path of a weight file; a URL is fetched, unless the cache has it.
 
@@ -182,13 +168,15 @@ def locate(text: str, key: str, *, null: str = "does without them") -> Path:
     raise PaddlexMLError(
         f"no such weight file: {text}",
         where=key,
-        fix=f"name an existing file: -o {key}=path/to/model{SUFFIX}",
+        fix=f"name an existing file: -o {key}=path/to/model{WEIGHTS}",
     )
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """Read a weight file: entry name -> array. Raises PaddlexMLError when it is not one."""
-    content = safetensors_file.load(path) if safetensors_file.is_one(path) else load_pickle(path)
+    content = (
+        safetensors_file.load(path) if safetensors_file.is_safetensors(path) else load_pickle(path)
+    )
     if not isinstance(content, dict):
         raise _not_weights(path, f"it holds a {type(content).__name__}, not a dict of tensors")
     weights = {}
@@ -198,7 +186,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             continue
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
             raise _not_weights(path, f"its entry {name!r} is not a tensor")
-        if array.dtype == np.uint16:  # bfloat16 is kept so: the upper half of a float32
+        if array.dtype == np.uint16:  # bfloat16 is stored so: the upper half of a float32
             array = (array.astype(np.uint32) << 16).view(np.float32)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise _not_weights(path, f"its entry {name!r} holds NaN or infinite values")
@@ -212,14 +200,14 @@ def _not_weights(path: Path, why: str) -> PaddlexMLError:
     return PaddlexMLError(
         f"not usable as weights: {why}",
         where=str(path),
-        fix="name a .pdparams file written by training with this tool, PaddleX or PaddleClas, or "
+        fix=f"name a {WEIGHTS} file written by training with this tool, PaddleX or PaddleClas, or "
         "the same weights as .safetensors",
     )
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a weight file gave to a model: names of entries, in the model's order."""
+    """Which entries of a weight file a model took: their names, in the model's order."""
 
     loaded: list[str]
     skipped: dict[str, str]
@@ -231,9 +219,9 @@ class Fit:
 def fit(model: paddle.nn.Layer, weights: Mapping[str, np.ndarray], *, head: str, where: str) -> Fit:
     """Copy the entries whose name and shape fit into `model`; `head` is the prefix of its head.
 
-    The queries and what reads their answers are taken together or not at all. Raises
+    The queries and the layer that reads their answers are taken together or not at all. Raises
     PaddlexMLError, before anything is copied, when less than half of the backbone fits: heads of
-    different models look alike, and members of a family share some layers.
+    different models have the same shapes, and models of a family share some layers.
     """
     state = model.state_dict()
     loaded, skipped = [], {}
@@ -256,7 +244,7 @@ def fit(model: paddle.nn.Layer, weights: Mapping[str, np.ndarray], *, head: str,
         raise PaddlexMLError(
             f"these are weights of another model: {fits} of the {len(backbone)} entries of the "
             "backbone fit\n"
-            f"  in the file: {_some(list(weights))}\n  in the model: {_some(list(state))}",
+            f"  in the file: {_shorten(weights)}\n  in the model: {_shorten(state)}",
             where=where,
             fix="name the weights of this model, or choose the model they belong to with -c",
         )
@@ -268,8 +256,8 @@ def fit(model: paddle.nn.Layer, weights: Mapping[str, np.ndarray], *, head: str,
     )
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
+def _shorten(names: Collection[str]) -> str:
+    shown = ", ".join(list(names)[:3])
     return f"{shown}, ... ({len(names)} entries)" if len(names) > 3 else shown
 
 

@@ -27,6 +27,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
 
 LISTS = ("train", "val")
+LABEL_FILE, TRAIN_FILE, VAL_FILE = "label.txt", "train.txt", "val.txt"
 Targets = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 _LAYOUT = "write the path of the image, ONE tab, then 0 or 1 for every class: images/a.jpg<tab>0,1"
@@ -105,7 +106,7 @@ def parse(dataset_dir: Path, lists: Sequence[str] = LISTS) -> Parsed:
         fault = DatasetFault("folder missing", "", text, fix)
         return Parsed(MLClsDataset(root, [], empty, empty), {}, [fault])
     journal.finish_interrupted(root)
-    names, faults = _parse_labels(root / "label.txt")
+    names, faults = _parse_labels(root / LABEL_FILE)
     # A damaged label.txt does not give the number of classes: the lists are then compared with
     # their own first line, so that the same run still finds their faults.
     reader = _ListReader(root, None if faults else len(names))
@@ -138,7 +139,7 @@ def labels_text(names: Sequence[str]) -> str:
             raise PaddlexMLError(
                 f"the class name {name!r} cannot be written to label.txt: it is empty, is "
                 "given twice, has a line end, or has spaces around it",
-                where="label.txt",
+                where=LABEL_FILE,
                 fix="give every class a different name, without spaces around it",
             )
     return "".join(f"{i} {name}\n" for i, name in enumerate(names))

@@ -19,6 +19,7 @@ from paddlex_ml.artifacts.check_result import (
     DatasetCounts,
     RewrittenLists,
 )
+from paddlex_ml.artifacts.run_folder import CheckDatasetFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import check
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
@@ -34,7 +35,7 @@ from paddlex_ml.storage import folders
 
 _DEMOS = 10  # images of each list
 _DEMO_SIDE = 1024  # pixels: a page of thumbnails, not copies of the photographs
-_FOLDER = "check_dataset"
+_NAMES = RunFolder(Path()).check_dataset  # relative to the output folder, as the result has them
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def run(config: Config) -> CheckResult:
             val_samples=len(dataset.val),
             val_sample_paths=samples["val"],
         ),
-        analysis=CheckAnalysis(f"{_FOLDER}/histogram.png", f"{_FOLDER}/report.html"),
+        analysis=CheckAnalysis(_NAMES.histogram.as_posix(), _NAMES.report.as_posix()),
         dataset_path=str(root),
         warnings=warnings,
         report=msgspec.convert(check.summarise(report), DatasetCounts),
@@ -135,12 +136,17 @@ def choose_varied(images: ImageList, count: int, seed: int) -> list[int]:
 
 def _draw_pictures(report: check.Report, output: Path, seed: int) -> dict[str, list[str]]:
     """Draw the pictures of one run, all or nothing; other files in that folder stay."""
-    dataset, ours = report.dataset, ("demo_img", "histogram.png", "report.html")
-    with folders.replacing(output / _FOLDER, lambda path: path.name in ours) as fresh:
-        names = _draw_demos(dataset, fresh / "demo_img", seed)
+    dataset, ours = (
+        report.dataset,
+        {_NAMES.demo_img.name, _NAMES.histogram.name, _NAMES.report.name},
+    )
+    folder = RunFolder(output).check_dataset.folder
+    with folders.replacing(folder, lambda path: path.name in ours) as fresh:
+        drawn = CheckDatasetFiles(fresh)
+        names = _draw_demos(dataset, drawn.demo_img, seed)
         counts = check.count_positives(dataset.train), check.count_positives(dataset.val)
-        plots.histogram(fresh / "histogram.png", dataset.label_names, *counts)
-        dataset_page.write(fresh / "report.html", _fill_page(report, seed))
+        plots.histogram(drawn.histogram, dataset.label_names, *counts)
+        dataset_page.write(drawn.report, _fill_page(report, seed))
     return names
 
 
@@ -173,7 +179,7 @@ def _draw_demos(dataset: MLClsDataset, folder: Path, seed: int) -> dict[str, lis
             labels = [dataset.label_names[i] for i in np.flatnonzero(images.targets[index])]
             name = _free_name(Path(images.paths[index]), taken)
             draw_labels(image, labels).save(folder / name, quality=92)
-            names[key].append(f"{_FOLDER}/demo_img/{name}")
+            names[key].append((_NAMES.demo_img / name).as_posix())
     return names
 
 

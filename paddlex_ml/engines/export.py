@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from paddlex_ml import devices
-from paddlex_ml.artifacts import checkpoint, inference_yml
+from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts.run_folder import EXPORTS, ExportedFiles
 from paddlex_ml.config.schema import Config
 from paddlex_ml.engines import load_model
 from paddlex_ml.engines.load_model import LoadedModel
@@ -26,18 +28,18 @@ logger = logging.getLogger(__name__)
 def run(config: Config) -> dict[str, Any]:
     """Write the export beside the weights; returns the content of export_result.json.
 
-    For weights by URL it goes into the output folder.
+    The export of weights by URL goes into the output folder.
     """
     form = config.Export.format
     if form == "onnx":
-        onnx.require()  # now: loading the weights may take long
+        onnx.require()  # before the weights are loaded, which may take long
     devices.select(config.Global.device)
     if form != "paddle":
-        devices.use("cpu")  # there other runtimes are compared, in full float32
+        devices.use("cpu")  # other runtimes are compared there, in full float32
     text = config.Export.weight_path
     source = load_model.load(config, text, "Export.weight_path")
-    fetched = text is not None and fetch.is_url(text)  # the cache is no place for results
-    place = config.Global.output if fetched else source.path.parent
+    is_fetched = text is not None and fetch.is_url(text)  # its file is in the cache
+    folder = config.Global.output if is_fetched else source.path.parent
     result = {
         "done_flag": True,
         "format": form,
@@ -45,19 +47,20 @@ def run(config: Config) -> dict[str, Any]:
         "weight_path": str(source.path),
     }
     if form == "safetensors":
-        return result | _save_weights(source, place / f"{source.path.stem}.safetensors")
-    return result | _save_graph(config, source, place / checkpoint.EXPORTS[form])
-
-
-def _save_weights(source: LoadedModel, path: Path) -> dict[str, Any]:
-    save_safetensors(source.model, source.info, path)
-    logger.info("exported %s -> %s", source.path, path)
-    return {"files": [str(path)]}
+        path = folder / f"{source.path.stem}.safetensors"
+        save_safetensors(source.model, source.info, path)
+        logger.info("exported %s -> %s", source.path, path)
+        return result | {"files": [str(path)]}
+    return result | _save_graph(config, source, folder / EXPORTS[form])
 
 
 def _save_graph(config: Config, source: LoadedModel, folder: Path) -> dict[str, Any]:
+    """Export as `paddle`, `onnx` or `pdmodel`; returns what the result has of these only."""
     form, opset = config.Export.format, {}
-    was_tuned = _is_tuned(folder / inference_yml.FILE)
+    is_tuned = False  # whether the replaced export has a threshold for every class
+    with suppress(PaddlexMLError):  # there is none, or something else that the export replaces
+        earlier = inference_yml.read(ExportedFiles(folder).inference_yml)
+        is_tuned = isinstance(earlier.threshold, list)
     if form == "onnx":
         opset = {"opset": config.Export.opset}
         difference = save_onnx(source.model, source.info, folder, config.Export.opset)
@@ -65,10 +68,10 @@ def _save_graph(config: Config, source: LoadedModel, folder: Path) -> dict[str, 
         save = save_pdmodel if form == "pdmodel" else save_static
         difference = save(source.model, source.info, folder)
     logger.info("exported %s -> %s (largest difference %.1e)", source.path, folder, difference)
-    if was_tuned:
+    if is_tuned:
         logger.warning(
-            "the tuned thresholds of the model that stood there are gone: for new ones evaluate "
-            "with -o Evaluate.save_threshold=true"
+            "the export has replaced a model with tuned thresholds, and they are gone: to tune "
+            "them again, evaluate with -o Evaluate.save_threshold=true"
         )
     return {
         "inference_dir": str(folder),
@@ -76,11 +79,3 @@ def _save_graph(config: Config, source: LoadedModel, folder: Path) -> dict[str, 
         "static_difference": difference,
         **opset,
     }
-
-
-def _is_tuned(path: Path) -> bool:
-    """Whether predictions of the model in this folder use a threshold for every class."""
-    try:
-        return isinstance(inference_yml.read(path).threshold, list)
-    except PaddlexMLError:  # there is none, or something else that the export replaces
-        return False

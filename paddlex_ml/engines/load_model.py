@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained model from its weight file: what `evaluate` and `export` begin with."""
+"""A trained model from its weight file: the first step of `evaluate` and `export`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import paddle
 
 from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.run_folder import EXAMPLE, WEIGHTS, CheckpointFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
-from paddlex_ml.engines import tokens
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.inference.static_model import refuse_other_tokens
 from paddlex_ml.models import published, zoo
 from paddlex_ml.storage import cache, fetch
 
@@ -39,26 +40,27 @@ def load(config: Config, text: str | None, key: str, *, any_model: bool = False)
     """
     path = _locate(config, text, key)
     entries = weights.read(path)
-    info = checkpoint.read_card(path) or _card_of_bare(config, entries, path)
+    info = checkpoint.read_model_info(path) or _describe_bare_weights(config, entries, path)
     if not any_model:
         _refuse_contradictions(config, info, path)
     return _build(info, entries, path, key)
 
 
 def load_other_weights(source: LoadedModel, which: Literal["raw", "ema"], key: str) -> LoadedModel:
-    """The raw or the averaged weights of the checkpoint that `source` is the other half of."""
+    """Load the raw or the averaged weights of the checkpoint, whichever `source` is not."""
     folder = source.path.parent
-    if source.path != folder / f"{folder.name}.pdparams" or not checkpoint.is_complete(folder):
+    if source.path != CheckpointFiles(folder).weights or not checkpoint.is_complete(folder):
         raise PaddlexMLError(
-            f"no {which} weights there: these weights do not stand in a checkpoint",
+            f"no {which} weights there: these weights are not part of a checkpoint",
             where=str(source.path),
-            fix=f"evaluate those of a training, such as output/best_model, or -o {key}=null",
+            fix=f"evaluate those of a training, such as {EXAMPLE.best_model.folder}, "
+            f"or -o {key}=null",
         )
     saved = checkpoint.load(folder)
     if saved.use_ema == (which == "ema"):
         other = "raw" if saved.use_ema else "ema"
         raise PaddlexMLError(
-            f"the {which} weights of this checkpoint are those that are evaluated",
+            f"the {which} weights of this checkpoint are the evaluated ones",
             where=str(source.path),
             fix=f"compare with the others: -o {key}={other}",
         )
@@ -85,57 +87,50 @@ def _locate(config: Config, text: str | None, key: str) -> Path:
         if not fetch.is_url(text):
             checkpoint.finish_interrupted(Path(text).resolve().parent)
         return weights.locate(text, key, null="takes the best weights of Global.output")
-    folder = config.Global.output / "best_model"
-    checkpoint.finish_interrupted(folder)
-    path = folder / "best_model.pdparams"
-    if path.is_file():
-        return path
+    best = RunFolder(config.Global.output).best_model
+    checkpoint.finish_interrupted(best.folder)
+    if best.weights.is_file():
+        return best.weights
     raise PaddlexMLError(
-        f"no trained model there: {path} does not exist",
+        f"no trained model there: {best.weights} does not exist",
         where=key,
-        fix=f"train first (-o Global.mode=train), or -o {key}=path/to/model.pdparams "
+        fix=f"train first (-o Global.mode=train), or -o {key}=path/to/model{WEIGHTS} "
         "(or a URL), or name the training's folder with -o Global.output=...",
     )
 
 
-def _card_of_bare(config: Config, entries: dict[str, np.ndarray], path: Path) -> ModelInfo:
+def _describe_bare_weights(config: Config, entries: dict[str, np.ndarray], path: Path) -> ModelInfo:
+    """What the weights of another tool are, as far as shapes and configuration show it."""
     name = config.Global.model
     outputs = zoo.count_classes(name, entries, str(path))
     if config.Global.dataset_dir is None:
         names = [str(number) for number in range(config.Train.num_classes or outputs)]
         logger.warning("%s has no class names and no data set is named: using numbers", path)
     else:
-        names = annotation.read_labels(config.Global.dataset_dir / "label.txt")
+        names = annotation.read_labels(config.Global.dataset_dir / annotation.LABEL_FILE)
     if len(names) != outputs:
         raise PaddlexMLError(
-            f"the weights answer for {outputs} classes, the data set has {len(names)}",
+            f"the weights have {outputs} classes, the data set has {len(names)}",
             where=str(path),
             fix="name the data set that the weights were trained on: -o Global.dataset_dir=...",
         )
-    return ModelInfo(name, names, config.Train.image_size, _tokens_of_bare(config, path))
-
-
-def _tokens_of_bare(config: Config, path: Path) -> str | None:
-    """What the head of somebody else's weights is to see."""
-    name = config.Global.model
-    usual = zoo.find(name).published_tokens
-    if usual is None or path == cache.path_for(published.weights_url(name)):
-        return usual
-    if config.Train.decoder_tokens is not None:
-        return config.Train.decoder_tokens
-    logger.warning(
-        "%s does not say what its head sees: taking %s, as in the published weights; for others "
-        "name it: -o Train.decoder_tokens=...",
-        path,
-        usual,
-    )
-    return usual
+    tokens = zoo.find(name).published_tokens
+    if tokens is not None and path != cache.path_for(published.weights_url(name)):
+        if config.Train.decoder_tokens is None:
+            logger.warning(
+                "%s does not record what its head sees: using %s, as in the published weights; "
+                "to use others, set -o Train.decoder_tokens=...",
+                path,
+                tokens,
+            )
+        tokens = config.Train.decoder_tokens or tokens
+    return ModelInfo(name, names, config.Train.image_size, tokens)
 
 
 def _refuse_contradictions(config: Config, info: ModelInfo, path: Path) -> None:
     if info.model != config.Global.model:
         raise PaddlexMLError(
-            f"these are weights of {info.model}, the configuration says {config.Global.model}",
+            f"these are weights of {info.model}, the configuration names {config.Global.model}",
             where=str(path),
             fix=f"-c {info.model}, or name the weights of {config.Global.model}",
         )
@@ -146,4 +141,4 @@ def _refuse_contradictions(config: Config, info: ModelInfo, path: Path) -> None:
             where=str(path),
             fix="-o Train.num_classes=null",
         )
-    tokens.refuse_others(config, info.decoder_tokens, str(path))
+    refuse_other_tokens(config.Train.decoder_tokens, info.decoder_tokens, str(path))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Format `onnx`, by paddle2onnx and the static graph of Paddle 3.
 
-<folder>/inference.onnx   "x" [batch, 3, S, S] float32 -> "scores" [batch, C], sigmoid inside; name,
-                          labels and image size of the model stand in its metadata
+<folder>/inference.onnx   "x" [batch, 3, S, S] float32 -> "scores" [batch, C], sigmoid inside; its
+                          metadata has name, labels and image size of the model
 <folder>/inference.yml    what the model is
 """
 
@@ -21,19 +21,19 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.artifacts import checkpoint, inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.run_folder import ExportedFiles
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.export import description, parity, static
+from paddlex_ml.export import parity, static
 from paddlex_ml.export.parity import Graph
 from paddlex_ml.storage import files, folders
 
-FILE = "inference.onnx"
 _PACKAGES = ("paddle2onnx", "onnx", "onnxruntime")
-_BATCH_SIZES = (1, 2, 5)  # compared: a size that was frozen into the graph would show
+_BATCH_SIZES = (1, 2, 5)  # compared: shows whether a size was frozen into the graph
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_TELLS = re.compile(r"\[Paddle2ONNX\](?! Start parsing| Use opset)|Failed to convert")
+_REASON = re.compile(r"\[Paddle2ONNX\](?! Start parsing| Use opset)|Failed to convert")
 _TAGS = re.compile(r"^.*\[[A-Za-z0-9]+\]\s*")
 
 
@@ -58,28 +58,28 @@ def save_onnx(model: paddle.nn.Layer, info: ModelInfo, folder: Path, opset: int)
     require()
     model.eval()
     with folders.replacing(folder, static.is_product) as fresh:
-        graph = fresh / "graph"
-        graph.mkdir()
-        static.write_graph(model, info.image_size, graph)
-        # Here: Paddle says nothing when the disk is full, this write does.
-        description.write(fresh, info)
-        _convert(graph, fresh / FILE, opset)
-        shutil.rmtree(graph)
-        _finish(fresh / FILE, info)
-        return parity.measure(model, _open(fresh / FILE), info.image_size, _BATCH_SIZES)
+        graph, target = ExportedFiles(fresh / "graph"), ExportedFiles(fresh).onnx
+        graph.folder.mkdir()
+        static.write_graph(model, info.image_size, graph.folder)
+        # Before the conversion: Paddle raises nothing when the disk is full, this write does.
+        inference_yml.write(fresh, info)
+        _convert(graph, target, opset)
+        shutil.rmtree(graph.folder)
+        _name_parts(target, info)
+        return parity.measure(model, _open(target), info.image_size, _BATCH_SIZES)
 
 
-def _convert(graph: Path, target: Path, opset: int) -> None:
+def _convert(graph: ExportedFiles, target: Path, opset: int) -> None:
     # A program of its own: where it fails it may abort the process, and it prints from C++.
-    words = [
-        *("--model_dir", graph, "--model_filename", "inference.json"),
-        *("--params_filename", "inference.pdiparams", "--save_file", target),
+    arguments = [
+        *("--model_dir", graph.folder, "--model_filename", graph.graph.name),
+        *("--params_filename", graph.parameters.name, "--save_file", target),
         *("--opset_version", opset, "--enable_auto_update_opset", False),
         *("--optimize_tool", None),  # the usual one installs packages by itself
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "paddle2onnx.command", *map(str, words)],
-        cwd=graph,  # where no file of the user's is taken for a module
+        [sys.executable, "-m", "paddle2onnx.command", *map(str, arguments)],
+        cwd=graph.folder,  # where no file of the user is imported as a module
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -91,22 +91,19 @@ def _convert(graph: Path, target: Path, opset: int) -> None:
         return
     if os.strerror(errno.ENOSPC) in done.stdout:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target.parent))
+    lines = [line.strip() for line in _COLOUR.sub("", done.stdout).splitlines() if line.strip()]
+    # The reason, without the progress before it and the stack after it.
+    reasons = [_TAGS.sub("", line) for line in lines if _REASON.search(line)]
+    reason = " ".join(filter(None, reasons)) or (lines[-1] if lines else "it printed nothing")
     raise PaddlexMLError(
-        f"paddle2onnx cannot convert the model: {_reason(done.stdout)}",
+        f"paddle2onnx cannot convert the model: {reason}",
         where=f"Export.format=onnx, Export.opset={opset}",
         fix="another -o Export.opset=..., or -o Export.format=paddle",
     )
 
 
-def _reason(output: str) -> str:
-    """What the converter says of its failure, without the progress before and the stack after."""
-    lines = [line.strip() for line in _COLOUR.sub("", output).splitlines() if line.strip()]
-    said = [_TAGS.sub("", line) for line in lines if _TELLS.search(line)]
-    return " ".join(filter(None, said)) or (lines[-1] if lines else "it says nothing")
-
-
-def _finish(path: Path, info: ModelInfo) -> None:
-    """Give the output and the open axis names that mean something, and say what the model is."""
+def _name_parts(path: Path, info: ModelInfo) -> None:
+    """Name the output "scores" and the open axis "batch", and add `info` as metadata."""
     onnx: Any = importlib.import_module("onnx")
     model = onnx.load(path)
     (output,) = model.graph.output
@@ -116,7 +113,7 @@ def _finish(path: Path, info: ModelInfo) -> None:
     output.name = "scores"
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del model.graph.value_info[:]  # sizes between the layers: they know the axis by other names
+    del model.graph.value_info[:]  # shapes between the layers have other names of the axis
     onnx.helper.set_model_props(model, checkpoint.describe(info))
     onnx.checker.check_model(model, full_check=True)
     files.write_bytes(path, model.SerializeToString())

@@ -5,8 +5,8 @@
 <folder>/inference.pdiparams   its weights
 <folder>/inference.yml         what the model is
 
-Paddle 3.3 can still write it, but for a few functions: they are bound to the new format alone, and
-refuse the variables of the old one. Here they are replaced by the operators of old that they mean.
+Paddle 3.3 can still write it, except for a few functions that accept only variables of the new
+format. Here they are replaced by the operators of the old format.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ import paddle
 from paddle import inference
 from paddle.base.layer_helper import LayerHelper
 
+from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.run_folder import PARAMETERS, ExportedFiles
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.export import description, parity, static
+from paddlex_ml.export import parity, static
 from paddlex_ml.export.parity import Graph
 from paddlex_ml.storage import folders
 
@@ -37,39 +39,40 @@ def save_pdmodel(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float
     """
     model.eval()
     with folders.replacing(folder, static.is_product) as fresh:
-        with _old_programs():
-            _write_program(model, info.image_size, fresh)
-        # Before anything is removed: Paddle says nothing when the disk is full, this write does.
-        description.write(fresh, info)
-        (fresh / "inference.pdiparams.info").unlink()  # for training it further: nobody needs it
-        return parity.measure(model, _open(fresh), info.image_size)
-
-
-def _write_program(model: paddle.nn.Layer, image_size: int, folder: Path) -> None:
-    try:
-        static.write_graph(model, image_size, folder)
-    except TypeError as error:
-        *_, reason = filter(str.strip, str(error).splitlines())
-        if "got Variable" not in reason:
-            raise
-        raise PaddlexMLError(
-            "the model uses a function that this Paddle cannot write into the "
-            f"older format: {reason.strip()}",
-            where="Export.format=pdmodel",
-            fix="-o Export.format=paddle, or onnx",
-        ) from error
+        exported = ExportedFiles(fresh)
+        try:
+            with _old_programs():
+                static.write_graph(model, info.image_size, fresh)
+        except TypeError as error:
+            *_, reason = filter(str.strip, str(error).splitlines())
+            if "got Variable" not in reason:
+                raise
+            raise PaddlexMLError(
+                "the model uses a function that this Paddle cannot write into the "
+                f"older format: {reason.strip()}",
+                where="Export.format=pdmodel",
+                fix="-o Export.format=paddle, or onnx",
+            ) from error
+        # Before anything is removed: Paddle raises nothing when the disk is full, this write does.
+        inference_yml.write(fresh, info)
+        (fresh / f"{PARAMETERS}.info").unlink()  # only for further training
+        return parity.measure(model, _open(exported), info.image_size)
 
 
 @contextmanager
 def _old_programs() -> Iterator[None]:
     """Let Paddle trace models into programs of its older format."""
-    # Not `paddle.tensor`: of this name there is a function too.
+    # Not `paddle.tensor`: a function has the same name.
     tensor, functional = importlib.import_module("paddle.tensor"), paddle.nn.functional
     replaced = [
         (paddle, "matmul", _matmul),
         (tensor, "matmul", _matmul),
-        (functional, "sigmoid", _sigmoid),
-        (functional, "gelu", _gelu),
+        (functional, "sigmoid", lambda x: _append("sigmoid", {"X": x})),
+        (
+            functional,
+            "gelu",
+            lambda x, approximate=False: _append("gelu", {"X": x}, approximate=approximate),
+        ),
     ]
     kept = [getattr(module, name) for module, name, _ in replaced]
     with paddle.pir_utils.DygraphOldIrGuard():
@@ -86,14 +89,6 @@ def _matmul(x: Any, y: Any, transpose_x: bool = False, transpose_y: bool = False
     return _append("matmul_v2", {"X": x, "Y": y}, trans_x=transpose_x, trans_y=transpose_y)
 
 
-def _sigmoid(x: Any) -> Any:
-    return _append("sigmoid", {"X": x})
-
-
-def _gelu(x: Any, approximate: bool = False) -> Any:
-    return _append("gelu", {"X": x}, approximate=approximate)
-
-
 def _append(operator: str, inputs: dict[str, Any], **attributes: bool) -> Any:
     """Add one operator to the program that is being traced; returns the variable of its result."""
     helper = LayerHelper(operator)
@@ -102,9 +97,9 @@ def _append(operator: str, inputs: dict[str, Any], **attributes: bool) -> Any:
     return result
 
 
-def _open(folder: Path) -> Graph:
+def _open(exported: ExportedFiles) -> Graph:
     """The program as deployments run it, on the CPU."""
-    config = inference.Config(*(str(folder / f"inference.{e}") for e in ("pdmodel", "pdiparams")))
+    config = inference.Config(str(exported.program), str(exported.parameters))
     config.disable_glog_info()
     config.disable_gpu()
     config.disable_mkldnn()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Format `safetensors`: the weights alone, as in .pdparams, and what the model is."""
+"""Format `safetensors`: only the weights, as in .pdparams, and what the model is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def save_safetensors(model: paddle.nn.Layer, info: ModelInfo, path: Path) -> Non
         raise PaddlexMLError(
             "a file that was not exported by this tool has the name of the export",
             where=str(path),
-            fix="rename it, or export a copy of the weights that stands in another folder",
+            fix="rename it, or export a copy of the weights in another folder",
         )
     content = numpy.save(weights.to_arrays(model.state_dict()), checkpoint.describe(info))
     files.write_bytes(path, content)

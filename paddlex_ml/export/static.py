@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Format `paddle`: the static graph of Paddle 3, made in this one place.
+"""Format `paddle`: the static graph of Paddle 3.
 
 <folder>/inference.json        the graph: "x" [B, 3, S, S] float32 -> scores [B, C], sigmoid inside
 <folder>/inference.pdiparams   its weights
@@ -14,17 +14,24 @@ from pathlib import Path
 import paddle
 from paddle.static import InputSpec
 
+from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
-from paddlex_ml.export import description, parity
+from paddlex_ml.artifacts.run_folder import (
+    GRAPH,
+    INFERENCE_YML,
+    ONNX,
+    PARAMETERS,
+    PROGRAM,
+    ExportedFiles,
+)
+from paddlex_ml.export import parity
 from paddlex_ml.storage import folders
 
-_PRODUCTS = frozenset(
-    f"inference.{end}" for end in ("json", "onnx", "pdiparams", "pdiparams.info", "pdmodel", "yml")
-)
+_PRODUCTS = {GRAPH, PROGRAM, PARAMETERS, f"{PARAMETERS}.info", ONNX, INFERENCE_YML}
 
 
 class _Scores(paddle.nn.Layer):
-    """The model with the sigmoid behind it."""
+    """The model followed by a sigmoid."""
 
     def __init__(self, model: paddle.nn.Layer) -> None:
         super().__init__()
@@ -43,9 +50,9 @@ def save_static(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float:
     model.eval()
     with folders.replacing(folder, is_product) as fresh:
         write_graph(model, info.image_size, fresh)
-        # Before the comparison: Paddle says nothing when the disk is full, this write does.
-        description.write(fresh, info)
-        graph = paddle.jit.load(str(fresh / "inference"))
+        # Before the comparison: Paddle raises nothing when the disk is full, this write does.
+        inference_yml.write(fresh, info)
+        graph = paddle.jit.load(str(ExportedFiles(fresh).prefix))
         return parity.measure(
             model, lambda images: graph(paddle.to_tensor(images)).numpy(), info.image_size
         )
@@ -59,10 +66,10 @@ def is_product(path: Path) -> bool:
 def write_graph(model: paddle.nn.Layer, image_size: int, folder: Path) -> None:
     """Write graph and weights as `<folder>/inference.*`, for batches of any size.
 
-    Says nothing when the disk is full.
+    Raises nothing when the disk is full.
     """
     spec = InputSpec([None, 3, image_size, image_size], "float32", name="x")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Paddle talks about its own converters
+        warnings.simplefilter("ignore")  # Paddle warns about its own converters
         graph = paddle.jit.to_static(_Scores(model), input_spec=[spec], full_graph=True)
-        paddle.jit.save(graph, str(folder / "inference"))
+        paddle.jit.save(graph, str(ExportedFiles(folder).prefix))

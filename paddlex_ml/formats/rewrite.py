@@ -164,7 +164,9 @@ def _write(
     lists: Mapping[str, ImageList],
     retire: list[Path],
 ) -> Transaction:
-    texts = {} if label_names is None else {"label.txt": annotation.labels_text(label_names)}
+    texts = (
+        {} if label_names is None else {annotation.LABEL_FILE: annotation.labels_text(label_names)}
+    )
     for name, images in lists.items():
         texts[f"{name}.txt"] = annotation.list_text(images.paths, images.targets)
     return journal.apply(root, what, texts, retire)

@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from paddlex_ml.data.annotation import LABEL_FILE, TRAIN_FILE, VAL_FILE
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.formats import yolo_yaml
@@ -46,7 +47,7 @@ from paddlex_ml.formats.walk import is_image, join, resolve_inside, walk
 from paddlex_ml.formats.yolo_yaml import DataYaml, PathEntry
 
 _NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
-_NO_LABELS = {"classes.txt", "label.txt", "train.txt", "val.txt", "test.txt"}
+_NO_LABELS = {"classes.txt", LABEL_FILE, TRAIN_FILE, VAL_FILE, "test.txt"}
 _LINE = 'write "<class id> <x> <y> <width> <height>", or a class id and the points of a polygon'
 
 
@@ -184,7 +185,7 @@ def _find_images(collector: Collector) -> dict[str, list[_YoloImage]]:
     lists, faults, notes = divide_files(every)
     collector.faults += faults
     collector.notes += notes
-    if (root / "train.txt").is_file() and not (root / "label.txt").is_file():
+    if (root / TRAIN_FILE).is_file() and not (root / LABEL_FILE).is_file():
         text = "train.txt is not read: to use it, write a data.yaml with `names`"
         collector.notes.append(f"{text} and `train: train.txt`")
     return {name: [_YoloImage(path, [""], path) for path in paths] for name, paths in lists.items()}

@@ -4,12 +4,12 @@
     attention [B, heads, Q, T] -> mean over the heads [B, Q, T] -> maps [h, w], h * w = T
 
 B batch, Q queries, T tokens, C classes. Tokens are the cells of the feature map, row by row; the
-attention of a query over them sums to 1. Each query answers for G = ceil(C / Q) classes, class c
-for query c // G, so that with Q < C several classes share a map.
+attention of a query over them sums to 1. Each query serves G = ceil(C / Q) classes, query c // G
+serves class c, so that with Q < C several classes share a map.
 
-The attention is the result of the last softmax of a graph: what comes before belongs to the
-backbone, what comes behind has none. A static model does not give it away, so that a second network
-is loaded from the same files for it; scores still come from the first.
+The attention is the result of the last softmax of a graph: earlier ones belong to the backbone, and
+later layers have none. It is no output of a static model, so a second network is loaded from the
+same files for it; scores still come from the first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Maps: TypeAlias = dict[int, np.ndarray]
 
 
 class Attention:
-    """The network that gives the attention, with what makes maps of it."""
+    """A network that gives the attention, and how to make maps from it."""
 
     def __init__(self, network: Network, classes: int, queries: int, grid: tuple[int, int]) -> None:
         """`grid` are the rows and columns of the feature map."""
@@ -63,26 +63,33 @@ def open_network(
     classes: int,
     where: str,
 ) -> Attention:
-    """Load the network and judge what it gives for `probe`, images float32 [B, 3, H, W].
+    """Load the network and check its result for `probe`, images float32 [B, 3, H, W].
 
     Raises PaddlexMLError where that is not the attention of an ML-Decoder over several tokens.
     """
     loaded = load(probe)
     if loaded is None:
-        raise _refuse("its graph has no attention (no softmax)", where)
-    network, found = loaded
+        raise _no_map("its graph has no attention (no softmax)", where)
+    network, values = loaded
     height, width = probe.shape[2:]
-    if found.ndim != 4 or len(found) != len(probe) or not _is_attention(found):
-        shape = " x ".join(map(str, found.shape))
-        raise _refuse(f"the last softmax of its graph, {shape}, is no attention", where)
-    queries, tokens = found.shape[2:]
+    is_attention = values.ndim == 4 and len(values) == len(probe) and (values >= 0).all()
+    if not is_attention or not (np.abs(values.sum(axis=-1) - 1) < _ROUNDED).all():
+        shape = " x ".join(map(str, values.shape))
+        raise _no_map(f"the last softmax of its graph, {shape}, is no attention", where)
+    queries, tokens = values.shape[2:]
     if queries > classes:
-        raise _refuse(f"its last attention has {queries} queries for {classes} classes", where)
+        raise _no_map(f"its last attention has {queries} queries for {classes} classes", where)
+    if tokens == 1 and max(width, height) > 2 * min(_STRIDES[:2]):
+        refuse_one_token("first_patch", where)
     if tokens == 1:
-        raise _refuse_one(where, width, height)
+        raise PaddlexMLError(
+            f"there is no map of what the model looks at: {width} x {height} pixels are one token",
+            where=where,
+            fix="train with larger images (-o Train.image_size=...), or predict without explain",
+        )
     grid = find_grid(tokens, width, height)
     if grid is None:
-        raise _refuse(f"its {tokens} tokens are no grid over {width} x {height} pixels", where)
+        raise _no_map(f"its {tokens} tokens are no grid over {width} x {height} pixels", where)
     return Attention(network, classes, queries, grid)
 
 
@@ -96,35 +103,18 @@ def find_grid(tokens: int, width: int, height: int) -> tuple[int, int] | None:
 
 
 def refuse_one_token(decoder_tokens: str | None, where: str) -> None:
-    """Raise PaddlexMLError for a model that says of itself that its head sees one patch alone."""
+    """Raise PaddlexMLError for a model whose head sees only one patch of the image."""
     if decoder_tokens == "first_patch":
-        raise _one_token(where)
+        raise PaddlexMLError(
+            "there is no map of what the model looks at: its head sees one token, the first patch "
+            "of the image, and so every label has all of its attention there",
+            where=where,
+            fix="train it again with -o Train.decoder_tokens=all_patches, or predict without "
+            "explain",
+        )
 
 
-def _is_attention(values: np.ndarray) -> bool:
-    return bool((values >= 0).all() and (np.abs(values.sum(axis=-1) - 1) < _ROUNDED).all())
-
-
-def _refuse_one(where: str, width: int, height: int) -> PaddlexMLError:
-    if max(width, height) > min(_STRIDES[:2]) * 2:
-        return _one_token(where)
-    return PaddlexMLError(
-        f"there is no map of what the model looks at: {width} x {height} pixels are one token",
-        where=where,
-        fix="train with larger images (-o Train.image_size=...), or predict without explain",
-    )
-
-
-def _one_token(where: str) -> PaddlexMLError:
-    return PaddlexMLError(
-        "there is no map of what the model looks at: its head sees one token, the first patch of "
-        "the image, and so every label has all of its attention there",
-        where=where,
-        fix="train it again with -o Train.decoder_tokens=all_patches, or predict without explain",
-    )
-
-
-def _refuse(why: str, where: str) -> PaddlexMLError:
+def _no_map(why: str, where: str) -> PaddlexMLError:
     return PaddlexMLError(
         f"there is no map of what the model looks at: {why}",
         where=where,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images in a folder, or that match a pattern: found while they are asked for, in sorted order.
+"""Images in a folder, or that match a pattern: found one by one, in sorted order.
 
-Held are the names in the folders on the way down to the image at hand, and nothing else: of a
-million images in a thousand folders there are a thousand names at a time.
+Only the names in the folders above the present image are in memory: of a million images in a
+thousand folders these are about a thousand names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from paddlex_ml.data.transforms import SUFFIXES
 
@@ -22,17 +22,17 @@ _ANY_DEPTH = "**"
 
 
 class _Level(NamedTuple):
-    """A folder on the way down, and the names in it that are still to come."""
+    """A folder above the present image, and the names in it that are still to come."""
 
     prefix: str
     at: frozenset[int]
-    """Parts of the pattern that a name in this folder may stand for."""
+    """Positions of the parts of the pattern that a name in this folder may match."""
     names: Iterator[str]
-    """Those of folders end in a separator, which sorts them as whole paths would be."""
+    """Names of folders end in a separator, so that they sort as whole paths do."""
 
 
 def split(pattern: str) -> tuple[str, list[str]]:
-    """Folder before the first wildcard ("": the one you stand in), and the parts from there on."""
+    """Folder before the first wildcard ("": the current one), and the parts from there on."""
     root, parts = pattern, [""]
     while WILD.search(root):
         root, part = os.path.split(root)
@@ -45,9 +45,9 @@ def find(
 ) -> Iterator[tuple[str, OSError | None]]:
     """Yield the images below `root` that fit the parts of a pattern, in the order of their paths.
 
-    Parts are those of glob: `**` is any number of folders, `*` stands for no hidden name. A folder
+    Parts are those of glob: `**` is any number of folders, `*` matches no hidden name. A folder
     that cannot be listed is yielded with its error. Links to folders are followed only where a
-    part other than `**` means them: never in circles. The folder `skip` is not entered.
+    part other than `**` matches them: never in circles. The folder `skip` is not entered.
     """
     if parts[-1] == _ANY_DEPTH:
         parts = [*parts, "*"]
@@ -74,15 +74,15 @@ def find(
 
 
 def is_same(folder: str, other: Path | None) -> bool:
-    """Whether both are one folder, which `other` need not be yet."""
+    """Whether both are the same folder; `other` may not exist yet."""
     try:
         return other is not None and os.path.samefile(folder or os.curdir, other)
-    except (OSError, ValueError):  # not there, or no path: it has a zero byte
+    except (OSError, ValueError):  # it does not exist, or has a zero byte
         return False
 
 
 def _enter(folder: str, at: Iterable[int], parts: Sequence[str]) -> frozenset[int]:
-    """What names in `folder` may stand for, when its own may stand for the parts `at`."""
+    """What names in `folder` may match, when its own name may match the parts `at`."""
     name = os.path.basename(folder)
     inner = []
     for part in at:
@@ -95,7 +95,7 @@ def _enter(folder: str, at: Iterable[int], parts: Sequence[str]) -> frozenset[in
 
 
 def _closed(at: Iterable[int], parts: Sequence[str]) -> frozenset[int]:
-    """With the parts behind each `**`, which may stand for no folder at all."""
+    """Add the part after each `**`, because `**` may match no folder at all."""
     closed = set(at)
     for part in range(len(parts)):
         if part in closed and parts[part] == _ANY_DEPTH:
@@ -115,26 +115,21 @@ def _list(folder: str, parts: Sequence[str], at: frozenset[int]) -> list[str]:
     names = []
     with os.scandir(folder or os.curdir) as entries:
         for entry in entries:
-            name = entry.name
-            if name[name.rfind(".") :].lower() in SUFFIXES and _is_file(entry):
-                if last is not None and _fits(name, last):
-                    names.append(name)
-            elif _is_folder(entry):
+            name, kind = entry.name, _kind(entry)
+            is_image = name[name.rfind(".") :].lower() in SUFFIXES
+            if kind == "folder":
                 names.append(name + os.sep)
+            elif kind == "file" and is_image and last is not None and _fits(name, last):
+                names.append(name)
     names.sort()
     return names
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    """No pipe or device; a link to nowhere counts: reading it raises the error that names it."""
+def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder"] | None:
+    """None for a pipe or device. A broken link is a file: reading it raises the error."""
     try:
-        return not _is_folder(entry) if entry.is_symlink() else entry.is_file()
-    except OSError:
-        return False
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
+        if entry.is_dir():
+            return "folder"
+        return "file" if entry.is_symlink() or entry.is_file() else None
     except OSError:  # a link to itself
-        return False
+        return "file"

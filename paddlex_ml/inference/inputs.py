@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever a user gives to predict on -> pictures, found one by one, none of them read yet.
+"""Whatever a user gives to predict on -> pictures, one by one, none of them read yet.
 
 path, URL, folder, glob pattern, text file of these, array, PIL image, {"img": ...}, lists and
 iterators of all these -> Picture, Picture, ...
 
-What is given alone must be there. In a list, what is not there is a picture that cannot be
-loaded: the others are still answered.
+A path that is given alone must exist. In a list, a path that does not exist becomes a picture whose
+`load` raises the error, so that the other pictures still get results.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from PIL import Image, ImageOps
 from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import folders
-from paddlex_ml.inference.names import Names
 from paddlex_ml.storage import fetch_image
 
 _KINDS = (
@@ -36,10 +35,12 @@ _KINDS = (
     "or a list or iterator of these"
 )
 _URL = re.compile(r"https?://", re.IGNORECASE)
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that "surrogateescape" has kept
 _LIST = ".txt"
+_STEM_BYTES = 160  # file systems allow 255 for a name; suffixes and temporary names need some
 
 Load = Callable[[], Image.Image]
-_Found = tuple[str | None, str | None, Load]  # path, file name, both None for what is in memory
+_Image = tuple[str | None, str | None, Load]  # path, file name (both None in memory), reader
 
 
 @dataclass(frozen=True)
@@ -49,73 +50,82 @@ class Picture:
     path: str | None
     """Path or URL; None for an image that was given in memory."""
     name: str
-    """File name for what is made of it: its stem is that of no other picture of the run."""
+    """File name for the results of this image: no other picture of the run has its stem."""
     load: Load
     """Reads and decodes it, RGB; a URL is fetched each time."""
 
 
 def walk(source: Any, *, skip: Path | None = None) -> Iterator[Picture]:
-    """Find the pictures that `source` means while they are taken; folders in sorted order.
+    """Find the pictures of `source` one by one, as the iterator is consumed; folders sorted.
 
     Arrays are uint8: BGR [H, W, 3] as OpenCV reads, BGRA [H, W, 4], or grey [H, W]. A folder is
     searched at any depth, except for hidden files and folders, links to folders, and the folder
-    `skip`. A text file (.txt) has a path, URL or pattern a line; what stands behind a tab, and
-    lines that begin with #, do not count. Relative paths in it start at its own folder.
+    `skip`. A text file (.txt) has a path, URL or pattern a line; what follows a tab, and lines that
+    begin with #, do not count. Relative paths in it start at its own folder.
 
     Raises PaddlexMLError at the call for what is no image at all, and where a path, folder,
     pattern or text file that is given alone has no image. In a list or a text file, and where a
     folder within a folder cannot be read, `load` of a picture raises it.
     """
-    if not _judge(source, "input", skip):
-        raise _nothing()
-    found = _find(source, "input", skip)
-    if _is_text(_unwrap(source)):
-        first = next(found)  # raises when there is none
-        found = chain([first], found)
-    return _name(found)
+    if not _check(source, "input", skip):
+        _refuse("no image is given", "input")
+    images = _find(source, "input", skip)
+    if isinstance(_unwrap(source), str | os.PathLike):
+        first = next(images)  # raises when there is none
+        images = chain([first], images)
+    return _name(images)
 
 
 def count(source: Any, *, skip: Path | None = None) -> int:
     """How many pictures `walk` would find: a second or two for a million files.
 
-    An iterator counts as nothing, since it can be run through only once.
+    An iterator counts as nothing, since it can be consumed only once.
     """
     source = _unwrap(source)
     if isinstance(source, list | tuple):
         return sum(count(item, skip=skip) for item in source)
-    if not _is_text(source):
+    if not isinstance(source, str | os.PathLike):
         return 0 if isinstance(source, Iterator) else 1
-    text = os.fsdecode(source)
-    if os.path.isdir(text):
-        return sum(1 for _ in folders.find(text, skip=skip)) or 1
+    path = os.fsdecode(source)
+    if os.path.isdir(path):
+        return sum(1 for _ in folders.find(path, skip=skip)) or 1
     try:
-        return sum(1 for _ in _find_text(text, skip))
+        return sum(1 for _ in _find_path(path, skip))
     except PaddlexMLError:
         return 1  # the picture that raises it
 
 
-def _judge(source: Any, where: str, skip: Path | None) -> bool:
-    """Whether anything is given; raises for what can be seen to be wrong without looking at disks.
+def _check(source: Any, where: str, skip: Path | None) -> bool:
+    """Whether anything is given; raises for what is wrong and can be seen without the disk.
 
-    `where` is the place of `source` within the input.
+    `where` is the position of `source` within the input.
     """
     match source:
         case str() | os.PathLike():
-            text = os.fsdecode(source)
-            if not text:  # for the system it would be the folder one stands in
+            path = os.fsdecode(source)
+            if not path:  # for the system it would be the current folder
                 _refuse("the path is empty", where)
-            _refuse_results(text, skip)
+            _refuse_results(path, skip)
         case np.ndarray():
-            _check(source, where)
+            has_channels = source.ndim == 3 and source.shape[2] in (1, 3, 4)
+            if (
+                source.dtype != np.uint8
+                or not source.size
+                or (source.ndim != 2 and not has_channels)
+            ):
+                fix = "give uint8 [H, W, 3] in the order BGR, as cv2.imread does"
+                if source.ndim == 4:
+                    fix = "give a batch as a list of images: list(images)"
+                _refuse(f"{source.dtype} {list(source.shape)} is not an image", where, fix)
         case Picture() | Image.Image():
             pass
         case list() | tuple():
-            return any([_judge(item, f"{where}[{i}]", skip) for i, item in enumerate(source)])
+            return any([_check(item, f"{where}[{i}]", skip) for i, item in enumerate(source)])
         case Mapping() if set(source) == {"img"}:
-            return _judge(source["img"], f"{where}['img']", skip)
+            return _check(source["img"], f"{where}['img']", skip)
         case Mapping():
             keys = ", ".join(map(repr, source)) or "none"
-            _refuse(f"a mapping must have the key 'img' alone, it has {keys}", where)
+            _refuse(f"a mapping must have only the key 'img', it has {keys}", where)
         case Iterator() if not isinstance(source, io.IOBase):
             pass
         case _:
@@ -123,114 +133,122 @@ def _judge(source: Any, where: str, skip: Path | None) -> bool:
     return True
 
 
-def _name(found: Iterator[_Found]) -> Iterator[Picture]:
-    names = Names()
-    number = 0
-    for number, (path, wish, load) in enumerate(found, start=1):
-        yield Picture(path, names.claim(wish or f"array_{number:04d}.png"), load)
-    if not number:  # an iterator without items
-        raise _nothing()
+def _name(images: Iterator[_Image]) -> Iterator[Picture]:
+    """Give every image a file name whose stem is unique, also where case is ignored."""
+    numbers: dict[str, int] = {}  # stem in lower case -> number of the last one that is like it
+    position = 0
+    for position, (path, wish, load) in enumerate(images, start=1):
+        stem, suffix = os.path.splitext(wish or f"array_{position:04d}.png")
+        while len(os.fsencode(stem)) > _STEM_BYTES:
+            stem = stem[:-1]
+        unique, number = stem, numbers.get(stem.lower(), 1)
+        while unique.lower() in numbers:
+            number += 1
+            unique = f"{stem}_{number}"
+        numbers[unique.lower()] = 1
+        numbers[stem.lower()] = number
+        yield Picture(path, unique + suffix, load)
+    if not position:  # an iterator without items
+        _refuse("no image is given", "input")
 
 
-def _find(source: Any, where: str, skip: Path | None) -> Iterator[_Found]:
-    """Yield the images of what `_judge` has accepted; raises where it is a path without any."""
+def _find(source: Any, where: str, skip: Path | None) -> Iterator[_Image]:
+    """Yield the images of what `_check` has accepted; raises where it is a path without any.
+
+    An item of a list or iterator that has none is yielded as an image that raises the reason.
+    """
     match source:
         case Picture():
             yield source.path, source.name, source.load
         case str() | os.PathLike():
-            yield from _find_text(os.fsdecode(source), skip)
+            yield from _find_path(os.fsdecode(source), skip)
         case np.ndarray():
             yield None, None, partial(_from_array, source)
         case Image.Image():
             yield None, None, partial(_from_pil, source, where)
         case Mapping():
             yield from _find(source["img"], f"{where}['img']", skip)
-        case list() | tuple():
-            for i, item in enumerate(source):
-                yield from _find_item(item, f"{where}[{i}]", skip)
         case _:
+            is_checked = isinstance(source, list | tuple)  # items of an iterator are not, yet
             for i, item in enumerate(source):
-                yield from _find_new(item, f"{where}[{i}]", skip)
+                path: Any = None
+                try:
+                    if not is_checked:
+                        _check(item, f"{where}[{i}]", skip)
+                    path = _unwrap(item)
+                    yield from _find(item, f"{where}[{i}]", skip)
+                except PaddlexMLError as error:
+                    yield _broken(
+                        os.fsdecode(path) if isinstance(path, str | os.PathLike) else None, error
+                    )
 
 
-def _find_item(item: Any, where: str, skip: Path | None) -> Iterator[_Found]:
-    """Yield the images of an item of a list, or one that raises why there is none."""
-    try:
-        yield from _find(item, where, skip)
-    except PaddlexMLError as error:
-        path = _unwrap(item)
-        yield _broken(os.fsdecode(path) if _is_text(path) else None, error)
-
-
-def _find_new(item: Any, where: str, skip: Path | None) -> Iterator[_Found]:
-    """Yield the images of an item of an iterator: nobody has judged it yet."""
-    try:
-        _judge(item, where, skip)
-    except PaddlexMLError as error:
-        yield _broken(None, error)
-    else:
-        yield from _find_item(item, where, skip)
-
-
-def _find_text(text: str, skip: Path | None, listed_in: str | None = None) -> Iterator[_Found]:
+def _find_path(path: str, skip: Path | None, listed_in: str | None = None) -> Iterator[_Image]:
     """Yield the images of a path, URL, folder or pattern, or of a text file that lists these."""
-    if _URL.match(text):
-        yield text, _name_of_url(text), partial(_from_url, text)
-    elif os.path.isdir(text):
-        _refuse_results(text, skip)
-        found = folders.find(text, skip=skip)
-        yield from _find_images(found, text, f"the folder holds no image: {text}")
-    elif text.lower().endswith(_LIST) and os.path.exists(text) and listed_in is None:
-        yield from _find_listed(text, skip)
-    elif os.path.exists(text):
-        yield text, os.path.basename(text), partial(read_image, text)
-    elif folders.WILD.search(text):
-        root, parts = folders.split(text)
-        found = folders.find(root, parts, skip) if os.path.isdir(root or os.curdir) else iter(())
-        yield from _find_images(found, root, f"the pattern finds no image: {text}")
+    if _URL.match(path):
+        yield path, _name_of_url(path), lambda: decode_image(fetch_image.fetch(path), where=path)
+    elif os.path.isdir(path):
+        _refuse_results(path, skip)
+        yield from _find_images(
+            folders.find(path, skip=skip), path, f"the folder holds no image: {path}"
+        )
+    elif path.lower().endswith(_LIST) and os.path.exists(path) and listed_in is None:
+        yield from _find_listed(path, skip)
+    elif os.path.exists(path):
+        yield path, os.path.basename(path), partial(read_image, path)
+    elif folders.WILD.search(path):
+        root, parts = folders.split(path)
+        paths = folders.find(root, parts, skip) if os.path.isdir(root or os.curdir) else iter(())
+        yield from _find_images(paths, root, f"the pattern finds no image: {path}")
     else:
-        start = "the folder you stand in" if listed_in is None else f"the folder of {listed_in}"
+        start = "the current folder" if listed_in is None else f"the folder of {listed_in}"
         raise PaddlexMLError(
-            f"no such file or folder: {text}",
-            where=os.path.abspath(text),
+            f"no such file or folder: {path}",
+            where=os.path.abspath(path),
             fix=f"correct the path; a relative one starts at {start}",
         )
 
 
 def _find_images(
-    found: Iterator[tuple[str, OSError | None]], root: str, complaint: str
-) -> Iterator[_Found]:
-    none = True
-    for path, error in found:
-        none = False
+    paths: Iterator[tuple[str, OSError | None]], root: str, complaint: str
+) -> Iterator[_Image]:
+    """Yield the images of `folders.find`; raises `complaint` where there is none."""
+    is_empty = True
+    for path, error in paths:
+        is_empty = False
         if error is None:
             yield path, os.path.basename(path), partial(read_image, path)
-        elif path == root:
-            raise _unlisted(path, error)
-        else:
-            yield _broken(path, _unlisted(path, error))
-    if none:
+            continue
+        unlisted = PaddlexMLError(
+            f"the folder cannot be listed: {error.strerror}",
+            where=path,
+            fix="give yourself permission to read it, or name other folders",
+        )
+        if path == root:
+            raise unlisted
+        yield _broken(path, unlisted)
+    if is_empty:
         raise PaddlexMLError(
             complaint,
             where=os.path.abspath(root),
-            fix=f"name another place; files that end in {' '.join(sorted(SUFFIXES))} are found, "
-            "but no hidden ones, and none behind links to folders",
+            fix=f"name another folder; files that end in {' '.join(sorted(SUFFIXES))} are found, "
+            "except hidden ones and those behind links to folders",
         )
 
 
-def _find_listed(file: str, skip: Path | None) -> Iterator[_Found]:
-    """Yield the images that the lines of a text file mean."""
-    none = True
+def _find_listed(file: str, skip: Path | None) -> Iterator[_Image]:
+    """Yield the images that the lines of a text file name."""
+    is_empty = True
     for number, text in _read_list(file):
-        none = False
+        is_empty = False
         path = text if _URL.match(text) else os.path.join(os.path.dirname(file), text)
         try:
-            yield from _find_text(path, skip, listed_in=file)
+            yield from _find_path(path, skip, listed_in=file)
         except PaddlexMLError as error:
-            place = f"{file}:{number}"
-            fix = error.fix if _is_utf8(text) else "save the text file as UTF-8"
-            yield _broken(path, PaddlexMLError(f"{error.what} ({place})", where=place, fix=fix))
-    if none:
+            line = f"{file}:{number}"
+            fix = "save the text file as UTF-8" if _NOT_UTF8.search(text) else error.fix
+            yield _broken(path, PaddlexMLError(f"{error.what} ({line})", where=line, fix=fix))
+    if is_empty:
         raise PaddlexMLError(
             f"the text file names no image: {file}",
             where=os.path.abspath(file),
@@ -261,37 +279,18 @@ def _read_list(file: str) -> Iterator[tuple[int, str]]:
         ) from error
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _broken(path: str | None, error: PaddlexMLError) -> _Found:
+def _broken(path: str | None, error: PaddlexMLError) -> _Image:
+    """An image whose reader raises the error, each time a new one."""
     wish = os.path.basename(path.rstrip("/" + os.sep)) if path else None
-    return path, wish, partial(_fail, error.what, error.where, error.fix)
+    return path, wish, partial(_refuse, error.what, error.where, error.fix)
 
 
-def _fail(what: str, where: str, fix: str) -> NoReturn:
-    raise PaddlexMLError(what, where=where, fix=fix)
-
-
-def _unlisted(folder: str, error: OSError) -> PaddlexMLError:
-    return PaddlexMLError(
-        f"the folder cannot be listed: {error.strerror}",
-        where=folder,
-        fix="give yourself permission to read it, or name other folders",
-    )
-
-
-def _refuse_results(place: str, skip: Path | None) -> None:
-    """Refuse a folder, or a pattern for what lies directly in a folder, of the results."""
-    folder = place
-    if folders.WILD.search(place) and not os.path.exists(place):
-        root, parts = folders.split(place)
-        folder = root if set(parts[:-1]) <= {"**"} else place
+def _refuse_results(path: str, skip: Path | None) -> None:
+    """Refuse the folder of the results, and a pattern for the files directly in it."""
+    folder = path
+    if folders.WILD.search(path) and not os.path.exists(path):
+        root, parts = folders.split(path)
+        folder = root if set(parts[:-1]) <= {"**"} else path
     if folders.is_same(folder, skip):
         raise PaddlexMLError(
             "the drawn pictures would overwrite the images they are drawn from",
@@ -306,34 +305,12 @@ def _unwrap(source: Any) -> Any:
     return source
 
 
-def _is_text(source: Any) -> bool:
-    return isinstance(source, str | os.PathLike)
-
-
-def _nothing() -> PaddlexMLError:
-    return PaddlexMLError("no image is given", where="input", fix=f"give {_KINDS}")
-
-
 def _name_of_url(url: str) -> str:
     try:
         name = unquote(urlsplit(url).path).rpartition("/")[2]
-    except ValueError:  # no URL: fetching it will say so
+    except ValueError:  # no URL: fetching it raises the error
         name = ""
     return re.sub(r'[\0-\x1f\\:*?"<>|]', "_", name) or "image"
-
-
-def _from_url(url: str) -> Image.Image:
-    return decode_image(fetch_image.fetch(url), where=url)
-
-
-def _check(array: np.ndarray, where: str) -> None:
-    fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
-    if array.dtype == np.uint8 and fits and array.size:
-        return
-    fix = "give uint8 [H, W, 3] in the order BGR, as cv2.imread does"
-    if array.ndim == 4:
-        fix = "give a batch as a list of images: list(images)"
-    raise PaddlexMLError(f"{array.dtype} {list(array.shape)} is not an image", where=where, fix=fix)
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -351,11 +328,11 @@ def _from_pil(image: Image.Image, where: str) -> Image.Image:
         )
     try:
         return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:  # opened, but never read to its end
+    except (OSError, ValueError, SyntaxError) as error:  # opened, but not read yet
         raise PaddlexMLError(
             f"the image cannot be decoded: {error}", where=where, fix="give an intact image"
         ) from error
 
 
-def _refuse(what: str, where: str) -> NoReturn:
-    raise PaddlexMLError(what, where=where, fix=f"give {_KINDS}")
+def _refuse(what: str, where: str, fix: str = f"give {_KINDS}") -> NoReturn:
+    raise PaddlexMLError(what, where=where, fix=fix)

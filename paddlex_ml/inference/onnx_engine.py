@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from paddlex_ml.artifacts.run_folder import GRAPH
 from paddlex_ml.errors import PaddlexMLError
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -28,13 +29,12 @@ def load(
     scores of the probe. Raises PaddlexMLError where onnxruntime is missing, has no CUDA though
     `device` is a GPU, or cannot run the file.
     """
-    runtime = _import()
+    runtime = _import_runtime()
     providers = _providers(runtime, device)
     try:
-        session = _open(runtime, str(graph), providers, threads)
-        run = _fetch(session, session.get_outputs()[0].name)
-        found = run(probe)
-    except Exception as error:  # its errors share no class but this one
+        session, run = _open(runtime, str(graph), providers, threads)
+        scores = run(probe)
+    except Exception as error:  # its errors have no other class in common
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise PaddlexMLError(
             f"onnxruntime cannot run the model: {lines[0][:200]}",
@@ -42,7 +42,7 @@ def load(
             fix="copy the file anew, or make it again: -o Global.mode=export -o Export.format=onnx",
         ) from error
     on_gpu = session.get_providers()[0] == _CUDA
-    return run, f"gpu:{_number(device)}" if on_gpu else "cpu", found
+    return run, f"gpu:{_number(device)}" if on_gpu else "cpu", scores
 
 
 def load_attention(
@@ -53,42 +53,8 @@ def load_attention(
     Returns it with its result for `probe`, or None for a graph without a softmax. Raises
     PaddlexMLError where the package onnx is missing.
     """
-    onnx, runtime = _import_onnx(), _import()
-    model = onnx.load(graph)
-    found = [node.output[0] for node in model.graph.node if node.op_type == "Softmax"]
-    if not found:
-        return None
-    # Nodes stand in the order in which they can be computed, so that the last is the head's. As
-    # an output of the graph it is kept, whatever onnxruntime makes of the others.
-    kind = onnx.TensorProto.FLOAT
-    model.graph.output.append(onnx.helper.make_tensor_value_info(found[-1], kind, None))
-    content = model.SerializeToString()
-    run = _fetch(_open(runtime, content, _providers(runtime, device), threads), found[-1])
-    return run, run(probe)
-
-
-def _open(runtime: Any, model: str | bytes, providers: list[Any], threads: int) -> Any:
-    """A session for the path or the content of a model."""
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors: its warnings repair nothing
-    return runtime.InferenceSession(model, options, providers=providers)
-
-
-def _fetch(session: Any, output: str) -> Network:
-    (images,) = session.get_inputs()
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        (result,) = session.run([output], {images.name: batch})
-        array: np.ndarray = result
-        return array
-
-    return run
-
-
-def _import_onnx() -> Any:
     try:
-        return importlib.import_module("onnx")
+        onnx: Any = importlib.import_module("onnx")
     except ModuleNotFoundError as error:
         if error.name != "onnx":
             raise
@@ -96,11 +62,50 @@ def _import_onnx() -> Any:
             "to see what an ONNX model looks at needs the package onnx, not installed here",
             where=f"explain, in the environment of {sys.executable}",
             fix="pip install 'paddlex-ml[onnx]', or pip install onnx; or name a folder with "
-            "inference.json, which Paddle runs",
+            f"{GRAPH}, which Paddle runs",
         ) from error
+    runtime = _import_runtime()
+    model = onnx.load(graph)
+    softmaxes = [node.output[0] for node in model.graph.node if node.op_type == "Softmax"]
+    if not softmaxes:
+        return None
+    # Nodes are listed in an order in which they can be computed, so that the last is the head's. As
+    # an output of the graph it is kept, whatever onnxruntime fuses.
+    kind, last = onnx.TensorProto.FLOAT, softmaxes[-1]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(last, kind, None))
+    providers = _providers(runtime, device)
+    _, run = _open(runtime, model.SerializeToString(), providers, threads, output=last)
+    return run, run(probe)
 
 
-def _import() -> Any:
+def _open(
+    runtime: Any,
+    model: str | bytes,
+    providers: list[Any],
+    threads: int,
+    *,
+    output: str | None = None,
+) -> tuple[Any, Network]:
+    """A session for the path or the content of a model, and a function that gives an output.
+
+    output: its name; None: the first one.
+    """
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors: its warnings need no action
+    session = runtime.InferenceSession(model, options, providers=providers)
+    (images,) = session.get_inputs()
+    name = output or session.get_outputs()[0].name
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        (result,) = session.run([name], {images.name: batch})
+        array: np.ndarray = result
+        return array
+
+    return session, run
+
+
+def _import_runtime() -> Any:
     try:
         return importlib.import_module("onnxruntime")
     except ModuleNotFoundError as error:
@@ -110,19 +115,19 @@ def _import() -> Any:
             "onnxruntime is not installed",
             where=f"the environment of {sys.executable}",
             fix="pip install onnxruntime (for a GPU: onnxruntime-gpu), or name a folder with "
-            "inference.json, which Paddle runs",
+            f"{GRAPH}, which Paddle runs",
         ) from error
 
 
 def _providers(runtime: Any, device: str) -> list[Any]:
-    """What is to compute, the preferred first."""
-    there = runtime.get_available_providers()
-    if device.startswith("cpu") or (device == "auto" and _CUDA not in there):
+    """The providers to compute with, the preferred one first."""
+    available = runtime.get_available_providers()
+    if device.startswith("cpu") or (device == "auto" and _CUDA not in available):
         return [_CPU]
-    if _CUDA in there:
+    if _CUDA in available:
         return [(_CUDA, {"device_id": _number(device)}), _CPU]
     raise PaddlexMLError(
-        f"{device} was asked for, but this onnxruntime is built for the CPU alone",
+        f"{device} was asked for, but this onnxruntime is built only for the CPU",
         where="device",
         fix="choose the device cpu, or install onnxruntime-gpu in place of onnxruntime",
     )

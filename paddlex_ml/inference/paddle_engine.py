@@ -2,9 +2,8 @@
 """Paddle Inference: graph and weight files -> a function from images to scores.
 
 On a CPU oneDNN is three times as fast, but Paddle 3.3 cannot run every graph with it
-(PaddlePaddle/Paddle#77340), and TensorRT needs a Paddle that was built with it. So whatever is not
-plain Paddle is tried on a few images, beside plain Paddle, before it is trusted. That oneDNN passed
-is remembered.
+(PaddlePaddle/Paddle#77340), and TensorRT needs a Paddle that was built with it. So every mode is
+compared with plain Paddle on a few images before it is used. That oneDNN passed is remembered.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from paddle import inference
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import verified_engines
+from paddlex_ml.storage import files
 
 TOLERANCE = {"mkldnn": 1e-4, "trt_fp32": 1e-3, "trt_fp16": 0.1, "mkldnn_bf16": 0.1}
 """Largest difference of a score from plain Paddle's. TensorRT may multiply in TF32; the last two
@@ -47,37 +47,41 @@ def load(
     """Load the model for `device` and try it on `probe`, images float32 [B, 3, H, W].
 
     run_mode None is oneDNN on a CPU, plain Paddle elsewhere; `threads` are those of a CPU. Returns
-    the network, the run mode that it got, and the scores of the probe. Another mode than plain
-    Paddle is left, with a line in the log, where it fails or differs. Raises PaddlexMLError for
-    files that Paddle cannot run.
+    the network, the run mode that it has, and the scores of the probe. A mode that fails or differs
+    is replaced by plain Paddle, with a line in the log. Raises PaddlexMLError for files that Paddle
+    cannot run.
     """
 
     def build(mode: str) -> Network:
         return _build(_configure(graph, weights, device, mode, threads, probe), mode)
 
-    wanted = run_mode or ("mkldnn" if device == "cpu" else "paddle")
-    proof = None
-    if wanted == "mkldnn":
+    mode = run_mode or ("mkldnn" if device == "cpu" else "paddle")
+    record = None
+    if mode == "mkldnn":
         version = paddle.version.full_version
-        proof = verified_engines.place(graph, weights, wanted, version, str(threads))
-        if proof.exists() and (proven := _load_proven(build, wanted, probe[:1])):
-            return proven
+        record = verified_engines.find(graph, weights, mode, version, str(threads))
+        if record.exists():
+            with suppress(Exception):  # Paddle's errors have no other class in common
+                network = build(mode)
+                return network, mode, network(probe[:1])
     plain, expected = _load_plain(build, graph, probe)
-    if wanted == "paddle":
+    if mode == "paddle":
         return plain, "paddle", expected
     try:
-        fast = build(wanted)
-        found = fast(probe)
-    except Exception as error:  # Paddle's errors share no class but this one
-        _fall_back(wanted, f"fails: {_first_line(error)}")
+        network = build(mode)
+        scores = network(probe)
+        same_shape = scores.shape == expected.shape
+        difference = float(np.abs(scores - expected).max()) if same_shape else np.inf
+        fault = None if difference <= TOLERANCE[mode] else f"differs by {difference:.1e}"
+    except Exception as error:  # Paddle's errors have no other class in common
+        fault = f"fails: {_first_line(error)}"
+    if fault is not None:
+        _log.warning("%s %s; the model runs on plain Paddle, which is slower", mode, fault)
         return plain, "paddle", expected
-    difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
-    if not difference <= TOLERANCE[wanted]:
-        _fall_back(wanted, f"differs by {difference:.1e}")
-        return plain, "paddle", expected
-    if proof is not None:
-        verified_engines.keep(proof)
-    return fast, wanted, found
+    if record is not None:
+        with suppress(OSError):  # the next load compares again
+            files.write_bytes(record, b"")
+    return network, mode, scores
 
 
 def load_attention(
@@ -89,17 +93,17 @@ def load_attention(
     it with its result for `probe`, or None for a graph without a softmax.
     """
     if mode == "mkldnn":
-        with suppress(Exception):  # Paddle's errors share no class but this one
+        with suppress(Exception):  # Paddle's errors have no other class in common
             config = _configure(graph, weights, device, mode, threads, probe)
             if (watched := _watch(config, probe)) is not None:
                 return watched
     config = _configure(graph, weights, device, "paddle", threads, probe)
-    config.switch_ir_optim(False)  # which might melt the softmax into its neighbours
+    config.switch_ir_optim(False)  # which might fuse the softmax with its neighbours
     return _watch(config, probe)
 
 
 def _watch(config: Any, probe: np.ndarray) -> tuple[Network, np.ndarray] | None:
-    """A network that keeps what the last of its softmax operators gives, by a hook behind each."""
+    """A network that keeps the result of its last softmax operator, by a hook on all operators."""
     predictor = inference.create_predictor(config)
     images = predictor.get_input_handle(predictor.get_input_names()[0])
     last, is_known = "", False
@@ -111,7 +115,7 @@ def _watch(config: Any, probe: np.ndarray) -> tuple[Network, np.ndarray] | None:
             return
         if not is_known:
             last = variable
-        elif variable == last:  # a copy: Paddle writes over what it needs no more
+        elif variable == last:  # a copy: Paddle reuses the memory of finished results
             kept[:] = [tensor.numpy()]
 
     def run(batch: np.ndarray) -> np.ndarray:
@@ -121,22 +125,11 @@ def _watch(config: Any, probe: np.ndarray) -> tuple[Network, np.ndarray] | None:
 
     predictor.register_output_hook(keep)
     images.copy_from_cpu(probe)
-    predictor.run()  # operators run in the order of the graph: this tells which is the last
+    predictor.run()  # operators run in the order of the graph: this finds the last softmax
     if not last:
         return None
     is_known = True
     return run, run(probe)
-
-
-def _load_proven(
-    build: Callable[[str], Network], mode: str, probe: np.ndarray
-) -> tuple[Network, str, np.ndarray] | None:
-    """The network without the trial; None where it does not run all the same."""
-    try:
-        network = build(mode)
-        return network, mode, network(probe)
-    except Exception:  # Paddle's errors share no class but this one; the trial tells which it is
-        return None
 
 
 def _load_plain(
@@ -145,7 +138,7 @@ def _load_plain(
     try:
         network = build("paddle")
         return network, network(probe)
-    except Exception as error:  # Paddle's errors share no class but this one
+    except Exception as error:  # Paddle's errors have no other class in common
         raise PaddlexMLError(
             f"Paddle cannot run the model: {_first_line(error)}",
             where=str(graph),
@@ -159,17 +152,18 @@ def _build(config: Any, mode: str) -> Network:
     images = predictor.get_input_handle(predictor.get_input_names()[0])
     scores = predictor.get_output_handle(predictor.get_output_names()[0])
 
+    largest = _TRT_BATCH if mode.startswith("trt") else None
+
     def run(batch: np.ndarray) -> np.ndarray:
-        images.copy_from_cpu(np.ascontiguousarray(batch, np.float32))
-        predictor.run()
-        result: np.ndarray = scores.copy_to_cpu()
-        return result
+        results = []
+        for start in range(0, len(batch), largest or len(batch)):
+            part = batch[start : start + largest] if largest else batch
+            images.copy_from_cpu(np.ascontiguousarray(part, np.float32))
+            predictor.run()
+            results.append(scores.copy_to_cpu())
+        return np.concatenate(results) if len(results) > 1 else results[0]
 
-    def run_in_parts(batch: np.ndarray) -> np.ndarray:
-        starts = range(0, len(batch), _TRT_BATCH)
-        return np.concatenate([run(batch[start : start + _TRT_BATCH]) for start in starts])
-
-    return run_in_parts if mode.startswith("trt") else run
+    return run
 
 
 def _configure(
@@ -189,29 +183,21 @@ def _configure(
     if mode == "mkldnn_bf16":
         config.enable_mkldnn_bfloat16()
     if mode.startswith("trt"):
-        _enable_tensorrt(config, mode, list(probe.shape[1:]))
+        precision = inference.PrecisionType
+        config.enable_tensorrt_engine(
+            workspace_size=_TRT_MEMORY,
+            max_batch_size=_TRT_BATCH,
+            min_subgraph_size=3,
+            precision_mode=precision.Half if mode == "trt_fp16" else precision.Float32,
+            use_static=False,  # nothing is written beside the model
+            use_calib_mode=False,
+        )
+        smallest, largest = {"x": [1, *probe.shape[1:]]}, {"x": [_TRT_BATCH, *probe.shape[1:]]}
+        config.set_trt_dynamic_shape_info(smallest, largest, smallest)
     return config
 
 
-def _enable_tensorrt(config: Any, mode: str, image: list[int]) -> None:
-    precision = inference.PrecisionType
-    config.enable_tensorrt_engine(
-        workspace_size=_TRT_MEMORY,
-        max_batch_size=_TRT_BATCH,
-        min_subgraph_size=3,
-        precision_mode=precision.Half if mode == "trt_fp16" else precision.Float32,
-        use_static=False,  # nothing is written beside the model
-        use_calib_mode=False,
-    )
-    smallest, largest = {"x": [1, *image]}, {"x": [_TRT_BATCH, *image]}
-    config.set_trt_dynamic_shape_info(smallest, largest, smallest)
-
-
-def _fall_back(mode: str, reason: str) -> None:
-    _log.warning("%s %s; the model runs on plain Paddle, which is slower", mode, reason)
-
-
 def _first_line(error: Exception) -> str:
-    """What Paddle says in front of its hints and stack."""
+    """Paddle's message without its hints and stack."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200]

@@ -11,9 +11,8 @@ import os
 import shutil
 from pathlib import Path, PurePosixPath
 
-from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts.run_folder import GRAPH, INFERENCE_YML, PARAMETERS, PROGRAM
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import static_model
 from paddlex_ml.storage import archives, cache, fetch, folders
 
 SIZE_LIMIT = 4 * 2**30  # bytes, unpacked; the largest published model has 0.4
@@ -51,15 +50,15 @@ def _unpack(archive: Path, target: Path | None = None) -> None:
     opened = archives.opened(archive, allow_zip=False, size_limit=SIZE_LIMIT)
     with opened as (members, open_member):
         paths = {PurePosixPath(member.name): member for member in members}
-        parents = [path.parent for path in paths if path.name == inference_yml.FILE]
+        parents = [path.parent for path in paths if path.name == INFERENCE_YML]
         model = {
             path.name: member
             for path, member in paths.items()
             if path.parent in parents and path.name.startswith("inference")
         }
         if len(parents) != 1:
-            reason = f"it holds {len(parents)} files {inference_yml.FILE} instead of one"
-        elif static_model.WEIGHTS not in model or not model.keys() & set(static_model.GRAPHS):
+            reason = f"it holds {len(parents)} files {INFERENCE_YML} instead of one"
+        elif PARAMETERS not in model or not model.keys() & {GRAPH, PROGRAM}:
             reason = f"it holds only {', '.join(sorted(model))}"
         else:
             if target is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model says about one image: printed, saved as JSON, or drawn; and where it looked."""
+"""The prediction for one image: printed, saved as JSON or CSV, or drawn, with heatmaps."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Seen:
 
 
 class MultiLabelResult:
-    """The labels of one image, by falling score; or the error for which it has none."""
+    """The labels of one image, by falling score; or the error of an image that has none."""
 
     def __init__(
         self,
@@ -51,11 +51,12 @@ class MultiLabelResult:
         error: PaddlexMLError | None = None,
         seen: Seen | None = None,
     ) -> None:
-        """`classes` are the names of all, `scores` [C] theirs, `chosen` the ids of the labels.
+        """`classes` are all class names, `scores` [C] theirs, `chosen` the ids of the labels.
 
-        `image` spares reading the picture again, until `forget_image`. `seen`: where it was asked
-        for.
+        `image` saves reading the picture again, until `forget_image`. `seen`: with explain=True.
         """
+        self.input_path = picture.path
+        """Path or URL of the image; None when it was given in memory."""
         self.class_ids = [int(i) for i in chosen]
         self.scores = [] if scores is None else _rounded(scores[self.class_ids])
         self.label_names = [classes[i] for i in self.class_ids]
@@ -64,7 +65,7 @@ class MultiLabelResult:
         self.error = error
         """Why the image could not be read; None where it could."""
         self.maps = None if seen is None else seen.maps
-        """{class id: float32 [h, w] that sums to 1}, one map per label, where they were asked for.
+        """{class id: float32 [h, w] that sums to 1}, one map per label, with explain=True.
 
         The first cell is the upper left corner of the image; the map covers all of it."""
         self._seen = seen
@@ -74,11 +75,6 @@ class MultiLabelResult:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.json['res']})"
-
-    @property
-    def input_path(self) -> str | None:
-        """Path or URL of the image; None when it was given in memory."""
-        return self._picture.path
 
     @property
     def json(self) -> dict[str, dict[str, Any]]:
@@ -122,15 +118,17 @@ class MultiLabelResult:
         return draw_labels(image, texts, keys=self.label_names)
 
     def _draw_maps(self, image: Image.Image, seen: Seen) -> Image.Image:
-        found = zip(self.class_ids, self.label_names, self.scores, strict=True)
-        labels = [heatmap.Label(name, score, seen.maps[i]) for i, name, score in found]
+        rows = zip(self.class_ids, self.label_names, self.scores, strict=True)
+        labels = [heatmap.Label(name, score, seen.maps[i]) for i, name, score in rows]
         return heatmap.draw_heatmaps(image, labels, shared_by=seen.shared_by)
 
     def print(self, format_json: bool = True, indent: int = 4, ensure_ascii: bool = False) -> None:
-        """Print the whole result: as JSON, or as a dict on one line."""
-        text = self._dump(indent, ensure_ascii) if format_json else str(self.json)
+        """Print the result: as JSON, or as a dict on one line."""
+        text = str(self.json)
+        if format_json:
+            text = json.dumps(self.json, indent=indent, ensure_ascii=ensure_ascii)
         encoding = sys.stdout.encoding or "utf-8"  # may be unable to write Chinese
-        # Flushed: who reads through a pipe waits for this one, not for a full buffer.
+        # Flushed, so that a reader of a pipe gets every result at once.
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
     def save_to_json(
@@ -141,20 +139,18 @@ class MultiLabelResult:
         A folder is what exists as one, ends with a separator, or has no suffix. Returns the path
         of the file.
         """
-        target = _target(save_path, Path(self._picture.name).with_suffix(".json").name)
-        self._protect_input(target)
+        target = self._target(save_path, ".json")
         # File names that are not UTF-8 become \udc.. escapes, which json reads back as they were.
-        text = self._dump(indent, ensure_ascii) + "\n"
+        text = json.dumps(self.json, indent=indent, ensure_ascii=ensure_ascii) + "\n"
         files.write_bytes(target, text.encode("utf-8", "backslashreplace"))
         return target
 
     def save_to_csv(self, save_path: str | os.PathLike[str]) -> Path:
         """Write a table of one row to a file, or to `<name of the image>.csv` in a folder.
 
-        `table` says which columns it has. Returns the path of the file.
+        See `table` for its columns. Returns the path of the file.
         """
-        target = _target(save_path, Path(self._picture.name).with_suffix(".csv").name)
-        self._protect_input(target)
+        target = self._target(save_path, ".csv")
         header = table.header(self._classes, with_all_scores=self.all_scores is not None)
         text = table.write([header, table.row(self.json["res"], self._classes)])
         files.write_bytes(target, text.encode("utf-8", "backslashreplace"))
@@ -164,16 +160,16 @@ class MultiLabelResult:
         """Write the drawn image to a file, or under the name of the image to a folder.
 
         In a folder an image whose format cannot be written becomes a .png. Returns the path of
-        the file. Raises PaddlexMLError for an unknown suffix, and to save the input from being
-        overwritten; the error of an image that could not be read.
+        the file. Raises PaddlexMLError for an unknown suffix, for a file that is the input itself,
+        and for an image that could not be read.
         """
         return self._save(save_path, self._draw_labels)
 
     def save_explain_to_img(self, save_path: str | os.PathLike[str]) -> Path:
         """Write the sheet with the map of each label, to a file or into a folder.
 
-        Names are those of `save_to_img`, so that it needs a folder of its own. Raises
-        PaddlexMLError as that does, and where the maps were not asked for.
+        Names are those of `save_to_img`, so it needs a folder of its own. Raises PaddlexMLError as
+        `save_to_img`, and for a result without maps.
         """
         if self.error is not None:
             raise self.error
@@ -191,7 +187,8 @@ class MultiLabelResult:
     ) -> Path:
         if self.error is not None:
             raise self.error
-        target = _target(save_path, _picture_name(self._picture.name))
+        own = Path(self._picture.name).suffix
+        target = self._target(save_path, own if own.lower() in WRITABLE else ".png")
         suffix = target.suffix.lower()
         if suffix not in WRITABLE:
             raise PaddlexMLError(
@@ -199,20 +196,20 @@ class MultiLabelResult:
                 where=str(target),
                 fix=f"end the name with one of {' '.join(WRITABLE)}",
             )
-        self._protect_input(target)
         options: dict[str, Any] = {"quality": _LOSSY[suffix]} if suffix in _LOSSY else {}
         with files.replacing(target) as temporary:
             draw(self._load()).save(temporary, **options)
         return target
 
     def forget_image(self) -> None:
-        """Free the pixels: `img` reads the picture again. A list of results stays small so."""
+        """Free the pixels, so that a list of results stays small; `img` reads the picture again."""
         self._image = None
 
-    def _dump(self, indent: int, ensure_ascii: bool) -> str:
-        return json.dumps(self.json, indent=indent, ensure_ascii=ensure_ascii)
-
-    def _protect_input(self, target: Path) -> None:
+    def _target(self, save_path: str | os.PathLike[str], suffix: str) -> Path:
+        """The file, in a folder under the name of the image; refuses the image itself."""
+        text, target = os.fspath(save_path), Path(save_path)
+        if target.is_dir() or text.endswith(("/", os.sep)) or not target.suffix:
+            target = target / Path(self._picture.name).with_suffix(suffix).name
         path = self.input_path
         if path and target.exists() and os.path.exists(path) and os.path.samefile(target, path):
             raise PaddlexMLError(
@@ -220,18 +217,8 @@ class MultiLabelResult:
                 where=str(target),
                 fix="save into another folder, or under another name",
             )
+        return target
 
 
 def _rounded(scores: np.ndarray) -> list[float]:
     return [round(float(score), 5) for score in scores]
-
-
-def _target(save_path: str | os.PathLike[str], name: str) -> Path:
-    text, path = os.fspath(save_path), Path(save_path)
-    separators = tuple({"/", os.sep})
-    is_folder = path.is_dir() or text.endswith(separators) or not path.suffix
-    return path / name if is_folder else path
-
-
-def _picture_name(name: str) -> str:
-    return name if Path(name).suffix.lower() in WRITABLE else Path(name).stem + ".png"

@@ -5,7 +5,8 @@
     photos/a.jpg,cat|dog,0.98112|0.61403,
     photos/b.jpg,,,the image file is empty (0 bytes)
 
-Labels are parted by the first of | ; / that no class name contains, in the order of their scores.
+Labels are separated by the first of | ; / that no class name contains, in the order of their
+scores.
 """
 
 from __future__ import annotations

@@ -241,9 +241,9 @@ def test_the_states_of_another_tool_are_refused(tmp_path: Path) -> None:
 def test_the_card_is_read_from_beside_the_weights(tmp_path: Path) -> None:
     checkpoint.write(tmp_path / "latest", example(1))
     weights = tmp_path / "latest" / "latest.pdparams"
-    assert checkpoint.read_card(weights) == example(1).info
+    assert checkpoint.read_model_info(weights) == example(1).info
     bare = shutil.copy(weights, tmp_path / "bare.pdparams")
-    assert checkpoint.read_card(Path(bare)) is None
+    assert checkpoint.read_model_info(Path(bare)) is None
 
 
 def test_a_safetensors_file_of_the_user_outlives_the_weights_beside_it(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_the_card_in_the_file_is_the_one_that_counts(tmp_path: Path) -> None:
     info = checkpoint.ModelInfo("M", ["a, b", "蓝"], 96, "first_patch")
     for path in (tmp_path / "latest" / "latest.safetensors", tmp_path / "alone.safetensors"):
         save_file({}, path, checkpoint.describe(info))
-        assert checkpoint.read_card(path) == info
+        assert checkpoint.read_model_info(path) == info
 
 
 @pytest.mark.parametrize(
@@ -278,13 +278,13 @@ def test_texts_that_are_not_ours_mean_somebody_elses_weights(
     tmp_path: Path, texts: dict[str, str] | None
 ) -> None:
     save_file({}, tmp_path / "w.safetensors", texts)
-    assert checkpoint.read_card(tmp_path / "w.safetensors") is None
+    assert checkpoint.read_model_info(tmp_path / "w.safetensors") is None
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], {"card": "x"}, {"card": {"id": 1}}])
 def test_states_without_our_card_mean_somebody_elses_weights(tmp_path: Path, content: Any) -> None:
     (tmp_path / "w.pdstates").write_bytes(pickle.dumps(content))
-    assert checkpoint.read_card(tmp_path / "w.pdparams") is None
+    assert checkpoint.read_model_info(tmp_path / "w.pdparams") is None
 
 
 def test_progress_of_a_folder_that_does_not_exist_is_none(tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_a_checkpoint_of_the_first_release_has_no_version_and_is_read(tmp_path: 
     checkpoint.write(tmp_path / "latest", written)
     rewrite_states(tmp_path / "latest", lambda states: states.pop("format_version"))
     assert_equal(checkpoint.load(tmp_path / "latest"), written)
-    assert checkpoint.read_card(tmp_path / "latest" / "latest.pdparams") == written.info
+    assert checkpoint.read_model_info(tmp_path / "latest" / "latest.pdparams") == written.info
     assert checkpoint.read_progress(tmp_path / "latest") == written.progress
 
 
@@ -375,7 +375,7 @@ def test_a_checkpoint_of_the_first_release_has_no_version_and_is_read(tmp_path: 
     [
         checkpoint.load,
         checkpoint.read_progress,
-        lambda folder: checkpoint.read_card(folder / "latest.pdparams"),
+        lambda folder: checkpoint.read_model_info(folder / "latest.pdparams"),
     ],
 )
 def test_a_checkpoint_of_a_later_release_is_refused_by_its_version(

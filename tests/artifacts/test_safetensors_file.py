@@ -58,7 +58,7 @@ def test_bfloat16_becomes_float32(path):
 def test_the_content_decides_and_not_the_name(path, tmp_path):
     save_file({"a": np.ones(2, np.float32)}, path)
     other = path.rename(tmp_path / "model.pdparams")
-    assert safetensors_file.is_one(other)
+    assert safetensors_file.is_safetensors(other)
     assert weights.read(other)["a"].tolist() == [1, 1]
 
 

@@ -133,7 +133,7 @@ def test_bare_weights_are_taken_as_the_published_ones_unless_the_key_says_otherw
         key = f"Train.decoder_tokens={tokens}"
         code, err = run("evaluate", toy, tmp_path / "out", *this, key)
         assert code == 0
-        told = "does not say what its head sees: taking first_patch" in err
+        told = "does not record what its head sees: using first_patch" in err
         assert told == (tokens == "null")
         scores[tokens] = result(tmp_path / "out", "evaluate")["metrics"]["MultiLabelMAP"]
     best = result(clip, "train")["models"]["best"]["score"]
@@ -150,7 +150,7 @@ def test_weights_from_the_published_url_are_taken_as_published(
     this = [f"Global.model={TOKEN_MODELS[0]}", *SMALL, f"Export.weight_path={url}"]
     code, err = run("export", toy, tmp_path / "out", *this)
     assert code == 0
-    assert "does not say what its head sees" not in err
+    assert "does not record what its head sees" not in err
     text = (tmp_path / "out" / "inference" / "inference.yml").read_text("utf-8")
     assert yaml.safe_load(text)["Global"]["decoder_tokens"] == "first_patch"
     code, err = run("export", toy, tmp_path / "out", *this, "Train.decoder_tokens=all_patches")

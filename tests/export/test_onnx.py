@@ -220,7 +220,7 @@ def test_an_operator_that_onnx_lacks_is_refused(info: ModelInfo, tmp_path: Path)
 @pytest.mark.parametrize(
     ("output", "reason"),
     [
-        ("", "it says nothing"),
+        ("", "it printed nothing"),
         (
             "\x1b[0;31m12:00 [ERROR]\tFailed to convert the model: bad.\x1b[0m\nNone\n",
             "Failed to convert the model: bad.",

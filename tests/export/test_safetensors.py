@@ -40,7 +40,7 @@ def test_the_file_says_what_the_model_is(tmp_path: Path, tokens: str | None) -> 
             "image_size": "96",
             **({"decoder_tokens": tokens} if tokens else {}),
         }
-    assert checkpoint.read_card(path) == info
+    assert checkpoint.read_model_info(path) == info
 
 
 def test_an_earlier_export_is_replaced_and_a_file_of_the_user_is_not(

@@ -16,7 +16,6 @@ from paddlex_ml.export.onnx import save_onnx
 from paddlex_ml.export.pdmodel import save_pdmodel
 from paddlex_ml.export.static import save_static
 from paddlex_ml.inference import attention
-from paddlex_ml.inference import static_model as static
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import clip_vit, zoo
 from paddlex_ml.models.ml_decoder import HEADS, MLDecoder
@@ -199,13 +198,13 @@ def test_only_maps_that_are_wanted_are_made_and_none_costs_nothing(exported: Pat
 
 def test_the_second_network_is_loaded_once_and_when_it_is_asked_for(exported: Path, monkeypatch):
     loaded = []
-    load = static._load_attention
+    load = StaticModel._load_attention
 
     def count(*arguments):
         loaded.append(arguments)
         return load(*arguments)
 
-    monkeypatch.setattr(static, "_load_attention", count)
+    monkeypatch.setattr(StaticModel, "_load_attention", count)
     model = StaticModel(exported, "cpu")
     model.run(images(2, 64))
     assert loaded == []

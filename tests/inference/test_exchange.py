@@ -208,7 +208,7 @@ def test_a_foreign_folder_without_names_says_what_to_add(foreign: Callable[..., 
     folder = foreign()
     path = folder / "inference.yml"
     path.write_text(path.read_text(encoding="utf-8").partition("    label_list")[0], "utf-8")
-    with pytest.raises(PaddlexMLError, match="does not say what its classes are called") as caught:
+    with pytest.raises(PaddlexMLError, match="the model has no names for its classes") as caught:
         StaticModel(folder, "cpu")
     assert caught.value.fix.startswith("list the class names there, one per output")
 

@@ -6,13 +6,14 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference.inputs import count, walk
+from paddlex_ml.inference.inputs import Picture, count, walk
 from paddlex_ml.storage import fetch_image
 
 ALL = ["a.jpg", "b.png", "c.bmp", "d.JPG", "deep/a.jpg", "e.webp", "f.gif"]
@@ -124,7 +125,7 @@ def test_a_url_is_named_by_its_path_and_not_fetched(url, name, monkeypatch):
         ({"img": "nowhere.jpg"}, r"no such file or folder: nowhere\.jpg"),
         ("nowhere.txt", r"no such file or folder: nowhere\.txt"),
         ("nowhere/*.jpg", r"the pattern finds no image: nowhere/\*\.jpg"),
-        ({"img": "a", "x": 1}, "the key 'img' alone, it has 'img', 'x'"),
+        ({"img": "a", "x": 1}, "only the key 'img', it has 'img', 'x'"),
         ({}, "it has none"),
         (None, "NoneType is not an image"),
         ([1], r"int is not an image\n  where: input\[0\]"),
@@ -302,3 +303,31 @@ def test_a_text_file_is_read_as_the_pictures_are_taken(photos: Path):
     assert [next(pictures).name for _ in range(2)] == ["a.jpg", "a_2.jpg"]
     os.close(reader)
     pictures.close()
+
+
+def named(*wishes: str) -> list[str]:
+    """The names of pictures in one run that are all in memory."""
+    return [picture.name for picture in walk([Picture(None, wish, Mock()) for wish in wishes])]
+
+
+def test_a_number_tells_the_same_stems_apart_whatever_the_case():
+    assert named("a.jpg", "A.png", "a.jpg", "b.jpg") == ["a.jpg", "A_2.png", "a_3.jpg", "b.jpg"]
+
+
+def test_a_number_that_a_file_already_has_is_skipped():
+    assert named("a_2.jpg", "a.jpg", "a.jpg") == ["a_2.jpg", "a.jpg", "a_3.jpg"]
+
+
+def test_thousands_of_the_same_stem_are_numbered_without_a_gap():
+    found = named(*["a.jpg", "b.jpg"] * 2000)
+    expected = [f"{stem}_{i}.jpg" for i in range(2, 2001) for stem in "ab"]
+    assert found == ["a.jpg", "b.jpg", *expected]
+
+
+def test_long_names_are_cut_between_characters():
+    [name] = named("猫" * 100 + ".jpg")
+    assert name == "猫" * 53 + ".jpg"  # 159 bytes of 160
+
+
+def test_a_name_that_is_not_utf8_stays_as_it_is():
+    assert named("caf\udce9.jpg", "caf\udce9.jpg") == ["caf\udce9.jpg", "caf\udce9_2.jpg"]

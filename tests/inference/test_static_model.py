@@ -158,7 +158,7 @@ def test_modes_of_a_gpu_are_refused_on_a_cpu(exported: Path, mode):
 @pytest.mark.parametrize("mode", ["mkldnn", "mkldnn_bf16"])
 def test_modes_of_a_cpu_are_refused_on_a_gpu(mode):
     with pytest.raises(PaddlexMLError, match="made for CPUs, the device is gpu:0"):
-        static_model._check_device(mode, "gpu:0")
+        static_model._refuse_other_device(mode, "gpu:0")
 
 
 @pytest.mark.parametrize("mode", ["paddle", "mkldnn", "onnxruntime"])
@@ -278,7 +278,7 @@ def test_the_image_size_is_what_the_description_says(altered):
         (lambda c: c.pop("PreProcess"), "not a list of steps"),
         (
             lambda c: c["PostProcess"]["MultiLabelThreshOutput"].pop("label_list"),
-            "does not say what its classes are called",
+            "the model has no names for its classes",
         ),
     ],
 )

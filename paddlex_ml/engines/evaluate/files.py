@@ -12,17 +12,16 @@ from typing import Any
 import numpy as np
 
 from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.metrics.measures import ClassMeasures
 from paddlex_ml.report import evaluation_page
 from paddlex_ml.report.content import EvaluationPage, SuspectedLabel
-from paddlex_ml.storage import files
+from paddlex_ml.storage.files import write_text
 
-_FOLDER = "evaluate"
-PER_CLASS = f"{_FOLDER}/per_class.csv"
-LABEL_ERRORS = f"{_FOLDER}/label_errors.csv"
-REPORT = f"{_FOLDER}/report.html"
+NAMES = RunFolder(Path()).evaluate
+"""Relative to the output folder, as the result has them."""
 _PLAIN = (
     "name",
     "positives",
@@ -41,7 +40,7 @@ _TUNED = ("threshold", "precision", "recall", "f1")
 
 def make_folder(config: Config) -> None:
     """Make the folder before the images are scored: a failure here costs no time."""
-    (config.Global.output / _FOLDER).mkdir(parents=True, exist_ok=True)
+    RunFolder(config.Global.output).evaluate.folder.mkdir(parents=True, exist_ok=True)
 
 
 def write(
@@ -56,15 +55,15 @@ def write(
     A table or page of an earlier evaluation would look as if it belonged to this result.
     suspects: doubtful labels, the worst first.
     """
-    output, val = config.Global.output, dataset.val
+    files, val = RunFolder(config.Global.output).evaluate, dataset.val
     make_folder(config)
-    _write_table(output / PER_CLASS, _class_rows(result.per_class))
+    _write_table(files.per_class_csv, _class_rows(result.per_class))
     if result.label_errors is None:
-        (output / LABEL_ERRORS).unlink(missing_ok=True)
+        files.label_errors_csv.unlink(missing_ok=True)
     else:
-        _write_table(output / LABEL_ERRORS, _suspect_rows(suspects))
+        _write_table(files.label_errors_csv, _suspect_rows(suspects))
     if result.report is None:
-        (output / REPORT).unlink(missing_ok=True)
+        files.report.unlink(missing_ok=True)
         return
     content = EvaluationPage(
         result=result,
@@ -75,7 +74,7 @@ def write(
         shown=val.paths,
         suspects=suspects,
     )
-    evaluation_page.write(output / REPORT, content)
+    evaluation_page.write(files.report, content)
 
 
 def _class_rows(per_class: Sequence[ClassMeasures]) -> Iterable[Sequence[Any]]:
@@ -100,4 +99,4 @@ def _write_table(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file: undefined numbers are empty cells."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    files.write_text(path, text.getvalue())
+    write_text(path, text.getvalue())

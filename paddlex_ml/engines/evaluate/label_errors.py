@@ -13,6 +13,7 @@ import numpy as np
 import paddle
 
 from paddlex_ml.artifacts.evaluate_result import LabelErrorCounts, LabelErrorResult
+from paddlex_ml.artifacts.run_folder import EXAMPLE
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.engines.evaluate import files
@@ -32,8 +33,8 @@ def refuse_impossible(config: Config, evaluated: EvaluatedModel) -> None:
             "a static folder gives scores alone, and the model has learned the wrong labels of "
             "train too: they are found by its features, which only weights give",
             where=str(evaluated.path),
-            fix="evaluate the weights (-o Evaluate.weight_path=output/best_model/"
-            "best_model.pdparams), or -o Evaluate.label_errors=val",
+            fix=f"evaluate the weights (-o Evaluate.weight_path={EXAMPLE.best_model.weights}), "
+            "or -o Evaluate.label_errors=val",
         )
 
 
@@ -50,7 +51,7 @@ def find(
         train_scores = score_out_of_fold(features, train.targets, seed=config.Global.seed)
         more, lists["train"] = _find_in_list("train", train, names, train_scores, "out of fold")
         suspects = sorted([*suspects, *more], key=lambda suspect: suspect.quality)
-    return suspects, LabelErrorResult(lists=lists, csv=files.LABEL_ERRORS)
+    return suspects, LabelErrorResult(lists=lists, csv=files.NAMES.label_errors_csv.as_posix())
 
 
 def _find_in_list(

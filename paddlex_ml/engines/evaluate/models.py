@@ -12,15 +12,15 @@ import paddle
 import paddle.nn.functional as F
 
 from paddlex_ml.artifacts import inference_yml
-from paddlex_ml.artifacts.checkpoint import EXPORTS
+from paddlex_ml.artifacts.run_folder import EXPORTS, ExportedFiles
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import preprocess
 from paddlex_ml.data.preprocess import Preprocess
-from paddlex_ml.engines import load_model, tokens
+from paddlex_ml.engines import load_model
 from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Network
-from paddlex_ml.inference.static_model import StaticModel
+from paddlex_ml.inference.static_model import StaticModel, refuse_other_tokens
 from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.metrics.per_class_threshold import Threshold
 
@@ -61,7 +61,7 @@ def load(
     else:
         static = StaticModel(Path(text), config.Global.device, None)
         if not any_model:
-            tokens.refuse_others(config, static.decoder_tokens, text)
+            refuse_other_tokens(config.Train.decoder_tokens, static.decoder_tokens, text)
         evaluated = EvaluatedModel(
             lambda images: paddle.to_tensor(static.run(images.numpy())),
             list(static.label_names),
@@ -129,7 +129,7 @@ def find_exports(evaluated: EvaluatedModel) -> list[Path]:
     folders = [evaluated.path]
     if evaluated.source is not None:
         folders = [evaluated.path.parent / name for name in EXPORTS.values()]
-    paths = [folder / inference_yml.FILE for folder in folders]
+    paths = [ExportedFiles(folder).inference_yml for folder in folders]
     paths = [path for path in paths if path.is_file()]
     if not paths:
         raise PaddlexMLError(

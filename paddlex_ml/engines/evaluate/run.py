@@ -10,13 +10,13 @@ import logging
 from pathlib import Path
 
 from paddlex_ml import devices
+from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.evaluate_result import FORMAT_VERSION, EvaluationResult
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.engines.evaluate import comparison, files, label_errors, log, models, thresholds
 from paddlex_ml.engines.evaluate.scores import score_both
-from paddlex_ml.export import description
 from paddlex_ml.metrics.measures import summarise
 from paddlex_ml.metrics.threshold_search import TunedThresholds
 
@@ -68,8 +68,8 @@ def run(config: Config) -> EvaluationResult:
         thresholds=tuned_result,
         label_errors=doubtful,
         comparison=compared,
-        per_class_csv=files.PER_CLASS,
-        report=files.REPORT if wanted.report else None,
+        per_class_csv=files.NAMES.per_class_csv.as_posix(),
+        report=files.NAMES.report.as_posix() if wanted.report else None,
     )
     files.write(config, result, dataset, scores, suspects or [])
     if tuned is not None:
@@ -85,5 +85,5 @@ def _read_lists(config: Config) -> MLClsDataset:
 
 def _save_thresholds(tuned: TunedThresholds, paths: list[Path]) -> None:
     for path in paths:
-        copy = description.set_thresholds(path, tuned.thresholds.tolist(), tuned.shared)
+        copy = inference_yml.set_thresholds(path, tuned.thresholds.tolist(), tuned.shared)
         logger.info("thresholds -> %s%s", path, f" (before: {copy})" if copy else "")

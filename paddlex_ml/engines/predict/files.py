@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a prediction leaves in its folder: one JSON file, one table, and the drawn pictures.
+"""The files of a prediction: one JSON file, one table, and the drawn pictures.
 
 predictions.json   a list with one result a line      predictions.csv   the same as a table
-explain/           where the model looked, drawn, under the names of the pictures
+explain/           heatmaps of what the model looked at, under the names of the pictures
 """
 
 from __future__ import annotations
@@ -13,32 +13,34 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import TextIO
 
+from paddlex_ml.artifacts.run_folder import PredictFiles
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.inference import table
 from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.storage import files
 
-JSON = "predictions.json"
-CSV = "predictions.csv"
-EXPLAIN = "explain"
-
 Add = Callable[[MultiLabelResult], None]
 
 
 @contextmanager
-def collecting(folder: Path, classes: Sequence[str], *, with_all_scores: bool) -> Iterator[Add]:
+def writing(saved: PredictFiles, classes: Sequence[str], *, with_all_scores: bool) -> Iterator[Add]:
     """Yield a function that adds a result to both files; they get their names at the end.
 
-    Who stops a long run, or meets an error in it, finds there what was done before. Memory does
-    not grow with the number of results.
+    After a long run that was stopped, or that met an error, they hold what was done before. Memory
+    does not grow with the number of results.
     """
     ended_by: BaseException | None = None
     with ExitStack() as stack:
-        lines, rows = (_replacing(stack, folder / name) for name in (JSON, CSV))
+        lines, rows = (
+            stack.enter_context(
+                stack.enter_context(files.replacing(path)).open(
+                    "w", encoding="utf-8", errors="backslashreplace", newline=""
+                )
+            )
+            for path in (saved.predictions_json, saved.predictions_csv)
+        )
         rows.write(table.write([table.header(classes, with_all_scores=with_all_scores)]))
         before = "[\n"
 
@@ -58,35 +60,28 @@ def collecting(folder: Path, classes: Sequence[str], *, with_all_scores: bool) -
         raise ended_by
 
 
-def _replacing(stack: ExitStack, path: Path) -> TextIO:
-    """A file for text that takes the name `path` when the stack ends well."""
-    temporary = stack.enter_context(files.replacing(path))
-    file = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-    return stack.enter_context(file)
-
-
 @contextmanager
-def drawing(folder: Path, *, labels: bool, maps: bool) -> Iterator[Add]:
-    """Yield a function that has a result drawn into `folder`, by threads, while others are made.
+def drawing(saved: PredictFiles, *, labels: bool, maps: bool) -> Iterator[Add]:
+    """Yield a function that has a result drawn by threads while the next ones are predicted.
 
-    Drawn are the image with its `labels`, and its `maps` in the folder EXPLAIN within, which must
-    be there. Raises what went wrong with a picture at one of the next calls, or at the end.
+    Into the folder go the images with their `labels`, and into its `explain`, which must be there,
+    their `maps`. An error of a picture is raised at one of the next calls, or at the end.
     """
     threads = usable_cores()
     waiting: deque[Future[None]] = deque()
 
     def draw(result: MultiLabelResult) -> None:
         if labels:
-            result.save_to_img(folder)
+            result.save_to_img(saved.folder)
         if maps:
-            result.save_explain_to_img(folder / EXPLAIN)
+            result.save_explain_to_img(saved.explain)
 
     with ThreadPoolExecutor(threads, "draw") as pool:
 
         def add(result: MultiLabelResult) -> None:
             # A copy, since the result forgets its pixels when the next one is asked for.
             waiting.append(pool.submit(draw, copy.copy(result)))
-            if len(waiting) > 2 * threads:  # each holds a whole photograph
+            if len(waiting) > 2 * threads:  # each holds a decoded image
                 waiting.popleft().result()
 
         try:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mode predict: images -> a line for each, one JSON file, one table, and drawn pictures.
 
-Imports Paddle only for a model that Paddle is to run.
+Paddle is imported only for a model that Paddle runs.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from paddlex_ml.artifacts.run_folder import PredictFiles, RunFolder
 from paddlex_ml.config.schema import Config
-from paddlex_ml.engines import tokens
 from paddlex_ml.engines.predict import files
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import inputs, published_model
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Tally:
-    """What has been answered so far."""
+    """The images that were predicted so far."""
 
     images: int = 0
     failed: list[dict[str, str | None]] = field(default_factory=list)
@@ -57,10 +57,16 @@ def run(config: Config) -> dict[str, Any]:
     Images that cannot be read are reported and counted, or end the run with PaddlexMLError where
     Predict.on_error is raise; what was done before is kept.
     """
-    wanted, output = config.Predict, config.Global.output
-    save_path = _open_save_path(config)
-    # Before the model is loaded: what is wrong with the input is told in an instant.
-    pictures = inputs.walk(_input(config), skip=save_path)
+    wanted = config.Predict
+    saved = _make_save_path(config)
+    if wanted.input is None:
+        raise PaddlexMLError(
+            "no image is given to predict on",
+            where="Predict.input",
+            fix="-o Predict.input=photo.jpg (or a folder, a URL, a pattern, a list of these)",
+        )
+    # Before the model is loaded, so that an error of the input is reported at once.
+    pictures = inputs.walk(wanted.input, skip=saved.folder)
     model = _load_model(config)
     threshold = wanted.threshold
     if threshold is not None:
@@ -75,107 +81,36 @@ def run(config: Config) -> dict[str, Any]:
         on_error=wanted.on_error,
         explain=wanted.explain,
     )
-    tally = _save(config, results, save_path, model.label_names)
-    made = {
-        "done_flag": not tally.failures,
-        "model_dir": _relative(model.folder, output),
-        "num_images": tally.images,
-        "num_failed": tally.failures,
-        "failed": tally.failed,
-        "save_path": _relative(save_path, output),
-        "json": _relative(save_path / files.JSON, output),
-        "csv": _relative(save_path / files.CSV, output),
-    }
-    if wanted.explain:
-        made["explain"] = _relative(save_path / files.EXPLAIN, output)
-    return made | _complaint(tally, save_path)
+    tally = _save(config, results, saved, model.label_names)
+    return _describe(config, model, tally, saved)
 
 
-def _save(
-    config: Config, results: Iterator[MultiLabelResult], folder: Path, classes: tuple[str, ...]
-) -> _Tally:
-    tally = _Tally()
-    with ExitStack() as stack:
-        wanted = config.Predict
-        every = wanted.return_all_scores
-        add = stack.enter_context(files.collecting(folder, classes, with_all_scores=every))
-        draw = None
-        if wanted.save_img or wanted.explain:
-            pictures = files.drawing(folder, labels=wanted.save_img, maps=wanted.explain)
-            draw = stack.enter_context(pictures)
-        bar = stack.enter_context(_progress(config, results, folder))
-        for result in bar:
-            with tqdm.external_write_mode(file=sys.stdout):  # lifts the bar meanwhile
-                result.print(format_json=False)
-            add(result)
-            tally.count(result)
-            if draw is not None and result.error is None:
-                draw(result)
-    return tally
-
-
-def _progress(config: Config, results: Iterator[MultiLabelResult], folder: Path) -> Any:
-    """A bar on a terminal; how many images there are is found out meanwhile."""
-    bar = tqdm(results, "predict", unit="image", file=sys.stderr, disable=None, delay=0.5)
-    if not bar.disable:
-
-        def count() -> None:
-            bar.total = inputs.count(config.Predict.input, skip=folder)
-
-        threading.Thread(target=count, daemon=True).start()
-    return bar
-
-
-def _complaint(tally: _Tally, save_path: Path) -> dict[str, str]:
-    """What a result file says, in the words of an error, when images could not be read."""
-    if not tally.failures:
-        return {}
-    first = tally.failed[0]
-    error = PaddlexMLError(
-        f"{tally.failures} of {tally.images} images could not be read, first: {first['error']}",
-        where=str(first["input_path"]),
-        fix=f"replace them or leave them out; {save_path / files.CSV} names every one, "
-        "and holds the answers for the others",
-    )
-    return {"err_type": type(error).__name__, "err_msg": str(error)}
-
-
-def _input(config: Config) -> Any:
-    if config.Predict.input is None:
-        raise PaddlexMLError(
-            "no image is given to predict on",
-            where="Predict.input",
-            fix="-o Predict.input=photo.jpg (or a folder, a URL, a pattern, a list of these)",
-        )
-    return config.Predict.input
-
-
-def _open_save_path(config: Config) -> Path:
-    """The folder for the results, made now: better to fail before the model is loaded."""
-    folder = config.Predict.save_path or config.Global.output / "predict"
-    inner = folder / files.EXPLAIN if config.Predict.explain else folder
+def _make_save_path(config: Config) -> PredictFiles:
+    """Make the folder for the results: better to fail before the model is loaded than after."""
+    default = RunFolder(config.Global.output).predict
+    saved = PredictFiles(config.Predict.save_path or default.folder)
+    folder = saved.explain if config.Predict.explain else saved.folder
     try:
-        inner.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PaddlexMLError(
             f"the folder for the results cannot be made: {error.strerror}",
-            where=str(inner),
+            where=str(folder),
             fix="choose another one: -o Predict.save_path=...",
         ) from error
-    return folder
+    return saved
 
 
 def _load_model(config: Config) -> StaticModel:
-    folder = _find_folder(config)
-    options = config.Predict.kernel_option
+    folder, options = _find_folder(config), config.Predict.kernel_option
     model = StaticModel(
         folder,
         config.Global.device,
         options.run_mode,
         model_name=config.Global.model,
+        decoder_tokens=config.Train.decoder_tokens,
         cpu_threads=options.cpu_threads,
     )
-    tokens.refuse_others(config, model.decoder_tokens, str(folder))
     width, height = model.image_size
     _log.info(
         "%s: %d classes, %d x %d pixels, %s on %s",
@@ -185,29 +120,92 @@ def _load_model(config: Config) -> StaticModel:
 
 
 def _find_folder(config: Config) -> Path:
-    chosen = config.Predict.model_dir
-    own = config.Global.output / "best_model" / "inference"
-    if chosen is None:
-        if not own.exists():
-            raise _not_exported(own, config)
-        return own
-    if fetch.is_url(chosen):
+    chosen, best = config.Predict.model_dir, RunFolder(config.Global.output).best_model
+    trained = best.inference.folder
+    if chosen is not None and fetch.is_url(chosen):
         return published_model.fetch_folder(
-            chosen, fix=f"-o Predict.model_dir=null, which takes {own}"
+            chosen, fix=f"-o Predict.model_dir=null, which takes {trained}"
         )
-    return Path(chosen)
-
-
-def _not_exported(folder: Path, config: Config) -> PaddlexMLError:
-    weights = folder.parent / "best_model.pdparams"
-    mode = "export" if weights.is_file() else "train"
+    if chosen is not None:
+        return Path(chosen)
+    if trained.exists():
+        return trained
+    has_weights = best.weights.is_file()
+    mode = "export" if has_weights else "train"
     output = shlex.quote(f"Global.output={config.Global.output}")
-    return PaddlexMLError(
-        "there is no exported model" + (", only its weights" if mode == "export" else " yet"),
-        where=str(folder),
+    raise PaddlexMLError(
+        "there is no exported model" + (", only its weights" if has_weights else " yet"),
+        where=str(trained),
         fix=f"run -o Global.mode={mode} -o {output} first, or name a folder, or "
         "the URL of a published model: -o Predict.model_dir=...",
     )
+
+
+def _save(
+    config: Config,
+    results: Iterator[MultiLabelResult],
+    saved: PredictFiles,
+    classes: tuple[str, ...],
+) -> _Tally:
+    """Print, write and draw the results while they are predicted."""
+    tally, wanted = _Tally(), config.Predict
+    with ExitStack() as stack:
+        every = wanted.return_all_scores
+        add = stack.enter_context(files.writing(saved, classes, with_all_scores=every))
+        draw = None
+        if wanted.save_img or wanted.explain:
+            pictures = files.drawing(saved, labels=wanted.save_img, maps=wanted.explain)
+            draw = stack.enter_context(pictures)
+        bar = stack.enter_context(_show_progress(config, results, saved.folder))
+        for result in bar:
+            with tqdm.external_write_mode(file=sys.stdout):  # hides the bar meanwhile
+                result.print(format_json=False)
+            add(result)
+            tally.count(result)
+            if draw is not None and result.error is None:
+                draw(result)
+    return tally
+
+
+def _describe(
+    config: Config, model: StaticModel, tally: _Tally, saved: PredictFiles
+) -> dict[str, Any]:
+    """The content of predict_result.json; with an error where images could not be read."""
+    output = config.Global.output
+    result = {
+        "done_flag": not tally.failures,
+        "model_dir": _relative(model.folder, output),
+        "num_images": tally.images,
+        "num_failed": tally.failures,
+        "failed": tally.failed,
+        "save_path": _relative(saved.folder, output),
+        "json": _relative(saved.predictions_json, output),
+        "csv": _relative(saved.predictions_csv, output),
+    }
+    if config.Predict.explain:
+        result["explain"] = _relative(saved.explain, output)
+    if tally.failures:
+        first = tally.failed[0]
+        error = PaddlexMLError(
+            f"{tally.failures} of {tally.images} images could not be read, first: {first['error']}",
+            where=str(first["input_path"]),
+            fix=f"replace them or leave them out; {saved.predictions_csv} lists each of them, "
+            "and the results of the others",
+        )
+        result |= {"err_type": type(error).__name__, "err_msg": str(error)}
+    return result
+
+
+def _show_progress(config: Config, results: Iterator[MultiLabelResult], folder: Path) -> Any:
+    """A bar on a terminal; a thread counts the images meanwhile."""
+    bar = tqdm(results, "predict", unit="image", file=sys.stderr, disable=None, delay=0.5)
+    if not bar.disable:
+
+        def count() -> None:
+            bar.total = inputs.count(config.Predict.input, skip=folder)
+
+        threading.Thread(target=count, daemon=True).start()
+    return bar
 
 
 def _relative(path: Path, output: Path) -> str:

@@ -17,6 +17,7 @@ import paddle
 from paddlex_ml import devices
 from paddlex_ml.artifacts import weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
 from paddlex_ml.config.fingerprint import fingerprint
 from paddlex_ml.config.load import dump
@@ -63,30 +64,30 @@ def train_model(config: Config, group: ProcessGroup) -> TrainResult | None:
     assert config.Global.dataset_dir is not None  # the configuration refuses None
     dataset = annotation.read(config.Global.dataset_dir)
     _refuse_unfit_lists(config, dataset, group)
-    output = config.Global.output
+    output, files = config.Global.output, RunFolder(config.Global.output)
     with (
         Interrupt(group) as interrupt,
-        _log_file(output / "train.log", group),
+        _log_file(files.train_log, group),
         ExitStack() as stack,
     ):
         training, plan = prepare(config, dataset, group)
         if config.Train.tensorboard and group.is_main:
             step = global_step(training.progress, plan)
-            scalars = stack.enter_context(events.writing(output / "events", step))
+            scalars = stack.enter_context(events.writing(files.events, step))
             plan = replace(plan, scalars=scalars)
         train_targets, val_targets = dataset.train.targets, dataset.val.targets
         for message in diagnostics.check_lists(dataset.label_names, train_targets, val_targets):
             logger.warning(message)
         train_loader, val_loader = build_loaders(config, dataset, group)
         if group.is_main:
-            write_text(output / "config.yaml", dump(config))
-            annotation.write_labels(output / "label_dict.txt", dataset.label_names)
+            write_text(files.config_yaml, dump(config))
+            annotation.write_labels(files.label_dict, dataset.label_names)
         with closing(train_loader), closing(val_loader):
             fit(training, plan, train_loader, val_loader, output, interrupt)
         difference = None
         if group.is_main and training.progress.best is not None and interrupt.signal != SIGTERM:
             difference = export_best(training, output)
-            plots.curves(output / "curves.png", msgspec.to_builtins(training.progress.history))
+            plots.curves(files.curves, msgspec.to_builtins(training.progress.history))
     if interrupt.signal is not None:
         raise Stopped(interrupt.signal)
     if not group.is_main:
@@ -150,11 +151,11 @@ def prepare(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> tuple
 
 def export_best(training: Training, output: Path) -> float:
     """Export the weights with the best score; returns how far scores of the static model differ."""
-    folder = output / "best_model"
-    best = weights.read(folder / "best_model.pdparams")
+    files = RunFolder(output).best_model
+    best = weights.read(files.weights)
     for name, value in training.averaged.state_dict().items():
         value.set_value(best[name])
-    return save_static(training.averaged, training.info, folder / "inference")
+    return save_static(training.averaged, training.info, files.inference.folder)
 
 
 def _refuse_unfit_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> None:
@@ -162,13 +163,13 @@ def _refuse_unfit_lists(config: Config, dataset: MLClsDataset, group: ProcessGro
     if asked is not None and asked != classes:
         raise PaddlexMLError(
             f"Train.num_classes is {asked}, label.txt names {classes} classes",
-            where=str(dataset.root / "label.txt"),
+            where=str(dataset.root / annotation.LABEL_FILE),
             fix="-o Train.num_classes=null takes the number from label.txt",
         )
     if len(dataset.train) < group.size:
         raise PaddlexMLError(
             f"{len(dataset.train)} images cannot be shared by {group.size} processes",
-            where=str(dataset.root / "train.txt"),
+            where=str(dataset.root / annotation.TRAIN_FILE),
             fix="-o Global.device=auto trains in one process",
         )
 

@@ -13,6 +13,7 @@ import paddle
 
 from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train.earlier_run import AUTO
@@ -30,20 +31,21 @@ def finish_interrupted(config: Config) -> None:
     Finishes exchanges of checkpoints that a kill interrupted, and fetches the weights to start
     from: at this point a signal still ends the command at once.
     """
-    for name in ("latest", "best_model"):
-        checkpoint.finish_interrupted(config.Global.output / name)
+    run = RunFolder(config.Global.output)
+    for files in (run.latest, run.best_model):
+        checkpoint.finish_interrupted(files.folder)
     resume, weights_url = resumed_folder(config), config.Train.pretrain_weight_path
     if config.Train.resume_path == AUTO:
         logger.info("Train.resume_path=auto: %s", resume or "no checkpoint yet, starting anew")
     if resume is not None:
-        checkpoint.finish_interrupted(resume.parent / "best_model")
+        checkpoint.finish_interrupted(RunFolder(resume.parent).best_model.folder)
     elif weights_url is not None and fetch.is_url(weights_url):
         _locate_weights(weights_url)
 
 
 def resumed_folder(config: Config) -> Path | None:
     """The checkpoint that Train.resume_path means; None: the training starts anew."""
-    resume, latest = config.Train.resume_path, config.Global.output / "latest"
+    resume, latest = config.Train.resume_path, RunFolder(config.Global.output).latest.folder
     if resume == AUTO:
         return latest if checkpoint.is_complete(latest) else None
     return None if resume is None else checkpoint.find_folder(resume, "Train.resume_path")

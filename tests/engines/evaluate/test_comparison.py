@@ -71,7 +71,7 @@ def test_the_weights_that_are_evaluated_are_no_comparison(
     same, other = ("ema", "raw") if averaged else ("raw", "ema")
     code, err = run("evaluate", toy, tmp_path, best(toy_run), f"Evaluate.compare_with={same}")
     assert code == 2
-    assert f"the {same} weights of this checkpoint are those that are evaluated" in err
+    assert f"the {same} weights of this checkpoint are the evaluated ones" in err
     assert f"-o Evaluate.compare_with={other}" in err
 
 

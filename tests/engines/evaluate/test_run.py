@@ -215,7 +215,7 @@ def truncated(toy_run: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "message", "fix"),
     [
-        (other_card, "these are weights of ResNet50_ML, the configuration says PP", "-c ResNet50"),
+        (other_card, "these are weights of ResNet50_ML, the configuration names PP", "-c ResNet50"),
         (without("conv1."), "the weights are incomplete: 5 entries are missing", "trained PP-LCN"),
         (without("fc."), "the weights have no classification head", "trained model"),
         (truncated, "not a weight file of Paddle, or a damaged one", "copy or download"),
@@ -226,7 +226,7 @@ def truncated(toy_run: Path, folder: Path) -> Path:
         ),
         (
             bare(lambda entries: {"fc.group_conv.bias": np.zeros(7, np.float32)}),
-            "the weights answer for 7 classes, the data set has 3",
+            "the weights have 7 classes, the data set has 3",
             "-o Global.dataset_dir=",
         ),
         (lambda *_: "none", "no such weight file: none", "path/to/model.pdparams"),

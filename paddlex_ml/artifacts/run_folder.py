@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The output folder of a run: the names of its files and folders, all of them here.
+
+    <output>/
+      config.yaml  label_dict.txt  train.log       written by mode train, as are
+      metrics.csv  curves.png  events/
+      best_model/  latest/  epoch_<n>/             checkpoints with the exports of their weights
+      check_dataset/  evaluate/  predict/          what these modes draw and write
+      <mode>_result.json                           what a mode gave, for programs
+
+Only paths: nothing is read or written here, and no import is slow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+WEIGHTS, EMA, OPTIMIZER, STATES = ".pdparams", ".pdema", ".pdopt", ".pdstates"
+"""Suffixes of the files in a checkpoint folder; their stem is the name of the folder."""
+GRAPH, PROGRAM, PARAMETERS = "inference.json", "inference.pdmodel", "inference.pdiparams"
+"""A static model of Paddle: its graph since Paddle 3, and before; the weights of both."""
+ONNX, INFERENCE_YML = "inference.onnx", "inference.yml"
+EXPORTS = {"paddle": "inference", "onnx": "inference_onnx", "pdmodel": "inference_pdmodel"}
+"""Format -> folder of the exported model beside the weights that it was made from."""
+
+
+class ExportedFiles:
+    """The folder of a static model, whatever its format: `inference.yml` and some of the others."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Final = folder
+        self.prefix: Final = folder / "inference"
+        """What Paddle wants as the path of a model: without suffix."""
+        self.graph: Final = folder / GRAPH
+        self.program: Final = folder / PROGRAM
+        self.parameters: Final = folder / PARAMETERS
+        self.onnx: Final = folder / ONNX
+        self.inference_yml: Final = folder / INFERENCE_YML
+
+
+class CheckpointFiles:
+    """A checkpoint folder `<name>/` with `<name>.pdparams` and the rest, and its exports."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Final = folder
+        self.weights: Final = folder / f"{folder.name}{WEIGHTS}"
+        self.ema: Final = folder / f"{folder.name}{EMA}"
+        self.optimizer: Final = folder / f"{folder.name}{OPTIMIZER}"
+        self.states: Final = folder / f"{folder.name}{STATES}"
+        self.inference: Final = ExportedFiles(folder / EXPORTS["paddle"])
+        self.inference_onnx: Final = ExportedFiles(folder / EXPORTS["onnx"])
+        self.inference_pdmodel: Final = ExportedFiles(folder / EXPORTS["pdmodel"])
+
+
+class CheckDatasetFiles:
+    """What mode check_dataset draws."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Final = folder
+        self.demo_img: Final = folder / "demo_img"
+        self.histogram: Final = folder / "histogram.png"
+        self.report: Final = folder / "report.html"
+
+
+class EvaluateFiles:
+    """What mode evaluate writes beside its result file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Final = folder
+        self.per_class_csv: Final = folder / "per_class.csv"
+        self.label_errors_csv: Final = folder / "label_errors.csv"
+        self.report: Final = folder / "report.html"
+
+
+class PredictFiles:
+    """What mode predict writes into the output folder's `predict/`, or into Predict.save_path."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Final = folder
+        self.predictions_json: Final = folder / "predictions.json"
+        self.predictions_csv: Final = folder / "predictions.csv"
+        self.explain: Final = folder / "explain"
+
+
+class RunFolder:
+    """Every file and folder of an output folder; paths begin as `output` does."""
+
+    def __init__(self, output: Path) -> None:
+        self.output: Final = output
+        self.config_yaml: Final = output / "config.yaml"
+        self.label_dict: Final = output / "label_dict.txt"
+        self.train_log: Final = output / "train.log"
+        self.metrics_csv: Final = output / "metrics.csv"
+        self.curves: Final = output / "curves.png"
+        self.events: Final = output / "events"
+        self.best_model: Final = CheckpointFiles(output / "best_model")
+        self.latest: Final = CheckpointFiles(output / "latest")
+        self.check_dataset: Final = CheckDatasetFiles(output / "check_dataset")
+        self.evaluate: Final = EvaluateFiles(output / "evaluate")
+        self.predict: Final = PredictFiles(output / "predict")
+
+    def epoch(self, number: int) -> CheckpointFiles:
+        """The checkpoint that was kept of an epoch, counted from 1."""
+        return CheckpointFiles(self.output / f"epoch_{number}")
+
+    def kept_epochs(self) -> list[CheckpointFiles]:
+        """The checkpoints of epochs that are there, in no order."""
+        return [CheckpointFiles(folder) for folder in self.output.glob("epoch_*")]
+
+    def result(self, mode: str) -> Path:
+        """What a mode gave, or why it failed."""
+        return self.output / f"{mode}_result.json"
+
+
+EXAMPLE: Final = RunFolder(Path("output"))
+"""For paths in messages: the output folder of the configurations that we ship."""
