@@ -94,7 +94,7 @@ def steps(options: dict[str, int], group: object) -> list[float]:
 
     assert isinstance(group, ProcessGroup)
     paddle.seed(0)
-    classes, batch, size = options["classes"], options["batch"], options["size"]
+    classes, batch, size, count = (options[k] for k in ("classes", "batch", "size", "steps"))
     model = zoo.build("PP-LCNet_x1_0_ML", classes)
     training = Training(
         ModelInfo("PP-LCNet_x1_0_ML", [str(k) for k in range(classes)], size),
@@ -105,7 +105,6 @@ def steps(options: dict[str, int], group: object) -> list[float]:
         paddle.amp.GradScaler(enable=False),
         {},
     )
-    count = options["steps"]
     plan = Plan(
         epochs=1,
         batch_size=batch,
@@ -121,8 +120,7 @@ def steps(options: dict[str, int], group: object) -> list[float]:
     images = paddle.randn([batch, 3, size, size])
     targets = (paddle.rand([batch, classes]) < 0.1).astype("float32")
     model.train()
-    seconds = []
-    meter = Meter(training.progress, plan)
+    seconds, meter = [], Meter(training.progress, plan)
     with meter.bar:
         for _ in range(count):
             begin = time.perf_counter()

@@ -17,12 +17,17 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 import paddlex_ml
 from paddlex_ml import paddle_runtime, terminal
+from paddlex_ml.artifacts.check_result import CheckResult
+from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+from paddlex_ml.artifacts.export_result import ExportResult
+from paddlex_ml.artifacts.predict_result import PredictResult
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
 from paddlex_ml.config import load, shipped
 from paddlex_ml.config.schema import Config
@@ -44,7 +49,7 @@ ENGINES = {
 }
 _WITHOUT_PADDLE = {"check_dataset", "predict"}  # predict imports it when a model needs it
 
-Result: TypeAlias = msgspec.Struct | dict[str, Any]
+Result: TypeAlias = CheckResult | TrainResult | EvaluationResult | ExportResult | PredictResult
 """What an engine returns: the content of its result file."""
 
 _HELP = """\
@@ -101,15 +106,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 0
             _open_output(mode, output)
             result = _run_engine(config)
-            content = _plain_values(result)
-            files.write_json(_result_file(mode, output), content)
+            files.write_json(RunFolder(output).result(mode), msgspec.to_builtins(result))
         except (Exception, KeyboardInterrupt, Stopped) as error:
             return _fail(error, job if addresses.is_main_process() else None)
-    print(_summarise(config, arguments, result, content))
-    if content["done_flag"]:
-        return 0
-    print(f"error: {content['err_msg']}", file=sys.stderr)
-    return 2
+    print(_summarise(config, arguments, result))
+    if isinstance(result, PredictResult) and not result.done_flag:
+        print(f"error: {result.err_msg}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -168,12 +172,6 @@ def _run_engine(config: Config) -> Result:
     return result
 
 
-def _plain_values(result: Result) -> dict[str, Any]:
-    """A result as values that JSON can hold; some engines return such a dict themselves."""
-    content: dict[str, Any] = result if isinstance(result, dict) else msgspec.to_builtins(result)
-    return content
-
-
 def _open_output(mode: str, output: Path) -> None:
     """Make the output folder, write in it once, and remove the result of an earlier run.
 
@@ -184,7 +182,7 @@ def _open_output(mode: str, output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output) as file:
             file.write(b"\0" * 4096)  # an empty file can be made on a full disk
-        _result_file(mode, output).unlink(missing_ok=True)
+        RunFolder(output).result(mode).unlink(missing_ok=True)
     except OSError as error:
         raise files.explain(error) or PaddlexMLError(
             f"the output folder cannot be written: {error.strerror}",
@@ -196,7 +194,7 @@ def _open_output(mode: str, output: Path) -> None:
 def _fail(error: BaseException, job: tuple[str, Path] | None) -> int:
     """Print the error, write the failed result if `job` is known, and return the exit code."""
     hint = ""
-    if job and job[0] == "train" and (job[1] / "latest" / "latest.pdparams").is_file():
+    if job and job[0] == "train" and RunFolder(job[1]).latest.weights.is_file():
         hint = "; to go on, repeat the command with -o Train.resume_path=auto"
     report = terminal.print_error(error, hint)
     if job:
@@ -204,64 +202,60 @@ def _fail(error: BaseException, job: tuple[str, Path] | None) -> int:
         if job[0] == "check_dataset":
             content["check_pass"] = False
         with suppress(OSError):  # the first error, often the same full disk, is already reported
-            files.write_json(_result_file(*job), content)
+            files.write_json(RunFolder(job[1]).result(job[0]), content)
     return report.code
 
 
-def _summarise(
-    config: Config, arguments: argparse.Namespace, result: Result, content: dict[str, Any]
-) -> str:
+def _summarise(config: Config, arguments: argparse.Namespace, result: Result) -> str:
     """What was written, and the command that a user most likely wants next."""
-    mode, output = config.Global.mode, config.Global.output
-    path, overrides = _result_file(mode, output), list(arguments.override)
-    match mode:
-        case "check_dataset":
-            folder = output / "check_dataset"
+    output, overrides = config.Global.output, list(arguments.override)
+    run = RunFolder(output)
+    path = run.result(config.Global.mode)
+    match result:
+        case CheckResult():
             return (
                 "Check dataset passed !\n"
                 f"  result:    {path}\n"
-                f"  samples:   {folder / 'demo_img'}\n"
-                f"  histogram: {folder / 'histogram.png'}\n"
-                f"  report:    {folder / 'report.html'}\n"
+                f"  samples:   {run.check_dataset.demo_img}\n"
+                f"  histogram: {run.check_dataset.histogram}\n"
+                f"  report:    {run.check_dataset.report}\n"
                 f"next: {_command(arguments.config, 'train', overrides)}"
             )
-        case "train":
-            assert isinstance(result, TrainResult)
-            merged = str(output / "config.yaml")  # no other override is needed
-            predict = _command(merged, "predict", ["Predict.input=photo.jpg"])
+        case TrainResult():  # config.yaml holds the other overrides
+            predict = _command(str(run.config_yaml), "predict", ["Predict.input=photo.jpg"])
             return f"{summarise(result, output)}\nnext: {predict}"
-        case "predict":
-            folder = config.Predict.save_path or output / "predict"
+        case EvaluationResult():
+            lines = [f"Evaluate done: {path}"]
+            if result.report is not None:
+                lines.append(f"report: {output / result.report}")
+            lines.append(f"classes: {output / result.per_class_csv}")
+            return "\n".join([*lines, f"next: {_after_evaluation(config, arguments, result)}"])
+        case ExportResult():
+            if not isinstance(result.inference_dir, str):
+                return f"Export done: {path}\nweights: {result.files[0]}"
+            if config.Export.weight_path or config.Export.format != "paddle":
+                overrides.append(f"Predict.model_dir={result.inference_dir}")
+            predict = _command(arguments.config, "predict", [*overrides, "Predict.input=photo.jpg"])
+            return f"Export done: {path}\nnext: {predict}"
+        case PredictResult():
+            folder = config.Predict.save_path or run.predict.folder
             draws = config.Predict.save_img or config.Predict.explain
             return (
                 f"Prediction done: {path}\n{'pictures and scores' if draws else 'scores'}: {folder}"
             )
-        case "evaluate":
-            lines = [f"Evaluate done: {path}"]
-            for key, title in (("report", "report:"), ("per_class_csv", "classes:")):
-                if content.get(key) is not None:
-                    lines.append(f"{title} {output / content[key]}")
-            return "\n".join([*lines, f"next: {_after_evaluation(config, arguments, content)}"])
-        case "export" if config.Export.format == "safetensors":
-            return f"Export done: {path}\nweights: {content['files'][0]}"
-        case "export" if config.Export.weight_path or config.Export.format != "paddle":
-            overrides.append(f"Predict.model_dir={content['inference_dir']}")
-    predict = _command(arguments.config, "predict", [*overrides, "Predict.input=photo.jpg"])
-    return f"{mode.capitalize()} done: {path}\nnext: {predict}"
 
 
 def _after_evaluation(
-    config: Config, arguments: argparse.Namespace, content: dict[str, Any]
+    config: Config, arguments: argparse.Namespace, result: EvaluationResult
 ) -> str:
     """The next command: export of the evaluated weights, or prediction with an exported model.
 
     A model whose thresholds were saved predicts too: a new export would remove them.
     """
     overrides, model = list(arguments.override), config.Evaluate.weight_path
-    saved = (content.get("thresholds") or {}).get("saved")
-    if model and saved:
-        model = str(Path(saved[0]).parent)
-    elif model and not Path(content["weight_path"]).is_dir():
+    if model and result.thresholds is not None and result.thresholds.saved:
+        model = str(Path(result.thresholds.saved[0]).parent)
+    elif model and not Path(result.weight_path).is_dir():
         return _command(arguments.config, "export", [*overrides, f"Export.weight_path={model}"])
     if model:
         overrides.append(f"Predict.model_dir={model}")
@@ -287,7 +281,3 @@ def _program() -> str:
     if started == Path(__file__).with_name("__main__.py"):
         return "python -m paddlex_ml"
     return "paddlex-ml"
-
-
-def _result_file(mode: str, output: Path) -> Path:
-    return output / f"{mode}_result.json"

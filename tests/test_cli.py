@@ -16,19 +16,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 import paddlex_ml
 from paddlex_ml import cli
-from paddlex_ml.artifacts.train_result import (
-    BestModel,
-    EpochRow,
-    TrainedModels,
-    TrainMetrics,
-    TrainResult,
-)
 from paddlex_ml.config.schema import MODES, Config
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.models import published
+from tests.results import CHECKED, EXPORTED, RESULTS
 
 ROOT = Path(__file__).resolve().parent.parent
 Engine = Callable[[Config], cli.Result]
@@ -70,45 +65,7 @@ def raising(error: BaseException) -> Engine:
 
 
 def succeed(config: Config) -> cli.Result:
-    mode = config.Global.mode
-    return TRAINED if mode == "train" else {"done_flag": True, "mode": mode}
-
-
-ROW = EpochRow(
-    epoch=1, step=3, lr=1e-3, loss=2.5, raw_map=0.5, ema_map=None,
-    images_per_second=32.0, data_wait=0.5, memory_mib=2048.0, seconds=60.0,
-)  # fmt: skip
-TRAINED = TrainResult(
-    model_name="PP-LCNet_x1_0_ML",
-    label_dict="label_dict.txt",
-    train_log="train.log",
-    config="config.yaml",
-    models=TrainedModels(
-        best=BestModel(
-            score=0.5,
-            weights="raw",
-            epoch=1,
-            pdparams="best_model/best_model.pdparams",
-            pdopt="best_model/best_model.pdopt",
-            pdstates="best_model/best_model.pdstates",
-            pdema="best_model/best_model.pdema",
-            inference_config="best_model/inference/inference.yml",
-            pdmodel="best_model/inference/inference.json",
-            pdiparams="best_model/inference/inference.pdiparams",
-        )
-    ),
-    metrics=TrainMetrics(
-        best_map=0.5,
-        epochs=1,
-        static_difference=0.0,
-        constant_map=0.25,
-        seconds=60.0,
-        images_per_second=32.0,
-        data_wait=0.5,
-        memory_mib=2048.0,
-        history=[ROW],
-    ),
-)
+    return RESULTS[config.Global.mode]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -124,8 +81,8 @@ def test_success_writes_the_result_and_exits_0(
 ) -> None:
     engine(mode, succeed)
     assert run(mode) == 0
-    expected = {"done_flag": True, "mode": mode}
-    assert result(mode) == (msgspec.to_builtins(TRAINED) if mode == "train" else expected)
+    assert result(mode) == msgspec.to_builtins(RESULTS[mode])
+    assert result(mode)["done_flag"] is True
     assert os.listdir("output") == [f"{mode}_result.json"]
     assert str(Path("output", f"{mode}_result.json")) in capsys.readouterr().out
 
@@ -175,7 +132,8 @@ def test_the_next_command_is_about_what_was_named_or_made(
     made: dict[str, str],
     expected: str,
 ) -> None:
-    engine(mode, lambda config: {"done_flag": True, **made})
+    result = msgspec.structs.replace(RESULTS[mode], **made)
+    engine(mode, lambda config: result)
     assert run(mode, key) == 0
     shown = capsys.readouterr().out.splitlines()[-1]
     assert shown.startswith("next: ")
@@ -186,7 +144,8 @@ def test_the_next_command_is_about_what_was_named_or_made(
 def test_after_an_export_of_weights_alone_their_file_is_named(
     engine: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    engine("export", lambda config: {"done_flag": True, "files": ["out/w.safetensors"]})
+    weights = msgspec.structs.replace(EXPORTED, inference_dir=UNSET, files=["out/w.safetensors"])
+    engine("export", lambda config: weights)
     assert run("export", "Export.format=safetensors") == 0
     shown = capsys.readouterr().out
     assert shown == "Export done: output/export_result.json\nweights: out/w.safetensors\n"
@@ -259,7 +218,7 @@ def test_a_stopped_run_exits_with_its_signal(
 def test_a_stopped_training_says_how_to_go_on(
     engine: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stop_after_saving(config: Config) -> dict[str, Any]:
+    def stop_after_saving(config: Config) -> cli.Result:
         (config.Global.output / "latest").mkdir()
         (config.Global.output / "latest" / "latest.pdparams").touch()
         raise Stopped(signal.SIGTERM)
@@ -271,7 +230,7 @@ def test_a_stopped_training_says_how_to_go_on(
 
 
 def test_sigterm_ends_any_mode_with_143_and_a_result(engine: Install) -> None:
-    def terminate_me(config: Config) -> dict[str, Any]:
+    def terminate_me(config: Config) -> cli.Result:
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the signal must not be ignored")
 
@@ -362,9 +321,9 @@ def test_notes_and_logs_go_to_stderr_with_the_time(
 def test_several_overrides_may_follow_one_o(engine: Install) -> None:
     seen: list[Config] = []
 
-    def remember(config: Config) -> dict[str, Any]:
+    def remember(config: Config) -> cli.Result:
         seen.append(config)
-        return {"done_flag": True}
+        return CHECKED
 
     engine("check_dataset", remember)
     arguments = ["-o", "Global.dataset_dir=d", "Global.seed=1", "-c", "ResNet50_ML"]

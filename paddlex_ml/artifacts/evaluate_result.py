@@ -17,7 +17,6 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.measures import ClassMeasures, Interval, Metrics
 from paddlex_ml.metrics.threshold_search import Method
 
-FILE = "evaluate_result.json"
 FORMAT_VERSION = 1
 """Of the files that this version writes. 0: files of paddlex_ml 0.1.0, with the same keys."""
 WORTHWHILE_GAIN = 0.005

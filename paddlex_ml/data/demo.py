@@ -78,7 +78,9 @@ def _draw(rng: np.random.Generator, size: int, name: str) -> _DrawnImage:
 
 def _write_lists(folder: Path, lists: dict[str, list[_DrawnImage]]) -> dict[str, Targets]:
     (folder / "images").mkdir()
-    annotation.write_labels(folder / "label.txt", [kind.name for kind in demo_scenes.KINDS])
+    annotation.write_labels(
+        folder / annotation.LABEL_FILE, [kind.name for kind in demo_scenes.KINDS]
+    )
     targets = {}
     for key, drawn in lists.items():
         targets[key] = np.zeros((len(drawn), len(demo_scenes.KINDS)), np.uint8)

@@ -21,7 +21,7 @@ from paddlex_ml.artifacts.check_result import (
 )
 from paddlex_ml.artifacts.run_folder import CheckDatasetFiles, RunFolder
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import check
+from paddlex_ml.data import annotation, check
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.faults import combine
 from paddlex_ml.data.split import Division
@@ -70,7 +70,7 @@ def run(config: Config) -> CheckResult:
     samples = _draw_pictures(report, output, config.Global.seed)
     return CheckResult(
         attributes=CheckAttributes(
-            label_file=_relative(root / "label.txt", output),
+            label_file=_relative(root / annotation.LABEL_FILE, output),
             num_classes=classes,
             train_samples=len(dataset.train),
             train_sample_paths=samples["train"],

@@ -6,10 +6,12 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+
+from msgspec import UNSET
 
 from paddlex_ml import devices
 from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.run_folder import EXPORTS, ExportedFiles
 from paddlex_ml.config.schema import Config
 from paddlex_ml.engines import load_model
@@ -25,7 +27,7 @@ from paddlex_ml.storage import fetch
 logger = logging.getLogger(__name__)
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(config: Config) -> ExportResult:
     """Write the export beside the weights; returns the content of export_result.json.
 
     The export of weights by URL goes into the output folder.
@@ -40,29 +42,27 @@ def run(config: Config) -> dict[str, Any]:
     source = load_model.load(config, text, "Export.weight_path")
     is_fetched = text is not None and fetch.is_url(text)  # its file is in the cache
     folder = config.Global.output if is_fetched else source.path.parent
-    result = {
-        "done_flag": True,
-        "format": form,
-        "model_name": source.info.model,
-        "weight_path": str(source.path),
-    }
     if form == "safetensors":
         path = folder / f"{source.path.stem}.safetensors"
         save_safetensors(source.model, source.info, path)
         logger.info("exported %s -> %s", source.path, path)
-        return result | {"files": [str(path)]}
-    return result | _save_graph(config, source, folder / EXPORTS[form])
+        return ExportResult(
+            format=form,
+            model_name=source.info.model,
+            weight_path=str(source.path),
+            files=[str(path)],
+        )
+    return _save_graph(config, source, folder / EXPORTS[form])
 
 
-def _save_graph(config: Config, source: LoadedModel, folder: Path) -> dict[str, Any]:
-    """Export as `paddle`, `onnx` or `pdmodel`; returns what the result has of these only."""
-    form, opset = config.Export.format, {}
+def _save_graph(config: Config, source: LoadedModel, folder: Path) -> ExportResult:
+    """Export as `paddle`, `onnx` or `pdmodel`."""
+    form = config.Export.format
     is_tuned = False  # whether the replaced export has a threshold for every class
     with suppress(PaddlexMLError):  # there is none, or something else that the export replaces
         earlier = inference_yml.read(ExportedFiles(folder).inference_yml)
         is_tuned = isinstance(earlier.threshold, list)
     if form == "onnx":
-        opset = {"opset": config.Export.opset}
         difference = save_onnx(source.model, source.info, folder, config.Export.opset)
     else:
         save = save_pdmodel if form == "pdmodel" else save_static
@@ -73,9 +73,12 @@ def _save_graph(config: Config, source: LoadedModel, folder: Path) -> dict[str, 
             "the export has replaced a model with tuned thresholds, and they are gone: to tune "
             "them again, evaluate with -o Evaluate.save_threshold=true"
         )
-    return {
-        "inference_dir": str(folder),
-        "files": sorted(str(path) for path in folder.glob("inference.*")),
-        "static_difference": difference,
-        **opset,
-    }
+    return ExportResult(
+        format=form,
+        model_name=source.info.model,
+        weight_path=str(source.path),
+        inference_dir=str(folder),
+        files=sorted(str(path) for path in folder.glob("inference.*")),
+        static_difference=difference,
+        opset=config.Export.opset if form == "onnx" else UNSET,
+    )

@@ -41,7 +41,7 @@ class Prepared:
 
 def write(folder: Path, source: SourceDataset) -> None:
     """Write label.txt and the lists of `source` into a folder that has none."""
-    annotation.write_labels(folder / "label.txt", source.label_names)
+    annotation.write_labels(folder / annotation.LABEL_FILE, source.label_names)
     for name, images in source.lists.items():
         annotation.write_list(folder / f"{name}.txt", images.paths, images.targets)
 

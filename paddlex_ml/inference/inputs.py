@@ -27,7 +27,7 @@ from PIL import Image, ImageOps
 
 from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import folders
+from paddlex_ml.inference import image_paths
 from paddlex_ml.storage import fetch_image
 
 _KINDS = (
@@ -88,7 +88,7 @@ def count(source: Any, *, skip: Path | None = None) -> int:
         return 0 if isinstance(source, Iterator) else 1
     path = os.fsdecode(source)
     if os.path.isdir(path):
-        return sum(1 for _ in folders.find(path, skip=skip)) or 1
+        return sum(1 for _ in image_paths.find(path, skip=skip)) or 1
     try:
         return sum(1 for _ in _find_path(path, skip))
     except PaddlexMLError:
@@ -190,15 +190,16 @@ def _find_path(path: str, skip: Path | None, listed_in: str | None = None) -> It
     elif os.path.isdir(path):
         _refuse_results(path, skip)
         yield from _find_images(
-            folders.find(path, skip=skip), path, f"the folder holds no image: {path}"
+            image_paths.find(path, skip=skip), path, f"the folder holds no image: {path}"
         )
     elif path.lower().endswith(_LIST) and os.path.exists(path) and listed_in is None:
         yield from _find_listed(path, skip)
     elif os.path.exists(path):
         yield path, os.path.basename(path), partial(read_image, path)
-    elif folders.WILD.search(path):
-        root, parts = folders.split(path)
-        paths = folders.find(root, parts, skip) if os.path.isdir(root or os.curdir) else iter(())
+    elif image_paths.WILD.search(path):
+        root, parts = image_paths.split(path)
+        is_folder = os.path.isdir(root or os.curdir)
+        paths = image_paths.find(root, parts, skip) if is_folder else iter(())
         yield from _find_images(paths, root, f"the pattern finds no image: {path}")
     else:
         start = "the current folder" if listed_in is None else f"the folder of {listed_in}"
@@ -288,10 +289,10 @@ def _broken(path: str | None, error: PaddlexMLError) -> _Image:
 def _refuse_results(path: str, skip: Path | None) -> None:
     """Refuse the folder of the results, and a pattern for the files directly in it."""
     folder = path
-    if folders.WILD.search(path) and not os.path.exists(path):
-        root, parts = folders.split(path)
+    if image_paths.WILD.search(path) and not os.path.exists(path):
+        root, parts = image_paths.split(path)
         folder = root if set(parts[:-1]) <= {"**"} else path
-    if folders.is_same(folder, skip):
+    if image_paths.is_same(folder, skip):
         raise PaddlexMLError(
             "the drawn pictures would overwrite the images they are drawn from",
             where=str(skip),

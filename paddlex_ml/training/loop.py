@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import WeightsKind, write_metrics
 from paddlex_ml.data.loader import Batch, Loader, evaluation_indices
 from paddlex_ml.distributed.group import PeerLost
@@ -43,7 +44,7 @@ def fit(
     progress, keeper = training.progress, saving.Keeper(output, plan)
     diagnostics = Diagnostics(plan.loader_repairs)
     if progress.history and plan.group.is_main:  # the output is new, or a kill came before this
-        write_metrics(output / "metrics.csv", progress.history)
+        write_metrics(RunFolder(output).metrics_csv, progress.history)
     while progress.epoch < plan.epochs and not saving.should_stop_early(progress, plan):
         meter = train_epoch(training, plan, train_loader, interrupt, keeper)
         scores = None

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import Best, EpochRow, WeightsKind, write_metrics
 from paddlex_ml.evaluation import Evaluation, is_constant
 from paddlex_ml.training import memory
@@ -26,7 +27,7 @@ class Keeper:
     """
 
     def __init__(self, output: Path, plan: Plan) -> None:
-        self.output, self.plan = output, plan
+        self.files, self.plan = RunFolder(output), plan
         self._steps, self._written = 0, time.monotonic()  # since `latest` was written
 
     def on_step(self) -> bool:
@@ -44,28 +45,29 @@ class Keeper:
             return False
         with self.plan.group.main_first(f"latest {progress.epoch} {progress.step}") as is_main:
             if is_main:
-                checkpoint.write(self.output / "latest", training.snapshot())
+                checkpoint.write(self.files.latest.folder, training.snapshot())
         self._steps, self._written = 0, time.monotonic()
         return True
 
     def save_epoch(self, training: Training) -> None:
         """Write all that is due after a finished epoch; each checkpoint holds the whole epoch."""
-        progress, output = training.progress, self.output
+        progress, files = training.progress, self.files
         with self.plan.group.main_first(f"epoch {progress.epoch}") as is_main:
             if is_main:
                 if progress.best is not None and progress.best.epoch == progress.epoch:
                     use_ema = progress.best.weights == "ema"
-                    checkpoint.write(output / "best_model", training.snapshot(use_ema=use_ema))
-                latest, kept = output / "latest", output / f"epoch_{progress.epoch}"
+                    snapshot = training.snapshot(use_ema=use_ema)
+                    checkpoint.write(files.best_model.folder, snapshot)
+                latest, kept = files.latest.folder, files.epoch(progress.epoch).folder
                 if progress.epoch in progress.saved_epochs:
                     checkpoint.write(kept, training.snapshot())
                     checkpoint.duplicate(kept, latest)
                 else:
                     checkpoint.write(latest, training.snapshot())
-                write_metrics(output / "metrics.csv", progress.history)
+                write_metrics(files.metrics_csv, progress.history)
                 keep = self.plan.saving.keep_last
                 for epoch in progress.saved_epochs[:-keep] if keep else ():
-                    checkpoint.remove(output / f"epoch_{epoch}")
+                    checkpoint.remove(files.epoch(epoch).folder)
         self._steps, self._written = 0, time.monotonic()
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import asdict
 
 from paddlex_ml.artifacts import evaluate_result
 from paddlex_ml.artifacts.evaluate_result import Comparison, Difference, EvaluationResult
+from paddlex_ml.artifacts.run_folder import ExportedFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.engines.evaluate import models
@@ -44,15 +45,15 @@ def find(config: Config, evaluated: EvaluatedModel) -> Other | None:
     if text in ("raw", "ema"):
         return models.load_other_weights(evaluated, "raw" if text == "raw" else "ema", KEY)
     path = Path(text)
-    if path.is_dir() and not (path / "inference.yml").is_file():
-        path = path / evaluate_result.FILE  # the folder of an evaluation
+    if path.is_dir() and not ExportedFiles(path).inference_yml.is_file():
+        path = path / RunFolder(Path()).result("evaluate").name  # the folder of an evaluation
     if path.suffix == ".json":
         return _read_earlier(path, evaluated.label_names, config.Global.output)
     return models.load(config, text, KEY, evaluated.label_names, any_model=True)
 
 
 def _read_earlier(path: Path, label_names: list[str], output: Path) -> EarlierResult:
-    if path.absolute() == (output / evaluate_result.FILE).absolute():
+    if path.absolute() == (output / RunFolder(Path()).result("evaluate").name).absolute():
         raise PaddlexMLError(
             "this evaluation writes its own result there: it cannot be compared with the last one",
             where=KEY,

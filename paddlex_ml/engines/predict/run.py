@@ -16,8 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec import UNSET
 from tqdm import tqdm
 
+from paddlex_ml.artifacts.predict_result import FailedImage, PredictResult
 from paddlex_ml.artifacts.run_folder import PredictFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.engines.predict import files
@@ -39,7 +42,7 @@ class _Tally:
     """The images that were predicted so far."""
 
     images: int = 0
-    failed: list[dict[str, str | None]] = field(default_factory=list)
+    failed: list[FailedImage] = field(default_factory=list)
     failures: int = 0
 
     def count(self, result: MultiLabelResult) -> None:
@@ -48,10 +51,10 @@ class _Tally:
             return
         self.failures += 1
         if self.failures <= _MOST_NAMED:
-            self.failed.append({"input_path": result.input_path, "error": result.error.what})
+            self.failed.append(FailedImage(result.input_path, result.error.what))
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(config: Config) -> PredictResult:
     """Predict on Predict.input and return the content of predict_result.json.
 
     Images that cannot be read are reported and counted, or end the run with PaddlexMLError where
@@ -169,31 +172,30 @@ def _save(
 
 def _describe(
     config: Config, model: StaticModel, tally: _Tally, saved: PredictFiles
-) -> dict[str, Any]:
-    """The content of predict_result.json; with an error where images could not be read."""
+) -> PredictResult:
+    """The result; with an error where images could not be read."""
     output = config.Global.output
-    result = {
-        "done_flag": not tally.failures,
-        "model_dir": _relative(model.folder, output),
-        "num_images": tally.images,
-        "num_failed": tally.failures,
-        "failed": tally.failed,
-        "save_path": _relative(saved.folder, output),
-        "json": _relative(saved.predictions_json, output),
-        "csv": _relative(saved.predictions_csv, output),
-    }
-    if config.Predict.explain:
-        result["explain"] = _relative(saved.explain, output)
-    if tally.failures:
-        first = tally.failed[0]
-        error = PaddlexMLError(
-            f"{tally.failures} of {tally.images} images could not be read, first: {first['error']}",
-            where=str(first["input_path"]),
-            fix=f"replace them or leave them out; {saved.predictions_csv} lists each of them, "
-            "and the results of the others",
-        )
-        result |= {"err_type": type(error).__name__, "err_msg": str(error)}
-    return result
+    result = PredictResult(
+        done_flag=not tally.failures,
+        model_dir=_relative(model.folder, output),
+        num_images=tally.images,
+        num_failed=tally.failures,
+        failed=tally.failed,
+        save_path=_relative(saved.folder, output),
+        json=_relative(saved.predictions_json, output),
+        csv=_relative(saved.predictions_csv, output),
+        explain=_relative(saved.explain, output) if config.Predict.explain else UNSET,
+    )
+    if not tally.failures:
+        return result
+    first = tally.failed[0]
+    error = PaddlexMLError(
+        f"{tally.failures} of {tally.images} images could not be read, first: {first.error}",
+        where=str(first.input_path),
+        fix=f"replace them or leave them out; {saved.predictions_csv} lists each of them, "
+        "and the results of the others",
+    )
+    return msgspec.structs.replace(result, err_type=type(error).__name__, err_msg=str(error))
 
 
 def _show_progress(config: Config, results: Iterator[MultiLabelResult], folder: Path) -> Any:

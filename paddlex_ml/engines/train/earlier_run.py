@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import read_metrics
 from paddlex_ml.config import load
 from paddlex_ml.config.schema import Config
@@ -28,8 +29,9 @@ def find_conflict(config: Config) -> PaddlexMLError | None:
         return None
     if resume is not None and output.resolve() in Path(resume).resolve().parents:
         return None
-    folders = [output / "latest", output / "best_model", *output.glob("epoch_*")]
-    if not any((folder / f"{folder.name}.pdparams").is_file() for folder in folders):
+    files = RunFolder(output)
+    checkpoints = [files.latest, files.best_model, *files.kept_epochs()]
+    if not any(checkpoint.weights.is_file() for checkpoint in checkpoints):
         return None
     numbered = (output.with_name(f"{output.name}_{number}") for number in count(2))
     free = next(folder for folder in numbered if not folder.exists())
@@ -49,10 +51,10 @@ def _describe(config: Config) -> str:
 
 
 def _describe_earlier(output: Path) -> str:
-    description = "one without a readable config.yaml"
+    files, description = RunFolder(output), "one without a readable config.yaml"
     with suppress(PaddlexMLError):
-        description = _describe(load.load(output / "config.yaml", to_run=False).config)
+        description = _describe(load.load(files.config_yaml, to_run=False).config)
     with suppress(OSError, ValueError):
-        best_map, epoch = read_metrics(output / "metrics.csv")
+        best_map, epoch = read_metrics(files.metrics_csv)
         description += f" (best mAP {best_map:.4f}, up to epoch {epoch})"
     return description

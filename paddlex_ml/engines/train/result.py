@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import harmonic_mean
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.run_folder import CheckpointFiles, RunFolder
 from paddlex_ml.artifacts.train_result import (
     BestModel,
     LastModel,
@@ -20,47 +21,46 @@ _LAST = 5  # fields last_1 ... of TrainedModels
 
 
 def build_result(
-    info: ModelInfo,
-    progress: Progress,
-    output: Path,
-    *,
-    static_difference: float | None,
-    constant_map: float,
+    info: ModelInfo, progress: Progress, output: Path, *, difference: float | None, constant: float
 ) -> TrainResult:
-    """Sum up a finished training whose files are in `output`."""
+    """Sum up a finished training whose files are in `output`.
+
+    difference: largest difference between scores of the static model and of the weights; None
+    without an export. constant: mAP of a predictor that gives every image the same scores.
+    """
     best, history = progress.best, progress.history
     assert best is not None  # the last epoch is always evaluated
-    epochs = [n for n in reversed(progress.saved_epochs) if (output / f"epoch_{n}").is_dir()]
+    files, kept = RunFolder(Path()), RunFolder(output)  # paths of the result are relative
+    epochs = [n for n in reversed(progress.saved_epochs) if kept.epoch(n).folder.is_dir()]
     raw_maps = {row.epoch: row.raw_map for row in history}
-    last = {
-        f"last_{k}": LastModel(
-            score=raw_maps[epoch], weights="raw", epoch=epoch, **_checkpoint_files(f"epoch_{epoch}")
-        )
-        for k, epoch in enumerate(epochs[:_LAST], start=1)
-    }
+    last = {}
+    for k, epoch in enumerate(epochs[:_LAST], start=1):
+        paths = _checkpoint_paths(files.epoch(epoch))
+        last[f"last_{k}"] = LastModel(score=raw_maps[epoch], weights="raw", epoch=epoch, **paths)
+    exported = files.best_model.inference
     speeds = [row.images_per_second for row in history if row.images_per_second]
     return TrainResult(
         model_name=info.model,
-        label_dict="label_dict.txt",
-        train_log="train.log",
-        config="config.yaml",
+        label_dict=files.label_dict.as_posix(),
+        train_log=files.train_log.as_posix(),
+        config=files.config_yaml.as_posix(),
         models=TrainedModels(
             best=BestModel(
                 score=best.score,
                 weights=best.weights,
                 epoch=best.epoch,
-                **_checkpoint_files("best_model"),
-                inference_config="best_model/inference/inference.yml",
-                pdmodel="best_model/inference/inference.json",
-                pdiparams="best_model/inference/inference.pdiparams",
+                **_checkpoint_paths(files.best_model),
+                inference_config=exported.inference_yml.as_posix(),
+                pdmodel=exported.graph.as_posix(),
+                pdiparams=exported.parameters.as_posix(),
             ),
             **last,
         ),
         metrics=TrainMetrics(
             best_map=best.score,
             epochs=progress.epoch,
-            static_difference=static_difference,
-            constant_map=constant_map,
+            static_difference=difference,
+            constant_map=constant,
             seconds=progress.seconds,
             images_per_second=harmonic_mean(speeds) if speeds else 0.0,  # epochs are equally long
             data_wait=progress.waited / max(progress.seconds, 1e-9),
@@ -70,5 +70,6 @@ def build_result(
     )
 
 
-def _checkpoint_files(name: str) -> dict[str, str]:
-    return {k: f"{name}/{name}.{k}" for k in ("pdparams", "pdopt", "pdstates", "pdema")}
+def _checkpoint_paths(files: CheckpointFiles) -> dict[str, str]:
+    paths = (files.weights, files.optimizer, files.states, files.ema)
+    return {path.suffix.removeprefix("."): path.as_posix() for path in paths}

@@ -96,8 +96,8 @@ def train_model(config: Config, group: ProcessGroup) -> TrainResult | None:
         training.info,
         training.progress,
         output,
-        static_difference=difference,
-        constant_map=constant_predictor_map(val_targets),
+        difference=difference,
+        constant=constant_predictor_map(val_targets),
     )
 
 

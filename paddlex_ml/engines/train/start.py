@@ -118,8 +118,8 @@ def recover_best(
     In a new output folder it is copied from the folder beside the checkpoint. Raises PaddlexMLError
     when it is lost and no epoch is left to find a new one.
     """
-    progress, output = training.progress, config.Global.output / "best_model"
-    beside, recovered = resumed_from.parent / "best_model", False
+    progress, output = training.progress, RunFolder(config.Global.output).best_model.folder
+    beside, recovered = RunFolder(resumed_from.parent).best_model.folder, False
     with group.main_first("best model recovered") as is_main:
         if is_main and progress.best is not None:
             recovered = _is_best_of(progress, output)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
 
 _KINDS = {"raw": "raw", "ema": "averaged (EMA)"}
@@ -13,7 +14,7 @@ _KINDS = {"raw": "raw", "ema": "averaged (EMA)"}
 
 def summarise(result: TrainResult, output: Path) -> str:
     """Lines for the terminal; `output` is the folder that the paths of the result lie in."""
-    best, metrics = result.models.best, result.metrics
+    files, best, metrics = RunFolder(output), result.models.best, result.metrics
     (row,) = [row for row in metrics.history if row.epoch == best.epoch]
     both = [("raw", row.raw_map), ("EMA", row.ema_map)]
     scores = ", ".join(f"{name} {score:.4f}" for name, score in both if score is not None)
@@ -24,11 +25,11 @@ def summarise(result: TrainResult, output: Path) -> str:
         f"{metrics.images_per_second:.1f} images/s, "
         f"{metrics.data_wait:.0%} of the time lost waiting for data, "
         f"at most {metrics.memory_mib / 1024:.1f} GiB of memory",
-        "result": output / "train_result.json",
+        "result": files.result("train"),
         "weights": output / best.pdparams,
         "inference": (output / best.pdmodel).parent,
         "log": output / result.train_log,
-        "scores": output / "metrics.csv",
-        "curves": output / "curves.png",
+        "scores": files.metrics_csv,
+        "curves": files.curves,
     }
     return "\n".join(["Training done", *(f"  {k + ':':<10} {v}" for k, v in lines.items())])

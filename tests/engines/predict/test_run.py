@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import paddle
 import pytest
@@ -57,13 +58,19 @@ def configure(output: Path, *, model: str = "PP-LCNet_x1_0_ML", **keys) -> Confi
     )
 
 
+def predict(config: Config) -> dict[str, Any]:
+    """The content of predict_result.json."""
+    content: dict[str, Any] = msgspec.to_builtins(run.run(config))
+    return content
+
+
 def read_table(path: Path) -> list[list[str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
 
 
 def test_a_folder_gets_a_line_each_one_json_one_table_and_pictures(output, photos, capsys):
-    result = run.run(configure(output, input=str(photos), batch_size=2, threshold=0.0))
+    result = predict(configure(output, input=str(photos), batch_size=2, threshold=0.0))
     assert result == {
         "done_flag": True,
         "model_dir": "best_model/inference",
@@ -100,7 +107,7 @@ def test_every_option_of_prediction_arrives(output: Path, photos: Path):
         "return_all_scores": True,
         "save_img": False,
     }
-    run.run(configure(output, input=str(photos), threshold=0.99, **options))
+    predict(configure(output, input=str(photos), threshold=0.99, **options))
     names = sorted(path.name for path in (output / "predict").iterdir())
     assert names == ["predictions.csv", "predictions.json"]
     for res in json.loads((output / "predict/predictions.json").read_text(encoding="utf-8")):
@@ -117,7 +124,7 @@ def test_the_threshold_of_the_model_counts_unless_another_is_set(output: Path, p
     path.write_text(text.replace("threshold: 0.5", "threshold: 0.0"), encoding="utf-8")
     counts = []
     for threshold in (None, 1.0):
-        run.run(configure(output, input=str(photos), threshold=threshold))
+        predict(configure(output, input=str(photos), threshold=threshold))
         found = json.loads((output / "predict/predictions.json").read_text(encoding="utf-8"))
         counts.append([len(res["class_ids"]) for res in found])
     assert counts == [[3, 3, 3], [0, 0, 0]]
@@ -125,26 +132,26 @@ def test_the_threshold_of_the_model_counts_unless_another_is_set(output: Path, p
 
 def test_a_second_run_replaces_the_files_of_the_first(output: Path, photos: Path):
     config = configure(output, input=str(photos))
-    assert run.run(config) == run.run(config)
+    assert predict(config) == predict(config)
     assert len(list((output / "predict").iterdir())) == 5
 
 
 def test_results_within_the_folder_of_the_photographs_are_no_photographs(output, photos):
     config = configure(output, input=str(photos), save_path=photos / "named")
-    assert [run.run(config)["num_images"] for _ in range(2)] == [3, 3]
+    assert [predict(config)["num_images"] for _ in range(2)] == [3, 3]
 
 
 def test_results_outside_the_output_have_whole_paths(output: Path, photos: Path, tmp_path: Path):
     elsewhere = tmp_path / "else where"
     config = configure(output, input=[str(photos / "a.jpg")], save_path=elsewhere)
-    result = run.run(config)
+    result = predict(config)
     assert result["save_path"] == str(elsewhere)
     assert result["csv"] == str(elsewhere / "predictions.csv")
     assert (elsewhere / "a.jpg").is_file()
 
 
 def test_arrays_have_no_path(output: Path):
-    run.run(configure(output, input=np.zeros((9, 9, 3), np.uint8)))
+    predict(configure(output, input=np.zeros((9, 9, 3), np.uint8)))
     (res,) = json.loads((output / "predict/predictions.json").read_text(encoding="utf-8"))
     assert res["input_path"] is None
     assert (output / "predict" / "array_0001.png").is_file()
@@ -152,7 +159,7 @@ def test_arrays_have_no_path(output: Path):
 
 def test_without_input_the_override_is_named(output: Path):
     with pytest.raises(PaddlexMLError, match=r"-o Predict\.input=photo\.jpg"):
-        run.run(configure(output))
+        predict(configure(output))
 
 
 @pytest.mark.parametrize(("weights", "mode"), [(True, "export"), (False, "train")])
@@ -162,7 +169,7 @@ def test_without_model_the_command_that_makes_it_is_named(tmp_path, photos, weig
         (output / "best_model").mkdir(parents=True)
         (output / "best_model" / "best_model.pdparams").write_bytes(b"")
     with pytest.raises(PaddlexMLError, match=f"-o Global.mode={mode} -o 'Global.output=.*output'"):
-        run.run(configure(output, input=str(photos)))
+        predict(configure(output, input=str(photos)))
 
 
 def test_a_model_behind_a_url_is_fetched(output: Path, photos: Path, site):
@@ -172,7 +179,7 @@ def test_a_model_behind_a_url_is_fetched(output: Path, photos: Path, site):
     site["/M_infer.tar"] = memory.getvalue()
     url = site.url("/M_infer.tar")
     for _ in range(2):
-        result = run.run(configure(output, input=str(photos), model_dir=url))
+        result = predict(configure(output, input=str(photos), model_dir=url))
     assert result["num_images"] == 3
     assert result["model_dir"] == str(cache.path_for(url)) + ".unpacked"
     assert len(site.asked) == 1
@@ -180,41 +187,41 @@ def test_a_model_behind_a_url_is_fetched(output: Path, photos: Path, site):
 
 def test_a_model_behind_a_url_that_is_not_there_names_the_folder_instead(output, photos, site):
     with pytest.raises(PaddlexMLError, match="the server answers 404 Not Found") as caught:
-        run.run(configure(output, input=str(photos), model_dir=site.url("/M_infer.tar")))
+        predict(configure(output, input=str(photos), model_dir=site.url("/M_infer.tar")))
     own = output / "best_model" / "inference"
     assert f"-o Predict.model_dir=null, which takes {own}" in caught.value.fix
 
 
 def test_a_folder_of_another_model_is_refused(output: Path, photos: Path):
     with pytest.raises(PaddlexMLError, match="ResNet50_ML was asked for"):
-        run.run(configure(output, model="ResNet50_ML", input=str(photos)))
+        predict(configure(output, model="ResNet50_ML", input=str(photos)))
 
 
 def test_a_threshold_for_an_unknown_class_names_the_key(output: Path, photos: Path):
     threshold = {"default": 0.5, "brid": 0.1}
     with pytest.raises(PaddlexMLError, match=r"where: Predict\.threshold\n  fix:   write bird"):
-        run.run(configure(output, input=str(photos), threshold=threshold))
+        predict(configure(output, input=str(photos), threshold=threshold))
 
 
 def test_photographs_are_not_replaced_by_their_pictures(output: Path, photos: Path):
     before = (photos / "a.jpg").read_bytes()
     source = str(photos / "sub" / ".." / "a.jpg")
     with pytest.raises(PaddlexMLError, match="would overwrite the image that it describes"):
-        run.run(configure(output, input=source, save_path=photos))
+        predict(configure(output, input=source, save_path=photos))
     with pytest.raises(PaddlexMLError, match=r"would overwrite(.|\n)*Predict\.save_path"):
-        run.run(configure(output, input=str(photos), save_path=photos))
+        predict(configure(output, input=str(photos), save_path=photos))
     assert (photos / "a.jpg").read_bytes() == before
 
 
 def test_a_file_in_the_way_of_the_results_is_told(output: Path, photos: Path, tmp_path: Path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(PaddlexMLError, match=r"cannot be made(.|\n)*-o Predict\.save_path"):
-        run.run(configure(output, input=str(photos), save_path=tmp_path / "file"))
+        predict(configure(output, input=str(photos), save_path=tmp_path / "file"))
 
 
 def test_broken_images_are_counted_and_the_others_answered(output: Path, photos: Path):
     (photos / "b.gif").write_bytes(b"GIF89a")
-    result = run.run(configure(output, input=[str(photos), "nowhere.jpg"], batch_size=8))
+    result = predict(configure(output, input=[str(photos), "nowhere.jpg"], batch_size=8))
     assert result["done_flag"] is False
     assert (result["num_images"], result["num_failed"]) == (4, 2)
     assert [failed["input_path"] for failed in result["failed"]] == [
@@ -234,7 +241,7 @@ def test_broken_images_are_counted_and_the_others_answered(output: Path, photos:
 def test_a_broken_image_may_end_the_run_which_keeps_what_was_done(output: Path, photos: Path):
     (photos / "b.gif").write_bytes(b"GIF89a")
     with pytest.raises(PaddlexMLError, match=r"where: .*b\.gif"):
-        run.run(configure(output, input=str(photos), on_error="raise"))
+        predict(configure(output, input=str(photos), on_error="raise"))
     names = ["a.jpg", "predictions.csv", "predictions.json"]
     assert sorted(p.name for p in (output / "predict").iterdir()) == names
     (res,) = json.loads((output / "predict/predictions.json").read_text(encoding="utf-8"))
@@ -252,7 +259,7 @@ def test_a_stopped_run_keeps_what_was_done(output: Path, photos: Path, monkeypat
 
     monkeypatch.setattr(run._Tally, "count", count_then_stop)
     with pytest.raises(type(stop)):
-        run.run(configure(output, input=str(photos)))
+        predict(configure(output, input=str(photos)))
     found = json.loads((output / "predict/predictions.json").read_text(encoding="utf-8"))
     assert [Path(res["input_path"]).name for res in found] == ["a.jpg", "b.gif"]
     assert not [p.name for p in (output / "predict").iterdir() if p.name.startswith(".")]
@@ -264,7 +271,7 @@ def test_a_full_disk_leaves_no_half_of_a_file(output: Path, photos: Path, monkey
 
     monkeypatch.setattr(table, "write", full)
     with pytest.raises(OSError, match="No space left"):
-        run.run(configure(output, input=str(photos), save_img=False))
+        predict(configure(output, input=str(photos), save_img=False))
     assert list((output / "predict").iterdir()) == []
 
 
@@ -274,7 +281,7 @@ def test_explained_images_get_a_sheet_in_a_folder_of_their_own(output, photos, s
         output, input=str(photos), batch_size=2, threshold=0.0, explain=True, save_img=save_img
     )
     for _ in range(2):  # a second run replaces the files of the first
-        result = run.run(config)
+        result = predict(config)
     assert result["explain"] == "predict/explain"
     names = ["a.jpg", "a_2.png", "b.png"]
     assert sorted(path.name for path in (output / "predict" / "explain").iterdir()) == names
@@ -289,7 +296,7 @@ def test_explained_images_get_a_sheet_in_a_folder_of_their_own(output, photos, s
 def test_explained_answers_are_those_without_and_nothing_more_is_left(output, photos):
     answers = []
     for explain in (False, True):
-        run.run(configure(output, input=str(photos), threshold=0.0, explain=explain))
+        predict(configure(output, input=str(photos), threshold=0.0, explain=explain))
         answers.append((output / "predict" / "predictions.json").read_text(encoding="utf-8"))
         assert (output / "predict" / "explain").exists() is explain
     assert answers[0] == answers[1]
@@ -297,7 +304,7 @@ def test_explained_answers_are_those_without_and_nothing_more_is_left(output, ph
 
 def test_broken_images_have_no_sheet(output: Path, photos: Path):
     (photos / "b.gif").write_bytes(b"GIF89a")
-    result = run.run(configure(output, input=str(photos), threshold=0.0, explain=True))
+    result = predict(configure(output, input=str(photos), threshold=0.0, explain=True))
     assert result["num_failed"] == 1
     folder = output / "predict" / "explain"
     assert sorted(path.name for path in folder.iterdir()) == ["a.jpg", "a_2.png"]
@@ -305,10 +312,10 @@ def test_broken_images_have_no_sheet(output: Path, photos: Path):
 
 def test_sheets_within_the_folder_of_the_photographs_are_no_photographs(output, photos):
     config = configure(output, input=str(photos), save_path=photos / "named", explain=True)
-    assert [run.run(config)["num_images"] for _ in range(2)] == [3, 3]
+    assert [predict(config)["num_images"] for _ in range(2)] == [3, 3]
 
 
 def test_a_file_in_the_way_of_the_sheets_is_told(output: Path, photos: Path, tmp_path: Path):
     (tmp_path / "explain").write_bytes(b"")
     with pytest.raises(PaddlexMLError, match=r"cannot be made(.|\n)*explain"):
-        run.run(configure(output, input=str(photos), save_path=tmp_path, explain=True))
+        predict(configure(output, input=str(photos), save_path=tmp_path, explain=True))

@@ -36,8 +36,8 @@ def trained(
             **other,  # type: ignore[arg-type]
         ),
         OUTPUT,
-        static_difference=None,
-        constant_map=0.2412,
+        difference=None,
+        constant=0.2412,
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from paddlex_ml.inference.folders import find, split
+from paddlex_ml.inference.image_paths import find, split
 
 
 def found(root, *arguments, **keywords) -> list[str]:

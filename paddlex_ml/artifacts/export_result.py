@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""export_result.json: the fields are the keys of the file, in their order."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+
+class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What an export wrote. A format leaves out the keys that it does not have."""
+
+    done_flag: bool = True
+    format: str
+    """A value of Export.format."""
+    model_name: str
+    weight_path: str
+    inference_dir: str | UnsetType = UNSET
+    """Folder of the exported model; unset for safetensors."""
+    files: list[str]
+    static_difference: float | UnsetType = UNSET
+    """Largest difference between scores of the exported model and of the weights."""
+    opset: int | UnsetType = UNSET
+    """Version of ONNX's operators; only for onnx."""

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A result of each mode, for tests that run no engine."""
+
+from __future__ import annotations
+
+import msgspec
+
+from paddlex_ml import cli
+from paddlex_ml.artifacts.check_result import (
+    CheckAnalysis,
+    CheckAttributes,
+    CheckResult,
+    CoOccurrence,
+    DatasetCounts,
+)
+from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+from paddlex_ml.artifacts.export_result import ExportResult
+from paddlex_ml.artifacts.predict_result import PredictResult
+from paddlex_ml.artifacts.train_result import (
+    BestModel,
+    EpochRow,
+    TrainedModels,
+    TrainMetrics,
+    TrainResult,
+)
+from paddlex_ml.metrics.measures import Metrics
+
+ROW = EpochRow(
+    epoch=1, step=3, lr=1e-3, loss=2.5, raw_map=0.5, ema_map=None,
+    images_per_second=32.0, data_wait=0.5, memory_mib=2048.0, seconds=60.0,
+)  # fmt: skip
+TRAINED = TrainResult(
+    model_name="PP-LCNet_x1_0_ML",
+    label_dict="label_dict.txt",
+    train_log="train.log",
+    config="config.yaml",
+    models=TrainedModels(
+        best=BestModel(
+            score=0.5,
+            weights="raw",
+            epoch=1,
+            pdparams="best_model/best_model.pdparams",
+            pdopt="best_model/best_model.pdopt",
+            pdstates="best_model/best_model.pdstates",
+            pdema="best_model/best_model.pdema",
+            inference_config="best_model/inference/inference.yml",
+            pdmodel="best_model/inference/inference.json",
+            pdiparams="best_model/inference/inference.pdiparams",
+        )
+    ),
+    metrics=TrainMetrics(
+        best_map=0.5,
+        epochs=1,
+        static_difference=0.0,
+        constant_map=0.25,
+        seconds=60.0,
+        images_per_second=32.0,
+        data_wait=0.5,
+        memory_mib=2048.0,
+        history=[ROW],
+    ),
+)
+
+CHECKED = CheckResult(
+    attributes=CheckAttributes(
+        label_file="../data/label.txt",
+        num_classes=2,
+        train_samples=1,
+        train_sample_paths=[],
+        val_samples=1,
+        val_sample_paths=[],
+    ),
+    analysis=CheckAnalysis("check_dataset/histogram.png", "check_dataset/report.html"),
+    dataset_path="data",
+    warnings=[],
+    report=DatasetCounts({}, {}, {}, {}, CoOccurrence(), []),
+)
+UNDEFINED = dict.fromkeys(Metrics.__struct_encode_fields__)
+DEFINED = {"images": 1, "undefined": {}, "undefined_classes": []}
+METRICS = msgspec.convert(UNDEFINED | DEFINED, Metrics)
+EVALUATED = EvaluationResult(
+    format_version=1,
+    done_flag=True,
+    weight_path="output/best_model/best_model.pdparams",
+    val_digest="0",
+    metrics=msgspec.convert(
+        dict.fromkeys(Metrics.__struct_encode_fields__) | {"images": 1, "undefined": {}}, Metrics
+    ),
+    per_class=[],
+    thresholds=None,
+    label_errors=None,
+    comparison=None,
+    per_class_csv="evaluate/per_class.csv",
+    report="evaluate/report.html",
+)
+EXPORTED = ExportResult(
+    format="paddle",
+    model_name="PP-LCNet_x1_0_ML",
+    weight_path="output/best_model/best_model.pdparams",
+    inference_dir="out/inference",
+    files=["out/inference/inference.yml"],
+)
+PREDICTED = PredictResult(
+    done_flag=True,
+    model_dir="best_model/inference",
+    num_images=1,
+    num_failed=0,
+    failed=[],
+    save_path="predict",
+    json="predict/predictions.json",
+    csv="predict/predictions.csv",
+)
+RESULTS: dict[str, cli.Result] = {
+    "check_dataset": CHECKED,
+    "train": TRAINED,
+    "evaluate": EVALUATED,
+    "export": EXPORTED,
+    "predict": PREDICTED,
+}
