@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,8 +76,6 @@ def run_processes(count: int, options: dict[str, int]) -> None:
 
 def steps(options: dict[str, int], group: object) -> list[float]:
     """Train for some steps as mode train does; seconds of each. Runs in every process."""
-    import time
-
     import numpy as np
     import paddle
 

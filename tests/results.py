@@ -83,9 +83,7 @@ EVALUATED = EvaluationResult(
     done_flag=True,
     weight_path="output/best_model/best_model.pdparams",
     val_digest="0",
-    metrics=msgspec.convert(
-        dict.fromkeys(Metrics.__struct_encode_fields__) | {"images": 1, "undefined": {}}, Metrics
-    ),
+    metrics=METRICS,
     per_class=[],
     thresholds=None,
     label_errors=None,
