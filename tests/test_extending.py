@@ -28,7 +28,7 @@ def test_a_seventh_model_is_one_file_one_row_and_one_yaml(
     shutil.copy(ROOT / "main.py", copy)
     text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```(?:python|bash)\n(.*?)```", text, re.DOTALL)
-    code, row, make_yaml, train = blocks
+    code, row, yaml_row, write, train = blocks
 
     (copy / "paddlex_ml/models/resnet18.py").write_text(code, encoding="utf-8")
     zoo = copy / "paddlex_ml/models/zoo.py"
@@ -38,7 +38,12 @@ def test_a_seventh_model_is_one_file_one_row_and_one_yaml(
     )
     assert after.count("resnet18") == 3
     zoo.write_text(after, encoding="utf-8")
-    subprocess.run(["bash", "-c", make_yaml], cwd=copy, check=True)
+    yaml_table = copy / "paddlex_ml/config/write_yaml.py"
+    before = yaml_table.read_text(encoding="utf-8")
+    head = "MODELS: dict[str, tuple[str, dict[str, Any]]] = {\n"
+    yaml_table.write_text(before.replace(head, head + yaml_row), encoding="utf-8")
+    assert write == "python -m paddlex_ml.config.write_yaml\n"
+    subprocess.run([sys.executable, *write.split()[1:]], cwd=copy, check=True)
 
     assert train.startswith("python main.py -c ResNet18_ML -o Global.mode=train")
     _, _, *overrides = command("train", toy, tmp_path / "out", "Train.epochs_iters=1")

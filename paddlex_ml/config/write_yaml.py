@@ -69,10 +69,11 @@ _HEAD = """\
 def render(model: str) -> str:
     """The text of the file for `model`: every key of the schema, each below its comment."""
     title, differences = MODELS[model]
+    is_published = model in published.MODELS
     values = {
         **COMMON,
         "Global.model": model,
-        "Train.pretrain_weight_path": published.weights_url(model),
+        "Train.pretrain_weight_path": published.weights_url(model) if is_published else None,
         **differences,
     }
     comments = _read_comments()
