@@ -5,8 +5,8 @@ TESTS ?= not heavy
 BIN := .venv/bin
 RUN := $(BIN)/python main.py -c PP-LCNet_x1_0_ML -o Global.output=demo/output
 DATA := demo/shapes
-# loadfile: tests of a file share its fixtures.
-PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+# loadfile: tests of a file share its fixtures. The files keep the order of tests/conftest.py.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 # Checks before each commit, unless this is no clone or it has a hook of its own.
 HOOK := if [ -e .git ] && [ ! -e "$$(git rev-parse --git-path hooks/pre-commit)" ]; then \
@@ -44,16 +44,16 @@ demo: .venv/demo $(DATA)  ## draw a data set, train on it, evaluate, predict: ab
 	@echo "                           -o Global.mode=check_dataset -o Global.dataset_dir=path/to/my_set"
 
 quick: lint  ## lint, types, spelling and the fast tests: under a minute; before each commit
-	$(PYTEST) -m "$(QUICK)" $(QUICK_ROOMS)
+	$(PYTEST) -m quick
 
 test: .venv/test  ## all tests except those of the largest models
 	$(PYTEST) -m "$(TESTS)"
 
-check: lint  ## lint, types, spelling and all tests: what CI runs
-	$(PYTEST) --durations=20
+check: lint coverage  ## lint, types, spelling, all tests, coverage of the fast ones: what CI runs
+	$(PYTEST) -m "not quick" --durations=20
 
 coverage: .venv/test  ## branch coverage of the fast tests
-	$(PYTEST) -m "$(QUICK)" --cov --cov-report=term:skip-covered
+	$(PYTEST) -m quick --durations=20 --cov --cov-report=term:skip-covered
 
 release: .venv/test  ## check, build and try a release: make release VERSION=0.2.0
 	$(BIN)/python release/release.py "$(VERSION)"

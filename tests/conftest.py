@@ -32,7 +32,8 @@ from paddlex_ml import cli, paddle_runtime
 from paddlex_ml.data import annotation
 from paddlex_ml.storage import cache, fetch
 
-ROOT = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
 SHARED = ROOT.parent / "shared"
 
 # Compiled kernels stay where a user has them: they take ten seconds.
@@ -46,15 +47,44 @@ paddle_runtime.prepare()  # pytest reads this file before any test imports Paddl
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = (
-    "tests/distributed/test_story.py",
-    "tests/test_story.py",
+    *("distributed/test_story.py", "engines/test_every_model.py", "test_story.py"),
+    *("export/test_onnx.py", "models/test_every_model.py", "inference/test_attention.py"),
+    *("kernels/test_layers.py", "engines/evaluate/test_run.py", "test_disk.py"),
 )
 """Files that begin first: the other workers would wait for one that begins last."""
+QUICK = (
+    *("artifacts", "config", "data", "distributed", "formats", "metrics", "report", "storage"),
+    *("training", "test_architecture.py", "test_cli.py", "test_cores.py", "test_devices.py"),
+    *("test_docs.py", "test_evaluation.py", "test_mirror.py", "test_paddle_runtime.py"),
+    *("test_release.py", "test_terminal.py"),
+)
+"""Rooms and files of `make quick`: together less than a minute on two cores."""
+NOT_QUICK = (
+    *("data/test_demo.py", "data/test_findings.py", "data/test_image_cache.py"),
+    *("formats/test_bad_input.py", "metrics/test_bootstrap.py"),
+    *("report/test_evaluation_page_browser.py", "training/test_events.py"),
+    *("training/test_flat_memory.py", "training/test_freeze.py", "training/test_recompute.py"),
+)
+
+
+def is_quick(path: Path) -> bool:
+    name = path.relative_to(TESTS)
+    return name.parts[0] in QUICK and name.as_posix() not in NOT_QUICK
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m quick` the other files are not even imported."""
+    skipped = config.option.markexpr == "quick" and collection_path.suffix == ".py"
+    return True if skipped and not is_quick(collection_path) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; all others stay in the order of their names."""
-    ranks = {ROOT / name: rank for rank, name in enumerate(LONGEST)}
+    """Mark the quick tests, and put the longest files first; the others keep their order."""
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        if is_quick(item.path) and not marks & {"heavy", "story"}:
+            item.add_marker("quick")
+    ranks = {TESTS / name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests import conftest
+
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "paddlex_ml"
 
@@ -106,3 +108,8 @@ def test_the_files_that_test_other_modules_exist() -> None:
 
 def test_each_test_file_has_its_module_or_a_reason() -> None:
     assert FILES - {mirror_of(module) for module in MODULES} == WITHOUT_A_MODULE.keys()
+
+
+def test_the_lists_of_long_and_quick_files_name_what_exists() -> None:
+    named = {*conftest.LONGEST, *conftest.QUICK, *conftest.NOT_QUICK}
+    assert [name for name in named if not (TESTS / name).exists()] == []
