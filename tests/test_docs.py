@@ -92,3 +92,14 @@ def test_every_name_that_contributing_gives_to_a_file_stands_in_it(page: str) ->
     for target in ("help", "quick", "test", "check", "coverage", "release"):
         assert f"make {target}" in (ROOT / page).read_text("utf-8")
         assert f"\n{target}: " in (ROOT / "Makefile").read_text("utf-8")
+
+
+def test_every_function_that_the_architecture_names_stands_in_its_file() -> None:
+    """As in "`paddlex_ml/config/load.py`: `load` merges ..."."""
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    pairs = re.findall(r"`(paddlex_ml/[\w/]+\.py)`(?::|,)?\s+\(?`(\w+)`", text)
+    assert len(pairs) >= 6
+    for file, name in pairs:
+        assert re.search(
+            rf"^\s*(?:def|class) {name}\b", (ROOT / file).read_text("utf-8"), re.MULTILINE
+        ), name
