@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import collections
 import pickle
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from paddlex_ml.artifacts import safetensors_file
 from paddlex_ml.artifacts.run_folder import WEIGHTS
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import fetch
+from paddlex_ml.wording import first_names
 
 NAME_TABLE = "StructuredToParameterName@@"  # Paddle's own entry beside the tensors
 _SUFFIXES = (WEIGHTS, ".safetensors")
@@ -244,7 +245,8 @@ def fit(model: paddle.nn.Layer, weights: Mapping[str, np.ndarray], *, head: str,
         raise PaddlexMLError(
             f"these are weights of another model: {fits} of the {len(backbone)} entries of the "
             "backbone fit\n"
-            f"  in the file: {_shorten(weights)}\n  in the model: {_shorten(state)}",
+            f"  in the file: {first_names(list(weights), 3)}\n"
+            f"  in the model: {first_names(list(state), 3)}",
             where=where,
             fix="name the weights of this model, or choose the model they belong to with -c",
         )
@@ -254,11 +256,6 @@ def fit(model: paddle.nn.Layer, weights: Mapping[str, np.ndarray], *, head: str,
     return Fit(
         [name for name in state if name in kept], skipped, [n for n in state if n not in kept]
     )
-
-
-def _shorten(names: Collection[str]) -> str:
-    shown = ", ".join(list(names)[:3])
-    return f"{shown}, ... ({len(names)} entries)" if len(names) > 3 else shown
 
 
 def to_arrays(state: Mapping[str, paddle.Tensor]) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ import numpy as np
 from paddlex_ml.data.annotation import ImageList, normalise_path
 from paddlex_ml.data.stratify import Numbers, choose_by_chance, choose_by_class
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.wording import first_names
 
 STRATEGIES = ("stratified", "random")
 _KEYS = "CheckDataset.split"
@@ -64,7 +65,7 @@ def divide(images: ImageList, division: Division) -> dict[str, ImageList]:
     counts = Counter(map(normalise_path, images.paths))
     if repeated := [path for path, count in counts.items() if count > 1]:
         # On one side a list would name it twice; on two sides the model would be tested on it.
-        shown = ", ".join(repeated[:_SHOWN]) + ", ..." * (len(repeated) > _SHOWN)
+        shown = first_names(repeated, _SHOWN)
         verb = " is" if len(repeated) == 1 else "s are"
         raise PaddlexMLError(
             f"{len(repeated):,} image{verb} listed more than once: {shown}",

@@ -41,7 +41,8 @@ from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco_files
 from paddlex_ml.formats.coco_files import CocoSource
-from paddlex_ml.formats.collector import Collector, Options, SourceDataset, name_first
+from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.wording import first_names
 
 Id = int | str
 
@@ -148,7 +149,7 @@ def _read_file(source: CocoSource, collector: Collector) -> _CocoFile:
     if unknown:
         collector.notes.append(
             f"{source.path}: {sum(unknown.values()):,} annotations of images that `images` does "
-            f"not have were left out: image ids {name_first([str(i) for i in unknown])}"
+            f"not have were left out: image ids {first_names([str(i) for i in unknown], 5)}"
         )
     if flat:
         note = f"{source.path}: {flat:,} boxes have no area: their labels count"
@@ -175,7 +176,7 @@ def _merge_images(
         return images
     collector.notes.append(
         f"{source.path}: {len(repeated):,} images are repeated in `images` and were merged: "
-        f"ids {name_first(repeated)}"
+        f"ids {first_names(repeated, 5)}"
     )
     return [images[index] for index in first.values()]
 
@@ -213,7 +214,7 @@ def _merge_categories(files: list[_CocoFile], collector: Collector) -> dict[Id, 
         for file, others in zip(files, ids_by_file[::-1], strict=True):
             only = [c.name.strip() for c in file.categories if c.id not in others]
             if only:
-                differences.append(f"only {file.source.path} has {name_first(only)}")
+                differences.append(f"only {file.source.path} has {first_names(only, 5)}")
         text = "the categories of both files were merged by id"
         collector.notes.append(f"{text}: {'; '.join(differences)}")
     return names

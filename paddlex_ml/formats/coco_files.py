@@ -18,6 +18,7 @@ from paddlex_ml.data.journal import undo_command
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.subsets import note_unused_test
 from paddlex_ml.formats.walk import join
+from paddlex_ml.wording import first_names
 
 _FOLDERS = ("annotations", "")
 _NAMED = re.compile(r"instances?_((train|val)([0-9]{4})?)\.json")
@@ -125,7 +126,7 @@ def _explain_nothing(root: Path) -> PaddlexMLError:
             f"         or undo it first: {undo_command(root)}",
         )
     others = _list_json(root)
-    shown = f"; other json files are there: {', '.join(others[:SHOWN])}" if others else ""
+    shown = f"; other json files are there: {first_names(others, SHOWN)}" if others else ""
     example = next((path for path in others if not _TEST.fullmatch(path)), "the file")
     return PaddlexMLError(
         f"there are no COCO annotations{shown}\n  looked for: {_EXPECTED}",

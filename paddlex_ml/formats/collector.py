@@ -21,6 +21,7 @@ from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.formats.walk import join
 from paddlex_ml.progress import ReportProgress, ignore_progress
+from paddlex_ml.wording import first_names
 
 CLASS_FILE = "classes.txt"
 """One class name a line, in the order of the ids: for formats that do not order their classes."""
@@ -246,17 +247,12 @@ class Collector:
             lists[name] = ImageList(self.root, list(rows), targets)
         notes = list(self.notes)
         if self._missing:
-            shown = name_first(self._missing)
+            shown = first_names(self._missing, 5)
             notes.append(f"{len(self._missing):,} images are not there, left out: {shown}")
         if self._again:
             text = "images are named more than once: their labels were merged"
             notes.append(f"{self._again:,} {text}")
         return SourceDataset(list(label_names), lists, list(retire), notes)
-
-
-def name_first(names: Sequence[str]) -> str:
-    """Name the first few, for a note."""
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def check_class_name(name: str, where: str) -> DatasetFault | None:

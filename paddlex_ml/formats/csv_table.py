@@ -38,7 +38,6 @@ from paddlex_ml.formats.collector import (
     Options,
     SourceDataset,
     check_class_name,
-    name_first,
     order_names,
 )
 from paddlex_ml.formats.subsets import (
@@ -49,6 +48,7 @@ from paddlex_ml.formats.subsets import (
     parse_subset,
 )
 from paddlex_ml.formats.walk import is_image
+from paddlex_ml.wording import first_names
 
 SUBSET_COLUMNS = ("split", "set", "subset")
 _SUFFIX = ".csv"
@@ -232,7 +232,7 @@ def _read_one_hot(collector: Collector, tables: list[_CsvTable]) -> list[str]:
     collector.faults += filter(None, (check_class_name(name, first_line) for name in names))
     for table in tables[1:]:
         if odd := sorted(set(names) ^ set(table.columns())):
-            text = f"these columns are not in both tables: {name_first(odd)}"
+            text = f"these columns are not in both tables: {first_names(odd, 5)}"
             fix = f"give it the columns of {tables[0].source.path}, in any order"
             collector.add_fault("wrong columns", table.locate(table.header), text, fix)
     collector.raise_faults()

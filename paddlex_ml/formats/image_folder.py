@@ -27,12 +27,12 @@ from paddlex_ml.formats.collector import (
     Options,
     SourceDataset,
     check_class_name,
-    name_first,
     order_names,
 )
 from paddlex_ml.formats.same_files import find_copies
 from paddlex_ml.formats.subsets import assign_lists, find_subsets, note_unused_test
 from paddlex_ml.formats.walk import Folder, is_image, join, list_folder, walk
+from paddlex_ml.wording import first_names
 
 
 class _LabelledFile(NamedTuple):
@@ -66,7 +66,7 @@ def read(root: Path, options: Options) -> SourceDataset:
     _add_images(collector, images)
     if folders.loose:
         text = f"{len(folders.loose):,} images are in no class folder, left out"
-        collector.notes.append(f"{text}: {name_first(folders.loose)}")
+        collector.notes.append(f"{text}: {first_names(folders.loose, 5)}")
     if folders.ignored:
         text = f"{folders.ignored:,} hidden files and files that are not images were ignored"
         collector.notes.append(text)
@@ -90,7 +90,7 @@ def _find_lists(collector: Collector) -> _ClassFolders:
     folders = [join(base, name) for name in listed.folders]
     if other := [path for path in folders if path not in subsets.values()]:
         text = f"{len(other):,} folders beside train/ and val/ are left out"
-        collector.notes.append(f"{text}: {name_first(other)}")
+        collector.notes.append(f"{text}: {first_names(other, 5)}")
     lists = {name: subsets[subset] for subset, name in assign_lists(subsets).items()}
     return _ClassFolders(lists, test)
 
@@ -146,4 +146,4 @@ def _add_images(collector: Collector, lists: dict[str, list[_LabelledFile]]) -> 
             collector.add(name, path, [""], labels, path)
     if merged:
         text = f"{len(merged):,} images are copies of others, and were merged with them"
-        collector.notes.append(f"{text}: {name_first(merged)}")
+        collector.notes.append(f"{text}: {first_names(merged, 5)}")

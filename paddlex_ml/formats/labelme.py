@@ -35,11 +35,11 @@ from paddlex_ml.formats.collector import (
     Options,
     SourceDataset,
     check_class_name,
-    name_first,
     order_names,
 )
 from paddlex_ml.formats.subsets import divide_files, parse_subset_of_path
 from paddlex_ml.formats.walk import StemIndex, is_image, join, walk
+from paddlex_ml.wording import first_names
 
 _SUFFIX = ".json"
 
@@ -171,8 +171,8 @@ def _note_unused(
     known = {flag.strip() for file in files for flag in file.flags or {}}
     if unset := sorted(known.difference(*map(_list_labels, files))):
         text = f"{len(unset):,} flags are true for no image and are not classes"
-        collector.notes.append(f"{text}: {name_first(unset)}")
+        collector.notes.append(f"{text}: {first_names(unset, 5)}")
     unused = [path for path in images if path not in used_images]
     if unused := [path for path in unused if parse_subset_of_path(path) != "test"]:
         text = f"{len(unused):,} images have no LabelMe file, left out"
-        collector.notes.append(f"{text}: {name_first(unused)}")
+        collector.notes.append(f"{text}: {first_names(unused, 5)}")

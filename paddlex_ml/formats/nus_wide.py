@@ -30,10 +30,11 @@ from paddlex_ml.data.annotation import ImageList, Targets
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import nus_wide_lists, prepared
-from paddlex_ml.formats.collector import ImageFinder, ImageProblem, SourceDataset, name_first
+from paddlex_ml.formats.collector import ImageFinder, ImageProblem, SourceDataset
 from paddlex_ml.formats.nus_wide_lists import SPLITS, NusWideLists
 from paddlex_ml.formats.prepared import Prepared, Watch
 from paddlex_ml.storage import folders
+from paddlex_ml.wording import first_names
 
 _FOLDERS = ("", "Flickr", "images")  # of the images, inside the folder that is named
 
@@ -94,7 +95,7 @@ def _find_images(root: Path, lists: NusWideLists, *, skip_missing: bool) -> dict
             )
             lists.faults.append(DatasetFault("nothing found", "", text, fix))
     if missing:
-        note = f"{len(missing):,} images are not there, left out: {name_first(missing)}"
+        note = f"{len(missing):,} images are not there, left out: {first_names(missing, 5)}"
         lists.notes.append(note)
     return paths
 

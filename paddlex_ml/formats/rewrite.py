@@ -23,6 +23,7 @@ from paddlex_ml.data.split import Division, Row
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco, csv_table, image_folder, jsonl, labelme, voc, yolo
 from paddlex_ml.formats.collector import Options, SourceDataset
+from paddlex_ml.wording import first_names
 
 READERS: dict[str, Callable[[Path, Options], SourceDataset]] = {
     "COCO": coco.read,
@@ -35,7 +36,6 @@ READERS: dict[str, Callable[[Path, Options], SourceDataset]] = {
 }
 """What `src_dataset_type` may be."""
 _ROWS = 40  # of the table in a log
-_NAMES = 10  # of classes in a line
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _explain_one_sided(rows: Sequence[Row]) -> list[str]:
         ]
         if names:
             what = f"one image only, in {side}" if single else f"images in {side} only"
-            shown = ", ".join(names[:_NAMES]) + (", ..." * (len(names) > _NAMES))
+            shown = first_names(names)
             lines.append(f"{len(names)} classes have {what}: {shown}")
     return lines
 

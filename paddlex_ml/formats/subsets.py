@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats.collector import name_first
 from paddlex_ml.formats.walk import join, list_folder, walk
+from paddlex_ml.wording import first_names
 
 SPELLINGS = {"train": ["train"], "val": ["val", "valid", "validation"], "test": ["test"]}
 _SUBSETS = {word: subset for subset, words in SPELLINGS.items() for word in words}
@@ -88,7 +88,7 @@ def divide_files(
     for path in paths:
         lists[parse_subset_of_path(path)].append(path)
     test, rest = lists.pop("test"), lists[""]
-    notes = [f"{len(test):,} files in test/ are not used: {name_first(test)}"] if test else []
+    notes = [f"{len(test):,} files in test/ are not used: {first_names(test, 5)}"] if test else []
     if not (lists["train"] and lists["val"]):
         return {"train": sorted(path for listed in lists.values() for path in listed)}, [], notes
     del lists[""]
@@ -124,7 +124,8 @@ def find_tables(root: Path, suffix: str, inside: str) -> tuple[list[SourceTable]
     names = f"train{suffix} and val{suffix}, or train/{inside} and val/{inside}"
     if others:
         text = f"there are {len(others):,} {suffix} files, and it is not clear which to read"
-        text, fix = f"{text}: {name_first(others)}", f"name them {names}, or move all but one away"
+        text = f"{text}: {first_names(others, 5)}"
+        fix = f"name them {names}, or move all but one away"
         raise combine([DatasetFault("several files", "", text, fix)], root)
     text, fix = f"there is no {suffix} file in the data set", f"put {names}, or one {suffix} file"
     raise combine([DatasetFault("nothing found", "", text, f"{fix} there")], root)

@@ -34,11 +34,11 @@ from paddlex_ml.formats.collector import (
     Options,
     SourceDataset,
     check_class_name,
-    name_first,
     order_names,
 )
 from paddlex_ml.formats.subsets import assign_lists, find_subsets, note_unused_test
 from paddlex_ml.formats.walk import StemIndex, join, list_folder
+from paddlex_ml.wording import first_names
 
 _SUFFIX = ".xml"
 _SETS = ("train", "val", "trainval", "test")
@@ -103,7 +103,7 @@ def read(root: Path, options: Options) -> SourceDataset:
     _add_images(collector, lists, files)
     if difficult := [path for path, file in files.items() if file.only_difficult]:
         text = f"{len(difficult):,} images have only difficult objects, which count as all others"
-        collector.notes.append(f"{text}: {name_first(difficult)}")
+        collector.notes.append(f"{text}: {first_names(difficult, 5)}")
     names, faults = order_names(root, {label for file in files.values() for label in file.labels})
     collector.faults += faults
     return collector.finish(names)
@@ -197,7 +197,7 @@ def _divide(collector: Collector, every: list[str]) -> dict[str, list[str]]:
     listed = {path for paths in lists.values() for path in paths}
     if rest := sorted(set(every) - set(test) - listed):
         text = f"{len(rest):,} XML files are in no list of ImageSets/Main, left out"
-        collector.notes.append(f"{text}: {name_first(rest)}")
+        collector.notes.append(f"{text}: {first_names(rest, 5)}")
     return lists
 
 

@@ -40,11 +40,11 @@ from paddlex_ml.formats.collector import (
     Options,
     SourceDataset,
     check_class_name,
-    name_first,
 )
 from paddlex_ml.formats.subsets import assign_lists, divide_files, note_unused_test
 from paddlex_ml.formats.walk import is_image, join, resolve_inside, walk
 from paddlex_ml.formats.yolo_yaml import DataYaml, PathEntry
+from paddlex_ml.wording import first_names
 
 _NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
 _NO_LABELS = {"classes.txt", LABEL_FILE, TRAIN_FILE, VAL_FILE, "test.txt"}
@@ -220,7 +220,7 @@ class _LabelReader:
         """Notes on images without labels and labels without images."""
         notes = []
         if images := list(self._without):
-            shown = name_first(images)
+            shown = first_names(images, 5)
             notes.append(f"{len(images):,} images have no label file, so no label: {shown}")
         unused = [
             join(folder, name)
@@ -228,7 +228,7 @@ class _LabelReader:
             for name in sorted(self._listings[folder] - used - _NO_LABELS)
         ]
         if unused:
-            notes.append(f"{len(unused):,} label files have no image: {name_first(unused)}")
+            notes.append(f"{len(unused):,} label files have no image: {first_names(unused, 5)}")
         return notes
 
     def _list(self, folder: str) -> set[str]:

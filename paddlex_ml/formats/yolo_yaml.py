@@ -16,8 +16,9 @@ import yaml
 
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.lines import read_lines
-from paddlex_ml.formats.collector import check_class_name, name_first
+from paddlex_ml.formats.collector import check_class_name
 from paddlex_ml.formats.walk import list_folder
+from paddlex_ml.wording import first_names
 
 _FIRST = ("data.yaml", "data.yml")
 _NAMES_KEY = re.compile(rb"""^["']?names["']?\s*:""", re.MULTILINE)
@@ -59,7 +60,7 @@ def find(root: Path) -> str | None:
         except OSError:
             continue
     if len(named) > 1:
-        text = f"{len(named)} YAML files have `names`: {name_first(named)}"
+        text = f"{len(named)} YAML files have `names`: {first_names(named, 5)}"
         fix = "name the right one data.yaml, or move the others away"
         raise combine([DatasetFault("several files", "", text, fix)], root)
     return named[0] if named else None

@@ -11,6 +11,7 @@ from statistics import fmean
 import numpy as np
 
 from paddlex_ml.artifacts.train_result import EpochRow
+from paddlex_ml.wording import first_names
 
 logger = logging.getLogger(__name__)
 
@@ -159,20 +160,15 @@ def check_lists(names: Sequence[str], train: np.ndarray, val: np.ndarray) -> lis
     ):
         if classes:
             number = "1 class has" if len(classes) == 1 else f"{len(classes)} classes have"
-            messages.append(f"{number} {lack} ({_join_names(classes)}): {advice}")
+            messages.append(f"{number} {lack} ({first_names(classes, _NAMED)}): {advice}")
     single = [name for name, _, count in counts if count == 1]
     reasons = [f"val.txt has only {len(val)} images"] if len(val) < SMALL_LIST else []
     if single:
         each = "each of " if len(single) > 1 else ""
-        reasons.append(f"only one image in val.txt shows {each}{_join_names(single)}")
+        reasons.append(f"only one image in val.txt shows {each}{first_names(single, _NAMED)}")
     if reasons:
         messages.append(
             f"mAP on val.txt is unreliable: {' and '.join(reasons)}. Ignore small differences, or "
             "move images to val.txt"
         )
     return messages
-
-
-def _join_names(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -136,7 +136,7 @@ def test_annotations_of_unknown_images_are_left_out_with_a_note(root: Path) -> N
     change(root, lambda content: content["annotations"].extend(extra))
     assert read(root).notes == [
         "annotations/instance_train.json: 7 annotations of images that `images` does not have "
-        "were left out: image ids 5, 6, 7, 8, 9, ..."
+        "were left out: image ids 5, 6, 7, 8, 9 and 1 more"
     ]
 
 

@@ -248,7 +248,7 @@ def test_missing_images_are_left_out_when_asked_and_told(root: Path) -> None:
     names = [f"{i}.jpg" for i in range(7)]
     result = collect(root, *names, "a.jpg", skip_missing=True).finish(["cat"])
     assert result.lists["train"].paths == ["images/a.jpg"]
-    text = "7 images are not there, left out: 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, ..."
+    text = "7 images are not there, left out: 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg and 2 more"
     assert result.notes == [text]
 
 
