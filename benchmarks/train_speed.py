@@ -95,15 +95,9 @@ def steps(options: dict[str, int], group: object) -> list[float]:
     paddle.seed(0)
     classes, batch, size, count = (options[k] for k in ("classes", "batch", "size", "steps"))
     model = zoo.build("PP-LCNet_x1_0_ML", classes)
-    training = Training(
-        ModelInfo("PP-LCNet_x1_0_ML", [str(k) for k in range(classes)], size),
-        model,
-        model,
-        Ema(model, 0.9997),
-        build_optimizer(model, weight_decay=1e-4),
-        paddle.amp.GradScaler(enable=False),
-        {},
-    )
+    info = ModelInfo("PP-LCNet_x1_0_ML", [str(k) for k in range(classes)], size)
+    optimizer, scaler = build_optimizer(model, weight_decay=1e-4), paddle.amp.GradScaler(False)
+    training = Training(info, model, model, Ema(model, 0.9997), optimizer, scaler, {})
     plan = Plan(
         epochs=1,
         batch_size=batch,
