@@ -275,11 +275,11 @@ def _choose_free_names(root: Path, names: Iterable[str], ending: str) -> list[tu
     """Each name with its new one: .bak (or .undone) added, and a number when that is taken."""
     chosen: dict[str, str] = {}
     for name in names:
-        free, number = f"{name}.{ending}", 0
-        while os.path.lexists(root / free) or free in chosen.values():
-            number += 1
-            free = f"{name}.{ending}.{number}"
-        chosen[name] = free
+        chosen[name] = next(
+            free
+            for free in files.backup_names(name, ending)
+            if not os.path.lexists(root / free) and free not in chosen.values()
+        )
     return list(chosen.items())
 
 

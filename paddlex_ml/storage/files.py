@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +99,21 @@ def back_up(path: Path) -> Path:
 
     `path` stays until something replaces it, so that it is there at every moment.
     """
-    number = 0
-    while True:
-        copy = path.with_name(f"{path.name}.bak" + (f".{number}" if number else ""))
+    for name in backup_names(path.name):
+        copy = path.with_name(name)
         try:
             os.link(path, copy)
-            return copy
         except FileExistsError:
-            number += 1
+            continue
         except OSError:  # a disk without hard links
-            if not copy.exists():
-                write_bytes(copy, path.read_bytes())
-                return copy
-            number += 1
+            if copy.exists():
+                continue
+            write_bytes(copy, path.read_bytes())
+        break
+    return copy
+
+
+def backup_names(name: str, ending: str = "bak") -> Iterator[str]:
+    """Yield the names of backups of a file, for ever: `a.txt.bak`, `a.txt.bak.1`, and so on."""
+    yield f"{name}.{ending}"
+    yield from (f"{name}.{ending}.{number}" for number in count(1))
