@@ -204,7 +204,7 @@ def test_an_export_says_that_it_drops_tuned_thresholds(
     assert run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", *QUICK)[0] == 0
     code, err = run("export", None, copy_of_run)
     assert code == 0
-    assert "the tuned thresholds of the model that stood there are gone" in err
+    assert "the export has replaced a model with tuned thresholds, and they are gone" in err
     assert thresholds_of(copy_of_run / "best_model" / "inference") == 0.5
     assert "are gone" not in run("export", None, copy_of_run)[1]
 
