@@ -148,17 +148,17 @@ def _write_page(runs: list[Run], work: Path) -> None:
 
 _HEAD = """# Results on real photographs
 
-Written by `benchmarks/results.py`; every figure below is read from the files that the runs left.
-Machine: {machine}. No GPU was used, and none was at hand: GPU runs are not measured.
+Written by `benchmarks/results.py`; every figure below is read from the output files of the runs.
+Machine: {machine}. No GPU was available: GPU runs were not measured.
 
 Natural scenes: 1,600 + 400 photographs, 5 labels (the image set of Zhou and Zhang, NIPS 2006).
 Clothing: 1,678 + 420 street-fashion photographs, 19 labels (Clothing Co-Parsing, Yang et al., CVPR
-2014). The trained backbone is a PP-LCNet x1.0 that learned to tell the orientation of documents: no
-ImageNet weights were at hand.
+2014). The trained backbone is a PP-LCNet x1.0 that was trained to classify the orientation of
+documents: no ImageNet weights were available.
 
-The shipped YAML was used as it is, with the overrides shown. mAP, 0 to 1, is that of the validation
-list. The constant predictor, which says the same for every image, is the floor. Training times
-include whatever else the machine did meanwhile: read them as upper limits.
+The shipped YAML was used unchanged, with the overrides shown. mAP, 0 to 1, is that of the
+validation list. The constant predictor, which gives every image the same scores, is the floor.
+Other programs ran on the machine during the trainings: read the training times as upper limits.
 """
 
 
@@ -204,7 +204,7 @@ paddlex-ml -c PP-LCNet_x1_0_ML -o Global.mode=train \\
 
 ![curves]({picture})
 
-Recorded score {result["models"]["best"]["score"]:.4f}; the saved `best_model.pdparams`, measured
+Recorded score {result["models"]["best"]["score"]:.4f}; the saved `best_model.pdparams`, evaluated
 afterwards by mode evaluate: {saved:.4f}.
 
 {_epochs(output / "metrics.csv")}

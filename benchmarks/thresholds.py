@@ -94,7 +94,8 @@ def _section(title: str, scores: np.ndarray, targets: np.ndarray) -> str:
         *(_row(f"division 1, {name}", table[i]) for i, name in enumerate(("A to B", "B to A"))),
         _row(f"mean of {len(table)}", table.mean(axis=0)),
         "",
-        f"Tuned class by class beat 0.5 on the held-out half in {better} of {len(table)} cases.",
+        f"Thresholds tuned class by class were better than 0.5 on the held-out half in {better} of "
+        f"{len(table)} cases.",
     ]
     return "\n".join(line for text in lines for line in text.split("\n")) + "\n"
 
@@ -113,12 +114,12 @@ def _macro_f1(scores: np.ndarray, targets: np.ndarray, thresholds: np.ndarray) -
 
 
 _HEAD = """Written by `benchmarks/thresholds.py`, on runs of `benchmarks/results.py` that were
-trained for it anew (one run differs from another by about 0.01 of mAP). The validation photographs
-are halved at random: thresholds are tuned for F1 on one half (`Evaluate.tune_threshold: f1`, with
-`tune_min_positives: 10`) and judged on both, and the other way round. macro F1 is the mean of the
-classes' F1. Only the held-out half tells what new photographs will give. How far a class is pulled
-to the shared threshold (`PULL` in `paddlex_ml/metrics/threshold_search.py`) was chosen on these
-two sets.
+trained again for it (two runs differ by about 0.01 of mAP). The validation photographs are divided
+into two halves at random: thresholds are tuned for F1 on one half (`Evaluate.tune_threshold: f1`,
+with `tune_min_positives: 10`) and evaluated on both halves, then the halves are exchanged. macro F1
+is the mean of the classes' F1. Only the held-out half predicts the result on new photographs. The
+strength with which a class is pulled to the shared threshold (`PULL` in
+`paddlex_ml/metrics/threshold_search.py`) was chosen on these two sets.
 """
 
 
