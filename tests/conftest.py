@@ -61,7 +61,8 @@ QUICK = (
 """Rooms and files of `make quick`: together less than a minute on two cores."""
 NOT_QUICK = (
     *("data/test_demo.py", "data/test_findings.py", "data/test_image_cache.py"),
-    *("formats/test_bad_input.py", "metrics/test_bootstrap.py"),
+    *("data/test_loader.py", "formats/test_bad_input.py", "formats/test_coco_bad_input.py"),
+    *("artifacts/test_weights.py", "metrics/test_bootstrap.py"),
     *("report/test_evaluation_page_browser.py", "training/test_events.py"),
     *("training/test_flat_memory.py", "training/test_freeze.py", "training/test_recompute.py"),
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,12 @@ ALL = [
 ]
 
 
+@cache
+def parse(path: Path) -> ast.Module:
+    """The syntax tree of a file, made once for all tests."""
+    return ast.parse(path.read_text("utf-8"))
+
+
 def room_of(path: Path) -> str:
     """First part of a module's path inside the package, without .py."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -63,7 +70,7 @@ def height(room: str) -> int:
 
 def imports(path: Path) -> Iterator[tuple[int, str, str]]:
     """Line, module and imported name ('' for a plain import), inside functions too."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -150,7 +157,7 @@ def test_only_the_command_line_and_the_result_print():
     printing = {
         path.relative_to(PACKAGE).as_posix()
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(parse(path))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "print"
@@ -162,7 +169,7 @@ def test_nothing_evaluates_text_as_code():
     calls = {
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in [*MODULES, *DOORS]
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(parse(path))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id in {"eval", "exec"}
@@ -173,7 +180,7 @@ def test_nothing_evaluates_text_as_code():
 def test_no_class_has_the_name_of_another():
     homes: dict[str, list[str]] = {}
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parse(path)):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
     assert len(homes) > 100
@@ -192,7 +199,7 @@ def test_modules_of_one_name_mean_the_same():
 
 def functions(path: Path) -> Iterator[tuple[str, int]]:
     """Place and number of lines of every function of a file."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", lines
