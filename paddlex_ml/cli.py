@@ -17,14 +17,13 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 import paddlex_ml
 from paddlex_ml import paddle_runtime, terminal
 from paddlex_ml.artifacts.check_result import CheckResult
-from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.predict_result import PredictResult
 from paddlex_ml.artifacts.run_folder import RunFolder
@@ -38,6 +37,9 @@ from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.models import published
 from paddlex_ml.storage import files
 
+if TYPE_CHECKING:  # numpy must not be imported before the number of its threads is set
+    from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+
 logger = logging.getLogger(__name__)
 
 ENGINES = {
@@ -49,7 +51,7 @@ ENGINES = {
 }
 _WITHOUT_PADDLE = {"check_dataset", "predict"}  # predict imports it when a model needs it
 
-Result: TypeAlias = CheckResult | TrainResult | EvaluationResult | ExportResult | PredictResult
+Result: TypeAlias = "CheckResult | TrainResult | EvaluationResult | ExportResult | PredictResult"
 """What an engine returns: the content of its result file."""
 
 _HELP = """\
@@ -208,6 +210,8 @@ def _fail(error: BaseException, job: tuple[str, Path] | None) -> int:
 
 def _summarise(config: Config, arguments: argparse.Namespace, result: Result) -> str:
     """What was written, and the command that a user most likely wants next."""
+    from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+
     output, overrides = config.Global.output, list(arguments.override)
     run = RunFolder(output)
     path = run.result(config.Global.mode)

@@ -433,3 +433,8 @@ def test_main_py_and_the_module_exit_with_the_code_of_the_cli() -> None:
         )  # fmt: skip
         assert done.returncode == 2
         assert done.stderr.startswith("error: the configuration none does not exist\n")
+
+
+def test_numpy_is_not_imported_before_the_number_of_its_threads_is_set() -> None:
+    code = "import sys, paddlex_ml.cli; print('numpy' in sys.modules, file=sys.stderr)"
+    assert python(code).stderr == "False\n"

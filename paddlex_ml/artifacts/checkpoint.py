@@ -139,10 +139,11 @@ def load(folder: Path) -> Checkpoint:
                 fix=f"name a folder that a training wrote, such as {EXAMPLE.latest.folder}",
             )
     states = _read_states(parts.states)
-    weights = read(parts.weights)
+    info, weights = _find_model_info(states), read(parts.weights)
+    assert info is not None  # `_read_states` has looked
     use_ema = bool(states["use_ema"])
     return Checkpoint(
-        info=ModelInfo(**states["card"]),
+        info=info,
         weights=states["raw_weights"] if use_ema else weights,
         ema=read(parts.ema),
         optimizer=load_pickle(parts.optimizer),
@@ -167,11 +168,8 @@ def read_model_info(weights_file: Path) -> ModelInfo | None:
         return None
     content = load_pickle(states)
     _refuse_newer(content, states)
-    info = content.get("card") if isinstance(content, dict) else None
-    known = {field.name for field in fields(ModelInfo)}
-    if not isinstance(info, dict) or not known - {"decoder_tokens"} <= info.keys() <= known:
-        return None  # PaddleX and PaddleClas keep other things in a file of this name
-    return ModelInfo(**info)
+    # PaddleX and PaddleClas keep other things in a file of this name.
+    return _find_model_info(content) if isinstance(content, dict) else None
 
 
 def read_progress(folder: Path) -> Mapping[str, Any] | None:
@@ -223,10 +221,21 @@ def _write_pickle(path: Path, content: Any) -> None:
         pickle.dump(content, file, protocol=4)
 
 
+def _find_model_info(states: Mapping[str, Any]) -> ModelInfo | None:
+    info, known = states.get("card"), {field.name for field in fields(ModelInfo)}
+    if isinstance(info, dict) and known - {"decoder_tokens"} <= info.keys() <= known:
+        return ModelInfo(**info)
+    return None
+
+
 def _read_states(path: Path) -> dict[str, Any]:
     states = load_pickle(path)
     _refuse_newer(states, path)
-    if isinstance(states, dict) and {"card", "progress", "settings", "use_ema"} <= states.keys():
+    if (
+        isinstance(states, dict)
+        and {"progress", "settings", "use_ema"} <= states.keys()
+        and _find_model_info(states) is not None
+    ):
         return states
     raise PaddlexMLError(
         "not a checkpoint of this tool",

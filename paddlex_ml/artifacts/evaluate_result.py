@@ -160,6 +160,12 @@ def read(path: Path) -> EvaluationResult:
             where=str(path),
             fix="upgrade paddlex_ml, or evaluate again with this version",
         )
+    if isinstance(content, dict) and content.get("done_flag") is False:
+        raise PaddlexMLError(
+            f"this evaluation failed: {content.get('err_msg')}",
+            where=str(path),
+            fix=f"evaluate again; or {fix}",
+        )
     try:
         return msgspec.convert(content, EvaluationResult)
     except msgspec.ValidationError as error:

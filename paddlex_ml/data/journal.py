@@ -14,13 +14,11 @@ file needs its name, and no backup is ever overwritten: .bak, .bak.1, .bak.2, ..
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
 import shlex
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -28,7 +26,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files, folders
@@ -76,10 +74,7 @@ def writing(root: Path) -> Iterator[None]:
             fix="name the folder that holds the images and their annotations",
         )
     # Not in the data set: a command that changes nothing in the end must write nothing there.
-    digest = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
-    user = os.getuid() if hasattr(os, "getuid") else ""
-    path = Path(tempfile.gettempdir()) / f"paddlex_ml-{user}-{digest}.lock"
-    lock = FileLock(path, is_singleton=True)  # a process may hold it twice
+    lock = files.lock_of(root)
     with _explained(root):
         try:
             lock.acquire(timeout=_WAIT)

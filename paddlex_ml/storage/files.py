@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -12,6 +13,8 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from paddlex_ml.errors import PaddlexMLError
 
@@ -74,6 +77,17 @@ def flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def lock_of(folder: Path) -> FileLock:
+    """The lock that processes hold while they change a folder; a process may hold it twice.
+
+    Its file is not in the folder: where nothing is changed in the end, nothing at all appears.
+    """
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
+    user = os.getuid() if hasattr(os, "getuid") else ""
+    path = Path(tempfile.gettempdir()) / f"paddlex_ml-{user}-{digest}.lock"
+    return FileLock(path, is_singleton=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -42,18 +42,20 @@ def replacing(folder: Path, is_ours: IsOurs) -> Iterator[Path]:
     folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
-    finish_interrupted(folder, is_ours)
     fresh = _beside(folder, "new")
-    shutil.rmtree(fresh, ignore_errors=True)  # what a kill left there
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-        flush(fresh)
-        if folder.is_dir():
-            _carry_over(folder, fresh, is_ours)
-        _swap_in(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    with files.lock_of(folder):  # two runs with one output folder build it one after the other
+        finish_interrupted(folder, is_ours)
+        shutil.rmtree(fresh, ignore_errors=True)  # what a kill left there
+        fresh.mkdir(parents=True)
+        try:
+            yield fresh
+            flush(fresh)
+            if folder.is_dir():
+                _carry_over(folder, fresh, is_ours)
+                shutil.copymode(folder, fresh)  # a folder that a group shares stays shared
+            _swap_in(fresh, folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
 
 def finish_interrupted(folder: Path, is_ours: IsOurs) -> None:

@@ -13,7 +13,7 @@ from paddlex_ml.errors import PaddlexMLError
 if TYPE_CHECKING:
     import httpx  # imported with the first URL: it takes 0.1 s
 
-MAX_REDIRECTS = 10
+MAX_REDIRECTS = 20
 
 
 def open_client(url: str, timeout: float | httpx.Timeout) -> httpx.Client:

@@ -13,6 +13,7 @@ import paddle
 from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
 from paddlex_ml.artifacts.train_result import Best, EpochRow
 from paddlex_ml.artifacts.weights import to_arrays
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.optimizer import load_state, save_state
 
@@ -82,13 +83,22 @@ class Training:
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint of the same model, bit for bit."""
+        progress = dict(saved.progress)
+        try:
+            updates = progress.pop("ema_updates")
+            self.progress = msgspec.convert(progress, Progress)
+        except (KeyError, msgspec.ValidationError) as error:
+            raise PaddlexMLError(
+                f"the checkpoint's record of the training is damaged, or older than 0.1.0: {error}",
+                where="Train.resume_path",
+                fix="resume with the version that wrote it, or start a new run: "
+                "-o Train.resume_path=null",
+            ) from error
         for name, value in self.model.state_dict().items():
             value.set_value(np.asarray(saved.weights[name]).astype(str(value.numpy().dtype)))
-        progress = dict(saved.progress)
         for name, average in saved.ema.items():
             self.ema.weights[name].set_value(average)
-        self.ema.updates = progress.pop("ema_updates")
+        self.ema.updates = updates
         load_state(self.optimizer, self.model, saved.optimizer["moments"])
         if self.scaler.is_enable() and saved.optimizer["scaler"]:
             self.scaler.load_state_dict(saved.optimizer["scaler"])
-        self.progress = msgspec.convert(progress, Progress)

@@ -132,7 +132,7 @@ def test_a_newer_version_is_refused_by_name(tmp_path):
         ("[" * 100_000, "cannot be read"),
         ("[]", "this is not the result of an evaluation"),
         ("null", "this is not the result of an evaluation"),
-        ('{"done_flag": false, "err_msg": "x"}', "this is not the result of an evaluation"),
+        ('{"done_flag": false, "err_msg": "disk full"}', "this evaluation failed: disk full"),
         ('{"format_version": true}', "this is not the result of an evaluation"),
         ('{"format_version": "2"}', "this is not the result of an evaluation"),
     ],
@@ -142,7 +142,7 @@ def test_what_is_no_result_is_refused(tmp_path, text, message):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PaddlexMLError, match=message) as caught:
         evaluate_result.read(path)
-    assert "fix:   name the evaluate_result.json of an evaluation" in str(caught.value)
+    assert "name the evaluate_result.json of an evaluation" in caught.value.fix
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

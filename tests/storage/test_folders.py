@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
@@ -49,6 +51,39 @@ def test_products_are_replaced_and_what_is_a_users_stays(tmp_path: Path) -> None
     export(tmp_path)
     assert read(tmp_path / "inference") == MIXED | {"link": "mine"}
     assert os.readlink(tmp_path / "inference" / "link") == "notes.txt"
+    assert os.listdir(tmp_path) == ["inference"]
+
+
+def test_a_folder_keeps_its_permissions(tmp_path: Path) -> None:
+    fill(tmp_path / "inference", OLD)
+    (tmp_path / "inference").chmod(0o2775)
+    export(tmp_path)
+    assert (tmp_path / "inference").stat().st_mode & 0o7777 == 0o2775
+
+
+REPLACE = """
+import sys, time
+from pathlib import Path
+from paddlex_ml.storage import folders
+for _ in range(20):
+    with folders.replacing(Path(sys.argv[1]), lambda path: path.suffix == ".ours") as fresh:
+        for name in "abc":
+            (fresh / f"{name}.ours").write_text(sys.argv[2])
+            time.sleep(0.001)
+"""
+
+
+def test_processes_that_replace_one_folder_take_turns(tmp_path: Path) -> None:
+    fill(tmp_path / "inference", {"notes.txt": "mine"})
+    processes = [
+        subprocess.Popen([sys.executable, "-c", REPLACE, str(tmp_path / "inference"), str(number)])
+        for number in range(3)
+    ]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    content = read(tmp_path / "inference")
+    assert content.pop("notes.txt") == "mine"
+    assert sorted(content) == ["a.ours", "b.ours", "c.ours"]
+    assert len(set(content.values())) == 1  # all files of one process
     assert os.listdir(tmp_path) == ["inference"]
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import paddle
+import pytest
 
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.train_result import Best, EpochRow
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.state import Progress, Training
@@ -79,3 +82,17 @@ def test_progress_is_saved_as_plain_values_and_comes_back(tmp_path: Path) -> Non
     other.restore(checkpoint.load(tmp_path / "latest"))
     assert other.progress == PROGRESS
     assert list(msgspec.to_builtins(PROGRESS)["history"][0]) == list(ROW)
+
+
+@pytest.mark.parametrize("damage", ["ema_updates", "history"])
+def test_a_record_without_a_part_is_refused_and_changes_nothing(damage: str) -> None:
+    training = new_training()
+    saved = training.snapshot()
+    progress = {key: value for key, value in OF_0_1_0.items() if key != damage}
+    if damage == "history":
+        progress["history"] = [{k: v for k, v in ROW.items() if k != "memory_mib"}]
+    before = [value.numpy() for value in training.model.state_dict().values()]
+    with pytest.raises(PaddlexMLError, match=r"damaged(.|\n)*-o Train\.resume_path=null"):
+        training.restore(replace(saved, progress=progress))
+    for value, old in zip(training.model.state_dict().values(), before, strict=True):
+        assert np.array_equal(value.numpy(), old)
