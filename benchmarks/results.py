@@ -5,7 +5,7 @@
 
 DIR of --data holds the data sets natural_scenes and clothing_ccp (MLClsDataset) and
 weights/PPLCNet_x1_0_doc_ori.pdparams. Runs that are complete in --work are not repeated, so the
-page can be written anew in seconds. Every run is the shipped YAML with a few overrides, through the
+page can be written again in seconds. Every run is the shipped YAML with a few overrides, by the
 same command that a user types.
 """
 

@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--source", required=True, choices=rewrite.READERS, help="the format")
     parser.add_argument("--skip-missing", action="store_true", help="leave out lost images")
     parser.add_argument("--separator", help="text between the names of one CSV cell (detected)")
-    parser.add_argument("--val-percent", type=int, help="divide anew: share of the images for val")
+    parser.add_argument("--val-percent", type=int, help="split: share of the images for val")
     parser.add_argument(
         "--strategy", choices=STRATEGIES, default="stratified", help="how to divide"
     )

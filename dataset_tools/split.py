@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Divide a data set anew: python dataset_tools/split.py my_set --val-percent 20."""
+"""Split a data set: python dataset_tools/split.py my_set --val-percent 20."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paddlex_ml.formats import rewrite
 def main() -> None:
     """Write train.txt and val.txt; print the counts before and after, and how to take it back."""
     parser = terminal.Parser(
-        description="Divide the images of train.txt and val.txt anew.",
+        description="Split the images of train.txt and val.txt again.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="folder with label.txt and the lists")

@@ -78,7 +78,7 @@ def read(path: Path) -> InferenceYml:
 
 def _read_sections(path: Path) -> list[Mapping[str, Any]]:
     """Global, PreProcess and PostProcess; empty where a section is missing."""
-    fix = "copy the file anew, or export the model again: -o Global.mode=export"
+    fix = "copy the file again, or export the model again: -o Global.mode=export"
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -189,7 +189,7 @@ class TrainConfig:
     kinds of objects; downloaded once into a cache (README.md)."""
     resume_path: PathOrUrl | None = None
     """Folder of a stopped run to resume, such as output/latest. auto: resume if the output folder
-    holds a checkpoint, else start. null: start anew."""
+    holds a checkpoint, else start. null: start a new run."""
     dist_ips: Annotated[str, Checked(values.addresses)] | None = None
     """Addresses of the machines that train together, "192.168.0.1,192.168.0.2": start the same
     command on each of them. null: only this machine (docs/training.md)."""

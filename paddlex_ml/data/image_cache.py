@@ -6,7 +6,7 @@
     N images of S x S x 3 bytes
 
 The stamp in a file on disk is a hash of path, time and length of the image file, so a changed image
-is read anew. An entry is written after its pixels and is valid when its CRC fits them: what a
+is read again. An entry is written after its pixels and is valid when its CRC fits them: what a
 killed process or a power cut left incomplete is read again. So any number of processes may fill one
 file without a lock. It uses `pread` and `pwrite`, not a memory map: with a full disk these raise an
 error, whereas a write to a map kills the process.
@@ -96,7 +96,7 @@ class ImageCache:
         if failure is None or self.is_reported:
             return
         self.is_reported = True
-        logger.warning("%s: images that it does not hold are read anew in every epoch", failure)
+        logger.warning("%s: images that it does not hold are read again in every epoch", failure)
 
     def _load(self, index: int, stamp: bytes) -> np.ndarray | None:
         try:
@@ -191,7 +191,7 @@ def _open_on_disk(
         ]
     except OSError as error:
         logger.warning(
-            "%s cannot hold a cache of images (%s): this run reads them anew in every epoch; to "
+            "%s cannot hold a cache of images (%s): this run reads them again in every epoch; to "
             "repair it, -o Train.cache_dir=/another/folder",
             folder,
             error.strerror,

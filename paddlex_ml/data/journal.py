@@ -150,7 +150,7 @@ def undo(root: Path) -> Transaction:
                 f"the backup {gone[0]} is gone" if gone else "there is no backup to put back",
                 where=str(root),
                 fix="backups are beside the files and end in .bak: was this folder converted or "
-                "divided anew?",
+                "split again?",
             )
         names = dict.fromkeys([*written, *(name for name, _ in backups)])
         away = [name for name in names if os.path.lexists(root / name)]

@@ -77,7 +77,7 @@ def convert(
 ) -> Rewritten:
     """Write the lists of a data set from annotations in another format, one of `READERS`.
 
-    With a division the images are divided anew, else as the source divides them. Raises one
+    With a division the images are split by it, else as the source divides them. Raises one
     PaddlexMLError with every fault of the source; then nothing has changed.
     """
     with journal.writing(root):
@@ -85,7 +85,7 @@ def convert(
         names, before = dataset.label_names, dataset.lists
         lists = _divide(before, division) if division else before
         leftover = [root / f"{name}.txt" for name in LISTS if name not in lists]
-        what = f"converted from {source}" + (", divided anew" if division else "")
+        what = f"converted from {source}" + (" and split" if division else "")
         transaction = _write(root, what, names, lists, [*dataset.retire, *leftover])
     if division is None:
         return Rewritten(transaction, dataset.notes, lists=tuple(lists))
@@ -94,7 +94,7 @@ def convert(
 
 
 def resplit(root: Path, division: Division) -> Rewritten:
-    """Divide the images of train.txt and val.txt (or of the one that is there) anew.
+    """Split the images of train.txt and val.txt (or of the one that is there) again.
 
     Every line is kept, with its labels; one that does not change sides keeps its position. Raises
     one PaddlexMLError with every fault of the lists; then nothing has changed.
@@ -107,7 +107,7 @@ def resplit(root: Path, division: Division) -> Rewritten:
         dataset = parsed.dataset
         before = {name: getattr(dataset, name) for name in names}
         after = _divide(before, division)
-        transaction = _write(root, "divided anew", None, after, [])
+        transaction = _write(root, "split again", None, after, [])
     rows = split.count_classes(before, after, dataset.label_names, division.val_percent)
     return Rewritten(transaction, [], rows, split.count_images(before, after))
 

@@ -39,7 +39,7 @@ def load(
         raise PaddlexMLError(
             f"onnxruntime cannot run the model: {lines[0][:200]}",
             where=str(graph),
-            fix="copy the file anew, or make it again: -o Global.mode=export -o Export.format=onnx",
+            fix="copy the file again, or export it: -o Global.mode=export -o Export.format=onnx",
         ) from error
     on_gpu = session.get_providers()[0] == _CUDA
     return run, f"gpu:{_number(device)}" if on_gpu else "cpu", scores

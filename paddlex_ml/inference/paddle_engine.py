@@ -142,7 +142,7 @@ def _load_plain(
         raise PaddlexMLError(
             f"Paddle cannot run the model: {_first_line(error)}",
             where=str(graph),
-            fix="the files may be damaged or not belong together: copy them anew, or export the "
+            fix="the files may be damaged or not belong together: copy them again, or export the "
             "model again with -o Global.mode=export",
         ) from error
 

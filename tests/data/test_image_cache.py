@@ -241,7 +241,7 @@ def test_a_full_disk_is_one_warning_and_no_end(images, folder, caplog, monkeypat
     if num_workers == 2 and not os.path.exists("/dev/full"):
         pytest.skip("needs /dev/full")
     cache = opened("disk", images, folder)
-    if num_workers:  # other processes open the path anew: let it lead to a disk that is full
+    if num_workers:  # other processes open the path again: let it lead to a disk that is full
         cache.path = Path("/dev/full")
     else:
         monkeypatch.setattr(os, "pwrite", full)
@@ -253,7 +253,7 @@ def test_a_full_disk_is_one_warning_and_no_end(images, folder, caplog, monkeypat
     assert np.array_equal(np.concatenate([b[0].numpy() for b in batches]), expected)
     (warning,) = (r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
     assert "No space left on device" in warning
-    assert "images that it does not hold are read anew in every epoch" in warning
+    assert "images that it does not hold are read again in every epoch" in warning
 
 
 def full(*_):

@@ -157,7 +157,7 @@ def test_a_file_name_that_is_not_utf8_survives_the_json(tmp_path: Path):
 
 def broken() -> MultiLabelResult:
     [picture] = walk(np.zeros((9, 9, 3), np.uint8))
-    error = PaddlexMLError("the image file is empty (0 bytes)", where="a.jpg", fix="copy it anew")
+    error = PaddlexMLError("the image file is empty (0 bytes)", where="a.jpg", fix="copy it again")
     return MultiLabelResult(picture, CLASSES, error=error)
 
 
@@ -180,9 +180,9 @@ def test_a_broken_image_has_an_error_in_place_of_labels(tmp_path: Path):
             "error": "the image file is empty (0 bytes)",
         }
     }
-    with pytest.raises(PaddlexMLError, match="copy it anew"):
+    with pytest.raises(PaddlexMLError, match="copy it again"):
         result.save_to_img(tmp_path)
-    with pytest.raises(PaddlexMLError, match="copy it anew"):
+    with pytest.raises(PaddlexMLError, match="copy it again"):
         _ = result.img
     assert json.loads(result.save_to_json(tmp_path).read_text("utf-8")) == result.json
 

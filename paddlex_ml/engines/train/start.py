@@ -36,7 +36,7 @@ def finish_interrupted(config: Config) -> None:
         checkpoint.finish_interrupted(files.folder)
     resume, weights_url = resumed_folder(config), config.Train.pretrain_weight_path
     if config.Train.resume_path == AUTO:
-        logger.info("Train.resume_path=auto: %s", resume or "no checkpoint yet, starting anew")
+        logger.info("Train.resume_path=auto: %s", resume or "no checkpoint yet, starting a new run")
     if resume is not None:
         checkpoint.finish_interrupted(RunFolder(resume.parent).best_model.folder)
     elif weights_url is not None and fetch.is_url(weights_url):
@@ -44,7 +44,7 @@ def finish_interrupted(config: Config) -> None:
 
 
 def resumed_folder(config: Config) -> Path | None:
-    """The checkpoint that Train.resume_path means; None: the training starts anew."""
+    """The checkpoint that Train.resume_path means; None: the training starts a new run."""
     resume, latest = config.Train.resume_path, RunFolder(config.Global.output).latest.folder
     if resume == AUTO:
         return latest if checkpoint.is_complete(latest) else None
@@ -90,7 +90,7 @@ def read_resumed(
                     if key in ("image_size", "decoder_tokens")
                     else "resume with the same data set and model"
                 )
-                + ", or start anew: -o Train.resume_path=null",
+                + ", or start a new run: -o Train.resume_path=null",
             )
     return folder, saved
 

@@ -48,7 +48,7 @@ def test_auto_starts_a_new_run_and_goes_on_with_its_own(
     auto = "Train.resume_path=auto"
     code, err = run("train", toy, output, auto, "Train.epochs_iters=1")
     assert code == 0, err
-    assert "Train.resume_path=auto: no checkpoint yet, starting anew" in err
+    assert "Train.resume_path=auto: no checkpoint yet, starting a new run" in err
     code, err = run("train", toy, output, auto, "Train.epochs_iters=2")
     assert code == 0, err
     assert f"Train.resume_path=auto: {output / 'latest'}" in err
