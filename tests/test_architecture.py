@@ -214,3 +214,9 @@ def test_the_package_is_not_cut_too_finely():
     count = sum(1 for path in MODULES for _ in functions(path))
     lines = sum(path.read_text("utf-8").count("\n") for path in MODULES)
     assert 100 * count / lines < MOST_FUNCTIONS
+
+
+def test_engines_exchange_types_and_no_dictionaries_of_anything():
+    paths = [*(PACKAGE / "engines").rglob("*.py"), PACKAGE / "cli.py"]
+    assert len(paths) > 20
+    assert [path.name for path in paths if "dict[str, Any]" in path.read_text("utf-8")] == []
