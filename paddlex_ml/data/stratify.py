@@ -4,8 +4,8 @@
 Iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011, "On the Stratification of Multi-Label
 Data", ECML PKDD): the rarest class is divided first. The packages iterative-stratification and
 scikit-multilearn implement it for single images. They have no groups, do not guarantee that a rare
-class is on both sides, let sizes drift, and need SciPy and scikit-learn at run time;
-scikit-multilearn takes minutes for 100,000 images. Hence this file, in numpy alone.
+class is on both sides, and need SciPy and scikit-learn at run time; scikit-multilearn also misses
+the wanted shares (figures: docs/decisions.md). Hence this file, in numpy alone.
 
     targets [N, C] -> units [U] -> a side for each: distribute, repair, refine, adjust -> mask [N]
 
