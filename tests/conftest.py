@@ -62,7 +62,8 @@ QUICK = (
 NOT_QUICK = (
     *("data/test_demo.py", "data/test_findings.py", "data/test_image_cache.py"),
     *("data/test_loader.py", "formats/test_bad_input.py", "formats/test_coco_bad_input.py"),
-    *("artifacts/test_weights.py", "metrics/test_bootstrap.py"),
+    *("artifacts/test_weights.py", "data/test_journal.py", "formats/test_rewrite.py"),
+    *("data/test_augment.py", "metrics/test_bootstrap.py"),
     *("report/test_evaluation_page_browser.py", "training/test_events.py"),
     *("training/test_flat_memory.py", "training/test_freeze.py", "training/test_recompute.py"),
 )
