@@ -6,17 +6,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from paddlex_ml.errors import PaddlexMLError
+
+logger = logging.getLogger(__name__)
 
 _REPAIRS = {
     errno.ENOSPC: "free some space there, or choose another folder with -o Global.output=...",
@@ -88,6 +91,24 @@ def lock_of(folder: Path) -> FileLock:
     user = os.getuid() if hasattr(os, "getuid") else ""
     path = Path(tempfile.gettempdir()) / f"paddlex_ml-{user}-{digest}.lock"
     return FileLock(path, is_singleton=True)
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait until no other process changes `folder`, and keep the others away meanwhile.
+
+    Where the system has no room or no locks for this, the work goes on without: a training must
+    not lose its checkpoint to a full folder for temporary files.
+    """
+    with ExitStack() as held:
+        with suppress(OSError, NotImplementedError):  # the second: a disk without locks
+            lock = lock_of(folder)
+            try:
+                held.enter_context(lock.acquire(blocking=False))
+            except Timeout:
+                logger.info("another process is writing %s: waiting for it", folder)
+                held.enter_context(lock.acquire())
+        yield
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -43,7 +43,7 @@ def replacing(folder: Path, is_ours: IsOurs) -> Iterator[Path]:
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     fresh = _beside(folder, "new")
-    with files.lock_of(folder):  # two runs with one output folder build it one after the other
+    with files.one_at_a_time(folder):  # two runs may have one output folder
         finish_interrupted(folder, is_ours)
         shutil.rmtree(fresh, ignore_errors=True)  # what a kill left there
         fresh.mkdir(parents=True)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -59,6 +60,40 @@ def test_a_folder_keeps_its_permissions(tmp_path: Path) -> None:
     (tmp_path / "inference").chmod(0o2775)
     export(tmp_path)
     assert (tmp_path / "inference").stat().st_mode & 0o7777 == 0o2775
+
+
+def test_a_folder_is_replaced_where_no_lock_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "inference", OLD)
+    monkeypatch.setattr(files, "lock_of", Mock(side_effect=OSError(28, "No space left on device")))
+    export(tmp_path)
+    assert read(tmp_path / "inference") == MIXED
+
+
+def test_a_replacement_that_waits_for_another_process_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from paddlex_ml.storage import files\n"
+        "with files.one_at_a_time(Path(sys.argv[1])):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    folder = tmp_path / "inference"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with caplog.at_level("INFO"), ThreadPoolExecutor() as pool:
+            waiting = pool.submit(export, tmp_path)
+            while "waiting for it" not in caplog.text:
+                assert not waiting.done()
+            assert not folder.exists()
+            holder.stdin.close()
+            waiting.result(60)
+    assert read(folder) == NEW
 
 
 REPLACE = """
