@@ -213,7 +213,7 @@ def _find_path(path: str, skip: Path | None, listed_in: str | None = None) -> It
 def _find_images(
     paths: Iterator[tuple[str, OSError | None]], root: str, complaint: str
 ) -> Iterator[_Image]:
-    """Yield the images of `folders.find`; raises `complaint` where there is none."""
+    """Yield the images of `image_paths.find`; raises `complaint` where there is none."""
     is_empty = True
     for path, error in paths:
         is_empty = False

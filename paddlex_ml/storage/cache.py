@@ -11,7 +11,6 @@ A URL with a query, or with letters that file names cannot have, gets a short ha
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -19,12 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import filelock
 import platformdirs
+from filelock import FileLock
 
 from paddlex_ml.errors import PaddlexMLError
-
-logger = logging.getLogger(__name__)
+from paddlex_ml.storage import files
 
 VARIABLE = "PADDLEX_ML_CACHE"
 _OURS = (".part", ".part.json", ".lock")
@@ -69,16 +67,8 @@ def locked(path: Path) -> Iterator[None]:
     """Keep other processes away from `path`, and explain errors of its disk."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(beside(path, ".lock"))
-        try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
-            logger.info("another process is at work on %s: waiting for it", path)
-            lock.acquire()
-        try:
+        with files.wait_for(FileLock(beside(path, ".lock")), path):
             yield
-        finally:
-            lock.release()
     except (OSError, NotImplementedError) as error:  # the second: a disk that knows no locks
         raise PaddlexMLError(
             f"the cache cannot be used: {getattr(error, 'strerror', None) or error}",

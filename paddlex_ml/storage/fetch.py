@@ -45,7 +45,7 @@ _OR = "         or "  # several ways out, one below the other
 _PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body|\?xml|!--)", re.I)
 
 
-@dataclass
+@dataclass(eq=False)
 class _TryFailedError(Exception):
     """Why a try failed."""
 

@@ -10,7 +10,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -102,13 +102,20 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     """
     with ExitStack() as held:
         with suppress(OSError, NotImplementedError):  # the second: a disk without locks
-            lock = lock_of(folder)
-            try:
-                held.enter_context(lock.acquire(blocking=False))
-            except Timeout:
-                logger.info("another process is writing %s: waiting for it", folder)
-                held.enter_context(lock.acquire())
+            held.enter_context(wait_for(lock_of(folder), folder))
         yield
+
+
+def wait_for(lock: FileLock, path: Path) -> AbstractContextManager[Any]:
+    """Acquire `lock`, and log it when another process holds it; leaving the context releases it.
+
+    Raises OSError, or NotImplementedError on a disk without locks.
+    """
+    try:
+        return lock.acquire(blocking=False)
+    except Timeout:
+        logger.info("another process is at work on %s: waiting for it", path)
+        return lock.acquire()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
