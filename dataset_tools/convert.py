@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
 from paddlex_ml import terminal
 from paddlex_ml.data.split import STRATEGIES, Division
-from paddlex_ml.formats import rewrite
+from paddlex_ml.formats import registry, rewrite
 from paddlex_ml.formats.collector import Options
 
 
@@ -22,9 +23,21 @@ def main() -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="folder of the images and their annotations")
-    parser.add_argument("--source", required=True, choices=rewrite.READERS, help="the format")
+    formats = [registry.AUTO, *registry.FORMATS]
+    parser.add_argument("--source", default=registry.AUTO, choices=formats, help="the format")
     parser.add_argument("--skip-missing", action="store_true", help="leave out lost images")
-    parser.add_argument("--separator", help="text between the names of one CSV cell (detected)")
+    parser.add_argument("--separator", help="text between the names of one cell (detected)")
+    parser.add_argument("--image-column", help="column of a table with the images (detected)")
+    parser.add_argument("--label-columns", nargs="+", help="columns with labels (detected)")
+    parser.add_argument("--label-value", help='what says "shows it" in the column of a class')
+    parser.add_argument(
+        "--image-from", choices=("stem", "field"), help="the image of a VOC or LabelMe file"
+    )
+    parser.add_argument(
+        "--merge-names",
+        action=argparse.BooleanOptionalAction,
+        help="spellings of one class name are one class, or several",
+    )
     parser.add_argument("--val-percent", type=int, help="split: share of the images for val")
     parser.add_argument(
         "--strategy", choices=STRATEGIES, default="stratified", help="how to divide"
@@ -37,9 +50,8 @@ def main() -> None:
         names = ("val_percent", "strategy", "seed", "group_regex")
         division = Division(**{name: getattr(args, name) for name in names})
     with terminal.progress("read annotations") as progress:
-        options = Options(
-            skip_missing=args.skip_missing, separator=args.separator, progress=progress
-        )
+        chosen = {item.name: getattr(args, item.name, progress) for item in fields(Options)}
+        options = Options(**chosen)
         result = rewrite.convert(args.dataset, args.source, options, division)
     print("\n".join(result.format_lines(args.dataset)))
     if "val" not in result.lists:

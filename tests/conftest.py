@@ -14,7 +14,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -206,6 +206,22 @@ def refdata(shared: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a data set folder of texts or bytes by path, and of images, which are empty files."""
+
+    def make(files: Mapping[str, str | bytes], *images: str) -> Path:
+        root = tmp_path / "set"
+        root.mkdir(exist_ok=True)
+        for path, content in {**files, **dict.fromkeys(images, "")}.items():
+            target = root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content.encode() if isinstance(content, str) else content)
+        return root
+
+    return make
 
 
 @pytest.fixture(scope="session")

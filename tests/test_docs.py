@@ -13,7 +13,7 @@ import pytest
 
 from paddlex_ml.config import load, schema, shipped, values
 from paddlex_ml.data import near_duplicates
-from paddlex_ml.formats import rewrite
+from paddlex_ml.formats import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -24,10 +24,10 @@ TO_BE_WRITTEN = {"paddlex_ml/models/resnet18.py"}
 """Files that a page asks its reader to write."""
 
 
-@pytest.mark.parametrize("source", rewrite.READERS)
+@pytest.mark.parametrize("source", registry.FORMATS)
 def test_the_rules_of_each_format_are_those_of_its_reader(source: str) -> None:
     page = (ROOT / "docs" / "data.md").read_text("utf-8")
-    told = inspect.getdoc(inspect.getmodule(rewrite.READERS[source]))
+    told = inspect.getdoc(registry.FORMATS[source].module)
     assert told is not None
     assert f"### {source}\n\n{told.partition(chr(10) * 2)[2]}\n" in page
 

@@ -84,12 +84,66 @@ class ClassCounts(msgspec.Struct, frozen=True):
     val_after: int
 
 
+class FilesOfSource(msgspec.Struct, frozen=True):
+    """Files that may have annotations."""
+
+    seen: int
+    used: int
+
+
+class RecordsOfSource(msgspec.Struct, frozen=True):
+    """Annotation records: rows, boxes, tags."""
+
+    read: int
+    dropped: dict[str, int]
+    """Reason -> records without effect."""
+
+
+class ImagesOfSource(msgspec.Struct, frozen=True):
+    """Images in the folder of a source."""
+
+    seen: int
+    with_labels: int
+    without_labels: int
+    not_annotated: int
+    """Images of the lists that no annotation describes; they have no label."""
+    not_named: int
+    """Images that no annotation names: they are in no list."""
+
+
+class ClassesOfSource(msgspec.Struct, frozen=True):
+    """What became of the class names."""
+
+    names: list[str]
+    merged: dict[str, list[str]]
+    """Class -> other spellings that were merged into it."""
+    left_out: dict[str, str]
+    """Name -> why it is no class."""
+
+
+class ConversionAccount(msgspec.Struct, frozen=True):
+    """What a conversion did with every file, record, image and class name of a source."""
+
+    annotation_files: FilesOfSource
+    records: RecordsOfSource
+    images: ImagesOfSource
+    classes: ClassesOfSource
+    left_out: dict[str, int]
+    """Reason -> files and folders that have no part; conversion.csv names them."""
+    encodings: dict[str, int]
+    """Encoding other than UTF-8 -> text files."""
+    guesses: list[list[str]]
+    """Images not found as written, the first 1,000: name, path, how, where it is named."""
+
+
 class RewrittenLists(msgspec.Struct, frozen=True):
     """What a conversion or a split changed in the data set."""
 
     files: list[str]
     notes: list[str]
     class_counts: list[ClassCounts]
+    account: ConversionAccount | UnsetType = UNSET
+    """Only of a conversion."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,6 +60,8 @@ class CheckDatasetFiles:
         self.folder: Final = folder
         self.demo_img: Final = folder / "demo_img"
         self.histogram: Final = folder / "histogram.png"
+        self.conversion_csv: Final = folder / "conversion.csv"
+        self.faults_csv: Final = folder / "faults.csv"
         self.report: Final = folder / "report.html"
 
 

@@ -72,8 +72,8 @@ def _check_dataset_rules(config: Config) -> Iterator[Broken]:
         yield ConfigFault(key, what, fix), (other,)
     if convert.enable and convert.src_dataset_type is None:
         key = "CheckDataset.convert.src_dataset_type"
-        what = f"{key} is not set: convert from one of {', '.join(SOURCES)}"
-        yield ConfigFault(key, what, override(key, "COCO")), ()
+        what = f"{key} is not set: choose auto, or one of {', '.join(SOURCES[1:])}"
+        yield ConfigFault(key, what, override(key, "auto")), ()
 
 
 def _train_rules(config: Config) -> Iterator[Broken]:

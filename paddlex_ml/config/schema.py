@@ -22,8 +22,15 @@ MODES = ("check_dataset", "train", "evaluate", "export", "predict")
 TOKEN_MODELS = ("CLIP_vit_base_patch16_448_ML",)
 """Models whose head can use one token of the image or all of them."""
 
-SOURCES = ("COCO", "VOC", "LabelMe", "YOLO", "CSV", "ImageFolder", "JSONL")
-"""Formats that check_dataset converts from."""
+SOURCES = (
+    *("auto", "COCO", "VOC", "LabelMe", "YOLO", "CSV", "ImageFolder", "JSONL"),
+    *("LabelStudio", "CVAT", "PaddleLabel", "TextList", "MMPretrain", "OpenImages", "CelebA"),
+    *("SageMaker", "Azure", "Vertex", "Labelbox", "VoTT", "HuggingFace", "Parquet", "WebDataset"),
+)
+"""Formats that check_dataset converts from; auto recognises them."""
+
+DROPS = ("broken", "missing", "empty", "duplicates")
+"""Lines of the lists that check_dataset can leave out."""
 
 IGNORED = ("Global.export_with_pir", "Train.dy2st")
 """Keys of PaddleX that have no meaning here: they are accepted with a note."""
@@ -78,15 +85,29 @@ class ConvertConfig:
     """true: write label.txt, train.txt and val.txt from the annotations of another format before
     the check. Nothing is lost: a file that is replaced is renamed to .bak, and
     dataset_tools/restore_backup.py restores it."""
-    src_dataset_type: Annotated[str, Checked(values.one_of(SOURCES))] | None = None
-    """The format to convert from: COCO, VOC, LabelMe, YOLO, CSV, ImageFolder or JSONL (docs/data.md
-    shows the folders of each). Only used when enable is true."""
+    src_dataset_type: Annotated[str, Checked(values.one_of_any_case(SOURCES))] | None = None
+    """The format to convert from: auto (recognised from the files), COCO, VOC, LabelMe, YOLO, CSV,
+    ImageFolder, JSONL, or the name of a tool (docs/data.md has them all, and the files of each).
+    Only used when enable is true."""
     skip_missing: bool = False
     """true: leave out images that the annotations name but that do not exist; false refuses
     them."""
     separator: Text | None = None
-    """Text between the class names in one cell of a CSV table, such as "|" or " ". null: the first
-    of | ; , that the table contains."""
+    """Text between the class names in one cell of a table, such as "|" or " ". null: recognised
+    from the table, and told."""
+    image_column: Annotated[str, Checked(values.cell)] | None = None
+    """Name of the column of a table that has the images. null: recognised, and told."""
+    label_columns: Annotated[tuple[str, ...], Checked(values.texts)] | None = None
+    """Names of the columns of a table that have labels, as [tags] or [cat, dog]. null: recognised,
+    and told."""
+    label_value: Annotated[str, Checked(values.cell)] | None = None
+    """The value that says "shows it" in a column of one class. null: 1, 1.0, true or yes."""
+    image_from: Literal["stem", "field"] | None = None
+    """VOC and LabelMe: an annotation belongs to the image of its own file name (stem), or to the
+    image that it names inside (field). null: both must agree where both exist."""
+    merge_names: bool | None = None
+    """Class names that differ only in capitals, spaces or invisible characters: true makes them one
+    class, false keeps them apart. null refuses them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,11 +131,25 @@ class SplitConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RepairConfig:
+    """Section `CheckDataset.repair`: paths in the lists that lead nowhere as they are written."""
+
+    enable: bool = False
+    """true: write the paths of train.txt and val.txt as the images are found: other capitals,
+    another folder, separators of Windows, another ending. The old lists are kept as .bak."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckDatasetConfig:
     """Section `CheckDataset`."""
 
     convert: ConvertConfig = field(default_factory=ConvertConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
+    repair: RepairConfig = field(default_factory=RepairConfig)
+    drop: Annotated[tuple[str, ...], Checked(values.some_of(DROPS))] = ()
+    """Lines to leave out of train.txt and val.txt, as [broken, missing]: broken (images that cannot
+    be decoded), missing (no such file), empty (no label), duplicates (the same image again, by path
+    or content). The old lists are kept as .bak."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,6 +88,41 @@ def one_of(choices: Sequence[str]) -> Callable[[Any], str]:
     return check
 
 
+def one_of_any_case(choices: Sequence[str]) -> Callable[[Any], str]:
+    """A checker that accepts these names in any capitals, and returns them as listed."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    plain = one_of(choices)
+
+    def check(value: Any) -> str:
+        return by_lower.get(str(value).lower()) or plain(value)
+
+    return check
+
+
+def some_of(choices: Sequence[str]) -> Callable[[Any], tuple[str, ...]]:
+    """A checker that accepts a list of these names, or one of them."""
+    single = one_of(choices)
+
+    def check(value: Any) -> tuple[str, ...]:
+        if value == []:
+            return ()
+        return tuple(dict.fromkeys(map(single, value if isinstance(value, list) else [value])))
+
+    return check
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """A list of texts, or one text."""
+    if value == []:
+        raise Refused("must name at least one")
+    return tuple(map(cell, value if isinstance(value, list) else [value]))
+
+
+def cell(value: Any) -> str:
+    """A text as a table has it: a whole number needs no quotes."""
+    return str(value) if type(value) is int else text(value)
+
+
 def text(value: Any) -> str:
     """A text that can be a name or a path: not empty, no NUL, no lone surrogates."""
     if isinstance(value, int | float):  # its original digits are lost: 1.10 was read as 1.1

@@ -9,6 +9,7 @@ N images, C classes. Text is UTF-8, with or without a byte order mark; lines end
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import Counter
@@ -22,9 +23,11 @@ import numpy.typing as npt
 
 from paddlex_ml.data import journal
 from paddlex_ml.data.faults import DatasetFault, combine
-from paddlex_ml.data.lines import read_lines
+from paddlex_ml.data.lines import UTF8, read_lines
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
+
+logger = logging.getLogger(__name__)
 
 LISTS = ("train", "val")
 LABEL_FILE, TRAIN_FILE, VAL_FILE = "label.txt", "train.txt", "val.txt"
@@ -179,7 +182,7 @@ class _ListReader:
 
     def read(self, file: Path) -> ImageList:
         """Parse one list: its faults and lines are kept, the images of sound lines are returned."""
-        texts, faults = read_lines(file)
+        texts, faults = _read_lines(file)
         if not texts and not faults:
             faults = [DatasetFault("empty list", file.name, "the list names no image", _LAYOUT)]
         self.faults += faults
@@ -275,6 +278,13 @@ class _ListReader:
         return targets, right
 
 
+def _read_lines(path: Path) -> tuple[list[str | None], list[DatasetFault]]:
+    text = read_lines(path)
+    if text.encoding != UTF8:
+        logger.warning("%s is read as %s, not as UTF-8", path.name, text.encoding)
+    return text.lines, text.faults
+
+
 def _parse_plain(values: list[str], num_classes: int) -> tuple[Targets, Mask]:
     """Parse the texts that are exactly "0,1,..." all at once: a loop over values would take minutes
     for a large set. Returns targets [N, C] and which rows are done."""
@@ -292,7 +302,7 @@ def _parse_plain(values: list[str], num_classes: int) -> tuple[Targets, Mask]:
 
 def _parse_labels(path: Path) -> tuple[list[str], list[DatasetFault]]:
     """Class names by id (by line where ids are wrong), and the faults of label.txt."""
-    texts, faults = read_lines(path)
+    texts, faults = _read_lines(path)
     entries: dict[int, tuple[int, str]] = {}  # id -> line number, name
     fix = 'write "<id> <name>", one class a line, ids from 0: "0 cat"'
     for number, text in enumerate(texts, 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import msgspec
@@ -27,11 +28,11 @@ from paddlex_ml.data.faults import combine
 from paddlex_ml.data.split import Division
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import rewrite
+from paddlex_ml.formats import registry, rewrite
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.pictures import dataset_page, plots
 from paddlex_ml.pictures.labelled import draw_labels
-from paddlex_ml.storage import folders
+from paddlex_ml.storage import files, folders
 
 _DEMOS = 10  # images of each list
 _DEMO_SIDE = 1024  # pixels: a page of thumbnails, not copies of the photographs
@@ -54,6 +55,8 @@ def run(config: Config) -> CheckResult:
             fix="-o Global.dataset_dir=... (the folder with label.txt, train.txt and val.txt)",
         )
     rewritten = _rewrite_lists(config, root)
+    if rewritten is UNSET and (error := _ask_for_conversion(root)):
+        raise error
     with terminal.progress("decoded images") as progress:
         report = check.check(root, progress)
     if report.faults:
@@ -100,9 +103,12 @@ def _rewrite_lists(config: Config, root: Path) -> RewrittenLists | UnsetType:
     if convert.enable:
         assert convert.src_dataset_type is not None
         with terminal.progress("read annotations") as progress:
-            options = Options(
-                skip_missing=convert.skip_missing, separator=convert.separator, progress=progress
-            )
+            chosen = {
+                item.name: getattr(convert, item.name)
+                for item in fields(Options)
+                if item.name != "progress"
+            }
+            options = Options(**chosen, progress=progress)
             rewritten = rewrite.convert(root, convert.src_dataset_type, options, division)
     elif division:
         rewritten = rewrite.resplit(root, division)
@@ -110,9 +116,40 @@ def _rewrite_lists(config: Config, root: Path) -> RewrittenLists | UnsetType:
         return UNSET
     for line in rewritten.format_lines(root):
         logger.info("%s", line)
+    if rewritten.account:
+        table = RunFolder(config.Global.output).check_dataset.conversion_csv
+        files.write_text(table, rewritten.account.format_csv())
+        logger.info("what has no part in the lists, and why: %s", table)
     if "val" not in rewritten.lists:
         raise rewrite.ask_for_split(root)
     return msgspec.convert(rewritten.describe(), RewrittenLists)
+
+
+def _ask_for_conversion(root: Path) -> PaddlexMLError | None:
+    """The error for a folder that lacks our lists and has annotations in another format."""
+    ours = [root / annotation.LABEL_FILE, root / annotation.TRAIN_FILE]
+    if not root.is_dir() or all(path.is_file() for path in ours):
+        return None
+    found = registry.recognise(root)
+    if not found:
+        return None
+    name, why = found[0].format.name, found[0].why
+    try:
+        is_divided = "val" in registry.read(root, name, Options()).lists
+    except PaddlexMLError:
+        is_divided = True  # the conversion will tell what is wrong first
+    fix = f"-o CheckDataset.convert.enable=true -o CheckDataset.convert.src_dataset_type={name}"
+    if not is_divided:
+        fix += " -o CheckDataset.split.enable=true -o CheckDataset.split.train_percent=80"
+        fix += " -o CheckDataset.split.val_percent=20"
+    others = [f"{candidate.format.name} ({candidate.why})" for candidate in found[1:]]
+    also = f"; it may also be {' or '.join(others)}" if others else ""
+    missing = next(path.name for path in ours if not path.is_file())
+    return PaddlexMLError(
+        f"{missing} is not there, but annotations in the format {name} are: {why}{also}",
+        where=str(root),
+        fix=fix,
+    )
 
 
 def choose_varied(images: ImageList, count: int, seed: int) -> list[int]:

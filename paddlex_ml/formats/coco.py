@@ -38,6 +38,7 @@ from typing import NamedTuple
 import msgspec
 
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco_files
 from paddlex_ml.formats.coco_files import CocoSource
@@ -92,6 +93,11 @@ class _CocoFile(NamedTuple):
     labels: dict[Id, set[Id]]
     categories: list[_CocoCategory]
     first_use: dict[Id, int]  # category id -> index of the first annotation with it
+
+
+def recognise(inventory: Inventory) -> str:
+    """The json file by whose name the format is known."""
+    return next((source.path for source in coco_files.list_sources(inventory.root)), "")
 
 
 def read(root: Path, options: Options) -> SourceDataset:

@@ -15,9 +15,9 @@ from typing import NamedTuple
 from paddlex_ml.data.annotation import LISTS
 from paddlex_ml.data.faults import SHOWN
 from paddlex_ml.data.journal import undo_command
+from paddlex_ml.data.walk import join
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.subsets import note_unused_test
-from paddlex_ml.formats.walk import join
 from paddlex_ml.wording import first_names
 
 _FOLDERS = ("annotations", "")
@@ -53,7 +53,7 @@ def find(root: Path) -> tuple[list[CocoSource], list[str]]:
             fix="-o Global.dataset_dir=... (the folder that holds annotations/ and the images)",
         )
     chosen: dict[str, CocoSource] = {}
-    for source in _list_sources(root):
+    for source in list_sources(root):
         first = chosen.setdefault(source.list_name, source)
         if first != source:
             raise PaddlexMLError(
@@ -74,7 +74,7 @@ def find(root: Path) -> tuple[list[CocoSource], list[str]]:
     return [chosen[name] for name in LISTS if name in chosen], notes
 
 
-def _list_sources(root: Path) -> list[CocoSource]:
+def list_sources(root: Path) -> list[CocoSource]:
     """All files with a name of train or val: those of PaddleX and COCO, then those of Roboflow."""
     sources = []
     for folder in _FOLDERS:

@@ -8,30 +8,30 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.image_finder import LEAVE_OUT, Guess, ImageFinder
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import read_lines
-from paddlex_ml.formats.walk import join
+from paddlex_ml.formats.account import Account, GuessedImage
 from paddlex_ml.progress import ReportProgress, ignore_progress
 from paddlex_ml.wording import first_names
 
 CLASS_FILE = "classes.txt"
 """One class name a line, in the order of the ids: for formats that do not order their classes."""
 
-_SHOWN = 5
 _NOT_UTF8 = "\ud800-\udfff"  # how Python spells the bytes of a file name that is not UTF-8
 _UNFIT = re.compile(rf"[\t\r\n{_NOT_UTF8}]")  # for a line of a list
-_OUTSIDE = re.compile(r"/|\.\.(/|\Z)")  # a normalised path that leads out of the data set
-# On Linux a listing has every name of a file; other systems may accept other spellings of it.
-_OTHER_SPELLINGS = sys.platform in ("win32", "darwin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,18 @@ class Options:
     skip_missing: bool = False
     """Leave images out that are named but not there, instead of refusing them."""
     separator: str | None = None
-    """Between the names of one cell of a CSV table; None: detected from the table."""
+    """Between the names of one cell of a table; None: detected from the table."""
+    image_column: str | None = None
+    """Name of the column of a table that has the images; None: detected."""
+    label_columns: Sequence[str] | None = None
+    """Names of the columns of a table that have labels; None: detected."""
+    label_value: str | None = None
+    """Value of a column of one class that means "shows it"; None: 1, true, yes, ..."""
+    image_from: Literal["stem", "field"] | None = None
+    """Whether an annotation file of one image belongs to the image of its own name (stem) or to the
+    one that it names (field); None: both must agree."""
+    merge_names: bool | None = None
+    """Whether spellings of one name are one class; None: they are a fault."""
     progress: ReportProgress = ignore_progress
 
 
@@ -56,107 +67,7 @@ class SourceDataset:
     """Annotation files that become .bak when the lists are written."""
     notes: list[str]
     """What was left out, merged or renumbered: a line each, for the user."""
-
-
-class ImageProblem(NamedTuple):
-    """Why an image cannot be named in a list: three of the fields of a DatasetFault."""
-
-    kind: str
-    text: str
-    fix: str
-
-
-class ImageFinder:
-    """Finds the files that annotations name. Lists every folder once: no system call per image."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._real = Path(os.path.realpath(root))
-        self._listings: dict[str, set[str]] = {}
-        self._lower: dict[str, dict[str, str]] = {}
-        self._opened: dict[str, tuple[str, set[str]]] = {}  # folder -> prefix of its names, names
-
-    def find(self, name: str, folders: Sequence[str]) -> str | ImageProblem:
-        """Return the path of image `name` relative to the data set, as a list will have it.
-
-        It is looked for in each of `folders` (relative to the data set; "" is the data set itself).
-        Separators may be those of Windows; an absolute path must lie inside the data set.
-        """
-        if "/" not in name and (path := self._find_plain(name, folders)):
-            return path  # nearly every image: only the listings were needed
-        if not name or "\0" in name:
-            fix = "write the path of the image"
-            return ImageProblem("image name", f"{name!r} cannot be the name of an image", fix)
-        tried: list[str] = []
-        # A backslash is a separator unless a file has it in its name, as Linux allows.
-        for spelling in dict.fromkeys((name, name.replace("\\", "/"))):
-            tried.clear()
-            for path in self._list_candidates(spelling, folders):
-                folder, last = os.path.split(path)
-                if os.path.normcase(last) in self._list(folder):
-                    return path
-                if _OTHER_SPELLINGS and os.path.isfile(self._root / path):
-                    return path
-                tried.append(path)
-        if not tried:
-            text = f"{name} lies outside the data set"
-            fix = "move the image into the data set, and write its path relative to its folder"
-            return ImageProblem("path outside the data set", text, fix)
-        return self._explain_missing(name, tried, folders)
-
-    def _find_plain(self, name: str, folders: Sequence[str]) -> str:
-        """Find a name without folders; "" where no listing has it."""
-        key = os.path.normcase(name)
-        for folder in folders:
-            if folder not in self._opened:
-                path = os.path.normpath(folder).replace(os.sep, "/")
-                if _OUTSIDE.match(path):
-                    self._opened[folder] = "", set()
-                elif path == ".":
-                    self._opened[folder] = "", self._list("")
-                else:
-                    self._opened[folder] = f"{path}/", self._list(path)
-            prefix, listing = self._opened[folder]
-            if key in listing:
-                return prefix + name
-        return ""
-
-    def _list_candidates(self, name: str, folders: Sequence[str]) -> Iterator[str]:
-        """Relative paths that `name` may mean; those outside the data set are left out."""
-        if os.path.isabs(name) or re.match(r"[A-Za-z]:/", name):
-            absolute = Path(os.path.normpath(name))
-            for start in dict.fromkeys((Path(os.path.abspath(self._root)), self._real)):
-                if absolute.is_relative_to(start):
-                    yield absolute.relative_to(start).as_posix()
-            return
-        for folder in folders:
-            path = os.path.normpath(join(folder, name)).replace(os.sep, "/")
-            if not _OUTSIDE.match(path):
-                yield path
-
-    def _list(self, folder: str) -> set[str]:
-        """Names of the files of a folder; none where the folder cannot be read."""
-        if folder not in self._listings:
-            try:
-                with os.scandir(self._root / folder) as entries:
-                    names = {os.path.normcase(entry.name) for entry in entries if entry.is_file()}
-            except (OSError, ValueError):  # ValueError: a name that no file system has, such as NUL
-                names = set()
-            self._listings[folder] = names
-        return self._listings[folder]
-
-    def _explain_missing(self, name: str, tried: list[str], folders: Sequence[str]) -> ImageProblem:
-        for path in tried:
-            folder, last = os.path.split(path)
-            if folder not in self._lower:  # once: a loop per missing image would take hours
-                self._lower[folder] = {other.lower(): other for other in self._list(folder)}
-            if other := self._lower[folder].get(last.lower()):
-                text = f"{name} is not there, {join(folder, other)} is"
-                fix = f"rename the file, or write {other}: upper and lower case count"
-                return ImageProblem("image missing", text, fix)
-        looked = ", ".join(folder + "/" if folder else "the data set folder" for folder in folders)
-        fix = "restore the image, or leave it out: -o CheckDataset.convert.skip_missing=true"
-        return ImageProblem("image missing", f"{name} is not there (looked in {looked})", fix)
+    account: Account = field(default_factory=Account)
 
 
 @dataclass
@@ -167,13 +78,39 @@ class Collector:
     options: Options
     faults: list[DatasetFault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    layout: str = "put the annotations where docs/data.md shows them for this format"
+    """How the files of the format must lie: the repair where they are not found."""
 
     def __post_init__(self) -> None:
-        self._finder = ImageFinder(self.root)
+        self.account = Account()
         self._rows: dict[str, dict[str, set[Hashable]]] = {}
         self._spelt: dict[str, dict[str, str]] = {}  # normalised path -> path as first named
+        self._guessed: dict[str, GuessedImage] = {}  # by the path that was taken for the image
         self._again = 0
         self._missing: list[str] = []
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """Everything that lies in the data set folder."""
+        return Inventory(self.root)
+
+    @cached_property
+    def finder(self) -> ImageFinder:
+        """Finds the images of the data set."""
+        return ImageFinder(self.root, self.inventory)
+
+    def read_lines(self, file: str, records: bool = True) -> list[str | None]:
+        """Lines of a text file of the data set; its faults and its encoding are kept.
+
+        The file counts as used, and its lines that are not empty as records unless `records` is
+        False. A line that is a fault is None.
+        """
+        text = read_lines(self.root / file, file)
+        self.faults += text.faults
+        filled = sum(bool(line and line.strip()) for line in text.lines) if records else 0
+        self.account.use(file, filled)
+        self.account.note_encoding(file, text.encoding)
+        return text.lines
 
     def open_list(self, name: str) -> None:
         """Make the list `name` ("train" or "val") exist, even if it gets no image."""
@@ -183,24 +120,21 @@ class Collector:
 
     def add(
         self, name: str, image: str, folders: Sequence[str], labels: Iterable[Hashable], where: str
-    ) -> None:
+    ) -> str | None:
         """Add an image to list `name`; an image that comes again keeps all its labels.
 
         `labels` are the keys given to `finish`; `where` is the position that names the image:
-        "instance_train.json images[7]", "train.csv:8".
+        "instance_train.json images[7]", "train.csv:8". Returns the path of the image, or None
+        where it cannot be used, which is a fault or counted.
         """
         self.open_list(name)
-        path = self._finder.find(image, folders)
-        if isinstance(path, ImageProblem):
-            if path.kind == "image missing" and self.options.skip_missing:
-                self._missing.append(image)
-            else:
-                self.add_fault(path.kind, where, path.text, path.fix)
-            return
+        path = self._resolve(image, folders, where)
+        if path is None:
+            return None
         if _UNFIT.search(path):
             text = f"the name {path!r} has a tab, a line end, or bytes that are not UTF-8"
             self.add_fault("image name", where, text, "rename the image file")
-            return
+            return None
         path = self._spelt[name].setdefault(os.path.normcase(path), path)  # normalised already
         row = self._rows[name].get(path)
         if row is None:
@@ -208,6 +142,42 @@ class Collector:
         else:
             self._again += 1
             row.update(labels)
+        return path
+
+    def _resolve(self, image: str, folders: Sequence[str], where: str) -> str | None:
+        """Path of an image, as written or by a guess, which is entered in the account."""
+        path = self.finder.find(image, folders)
+        if isinstance(path, str):
+            if self._guessed and (guessed := self._guessed.get(path)):
+                self._refuse_guess(guessed, image)
+            return path
+        guess = None
+        if path.kind in ("image missing", "path outside the data set"):
+            guess = self.finder.guess(image, folders)
+        if isinstance(guess, Guess):
+            return self._keep_guess(GuessedImage(image, guess.path, guess.how, where))
+        problem = guess or path
+        if problem.kind == "image missing" and self.options.skip_missing:
+            self._missing.append(image)
+        else:
+            self.add_fault(problem.kind, where, problem.text, problem.fix)
+        return None
+
+    def _keep_guess(self, guess: GuessedImage) -> str:
+        """Enter a guess. A file to which two names lead cannot be what both mean."""
+        earlier = self._guessed.get(guess.path)
+        if earlier is None:
+            self._guessed[guess.path] = guess
+            self.account.guesses.append(guess)
+            if any(guess.path in rows for rows in self._rows.values()):
+                self._refuse_guess(guess, guess.path)
+        elif earlier.name != guess.name:
+            self._refuse_guess(guess, earlier.name)
+        return guess.path
+
+    def _refuse_guess(self, guess: GuessedImage, other: str) -> None:
+        text = f"{guess.name} is not there; {guess.path} belongs to {other} already"
+        self.add_fault("image missing", guess.where, text, LEAVE_OUT)
 
     def add_fault(self, kind: str, where: str, text: str, fix: str) -> None:
         """Keep a fault; `finish` raises them all."""
@@ -226,7 +196,8 @@ class Collector:
     ) -> SourceDataset:
         """Make the lists; `keys` are the labels given to `add` for each class (None: its name).
 
-        Raises one PaddlexMLError with every fault, also when no image or no class is left.
+        Raises one PaddlexMLError with every fault, also when no image or no class is left, or when
+        the account shows that labels would be lost.
         """
         if not self.faults and not any(self._rows.values()):
             fix = "look whether this is the folder that the annotations belong to"
@@ -234,17 +205,21 @@ class Collector:
         if not self.faults and not label_names:
             fix = "label the images first"
             self.add_fault("nothing found", "", "the source names no class", fix)
+        names, ids = self._merge_names(label_names)
+        order = dict(zip(label_names if keys is None else keys, ids, strict=True))
         self.raise_faults()
-        order = {key: i for i, key in enumerate(label_names if keys is None else keys)}
         # A list that lost all its images does not count: the rest is then one list, to be divided.
         filled = {name: rows for name, rows in self._rows.items() if rows or not self._missing}
-        names = filled if len(filled) > 1 else ["train"]
+        list_names = filled if len(filled) > 1 else ["train"]
         lists: dict[str, ImageList] = {}
-        for name, rows in zip(names, filled.values(), strict=True):
-            targets = np.zeros((len(rows), len(order)), np.uint8)
+        labelled: dict[str, bool] = {}
+        for name, rows in zip(list_names, filled.values(), strict=True):
+            targets = np.zeros((len(rows), len(names)), np.uint8)
             for target, labels in zip(targets, rows.values(), strict=True):
                 target[[order[label] for label in labels]] = 1
             lists[name] = ImageList(self.root, list(rows), targets)
+            labelled |= dict(zip(rows, map(bool, targets.any(axis=1)), strict=True))
+        self._close_account(names, lists, labelled)
         notes = list(self.notes)
         if self._missing:
             shown = first_names(self._missing, 5)
@@ -252,7 +227,78 @@ class Collector:
         if self._again:
             text = "images are named more than once: their labels were merged"
             notes.append(f"{self._again:,} {text}")
-        return SourceDataset(list(label_names), lists, list(retire), notes)
+        return SourceDataset(names, lists, list(retire), notes, self.account)
+
+    def _close_account(
+        self, names: list[str], lists: dict[str, ImageList], labelled: dict[str, bool]
+    ) -> None:
+        """Compare what the lists have with what lies in the folder. Raises PaddlexMLError."""
+        self.account.class_names = names
+        self.account.close(self.inventory, labelled)
+        self.faults += self.account.find_faults(self.layout)
+        if not self.faults:
+            self.faults += filter(None, map(find_unlabelled_list, lists, lists.values()))
+        self.raise_faults()
+
+    def _merge_names(self, label_names: Sequence[str]) -> tuple[list[str], list[int]]:
+        """Class names without other spellings of one name, and for each of `label_names` the
+        number of its class. Spellings are a fault unless `merge_names` says what to do."""
+        groups: dict[str, list[str]] = {}
+        merge = self.options.merge_names
+        for name in label_names:
+            groups.setdefault(name if merge is False else fold_name(name), []).append(name)
+        counts = self._count_labels(label_names) if len(groups) < len(label_names) else {}
+        names: list[str] = []
+        class_of: dict[str, int] = {}
+        for spellings in groups.values():
+            best = max(spellings, key=lambda name: counts.get(name, 0))  # the first of equals
+            class_of.update(dict.fromkeys(spellings, len(names)))
+            names.append(best)
+            if len(spellings) > 1:
+                others = [name for name in spellings if name != best]
+                self.account.merged_names[best] = others
+                if merge is None:
+                    self._refuse_spellings(best, spellings)
+        return names, [class_of[name] for name in label_names]
+
+    def _count_labels(self, label_names: Sequence[str]) -> Counter[Hashable]:
+        rows = (labels for rows in self._rows.values() for labels in rows.values())
+        return Counter(label for labels in rows for label in labels)
+
+    def _refuse_spellings(self, best: str, spellings: list[str]) -> None:
+        text = (
+            f"{' and '.join(map(show_name, spellings))} differ only in capitals, spaces or "
+            "characters that cannot be seen"
+        )
+        fix = (
+            f"-o CheckDataset.convert.merge_names=true (one class, {best}), or =false to keep them "
+            "apart"
+        )
+        self.add_fault("spellings of one name", "", text, fix)
+
+
+def find_unlabelled_list(name: str, images: ImageList) -> DatasetFault | None:
+    """The fault of a list none of whose images has a label; None for any other."""
+    if not len(images) or images.targets.any():
+        return None
+    text = f"none of the {len(images):,} images of {name} has a label"
+    fix = "look whether the labels were read from the right files; without labels nothing is learnt"
+    return DatasetFault("no labels", f"{name}.txt", text, fix)
+
+
+def fold_name(name: str) -> str:
+    """One spelling for names that people would read as the same.
+
+    Capitals, the form of Unicode, characters without a picture (zero-width space, soft hyphen) and
+    the number and kind of spaces do not count.
+    """
+    visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    return " ".join(unicodedata.normalize("NFC", visible).casefold().split())
+
+
+def show_name(name: str) -> str:
+    """A name in quotes, with codes for what cannot be told apart by eye."""
+    return repr(name) if unicodedata.is_normalized("NFC", name) else ascii(name)
 
 
 def check_class_name(name: str, where: str) -> DatasetFault | None:
@@ -274,7 +320,7 @@ def order_names(root: Path, seen: Iterable[str]) -> tuple[list[str], list[Datase
     path = root / CLASS_FILE
     if not path.is_file():
         return sorted(seen), []
-    lines, faults = read_lines(path)
+    lines, faults, _ = read_lines(path)
     first: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         name, where = (line or "").strip(), f"{CLASS_FILE}:{number}"

@@ -31,7 +31,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import read_lines
+from paddlex_ml.data.walk import is_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import (
     Collector,
@@ -47,7 +49,6 @@ from paddlex_ml.formats.subsets import (
     list_image_folders,
     parse_subset,
 )
-from paddlex_ml.formats.walk import is_image
 from paddlex_ml.wording import first_names
 
 SUBSET_COLUMNS = ("split", "set", "subset")
@@ -88,6 +89,11 @@ class _CsvTable:
         return f"{self.source.path}:{row.number}"
 
 
+def recognise(inventory: Inventory) -> str:
+    """The table by whose name the format is known."""
+    return next(iter(inventory.find(_SUFFIX)), "")
+
+
 def read(root: Path, options: Options) -> SourceDataset:
     """Read the tables. Raises one PaddlexMLError with every fault."""
     if options.separator == "":
@@ -113,7 +119,7 @@ def read(root: Path, options: Options) -> SourceDataset:
 
 
 def _read_table(collector: Collector, source: SourceTable) -> _CsvTable | None:
-    lines, faults = read_lines(collector.root / source.path, source.path)
+    lines, faults, _ = read_lines(collector.root / source.path, source.path)
     collector.faults += faults
     if faults:
         return None

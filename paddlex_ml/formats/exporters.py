@@ -29,10 +29,11 @@ from PIL import ExifTags, Image
 from paddlex_ml.data import annotation, journal
 from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.image_finder import ImageFinder
 from paddlex_ml.data.journal import Transaction
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats.collector import CLASS_FILE, ImageFinder
+from paddlex_ml.formats.collector import CLASS_FILE
 from paddlex_ml.progress import ReportProgress, ignore_progress
 
 Texts = dict[str, str]

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.data.walk import Folder, is_image, join, list_folder, walk
 from paddlex_ml.formats.collector import (
     Collector,
     Options,
@@ -31,7 +33,6 @@ from paddlex_ml.formats.collector import (
 )
 from paddlex_ml.formats.same_files import find_copies
 from paddlex_ml.formats.subsets import assign_lists, find_subsets, note_unused_test
-from paddlex_ml.formats.walk import Folder, is_image, join, list_folder, walk
 from paddlex_ml.wording import first_names
 
 
@@ -53,6 +54,13 @@ class _ClassFolders:
     """Images in no class folder."""
     ignored: int = 0
     """Hidden files and folders, and files that are not images."""
+
+
+def recognise(inventory: Inventory) -> str:
+    """The folders by which the format is known: at least two hold images, and no other holds any
+    but `test`."""
+    with_images = {path.split("/")[0] for path in inventory.images if "/" in path}
+    return first_names(sorted(with_images), 3) if len(with_images) > 1 else ""
 
 
 def read(root: Path, options: Options) -> SourceDataset:

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET
 
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.formats.collector import (
     Collector,
@@ -74,6 +75,11 @@ class _JsonlEntry(NamedTuple):
 _decoder = msgspec.json.Decoder(_JsonLine)
 
 
+def recognise(inventory: Inventory) -> str:
+    """The file by whose name the format is known."""
+    return next(iter(inventory.find(_SUFFIX)), "")
+
+
 def read(root: Path, options: Options) -> SourceDataset:
     """Read the files line by line. Raises one PaddlexMLError with every fault."""
     collector = Collector(root, options)
@@ -101,7 +107,7 @@ def read(root: Path, options: Options) -> SourceDataset:
 
 
 def _read_table(collector: Collector, table: SourceTable) -> Iterator[_JsonlEntry]:
-    lines, faults = read_lines(collector.root / table.path, table.path)
+    lines, faults, _ = read_lines(collector.root / table.path, table.path)
     collector.faults += faults
     for number, text in enumerate(lines, 1):
         if text and text.strip():

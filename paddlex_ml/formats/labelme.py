@@ -29,16 +29,17 @@ from pathlib import Path
 import msgspec
 
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.image_finder import ImageFinder
+from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.data.walk import StemIndex, is_image, join, walk
 from paddlex_ml.formats.collector import (
     Collector,
-    ImageFinder,
     Options,
     SourceDataset,
     check_class_name,
     order_names,
 )
 from paddlex_ml.formats.subsets import divide_files, parse_subset_of_path
-from paddlex_ml.formats.walk import StemIndex, is_image, join, walk
 from paddlex_ml.wording import first_names
 
 _SUFFIX = ".json"
@@ -57,6 +58,12 @@ class _LabelMeFile(msgspec.Struct, gc=False):
 
 
 _decoder = msgspec.json.Decoder(_LabelMeFile)
+
+
+def recognise(inventory: Inventory) -> str:
+    """The JSON file by whose content the format is known."""
+    files = inventory.find(_SUFFIX)[:3]
+    return next((path for path in files if b'"shapes"' in inventory.read_head(path)), "")
 
 
 def read(root: Path, options: Options) -> SourceDataset:

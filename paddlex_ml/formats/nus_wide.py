@@ -28,9 +28,10 @@ import numpy as np
 
 from paddlex_ml.data.annotation import ImageList, Targets
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.image_finder import ImageFinder, ImageProblem
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import nus_wide_lists, prepared
-from paddlex_ml.formats.collector import ImageFinder, ImageProblem, SourceDataset
+from paddlex_ml.formats.collector import SourceDataset
 from paddlex_ml.formats.nus_wide_lists import SPLITS, NusWideLists
 from paddlex_ml.formats.prepared import Prepared, Watch
 from paddlex_ml.storage import folders

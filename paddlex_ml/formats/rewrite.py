@@ -7,7 +7,7 @@ train.txt, val.txt ---------+-> divide -> label.txt, train.txt, val.txt; origina
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -21,20 +21,11 @@ from paddlex_ml.data.faults import combine
 from paddlex_ml.data.journal import Transaction
 from paddlex_ml.data.split import Division, Row
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import coco, csv_table, image_folder, jsonl, labelme, voc, yolo
-from paddlex_ml.formats.collector import Options, SourceDataset
+from paddlex_ml.formats import registry
+from paddlex_ml.formats.account import Account
+from paddlex_ml.formats.collector import Options
 from paddlex_ml.wording import first_names
 
-READERS: dict[str, Callable[[Path, Options], SourceDataset]] = {
-    "COCO": coco.read,
-    "VOC": voc.read,
-    "LabelMe": labelme.read,
-    "YOLO": yolo.read,
-    "CSV": csv_table.read,
-    "ImageFolder": image_folder.read,
-    "JSONL": jsonl.read,
-}
-"""What `src_dataset_type` may be."""
 _ROWS = 40  # of the table in a log
 
 
@@ -51,11 +42,14 @@ class Rewritten:
     """The row of all images; None without a division."""
     lists: tuple[str, ...] = LISTS
     """The lists that the data set has now."""
+    account: Account | None = None
+    """What became of every file, record and image of the source; None without a conversion."""
 
     def format_lines(self, root: Path) -> list[str]:
         """All of it in lines for a user, with the command that undoes it."""
         files = self.transaction.lines()
-        lines = [*self.notes, *(files or ["the lists are already as asked"])]
+        lines = [*self.notes, *(self.account.format_lines() if self.account else [])]
+        lines += files or ["the lists are already as asked"]
         if self.images:
             hidden = len(self.classes) - _ROWS
             *rows, total = split.render([*self.classes[:_ROWS], self.images])
@@ -69,28 +63,35 @@ class Rewritten:
     def describe(self) -> dict[str, Any]:
         """All of it as plain JSON values."""
         counts = [row._asdict() for row in self.classes]
-        return {"files": self.transaction.lines(), "notes": self.notes, "class_counts": counts}
+        described = {
+            "files": self.transaction.lines(),
+            "notes": self.notes,
+            "class_counts": counts,
+        }
+        return described | ({"account": self.account.describe()} if self.account else {})
 
 
 def convert(
     root: Path, source: str, options: Options, division: Division | None = None
 ) -> Rewritten:
-    """Write the lists of a data set from annotations in another format, one of `READERS`.
+    """Write the lists of a data set from annotations in another format, one of `registry.FORMATS`
+    or "auto".
 
     With a division the images are split by it, else as the source divides them. Raises one
     PaddlexMLError with every fault of the source; then nothing has changed.
     """
     with journal.writing(root):
-        dataset = READERS[source](root, options)
+        dataset = registry.read(root, source, options)
         names, before = dataset.label_names, dataset.lists
         lists = _divide(before, division) if division else before
         leftover = [root / f"{name}.txt" for name in LISTS if name not in lists]
         what = f"converted from {source}" + (" and split" if division else "")
         transaction = _write(root, what, names, lists, [*dataset.retire, *leftover])
     if division is None:
-        return Rewritten(transaction, dataset.notes, lists=tuple(lists))
+        return Rewritten(transaction, dataset.notes, lists=tuple(lists), account=dataset.account)
     rows = split.count_classes(before, lists, names, division.val_percent)
-    return Rewritten(transaction, dataset.notes, rows, split.count_images(before, lists))
+    counts = split.count_images(before, lists)
+    return Rewritten(transaction, dataset.notes, rows, counts, account=dataset.account)
 
 
 def resplit(root: Path, division: Division) -> Rewritten:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.walk import join, list_folder, walk
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats.walk import join, list_folder, walk
 from paddlex_ml.wording import first_names
 
 SPELLINGS = {"train": ["train"], "val": ["val", "valid", "validation"], "test": ["test"]}

@@ -27,17 +27,18 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.image_finder import ImageFinder
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import read_lines
+from paddlex_ml.data.walk import StemIndex, join, list_folder
 from paddlex_ml.formats.collector import (
     Collector,
-    ImageFinder,
     Options,
     SourceDataset,
     check_class_name,
     order_names,
 )
 from paddlex_ml.formats.subsets import assign_lists, find_subsets, note_unused_test
-from paddlex_ml.formats.walk import StemIndex, join, list_folder
 from paddlex_ml.wording import first_names
 
 _SUFFIX = ".xml"
@@ -59,7 +60,7 @@ class VocAnnotation(NamedTuple):
 def read_annotation(path: Path, name: str = "") -> VocAnnotation | DatasetFault:
     """Read one XML file, or return its first fault; `name` (or its last part) is its name there."""
     name = name or path.name
-    lines, faults = read_lines(path, name)
+    lines, faults, _ = read_lines(path, name)
     if faults:
         return faults[0]
     text = "\n".join(line or "" for line in lines)
@@ -85,6 +86,12 @@ def read_annotation(path: Path, name: str = "") -> VocAnnotation | DatasetFault:
     difficult = [(entry.findtext("difficult") or "").strip() == "1" for entry in objects]
     image = (tree.findtext("filename") or "").strip()
     return VocAnnotation(image, labels, bool(objects) and all(difficult))
+
+
+def recognise(inventory: Inventory) -> str:
+    """The XML file by whose content the format is known."""
+    files = inventory.find(_SUFFIX)[:3]
+    return next((path for path in files if b"<annotation>" in inventory.read_head(path)), "")
 
 
 def read(root: Path, options: Options) -> SourceDataset:
@@ -217,7 +224,7 @@ def _locate_set(name: str) -> str:
 def _read_set(collector: Collector, name: str) -> list[tuple[str, str]]:
     """Read file and line, and the name of an image without its ending, for each line of a list."""
     path = _locate_set(name)
-    lines, faults = read_lines(collector.root / path, path)
+    lines, faults, _ = read_lines(collector.root / path, path)
     collector.faults += faults
     stems = [(line or "").strip() for line in lines]
     return [(f"{path}:{number}", stem) for number, stem in enumerate(stems, 1) if stem]

@@ -32,17 +32,18 @@ from typing import NamedTuple
 
 from paddlex_ml.data.annotation import LABEL_FILE, TRAIN_FILE, VAL_FILE
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.image_finder import ImageFinder
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import read_lines
+from paddlex_ml.data.walk import is_image, join, resolve_inside, walk
 from paddlex_ml.formats import yolo_yaml
 from paddlex_ml.formats.collector import (
     Collector,
-    ImageFinder,
     Options,
     SourceDataset,
     check_class_name,
 )
 from paddlex_ml.formats.subsets import assign_lists, divide_files, note_unused_test
-from paddlex_ml.formats.walk import is_image, join, resolve_inside, walk
 from paddlex_ml.formats.yolo_yaml import DataYaml, PathEntry
 from paddlex_ml.wording import first_names
 
@@ -57,6 +58,12 @@ class _YoloImage(NamedTuple):
     name: str
     folders: list[str]
     where: str
+
+
+def recognise(inventory: Inventory) -> str:
+    """The file with the class names by which the format is known."""
+    file = yolo_yaml.find(inventory.root)
+    return file or next((name for name in _NAME_FILES if name in inventory.files), "")
 
 
 def read(root: Path, options: Options) -> SourceDataset:
@@ -132,7 +139,7 @@ def _open(collector: Collector, base: str, entry: PathEntry) -> Iterator[_YoloIm
             yield from images
             return
         if path.lower().endswith(".txt") and os.path.isfile(root / path):
-            lines, faults = read_lines(root / path, path)
+            lines, faults, _ = read_lines(root / path, path)
             collector.faults += faults
             folders = list(dict.fromkeys([os.path.dirname(path), base, ""]))
             for number, line in enumerate(lines, 1):
@@ -162,7 +169,7 @@ def _read_names(collector: Collector) -> list[str]:
         text = f"there is neither a data.yaml with `names`, nor {' or '.join(_NAME_FILES)}"
         fix = "write the names of the classes into classes.txt, one a line, in the order of ids"
         raise combine([DatasetFault("nothing found", "", text, fix)], root)
-    lines, faults = read_lines(root / file, file)
+    lines, faults, _ = read_lines(root / file, file)
     collector.faults += faults
     first: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
@@ -242,7 +249,7 @@ class _LabelReader:
         return self._listings[folder]
 
     def _parse(self, path: str) -> set[int]:
-        lines, faults = read_lines(self._root / path, path)
+        lines, faults, _ = read_lines(self._root / path, path)
         self._faults += faults
         labels = set()
         for number, line in enumerate(lines, 1):

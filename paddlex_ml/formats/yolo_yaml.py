@@ -16,8 +16,8 @@ import yaml
 
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.lines import read_lines
+from paddlex_ml.data.walk import list_folder
 from paddlex_ml.formats.collector import check_class_name
-from paddlex_ml.formats.walk import list_folder
 from paddlex_ml.wording import first_names
 
 _FIRST = ("data.yaml", "data.yml")
@@ -68,7 +68,7 @@ def find(root: Path) -> str | None:
 
 def read(root: Path, name: str) -> DataYaml:
     """Read the file `name` of the data set folder."""
-    lines, faults = read_lines(root / name)
+    lines, faults, _ = read_lines(root / name)
     content = DataYaml(faults=faults)
     if not faults:
         _YamlReader(name, content).read("\n".join(line or "" for line in lines))

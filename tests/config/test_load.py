@@ -379,8 +379,8 @@ def test_a_dumped_configuration_loads_to_the_same_one(
     [
         (
             ["CheckDataset.convert.enable=True"],
-            "CheckDataset.convert.src_dataset_type is not set: convert from one of COCO, VOC",
-            "-o CheckDataset.convert.src_dataset_type=COCO",
+            "CheckDataset.convert.src_dataset_type is not set: choose auto, or one of COCO, VOC",
+            "-o CheckDataset.convert.src_dataset_type=auto",
         ),
         (
             ["CheckDataset.split={enable: true, train_percent: 100, val_percent: 0}"],
@@ -393,10 +393,10 @@ def test_a_dumped_configuration_loads_to_the_same_one(
             "-o 'CheckDataset.split.group_regex=(.+)_[0-9]+'",
         ),
         (
-            ["CheckDataset.convert={enable: true, src_dataset_type: coco}"],
-            "CheckDataset.convert.src_dataset_type is 'coco': must be one of COCO, VOC, LabelMe, "
-            "YOLO, CSV, ImageFolder, JSONL",
-            "-o CheckDataset.convert.src_dataset_type=COCO",
+            ["CheckDataset.convert={enable: true, src_dataset_type: labelmee}"],
+            "CheckDataset.convert.src_dataset_type is 'labelmee': must be one of auto, COCO, VOC, "
+            "LabelMe, YOLO, CSV, ImageFolder, JSONL",
+            "-o CheckDataset.convert.src_dataset_type=LabelMe",
         ),
         (
             ["Train.warmup_steps=20"],

@@ -108,16 +108,20 @@ def test_an_absolute_path_inside_the_set_gets_its_relative_form_as_the_fix(folde
 
 def test_a_line_in_another_encoding_is_named(folder: Path) -> None:
     lines = (folder / "train.txt").read_bytes().split(b"\n")
-    lines[3] = "images/照片.jpg\t0,1,0".encode("gbk")
+    lines[3] = "images/Größe.jpg\t0,1,0".encode("latin-1")
     (folder / "train.txt").write_bytes(b"\n".join(lines))
     message = refusal(folder)
     assert "train.txt:4" in message
-    assert "iconv -f GBK" in message
+    assert "iconv -f LATIN1" in message
 
 
-def test_utf16_is_one_fault_not_one_per_line(folder: Path) -> None:
-    (folder / "train.txt").write_bytes((folder / "train.txt").read_text().encode("utf-16"))
-    assert "the file is UTF-16, not UTF-8" in refusal(folder)
+@pytest.mark.parametrize("encoding", ["utf-16", "gb18030"])
+def test_other_encodings_of_chinese_are_read_and_told(
+    folder: Path, encoding: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "label.txt").write_bytes("0 猫\n1 狗\n2 猫头鹰\n".encode(encoding))
+    assert annotation.read(folder).label_names == ["猫", "狗", "猫头鹰"]
+    assert f"label.txt is read as {encoding.upper()}, not as UTF-8" in caplog.text
 
 
 @pytest.mark.parametrize(

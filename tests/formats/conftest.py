@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,6 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import Options, SourceDataset
 
 Labels = dict[str, dict[str, list[str]]]
-
-
-@pytest.fixture
-def plant(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a data set folder of texts or bytes by path, and of images, which are empty files."""
-
-    def make(files: Mapping[str, str | bytes], *images: str) -> Path:
-        root = tmp_path / "set"
-        root.mkdir(exist_ok=True)
-        for path, content in {**files, **dict.fromkeys(images, "")}.items():
-            target = root / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content.encode() if isinstance(content, str) else content)
-        return root
-
-    return make
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import rewrite
+from paddlex_ml.formats import registry
 from paddlex_ml.formats.collector import Options, SourceDataset
 
 COCO = {
@@ -183,7 +183,7 @@ def spoiled(draw: st.DrawFn, content: bytes) -> bytes | None:
 def act(kind: str) -> Callable[[Path], SourceDataset | MLClsDataset]:
     if kind == "lists":
         return annotation.read
-    return lambda root: rewrite.READERS[kind.partition(" ")[0]](root, Options())
+    return lambda root: registry.FORMATS[kind.partition(" ")[0]].read(root, Options())
 
 
 def assert_sound(dataset: SourceDataset | MLClsDataset, root: Path) -> None:

@@ -11,8 +11,6 @@ from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import (
     Collector,
-    ImageFinder,
-    ImageProblem,
     Options,
     check_class_name,
     order_names,
@@ -31,171 +29,6 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "beside").mkdir()
     (tmp_path / "beside" / "x.jpg").touch()
     return root
-
-
-def find(root: Path, name: str, folders: tuple[str, ...] = FOLDERS) -> str | ImageProblem:
-    return ImageFinder(root).find(name, folders)
-
-
-def problem(root: Path, name: str, folders: tuple[str, ...] = FOLDERS) -> ImageProblem:
-    absent = find(root, name, folders)
-    assert isinstance(absent, ImageProblem)
-    return absent
-
-
-@pytest.mark.parametrize(
-    ("name", "path"),
-    [
-        ("a.jpg", "images/a.jpg"),
-        ("b c 猫.JPG", "images/b c 猫.JPG"),
-        ("e.jpg", "e.jpg"),
-        ("images/a.jpg", "images/a.jpg"),
-        ("e f/g.jpg", "e f/g.jpg"),
-        ("deep/er/d.png", "images/deep/er/d.png"),
-        ("./a.jpg", "images/a.jpg"),
-        ("deep/../a.jpg", "images/a.jpg"),
-        ("../e.jpg", "e.jpg"),
-        ("deep//er/./d.png", "images/deep/er/d.png"),
-        ("deep\\er\\d.png", "images/deep/er/d.png"),
-        (".\\images\\a.jpg", "images/a.jpg"),
-        ("..\\e.jpg", "e.jpg"),
-        ("deep\\er/d.png", "images/deep/er/d.png"),
-    ],
-)
-def test_a_name_becomes_the_path_that_will_stand_in_the_list(
-    root: Path, name: str, path: str
-) -> None:
-    assert find(root, name) == path
-
-
-def test_folders_are_asked_in_their_order(root: Path) -> None:
-    (root / "a.jpg").touch()
-    assert find(root, "a.jpg", ("images", "")) == "images/a.jpg"
-    assert find(root, "a.jpg", ("", "images")) == "a.jpg"
-    assert find(root, "a.jpg", ("none", "images")) == "images/a.jpg"
-
-
-@pytest.mark.parametrize("folder", ["images", "images/", "./images", "e f/../images", "images//."])
-def test_a_folder_may_be_spelt_in_any_way(root: Path, folder: str) -> None:
-    assert find(root, "a.jpg", (folder,)) == "images/a.jpg"
-    assert find(root, "deep/er/d.png", (folder,)) == "images/deep/er/d.png"
-
-
-@pytest.mark.parametrize("folder", ["../beside", "..", "/"])
-def test_a_folder_outside_the_data_set_is_not_looked_into(root: Path, folder: str) -> None:
-    (root.parent / "x.jpg").touch()
-    assert problem(root, "x.jpg", (folder,)).kind == "path outside the data set"
-    assert find(root, "a.jpg", (folder, "images")) == "images/a.jpg"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../../beside/x.jpg",
-        "..\\..\\beside\\x.jpg",
-        "/etc/hosts",
-        "C:\\photos\\a.jpg",
-        "D:/photos/a.jpg",
-        "../../my set/../beside/x.jpg",
-    ],
-)
-def test_a_path_that_leads_outside_is_no_missing_image(root: Path, name: str) -> None:
-    absent = problem(root, name)
-    assert absent.kind == "path outside the data set"
-    assert absent.text == f"{name} lies outside the data set"
-    assert "move the image into the data set" in absent.fix
-
-
-def test_an_absolute_path_inside_becomes_relative(root: Path) -> None:
-    assert find(root, f"{root}/images/a.jpg") == "images/a.jpg"
-    assert find(root, f"{root}/images/../e.jpg") == "e.jpg"
-    assert problem(root, f"{root.parent}/beside/x.jpg").kind == "path outside the data set"
-    assert problem(root, f"{root} 2/x.jpg").kind == "path outside the data set"
-    assert problem(root, f"{root}/images/no.jpg").kind == "image missing"
-
-
-def test_a_relative_root_is_understood(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root.parent)
-    assert find(Path("my set"), "a.jpg") == "images/a.jpg"
-    assert find(Path("my set"), f"{root}/images/a.jpg") == "images/a.jpg"
-
-
-def test_a_symlinked_root_may_be_named_by_both_of_its_paths(root: Path) -> None:
-    link = root.parent / "link"
-    link.symlink_to(root)
-    assert find(link, "a.jpg") == "images/a.jpg"
-    assert find(link, f"{link}/images/a.jpg") == "images/a.jpg"
-    assert find(link, f"{root}/images/a.jpg") == "images/a.jpg"
-
-
-def test_symlinks_count_as_what_they_lead_to_and_keep_their_name(root: Path) -> None:
-    (root / "images" / "link.jpg").symlink_to(root.parent / "beside" / "x.jpg")
-    (root / "elsewhere").symlink_to(root.parent / "beside")
-    (root / "images" / "dead.jpg").symlink_to(root / "none.jpg")
-    assert find(root, "link.jpg") == "images/link.jpg"
-    assert find(root, "x.jpg", ("elsewhere",)) == "elsewhere/x.jpg"
-    assert problem(root, "dead.jpg").kind == "image missing"
-
-
-def test_a_folder_is_no_image(root: Path) -> None:
-    assert problem(root, "deep").kind == "image missing"
-    assert problem(root, "images/").kind == "image missing"
-
-
-def test_a_file_may_have_a_backslash_in_its_name(root: Path) -> None:
-    if os.name == "nt":
-        pytest.skip("Windows allows no backslash in a name")
-    (root / "images" / "x\\y.jpg").touch()
-    assert find(root, "x\\y.jpg") == "images/x\\y.jpg"
-    (root / "images" / "deep" / "d\\er\\d.png").touch()
-    assert find(root, "deep/d\\er\\d.png") == "images/deep/d\\er\\d.png"
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "other"),
-    [
-        ("A.jpg", "A.jpg is not there, images/a.jpg is", "a.jpg"),
-        ("b c 猫.jpg", "b c 猫.jpg is not there, images/b c 猫.JPG is", "b c 猫.JPG"),
-        ("E.JPG", "E.JPG is not there, e.jpg is", "e.jpg"),
-        ("deep/er/D.png", "deep/er/D.png is not there, images/deep/er/d.png is", "d.png"),
-    ],
-)
-def test_another_case_is_hinted_at(root: Path, name: str, text: str, other: str) -> None:
-    absent = problem(root, name)
-    assert absent.kind == "image missing"
-    assert absent.text == text
-    assert absent.fix == f"rename the file, or write {other}: upper and lower case count"
-
-
-def test_a_missing_image_tells_where_was_looked(root: Path) -> None:
-    absent = problem(root, "no.jpg")
-    assert absent.text == "no.jpg is not there (looked in images/, the data set folder)"
-    assert "-o CheckDataset.convert.skip_missing=true" in absent.fix
-
-
-@pytest.mark.parametrize("name", ["", "\0", "a.jpg\0", "images/\0/a.jpg"])
-def test_what_can_be_no_name_is_told_so(root: Path, name: str) -> None:
-    absent = problem(root, name)
-    assert absent.kind == "image name"
-    assert absent.text == f"{name!r} cannot be the name of an image"
-
-
-@pytest.mark.parametrize("name", ["\ud800.jpg", "\ud800/a.jpg", "a" * 5000, "a/" * 3000, ".", ".."])
-def test_a_name_that_no_file_system_has_is_missing(root: Path, name: str) -> None:
-    assert problem(root, name, ("images",)).kind == "image missing"
-
-
-def test_a_folder_is_listed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed: list[Path] = []
-    scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda folder: (listed.append(folder), scandir(folder))[1])
-    finder = ImageFinder(root)
-    for name in ["a.jpg", "images/a.jpg", "no.jpg", "NO.jpg", "e.jpg"] * 3:
-        finder.find(name, FOLDERS)
-    assert sorted(listed) == [root, root / "images", root / "images" / "images"]
-
-
-# Collector
 
 
 def collect(root: Path, *images: str, **options: Any) -> Collector:
@@ -230,7 +63,7 @@ def test_an_image_that_comes_again_keeps_all_its_labels(root: Path) -> None:
 
 def test_an_image_may_stand_in_both_lists(root: Path) -> None:
     collector = collect(root, "a.jpg")
-    collector.add("val", "a.jpg", FOLDERS, [], "list.csv:2")
+    collector.add("val", "a.jpg", FOLDERS, ["cat"], "list.csv:2")
     result = collector.finish(["cat"])
     assert result.lists["train"].paths == result.lists["val"].paths
     assert result.notes == []
@@ -277,14 +110,6 @@ def test_a_list_that_was_opened_is_there_without_images(root: Path) -> None:
     collector.open_list("val")
     result = collector.finish(["cat", "dog"])
     assert result.lists["val"].targets.shape == (0, 2)
-
-
-def test_many_missing_images_take_no_quadratic_time(root: Path) -> None:
-    for i in range(2_000):
-        (root / "images" / f"{i}.png").touch()
-    collector = collect(root, *(f"{i}.jpg" for i in range(2_000)))
-    assert len(collector.faults) == 2_000
-    assert list(collector._finder._lower) == ["images", ""]  # one table for each folder, not image
 
 
 def test_what_is_found_can_be_written_and_read(root: Path) -> None:
@@ -337,3 +162,87 @@ def test_a_list_that_lost_all_its_images_is_none(tmp_path):
     collector.add("val", "a.jpg", [""], ["cat"], "val.csv:2")
     found = collector.finish(["cat"])
     assert {name: images.paths for name, images in found.lists.items()} == {"train": ["a.jpg"]}
+
+
+def test_images_found_by_a_guess_are_counted_and_told(root: Path) -> None:
+    result = collect(root, "A.jpg", "x/e.jpg", "f/g.jpg").finish(["cat"])
+    assert result.lists["train"].paths == ["images/a.jpg", "e.jpg", "e f/g.jpg"]
+    assert [(guess.name, guess.path) for guess in result.account.guesses] == [
+        ("A.jpg", "images/a.jpg"),
+        ("x/e.jpg", "e.jpg"),
+        ("f/g.jpg", "e f/g.jpg"),
+    ]
+    lines = result.account.format_lines()
+    assert "1 images were found with other capitals: A.jpg = images/a.jpg" in lines
+    assert "2 images were found in another folder: x/e.jpg = e.jpg, f/g.jpg = e f/g.jpg" in lines
+
+
+@pytest.mark.parametrize("names", [("a.jpg", "x/a.jpg"), ("x/a.jpg", "a.jpg"), ("x/a", "y/a")])
+def test_a_file_is_not_taken_for_two_names(root: Path, names: tuple[str, str]) -> None:
+    with pytest.raises(PaddlexMLError, match=r"is not there; images/a\.jpg belongs to"):
+        collect(root, *names).finish(["cat"])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["Cat", "cat"],
+        ["caf\u00e9", "cafe\u0301"],
+        ["cat", "c\u200bat"],
+        ["red cat", "red\u00a0cat"],
+        ["red  cat", "red cat"],
+    ],
+)
+def test_spellings_of_one_name_are_refused_merged_or_kept(root: Path, names: list[str]) -> None:
+    def finish(**options: Any) -> Any:
+        collector = Collector(root, Options(**options))
+        collector.add("train", "a.jpg", FOLDERS, [names[1]], "1")
+        collector.add("train", "e.jpg", FOLDERS, names, "2")
+        return collector.finish(names)
+
+    with pytest.raises(PaddlexMLError, match="differ only in capitals") as caught:
+        finish()
+    assert "-o CheckDataset.convert.merge_names=true" in caught.value.fix
+    merged = finish(merge_names=True)
+    assert merged.label_names == [names[1]]  # the more frequent one
+    assert merged.lists["train"].targets.tolist() == [[1], [1]]
+    assert merged.account.merged_names == {names[1]: [names[0]]}
+    kept = finish(merge_names=False)
+    assert kept.label_names == names
+    assert kept.lists["train"].targets.tolist() == [[0, 1], [1, 1]]
+
+
+def test_a_list_without_any_label_is_refused(root: Path) -> None:
+    collector = Collector(root, Options())
+    collector.add("train", "a.jpg", FOLDERS, ["cat"], "1")
+    collector.add("val", "e.jpg", FOLDERS, [], "2")
+    with pytest.raises(PaddlexMLError, match="none of the 1 images of val has a label"):
+        collector.finish(["cat"])
+
+
+def test_files_that_may_be_annotations_are_not_passed_over(root: Path) -> None:
+    (root / "notes.txt").write_text("a.jpg cat")
+    (root / "README.txt").write_text("not read by anybody")
+    with pytest.raises(PaddlexMLError, match="1 files that may be annotations are not read") as why:
+        collect(root, "a.jpg").finish(["cat"])
+    assert "4 of 5 images have no annotation" in why.value.what
+    account = collect(root, "a.jpg", "e.jpg", "d.png").finish(["cat"]).account
+    assert account.left_out == {
+        "notes.txt": "not read",
+        "images/b c 猫.JPG": "no annotation names it",
+        "e f/g.jpg": "no annotation names it",
+    }
+    assert (account.images_seen, account.with_labels, account.not_named) == (5, 3, 2)
+    assert "notes.txt,left out,not read\n" in account.format_csv()
+
+
+def test_records_that_are_all_dropped_for_one_reason_are_refused(root: Path) -> None:
+    collector = collect(root, "a.jpg")
+    collector.account.use("x.json", 2)
+    collector.account.drop("x.json", "of unknown images", "id 7")
+    assert "1 records dropped, of unknown images: id 7" in (
+        collector.finish(["cat"]).account.format_lines()
+    )
+    collector.account.drop("x.json", "of unknown images", "id 8")
+    with pytest.raises(PaddlexMLError, match=r"all 2 records of x\.json would be dropped"):
+        collector.finish(["cat"])

@@ -14,7 +14,7 @@ from PIL import Image
 from paddlex_ml.data import annotation, journal
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import exporters, rewrite
+from paddlex_ml.formats import exporters, registry, rewrite
 from paddlex_ml.formats.collector import Options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +104,7 @@ def test_odd_class_names_convert_back(root: Path, kind: str, names: list[str]) -
     annotation.write_list(root / "train.txt", paths, targets)
     annotation.write_list(root / "val.txt", paths[:1], targets[:1])
     exporters.export(root, kind)
-    dataset = rewrite.READERS[kind](root, Options())
+    dataset = registry.FORMATS[kind].read(root, Options())
     assert dataset.label_names == names
     assert dataset.lists["train"].paths == paths
     assert np.array_equal(dataset.lists["train"].targets, targets)
@@ -120,12 +120,12 @@ def test_names_that_would_not_convert_back_are_refused(root: Path) -> None:
         exporters.export(root, "COCO")
     exporters.export(root, "COCO", root / "out")  # a place where nothing is mistaken
     exporters.export(root, "CSV")
-    assert rewrite.READERS["CSV"](root, Options()).lists["val"].paths == ["a.png"]
+    assert registry.FORMATS["CSV"].read(root, Options()).lists["val"].paths == ["a.png"]
     annotation.write_list(root / "val.txt", [" a.png"], targets)
     with pytest.raises(PaddlexMLError, match="a CSV table loses the spaces around the name"):
         exporters.export(root, "CSV")
     exporters.export(root, "JSONL")
-    assert rewrite.READERS["JSONL"](root, Options()).lists["val"].paths == [" a.png"]
+    assert registry.FORMATS["JSONL"].read(root, Options()).lists["val"].paths == [" a.png"]
 
 
 def test_csv_and_jsonl_hold_what_the_lists_say(root: Path) -> None:

@@ -14,7 +14,7 @@ from paddlex_ml.data import annotation, journal
 from paddlex_ml.data.annotation import LISTS
 from paddlex_ml.data.split import Division
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import rewrite
+from paddlex_ml.formats import registry, rewrite
 from paddlex_ml.formats.collector import Options
 
 NAMES = ["cat", "dog", "rare"]
@@ -70,7 +70,7 @@ def snapshot(root: Path) -> dict[str, bytes]:
 
 
 def test_every_format_of_the_configuration_has_a_reader():
-    assert tuple(rewrite.READERS) == SOURCES
+    assert (registry.AUTO, *registry.FORMATS) == SOURCES
 
 
 def test_a_division_keeps_every_line_and_makes_backups(tmp_path):

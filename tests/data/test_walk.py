@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from paddlex_ml.data.walk import StemIndex, is_image, list_folder, walk
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats.walk import StemIndex, is_image, list_folder, walk
 
 Plant = Callable[..., Path]
 

@@ -47,8 +47,12 @@ def list_folder(root: Path, path: str = "") -> Folder:
     return Folder(path, sorted(folders), sorted(files), hidden)
 
 
-def walk(root: Path, start: str = "") -> Iterator[Folder]:
-    """Yield the folder `start` and all folders below it."""
+def walk(root: Path, start: str = "", unreadable: dict[str, str] | None = None) -> Iterator[Folder]:
+    """Yield the folder `start` and all folders below it.
+
+    Raises PaddlexMLError for a folder that cannot be read; with `unreadable`, such folders below
+    `start` are entered there instead: path -> why.
+    """
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(start, frozenset())]
     while waiting:
         path, above = waiting.pop()
@@ -59,7 +63,13 @@ def walk(root: Path, start: str = "") -> Iterator[Folder]:
             identity = -1, -1  # list_folder raises the error with its reason
         if identity in above:
             continue  # a link that leads back up
-        folder = list_folder(root, path)
+        try:
+            folder = list_folder(root, path)
+        except PaddlexMLError as error:
+            if unreadable is None or path == start:
+                raise
+            unreadable[path] = error.what
+            continue
         yield folder
         waiting += [(join(path, name), above | {identity}) for name in reversed(folder.folders)]
 

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What files a data set folder holds: images, what may be annotations, and the rest, listed once.
+
+Files are told apart by their names; only `read_head` opens one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+
+from paddlex_ml.data.walk import Folder, is_image, join, walk
+
+ANNOTATION_SUFFIXES = frozenset(
+    (
+        *(".csv", ".json", ".jsonl", ".manifest", ".mat", ".names", ".ndjson", ".parquet"),
+        *(".tar", ".tsv", ".txt", ".vott", ".xls", ".xlsx", ".xml", ".yaml", ".yml"),
+    )
+)
+"""Endings, in lower case, of files that may have labels or lists."""
+
+_HEAD = 2**16  # bytes: enough to see what a file is
+# Notes for people, which lie in many exports, whatever their ending.
+_PROSE = re.compile(r"(read.?me|licen[cs]e|copying|changelog|requirements|citation)\b.*", re.I)
+
+
+class Inventory:
+    """The files below a data set folder, by their paths relative to it, sorted by folder.
+
+    Left out are hidden entries, and what a conversion or its undoing has put aside (`*.bak`,
+    `*.bak.1`, `*.undone`).
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.unreadable: dict[str, str] = {}
+        """Folders that cannot be listed: path -> why."""
+        self.folders: dict[str, Folder] = {
+            folder.path: folder for folder in walk(root, unreadable=self.unreadable)
+        }
+
+    @cached_property
+    def files(self) -> list[str]:
+        """Every file."""
+        return [
+            join(folder.path, name)
+            for folder in self.folders.values()
+            for name in folder.files
+            if not is_put_aside(name)
+        ]
+
+    @cached_property
+    def images(self) -> list[str]:
+        """The files with the ending of an image."""
+        return [path for path in self.files if is_image(path)]
+
+    @cached_property
+    def annotations(self) -> list[str]:
+        """The files that may have labels or lists, by their endings."""
+        return [path for path in self.files if is_annotation(path)]
+
+    def find(self, *suffixes: str) -> list[str]:
+        """The files that may have annotations and end with one of `suffixes`, in any case."""
+        return [path for path in self.annotations if path.lower().endswith(suffixes)]
+
+    def read_head(self, path: str) -> bytes:
+        """The first 64 KiB of a file; b"" where it cannot be read."""
+        try:
+            with (self.root / path).open("rb") as file:
+                return file.read(_HEAD)
+        except OSError:
+            return b""
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files of a folder, sorted; none where there is no such folder."""
+        return self.folders[folder].files if folder in self.folders else []
+
+
+def is_annotation(path: str) -> bool:
+    """Whether the name of a file is one of labels or lists."""
+    name = path.rpartition("/")[2]
+    return os.path.splitext(name)[1].lower() in ANNOTATION_SUFFIXES and not _PROSE.fullmatch(name)
+
+
+def is_put_aside(name: str) -> bool:
+    """Whether a conversion has renamed this file, or the undoing of one."""
+    return bool(re.search(r"\.(bak|undone)(\.[0-9]+)?$", name))

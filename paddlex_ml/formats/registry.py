@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every format that can be read, and which of them a folder has.
+
+Each format has a module with `read(root, options)`, and with `recognise(inventory)`, which tells in
+a few words by which files the format is known ("" when it is not).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import (
+    azure,
+    celeba,
+    coco,
+    csv_table,
+    cvat,
+    huggingface,
+    image_folder,
+    jsonl,
+    labelbox,
+    labelme,
+    labelstudio,
+    mmpretrain,
+    openimages,
+    paddlelabel,
+    parquet,
+    sagemaker,
+    text_list,
+    vertex,
+    voc,
+    vott,
+    webdataset,
+    yolo,
+)
+from paddlex_ml.formats.collector import Options, SourceDataset
+
+AUTO = "auto"
+"""The value of `src_dataset_type` that chooses the format by the files."""
+_KEY = "CheckDataset.convert.src_dataset_type"
+
+
+class Format(NamedTuple):
+    """One format: its name as users give it, and its module."""
+
+    name: str
+    module: ModuleType
+    rank: int = 1
+    """Of two formats that are recognised the one of higher rank counts: 2 for the files of one
+    tool, 1 for general formats, 0 for class folders, which any folder may seem to be."""
+    kind_of: tuple[str, ...] = ()
+    """The general formats whose names users may give instead."""
+
+    @property
+    def read(self) -> Callable[[Path, Options], SourceDataset]:
+        """The reader."""
+        reader: Callable[[Path, Options], SourceDataset] = self.module.read
+        return reader
+
+    def recognise(self, inventory: Inventory) -> str:
+        """By which files the format is known; "" when it is not."""
+        return str(self.module.recognise(inventory))
+
+
+FORMATS = {
+    entry.name: entry
+    for entry in (
+        Format("COCO", coco),
+        Format("VOC", voc),
+        Format("LabelMe", labelme),
+        Format("YOLO", yolo),
+        Format("CSV", csv_table),
+        Format("ImageFolder", image_folder, 0),
+        Format("JSONL", jsonl),
+        Format("LabelStudio", labelstudio, 2, ("CSV", "JSONL")),
+        Format("CVAT", cvat, 2, ("VOC",)),
+        Format("PaddleLabel", paddlelabel, 2, ("CSV",)),
+        Format("TextList", text_list, 1, ("CSV",)),
+        Format("MMPretrain", mmpretrain, 2, ("JSONL",)),
+        Format("OpenImages", openimages, 2, ("CSV",)),
+        Format("CelebA", celeba, 2),
+        Format("SageMaker", sagemaker, 2, ("JSONL",)),
+        Format("Azure", azure, 2, ("JSONL",)),
+        Format("Vertex", vertex, 2, ("CSV", "JSONL")),
+        Format("Labelbox", labelbox, 2, ("JSONL",)),
+        Format("VoTT", vott, 2, ("CSV",)),
+        Format("HuggingFace", huggingface, 2, ("CSV", "JSONL")),
+        Format("Parquet", parquet, 1),
+        Format("WebDataset", webdataset, 1),
+    )
+}
+"""What `src_dataset_type` may be, besides `auto`."""
+
+
+class Recognised(NamedTuple):
+    """A format that a folder may have, and why."""
+
+    format: Format
+    why: str
+
+
+def recognise(root: Path) -> list[Recognised]:
+    """The formats of the highest rank that the files of a folder may have."""
+    inventory = Inventory(root)
+    found = [Recognised(entry, entry.recognise(inventory)) for entry in FORMATS.values()]
+    found = [candidate for candidate in found if candidate.why]
+    best = max((candidate.format.rank for candidate in found), default=0)
+    return [candidate for candidate in found if candidate.format.rank == best]
+
+
+def read(root: Path, source: str, options: Options) -> SourceDataset:
+    """Read a data set in the format `source`, or in the one that its files have ("auto").
+
+    Raises one PaddlexMLError with every fault; it names another format where the files have one.
+    """
+    if source == AUTO:
+        chosen = _choose(root)
+        return _read_as(chosen, root, options, f"recognised as {chosen.format.name}: {chosen.why}")
+    given = FORMATS[source]
+    kinds = [entry for entry in FORMATS.values() if source in entry.kind_of]
+    if kinds:
+        inventory = Inventory(root)
+        special = [Recognised(kind, kind.recognise(inventory)) for kind in kinds]
+        special = [candidate for candidate in special if candidate.why]
+        if len(special) == 1:
+            name, why = special[0].format.name, special[0].why
+            note = f"this {source} is of the kind {name}: {why}"
+            return _read_as(special[0], root, options, note)
+    try:
+        return given.read(root, options)
+    except PaddlexMLError as error:
+        raise _suggest_other(error, root, given) from error
+
+
+def _read_as(chosen: Recognised, root: Path, options: Options, note: str) -> SourceDataset:
+    dataset = chosen.format.read(root, options)
+    dataset.notes.insert(0, note)
+    return dataset
+
+
+def _choose(root: Path) -> Recognised:
+    """The only format that the files have. Raises PaddlexMLError for none and for several."""
+    found = recognise(root)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise PaddlexMLError(
+            "no format is recognised: there are no annotations, and no folders of classes",
+            where=str(root),
+            fix=f"-o Global.dataset_dir=... (the folder of the images and their annotations); "
+            f"the formats are {', '.join(FORMATS)} (docs/data.md)",
+        )
+    raise PaddlexMLError(
+        "the files may be of several formats: "
+        + "; ".join(f"{candidate.format.name} ({candidate.why})" for candidate in found),
+        where=str(root),
+        fix=" or ".join(f"-o {_KEY}={candidate.format.name}" for candidate in found),
+    )
+
+
+def _suggest_other(error: PaddlexMLError, root: Path, given: Format) -> PaddlexMLError:
+    """The same error, which names the format that the files have when it is another one."""
+    if not root.is_dir():
+        return error
+    found = [entry for entry in recognise(root) if entry.format.rank]
+    if len(found) != 1 or found[0].format == given:
+        return error
+    other = f"-o {_KEY}={found[0].format.name} (found {found[0].why})"
+    return PaddlexMLError(error.what, where=error.where, fix=f"{error.fix}\n         or {other}")
