@@ -21,7 +21,7 @@ def test_lines_come_without_their_ends_and_empty_ones_at_the_end(tmp_path: Path)
     [("utf-16", "UTF-16"), ("gbk", "GB18030"), ("gb18030", "GB18030"), ("utf-8", "UTF-8")],
 )
 @pytest.mark.parametrize(
-    "text", ["猫\n狗", "图片/照片.jpg\t1,0\n", "朱镕基纪念馆和天安门广场", "猫"]
+    "text", ["猫\n狗", "图片/照片.jpg\t1,0\n", "朱镕基纪念馆和天安门广场", "0 鹦鹉\n1 孔雀"]
 )
 def test_the_encodings_of_chinese_are_recognised(
     tmp_path: Path, text: str, encoding: str, told: str
