@@ -21,6 +21,7 @@ ANNOTATION_SUFFIXES = frozenset(
 )
 """Endings, in lower case, of files that may have labels or lists."""
 
+_OWN_LINE = rb"(\xef\xbb\xbf)?[^\t\n]+\t\s*[01](\s*,\s*[01])*\s*(\n|\Z)"
 _HEAD = 2**16  # bytes: enough to see what a file is
 # Notes for people, which lie in many exports, whatever their ending.
 _PROSE = re.compile(r"(read.?me|licen[cs]e|copying|changelog|requirements|citation)\b.*", re.I)
@@ -60,6 +61,17 @@ class Inventory:
     def annotations(self) -> list[str]:
         """The files that may have labels or lists, by their endings."""
         return [path for path in self.files if is_annotation(path)]
+
+    @cached_property
+    def own_lists(self) -> list[str]:
+        """Those of label.txt, train.txt and val.txt that are in our own layout."""
+        layouts = {"label.txt": rb"\s*0\s+\S", "train.txt": _OWN_LINE, "val.txt": _OWN_LINE}
+        there = self.names("")
+        return [
+            name
+            for name, layout in layouts.items()
+            if name in there and re.match(layout, self.read_head(name))
+        ]
 
     def find(self, *suffixes: str) -> list[str]:
         """The files that may have annotations and end with one of `suffixes`, in any case."""

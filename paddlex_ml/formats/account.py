@@ -102,7 +102,9 @@ class Account:
         for path in inventory.annotations:
             if path not in self.records:
                 test = parse_subset_of_path(path) == "test"
-                self.left_out.setdefault(path, "of the test subset" if test else NOT_READ)
+                reason = "of the test subset" if test else NOT_READ
+                ours = path in inventory.own_lists
+                self.left_out.setdefault(path, "a list to be written" if ours else reason)
         for path in inventory.images:
             if path not in labelled and path not in self.left_out:
                 test = parse_subset_of_path(path) == "test"

@@ -149,6 +149,12 @@ def _choose(root: Path) -> Recognised:
     if len(found) == 1:
         return found[0]
     if not found:
+        if "train.txt" in Inventory(root).own_lists:
+            raise PaddlexMLError(
+                "there are no annotations of another format, and train.txt is in ours already",
+                where=str(root),
+                fix="-o CheckDataset.convert.enable=false",
+            )
         raise PaddlexMLError(
             "no format is recognised: there are no annotations, and no folders of classes",
             where=str(root),

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml.data.inventory import Inventory, is_annotation
+
+Plant = Callable[..., Path]
+
+
+def test_images_and_annotations_are_told_apart_and_leftovers_left_out(plant: Plant) -> None:
+    texts = {"a/x.TXT": "1", "b.Json": "{}", "README.roboflow.txt": "", "old.json.bak": ""}
+    inventory = Inventory(plant(texts, "a/1.JPG", "2.png", ".hidden/3.png", "train.txt.undone"))
+    assert inventory.images == ["2.png", "a/1.JPG"]
+    assert inventory.annotations == ["b.Json", "a/x.TXT"]
+    assert inventory.find(".txt") == ["a/x.TXT"]
+    assert inventory.names("a") == ["1.JPG", "x.TXT"]
+    assert inventory.names("none") == []
+    assert (inventory.read_head("b.Json"), inventory.read_head("none")) == (b"{}", b"")
+
+
+def test_a_folder_that_cannot_be_read_is_kept_with_its_reason(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = plant({}, "a/1.jpg", "lost+found/2.jpg")
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if "lost" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    inventory = Inventory(root)
+    assert inventory.images == ["a/1.jpg"]
+    assert inventory.unreadable == {"lost+found": "the folder cannot be read: Permission denied"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "ours"),
+    [
+        ({"label.txt": "0 cat\n", "train.txt": "a.jpg\t0,1\n", "val.txt": "a b.jpg\t1\n"}, 3),
+        ({"label.txt": "cat\ndog\n", "train.txt": "a.jpg 0 1\n", "val.txt": "a.jpg\n"}, 0),
+        ({"train.txt": "a.jpg\t0,1\r\n"}, 1),
+        ({"train.txt": "a.jpg\t3\n"}, 0),
+    ],
+)
+def test_our_own_lists_are_recognised(plant: Plant, texts: dict[str, str], ours: int) -> None:
+    assert len(Inventory(plant(texts)).own_lists) == ours
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("x/a.csv", True),
+        ("LICENSE.txt", False),
+        ("license_plates.txt", True),
+        ("read me.txt", False),
+        ("readmission.csv", True),
+        ("a.py", False),
+    ],
+)
+def test_prose_is_no_annotation(name: str, expected: bool) -> None:
+    assert is_annotation(name) is expected
