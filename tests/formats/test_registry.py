@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import registry
+from paddlex_ml.formats.collector import Options
+from tests.formats.layouts import WRITERS, draw
+
+Plant = Callable[..., Path]
+
+
+def refuse(root: Path, source: str) -> PaddlexMLError:
+    with pytest.raises(PaddlexMLError) as caught:
+        registry.read(root, source, Options())
+    return caught.value
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+@pytest.mark.parametrize("seed", range(6))
+def test_auto_recognises_every_layout(tmp_path: Path, layout: str, seed: int) -> None:
+    random = Random(seed)
+    source, writer = WRITERS[layout]
+    writer(tmp_path, draw(random), random)
+    found = registry.recognise(tmp_path)
+    assert [candidate.format.name for candidate in found] == [source]
+    dataset = registry.read(tmp_path, registry.AUTO, Options())
+    assert dataset.notes[0].startswith(f"recognised as {source}: ")
+
+
+def test_each_reader_recognises_nothing_in_an_empty_folder(tmp_path: Path) -> None:
+    inventory = Inventory(tmp_path)
+    assert [f.name for f in registry.FORMATS.values() if f.recognise(inventory)] == []
+    error = refuse(tmp_path, registry.AUTO)
+    assert error.what.startswith("no format is recognised")
+    assert "COCO, VOC, LabelMe" in error.fix
+
+
+def test_two_formats_of_one_rank_are_both_named(plant: Plant) -> None:
+    coco = '{"images": [], "annotations": [], "categories": []}'
+    voc = "<annotation><object><name>cat</name></object></annotation>"
+    texts = {"annotations/instances_train.json": coco, "Annotations/a.xml": voc}
+    error = refuse(plant(texts, "JPEGImages/a.jpg"), registry.AUTO)
+    assert "several formats: COCO (" in error.what
+    assert "VOC (" in error.what
+    assert error.fix == (
+        "-o CheckDataset.convert.src_dataset_type=COCO "
+        "or -o CheckDataset.convert.src_dataset_type=VOC"
+    )
+
+
+def test_our_own_lists_need_no_conversion(plant: Plant) -> None:
+    root = plant({"label.txt": "0 cat\n", "train.txt": "a.jpg\t1\n"}, "a.jpg")
+    error = refuse(root, registry.AUTO)
+    assert error.what.endswith("train.txt is in ours already")
+    assert error.fix == "-o CheckDataset.convert.enable=false"
+
+
+def test_a_wrong_format_names_the_right_one(plant: Plant) -> None:
+    root = plant({"tags.csv": "image,tags\na.jpg,cat\n"}, "a.jpg")
+    error = refuse(root, "VOC")
+    assert "or -o CheckDataset.convert.src_dataset_type=CSV (found tags.csv" in error.fix
+
+
+def test_the_general_name_of_a_format_is_enough(plant: Plant) -> None:
+    line = '{"image_url": "AmlDatastore://x/a.jpg", "label": ["cat"]}\n'
+    dataset = registry.read(plant({"train.jsonl": line}, "a.jpg"), "JSONL", Options())
+    assert dataset.notes[0].startswith("this JSONL is of the kind Azure: ")
+    assert dataset.label_names == ["cat"]
