@@ -25,9 +25,9 @@ _KIND = re.compile(
     r"|(?<![a-z])(annos?|imgs?|txts?|obj|data|dataset|yolo|[ho]bb|bbox(es)?|boxes)(?![a-z])"
     r"|(?<![a-z0-9])v[0-9]+(\.[0-9]+)*"
 )
+_HOLDS = r"(?:obj|(?:jpe?g|png)?images?|imgs?|photos?|pictures?|labels?|annotations?|data|set)?"
 _SUBSET = re.compile(
-    r"(?:obj|images?|imgs?|labels?|data)?[_\- ]?(train|val|valid|validation|test)"
-    r"[_\- ]?(?:images?|imgs?|labels?|data|set|[0-9]{2,4})?"
+    rf"{_HOLDS}[_\- ]?(train|val|valid|validation|test)[_\- ]?(?:{_HOLDS}|[0-9]{{2,4}})"
 )
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")  # before the names of files uploaded to Label Studio
 

@@ -162,6 +162,7 @@ def test_text_files_that_have_other_things_stay_unread(plant: Plant) -> None:
         ("obj_train_data/a.jpg", "train"),
         ("Valid_Images/a.jpg", "val"),
         ("imagesTest/a.jpg", "test"),
+        ("JPEGImages_train/a.jpg", "train"),
         ("train_station/a.jpg", ""),
         ("trainer/a.jpg", ""),
         ("images/train.jpg", ""),
