@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from paddlex_ml.data.image_finder import fold
@@ -69,15 +69,16 @@ class LabelFiles:
         for image, paths in self.found.items():
             candidates = self._list_candidates(image, self._by_stem)
             if len(candidates) > len(paths):
-                place = _place(image)
-                paths += [path for path in candidates if _place(path) == place]
+                place = _place(_get_folder(image))
+                same = (path for path in candidates if _place(_get_folder(path)) == place)
+                paths[:] = dict.fromkeys([*paths, *same])
         self._taken.update(path for paths in self.found.values() for path in paths)
-        for index, fits in (
-            (self._by_stem, _is_same_place),
-            (self._by_stem, _is_inner_place),
-            (self._by_upload, _is_inner_place),
+        for index, is_loose in (
+            (self._by_stem, False),
+            (self._by_stem, True),
+            (self._by_upload, True),
         ):
-            left = self._match_similar(left, index, fits)
+            left = self._match_similar(left, index, is_loose)
             # Where others of a folder have labels, these have none, not those of another place.
             folders = {_get_folder(image) for image in self.found}
             left = [image for image in left if _get_folder(image) not in folders]
@@ -87,22 +88,27 @@ class LabelFiles:
         return sorted(self._files - self._taken)
 
     def _match_similar(
-        self,
-        images: list[str],
-        index: dict[str, list[str]],
-        fits: Callable[[str, str], bool],
+        self, images: list[str], index: dict[str, list[str]], is_loose: bool
     ) -> list[str]:
-        """Give images the label files of similar paths; return the images that get none."""
+        """Give images the label files of similar paths; return the images that get none.
+
+        The places must be the same, or with `is_loose` one may say less than the other.
+        """
         claims: dict[str, list[str]] = {}
         found: dict[str, list[str]] = {}
         for image in images:
             candidates = self._list_candidates(image, index)
-            if paths := [path for path in candidates if fits(image, path)]:
+            place = _place(_get_folder(image))
+            if is_loose:
+                paths = [path for path in candidates if _is_nested(place, path)]
+            else:
+                paths = [path for path in candidates if _place(_get_folder(path)) == place]
+            if paths:
                 found[image] = paths
                 for path in paths:
                     claims.setdefault(path, []).append(image)
         for path, claimants in claims.items():
-            if len({_cut_ending(image) for image in claimants}) > 1:
+            if len({os.path.splitext(image)[0] for image in claimants}) > 1:
                 self.disputed[path] = claimants
                 self._taken.add(path)
         for image, paths in found.items():
@@ -145,30 +151,18 @@ def _list_usual(image: str) -> Iterator[str]:
     yield join(folder, file)
 
 
-def _place(path: str) -> tuple[str, ...]:
-    return _place_of_folder(_get_folder(path))
-
-
 @cache
-def _place_of_folder(folder: str) -> tuple[str, ...]:
+def _place(folder: str) -> tuple[str, ...]:
     """The words of a folder's path, sorted, without those that say what it holds."""
     words = re.findall(r"[^\W_]+", _KIND.sub(" ", fold(folder)))
     return tuple(sorted(parse_subset(word) or word for word in words))
 
 
-def _is_same_place(first: str, second: str) -> bool:
-    return _place(first) == _place(second)
-
-
-def _is_inner_place(first: str, second: str) -> bool:
-    """Whether one of two paths says all that the other says of the place, and maybe more."""
-    a, b = {*_place(first)}, {*_place(second)}
+def _is_nested(place: tuple[str, ...], path: str) -> bool:
+    """Whether one of a place and that of a path says all that the other says, and maybe more."""
+    a, b = {*place}, {*_place(_get_folder(path))}
     return a <= b or b <= a
 
 
 def _get_folder(path: str) -> str:
     return path.rpartition("/")[0]
-
-
-def _cut_ending(image: str) -> str:
-    return os.path.splitext(image)[0]

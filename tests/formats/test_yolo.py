@@ -15,7 +15,7 @@ Plant = Callable[..., Path]
 BOX = "0.5 0.5 0.25 1e-1"
 
 
-def divided(**more: str) -> dict[str, str]:
+def divided(**more: str | bytes) -> dict[str, str | bytes]:
     """A data set as Ultralytics lays it out; its images are IMAGES."""
     return {
         "data.yaml": "train: images/train\nval: images/val\nnames: [dog, cat]\n",
@@ -83,7 +83,7 @@ def test_the_folders_of_roboflow_give_both_lists_and_leave_test_alone(
 
 
 def test_a_path_elsewhere_is_told_and_the_yaml_file_counts(plant: Plant, labels: Any) -> None:
-    text = "path: ../datasets/coco8\n" + divided()["data.yaml"]
+    text = "path: ../datasets/coco8\ntrain: images/train\nval: images/val\nnames: [dog, cat]\n"
     dataset = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
     assert labels(dataset) == FOUND
     assert dataset.notes == [
@@ -200,8 +200,8 @@ def test_another_yaml_file_with_names_is_found(plant: Plant, labels: Any) -> Non
 
 @pytest.mark.parametrize("encoding", ["gbk", "utf-16"])
 def test_the_yaml_file_may_be_chinese_text_of_windows(plant: Plant, encoding: str) -> None:
-    text = "names: [苹果, 照片]\ntrain: images/train\nval: images/val\n"
-    dataset = yolo.read(plant(divided(**{"data.yaml": text.encode(encoding)}), *IMAGES), Options())  # type: ignore[arg-type]
+    text = "names: [苹果, 照片]\ntrain: images/train\nval: images/val\n".encode(encoding)
+    dataset = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
     assert dataset.label_names == ["苹果", "照片"]
 
 
