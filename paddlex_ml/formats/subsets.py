@@ -8,7 +8,7 @@ not divide its images: they make one list, and a split is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,16 +77,18 @@ def note_unused_test(path: str) -> str:
 
 
 def divide_files(
-    paths: Iterable[str],
+    paths: Iterable[str], find_subset: Callable[[str], str] = parse_subset_of_path
 ) -> tuple[dict[str, list[str]], list[DatasetFault], list[str]]:
     """Divide files by the folders that they lie in: list -> paths, faults, notes.
+
+    `find_subset` tells the subset of a path: "" for none.
 
     With both train/ and val/, a file in neither is a fault. Otherwise there is one list: all files,
     except those below a folder test/.
     """
     lists: dict[str, list[str]] = {"train": [], "val": [], "": [], "test": []}
     for path in paths:
-        lists[parse_subset_of_path(path)].append(path)
+        lists[find_subset(path)].append(path)
     test, rest = lists.pop("test"), lists[""]
     notes = [f"{len(test):,} files in test/ are not used: {first_names(test, 5)}"] if test else []
     if not (lists["train"] and lists["val"]):

@@ -9,20 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
 from paddlex_ml.data.faults import DatasetFault, combine
-from paddlex_ml.data.lines import read_lines
-from paddlex_ml.data.walk import list_folder
-from paddlex_ml.formats.collector import check_class_name
+from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.data.lines import to_utf8
+from paddlex_ml.formats.collector import Collector, check_class_name
+from paddlex_ml.formats.subsets import parse_subset
 from paddlex_ml.wording import first_names
 
 _FIRST = ("data.yaml", "data.yml")
 _NAMES_KEY = re.compile(rb"""^["']?names["']?\s*:""", re.MULTILINE)
-_NAMES = 'write "names: [cat, dog]", or a line "0: cat" for each class below "names:"'
+NAMES_FIX = 'write "names: [cat, dog]", or a line "0: cat" for each class below "names:"'
+"""The repair of a file without names."""
 
 
 class PathEntry(NamedTuple):
@@ -33,45 +34,54 @@ class PathEntry(NamedTuple):
 
 
 @dataclass
-class DataYaml:
-    """The content of the file, and what is wrong with it."""
+class DataFile:
+    """The content of a data.yaml or obj.data, and what is wrong with it."""
 
-    names: list[str] = field(default_factory=list)
+    file: str = ""
+    """Its path; "" where the data set has no such file."""
+    names: list[str] | None = None
+    """None where it does not give them."""
+    names_file: PathEntry | None = None
+    """The file that it says has the names."""
     base: PathEntry | None = None
-    """The key `path`."""
+    """The folder that the paths are relative to."""
     paths: dict[str, list[PathEntry]] = field(default_factory=dict)
-    """The keys `train`, `val` and `test` that name a path."""
+    """The paths of the images by subset: train, val, test."""
     faults: list[DatasetFault] = field(default_factory=list)
 
 
-def find(root: Path) -> str | None:
-    """Name of the YAML file in the data set folder; None when none has `names`.
+def find(inventory: Inventory) -> str:
+    """Path of the YAML file; "" when none has `names`.
 
-    Raises PaddlexMLError where it is not clear which one to read.
+    data.yaml in the data set folder counts before any other one there, and these count before those
+    in folders. Raises PaddlexMLError where it is not clear which one to read.
     """
-    every = [name for name in list_folder(root).files if name.lower().endswith((".yaml", ".yml"))]
-    if first := next((name for name in _FIRST if name in every), None):
+    every = inventory.find(".yaml", ".yml")
+    if first := next((name for name in _FIRST if name in every), ""):
         return first
-    named = []
-    for name in every:
-        try:
-            if _NAMES_KEY.search((root / name).read_bytes()):
-                named.append(name)
-        except OSError:
-            continue
-    if len(named) > 1:
-        text = f"{len(named)} YAML files have `names`: {first_names(named, 5)}"
-        fix = "name the right one data.yaml, or move the others away"
-        raise combine([DatasetFault("several files", "", text, fix)], root)
-    return named[0] if named else None
+    named = [path for path in every if _NAMES_KEY.search(to_utf8(inventory.read_head(path))[0])]
+    for found in (
+        [path for path in named if "/" not in path],
+        [path for path in named if path.lower().endswith(_FIRST)],
+        named,
+    ):
+        if len(found) > 1:
+            text = f"{len(found)} YAML files have `names`: {first_names(found, 5)}"
+            fix = "name the right one data.yaml, or move the others away"
+            raise combine([DatasetFault("several files", "", text, fix)], inventory.root)
+        if found:
+            return found[0]
+    return ""
 
 
-def read(root: Path, name: str) -> DataYaml:
-    """Read the file `name` of the data set folder."""
-    lines, faults, _ = read_lines(root / name)
-    content = DataYaml(faults=faults)
-    if not faults:
-        _YamlReader(name, content).read("\n".join(line or "" for line in lines))
+def read(collector: Collector, file: str) -> DataFile:
+    """Read the YAML file."""
+    before = len(collector.faults)
+    lines = collector.read_lines(file, records=False)
+    content = DataFile(file, faults=collector.faults[before:])
+    if not content.faults:
+        _YamlReader(file, content).read("\n".join(line or "" for line in lines))
+        collector.faults += content.faults
     return content
 
 
@@ -80,7 +90,7 @@ class _YamlReader:
     """Fills `content`; keeps what all steps need, the name of the file."""
 
     name: str
-    content: DataYaml
+    content: DataFile
 
     def read(self, text: str) -> None:
         root = self._compose(text)
@@ -88,27 +98,26 @@ class _YamlReader:
             return
         if not isinstance(root, yaml.MappingNode):
             text = "the file is not a mapping with keys such as `names` and `train`"
-            self._add_fault(root, text, _NAMES)
+            self._add_fault(root, text, NAMES_FIX)
             return
         keys: dict[str, yaml.Node] = {}
         first: dict[str, str] = {}
         for node, value in root.value:
             key = str(node.value).strip() if isinstance(node, yaml.ScalarNode) else ""
+            key = parse_subset(key) or key
             if key in first:
                 text = f"{key} is given at {first[key]} already"
                 self._add_fault(node, text, "keep one of the two")
             first.setdefault(key, self._locate(node))
             keys[key] = value
         if "names" in keys:
-            self.content.names = self._read_names(keys["names"])
-        else:
-            self._add_fault(root, "the key `names` is missing", _NAMES)
+            self._read_names(keys["names"])
         for key in ("train", "val", "test"):
             if key in keys and (paths := self._read_paths(key, keys[key])):
                 self.content.paths[key] = paths
         if "path" in keys and (base := self._read_paths("path", keys["path"])):
             self.content.base = base[0]
-        if "nc" in keys and not self.content.faults:
+        if "nc" in keys and self.content.names and not self.content.faults:
             given, count = str(keys["nc"].value), str(len(self.content.names))
             if given.strip() != count:
                 text = f"`nc` is {given[:20]}, but `names` has {count} classes"
@@ -138,7 +147,10 @@ class _YamlReader:
         self.content.faults.append(fault)
         return None
 
-    def _read_names(self, node: yaml.Node) -> list[str]:
+    def _read_names(self, node: yaml.Node) -> None:
+        if isinstance(node, yaml.ScalarNode) and re.search(r"\.(names|txt)$", node.value.strip()):
+            self.content.names_file = PathEntry(node.value.strip(), self._locate(node))
+            return
         if isinstance(node, yaml.MappingNode):
             nodes = self._order_by_id(node)
         elif isinstance(node, yaml.SequenceNode):
@@ -146,11 +158,11 @@ class _YamlReader:
         else:
             nodes = []
         if not nodes:
-            self._add_fault(node, "`names` names no class", _NAMES)
+            self._add_fault(node, "`names` names no class", NAMES_FIX)
         first: dict[str, str] = {}
         for entry in nodes:
             if not isinstance(entry, yaml.ScalarNode):
-                self._add_fault(entry, "the name of a class is a list or a mapping", _NAMES)
+                self._add_fault(entry, "the name of a class is a list or a mapping", NAMES_FIX)
                 continue
             name, where = entry.value.strip(), self._locate(entry)
             if fault := check_class_name(name, where):
@@ -159,7 +171,7 @@ class _YamlReader:
                 text = f"the name {name!r} is given at {first[name]} already"
                 self._add_fault(entry, text, "give every class a name of its own")
             first.setdefault(name, where)
-        return list(first)
+        self.content.names = list(first)
 
     def _order_by_id(self, node: yaml.MappingNode) -> list[yaml.Node]:
         """Nodes of the names by id. Ids other than 0, 1, 2, ... are faults."""

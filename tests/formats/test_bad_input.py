@@ -64,7 +64,7 @@ SOURCES: dict[str, dict[str, str]] = {
     "YOLO": {
         "data.yaml": YAML,
         "labels/train/a.txt": "0 0.5 0.5 0.2 0.2\n1 0.1 0.1 0.1 0.1\n",
-        "labels/val/b.txt": "",
+        "labels/val/b.txt": "1 0.5 0.5 0.2 0.2",
         "images/train/a.jpg": "",
         "images/val/b.jpg": "",
     },
@@ -77,6 +77,25 @@ SOURCES: dict[str, dict[str, str]] = {
         "sub/b.jpg": "",
     },
     "YOLO names": {"classes.txt": "cat\ndog\n", "labels/a.txt": "1 0 0 1 1\n", "images/a.jpg": ""},
+    "YOLO darknet": {
+        "obj.data": "train = data/train.txt\nvalid = data/valid.txt\nnames = data/obj.names\n",
+        "obj.names": "cat\ndog\n",
+        "train.txt": "data/obj_train_data/a.jpg\n",
+        "valid.txt": "/home/me/obj_valid_data/b.jpg\n",
+        "obj_train_data/a.txt": "0 0.5 0.5 0.2 0.2\n",
+        "obj_valid_data/b.txt": "1 0.5 0.5 0.2 0.2\n",
+        "obj_train_data/a.jpg": "",
+        "obj_valid_data/b.jpg": "",
+    },
+    "YOLO elsewhere": {
+        "labels.txt": "cat\ndog\n",
+        "train_list.txt": "JPEGImages/a.jpg Annotations/a.txt\n",
+        "val_list.txt": "JPEGImages/b.jpg Annotations/b.txt\n",
+        "Annotations/a.txt": "0 0.5 0.5 0.2 0.2\n",
+        "Annotations/b.txt": "9 9 9 20 20 20 20 9 dog 0\n",
+        "JPEGImages/a.jpg": "",
+        "JPEGImages/b.jpg": "",
+    },
     "CSV": {
         "train.csv": 'image,cat,dog\na.jpg,1,0\n"b.jpg",0,1\n',
         "val.csv": "image;dog;cat\r\na.jpg;1;1\r\n",
@@ -116,7 +135,8 @@ NASTY = [
 WHOLE = (
     "names? no|has no image|there is no|there is neither|UTF-16|cannot be read|has no line"
     "|is used but not named|are there for|is not a LabelMe file|is not a mapping with keys"
-    "|names a path|does not exist"
+    "|names a path|does not exist|none of the .* has a label|have no (annotation|label file)"
+    "|all .* records of .* would be dropped"
 )
 
 

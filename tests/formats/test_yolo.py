@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats import yolo
 from paddlex_ml.formats.collector import Options
 
@@ -14,7 +15,7 @@ Plant = Callable[..., Path]
 BOX = "0.5 0.5 0.25 1e-1"
 
 
-def divided(**more: str) -> dict[str, str]:
+def divided(**more: str | bytes) -> dict[str, str | bytes]:
     """A data set as Ultralytics lays it out; its images are IMAGES."""
     return {
         "data.yaml": "train: images/train\nval: images/val\nnames: [dog, cat]\n",
@@ -66,19 +67,23 @@ def test_the_folders_of_roboflow_give_both_lists_and_leave_test_alone(
         "data.yaml": "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
         "names: [a]\n",
         "train/labels/1.txt": f"0 {BOX}",
-        "valid/labels/2.txt": "",
+        "valid/labels/2.txt": f"0 {BOX}",
         "test/labels/3.txt": "x",
     }  # fmt: skip
     images = ["train/images/1.jpg", "valid/images/2.jpg", "test/images/3.jpg"]
     dataset = yolo.read(plant(files, *images), Options())
-    assert labels(dataset) == {"train": {images[0]: ["a"]}, "val": {images[1]: []}}
+    assert labels(dataset) == {"train": {images[0]: ["a"]}, "val": {images[1]: ["a"]}}
+    assert dataset.account.left_out == {
+        images[2]: "of the test subset",
+        "test/labels/3.txt": "of the test subset",
+    }
     assert dataset.notes == [
         "../test/images is not used: test images are neither for training nor for validation"
     ]
 
 
 def test_a_path_elsewhere_is_told_and_the_yaml_file_counts(plant: Plant, labels: Any) -> None:
-    text = "path: ../datasets/coco8\n" + divided()["data.yaml"]
+    text = "path: ../datasets/coco8\ntrain: images/train\nval: images/val\nnames: [dog, cat]\n"
     dataset = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
     assert labels(dataset) == FOUND
     assert dataset.notes == [
@@ -141,7 +146,7 @@ def test_names_are_taken_as_they_are_written(plant: Plant) -> None:
 def test_without_a_yaml_file_names_come_from_a_text_file(
     plant: Plant, labels: Any, file: str, base: str
 ) -> None:
-    files = {file: "dog \ncat\n", "images/a.txt": "", "labels/a.txt": f"1 {BOX}"}
+    files = {file: "dog \ncat\n", "labels/a.txt": f"1 {BOX}"}
     dataset = yolo.read(plant(files, "images/a.jpg", "other/b.jpg"), Options())
     assert dataset.label_names == ["dog", "cat"]
     assert labels(dataset) == {"train": {"images/a.jpg": ["cat"]}}
@@ -168,19 +173,13 @@ def test_an_image_outside_of_train_and_val_is_refused(plant: Plant, refusal: Any
     assert "the file is neither in a train nor in a val folder" in refusal(yolo.read, root)
 
 
-def test_a_list_beside_the_names_is_told_to_be_unread(plant: Plant) -> None:
-    root = plant({"obj.names": "a", "train.txt": "data/1.jpg"}, "obj_train_data/1.jpg")
-    note = "train.txt is not read: to use it, write a data.yaml with `names` and `train: train.txt`"
-    assert note in yolo.read(root, Options()).notes
-    (root / "label.txt").write_text("0 a\n")  # of a data set that was converted: ours
-    assert note not in yolo.read(root, Options()).notes
-
-
 def test_images_and_label_files_without_the_other_are_told(plant: Plant, labels: Any) -> None:
     files = divided(**{"labels/val/x.txt": "", "labels/val/classes.txt": "dog\ncat"})
-    del files["labels/train/1.txt"]
+    files["labels/train/2.txt"] = files.pop("labels/train/1.txt")
     dataset = yolo.read(plant(files, *IMAGES), Options())
     assert labels(dataset)["train"]["images/train/1.jpg"] == []
+    assert [*dataset.account.not_annotated] == ["images/train/1.jpg"]
+    assert dataset.account.left_out == {"labels/val/x.txt": "no image has its name"}
     assert dataset.notes == [
         "1 images have no label file, so no label: images/train/1.jpg",
         "1 label files have no image: labels/val/x.txt",
@@ -197,6 +196,31 @@ def test_another_yaml_file_with_names_is_found(plant: Plant, labels: Any) -> Non
     files = divided(**{"my set.yml": divided()["data.yaml"], "hyp.yaml": "lr0: 0.01\n"})
     del files["data.yaml"]
     assert labels(yolo.read(plant(files, *IMAGES), Options())) == FOUND
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-16"])
+def test_the_yaml_file_may_be_chinese_text_of_windows(plant: Plant, encoding: str) -> None:
+    text = "names: [苹果, 照片]\ntrain: images/train\nval: images/val\n".encode(encoding)
+    dataset = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
+    assert dataset.label_names == ["苹果", "照片"]
+
+
+@pytest.mark.parametrize("text", ["names: [dog, cat]\n", "names: [dog, cat]\nval: \ntest: x\n"])
+def test_a_yaml_file_of_names_alone_leaves_the_images_to_their_folders(
+    plant: Plant, labels: Any, text: str
+) -> None:
+    dataset = yolo.read(plant(divided(**{"data.yaml": text}), *IMAGES), Options())
+    assert labels(dataset) == FOUND
+    assert (
+        "data.yaml names neither `train` nor `val`: the images are found by their folders"
+        in dataset.notes
+    )
+
+
+def test_names_may_be_in_a_file_of_their_own(plant: Plant, labels: Any) -> None:
+    for names in ("", "names: obj.names\n", "names: /home/me/data/obj.names\n"):
+        files = divided(**{"data.yaml": f"{YAML}{names}nc: 2\n", "obj.names": "dog\ncat\n"})
+        assert labels(yolo.read(plant(files, *IMAGES), Options())) == FOUND
 
 
 def test_two_yaml_files_with_names_are_refused(plant: Plant, refusal: Any) -> None:
@@ -218,7 +242,7 @@ YAML = "train: images/train\nval: images/val\n"
         ("names: [a]\n---\nnames: [a]\n", "the YAML is damaged: but found another document", ":2"),
         ("", "the file is not a mapping with keys such as `names` and `train`", ""),
         ("- a\n", "the file is not a mapping with keys such as `names` and `train`", ":1"),
-        (YAML, "the key `names` is missing", ":1"),
+        (YAML, "the key `names` is missing, and there is no file of class names", ":1"),
         (YAML + "names: []", "`names` names no class", ":3"),
         (YAML + "names: many", "`names` names no class", ":3"),
         (YAML + "names:\n- a\n- [b]\n", "the name of a class is a list or a mapping", ":5"),
@@ -234,14 +258,12 @@ YAML = "train: images/train\nval: images/val\n"
         (YAML + "names: [a, b]\nnames: [b, a]\n", "names is given at data.yaml:3 already", ":4"),
         (YAML + "names: [a, b]\nnc: 3\n", "`nc` is 3, but `names` has 2 classes", ":4"),
         ("names: [a]\ntrain: {a: b}\n", "`train` is neither a path nor a list of paths", ":2"),
-        ("names: [dog, cat]\ntest: x\n", "neither `train` nor `val` names a path", ""),
         ("names: [dog, cat]\ntrain: x\n", "neither a folder nor a .txt list of the data set "
          "(looked for x)", ":2"),
         ("names: [dog, cat]\ntrain: ['a\\0']\n", "neither a folder nor a .txt list", ":2"),
         ("names: [dog, cat]\ntrain: /else/where\n", "nowhere: it lies outside", ":2"),
         ("names: [dog, cat]\ntrain: labels\n", "labels has no image", ":2"),
-        (YAML.encode() + "names: [照片]".encode("gbk"), "the line is not UTF-8 text", ":3"),
-        ((YAML + "names: [a]").encode("utf-16"), "the file is UTF-16, not UTF-8", ""),
+        (YAML.encode() + b"names: [\xe9]", "the line is neither UTF-8 nor GB18030 text", ":3"),
     ],
 )  # fmt: skip
 def test_a_wrong_yaml_file_is_named_with_its_line(
@@ -257,7 +279,8 @@ def test_a_wrong_yaml_file_is_named_with_its_line(
     ("line", "what"),
     [
         ("2 0.1 0.2 0.3 0.4", "the class id 2 has no name: 2 classes are named"),
-        ("1.0 0.1 0.2 0.3 0.4", "the class id '1.0' is not a whole number"),
+        ("1.5 0.1 0.2 0.3 0.4", "the class id '1.5' is not a whole number"),
+        ("2.0 0.1 0.2 0.3 0.4", "the class id 2 has no name: 2 classes are named"),
         ("-1 0.1 0.2 0.3 0.4", "the class id '-1' is not a whole number"),
         ("9999999999 0.1 0.2 0.3 0.4", "the class id '9999999999' is not a whole number"),
         ("cat 0.1 0.2 0.3 0.4", "the class id 'cat' is not a whole number"),
@@ -266,7 +289,7 @@ def test_a_wrong_yaml_file_is_named_with_its_line(
         ("1 0.1 0.2 0.3 x", "not all fields behind the class id are numbers"),
         ("1 0.1 0.2 0.3 nan", "not all fields behind the class id are numbers"),
         ("1 0.1 0.2 0.3 1e999", "not all fields behind the class id are numbers"),
-        (b"1 0.1 0.2 0.3 \xff", "the line is not UTF-8 text"),
+        (b"1 0.1 0.2 0.3 \xff", "the line is neither UTF-8 nor GB18030 text"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_number(
@@ -304,18 +327,60 @@ def test_a_wrong_file_of_names_is_named_with_its_line(
 
 def test_a_folder_without_names_is_refused(plant: Plant, refusal: Any) -> None:
     message = refusal(yolo.read, plant({"hyp.yaml": "lr0: 1"}, "a.jpg"))
-    assert "neither a data.yaml with `names`, nor classes.txt or obj.names" in message
+    assert "neither a data.yaml with `names`, nor classes.txt, obj.names or labels.txt" in message
 
 
 def test_missing_images_of_a_list_are_named_or_left_out(
     plant: Plant, refusal: Any, labels: Any
 ) -> None:
-    files = {"data.yaml": "names: [a]\ntrain: t.txt\n", "t.txt": "1.jpg\n2.jpg\n../../3.jpg\n"}
+    files = {
+        "data.yaml": "names: [a]\ntrain: t.txt\n",
+        "t.txt": "1.jpg\n2.jpg\n../../3.jpg\n",
+        "1.txt": f"0 {BOX}",
+    }
     root = plant(files, "1.jpg")
     message = refusal(yolo.read, root)
     assert "t.txt:2: 2.jpg is not there" in message
     assert "t.txt:3: ../../3.jpg lies outside the data set" in message
     (root / "t.txt").write_text("1.jpg\n2.jpg\n")
     dataset = yolo.read(root, Options(skip_missing=True))
-    assert labels(dataset) == {"train": {"1.jpg": []}}
+    assert labels(dataset) == {"train": {"1.jpg": ["a"]}}
     assert "1 images are not there, left out: 2.jpg" in dataset.notes
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        (divided(), "data.yaml and labels/train/1.txt"),
+        ({"obj.data": "names = n.names\n", "obj_train_data/1.txt": f"0 {BOX}"},
+         "obj.data and obj_train_data/1.txt"),
+        ({"classes.txt": "a\n", "Labels/1.TXT": f"0 {BOX}\n0 {BOX} 0 0\n"},
+         "classes.txt and Labels/1.TXT"),
+        ({"labelTxt/1.txt": "imagesource:GoogleEarth\ngsd:0.1\n9 9 9 9 9 9 9 9 small ship 0\n"},
+         "labelTxt/1.txt"),
+        ({"a.yaml": "names: [a]", "b.yaml": "names: [b]", "1.jpg.txt": f"0 {BOX}"}, "1.jpg.txt"),
+        ({"classes.txt": "cat\ndog\n", "train.txt": "images/train/1.jpg 0 1\n"}, ""),
+        ({"classes.txt": "cat\n", "1.txt": "a cat on a mat, 3 4 5 6\n"}, ""),
+        ({"classes.txt": "cat\n", "Train_Tags81.txt": "0 0 0 1 0 1\n"}, ""),
+        ({"data.yaml": "names: [a]", "1.txt": ""}, ""),
+        ({"labels/1.txt": b"\xff\x00" * 40}, ""),
+        ({"labels/1.txt": "Car 0.00 0 -1.57 614 181 727 284 1.57 1.73 4.15 1 1.75 13 -1.6\n"}, ""),
+    ],
+)  # fmt: skip
+def test_the_format_is_recognised_by_what_the_files_hold(
+    plant: Plant, files: dict[str, str], why: str
+) -> None:
+    assert yolo.recognise(Inventory(plant(files, *IMAGES))) == why
+
+
+def test_lists_of_an_earlier_conversion_are_not_taken_for_labels(plant: Plant, labels: Any) -> None:
+    files = {
+        "classes.txt": "a\n", "notes.json": "{}", "1.txt": f"0 {BOX}", "2.txt": f"0 {BOX}",
+        "label.txt": "0 a\n", "train.txt": "1.jpg\t1\n", "val.txt": "2.jpg\t1\n",
+    }  # fmt: skip
+    dataset = yolo.read(plant(files, "1.jpg", "2.jpg"), Options())
+    assert labels(dataset) == {"train": {"1.jpg": ["a"], "2.jpg": ["a"]}}
+    assert dataset.account.left_out == {
+        **dict.fromkeys(("label.txt", "train.txt", "val.txt"), "written by an earlier conversion"),
+        "notes.json": "the notes of Label Studio: classes.txt has the names",
+    }
