@@ -19,7 +19,7 @@ import msgspec
 
 from paddlex_ml.data.annotation import LABEL_FILE, LISTS
 from paddlex_ml.data.faults import SHOWN
-from paddlex_ml.data.inventory import Inventory, is_put_aside
+from paddlex_ml.data.inventory import HEAD, Inventory, is_put_aside
 from paddlex_ml.data.journal import undo_command
 from paddlex_ml.data.walk import join
 from paddlex_ml.errors import PaddlexMLError
@@ -164,7 +164,8 @@ def looks_like_coco(head: bytes) -> bool:
     return (
         len(keys) > 1
         or (b"images" in keys and b'"file_name"' in head)
-        or (b"annotations" in keys and b'"image_id"' in head)
+        or (b"annotations" in keys and (b'"image_id"' in head or b'"segmentation"' in head))
+        or (b"categories" in keys and b'"name"' in head and len(head) == HEAD)
     )
 
 
@@ -284,7 +285,7 @@ def _explain_nothing(inventory: Inventory, left_out: dict[str, str]) -> PaddlexM
     known = [f"{path} ({reason})" for path, reason in left_out.items()]
     others = [path for path in inventory.find(_SUFFIX) if path not in left_out]
     shown = first_names([*known, *others], SHOWN)
-    text = "there are no COCO annotations of train or val"
+    text = "there is no COCO file of train or val"
     return PaddlexMLError(
         f"{text}; the json files are: {shown}" if shown else f"{text}, and no json file",
         where=str(inventory.root),

@@ -187,7 +187,7 @@ def test_where_nothing_is_found_all_json_files_are_named_for_what_they_are(plant
 
 def test_an_empty_folder_is_told_what_is_needed(tmp_path: Path) -> None:
     message = refusal(tmp_path)
-    assert "there are no COCO annotations of train or val, and no json file" in message
+    assert "there is no COCO file of train or val, and no json file" in message
     assert "`images`, `annotations` and `categories`" in message
 
 
@@ -213,6 +213,13 @@ def test_files_are_known_by_their_content_under_any_name(
     root = plant({name: coco_text("a.jpg") for name in names} | {"package.json": "{}"}, "a.jpg")
     assert found(root) == list(zip(lists, names, strict=True))
     assert coco.recognise(Inventory(root)) in names
+
+
+def test_thousands_of_categories_may_come_first(plant: Plant) -> None:
+    categories = [{"id": i, "name": f"a class of number {i}"} for i in range(5_000)]
+    content = json.loads(coco_text("a.jpg", categories=categories))
+    text = json.dumps({"categories": content.pop("categories"), **content})
+    assert found(plant({"x.json": text})) == [("train", "x.json")]
 
 
 @pytest.mark.parametrize("first", ["images", "annotations", "categories", "info"])

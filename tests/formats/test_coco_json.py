@@ -75,3 +75,66 @@ def test_damage_behind_a_nan_has_its_own_place(tmp_path: Path) -> None:
 )
 def test_boxes_without_area_are_known(box: bytes, flat: bool) -> None:
     assert coco_json.is_flat(msgspec.Raw(box)) is flat
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        ("", ":1", "the file ends in the middle: it was cut off"),
+        (
+            '{"images": [\n{"id": 1,\n',
+            ":3 (byte 23)",
+            "the file ends in the middle: it was cut off",
+        ),
+        ('{"images": [\n{"id": 1,,}]}', ":2 (byte 22)", "JSON is damaged"),
+        ("not json", ":1 (byte 4)", "JSON is damaged: invalid character"),
+        ("[]", "", "expected an object {...}, got a list [...]"),
+        ("null", "", "expected an object {...}, got null"),
+        ("{}", "", "the key `images` is missing"),
+        ('{"images": []}', "", "the key `annotations` is missing"),
+        ('{"images": [], "annotations": []}', "", "the key `categories` is missing"),
+        ('{"images": {}}', ": images", "expected a list [...], got an object {...}"),
+        ('{"images": [7]}', ": images[0]", "expected an object {...}, got a whole number"),
+        ('{"images": [{"id": 1}]}', ": images[0]", "the key `file_name` is missing"),
+        ('{"images": [{"file_name": "a"}]}', ": images[0]", "the key `id` is missing"),
+        (
+            '{"images": [{"id": 1, "file_name": null}]}',
+            ": images[0].file_name",
+            "expected a text, got null",
+        ),
+        (
+            '{"images": [{"id": true, "file_name": "a"}]}',
+            ": images[0].id",
+            "expected a whole number or a text, got true or false",
+        ),
+        (
+            '{"annotations": [{"image_id": 1, "category_id": null}]}',
+            ": annotations[0].category_id",
+            "expected a whole number or a text, got null",
+        ),
+        ('{"annotations": null}', ": annotations", "expected a list [...], got null"),
+        ('{"categories": [{"id": 1}]}', ": categories[0]", "the key `name` is missing"),
+    ],
+)
+def test_a_damaged_file_is_one_error_with_its_place(
+    tmp_path: Path, text: str, where: str, what: str
+) -> None:
+    with pytest.raises(PaddlexMLError) as caught:
+        decode(tmp_path, text)
+    assert what in str(caught.value)
+    assert f"where: {tmp_path}/x.json{where}\n" in str(caught.value)
+
+
+def test_depth_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PaddlexMLError, match="lists within lists without end"):
+        decode(tmp_path, '{"info": ' + "[" * 100_000)
+
+
+def test_text_that_is_no_known_encoding_is_refused(tmp_path: Path) -> None:
+    text = json.dumps(describe(), indent=1).replace('"-Infinity"', '"café"')
+    (tmp_path / "x.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(PaddlexMLError) as caught:
+        coco_json.decode(tmp_path, "x.json")
+    assert "this is not UTF-8 text" in str(caught.value)
+    line = text[: text.index("é")].count("\n") + 1
+    assert f"x.json:{line} (byte" in str(caught.value)
