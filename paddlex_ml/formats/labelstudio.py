@@ -63,6 +63,38 @@ _OWN_PATHS = (b"/data/upload/", b"/data/local-files/")
 _STEP = 1000  # images between two calls of progress
 
 
+class _LabelStudioResult(msgspec.Struct, gc=False):
+    """A choice or a region; also a text or a relation, which have no class name."""
+
+    id: str | int | None = None
+    type: str = ""
+    from_name: str = ""
+    to_name: Any = None
+    value: Any = None
+
+
+class _LabelStudioAnnotation(msgspec.Struct, gc=False):
+    """What one annotator submitted."""
+
+    result: list[_LabelStudioResult] | None = None
+    was_cancelled: bool | None = None
+    skipped: bool | None = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        return bool(self.was_cancelled or self.skipped)
+
+
+class _LabelStudioEntry(msgspec.Struct, gc=False):
+    """A task as the export JSON has it; old versions call the annotations completions."""
+
+    data: dict[str, Any]
+    id: Any = None
+    annotations: list[_LabelStudioAnnotation] | None = None
+    completions: list[_LabelStudioAnnotation] | None = None
+    predictions: Any = None
+
+
 def recognise(inventory: Inventory) -> str:
     """The export by whose content the format is known."""
     return next(iter(_find_exports(inventory)), "")
@@ -88,7 +120,7 @@ def read(root: Path, options: Options) -> SourceDataset:
         rows = read_table(collector, file) if file.lower().endswith(_TABLES) else None
         entries = _read_json(collector, file) if rows is None else []
         if rows is None and any(isinstance(entry.get("data"), dict) for entry in entries):
-            tasks += _read_tasks(collector, name, file, entries)
+            tasks += _read_tasks(collector, name, file, _to_tasks(collector, file, entries))
         else:
             tasks += read_rows(collector, name, file, rows or entries, is_ordered=rows is None)
     collector.raise_faults()
@@ -150,35 +182,42 @@ def _read_json(collector: Collector, file: str) -> list[dict[str, Any]]:
     return entries
 
 
+def _to_tasks(
+    collector: Collector, file: str, entries: list[dict[str, Any]]
+) -> list[_LabelStudioEntry]:
+    try:
+        return msgspec.convert(entries, list[_LabelStudioEntry])
+    except msgspec.ValidationError as error:
+        fix = "export JSON, with the data and the annotations of the tasks in it"
+        collector.add_fault("malformed task", file, f"{file} is not as expected: {error}", fix)
+        return []
+
+
 # Annotations -> labels
 
 
 def _read_tasks(
-    collector: Collector, list_name: str, file: str, entries: list[dict[str, Any]]
+    collector: Collector, list_name: str, file: str, entries: list[_LabelStudioEntry]
 ) -> list[LabelStudioTask]:
     """The tasks of the export JSON that have an annotation."""
     tasks: list[LabelStudioTask] = []
-    waiting: list[dict[str, Any]] = []
+    waiting: list[_LabelStudioEntry] = []
     several = 0
     collector.account.use(file)
     for index, entry in enumerate(entries):
-        where = f"{file}: [{index}] (id {entry.get('id')})"
-        annotations = entry.get("annotations") or entry.get("completions") or []
-        data = entry.get("data")
-        if not isinstance(data, dict) or not all(isinstance(a, dict) for a in annotations):
-            fix = "export JSON, with the annotations in it"
-            text = "the task has no `data`, or its annotations are not in the file"
-            collector.add_fault("malformed task", where, text, fix)
-            continue
-        task = LabelStudioTask(list_name, file, where, data)
-        done = [annotation for annotation in annotations if not _is_cancelled(annotation)]
-        cancelled = sum(len(_list_results(a)) for a in annotations if _is_cancelled(a))
-        collector.account.use(file, cancelled)
-        if cancelled:
-            collector.account.drop(file, "of a cancelled annotation", where, cancelled)
-        for annotation in done:
-            _add_results(collector, task, _list_results(annotation))
-        several += len(done) > 1
+        task = LabelStudioTask(list_name, file, f"{file}: [{index}] (id {entry.id})", entry.data)
+        done = 0
+        for annotation in entry.annotations or entry.completions or []:
+            results = annotation.result or []
+            collector.account.use(file, len(results))
+            if annotation.is_cancelled:
+                if results:
+                    reason = "of a cancelled annotation"
+                    collector.account.drop(file, reason, task.where, len(results))
+                continue
+            _add_results(collector, task, results)
+            done += 1
+        several += done > 1
         (tasks.append(task) if done else waiting.append(entry))
     if several:
         text = "images have several annotations: they have the labels of all of them"
@@ -187,38 +226,26 @@ def _read_tasks(
     return tasks
 
 
-def _is_cancelled(annotation: dict[str, Any]) -> bool:
-    return bool(annotation.get("was_cancelled") or annotation.get("skipped"))
-
-
-def _list_results(annotation: dict[str, Any]) -> list[dict[str, Any]]:
-    return [result for result in annotation.get("result") or [] if isinstance(result, dict)]
-
-
 def _add_results(
-    collector: Collector, task: LabelStudioTask, results: list[dict[str, Any]]
+    collector: Collector, task: LabelStudioTask, results: list[_LabelStudioResult]
 ) -> None:
-    collector.account.use(task.file, len(results))
-    named = {r.get("id") for r in results if list_names(r.get("value")) is not None}
+    named = {result.id for result in results if list_names(result.value) is not None}
     for result in results:
-        names = list_names(result.get("value"))
-        kind = str(result.get("type"))
-        if names is None:
-            if result.get("id") not in named:  # else the shape of a region with labels
-                collector.account.drop(task.file, f"without a class name: {kind}", task.where)
-            continue
-        control = str(result.get("from_name"))
-        task.labels.setdefault((control, kind), set()).update(names)
-        task.targets[control] = str(result.get("to_name"))
+        names = list_names(result.value)
+        if names is not None:
+            task.labels.setdefault((result.from_name, result.type), set()).update(names)
+            task.targets[result.from_name] = str(result.to_name)
+        elif result.id not in named:  # else the shape of a region with labels
+            collector.account.drop(task.file, f"without a class name: {result.type}", task.where)
 
 
 def _leave_out(
-    collector: Collector, file: str, waiting: list[dict[str, Any]], is_all: bool
+    collector: Collector, file: str, waiting: list[_LabelStudioEntry], is_all: bool
 ) -> None:
     """Leave out the images of tasks without annotation."""
     if not waiting:
         return
-    predicted = sum(bool(entry.get("predictions")) for entry in waiting)
+    predicted = sum(bool(entry.predictions) for entry in waiting)
     text = f"{len(waiting):,} tasks have no annotation"
     text += f" ({predicted:,} of them have predictions, which are not used)" if predicted else ""
     if is_all:
@@ -227,7 +254,7 @@ def _leave_out(
         return
     collector.notes.append(f"{file}: {text}: their images are left out")
     for entry in waiting:
-        for name in map(read_address, filter(is_address, entry["data"].values())):
+        for name in map(read_address, filter(is_address, entry.data.values())):
             found = collector.finder.find(name, _list_folders(file))
             if not isinstance(found, str):
                 found = getattr(collector.finder.guess(name, _list_folders(file)), "path", "")

@@ -70,6 +70,8 @@ def list_names(value: Any) -> list[str] | None:
     for key, entries in value.items():
         if (key in ("choices", "taxonomy") or key.endswith("labels")) and isinstance(entries, list):
             paths = [entry if isinstance(entry, list) else [entry] for entry in entries]
+            if not all(isinstance(part, str | int) for path in paths for part in path):
+                return None
             names = (names or []) + ["/".join(map(str, path)).strip() for path in paths]
     return names
 

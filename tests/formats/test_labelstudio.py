@@ -297,4 +297,8 @@ def test_damage_is_refused(plant: Plant, refusal: Callable[..., str]) -> None:
     assert "result.json cannot be read" in message
     without = [{**SOUND[0], "annotations": [5]}]
     message = refusal(labelstudio.read, plant({"result.json": json.dumps(without)}, *IMAGES))
-    assert "its annotations are not in the file" in message
+    assert "result.json is not as expected: Expected `object`, got `int`" in message
+    assert "$[0].annotations[0]" in message
+    odd = [task(0, annotate(choose("Cat"), {**choose(), "value": {"choices": [{}]}, "id": "x"}))]
+    dataset = read(plant({"result.json": json.dumps(odd)}, *IMAGES))
+    assert dataset.account.dropped == {"without a class name: choices": 1}
