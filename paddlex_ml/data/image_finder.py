@@ -19,6 +19,7 @@ from urllib.parse import unquote
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.walk import is_image, join
 
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)", re.IGNORECASE)  # Label Studio's name of an upload
 _OUTSIDE = re.compile(r"/|\.\.(/|\Z)")  # a normalised path that leads out of the data set
 # On Linux a listing has every name of a file; other systems may accept other spellings of it.
 _OTHER_SPELLINGS = sys.platform in ("win32", "darwin")
@@ -88,7 +89,8 @@ class ImageFinder:
         """Return the only image that `name`, which `find` has not found, may mean; None for none.
 
         The name may be a path of another computer or a URL. Capitals, the form of Unicode and the
-        ending may differ, and the ending may be missing. Of several files the one counts whose path
+        ending may differ, and the ending may be missing, as may the eight digits that Label Studio
+        puts before the name of an upload. Of several files the one counts whose path
         has the longest end in common with the name, then the one in the first of `folders`.
         Returns an ImageProblem where two files are equally likely.
         """
@@ -99,6 +101,8 @@ class ImageFinder:
             # The whole name first: IMG.0001 has no ending.
             keys = [(self._by_name, last), (self._by_stem, last)]
             keys += [(self._by_stem, os.path.splitext(last)[0])] if is_image(last) else []
+            if uploaded := _UPLOADED.fullmatch(last):
+                keys.append((self._by_name, uploaded[1]))
             for index, key in keys:
                 paths = [p for p in index.get(fold(key), []) if os.path.isfile(self._root / p)]
                 if not paths:
@@ -203,4 +207,6 @@ def _compare(name: str, found: str) -> str:
         return "with other capitals"
     if fold(name) == fold(os.path.splitext(found)[0]):
         return "without its ending"
+    if (uploaded := _UPLOADED.fullmatch(name)) and fold(uploaded[1]) == fold(found):
+        return "without the digits of an upload"
     return "with another ending"

@@ -22,7 +22,8 @@ ANNOTATION_SUFFIXES = frozenset(
 """Endings, in lower case, of files that may have labels or lists."""
 
 _OWN_LINE = rb"(\xef\xbb\xbf)?[^\t\n]+\t\s*[01](\s*,\s*[01])*\s*(\n|\Z)"
-_HEAD = 2**16  # bytes: enough to see what a file is
+HEAD = 2**16
+"""Bytes of a file that are enough to see what it is."""
 # Notes for people, which lie in many exports, whatever their ending.
 _PROSE = re.compile(r"(read.?me|licen[cs]e|copying|changelog|requirements|citation)\b.*", re.I)
 
@@ -81,7 +82,7 @@ class Inventory:
         """The first 64 KiB of a file; b"" where it cannot be read."""
         try:
             with (self.root / path).open("rb") as file:
-                return file.read(_HEAD)
+                return file.read(HEAD)
         except OSError:
             return b""
 

@@ -1,103 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO: boxes in json files -> which classes each image shows.
+"""COCO: labels, boxes or segments in json files -> which classes each image shows.
 
     annotations/instance_train.json, instance_val.json              as PaddleX names them
     annotations/instances_train2017.json, instances_val2017.json    as COCO does: any year, or none
     train/_annotations.coco.json, valid/_annotations.coco.json      as Roboflow does
+    annotations/instances_default.json                              as CVAT does
+    result.json                                                     as Label Studio does
+    train.json, val.json, or any other name
 
-Files of the first two kinds may also be in the data set folder itself. One of train and val is
-enough: its images are then one list, which a split divides. A test file is not used.
+Files (https://cocodataset.org/#format-data). Every `.json` file of the data set is looked at: a
+file of COCO has the lists `images`, `annotations` and `categories`. A word `train`, `val`, `valid`
+or `validation` in its name, else in its folders, tells its list; capitals do not matter. One of the
+two is enough: its images are then one list, which a split divides. So are those of a file without
+such a word, when there is no other file; beside train and val it is left out if they have all its
+images. Two files for one list are refused, except `instances_x.json` and `labels_x.json`. Files of
+test, captions, keypoints and panoptic segments, and lists of images alone are never read.
 
 Classes. The categories become classes 0, 1, 2, ... in the order of their ids, whether an image
-shows them or not. If some ids are numbers and some are texts, numbers come first. The categories of
-train and val are merged by id; an id with two names, or a name with two ids, is a fault.
+shows them or not. If some ids are texts, numbers come first. The categories of all files are merged
+by id; an id with two names, or a name with two ids, is a fault. The root category of Roboflow
+(id 0, supercategory `none`, and all others have its name as supercategory) is no class when no
+annotation uses it.
+
+Ids. They are compared by value: 7, 7.0, "7" and "007" are one id. A number that is not whole is a
+fault. Texts that are no numbers are ids too.
 
 Images. Every entry of `images` becomes a line, all zeros where no annotation names it. With S for
-what follows `instances_` in the name of the json (for Roboflow: the folder of the json), an image
-is looked for in images/S, S, images, the data set folder and the folder of the json. An image that
-is listed twice, under one id or under two, becomes one line with all its labels; one id with two
-file names is a fault.
+what follows `instances_` in the name of the json, or the word that tells its list, an image is
+looked for in images/S, S, S/images, images, JPEGImages (all beside the json or its folder
+`annotations`), the data set folder and the folder of the json. An image that is listed twice, under
+one id or under two, becomes one line with all its labels; one id with two file names is a fault.
 
-Labels. Every annotation counts, also `iscrowd` and boxes without area. One that names an image
-which `images` does not have is left out with a note; a category that `categories` does not have is
-a fault, because a label would be lost.
-
-Why not pycocotools: it builds all the content as Python objects, several times the size of the file
-and polygons included, does not report where a fault is, and is a C extension to be compiled.
-msgspec reads the few fields used here directly into records and skips the rest without parsing it.
+Labels. Every annotation counts, also `iscrowd`, boxes without area, and annotations of whole images
+without a box. One that names an image which `images` does not have is dropped and counted; when all
+are, it is a fault. A category that `categories` does not have is a fault. Fields that are not
+needed may hold anything, also NaN.
 """
 
 from __future__ import annotations
 
-import codecs
 import gc
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-import msgspec
-
-from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import coco_files
+from paddlex_ml.formats import coco_files, coco_json
 from paddlex_ml.formats.coco_files import CocoSource
+from paddlex_ml.formats.coco_json import (
+    EXACT,
+    CocoCategory,
+    CocoContent,
+    CocoImage,
+    Id,
+    WrittenId,
+    is_flat,
+    to_id,
+)
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
 from paddlex_ml.wording import first_names
 
-Id = int | str
-
 _STEP = 1000  # images between two calls of the progress
-_TYPE_NAMES = {
-    "int | str": "a whole number or a text",
-    "str": "a text",
-    "int": "a whole number",
-    "float": "a number with a fraction",
-    "bool": "true or false",
-    "array": "a list [...]",
-    "object": "an object {...}",
-}
-
-
-class _CocoImage(msgspec.Struct, gc=False):
-    id: Id
-    file_name: str
-
-
-class _CocoAnnotation(msgspec.Struct, gc=False):
-    image_id: Id
-    category_id: Id
-    bbox: msgspec.Raw = msgspec.Raw(b"")  # parsed separately: an odd box must not cost a label
-
-
-class _CocoCategory(msgspec.Struct, gc=False):
-    id: Id
-    name: str
-
-
-class _CocoContent(msgspec.Struct):
-    images: list[_CocoImage]
-    annotations: list[_CocoAnnotation]
-    categories: list[_CocoCategory]
-
-
-_decoder = msgspec.json.Decoder(_CocoContent)
-_box_decoder = msgspec.json.Decoder(tuple[float, float, float, float])
 
 
 class _CocoFile(NamedTuple):
     """The images of one json file, and the category ids that each of them shows."""
 
     source: CocoSource
-    images: list[_CocoImage]
+    images: list[CocoImage]
+    image_ids: list[Id]
     labels: dict[Id, set[Id]]
-    categories: list[_CocoCategory]
+    categories: list[tuple[Id, str]]
+    """Id, and name without spaces around it."""
+    root_name: str
+    """Name of the root category of Roboflow, which has the id 0; "" for none."""
     first_use: dict[Id, int]  # category id -> index of the first annotation with it
 
 
 def recognise(inventory: Inventory) -> str:
-    """The json file by whose name the format is known."""
-    return next((source.path for source in coco_files.list_sources(inventory.root)), "")
+    """The json file by whose content the format is known."""
+    candidates = coco_files.list_candidates(inventory)[0]
+    is_coco = coco_files.looks_like_coco
+    return next((path for path in candidates if is_coco(inventory.read_head(path))), "")
 
 
 def read(root: Path, options: Options) -> SourceDataset:
@@ -106,8 +91,13 @@ def read(root: Path, options: Options) -> SourceDataset:
     Raises one PaddlexMLError: all faults of the content together, or the first damage of a file.
     """
     root = Path(root)
-    sources, notes = coco_files.find(root)
-    collector = Collector(root, options, notes=notes)
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        fix = "-o Global.dataset_dir=... (the folder that holds annotations/ and the images)"
+        raise PaddlexMLError(f"the data set folder {what}", where=str(root), fix=fix)
+    collector = Collector(root, options, layout=coco_files.LAYOUT)
+    sources, left_out, collector.notes = coco_files.find(collector.inventory)
+    collector.account.left_out.update(left_out)
     was_enabled = gc.isenabled()
     gc.disable()  # millions of records without cycles: the search for cycles takes half of the time
     try:
@@ -123,11 +113,9 @@ def read(root: Path, options: Options) -> SourceDataset:
             gc.enable()
 
 
-def _order_id(category_id: Id) -> tuple[int, int, Id]:
-    """Numbers first, then texts, those of digits by their value: "2" before "10"."""
-    if isinstance(category_id, int):
-        return 0, 0, category_id
-    return (1, len(category_id), category_id) if category_id.isdecimal() else (2, 0, category_id)
+def _order_id(category_id: Id) -> tuple[int, Id]:
+    """Numbers first, then texts."""
+    return (0, category_id) if isinstance(category_id, int) else (1, category_id)
 
 
 # The content of a file
@@ -135,42 +123,111 @@ def _order_id(category_id: Id) -> tuple[int, int, Id]:
 
 def _read_file(source: CocoSource, collector: Collector) -> _CocoFile:
     """Read one file; the memory of its text and its annotations is free afterwards."""
-    content = _decode(source, collector.root)
+    content, encoding = coco_json.decode(collector.root, source.path)
+    collector.account.note_encoding(source.path, encoding)
     if not content.images:
         fix = "remove the file, or rename it, to convert the other one alone"
         collector.add_fault("no images", source.path, "the list `images` is empty", fix)
-    images = _merge_images(content.images, source, collector)
-    labels: dict[Id, set[Id]] = {image.id: set() for image in images}
-    first_use: dict[Id, int] = {}
-    unknown: dict[Id, int] = {}  # image id -> annotations
+    images, ids = _merge_images(content.images, source, collector)
+    labels: dict[Id, set[WrittenId]] = {image_id: set() for image_id in ids}
+    values: dict[WrittenId, Id] = {}  # of image ids that are no whole numbers as they are written
+    first_use: dict[WrittenId, int] = {}
     flat = 0
+    collector.account.use(source.path, len(content.annotations))
     for index, annotation in enumerate(content.annotations):
-        row = labels.get(annotation.image_id)
+        image_id = annotation.image_id
+        if type(image_id) is not int:
+            if image_id not in values:
+                entry = f"annotations[{index}].image_id"
+                values[image_id] = _read_id(image_id, source, entry, collector)
+            image_id = values[image_id]
+        row = labels.get(image_id)
         if row is None:
-            unknown[annotation.image_id] = unknown.get(annotation.image_id, 0) + 1
+            reason = "of an image that `images` does not have"
+            collector.account.drop(source.path, reason, f"image id {annotation.image_id!r}")
             continue
         row.add(annotation.category_id)
         first_use.setdefault(annotation.category_id, index)
-        flat += _is_flat(annotation.bbox)
-    if unknown:
-        collector.notes.append(
-            f"{source.path}: {sum(unknown.values()):,} annotations of images that `images` does "
-            f"not have were left out: image ids {first_names([str(i) for i in unknown], 5)}"
-        )
+        flat += is_flat(annotation.bbox)
     if flat:
         note = f"{source.path}: {flat:,} boxes have no area: their labels count"
         collector.notes.append(note)
-    return _CocoFile(source, images, labels, content.categories, first_use)
+    categories = [
+        (_read_id(category.id, source, f"categories[{index}].id", collector), category.name.strip())
+        for index, category in enumerate(content.categories)
+    ]
+    _note_label_studio(content, source, collector)
+    rows, uses = _replace_category_ids(labels, first_use, source, collector)
+    return _CocoFile(source, images, ids, rows, categories, _find_root(content.categories), uses)
+
+
+def _read_id(written: WrittenId, source: CocoSource, entry: str, collector: Collector) -> Id:
+    """The value of an id. One that is not a whole number is a fault."""
+    value = to_id(written)
+    if value is None:
+        text = f"the id {written!r} is not a whole number"
+        if abs(written) > EXACT:  # type: ignore[arg-type]
+            text = f"the id {written!r} is a float too large to be exact"
+        fix = "write every id as a whole number, or as a text"
+        collector.add_fault("id not whole", f"{source.path}: {entry}", text, fix)
+        return str(written)
+    return value
+
+
+def _replace_category_ids(
+    labels: dict[Id, set[WrittenId]],
+    first_use: dict[WrittenId, int],
+    source: CocoSource,
+    collector: Collector,
+) -> tuple[dict[Id, set[Id]], dict[Id, int]]:
+    """Labels, and first use of each category, by the values of their ids."""
+    values = {
+        written: _read_id(written, source, f"annotations[{index}].category_id", collector)
+        for written, index in first_use.items()
+    }
+    rows = cast(dict[Id, set[Id]], labels)
+    # 7.0 is the same key as 7: it stays as it is.
+    if any(written != value for written, value in values.items()):
+        rows = {image_id: {values[written] for written in row} for image_id, row in labels.items()}
+    uses: dict[Id, int] = {}
+    for written, index in first_use.items():
+        uses.setdefault(values[written], index)
+    return rows, uses
+
+
+def _find_root(categories: list[CocoCategory]) -> str:
+    """Name of the root category that Roboflow writes; "" for none."""
+    for root in categories:
+        others = [category for category in categories if category is not root]
+        if to_id(root.id) == 0 and root.supercategory == "none" and others:
+            is_root = all(category.supercategory == root.name for category in others)
+            return root.name.strip() if is_root else ""
+    return ""
+
+
+def _note_label_studio(content: CocoContent, source: CocoSource, collector: Collector) -> None:
+    """Warn that Label Studio does not write labels of whole images into this format."""
+    if "Label Studio" in str(content.info) or any(
+        image.file_name.startswith(("/data/upload/", "/data/local-files/"))
+        for image in content.images[:1]
+    ):
+        collector.notes.append(
+            f"{source.path}: Label Studio writes boxes and segments into COCO, but no choices of "
+            "whole images: if there are any, export JSON and convert that instead"
+        )
 
 
 def _merge_images(
-    images: list[_CocoImage], source: CocoSource, collector: Collector
-) -> list[_CocoImage]:
-    """Every image id once. The same id with two file names is a fault."""
+    images: list[CocoImage], source: CocoSource, collector: Collector
+) -> tuple[list[CocoImage], list[Id]]:
+    """Every image id once, and its value. The same id with two file names is a fault."""
     first: dict[Id, int] = {}
     repeated: list[str] = []
     for index, image in enumerate(images):
-        earlier = first.setdefault(image.id, index)
+        image_id = image.id
+        if type(image_id) is not int:
+            image_id = _read_id(image_id, source, f"images[{index}].id", collector)
+        earlier = first.setdefault(image_id, index)
         if earlier == index:
             continue
         repeated.append(str(image.id))
@@ -178,22 +235,12 @@ def _merge_images(
             text = f"images[{earlier}] has the same id, for {images[earlier].file_name}"
             fix = "give every image an id of its own, and use it in its annotations"
             collector.add_fault("duplicate image id", _locate(source, index, image), text, fix)
-    if not repeated:
-        return images
-    collector.notes.append(
-        f"{source.path}: {len(repeated):,} images are repeated in `images` and were merged: "
-        f"ids {first_names(repeated, 5)}"
-    )
-    return [images[index] for index in first.values()]
-
-
-def _is_flat(box: msgspec.Raw) -> bool:
-    """Whether it is x, y, width, height with no width or no height."""
-    try:
-        _, _, width, height = _box_decoder.decode(box)
-    except msgspec.DecodeError:
-        return False
-    return width <= 0 or height <= 0
+    if repeated:
+        collector.notes.append(
+            f"{source.path}: {len(repeated):,} images are repeated in `images` and were merged: "
+            f"ids {first_names(repeated, 5)}"
+        )
+    return [images[index] for index in first.values()], list(first)
 
 
 # Categories and images
@@ -203,27 +250,43 @@ def _merge_categories(files: list[_CocoFile], collector: Collector) -> dict[Id, 
     """Category id -> name, of all files; ids and names that contradict each other are faults."""
     names: dict[Id, str] = {}
     ids: dict[str, Id] = {}
+    has_root = _leave_out_root(files, collector)
     for file in files:
-        for index, category in enumerate(file.categories):
-            name = category.name.strip()
-            if fault := _check_category(category.id, name, names, ids):
-                where = f"{file.source.path}: categories[{index}] (id {category.id!r})"
+        for index, (category_id, name) in enumerate(file.categories):
+            if category_id == 0 and has_root:
+                continue
+            if fault := _check_category(category_id, name, names, ids):
+                where = f"{file.source.path}: categories[{index}] (id {category_id!r})"
                 collector.add_fault("categories", where, *fault)
-            names.setdefault(category.id, name)
-            ids.setdefault(name, category.id)
+            names.setdefault(category_id, name)
+            ids.setdefault(name, category_id)
     if not names:
         where = f"{files[0].source.path}: categories"
         collector.add_fault("categories", where, "the list is empty", "name at least one category")
-    ids_by_file = [{category.id for category in file.categories} for file in files]
-    if ids_by_file[0] != ids_by_file[-1]:
-        differences = []
-        for file, others in zip(files, ids_by_file[::-1], strict=True):
-            only = [c.name.strip() for c in file.categories if c.id not in others]
-            if only:
-                differences.append(f"only {file.source.path} has {first_names(only, 5)}")
-        text = "the categories of both files were merged by id"
+    differences = []
+    for file in files:
+        others = {c for other in files if other is not file for c, _ in other.categories}
+        only = [name for category_id, name in file.categories if category_id not in others]
+        if only and len(files) > 1:
+            differences.append(f"only {file.source.path} has {first_names(only, 5)}")
+    if differences:
+        text = f"the categories of {'both' if len(files) == 2 else 'all'} files were merged by id"
         collector.notes.append(f"{text}: {'; '.join(differences)}")
     return names
+
+
+def _leave_out_root(files: list[_CocoFile], collector: Collector) -> bool:
+    """Whether the id 0 is a root category of Roboflow that no annotation uses; it is entered."""
+    every = [category for file in files for category in file.categories]
+    names = {name for category_id, name in every if category_id == 0}
+    roots = {file.root_name for file in files if 0 in dict(file.categories)}
+    if len(names) != 1 or names != roots or any(0 in file.first_use for file in files):
+        return False
+    name = names.pop()
+    is_class = any(category_id != 0 and other == name for category_id, other in every)
+    reason = "the root category of Roboflow (id 0), which no annotation uses"
+    collector.account.names_left_out[f"{name} (id 0)" if is_class else name] = reason
+    return True
 
 
 def _check_category(
@@ -257,84 +320,19 @@ def _check_uses(files: list[_CocoFile], names: dict[Id, str], collector: Collect
 def _add_images(files: list[_CocoFile], collector: Collector) -> None:
     done, total = 0, sum(len(file.images) for file in files)
     progress = collector.options.progress
+    divided = len({file.source.list_name for file in files}) > 1
     for file in files:
-        name = file.source.list_name if len(files) > 1 else "train"
+        name = file.source.list_name if divided else "train"
         collector.open_list(name)
         folders = file.source.folders
         for index, image in enumerate(file.images):
             where = _locate(file.source, index, image)
-            collector.add(name, image.file_name, folders, file.labels[image.id], where)
+            labels = file.labels[file.image_ids[index]]
+            collector.add(name, image.file_name, folders, labels, where)
             done += 1
             if done % _STEP == 0 or done == total:
                 progress(done, total)
 
 
-def _locate(source: CocoSource, index: int, image: _CocoImage) -> str:
+def _locate(source: CocoSource, index: int, image: CocoImage) -> str:
     return f"{source.path}: images[{index}] (id {image.id!r})"
-
-
-# Decoding
-
-
-def _decode(source: CocoSource, root: Path) -> _CocoContent:
-    """Raise one PaddlexMLError with the line, or with the entry, of the first damage."""
-    try:
-        raw = (root / source.path).read_bytes()
-    except OSError as error:
-        fix = "make it a plain file that you may read"
-        text = f"the file cannot be read: {error.strerror}"
-        raise combine([DatasetFault("file not readable", source.path, text, fix)], root) from error
-    mark = len(codecs.BOM_UTF8) if raw.startswith(codecs.BOM_UTF8) else 0
-    try:
-        return _decoder.decode(memoryview(raw)[mark:])
-    except msgspec.ValidationError as error:
-        raise _explain_content(str(error), root / source.path) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _explain_syntax(error, raw, mark, root / source.path) from error
-
-
-def _explain_content(message: str, path: Path) -> PaddlexMLError:
-    """Explain JSON that is not COCO: "Expected `str`, got `int` - at `$.images[7].file_name`"."""
-    match = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*)`)?", message, re.DOTALL)
-    assert match is not None  # every part of it may be empty
-    entry = f": {match[2]}" if match[2] else ""
-    if missing := re.fullmatch(r"Object missing required field `(.*)`", match[1]):
-        text = f"the key `{missing[1]}` is missing"
-    else:
-        text = re.sub(r"`([^`]*)`", lambda name: _TYPE_NAMES.get(name[1], name[1]), match[1])
-        text = text[:1].lower() + text[1:]
-    fix = (
-        "write it as COCO does: lists `images` (id, file_name), `annotations` (image_id, "
-        "category_id) and `categories` (id, name); ids are whole numbers or texts"
-    )
-    return PaddlexMLError(text, where=f"{path}{entry}", fix=fix)
-
-
-def _explain_syntax(error: Exception, raw: bytes, mark: int, path: Path) -> PaddlexMLError:
-    """Explain a file that is not JSON, with the line. `mark`: length of the byte order mark."""
-    at, what = len(raw), str(error)
-    fix = "write the file again with the tool that made it, or restore it from a copy"
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        at, what, fix = 0, "the file is UTF-16, not UTF-8", "save the file as UTF-8"
-    elif isinstance(error, UnicodeDecodeError):
-        at, what, fix = _find_not_utf8(raw), "this is not UTF-8 text", "save the file as UTF-8"
-    elif isinstance(error, RecursionError):
-        what = "the file has lists within lists without end"
-    elif match := re.search(r"\(byte ([0-9]+)\)", what):
-        at = int(match[1]) + mark
-        what = what.replace(match[0], "").replace("malformed", "damaged").rstrip()
-        if re.match(rb"-?(NaN|Infinity)", raw[at : at + 9]) or raw[at - 1 : at + 8] == b"-Infinity":
-            what, fix = f"{what}: NaN and Infinity are not JSON", "write null, or a number"
-    else:
-        what = "the file ends in the middle: it was cut off"
-    line = raw.count(b"\n", 0, at) + 1
-    where = f"{path}:{line}" + (f" (byte {at:,})" if at else "")
-    return PaddlexMLError(what, where=where, fix=fix)
-
-
-def _find_not_utf8(raw: bytes) -> int:
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.start
-    return len(raw)

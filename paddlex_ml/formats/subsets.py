@@ -8,8 +8,10 @@ not divide its images: they make one list, and a split is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from paddlex_ml.data.faults import DatasetFault, combine
@@ -36,6 +38,49 @@ def parse_subset(word: str) -> str:
 def parse_subset_of_path(path: str) -> str:
     """Return the subset that the folders of a file name, the outermost first; "" for none."""
     return next(filter(None, map(parse_subset, path.split("/")[:-1])), "")
+
+
+def parse_subset_of_file(path: str) -> str:
+    """Return the subset that a word in the name of a file tells, else its folders; "" for none.
+
+    "instances_Train.json" and "train2017.json" are of train, "train_val.json" is of none.
+    """
+    stem = path.rpartition("/")[2].rpartition(".")[0]
+    found = set(filter(None, map(parse_subset, re.findall(r"[^\W\d_]+", stem))))
+    if found:
+        return found.pop() if len(found) == 1 else ""
+    return parse_subset_of_path(path)
+
+
+def choose_files(root: Path, paths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Choose the files of train and of val, or the only file of neither: list -> path.
+
+    Also returns the files of test. Raises PaddlexMLError where two files could be one list.
+    """
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        groups.setdefault(parse_subset_of_file(path), []).append(path)
+    test = groups.pop("test", [])
+    for subset, group in groups.items():
+        if len(group) > 1:
+            raise explain_several(root, f"could be the {subset} list" if subset else "", group)
+    if "" in groups and len(groups) > 1:
+        raise explain_several(root, "", [path for group in groups.values() for path in group])
+    lists = {"": "train", **assign_lists(groups)}
+    return {lists[subset]: group[0] for subset, group in groups.items()}, test
+
+
+def explain_several(root: Path, what: str, paths: Sequence[str]) -> PaddlexMLError:
+    """The error for files of which only one can be read; its repair puts the others aside."""
+    names = " and ".join(paths) if len(paths) == 2 else first_names(paths, 5)
+    count = "two" if len(paths) == 2 else f"{len(paths):,}"
+    what = what or "have annotations, and it is not clear which to read"
+    moves = [f"mv {quote(f'{root / path}')} {quote(f'{root / path}.unused')}" for path in paths[:5]]
+    return PaddlexMLError(
+        f"{count} files {what}: {names}",
+        where=str(root),
+        fix="put all but one aside:\n         " + "   or\n         ".join(moves),
+    )
 
 
 def find_subsets(

@@ -231,6 +231,15 @@ def test_equal_capitals_decide_between_two(root: Path) -> None:
     assert isinstance(guess(root, "q/b.JPG"), ImageProblem)
 
 
+def test_the_digits_of_an_upload_are_left_out_only_where_no_file_has_them(root: Path) -> None:
+    name = "/data/upload/1/0a1B2c3d-cat 1.jpg"
+    (root / "images" / "cat 1.jpg").touch()
+    assert guess(root, name) == Guess("images/cat 1.jpg", "without the digits of an upload")
+    (root / "images" / "0a1B2c3d-cat 1.jpg").touch()
+    assert guess(root, name) == Guess("images/0a1B2c3d-cat 1.jpg", "in another folder")
+    assert guess(root, "0a1b2c3-cat 1.jpg") is None
+
+
 def test_a_dot_in_a_name_without_ending_is_no_ending(root: Path) -> None:
     (root / "IMG.0001.jpg").touch()
     (root / "IMG.jpg").touch()

@@ -90,16 +90,72 @@ def test_ids_may_be_texts_and_those_of_digits_go_by_their_value(root: Path) -> N
     categories = [{"id": i, "name": f"class {i}"} for i in ("b", "10", "2", 4, "a")]
     put(root, "annotations/instance_train.json", describe({"x": "0.jpg"}, [("x", "2")], categories))
     put(root, "annotations/instance_val.json", describe({1: "1.jpg"}, [(1, "a")], categories))
+    for i in range(2, 6):
+        (root / "images" / f"{i}.jpg").unlink()
     dataset = read(root)
-    assert dataset.label_names == ["class 4", "class 2", "class 10", "class a", "class b"]
-    assert dataset.lists["train"].targets.tolist() == [[0, 1, 0, 0, 0]]
+    assert dataset.label_names == ["class 2", "class 4", "class 10", "class a", "class b"]
+    assert dataset.lists["train"].targets.tolist() == [[1, 0, 0, 0, 0]]
+    assert dataset.lists["val"].targets.tolist() == [[0, 0, 0, 1, 0]]
 
 
-def test_a_number_and_the_same_number_as_text_are_two_ids(root: Path) -> None:
-    change(
-        root, lambda content: content["annotations"].append({"image_id": "30", "category_id": 3})
-    )
-    assert "image ids 30" in read(root).notes[0]
+SPELLINGS = [int, float, str, lambda i: f"{i:012}", lambda i: f" {i}.0 "]
+
+
+@pytest.mark.parametrize("image", SPELLINGS)
+@pytest.mark.parametrize("used_image", SPELLINGS)
+@pytest.mark.parametrize("category", SPELLINGS)
+def test_ids_compare_by_value_however_they_are_written(
+    root: Path, image: Any, used_image: Any, category: Any
+) -> None:
+    def edit(content: Any) -> None:
+        for entry in content["images"]:
+            entry["id"] = image(entry["id"])
+        for entry in content["annotations"]:
+            entry["image_id"] = used_image(entry["image_id"])
+        content["annotations"][0]["category_id"] = category(7)
+        content["categories"][1]["id"] = image(7)
+
+    change(root, edit)
+    dataset = read(root)
+    assert dataset.label_names == ["cat", "owl", "dog"]
+    assert dataset.lists["train"].targets.tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert dataset.account.dropped == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "entry"),
+    [
+        ("images", "id", "images[1].id"),
+        ("annotations", "image_id", "annotations[1].image_id"),
+        ("annotations", "category_id", "annotations[1].category_id"),
+        ("categories", "id", "categories[1].id"),
+    ],
+)
+def test_ids_that_are_not_whole_are_refused_by_name(
+    root: Path, part: str, key: str, entry: str
+) -> None:
+    change(root, lambda content: content[part][1].update({key: 2.5}))
+    message = refusal(root)
+    assert f"annotations/instance_train.json: {entry}" in message
+    assert "the id 2.5 is not a whole number" in message
+    change(root, lambda content: content[part][1].update({key: 2.0**60}))
+    assert "is a float too large to be exact" in refusal(root)
+
+
+def test_two_spellings_of_one_image_id_with_two_files_are_refused(root: Path) -> None:
+    change(root, lambda content: content["images"].append({"id": "20", "file_name": "5.jpg"}))
+    assert "images[1] has the same id, for 1.jpg" in refusal(root)
+
+
+def test_a_file_all_of_whose_annotations_are_of_unknown_images_is_refused(root: Path) -> None:
+    def edit(content: Any) -> None:
+        for entry in content["annotations"]:
+            entry["image_id"] += 1
+
+    change(root, edit)
+    message = refusal(root)
+    assert "all 4 records of annotations/instance_train.json would be dropped" in message
+    assert "of an image that `images` does not have (image id 11, image id 11" in message
 
 
 def test_names_are_stripped(root: Path) -> None:
@@ -134,10 +190,13 @@ def test_an_odd_box_costs_no_label(root: Path, box: Any) -> None:
 def test_annotations_of_unknown_images_are_left_out_with_a_note(root: Path) -> None:
     extra = [{"image_id": i, "category_id": 99} for i in (5, 6, 7, 8, 9, 11, 11)]
     change(root, lambda content: content["annotations"].extend(extra))
-    assert read(root).notes == [
-        "annotations/instance_train.json: 7 annotations of images that `images` does not have "
-        "were left out: image ids 5, 6, 7, 8, 9 and 1 more"
-    ]
+    dataset = read(root)
+    assert dataset.notes == []
+    assert dataset.account.dropped == {"of an image that `images` does not have": 7}
+    assert (
+        "7 records dropped, of an image that `images` does not have: image id 5, image id 6, "
+        "image id 7, image id 8, image id 9" in dataset.account.format_lines()
+    )
 
 
 def test_annotations_of_unknown_categories_are_refused_once_for_each_category(root: Path) -> None:
@@ -228,7 +287,8 @@ def test_missing_images_are_refused_with_their_place_unless_skipped(root: Path) 
     assert f"where: {root}/annotations/instance_train.json: images[1] (id 20)" in message
     assert "gone.jpg is not there" in message
     assert (
-        "(looked in images/train/, train/, images/, the data set folder, annotations/)" in message
+        "(looked in images/train/, train/, train/images/, images/, JPEGImages/, "
+        "the data set folder, annotations/)" in message
     )
     dataset = read(root, skip_missing=True)
     assert dataset.lists["train"].paths == ["images/0.jpg", "images/2.jpg"]
@@ -251,66 +311,6 @@ def test_faults_of_both_files_come_in_one_error(root: Path) -> None:
     assert "instance_val.json: images[0] (id 10): '' cannot be the name of an image" in message
 
 
-@pytest.mark.parametrize(
-    ("text", "where", "what"),
-    [
-        ("", ":1", "the file ends in the middle: it was cut off"),
-        (
-            '{"images": [\n{"id": 1,\n',
-            ":3 (byte 23)",
-            "the file ends in the middle: it was cut off",
-        ),
-        ('{"images": [\n{"id": 1,,}]}', ":2 (byte 22)", "JSON is damaged"),
-        ("not json", ":1 (byte 4)", "JSON is damaged: invalid character"),
-        ('{"info": {"area":\nNaN}}', ":2 (byte 18)", "NaN and Infinity are not JSON"),
-        ('{"info": {"area":\n-Infinity}}', ":2 (byte 19)", "NaN and Infinity are not JSON"),
-        ("[]", "", "expected an object {...}, got a list [...]"),
-        ("null", "", "expected an object {...}, got null"),
-        ("{}", "", "the key `images` is missing"),
-        ('{"images": []}', "", "the key `annotations` is missing"),
-        ('{"images": [], "annotations": []}', "", "the key `categories` is missing"),
-        ('{"images": {}}', ": images", "expected a list [...], got an object {...}"),
-        ('{"images": [7]}', ": images[0]", "expected an object {...}, got a whole number"),
-        ('{"images": [{"id": 1}]}', ": images[0]", "the key `file_name` is missing"),
-        ('{"images": [{"file_name": "a"}]}', ": images[0]", "the key `id` is missing"),
-        (
-            '{"images": [{"id": 1, "file_name": null}]}',
-            ": images[0].file_name",
-            "expected a text, got null",
-        ),
-        (
-            '{"images": [{"id": 1.5, "file_name": "a"}]}',
-            ": images[0].id",
-            "expected a whole number or a text, got a number with a fraction",
-        ),
-        (
-            '{"images": [{"id": true, "file_name": "a"}]}',
-            ": images[0].id",
-            "expected a whole number or a text, got true or false",
-        ),
-        (
-            '{"annotations": [{"image_id": 1, "category_id": null}]}',
-            ": annotations[0].category_id",
-            "expected a whole number or a text, got null",
-        ),
-        ('{"annotations": null}', ": annotations", "expected a list [...], got null"),
-        ('{"categories": [{"id": 1}]}', ": categories[0]", "the key `name` is missing"),
-    ],
-)
-def test_a_damaged_file_is_one_error_with_its_place(
-    root: Path, text: str, where: str, what: str
-) -> None:
-    put(root, "annotations/instance_train.json", text)
-    message = refusal(root)
-    assert what in message
-    assert f"where: {root}/annotations/instance_train.json{where}\n" in message
-
-
-def test_depth_without_end_is_refused(root: Path) -> None:
-    put(root, "annotations/instance_train.json", '{"info": ' + "[" * 100_000)
-    assert "lists within lists without end" in refusal(root)
-
-
 def test_a_byte_order_mark_is_tolerated_and_counts_in_the_place(root: Path) -> None:
     path = root / "annotations" / "instance_val.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b", ", b",\r\n"))
@@ -319,16 +319,17 @@ def test_a_byte_order_mark_is_tolerated_and_counts_in_the_place(root: Path) -> N
     assert "instance_val.json:1 (byte 4)" in refusal(root)
 
 
-def test_other_encodings_are_refused(root: Path) -> None:
+@pytest.mark.parametrize(("codec", "name"), [("utf-16", "UTF-16"), ("gbk", "GB18030")])
+def test_other_encodings_of_chinese_text_are_read_and_told(
+    root: Path, codec: str, name: str
+) -> None:
+    for subset in ("train", "val"):
+        change(root, lambda content: content["categories"][0].update(name="红色圆形"), subset)
     path = root / "annotations" / "instance_val.json"
-    text = path.read_text(encoding="utf-8").replace('"cat"', '"红色圆形"').replace(", ", ",\n")
-    path.write_bytes(text.encode("gbk"))
-    message = refusal(root)
-    assert "this is not UTF-8 text" in message
-    line = text[: text.index("红")].count("\n") + 1
-    assert f"instance_val.json:{line} (byte" in message
-    path.write_bytes(text.encode("utf-16"))
-    assert "the file is UTF-16, not UTF-8" in refusal(root)
+    path.write_bytes(path.read_text(encoding="utf-8").encode(codec))
+    dataset = read(root)
+    assert dataset.label_names[0] == "红色圆形"
+    assert dataset.account.encodings == {name: ["annotations/instance_val.json"]}
 
 
 def test_a_file_name_with_nul_is_refused(root: Path) -> None:
@@ -338,9 +339,9 @@ def test_a_file_name_with_nul_is_refused(root: Path) -> None:
 
 def test_a_file_that_cannot_be_read_is_refused(root: Path) -> None:
     (root / "annotations" / "instance_val.json").unlink()
-    (root / "annotations" / "instance_val.json").mkdir()
+    (root / "annotations" / "instance_val.json").symlink_to(root / "gone.json")
     message = refusal(root)
-    assert "the file cannot be read: Is a directory" in message
+    assert "the file cannot be read: No such file or directory" in message
     assert f"where: {root}/annotations/instance_val.json" in message
 
 
@@ -357,6 +358,88 @@ def test_files_without_categories_are_refused(root: Path) -> None:
     message = refusal(root)
     assert "the list is empty" in message
     assert f"where: {root}/annotations/instance_train.json: categories" in message
+
+
+ROBOFLOW = [
+    {"id": 0, "name": "animals", "supercategory": "none"},
+    {"id": 1, "name": "cat", "supercategory": "animals"},
+    {"id": 2, "name": "dog", "supercategory": "animals"},
+]
+
+
+def plant_roboflow(root: Path, train: list[Any], val: list[Any], categories: list[Any]) -> None:
+    for path in (root / "annotations").iterdir():
+        path.unlink()
+    content = describe({0: "0.jpg", 1: "1.jpg"}, train, categories)
+    put(root, "train/_annotations.coco.json", content)
+    put(root, "valid/_annotations.coco.json", describe({0: "2.jpg"}, val, categories))
+
+
+def test_the_root_category_of_roboflow_is_left_out_and_told(root: Path) -> None:
+    plant_roboflow(root, [(0, 1), (1, 2)], [(0, 2)], ROBOFLOW)
+    dataset = read(root)
+    assert dataset.label_names == ["cat", "dog"]
+    assert dataset.lists["train"].targets.tolist() == [[1, 0], [0, 1]]
+    reason = "the root category of Roboflow (id 0), which no annotation uses"
+    assert dataset.account.names_left_out == {"animals": reason}
+
+
+def test_the_root_category_may_have_the_name_of_a_class(root: Path) -> None:
+    categories = [
+        {"id": 0, "name": "cat", "supercategory": "none"},
+        {"id": "1", "name": "cat", "supercategory": "cat"},
+        {"id": 2.0, "name": "dog", "supercategory": "cat"},
+    ]
+    plant_roboflow(root, [(0, 1), (1, 2)], [(0, 2)], categories)
+    dataset = read(root)
+    assert dataset.label_names == ["cat", "dog"]
+    assert list(dataset.account.names_left_out) == ["cat (id 0)"]
+    put(root, "valid/_annotations.coco.json", describe({0: "2.jpg"}, [(0, 0)], categories))
+    assert "the name 'cat' has two ids: 0 and 1" in refusal(root)
+
+
+@pytest.mark.parametrize("val", [[(0, 0)], [(0, "0")], [(0, 0.0)]])
+def test_a_root_category_that_one_annotation_uses_is_a_class(root: Path, val: list[Any]) -> None:
+    plant_roboflow(root, [(0, 1), (1, 2)], val, ROBOFLOW)
+    dataset = read(root)
+    assert dataset.label_names == ["animals", "cat", "dog"]
+    assert dataset.lists["val"].targets.tolist() == [[1, 0, 0]]
+    assert dataset.account.names_left_out == {}
+
+
+@pytest.mark.parametrize(
+    "categories",
+    [
+        [{**category, "supercategory": "none"} for category in ROBOFLOW],
+        [{**category, "id": int(category["id"]) + 5} for category in ROBOFLOW],
+        [*ROBOFLOW, {"id": 3, "name": "car", "supercategory": "vehicles"}],
+        ROBOFLOW[:1],
+    ],
+)
+def test_other_categories_that_no_annotation_uses_stay(root: Path, categories: list[Any]) -> None:
+    last = categories[-1]["id"]
+    plant_roboflow(root, [(0, last), (1, last)], [(0, last)], categories)
+    assert read(root).label_names == [category["name"] for category in categories]
+
+
+def test_labels_of_whole_images_need_no_box(root: Path) -> None:
+    dataset = read(root)
+    assert "bbox" not in (root / "annotations" / "instance_train.json").read_text()
+    assert dataset.lists["train"].targets[0].tolist() == [1, 0, 1]
+
+
+def test_label_studio_is_told_to_lose_choices(root: Path) -> None:
+    def edit(content: Any) -> None:
+        names = ["/data/upload/1/0a1b2c3d-0.jpg", "images\\1\\1.jpg", "images/1/0a1b2c3d-2.jpg"]
+        for image, name in zip(content["images"], names, strict=True):
+            image["file_name"] = name
+        content["info"] = {"contributor": "Label Studio"}
+
+    change(root, edit)
+    dataset = read(root)
+    assert dataset.lists["train"].paths == ["images/0.jpg", "images/1.jpg", "images/2.jpg"]
+    assert "no choices of whole images" in dataset.notes[0]
+    assert len(dataset.account.guesses) == 3
 
 
 def test_progress_counts_images(root: Path) -> None:

@@ -110,15 +110,15 @@ def test_a_full_output_is_refused_before_anything_is_fetched(
 
 
 def test_missing_images_are_refused_unless_skipped(folder: Path, tmp_path: Path, run: Run) -> None:
-    zip_up(folder / "train2017.zip", {"train2017/9.jpg": b"nine"})
+    zip_up(folder / "train2017.zip", {"train2017/7.jpg": b"seven"})
     arguments = ["--archives", folder, "--output", tmp_path / "coco", "--any-size"]
     code, _, err = run(*arguments)
     assert code == 2
-    assert "instances_train2017.json: images[0] (id 7)" in err
+    assert "instances_train2017.json: images[1] (id 9)" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archives"]
     code, out, _ = run(*arguments, "--skip-missing")
     assert code == 0
-    assert "1 images are not there, left out: 7.jpg" in out
+    assert "1 images are not there, left out: 9.jpg" in out
 
 
 def test_a_malicious_or_truncated_archive_leaves_nothing(

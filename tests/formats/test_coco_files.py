@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco, coco_files
+from paddlex_ml.formats.coco_files import CocoFiles
 from paddlex_ml.formats.collector import Options
+
+Plant = Callable[..., Path]
 
 
 def make(root: Path, *names: str) -> Path:
@@ -17,13 +23,25 @@ def make(root: Path, *names: str) -> Path:
     return root
 
 
+def find(root: Path) -> CocoFiles:
+    return coco_files.find(Inventory(root))
+
+
 def found(root: Path) -> list[tuple[str, str]]:
-    return [(source.list_name, source.path) for source in coco_files.find(root)[0]]
+    return [(source.list_name, source.path) for source in find(root).sources]
+
+
+def coco_text(*images: str, **fields: object) -> str:
+    """A sound file: every image shows the class x."""
+    entries = [{"id": i, "file_name": name} for i, name in enumerate(images)]
+    labels = [{"id": i, "image_id": i, "category_id": 1} for i in range(len(images))]
+    content = {"images": entries, "annotations": labels, "categories": [{"id": 1, "name": "x"}]}
+    return json.dumps({"info": {}, "licenses": []} | content | fields)
 
 
 def refusal(root: Path) -> str:
     with pytest.raises(PaddlexMLError) as caught:
-        coco_files.find(root)
+        find(root)
     return str(caught.value)
 
 
@@ -44,7 +62,7 @@ def refusal(root: Path) -> str:
 def test_files_are_found_by_name(tmp_path: Path, train: str, val: str) -> None:
     make(tmp_path, val, train, "annotations/captions_train2017.json", "annotations/notes.txt")
     assert found(tmp_path) == [("train", train), ("val", val)]
-    assert coco_files.find(tmp_path)[1] == []
+    assert find(tmp_path).notes == []
 
 
 @pytest.mark.parametrize(
@@ -52,27 +70,36 @@ def test_files_are_found_by_name(tmp_path: Path, train: str, val: str) -> None:
     [
         (
             "annotations/instances_train2017.json",
-            ("images/train2017", "train2017", "images", "", "annotations"),
+            (
+                *("images/train2017", "train2017", "train2017/images", "images", "JPEGImages"),
+                *("", "annotations"),
+            ),
         ),
-        ("instance_val.json", ("images/val", "val", "images", "")),
-        ("valid/_annotations.coco.json", ("images/valid", "valid", "images", "")),
+        ("instance_val.json", ("images/val", "val", "val/images", "images", "JPEGImages", "")),
+        (
+            "valid/_annotations.coco.json",
+            ("images/valid", "valid", "valid/images", "images", "JPEGImages", ""),
+        ),
+        (
+            "a/annotations/instances_default.json",
+            (
+                *("a/images/default", "a/default", "a/default/images", "a/images"),
+                *("a/JPEGImages", "a", "images", "", "a/annotations"),
+            ),
+        ),
     ],
 )
 def test_images_are_looked_for_in_these_folders(
     tmp_path: Path, json: str, folders: tuple[str, ...]
 ) -> None:
     make(tmp_path, json)
-    assert coco_files.find(tmp_path)[0][0].folders == folders
+    assert find(tmp_path).sources[0].folders == folders
 
 
 def test_every_folder_gives_its_images(tmp_path: Path) -> None:
     names = ["images/train2017/a.jpg", "train2017/b.jpg", "images/c.jpg", "d.jpg"]
     make(tmp_path, *names, "annotations/e.jpg", "images/a.jpg", "a.jpg")
-    images = ",".join(f'{{"id": {i}, "file_name": "{i}.jpg"}}' for i in range(5))
-    images = images.translate({ord(str(i)): ord("abcde"[i]) for i in range(5)})
-    for letter, i in zip("abcde", range(5), strict=True):
-        images = images.replace(f'"id": {letter}', f'"id": {i}')
-    text = f'{{"images": [{images}], "annotations": [], "categories": [{{"id": 1, "name": "x"}}]}}'
+    text = coco_text(*(f"{letter}.jpg" for letter in "abcde"))
     (tmp_path / "annotations" / "instances_train2017.json").write_text(text)
     paths = coco.read(tmp_path, Options()).lists["train"].paths
     assert paths == [*names, "annotations/e.jpg"]
@@ -81,10 +108,7 @@ def test_every_folder_gives_its_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["train", "val"])
 def test_one_file_alone_is_one_list_called_train(tmp_path: Path, name: str) -> None:
     make(tmp_path, "images/a.jpg", f"annotations/instance_{name}.json")
-    (tmp_path / "annotations" / f"instance_{name}.json").write_text(
-        '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [],'
-        ' "categories": [{"id": 1, "name": "x"}]}'
-    )
+    (tmp_path / "annotations" / f"instance_{name}.json").write_text(coco_text("a.jpg"))
     result = coco.read(tmp_path, Options())
     assert list(result.lists) == ["train"]
     assert result.lists["train"].paths == ["images/a.jpg"]
@@ -95,7 +119,7 @@ def test_one_file_alone_is_one_list_called_train(tmp_path: Path, name: str) -> N
 
 def test_a_missing_part_that_was_converted_before_is_told(tmp_path: Path) -> None:
     make(tmp_path, "train/_annotations.coco.json", "valid/_annotations.coco.json.bak")
-    notes = coco_files.find(tmp_path)[1]
+    notes = find(tmp_path).notes
     note = "valid/_annotations.coco.json.bak may be the missing val, from an earlier conversion"
     assert notes[-1] == note
 
@@ -107,7 +131,7 @@ def test_a_missing_part_that_was_converted_before_is_told(tmp_path: Path) -> Non
         ("annotations/instance_val.json", "annotations/instances_val2017.json", "val"),
         ("annotations/instance_train.json", "instance_train.json", "train"),
         ("annotations/instance_train.json", "train/_annotations.coco.json", "train"),
-        ("valid/_annotations.coco.json", "val/_annotations.coco.json", "val"),
+        ("val/_annotations.coco.json", "valid/_annotations.coco.json", "val"),
     ],
 )
 def test_two_files_for_one_list_are_refused(
@@ -129,7 +153,7 @@ def test_two_files_for_one_list_are_refused(
 def test_a_test_part_is_left_alone_with_a_note(tmp_path: Path, test: str) -> None:
     make(tmp_path, "annotations/instance_train.json", "annotations/instance_val.json", test)
     note = f"{test} is not used: test images are neither for training nor for validation"
-    assert coco_files.find(tmp_path)[1] == [note]
+    assert find(tmp_path).notes == [note]
     assert len(found(tmp_path)) == 2
 
 
@@ -144,26 +168,178 @@ def test_a_second_conversion_says_what_happened_and_how_to_undo_it(
     assert f"python dataset_tools/restore_backup.py {tmp_path}" in message
 
 
-def test_where_nothing_is_found_the_places_and_other_files_are_named(tmp_path: Path) -> None:
-    make(
-        tmp_path, "annotations/instance_test.json", "labels.json", "train/x.JSON", "deep/er/y.json"
+def test_where_nothing_is_found_all_json_files_are_named_for_what_they_are(plant: Plant) -> None:
+    root = plant(
+        {
+            "test.json": coco_text("a.jpg"),
+            "captions_train2017.json": "{}",
+            "a/person_keypoints_train2017.json": "{}",
+            "notes.json": "[1]",
+        }
     )
-    message = refusal(tmp_path)
-    assert "other json files are there: annotations/instance_test.json, labels.json" in message
-    assert "train/x.JSON" in message
-    assert "instances_train2017.json (or another year, or none) in annotations/" in message
-    assert "rename labels.json to annotations/instance_train.json" in message
+    message = refusal(root)
+    assert "captions_train2017.json (captions of images), test.json (of the test subset)" in message
+    assert "a/person_keypoints_train2017.json (keypoints of persons)" in message
+    assert "notes.json" in message
+    assert "rename" not in message
+    assert "-o CheckDataset.convert.src_dataset_type=auto" in message
 
 
-def test_an_empty_folder_is_told_what_is_looked_for(tmp_path: Path) -> None:
+def test_an_empty_folder_is_told_what_is_needed(tmp_path: Path) -> None:
     message = refusal(tmp_path)
-    assert "there are no COCO annotations\n  looked for: instance_train.json" in message
-    assert "rename the file to" in message
+    assert "there is no COCO file of train or val, and no json file" in message
+    assert "`images`, `annotations` and `categories`" in message
+
+
+@pytest.mark.parametrize(
+    ("names", "lists"),
+    [
+        (["train.json", "val.json"], ["train", "val"]),
+        (
+            ["annotations/instances_Train.json", "annotations/instances_Validation.json"],
+            ["train", "val"],
+        ),
+        (["a/my_TRAIN.coco.JSON", "b/valid/labels.json"], ["train", "val"]),
+        (["annotations/instances_default.json"], ["train"]),
+        (["result.json"], ["train"]),
+        (["deep/er/任意.json"], ["train"]),
+        (["_annotations.coco.json"], ["train"]),
+        (["annotations/instances_train.json", "annotations/labels_train.json"], ["train", "train"]),
+    ],
+)
+def test_files_are_known_by_their_content_under_any_name(
+    plant: Plant, names: list[str], lists: list[str]
+) -> None:
+    root = plant({name: coco_text("a.jpg") for name in names} | {"package.json": "{}"}, "a.jpg")
+    assert found(root) == list(zip(lists, names, strict=True))
+    assert coco.recognise(Inventory(root)) in names
+
+
+def test_thousands_of_categories_may_come_first(plant: Plant) -> None:
+    categories = [{"id": i, "name": f"a class of number {i}"} for i in range(5_000)]
+    content = json.loads(coco_text("a.jpg", categories=categories))
+    text = json.dumps({"categories": content.pop("categories"), **content})
+    assert found(plant({"x.json": text})) == [("train", "x.json")]
+
+
+@pytest.mark.parametrize("first", ["images", "annotations", "categories", "info"])
+def test_the_lists_may_come_in_any_order(plant: Plant, first: str) -> None:
+    content = json.loads(coco_text(*(f"{i}.jpg" for i in range(3000))))
+    content = {first: content.pop(first), **content}
+    for extra in ({}, {"segmentation": [[0.5] * 12]}):
+        for label in content["annotations"]:
+            label.update(extra)
+        text = json.dumps(content, indent=1)
+        assert len(text) > 2**16
+        assert found(plant({"x.json": text})) == [("train", "x.json")]
+
+
+CAPTIONS = [{"id": 1, "image_id": 0, "caption": "a cat"}]
+PANOPTIC = [{"image_id": 0, "file_name": "0.png", "segments_info": [{"id": 1, "category_id": 1}]}]
+SKELETON = [{"id": 1, "name": "person", "keypoints": ["nose"], "skeleton": [[1, 1]]}]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (coco_text("a.jpg", annotations=CAPTIONS), "captions of images"),
+        (coco_text("a.jpg", annotations=PANOPTIC), "panoptic segments"),
+        (coco_text("a.jpg", categories=SKELETON), "keypoints of persons"),
+        ('{"images": [{"id": 1, "file_name": "a.jpg"}]}', "a list of images without annotations"),
+    ],
+)
+@pytest.mark.parametrize("name", ["annotations/x_train.json", "train.json"])
+def test_files_of_other_tasks_are_known_by_their_content(
+    plant: Plant, text: str, what: str, name: str
+) -> None:
+    root = plant({name: text, "annotations/instances_train.json": coco_text("a.jpg")}, "a.jpg")
+    assert found(root) == [("train", "annotations/instances_train.json")]
+    assert find(root).left_out == {name: what}
+    assert coco.read(root, Options()).account.left_out == {name: what}
+    (root / "annotations" / "instances_train.json").unlink()
+    assert f"{name} ({what})" in refusal(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("captions_train2017.json", "captions of images"),
+        ("panoptic_val2017.json", "panoptic segments"),
+        ("person_keypoints_default.json", "keypoints of persons"),
+        ("stuff_train2017.json", "segments of stuff, such as sky"),
+        ("image_info_unlabeled2017.json", "a list of images without annotations"),
+    ],
+)
+def test_files_of_other_tasks_are_known_by_their_names(plant: Plant, name: str, what: str) -> None:
+    root = plant({f"annotations/{name}": coco_text("a.jpg")}, "a.jpg")
+    assert f"annotations/{name} ({what})" in refusal(root)
+    assert coco.recognise(Inventory(root)) == ""
+
+
+def test_a_file_with_the_images_of_all_others_is_left_out(plant: Plant) -> None:
+    files = {
+        "Annotations/coco_info.json": coco_text("JPEGImages/a.jpg", "b.jpg", "c.jpg"),
+        "train.json": coco_text("a.jpg"),
+        "val.json": coco_text("b.jpg"),
+        "test.json": coco_text("c.jpg"),
+    }
+    root = plant(files, *(f"JPEGImages/{letter}.jpg" for letter in "abc"))
+    dataset = coco.read(root, Options())
+    assert dataset.lists["train"].paths == ["JPEGImages/a.jpg"]
+    assert dataset.lists["val"].paths == ["JPEGImages/b.jpg"]
+    assert dataset.retire == [root / "train.json", root / "val.json"]
+    left_out = find(root).left_out
+    assert left_out["Annotations/coco_info.json"] == (
+        "its images are in the files of train, val and test"
+    )
+    assert left_out["test.json"] == "of the test subset"
+
+
+def test_a_file_with_other_images_beside_train_and_val_is_refused(plant: Plant) -> None:
+    files = {"more.json": coco_text("a.jpg", "c.jpg"), "train.json": coco_text("a.jpg")}
+    root = plant(files, "a.jpg", "c.jpg")
+    message = refusal(root)
+    assert "more.json has 1 images that train.json do not have: c.jpg" in message
+    for move, paths in (("more.json", ["a.jpg"]), ("train.json", ["a.jpg", "c.jpg"])):
+        assert f"mv {root}/{move} {root}/{move}.unused" in message
+        (root / move).rename(root / f"{move}.unused")
+        assert coco.read(root, Options()).lists["train"].paths == paths
+        (root / f"{move}.unused").rename(root / move)
+
+
+def test_several_files_that_name_no_subset_are_refused(plant: Plant) -> None:
+    root = plant({"a.json": coco_text("a.jpg"), "b.json": coco_text("b.jpg")}, "a.jpg", "b.jpg")
+    message = refusal(root)
+    assert "it is not clear which to read: a.json and b.json" in message
+    (root / "b.json").rename(root / "b.json.unused")
+    assert found(root) == [("train", "a.json")]
+
+
+def test_json_files_of_single_images_are_not_opened_one_by_one(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(
+        Inventory, "read_head", lambda _, path: opened.append(path) or coco_text("0.jpg").encode()
+    )
+    each = {f"{i}.json": '{"shapes": []}' for i in range(200)}
+    root = plant({**each, "all.json": coco_text("0.jpg")}, *(f"{i}.jpg" for i in range(200)))
+    assert coco.recognise(Inventory(root)) == "all.json"
+    assert set(opened) == {"all.json"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"shapes": []}', '[{"image": "a.jpg"}]', '{"data_list": []}', "\0"]
+)
+def test_other_json_files_are_not_recognised(plant: Plant, text: str) -> None:
+    assert coco.recognise(Inventory(plant({"train.json": text}, "a.jpg"))) == ""
 
 
 @pytest.mark.parametrize(("name", "what"), [("none", "does not exist"), ("f", "is not a folder")])
 def test_a_wrong_folder_names_the_override(tmp_path: Path, name: str, what: str) -> None:
     (tmp_path / "f").touch()
-    message = refusal(tmp_path / name)
+    with pytest.raises(PaddlexMLError) as caught:
+        coco.read(tmp_path / name, Options())
+    message = str(caught.value)
     assert f"the data set folder {what}" in message
     assert "-o Global.dataset_dir=" in message

@@ -105,3 +105,53 @@ def test_images_of_a_table_are_looked_for_in_five_places() -> None:
         "validation/images",
         "",
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "subset"),
+    [
+        ("instances_Train2017.json", "train"),
+        ("a/my-val.coco.json", "val"),
+        ("a/image_info_test-dev2017.json", "test"),
+        ("val/instances_train.json", "train"),
+        ("valid/_annotations.coco.json", "val"),
+        ("train/train_val.json", ""),
+        ("trainval.json", ""),
+        ("constraint.json", ""),
+        ("验证 validation.json", "val"),
+    ],
+)
+def test_the_name_of_a_file_tells_its_subset(path: str, subset: str) -> None:
+    assert subsets.parse_subset_of_file(path) == subset
+
+
+def test_one_file_for_each_list_is_chosen(plant: Plant) -> None:
+    root = plant({})
+    both = {"train": "a_train.json", "val": "val/x.json"}
+    paths = ["a_train.json", "test.json", "val/x.json"]
+    assert subsets.choose_files(root, paths) == (both, ["test.json"])
+    assert subsets.choose_files(root, ["a.json", "test.json"]) == (
+        {"train": "a.json"},
+        ["test.json"],
+    )
+    assert subsets.choose_files(root, ["val.json"]) == ({"train": "val.json"}, [])
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["a/train.json", "train x.json"], "two files could be the train list: a/train.json and"),
+        (["a.json", "b.json", "c.json"], "3 files have annotations, and it is not clear which"),
+        (["a.json", "train.json"], "two files have annotations, and it is not clear which"),
+    ],
+)
+def test_several_files_for_one_list_are_refused_with_the_command_that_chooses(
+    plant: Plant, paths: list[str], message: str
+) -> None:
+    root = plant({})
+    with pytest.raises(PaddlexMLError) as caught:
+        subsets.choose_files(root, paths)
+    assert message in str(caught.value)
+    last = f"{root}/{paths[-1]}"
+    quoted = [f"'{last}'", f"'{last}.unused'"] if " " in last else [last, f"{last}.unused"]
+    assert f"mv {' '.join(quoted)}" in str(caught.value)
