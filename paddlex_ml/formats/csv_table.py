@@ -24,17 +24,20 @@
   that are not used are told. Where the columns leave a doubt, the table is refused with the options
   to choose from.
 - **Names in a cell.** Lists as Python or JSON write them; else names divided by
-  `CheckDataset.convert.separator` (`",;"`: each of these signs; a text of other signs as a whole);
+  `CheckDataset.convert.separator` (`",;"`: each of these signs, `" ,"`: spaces too; other texts as
+  a whole);
   else by every one of `|` `;` `、` tab and line end that occurs, and by `,` `，` `/` `+` and space
   where the cells show that these are not parts of names:
     - names become at most half as many, and three of four parts are in several different cells
       (the 449 combinations of the Planet set are 17 tags); or
     - every part is also a name by itself (`complex`, `scab`, `scab complex`); or
-    - `,` `，`: half of the parts are in several cells; `,` and space: between whole numbers; space:
-      in a column of tags or labels one cell has all words of another and more.
+    - for `,` `，` `/` `+`: half of the parts are in several cells; for `,` and space: all parts are
+      whole numbers; for space: in a column of tags or labels, one cell has all words of another
+      and more.
   Names of `classes.txt` are never cut. A note tells the choice and the number of names each way. A
-  doubt is an error: fewer than ten different cells in a column of tags or labels that share
-  words, or as many names cut as whole where three of four parts are in several cells.
+  doubt is an error with both options: less than ten names, of whose parts half are in several cells
+  (any part, in a column of tags or labels); cutting does not make more names, and three of four
+  parts are in several cells; for `,` `，` `/` `+`, a quarter of the parts is.
 - **Division.** A column `split`, `set`, `subset`, `partition`, `phase` or `fold` with words such as
   train and val, another column with only such words, or a column `is_valid`, `is_train` divides.
 - The classes of names are in the order of `classes.txt`, else in alphabetical order.
@@ -362,7 +365,7 @@ class _TableReader:
                 table.locate(row)
                 for table, roles in zip(self._tables, self._roles, strict=True)
                 for row in table.rows
-                if doubt.cell in (row.cells[i] for i in roles.names)
+                if any(doubt.cell in row.cells[i] for i in roles.names)
             )
             collector.add_fault("separator in doubt", where, doubt.text, doubt.fix)
         return reader

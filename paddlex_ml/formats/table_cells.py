@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ _WORDS = {"\t": "a tab", "\n": "a line end", " ": "a space"}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 _STRING = r"""[uU]?(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")"""
 _ITEM = re.compile(
-    rf"\s*(?:{_STRING}|([^\s,'\"\[\]{{}}()][^,\[\]{{}}()]*?))\s*(?:,|\Z|(?<=['\"\s]))"
+    rf"""\s*(?:{_STRING}(?:\s*(?:,|\Z)|\s+)|([^\s,'"\[\]{{}}()][^,\[\]{{}}()]*?)\s*(?:,|\Z))\s*"""
 )
 _BRACKETS = {"[": "]", "{": "}", "(": ")"}
 _NOTHING = {"none", "null", "nan"}
@@ -108,29 +108,26 @@ def choose_reader(
 ) -> tuple[CellReader, str, Doubt | None]:
     """Choose how to divide different cells into names: the reader, a note, and a doubt.
 
-    `given` is what the user chose, `class_names` are known names, and `many` tells whether the
+    `given` is what the user chose: a text, or several of the signs below, which each separate (a
+    space only as the first of them). `class_names` are known names, and `many` tells whether the
     column is named as one of several labels ("tags").
 
     - A bar, semicolon, enumeration comma, tab or line end always separates.
     - A comma, slash, plus or space separates when names become at most half as many, and three of
-      four parts are in several cells; or when every part is also a name by itself. A comma also
-      does when half of the parts are in several cells, a comma or a space between whole numbers,
+      four parts are in several cells; or when every part is also a name by itself. All but a space
+      also do when half of the parts are in several cells, a comma or a space between whole numbers,
       and a space in a column of several labels when one cell has all words of another and more.
-    - Else it is a part of names. This is in doubt where parts are in several cells and there are
-      less than ten different cells of a column of several labels, or where names would not become
-      more although three of four parts are in several cells.
+    - Else it is a part of names. This is in doubt where there are less than ten names and half of
+      the parts are in several cells (any part, in a column of several labels), where names would
+      not become more although three of four parts are in several cells, and for a comma, slash or
+      plus also where a quarter is.
     """
     plain = {cell for cell in cells if cell and parse_list(cell) is None}
     whole = frozenset(class_names)
     if given is not None:
-        chosen: tuple[str, ...] = (given,)
-        signs = set(given) - {" "}
-        if (
-            len(given) > 1
-            and signs <= {*SURE, *UNSURE}
-            and len(given.replace(" ", "")) == len(signs)
-        ):
-            chosen = tuple(sign for sign in (*SURE, *UNSURE) if sign in signs)
+        signs = given[:1] + given[1:].replace(" ", "")
+        several = len({*signs} & {*SURE, *UNSURE}) == len(signs)
+        chosen = tuple(sign for sign in (*SURE, *UNSURE) if sign in signs) if several else (given,)
         return CellReader(chosen), "", None
     found = [sign for sign in SURE if any(sign in cell for cell in plain)]
     names = _cut_all(plain, found, whole)
@@ -142,8 +139,8 @@ def choose_reader(
         if evidence.separates(many):
             found.append(sign)
             names = _cut_all(names, [sign], whole)
-        elif not found and doubt is None and evidence.is_doubtful(many):
-            doubt = evidence.explain()
+        elif doubt is None and evidence.is_doubtful(many and not found):
+            doubt = evidence.explain(found)
     note = ""
     if plain:
         how = "each cell is one name"
@@ -153,7 +150,7 @@ def choose_reader(
         if found:
             note += f" ({len(plain):,} if each cell were one name)"
         note += f"; to choose: {write_override('convert.separator', (found or ['|'])[0])}"
-    return CellReader(tuple(found), whole), note, doubt if not found else None
+    return CellReader(tuple(found), whole), note, _find_broken_list(plain, cells) or doubt
 
 
 @dataclass
@@ -196,27 +193,33 @@ class _Evidence:
             return True
         if 2 * self.after <= len(self.names) and self._most_are_shared():
             return True
-        if is_comma:
+        if self.sign != " ":
             return 2 * self.shared >= len(self.parts)
-        return self.sign == " " and many and self._has_nested()
+        return many and self._has_nested()
 
     def is_doubtful(self, many: bool) -> bool:
         """Whether the sign may separate all the same."""
-        if self.after <= len(self.names) and self._most_are_shared():
+        names, parts = len(self.names), len(self.parts)
+        if self.after <= names and self._most_are_shared():
             return True
-        few = len(self.names) < _FEW
-        return many and few and (self.shared > 0 or self.sign in COMMAS)
+        if self.sign != " " and 4 * self.shared >= parts:
+            return True
+        if names >= _FEW:
+            return False
+        return 2 * self.shared >= parts or (many and (self.shared > 0 or self.sign in COMMAS))
 
-    def explain(self) -> Doubt:
-        """The question to the user."""
-        shown = next(iter(sorted(self.parts_of)))
+    def explain(self, found: Sequence[str]) -> Doubt:
+        """The question to the user; `found` are the separators that are not in doubt."""
+        shown = min(self.parts_of)
         text = (
             f"{shown!r} may be one name or {len(self.parts_of[shown])}: cut at "
             f"{join_signs([self.sign])} there are {self.after:,} names, else {len(self.names):,}"
         )
         key = "convert.separator"
-        fix = f"{write_override(key, self.sign)} to cut, or {write_override(key, '|')} to keep"
-        return Doubt(shown, text, f"{fix} each cell whole")
+        signs = [self.sign, *found] if self.sign == " " else [*found, self.sign]
+        cut_it = write_override(key, "".join(signs))
+        fix = f"{cut_it} to cut, or {write_override(key, ''.join(found) or '|')} to keep it whole"
+        return Doubt(shown, text, fix)
 
     def _most_are_shared(self) -> bool:
         return 4 * self.shared >= 3 * len(self.parts)
@@ -229,6 +232,16 @@ class _Evidence:
             for i, first in enumerate(sets)
             for second in sets[i + 1 :]
         )
+
+
+def _find_broken_list(plain: Collection[str], cells: Collection[str]) -> Doubt | None:
+    """A cell that begins like a list but is none."""
+    lists = len(plain) < len({*cells} - {""})
+    for cell in sorted(plain):
+        if cell[0] in "[{" and (lists or re.search("['\"]", cell)):
+            text = f"{cell[:60]!r} is not a list of names"
+            return Doubt(cell, text, "write it like ['cat', 'dog'], or choose other label_columns")
+    return None
 
 
 def find_combinations(names: Iterable[str]) -> list[str]:
