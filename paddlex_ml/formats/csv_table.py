@@ -72,7 +72,14 @@ from paddlex_ml.formats.subsets import (
     parse_subset,
     parse_subset_of_path,
 )
-from paddlex_ml.formats.table import SUFFIXES, Table, TableRow, peek, read_tables
+from paddlex_ml.formats.table import (
+    SUFFIXES,
+    Table,
+    TableRow,
+    is_closed_workbook,
+    peek,
+    read_tables,
+)
 from paddlex_ml.formats.table_cells import CellReader, choose_reader, find_combinations
 from paddlex_ml.formats.table_columns import (
     FALSE,
@@ -106,6 +113,8 @@ def recognise(inventory: Inventory) -> str:
         table = peek(inventory, path)
         if table and _is_mask_list(table):
             return f"{path}, the classes of masks"
+        if is_closed_workbook(inventory, path):
+            return f"{path}, a workbook"
         if table and len(table.columns) > 1 and _is_table_of_images(table, inventory, finder):
             return f"{path}, a table of images"
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import importlib.util
 import re
 import warnings
 import zipfile
@@ -88,6 +89,13 @@ def read_tables(collector: Collector, path: str) -> list[Table]:
         fix = "write a line with the names of the columns: image,cat,dog"
         collector.add_fault("empty table", path, "the table has no line", fix)
     return tables
+
+
+def is_closed_workbook(inventory: Inventory, path: str) -> bool:
+    """Whether a file is a workbook that cannot be read for want of the package openpyxl."""
+    if not path.lower().endswith(WORKBOOK) or inventory.read_head(path)[:2] != b"PK":
+        return False
+    return importlib.util.find_spec("openpyxl") is None
 
 
 def peek(inventory: Inventory, path: str) -> Table | None:

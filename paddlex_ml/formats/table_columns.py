@@ -422,13 +422,13 @@ def is_flag(values: set[str]) -> bool:
 
 def is_label_word(name: str) -> bool:
     """Whether a column is named like one of labels."""
-    words = set(simplify(name).split("_")) - {""}
+    words = set(re.split(r"[_0-9]+", simplify(name)))
     return bool(words & (_LABEL_WORDS | _LABEL_PLURALS) or _CHINESE_LABELS.search(name))
 
 
 def is_plural(name: str) -> bool:
     """Whether a column is named as one of several labels."""
-    words = set(simplify(name).split("_"))
+    words = set(re.split(r"[_0-9]+", simplify(name)))
     return bool(words & _LABEL_PLURALS or _CHINESE_LABELS.search(name))
 
 
