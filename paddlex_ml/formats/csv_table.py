@@ -48,6 +48,7 @@ The way that pandas, fastai (https://docs.fast.ai/vision.data.html) and Kaggle w
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -94,6 +95,7 @@ from paddlex_ml.formats.table_columns import (
 from paddlex_ml.wording import first_names
 
 _MANY_TEXTS = 100  # .txt files: more are label files of single images
+_MANY_IDS = 40
 _STEP = 1000  # rows between two calls of progress
 _SUBMISSION = re.compile(r"sample.?submission|submission.?sample", re.I)
 _ONE_HOT = (
@@ -159,9 +161,8 @@ def _is_table_of_images(table: Table, inventory: Inventory, finder: ImageFinder)
     column = rank_image_columns(table, finder, folders)[0]
     cells = {row.cells[column] for row in table.rows}
     # Numbers may be ids of something else: a list of classes has few, images many.
-    return not all(map(str.isdecimal, cells)) or 10 * len(cells) >= min(
-        len(inventory.images), 10 * len(table.rows)
-    )
+    few = len(cells) < min(_MANY_IDS, 0.1 * len(inventory.images))
+    return not (few and all(map(str.isdecimal, cells)))
 
 
 def _parse_subset_of_file(path: str) -> str:
@@ -266,7 +267,7 @@ def _refuse_several(
         if len(paths) > 1 and overlap:
             shown = first_names(paths, 5)
             text = f"there are {len(paths):,} tables, and it is not clear which to read: {shown}"
-            aside = " && ".join(f"mv {path!r} {path + '.bak'!r}" for path in paths[1:4])
+            aside = " && ".join(shlex.join(["mv", path, f"{path}.bak"]) for path in paths[1:])
             fix = f"name them train.csv and val.csv, or put all but one aside: {aside}"
             collector.add_fault("several files", "", text, fix)
     collector.raise_faults()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats import csv_table
 from paddlex_ml.formats.collector import Options
 
@@ -239,3 +240,123 @@ def test_missing_images_are_left_out_when_asked(plant: Plant, labels: Any) -> No
     dataset = csv_table.read(plant({"x.csv": ONE_HOT}, "a.jpg"), Options(skip_missing=True))
     assert labels(dataset) == {"train": {"a.jpg": ["dog"]}}
     assert dataset.notes[1:] == ["1 images are not there, left out: b.jpg"]
+
+
+def test_the_tables_of_a_kaggle_contest_beside_train_are_told(plant: Plant, labels: Any) -> None:
+    files = {
+        "train.csv": "image_id,labels\na,cat dog\nb,cat\nc,dog\nd,bird\ne,bird cat\nf,dog bird\n",
+        "test.csv": "image_id\nt\n",
+        "sample_submission.csv": "image_id,labels\nt,cat\n",
+    }
+    images = [*(f"train_images/{name}.jpg" for name in "abcdef"), "test_images/t.jpg"]
+    dataset = csv_table.read(plant(files, *images), Options())
+    assert dataset.label_names == ["bird", "cat", "dog"]
+    assert labels(dataset)["train"]["train_images/a.jpg"] == ["cat", "dog"]
+    left_out = dataset.account.left_out
+    assert left_out["sample_submission.csv"] == "an example of a submission"
+    assert left_out["test.csv"] == "of the test subset"
+    assert "sample_submission.csv is not used: an example of a submission" in dataset.notes
+
+
+def test_tables_named_for_train_and_val_divide_and_ids_may_come_again(
+    plant: Plant, labels: Any
+) -> None:
+    text = "ID,Disease_Risk,DR\n1,1,{0}\n2,0,0\n3,1,{0}\n"
+    files = {
+        "Training_Set/RFMiD_Training_Labels.csv": text.format(1),
+        "Evaluation_Set/RFMiD_Validation_Labels.csv": text.format(0),
+        "Test_Set/RFMiD_Testing_Labels.csv": text.format(1),
+    }
+    folders = ("Training_Set/Training", "Evaluation_Set/Validation", "Test_Set/Test")
+    images = [f"{folder}/{i}.png" for folder in folders for i in (1, 2, 3)]
+    dataset = csv_table.read(plant(files, *images), Options())
+    assert labels(dataset) == {
+        "train": {
+            "Training_Set/Training/1.png": ["Disease_Risk", "DR"],
+            "Training_Set/Training/2.png": [],
+            "Training_Set/Training/3.png": ["Disease_Risk", "DR"],
+        },
+        "val": {
+            "Evaluation_Set/Validation/1.png": ["Disease_Risk"],
+            "Evaluation_Set/Validation/2.png": [],
+            "Evaluation_Set/Validation/3.png": ["Disease_Risk"],
+        },
+    }
+
+
+def test_tables_of_the_same_columns_and_other_images_are_united(plant: Plant, labels: Any) -> None:
+    files = {f"day{i}/annotations.csv": f"image,tags\n{i}.jpg,cat|dog\n" for i in (1, 2)}
+    dataset = csv_table.read(plant(files, "day1/1.jpg", "day2/2.jpg"), Options())
+    assert list(labels(dataset)["train"]) == ["day1/1.jpg", "day2/2.jpg"]
+    files = {f"day{i}/annotations.csv": f"image,tags\n1.jpg,{'cat' * i}\n" for i in (1, 2)}
+    dataset = csv_table.read(plant(files, "day1/1.jpg", "day2/1.jpg"), Options())
+    assert labels(dataset)["train"]["day2/1.jpg"] == ["catcat"]
+
+
+def test_the_repair_of_several_tables_works(plant: Plant, refusal: Any) -> None:
+    root = plant({"a.csv": NAMES, "b.csv": NAMES}, "a.jpg", "b.jpg", "c.jpg")
+    assert "mv b.csv b.csv.bak" in refusal(csv_table.read, root)
+    (root / "b.csv").rename(root / "b.csv.bak")
+    assert csv_table.read(root, Options()).label_names == ["cat", "dog"]
+
+
+def test_other_tables_do_not_count(plant: Plant) -> None:
+    files = {
+        "labels.csv": "image,tags\n" + "".join(f"{i}.jpg,cat;dog\n" for i in range(1, 31)),
+        "classes.csv": "id,name\n0,cat\n1,dog\n",
+        "sizes.csv": "kind,width\nx,3\n",
+    }
+    images = [f"{i}.jpg" for i in range(1, 31)]
+    dataset = csv_table.read(plant(files, *images), Options())
+    assert dataset.label_names == ["cat", "dog"]
+    assert dataset.account.left_out["classes.csv"] == "not read"
+
+
+def test_a_table_is_recognised_by_its_images(plant: Plant) -> None:
+    files = {"classes.csv": "id,name\n1,cat\n2,dog\n", "classes.txt": "cat\ndog\n"}
+    files |= {"train.txt": "1.jpg\t1,0\n2.jpg\t0,1\n", "0.txt": "0 0.5 0.5 0.1 0.1\n"}
+    root = plant(files, *(f"{i}.jpg" for i in range(40)))
+    assert csv_table.recognise(Inventory(root)) == ""
+    (root / "tags.csv").write_text("tags,photo\ncat,../x/1.jpg\ndog,C:\\y\\2.jpg\n")
+    assert csv_table.recognise(Inventory(root)) == "tags.csv, a table of images"
+
+
+def test_a_table_of_masks_is_refused_by_what_it_is(plant: Plant, refusal: Any) -> None:
+    files = {"train/_classes.csv": "Pixel Value, Class\n0, background\n1, Car\n"}
+    root = plant(files, "train/a.jpg", "train/a_mask.png")
+    assert csv_table.recognise(Inventory(root)) == "train/_classes.csv, the classes of masks"
+    message = refusal(csv_table.read, root)
+    assert "a Roboflow export for semantic segmentation" in message
+
+
+def test_a_doubtful_separator_names_the_line(plant: Plant, refusal: Any, labels: Any) -> None:
+    text = (
+        "fname,labels,is_valid\na.jpg,chair,True\nb.jpg,car person,False\nc.jpg,horse person,True\n"
+    )
+    root = plant({"data.csv": text}, "a.jpg", "b.jpg", "c.jpg")
+    message = refusal(csv_table.read, root)
+    assert "'car person' may be one name or 2: cut at a space there are 4 names, else 3" in message
+    assert f"{root / 'data.csv'}:3" in message
+    dataset = csv_table.read(root, Options(separator=" "))
+    assert labels(dataset)["train"] == {"b.jpg": ["car", "person"]}
+    assert csv_table.read(root, Options(separator="|")).label_names == [
+        *("car person", "chair", "horse person")
+    ]
+
+
+def test_lists_in_cells_are_read(plant: Plant, labels: Any) -> None:
+    text = 'image,labels\na.jpg,"[\'cat\', \'dog\']"\nb.jpg,"[""cat""]"\nc.jpg,[]\n'
+    dataset = csv_table.read(plant({"x.csv": text}, "a.jpg", "b.jpg", "c.jpg"), Options())
+    assert labels(dataset)["train"] == {"a.jpg": ["cat", "dog"], "b.jpg": ["cat"], "c.jpg": []}
+
+
+def test_names_that_look_like_combinations_are_told(plant: Plant) -> None:
+    rows = "".join(f"{i}.jpg,{name}\n" for i, name in enumerate(["cat", "dog", "cat_dog"]))
+    images = [f"{i}.jpg" for i in range(3)]
+    dataset = csv_table.read(plant({"x.csv": f"image,kind\n{rows}"}, *images), Options())
+    assert "1 names look like combinations of others: 'cat_dog'" in dataset.notes[-1]
+
+
+def test_an_only_table_of_test_is_named(plant: Plant, refusal: Any) -> None:
+    message = refusal(csv_table.read, plant({"test.csv": NAMES}, "a.jpg"))
+    assert "there is no table of images in the data set, but test.csv, which is of the" in message

@@ -14,7 +14,7 @@ from paddlex_ml.formats import csv_table, table
 from paddlex_ml.formats.collector import Options
 
 Plant = Callable[..., Path]
-ROWS = [["image", "tags", "n"], ["a.jpg", "cat|dog", 1.0], ["b.jpg", None, 2.5]]
+ROWS: list[list[Any]] = [["image", "tags", "n"], ["a.jpg", "cat|dog", 1.0], ["b.jpg", None, 2.5]]
 IMAGES = ("a.jpg", "b.jpg")
 
 
