@@ -25,11 +25,10 @@
   to choose from.
 - **Names in a cell.** Lists as Python or JSON write them; else names divided by
   `CheckDataset.convert.separator` (`",;"`: each of these signs, `" ,"`: spaces too; other texts as
-  a whole);
-  else by every one of `|` `;` `、` tab and line end that occurs, and by `,` `，` `/` `+` and space
+  a whole); else by every one of `|` `;` `、` tab and line end that occurs, and by `,` `，` `/` `+` and space
   where the cells show that these are not parts of names:
-    - names become at most half as many, and three of four parts are in several different cells
-      (the 449 combinations of the Planet set are 17 tags); or
+    - names become at most half as many (fewer, in a column of tags or labels), and three of four
+      parts are in several different cells (the 449 combinations of the Planet set are 17 tags); or
     - every part is also a name by itself (`complex`, `scab`, `scab complex`); or
     - for `,` `，` `/` `+`: half of the parts are in several cells; for `,` and space: all parts are
       whole numbers; for space: in a column of tags or labels, one cell has all words of another

@@ -113,10 +113,11 @@ def choose_reader(
     column is named as one of several labels ("tags").
 
     - A bar, semicolon, enumeration comma, tab or line end always separates.
-    - A comma, slash, plus or space separates when names become at most half as many, and three of
-      four parts are in several cells; or when every part is also a name by itself. All but a space
-      also do when half of the parts are in several cells, a comma or a space between whole numbers,
-      and a space in a column of several labels when one cell has all words of another and more.
+    - A comma, slash, plus or space separates when names become at most half as many (fewer, in a
+      column of several labels), and three of four parts are in several cells; or when every part
+      is also a name by itself. All but a space also do when half of the parts are in several
+      cells, a comma or a space between whole numbers, and a space in a column of several labels
+      when one cell has all words of another and more.
     - Else it is a part of names. This is in doubt where there are less than ten names and half of
       the parts are in several cells (any part, in a column of several labels), where names would
       not become more although three of four parts are in several cells, and for a comma, slash or
@@ -191,7 +192,8 @@ class _Evidence:
             return True
         if self.all_alone and (is_comma or len(self.parts_of) > 1):
             return True
-        if 2 * self.after <= len(self.names) and self._most_are_shared():
+        fewer = self.after < len(self.names) if many else 2 * self.after <= len(self.names)
+        if fewer and self._most_are_shared():
             return True
         if self.sign != " ":
             return 2 * self.shared >= len(self.parts)

@@ -139,7 +139,7 @@ NASTY = [
 WHOLE = (
     "names? no|has no image|there is no|there is neither|UTF-16|cannot be read|has no line"
     "|is used but not named|are there for|is not a LabelMe file|is not a mapping with keys"
-    "|names a path|does not exist"
+    "|names a path|does not exist|differ only in capitals"
 )
 
 
