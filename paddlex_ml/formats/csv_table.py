@@ -24,9 +24,9 @@
   that are not used are told. Where the columns leave a doubt, the table is refused with the options
   to choose from.
 - **Names in a cell.** Lists as Python or JSON write them; else names divided by
-  `CheckDataset.convert.separator` (`",;"`: each of these signs, `" ,"`: spaces too; other texts as
-  a whole); else by every one of `|` `;` `、` tab and line end that occurs, and by `,` `，` `/` `+` and space
-  where the cells show that these are not parts of names:
+  `CheckDataset.convert.separator` (`space`, `tab`, `",;"`: each of these signs, `"space,"`: spaces
+  too; other texts as a whole); else by every one of `|` `;` `、` tab and line end that occurs, and
+  by `,` `，` `/` `+` and space where the cells show that these are not parts of names:
     - names become at most half as many (fewer, in a column of tags or labels), and three of four
       parts are in several different cells (the 449 combinations of the Planet set are 17 tags); or
     - every part is also a name by itself (`complex`, `scab`, `scab complex`); or
@@ -382,7 +382,7 @@ class _TableReader:
     def _note_combinations(self, classes: list[str]) -> None:
         if self._options.separator is None and (odd := find_combinations(classes)):
             shown = first_names(list(map(repr, odd)), 5)
-            option = write_override("convert.separator", " ")
+            option = write_override("convert.separator", "space")
             self._collector.notes.append(
                 f"{len(odd):,} names look like combinations of others: {shown}; if they are, "
                 f"choose what separates them, such as {option}"

@@ -20,6 +20,7 @@ UNSURE = (*COMMAS, "/", "+", " ")
 """Separators that names may have in them: Paris, France; R&B/Soul; C++; red car."""
 _FEW = 10  # names: too few to tell from them alone
 _WORDS = {"\t": "a tab", "\n": "a line end", " ": "a space"}
+_SPELT = {"space": " ", "tab": "\t"}  # how an option may name what is hard to write
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 _STRING = r"""[uU]?(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")"""
 _ITEM = re.compile(
@@ -109,8 +110,8 @@ def choose_reader(
     """Choose how to divide different cells into names: the reader, a note, and a doubt.
 
     `given` is what the user chose: a text, or several of the signs below, which each separate (a
-    space only as the first of them). `class_names` are known names, and `many` tells whether the
-    column is named as one of several labels ("tags").
+    space only as the first of them, where it may be written "space"). `class_names` are known
+    names, and `many` tells whether the column is named as one of several labels ("tags").
 
     - A bar, semicolon, enumeration comma, tab or line end always separates.
     - A comma, slash, plus or space separates when names become at most half as many (fewer, in a
@@ -126,6 +127,8 @@ def choose_reader(
     plain = {cell for cell in cells if cell and parse_list(cell) is None}
     whole = frozenset(class_names)
     if given is not None:
+        for word, sign in _SPELT.items():
+            given = sign + given.removeprefix(word) if given.startswith(word) else given
         signs = given[:1] + given[1:].replace(" ", "")
         several = len({*signs} & {*SURE, *UNSURE}) == len(signs)
         chosen = tuple(sign for sign in (*SURE, *UNSURE) if sign in signs) if several else (given,)
@@ -150,7 +153,7 @@ def choose_reader(
         note = f"{how}: {len(names):,} names"
         if found:
             note += f" ({len(plain):,} if each cell were one name)"
-        note += f"; to choose: {write_override('convert.separator', (found or ['|'])[0])}"
+        note += f"; to choose: {_propose(found)}"
     return CellReader(tuple(found), whole), note, _find_broken_list(plain, cells) or doubt
 
 
@@ -217,10 +220,8 @@ class _Evidence:
             f"{shown!r} may be one name or {len(self.parts_of[shown])}: cut at "
             f"{join_signs([self.sign])} there are {self.after:,} names, else {len(self.names):,}"
         )
-        key = "convert.separator"
-        signs = [self.sign, *found] if self.sign == " " else [*found, self.sign]
-        cut_it = write_override(key, "".join(signs))
-        fix = f"{cut_it} to cut, or {write_override(key, ''.join(found) or '|')} to keep it whole"
+        cut_it = _propose([*found, self.sign])
+        fix = f"{cut_it} to cut, or {_propose(found)} to keep it whole"
         return Doubt(shown, text, fix)
 
     def _most_are_shared(self) -> bool:
@@ -255,6 +256,14 @@ def find_combinations(names: Iterable[str]) -> list[str]:
         if len(parts) > 1 and len({*parts} & known) == len({*parts}) > 1:
             found.append(name)
     return found
+
+
+def _propose(signs: Collection[str]) -> str:
+    """The option that chooses these separators; "|", which no cell has, for none of them."""
+    text = "".join(sorted(set(signs) - {"\n"}, key=lambda sign: sign not in _SPELT.values()))
+    for word, sign in _SPELT.items():
+        text = text.replace(sign, word)
+    return write_override("convert.separator", text or "|")
 
 
 def join_signs(signs: Iterable[str]) -> str:

@@ -87,7 +87,7 @@ def test_the_evidence_is_told() -> None:
     assert note.startswith(
         "label names are separated by a space: 6 names (12 if each cell were one name); to choose"
     )
-    assert """-o CheckDataset.convert.separator='" "'""" in note
+    assert """-o CheckDataset.convert.separator='"space"'""" in note
     _, note, _ = table_cells.choose_reader({"cat", "red car"}, None, (), True)
     assert note.startswith("each cell is one name: 2 names; to choose: -o CheckDataset.convert.")
 
@@ -147,10 +147,10 @@ def test_several_separators_of_one_file_all_count(count: int, signs: tuple[str, 
 @pytest.mark.parametrize(
     ("cells", "many", "fix"),
     [
-        (["chair", "car person", "horse person"], True, (" ", "|")),
+        (["chair", "car person", "horse person"], True, ("space", "|")),
         (["a b,c", "d"], True, (",", "|")),
-        (["red car", "blue car", "red bus", "blue bus"], False, (" ", "|")),
-        (["a", "b", "a, b", "b c", "a c"], False, (" ,", ",")),
+        (["red car", "blue car", "red bus", "blue bus"], False, ("space", "|")),
+        (["a", "b", "a, b", "b c", "a c"], False, ("space,", ",")),
     ],
 )
 def test_a_doubt_names_both_readings(cells: list[str], many: bool, fix: tuple[str, str]) -> None:
@@ -165,7 +165,9 @@ def test_a_doubt_names_both_readings(cells: list[str], many: bool, fix: tuple[st
 @pytest.mark.parametrize(
     ("given", "names"),
     [
+        ("space,", ["a", "b", "c", "d;e"]),
         (" ,", ["a", "b", "c", "d;e"]),
+        ("tab", ["a b,c", "d;e"]),
         (",;", ["a b", "c", "d", "e"]),
         (", ", ["a b", "c", "d;e"]),
         ("||", ["a b,c", "d;e"]),
