@@ -16,7 +16,7 @@ from paddlex_ml.data.walk import Folder, is_image, join, walk
 ANNOTATION_SUFFIXES = frozenset(
     (
         *(".csv", ".json", ".jsonl", ".manifest", ".mat", ".names", ".ndjson", ".parquet"),
-        *(".tar", ".tsv", ".txt", ".vott", ".xls", ".xlsx", ".xml", ".yaml", ".yml"),
+        *(".tab", ".tar", ".tsv", ".txt", ".vott", ".xls", ".xlsx", ".xml", ".yaml", ".yml"),
     )
 )
 """Endings, in lower case, of files that may have labels or lists."""

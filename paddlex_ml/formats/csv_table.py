@@ -1,97 +1,124 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CSV: a table with one image a row (`src_dataset_type: CSV`).
+"""Tables of images and their labels (`src_dataset_type: CSV`): .csv, .tsv, .tab, .txt, .xlsx.
 
-    image,cat,dog           image,labels
-    images/a.jpg,1,0        images/a.jpg,cat|dog
-    images/b.jpg,0,1        images/b.jpg,
+    image,cat,dog           image,labels          fname,tags,is_valid
+    images/a.jpg,1,0        images/a.jpg,cat|dog  a.jpg,"['cat', 'dog']",False
+    images/b.jpg,0,1        images/b.jpg,         b.jpg,[],True
 
-- The tables are `train.csv` and `val.csv` (or `valid.csv`) in the data set folder; else
-  `train/_classes.csv` and `valid/_classes.csv`, as Roboflow writes them; else the only `.csv` file
-  of the data set. With one of the two there is one list. `test.csv` is not used.
-- The first line names the columns. They are separated by tabs, else by commas or semicolons: the
-  one that is more frequent in the first line. Spaces around cells and empty lines are ignored.
-- The first column is the image. It is looked for in the folder of the table, in `images/`, in the
-  folder of its list (`train/`, `valid/`), in `images/` of that folder, and in the data set folder.
-- In a table without another, a column `split`, `set` or `subset` divides: `train`, `val`, `valid`,
-  `validation`; rows of `test` are not used. If it has only 0 and 1, the column is a class instead.
-- Several other columns are one for each class, with 1 where the image shows it and 0 where it does
-  not; the classes are in the order of the columns. A single column with only 0 and 1 is a class.
-- A single other column has names of labels. They are separated by
-  `CheckDataset.convert.separator`, else by the first of `|` `;` `,` that occurs in any cell, which
-  a note reports; where none does, a cell is one name. Spaces separate names only when chosen. An
-  empty cell: no label. The classes are in the order of `classes.txt`, else in alphabetical order.
+- **Tables.** A table has a column whose cells are images of the data set. Where there are several,
+  those named for train and val are read (`train.csv`, `val_labels.csv`, `train/_classes.csv` as
+  Roboflow writes it); `test.csv` and a sample submission are not. Tables with the same columns
+  and different images are read together. A workbook (.xlsx) needs `paddlex-ml[excel]`; each sheet
+  is a table. A .txt file must have a first line with names of columns.
+- **First line.** It names the columns, which are separated by a tab, comma, semicolon or bar. A
+  first line that names an image is data, and the columns are `column 1`, `column 2` and so on.
+- **Images.** `CheckDataset.convert.image_column`, else the column most of whose cells are images:
+  paths, names, or names without ending. One image may have several rows: their labels count
+  together. Images are looked for in the folder of the table, in `images/`, in the folder of the
+  list (`train/`), then anywhere in the data set.
+- **Labels.** `CheckDataset.convert.label_columns`, else what is found. Columns with 1, 1.0, true,
+  yes, y, t, x and 0, 0.0, -1, false, no, n, f, or nothing, have one class each, in the order of
+  the columns. With `CheckDataset.convert.label_value` the cells with this value count as 1, all
+  others as 0. A column of other text has names of labels, and counts before others when it is
+  called label, tag, class or category. Numbers, boxes, ages and so on are no labels; the columns
+  that are not used are told. Where the columns leave a doubt, the table is refused with the options
+  to choose from.
+- **Names in a cell.** Lists as Python or JSON write them; else names divided by
+  `CheckDataset.convert.separator` (`space`, `tab`, `",;"`: each of these signs, `"space,"`: spaces
+  too; other texts as a whole); else by every one of `|` `;` `、` tab and line end that occurs, and
+  by `,` `，` `/` `+` and space where the cells show that these are not parts of names:
+    - names become at most half as many (fewer, in a column of tags or labels), and three of four
+      parts are in several different cells (the 449 combinations of the Planet set are 17 tags); or
+    - every part is also a name by itself (`complex`, `scab`, `scab complex`); or
+    - for `,` `，` `/` `+`: half of the parts are in several cells; for `,` and space: all parts are
+      whole numbers; for space: in a column of tags or labels, one cell has all words of another
+      and more.
+  Names of `classes.txt` are never cut. A note tells the choice and the number of names each way. A
+  doubt is an error with both options: less than ten names, of whose parts half are in several cells
+  (any part, in a column of tags or labels); cutting does not make more names, and three of four
+  parts are in several cells; for `,` `，` `/` `+`, a quarter of the parts is.
+- **Division.** A column `split`, `set`, `subset`, `partition`, `phase` or `fold` with words such as
+  train and val, another column with only such words, or a column `is_valid`, `is_train` divides.
+- The classes of names are in the order of `classes.txt`, else in alphabetical order.
+
+The way that pandas, fastai (https://docs.fast.ai/vision.data.html) and Kaggle write tables.
 """
 
 from __future__ import annotations
 
-import csv
 import re
+import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
 
+from paddlex_ml.data.image_finder import Guess, ImageFinder
 from paddlex_ml.data.inventory import Inventory
-from paddlex_ml.data.lines import read_lines
-from paddlex_ml.data.walk import is_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import (
+    CLASS_FILE,
     Collector,
     Options,
     SourceDataset,
     check_class_name,
     order_names,
 )
+from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.subsets import (
     SourceTable,
     assign_lists,
-    find_tables,
     list_image_folders,
+    note_unused_test,
     parse_subset,
+    parse_subset_of_path,
+)
+from paddlex_ml.formats.table import (
+    SUFFIXES,
+    Table,
+    TableRow,
+    is_closed_workbook,
+    peek,
+    read_tables,
+)
+from paddlex_ml.formats.table_cells import CellReader, choose_reader, find_combinations
+from paddlex_ml.formats.table_columns import (
+    FALSE,
+    TRUE,
+    ColumnChooser,
+    Roles,
+    is_plural,
+    matcher,
+    names_images,
+    rank_image_columns,
 )
 from paddlex_ml.wording import first_names
 
-SUBSET_COLUMNS = ("split", "set", "subset")
-_SUFFIX = ".csv"
-_SEPARATORS = ("|", ";", ",")
-_BINARY = {"0", "1"}
-_ONE_HOT = "write 0 or 1; a table with names of labels has a single column for all of them"
+_MANY_TEXTS = 100  # .txt files: more are label files of single images
+_MANY_IDS = 40
 _STEP = 1000  # rows between two calls of progress
-
-
-class _CsvRow(NamedTuple):
-    number: int
-    """Line on which the row begins."""
-    cells: list[str]
-
-
-@dataclass
-class _CsvTable:
-    """A table as text, cells without spaces around them."""
-
-    source: SourceTable
-    header: _CsvRow
-    rows: list[_CsvRow]
-    subset_column: int = 0
-    """Number of the column that names subsets; 0, which is that of the image, for none."""
-
-    def columns(self) -> dict[str, int]:
-        """Name and number of each column with labels."""
-        every = enumerate(self.header.cells)
-        return {name: i for i, name in every if i not in (0, self.subset_column)}
-
-    def is_binary(self, column: int) -> bool:
-        """Whether all cells of a column are 0 or 1."""
-        return all(row.cells[column] in _BINARY for row in self.rows)
-
-    def locate(self, row: _CsvRow) -> str:
-        """Return file and line of a row: "train.csv:7"."""
-        return f"{self.source.path}:{row.number}"
+_SUBMISSION = re.compile(r"sample.?submission|submission.?sample", re.I)
+_ONE_HOT = (
+    "write 1 or 0; or choose the columns with labels: -o CheckDataset.convert.label_columns=[...], "
+    "or the value that means 1: -o CheckDataset.convert.label_value=..."
+)
+_LAYOUT = "put one table with a column of images into the data set, or train.csv and val.csv"
+_Rows = Iterator[tuple[str, list[str], TableRow]]
 
 
 def recognise(inventory: Inventory) -> str:
-    """The table by whose name the format is known."""
-    return next(iter(inventory.find(_SUFFIX)), "")
+    """The table by whose content the format is known."""
+    finder = ImageFinder(inventory.root, inventory)
+    for path in _list_candidates(inventory):
+        if _is_unused(path):
+            continue
+        table = peek(inventory, path)
+        if table and _is_mask_list(table):
+            return f"{path}, the classes of masks"
+        if is_closed_workbook(inventory, path):
+            return f"{path}, a workbook"
+        if table and len(table.columns) > 1 and _is_table_of_images(table, inventory, finder):
+            return f"{path}, a table of images"
+    return ""
 
 
 def read(root: Path, options: Options) -> SourceDataset:
@@ -102,193 +129,363 @@ def read(root: Path, options: Options) -> SourceDataset:
             where="CheckDataset.convert.separator",
             fix="give the text between two names, or null to detect it",
         )
-    collector = Collector(root, options)
-    sources, collector.notes = find_tables(root, _SUFFIX, "_classes.csv")
-    tables = list(filter(None, (_read_table(collector, source) for source in sources)))
+    collector = Collector(root, options, layout=_LAYOUT)
+    sources = _find_sources(collector)
+    tables = [table for source in sources for table in read_tables(collector, source.path)]
     collector.raise_faults()  # a damaged table cannot be checked further
-    if all(len(table.columns()) == 1 for table in tables) and not all(
-        table.is_binary(i) for table in tables for i in table.columns().values()
-    ):
-        names = _read_names(collector, tables)
-    else:
-        names = _read_one_hot(collector, tables)
-    return collector.finish(names)
+    subset_of = {source.path: source.subset for source in sources}
+    return _TableReader(collector, tables, subset_of).read()
 
 
-# Text -> rows
+# Which tables
 
 
-def _read_table(collector: Collector, source: SourceTable) -> _CsvTable | None:
-    lines, faults, _ = read_lines(collector.root / source.path, source.path)
-    collector.faults += faults
-    if faults:
-        return None
-    rows = _parse(collector, source.path, [line or "" for line in lines])
-    header = next(rows, None)
-    if header is None:
-        fix = "write a line with the names of the columns: image,cat,dog"
-        collector.add_fault("empty table", source.path, "the table has no line", fix)
-        return None
-    table = _CsvTable(source, header, [])
-    _check_header(collector, table)
-    width = len(header.cells)
-    for row in rows:
-        if len(row.cells) == width:
-            table.rows.append(row)
-            continue
-        text = f"the row has {len(row.cells)} cells, the first line has {width}"
-        fix = "write a cell for every column; a cell with separators in it needs quotes around it"
-        collector.add_fault("wrong number of cells", table.locate(row), text, fix)
-    if not source.subset:
-        _find_subset_column(collector, table)
-    return table
+def _list_candidates(inventory: Inventory) -> list[str]:
+    """Files that may be tables; label files of single images are left out."""
+    paths = inventory.find(*SUFFIXES)
+    texts = [path for path in paths if path.lower().endswith(".txt")]
+    if len(texts) > _MANY_TEXTS:
+        texts = [path for path in texts if "/" not in path][:_MANY_TEXTS]
+    kept = set(texts) - {CLASS_FILE}
+    return [path for path in paths if path in kept or not path.lower().endswith(".txt")]
 
 
-def _parse(collector: Collector, path: str, lines: list[str]) -> Iterator[_CsvRow]:
-    """Rows that are not empty; a row that is not valid CSV ends them with a fault."""
-    first = re.sub(r'"[^"]*"', "", next((line for line in lines if line.strip()), ""))
-    delimiter = ";" if first.count(";") > first.count(",") else ","
-    reader = csv.reader(
-        (f"{line}\n" for line in lines),
-        delimiter="\t" if "\t" in first else delimiter,
-        strict=True,
-        skipinitialspace=True,
-    )
-    number = 1
-    try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                yield _CsvRow(number, stripped)
-            number = reader.line_num + 1
-    except csv.Error as error:
-        is_open = "unexpected end" in str(error) or "field limit" in str(error)
-        text = "a quote is opened but not closed" if is_open else f"the row is not CSV: {error}"
-        fix = 'close it; a quote in a cell is written "", with quotes around the cell'
-        collector.add_fault("damaged table", f"{path}:{number}", text, fix)
+def _is_table_of_images(table: Table, inventory: Inventory, finder: ImageFinder) -> bool:
+    """Whether a column has images, and another may have labels."""
+    if not table.has_header and table.path.lower().endswith(".txt"):
+        return False  # a list of images, not a table
+    folders = list_image_folders(SourceTable(table.path, ""), _parse_subset_of_file(table.path))
+    if not table.rows or not names_images(table, finder, folders):
+        return False
+    column = rank_image_columns(table, finder, folders)[0]
+    cells = {row.cells[column] for row in table.rows}
+    # Numbers may be ids of something else: a list of classes has few, images many.
+    few = len(cells) < min(_MANY_IDS, 0.1 * len(inventory.images))
+    return not (few and all(map(str.isdecimal, cells)))
 
 
-def _check_header(collector: Collector, table: _CsvTable) -> None:
-    where, names = table.locate(table.header), table.header.cells[1:]
-    if is_image(table.header.cells[0]):
-        text = "the first line names an image, not the columns"
-        fix = "write a line with the names of the columns above it: image,labels"
-        collector.add_fault("wrong columns", where, text, fix)
-    if not names:
-        fix = "write a column with names of labels, or one for each class"
-        collector.add_fault("wrong columns", where, "the table has only one column", fix)
-    for number, name in enumerate(names, 2):
-        if not name:
-            fix = "name every column, or remove the empty ones"
-            collector.add_fault("wrong columns", where, f"column {number} has no name", fix)
-        elif names.index(name) != number - 2:
-            text, fix = f"the column {name!r} is there twice", "give every column a different name"
-            collector.add_fault("wrong columns", where, text, fix)
+def _parse_subset_of_file(path: str) -> str:
+    """Subset that a file or its folders are named for: "train_labels.csv", "Val/a.csv"."""
+    name = path.rpartition("/")[2].rpartition(".")[0]
+    for word in re.split(r"[^a-z]+", name.casefold()):
+        if subset := _parse_word(word):
+            return subset
+    for folder in path.split("/")[:-1]:
+        for word in re.split(r"[^a-z]+", folder.casefold()):
+            if subset := _parse_word(word):
+                return subset
+    return parse_subset_of_path(path)
 
 
-def _find_subset_column(collector: Collector, table: _CsvTable) -> None:
-    columns = [
-        i
-        for i, name in enumerate(table.header.cells)
-        if i and name.lower() in SUBSET_COLUMNS and not table.is_binary(i)
+def _parse_word(word: str) -> str:
+    return parse_subset(word) or {"training": "train", "testing": "test"}.get(word, "")
+
+
+def _is_unused(path: str) -> str:
+    """Why a table has no part in the lists; "" when it may have one."""
+    if _SUBMISSION.search(path.rpartition("/")[2]):
+        return "an example of a submission"
+    return "of the test subset" if _parse_subset_of_file(path) == "test" else ""
+
+
+def _is_mask_list(table: Table) -> bool:
+    return [name.casefold() for name in table.columns] == ["pixel value", "class"]
+
+
+def _find_sources(collector: Collector) -> list[SourceTable]:
+    """Find the tables to read. Raises PaddlexMLError when that is in doubt."""
+    inventory = collector.inventory
+    paths = _list_candidates(inventory)
+    for path in paths:
+        if why := _is_unused(path):
+            collector.account.left_out[path] = why
+            note = f"{path} is not used: {why}"
+            test = why == "of the test subset"
+            collector.notes.append(note_unused_test(path) if test else note)
+    tables = {path: peek(inventory, path) for path in paths if not _is_unused(path)}
+    for path, table in tables.items():
+        if table and _is_mask_list(table):
+            _refuse_masks(collector, path)
+    finder = collector.finder
+    good = [
+        path
+        for path, table in tables.items()
+        if table and _is_table_of_images(table, inventory, finder)
     ]
-    where = table.locate(table.header)
-    if len(columns) > 1:
-        names = " and ".join(table.header.cells[i] for i in columns)
-        text = f"the columns {names} both divide the rows into train and val"
-        collector.add_fault("wrong columns", where, text, "remove one of them")
-    if columns:
-        table.subset_column = columns[0]
-    if table.header.cells[1:] and not table.columns():
-        fix = "write a column with names of labels, or one for each class"
-        collector.add_fault("wrong columns", where, "no column has labels", fix)
+    if good:
+        columns = {frozenset(table.columns) for path in good if (table := tables[path])}
+        good = [
+            path
+            for path, table in tables.items()
+            if path in good or (table and frozenset(table.columns) in columns)
+        ]
+    else:  # without its images a table is read for its faults
+        good = [path for path in tables if not path.lower().endswith(".txt")]
+    named = [path for path in good if _parse_subset_of_file(path)]
+    for path in set(good) - set(named) if named else ():
+        collector.notes.append(f"{path} is not used: {first_names(named)} is")
+    chosen = named or good
+    sources = [SourceTable(path, _parse_subset_of_file(path)) for path in sorted(chosen)]
+    if not sources:
+        text = "there is no table of images in the data set"
+        if unused := [path for path in paths if _is_unused(path)]:
+            text += f", but {unused[0]}, which is {_is_unused(unused[0])}"
+        if old := inventory.find(".xls"):
+            text = f"{old[0]} is a workbook of an old Excel: save it as .xlsx or CSV UTF-8"
+        collector.add_fault("nothing found", "", text, _LAYOUT)
+        collector.raise_faults()
+    _refuse_several(collector, sources, tables)
+    return sources
 
 
-# Rows -> lists
-
-
-def _read_names(collector: Collector, tables: list[_CsvTable]) -> list[str]:
-    """Add the rows of tables with one column of names; return the names of the classes."""
-    columns = {table.source.path: next(iter(table.columns().values())) for table in tables}
-    separator = collector.options.separator
-    if separator is None:
-        cells = [row.cells[columns[table.source.path]] for table in tables for row in table.rows]
-        separator = next((s for s in _SEPARATORS if any(s in cell for cell in cells)), "")
-        text = f"label names are separated by {separator}" if separator else "each cell is one name"
-        option = '-o CheckDataset.convert.separator="..."'
-        collector.notes.append(f"{text}; to separate them in another way: {option}")
-    seen: set[str] = set()
-    for name, folders, table, row in _list_rows(collector, tables):
-        cell, where = row.cells[columns[table.source.path]], table.locate(row)
-        labels = {label.strip() for label in (cell.split(separator) if separator else [cell])}
-        labels.discard("")
-        for label in labels - seen:
-            if fault := check_class_name(label, where):
-                collector.faults.append(fault)
-        seen |= labels
-        collector.add(name, row.cells[0], folders, labels, where)
-    names, faults = order_names(collector.root, seen)
-    collector.faults += faults
-    return names
-
-
-def _read_one_hot(collector: Collector, tables: list[_CsvTable]) -> list[str]:
-    """Add the rows of tables with one column for each class; return the names of the classes."""
-    names, first_line = list(tables[0].columns()), tables[0].locate(tables[0].header)
-    collector.faults += filter(None, (check_class_name(name, first_line) for name in names))
-    for table in tables[1:]:
-        if odd := sorted(set(names) ^ set(table.columns())):
-            text = f"these columns are not in both tables: {first_names(odd, 5)}"
-            fix = f"give it the columns of {tables[0].source.path}, in any order"
-            collector.add_fault("wrong columns", table.locate(table.header), text, fix)
+def _refuse_masks(collector: Collector, path: str) -> None:
+    text = f"{path} names the classes of masks: a Roboflow export for semantic segmentation"
+    fix = 'export the version again as "Multi-Label Classification" (CSV) or as "COCO"'
+    collector.add_fault("masks", path, text, fix)
     collector.raise_faults()
-    columns = {table.source.path: table.columns() for table in tables}
-    for list_name, folders, table, row in _list_rows(collector, tables):
-        labels, where = [], table.locate(row)
-        for name, i in columns[table.source.path].items():
-            cell = row.cells[i]
-            if cell == "1":
-                labels.append(name)
-            elif cell != "0":
-                text = f"the value of {name} is {cell[:40]!r}, neither 0 nor 1"
-                collector.add_fault("value other than 0 or 1", where, text, _ONE_HOT)
-        collector.add(list_name, row.cells[0], folders, labels, where)
-    return names
 
 
-def _list_rows(
-    collector: Collector, tables: list[_CsvTable]
-) -> Iterator[tuple[str, list[str], _CsvTable, _CsvRow]]:
-    """Yield the rows that name an image of train or val, each with its list and the folders where
-    its image is looked for; report the progress."""
-    subsets = [[_read_subset(collector, table, row) for row in table.rows] for table in tables]
-    lists = {"": "train", **assign_lists(subset for column in subsets for subset in column)}
-    done, total = 0, sum(map(len, subsets))
-    test = 0
-    for name in sorted(set(lists.values())):
-        collector.open_list(name)
-    for table, column in zip(tables, subsets, strict=True):
-        for row, subset in zip(table.rows, column, strict=True):
-            if subset in lists and row.cells[0]:
-                yield lists[subset], list_image_folders(table.source, subset), table, row
-            test += subset == "test"
-            done += 1
-            if done % _STEP == 0 or done == total:
-                collector.options.progress(done, total)
-    if test:
-        collector.notes.append(f"{test:,} rows of test are not used")
+def _refuse_several(
+    collector: Collector, sources: list[SourceTable], tables: dict[str, Table | None]
+) -> None:
+    """Refuse several tables for one subset unless they have the same columns, other images."""
+    for subset in sorted({source.subset for source in sources}):
+        paths = [source.path for source in sources if source.subset == subset]
+        columns = {frozenset(table.columns) if (table := tables[path]) else None for path in paths}
+        seen: set[str] = set()
+        overlap = len(columns) > 1
+        for path in paths if len(paths) > 1 and not overlap else ():
+            own = path.rpartition("/")[0]
+            table = tables[path]
+            rows = table.rows if table else []
+            folders = list_image_folders(SourceTable(path, subset), subset)
+            column = rank_image_columns(table, collector.finder, folders)[0] if table else 0
+            cells = {str(collector.finder.find(row.cells[column], [own])) for row in rows}
+            overlap |= bool(seen & cells)
+            seen |= cells
+        if len(paths) > 1 and overlap:
+            shown = first_names(paths, 5)
+            text = f"there are {len(paths):,} tables, and it is not clear which to read: {shown}"
+            aside = " && ".join(shlex.join(["mv", path, f"{path}.bak"]) for path in paths[1:])
+            fix = f"name them train.csv and val.csv, or put all but one aside: {aside}"
+            collector.add_fault("several files", "", text, fix)
+    collector.raise_faults()
 
 
-def _read_subset(collector: Collector, table: _CsvTable, row: _CsvRow) -> str:
-    if not row.cells[0]:
-        fix = "name the image, or remove the row"
-        collector.add_fault("no image", table.locate(row), "the row names no image", fix)
-    if not table.subset_column:
-        return table.source.subset
-    word = row.cells[table.subset_column]
-    subset = parse_subset(word)
-    if not subset:
-        column = table.header.cells[table.subset_column]
+# Tables -> lists
+
+
+class _TableReader:
+    """Adds the rows of all tables to the lists."""
+
+    def __init__(
+        self, collector: Collector, tables: list[Table], subset_of: dict[str, str]
+    ) -> None:
+        self._collector = collector
+        self._options = collector.options
+        self._tables = tables
+        sheets = {parse_subset(table.sheet) for table in tables if table.sheet}
+        self._subsets = [parse_subset(table.sheet) or subset_of[table.path] for table in tables]
+        self._divided = len(set(self._subsets) | sheets) > 1
+        self._values: dict[str, set[str]] = {}
+        self._roles: list[Roles] = []
+
+    def read(self) -> SourceDataset:
+        """Choose columns and separators, then add every row."""
+        collector = self._collector
+        for table in self._tables:
+            for i, name in enumerate(table.columns):
+                self._values.setdefault(name, set()).update(table.values(i))
+        for table, subset in zip(self._tables, self._subsets, strict=True):
+            folders = list_image_folders(SourceTable(table.path, subset), subset)
+            chooser = ColumnChooser(collector, table, self._values, folders, not self._divided)
+            if roles := chooser.choose():
+                self._roles.append(roles)
+        collector.raise_faults()
+        self._compare_tables()
+        for note in dict.fromkeys(
+            note
+            for table, roles in zip(self._tables, self._roles, strict=True)
+            for note in roles.describe(table.columns)
+        ):
+            collector.notes.append(note)
+        self._note_blanks()
+        reader = self._choose_separators()
+        collector.raise_faults()
+        names, seen = self._add_rows(reader)
+        classes = list(dict.fromkeys(names))
+        if any(roles.names for roles in self._roles):
+            if (collector.root / CLASS_FILE).is_file():
+                collector.account.use(CLASS_FILE)
+            classes, faults = order_names(collector.root, seen | set(classes))
+            collector.faults += faults
+            self._note_combinations(classes)
+        return collector.finish(classes)
+
+    def _compare_tables(self) -> None:
+        first = self._tables[0]
+        classes = set(self._roles[0].flags.values())
+        kinds = {bool(roles.names) for roles in self._roles}
+        for table, roles in zip(self._tables[1:], self._roles[1:], strict=True):
+            odd = sorted(classes ^ set(roles.flags.values()))
+            if odd:
+                text = f"these columns are not in both tables: {first_names(odd, 5)}"
+                fix = f"give it the columns of {first.name}, in any order"
+                where = table.locate(table.header)
+                self._collector.add_fault("wrong columns", where, text, fix)
+        if len(kinds) > 1 and not self._collector.faults:
+            text = "some tables have names of labels, others a column for each class"
+            fix = f"choose: {write_override('convert.label_columns', ['...'])}"
+            self._collector.add_fault("wrong columns", first.locate(first.header), text, fix)
+        self._check_classes()
+        self._collector.raise_faults()
+
+    def _check_classes(self) -> None:
+        table, roles = self._tables[0], self._roles[0]
+        where = table.locate(table.header)
+        faults = (check_class_name(name, where) for name in roles.flags.values())
+        self._collector.faults += filter(None, faults)
+
+    def _note_blanks(self) -> None:
+        blank = [
+            name for roles in self._roles for name in roles.flags.values()
+            if "" in self._values[name] and self._options.label_value is None
+        ]  # fmt: skip
+        if blank:
+            shown = first_names(list(dict.fromkeys(blank)), 5)
+            self._collector.notes.append(f"empty cells count as 0 in the columns {shown}")
+
+    def _choose_separators(self) -> CellReader:
+        """Choose how cells are divided, by the cells of all columns with names of labels."""
+        collector, cells, columns = self._collector, set(), set()
+        for table, roles in zip(self._tables, self._roles, strict=True):
+            for i in roles.names:
+                cells |= self._values[table.columns[i]]
+                columns.add(table.columns[i])
+        if not columns:
+            return CellReader()
+        known, _ = order_names(collector.root, ())
+        many = any(map(is_plural, columns))
+        reader, note, doubt = choose_reader(cells, self._options.separator, known, many)
+        if note:
+            collector.notes.append(note)
+        if doubt:
+            where = next(
+                table.locate(row)
+                for table, roles in zip(self._tables, self._roles, strict=True)
+                for row in table.rows
+                if any(doubt.cell in row.cells[i] for i in roles.names)
+            )
+            collector.add_fault("separator in doubt", where, doubt.text, doubt.fix)
+        return reader
+
+    def _note_combinations(self, classes: list[str]) -> None:
+        if self._options.separator is None and (odd := find_combinations(classes)):
+            shown = first_names(list(map(repr, odd)), 5)
+            option = write_override("convert.separator", "space")
+            self._collector.notes.append(
+                f"{len(odd):,} names look like combinations of others: {shown}; if they are, "
+                f"choose what separates them, such as {option}"
+            )
+
+    def _add_rows(self, reader: CellReader) -> tuple[list[str], set[str]]:
+        """Add the rows; return the classes of columns, and the names in cells."""
+        collector = self._collector
+        if self._options.label_value is not None:
+            is_yes = matcher(self._options.label_value)
+        else:
+            is_yes = lambda cell: cell.casefold() in TRUE  # noqa: E731
+        seen: set[str] = set()
+        classes: list[str] = []
+        for table, roles, rows in self._list_rows():
+            flags = list(roles.flags.values())
+            classes += flags
+            yes = {value for name in flags for value in self._values[name] if is_yes(value)}
+            self._find_odd_cells(table, roles)
+            pick = itemgetter(roles.image, roles.image, *roles.flags)
+            for list_name, folders, row in rows:
+                cells = row.cells
+                _, image, *values = pick(cells)
+                labels = [name for name, value in zip(flags, values, strict=True) if value in yes]
+                where = f"{table.name}:{row.number}"
+                for column in roles.names:
+                    found = reader.read(cells[column])
+                    for name in found:
+                        if name not in seen:
+                            seen.add(name)
+                            if fault := check_class_name(name, where):
+                                collector.faults.append(fault)
+                    labels += found
+                collector.add(list_name, image, folders, labels, where)
+        return classes, seen
+
+    def _find_odd_cells(self, table: Table, roles: Roles) -> None:
+        """Cells of columns of one class that are neither 0 nor 1 are faults."""
+        if self._options.label_value is not None:
+            return
+        for column, name in roles.flags.items():
+            if not {value for value in self._values[name] if value.casefold() not in TRUE | FALSE}:
+                continue
+            for row in table.rows:
+                cell = row.cells[column]
+                if cell.casefold() not in TRUE | FALSE:
+                    text = f"the value of {name} is {cell[:40]!r}, neither 0 nor 1"
+                    where = table.locate(row)
+                    self._collector.add_fault("value other than 0 or 1", where, text, _ONE_HOT)
+
+    def _list_rows(self) -> Iterator[tuple[Table, Roles, _Rows]]:
+        """Each table with its rows that are for train or val; opens the lists."""
+        subsets: set[str] = set()
+        for table, roles, subset in zip(self._tables, self._roles, self._subsets, strict=True):
+            if roles.subset is None:
+                subsets.add(subset)
+            else:
+                used = table.values(roles.subset)
+                subsets |= {roles.subset_of[value] for value in used}
+        lists = {"": "train", **assign_lists(subsets)}
+        for name in sorted({lists[subset] for subset in subsets if subset in lists}):
+            self._collector.open_list(name)
+        total = sum(len(table.rows) for table in self._tables)
+        done = 0
+        for table, roles, subset in zip(self._tables, self._roles, self._subsets, strict=True):
+            yield table, roles, self._walk(table, roles, subset, lists, done, total)
+            done += len(table.rows)
+
+    def _walk(
+        self, table: Table, roles: Roles, own: str, lists: dict[str, str], done: int, total: int
+    ) -> _Rows:
+        collector, test = self._collector, 0
+        folders_of = {
+            subset: list_image_folders(SourceTable(table.path, own), subset or own)
+            for subset in ("train", "val", "test", "")
+        }
+        unused_flag = set(roles.subset_of.values()) == {"test", ""}  # is_test
+        for count, row in enumerate(table.rows, done + 1):
+            subset = own if roles.subset is None else roles.subset_of[row.cells[roles.subset]]
+            if roles.subset is not None and not subset and not unused_flag:
+                self._refuse_subset(table, roles, row)
+            elif not row.cells[roles.image]:
+                fix = "name the image, or remove the row"
+                collector.add_fault("no image", table.locate(row), "the row names no image", fix)
+            elif subset == "test":
+                test += 1
+                self._leave_out(row.cells[roles.image], folders_of[subset])
+            else:
+                yield lists[subset], folders_of[subset], row
+            if count % _STEP == 0 or count == total:
+                self._options.progress(count, total)
+        if test:
+            collector.account.drop(table.path, "of the test subset", count=test)
+
+    def _refuse_subset(self, table: Table, roles: Roles, row: TableRow) -> None:
+        assert roles.subset is not None
+        word, column = row.cells[roles.subset], table.columns[roles.subset]
         text = f"{word!r} in the column {column} is neither train nor val nor test"
-        collector.add_fault("unknown subset", table.locate(row), text, "write train or val")
-    return subset
+        self._collector.add_fault("unknown subset", table.locate(row), text, "write train or val")
+
+    def _leave_out(self, image: str, folders: list[str]) -> None:
+        found = self._collector.finder.find(image, folders)
+        if not isinstance(found, str):
+            guess = self._collector.finder.guess(image, folders)
+            found = guess.path if isinstance(guess, Guess) else image
+        self._collector.account.left_out.setdefault(found, "of the test subset")

@@ -103,8 +103,31 @@ SOURCES: dict[str, dict[str, str]] = {
         "b.jpg": "",
     },
     "CSV names": {
-        "all.csv": 'image\tlabels\tsplit\na.jpg\t"cat|dog"\ttrain\nb.jpg\t\tval\n',
+        "all.csv": 'image\tlabels\tsplit\na.jpg\t"cat|dog"\ttrain\nb.jpg\tdog\tval\n',
         "classes.txt": "cat\ndog\n",
+        "a.jpg": "",
+        "b.jpg": "",
+    },
+    "CSV lists": {
+        "all.csv": "image,labels,is_valid\na.jpg,\"['cat', 'dog']\",False\nb.jpg,['dog'],True\n",
+        "a.jpg": "",
+        "b.jpg": "",
+    },
+    "VoTT": {
+        "x-export.csv": '"image","xmin","ymin","xmax","ymax","label"\n"a.jpg",1,2,3,4,"cat"\n',
+        "a.jpg": "",
+    },
+    "OpenImages": {
+        "class-descriptions.csv": "/m/1,Cat\n/m/2,Dog\n",
+        "train-labels.csv": "ImageID,Source,LabelName,Confidence\na,verification,/m/1,1\n",
+        "val-labels.csv": "ImageID,Source,LabelName,Confidence\nb,verification,/m/2,1\n",
+        "val-images.csv": "ImageID,Subset\nb,validation\n",
+        "a.jpg": "",
+        "b.jpg": "",
+    },
+    "CelebA": {
+        "list_attr_celeba.txt": "2\nBald Smiling\na.jpg -1  1\nb.jpg  1 -1\n",
+        "list_eval_partition.txt": "a.jpg 0\nb.jpg 1\n",
         "a.jpg": "",
         "b.jpg": "",
     },
@@ -137,6 +160,7 @@ WHOLE = (
     "|is used but not named|are there for|is not a LabelMe file|is not a mapping with keys"
     "|names a path|does not exist|none of the .* has a label|have no (annotation|label file)"
     "|all .* records of .* would be dropped"
+    "|differ only in capitals"
 )
 
 

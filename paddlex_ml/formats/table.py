@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A file with a table (.csv, .tsv, .tab, .txt, .xlsx) -> its columns and rows, as text."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import importlib.util
+import re
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree.ElementTree import ParseError
+
+from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.data.lines import to_utf8
+from paddlex_ml.data.walk import is_image
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats.collector import Collector
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
+WORKBOOK = ".xlsx"
+SUFFIXES = (*TEXT_SUFFIXES, WORKBOOK)
+"""Endings of the files that may be tables."""
+DELIMITERS = ("\t", ",", ";", "|")
+_PEEK = 50  # rows
+_EXCEL_SEPARATOR = re.compile(r"sep=(.)", re.I)  # the first line of a file for Excel may tell it
+
+
+class TableRow(NamedTuple):
+    """One row; cells are without spaces around them."""
+
+    number: int
+    """Line on which the row begins, or its number in a sheet."""
+    cells: list[str]
+
+
+@dataclass
+class Table:
+    """A table as text."""
+
+    path: str
+    header: TableRow
+    """The names of the columns; "column 1" and so on where the first line has data."""
+    rows: list[TableRow] = field(default_factory=list)
+    sheet: str = ""
+    """Name of the sheet where a workbook has several."""
+    has_header: bool = True
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return self.header.cells
+
+    @property
+    def name(self) -> str:
+        """The file, and the sheet where there are several."""
+        return f"{self.path}[{self.sheet}]" if self.sheet else self.path
+
+    def locate(self, row: TableRow) -> str:
+        """Return file and line of a row: "train.csv:7"."""
+        return f"{self.name}:{row.number}"
+
+    def values(self, column: int) -> set[str]:
+        """The different cells of a column."""
+        return {row.cells[column] for row in self.rows}
+
+
+def read_tables(collector: Collector, path: str) -> list[Table]:
+    """Read the table of a text file, or those of a workbook; faults go to the collector."""
+    if path.lower().endswith(WORKBOOK):
+        sheets = list(_read_workbook(collector.root / path, path))
+    else:
+        lines = collector.read_lines(path, records=False)
+        if any(line is None for line in lines):
+            return []
+        sheets = [("", _parse(collector, path, [line or "" for line in lines]))]
+    tables = []
+    for sheet, rows in sheets:
+        table = _build(collector, path, sheet if len(sheets) > 1 else "", rows)
+        if table:
+            tables.append(table)
+    collector.account.use(path, sum(len(table.rows) for table in tables))
+    if not tables and not collector.faults:
+        fix = "write a line with the names of the columns: image,cat,dog"
+        collector.add_fault("empty table", path, "the table has no line", fix)
+    return tables
+
+
+def is_closed_workbook(inventory: Inventory, path: str) -> bool:
+    """Whether a file is a workbook that cannot be read for want of the package openpyxl."""
+    if not path.lower().endswith(WORKBOOK) or inventory.read_head(path)[:2] != b"PK":
+        return False
+    return importlib.util.find_spec("openpyxl") is None
+
+
+def peek(inventory: Inventory, path: str) -> Table | None:
+    """The first rows of the first table of a file; None where it has none or is damaged."""
+    try:
+        if path.lower().endswith(WORKBOOK):
+            _, rows = next(_read_workbook(inventory.root / path, path))
+        else:
+            head = inventory.read_head(path)
+            if len(head) == 2**16:
+                head = head[: head.rfind(b"\n") + 1]
+            text = to_utf8(head)[0].decode("utf-8", "strict")
+            rows = _parse_strictly(text.replace("\r\n", "\n").split("\n"))
+        some = list(islice(rows, _PEEK))
+    except (PaddlexMLError, UnicodeDecodeError, csv.Error, StopIteration):
+        return None
+    if not some:
+        return None
+    width = len(some[0].cells)
+    table = _add_header(path, "", some[0])
+    kept = (_fit(row.cells, width) for row in some[table.has_header :])
+    table.rows = [TableRow(0, cells) for cells in kept if len(cells) == width]
+    return table
+
+
+def _build(collector: Collector, path: str, sheet: str, rows: Iterator[TableRow]) -> Table | None:
+    """Give rows their header. A row with too few or too many cells is a fault."""
+    first = next(rows, None)
+    if first is None:
+        return None
+    table = _add_header(path, sheet, first)
+    if not table.has_header:
+        table.rows.append(first)
+    width = len(first.cells)
+    for row in rows:
+        if len(row.cells) == width:
+            table.rows.append(row)
+            continue
+        cells = _fit(row.cells, width)
+        if len(cells) == width:
+            table.rows.append(TableRow(row.number, cells))
+            continue
+        text = f"the row has {len(row.cells)} cells, the first line has {width}"
+        fix = "write a cell for every column; a cell with separators in it needs quotes around it"
+        collector.add_fault("wrong number of cells", table.locate(row), text, fix)
+    return table
+
+
+def _add_header(path: str, sheet: str, first: TableRow) -> Table:
+    if not any(map(is_image, first.cells)):
+        return Table(path, first, sheet=sheet)
+    names = [f"column {number}" for number in range(1, len(first.cells) + 1)]
+    return Table(path, TableRow(first.number, names), sheet=sheet, has_header=False)
+
+
+def _fit(cells: list[str], width: int) -> list[str]:
+    """A row without empty cells beyond the last column."""
+    return cells if any(cells[width:]) else cells[:width]
+
+
+# Text
+
+
+def _parse(collector: Collector, path: str, lines: list[str]) -> Iterator[TableRow]:
+    """Rows that are not empty; a row that is not valid CSV ends them with a fault."""
+    number = 0
+    try:
+        for row in _parse_strictly(lines):
+            number = row.number
+            yield row
+    except csv.Error as error:
+        is_open = "unexpected end" in str(error) or "field limit" in str(error)
+        text = "a quote is opened but not closed" if is_open else f"the row is not CSV: {error}"
+        fix = 'close it; a quote in a cell is written "", with quotes around the cell'
+        number = next((i for i, line in enumerate(lines, 1) if i > number and line.strip()), 1)
+        collector.add_fault("damaged table", f"{path}:{number}", text, fix)
+
+
+def _parse_strictly(lines: Sequence[str]) -> Iterator[TableRow]:
+    """Rows that are not empty. Raises csv.Error."""
+    delimiter = find_delimiter(lines)
+    start = 0
+    if told := _EXCEL_SEPARATOR.fullmatch(lines[0].strip() if lines else ""):
+        delimiter, start = told[1], 1
+    reader = csv.reader(
+        (f"{line}\n" for line in islice(lines, start, None)),
+        delimiter=delimiter,
+        strict=True,
+        skipinitialspace=True,
+    )
+    number = start + 1
+    for cells in reader:
+        stripped = [cell.strip() for cell in cells]
+        if any(stripped):
+            yield TableRow(number, stripped)
+        number = start + reader.line_num + 1
+
+
+def find_delimiter(lines: Iterable[str]) -> str:
+    """What separates the columns: a tab, comma, semicolon or bar that the first line has.
+
+    Of several, the one with which most of the first rows have as many cells as the first line,
+    then the one that makes more columns.
+    """
+    first_lines = list(islice((line for line in lines if line.strip()), _PEEK))
+    best, best_score = ",", (0.0, 0)
+    for delimiter in DELIMITERS:
+        widths = [len(_cut_line(line, delimiter)) for line in first_lines]
+        if not widths or widths[0] < 2:
+            continue
+        same = sum(width == widths[0] for width in widths) / len(widths)
+        if delimiter == "\t":
+            same += 1  # hardly ever in a cell
+        if (same, widths[0]) > best_score:
+            best, best_score = delimiter, (same, widths[0])
+    return best
+
+
+def _cut_line(line: str, delimiter: str) -> list[str]:
+    return re.sub(r'"[^"]*"', "", line).split(delimiter)
+
+
+# Workbooks
+
+
+def _read_workbook(path: Path, name: str) -> Iterator[tuple[str, Iterator[TableRow]]]:
+    """Name and rows of each sheet that is not empty. Raises PaddlexMLError."""
+    try:
+        from openpyxl import load_workbook
+    except ImportError as error:
+        raise PaddlexMLError(
+            "reading an Excel workbook needs the package openpyxl",
+            where=name,
+            fix="pip install 'paddlex-ml[excel]', or save the sheet as CSV UTF-8",
+        ) from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # styles and rules that are not read
+            book = load_workbook(path, read_only=True, data_only=True)
+            sheets = [(sheet.title, list(_read_sheet(sheet))) for sheet in book.worksheets]
+            book.close()
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, ParseError) as error:
+        raise PaddlexMLError(
+            f"the workbook cannot be read: {error}",
+            where=name,
+            fix="open it in Excel, and save it as .xlsx or as CSV UTF-8",
+        ) from error
+    yield from ((title, iter(rows)) for title, rows in sheets if rows)
+
+
+def _read_sheet(sheet: Any) -> Iterator[TableRow]:
+    sheet.reset_dimensions()  # what a file says of its size may be wrong
+    width = 0
+    for number, values in enumerate(sheet.iter_rows(values_only=True), 1):
+        cells = [_show_value(value) for value in values]
+        if not any(cells):
+            continue
+        if not width:
+            width = max(i for i, cell in enumerate(cells, 1) if cell)
+        yield TableRow(number, _fit([*cells, *[""] * (width - len(cells))], width))
+
+
+def _show_value(value: object) -> str:
+    """A value as a person sees it: 1.0 is 1."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        return value.date().isoformat()
+    return str(value).strip()

@@ -1,0 +1,482 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The columns of a table -> which has the images, which have labels, which divides into subsets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from paddlex_ml.data.image_finder import Guess, ImageFinder
+from paddlex_ml.data.walk import is_image
+from paddlex_ml.formats.collector import Collector
+from paddlex_ml.formats.overrides import write_override
+from paddlex_ml.formats.subsets import parse_subset
+from paddlex_ml.formats.table import Table
+from paddlex_ml.wording import first_names
+
+TRUE = frozenset(("1", "1.0", "true", "yes", "y", "t", "x", "✓", "√", "是"))
+FALSE = frozenset(("0", "0.0", "-1", "-1.0", "false", "no", "n", "f", "否", ""))
+_MINUS = {"-1", "-1.0"}
+_ZERO = {"0", "0.0"}
+_SAMPLE = 100  # cells of a column that are looked for among the images
+_KINDS = 20  # different cells: a column with more is not one of a class with some wrong cells
+SUBSET_COLUMNS = ("split", "set", "subset", "partition", "fold", "phase")
+_SUBSET_FLAGS = {  # name of a column -> what its true and false mean
+    **dict.fromkeys(("is_valid", "isvalid", "is_val", "is_validation"), ("val", "train")),
+    **dict.fromkeys(("is_train", "is_training", "istrain"), ("train", "val")),
+    **dict.fromkeys(("is_test", "istest"), ("test", "")),
+}
+_SUBSET_WORDS = {"training": "train", "testing": "test"}
+_IMAGE_WORDS = {
+    *("image", "img", "images", "image_name", "img_name", "image_path", "img_path", "filename"),
+    *("file_name", "file", "fname", "path", "filepath", "file_path", "image_id", "imageid", "id"),
+    *("image_index", "name", "图片", "图像", "文件", "文件名", "图片名", "图像路径", "图片路径"),
+}
+_LABEL_WORDS = {
+    *("label", "tag", "class", "category", "target", "keyword", "attribute", "genre", "species"),
+    *("labelname", "classname", "annotation", "finding"),
+}
+_LABEL_PLURALS = {f"{word}s" for word in _LABEL_WORDS} | {"classes", "categories"}
+_CHINESE_LABELS = re.compile("标签|类别|分类|标注")
+_OTHER_WORDS = {
+    *("id", "index", "idx", "no", "number", "url", "link", "width", "height", "w", "h", "x", "y"),
+    *("xmin", "ymin", "xmax", "ymax", "x1", "y1", "x2", "y2", "bbox", "box", "area", "depth"),
+    *("confidence", "score", "probability", "source", "license", "author", "annotator", "date"),
+    *("time", "timestamp", "age", "sex", "gender", "fold", "md5", "hash", "size", "path", "file"),
+    *("filename", "folder", "split", "set", "subset", "segmentation", "notes", "comment"),
+    *("description", "caption", "title", "lat", "lon", "latitude", "longitude", "rotation"),
+}
+_OTHER_FLAGS = {
+    *("difficult", "truncated", "occluded", "iscrowd", "is_crowd", "isoccluded", "istruncated"),
+    *("isgroupof", "isdepiction", "isinside", "id", "index", "sex", "gender", "fold"),
+}
+
+
+@dataclass
+class Roles:
+    """What the columns of a table are for."""
+
+    image: int
+    flags: dict[int, str] = field(default_factory=dict)
+    """Columns of one class -> the class."""
+    names: list[int] = field(default_factory=list)
+    """Columns with names of labels."""
+    subset: int | None = None
+    subset_of: dict[str, str] = field(default_factory=dict)
+    """Cell of the subset column -> train, val or test; "" for a word that is neither."""
+    ignored: dict[str, str] = field(default_factory=dict)
+    """Name of a column -> why it has no part."""
+
+    def describe(self, columns: Sequence[str]) -> list[str]:
+        """Notes on what was found."""
+        labels = [columns[i] for i in (*self.names, *self.flags)]
+        word = "column" if len(labels) == 1 else "columns"
+        notes = [
+            f"images are in the column {columns[self.image]!r}, "
+            f"labels in the {word} {first_names(labels, 10)}"
+        ]
+        if self.subset is not None:
+            notes[0] += f"; the column {columns[self.subset]!r} divides the images"
+        if self.ignored:
+            shown = first_names([f"{name} ({why})" for name, why in self.ignored.items()], 20)
+            option = write_override("convert.label_columns", labels[:2])
+            notes.append(f"columns that are not used: {shown}; to choose: {option}")
+        return notes
+
+
+class ColumnChooser:
+    """Chooses the columns of one table by the user's options, else by names and cells."""
+
+    def __init__(
+        self,
+        collector: Collector,
+        table: Table,
+        values: Mapping[str, set[str]],
+        folders: Sequence[str],
+        divides: bool,
+    ) -> None:
+        self._collector = collector
+        self._options = collector.options
+        self._table = table
+        self._columns = table.columns
+        self._values = [values[name] for name in table.columns]
+        self._folders = folders
+        self._divides = divides
+        self._roles = Roles(0)
+
+    def choose(self) -> Roles | None:
+        """Choose; None where that is a fault."""
+        before = len(self._collector.faults)
+        self._check_names()
+        if len(self._collector.faults) == before:
+            self._choose_image()
+        if len(self._collector.faults) == before:
+            self._choose_subset()
+            self._choose_labels()
+        return self._roles if len(self._collector.faults) == before else None
+
+    def _fault(self, text: str, fix: str, kind: str = "wrong columns") -> None:
+        where = self._table.locate(self._table.header)
+        self._collector.add_fault(kind, where, text, fix)
+
+    def _check_names(self) -> None:
+        filled = [name for name in self._columns if name]
+        for name in sorted({name for name in filled if filled.count(name) > 1}):
+            text = f"the column {name!r} is there twice"
+            self._fault(text, "give every column a different name")
+        for i, name in enumerate(self._columns):
+            if name or not self._values[i] - {""}:
+                continue
+            if not all(map(_is_number, self._values[i])):
+                fix = "name every column, or remove the empty ones"
+                self._fault(f"column {i + 1} has no name", fix)
+        if len(self._columns) == 1:
+            fix = "write a column with names of labels, or one for each class"
+            self._fault("the table has only one column", fix)
+
+    def _find_named(self, name: str, key: str) -> int | None:
+        """Number of the column that an option names; an unknown name is a fault."""
+        if name in self._columns:
+            return self._columns.index(name)
+        folded = {column.casefold(): column for column in reversed(self._columns) if column}
+        near = get_close_matches(name.casefold(), folded, n=1, cutoff=0)
+        fix = "name a column of the table"
+        if near:
+            value = folded[near[0]]
+            fix = write_override(key, [value] if key.endswith("s") else value)
+        shown = first_names([column for column in self._columns if column], 20)
+        self._fault(f"there is no column {name!r}; the columns are {shown}", fix)
+        return None
+
+    # Images
+
+    def _choose_image(self) -> None:
+        if self._options.image_column is not None:
+            found = self._find_named(self._options.image_column, "convert.image_column")
+            self._roles.image = found or 0
+            return
+        best = rank_image_columns(self._table, self._collector.finder, self._folders)
+        self._roles.image = best[0]
+        if len(best) > 1:
+            names = [self._columns[i] for i in best]
+            text = f"several columns name images: {first_names(names)}"
+            fix = " or ".join(write_override("convert.image_column", name) for name in names)
+            self._fault(text, fix)
+
+    # Subsets
+
+    def _choose_subset(self) -> None:
+        chosen = set(self._options.label_columns or ())
+        found: dict[int, dict[str, str]] = {}
+        for i, name in enumerate(self._columns):
+            if i == self._roles.image or name in chosen:
+                continue
+            if words := self._read_subsets(i):
+                found[i] = words
+        if not self._divides:
+            why = "the tables divide the images"
+            self._roles.ignored.update((self._columns[i], why) for i in found)
+            return
+        if len(found) > 1:
+            names = " and ".join(self._columns[i] for i in found)
+            self._fault(
+                f"the columns {names} both divide the rows into train and val", "remove one"
+            )
+        for i, words in found.items():
+            self._roles.subset, self._roles.subset_of = i, words
+
+    def _read_subsets(self, column: int) -> dict[str, str]:
+        """Subset of each cell of a column that divides; {} for other columns."""
+        values, name = self._values[column], simplify(self._columns[column])
+        if not 0 < len(values) <= _KINDS:
+            return {}
+        if name in _SUBSET_FLAGS and is_flag(values):
+            true, false = _SUBSET_FLAGS[name]
+            return {value: true if value.casefold() in TRUE else false for value in values}
+        words = {
+            value: parse_subset(value) or _SUBSET_WORDS.get(value.strip().casefold(), "")
+            for value in values
+        }
+        known = sum(map(bool, words.values()))
+        named = name in SUBSET_COLUMNS or name.endswith(("_split", "_subset"))
+        if (named and known) or (known == len(values) > 1):
+            return words
+        if name in ("split", "set", "subset", "partition") and is_flag(values - {"2"}):
+            text = f"the column {self._columns[column]} has {first_names(sorted(values))}"
+            self._fault(
+                f"{text}: it may be a class, or divide the images",
+                "write train and val in it, or choose the columns with labels: "
+                + self._propose([i for i in self._rest() if i != column]),
+            )
+        return {}
+
+    # Labels
+
+    def _rest(self) -> list[int]:
+        """Columns that may have labels."""
+        taken = (self._roles.image, self._roles.subset)
+        return [
+            i
+            for i, name in enumerate(self._columns)
+            if i not in taken and name and name not in self._roles.ignored
+        ]
+
+    def _propose(self, columns: Sequence[int]) -> str:
+        return write_override("convert.label_columns", [self._columns[i] for i in columns])
+
+    def _choose_labels(self) -> None:
+        roles, rest = self._roles, self._rest()
+        if self._options.label_columns is not None:
+            key = "convert.label_columns"
+            found = [self._find_named(name, key) for name in self._options.label_columns]
+            chosen = [i for i in found if i is not None]
+        elif self._options.label_value is not None:
+            chosen = [i for i in rest if self._shows(i)]
+            if not chosen:
+                text = f"no column has the value {self._options.label_value!r}"
+                every = sorted(set().union(*(self._values[i] for i in rest)))
+                self._fault(f"{text}; there are {first_names(every)}", "give one of these values")
+        else:
+            chosen = self._find_labels(rest)
+        flags = [i for i in chosen if is_flag(self._values[i])]
+        for i in chosen:
+            is_class = i in flags or (flags and self._is_broken_flag(i))
+            is_empty = not self._values[i] - {""} and len(chosen) > 1
+            if self._options.label_value is not None or is_class or is_empty:
+                roles.flags[i] = self._columns[i]
+            else:
+                roles.names.append(i)
+        if chosen:
+            left = (i for i in range(len(self._columns)) if i not in (*chosen, roles.image))
+            for i in left:
+                if i != roles.subset:
+                    name = self._columns[i] or f"column {i + 1}"
+                    roles.ignored.setdefault(name, self._describe(i))
+        if roles.flags:
+            self._check_flags()
+
+    def _shows(self, column: int) -> bool:
+        value = self._options.label_value
+        return value is not None and any(map(matcher(value), self._values[column]))
+
+    def _is_broken_flag(self, column: int) -> bool:
+        """Whether half of the cells that are not empty are 0 or 1, but others are not."""
+        values = self._values[column]
+        if len(values) > _KINDS or not is_flag({v for v in values if v.casefold() in TRUE | FALSE}):
+            return False
+        cells = [row.cells[column].casefold() for row in self._table.rows]
+        filled = [cell for cell in cells if cell]
+        return 2 * sum(cell in TRUE | FALSE for cell in filled) >= len(filled)
+
+    def _find_labels(self, rest: list[int]) -> list[int]:
+        """Columns with labels by their names and cells; a doubt is a fault, and returns none."""
+        other = [i for i in rest if not self._is_other(i)]
+        empty = [i for i in other if not self._values[i] - {""}]
+        flags = [i for i in other if i not in empty and is_flag(self._values[i])]
+        texts = [
+            i
+            for i in other
+            if i not in (*empty, *flags) and not all(map(_is_number, self._values[i]))
+        ]
+        strong = [i for i in texts if is_label_word(self._columns[i])]
+        if strong:
+            same = {re.sub(r"[\W_]*[0-9]+", "", self._columns[i]) for i in strong}
+            flags = [i for i in flags if not self._is_named_as_other(i)]
+            if flags:
+                return self._ask([strong, flags, [*strong, *flags]])
+            if len(same) > 1:
+                return self._ask([*([i] for i in strong), strong])
+            return strong
+        broken = [i for i in other if i not in (*flags, *empty) and self._is_broken_flag(i)]
+        if flags:
+            doubtful = [i for i in texts if i not in broken and self._recurs(i)]
+            if doubtful:
+                return self._ask([flags, doubtful, [*flags, *doubtful]])
+            blank = empty if any("" in self._values[i] for i in flags) else []
+            return sorted({*flags, *broken, *blank})
+        if len(texts) > 1:
+            texts = [i for i in texts if self._recurs(i)] or texts
+        if len(texts) == 1:
+            return texts
+        if texts:
+            return self._ask([*([i] for i in texts), texts])
+        return self._find_numbers([i for i in other if i not in empty], empty)
+
+    def _find_numbers(self, numbers: list[int], empty: list[int]) -> list[int]:
+        """Columns whose cells are ids of classes."""
+        whole = [i for i in numbers if all(_is_id(value) for value in self._values[i])]
+        named = [i for i in whole if is_label_word(self._columns[i])]
+        found = named or whole
+        if len(found) > 1:
+            return self._ask([[i] for i in found])
+        if not found and len(empty) == 1 and not numbers:
+            return empty  # names of labels, of which there is none
+        if not found:
+            fix = "write a column with names of labels, or one for each class"
+            if rest := self._rest():
+                fix = f"{fix}; or choose: {self._propose(rest[:1])}"
+            self._fault("no column has labels", fix)
+        return found
+
+    def _ask(self, choices: list[list[int]]) -> list[int]:
+        """Refuse a table whose label columns are in doubt."""
+        names = [self._columns[i] for i in choices[-1]] if choices else []
+        text = f"it is not clear which columns have the labels: {first_names(names, 20)}"
+        self._fault(text, " or ".join(map(self._propose, choices[:4])), "columns in doubt")
+        return []
+
+    def _is_other(self, column: int) -> bool:
+        """Whether the name of a column is that of no label."""
+        name = simplify(self._columns[column])
+        words = name.split("_")
+        if is_flag(self._values[column]):
+            return name in _OTHER_FLAGS or (words[-1] in ("id", "age", "index") and len(words) > 1)
+        return not is_label_word(name) and self._is_named_as_other(column)
+
+    def _is_named_as_other(self, column: int) -> bool:
+        words = simplify(self._columns[column]).split("_")
+        return bool(_OTHER_WORDS & {"_".join(words), words[-1]} or "follow" in words)
+
+    def _recurs(self, column: int) -> bool:
+        """Whether the cells of a column come again, as names do and texts do not."""
+        return len(self._values[column]) <= max(_KINDS, 0.9 * len(self._table.rows))
+
+    def _describe(self, column: int) -> str:
+        values = self._values[column] - {""}
+        if not values:
+            return "empty"
+        if is_flag(values):
+            return "0 and 1"
+        return "numbers" if all(map(_is_number, values)) else "text"
+
+    def _check_flags(self) -> None:
+        if not self._table.has_header:
+            fix = "write a line with the names of the columns above it: image,cat,dog"
+            self._fault("the first line has data, and the classes of the columns no names", fix)
+        if self._options.label_value is not None:
+            return
+        values = set().union(*(self._values[i] for i in self._roles.flags))
+        if values & _MINUS and values & _ZERO:
+            text = "the columns have 1, 0 and -1, which may mean uncertain"
+            value = next(iter(sorted(values & {"1", "1.0"})), "1")
+            fix = f"{write_override('convert.label_value', value)} (0 and -1: not there)"
+            chosen = self._propose(list(self._roles.flags))
+            self._fault(text, f"{fix}, with {chosen}")
+
+
+def rank_image_columns(table: Table, finder: ImageFinder, folders: Sequence[str]) -> list[int]:
+    """The column whose cells are images; several where they name different images as well.
+
+    By the share of cells that are images of the data set as written, then by a guess, then by
+    their endings, then by the name of the column; else the first column.
+    """
+    scores: dict[int, tuple[float, float, float, bool, float, bool]] = {}
+    for i, name in enumerate(table.columns):
+        cells = [cell for cell in _sample(table, i) if cell]
+        if not cells:
+            continue
+        size = len(cells)
+        exact = sum(isinstance(finder.find(cell, folders), str) for cell in cells) / size
+        guessed = 0.0
+        if exact < 1:
+            guesses = (finder.guess(cell, folders) for cell in cells)
+            guessed = sum(guess is not None for guess in guesses) / size
+        ending = sum(map(is_image, cells)) / size
+        named = simplify(name) in _IMAGE_WORDS
+        if exact >= 0.5 or guessed >= 0.5 or ending >= 0.5 or named:
+            found, several = round(max(exact, guessed), 1), round(len(set(cells)) / size, 1)
+            scores[i] = (found, round(exact, 1), round(ending, 1), named, several, i == 0)
+    if not scores:
+        return [0]
+    top = max(scores.values())
+    best = max(scores, key=lambda i: scores[i])
+    rivals = [
+        i
+        for i, score in scores.items()
+        if score[:5] == top[:5] and not _name_same_images(table, i, best, finder, folders)
+    ]
+    return [best, *(i for i in rivals if i != best)]
+
+
+def names_images(table: Table, finder: ImageFinder, folders: Sequence[str]) -> bool:
+    """Whether half of the cells of a column are images of the data set, or have such endings."""
+    column = rank_image_columns(table, finder, folders)[0]
+    cells = [cell for cell in _sample(table, column) if cell]
+    if not cells:
+        return False
+    if 2 * sum(map(is_image, cells)) >= len(cells):
+        return True
+    found = [finder.find(cell, folders) for cell in cells]
+    exact = sum(isinstance(path, str) for path in found)
+    guessed = sum(finder.guess(cell, folders) is not None for cell in cells)
+    return 2 * max(exact, guessed) >= len(cells)
+
+
+def is_flag(values: set[str]) -> bool:
+    """Whether cells say yes or no, and not only nothing."""
+    filled = values - {""}
+    return 0 < len(filled) <= _KINDS and all(v.casefold() in TRUE | FALSE for v in filled)
+
+
+def is_label_word(name: str) -> bool:
+    """Whether a column is named like one of labels."""
+    words = set(re.split(r"[_0-9]+", simplify(name)))
+    return bool(words & (_LABEL_WORDS | _LABEL_PLURALS) or _CHINESE_LABELS.search(name))
+
+
+def is_plural(name: str) -> bool:
+    """Whether a column is named as one of several labels."""
+    words = set(re.split(r"[_0-9]+", simplify(name)))
+    return bool(words & _LABEL_PLURALS or _CHINESE_LABELS.search(name))
+
+
+def matcher(value: str) -> Callable[[str], bool]:
+    """A test whether a cell has a value: capitals do not count, and 1 is 1.0."""
+    wanted, number = value.casefold(), _to_number(value)
+
+    def matches(cell: str) -> bool:
+        return cell.casefold() == wanted or (number is not None and _to_number(cell) == number)
+
+    return matches
+
+
+def simplify(name: str) -> str:
+    """A name of a column in small letters, words parted by "_": "Image Index", "imageIndex"."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", name)
+    return re.sub(r"\W+", "_", parted).strip("_").casefold()
+
+
+def _name_same_images(
+    table: Table, first: int, second: int, finder: ImageFinder, folders: Sequence[str]
+) -> bool:
+    def locate(cell: str) -> object:
+        found = finder.find(cell, folders)
+        if isinstance(found, str):
+            return found
+        guess = finder.guess(cell, folders)
+        return guess.path if isinstance(guess, Guess) else cell
+
+    rows = table.rows[:_SAMPLE]
+    return all(locate(row.cells[first]) == locate(row.cells[second]) for row in rows)
+
+
+def _sample(table: Table, column: int) -> list[str]:
+    step = max(1, len(table.rows) // _SAMPLE)
+    return [row.cells[column] for row in table.rows[::step]]
+
+
+def _to_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _is_number(text: str) -> bool:
+    return not text or _to_number(text) is not None
+
+
+def _is_id(text: str) -> bool:
+    return not text or text.isdecimal() or (text.endswith(".0") and text[:-2].isdecimal())

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.formats import csv_table, table
+from paddlex_ml.formats.collector import Options
+
+Plant = Callable[..., Path]
+ROWS: list[list[Any]] = [["image", "tags", "n"], ["a.jpg", "cat|dog", 1.0], ["b.jpg", None, 2.5]]
+IMAGES = ("a.jpg", "b.jpg")
+
+
+def save(path: Path, **sheets: list[list[Any]]) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "delimiter"),
+    [
+        (["image,labels", "a.jpg,cat|dog|bird", "b.jpg,a;b;c"], ","),
+        (["image|labels", "a.jpg|cat, dog"], "|"),
+        (["image;labels", "a.jpg;a,b"], ";"),
+        (["image\tlabels", "a.jpg\ta,b"], "\t"),
+        (['"a;b;c",labels', "a.jpg,x"], ","),
+        (["a.jpg,cat|dog", "b.jpg,x"], ","),
+        (["image"], ","),
+        ([], ","),
+    ],
+)
+def test_the_delimiter_is_found(lines: list[str], delimiter: str) -> None:
+    assert table.find_delimiter(lines) == delimiter
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".tab", ".txt", ".CSV", ".TXT"])
+@pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
+def test_every_ending_and_delimiter_is_read(
+    plant: Plant, labels: Any, suffix: str, sign: str
+) -> None:
+    text = f"image,cat,dog\r\na.jpg,1,0\r\n\r\nb.jpg,0,1\r\n".replace(",", sign)  # noqa: F541
+    root = plant({f"tags{suffix}": text}, *IMAGES)
+    assert csv_table.recognise(Inventory(root)) == f"tags{suffix}, a table of images"
+    expected = {"a.jpg": ["cat"], "b.jpg": ["dog"]}
+    assert labels(csv_table.read(root, Options())) == {"train": expected}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gb18030"])
+def test_encodings_of_excel_are_read(plant: Plant, encoding: str) -> None:
+    text = "图片,标签\na.jpg,小猫、小狗\nb.jpg,小猫\n"
+    dataset = csv_table.read(plant({"x.csv": text.encode(encoding)}, *IMAGES), Options())
+    assert dataset.label_names == ["小狗", "小猫"]
+
+
+def test_the_line_of_excel_that_tells_the_delimiter_is_no_header(plant: Plant) -> None:
+    text = "sep=;\nimage;labels\na.jpg;cat\nb.jpg;dog\n"
+    assert csv_table.read(plant({"x.csv": text}, *IMAGES), Options()).label_names == ["cat", "dog"]
+
+
+def test_quoted_cells_may_have_line_ends(plant: Plant, labels: Any) -> None:
+    text = 'image,caption,labels\na.jpg,"one\ntwo",cat\nb.jpg,"a ""b"", c",dog\n'
+    dataset = csv_table.read(plant({"x.csv": text}, *IMAGES), Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["cat"], "b.jpg": ["dog"]}}
+
+
+def test_empty_cells_beyond_the_last_column_are_harmless(plant: Plant) -> None:
+    text = "image,labels\na.jpg,cat,,\nb.jpg,dog,\n"
+    assert csv_table.read(plant({"x.csv": text}, *IMAGES), Options()).label_names == ["cat", "dog"]
+
+
+def test_a_workbook_is_read(plant: Plant, labels: Any) -> None:
+    root = plant({}, *IMAGES)
+    save(root / "tags.xlsx", Sheet1=ROWS, Sheet2=[])
+    assert csv_table.recognise(Inventory(root)) == "tags.xlsx, a table of images"
+    dataset = csv_table.read(root, Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["cat", "dog"], "b.jpg": []}}
+    assert dataset.account.records == {"tags.xlsx": 2}
+
+
+def test_whole_numbers_of_a_workbook_have_no_fraction(plant: Plant, labels: Any) -> None:
+    root = plant({}, "1.jpg", "2.jpg")
+    save(root / "t.xlsx", s=[["id", "cat", "dog"], [1.0, True, 0], [2.0, False, 1]])
+    expected = {"1.jpg": ["cat"], "2.jpg": ["dog"]}
+    assert labels(csv_table.read(root, Options())) == {"train": expected}
+
+
+def test_sheets_for_train_and_val_divide(plant: Plant, labels: Any) -> None:
+    root = plant({}, *IMAGES)
+    save(root / "t.xlsx", train=[ROWS[0], ROWS[1]], val=[ROWS[0], ["b.jpg", "dog", 3]])
+    dataset = csv_table.read(root, Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["cat", "dog"]}, "val": {"b.jpg": ["dog"]}}
+
+
+def test_a_fault_of_a_workbook_names_sheet_and_row(plant: Plant, refusal: Any) -> None:
+    root = plant({}, "a.jpg")
+    save(root / "t.xlsx", train=[*ROWS, [None, "dog"]], val=[ROWS[0], ROWS[1]])
+    assert "t.xlsx[train]:4" in refusal(csv_table.read, root)
+
+
+def test_a_workbook_without_the_package_tells_what_to_install(
+    plant: Plant, refusal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = plant({}, *IMAGES)
+    save(root / "t.xlsx", s=ROWS)
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert csv_table.recognise(Inventory(root)) == "t.xlsx, a workbook"
+    assert "pip install 'paddlex-ml[excel]'" in refusal(csv_table.read, root)
+
+
+def test_what_is_no_workbook_is_refused(plant: Plant, refusal: Any) -> None:
+    message = refusal(csv_table.read, plant({"t.xlsx": "PK nonsense"}, *IMAGES))
+    assert "the workbook cannot be read" in message
+    message = refusal(csv_table.read, plant({"t.xls": "x"}, *IMAGES))
+    assert "t.xls" in message
