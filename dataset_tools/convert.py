@@ -7,6 +7,7 @@ import argparse
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
@@ -50,7 +51,9 @@ def main() -> None:
         names = ("val_percent", "strategy", "seed", "group_regex")
         division = Division(**{name: getattr(args, name) for name in names})
     with terminal.progress("read annotations") as progress:
-        chosen = {item.name: getattr(args, item.name, progress) for item in fields(Options)}
+        chosen: dict[str, Any] = {}
+        for item in fields(Options):
+            chosen[item.name] = getattr(args, item.name, progress)
         options = Options(**chosen)
         result = rewrite.convert(args.dataset, args.source, options, division)
     print("\n".join(result.format_lines(args.dataset)))

@@ -218,7 +218,7 @@ class Collector:
             for target, labels in zip(targets, rows.values(), strict=True):
                 target[[order[label] for label in labels]] = 1
             lists[name] = ImageList(self.root, list(rows), targets)
-            labelled |= dict(zip(rows, map(bool, targets.any(axis=1)), strict=True))
+            labelled |= dict(zip(rows, (targets.sum(axis=1) > 0).tolist(), strict=True))
         self._close_account(names, lists, labelled)
         notes = list(self.notes)
         if self._missing:

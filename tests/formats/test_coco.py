@@ -411,7 +411,7 @@ def test_a_root_category_that_one_annotation_uses_is_a_class(root: Path, val: li
     "categories",
     [
         [{**category, "supercategory": "none"} for category in ROBOFLOW],
-        [{**category, "id": int(category["id"]) + 5} for category in ROBOFLOW],
+        [{**category, "id": int(str(category["id"])) + 5} for category in ROBOFLOW],
         [*ROBOFLOW, {"id": 3, "name": "car", "supercategory": "vehicles"}],
         ROBOFLOW[:1],
     ],

@@ -51,7 +51,7 @@ def to_csv(rows: list[dict[str, Any]], delimiter: str = ",") -> str:
     return text.getvalue()
 
 
-FORMS = {
+FORMS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "result.json": json.dumps,
     "result.csv": to_csv,
     "result.tsv": lambda rows: to_csv(rows, "\t"),
