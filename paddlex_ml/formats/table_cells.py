@@ -127,12 +127,7 @@ def choose_reader(
     plain = {cell for cell in cells if cell and parse_list(cell) is None}
     whole = frozenset(class_names)
     if given is not None:
-        for word, sign in _SPELT.items():
-            given = sign + given.removeprefix(word) if given.startswith(word) else given
-        signs = given[:1] + given[1:].replace(" ", "")
-        several = len({*signs} & {*SURE, *UNSURE}) == len(signs)
-        chosen = tuple(sign for sign in (*SURE, *UNSURE) if sign in signs) if several else (given,)
-        return CellReader(chosen), "", None
+        return CellReader(_parse_signs(given)), "", None
     found = [sign for sign in SURE if any(sign in cell for cell in plain)]
     names = _cut_all(plain, found, whole)
     doubt = None
@@ -155,6 +150,15 @@ def choose_reader(
             note += f" ({len(plain):,} if each cell were one name)"
         note += f"; to choose: {_propose(found)}"
     return CellReader(tuple(found), whole), note, _find_broken_list(plain, cells) or doubt
+
+
+def _parse_signs(given: str) -> tuple[str, ...]:
+    """The separators of an option: each of its signs, or the whole of a text of other letters."""
+    for word, sign in _SPELT.items():
+        given = sign + given.removeprefix(word) if given.startswith(word) else given
+    signs = given[:1] + given[1:].replace(" ", "")
+    several = len({*signs} & {*SURE, *UNSURE}) == len(signs)
+    return tuple(sign for sign in (*SURE, *UNSURE) if sign in signs) if several else (given,)
 
 
 @dataclass
