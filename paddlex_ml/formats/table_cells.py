@@ -26,6 +26,7 @@ _STRING = r"""[uU]?(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")"""
 _ITEM = re.compile(
     rf"""\s*(?:{_STRING}(?:\s*(?:,|\Z)|\s+)|([^\s,'"\[\]{{}}()][^,\[\]{{}}()]*?)\s*(?:,|\Z))\s*"""
 )
+_PLUS = re.compile(r"(?:(?<=[^+])|(?<=\+\+))\+(?=[^+])")  # a+b and C+++b, not C++
 _BRACKETS = {"[": "]", "{": "}", "(": ")"}
 _NOTHING = {"none", "null", "nan"}
 
@@ -100,8 +101,12 @@ def cut(cell: str, separators: Collection[str], whole: Collection[str] = ()) -> 
     if not present or cell in whole:
         yield cell
         return
-    for part in cell.split(present[0]):
+    for part in _divide(cell, present[0]):
         yield from cut(part, present[1:], whole)
+
+
+def _divide(text: str, sign: str) -> list[str]:
+    return _PLUS.split(text) if sign == "+" else text.split(sign)
 
 
 def choose_reader(
@@ -177,9 +182,11 @@ class _Evidence:
         for name in names:
             if sign not in name or name in whole:
                 continue
-            parts = [part.strip() for part in name.split(sign)]
+            parts = [part.strip() for part in _divide(name, sign)]
+            if len(parts) == 1:
+                continue
             if sign in "/+" and not all(parts):
-                return None  # C++ is a name, and so is what else has the sign
+                return None  # the sign begins or ends a name
             if filled := [part for part in parts if part]:
                 parts_of[name] = filled
         return cls(sign, names, parts_of, whole) if parts_of else None

@@ -103,6 +103,7 @@ def test_the_evidence_is_told() -> None:
         (["cat,dog", "cat"], False, 2),
         (["cat\ndog", "cat"], False, 2),
         (["cat|dog"], False, 2),
+        (["C+++cat", "C++", "cat+dog", "dog"], False, 3),
     ],
 )
 def test_cells_of_several_names_are_cut(cells: list[str], many: bool, count: int) -> None:
