@@ -143,7 +143,7 @@ def choose_reader(
         if evidence.separates(many):
             found.append(sign)
             names = _cut_all(names, [sign], whole)
-        elif doubt is None and evidence.is_doubtful(many and not found):
+        elif doubt is None and evidence.is_doubtful(many, first=not found):
             doubt = evidence.explain(found)
     note = ""
     if plain:
@@ -213,14 +213,14 @@ class _Evidence:
             return 2 * self.shared >= len(self.parts)
         return many and self._has_nested()
 
-    def is_doubtful(self, many: bool) -> bool:
-        """Whether the sign may separate all the same."""
+    def is_doubtful(self, many: bool, first: bool) -> bool:
+        """Whether the sign may separate all the same; `first`: no other sign separates."""
         names, parts = len(self.names), len(self.parts)
         if self.after <= names and self._most_are_shared():
             return True
         if self.sign != " " and 4 * self.shared >= parts:
             return True
-        if names >= _FEW:
+        if names >= _FEW or not first:
             return False
         return 2 * self.shared >= parts or (many and (self.shared > 0 or self.sign in COMMAS))
 

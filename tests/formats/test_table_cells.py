@@ -128,6 +128,7 @@ def test_single_names_with_signs_and_spaces_stay_whole(cells: list[str]) -> None
 def test_names_keep_their_spaces_and_slashes_beside_a_separator() -> None:
     cells = ["R&B/Soul|Pop", "red car|R&B/Soul", "C++|red car", "Pop"]
     assert read(cells) == {"R&B/Soul", "Pop", "red car", "C++"}
+    assert read(["cafe|dog", "cafe x|dog"]) == {"cafe", "cafe x", "dog"}
 
 
 @pytest.mark.parametrize("count", [12, 60, 300])
