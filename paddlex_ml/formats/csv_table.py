@@ -34,9 +34,10 @@
       whole numbers; for space: in a column of tags or labels, one cell has all words of another
       and more.
   Names of `classes.txt` are never cut. A note tells the choice and the number of names each way. A
-  doubt is an error with both options: less than ten names, of whose parts half are in several cells
-  (any part, in a column of tags or labels); cutting does not make more names, and three of four
-  parts are in several cells; for `,` `，` `/` `+`, a quarter of the parts is.
+  doubt is an error with both options: no other sign separates and there are less than ten names, of
+  whose parts half are in several cells (any part, in a column of tags or labels); cutting does not
+  make more names, and three of four parts are in several cells; for `,` `，` `/`
+  `+`, a quarter of the parts is.
 - **Division.** A column `split`, `set`, `subset`, `partition`, `phase` or `fold` with words such as
   train and val, another column with only such words, or a column `is_valid`, `is_train` divides.
 - The classes of names are in the order of `classes.txt`, else in alphabetical order.

@@ -124,7 +124,7 @@ def choose_reader(
       is also a name by itself. All but a space also do when half of the parts are in several
       cells, a comma or a space between whole numbers, and a space in a column of several labels
       when one cell has all words of another and more.
-    - Else it is a part of names. This is in doubt where there are less than ten names and half of
+    - Else it is a part of names. In doubt where no other separates: less than ten names and half of
       the parts are in several cells (any part, in a column of several labels), where names would
       not become more although three of four parts are in several cells, and for a comma, slash or
       plus also where a quarter is.
