@@ -34,9 +34,10 @@
       whole numbers; for space: in a column of tags or labels, one cell has all words of another
       and more.
   Names of `classes.txt` are never cut. A note tells the choice and the number of names each way. A
-  doubt is an error with both options: less than ten names, of whose parts half are in several cells
-  (any part, in a column of tags or labels); cutting does not make more names, and three of four
-  parts are in several cells; for `,` `，` `/` `+`, a quarter of the parts is.
+  doubt is an error with both options: no other sign separates and there are less than ten names, of
+  whose parts half are in several cells (any part, in a column of tags or labels); cutting does not
+  make more names, and three of four parts are in several cells; for `,` `，` `/`
+  `+`, a quarter of the parts is.
 - **Division.** A column `split`, `set`, `subset`, `partition`, `phase` or `fold` with words such as
   train and val, another column with only such words, or a column `is_valid`, `is_train` divides.
 - The classes of names are in the order of `classes.txt`, else in alphabetical order.
@@ -72,14 +73,6 @@ from paddlex_ml.formats.subsets import (
     parse_subset,
     parse_subset_of_path,
 )
-from paddlex_ml.formats.table import (
-    SUFFIXES,
-    Table,
-    TableRow,
-    is_closed_workbook,
-    peek,
-    read_tables,
-)
 from paddlex_ml.formats.table_cells import CellReader, choose_reader, find_combinations
 from paddlex_ml.formats.table_columns import (
     FALSE,
@@ -90,6 +83,14 @@ from paddlex_ml.formats.table_columns import (
     matcher,
     names_images,
     rank_image_columns,
+)
+from paddlex_ml.formats.table_files import (
+    SUFFIXES,
+    Table,
+    TableRow,
+    is_closed_workbook,
+    peek,
+    read_tables,
 )
 from paddlex_ml.wording import first_names
 
@@ -294,8 +295,8 @@ class _TableReader:
         """Choose columns and separators, then add every row."""
         collector = self._collector
         for table in self._tables:
-            for i, name in enumerate(table.columns):
-                self._values.setdefault(name, set()).update(table.values(i))
+            for i, key in enumerate(table.keys):
+                self._values.setdefault(key, set()).update(table.values(i))
         for table, subset in zip(self._tables, self._subsets, strict=True):
             folders = list_image_folders(SourceTable(table.path, subset), subset)
             chooser = ColumnChooser(collector, table, self._values, folders, not self._divided)
@@ -347,12 +348,13 @@ class _TableReader:
         self._collector.faults += filter(None, faults)
 
     def _note_blanks(self) -> None:
-        blank = [
-            name for roles in self._roles for name in roles.flags.values()
-            if "" in self._values[name] and self._options.label_value is None
-        ]  # fmt: skip
-        if blank:
-            shown = first_names(list(dict.fromkeys(blank)), 5)
+        blank: dict[str, None] = {}
+        for table, roles in zip(self._tables, self._roles, strict=True):
+            for i, name in roles.flags.items():
+                if "" in self._values[table.keys[i]]:
+                    blank[name] = None
+        if blank and self._options.label_value is None:
+            shown = first_names(list(blank), 5)
             self._collector.notes.append(f"empty cells count as 0 in the columns {shown}")
 
     def _choose_separators(self) -> CellReader:
@@ -360,7 +362,7 @@ class _TableReader:
         collector, cells, columns = self._collector, set(), set()
         for table, roles in zip(self._tables, self._roles, strict=True):
             for i in roles.names:
-                cells |= self._values[table.columns[i]]
+                cells |= self._values[table.keys[i]]
                 columns.add(table.columns[i])
         if not columns:
             return CellReader()
@@ -400,7 +402,8 @@ class _TableReader:
         for table, roles, rows in self._list_rows():
             flags = list(roles.flags.values())
             classes += flags
-            yes = {value for name in flags for value in self._values[name] if is_yes(value)}
+            keys = [table.keys[i] for i in roles.flags]
+            yes = {value for key in keys for value in self._values[key] if is_yes(value)}
             self._find_odd_cells(table, roles)
             pick = itemgetter(roles.image, roles.image, *roles.flags)
             for list_name, folders, row in rows:
@@ -424,7 +427,8 @@ class _TableReader:
         if self._options.label_value is not None:
             return
         for column, name in roles.flags.items():
-            if not {value for value in self._values[name] if value.casefold() not in TRUE | FALSE}:
+            values = self._values[table.keys[column]]
+            if not {value for value in values if value.casefold() not in TRUE | FALSE}:
                 continue
             for row in table.rows:
                 cell = row.cells[column]

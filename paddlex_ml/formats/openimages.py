@@ -32,7 +32,7 @@ from paddlex_ml.data.image_finder import Guess
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset, check_class_name
 from paddlex_ml.formats.subsets import SPELLINGS, assign_lists, parse_subset
-from paddlex_ml.formats.table import Table, peek, read_tables
+from paddlex_ml.formats.table_files import Table, peek, read_tables
 
 _CLASS_TABLE = re.compile(r"(.*class-descriptions.*|classes)\.csv", re.I)
 _LAYOUT = "put the tables with ImageID and LabelName into the data set (docs/data.md)"

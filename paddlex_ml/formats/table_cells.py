@@ -26,6 +26,7 @@ _STRING = r"""[uU]?(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")"""
 _ITEM = re.compile(
     rf"""\s*(?:{_STRING}(?:\s*(?:,|\Z)|\s+)|([^\s,'"\[\]{{}}()][^,\[\]{{}}()]*?)\s*(?:,|\Z))\s*"""
 )
+_PLUS = re.compile(r"(?:(?<=[^+])|(?<=\+\+))\+(?=[^+])")  # a+b and C+++b, not C++
 _BRACKETS = {"[": "]", "{": "}", "(": ")"}
 _NOTHING = {"none", "null", "nan"}
 
@@ -100,8 +101,12 @@ def cut(cell: str, separators: Collection[str], whole: Collection[str] = ()) -> 
     if not present or cell in whole:
         yield cell
         return
-    for part in cell.split(present[0]):
+    for part in _divide(cell, present[0]):
         yield from cut(part, present[1:], whole)
+
+
+def _divide(text: str, sign: str) -> list[str]:
+    return _PLUS.split(text) if sign == "+" else text.split(sign)
 
 
 def choose_reader(
@@ -119,7 +124,7 @@ def choose_reader(
       is also a name by itself. All but a space also do when half of the parts are in several
       cells, a comma or a space between whole numbers, and a space in a column of several labels
       when one cell has all words of another and more.
-    - Else it is a part of names. This is in doubt where there are less than ten names and half of
+    - Else it is a part of names. In doubt where no other separates: less than ten names and half of
       the parts are in several cells (any part, in a column of several labels), where names would
       not become more although three of four parts are in several cells, and for a comma, slash or
       plus also where a quarter is.
@@ -127,12 +132,7 @@ def choose_reader(
     plain = {cell for cell in cells if cell and parse_list(cell) is None}
     whole = frozenset(class_names)
     if given is not None:
-        for word, sign in _SPELT.items():
-            given = sign + given.removeprefix(word) if given.startswith(word) else given
-        signs = given[:1] + given[1:].replace(" ", "")
-        several = len({*signs} & {*SURE, *UNSURE}) == len(signs)
-        chosen = tuple(sign for sign in (*SURE, *UNSURE) if sign in signs) if several else (given,)
-        return CellReader(chosen), "", None
+        return CellReader(_parse_signs(given)), "", None
     found = [sign for sign in SURE if any(sign in cell for cell in plain)]
     names = _cut_all(plain, found, whole)
     doubt = None
@@ -143,7 +143,7 @@ def choose_reader(
         if evidence.separates(many):
             found.append(sign)
             names = _cut_all(names, [sign], whole)
-        elif doubt is None and evidence.is_doubtful(many and not found):
+        elif doubt is None and evidence.is_doubtful(many, first=not found):
             doubt = evidence.explain(found)
     note = ""
     if plain:
@@ -155,6 +155,15 @@ def choose_reader(
             note += f" ({len(plain):,} if each cell were one name)"
         note += f"; to choose: {_propose(found)}"
     return CellReader(tuple(found), whole), note, _find_broken_list(plain, cells) or doubt
+
+
+def _parse_signs(given: str) -> tuple[str, ...]:
+    """The separators of an option: each of its signs, or the whole of a text of other letters."""
+    for word, sign in _SPELT.items():
+        given = sign + given.removeprefix(word) if given.startswith(word) else given
+    signs = given[:1] + given[1:].replace(" ", "")
+    several = len({*signs} & {*SURE, *UNSURE}) == len(signs)
+    return tuple(sign for sign in (*SURE, *UNSURE) if sign in signs) if several else (given,)
 
 
 @dataclass
@@ -173,9 +182,11 @@ class _Evidence:
         for name in names:
             if sign not in name or name in whole:
                 continue
-            parts = [part.strip() for part in name.split(sign)]
+            parts = [part.strip() for part in _divide(name, sign)]
+            if len(parts) == 1:
+                continue
             if sign in "/+" and not all(parts):
-                return None  # C++ is a name, and so is what else has the sign
+                return None  # the sign begins or ends a name
             if filled := [part for part in parts if part]:
                 parts_of[name] = filled
         return cls(sign, names, parts_of, whole) if parts_of else None
@@ -202,14 +213,14 @@ class _Evidence:
             return 2 * self.shared >= len(self.parts)
         return many and self._has_nested()
 
-    def is_doubtful(self, many: bool) -> bool:
-        """Whether the sign may separate all the same."""
+    def is_doubtful(self, many: bool, first: bool) -> bool:
+        """Whether the sign may separate all the same; `first`: no other sign separates."""
         names, parts = len(self.names), len(self.parts)
         if self.after <= names and self._most_are_shared():
             return True
         if self.sign != " " and 4 * self.shared >= parts:
             return True
-        if names >= _FEW:
+        if names >= _FEW or not first:
             return False
         return 2 * self.shared >= parts or (many and (self.shared > 0 or self.sign in COMMAS))
 

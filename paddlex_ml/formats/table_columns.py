@@ -13,7 +13,7 @@ from paddlex_ml.data.walk import is_image
 from paddlex_ml.formats.collector import Collector
 from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.subsets import parse_subset
-from paddlex_ml.formats.table import Table
+from paddlex_ml.formats.table_files import Table
 from paddlex_ml.wording import first_names
 
 TRUE = frozenset(("1", "1.0", "true", "yes", "y", "t", "x", "✓", "√", "是"))
@@ -101,7 +101,7 @@ class ColumnChooser:
         self._options = collector.options
         self._table = table
         self._columns = table.columns
-        self._values = [values[name] for name in table.columns]
+        self._values = [values[key] for key in table.keys]
         self._folders = folders
         self._divides = divides
         self._roles = Roles(0)
@@ -109,9 +109,8 @@ class ColumnChooser:
     def choose(self) -> Roles | None:
         """Choose; None where that is a fault."""
         before = len(self._collector.faults)
+        self._choose_image()
         self._check_names()
-        if len(self._collector.faults) == before:
-            self._choose_image()
         if len(self._collector.faults) == before:
             self._choose_subset()
             self._choose_labels()
@@ -122,7 +121,7 @@ class ColumnChooser:
         self._collector.add_fault(kind, where, text, fix)
 
     def _check_names(self) -> None:
-        filled = [name for name in self._columns if name]
+        filled = [name for i, name in enumerate(self._columns) if name and i != self._roles.image]
         for name in sorted({name for name in filled if filled.count(name) > 1}):
             text = f"the column {name!r} is there twice"
             self._fault(text, "give every column a different name")
@@ -138,8 +137,10 @@ class ColumnChooser:
 
     def _find_named(self, name: str, key: str) -> int | None:
         """Number of the column that an option names; an unknown name is a fault."""
-        if name in self._columns:
-            return self._columns.index(name)
+        image = self._roles.image if key.endswith("s") else None
+        for i, column in enumerate(self._columns):
+            if column == name and i != image:
+                return i
         folded = {column.casefold(): column for column in reversed(self._columns) if column}
         near = get_close_matches(name.casefold(), folded, n=1, cutoff=0)
         fix = "name a column of the table"
@@ -203,7 +204,8 @@ class ColumnChooser:
         named = name in SUBSET_COLUMNS or name.endswith(("_split", "_subset"))
         if (named and known) or (known == len(values) > 1):
             return words
-        if name in ("split", "set", "subset", "partition") and is_flag(values - {"2"}):
+        is_split = self._divides and name in ("split", "set", "subset", "partition")
+        if is_split and is_flag(values - {"2"}):
             text = f"the column {self._columns[column]} has {first_names(sorted(values))}"
             self._fault(
                 f"{text}: it may be a class, or divide the images",

@@ -32,7 +32,7 @@ from paddlex_ml.formats.collector import (
     order_names,
 )
 from paddlex_ml.formats.subsets import assign_lists, parse_subset_of_path
-from paddlex_ml.formats.table import peek, read_tables
+from paddlex_ml.formats.table_files import peek, read_tables
 
 _COLUMNS = ["image", "xmin", "ymin", "xmax", "ymax", "label"]
 _LAYOUT = "put the export of VoTT into the data set: ...-export.csv or ...-export.json"

@@ -360,3 +360,9 @@ def test_names_that_look_like_combinations_are_told(plant: Plant) -> None:
 def test_an_only_table_of_test_is_named(plant: Plant, refusal: Any) -> None:
     message = refusal(csv_table.read, plant({"test.csv": NAMES}, "a.jpg"))
     assert "there is no table of images in the data set, but test.csv, which is of the" in message
+
+
+def test_a_class_may_be_called_like_the_first_column(plant: Plant, labels: Any) -> None:
+    root = plant({"x.csv": "image,a.jpg,image\n1.jpg,1,0\n2.jpg,0,1\n"}, "1.jpg", "2.jpg")
+    expected = {"1.jpg": ["a.jpg"], "2.jpg": ["image"]}
+    assert labels(csv_table.read(root, Options())) == {"train": expected}

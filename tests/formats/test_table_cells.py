@@ -103,6 +103,7 @@ def test_the_evidence_is_told() -> None:
         (["cat,dog", "cat"], False, 2),
         (["cat\ndog", "cat"], False, 2),
         (["cat|dog"], False, 2),
+        (["C+++cat", "C++", "cat+dog", "dog"], False, 3),
     ],
 )
 def test_cells_of_several_names_are_cut(cells: list[str], many: bool, count: int) -> None:
@@ -127,6 +128,7 @@ def test_single_names_with_signs_and_spaces_stay_whole(cells: list[str]) -> None
 def test_names_keep_their_spaces_and_slashes_beside_a_separator() -> None:
     cells = ["R&B/Soul|Pop", "red car|R&B/Soul", "C++|red car", "Pop"]
     assert read(cells) == {"R&B/Soul", "Pop", "red car", "C++"}
+    assert read(["cafe|dog", "cafe x|dog"]) == {"cafe", "cafe x", "dog"}
 
 
 @pytest.mark.parametrize("count", [12, 60, 300])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from paddlex_ml.data.inventory import Inventory
-from paddlex_ml.formats import csv_table, table
+from paddlex_ml.formats import csv_table, table_files
 from paddlex_ml.formats.collector import Options
 
 Plant = Callable[..., Path]
@@ -43,7 +43,7 @@ def save(path: Path, **sheets: list[list[Any]]) -> None:
     ],
 )
 def test_the_delimiter_is_found(lines: list[str], delimiter: str) -> None:
-    assert table.find_delimiter(lines) == delimiter
+    assert table_files.find_delimiter(lines) == delimiter
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".tab", ".txt", ".CSV", ".TXT"])

@@ -27,6 +27,7 @@ WORKBOOK = ".xlsx"
 SUFFIXES = (*TEXT_SUFFIXES, WORKBOOK)
 """Endings of the files that may be tables."""
 DELIMITERS = ("\t", ",", ";", "|")
+_IMAGE_COLUMNS = ("image", "filename", "file_name", "path", "fname")
 _PEEK = 50  # rows
 _EXCEL_SEPARATOR = re.compile(r"sep=(.)", re.I)  # the first line of a file for Excel may tell it
 
@@ -55,6 +56,12 @@ class Table:
     def columns(self) -> list[str]:
         """The names of the columns."""
         return self.header.cells
+
+    @property
+    def keys(self) -> list[str]:
+        """The names of the columns, each other: a class may be called like the first column."""
+        names = self.header.cells
+        return [f"{name}\0{i}" if name in names[:i] else name for i, name in enumerate(names)]
 
     @property
     def name(self) -> str:
@@ -145,7 +152,7 @@ def _build(collector: Collector, path: str, sheet: str, rows: Iterator[TableRow]
 
 
 def _add_header(path: str, sheet: str, first: TableRow) -> Table:
-    if not any(map(is_image, first.cells)):
+    if first.cells[0].casefold() in _IMAGE_COLUMNS or not any(map(is_image, first.cells)):
         return Table(path, first, sheet=sheet)
     names = [f"column {number}" for number in range(1, len(first.cells) + 1)]
     return Table(path, TableRow(first.number, names), sheet=sheet, has_header=False)
