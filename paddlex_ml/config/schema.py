@@ -93,8 +93,8 @@ class ConvertConfig:
     """true: leave out images that the annotations name but that do not exist; false refuses
     them."""
     separator: Text | None = None
-    """Text between the class names in one cell of a table, such as "|" or " ". null: recognised
-    from the table, and told."""
+    """Text between the class names in one cell of a table, such as "|"; "space" and "tab" are also
+    understood. null: recognised from the table, and told."""
     image_column: Annotated[str, Checked(values.cell)] | None = None
     """Name of the column of a table that has the images. null: recognised, and told."""
     label_columns: Annotated[tuple[str, ...], Checked(values.texts)] | None = None

@@ -267,8 +267,8 @@ class Collector:
 
     def _refuse_spellings(self, best: str, spellings: list[str]) -> None:
         text = (
-            f"{' and '.join(map(show_name, spellings))} differ only in capitals, spaces or "
-            "characters that cannot be seen"
+            f"{' and '.join(map(show_name, spellings))} differ only in capitals, spaces, "
+            "width or characters that cannot be seen"
         )
         fix = (
             f"-o CheckDataset.convert.merge_names=true (one class, {best}), or =false to keep them "
@@ -289,11 +289,11 @@ def find_unlabelled_list(name: str, images: ImageList) -> DatasetFault | None:
 def fold_name(name: str) -> str:
     """One spelling for names that people would read as the same.
 
-    Capitals, the form of Unicode, characters without a picture (zero-width space, soft hyphen) and
-    the number and kind of spaces do not count.
+    Capitals, the form of Unicode, the width of letters, characters without a picture (zero-width
+    space, soft hyphen) and the number and kind of spaces do not count.
     """
     visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
-    return " ".join(unicodedata.normalize("NFC", visible).casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
 
 
 def show_name(name: str) -> str:
