@@ -207,9 +207,8 @@ def test_a_stop_before_the_first_evaluation_has_nothing_to_export(
     assert not (output / "best_model").exists()
 
 
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.heavy) for seed in (1, 2))]
-)
+@pytest.mark.heavy
+@pytest.mark.parametrize("seed", range(3))
 def test_killed_at_any_moment_it_can_be_resumed_to_the_same_numbers(
     training: Callable[..., list[str]],
     unbroken: Path,

@@ -76,6 +76,7 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.heavy
 def test_a_stop_in_the_middle_of_an_epoch_goes_on_bit_for_bit(
     training: Training, unbroken: Path, assert_same_ending: SameEnding, tmp_path: Path
 ) -> None:

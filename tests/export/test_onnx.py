@@ -126,6 +126,7 @@ def test_each_model_converts(
     assert np.abs(found - score(model, images)).max() < 1e-5
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("tokens", "size", "opset"),
     [("first_patch", 224, 17), ("all_patches", 96, 11), ("first_patch", 96, 21)],
