@@ -7,7 +7,8 @@ RUN := $(BIN)/python main.py -c PP-LCNet_x1_0_ML -o Global.output=demo/output
 DATA := demo/shapes
 # loadfile: tests of a file share its fixtures. The files keep the order of tests/conftest.py.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+# Without compiling: the half of the modules that no command needs would take its time.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-compile
 # Checks before each commit, unless this is no clone or it has a hook of its own.
 HOOK := if [ -e .git ] && [ ! -e "$$(git rev-parse --git-path hooks/pre-commit)" ]; then \
     $(BIN)/pre-commit install || echo "the checks before each commit could not be installed"; fi
@@ -46,7 +47,7 @@ demo: .venv/demo $(DATA)  ## draw a data set, train on it, evaluate, predict: ab
 quick: lint  ## lint, types, spelling and the fast tests: under a minute; before each commit
 	$(PYTEST) -m quick
 
-test: .venv/test  ## all tests except those of the largest models
+test: .venv/test  ## all tests except those of the largest models and long repetitions
 	$(PYTEST) -m "$(TESTS)"
 
 check: lint coverage  ## lint, types, spelling, all tests, coverage of the fast ones: what CI runs

@@ -118,7 +118,7 @@ trained again for it (two runs differ by about 0.01 of mAP). The validation phot
 into two halves at random: thresholds are tuned for F1 on one half (`Evaluate.tune_threshold: f1`,
 with `tune_min_positives: 10`) and evaluated on both halves, then the halves are exchanged. macro F1
 is the mean of the classes' F1. Only the held-out half predicts the result on new photographs. The
-strength with which a class is pulled to the shared threshold (`PULL` in
+strength with which a class is moved to the shared threshold (`SHRINKAGE` in
 `paddlex_ml/metrics/threshold_search.py`) was chosen on these two sets.
 """
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from paddlex_ml.artifacts import checkpoint
 
 Run = Callable[..., tuple[int, str]]
@@ -21,6 +23,7 @@ ON = (
 )  # fmt: skip
 
 
+@pytest.mark.heavy
 def test_all_options_together_train_and_resume_to_the_same_numbers(
     run: Run, toy: Path, tmp_path: Path, assert_same_ending: Callable[[Path, Path], None]
 ) -> None:

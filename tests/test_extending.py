@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 YAMLS = Path("configs") / "modules" / "image_multilabel_classification"
 
 
+@pytest.mark.heavy
 def test_a_seventh_model_is_one_file_one_row_and_one_yaml(
     toy: Path, command: Callable[..., list[str]], tmp_path: Path
 ) -> None:

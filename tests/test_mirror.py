@@ -83,7 +83,10 @@ WITHOUT_A_MODULE = {
     "training/test_flat_memory.py": "memory over 50 epochs",
     "training/test_two_processes.py": "two processes learn what one learns",
 }
-NOT_TESTS = {"conftest.py", "main_with_a_stopped_worker.py", "ranks.py", "results.py", "running.py"}
+NOT_TESTS = {
+    *("conftest.py", "main_with_a_stopped_worker.py", "ranks.py", "results.py", "running.py"),
+    "shallow.py",
+}
 
 MODULES = {
     path.relative_to(PACKAGE).with_suffix("").as_posix()

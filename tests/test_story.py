@@ -156,7 +156,10 @@ def unbroken(training: Callable[..., list[str]], tmp_path_factory: pytest.TempPa
 
 @pytest.mark.parametrize(
     ("number", "name", "code", "exported"),
-    [(signal.SIGTERM, "SIGTERM", 143, False), (signal.SIGINT, "SIGINT", 130, True)],
+    [
+        (signal.SIGTERM, "SIGTERM", 143, False),
+        pytest.param(signal.SIGINT, "SIGINT", 130, True, marks=pytest.mark.heavy),
+    ],
 )
 def test_a_stopped_training_saves_its_state_and_goes_on_as_if_nothing_had_happened(
     training: Callable[..., list[str]],
@@ -204,6 +207,7 @@ def test_a_stop_before_the_first_evaluation_has_nothing_to_export(
     assert not (output / "best_model").exists()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_any_moment_it_can_be_resumed_to_the_same_numbers(
     training: Callable[..., list[str]],

@@ -101,9 +101,8 @@ def parse(dataset_dir: Path, lists: Sequence[str] = LISTS) -> Parsed:
     """
     root = Path(dataset_dir)
     if not root.is_dir():
-        text = (
-            f"the data set folder {root} {'is not a folder' if root.exists() else 'does not exist'}"
-        )
+        state = "is not a folder" if root.exists() else "does not exist"
+        text = f"the data set folder {root} {state}"
         fix = "-o Global.dataset_dir=... (the folder that holds label.txt, train.txt and val.txt)"
         empty = ImageList(root, [], np.zeros((0, 0), np.uint8))
         fault = DatasetFault("folder missing", "", text, fix)

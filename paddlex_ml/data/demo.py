@@ -14,6 +14,7 @@ import numpy as np
 from paddlex_ml.data import annotation, demo_scenes
 from paddlex_ml.data.annotation import Targets
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.metrics.average_precision import constant_predictor_map
 from paddlex_ml.storage import folders
 
 _JPEG_QUALITY = 92
@@ -32,8 +33,7 @@ class Demo:
     @property
     def constant_map(self) -> float:
         """mAP of a model that gives every image the same scores: the mean positive rate in val."""
-        rates = self.val.mean(axis=0)
-        return float(rates[rates > 0].mean()) if rates.any() else 0.0
+        return constant_predictor_map(self.val)
 
 
 class _DrawnImage(NamedTuple):

@@ -77,7 +77,7 @@ def writing(root: Path) -> Iterator[None]:
     lock = files.lock_of(root)
     with _explained(root):
         try:
-            lock.acquire(timeout=_WAIT)
+            files.wait_for(lock, root, timeout=_WAIT)
         except Timeout as error:
             raise PaddlexMLError(
                 "another process has been changing this data set for ten minutes",

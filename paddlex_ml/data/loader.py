@@ -73,7 +73,7 @@ class Loader:
             pool.shutdown(cancel_futures=True)
 
     def _from_workers(self, batches: IndexBatches) -> Generator[worker.Arrays, None, None]:
-        count = min(self.num_workers, len(batches))
+        count = self.num_workers
         if self._pool is None:
             context: BaseContext
             if "forkserver" in multiprocessing.get_all_start_methods():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Imported once by the server process that workers are forked from: it loads the compiled loops.
 
-Loading takes a second, and each worker inherits it. OpenCV is not imported here, because its
-threads would not survive the fork.
+Loading takes a second, and each worker inherits it. OpenCV is imported, but no function of it is
+called here, because the threads that it then starts would not survive the fork.
 """
 
 import signal

@@ -90,10 +90,8 @@ def _find_images(root: Path, lists: NusWideLists, *, skip_missing: bool) -> dict
                 lists.faults.append(fault)
             paths[name].append(path if isinstance(path, str) else "")
         if not any(paths[name]) and not lists.faults:
-            text, fix = (
-                f"no image of {split}Imagelist.txt is there",
-                "--images DIR (another folder)",
-            )
+            text = f"no image of {split}Imagelist.txt is there"
+            fix = "--images DIR (another folder)"
             lists.faults.append(DatasetFault("nothing found", "", text, fix))
     if missing:
         note = f"{len(missing):,} images are not there, left out: {first_names(missing, 5)}"

@@ -184,6 +184,12 @@ def _find_texts(source: Path) -> dict[str, bytes | Path]:
             for member in members:
                 name = member.name.rpartition("/")[2]
                 if _WANTED.fullmatch(name) and member.size <= _LARGEST:
+                    if name in texts:
+                        raise PaddlexMLError(
+                            f"two files of the archive are called {name}",
+                            where=str(source),
+                            fix="unpack it, and remove the one that is not of NUS-WIDE",
+                        )
                     with open_member(member) as file:
                         texts[name] = file.read()
         return texts

@@ -31,7 +31,7 @@ BLOCK = 2048  # floats of a run: the data of one row of taps fits into the first
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 THREE, SIX, SIXTH, HALF = np.float32(3), np.float32(6), np.float32(1 / 6), np.float32(0.5)
 STEP, NEXT = np.uint64(2), np.uint64(1)
-IDENTITY, RELU, HARDSWISH = 0, 1, 2
+RELU, HARDSWISH = 1, 2  # as in `layers.ACTIVATIONS`; 0 is none
 
 _inner: Callable[..., Any] = njit(fastmath=FLAGS, nogil=True, cache=True)
 _PLANES = "float32[:,:,:,::1]"

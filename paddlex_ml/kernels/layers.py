@@ -96,7 +96,10 @@ def _applies(layer: nn.Layer, features: paddle.Tensor) -> bool:
 
 @functools.cache
 def kernels() -> ModuleType | None:
-    """The compiled kernels; None without numba. The first call comes when a training starts."""
+    """The compiled kernels; None without numba. The first call comes when a training starts.
+
+    Also lets this process keep the memory that it frees, which every training step asks for again.
+    """
     keep_freed_memory()
     if importlib.util.find_spec("numba") is None:
         logger.info("numba is not installed: convolutions train with Paddle's own, slower kernels")

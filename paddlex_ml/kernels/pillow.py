@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import math
 import os
 from collections.abc import Callable, Hashable
@@ -25,12 +26,27 @@ from PIL import Image, ImageFilter
 
 from paddlex_ml.storage import cache
 
+logger = logging.getLogger(__name__)
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 _BITS = 22  # of the weights behind the point, as in Pillow
 _HALF = 1 << (_BITS - 1)
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # of ImageFilter.SMOOTH
 
-_HAS_NUMBA = importlib.util.find_spec("numba") is not None
+
+def _find_compiler() -> Any:
+    """The module numba, or None where it is not installed or does not work."""
+    if importlib.util.find_spec("numba") is None:
+        return None
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.folder() / "numba"))
+    try:
+        return importlib.import_module("numba")
+    except (ImportError, OSError) as fault:  # for example an unsuitable numpy
+        logger.warning("numba does not work here; images are read slower without it: %s", fault)
+        return None
+
+
+_NUMBA = _find_compiler()
 _MIN_VALUES = 32  # a picture with fewer values verifies nothing: all variants agree on it
 
 Variant = Callable[[np.ndarray], np.ndarray]
@@ -91,7 +107,7 @@ def smooth(image: Image.Image) -> Image.Image:
 
 def load() -> None:
     """Compile all loops, or load them from the folder where numba keeps them, before any work."""
-    if not _HAS_NUMBA:
+    if _NUMBA is None:
         return
     pixels, blended = np.zeros((4, 12), np.uint8), np.empty((2, 12), np.uint8)
     _blend_rows(pixels, *_weights(4, 2), blended)
@@ -108,7 +124,7 @@ def _as_pillow(
     by_pillow: Callable[[], np.ndarray],
 ) -> np.ndarray:
     """Result of the variant that is verified to give Pillow's pixels for pictures of this kind."""
-    if not _HAS_NUMBA:
+    if _NUMBA is None:
         return by_pillow()
     if kind in _verified:
         number = _verified[kind]
@@ -157,14 +173,12 @@ def _weights(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _compiled(function: _F) -> _F:
     """Compile at the first call, and keep the result for later processes where that is possible."""
-    if not _HAS_NUMBA:
+    if _NUMBA is None:
         return function
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.folder() / "numba"))
-    numba = importlib.import_module("numba")
     try:
-        return cast(_F, numba.njit(cache=True, nogil=True)(function))
+        return cast(_F, _NUMBA.njit(cache=True, nogil=True)(function))
     except RuntimeError:  # no folder that numba may write to
-        return cast(_F, numba.njit(nogil=True)(function))
+        return cast(_F, _NUMBA.njit(nogil=True)(function))
 
 
 @_compiled

@@ -26,11 +26,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FORGIVEN = 0.5
+PRIOR_SHARE = 0.5
 """Share of the log odds of a rare value that is not counted, 0 to 1."""
-KNOWLEDGE = 0.02
+LEAST_CORRELATION = 0.02
 """Squared correlation of scores and labels below which a class is left out."""
-ENOUGH = 0.5
+QUALITY_LIMIT = 0.5
 """Labels of this quality are not suspected."""
 PRESENT = 0.5  # targets may be floats
 _SMALLEST = 1e-7  # a float32 sigmoid is 1.0 for logits above 17, and the logit of 1.0 is infinite
@@ -59,7 +59,7 @@ def find_suspects(scores: np.ndarray, targets: np.ndarray) -> list[Suspect]:
     Equal qualities are in the order of images, then of classes. No images give [].
     """
     quality = label_quality(scores, targets)
-    images, classes = np.nonzero(find_doubtful(scores, targets) & (quality < ENOUGH))
+    images, classes = np.nonzero(find_doubtful(scores, targets) & (quality < QUALITY_LIMIT))
     order = np.argsort(quality[images, classes], kind="stable")
     return [
         Suspect(
@@ -92,8 +92,8 @@ def find_doubtful(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def find_learned(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Which classes the model has learned well enough to doubt their labels: bool [C].
 
-    The squared correlation of score and label must reach KNOWLEDGE, and the images with the label
-    must have the higher mean. Neither is so for a class that no image has, or every image.
+    The squared correlation of score and label must reach LEAST_CORRELATION, and the images with the
+    label must have the higher mean. Neither is so for a class that no image has, or every image.
     """
     present = targets > PRESENT
     with_label, without = _means(scores, present)
@@ -101,7 +101,7 @@ def find_learned(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     between = share * (1 - share) * np.square(with_label - without)
     spread = scores.var(axis=0, dtype=np.float64) if len(scores) else np.zeros(len(share))
     apart = with_label - without > _SMALLEST  # means of equal numbers may differ in the last digit
-    learned: np.ndarray = apart & (between >= KNOWLEDGE * spread)
+    learned: np.ndarray = apart & (between >= LEAST_CORRELATION * spread)
     return learned
 
 
@@ -124,7 +124,7 @@ def label_quality(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
         prior = np.log((present.sum() + 1) / ((~present).sum() + 1))
         given = np.where(present, odds, -odds)
         rarity = np.minimum(np.where(present, prior, -prior), 0)
-        quality[:, number] = _sigmoid(given - FORGIVEN * rarity)
+        quality[:, number] = _sigmoid(given - PRIOR_SHARE * rarity)
     return quality
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores for images whose labels the model has learned: each by a read-out that did not see it.
+"""Scores for images whose labels the model has learned: each by a linear probe that did not see it.
 
     features [N, D], targets [N, C] -> K folds -> ridge regression on the K - 1 others -> scores
 
 A trained model has seen the labels of its own training list, the wrong ones too, and tends to
 repeat them. The strict remedy is K trainings, each without one fold of the list. This is a cheap
-approximation: the backbone stays, and only a linear read-out of its features is fitted K times, in
+approximation: the backbone stays, and only a linear probe of its features is fitted K times, in
 closed form for all classes at once. The label of an image affects its own score only through the
 backbone.
 
@@ -40,7 +40,7 @@ class _Moments(NamedTuple):
     cross: np.ndarray  # [D, C]
 
 
-class _ReadOut(NamedTuple):
+class _LinearProbe(NamedTuple):
     """A linear regression fitted to the images outside one fold, for every penalty at once."""
 
     centre: np.ndarray  # [D]
@@ -79,13 +79,13 @@ def score_out_of_fold(
         scale = np.ones(features.shape[1])
     sums = [_moments(features, targets, fold, scale) for fold in fold_ids]
     total: list[Any] = [sum(of_folds) for of_folds in zip(*sums, strict=True)]
-    read_outs = [
+    probes = [
         _fit(_Moments(*(of_all - own for of_all, own in zip(total, fold, strict=True))))
         for fold in sums
     ]
-    penalty = _choose_penalty(read_outs, fold_ids, features, targets, scale)
+    penalty = _choose_penalty(probes, fold_ids, features, targets, scale)
     answers = np.empty(targets.shape)
-    for read_out, fold in zip(read_outs, fold_ids, strict=True):
+    for read_out, fold in zip(probes, fold_ids, strict=True):
         for chosen, rows in _blocks(features, fold, scale):
             answers[chosen] = read_out.answer(rows, penalty)
     return calibrate(answers, targets).astype(np.float32)
@@ -118,18 +118,18 @@ def _moments(
     return _Moments(len(image_ids), total, present, gram, cross)
 
 
-def _fit(sums: _Moments) -> _ReadOut:
+def _fit(sums: _Moments) -> _LinearProbe:
     count = max(sums.images, 1)
     centre = sums.features / count
     base = (sums.targets + 1) / (sums.images + 2)
     covariance = sums.gram / count - np.outer(centre, centre)
     slopes = sums.cross / count - np.outer(centre, sums.targets / count)
     variances, directions = np.linalg.eigh(covariance)
-    return _ReadOut(centre, base, directions, np.maximum(variances, 0), directions.T @ slopes)
+    return _LinearProbe(centre, base, directions, np.maximum(variances, 0), directions.T @ slopes)
 
 
 def _choose_penalty(
-    read_outs: list[_ReadOut],
+    probes: list[_LinearProbe],
     fold_ids: list[np.ndarray],
     features: np.ndarray,
     targets: np.ndarray,
@@ -137,7 +137,7 @@ def _choose_penalty(
 ) -> float:
     """The candidate with the smallest squared error on the images that were left out."""
     errors = np.zeros(len(PENALTIES))
-    for read_out, fold in zip(read_outs, fold_ids, strict=True):
+    for read_out, fold in zip(probes, fold_ids, strict=True):
         for chosen, rows in _blocks(features, fold[:: -(-len(fold) // _CHOOSING) or 1], scale):
             for number, penalty in enumerate(PENALTIES):
                 error = read_out.answer(rows, penalty) - targets[chosen]

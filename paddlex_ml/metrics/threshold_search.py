@@ -16,7 +16,7 @@ import numpy as np
 from paddlex_ml.metrics.decisions import decide
 
 Method = Literal["f1", "precision", "recall"]
-PULL = 50
+SHRINKAGE = 50
 """Positive images of a class at which its own best F1 counts as much as the shared threshold."""
 _LEVELS = 2000  # candidates for the threshold that classes share
 _DIGITS = 9  # enough for any float32
@@ -31,8 +31,8 @@ class Goal:
     target: float | None = None
     min_positives: int = 10
     """Classes with fewer positive images take the shared threshold: their own would be noise."""
-    pull: int = PULL
-    """f1: a class with n positive images goes n / (n + pull) of the way, in log odds, from the
+    shrinkage: int = SHRINKAGE
+    """f1: a class with n positive images goes n / (n + shrinkage) of the way, in log odds, from the
     shared threshold to its own best. On held-out halves of photographs this was better than either
     of the two."""
 
@@ -64,7 +64,7 @@ def tune(scores: np.ndarray, targets: np.ndarray, goal: Goal) -> TunedThresholds
     """Choose the thresholds that are best on these images; on others they will be less good.
 
     F1 is searched over all scores of a class (Lipton et al. 2014, arXiv:1402.1892). The best one
-    lies between the last score that counts and the next, in few digits, before it is pulled.
+    lies between the last score that counts and the next, in few digits, before it is shrunk.
     """
     present = targets.astype(bool)
     positives = present.sum(axis=0)
@@ -77,7 +77,7 @@ def tune(scores: np.ndarray, targets: np.ndarray, goal: Goal) -> TunedThresholds
         chosen, unreached[i] = _choose(steps, goal)
         below = steps.levels[chosen + 1] if chosen + 1 < len(steps.levels) else 0.0
         own = _between(float(below), float(steps.levels[chosen]))
-        thresholds[i] = _pull(own, shared, int(positives[i]), goal)
+        thresholds[i] = _shrink(own, shared, int(positives[i]), goal)
     return TunedThresholds(thresholds, shared, is_shared, unreached)
 
 
@@ -124,11 +124,11 @@ def _choose(steps: _Levels, goal: Goal) -> tuple[int, bool]:
     return int(reached[steps.hits[reached] == most][0]), False  # the first: fewest false alarms
 
 
-def _pull(own: float, shared: float, positives: int, goal: Goal) -> float:
+def _shrink(own: float, shared: float, positives: int, goal: Goal) -> float:
     """Between the shared threshold and a class's own. For precision and recall: its own."""
-    if goal.method != "f1" or not goal.pull:
+    if goal.method != "f1" or not goal.shrinkage:
         return own
-    weight = positives / (positives + goal.pull)
+    weight = positives / (positives + goal.shrinkage)
     bounded = np.clip([own, shared], 1e-7, 1 - 1e-7)
     own_odds, shared_odds = np.log(bounded / (1 - bounded))
     odds = weight * own_odds + (1 - weight) * shared_odds

@@ -19,7 +19,7 @@ _LOPSIDED = 0.15  # difference of precision and recall
 _MOVED = 0.02  # of a threshold
 _CLASS_GAIN = 0.01  # of F1 of a class
 _MUCH = 0.05  # of macro F1: with so much to gain, the thresholds in use are poor
-_PROMISED = 0.05  # difference of the mean score and the share of positives
+_CALIBRATION_GAP = 0.05  # difference of the mean score and the share of positives
 _MOVES = 4  # thresholds that are named
 
 Level = Literal["good", "note", "warning", "alarm"]
@@ -90,7 +90,7 @@ def give_verdict(figures: Figures) -> Advice:
     if weak:
         text += Markup(" Weak at any threshold: {}.").format(figures.links(weak))
     title = "The class was learnt"
-    if len(defined) > 1 or not good:
+    if len(defined) > 1:
         title = f"Learnt: {good:,} of {len(defined):,} classes"
     is_far_off = thresholds is not None and (thresholds.gain or 0.0) >= _MUCH
     if is_far_off:
@@ -260,7 +260,7 @@ def _advise_on_calibration(
     if not scores.size:
         return None
     mean, present = float(scores.mean(dtype=np.float64)), float(targets.mean(dtype=np.float64))
-    if abs(mean - present) < _PROMISED:
+    if abs(mean - present) < _CALIBRATION_GAP:
         return None
     title = f"Scores are too {'high' if mean > present else 'low'} to be read as probabilities"
     text = Markup("Their mean is {:.2f}, but {:.2f} of the labels are present (calibration error "

@@ -106,16 +106,17 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         yield
 
 
-def wait_for(lock: FileLock, path: Path) -> AbstractContextManager[Any]:
+def wait_for(lock: FileLock, path: Path, timeout: float = -1) -> AbstractContextManager[Any]:
     """Acquire `lock`, and log it when another process holds it; leaving the context releases it.
 
-    Raises OSError, or NotImplementedError on a disk without locks.
+    Raises OSError, NotImplementedError on a disk without locks, and filelock.Timeout after
+    `timeout` seconds; a negative one never ends.
     """
     try:
         return lock.acquire(blocking=False)
     except Timeout:
         logger.info("another process is at work on %s: waiting for it", path)
-        return lock.acquire()
+        return lock.acquire(timeout=timeout)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

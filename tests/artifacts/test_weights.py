@@ -281,6 +281,7 @@ else:
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.story
 @pytest.mark.parametrize("suffix", [".pdparams", ".safetensors"])
 def test_building_and_loading_the_largest_convolutional_model_takes_little_memory(tmp_path, suffix):

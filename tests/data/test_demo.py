@@ -81,6 +81,7 @@ def test_every_label_can_be_seen() -> None:
         assert all(thing.visible.sum() > 10 for thing in things)
 
 
+@pytest.mark.heavy
 def test_no_class_is_tied_to_a_position() -> None:
     rng = np.random.default_rng(4)
     places = np.zeros((len(demo_scenes.KINDS), 64, 64))

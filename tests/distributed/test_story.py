@@ -76,6 +76,7 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.heavy
 def test_a_stop_in_the_middle_of_an_epoch_goes_on_bit_for_bit(
     training: Training, unbroken: Path, assert_same_ending: SameEnding, tmp_path: Path
 ) -> None:
@@ -93,6 +94,7 @@ def test_a_stop_in_the_middle_of_an_epoch_goes_on_bit_for_bit(
     assert_same_ending(output, unbroken)
 
 
+@pytest.mark.heavy
 def test_an_image_deleted_meanwhile_is_named_and_the_state_saved(
     training: Training, unbroken: Path, assert_same_ending: SameEnding, toy: Path, tmp_path: Path
 ) -> None:
@@ -170,6 +172,7 @@ def start(
         )
 
 
+@pytest.mark.heavy
 def test_two_machines_train_as_two_processes_of_one(
     training: Training, unbroken: Path, assert_same_ending: SameEnding, tmp_path: Path
 ) -> None:
@@ -215,6 +218,7 @@ def test_a_machine_that_does_not_come_is_named(training: Training, tmp_path: Pat
     assert "1 of 2 processes did not start within 3 seconds: 1 (cpu:0 of 127.0.0.2)" in said
 
 
+@pytest.mark.heavy
 def test_a_job_of_paddles_launcher_trains_as_one(
     training: Training, unbroken: Path, assert_same_ending: SameEnding, tmp_path: Path
 ) -> None:

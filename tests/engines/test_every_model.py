@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each model through every command: train, resume, evaluate, export, predict."""
+"""Each model through every command: train, resume, evaluate, export, predict.
+
+With few blocks, because a command treats all blocks alike; tests/models has the whole models.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,17 @@ from paddlex_ml.config.shipped import MODELS
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import published
 from paddlex_ml.storage import cache, fetch
+from tests.shallow import shallow_models
 
 Run = Callable[..., tuple[int, str]]
-HEAVY = {*TOKEN_MODELS, "PP-HGNetV2-B6_ML"}
+LIGHT = "PP-HGNetV2-B0_ML"
 SMALL = ["Train.image_size=32", "Train.batch_size=12", "Train.save_interval=1"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_blocks() -> Iterator[None]:
+    with shallow_models():
+        yield
 
 
 def result(output: Path, mode: str) -> dict:
@@ -33,7 +43,7 @@ def result(output: Path, mode: str) -> dict:
 @pytest.mark.parametrize(
     "model",
     [
-        pytest.param(name, marks=[pytest.mark.heavy] if name in HEAVY else [])
+        pytest.param(name, marks=[] if name == LIGHT else [pytest.mark.heavy])
         for name in MODELS
         if name != "PP-LCNet_x1_0_ML"  # the other tests of the engines are its own
     ],
@@ -82,7 +92,10 @@ def test_a_model_trains_resumes_evaluates_exports_and_predicts(
 
 @pytest.fixture(scope="module")
 def clip(
-    command: Callable[..., list[str]], toy: Path, tmp_path_factory: pytest.TempPathFactory
+    few_blocks: None,
+    command: Callable[..., list[str]],
+    toy: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Path]:
     """Output folder of one epoch of CLIP with the head on the first patch alone."""
     from paddlex_ml import cli

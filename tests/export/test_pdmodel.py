@@ -16,9 +16,9 @@ from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import zoo
 
-HEAVY = ("CLIP_vit_base_patch16_448_ML", "PP-HGNetV2-B6_ML")
+LIGHT = ("PP-LCNet_x1_0_ML", "PP-HGNetV2-B0_ML")
 EACH = [
-    pytest.param(name, tokens, marks=[pytest.mark.heavy] if name in HEAVY else [])
+    pytest.param(name, tokens, marks=[] if name in LIGHT else [pytest.mark.heavy])
     for name in zoo.MODEL_SPECS
     for tokens in zoo.find(name).tokens or (None,)
 ]

@@ -129,6 +129,7 @@ def test_a_model_in_training_mode_is_exported_for_evaluation(
     assert not model.training
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("tokens", "size"), [("first_patch", 224), ("all_patches", 448)])
 def test_clip_is_exported_with_and_without_a_resized_position_embedding(
     info: ModelInfo, tmp_path: Path, tokens: str, size: int

@@ -17,8 +17,9 @@ from paddlex_ml.export.pdmodel import save_pdmodel
 from paddlex_ml.export.static import save_static
 from paddlex_ml.inference import attention
 from paddlex_ml.inference.static_model import StaticModel
-from paddlex_ml.models import clip_vit, zoo
+from paddlex_ml.models import zoo
 from paddlex_ml.models.ml_decoder import HEADS, MLDecoder
+from tests.shallow import shallow_models
 
 LABELS = ["cat", "dog", "猫", "7", "red square"]
 LCNET, CLIP = "PP-LCNet_x1_0_ML", "CLIP_vit_base_patch16_448_ML"
@@ -72,16 +73,12 @@ def all_maps(model: StaticModel, pixels: np.ndarray) -> np.ndarray:
     return np.stack([[maps[c] for c in range(len(model.label_names))] for maps in found])
 
 
-def shrink_clip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clip_vit, "BLOCKS", 2)  # of 12: the file would have 340 MB
-
-
 @pytest.fixture(params=["lcnet", "clip"])
-def small(request, monkeypatch, build_seeing) -> tuple[paddle.nn.Layer, ModelInfo]:
+def small(request, build_seeing) -> tuple[paddle.nn.Layer, ModelInfo]:
     """A model with random weights: attention behind convolutions, and behind other attention."""
-    shrink_clip(monkeypatch)
     name, size = (LCNET, 96) if request.param == "lcnet" else (CLIP, 48)
-    return build_seeing(name, size), ModelInfo(name, LABELS, size)
+    with shallow_models():
+        return build_seeing(name, size), ModelInfo(name, LABELS, size)
 
 
 @pytest.mark.parametrize("kind", ["paddle", "mkldnn", "pdmodel", "pdmodel on mkldnn", "onnx"])
@@ -121,9 +118,9 @@ def test_classes_that_share_a_query_share_its_map(build_seeing, tmp_path, querie
 @pytest.mark.parametrize(
     ("kind", "says_so"), [("static", True), ("static", False), ("onnx", False)]
 )
-def test_clip_with_one_token_has_no_map(tmp_path, monkeypatch, kind, says_so):
-    shrink_clip(monkeypatch)
-    model = zoo.build(CLIP, 3, tokens="first_patch")
+def test_clip_with_one_token_has_no_map(tmp_path, kind, says_so):
+    with shallow_models():
+        model = zoo.build(CLIP, 3, tokens="first_patch")
     info = ModelInfo(CLIP, LABELS[:3], 48, decoder_tokens="first_patch" if says_so else None)
     folder = tmp_path / "inference"
     save_static(model, info, folder) if kind == "static" else save_onnx(model, info, folder, 17)

@@ -330,6 +330,7 @@ def test_results_are_the_same_bits_with_one_and_two_and_three_threads():
     assert len(set(digests.values())) == 1
 
 
+@pytest.mark.heavy
 @pytest.mark.story
 @needs_numba
 def test_two_processes_may_compile_at_the_same_time_into_a_new_folder(tmp_path):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from functools import partial
 from types import SimpleNamespace
 
@@ -105,13 +106,23 @@ def test_without_a_folder_to_write_to_the_loops_are_still_compiled(monkeypatch):
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(importlib, "import_module", lambda _: SimpleNamespace(njit=njit))
+    monkeypatch.setattr(pillow, "_NUMBA", SimpleNamespace(njit=njit))
     assert pillow._compiled(abs) is abs
     assert asked == [True, False]
 
 
+def test_a_numba_that_does_not_work_is_told_and_not_used(monkeypatch, caplog):
+    def broken(_):
+        raise ImportError("Numba needs NumPy 2.2 or less")
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    monkeypatch.setattr(importlib, "import_module", broken)
+    assert pillow._find_compiler() is None
+    assert "numba does not work here" in caplog.text
+
+
 def test_without_numba_pillow_does_all_work(monkeypatch):
-    monkeypatch.setattr(pillow, "_HAS_NUMBA", False)
+    monkeypatch.setattr(pillow, "_NUMBA", None)
     monkeypatch.setattr(pillow, "_blend_rows", None)
     image = noise(64, 48)
     for _ in range(2):

@@ -71,11 +71,11 @@ def test_a_class_that_the_scores_do_not_tell_is_not_doubted(monkeypatch):
     scores[:, 1] = rng.random(300) + 0.11 * targets[:, 1]  # knows little
     scores[:, 2] = 1 - scores[:, 2]  # knows the contrary
     square = [np.corrcoef(scores[:, k], targets[:, k])[0, 1] ** 2 for k in range(3)]
-    assert 0.005 < square[1] < label_quality.KNOWLEDGE < square[2]
+    assert 0.005 < square[1] < label_quality.LEAST_CORRELATION < square[2]
     assert find_learned(scores, targets).tolist() == [True, False, False]
     assert not find_doubtful(scores, targets)[:, 1:].any()
     for bound, known in ((0.999, True), (1.001, False)):
-        monkeypatch.setattr(label_quality, "KNOWLEDGE", bound * square[0])
+        monkeypatch.setattr(label_quality, "LEAST_CORRELATION", bound * square[0])
         assert find_learned(scores, targets)[0] == known
 
 

@@ -13,7 +13,7 @@ from paddlex_ml.metrics import decisions
 from paddlex_ml.metrics.decisions import decide
 from paddlex_ml.metrics.threshold_search import Goal, decide_held_out, tune
 
-F1 = Goal("f1", min_positives=1, pull=0)
+F1 = Goal("f1", min_positives=1, shrinkage=0)
 
 
 def column(*values: float) -> np.ndarray:
@@ -127,10 +127,10 @@ def test_rare_classes_take_the_threshold_that_all_share() -> None:
     scores, targets = draw()
     targets[:, 0] = 0
     targets[:9, 0] = 1
-    tuned = tune(scores, targets, Goal("f1", min_positives=10, pull=0))
+    tuned = tune(scores, targets, Goal("f1", min_positives=10, shrinkage=0))
     assert tuned.is_shared.tolist() == [True] + [False] * 5
     assert tuned.thresholds[0] == tuned.shared
-    own = tune(scores, targets, Goal("f1", min_positives=9, pull=0))
+    own = tune(scores, targets, Goal("f1", min_positives=9, shrinkage=0))
     assert not own.is_shared.any()
     assert own.thresholds[1:].tolist() == tuned.thresholds[1:].tolist()
 
@@ -138,7 +138,7 @@ def test_rare_classes_take_the_threshold_that_all_share() -> None:
 def test_a_threshold_is_pulled_to_the_shared_one_by_what_the_class_lacks_in_images() -> None:
     scores, targets = draw()
     own, shared = tune(scores, targets, F1).thresholds, tune(scores, targets, F1).shared
-    tuned = tune(scores, targets, Goal("f1", min_positives=1, pull=50)).thresholds
+    tuned = tune(scores, targets, Goal("f1", min_positives=1, shrinkage=50)).thresholds
     positives = targets.sum(axis=0)
 
     def log_odds(score: np.ndarray | float) -> np.ndarray:

@@ -20,7 +20,7 @@ from paddlex_ml.training.optimizer import build_optimizer
 
 CLIP = "CLIP_vit_base_patch16_448_ML"
 CLASSES = 80
-HEAVY = {CLIP, "PP-HGNetV2-B6_ML"}
+HEAVY = {CLIP, "PP-HGNetV2-B4_ML", "PP-HGNetV2-B6_ML"}
 
 
 def each(names):

@@ -50,6 +50,7 @@ def small_model() -> paddle.nn.Layer:
     )
 
 
+@pytest.mark.heavy
 def test_memory_stays_flat_from_epoch_5_to_epoch_50(
     draw_set: Callable[..., Path], tmp_path: Path
 ) -> None:

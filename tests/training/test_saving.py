@@ -114,6 +114,7 @@ def assert_readable(output: Path) -> None:
                 assert 0 <= float(row["raw_map"]) <= 1
 
 
+@pytest.mark.heavy
 @pytest.mark.story
 def test_killed_twenty_times_at_random_it_ends_like_the_unbroken_run(
     toy: Path, tmp_path: Path

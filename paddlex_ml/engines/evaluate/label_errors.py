@@ -2,7 +2,7 @@
 """Labels that are probably wrong or missing, in val and, on request, in train.
 
 val    scores of the model, which has not learned these labels
-train  features of the model -> scores by read-outs that did not see the label (out of fold)
+train  features of the model -> scores by linear probes that did not see the label (out of fold)
 """
 
 from __future__ import annotations

@@ -115,6 +115,7 @@ def plant(images: ImageList, share: float, seed: int) -> tuple[ImageList, np.nda
     return ImageList(images.root, images.paths, targets), turned
 
 
+@pytest.mark.heavy
 def test_labels_planted_in_photographs_are_found(shared: Path, tmp_path: Path) -> None:
     """By the features of a backbone that never saw these photographs. By chance: 5 of 100."""
     clean = annotation.read(shared / "data" / "natural_scenes")
