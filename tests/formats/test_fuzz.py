@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -80,7 +81,11 @@ def convert_images(root: Path, random: Random) -> None:
 def encode(root: Path, random: Random) -> None:
     encoding = random.choice(["utf-16", "utf-8-sig", "gb18030"])
     for path in list_files(root, *TEXTS):
-        path.write_bytes(path.read_text("utf-8").encode(encoding))
+        content = path.read_text("utf-8").encode(encoding)
+        with suppress(UnicodeDecodeError):
+            if encoding == "gb18030" and content.decode("utf-8"):
+                continue  # the same bytes are another text in UTF-8, which counts
+        path.write_bytes(content)
 
 
 def end_lines_as_windows(root: Path, random: Random) -> None:
@@ -155,6 +160,8 @@ def play(folder: Path, seed: int, damages: list[Damage]) -> tuple[str, str, str]
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     truth = draw(random)
+    while layout == "CelebA" and any(" " in image for image in truth.labels):
+        truth = draw(random)  # its columns are separated by spaces
     writer(root, truth, random)
     damage(root, random)
     asked = random.choice([source, registry.AUTO])
