@@ -195,4 +195,5 @@ class Account:
             for guess in self.guesses
         )
         table.writerows((path, "no annotation", "") for path in self.not_annotated)
-        return text.getvalue()
+        # A name that is not UTF-8 has lone surrogates, which no text file can hold.
+        return text.getvalue().encode("utf-8", "backslashreplace").decode()
