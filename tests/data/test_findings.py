@@ -81,7 +81,7 @@ def frames(count: int, seed: int = 1, moving: bool = True) -> list[Image.Image]:
             place = (int(random.integers(0, 290)), int(random.integers(0, 190)))
             frame.paste((20, 20, 40), (*place, place[0] + 14, place[1] + 34))
         noise = random.normal(0, 3, (240, 320, 3))
-        seen.append(Image.fromarray((frame + noise).clip(0, 255).astype(np.uint8)))
+        seen.append(Image.fromarray((np.asarray(frame) + noise).clip(0, 255).astype(np.uint8)))
     return seen
 
 

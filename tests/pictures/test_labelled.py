@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
-from paddlex_ml.pictures import labelled
 from paddlex_ml.pictures.labelled import colour_of, draw_labels
 
 MANY = [f"label number {i}" for i in range(40)]
@@ -97,12 +96,12 @@ def test_each_label_has_the_font_of_its_writing_and_none_has_boxes(
         drawn[text] = Path(str(font.path)).name
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
-    monkeypatch.setattr(labelled.features, "check", lambda _: True)
+    monkeypatch.setattr(features, "check", lambda _: True)
     names = ["猫", "قطة", "dog 🦖", "\U0001e900"]
     draw_labels(photo(900, 320), [f"{name} 0.98" for name in names], keys=names)
     assert list(drawn) == ["猫 0.98", "قطة 0.98", "dog [t-rex] 0.98", "[Adlam 1e900] 0.98"]
     assert len(set(drawn.values())) > 1
-    monkeypatch.setattr(labelled.features, "check", lambda _: False)  # Pillow without raqm
+    monkeypatch.setattr(features, "check", lambda _: False)  # Pillow without raqm
     draw_labels(photo(900, 320), ["قطة 0.98"], keys=["قطة"])
     assert list(drawn)[-1] == "[Arabic 0642 0637 0629] 0.98"
 
