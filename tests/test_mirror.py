@@ -67,6 +67,7 @@ WITHOUT_A_MODULE = {
     "inference/test_exchange.py": "models of PaddleX here, and ours there",
     "inference/test_tuned_thresholds.py": "thresholds from the export to the predictor",
     "models/test_every_model.py": "what all models must do",
+    "pictures/test_dataset_page_browser.py": "the page in a browser",
     "report/test_evaluation_page_browser.py": "the page in a browser",
     "test_architecture.py": "imports of all modules",
     "test_bad_input.py": "bad input of every command",

@@ -36,11 +36,13 @@ class CoOccurrence(msgspec.Struct, frozen=True):
 
 
 class CheckWarning(msgspec.Struct, frozen=True):
-    """One warning, and the first of its images or groups of images."""
+    """One warning. The text names the first; `images` has all images or groups of images."""
 
     text: str
     count: int
     images: list[list[str]]
+    names: list[str]
+    """All classes that the warning is about, where these may be many."""
 
 
 class DatasetCounts(msgspec.Struct, frozen=True):
@@ -130,6 +132,8 @@ class ConversionAccount(msgspec.Struct, frozen=True):
     classes: ClassesOfSource
     left_out: dict[str, int]
     """Reason -> files and folders that have no part; conversion.csv names them."""
+    left_out_files: dict[str, list[str]]
+    """Reason -> the first 1,000 of them."""
     encodings: dict[str, int]
     """Encoding other than UTF-8 -> text files."""
     guesses: list[list[str]]

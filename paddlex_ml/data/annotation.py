@@ -33,6 +33,7 @@ LISTS = ("train", "val")
 LABEL_FILE, TRAIN_FILE, VAL_FILE = "label.txt", "train.txt", "val.txt"
 Targets = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
+_AT_ONCE = 1 << 24  # characters of label vectors that are parsed together
 _LAYOUT = "write the path of the image, ONE tab, then 0 or 1 for every class: images/a.jpg<tab>0,1"
 
 
@@ -189,6 +190,9 @@ class _ListReader:
         for number, text in enumerate(texts, 1):
             if text is None:
                 continue  # reported where the file was decoded
+            texts[number - 1] = (
+                None  # the parts are enough: the values of a list may take gigabytes
+            )
             path, tab, values = text.rpartition("\t")
             if path and tab and "\t" not in path:
                 lines.append(_Line(number, path, values))
@@ -289,13 +293,16 @@ def _parse_plain(values: list[str], num_classes: int) -> tuple[Targets, Mask]:
     for a large set. Returns targets [N, C] and which rows are done."""
     width = 2 * num_classes - 1
     done = np.array([len(text) == width and text.isascii() for text in values], np.bool_)
-    text = "".join(value for value, fits in zip(values, done, strict=True) if fits)
     targets = np.zeros((len(values), num_classes), np.uint8)
-    if text:
+    rows = np.flatnonzero(done)
+    step = max(1, _AT_ONCE // max(1, width))
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        text = "".join([values[i] for i in part])
         table = np.frombuffer(text.encode("ascii"), np.uint8).reshape(-1, width)
         digits = table[:, ::2] - ord("0")  # other characters wrap around to values above 1
-        targets[done] = digits
-        done[done] = (digits <= 1).all(axis=1) & (table[:, 1::2] == ord(",")).all(axis=1)
+        targets[part] = digits
+        done[part] = (digits <= 1).all(axis=1) & (table[:, 1::2] == ord(",")).all(axis=1)
     return targets, done
 
 

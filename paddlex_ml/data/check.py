@@ -7,7 +7,7 @@ parse the lists -> decode each image once, on all cores -> faults, warnings, cou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from paddlex_ml.data.findings import Finding
 from paddlex_ml.data.inspect_images import Inspected, inspect_images
 from paddlex_ml.progress import ReportProgress, ignore_progress
 
-_NAMED = 1000  # images of one warning in the result file
 _MATRIX = 200  # classes: a larger table of pairs would be most of the result file
 _STRONGEST = 50  # pairs of classes that replace a larger table
 _ROWS = 1 << 14  # targets multiplied at once
+_PAIRS = 1 << 21  # pairs of labels counted at once
+_TABLE = 1 << 21  # cells of a table of pairs: of many classes there are several tables
 
 
 @dataclass(frozen=True)
@@ -77,36 +78,45 @@ def summarise(report: Report) -> dict[str, Any]:
     image_formats       format -> images
     co_occurrence       train and val together: classes, and `counts` [C][C] of images that show
                         both; for more than 200 classes the 50 most frequent `pairs` instead
-    warnings            text, number of images or pairs, and the first 1,000 of them
+    warnings            text, number of images or pairs, all of them, and the classes concerned
     """
     names = report.dataset.label_names
     lists = {"train": report.dataset.train, "val": report.dataset.val}
-    sound = [image for image in report.images.values() if not image.problem]
-    sides = {"width": [i.width for i in sound], "height": [i.height for i in sound]}
     return {
         "class_counts": {
             name: dict(zip(names, count_positives(images), strict=True))
             for name, images in lists.items()
         },
         "labels_per_image": {name: _labels_per_image(images) for name, images in lists.items()},
-        "image_sizes": {
-            side: {"min": min(pixels), "median": int(np.median(pixels)), "max": max(pixels)}
-            for side, pixels in sides.items()
-            if pixels
-        },
-        "image_formats": dict(
-            Counter(image.format for image in report.images.values()).most_common()
-        ),
-        "co_occurrence": _describe_pairs(count_pairs(lists.values()), names),
+        "image_sizes": measure_images(report),
+        "image_formats": count_formats(report),
+        "co_occurrence": _describe_pairs(list(lists.values()), names),
         "warnings": [
             {
                 "text": finding.text,
                 "count": len(finding.images),
-                "images": [list(paths) for paths in finding.images[:_NAMED]],
+                "images": [list(paths) for paths in finding.images],
+                "names": list(finding.names),
             }
             for finding in report.warnings
         ],
     }
+
+
+def measure_images(report: Report) -> dict[str, dict[str, int]]:
+    """Width and height of the images in pixels: min, median, max; empty without images."""
+    sound = [image for image in report.images.values() if not image.problem]
+    sides = {"width": [i.width for i in sound], "height": [i.height for i in sound]}
+    return {
+        side: {"min": min(pixels), "median": int(np.median(pixels)), "max": max(pixels)}
+        for side, pixels in sides.items()
+        if pixels
+    }
+
+
+def count_formats(report: Report) -> dict[str, int]:
+    """Format -> images, the most frequent first."""
+    return dict(Counter(image.format for image in report.images.values()).most_common())
 
 
 def count_positives(images: ImageList) -> list[int]:
@@ -114,9 +124,14 @@ def count_positives(images: ImageList) -> list[int]:
     return [int(count) for count in images.targets.sum(axis=0, dtype=np.int64)]
 
 
-def count_pairs(lists: Iterable[ImageList]) -> npt.NDArray[np.int64]:
-    """How many images show both classes, [C, C]; the diagonal counts the images of a class."""
-    targets = [images.targets for images in lists]
+def count_pairs(
+    lists: Iterable[ImageList], classes: npt.NDArray[np.int64] | slice = slice(None)
+) -> npt.NDArray[np.int64]:
+    """How many images show both of two classes, [C, C]; the diagonal counts the images of a class.
+
+    `classes` chooses some. A table of all would take gigabytes for many thousands.
+    """
+    targets = [images.targets[:, classes] for images in lists]
     counts = np.zeros((targets[0].shape[1],) * 2, np.int64)
     for table in targets:
         for start in range(0, len(table), _ROWS):
@@ -125,15 +140,34 @@ def count_pairs(lists: Iterable[ImageList]) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _describe_pairs(counts: npt.NDArray[np.int64], names: list[str]) -> dict[str, Any]:
+def _describe_pairs(lists: Sequence[ImageList], names: list[str]) -> dict[str, Any]:
     if len(names) <= _MATRIX:
-        return {"classes": names, "counts": counts.tolist()}
-    first, second = np.triu_indices(len(names), 1)
-    strongest = np.argsort(-counts[first, second], kind="stable")[:_STRONGEST]
-    pairs = [
-        [names[first[i]], names[second[i]], int(counts[first[i], second[i]])] for i in strongest
-    ]
-    return {"pairs": [pair for pair in pairs if pair[2]]}
+        return {"classes": names, "counts": count_pairs(lists).tolist()}
+    targets = [images.targets for images in lists]
+    classes = np.concatenate([np.nonzero(table)[1].astype(np.int32) for table in targets])
+    sizes = np.concatenate([table.sum(axis=1, dtype=np.int32) for table in targets])
+    ends = np.repeat(np.cumsum(sizes), sizes)  # for each label: where those of its image end
+    order = np.argsort(classes, kind="stable")  # the labels by class
+    step = max(1, _TABLE // len(names))
+    strongest: list[tuple[int, int, int]] = []
+    for start in range(0, len(names), step):
+        low, high = np.searchsorted(classes, (start, start + step), sorter=order)
+        table = np.zeros(step * len(names), np.int64)
+        at_once = max(1, _PAIRS // max(1, int(sizes.max(initial=1))))
+        for begin in range(low, high, at_once):
+            entries = order[begin : min(high, begin + at_once)]
+            following = ends[entries] - entries - 1  # labels of the same image, of later classes
+            second = np.arange(int(following.sum())) + np.repeat(
+                entries + 1 - np.cumsum(following) + following, following
+            )
+            first = np.repeat(classes[entries] - start, following).astype(np.int64)
+            table += np.bincount(first * len(names) + classes[second], minlength=len(table))
+        seen = np.flatnonzero(table)
+        seen = seen[np.argsort(-table[seen], kind="stable")[:_STRONGEST]]
+        found = [(int(table[k]), *divmod(int(k), len(names))) for k in seen]
+        strongest += [(count, start + first, second) for count, first, second in found]
+    strongest.sort(key=lambda pair: -pair[0])
+    return {"pairs": [[names[i], names[k], count] for count, i, k in strongest[:_STRONGEST]]}
 
 
 def _labels_per_image(images: ImageList) -> dict[str, Any]:

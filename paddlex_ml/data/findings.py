@@ -4,16 +4,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from paddlex_ml.cores import usable_cores
+from paddlex_ml.data import near_duplicates, split
 from paddlex_ml.data.annotation import ImageList, MLClsDataset, normalise_path
 from paddlex_ml.data.inspect_images import HASH_BYTES, Inspected
-from paddlex_ml.data.near_duplicates import find_near_duplicates
+from paddlex_ml.data.near_duplicates import find_near_duplicates, is_copy
+from paddlex_ml.data.transforms import read_image
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.wording import first_names
 
 IMBALANCE = 50  # times as many images: beyond it, few batches contain the rare class
 SMALL = 32  # pixels of the shorter side: smaller images show too little for any network
+_COMPARED = 300  # pairs of near-duplicates that are decoded again: 1 to 3 seconds
+_TOGETHER = 0.9  # of the pairs: no better pattern is looked for
+_SERIES = (r"\D)\d+\D*$", r"\D)\d+\D+\d+\D*$", r"\d)\d\d\D*$", r"\d)\d\D*$", r"\d)\d\d\d\D*$")
+"""Ends of patterns that may keep a series together: without the last number, the last two, or the
+last digits of a number."""
 
 Lines = Mapping[str, Mapping[str, int]]
 """List -> normalised path -> number of the line."""
@@ -22,12 +35,17 @@ Images = Mapping[str, Inspected]
 
 @dataclass(frozen=True)
 class Finding:
-    """A warning. `images` has paths as in the lists, one or a pair (train, val) in each entry."""
+    """A warning. `images` has paths as in the lists, one or a pair (train, val) in each entry.
+
+    The text names the first few; `images` and `names` have them all.
+    """
 
     text: str
     images: Sequence[tuple[str, ...]] = ()
     alike: bool = False
     """Whether the entries are pairs to be shown side by side."""
+    names: Sequence[str] = ()
+    """Classes that it concerns, where these are many."""
 
 
 def find(dataset: MLClsDataset, lines: Lines, images: Images) -> list[Finding]:
@@ -70,7 +88,8 @@ def _find_copies(
         shown = [f"train.txt:{a[0]} = val.txt:{b[0]}" for a, b in copies]
         yield Finding(
             f"the same image (by content) is in train and val {len(copies):,} times: "
-            f"{_first(shown, 5)}; the validation score will be too good, remove one of the lines",
+            f"{first_names(shown, 5)}; the validation score will be too good, remove one of the "
+            "lines",
             [(a[1], b[1]) for a, b in copies],
         )
 
@@ -90,30 +109,114 @@ def _find_near_duplicates(dataset: MLClsDataset, images: Images) -> Iterator[Fin
     numbers = find_near_duplicates(hashes[0], greys[0], hashes[1], greys[1])
     pairs = [(train[a], val[b]) for a, b in numbers]
     pairs = [pair for pair in pairs if len({images[normalise_path(p)].digest for p in pair}) > 1]
-    if pairs:
+    copied = _compare(dataset.root, pairs, images)
+    copies = [pair for pair, is_copied in zip(pairs, copied, strict=True) if is_copied]
+    views = [pair for pair, is_copied in zip(pairs, copied, strict=True) if not is_copied]
+    if copies:
         yield Finding(
-            f"{len(pairs):,} images of val look like one of train: "
-            f"{_first([f'{b} = {a}' for a, b in pairs], 5)}; they are most likely copies, resized "
-            "or edited, and make the validation score too good: move both to the same list "
-            "(report.html shows the pairs)",
-            pairs,
+            f"{len(copies):,} images of val look like one of train: {_equate(copies)}; they are "
+            "most likely copies, resized or edited, and make the validation score too good: move "
+            "both to the same list (report.html shows the pairs)",
+            copies,
+            alike=True,
+        )
+    if views:
+        yield Finding(
+            f"{len(views):,} images of val show nearly the same view as one of train: "
+            f"{_equate(views)}; they may be moments of one camera or one scene, and make the "
+            f"validation score too good: {_advise_groups(dataset, views)} (report.html shows the "
+            "pairs)",
+            views,
             alike=True,
         )
 
 
+def _advise_groups(dataset: MLClsDataset, pairs: Sequence[tuple[str, str]]) -> str:
+    pattern = propose_groups([*dataset.train.paths, *dataset.val.paths], pairs)
+    if not pattern:
+        return (
+            "move both to the same list; where file names tell the series, "
+            "CheckDataset.split.group_regex keeps it on one side"
+        )
+    share = len(dataset.val) / (len(dataset.train) + len(dataset.val))
+    percent = min(99, max(1, round(100 * share)))
+    return (
+        "split again with the images of a series on one side: -o CheckDataset.split.enable=true "
+        f"-o CheckDataset.split.train_percent={100 - percent} -o CheckDataset.split.val_percent="
+        f"{percent} -o 'CheckDataset.split.group_regex={pattern}'"
+    )
+
+
+def _compare(root: Path, pairs: Sequence[tuple[str, str]], images: Images) -> list[bool]:
+    """Which pairs are copies of one picture; the others show nearly the same view.
+
+    A camera that stands still makes frames of one size, and in some of them nothing has moved: so
+    where most pairs of one size are no copies, none of them is called one. Of very many pairs some
+    are looked at, evenly spread; the others are called copies where nearly all of those are.
+    """
+
+    def look(number: int) -> bool:
+        greys = [
+            np.asarray(
+                read_image(root / path, min_side=near_duplicates.SIDE)
+                .convert("L")
+                .resize((near_duplicates.SIDE,) * 2, Image.Resampling.BOX)
+            )
+            for path in pairs[number]
+        ]
+        return is_copy(*greys)
+
+    chosen = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), _COMPARED)).astype(int))
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        seen = dict(zip(chosen.tolist(), pool.map(look, chosen.tolist()), strict=True))
+    of_one_size = [len({images[normalise_path(p)][:2] for p in pair}) == 1 for pair in pairs]
+    shares = {
+        kind: float(np.mean([copy for i, copy in seen.items() if of_one_size[i] == kind] or [0]))
+        for kind in (True, False)
+    }
+    copied = []
+    for i, is_same_size in enumerate(of_one_size):
+        share = shares[is_same_size]
+        is_camera = is_same_size and share <= 0.5
+        copied.append(seen.get(i, share >= 0.95) and not is_camera)
+    return copied
+
+
+def propose_groups(paths: Sequence[str], pairs: Sequence[tuple[str, str]]) -> str:
+    """A pattern for `CheckDataset.split.group_regex` that keeps most of the pairs together.
+
+    The file names must have a number, as frames have: the text before it, or all but its last
+    digits, names the group. "" where no pattern leaves groups that can be divided.
+    """
+    place = {path: i for i, path in enumerate(paths)}
+    first, second = (np.array([place[pair[i]] for pair in pairs]) for i in (0, 1))
+    best, most = "", 0.0
+    for pattern in (head + end for end in _SERIES for head in ("^(.*", "([^/]*")):
+        try:
+            groups = split.group(paths, pattern)
+        except PaddlexMLError:  # no name matches
+            continue
+        together = float(np.mean(groups[first] == groups[second]))
+        if together > most and 2 * np.bincount(groups).max() <= len(paths):
+            best, most = pattern, together
+        if most >= _TOGETHER:
+            break
+    return best
+
+
 def _find_contradictions(dataset: MLClsDataset, images: Images) -> Iterator[Finding]:
-    seen: dict[bytes, tuple[str, bytes]] = {}
+    seen: dict[bytes, tuple[str, np.ndarray]] = {}
     pairs = []
     for listed in (dataset.train, dataset.val):
         for path, target in zip(listed.paths, listed.targets, strict=True):
-            digest, labels = images[normalise_path(path)].digest, target.tobytes()
-            first = seen.setdefault(digest, (path, labels))
-            if first[1] != labels:
+            first = seen.setdefault(images[normalise_path(path)].digest, (path, target))
+            if first[1] is not target and not np.array_equal(first[1], target):
                 pairs.append((first[0], path))
     if pairs:
+        shown = first_names([f"{a} and {b}" for a, b in pairs], 5)
         yield Finding(
-            f"the same image (by content) has different labels {len(pairs):,} times: "
-            f"{_first([f'{a} and {b}' for a, b in pairs], 5)}; correct one of the two lines",
+            f"the same image (by content) has different labels {len(pairs):,} times: {shown}; "
+            "correct one of the two lines",
             pairs,
         )
 
@@ -125,8 +228,10 @@ def _find_absent(
     absent = [label for label, shown in zip(dataset.label_names, shows, strict=True) if not shown]
     if absent and len(images):
         yield Finding(
-            f"{len(absent)} of {len(shows)} classes have no image in {name}: {_first(absent, 10)}; "
-            f"{effect}, add images or remove them from label.txt and the lists"
+            f"{len(absent):,} of {len(shows):,} classes have no image in {name}: "
+            f"{first_names(absent)}; {effect}, add images or remove them from label.txt and the "
+            "lists",
+            names=absent,
         )
 
 
@@ -162,11 +267,12 @@ def _find_small(dataset: MLClsDataset, images: Images) -> Iterator[Finding]:
     ]
     if small:
         yield Finding(
-            f"{len(small):,} images are less than {SMALL} pixels wide or high: {_first(small, 5)}; "
-            "they show little detail when they are enlarged to the input size of the network",
+            f"{len(small):,} images are less than {SMALL} pixels wide or high: "
+            f"{first_names(small, 5)}; they show little detail when they are enlarged to the input "
+            "size of the network",
             [(path,) for path in small],
         )
 
 
-def _first(names: Sequence[str], count: int) -> str:
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+def _equate(pairs: Sequence[tuple[str, str]]) -> str:
+    return first_names([f"{val} = {train}" for train, val in pairs], 5)

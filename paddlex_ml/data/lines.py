@@ -44,12 +44,13 @@ def read_lines(path: Path, name: str = "") -> TextLines:
         return TextLines([], [DatasetFault("file not readable", name, text, fix)])
     content, encoding = to_utf8(content)
     content = content.replace(b"\r\n", b"\n")
-    filled = content.rstrip(b"\r\n \t")
+    filled = len(content.rstrip(b"\r\n \t"))  # not the text itself: lists may take gigabytes
     if not filled:
         return TextLines([], [], encoding)
     # Empty lines at the end go, but no tab of the last line: it may separate two empty cells.
-    end = content.find(b"\n", len(filled))
-    return TextLines(*_decode(content[: end if end >= 0 else None], name), encoding)
+    end = content.find(b"\n", filled)
+    content = content[: end if end >= 0 else None]
+    return TextLines(*_decode(content, name), encoding)
 
 
 def to_utf8(content: bytes) -> tuple[bytes, str]:

@@ -70,7 +70,7 @@ def run(config: Config) -> CheckResult:
         )
     for warning in warnings:
         logger.warning("%s", warning)
-    samples = _draw_pictures(report, output, config.Global.seed)
+    samples = _draw_pictures(report, output, config.Global.seed, rewritten)
     return CheckResult(
         attributes=CheckAttributes(
             label_file=_relative(root / annotation.LABEL_FILE, output),
@@ -171,7 +171,9 @@ def choose_varied(images: ImageList, count: int, seed: int) -> list[int]:
     return chosen
 
 
-def _draw_pictures(report: check.Report, output: Path, seed: int) -> dict[str, list[str]]:
+def _draw_pictures(
+    report: check.Report, output: Path, seed: int, rewritten: RewrittenLists | UnsetType = UNSET
+) -> dict[str, list[str]]:
     """Draw the pictures of one run, all or nothing; other files in that folder stay."""
     dataset, ours = (
         report.dataset,
@@ -183,25 +185,32 @@ def _draw_pictures(report: check.Report, output: Path, seed: int) -> dict[str, l
         names = _draw_demos(dataset, drawn.demo_img, seed)
         counts = check.count_positives(dataset.train), check.count_positives(dataset.val)
         plots.histogram(drawn.histogram, dataset.label_names, *counts)
-        dataset_page.write(drawn.report, _fill_page(report, seed))
+        dataset_page.write(drawn.report, _fill_page(report, seed, rewritten))
     return names
 
 
-def _fill_page(report: check.Report, seed: int) -> dataset_page.DatasetPage:
-    dataset, counts = report.dataset, check.summarise(report)
+def _fill_page(
+    report: check.Report, seed: int, rewritten: RewrittenLists | UnsetType = UNSET
+) -> dataset_page.DatasetPage:
+    dataset = report.dataset
+    lists = (dataset.train, dataset.val)
+    images = np.sum([check.count_positives(each) for each in lists], axis=0)
+    frequent = np.argsort(-images, kind="stable")[: dataset_page.MOST_TOGETHER]
+    account = rewritten.account if isinstance(rewritten, RewrittenLists) else UNSET
     return dataset_page.DatasetPage(
         root=dataset.root,
         label_names=dataset.label_names,
         train=dataset_page.PageList(dataset.train.paths, dataset.train.targets),
         val=dataset_page.PageList(dataset.val.paths, dataset.val.targets),
         warnings=[
-            dataset_page.PageWarning(found.text, found.images, found.alike)
+            dataset_page.PageWarning(found.text, found.images, found.alike, found.names)
             for found in report.warnings
         ],
-        pairs=check.count_pairs((dataset.train, dataset.val)),
-        sizes=counts["image_sizes"],
-        formats=counts["image_formats"],
+        pairs=dataset_page.PagePairs(frequent, check.count_pairs(lists, frequent)),
+        sizes=check.measure_images(report),
+        formats=check.count_formats(report),
         seed=seed,
+        account=None if account is UNSET else msgspec.to_builtins(account),
     )
 
 

@@ -161,9 +161,9 @@ class Account:
 
     def describe(self) -> dict[str, Any]:
         """The account as plain JSON values, the longest tables cut after 1,000 rows."""
-        reasons: dict[str, int] = {}
-        for reason in self.left_out.values():
-            reasons[reason] = reasons.get(reason, 0) + 1
+        reasons: dict[str, list[str]] = {}
+        for path, reason in self.left_out.items():
+            reasons.setdefault(reason, []).append(path)
         return {
             "annotation_files": {"seen": self.files_seen, "used": len(self.records)},
             "records": {"read": sum(self.records.values()), "dropped": self.dropped},
@@ -179,7 +179,8 @@ class Account:
                 "merged": self.merged_names,
                 "left_out": self.names_left_out,
             },
-            "left_out": reasons,
+            "left_out": {reason: len(paths) for reason, paths in reasons.items()},
+            "left_out_files": {reason: paths[:_ROWS] for reason, paths in reasons.items()},
             "encodings": {name: len(files) for name, files in self.encodings.items()},
             "guesses": [list(guess) for guess in self.guesses[:_ROWS]],
         }

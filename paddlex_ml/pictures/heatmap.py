@@ -16,14 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, log, sqrt
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from paddlex_ml.pictures.fonts import find_font, legible
-from paddlex_ml.pictures.labelled import colour_of, fit
+from paddlex_ml.pictures.fonts import find_font
+from paddlex_ml.pictures.labelled import colour_of, fit, spell
 
 MOST = 11
 """Labels of a sheet: twelve tiles with the photograph; more would be too small on a screen."""
@@ -70,8 +69,7 @@ def draw_heatmaps(
     picture = _resize(image if image.mode == "RGB" else image.convert("RGB"))
     shown = labels[:MOST]
     notes = _notes(labels, shared_by)
-    texts = "".join([*(label.name for label in shown), *notes])
-    font = ImageFont.truetype(str(find_font(texts)), _TEXT)
+    font = ImageFont.truetype(str(find_font("".join(notes))), _TEXT)
     fonts = _Fonts(font, font.font_variant(size=_SMALL))
     photograph, draw, bottom = _start_tile(picture, fonts)
     draw.text((0, bottom), "photograph", font=fonts.text, fill=_INK)
@@ -107,14 +105,13 @@ def _notes(labels: Sequence[Label], shared_by: int) -> list[str]:
 
 def _draw_tile(picture: Image.Image, label: Label, fonts: _Fonts) -> Image.Image:
     tile, draw, bottom = _start_tile(_overlay(picture, label.map), fonts)
-    path = Path(str(fonts.text.path))
-    pad = fonts.text.size // 2
-    name, score = legible(label.name, path), f" {label.score:.2f}"
-    text = fit(name, score, fonts.text, tile.width - 2 * pad)
-    height = round(fonts.text.size * 1.5)
-    box = (0, bottom, ceil(fonts.text.getlength(text)) + 2 * pad, bottom + height)
+    font = ImageFont.truetype(str(find_font(label.name)), _TEXT)
+    pad = _TEXT // 2
+    text = fit(spell(label.name, font), f" {label.score:.2f}", font, tile.width - 2 * pad)
+    height = round(_TEXT * 1.5)
+    box = (0, bottom, ceil(font.getlength(text)) + 2 * pad, bottom + height)
     draw.rounded_rectangle(box, radius=height // 4, fill=colour_of(label.name))
-    draw.text((pad, bottom + height / 2), text, font=fonts.text, fill=_WHITE, anchor="lm")
+    draw.text((pad, bottom + height / 2), text, font=font, fill=_WHITE, anchor="lm")
     _draw_scale(tile, bottom + height + _SMALL // 2, top_of_scale(label.map), fonts.small)
     return tile
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from math import ceil
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 from paddlex_ml.pictures.fonts import find_font, legible
 
@@ -37,6 +37,7 @@ _NO_LABEL = "(no label)"
 @dataclass(frozen=True)
 class _Chip:
     text: str
+    font: ImageFont.FreeTypeFont
     colour: Colour
     width: int
 
@@ -44,10 +45,9 @@ class _Chip:
 class _Strip:
     """Rows of chips below a picture."""
 
-    def __init__(self, font: ImageFont.FreeTypeFont, picture: tuple[int, int]) -> None:
-        self.font = font
-        self.margin, self.gap = round(font.size * 0.6), round(font.size * 0.3)
-        self.chip_height = round(font.size * 1.6)
+    def __init__(self, text_size: float, picture: tuple[int, int]) -> None:
+        self.margin, self.gap = round(text_size * 0.6), round(text_size * 0.3)
+        self.chip_height = round(text_size * 1.6)
         self.step = self.chip_height + self.gap
         self.width = max(picture[0], _SMALLEST)
         self.rows: list[list[_Chip]] = []
@@ -99,7 +99,7 @@ def draw_labels(
             box = (x, y, x + chip.width, y + strip.chip_height)
             draw.rounded_rectangle(box, radius=strip.chip_height // 4, fill=chip.colour)
             middle = (x + chip.width / 2, y + strip.chip_height / 2)
-            draw.text(middle, chip.text, font=strip.font, fill=_WHITE, anchor="mm")
+            draw.text(middle, chip.text, font=chip.font, fill=_WHITE, anchor="mm")
             x += chip.width + strip.gap
         y += strip.step
     return canvas
@@ -134,30 +134,37 @@ def _enlarge(image: Image.Image) -> Image.Image:
 def _lay_out(labels: Sequence[str], keys: Sequence[str], size: tuple[int, int]) -> _Strip:
     """Chips in text that suits a picture of `size`, or in smaller text when there are many."""
     side = max(size[0], round(_UPRIGHT_SHARE * size[1]))
-    font = ImageFont.truetype(
-        str(find_font("".join(labels) + _NO_LABEL)), max(_TEXT_SMALLEST, round(_TEXT_SHARE * side))
-    )
+    text_size = max(_TEXT_SMALLEST, round(_TEXT_SHARE * side))
+    paths = [find_font(label) for label in labels] or [find_font(_NO_LABEL)]
     while True:
-        strip = _Strip(font, size)
-        room = max(size[0], round(_NARROWEST * font.size)) - 2 * strip.margin
-        strip.arrange(_build_chips(labels, keys, font, room))
-        if strip.height <= _LARGEST * max(size) or font.size == _TEXT_SMALLEST:
+        fonts = {path: ImageFont.truetype(str(path), text_size) for path in dict.fromkeys(paths)}
+        strip = _Strip(text_size, size)
+        room = max(size[0], round(_NARROWEST * text_size)) - 2 * strip.margin
+        strip.arrange(_build_chips(labels, keys, [fonts[path] for path in paths], room))
+        if strip.height <= _LARGEST * max(size) or text_size == _TEXT_SMALLEST:
             return strip
-        font = font.font_variant(size=max(_TEXT_SMALLEST, round(font.size * 0.75)))
+        text_size = max(_TEXT_SMALLEST, round(text_size * 0.75))
 
 
 def _build_chips(
-    labels: Sequence[str], keys: Sequence[str], font: ImageFont.FreeTypeFont, room: int
+    labels: Sequence[str],
+    keys: Sequence[str],
+    fonts: Sequence[ImageFont.FreeTypeFont],
+    room: int,
 ) -> list[_Chip]:
     """Chips that are no wider than `room`, in pixels."""
-    path = Path(str(font.path))
     named = [(label, key, colour_of(key)) for label, key in zip(labels, keys, strict=True)]
     chips = []
-    for label, key, colour in named or [(_NO_LABEL, "", _GREY)]:
+    for (label, key, colour), font in zip(named or [(_NO_LABEL, "", _GREY)], fonts, strict=True):
         name, rest = (key, label[len(key) :]) if label.startswith(key) else (label, "")
-        text = fit(legible(name, path), legible(rest, path), font, room - font.size)
-        chips.append(_Chip(text, colour, ceil(font.getlength(text) + font.size)))
+        text = fit(spell(name, font), spell(rest, font), font, room - round(font.size))
+        chips.append(_Chip(text, font, colour, ceil(font.getlength(text) + font.size)))
     return chips
+
+
+def spell(text: str, font: ImageFont.FreeTypeFont) -> str:
+    """`text` in characters that Pillow can draw with this font."""
+    return legible(text[: _LONGEST + 1], Path(str(font.path)), shapes=bool(features.check("raqm")))
 
 
 def fit(name: str, rest: str, font: ImageFont.FreeTypeFont, room: float) -> str:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Charts of the toolkit: images per class, and the curves of a training run.
 
+Up to 100 classes are bars with their names; of more, the counts are a curve by rank, with the names
+of the most and least frequent.
+
 Drawn with matplotlib's objects, never with pyplot: no global state, no window, no display needed.
 """
 
@@ -9,14 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import MaxNLocator
 
-from paddlex_ml.pictures.fonts import find_font, legible
+from paddlex_ml.pictures.fonts import find_font, lacks_letters, legible
 from paddlex_ml.storage import files
 
 _TRAIN, _VAL = "#2f6db3", "#f2a03d"  # blue and orange differ for colour-blind eyes too
@@ -25,12 +29,41 @@ _INK, _FAINT, _ALARM = "#2b2f36", "#d9dde3", "#c62828"
 _DPI = 120
 _ROW = 0.24  # inches: two bars and a name of 8 points
 _ROWS = 45  # of one column; with more, there are more columns, for a readable shape
-_COLUMNS = 4
-_MOST_ROWS = 2000  # of one column: Agg draws at most 65,535 pixels
+_MOST_NAMED = 100  # classes: the picture of more would be too large to read
+_ENDS = 20  # classes named at each end of a curve
 _MARKED = 60  # most points of a curve that are marked: more would hide the line
 _POINTS: dict[str, Any] = {"marker": "o", "markersize": 3.5}
 _LINE: dict[str, Any] = {"linewidth": 1.2}
 _LONGEST = 40  # characters of a class name
+_SHAPES = matplotlib.__version_info__[:2] >= (3, 11)
+"""Whether matplotlib writes Arabic and Hebrew from right to left."""
+
+
+class _Name(NamedTuple):
+    """The name of a class as it is drawn."""
+
+    text: str
+    font: Path
+    is_number: bool
+    """Whether it is replaced by the number of the class: no font has its letters."""
+
+    @classmethod
+    def spell(cls, name: str, number: int) -> _Name:
+        font = find_font(name)
+        if lacks_letters(name, font, shapes=_SHAPES):
+            return cls(f"[class {number}]", find_font(""), True)
+        text = legible(name, font, shapes=_SHAPES)
+        text = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+        # A dollar sign would start a formula in matplotlib.
+        return cls(text.replace("$", r"\$"), font, False)
+
+
+class _Row(NamedTuple):
+    """Images of one class."""
+
+    name: _Name
+    train: int
+    val: int
 
 
 def histogram(
@@ -40,28 +73,26 @@ def histogram(
 
     Names may be long and in any language; classes without an image are named in red.
     """
-    font_file = find_font("".join(label_names))
-    rows = []
-    for i in sorted(range(len(label_names)), key=lambda i: (-train_counts[i], -val_counts[i], i)):
-        name = legible(label_names[i], font_file)
-        name = name if len(name) <= _LONGEST else name[: _LONGEST - 3] + "..."
-        # A dollar sign would start a formula in matplotlib.
-        rows.append((name.replace("$", r"\$"), train_counts[i], val_counts[i]))
-    wanted = min(_COLUMNS, math.ceil(len(rows) / _ROWS))
-    count = max(wanted, math.ceil(len(rows) / _MOST_ROWS), 1)
-    longest = max(1, math.ceil(len(rows) / count))
-    columns = [rows[i : i + longest] for i in range(0, len(rows), longest)] or [[]]
-    longest = len(columns[0])
-    width = 8.5 if len(columns) == 1 else 6.5 * len(columns)
-    height = 1.1 + _ROW * max(longest, 3)  # the head, then the rows
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
-    top = max(1, *train_counts, *val_counts)
-    for i, column in enumerate(columns, 1):
-        axes = figure.add_subplot(1, len(columns), i)
-        _draw_bars(axes, column, FontProperties(fname=str(font_file), size=8.5))
-        axes.set_ylim(longest - 0.4, -0.6)  # all columns share one scale, both ways
-        axes.set_xlim(0, top * 1.16)
-    _add_head(figure, len(rows), all(train and val for _, train, val in rows))
+    order = sorted(range(len(label_names)), key=lambda i: (-train_counts[i], -val_counts[i], i))
+    train, val = ([counts[i] for i in order] for counts in (train_counts, val_counts))
+    named = order
+    if len(order) > _MOST_NAMED:
+        named = [*order[:_ENDS], *order[-_ENDS:]]
+    names = [_Name.spell(label_names[i], i) for i in named]
+    rows = [
+        _Row(name, train_counts[i], val_counts[i]) for name, i in zip(names, named, strict=True)
+    ]
+    if len(order) > _MOST_NAMED:
+        figure = _draw_ranks(rows, train, val)
+    else:
+        figure = _draw_columns(rows, max(1, *train, *val))
+    complete = all(train) and all(val)
+    _add_head(figure, len(order), complete)
+    if any(name.is_number for name in names):
+        figure.supxlabel(
+            "[class 7]: no font of this machine has the letters of its name; see label.txt",
+            x=0.01, ha="left", color=_INK, fontsize=8,
+        )  # fmt: skip
     _save(figure, path)
 
 
@@ -81,12 +112,62 @@ def curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     _save(figure, path)
 
 
-def _draw_bars(axes: Axes, rows: list[tuple[str, int, int]], font: FontProperties) -> None:
+def _draw_columns(rows: Sequence[_Row], top: int) -> Figure:
+    """A bar for every class, in one to three columns."""
+    count = max(math.ceil(len(rows) / _ROWS), 1)
+    longest = max(1, math.ceil(len(rows) / count))
+    columns = [rows[i : i + longest] for i in range(0, len(rows), longest)] or [[]]
+    width = 8.5 if len(columns) == 1 else 6.5 * len(columns)
+    height = 1.1 + _ROW * max(longest, 3)  # the head, then the rows
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
+    for i, column in enumerate(columns, 1):
+        axes = figure.add_subplot(1, len(columns), i)
+        _draw_bars(axes, column)
+        axes.set_ylim(longest - 0.4, -0.6)  # all columns share one scale, both ways
+        axes.set_xlim(0, top * 1.16)
+    return figure
+
+
+def _draw_ranks(rows: Sequence[_Row], train: Sequence[int], val: Sequence[int]) -> Figure:
+    """Counts by rank, sorted by train; below them the classes of both ends with their names."""
+    height = 5.2 + _ROW * _ENDS
+    figure = Figure(figsize=(13, height), dpi=_DPI, layout="constrained", facecolor="white")
+    grid = figure.add_gridspec(2, 2, height_ratios=(3.6, _ROW * _ENDS))
+    for k, (title, part) in enumerate(
+        (("most frequent in train", rows[:_ENDS]), ("least frequent in train", rows[_ENDS:]))
+    ):
+        axes = figure.add_subplot(grid[1, k])
+        _draw_bars(axes, part)
+        axes.set_ylim(_ENDS - 0.4, -0.6)
+        axes.set_xlim(0, 1.16 * max(1, *(max(row.train, row.val) for row in part)))
+        axes.set_title(f"The {_ENDS} classes {title}", loc="left", color=_INK, fontsize=10)
+    axes = figure.add_subplot(grid[0, :])
+    ranks = range(1, len(train) + 1)
+    axes.plot(ranks, val, ".", color=_VAL, markersize=2.5, zorder=2)
+    axes.plot(ranks, train, color=_TRAIN, linewidth=2, zorder=3)
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(-0.15, 1.6 * max(1, *train, *val))
+    axes.set_xlim(0, len(train) + 1)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.tick_params(colors=_INK, labelsize=8)
+    axes.set_xlabel("rank of the class, by its images in train", color=_INK, fontsize=9)
+    absent = ", ".join(
+        f"{counts.count(0):,} without an image in {name}"
+        for name, counts in (("train", train), ("val", val))
+        if 0 in counts
+    )
+    axes.set_title(f"Images of each class{absent and f' ({absent})'}", loc="left", color=_INK)
+    _tidy(axes, "both")
+    return figure
+
+
+def _draw_bars(axes: Axes, rows: Sequence[_Row]) -> None:
     positions = range(len(rows))
-    axes.barh([y - 0.19 for y in positions], [row[1] for row in rows], 0.36, color=_TRAIN)
-    axes.barh([y + 0.19 for y in positions], [row[2] for row in rows], 0.36, color=_VAL)
-    for y, (_, train, val) in enumerate(rows):
-        for count, offset in ((train, -0.19), (val, 0.19)):
+    axes.barh([y - 0.19 for y in positions], [row.train for row in rows], 0.36, color=_TRAIN)
+    axes.barh([y + 0.19 for y in positions], [row.val for row in rows], 0.36, color=_VAL)
+    for y, row in enumerate(rows):
+        for count, offset in ((row.train, -0.19), (row.val, 0.19)):
             axes.annotate(
                 f"{count:,}",
                 (count, y + offset),
@@ -96,17 +177,19 @@ def _draw_bars(axes: Axes, rows: list[tuple[str, int, int]], font: FontPropertie
                 fontsize=6,
                 color=_INK if count else _ALARM,
             )
-    axes.set_yticks(list(positions), [row[0] for row in rows], fontproperties=font)
+    axes.set_yticks(list(positions), [row.name.text for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
-        label.set_color(_INK if row[1] and row[2] else _ALARM)
+        label.set_fontproperties(FontProperties(fname=str(row.name.font), size=8.5))
+        label.set_color(_INK if row.train and row.val else _ALARM)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", colors=_INK, labelsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     _tidy(axes, "x")
 
 
 def _add_head(figure: Figure, num_classes: int, complete: bool) -> None:
-    classes = f"{num_classes} class{'es' if num_classes != 1 else ''}"
+    classes = f"{num_classes:,} class{'es' if num_classes != 1 else ''}"
     note = "" if complete else "; red: no image in train or in val"
     figure.suptitle(f"Images per class ({classes}{note})", x=0.01, ha="left", color=_INK)
     bars = figure.axes[0].containers

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from paddlex_ml.data import annotation, check, inspect_images
+from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.errors import PaddlexMLError
 
 NAMES = ["cat", "dog", "owl"]
@@ -134,6 +135,51 @@ def test_absent_classes_and_unlabelled_images_are_warned_of(tmp_path: Path) -> N
     assert warnings[0].startswith("1 of 3 classes have no image in train: owl;")
     assert warnings[1].startswith("2 of 3 classes have no image in val: cat, dog;")
     assert "1 of 2 images in val have no label at all (the first: images/val1.png)" in warnings[2]
+
+
+def test_all_absent_classes_are_in_the_result(tmp_path: Path) -> None:
+    names = [f"class {i}" for i in range(300)]
+    annotation.write_labels(tmp_path / "label.txt", names)
+    draw(tmp_path / "t.png", 1)
+    draw(tmp_path / "v.png", 2)
+    annotation.write_list(tmp_path / "train.txt", ["t.png"], np.ones((1, 300), np.uint8))
+    few = np.zeros((1, 300), np.uint8)
+    few[0, :10] = 1
+    annotation.write_list(tmp_path / "val.txt", ["v.png"], few)
+    report = check.check(tmp_path)
+    (warning,) = check.summarise(report)["warnings"]
+    assert warning["text"].startswith("290 of 300 classes have no image in val: class 10, class 11")
+    assert "class 19 and 280 more;" in warning["text"]
+    assert warning["names"] == names[10:]
+
+
+def test_all_images_of_a_warning_are_in_the_result(tmp_path: Path) -> None:
+    build(tmp_path, [[0, 0, 0]] * 1200 + [[1, 1, 1]], [[1, 1, 1]])
+    warnings = check.summarise(check.check(tmp_path))["warnings"]
+    (warning,) = [each for each in warnings if "no label at all" in each["text"]]
+    assert warning["count"] == len(warning["images"]) == 1200
+
+
+@pytest.mark.parametrize("at_once", [1 << 21, 50])
+def test_the_strongest_pairs_of_many_classes_are_those_of_the_whole_table(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(check, "_PAIRS", at_once)
+    monkeypatch.setattr(check, "_TABLE", 50 * at_once)
+    targets = (np.random.default_rng(0).random((500, 300)) < 0.02).astype(np.uint8)
+    lists = [ImageList(Path(), [""] * len(part), part) for part in (targets[:400], targets[400:])]
+    names = [str(i) for i in range(300)]
+    table = targets.astype(np.int64).T @ targets
+    first, second = np.triu_indices(300, 1)
+    strongest = np.argsort(-table[first, second], kind="stable")[:50]
+    assert check._describe_pairs(lists, names) == {
+        "pairs": [
+            [names[first[i]], names[second[i]], table[first[i], second[i]]] for i in strongest
+        ]
+    }
+    assert (check.count_pairs(lists) == table).all()
+    few = np.array([7, 3])
+    assert (check.count_pairs(lists, few) == table[few][:, few]).all()
 
 
 def test_imbalance_is_warned_of_beyond_fifty_times_and_not_at_fifty(tmp_path: Path) -> None:

@@ -257,6 +257,22 @@ def test_a_source_is_converted_divided_and_checked_in_one_run(
     assert f"to take this back: {journal.undo_command(folder)}" in caplog.text
 
 
+def test_the_account_of_a_conversion_is_on_the_page(folder: Path, tmp_path: Path) -> None:
+    exporters.export(folder, "CSV")
+    for name in ("label.txt", "train.txt", "val.txt"):
+        (folder / name).unlink()
+    Image.new("RGB", (40, 30)).save(folder / "nobody.jpg")
+    result = run(rewrite_config(folder, tmp_path / "output", **EXPORTED, **HALF))
+    page = (tmp_path / "output" / result["analysis"]["report"]).read_text("utf-8")
+    assert "What became of the annotations" in page
+    assert "1 file or folder left out: no annotation names it" in page
+    assert "<li>nobody.jpg</li>" in page
+    left_out = result["rewritten"]["account"]["left_out_files"]
+    assert left_out["no annotation names it"] == ["nobody.jpg"]
+    run(configure(folder, tmp_path / "output"))
+    assert "What became" not in (tmp_path / "output/check_dataset/report.html").read_text("utf-8")
+
+
 def test_a_source_without_val_is_converted_and_a_split_is_asked_for(
     folder: Path, tmp_path: Path
 ) -> None:

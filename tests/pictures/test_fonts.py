@@ -73,6 +73,46 @@ def test_a_system_font_is_found_by_its_known_name_and_a_broken_one_passed_over(
     assert fonts.find_font("cat") == fonts.find_font("") == known
 
 
-def test_characters_without_a_glyph_become_question_marks() -> None:
-    font = fonts.find_font("猫")
-    assert fonts.legible(f"猫 a{UNASSIGNED}\tb", font) in ("猫 a? b", "猫 a  b")
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        (f"猫 a{UNASSIGNED}\tb", "猫 a[10fffe] b"),
+        ("🦖\ufe0f", "[t-rex]"),
+        ("👨\u200d👩\u200d👧", "[man, woman, girl]"),
+        ("👍🏽1️⃣", "[thumbs up sign]1"),
+        ("flag 🇨🇳", "flag [flag CN]"),
+        ("แมว", "[Thai 0e41 0e21 0e27]"),
+        ("กक", "[Thai 0e01, Devanagari 0915]"),
+        ("cat", "cat"),
+    ],
+)
+def test_what_the_font_lacks_is_written_in_other_characters(text: str, drawn: str) -> None:
+    assert fonts.legible(text, fonts._packaged_font()) == drawn
+
+
+@pytest.mark.parametrize("name", ["قطة", "חתול", "گربه\u200cها", "кошка", "😀"])
+def test_names_from_right_to_left_and_signs_have_a_font_that_comes_with_the_package(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(fonts, "_list_fonts", lambda: ())
+    for cached in ("_system_fonts", "_other_fonts"):
+        monkeypatch.setattr(fonts, cached, getattr(fonts, cached).__wrapped__)
+    font = fonts.find_font(name)
+    assert fonts.legible(name, font) == name
+    assert not fonts.lacks_letters(name, font)
+
+
+def test_a_library_that_cannot_write_from_right_to_left_gets_other_characters() -> None:
+    font = fonts.find_font("חתול")
+    assert fonts.legible("חתול", font, shapes=False) == "[Hebrew 05d7 05ea 05d5 05dc]"
+    assert fonts.lacks_letters("חתול", font, shapes=False)
+    assert not fonts.lacks_letters("[x] 🦖", font, shapes=False)
+
+
+def test_the_chosen_font_is_helped_out_by_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    copy = tmp_path / "mine.ttc"
+    copy.write_bytes(fonts._packaged_font().read_bytes())
+    monkeypatch.setenv(fonts.VARIABLE, str(copy))
+    assert fonts.find_font("قطة") != copy

@@ -3,10 +3,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 from paddlex_ml.pictures.labelled import colour_of, draw_labels
 
@@ -84,6 +85,25 @@ def test_of_a_long_label_the_score_stays(monkeypatch: pytest.MonkeyPatch) -> Non
     assert texts[0].endswith("... 0.98")
     assert texts[1].endswith("...")
     assert texts[2] == f"{name} 0.98"
+
+
+def test_each_label_has_the_font_of_its_writing_and_none_has_boxes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = {}
+
+    def note(_: object, __: object, text: str, font: ImageFont.FreeTypeFont, **___: object) -> None:
+        drawn[text] = Path(str(font.path)).name
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
+    monkeypatch.setattr(features, "check", lambda _: True)
+    names = ["猫", "قطة", "dog 🦖", "\U0001e900"]
+    draw_labels(photo(900, 320), [f"{name} 0.98" for name in names], keys=names)
+    assert list(drawn) == ["猫 0.98", "قطة 0.98", "dog [t-rex] 0.98", "[Adlam 1e900] 0.98"]
+    assert len(set(drawn.values())) > 1
+    monkeypatch.setattr(features, "check", lambda _: False)  # Pillow without raqm
+    draw_labels(photo(900, 320), ["قطة 0.98"], keys=["قطة"])
+    assert list(drawn)[-1] == "[Arabic 0642 0637 0629] 0.98"
 
 
 SIZES = [(64, 64), (640, 480), (480, 640), (1080, 1920), (8000, 1500), (64, 8000), (8000, 64)]

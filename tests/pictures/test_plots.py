@@ -4,6 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -23,12 +24,12 @@ def sized(path: Path) -> tuple[int, int]:
         return picture.width, picture.height
 
 
-@pytest.mark.parametrize("number", [1, 5, 33, 80, 300])
+@pytest.mark.parametrize("number", [1, 5, 33, 80, 100])
 def test_each_class_has_a_row_of_at_least_twenty_pixels(tmp_path: Path, number: int) -> None:
     names = [f"class {i} 猫" for i in range(number - 1)] + [LONG]
     plots.histogram(tmp_path / "h.png", names, counts(number), counts(number))
     width, height = sized(tmp_path / "h.png")
-    columns = {1: 1, 5: 1, 33: 1, 80: 2, 300: 4}[number]
+    columns = {1: 1, 5: 1, 33: 1, 80: 2, 100: 3}[number]
     assert height >= 20 * number / columns
     assert width >= 780 * columns
 
@@ -44,6 +45,41 @@ def test_bars_are_sorted_by_train_count_and_classes_without_images_come_last_in_
     assert [label.get_text() for label in labels] == ["c", "a", r"\$b\$"]
     assert [label.get_color() for label in labels] == [plots._INK, plots._INK, plots._ALARM]
     assert [text.get_text() for text in axes.texts] == ["9", "3", "5", "1", "0", "2"]
+
+
+@pytest.mark.parametrize("number", [101, 5000, 50_000])
+def test_more_than_a_hundred_classes_are_a_curve_of_one_size_with_named_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    drawn: list[Figure] = []
+    save = plots._save
+    monkeypatch.setattr(plots, "_save", lambda *given: (drawn.append(given[0]), save(*given)))
+    names = [f"class {i} 猫" for i in range(number)]
+    plots.histogram(tmp_path / "h.png", names, counts(number), [1] * number)
+    assert sized(tmp_path / "h.png") == (1560, 1200)
+    head, tail, curve = drawn[0].axes
+    assert [label.get_text() for label in head.get_yticklabels()] == names[:20]
+    assert [label.get_text() for label in tail.get_yticklabels()] == names[-20:]
+    assert [np.size(line.get_ydata()) for line in curve.lines] == [number, number]
+    absent = f"{number - 34:,} without an image in train"
+    assert curve.get_title("left") == f"Images of each class ({absent})"
+
+
+def test_names_in_any_writing_are_drawn_and_those_without_a_font_are_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plots, "_save", lambda figure, _path: drawn.append(figure))
+    monkeypatch.setattr(plots, "_SHAPES", True)
+    names = ["قطة", "חתול", "dog 🦖", "\U0001e900\U0001e901", "猫 🐱"]
+    plots.histogram(tmp_path / "h.png", names, [5, 4, 3, 2, 1], [1] * 5)
+    labels = [label.get_text() for label in drawn[0].axes[0].get_yticklabels()]
+    assert labels == ["قطة", "חתול", "dog [t-rex]", "[class 3]", "猫 [cat face]"]
+    assert "label.txt" in drawn[0].get_supxlabel()
+    monkeypatch.setattr(plots, "_SHAPES", False)  # matplotlib before 3.11
+    plots.histogram(tmp_path / "h.png", names, [5, 4, 3, 2, 1], [1] * 5)
+    labels = [label.get_text() for label in drawn[1].axes[0].get_yticklabels()]
+    assert labels[:2] == ["[class 0]", "[class 1]"]
 
 
 def test_a_set_without_any_label_can_be_drawn(tmp_path: Path) -> None:
