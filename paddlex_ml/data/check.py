@@ -111,8 +111,8 @@ def _find_spellings(names: list[str]) -> Iterator[Finding]:
         shown = [" and ".join(map(class_names.show_name, group)) for group in groups]
         yield Finding(
             f"{len(groups)} classes are named in several spellings, which differ only in capitals, "
-            f"spaces or characters that cannot be seen: {first_names(shown)}; if they mean the "
-            "same, make them one class in label.txt and the lists"
+            f"spaces, width or characters that cannot be seen: {first_names(shown)}; if they mean "
+            "the same, make them one class in label.txt and the lists"
         )
 
 

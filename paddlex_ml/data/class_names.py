@@ -10,11 +10,11 @@ from collections.abc import Iterable
 def fold_name(name: str) -> str:
     """One spelling for names that people would read as the same.
 
-    Capitals, the form of Unicode, characters without a picture (zero-width space, soft hyphen) and
-    the number and kind of spaces do not count.
+    Capitals, the form of Unicode, the width of letters, characters without a picture (zero-width
+    space, soft hyphen) and the number and kind of spaces do not count.
     """
     visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
-    return " ".join(unicodedata.normalize("NFC", visible).casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
 
 
 def show_name(name: str) -> str:
