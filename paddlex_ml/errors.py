@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class PaddlexMLError(Exception):
     """What is wrong, where it was found, and how to repair it."""
 
-    def __init__(self, what: str, *, where: str, fix: str) -> None:
+    def __init__(
+        self, what: str, *, where: str, fix: str, rows: Sequence[tuple[str, ...]] = ()
+    ) -> None:
+        """`rows`: every fault that it stands for, as (file, line, kind, what, repair)."""
         super().__init__(f"{what}\n  where: {where}\n  fix:   {fix}")
         self.what = what
         self.where = where
         self.fix = fix
+        self.rows = rows
 
     def __reduce__(self) -> tuple[object, ...]:
         # Pickle rebuilds an exception from `args`, here the joined message. Keep the three parts,

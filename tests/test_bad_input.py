@@ -37,6 +37,9 @@ def assert_refused(code: int, err: str, output: Path, mode: str, message: str, w
         return
     result = output / f"{mode}_result.json"
     saved = {"latest"} if "the state is saved, and -o Train.resume_path=auto" in told else set()
+    if "faults.csv" in told:
+        assert os.listdir(output / "check_dataset") == ["faults.csv"]
+        saved = {"check_dataset"}
     assert set(os.listdir(output)) == saved | (TEXTS | {result.name}) & set(os.listdir(output))
     if result.exists():
         content = json.loads(result.read_text(encoding="utf-8"))

@@ -141,13 +141,17 @@ class ConversionAccount(msgspec.Struct, frozen=True):
 
 
 class RewrittenLists(msgspec.Struct, frozen=True):
-    """What a conversion or a split changed in the data set."""
+    """What a conversion, a repair or a split changed in the data set."""
 
     files: list[str]
     notes: list[str]
     class_counts: list[ClassCounts]
     account: ConversionAccount | UnsetType = UNSET
     """Only of a conversion."""
+    repaired: list[list[str]] | UnsetType = UNSET
+    """Lines with another path, the first 1,000: position, path as it was, how found, path."""
+    dropped: dict[str, int] | UnsetType = UNSET
+    """Reason -> lines that are left out; conversion.csv names them."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,4 +167,4 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str]
     report: DatasetCounts
     rewritten: RewrittenLists | UnsetType = UNSET
-    """Only where the run converted or split the data set."""
+    """Only where the run converted, repaired or split the data set."""

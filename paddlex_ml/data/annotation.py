@@ -13,17 +13,21 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from paddlex_ml.data import journal
+from paddlex_ml.data import journal, lost_images
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.image_finder import Guess, ImageFinder, ImageProblem
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import UTF8, read_lines
+from paddlex_ml.data.lost_images import leave_out
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
 
@@ -64,18 +68,38 @@ class MLClsDataset:
     val: ImageList
 
 
+class LineChange(NamedTuple):
+    """A line of a list that is written in another way, or left out."""
+
+    where: str
+    """As the list was: "train.txt:7"."""
+    path: str
+    """The image, as written there."""
+    why: str
+    """"missing", "duplicates", ..., or how the image was found: "with other capitals"."""
+    found: str = ""
+    """The path that is written instead; "" where the line is left out."""
+
+    @property
+    def kind(self) -> str:
+        """The change without its particulars."""
+        return self.why.partition(" (")[0]
+
+
 @dataclass(frozen=True)
 class Parsed:
     """Everything in the text files, right or wrong.
 
     `dataset` has only the sound lines. `lines` has, for each list, every image file that exists
     and the number of the line that names it, also where the values of that line are wrong: so one
-    check can inspect all images. Its paths are normalised (`normalise_path`).
+    check can inspect all images. Its paths are normalised (`normalise_path`). `changes` are the
+    lines that the caller has allowed to repair or to leave out.
     """
 
     dataset: MLClsDataset
     lines: dict[str, dict[str, int]]
     faults: list[DatasetFault]
+    changes: list[LineChange] = field(default_factory=list)
 
 
 def read(dataset_dir: Path, lists: Sequence[str] = LISTS) -> MLClsDataset:
@@ -95,10 +119,19 @@ def read_labels(path: Path) -> list[str]:
     return names
 
 
-def parse(dataset_dir: Path, lists: Sequence[str] = LISTS) -> Parsed:
+def parse(
+    dataset_dir: Path,
+    lists: Sequence[str] = LISTS,
+    *,
+    repair: bool = False,
+    drop: Collection[str] = (),
+) -> Parsed:
     """Read the text files of a data set and collect every fault instead of stopping at the first.
 
-    Images are looked for, not opened.
+    Images are looked for, not opened. With `repair`, an image that is not where its line says is
+    taken from where `ImageFinder` finds the only file that may be meant. `drop` leaves lines out
+    whose image is "missing", and among its "duplicates" those that name an image of an earlier
+    line of their list with the same labels.
     """
     root = Path(dataset_dir)
     if not root.is_dir():
@@ -112,11 +145,24 @@ def parse(dataset_dir: Path, lists: Sequence[str] = LISTS) -> Parsed:
     names, faults = _parse_labels(root / LABEL_FILE)
     # A damaged label.txt does not give the number of classes: the lists are then compared with
     # their own first line, so that the same run still finds their faults.
-    reader = _ListReader(root, None if faults else len(names))
-    images = {name: reader.read(root / f"{name}.txt") for name in LISTS if name in lists}
+    reader = _ListReader(root, None if faults else len(names), repair, frozenset(drop))
+    opened = [reader.open(root / f"{name}.txt") for name in LISTS if name in lists]
+    # A guess must not take an image that any line names as it is written: so these come first.
+    for listed in opened:
+        reader.resolve(listed)
+    images = {listed.name: reader.close(listed) for listed in opened}
     empty = ImageList(root, [], np.zeros((0, len(names)), np.uint8))
     dataset = MLClsDataset(root, names, images.get("train", empty), images.get("val", empty))
-    return Parsed(dataset, reader.lines, faults + reader.faults)
+    return Parsed(dataset, reader.lines, faults + reader.faults, reader.changes)
+
+
+def find_unlabelled_list(name: str, images: ImageList) -> DatasetFault | None:
+    """The fault of a list none of whose images has a label; None for any other."""
+    if not len(images) or images.targets.any():
+        return None
+    text = f"none of the {len(images):,} images of {name} has a label"
+    fix = "look whether the labels were read from the right files; without labels nothing is learnt"
+    return DatasetFault("no labels", f"{name}.txt", text, fix)
 
 
 def list_text(paths: Sequence[str], targets: Targets) -> str:
@@ -169,19 +215,51 @@ class _Line(NamedTuple):
     values: str
 
 
+@dataclass
+class _Listed:
+    """One list while it is read."""
+
+    name: str
+    """Without its ending: train."""
+    lines: list[_Line]
+    reachable: Mask
+    """Which lines name an image file that exists, inside the data set, for the first time."""
+    unfound: list[int] = field(default_factory=list)
+    """Lines that name no image file of the data set as they are written."""
+    repeated: list[tuple[int, int]] = field(default_factory=list)
+    """Lines that name an image again, and the first line that does."""
+    first: dict[str, int] = field(default_factory=dict)
+    """Normalised path -> the first line that names it."""
+    repaired: dict[str, int] = field(default_factory=dict)
+    """Normalised path of an image that was found by a guess -> number of its line."""
+
+    def where(self, index: int) -> str:
+        """The position of a line in faults."""
+        return f"{self.name}.txt:{self.lines[index].number}"
+
+
 class _ListReader:
     """Reads the lists of one data set; keeps what both share: faults, class count, folders seen."""
 
-    def __init__(self, root: Path, num_classes: int | None) -> None:
+    def __init__(
+        self, root: Path, num_classes: int | None, repair: bool, drop: frozenset[str]
+    ) -> None:
         self.faults: list[DatasetFault] = []
+        self.changes: list[LineChange] = []
         self.lines: dict[str, dict[str, int]] = {}
         self._root = root
         self._num_classes = num_classes
+        self._repair, self._drop = repair, drop
         self._expected = f"label.txt names {num_classes} class{'es' * (num_classes != 1)}"
         self._folders: dict[str, set[str]] = {}
+        self._guessed: dict[str, tuple[str, str]] = {}  # file -> name that led there, and where
 
-    def read(self, file: Path) -> ImageList:
-        """Parse one list: its faults and lines are kept, the images of sound lines are returned."""
+    @cached_property
+    def _finder(self) -> ImageFinder:
+        return ImageFinder(self._root, Inventory(self._root))
+
+    def open(self, file: Path) -> _Listed:
+        """Parse the lines of a list, and look for their images as they are written."""
         texts, faults = _read_lines(file)
         if not texts and not faults:
             faults = [DatasetFault("empty list", file.name, "the list names no image", _LAYOUT)]
@@ -206,39 +284,89 @@ class _ListReader:
             elif text.count("\t") > 1:
                 what = f"the line has {text.count(chr(9))} tabs"
             self.faults.append(DatasetFault("malformed line", f"{file.name}:{number}", what, fix))
-        reachable = self._find_images(lines, file)
-        targets, right = self._parse_values(lines, file.name)
-        keep = np.flatnonzero(reachable & right)
-        return ImageList(self._root, [lines[i].path for i in keep], targets[keep])
+        listed = _Listed(file.stem, lines, np.zeros(len(lines), np.bool_))
+        self._find_images(listed)
+        return listed
 
-    def _find_images(self, lines: list[_Line], file: Path) -> Mask:
-        """Which lines name an image file that exists, inside the data set, for the first time."""
-        reachable = np.zeros(len(lines), np.bool_)
-        first: dict[str, int] = {}
-        existing = self.lines.setdefault(file.stem, {})
-        for i, (number, path, _) in enumerate(lines):
+    def _find_images(self, listed: _Listed) -> None:
+        existing = self.lines.setdefault(listed.name, {})
+        for i, (number, path, _) in enumerate(listed.lines):
             key = normalise_path(path)
-            if os.path.isabs(path) or key.split(os.sep, 1)[0] == os.pardir:
-                kind, text = "path outside the data set", f"{path} lies outside the data set"
-                fix = "move the image into the data set folder and write its path relative to it"
-                if os.path.isabs(path) and Path(path).is_relative_to(self._root.absolute()):
-                    relative = Path(path).relative_to(self._root.absolute())
-                    text = f"{path} is an absolute path"
-                    fix = f"write it relative to the data set: {relative}"
-            elif first.setdefault(key, number) != number:
-                kind, text = "path named twice", f"{path} is already in line {first[key]}"
-                fix = "remove one of the lines"
-            elif not self._exists(key):
-                kind, text = "image missing", f"{path} does not exist"
-                fix = "restore the image, or remove the line"
-                if "\\" in path and os.sep == "/":
-                    fix = "separate folders by / instead of \\"
+            if (j := listed.first.setdefault(key, i)) != i:
+                listed.repeated.append((i, j))
+            elif _is_outside(path, key) or not self._exists(key):
+                listed.unfound.append(i)
             else:
                 existing[key] = number
-                reachable[i] = True
+                listed.reachable[i] = True
+
+    def resolve(self, listed: _Listed) -> None:
+        """Find the images that are not where their lines say, or keep a fault for each."""
+        for i in listed.unfound:
+            path, where = listed.lines[i].path, listed.where(i)
+            guess = self._guess(path, where)
+            key = normalise_path(guess.path if isinstance(guess, Guess) else path)
+            if (j := listed.first.setdefault(key, i)) != i:
+                listed.repeated.append((i, j))  # the same file in another spelling
+            elif isinstance(guess, Guess) and self._repair:
+                self.changes.append(LineChange(where, path, f"found {guess.how}", guess.path))
+                listed.lines[i] = listed.lines[i]._replace(path=guess.path)
+                listed.repaired[key] = listed.lines[i].number
+                listed.reachable[i] = True
+            elif self._may_leave_out(path, guess):
+                why = "missing"
+                if isinstance(guess, Guess):
+                    why = f"missing, but repair.enable=true finds them (as {guess.path})"
+                self.changes.append(LineChange(where, path, why))
+            else:
+                is_outside = _is_outside(path, normalise_path(path))
+                fault = lost_images.explain(self._root, path, where, guess, is_outside)
+                self.faults.append(fault)
+
+    def _guess(self, path: str, where: str) -> Guess | ImageProblem | None:
+        """The only image that a line may mean; a problem where it is of another line already."""
+        guess = lost_images.guess(self._finder, path)
+        if not isinstance(guess, Guess) or guess.how in lost_images.EXACT:
+            return guess
+        key = normalise_path(guess.path)
+        named = [f"{name}.txt:{lines[key]}" for name, lines in self.lines.items() if key in lines]
+        other, place = self._guessed.setdefault(key, (path, where))
+        if other != path:
+            named.append(place)
+        if not named:
+            return guess
+        text = f"{path} does not exist; {guess.path}, which is like it, is named in {named[0]}"
+        fix = f"restore the image, or leave such lines out: {leave_out('missing')}"
+        return ImageProblem("image missing", text, fix)
+
+    def _may_leave_out(self, path: str, guess: Guess | ImageProblem | None) -> bool:
+        is_missing = "missing" in self._drop and not os.path.isfile(self._root / path)
+        # One of two files that may be meant is the image: which one, only the user knows.
+        is_open = isinstance(guess, ImageProblem) and guess.kind == "image ambiguous"
+        return is_missing and not (is_open and self._repair)
+
+    def close(self, listed: _Listed) -> ImageList:
+        """Parse the values of a list, and return the images of its sound lines."""
+        self.lines[listed.name] |= listed.repaired
+        targets, right = self._parse_values(listed.lines, f"{listed.name}.txt")
+        for i, j in listed.repeated:
+            path, where = listed.lines[i].path, listed.where(i)
+            if "missing" in self._drop and not listed.reachable[j]:
+                self.changes.append(LineChange(where, path, "missing"))
                 continue
-            self.faults.append(DatasetFault(kind, f"{file.name}:{number}", text, fix))
-        return reachable
+            same = right[i] and right[j] and np.array_equal(targets[i], targets[j])
+            if same and "duplicates" in self._drop:
+                self.changes.append(LineChange(where, path, "duplicates"))
+                continue
+            first = listed.lines[j]
+            text = f"{path} is already in line {first.number}"
+            text += f" as {first.path}" * (first.path != path)
+            text += "" if same else ", with other labels"
+            fix = "correct one of the lines, and remove the other"
+            fix = f"leave such lines out: {leave_out('duplicates')}" if same else fix
+            self.faults.append(DatasetFault("path named twice", where, text, fix))
+        keep = np.flatnonzero(listed.reachable & right)
+        return ImageList(self._root, [listed.lines[i].path for i in keep], targets[keep])
 
     def _exists(self, path: str) -> bool:
         # One listing per folder is many times cheaper than one question per image, above all on
@@ -248,7 +376,7 @@ class _ListReader:
             try:
                 with os.scandir(self._root / folder) as entries:
                     names = {os.path.normcase(entry.name) for entry in entries if entry.is_file()}
-            except OSError:
+            except (OSError, ValueError):  # ValueError: a name that no file system has
                 names = set()
             self._folders[folder] = names
         return name in self._folders[folder] or os.path.isfile(self._root / path)
@@ -279,6 +407,11 @@ class _ListReader:
                 continue
             self.faults.append(DatasetFault(kind, f"{name}:{lines[i].number}", text, fix))
         return targets, right
+
+
+def _is_outside(path: str, key: str) -> bool:
+    """Whether a path, and its normalised form, is none below the data set."""
+    return os.path.isabs(path) or key.split(os.sep, 1)[0] == os.pardir
 
 
 def _read_lines(path: Path) -> tuple[list[str | None], list[DatasetFault]]:

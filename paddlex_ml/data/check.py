@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check a data set before training: text files and every image -> a report (no output).
 
-parse the lists -> decode each image once, on all cores -> faults, warnings, counts
+parse the lists -> decode each image once, on all cores -> faults -> warnings, counts
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from paddlex_ml.data import annotation, findings
-from paddlex_ml.data.annotation import ImageList, MLClsDataset
+from paddlex_ml.data import annotation, class_names, findings
+from paddlex_ml.data.annotation import ImageList, MLClsDataset, Parsed
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.data.findings import Finding
 from paddlex_ml.data.inspect_images import Inspected, inspect_images
+from paddlex_ml.data.lost_images import leave_out
 from paddlex_ml.progress import ReportProgress, ignore_progress
+from paddlex_ml.wording import first_names
 
 _MATRIX = 200  # classes: a larger table of pairs would be most of the result file
 _STRONGEST = 50  # pairs of classes that replace a larger table
@@ -49,24 +51,96 @@ def check(
     (a small set is done in this process), 0 for this process. Raises PaddlexMLError when a worker
     is killed; faults of the data set are returned, not raised.
     """
-    root = Path(dataset_dir)
-    parsed = annotation.parse(root)
-    locations: dict[str, list[str]] = {}  # path -> ["train.txt:7", "val.txt:3"]
+    parsed = annotation.parse(Path(dataset_dir))
+    images = inspect(parsed, progress, workers)
+    return make_report(parsed, images, find_faults(parsed, images))
+
+
+def inspect(
+    parsed: Parsed, progress: ReportProgress = ignore_progress, workers: int | None = None
+) -> dict[str, Inspected]:
+    """Decode every image that a list names; arguments and errors as those of `check`."""
+    paths = {path: None for lines in parsed.lines.values() for path in lines}
+    return inspect_images(parsed.dataset.root, list(paths), progress, workers)
+
+
+def find_faults(
+    parsed: Parsed, images: Mapping[str, Inspected], *, is_written: bool = True
+) -> list[DatasetFault]:
+    """All faults of the text files and of the images.
+
+    Broken images are named by their lines; by their paths where the lists are not written yet.
+    """
+    locations: dict[str, list[str]] = {  # path -> ["train.txt:7", "val.txt:3"]
+        path: [] for path, image in images.items() if image.problem
+    }
     for name, lines in parsed.lines.items():
-        for path, number in lines.items():
-            locations.setdefault(path, []).append(f"{name}.txt:{number}")
-    images = inspect_images(root, list(locations), progress, workers)
+        for path in locations.keys() & lines.keys():
+            locations[path].append(f"{name}.txt:{lines[path]}" if is_written else path)
     broken = [
         DatasetFault(
-            "image not decodable", ", ".join(locations[path]), f"{path}: {image.problem}", image.fix
+            "image not decodable",
+            ", ".join(dict.fromkeys(where)),
+            f"{path}: {images[path].problem}",
+            f"{images[path].fix}; or leave such lines out: {leave_out('broken')}",
         )
-        for path, image in images.items()
-        if image.problem
+        for path, where in locations.items()
+        if where
     ]
-    faults = parsed.faults + broken
-    # Warnings about a faulty set would mislead: they come when the set is sound.
-    warnings = [] if faults else findings.find(parsed.dataset, parsed.lines, images)
+    faulty = {fault.where.partition(".txt")[0] for fault in parsed.faults}
+    lists = {"train": parsed.dataset.train, "val": parsed.dataset.val}
+    bare = [
+        annotation.find_unlabelled_list(name, listed)
+        for name, listed in lists.items()
+        if name not in faulty
+    ]
+    return [*parsed.faults, *broken, *filter(None, bare)]
+
+
+def make_report(parsed: Parsed, images: dict[str, Inspected], faults: list[DatasetFault]) -> Report:
+    """The report; warnings about a faulty set would mislead, they come when the set is sound."""
+    warnings = []
+    if not faults:
+        warnings = findings.find(parsed.dataset, parsed.lines, images)
+        warnings += [*_find_spellings(parsed.dataset.label_names), *_find_readings(parsed, images)]
     return Report(parsed.dataset, faults, warnings, images)
+
+
+def _find_spellings(names: list[str]) -> Iterator[Finding]:
+    groups = class_names.find_spellings(names)
+    if groups:
+        shown = [" and ".join(map(class_names.show_name, group)) for group in groups]
+        yield Finding(
+            f"{len(groups)} classes are named in several spellings, which differ only in capitals, "
+            f"spaces, width or characters that cannot be seen: {first_names(shown)}; if they mean "
+            "the same, make them one class in label.txt and the lists"
+        )
+
+
+def _find_readings(parsed: Parsed, images: Mapping[str, Inspected]) -> Iterator[Finding]:
+    """What was not read as it is stored: pages beyond the first, and samples that were scaled."""
+    if not any(image.reading or image.frames > 1 for image in images.values()):
+        return
+    scaled: dict[str, list[str]] = {}
+    films: list[str] = []
+    for path in dict.fromkeys([*parsed.dataset.train.paths, *parsed.dataset.val.paths]):
+        image = images[annotation.normalise_path(path)]
+        if image.reading:
+            scaled.setdefault(image.reading, []).append(path)
+        if image.frames > 1:
+            films.append(path)
+    if films:
+        yield Finding(
+            f"{len(films):,} images have several pages or frames, of which only the first is used: "
+            f"{first_names(films, 5)}; save the others as images of their own if they count",
+            [(path,) for path in films],
+        )
+    for reading, paths in scaled.items():
+        yield Finding(
+            f"{len(paths):,} images show {reading} by their largest value, and are scaled by that "
+            f"range: {first_names(paths, 5)}; save them with 8 bits if their brightness is another",
+            [(path,) for path in paths],
+        )
 
 
 def summarise(report: Report) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +25,19 @@ class DatasetFault:
     fix: str
 
 
+COLUMNS = ("file", "line", "kind", "what", "repair")
+"""Of the table of all faults."""
+
+
 def combine(faults: Sequence[DatasetFault], root: Path) -> PaddlexMLError:
-    """Make one error of at least one fault: grouped by kind, with counts and the first `SHOWN`."""
+    """Make one error of at least one fault: grouped by kind, with counts and the first `SHOWN`.
+
+    All of them are in its `rows`.
+    """
+    rows = [row for fault in faults for row in _list_rows(fault)]
     if len(faults) == 1:
         only = faults[0]
-        return PaddlexMLError(only.text, where=str(root / only.where), fix=only.fix)
+        return PaddlexMLError(only.text, where=str(root / only.where), fix=only.fix, rows=rows)
     groups: dict[str, list[DatasetFault]] = {}
     for fault in faults:
         groups.setdefault(fault.kind, []).append(fault)
@@ -43,4 +54,20 @@ def combine(faults: Sequence[DatasetFault], root: Path) -> PaddlexMLError:
         "\n".join([*lines, ""]),
         where=str(root),
         fix="repair each kind as its fix line says, then run mode check_dataset again",
+        rows=rows,
     )
+
+
+def format_csv(rows: Sequence[tuple[str, ...]]) -> str:
+    """The table of all faults, `rows` of an error, as CSV."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def _list_rows(fault: DatasetFault) -> list[tuple[str, ...]]:
+    """One row for each line that has the fault: "train.txt:7, val.txt:3" are two."""
+    places = re.findall(r"(?:\A|, )(.*?):(\d+)(?=, |\Z)", fault.where) or [(fault.where, "")]
+    return [(file, line, fault.kind, fault.text, fault.fix) for file, line in places]

@@ -41,7 +41,7 @@ Kind = Literal["none", "ram", "disk"]
 
 _ENTRY = struct.Struct("<12sI")
 _PAGE = 4096
-_FORMAT = 1  # raise it when equal settings give other pixels, or another layout of the file
+_FORMAT = 2  # raise it when equal settings give other pixels, or another layout of the file
 _ANY = b"\1" * 12  # stamp in memory: images do not change during one run
 _MEMORY_SHARE = 0.8
 

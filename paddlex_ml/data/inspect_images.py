@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from paddlex_ml.cores import usable_cores
-from paddlex_ml.data import worker
-from paddlex_ml.data.transforms import decode_image, open_image
+from paddlex_ml.data import deep_samples, worker
+from paddlex_ml.data.transforms import Decoded, decode, explain_unopened, open_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.progress import ReportProgress
 
@@ -38,6 +38,10 @@ _FEW = 256  # images decoded faster than worker processes start
 _FLAT = 10  # between the darkest and the brightest of 32 x 32 grey values: less may be noise
 # Modes whose conversion to RGB cannot fail: such an image can be used if it can be loaded.
 _PLAIN = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"))
+# Formats of several pages or frames, which the head of the file counts, or only all of it. Not MPO:
+# its other pictures are previews of the first.
+_COUNTED = frozenset(("AVIF", "HEIF", "PNG", "WEBP"))
+_UNCOUNTED = frozenset(("DCX", "FLI", "GIF", "TIFF"))
 
 
 class Inspected(NamedTuple):
@@ -56,6 +60,10 @@ class Inspected(NamedTuple):
     """Pillow's name for the kind of pixels, as stored: RGB, L (grey), CMYK, ..."""
     fingerprint: bytes = b""
     """Perceptual hash (8 bytes), then 8 x 8 grey values; empty for an image of one colour."""
+    reading: str = ""
+    """How samples of more than 8 bits were scaled; "" where they keep their high byte."""
+    frames: int = 1
+    """Pages or frames of the file, of which the first is used."""
 
 
 def inspect_images(
@@ -77,8 +85,8 @@ def inspect_images(
     for chunk, inspected in zip(chunks, results, strict=True):
         for path, image in zip(chunk, inspected, strict=True):
             # Each chunk from another process has its own copies of "JPEG" and "RGB".
-            form, mode = sys.intern(image.format), sys.intern(image.mode)
-            images[path] = image._replace(format=form, mode=mode)
+            form, mode, reading = map(sys.intern, (image.format, image.mode, image.reading))
+            images[path] = image._replace(format=form, mode=mode, reading=reading)
         progress(len(images), len(paths))
     return images
 
@@ -123,43 +131,62 @@ def _inspect(path: str) -> Inspected:
             content = file.read()
         image = _decode(content, path)
     except OSError as error:
-        fix = "make the file readable, or remove its line from the list"
-        return Inspected(0, 0, b"", f"the image cannot be opened: {error.strerror}", fix)
+        unopened = explain_unopened(path, error)
+        return Inspected(0, 0, b"", unopened.what, unopened.fix)
     except PaddlexMLError as error:
         return Inspected(0, 0, b"", error.what, error.fix)
     return Inspected(
-        image.pixels.width,
-        image.pixels.height,
+        image.image.width,
+        image.image.height,
         # Half the time of BLAKE2 on processors with instructions for it; this is not for security.
         hashlib.sha1(content, usedforsecurity=False).digest(),
         format=image.format,
         mode=image.mode,
-        fingerprint=take_fingerprint(image.pixels),
+        fingerprint=take_fingerprint(image.image),
+        reading=image.reading,
+        frames=_count_frames(image, content),
     )
 
 
-class _Decoded(NamedTuple):
-    pixels: Image.Image
-    format: str
-    mode: str
+def _decode(content: bytes, path: str) -> Decoded:
+    """Decode every pixel of the image; where that fails, `decode` raises the reason.
 
-
-def _decode(content: bytes, path: str) -> _Decoded:
-    """Decode every pixel of the image; where that fails, `decode_image` raises the reason.
-
-    Agrees with `decode_image` on which images can be used, without its copies: they take up to half
-    of its time, and are not needed to see that all pixels exist.
+    Agrees with `decode` on which images can be used, without its copies: they take up to half of
+    its time, and are not needed to see that all pixels exist. So the image may not be RGB.
     """
     try:
         image = open_image(content)
         name, mode = str(image.format), image.mode
-        if mode in _PLAIN:
+        if mode in _PLAIN and not deep_samples.is_deep(image):
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
-            return _Decoded(image, name, mode)
-    except Exception:
-        name = mode = ""
-    return _Decoded(decode_image(content, where=path), name, mode)
+            return Decoded(image, name, mode)
+    except Exception:  # `decode` finds the reason
+        pass
+    return decode(content, where=path)
+
+
+def _count_frames(decoded: Decoded, content: bytes) -> int:
+    """How many pages or frames an image file has, without smaller copies of its picture and masks.
+
+    1 where they cannot be counted: the first is sound, and the others are not used.
+    """
+    if decoded.format in _COUNTED:
+        return max(int(getattr(decoded.image, "n_frames", 1)), 1)
+    if decoded.format not in _UNCOUNTED:
+        return 1
+    try:
+        with open_image(content) as image:
+            number = int(getattr(image, "n_frames", 1))
+            if number == 1 or image.format != "TIFF":
+                return number
+            kinds = []
+            for page in range(number):
+                image.seek(page)
+                kinds.append(int(getattr(image, "tag_v2", {}).get(254, 0)))  # NewSubfileType
+            return max(sum(not kind & 5 for kind in kinds), 1)
+    except Exception:  # damaged pages make Pillow raise nearly anything
+        return 1
 
 
 def take_fingerprint(image: Image.Image) -> bytes:

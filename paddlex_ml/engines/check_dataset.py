@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import fields
+from contextlib import nullcontext
+from dataclasses import fields, replace
 from pathlib import Path
 
 import msgspec
@@ -22,9 +23,9 @@ from paddlex_ml.artifacts.check_result import (
 )
 from paddlex_ml.artifacts.run_folder import CheckDatasetFiles, RunFolder
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import annotation, check
+from paddlex_ml.data import annotation, check, journal
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
-from paddlex_ml.data.faults import combine
+from paddlex_ml.data.faults import DatasetFault, combine, format_csv
 from paddlex_ml.data.split import Division
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
@@ -42,10 +43,10 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: Config) -> CheckResult:
-    """Convert and split the data set if asked, and check it.
+    """Convert, repair and split the data set if asked, and check it.
 
     Pictures appear in `<output>/check_dataset` when the check has passed. Raises one
-    PaddlexMLError that names every fault of the data set.
+    PaddlexMLError for all faults of the data set; the table `faults.csv` there names every one.
     """
     root, output = config.Global.dataset_dir, config.Global.output
     if root is None:
@@ -54,13 +55,12 @@ def run(config: Config) -> CheckResult:
             where="Global.dataset_dir",
             fix="-o Global.dataset_dir=... (the folder with label.txt, train.txt and val.txt)",
         )
-    rewritten = _rewrite_lists(config, root)
-    if rewritten is UNSET and (error := _ask_for_conversion(root)):
-        raise error
-    with terminal.progress("decoded images") as progress:
-        report = check.check(root, progress)
-    if report.faults:
-        raise combine(report.faults, root)
+    try:
+        report, rewritten = _check(config, root)
+    except PaddlexMLError as error:
+        if not error.rows:
+            raise
+        raise _write_faults(error, output) from error
     dataset, warnings = report.dataset, [finding.text for finding in report.warnings]
     asked, classes = config.Train.num_classes, len(dataset.label_names)
     if asked not in (None, classes):
@@ -88,41 +88,103 @@ def run(config: Config) -> CheckResult:
     )
 
 
-def _rewrite_lists(config: Config, root: Path) -> RewrittenLists | UnsetType:
-    """Convert and split as configured."""
-    convert, split = config.CheckDataset.convert, config.CheckDataset.split
-    division = None
-    if split.enable:
-        assert split.val_percent is not None
-        division = Division(
-            val_percent=split.val_percent,
-            strategy=split.strategy,
-            seed=split.seed,
-            group_regex=split.group_regex,
+def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | UnsetType]:
+    """Convert, repair and split as configured, and check: nothing is written before all is sound.
+
+    Raises PaddlexMLError with every fault.
+    """
+    asked = config.CheckDataset
+    is_asked = asked.convert.enable or asked.repair.enable or asked.split.enable or asked.drop
+    with journal.writing(root) if is_asked and root.is_dir() else nullcontext():
+        draft, division = _draft(config, root), _choose_division(config)
+        if "val" not in draft.lists and division is None:
+            _report_rewritten(draft.write(), config)
+            raise rewrite.ask_for_split(root)
+        with terminal.progress("decoded images") as progress:
+            images = check.inspect(draft.parsed, progress)
+        draft = draft.leave_out(images, asked.drop)
+        faults = check.find_faults(draft.parsed, images, is_written=draft.is_native)
+        if faults:
+            raise combine(_propose_conversion(faults, root), root)
+        draft = draft.divide(division)
+        report = check.make_report(draft.parsed, images, [])
+        return report, _report_rewritten(draft.write(), config) if is_asked else UNSET
+
+
+def _draft(config: Config, root: Path) -> rewrite.Draft:
+    """The lists as they will be, before lines are left out and the images are divided."""
+    asked = config.CheckDataset
+    convert, repair, drop = asked.convert, asked.repair.enable, asked.drop
+    if not convert.enable:
+        if not asked.split.enable and (error := _ask_for_conversion(root)):
+            raise error
+        lists = rewrite.find_lists(root) if asked.split.enable else annotation.LISTS
+        return rewrite.draft_lists(root, lists, repair=repair, drop=drop)
+    assert convert.src_dataset_type is not None
+    with terminal.progress("read annotations") as progress:
+        chosen = {
+            item.name: getattr(convert, item.name)
+            for item in fields(Options)
+            if item.name != "progress"
+        }
+        chosen["skip_missing"] |= "missing" in drop
+        return rewrite.draft_conversion(
+            root, convert.src_dataset_type, Options(**chosen, progress=progress)
         )
-    if convert.enable:
-        assert convert.src_dataset_type is not None
-        with terminal.progress("read annotations") as progress:
-            chosen = {
-                item.name: getattr(convert, item.name)
-                for item in fields(Options)
-                if item.name != "progress"
-            }
-            options = Options(**chosen, progress=progress)
-            rewritten = rewrite.convert(root, convert.src_dataset_type, options, division)
-    elif division:
-        rewritten = rewrite.resplit(root, division)
-    else:
-        return UNSET
-    for line in rewritten.format_lines(root):
+
+
+def _choose_division(config: Config) -> Division | None:
+    split = config.CheckDataset.split
+    if not split.enable:
+        return None
+    assert split.val_percent is not None
+    return Division(
+        val_percent=split.val_percent,
+        strategy=split.strategy,
+        seed=split.seed,
+        group_regex=split.group_regex,
+    )
+
+
+def _report_rewritten(rewritten: rewrite.Rewritten, config: Config) -> RewrittenLists:
+    """Log what was done to the lists, and write the table of all that has no part in them."""
+    assert config.Global.dataset_dir is not None
+    for line in rewritten.format_lines(config.Global.dataset_dir):
         logger.info("%s", line)
-    if rewritten.account:
+    if rewritten.account or rewritten.changes:
         table = RunFolder(config.Global.output).check_dataset.conversion_csv
-        files.write_text(table, rewritten.account.format_csv())
-        logger.info("what has no part in the lists, and why: %s", table)
-    if "val" not in rewritten.lists:
-        raise rewrite.ask_for_split(root)
+        files.write_bytes(table, rewritten.format_csv().encode("utf-8", "backslashreplace"))
+        logger.info("what has no part in the lists or another name, and why: %s", table)
     return msgspec.convert(rewritten.describe(), RewrittenLists)
+
+
+def _write_faults(error: PaddlexMLError, output: Path) -> PaddlexMLError:
+    """Write the table of all faults; the same error, which names it."""
+    table = RunFolder(output).check_dataset.faults_csv
+    try:
+        files.write_bytes(table, format_csv(error.rows).encode("utf-8", "backslashreplace"))
+    except OSError as trouble:
+        logger.warning("the table of faults cannot be written: %s", trouble)
+        return error
+    is_list = error.what.endswith("\n")  # several faults, a line each
+    what = f"{error.what}\n  all of them: {table}\n" if is_list else f"{error.what} ({table})"
+    return PaddlexMLError(what, where=error.where, fix=error.fix, rows=error.rows)
+
+
+def _propose_conversion(faults: list[DatasetFault], root: Path) -> list[DatasetFault]:
+    """The faults; where lists have no label, the repair names annotations that are there."""
+    if not any(fault.kind == "no labels" for fault in faults):
+        return faults
+    found = [candidate for candidate in registry.recognise(root) if candidate.format.rank]
+    if len(found) != 1:
+        return faults
+    name, why = found[0].format.name, found[0].why
+    fix = f"{_convert_command(name)} (found {why})"
+    return [replace(fault, fix=fix) if fault.kind == "no labels" else fault for fault in faults]
+
+
+def _convert_command(name: str) -> str:
+    return f"-o CheckDataset.convert.enable=true -o CheckDataset.convert.src_dataset_type={name}"
 
 
 def _ask_for_conversion(root: Path) -> PaddlexMLError | None:
@@ -138,7 +200,7 @@ def _ask_for_conversion(root: Path) -> PaddlexMLError | None:
         is_divided = "val" in registry.read(root, name, Options()).lists
     except PaddlexMLError:
         is_divided = True  # the conversion will tell what is wrong first
-    fix = f"-o CheckDataset.convert.enable=true -o CheckDataset.convert.src_dataset_type={name}"
+    fix = _convert_command(name)
     if not is_divided:
         fix += " -o CheckDataset.split.enable=true -o CheckDataset.split.train_percent=80"
         fix += " -o CheckDataset.split.val_percent=20"
@@ -177,7 +239,7 @@ def _draw_pictures(
     """Draw the pictures of one run, all or nothing; other files in that folder stay."""
     dataset, ours = (
         report.dataset,
-        {_NAMES.demo_img.name, _NAMES.histogram.name, _NAMES.report.name},
+        {p.name for p in (_NAMES.demo_img, _NAMES.histogram, _NAMES.report, _NAMES.faults_csv)},
     )
     folder = RunFolder(output).check_dataset.folder
     with folders.replacing(folder, lambda path: path.name in ours) as fresh:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,8 @@ from typing import Literal
 
 import numpy as np
 
-from paddlex_ml.data.annotation import LISTS, ImageList
+from paddlex_ml.data.annotation import LISTS, ImageList, find_unlabelled_list
+from paddlex_ml.data.class_names import fold_name, show_name
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import LEAVE_OUT, Guess, ImageFinder
 from paddlex_ml.data.inventory import Inventory
@@ -275,30 +275,6 @@ class Collector:
             "apart"
         )
         self.add_fault("spellings of one name", "", text, fix)
-
-
-def find_unlabelled_list(name: str, images: ImageList) -> DatasetFault | None:
-    """The fault of a list none of whose images has a label; None for any other."""
-    if not len(images) or images.targets.any():
-        return None
-    text = f"none of the {len(images):,} images of {name} has a label"
-    fix = "look whether the labels were read from the right files; without labels nothing is learnt"
-    return DatasetFault("no labels", f"{name}.txt", text, fix)
-
-
-def fold_name(name: str) -> str:
-    """One spelling for names that people would read as the same.
-
-    Capitals, the form of Unicode, the width of letters, characters without a picture (zero-width
-    space, soft hyphen) and the number and kind of spaces do not count.
-    """
-    visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
-    return " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
-
-
-def show_name(name: str) -> str:
-    """A name in quotes, with codes for what cannot be told apart by eye."""
-    return repr(name) if unicodedata.is_normalized("NFC", name) else ascii(name)
 
 
 def check_class_name(name: str, where: str) -> DatasetFault | None:

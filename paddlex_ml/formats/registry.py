@@ -177,4 +177,5 @@ def _suggest_other(error: PaddlexMLError, root: Path, given: Format) -> PaddlexM
     if len(found) != 1 or found[0].format == given:
         return error
     other = f"-o {_KEY}={found[0].format.name} (found {found[0].why})"
-    return PaddlexMLError(error.what, where=error.where, fix=f"{error.fix}\n         or {other}")
+    fix = f"{error.fix}\n         or {other}"
+    return PaddlexMLError(error.what, where=error.where, fix=fix, rows=error.rows)

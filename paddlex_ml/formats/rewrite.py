@@ -1,22 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conversion and re-split of a data set: read, divide, and write all lists as one transaction.
+"""Conversion, repair and re-split of a data set: read, divide, and write all lists as one
+transaction.
 
-another format -> SourceDataset ----+
-train.txt, val.txt ---------+-> divide -> label.txt, train.txt, val.txt; originals as .bak
+another format -> SourceDataset --+
+train.txt, val.txt (repaired) ----+-> Draft -> leave lines out -> divide -> write: label.txt,
+                                      train.txt, val.txt; originals as .bak
+
+A draft changes nothing: what is wrong with it is found before it is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import csv
+import io
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from paddlex_ml.data import annotation, journal, split
-from paddlex_ml.data.annotation import LISTS, ImageList
+from paddlex_ml.data import annotation, journal, split, tidy
+from paddlex_ml.data.annotation import LISTS, ImageList, LineChange, MLClsDataset, Parsed
 from paddlex_ml.data.faults import combine
 from paddlex_ml.data.journal import Transaction
 from paddlex_ml.data.split import Division, Row
@@ -27,6 +34,8 @@ from paddlex_ml.formats.collector import Options
 from paddlex_ml.wording import first_names
 
 _ROWS = 40  # of the table in a log
+_EXAMPLES = 3
+_NAMED = 1000  # lines of a change in the result file; conversion.csv has them all
 
 
 @dataclass(frozen=True)
@@ -44,11 +53,14 @@ class Rewritten:
     """The lists that the data set has now."""
     account: Account | None = None
     """What became of every file, record and image of the source; None without a conversion."""
+    changes: list[LineChange] = field(default_factory=list)
+    """Lines that were repaired or left out."""
 
     def format_lines(self, root: Path) -> list[str]:
         """All of it in lines for a user, with the command that undoes it."""
         files = self.transaction.lines()
         lines = [*self.notes, *(self.account.format_lines() if self.account else [])]
+        lines += self._format_changes()
         lines += files or ["the lists are already as asked"]
         if self.images:
             hidden = len(self.classes) - _ROWS
@@ -68,7 +80,135 @@ class Rewritten:
             "notes": self.notes,
             "class_counts": counts,
         }
-        return described | ({"account": self.account.describe()} if self.account else {})
+        if self.account:
+            described["account"] = self.account.describe()
+        if self.changes:
+            repaired = [c for c in self.changes if c.found]
+            described["repaired"] = [list(change) for change in repaired[:_NAMED]]
+            described["dropped"] = dict(Counter(c.kind for c in self.changes if not c.found))
+        return described
+
+    def format_csv(self) -> str:
+        """Every file, image and line that has no part or another name, one a row."""
+        text = io.StringIO(self.account.format_csv() if self.account else "file,what,why\n")
+        text.seek(0, io.SEEK_END)
+        csv.writer(text, lineterminator="\n").writerows(
+            (c.found, c.why, f"{c.where} names {c.path}")
+            if c.found
+            else (c.path, "line left out", f"{c.where}: {c.why}")
+            for c in self.changes
+        )
+        return text.getvalue()
+
+    def _format_changes(self) -> list[str]:
+        """The lines repaired and left out, counted by kind, with examples."""
+        groups: dict[str, list[str]] = {}
+        for change in self.changes:
+            if change.found:
+                kind = f"images of the lists were {change.kind}"
+                groups.setdefault(kind, []).append(f"{change.path} = {change.found}")
+            else:
+                kind = f"lines are left out, {change.kind}"
+                groups.setdefault(kind, []).append(f"{change.where} {change.path}")
+        return [
+            f"{len(each):,} {kind}: {first_names(each, _EXAMPLES)}" for kind, each in groups.items()
+        ]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """New lists of a data set, before they are written."""
+
+    parsed: Parsed
+    what: list[str]
+    """What is done, for the record: "converted from COCO", "split again"."""
+    lists: tuple[str, ...]
+    """The lists that the data set has now."""
+    names: list[str] | None = None
+    """Class names for label.txt; None where it stays."""
+    retire: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    account: Account | None = None
+    before: dict[str, ImageList] = field(default_factory=dict)
+    """The lists before a division; empty without one."""
+    division: Division | None = None
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the lists were there before: their line numbers mean something to the user."""
+        return self.names is None
+
+    def leave_out(self, images: tidy.Images, drop: Collection[str]) -> Draft:
+        """The draft without lines of the kinds `drop`; see `tidy`."""
+        return replace(self, parsed=tidy.leave_out(self.parsed, images, drop)) if drop else self
+
+    def divide(self, division: Division | None) -> Draft:
+        """The draft with its images divided into train and val again; None divides nothing."""
+        if division is None:
+            return self
+        before = {name: getattr(self.parsed.dataset, name) for name in self.lists}
+        after = _divide(before, division)
+        names = self.parsed.dataset.label_names
+        parsed = _as_parsed(self.parsed.dataset.root, names, after, self.parsed.changes)
+        what = [*self.what, "split" if self.what else "split again"]
+        return replace(
+            self, parsed=parsed, what=what, lists=LISTS, before=before, division=division
+        )
+
+    def write(self) -> Rewritten:
+        """Write the lists as one transaction. Raises PaddlexMLError with the faults, if any."""
+        dataset, changes = self.parsed.dataset, self.parsed.changes
+        if self.parsed.faults:
+            raise combine(self.parsed.faults, dataset.root)
+        lists: dict[str, ImageList] = {name: getattr(dataset, name) for name in self.lists}
+        done = list(self.what)
+        if changes:
+            done.append("lines repaired or left out")
+        if self.is_native and self.division is None:  # lists without a change stay as they are
+            touched = {change.where.partition(".txt")[0] for change in changes}
+            lists = {name: images for name, images in lists.items() if name in touched}
+        retire = list(self.retire)
+        if not self.is_native:  # no list of an earlier conversion may stay beside the new ones
+            retire += [dataset.root / f"{name}.txt" for name in LISTS if name not in lists]
+        transaction = _write(dataset.root, " and ".join(done), self.names, lists, retire)
+        written = Rewritten(
+            transaction, self.notes, lists=self.lists, account=self.account, changes=changes
+        )
+        if self.division is None:
+            return written
+        after = {name: getattr(dataset, name) for name in LISTS}
+        percent = self.division.val_percent
+        rows = split.count_classes(self.before, after, dataset.label_names, percent)
+        return replace(written, classes=rows, images=split.count_images(self.before, after))
+
+
+def draft_conversion(root: Path, source: str, options: Options) -> Draft:
+    """The lists of annotations in another format, one of `registry.FORMATS` or "auto".
+
+    Raises one PaddlexMLError with every fault of the source.
+    """
+    dataset = registry.read(root, source, options)
+    return Draft(
+        _as_parsed(root, dataset.label_names, dataset.lists, []),
+        [f"converted from {source}"],
+        tuple(dataset.lists),
+        dataset.label_names,
+        dataset.retire,
+        dataset.notes,
+        dataset.account,
+    )
+
+
+def draft_lists(
+    root: Path, lists: Sequence[str] = LISTS, *, repair: bool = False, drop: Collection[str] = ()
+) -> Draft:
+    """The lists that are there, as `annotation.parse` repairs them; their faults are kept."""
+    return Draft(annotation.parse(root, lists, repair=repair, drop=drop), [], tuple(lists))
+
+
+def find_lists(root: Path) -> Sequence[str]:
+    """The lists that a division needs: those that are there."""
+    return [name for name in LISTS if (root / f"{name}.txt").exists()] or LISTS
 
 
 def convert(
@@ -81,17 +221,7 @@ def convert(
     PaddlexMLError with every fault of the source; then nothing has changed.
     """
     with journal.writing(root):
-        dataset = registry.read(root, source, options)
-        names, before = dataset.label_names, dataset.lists
-        lists = _divide(before, division) if division else before
-        leftover = [root / f"{name}.txt" for name in LISTS if name not in lists]
-        what = f"converted from {source}" + (" and split" if division else "")
-        transaction = _write(root, what, names, lists, [*dataset.retire, *leftover])
-    if division is None:
-        return Rewritten(transaction, dataset.notes, lists=tuple(lists), account=dataset.account)
-    rows = split.count_classes(before, lists, names, division.val_percent)
-    counts = split.count_images(before, lists)
-    return Rewritten(transaction, dataset.notes, rows, counts, account=dataset.account)
+        return draft_conversion(root, source, options).divide(division).write()
 
 
 def resplit(root: Path, division: Division) -> Rewritten:
@@ -101,16 +231,10 @@ def resplit(root: Path, division: Division) -> Rewritten:
     one PaddlexMLError with every fault of the lists; then nothing has changed.
     """
     with journal.writing(root):
-        names = [name for name in LISTS if (root / f"{name}.txt").exists()] or LISTS
-        parsed = annotation.parse(root, names)
-        if parsed.faults:
-            raise combine(parsed.faults, root)
-        dataset = parsed.dataset
-        before = {name: getattr(dataset, name) for name in names}
-        after = _divide(before, division)
-        transaction = _write(root, "split again", None, after, [])
-    rows = split.count_classes(before, after, dataset.label_names, division.val_percent)
-    return Rewritten(transaction, [], rows, split.count_images(before, after))
+        draft = draft_lists(root, find_lists(root))
+        if draft.parsed.faults:
+            raise combine(draft.parsed.faults, root)
+        return draft.divide(division).write()
 
 
 def ask_for_split(root: Path) -> PaddlexMLError:
@@ -138,6 +262,19 @@ def _explain_one_sided(rows: Sequence[Row]) -> list[str]:
             shown = first_names(names)
             lines.append(f"{len(names)} classes have {what}: {shown}")
     return lines
+
+
+def _as_parsed(
+    root: Path, names: list[str], lists: Mapping[str, ImageList], changes: list[LineChange]
+) -> Parsed:
+    """Lists that are not written yet, with the lines that they will have."""
+    empty = ImageList(root, [], np.zeros((0, len(names)), np.uint8))
+    dataset = MLClsDataset(root, names, lists.get("train", empty), lists.get("val", empty))
+    lines = {
+        name: {annotation.normalise_path(path): i for i, path in enumerate(images.paths, 1)}
+        for name, images in lists.items()
+    }
+    return Parsed(dataset, lines, [], changes)
 
 
 def _divide(lists: Mapping[str, ImageList], division: Division) -> dict[str, ImageList]:

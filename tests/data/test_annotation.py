@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import csv
+import io
+import os
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from paddlex_ml.data import annotation
+from paddlex_ml.data import annotation, faults
+from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.errors import PaddlexMLError
 
 
@@ -90,7 +94,7 @@ def test_harmless_spellings_mean_the_same(folder: Path, text: str) -> None:
         ("../6.jpg\t0,1,0", "../6.jpg lies outside the data set"),
         ("/elsewhere/6.jpg\t0,1,0", "/elsewhere/6.jpg lies outside the data set"),
         ("images/none.jpg\t0,1,0", "images/none.jpg does not exist"),
-        ("images\\6.jpg\t0,1,0", "separate folders by / instead of \\"),
+        ("images\\6.jpg\t0,1,0", "images/6.jpg is found with / instead of \\"),
         ("images\t0,1,0", "images does not exist"),
     ],
 )
@@ -101,9 +105,9 @@ def test_a_wrong_line_is_named_with_its_number(folder: Path, line: str, what: st
     assert f"where: {folder / 'train.txt'}:7" in message
 
 
-def test_an_absolute_path_inside_the_set_gets_its_relative_form_as_the_fix(folder: Path) -> None:
+def test_an_absolute_path_inside_the_set_is_found(folder: Path) -> None:
     change_line(folder, "train.txt", 7, f"{folder}/images/6.jpg\t0,1,0")
-    assert "write it relative to the data set: images/6.jpg" in refusal(folder)
+    assert "images/6.jpg is found by its absolute path" in refusal(folder)
 
 
 def test_a_line_in_another_encoding_is_named(folder: Path) -> None:
@@ -228,3 +232,144 @@ def test_fifty_thousand_lines_of_eighty_values_take_seconds(tmp_path: Path) -> N
     parsed = annotation.parse(tmp_path, lists=("train",))
     assert time.perf_counter() - start < 5  # half a second on an idle core
     assert len(parsed.faults) == 50_000  # no image is there: the slowest case
+
+
+@pytest.mark.parametrize(
+    ("path", "how"),
+    [
+        ("images\\6.jpg", "with / instead of \\"),
+        ("Images/6.JPG", "with other capitals"),
+        ("6.jpg", "in another folder"),
+        ("photos/2024/6.jpg", "in another folder"),
+        ("images/6.jpeg", "with another ending"),
+        ("images/6", "without its ending"),
+        ("C:\\Users\\li\\set\\images\\6.jpg", "in another folder"),
+        ("/data/upload/1/6.jpg", "in another folder"),
+        ("../set/images/6.jpg", "in another folder"),
+        ("https://server/set/images/6.jpg?token=1", "in another folder"),
+        ("images/6.jpg ", "in another folder"),
+        ('"images/6.jpg"', "in another folder"),
+    ],
+)
+def test_a_path_written_in_another_way_is_found_and_repaired(
+    folder: Path, path: str, how: str
+) -> None:
+    change_line(folder, "train.txt", 7, f"{path}\t0,1,0")
+    message = refusal(folder)
+    assert f"{path} " in message
+    assert f"images/6.jpg is found {how}" in message
+    assert "-o CheckDataset.repair.enable=true" in message
+    parsed = annotation.parse(folder, repair=True)
+    assert parsed.faults == []
+    assert parsed.dataset.train.paths == [f"images/{i}.jpg" for i in range(8)]
+    assert parsed.changes == [("train.txt:7", path, f"found {how}", "images/6.jpg")]
+    assert parsed.lines["train"]["images/6.jpg"] == 7
+
+
+def test_two_images_that_may_be_meant_stay_a_fault(folder: Path) -> None:
+    (folder / "more").mkdir()
+    (folder / "more" / "6.jpg").touch()
+    change_line(folder, "train.txt", 7, "6.jpg\t0,1,0")
+    for drop in ((), ("missing",)):
+        (fault,) = annotation.parse(folder, repair=True, drop=drop).faults
+        assert (fault.kind, fault.where) == ("image ambiguous", "train.txt:7")
+        assert fault.text == "6.jpg does not exist: 6.jpg may be images/6.jpg or more/6.jpg"
+    assert "-o 'CheckDataset.drop=[missing]'" in fault.fix
+    assert annotation.parse(folder, drop=["missing"]).faults == []
+
+
+@pytest.mark.parametrize("name", ["train.txt", "val.txt"])
+def test_a_guess_takes_no_image_of_another_line(folder: Path, name: str) -> None:
+    change_line(folder, name, 1, "old/5.jpg\t0,1,0")
+    (fault,) = annotation.parse(folder, repair=True).faults
+    assert (fault.kind, fault.where) == ("image missing", f"{name}:1")
+    assert "images/5.jpg, which is like it, is named in train.txt:6" in fault.text
+    parsed = annotation.parse(folder, repair=True, drop=["missing"])
+    assert parsed.faults == []
+    assert parsed.changes == [(f"{name}:1", "old/5.jpg", "missing", "")]
+
+
+def test_two_names_do_not_share_a_guess(folder: Path) -> None:
+    put(folder, "train.txt", "x/0.jpg\t0,1,0\ny/0.jpg\t0,1,0\n")
+    (fault,) = annotation.parse(folder, repair=True).faults
+    assert fault.where == "train.txt:2"
+    assert "is named in train.txt:1" in fault.text
+
+
+def test_one_wrong_name_in_both_lists_is_one_image(folder: Path) -> None:
+    put(folder, "train.txt", "x/0.jpg\t0,1,0\nimages/1.jpg\t1,1,0\n")
+    put(folder, "val.txt", "x/0.jpg\t0,1,0\n")
+    parsed = annotation.parse(folder, repair=True)
+    assert parsed.faults == []
+    assert [change.where for change in parsed.changes] == ["train.txt:1", "val.txt:1"]
+
+
+@pytest.mark.parametrize("second", ["./images/0.jpg", "images\\0.jpg", "images/../images/0.jpg"])
+@pytest.mark.parametrize("repair", [False, True])
+def test_an_image_in_two_spellings_is_named_twice(folder: Path, second: str, repair: bool) -> None:
+    change_line(folder, "train.txt", 8, f"{second}\t0,1,0")
+    (fault,) = annotation.parse(folder, repair=repair).faults
+    assert (fault.kind, fault.where) == ("path named twice", "train.txt:8")
+    assert fault.text == f"{second} is already in line 1 as images/0.jpg"
+    assert fault.fix == "leave such lines out: -o 'CheckDataset.drop=[duplicates]'"
+    assert annotation.parse(folder, repair=repair, drop=["duplicates"]).faults == []
+
+
+def test_missing_images_are_left_out_and_told(folder: Path) -> None:
+    names = (
+        "images/0.jpg",
+        "images/none.jpg",
+        "images/none.jpg",
+        "/far/away/x.jpg",
+        "IMAGES/8.JPG",
+    )
+    put(folder, "train.txt", "".join(f"{name}\t0,1,{i % 2}\n" for i, name in enumerate(names)))
+    put(folder, "val.txt", "images/1.jpg\t0,1,0\n")
+    parsed = annotation.parse(folder, drop=["missing"])
+    assert parsed.faults == []
+    assert parsed.dataset.train.paths == ["images/0.jpg"]
+    assert sorted(parsed.changes) == [
+        ("train.txt:2", "images/none.jpg", "missing", ""),
+        ("train.txt:3", "images/none.jpg", "missing", ""),
+        ("train.txt:4", "/far/away/x.jpg", "missing", ""),
+        (
+            "train.txt:5",
+            "IMAGES/8.JPG",
+            "missing, but repair.enable=true finds them (as images/8.jpg)",
+            "",
+        ),
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
+def test_a_dangling_link_is_named(folder: Path) -> None:
+    (folder / "images" / "6.jpg").unlink()
+    (folder / "images" / "6.jpg").symlink_to("/elsewhere/6.jpg")
+    assert "images/6.jpg is a dangling link: /elsewhere/6.jpg does not exist" in refusal(folder)
+
+
+def test_every_fault_is_a_row_of_the_table(folder: Path) -> None:
+    put(folder, "train.txt", "".join(f"images/x{i}.jpg\t0,1,0\n" for i in range(30)))
+    with pytest.raises(PaddlexMLError) as caught:
+        annotation.read(folder)
+    text = faults.format_csv(caught.value.rows)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 30
+    assert list(rows[0]) == ["file", "line", "kind", "what", "repair"]
+    assert rows[29] == {
+        "file": "train.txt",
+        "line": "30",
+        "kind": "image missing",
+        "what": "images/x29.jpg does not exist",
+        "repair": "restore the image, or leave such lines out: -o 'CheckDataset.drop=[missing]'",
+    }
+
+
+def test_a_fault_of_two_places_has_two_rows_and_one_of_a_folder_has_no_line(folder: Path) -> None:
+    two = DatasetFault("broken", "train.txt:7, val.txt:3", "x", "y")
+    error = faults.combine([two, DatasetFault("k", "a b.json images[7]", "x", "y")], folder)
+    assert [row[:2] for row in error.rows] == [
+        ("train.txt", "7"),
+        ("val.txt", "3"),
+        ("a b.json images[7]", ""),
+    ]

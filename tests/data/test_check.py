@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from paddlex_ml.data import annotation, check, inspect_images
 from paddlex_ml.data.annotation import ImageList
@@ -211,3 +211,74 @@ def test_real_photographs_pass(shared: Path) -> None:
     report = check.check(shared / "data" / "coco_mini_open")
     assert report.faults == []
     assert len(report.images) == 63
+
+
+def test_pages_and_frames_beyond_the_first_are_counted_and_named(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (40, 40), (80 * i, 90, 200)) for i in range(3)]
+    small = Image.new("RGB", (20, 20))
+    for name in ("a.gif", "b.tif", "c.png", "d.webp"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    for name in ("e.gif", "f.tif", "g.png", "h.webp"):
+        frames[1].save(tmp_path / name)
+    with TiffImagePlugin.AppendingTiffWriter(tmp_path / "i.tif", new=True) as file:
+        frames[2].save(file, "TIFF")
+        file.newFrame()
+        small.save(file, "TIFF", tiffinfo={254: 1})  # a smaller copy of the page before
+    names = sorted(path.name for path in tmp_path.iterdir())
+    annotation.write_labels(tmp_path / "label.txt", NAMES)
+    annotation.write_list(tmp_path / "train.txt", names, np.ones((9, 3), np.uint8))
+    annotation.write_list(tmp_path / "val.txt", names, np.ones((9, 3), np.uint8))
+    report = check.check(tmp_path, workers=0)
+    assert [report.images[name].frames for name in names] == [3, 3, 3, 3, 1, 1, 1, 1, 1]
+    (warning,) = [w for w in report.warnings if "pages or frames" in w.text]
+    assert warning.text.startswith("4 images have several pages or frames, of which only the first")
+    assert warning.images == [(name,) for name in names[:4]]
+
+
+def test_damaged_later_pages_leave_the_first_usable(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (40, 40), (80 * i, 90, 200)) for i in range(3)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[-300:] = b"\xff" * 300
+    (tmp_path / "a.tif").write_bytes(content)
+    (inspected,) = inspect_images.inspect_chunk(str(tmp_path), ["a.tif"])
+    assert (inspected.problem, inspected.width) == ("", 40)
+
+
+def test_scaled_samples_are_warned_of_by_their_range(folder: Path) -> None:
+    ramp = np.arange(1600, dtype=np.uint16).reshape(40, 40)
+    Image.fromarray(ramp).save(folder / "images/train0.png")
+    Image.fromarray((ramp[::-1] * 2).copy()).save(folder / "images/train1.png")
+    Image.fromarray(ramp.astype(np.float32) / 1600).save(folder / "images/val0.png", "TIFF")
+    texts = [warning.text for warning in check.check(folder, workers=0).warnings]
+    assert [text.partition(" by their largest")[0] for text in texts] == [
+        "2 images show 12 bits in 16-bit samples",
+        "1 images show floats from 0 to 1",
+    ]
+
+
+def test_a_list_without_any_label_is_a_fault(tmp_path: Path) -> None:
+    build(tmp_path, [[0, 0, 0], [0, 0, 0]], [[1, 1, 1]])
+    (fault,) = check.check(tmp_path, workers=0).faults
+    assert (fault.kind, fault.where) == ("no labels", "train.txt")
+    assert fault.text == "none of the 2 images of train has a label"
+
+
+def test_spellings_of_one_class_are_warned_of(folder: Path) -> None:
+    annotation.write_labels(folder / "label.txt", ["traffic light", "Traffic\u200b  Light", "owl"])
+    (warning,) = check.check(folder, workers=0).warnings
+    assert warning.text.startswith("1 classes are named in several spellings")
+    assert "'traffic light' and 'Traffic\\u200b  Light'" in warning.text
+
+
+def test_broken_images_of_lists_that_are_not_written_are_named_by_their_paths(
+    folder: Path,
+) -> None:
+    (folder / "images/val0.png").write_bytes(b"<html><body>404</body></html>")
+    parsed = annotation.parse(folder)
+    images = check.inspect(parsed, workers=0)
+    for is_written, where in ((True, "val.txt:1"), (False, "images/val0.png")):
+        (fault,) = check.find_faults(parsed, images, is_written=is_written)
+        assert fault.where == where
+        assert fault.text == "images/val0.png: not an image, but an HTML page"
+        assert fault.fix.endswith("leave such lines out: -o 'CheckDataset.drop=[broken]'")

@@ -107,7 +107,7 @@ def test_augmentation_changes_from_epoch_to_epoch(dataset):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_broken_image_is_an_error_that_names_the_file(broken, num_workers):
-    with pytest.raises(PaddlexMLError, match="not an image, or a format") as caught:
+    with pytest.raises(PaddlexMLError, match="not an image, but a text file") as caught:
         collect(broken, loader.evaluation_indices(10, 2), num_workers)
     assert caught.value.where == str(broken.images.path(3))
     assert (
@@ -199,7 +199,7 @@ def test_an_epoch_left_early_does_not_reach_into_the_next(dataset):
 def test_a_loader_recovers_from_a_broken_image_and_from_a_killed_worker(broken):
     with closing(loader.Loader(broken, 2)) as feed:
         for _ in range(2):
-            with pytest.raises(PaddlexMLError, match="not an image, or a format"):
+            with pytest.raises(PaddlexMLError, match="not an image, but a text file"):
                 list(feed.epoch(loader.evaluation_indices(10, 2)))
         sound = [[SampleIndex(0, 0)], [SampleIndex(0, 1)]]
         assert len(list(feed.epoch(sound))) == 2

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml.data import transforms
+from paddlex_ml.data import inspect_images, transforms
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.errors import PaddlexMLError
 
@@ -105,7 +105,7 @@ def test_a_gif_is_read_which_the_published_code_refuses(images):
     [
         ("truncated.jpg", "cannot be decoded: image file is truncated"),
         ("empty.jpg", r"the image file is empty \(0 bytes\)"),
-        ("garbage.jpg", "not an image, or a format that is not known"),
+        ("garbage.jpg", "not an image, but a text file"),
         ("absent.jpg", "cannot be opened: No such file"),
     ],
 )
@@ -137,12 +137,19 @@ def test_one_bit_is_black_or_white():
 
 
 @pytest.mark.parametrize(
-    "samples", [np.ones((4, 4), np.float32), np.full((4, 4), 70_000, np.int32)]
+    "samples",
+    [
+        np.full((4, 4), 1.5, np.float32),
+        np.full((4, 4), np.nan, np.float32),
+        np.full((4, 4), 0.01, np.float32),
+        np.full((4, 4), -1, np.int32),
+        np.full((4, 4), 70_000, np.int32),
+    ],
 )
 def test_samples_without_a_range_are_refused_and_the_file_is_named(tmp_path, samples):
     path = tmp_path / "deep.tif"
     Image.fromarray(samples).save(path)
-    with pytest.raises(PaddlexMLError, match=f"{samples.dtype} samples have no defined") as caught:
+    with pytest.raises(PaddlexMLError, match=f"{samples.dtype} samples .*no defined") as caught:
         transforms.read_image(path)
     assert caught.value.where == str(path)
     assert "8 or 16 bits" in caught.value.fix
@@ -233,7 +240,7 @@ def test_other_formats_are_never_reduced(images, name):
     [
         (jpeg(1600, 1200)[:9000], "cannot be decoded: image file is truncated"),
         (jpeg(1600, 1200)[:200], "cannot be decoded"),
-        (b"no image", "not an image, or a format that is not known"),
+        (b"no image", "not an image, but a text file"),
     ],
 )
 def test_reduced_decoding_finds_the_same_faults(content, message):
@@ -254,3 +261,90 @@ def test_a_decoded_image_needs_no_open_file(tmp_path):
     image = transforms.read_image(path)
     path.unlink()
     assert image.getpixel((2, 1)) == (1, 2, 3)
+
+
+def deep(suffix, bits, channels=0):
+    """A file of 16-bit samples that use `bits` bits, and the 8-bit pixels that they mean."""
+    rng = np.random.default_rng(bits)
+    samples = rng.integers(0, 1 << bits, (9, 7, channels) if channels else (9, 7), np.uint16)
+    samples.flat[:4] = (1 << bits) - 1
+    eight = (samples >> (bits - 8)).astype(np.uint8)
+    eight = eight[:, :, :3] if channels else np.repeat(eight[..., None], 3, 2)
+    return by_opencv(suffix, samples), eight
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+@pytest.mark.parametrize("channels", [0, 3, 4])
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_samples_that_use_fewer_bits_are_scaled_by_them_and_told(suffix, bits, channels):
+    content, expected = deep(suffix, bits, channels)
+    found = transforms.decode(content, where="here")
+    assert np.array_equal(np.asarray(found.image), expected)
+    assert found.reading == f"{bits} bits in 16-bit samples"
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_portable_maps_are_scaled_too(bits):
+    for suffix, channels in ((".pgm", 0), (".ppm", 3)):
+        content, expected = deep(suffix, bits, channels)
+        found = np.asarray(transforms.decode_image(content, where="here"))
+        assert np.array_equal(found, expected)
+
+
+def test_grey_of_12_bits_with_alpha_is_scaled():
+    samples = np.random.default_rng(0).integers(0, 4096, (5, 7, 2)).astype(">u2")
+    samples[0, 0] = 4095, 65535
+    found = pixels(png(7, 5, 16, 4, b"".join(b"\0" + row.tobytes() for row in samples)))
+    assert np.array_equal(found, np.repeat(samples[:, :, :1] >> 4, 3, 2))
+
+
+@pytest.mark.parametrize("largest", [1 << 14, 65_535])
+def test_16_bits_are_told_of_nothing(largest):
+    samples = np.full((3, 3), largest, np.uint16)
+    found = transforms.decode(by_opencv(".png", samples), where="here")
+    assert (found.reading, found.image.getpixel((0, 0))) == ("", (largest >> 8,) * 3)
+
+
+@pytest.mark.parametrize("channels", [0, 3])
+def test_a_black_image_of_16_bits_stays_black(channels):
+    samples = np.zeros((3, 3, channels) if channels else (3, 3), np.uint16)
+    found = transforms.decode(by_opencv(".png", samples), where="here")
+    assert (found.reading, found.image.getpixel((0, 0))) == ("", (0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected", "reading"),
+    [
+        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255], "floats from 0 to 1"),
+        (np.array([[0, 7, 255]], np.float32), [0, 7, 255], "8 bits in 32-bit floats"),
+        (np.array([[0, 2048, 4095]], np.float32), [0, 128, 255], "12 bits in 32-bit floats"),
+        (np.array([[0, 7, 255]], np.int32), [0, 7, 255], "8 bits in 32-bit samples"),
+        (np.array([[0, 2048, 4095]], np.int32), [0, 128, 255], "12 bits in 32-bit samples"),
+        (np.array([[0, 32768, 65535]], np.int32), [0, 128, 255], "16 bits in 32-bit samples"),
+    ],
+)
+def test_32_bits_and_floats_are_scaled_by_their_range(tmp_path, samples, expected, reading):
+    Image.fromarray(samples).save(tmp_path / "deep.tif")
+    found = transforms.decode((tmp_path / "deep.tif").read_bytes(), where="here")
+    assert (np.asarray(found.image)[0, :, 0].tolist(), found.reading) == (expected, reading)
+
+
+def test_a_scaled_image_is_turned_as_its_file_says():
+    samples = np.arange(12, dtype=np.uint16).reshape(3, 4) * 300
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    buffer = io.BytesIO()
+    Image.fromarray(samples).save(buffer, "PNG", exif=exif)
+    found = pixels(buffer.getvalue())
+    assert np.array_equal(found[:, :, 0], np.rot90(samples >> 4, -1))
+
+
+def test_training_evaluation_and_check_see_the_same_pixels(tmp_path):
+    for suffix, channels in ((".png", 0), (".png", 3), (".tiff", 3)):
+        path = tmp_path / f"{channels}{suffix}"
+        path.write_bytes(deep(suffix, 12, channels)[0])
+        whole, asked = transforms.read_image(path), transforms.read_image(path, 4)
+        assert whole.tobytes() == asked.tobytes()
+        (inspected,) = inspect_images.inspect_chunk(str(tmp_path), [path.name])
+        assert inspected.fingerprint == inspect_images.take_fingerprint(whole)
+        assert inspected.reading == "12 bits in 16-bit samples"

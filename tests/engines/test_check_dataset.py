@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from paddlex_ml import cli
 from paddlex_ml.config.schema import (
     CheckDatasetConfig,
     Config,
     ConvertConfig,
     GlobalConfig,
+    RepairConfig,
     SplitConfig,
     TrainConfig,
 )
@@ -158,7 +162,7 @@ def test_a_kill_at_every_step_leaves_the_pictures_of_one_run(
     assert (endings[0], endings[-1]) == (old, new)
 
 
-def test_a_failed_check_names_every_fault_and_writes_nothing(folder: Path, tmp_path: Path) -> None:
+def test_a_failed_check_names_every_fault_and_draws_nothing(folder: Path, tmp_path: Path) -> None:
     (folder / "train" / "0" / "0.jpg").write_bytes(b"")
     lines = (folder / "train.txt").read_text().splitlines()
     lines[6] = lines[6].replace("1,1", "1,2")
@@ -167,7 +171,7 @@ def test_a_failed_check_names_every_fault_and_writes_nothing(folder: Path, tmp_p
         check_dataset.run(configure(folder, tmp_path / "output"))
     assert "train.txt:7: the value of class 1 is '2'" in str(caught.value)
     assert "train.txt:1: train/0/0.jpg: the image file is empty" in str(caught.value)
-    assert not (tmp_path / "output").exists()
+    assert files_below(tmp_path / "output") == ["check_dataset/faults.csv"]
 
 
 def test_no_dataset_dir_names_the_override(tmp_path: Path) -> None:
@@ -302,3 +306,183 @@ def test_a_check_alone_changes_no_file_of_the_data_set(folder: Path, tmp_path: P
     result = run(configure(folder, tmp_path / "output"))
     assert "rewritten" not in result
     assert files_below(folder) == before
+
+
+def tidy_config(
+    root: Path, output: Path, sections: dict[str, Any], repair: bool = False, drop: str = ""
+) -> Config:
+    base = rewrite_config(root, output, **sections)
+    asked = replace(base.CheckDataset, repair=RepairConfig(enable=repair), drop=tuple(drop.split()))
+    return replace(base, CheckDataset=asked)
+
+
+def change_lines(root: Path, name: str, change: Callable[[str], str]) -> None:
+    lines = (root / name).read_text(encoding="utf-8").splitlines()
+    (root / name).write_text("".join(change(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def table(output: Path, name: str) -> list[list[str]]:
+    with (output / "check_dataset" / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_every_fault_is_in_a_table_that_the_error_names_and_a_sound_set_removes(
+    folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    sound = (folder / "train.txt").read_text(encoding="utf-8")
+    gone = "".join(f"gone/x{i}.jpg\t1,0\n" for i in range(55))
+    (folder / "train.txt").write_text(sound + gone, encoding="utf-8")
+    with pytest.raises(PaddlexMLError, match="and 35 more") as caught:
+        check_dataset.run(configure(folder, output))
+    assert f"all of them: {output / 'check_dataset' / 'faults.csv'}" in caught.value.what
+    head, *rows = table(output, "faults.csv")
+    assert head == ["file", "line", "kind", "what", "repair"]
+    assert [row[:4] for row in rows[::54]] == [
+        ["train.txt", "13", "image missing", "gone/x0.jpg does not exist"],
+        ["train.txt", "67", "image missing", "gone/x54.jpg does not exist"],
+    ]
+    (folder / "train.txt").write_text(sound, encoding="utf-8")
+    check_dataset.run(configure(folder, output))
+    assert not (output / "check_dataset" / "faults.csv").exists()
+
+
+def test_faults_of_a_conversion_are_in_the_table_too(folder: Path, tmp_path: Path) -> None:
+    exporters.export(folder, "CSV")
+    change_lines(folder, "train.csv", lambda line: line.replace("/0/", "/9/"))
+    (folder / "train" / "0" / "1.jpg").rename(folder / "train" / "0" / "x.jpg")
+    with pytest.raises(PaddlexMLError, match=r"faults\.csv"):
+        check_dataset.run(rewrite_config(folder, tmp_path / "output", **EXPORTED))
+    assert ["train.csv", "4", "image missing"] in [
+        row[:3] for row in table(tmp_path / "output", "faults.csv")
+    ]
+
+
+def test_wrong_paths_are_refused_with_a_repair_that_works(folder: Path, tmp_path: Path) -> None:
+    before = (folder / "train.txt").read_text(encoding="utf-8")
+    change_lines(folder, "train.txt", lambda line: line.replace("/", "\\"))
+    change_lines(folder, "val.txt", str.upper)
+    old = (folder / "train.txt").read_bytes()
+    with pytest.raises(PaddlexMLError, match=r"-o CheckDataset\.repair\.enable=true"):
+        check_dataset.run(configure(folder, tmp_path / "output"))
+    result = run(tidy_config(folder, tmp_path / "output", {}, repair=True))
+    assert (folder / "train.txt").read_text(encoding="utf-8") == before
+    assert (folder / "train.txt.bak").read_bytes() == old
+    rewritten = result["rewritten"]
+    assert len(rewritten["repaired"]) == 14
+    assert rewritten["repaired"][12] == [
+        "val.txt:1", "VAL/0/0.JPG", "found with other capitals", "val/0/0.jpg",
+    ]  # fmt: skip
+    assert rewritten["dropped"] == {}
+    assert table(tmp_path / "output", "conversion.csv")[1] == [
+        "train/0/0.jpg", "found with / instead of \\", "train.txt:1 names train\\0\\0.jpg",
+    ]  # fmt: skip
+    journal.undo(folder)
+    assert (folder / "train.txt").read_bytes() == old
+
+
+def test_lines_are_left_out_and_counted(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "train/0/0.jpg").write_bytes(b"%PDF-1.7")
+    (folder / "train/0/1.jpg").unlink()
+    (folder / "train/0/2.jpg").write_bytes((folder / "val/0/0.jpg").read_bytes())
+    change_lines(folder, "train.txt", lambda line: line.replace("0/3.jpg\t1,1", "0/3.jpg\t0,0"))
+    with caplog.at_level(logging.INFO):
+        config = tidy_config(folder, tmp_path, {}, drop="broken missing empty duplicates")
+        result = run(config)
+    assert result["attributes"]["train_samples"] == 8
+    assert result["rewritten"]["dropped"] == {
+        "missing": 1, "broken": 1, "duplicates": 1, "empty": 1,
+    }  # fmt: skip
+    assert result["rewritten"]["files"] == [
+        "train.txt is now train.txt.bak",
+        "train.txt is written",
+    ]
+    assert "1 lines are left out, broken: train.txt:1 train/0/0.jpg" in caplog.text
+    assert len(table(tmp_path, "conversion.csv")) == 5
+    assert not (folder / "val.txt.bak").exists()
+
+
+def test_nothing_is_written_while_something_is_faulty(folder: Path, tmp_path: Path) -> None:
+    change_lines(folder, "train.txt", str.upper)
+    (folder / "val/0/0.jpg").write_bytes(b"")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for sections in ({}, HALF):
+        with pytest.raises(PaddlexMLError, match="the image file is empty"):
+            check_dataset.run(tidy_config(folder, tmp_path / "output", sections, repair=True))
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_conversion_writes_nothing_while_an_image_is_broken(folder: Path, tmp_path: Path) -> None:
+    exporters.export(folder, "CSV")
+    for name in ("label.txt", "train.txt", "val.txt"):
+        (folder / name).unlink()
+    (folder / "val/0/0.jpg").write_bytes(b"<html></html>")
+    before = files_below(folder)
+    with pytest.raises(PaddlexMLError, match=r"val/0/0\.jpg: not an image, but an HTML page"):
+        check_dataset.run(rewrite_config(folder, tmp_path / "output", **EXPORTED))
+    assert files_below(folder) == before
+    result = run(tidy_config(folder, tmp_path / "output", EXPORTED, drop="broken"))
+    assert result["attributes"]["val_samples"] == 1
+    assert result["rewritten"]["dropped"] == {"broken": 1}
+
+
+def test_repair_drop_and_split_are_one_change(folder: Path, tmp_path: Path) -> None:
+    change_lines(folder, "train.txt", str.upper)
+    (folder / "val/0/0.jpg").unlink()
+    old = (folder / "train.txt").read_bytes()
+    config = tidy_config(folder, tmp_path / "output", HALF, repair=True, drop="missing")
+    result = run(config)
+    sizes = result["attributes"]["train_samples"], result["attributes"]["val_samples"]
+    assert sorted(sizes) == [6, 7]
+    row = result["rewritten"]["class_counts"][0]
+    assert row["train_before"] + row["val_before"] == 13
+    assert len(list((folder / journal.FOLDER).glob("*.json"))) == 1
+    journal.undo(folder)
+    assert (folder / "train.txt").read_bytes() == old
+
+
+def test_sound_lists_are_not_written_again(folder: Path, tmp_path: Path) -> None:
+    (folder / "train.txt").write_bytes((folder / "train.txt").read_bytes().replace(b"\n", b"\r\n"))
+    before = files_below(folder)
+    result = run(tidy_config(folder, tmp_path / "output", {}, repair=True, drop="broken"))
+    assert result["rewritten"]["files"] == []
+    assert files_below(folder) == before
+
+
+def test_lists_without_labels_beside_annotations_name_the_conversion(
+    folder: Path, tmp_path: Path
+) -> None:
+    exporters.export(folder, "COCO")
+    for name in ("train.txt", "val.txt"):
+        change_lines(folder, name, lambda line: line.replace("1,1", "0,0"))
+    with pytest.raises(
+        PaddlexMLError, match="none of the 12 images of train has a label"
+    ) as caught:
+        check_dataset.run(configure(folder, tmp_path / "output"))
+    assert "-o CheckDataset.convert.enable=true" in str(caught.value)
+    assert "-o CheckDataset.convert.src_dataset_type=COCO" in str(caught.value)
+
+
+CASES = {
+    "native-upper-case": ["-o", "CheckDataset.repair.enable=true"],
+    "native-windows-paths": ["-o", "CheckDataset.repair.enable=true"],
+    "check-lists-20-of-55": ["-o", "CheckDataset.drop=[missing]"],
+    "broken-images": ["-o", "CheckDataset.drop=[missing, broken]"],
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_collected_case_is_refused_with_a_repair_that_works(
+    case: str, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = shared / "cases" / "data" / case
+    if not source.is_dir():
+        pytest.skip("needs the collected cases")
+    root = shutil.copytree(source, tmp_path / case)
+    command = ["-c", "PP-LCNet_x1_0_ML", "-o", "Global.mode=check_dataset"]
+    command += ["-o", f"Global.dataset_dir={root}", "-o", f"Global.output={tmp_path / 'out'}"]
+    assert cli.main(command) == 2
+    assert CASES[case][1].partition("[")[0] in capsys.readouterr().err
+    assert cli.main(command + CASES[case]) == 0

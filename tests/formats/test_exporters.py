@@ -158,7 +158,7 @@ def test_files_that_are_there_become_backups_or_are_refused(root: Path) -> None:
 
 def test_faults_are_refused_and_nothing_is_written(root: Path) -> None:
     (root / "图 片/a, 6.png").write_bytes(b"no image")
-    with pytest.raises(PaddlexMLError, match="not an image, or a format that") as caught:
+    with pytest.raises(PaddlexMLError, match="not an image, but a text file") as caught:
         exporters.export(root, "COCO", root / "out")
     assert caught.value.where == str(root / "图 片/a, 6.png")
     (root / "图 片/a, 2.png").write_bytes(b"")

@@ -58,7 +58,7 @@ def test_nothing_is_read_before_it_is_wanted(tmp_path: Path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     [picture] = walk(broken)
-    with pytest.raises(PaddlexMLError, match="not an image, or a format"):
+    with pytest.raises(PaddlexMLError, match="not an image, but a text file"):
         picture.load()
 
 

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images of more than 8 bits per channel -> 8 bits, scaled by the range that their values show.
+
+Whole numbers keep their high byte, as OpenCV does, if the largest one needs 15 or 16 bits. A
+smaller one shows how many bits the camera has written into a file of 16: 8, 10, 12 or 14. Floats
+are 0 to 1, or whole numbers as above. Other values have no brightness that is known: an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image
+
+from paddlex_ml.errors import PaddlexMLError
+
+_BITS = (8, 10, 12, 14, 16)
+_DARK = 1 / 16  # of floats from 0 to 1: less may be another unit, and would be nearly black
+_CHANNELS = frozenset(("LA", "RGB", "RGBA", "RGBX"))
+# Formats whose images of several channels Pillow cuts to their high bytes.
+_CUT = frozenset(("PNG", "PPM", "TIFF"))
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an image has more than 8 bits per channel; known before it is loaded, not after."""
+    if image.mode.startswith(("I", "F")):
+        return True
+    if image.format not in _CUT or image.mode not in _CHANNELS:
+        return False
+    # The arguments of Pillow's decoders: "RGB;16B", ("RGB;16L", 0, 1), of PPM ("RGB", 65535).
+    arguments = [str(tile[3]) for tile in getattr(image, "tile", ())]
+    return any(";16" in each or "65535" in each for each in arguments)
+
+
+def scale(image: Image.Image, bits: int, content: bytes, where: str) -> tuple[Image.Image, str]:
+    """The image, which is deep, with 8 bits, and how its values were read ("": by the high byte).
+
+    `bits` are its `stored_bits`, `content` are the bytes of the file. Raises PaddlexMLError where
+    the values have no range.
+    """
+    if image.mode in _CHANNELS:
+        image = image.convert("RGB")
+        high = np.asarray(image)
+        if high.max() >= 1 << 6:
+            return image, ""
+        whole = _read_channels(content)
+        # Of PPM files Pillow rounds.
+        if (
+            whole is None
+            or whole.shape != high.shape
+            or np.abs((whole >> 8) - high.astype(np.int32)).max() > 1
+        ):
+            raise _refuse(f"16-bit samples below {int(high.max() + 1) << 8}", where)
+        largest, samples = int(whole.max()), whole
+    else:
+        samples = np.asarray(image)
+        if samples.dtype.kind == "f":
+            if not np.isfinite(samples).all():
+                raise _refuse(f"{samples.dtype} samples that are not numbers", where)
+            if samples.min() >= 0 and _DARK <= samples.max() <= 1:
+                return Image.fromarray(
+                    np.rint(samples * 255).astype(np.uint8)
+                ), "floats from 0 to 1"
+        smallest, greatest = samples.min(), samples.max()
+        if smallest < 0 or greatest > 0xFFFF or not _are_whole(samples):
+            raise _refuse(f"{samples.dtype} samples from {smallest:.5g} to {greatest:.5g}", where)
+        largest = int(greatest)
+    shown = next(number for number in _BITS if largest < 1 << number)
+    number = bits if 8 < bits < 16 else shown
+    eight = (samples.astype(np.uint16) >> (number - 8)).astype(np.uint8)
+    unit = "floats" if samples.dtype.kind == "f" else "samples"
+    reading = f"{number} bits in {bits}-bit {unit}" if largest and number != bits else ""
+    return Image.fromarray(eight), reading
+
+
+def stored_bits(image: Image.Image) -> int:
+    """Bits of one sample as the file declares them."""
+    if image.format == "TIFF":
+        tags: Any = getattr(image, "tag_v2", {})
+        return int(tags.get(258, (1,))[0])  # BitsPerSample
+    is_long = image.mode == "F" or (image.mode == "I" and image.format not in _CUT)
+    return 32 if is_long else 16
+
+
+def _read_channels(content: bytes) -> np.ndarray | None:
+    """RGB samples [H, W, 3] uint16 of a file, as they are stored; None where OpenCV has others."""
+    import cv2  # here: its import takes long, and nearly no image needs it
+
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] < 3:
+        return None
+    return cast(np.ndarray, pixels[:, :, 2::-1])
+
+
+def _are_whole(samples: np.ndarray) -> bool:
+    return samples.dtype.kind != "f" or bool((samples == np.rint(samples)).all())
+
+
+def _refuse(samples: str, where: str) -> PaddlexMLError:
+    return PaddlexMLError(
+        f"{samples} have no defined brightness range",
+        where=where,
+        fix="save the image with 8 or 16 bits per channel",
+    )
