@@ -60,7 +60,7 @@ def find(dataset: MLClsDataset, lines: Lines, images: Images) -> list[Finding]:
         ]
     else:
         overlap = [
-            *_find_copies(dataset, train, val, images),
+            *_find_copies(train, val, images),
             *_find_near_duplicates(dataset, images),
         ]
     return [
@@ -76,7 +76,7 @@ def find(dataset: MLClsDataset, lines: Lines, images: Images) -> list[Finding]:
 
 
 def _find_copies(
-    dataset: MLClsDataset, train: Mapping[str, int], val: Mapping[str, int], images: Images
+    train: Mapping[str, int], val: Mapping[str, int], images: Images
 ) -> Iterator[Finding]:
     in_train = {images[path].digest: (number, path) for path, number in train.items()}
     copies = [

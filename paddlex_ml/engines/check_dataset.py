@@ -261,6 +261,7 @@ def _fill_page(
     account = rewritten.account if isinstance(rewritten, RewrittenLists) else UNSET
     return dataset_page.DatasetPage(
         root=dataset.root,
+        read=read_image,
         label_names=dataset.label_names,
         train=dataset_page.PageList(dataset.train.paths, dataset.train.targets),
         val=dataset_page.PageList(dataset.val.paths, dataset.val.targets),

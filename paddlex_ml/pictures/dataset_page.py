@@ -74,6 +74,8 @@ class DatasetPage:
     """Content of the page; counts are those of `check.summarise`."""
 
     root: Path
+    read: thumbnails.ReadImage
+    """How the images of the data set are read."""
     label_names: Sequence[str]
     train: PageList
     val: PageList
@@ -90,9 +92,11 @@ class DatasetPage:
 def write(path: Path, content: DatasetPage) -> None:
     """Write the page atomically. Every text of the user's is escaped."""
     folder = Path(__file__).parent
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined
+    )
     images = _Images(content)
-    values = _fill_template(content, images)
+    values = {"explorer": "", **_fill_template(content, images)}
     if len(content.label_names) > _MOST_STATIC:
         script = (folder / "classes.js.j2").read_text("utf-8")
         digest = hashlib.sha256(script.encode("utf-8")).digest()
@@ -104,7 +108,7 @@ def write(path: Path, content: DatasetPage) -> None:
         values["pictures"] = Markup("{}")
     template = environment.get_template("report.html.j2")
     text = template.render(values)
-    if "explorer" in values:
+    if values["explorer"]:
         room = _LARGEST - len(text.encode("utf-8", "replace"))
         values["pictures"] = _write_json(_take_pictures(content, images, chosen, shown, room))
         text = template.render(values)
@@ -171,7 +175,7 @@ def _fill_template(content: DatasetPage, images: _Images) -> dict[str, Any]:
     alike = [warning.images[:_PAIRS] if warning.alike else () for warning in content.warnings]
     needed = [path for shown in alike for paths in shown for path in paths]
     needed += [images.paths[number] for each in chosen for number in each]
-    pictures = thumbnails.shrink_all(content.root / path for path in needed)
+    pictures = thumbnails.shrink_all((content.root / path for path in needed), content.read)
     warnings = [
         {
             "text": warning.text,
@@ -244,7 +248,7 @@ def _take_pictures(
     rounds = [chosen[i][k] for k in range(_SHOTS) for i in order if k < len(chosen[i])]
     wanted = list(dict.fromkeys(rounds))[:most]
     paths = [content.root / images.paths[number] for number in wanted]
-    data = thumbnails.shrink_all(paths, _SMALL_SIDE, _SMALL_QUALITY)
+    data = thumbnails.shrink_all(paths, content.read, _SMALL_SIDE, _SMALL_QUALITY)
     taken: dict[int, str] = {}
     for number, path in zip(wanted, paths, strict=True):
         picture = data[path].partition(",")[2]

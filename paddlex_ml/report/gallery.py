@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paddlex_ml.data.transforms import read_image
 from paddlex_ml.pictures import thumbnails
 from paddlex_ml.report.content import EvaluationPage
 from paddlex_ml.report.figures import Figures
@@ -99,7 +100,7 @@ def choose_shots(content: EvaluationPage, decided: np.ndarray, worst: Sequence[i
         alarms=alarms,
         suspects=suspects,
         classes=classes,
-        thumbnails=thumbnails.shrink_all(shot.path for shot in shots),
+        thumbnails=thumbnails.shrink_all((shot.path for shot in shots), read_image),
         missed=int(missing.sum()),
         alarmed=int(false.sum()),
     )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from paddlex_ml.data.transforms import read_image
 from paddlex_ml.pictures import dataset_page, thumbnails
 from paddlex_ml.pictures.dataset_page import DatasetPage, PageList, PagePairs, PageWarning
 
@@ -59,6 +60,7 @@ def make(root: Path, names: list[str], images: int = 6) -> DatasetPage:
     frequent = frequent[: dataset_page.MOST_TOGETHER]
     shown = targets[:, frequent].astype(np.int64)
     return DatasetPage(
+        read=read_image,
         root=root,
         label_names=names,
         train=PageList(paths[:half], targets[:half]),
@@ -228,7 +230,7 @@ def test_images_of_every_kind_are_shrunk(tmp_path, mode):
         source = Image.fromarray(np.full((200, 300), 4090, np.uint16))
     elif mode in ("I", "F"):
         kind = np.int32 if mode == "I" else np.float32
-        source = Image.fromarray(np.full((200, 300), 70_000 if mode == "I" else 0.99, kind))
+        source = Image.fromarray(np.full((200, 300), 65_535 if mode == "I" else 0.999, kind))
     else:
         source = source.convert(mode)
     source.save(tmp_path / name)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from paddlex_ml.data.transforms import read_image
 from paddlex_ml.pictures import dataset_page
 from paddlex_ml.pictures.dataset_page import DatasetPage, PageList, PagePairs
 
@@ -49,6 +50,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(10):
         Image.new("RGB", (120, 90)).save(folder / f"val{i}.png")
     content = DatasetPage(
+        read=read_image,
         root=folder,
         label_names=NAMES,
         train=PageList(paths, targets),
