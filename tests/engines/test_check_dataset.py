@@ -486,3 +486,22 @@ def test_a_collected_case_is_refused_with_a_repair_that_works(
     assert cli.main(command) == 2
     assert CASES[case][1].partition("[")[0] in capsys.readouterr().err
     assert cli.main(command + CASES[case]) == 0
+
+
+@pytest.mark.parametrize("divided", [True, False])
+def test_annotations_beside_the_photographs_are_met_with_the_convert_command(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], divided: bool
+) -> None:
+    exporters.export(folder, "CSV")
+    for name in ("label.txt", "train.txt", "val.txt", *([] if divided else ["val.csv"])):
+        (folder / name).unlink()
+    (folder / "classes.txt").unlink(missing_ok=True)
+    command = ["-c", "PP-LCNet_x1_0_ML", "-o", "Global.mode=check_dataset"]
+    command += ["-o", f"Global.dataset_dir={folder}", "-o", f"Global.output={tmp_path / 'out'}"]
+    assert cli.main(command) == 2
+    error = capsys.readouterr().err
+    assert "label.txt is not there, but annotations in the format CSV are: " in error
+    fix = error.partition("fix:")[2].splitlines()[0].split()
+    assert ("CheckDataset.split.enable=true" in fix) != divided
+    assert cli.main(command + fix) == 0, capsys.readouterr().err
+    assert annotation.read(folder).label_names == ["猫", "dog"]
