@@ -69,7 +69,8 @@ def test_the_lists_of_classes_divide_where_no_others_do(plant: Plant, labels: An
 
 
 def test_a_missing_image_of_a_list_is_named(plant: Plant, refusal: Any, labels: Any) -> None:
-    root = plant(tags(), *IMAGES[1:])
+    files = tags(**{f"{MAIN}/cat_train.txt": "img 1 -1\nimg 2  1\n"})
+    root = plant(files, *IMAGES[1:])
     assert "img 1 is not there" in refusal(voc.read, root)
     dataset = voc.read(root, Options(skip_missing=True))
     assert dataset.notes == ["1 images are not there, left out: img 1"]
