@@ -28,10 +28,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from paddlex_ml.data.inventory import Inventory
-from paddlex_ml.data.walk import is_image
+from paddlex_ml.data.walk import is_image, join
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset, check_class_name
 from paddlex_ml.formats.encoded_text import show_head
 from paddlex_ml.formats.subsets import assign_lists, note_unused_test, parse_subset
+from paddlex_ml.wording import first_names
 
 _LABELS = "labels.txt"
 _LIST = re.compile(r"(train|val|valid|validation|test)_list\.txt", re.I)
@@ -54,13 +55,14 @@ class PaddleLabelLine(NamedTuple):
 
 def recognise(inventory: Inventory) -> str:
     """The list by whose content the format is known, beside labels.txt."""
-    if _LABELS not in map(str.casefold, inventory.names("")):
-        return ""
-    for file in _find_lists(inventory).values():
-        lines = show_head(inventory.read_head(file)).splitlines()
-        first = next((_split(line) for line in lines if line.strip()), None)
-        if first and first[1] and all(map(str.isdecimal, first[1])):
-            return f"{file} and {_LABELS}"
+    for folder in inventory.folders:
+        if _LABELS not in map(str.casefold, inventory.names(folder)):
+            continue
+        for file in _find_lists(inventory, folder).values():
+            lines = show_head(inventory.read_head(file)).splitlines()
+            first = next((_split(line) for line in lines if line.strip()), None)
+            if first and first[1] and all(map(str.isdecimal, first[1])):
+                return f"{file} and {_LABELS}"
     return ""
 
 
@@ -69,8 +71,10 @@ def read(root: Path, options: Options) -> SourceDataset:
     collector = Collector(root, options, layout=_LAYOUT)
     files = _find_lists(collector.inventory)
     if not files:
-        fix = "-o Global.dataset_dir=... (the folder of the export, with labels.txt)"
-        text = "there is neither train_list.txt nor val_list.txt"
+        inner = [f for f in collector.inventory.folders if _find_lists(collector.inventory, f)]
+        folder = str(root / inner[0]) if inner else "... (the folder of the export)"
+        fix = f"-o Global.dataset_dir={folder}"
+        text = "there is neither train_list.txt nor val_list.txt in the data set folder"
         collector.add_fault("nothing found", "", text, fix)
     if "test" in files:
         collector.notes.append(note_unused_test(files["test"]))
@@ -78,6 +82,11 @@ def read(root: Path, options: Options) -> SourceDataset:
     for line in lines.pop("test", []):
         if isinstance(found := collector.finder.find(line.image, [""]), str):
             collector.account.left_out[found] = "of the test subset"
+    images = collector.inventory.images
+    if bare := [path for path in images if "no_annotation" in path.split("/")[:-1]]:
+        collector.account.left_out.update(dict.fromkeys(bare, "PaddleLabel has no class for it"))
+        text = f"{len(bare):,} images of no_annotation/ are left out: {first_names(bare, 5)}"
+        collector.notes.append(text)
     every = [line for listed in lines.values() for line in listed]
     used = {label for line in every for label in line.labels}
     names = _read_names(collector, {int(label) for label in used if label.isdecimal()})
@@ -97,10 +106,10 @@ def read(root: Path, options: Options) -> SourceDataset:
 # Lists
 
 
-def _find_lists(inventory: Inventory) -> dict[str, str]:
-    """The lists of the data set folder: subset -> file."""
-    found = {name: _LIST.fullmatch(name) for name in inventory.names("")}
-    return {parse_subset(match[1]): name for name, match in found.items() if match}
+def _find_lists(inventory: Inventory, folder: str = "") -> dict[str, str]:
+    """The lists of a folder: subset -> file."""
+    found = {name: _LIST.fullmatch(name) for name in inventory.names(folder)}
+    return {parse_subset(match[1]): join(folder, name) for name, match in found.items() if match}
 
 
 def _read_list(collector: Collector, file: str) -> Iterator[PaddleLabelLine]:

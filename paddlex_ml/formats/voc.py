@@ -18,8 +18,9 @@
   training and `test.txt` for validation (with a note); else `trainval.txt`, or `train.txt` and
   CVAT's `default.txt`. A line has a name with or without folders and ending; a second column of
   numbers does not count. Without these, `train_list.txt` and `val_list.txt` (or `train.txt` and
-  `val.txt`) divide if their lines end with an XML file; else the folders `train/` and `val/` (or
-  `valid/`). An XML file that no list names is left out, with a note. `test` is otherwise not used.
+  `val.txt`) of the data set folder divide, if their lines name XML files or images that have one;
+  else the folders `train/` and `val/` (or `valid/`). An XML file that no list names is left out,
+  with a note. `test` is otherwise not used.
 - `ImageSets/Main/<class>_<list>.txt`, as CVAT and Datumaro write image tags, gives labels of its
   own to the images of the lists, with or without XML files: 1 and 0 (difficult) are labels, -1 is
   none. A class that has -1 alone is left out.
@@ -123,7 +124,8 @@ def recognise(inventory: Inventory) -> str:
     for path in inventory.find(_SUFFIX)[:_LOOKED_AT]:
         if re.search(r"<annotation[\s>]", show_head(inventory.read_head(path))):
             return path
-    if path := voc_lists.find_class_list(inventory):
+    inner = list(voc_lists.find_inner_sets(inventory).values())
+    if path := voc_lists.find_class_list(inventory) or next(iter(inner), ""):
         return path
     plain = all(path.lower().endswith(".txt") for path in inventory.annotations)
     return _find_masks(inventory) if plain else ""

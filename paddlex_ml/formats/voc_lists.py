@@ -70,7 +70,7 @@ def find_class_list(inventory: Inventory) -> str:
     """The first file of ImageSets/Main that has the values of a class; "" for none."""
     texts = _list_texts(inventory, find_folder(inventory))
     for path in texts:
-        line = inventory.read_head(path).partition(b"\n")[0].decode("utf-8", "replace")
+        line = show_head(inventory.read_head(path)).partition("\n")[0]
         found = _CLASS_LINE.fullmatch(line)
         if found and found[2] in ("1", "0", "-1", "+1") and "_" in path.rpartition("/")[2]:
             return path
@@ -100,9 +100,22 @@ def find_inner_sets(inventory: Inventory) -> dict[str, str]:
     return found
 
 
+def _find_name_lists(inventory: Inventory, xml: Sequence[str]) -> dict[str, str]:
+    """The lists beside the images whose lines name XML files, or images that have one."""
+    index = NameIndex(xml)
+    found: dict[str, str] = {}
+    for name in inventory.names(""):
+        if match := _PAIRS.fullmatch(name):
+            lines = show_head(inventory.read_head(name)).splitlines()
+            first = next((line.strip() for line in lines if line.strip()), "")
+            if first and "\t" not in first and index.find(first):
+                found.setdefault(_name_set(match[1]), name)
+    return found
+
+
 def read(collector: Collector, xml: Sequence[str]) -> VocLists | None:
     """Read the lists; `xml` are all XML files. None where there are no lists of images."""
-    pairs = find_pair_lists(collector.inventory)
+    pairs = find_pair_lists(collector.inventory) or _find_name_lists(collector.inventory, xml)
     if folder := find_folder(collector.inventory):
         for path in pairs.values():
             collector.account.left_out[path] = f"{folder} divides the images"

@@ -35,9 +35,12 @@ def test_numbers_are_lines_of_the_names(plant: Plant, labels: Any) -> None:
     }
     assert dataset.account.left_out == {
         IMAGES[2]: "of the test subset",
-        IMAGES[3]: "no annotation names it",
+        IMAGES[3]: "PaddleLabel has no class for it",
     }
-    assert [note[:31] for note in dataset.notes] == ["test_list.txt is not used: test"]
+    assert [note[:31] for note in dataset.notes] == [
+        "test_list.txt is not used: test",
+        "1 images of no_annotation/ are ",
+    ]
 
 
 def test_one_class_an_image_in_folders_of_classes(plant: Plant, labels: Any) -> None:
@@ -115,6 +118,11 @@ def test_missing_files_are_told(plant: Plant, refusal: Any) -> None:
     assert "there is neither train_list.txt nor val_list.txt" in refusal(
         paddlelabel.read, root / "image"
     )
+    message = refusal(paddlelabel.read, root.parent)
+    assert f"-o Global.dataset_dir={root}\n" in f"{message}\n"
+    assert paddlelabel.recognise(Inventory(root.parent)) == ""
+    (root / "labels.txt").touch()
+    assert paddlelabel.recognise(Inventory(root.parent)) == "set/test_list.txt and labels.txt"
 
 
 def test_the_encoding_of_the_files_does_not_matter(plant: Plant) -> None:

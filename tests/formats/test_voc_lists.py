@@ -186,6 +186,23 @@ def test_a_list_that_pairs_a_file_with_another_image_is_in_doubt(
     assert "belongs to JPEGImages/a b.jpeg, but it names JPEGImages/c.jpeg" in message
 
 
+@pytest.mark.parametrize("line", ["{}", "{}.jpg", "./JPEGImages/{}.jpg", "Annotations/{}.xml"])
+def test_lists_of_names_beside_the_folders_divide(plant: Plant, labels: Any, line: str) -> None:
+    files = {f"Annotations/{stem}.xml": xml(stem) for stem in "ab"}
+    files |= {"train.txt": line.format("a") + "\n", "val.txt": line.format("b") + "\n"}
+    dataset = voc.read(plant(files, "JPEGImages/a.jpg", "JPEGImages/b.jpg"), Options())
+    assert labels(dataset) == {
+        "train": {"JPEGImages/a.jpg": ["a"]},
+        "val": {"JPEGImages/b.jpg": ["b"]},
+    }
+
+
+def test_our_own_lists_do_not_divide(plant: Plant, labels: Any) -> None:
+    files = {"a.xml": xml("a"), "b.xml": xml("b"), "train.txt": "a.jpg\t1,0\n"}
+    dataset = voc.read(plant(files, "a.jpg", "b.jpg"), Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["a"], "b.jpg": ["b"]}}
+
+
 def test_lists_of_other_formats_are_no_lists_of_pairs(plant: Plant) -> None:
     files = {"train.txt": "a.jpg\t1,0\n", "val_list.txt": "a.jpg 1\n", "x/test.txt": "b.jpg b.xml"}
     inventory = Inventory(plant(files))
