@@ -181,7 +181,7 @@ def _choose(paths: list[str], parts: list[str], folders: Sequence[str]) -> list[
     """The paths that are most like the path of `parts`, whose last part they all resemble."""
     if len(paths) == 1:
         return paths
-    lengths = {path: _count_common_end(path.split("/")[:-1], parts[:-1]) for path in paths}
+    lengths = {path: count_common_end(path.split("/")[:-1], parts[:-1]) for path in paths}
     best = [path for path in paths if lengths[path] == max(lengths.values())]
     same = [path for path in best if path.rpartition("/")[2] == parts[-1]]
     best = same or best
@@ -192,7 +192,8 @@ def _choose(paths: list[str], parts: list[str], folders: Sequence[str]) -> list[
     return best
 
 
-def _count_common_end(first: list[str], second: list[str]) -> int:
+def count_common_end(first: list[str], second: list[str]) -> int:
+    """How many folders at the ends of two paths are the same, apart from capitals."""
     pairs = zip(map(fold, reversed(first)), map(fold, reversed(second)), strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 

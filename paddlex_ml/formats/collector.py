@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -287,19 +287,24 @@ def check_class_name(name: str, where: str) -> DatasetFault | None:
     return DatasetFault("class name", where, text, "give the class a name of one line of text")
 
 
-def order_names(root: Path, seen: Iterable[str]) -> tuple[list[str], list[DatasetFault]]:
+def order_names(
+    root: Path,
+    seen: Iterable[str],
+    file: str = CLASS_FILE,
+    parse: Callable[[str], str] = str.strip,
+) -> tuple[list[str], list[DatasetFault]]:
     """Class names in the order of the ids, for a format that has no order of its own.
 
-    The order of classes.txt where the data set has one (a class that it lacks is a fault), else
-    alphabetical.
+    The order of `file` where the data set has it (a class that it lacks is a fault), else
+    alphabetical. `parse` returns the name in one of its lines, "" for none.
     """
-    path = root / CLASS_FILE
+    path = root / file
     if not path.is_file():
         return sorted(seen), []
-    lines, faults, _ = read_lines(path)
+    lines, faults, _ = read_lines(path, file)
     first: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
-        name, where = (line or "").strip(), f"{CLASS_FILE}:{number}"
+        name, where = parse(line or ""), f"{file}:{number}"
         if not name:
             continue  # an empty line, or one that is a fault already
         if fault := check_class_name(name, where):
@@ -310,5 +315,5 @@ def order_names(root: Path, seen: Iterable[str]) -> tuple[list[str], list[Datase
     names = list(first)
     for name in sorted(set(seen) - set(names)):
         text, fix = f"the class {name!r} is used but not named", f"add a line {name!r}"
-        faults.append(DatasetFault("class not named", CLASS_FILE, text, fix))
+        faults.append(DatasetFault("class not named", file, text, fix))
     return names, faults

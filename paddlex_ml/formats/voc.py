@@ -3,18 +3,34 @@
 
     Annotations/000007.xml   JPEGImages/000007.jpg   ImageSets/Main/train.txt, val.txt
     train/a.xml, train/a.jpg, valid/b.xml, valid/b.jpg                (as Roboflow writes it)
+    Annotations/, JPEGImages/, train_list.txt, val_list.txt, labels.txt (as PaddleLabel does)
 
-- The XML files are those of `Annotations/`; else those of the folders `train/` and `val/` (or
-  `valid/`); else those of the data set folder, `images/` or `JPEGImages/`.
-- The lists are those of `ImageSets/Main/`, one name without ending a line: `train.txt` and
-  `val.txt`; else `trainval.txt` for training and `test.txt` for validation (with a note); else
-  `trainval.txt` or `train.txt` alone. An XML file that no list names is left out, with a note.
-  Without lists all XML files make one list. `test.txt` is otherwise not used.
-- The labels are the names of the objects, without spaces around them. Objects marked `difficult`
-  count; a note counts the images that have no others. Parts of objects do not count.
-- The image is `<filename>` where such a file is there, else the image that has the name of the XML
-  file, with any ending. It is looked for beside the XML file, in `JPEGImages/` and in `images/`.
-- The classes are in the order of `classes.txt`, else in alphabetical order.
+- All `.xml` files of the data set are read, in folders of any depth; one of another kind is refused
+  by its name. The labels are the names of the objects, without spaces around them. Objects marked
+  `difficult` count; a note counts the images that have no others. Parts of objects do not count,
+  nor do objects that are marked `deleted`.
+- The image is the one that has the name of the XML file, with any ending: beside it, or in
+  `JPEGImages/` or `images/` with the same folders between. Where there is none, it is `<filename>`.
+  A `<filename>` that is another image of the data set is an error, and so are two XML files of one
+  image: `-o CheckDataset.convert.image_from=stem` takes the name of the XML file, `=field` the
+  `<filename>`.
+- The lists are those of `ImageSets/Main/`: `train.txt` and `val.txt`; else `trainval.txt` for
+  training and `test.txt` for validation (with a note); else `trainval.txt`, or `train.txt` and
+  CVAT's `default.txt`. A line has a name with or without folders and ending; a second column of
+  numbers does not count. Without these, `train_list.txt` and `val_list.txt` (or `train.txt` and
+  `val.txt`) of the data set folder divide, if their lines name XML files or images that have one;
+  else the folders `train/` and `val/` (or `valid/`). An XML file that no list names is left out,
+  with a note. `test` is otherwise not used.
+- `ImageSets/Main/<class>_<list>.txt`, as CVAT and Datumaro write image tags, gives labels of its
+  own to the images of the lists, with or without XML files: 1 and 0 (difficult) are labels, -1 is
+  none. A class that has -1 alone is left out.
+- The classes are in the order of `classes.txt`, else of CVAT's `labelmap.txt`, PaddleLabel's
+  `labels.txt` or `label_list.txt`, else alphabetical. `background` is a class if an image has it.
+- The encoding is that of the byte order mark, else the declared one unless the bytes contradict it,
+  else UTF-8 or GB18030. Masks (`SegmentationClass/`) have no names that can be read.
+
+The format: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/index.html, and
+https://docs.cvat.ai/docs/manual/advanced/formats/format-voc/ for what CVAT writes.
 
 Python's own XML reader is safe for this: it fetches nothing from outside, and entities, which can
 make a small file huge, can be declared in a DOCTYPE only. A file that has one is refused unread.
@@ -22,209 +38,225 @@ make a small file huge, can be declared in a DOCTYPE only. A file that has one i
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 from paddlex_ml.data.faults import DatasetFault, combine
-from paddlex_ml.data.image_finder import ImageFinder
 from paddlex_ml.data.inventory import Inventory
-from paddlex_ml.data.lines import read_lines
-from paddlex_ml.data.walk import StemIndex, join, list_folder
+from paddlex_ml.data.lines import UTF8
+from paddlex_ml.formats import voc_lists
 from paddlex_ml.formats.collector import (
+    CLASS_FILE,
     Collector,
     Options,
     SourceDataset,
     check_class_name,
     order_names,
 )
-from paddlex_ml.formats.subsets import assign_lists, find_subsets, note_unused_test
+from paddlex_ml.formats.encoded_text import read_text, show_head
+from paddlex_ml.formats.own_image import OwnImages
+from paddlex_ml.formats.subsets import divide_files
+from paddlex_ml.formats.voc_lists import ListedImage
 from paddlex_ml.wording import first_names
 
 _SUFFIX = ".xml"
-_SETS = ("train", "val", "trainval", "test")
-_IMAGES = ("JPEGImages", "images")
+_LAYOUT = "put the XML files into Annotations/ and the images into JPEGImages/, with equal names"
+_LABEL_MAPS = ("labelmap.txt", "label_map.txt")
+_NAME_FILES = (CLASS_FILE, *_LABEL_MAPS, "labels.txt", "label_list.txt")
+_BACKGROUND = "background"
+_LOOKED_AT = 20  # XML files by which the format is recognised
 
 
 class VocAnnotation(NamedTuple):
     """The content of one XML file."""
 
     image: str
-    """The text of `<filename>`; "" without one."""
+    """The text of `<filename>`, else of `<path>`; "" without one."""
     labels: list[str]
     """Names of the objects in the order of the file; a name comes as often as its objects."""
     only_difficult: bool
     """There are objects, and all of them are marked as difficult."""
+    deleted: int = 0
+    """Objects that are marked as deleted, which are not among the labels."""
+    encoding: str = UTF8
 
 
 def read_annotation(path: Path, name: str = "") -> VocAnnotation | DatasetFault:
     """Read one XML file, or return its first fault; `name` (or its last part) is its name there."""
     name = name or path.name
-    lines, faults, _ = read_lines(path, name)
-    if faults:
-        return faults[0]
-    text = "\n".join(line or "" for line in lines)
-    before, doctype, _ = text.partition("<!DOCTYPE")
+    content = read_text(path, name)
+    if isinstance(content, DatasetFault):
+        return content
+    before, doctype, _ = content.text.partition("<!DOCTYPE")
     if doctype:
         line = before.count("\n") + 1
         what = "the file has a DOCTYPE, which VOC files do not need and which can do harm"
         fix = "remove the DOCTYPE, or the file"
         return DatasetFault("not a VOC file", f"{name}:{line}", what, fix)
     try:
-        tree = ElementTree.fromstring(text)
+        tree = ElementTree.fromstring(content.text)
     except ElementTree.ParseError as error:
         what = f"the XML is damaged: {str(error).partition(':')[0]}"
         return DatasetFault("damaged XML", f"{name}:{error.position[0]}", what, "restore the file")
     if tree.tag != "annotation":
         what = f"the file is not a VOC annotation: it begins with <{tree.tag}>, not <annotation>"
-        return DatasetFault("not a VOC file", name, what, "move it out of the data set")
-    objects = tree.findall("object")
+        fix = "move it out of the data set"
+        if tree.tag == "annotations":
+            fix += ", or read it: -o CheckDataset.convert.src_dataset_type=CVAT"
+        return DatasetFault("not a VOC file", name, what, fix)
+    every = tree.findall("object")
+    objects = [entry for entry in every if (entry.findtext("deleted") or "").strip() != "1"]
     labels = [(entry.findtext("name") or "").strip() for entry in objects]
     for label in labels:
         if fault := check_class_name(label, name):
             return fault
     difficult = [(entry.findtext("difficult") or "").strip() == "1" for entry in objects]
-    image = (tree.findtext("filename") or "").strip()
-    return VocAnnotation(image, labels, bool(objects) and all(difficult))
+    image = (tree.findtext("filename") or "").strip() or (tree.findtext("path") or "").strip()
+    deleted, is_difficult = len(every) - len(objects), bool(objects) and all(difficult)
+    return VocAnnotation(image, labels, is_difficult, deleted, content.encoding)
 
 
 def recognise(inventory: Inventory) -> str:
-    """The XML file by whose content the format is known."""
-    files = inventory.find(_SUFFIX)[:3]
-    return next((path for path in files if b"<annotation>" in inventory.read_head(path)), "")
+    """The file by whose content the format is known."""
+    for path in inventory.find(_SUFFIX)[:_LOOKED_AT]:
+        if re.search(r"<annotation[\s>]", show_head(inventory.read_head(path))):
+            return path
+    inner = list(voc_lists.find_inner_sets(inventory).values())
+    if path := voc_lists.find_class_list(inventory) or next(iter(inner), ""):
+        return path
+    plain = all(path.lower().endswith(".txt") for path in inventory.annotations)
+    return _find_masks(inventory) if plain else ""
 
 
 def read(root: Path, options: Options) -> SourceDataset:
     """Read the XML files and the lists. Raises one PaddlexMLError with every fault."""
-    collector = Collector(root, options)
-    lists = _find_lists(collector)
-    files: dict[str, VocAnnotation] = {}  # those without faults
-    every = list(dict.fromkeys(path for paths in lists.values() for path in paths))
-    for done, path in enumerate(every, 1):
-        file = read_annotation(root / path, path)
+    collector = Collector(root, options, layout=_LAYOUT)
+    _leave_out_masks(collector)
+    every = collector.inventory.find(_SUFFIX)
+    listed = voc_lists.read(collector, every)
+    if listed is None:
+        if not every or voc_lists.find_inner_sets(collector.inventory):
+            raise combine([_explain_nothing(collector)], root)
+        lists, faults, notes = divide_files(every)
+        collector.faults += faults
+        collector.notes += notes
+        images = {name: [ListedImage(path) for path in paths] for name, paths in lists.items()}
+        listed = voc_lists.VocLists(images, {}, [])
+    files = _read_files(collector, listed.lists)
+    _add_images(collector, listed, files)
+    seen = {label for file in files.values() for label in file.labels}
+    names = _order_classes(collector, seen.union(*listed.tags.values()))
+    left_out = collector.account.names_left_out
+    for name in set(listed.unshown).difference(names, left_out):
+        left_out[name] = "no image of the lists shows it"
+    return collector.finish(names)
+
+
+def _leave_out_masks(collector: Collector) -> None:
+    """Masks have the names of images, but are none."""
+    images = collector.inventory.images
+    masks = {path: "a mask" for path in images if "/segmentation" in f"/{path.casefold()}"}
+    collector.account.left_out.update(masks)
+    collector.inventory.images = [path for path in images if path not in masks]
+
+
+def _read_files(
+    collector: Collector, lists: Mapping[str, Sequence[ListedImage]]
+) -> dict[str, VocAnnotation]:
+    """Read the XML files of the lists; those without faults."""
+    files: dict[str, VocAnnotation] = {}
+    every = list(dict.fromkeys(image.xml for images in lists.values() for image in images))
+    paths = [path for path in every if path]
+    for done, path in enumerate(paths, 1):
+        file = read_annotation(collector.root / path, path)
         if isinstance(file, DatasetFault):
             collector.faults.append(file)
         else:
             files[path] = file
-        options.progress(done, len(every))
-    _add_images(collector, lists, files)
+            collector.account.use(path, len(file.labels))
+            collector.account.note_encoding(path, file.encoding)
+        collector.options.progress(done, len(paths))
     if difficult := [path for path, file in files.items() if file.only_difficult]:
         text = f"{len(difficult):,} images have only difficult objects, which count as all others"
         collector.notes.append(f"{text}: {first_names(difficult, 5)}")
-    names, faults = order_names(root, {label for file in files.values() for label in file.labels})
-    collector.faults += faults
-    return collector.finish(names)
+    if deleted := [path for path, file in files.items() if file.deleted]:
+        text = f"{sum(files[path].deleted for path in deleted):,} objects are marked as deleted"
+        collector.notes.append(f"{text} and do not count: {first_names(deleted, 5)}")
+    return files
 
 
 def _add_images(
-    collector: Collector, lists: dict[str, list[str]], files: dict[str, VocAnnotation]
+    collector: Collector, listed: voc_lists.VocLists, files: Mapping[str, VocAnnotation]
 ) -> None:
-    finder, stems = ImageFinder(collector.root), StemIndex(collector.root)
-    for name, paths in lists.items():
+    own = OwnImages(collector)
+    named = {image.xml: image.image for images in listed.lists.values() for image in images}
+    found = own.choose({path: named.get(path) or file.image for path, file in files.items()})
+    used = set()
+    for name, images in listed.lists.items():
         collector.open_list(name)
-        for path in paths:
-            if path not in files:
-                continue  # it is a fault already
-            folder, _, file = path.rpartition("/")
-            folders = list(dict.fromkeys([folder, *_IMAGES]))
-            image, labels = files[path].image, files[path].labels
-            if not image or not isinstance(finder.find(image, folders), str):
-                stem = file[: -len(_SUFFIX)]
-                image = stems.find_name(stem, folders) or image or f"{stem}.jpg"
-            collector.add(name, image, folders, labels, path)
+        for image in images:
+            tags = listed.tags.get(image.xml or image.image, set())
+            if not image.xml:
+                folders = own.list_folders("Annotations/")
+                path = collector.add(name, image.image, folders, tags, image.where)
+                if path and not tags:
+                    collector.account.not_annotated[path] = None
+            elif image.xml in found:  # else it is a fault already
+                labels = tags.union(files[image.xml].labels)
+                path = collector.add(name, *found[image.xml], labels, image.xml)
+            else:
+                path = None
+            used.add(path)
+    for xml, reason in list(collector.account.left_out.items()):
+        if xml.lower().endswith(_SUFFIX) and (path := own.find_by_stem(xml)) and path not in used:
+            collector.account.left_out.setdefault(path, reason)
 
 
-# The lists
-
-
-def _find_lists(collector: Collector) -> dict[str, list[str]]:
-    """The XML files of each list."""
-    root = collector.root
-    for folder in ("Annotations", "annotations"):
-        if every := _find_xml(root, folder):
-            return _divide(collector, every)
-    folders = find_subsets(root)
-    subsets = {subset: _find_xml(root, folder) for subset, folder in folders.items()}
-    subsets = {subset: paths for subset, paths in subsets.items() if paths}
-    if lists := assign_lists(subsets):
-        if "test" in subsets:
-            folder = subsets["test"][0].rpartition("/")[0]
-            collector.notes.append(note_unused_test(f"{folder}/"))
-        return {name: subsets[subset] for subset, name in lists.items()}
-    for folder in ("", *_IMAGES):
-        if every := _find_xml(root, folder):
-            return _divide(collector, every)
-    raise combine([_explain_nothing(root)], root)
-
-
-def _find_xml(root: Path, folder: str) -> list[str]:
-    if not (root / folder).is_dir():
-        return []
-    names = list_folder(root, folder).files
-    return [join(folder, name) for name in names if name.lower().endswith(_SUFFIX)]
-
-
-def _explain_nothing(root: Path) -> DatasetFault:
-    text = (
-        "there is no .xml file in Annotations/, train/, images/, JPEGImages/ or the folder itself"
+def _order_classes(collector: Collector, seen: set[str]) -> list[str]:
+    """The classes in the order of the first file of names that is there."""
+    there = {name.casefold(): name for name in collector.inventory.names("")}
+    file = next((there[name] for name in _NAME_FILES if name in there), "")
+    if not file:
+        return sorted(seen)
+    is_map = file.casefold() in _LABEL_MAPS
+    names, faults = order_names(
+        collector.root, seen, file, _parse_label_map if is_map else str.strip
     )
-    for name in list_folder(root).folders:
-        if (root / name / "Annotations").is_dir():
-            fix = f"-o Global.dataset_dir={root / name} (the folder that holds Annotations/)"
-            return DatasetFault("nothing found", "", text, fix)
+    collector.faults += faults
+    collector.account.use(file)
+    if file.casefold() != CLASS_FILE and _BACKGROUND in set(names) - seen:
+        names.remove(_BACKGROUND)
+        collector.account.names_left_out[_BACKGROUND] = "it is for masks, and no image shows it"
+    if file.casefold() != CLASS_FILE:
+        collector.notes.append(f"the classes are those of {file}, in its order")
+    return names
+
+
+def _parse_label_map(line: str) -> str:
+    """The name in a line such as "red car:250,50,83::"."""
+    return "" if line.startswith("#") else line.rsplit(":", 3)[0].strip()
+
+
+def _find_masks(inventory: Inventory) -> str:
+    for folder in inventory.folders:
+        if folder.rpartition("/")[2].casefold() == "segmentationclass":
+            return folder
+    return ""
+
+
+def _explain_nothing(collector: Collector) -> DatasetFault:
+    inventory = collector.inventory
+    if inner := voc_lists.find_inner_sets(inventory):
+        text = f"the lists are not in this folder, but in {first_names(list(inner.values()), 5)}"
+        sets = [f"-o Global.dataset_dir={collector.root / folder}" for folder in inner]
+        return DatasetFault("lists elsewhere", "", text, " or ".join(sets[:5]))
+    if masks := _find_masks(inventory):
+        text = f"this is an export of masks: {masks}/ has images of areas, no names of objects"
+        fix = 'export the set from its tool again, as "Pascal VOC" with boxes or as COCO'
+        return DatasetFault("masks", masks, text, fix)
+    text = "there is no .xml file in the data set, and no ImageSets/Main/<class>_<list>.txt"
     fix = "-o Global.dataset_dir=... (the folder that holds Annotations/, for instance VOC2007)"
     return DatasetFault("nothing found", "", text, fix)
-
-
-def _divide(collector: Collector, every: list[str]) -> dict[str, list[str]]:
-    """Divide the XML files by the lists of ImageSets/Main."""
-    there = [name for name in _SETS if (collector.root / _locate_set(name)).is_file()]
-    chosen = _choose_sets(there)
-    by_stem = {path.rpartition("/")[2][: -len(_SUFFIX)]: path for path in every}
-    test: list[str] = []
-    if chosen.get("val") == "test":
-        text = f"{_locate_set('trainval')} is for training and {_locate_set('test')} for validation"
-        collector.notes.append(f"{text}: there is no division into train.txt and val.txt")
-    elif "test" in there:
-        collector.notes.append(note_unused_test(_locate_set("test")))
-        test = [by_stem[stem] for _, stem in _read_set(collector, "test") if stem in by_stem]
-    if not chosen:
-        return {"train": sorted(set(every) - set(test))}
-    lists: dict[str, list[str]] = {}
-    for name, set_name in chosen.items():
-        paths = []
-        for where, stem in _read_set(collector, set_name):
-            if stem in by_stem:
-                paths.append(by_stem[stem])
-            else:
-                fix = "restore the XML file, or remove the line"
-                text = f"{stem}{_SUFFIX} is not there"
-                collector.add_fault("annotation missing", where, text, fix)
-        lists[name] = list(dict.fromkeys(paths))
-    listed = {path for paths in lists.values() for path in paths}
-    if rest := sorted(set(every) - set(test) - listed):
-        text = f"{len(rest):,} XML files are in no list of ImageSets/Main, left out"
-        collector.notes.append(f"{text}: {first_names(rest, 5)}")
-    return lists
-
-
-def _choose_sets(there: list[str]) -> dict[str, str]:
-    """Return which file of ImageSets/Main becomes which list."""
-    for train, val in (("train", "val"), ("trainval", "test")):
-        if train in there and val in there:
-            return {"train": train, "val": val}
-    alone = [name for name in ("trainval", "train") if name in there]
-    return {"train": alone[0]} if alone else {}
-
-
-def _locate_set(name: str) -> str:
-    return f"ImageSets/Main/{name}.txt"
-
-
-def _read_set(collector: Collector, name: str) -> list[tuple[str, str]]:
-    """Read file and line, and the name of an image without its ending, for each line of a list."""
-    path = _locate_set(name)
-    lines, faults, _ = read_lines(collector.root / path, path)
-    collector.faults += faults
-    stems = [(line or "").strip() for line in lines]
-    return [(f"{path}:{number}", stem) for number, stem in enumerate(stems, 1) if stem]

@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from paddlex_ml.data.faults import DatasetFault
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats import voc
 from paddlex_ml.formats.collector import Options
 
@@ -61,7 +62,9 @@ def test_the_folders_of_roboflow_give_both_lists_and_leave_test_alone(
     dataset = voc.read(plant(files, "train/a.jpg", "valid/b.jpg", "test/c.jpg"), Options())
     assert labels(dataset) == {"train": {"train/a.jpg": ["cat"]}, "val": {"valid/b.jpg": ["dog"]}}
     assert dataset.label_names == ["cat", "dog"]
-    assert [note[:22] for note in dataset.notes] == ["test/ is not used: tes"]
+    assert dataset.notes == ["1 files in test/ are not used: test/c.xml"]
+    reason = "of the test subset"
+    assert dataset.account.left_out == {"test/c.xml": reason, "test/c.jpg": reason}
 
 
 @pytest.mark.parametrize("folder", ["", "images/", "JPEGImages/", "annotations/"])
@@ -162,8 +165,7 @@ def test_a_byte_order_mark_and_the_encoding_written_down_do_not_matter(plant: Pl
     [
         (xml("cat").replace("</part>", "</prt>", 1), "damaged: mismatched tag", "1.xml:4"),
         ("", "the XML is damaged: no element found", "1.xml:1"),
-        (xml("cat").encode("utf-16"), "UTF-16, not UTF-8", "1.xml"),
-        (xml("cat", "照片").encode("gbk"), "the line is not UTF-8 text", "1.xml:8"),
+        (xml("cat", "été").encode("latin-1"), "neither UTF-8 nor GB18030", "1.xml:8"),
         (xml("cat", " "), "the class name '' is empty", "1.xml"),
         (xml("cat", "a\nb"), r"the class name 'a\nb' has a line end", "1.xml"),
         ("<svg/>", "begins with <svg>, not <annotation>", "1.xml"),
@@ -199,26 +201,146 @@ def test_a_line_without_an_annotation_file_is_named(plant: Plant, refusal: Any) 
 
 
 def test_missing_images_are_left_out_when_asked(plant: Plant, labels: Any) -> None:
-    dataset = voc.read(plant(pascal(), *IMAGES[1:]), Options(skip_missing=True))
-    assert labels(dataset)["train"] == {"JPEGImages/3.jpg": []}
+    files = pascal(**{"Annotations/3.xml": xml("owl", image="3.jpg")})
+    dataset = voc.read(plant(files, *IMAGES[1:]), Options(skip_missing=True))
+    assert labels(dataset)["train"] == {"JPEGImages/3.jpg": ["owl"]}
     assert dataset.notes == ["1 images are not there, left out: 1.jpg"]
 
 
-def test_the_folder_above_the_source_is_refused_with_the_right_one(
-    plant: Plant, refusal: Any
+def test_the_folder_above_the_lists_is_refused_with_the_right_one(
+    plant: Plant, refusal: Any, labels: Any
 ) -> None:
-    root = plant({"VOC2007/Annotations/1.xml": xml()}, "VOC2007/JPEGImages/1.jpg")
-    assert f"-o Global.dataset_dir={root / 'VOC2007'} " in refusal(voc.read, root)
+    files = {f"VOC2007/{path}": text for path, text in pascal().items()}
+    root = plant(files, *(f"VOC2007/{path}" for path in IMAGES))
+    message = refusal(voc.read, root)
+    assert "the lists are not in this folder, but in VOC2007/ImageSets" in message
+    assert f"-o Global.dataset_dir={root / 'VOC2007'}\n" in message + "\n"
+    assert list(labels(voc.read(root / "VOC2007", Options()))) == ["train", "val"]
     assert "for instance VOC2007" in refusal(voc.read, root / "VOC2007" / "JPEGImages")
     assert "the folder cannot be read: No such file" in refusal(voc.read, root / "none")
 
 
-def test_two_folders_for_one_list_are_refused(plant: Plant, refusal: Any) -> None:
-    root = plant({"train/a.xml": xml(), "val/b.xml": xml(), "Valid/c.xml": xml()})
-    assert "both Valid and val are there for val" in refusal(voc.read, root)
+def test_two_folders_for_one_list_count_both(plant: Plant, labels: Any) -> None:
+    files = {"train/a.xml": xml("x"), "val/b.xml": xml("x"), "Valid/c.xml": xml("x")}
+    dataset = voc.read(plant(files, "train/a.jpg", "val/b.jpg", "Valid/c.jpg"), Options())
+    assert sorted(labels(dataset)["val"]) == ["Valid/c.jpg", "val/b.jpg"]
 
 
 def test_one_file_can_be_read_alone(plant: Plant) -> None:
     root = plant(pascal())
     annotation = voc.read_annotation(root / "Annotations/1.xml")
     assert annotation == voc.VocAnnotation("1.jpg", ["dog", "person", "dog"], False)
+
+
+def test_a_file_that_names_another_image_is_refused_and_the_option_helps(
+    plant: Plant, refusal: Any, labels: Any
+) -> None:
+    files = {f"Annotations/a{i}.xml": xml(f"c{i}", image=f"a{(i + 1) % 3}.jpg") for i in range(3)}
+    root = plant(files, *(f"JPEGImages/a{i}.jpg" for i in range(3)))
+    message = refusal(voc.read, root)
+    assert "image in doubt: 3" in message
+    assert "own name the file belongs to JPEGImages/a0.jpg, but it names a1.jpg" in message
+    assert "-o CheckDataset.convert.image_from=stem (" in message
+    by_stem = labels(voc.read(root, Options(image_from="stem")))
+    assert by_stem == {"train": {f"JPEGImages/a{i}.jpg": [f"c{i}"] for i in range(3)}}
+    by_field = labels(voc.read(root, Options(image_from="field")))
+    assert by_field["train"]["JPEGImages/a1.jpg"] == ["c0"]
+
+
+def test_the_encoding_is_the_declared_one(plant: Plant, labels: Any) -> None:
+    texts = {
+        "a": xml("猫").encode("gbk"),  # its two bytes are a letter of UTF-8 as well
+        "b": xml("红 车").encode("gb2312"),
+        "c": xml("été").encode("latin-1"),
+        "d": xml("Büro").encode("cp1252"),
+    }
+    names = {"a": "gbk", "b": "GB2312", "c": "ISO-8859-1", "d": "windows-1252"}
+    files = {
+        f"{key}.xml": f"<?xml version='1.0' encoding='{names[key]}'?>\n".encode() + text
+        for key, text in texts.items()
+    }
+    files["e.xml"] = ('<?xml version="1.0" encoding="utf-16"?>' + xml("狗")).encode("utf-16")
+    dataset = voc.read(plant(files, *(f"{key}.jpg" for key in "abcde")), Options())
+    assert labels(dataset)["train"] == {
+        "a.jpg": ["猫"],
+        "b.jpg": ["红 车"],
+        "c.jpg": ["été"],
+        "d.jpg": ["Büro"],
+        "e.jpg": ["狗"],
+    }
+    assert dataset.account.encodings["gbk"] == ["a.xml"]
+    assert dataset.account.encodings["UTF-16"] == ["e.xml"]
+
+
+def test_folders_between_are_the_same_for_images(plant: Plant, labels: Any) -> None:
+    files = {
+        "Annotations/s/a.xml": xml("cat", image="a.jpg"),
+        "Annotations/t/a.xml": xml("dog", image="t/a.jpg"),
+        "ImageSets/Main/train.txt": "s/a\n",
+        "ImageSets/Main/val.txt": "t\\a.jpg 1\n",
+    }
+    dataset = voc.read(plant(files, "JPEGImages/s/a.jpg", "JPEGImages/t/a.jpg"), Options())
+    assert labels(dataset) == {
+        "train": {"JPEGImages/s/a.jpg": ["cat"]},
+        "val": {"JPEGImages/t/a.jpg": ["dog"]},
+    }
+
+
+def test_images_without_a_file_are_told(plant: Plant) -> None:
+    dataset = voc.read(plant({"a.xml": xml("cat")}, "a.jpg", "b.jpg"), Options())
+    assert dataset.account.not_named == 1
+    assert dataset.account.left_out == {"b.jpg": "no annotation names it"}
+
+
+def test_masks_are_no_images(plant: Plant, labels: Any, refusal: Any) -> None:
+    images = ["JPEGImages/a.jpg", "SegmentationClass/a.png", "SegmentationObject/a.png"]
+    root = plant({"Annotations/a.xml": xml("cat", image="a.jpg")}, *images)
+    dataset = voc.read(root, Options())
+    assert labels(dataset)["train"] == {images[0]: ["cat"]}
+    assert dataset.account.left_out == dict.fromkeys(images[1:], "a mask")
+    (root / images[0]).unlink()
+    assert "a.jpg is not there" in refusal(voc.read, root)
+
+
+def test_an_export_of_masks_alone_is_refused_as_such(plant: Plant, refusal: Any) -> None:
+    files = {"ImageSets/Segmentation/default.txt": "a\n", "labelmap.txt": "cat:250,1,1::\n"}
+    root = plant(files, "JPEGImages/a.jpg", "SegmentationClass/a.png")
+    assert "this is an export of masks: SegmentationClass/" in refusal(voc.read, root)
+    assert voc.recognise(Inventory(root)) == "SegmentationClass"
+
+
+def test_objects_marked_as_deleted_do_not_count(plant: Plant, labels: Any) -> None:
+    text = "<annotation><filename>a.jpg</filename><object><name>cat</name><deleted>0</deleted>"
+    text += "</object><object><name>dog</name><deleted>1</deleted></object></annotation>"
+    dataset = voc.read(plant({"a.xml": text}, "a.jpg"), Options())
+    assert labels(dataset)["train"] == {"a.jpg": ["cat"]}
+    assert dataset.notes == ["1 objects are marked as deleted and do not count: a.xml"]
+
+
+def test_the_label_map_orders_the_classes(plant: Plant, refusal: Any) -> None:
+    text = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nowl:::\nred car:250,5,8::\n"
+    root = plant({"a.xml": xml("red car"), "labelmap.txt": text}, "a.jpg")
+    dataset = voc.read(root, Options())
+    assert dataset.label_names == ["owl", "red car"]
+    assert list(dataset.account.names_left_out) == ["background"]
+    assert dataset.notes == ["the classes are those of labelmap.txt, in its order"]
+    (root / "a.xml").write_text(xml("cow"))
+    assert "the class 'cow' is used but not named" in refusal(voc.read, root)
+    (root / "labelmap.txt").write_text(text + "cow\n")  # as the repair says
+    assert voc.read(root, Options()).label_names[-1] == "cow"
+
+
+def test_the_format_is_known_by_its_content(plant: Plant) -> None:
+    root = plant({"x/a.xml": "<annotation verified='yes'></annotation>", "b.xml": "<svg/>"})
+    assert voc.recognise(Inventory(root)) == "x/a.xml"
+    (root / "x/a.xml").write_bytes(xml("cat").encode("utf-16"))
+    assert voc.recognise(Inventory(root)) == "x/a.xml"
+    (root / "x/a.xml").write_text("<annotations><image/></annotations>")
+    assert voc.recognise(Inventory(root)) == ""
+
+
+def test_a_file_of_cvat_is_refused_with_its_format(plant: Plant, refusal: Any) -> None:
+    files = {"a.xml": xml("cat"), "annotations.xml": "<annotations><image/></annotations>"}
+    message = refusal(voc.read, plant(files, "a.jpg"))
+    assert "begins with <annotations>, not <annotation>" in message
+    assert "-o CheckDataset.convert.src_dataset_type=CVAT" in message
