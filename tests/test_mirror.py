@@ -65,6 +65,7 @@ WITHOUT_A_MODULE = {
     "engines/test_every_model.py": "every model through every command",
     "engines/test_foreign_weights.py": "weights of PaddleX and PaddleClas",
     "formats/test_bad_input.py": "damage in every format",
+    "formats/test_fuzz.py": "random sets in every layout",
     "formats/test_coco_bad_input.py": "damage in COCO, with all its rules",
     "inference/test_deploy.py": "the scripts of docs/deploy",
     "inference/test_exchange.py": "models of PaddleX here, and ours there",
@@ -89,6 +90,7 @@ WITHOUT_A_MODULE = {
 }
 NOT_TESTS = {
     *("conftest.py", "main_with_a_stopped_worker.py", "ranks.py", "results.py", "running.py"),
+    "layouts.py",
     "shallow.py",
 }
 

@@ -33,15 +33,8 @@ from paddlex_ml.formats import exporters
 from paddlex_ml.pictures import dataset_page, plots
 
 KEYS = [
-    "done_flag",
-    "check_pass",
-    "attributes",
-    "analysis",
-    "dataset_path",
-    "show_type",
-    "dataset_type",
-    "warnings",
-    "report",
+    *("done_flag", "check_pass", "attributes", "analysis", "dataset_path", "show_type"),
+    *("dataset_type", "warnings", "report"),
 ]
 
 
