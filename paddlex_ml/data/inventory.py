@@ -21,6 +21,7 @@ ANNOTATION_SUFFIXES = frozenset(
 )
 """Endings, in lower case, of files that may have labels or lists."""
 
+_FEW = 200  # files, all of which can be looked into
 _HEAD = 2**16  # bytes: enough to see what a file is
 # Notes for people, which lie in many exports, whatever their ending.
 _PROSE = re.compile(r"(read.?me|licen[cs]e|copying|changelog|requirements|citation)\b.*", re.I)
@@ -61,9 +62,25 @@ class Inventory:
         """The files that may have labels or lists, by their endings."""
         return [path for path in self.files if is_annotation(path)]
 
+    @cached_property
+    def image_stems(self) -> set[str]:
+        """The names of the images, without folder and ending."""
+        return {os.path.splitext(path.rpartition("/")[2])[0] for path in self.images}
+
     def find(self, *suffixes: str) -> list[str]:
         """The files that may have annotations and end with one of `suffixes`, in any case."""
         return [path for path in self.annotations if path.lower().endswith(suffixes)]
+
+    def find_tables(self, *suffixes: str) -> list[str]:
+        """The files of `find` that may describe many images: where there are many files, those
+        that are named like an image are left out, since each describes that image."""
+        files = self.find(*suffixes)
+        if len(files) <= _FEW:
+            return files
+        names = (os.path.splitext(path.rpartition("/")[2])[0] for path in files)
+        return [
+            path for path, name in zip(files, names, strict=True) if name not in self.image_stems
+        ]
 
     def read_head(self, path: str) -> bytes:
         """The first 64 KiB of a file; b"" where it cannot be read."""
