@@ -63,7 +63,7 @@ def read(root: Path, options: Options) -> SourceDataset:
 
 
 def _list_files(inventory: Inventory) -> list[str]:
-    files = inventory.find(".jsonl", ".ndjson", ".json")
+    files = inventory.find_tables(".jsonl", ".ndjson", ".json")
     return [file for file in files if decode_first(inventory, file).keys() >= _KEYS]
 
 

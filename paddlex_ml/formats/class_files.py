@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from paddlex_ml.data.annotation import LABEL_FILE
 from paddlex_ml.data.walk import join
 from paddlex_ml.formats.collector import Collector, check_class_name
 
@@ -42,10 +43,12 @@ def read_class_names(
     `lists` are files that have other content, whatever their names. Files that differ are a fault.
     """
     found: dict[tuple[str, ...], str] = {}
-    for file in list_class_files(collector, folders):
-        if file not in lists:
-            names = _parse(collector, file)
-            found.setdefault(tuple(names), file)
+    files = [file for file in list_class_files(collector, folders) if file not in lists]
+    if len(files) > 1 and LABEL_FILE in files:  # perhaps of an earlier conversion
+        files.remove(LABEL_FILE)
+        collector.account.left_out[LABEL_FILE] = f"{files[0]} names the classes"
+    for file in files:
+        found.setdefault(tuple(_parse(collector, file)), file)
     if len(found) > 1:
         first, second = list(found.values())[:2]
         text, fix = f"{first} and {second} name other classes", "move the wrong one away"

@@ -178,7 +178,7 @@ def read_features(collector: Collector) -> list[Any]:
             content = (collector.root / file).read_bytes()
             try:
                 found.append(msgspec.json.decode(content))
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
                 fix = "correct the file, or move it out of the data set"
                 collector.add_fault("malformed file", file, f"the JSON is damaged: {error}", fix)
     readme = collector.root / "README.md"

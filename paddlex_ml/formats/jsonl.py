@@ -61,7 +61,7 @@ _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_JsonLine)
 
 def recognise(inventory: Inventory) -> str:
     """The file whose first line has an image and labels."""
-    for file in inventory.find(*_ENDINGS):
+    for file in inventory.find_tables(*_ENDINGS):
         keys = decode_first(inventory, file).keys()
         if keys & {*IMAGE_KEYS} and keys & {*LABEL_KEYS}:
             return file
@@ -72,7 +72,7 @@ def read(root: Path, options: Options) -> SourceDataset:
     """Read the files line by line. Raises one PaddlexMLError with every fault."""
     layout = "put train.jsonl and val.jsonl, or one .jsonl file, into the data set folder"
     collector = Collector(root, options, layout=layout)
-    files = collector.inventory.find(*_ENDINGS)
+    files = collector.inventory.find_tables(*_ENDINGS)
     records: list[ImageRecord] = []
     for table in choose_tables(collector, files, ".jsonl file"):
         records += read_json_lines(collector, table.path, partial(_parse_line, table), _LINE)

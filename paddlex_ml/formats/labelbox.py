@@ -145,7 +145,7 @@ def read(root: Path, options: Options) -> SourceDataset:
 def _list_files(inventory: Inventory) -> list[str]:
     return [
         file
-        for file in inventory.find(".ndjson", ".jsonl", ".json")
+        for file in inventory.find_tables(".ndjson", ".jsonl", ".json")
         if decode_first(inventory, file).keys() >= {"data_row", "projects"}
         or _is_old(inventory, file)
     ]

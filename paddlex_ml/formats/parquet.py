@@ -182,7 +182,7 @@ def _find_names(file: Any, column: str) -> list[str] | None:
     content = (file.schema_arrow.metadata or {}).get(b"huggingface")
     try:
         return huggingface.find_names(msgspec.json.decode(content or b"null"), [column])
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
 
 

@@ -173,25 +173,28 @@ def parse_labels(value: object) -> str | list[str] | list[int]:
         return [int(value)]
     if isinstance(value, dict):
         if key := next((key for key in _NAME_KEYS if key in value), ""):
-            return parse_labels(value[key])
+            return _flatten([parse_labels(value[key])], value)
         if value and all(flag in (0, 1) for flag in value.values()):
             return [name.strip() for name, flag in value.items() if flag]
     if isinstance(value, list):
         if all(isinstance(item, str) for item in value):
             return [item.strip() for item in value]
-        parsed = [parse_labels(item) for item in value]
-        if all(isinstance(item, str) for item in parsed):
-            return [str(item) for item in parsed]
-        if all(isinstance(item, list) for item in parsed):
-            return _flatten(parsed, value)
+        if all(isinstance(item, int | float) for item in value):
+            numbers = [number for item in value for number in parse_labels(item)]
+            return [int(number) for number in numbers]
+        return _flatten([parse_labels(item) for item in value], value)
     raise UnusableRecord(f"the labels are not a list of names: {value!r:.40}")
 
 
-def _flatten(parsed: list[Any], value: object) -> list[str] | list[int]:
-    flat = [item for items in parsed for item in items]
-    if len(set(map(type, flat))) > 1:
+def _flatten(parsed: Iterable[str | list[str] | list[int]], value: object) -> list[str] | list[int]:
+    """Labels of several objects, each once: 0 and 1 for each class would come more than once."""
+    flat: dict[str | int, None] = {}
+    for labels in parsed:
+        flat.update(dict.fromkeys([labels] if isinstance(labels, str) else labels))
+    names = [label for label in flat if isinstance(label, str)]
+    if names and len(names) < len(flat):
         raise UnusableRecord(f"the labels are names and numbers: {value!r:.40}")
-    return flat
+    return names or [label for label in flat if isinstance(label, int)]
 
 
 # Records -> lists
@@ -232,10 +235,11 @@ def finish_records(
             used.append(record)
     number = next((record for record in used if has_ids([record])), None)
     folders = sorted({record.table.path.rpartition("/")[0] for record in used})
+    are_ids = names is not None
     if names is None and (number or class_file):
         names = read_class_names(collector, folders, [table.path for table, *_ in used])
     if number:
-        labels = _name_numbers(collector, used, number, names)
+        labels = _name_numbers(collector, used, number, names, are_ids)
     else:
         labels = _split_texts(collector, used, set(names or ()))
     collector.raise_faults()
@@ -275,6 +279,7 @@ def _name_numbers(
     records: list[ImageRecord],
     first: ImageRecord,
     names: Sequence[str] | None,
+    are_ids: bool,
 ) -> list[list[str]]:
     """Names for numbers, which are ids of classes, or 0 or 1 for each class."""
     rows = [[label for label in record.labels if isinstance(label, int)] for record in records]
@@ -288,7 +293,7 @@ def _name_numbers(
         collector.add_fault("names and numbers", here.where, text, fix)
         return []
     highest = max((max(row) for row in rows if row), default=0)
-    vectors = is_one_hot(rows)
+    vectors = False if are_ids else is_one_hot(rows)
     if names is None:
         count = len(first.labels) if vectors else highest + 1
         text = "the labels are numbers, and no file names the classes"

@@ -13,8 +13,8 @@
   class (`class-name`), or the classes of boxes. With several attributes the image has the labels
   of all; but where a job adjusted the labels of an earlier one (`adjustment-status`), of that job
   alone. Verifications of labels are not labels; masks (`...-ref`) are refused.
-- A line that a job failed to label (`failure-reason`) is dropped, which is told; its image is
-  without an annotation. Without metadata the numbers of an attribute are named by `classes.txt`.
+- A line that a job failed to label (`failure-reason`) is dropped, which is told, and its
+  image is not used. Without metadata the numbers of an attribute are named by `classes.txt`.
 - The classes are in the order of `classes.txt`, else in alphabetical order.
 """
 
@@ -74,7 +74,7 @@ def read(root: Path, options: Options) -> SourceDataset:
 
 
 def _list_files(inventory: Inventory) -> list[str]:
-    files = inventory.find(".manifest", ".jsonl", ".json")
+    files = inventory.find_tables(".manifest", ".jsonl", ".json")
     return [file for file in files if _SOURCE in decode_first(inventory, file)]
 
 
@@ -106,9 +106,10 @@ def _parse_line(
             continue
         names += _name_labels(key, line[key], meta)
     if failed and failed == len(adjusted or described):
-        collector.account.drop(table.path, "the job failed for the image", image)
+        reason = "the job failed for the image"
+        collector.account.drop(table.path, reason, image)
         if path := locate(collector, table, image):
-            collector.account.not_annotated[path] = None
+            collector.account.left_out[path] = reason
         return None
     if described:
         return ImageRecord(table, where, image, [name.strip() for name in names])

@@ -95,8 +95,9 @@ def read(root: Path, options: Options) -> SourceDataset:
 def _list_files(inventory: Inventory) -> dict[str, bool]:
     """Files whose lines begin with an image, and whether labels follow in some of the lines."""
     found: dict[str, bool] = {}
-    for file in inventory.find(".txt"):
-        if "caption" in file.rpartition("/")[2].lower() or _is_ours(inventory, file):
+    ours = {name for name in ("train.txt", "val.txt", "test.txt") if _is_ours(inventory, name)}
+    for file in inventory.find_tables(".txt"):
+        if "caption" in file.rpartition("/")[2].lower() or file in ours:
             continue
         head = to_utf8(inventory.read_head(file))[0].decode("utf-8", "replace")
         whole = head if len(head) < 2**15 else head[: head.rfind("\n")]

@@ -107,11 +107,11 @@ def read(root: Path, options: Options) -> SourceDataset:
 
 def _list_files(inventory: Inventory) -> list[str]:
     files = []
-    for file in inventory.find(".jsonl", ".ndjson"):
+    for file in inventory.find_tables(".jsonl", ".ndjson"):
         keys = decode_first(inventory, file).keys()
         if "imageGcsUri" in keys or keys >= {"imagePayload", "annotations"}:
             files.append(file)
-    for file in inventory.find(".csv", ".txt"):
+    for file in inventory.find_tables(".csv", ".txt"):
         head = to_utf8(inventory.read_head(file))[0].decode("utf-8", "replace")
         cells = re.split(r"\s*,\s*", next(filter(str.strip, head.splitlines()), "").strip())
         has_use = len(cells) > 1 and cells[0].strip('"').lower() in _USES

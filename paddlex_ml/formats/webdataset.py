@@ -51,10 +51,11 @@ def recognise(inventory: Inventory) -> str:
     """A tar file of images with labels, or the label file beside an image that came from one."""
     if tars := _list_tars(inventory):
         return tars[0]
-    keys = {_split(path)[0] for path in inventory.images}
-    for path in inventory.files:
-        key, kind = _split(path)
-        if key in keys and (kind == ".cls" or (kind == ".json" and _has_labels(inventory, path))):
+    names = [path for path in inventory.files if path.lower().endswith((".cls", ".json"))]
+    keys = {_split(path)[0] for path in inventory.images} if names else set()
+    beside = [path for path in names if _split(path)[0] in keys][:_MEMBERS]
+    for path in beside:
+        if path.lower().endswith(".cls") or _has_labels(inventory, path):
             return path
     return ""
 
@@ -75,8 +76,7 @@ def read(root: Path, options: Options) -> SourceDataset:
     for path in images:
         key = _split(path)[0]
         if not kinds or (file := files.get((key, kinds[0]))) is None:
-            collector.account.not_annotated[path] = None
-            continue
+            continue  # no annotation names it, which the account counts
         records += _read_file(collector, file, path)
         for kind in kinds[1:]:
             if other := files.get((key, kind)):
@@ -133,7 +133,7 @@ def _split(path: str) -> tuple[str, str]:
 def _has_labels(inventory: Inventory, path: str) -> bool:
     try:
         value = _decoder.decode(inventory.read_head(path))
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return False
     return isinstance(value, dict) and bool(value.keys() & {*LABEL_KEYS}) and not (
         value.keys() & _FOREIGN

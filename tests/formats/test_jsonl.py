@@ -117,7 +117,7 @@ def test_the_order_of_classes_is_that_of_the_class_file(plant: Plant) -> None:
         ('{"path": "../../c.jpg", "labels": []}', "../../c.jpg lies outside the data set"),
         ('{"path": "b.jpg", "labels": [true]}', "the labels are not a list of names: True"),
         ('{"path": "b.jpg", "labels": [1.5]}', "the labels are not a list of names: 1.5"),
-        ('{"path": "b.jpg", "labels": ["x", [3]]}', "the labels are not a list of names"),
+        ('{"path": "b.jpg", "labels": ["x", [3]]}', "the labels are names and numbers: ['x', [3]]"),
         (b'{"path": "b.jpg", "labels": ["\xff\xe9"]}', "the line is neither UTF-8 nor GB18030"),
     ],
 )
