@@ -219,49 +219,54 @@ def finish_records(
     Raises one PaddlexMLError with every fault.
     """
     subsets = [record.table.subset or record.subset for record in records]
-    if "" in subsets and set(subsets) != {""}:
-        for record, subset in zip(records, subsets, strict=True):
-            if not subset:
-                text = "the record names no subset (`split`), but others do"
-                fix = "write train or val there, as in the others"
-                collector.add_fault("unknown subset", record.where, text, fix)
-    used = []
-    for record, subset in zip(records, subsets, strict=True):
-        if subset == "test":
-            collector.account.drop(record.table.path, TEST, record.image)
-            if path := locate(collector, record.table, record.image):
-                collector.account.left_out[path] = TEST
-        else:
-            used.append(record)
+    used = list(_list_used(collector, records, subsets))
     number = next((record for record in used if has_ids([record])), None)
-    folders = sorted({record.table.path.rpartition("/")[0] for record in used})
     are_ids = names is not None
     if names is None and (number or class_file):
-        names = read_class_names(collector, folders, [table.path for table, *_ in used])
+        folders = sorted({record.table.path.rpartition("/")[0] for record in used})
+        names = read_class_names(collector, folders, [record.table.path for record in used])
     if number:
         labels = _name_numbers(collector, used, number, names, are_ids)
     else:
         labels = _split_texts(collector, used, set(names or ()))
     collector.raise_faults()
+    left_out = collector.account.names_left_out
     for name in set(names or ()).union(*labels):
         if _NO_LABEL.fullmatch(name):
-            collector.account.names_left_out[name] = "it means that there is no label"
-    left_out = collector.account.names_left_out
-    labels = [[name for name in row if name not in left_out] for row in labels]
-    lists = {"": "train", **assign_lists(subsets)}
-    _add_records(collector, used, labels, lists)
-    seen = dict.fromkeys(name for row in labels for name in row)
+            left_out[name] = "it means that there is no label"
+    if left_out:
+        labels = [[name for name in row if name not in left_out] for row in labels]
+    _add_records(collector, used, labels, {"": "train", **assign_lists(subsets)})
+    seen = {name for row in labels for name in row}
     if names:
-        names = [name for name in names if name and name not in left_out]
-        for name in sorted(set(seen) - set(names)):
+        for name in sorted(seen - set(names)):
             text, fix = f"the class {name!r} is used but not named", f"add a line {name!r}"
             collector.add_fault("class not named", "", text, fix)
-        return collector.finish(names, retire=retire)
-    order, faults = order_names(collector.root, seen)
-    if (collector.root / CLASS_FILE).is_file():
-        collector.account.use(CLASS_FILE)
-    collector.faults += faults
-    return collector.finish([name for name in order if name not in left_out], retire=retire)
+    else:
+        names, faults = order_names(collector.root, seen)
+        collector.faults += faults
+        if (collector.root / CLASS_FILE).is_file():
+            collector.account.use(CLASS_FILE)
+    names = [name for name in names if name and name not in left_out]
+    return collector.finish(names, retire=retire)
+
+
+def _list_used(
+    collector: Collector, records: list[ImageRecord], subsets: list[str]
+) -> Iterator[ImageRecord]:
+    """The records for training and validation; those of test are dropped, which is told."""
+    is_divided = set(subsets) != {""}
+    for record, subset in zip(records, subsets, strict=True):
+        if is_divided and not subset:
+            text = "the record names no subset (`split`), but others do"
+            fix = "write train or val there, as in the others"
+            collector.add_fault("unknown subset", record.where, text, fix)
+        if subset != "test":
+            yield record
+            continue
+        collector.account.drop(record.table.path, TEST, record.image)
+        if path := locate(collector, record.table, record.image):
+            collector.account.left_out[path] = TEST
 
 
 def locate(collector: Collector, table: SourceTable, image: str) -> str:

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.data.inventory import Inventory, is_annotation
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.data.transforms import SUFFIXES
 from paddlex_ml.data.walk import is_image
@@ -62,7 +62,8 @@ class _ListLine(NamedTuple):
 
 def recognise(inventory: Inventory) -> str:
     """The list whose lines have images and labels."""
-    return next((file for file, labelled in _list_files(inventory).items() if labelled), "")
+    lists = [file for file, labelled in _list_files(inventory).items() if labelled]
+    return next((file for file in lists if find_subset(file) != "test"), "")
 
 
 def read(root: Path, options: Options) -> SourceDataset:
@@ -106,8 +107,13 @@ def _list_files(inventory: Inventory) -> dict[str, bool]:
         rests = [match[2] for match in matches if match and match[2]]
         known = sum(map(bool, matches))
         if matches and matches[0] and known >= 0.9 * len(lines):
-            found[file] = bool(rests) and not is_image(rests[0])
+            found[file] = bool(rests) and not _names_file(rests[0])
     return found
+
+
+def _names_file(rest: str) -> bool:
+    """Whether a mask or a file of annotations follows the image, not labels."""
+    return is_image(rest) or is_annotation(rest)
 
 
 def _is_ours(inventory: Inventory, file: str) -> bool:
@@ -129,10 +135,10 @@ def _make_records(collector: Collector, lines: list[_ListLine]) -> Iterator[Imag
     words = (word for line in lines for word in re.split(r"[\s,;|]+", line.rest) if word)
     are_numbers = all(map(_NUMBER.fullmatch, words))
     for table, where, image, rest in lines:
-        if is_image(rest):
-            text = "the line names two images: a list of images and masks has no labels"
-            fix = "move the list out of the data set, or write labels behind the images"
-            collector.add_fault("two images", where, text, fix)
+        if _names_file(rest):
+            text = f"{rest} is a file, such as a mask or annotations, not a label"
+            fix = "name the format of these files, or write labels behind the images"
+            collector.add_fault("file instead of labels", where, text, fix)
             continue
         labels: str | list[str] | list[int] = rest
         if are_numbers:

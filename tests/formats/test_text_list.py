@@ -163,8 +163,8 @@ def test_a_list_of_all_beside_train_and_val_is_left_out(plant: Plant, labels: An
     [
         ({"train.txt": "a.jpg 0\n", "list.txt": "b.jpg 1\n"}, "it is not clear which to read"),
         ({"x.txt": "a.jpg 0\n", "y.txt": "b.jpg 1\n"}, "it is not clear which to read: x.txt"),
-        ({"train.txt": "a.jpg m/a.png\nb.jpg m/b.png\n"}, "the line names two images"),
-        ({"train.txt": "a.jpg 0\nb.jpg b.png\n"}, "the line names two images"),
+        ({"train.txt": "a.jpg m/a.png\nb.jpg m/b.png\n"}, "m/a.png is a file, such as a mask"),
+        ({"train.txt": "a.jpg 0\nb.jpg b.xml\n"}, "b.xml is a file, such as a mask"),
         ({"train.txt": "a.jpg 0\nb.jpg cat\n"}, "'0' is used but not named"),
         ({"train.txt": "a.jpg 0\n", "labels.txt": "x\ny\n"}, "name other classes"),
         ({"train.txt": "a.jpg 0\ngone.jpg 0\n"}, "gone.jpg is not there"),
