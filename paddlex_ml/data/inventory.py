@@ -24,6 +24,7 @@ ANNOTATION_SUFFIXES = frozenset(
 _OWN_LINE = rb"(\xef\xbb\xbf)?[^\t\n]+\t\s*[01](\s*,\s*[01])*\s*(\n|\Z)"
 HEAD = 2**16
 """Bytes of a file that are enough to see what it is."""
+_FEW = 200  # files, all of which can be looked into
 # Notes for people, which lie in many exports, whatever their ending.
 _PROSE = re.compile(r"(read.?me|licen[cs]e|copying|changelog|requirements|citation)\b.*", re.I)
 
@@ -74,9 +75,25 @@ class Inventory:
             if name in there and re.match(layout, self.read_head(name))
         ]
 
+    @cached_property
+    def image_stems(self) -> set[str]:
+        """The names of the images, without folder and ending."""
+        return {os.path.splitext(path.rpartition("/")[2])[0] for path in self.images}
+
     def find(self, *suffixes: str) -> list[str]:
         """The files that may have annotations and end with one of `suffixes`, in any case."""
         return [path for path in self.annotations if path.lower().endswith(suffixes)]
+
+    def find_tables(self, *suffixes: str) -> list[str]:
+        """The files of `find` that may describe many images: where there are many files, those
+        that are named like an image are left out, since each describes that image."""
+        files = self.find(*suffixes)
+        if len(files) <= _FEW:
+            return files
+        names = (os.path.splitext(path.rpartition("/")[2])[0] for path in files)
+        return [
+            path for path, name in zip(files, names, strict=True) if name not in self.image_stems
+        ]
 
     def read_head(self, path: str) -> bytes:
         """The first 64 KiB of a file; b"" where it cannot be read."""

@@ -1,19 +1,228 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hugging Face (`src_dataset_type: HuggingFace`)."""
+"""Image folders of Hugging Face with a metadata file (`src_dataset_type: HuggingFace`).
+
+    train/metadata.jsonl: {"file_name": "a.jpg", "labels": ["cat", "dog"]}
+    metadata.csv:         file_name,labels
+
+- The files are `metadata.jsonl` and `metadata.csv`, beside the images, as the
+  [guide](https://huggingface.co/docs/datasets/image_dataset) has it; in folders `train/` and
+  `validation/` they make both lists, and `test/` is not used. A file for all images is divided by
+  its key `split`, else by the folders of its images (`train/a.jpg`).
+- The image is the text of `file_name`, relative to the folder of the file.
+- The labels are in `labels`, `label`, `tags`, `classes`, `class`, `categories`, `category` or
+  `objects`, or where `CheckDataset.convert.label_columns` says: names, ids, lists of these, or the
+  categories of boxes. In a table several columns with only 0 and 1 are one for each class. Cells
+  with lists may be written as `['cat', 'dog']`; how other text is divided is that of JSONL.
+- Ids get their names from the features in `README.md`, `dataset_infos.json` or
+  `dataset_info.json`, else from `classes.txt`; without names they are refused.
+- The classes are in the order of their ids, else of `classes.txt`, else alphabetical.
+"""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
 
 from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.formats.records import (
+    LABEL_KEYS,
+    ImageRecord,
+    UnusableRecord,
+    choose_tables,
+    decode_first,
+    finish_records,
+    has_ids,
+    parse_labels,
+    read_json_lines,
+)
+from paddlex_ml.formats.subsets import SourceTable, parse_subset, parse_subset_of_path
+from paddlex_ml.wording import first_names
+
+METADATA = "metadata.jsonl"
+_IMAGE = "file_name"
+_LINE = 'write {"file_name": "a.jpg", "labels": ["cat", "dog"]}'
+_FEATURES = ("dataset_info.json", "dataset_infos.json")
+_BINARY = {"0", "1", "0.0", "1.0", "true", "false"}
+_MOST_COLUMNS = 20  # named in an error
+
+_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def recognise(inventory: Inventory) -> str:
-    """The file by whose content the format is known."""
-    return ""
+    """The metadata file that names images."""
+    return next(iter(_list_files(inventory)), "")
 
 
 def read(root: Path, options: Options) -> SourceDataset:
-    """Read the annotations. Raises one PaddlexMLError with every fault."""
-    return Collector(root, options).finish([])
+    """Read the metadata files. Raises one PaddlexMLError with every fault."""
+    layout = "put metadata.jsonl beside the images, with file_name and labels"
+    collector = Collector(root, options, layout=layout)
+    records: list[ImageRecord] = []
+    for table in choose_tables(collector, _list_files(collector.inventory), "metadata file"):
+        if table.path.lower().endswith(".csv"):
+            records += _read_rows(collector, table)
+        else:
+            parse = partial(_parse_line, collector, table)
+            records += read_json_lines(collector, table.path, parse, _LINE)
+    collector.raise_faults()
+    features = read_features(collector)
+    names = find_names(features, collector.options.label_columns or LABEL_KEYS)
+    return finish_records(collector, records, names=names if has_ids(records) else None)
+
+
+def _list_files(inventory: Inventory) -> list[str]:
+    files = []
+    for file in inventory.find("metadata.jsonl", "metadata.csv"):
+        if file.lower().endswith(".jsonl"):
+            is_known = _IMAGE in decode_first(inventory, file)
+        else:
+            head = to_utf8(inventory.read_head(file))[0].decode("utf-8", "replace")
+            first = next(iter(csv.reader(head.splitlines()[:1])), [])
+            is_known = _IMAGE in first
+        if is_known:
+            files.append(file)
+    return files
+
+
+def _parse_line(collector: Collector, table: SourceTable, text: str, where: str) -> ImageRecord:
+    line = _decoder.decode(text)
+    key = _choose_label(collector, line)
+    labels = parse_labels(line[key])
+    return _make_record(table, where, line.get(_IMAGE), labels, line.get("split"))
+
+
+def _choose_label(collector: Collector, keys: Iterable[str]) -> str:
+    asked = collector.options.label_columns
+    if key := next((key for key in asked or LABEL_KEYS if key in keys), ""):
+        return key
+    shown = first_names([key for key in keys if key != _IMAGE], _MOST_COLUMNS)
+    raise UnusableRecord(
+        f"none of {', '.join(asked or LABEL_KEYS)} is there; there are: {shown} (name the one with "
+        "the labels: -o 'CheckDataset.convert.label_columns=[...]')"
+    )
+
+
+def _make_record(
+    table: SourceTable,
+    where: str,
+    image: object,
+    labels: str | list[str] | list[int],
+    split: object,
+) -> ImageRecord:
+    if not isinstance(image, str) or not image:
+        raise UnusableRecord(f"{_IMAGE} is not the name of a file: {image!r:.40}")
+    subset = table.subset or parse_subset_of_path(image)
+    if not table.subset and split is not None:
+        subset = parse_subset(str(split))
+        if not subset:
+            raise UnusableRecord(f"`split` is neither train nor val nor test: {split!r:.40}")
+    return ImageRecord(table, where, image, labels, subset)
+
+
+def _read_rows(collector: Collector, table: SourceTable) -> Iterator[ImageRecord]:
+    """The images of a table."""
+    lines = [line or "" for line in collector.read_lines(table.path)]
+    reader = csv.reader((f"{line}\n" for line in lines), strict=True, skipinitialspace=True)
+    where = f"{table.path}:1"
+    rows: list[tuple[str, dict[str, str]]] = []
+    try:
+        header = [cell.strip() for cell in next(reader)]
+        where = f"{table.path}:{reader.line_num + 1}"
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append((where, dict(zip(header, map(str.strip, cells), strict=False))))
+                if len(cells) != len(header):
+                    text = f"the row has {len(cells)} cells, the first line has {len(header)}"
+                    fix = "a cell with commas in it needs quotes around it"
+                    collector.add_fault("wrong number of cells", where, text, fix)
+                    return
+            where = f"{table.path}:{reader.line_num + 1}"
+        collector.account.use(table.path, -1)  # the line of the columns is no record
+        others = [name for name in header if name not in (_IMAGE, "split")]
+        flags = [name for name in collector.options.label_columns or others if name in others]
+        is_one_hot = len(flags) > 1 and all(
+            row[name].lower() in _BINARY for _, row in rows for name in flags
+        )
+        key = "" if is_one_hot else _choose_label(collector, header)
+        ignored = [name for name in others if name not in (flags if is_one_hot else [key])]
+        if ignored:
+            collector.notes.append(f"columns not used: {first_names(ignored, _MOST_COLUMNS)}")
+        for where, row in rows:
+            if is_one_hot:
+                labels: Any = [name for name in flags if row[name].lower()[0] in "1t"]
+            else:
+                labels = parse_labels(int(row[key]) if row[key].isdecimal() else row[key])
+            yield _make_record(table, where, row[_IMAGE], labels, row.get("split"))
+    except (csv.Error, UnusableRecord) as error:
+        fix = "write a line with the columns, file_name,labels, and a row for each image"
+        collector.add_fault("malformed table", where, str(error), fix)
+
+
+# Names of ids
+
+
+def read_features(collector: Collector) -> list[Any]:
+    """The descriptions of columns in the files that Hugging Face writes beside the data."""
+    found: list[Any] = []
+    for file in collector.inventory.find(*_FEATURES):
+        if file.rpartition("/")[2].lower() in _FEATURES:
+            collector.account.use(file)
+            content = (collector.root / file).read_bytes()
+            try:
+                found.append(msgspec.json.decode(content))
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+                fix = "correct the file, or move it out of the data set"
+                collector.add_fault("malformed file", file, f"the JSON is damaged: {error}", fix)
+    readme = collector.root / "README.md"
+    if readme.is_file():
+        text = readme.read_text("utf-8", "replace")
+        if text.startswith("---") and "dataset_info" in text:
+            try:
+                found.append(yaml.safe_load(text.split("---")[1]).get("dataset_info"))
+            except (yaml.YAMLError, AttributeError, RecursionError):
+                collector.notes.append("README.md is not read: its head is not YAML")
+    return found
+
+
+def find_names(features: object, columns: Iterable[str]) -> list[str] | None:
+    """The names of the classes of the first of `columns` that has them, at any depth."""
+    for column in columns:
+        for feature in _find_features(features, column):
+            if names := _find_class_names(feature):
+                return names
+    return None
+
+
+def _find_features(value: object, column: str) -> Iterator[object]:
+    """Descriptions of a column: {column: {...}} in JSON, {"name": column, ...} in YAML."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _find_features(item, column)
+    elif isinstance(value, dict):
+        if value.get("name") == column:
+            yield {key: item for key, item in value.items() if key != "name"}
+        if isinstance(found := value.get(column), dict | list):
+            yield found
+        for item in value.values():
+            yield from _find_features(item, column)
+
+
+def _find_class_names(value: object) -> list[str] | None:
+    if isinstance(value, dict):
+        names = value.get("names")
+        if isinstance(names, dict) and all(str(key).isdecimal() for key in names):
+            numbered = {int(key): str(name) for key, name in names.items()}
+            if sorted(numbered) == list(range(len(numbered))):
+                return [numbered[i].strip() for i in range(len(numbered))]
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return [name.strip() for name in names]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next(filter(None, map(_find_class_names, inner)), None)

@@ -4,154 +4,100 @@
     {"path": "images/a.jpg", "labels": ["cat", "dog"]}
     {"path": "images/b.jpg", "labels": []}
 
-- The files are `train.jsonl` and `val.jsonl` (or `valid.jsonl`) in the data set folder; else
-  `train/metadata.jsonl` and `val/metadata.jsonl`, as in data sets of Hugging Face; else the only
-  `.jsonl` file of the data set. With one of the two there is one list. `test.jsonl` is not used.
-- The image is the text of `path`, else of `image`, `file_name` or `filename`. It is looked for in
-  the folder of the file, in `images/`, in the folder of its list (`train/`, `valid/`), in `images/`
-  of that folder, and in the data set folder.
-- The labels are the list of names in `labels`, else in `label`; a single text is one name. Spaces
-  around names are ignored. An empty list or text: no label. Other keys are ignored.
-- In a file without another, the key `split` divides: `train`, `val`, `valid`, `validation`; images
-  of `test` are not used. If one line has it, all must have it.
+- The files end with `.jsonl` or `.ndjson`. `train.jsonl` and `val.jsonl` (or `valid.jsonl`, or
+  folders `train/` and `val/`) make these lists; with one of the two there is one list; files of
+  `test` are not used. Without such names there is one file, or its parts (`part-1`, `part-2`).
+- The image is the text of `path`, else of `image`, `file_name`, `filename`, `image_path`,
+  `img_path`, `img` or `file`. It is looked for in the folder of the file, in `images/`, in the
+  folder of its list (`train/`, `valid/`), in `images/` of that folder, and in the data set folder.
+- The labels are in `labels`, else in `label`, `tags`, `classes`, `class`, `categories`, `category`
+  or `objects`: a list of names, one name, a list of objects with a `name` (or `label`, ...), or
+  `{"cat": 1, "dog": 0}`. An empty list or text: no label. Other keys are ignored.
+- Numbers are ids of classes, counted from 0, or 0 or 1 for each class. Their names are in
+  `classes.txt`, or a file like it (`labels.txt`, ...): one name a line.
+- A text such as `"cat, dog"` whose parts come again in other lines is asked about: it is several
+  names with `CheckDataset.convert.separator`, one name when `classes.txt` has it.
+- In a file without another subset, the key `split` (or `subset`, `set`) divides: `train`, `val`,
+  `valid`, `validation`; images of `test` are not used. If one line has it, all must have it.
 - Empty lines are ignored. The classes are in the order of `classes.txt`, else alphabetical.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from paddlex_ml.data.inventory import Inventory
-from paddlex_ml.data.lines import read_lines
-from paddlex_ml.formats.collector import (
-    Collector,
-    Options,
-    SourceDataset,
-    check_class_name,
-    order_names,
+from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.formats.records import (
+    LABEL_KEYS,
+    ImageRecord,
+    UnusableRecord,
+    choose_tables,
+    decode_first,
+    finish_records,
+    parse_labels,
+    read_json_lines,
 )
-from paddlex_ml.formats.subsets import (
-    SourceTable,
-    assign_lists,
-    find_tables,
-    list_image_folders,
-    parse_subset,
+from paddlex_ml.formats.subsets import SourceTable, parse_subset
+
+IMAGE_KEYS = (*("path", "image", "file_name", "filename", "image_path", "img_path", "img", "file"),)
+_SPLIT_KEYS = ("split", "subset", "set")
+_LINE = 'write {"path": "images/a.jpg", "labels": ["cat", "dog"]}'
+_ENDINGS = (".jsonl", ".ndjson")
+
+
+_JsonLine = msgspec.defstruct(  # msgspec skips all other keys
+    "_JsonLine",
+    [(key, Any, UNSET) for key in (*IMAGE_KEYS, *LABEL_KEYS, *_SPLIT_KEYS)],
+    gc=False,
 )
-
-_SUFFIX = ".jsonl"
-_IMAGE_KEYS = ("path", "image", "file_name", "filename")
-_LABEL_KEYS = ("labels", "label")
-_LAYOUT = 'write {"path": "images/a.jpg", "labels": ["cat", "dog"]}'
-_STEP = 1000  # images between two calls of progress
-
-
-class _JsonLine(msgspec.Struct, gc=False):
-    """The keys that are read; msgspec skips all others."""
-
-    path: Any = UNSET
-    image: Any = UNSET
-    file_name: Any = UNSET
-    filename: Any = UNSET
-    labels: Any = UNSET
-    label: Any = UNSET
-    split: Any = UNSET
-
-
-class _JsonlEntry(NamedTuple):
-    """An image as a line names it; `subset` is "" where neither file nor line has one."""
-
-    table: SourceTable
-    where: str
-    image: str
-    labels: list[str]
-    subset: str
-
-
-_decoder = msgspec.json.Decoder(_JsonLine)
+_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_JsonLine)
 
 
 def recognise(inventory: Inventory) -> str:
-    """The file by whose name the format is known."""
-    return next(iter(inventory.find(_SUFFIX)), "")
+    """The file whose first line has an image and labels."""
+    for file in inventory.find_tables(*_ENDINGS):
+        keys = decode_first(inventory, file).keys()
+        if keys & {*IMAGE_KEYS} and keys & {*LABEL_KEYS}:
+            return file
+    return ""
 
 
 def read(root: Path, options: Options) -> SourceDataset:
     """Read the files line by line. Raises one PaddlexMLError with every fault."""
-    collector = Collector(root, options)
-    tables, collector.notes = find_tables(root, _SUFFIX, "metadata.jsonl")
-    entries = [entry for table in tables for entry in _read_table(collector, table)]
-    subsets = {entry.subset for entry in entries}
-    for entry in entries:
-        if not entry.subset and subsets != {""}:
-            text, fix = "the line has no `split`, but other lines have", 'write "split": "train"'
-            collector.add_fault("unknown subset", entry.where, text, fix)
-    used = [entry for entry in entries if entry.subset != "test"]
-    if test := len(entries) - len(used):
-        collector.notes.append(f"{test:,} images of test are not used")
-    lists = {"": "train", **assign_lists(subsets)}
-    for name in sorted(set(lists.values())):
-        collector.open_list(name)
-    for done, entry in enumerate(used, 1):
-        folders = list_image_folders(entry.table, entry.subset)
-        collector.add(lists[entry.subset], entry.image, folders, entry.labels, entry.where)
-        if done % _STEP == 0 or done == len(used):
-            options.progress(done, len(used))
-    names, faults = order_names(root, {label for entry in used for label in entry.labels})
-    collector.faults += faults
-    return collector.finish(names)
+    layout = "put train.jsonl and val.jsonl, or one .jsonl file, into the data set folder"
+    collector = Collector(root, options, layout=layout)
+    files = collector.inventory.find_tables(*_ENDINGS)
+    records: list[ImageRecord] = []
+    for table in choose_tables(collector, files, ".jsonl file"):
+        records += read_json_lines(collector, table.path, partial(_parse_line, table), _LINE)
+    return finish_records(collector, records)
 
 
-def _read_table(collector: Collector, table: SourceTable) -> Iterator[_JsonlEntry]:
-    lines, faults, _ = read_lines(collector.root / table.path, table.path)
-    collector.faults += faults
-    for number, text in enumerate(lines, 1):
-        if text and text.strip():
-            where = f"{table.path}:{number}"
-            try:
-                yield _read_line(collector, table, where, text)
-            except (msgspec.DecodeError, RecursionError, _UnusableLine) as error:
-                collector.add_fault("malformed line", where, _explain(error), _LAYOUT)
-
-
-class _UnusableLine(Exception):
-    """Why a line that is a JSON object cannot be used."""
-
-
-def _read_line(collector: Collector, table: SourceTable, where: str, text: str) -> _JsonlEntry:
+def _parse_line(table: SourceTable, text: str, where: str) -> ImageRecord:
     line = _decoder.decode(text)
-    image = _get_first(line, _IMAGE_KEYS)
+    image = _get_first(line, IMAGE_KEYS)
+    if isinstance(image, dict):  # {"bytes": null, "path": "a.jpg"}
+        image = image.get("path") or image
     if not isinstance(image, str) or not image:
-        raise _UnusableLine(f"the image is not the name of a file: {image!r:.40}")
-    labels = _get_first(line, _LABEL_KEYS)
-    if isinstance(labels, str):
-        labels = [labels] if labels.strip() else []
-    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
-        raise _UnusableLine(f"the labels are not a list of names: {labels!r:.40}")
-    names = [name.strip() for name in labels]
-    collector.faults += filter(None, (check_class_name(name, where) for name in names))
+        raise UnusableRecord(f"the image is not the name of a file: {image!r:.40}")
+    labels = parse_labels(_get_first(line, LABEL_KEYS))
     subset = table.subset
-    if not subset and line.split is not UNSET:
-        subset = parse_subset(line.split) if isinstance(line.split, str) else ""
+    words = [word for key in _SPLIT_KEYS if (word := getattr(line, key)) is not UNSET]
+    if not subset and words:
+        subset = parse_subset(words[0]) if isinstance(words[0], str) else ""
         if not subset:
-            raise _UnusableLine(f"`split` is neither train nor val nor test: {line.split!r:.40}")
-    return _JsonlEntry(table, where, image, names, subset)
+            raise UnusableRecord(f"`split` is neither train nor val nor test: {words[0]!r:.40}")
+    return ImageRecord(table, where, image, labels, subset)
 
 
-def _get_first(line: _JsonLine, keys: tuple[str, ...]) -> Any:
+def _get_first(line: object, keys: tuple[str, ...]) -> Any:
     for key in keys:
         if (value := getattr(line, key)) is not UNSET:
             return value
-    raise _UnusableLine(f"the line has none of the keys {', '.join(keys)}")
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, _UnusableLine):
-        return str(error)
-    if isinstance(error, msgspec.ValidationError):
-        return "the line is not a JSON object"
-    return f"the JSON is damaged: {str(error).removeprefix('JSON is malformed: ')}"
+    raise UnusableRecord(f"the line has none of the keys {', '.join(keys)}")

@@ -1,19 +1,193 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parquet (`src_dataset_type: Parquet`)."""
+"""Parquet tables of images and labels (`src_dataset_type: Parquet`).
+
+    data/train-00000-of-00002.parquet: columns image (or file_name, path, ...) and labels
+
+- Needs pyarrow: `pip install paddlex-ml[parquet]`. Files named `train...` and `validation...` make
+  both lists, `test` is not used; several parts of one are read one after the other.
+- The columns are named as the keys of JSONL: `image`, `file_name`, `path`, ... and `labels`,
+  `label`, ...; `CheckDataset.convert.image_column` and `label_columns` choose others.
+- Ids get their names from the file itself, as
+  [Hugging Face](https://huggingface.co/docs/hub/datasets-image) writes it, else as in HuggingFace.
+- A file that holds the images themselves is refused, with the command that unpacks it:
+  `python -m paddlex_ml.formats.parquet FOLDER` writes the images and a `metadata.jsonl` into a
+  folder beside each file. Afterwards these folders are read, as HuggingFace.
+"""
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import huggingface
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.formats.jsonl import IMAGE_KEYS
+from paddlex_ml.formats.records import (
+    LABEL_KEYS,
+    ImageRecord,
+    UnusableRecord,
+    choose_tables,
+    finish_records,
+    has_ids,
+    parse_labels,
+)
+from paddlex_ml.formats.subsets import SourceTable
+from paddlex_ml.wording import first_names
+
+_SUFFIX = ".parquet"
+_BATCH = 1000  # rows in memory at a time
+_PICTURES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"GI": ".gif", b"BM": ".bmp", b"RI": ".webp"}
 
 
 def recognise(inventory: Inventory) -> str:
-    """The file by whose content the format is known."""
-    return ""
+    """The first Parquet file."""
+    return next(iter(_list_files(inventory)), "")
 
 
 def read(root: Path, options: Options) -> SourceDataset:
-    """Read the annotations. Raises one PaddlexMLError with every fault."""
-    return Collector(root, options).finish([])
+    """Read the tables. Raises one PaddlexMLError with every fault."""
+    layout = "put the .parquet files into the data set folder"
+    collector = Collector(root, options, layout=layout)
+    files = _list_files(collector.inventory)
+    if files and all((root / _folder(file) / huggingface.METADATA).is_file() for file in files):
+        dataset = huggingface.read(root, options)
+        dataset.account.left_out.update(dict.fromkeys(files, "unpacked into the folder beside it"))
+        return dataset
+    records: list[ImageRecord] = []
+    names: list[str] | None = None
+    for table in choose_tables(collector, files, f"{_SUFFIX} file"):
+        file = _open(root / table.path)
+        image, label = _choose_columns(collector, file, table.path)
+        names = names or _find_names(file, label)
+        records += _read_rows(collector, table, file, image, label)
+    collector.raise_faults()
+    if not has_ids(records):
+        return finish_records(collector, records)
+    names = names or huggingface.find_names(huggingface.read_features(collector), LABEL_KEYS)
+    return finish_records(collector, records, names=names)
+
+
+def unpack(root: Path) -> None:
+    """Write the images that Parquet files hold, and a metadata.jsonl with their labels, into a
+    folder beside each file. Raises PaddlexMLError for a file without images."""
+    collector = Collector(root, Options())
+    for path in _list_files(collector.inventory):
+        file, folder = _open(root / path), root / _folder(path)
+        image, label = _choose_columns(collector, file, path)
+        names, lines = _find_names(file, label), []
+        folder.mkdir(exist_ok=True)
+        for number, row in enumerate(_iterate(file, image, label)):
+            content = row[image].get("bytes") if isinstance(row[image], dict) else None
+            if not content:
+                raise PaddlexMLError(
+                    f"row {number} holds no image", where=str(root / path), fix="export it again"
+                )
+            given = os.path.splitext(str(row[image].get("path") or ""))[1].lower()
+            name = f"{number:07}{_PICTURES.get(content[:2]) or given or '.jpg'}"
+            (folder / name).write_bytes(content)
+            labels = row[label]
+            if names:
+                ids = labels if isinstance(labels, list) else [labels]
+                labels = [names[i] for i in ids if i is not None]
+            lines.append(msgspec.json.encode({"file_name": name, "labels": labels}))
+        # Last: its presence says that the folder is complete.
+        (folder / huggingface.METADATA).write_bytes(b"\n".join(lines) + b"\n")
+
+
+def _list_files(inventory: Inventory) -> list[str]:
+    files = inventory.find(_SUFFIX)
+    return [file for file in files if inventory.read_head(file).startswith(b"PAR1")]
+
+
+def _folder(file: str) -> str:
+    return file[: -len(_SUFFIX)]
+
+
+def _open(path: Path) -> Any:
+    try:
+        pyarrow = importlib.import_module("pyarrow")
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise PaddlexMLError(
+            "Parquet files are read by pyarrow, which is not installed",
+            where=str(path),
+            fix="pip install pyarrow",
+        ) from error
+    try:
+        return parquet.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise PaddlexMLError(
+            f"the Parquet file is damaged: {error}", where=str(path), fix="download it again"
+        ) from error
+
+
+def _choose_columns(collector: Collector, file: Any, path: str) -> tuple[str, str]:
+    """The columns of the image and of its labels. Raises PaddlexMLError where one is not there."""
+    columns: list[str] = file.schema_arrow.names
+    options = collector.options
+    found = []
+    asked: list[tuple[str, Sequence[str], str]] = [
+        ("image", [options.image_column] if options.image_column else IMAGE_KEYS, "image_column"),
+        ("labels", options.label_columns or LABEL_KEYS, "label_columns"),
+    ]
+    for what, keys, option in asked:
+        column = next((key for key in keys if key in columns), "")
+        if not column:
+            value = "[...]" if option == "label_columns" else "..."
+            raise PaddlexMLError(
+                f"no column has the {what}: {first_names(columns, 20)}",
+                where=str(collector.root / path),
+                fix=f"-o 'CheckDataset.convert.{option}={value}' (the name of the column)",
+            )
+        found.append(column)
+    return found[0], found[1]
+
+
+def _iterate(file: Any, *columns: str) -> Iterator[dict[str, Any]]:
+    for batch in file.iter_batches(_BATCH, columns=list(columns)):
+        yield from batch.to_pylist()
+
+
+def _read_rows(
+    collector: Collector, table: SourceTable, file: Any, image: str, label: str
+) -> Iterator[ImageRecord]:
+    collector.account.use(table.path, file.metadata.num_rows)
+    for number, row in enumerate(_iterate(file, image, label), 1):
+        where, value = f"{table.path} row {number}", row[image]
+        if isinstance(value, bytes) or (isinstance(value, dict) and value.get("bytes")):
+            raise PaddlexMLError(
+                "the Parquet file holds the images themselves, not their names",
+                where=str(collector.root / table.path),
+                fix=f"unpack it: {sys.executable} -m paddlex_ml.formats.parquet '{collector.root}'",
+            )
+        name = value.get("path") if isinstance(value, dict) else value
+        try:
+            if not isinstance(name, str) or not name:
+                raise UnusableRecord(f"the image is not the name of a file: {name!r:.40}")
+            yield ImageRecord(table, where, name, parse_labels(row[label]))
+        except UnusableRecord as error:
+            fix = "correct the row; an image without labels has an empty list"
+            collector.add_fault("malformed row", where, str(error), fix)
+
+
+def _find_names(file: Any, column: str) -> list[str] | None:
+    content = (file.schema_arrow.metadata or {}).get(b"huggingface")
+    try:
+        return huggingface.find_names(msgspec.json.decode(content or b"null"), [column])
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+if __name__ == "__main__":
+    try:
+        unpack(Path(sys.argv[1] if len(sys.argv) > 1 else "."))
+    except PaddlexMLError as problem:
+        sys.exit(f"error: {problem}")

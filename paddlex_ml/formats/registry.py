@@ -127,6 +127,8 @@ def read(root: Path, source: str, options: Options) -> SourceDataset:
         inventory = Inventory(root)
         special = [Recognised(kind, kind.recognise(inventory)) for kind in kinds]
         special = [candidate for candidate in special if candidate.why]
+        best = max((candidate.format.rank for candidate in special), default=0)
+        special = [candidate for candidate in special if candidate.format.rank == best]
         if len(special) == 1:
             name, why = special[0].format.name, special[0].why
             note = f"this {source} is of the kind {name}: {why}"

@@ -138,6 +138,58 @@ SOURCES: dict[str, dict[str, str]] = {
         "a.jpg": "",
         "b.jpg": "",
     },
+    "Azure": {
+        "train.jsonl": '{"image_url": "AmlDatastore://x/a.jpg", "label": ["cat"]}\n',
+        "val.jsonl": '{"image_url": "b.jpg", "label": [{"label": "dog", "topX": 0.1}]}\r\n',
+        "a.jpg": "",
+        "b.jpg": "",
+    },
+    "Vertex": {
+        "all.csv": 'TRAIN,gs://x/a.jpg,cat,"dog"\nVALIDATION,gs://x/b.jpg,dog\n,gs://x/a.jpg\n',
+        "a.jpg": "",
+        "b.jpg": "",
+    },
+    "Vertex JSONL": {
+        "all.jsonl": '{"imageGcsUri": "gs://x/a.jpg", "classificationAnnotations": '
+        '[{"displayName": "cat"}]}\n{"imageGcsUri": "gs://x/b.jpg", "boundingBoxAnnotations": '
+        '[{"displayName": "dog", "xMin": 0.1}], "dataItemResourceLabels": {"a/ml_use": ""}}\n',
+        "a.jpg": "",
+        "b.jpg": "",
+    },
+    "SageMaker": {
+        "output.manifest": '{"source-ref": "s3://x/a.jpg", "t": [0, 2], "t-metadata": '
+        '{"class-map": {"0": "cat", "2": "dog"}}}\n{"source-ref": "b.jpg", "s": 1, "s-metadata": '
+        '{"class-name": "cat", "type": "groundtruth/image-classification"}}\n',
+        "a.jpg": "",
+        "b.jpg": "",
+    },
+    "Labelbox": {
+        "e.ndjson": '{"data_row": {"external_id": "a.jpg", "row_data": "https://x/a.jpg"}, '
+        '"projects": {"p": {"labels": [{"annotations": {"objects": [{"name": "car"}], '
+        '"classifications": [{"name": "t", "checklist_answers": [{"name": "cat"}]}]}}]}}}\n',
+        "a.jpg": "",
+    },
+    "HuggingFace": {
+        "train/metadata.jsonl": '{"file_name": "a.jpg", "labels": [0, 1]}\n',
+        "validation/metadata.csv": 'file_name,labels\nb.jpg,"[1]"\n',
+        "dataset_info.json": '{"features": {"labels": {"feature": {"names": ["cat", "dog"]}}}}',
+        "train/a.jpg": "",
+        "validation/b.jpg": "",
+    },
+    "TextList": {
+        "train.txt": "a.jpg 0 2\nb.jpg\n",
+        "val.txt": "b.jpg\t1\r\n",
+        "synsets.txt": "cat\ndog\nred car\n",
+        "a.jpg": "",
+        "b.jpg": "",
+    },
+    "WebDataset": {
+        "train/a.json": '{"labels": ["cat", "dog"]}',
+        "train/a.txt": "A cat.",
+        "val/b.json": '["dog"]',
+        "train/a.jpg": "",
+        "val/b.jpg": "",
+    },
     "lists": {
         "label.txt": "0 cat\n1 dog\n",
         "train.txt": "a.jpg\t0,1\n",
@@ -161,6 +213,7 @@ WHOLE = (
     "|names a path|does not exist|none of the .* has a label|have no (annotation|label file)"
     "|all .* records of .* would be dropped"
     "|differ only in capitals"
+    "|has a label|have no annotation|several files"
 )
 
 

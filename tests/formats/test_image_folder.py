@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats import image_folder, same_files
 from paddlex_ml.formats.collector import Options
 
@@ -26,7 +27,8 @@ def test_folders_of_train_and_val_give_both_lists(plant: Plant, labels: Any) -> 
         "val": {"valid/cat/3.png": ["cat"]},
     }
     assert dataset.notes == [
-        "test/ is not used: test images are neither for training nor for validation"
+        "test/ is not used: test images are neither for training nor for validation",
+        "1 folders lie in folders of classes and are no classes of their own: train/dog/a b",
     ]
     assert (dataset.retire, done) == ([], [(1, 3), (2, 3), (3, 3)])
 
@@ -54,7 +56,8 @@ def test_the_same_content_in_several_folders_has_several_labels(plant: Plant, la
     assert labels(dataset) == {"train": {"a/y.jpg": ["a", "b", "c"], "b/again.jpg": ["b"]}}
     assert dataset.notes == [
         "3 images are copies of others, and were merged with them: "
-        "b/other.jpg = b/again.jpg, b/x.jpg = a/y.jpg, c/deep/z.jpg = a/y.jpg"
+        "b/other.jpg = b/again.jpg, b/x.jpg = a/y.jpg, c/deep/z.jpg = a/y.jpg",
+        "1 folders lie in folders of classes and are no classes of their own: c/deep",
     ]
 
 
@@ -160,3 +163,67 @@ def test_an_image_that_cannot_be_read_is_named(
     monkeypatch.setattr(same_files, "_digest", refuse)
     message = refusal(image_folder.read, plant({"a/1.jpg": "1", "b/2.jpg": "2"}))
     assert "b/2.jpg: the image cannot be opened: Permission denied" in message
+
+
+@pytest.mark.parametrize("name", ["h.xcf", "H.PSD", "raw.nef", "scan.SVG", "0001", "x.jpg_large"])
+def test_images_that_are_not_read_are_refused_or_left_out_by_name(
+    plant: Plant, labels: Any, refusal: Any, name: str
+) -> None:
+    root = plant({"cat/a.jpg": "1", "dog/b.jpg": "2", f"dog/{name}": b"\xff\xd8\xff\xe0"})
+    message = refusal(image_folder.read, root)
+    assert "1 files are not read, each an image" in message
+    assert f"dog/{name}\n" in message
+    assert "-o CheckDataset.convert.skip_missing=true" in message
+    dataset = image_folder.read(root, Options(skip_missing=True))
+    assert labels(dataset) == {"train": {"cat/a.jpg": ["cat"], "dog/b.jpg": ["dog"]}}
+    assert dataset.account.left_out[f"dog/{name}"].startswith("an image")
+
+
+def test_a_raw_image_beside_its_jpeg_is_told_and_a_table_is_not_read(plant: Plant) -> None:
+    files = {"cat/IMG_1.JPG": "1", "cat/img_1.nef": "2", "dog/b.jpg": "3", "dog/Thumbs.db": "4"}
+    dataset = image_folder.read(plant({**files, "prices.csv": "cat,1", "a.json": "{}"}), Options())
+    assert dataset.account.left_out == {
+        "cat/img_1.nef": "an image of the kind .nef",
+        "dog/Thumbs.db": "no image",
+        "prices.csv": "not read",
+        "a.json": "not read",
+    }
+
+
+def test_a_folder_around_the_class_folders_is_passed_through(plant: Plant, labels: Any) -> None:
+    root = plant({"PetImages/cat/1.jpg": "1", "PetImages/dog/2.jpg": "2", "readme.txt": ""})
+    dataset = image_folder.read(root, Options())
+    assert labels(dataset) == {
+        "train": {"PetImages/cat/1.jpg": ["cat"], "PetImages/dog/2.jpg": ["dog"]}
+    }
+    assert dataset.notes == ["the folders of the classes are in PetImages/"]
+
+
+def test_one_class_with_folders_of_its_own_stays_beside_an_empty_class(plant: Plant) -> None:
+    root = plant({"cat/old/1.jpg": "1", "cat/new/2.jpg": "2"})
+    (root / "dog").mkdir()
+    assert image_folder.read(root, Options()).label_names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("files", "known"),
+    [
+        (["cat/1.jpg", "dog/2.jpg"], True),
+        (["cat/1.jpg", "dog/2.jpg", "test/3.jpg"], True),
+        (["train/cat/1.jpg", "val/dog/2.jpg", "classes.txt"], True),
+        (["set/train/cat/1.jpg", "set/val/dog/2.jpg"], True),
+        (["cat/1.jpg"], False),
+        (["cat/1.jpg", "dog/2.jpg", "3.jpg"], False),
+        (["images/1.jpg", "masks/2.png"], False),
+        (["images_001/1.jpg", "images_002/2.png"], False),
+        (["train_images/1.jpg", "test_images/2.jpg"], False),
+        (["train/1.jpg", "val/2.jpg"], False),
+    ],
+)
+def test_the_format_is_known_by_folders_that_may_be_classes(
+    plant: Plant, files: list[str], known: bool
+) -> None:
+    root = plant({}, *files)
+    assert bool(image_folder.recognise(Inventory(root))) == known
+    (root / "tags.csv").write_text("1.jpg,red\n")
+    assert image_folder.recognise(Inventory(root)) == ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats import jsonl
 from paddlex_ml.formats.collector import Options
 
@@ -69,7 +70,8 @@ def test_a_key_divides_a_file_that_is_alone(plant: Plant, labels: Any) -> None:
         "val": {"0.jpg": ["val"], "3.jpg": ["validation"]},
     }
     assert list(dataset.lists) == ["train", "val"]
-    assert dataset.notes == ["1 images of test are not used"]
+    assert dataset.account.dropped == {"of the test subset": 1}
+    assert dataset.account.left_out == {"2.jpg": "of the test subset"}
 
 
 def test_a_file_that_is_a_list_does_not_ask_the_key(plant: Plant, labels: Any) -> None:
@@ -104,16 +106,19 @@ def test_the_order_of_classes_is_that_of_the_class_file(plant: Plant) -> None:
         ('{"path": {"bytes": ""}, "labels": []}', "not the name of a file: {'bytes': ''}"),
         ('{"path": "", "labels": []}', "the image is not the name of a file: ''"),
         ('{"path": "b.jpg", "labels": null}', "the labels are not a list of names: None"),
-        ('{"path": "b.jpg", "labels": [3]}', "the labels are not a list of names: [3]"),
-        ('{"path": "b.jpg", "label": 3}', "the labels are not a list of names: 3"),
+        ('{"path": "b.jpg", "labels": [3]}', "the labels are numbers, but names in x.jsonl:1"),
+        ('{"path": "b.jpg", "label": 3}', "the labels are numbers, but names in x.jsonl:1"),
         ('{"path": "b.jpg", "labels": [""]}', "the class name '' is empty"),
         ('{"path": "b.jpg", "labels": "a\\nb"}', "the class name 'a\\nb' has a line end"),
         ('{"path": "b.jpg", "labels": [], "split": "dev"}', "neither train nor val nor test"),
         ('{"path": "b.jpg", "labels": [], "split": 1}', "neither train nor val nor test: 1"),
         ('{"path": "gone.jpg", "labels": []}', "gone.jpg is not there"),
         ('{"path": "a\\u0000/b.jpg", "labels": []}', "cannot be the name of an image"),
-        ('{"path": "../../b.jpg", "labels": []}', "../../b.jpg lies outside the data set"),
-        ('{"path": "b.jpg", "labels": ["照片"]}'.encode("gbk"), "the line is not UTF-8 text"),
+        ('{"path": "../../c.jpg", "labels": []}', "../../c.jpg lies outside the data set"),
+        ('{"path": "b.jpg", "labels": [true]}', "the labels are not a list of names: True"),
+        ('{"path": "b.jpg", "labels": [1.5]}', "the labels are not a list of names: 1.5"),
+        ('{"path": "b.jpg", "labels": ["x", [3]]}', "the labels are names and numbers: ['x', [3]]"),
+        (b'{"path": "b.jpg", "labels": ["\xff\xe9"]}', "the line is neither UTF-8 nor GB18030"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_number(
@@ -129,14 +134,17 @@ def test_a_wrong_line_is_named_with_its_number(
 def test_a_line_without_the_key_that_divides_is_named(plant: Plant, refusal: Any) -> None:
     text = '{"path": "b.jpg", "label": "x", "split": "val"}\n' + A
     message = refusal(jsonl.read, plant({"x.jsonl": text}, "a.jpg", "b.jpg"))
-    assert "the line has no `split`, but other lines have" in message
+    assert "the record names no subset (`split`), but others do" in message
     assert "x.jsonl:2" in message
 
 
 @pytest.mark.parametrize(
     ("files", "what"),
     [
-        ({"a.jsonl": A, "b.jsonl": B}, "there are 2 .jsonl files, and it is not clear which"),
+        (
+            {"a.jsonl": A, "b.jsonl": B},
+            "there are several files, each .jsonl file, and it is not clear",
+        ),
         ({}, "there is no .jsonl file in the data set"),
         ({"a.jsonl": ""}, "the source names no image that is there"),
         ({"a.jsonl": '{"path": "a.jpg", "labels": []}'}, "the source names no class"),
@@ -153,3 +161,73 @@ def test_missing_images_are_left_out_when_asked(plant: Plant, labels: Any) -> No
     assert labels(dataset) == {"train": {"b.jpg": ["dog"]}}
     assert dataset.label_names == ["cat", "dog"]
     assert dataset.notes == ["1 images are not there, left out: a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ({"image": {"bytes": None, "path": "a.jpg"}, "tags": ["x", "y"]}, ["x", "y"]),
+        ({"img_path": "a.jpg", "labels": [{"name": "x"}, {"label": "y", "box": [1]}]}, ["x", "y"]),
+        ({"file": "a.jpg", "labels": {"x": 1, "y": 1, "z": 0}}, ["x", "y"]),
+        ({"path": "a.jpg", "labels": "['x', 'y']"}, ["x", "y"]),
+        ({"path": "a.jpg", "objects": {"bbox": [[0]], "category": ["x", "y"]}}, ["x", "y"]),
+    ],
+)
+def test_labels_of_the_usual_kinds_are_read(
+    plant: Plant, labels: Any, line: dict[str, Any], names: list[str]
+) -> None:
+    dataset = jsonl.read(plant({"x.ndjson": json.dumps(line)}, "a.jpg"), Options())
+    assert labels(dataset) == {"train": {"a.jpg": names}}
+
+
+def test_ids_get_their_names_from_the_class_file(plant: Plant, labels: Any, refusal: Any) -> None:
+    lines = [{"path": "a.jpg", "labels": [0, 2]}, {"path": "b.jpg", "label": 1.0}]
+    root = plant({"x.jsonl": "\n".join(map(json.dumps, lines))}, "a.jpg", "b.jpg")
+    message = refusal(jsonl.read, root)
+    assert "the labels are numbers, and no file names the classes" in message
+    assert "write classes.txt into the data set folder: one name a line" in message
+    assert "(3 lines)" in message
+    (root / "classes.txt").write_text("cat\ndog\nred car\n")
+    expected = {"a.jpg": ["cat", "red car"], "b.jpg": ["dog"]}
+    assert labels(jsonl.read(root, Options())) == {"train": expected}
+    (root / "classes.txt").write_text("cat\ndog\n")
+    assert "no class has the number 2: 2 have names, counted from 0" in refusal(jsonl.read, root)
+
+
+def test_one_text_that_may_be_several_names_is_asked_about(
+    plant: Plant, labels: Any, refusal: Any
+) -> None:
+    texts = ["cat, dog", "cat", "dog", "bird, cat"]
+    lines = [json.dumps({"path": f"{i}.jpg", "labels": text}) for i, text in enumerate(texts)]
+    root = plant({"x.jsonl": "\n".join(lines)}, *(f"{i}.jpg" for i in range(4)))
+    message = refusal(jsonl.read, root)
+    assert "'cat, dog' is one name, or several" in message
+    assert "-o 'CheckDataset.convert.separator=\",\"'" in message
+    dataset = jsonl.read(root, Options(separator=","))
+    assert list(labels(dataset)["train"].values()) == [
+        ["cat", "dog"], ["cat"], ["dog"], ["bird", "cat"],
+    ]  # fmt: skip
+    (root / "classes.txt").write_text("cat\ndog\ncat, dog\nbird, cat\n")
+    assert len(jsonl.read(root, Options()).label_names) == 4
+
+
+def test_parts_are_read_together_unless_they_differ(
+    plant: Plant, labels: Any, refusal: Any
+) -> None:
+    root = plant({"part-1.jsonl": A, "part-2.jsonl": B}, "a.jpg", "b.jpg")
+    assert list(labels(jsonl.read(root, Options()))["train"]) == ["a.jpg", "b.jpg"]
+    (root / "part-2.jsonl").write_text('{"path": "a.jpg", "labels": ["dog"]}')
+    assert "a.jpg has other labels in part-1.jsonl:1" in refusal(jsonl.read, root)
+
+
+def test_a_file_of_chinese_text_is_read_as_it_is(plant: Plant, labels: Any) -> None:
+    text = '{"path": "a.jpg", "labels": ["照片"]}'.encode("gbk")
+    dataset = jsonl.read(plant({"x.jsonl": text}, "a.jpg"), Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["照片"]}}
+    assert dataset.account.encodings == {"GB18030": ["x.jsonl"]}
+
+
+def test_the_format_is_known_by_its_first_line(plant: Plant) -> None:
+    assert jsonl.recognise(Inventory(plant({"x.jsonl": A}))) == "x.jsonl"
+    for line in ("[]", "{", "\n", '{"file_name": "a.jpg", "text": "A cat."}', '{"labels": []}'):
+        assert jsonl.recognise(Inventory(plant({"x.jsonl": line}))) == ""

@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Formats that describe one image a record: files of records -> records -> lists.
+
+files -> choose_tables: which file is for which subset -> the format's reader: ImageRecord ->
+finish_records: texts and numbers become class names, images are found, lists are made
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.image_finder import Guess
+from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.data.lines import to_utf8
+from paddlex_ml.formats.class_files import read_class_names
+from paddlex_ml.formats.collector import (
+    CLASS_FILE,
+    Collector,
+    SourceDataset,
+    check_class_name,
+    order_names,
+)
+from paddlex_ml.formats.subsets import (
+    SourceTable,
+    assign_lists,
+    list_image_folders,
+    note_unused_test,
+    parse_subset,
+    parse_subset_of_path,
+)
+from paddlex_ml.wording import first_names
+
+LABEL_KEYS = ("labels", "label", "tags", "classes", "class", "categories", "category", "objects")
+"""Where a record has its labels: the first of these keys that is there."""
+TEST = "of the test subset"
+_NAME_KEYS = ("name", "label", "displayName", "class", "category", "category_id", "categories")
+_NO_LABEL = re.compile(r"no[ _-]?labels?", re.I)
+_SEPARATORS = ("|", ";", ",", "、", "，")
+_STEP = 1000  # images between two calls of progress
+
+
+class ImageRecord(NamedTuple):
+    """What one record says of an image."""
+
+    table: SourceTable
+    where: str
+    image: str
+    labels: str | list[str] | list[int]
+    """A text, which may be several names; names; or numbers of classes."""
+    subset: str = ""
+    """Of the record itself; that of its file comes first."""
+
+
+class UnusableRecord(Exception):
+    """Why a record cannot be used, in words for the user."""
+
+
+# Files -> records
+
+
+def find_subset(path: str) -> str:
+    """The subset that the path of a file names: a folder `train`, a file `val_list.txt`, a folder
+    `train-0001`. "" for none, and for a name with two: `train_val.txt`."""
+    if subset := parse_subset_of_path(path):
+        return subset
+    *folders, file = path.split("/")
+    for part in (file.split(".")[0], *reversed(folders)):
+        named = set(filter(None, map(parse_subset, re.split(r"[^A-Za-z]+", part))))
+        if named:
+            return named.pop() if len(named) == 1 else ""
+    return ""
+
+
+def choose_tables(collector: Collector, files: Sequence[str], what: str) -> list[SourceTable]:
+    """Choose the files to read: those of train and val, else those that name no subset.
+
+    Several files are parts of one where their names differ only in digits or folders. Files of
+    test are left out. `what` describes a file of the format. Raises PaddlexMLError where no file
+    is left, or where it is not clear which to read.
+    """
+    tables = [SourceTable(file, find_subset(file)) for file in files]
+    for path in (table.path for table in tables if table.subset == "test"):
+        collector.account.left_out[path] = TEST
+        collector.notes.append(note_unused_test(path))
+    used = [table for table in tables if table.subset != "test"]
+    if not used:
+        text = f"there is no {what} in the data set" + (" but for test" if tables else "")
+        fault = DatasetFault("nothing found", "", text, collector.layout)
+        raise combine([*collector.faults, fault], collector.root)
+    groups: dict[str, list[str]] = {}
+    for table in used:
+        groups.setdefault(table.subset, []).append(table.path)
+    if {"train", "val"} <= groups.keys():
+        for path in groups.pop("", []):
+            collector.account.left_out[path] = "other files divide the images into train and val"
+    unclear = [paths for paths in groups.values() if len(set(map(_remove_number, paths))) > 1]
+    if "" in groups and len(groups) > 1:
+        unclear.append([paths[0] for paths in groups.values()])
+    if unclear:
+        text = f"there are several files, each {what}, and it is not clear which to read"
+        fix = "name one train and one val, or move all but one away"
+        text = f"{text}: {first_names(unclear[0], 5)}"
+        raise combine([DatasetFault("several files", "", text, fix)], collector.root)
+    return [table for table in used if table.subset in groups]
+
+
+def _remove_number(path: str) -> str:
+    return re.sub(r"[0-9]+", "", path.rpartition("/")[2].lower())
+
+
+def decode_first(inventory: Inventory, file: str) -> dict[str, Any]:
+    """The object in the first line of a file of JSON lines; of a line longer than 64 KiB only the
+    keys, of all its depths. Empty for any other file."""
+    content, _ = to_utf8(inventory.read_head(file))
+    line, end, _ = content.lstrip().partition(b"\n")
+    try:
+        value = msgspec.json.decode(line)
+        return value if isinstance(value, dict) else {}
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        if not line.startswith(b"{") or end:
+            return {}
+    keys = re.findall(rb'"([^"\\]+)"\s*:', line)
+    return {key.decode("utf-8", "replace"): None for key in keys}
+
+
+def read_json_lines(
+    collector: Collector,
+    file: str,
+    parse: Callable[[str, str], ImageRecord | None],
+    layout: str,
+) -> Iterator[ImageRecord]:
+    """Yield what `parse` makes of each line that is not empty and of its place, "a.jsonl:7".
+
+    A line that is damaged, or for which `parse` raises UnusableRecord, is a fault; `layout` shows
+    a right one.
+    """
+    for number, text in enumerate(collector.read_lines(file), 1):
+        if not text or not text.strip():
+            continue
+        where = f"{file}:{number}"
+        try:
+            if record := parse(text, where):
+                yield record
+        except (msgspec.DecodeError, RecursionError, UnusableRecord) as error:
+            what = str(error)
+            if isinstance(error, msgspec.ValidationError):
+                what = "the line is not a JSON object, or a value has the wrong type"
+                what += "" if str(error).startswith("Expected `object`, ") else f": {error}"
+            elif not isinstance(error, UnusableRecord):
+                what = f"the JSON is damaged: {what.removeprefix('JSON is malformed: ')}"
+            collector.add_fault("malformed line", where, what, layout)
+
+
+def parse_labels(value: object) -> str | list[str] | list[int]:
+    """Labels of any of the usual kinds: a name, a number, a list of these, objects with a name, or
+    an object that has 0 or 1 for each class. Raises UnusableRecord for anything else."""
+    if isinstance(value, str):
+        text = value.strip()
+        if not (text.startswith("[") and text.endswith("]")):
+            return text
+        try:  # a list that was written as text: "['cat', 'dog']"
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return text
+    if isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:
+        return [int(value)]
+    if isinstance(value, dict):
+        if key := next((key for key in _NAME_KEYS if key in value), ""):
+            return _flatten([parse_labels(value[key])], value)
+        if value and all(flag in (0, 1) for flag in value.values()):
+            return [name.strip() for name, flag in value.items() if flag]
+    if isinstance(value, list):
+        if all(isinstance(item, str) for item in value):
+            return [item.strip() for item in value]
+        if all(isinstance(item, int | float) for item in value):
+            numbers = [number for item in value for number in parse_labels(item)]
+            return [int(number) for number in numbers]
+        return _flatten([parse_labels(item) for item in value], value)
+    raise UnusableRecord(f"the labels are not a list of names: {value!r:.40}")
+
+
+def _flatten(parsed: Iterable[str | list[str] | list[int]], value: object) -> list[str] | list[int]:
+    """Labels of several objects, each once: 0 and 1 for each class would come more than once."""
+    flat: dict[str | int, None] = {}
+    for labels in parsed:
+        flat.update(dict.fromkeys([labels] if isinstance(labels, str) else labels))
+    names = [label for label in flat if isinstance(label, str)]
+    if names and len(names) < len(flat):
+        raise UnusableRecord(f"the labels are names and numbers: {value!r:.40}")
+    return names or [label for label in flat if isinstance(label, int)]
+
+
+# Records -> lists
+
+
+def has_ids(records: Iterable[ImageRecord]) -> bool:
+    """Whether labels are numbers."""
+    return any(isinstance(label, int) for record in records for label in record.labels)
+
+
+def finish_records(
+    collector: Collector,
+    records: list[ImageRecord],
+    *,
+    names: Sequence[str] | None = None,
+    class_file: bool = False,
+    retire: Sequence[Path] = (),
+) -> SourceDataset:
+    """Make the lists. `names` are the classes by number where the format has them; else those of
+    a class file are taken for numbers, with `class_file` also as the order of names.
+
+    Raises one PaddlexMLError with every fault.
+    """
+    subsets = [record.table.subset or record.subset for record in records]
+    used = list(_list_used(collector, records, subsets))
+    number = next((record for record in used if has_ids([record])), None)
+    are_ids = names is not None
+    if names is None and (number or class_file):
+        folders = sorted({record.table.path.rpartition("/")[0] for record in used})
+        names = read_class_names(collector, folders, [record.table.path for record in used])
+    if number:
+        labels = _name_numbers(collector, used, number, names, are_ids)
+    else:
+        labels = _split_texts(collector, used, set(names or ()))
+    collector.raise_faults()
+    left_out = collector.account.names_left_out
+    for name in set(names or ()).union(*labels):
+        if _NO_LABEL.fullmatch(name):
+            left_out[name] = "it means that there is no label"
+    if left_out:
+        labels = [[name for name in row if name not in left_out] for row in labels]
+    _add_records(collector, used, labels, {"": "train", **assign_lists(subsets)})
+    seen = {name for row in labels for name in row}
+    if names:
+        for name in sorted(seen - set(names)):
+            text, fix = f"the class {name!r} is used but not named", f"add a line {name!r}"
+            collector.add_fault("class not named", "", text, fix)
+    else:
+        names, faults = order_names(collector.root, seen)
+        collector.faults += faults
+        if (collector.root / CLASS_FILE).is_file():
+            collector.account.use(CLASS_FILE)
+    names = [name for name in names if name and name not in left_out]
+    return collector.finish(names, retire=retire)
+
+
+def _list_used(
+    collector: Collector, records: list[ImageRecord], subsets: list[str]
+) -> Iterator[ImageRecord]:
+    """The records for training and validation; those of test are dropped, which is told."""
+    is_divided = set(subsets) != {""}
+    for record, subset in zip(records, subsets, strict=True):
+        if is_divided and not subset:
+            text = "the record names no subset (`split`), but others do"
+            fix = "write train or val there, as in the others"
+            collector.add_fault("unknown subset", record.where, text, fix)
+        if subset != "test":
+            yield record
+            continue
+        collector.account.drop(record.table.path, TEST, record.image)
+        if path := locate(collector, record.table, record.image):
+            collector.account.left_out[path] = TEST
+
+
+def locate(collector: Collector, table: SourceTable, image: str) -> str:
+    """Path of an image for which there is no list, as written or by a guess; "" for none."""
+    folders = list_image_folders(table, table.subset or "test")
+    found = collector.finder.find(image, folders)
+    if not isinstance(found, str):
+        guess = collector.finder.guess(image, folders)
+        found = guess.path if isinstance(guess, Guess) else ""
+    return found
+
+
+def _name_numbers(
+    collector: Collector,
+    records: list[ImageRecord],
+    first: ImageRecord,
+    names: Sequence[str] | None,
+    are_ids: bool,
+) -> list[list[str]]:
+    """Names for numbers, which are ids of classes, or 0 or 1 for each class."""
+    rows = [[label for label in record.labels if isinstance(label, int)] for record in records]
+    pairs = zip(records, rows, strict=True)
+    if named := next((record for record, row in pairs if len(row) < len(record.labels)), None):
+        is_later = records.index(named) > records.index(first)
+        kinds = ("names", "numbers") if is_later else ("numbers", "names")
+        here, other = (named, first) if is_later else (first, named)
+        text = f"the labels are {kinds[0]}, but {kinds[1]} in {other.where}"
+        fix = "write names everywhere, or numbers everywhere"
+        collector.add_fault("names and numbers", here.where, text, fix)
+        return []
+    highest = max((max(row) for row in rows if row), default=0)
+    vectors = False if are_ids else is_one_hot(rows)
+    if names is None:
+        count = len(first.labels) if vectors else highest + 1
+        text = "the labels are numbers, and no file names the classes"
+        fix = f"write {CLASS_FILE} into the data set folder: one name a line, first that of class 0"
+        collector.add_fault("classes without names", first.where, text, f"{fix} ({count:,} lines)")
+        return []
+    if vectors is None and len(names) == 2:
+        text = "the two numbers may be ids of classes, or 0 or 1 for each of the two classes"
+        fix = "write the names of the classes instead of numbers"
+        collector.add_fault("numbers of two meanings", first.where, text, fix)
+    result: list[list[str]] = []
+    for record, row in zip(records, rows, strict=True):
+        if vectors and row and len(row) != len(names):
+            text = f"there are {len(row)} values, but {len(names)} classes have a name"
+            fix = "write 0 or 1 for each class, and one name for each"
+            collector.add_fault("number of values", record.where, text, fix)
+        ids = [i for i, value in enumerate(row) if value == 1] if vectors else row
+        if wrong := [i for i in ids if not 0 <= i < len(names) or not names[i]]:
+            text = f"no class has the number {wrong[0]}: {len(names)} have names, counted from 0"
+            fix = (
+                "add its name; where ids do not begin with 0, write the id before each name: 1 cat"
+            )
+            collector.add_fault("unknown class", record.where, text, fix)
+        result.append([names[i] for i in ids if 0 <= i < len(names) and names[i]])
+    return result
+
+
+def is_one_hot(rows: Sequence[Sequence[int]]) -> bool | None:
+    """Whether numbers are one value for each class, not ids: rows of one length with only 0 (or
+    -1) and 1, some of which have a value twice. None where both is possible."""
+    values = {value for row in rows for value in row}
+    lengths = {len(row) for row in rows}
+    if len(lengths) != 1 or lengths <= {0, 1} or not (values <= {0, 1} or values <= {-1, 1}):
+        return False
+    if -1 in values or any(len(set(row)) < len(row) for row in rows):
+        return True
+    return None
+
+
+def _split_texts(
+    collector: Collector, records: list[ImageRecord], names: set[str]
+) -> list[list[str]]:
+    """The names of each record; its text is one name unless it has a separator."""
+    separator = collector.options.separator
+    if not names and (collector.root / CLASS_FILE).is_file():
+        names = set(order_names(collector.root, ())[0])
+    whole: dict[str, ImageRecord] = {}
+    rows: list[list[str]] = []
+    checked: set[str] = set()
+    for record in records:
+        if isinstance(record.labels, str):
+            text, row = record.labels, [record.labels] if record.labels else []
+            if separator and text not in names:
+                row = [part.strip() for part in text.split(separator) if part.strip()]
+            elif row and text not in names:
+                row = match_names(text, names) or row
+                whole.setdefault(text, record)
+        else:
+            row = [str(label) for label in record.labels]
+        for name in {*row} - checked:
+            if fault := check_class_name(name, record.where):
+                collector.faults.append(fault)
+        checked.update(row)
+        rows.append(row)
+    if not separator:
+        _refuse_combinations(collector, whole, names)
+    return rows
+
+
+def match_names(text: str, names: set[str]) -> list[str]:
+    """The names of classes that a text consists of, the longest first; [] where it does not."""
+    if not names:
+        return []
+    words, found = [word for word in re.split(r"[\s,;|、，]+", text) if word], []
+    while words:
+        for count in range(len(words), 0, -1):
+            if (name := " ".join(words[:count])) in names:
+                found.append(name)
+                del words[:count]
+                break
+        else:
+            return []
+    return found
+
+
+def _refuse_combinations(
+    collector: Collector, texts: dict[str, ImageRecord], names: set[str]
+) -> None:
+    """Add a fault where texts are most likely several names: their parts come again in others."""
+    texts = {text: record for text, record in texts.items() if not match_names(text, names)}
+    for separator in (*_SEPARATORS, " "):
+        joint = [text for text in texts if separator in text]
+        counts: dict[str, int] = {}
+        for text in texts:
+            for part in {part.strip() for part in text.split(separator)}:
+                counts[part] = counts.get(part, 0) + 1
+        for text in joint:
+            # A space is also in names of two words: "red car", "blue car".
+            parts = [part.strip() for part in text.split(separator) if part.strip()]
+            again = [counts[part] > 1 for part in parts]
+            if all(again) if separator == " " else any(again):
+                shown = " and ".join(map(repr, parts[:3]))
+                what = f"{text!r} is one name, or several ({shown} are in other records, too)"
+                fix = (
+                    f"-o 'CheckDataset.convert.separator=\"{separator}\"', or, if it is one name, "
+                    f"write {CLASS_FILE} with all names, one a line"
+                )
+                collector.add_fault("one name or several", texts[text].where, what, fix)
+                return
+
+
+def _add_records(
+    collector: Collector,
+    records: list[ImageRecord],
+    labels: list[list[str]],
+    lists: dict[str, str],
+) -> None:
+    for name in sorted(set(lists.values())):
+        collector.open_list(name)
+    several = len({record.table for record in records}) > 1
+    named: dict[tuple[str, str], tuple[ImageRecord, set[str]]] = {}
+    for done, (record, row) in enumerate(zip(records, labels, strict=True), 1):
+        subset = record.table.subset or record.subset
+        folders, target = list_image_folders(record.table, subset), lists.get(subset, "train")
+        path = collector.add(target, record.image, folders, row, record.where)
+        if done % _STEP == 0 or done == len(records):
+            collector.options.progress(done, len(records))
+        if not several or path is None:
+            continue
+        other, known = named.setdefault((target, path), (record, set(row)))
+        if other.table != record.table and known != set(row):
+            text = f"{path} has other labels in {other.where}"
+            fix = "move one of the two files out of the data set: the older one"
+            collector.add_fault("files that differ", record.where, text, fix)

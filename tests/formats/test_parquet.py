@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.formats import parquet, registry
+from paddlex_ml.formats.collector import Options
+
+Plant = Callable[..., Path]
+FEATURES = {"info": {"features": {"labels": {"feature": {"names": ["cat", "red car"]}}}}}
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def write() -> Callable[..., None]:
+    """Writes a table of columns, with the metadata of Hugging Face if asked."""
+    pyarrow = pytest.importorskip("pyarrow")
+    tables = importlib.import_module("pyarrow.parquet")
+
+    def write_table(file: Path, named: bool = False, /, **columns: Any) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        table = pyarrow.table(columns)
+        if named:
+            table = table.replace_schema_metadata({"huggingface": json.dumps(FEATURES)})
+        tables.write_table(table, file)
+
+    return write_table
+
+
+def test_tables_of_paths_and_labels_are_read(plant: Plant, labels: Any, write: Any) -> None:
+    root = plant({}, "images/a.jpg", "images/b.jpg", "images/c.jpg")
+    write(root / "data/train-00000-of-1.parquet", path=["a.jpg", "b.jpg"], tags=[["x", "y"], []])
+    write(root / "data/validation-00000-of-1.parquet", path=["c.jpg"], tags=[["y"]])
+    dataset = parquet.read(root, Options())
+    assert labels(dataset) == {
+        "train": {"images/a.jpg": ["x", "y"], "images/b.jpg": []},
+        "val": {"images/c.jpg": ["y"]},
+    }
+    assert dataset.account.records == {
+        "data/train-00000-of-1.parquet": 2,
+        "data/validation-00000-of-1.parquet": 1,
+    }
+
+
+def test_ids_are_named_by_the_table_or_a_class_file(
+    plant: Plant, labels: Any, refusal: Any, write: Any
+) -> None:
+    root = plant({}, "a.jpg")
+    write(root / "x.parquet", True, image=[{"bytes": None, "path": "a.jpg"}], labels=[[0, 1]])
+    assert labels(parquet.read(root, Options())) == {"train": {"a.jpg": ["cat", "red car"]}}
+    write(root / "x.parquet", image=["a.jpg"], label=[1])
+    assert "write classes.txt" in refusal(parquet.read, root)
+    (root / "classes.txt").write_text("w\nx\n")
+    assert labels(parquet.read(root, Options())) == {"train": {"a.jpg": ["x"]}}
+
+
+def test_images_inside_are_refused_and_the_command_unpacks_them(
+    plant: Plant, labels: Any, refusal: Any, write: Any
+) -> None:
+    root = plant({})
+    images = [{"bytes": b"\xff\xd8\xff1", "path": "a.jpg"}, {"bytes": PNG, "path": None}]
+    write(root / "train-0.parquet", True, image=images, labels=[[0, 1], []])
+    write(root / "val-0.parquet", True, image=images[:1], labels=[[1]])
+    message = refusal(parquet.read, root)
+    assert "holds the images themselves" in message
+    command = re.search(r"unpack it: (.*)", message)
+    assert command
+    path = json.dumps(sys.path)
+    run = command[1].replace("-m paddlex_ml.formats.parquet", "")
+    code = f"import sys, runpy; sys.path[:] = {path}; "
+    code += "runpy.run_module('paddlex_ml.formats.parquet', run_name='__main__')"
+    subprocess.run([sys.executable, "-c", code, run.split("'")[1]], check=True)
+    dataset = parquet.read(root, Options())
+    assert labels(dataset) == {
+        "train": {"train-0/0000000.jpg": ["cat", "red car"], "train-0/0000001.png": []},
+        "val": {"val-0/0000000.jpg": ["red car"]},
+    }
+    assert [found.format.name for found in registry.recognise(root)] == ["HuggingFace"]
+
+
+def test_columns_are_named_and_may_be_chosen(
+    plant: Plant, labels: Any, refusal: Any, write: Any
+) -> None:
+    root = plant({}, "a.jpg")
+    write(root / "x.parquet", photo=["a.jpg"], animals=[["cat"]])
+    assert "no column has the image: photo, animals" in refusal(parquet.read, root)
+    assert "label_columns=[...]" in refusal(parquet.read, root, image_column="photo")
+    dataset = parquet.read(root, Options(image_column="photo", label_columns=["animals"]))
+    assert labels(dataset) == {"train": {"a.jpg": ["cat"]}}
+
+
+def test_wrong_rows_and_files_are_named(plant: Plant, refusal: Any, write: Any) -> None:
+    root = plant({}, "a.jpg")
+    write(root / "x.parquet", path=["a.jpg", None], labels=[["cat"], ["dog"]])
+    message = refusal(parquet.read, root)
+    assert "the image is not the name of a file: None" in message
+    assert "x.parquet row 2" in message
+    (root / "x.parquet").write_bytes(b"PAR1?")
+    assert "the Parquet file is damaged" in refusal(parquet.read, root)
+
+
+def test_without_pyarrow_the_fix_installs_it(
+    plant: Plant, refusal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    root = plant({"x.parquet": b"PAR1"}, "a.jpg")
+    assert "pip install pyarrow" in refusal(parquet.read, root)
+    assert parquet.recognise(Inventory(root)) == "x.parquet"
+    assert parquet.recognise(Inventory(plant({"x.parquet": b"?"}))) == ""

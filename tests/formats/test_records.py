@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats.collector import Collector, Options
+from paddlex_ml.formats.records import (
+    UnusableRecord,
+    choose_tables,
+    decode_first,
+    find_subset,
+    is_one_hot,
+    match_names,
+    parse_labels,
+)
+
+Plant = Callable[..., Path]
+
+
+@pytest.mark.parametrize(
+    ("path", "subset"),
+    [
+        ("train.jsonl", "train"), ("Val_List.txt", "val"), ("train/metadata.jsonl", "train"),
+        ("data/validation-00000-of-1.parquet", "val"), ("train-0001/a.json", "train"),
+        ("x/test.txt", "test"), ("train_val.txt", ""), ("trainval.txt", ""), ("training.txt", ""),
+        ("list.txt", ""), ("test/train.txt", "test"), ("trains.txt", ""),
+    ],
+)  # fmt: skip
+def test_the_subset_is_a_word_of_the_path(path: str, subset: str) -> None:
+    assert find_subset(path) == subset
+
+
+@pytest.mark.parametrize(
+    ("files", "chosen"),
+    [
+        (["train.x", "val.x", "test.x", "all.x"], ["train.x", "val.x"]),
+        (["a.x"], ["a.x"]),
+        (["a-1.x", "a-2.x"], ["a-1.x", "a-2.x"]),
+        (["cat/meta.x", "dog/meta.x"], ["cat/meta.x", "dog/meta.x"]),
+        (["val.x"], ["val.x"]),
+        (["train-1.x", "train-2.x", "valid-1.x"], ["train-1.x", "train-2.x", "valid-1.x"]),
+    ],
+)
+def test_files_are_chosen_by_their_names(plant: Plant, files: list[str], chosen: list[str]) -> None:
+    collector = Collector(plant({}), Options())
+    assert [table.path for table in choose_tables(collector, files, "x file")] == chosen
+    assert {*collector.account.left_out} == {*files} - {*chosen}
+
+
+@pytest.mark.parametrize(
+    ("files", "what"),
+    [
+        (["a.x", "b.x"], "it is not clear which to read: a.x, b.x"),
+        (["train.x", "b.x"], "it is not clear which to read"),
+        (["train.x", "train_old.x", "val.x"], "it is not clear which to read"),
+        (["test.x"], "there is no x file in the data set but for test"),
+        ([], "there is no x file in the data set"),
+    ],
+)
+def test_files_that_may_be_the_wrong_ones_are_refused(
+    plant: Plant, files: list[str], what: str
+) -> None:
+    with pytest.raises(PaddlexMLError, match=what):
+        choose_tables(Collector(plant({}), Options()), files, "x file")
+
+
+@pytest.mark.parametrize(
+    ("value", "labels"),
+    [
+        ("cat", "cat"), (" a, b ", "a, b"), ("", ""), (3, [3]), (2.0, [2]), ([], []),
+        (["a ", "b"], ["a", "b"]), ([0, 2.0], [0, 2]), ("[1, 2]", [1, 2]), ("['a']", ["a"]),
+        ("[a]", "[a]"), ([{"name": "a"}, {"name": "b"}], ["a", "b"]), ({"a": 1, "b": 0}, ["a"]),
+        ({"name": ["a", "b"]}, ["a", "b"]), ([{"category_id": 1}], [1]), ({"a": True}, ["a"]),
+        ([["a"], ["b"]], ["a", "b"]), ({"bbox": [[1]], "categories": [4, 4]}, [4]),
+        ([1, 1], [1, 1]), ([{"name": "a"}, {"name": "a"}], ["a"]), ({"name": "a"}, ["a"]),
+    ],
+)  # fmt: skip
+def test_labels_of_all_kinds_are_parsed(value: Any, labels: Any) -> None:
+    assert parse_labels(value) == labels
+
+
+@pytest.mark.parametrize("value", [None, 1.5, True, {}, [1, "a"], [None], {"a": 2}, float("nan")])
+def test_what_is_no_label_is_refused(value: Any) -> None:
+    with pytest.raises(UnusableRecord):
+        parse_labels(value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([[0, 1, 1], [0, 0, 0]], True), ([[-1, 1], [1, 1]], True), ([[0], [1]], False),
+        ([[0, 1], [1, 0]], None), ([[0, 1], [1]], False), ([[0, 2], [1, 1]], False), ([], False),
+        ([[], []], False),
+    ],
+)  # fmt: skip
+def test_values_for_each_class_are_told_from_ids(
+    rows: list[list[int]], expected: bool | None
+) -> None:
+    assert is_one_hot(rows) is expected
+
+
+def test_names_in_a_text_are_matched_the_longest_first() -> None:
+    names = {"cat", "red car", "car"}
+    assert match_names("red car cat", names) == ["red car", "cat"]
+    assert match_names("car, cat", names) == ["car", "cat"]
+    assert match_names("red cat", names) == []
+    assert match_names("cat", set()) == []
+
+
+def test_only_the_keys_of_a_very_long_first_line_are_known(plant: Plant) -> None:
+    long = '{"data_row": {"id": "' + "x" * 2**16 + '"}, "projects": {}}'
+    inventory = Inventory(plant({"a.json": long, "b.json": "{\n}", "c.json": '{"x": [1]}\n{'}))
+    assert decode_first(inventory, "a.json") == {"data_row": None, "id": None}
+    assert decode_first(inventory, "b.json") == {}
+    assert decode_first(inventory, "c.json") == {"x": [1]}
+
+
+def test_files_of_single_images_are_no_tables_where_there_are_many(plant: Plant) -> None:
+    many = {f"{i}.json": "{}" for i in range(201)}
+    inventory = Inventory(plant({**many, "all.json": "{}"}, *(f"{i}.jpg" for i in range(201))))
+    assert inventory.find_tables(".json") == ["all.json"]
+    few = Inventory(plant({"deep/a.jsonl": "", "deep/b.jsonl": ""}, "a.jpg"))
+    assert few.find_tables(".jsonl") == ["deep/a.jsonl", "deep/b.jsonl"]
