@@ -31,7 +31,6 @@ TESTED_ELSEWHERE = {
     "data/class_names": ("data/test_check.py", "the check warns of spellings"),
     "data/deep_samples": ("data/test_transforms.py", "samples are seen in images that are read"),
     "data/inspect_images": ("data/test_check.py", "the check is what inspects images"),
-    "data/lines": ("data/test_annotation.py", "lines are those of lists"),
     "data/lost_images": ("data/test_annotation.py", "lines of lists name the images"),
     "data/preload": ("data/test_loader.py", "worker processes import it"),
     "data/worker": ("data/test_loader.py", "the loader starts the workers"),

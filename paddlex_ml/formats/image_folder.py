@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,6 +168,11 @@ def read(root: Path, options: Options) -> SourceDataset:
     if folders.ignored:
         text = f"{folders.ignored:,} hidden files and files that are not images were ignored"
         collector.notes.append(text)
+    if len(folders.classes) == 1 and len(folders.deep) > 1:
+        (name,) = folders.classes
+        text = f"all images are of one class, {name}, whose folder has folders of images in it"
+        fix = f"-o Global.dataset_dir={shlex.quote(str(root / name))} (if those are the classes)"
+        collector.add_fault("one class", "", text, fix)
     names, faults = order_names(root, folders.classes)
     if (root / CLASS_FILE).is_file():
         collector.account.use(CLASS_FILE)
@@ -285,6 +291,8 @@ def _add_images(collector: Collector, lists: dict[str, list[_LabelledFile]]) -> 
         collector.open_list(name)
         copies, unreadable = find_copies(collector.root, [image.path for image in images], step)
         merged += [f"{path} = {first}" for path, first in copies.items()]
+        for path, first in copies.items():
+            collector.account.left_out[path] = f"the same image as {first}, which has its label"
         for path, why in unreadable.items():
             text, fix = f"the image cannot be opened: {why}", "make it readable, or move it away"
             collector.add_fault("image not readable", path, text, fix)

@@ -156,6 +156,8 @@ def play(folder: Path, seed: int, damages: list[Damage]) -> tuple[str, str, str]
     layout = random.choice(sorted(WRITERS))
     damage = random.choice(damages)
     source, writer = WRITERS[layout]
+    if source == "ImageFolder" and damage is rename_a_folder:
+        damage = leave  # a folder is a class there
     root = folder / "set"
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)

@@ -89,7 +89,7 @@ def test_the_older_export_of_data_labeling_is_read(plant: Plant, labels: Any) ->
 
 
 def test_parts_of_an_export_are_read_together(plant: Plant, labels: Any) -> None:
-    cat = {"classificationAnnotation": {"displayName": "cat"}}
+    cat: dict[str, Any] = {"classificationAnnotation": {"displayName": "cat"}}
     files = {f"data-0000{i}-of-2.jsonl": line(f"{'ab'[i]}.jpg", **cat) for i in range(2)}
     dataset = vertex.read(plant(files, "a.jpg", "b.jpg"), Options())
     assert list(labels(dataset)["train"]) == ["a.jpg", "b.jpg"]
