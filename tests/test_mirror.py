@@ -64,6 +64,7 @@ WITHOUT_A_MODULE = {
     "engines/test_every_model.py": "every model through every command",
     "engines/test_foreign_weights.py": "weights of PaddleX and PaddleClas",
     "formats/test_bad_input.py": "damage in every format",
+    "formats/test_cases.py": "data sets of real tools",
     "formats/test_fuzz.py": "random sets in every layout",
     "formats/test_coco_bad_input.py": "damage in COCO, with all its rules",
     "inference/test_deploy.py": "the scripts of docs/deploy",

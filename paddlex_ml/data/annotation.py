@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from paddlex_ml.data import journal, lost_images
+from paddlex_ml.data import inventory, journal, lost_images
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import Guess, ImageFinder, ImageProblem
 from paddlex_ml.data.inventory import Inventory
@@ -34,7 +34,8 @@ from paddlex_ml.storage import files
 logger = logging.getLogger(__name__)
 
 LISTS = ("train", "val")
-LABEL_FILE, TRAIN_FILE, VAL_FILE = "label.txt", "train.txt", "val.txt"
+LABEL_FILE, TRAIN_FILE = inventory.LABEL_FILE, inventory.TRAIN_FILE
+VAL_FILE = inventory.VAL_FILE
 Targets = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 _AT_ONCE = 1 << 24  # characters of label vectors that are parsed together

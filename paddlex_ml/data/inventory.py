@@ -13,6 +13,8 @@ from pathlib import Path
 
 from paddlex_ml.data.walk import Folder, is_image, join, walk
 
+LABEL_FILE, TRAIN_FILE, VAL_FILE = "label.txt", "train.txt", "val.txt"
+"""The lists of a data set, which `annotation` reads and writes."""
 ANNOTATION_SUFFIXES = frozenset(
     (
         *(".csv", ".json", ".jsonl", ".manifest", ".mat", ".names", ".ndjson", ".parquet"),
@@ -67,7 +69,7 @@ class Inventory:
     @cached_property
     def own_lists(self) -> list[str]:
         """Those of label.txt, train.txt and val.txt that are in our own layout."""
-        layouts = {"label.txt": rb"\s*0\s+\S", "train.txt": _OWN_LINE, "val.txt": _OWN_LINE}
+        layouts = {LABEL_FILE: rb"\s*0\s+\S", TRAIN_FILE: _OWN_LINE, VAL_FILE: _OWN_LINE}
         there = self.names("")
         return [
             name

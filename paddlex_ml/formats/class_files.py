@@ -14,7 +14,7 @@ from paddlex_ml.data.walk import join
 from paddlex_ml.formats.collector import Collector, check_class_name
 
 CLASS_FILES = (
-    *("classes.txt", "class_names.txt", "classnames.txt", "class.txt", "labels.txt", "label.txt"),
+    *("classes.txt", "class_names.txt", "classnames.txt", "class.txt", "labels.txt", LABEL_FILE),
     *("label_names.txt", "names.txt", "synsets.txt", "synset.txt", "synset_words.txt"),
     *("categories.txt", "label_list.txt", "labels_list.txt", "label_map.txt", "obj.names"),
 )

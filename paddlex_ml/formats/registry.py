@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.data.inventory import TRAIN_FILE, Inventory
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import (
     azure,
@@ -151,7 +151,7 @@ def _choose(root: Path) -> Recognised:
     if len(found) == 1:
         return found[0]
     if not found:
-        if "train.txt" in Inventory(root).own_lists:
+        if TRAIN_FILE in Inventory(root).own_lists:
             raise PaddlexMLError(
                 "there are no annotations of another format, and train.txt is in ours already",
                 where=str(root),

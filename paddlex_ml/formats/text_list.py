@@ -26,7 +26,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from paddlex_ml.data.inventory import Inventory, is_annotation
+from paddlex_ml.data.inventory import (
+    LABEL_FILE,
+    TRAIN_FILE,
+    VAL_FILE,
+    Inventory,
+    is_annotation,
+)
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.data.transforms import SUFFIXES
 from paddlex_ml.data.walk import is_image
@@ -73,7 +79,7 @@ def read(root: Path, options: Options) -> SourceDataset:
     known = _list_files(collector.inventory)
     files = [file for file, labelled in known.items() if labelled or find_subset(file)]
     if not any(known.values()) and any(
-        _is_ours(collector.inventory, name) for name in ("train.txt", "val.txt")
+        _is_ours(collector.inventory, name) for name in (TRAIN_FILE, VAL_FILE)
     ):
         raise PaddlexMLError(
             "the lists are in the form of this toolkit already: there is nothing to convert",
@@ -96,7 +102,7 @@ def read(root: Path, options: Options) -> SourceDataset:
 def _list_files(inventory: Inventory) -> dict[str, bool]:
     """Files whose lines begin with an image, and whether labels follow in some of the lines."""
     found: dict[str, bool] = {}
-    ours = {name for name in ("train.txt", "val.txt", "test.txt") if _is_ours(inventory, name)}
+    ours = {name for name in (TRAIN_FILE, VAL_FILE, "test.txt") if _is_ours(inventory, name)}
     for file in inventory.find_tables(".txt"):
         if "caption" in file.rpartition("/")[2].lower() or file in ours:
             continue
@@ -118,7 +124,7 @@ def _names_file(rest: str) -> bool:
 
 def _is_ours(inventory: Inventory, file: str) -> bool:
     """Whether a list has 0 or 1 for each class of label.txt, as those that a conversion writes."""
-    names = inventory.read_head("label.txt").splitlines()
+    names = inventory.read_head(LABEL_FILE).splitlines()
     head = to_utf8(inventory.read_head(file))[0].decode("utf-8", "replace")
     match = _OURS.fullmatch(next(iter(head.splitlines()), "").strip())
     return match is not None and match[1].count(",") + 1 == len(list(filter(bytes.strip, names)))

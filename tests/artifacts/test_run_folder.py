@@ -12,7 +12,7 @@ import paddlex_ml
 from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
 
 PACKAGE = Path(paddlex_ml.__file__).parent
-RUN_FOLDER, ANNOTATION = "artifacts/run_folder.py", "data/annotation.py"
+RUN_FOLDER, INVENTORY = "artifacts/run_folder.py", "data/inventory.py"
 # Not in the list: `inference`, `predict`, `evaluate`, `check_dataset`, `events` and `explain`. They
 # are words of the command line and of results too.
 HOMES = {
@@ -20,13 +20,15 @@ HOMES = {
     **dict.fromkeys([".pdparams", ".pdema", ".pdopt", ".pdstates"], RUN_FOLDER),
     **dict.fromkeys(["config.yaml", "train.log", "label_dict.txt", "metrics.csv"], RUN_FOLDER),
     **dict.fromkeys(["curves.png", "_result.json", "train_result.json"], RUN_FOLDER),
-    **dict.fromkeys(["demo_img", "histogram.png", "report.html"], RUN_FOLDER),
+    **dict.fromkeys(
+        ["demo_img", "histogram.png", "report.html", "conversion.csv", "faults.csv"], RUN_FOLDER
+    ),
     **dict.fromkeys(["per_class.csv", "label_errors.csv"], RUN_FOLDER),
     **dict.fromkeys(["predictions.json", "predictions.csv"], RUN_FOLDER),
     **dict.fromkeys(["inference_onnx", "inference_pdmodel", "inference.yml"], RUN_FOLDER),
     **dict.fromkeys(["inference.json", "inference.pdiparams", "inference.pdmodel"], RUN_FOLDER),
     "inference.onnx": RUN_FOLDER,
-    **dict.fromkeys(["label.txt", "train.txt", "val.txt"], ANNOTATION),
+    **dict.fromkeys(["label.txt", "train.txt", "val.txt"], INVENTORY),
 }
 ALLOWED = {
     # The path of a value in the result of an evaluation, which is no file.
