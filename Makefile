@@ -50,7 +50,8 @@ quick: lint  ## lint, types, spelling and the fast tests: under a minute; before
 test: .venv/test  ## all tests except those of the largest models and long repetitions
 	$(PYTEST) -m "$(TESTS)"
 
-check: lint coverage  ## lint, types, spelling, all tests, coverage of the fast ones: what CI runs
+check: .venv/test  ## lint, types, spelling, all tests, coverage of the fast ones: what CI runs
+	$(MAKE) --jobs=2 lint coverage
 	$(PYTEST) -m "not quick" --durations=20
 
 coverage: .venv/test  ## branch coverage of the fast tests
