@@ -84,8 +84,10 @@ class Visit:
         )
         return found
 
-    def pictures(self) -> list[int]:
-        """Widths of the samples that are shown, all of them loaded."""
+    def pictures(self, count: int) -> list[int]:
+        """Widths of the `count` samples that are shown, all of them loaded."""
+        shown = "count => document.querySelectorAll('#classes img').length === count"
+        self.page.wait_for_function(shown, arg=count)
         found: list[int] = self.page.eval_on_selector_all(
             "#classes img",
             "images => Promise.all(images.map(i => i.decode().then(() => i.naturalWidth)))",
@@ -143,11 +145,11 @@ def test_classes_are_sorted_and_filtered(visit: Visit) -> None:
 
 def test_a_click_shows_samples_from_the_page_or_from_the_files(visit: Visit) -> None:
     visit.page.click("#classes summary >> nth=0")
-    assert visit.pictures() == [80, *[120] * 5]
+    assert visit.pictures(6) == [80, *[120] * 5]
     assert len([url for url in visit.asked if url.endswith(".png")]) == 5
     visit.page.fill("#search", "class 2500")
     visit.page.click("#classes summary")
-    assert visit.pictures() == [120]
+    assert visit.pictures(1) == [120]
     assert "image #2500 猫%.png" in visit.page.inner_text("#classes figcaption")
 
 
