@@ -112,6 +112,7 @@ def test_a_failure_midway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.heavy
 def test_a_kill_at_every_step_leaves_complete_folders_or_none(
     kill_at_every_step: Callable[..., list[Path]],
 ) -> None:

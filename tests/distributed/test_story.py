@@ -132,6 +132,7 @@ def test_a_process_that_dies_ends_the_training_within_a_minute(
     wait_until_gone(output)
 
 
+@pytest.mark.heavy
 def test_a_stopped_process_ends_the_training(training: Training, tmp_path: Path) -> None:
     output = tmp_path / "out"
     arguments = training(output, TWO, "Train.epochs_iters=500")
@@ -144,6 +145,7 @@ def test_a_stopped_process_ends_the_training(training: Training, tmp_path: Path)
     wait_until_gone(output)
 
 
+@pytest.mark.heavy
 def test_processes_die_with_the_command_that_started_them(
     training: Training, tmp_path: Path
 ) -> None:

@@ -86,7 +86,9 @@ def test_names_axes_and_metadata_say_what_the_model_is(exported: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("opset", [11, 13, 21])
+@pytest.mark.parametrize(
+    "opset", [11, *(pytest.param(opset, marks=pytest.mark.heavy) for opset in (13, 21))]
+)
 def test_the_version_of_the_operators_is_the_one_asked_for(
     model: paddle.nn.Layer, info: ModelInfo, tmp_path: Path, opset: int
 ) -> None:

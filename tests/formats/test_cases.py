@@ -113,7 +113,7 @@ def read_options(shared: Path, case: str) -> dict[str, str]:
     return {word.partition("=")[0]: word for word in words if word != "-o"}
 
 
-@pytest.mark.parametrize("way", ["as named", "auto"])
+@pytest.mark.parametrize("way", ["as named", pytest.param("auto", marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("case", [*LABELS, *REFUSED])
 def test_a_case_gives_its_labels_or_is_refused_with_a_repair_that_works(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str, way: str

@@ -81,7 +81,16 @@ def small(request, build_seeing) -> tuple[paddle.nn.Layer, ModelInfo]:
         return build_seeing(name, size), ModelInfo(name, LABELS, size)
 
 
-@pytest.mark.parametrize("kind", ["paddle", "mkldnn", "pdmodel", "pdmodel on mkldnn", "onnx"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("paddle", "onnx"),
+        *(
+            pytest.param(k, marks=pytest.mark.heavy)
+            for k in ("mkldnn", "pdmodel", "pdmodel on mkldnn")
+        ),
+    ],
+)
 def test_maps_of_every_format_equal_those_by_hand(small, tmp_path: Path, kind: str):
     model, info = small
     if kind == "onnx":

@@ -18,7 +18,10 @@ sync_api = pytest.importorskip(
     "playwright.sync_api", reason="needs playwright, which drives the browser"
 )
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium on the PATH")
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium on the PATH"),
+]
 
 LONG = "a very long class name without end " * 6
 NAMES = ["cat", "dog", "cow", "never", LONG, "W" * 120, '<b>"quoted"</b>', "一只猫"]
