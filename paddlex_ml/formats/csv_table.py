@@ -366,6 +366,9 @@ class _TableReader:
                 cells |= self._values[table.keys[i]]
                 columns.add(table.columns[i])
         if not columns:
+            if self._options.separator is not None:
+                note = "convert.separator has no effect: no column has names of labels"
+                collector.notes.append(note)
             return CellReader()
         known, _ = order_names(collector.root, ())
         many = any(map(is_plural, columns))
