@@ -166,7 +166,7 @@ def _refuse_unused(chosen: Format, root: Path, options: Options, note: str = "")
         text = " and ".join(f"convert.{name}" for name in unused)
         users = [each.name for each in FORMATS.values() if {*unused} <= {*each.options}]
         note = f" ({note})" if note else ""
-        used_by = f"; {' and '.join(users)} use it" if users else ""
+        used_by = f" (of use for {', '.join(users)})" if users else ""
         raise PaddlexMLError(
             f"{text} has no effect on the format {chosen.name}{note}",
             where=str(root),

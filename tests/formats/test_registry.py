@@ -109,4 +109,4 @@ def test_an_option_without_effect_is_refused_for_a_recognised_format(plant: Plan
     with pytest.raises(PaddlexMLError) as caught:
         registry.read(root, registry.AUTO, Options(image_from="stem"))
     assert "no effect on the format CSV (recognised as CSV: tags.csv" in caught.value.what
-    assert caught.value.fix.endswith("=null; VOC and LabelMe use it")
+    assert caught.value.fix.endswith("=null (of use for VOC, LabelMe)")
