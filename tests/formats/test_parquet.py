@@ -104,7 +104,7 @@ def test_columns_are_named_and_may_be_chosen(
 def test_chosen_columns_are_unpacked(plant: Plant, labels: Any, refusal: Any, write: Any) -> None:
     root = plant({})
     write(root / "x.parquet", photo=[PNG + b"1", PNG + b"2"], animals=[["cat"], None])
-    options = {"image_column": "photo", "label_columns": ["animals"]}
+    options: dict[str, Any] = {"image_column": "photo", "label_columns": ["animals"]}
     message = refusal(parquet.read, root, **options)
     assert shlex.join([str(root), "photo", "animals"]) in message
     parquet.unpack(root, Options(**options))
