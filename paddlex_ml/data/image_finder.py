@@ -52,7 +52,8 @@ class ImageFinder:
         self._listings: dict[str, set[str]] = {}
         self._opened: dict[str, tuple[str, set[str]]] = {}  # folder -> prefix of its names, names
         self._inventory = inventory
-        # Folded name of the file, and the same without its ending -> paths; filled by a guess.
+        # Folded name of the file, alone and behind its folder, and the same without its ending ->
+        # paths; filled by a guess. Frames of many films may have the same names.
         self._by_name: dict[str, list[str]] = {}
         self._by_stem: dict[str, list[str]] = {}
 
@@ -104,7 +105,12 @@ class ImageFinder:
             if uploaded := _UPLOADED.fullmatch(last):
                 keys.append((self._by_name, uploaded[1]))
             for index, key in keys:
-                paths = [p for p in index.get(fold(key), []) if os.path.isfile(self._root / p)]
+                places = [f"{fold(above[-1])}/{fold(key)}"] if above else []
+                listed = (index.get(place, []) for place in [*places, fold(key)])
+                existing = (
+                    [p for p in paths if os.path.isfile(self._root / p)] for paths in listed
+                )
+                paths = next(filter(None, existing), [])
                 if not paths:
                     continue
                 best = _choose(paths, [*above, last], folders)
@@ -118,9 +124,11 @@ class ImageFinder:
     def _index_images(self) -> None:
         inventory = self._inventory or Inventory(self._root)
         for path in inventory.images:
-            name = fold(path.rpartition("/")[2])
-            self._by_name.setdefault(name, []).append(path)
-            self._by_stem.setdefault(os.path.splitext(name)[0], []).append(path)
+            folder, _, name = fold(path).rpartition("/")
+            parent, stem = folder.rpartition("/")[2], os.path.splitext(name)[0]
+            for index, last in ((self._by_name, name), (self._by_stem, stem)):
+                index.setdefault(last, []).append(path)
+                index.setdefault(f"{parent}/{last}", []).append(path)
 
     def _find_plain(self, name: str, folders: Sequence[str]) -> str:
         """Find a name without folders; "" where no listing has it."""

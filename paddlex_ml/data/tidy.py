@@ -75,15 +75,13 @@ def _find_copies(
     lists: Mapping[str, ImageList], images: Images, reasons: dict[str, dict[int, str]]
 ) -> None:
     """Enter the copies of images that stay; val.txt comes first, so that its lines stay."""
-    first: dict[bytes, tuple[str, int]] = {}
+    first: dict[tuple[bytes, bytes], str] = {}  # content and labels -> path
     for name in reversed(LISTS):
         listed = lists[name]
         for i, path in enumerate(listed.paths):
             digest = images[normalise_path(path)].digest
             if i in reasons[name] or not digest:
                 continue
-            there, j = first.setdefault(digest, (name, i))
-            if (there, j) == (name, i):
-                continue
-            if np.array_equal(lists[there].targets[j], listed.targets[i]):
-                reasons[name][i] = f"duplicates (of {lists[there].paths[j]})"
+            original = first.setdefault((digest, listed.targets[i].tobytes()), path)
+            if original is not path:
+                reasons[name][i] = f"duplicates (of {original})"

@@ -86,6 +86,7 @@ class Collector:
         self._rows: dict[str, dict[str, set[Hashable]]] = {}
         self._spelt: dict[str, dict[str, str]] = {}  # normalised path -> path as first named
         self._guessed: dict[str, GuessedImage] = {}  # by the path that was taken for the image
+        self._disputed: set[str] = set()  # paths that were taken for two images, neither its own
         self._again = 0
         self._missing: list[str] = []
 
@@ -145,7 +146,7 @@ class Collector:
         return path
 
     def _resolve(self, image: str, folders: Sequence[str], where: str) -> str | None:
-        """Path of an image, as written or by a guess, which is entered in the account."""
+        """Path of an image, as written or by a guess, which `finish` enters in the account."""
         path = self.finder.find(image, folders)
         if isinstance(path, str):
             if self._guessed and (guessed := self._guessed.get(path)):
@@ -163,21 +164,35 @@ class Collector:
             self.add_fault(problem.kind, where, problem.text, problem.fix)
         return None
 
-    def _keep_guess(self, guess: GuessedImage) -> str:
-        """Enter a guess. A file to which two names lead cannot be what both mean."""
+    def _keep_guess(self, guess: GuessedImage) -> str | None:
+        """Keep a guess. A file to which two names lead cannot be what both mean: None."""
         earlier = self._guessed.get(guess.path)
-        if earlier is None:
-            self._guessed[guess.path] = guess
-            self.account.guesses.append(guess)
-            if any(guess.path in rows for rows in self._rows.values()):
-                self._refuse_guess(guess, guess.path)
-        elif earlier.name != guess.name:
+        if earlier is not None and earlier.name == guess.name:
+            return guess.path
+        if earlier is not None:
             self._refuse_guess(guess, earlier.name)
+            if self.options.skip_missing:
+                self._refuse_guess(earlier, guess.name)
+                self._disputed.add(guess.path)
+            return None
+        is_named = any(guess.path in rows for rows in self._rows.values())
+        if is_named or guess.path in self._disputed:
+            self._refuse_guess(guess, guess.path if is_named else "other names")
+            return None
+        self._guessed[guess.path] = guess
         return guess.path
 
     def _refuse_guess(self, guess: GuessedImage, other: str) -> None:
-        text = f"{guess.name} is not there; {guess.path} belongs to {other} already"
-        self.add_fault("image missing", guess.where, text, LEAVE_OUT)
+        """Leave out an image whose file is meant by `other`, with what was added by the guess."""
+        if not self.options.skip_missing:
+            text = f"{guess.name} is not there; {guess.path} belongs to {other} already"
+            self.add_fault("image missing", guess.where, text, LEAVE_OUT)
+            return
+        self._missing.append(guess.name)
+        if self._guessed.get(guess.path) == guess:
+            del self._guessed[guess.path]
+            for rows in self._rows.values():
+                rows.pop(guess.path, None)
 
     def add_fault(self, kind: str, where: str, text: str, fix: str) -> None:
         """Keep a fault; `finish` raises them all."""
@@ -234,6 +249,7 @@ class Collector:
     ) -> None:
         """Compare what the lists have with what lies in the folder. Raises PaddlexMLError."""
         self.account.class_names = names
+        self.account.guesses = list(self._guessed.values())
         self.account.close(self.inventory, labelled)
         self.faults += self.account.find_faults(self.layout)
         if not self.faults:

@@ -267,7 +267,8 @@ def _refuse_several(
         if len(paths) > 1 and overlap:
             shown = first_names(paths, 5)
             text = f"there are {len(paths):,} tables, and it is not clear which to read: {shown}"
-            aside = " && ".join(shlex.join(["mv", path, f"{path}.bak"]) for path in paths[1:])
+            moved = (str(collector.root / path) for path in paths[1:])
+            aside = " && ".join(shlex.join(["mv", path, f"{path}.bak"]) for path in moved)
             fix = f"name them train.csv and val.csv, or put all but one aside: {aside}"
             collector.add_fault("several files", "", text, fix)
     collector.raise_faults()
@@ -365,6 +366,9 @@ class _TableReader:
                 cells |= self._values[table.keys[i]]
                 columns.add(table.columns[i])
         if not columns:
+            if self._options.separator is not None:
+                note = "convert.separator has no effect: no column has names of labels"
+                collector.notes.append(note)
             return CellReader()
         known, _ = order_names(collector.root, ())
         many = any(map(is_plural, columns))

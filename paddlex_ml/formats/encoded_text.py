@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from paddlex_ml.data.faults import DatasetFault
@@ -115,7 +116,7 @@ def _find_chinese(text: str) -> str:
 def _explain_doubt(name: str, what: str) -> DatasetFault:
     fix = (
         "save such files as UTF-8 with a byte order mark "
-        f"(from GB18030: iconv -f GB18030 -t UTF-8 {name} > new, then rename new to {name})"
+        f"(from GB18030: iconv -f GB18030 -t UTF-8 {quote(name)} > new, then rename new to {name})"
     )
     return DatasetFault("encoding in doubt", name, f"{name} {what}", fix)
 
@@ -126,7 +127,7 @@ def _finish(content: bytes, encoding: str, name: str) -> EncodedText | DatasetFa
     except UnicodeDecodeError as wrong:
         line = content.count(b"\n", 0, wrong.start) + 1
         text = "the line is neither UTF-8 nor GB18030 text, and no other encoding is declared"
-        fix = f"save the file as UTF-8 (from Latin-1: iconv -f LATIN1 -t UTF-8 {name} > new)"
+        fix = f"save the file as UTF-8 (from Latin-1: iconv -f LATIN1 -t UTF-8 {quote(name)} > new)"
         return DatasetFault("not UTF-8", f"{name}:{line}", text, fix)
 
 

@@ -32,6 +32,7 @@ import yaml
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.records import (
     LABEL_KEYS,
     ImageRecord,
@@ -101,6 +102,9 @@ def _parse_line(collector: Collector, table: SourceTable, text: str, where: str)
 
 def _choose_label(collector: Collector, keys: Iterable[str]) -> str:
     asked = collector.options.label_columns
+    if asked is not None and len(asked) > 1:
+        choices = " or ".join(write_override("convert.label_columns", [name]) for name in asked)
+        raise UnusableRecord(f"one column has the names of the labels, choose it: {choices}")
     if key := next((key for key in asked or LABEL_KEYS if key in keys), ""):
         return key
     shown = first_names([key for key in keys if key != _IMAGE], _MOST_COLUMNS)
@@ -147,7 +151,11 @@ def _read_rows(collector: Collector, table: SourceTable) -> Iterator[ImageRecord
             where = f"{table.path}:{reader.line_num + 1}"
         collector.account.use(table.path, -1)  # the line of the columns is no record
         others = [name for name in header if name not in (_IMAGE, "split")]
-        flags = [name for name in collector.options.label_columns or others if name in others]
+        asked = collector.options.label_columns
+        if absent := [name for name in asked or () if name not in others]:
+            shown = first_names(others, _MOST_COLUMNS)
+            raise UnusableRecord(f"there is no column {absent[0]!r}; there are: {shown}")
+        flags = list(asked or others)
         is_one_hot = len(flags) > 1 and all(
             row[name].lower() in _BINARY for _, row in rows for name in flags
         )

@@ -214,10 +214,13 @@ def _find_wrapper(inventory: Inventory, base: str) -> str:
     tops = {row[0] for row in parts if len(row) > 1}
     if "images" in tops and inventory.folders[join(base, "images")].folders and not base:
         return "images"
-    others = [join(base, name) for name in inventory.folders[base].folders if name not in tops]
-    has_empty = any(not any(p.startswith(f"{f}/") for p in inventory.files) for f in others)
-    if len(tops) != 1 or has_empty or any(len(row) == 1 for row in parts):
+    if len(tops) != 1 or any(len(row) == 1 for row in parts):
         return ""
+    others = [join(base, name) for name in inventory.folders[base].folders if name not in tops]
+    inside = (file[len(start) :] for file in inventory.files if file.startswith(start))
+    filled = {join(base, file.partition("/")[0]) for file in inside}
+    if not filled.issuperset(others):
+        return ""  # a class without images
     inner = {row[1] for row in parts if len(row) > 2}
     is_wrapper = all(len(row) > 2 for row in parts) and len(inner) > 1
     return join(base, tops.pop()) if is_wrapper else ""

@@ -10,16 +10,19 @@
 - Ids get their names from the file itself, as
   [Hugging Face](https://huggingface.co/docs/hub/datasets-image) writes it, else as in HuggingFace.
 - A file that holds the images themselves is refused, with the command that unpacks it:
-  `python -m paddlex_ml.formats.parquet FOLDER` writes the images and a `metadata.jsonl` into a
-  folder beside each file. Afterwards these folders are read, as HuggingFace.
+  `python -m paddlex_ml.formats.parquet FOLDER IMAGES LABELS` (the names of the two columns) writes
+  the images and a `metadata.jsonl` into a folder beside each file. Afterwards these folders are
+  read, as HuggingFace.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import huggingface
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
 from paddlex_ml.formats.jsonl import IMAGE_KEYS
+from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.records import (
     LABEL_KEYS,
     ImageRecord,
@@ -40,6 +44,7 @@ from paddlex_ml.formats.records import (
     parse_labels,
 )
 from paddlex_ml.formats.subsets import SourceTable
+from paddlex_ml.storage import files
 from paddlex_ml.wording import first_names
 
 _SUFFIX = ".parquet"
@@ -56,14 +61,14 @@ def read(root: Path, options: Options) -> SourceDataset:
     """Read the tables. Raises one PaddlexMLError with every fault."""
     layout = "put the .parquet files into the data set folder"
     collector = Collector(root, options, layout=layout)
-    files = _list_files(collector.inventory)
-    if files and all((root / _folder(file) / huggingface.METADATA).is_file() for file in files):
-        dataset = huggingface.read(root, options)
-        dataset.account.left_out.update(dict.fromkeys(files, "unpacked into the folder beside it"))
+    listed = _list_files(collector.inventory)
+    if listed and all((root / _folder(file) / huggingface.METADATA).is_file() for file in listed):
+        dataset = huggingface.read(root, replace(options, image_column=None, label_columns=None))
+        dataset.account.left_out.update(dict.fromkeys(listed, "unpacked into the folder beside it"))
         return dataset
     records: list[ImageRecord] = []
     names: list[str] | None = None
-    for table in choose_tables(collector, files, f"{_SUFFIX} file"):
+    for table in choose_tables(collector, listed, f"{_SUFFIX} file"):
         file = _open(root / table.path)
         image, label = _choose_columns(collector, file, table.path)
         names = names or _find_names(file, label)
@@ -75,31 +80,32 @@ def read(root: Path, options: Options) -> SourceDataset:
     return finish_records(collector, records, names=names)
 
 
-def unpack(root: Path) -> None:
+def unpack(root: Path, options: Options) -> None:
     """Write the images that Parquet files hold, and a metadata.jsonl with their labels, into a
     folder beside each file. Raises PaddlexMLError for a file without images."""
-    collector = Collector(root, Options())
+    collector = Collector(root, options)
     for path in _list_files(collector.inventory):
         file, folder = _open(root / path), root / _folder(path)
         image, label = _choose_columns(collector, file, path)
         names, lines = _find_names(file, label), []
         folder.mkdir(exist_ok=True)
         for number, row in enumerate(_iterate(file, image, label)):
-            content = row[image].get("bytes") if isinstance(row[image], dict) else None
-            if not content:
+            value = row[image] if isinstance(row[image], dict) else {"bytes": row[image]}
+            content = value.get("bytes")
+            if not content or not isinstance(content, bytes):
                 raise PaddlexMLError(
                     f"row {number} holds no image", where=str(root / path), fix="export it again"
                 )
-            given = os.path.splitext(str(row[image].get("path") or ""))[1].lower()
+            given = os.path.splitext(str(value.get("path") or ""))[1].lower()
             name = f"{number:07}{_PICTURES.get(content[:2]) or given or '.jpg'}"
             (folder / name).write_bytes(content)
-            labels = row[label]
+            labels = [] if row[label] is None else row[label]
             if names:
                 ids = labels if isinstance(labels, list) else [labels]
                 labels = [names[i] for i in ids if i is not None]
             lines.append(msgspec.json.encode({"file_name": name, "labels": labels}))
         # Last: its presence says that the folder is complete.
-        (folder / huggingface.METADATA).write_bytes(b"\n".join(lines) + b"\n")
+        files.write_bytes(folder / huggingface.METADATA, b"\n".join(lines) + b"\n")
 
 
 def _list_files(inventory: Inventory) -> list[str]:
@@ -134,6 +140,13 @@ def _choose_columns(collector: Collector, file: Any, path: str) -> tuple[str, st
     columns: list[str] = file.schema_arrow.names
     options = collector.options
     found = []
+    chosen = options.label_columns or ()
+    if len(chosen) > 1:
+        raise PaddlexMLError(
+            f"{len(chosen)} columns are chosen, but one has the labels",
+            where=str(collector.root / path),
+            fix=" or ".join(write_override("convert.label_columns", [name]) for name in chosen),
+        )
     asked: list[tuple[str, Sequence[str], str]] = [
         ("image", [options.image_column] if options.image_column else IMAGE_KEYS, "image_column"),
         ("labels", options.label_columns or LABEL_KEYS, "label_columns"),
@@ -163,10 +176,11 @@ def _read_rows(
     for number, row in enumerate(_iterate(file, image, label), 1):
         where, value = f"{table.path} row {number}", row[image]
         if isinstance(value, bytes) or (isinstance(value, dict) and value.get("bytes")):
+            command = [sys.executable, "-m", "paddlex_ml.formats.parquet", str(collector.root)]
             raise PaddlexMLError(
                 "the Parquet file holds the images themselves, not their names",
                 where=str(collector.root / table.path),
-                fix=f"unpack it: {sys.executable} -m paddlex_ml.formats.parquet '{collector.root}'",
+                fix=f"unpack it: {shlex.join([*command, image, label])}",
             )
         name = value.get("path") if isinstance(value, dict) else value
         try:
@@ -187,7 +201,11 @@ def _find_names(file: Any, column: str) -> list[str] | None:
 
 
 if __name__ == "__main__":
+    folder, images, labels = [*sys.argv[1:], "", ""][:3] if sys.argv[1:] else (".", "", "")
     try:
-        unpack(Path(sys.argv[1] if len(sys.argv) > 1 else "."))
+        unpack(
+            Path(folder),
+            Options(image_column=images or None, label_columns=[labels] if labels else None),
+        )
     except PaddlexMLError as problem:
         sys.exit(f"error: {problem}")

@@ -42,7 +42,11 @@ from paddlex_ml.formats.collector import Options, SourceDataset
 
 AUTO = "auto"
 """The value of `src_dataset_type` that chooses the format by the files."""
+CHOICES = ("separator", "image_column", "label_columns", "label_value", "image_from")
+"""The options that some readers use and others have no use for."""
 _KEY = "CheckDataset.convert.src_dataset_type"
+_TEXT = ("separator",)
+_COLUMNS = ("image_column", "label_columns")
 
 
 class Format(NamedTuple):
@@ -55,6 +59,8 @@ class Format(NamedTuple):
     tool, 1 for general formats, 0 for class folders, which any folder may seem to be."""
     kind_of: tuple[str, ...] = ()
     """The general formats whose names users may give instead."""
+    options: tuple[str, ...] = ()
+    """Which of `CHOICES` its reader uses."""
 
     @property
     def read(self) -> Callable[[Path, Options], SourceDataset]:
@@ -71,27 +77,27 @@ FORMATS = {
     entry.name: entry
     for entry in (
         Format("COCO", coco),
-        Format("VOC", voc),
-        Format("LabelMe", labelme),
+        Format("VOC", voc, options=("image_from",)),
+        Format("LabelMe", labelme, options=("image_from",)),
         Format("YOLO", yolo),
-        Format("CSV", csv_table),
+        Format("CSV", csv_table, options=(*_TEXT, *_COLUMNS, "label_value")),
         Format("ImageFolder", image_folder, 0),
-        Format("JSONL", jsonl),
-        Format("LabelStudio", labelstudio, 2, ("CSV", "JSONL")),
+        Format("JSONL", jsonl, options=_TEXT),
+        Format("LabelStudio", labelstudio, 2, ("CSV", "JSONL"), _COLUMNS),
         Format("CVAT", cvat, 2, ("VOC",)),
         Format("PaddleLabel", paddlelabel, 2, ("CSV",)),
-        Format("TextList", text_list, 1, ("CSV",)),
+        Format("TextList", text_list, 1, ("CSV",), _TEXT),
         Format("MMPretrain", mmpretrain, 2, ("JSONL",)),
         Format("OpenImages", openimages, 2, ("CSV",)),
         Format("CelebA", celeba, 2),
-        Format("SageMaker", sagemaker, 2, ("JSONL",)),
-        Format("Azure", azure, 2, ("JSONL",)),
+        Format("SageMaker", sagemaker, 2, ("JSONL",), _TEXT),
+        Format("Azure", azure, 2, ("JSONL",), _TEXT),
         Format("Vertex", vertex, 2, ("CSV", "JSONL")),
         Format("Labelbox", labelbox, 2, ("JSONL",)),
         Format("VoTT", vott, 2, ("CSV",)),
-        Format("HuggingFace", huggingface, 2, ("CSV", "JSONL")),
-        Format("Parquet", parquet, 1),
-        Format("WebDataset", webdataset, 1),
+        Format("HuggingFace", huggingface, 2, ("CSV", "JSONL"), (*_TEXT, "label_columns")),
+        Format("Parquet", parquet, 1, options=(*_TEXT, *_COLUMNS)),
+        Format("WebDataset", webdataset, 1, options=_TEXT),
     )
 }
 """What `src_dataset_type` may be, besides `auto`."""
@@ -129,10 +135,13 @@ def read(root: Path, source: str, options: Options) -> SourceDataset:
         special = [candidate for candidate in special if candidate.why]
         best = max((candidate.format.rank for candidate in special), default=0)
         special = [candidate for candidate in special if candidate.format.rank == best]
-        if len(special) == 1:
+        # Two general formats: the one that was named is meant, if its files are there.
+        is_meant = given.rank == best and given.recognise(inventory)
+        if len(special) == 1 and not is_meant:
             name, why = special[0].format.name, special[0].why
             note = f"this {source} is of the kind {name}: {why}"
             return _read_as(special[0], root, options, note)
+    _refuse_unused(given, root, options)
     try:
         return given.read(root, options)
     except PaddlexMLError as error:
@@ -140,9 +149,29 @@ def read(root: Path, source: str, options: Options) -> SourceDataset:
 
 
 def _read_as(chosen: Recognised, root: Path, options: Options, note: str) -> SourceDataset:
+    _refuse_unused(chosen.format, root, options, note)
     dataset = chosen.format.read(root, options)
     dataset.notes.insert(0, note)
     return dataset
+
+
+def _refuse_unused(chosen: Format, root: Path, options: Options, note: str = "") -> None:
+    """Raise PaddlexMLError for options that the format has no use for: they would do nothing."""
+    unused = [
+        name
+        for name in CHOICES
+        if getattr(options, name) is not None and name not in chosen.options
+    ]
+    if unused:
+        text = " and ".join(f"convert.{name}" for name in unused)
+        users = [each.name for each in FORMATS.values() if {*unused} <= {*each.options}]
+        note = f" ({note})" if note else ""
+        used_by = f" (of use for {', '.join(users)})" if users else ""
+        raise PaddlexMLError(
+            f"{text} has no effect on the format {chosen.name}{note}",
+            where=str(root),
+            fix=" ".join(f"-o CheckDataset.convert.{name}=null" for name in unused) + used_by,
+        )
 
 
 def _choose(root: Path) -> Recognised:

@@ -238,8 +238,10 @@ class ColumnChooser:
             chosen = [i for i in rest if self._shows(i)]
             if not chosen:
                 text = f"no column has the value {self._options.label_value!r}"
-                every = sorted(set().union(*(self._values[i] for i in rest)))
-                self._fault(f"{text}; there are {first_names(every)}", "give one of these values")
+                every = sorted(set().union(*(self._values[i] for i in rest)) - {""})
+                choices = (write_override("convert.label_value", value) for value in every[:3])
+                fix = " or ".join(choices) or "fill the columns with labels"
+                self._fault(f"{text}; there are {first_names(every)}", fix)
         else:
             chosen = self._find_labels(rest)
         flags = [i for i in chosen if is_flag(self._values[i])]

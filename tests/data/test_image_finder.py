@@ -264,3 +264,23 @@ def test_many_guesses_take_no_quadratic_time(root: Path) -> None:
     finder = ImageFinder(root)
     found = [finder.guess(f"{i}.jpg", FOLDERS) for i in range(2_000)]
     assert found == [Guess(f"images/{i}.png", "with another ending") for i in range(2_000)]
+
+
+def test_guesses_among_many_files_of_one_name_take_no_quadratic_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(300):
+        (root / f"film{i}").mkdir()
+        (root / f"film{i}" / "0001.png").touch()
+    finder = ImageFinder(root)
+    looked: list[str] = []
+    isfile = os.path.isfile
+
+    def count(path: Path) -> bool:
+        looked.append(str(path))
+        return isfile(path)
+
+    monkeypatch.setattr(os.path, "isfile", count)
+    found = [finder.guess(f"D:\\films\\Film{i}\\0001.PNG", FOLDERS) for i in range(300)]
+    assert found == [Guess(f"film{i}/0001.png", "with other capitals") for i in range(300)]
+    assert len(looked) == 300

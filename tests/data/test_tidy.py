@@ -75,6 +75,13 @@ def test_copies_with_other_labels_stay(folder: Path) -> None:
     assert names(leave_out(folder, "duplicates")) == "a b broken bare | b2 c"
 
 
+def test_a_copy_goes_also_where_an_earlier_one_has_other_labels(folder: Path) -> None:
+    put(folder, "train", "a 1,0", "b2 0,1", "b 0,1")
+    (folder / "b3.png").write_bytes((folder / "b.png").read_bytes())
+    put(folder, "val", "b3 1,1", "c 0,1")
+    assert names(leave_out(folder, "duplicates")) == "a b2 | b3 c"
+
+
 def test_an_image_named_twice_goes_where_its_labels_are_the_same(folder: Path) -> None:
     put(folder, "train", "a 1,0", "./a 1,0", "b 0,1", "c 1,0", "c 1,1")
     parsed = leave_out(folder, "duplicates")

@@ -184,6 +184,32 @@ def test_a_file_is_not_taken_for_two_names(root: Path, names: tuple[str, str]) -
 
 
 @pytest.mark.parametrize(
+    ("names", "left", "missing"),
+    [
+        ("a.jpg x/a.jpg e.jpg", {"images/a.jpg": [1, 0, 0], "e.jpg": [0, 0, 1]}, "x/a.jpg"),
+        ("x/a.jpg a.jpg e.jpg", {"images/a.jpg": [0, 1, 0], "e.jpg": [0, 0, 1]}, "x/a.jpg"),
+        ("x/a y/a e.jpg", {"e.jpg": [0, 0, 1]}, "y/a, x/a"),
+        ("x/a y/a z/a e.jpg", {"e.jpg": [0, 0, 0, 1]}, "y/a, x/a, z/a"),
+        ("x/a y/a x/a e.jpg", {"e.jpg": [0, 0, 0, 1]}, "y/a, x/a, x/a"),
+        ("x/a y/a a.jpg x/a e.jpg", {"images/a.jpg": [0, 0, 1, 0, 0], "e.jpg": [0, 0, 0, 0, 1]},
+         "y/a, x/a, x/a"),
+    ],
+)  # fmt: skip
+def test_the_repair_of_two_names_leaves_out_what_may_be_another_image(
+    root: Path, names: str, left: dict[str, list[int]], missing: str
+) -> None:
+    collector = Collector(root, Options(skip_missing=True))
+    for number, name in enumerate(names.split()):
+        collector.add("train", name, ["images", ""], [number], f"x:{number}")
+    result = collector.finish(list(map(str, range(number + 1))), range(number + 1))
+    images = result.lists["train"]
+    assert dict(zip(images.paths, images.targets.tolist(), strict=True)) == left
+    count = len(missing.split())
+    assert result.notes == [f"{count} images are not there, left out: {missing}"]
+    assert result.account.guesses == []
+
+
+@pytest.mark.parametrize(
     "names",
     [
         ["Cat", "cat"],

@@ -136,6 +136,29 @@ def test_columns_without_labels_are_named_and_may_be_chosen(
 
 
 @pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("metadata.jsonl", lines({"file_name": "1.jpg", "color": "red", "shape": "round"})),
+        ("metadata.csv", "file_name,color,shape\n1.jpg,red,round\n"),
+    ],
+)
+def test_several_columns_of_names_are_refused(
+    plant: Plant, labels: Any, refusal: Any, file: str, text: str
+) -> None:
+    root = plant({file: text}, "1.jpg")
+    message = refusal(huggingface.read, root, label_columns=["color", "shape"])
+    assert """-o CheckDataset.convert.label_columns='["shape"]'""" in message
+    dataset = huggingface.read(root, Options(label_columns=["shape"]))
+    assert labels(dataset) == {"train": {"1.jpg": ["round"]}}
+
+
+def test_a_chosen_column_that_is_not_there_is_named(plant: Plant, refusal: Any) -> None:
+    root = plant({"metadata.csv": "file_name,cat,dog\n1.jpg,1,0\n"}, "1.jpg")
+    message = refusal(huggingface.read, root, label_columns=["cat", "dogs"])
+    assert "there is no column 'dogs'; there are: cat, dog" in message
+
+
+@pytest.mark.parametrize(
     ("file", "text", "what"),
     [
         ("metadata.jsonl", '{"file_name": "1.jpg", "label": "x"}\n{"file_name": 3, "label": "x"}',

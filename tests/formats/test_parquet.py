@@ -4,6 +4,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -76,10 +77,11 @@ def test_images_inside_are_refused_and_the_command_unpacks_them(
     command = re.search(r"unpack it: (.*)", message)
     assert command
     path = json.dumps(sys.path)
-    run = command[1].replace("-m paddlex_ml.formats.parquet", "")
+    _, _, module, *arguments = shlex.split(command[1])
+    assert module == "paddlex_ml.formats.parquet"
     code = f"import sys, runpy; sys.path[:] = {path}; "
     code += "runpy.run_module('paddlex_ml.formats.parquet', run_name='__main__')"
-    subprocess.run([sys.executable, "-c", code, run.split("'")[1]], check=True)
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
     dataset = parquet.read(root, Options())
     assert labels(dataset) == {
         "train": {"train-0/0000000.jpg": ["cat", "red car"], "train-0/0000001.png": []},
@@ -97,6 +99,25 @@ def test_columns_are_named_and_may_be_chosen(
     assert "label_columns=[...]" in refusal(parquet.read, root, image_column="photo")
     dataset = parquet.read(root, Options(image_column="photo", label_columns=["animals"]))
     assert labels(dataset) == {"train": {"a.jpg": ["cat"]}}
+
+
+def test_chosen_columns_are_unpacked(plant: Plant, labels: Any, refusal: Any, write: Any) -> None:
+    root = plant({})
+    write(root / "x.parquet", photo=[PNG + b"1", PNG + b"2"], animals=[["cat"], None])
+    options: dict[str, Any] = {"image_column": "photo", "label_columns": ["animals"]}
+    message = refusal(parquet.read, root, **options)
+    assert shlex.join([str(root), "photo", "animals"]) in message
+    parquet.unpack(root, Options(**options))
+    dataset = parquet.read(root, Options(**options))
+    assert labels(dataset) == {"train": {"x/0000000.png": ["cat"], "x/0000001.png": []}}
+
+
+def test_several_columns_of_labels_are_refused(plant: Plant, refusal: Any, write: Any) -> None:
+    root = plant({}, "a.jpg")
+    write(root / "x.parquet", path=["a.jpg"], color=[["red"]], shape=[["round"]])
+    message = refusal(parquet.read, root, label_columns=["color", "shape"])
+    assert "2 columns are chosen" in message
+    assert """-o CheckDataset.convert.label_columns='["shape"]'""" in message
 
 
 def test_wrong_rows_and_files_are_named(plant: Plant, refusal: Any, write: Any) -> None:

@@ -76,3 +76,37 @@ def test_the_general_name_of_a_format_is_enough(plant: Plant) -> None:
     dataset = registry.read(plant({"train.jsonl": line}, "a.jpg"), "JSONL", Options())
     assert dataset.notes[0].startswith("this JSONL is of the kind Azure: ")
     assert dataset.label_names == ["cat"]
+
+
+def test_the_format_that_was_named_comes_before_another_of_its_rank(plant: Plant) -> None:
+    texts = {"tags.csv": "image,tags\na.jpg,cat\n", "list.txt": "a.jpg dog\n"}
+    root = plant(texts, "a.jpg")
+    assert registry.read(root, "CSV", Options()).label_names == ["cat"]
+    assert registry.read(root, "TextList", Options()).label_names == ["dog"]
+
+
+VALUES = {
+    "separator": "|",
+    "image_column": "image",
+    "label_columns": ["tags"],
+    "label_value": "1",
+    "image_from": "stem",
+}
+
+
+@pytest.mark.parametrize("source", registry.FORMATS)
+def test_an_option_without_effect_is_refused(tmp_path: Path, source: str) -> None:
+    assert VALUES.keys() == {*registry.CHOICES}
+    for name in {*registry.CHOICES} - {*registry.FORMATS[source].options}:
+        with pytest.raises(PaddlexMLError) as caught:
+            registry.read(tmp_path, source, Options(**{name: VALUES[name]}))  # type: ignore[arg-type]
+        assert caught.value.what == f"convert.{name} has no effect on the format {source}"
+        assert f"-o CheckDataset.convert.{name}=null" in caught.value.fix
+
+
+def test_an_option_without_effect_is_refused_for_a_recognised_format(plant: Plant) -> None:
+    root = plant({"tags.csv": "image,tags\na.jpg,cat\n"}, "a.jpg")
+    with pytest.raises(PaddlexMLError) as caught:
+        registry.read(root, registry.AUTO, Options(image_from="stem"))
+    assert "no effect on the format CSV (recognised as CSV: tags.csv" in caught.value.what
+    assert caught.value.fix.endswith("=null (of use for VOC, LabelMe)")

@@ -200,8 +200,16 @@ def test_an_unknown_column_names_the_nearest(
 
 
 def test_an_unknown_value_is_refused(table: Any) -> None:
-    with pytest.raises(Exception, match=r"no column has the value '5'; there are 0, 1"):
+    with pytest.raises(Exception, match=r"no column has the value '5'; there are 0, 1") as caught:
         table("a,b", "1,0", "0,1", label_value="5")
+    options = paste(str(caught.value), 1)
+    assert options == {"label_value": "1"}
+    assert table("a,b", "1,0", "0,1", **options).label_names == ["a", "b"]
+
+
+def test_a_separator_without_names_is_told(table: Any) -> None:
+    dataset = table("a,b", "1,0", "0,1", separator=";")
+    assert "convert.separator has no effect: no column has names of labels" in dataset.notes
 
 
 def test_columns_that_differ_by_a_number_all_have_labels(table: Any) -> None:
