@@ -295,7 +295,7 @@ def test_tables_of_the_same_columns_and_other_images_are_united(plant: Plant, la
 
 def test_the_repair_of_several_tables_works(plant: Plant, refusal: Any) -> None:
     root = plant({"a.csv": NAMES, "b.csv": NAMES}, "a.jpg", "b.jpg", "c.jpg")
-    assert "mv b.csv b.csv.bak" in refusal(csv_table.read, root)
+    assert f"mv {root / 'b.csv'} {root / 'b.csv'}.bak" in refusal(csv_table.read, root)
     (root / "b.csv").rename(root / "b.csv.bak")
     assert csv_table.read(root, Options()).label_names == ["cat", "dog"]
 
@@ -366,3 +366,10 @@ def test_a_class_may_be_called_like_the_first_column(plant: Plant, labels: Any) 
     root = plant({"x.csv": "image,a.jpg,image\n1.jpg,1,0\n2.jpg,0,1\n"}, "1.jpg", "2.jpg")
     expected = {"1.jpg": ["a.jpg"], "2.jpg": ["image"]}
     assert labels(csv_table.read(root, Options())) == {"train": expected}
+
+
+def test_dev_is_a_word_for_validation(plant: Plant, labels: Any) -> None:
+    files = {"train.csv": "image,labels\na.jpg,cat\n", "dev.csv": "image,labels\nb.jpg,cat|dog\n"}
+    dataset = csv_table.read(plant(files, "a.jpg", "b.jpg"), Options())
+    found = {key: list(rows.values()) for key, rows in labels(dataset).items()}
+    assert found == {"train": [["cat"]], "val": [["cat", "dog"]]}
