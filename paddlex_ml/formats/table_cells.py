@@ -149,24 +149,12 @@ def choose_reader(
     """
     whole = frozenset(class_names)
     if given is None and (size := _count_flags(cells)):
-        text = f"{max(cells)!r} has 0 or 1 for each of {size} classes"
-        fix = f"write their {size} names into classes.txt in the data set folder, one a line"
-        doubt = Doubt(max(cells), text, fix) if size != len(class_names) else None
-        return CellReader(whole=whole, one_hot=tuple(class_names)), f"{text}: classes.txt", doubt
+        return _read_flags(cells, size, class_names)
     nothing = {cell for cell in cells if cell.casefold() in _NO_LABEL} - whole
     plain = {cell for cell in cells if cell and parse_list(cell) is None} - nothing
-    note = ""
-    if nothing:
-        shown = ", ".join(map(repr, sorted(nothing)))
-        note = f"cells {shown} are no label (as a class it must be in classes.txt)"
     if given is not None:
-        return (
-            CellReader(
-                _parse_signs(given), frozenset(n for n in whole if n.casefold() in _NO_LABEL)
-            ),
-            note,
-            None,
-        )
+        kept = frozenset(name for name in whole if name.casefold() in _NO_LABEL)
+        return CellReader(_parse_signs(given), kept), _describe((), (), (), nothing), None
     found = [sign for sign in SURE if any(sign in cell for cell in plain)]
     names = _cut_all(plain, found, whole)
     doubt = None
@@ -179,16 +167,36 @@ def choose_reader(
             names = _cut_all(names, [sign], whole)
         elif doubt is None and evidence.is_doubtful(many, first=not found):
             doubt = evidence.explain(found)
+    note = _describe(found, names, plain, nothing)
+    return CellReader(tuple(found), whole), note, _find_broken_list(plain, cells) or doubt
+
+
+def _read_flags(
+    cells: Collection[str], size: int, class_names: Collection[str]
+) -> tuple[CellReader, str, Doubt | None]:
+    text = f"{max(cells)!r} has 0 or 1 for each of {size} classes"
+    fix = f"write their {size} names into classes.txt in the data set folder, one a line"
+    doubt = Doubt(max(cells), text, fix) if size != len(class_names) else None
+    return CellReader(one_hot=tuple(class_names)), f"{text}: those of classes.txt", doubt
+
+
+def _describe(
+    found: Sequence[str], names: Collection[str], plain: Collection[str], nothing: Collection[str]
+) -> str:
+    """The note on what separates names, how many these are, and which cells are no label."""
+    notes = []
+    if nothing:
+        shown = ", ".join(map(repr, sorted(nothing)))
+        notes.append(f"cells {shown} are no label (as a class it must be in classes.txt)")
     if plain:
         how = "each cell is one name"
         if found:
             how = f"label names are separated by {join_signs(found)}"
-        note = f"{note}; " if note else ""
-        note += f"{how}: {len(names):,} names"
+        note = f"{how}: {len(names):,} names"
         if found:
             note += f" ({len(plain):,} if each cell were one name)"
-        note += f"; to choose: {_propose(found)}"
-    return CellReader(tuple(found), whole), note, _find_broken_list(plain, cells) or doubt
+        notes.append(f"{note}; to choose: {_propose(found)}")
+    return "; ".join(notes)
 
 
 def _count_flags(cells: Collection[str]) -> int:
