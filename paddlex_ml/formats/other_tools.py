@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.wording import first_names
 
 _LOOK_INTO = 50  # files
@@ -72,6 +73,16 @@ _KINDS = (
 )
 
 
+def _has_other_encoding(head: bytes) -> bool:
+    if b"\0" in head:
+        return False  # no text
+    try:
+        to_utf8(head[: head.rfind(b"\n") + 1])[0].decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
 def explain(inventory: Inventory) -> tuple[str, str]:
     """What the files that may be annotations are, and the repair; "" where there is none."""
     records = [path for path in inventory.files if path.lower().endswith(".tfrecord")]
@@ -84,6 +95,12 @@ def explain(inventory: Inventory) -> tuple[str, str]:
         for kind in _KINDS:
             if path.lower().endswith(kind.endings) and re.search(kind.content, head, re.S):
                 return f"{path} has {kind.name}, which is not read", kind.fix
+    for path in files[:_LOOK_INTO]:
+        if _has_other_encoding(inventory.read_head(path)) and path not in records:
+            fix = (
+                "save it as UTF-8: in Excel as CSV UTF-8, or with iconv -f (its encoding) -t UTF-8"
+            )
+            return f"{path} is neither UTF-8 nor Chinese text in GB18030", fix
     text = f"none of the files that may be annotations is in a known format: {first_names(files)}"
     fix = (
         "for a table, write the names of the images as the files have them into one column "

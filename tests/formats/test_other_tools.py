@@ -52,3 +52,12 @@ def test_a_table_without_images_of_the_set_is_named(plant: Plant) -> None:
         registry.read(plant({"train.csv": table}, "train_images/a.jpg"), "auto", Options())
     assert "none of the files that may be annotations is in a known format" in caught.value.what
     assert "-o CheckDataset.convert.src_dataset_type=CSV" in caught.value.fix
+
+
+@pytest.mark.parametrize(("text", "encoding"), [("café", "latin-1"), ("イヌ", "shift-jis")])
+def test_a_table_in_another_encoding_is_named(plant: Plant, text: str, encoding: str) -> None:
+    table = f"image,label\na.jpg,{text}\n".encode(encoding)
+    with pytest.raises(PaddlexMLError) as caught:
+        registry.read(plant({"labels.csv": table}, "a.jpg"), "auto", Options())
+    assert "labels.csv is neither UTF-8 nor Chinese text in GB18030" in caught.value.what
+    assert caught.value.fix.startswith("save it as UTF-8")
