@@ -76,7 +76,8 @@ _MAGIC = re.compile(
 _NO_CLASS = re.compile(
     r"(train|val|valid|validation|test)?[ _-]*(images?|imgs?|jpegimages|photos?|pictures?|data"
     r"|dataset|frames|jpe?gs?|pngs?|masks?|labels?|annotations?|train|val|valid|validation|test)"
-    r"([ _-]*[0-9]*)",
+    r"([ _-]*[0-9]*)"
+    r"|.*(images?|part|batch|chunk|shard)[ _-]*[0-9]+",
     re.I,
 )
 _NAMES_IMAGE = re.compile(rb"\.(jpe?g|png|bmp|tiff?|webp|gif|heic)\b", re.I)

@@ -234,3 +234,8 @@ def test_the_folder_no_label_is_no_class(plant: Plant, labels: Any) -> None:
     dataset = image_folder.read(root, Options())
     assert dataset.label_names == ["cat", "dog"]
     assert labels(dataset)["train"]["no_label/3.jpg"] == []
+
+
+def test_parts_of_a_set_are_no_classes(plant: Plant) -> None:
+    parts = [f"HAM_images_part_{number}/{number}.jpg" for number in (1, 2)]
+    assert image_folder.recognise(Inventory(plant({}, *parts))) == ""
