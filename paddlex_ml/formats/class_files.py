@@ -16,7 +16,14 @@ from paddlex_ml.formats.collector import Collector, check_class_name
 CLASS_FILES = (
     *("classes.txt", "class_names.txt", "classnames.txt", "class.txt", "labels.txt", LABEL_FILE),
     *("label_names.txt", "names.txt", "synsets.txt", "synset.txt", "synset_words.txt"),
-    *("categories.txt", "label_list.txt", "labels_list.txt", "label_map.txt", "obj.names"),
+    *(
+        "categories.txt",
+        "label_list.txt",
+        "labels_list.txt",
+        "label_map.txt",
+        "obj.names",
+        "_classes.txt",
+    ),
 )
 """Names of such files, in lower case."""
 _NUMBER_FIRST = re.compile(r"(?P<id>[0-9]+)\s*[\s:,;=]\s*(?P<name>\S.*)")

@@ -64,6 +64,7 @@ from paddlex_ml.formats.collector import (
     check_class_name,
     order_names,
 )
+from paddlex_ml.formats.column_names import is_plural
 from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.subsets import (
     SourceTable,
@@ -79,7 +80,6 @@ from paddlex_ml.formats.table_columns import (
     TRUE,
     ColumnChooser,
     Roles,
-    is_plural,
     matcher,
     names_images,
     rank_image_columns,
@@ -179,7 +179,9 @@ def _parse_subset_of_file(path: str) -> str:
 
 
 def _parse_word(word: str) -> str:
-    return parse_subset(word) or {"training": "train", "testing": "test"}.get(word, "")
+    return parse_subset(word) or {"training": "train", "testing": "test", "dev": "val"}.get(
+        word, ""
+    )
 
 
 def _is_unused(path: str) -> str:
@@ -388,7 +390,7 @@ class _TableReader:
     def _note_combinations(self, classes: list[str]) -> None:
         if self._options.separator is None and (odd := find_combinations(classes)):
             shown = first_names(list(map(repr, odd)), 5)
-            option = write_override("convert.separator", "space")
+            option = write_override("convert.separator", odd[min(odd)])
             self._collector.notes.append(
                 f"{len(odd):,} names look like combinations of others: {shown}; if they are, "
                 f"choose what separates them, such as {option}"

@@ -15,6 +15,7 @@
 - In class folders, images of a kind that is not read (`.psd`, `.nef`, ...), and images whose names
   have no ending of an image, are refused, unless one of the same name that can be read is beside
   them (`a.nef`, `a.jpg`); with `CheckDataset.convert.skip_missing` they are left out.
+- Images in the folder `no_label`, as CVAT names it, have no label.
 - Images that are in no class folder, hidden files and other files are left out, with a note; the
   table conversion.csv names them.
 - The classes are in the order of `classes.txt`, else in alphabetical order.
@@ -75,10 +76,13 @@ _MAGIC = re.compile(
 _NO_CLASS = re.compile(
     r"(train|val|valid|validation|test)?[ _-]*(images?|imgs?|jpegimages|photos?|pictures?|data"
     r"|dataset|frames|jpe?gs?|pngs?|masks?|labels?|annotations?|train|val|valid|validation|test)"
-    r"([ _-]*[0-9]*)",
+    r"([ _-]*[0-9]*)"
+    r"|.*(images?|part|batch|chunk|shard)[ _-]*[0-9]+",
     re.I,
 )
 _NAMES_IMAGE = re.compile(rb"\.(jpe?g|png|bmp|tiff?|webp|gif|heic)\b", re.I)
+NO_LABEL = "no_label"
+"""The folder of images without a label."""
 _LOOK_INTO = 20  # files of annotations
 
 
@@ -113,23 +117,29 @@ def recognise(inventory: Inventory) -> str:
     others = [file for file in inventory.annotations if not _is_class_file(file)]
     if any(_NAMES_IMAGE.search(inventory.read_head(file)) for file in others[:_LOOK_INTO]):
         return ""
+    names = find_classes(inventory)
+    return f"folders {first_names(names, 3)}" if names else ""
+
+
+def find_classes(inventory: Inventory) -> list[str]:
+    """The folders that hold all images and may be classes; none where these are less than two."""
     try:
         folders = _find_lists(inventory)
     except PaddlexMLError:
-        return ""
+        return []
     names: set[str] = set()
     for path in inventory.images:
         start = next((f for f in folders.lists.values() if not f or path.startswith(f"{f}/")), None)
         if start is None:
             if parse_subset_of_path(path):
                 continue  # of a test folder
-            return ""
+            return []
         name, _, rest = path[len(start) :].lstrip("/").partition("/")
         if not rest or (_NO_CLASS.fullmatch(name) and parse_subset(name) != "test"):
-            return ""
+            return []
         if parse_subset(name) != "test":
             names.add(name)
-    return f"folders {first_names(sorted(names), 3)}" if len(names) > 1 else ""
+    return sorted(names) if len(names) > 1 else []
 
 
 def _is_class_file(file: str) -> bool:
@@ -245,7 +255,8 @@ def _list_images(
             continue
         if fault := check_class_name(label, path):
             collector.faults.append(fault)
-        folders.classes.add(label)
+        if label != NO_LABEL:
+            folders.classes.add(label)
         for inner in walk(collector.root, path):
             images = list(filter(is_image, inner.files))
             if images and inner.path != path:
@@ -303,7 +314,7 @@ def _add_images(collector: Collector, lists: dict[str, list[_LabelledFile]]) -> 
         for path, label in images:
             labels_by_path.setdefault(copies.get(path, path), set()).add(label)
         for path, labels in labels_by_path.items():
-            collector.add(name, path, [""], labels, path)
+            collector.add(name, path, [""], labels - {NO_LABEL}, path)
     if merged:
         text = f"{len(merged):,} images are copies of others, and were merged with them"
         collector.notes.append(f"{text}: {first_names(merged, 5)}")

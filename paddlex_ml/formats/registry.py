@@ -28,6 +28,7 @@ from paddlex_ml.formats import (
     labelstudio,
     mmpretrain,
     openimages,
+    other_tools,
     paddlelabel,
     parquet,
     sagemaker,
@@ -180,11 +181,18 @@ def _choose(root: Path) -> Recognised:
     if len(found) == 1:
         return found[0]
     if not found:
-        if TRAIN_FILE in Inventory(root).own_lists:
+        inventory = Inventory(root)
+        if TRAIN_FILE in inventory.own_lists:
             raise PaddlexMLError(
                 "there are no annotations of another format, and train.txt is in ours already",
                 where=str(root),
                 fix="-o CheckDataset.convert.enable=false",
+            )
+        what, repair = other_tools.explain(inventory)
+        if what:
+            known = f"; the formats are {', '.join(FORMATS)} (docs/data.md)"
+            raise PaddlexMLError(
+                f"no format is recognised: {what}", where=str(root), fix=repair + known
             )
         raise PaddlexMLError(
             "no format is recognised: there are no annotations, and no folders of classes",

@@ -13,22 +13,28 @@ import msgspec
 
 from paddlex_ml.formats.overrides import write_override
 
-SURE = ("|", "｜", ";", "；", "、", "\t", "\n")
+SURE = ("|", "｜", ";", "；", "、", "\t", "\n", "\u3000")
 """Separators that names do not have in them."""
 COMMAS = (",", "，")
-UNSURE = (*COMMAS, "/", "+", " ")
+SIGNS = ("/", "+", "&", "＆")
+UNSURE = (*COMMAS, *SIGNS, " ")
 """Separators that names may have in them: Paris, France; R&B/Soul; C++; red car."""
+_JOINTS = (" ", *COMMAS, *SIGNS, "_", "-", "和", "与", " and ")  # of names put together
 _FEW = 10  # names: too few to tell from them alone
-_WORDS = {"\t": "a tab", "\n": "a line end", " ": "a space"}
+_WORDS = {"\t": "a tab", "\n": "a line end", " ": "a space", "\u3000": "a wide space"}
 _SPELT = {"space": " ", "tab": "\t"}  # how an option may name what is hard to write
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 _STRING = r"""[uU]?(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")"""
 _ITEM = re.compile(
     rf"""\s*(?:{_STRING}(?:\s*(?:,|\Z)|\s+)|([^\s,'"\[\]{{}}()][^,\[\]{{}}()]*?)\s*(?:,|\Z))\s*"""
 )
+_HOT = re.compile(r"[\[({]?\s*[01](?:\.0*)?(?:[\s,;|]+[01](?:\.0*)?)+\s*[\])}]?")
+_HOT_VALUE = re.compile(r"[01](?:\.0*)?")
 _PLUS = re.compile(r"(?:(?<=[^+])|(?<=\+\+))\+(?=[^+])")  # a+b and C+++b, not C++
 _BRACKETS = {"[": "]", "{": "}", "(": ")"}
 _NOTHING = {"none", "null", "nan"}
+_EMPTY_LISTS = {"()", "set()", "frozenset()"}
+_NO_LABEL = {*_NOTHING, "<na>", "#n/a", "n/a", "-", "--"}  # cells that programs write for nothing
 
 
 class Doubt(NamedTuple):
@@ -46,6 +52,8 @@ class CellReader:
     separators: tuple[str, ...] = ()
     whole: frozenset[str] = frozenset()
     """Names that are not divided."""
+    one_hot: tuple[str, ...] = ()
+    """The classes of cells that have 0 or 1 for each of them."""
     _known: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def read(self, cell: str) -> tuple[str, ...]:
@@ -53,10 +61,18 @@ class CellReader:
         names = self._known.get(cell)
         if names is None:
             found = parse_list(cell)
+            if self._is_nothing(cell):
+                found = []
+            elif self.one_hot:
+                values = map(float, _HOT_VALUE.findall(cell))
+                found = [name for name, value in zip(self.one_hot, values, strict=False) if value]
             if found is None:
                 found = list(cut(cell, self.separators, self.whole))
             names = self._known[cell] = tuple(dict.fromkeys(found))
         return names
+
+    def _is_nothing(self, cell: str) -> bool:
+        return cell.casefold() in _NO_LABEL and cell not in self.whole
 
 
 def parse_list(cell: str) -> list[str] | None:
@@ -64,11 +80,13 @@ def parse_list(cell: str) -> list[str] | None:
 
     `["a", "b"]`, `['a', "b's"]`, `('a',)`, `['a' 'b']`, `[a, b]`, `{a,"b c"}`, `[1, 2]`, `[]`.
     """
+    if cell in _EMPTY_LISTS:
+        return []
     if len(cell) < 2 or _BRACKETS.get(cell[0]) != cell[-1]:
         return None
     inner = cell[1:-1].strip()
     if not inner:
-        return [] if cell[0] != "(" else None
+        return []
     if cell[0] == "(" and inner[0] not in "'\"":
         return None  # a remark in brackets
     if cell[0] == "[":
@@ -129,10 +147,14 @@ def choose_reader(
       not become more although three of four parts are in several cells, and for a comma, slash or
       plus also where a quarter is.
     """
-    plain = {cell for cell in cells if cell and parse_list(cell) is None}
     whole = frozenset(class_names)
+    if given is None and (size := _count_flags(cells)):
+        return _read_flags(cells, size, class_names)
+    nothing = {cell for cell in cells if cell.casefold() in _NO_LABEL} - whole
+    plain = {cell for cell in cells if cell and parse_list(cell) is None} - nothing
     if given is not None:
-        return CellReader(_parse_signs(given)), "", None
+        kept = frozenset(name for name in whole if name.casefold() in _NO_LABEL)
+        return CellReader(_parse_signs(given), kept), _describe((), (), (), nothing), None
     found = [sign for sign in SURE if any(sign in cell for cell in plain)]
     names = _cut_all(plain, found, whole)
     doubt = None
@@ -145,7 +167,27 @@ def choose_reader(
             names = _cut_all(names, [sign], whole)
         elif doubt is None and evidence.is_doubtful(many, first=not found):
             doubt = evidence.explain(found)
-    note = ""
+    note = _describe(found, names, plain, nothing)
+    return CellReader(tuple(found), whole), note, _find_broken_list(plain, cells) or doubt
+
+
+def _read_flags(
+    cells: Collection[str], size: int, class_names: Collection[str]
+) -> tuple[CellReader, str, Doubt | None]:
+    text = f"{max(cells)!r} has 0 or 1 for each of {size} classes"
+    fix = f"write their {size} names into classes.txt in the data set folder, one a line"
+    doubt = Doubt(max(cells), text, fix) if size != len(class_names) else None
+    return CellReader(one_hot=tuple(class_names)), f"{text}: those of classes.txt", doubt
+
+
+def _describe(
+    found: Sequence[str], names: Collection[str], plain: Collection[str], nothing: Collection[str]
+) -> str:
+    """The note on what separates names, how many these are, and which cells are no label."""
+    notes = []
+    if nothing:
+        shown = ", ".join(map(repr, sorted(nothing)))
+        notes.append(f"cells {shown} are no label (as a class it must be in classes.txt)")
     if plain:
         how = "each cell is one name"
         if found:
@@ -153,8 +195,19 @@ def choose_reader(
         note = f"{how}: {len(names):,} names"
         if found:
             note += f" ({len(plain):,} if each cell were one name)"
-        note += f"; to choose: {_propose(found)}"
-    return CellReader(tuple(found), whole), note, _find_broken_list(plain, cells) or doubt
+        notes.append(f"{note}; to choose: {_propose(found)}")
+    return "; ".join(notes)
+
+
+def _count_flags(cells: Collection[str]) -> int:
+    """How many values, 0 or 1, every cell has; 0 where they may be numbers of classes."""
+    filled = [cell for cell in cells if cell]
+    if not all(map(_HOT.fullmatch, filled)):
+        return 0
+    rows = [_HOT_VALUE.findall(cell) for cell in filled]
+    sizes = set(map(len, rows))
+    repeats = any(len(set(row)) < len(row) for row in rows)
+    return sizes.pop() if len(sizes) == 1 and repeats else 0
 
 
 def _parse_signs(given: str) -> tuple[str, ...]:
@@ -185,7 +238,7 @@ class _Evidence:
             parts = [part.strip() for part in _divide(name, sign)]
             if len(parts) == 1:
                 continue
-            if sign in "/+" and not all(parts):
+            if sign in SIGNS and not all(parts):
                 return None  # the sign begins or ends a name
             if filled := [part for part in parts if part]:
                 parts_of[name] = filled
@@ -202,7 +255,7 @@ class _Evidence:
     def separates(self, many: bool) -> bool:
         """Whether the names show beyond doubt that the sign separates."""
         is_comma = self.sign in COMMAS
-        if self.sign not in "/+" and all(part.isdecimal() for part in self.parts):
+        if self.sign not in SIGNS and all(part.isdecimal() for part in self.parts):
             return True
         if self.all_alone and (is_comma or len(self.parts_of) > 1):
             return True
@@ -258,14 +311,16 @@ def _find_broken_list(plain: Collection[str], cells: Collection[str]) -> Doubt |
     return None
 
 
-def find_combinations(names: Iterable[str]) -> list[str]:
-    """Names that are put together from other names: "cat dog" where there are cat and dog."""
+def find_combinations(names: Iterable[str]) -> dict[str, str]:
+    """Names that are put together from other names, "cat dog" where there are cat and dog, and
+    the text between these."""
     known = set(names)
-    found = []
+    found = {}
     for name in sorted(known):
-        parts = [part for part in re.split(r"[\s,，/+&_-]+", name) if part]
-        if len(parts) > 1 and len({*parts} & known) == len({*parts}) > 1:
-            found.append(name)
+        for joint in _JOINTS:
+            parts = {part.strip() for part in name.split(joint)} if joint in name else set()
+            if len(parts) > 1 and parts <= known:
+                found[name] = joint
     return found
 
 

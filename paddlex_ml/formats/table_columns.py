@@ -10,14 +10,25 @@ from difflib import get_close_matches
 
 from paddlex_ml.data.image_finder import Guess, ImageFinder
 from paddlex_ml.data.walk import is_image
+from paddlex_ml.formats import image_folder
 from paddlex_ml.formats.collector import Collector
+from paddlex_ml.formats.column_names import (
+    IMAGE_WORDS,
+    OTHER_FLAGS,
+    OTHER_WORDS,
+    WEIGHTS,
+    is_label_word,
+    simplify,
+)
 from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.subsets import parse_subset
 from paddlex_ml.formats.table_files import Table
 from paddlex_ml.wording import first_names
 
-TRUE = frozenset(("1", "1.0", "true", "yes", "y", "t", "x", "✓", "√", "是"))
-FALSE = frozenset(("0", "0.0", "-1", "-1.0", "false", "no", "n", "f", "否", ""))
+TRUE = frozenset(("1", "1.0", "true", "yes", "y", "t", "x", "✓", "✔", "√", "是", "有"))
+FALSE = frozenset(
+    ("0", "0.0", "-1", "-1.0", "false", "no", "n", "f", "×", "✗", "✘", "否", "无", "")
+)
 _MINUS = {"-1", "-1.0"}
 _ZERO = {"0", "0.0"}
 _SAMPLE = 100  # cells of a column that are looked for among the images
@@ -28,30 +39,8 @@ _SUBSET_FLAGS = {  # name of a column -> what its true and false mean
     **dict.fromkeys(("is_train", "is_training", "istrain"), ("train", "val")),
     **dict.fromkeys(("is_test", "istest"), ("test", "")),
 }
+_FOLDERS = "-o CheckDataset.convert.src_dataset_type=ImageFolder"
 _SUBSET_WORDS = {"training": "train", "testing": "test"}
-_IMAGE_WORDS = {
-    *("image", "img", "images", "image_name", "img_name", "image_path", "img_path", "filename"),
-    *("file_name", "file", "fname", "path", "filepath", "file_path", "image_id", "imageid", "id"),
-    *("image_index", "name", "图片", "图像", "文件", "文件名", "图片名", "图像路径", "图片路径"),
-}
-_LABEL_WORDS = {
-    *("label", "tag", "class", "category", "target", "keyword", "attribute", "genre", "species"),
-    *("labelname", "classname", "annotation", "finding"),
-}
-_LABEL_PLURALS = {f"{word}s" for word in _LABEL_WORDS} | {"classes", "categories"}
-_CHINESE_LABELS = re.compile("标签|类别|分类|标注")
-_OTHER_WORDS = {
-    *("id", "index", "idx", "no", "number", "url", "link", "width", "height", "w", "h", "x", "y"),
-    *("xmin", "ymin", "xmax", "ymax", "x1", "y1", "x2", "y2", "bbox", "box", "area", "depth"),
-    *("confidence", "score", "probability", "source", "license", "author", "annotator", "date"),
-    *("time", "timestamp", "age", "sex", "gender", "fold", "md5", "hash", "size", "path", "file"),
-    *("filename", "folder", "split", "set", "subset", "segmentation", "notes", "comment"),
-    *("description", "caption", "title", "lat", "lon", "latitude", "longitude", "rotation"),
-}
-_OTHER_FLAGS = {
-    *("difficult", "truncated", "occluded", "iscrowd", "is_crowd", "isoccluded", "istruncated"),
-    *("isgroupof", "isdepiction", "isinside", "id", "index", "sex", "gender", "fold"),
-}
 
 
 @dataclass
@@ -287,6 +276,8 @@ class ColumnChooser:
         strong = [i for i in texts if is_label_word(self._columns[i])]
         if strong:
             same = {re.sub(r"[\W_]*[0-9]+", "", self._columns[i]) for i in strong}
+            if absent := [i for i in flags if self._may_deny(i)]:
+                return self._refuse_denied(absent[0], strong)
             flags = [i for i in flags if not self._is_named_as_other(i)]
             if flags:
                 return self._ask([strong, flags, [*strong, *flags]])
@@ -300,8 +291,17 @@ class ColumnChooser:
                 return self._ask([flags, doubtful, [*flags, *doubtful]])
             blank = empty if any("" in self._values[i] for i in flags) else []
             return sorted({*flags, *broken, *blank})
+        ids = [i for i in other if is_label_word(self._columns[i]) and self._has_ids(i)]
+        if ids and texts:
+            texts = [i for i in texts if self._recurs(i)]
+            return self._ask([ids, texts, [*ids, *texts]]) if texts else ids
         if len(texts) > 1:
             texts = [i for i in texts if self._recurs(i)] or texts
+        if texts and (names := image_folder.find_classes(self._collector.inventory)):
+            text = f"labels may be in {self._columns[texts[0]]!r}, or be the folders "
+            fix = f"{self._propose(texts[:1])} or {_FOLDERS}"
+            self._fault(text + first_names(names, 3), fix, "columns in doubt")
+            return []
         if len(texts) == 1:
             return texts
         if texts:
@@ -310,7 +310,7 @@ class ColumnChooser:
 
     def _find_numbers(self, numbers: list[int], empty: list[int]) -> list[int]:
         """Columns whose cells are ids of classes."""
-        whole = [i for i in numbers if all(_is_id(value) for value in self._values[i])]
+        whole = list(filter(self._has_ids, numbers))
         named = [i for i in whole if is_label_word(self._columns[i])]
         found = named or whole
         if len(found) > 1:
@@ -320,9 +320,30 @@ class ColumnChooser:
         if not found:
             fix = "write a column with names of labels, or one for each class"
             if rest := self._rest():
-                fix = f"{fix}; or choose: {self._propose(rest[:1])}"
+                shown = first_names([self._columns[i] for i in rest], 20)
+                fix += f"; or choose from {shown}: -o CheckDataset.convert.label_columns=[...]"
+            if folders := image_folder.find_classes(self._collector.inventory):
+                fix = f"{_FOLDERS} for the folders {first_names(folders, 3)}; or {fix}"
             self._fault("no column has labels", fix)
         return found
+
+    def _has_ids(self, column: int) -> bool:
+        filled = self._values[column] - {""}
+        return bool(filled) and all(map(_is_id, filled))
+
+    def _may_deny(self, column: int) -> bool:
+        """Whether 0 in a column may mean that the label of its row is not there."""
+        values = self._values[column]
+        weighs = simplify(self._columns[column]).split("_")[-1] in WEIGHTS
+        several = len(self._values[self._roles.image]) < len(self._table.rows)
+        may = weighs or (several and not self._is_named_as_other(column))
+        return may and bool(values & TRUE) and bool(values & (FALSE - {""}))
+
+    def _refuse_denied(self, column: int, strong: list[int]) -> list[int]:
+        text = f"0 in {self._columns[column]!r} may mean that the label of the row is not there"
+        fix = f"remove those rows, or let all rows count: {self._propose(strong)}"
+        self._fault(text, fix, "columns in doubt")
+        return []
 
     def _ask(self, choices: list[list[int]]) -> list[int]:
         """Refuse a table whose label columns are in doubt."""
@@ -336,12 +357,12 @@ class ColumnChooser:
         name = simplify(self._columns[column])
         words = name.split("_")
         if is_flag(self._values[column]):
-            return name in _OTHER_FLAGS or (words[-1] in ("id", "age", "index") and len(words) > 1)
+            return name in OTHER_FLAGS or (words[-1] in ("id", "age", "index") and len(words) > 1)
         return not is_label_word(name) and self._is_named_as_other(column)
 
     def _is_named_as_other(self, column: int) -> bool:
         words = simplify(self._columns[column]).split("_")
-        return bool(_OTHER_WORDS & {"_".join(words), words[-1]} or "follow" in words)
+        return bool(OTHER_WORDS & {"_".join(words), words[-1]} or "follow" in words)
 
     def _recurs(self, column: int) -> bool:
         """Whether the cells of a column come again, as names do and texts do not."""
@@ -388,7 +409,7 @@ def rank_image_columns(table: Table, finder: ImageFinder, folders: Sequence[str]
             guesses = (finder.guess(cell, folders) for cell in cells)
             guessed = sum(guess is not None for guess in guesses) / size
         ending = sum(map(is_image, cells)) / size
-        named = simplify(name) in _IMAGE_WORDS
+        named = simplify(name) in IMAGE_WORDS
         if exact >= 0.5 or guessed >= 0.5 or ending >= 0.5 or named:
             found, several = round(max(exact, guessed), 1), round(len(set(cells)) / size, 1)
             scores[i] = (found, round(exact, 1), round(ending, 1), named, several, i == 0)
@@ -424,18 +445,6 @@ def is_flag(values: set[str]) -> bool:
     return 0 < len(filled) <= _KINDS and all(v.casefold() in TRUE | FALSE for v in filled)
 
 
-def is_label_word(name: str) -> bool:
-    """Whether a column is named like one of labels."""
-    words = set(re.split(r"[_0-9]+", simplify(name)))
-    return bool(words & (_LABEL_WORDS | _LABEL_PLURALS) or _CHINESE_LABELS.search(name))
-
-
-def is_plural(name: str) -> bool:
-    """Whether a column is named as one of several labels."""
-    words = set(re.split(r"[_0-9]+", simplify(name)))
-    return bool(words & _LABEL_PLURALS or _CHINESE_LABELS.search(name))
-
-
 def matcher(value: str) -> Callable[[str], bool]:
     """A test whether a cell has a value: capitals do not count, and 1 is 1.0."""
     wanted, number = value.casefold(), _to_number(value)
@@ -444,12 +453,6 @@ def matcher(value: str) -> Callable[[str], bool]:
         return cell.casefold() == wanted or (number is not None and _to_number(cell) == number)
 
     return matches
-
-
-def simplify(name: str) -> str:
-    """A name of a column in small letters, words parted by "_": "Image Index", "imageIndex"."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", name)
-    return re.sub(r"\W+", "_", parted).strip("_").casefold()
 
 
 def _name_same_images(

@@ -152,7 +152,9 @@ def _build(collector: Collector, path: str, sheet: str, rows: Iterator[TableRow]
 
 
 def _add_header(path: str, sheet: str, first: TableRow) -> Table:
-    if first.cells[0].casefold() in _IMAGE_COLUMNS or not any(map(is_image, first.cells)):
+    if first.cells[0].casefold() in _IMAGE_COLUMNS or not any(
+        is_image(cell) or is_image(cell.split(" ")[0]) for cell in first.cells
+    ):
         return Table(path, first, sheet=sheet)
     names = [f"column {number}" for number in range(1, len(first.cells) + 1)]
     return Table(path, TableRow(first.number, names), sheet=sheet, has_header=False)

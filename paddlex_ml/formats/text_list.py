@@ -14,6 +14,8 @@
   all lines have the same number of them and some value twice. Their names are in `classes.txt`,
   `labels.txt`, `label.txt`, `class_names.txt`, `synsets.txt` or `names.txt`, one name a line, with
   its number or without. Without such a file numbers are refused.
+- Boxes with ids, as keras-yolo3 and Roboflow's "YOLO Keras TXT" write them (`x1,y1,x2,y2,id`),
+  count as these ids. A name with a number before or behind it is refused.
 - Names are parted by tabs, commas, semicolons or `|`. A space may be in a name: with a file of
   names they are recognised, else `CheckDataset.convert.separator` is asked for where it matters.
 - The classes are in the order of the file of names, else in alphabetical order.
@@ -55,6 +57,8 @@ _NO_ENDING = re.compile(r"([^\t,; ]+)(?:\s*[\t,; ]\s*(.*))?")
 _SEPARATOR = re.compile(r"\s*[\t,;|]\s*")
 _NUMBER = re.compile(r"-?[0-9]+(\.0*)?")
 _OURS = re.compile(r"[^\t]+\t([01](,[01])*)")
+_BOXES = re.compile(r"([0-9.]+,){4}[0-9]+(\s+([0-9.]+,){4}[0-9]+)*")
+_TWO_KINDS = re.compile(r"[0-9]+\s+[^\W\d_].*|.*[^\W\d_]\s+[01]?\.[0-9]+")  # "0 cat", "cat 0.93"
 _SEEN = 100  # lines by which a list is known
 _FREE_TEXT = 20  # images of a set whose labels must come again
 
@@ -138,6 +142,18 @@ def _split(line: str) -> tuple[str, str]:
 
 def _make_records(collector: Collector, lines: list[_ListLine]) -> Iterator[ImageRecord]:
     """Labels are numbers when all of all lines are."""
+    filled = [line for line in lines if line.rest]
+    are_boxes = filled and all(_BOXES.fullmatch(line.rest) for line in filled)
+    if are_boxes and any(set(re.findall("[0-9]+", line.rest)) - {"0", "1"} for line in filled):
+        for table, where, image, rest in lines:
+            ids = [int(box.rpartition(",")[2]) for box in rest.split()]
+            yield ImageRecord(table, where, image, list(dict.fromkeys(ids)))
+        return
+    if filled and all(_TWO_KINDS.fullmatch(line.rest) for line in filled):
+        text = f"{filled[0].rest!r} is a name and a number: an id, or how sure it is?"
+        fix = "write the name alone behind the image; boxes and names in columns are a CSV table"
+        collector.add_fault("name and number", filled[0].where, text, fix)
+        return
     words = (word for line in lines for word in re.split(r"[\s,;|]+", line.rest) if word)
     are_numbers = all(map(_NUMBER.fullmatch, words))
     for table, where, image, rest in lines:

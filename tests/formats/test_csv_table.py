@@ -368,3 +368,10 @@ def test_a_class_may_be_called_like_the_first_column(plant: Plant, labels: Any) 
     root = plant({"x.csv": "image,a.jpg,image\n1.jpg,1,0\n2.jpg,0,1\n"}, "1.jpg", "2.jpg")
     expected = {"1.jpg": ["a.jpg"], "2.jpg": ["image"]}
     assert labels(csv_table.read(root, Options())) == {"train": expected}
+
+
+def test_dev_is_a_word_for_validation(plant: Plant, labels: Any) -> None:
+    files = {"train.csv": "image,labels\na.jpg,cat\n", "dev.csv": "image,labels\nb.jpg,cat|dog\n"}
+    dataset = csv_table.read(plant(files, "a.jpg", "b.jpg"), Options())
+    found = {key: list(rows.values()) for key, rows in labels(dataset).items()}
+    assert found == {"train": [["cat"]], "val": [["cat", "dog"]]}

@@ -227,3 +227,15 @@ def test_the_format_is_known_by_folders_that_may_be_classes(
     assert bool(image_folder.recognise(Inventory(root))) == known
     (root / "tags.csv").write_text("1.jpg,red\n")
     assert image_folder.recognise(Inventory(root)) == ""
+
+
+def test_the_folder_no_label_is_no_class(plant: Plant, labels: Any) -> None:
+    root = plant({"cat/1.jpg": "1", "dog/2.jpg": "2", "no_label/3.jpg": "3"})
+    dataset = image_folder.read(root, Options())
+    assert dataset.label_names == ["cat", "dog"]
+    assert labels(dataset)["train"]["no_label/3.jpg"] == []
+
+
+def test_parts_of_a_set_are_no_classes(plant: Plant) -> None:
+    parts = [f"HAM_images_part_{number}/{number}.jpg" for number in (1, 2)]
+    assert image_folder.recognise(Inventory(plant({}, *parts))) == ""

@@ -61,6 +61,8 @@ def draw(count: int, names: list[str], *signs: str) -> list[str]:
         ("[nan]", []),
         ("[None, 'x']", ["x"]),
         ('["猫"]', ["猫"]),
+        ("()", []),
+        ("set()", []),
         ("(a remark)", None),
         ("cat", None),
         ("", None),
@@ -193,7 +195,45 @@ def test_known_names_are_never_cut_and_show_what_is_a_name() -> None:
 
 
 def test_names_of_other_names_are_found() -> None:
-    assert table_cells.find_combinations(["cat", "dog", "cat dog", "cat_dog", "hot dog"]) == [
-        "cat dog",
-        "cat_dog",
-    ]
+    assert table_cells.find_combinations(["cat", "dog", "cat dog", "cat_dog", "hot dog"]) == {
+        "cat dog": " ",
+        "cat_dog": "_",
+    }
+
+
+def test_joined_names_are_found_with_what_joins_them() -> None:
+    names = ["cat", "dog", "cat和dog", "dog-cat", "cat and dog"]
+    assert table_cells.find_combinations(names) == {
+        **{"cat和dog": "和", "dog-cat": "-", "cat and dog": " and "},
+    }
+
+
+def test_signs_between_names_are_no_names() -> None:
+    assert read(["cat", "dog", "car", "cat & dog", "car & dog"]) == {"cat", "dog", "car"}
+    assert read(["cat", "dog", "cat\u3000dog"]) == {"cat", "dog"}
+
+
+def test_what_programs_write_for_nothing_is_no_label() -> None:
+    cells = {"cat|dog", "nan", "None", "NULL", "N/A", "-", "dog"}
+    reader, note, _ = table_cells.choose_reader(cells, None, (), True)
+    assert [reader.read(cell) for cell in ("nan", "None", "-", "dog")] == [(), (), (), ("dog",)]
+    assert note.startswith("cells '-', 'N/A', 'NULL', 'None', 'nan' are no label")
+    reader, _, _ = table_cells.choose_reader(cells, None, ("None", "cat", "dog"), True)
+    assert [reader.read("None"), reader.read("nan")] == [("None",), ()]
+
+
+@pytest.mark.parametrize("form", ["[{}, {}, {}]", "{} {} {}", "{},{},{}", "[{}. {}. {}.]"])
+def test_flags_of_all_classes_in_one_cell_need_their_names(form: str) -> None:
+    cells = {form.format(1, 0, 1), form.format(0, 1, 0), form.format(0, 0, 0)}
+    _, _, doubt = table_cells.choose_reader(cells, None, (), True)
+    assert doubt is not None
+    assert "has 0 or 1 for each of 3 classes" in doubt.text
+    assert doubt.fix.startswith("write their 3 names into classes.txt")
+    reader, _, doubt = table_cells.choose_reader(cells, None, ("cat", "dog", "car"), True)
+    assert doubt is None
+    assert reader.read(form.format(1, 0, 1)) == ("cat", "car")
+    assert reader.read(form.format(0, 0, 0)) == ()
+
+
+def test_numbers_of_two_classes_are_not_flags() -> None:
+    assert read(["0 1", "0", "1"]) == {"0", "1"}

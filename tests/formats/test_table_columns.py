@@ -245,3 +245,41 @@ def test_the_index_that_pandas_writes_is_ignored(plant: Plant) -> None:
     text = ",image,tags\n0,a0.jpg,cat\n1,a1.jpg,dog\n2,a2.jpg,cat|dog\n"
     dataset = csv_table.read(plant({"x.csv": text}, *IMAGES[:3]), Options())
     assert dataset.label_names == ["cat", "dog"]
+
+
+def test_ids_named_as_classes_count_before_texts_of_no_name(
+    plant: Plant, labels: Any, refusal: Any
+) -> None:
+    masks = "ImageId,ClassId,EncodedPixels\na0.jpg,3,29102 12 29346 24\na1.jpg,1,18661 28\n"
+    dataset = csv_table.read(plant({"train.csv": masks}, *IMAGES[:2]), Options())
+    assert labels(dataset)["train"] == {"images/a0.jpg": ["3"], "images/a1.jpg": ["1"]}
+    places = "image,target,hospital\na0.jpg,3,north\na1.jpg,1,north\n"
+    error = refusal(csv_table.read, plant({"train.csv": places}, *IMAGES[:2]))
+    assert "it is not clear which columns have the labels: target, hospital" in error
+
+
+@pytest.mark.parametrize("column", ["confidence", "present"])
+def test_rows_that_may_deny_their_label_are_asked_for(
+    plant: Plant, labels: Any, refusal: Any, column: str
+) -> None:
+    text = f"image,label,{column}\na0.jpg,cat,1\na0.jpg,dog,0\na1.jpg,dog,1\n"
+    root = plant({"x.csv": text}, *IMAGES[:2])
+    error = refusal(csv_table.read, root)
+    assert f"0 in '{column}' may mean that the label of the row is not there" in error
+    dataset = csv_table.read(root, Options(label_columns=["label"]))
+    assert labels(dataset)["train"] == {"images/a0.jpg": ["cat", "dog"], "images/a1.jpg": ["dog"]}
+
+
+def test_signs_and_words_of_chinese_tables_say_yes_and_no(plant: Plant, labels: Any) -> None:
+    text = "图片,猫,狗\na0.jpg,有,√\na1.jpg,无,×\n"
+    dataset = csv_table.read(plant({"x.csv": text}, *IMAGES[:2]), Options())
+    assert labels(dataset)["train"] == {"images/a0.jpg": ["猫", "狗"], "images/a1.jpg": []}
+
+
+def test_texts_beside_class_folders_are_asked_for(plant: Plant, refusal: Any) -> None:
+    images = [f"{name}/{number}.jpg" for name in ("cat", "dog") for number in range(2)]
+    rows = "".join(f"{path},{'canon' if '0' in path else 'nikon'}\n" for path in images)
+    root = plant({"meta.csv": f"file,camera\n{rows}"}, *images)
+    error = refusal(csv_table.read, root)
+    assert "labels may be in 'camera', or be the folders cat, dog" in error
+    assert "or -o CheckDataset.convert.src_dataset_type=ImageFolder" in error

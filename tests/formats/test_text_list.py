@@ -202,3 +202,30 @@ def test_lists_that_a_conversion_wrote_are_not_converted_again(plant: Plant, ref
     rewrite.convert(root, "TextList", Options())
     assert text_list.recognise(Inventory(root)) == ""
     assert "convert.enable=false" in refusal(text_list.read, root)
+
+
+def test_boxes_with_ids_count_as_their_ids(plant: Plant, labels: Any) -> None:
+    """What keras-yolo3 reads, and Roboflow writes as "YOLO Keras TXT"."""
+    text = "a.jpg 48,240,195,371,2 8,12,352,498,0 1,1,9,9,2\nb.jpg\nc.jpg 2,2,3,3,1\n"
+    files = {"train/_annotations.txt": text, "train/_classes.txt": NAMES}
+    root = plant(files, *(f"train/{name}.jpg" for name in "abc"))
+    for source in ("auto", "TextList"):
+        assert labels(registry.read(root, source, Options())) == {
+            "train": {
+                "train/a.jpg": ["cat", "red car"],
+                "train/b.jpg": [],
+                "train/c.jpg": ["dog"],
+            }
+        }
+
+
+@pytest.mark.parametrize("rest", ["0 cat", "cat 0.93"])
+def test_names_with_numbers_are_refused(plant: Plant, refusal: Any, rest: str) -> None:
+    root = plant({"train.txt": f"a.jpg {rest}\nb.jpg {rest}\n"}, "a.jpg", "b.jpg")
+    assert f"'{rest}' is a name and a number" in refusal(text_list.read, root)
+
+
+def test_flags_of_five_classes_are_no_box(plant: Plant, labels: Any) -> None:
+    names = "\n".join("abcde")
+    root = plant({"train.txt": "a.jpg 1,0,1,0,0\n", "classes.txt": names}, "a.jpg")
+    assert labels(text_list.read(root, Options()))["train"]["a.jpg"] == ["a", "c"]
