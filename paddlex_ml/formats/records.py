@@ -8,6 +8,7 @@ finish_records: texts and numbers become class names, images are found, lists ar
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import msgspec
 
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import Guess
-from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.data.inventory import HEAD, Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.class_files import read_class_names
 from paddlex_ml.formats.collector import (
@@ -43,6 +44,10 @@ TEST = "of the test subset"
 _NAME_KEYS = ("name", "label", "displayName", "class", "category", "category_id", "categories")
 _NO_LABEL = re.compile(r"no[ _-]?labels?", re.I)
 _SEPARATORS = ("|", ";", ",", "、", "，")
+_PART = re.compile(r"(.*[-_.])([0-9]+)([-_]of[-_])([0-9]+)(\..*)?")
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:|"(?:[^"\\]|\\.)*"|[{}\[\]]')
+_plain_decoder = json.JSONDecoder()
 _STEP = 1000  # images between two calls of progress
 
 
@@ -59,7 +64,11 @@ class ImageRecord(NamedTuple):
 
 
 class UnusableRecord(Exception):
-    """Why a record cannot be used, in words for the user."""
+    """Why a record cannot be used, in words for the user; `fix` where the format's is not right."""
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(what)
+        self.fix = fix
 
 
 # Files -> records
@@ -94,6 +103,7 @@ def choose_tables(collector: Collector, files: Sequence[str], what: str) -> list
         text = f"there is no {what} in the data set" + (" but for test" if tables else "")
         fault = DatasetFault("nothing found", "", text, collector.layout)
         raise combine([*collector.faults, fault], collector.root)
+    _refuse_missing_parts(collector, [table.path for table in used])
     groups: dict[str, list[str]] = {}
     for table in used:
         groups.setdefault(table.subset, []).append(table.path)
@@ -111,23 +121,50 @@ def choose_tables(collector: Collector, files: Sequence[str], what: str) -> list
     return [table for table in used if table.subset in groups]
 
 
+def _refuse_missing_parts(collector: Collector, files: Sequence[str]) -> None:
+    """Raise an error where files such as `train-00001-of-00002.jsonl` are not all there."""
+    parts: dict[tuple[str, str, str, str], set[int]] = {}
+    for found in filter(None, map(_PART.fullmatch, files)):
+        key = (found[1], found[3], found[4], found[5] or "")
+        parts.setdefault(key, set()).add(int(found[2]))
+    for (name, middle, count, ending), there in parts.items():
+        first = 1 if int(count) in there and 0 not in there else 0
+        if len(missing := set(range(first, int(count) + first)) - there) == 0:
+            continue
+        if len(there) >= int(count):
+            continue
+        width = len(count)
+        shown = [f"{name}{i:0{width}}{middle}{count}{ending}" for i in sorted(missing)]
+        text = f"{len(missing):,} of {int(count):,} parts are missing: {first_names(shown, 5)}"
+        fix = "put them into the data set, or remove `-of-...` from the names of those that are there"
+        raise combine([DatasetFault("missing parts", "", text, fix)], collector.root)
+
+
 def _remove_number(path: str) -> str:
     return re.sub(r"[0-9]+", "", path.rpartition("/")[2].lower())
 
 
 def decode_first(inventory: Inventory, file: str) -> dict[str, Any]:
-    """The object in the first line of a file of JSON lines; of a line longer than 64 KiB only the
-    keys, of all its depths. Empty for any other file."""
+    """The first object of a file of JSON: of its lines, of one list, or of objects one after
+    another; of an object longer than 64 KiB only the keys. Empty for any other file."""
     content, _ = to_utf8(inventory.read_head(file))
-    line, end, _ = content.lstrip().partition(b"\n")
+    text = content.decode("utf-8", "replace").lstrip("\ufeff \r\n\t")
+    text = text.removeprefix("[").lstrip()
+    if not text.startswith("{"):
+        return {}
     try:
-        value = msgspec.json.decode(line)
+        value, _ = _plain_decoder.raw_decode(text)
         return value if isinstance(value, dict) else {}
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        if not line.startswith(b"{") or end:
+    except (ValueError, RecursionError):
+        if len(content) < HEAD // 2:
             return {}
-    keys = re.findall(rb'"([^"\\]+)"\s*:', line)
-    return {key.decode("utf-8", "replace"): None for key in keys}
+    keys, depth = {}, 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in "{}[]":
+            depth += 1 if token[0] in "{[" else -1
+        elif depth == 1 and token[1] is not None:
+            keys[token[1]] = None
+    return keys
 
 
 def read_json_lines(
@@ -141,13 +178,14 @@ def read_json_lines(
     A line that is damaged, or for which `parse` raises UnusableRecord, is a fault; `layout` shows
     a right one.
     """
-    for number, text in enumerate(collector.read_lines(file), 1):
-        if not text or not text.strip():
-            continue
-        where = f"{file}:{number}"
+    texts, where = _list_texts(collector, file), file
+    while True:
         try:
-            if record := parse(text, where):
+            text, where = next(texts)
+            if record := _parse_tolerantly(parse, text, where):
                 yield record
+        except StopIteration:
+            return
         except (msgspec.DecodeError, RecursionError, UnusableRecord) as error:
             what = str(error)
             if isinstance(error, msgspec.ValidationError):
@@ -155,7 +193,64 @@ def read_json_lines(
                 what += "" if str(error).startswith("Expected `object`, ") else f": {error}"
             elif not isinstance(error, UnusableRecord):
                 what = f"the JSON is damaged: {what.removeprefix('JSON is malformed: ')}"
-            collector.add_fault("malformed line", where, what, layout)
+            fix = getattr(error, "fix", "") or layout
+            collector.add_fault("malformed line", where, what, fix)
+
+
+def _list_texts(collector: Collector, file: str) -> Iterator[tuple[str, str]]:
+    """The text and the place of each record: of JSON lines, of the items of one list, or of
+    objects that take several lines each."""
+    lines = collector.read_lines(file, records=False)
+    first = next((line.strip() for line in lines if line and line.strip()), "")
+    if not first.startswith("[") and (not first.startswith("{") or first.endswith("}")):
+        texts = [(text, number) for number, text in enumerate(lines, 1) if text and text.strip()]
+        collector.account.use(file, len(texts))
+        yield from ((text, f"{file}:{number}") for text, number in texts)
+        return
+    if len(texts := [line for line in lines if line and line.strip()]) == 1 and first[0] == "{":
+        collector.account.use(file, 1)
+        yield texts[0], f"{file}:1"
+        return
+    content = "\n".join(line or "" for line in lines)
+    if first.startswith("["):
+        items = list(map(bytes, _list_decoder.decode(content)))
+        collector.account.use(file, len(items))
+        for number, item in enumerate(items):
+            yield item.decode(), f"{file} [{number}]"
+        return
+    at = 0
+    while text := content[at:at + 1]:
+        if text.isspace() or text == ",":
+            at += 1
+            continue
+        where = f"{file}:{content.count(chr(10), 0, at) + 1}"
+        try:
+            _, end = _plain_decoder.raw_decode(content, at)
+        except (ValueError, RecursionError) as error:
+            raise msgspec.DecodeError(f"{error} (the object begins at {where})") from None
+        collector.account.use(file, 1)
+        yield content[at:end], where
+        at = end
+
+
+def _parse_tolerantly(
+    parse: Callable[[str, str], ImageRecord | None], text: str, where: str
+) -> ImageRecord | None:
+    """Like `parse`, but NaN and infinite numbers, which are not JSON, are read as null."""
+    try:
+        return parse(text, where)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if not re.search(r"\b(NaN|Infinity)\b", text):
+            raise
+        try:
+            value = json.loads(text, parse_constant=lambda _: None)
+        except ValueError:
+            value = None
+        if value is None:
+            raise
+    return parse(json.dumps(value), where)
 
 
 def parse_labels(value: object) -> str | list[str] | list[int]:
@@ -220,6 +315,11 @@ def finish_records(
     """
     subsets = [record.table.subset or record.subset for record in records]
     used = list(_list_used(collector, records, subsets))
+    if not records and not collector.faults and (dropped := collector.account.dropped):
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+        text = f"nobody has labelled an image: {reasons}"
+        fix = "label the images, and export them again"
+        raise combine([DatasetFault("nothing labelled", "", text, fix)], collector.root)
     number = next((record for record in used if has_ids([record])), None)
     are_ids = names is not None
     if names is None and (number or class_file):
