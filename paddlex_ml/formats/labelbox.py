@@ -175,9 +175,7 @@ def _parse_line(
     labels = [label for project in line.projects.values() for label in project.labels]
     medium = str((line.media_attributes or {}).get("asset_type") or "image").lower()
     for shown in (label.annotations for label in labels):
-        if shown.frames or shown.segments or shown.key_frame_feature_map is not None:
-            medium = "video"
-        elif shown.frames is not None or shown.segments is not None:
+        if (shown.frames, shown.segments, shown.key_frame_feature_map) != (None, None, None):
             medium = "video"
     if medium in _OTHER_MEDIA:
         fix = "export only the rows of images, or remove this row"
@@ -223,7 +221,9 @@ def _read_old(
             if record := _make_record(collector, table, where, names, reason):
                 yield record
         except (UnusableRecord, msgspec.ValidationError) as error:
-            collector.add_fault("malformed row", where, str(error), getattr(error, "fix", "") or _LINE)
+            collector.add_fault(
+                "malformed row", where, str(error), getattr(error, "fix", "") or _LINE
+            )
 
 
 def _decode_old_label(label: dict[str, Any] | str | None) -> dict[str, Any] | str:

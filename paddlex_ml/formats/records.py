@@ -36,18 +36,22 @@ from paddlex_ml.formats.subsets import (
     parse_subset,
     parse_subset_of_path,
 )
+from paddlex_ml.formats.table_cells import SURE, cut, join_signs
 from paddlex_ml.wording import first_names
 
 LABEL_KEYS = ("labels", "label", "tags", "classes", "class", "categories", "category", "objects")
 """Where a record has its labels: the first of these keys that is there."""
 TEST = "of the test subset"
-_NAME_KEYS = ("name", "label", "displayName", "class", "category", "category_id", "categories")
+_NAME_KEYS = ("name", "label", "displayName", "class", "class_name", "category", "category_id")
+_NAME_KEYS = (*_NAME_KEYS, "categories")
+
 _NO_LABEL = re.compile(r"no[ _-]?labels?", re.I)
 _SEPARATORS = ("|", ";", ",", "、", "，")
 _PART = re.compile(r"(.*[-_.])([0-9]+)([-_]of[-_])([0-9]+)(\..*)?")
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:|"(?:[^"\\]|\\.)*"|[{}\[\]]')
 _plain_decoder = json.JSONDecoder()
+_SEPARATE = tuple(sign for sign in SURE if sign != "\n")  # a line end is refused
 _STEP = 1000  # images between two calls of progress
 
 
@@ -136,7 +140,7 @@ def _refuse_missing_parts(collector: Collector, files: Sequence[str]) -> None:
         width = len(count)
         shown = [f"{name}{i:0{width}}{middle}{count}{ending}" for i in sorted(missing)]
         text = f"{len(missing):,} of {int(count):,} parts are missing: {first_names(shown, 5)}"
-        fix = "put them into the data set, or remove `-of-...` from the names of those that are there"
+        fix = "put them there, or remove `-of-...` from the names of those that are there"
         raise combine([DatasetFault("missing parts", "", text, fix)], collector.root)
 
 
@@ -158,7 +162,8 @@ def decode_first(inventory: Inventory, file: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         if len(content) < HEAD // 2:
             return {}
-    keys, depth = {}, 0
+    keys: dict[str, Any] = {}
+    depth = 0
     for token in _TOKEN.finditer(text):
         if token[0] in "{}[]":
             depth += 1 if token[0] in "{[" else -1
@@ -219,7 +224,7 @@ def _list_texts(collector: Collector, file: str) -> Iterator[tuple[str, str]]:
             yield item.decode(), f"{file} [{number}]"
         return
     at = 0
-    while text := content[at:at + 1]:
+    while text := content[at : at + 1]:
         if text.isspace() or text == ",":
             at += 1
             continue
@@ -446,6 +451,7 @@ def _split_texts(
     if not names and (collector.root / CLASS_FILE).is_file():
         names = set(order_names(collector.root, ())[0])
     whole: dict[str, ImageRecord] = {}
+    was_cut, used = 0, set[str]()
     rows: list[list[str]] = []
     checked: set[str] = set()
     for record in records:
@@ -454,8 +460,12 @@ def _split_texts(
             if separator and text not in names:
                 row = [part.strip() for part in text.split(separator) if part.strip()]
             elif row and text not in names:
-                row = match_names(text, names) or row
-                whole.setdefault(text, record)
+                if not (row := match_names(text, names)):
+                    row = list(cut(text, _SEPARATE, names))
+                    was_cut += len(row) > 1
+                    used.update(sign for sign in _SEPARATE if len(row) > 1 and sign in text)
+                for part in row:
+                    whole.setdefault(part, record)
         else:
             row = [str(label) for label in record.labels]
         for name in {*row} - checked:
@@ -463,6 +473,11 @@ def _split_texts(
                 collector.faults.append(fault)
         checked.update(row)
         rows.append(row)
+    if was_cut:
+        collector.notes.append(
+            f"{was_cut:,} records have several names, separated by {join_signs(sorted(used))}; "
+            f"where such a text is one name, write {CLASS_FILE} with all names, one a line"
+        )
     if not separator:
         _refuse_combinations(collector, whole, names)
     return rows

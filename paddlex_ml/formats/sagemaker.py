@@ -14,7 +14,8 @@
   of all; but where a job adjusted the labels of an earlier one (`adjustment-status`), of that job
   alone. Verifications of labels are not labels; masks (`...-ref`) are refused.
 - A line that a job failed to label (`failure-reason`), or that has no label although others have,
-  is dropped, which is told, and its image is not used. Without metadata the numbers of an attribute are named by `classes.txt`.
+  is dropped, which is told, and its image is not used. Without metadata the numbers of an
+  attribute are named by `classes.txt`.
 - The classes are in the order of `classes.txt`, else in alphabetical order.
 """
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import jsonl, registry
 from paddlex_ml.formats.collector import Collector, Options
 from paddlex_ml.formats.records import (
     UnusableRecord,
@@ -155,7 +157,9 @@ def test_objects_may_be_a_list_or_take_several_lines(
     assert dataset.account.records == {name: 2}
 
 
-@pytest.mark.parametrize("text", ['[{"path": "a.jpg", "labels": ["x"]}, {', '{\n"path": "a.jpg",\n'])
+@pytest.mark.parametrize(
+    "text", ['[{"path": "a.jpg", "labels": ["x"]}, {', '{\n"path": "a.jpg",\n']
+)
 def test_a_damaged_list_is_refused(plant: Plant, refusal: Any, text: str) -> None:
     assert "the JSON is damaged" in refusal(jsonl.read, plant({"x.jsonl": text}, "a.jpg"))
 

@@ -138,4 +138,5 @@ def test_empty_cells_behind_a_box_may_be_missing(plant: Plant, labels: Any, corn
 @pytest.mark.parametrize("cells", ["cat,0.1,0.1", "cat,0.1,dog"])
 def test_a_coordinate_is_no_label(plant: Plant, refusal: Any, cells: str) -> None:
     root = plant({"i.csv": f"TRAIN,gs://b/a.jpg,{cells}\n"}, "a.jpg")
-    assert "i.csv:1" in (message := refusal(vertex.read, root)) and "0.1 is no label" in message
+    assert "i.csv:1" in (message := refusal(vertex.read, root))
+    assert "0.1 is no label" in message
