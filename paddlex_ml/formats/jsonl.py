@@ -13,7 +13,8 @@
   folder of its list (`train/`, `valid/`), in `images/` of that folder, and in the data set folder.
 - The labels are in `labels`, else in `label`, `tags`, `classes`, `class`, `categories`, `category`
   or `objects`, `annotations`, `class_name`: a list of names, one name, a list of objects with a
-  `name` (or `label`, ...), or `{"cat": 1, "dog": 0}`. An empty list or text: no label. Other keys are ignored.
+  `name` (or `label`, ...), or `{"cat": 1, "dog": 0}`. An empty list or text: no label. Other keys
+  are ignored.
 - Capitals and `_` do not count in these keys (`fileName`, `Labels`). Several keys of labels that
   differ are asked about. `CheckDataset.convert.image_column` and `label_columns` name the keys; of
   several with 0 or 1 (`"cat": 1, "dog": 0`), each is a class.
@@ -40,16 +41,15 @@ import msgspec
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.formats.json_records import decode_first, read_json_lines
 from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.records import (
     LABEL_KEYS,
     ImageRecord,
     UnusableRecord,
     choose_tables,
-    decode_first,
     finish_records,
     parse_labels,
-    read_json_lines,
 )
 from paddlex_ml.formats.subsets import SourceTable, parse_subset
 from paddlex_ml.formats.table_cells import SURE, cut

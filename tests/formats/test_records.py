@@ -12,10 +12,10 @@ from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import jsonl, registry
 from paddlex_ml.formats.collector import Collector, Options
+from paddlex_ml.formats.json_records import decode_first
 from paddlex_ml.formats.records import (
     UnusableRecord,
     choose_tables,
-    decode_first,
     find_subset,
     is_one_hot,
     match_names,
