@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ import pytest
 
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import jsonl, registry
+from paddlex_ml.formats import jsonl
 from paddlex_ml.formats.collector import Collector, Options
-from paddlex_ml.formats.json_records import decode_first
 from paddlex_ml.formats.records import (
     UnusableRecord,
     choose_tables,
@@ -115,14 +113,6 @@ def test_names_in_a_text_are_matched_the_longest_first() -> None:
     assert match_names("cat", set()) == []
 
 
-def test_only_the_keys_of_a_very_long_first_line_are_known(plant: Plant) -> None:
-    long = '{"data_row": {"id": "' + "x" * 2**16 + '"}, "projects": {}}'
-    inventory = Inventory(plant({"a.json": long, "b.json": "{\n}", "c.json": '{"x": [1]}\n{'}))
-    assert decode_first(inventory, "a.json") == {"data_row": None}
-    assert decode_first(inventory, "b.json") == {}
-    assert decode_first(inventory, "c.json") == {"x": [1]}
-
-
 def test_files_of_single_images_are_no_tables_where_there_are_many(plant: Plant) -> None:
     many = {f"{i}.json": "{}" for i in range(201)}
     inventory = Inventory(plant({**many, "all.json": "{}"}, *(f"{i}.jpg" for i in range(201))))
@@ -142,29 +132,3 @@ def test_missing_parts_are_named(plant: Plant, refusal: Any, there: list[str]) -
     assert "1 of 2 parts are missing: train-0000" in message
     (root / f"train-{there[0]}-of-00002.jsonl").rename(root / "train.jsonl")
     assert jsonl.read(root, Options()).label_names == ["x"]
-
-
-@pytest.mark.parametrize(("indent", "name"), [(2, "x.jsonl"), (None, "x.jsonl"), (2, "x.json")])
-@pytest.mark.parametrize("as_list", [True, False])
-def test_objects_may_be_a_list_or_take_several_lines(
-    plant: Plant, labels: Any, indent: int | None, name: str, as_list: bool
-) -> None:
-    rows = [{"path": "a.jpg", "labels": ["x"]}, {"path": "b.jpg", "labels": []}]
-    text = "\n".join(json.dumps(row, indent=indent) for row in rows)
-    root = plant({name: json.dumps(rows, indent=indent) if as_list else text}, "a.jpg", "b.jpg")
-    dataset = registry.read(root, "auto", Options())
-    assert labels(dataset) == {"train": {"a.jpg": ["x"], "b.jpg": []}}
-    assert dataset.account.records == {name: 2}
-
-
-@pytest.mark.parametrize(
-    "text", ['[{"path": "a.jpg", "labels": ["x"]}, {', '{\n"path": "a.jpg",\n']
-)
-def test_a_damaged_list_is_refused(plant: Plant, refusal: Any, text: str) -> None:
-    assert "the JSON is damaged" in refusal(jsonl.read, plant({"x.jsonl": text}, "a.jpg"))
-
-
-def test_numbers_that_are_not_json_are_read(plant: Plant, labels: Any) -> None:
-    text = '{"path": "a.jpg", "labels": ["x"], "score": NaN, "low": -Infinity}'
-    dataset = jsonl.read(plant({"x.jsonl": text}, "a.jpg"), Options())
-    assert labels(dataset) == {"train": {"a.jpg": ["x"]}}
