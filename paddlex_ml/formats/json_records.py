@@ -96,18 +96,19 @@ def _list_texts(collector: Collector, file: str) -> Iterator[tuple[str, str]]:
         for number, item in enumerate(items):
             yield item.decode(), f"{file} [{number}]"
         return
-    at = 0
+    at, number = 0, 1
     while text := content[at : at + 1]:
         if text.isspace() or text == ",":
-            at += 1
+            at, number = at + 1, number + (text == "\n")
             continue
-        where = f"{file}:{content.count(chr(10), 0, at) + 1}"
+        where = f"{file}:{number}"
         try:
             _, end = _plain_decoder.raw_decode(content, at)
         except (ValueError, RecursionError) as error:
             raise msgspec.DecodeError(f"{error} (the object begins at {where})") from None
         collector.account.use(file, 1)
         yield content[at:end], where
+        number += content.count("\n", at, end)
         at = end
 
 

@@ -48,3 +48,9 @@ def test_numbers_that_are_not_json_are_read(plant: Plant, labels: Any) -> None:
     text = '{"path": "a.jpg", "labels": ["x"], "score": NaN, "low": -Infinity}'
     dataset = jsonl.read(plant({"x.jsonl": text}, "a.jpg"), Options())
     assert labels(dataset) == {"train": {"a.jpg": ["x"]}}
+
+
+def test_a_fault_names_the_line_where_its_object_begins(plant: Plant, refusal: Any) -> None:
+    rows = [{"path": "a.jpg", "labels": ["x"]}, {"path": 3, "labels": []}]
+    text = "\n".join(json.dumps(row, indent=1) for row in rows)
+    assert "x.jsonl:7" in refusal(jsonl.read, plant({"x.jsonl": text}, "a.jpg"))
