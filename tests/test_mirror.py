@@ -43,6 +43,8 @@ TESTED_ELSEWHERE = {
     "engines/train/result": ("engines/train/test_run.py", "the result of a training"),
     "engines/train/start": ("engines/train/test_run.py", "the start of a training"),
     "errors": ("test_terminal.py", "errors are seen where they are printed"),
+    "formats/column_names": ("formats/test_table_columns.py", "words by which columns are known"),
+    "formats/csv_sources": ("formats/test_csv_table.py", "the tables belong to the reader"),
     "formats/nus_wide_lists": ("formats/test_nus_wide.py", "its lists are read from an archive"),
     "formats/yolo_yaml": ("formats/test_yolo.py", "the YAML file belongs to the labels"),
     "inference/paddle_engine": ("inference/test_static_model.py", "it runs a static model"),

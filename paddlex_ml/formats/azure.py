@@ -24,13 +24,12 @@ import msgspec
 
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.formats.json_records import decode_first, read_json_lines
 from paddlex_ml.formats.records import (
     ImageRecord,
     choose_tables,
-    decode_first,
     finish_records,
     parse_labels,
-    read_json_lines,
 )
 from paddlex_ml.formats.subsets import SourceTable
 

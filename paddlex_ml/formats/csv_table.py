@@ -47,8 +47,6 @@ The way that pandas, fastai (https://docs.fast.ai/vision.data.html) and Kaggle w
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -65,14 +63,19 @@ from paddlex_ml.formats.collector import (
     order_names,
 )
 from paddlex_ml.formats.column_names import is_plural
+from paddlex_ml.formats.csv_sources import (
+    find_sources,
+    is_mask_list,
+    is_table_of_images,
+    is_unused,
+    list_candidates,
+)
 from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.subsets import (
     SourceTable,
     assign_lists,
     list_image_folders,
-    note_unused_test,
     parse_subset,
-    parse_subset_of_path,
 )
 from paddlex_ml.formats.table_cells import CellReader, choose_reader, find_combinations
 from paddlex_ml.formats.table_columns import (
@@ -81,11 +84,8 @@ from paddlex_ml.formats.table_columns import (
     ColumnChooser,
     Roles,
     matcher,
-    names_images,
-    rank_image_columns,
 )
 from paddlex_ml.formats.table_files import (
-    SUFFIXES,
     Table,
     TableRow,
     is_closed_workbook,
@@ -94,10 +94,7 @@ from paddlex_ml.formats.table_files import (
 )
 from paddlex_ml.wording import first_names
 
-_MANY_TEXTS = 100  # .txt files: more are label files of single images
-_MANY_IDS = 40
 _STEP = 1000  # rows between two calls of progress
-_SUBMISSION = re.compile(r"sample.?submission|submission.?sample", re.I)
 _ONE_HOT = (
     "write 1 or 0; or choose the columns with labels: -o CheckDataset.convert.label_columns=[...], "
     "or the value that means 1: -o CheckDataset.convert.label_value=..."
@@ -109,15 +106,15 @@ _Rows = Iterator[tuple[str, list[str], TableRow]]
 def recognise(inventory: Inventory) -> str:
     """The table by whose content the format is known."""
     finder = ImageFinder(inventory.root, inventory)
-    for path in _list_candidates(inventory):
-        if _is_unused(path):
+    for path in list_candidates(inventory):
+        if is_unused(path):
             continue
         table = peek(inventory, path)
-        if table and _is_mask_list(table):
+        if table and is_mask_list(table):
             return f"{path}, the classes of masks"
         if is_closed_workbook(inventory, path):
             return f"{path}, a workbook"
-        if table and len(table.columns) > 1 and _is_table_of_images(table, inventory, finder):
+        if table and len(table.columns) > 1 and is_table_of_images(table, inventory, finder):
             return f"{path}, a table of images"
     return ""
 
@@ -131,152 +128,11 @@ def read(root: Path, options: Options) -> SourceDataset:
             fix="give the text between two names, or null to detect it",
         )
     collector = Collector(root, options, layout=_LAYOUT)
-    sources = _find_sources(collector)
+    sources = find_sources(collector)
     tables = [table for source in sources for table in read_tables(collector, source.path)]
     collector.raise_faults()  # a damaged table cannot be checked further
     subset_of = {source.path: source.subset for source in sources}
     return _TableReader(collector, tables, subset_of).read()
-
-
-# Which tables
-
-
-def _list_candidates(inventory: Inventory) -> list[str]:
-    """Files that may be tables; label files of single images are left out."""
-    paths = inventory.find(*SUFFIXES)
-    texts = [path for path in paths if path.lower().endswith(".txt")]
-    if len(texts) > _MANY_TEXTS:
-        texts = [path for path in texts if "/" not in path][:_MANY_TEXTS]
-    kept = set(texts) - {CLASS_FILE}
-    return [path for path in paths if path in kept or not path.lower().endswith(".txt")]
-
-
-def _is_table_of_images(table: Table, inventory: Inventory, finder: ImageFinder) -> bool:
-    """Whether a column has images, and another may have labels."""
-    if not table.has_header and table.path.lower().endswith(".txt"):
-        return False  # a list of images, not a table
-    folders = list_image_folders(SourceTable(table.path, ""), _parse_subset_of_file(table.path))
-    if not table.rows or not names_images(table, finder, folders):
-        return False
-    column = rank_image_columns(table, finder, folders)[0]
-    cells = {row.cells[column] for row in table.rows}
-    # Numbers may be ids of something else: a list of classes has few, images many.
-    few = len(cells) < min(_MANY_IDS, 0.1 * len(inventory.images))
-    return not (few and all(map(str.isdecimal, cells)))
-
-
-def _parse_subset_of_file(path: str) -> str:
-    """Subset that a file or its folders are named for: "train_labels.csv", "Val/a.csv"."""
-    name = path.rpartition("/")[2].rpartition(".")[0]
-    for word in re.split(r"[^a-z]+", name.casefold()):
-        if subset := _parse_word(word):
-            return subset
-    for folder in path.split("/")[:-1]:
-        for word in re.split(r"[^a-z]+", folder.casefold()):
-            if subset := _parse_word(word):
-                return subset
-    return parse_subset_of_path(path)
-
-
-def _parse_word(word: str) -> str:
-    return parse_subset(word) or {"training": "train", "testing": "test", "dev": "val"}.get(
-        word, ""
-    )
-
-
-def _is_unused(path: str) -> str:
-    """Why a table has no part in the lists; "" when it may have one."""
-    if _SUBMISSION.search(path.rpartition("/")[2]):
-        return "an example of a submission"
-    return "of the test subset" if _parse_subset_of_file(path) == "test" else ""
-
-
-def _is_mask_list(table: Table) -> bool:
-    return [name.casefold() for name in table.columns] == ["pixel value", "class"]
-
-
-def _find_sources(collector: Collector) -> list[SourceTable]:
-    """Find the tables to read. Raises PaddlexMLError when that is in doubt."""
-    inventory = collector.inventory
-    paths = _list_candidates(inventory)
-    for path in paths:
-        if why := _is_unused(path):
-            collector.account.left_out[path] = why
-            note = f"{path} is not used: {why}"
-            test = why == "of the test subset"
-            collector.notes.append(note_unused_test(path) if test else note)
-    tables = {path: peek(inventory, path) for path in paths if not _is_unused(path)}
-    for path, table in tables.items():
-        if table and _is_mask_list(table):
-            _refuse_masks(collector, path)
-    finder = collector.finder
-    good = [
-        path
-        for path, table in tables.items()
-        if table and _is_table_of_images(table, inventory, finder)
-    ]
-    if good:
-        columns = {frozenset(table.columns) for path in good if (table := tables[path])}
-        good = [
-            path
-            for path, table in tables.items()
-            if path in good or (table and frozenset(table.columns) in columns)
-        ]
-    else:  # without its images a table is read for its faults
-        good = [path for path in tables if not path.lower().endswith(".txt")]
-    named = [path for path in good if _parse_subset_of_file(path)]
-    for path in set(good) - set(named) if named else ():
-        collector.notes.append(f"{path} is not used: {first_names(named)} is")
-    chosen = named or good
-    sources = [SourceTable(path, _parse_subset_of_file(path)) for path in sorted(chosen)]
-    if not sources:
-        text = "there is no table of images in the data set"
-        if unused := [path for path in paths if _is_unused(path)]:
-            text += f", but {unused[0]}, which is {_is_unused(unused[0])}"
-        if old := inventory.find(".xls"):
-            text = f"{old[0]} is a workbook of an old Excel: save it as .xlsx or CSV UTF-8"
-        collector.add_fault("nothing found", "", text, _LAYOUT)
-        collector.raise_faults()
-    _refuse_several(collector, sources, tables)
-    return sources
-
-
-def _refuse_masks(collector: Collector, path: str) -> None:
-    text = f"{path} names the classes of masks: a Roboflow export for semantic segmentation"
-    fix = 'export the version again as "Multi-Label Classification" (CSV) or as "COCO"'
-    collector.add_fault("masks", path, text, fix)
-    collector.raise_faults()
-
-
-def _refuse_several(
-    collector: Collector, sources: list[SourceTable], tables: dict[str, Table | None]
-) -> None:
-    """Refuse several tables for one subset unless they have the same columns, other images."""
-    for subset in sorted({source.subset for source in sources}):
-        paths = [source.path for source in sources if source.subset == subset]
-        columns = {frozenset(table.columns) if (table := tables[path]) else None for path in paths}
-        seen: set[str] = set()
-        overlap = len(columns) > 1
-        for path in paths if len(paths) > 1 and not overlap else ():
-            own = path.rpartition("/")[0]
-            table = tables[path]
-            rows = table.rows if table else []
-            folders = list_image_folders(SourceTable(path, subset), subset)
-            column = rank_image_columns(table, collector.finder, folders)[0] if table else 0
-            cells = {str(collector.finder.find(row.cells[column], [own])) for row in rows}
-            overlap |= bool(seen & cells)
-            seen |= cells
-        if len(paths) > 1 and overlap:
-            shown = first_names(paths, 5)
-            text = f"there are {len(paths):,} tables, and it is not clear which to read: {shown}"
-            moved = (str(collector.root / path) for path in paths[1:])
-            aside = " && ".join(shlex.join(["mv", path, f"{path}.bak"]) for path in moved)
-            fix = f"name them train.csv and val.csv, or put all but one aside: {aside}"
-            collector.add_fault("several files", "", text, fix)
-    collector.raise_faults()
-
-
-# Tables -> lists
 
 
 class _TableReader:

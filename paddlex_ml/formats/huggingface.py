@@ -32,17 +32,16 @@ import yaml
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.formats.json_records import decode_first, read_json_lines
 from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.records import (
     LABEL_KEYS,
     ImageRecord,
     UnusableRecord,
     choose_tables,
-    decode_first,
     finish_records,
     has_ids,
     parse_labels,
-    read_json_lines,
 )
 from paddlex_ml.formats.subsets import SourceTable, parse_subset, parse_subset_of_path
 from paddlex_ml.wording import first_names

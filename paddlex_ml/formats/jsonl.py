@@ -4,19 +4,25 @@
     {"path": "images/a.jpg", "labels": ["cat", "dog"]}
     {"path": "images/b.jpg", "labels": []}
 
-- The files end with `.jsonl` or `.ndjson`. `train.jsonl` and `val.jsonl` (or `valid.jsonl`, or
+- The files end with `.jsonl` or `.ndjson`; a `.json` file may have the objects as one list, or one
+  after another. `train.jsonl` and `val.jsonl` (or `valid.jsonl`, or
   folders `train/` and `val/`) make these lists; with one of the two there is one list; files of
   `test` are not used. Without such names there is one file, or its parts (`part-1`, `part-2`).
 - The image is the text of `path`, else of `image`, `file_name`, `filename`, `image_path`,
   `img_path`, `img` or `file`. It is looked for in the folder of the file, in `images/`, in the
   folder of its list (`train/`, `valid/`), in `images/` of that folder, and in the data set folder.
 - The labels are in `labels`, else in `label`, `tags`, `classes`, `class`, `categories`, `category`
-  or `objects`: a list of names, one name, a list of objects with a `name` (or `label`, ...), or
-  `{"cat": 1, "dog": 0}`. An empty list or text: no label. Other keys are ignored.
+  or `objects`, `annotations`, `class_name`: a list of names, one name, a list of objects with a
+  `name` (or `label`, ...), or `{"cat": 1, "dog": 0}`. An empty list or text: no label. Other keys
+  are ignored.
+- Capitals and `_` do not count in these keys (`fileName`, `Labels`). Several keys of labels that
+  differ are asked about. `CheckDataset.convert.image_column` and `label_columns` name the keys; of
+  several with 0 or 1 (`"cat": 1, "dog": 0`), each is a class.
 - Numbers are ids of classes, counted from 0, or 0 or 1 for each class. Their names are in
   `classes.txt`, or a file like it (`labels.txt`, ...): one name a line.
-- A text such as `"cat, dog"` whose parts come again in other lines is asked about: it is several
-  names with `CheckDataset.convert.separator`, one name when `classes.txt` has it.
+- A text is cut at `|`, `;`, `、` and tabs, which is told, unless `classes.txt` has it. One such as
+  `"cat, dog"` whose parts come again in other lines is asked about: it is several names with
+  `CheckDataset.convert.separator`, one name when `classes.txt` has it.
 - In a file without another subset, the key `split` (or `subset`, `set`) divides: `train`, `val`,
   `valid`, `validation`; images of `test` are not used. If one line has it, all must have it.
 - Empty lines are ignored. The classes are in the order of `classes.txt`, else alphabetical.
@@ -24,71 +30,126 @@
 
 from __future__ import annotations
 
-from functools import partial
+import re
+from collections.abc import Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET
 
 from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.formats.json_records import decode_first, read_json_lines
+from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.records import (
     LABEL_KEYS,
     ImageRecord,
     UnusableRecord,
     choose_tables,
-    decode_first,
     finish_records,
     parse_labels,
-    read_json_lines,
 )
 from paddlex_ml.formats.subsets import SourceTable, parse_subset
+from paddlex_ml.formats.table_cells import SURE, cut
+from paddlex_ml.wording import first_names
 
 IMAGE_KEYS = (*("path", "image", "file_name", "filename", "image_path", "img_path", "img", "file"),)
+_LABEL_KEYS = (*LABEL_KEYS, "annotations", "class_name")
 _SPLIT_KEYS = ("split", "subset", "set")
 _LINE = 'write {"path": "images/a.jpg", "labels": ["cat", "dog"]}'
 _ENDINGS = (".jsonl", ".ndjson")
+_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-_JsonLine = msgspec.defstruct(  # msgspec skips all other keys
-    "_JsonLine",
-    [(key, Any, UNSET) for key in (*IMAGE_KEYS, *LABEL_KEYS, *_SPLIT_KEYS)],
-    gc=False,
-)
-_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_JsonLine)
+class _Keys(NamedTuple):
+    """The keys of a line as it spells them, the most likely first."""
+
+    images: tuple[str, ...]
+    labels: tuple[str, ...]
+    splits: tuple[str, ...]
 
 
 def recognise(inventory: Inventory) -> str:
     """The file whose first line has an image and labels."""
-    for file in inventory.find_tables(*_ENDINGS):
-        keys = decode_first(inventory, file).keys()
-        if keys & {*IMAGE_KEYS} and keys & {*LABEL_KEYS}:
-            return file
-    return ""
+    return next((file for file in _list_files(inventory) if _is_ours(inventory, file)), "")
 
 
 def read(root: Path, options: Options) -> SourceDataset:
     """Read the files line by line. Raises one PaddlexMLError with every fault."""
     layout = "put train.jsonl and val.jsonl, or one .jsonl file, into the data set folder"
     collector = Collector(root, options, layout=layout)
-    files = collector.inventory.find_tables(*_ENDINGS)
     records: list[ImageRecord] = []
-    for table in choose_tables(collector, files, ".jsonl file"):
-        records += read_json_lines(collector, table.path, partial(_parse_line, table), _LINE)
+    for table in choose_tables(collector, _list_files(collector.inventory), ".jsonl file"):
+        parse = partial(_parse_line, collector, table)
+        records += read_json_lines(collector, table.path, parse, _LINE)
     return finish_records(collector, records)
 
 
-def _parse_line(table: SourceTable, text: str, where: str) -> ImageRecord:
+def _list_files(inventory: Inventory) -> list[str]:
+    """Every file of JSON lines, and the .json files with several objects of images."""
+    files = inventory.find_tables(*_ENDINGS)
+    for file in inventory.find_tables(".json"):
+        head = to_utf8(inventory.read_head(file))[0].lstrip(b"\xef\xbb\xbf \r\n\t")
+        if head.startswith(b"[") or re.search(rb"\}\s*\{", head):
+            files += [file] if _is_ours(inventory, file) else []
+    return files
+
+
+def _is_ours(inventory: Inventory, file: str) -> bool:
+    line = decode_first(inventory, file)
+    keys = _find_keys(tuple(line))
+    return bool(keys.images and (keys.labels or len(_list_flags(line)) > 1))
+
+
+@lru_cache(maxsize=1000)
+def _find_keys(keys: tuple[str, ...]) -> _Keys:
+    spelt: dict[str, str] = {}
+    for key in keys:
+        spelt.setdefault(_fold(key), key)
+    kinds = (IMAGE_KEYS, _LABEL_KEYS, _SPLIT_KEYS)
+    found = [
+        [key if key in keys else spelt.get(_fold(key), "") for key in names] for names in kinds
+    ]
+    return _Keys(*(tuple(dict.fromkeys(filter(None, names))) for names in found))
+
+
+def _fold(key: str) -> str:
+    return key.replace("_", "").replace("-", "").replace(" ", "").lower()
+
+
+def _list_flags(line: dict[str, Any]) -> list[str]:
+    """The keys with 0 or 1, each of which may be a class."""
+    keys = _find_keys(tuple(line))
+    other = {*keys.images, *keys.splits, "id"}
+    return [
+        key
+        for key, value in line.items()
+        if isinstance(value, int | float) and value in (0, 1) and key not in other
+    ]
+
+
+def _parse_line(
+    collector: Collector, table: SourceTable, text: str, where: str
+) -> ImageRecord | None:
     line = _decoder.decode(text)
-    image = _get_first(line, IMAGE_KEYS)
+    keys = _find_keys(tuple(line))
+    chosen = collector.options.image_column
+    if chosen is not None and chosen not in line:
+        raise UnusableRecord(f"the line has no key {chosen!r}: {', '.join(line):.60}")
+    if chosen is None and not keys.images:
+        raise UnusableRecord(f"the line has none of the keys {', '.join(IMAGE_KEYS)}")
+    image = line[keys.images[0] if chosen is None else chosen]
     if isinstance(image, dict):  # {"bytes": null, "path": "a.jpg"}
         image = image.get("path") or image
     if not isinstance(image, str) or not image:
         raise UnusableRecord(f"the image is not the name of a file: {image!r:.40}")
-    labels = parse_labels(_get_first(line, LABEL_KEYS))
+    labels = _read_labels(collector, line, keys.labels, where)
+    if labels is None:
+        return None
     subset = table.subset
-    words = [word for key in _SPLIT_KEYS if (word := getattr(line, key)) is not UNSET]
+    words = [line[key] for key in keys.splits]
     if not subset and words:
         subset = parse_subset(words[0]) if isinstance(words[0], str) else ""
         if not subset:
@@ -96,8 +157,66 @@ def _parse_line(table: SourceTable, text: str, where: str) -> ImageRecord:
     return ImageRecord(table, where, image, labels, subset)
 
 
-def _get_first(line: object, keys: tuple[str, ...]) -> Any:
-    for key in keys:
-        if (value := getattr(line, key)) is not UNSET:
-            return value
-    raise UnusableRecord(f"the line has none of the keys {', '.join(keys)}")
+def _read_labels(
+    collector: Collector, line: dict[str, Any], keys: tuple[str, ...], where: str
+) -> str | list[str] | list[int] | None:
+    """The labels of a line; None where the user has to choose the keys, which is asked once."""
+    if columns := collector.options.label_columns:
+        return _read_columns(line, columns, collector.options.separator)
+    if not keys:
+        if len(flags := _list_flags(line)) < 2:
+            raise UnusableRecord(f"the line has none of the keys {', '.join(_LABEL_KEYS)}")
+        text = f"no key is known to have labels, and {first_names(flags, 5)} may be classes (0, 1)"
+        fix = f"{write_override('convert.label_columns', flags)} (the keys of classes)"
+        _ask_once(collector, where, text, fix)
+        return None
+    filled = [key for key in keys if line[key] is not None]
+    if len(filled) < 2:
+        return parse_labels(line[(filled or keys)[0]])
+    found = {}
+    for key in filled:
+        try:
+            found[key] = parse_labels(line[key])
+        except UnusableRecord:  # such as objects with boxes, but no names
+            continue
+    if not found:
+        return parse_labels(line[filled[0]])
+    sets = {key: {value} if isinstance(value, str) else {*value} for key, value in found.items()}
+    named = {key: row for key, row in sets.items() if any(isinstance(x, str) for x in row)}
+    if named and all(len(row) == len(next(iter(named.values()))) for row in sets.values()):
+        sets = named  # the others are the ids of the names
+    key = next(iter(sets))
+    if any(row != sets[key] for row in sets.values()):
+        text = f"the keys {first_names(list(sets), 5)} may each have the labels, and differ"
+        one, both = (write_override("convert.label_columns", k) for k in ([key], list(sets)))
+        _ask_once(collector, where, text, f"{one} for the first, or {both} for all")
+        return None
+    return found[key]
+
+
+def _ask_once(collector: Collector, where: str, text: str, fix: str) -> None:
+    kind = "keys of labels"
+    if all(fault.kind != kind for fault in collector.faults):
+        collector.add_fault(kind, where, text, fix)
+
+
+def _read_columns(
+    line: dict[str, Any], columns: Sequence[str], separator: str | None
+) -> str | list[str] | list[int]:
+    """Labels of the keys that the user chose."""
+    if missing := [key for key in columns if key not in line]:
+        raise UnusableRecord(f"the line has no key {missing[0]!r}: {', '.join(line):.60}")
+    values = [line[key] for key in columns]
+    if len(columns) == 1:
+        return parse_labels(values[0])
+    if all(isinstance(value, int | float) and value in (0, 1) for value in values):
+        return [key for key, value in zip(columns, values, strict=True) if value]
+    labels: list[str | int] = []
+    for value in (value for value in values if value is not None):
+        parsed = parse_labels(value)
+        signs = (separator,) if separator else SURE
+        labels += cut(parsed, signs) if isinstance(parsed, str) else parsed
+    names = [label for label in labels if isinstance(label, str)]
+    if names and len(names) < len(labels):
+        raise UnusableRecord(f"the chosen keys have names and numbers: {values!r:.40}")
+    return names or [label for label in labels if isinstance(label, int)]

@@ -7,9 +7,11 @@
 
 - One image a line, as an
   [export](https://docs.labelbox.com/reference/export-image-annotations) writes it (`.ndjson`,
-  `.jsonl`, `.json`), or the older JSON file with `Labeled Data` and `Label`.
+  `.jsonl`, `.json`), the same rows as one JSON list, or the older JSON file with `Labeled Data` and
+  `Label`. In its oldest rows, `Label` has a key for each class with its shapes, or a key for each
+  question with the answers. Rows of videos and other media are refused.
 - The image is the first of `external_id`, `global_key` and the address in `row_data` whose file is
-  in the data set.
+  in the data set. Names that lead to different images are refused.
 - The labels are the names of the answers of all classifications (checklist and radio), also of
   questions about an answer, and of all objects (boxes, polygons, masks, points). Answers in words,
   and questions about an object, are dropped, which is told.
@@ -21,6 +23,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -30,19 +33,20 @@ import msgspec
 
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.formats.json_records import decode_first, read_json_lines
 from paddlex_ml.formats.records import (
     ImageRecord,
     UnusableRecord,
     choose_tables,
-    decode_first,
     finish_records,
     locate,
-    read_json_lines,
 )
 from paddlex_ml.formats.subsets import SourceTable
 
 _LINE = "export the project again as NDJSON"
 _OLD = b'"Labeled Data"'
+_OTHER_MEDIA = {"video", "text", "audio", "document", "pdf", "html", "conversational"}
+_SHAPE = re.compile(r"\s*(multi)?(polygon|point|linestring)\s*(\(|empty)", re.I)
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -66,6 +70,9 @@ class _Question(msgspec.Struct, gc=False):
 class _Annotations(msgspec.Struct, gc=False):
     objects: list[_Answer] = []
     classifications: list[_Question] = []
+    frames: Any = None  # of a video
+    segments: Any = None
+    key_frame_feature_map: Any = None
 
 
 class _Label(msgspec.Struct, gc=False):
@@ -86,13 +93,14 @@ class _DataRow(msgspec.Struct, gc=False):
 class _LabelboxLine(msgspec.Struct, gc=False):
     data_row: _DataRow
     projects: dict[str, _Project] = {}
+    media_attributes: dict[str, Any] | None = None
 
 
 class _OldRow(msgspec.Struct, gc=False):
     """A row of an older export."""
 
     labeled_data: str = msgspec.field(name="Labeled Data")
-    label: _Annotations | str | None = msgspec.field(default=None, name="Label")
+    label: dict[str, Any] | str | None = msgspec.field(default=None, name="Label")
     external_id: str | None = msgspec.field(default=None, name="External ID")
     global_key: str | None = msgspec.field(default=None, name="Global Key")
     skipped: bool | None = msgspec.field(default=None, name="Skipped")
@@ -164,6 +172,13 @@ def _parse_line(
     line = _decoder.decode(text)
     row = line.data_row
     labels = [label for project in line.projects.values() for label in project.labels]
+    medium = str((line.media_attributes or {}).get("asset_type") or "image").lower()
+    for shown in (label.annotations for label in labels):
+        if (shown.frames, shown.segments, shown.key_frame_feature_map) != (None, None, None):
+            medium = "video"
+    if medium in _OTHER_MEDIA:
+        fix = "export only the rows of images, or remove this row"
+        raise UnusableRecord(f"the row is a {medium}, not an image", fix)
     done = [label for label in labels if not (label.performance_details or {}).get("skipped")]
     names = [row.external_id, row.global_key, row.row_data]
     found = [list(_list_tags(collector, table, label.annotations)) for label in done]
@@ -191,16 +206,51 @@ def _read_old(
     for number, row in enumerate(rows):
         where = f"{table.path} [{number}]"
         names = [row.external_id, row.global_key, row.labeled_data]
-        done = isinstance(row.label, _Annotations) and not row.skipped
-        reason = "" if done else "skipped by the labeller" if row.skipped else "not labelled yet"
         tags[where] = []
-        if isinstance(row.label, _Annotations):
-            tags[where] = list(_list_tags(collector, table, row.label))
         try:
+            label = _decode_old_label(row.label)
+            skipped = row.skipped or label == "skip"
+            reason = "skipped by the labeller" if skipped else "" if label else "not labelled yet"
+            if isinstance(label, dict) and not skipped:
+                if label.keys() & {"objects", "classifications"}:
+                    annotations = msgspec.convert(label, _Annotations)
+                    tags[where] = list(_list_tags(collector, table, annotations))
+                else:
+                    tags[where] = list(_list_oldest_tags(label))
             if record := _make_record(collector, table, where, names, reason):
                 yield record
-        except UnusableRecord as error:
-            collector.add_fault("malformed row", where, str(error), _LINE)
+        except (UnusableRecord, msgspec.ValidationError) as error:
+            collector.add_fault(
+                "malformed row", where, str(error), getattr(error, "fix", "") or _LINE
+            )
+
+
+def _decode_old_label(label: dict[str, Any] | str | None) -> dict[str, Any] | str:
+    """The object of a label, which may be written as text; "skip"; "" for none."""
+    if not isinstance(label, str):
+        return label or ""
+    text = label.strip()
+    if text.lower() in ("", "skip", "skipped"):
+        return text.lower()[:4]
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any]) or ""
+    except (msgspec.DecodeError, RecursionError):
+        raise UnusableRecord(f"the label is not an object: {text!r:.40}") from None
+
+
+def _list_oldest_tags(label: dict[str, Any]) -> Iterator[_Tag]:
+    """Of a row with a key for each class (its shapes) or question (its answers)."""
+    for key, value in label.items():
+        items = value if isinstance(value, list) else [value]
+        if all(isinstance(item, str) for item in items):
+            if any(map(_SHAPE.match, items)):
+                yield _Tag("", key.strip())
+            else:
+                yield from (_Tag(key, item.strip()) for item in items if item.strip())
+        elif isinstance(value, list) and all(isinstance(item, dict | list) for item in value):
+            yield _Tag("", key.strip())
+        else:
+            raise UnusableRecord(f"{key!r} has neither shapes nor answers: {value!r:.40}")
 
 
 def _make_record(
@@ -210,10 +260,11 @@ def _make_record(
     given = [name for name in names if name]
     if not given:
         raise UnusableRecord("the row names no image: no external_id, global_key or row_data")
-    path = ""
-    if len(given) > 1 or reason:
-        path = next(filter(None, (locate(collector, table, name) for name in given)), "")
-    image = next((name for name in given if locate(collector, table, name)), given[0])
+    found = {name: path for name in given if (path := locate(collector, table, name))}
+    image, path = next(iter(found.items()), (given[0], ""))
+    if other := next((name for name in found if found[name] != path), ""):
+        text = f"the row names two images: {image} is {path}, and {other} is {found[other]}"
+        raise UnusableRecord(text, "remove the wrong one of external_id, global_key and row_data")
     if not reason:
         return ImageRecord(table, where, image, [])
     collector.account.drop(table.path, reason, image)

@@ -41,12 +41,6 @@ _KINDS = (
         'export the project with the app "Export to COCO" or "Export to Pascal VOC"',
     ),
     _Kind(
-        "annotations of CreateML",
-        (".json",),
-        rb'"annotations?".*"coordinates"',
-        'export the data set as "COCO" instead',
-    ),
-    _Kind(
         "a project of the VGG Image Annotator",
         (".json", ".csv"),
         rb"region_attributes|_via_img_metadata",

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import NamedTuple
 
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import Guess
-from paddlex_ml.data.inventory import Inventory
-from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.class_files import read_class_names
 from paddlex_ml.formats.collector import (
     CLASS_FILE,
@@ -35,14 +31,21 @@ from paddlex_ml.formats.subsets import (
     parse_subset,
     parse_subset_of_path,
 )
+from paddlex_ml.formats.table_cells import SURE, cut, join_signs, parse_signs
 from paddlex_ml.wording import first_names
 
 LABEL_KEYS = ("labels", "label", "tags", "classes", "class", "categories", "category", "objects")
 """Where a record has its labels: the first of these keys that is there."""
 TEST = "of the test subset"
-_NAME_KEYS = ("name", "label", "displayName", "class", "category", "category_id", "categories")
+_NAME_KEYS = (
+    *("name", "label", "displayName", "class", "class_name"),
+    *("category", "category_id", "categories"),
+)
+
 _NO_LABEL = re.compile(r"no[ _-]?labels?", re.I)
 _SEPARATORS = ("|", ";", ",", "、", "，")
+_PART = re.compile(r"(.*[-_.])([0-9]+)([-_]of[-_])([0-9]+)(\..*)?")
+_SEPARATE = tuple(sign for sign in SURE if sign != "\n")  # a line end is refused
 _STEP = 1000  # images between two calls of progress
 
 
@@ -59,7 +62,11 @@ class ImageRecord(NamedTuple):
 
 
 class UnusableRecord(Exception):
-    """Why a record cannot be used, in words for the user."""
+    """Why a record cannot be used, in words for the user; `fix` where the format's is not right."""
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(what)
+        self.fix = fix
 
 
 # Files -> records
@@ -94,6 +101,7 @@ def choose_tables(collector: Collector, files: Sequence[str], what: str) -> list
         text = f"there is no {what} in the data set" + (" but for test" if tables else "")
         fault = DatasetFault("nothing found", "", text, collector.layout)
         raise combine([*collector.faults, fault], collector.root)
+    _refuse_missing_parts(collector, [table.path for table in used])
     groups: dict[str, list[str]] = {}
     for table in used:
         groups.setdefault(table.subset, []).append(table.path)
@@ -111,51 +119,27 @@ def choose_tables(collector: Collector, files: Sequence[str], what: str) -> list
     return [table for table in used if table.subset in groups]
 
 
+def _refuse_missing_parts(collector: Collector, files: Sequence[str]) -> None:
+    """Raise an error where files such as `train-00001-of-00002.jsonl` are not all there."""
+    parts: dict[tuple[str, str, str, str], set[int]] = {}
+    for found in filter(None, map(_PART.fullmatch, files)):
+        key = (found[1], found[3], found[4], found[5] or "")
+        parts.setdefault(key, set()).add(int(found[2]))
+    for (name, middle, count, ending), there in parts.items():
+        first = 1 if int(count) in there and 0 not in there else 0
+        if len(missing := set(range(first, int(count) + first)) - there) == 0:
+            continue
+        if len(there) >= int(count):
+            continue
+        width = len(count)
+        shown = [f"{name}{i:0{width}}{middle}{count}{ending}" for i in sorted(missing)]
+        text = f"{len(missing):,} of {int(count):,} parts are missing: {first_names(shown, 5)}"
+        fix = "put them there, or remove `-of-...` from the names of those that are there"
+        raise combine([DatasetFault("missing parts", "", text, fix)], collector.root)
+
+
 def _remove_number(path: str) -> str:
     return re.sub(r"[0-9]+", "", path.rpartition("/")[2].lower())
-
-
-def decode_first(inventory: Inventory, file: str) -> dict[str, Any]:
-    """The object in the first line of a file of JSON lines; of a line longer than 64 KiB only the
-    keys, of all its depths. Empty for any other file."""
-    content, _ = to_utf8(inventory.read_head(file))
-    line, end, _ = content.lstrip().partition(b"\n")
-    try:
-        value = msgspec.json.decode(line)
-        return value if isinstance(value, dict) else {}
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        if not line.startswith(b"{") or end:
-            return {}
-    keys = re.findall(rb'"([^"\\]+)"\s*:', line)
-    return {key.decode("utf-8", "replace"): None for key in keys}
-
-
-def read_json_lines(
-    collector: Collector,
-    file: str,
-    parse: Callable[[str, str], ImageRecord | None],
-    layout: str,
-) -> Iterator[ImageRecord]:
-    """Yield what `parse` makes of each line that is not empty and of its place, "a.jsonl:7".
-
-    A line that is damaged, or for which `parse` raises UnusableRecord, is a fault; `layout` shows
-    a right one.
-    """
-    for number, text in enumerate(collector.read_lines(file), 1):
-        if not text or not text.strip():
-            continue
-        where = f"{file}:{number}"
-        try:
-            if record := parse(text, where):
-                yield record
-        except (msgspec.DecodeError, RecursionError, UnusableRecord) as error:
-            what = str(error)
-            if isinstance(error, msgspec.ValidationError):
-                what = "the line is not a JSON object, or a value has the wrong type"
-                what += "" if str(error).startswith("Expected `object`, ") else f": {error}"
-            elif not isinstance(error, UnusableRecord):
-                what = f"the JSON is damaged: {what.removeprefix('JSON is malformed: ')}"
-            collector.add_fault("malformed line", where, what, layout)
 
 
 def parse_labels(value: object) -> str | list[str] | list[int]:
@@ -220,6 +204,11 @@ def finish_records(
     """
     subsets = [record.table.subset or record.subset for record in records]
     used = list(_list_used(collector, records, subsets))
+    if not records and not collector.faults and (dropped := collector.account.dropped):
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+        text = f"nobody has labelled an image: {reasons}"
+        fix = "label the images, and export them again"
+        raise combine([DatasetFault("nothing labelled", "", text, fix)], collector.root)
     number = next((record for record in used if has_ids([record])), None)
     are_ids = names is not None
     if names is None and (number or class_file):
@@ -346,16 +335,21 @@ def _split_texts(
     if not names and (collector.root / CLASS_FILE).is_file():
         names = set(order_names(collector.root, ())[0])
     whole: dict[str, ImageRecord] = {}
+    was_cut, used = 0, set[str]()
     rows: list[list[str]] = []
     checked: set[str] = set()
     for record in records:
         if isinstance(record.labels, str):
             text, row = record.labels, [record.labels] if record.labels else []
             if separator and text not in names:
-                row = [part.strip() for part in text.split(separator) if part.strip()]
+                row = list(cut(text, parse_signs(separator), names))
             elif row and text not in names:
-                row = match_names(text, names) or row
-                whole.setdefault(text, record)
+                if not (row := match_names(text, names)):
+                    row = list(cut(text, _SEPARATE, names))
+                    was_cut += len(row) > 1
+                    used.update(sign for sign in _SEPARATE if len(row) > 1 and sign in text)
+                for part in row:
+                    whole.setdefault(part, record)
         else:
             row = [str(label) for label in record.labels]
         for name in {*row} - checked:
@@ -363,6 +357,11 @@ def _split_texts(
                 collector.faults.append(fault)
         checked.update(row)
         rows.append(row)
+    if was_cut:
+        collector.notes.append(
+            f"{was_cut:,} records have several names, separated by {join_signs(sorted(used))}; "
+            f"where such a text is one name, write {CLASS_FILE} with all names, one a line"
+        )
     if not separator:
         _refuse_combinations(collector, whole, names)
     return rows

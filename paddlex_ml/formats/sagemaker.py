@@ -13,8 +13,9 @@
   class (`class-name`), or the classes of boxes. With several attributes the image has the labels
   of all; but where a job adjusted the labels of an earlier one (`adjustment-status`), of that job
   alone. Verifications of labels are not labels; masks (`...-ref`) are refused.
-- A line that a job failed to label (`failure-reason`) is dropped, which is told, and its
-  image is not used. Without metadata the numbers of an attribute are named by `classes.txt`.
+- A line that a job failed to label (`failure-reason`), or that has no label although others have,
+  is dropped, which is told, and its image is not used. Without metadata the numbers of an
+  attribute are named by `classes.txt`.
 - The classes are in the order of `classes.txt`, else in alphabetical order.
 """
 
@@ -28,15 +29,14 @@ import msgspec
 
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.formats.json_records import decode_first, read_json_lines
 from paddlex_ml.formats.records import (
     ImageRecord,
     UnusableRecord,
     choose_tables,
-    decode_first,
     finish_records,
     locate,
     parse_labels,
-    read_json_lines,
 )
 from paddlex_ml.formats.subsets import SourceTable
 
@@ -90,33 +90,38 @@ def _parse_line(
     if not isinstance(image, str) or not image:
         raise UnusableRecord(f"source-ref is not the address of an image: {image!r:.40}")
     described = {
-        key: meta
-        for key in line
-        if isinstance(meta := line.get(key + _META), dict)
+        key.removesuffix(_META): meta
+        for key, meta in line.items()
+        if key.endswith(_META)
+        and isinstance(meta, dict)
         and not str(meta.get("type", "")).endswith("label-verification")
     }
     adjusted = {key: meta for key, meta in described.items() if "adjustment-status" in meta}
     names: list[str] = []
-    failed = 0
+    failed = empty = 0
     for key, meta in (adjusted or described).items():
         if key.endswith("-ref"):
             raise UnusableRecord(f"{key} is a mask, which names no class")
         if "failure-reason" in meta:
             failed += 1
             continue
+        if line.get(key) is None:
+            empty += 1
+            continue
         names += _name_labels(key, line[key], meta)
-    if failed and failed == len(adjusted or described):
-        reason = "the job failed for the image"
+    plain = next((key for key in _PLAIN_LABELS if line.get(key) is not None), "")
+    is_bare = not described and not plain and not line.keys() - _OTHER
+    if is_bare or (described and failed + empty == len(adjusted or described)):
+        reason = "the job failed for the image" if failed else "not labelled yet"
         collector.account.drop(table.path, reason, image)
         if path := locate(collector, table, image):
             collector.account.left_out[path] = reason
         return None
     if described:
         return ImageRecord(table, where, image, [name.strip() for name in names])
-    key = next((key for key in _PLAIN_LABELS if key in line), "")
-    if not key:
+    if not plain:
         raise UnusableRecord("the line has no labels: no attribute with <attribute>-metadata")
-    value = line[key]
+    value = line[plain]
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
     return ImageRecord(table, where, image, parse_labels(value))

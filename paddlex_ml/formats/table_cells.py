@@ -154,7 +154,7 @@ def choose_reader(
     plain = {cell for cell in cells if cell and parse_list(cell) is None} - nothing
     if given is not None:
         kept = frozenset(name for name in whole if name.casefold() in _NO_LABEL)
-        return CellReader(_parse_signs(given), kept), _describe((), (), (), nothing), None
+        return CellReader(parse_signs(given), kept), _describe((), (), (), nothing), None
     found = [sign for sign in SURE if any(sign in cell for cell in plain)]
     names = _cut_all(plain, found, whole)
     doubt = None
@@ -210,7 +210,7 @@ def _count_flags(cells: Collection[str]) -> int:
     return sizes.pop() if len(sizes) == 1 and repeats else 0
 
 
-def _parse_signs(given: str) -> tuple[str, ...]:
+def parse_signs(given: str) -> tuple[str, ...]:
     """The separators of an option: each of its signs, or the whole of a text of other letters."""
     for word, sign in _SPELT.items():
         given = sign + given.removeprefix(word) if given.startswith(word) else given

@@ -7,7 +7,8 @@
 - The forms are those of
   [import files](https://cloud.google.com/vertex-ai/docs/image-data/classification/prepare-data)
   and of exports. A CSV file has no line of column names; its rows may have different lengths: use
-  (which may be missing), image, labels; or use, image, one label and the corners of its box.
+  (which may be missing), image, labels; or use, image, one label and the corners of its box, whose
+  empty cells at the end may be missing. Other numbers such as `0.1` are refused as labels.
 - The use is `training`, `validation` or `test` (also `TRAIN`, ...), in JSON Lines that of
   `dataItemResourceLabels`. Images of test are not used. `UNASSIGNED` or none: where no image has a
   use there is one list; otherwise such an image is for training, which a note counts.
@@ -32,13 +33,12 @@ from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.formats.json_records import decode_first, read_json_lines
 from paddlex_ml.formats.records import (
     ImageRecord,
     UnusableRecord,
     choose_tables,
-    decode_first,
     finish_records,
-    read_json_lines,
 )
 from paddlex_ml.formats.subsets import SourceTable
 
@@ -53,7 +53,8 @@ _JSON_LINE = (
     'write {"imageGcsUri": "gs://bucket/a.jpg", "classificationAnnotations": '
     '[{"displayName": "cat"}]}'
 )
-_CORNERS = 8  # cells of a box: x and y of its corners, some of them empty
+_CORNERS = range(4, 9)  # cells of a box: x and y of its corners, some of them empty
+_FRACTION = re.compile(r"0?\.[0-9]+([eE][-+]?[0-9]+)?")
 
 
 class _Annotation(msgspec.Struct, rename="camel", gc=False):
@@ -138,13 +139,31 @@ def _read_rows(collector: Collector, table: SourceTable) -> Iterator[ImageRecord
                 text = f"the row names no image: {','.join(row):.40}"
                 collector.add_fault("malformed line", where, text, _LINE)
                 continue
-            is_box = len(rest) == 1 + _CORNERS and all(map(_is_corner, rest[1:]))
-            labels = list(filter(None, rest[:1] if is_box else rest))
+            while rest and not rest[-1]:
+                rest.pop()
+            labels = list(filter(None, rest[:1] if _is_box(rest[1:], len(row)) else rest))
+            if number_label := next(filter(_FRACTION.fullmatch, labels), ""):
+                text = f"{number_label} is no label, and not a part of the corners of a box"
+                fix = "write the label and then x and y of the corners: cat,0.1,0.1,,,0.3,0.3,,"
+                collector.add_fault("malformed line", where, text, fix)
+                continue
             yield ImageRecord(table, where, image, labels, use or "")
     except csv.Error as error:
         text = f"the row is not CSV: {error}"
         fix = 'a quote in a cell is written "", with quotes around the cell'
         collector.add_fault("malformed line", f"{table.path}:{number}", text, fix)
+
+
+def _is_box(cells: list[str], width: int) -> bool:
+    """Whether cells behind a label, without empty ones at the end, are x and y of corners.
+
+    Whole numbers may also be labels: they are corners where the row has a cell for each of them,
+    or where two corners are left out.
+    """
+    if len(cells) not in _CORNERS or not all(map(_is_corner, cells)):
+        return False
+    has_fraction = any("." in cell for cell in cells)
+    return has_fraction or width >= 10 or (cells[2:4] == ["", ""] and len(cells) == 6)
 
 
 def _is_corner(cell: str) -> bool:

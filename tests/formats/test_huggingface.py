@@ -110,10 +110,17 @@ def test_cells_of_all_kinds_are_read(
 def test_a_cell_that_may_be_several_names_is_asked_about(
     plant: Plant, labels: Any, refusal: Any
 ) -> None:
-    table = "file_name,labels\n1.jpg,cat|dog\n2.jpg,cat\n"
+    table = 'file_name,labels\n1.jpg,"cat, dog"\n2.jpg,cat\n'
     root = plant({"metadata.csv": table}, "1.jpg", "2.jpg")
-    assert "-o 'CheckDataset.convert.separator=\"|\"'" in refusal(huggingface.read, root)
-    dataset = huggingface.read(root, Options(separator="|"))
+    assert "-o 'CheckDataset.convert.separator=\",\"'" in refusal(huggingface.read, root)
+    dataset = huggingface.read(root, Options(separator=","))
+    assert labels(dataset) == {"train": {"1.jpg": ["cat", "dog"], "2.jpg": ["cat"]}}
+
+
+def test_a_bar_separates_names(plant: Plant, labels: Any) -> None:
+    table = "file_name,labels\n1.jpg,cat|dog\n2.jpg,cat\n"
+    dataset = huggingface.read(plant({"metadata.csv": table}, "1.jpg", "2.jpg"), Options())
+    assert any("1 records have several names, separated by |;" in note for note in dataset.notes)
     assert labels(dataset) == {"train": {"1.jpg": ["cat", "dog"], "2.jpg": ["cat"]}}
 
 

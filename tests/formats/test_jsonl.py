@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from paddlex_ml.data.inventory import Inventory
-from paddlex_ml.formats import jsonl
+from paddlex_ml.formats import jsonl, registry
 from paddlex_ml.formats.collector import Options
 
 Plant = Callable[..., Path]
@@ -46,7 +46,12 @@ def test_the_folders_of_hugging_face_give_both_lists(plant: Plant, labels: Any) 
     [
         ({"path": "a.jpg", "image": 1, "labels": ["x"]}, ["x"]),
         ({"image": "a.jpg", "file_name": "b.jpg", "label": "x, y"}, ["x, y"]),
-        ({"filename": r".\a.jpg", "labels": "x", "label": "y"}, ["x"]),
+        ({"filename": r".\a.jpg", "labels": "x", "label": ["x"]}, ["x"]),
+        ({"fileName": "a.jpg", "Labels": ["x"]}, ["x"]),
+        ({"image": "a.jpg", "annotations": [{"label": "x", "coordinates": {}}]}, ["x"]),
+        ({"image": "a.jpg", "class_name": "x", "label": 3}, ["x"]),
+        ({"image": "a.jpg", "tags": "x|y; z"}, ["x", "y", "z"]),
+        ({"image": "a.jpg", "labels": ["x"], "objects": {"bbox": [[1, 2]]}}, ["x"]),
         ({"file_name": "a.jpg", "labels": [" 猫 ", "x\ty", "x\ty"]}, ["x\ty", "猫"]),
     ],
 )
@@ -231,3 +236,43 @@ def test_the_format_is_known_by_its_first_line(plant: Plant) -> None:
     assert jsonl.recognise(Inventory(plant({"x.jsonl": A}))) == "x.jsonl"
     for line in ("[]", "{", "\n", '{"file_name": "a.jpg", "text": "A cat."}', '{"labels": []}'):
         assert jsonl.recognise(Inventory(plant({"x.jsonl": line}))) == ""
+
+
+def test_two_keys_of_labels_are_asked_about(plant: Plant, labels: Any, refusal: Any) -> None:
+    line = {"path": "a.jpg", "labels": ["x"], "category": "y"}
+    root = plant({"x.jsonl": 3 * (json.dumps(line) + "\n")}, "a.jpg")
+    message = refusal(jsonl.read, root)
+    assert "x.jsonl:1" in message
+    assert "labels, category may each have the labels" in message
+    assert """-o CheckDataset.convert.label_columns='["labels"]'""" in message
+    assert """-o CheckDataset.convert.label_columns='["labels", "category"]'""" in message
+    for columns, names in ((["labels"], ["x"]), (["labels", "category"], ["x", "y"])):
+        dataset = jsonl.read(root, Options(label_columns=columns))
+        assert labels(dataset) == {"train": {"a.jpg": names}}
+
+
+def test_a_key_for_each_class_is_asked_about(plant: Plant, labels: Any, refusal: Any) -> None:
+    text = '{"image": "a.jpg", "cat": 1, "dog": 0}\n{"image": "b.jpg", "cat": 1, "dog": true}'
+    root = plant({"x.jsonl": text}, "a.jpg", "b.jpg")
+    assert jsonl.recognise(Inventory(root)) == "x.jsonl"
+    option = """-o CheckDataset.convert.label_columns='["cat", "dog"]'"""
+    assert option in refusal(jsonl.read, root)
+    dataset = jsonl.read(root, Options(label_columns=["cat", "dog"]))
+    assert labels(dataset) == {"train": {"a.jpg": ["cat"], "b.jpg": ["cat", "dog"]}}
+
+
+def test_the_chosen_keys_must_be_there(plant: Plant, labels: Any, refusal: Any) -> None:
+    root = plant({"x.jsonl": '{"foto": "a.jpg", "what": "x"}'}, "a.jpg")
+    dataset = jsonl.read(root, Options(image_column="foto", label_columns=["what"]))
+    assert labels(dataset) == {"train": {"a.jpg": ["x"]}}
+    assert "no key 'Foto'" in refusal(jsonl.read, root, image_column="Foto")
+    assert "no key 'y'" in refusal(jsonl.read, root, image_column="foto", label_columns=["y"])
+
+
+def test_boxes_of_createml_are_labels(plant: Plant, labels: Any) -> None:
+    boxes = [{"label": name, "coordinates": {"x": 1, "y": 2}} for name in ("cat", "dog", "cat")]
+    rows = [{"image": "a.jpg", "annotations": boxes}, {"image": "b.jpg", "annotations": []}]
+    files = {"train/_annotations.createml.json": json.dumps(rows)}
+    root = plant(files, "train/a.jpg", "train/b.jpg")
+    dataset = registry.read(root, "auto", Options())
+    assert labels(dataset) == {"train": {"train/a.jpg": ["cat", "dog"], "train/b.jpg": []}}

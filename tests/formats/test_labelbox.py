@@ -154,3 +154,61 @@ def test_exports_are_recognised_by_their_content(plant: Plant) -> None:
     root = plant({"export.ndjson": row("a.jpg", label())}, "a.jpg")
     assert [found.format.name for found in registry.recognise(root)] == ["Labelbox"]
     assert labelbox.recognise(Inventory(plant({"export.ndjson": '{"data_row": {}}'}))) == ""
+
+
+def old(image: str, content: Any) -> dict[str, Any]:
+    return {"Labeled Data": f"https://x/{image}?E=1", "Label": content, "External ID": image}
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ({"Boot": [{"geometry": []}], "Hat": [[{"x": 1}]], "Sock": []}, ["Boot", "Hat"]),
+        ({"Boot": "MULTIPOLYGON (((1 2, 3 4, 1 2)))"}, ["Boot"]),
+        ({"kind": "x", "more": ["y", "z"]}, ["x", "y", "z"]),
+        ('{"kind": "x"}', ["x"]),
+        ({"objects": [{"title": "Slum"}]}, ["Slum"]),
+    ],
+)  # fmt: skip
+def test_oldest_rows_have_a_key_for_each_class(
+    plant: Plant, labels: Any, content: Any, names: list[str]
+) -> None:
+    rows = [old("a.jpg", content), old("b.jpg", "Skip"), old("c.jpg", {}), old("d.jpg", None)]
+    root = plant({"e.json": json.dumps(rows)}, *(f"{name}.jpg" for name in "abcd"))
+    dataset = labelbox.read(root, Options())
+    assert labels(dataset) == {"train": {"a.jpg": names}}
+    assert dataset.account.dropped == {"skipped by the labeller": 1, "not labelled yet": 2}
+
+
+@pytest.mark.parametrize("content", ["a text", {"mask": {"url": "u"}}, {"n": 3}])
+def test_an_unknown_old_label_is_refused(plant: Plant, refusal: Any, content: Any) -> None:
+    rows = [old("a.jpg", content), old("b.jpg", {"objects": [{"title": "x"}]})]
+    root = plant({"e.json": json.dumps(rows)}, "a.jpg", "b.jpg")
+    assert "e.json [0]" in refusal(labelbox.read, root)
+
+
+def test_a_row_of_a_video_is_refused(plant: Plant, refusal: Any) -> None:
+    video = {"annotations": {"frames": {"1": {"objects": {}}}, "segments": {}}}
+    text = row("a.jpg", video) + row("b.jpg", label(checklist("q", "cat")))
+    message = refusal(labelbox.read, plant({"e.ndjson": text}, "a.jpg", "b.jpg"))
+    assert "e.ndjson:1" in message
+    assert "is a video, not an image" in message
+
+
+def test_names_of_two_images_are_refused(plant: Plant, refusal: Any) -> None:
+    text = row("a.jpg", label(checklist("q", "cat")), row_data="https://x/b.jpg")
+    message = refusal(labelbox.read, plant({"e.ndjson": text}, "a.jpg", "b.jpg"))
+    assert "a.jpg is a.jpg, and https://x/b.jpg is b.jpg" in message
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_rows_may_be_one_list(plant: Plant, labels: Any, indent: int | None) -> None:
+    rows = [json.loads(row("a.jpg", label(checklist("q", "cat")))), json.loads(row("b.jpg"))]
+    root = plant({"e.json": json.dumps(rows, indent=indent)}, "a.jpg", "b.jpg")
+    assert labels(registry.read(root, "auto", Options())) == {"train": {"a.jpg": ["cat"]}}
+
+
+def test_an_export_that_nobody_labelled_says_so(plant: Plant, refusal: Any) -> None:
+    text = row("a.jpg") + row("b.jpg", label(skipped=True))
+    message = refusal(labelbox.read, plant({"e.ndjson": text}, "a.jpg", "b.jpg"))
+    assert "nobody has labelled an image: 1 not labelled yet, 1 skipped" in message

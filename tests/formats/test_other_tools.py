@@ -15,7 +15,6 @@ Plant = Callable[..., Path]
 DATUMARO = {"categories": {}, "items": [{"id": "a", "annotations": [{"label_id": 0}]}]}
 FIFTYONE = {"samples": [{"filepath": "data/a.jpg", "ground_truth": {"_cls": "Classifications"}}]}
 SUPERVISELY = {"objects": [{"classTitle": "cat"}], "tags": []}
-CREATEML = [{"image": "a.jpg", "annotations": [{"label": "cat", "coordinates": {"x": 1}}]}]
 VIA = {"a.jpg9": {"filename": "a.jpg", "regions": [{"region_attributes": {"type": "cat"}}]}}
 PALIGEMMA = {"image": "a.jpg", "prefix": "detect cat", "suffix": "<loc0100> cat"}
 CAPTIONS = {"images": [], "annotations": [{"image_id": 1, "caption": "a cat"}]}
@@ -27,7 +26,6 @@ CAPTIONS = {"images": [], "annotations": [{"image_id": 1, "caption": "a cat"}]}
         ("annotations/default.json", DATUMARO, "Datumaro", "CVAT for images 1.1"),
         ("samples.json", FIFTYONE, "FiftyOne", "COCODetectionDataset"),
         ("ds0/ann/a.jpg.json", SUPERVISELY, "Supervisely", "Export to COCO"),
-        ("train/_annotations.createml.json", CREATEML, "CreateML", "COCO"),
         ("via_region_data.json", VIA, "VGG Image Annotator", "COCO format"),
         ("_annotations.train.jsonl", PALIGEMMA, "language model", "COCO"),
         ("annotations/captions_train2017.json", CAPTIONS, "captions", "no classes"),

@@ -9,11 +9,11 @@ import pytest
 
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import jsonl
 from paddlex_ml.formats.collector import Collector, Options
 from paddlex_ml.formats.records import (
     UnusableRecord,
     choose_tables,
-    decode_first,
     find_subset,
     is_one_hot,
     match_names,
@@ -113,17 +113,22 @@ def test_names_in_a_text_are_matched_the_longest_first() -> None:
     assert match_names("cat", set()) == []
 
 
-def test_only_the_keys_of_a_very_long_first_line_are_known(plant: Plant) -> None:
-    long = '{"data_row": {"id": "' + "x" * 2**16 + '"}, "projects": {}}'
-    inventory = Inventory(plant({"a.json": long, "b.json": "{\n}", "c.json": '{"x": [1]}\n{'}))
-    assert decode_first(inventory, "a.json") == {"data_row": None, "id": None}
-    assert decode_first(inventory, "b.json") == {}
-    assert decode_first(inventory, "c.json") == {"x": [1]}
-
-
 def test_files_of_single_images_are_no_tables_where_there_are_many(plant: Plant) -> None:
     many = {f"{i}.json": "{}" for i in range(201)}
     inventory = Inventory(plant({**many, "all.json": "{}"}, *(f"{i}.jpg" for i in range(201))))
     assert inventory.find_tables(".json") == ["all.json"]
     few = Inventory(plant({"deep/a.jsonl": "", "deep/b.jsonl": ""}, "a.jpg"))
     assert few.find_tables(".jsonl") == ["deep/a.jsonl", "deep/b.jsonl"]
+
+
+@pytest.mark.parametrize("there", [["00001"], ["00000"], ["00000", "00001"]])
+def test_missing_parts_are_named(plant: Plant, refusal: Any, there: list[str]) -> None:
+    line = '{"path": "a.jpg", "labels": ["x"]}'
+    root = plant({f"train-{part}-of-00002.jsonl": line for part in there}, "a.jpg")
+    if len(there) == 2:
+        assert jsonl.read(root, Options()).label_names == ["x"]
+        return
+    message = refusal(jsonl.read, root)
+    assert "1 of 2 parts are missing: train-0000" in message
+    (root / f"train-{there[0]}-of-00002.jsonl").rename(root / "train.jsonl")
+    assert jsonl.read(root, Options()).label_names == ["x"]

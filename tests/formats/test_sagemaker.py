@@ -92,7 +92,7 @@ def test_numbers_without_metadata_need_names(plant: Plant, labels: Any, refusal:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        (line("b.jpg"), "the line has no labels"),
+        (line("b.jpg", tags=[0]), "the line has no labels"),
         (line("b.jpg", t=[1], t__metadata={**MULTI, "class-map": {"0": "x"}}), "has no class 1"),
         (line("b.jpg", t=[1], t__metadata=MULTI), "the metadata of t name no class"),
         (line("b.jpg", m__ref="s3://m.png", m__ref__metadata={"internal-color-map": {}}), "a mask"),
@@ -111,3 +111,19 @@ def test_manifests_are_recognised_by_their_content(plant: Plant) -> None:
     root = plant({"x.manifest": line("a.jpg", t=1, t__metadata=SINGLE)}, "a.jpg")
     assert [found.format.name for found in registry.recognise(root)] == ["SageMaker"]
     assert sagemaker.recognise(Inventory(plant({"x.manifest": "CACHE MANIFEST\n"}))) == ""
+
+
+def test_lines_without_a_label_are_left_out(plant: Plant, labels: Any) -> None:
+    good = line("a.jpg", tags=[0], tags__metadata={**MULTI, "class-map": {"0": "cat"}})
+    failed = line("b.jpg", tags__metadata={"failure-reason": "no answer"})
+    root = plant({"x.manifest": good + failed + line("c.jpg")}, "a.jpg", "b.jpg", "c.jpg")
+    dataset = sagemaker.read(root, Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["cat"]}}
+    assert dataset.account.dropped == {"the job failed for the image": 1, "not labelled yet": 1}
+    assert dataset.account.left_out["c.jpg"] == "not labelled yet"
+
+
+def test_a_manifest_without_any_label_says_so(plant: Plant, refusal: Any) -> None:
+    root = plant({"x.manifest": line("c.jpg")}, "c.jpg")
+    message = refusal(sagemaker.read, root)
+    assert "nobody has labelled an image: 1 not labelled yet" in message

@@ -229,3 +229,12 @@ def test_flags_of_five_classes_are_no_box(plant: Plant, labels: Any) -> None:
     names = "\n".join("abcde")
     root = plant({"train.txt": "a.jpg 1,0,1,0,0\n", "classes.txt": names}, "a.jpg")
     assert labels(text_list.read(root, Options()))["train"]["a.jpg"] == ["a", "c"]
+
+
+@pytest.mark.parametrize("separator", ["space", " ", ",;", "|"])
+def test_the_separator_is_read_as_for_a_table(plant: Plant, labels: Any, separator: str) -> None:
+    sign = {"space": " ", ",;": ";"}.get(separator, separator)
+    lines = [f"{i}.jpg\tcat{sign}dog" if i % 2 else f"{i}.jpg\tdog" for i in range(4)]
+    root = plant({"train.txt": "\n".join(lines)}, *(f"{i}.jpg" for i in range(4)))
+    found = labels(text_list.read(root, Options(separator=separator)))["train"]
+    assert found == {f"{i}.jpg": ["cat", "dog"] if i % 2 else ["dog"] for i in range(4)}

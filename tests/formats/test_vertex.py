@@ -123,3 +123,20 @@ def test_the_format_is_known_by_its_first_line(plant: Plant) -> None:
     assert [found.format.name for found in registry.recognise(root)] == ["Vertex"]
     for text in ("image,labels\na.jpg,cat\n", "a.jpg,cat\n", "", "train,val\n"):
         assert vertex.recognise(Inventory(plant({"data.csv": text}))) == ""
+
+
+@pytest.mark.parametrize(
+    "corners",
+    ["0.1,0.1,,,0.3,0.3", "0.1,0.1,,,0.3,0.3,,", "0,0,,,1,1", "0,0,,,1,1,,", "0.1,0.1,0.3,0.3"],
+)
+def test_empty_cells_behind_a_box_may_be_missing(plant: Plant, labels: Any, corners: str) -> None:
+    text = f"TRAIN,gs://b/a.jpg,cat,{corners}\nTRAIN,gs://b/b.jpg,7,3,1,0\n"
+    dataset = vertex.read(plant({"i.csv": text}, "a.jpg", "b.jpg"), Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["cat"], "b.jpg": ["0", "1", "3", "7"]}}
+
+
+@pytest.mark.parametrize("cells", ["cat,0.1,0.1", "cat,0.1,dog"])
+def test_a_coordinate_is_no_label(plant: Plant, refusal: Any, cells: str) -> None:
+    root = plant({"i.csv": f"TRAIN,gs://b/a.jpg,{cells}\n"}, "a.jpg")
+    assert "i.csv:1" in (message := refusal(vertex.read, root))
+    assert "0.1 is no label" in message
