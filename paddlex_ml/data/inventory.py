@@ -11,6 +11,7 @@ import re
 from functools import cached_property
 from pathlib import Path
 
+from paddlex_ml.data.transforms import SUFFIXES
 from paddlex_ml.data.walk import Folder, is_image, join, walk
 
 LABEL_FILE, TRAIN_FILE, VAL_FILE = "label.txt", "train.txt", "val.txt"
@@ -49,22 +50,36 @@ class Inventory:
     @cached_property
     def files(self) -> list[str]:
         """Every file."""
-        return [
-            join(folder.path, name)
-            for folder in self.folders.values()
-            for name in folder.files
-            if not is_put_aside(name)
-        ]
+        return self._sorted[0]
 
     @cached_property
     def images(self) -> list[str]:
         """The files with the ending of an image."""
-        return [path for path in self.files if is_image(path)]
+        return self._sorted[1]
 
     @cached_property
     def annotations(self) -> list[str]:
         """The files that may have labels or lists, by their endings."""
-        return [path for path in self.files if is_annotation(path)]
+        return self._sorted[2]
+
+    @cached_property
+    def _sorted(self) -> tuple[list[str], list[str], list[str]]:
+        """All files, the images, and what may be annotations, in one pass over the names."""
+        files: list[str] = []
+        images: list[str] = []
+        annotations: list[str] = []
+        for folder in self.folders.values():
+            for name in folder.files:
+                path = join(folder.path, name)
+                suffix = name[name.rfind(".") :].lower()
+                if suffix in SUFFIXES and is_image(name):
+                    images.append(path)
+                elif suffix in ANNOTATION_SUFFIXES:
+                    annotations += [path] if is_annotation(name) else []
+                elif is_put_aside(name):
+                    continue
+                files.append(path)
+        return files, images, annotations
 
     @cached_property
     def own_lists(self) -> list[str]:

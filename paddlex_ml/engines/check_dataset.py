@@ -98,7 +98,6 @@ def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | U
     with journal.writing(root) if is_asked and root.is_dir() else nullcontext():
         draft, division = _draft(config, root), _choose_division(config)
         if "val" not in draft.lists and division is None:
-            _report_rewritten(draft.write(), config)
             raise rewrite.ask_for_split(root)
         with terminal.progress("decoded images") as progress:
             images = check.inspect(draft.parsed, progress)

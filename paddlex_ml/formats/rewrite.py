@@ -238,12 +238,11 @@ def resplit(root: Path, division: Division) -> Rewritten:
 
 
 def ask_for_split(root: Path) -> PaddlexMLError:
-    """The error for a converted data set that has images for training alone."""
+    """The error for a source that has images for training alone."""
     return PaddlexMLError(
-        "the annotations do not divide the images into train and val: train.txt is written and has "
-        "them all, val.txt is missing",
+        "the annotations do not divide the images into train and val; nothing is written yet",
         where=str(root),
-        fix="divide them: -o CheckDataset.convert.enable=false -o CheckDataset.split.enable=true "
+        fix="divide them, with the same command and -o CheckDataset.split.enable=true "
         "-o CheckDataset.split.train_percent=80 -o CheckDataset.split.val_percent=20",
     )
 

@@ -270,17 +270,17 @@ def test_the_account_of_a_conversion_is_on_the_page(folder: Path, tmp_path: Path
     assert "What became" not in (tmp_path / "output/check_dataset/report.html").read_text("utf-8")
 
 
-def test_a_source_without_val_is_converted_and_a_split_is_asked_for(
+def test_a_source_without_val_asks_for_a_split_and_writes_nothing(
     folder: Path, tmp_path: Path
 ) -> None:
     (folder / "val.txt").unlink()
     exporters.export(folder, "CSV")
-    with pytest.raises(PaddlexMLError, match=r"val\.txt is missing") as caught:
+    before = files_below(folder)
+    with pytest.raises(PaddlexMLError, match="nothing is written yet") as caught:
         check_dataset.run(rewrite_config(folder, tmp_path / "output", **EXPORTED))
-    assert "-o CheckDataset.convert.enable=false -o CheckDataset.split.enable=true" in str(
-        caught.value.fix
-    )
-    result = run(rewrite_config(folder, tmp_path / "output", **HALF))
+    assert "-o CheckDataset.split.enable=true -o CheckDataset.split.train" in caught.value.fix
+    assert files_below(folder) == before
+    result = run(rewrite_config(folder, tmp_path / "output", **EXPORTED, **HALF))
     assert result["attributes"]["val_samples"] == 6
 
 
