@@ -83,7 +83,7 @@ FORMATS = {
         Format("YOLO", yolo),
         Format("CSV", csv_table, options=(*_TEXT, *_COLUMNS, "label_value")),
         Format("ImageFolder", image_folder, 0),
-        Format("JSONL", jsonl, options=_TEXT),
+        Format("JSONL", jsonl, options=(*_TEXT, *_COLUMNS)),
         Format("LabelStudio", labelstudio, 2, ("CSV", "JSONL"), _COLUMNS),
         Format("CVAT", cvat, 2, ("VOC",)),
         Format("PaddleLabel", paddlelabel, 2, ("CSV",)),

@@ -110,3 +110,11 @@ def test_an_option_without_effect_is_refused_for_a_recognised_format(plant: Plan
         registry.read(root, registry.AUTO, Options(image_from="stem"))
     assert "no effect on the format CSV (recognised as CSV: tags.csv" in caught.value.what
     assert caught.value.fix.endswith("=null (of use for VOC, LabelMe)")
+
+
+def test_a_format_takes_the_options_that_it_proposes(plant: Plant) -> None:
+    line = '{"path": "a.jpg", "labels": ["cat"], "category": "pet"}\n'
+    root = plant({"train.jsonl": line}, "a.jpg")
+    assert "convert.label_columns=" in refuse(root, "JSONL").fix
+    options = Options(label_columns=("labels",), image_column="path")
+    assert registry.read(root, "JSONL", options).label_names == ["cat"]
