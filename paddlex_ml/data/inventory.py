@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from paddlex_ml.data.transforms import SUFFIXES
-from paddlex_ml.data.walk import Folder, is_image, join, walk
+from paddlex_ml.data.walk import Folder, join, walk
 
 LABEL_FILE, TRAIN_FILE, VAL_FILE = "label.txt", "train.txt", "val.txt"
 """The lists of a data set, which `annotation` reads and writes."""
@@ -72,7 +72,7 @@ class Inventory:
             for name in folder.files:
                 path = join(folder.path, name)
                 suffix = name[name.rfind(".") :].lower()
-                if suffix in SUFFIXES and is_image(name):
+                if suffix in SUFFIXES:
                     images.append(path)
                 elif suffix in ANNOTATION_SUFFIXES:
                     annotations += [path] if is_annotation(name) else []
