@@ -15,7 +15,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -23,6 +23,7 @@ import msgspec
 
 import paddlex_ml
 from paddlex_ml import paddle_runtime, terminal
+from paddlex_ml.artifacts import run_lock
 from paddlex_ml.artifacts.check_result import CheckResult
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.predict_result import PredictResult
@@ -106,11 +107,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _run_engine(config)
                 logger.info("done: the results are on the first machine")
                 return 0
-            _open_output(mode, output)
-            result = _run_engine(config)
-            files.write_json(RunFolder(output).result(mode), msgspec.to_builtins(result))
+            with ExitStack() as held:
+                _open_output(config, held)
+                result = _run_engine(config)
+                files.write_json(RunFolder(output).result(mode), msgspec.to_builtins(result))
         except (Exception, KeyboardInterrupt, Stopped) as error:
-            return _fail(error, job if addresses.is_main_process() else None)
+            is_free = addresses.is_main_process() and not isinstance(error, run_lock.FolderInUse)
+            return _fail(error, job if is_free else None)
     print(_summarise(config, arguments, result))
     if isinstance(result, PredictResult) and not result.done_flag:
         print(f"error: {result.err_msg}", file=sys.stderr)
@@ -174,23 +177,28 @@ def _run_engine(config: Config) -> Result:
     return result
 
 
-def _open_output(mode: str, output: Path) -> None:
-    """Make the output folder, write in it once, and remove the result of an earlier run.
+def _open_output(config: Config, held: ExitStack) -> None:
+    """Make the output folder, write in it once, lock it, and remove the result of an earlier run.
 
     So a folder that cannot be written is found now, not after an epoch; and a program that waits
-    for the result file never reads that of an earlier run, even when this run is killed.
+    for the result file never reads that of an earlier run, even when this run is killed. Raises
+    FolderInUse where another process does the same there.
     """
+    mode, output = config.Global.mode, config.Global.output
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output) as file:
             file.write(b"\0" * 4096)  # an empty file can be made on a full disk
-        RunFolder(output).result(mode).unlink(missing_ok=True)
     except OSError as error:
         raise files.explain(error) or PaddlexMLError(
             f"the output folder cannot be written: {error.strerror}",
             where=str(output),
             fix="choose another folder: -o Global.output=...",
         ) from error
+    held.enter_context(run_lock.writing(output, mode))
+    if mode == "train" and config.Global.overwrite:
+        earlier_run.hide_result(output)
+    RunFolder(output).result(mode).unlink(missing_ok=True)
 
 
 def _fail(error: BaseException, job: tuple[str, Path] | None) -> int:

@@ -83,7 +83,7 @@ def test_success_writes_the_result_and_exits_0(
     assert run(mode) == 0
     assert result(mode) == msgspec.to_builtins(RESULTS[mode])
     assert result(mode)["done_flag"] is True
-    assert os.listdir("output") == [f"{mode}_result.json"]
+    assert sorted(os.listdir("output")) == [f".{mode}.lock", f"{mode}_result.json"]
     assert str(Path("output", f"{mode}_result.json")) in capsys.readouterr().out
 
 

@@ -16,15 +16,18 @@ import json
 import os
 import pickle
 import shutil
+import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 
-from paddlex_ml.artifacts import safetensors_file
+from paddlex_ml.artifacts import run_lock, safetensors_file
 from paddlex_ml.artifacts.run_folder import (
     EMA,
     EXAMPLE,
@@ -34,6 +37,7 @@ from paddlex_ml.artifacts.run_folder import (
     WEIGHTS,
     CheckpointFiles,
 )
+from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.artifacts.weights import load_pickle, read
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import folders
@@ -52,6 +56,8 @@ class ModelInfo:
     image_size: int
     decoder_tokens: str | None = None
     """What the head sees of the image; None for models without that choice."""
+    run: RunIdentity | None = None
+    """The training that made it; None: release 0.1.0, or weights of another tool."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ def describe(info: ModelInfo) -> dict[str, str]:
         "label_names": json.dumps(info.label_names, ensure_ascii=False),
         "image_size": str(info.image_size),
     }
+    if info.run is not None:
+        texts["run"] = msgspec.json.encode(info.run).decode()
     return texts | ({"decoder_tokens": info.decoder_tokens} if info.decoder_tokens else {})
 
 
@@ -89,28 +97,31 @@ def read_embedded_model_info(weights_file: Path) -> ModelInfo | None:
     try:
         model, size = texts["model_name"], int(texts["image_size"])
         names = json.loads(texts["label_names"])
-    except (KeyError, ValueError, RecursionError):
+        run = msgspec.json.decode(texts.get("run", "null"), type=RunIdentity | None)
+    except (KeyError, ValueError, RecursionError):  # the second: errors of msgspec too
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
-    return ModelInfo(model, names, size, texts.get("decoder_tokens"))
+    return ModelInfo(model, names, size, texts.get("decoder_tokens"), run)
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
     """Save as `<folder>/<name of folder>.*`, in place of an earlier checkpoint."""
     states = {
         "format_version": FORMAT_VERSION,
-        "card": asdict(checkpoint.info),
+        "card": msgspec.to_builtins(checkpoint.info),
         "progress": dict(checkpoint.progress),
         "settings": dict(checkpoint.fingerprint),
         "use_ema": checkpoint.use_ema,
         "raw_weights": dict(checkpoint.weights) if checkpoint.use_ema else None,
     }
     usable = checkpoint.ema if checkpoint.use_ema else checkpoint.weights
-    contents = (dict(usable), dict(checkpoint.ema), dict(checkpoint.optimizer), states)
+    contents = (dict(usable), dict(checkpoint.ema), dict(checkpoint.optimizer))
     with folders.replacing(folder, partial(_is_ours, folder.name)) as fresh:
-        for suffix, content in zip(_SUFFIXES, contents, strict=True):
-            _write_pickle(fresh / f"{folder.name}{suffix}", content)
+        sums = {}
+        for suffix, content in zip(_SUFFIXES, contents, strict=False):
+            sums[suffix] = _write_pickle(fresh / f"{folder.name}{suffix}", content)
+        _write_pickle(fresh / f"{folder.name}{STATES}", states | {"checksums": sums})
 
 
 def duplicate(source: Path, folder: Path) -> None:
@@ -127,9 +138,30 @@ def duplicate(source: Path, folder: Path) -> None:
                 shutil.copyfile(original, copy)
 
 
-def load(folder: Path) -> Checkpoint:
-    """Read a checkpoint folder back. Raises PaddlexMLError when a part is missing or damaged."""
+def verify(folder: Path) -> None:
+    """Raise PaddlexMLError unless all files of a checkpoint are there as they were written."""
     finish_interrupted(folder)
+    parts = _refuse_incomplete(folder)
+    states = _read_states(parts.states)
+    if "checksums" not in states:  # release 0.1.0 wrote none
+        load(folder)
+        return
+    for suffix, (size, checksum) in states["checksums"].items():
+        path = folder / f"{folder.name}{suffix}"
+        found = 0, 0
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                found = found[0] + len(piece), zlib.crc32(piece, found[1])
+        if found != (size, checksum):
+            raise PaddlexMLError(
+                f"the file is damaged: it has {found[0]} bytes of {size}, or other ones",
+                where=str(path),
+                fix=f"resume from another checkpoint, such as {EXAMPLE.epoch(1).folder}",
+            )
+
+
+def _refuse_incomplete(folder: Path) -> CheckpointFiles:
+    """The files of the checkpoint. Raises PaddlexMLError where one of them is missing."""
     parts = CheckpointFiles(folder)
     for part in (parts.weights, parts.ema, parts.optimizer, parts.states):
         if not part.is_file():
@@ -138,6 +170,13 @@ def load(folder: Path) -> Checkpoint:
                 where=str(folder),
                 fix=f"name a folder that a training wrote, such as {EXAMPLE.latest.folder}",
             )
+    return parts
+
+
+def load(folder: Path) -> Checkpoint:
+    """Read a checkpoint folder back. Raises PaddlexMLError when a part is missing or damaged."""
+    finish_interrupted(folder)
+    parts = _refuse_incomplete(folder)
     states = _read_states(parts.states)
     info, weights = _find_model_info(states), read(parts.weights)
     assert info is not None  # `_read_states` has looked
@@ -194,8 +233,13 @@ def find_folder(text: str, key: str) -> Path:
 
 
 def finish_interrupted(folder: Path) -> None:
-    """Complete the replacement of a checkpoint that a kill interrupted."""
-    folders.finish_interrupted(folder, partial(_is_ours, folder.name))
+    """Complete the replacement of a checkpoint that a kill interrupted.
+
+    Does nothing while another process trains in the folder around it: that one is not interrupted.
+    """
+    with run_lock.alone(folder.parent) as is_alone:
+        if is_alone:
+            folders.finish_interrupted(folder, partial(_is_ours, folder.name))
 
 
 def remove(folder: Path) -> None:
@@ -207,6 +251,22 @@ def remove(folder: Path) -> None:
         shutil.rmtree(going, ignore_errors=True)
 
 
+def remove_own_files(folder: Path) -> None:
+    """Remove what this tool wrote into a checkpoint folder, and the folder where it is empty then.
+
+    The files lie in another folder by now, or are no longer wanted: a kill may leave some of them.
+    """
+    for entry in list(folder.iterdir()):
+        if not _is_ours(folder.name, entry):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def _is_ours(name: str, entry: Path) -> bool:
     """Whether an entry of the checkpoint `name` was written by this tool, exports included."""
     if entry.name == f"{name}.safetensors":
@@ -215,16 +275,32 @@ def _is_ours(name: str, entry: Path) -> bool:
     return entry.name in ours or entry.name.startswith(".")
 
 
-def _write_pickle(path: Path, content: Any) -> None:
+class _Summing:
+    """A file that is written, with its length and CRC-32 so far."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.size, self.checksum = file, 0, 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.checksum = zlib.crc32(data, self.checksum)
+        self.size += memoryview(data).nbytes
+        return self._file.write(data)
+
+
+def _write_pickle(path: Path, content: Any) -> tuple[int, int]:
+    """Write a file; returns its length in bytes and its CRC-32."""
     # The form that paddle.save gives a state_dict; protocol 4 is what it writes too.
     with path.open("wb") as file:
-        pickle.dump(content, file, protocol=4)
+        summing = _Summing(file)
+        pickle.dump(content, summing, protocol=4)
+    return summing.size, summing.checksum
 
 
 def _find_model_info(states: Mapping[str, Any]) -> ModelInfo | None:
     info, known = states.get("card"), {field.name for field in fields(ModelInfo)}
-    if isinstance(info, dict) and known - {"decoder_tokens"} <= info.keys() <= known:
-        return ModelInfo(**info)
+    if isinstance(info, dict) and known - {"decoder_tokens", "run"} <= info.keys() <= known:
+        with suppress(msgspec.ValidationError):
+            return msgspec.convert(info, ModelInfo)
     return None
 
 

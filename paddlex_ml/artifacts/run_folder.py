@@ -2,17 +2,20 @@
 """The output folder of a run: the names of its files and folders, all of them here.
 
     <output>/
-      config.yaml  label_dict.txt  train.log       written by mode train, as are
-      metrics.csv  curves.png  events/
+      run.json  config.yaml  label_dict.txt        written by mode train, as are
+      train.log  metrics.csv  curves.png  events/
       best_model/  latest/  epoch_<n>/             checkpoints with the exports of their weights
       check_dataset/  evaluate/  predict/          what these modes draw and write
       <mode>_result.json                           what a mode gave, for programs
+      .<mode>.lock                                 held while a mode writes (`run_lock`)
+    <output>.old/                                  a run that is being overwritten
 
 Only paths: nothing is read or written here, and no import is slow.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +26,7 @@ GRAPH, PROGRAM, PARAMETERS = "inference.json", "inference.pdmodel", "inference.p
 ONNX, INFERENCE_YML = "inference.onnx", "inference.yml"
 EXPORTS = {"paddle": "inference", "onnx": "inference_onnx", "pdmodel": "inference_pdmodel"}
 """Format -> folder of the exported model beside the weights that it was made from."""
+_ENDINGS = ("new", "old")  # of a folder while it is replaced (`storage.folders`)
 
 
 class ExportedFiles:
@@ -90,6 +94,7 @@ class RunFolder:
 
     def __init__(self, output: Path) -> None:
         self.output: Final = output
+        self.run_json: Final = output / "run.json"
         self.config_yaml: Final = output / "config.yaml"
         self.label_dict: Final = output / "label_dict.txt"
         self.train_log: Final = output / "train.log"
@@ -110,9 +115,26 @@ class RunFolder:
         """The checkpoints of epochs that are there, in no order."""
         return [CheckpointFiles(folder) for folder in self.output.glob("epoch_*")]
 
+    def checkpoints(self) -> list[CheckpointFiles]:
+        """The folders that a training writes checkpoints into, there or not."""
+        return [self.latest, *self.kept_epochs(), self.best_model]
+
     def result(self, mode: str) -> Path:
         """What a mode gave, or why it failed."""
         return self.output / f"{mode}_result.json"
+
+    def of_training(self) -> list[Path]:
+        """What belongs to the training in this folder and is there: also what was made of it.
+
+        Not the check of the data set, and nothing that others have put there.
+        """
+        files = [self.run_json, self.config_yaml, self.label_dict, self.train_log]
+        files += [self.metrics_csv, self.curves, self.events]
+        files += [self.evaluate.folder, self.predict.folder]
+        files += [self.result(mode) for mode in ("train", "evaluate", "export", "predict")]
+        files += [checkpoint.folder for checkpoint in self.checkpoints()]
+        unfinished = [path.with_name(f".{path.name}.{end}") for path in files for end in _ENDINGS]
+        return [path for path in (*files, *unfinished) if os.path.lexists(path)]
 
 
 EXAMPLE: Final = RunFolder(Path("output"))

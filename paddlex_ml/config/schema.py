@@ -70,8 +70,9 @@ class GlobalConfig:
     output: Path = Path("output")
     """Folder for everything that is written. Give each experiment its own."""
     overwrite: bool = False
-    """true: a new training may replace the results of another run in the output folder. false
-    refuses such a folder; a run can always be resumed in its own folder."""
+    """true: a new training replaces another run in the output folder, which stands in <output>.old
+    until the new run has its first checkpoint. false refuses such a folder; a run can always be
+    resumed in its own folder."""
     seed: Seed = 42
     """One seed for fresh weights, shuffling and augmentation: 0 to 4294967295. The same seed gives
     the same run; change it to see how much a result depends on chance."""
@@ -223,8 +224,11 @@ class TrainConfig:
     or its URL. null: random weights. The shipped URL: trained on COCO, 118,000 photographs of 80
     kinds of objects; downloaded once into a cache (README.md)."""
     resume_path: PathOrUrl | None = None
-    """Folder of a stopped run to resume, such as output/latest. auto: resume if the output folder
-    holds a checkpoint, else start. null: start a new run."""
+    """Folder of a stopped run to resume, such as output/latest. auto: resume from the newest sound
+    checkpoint in the output folder, or start where it has none yet. null: start a new run."""
+    rescore_best: bool = False
+    """true: a resumed run may go on with other lists: the best model so far is scored on the new
+    val.txt first. false refuses lists that changed since the run began."""
     dist_ips: Annotated[str, Checked(values.addresses)] | None = None
     """Addresses of the machines that train together, "192.168.0.1,192.168.0.2": start the same
     command on each of them. null: only this machine (docs/training.md)."""

@@ -9,6 +9,7 @@ N images, C classes. Text is UTF-8, with or without a byte order mark; lines end
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -155,6 +156,12 @@ def parse(
     empty = ImageList(root, [], np.zeros((0, len(names)), np.uint8))
     dataset = MLClsDataset(root, names, images.get("train", empty), images.get("val", empty))
     return Parsed(dataset, reader.lines, faults + reader.faults, reader.changes)
+
+
+def digest(images: ImageList) -> str:
+    """SHA-256 of a list: equal for the same images and labels in the same order."""
+    text = "\0".join(images.paths).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(text + images.targets.tobytes()).hexdigest()
 
 
 def find_unlabelled_list(name: str, images: ImageList) -> DatasetFault | None:

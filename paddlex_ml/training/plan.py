@@ -62,6 +62,8 @@ class Plan:
     group: ProcessGroup = _ONE_PROCESS
     scalars: Scalars = lambda step, numbers: None
     """Gets the numbers of every log line and evaluation."""
+    after_checkpoint: Callable[[], None] = lambda: None
+    """Called in the main process whenever a checkpoint is written."""
     loader_repairs: Sequence[str] = ()
     """Options that would bring data faster, best first."""
 

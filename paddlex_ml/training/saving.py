@@ -46,6 +46,7 @@ class Keeper:
         with self.plan.group.main_first(f"latest {progress.epoch} {progress.step}") as is_main:
             if is_main:
                 checkpoint.write(self.files.latest.folder, training.snapshot())
+                self.plan.after_checkpoint()
         self._steps, self._written = 0, time.monotonic()
         return True
 
@@ -64,6 +65,7 @@ class Keeper:
                     checkpoint.duplicate(kept, latest)
                 else:
                     checkpoint.write(latest, training.snapshot())
+                self.plan.after_checkpoint()
                 write_metrics(files.metrics_csv, progress.history)
                 keep = self.plan.saving.keep_last
                 for epoch in progress.saved_epochs[:-keep] if keep else ():

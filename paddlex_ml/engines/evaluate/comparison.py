@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from paddlex_ml.artifacts import evaluate_result
 from paddlex_ml.artifacts.evaluate_result import Comparison, Difference, EvaluationResult
 from paddlex_ml.artifacts.run_folder import ExportedFiles, RunFolder
 from paddlex_ml.config.schema import Config
+from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.engines.evaluate import models
 from paddlex_ml.engines.evaluate.models import EvaluatedModel
@@ -98,7 +98,7 @@ def compare(
             other.result.metrics,
             other.result.per_class,
         )
-        same_images = other.result.val_digest == digest(images)
+        same_images = other.result.val_digest == annotation.digest(images)
     else:
         assert other_scores is not None
         in_use = models.resolve_thresholds(config, other)
@@ -121,12 +121,6 @@ def compare(
         ],
         this=evaluated.shown,
     )
-
-
-def digest(images: ImageList) -> str:
-    """Equal for two evaluations of the same list: its images, labels and their order."""
-    text = "\0".join(images.paths).encode("utf-8", "surrogateescape")
-    return hashlib.sha256(text + images.targets.tobytes()).hexdigest()
 
 
 def _compare_metrics(this: Metrics, other: Metrics) -> list[Difference]:

@@ -62,7 +62,7 @@ def run(config: Config) -> EvaluationResult:
         format_version=FORMAT_VERSION,
         done_flag=True,
         weight_path=str(evaluated.path),
-        val_digest=comparison.digest(val),
+        val_digest=annotation.digest(val),
         metrics=summary.metrics,
         per_class=per_class,
         thresholds=tuned_result,

@@ -30,19 +30,37 @@ def find_conflict(config: Config) -> PaddlexMLError | None:
     if resume is not None and output.resolve() in Path(resume).resolve().parents:
         return None
     files = RunFolder(output)
-    checkpoints = [files.latest, files.best_model, *files.kept_epochs()]
-    if not any(checkpoint.weights.is_file() for checkpoint in checkpoints):
+    if not any(checkpoint.weights.is_file() for checkpoint in files.checkpoints()):
         return None
-    numbered = (output.with_name(f"{output.name}_{number}") for number in count(2))
-    free = next(folder for folder in numbered if not folder.exists())
     return PaddlexMLError(
         f"the output folder holds another training: {_describe_earlier(output)}; "
         f"this one is {_describe(config)}",
         where=str(output),
-        fix=f"{override('Global.output', str(free))} keeps both, "
+        fix=f"{override('Global.output', str(free_folder(output)))} keeps both, "
         f"{override('Train.resume_path', AUTO)} goes on with the old one, "
         f"{override('Global.overwrite', True)} replaces it",
     )
+
+
+def hide_result(output: Path) -> None:
+    """Give train_result.json of a run that may be overwritten a hidden name.
+
+    A program that waits for the result of the new run must not see it; `overwriting` knows it.
+    """
+    result = RunFolder(output).result("train")
+    with suppress(FileNotFoundError):
+        result.replace(hidden_result(result))
+
+
+def hidden_result(result: Path) -> Path:
+    """That name."""
+    return result.with_name(f".{result.name}.old")
+
+
+def free_folder(output: Path) -> Path:
+    """A folder beside `output` that does not exist, for a run that must not touch it."""
+    numbered = (output.with_name(f"{output.name}_{number}") for number in count(2))
+    return next(folder for folder in numbered if not folder.exists())
 
 
 def _describe(config: Config) -> str:

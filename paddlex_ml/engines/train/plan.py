@@ -16,6 +16,7 @@ from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset
 from paddlex_ml.data.image_cache import open_caches
 from paddlex_ml.data.loader import Loader, count_workers
 from paddlex_ml.distributed.group import ProcessGroup
+from paddlex_ml.engines.train import start
 from paddlex_ml.models import zoo
 from paddlex_ml.training.diagnostics import loader_repairs
 from paddlex_ml.training.freeze import backbone_entries, set_frozen
@@ -69,6 +70,7 @@ def compose_plan(
             options.save_latest_steps,
             options.save_latest_minutes,
         ),
+        after_checkpoint=partial(start.remove_overwritten, config.Global.output),
         loader_repairs=loader_repairs(
             options.cache,
             count_workers(options.num_workers, group.local_size),

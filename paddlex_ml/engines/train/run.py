@@ -5,36 +5,37 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from logging.handlers import MemoryHandler
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import paddle
 
 from paddlex_ml import devices
 from paddlex_ml.artifacts import weights
-from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
 from paddlex_ml.config.fingerprint import fingerprint
-from paddlex_ml.config.load import dump
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed import launch
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import start
+from paddlex_ml.engines.train import changed_lists, resume, start
 from paddlex_ml.engines.train.plan import build_loaders, compose_plan
 from paddlex_ml.engines.train.result import build_result
+from paddlex_ml.engines.train.resume import Beginning
+from paddlex_ml.engines.train.start import Opened
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.export.static import save_static
 from paddlex_ml.metrics.average_precision import constant_predictor_map
 from paddlex_ml.models import zoo
 from paddlex_ml.pictures import plots
-from paddlex_ml.storage.files import write_text
 from paddlex_ml.training import diagnostics, events, precision
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import SIGTERM, Interrupt
@@ -48,29 +49,43 @@ from paddlex_ml.training.sync_batch_norm import synchronise
 logger = logging.getLogger(__name__)
 
 
+class Job(NamedTuple):
+    """What every process of a training gets."""
+
+    config: Config
+    beginning: Beginning
+
+
 def run(config: Config) -> TrainResult | None:
     """Train one model; None on machines other than the first, which has the result."""
     options, device = config.Train, devices.find(config.Global.device)
     precision.choose(options.amp, options.amp_dtype, device.first)  # refuses early what it cannot
     if options.tensorboard:
         events.require_package()
-    start.finish_interrupted(config)
-    result: TrainResult | None = launch.run(train_model, config, device, options.dist_ips)
+    beginning = resume.choose(config)
+    if beginning.resume is None:
+        start.fetch_weights(config)
+    job = Job(config, beginning)
+    result: TrainResult | None = launch.run(train_model, job, device, options.dist_ips)
     return result
 
 
-def train_model(config: Config, group: ProcessGroup) -> TrainResult | None:
+def train_model(job: Job, group: ProcessGroup) -> TrainResult | None:
     """The training itself, in one process or in each of several; None except in the main one."""
+    config = job.config
     assert config.Global.dataset_dir is not None  # the configuration refuses None
     dataset = annotation.read(config.Global.dataset_dir)
     _refuse_unfit_lists(config, dataset, group)
     output, files = config.Global.output, RunFolder(config.Global.output)
+    opened = start.read(config, job.beginning, dataset)
     with (
         Interrupt(group) as interrupt,
-        _log_file(files.train_log, group),
+        _log_file(files.train_log, group) as open_log,
         ExitStack() as stack,
     ):
-        training, plan = prepare(config, dataset, group)
+        training, plan = prepare(config, dataset, opened, group)
+        start.open_folder(config, opened, job.beginning, training, group)
+        open_log()
         if config.Train.tensorboard and group.is_main:
             step = global_step(training.progress, plan)
             scalars = stack.enter_context(events.writing(files.events, step))
@@ -79,10 +94,9 @@ def train_model(config: Config, group: ProcessGroup) -> TrainResult | None:
         for message in diagnostics.check_lists(dataset.label_names, train_targets, val_targets):
             logger.warning(message)
         train_loader, val_loader = build_loaders(config, dataset, group)
-        if group.is_main:
-            write_text(files.config_yaml, dump(config))
-            annotation.write_labels(files.label_dict, dataset.label_names)
         with closing(train_loader), closing(val_loader):
+            if opened.saved is not None:
+                changed_lists.adopt(training, opened.saved, plan, val_loader, output)
             fit(training, plan, train_loader, val_loader, output, interrupt)
         difference = None
         if group.is_main and training.progress.best is not None and interrupt.signal != SIGTERM:
@@ -101,19 +115,14 @@ def train_model(config: Config, group: ProcessGroup) -> TrainResult | None:
     )
 
 
-def prepare(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> tuple[Training, Plan]:
-    """Build the model and all that changes while it learns, new or from Train.resume_path."""
-    options = config.Train
-    info = ModelInfo(
-        config.Global.model,
-        dataset.label_names,
-        options.image_size,
-        zoo.choose_tokens(config.Global.model, options.decoder_tokens),
-    )
+def prepare(
+    config: Config, dataset: MLClsDataset, opened: Opened, group: ProcessGroup
+) -> tuple[Training, Plan]:
+    """Build the model and all that changes while it learns, new or from a checkpoint."""
+    options, info = config.Train, opened.info
     paddle.seed(config.Global.seed)
     model = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
-    resumed_from, resumed = start.read_resumed(config, info)
-    if resumed is None and options.pretrain_weight_path is not None:
+    if opened.saved is None and options.pretrain_weight_path is not None:
         start.load_pretrained(model, info.model, options.pretrain_weight_path)
     averaged = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
     device = paddle.device.get_device()
@@ -142,10 +151,9 @@ def prepare(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> tuple
         computing.scaler(),
         fingerprint(config, group.size),
     )
-    if resumed_from is not None and resumed is not None:
-        training.restore(resumed)
-        start.log_resume(training, resumed.fingerprint)
-        start.recover_best(training, resumed_from, config, group)
+    if opened.saved is not None:
+        training.restore(opened.saved)
+        resume.log(training, opened.saved.fingerprint, options.epochs_iters)
     return training, compose_plan(config, dataset, model, computing, group)
 
 
@@ -183,19 +191,31 @@ class _LogFile(logging.FileHandler):
 
 
 @contextmanager
-def _log_file(path: Path, group: ProcessGroup) -> Iterator[None]:
-    """Write the package's log to `path` too; a resumed run appends to it."""
+def _log_file(path: Path, group: ProcessGroup) -> Iterator[Callable[[], None]]:
+    """Write the package's log to `path` too; a resumed run appends to it.
+
+    Yields the function that opens the file, when the folder is that of this run: until then lines
+    are kept, and a run that is refused leaves none.
+    """
     if not group.is_main:
-        yield
+        yield lambda: None
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = _LogFile(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", "%Y-%m-%d %H:%M:%S"))
-    package = logging.getLogger("paddlex_ml")
-    package.addHandler(handler)
+    package, kept = logging.getLogger("paddlex_ml"), MemoryHandler(10**6, logging.CRITICAL + 1)
+    package.addHandler(kept)
+
+    def open_log() -> None:
+        handler = _LogFile(path, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", "%Y-%m-%d %H:%M:%S"))
+        kept.setTarget(handler)
+        kept.capacity = 1  # from now on each line is written at once
+
     try:
-        yield
+        yield open_log
     finally:
-        package.removeHandler(handler)
+        package.removeHandler(kept)
+        target = kept.target
         with suppress(OSError):  # the disk is full
-            handler.close()
+            kept.close()
+        if target is not None:
+            with suppress(OSError):
+                target.close()

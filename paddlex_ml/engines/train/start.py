@@ -1,54 +1,134 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a training begins: random or given weights, or a checkpoint that it resumes from."""
+"""What comes before the first step: weights to start from, and the record of the run."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 import paddle
 
-from paddlex_ml.artifacts import checkpoint, weights
-from paddlex_ml.artifacts.checkpoint import ModelInfo
-from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.artifacts import checkpoint, run_record, weights
+from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
+from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
+from paddlex_ml.artifacts.run_record import RunIdentity, RunRecord
+from paddlex_ml.config.load import dump
 from paddlex_ml.config.schema import Config
+from paddlex_ml.data import annotation
+from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train.earlier_run import AUTO
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.engines.train import earlier_run, overwriting, resume
+from paddlex_ml.engines.train.resume import Beginning
 from paddlex_ml.models import zoo
 from paddlex_ml.storage import fetch
-from paddlex_ml.training.state import Progress, Training
+from paddlex_ml.storage.files import write_text
+from paddlex_ml.training.state import Training
 
 logger = logging.getLogger(__name__)
 
 
-def finish_interrupted(config: Config) -> None:
-    """Do the preparations that a single process must do before several start.
+def fetch_weights(config: Config) -> None:
+    """Fetch the weights of a new run: at this point a signal still ends the command at once."""
+    text = config.Train.pretrain_weight_path
+    if text is not None and fetch.is_url(text):
+        _locate_weights(text)
 
-    Finishes exchanges of checkpoints that a kill interrupted, and fetches the weights to start
-    from: at this point a signal still ends the command at once.
+
+def digest(config: Config, dataset: MLClsDataset) -> dict[str, str]:
+    """The digests of lists and configuration that identify a run."""
+    return {
+        annotation.LABEL_FILE: run_record.digest("\0".join(dataset.label_names)),
+        annotation.TRAIN_FILE: annotation.digest(dataset.train),
+        annotation.VAL_FILE: annotation.digest(dataset.val),
+        EXAMPLE.config_yaml.name: run_record.digest(dump(config)),
+    }
+
+
+class Opened(NamedTuple):
+    """What a run is, and what it goes on from."""
+
+    info: ModelInfo
+    """Without the id of the run: that belongs to the output folder."""
+    saved: Checkpoint | None
+    """None: a new run."""
+
+
+def read(config: Config, beginning: Beginning, dataset: MLClsDataset) -> Opened:
+    """Read the checkpoint to go on from. Raises PaddlexMLError as `resume.read`."""
+    info = ModelInfo(
+        config.Global.model,
+        dataset.label_names,
+        config.Train.image_size,
+        zoo.choose_tokens(config.Global.model, config.Train.decoder_tokens),
+        RunIdentity("", digest(config, dataset)),
+    )
+    folder = beginning.resume
+    return Opened(info, None if folder is None else resume.read(config, folder, info))
+
+
+def open_folder(
+    config: Config, opened: Opened, beginning: Beginning, training: Training, group: ProcessGroup
+) -> None:
+    """Make the output folder that of this run, after all that can be refused is checked.
+
+    The main process sets an overwritten run aside and writes run.json, config.yaml and
+    label_dict.txt. Then best_model is the best model that the checkpoint names.
     """
-    run = RunFolder(config.Global.output)
-    for files in (run.latest, run.best_model):
-        checkpoint.finish_interrupted(files.folder)
-    resume, weights_url = resumed_folder(config), config.Train.pretrain_weight_path
-    if config.Train.resume_path == AUTO:
-        logger.info("Train.resume_path=auto: %s", resume or "no checkpoint yet, starting a new run")
-    if resume is not None:
-        checkpoint.finish_interrupted(RunFolder(resume.parent).best_model.folder)
-    elif weights_url is not None and fetch.is_url(weights_url):
-        _locate_weights(weights_url)
+    resumed_from = beginning.resume
+    group.all_reduce_max([0.0])  # all processes have read the checkpoint: now it may move
+    if group.is_main:
+        aside = _set_aside(config, beginning)
+        if aside is not None and resumed_from is not None and not resumed_from.is_dir():
+            resumed_from = aside / resumed_from.name
+        record = _write_record(config, opened, resumed_from, aside)
+        training.info = replace(training.info, run=record.identity)
+    if resumed_from is not None:
+        resume.find_best(training, resumed_from, config, group)
 
 
-def resumed_folder(config: Config) -> Path | None:
-    """The checkpoint that Train.resume_path means; None: the training starts a new run."""
-    resume, latest = config.Train.resume_path, RunFolder(config.Global.output).latest.folder
-    if resume == AUTO:
-        return latest if checkpoint.is_complete(latest) else None
-    return None if resume is None else checkpoint.find_folder(resume, "Train.resume_path")
+def _set_aside(config: Config, beginning: Beginning) -> Path | None:
+    """The folder of the run that this one replaces, or None."""
+    output = config.Global.output
+    overwriting.finish_moving(output)
+    if beginning.overwrites:
+        return overwriting.set_aside(output)
+    found = run_record.read(RunFolder(output).run_json)
+    # An earlier start has not come to its first checkpoint, or was killed right then.
+    return None if found is None or found.replaces is None else Path(found.replaces)
+
+
+def _write_record(
+    config: Config, opened: Opened, resumed_from: Path | None, aside: Path | None
+) -> RunRecord:
+    files, own, (info, saved) = RunFolder(config.Global.output), None, opened
+    if saved is not None and saved.info.run is not None:
+        found = run_record.read(files.run_json)
+        own = found if found is not None and found.id == saved.info.run.id else None
+    assert info.run is not None
+    record = run_record.begin(
+        info.run.digests, continued=own, resumed_from=resumed_from, replaces=aside
+    )
+    run_record.write(files.run_json, record)
+    write_text(files.config_yaml, dump(config))
+    annotation.write_labels(files.label_dict, info.label_names)
+    earlier_run.hidden_result(files.result("train")).unlink(missing_ok=True)
+    if own is not None:
+        remove_overwritten(files.output)
+    return record
+
+
+def remove_overwritten(output: Path) -> None:
+    """Remove the run that this one replaces, since a checkpoint of its own is written."""
+    files = RunFolder(output)
+    record, aside = run_record.read(files.run_json), overwriting.find(output)
+    if record is None or record.replaces is None:
+        return
+    if aside is not None:
+        overwriting.remove(aside)
+    run_record.write(files.run_json, msgspec.structs.replace(record, replaces=None))
 
 
 def load_pretrained(model: paddle.nn.Layer, name: str, text: str) -> None:
@@ -68,92 +148,5 @@ def load_pretrained(model: paddle.nn.Layer, name: str, text: str) -> None:
         logger.info("  random start: %s", ", ".join(missing))
 
 
-def read_resumed(
-    config: Config, info: ModelInfo
-) -> tuple[Path, checkpoint.Checkpoint] | tuple[None, None]:
-    """The checkpoint of Train.resume_path, and its folder.
-
-    Raises PaddlexMLError when it is a checkpoint of another model than `info`.
-    """
-    folder = resumed_folder(config)
-    if folder is None:
-        return None, None
-    saved = checkpoint.load(folder)
-    for key in ("model", "image_size", "label_names", "decoder_tokens"):
-        before, now = getattr(saved.info, key), getattr(info, key)
-        if before != now:
-            raise PaddlexMLError(
-                f"the checkpoint has {key} {before}, this run has {now}",
-                where=str(folder),
-                fix=(
-                    f"-o Train.{key}={before}"
-                    if key in ("image_size", "decoder_tokens")
-                    else "resume with the same data set and model"
-                )
-                + ", or start a new run: -o Train.resume_path=null",
-            )
-    return folder, saved
-
-
-def log_resume(training: Training, before: Mapping[str, Any]) -> None:
-    """Log where the training resumes, and which options differ from those in `before`."""
-    progress = training.progress
-    logger.info("resumed after %d epochs and %d steps", progress.epoch, progress.step)
-    for key, now in training.fingerprint.items():
-        if key in before and before[key] != now:
-            logger.warning(
-                "%s was %s before the stop and is %s now: the numbers will differ from those of "
-                "an unbroken run",
-                key,
-                before[key],
-                now,
-            )
-
-
-def recover_best(
-    training: Training, resumed_from: Path, config: Config, group: ProcessGroup
-) -> None:
-    """Make sure that best_model holds the best model that the checkpoint names.
-
-    In a new output folder it is copied from the folder beside the checkpoint. Raises PaddlexMLError
-    when it is lost and no epoch is left to find a new one.
-    """
-    progress, output = training.progress, RunFolder(config.Global.output).best_model.folder
-    beside, recovered = RunFolder(resumed_from.parent).best_model.folder, False
-    with group.main_first("best model recovered") as is_main:
-        if is_main and progress.best is not None:
-            recovered = _is_best_of(progress, output)
-            if not recovered and _is_best_of(progress, beside):
-                checkpoint.write(output, checkpoint.load(beside))
-                recovered = True
-            if not recovered:
-                logger.warning(
-                    "%s does not hold the best model of the resumed run (mAP %.4f, epoch %d): the "
-                    "next evaluation starts a new search for the best",
-                    output,
-                    progress.best.score,
-                    progress.best.epoch,
-                )
-    if group.all_reduce_max([recovered])[0]:
-        return
-    progress.best, progress.evaluations_since_best = None, 0
-    if progress.epoch >= config.Train.epochs_iters:
-        raise PaddlexMLError(
-            f"all {progress.epoch} epochs are done and their best model is not there",
-            where=str(beside),
-            fix=f"put that folder back, or train on: -o Train.epochs_iters={progress.epoch + 1}",
-        )
-
-
 def _locate_weights(text: str) -> Path:
     return weights.locate(text, "Train.pretrain_weight_path", null="trains from random weights")
-
-
-def _is_best_of(progress: Progress, folder: Path) -> bool:
-    """Whether `folder` holds the best model of this run: another run may have the same score."""
-    saved = checkpoint.read_progress(folder)
-    if saved is None or progress.best is None:
-        return False
-    own = msgspec.to_builtins(progress)
-    past = own["history"][: progress.best.epoch]
-    return bool(saved["best"] == own["best"] and saved["history"] == past)

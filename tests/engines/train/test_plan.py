@@ -19,8 +19,9 @@ from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import SampleIndex
 from paddlex_ml.data.image_cache import ImageCache
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import run
+from paddlex_ml.engines.train import run, start
 from paddlex_ml.engines.train.plan import build_loaders, compose_plan
+from paddlex_ml.engines.train.resume import Beginning
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.training.losses import asymmetric_loss, bce_loss, two_way_loss
 from paddlex_ml.training.plan import Plan
@@ -55,7 +56,8 @@ def plan_of(toy: Path, config_of: Any) -> Any:
 @pytest.fixture(scope="module")
 def prepared(toy: Path, config_of: Any) -> Any:
     def prepare(*overrides: str) -> tuple[Training, Plan]:
-        return run.prepare(config_of(*overrides), annotation.read(toy), ProcessGroup())
+        config, dataset, group = config_of(*overrides), annotation.read(toy), ProcessGroup()
+        return run.prepare(config, dataset, start.read(config, Beginning(), dataset), group)
 
     return prepare
 

@@ -38,7 +38,7 @@ def test_the_output_holds_the_documented_files_and_no_other(toy_run: Path) -> No
     names = ("best_model", "latest", "epoch_1", "epoch_2")
     expected = {f"{name}/{name}.{part}" for name in names for part in PARTS}
     expected |= {"train_result.json", "config.yaml", "train.log", "label_dict.txt"}
-    expected |= {"metrics.csv", "curves.png"}
+    expected |= {"run.json", ".train.lock", "metrics.csv", "curves.png"}
     expected |= {
         f"best_model/inference/{name}"
         for name in ("inference.json", "inference.pdiparams", "inference.yml")
@@ -172,7 +172,7 @@ def test_a_finished_run_without_its_best_model_says_so(
 
 
 def test_a_best_model_of_another_run_is_not_taken_for_the_own_one(
-    run: Run, toy: Path, toy_run: Path, copy_of_run: Path
+    run: Run, toy: Path, copy_of_run: Path, tmp_path: Path
 ) -> None:
     saved = checkpoint.load(copy_of_run / "best_model")
     history = [{**row, "loss": 1.0} for row in saved.progress["history"]]
@@ -180,7 +180,8 @@ def test_a_best_model_of_another_run_is_not_taken_for_the_own_one(
     checkpoint.write(
         copy_of_run / "best_model", checkpoint.Checkpoint(**{**vars(saved), "progress": other})
     )
-    code, err = run("train", toy, copy_of_run, f"Train.resume_path={copy_of_run / 'epoch_1'}")
+    resume = f"Train.resume_path={copy_of_run / 'epoch_1'}"
+    code, err = run("train", toy, tmp_path / "out", resume)
     assert "does not hold the best model of the resumed run" in err
     assert code == 0
 
@@ -286,7 +287,7 @@ def test_what_cannot_be_done_is_refused_with_the_repair(
     result = read_result(tmp_path / "out")
     assert (result["done_flag"], result["err_type"]) == (False, "PaddlexMLError")
     assert message in result["err_msg"]
-    assert set(os.listdir(tmp_path / "out")) <= {"train.log", "train_result.json"}
+    assert set(os.listdir(tmp_path / "out")) <= {".train.lock", "train_result.json"}
 
 
 @pytest.mark.skipif(paddle.device.is_compiled_with_cuda(), reason="this Paddle knows GPUs")

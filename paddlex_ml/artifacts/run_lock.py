@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who writes into a folder: one process for each mode, and a second one is refused by name.
+
+    <folder>/.<mode>.lock   empty; the system frees it when the writer ends or is killed
+    <folder>/.<mode>.json   process, host and start of the writer, for the message
+
+A reader repairs what a kill interrupted only where no training lives (`alone`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import files
+
+_WAIT = 1.0
+"""Seconds for which a start waits: a reader may just be repairing something."""
+
+logger = logging.getLogger(__name__)
+
+
+class FolderInUse(PaddlexMLError):
+    """Another process writes there."""
+
+
+@contextmanager
+def writing(folder: Path, mode: str, key: str = "Global.output") -> Iterator[None]:
+    """Be the only process that writes the results of `mode` into `folder`, which must be there.
+
+    key: the option that names the folder. Raises FolderInUse where another process is at work.
+    On a disk without locks the work goes on without one, and a warning says so.
+    """
+    holder = folder / f".{mode}.json"
+    with ExitStack() as held:
+        try:
+            held.enter_context(_lock(folder, mode).acquire(timeout=_WAIT))
+        except Timeout:
+            raise FolderInUse(
+                f"another {mode} is writing into this folder: {_describe(holder)}",
+                where=str(folder),
+                fix=f"wait until it has ended, or write elsewhere: -o {key}={folder}_2",
+            ) from None
+        except (OSError, NotImplementedError) as error:
+            logger.warning(
+                "%s cannot be locked (%s): do not start a second %s there", folder, error, mode
+            )
+        content = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "start": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+        with suppress(OSError):  # a full disk is reported by the files that matter
+            files.write_json(holder, content)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                holder.unlink()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[bool]:
+    """Yield whether no other process trains into `folder`; none can begin meanwhile."""
+    if not _path(folder, "train").exists():  # no training has been here
+        yield True
+        return
+    with ExitStack() as held:
+        is_alone = True
+        try:
+            held.enter_context(_lock(folder, "train").acquire(blocking=False))
+        except Timeout:
+            is_alone = False
+        except (OSError, NotImplementedError):  # no permission, or a disk without locks
+            is_alone = not (folder / ".train.json").exists()
+        yield is_alone
+
+
+def _path(folder: Path, mode: str) -> Path:
+    return folder / f".{mode}.lock"
+
+
+def _lock(folder: Path, mode: str) -> FileLock:
+    """The lock of a folder; the thread that holds it may acquire it again."""
+    return FileLock(os.path.realpath(_path(folder, mode)), is_singleton=True)
+
+
+def _describe(holder: Path) -> str:
+    try:
+        content = json.loads(holder.read_text(encoding="utf-8"))
+        return f"process {content['pid']} on {content['host']}, since {content['start']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its process is not known"

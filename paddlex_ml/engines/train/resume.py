@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train.resume_path: which checkpoint a training goes on from, and whether it may.
+
+choose      the checkpoint folder; `auto` takes the newest sound one of the run in the output
+read        its content, which must fit the model and the lists of this run
+find_best   best_model again, where the output folder is new or a kill came at a bad time
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from paddlex_ml.artifacts import checkpoint, run_record
+from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
+from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.config.schema import Config
+from paddlex_ml.config.validation import override
+from paddlex_ml.data import annotation
+from paddlex_ml.distributed.group import ProcessGroup
+from paddlex_ml.engines.train import earlier_run
+from paddlex_ml.engines.train.earlier_run import AUTO
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.training.state import Progress, Training
+
+_KEY = "Train.resume_path"
+
+logger = logging.getLogger(__name__)
+
+
+class Beginning(NamedTuple):
+    """Where a training begins."""
+
+    resume: Path | None = None
+    """The checkpoint folder to go on from; None: a new run."""
+    overwrites: bool = False
+    """Whether a run in the output folder is set aside first, as Global.overwrite allows."""
+
+
+class _Candidate(NamedTuple):
+    """A checkpoint in the output folder that a training may go on from."""
+
+    done: tuple[int, int]
+    """Finished epochs, and steps of the next one."""
+    folder: Path
+
+
+def choose(config: Config) -> Beginning:
+    """The checkpoint that Train.resume_path means, and whether its run is overwritten.
+
+    Raises PaddlexMLError where `auto` finds results without a sound checkpoint, and where a named
+    checkpoint of the output folder is not its newest: later results would be replaced. With
+    Global.overwrite both begin, and what is there is set aside.
+    """
+    resume, run = config.Train.resume_path, RunFolder(config.Global.output)
+    may_overwrite = config.Global.overwrite
+    if resume is None:
+        return Beginning(None, may_overwrite)
+    try:
+        if resume == AUTO:
+            newest = _choose_newest(run)
+            return Beginning(newest, may_overwrite and newest is None)
+        folder = checkpoint.find_folder(resume, _KEY)
+        if folder.parent != run.output.resolve():
+            return Beginning(folder, may_overwrite)
+        _refuse_going_back(folder, run)
+    except _NeedsOverwrite as error:
+        if not may_overwrite:
+            raise
+        return Beginning(error.folder, overwrites=True)
+    return Beginning(folder)
+
+
+class _NeedsOverwrite(PaddlexMLError):
+    """The training would replace results of the run in its folder."""
+
+    folder: Path | None = None
+    """Where it would begin."""
+
+
+def _choose_newest(run: RunFolder) -> Path | None:
+    """The newest sound checkpoint of the run in this folder; None where it has no results yet."""
+    candidates, problems = _list_candidates(run)
+    for done, folder in candidates:
+        try:
+            checkpoint.verify(folder)
+        except PaddlexMLError as error:
+            problems.append(f"{error.where}: {error.what}")
+            continue
+        for problem in problems:
+            logger.warning("not resumed from a newer checkpoint: %s", problem)
+        logger.info("%s=auto: %s (%s)", _KEY, folder, _describe(done))
+        return folder
+    if not problems and not run.metrics_csv.exists():
+        logger.info("%s=auto: no checkpoint yet, starting a new run", _KEY)
+        return None
+    raise _NeedsOverwrite(
+        "the output folder holds results of a training, but no sound checkpoint to go on from"
+        + "".join(f"\n  {problem}" for problem in problems),
+        where=str(run.output),
+        fix=f"{override('Global.output', str(earlier_run.free_folder(run.output)))} starts anew "
+        f"beside it, {override('Global.overwrite', True)} starts anew there",
+    )
+
+
+def _list_candidates(run: RunFolder) -> tuple[list[_Candidate], list[str]]:
+    """The checkpoints of the run in a folder, the newest first, and why others are none."""
+    record = run_record.read(run.run_json)
+    candidates, problems = [], []
+    for files in run.checkpoints():
+        checkpoint.finish_interrupted(files.folder)
+        if not files.folder.is_dir():
+            continue
+        try:
+            progress = checkpoint.read_progress(files.folder)
+            info = checkpoint.read_model_info(files.weights)
+        except PaddlexMLError as error:
+            problems.append(f"{error.where}: {error.what}")
+            continue
+        if progress is None or info is None:
+            problems.append(f"{files.folder}: {files.states.name} is missing")
+        elif record is not None and info.run is not None and info.run.id != record.id:
+            problems.append(f"{files.folder}: it belongs to another run")
+        else:
+            done = progress.get("epoch", 0), progress.get("step", 0)
+            candidates.append(_Candidate(done, files.folder))
+    # `latest` before others of the same step: the sort keeps their order.
+    candidates.sort(key=lambda candidate: candidate.done, reverse=True)
+    return candidates, problems
+
+
+def _refuse_going_back(folder: Path, run: RunFolder) -> None:
+    candidates, _ = _list_candidates(run)
+    own = next((c.done for c in candidates if c.folder.name == folder.name), None)
+    for done, newer in candidates:
+        if own is None or done <= own:
+            return
+        try:
+            checkpoint.verify(newer)
+        except PaddlexMLError:  # the named one may be the best that is left
+            continue
+        error = _NeedsOverwrite(
+            f"this checkpoint ({_describe(own)}) is older than {newer.name} ({_describe(done)}) "
+            "of the same run: going back would replace its results",
+            where=str(folder),
+            fix=f"{override('Global.output', str(earlier_run.free_folder(run.output)))} keeps "
+            f"both, {override(_KEY, AUTO)} goes on with the newest, "
+            f"{override('Global.overwrite', True)} replaces the later results",
+        )
+        error.folder = folder
+        raise error
+
+
+def _describe(done: tuple[int, int]) -> str:
+    epoch, step = done
+    return f"after epoch {epoch}" + (f" and {step} steps" if step else "")
+
+
+def read(config: Config, folder: Path, info: ModelInfo) -> Checkpoint:
+    """The checkpoint to go on from.
+
+    Raises PaddlexMLError when it is of another model than `info`, or of other lists without
+    Train.rescore_best.
+    """
+    saved = checkpoint.load(folder)
+    for key in ("model", "image_size", "label_names", "decoder_tokens"):
+        before, now = getattr(saved.info, key), getattr(info, key)
+        if before != now:
+            raise PaddlexMLError(
+                f"the checkpoint has {key} {before}, this run has {now}",
+                where=str(folder),
+                fix=(
+                    f"-o Train.{key}={before}"
+                    if key in ("image_size", "decoder_tokens")
+                    else "resume with the same data set and model"
+                )
+                + ", or start a new run: -o Train.resume_path=null",
+            )
+    changed = find_changed_lists(saved, info)
+    if changed and not config.Train.rescore_best:
+        output = config.Global.output
+        raise PaddlexMLError(
+            f"{' and '.join(changed)} changed since this run began: its scores, and which model "
+            "is the best, belong to the lists of before",
+            where=str(config.Global.dataset_dir),
+            fix=f"start a new run: {override('Global.output', earlier_run.free_folder(output))} "
+            f"{override(_KEY, None)}; or go on with these lists, after the best model so far is "
+            f"scored on them: {override('Train.rescore_best', True)}",
+        )
+    return saved
+
+
+def find_changed_lists(saved: Checkpoint, info: ModelInfo) -> list[str]:
+    """Names of the lists that are others than those of the checkpoint, as far as it tells."""
+    if saved.info.run is None or info.run is None:
+        return []
+    before, now = saved.info.run.digests, info.run.digests
+    names = (annotation.TRAIN_FILE, annotation.VAL_FILE)
+    return [name for name in names if before.get(name, now[name]) != now[name]]
+
+
+def log(training: Training, before: Mapping[str, Any], epochs: int) -> None:
+    """Log where the training resumes, and which options differ from those in `before`."""
+    progress = training.progress
+    logger.info("resumed after %d epochs and %d steps", progress.epoch, progress.step)
+    for key, now in training.fingerprint.items():
+        if key in before and before[key] != now:
+            logger.warning(
+                "%s was %s before the stop and is %s now: the numbers will differ from those of "
+                "an unbroken run",
+                key,
+                before[key],
+                now,
+            )
+    if progress.epoch >= epochs:
+        logger.warning(
+            "nothing is left to train: all %d epochs were done before; to train on, set "
+            "-o Train.epochs_iters=%d or more",
+            progress.epoch,
+            progress.epoch + 1,
+        )
+
+
+def find_best(training: Training, resumed_from: Path, config: Config, group: ProcessGroup) -> None:
+    """Make sure that best_model holds the best model that the checkpoint names.
+
+    In a new output folder it is copied from the folder beside the checkpoint. Raises PaddlexMLError
+    when it is lost and no epoch is left to find a new one.
+    """
+    progress, output = training.progress, RunFolder(config.Global.output).best_model.folder
+    beside, found = RunFolder(resumed_from.parent).best_model.folder, False
+    with group.main_first("best model found") as is_main:
+        if is_main and progress.best is not None:
+            found = _is_best_of(progress, output)
+            if not found and _is_best_of(progress, beside):
+                best = checkpoint.load(beside)
+                checkpoint.write(output, replace(best, info=training.info))
+                found = True
+            if not found:
+                logger.warning(
+                    "%s does not hold the best model of the resumed run (mAP %.4f, epoch %d): the "
+                    "next evaluation starts a new search for the best",
+                    output,
+                    progress.best.score,
+                    progress.best.epoch,
+                )
+    if group.all_reduce_max([found])[0]:
+        return
+    progress.best, progress.evaluations_since_best = None, 0
+    if progress.epoch >= config.Train.epochs_iters:
+        raise PaddlexMLError(
+            f"all {progress.epoch} epochs are done and their best model is not there",
+            where=str(beside),
+            fix=f"put that folder back, or train on: -o Train.epochs_iters={progress.epoch + 1}",
+        )
+
+
+def _is_best_of(progress: Progress, folder: Path) -> bool:
+    """Whether `folder` holds the best model of this run: another run may have the same score."""
+    saved = checkpoint.read_progress(folder)
+    if saved is None or progress.best is None:
+        return False
+    own = msgspec.to_builtins(progress)
+    past = own["history"][: progress.best.epoch]
+    return bool(saved["best"] == own["best"] and saved["history"] == past)

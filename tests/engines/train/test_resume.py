@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paddlex_ml.artifacts import checkpoint
+
+Run = Callable[..., tuple[int, str]]
+AUTO = "Train.resume_path=auto"
+
+
+def state(folder: Path) -> dict[str, tuple[int, int]]:
+    """Length and time of every file."""
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("train_result.json", ".train.lock")
+    }
+
+
+def cut(path: Path) -> None:
+    """Leave half of a file that may be a hard link to another one."""
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def damage(path: Path) -> None:
+    """Change one byte in the middle: the file can still be read."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def unfinished(copy_of_run: Path) -> Path:
+    """A run after its first epoch of two: `latest` and `epoch_1` hold the same."""
+    shutil.rmtree(copy_of_run / "epoch_2")
+    shutil.rmtree(copy_of_run / "latest")
+    checkpoint.duplicate(copy_of_run / "epoch_1", copy_of_run / "latest")
+    return copy_of_run
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda run: shutil.rmtree(run / "latest"), ""),
+        (lambda run: (run / "latest" / "latest.pdopt").unlink(), "latest.pdopt is missing"),
+        (lambda run: (run / "latest" / "latest.pdstates").unlink(), "latest.pdstates is missing"),
+        (lambda run: cut(run / "latest" / "latest.pdparams"), "the file is damaged"),
+        (lambda run: cut(run / "latest" / "latest.pdstates"), "latest.pdstates"),
+        (lambda run: damage(run / "latest" / "latest.pdema"), "the file is damaged"),
+        (lambda run: (run / "latest" / "latest.pdema").write_bytes(b""), "the file is damaged"),
+    ],
+    ids=["gone", "without a file", "without states", "cut", "states cut", "one byte", "empty"],
+)
+def test_auto_takes_the_newest_sound_checkpoint_and_says_which(
+    run: Run, toy: Path, unfinished: Path, harm: Callable[[Path], Any], reason: str
+) -> None:
+    if reason == "the file is damaged" and (unfinished / "latest" / "latest.pdema").stat():
+        # `latest` shares its files with epoch_1 by hard links: it must not share the damage.
+        for path in (unfinished / "latest").iterdir():
+            content = path.read_bytes()
+            path.unlink()
+            path.write_bytes(content)
+    harm(unfinished)
+    code, err = run("train", toy, unfinished, AUTO)
+    assert code == 0, err
+    assert f"Train.resume_path=auto: {unfinished / 'epoch_1'} (after epoch 1)" in err
+    assert ("not resumed from a newer checkpoint: " in err) == bool(reason)
+    assert reason in err
+    assert "resumed after 1 epochs and 0 steps" in err
+    assert "[Epoch 2/2]" in err
+    assert "[Epoch 1/2]" not in err
+
+
+def test_auto_refuses_a_folder_with_results_and_nothing_sound(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    for name in ("latest", "epoch_1", "epoch_2", "best_model"):
+        path = copy_of_run / name / f"{name}.pdparams"
+        path.unlink()
+        path.write_bytes(b"cut")
+    before = state(copy_of_run)
+    code, err = run("train", toy, copy_of_run, AUTO)
+    assert code == 2
+    assert "holds results of a training, but no sound checkpoint to go on from" in err
+    assert f"-o Global.output={copy_of_run}_2 starts anew beside it" in err
+    assert state(copy_of_run) == before
+    code, err = run("train", toy, copy_of_run, AUTO, "Global.overwrite=true")
+    assert code == 0, err
+    assert "[Epoch 1/2]" in err
+
+
+def test_auto_refuses_a_folder_whose_scores_alone_are_left(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    for name in ("latest", "epoch_1", "epoch_2", "best_model"):
+        shutil.rmtree(copy_of_run / name)
+    code, err = run("train", toy, copy_of_run, AUTO)
+    assert code == 2
+    assert "but no sound checkpoint" in err
+    assert (copy_of_run / "metrics.csv").is_file()
+
+
+def test_auto_does_not_take_a_checkpoint_of_another_run(
+    run: Run, toy: Path, unfinished: Path
+) -> None:
+    record = json.loads((unfinished / "run.json").read_text())
+    (unfinished / "run.json").unlink()
+    (unfinished / "run.json").write_text(json.dumps({**record, "id": "another"}))
+    code, err = run("train", toy, unfinished, AUTO)
+    assert code == 2
+    assert f"{unfinished / 'latest'}: it belongs to another run" in err
+
+
+def test_going_back_in_the_own_folder_is_refused(run: Run, toy: Path, copy_of_run: Path) -> None:
+    before = state(copy_of_run)
+    resume = f"Train.resume_path={copy_of_run / 'epoch_1'}"
+    code, err = run("train", toy, copy_of_run, resume)
+    assert code == 2
+    assert "this checkpoint (after epoch 1) is older than latest (after epoch 2)" in err
+    assert "-o Global.overwrite=true replaces the later results" in err
+    assert state(copy_of_run) == before
+
+
+def test_going_back_is_done_where_the_later_results_may_be_overwritten(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    first = json.loads((copy_of_run / "run.json").read_text())
+    resume = f"Train.resume_path={copy_of_run / 'epoch_1'}"
+    code, err = run("train", toy, copy_of_run, resume, "Global.overwrite=true")
+    assert code == 0, err
+    assert "resumed after 1 epochs" in err
+    assert "[Epoch 2/2]" in err
+    assert not Path(f"{copy_of_run}.old").exists()
+    second = json.loads((copy_of_run / "run.json").read_text())
+    assert second["id"] != first["id"]
+    assert second["resumed_from"].endswith("epoch_1")
+
+
+def test_going_back_is_allowed_where_nothing_newer_is_sound(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    for name in ("latest", "epoch_2"):
+        path = copy_of_run / name / f"{name}.pdparams"
+        path.unlink()
+        path.write_bytes(b"cut")
+    (copy_of_run / "best_model" / "best_model.pdopt").unlink()
+    resume = f"Train.resume_path={copy_of_run / 'epoch_1'}"
+    code, err = run("train", toy, copy_of_run, resume)
+    assert code == 0, err
+    assert "[Epoch 2/2]" in err
+
+
+def test_a_finished_run_says_that_nothing_is_left(run: Run, toy: Path, copy_of_run: Path) -> None:
+    code, err = run("train", toy, copy_of_run, AUTO)
+    assert code == 0
+    assert "nothing is left to train: all 2 epochs were done before" in err
+    assert "-o Train.epochs_iters=3" in err
+
+
+def test_a_run_keeps_its_id_and_lists_its_starts(run: Run, toy: Path, unfinished: Path) -> None:
+    first = json.loads((unfinished / "run.json").read_text())
+    assert (first["earlier_starts"], first["resumed_from"]) == ([], None)
+    assert set(first["digests"]) == {"label.txt", "train.txt", "val.txt", "config.yaml"}
+    assert {"python", "numpy"} < set(first["versions"])
+    assert run("train", toy, unfinished, AUTO)[0] == 0
+    second = json.loads((unfinished / "run.json").read_text())
+    assert second["id"] == first["id"]
+    assert [start["start"] for start in second["earlier_starts"]] == [first["start"]]
+    assert second["resumed_from"] == str(unfinished / "latest")
+    for name in ("latest", "best_model"):
+        info = checkpoint.read_model_info(unfinished / name / f"{name}.pdparams")
+        assert info is not None
+        assert info.run is not None
+        assert info.run.id == first["id"]
+        assert info.run.digests["val.txt"] == first["digests"]["val.txt"]
+
+
+def test_a_checkpoint_of_release_0_1_0_is_resumed(run: Run, toy: Path, unfinished: Path) -> None:
+    for name in ("latest", "epoch_1", "best_model"):
+        path = unfinished / name / f"{name}.pdstates"
+        states = checkpoint.load_pickle(path)
+        del states["checksums"], states["card"]["run"], states["format_version"]
+        path.unlink()
+        checkpoint._write_pickle(path, states)
+    os.unlink(unfinished / "run.json")
+    code, err = run("train", toy, unfinished, AUTO)
+    assert code == 0, err
+    assert f"Train.resume_path=auto: {unfinished / 'latest'} (after epoch 1)" in err
+    assert json.loads((unfinished / "run.json").read_text())["id"]
