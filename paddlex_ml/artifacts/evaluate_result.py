@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.measures import ClassMeasures, Interval, Metrics
 from paddlex_ml.metrics.threshold_search import Method
@@ -135,6 +136,8 @@ class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     """The table of the classes, relative to the output folder."""
     report: str | None = None
     """The page, relative to the output folder. None, and not in the file: no page was made."""
+    run: RunIdentity | None = None
+    """The training that made the model; None, and not in the file: not known."""
 
 
 def read(path: Path) -> EvaluationResult:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from paddlex_ml.artifacts.run_record import RunIdentity
+
 
 class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     """What an export wrote. A format leaves out the keys that it does not have."""
@@ -22,3 +24,5 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     """Largest difference between scores of the exported model and of the weights."""
     opset: int | UnsetType = UNSET
     """Version of ONNX's operators; only for onnx."""
+    run: RunIdentity | UnsetType = UNSET
+    """The training that made the model; unset: not known."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """inference.yml: what a static model is, in the form that PaddleX and PaddleClas read and write.
 
-    Global        model_name; of our exports also decoder_tokens, and thresholds once tuned
+    Global        model_name; of our exports also decoder_tokens, the run that made the model, and
+                  thresholds once tuned
     PreProcess    transform_ops: how images become the input of the network
     PostProcess   MultiLabelThreshOutput: threshold and label_list
 
@@ -16,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import yaml
 
 from paddlex_ml.artifacts.run_folder import ExportedFiles
+from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.data import preprocess
 from paddlex_ml.data.preprocess import MEAN, STD, Preprocess
 from paddlex_ml.errors import PaddlexMLError
@@ -44,6 +47,8 @@ class InferenceYml:
     preprocess: Preprocess
     decoder_tokens: str | None = None
     """What the head sees of the image; None: the file does not name it."""
+    run: RunIdentity | None = None
+    """The training that made the model; None: the file does not name it."""
 
 
 def read(path: Path) -> InferenceYml:
@@ -73,7 +78,15 @@ def read(path: Path) -> InferenceYml:
             pre.get("transform_ops"), where=f"{path}: PreProcess.transform_ops"
         ),
         decoder_tokens=None if tokens is None else str(tokens),
+        run=_read_run(about.get("run")),
     )
+
+
+def _read_run(value: Any) -> RunIdentity | None:
+    try:
+        return msgspec.convert(value, RunIdentity)
+    except msgspec.ValidationError:  # of another tool, or none
+        return None
 
 
 def _read_sections(path: Path) -> list[Mapping[str, Any]]:
@@ -128,6 +141,8 @@ def write(folder: Path, info: ModelInfo) -> None:
     }
     if info.decoder_tokens:
         document["Global"]["decoder_tokens"] = info.decoder_tokens
+    if info.run:
+        document["Global"]["run"] = msgspec.to_builtins(info.run)
     files.write_text(ExportedFiles(folder).inference_yml, _dump(document))
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from paddlex_ml.artifacts.run_record import RunIdentity
+
 
 class FailedImage(msgspec.Struct, frozen=True):
     """An image that could not be read."""
@@ -36,3 +38,5 @@ class PredictResult(msgspec.Struct, frozen=True, kw_only=True):
     err_type: str | UnsetType = UNSET
     err_msg: str | UnsetType = UNSET
     """Only when an image could not be read."""
+    run: RunIdentity | UnsetType = UNSET
+    """The training that made the model; unset: not known."""

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.storage.files import write_text
 
 FORMAT_VERSION = 1
@@ -120,6 +121,8 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     models: TrainedModels
     metrics: TrainMetrics
     format_version: int = FORMAT_VERSION
+    run: RunIdentity | None = None
+    """The training, as run.json names it; None: it began with release 0.1.0."""
 
 
 def write_metrics(path: Path, history: Sequence[EpochRow]) -> None:

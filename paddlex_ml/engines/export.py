@@ -51,6 +51,7 @@ def run(config: Config) -> ExportResult:
             model_name=source.info.model,
             weight_path=str(source.path),
             files=[str(path)],
+            run=source.info.run or UNSET,
         )
     return _save_graph(config, source, folder / EXPORTS[form])
 
@@ -81,4 +82,5 @@ def _save_graph(config: Config, source: LoadedModel, folder: Path) -> ExportResu
         files=sorted(str(path) for path in folder.glob("inference.*")),
         static_difference=difference,
         opset=config.Export.opset if form == "onnx" else UNSET,
+        run=source.info.run or UNSET,
     )

@@ -77,6 +77,8 @@ class StaticModel:
         self.model_name = content.model_name or model_name
         self.label_names = content.label_names
         self.decoder_tokens = content.decoder_tokens
+        self.made_by = content.run
+        """The training that made the model; None where the folder does not name it."""
         self.threshold = content.threshold
         self.preprocess = content.preprocess
         self.image_size = content.preprocess.size

@@ -33,6 +33,10 @@ def scores(folder: Path) -> np.ndarray:
     return result
 
 
+def run_id(output: Path) -> str:
+    return str(json.loads((output / "run.json").read_text())["id"])
+
+
 def labels(folder: Path) -> list[str]:
     content = yaml.safe_load((folder / "inference.yml").read_text(encoding="utf-8"))
     names: list[str] = content["PostProcess"]["MultiLabelThreshOutput"]["label_list"]
@@ -52,6 +56,7 @@ def test_the_best_model_is_exported_as_the_training_did_it(
     assert labels(folder) == ["red", "green", "blue"]
     result = json.loads((copy_of_run / "export_result.json").read_text())
     assert 0 <= result.pop("static_difference") < 1e-5
+    assert result.pop("run")["id"] == run_id(copy_of_run)
     assert result == {
         "done_flag": True,
         "format": "paddle",
@@ -89,6 +94,7 @@ def test_other_formats_have_folders_of_their_own_with_the_same_description(
     assert description == (best / "inference" / "inference.yml").read_bytes()
     found = result(copy_of_run)
     assert 0 <= found.pop("static_difference") < 1e-4
+    assert found.pop("run")["id"] == run_id(copy_of_run)
     assert found == {
         "done_flag": True,
         "format": form,
@@ -123,7 +129,9 @@ def test_safetensors_stand_beside_the_weights_and_say_what_they_are(
     source = copy_of_run / "best_model" / "best_model.pdparams"
     path = source.with_suffix(".safetensors")
     assert f"exported {source} -> {path}" in err
-    assert result(copy_of_run) == {
+    found = result(copy_of_run)
+    assert found.pop("run")["id"] == run_id(copy_of_run)
+    assert found == {
         "done_flag": True,
         "format": "safetensors",
         "model_name": "PP-LCNet_x1_0_ML",
@@ -178,8 +186,8 @@ def test_exports_of_old_weights_go_when_training_replaces_them(
         assert run("export", None, copy_of_run, *keys)[0] == 0
     made = [path.parent / name for name in ("inference", "inference_pdmodel", "latest.safetensors")]
     assert all(place.exists() for place in made)
-    resume = f"Train.resume_path={copy_of_run / 'epoch_1'}"
-    assert run("train", toy, copy_of_run, resume)[0] == 0
+    more = "Train.resume_path=auto", "Train.epochs_iters=3"
+    assert run("train", toy, copy_of_run, *more)[0] == 0
     assert not any(place.exists() for place in made)
     assert (copy_of_run / "best_model" / "inference").is_dir()
 

@@ -13,6 +13,7 @@ import paddle.nn.functional as F
 
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.run_folder import EXPORTS, ExportedFiles
+from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import preprocess
 from paddlex_ml.data.preprocess import Preprocess
@@ -39,6 +40,8 @@ class EvaluatedModel:
     """The threshold that predictions would use."""
     source: LoadedModel | None = None
     """The network that gives logits; None: a static graph."""
+    made_by: RunIdentity | None = None
+    """The training that made it; None: not known."""
     kind: str = ""
     """`raw` or `ema`, where these are not the weights in the file of the path."""
 
@@ -68,6 +71,7 @@ def load(
             static.preprocess,  # of its own inference.yml, as prediction does
             Path(text),
             static.threshold,
+            made_by=static.made_by,
         )
     _refuse_other_classes(evaluated, label_names, key)
     return evaluated
@@ -110,7 +114,8 @@ def _of_weights(source: LoadedModel) -> EvaluatedModel:
         return F.sigmoid(source.model(images).astype("float32"))  # as the static graph ends
 
     size = preprocess.standard(source.info.image_size)
-    return EvaluatedModel(score, source.info.label_names, size, source.path, 0.5, source)
+    info = source.info
+    return EvaluatedModel(score, info.label_names, size, source.path, 0.5, source, info.run)
 
 
 def resolve_thresholds(config: Config, evaluated: EvaluatedModel) -> np.ndarray:

@@ -57,7 +57,6 @@ def run(config: Config) -> EvaluationResult:
     if wanted.label_errors is not None:
         suspects, doubtful = label_errors.find(config, evaluated, dataset, scores)
         log.log_label_errors(doubtful)
-
     result = EvaluationResult(
         format_version=FORMAT_VERSION,
         done_flag=True,
@@ -70,6 +69,7 @@ def run(config: Config) -> EvaluationResult:
         comparison=compared,
         per_class_csv=files.NAMES.per_class_csv.as_posix(),
         report=files.NAMES.report.as_posix() if wanted.report else None,
+        run=evaluated.made_by,
     )
     files.write(config, result, dataset, scores, suspects or [])
     if tuned is not None:

@@ -185,6 +185,7 @@ def _describe(
         json=_relative(saved.predictions_json, output),
         csv=_relative(saved.predictions_csv, output),
         explain=_relative(saved.explain, output) if config.Predict.explain else UNSET,
+        run=model.made_by or UNSET,
     )
     if not tally.failures:
         return result

@@ -43,6 +43,10 @@ def adopt(
         progress.step, progress.loss_sum = 0, 0.0
     if annotation.VAL_FILE in changed and progress.best is not None:
         _rescore_best(training, progress.best, plan, val_loader, output)
+    if changed:
+        with plan.group.main_first("lists adopted") as is_main:
+            if is_main:
+                checkpoint.write(RunFolder(output).latest.folder, training.snapshot())
 
 
 def _rescore_best(

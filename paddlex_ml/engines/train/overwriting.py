@@ -79,7 +79,7 @@ def find(output: Path) -> Path | None:
 def remove(aside: Path) -> None:
     """Remove a run that was set aside; what others have put into its folders stays, and is told."""
     _remove_run(RunFolder(aside))
-    if [path.name for path in aside.iterdir()] == [_MARK]:
+    if all(path.name.startswith((_MARK, f".{_MARK}")) for path in aside.iterdir()):
         shutil.rmtree(aside, ignore_errors=True)
         return
     logger.warning("%s keeps files that this tool has not written", aside)

@@ -67,6 +67,7 @@ def build_result(
             memory_mib=max(row.memory_mib for row in history),
             history=history,
         ),
+        run=info.run,
     )
 
 

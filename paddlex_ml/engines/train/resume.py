@@ -265,6 +265,8 @@ def _is_best_of(progress: Progress, folder: Path) -> bool:
     saved = checkpoint.read_progress(folder)
     if saved is None or progress.best is None:
         return False
-    own = msgspec.to_builtins(progress)
+    own, best = msgspec.to_builtins(progress), saved["best"] or {}
     past = own["history"][: progress.best.epoch]
-    return bool(saved["best"] == own["best"] and saved["history"] == past)
+    # Not the score: it is another one when the lists changed and a kill came right then.
+    same = all(best.get(key) == own["best"][key] for key in ("epoch", "weights"))
+    return bool(same and saved["history"] == past)

@@ -49,7 +49,7 @@ from paddlex_ml.training.sync_batch_norm import synchronise
 logger = logging.getLogger(__name__)
 
 
-class Job(NamedTuple):
+class TrainJob(NamedTuple):
     """What every process of a training gets."""
 
     config: Config
@@ -65,12 +65,12 @@ def run(config: Config) -> TrainResult | None:
     beginning = resume.choose(config)
     if beginning.resume is None:
         start.fetch_weights(config)
-    job = Job(config, beginning)
+    job = TrainJob(config, beginning)
     result: TrainResult | None = launch.run(train_model, job, device, options.dist_ips)
     return result
 
 
-def train_model(job: Job, group: ProcessGroup) -> TrainResult | None:
+def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
     """The training itself, in one process or in each of several; None except in the main one."""
     config = job.config
     assert config.Global.dataset_dir is not None  # the configuration refuses None

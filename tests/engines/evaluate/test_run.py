@@ -47,6 +47,7 @@ def test_the_best_model_of_the_output_folder_is_the_default(
     assert list(result) == [
         "format_version", "done_flag", "weight_path", "val_digest", "metrics", "per_class",
         "thresholds", "label_errors", "comparison", "per_class_csv", "report",
+        "run",
     ]  # fmt: skip
     assert result["weight_path"] == str(copy_of_run / "best_model" / "best_model.pdparams")
     metrics = result["metrics"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.artifacts import checkpoint, weights
 
 Run = Callable[..., tuple[int, str]]
 AUTO = "Train.resume_path=auto"
@@ -189,7 +189,7 @@ def test_a_run_keeps_its_id_and_lists_its_starts(run: Run, toy: Path, unfinished
 def test_a_checkpoint_of_release_0_1_0_is_resumed(run: Run, toy: Path, unfinished: Path) -> None:
     for name in ("latest", "epoch_1", "best_model"):
         path = unfinished / name / f"{name}.pdstates"
-        states = checkpoint.load_pickle(path)
+        states = weights.load_pickle(path)
         del states["checksums"], states["card"]["run"], states["format_version"]
         path.unlink()
         checkpoint._write_pickle(path, states)

@@ -49,7 +49,9 @@ def test_the_output_holds_the_documented_files_and_no_other(toy_run: Path) -> No
 def test_every_path_of_the_result_exists(toy_run: Path) -> None:
     result = read_result(toy_run)
     keys = ["done_flag", "model_name", "label_dict", "train_log", "config", "models", "metrics"]
-    assert list(result) == [*keys, "format_version"]
+    assert list(result) == [*keys, "format_version", "run"]
+    record = json.loads((toy_run / "run.json").read_text())
+    assert result["run"] == {"id": record["id"], "digests": record["digests"]}
     assert result["format_version"] == 1
     assert (result["done_flag"], result["model_name"]) == (True, "PP-LCNet_x1_0_ML")
     assert list(result["models"]) == ["best", *(f"last_{k}" for k in range(1, 6))]
