@@ -208,6 +208,26 @@ def test_a_stop_before_the_first_evaluation_has_nothing_to_export(
 
 
 @pytest.mark.heavy
+def test_of_two_trainings_in_one_folder_one_is_refused_and_readers_do_no_harm(
+    training: Callable[..., list[str]],
+    unbroken: Path,
+    assert_same_ending: SameEnding,
+    tmp_path: Path,
+) -> None:
+    output, homes = tmp_path / "out", (tmp_path / "one", tmp_path / "two")
+    for home in homes:
+        home.mkdir()
+    both = [Background(training(output), home) for home in homes]
+    done = [process.end() for process in both]
+    codes = [process.process.returncode for process in both]
+    assert sorted(codes) == [0, 2], done
+    refused, winner = done[codes.index(2)], both[codes.index(0)].process.pid
+    assert f"another train is writing into this folder: process {winner} on " in refused
+    assert "Traceback" not in "".join(done)
+    assert_same_ending(output, unbroken)
+
+
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_any_moment_it_can_be_resumed_to_the_same_numbers(
     training: Callable[..., list[str]],

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from paddlex_ml import devices
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.export_result import ExportResult
-from paddlex_ml.artifacts.run_folder import EXPORTS, ExportedFiles
+from paddlex_ml.artifacts.run_folder import EXPORTS, ExportedFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.engines import load_model
 from paddlex_ml.engines.load_model import LoadedModel
@@ -22,7 +22,9 @@ from paddlex_ml.export.onnx import save_onnx
 from paddlex_ml.export.pdmodel import save_pdmodel
 from paddlex_ml.export.safetensors import save_safetensors
 from paddlex_ml.export.static import save_static
-from paddlex_ml.storage import fetch
+from paddlex_ml.storage import fetch, files
+
+_KEY = "Export.weight_path"
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +41,18 @@ def run(config: Config) -> ExportResult:
     if form != "paddle":
         devices.use("cpu")  # other runtimes are compared there, in full float32
     text = config.Export.weight_path
-    source = load_model.load(config, text, "Export.weight_path")
-    is_fetched = text is not None and fetch.is_url(text)  # its file is in the cache
-    folder = config.Global.output if is_fetched else source.path.parent
+    if text is not None and fetch.is_url(text):  # its file is in the cache
+        return _save(config, load_model.load(config, text, _KEY), config.Global.output)
+    best = RunFolder(config.Global.output).best_model.folder
+    folder = best if text is None else Path(text).resolve().parent
+    # A training that finds better weights meanwhile waits, so that the export is of those beside.
+    with files.one_at_a_time(folder):
+        source = load_model.load(config, text, _KEY)
+        return _save(config, source, source.path.parent)
+
+
+def _save(config: Config, source: LoadedModel, folder: Path) -> ExportResult:
+    form = config.Export.format
     if form == "safetensors":
         path = folder / f"{source.path.stem}.safetensors"
         save_safetensors(source.model, source.info, path)
