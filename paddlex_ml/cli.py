@@ -2,8 +2,7 @@
 """Arguments -> Config -> engine -> exit code.
 
 Paddle takes seconds to import, so nothing here imports it: an engine is imported only when its
-mode runs. Exit codes: 0 done, 1 a bug in paddlex_ml, 2 an error that the user can repair, 130 and
-143 stopped by SIGINT and SIGTERM.
+mode runs. Exit codes: `terminal`.
 """
 
 from __future__ import annotations
@@ -114,11 +113,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (Exception, KeyboardInterrupt, Stopped) as error:
             is_free = addresses.is_main_process() and not isinstance(error, run_lock.FolderInUse)
             return _fail(error, job if is_free else None)
-    print(_summarise(config, arguments, result))
-    if isinstance(result, PredictResult) and not result.done_flag:
-        print(f"error: {result.err_msg}", file=sys.stderr)
-        return 2
-    return 0
+        print(_summarise(config, arguments, result))
+        if isinstance(result, PredictResult) and not result.done_flag:
+            print(f"error: {result.err_msg}", file=sys.stderr)
+            return 2
+        return 0
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

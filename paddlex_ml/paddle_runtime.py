@@ -13,6 +13,7 @@ import warnings
 from contextlib import redirect_stderr
 from pathlib import Path
 
+from paddlex_ml import stop_signals
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 
@@ -62,7 +63,8 @@ def _import_paddle() -> None:
     """Import Paddle without its messages about ccache and thread counts."""
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        # A signal comes after the import: within it Python turns it into errors of all kinds.
+        with stop_signals.postponed(), warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             importlib.import_module("paddle")
     except ModuleNotFoundError as error:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every command prints: log lines, progress, errors with their exit codes.
 
-Exit codes: 0 done, 1 a bug in paddlex_ml, 2 an error that the user can repair, 130 and 143 stopped
-by SIGINT and SIGTERM.
+Exit codes: 0 done, 1 a bug in paddlex_ml, 2 an error that the user can repair, 128 + number stopped
+by a signal: 130 SIGINT, 143 SIGTERM, 129 SIGHUP, 138 SIGUSR1.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
 from tqdm import tqdm
 
+from paddlex_ml import stop_signals, streams
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.storage import files
 
 logger = logging.getLogger(__name__)
+
+END_LIMIT = 8.0
+"""Seconds that a stopped run has to write what it has; batch systems kill after 10."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -110,8 +114,16 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 def session(*, silent: bool = False) -> Iterator[None]:
     """While a command runs: log lines go to stderr, and SIGTERM raises Stopped, like Ctrl-C.
 
-    `silent` is for all except one of several processes that do the same. stdout is for results.
+    Both streams never fail (`streams`); stdout is for results. `silent` is for all except one of
+    several processes that do the same.
     """
+    with streams.lasting(), _logging(silent), _stops_raise(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"paddle\b")  # a user cannot act on them
+        yield
+
+
+@contextmanager
+def _logging(silent: bool) -> Iterator[None]:
     package = logging.getLogger("paddlex_ml")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_LineFormatter())
@@ -120,9 +132,7 @@ def session(*, silent: bool = False) -> Iterator[None]:
     package.propagate = False  # Paddle gives the root logger a handler: every line would come twice
     package.addHandler(handler)
     try:
-        with _sigterm_raises_stopped(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"paddle\b")  # a user cannot act on them
-            yield
+        yield
     finally:
         package.removeHandler(handler)
         package.propagate = True
@@ -139,21 +149,23 @@ class _LineFormatter(logging.Formatter):
 
 
 @contextmanager
-def _sigterm_raises_stopped() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does, so that its result file is written too."""
-    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
-        yield
-        return
-    owner = os.getpid()
+def _stops_raise() -> Iterator[None]:
+    """Let SIGTERM and the like end a run as Ctrl-C does, so that its result file is written too.
+
+    Where the run does not come to its end, because a thread waits for a disk or pipe that does not
+    answer, the process is ended after some seconds.
+    """
+    owner, limit = os.getpid(), ExitStack()
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() == owner:
+            timer = threading.Timer(END_LIMIT, os._exit, (128 + number,))
+            timer.daemon = True
+            timer.start()
+            limit.callback(timer.cancel)
             raise Stopped(number)
         signal.signal(number, signal.SIG_DFL)  # a forked worker has nothing to report
         os.kill(os.getpid(), number)
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
+    with limit, stop_signals.received_by(stop, stop_signals.STOPS):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "paddlex_ml"
 
 # A room imports itself and lower floors: never sideways, never up. This list is the architecture.
 FLOORS = [
-    {"errors", "progress", "run_modes", "wording"},
+    {"errors", "progress", "run_modes", "stop_signals", "streams", "wording"},
     {"storage", "cores", "devices", "metrics"},
     {"terminal", "kernels", "paddle_runtime"},
     {"distributed"},

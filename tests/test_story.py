@@ -207,8 +207,64 @@ def test_a_stop_before_the_first_evaluation_has_nothing_to_export(
     assert not (output / "best_model").exists()
 
 
+def block(data: Path) -> None:
+    """Make every image one that is never read to its end, as on a disk that does not answer."""
+    for path in (data / "images").iterdir():
+        path.unlink()
+        os.mkfifo(path)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.heavy)])
+def test_a_training_whose_disk_does_not_answer_saves_and_stops(
+    draw_set: Callable[..., Path], command: Command, tmp_path: Path, workers: int
+) -> None:
+    data, output = draw_set(tmp_path / "set", train=400), tmp_path / "out"
+    keys = f"Train.num_workers={workers}", "Train.log_interval=1", "Train.epochs_iters=9"
+    process = Background(command("train", data, output, *keys), tmp_path)
+    process.wait_for("[Train][Epoch 1/9][Iter 2/50]")
+    block(data)
+    begin = time.monotonic()
+    assert process.send(signal.SIGTERM) == 143, process.text()
+    assert time.monotonic() - begin < 10
+    assert "Traceback" not in process.text()
+    assert (output / "latest" / "latest.pdstates").is_file()
+    wait_until_gone(output)
+
+
+def test_a_prediction_whose_disk_does_not_answer_stops(
+    toy_run: Path, command: Command, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "hangs.png")
+    keys = [f"Predict.input={tmp_path / 'hangs.png'}"]
+    keys += [f"Predict.model_dir={toy_run / 'best_model' / 'inference'}"]
+    process = Background(command("predict", None, tmp_path / "out", *keys), tmp_path)
+    process.wait_for("32 x 32 pixels")
+    begin = time.monotonic()
+    assert process.send(signal.SIGTERM) == 143, process.text()
+    assert time.monotonic() - begin < 10
+    assert "stopped by SIGTERM" in process.text()
+    assert "Traceback" not in process.text()
+
+
 @pytest.mark.heavy
-def test_of_two_trainings_in_one_folder_one_is_refused_and_readers_do_no_harm(
+def test_an_evaluation_whose_disk_does_not_answer_stops(
+    toy_run: Path, draw_set: Callable[..., Path], command: Command, tmp_path: Path
+) -> None:
+    data = draw_set(tmp_path / "set", train=8, val=600)
+    weights = toy_run / "best_model" / "best_model.pdparams"
+    keys = f"Evaluate.weight_path={weights}", "Evaluate.batch_size=1", "Evaluate.log_interval=1"
+    process = Background(command("evaluate", data, tmp_path / "out", *keys), tmp_path)
+    process.wait_for("[Eval][Iter 2/600]")
+    block(data)
+    begin = time.monotonic()
+    assert process.send(signal.SIGTERM) == 143, process.text()
+    assert time.monotonic() - begin < 10
+    assert "Traceback" not in process.text()
+    wait_until_gone(tmp_path / "out")
+
+
+@pytest.mark.heavy
+def test_of_two_trainings_in_one_folder_one_is_refused(
     training: Callable[..., list[str]],
     unbroken: Path,
     assert_same_ending: SameEnding,

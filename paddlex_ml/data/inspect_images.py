@@ -122,7 +122,7 @@ def _inspect_in_pool(
             fix="most often memory ran out: free memory, look for a huge image there, run again",
         ) from error
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        worker.end(pool)
 
 
 def _inspect(path: str) -> Inspected:

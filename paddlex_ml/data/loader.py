@@ -70,7 +70,7 @@ class Loader:
         """End the workers. Another epoch would start new ones."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown(cancel_futures=True)
+            worker.end(pool)
 
     def _from_workers(self, batches: IndexBatches) -> Generator[worker.Arrays, None, None]:
         count = self.num_workers

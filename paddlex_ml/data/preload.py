@@ -7,8 +7,10 @@ called here, because the threads that it then starts would not survive the fork.
 
 import signal
 
+from paddlex_ml import stop_signals
 from paddlex_ml.kernels import pillow
 
-# Workers inherit this: they ignore Ctrl-C already before `worker.start` runs.
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+# Workers inherit this: they ignore Ctrl-C and the like already before `worker.start` runs.
+for number in set(stop_signals.ALL) - {signal.SIGTERM}:
+    signal.signal(number, signal.SIG_IGN)
 pillow.load()

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from paddlex_ml import stop_signals
 from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
 from paddlex_ml.data.mixup import mix
 from paddlex_ml.distributed.parent import exit_with_parent
@@ -32,12 +34,21 @@ _dataset: MultiLabelDataset | None = None  # this worker's own, set when it star
 def start(dataset: MultiLabelDataset | None = None) -> None:
     """Leave Ctrl-C to the main process, exit when it dies, and keep `dataset` for `make_batch`."""
     global _dataset
-    # Ctrl-C reaches every process of the terminal; the main process saves its state and ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # They reach every process of a terminal or job; the main process saves its state and ends.
+    for number in stop_signals.ALL:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(1)  # there are as many workers as cores: more threads would only compete
     exit_with_parent()
     _dataset = dataset
+
+
+def end(pool: ProcessPoolExecutor) -> None:
+    """End the workers of a pool at once, also one that waits for a disk or pipe without answer."""
+    processes = list((pool._processes or {}).values())  # kill_workers() of Python 3.14
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.kill()
 
 
 def make_batch(batch: Sequence[SampleIndex], dataset: MultiLabelDataset | None = None) -> Arrays:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import paddle.distributed as dist
 import psutil
 
-from paddlex_ml import paddle_runtime, terminal
+from paddlex_ml import paddle_runtime, stop_signals, terminal
 from paddlex_ml.devices import Devices, use
 from paddlex_ml.distributed import addresses
 from paddlex_ml.distributed.group import PeerLost, ProcessGroup, SharedState, join
@@ -131,7 +131,8 @@ def _run_worker(job: Job) -> None:
         if k != local:
             other.close()
     exit_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor receives it and passes it on
+    for number in set(stop_signals.ALL) - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)  # the supervisor receives them and passes them on
     _set_ranks(layout, local)
     rank = layout.first_rank + local
     with terminal.session(silent=rank > 0):

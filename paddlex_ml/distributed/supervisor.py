@@ -9,15 +9,17 @@ within a minute.
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+from paddlex_ml import stop_signals
 from paddlex_ml.distributed.group import PeerLost, Phase, SharedState
 from paddlex_ml.errors import PaddlexMLError, Stopped
 
@@ -29,6 +31,8 @@ MAIN_WORK_LIMIT = 600.0
 """Seconds that it may wait for work of the main process, such as a large checkpoint."""
 SAVE_LIMIT = 20.0
 """Seconds that the others have to save the state after a process has failed."""
+HURRY_LIMIT = 2.0
+"""Seconds after which a stop is repeated."""
 CAUSE_LIMIT = 3.0
 """Seconds for the error to arrive that caused a lost connection."""
 
@@ -72,10 +76,11 @@ def supervise(workers: Sequence[WorkerProcess], shared: SharedState, others: Seq
 
     `others` are the addresses of the other machines. Raises what ended the training.
     """
-    with _signals_passed_on(shared):
+    with _signals_passed_on(shared) as hurry:
         try:
             while running := [w for w in workers if w.outcome is None]:
                 _receive_outcomes(running)
+                hurry(running)
                 if _must_end(workers, shared):
                     _end(workers)
         finally:
@@ -86,21 +91,30 @@ def supervise(workers: Sequence[WorkerProcess], shared: SharedState, others: Seq
 
 
 @contextmanager
-def _signals_passed_on(shared: SharedState) -> Iterator[None]:
-    """Pass SIGINT and SIGTERM on to the workers through the memory that they share."""
+def _signals_passed_on(shared: SharedState) -> Iterator[Callable[[Sequence[WorkerProcess]], None]]:
+    """Pass signals on to the workers through the memory that they share.
+
+    Yields a function that sends SIGTERM to those that have not seen it after some seconds: one that
+    waits for data stops waiting.
+    """
+    noted = math.inf
+
+    def hurry(running: Sequence[WorkerProcess]) -> None:
+        nonlocal noted
+        if time.monotonic() > noted + HURRY_LIMIT:
+            noted = math.inf
+            for worker in running:
+                worker.process.terminate()
 
     def note(number: int, _: object) -> None:
         if shared.stop[0] and number == signal.SIGINT:
             raise KeyboardInterrupt
-        shared.stop[0] = number
+        nonlocal noted
+        shared.stop[0], noted = number, time.monotonic()
         logger.warning("%s: saving the state after this step", signal.Signals(number).name)
 
-    before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with stop_signals.received_by(note):
+        yield hurry
 
 
 def _receive_outcomes(running: Sequence[WorkerProcess]) -> None:

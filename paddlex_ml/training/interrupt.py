@@ -1,27 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGINT and SIGTERM as a request to save and stop, not as an end in the middle of a step."""
+"""SIGINT, SIGTERM and the like as a request to save and stop, not as an end within a step."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
 
+from paddlex_ml import stop_signals
 from paddlex_ml.distributed.group import PeerLost, ProcessGroup
 from paddlex_ml.errors import PaddlexMLError
 
 logger = logging.getLogger(__name__)
 
 SIGINT, SIGTERM = signal.SIGINT, signal.SIGTERM
+DATA_LIMIT = 3.0
+"""Seconds that a stop waits for data: a disk or pipe may never answer."""
+
+
+class DataStalled(Exception):
+    """The data do not arrive, and a stop was asked for."""
 
 
 @dataclass(eq=False)
 class Interrupt:
-    """Context in which the first SIGINT or SIGTERM is only noted; a second SIGINT interrupts.
+    """Context in which the first signal is only noted; a second SIGINT interrupts.
 
     Everything that ends a training early is recorded here. All ranks of a group stop at the same
     step, because all of them call `agree` together.
@@ -34,19 +41,31 @@ class Interrupt:
     """Why this rank cannot go on; raised when the state is saved."""
     stopped: bool = False
     """Whether the group has agreed to stop."""
-    _previous: dict[int, Any] = field(default_factory=dict)
-    """The handlers of before, by signal number."""
+    _is_reading: bool = False
+    """Whether the main thread waits for data."""
+    _held: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Interrupt:
-        if threading.current_thread() is threading.main_thread():  # others may not set handlers
-            for number in (SIGINT, SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # else a supervisor handles it
-                    self._previous[number] = signal.signal(number, self._note)
+        # A worker process ignores some of them: its supervisor receives those.
+        self._held.enter_context(stop_signals.received_by(self._note))
+        if hasattr(signal, "setitimer") and _in_main_thread():
+            self._held.enter_context(
+                stop_signals.received_by(self._stop_reading, (signal.SIGALRM,))
+            )
+            self._held.callback(signal.setitimer, signal.ITIMER_REAL, 0)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._held.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Wait for data inside: raises DataStalled some seconds after a stop was asked for."""
+        self._is_reading = True
+        try:
+            yield
+        finally:
+            self._is_reading = False
 
     def agree(self, *wishes: bool) -> Sequence[bool]:
         """Find out whether any rank must stop; returns for each wish whether any rank has it.
@@ -76,4 +95,15 @@ class Interrupt:
         if self.signal is not None and number == SIGINT:
             raise KeyboardInterrupt
         self.signal = number
-        logger.warning("%s: saving the state after this step", signal.Signals(number).name)
+        if not self.group.shared.stop[0]:  # else the supervisor has said so
+            logger.warning("%s: saving the state after this step", signal.Signals(number).name)
+        if hasattr(signal, "setitimer"):  # again and again: the step may end first
+            signal.setitimer(signal.ITIMER_REAL, DATA_LIMIT, DATA_LIMIT / 3)
+
+    def _stop_reading(self, *_: object) -> None:
+        if self._is_reading:
+            raise DataStalled
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

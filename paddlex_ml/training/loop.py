@@ -9,6 +9,7 @@ together, step by step; only the main process writes.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -26,10 +27,12 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
 from paddlex_ml.training import saving
 from paddlex_ml.training.diagnostics import Diagnostics
-from paddlex_ml.training.interrupt import Interrupt
+from paddlex_ml.training.interrupt import DataStalled, Interrupt
 from paddlex_ml.training.meter import Meter
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Progress, Training
+
+logger = logging.getLogger(__name__)
 
 
 def fit(
@@ -162,13 +165,24 @@ def global_step(progress: Progress, plan: Plan) -> int:
 def _while_readable(feed: Iterable[Batch], interrupt: Interrupt) -> Iterator[Batch]:
     """Yield batches until one cannot be read; `interrupt` records the reason.
 
-    Cluster managers send SIGTERM to the data workers too; their death is then part of the stop.
+    Cluster managers send SIGTERM to the data workers too; their death is then part of the stop. So
+    is a disk that does not answer.
     """
-    try:
-        yield from feed
-    except PaddlexMLError as error:
-        if interrupt.signal is None:
-            interrupt.error = error
+    arriving = iter(feed)
+    while True:
+        try:
+            with interrupt.reading():
+                batch = next(arriving, None)
+        except DataStalled:
+            logger.warning("the data do not arrive: stopping without them")
+            return
+        except PaddlexMLError as error:
+            if interrupt.signal is None:
+                interrupt.error = error
+            return
+        if batch is None:
+            return
+        yield batch
 
 
 def _until_stopped(feed: Iterator[Batch], rounds: int, interrupt: Interrupt) -> Iterator[Batch]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml.data import loader, transforms
+from paddlex_ml.data import loader, transforms, worker
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import standard
@@ -261,3 +262,17 @@ def test_workers_share_the_cores_with_the_trainings_of_the_machine(monkeypatch):
 def test_workers_never_import_paddle():
     code = "import sys, paddlex_ml.data.worker; sys.exit('paddle' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
+def test_a_worker_that_waits_for_a_disk_is_ended_at_once(tmp_path):
+    os.mkfifo(tmp_path / "never")
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), worker.start)
+    (process,) = [pool.submit(os.getpid).result()]
+    pool.submit(open, tmp_path / "never")
+    worker.end(pool)
+    for _ in range(100):
+        if not is_alive(process):
+            break
+        time.sleep(0.05)
+    assert not is_alive(process)

@@ -32,6 +32,7 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "MAIN_WORK_LIMIT", 60.0)
     monkeypatch.setattr(supervisor, "SAVE_LIMIT", 2.0)
     monkeypatch.setattr(supervisor, "CAUSE_LIMIT", 1.0)
+    monkeypatch.setattr(supervisor, "HURRY_LIMIT", 0.3)
 
 
 @pytest.fixture
@@ -99,6 +100,17 @@ def test_the_first_error_is_raised_and_not_those_of_its_peers(group: Callable[..
     with pytest.raises(PaddlexMLError, match=r"the image cannot be decoded") as caught:
         group(fails(PeerLost("connection closed")), fails(BROKEN, after=0.3))
     assert (caught.value.where, caught.value.fix) == ("a.jpg", "replace it")
+
+
+def test_a_process_that_does_not_see_the_stop_gets_sigterm(group: Callable[..., Any]) -> None:
+    def asks_and_waits(reports: Connection, shared: SharedState) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: reports.send(Outcome(error=Stopped(15))))
+        os.kill(os.getppid(), signal.SIGUSR1)
+        time.sleep(600)
+
+    with pytest.raises(Stopped) as caught:
+        group(asks_and_waits)
+    assert caught.value.signal_number == 15
 
 
 def test_the_others_get_their_time_to_save_and_not_more(group: Callable[..., Any]) -> None:

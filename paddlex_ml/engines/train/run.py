@@ -38,7 +38,7 @@ from paddlex_ml.models import zoo
 from paddlex_ml.pictures import plots
 from paddlex_ml.training import diagnostics, events, precision
 from paddlex_ml.training.ema import Ema
-from paddlex_ml.training.interrupt import SIGTERM, Interrupt
+from paddlex_ml.training.interrupt import SIGINT, Interrupt
 from paddlex_ml.training.loop import fit, global_step
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.plan import Plan
@@ -99,7 +99,8 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
                 changed_lists.adopt(training, opened.saved, plan, val_loader, output)
             fit(training, plan, train_loader, val_loader, output, interrupt)
         difference = None
-        if group.is_main and training.progress.best is not None and interrupt.signal != SIGTERM:
+        has_time = interrupt.signal in (None, SIGINT)  # who sends another signal waits seconds
+        if group.is_main and training.progress.best is not None and has_time:
             difference = export_best(training, output)
             plots.curves(files.curves, msgspec.to_builtins(training.progress.history))
     if interrupt.signal is not None:
