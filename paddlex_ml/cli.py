@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 import paddlex_ml
-from paddlex_ml import paddle_runtime, terminal
+from paddlex_ml import paddle_runtime, streams, terminal
 from paddlex_ml.artifacts import run_lock
 from paddlex_ml.artifacts.check_result import CheckResult
 from paddlex_ml.artifacts.export_result import ExportResult
@@ -91,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 logger.info("%s", note)
             if arguments.print_config:
                 print(load.dump(load.load(path, arguments.override, to_run=False).config), end="")
+                streams.refuse_loss()
                 return 0
             job = load.destination(path, arguments.override)
             loaded = load.load(path, arguments.override)

@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -22,6 +23,13 @@ STOPS = tuple(
 )
 """Besides SIGINT. Windows has SIGTERM alone."""
 ALL = (signal.SIGINT, *STOPS)
+
+READING = threading.Event()
+"""Set while the main thread of a training waits for data."""
+_STEP = 0.5
+"""Seconds between two looks for a signal."""
+_LEAVE = 2.0
+"""Seconds that Python has to end after a stop."""
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -47,27 +55,98 @@ def received_by(handler: Handler, numbers: tuple[int, ...] = ALL) -> Iterator[No
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Receive signals at the end: what runs inside, such as an import, must not break in two."""
+    """Receive signals at the end: what runs inside, such as an import, must not break in two.
+
+    A library may replace the handlers inside; those of before are back at the end.
+    """
     received: list[int] = []
-    try:
-        with received_by(lambda number, _: received.append(number)):
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+
+    with received_by(note):
+        has_mask = hasattr(signal, "pthread_sigmask")
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ALL) if has_mask else None
+        try:
             yield
+        finally:
+            for number in ALL:
+                if signal.getsignal(number) is note:
+                    signal.signal(number, note)  # the library's own handler is behind it
+            if mask is not None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if received:
+        signal.raise_signal(received[0])
+
+
+@contextmanager
+def ended_when_stalled(is_waiting: Callable[[], bool], limit: float) -> Iterator[None]:
+    """End the process some seconds after a stop that its main thread does not answer.
+
+    A read on a disk that does not answer lets no handler of Python run. `is_waiting` says whether
+    the process may be ended: it is asked again and again, and a process that computes or saves is
+    left alone. limit: seconds from the signal on. Only on Linux and other POSIX systems, in the
+    main thread; elsewhere nothing happens.
+    """
+    if not hasattr(signal, "pthread_sigmask") or (
+        threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+    receiver, sender = os.pipe()
+    for end in (receiver, sender):
+        os.set_blocking(end, False)
+    before, over = signal.set_wakeup_fd(sender, warn_on_full_buffer=False), threading.Event()
+
+    def watch() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ALL)  # else this thread would receive them
+        number, waited = None, 0.0
+        while not over.wait(_STEP):
+            number = number or _read_signal(receiver) or _find_pending()
+            waited = waited + _STEP if number is not None and is_waiting() else 0.0
+            if number is not None and waited >= limit:
+                text = f"stopped by {signal.Signals(number).name}: a disk or pipe does not answer\n"
+                with suppress(OSError):
+                    os.write(2, text.encode())
+                os._exit(128 + number)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
     finally:
-        if received:
-            signal.raise_signal(received[0])
+        signal.set_wakeup_fd(before)
+        over.set()
+        thread.join()
+        os.close(receiver)
+        os.close(sender)
+
+
+def _read_signal(receiver: int) -> int | None:
+    """A stop whose handler of C has run: each signal is a byte."""
+    try:
+        return next((number for number in os.read(receiver, 64) if number in STOPS), None)
+    except BlockingIOError:
+        return None
+
+
+def _find_pending() -> int | None:
+    """A stop that no thread has received: all of them sleep in the kernel. Linux alone tells it."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    pending = int(status.partition("ShdPnd:")[2].split()[0], 16)
+    return next((number for number in STOPS if pending >> (number - 1) & 1), None)
 
 
 def leave(code: int) -> NoReturn:
-    """End this program with the exit code. After a stop by a signal it ends at once.
+    """End this program with the exit code; after a stop within seconds.
 
     A thread that waits for a disk or pipe which does not answer would keep Python from ending.
     """
-    if code - 128 not in ALL:
-        sys.exit(code)
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            try:
-                stream.flush()
-            except (OSError, ValueError):
-                continue
-    os._exit(code)
+    if code - 128 in ALL:
+        timer = threading.Timer(_LEAVE, os._exit, (code,))
+        timer.daemon = True
+        timer.start()
+    sys.exit(code)

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from paddlex_ml.errors import PaddlexMLError
+
 logger = logging.getLogger(__name__)
 
 
@@ -21,11 +23,13 @@ class LastingStream:
     """A text stream whose writes never fail: after the first failure they go to the null device."""
 
     def __init__(self, stream: TextIO, name: str) -> None:
-        self._stream, self._name, self._is_lost = stream, name, False
+        self._stream, self._name = stream, name
+        self.fault: Exception | None = None
+        """Why text was lost; None: all of it was written."""
 
     def write(self, text: str) -> int:
         """Write, or lose the text where the stream cannot take it; returns its length."""
-        if not self._is_lost:
+        if self.fault is None:
             try:
                 return self._stream.write(text)
             except UnicodeEncodeError:  # the stream has no way to show these letters
@@ -38,22 +42,25 @@ class LastingStream:
 
     def flush(self) -> None:
         """Flush, as far as the stream can."""
-        if not self._is_lost:
+        if self.fault is None:
             try:
                 self._stream.flush()
             except (OSError, ValueError) as error:
                 self._lose(error)
 
+    def isatty(self) -> bool:
+        """Whether a terminal shows it; not after a failure: a bar would be drawn for nobody."""
+        return self.fault is None and self._stream.isatty()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def _lose(self, error: Exception) -> None:
-        self._is_lost = True
+        self.fault = error
         # What is still buffered is flushed when Python ends: it must have a place to go.
         with suppress(OSError, ValueError):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self._stream.fileno())
-            os.close(null)
+            if (number := self._stream.fileno()) in (1, 2):
+                _open_null(number)
         if self._name == "stdout":
             logger.warning("stdout cannot be written (%s): the work goes on without it", error)
 
@@ -68,12 +75,33 @@ def open_closed() -> None:
         try:
             os.fstat(number)
         except OSError:
-            null = os.open(os.devnull, os.O_RDWR)
-            if null != number:
-                os.dup2(null, number)
-                os.close(null)
+            _open_null(number)
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def refuse_loss() -> None:
+    """Raise PaddlexMLError where stdout has failed: for a command whose only work is to print.
+
+    A reader that has left has seen what it wanted.
+    """
+    sys.stdout.flush()
+    fault = getattr(sys.stdout, "fault", None)
+    if fault is not None and not isinstance(fault, BrokenPipeError):
+        raise PaddlexMLError(
+            f"the text could not be printed: {fault}",
+            where="stdout",
+            fix="send it to a file on a disk with free space: > file.txt",
+        )
+
+
+def _open_null(number: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    if null == number:
+        os.set_inheritable(number, True)  # as the worker processes expect
+    else:
+        os.dup2(null, number)
+        os.close(null)
 
 
 @contextmanager

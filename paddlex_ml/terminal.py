@@ -12,12 +12,11 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
@@ -155,17 +154,20 @@ def _stops_raise() -> Iterator[None]:
     Where the run does not come to its end, because a thread waits for a disk or pipe that does not
     answer, the process is ended after some seconds.
     """
-    owner, limit = os.getpid(), ExitStack()
+    owner = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() == owner:
-            timer = threading.Timer(END_LIMIT, os._exit, (128 + number,))
-            timer.daemon = True
-            timer.start()
-            limit.callback(timer.cancel)
             raise Stopped(number)
         signal.signal(number, signal.SIG_DFL)  # a forked worker has nothing to report
         os.kill(os.getpid(), number)
 
-    with limit, stop_signals.received_by(stop, stop_signals.STOPS):
+    def is_waiting() -> bool:
+        # A training receives the signals itself and saves: only its reading may be ended.
+        return signal.getsignal(signal.SIGTERM) is stop or stop_signals.READING.is_set()
+
+    with (
+        stop_signals.received_by(stop, stop_signals.STOPS),
+        stop_signals.ended_when_stalled(is_waiting, END_LIMIT),
+    ):
         yield

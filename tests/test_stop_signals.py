@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,14 +64,17 @@ def test_ctrl_c_while_something_is_imported_comes_afterwards() -> None:
 
 
 @pytest.mark.story
-def test_ctrl_c_during_the_import_of_paddle_is_no_traceback(toy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_stop_during_the_import_of_paddle_is_no_traceback(
+    toy: Path, tmp_path: Path, name: str
+) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import builtins, os, signal\n"
         "real = builtins.__import__\n"
         "def watch(name, *rest, **more):\n"
         "    if name.startswith('paddle.') and not hasattr(builtins, 'sent'):\n"
         "        builtins.sent = True\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        f"        os.kill(os.getpid(), signal.{name})\n"
         "    return real(name, *rest, **more)\n"
         "builtins.__import__ = watch\n"
     )
@@ -83,33 +87,82 @@ def test_ctrl_c_during_the_import_of_paddle_is_no_traceback(toy: Path, tmp_path:
         text=True,
         timeout=120,
     )
-    assert done.returncode == 130, done.stderr
+    assert done.returncode == 128 + getattr(signal, name), done.stderr
     assert "Traceback" not in done.stderr
-    assert "stopped by SIGINT" in done.stderr
+    assert "FatalError" not in done.stderr
+    assert f"stopped by {name}" in done.stderr
 
 
-def test_a_thread_that_never_ends_does_not_keep_a_stopped_program(tmp_path: Path) -> None:
-    fifo = tmp_path / "never"
-    os.mkfifo(fifo)
-    script = (
-        "import sys, threading, time\n"
-        "from concurrent.futures import ThreadPoolExecutor\n"
-        "from paddlex_ml import stop_signals, terminal\n"
-        "def body():\n"
-        "    with ThreadPoolExecutor() as pool:\n"
-        "        reading = pool.submit(open, sys.argv[1])\n"
-        "        print('begun', flush=True)\n"
-        "        reading.result()\n"
-        "terminal.END_LIMIT = 0.2\n"
-        "stop_signals.leave(terminal.run_script(body))\n"
-    )
+STALLED = """
+import os, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from paddlex_ml import stop_signals, terminal
+def in_a_thread():
+    with ThreadPoolExecutor() as pool:
+        pool.submit(open, sys.argv[1])
+        print('begun', flush=True)
+def in_a_thread_of_the_end():
+    pool = ThreadPoolExecutor()
+    pool.submit(open, sys.argv[1])
+    print('begun', flush=True)
+    threading.Event().wait()
+terminal.END_LIMIT, stop_signals._LEAVE, stop_signals._STEP = 0.3, 0.3, 0.1
+stop_signals.leave(terminal.run_script(globals()[sys.argv[2]]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
+@pytest.mark.parametrize("where", ["in_a_thread", "in_a_thread_of_the_end"])
+def test_a_thread_that_never_ends_does_not_keep_a_stopped_program(
+    tmp_path: Path, where: str
+) -> None:
+    os.mkfifo(tmp_path / "never")
     with subprocess.Popen(
-        [sys.executable, "-c", script, str(fifo)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", STALLED, str(tmp_path / "never"), where],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 143
+
+
+STALL_IN_C = """
+#include <unistd.h>
+int stall(void) { for (;;) pause(); }
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
+def test_a_read_that_never_returns_does_not_keep_a_stopped_program(tmp_path: Path) -> None:
+    (tmp_path / "stall.c").write_text(STALL_IN_C)
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", "-o", "stall.so", "stall.c"], cwd=tmp_path, check=True
+    )
+    script = (
+        "import ctypes, sys\n"
+        "from paddlex_ml import stop_signals, terminal\n"
+        "def body():\n"
+        "    print('begun', flush=True)\n"
+        "    ctypes.CDLL(sys.argv[1]).stall()\n"
+        "terminal.END_LIMIT, stop_signals._STEP = 0.3, 0.1\n"
+        "stop_signals.leave(terminal.run_script(body))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "stall.so")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
+        assert "stopped by SIGTERM: a disk or pipe does not answer" in process.stderr.read()
 
 
 def test_in_another_thread_nothing_is_received() -> None:

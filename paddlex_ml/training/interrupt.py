@@ -41,8 +41,6 @@ class Interrupt:
     """Why this rank cannot go on; raised when the state is saved."""
     stopped: bool = False
     """Whether the group has agreed to stop."""
-    _is_reading: bool = False
-    """Whether the main thread waits for data."""
     _held: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Interrupt:
@@ -61,23 +59,25 @@ class Interrupt:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Wait for data inside: raises DataStalled some seconds after a stop was asked for."""
-        self._is_reading = True
+        stop_signals.READING.set()
         try:
             yield
         finally:
-            self._is_reading = False
+            stop_signals.READING.clear()
 
     def agree(self, *wishes: bool) -> Sequence[bool]:
         """Find out whether any rank must stop; returns for each wish whether any rank has it.
 
         The answer is the same on every rank.
         """
-        asked = self.signal or self.group.shared.stop[0]
+        asked = self.group.shared.stop[0] or self.signal or 0  # the first may come as SIGTERM here
         mine = [float(asked), float(self.error is not None), *map(float, wishes)]
         number, failed, *wanted = self.group.all_reduce_max(mine)
         if number:
             self.signal = int(number)
         self.stopped = bool(number or failed)
+        if self.stopped and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
         return [bool(wish) for wish in wanted]
 
     def raise_error(self, is_saved: bool) -> None:
@@ -101,7 +101,7 @@ class Interrupt:
             signal.setitimer(signal.ITIMER_REAL, DATA_LIMIT, DATA_LIMIT / 3)
 
     def _stop_reading(self, *_: object) -> None:
-        if self._is_reading:
+        if stop_signals.READING.is_set():
             raise DataStalled
 
 
