@@ -91,6 +91,7 @@ def test_a_passed_check_says_so_and_names_the_next_command(
     engine: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["main.py"])
+    monkeypatch.setenv("PATH", os.path.dirname(sys.executable))
     engine("check_dataset", succeed)
     assert run("check_dataset", "Global.output=my out") == 0
     assert capsys.readouterr().out.splitlines() == [
