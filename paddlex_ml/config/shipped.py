@@ -29,7 +29,7 @@ def find(name: str) -> tuple[Path, str | None]:
     `name` is a path, a model name, or a path of another tool whose file name is a shipped one.
     Raises PaddlexMLError, naming the models, when nothing fits.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expandvars(os.path.expanduser(name)))
     if os.path.isfile(path):  # os.path: False where a folder on the way cannot be entered
         return path, None
     stem = path.name.removesuffix(".yaml")

@@ -167,10 +167,43 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
 def test_training_keys_that_contradict_each_other_are_refused(
     tmp_path: Path, overrides: list[str], what: str, fix: str
 ) -> None:
-    error = failure(tmp_path, *overrides)
+    mode = "evaluate" if overrides[0].startswith("Evaluate.") else "train"
+    needed = ["Global.dataset_dir=data", f"Global.mode={mode}"]
+    error = failure(tmp_path, *needed, *overrides)
     assert (error.what, error.where, error.fix) == (what, f"-o {overrides[-1]}", fix)
-    key = fix.removeprefix("-o ")
-    assert merged(tmp_path, *overrides, key).Global.mode == "check_dataset"
+    assert merged(tmp_path, *needed, *overrides, fix.removeprefix("-o "))
+    others = ["predict", "export", "check_dataset", *({"train", "evaluate"} - {mode})]
+    for other in others:
+        keys = (f"Global.mode={other}", "Predict.input=a.jpg", "Global.dataset_dir=data")
+        assert merged(tmp_path, *overrides, *keys).Global.mode == other
+
+
+def test_only_the_mode_that_reads_a_section_asks_for_its_rules(tmp_path: Path) -> None:
+    whole = PADDLEX.replace("epochs_iters: 20", "epochs_iters: 2")
+    config = merged(tmp_path, "CheckDataset.split.enable=false", text=whole)
+    assert (config.Train.warmup_steps, config.Train.epochs_iters) == (5, 2)
+    convert = ["CheckDataset.convert.enable=true", "CheckDataset.split.enable=true"]
+    assert len(failure(tmp_path, *convert).what.splitlines()) == 7
+    train = ["Global.mode=train", "Train.warmup_steps=1", "Train.learning_rate=1e-3"]
+    assert merged(tmp_path, *convert, *train, text=PADDLEX).Global.mode == "train"
+
+
+@pytest.mark.parametrize("mode", ["check_dataset", "evaluate", "export", "predict"])
+def test_a_file_without_options_of_a_training_does_for_the_other_modes(
+    tmp_path: Path, mode: str
+) -> None:
+    text = f"Global: {{model: ResNet50_ML, mode: {mode}, dataset_dir: d}}\nPredict: {{input: a}}\n"
+    assert merged(tmp_path, text=text).Global.mode == mode
+    error = failure(tmp_path, "Global.mode=train", text=text)
+    assert "Train.learning_rate is missing" in error.what
+
+
+def test_a_warm_up_of_more_than_half_of_the_epochs_is_refused(tmp_path: Path) -> None:
+    keys = ["Global.mode=train", "Global.dataset_dir=data", "Train.epochs_iters=6"]
+    error = failure(tmp_path, *keys, "Train.warmup_steps=5")
+    assert error.what == "a warm-up of 5 epochs leaves less than half of 6 to the full rate"
+    assert error.fix == "-o Train.warmup_steps=0.6"
+    assert merged(tmp_path, *keys, "Train.warmup_steps=3").Train.warmup_steps == 3
 
 
 def test_training_keys_at_the_edge_of_what_they_may_be_load(tmp_path: Path) -> None:
@@ -270,9 +303,9 @@ def test_a_text_written_for_an_override_is_read_back(value: str) -> None:
 @pytest.mark.parametrize(
     ("override", "what", "fix"),
     [
-        ("Train.batch_size", "the override 'Train.batch_size' has no =", "as in -o Train.batch_"),
-        ("=3", "the override '=3' has an empty key", "-o Section.key=value"),
-        ("Train..amp=O1", "the override 'Train..amp=O1' has an empty key", "Section.key=value"),
+        ("Train.batch_size", "the override 'Train.batch_size' has no =", "-o Train.batch_size=32"),
+        ("=3", "the override '=3' has an empty key", "a key of --print-config"),
+        ("Train..amp=O1", "the override 'Train..amp=O1' has an empty key", "--print-config"),
         ("Train.resume_path=", "has no value", "-o Train.resume_path=null for none"),
         ("Train.batch_size.x=3", "Train.batch_size is a mapping", "-o Train.batch_size=32"),
         ("Train.warmup_steps.x=3", "Train.warmup_steps holds a value, it has no key x", "=3"),
@@ -399,12 +432,12 @@ def test_a_dumped_configuration_loads_to_the_same_one(
             "-o CheckDataset.convert.src_dataset_type=LabelMe",
         ),
         (
-            ["Train.warmup_steps=20"],
+            ["Global.mode=train", "Global.dataset_dir=data", "Train.warmup_steps=20"],
             "a warm-up of 20 epochs never ends in 20",
             "-o Train.warmup_steps=2",
         ),
         (
-            ["Global.model=ResNet50_ML", "Train.decoder_tokens=all_patches"],
+            ["Global.mode=export", "Global.model=ResNet50_ML", "Train.decoder_tokens=all_patches"],
             "Train.decoder_tokens is all_patches: only the head of CLIP_vit_base_patch16_448_ML",
             "-o Train.decoder_tokens=null",
         ),
@@ -419,7 +452,10 @@ def test_a_dumped_configuration_loads_to_the_same_one(
             "-o Evaluate.tune_threshold=precision (or recall), or -o Evaluate.tune_target=0.9",
         ),
         (
-            ["Evaluate.save_threshold=true", "Evaluate.tune_threshold=null"],
+            [
+                *("Global.mode=evaluate", "Global.dataset_dir=data"),
+                *("Evaluate.save_threshold=true", "Evaluate.tune_threshold=null"),
+            ],
             "Evaluate.save_threshold is true, but Evaluate.tune_threshold is null",
             "-o Evaluate.tune_threshold=f1",
         ),
@@ -487,7 +523,8 @@ def test_what_only_a_run_needs_is_not_asked_for_when_showing(tmp_path: Path) -> 
         (MINIMAL, ["Global.output=a", "nonsense"], ("check_dataset", Path("a"))),
         (MINIMAL, ["Global.mode=fly"], None),
         (MINIMAL, ["Global.mode=[1]"], None),
-        (MINIMAL, ["Global.output=3"], None),
+        (MINIMAL, ["Global.output=03"], ("check_dataset", Path("03"))),
+        (MINIMAL + "Predict: {}\n", ["Global.output=null"], None),
         ("- a list\n", ["Global.mode=train", "Global.output=a"], ("train", Path("a"))),
         ("- a list\n", ["Global.mode=train"], None),
         ("Global: 3\n", [], None),

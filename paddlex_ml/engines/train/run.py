@@ -19,8 +19,8 @@ from paddlex_ml.artifacts import weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
+from paddlex_ml.config import run_config
 from paddlex_ml.config.fingerprint import fingerprint
-from paddlex_ml.config.load import dump
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
@@ -80,7 +80,7 @@ def train_model(config: Config, group: ProcessGroup) -> TrainResult | None:
             logger.warning(message)
         train_loader, val_loader = build_loaders(config, dataset, group)
         if group.is_main:
-            write_text(files.config_yaml, dump(config))
+            write_text(files.config_yaml, run_config.write(config))
             annotation.write_labels(files.label_dict, dataset.label_names)
         with closing(train_loader), closing(val_loader):
             fit(training, plan, train_loader, val_loader, output, interrupt)
