@@ -45,7 +45,12 @@ class ConfigFault:
 
 def override(key: str, value: Any) -> str:
     """The command-line text that sets `key` to `value`, ready for a shell."""
-    return f"-o {shlex.quote(f'{key}={yaml_text.write_inline(value, key, form_of)}')}"
+    return f"-o {shlex.quote(assignment(key, value))}"
+
+
+def assignment(key: str, value: Any) -> str:
+    """`key=value`, as the program gets it behind `-o`."""
+    return f"{key}={yaml_text.write_inline(value, key, form_of)}"
 
 
 def repair(key: str, value: Any) -> str:
