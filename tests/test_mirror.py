@@ -58,6 +58,7 @@ TESTED_ELSEWHERE = {
 
 # Test file without a module of its path -> why.
 WITHOUT_A_MODULE = {
+    "config/test_repairs.py": "the repairs of all faults of a configuration",
     "config/test_yaml_files.py": "the shipped YAML files",
     "data/test_bombs.py": "images that would fill the memory, through every reader",
     "distributed/test_story.py": "trainings in several processes through main.py",
@@ -90,8 +91,7 @@ WITHOUT_A_MODULE = {
 }
 NOT_TESTS = {
     *("conftest.py", "main_with_a_stopped_worker.py", "ranks.py", "results.py", "running.py"),
-    "layouts.py",
-    "shallow.py",
+    *("layouts.py", "repairs.py", "shallow.py"),
 }
 
 MODULES = {

@@ -69,7 +69,9 @@ def load(path: Path, overrides: Sequence[str] = (), *, to_run: bool = True) -> L
     _fill_what_is_not_read(merged.value)
     config = validation.build(Config, merged.value, "", merged.faults)
     at_fault = {fault.key for fault in merged.faults}
-    merged.faults.extend(rules.broken(config, at_fault, to_run=to_run))
+    broken = list(rules.broken(config, at_fault, to_run=to_run))
+    merged.faults = [_keep_rules(fault, config, broken, to_run=to_run) for fault in merged.faults]
+    merged.faults.extend(broken)
     if to_run and not {"Global.mode", "Global.output", *run_config.MODEL_KEYS.values()} & at_fault:
         chosen = run_config.choose_model(config, merged.typed, merged.saved)
         config = chosen.config
@@ -78,6 +80,20 @@ def load(path: Path, overrides: Sequence[str] = (), *, to_run: bool = True) -> L
     if merged.faults:
         raise _error(merged)
     return Loaded(config, (*notes, *rules.notes(config)))
+
+
+def _keep_rules(
+    fault: ConfigFault, config: Config, broken: Sequence[ConfigFault], *, to_run: bool
+) -> ConfigFault:
+    """The fault with a fix that breaks no rule which was not broken before."""
+    if not fault.proposed:
+        return fault
+    repaired = validation.with_value(config, fault.key, fault.proposed[0])
+    for rule in rules.broken(repaired, set(), to_run=to_run):
+        if rule not in broken:
+            fix = rule.fix if rule.key == fault.key else f"{fault.fix} {rule.fix}"
+            return dataclasses.replace(fault, fix=fix)
+    return fault
 
 
 def dump(config: Config) -> str:
@@ -191,26 +207,27 @@ def _apply(text: str, merged: _Merged) -> None:
     key, equals, value_text = text.partition("=")
     key, typed = key.strip(), value_text.strip()
     good = validation.example(key)
-    problem = None
+    problem: str | None = None
+    proposed: tuple[Any, ...] = ()
     if not equals:
         problem, fix = "has no =", good or "write the key, =, and the value"
     elif not key or "" in key.split("."):
         problem, fix = "has an empty key", "write a key of --print-config before the ="
     elif not typed:  # often a shell variable that is not set: do not guess null
-        problem = "has no value"
-        fix = f"write the value, or {good}" if good else "write the value"
+        problem, fix = "has no value", f"write the value, or {good}" if good else "write the value"
         if validation.is_optional(key):
             fix = f"write the value, or {validation.override(key, None)} for none"
+            proposed = (None,)
     if problem:
         what = f"the override {text!r} {problem}"
-        merged.faults.append(ConfigFault(key, what, fix, where=f"-o {text}"))
+        merged.faults.append(ConfigFault(key, what, fix, f"-o {text}", proposed))
         return
     try:
         document = yaml_text.parse_scalar_or_flow(value_text, key, validation.form_of)
     except yaml.YAMLError as error:
         what = f"the value of {key} is bad YAML: {_problem(error)[0]}"
-        fix = good or "remove it"
-        if not good or validation.form_of(key) == "texts":
+        fix = good or f"if it is a text, quote it: {validation.override(key, typed)}"
+        if validation.form_of(key) == "texts" and validation.accepts(key, typed):
             fix = f"if it is a text, quote it: {validation.override(key, typed)}"
         merged.faults.append(ConfigFault(key, what, fix, where=f"-o {text}"))
         return

@@ -20,7 +20,7 @@ from typing import Any
 from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
 from paddlex_ml.config import yaml_text
 from paddlex_ml.config.schema import WORDS, Config
-from paddlex_ml.config.validation import ConfigFault, override, path_keys
+from paddlex_ml.config.validation import ConfigFault, override, path_keys, with_value
 from paddlex_ml.storage import fetch
 
 MODEL_KEYS = {
@@ -155,7 +155,7 @@ def choose_model(config: Config, typed: set[str], saved: Path | None) -> ChosenM
         best = RunFolder(saved).best_model
         own = str(best.inference.folder if mode == "predict" else best.weights)
         note = f"{output} holds no training: taking {own}, beside the configuration"
-        return ChosenModel(_replace(config, key, own), (note,))
+        return ChosenModel(with_value(config, key, own), (note,))
     if key in typed or not _names_another(config, key):
         return ChosenModel(config)
     if not is_trained:
@@ -165,7 +165,7 @@ def choose_model(config: Config, typed: set[str], saved: Path | None) -> ChosenM
             f"{key} {text} is left out: {output} holds a training, whose best weights are "
             f"exported; to export the others: {override(key, text)}"
         )
-        return ChosenModel(_replace(config, key, None), (note,))
+        return ChosenModel(with_value(config, key, None), (note,))
     fault = ConfigFault(
         key,
         f"{key} is {text}, but {output} holds a training of its own: whose weights are meant?",
@@ -181,9 +181,3 @@ def _names_another(config: Config, key: str) -> bool:
         return False
     inside = os.path.realpath(config.Global.output)
     return fetch.is_url(text) or not _is_inside(os.path.realpath(text), inside)
-
-
-def _replace(config: Config, key: str, value: str | None) -> Config:
-    section, _, name = key.partition(".")
-    changed = dataclasses.replace(getattr(config, section), **{name: value})
-    return dataclasses.replace(config, **{section: changed})

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 from paddlex_ml.config import values, yaml_text
@@ -45,6 +46,7 @@ def find(name: str) -> tuple[Path, str | None]:
     )
 
 
+@cache
 def learning_rate(model: str) -> float:
     """The peak rate in the shipped file for `model`."""
     text = (folder() / f"{model}.yaml").read_text(encoding="utf-8")

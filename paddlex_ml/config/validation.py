@@ -7,7 +7,7 @@ import shlex
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import (
@@ -41,6 +41,8 @@ class ConfigFault:
     fix: str
     where: str | None = None
     """Where it was found, if not simply where `key` was written."""
+    proposed: tuple[Any, ...] = ()
+    """The value that the fix gives to `key`, if it gives one."""
 
 
 def override(key: str, value: Any) -> str:
@@ -55,14 +57,25 @@ def assignment(key: str, value: Any) -> str:
 
 def repair(key: str, value: Any) -> str:
     """The override that sets `key` to `value` where that is allowed, else to a good value."""
-    kind = _kinds().get(key)
-    if kind is None:
+    if key not in _kinds() or accepts(key, value):
         return override(key, value)
-    try:
-        _convert(value, kind)
-    except Refused as refused:
-        return override(key, _first_good(refused.repairs, kind, _substitutes()[key]))
-    return override(key, value)
+    return override(key, _substitutes()[key])
+
+
+def accepts(key: str, value: Any) -> bool:
+    """Whether a plain value may stand behind a known key."""
+    with suppress(Refused):
+        _convert(value, _kinds()[key])
+        return True
+    return False
+
+
+def with_value(section: T, key: str, value: Any) -> T:
+    """The configuration, or one of its sections, with another value of a dotted key."""
+    name, _, below = key.partition(".")
+    if below:
+        value = with_value(getattr(section, name), below, value)
+    return replace(section, **{name: value})  # type: ignore[type-var]
 
 
 def example(key: str) -> str | None:
@@ -140,8 +153,8 @@ def _field_value(
         return _convert(value, kind)
     except Refused as refused:
         what = f"{key} is {_show(value)}: {refused.rule}"
-        good = _first_good(refused.repairs, kind, substitute)
-        faults.append(ConfigFault(key, what, override(key, good)))
+        good, held = _first_good(refused.repairs, kind, substitute)
+        faults.append(ConfigFault(key, what, override(key, good), proposed=(held,)))
         return substitute
 
 
@@ -184,13 +197,13 @@ def _convert_plain(value: Any, kind: type) -> Any:
     raise Refused(rule, *([int(number)] if number >= 1 else []))
 
 
-def _first_good(repairs: Sequence[Any], kind: Any, substitute: Any) -> Any:
-    """The first repair that the key itself accepts, else the substitute."""
+def _first_good(repairs: Sequence[Any], kind: Any, substitute: Any) -> tuple[Any, Any]:
+    """The first repair that the key itself accepts, else the substitute: as it is written, and as
+    the configuration holds it."""
     for value in repairs:
         with suppress(Refused):
-            _convert(value, kind)
-            return value
-    return substitute
+            return value, _convert(value, kind)
+    return substitute, substitute
 
 
 def _substitute(item: Field[Any], kind: Any) -> Any:
