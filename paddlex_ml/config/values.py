@@ -132,6 +132,8 @@ def text(value: Any) -> str:
         raise Refused("must be text")
     if not value.strip():
         raise Refused("must not be empty")
+    if value == "...":  # in messages and in documents
+        raise Refused("stands for a value of your own: write that in its place")
     if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
         raise Refused("holds a character that no file name can have")
     return value
