@@ -18,6 +18,11 @@ def python() -> str:
     return shlex.quote(sys.executable or "python")
 
 
+def pip_install(packages: str) -> str:
+    """The command that installs packages for the interpreter that runs this process."""
+    return f"{python()} -m pip install {packages}"
+
+
 def command() -> str:
     """The words before the options: `python main.py`, `python -m paddlex_ml` or `paddlex-ml`."""
     started = sys.argv[0]

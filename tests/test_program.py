@@ -90,6 +90,12 @@ def test_the_installed_command_is_named_where_a_shell_finds_this_one(
     assert program.command() == f"{shlex.quote(sys.executable)} -m paddlex_ml"
 
 
+def test_packages_are_installed_for_the_interpreter_that_needs_them() -> None:
+    words = program.pip_install("'paddlex-ml[onnx]' x").split()
+    assert words[1:] == ["-m", "pip", "install", "'paddlex-ml[onnx]'", "x"]
+    assert words[0] == program.python()
+
+
 def test_help_names_a_command_that_runs_where_no_python_is_found(tmp_path: Path) -> None:
     bare = {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT), "HOME": os.environ.get("HOME", "/")}
     start = [sys.executable, "-m", "paddlex_ml"]
