@@ -235,8 +235,8 @@ class TrainConfig:
     """Several processes: true computes batch norm over the batches of all of them, which matters
     below about 8 images per process; false over the batch of each process."""
     warmup_steps: Annotated[float, Range(low=0, typical=1.0)]  # the name is that of PaddleX
-    """Length of the linear warm-up in EPOCHS (not steps), fractions allowed; at least 0 and below
-    epochs_iters."""
+    """Length of the linear warm-up in EPOCHS (not steps), fractions allowed; at least 0 and at most
+    half of epochs_iters."""
     lr_schedule: Literal["cosine", "one_cycle"] = "cosine"
     """How the rate changes: cosine (a linear warm-up, then half a cosine wave down to almost 0) or
     one_cycle (half a wave up from 1/25 of the peak, then down to 1/10,000 of it; its warm-up is

@@ -112,7 +112,8 @@ def _describe_bare_weights(config: Config, entries: dict[str, np.ndarray], path:
         raise PaddlexMLError(
             f"the weights have {outputs} classes, the data set has {len(names)}",
             where=str(path),
-            fix="name the data set that the weights were trained on behind Global.dataset_dir",
+            fix="-o Global.dataset_dir=./dataset/my_set (the data set that the weights were trained "
+            "on)",
         )
     tokens = zoo.find(name).published_tokens
     if tokens is not None and path != cache.path_for(published.weights_url(name)):
