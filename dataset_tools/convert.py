@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
-from paddlex_ml import terminal
+from paddlex_ml import program, terminal
 from paddlex_ml.data.split import STRATEGIES, Division
 from paddlex_ml.formats import registry, rewrite
 from paddlex_ml.formats.collector import Options
@@ -58,7 +59,8 @@ def main() -> None:
         result = rewrite.convert(args.dataset, args.source, options, division)
     print("\n".join(result.format_lines(args.dataset)))
     if "val" not in result.lists:
-        print(f"divide the images: python dataset_tools/split.py {args.dataset} --val-percent 20")
+        split = f"{program.python()} dataset_tools/split.py {shlex.quote(str(args.dataset))}"
+        print(f"divide the images: {split} --val-percent 20")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 import paddlex_ml
-from paddlex_ml import paddle_runtime, streams, terminal
+from paddlex_ml import next_command, paddle_runtime, program, streams, terminal
 from paddlex_ml.artifacts import run_lock
 from paddlex_ml.artifacts.check_result import CheckResult
 from paddlex_ml.artifacts.export_result import ExportResult
@@ -123,9 +122,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = terminal.Parser(
-        prog=_program(),
+        prog=program.command(),
         description="Multi-label image classification on PaddlePaddle, driven by YAML.",
-        epilog=_HELP.format(prog=_program(), folder=shipped.folder()),
+        epilog=_HELP.format(prog=program.command(), folder=shipped.folder()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -220,7 +219,7 @@ def _summarise(config: Config, arguments: argparse.Namespace, result: Result) ->
     """What was written, and the command that a user most likely wants next."""
     from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 
-    output, overrides = config.Global.output, list(arguments.override)
+    output, typed = config.Global.output, (arguments.config, arguments.override)
     run = RunFolder(output)
     path = run.result(config.Global.mode)
     match result:
@@ -231,65 +230,24 @@ def _summarise(config: Config, arguments: argparse.Namespace, result: Result) ->
                 f"  samples:   {run.check_dataset.demo_img}\n"
                 f"  histogram: {run.check_dataset.histogram}\n"
                 f"  report:    {run.check_dataset.report}\n"
-                f"next: {_command(arguments.config, 'train', overrides)}"
+                f"next: {next_command.after_check(*typed)}"
             )
-        case TrainResult():  # config.yaml holds the other overrides
-            predict = _command(str(run.config_yaml), "predict", ["Predict.input=photo.jpg"])
-            return f"{summarise(result, output)}\nnext: {predict}"
+        case TrainResult():
+            return f"{summarise(result, output)}\nnext: {next_command.after_training(config)}"
         case EvaluationResult():
             lines = [f"Evaluate done: {path}"]
             if result.report is not None:
                 lines.append(f"report: {output / result.report}")
             lines.append(f"classes: {output / result.per_class_csv}")
-            return "\n".join([*lines, f"next: {_after_evaluation(config, arguments, result)}"])
+            evaluated = next_command.after_evaluation(config, *typed, result)
+            return "\n".join([*lines, f"next: {evaluated}"])
         case ExportResult():
-            if not isinstance(result.inference_dir, str):
-                return f"Export done: {path}\nweights: {result.files[0]}"
-            if config.Export.weight_path or config.Export.format != "paddle":
-                overrides.append(f"Predict.model_dir={result.inference_dir}")
-            predict = _command(arguments.config, "predict", [*overrides, "Predict.input=photo.jpg"])
-            return f"Export done: {path}\nnext: {predict}"
+            exported = next_command.after_export(config, *typed, result)
+            last = f"next: {exported}" if exported else f"weights: {result.files[0]}"
+            return f"Export done: {path}\n{last}"
         case PredictResult():
             folder = config.Predict.save_path or run.predict.folder
             draws = config.Predict.save_img or config.Predict.explain
             return (
                 f"Prediction done: {path}\n{'pictures and scores' if draws else 'scores'}: {folder}"
             )
-
-
-def _after_evaluation(
-    config: Config, arguments: argparse.Namespace, result: EvaluationResult
-) -> str:
-    """The next command: export of the evaluated weights, or prediction with an exported model.
-
-    A model whose thresholds were saved predicts too: a new export would remove them.
-    """
-    overrides, model = list(arguments.override), config.Evaluate.weight_path
-    if model and result.thresholds is not None and result.thresholds.saved:
-        model = str(Path(result.thresholds.saved[0]).parent)
-    elif model and not Path(result.weight_path).is_dir():
-        return _command(arguments.config, "export", [*overrides, f"Export.weight_path={model}"])
-    if model:
-        overrides.append(f"Predict.model_dir={model}")
-    return _command(arguments.config, "predict", [*overrides, "Predict.input=photo.jpg"])
-
-
-def _command(config: str, mode: str, overrides: Sequence[str]) -> str:
-    """A command line that can be pasted; `mode` replaces the mode in `overrides`.
-
-    Options of CheckDataset are left out: the check has converted or split the data set already.
-    """
-    done = ("Global.mode=", "CheckDataset.")
-    kept = [text for text in overrides if not text.replace(" ", "").startswith(done)]
-    options = [part for text in (f"Global.mode={mode}", *kept) for part in ("-o", text)]
-    return f"{_program()} {shlex.join(['-c', config, *options])}"
-
-
-def _program() -> str:
-    """How the user started this program, for commands that can be pasted."""
-    started = Path(sys.argv[0])
-    if started.name == "main.py":
-        return f"python {shlex.quote(sys.argv[0])}"
-    if started == Path(__file__).with_name("__main__.py"):
-        return "python -m paddlex_ml"
-    return "paddlex-ml"

@@ -13,7 +13,7 @@ import warnings
 from contextlib import redirect_stderr
 from pathlib import Path
 
-from paddlex_ml import stop_signals
+from paddlex_ml import program, stop_signals
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 
@@ -73,7 +73,8 @@ def _import_paddle() -> None:
         raise PaddlexMLError(
             "PaddlePaddle is not installed",
             where=f"the environment of {sys.executable}",
-            fix="pip install 'paddlepaddle>=3.3,<3.4', or for a GPU see README, section Install",
+            fix=program.pip_install("'paddlepaddle>=3.3,<3.4'")
+            + ", or for a GPU see README, section Install",
         ) from error
     if threading.current_thread() is threading.main_thread() and on_sigterm is not None:
         signal.signal(signal.SIGTERM, on_sigterm)  # Paddle has replaced it by its own

@@ -13,14 +13,14 @@ PACKAGE = ROOT / "paddlex_ml"
 
 # A room imports itself and lower floors: never sideways, never up. This list is the architecture.
 FLOORS = [
-    {"errors", "progress", "run_modes", "stop_signals", "streams", "wording"},
-    {"storage", "cores", "devices", "metrics"},
+    {"errors", "program", "progress", "run_modes", "stop_signals", "wording"},
+    {"storage", "streams", "cores", "devices", "metrics"},
     {"terminal", "kernels", "paddle_runtime"},
     {"distributed"},
     {"data", "models", "pictures"},
     {"artifacts", "evaluation", "formats"},
     {"config", "training", "export", "inference", "report"},
-    {"engines"},
+    {"engines", "next_command"},
     {"__init__"},  # the public API: create_model
     {"cli"},
     {"__main__"},

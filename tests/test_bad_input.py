@@ -17,7 +17,9 @@ import pytest
 from PIL import Image
 
 from paddlex_ml import cli
+from paddlex_ml.config import load, shipped
 from paddlex_ml.data import annotation
+from tests import repairs
 
 Run = Callable[..., tuple[int, str]]
 TEXTS = {"train.log", "config.yaml", "label_dict.txt", "metrics.csv"}
@@ -33,6 +35,7 @@ def assert_refused(code: int, err: str, output: Path, mode: str, message: str, w
     assert message in told
     assert where in told
     assert re.search(r"^ +fix: +\S", told, re.MULTILINE)
+    assert_repairs_can_be_pasted(told, mode)
     if not output.is_dir():
         return
     result = output / f"{mode}_result.json"
@@ -45,6 +48,15 @@ def assert_refused(code: int, err: str, output: Path, mode: str, message: str, w
         content = json.loads(result.read_text(encoding="utf-8"))
         assert content["done_flag"] is False
         assert message in content["err_msg"]
+
+
+def assert_repairs_can_be_pasted(told: str, mode: str) -> None:
+    """Each proposed override is one that loads, without a gap to fill in."""
+    path, _ = shipped.find("PP-LCNet_x1_0_ML")
+    for repair in repairs.find(told):
+        keys = [f"Global.mode={mode}", "Global.dataset_dir=data", *repair]
+        assert load.load(path, keys).config.Global.mode, repair
+        assert "=..." not in "".join(repair), told
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -75,7 +76,9 @@ def test_the_data_set_tools_are_installed_too(installed: Path, tmp_path: Path) -
         text=True,
         check=True,
     )
-    assert told.stdout == "python -m paddlex_ml.dataset_tools.restore_backup x\n"
+    start = shlex.split(told.stdout)
+    assert start[1:] == ["-m", "paddlex_ml.dataset_tools.restore_backup", "x"]
+    assert os.path.samefile(shutil.which(start[0]) or "", sys.executable)
     for tool in TOOLS:
         done = subprocess.run(
             [sys.executable, "-m", f"paddlex_ml.dataset_tools.{tool}", "--help"],

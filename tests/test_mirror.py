@@ -19,12 +19,10 @@ TESTED_ELSEWHERE = {
     "artifacts/check_result": ("engines/test_check_dataset.py", "the check fills it"),
     "artifacts/export_result": ("engines/test_export.py", "the export fills it"),
     "artifacts/predict_result": ("engines/predict/test_run.py", "the prediction fills it"),
-    "config/rules": ("config/test_load.py", "rules judge what the loader has read"),
     "config/shipped": ("config/test_yaml_files.py", "all about the six files"),
     "config/validation": ("config/test_schema.py", "it judges by the schema"),
     "config/values": ("config/test_schema.py", "each check belongs to a field of the schema"),
     "config/write_yaml": ("config/test_yaml_files.py", "it writes these files"),
-    "config/yaml_text": ("config/test_load.py", "text comes in through the loader"),
     "data/dataset": ("data/test_loader.py", "samples are seen as batches"),
     "data/demo_scenes": ("data/test_demo.py", "scenes are seen in the data set that is drawn"),
     "data/faults": ("data/test_annotation.py", "faults are raised by what reads lists"),
@@ -60,6 +58,7 @@ TESTED_ELSEWHERE = {
 
 # Test file without a module of its path -> why.
 WITHOUT_A_MODULE = {
+    "config/test_repairs.py": "the repairs of all faults of a configuration",
     "config/test_yaml_files.py": "the shipped YAML files",
     "data/test_bombs.py": "images that would fill the memory, through every reader",
     "distributed/test_story.py": "trainings in several processes through main.py",
@@ -92,8 +91,7 @@ WITHOUT_A_MODULE = {
 }
 NOT_TESTS = {
     *("conftest.py", "main_with_a_stopped_worker.py", "ranks.py", "results.py", "running.py"),
-    "layouts.py",
-    "shallow.py",
+    *("layouts.py", "repairs.py", "shallow.py"),
 }
 
 MODULES = {

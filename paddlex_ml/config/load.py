@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from paddlex_ml.config import rules, validation, values, yaml_text
+from paddlex_ml import program
+from paddlex_ml.config import rules, run_config, validation, values, yaml_text
 from paddlex_ml.config.schema import IGNORED, MODES, Config
 from paddlex_ml.config.validation import ConfigFault
 from paddlex_ml.errors import PaddlexMLError
@@ -33,6 +35,11 @@ class _Merged:
     value: dict[Any, Any]
     origins: dict[str, str]
     faults: list[ConfigFault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    typed: set[str] = field(default_factory=set)
+    """The keys that the command line sets."""
+    saved: Path | None = None
+    """The folder of the training whose config.yaml this is."""
 
     def origin(self, key: str) -> str:
         """`file:line` or `-o ...` of `key`, of a key below it, or of the nearest section above."""
@@ -51,19 +58,42 @@ def load(path: Path, overrides: Sequence[str] = (), *, to_run: bool = True) -> L
     are left out, for showing the configuration. Raises PaddlexMLError that lists every fault.
     """
     merged = _merge(path, overrides)
-    notes = []
+    notes = merged.notes
     for key in IGNORED:
         section, _, name = key.partition(".")
         keys = merged.value.get(section)
         if isinstance(keys, dict) and name in keys:
             del keys[name]
             notes.append(f"{key} has no meaning here and is ignored")
+    notes.extend(_read_none_as_null(merged.value))
+    _fill_what_is_not_read(merged.value)
     config = validation.build(Config, merged.value, "", merged.faults)
     at_fault = {fault.key for fault in merged.faults}
-    merged.faults.extend(rules.broken(config, at_fault, to_run=to_run))
+    broken = list(rules.broken(config, at_fault, to_run=to_run))
+    merged.faults = [_keep_rules(fault, config, broken, to_run=to_run) for fault in merged.faults]
+    merged.faults.extend(broken)
+    if to_run and not {"Global.mode", "Global.output", *run_config.MODEL_KEYS.values()} & at_fault:
+        chosen = run_config.choose_model(config, merged.typed, merged.saved)
+        config = chosen.config
+        notes.extend(chosen.notes)
+        merged.faults.extend(chosen.faults)
     if merged.faults:
         raise _error(merged)
     return Loaded(config, (*notes, *rules.notes(config)))
+
+
+def _keep_rules(
+    fault: ConfigFault, config: Config, broken: Sequence[ConfigFault], *, to_run: bool
+) -> ConfigFault:
+    """The fault with a fix that breaks no rule which was not broken before."""
+    if not fault.proposed:
+        return fault
+    repaired = validation.with_value(config, fault.key, fault.proposed[0])
+    for rule in rules.broken(repaired, set(), to_run=to_run):
+        if rule not in broken:
+            fix = rule.fix if rule.key == fault.key else f"{fault.fix} {rule.fix}"
+            return dataclasses.replace(fault, fix=fix)
+    return fault
 
 
 def dump(config: Config) -> str:
@@ -97,20 +127,45 @@ def _merge(path: Path, overrides: Sequence[str]) -> _Merged:
     document = _read(path)
     origins = {key: f"{path}:{line}" for key, line in document.lines.items()}
     merged = _Merged(path, document.value, origins)
+    for key in document.templates - validation.sections():
+        del merged.value[key]
     for key, first, second in document.doubles:
         what = f"{key} is set twice, in line {first} and in line {second}"
         fix = "remove one of the two lines"
         merged.faults.append(ConfigFault(key, what, fix, where=f"{path}:{second}"))
+    merged.saved = run_config.folder_of(path)
+    if merged.saved is not None:
+        merged.notes.extend(run_config.move(merged.value, path, merged.saved))
     for text in overrides:
         _apply(text, merged)
     return merged
+
+
+def _read_none_as_null(raw: dict[Any, Any]) -> Iterator[str]:
+    """Replace the word None of Python, where a key can be null; yields what was replaced."""
+    for key in validation.leaf_keys():
+        *parents, name = key.split(".")
+        section: Any = raw
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        is_word = isinstance(section, dict) and section.get(name) == "None"
+        if is_word and validation.takes_none(key) and not os.path.exists("None"):
+            section[name] = None
+            yield f"{key} is None, which is read as null"
+
+
+def _fill_what_is_not_read(raw: dict[Any, Any]) -> None:
+    """Let a file without the options of a training do for the modes that do not train."""
+    section, train = raw.get("Global"), raw.get("Train") or {}
+    if isinstance(section, dict) and section.get("mode") != "train" and isinstance(train, dict):
+        raw["Train"] = {**validation.typical_values("Train"), **train}
 
 
 def _read(path: Path) -> yaml_text.Document:
     """Parse the file. Raises PaddlexMLError unless it is a UTF-8 text that holds a YAML mapping."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        document = yaml_text.parse(text)
+        document = yaml_text.parse(text, form_of=validation.form_of)
     except OSError as error:
         raise PaddlexMLError(
             f"the configuration cannot be read: {error.strerror}",
@@ -134,7 +189,8 @@ def _read(path: Path) -> yaml_text.Document:
         raise PaddlexMLError(
             f"the configuration must be a mapping of sections, it is {kind}",
             where=str(path),
-            fix="start from a shipped file: paddlex-ml -c PP-LCNet_x1_0_ML --print-config",
+            fix=f"start from a shipped file: {program.command()} -c PP-LCNet_x1_0_ML "
+            "--print-config",
         )
     return document
 
@@ -149,27 +205,34 @@ def _problem(error: yaml.YAMLError) -> tuple[str, yaml.Mark | None]:
 def _apply(text: str, merged: _Merged) -> None:
     """Put one `Section.key=value` into the plain values, or add a fault."""
     key, equals, value_text = text.partition("=")
-    key = key.strip()
-    problem, fix = None, "write -o Section.key=value, as in -o Train.batch_size=32"
+    key, typed = key.strip(), value_text.strip()
+    good = validation.example(key)
+    problem: str | None = None
+    proposed: tuple[Any, ...] = ()
     if not equals:
-        problem = "has no ="
+        problem, fix = "has no =", good or "write the key, =, and the value"
     elif not key or "" in key.split("."):
-        problem = "has an empty key"
-    elif not value_text.strip():  # often a shell variable that is not set: do not guess null
-        problem, fix = "has no value", f"write the value, or -o {key}=null for none"
+        problem, fix = "has an empty key", "write a key of --print-config before the ="
+    elif not typed:  # often a shell variable that is not set: do not guess null
+        problem, fix = "has no value", f"write the value, or {good}" if good else "write the value"
+        if validation.is_optional(key):
+            fix = f"write the value, or {validation.override(key, None)} for none"
+            proposed = (None,)
     if problem:
         what = f"the override {text!r} {problem}"
-        merged.faults.append(ConfigFault(key, what, fix, where=f"-o {text}"))
+        merged.faults.append(ConfigFault(key, what, fix, f"-o {text}", proposed))
         return
     try:
-        document = yaml_text.parse_scalar_or_flow(value_text)
+        document = yaml_text.parse_scalar_or_flow(value_text, key, validation.form_of)
     except yaml.YAMLError as error:
         what = f"the value of {key} is bad YAML: {_problem(error)[0]}"
-        fix = f"if it is a text, quote it: {validation.override(key, value_text.strip())}"
+        fix = good or f"if it is a text, quote it: {validation.override(key, typed)}"
+        if validation.form_of(key) == "texts" and validation.accepts(key, typed):
+            fix = f"if it is a text, quote it: {validation.override(key, typed)}"
         merged.faults.append(ConfigFault(key, what, fix, where=f"-o {text}"))
         return
     for double, _, _ in document.doubles:
-        what = f"{key}.{double} is set twice in one override"
+        what = f"{double} is set twice in one override"
         merged.faults.append(ConfigFault(key, what, "remove one of the two", where=f"-o {text}"))
     _put(merged, key, document.value, f"-o {text}")
 
@@ -190,11 +253,12 @@ def _put(merged: _Merged, key: str, value: Any, origin: str) -> None:
         if not isinstance(target, dict):
             above = ".".join(parents[:depth])
             what = f"{above} holds a value, it has no key {key.removeprefix(above + '.')}"
-            fix = f"set {above} as a whole: {validation.override(above, value)}"
+            fix = f"set {above} as a whole: {validation.repair(above, value)}"
             merged.faults.append(ConfigFault(key, what, fix, where=origin))
             return
     target[name] = value
     merged.origins[key] = origin
+    merged.typed.add(key)
 
 
 def _error(merged: _Merged) -> PaddlexMLError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import count
 from typing import TypeAlias
 
 from paddlex_ml.config import shipped
@@ -17,6 +18,8 @@ RATE_DOUBTFUL = 0.002
 """Above this rate training was seen to end worse than below it."""
 RATE_IDLE = 1e-6
 """Below this rate no weight changes noticeably in any usual number of epochs."""
+LONGEST_WARMUP = 0.5
+"""Share of the epochs: after a longer warm-up the rate falls before the model has learned."""
 _ROUNDS = 20  # of the bootstrap: with fewer, the percentiles are its lowest and highest round
 
 Broken: TypeAlias = tuple[ConfigFault, tuple[str, ...]]
@@ -24,13 +27,15 @@ Broken: TypeAlias = tuple[ConfigFault, tuple[str, ...]]
 
 
 def broken(config: Config, skip: set[str], *, to_run: bool) -> Iterator[ConfigFault]:
-    """The faults of all rules, except those that read a key in `skip` (already at fault).
+    """The faults of the rules of the mode, except those that read a key in `skip` (at fault).
 
     `to_run` adds what only a run needs; without it the rules that tie keys together remain.
     """
-    groups = [_check_dataset_rules, _train_rules, _evaluate_rules]
-    for rules in (*groups, *([_run_rules, _rate_rules] if to_run else [])):
-        for fault, others in rules(config):
+    groups = [_RULES.get(config.Global.mode), _token_rules, *([_run_rules] if to_run else [])]
+    if to_run and config.Global.mode == "train":
+        groups.append(_rate_rules)
+    for rules in groups if "Global.mode" not in skip else ():
+        for fault, others in rules(config) if rules else ():
             if not skip.intersection((fault.key, *others)):
                 yield fault
 
@@ -78,16 +83,13 @@ def _check_dataset_rules(config: Config) -> Iterator[Broken]:
 
 def _train_rules(config: Config) -> Iterator[Broken]:
     train, loss, epochs = config.Train, config.Train.loss, config.Train.epochs_iters
-    if train.warmup_steps >= epochs:
-        key = "Train.warmup_steps"
-        what = f"a warm-up of {train.warmup_steps:g} epochs never ends in {epochs}"
+    if train.warmup_steps > epochs * LONGEST_WARMUP:
+        key, length = "Train.warmup_steps", f"a warm-up of {train.warmup_steps:g} epochs"
+        what = f"{length} leaves less than half of {epochs} to the full rate"
+        if train.warmup_steps >= epochs:
+            what = f"{length} never ends in {epochs}"
         fix = override(key, epochs / 10 if epochs < 10 else epochs // 10)
         yield ConfigFault(key, what, fix), ("Train.epochs_iters",)
-    tokens = train.decoder_tokens
-    if tokens is not None and config.Global.model not in TOKEN_MODELS:
-        key = "Train.decoder_tokens"
-        what = f"{key} is {tokens}: only the head of {', '.join(TOKEN_MODELS)} has this choice"
-        yield ConfigFault(key, what, override(key, None)), ("Global.model",)
     if train.freeze_backbone_epochs >= epochs:
         key = "Train.freeze_backbone_epochs"
         what = f"{key} {train.freeze_backbone_epochs} leaves no epoch of {epochs} to the backbone"
@@ -107,6 +109,15 @@ def _train_rules(config: Config) -> Iterator[Broken]:
         yield ConfigFault(key, what, override(key, 0)), ("Train.loss.name",)
 
 
+def _token_rules(config: Config) -> Iterator[Broken]:
+    """Every mode that has a model reads this key of the training."""
+    key, tokens = "Train.decoder_tokens", config.Train.decoder_tokens
+    has_choice = config.Global.model in TOKEN_MODELS or config.Global.mode == "check_dataset"
+    if tokens is not None and not has_choice:
+        what = f"{key} is {tokens}: only the head of {', '.join(TOKEN_MODELS)} has this choice"
+        yield ConfigFault(key, what, override(key, None)), ("Global.model",)
+
+
 def _evaluate_rules(config: Config) -> Iterator[Broken]:
     evaluate = config.Evaluate
     if evaluate.save_threshold and evaluate.tune_threshold is None:
@@ -119,13 +130,22 @@ def _evaluate_rules(config: Config) -> Iterator[Broken]:
         yield ConfigFault(key, what, override(key, _ROUNDS)), ()
 
 
+_RULES = {
+    "check_dataset": _check_dataset_rules,
+    "train": _train_rules,
+    "evaluate": _evaluate_rules,
+}
+"""Mode -> the rules about the section that it alone reads."""
+
+
 def _run_rules(config: Config) -> Iterator[Broken]:
     mode, output, evaluate = config.Global.mode, config.Global.output, config.Evaluate
     for path in (output, *output.parents):  # os.path: no error in a folder without permission
         if os.path.exists(path) and not os.path.isdir(path):
             key = "Global.output"
             what = f"{key} is {str(output)!r}, but {path} is a file"
-            yield ConfigFault(key, what, f"move that file, or {override(key, 'output_2')}"), ()
+            free = next(name for n in count(2) if not os.path.exists(name := f"output_{n}"))
+            yield ConfigFault(key, what, f"move that file, or {override(key, free)}"), ()
             break
     if mode in ("check_dataset", "train", "evaluate") and config.Global.dataset_dir is None:
         key = "Global.dataset_dir"
@@ -153,15 +173,13 @@ def _rate_rules(config: Config) -> Iterator[Broken]:
     train, rate_key = config.Train, "Train.learning_rate"
     rate = train.learning_rate
     destroys = f"AdamW destroys the weights above {RATE_REFUSED:g}"
-    if config.Global.mode != "train":
-        return
     if rate > RATE_REFUSED:
         fix = override(rate_key, shipped.learning_rate(config.Global.model))
         fault = ConfigFault(rate_key, f"{rate_key} is {rate:g}: {destroys}", fix)
-        yield fault, ("Global.mode", "Global.model")
+        yield fault, ("Global.model",)
         return
     for part, factor in (("head", train.head_lr_mult), ("backbone", train.backbone_lr_mult)):
         if rate * factor > RATE_REFUSED:
             key = f"Train.{part}_lr_mult"
             what = f"{key} {factor:g} makes the {part}'s rate {rate * factor:g}: {destroys}"
-            yield ConfigFault(key, what, override(key, 1)), ("Global.mode", rate_key)
+            yield ConfigFault(key, what, override(key, 1)), (rate_key,)

@@ -35,6 +35,9 @@ DROPS = ("broken", "missing", "empty", "duplicates")
 IGNORED = ("Global.export_with_pir", "Train.dy2st")
 """Keys of PaddleX that have no meaning here: they are accepted with a note."""
 
+WORDS = {"Train.resume_path": ("auto",), "Evaluate.compare_with": ("raw", "ema")}
+"""Key of a path -> words in its place that are no path."""
+
 OPSET = 17
 """The first version with an operator for layer norm, which takes ten operators before."""
 
@@ -96,12 +99,12 @@ class ConvertConfig:
     separator: Text | None = None
     """Text between the class names in one cell of a table, such as "|"; "space" and "tab" are also
     understood. null: recognised from the table, and told."""
-    image_column: Annotated[str, Checked(values.cell)] | None = None
+    image_column: Text | None = None
     """Name of the column of a table that has the images. null: recognised, and told."""
-    label_columns: Annotated[tuple[str, ...], Checked(values.texts)] | None = None
+    label_columns: Annotated[tuple[str, ...], Checked(values.texts, form="texts")] | None = None
     """Names of the columns of a table that have labels, as [tags] or [cat, dog]. null: recognised,
     and told."""
-    label_value: Annotated[str, Checked(values.cell)] | None = None
+    label_value: Text | None = None
     """The value that says "shows it" in a column of one class. null: 1, 1.0, true or yes."""
     image_from: Literal["stem", "field"] | None = None
     """VOC and LabelMe: an annotation belongs to the image of its own file name (stem), or to the
@@ -147,7 +150,7 @@ class CheckDatasetConfig:
     convert: ConvertConfig = field(default_factory=ConvertConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     repair: RepairConfig = field(default_factory=RepairConfig)
-    drop: Annotated[tuple[str, ...], Checked(values.some_of(DROPS))] = ()
+    drop: Annotated[tuple[str, ...], Checked(values.some_of(DROPS), form="texts")] = ()
     """Lines to leave out of train.txt and val.txt, as [broken, missing]: broken (images that cannot
     be decoded), missing (no such file), empty (no label), duplicates (the same image again, by path
     or content). The old lists are kept as .bak."""
@@ -169,7 +172,7 @@ class LossConfig:
     clip: Annotated[float, Range(low=0, high=1, below=True)] = 0.05  # at 1 no absent label costs
     """Absent labels with a score below this cost nothing: 0 to below 1. Raise it when labels are
     often missing."""
-    pos_weight: Annotated[PosWeight, Checked(values.pos_weight)] | None = None
+    pos_weight: Annotated[PosWeight, Checked(values.pos_weight, form="yaml")] | None = None
     """bce: weight of present labels, a list with one number per class in the order of label.txt, or
     auto (absent over present images of the class, at most 100). null: 1 for all."""
     temperature: Annotated[float, Range(low=0, above=True, typical=4.0)] = 4.0
@@ -229,15 +232,15 @@ class TrainConfig:
     rescore_best: bool = False
     """true: a resumed run may go on with other lists: the best model so far is scored on the new
     val.txt first. false refuses lists that changed since the run began."""
-    dist_ips: Annotated[str, Checked(values.addresses)] | None = None
+    dist_ips: Annotated[str, Checked(values.addresses, form="texts")] | None = None
     """Addresses of the machines that train together, "192.168.0.1,192.168.0.2": start the same
     command on each of them. null: only this machine (docs/training.md)."""
     sync_bn: bool = False
     """Several processes: true computes batch norm over the batches of all of them, which matters
     below about 8 images per process; false over the batch of each process."""
     warmup_steps: Annotated[float, Range(low=0, typical=1.0)]  # the name is that of PaddleX
-    """Length of the linear warm-up in EPOCHS (not steps), fractions allowed; at least 0 and below
-    epochs_iters."""
+    """Length of the linear warm-up in EPOCHS (not steps), fractions allowed; at least 0 and at most
+    half of epochs_iters."""
     lr_schedule: Literal["cosine", "one_cycle"] = "cosine"
     """How the rate changes: cosine (a linear warm-up, then half a cosine wave down to almost 0) or
     one_cycle (half a wave up from 1/25 of the peak, then down to 1/10,000 of it; its warm-up is
@@ -339,7 +342,7 @@ class EvaluateConfig:
     """true: mode evaluate, and the evaluations during a training, decode large JPEGs at reduced
     size: faster, but the scores differ in the third digit from those of full decoding, which
     prediction uses."""
-    threshold: Annotated[Threshold, Checked(values.threshold)] | None = None
+    threshold: Annotated[Threshold, Checked(values.threshold, form="yaml")] | None = None
     """Score from which a class counts as present in precision, recall and F1, written as
     Predict.threshold. null: that of inference.yml for a static folder, 0.5 for weights."""
     bootstrap: Annotated[int, Range(low=0)] = 200
@@ -406,10 +409,10 @@ class PredictConfig:
     model_dir: PathOrUrl | None = None
     """Folder of the static model, or URL of its tar archive. null:
     <output>/best_model/inference."""
-    input: Annotated[Any, Checked(values.pictures)] | None = None
+    input: Annotated[Any, Checked(values.pictures, form="texts")] | None = None
     """What to predict on: an image, a URL, a folder, a pattern such as "images/*.jpg", a text file
     (.txt) with one of these per line, or a list of these. Mode predict needs it."""
-    threshold: Annotated[Threshold, Checked(values.threshold)] | None = None
+    threshold: Annotated[Threshold, Checked(values.threshold, form="yaml")] | None = None
     """Score from which a label counts as present, 0 to 1. Also a list with one number per class, or
     a mapping by class name or id: {default: 0.5, cat: 0.3}. A lower one finds more labels and more
     wrong ones. null: that of the model's inference.yml; exports have 0.5."""

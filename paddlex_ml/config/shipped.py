@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 from paddlex_ml.config import values, yaml_text
@@ -29,7 +30,7 @@ def find(name: str) -> tuple[Path, str | None]:
     `name` is a path, a model name, or a path of another tool whose file name is a shipped one.
     Raises PaddlexMLError, naming the models, when nothing fits.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expandvars(os.path.expanduser(name)))
     if os.path.isfile(path):  # os.path: False where a folder on the way cannot be entered
         return path, None
     stem = path.name.removesuffix(".yaml")
@@ -45,6 +46,7 @@ def find(name: str) -> tuple[Path, str | None]:
     )
 
 
+@cache
 def learning_rate(model: str) -> float:
     """The peak rate in the shipped file for `model`."""
     text = (folder() / f"{model}.yaml").read_text(encoding="utf-8")

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import shlex
 import types
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import (
@@ -22,7 +24,7 @@ from typing import (
 
 from paddlex_ml.config import values, yaml_text
 from paddlex_ml.config.schema import Config
-from paddlex_ml.config.values import Checked, Range, Refused
+from paddlex_ml.config.values import Checked, Form, Range, Refused
 
 T = TypeVar("T")
 
@@ -39,11 +41,49 @@ class ConfigFault:
     fix: str
     where: str | None = None
     """Where it was found, if not simply where `key` was written."""
+    proposed: tuple[Any, ...] = ()
+    """The value that the fix gives to `key`, if it gives one."""
 
 
 def override(key: str, value: Any) -> str:
     """The command-line text that sets `key` to `value`, ready for a shell."""
-    return f"-o {shlex.quote(f'{key}={yaml_text.write_inline(value)}')}"
+    return f"-o {shlex.quote(assignment(key, value))}"
+
+
+def assignment(key: str, value: Any) -> str:
+    """`key=value`, as the program gets it behind `-o`."""
+    return f"{key}={yaml_text.write_inline(value, key, form_of)}"
+
+
+def repair(key: str, value: Any) -> str:
+    """The override that sets `key` to `value` where that is allowed, else to a good value."""
+    if key not in _kinds() or accepts(key, value):
+        return override(key, value)
+    return override(key, _substitutes()[key])
+
+
+def accepts(key: str, value: Any) -> bool:
+    """Whether a plain value may stand behind a known key."""
+    with suppress(Refused):
+        _convert(value, _kinds()[key])
+        return True
+    return False
+
+
+def with_value(section: T, key: str, value: Any) -> T:
+    """The configuration, or one of its sections, with another value of a dotted key."""
+    name, _, below = key.partition(".")
+    if below:
+        value = with_value(getattr(section, name), below, value)
+    return replace(section, **{name: value})  # type: ignore[type-var]
+
+
+def example(key: str) -> str | None:
+    """An override of `key`, or of the first key of that section, that works; None: unknown key."""
+    if key in _kinds():
+        return override(key, _substitutes()[key])
+    below = [leaf for leaf in leaf_keys() if leaf.startswith(f"{key}.")]
+    return override(below[0], _substitutes()[below[0]]) if below else None
 
 
 def build(section: type[T], raw: Any, where: str, faults: list[ConfigFault]) -> T:
@@ -54,10 +94,10 @@ def build(section: type[T], raw: Any, where: str, faults: list[ConfigFault]) -> 
     """
     if raw is None:  # `Train:` with nothing below it: all its keys are commented out
         raw = {}
-    hints = _hints(section)
+    hints = _hints(section)  # type: ignore[arg-type]
     if not isinstance(raw, dict):
         what = f"{where} is {_show(raw)}: must be a section with the keys {', '.join(hints)}"
-        fix = f"set its keys, as in {_example(section, where)}"
+        fix = f"set its keys, as in {example(where)}"
         faults.append(ConfigFault(where, what, fix))
         raw = {}
     raw = _known_keys(section, raw, where, faults)
@@ -82,17 +122,15 @@ def _known_keys(
     for key, value in raw.items():
         if key in hints:
             continue
-        # Two keys at most that were written in the wrong section, else the most similar key.
-        meant = [leaf for leaf in leaf_keys() if leaf.rpartition(".")[2] == str(key)][:2]
-        if not meant and (similar := values.nearest(str(key), list(hints))):
-            known.setdefault(similar, value)
-            meant = [_join(where, similar)]
+        dotted = _join(where, key)
+        meant = _meant_keys(dotted)
+        if len(meant) == 1 and meant[0].rpartition(".")[0] == where:
+            known.setdefault(meant[0].rpartition(".")[2], value)
         fixes = [
-            f"write {name} instead" + (f" ({override(name, value)})" if name in leaf_keys() else "")
+            f"write {name} instead" + (f" ({repair(name, value)})" if name in leaf_keys() else "")
             for name in meant
         ]
         choices = ", ".join(_join(where, name) for name in hints)
-        dotted = _join(where, key)
         what = f"unknown {'key' if where else 'section'} {dotted}"
         fix = ", or ".join(fixes) or f"remove it, or choose from {choices}"
         faults.append(ConfigFault(dotted, what, fix))
@@ -114,15 +152,15 @@ def _field_value(
     try:
         return _convert(value, kind)
     except Refused as refused:
-        repair = refused.repairs[0] if refused.repairs else substitute
         what = f"{key} is {_show(value)}: {refused.rule}"
-        faults.append(ConfigFault(key, what, override(key, repair)))
+        good, held = _first_good(refused.repairs, kind, substitute)
+        faults.append(ConfigFault(key, what, override(key, good), proposed=(held,)))
         return substitute
 
 
 def _convert(value: Any, kind: Any) -> Any:
     """`value` as the type and the range of `kind` require it. Raises Refused."""
-    if get_origin(kind) in (Union, types.UnionType):  # always `X | None`
+    if _is_optional(kind):  # always `X | None`
         return None if value is None else _convert(value, get_args(kind)[0])
     if get_origin(kind) is Literal:
         return values.one_of(get_args(kind))(value)
@@ -145,6 +183,8 @@ def _convert_plain(value: Any, kind: type) -> Any:
     if kind is bool:
         if isinstance(value, bool):
             return value
+        if str(value).lower() in ("true", "false"):  # in quotes
+            return str(value).lower() == "true"
         meant = (_YES | _NO).get(str(value).lower())
         raise Refused("must be true or false", *([] if meant is None else [meant]))
     if isinstance(value, int) and not isinstance(value, bool):
@@ -155,6 +195,15 @@ def _convert_plain(value: Any, kind: type) -> Any:
     except Refused:
         raise Refused(rule) from None
     raise Refused(rule, *([int(number)] if number >= 1 else []))
+
+
+def _first_good(repairs: Sequence[Any], kind: Any, substitute: Any) -> tuple[Any, Any]:
+    """The first repair that the key itself accepts, else the substitute: as it is written, and as
+    the configuration holds it."""
+    for value in repairs:
+        with suppress(Refused):
+            return value, _convert(value, kind)
+    return substitute, substitute
 
 
 def _substitute(item: Field[Any], kind: Any) -> Any:
@@ -172,17 +221,11 @@ def _show(value: Any) -> str:
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
-def _example(section: type, where: str) -> str:
-    """An override that sets the first key of a section to a good value."""
-    first: Field[Any] = fields(section)[0]
-    key, kind = _join(where, first.name), _hints(section)[first.name]
-    return _example(kind, key) if is_section(kind) else override(key, _substitute(first, kind))
-
-
 def _join(where: str, key: Any) -> str:
     return f"{where}.{key}" if where else str(key)
 
 
+@cache
 def _hints(section: type) -> dict[str, Any]:
     return get_type_hints(section, include_extras=True)
 
@@ -193,10 +236,109 @@ def is_section(kind: Any) -> TypeGuard[type]:
 
 
 @cache
-def leaf_keys(section: type = Config, where: str = "") -> tuple[str, ...]:
+def leaf_keys() -> tuple[str, ...]:
     """Every dotted key that holds a value: `Global.model`, ..., `Predict.save_path`."""
-    keys: list[str] = []
-    for name, kind in _hints(section).items():
-        key = _join(where, name)
-        keys += leaf_keys(kind, key) if is_section(kind) else [key]
-    return tuple(keys)
+    return tuple(_kinds())
+
+
+def _leaves(section: type = Config, where: str = "") -> Iterator[tuple[str, Field[Any], Any]]:
+    """Every dotted key that holds a value, with its field and its type."""
+    for item in fields(section):
+        key, kind = _join(where, item.name), _hints(section)[item.name]
+        if is_section(kind):
+            yield from _leaves(kind, key)
+        else:
+            yield key, item, kind
+
+
+@cache
+def _kinds() -> dict[str, Any]:
+    return {key: kind for key, _, kind in _leaves()}
+
+
+@cache
+def _substitutes() -> dict[str, Any]:
+    return {key: _substitute(item, kind) for key, item, kind in _leaves()}
+
+
+def typical_values(section: str) -> dict[str, Any]:
+    """A good value for each key of a section of the first level that has no default."""
+    required = [item for key, item, _ in _leaves() if key == f"{section}.{item.name}"]
+    return {
+        item.name: _substitutes()[f"{section}.{item.name}"]
+        for item in required
+        if item.default is MISSING
+    }
+
+
+@cache
+def sections() -> frozenset[str]:
+    """The names of the sections of the first level."""
+    return frozenset(item.name for item in fields(Config))
+
+
+def is_optional(key: str) -> bool:
+    """Whether a known key may be null."""
+    return _is_optional(_kinds().get(key))
+
+
+def _is_optional(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)
+
+
+def _marker(kind: Any) -> Any:
+    """What marks a field, or None: the Checked or Range of its type."""
+    kind = get_args(kind)[0] if _is_optional(kind) else kind
+    return get_args(kind)[1] if get_origin(kind) is Annotated else None
+
+
+@cache
+def path_keys() -> tuple[str, ...]:
+    """The keys of paths, and those of a path, a URL, or a list of them."""
+    checks = (values.path_text, values.pictures)
+
+    def is_path(kind: Any) -> bool:
+        marker = _marker(kind)
+        is_checked = isinstance(marker, Checked) and marker.check in checks
+        return kind in (Path, Path | None) or is_checked
+
+    return tuple(key for key, kind in _kinds().items() if is_path(kind))
+
+
+@cache
+def form_of(key: str) -> Form:
+    """How the value of a dotted key is written; of a misspelt key, that of the one it means."""
+    known = key
+    while known and known not in _kinds():
+        known = known.rpartition(".")[0]
+    if not known and not any(leaf.startswith(f"{key}.") for leaf in leaf_keys()):
+        known = next(iter(_meant_keys(key)), "")
+    kind = _kinds().get(known)
+    if kind is None:
+        return "yaml"
+    marker = _marker(kind)
+    if isinstance(marker, Checked):
+        return marker.form
+    bare = get_args(kind)[0] if _is_optional(kind) else kind
+    return "text" if bare is Path or get_origin(bare) is Literal else "yaml"
+
+
+def takes_none(key: str) -> bool:
+    """Whether the word None of Python can only mean null behind `key`."""
+    kind = _kinds().get(key)
+    marker = _marker(kind)
+    is_free = isinstance(marker, Checked) and marker.check in (values.text, values.texts)
+    return _is_optional(kind) and not is_free
+
+
+@cache
+def _meant_keys(key: str) -> tuple[str, ...]:
+    """The keys that an unknown key may mean: two at most of another section, or the nearest."""
+    where, _, name = key.rpartition(".")
+    if elsewhere := [leaf for leaf in leaf_keys() if leaf.rpartition(".")[2] == name][:2]:
+        return tuple(elsewhere)
+    prefix = f"{where}." if where else ""
+    siblings = [leaf.removeprefix(prefix) for leaf in leaf_keys() if leaf.startswith(prefix)]
+    names = list(dict.fromkeys(leaf.partition(".")[0] for leaf in siblings))
+    similar = values.nearest(name, names)
+    return (_join(where, similar),) if similar else ()

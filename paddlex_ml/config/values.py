@@ -2,7 +2,8 @@
 """What a single value of the configuration may be, beyond its type: ranges, names, paths.
 
 A checker takes a plain YAML value, returns the value that the dataclass holds, and raises `Refused`
-with the rule that was broken and a value that keeps it.
+with the rule that was broken and a value that keeps it. Texts arrive as they were typed, so that
+007 and 1e5 are names too.
 """
 
 from __future__ import annotations
@@ -13,10 +14,16 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal, TypeAlias
+
+from paddlex_ml.storage import fetch
 
 _DEVICE = re.compile(r"auto|(cpu|gpu)(:\d+(,\d+)*)?")
 _DEVICE_RULE = "must be auto, cpu, gpu, or one of these two with numbers: gpu:0, gpu:0,1, cpu:0,1"
+_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
+
+Form: TypeAlias = Literal["text", "texts", "yaml"]
+"""How a value is written: one text, as it is typed; one or a list of them; or YAML."""
 
 
 class Refused(ValueError):
@@ -35,6 +42,7 @@ class Checked:
     check: Callable[[Any], Any]
     typical: Any = None
     """A good value for a field without default: offered as the repair when it is missing."""
+    form: Form = "text"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,30 +123,34 @@ def texts(value: Any) -> tuple[str, ...]:
     """A list of texts, or one text."""
     if value == []:
         raise Refused("must name at least one")
-    return tuple(map(cell, value if isinstance(value, list) else [value]))
-
-
-def cell(value: Any) -> str:
-    """A text as a table has it: a whole number needs no quotes."""
-    return str(value) if type(value) is int else text(value)
+    return tuple(map(text, value if isinstance(value, list) else [value]))
 
 
 def text(value: Any) -> str:
     """A text that can be a name or a path: not empty, no NUL, no lone surrogates."""
-    if isinstance(value, int | float):  # its original digits are lost: 1.10 was read as 1.1
-        raise Refused("must be text: write it in quotes", str(value))
     if not isinstance(value, str):
         raise Refused("must be text")
     if not value.strip():
         raise Refused("must not be empty")
+    if value == "...":  # in messages and in documents
+        raise Refused("stands for a value of your own: write that in its place")
     if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
         raise Refused("holds a character that no file name can have")
     return value
 
 
 def path_text(value: Any) -> str:
-    """A path or a URL; `~` is the home folder, which a shell does not expand behind an `=`."""
-    return os.path.expanduser(text(value))
+    """A path or a URL. `~` and `$HOME` are expanded: behind an `=` and in a file no shell does it.
+
+    Raises Refused for a variable that is not set, unless a file has that very name.
+    """
+    path = os.path.expanduser(text(value))
+    if "$" not in path or fetch.is_url(path) or os.path.exists(path):
+        return path
+    for plain, braced in _VARIABLE.findall(path):
+        if (plain or braced) not in os.environ:
+            raise Refused(f"names the variable {plain or braced}, which is not set")
+    return os.path.expandvars(path)
 
 
 def pattern(value: Any) -> str:
@@ -194,10 +206,11 @@ def threshold(value: Any) -> Any:
     for name in value:
         if isinstance(name, bool) or not isinstance(name, str | int):
             raise Refused(f"must name classes by id or name, got {name!r}")
-    if "default" not in value:
+    scores = {name: _score(number) for name, number in value.items()}
+    if "default" not in scores:
         rule = "must hold the key default, for the classes that it does not name"
-        raise Refused(rule, {"default": 0.5, **value})
-    return {name: _score(number) for name, number in value.items()}
+        raise Refused(rule, {"default": 0.5, **scores})
+    return scores
 
 
 def _score(value: Any) -> float:

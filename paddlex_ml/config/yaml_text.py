@@ -2,17 +2,27 @@
 """YAML text <-> plain values, stricter than PyYAML: one meaning per word, no key twice.
 
 Scalars follow the core schema of YAML 1.2: only true and false are booleans (PyYAML reads `OFF`
-and `no` as False), 1e-4 is a number (PyYAML: text), a date is text, and no tag runs code.
+and `no` as False), 1e-4 is a number (PyYAML: text), a date is text, and no tag runs code. Where
+the caller knows that a key holds a text, 007 and true are texts. Anchors, aliases and merge keys
+(`<<`) work.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
+
+from paddlex_ml.config.values import Form
+
+FormOf: TypeAlias = Callable[[str], Form]
+"""Dotted key -> how its value is written."""
 
 # Tag, pattern, first letters: the core schema of YAML 1.2, section 10.3.2.
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -21,6 +31,8 @@ _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
+_WORDS_FOR_NONE = ("null", "Null", "NULL")
+_CLASS_ID = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _CORE_SCHEMA = (
     ("tag:yaml.org,2002:null", _NULL, ["~", "n", "N", ""]),
     ("tag:yaml.org,2002:bool", _BOOL, list("tTfF")),
@@ -55,24 +67,37 @@ class Document:
     lines: dict[str, int] = field(default_factory=dict)
     doubles: list[tuple[str, int, int]] = field(default_factory=list)
     """(dotted key, its first line, its second line), lines counted from 1."""
+    templates: frozenset[str] = frozenset()
+    """Keys of the first level with content that an alias (`*name`) repeats elsewhere."""
 
 
-def parse(text: str) -> Document:
-    """Parse one YAML document. Raises yaml.YAMLError, with the line, for bad syntax."""
+def _as_yaml(key: str) -> Form:
+    return "yaml"
+
+
+def parse(text: str, where: str = "", form_of: FormOf = _as_yaml) -> Document:
+    """Parse one YAML document, the value of the dotted key `where`; "": a whole configuration.
+
+    Raises yaml.YAMLError, with the line, for bad syntax.
+    """
     document = Document(None)
     node = yaml.compose(text, Loader=_Loader)
     if node is not None:
-        document.value = _value(node, "", document, ())
+        document.templates = _find_templates(node)
+        document.value = _Reader(document, form_of).value(node, where, ())
     return document
 
 
-def parse_scalar_or_flow(text: str) -> Document:
-    """Parse the value of one override.
+def parse_scalar_or_flow(text: str, where: str = "", form_of: FormOf = _as_yaml) -> Document:
+    """Parse the value of one override of the key `where`.
 
     A text without quotes has no comments, so that `photo #1.jpg` keeps its end, and a first letter
-    with a meaning in YAML (`*.jpg`, `@file`) makes a text instead of an error.
+    with a meaning in YAML (`*.jpg`, `@file`) makes a text instead of an error. Where the key holds
+    a text, all of it is meant as it is typed, but for `null`, and quotes around the whole.
     """
-    text = text.strip()
+    text, form = text.strip(), form_of(where)
+    if form == "text" or (form == "texts" and text[:1] not in ("[", "{") and "\n" not in text):
+        return Document(None if text in _WORDS_FOR_NONE else _without_quotes(text))
     if text[:1] in tuple("*&!%@`|>#"):
         return Document(text)
     node = yaml.compose(text, Loader=_Loader)
@@ -80,7 +105,17 @@ def parse_scalar_or_flow(text: str) -> Document:
         loader = _Loader("")
         tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         return Document(_scalar(yaml.ScalarNode(tag, text, node.start_mark)))
-    return parse(text)
+    return parse(text, where, form_of)
+
+
+def _without_quotes(text: str) -> str:
+    """The content of a quoted text; a text with other quotes is meant as it is."""
+    if text[0] in ("'", '"'):
+        with suppress(yaml.YAMLError):
+            node = yaml.compose(text, Loader=_Loader)
+            if isinstance(node, yaml.ScalarNode):
+                return str(node.value)
+    return text
 
 
 def write(value: Any) -> str:
@@ -91,13 +126,13 @@ def write(value: Any) -> str:
     return text
 
 
-def write_inline(value: Any) -> str:
+def write_inline(value: Any, key: str = "", form_of: FormOf = _as_yaml) -> str:
     """A plain value or a path as YAML on one line: how it is written behind `-o key=`."""
     if isinstance(value, Path):
         value = str(value)
     if isinstance(value, str):
         try:
-            if parse_scalar_or_flow(value).value == value:  # it needs no quotes
+            if parse_scalar_or_flow(value, key, form_of).value == value:  # it needs no quotes
                 return value
         except yaml.YAMLError:
             pass
@@ -114,39 +149,101 @@ def write_inline(value: Any) -> str:
     return line.removesuffix("\n").removesuffix("\n...")
 
 
-def _value(node: yaml.Node, key: str, document: Document, parents: tuple[yaml.Node, ...]) -> Any:
-    """The plain value of a node; the lines of its keys go into `document`."""
-    if any(node is parent for parent in parents):
-        raise yaml.MarkedYAMLError(problem="a value contains itself", problem_mark=node.start_mark)
-    parents = (*parents, node)
+def _find_templates(root: yaml.Node) -> frozenset[str]:
+    """Keys of the first level whose content, or a part of it, an alias repeats."""
+    if not isinstance(root, yaml.MappingNode):
+        return frozenset()
+    used = Counter(id(child) for node in _walk(root) for child in _children(node))
+    return frozenset(
+        str(key.value)
+        for key, value in root.value
+        if any(used[id(node)] > 1 for node in _walk(value))
+    )
+
+
+def _walk(root: yaml.Node) -> Iterator[yaml.Node]:
+    """The nodes below `root` and itself, each once."""
+    seen, waiting = set[int](), [root]
+    while waiting:
+        node = waiting.pop()
+        if id(node) not in seen:
+            seen.add(id(node))
+            yield node
+            waiting.extend(_children(node))
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
-        return _mapping(node, key, document, parents)
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(item, key, document, parents) for item in node.value]
-    return _scalar(node)
+        return [child for _, child in node.value]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
-def _mapping(
-    node: yaml.MappingNode, where: str, document: Document, parents: tuple[yaml.Node, ...]
-) -> dict[Any, Any]:
-    result: dict[Any, Any] = {}
-    first_lines: dict[Any, int] = {}
-    for key_node, child in node.value:
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise yaml.MarkedYAMLError(
-                problem="a key must be one word", problem_mark=key_node.start_mark
-            )
-        name, line = _scalar(key_node), key_node.start_mark.line + 1
-        dotted = f"{where}.{name}" if where else str(name)
-        if name in result:
-            document.doubles.append((dotted, first_lines[name], line))
-        first_lines[name] = document.lines[dotted] = line
-        result[name] = _value(child, dotted, document, parents)
-    return result
+@dataclass(frozen=True)
+class _Reader:
+    """Nodes -> plain values; the lines of keys go into the document."""
+
+    document: Document
+    form_of: FormOf
+
+    def value(self, node: yaml.Node, key: str, parents: tuple[yaml.Node, ...]) -> Any:
+        if any(node is parent for parent in parents):
+            mark = node.start_mark
+            raise yaml.MarkedYAMLError(problem="a value contains itself", problem_mark=mark)
+        parents = (*parents, node)
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, key, parents)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, key, parents) for item in node.value]
+        return _scalar(node, as_text=self.form_of(key) != "yaml")
+
+    def mapping(
+        self, node: yaml.MappingNode, where: str, parents: tuple[yaml.Node, ...]
+    ) -> dict[Any, Any]:
+        """A mapping; what it takes over with `<<` gives way to its own keys."""
+        result: dict[Any, Any] = {}
+        first_lines: dict[Any, int] = {}
+        for key_node, child in node.value:
+            if _is_merge(key_node):
+                for source in reversed(_merged(child)):  # the first of several wins
+                    result.update(self.value(source, where, parents))
+        for key_node, child in node.value:
+            if _is_merge(key_node):
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                mark = key_node.start_mark
+                raise yaml.MarkedYAMLError(problem="a key must be one word", problem_mark=mark)
+            name, line = _name(key_node), key_node.start_mark.line + 1
+            dotted = f"{where}.{name}" if where else str(name)
+            if name in first_lines:
+                self.document.doubles.append((dotted, first_lines[name], line))
+            first_lines[name] = self.document.lines[dotted] = line
+            result[name] = self.value(child, dotted, parents)
+        return result
 
 
-def _scalar(node: yaml.Node) -> Any:
+def _is_merge(key: yaml.Node) -> bool:
+    return isinstance(key, yaml.ScalarNode) and key.style is None and key.value == "<<"
+
+
+def _merged(node: yaml.Node) -> list[yaml.Node]:
+    """The mappings that are named behind `<<`."""
+    sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    if not all(isinstance(source, yaml.MappingNode) for source in sources):
+        problem = "<< takes over a mapping, or a list of mappings"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    return list(sources)
+
+
+def _name(key: yaml.ScalarNode) -> str | int:
+    """A key as it is typed; a whole number, the id of a class, as a number."""
+    is_id = key.style is None and _CLASS_ID.fullmatch(key.value)
+    return int(key.value) if is_id else str(key.value)
+
+
+def _scalar(node: yaml.Node, *, as_text: bool = False) -> Any:
     text = node.value
+    if as_text and node.tag.rpartition(":")[2] in ("bool", "int", "float"):
+        return text
     match node.tag.rpartition(":")[2]:
         case "null":
             return None

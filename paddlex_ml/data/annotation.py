@@ -139,7 +139,8 @@ def parse(
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         text = f"the data set folder {root} {state}"
-        fix = "-o Global.dataset_dir=... (the folder that holds label.txt, train.txt and val.txt)"
+        folder = "-o Global.dataset_dir=./dataset/my_set"
+        fix = f"{folder} (the folder that holds label.txt, train.txt and val.txt)"
         empty = ImageList(root, [], np.zeros((0, 0), np.uint8))
         fault = DatasetFault("folder missing", "", text, fix)
         return Parsed(MLClsDataset(root, [], empty, empty), {}, [fault])

@@ -28,6 +28,7 @@ from pathlib import Path
 import msgspec
 from filelock import Timeout
 
+from paddlex_ml import program
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files, folders
 
@@ -179,7 +180,7 @@ def undo_command(root: Path) -> str:
     tool = Path(__file__).resolve().parents[2] / "dataset_tools" / "restore_backup.py"
     # In a clone the tools are beside the package, installed they are a part of it.
     name = os.path.relpath(tool) if tool.is_file() else "-m paddlex_ml.dataset_tools.restore_backup"
-    return f"python {name} {shlex.quote(str(root))}"
+    return f"{program.python()} {name} {shlex.quote(str(root))}"
 
 
 def _find_newest_backups(root: Path) -> list[tuple[str, str]]:

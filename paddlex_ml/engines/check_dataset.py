@@ -53,7 +53,8 @@ def run(config: Config) -> CheckResult:
         raise PaddlexMLError(
             "no data set is given",
             where="Global.dataset_dir",
-            fix="-o Global.dataset_dir=... (the folder with label.txt, train.txt and val.txt)",
+            fix="-o Global.dataset_dir=./dataset/my_set (the folder with label.txt, train.txt and "
+            "val.txt)",
         )
     try:
         report, rewritten = _check(config, root)

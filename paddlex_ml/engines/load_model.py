@@ -76,7 +76,7 @@ def _build(info: ModelInfo, entries: dict[str, np.ndarray], path: Path, key: str
             f"the weights are incomplete: {len(fitted.missing)} entries are missing or have "
             f"another shape, first {fitted.missing[0]!r}",
             where=str(path),
-            fix=f"name the weights of a trained {info.model}: -o {key}=...",
+            fix=f"name the weights of a trained {info.model} behind {key}",
         )
     model.eval()
     return LoadedModel(model, info, path)
@@ -95,7 +95,7 @@ def _locate(config: Config, text: str | None, key: str) -> Path:
         f"no trained model there: {best.weights} does not exist",
         where=key,
         fix=f"train first (-o Global.mode=train), or -o {key}=path/to/model{WEIGHTS} "
-        "(or a URL), or name the training's folder with -o Global.output=...",
+        "(or a URL), or name the training's folder behind Global.output",
     )
 
 
@@ -112,16 +112,17 @@ def _describe_bare_weights(config: Config, entries: dict[str, np.ndarray], path:
         raise PaddlexMLError(
             f"the weights have {outputs} classes, the data set has {len(names)}",
             where=str(path),
-            fix="name the data set that the weights were trained on: -o Global.dataset_dir=...",
+            fix="-o Global.dataset_dir=./dataset/my_set (the data set of the training)",
         )
     tokens = zoo.find(name).published_tokens
     if tokens is not None and path != cache.path_for(published.weights_url(name)):
         if config.Train.decoder_tokens is None:
             logger.warning(
                 "%s does not record what its head sees: using %s, as in the published weights; "
-                "to use others, set -o Train.decoder_tokens=...",
+                "for the others: -o Train.decoder_tokens=%s",
                 path,
                 tokens,
+                "all_patches" if tokens == "first_patch" else "first_patch",
             )
         tokens = config.Train.decoder_tokens or tokens
     return ModelInfo(name, names, config.Train.image_size, tokens)

@@ -28,6 +28,7 @@ from typing import Any
 
 import msgspec
 
+from paddlex_ml import program
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import huggingface
@@ -125,7 +126,7 @@ def _open(path: Path) -> Any:
         raise PaddlexMLError(
             "Parquet files are read by pyarrow, which is not installed",
             where=str(path),
-            fix="pip install pyarrow",
+            fix=program.pip_install("pyarrow"),
         ) from error
     try:
         return parquet.ParquetFile(path)

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from paddlex_ml import program
 from paddlex_ml.data import annotation
 from paddlex_ml.formats.collector import SourceDataset
 from paddlex_ml.progress import ReportProgress
@@ -31,7 +32,7 @@ class Prepared:
         """All of it in lines for a user, with the command that comes next."""
         counts = ", ".join(f"{count:,} {name}" for name, count in self.images.items())
         override = shlex.quote(f"Global.dataset_dir={self.folder}")
-        command = "python main.py -c PP-LCNet_x1_0_ML -o Global.mode=check_dataset -o"
+        command = f"{program.command()} -c PP-LCNet_x1_0_ML -o Global.mode=check_dataset -o"
         return [
             *self.notes,
             f"wrote {self.folder}: {counts} images, {len(self.label_names)} classes",

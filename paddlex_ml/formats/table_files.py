@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import ParseError
 
+from paddlex_ml import program
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.data.walk import is_image
@@ -238,7 +239,7 @@ def _read_workbook(path: Path, name: str) -> Iterator[tuple[str, Iterator[TableR
         raise PaddlexMLError(
             "reading an Excel workbook needs the package openpyxl",
             where=name,
-            fix="pip install 'paddlex-ml[excel]', or save the sheet as CSV UTF-8",
+            fix=program.pip_install("'paddlex-ml[excel]'") + ", or save the sheet as CSV UTF-8",
         ) from error
     try:
         with warnings.catch_warnings():

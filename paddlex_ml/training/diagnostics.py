@@ -19,6 +19,10 @@ GROWTH = 1.5
 """The loss grows when the last quarter of an epoch exceeds its first quarter by this factor."""
 FIRST_EPOCHS = 3
 """Epochs in which a growing loss is reported: in later ones it is often harmless."""
+USUAL_RATE = 1e-3
+"""The peak rate of most shipped files."""
+HARMLESS_RATE = 1e-4
+"""The published peak rate: at it and below, no training collapses because of its rate."""
 WAITING = 0.2
 """Share of an epoch's time that may be spent waiting for data."""
 WORTH = 10.0
@@ -56,13 +60,9 @@ class Diagnostics:
         `losses` are those of its steps, without steps before a resume; `waited` is the time without
         data in seconds; `is_constant`: it was evaluated, and all images had the same scores.
         """
+        is_high = peak_rate > HARMLESS_RATE
         if is_constant:
-            self._warn(
-                "constant",
-                "the scores no longer differ between images: the training has collapsed. The "
-                "likely cause is a learning rate that is too large; try "
-                f"-o Train.learning_rate={peak_rate / 10:.0e}",
-            )
+            self._warn("constant", _explain_equal_scores(peak_rate))
         quarter = len(losses) // 4
         if row.epoch <= FIRST_EPOCHS and quarter >= 2:
             first, last = fmean(losses[:quarter]), fmean(losses[-quarter:])
@@ -70,9 +70,15 @@ class Diagnostics:
                 self._warn(
                     "growth",
                     f"the loss grew within epoch {row.epoch}, from {first:.2f} in its first "
-                    f"quarter to {last:.2f} in its last one. The likely cause is a learning rate "
-                    f"that is too large; try -o Train.learning_rate={peak_rate / 3:.0e}, or a "
-                    "longer -o Train.warmup_steps=...",
+                    f"quarter to {last:.2f} in its last one. "
+                    + (
+                        "The likely cause is a learning rate that is too large; try "
+                        f"-o Train.learning_rate={peak_rate / 3:.0e}, or a longer warm-up "
+                        "(Train.warmup_steps)"
+                        if is_high
+                        else f"A rate of {peak_rate:g} is not the cause: batches differ, as they "
+                        "do in a small or an unbalanced data set"
+                    ),
                 )
         if row.data_wait > WAITING and waited >= WORTH:
             self._warn(
@@ -112,6 +118,21 @@ class Diagnostics:
         if sign not in self._warned:
             self._warned.add(sign)
             logger.warning(message)
+
+
+def _explain_equal_scores(peak_rate: float) -> str:
+    if peak_rate > HARMLESS_RATE:
+        return (
+            "the scores no longer differ between images: the training has collapsed. The likely "
+            "cause is a learning rate that is too large; try "
+            f"-o Train.learning_rate={peak_rate / 10:.0e}"
+        )
+    return (
+        "the scores do not differ between images: the model has not learned to tell them apart. "
+        f"At a rate of {peak_rate:g} the likely cause is too little training: try "
+        f"-o Train.learning_rate={USUAL_RATE:g}, more epochs, or weights to start from "
+        "(Train.pretrain_weight_path)"
+    )
 
 
 def loader_repairs(cache: str, workers: int, cores: int, *, reduced_decode: bool) -> list[str]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from paddlex_ml import program
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.training.plan import Scalars
 
@@ -24,7 +25,8 @@ def require_package() -> None:
         raise PaddlexMLError(
             "event files need the package tensorboardX, which is not installed",
             where="Train.tensorboard",
-            fix="pip install 'paddlex-ml[tensorboard]', or -o Train.tensorboard=false",
+            fix=program.pip_install("'paddlex-ml[tensorboard]'")
+            + ", or -o Train.tensorboard=false",
         )
 
 

@@ -96,8 +96,8 @@ def train_epoch(
                 raise PaddlexMLError(
                     f"the loss became {own}; the images of this step were:{''.join(paths)}",
                     where="training",
-                    fix="-o Train.learning_rate=... (ten times smaller), and -o Train.amp=OFF if "
-                    "it is on",
+                    fix=f"-o Train.learning_rate={plan.schedule.peak / 10:g}, and -o Train.amp=OFF "
+                    "if it is on",
                 )
             progress.step += 1
             progress.loss_sum += loss

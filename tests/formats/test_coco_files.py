@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from paddlex_ml import program
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco, coco_files
@@ -165,7 +166,7 @@ def test_a_second_conversion_says_what_happened_and_how_to_undo_it(
     message = refusal(tmp_path)
     assert f"converted already: annotations/instance_train.json.bak{number}" in message
     assert "-o CheckDataset.convert.enable=false" in message
-    assert f"python dataset_tools/restore_backup.py {tmp_path}" in message
+    assert f"{program.python()} dataset_tools/restore_backup.py {tmp_path}" in message
 
 
 def test_where_nothing_is_found_all_json_files_are_named_for_what_they_are(plant: Plant) -> None:

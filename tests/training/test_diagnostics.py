@@ -80,6 +80,19 @@ def test_equal_scores_are_reported_with_a_tenth_of_the_rate(after_epoch: Check) 
     assert after_epoch(is_constant=False, peak_rate=5e-3) is None
 
 
+@pytest.mark.parametrize("rate", [1e-7, 1e-6, 1e-4])
+def test_a_low_rate_is_never_called_too_large(after_epoch: Check, rate: float) -> None:
+    text = after_epoch(is_constant=True, peak_rate=rate)
+    assert text is not None
+    assert "the scores do not differ between images" in text
+    assert f"At a rate of {rate:g} the likely cause is too little training" in text
+    assert "try -o Train.learning_rate=0.001, " in text
+    losses = [10.0] * 50 + [15.5] * 50
+    text = after_epoch(losses=losses, peak_rate=rate)
+    assert text is not None
+    assert f"A rate of {rate:g} is not the cause" in text
+
+
 def test_a_loss_that_grows_by_half_within_an_epoch_is_reported_in_the_first_three(
     after_epoch: Check,
 ) -> None:

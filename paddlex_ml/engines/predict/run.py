@@ -7,7 +7,6 @@ Paddle is imported only for a model that Paddle runs.
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from tqdm import tqdm
 from paddlex_ml.artifacts.predict_result import FailedImage, PredictResult
 from paddlex_ml.artifacts.run_folder import PredictFiles, RunFolder
 from paddlex_ml.config.schema import Config
+from paddlex_ml.config.validation import override
 from paddlex_ml.engines.predict import files
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import inputs, published_model
@@ -99,7 +99,7 @@ def _make_save_path(config: Config) -> PredictFiles:
         raise PaddlexMLError(
             f"the folder for the results cannot be made: {error.strerror}",
             where=str(folder),
-            fix="choose another one: -o Predict.save_path=...",
+            fix=f"choose another one: {override('Predict.save_path', 'predictions')}",
         ) from error
     return saved
 
@@ -135,12 +135,11 @@ def _find_folder(config: Config) -> Path:
         return trained
     has_weights = best.weights.is_file()
     mode = "export" if has_weights else "train"
-    output = shlex.quote(f"Global.output={config.Global.output}")
     raise PaddlexMLError(
         "there is no exported model" + (", only its weights" if has_weights else " yet"),
         where=str(trained),
-        fix=f"run -o Global.mode={mode} -o {output} first, or name a folder, or "
-        "the URL of a published model: -o Predict.model_dir=...",
+        fix=f"run -o Global.mode={mode} {override('Global.output', config.Global.output)} first, "
+        "or name a folder, or the URL of a published model, behind Predict.model_dir",
     )
 
 

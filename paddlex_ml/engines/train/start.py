@@ -15,6 +15,7 @@ from paddlex_ml.artifacts import checkpoint, run_record, weights
 from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
 from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
 from paddlex_ml.artifacts.run_record import RunIdentity, RunRecord
+from paddlex_ml.config import run_config
 from paddlex_ml.config.load import dump
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
@@ -112,7 +113,7 @@ def _write_record(
         info.run.digests, continued=own, resumed_from=resumed_from, replaces=aside
     )
     run_record.write(files.run_json, record)
-    write_text(files.config_yaml, dump(config))
+    write_text(files.config_yaml, run_config.write(config))
     annotation.write_labels(files.label_dict, info.label_names)
     earlier_run.hidden_result(files.result("train")).unlink(missing_ok=True)
     if own is not None:

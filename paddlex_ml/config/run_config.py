@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The config.yaml that a training saves, and whose weights a configuration means.
+
+A saved config.yaml means the folder that it lies in, from any working folder and after a move:
+
+- its paths are absolute, so that they mean what they meant when the training was started;
+- `Global.output` is the folder of the file, and what lay in the old folder is looked for there;
+- the weights of its own training are the default of evaluate, export and predict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
+from paddlex_ml.config import yaml_text
+from paddlex_ml.config.schema import WORDS, Config
+from paddlex_ml.config.validation import ConfigFault, override, path_keys, with_value
+from paddlex_ml.storage import fetch
+
+MODEL_KEYS = {
+    "evaluate": "Evaluate.weight_path",
+    "export": "Export.weight_path",
+    "predict": "Predict.model_dir",
+}
+"""Mode -> the key that names its model; null: the best one of the training in Global.output."""
+
+_HEAD = """\
+# The options of the training in this folder: paddlex-ml -c config.yaml -o Global.mode=evaluate
+# This file means the folder that it lies in, also after a move: Global.output is that folder.
+"""
+
+
+def holds_training(folder: Path) -> bool:
+    """Whether a training has written into `folder`."""
+    run = RunFolder(folder)
+    written = (run.run_json, run.label_dict, run.best_model.folder, run.latest.folder)
+    return any(os.path.exists(path) for path in written)
+
+
+def write(config: Config) -> str:
+    """The text of the config.yaml of a training."""
+    values = dataclasses.asdict(config)
+    for key in path_keys():
+        _change(values, key, lambda path: str(Path(path).absolute()))
+    for key in MODEL_KEYS.values():
+        section, _, name = key.partition(".")
+        values[section][name] = None
+    return _HEAD + yaml_text.write(values)
+
+
+def folder_of(path: Path) -> Path | None:
+    """The folder of the training whose saved config.yaml `path` is; None: it is another file."""
+    if path.is_symlink():
+        path = path.resolve()
+    is_saved = path.name == EXAMPLE.config_yaml.name and holds_training(path.parent)
+    return path.parent if is_saved else None
+
+
+def move(values: dict[Any, Any], path: Path, folder: Path) -> Iterator[str]:
+    """Let the plain values of the config.yaml at `path` mean `folder`; yields what was changed."""
+    section = values.setdefault("Global", {})
+    written = section.get("output", "output") if isinstance(section, dict) else None
+    if not isinstance(written, str):
+        return  # a fault, which the validation reports
+    section["output"] = str(folder)
+    if os.path.realpath(written) == os.path.realpath(folder):
+        return
+    yield f"{path} means the folder that it lies in; it was written for {written}"
+    moved: list[str] = []
+
+    def follow(text: str) -> str:
+        found = _follow(text, written, folder)
+        if found != text and not _is_inside(text, written):
+            moved.append(f"{text} is looked for where {path} is now: {found}")
+        return found
+
+    for key in path_keys():
+        if key != "Global.output":
+            _change(values, key, follow)
+    yield from dict.fromkeys(moved)
+
+
+def _follow(text: str, written: str, folder: Path) -> str:
+    """Where the path of a config.yaml that was written for the folder `written` lies now."""
+    if os.path.isabs(text) != os.path.isabs(written):
+        return text
+    found = os.path.normpath(os.path.join(folder, os.path.relpath(text, written)))
+    if _is_inside(text, written):
+        return found
+    # Data beside the folder has moved with it, as in a container. Paths that were relative to a
+    # working folder, which older releases saved, are found so from any working folder.
+    is_lost = not os.path.isabs(text) or not os.path.exists(text)
+    return found if is_lost and os.path.exists(found) else text
+
+
+def _is_inside(text: str, folder: str) -> bool:
+    return Path(os.path.abspath(text)).is_relative_to(os.path.abspath(folder))
+
+
+def _change(values: dict[Any, Any], key: str, change: Callable[[str], str]) -> None:
+    """Replace the paths behind `key`, where they are paths, in plain values."""
+    *sections, name = key.split(".")
+    for section in sections:
+        values = values.get(section)  # type: ignore[assignment]
+        if not isinstance(values, dict):
+            return
+    if name in values and values[name] not in WORDS.get(key, ()):
+        values[name] = _changed(values[name], change)
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, list):
+        return [_changed(item, change) for item in value]
+    if isinstance(value, dict):
+        return {key: _changed(item, change) for key, item in value.items()}
+    if isinstance(value, str | Path) and not fetch.is_url(str(value)):
+        return change(str(value))
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class ChosenModel:
+    """A configuration whose mode reads the right model, and what was decided."""
+
+    config: Config
+    notes: tuple[str, ...] = ()
+    faults: tuple[ConfigFault, ...] = ()
+
+
+def choose_model(config: Config, typed: set[str], saved: Path | None) -> ChosenModel:
+    """Prefer the training in Global.output to another model that a YAML file still names.
+
+    `typed`: the keys that the command line sets, which win. `saved`: the folder of the training
+    whose config.yaml was read.
+    """
+    mode, output = config.Global.mode, config.Global.output
+    if mode == "train":
+        left = [key for key in MODEL_KEYS.values() if _names_another(config, key)]
+        if not left:
+            return ChosenModel(config)
+        file = RunFolder(output).config_yaml
+        note = f"{', '.join(left)}: not kept in {file}, whose modes take the weights of this run"
+        return ChosenModel(config, (note,))
+    if mode not in MODEL_KEYS:
+        return ChosenModel(config)
+    key = MODEL_KEYS[mode]
+    text, is_trained = attrgetter(key)(config), holds_training(output)
+    if text is None and saved is not None and not is_trained:
+        best = RunFolder(saved).best_model
+        own = str(best.inference.folder if mode == "predict" else best.weights)
+        note = f"{output} holds no training: taking {own}, beside the configuration"
+        return ChosenModel(with_value(config, key, own), (note,))
+    if key in typed or not _names_another(config, key):
+        return ChosenModel(config)
+    if not is_trained:
+        return ChosenModel(config, (f"{key} is {text}: {output} holds no training of its own",))
+    if mode == "export" and fetch.is_url(text):
+        note = (
+            f"{key} {text} is left out: {output} holds a training, whose best weights are "
+            f"exported; to export the others: {override(key, text)}"
+        )
+        return ChosenModel(with_value(config, key, None), (note,))
+    fault = ConfigFault(
+        key,
+        f"{key} is {text}, but {output} holds a training of its own: whose weights are meant?",
+        f"{override(key, None)} takes those of {output}, {override(key, text)} the others",
+    )
+    return ChosenModel(config, faults=(fault,))
+
+
+def _names_another(config: Config, key: str) -> bool:
+    """Whether `key` names a model that does not lie in Global.output."""
+    text = attrgetter(key)(config)
+    if text is None:
+        return False
+    inside = os.path.realpath(config.Global.output)
+    return fetch.is_url(text) or not _is_inside(os.path.realpath(text), inside)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command that a user most likely wants after the one that has just ended.
+
+It is printed behind `next:` and works when it is pasted into the shell that ran the first one.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paddlex_ml import program
+from paddlex_ml.artifacts.export_result import ExportResult
+from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.config import validation
+from paddlex_ml.config.schema import Config
+from paddlex_ml.storage import fetch
+
+if TYPE_CHECKING:  # numpy must not be imported before the number of its threads is set
+    from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+
+
+def after_check(config_file: str, overrides: Sequence[str]) -> str:
+    """Training. `config_file` and `overrides` are those of the command that ended, as typed."""
+    return _write(config_file, "train", overrides, {})
+
+
+def after_training(config: Config) -> str:
+    """Prediction: the saved config.yaml holds all options of the training."""
+    saved = str(RunFolder(config.Global.output).config_yaml)
+    return _write(saved, "predict", [], _choose_image(config, []))
+
+
+def after_evaluation(
+    config: Config, config_file: str, overrides: Sequence[str], result: EvaluationResult
+) -> str:
+    """Export of the evaluated weights, or prediction with an exported model.
+
+    A model whose thresholds were saved predicts too: a new export would remove them.
+    """
+    named, own = config.Evaluate.weight_path, RunFolder(config.Global.output).best_model
+    is_own = named is None or os.path.realpath(named) == os.path.realpath(own.weights)
+    if result.thresholds is not None and result.thresholds.saved:
+        folder = str(Path(result.thresholds.saved[0]).parent)
+    elif is_own and own.inference.folder.exists():
+        folder = str(own.inference.folder)
+    elif named is not None and os.path.isdir(named):
+        folder = named
+    else:
+        is_default = named is None and config.Export.weight_path is None
+        source = {} if is_default else {"Export.weight_path": named or result.weight_path}
+        return _write(config_file, "export", overrides, source)
+    chosen = {} if is_own and config.Predict.model_dir is None else {"Predict.model_dir": folder}
+    return _write(config_file, "predict", overrides, {**chosen, **_choose_image(config, overrides)})
+
+
+def after_export(
+    config: Config, config_file: str, overrides: Sequence[str], result: ExportResult
+) -> str | None:
+    """Prediction with the exported model; None after an export of weights alone."""
+    if not isinstance(result.inference_dir, str):
+        return None
+    wanted, chosen = config.Export, {}
+    if wanted.weight_path or wanted.format != "paddle" or config.Predict.model_dir:
+        chosen = {"Predict.model_dir": result.inference_dir}
+    return _write(config_file, "predict", overrides, {**chosen, **_choose_image(config, overrides)})
+
+
+def _choose_image(config: Config, overrides: Sequence[str]) -> dict[str, str]:
+    """The image to predict on: the user's own, else one of the data set."""
+    from paddlex_ml.data import annotation, lines  # imports numpy
+
+    own, data = config.Predict.input, config.Global.dataset_dir
+    is_typed = any(text.lstrip().startswith(("Predict.input", "Predict=")) for text in overrides)
+    is_local = own is not None and not (isinstance(own, str) and fetch.is_url(own))
+    if is_typed or is_local:
+        return {}
+    if data is not None:
+        (first, *_) = [*lines.read_lines(data / annotation.VAL_FILE).lines, None]
+        image = data / (first or "").partition("\t")[0]
+        if image.is_file():
+            return {"Predict.input": str(image)}
+    return {} if own else {"Predict.input": "photo.jpg"}
+
+
+def _write(config_file: str, mode: str, overrides: Sequence[str], chosen: Mapping[str, str]) -> str:
+    """A command line that can be pasted: `mode` and `chosen` replace what `overrides` say of them.
+
+    Options of CheckDataset are left out: the check has converted or split the data set already.
+    """
+    keys = {text: text.partition("=")[0].strip() for text in overrides}
+    done = {"Global.mode", "CheckDataset", *chosen}
+    kept = [text for text in overrides if not {keys[text], keys[text].partition(".")[0]} & done]
+    first = [validation.assignment("Global.mode", mode)]
+    words = [*first, *kept, *(validation.assignment(*item) for item in chosen.items())]
+    if "Global" in keys.values():  # a mapping, which may hold another mode
+        words += first
+    options = [part for text in words for part in ("-o", text)]
+    return f"{program.command()} {shlex.join(['-c', config_file, *options])}"

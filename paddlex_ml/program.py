@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a user starts this program, for commands in messages that must work when they are pasted."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+
+def python() -> str:
+    """The interpreter that runs this process: `python` where a shell would find the same one."""
+    for name in ("python", "python3"):
+        if _is_found(name, sys.executable):
+            return name
+    return shlex.quote(sys.executable or "python")
+
+
+def pip_install(packages: str) -> str:
+    """The command that installs packages for the interpreter that runs this process."""
+    return f"{python()} -m pip install {packages}"
+
+
+def command() -> str:
+    """The words before the options: `python main.py`, `python -m paddlex_ml` or `paddlex-ml`."""
+    started = sys.argv[0]
+    if Path(started).name == "main.py":
+        return f"{python()} {shlex.quote(started)}"
+    if Path(started).stem == "paddlex-ml" and _is_found("paddlex-ml", started):
+        return "paddlex-ml"
+    return f"{python()} -m paddlex_ml"
+
+
+def _is_found(name: str, path: str) -> bool:
+    """Whether a shell finds `path` when it looks for the command `name`.
+
+    Links are followed for the folders alone: python of a virtual environment is a link to the
+    python that made it, which has other packages.
+    """
+    found = shutil.which(name)
+    if not found or not path or not os.path.exists(path):
+        return False
+    folder, own = os.path.dirname(found), os.path.dirname(os.path.abspath(path))
+    return os.path.samefile(folder, own) and os.path.samefile(found, path)

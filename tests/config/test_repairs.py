@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every repair of a bad configuration works when it is pasted in the place of what was wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml.config import load
+from paddlex_ml.config.validation import leaf_keys
+from paddlex_ml.errors import PaddlexMLError
+from tests import repairs
+from tests.config.test_load import MINIMAL
+
+FILE = Path("minimal.yaml")  # reading a shipped file, with all keys, takes ten times as long
+NEEDED = ["Global.dataset_dir=data", "Predict.input=a.jpg", "Train.epochs_iters=20"]
+WRONG = [
+    *("", "many", "-1", "0", "1.5", "1e5", "1e400", ".nan", "99999999999", "007", "true", "off"),
+    *('"true"', "None", "null", "a: b", "[]", "[1", "[a, 1]", "{a: b}", "{a: 3}", "{", "$NO/x"),
+    *("'", "*", "gpu:0,0", "450", "'450'", "(a", "a,a", "\ta"),
+]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NO", raising=False)
+    FILE.write_text(MINIMAL)
+
+
+def refuse(overrides: Sequence[str]) -> str | None:
+    """The message about faulty overrides, or None."""
+    try:
+        load.load(FILE, overrides)
+    except PaddlexMLError as error:
+        return str(error)
+    return None
+
+
+def assert_repairs_work(others: list[str], bad: list[str], least: int = 1) -> None:
+    message = refuse([*others, *bad])
+    assert message is not None
+    found = repairs.find(message)
+    assert len(found) >= least, message
+    for repair in found:
+        keys = {option.partition("=")[0] for option in repair}
+        kept = [option for option in bad[:-1] if option.partition("=")[0] not in keys]
+        again = refuse([*others, *kept, *repair])
+        assert again is None, f"{bad}\n{message}\n{repair}\n{again}"
+
+
+@pytest.mark.parametrize("key", leaf_keys())
+def test_the_repair_of_a_bad_value_of_any_key_works(key: str) -> None:
+    others, refused = ["Global.mode=train", *NEEDED], 0
+    for value in WRONG:
+        bad = f"{key}={value}"
+        message = refuse([*others, bad])
+        if message is None:
+            continue
+        refused += 1
+        found = repairs.find(message)
+        assert found, message
+        for repair in found:
+            again = refuse([*others, *repair])
+            assert again is None, f"{bad}\n{message}\n{repair}\n{again}"
+    assert refused
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ["Train.batch_size"],
+        ["Train.batchsize=4"],
+        ["batch_size=4"],
+        ["Train.nu_workers=many"],
+        ["output=0101"],
+        ["Global.outptu=007"],
+        ["Global.weight_path=a.pdparams"],
+        ["Train.batch_size.x=cat"],
+        ["Train.loss=3"],
+        ["Train=many"],
+        ["Train.loss={clip: 0"],
+        ["Predict.input=[ab]*.jpg"],
+        ["Train.head_lr_mult=200"],
+        ["Train.learning_rate=0.5"],
+        ["Train.warmup_steps=50"],
+        ["Train.freeze_backbone_epochs=20"],
+        ["Train.start_eval_epoch=21"],
+        ["Train.decoder_tokens=all_patches"],
+        ["Train.loss.name=two_way", "Train.loss.label_smoothing=0.1"],
+        ["Train.loss.pos_weight=auto"],
+    ],
+)
+def test_the_repair_of_a_bad_override_of_a_training_works(bad: list[str]) -> None:
+    assert_repairs_work(["Global.mode=train", *NEEDED], bad)
+
+
+@pytest.mark.parametrize(
+    ("mode", "bad"),
+    [
+        ("check_dataset", ["CheckDataset.split={enable: true, train_percent: 90}"]),
+        (
+            "check_dataset",
+            ["CheckDataset.split={enable: true, train_percent: 100, val_percent: 0}"],
+        ),
+        ("check_dataset", ["CheckDataset.convert.enable=true"]),
+        ("check_dataset", ["CheckDataset.convert.src_dataset_type=labelmee"]),
+        ("evaluate", ["Evaluate.tune_target=0.95"]),
+        ("evaluate", ["Evaluate.tune_threshold=null", "Evaluate.save_threshold=true"]),
+        ("evaluate", ["Evaluate.bootstrap=1"]),
+        ("export", ["Export.opset=13"]),
+        ("predict", ["Predict.input=null"]),
+        ("train", ["Global.dataset_dir=null"]),
+        ("trian", []),
+    ],
+)
+def test_the_repair_of_a_broken_rule_works(mode: str, bad: list[str]) -> None:
+    message = refuse([*NEEDED, f"Global.mode={mode}", *bad])
+    assert message is not None
+    found = repairs.find(message)
+    assert found
+    for repair in found:
+        assert refuse([*NEEDED, f"Global.mode={mode}", *bad, *repair]) is None, message
+
+
+def test_the_repair_of_an_output_that_is_a_file_names_a_free_folder() -> None:
+    for name in ("taken", "output_2"):
+        Path(name).touch()
+    message = refuse([*NEEDED, "Global.output=taken/deeper"])
+    assert message is not None
+    assert repairs.find(message) == [["Global.output=output_3"]]
+
+
+def test_the_repair_of_a_text_keeps_its_digits() -> None:
+    for typed in ("007", "1e5", "0101", "true"):
+        for wrong in ("output", "Global.outptu", "Train.output"):
+            message = refuse([*NEEDED, f"{wrong}={typed}"])
+            assert message is not None
+            assert [f"Global.output={typed}"] in repairs.find(message)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import paddlex_ml
+from paddlex_ml import program
+
+ROOT = Path(__file__).resolve().parent.parent
+OWN = Path(sys.executable).parent
+
+
+def make_program(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_python_is_named_shortly_where_a_shell_finds_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = make_program(tmp_path / "own" / "python")
+    other = make_program(tmp_path / "other" / "python")
+    monkeypatch.setattr(sys, "executable", str(own))
+    monkeypatch.setenv("PATH", f"{own.parent}:{other.parent}")
+    assert program.python() == "python"
+    monkeypatch.setenv("PATH", f"{other.parent}:{own.parent}")
+    assert program.python() == str(own)
+    (tmp_path / "links").symlink_to(own.parent)
+    monkeypatch.setenv("PATH", str(tmp_path / "links"))
+    assert program.python() == "python"
+
+
+def test_the_python_of_an_environment_is_not_the_one_that_it_links_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    system = make_program(tmp_path / "bin" / "python")
+    own = tmp_path / "my env" / "python"
+    own.parent.mkdir()
+    own.symlink_to(system)
+    monkeypatch.setattr(sys, "executable", str(own))
+    monkeypatch.setenv("PATH", str(system.parent))
+    assert program.python() == f"'{own}'"
+
+
+def test_a_python_that_has_only_the_name_python3_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = make_program(tmp_path / "python3")
+    (tmp_path / "python3.12").symlink_to(own)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python3.12"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program.python() == "python3"
+
+
+@pytest.mark.parametrize(
+    ("started", "expected"),
+    [
+        ("main.py", "python main.py"),
+        ("../my clone/main.py", "python '../my clone/main.py'"),
+        (str(Path(paddlex_ml.__file__).with_name("__main__.py")), "python -m paddlex_ml"),
+        ("/elsewhere/pytest", "python -m paddlex_ml"),
+        ("-c", "python -m paddlex_ml"),
+    ],
+)
+def test_the_command_is_that_by_which_the_program_was_started(
+    monkeypatch: pytest.MonkeyPatch, started: str, expected: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started])
+    monkeypatch.setattr(program, "python", lambda: "python")
+    assert program.command() == expected
+
+
+def test_the_installed_command_is_named_where_a_shell_finds_this_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed = make_program(tmp_path / "bin" / "paddlex-ml")
+    make_program(tmp_path / "other" / "paddlex-ml")
+    monkeypatch.setattr(sys, "argv", [str(installed)])
+    monkeypatch.setenv("PATH", str(installed.parent))
+    assert program.command() == "paddlex-ml"
+    monkeypatch.setenv("PATH", str(tmp_path / "other"))
+    assert program.command() == f"{shlex.quote(sys.executable)} -m paddlex_ml"
+
+
+def test_packages_are_installed_for_the_interpreter_that_needs_them() -> None:
+    words = program.pip_install("'paddlex-ml[onnx]' x").split()
+    assert words[1:] == ["-m", "pip", "install", "'paddlex-ml[onnx]'", "x"]
+    assert words[0] == program.python()
+
+
+def test_help_names_a_command_that_runs_where_no_python_is_found(tmp_path: Path) -> None:
+    bare = {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT), "HOME": os.environ.get("HOME", "/")}
+    start = [sys.executable, "-m", "paddlex_ml"]
+    shown = subprocess.run([*start, "--help"], capture_output=True, text=True, env=bare, check=True)
+    line = shown.stdout.partition("all options:\n")[2].splitlines()[0]
+    again = subprocess.run(
+        shlex.split(line), capture_output=True, text=True, env=bare, check=True, cwd=tmp_path
+    )
+    assert again.stdout.startswith("Global:")
