@@ -22,3 +22,5 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     """Largest difference between scores of the exported model and of the weights."""
     opset: int | UnsetType = UNSET
     """Version of ONNX's operators; only for onnx."""
+    batch_size: int | UnsetType | None = UNSET
+    """Images in each batch that the model takes; null: any number. Only for onnx."""

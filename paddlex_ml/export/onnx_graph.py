@@ -52,9 +52,11 @@ def simplify(model: Any, batch_size: int | None) -> Any:
     graph = _Graph(model, batch_size)
     graph.fix_shapes()
     graph.compute_constants()
+    graph.drop_unused()  # such as what computed the shapes
     graph.leave_to_broadcasting()
     graph.compute_constants()
     graph.fold_into_convolutions()
+    graph.drop_unused()
     return graph.build()
 
 
@@ -70,6 +72,7 @@ class _Graph:
         self._shapes: dict[str, Shape] = {}
         to_array = self._onnx.numpy_helper.to_array
         self._constants: Arrays = {entry.name: to_array(entry) for entry in model.graph.initializer}
+        self._inputs = [v for v in model.graph.input if v.name not in self._constants]
         self._nodes: list[Any] = []
         renamed: dict[str, str] = {}
         for node in model.graph.node:
@@ -131,7 +134,7 @@ class _Graph:
             [node for node in self._nodes if node.output[0] not in values],
             "shapes",
             [
-                *_with_batch(self._model.graph.input, batch_size),
+                *_with_batch(self._inputs, batch_size),
                 *(
                     helper.make_tensor_value_info(name, kind(array.dtype), array.shape)
                     for name, array in known.items()
@@ -295,21 +298,26 @@ class _Graph:
             return changed.astype(weight.dtype), shifted.astype(weight.dtype)
         return None
 
-    def build(self) -> Any:
-        """The model of what is left."""
+    def drop_unused(self) -> None:
+        """Take out the nodes and constants that no output of the graph needs."""
         needed, kept = set(self._outputs), []
         for node in reversed(self._nodes):
             if needed & {*node.output}:
                 needed |= {*node.input}
                 kept.append(node)
+        self._nodes = kept[::-1]
+        self._constants = {n: array for n, array in self._constants.items() if n in needed}
+
+    def build(self) -> Any:
+        """The model of what is left."""
         graph, size = self._model.graph, self._batch_size or BATCH
         from_array = self._onnx.numpy_helper.from_array
         made = self._onnx.helper.make_graph(
-            kept[::-1],
+            self._nodes,
             graph.name,
-            _with_batch((v for v in graph.input if v.name not in self._constants), size),
+            _with_batch(self._inputs, size),
             _with_batch(graph.output, size),
-            [from_array(array, n) for n, array in self._constants.items() if n in needed],
+            [from_array(array, name) for name, array in self._constants.items()],
         )
         self._model.graph.CopyFrom(made)
         self._model.ir_version = self._onnx.helper.find_min_ir_version_for(self._model.opset_import)
