@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,9 @@ def find(graph: Path) -> InferenceYml:
     A file with another name than inference.onnx, which says what it is, is not described by an
     inference.yml that happens to be there. Raises PaddlexMLError where there is no description.
     """
-    described, beside = read_onnx(graph), graph.with_name(INFERENCE_YML)
+    described, beside = None, graph.with_name(INFERENCE_YML)
+    with suppress(PaddlexMLError) if beside.is_file() else nullcontext():  # told by onnxruntime
+        described = read_onnx(graph)
     if beside.is_file() and (described is None or graph.name == ONNX):
         content = read(beside)
         if described is not None and described != content:

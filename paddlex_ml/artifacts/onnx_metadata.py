@@ -20,6 +20,7 @@ _METADATA_PROPS = 14  # field of ModelProto: messages of a key and a value
 _KEY, _VALUE = 1, 2
 _VARINT, _LENGTH = 0, 2  # kinds of a field
 _FIXED = {1: 8, 5: 4}  # kinds of a field -> bytes
+_BAD = 1 << 80  # more than any number in a file
 _COPIED = 1 << 22  # bytes at a time
 
 
@@ -85,15 +86,14 @@ def _list_fields(file: IO[bytes], start: int, end: int, path: Path) -> Iterator[
         number, kind = tag >> 3, tag & 7
         content = file.tell()
         if kind == _VARINT:
-            _read_varint(file)
-            stop = file.tell()
+            stop = end + 1 if _read_varint(file) == _BAD else file.tell()
         elif kind == _LENGTH:
             length = _read_varint(file)
             content = file.tell()
             stop = content + length
         else:
             stop = content + _FIXED.get(kind, end)
-        if not number or stop > end:
+        if not 0 < number < 1 << 29 or stop > end:
             raise PaddlexMLError(
                 "not an ONNX file, or not a whole one",
                 where=str(path),
@@ -106,7 +106,7 @@ def _list_fields(file: IO[bytes], start: int, end: int, path: Path) -> Iterator[
 
 
 def _read_varint(file: IO[bytes]) -> int:
-    """A number of 7 bits a byte, the lowest first; a huge one where the file ends in it."""
+    """A number of 7 bits a byte, the lowest first; _BAD where none ends there."""
     value = shift = 0
     while shift < 64:
         byte = file.read(1)
@@ -116,7 +116,7 @@ def _read_varint(file: IO[bytes]) -> int:
         if byte[0] < 0x80:
             return value
         shift += 7
-    return 1 << 64
+    return _BAD
 
 
 def _pack(number: int, content: bytes) -> bytes:
