@@ -126,6 +126,20 @@ def test_a_fixed_batch_is_exported_and_still_predicts_any_number_of_images(
     assert scores_of(folder, picture) == pytest.approx(expected, abs=2e-5)
 
 
+def test_tuned_thresholds_go_into_the_onnx_file_too(run: Run, toy: Path, copy_of_run: Path) -> None:
+    pytest.importorskip("paddle2onnx")
+    assert run("export", None, copy_of_run, "Export.format=onnx")[0] == 0
+    keys = "Evaluate.save_threshold=true", "Evaluate.tune_min_positives=1", "Evaluate.report=false"
+    assert run("evaluate", toy, copy_of_run, *keys)[0] == 0
+    folder = copy_of_run / "best_model" / "inference_onnx"
+    described = inference_yml.read_onnx(folder / "inference.onnx")
+    assert described is not None
+    assert described == inference_yml.read(folder / "inference.yml")
+    assert isinstance(described.threshold, list)
+    names = ["inference.onnx", "inference.yml", "inference.yml.bak"]
+    assert sorted(os.listdir(folder)) == names
+
+
 def test_a_batch_of_no_image_is_refused(run: Run, copy_of_run: Path) -> None:
     code, err = run("export", None, copy_of_run, "Export.format=onnx", "Export.batch_size=0")
     assert code == 2

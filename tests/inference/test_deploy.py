@@ -267,7 +267,7 @@ def test_the_onnx_script_runs_a_fixed_batch(
 def test_the_onnx_script_names_what_a_file_lacks(both: tuple[Path, Path], tmp_path: Path) -> None:
     path = Path(shutil.copy(both[1] / "inference.onnx", tmp_path / "a.onnx"))
     onnx_metadata.replace(path, {"mean": "[0, 0, 0]"})
-    command = [sys.executable, FILES / "onnx_predict.py", path]
+    command = [sys.executable, str(FILES / "onnx_predict.py"), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("the file lacks image_size, scale, std, label_names, thresholds:")

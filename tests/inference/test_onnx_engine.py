@@ -114,8 +114,10 @@ def test_a_file_with_a_fixed_batch_gives_the_same_results_for_any_batch(
 def test_a_fixed_batch_has_maps_as_well(onnx_folder: Path, tmp_path: Path):
     folder = shutil.copytree(onnx_folder, tmp_path / "fixed")
     probe = np.random.default_rng(0).standard_normal((2, 3, 64, 64), np.float32)
-    load, more = onnx_engine.load_attention, {"device": "cpu", "threads": 1, "probe": probe}
-    one, other = load(fix_batch(folder, 3), **more), load(onnx_folder / "inference.onnx", **more)
+    one, other = (
+        onnx_engine.load_attention(path, device="cpu", threads=1, probe=probe)
+        for path in (fix_batch(folder, 3), onnx_folder / "inference.onnx")
+    )
     assert one is not None
     assert other is not None
     assert np.abs(one[1] - other[1]).max() < 1e-5
