@@ -28,13 +28,13 @@ BATCH = "batch"
 """Name of the open first axis."""
 _TRIED = (5, 7)  # batch sizes: a number of a shape that is 5, then 7, is the batch size
 _SMALL = 64  # numbers; a constant with more is a weight, whose values no shape depends on
-_GROWTH = 2  # a result that needs more times the bytes of its inputs is left to the runtime
+_GROWTH = 8  # a result that needs more times the bytes of its inputs is left to the runtime
 _ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Pow")
 _COMPUTED = {
     *_ELEMENTWISE,
     *("Cast", "Concat", "Expand", "Floor", "Gather", "LayerNormalization", "MatMul", "Max", "Min"),
-    *("Neg", "Range", "ReduceMean", "Reshape", "Shape", "Slice", "Sqrt", "Squeeze", "Transpose"),
-    "Unsqueeze",
+    *("Neg", "Range", "ReduceMean", "Reshape", "Resize", "Shape", "Slice", "Sqrt", "Squeeze"),
+    *("Transpose", "Unsqueeze"),
 }
 """Operators that give the same numbers each time: not those that draw random ones."""
 
@@ -51,7 +51,7 @@ def simplify(model: Any, batch_size: int | None) -> Any:
     """
     graph = _Graph(model, batch_size)
     graph.fix_shapes()
-    graph.compute_constants()
+    graph.compute_constants("Expand")
     graph.drop_unused()  # such as what computed the shapes
     graph.leave_to_broadcasting()
     graph.compute_constants()
@@ -65,9 +65,8 @@ class _Graph:
 
     def __init__(self, model: Any, batch_size: int | None) -> None:
         self._onnx: Any = importlib.import_module("onnx")
-        self._reference: Any = importlib.import_module("onnx.reference")
+        self._runtime: Any = importlib.import_module("onnxruntime")
         self._model, self._batch_size = model, batch_size
-        self._opsets = {entry.domain: entry.version for entry in model.opset_import}
         self._outputs = {value.name for value in model.graph.output}
         self._shapes: dict[str, Shape] = {}
         to_array = self._onnx.numpy_helper.to_array
@@ -85,32 +84,45 @@ class _Graph:
                 self._nodes.append(node)
 
     def fix_shapes(self) -> None:
-        """Make the computed shapes of Reshape and Expand constants, where that is possible."""
-        sizes = (self._batch_size,) if self._batch_size else _TRIED
-        values, shapes = zip(*map(self._compute_small, sizes), strict=True)
-        for name in shapes[0].keys() & shapes[-1].keys():
-            self._shapes[name] = _unite(sizes, [found[name] for found in shapes])
+        """Make the shapes that Reshape and Expand get constants, where that is possible."""
+        self._shapes = self._find_shapes()
         for node in self._nodes:
-            if node.op_type not in ("Reshape", "Expand") or node.input[1] in self._constants:
+            if node.op_type not in ("Reshape", "Expand"):
                 continue
-            computed = [found.get(node.input[1]) for found in values]
-            if any(numbers is None for numbers in computed):
-                continue
-            shape = _unite(sizes, [tuple(n.tolist()) for n in computed if n is not None])
-            allows_zero = any(a.name == "allowzero" and a.i for a in node.attribute)
-            is_first_kept = bool(shape) and shape[:1] == self._shapes.get(node.input[0], ())[:1]
-            if node.op_type == "Reshape" and is_first_kept and not allows_zero:
+            shape = self._shapes.get(node.output[0], (None,))
+            is_first_kept = shape[:1] == self._shapes.get(node.input[0], ())[:1] != ()
+            if node.op_type == "Reshape" and is_first_kept:
                 shape = (0, *shape[1:])  # as in the input
-            if all(isinstance(number, int) for number in shape):
+            # 0 has another meaning where there are results without any number.
+            if all(isinstance(number, int) for number in shape) and 0 not in shape[1:]:
                 name = f"{node.output[0]}.shape"
                 self._constants[name] = np.array(shape, np.int64)
                 node.input[1] = name
+                del node.attribute[:]  # "allowzero", which says so
 
-    def _compute_small(self, batch_size: int) -> tuple[Arrays, dict[str, tuple[int, ...]]]:
-        """Small results that no image changes, for a batch size, and the shapes of all results."""
+    def _find_shapes(self) -> dict[str, Shape]:
+        """The shapes of all results, as far as they are known."""
+        sizes = (self._batch_size,) if self._batch_size else _TRIED
+        found = [self._compute_small(size) for size in sizes]
+        return {
+            name: _unite(sizes, [shapes[name] for shapes in found])
+            for name in found[0]
+            if all(name in shapes for shapes in found)
+        }
+
+    def _compute_small(self, batch_size: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of all results for a batch size; some need the values of small results."""
         values = {name: array for name, array in self._constants.items() if array.size <= _SMALL}
         while True:
-            shapes = self._infer_shapes(batch_size, values)
+            graph = self._infer_shapes(batch_size, values)
+            shapes = {
+                name: array.shape for name, array in (*self._constants.items(), *values.items())
+            }
+            for value in (*graph.input, *graph.value_info, *graph.output):
+                tensor = value.type.tensor_type
+                is_known = all(axis.HasField("dim_value") for axis in tensor.shape.dim)
+                if tensor.HasField("shape") and is_known:
+                    shapes[value.name] = tuple(axis.dim_value for axis in tensor.shape.dim)
             before = len(values)
             for node in self._nodes:
                 output = node.output[0]
@@ -120,13 +132,16 @@ class _Graph:
                     values[output] = np.array(shapes[node.input[0]], np.int64)
                 elif all(name in values for name in node.input if name):
                     result = self._run(node, values)
-                    if result.size <= _SMALL:
+                    if result is not None and result.size <= _SMALL:
                         values[output] = result
             if len(values) == before:
-                return values, shapes
+                return shapes
 
-    def _infer_shapes(self, batch_size: int, values: Arrays) -> dict[str, tuple[int, ...]]:
-        """Shapes of all results, without the weights: they enter as inputs of the graph."""
+    def _infer_shapes(self, batch_size: int | str, values: Arrays) -> Any:
+        """A graph with the shapes of all results, in which weights are inputs; slow with them.
+
+        values: what is known of small results; nodes that compute them are left out.
+        """
         helper, to_tensor = self._onnx.helper, self._onnx.numpy_helper.from_array
         kind = helper.np_dtype_to_tensor_dtype
         known = {**self._constants, **values}
@@ -145,37 +160,35 @@ class _Graph:
             [to_tensor(array, name) for name, array in values.items()],
         )
         model = helper.make_model(graph, opset_imports=self._model.opset_import)
-        inferred = self._onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-        shapes = {name: array.shape for name, array in known.items()}
-        graph = inferred.graph
-        for value in (*graph.input, *graph.value_info, *graph.output):
-            tensor = value.type.tensor_type
-            if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
-                shapes[value.name] = tuple(axis.dim_value for axis in tensor.shape.dim)
-        return shapes
+        infer = self._onnx.shape_inference.infer_shapes
+        return infer(model, strict_mode=True, data_prop=True).graph
 
-    def compute_constants(self) -> None:
-        """Compute nodes whose inputs are all constants, and take them out."""
+    def compute_constants(self, *excluded: str) -> None:
+        """Compute nodes whose inputs are all constants, and take them out.
+
+        excluded: operators that stay.
+        """
         kept = []
         for node in self._nodes:
             output, inputs = node.output[0], {name for name in node.input if name}
             if (
-                node.op_type in _COMPUTED
+                node.op_type in _COMPUTED - {*excluded}
                 and inputs <= self._constants.keys()
                 and output not in self._outputs
             ):
                 result = self._run(node, self._constants)
                 size = sum(self._constants[name].nbytes for name in inputs)
-                if result.nbytes <= _GROWTH * size:
+                if result is not None and result.nbytes <= _GROWTH * size:
                     self._constants[output], self._shapes[output] = result, result.shape
                     continue
             kept.append(node)
         self._nodes = kept
 
-    def _run(self, node: Any, values: Arrays) -> np.ndarray:
-        """What a node gives for constants, the first of its results."""
+    def _run(self, node: Any, values: Arrays) -> np.ndarray | None:
+        """What a node gives for constants, the first of its results; None where it has to stay."""
         helper = self._onnx.helper
-        given = {name: values[name] for name in node.input if name}
+        known = {name: values[name] for name in node.input if name}
+        given = {name: array for name, array in known.items() if array.size > _SMALL}
         graph = helper.make_graph(
             [node],
             "node",
@@ -186,9 +199,22 @@ class _Graph:
                 for name, array in given.items()
             ],
             [helper.make_empty_tensor_value_info(node.output[0])],
+            [
+                self._onnx.numpy_helper.from_array(array, name)
+                for name, array in known.items()
+                if name not in given  # shapes, whose values other checks need
+            ],
         )
-        evaluator = self._reference.ReferenceEvaluator(graph, opsets=self._opsets)
-        return np.asarray(evaluator.run(None, given)[0])
+        model = helper.make_model_gen_version(graph, opset_imports=self._model.opset_import)
+        options = self._runtime.SessionOptions()
+        options.log_severity_level, options.intra_op_num_threads = 3, 1
+        try:
+            session = self._runtime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+            return np.asarray(session.run(None, given)[0])
+        except Exception:  # an operator without an implementation for this type
+            return None
 
     def leave_to_broadcasting(self) -> None:
         """Take out each Expand that repeats a constant for every image, where nothing needs it."""
@@ -205,6 +231,7 @@ class _Graph:
                     other.input[:] = [
                         node.input[0] if name == node.output[0] else name for name in other.input
                     ]
+                self._shapes = self._find_shapes()
 
     def _is_broadcast(self, repeated: str, first: int | str) -> bool:
         """Whether a result may have one row in place of one per image: no score changes."""
@@ -311,6 +338,8 @@ class _Graph:
     def build(self) -> Any:
         """The model of what is left."""
         graph, size = self._model.graph, self._batch_size or BATCH
+        shapes = self._find_shapes()
+        small = {name: array for name, array in self._constants.items() if array.size <= _SMALL}
         from_array = self._onnx.numpy_helper.from_array
         made = self._onnx.helper.make_graph(
             self._nodes,
@@ -318,12 +347,16 @@ class _Graph:
             _with_batch(self._inputs, size),
             _with_batch(graph.output, size),
             [from_array(array, name) for name, array in self._constants.items()],
+            value_info=[
+                self._onnx.helper.make_tensor_value_info(
+                    value.name, value.type.tensor_type.elem_type, shapes.get(value.name)
+                )
+                for value in self._infer_shapes(size, small).value_info
+            ],
         )
         self._model.graph.CopyFrom(made)
         self._model.ir_version = self._onnx.helper.find_min_ir_version_for(self._model.opset_import)
-        return self._onnx.shape_inference.infer_shapes(
-            self._model, strict_mode=True, data_prop=True
-        )
+        return self._model
 
 
 def _unite(sizes: tuple[int, ...], found: list[tuple[int, ...]]) -> Shape:
