@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlex_ml import __version__
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import ExportedFiles
@@ -123,7 +122,7 @@ def _finish(path: Path, info: ModelInfo, batch_size: int | None) -> None:
     output.name = "scores"
     del model.graph.value_info[:]  # paddle2onnx gives the open axis another name in each
     model = onnx_graph.simplify(model, batch_size)
-    model.producer_name, model.producer_version = "paddlex-ml", __version__
+    model.producer_name = "paddlex-ml"
     onnx.helper.set_model_props(model, inference_yml.describe(info))
     onnx.checker.check_model(model, full_check=True)
     files.write_bytes(path, model.SerializeToString())

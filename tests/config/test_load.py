@@ -409,11 +409,6 @@ def test_a_dumped_configuration_loads_to_the_same_one(
             "-o Train.decoder_tokens=null",
         ),
         (
-            ["Global.mode=export", "Export.batch_size=4"],
-            "Export.batch_size is 4, but a model of the format paddle takes batches of any size",
-            "-o Export.batch_size=null, or -o Export.format=onnx",
-        ),
-        (
             ["Global.mode=export", "Export.opset=13"],
             "Export.opset is 13, but the format paddle has no such version",
             "-o Export.format=onnx",

@@ -140,10 +140,14 @@ def test_tuned_thresholds_go_into_the_onnx_file_too(run: Run, toy: Path, copy_of
     assert sorted(os.listdir(folder)) == names
 
 
-def test_a_batch_of_no_image_is_refused(run: Run, copy_of_run: Path) -> None:
+def test_a_batch_of_no_image_and_of_other_formats_is_refused(run: Run, copy_of_run: Path) -> None:
     code, err = run("export", None, copy_of_run, "Export.format=onnx", "Export.batch_size=0")
     assert code == 2
     assert "Export.batch_size" in err
+    code, err = run("export", None, copy_of_run, "Export.batch_size=4")
+    assert code == 2
+    assert "but a model of the format paddle takes batches of any size" in err
+    assert "-o Export.batch_size=null, or -o Export.format=onnx" in err
 
 
 def test_tuned_thresholds_of_another_format_are_told(run: Run, copy_of_run: Path) -> None:
