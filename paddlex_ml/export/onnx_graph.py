@@ -86,7 +86,7 @@ class _Graph:
     def fix_shapes(self) -> None:
         """Make the shapes that Reshape and Expand get constants, where that is possible."""
         self._shapes = self._find_shapes()
-        for node in self._nodes:
+        for node in self._nodes.copy():
             if node.op_type not in ("Reshape", "Expand"):
                 continue
             shape = self._shapes.get(node.output[0], (None,))
@@ -99,6 +99,25 @@ class _Graph:
                 self._constants[name] = np.array(shape, np.int64)
                 node.input[1] = name
                 del node.attribute[:]  # "allowzero", which says so
+            elif (
+                node.op_type == "Expand" and shape[0] == BATCH and {*map(type, shape[1:])} == {int}
+            ):
+                self._expand_for_each_image(node, shape[1:])
+
+    def _expand_for_each_image(self, node: Any, rest: Shape) -> None:
+        """Let the shape of an Expand be the batch size of the images, and `rest`.
+
+        Tools that infer shapes follow these operators, not all of those that paddle2onnx writes.
+        """
+        make, name = self._onnx.helper.make_node, f"{node.output[0]}.shape"
+        self._constants[f"{name}.rest"] = np.array(rest, np.int64)
+        self._constants[f"{name}.first"] = np.array([0], np.int64)
+        self._nodes[:0] = [
+            make("Shape", [self._inputs[0].name], [f"{name}.images"]),
+            make("Gather", [f"{name}.images", f"{name}.first"], [f"{name}.batch"], axis=0),
+            make("Concat", [f"{name}.batch", f"{name}.rest"], [name], axis=0),
+        ]
+        node.input[1] = name
 
     def _find_shapes(self) -> dict[str, Shape]:
         """The shapes of all results, as far as they are known."""
