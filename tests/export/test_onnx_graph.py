@@ -132,12 +132,17 @@ def test_openvino_gives_the_same_scores(
 
 @pytest.mark.parametrize(("name", "batch_size"), EACH)
 def test_onnxruntime_quantises_the_weights(
-    export: Callable[..., Any], tmp_path: Path, name: str, batch_size: int | None
+    export: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    batch_size: int | None,
 ) -> None:
     quantization = pytest.importorskip("onnxruntime.quantization")
     shape_inference = pytest.importorskip("onnxruntime.quantization.shape_inference")
     path, images, scores = export(name, batch_size)
     prepared, small = tmp_path / "prepared.onnx", tmp_path / "small.onnx"
+    monkeypatch.chdir(tmp_path)  # where it fails it leaves its work in the current folder
     shape_inference.quant_pre_process(
         path, prepared, skip_symbolic_shape=importlib.util.find_spec("sympy") is None
     )
