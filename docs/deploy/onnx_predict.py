@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predict with an ONNX export: needs onnxruntime, numpy, Pillow, PyYAML, and nothing else.
+"""Predict with an ONNX export: needs onnxruntime, numpy, Pillow, and nothing else.
 
-python onnx_predict.py output/best_model/inference_onnx photo.jpg more/*.jpg
+python onnx_predict.py output/best_model/inference_onnx/inference.onnx photo.jpg more/*.jpg
+
+The file alone is enough. An inference.yml beside it goes first, if PyYAML is installed.
 """
 
 import json
@@ -10,34 +12,51 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import yaml
 from PIL import Image, ImageOps
 
 
 class Model:
-    """The folder in memory: inference.onnx and inference.yml."""
+    """An ONNX file in memory, and how it wants its images."""
 
-    def __init__(self, folder, threads=0):
-        """Load it; 0 threads means one per core."""
-        settings = yaml.safe_load((Path(folder) / "inference.yml").read_text("utf-8"))
-        steps = {k: v for s in settings["PreProcess"]["transform_ops"] for k, v in s.items()}
-        side = steps["ResizeImage"]["size"]
-        self.size = tuple(side) if isinstance(side, list) else (side, side)  # width, height
-        self.scale, self.mean, self.std = (
-            np.array(steps["NormalizeImage"][key], np.float32) for key in ("scale", "mean", "std")
-        )
-        output = settings["PostProcess"]["MultiLabelThreshOutput"]
-        self.names, self.threshold = output["label_list"], output["threshold"]
+    def __init__(self, path, threads=0):
+        """Load the file, or inference.onnx of a folder; 0 threads means one per core."""
+        path = Path(path)
+        path = path / "inference.onnx" if path.is_dir() else path
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, 3  # errors alone
         self.session = onnxruntime.InferenceSession(
-            str(Path(folder) / "inference.onnx"), options, providers=["CPUExecutionProvider"]
+            str(path), options, providers=["CPUExecutionProvider"]
         )
+        self.input = self.session.get_inputs()[0]
+        about = path.with_name("inference.yml")
+        known = read_yml(about) if about.is_file() else self.read_metadata()
+        side = known["image_size"]
+        self.size = tuple(side) if isinstance(side, list) else (side, side)  # width, height
+        self.scale, self.mean, self.std = (
+            np.array(known[key], np.float32) for key in ("scale", "mean", "std")
+        )
+        self.names = known["label_names"]
+        self.thresholds = per_class(known["thresholds"], self.names)
+
+    def read_metadata(self):
+        """What the file says of itself: JSON texts."""
+        texts = self.session.get_modelmeta().custom_metadata_map
+        keys = "image_size", "scale", "mean", "std", "label_names", "thresholds"
+        if missing := [key for key in keys if key not in texts]:
+            sys.exit(f"the file lacks {', '.join(missing)}: export it again, or copy inference.yml")
+        return {key: json.loads(texts[key]) for key in keys}
 
     def scores(self, paths):
         """Scores of a batch of photographs: float32 [B, C], 0 to 1."""
         batch = np.stack([self.prepare(path) for path in paths])  # [B, 3, H, W]
-        return self.session.run(None, {self.session.get_inputs()[0].name: batch})[0]
+        fixed = self.input.shape[0]  # a number where Export.batch_size was set, else a name
+        step = fixed if isinstance(fixed, int) else len(batch)
+        parts = []
+        for start in range(0, len(batch), step):
+            part = batch[start : start + step]
+            filled = np.pad(part, [(0, step - len(part)), (0, 0), (0, 0), (0, 0)])
+            parts.append(self.session.run(None, {self.input.name: filled})[0][: len(part)])
+        return np.concatenate(parts)
 
     def prepare(self, path):
         """Read a photograph as in training: upright, RGB, 8 bits, resized, normalised."""
@@ -50,10 +69,38 @@ class Model:
         return ((pixels - self.mean) / self.std).transpose(2, 0, 1)
 
 
+def read_yml(path):
+    """What inference.yml says: the thresholds that an evaluation tuned, or the one for all."""
+    try:
+        import yaml
+    except ImportError:
+        sys.exit(f"to read {path}: pip install PyYAML, or copy the .onnx file to another folder")
+    settings = yaml.safe_load(path.read_text("utf-8-sig"))
+    steps = {k: v for s in settings["PreProcess"]["transform_ops"] for k, v in s.items()}
+    output = settings["PostProcess"]["MultiLabelThreshOutput"]
+    tuned, shared = (settings.get("Global") or {}).get("thresholds"), output.get("threshold")
+    known = {key: steps["NormalizeImage"][key] for key in ("scale", "mean", "std")}
+    above, _, below = str(known["scale"]).partition("/")  # PaddleClas writes 1.0/255.0
+    known["scale"] = float(above) / float(below or 1)
+    known["image_size"] = steps["ResizeImage"]["size"]
+    known["label_names"] = [str(name) for name in output["label_list"]]
+    return {**known, "thresholds": next((t for t in (tuned, shared) if t is not None), 0.5)}
+
+
+def per_class(threshold, names):
+    """One number, one for each class, or {default: 0.5, cat: 0.3} -> float32 [C]."""
+    if isinstance(threshold, dict):
+        by_id = {int(k): v for k, v in threshold.items() if k not in names and str(k).isdecimal()}
+        default = threshold["default"]
+        threshold = [threshold.get(n, by_id.get(i, default)) for i, n in enumerate(names)]
+    return np.broadcast_to(np.asarray(threshold, np.float32), len(names))
+
+
 if __name__ == "__main__":
     model = Model(sys.argv[1])
     for photo in sys.argv[2:]:
         scores = model.scores([photo])[0]
-        kept = [i for i in np.argsort(-scores) if scores[i] >= model.threshold]
+        order = np.argsort(-scores, kind="stable")
+        kept = [i for i in order if scores[i] >= model.thresholds[i]]
         labels = {model.names[i]: round(float(scores[i]), 5) for i in kept}
         print(json.dumps({"photo": photo, "labels": labels}, ensure_ascii=False))

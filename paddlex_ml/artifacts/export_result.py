@@ -26,3 +26,5 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     """Version of ONNX's operators; only for onnx."""
     run: RunIdentity | UnsetType = UNSET
     """The training that made the model; unset: not known."""
+    batch_size: int | UnsetType | None = UNSET
+    """Images in each batch that the model takes; null: any number. Only for onnx."""

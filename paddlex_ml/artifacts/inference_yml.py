@@ -6,13 +6,25 @@
     PreProcess    transform_ops: how images become the input of the network
     PostProcess   MultiLabelThreshOutput: threshold and label_list
 
-The exported folders of all formats hold this file, so that each describes itself. Importing this
-module does not import Paddle.
+The exported folders of all formats hold this file, so that each describes itself. An ONNX file says
+the same in its metadata, for those who copy that file alone:
+
+    model_name, decoder_tokens   text
+    label_names                  JSON: class names in the order of the scores
+    image_size                   pixels of a side, or JSON: [width, height]
+    scale, mean, std             JSON: input = (RGB values of 0..255 * scale - mean) / std
+    threshold, thresholds        JSON: one number for all classes; one for each, which goes first
+
+Where both are there, inference.yml counts, which users edit. Importing this module does not import
+Paddle.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +32,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import yaml
 
-from paddlex_ml.artifacts.run_folder import ExportedFiles
+from paddlex_ml.artifacts import onnx_metadata
+from paddlex_ml.artifacts.run_folder import INFERENCE_YML, ONNX, ExportedFiles
 from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.data import preprocess
 from paddlex_ml.data.preprocess import MEAN, STD, Preprocess
@@ -30,6 +43,10 @@ from paddlex_ml.storage import files
 
 if TYPE_CHECKING:
     from paddlex_ml.artifacts.checkpoint import ModelInfo  # imports Paddle
+
+logger = logging.getLogger(__name__)
+
+_JSON = ("label_names", "image_size", "scale", "mean", "std", "threshold", "thresholds", "run")
 
 THRESHOLD = 0.5
 """Of an export whose thresholds were not tuned, and of a file that has none."""
@@ -53,7 +70,69 @@ class InferenceYml:
 
 def read(path: Path) -> InferenceYml:
     """Read inference.yml. Raises PaddlexMLError unless it describes a multi-label model."""
-    about, pre, post = _read_sections(path)
+    return _interpret(_read_document(path), path)
+
+
+def read_onnx(path: Path) -> InferenceYml | None:
+    """Read what an ONNX file says of itself; None where another tool wrote it.
+
+    Raises PaddlexMLError for a file that is no ONNX file, and for a description that is damaged.
+    """
+    texts = onnx_metadata.read(path)
+    if not {"model_name", "label_names", "image_size"} <= texts.keys():
+        return None
+    plain = {key: text for key, text in texts.items() if key in ("model_name", "decoder_tokens")}
+    try:
+        given = {key: json.loads(text) for key, text in texts.items() if key in _JSON}
+    except (ValueError, RecursionError) as error:
+        raise PaddlexMLError(
+            f"the metadata of the ONNX file is damaged: {error}",
+            where=str(path),
+            fix="export it again: -o Global.mode=export -o Export.format=onnx",
+        ) from error
+    document = _compose(
+        plain, given["label_names"], given["image_size"], given.get("threshold", THRESHOLD), given
+    )
+    document["Global"]["run"] = given.get("run")
+    thresholds = given.get("thresholds")
+    if thresholds != [given.get("threshold")] * len(thresholds or ()):
+        document["Global"]["thresholds"] = thresholds
+    return _interpret(document, path)
+
+
+def find(graph: Path) -> InferenceYml:
+    """The description of an ONNX file: an inference.yml beside it, or what the file itself says.
+
+    A file with another name than inference.onnx, which says what it is, is not described by an
+    inference.yml that happens to be there. Raises PaddlexMLError where there is no description.
+    """
+    described, beside = None, graph.with_name(INFERENCE_YML)
+    with suppress(PaddlexMLError) if beside.is_file() else nullcontext():  # told by onnxruntime
+        described = read_onnx(graph)
+    if beside.is_file() and (described is None or graph.name == ONNX):
+        content = read(beside)
+        if described is not None and described != content:
+            differing = [
+                field for field in vars(content) if vars(content)[field] != vars(described)[field]
+            ]
+            logger.warning(
+                "%s and the metadata of %s differ in %s: %s counts",
+                *(beside, graph.name, ", ".join(differing), beside.name),
+            )
+        return content
+    if described is None:
+        raise PaddlexMLError(
+            f"the ONNX file does not say what its model is, and no {INFERENCE_YML} is beside it",
+            where=str(graph),
+            fix=f"copy {INFERENCE_YML} from the folder of the export to it, or export it again: "
+            "-o Global.mode=export -o Export.format=onnx",
+        )
+    return described
+
+
+def _interpret(document: Mapping[str, Any], path: Path) -> InferenceYml:
+    sections = [document.get(name) for name in ("Global", "PreProcess", "PostProcess")]
+    about, pre, post = (s if isinstance(s, Mapping) else {} for s in sections)
     output = post.get("MultiLabelThreshOutput")
     if not isinstance(output, Mapping):
         raise PaddlexMLError(
@@ -89,8 +168,7 @@ def _read_run(value: Any) -> RunIdentity | None:
         return None
 
 
-def _read_sections(path: Path) -> list[Mapping[str, Any]]:
-    """Global, PreProcess and PostProcess; empty where a section is missing."""
+def _read_document(path: Path) -> Mapping[str, Any]:
     fix = "copy the file again, or export the model again: -o Global.mode=export"
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
@@ -103,55 +181,82 @@ def _read_sections(path: Path) -> list[Mapping[str, Any]]:
         raise PaddlexMLError(
             "the description of the model is not a mapping of sections", where=str(path), fix=fix
         )
-    sections = [document.get(name) for name in ("Global", "PreProcess", "PostProcess")]
-    return [section if isinstance(section, Mapping) else {} for section in sections]
+    return document
 
 
 def write(folder: Path, info: ModelInfo) -> None:
     """Write `<folder>/inference.yml`. Raises OSError as the system does."""
-    document: dict[str, Any] = {
-        "Global": {"model_name": info.model},
+    about: dict[str, Any] = {"model_name": info.model}
+    if info.decoder_tokens:
+        about["decoder_tokens"] = info.decoder_tokens
+    if info.run:
+        about["run"] = msgspec.to_builtins(info.run)
+    document = _compose(about, list(info.label_names), info.image_size, THRESHOLD, {})
+    files.write_text(ExportedFiles(folder).inference_yml, _dump(document))
+
+
+def describe(info: ModelInfo) -> dict[str, str]:
+    """The description of a new model as texts, for an ONNX file."""
+    numbers = {
+        "scale": 1 / 255,
+        "mean": MEAN,
+        "std": STD,
+        "threshold": THRESHOLD,
+        "thresholds": [THRESHOLD] * len(info.label_names),
+    }
+    texts = {
+        "model_name": info.model,
+        "label_names": json.dumps(info.label_names, ensure_ascii=False),
+        "image_size": str(info.image_size),
+        **{key: json.dumps(value) for key, value in numbers.items()},
+    }
+    if info.run:
+        texts["run"] = msgspec.json.encode(info.run).decode()
+    return texts | ({"decoder_tokens": info.decoder_tokens} if info.decoder_tokens else {})
+
+
+def _compose(
+    about: Mapping[str, Any],
+    label_names: list[str],
+    size: Any,
+    threshold: Any,
+    normalise: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The document; `normalise` may have other values than the usual scale, mean and std."""
+    usual = {"mean": list(MEAN), "scale": 1 / 255, "std": list(STD)}
+    numbers = {key: normalise.get(key, value) for key, value in usual.items()}
+    resize = {"backend": "pil", "interpolation": "bilinear", "size": size}
+    return {
+        "Global": dict(about),
         "PreProcess": {
             "transform_ops": [
-                {
-                    "ResizeImage": {
-                        "backend": "pil",
-                        "interpolation": "bilinear",
-                        "size": info.image_size,
-                    }
-                },
+                {"ResizeImage": resize},
                 {
                     "NormalizeImage": {
                         "channel_num": 3,
-                        "mean": list(MEAN),
+                        "mean": numbers["mean"],
                         "order": "",
-                        "scale": 1 / 255,
-                        "std": list(STD),
+                        "scale": numbers["scale"],
+                        "std": numbers["std"],
                     }
                 },
                 {"ToCHWImage": None},
             ]
         },
         "PostProcess": {
-            "MultiLabelThreshOutput": {
-                "threshold": THRESHOLD,
-                "label_list": list(info.label_names),
-            }
+            "MultiLabelThreshOutput": {"threshold": threshold, "label_list": label_names}
         },
     }
-    if info.decoder_tokens:
-        document["Global"]["decoder_tokens"] = info.decoder_tokens
-    if info.run:
-        document["Global"]["run"] = msgspec.to_builtins(info.run)
-    files.write_text(ExportedFiles(folder).inference_yml, _dump(document))
 
 
 def set_thresholds(path: Path, thresholds: Sequence[float], shared: float) -> Path | None:
     """Write a threshold for every class into an inference.yml; the original stays as `.bak`.
 
     PaddleX reads one number for all classes and misreads a list, so `shared` is written where
-    PaddleX looks, and the list into `Global.thresholds`, which it ignores. Returns the backup, None
-    where nothing had to change. Raises OSError as the system does.
+    PaddleX looks, and the list into `Global.thresholds`, which it ignores. An ONNX file beside it
+    gets them too: only its metadata changes, whose earlier thresholds the backup has, so that no
+    second copy of hundreds of megabytes is kept. Returns the backup, None where inference.yml did
+    not have to change. Raises OSError as the system does.
     """
     document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     before = _dump(document)
@@ -159,11 +264,25 @@ def set_thresholds(path: Path, thresholds: Sequence[float], shared: float) -> Pa
     document["Global"]["thresholds"] = [float(number) for number in thresholds]
     document["PostProcess"]["MultiLabelThreshOutput"]["threshold"] = float(shared)
     text = _dump(document)
+    _set_in_onnx(path.with_name(ONNX), document)
     if text == before:
         return None
     backup = files.back_up(path)
     files.write_text(path, text)
     return backup
+
+
+def _set_in_onnx(path: Path, document: Mapping[str, Any]) -> None:
+    """Give an ONNX file that describes itself the thresholds of an inference.yml."""
+    if not path.is_file() or read_onnx(path) is None:
+        return
+    texts = onnx_metadata.read(path)
+    changed = texts | {
+        "threshold": json.dumps(document["PostProcess"]["MultiLabelThreshOutput"]["threshold"]),
+        "thresholds": json.dumps(document["Global"]["thresholds"]),
+    }
+    if changed != texts:
+        onnx_metadata.replace(path, changed)
 
 
 def _dump(document: Any) -> str:

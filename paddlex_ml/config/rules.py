@@ -156,6 +156,12 @@ def _run_rules(config: Config) -> Iterator[Broken]:
         what = f"{key} is {config.Export.opset}, but the format {config.Export.format} has no such "
         fault = ConfigFault(key, f"{what}version", override(other, "onnx"))
         yield fault, ("Global.mode", other)
+    if mode == "export" and config.Export.format != "onnx" and config.Export.batch_size:
+        key, other = "Export.batch_size", "Export.format"
+        what = f"{key} is {config.Export.batch_size}, but a model of the format "
+        what += f"{config.Export.format} takes batches of any size"
+        fix = f"{override(key, None)}, or {override(other, 'onnx')}"
+        yield ConfigFault(key, what, fix), ("Global.mode", other)
     has_target = evaluate.tune_threshold in ("precision", "recall")
     if mode == "evaluate" and evaluate.tune_target != TUNE_TARGET and not has_target:
         key, other = "Evaluate.tune_target", "Evaluate.tune_threshold"

@@ -385,6 +385,9 @@ class ExportConfig:
     opset: Annotated[int, Range(low=11, high=21)] = OPSET  # paddle2onnx converts every model to it
     """Version of ONNX's operators, 11 to 21, only for the format onnx. Lower it only for a runtime
     that needs it: before 17 there is no operator for layer norm, which then takes many."""
+    batch_size: Count | None = None
+    """Images in each batch that the ONNX file will take, at least 1, for a runtime that needs a
+    fixed number. Only for the format onnx. null: any number."""
 
 
 @dataclass(frozen=True, kw_only=True)

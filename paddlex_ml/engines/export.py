@@ -70,20 +70,27 @@ def _save(config: Config, source: LoadedModel, folder: Path) -> ExportResult:
 def _save_graph(config: Config, source: LoadedModel, folder: Path) -> ExportResult:
     """Export as `paddle`, `onnx` or `pdmodel`."""
     form = config.Export.format
-    is_tuned = False  # whether the replaced export has a threshold for every class
-    with suppress(PaddlexMLError):  # there is none, or something else that the export replaces
-        earlier = inference_yml.read(ExportedFiles(folder).inference_yml)
-        is_tuned = isinstance(earlier.threshold, list)
-    if form == "onnx":
-        difference = save_onnx(source.model, source.info, folder, config.Export.opset)
+    # The other formats of the same weights are, or would be, beside it.
+    others = [folder.with_name(name) for name in EXPORTS.values() if name != folder.name]
+    tuned = [path for path in (folder, *others) if _is_tuned(path)]
+    is_onnx = form == "onnx"
+    if is_onnx:
+        opset, batch_size = config.Export.opset, config.Export.batch_size
+        difference = save_onnx(source.model, source.info, folder, opset, batch_size)
     else:
         save = save_pdmodel if form == "pdmodel" else save_static
         difference = save(source.model, source.info, folder)
     logger.info("exported %s -> %s (largest difference %.1e)", source.path, folder, difference)
-    if is_tuned:
+    if folder in tuned:
         logger.warning(
             "the export has replaced a model with tuned thresholds, and they are gone: to tune "
             "them again, evaluate with -o Evaluate.save_threshold=true"
+        )
+    elif tuned:
+        logger.warning(
+            "%s has tuned thresholds, this export has %g for every class: to tune those of both, "
+            "evaluate with -o Evaluate.save_threshold=true",
+            *(tuned[0], inference_yml.THRESHOLD),
         )
     return ExportResult(
         format=form,
@@ -92,6 +99,15 @@ def _save_graph(config: Config, source: LoadedModel, folder: Path) -> ExportResu
         inference_dir=str(folder),
         files=sorted(str(path) for path in folder.glob("inference.*")),
         static_difference=difference,
-        opset=config.Export.opset if form == "onnx" else UNSET,
+        opset=config.Export.opset if is_onnx else UNSET,
+        batch_size=config.Export.batch_size if is_onnx else UNSET,
         run=source.info.run or UNSET,
     )
+
+
+def _is_tuned(folder: Path) -> bool:
+    """Whether the model in `folder` has a threshold for every class."""
+    with suppress(PaddlexMLError):  # there is none, or something else that the export replaces
+        description = inference_yml.read(ExportedFiles(folder).inference_yml)
+        return isinstance(description.threshold, list)
+    return False

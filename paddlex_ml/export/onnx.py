@@ -2,8 +2,8 @@
 """Format `onnx`, by paddle2onnx and the static graph of Paddle 3.
 
 <folder>/inference.onnx   "x" [batch, 3, S, S] float32 -> "scores" [batch, C], sigmoid inside; its
-                          metadata has name, labels and image size of the model
-<folder>/inference.yml    what the model is
+                          metadata says what the model is, so that this file alone is enough
+<folder>/inference.yml    the same, as the other formats have it
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlex_ml.artifacts import checkpoint, inference_yml
+from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import ExportedFiles
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.export import parity, static
+from paddlex_ml.export import onnx_graph, parity, static
 from paddlex_ml.export.parity import Graph
 from paddlex_ml.storage import files, folders
 
@@ -49,8 +49,16 @@ def require() -> None:
         )
 
 
-def save_onnx(model: paddle.nn.Layer, info: ModelInfo, folder: Path, opset: int) -> float:
+def save_onnx(
+    model: paddle.nn.Layer,
+    info: ModelInfo,
+    folder: Path,
+    opset: int,
+    batch_size: int | None = None,
+) -> float:
     """Write the ONNX model into `folder`, in place of an earlier export; ends in eval mode.
+
+    batch_size: of all batches that the file will take; None: they may have any.
 
     Returns the largest difference between the scores of model and onnxruntime on random images,
     both on the CPU. Raises PaddlexMLError where paddle2onnx fails.
@@ -65,8 +73,9 @@ def save_onnx(model: paddle.nn.Layer, info: ModelInfo, folder: Path, opset: int)
         inference_yml.write(fresh, info)
         _convert(graph, target, opset)
         shutil.rmtree(graph.folder)
-        _name_parts(target, info)
-        return parity.measure(model, _open(target), info.image_size, _BATCH_SIZES)
+        _finish(target, info, batch_size)
+        sizes = _BATCH_SIZES if batch_size is None else (batch_size,)
+        return parity.measure(model, _open(target), info.image_size, sizes)
 
 
 def _convert(graph: ExportedFiles, target: Path, opset: int) -> None:
@@ -102,8 +111,8 @@ def _convert(graph: ExportedFiles, target: Path, opset: int) -> None:
     )
 
 
-def _name_parts(path: Path, info: ModelInfo) -> None:
-    """Name the output "scores" and the open axis "batch", and add `info` as metadata."""
+def _finish(path: Path, info: ModelInfo, batch_size: int | None) -> None:
+    """Name the output "scores", simplify the graph, and add `info` as metadata."""
     onnx: Any = importlib.import_module("onnx")
     model = onnx.load(path)
     (output,) = model.graph.output
@@ -111,10 +120,10 @@ def _name_parts(path: Path, info: ModelInfo) -> None:
         for names in (node.input, node.output):
             names[:] = ["scores" if name == output.name else name for name in names]
     output.name = "scores"
-    for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del model.graph.value_info[:]  # shapes between the layers have other names of the axis
-    onnx.helper.set_model_props(model, checkpoint.describe(info))
+    del model.graph.value_info[:]  # paddle2onnx gives the open axis another name in each
+    model = onnx_graph.simplify(model, batch_size)
+    model.producer_name = "paddlex-ml"
+    onnx.helper.set_model_props(model, inference_yml.describe(info))
     onnx.checker.check_model(model, full_check=True)
     files.write_bytes(path, model.SerializeToString())
 

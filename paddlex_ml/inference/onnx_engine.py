@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime: inference.onnx -> a function from images to scores. Paddle is not needed for it."""
+"""ONNX Runtime: inference.onnx -> a function from images to scores. Paddle is not needed for it.
+
+A file may have been exported, by this tool or another one, for batches of a fixed size. Its network
+takes any batch here: larger ones are divided, and the last part is filled up with zeros, whose
+scores are left out.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +38,10 @@ def load(
     providers = _providers(runtime, device)
     try:
         session, run = _open(runtime, str(graph), providers, threads)
+        _check_input(session, probe, graph)
         scores = run(probe)
+    except PaddlexMLError:
+        raise
     except Exception as error:  # its errors have no other class in common
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise PaddlexMLError(
@@ -94,15 +102,52 @@ def _open(
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors: its warnings need no action
     session = runtime.InferenceSession(model, options, providers=providers)
-    (images,) = session.get_inputs()
-    name = output or session.get_outputs()[0].name
+    images, name = session.get_inputs()[0], output or session.get_outputs()[0].name
+    size = images.shape[0] if images.shape else None
+    is_half = images.type == "tensor(float16)"
 
-    def run(batch: np.ndarray) -> np.ndarray:
-        (result,) = session.run([name], {images.name: batch})
+    def run_part(part: np.ndarray) -> np.ndarray:
+        (result,) = session.run([name], {images.name: part})
         array: np.ndarray = result
         return array
 
+    def run(batch: np.ndarray) -> np.ndarray:
+        batch = batch.astype(np.float16) if is_half else batch
+        if not isinstance(size, int) or len(batch) == size:
+            return run_part(batch)
+        parts = []
+        for start in range(0, len(batch), size):
+            part = batch[start : start + size]
+            filled = np.zeros((size, *part.shape[1:]), part.dtype)
+            filled[: len(part)] = part
+            parts.append(run_part(filled)[: len(part)])
+        return np.concatenate(parts)
+
     return session, run
+
+
+def _check_input(session: Any, probe: np.ndarray, graph: Path) -> None:
+    """Raise PaddlexMLError where the graph cannot take images of the size of `probe`."""
+    fix = "take the ONNX file and its description from one export: -o Global.mode=export "
+    fix += "-o Export.format=onnx"
+    (images, *more) = session.get_inputs()
+    if more:
+        names = ", ".join(each.name for each in (images, *more))
+        raise PaddlexMLError(
+            f"the model takes {len(more) + 1} inputs ({names}), one of images is expected",
+            where=str(graph),
+            fix=fix,
+        )
+    pairs = [*zip(images.shape[1:], probe.shape[1:], strict=False)]
+    is_refused = any(isinstance(axis, int) and axis != given for axis, given in pairs)
+    if len(images.shape) != probe.ndim or is_refused:
+        channels, height, width = probe.shape[1:]
+        raise PaddlexMLError(
+            f"the model takes images of {' x '.join(map(str, images.shape[1:]))}, its description "
+            f"makes them {channels} x {height} x {width} (channels, height, width)",
+            where=str(graph),
+            fix=fix,
+        )
 
 
 def _import_runtime() -> Any:

@@ -4,7 +4,8 @@
 <folder>/inference.json (or inference.pdmodel)   the graph, sigmoid inside
 <folder>/inference.pdiparams                     its weights
 <folder>/inference.onnx                          or both of them in one, for onnxruntime
-<folder>/inference.yml                           name, preprocessing, classes, threshold
+<folder>/inference.yml                           name, preprocessing, classes, threshold; an ONNX
+                                                 file may say them itself
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class StaticModel:
             )
         self._graph, self._weights = _find_graph(self.folder, run_mode)
         description = ExportedFiles(self.folder).inference_yml
-        content = inference_yml.read(description)
+        is_onnx = self._weights is None
+        content = inference_yml.find(self._graph) if is_onnx else inference_yml.read(description)
         if model_name and content.model_name and model_name != content.model_name:
             raise PaddlexMLError(
                 f"{model_name} was asked for, the folder holds {content.model_name}",
@@ -225,7 +227,9 @@ def _find_graph(folder: Path, run_mode: str | None) -> tuple[Path, Path | None]:
     needed = {ONNX: has_onnx}
     if not use_onnx:
         needed = {f"{GRAPH} or {PROGRAM}": bool(graphs), PARAMETERS: files.parameters.is_file()}
-    needed[INFERENCE_YML] = files.inference_yml.is_file()
+    needed[INFERENCE_YML] = files.inference_yml.is_file() or (
+        use_onnx and has_onnx and inference_yml.read_onnx(files.onnx) is not None
+    )
     missing = [name for name, is_there in needed.items() if not is_there]
     if missing:
         option = " -o Export.format=onnx" if use_onnx else ""

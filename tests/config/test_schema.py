@@ -237,7 +237,8 @@ def test_an_unknown_key_names_the_right_one(raw: dict[str, Any], what: str, fix:
 
 def test_a_key_like_no_other_lists_the_choices() -> None:
     fault = fault_of("Export.zzz", 1)
-    assert fault.fix == "remove it, or choose from Export.weight_path, Export.format, Export.opset"
+    keys = "Export.weight_path, Export.format, Export.opset, Export.batch_size"
+    assert fault.fix == f"remove it, or choose from {keys}"
 
 
 def test_a_misspelt_section_is_not_reported_as_missing_too() -> None:

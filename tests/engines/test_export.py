@@ -15,7 +15,9 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from paddlex_ml.artifacts import weights
+from paddlex_ml.artifacts import inference_yml, weights
+from paddlex_ml.inference.predictor import Predictor
+from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.storage import cache
 
 Run = Callable[..., tuple[int, str]]
@@ -74,12 +76,12 @@ def result(output: Path) -> Any:
 @pytest.mark.parametrize(
     ("form", "graphs", "more"),
     [
-        ("onnx", ["inference.onnx"], {"opset": 17}),
+        ("onnx", ["inference.onnx"], {"opset": 17, "batch_size": None}),
         ("pdmodel", ["inference.pdiparams", "inference.pdmodel"], {}),
     ],
 )
 def test_other_formats_have_folders_of_their_own_with_the_same_description(
-    run: Run, copy_of_run: Path, form: str, graphs: list[str], more: dict[str, int]
+    run: Run, copy_of_run: Path, form: str, graphs: list[str], more: dict[str, int | None]
 ) -> None:
     if form == "onnx":
         pytest.importorskip("paddle2onnx")
@@ -104,6 +106,62 @@ def test_other_formats_have_folders_of_their_own_with_the_same_description(
         "files": [str(folder / name) for name in (*graphs, "inference.yml")],
         **more,
     }
+
+
+def scores_of(folder: Path, picture: Path, threads: int = 1) -> list[float]:
+    """The scores of the export in `folder`, by the class."""
+    model = StaticModel(folder, "cpu", cpu_threads=threads)
+    (found,) = Predictor(model).predict(str(picture), threshold=0.0)
+    return [score for _, score in sorted(zip(found.class_ids, found.scores, strict=True))]
+
+
+def test_a_fixed_batch_is_exported_and_still_predicts_any_number_of_images(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    code, err = run("export", None, copy_of_run, "Export.format=onnx", "Export.batch_size=4")
+    assert code == 0, err
+    assert result(copy_of_run)["batch_size"] == 4
+    folder = copy_of_run / "best_model" / "inference_onnx"
+    graph = onnx.load(folder / "inference.onnx").graph
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        assert value.type.tensor_type.shape.dim[0].dim_value in (1, 4)
+    picture = next((toy / "images").iterdir())
+    expected = scores_of(copy_of_run / "best_model" / "inference", picture)
+    assert scores_of(folder, picture) == pytest.approx(expected, abs=2e-5)
+
+
+def test_tuned_thresholds_go_into_the_onnx_file_too(run: Run, toy: Path, copy_of_run: Path) -> None:
+    pytest.importorskip("paddle2onnx")
+    assert run("export", None, copy_of_run, "Export.format=onnx")[0] == 0
+    keys = "Evaluate.save_threshold=true", "Evaluate.tune_min_positives=1", "Evaluate.report=false"
+    assert run("evaluate", toy, copy_of_run, *keys)[0] == 0
+    folder = copy_of_run / "best_model" / "inference_onnx"
+    described = inference_yml.read_onnx(folder / "inference.onnx")
+    assert described is not None
+    assert described == inference_yml.read(folder / "inference.yml")
+    assert isinstance(described.threshold, list)
+    names = ["inference.onnx", "inference.yml", "inference.yml.bak"]
+    assert sorted(os.listdir(folder)) == names
+
+
+def test_a_batch_of_no_image_and_of_other_formats_is_refused(run: Run, copy_of_run: Path) -> None:
+    code, err = run("export", None, copy_of_run, "Export.format=onnx", "Export.batch_size=0")
+    assert code == 2
+    assert "Export.batch_size" in err
+    code, err = run("export", None, copy_of_run, "Export.batch_size=4")
+    assert code == 2
+    assert "but a model of the format paddle takes batches of any size" in err
+    assert "-o Export.batch_size=null, or -o Export.format=onnx" in err
+
+
+def test_tuned_thresholds_of_another_format_are_told(run: Run, copy_of_run: Path) -> None:
+    tuned = copy_of_run / "best_model" / "inference"
+    inference_yml.set_thresholds(tuned / "inference.yml", [0.3, 0.5, 0.7], 0.4)
+    code, err = run("export", None, copy_of_run, "Export.format=pdmodel")
+    assert code == 0, err
+    assert f"{tuned} has tuned thresholds, this export has 0.5 for every class: to tune" in err
 
 
 def test_an_older_program_is_evaluated_and_predicts_like_the_new_one(

@@ -83,6 +83,11 @@ def test_names_axes_and_metadata_say_what_the_model_is(exported: Path) -> None:
         "model_name": "PP-LCNet_x1_0_ML",
         "label_names": '["red square", "green", "蓝"]',
         "image_size": "64",
+        "scale": "0.00392156862745098",
+        "mean": "[0.485, 0.456, 0.406]",
+        "std": "[0.229, 0.224, 0.225]",
+        "threshold": "0.5",
+        "thresholds": "[0.5, 0.5, 0.5]",
     }
 
 

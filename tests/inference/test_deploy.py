@@ -7,6 +7,7 @@ import base64
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from paddlex_ml.artifacts import inference_yml, onnx_metadata
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.export.onnx import save_onnx
 from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
@@ -33,14 +36,6 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FILES = ROOT / "docs" / "deploy"
 PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 LABELS = ["cat", "dog", "猫", "7", "red square"]
-CONVERT = """
-import sys
-from pathlib import Path
-import paddle2onnx
-graph, weights, target = sys.argv[1:]
-content = paddle2onnx.export(graph, weights, save_file=None, opset_version=17)
-Path(target).write_bytes(content)
-"""
 
 
 def run(*arguments: str | Path) -> str:
@@ -133,10 +128,7 @@ def both(refdata: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple
     refdata.fill_layer(model, "PP-LCNet_x1_0_ML")
     static, onnx = root / "inference", root / "inference_onnx"
     save_static(model, ModelInfo("PP-LCNet_x1_0_ML", LABELS, 96, None), static)
-    onnx.mkdir()
-    (onnx / "inference.yml").write_bytes((static / "inference.yml").read_bytes())
-    graph, weights = static / "inference.json", static / "inference.pdiparams"
-    run("-c", CONVERT, graph, weights, onnx / "inference.onnx")
+    save_onnx(model, ModelInfo("PP-LCNet_x1_0_ML", LABELS, 96, None), onnx, 17)
     return static, onnx
 
 
@@ -154,13 +146,21 @@ def pictures(photos: Path, shared: Path) -> list[str]:
     return [str(path) for path in (*kinds, *real, turned)]
 
 
-def test_the_onnx_script_gives_our_scores(both: tuple[Path, Path], pictures: list[str]) -> None:
-    static, onnx = both
+@pytest.fixture(scope="module")
+def script() -> Any:
+    """docs/deploy/onnx_predict.py as a module."""
     spec = importlib.util.spec_from_file_location("onnx_predict", FILES / "onnx_predict.py")
     assert spec is not None
     assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_onnx_script_gives_our_scores(
+    both: tuple[Path, Path], script: Any, pictures: list[str]
+) -> None:
+    static, onnx = both
     model = script.Model(onnx, threads=1)
     found = model.scores(pictures)
     assert found.shape == (len(pictures), len(LABELS))
@@ -185,3 +185,89 @@ def test_the_onnx_script_prints_the_labels_above_the_threshold(
         assert told["photo"] == mine.input_path
         assert list(told["labels"]) == mine.label_names
         assert list(told["labels"].values()) == pytest.approx(mine.scores, abs=2e-5)
+
+
+def labels_of(script: Any, path: Path, pictures: list[str]) -> list[list[str]]:
+    """The labels that the script gives, as its last lines choose them."""
+    model = script.Model(path, threads=1)
+    scores = model.scores(pictures)
+    return [
+        [model.names[i] for i in np.argsort(-row, kind="stable") if row[i] >= model.thresholds[i]]
+        for row in scores
+    ]
+
+
+@pytest.fixture
+def tuned(both: tuple[Path, Path], script: Any, tmp_path: Path, pictures: list[str]) -> Path:
+    """The ONNX folder with thresholds between the scores of the photographs."""
+    folder = Path(shutil.copytree(both[1], tmp_path / "tuned"))
+    scores = np.sort(script.Model(folder, threads=1).scores(pictures), axis=0)
+    middle = scores[len(pictures) // 2 - 1 : len(pictures) // 2 + 1].mean(axis=0)
+    inference_yml.set_thresholds(folder / "inference.yml", middle.tolist(), 0.5)
+    return folder
+
+
+def test_the_onnx_script_obeys_tuned_thresholds(
+    both: tuple[Path, Path], tuned: Path, script: Any, pictures: list[str]
+) -> None:
+    ours = [r.label_names for r in Predictor(StaticModel(tuned, "cpu")).predict(pictures)]
+    assert ours != [r.label_names for r in Predictor(StaticModel(both[1], "cpu")).predict(pictures)]
+    assert labels_of(script, tuned, pictures) == ours
+    # The file alone, under another name and in another folder, says the same.
+    alone = Path(shutil.copy(tuned / "inference.onnx", tuned.parent / "scenes.onnx"))
+    assert labels_of(script, alone, pictures) == ours
+    printed = run(FILES / "onnx_predict.py", alone, pictures[0])
+    assert list(json.loads(printed)["labels"]) == ours[0]
+    folder = tuned.parent / "alone"
+    folder.mkdir()
+    shutil.copy(alone, folder / "inference.onnx")
+    model = StaticModel(folder, "cpu")
+    assert model.model_name == "PP-LCNet_x1_0_ML"
+    assert [r.label_names for r in Predictor(model).predict(pictures)] == ours
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [
+        (0.25, [0.25] * 5),
+        ([0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.2, 0.3, 0.4, 0.5]),
+        ({"default": 0.5, "dog": 0.3, 2: 0.2, "7": 0.1, "4": 0.6}, [0.5, 0.3, 0.2, 0.1, 0.6]),
+        (None, [0.5] * 5),
+    ],
+)
+def test_the_onnx_script_reads_every_form_of_threshold_as_we_do(
+    tuned: Path, script: Any, threshold: Any, expected: list[float]
+) -> None:
+    path = tuned / "inference.yml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del content["Global"]["thresholds"]
+    content["PostProcess"]["MultiLabelThreshOutput"]["threshold"] = threshold
+    content["PreProcess"]["transform_ops"][1]["NormalizeImage"]["scale"] = "1.0/255.0"
+    path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    found = script.Model(tuned, threads=1)
+    assert found.thresholds.tolist() == np.array(expected, np.float32).tolist()
+    assert found.scale == np.float32(1 / 255)
+    ours = Predictor(StaticModel(tuned, "cpu"))
+    assert ours._threshold.tolist() == found.thresholds.tolist()
+
+
+def test_the_onnx_script_runs_a_fixed_batch(
+    both: tuple[Path, Path], script: Any, refdata: ModuleType, tmp_path: Path, pictures: list[str]
+) -> None:
+    model = zoo.build("PP-LCNet_x1_0_ML", len(LABELS))
+    refdata.fill_layer(model, "PP-LCNet_x1_0_ML")
+    save_onnx(model, ModelInfo("PP-LCNet_x1_0_ML", LABELS, 96, None), tmp_path / "four", 17, 4)
+    expected = script.Model(both[1], threads=1).scores(pictures)
+    assert len(pictures) % 4
+    assert (
+        np.abs(script.Model(tmp_path / "four", threads=1).scores(pictures) - expected).max() < 1e-5
+    )
+
+
+def test_the_onnx_script_names_what_a_file_lacks(both: tuple[Path, Path], tmp_path: Path) -> None:
+    path = Path(shutil.copy(both[1] / "inference.onnx", tmp_path / "a.onnx"))
+    onnx_metadata.replace(path, {"mean": "[0, 0, 0]"})
+    command = [sys.executable, str(FILES / "onnx_predict.py"), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("the file lacks image_size, scale, std, label_names, thresholds:")

@@ -9,10 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.export import onnx_graph
 from paddlex_ml.inference import onnx_engine
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
@@ -82,6 +84,61 @@ def test_a_damaged_onnx_file_is_one_clear_error(onnx_folder: Path, tmp_path: Pat
         with pytest.raises(PaddlexMLError, match="onnxruntime cannot run the model: ") as caught:
             StaticModel(folder, "cpu")
         assert caught.value.where == str(folder / "inference.onnx")
+
+
+def fix_batch(folder: Path, size: int) -> Path:
+    """Make the ONNX file of a folder take batches of one size only; returns the file."""
+    path = folder / "inference.onnx"
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = size
+    path.write_bytes(onnx_graph.simplify(model, size).SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_a_file_with_a_fixed_batch_gives_the_same_results_for_any_batch(
+    onnx_folder: Path, photos: Path, tmp_path: Path, size: int, batch_size: int
+):
+    folder = shutil.copytree(onnx_folder, tmp_path / "fixed")
+    fix_batch(folder, size)
+    expected = [*Predictor(StaticModel(onnx_folder, "cpu")).predict(photos, batch_size, 0.0)]
+    found = [*Predictor(StaticModel(folder, "cpu")).predict(photos, batch_size, 0.0)]
+    assert len(found) == len(expected) == 7
+    for one, other in zip(found, expected, strict=True):
+        assert one.class_ids == other.class_ids
+        assert one.scores == pytest.approx(other.scores, abs=2e-5)
+
+
+def test_a_fixed_batch_has_maps_as_well(onnx_folder: Path, tmp_path: Path):
+    folder = shutil.copytree(onnx_folder, tmp_path / "fixed")
+    probe = np.random.default_rng(0).standard_normal((2, 3, 64, 64), np.float32)
+    one, other = (
+        onnx_engine.load_attention(path, device="cpu", threads=1, probe=probe)
+        for path in (fix_batch(folder, 3), onnx_folder / "inference.onnx")
+    )
+    assert one is not None
+    assert other is not None
+    assert np.abs(one[1] - other[1]).max() < 1e-5
+
+
+def test_a_file_of_half_precision_is_run(onnx_folder: Path, tmp_path: Path):
+    half = pytest.importorskip("onnxruntime.transformers.float16")
+    folder = shutil.copytree(onnx_folder, tmp_path / "half")
+    path = folder / "inference.onnx"
+    onnx.save(half.convert_float_to_float16(onnx.load(path)), path)
+    images = np.random.default_rng(0).standard_normal((3, 3, 64, 64), np.float32)
+    expected = StaticModel(onnx_folder, "cpu").run(images)
+    assert np.abs(StaticModel(folder, "cpu").run(images) - expected).max() < 0.01
+
+
+def test_images_of_another_size_than_the_graph_takes_are_refused(onnx_folder, tmp_path):
+    folder = shutil.copytree(onnx_folder, tmp_path / "other")
+    path = folder / "inference.yml"
+    path.write_text(path.read_text("utf-8").replace("size: 64", "size: 96"), "utf-8")
+    with pytest.raises(PaddlexMLError, match="takes images of 3 x 64 x 64, its description makes"):
+        StaticModel(folder, "cpu")
 
 
 def test_without_onnxruntime_the_way_to_install_it_is_told(onnx_folder: Path, monkeypatch):
