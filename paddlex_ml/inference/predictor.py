@@ -58,7 +58,7 @@ def create(
 
 
 class Predictor:
-    """A static model with its thresholds. Threads may share it; a lock serialises their calls."""
+    """A static model with its thresholds. Threads may share it; see `StaticModel`."""
 
     def __init__(self, model: StaticModel, threshold: Threshold | None = None) -> None:
         """`threshold` None takes the model's own. Raises PaddlexMLError when it does not fit."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -30,13 +29,14 @@ from paddlex_ml.artifacts.run_folder import (
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import attention, onnx_engine
 from paddlex_ml.inference.attention import Attention, ClassIds, Maps
+from paddlex_ml.inference.own_thread import OwnThread
 from paddlex_ml.run_modes import RUN_MODES
 
 _log = logging.getLogger(__name__)
 
 
 class StaticModel:
-    """A static model in memory. Threads may share it; a lock serialises their calls."""
+    """A static model in memory. Threads may share it: the network runs on one of its own."""
 
     def __init__(
         self,
@@ -82,29 +82,20 @@ class StaticModel:
         self.image_size = content.preprocess.size
         """(width, height) in pixels of the network's input."""
         self._threads = cpu_threads or cores.usable_cores()
-        self._lock = threading.Lock()  # Paddle keeps buffers inside
+        self._thread = OwnThread("network")
         self._attention: Attention | None = None
         self._load_network(device, run_mode)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Images float32 [B, 3, H, W] as `preprocess` makes them -> scores float32 [B, C], 0..1."""
-        with self._lock:
-            return self._network(images)
+        return self._thread.call(self._network, images)
 
     def require_attention(self) -> None:
         """Load what `attend` needs, a second network, unless it is loaded already.
 
         Raises PaddlexMLError for a model whose head sees one token, or has no attention.
         """
-        with self._lock:
-            if self._attention is None:
-                attention.refuse_one_token(self.decoder_tokens, str(self.folder))
-                self._attention = attention.open_network(
-                    self._load_attention,
-                    self._make_probe(),
-                    classes=len(self.label_names),
-                    where=str(self.folder),
-                )
+        self._thread.call(self._open_attention)
 
     def attend(self, images: np.ndarray, wanted: Sequence[ClassIds]) -> list[Maps]:
         """Images as for `run` and, for each, class ids -> the maps of where these classes look.
@@ -112,8 +103,7 @@ class StaticModel:
         Call `require_attention` first.
         """
         assert self._attention is not None
-        with self._lock:
-            return self._attention(images, wanted)
+        return self._thread.call(self._attention, images, wanted)
 
     @property
     def classes_per_map(self) -> int:
@@ -126,8 +116,8 @@ class StaticModel:
         probe = self._make_probe()
         if self._weights is None:
             self.run_mode = "onnxruntime"
-            self._network, self.device, scores = onnx_engine.load(
-                self._graph, device=device, threads=self._threads, probe=probe
+            self._network, self.device, scores = self._thread.call(
+                onnx_engine.load, self._graph, device=device, threads=self._threads, probe=probe
             )
         else:
             if not paddle_runtime.is_prepared():
@@ -138,7 +128,8 @@ class StaticModel:
 
             self.device = devices.select(device)
             _refuse_other_device(run_mode or "", self.device)
-            self._network, self.run_mode, scores = paddle_engine.load(
+            self._network, self.run_mode, scores = self._thread.call(
+                paddle_engine.load,
                 self._graph,
                 self._weights,
                 device=self.device,
@@ -160,6 +151,16 @@ class StaticModel:
                 "from 0 to 1",
                 where=str(self.folder),
                 fix="export a multi-label model with its sigmoid: -o Global.mode=export",
+            )
+
+    def _open_attention(self) -> None:
+        if self._attention is None:
+            attention.refuse_one_token(self.decoder_tokens, str(self.folder))
+            self._attention = attention.open_network(
+                self._load_attention,
+                self._make_probe(),
+                classes=len(self.label_names),
+                where=str(self.folder),
             )
 
     def _load_attention(
