@@ -54,6 +54,11 @@ class Picture:
     load: Load
     """Reads and decodes it, RGB; a URL is fetched each time."""
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is fetched from the web."""
+        return self.path is not None and _URL.match(self.path) is not None
+
 
 def walk(source: Any, *, skip: Path | None = None) -> Iterator[Picture]:
     """Find the pictures of `source` one by one, as the iterator is consumed; folders sorted.

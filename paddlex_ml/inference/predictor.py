@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -30,6 +31,8 @@ from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.metrics.per_class_threshold import LabelSelection, Threshold
 from paddlex_ml.models import published
 
+KEPT_SIDE = 1600
+"""Pixels of the longest side of an image that is kept for drawing."""
 _MOST_READERS = 16  # threads; each may hold a decoded image
 
 OnError: TypeAlias = Literal["report", "raise"]
@@ -77,6 +80,7 @@ class Predictor:
         return_all_scores: bool = False,
         on_error: OnError = "report",
         explain: bool = False,
+        keep_side: int | None = None,
     ) -> Iterator[MultiLabelResult]:
         """Yield one result per image of `input`, in order; see `inputs.walk` for what that may be.
 
@@ -90,6 +94,10 @@ class Predictor:
         explain: whether results hold a map of what the model looked at for each label, and can draw
             it. A second network is loaded for it, once. PaddlexMLError for a model without such
             maps.
+        keep_side: longest side in pixels of the copy of its image that a result keeps, until the
+            next one is asked for. None keeps none: what draws the result reads the image again,
+            except for a URL, which is not fetched again before the next result. For many large
+            images in a batch the copies take most of the memory.
 
         Arguments are checked at once; images are found and read while the results are consumed.
         """
@@ -98,6 +106,8 @@ class Predictor:
             thresholds = per_class_threshold.resolve(threshold, self.model.label_names)
         selection = LabelSelection(thresholds, min_labels, max_labels)
         per_class_threshold.check_count(batch_size, "batch_size", least=1)
+        if keep_side is not None:
+            per_class_threshold.check_count(keep_side, "keep_side", least=1)
         if on_error not in ("report", "raise"):
             raise PaddlexMLError(
                 f"no way to treat broken images is called {on_error!r}",
@@ -107,14 +117,14 @@ class Predictor:
         pictures = inputs.walk(input)
         if explain:
             self.model.require_attention()
+        batches = _read_ahead(pictures, batch_size, self.model.preprocess, keep_side)
         return self._predict(
-            pictures, batch_size, selection, return_all_scores, on_error=on_error, explain=explain
+            batches, selection, return_all_scores, on_error=on_error, explain=explain
         )
 
     def _predict(
         self,
-        pictures: Iterator[Picture],
-        batch_size: int,
+        batches: Iterator[_Batch],
         selection: LabelSelection,
         return_all_scores: bool,
         *,
@@ -122,7 +132,7 @@ class Predictor:
         explain: bool,
     ) -> Iterator[MultiLabelResult]:
         names = self.model.label_names
-        for batch in _read_ahead(pictures, batch_size, self.model.preprocess):
+        for batch in batches:
             outputs = iter(self._run(batch.arrays, selection, explain))
             for picture, content in zip(batch.pictures, batch.contents, strict=True):
                 if isinstance(content, PaddlexMLError):
@@ -138,7 +148,7 @@ class Predictor:
                     scores,
                     chosen,
                     with_all_scores=return_all_scores,
-                    image=content,
+                    image=content.image,
                     seen=seen,
                 )
                 yield result
@@ -160,7 +170,14 @@ class Predictor:
         return list(zip(scores, chosen, seen, strict=True))
 
 
-_Content = Image.Image | PaddlexMLError
+class _Kept(NamedTuple):
+    """What stays of an image that was read."""
+
+    image: Image.Image | None
+    """A copy for drawing, or None."""
+
+
+_Content = _Kept | PaddlexMLError
 
 
 class _Batch(NamedTuple):
@@ -180,13 +197,13 @@ class _Reading:
 
     def wait(self) -> _Batch:
         contents = [future.result() for future in self.contents]
-        is_read = [isinstance(content, Image.Image) for content in contents]
+        is_read = [isinstance(content, _Kept) for content in contents]
         arrays = self.arrays if all(is_read) else self.arrays[is_read]
         return _Batch(self.pictures, contents, arrays)
 
 
 def _read_ahead(
-    pictures: Iterator[Picture], batch_size: int, preprocess: Preprocess
+    pictures: Iterator[Picture], batch_size: int, preprocess: Preprocess, keep_side: int | None
 ) -> Iterator[_Batch]:
     """Yield batches in order, while threads prepare the next ones."""
     readers = min(usable_cores(), _MOST_READERS)
@@ -198,7 +215,7 @@ def _read_ahead(
         while batch := list(islice(pictures, batch_size)):
             arrays = np.empty((len(batch), 3, height, width), np.float32)
             contents = [
-                pool.submit(_read, picture, preprocess, array)
+                _submit(pool, partial(_read, picture, preprocess, array, keep_side))
                 for picture, array in zip(batch, arrays, strict=True)
             ]
             waiting.append(_Reading(batch, contents, arrays))
@@ -210,8 +227,19 @@ def _read_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(picture: Picture, preprocess: Preprocess, array: np.ndarray) -> _Content:
-    """The image, after writing the network's input into `array`; or why there is none."""
+def _submit(pool: ThreadPoolExecutor, read: Callable[[], _Content]) -> Future[_Content]:
+    try:
+        return pool.submit(read)
+    except RuntimeError:  # the main thread has ended, and pools take nothing more
+        done: Future[_Content] = Future()
+        done.set_result(read())
+        return done
+
+
+def _read(
+    picture: Picture, preprocess: Preprocess, array: np.ndarray, keep_side: int | None
+) -> _Content:
+    """What is kept of the image, after writing the network's input into `array`; or an error."""
     try:
         image = picture.load()
     except PaddlexMLError as error:
@@ -221,4 +249,14 @@ def _read(picture: Picture, preprocess: Preprocess, array: np.ndarray) -> _Conte
             fix="repair or replace it, or leave it out of the input",
         )
     preprocess.write(preprocess.resize(image), array)
-    return image
+    side = keep_side or (KEPT_SIDE if picture.is_remote else 0)
+    return _Kept(_reduce(image, side) if side else None)
+
+
+def _reduce(image: Image.Image, side: int) -> Image.Image:
+    """The image, with sides of at most `side` pixels."""
+    factor = side / max(image.size)
+    if factor >= 1:
+        return image
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=1.0001)

@@ -26,7 +26,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.engines.predict import files
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import inputs, published_model
-from paddlex_ml.inference.predictor import Predictor
+from paddlex_ml.inference.predictor import KEPT_SIDE, Predictor
 from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.metrics import per_class_threshold
@@ -83,6 +83,7 @@ def run(config: Config) -> PredictResult:
         return_all_scores=wanted.return_all_scores,
         on_error=wanted.on_error,
         explain=wanted.explain,
+        keep_side=KEPT_SIDE if wanted.save_img or wanted.explain else None,
     )
     tally = _save(config, results, saved, model.label_names)
     return _describe(config, model, tally, saved)
