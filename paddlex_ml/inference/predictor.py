@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, NamedTuple, TypeAlias
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -25,6 +26,7 @@ from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import inputs, published_model
 from paddlex_ml.inference.inputs import Picture
+from paddlex_ml.inference.options import PredictOptions
 from paddlex_ml.inference.result import MultiLabelResult, Seen
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.metrics import per_class_threshold
@@ -33,9 +35,8 @@ from paddlex_ml.models import published
 
 KEPT_SIDE = 1600
 """Pixels of the longest side of an image that is kept for drawing."""
+_PADDLEX = ("use_hpip", "hpi_config", "pp_option", "genai_config")
 _MOST_READERS = 16  # threads; each may hold a decoded image
-
-OnError: TypeAlias = Literal["report", "raise"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,11 +46,26 @@ def create(
     model_dir: str | os.PathLike[str] | None,
     *,
     threshold: Threshold | None = None,
-    device: str = "auto",
+    device: str | None = None,
     run_mode: str | None = None,
     cpu_threads: int | None = None,
+    batch_size: int = 1,
+    paddlex: Mapping[str, Any] = MappingProxyType({}),
 ) -> Predictor:
-    """Load the static model of this name; see `paddlex_ml.create_model`."""
+    """Load the static model of this name; see `paddlex_ml.create_model`.
+
+    paddlex: options that have a meaning in PaddleX alone; each that is set is told in the log.
+    """
+    per_class_threshold.check_count(batch_size, "batch_size", least=1)
+    for name, value in paddlex.items():
+        if name not in _PADDLEX:
+            raise PaddlexMLError(
+                f"create_model has no option {name!r}",
+                where="create_model",
+                fix="choose from threshold, device, run_mode, cpu_threads, batch_size",
+            )
+        if value:
+            _log.warning("%s has no meaning here; device, run_mode and cpu_threads have one", name)
     if model_dir is None:
         model_dir = published_model.fetch_folder(
             published.static_url(model_name),
@@ -57,86 +73,61 @@ def create(
             f'model_dir="{EXAMPLE.best_model.inference.folder}"',
         )
     model = StaticModel(model_dir, device, run_mode, model_name=model_name, cpu_threads=cpu_threads)
-    return Predictor(model, threshold)
+    return Predictor(model, threshold, batch_size)
 
 
 class Predictor:
     """A static model with its thresholds. Threads may share it; see `StaticModel`."""
 
-    def __init__(self, model: StaticModel, threshold: Threshold | None = None) -> None:
-        """`threshold` None takes the model's own. Raises PaddlexMLError when it does not fit."""
+    def __init__(
+        self, model: StaticModel, threshold: Threshold | None = None, batch_size: int = 1
+    ) -> None:
+        """`threshold` None takes the model's own. Raises PaddlexMLError when it does not fit.
+
+        batch_size: of the calls that give none.
+        """
         self.model = model
+        self.batch_size = batch_size
         chosen = model.threshold if threshold is None else threshold
         self._threshold = per_class_threshold.resolve(chosen, model.label_names)  # [C]
 
     def predict(
         self,
         input: Any,
-        batch_size: int = 1,
+        batch_size: int | None = None,
         threshold: Threshold | None = None,
-        *,
-        max_labels: int | None = None,
-        min_labels: int = 0,
-        return_all_scores: bool = False,
-        on_error: OnError = "report",
-        explain: bool = False,
-        keep_side: int | None = None,
+        **options: Any,
     ) -> Iterator[MultiLabelResult]:
         """Yield one result per image of `input`, in order; see `inputs.walk` for what that may be.
 
+        batch_size: images that the network processes at once; None: that of `create_model`.
         threshold: for this call only, in place of the model's.
-        min_labels, max_labels: of a result, the highest scores first: at least so many even where
-            they are below the threshold, and never more.
-        return_all_scores: whether results hold the score of every class.
-        on_error: what happens to an image that cannot be read. "report": its result holds the
-            `error` and no labels, a line goes to the log, and prediction continues. "raise":
-            PaddlexMLError at the position of the image.
-        explain: whether results hold a map of what the model looked at for each label, and can draw
-            it. A second network is loaded for it, once. PaddlexMLError for a model without such
-            maps.
-        keep_side: longest side in pixels of the copy of its image that a result keeps, until the
-            next one is asked for. None keeps none: what draws the result reads the image again,
-            except for a URL, which is not fetched again before the next result. For many large
-            images in a batch the copies take most of the memory.
+        options: keywords, the fields of `PredictOptions`.
 
         Arguments are checked at once; images are found and read while the results are consumed.
         """
         thresholds = self._threshold
         if threshold is not None:
             thresholds = per_class_threshold.resolve(threshold, self.model.label_names)
-        selection = LabelSelection(thresholds, min_labels, max_labels)
-        per_class_threshold.check_count(batch_size, "batch_size", least=1)
-        if keep_side is not None:
-            per_class_threshold.check_count(keep_side, "keep_side", least=1)
-        if on_error not in ("report", "raise"):
-            raise PaddlexMLError(
-                f"no way to treat broken images is called {on_error!r}",
-                where="on_error",
-                fix='write on_error="report" or on_error="raise"',
-            )
+        wanted = PredictOptions.read(options)
+        selection = LabelSelection(thresholds, wanted.min_labels, wanted.max_labels)
+        size = self.batch_size if batch_size is None else batch_size
+        size = per_class_threshold.check_count(size, "batch_size", least=1)
         pictures = inputs.walk(input)
-        if explain:
+        if wanted.explain:
             self.model.require_attention()
-        batches = _read_ahead(pictures, batch_size, self.model.preprocess, keep_side)
-        return self._predict(
-            batches, selection, return_all_scores, on_error=on_error, explain=explain
-        )
+        batches = _read_ahead(pictures, size, self.model.preprocess, wanted.keep_side)
+        return self._predict(batches, selection, wanted)
 
     def _predict(
-        self,
-        batches: Iterator[_Batch],
-        selection: LabelSelection,
-        return_all_scores: bool,
-        *,
-        on_error: OnError,
-        explain: bool,
+        self, batches: Iterator[_Batch], selection: LabelSelection, wanted: PredictOptions
     ) -> Iterator[MultiLabelResult]:
         names = self.model.label_names
         for batch in batches:
-            outputs = iter(self._run(batch.arrays, selection, explain))
+            outputs = iter(self._run(batch.arrays, selection, wanted.explain))
             for picture, content in zip(batch.pictures, batch.contents, strict=True):
                 if isinstance(content, PaddlexMLError):
-                    if on_error == "raise":
+                    if wanted.on_error == "raise":
                         raise content
                     _log.warning("%s", content)
                     yield MultiLabelResult(picture, names, error=content)
@@ -147,7 +138,7 @@ class Predictor:
                     names,
                     scores,
                     chosen,
-                    with_all_scores=return_all_scores,
+                    with_all_scores=wanted.return_all_scores,
                     image=content.image,
                     seen=seen,
                 )
