@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -59,8 +60,13 @@ def share_cores(processes: int) -> None:
 
 
 def _import_paddle() -> None:
-    """Import Paddle without its messages about ccache and thread counts."""
+    """Import Paddle without its messages about ccache and thread counts.
+
+    Paddle gives the root logger a handler and a level, which belong to the program.
+    """
     on_sigterm = signal.getsignal(signal.SIGTERM)
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -73,6 +79,9 @@ def _import_paddle() -> None:
             where=f"the environment of {sys.executable}",
             fix="pip install 'paddlepaddle>=3.3,<3.4', or for a GPU see README, section Install",
         ) from error
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
     if threading.current_thread() is threading.main_thread() and on_sigterm is not None:
         signal.signal(signal.SIGTERM, on_sigterm)  # Paddle has replaced it by its own
 

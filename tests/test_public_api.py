@@ -63,6 +63,24 @@ except paddlex_ml.PaddlexMLError as error:
     assert done.stdout == "False the folder of the static model does not exist\n", done.stderr
 
 
+def test_the_root_logger_of_the_program_stays_as_it_was(exported: Path):
+    code = f"""
+import logging, numpy as np
+root = logging.getLogger()
+before = root.level, [*root.handlers]
+import paddlex_ml
+print((root.level, root.handlers) == before)
+model = paddlex_ml.create_model("PP-LCNet_x1_0_ML", {str(exported)!r}, device="cpu")
+list(model.predict(np.zeros((9, 9, 3), np.uint8)))
+print((root.level, root.handlers) == before)
+logging.basicConfig(level=logging.ERROR, format="mine %(message)s")
+root.error("told")
+"""
+    done = run_python(code)
+    assert done.stdout == "True\nTrue\n", done.stderr
+    assert done.stderr.splitlines()[-1] == "mine told"
+
+
 def test_the_version_is_a_release_number():
     assert re.fullmatch(r"\d+\.\d+\.\d+", paddlex_ml.__version__)
 
