@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever a user gives to predict on -> pictures, one by one, none of them read yet.
 
-path, URL, folder, glob pattern, text file of these, array, PIL image, {"img": ...}, lists and
-iterators of all these -> Picture, Picture, ...
+path, URL, folder, glob pattern, text file of these, array, tensor, PIL image, bytes, open file,
+{"img": ...}, lists and iterators of all these -> Picture, Picture, ...
 
 A path that is given alone must exist. In a list, a path that does not exist becomes a picture whose
 `load` raises the error, so that the other pictures still get results.
@@ -11,7 +11,6 @@ A path that is given alone must exist. In a list, a path that does not exist bec
 from __future__ import annotations
 
 import codecs
-import io
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -22,17 +21,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import image_paths
+from paddlex_ml.inference import image_paths, pixels
+from paddlex_ml.inference.pixels import BGR, ArrayOrder
 from paddlex_ml.storage import fetch_image
 
 _KINDS = (
-    "a path, URL, folder, pattern, text file of these, uint8 array, PIL image, {'img': ...}, "
-    "or a list or iterator of these"
+    "a path, URL, folder, pattern, text file of these, array, tensor, PIL image, the bytes of an "
+    "image file, {'img': ...}, or a list or iterator of these"
 )
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that "surrogateescape" has kept
@@ -60,22 +59,33 @@ class Picture:
         return self.path is not None and _URL.match(self.path) is not None
 
 
-def walk(source: Any, *, skip: Path | None = None) -> Iterator[Picture]:
+@dataclass(frozen=True)
+class _Reading:
+    """How a source is read."""
+
+    skip: Path | None = None
+    order: ArrayOrder = BGR
+
+
+def walk(source: Any, *, skip: Path | None = None, order: ArrayOrder = BGR) -> Iterator[Picture]:
     """Find the pictures of `source` one by one, as the iterator is consumed; folders sorted.
 
-    Arrays are uint8: BGR [H, W, 3] as OpenCV reads, BGRA [H, W, 4], or grey [H, W]. A folder is
-    searched at any depth, except for hidden files and folders, links to folders, and the folder
-    `skip`. A text file (.txt) has a path, URL or pattern a line; what follows a tab, and lines that
-    begin with #, do not count. Relative paths in it start at its own folder.
+    Arrays and tensors are in `order`; see `pixels`. A folder is searched at any depth, except for
+    hidden files and folders, links to folders, and the folder `skip`. A text file (.txt) has a
+    path, URL or pattern a line; what follows a tab, and lines that begin with #, do not count.
+    Relative paths in it start at its own folder. An open file is read at the call where it is given
+    alone, else when its turn comes.
 
     Raises PaddlexMLError at the call for what is no image at all, and where a path, folder,
     pattern or text file that is given alone has no image. In a list or a text file, and where a
     folder within a folder cannot be read, `load` of a picture raises it.
     """
-    if not _check(source, "input", skip):
+    how = _Reading(skip, order)
+    if not _check(source, "input", how):
         _refuse("no image is given", "input")
-    images = _find(source, "input", skip)
-    if isinstance(_unwrap(source), str | os.PathLike):
+    images = _find(source, "input", how)
+    alone = _unwrap(source)
+    if isinstance(alone, str | os.PathLike) or hasattr(alone, "read"):
         first = next(images)  # raises when there is none
         images = chain([first], images)
     return _name(images)
@@ -95,12 +105,12 @@ def count(source: Any, *, skip: Path | None = None) -> int:
     if os.path.isdir(path):
         return sum(1 for _ in image_paths.find(path, skip=skip)) or 1
     try:
-        return sum(1 for _ in _find_path(path, skip))
+        return sum(1 for _ in _find_path(path, _Reading(skip)))
     except PaddlexMLError:
         return 1  # the picture that raises it
 
 
-def _check(source: Any, where: str, skip: Path | None) -> bool:
+def _check(source: Any, where: str, how: _Reading) -> bool:
     """Whether anything is given; raises for what is wrong and can be seen without the disk.
 
     `where` is the position of `source` within the input.
@@ -110,28 +120,21 @@ def _check(source: Any, where: str, skip: Path | None) -> bool:
             path = os.fsdecode(source)
             if not path:  # for the system it would be the current folder
                 _refuse("the path is empty", where)
-            _refuse_results(path, skip)
-        case np.ndarray():
-            has_channels = source.ndim == 3 and source.shape[2] in (1, 3, 4)
-            if (
-                source.dtype != np.uint8
-                or not source.size
-                or (source.ndim != 2 and not has_channels)
-            ):
-                fix = "give uint8 [H, W, 3] in the order BGR, as cv2.imread does"
-                if source.ndim == 4:
-                    fix = "give a batch as a list of images: list(images)"
-                _refuse(f"{source.dtype} {list(source.shape)} is not an image", where, fix)
+            _refuse_results(path, how.skip)
         case Picture() | Image.Image():
             pass
+        case _ if pixels.is_encoded(source) or hasattr(source, "read"):
+            pass
+        case _ if pixels.is_array(source):
+            pixels.check_array(source, where, how.order)
         case list() | tuple():
-            return any([_check(item, f"{where}[{i}]", skip) for i, item in enumerate(source)])
+            return any([_check(item, f"{where}[{i}]", how) for i, item in enumerate(source)])
         case Mapping() if set(source) == {"img"}:
-            return _check(source["img"], f"{where}['img']", skip)
+            return _check(source["img"], f"{where}['img']", how)
         case Mapping():
             keys = ", ".join(map(repr, source)) or "none"
             _refuse(f"a mapping must have only the key 'img', it has {keys}", where)
-        case Iterator() if not isinstance(source, io.IOBase):
+        case Iterator():
             pass
         case _:
             _refuse(f"{type(source).__name__} is not an image", where)
@@ -157,7 +160,7 @@ def _name(images: Iterator[_Image]) -> Iterator[Picture]:
         _refuse("no image is given", "input")
 
 
-def _find(source: Any, where: str, skip: Path | None) -> Iterator[_Image]:
+def _find(source: Any, where: str, how: _Reading) -> Iterator[_Image]:
     """Yield the images of what `_check` has accepted; raises where it is a path without any.
 
     An item of a list or iterator that has none is yielded as an image that raises the reason.
@@ -166,45 +169,50 @@ def _find(source: Any, where: str, skip: Path | None) -> Iterator[_Image]:
         case Picture():
             yield source.path, source.name, source.load
         case str() | os.PathLike():
-            yield from _find_path(os.fsdecode(source), skip)
-        case np.ndarray():
-            yield None, None, partial(_from_array, source)
+            yield from _find_path(os.fsdecode(source), how)
         case Image.Image():
-            yield None, None, partial(_from_pil, source, where)
+            yield None, None, partial(pixels.from_pil, source, where)
+        case _ if pixels.is_encoded(source):
+            yield None, None, partial(decode_image, bytes(source), where=where)
+        case _ if hasattr(source, "read"):
+            content = pixels.read_open(source, where)
+            yield None, None, partial(decode_image, content, where=where)
+        case _ if pixels.is_array(source):
+            yield None, None, partial(pixels.from_array, source, where, how.order)
         case Mapping():
-            yield from _find(source["img"], f"{where}['img']", skip)
+            yield from _find(source["img"], f"{where}['img']", how)
         case _:
             is_checked = isinstance(source, list | tuple)  # items of an iterator are not, yet
             for i, item in enumerate(source):
                 path: Any = None
                 try:
                     if not is_checked:
-                        _check(item, f"{where}[{i}]", skip)
+                        _check(item, f"{where}[{i}]", how)
                     path = _unwrap(item)
-                    yield from _find(item, f"{where}[{i}]", skip)
+                    yield from _find(item, f"{where}[{i}]", how)
                 except PaddlexMLError as error:
                     yield _broken(
                         os.fsdecode(path) if isinstance(path, str | os.PathLike) else None, error
                     )
 
 
-def _find_path(path: str, skip: Path | None, listed_in: str | None = None) -> Iterator[_Image]:
+def _find_path(path: str, how: _Reading, listed_in: str | None = None) -> Iterator[_Image]:
     """Yield the images of a path, URL, folder or pattern, or of a text file that lists these."""
     if _URL.match(path):
         yield path, _name_of_url(path), lambda: decode_image(fetch_image.fetch(path), where=path)
     elif os.path.isdir(path):
-        _refuse_results(path, skip)
+        _refuse_results(path, how.skip)
         yield from _find_images(
-            image_paths.find(path, skip=skip), path, f"the folder holds no image: {path}"
+            image_paths.find(path, skip=how.skip), path, f"the folder holds no image: {path}"
         )
     elif path.lower().endswith(_LIST) and os.path.exists(path) and listed_in is None:
-        yield from _find_listed(path, skip)
+        yield from _find_listed(path, how)
     elif os.path.exists(path):
         yield path, os.path.basename(path), partial(read_image, path)
     elif image_paths.WILD.search(path):
         root, parts = image_paths.split(path)
         is_folder = os.path.isdir(root or os.curdir)
-        paths = image_paths.find(root, parts, skip) if is_folder else iter(())
+        paths = image_paths.find(root, parts, how.skip) if is_folder else iter(())
         yield from _find_images(paths, root, f"the pattern finds no image: {path}")
     else:
         start = "the current folder" if listed_in is None else f"the folder of {listed_in}"
@@ -242,14 +250,14 @@ def _find_images(
         )
 
 
-def _find_listed(file: str, skip: Path | None) -> Iterator[_Image]:
+def _find_listed(file: str, how: _Reading) -> Iterator[_Image]:
     """Yield the images that the lines of a text file name."""
     is_empty = True
     for number, text in _read_list(file):
         is_empty = False
         path = text if _URL.match(text) else os.path.join(os.path.dirname(file), text)
         try:
-            yield from _find_path(path, skip, listed_in=file)
+            yield from _find_path(path, how, listed_in=file)
         except PaddlexMLError as error:
             line = f"{file}:{number}"
             fix = "save the text file as UTF-8" if _NOT_UTF8.search(text) else error.fix
@@ -317,27 +325,6 @@ def _name_of_url(url: str) -> str:
     except ValueError:  # no URL: fetching it raises the error
         name = ""
     return re.sub(r'[\0-\x1f\\:*?"<>|]', "_", name) or "image"
-
-
-def _from_array(array: np.ndarray) -> Image.Image:
-    if array.ndim == 2 or array.shape[2] == 1:
-        return Image.fromarray(array.reshape(array.shape[:2])).convert("RGB")
-    return Image.fromarray(np.ascontiguousarray(array[:, :, 2::-1]))  # BGR(A) -> RGB
-
-
-def _from_pil(image: Image.Image, where: str) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):  # Pillow would clip, not scale
-        raise PaddlexMLError(
-            f"a PIL image of mode {image.mode} has no defined brightness range",
-            where=where,
-            fix="give the path of the file, or an image of 8 bits per channel",
-        )
-    try:
-        return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:  # opened, but not read yet
-        raise PaddlexMLError(
-            f"the image cannot be decoded: {error}", where=where, fix="give an intact image"
-        ) from error
 
 
 def _refuse(what: str, where: str, fix: str = f"give {_KINDS}") -> NoReturn:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.inference.pixels import ArrayOrder
 from paddlex_ml.metrics.per_class_threshold import check_count
 
 
@@ -34,6 +35,11 @@ class PredictOptions:
     asked for. None keeps none: what draws the result reads the image again, except for a URL. For
     large images in large batches the copies take most of the memory."""
 
+    rgb: bool = False
+    """Whether arrays and tensors hold RGB; else BGR, as OpenCV reads. Files know it themselves."""
+    layout: Literal["HWC", "CHW"] = "HWC"
+    """Whether the channels of arrays and tensors come last or first."""
+
     def __post_init__(self) -> None:
         if self.keep_side is not None:
             check_count(self.keep_side, "keep_side", least=1)
@@ -43,6 +49,11 @@ class PredictOptions:
                 where="on_error",
                 fix='write on_error="report" or on_error="raise"',
             )
+
+    @property
+    def order(self) -> ArrayOrder:
+        """That of arrays. Raises PaddlexMLError for a layout that does not exist."""
+        return ArrayOrder(self.rgb, self.layout)
 
     @classmethod
     def read(cls, keywords: Mapping[str, Any]) -> PredictOptions:

@@ -113,7 +113,7 @@ class Predictor:
         selection = LabelSelection(thresholds, wanted.min_labels, wanted.max_labels)
         size = self.batch_size if batch_size is None else batch_size
         size = per_class_threshold.check_count(size, "batch_size", least=1)
-        pictures = inputs.walk(input)
+        pictures = inputs.walk(input, order=wanted.order)
         if wanted.explain:
             self.model.require_attention()
         batches = _read_ahead(pictures, size, self.model.preprocess, wanted.keep_side)

@@ -54,6 +54,22 @@ def test_an_array_of_a_file_scores_like_the_file(predictor: Predictor, photos: P
     assert from_file.json["res"] | {"input_path": None} == from_array.json["res"]
 
 
+def test_the_order_of_channels_and_layout_count(predictor: Predictor, photos: Path):
+    rgb = np.asarray(read_image(photos / "b.png"))
+    bgr = rgb[:, :, ::-1]
+    [expected] = predictor.predict(photos / "b.png", threshold=0)
+    for image, options in (
+        (bgr, {}),
+        (rgb, {"rgb": True}),
+        (rgb.transpose(2, 0, 1), {"rgb": True, "layout": "CHW"}),
+        (bgr.transpose(2, 0, 1), {"layout": "CHW"}),
+    ):
+        [result] = predictor.predict(image, threshold=0, **options)
+        assert result.scores == expected.scores
+    [other] = predictor.predict(rgb, threshold=0)
+    assert other.scores != expected.scores
+
+
 def test_the_threshold_of_the_model_is_the_default(model: StaticModel, photos: Path):
     assert (
         next(Predictor(model).predict(photos, threshold=0.5)).class_ids
@@ -77,6 +93,7 @@ def test_a_threshold_of_one_call_does_not_stay(predictor: Predictor, photos: Pat
         ({"input": ".", "batch_size": 2.0}, r"it is 2\.0"),
         ({"input": ".", "batch_size": True}, "it is True"),
         ({"input": ".", "keep_side": 0}, "keep_side must be a whole number from 1, it is 0"),
+        ({"input": ".", "layout": "NCHW"}, "no layout of arrays is called 'NCHW'"),
         ({"input": ".", "max_labels": 0}, "max_labels must be a whole number from 1, it is 0"),
         ({"input": ".", "min_labels": -1}, "min_labels must be a whole number from 0, it is -1"),
         ({"input": ".", "min_labels": 2, "max_labels": 1}, "min_labels 2 is more than max_labels"),
