@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote, urlsplit
 
 from PIL import Image
 
 from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import image_paths, pixels
+from paddlex_ml.inference import frames, image_paths, pixels
+from paddlex_ml.inference.frames import VIDEOS
 from paddlex_ml.inference.pixels import BGR, ArrayOrder
 from paddlex_ml.storage import fetch_image
 
@@ -39,7 +40,14 @@ _LIST = ".txt"
 _STEM_BYTES = 160  # file systems allow 255 for a name; suffixes and temporary names need some
 
 Load = Callable[[], Image.Image]
-_Image = tuple[str | None, str | None, Load]  # path, file name (both None in memory), reader
+
+
+class _Image(NamedTuple):
+    path: str | None
+    wish: str | None
+    """File name; both are None in memory."""
+    load: Load
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,8 @@ class Picture:
     """File name for the results of this image: no other picture of the run has its stem."""
     load: Load
     """Reads and decodes it, RGB; a URL is fetched each time."""
+    frame: int | None = None
+    """Its number, from 0, in a file of several frames, where these were asked for."""
 
     @property
     def is_remote(self) -> bool:
@@ -65,9 +75,16 @@ class _Reading:
 
     skip: Path | None = None
     order: ArrayOrder = BGR
+    frames: int | None = None
 
 
-def walk(source: Any, *, skip: Path | None = None, order: ArrayOrder = BGR) -> Iterator[Picture]:
+def walk(
+    source: Any,
+    *,
+    skip: Path | None = None,
+    order: ArrayOrder = BGR,
+    frames: int | None = None,
+) -> Iterator[Picture]:
     """Find the pictures of `source` one by one, as the iterator is consumed; folders sorted.
 
     Arrays and tensors are in `order`; see `pixels`. A folder is searched at any depth, except for
@@ -76,11 +93,14 @@ def walk(source: Any, *, skip: Path | None = None, order: ArrayOrder = BGR) -> I
     Relative paths in it start at its own folder. An open file is read at the call where it is given
     alone, else when its turn comes.
 
+    frames: of a video or an image of several frames, every so many are pictures, from the first on.
+        None: only the first frame of an image, and no videos.
+
     Raises PaddlexMLError at the call for what is no image at all, and where a path, folder,
     pattern or text file that is given alone has no image. In a list or a text file, and where a
     folder within a folder cannot be read, `load` of a picture raises it.
     """
-    how = _Reading(skip, order)
+    how = _Reading(skip, order, frames)
     if not _check(source, "input", how):
         _refuse("no image is given", "input")
     images = _find(source, "input", how)
@@ -145,8 +165,8 @@ def _name(images: Iterator[_Image]) -> Iterator[Picture]:
     """Give every image a file name whose stem is unique, also where case is ignored."""
     numbers: dict[str, int] = {}  # stem in lower case -> number of the last one that is like it
     position = 0
-    for position, (path, wish, load) in enumerate(images, start=1):
-        stem, suffix = os.path.splitext(wish or f"array_{position:04d}.png")
+    for position, image in enumerate(images, start=1):
+        stem, suffix = os.path.splitext(image.wish or f"array_{position:04d}.png")
         while len(os.fsencode(stem)) > _STEM_BYTES:
             stem = stem[:-1]
         unique, number = stem, numbers.get(stem.lower(), 1)
@@ -155,7 +175,7 @@ def _name(images: Iterator[_Image]) -> Iterator[Picture]:
             unique = f"{stem}_{number}"
         numbers[unique.lower()] = 1
         numbers[stem.lower()] = number
-        yield Picture(path, unique + suffix, load)
+        yield Picture(image.path, unique + suffix, image.load, image.frame)
     if not position:  # an iterator without items
         _refuse("no image is given", "input")
 
@@ -167,18 +187,17 @@ def _find(source: Any, where: str, how: _Reading) -> Iterator[_Image]:
     """
     match source:
         case Picture():
-            yield source.path, source.name, source.load
+            yield _Image(source.path, source.name, source.load, source.frame)
         case str() | os.PathLike():
             yield from _find_path(os.fsdecode(source), how)
         case Image.Image():
-            yield None, None, partial(pixels.from_pil, source, where)
+            yield _Image(None, None, partial(pixels.from_pil, source, where))
         case _ if pixels.is_encoded(source):
-            yield None, None, partial(decode_image, bytes(source), where=where)
+            yield from _read_content(bytes(source), where, how)
         case _ if hasattr(source, "read"):
-            content = pixels.read_open(source, where)
-            yield None, None, partial(decode_image, content, where=where)
+            yield from _read_content(pixels.read_open(source, where), where, how)
         case _ if pixels.is_array(source):
-            yield None, None, partial(pixels.from_array, source, where, how.order)
+            yield _Image(None, None, partial(pixels.from_array, source, where, how.order))
         case Mapping():
             yield from _find(source["img"], f"{where}['img']", how)
         case _:
@@ -199,21 +218,25 @@ def _find(source: Any, where: str, how: _Reading) -> Iterator[_Image]:
 def _find_path(path: str, how: _Reading, listed_in: str | None = None) -> Iterator[_Image]:
     """Yield the images of a path, URL, folder or pattern, or of a text file that lists these."""
     if _URL.match(path):
-        yield path, _name_of_url(path), lambda: decode_image(fetch_image.fetch(path), where=path)
+        if how.frames is None:
+            fetch = lambda: decode_image(fetch_image.fetch(path), where=path)  # noqa: E731
+            yield _Image(path, _name_of_url(path), fetch)
+        else:
+            yield from _read_content(fetch_image.fetch(path), path, how, path)
     elif os.path.isdir(path):
         _refuse_results(path, how.skip)
-        yield from _find_images(
-            image_paths.find(path, skip=how.skip), path, f"the folder holds no image: {path}"
-        )
+        found = image_paths.find(path, skip=how.skip, suffixes=_suffixes(how))
+        yield from _find_images(found, path, f"the folder holds no image: {path}", how)
     elif path.lower().endswith(_LIST) and os.path.exists(path) and listed_in is None:
         yield from _find_listed(path, how)
     elif os.path.exists(path):
-        yield path, os.path.basename(path), partial(read_image, path)
+        yield from _read_file(path, how)
     elif image_paths.WILD.search(path):
         root, parts = image_paths.split(path)
         is_folder = os.path.isdir(root or os.curdir)
-        paths = image_paths.find(root, parts, how.skip) if is_folder else iter(())
-        yield from _find_images(paths, root, f"the pattern finds no image: {path}")
+        suffixes = _suffixes(how)
+        paths = image_paths.find(root, parts, how.skip, suffixes) if is_folder else iter(())
+        yield from _find_images(paths, root, f"the pattern finds no image: {path}", how)
     else:
         start = "the current folder" if listed_in is None else f"the folder of {listed_in}"
         raise PaddlexMLError(
@@ -223,15 +246,48 @@ def _find_path(path: str, how: _Reading, listed_in: str | None = None) -> Iterat
         )
 
 
+def _suffixes(how: _Reading) -> frozenset[str]:
+    return SUFFIXES if how.frames is None else SUFFIXES | VIDEOS
+
+
+def _read_file(path: str, how: _Reading) -> Iterator[_Image]:
+    """Yield the image of a file, or its frames where they are asked for and there are several."""
+    if how.frames is None or not frames.has_several(path):
+        yield _Image(path, os.path.basename(path), partial(read_image, path))
+    else:
+        yield from _sample(path, path, how.frames, path)
+
+
+def _read_content(
+    content: bytes, where: str, how: _Reading, url: str | None = None
+) -> Iterator[_Image]:
+    """Yield the image, or the frames, of the content of a file, which a `url` may have given."""
+    if how.frames is None or not frames.has_several(content):
+        wish = None if url is None else _name_of_url(url)
+        yield _Image(url, wish, partial(decode_image, content, where=where))
+    else:
+        yield from _sample(content, where, how.frames, url)
+
+
+def _sample(source: str | bytes, where: str, every: int, path: str | None) -> Iterator[_Image]:
+    name = "array" if path is None else _name_of_url(path)
+    stem = os.path.splitext(name if isinstance(source, bytes) else os.path.basename(source))[0]
+    try:
+        for frame in frames.sample(source, every, where=where):
+            yield _Image(path, f"{stem}_{frame.number:06d}.jpg", frame, frame.number)
+    except PaddlexMLError as error:  # what comes after it still has its turn
+        yield _broken(path, error)
+
+
 def _find_images(
-    paths: Iterator[tuple[str, OSError | None]], root: str, complaint: str
+    paths: Iterator[tuple[str, OSError | None]], root: str, complaint: str, how: _Reading
 ) -> Iterator[_Image]:
     """Yield the images of `image_paths.find`; raises `complaint` where there is none."""
     is_empty = True
     for path, error in paths:
         is_empty = False
         if error is None:
-            yield path, os.path.basename(path), partial(read_image, path)
+            yield from _read_file(path, how)
             continue
         unlisted = PaddlexMLError(
             f"the folder cannot be listed: {error.strerror}",
@@ -296,7 +352,7 @@ def _read_list(file: str) -> Iterator[tuple[int, str]]:
 def _broken(path: str | None, error: PaddlexMLError) -> _Image:
     """An image whose reader raises the error, each time a new one."""
     wish = os.path.basename(path.rstrip("/" + os.sep)) if path else None
-    return path, wish, partial(_refuse, error.what, error.where, error.fix)
+    return _Image(path, wish, partial(_refuse, error.what, error.where, error.fix))
 
 
 def _refuse_results(path: str, skip: Path | None) -> None:

@@ -40,7 +40,13 @@ class PredictOptions:
     layout: Literal["HWC", "CHW"] = "HWC"
     """Whether the channels of arrays and tensors come last or first."""
 
+    frames: int | None = None
+    """Of a video, and of an image of several frames, every so many get a result, from the first on;
+    1: all of them. None: only the first frame of an image, and no videos."""
+
     def __post_init__(self) -> None:
+        if self.frames is not None:
+            check_count(self.frames, "frames", least=1)
         if self.keep_side is not None:
             check_count(self.keep_side, "keep_side", least=1)
         if self.on_error not in ("report", "raise"):

@@ -35,6 +35,7 @@ from paddlex_ml.models import published
 
 KEPT_SIDE = 1600
 """Pixels of the longest side of an image that is kept for drawing."""
+_VIDEO = "not an image, but a video"
 _PADDLEX = ("use_hpip", "hpi_config", "pp_option", "genai_config")
 _MOST_READERS = 16  # threads; each may hold a decoded image
 
@@ -113,7 +114,8 @@ class Predictor:
         selection = LabelSelection(thresholds, wanted.min_labels, wanted.max_labels)
         size = self.batch_size if batch_size is None else batch_size
         size = per_class_threshold.check_count(size, "batch_size", least=1)
-        pictures = inputs.walk(input, order=wanted.order)
+        frames = None if wanted.frames is None else int(wanted.frames)
+        pictures = inputs.walk(input, order=wanted.order, frames=frames)
         if wanted.explain:
             self.model.require_attention()
         batches = _read_ahead(pictures, size, self.model.preprocess, wanted.keep_side)
@@ -234,11 +236,10 @@ def _read(
     try:
         image = picture.load()
     except PaddlexMLError as error:
-        return PaddlexMLError(
-            error.what,
-            where=error.where,
-            fix="repair or replace it, or leave it out of the input",
-        )
+        fix = "repair or replace it, or leave it out of the input"
+        if error.what == _VIDEO:
+            fix = "ask for its frames: frames=30, -o Predict.frames=30, is every thirtieth"
+        return PaddlexMLError(error.what, where=error.where, fix=fix)
     preprocess.write(preprocess.resize(image), array)
     side = keep_side or (KEPT_SIDE if picture.is_remote else 0)
     return _Kept(_reduce(image, side) if side else None)

@@ -44,7 +44,8 @@ class _Res(dict[str, Any]):
     def json(self) -> dict[_Text, dict[_Text, Any]]:
         """{"res": {input_path, class_ids, scores, label_names}}, ready for the json module.
 
-        With `all_scores` where they were asked for, and with `error`, a text, where there is one.
+        With `frame` and `all_scores` where they were asked for, and with `error`, a text, where
+        there is one.
         """
         return {"res": dict(self)}
 
@@ -79,6 +80,8 @@ class MultiLabelResult(_Res):
         super().__init__()
         self.input_path = picture.path
         """Path or URL of the image; None when it was given in memory."""
+        self.frame = picture.frame
+        """Its number, from 0, in a file of several frames, where these were asked for."""
         self.class_ids = [int(i) for i in chosen]
         self.scores = [] if scores is None else _rounded(scores[self.class_ids])
         self.label_names = [classes[i] for i in self.class_ids]
@@ -95,6 +98,8 @@ class MultiLabelResult(_Res):
         self._picture = picture
         self._image = image
         self["input_path"] = self.input_path
+        if self.frame is not None:
+            self["frame"] = self.frame
         self["class_ids"], self["scores"] = self.class_ids, self.scores
         self["label_names"] = self.label_names
         if self.all_scores is not None:

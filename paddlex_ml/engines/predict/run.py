@@ -69,7 +69,7 @@ def run(config: Config) -> PredictResult:
             fix="-o Predict.input=photo.jpg (or a folder, a URL, a pattern, a list of these)",
         )
     # Before the model is loaded, so that an error of the input is reported at once.
-    pictures = inputs.walk(wanted.input, skip=saved.folder)
+    pictures = inputs.walk(wanted.input, skip=saved.folder, frames=wanted.frames)
     model = _load_model(config)
     threshold = wanted.threshold
     if threshold is not None:
@@ -202,7 +202,7 @@ def _describe(
 def _show_progress(config: Config, results: Iterator[MultiLabelResult], folder: Path) -> Any:
     """A bar on a terminal; a thread counts the images meanwhile."""
     bar = tqdm(results, "predict", unit="image", file=sys.stderr, disable=None, delay=0.5)
-    if not bar.disable:
+    if not bar.disable and config.Predict.frames is None:  # frames are counted as they are read
 
         def count() -> None:
             bar.total = inputs.count(config.Predict.input, skip=folder)
