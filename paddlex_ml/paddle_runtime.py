@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -60,8 +61,13 @@ def share_cores(processes: int) -> None:
 
 
 def _import_paddle() -> None:
-    """Import Paddle without its messages about ccache and thread counts."""
+    """Import Paddle without its messages about ccache and thread counts.
+
+    Paddle gives the root logger a handler and a level, which belong to the program.
+    """
     on_sigterm = signal.getsignal(signal.SIGTERM)
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
     try:
         # A signal comes after the import: within it Python turns it into errors of all kinds.
         with stop_signals.postponed(), warnings.catch_warnings(), redirect_stderr(io.StringIO()):
@@ -76,6 +82,9 @@ def _import_paddle() -> None:
             fix=program.pip_install("'paddlepaddle>=3.3,<3.4'")
             + ", or for a GPU see README, section Install",
         ) from error
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
     if threading.current_thread() is threading.main_thread() and on_sigterm is not None:
         signal.signal(signal.SIGTERM, on_sigterm)  # Paddle has replaced it by its own
 

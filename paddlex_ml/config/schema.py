@@ -415,6 +415,9 @@ class PredictConfig:
     input: Annotated[Any, Checked(values.pictures, form="texts")] | None = None
     """What to predict on: an image, a URL, a folder, a pattern such as "images/*.jpg", a text file
     (.txt) with one of these per line, or a list of these. Mode predict needs it."""
+    frames: Count | None = None
+    """Of videos, GIFs and other files of several frames, predict every so many frames, at least 1:
+    a result for each. null: the first frame of an image, and no videos."""
     threshold: Annotated[Threshold, Checked(values.threshold, form="yaml")] | None = None
     """Score from which a label counts as present, 0 to 1. Also a list with one number per class, or
     a mapping by class name or id: {default: 0.5, cat: 0.3}. A lower one finds more labels and more

@@ -20,6 +20,7 @@ _DARK = 1 / 16  # of floats from 0 to 1: less may be another unit, and would be 
 _CHANNELS = frozenset(("LA", "RGB", "RGBA", "RGBX"))
 # Formats whose images of several channels Pillow cuts to their high bytes.
 _CUT = frozenset(("PNG", "PPM", "TIFF"))
+_SAVE_AGAIN = "save the image with 8 or 16 bits per channel"
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -52,26 +53,35 @@ def scale(image: Image.Image, bits: int, content: bytes, where: str) -> tuple[Im
             or np.abs((whole >> 8) - high.astype(np.int32)).max() > 1
         ):
             raise _refuse(f"16-bit samples below {int(high.max() + 1) << 8}", where)
-        largest, samples = int(whole.max()), whole
+        eight, reading = to_eight_bits(whole, bits, where)
     else:
-        samples = np.asarray(image)
-        if samples.dtype.kind == "f":
-            if not np.isfinite(samples).all():
-                raise _refuse(f"{samples.dtype} samples that are not numbers", where)
-            if samples.min() >= 0 and _DARK <= samples.max() <= 1:
-                return Image.fromarray(
-                    np.rint(samples * 255).astype(np.uint8)
-                ), "floats from 0 to 1"
-        smallest, greatest = samples.min(), samples.max()
-        if smallest < 0 or greatest > 0xFFFF or not _are_whole(samples):
-            raise _refuse(f"{samples.dtype} samples from {smallest:.5g} to {greatest:.5g}", where)
-        largest = int(greatest)
+        eight, reading = to_eight_bits(np.asarray(image), bits, where)
+    return Image.fromarray(eight), reading
+
+
+def to_eight_bits(
+    samples: np.ndarray, bits: int, where: str, fix: str = _SAVE_AGAIN
+) -> tuple[np.ndarray, str]:
+    """Samples of any shape as uint8, and how they were read ("": by the high byte).
+
+    `bits` are those of a sample as it is stored. Raises PaddlexMLError, with this `fix`, where the
+    values have no range.
+    """
+    if samples.dtype.kind == "f":
+        if not np.isfinite(samples).all():
+            raise _refuse(f"{samples.dtype} samples that are not numbers", where, fix)
+        if samples.min() >= 0 and _DARK <= samples.max() <= 1:
+            scaled = samples.astype(np.float32, copy=False) * np.float32(255)
+            return np.rint(scaled).astype(np.uint8), "floats from 0 to 1"
+    smallest, greatest = samples.min(), samples.max()
+    if smallest < 0 or greatest > 0xFFFF or not _are_whole(samples):
+        raise _refuse(f"{samples.dtype} samples from {smallest:.5g} to {greatest:.5g}", where, fix)
+    largest = int(greatest)
     shown = next(number for number in _BITS if largest < 1 << number)
     number = bits if 8 < bits < 16 else shown
     eight = (samples.astype(np.uint16) >> (number - 8)).astype(np.uint8)
     unit = "floats" if samples.dtype.kind == "f" else "samples"
-    reading = f"{number} bits in {bits}-bit {unit}" if largest and number != bits else ""
-    return Image.fromarray(eight), reading
+    return eight, f"{number} bits in {bits}-bit {unit}" if largest and number != bits else ""
 
 
 def stored_bits(image: Image.Image) -> int:
@@ -97,9 +107,5 @@ def _are_whole(samples: np.ndarray) -> bool:
     return samples.dtype.kind != "f" or bool((samples == np.rint(samples)).all())
 
 
-def _refuse(samples: str, where: str) -> PaddlexMLError:
-    return PaddlexMLError(
-        f"{samples} have no defined brightness range",
-        where=where,
-        fix="save the image with 8 or 16 bits per channel",
-    )
+def _refuse(samples: str, where: str, fix: str = _SAVE_AGAIN) -> PaddlexMLError:
+    return PaddlexMLError(f"{samples} have no defined brightness range", where=where, fix=fix)

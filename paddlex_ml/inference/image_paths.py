@@ -41,13 +41,17 @@ def split(pattern: str) -> tuple[str, list[str]]:
 
 
 def find(
-    root: str, parts: Sequence[str] = _EVERYTHING, skip: Path | None = None
+    root: str,
+    parts: Sequence[str] = _EVERYTHING,
+    skip: Path | None = None,
+    suffixes: frozenset[str] = SUFFIXES,
 ) -> Iterator[tuple[str, OSError | None]]:
     """Yield the images below `root` that fit the parts of a pattern, in the order of their paths.
 
     Parts are those of glob: `**` is any number of folders, `*` matches no hidden name. A folder
     that cannot be listed is yielded with its error. Links to folders are followed only where a
-    part other than `**` matches them: never in circles. The folder `skip` is not entered.
+    part other than `**` matches them: never in circles. The folder `skip` is not entered. Files
+    with one of the `suffixes` are images.
     """
     if parts[-1] == _ANY_DEPTH:
         parts = [*parts, "*"]
@@ -66,7 +70,7 @@ def find(
             if not inner or (is_same(folder, skip) and not is_root):
                 continue
             try:
-                listed = _list(folder, parts, inner)
+                listed = _list(folder, parts, inner, suffixes)
             except OSError as error:
                 yield folder, error
             else:
@@ -109,14 +113,16 @@ def _fits(name: str, part: str) -> bool:
     return part == "*" or fnmatch(name, part)
 
 
-def _list(folder: str, parts: Sequence[str], at: frozenset[int]) -> list[str]:
+def _list(
+    folder: str, parts: Sequence[str], at: frozenset[int], suffixes: frozenset[str]
+) -> list[str]:
     """Sorted names of the folders in a folder, and of the images that end the pattern."""
     last = parts[-1] if len(parts) - 1 in at else None
     names = []
     with os.scandir(folder or os.curdir) as entries:
         for entry in entries:
             name, kind = entry.name, _kind(entry)
-            is_image = name[name.rfind(".") :].lower() in SUFFIXES
+            is_image = name[name.rfind(".") :].lower() in suffixes
             if kind == "folder":
                 names.append(name + os.sep)
             elif kind == "file" and is_image and last is not None and _fits(name, last):

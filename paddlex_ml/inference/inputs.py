@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever a user gives to predict on -> pictures, one by one, none of them read yet.
 
-path, URL, folder, glob pattern, text file of these, array, PIL image, {"img": ...}, lists and
-iterators of all these -> Picture, Picture, ...
+path, URL, folder, glob pattern, text file of these, array, tensor, PIL image, bytes, open file,
+{"img": ...}, lists and iterators of all these -> Picture, Picture, ...
 
 A path that is given alone must exist. In a list, a path that does not exist becomes a picture whose
 `load` raises the error, so that the other pictures still get results.
@@ -11,7 +11,6 @@ A path that is given alone must exist. In a list, a path that does not exist bec
 from __future__ import annotations
 
 import codecs
-import io
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -19,20 +18,21 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote, urlsplit
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import image_paths
+from paddlex_ml.inference import frames, image_paths, pixels
+from paddlex_ml.inference.frames import VIDEOS
+from paddlex_ml.inference.pixels import BGR, ArrayOrder
 from paddlex_ml.storage import fetch_image
 
 _KINDS = (
-    "a path, URL, folder, pattern, text file of these, uint8 array, PIL image, {'img': ...}, "
-    "or a list or iterator of these"
+    "a path, URL, folder, pattern, text file of these, array, tensor, PIL image, the bytes of an "
+    "image file, {'img': ...}, or a list or iterator of these"
 )
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that "surrogateescape" has kept
@@ -40,7 +40,14 @@ _LIST = ".txt"
 _STEM_BYTES = 160  # file systems allow 255 for a name; suffixes and temporary names need some
 
 Load = Callable[[], Image.Image]
-_Image = tuple[str | None, str | None, Load]  # path, file name (both None in memory), reader
+
+
+class _Image(NamedTuple):
+    path: str | None
+    wish: str | None
+    """File name; both are None in memory."""
+    load: Load
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,24 +60,52 @@ class Picture:
     """File name for the results of this image: no other picture of the run has its stem."""
     load: Load
     """Reads and decodes it, RGB; a URL is fetched each time."""
+    frame: int | None = None
+    """Its number, from 0, in a file of several frames, where these were asked for."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is fetched from the web."""
+        return self.path is not None and _URL.match(self.path) is not None
 
 
-def walk(source: Any, *, skip: Path | None = None) -> Iterator[Picture]:
+@dataclass(frozen=True)
+class _Reading:
+    """How a source is read."""
+
+    skip: Path | None = None
+    order: ArrayOrder = BGR
+    frames: int | None = None
+
+
+def walk(
+    source: Any,
+    *,
+    skip: Path | None = None,
+    order: ArrayOrder = BGR,
+    frames: int | None = None,
+) -> Iterator[Picture]:
     """Find the pictures of `source` one by one, as the iterator is consumed; folders sorted.
 
-    Arrays are uint8: BGR [H, W, 3] as OpenCV reads, BGRA [H, W, 4], or grey [H, W]. A folder is
-    searched at any depth, except for hidden files and folders, links to folders, and the folder
-    `skip`. A text file (.txt) has a path, URL or pattern a line; what follows a tab, and lines that
-    begin with #, do not count. Relative paths in it start at its own folder.
+    Arrays and tensors are in `order`; see `pixels`. A folder is searched at any depth, except for
+    hidden files and folders, links to folders, and the folder `skip`. A text file (.txt) has a
+    path, URL or pattern a line; what follows a tab, and lines that begin with #, do not count.
+    Relative paths in it start at its own folder. An open file is read at the call where it is given
+    alone, else when its turn comes.
+
+    frames: of a video or an image of several frames, every so many are pictures, from the first on.
+        None: only the first frame of an image, and no videos.
 
     Raises PaddlexMLError at the call for what is no image at all, and where a path, folder,
     pattern or text file that is given alone has no image. In a list or a text file, and where a
     folder within a folder cannot be read, `load` of a picture raises it.
     """
-    if not _check(source, "input", skip):
+    how = _Reading(skip, order, frames)
+    if not _check(source, "input", how):
         _refuse("no image is given", "input")
-    images = _find(source, "input", skip)
-    if isinstance(_unwrap(source), str | os.PathLike):
+    images = _find(source, "input", how)
+    alone = _unwrap(source)
+    if isinstance(alone, str | os.PathLike) or hasattr(alone, "read"):
         first = next(images)  # raises when there is none
         images = chain([first], images)
     return _name(images)
@@ -90,12 +125,12 @@ def count(source: Any, *, skip: Path | None = None) -> int:
     if os.path.isdir(path):
         return sum(1 for _ in image_paths.find(path, skip=skip)) or 1
     try:
-        return sum(1 for _ in _find_path(path, skip))
+        return sum(1 for _ in _find_path(path, _Reading(skip)))
     except PaddlexMLError:
         return 1  # the picture that raises it
 
 
-def _check(source: Any, where: str, skip: Path | None) -> bool:
+def _check(source: Any, where: str, how: _Reading) -> bool:
     """Whether anything is given; raises for what is wrong and can be seen without the disk.
 
     `where` is the position of `source` within the input.
@@ -105,28 +140,21 @@ def _check(source: Any, where: str, skip: Path | None) -> bool:
             path = os.fsdecode(source)
             if not path:  # for the system it would be the current folder
                 _refuse("the path is empty", where)
-            _refuse_results(path, skip)
-        case np.ndarray():
-            has_channels = source.ndim == 3 and source.shape[2] in (1, 3, 4)
-            if (
-                source.dtype != np.uint8
-                or not source.size
-                or (source.ndim != 2 and not has_channels)
-            ):
-                fix = "give uint8 [H, W, 3] in the order BGR, as cv2.imread does"
-                if source.ndim == 4:
-                    fix = "give a batch as a list of images: list(images)"
-                _refuse(f"{source.dtype} {list(source.shape)} is not an image", where, fix)
+            _refuse_results(path, how.skip)
         case Picture() | Image.Image():
             pass
+        case _ if pixels.is_encoded(source) or hasattr(source, "read"):
+            pass
+        case _ if pixels.is_array(source):
+            pixels.check_array(source, where, how.order)
         case list() | tuple():
-            return any([_check(item, f"{where}[{i}]", skip) for i, item in enumerate(source)])
+            return any([_check(item, f"{where}[{i}]", how) for i, item in enumerate(source)])
         case Mapping() if set(source) == {"img"}:
-            return _check(source["img"], f"{where}['img']", skip)
+            return _check(source["img"], f"{where}['img']", how)
         case Mapping():
             keys = ", ".join(map(repr, source)) or "none"
             _refuse(f"a mapping must have only the key 'img', it has {keys}", where)
-        case Iterator() if not isinstance(source, io.IOBase):
+        case Iterator():
             pass
         case _:
             _refuse(f"{type(source).__name__} is not an image", where)
@@ -137,8 +165,8 @@ def _name(images: Iterator[_Image]) -> Iterator[Picture]:
     """Give every image a file name whose stem is unique, also where case is ignored."""
     numbers: dict[str, int] = {}  # stem in lower case -> number of the last one that is like it
     position = 0
-    for position, (path, wish, load) in enumerate(images, start=1):
-        stem, suffix = os.path.splitext(wish or f"array_{position:04d}.png")
+    for position, image in enumerate(images, start=1):
+        stem, suffix = os.path.splitext(image.wish or f"array_{position:04d}.png")
         while len(os.fsencode(stem)) > _STEM_BYTES:
             stem = stem[:-1]
         unique, number = stem, numbers.get(stem.lower(), 1)
@@ -147,60 +175,68 @@ def _name(images: Iterator[_Image]) -> Iterator[Picture]:
             unique = f"{stem}_{number}"
         numbers[unique.lower()] = 1
         numbers[stem.lower()] = number
-        yield Picture(path, unique + suffix, load)
+        yield Picture(image.path, unique + suffix, image.load, image.frame)
     if not position:  # an iterator without items
         _refuse("no image is given", "input")
 
 
-def _find(source: Any, where: str, skip: Path | None) -> Iterator[_Image]:
+def _find(source: Any, where: str, how: _Reading) -> Iterator[_Image]:
     """Yield the images of what `_check` has accepted; raises where it is a path without any.
 
     An item of a list or iterator that has none is yielded as an image that raises the reason.
     """
     match source:
         case Picture():
-            yield source.path, source.name, source.load
+            yield _Image(source.path, source.name, source.load, source.frame)
         case str() | os.PathLike():
-            yield from _find_path(os.fsdecode(source), skip)
-        case np.ndarray():
-            yield None, None, partial(_from_array, source)
+            yield from _find_path(os.fsdecode(source), how)
         case Image.Image():
-            yield None, None, partial(_from_pil, source, where)
+            yield _Image(None, None, partial(pixels.from_pil, source, where))
+        case _ if pixels.is_encoded(source):
+            yield from _read_content(bytes(source), where, how)
+        case _ if hasattr(source, "read"):
+            yield from _read_content(pixels.read_open(source, where), where, how)
+        case _ if pixels.is_array(source):
+            yield _Image(None, None, partial(pixels.from_array, source, where, how.order))
         case Mapping():
-            yield from _find(source["img"], f"{where}['img']", skip)
+            yield from _find(source["img"], f"{where}['img']", how)
         case _:
             is_checked = isinstance(source, list | tuple)  # items of an iterator are not, yet
             for i, item in enumerate(source):
                 path: Any = None
                 try:
                     if not is_checked:
-                        _check(item, f"{where}[{i}]", skip)
+                        _check(item, f"{where}[{i}]", how)
                     path = _unwrap(item)
-                    yield from _find(item, f"{where}[{i}]", skip)
+                    yield from _find(item, f"{where}[{i}]", how)
                 except PaddlexMLError as error:
                     yield _broken(
                         os.fsdecode(path) if isinstance(path, str | os.PathLike) else None, error
                     )
 
 
-def _find_path(path: str, skip: Path | None, listed_in: str | None = None) -> Iterator[_Image]:
+def _find_path(path: str, how: _Reading, listed_in: str | None = None) -> Iterator[_Image]:
     """Yield the images of a path, URL, folder or pattern, or of a text file that lists these."""
     if _URL.match(path):
-        yield path, _name_of_url(path), lambda: decode_image(fetch_image.fetch(path), where=path)
+        if how.frames is None:
+            fetch = lambda: decode_image(fetch_image.fetch(path), where=path)  # noqa: E731
+            yield _Image(path, _name_of_url(path), fetch)
+        else:
+            yield from _read_content(fetch_image.fetch(path), path, how, path)
     elif os.path.isdir(path):
-        _refuse_results(path, skip)
-        yield from _find_images(
-            image_paths.find(path, skip=skip), path, f"the folder holds no image: {path}"
-        )
+        _refuse_results(path, how.skip)
+        found = image_paths.find(path, skip=how.skip, suffixes=_suffixes(how))
+        yield from _find_images(found, path, f"the folder holds no image: {path}", how)
     elif path.lower().endswith(_LIST) and os.path.exists(path) and listed_in is None:
-        yield from _find_listed(path, skip)
+        yield from _find_listed(path, how)
     elif os.path.exists(path):
-        yield path, os.path.basename(path), partial(read_image, path)
+        yield from _read_file(path, how)
     elif image_paths.WILD.search(path):
         root, parts = image_paths.split(path)
         is_folder = os.path.isdir(root or os.curdir)
-        paths = image_paths.find(root, parts, skip) if is_folder else iter(())
-        yield from _find_images(paths, root, f"the pattern finds no image: {path}")
+        suffixes = _suffixes(how)
+        paths = image_paths.find(root, parts, how.skip, suffixes) if is_folder else iter(())
+        yield from _find_images(paths, root, f"the pattern finds no image: {path}", how)
     else:
         start = "the current folder" if listed_in is None else f"the folder of {listed_in}"
         raise PaddlexMLError(
@@ -210,15 +246,48 @@ def _find_path(path: str, skip: Path | None, listed_in: str | None = None) -> It
         )
 
 
+def _suffixes(how: _Reading) -> frozenset[str]:
+    return SUFFIXES if how.frames is None else SUFFIXES | VIDEOS
+
+
+def _read_file(path: str, how: _Reading) -> Iterator[_Image]:
+    """Yield the image of a file, or its frames where they are asked for and there are several."""
+    if how.frames is None or not frames.has_several(path):
+        yield _Image(path, os.path.basename(path), partial(read_image, path))
+    else:
+        yield from _sample(path, path, how.frames, path)
+
+
+def _read_content(
+    content: bytes, where: str, how: _Reading, url: str | None = None
+) -> Iterator[_Image]:
+    """Yield the image, or the frames, of the content of a file, which a `url` may have given."""
+    if how.frames is None or not frames.has_several(content):
+        wish = None if url is None else _name_of_url(url)
+        yield _Image(url, wish, partial(decode_image, content, where=where))
+    else:
+        yield from _sample(content, where, how.frames, url)
+
+
+def _sample(source: str | bytes, where: str, every: int, path: str | None) -> Iterator[_Image]:
+    name = "array" if path is None else _name_of_url(path)
+    stem = os.path.splitext(name if isinstance(source, bytes) else os.path.basename(source))[0]
+    try:
+        for frame in frames.sample(source, every, where=where):
+            yield _Image(path, f"{stem}_{frame.number:06d}.jpg", frame, frame.number)
+    except PaddlexMLError as error:  # what comes after it still has its turn
+        yield _broken(path, error)
+
+
 def _find_images(
-    paths: Iterator[tuple[str, OSError | None]], root: str, complaint: str
+    paths: Iterator[tuple[str, OSError | None]], root: str, complaint: str, how: _Reading
 ) -> Iterator[_Image]:
     """Yield the images of `image_paths.find`; raises `complaint` where there is none."""
     is_empty = True
     for path, error in paths:
         is_empty = False
         if error is None:
-            yield path, os.path.basename(path), partial(read_image, path)
+            yield from _read_file(path, how)
             continue
         unlisted = PaddlexMLError(
             f"the folder cannot be listed: {error.strerror}",
@@ -237,14 +306,14 @@ def _find_images(
         )
 
 
-def _find_listed(file: str, skip: Path | None) -> Iterator[_Image]:
+def _find_listed(file: str, how: _Reading) -> Iterator[_Image]:
     """Yield the images that the lines of a text file name."""
     is_empty = True
     for number, text in _read_list(file):
         is_empty = False
         path = text if _URL.match(text) else os.path.join(os.path.dirname(file), text)
         try:
-            yield from _find_path(path, skip, listed_in=file)
+            yield from _find_path(path, how, listed_in=file)
         except PaddlexMLError as error:
             line = f"{file}:{number}"
             fix = "save the text file as UTF-8" if _NOT_UTF8.search(text) else error.fix
@@ -283,7 +352,7 @@ def _read_list(file: str) -> Iterator[tuple[int, str]]:
 def _broken(path: str | None, error: PaddlexMLError) -> _Image:
     """An image whose reader raises the error, each time a new one."""
     wish = os.path.basename(path.rstrip("/" + os.sep)) if path else None
-    return path, wish, partial(_refuse, error.what, error.where, error.fix)
+    return _Image(path, wish, partial(_refuse, error.what, error.where, error.fix))
 
 
 def _refuse_results(path: str, skip: Path | None) -> None:
@@ -312,27 +381,6 @@ def _name_of_url(url: str) -> str:
     except ValueError:  # no URL: fetching it raises the error
         name = ""
     return re.sub(r'[\0-\x1f\\:*?"<>|]', "_", name) or "image"
-
-
-def _from_array(array: np.ndarray) -> Image.Image:
-    if array.ndim == 2 or array.shape[2] == 1:
-        return Image.fromarray(array.reshape(array.shape[:2])).convert("RGB")
-    return Image.fromarray(np.ascontiguousarray(array[:, :, 2::-1]))  # BGR(A) -> RGB
-
-
-def _from_pil(image: Image.Image, where: str) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):  # Pillow would clip, not scale
-        raise PaddlexMLError(
-            f"a PIL image of mode {image.mode} has no defined brightness range",
-            where=where,
-            fix="give the path of the file, or an image of 8 bits per channel",
-        )
-    try:
-        return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:  # opened, but not read yet
-        raise PaddlexMLError(
-            f"the image cannot be decoded: {error}", where=where, fix="give an intact image"
-        ) from error
 
 
 def _refuse(what: str, where: str, fix: str = f"give {_KINDS}") -> NoReturn:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any, Literal, NamedTuple, TypeAlias
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -24,15 +26,18 @@ from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import inputs, published_model
 from paddlex_ml.inference.inputs import Picture
+from paddlex_ml.inference.options import PredictOptions
 from paddlex_ml.inference.result import MultiLabelResult, Seen
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.metrics.per_class_threshold import LabelSelection, Threshold
 from paddlex_ml.models import published
 
+KEPT_SIDE = 1600
+"""Pixels of the longest side of an image that is kept for drawing."""
+_VIDEO = "not an image, but a video"
+_PADDLEX = ("use_hpip", "hpi_config", "pp_option", "genai_config")
 _MOST_READERS = 16  # threads; each may hold a decoded image
-
-OnError: TypeAlias = Literal["report", "raise"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,11 +47,26 @@ def create(
     model_dir: str | os.PathLike[str] | None,
     *,
     threshold: Threshold | None = None,
-    device: str = "auto",
+    device: str | None = None,
     run_mode: str | None = None,
     cpu_threads: int | None = None,
+    batch_size: int = 1,
+    paddlex: Mapping[str, Any] = MappingProxyType({}),
 ) -> Predictor:
-    """Load the static model of this name; see `paddlex_ml.create_model`."""
+    """Load the static model of this name; see `paddlex_ml.create_model`.
+
+    paddlex: options that have a meaning in PaddleX alone; each that is set is told in the log.
+    """
+    per_class_threshold.check_count(batch_size, "batch_size", least=1)
+    for name, value in paddlex.items():
+        if name not in _PADDLEX:
+            raise PaddlexMLError(
+                f"create_model has no option {name!r}",
+                where="create_model",
+                fix="choose from threshold, device, run_mode, cpu_threads, batch_size",
+            )
+        if value:
+            _log.warning("%s has no meaning here; device, run_mode and cpu_threads have one", name)
     if model_dir is None:
         model_dir = published_model.fetch_folder(
             published.static_url(model_name),
@@ -54,79 +74,62 @@ def create(
             f'model_dir="{EXAMPLE.best_model.inference.folder}"',
         )
     model = StaticModel(model_dir, device, run_mode, model_name=model_name, cpu_threads=cpu_threads)
-    return Predictor(model, threshold)
+    return Predictor(model, threshold, batch_size)
 
 
 class Predictor:
-    """A static model with its thresholds. Threads may share it; a lock serialises their calls."""
+    """A static model with its thresholds. Threads may share it; see `StaticModel`."""
 
-    def __init__(self, model: StaticModel, threshold: Threshold | None = None) -> None:
-        """`threshold` None takes the model's own. Raises PaddlexMLError when it does not fit."""
+    def __init__(
+        self, model: StaticModel, threshold: Threshold | None = None, batch_size: int = 1
+    ) -> None:
+        """`threshold` None takes the model's own. Raises PaddlexMLError when it does not fit.
+
+        batch_size: of the calls that give none.
+        """
         self.model = model
+        self.batch_size = batch_size
         chosen = model.threshold if threshold is None else threshold
         self._threshold = per_class_threshold.resolve(chosen, model.label_names)  # [C]
 
     def predict(
         self,
         input: Any,
-        batch_size: int = 1,
+        batch_size: int | None = None,
         threshold: Threshold | None = None,
-        *,
-        max_labels: int | None = None,
-        min_labels: int = 0,
-        return_all_scores: bool = False,
-        on_error: OnError = "report",
-        explain: bool = False,
+        **options: Any,
     ) -> Iterator[MultiLabelResult]:
         """Yield one result per image of `input`, in order; see `inputs.walk` for what that may be.
 
+        batch_size: images that the network processes at once; None: that of `create_model`.
         threshold: for this call only, in place of the model's.
-        min_labels, max_labels: of a result, the highest scores first: at least so many even where
-            they are below the threshold, and never more.
-        return_all_scores: whether results hold the score of every class.
-        on_error: what happens to an image that cannot be read. "report": its result holds the
-            `error` and no labels, a line goes to the log, and prediction continues. "raise":
-            PaddlexMLError at the position of the image.
-        explain: whether results hold a map of what the model looked at for each label, and can draw
-            it. A second network is loaded for it, once. PaddlexMLError for a model without such
-            maps.
+        options: keywords, the fields of `PredictOptions`.
 
         Arguments are checked at once; images are found and read while the results are consumed.
         """
         thresholds = self._threshold
         if threshold is not None:
             thresholds = per_class_threshold.resolve(threshold, self.model.label_names)
-        selection = LabelSelection(thresholds, min_labels, max_labels)
-        per_class_threshold.check_count(batch_size, "batch_size", least=1)
-        if on_error not in ("report", "raise"):
-            raise PaddlexMLError(
-                f"no way to treat broken images is called {on_error!r}",
-                where="on_error",
-                fix='write on_error="report" or on_error="raise"',
-            )
-        pictures = inputs.walk(input)
-        if explain:
+        wanted = PredictOptions.read(options)
+        selection = LabelSelection(thresholds, wanted.min_labels, wanted.max_labels)
+        size = self.batch_size if batch_size is None else batch_size
+        size = per_class_threshold.check_count(size, "batch_size", least=1)
+        frames = None if wanted.frames is None else int(wanted.frames)
+        pictures = inputs.walk(input, order=wanted.order, frames=frames)
+        if wanted.explain:
             self.model.require_attention()
-        return self._predict(
-            pictures, batch_size, selection, return_all_scores, on_error=on_error, explain=explain
-        )
+        batches = _read_ahead(pictures, size, self.model.preprocess, wanted.keep_side)
+        return self._predict(batches, selection, wanted)
 
     def _predict(
-        self,
-        pictures: Iterator[Picture],
-        batch_size: int,
-        selection: LabelSelection,
-        return_all_scores: bool,
-        *,
-        on_error: OnError,
-        explain: bool,
+        self, batches: Iterator[_Batch], selection: LabelSelection, wanted: PredictOptions
     ) -> Iterator[MultiLabelResult]:
         names = self.model.label_names
-        for batch in _read_ahead(pictures, batch_size, self.model.preprocess):
-            outputs = iter(self._run(batch.arrays, selection, explain))
+        for batch in batches:
+            outputs = iter(self._run(batch.arrays, selection, wanted.explain))
             for picture, content in zip(batch.pictures, batch.contents, strict=True):
                 if isinstance(content, PaddlexMLError):
-                    if on_error == "raise":
+                    if wanted.on_error == "raise":
                         raise content
                     _log.warning("%s", content)
                     yield MultiLabelResult(picture, names, error=content)
@@ -137,8 +140,8 @@ class Predictor:
                     names,
                     scores,
                     chosen,
-                    with_all_scores=return_all_scores,
-                    image=content,
+                    with_all_scores=wanted.return_all_scores,
+                    image=content.image,
                     seen=seen,
                 )
                 yield result
@@ -160,7 +163,14 @@ class Predictor:
         return list(zip(scores, chosen, seen, strict=True))
 
 
-_Content = Image.Image | PaddlexMLError
+class _Kept(NamedTuple):
+    """What stays of an image that was read."""
+
+    image: Image.Image | None
+    """A copy for drawing, or None."""
+
+
+_Content = _Kept | PaddlexMLError
 
 
 class _Batch(NamedTuple):
@@ -180,13 +190,13 @@ class _Reading:
 
     def wait(self) -> _Batch:
         contents = [future.result() for future in self.contents]
-        is_read = [isinstance(content, Image.Image) for content in contents]
+        is_read = [isinstance(content, _Kept) for content in contents]
         arrays = self.arrays if all(is_read) else self.arrays[is_read]
         return _Batch(self.pictures, contents, arrays)
 
 
 def _read_ahead(
-    pictures: Iterator[Picture], batch_size: int, preprocess: Preprocess
+    pictures: Iterator[Picture], batch_size: int, preprocess: Preprocess, keep_side: int | None
 ) -> Iterator[_Batch]:
     """Yield batches in order, while threads prepare the next ones."""
     readers = min(usable_cores(), _MOST_READERS)
@@ -198,7 +208,7 @@ def _read_ahead(
         while batch := list(islice(pictures, batch_size)):
             arrays = np.empty((len(batch), 3, height, width), np.float32)
             contents = [
-                pool.submit(_read, picture, preprocess, array)
+                _submit(pool, partial(_read, picture, preprocess, array, keep_side))
                 for picture, array in zip(batch, arrays, strict=True)
             ]
             waiting.append(_Reading(batch, contents, arrays))
@@ -210,15 +220,35 @@ def _read_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(picture: Picture, preprocess: Preprocess, array: np.ndarray) -> _Content:
-    """The image, after writing the network's input into `array`; or why there is none."""
+def _submit(pool: ThreadPoolExecutor, read: Callable[[], _Content]) -> Future[_Content]:
+    try:
+        return pool.submit(read)
+    except RuntimeError:  # the main thread has ended, and pools take nothing more
+        done: Future[_Content] = Future()
+        done.set_result(read())
+        return done
+
+
+def _read(
+    picture: Picture, preprocess: Preprocess, array: np.ndarray, keep_side: int | None
+) -> _Content:
+    """What is kept of the image, after writing the network's input into `array`; or an error."""
     try:
         image = picture.load()
     except PaddlexMLError as error:
-        return PaddlexMLError(
-            error.what,
-            where=error.where,
-            fix="repair or replace it, or leave it out of the input",
-        )
+        fix = "repair or replace it, or leave it out of the input"
+        if error.what == _VIDEO:
+            fix = "ask for its frames: frames=30, -o Predict.frames=30, is every thirtieth"
+        return PaddlexMLError(error.what, where=error.where, fix=fix)
     preprocess.write(preprocess.resize(image), array)
-    return image
+    side = keep_side or (KEPT_SIDE if picture.is_remote else 0)
+    return _Kept(_reduce(image, side) if side else None)
+
+
+def _reduce(image: Image.Image, side: int) -> Image.Image:
+    """The image, with sides of at most `side` pixels."""
+    factor = side / max(image.size)
+    if factor >= 1:
+        return image
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=1.0001)

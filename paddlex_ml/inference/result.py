@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -23,6 +23,7 @@ from paddlex_ml.pictures.labelled import draw_labels
 from paddlex_ml.storage import files
 
 WRITABLE = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_Text: TypeAlias = str
 _LOSSY = {".jpg": 92, ".jpeg": 92, ".webp": 92}  # quality, 1..100
 
 
@@ -36,8 +37,29 @@ class Seen:
     """Classes that share a map; 1 where each class has its own."""
 
 
-class MultiLabelResult:
-    """The labels of one image, by falling score; or the error of an image that has none."""
+class _Res(dict[str, Any]):
+    """A dict, as the results of PaddleX are; apart, since its `str` would hide the type."""
+
+    @property
+    def json(self) -> dict[_Text, dict[_Text, Any]]:
+        """{"res": {input_path, class_ids, scores, label_names}}, ready for the json module.
+
+        With `frame` and `all_scores` where they were asked for, and with `error`, a text, where
+        there is one.
+        """
+        return {"res": dict(self)}
+
+    @property
+    def str(self) -> _Text:
+        """`json` as the text that `print(format_json=False)` prints."""
+        return f"{self.json}"
+
+
+class MultiLabelResult(_Res):
+    """The labels of one image, by falling score; or the error of an image that has none.
+
+    As a dict it holds what `json` has within "res": `result["label_names"]`, `dict(result)`.
+    """
 
     def __init__(
         self,
@@ -55,8 +77,11 @@ class MultiLabelResult:
 
         `image` saves reading the picture again, until `forget_image`. `seen`: with explain=True.
         """
+        super().__init__()
         self.input_path = picture.path
         """Path or URL of the image; None when it was given in memory."""
+        self.frame = picture.frame
+        """Its number, from 0, in a file of several frames, where these were asked for."""
         self.class_ids = [int(i) for i in chosen]
         self.scores = [] if scores is None else _rounded(scores[self.class_ids])
         self.label_names = [classes[i] for i in self.class_ids]
@@ -72,27 +97,18 @@ class MultiLabelResult:
         self._classes = classes
         self._picture = picture
         self._image = image
+        self["input_path"] = self.input_path
+        if self.frame is not None:
+            self["frame"] = self.frame
+        self["class_ids"], self["scores"] = self.class_ids, self.scores
+        self["label_names"] = self.label_names
+        if self.all_scores is not None:
+            self["all_scores"] = self.all_scores
+        if error is not None:
+            self["error"] = error.what
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.json['res']})"
-
-    @property
-    def json(self) -> dict[str, dict[str, Any]]:
-        """{"res": {input_path, class_ids, scores, label_names}}, ready for the json module.
-
-        With `all_scores` where they were asked for, and with `error`, a text, where there is one.
-        """
-        res: dict[str, Any] = {
-            "input_path": self.input_path,
-            "class_ids": self.class_ids,
-            "scores": self.scores,
-            "label_names": self.label_names,
-        }
-        if self.all_scores is not None:
-            res["all_scores"] = self.all_scores
-        if self.error is not None:
-            res["error"] = self.error.what
-        return {"res": res}
+        return f"{type(self).__name__}({dict(self)})"
 
     @property
     def img(self) -> dict[str, Image.Image]:
@@ -124,7 +140,7 @@ class MultiLabelResult:
 
     def print(self, format_json: bool = True, indent: int = 4, ensure_ascii: bool = False) -> None:
         """Print the result: as JSON, or as a dict on one line."""
-        text = str(self.json)
+        text = self.str
         if format_json:
             text = json.dumps(self.json, indent=indent, ensure_ascii=ensure_ascii)
         encoding = sys.stdout.encoding or "utf-8"  # may be unable to write Chinese

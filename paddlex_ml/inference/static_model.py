@@ -12,37 +12,33 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
+import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from paddlex_ml import cores, paddle_runtime
 from paddlex_ml.artifacts import inference_yml
-from paddlex_ml.artifacts.run_folder import (
-    GRAPH,
-    INFERENCE_YML,
-    ONNX,
-    PARAMETERS,
-    PROGRAM,
-    ExportedFiles,
-)
+from paddlex_ml.artifacts.run_folder import INFERENCE_YML
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import attention, onnx_engine
+from paddlex_ml.inference import attention, model_files, onnx_engine
 from paddlex_ml.inference.attention import Attention, ClassIds, Maps
+from paddlex_ml.inference.own_thread import OwnThread
+from paddlex_ml.metrics.per_class_threshold import check_count
 from paddlex_ml.run_modes import RUN_MODES
+
+_DEVICE = re.compile(r"auto|(cpu|gpu)(:\d+(,\d+)*)?")
 
 _log = logging.getLogger(__name__)
 
 
 class StaticModel:
-    """A static model in memory. Threads may share it; a lock serialises their calls."""
+    """A static model in memory. Threads may share it: the network runs on one of its own."""
 
     def __init__(
         self,
         folder: str | os.PathLike[str],
-        device: str = "auto",
+        device: str | None = "auto",
         run_mode: str | None = None,
         *,
         model_name: str | None = None,
@@ -51,6 +47,7 @@ class StaticModel:
     ) -> None:
         """Load the folder; `model_name` and `decoder_tokens`, if given, must be those in it.
 
+        folder: or what `model_files.find` takes in its place.
         run_mode: one of RUN_MODES; None: on a CPU oneDNN where it is exact, else plain Paddle, and
             onnxruntime for a folder that holds only ONNX. Any other mode imports Paddle.
         cpu_threads: of the engine; None: all cores that this process may use.
@@ -58,16 +55,18 @@ class StaticModel:
         Raises PaddlexMLError for a folder without a valid multi-label model, and for a mode that
         the device or the folder excludes.
         """
-        self.folder = Path(folder)
+        device = _read_device(device)
+        threads = None if cpu_threads is None else check_count(cpu_threads, "cpu_threads", least=1)
+        self._threads = threads or cores.usable_cores()
         if run_mode is not None and run_mode not in RUN_MODES:
             raise PaddlexMLError(
                 f"no run mode is called {run_mode!r}",
                 where="run_mode",
                 fix=f"choose from {', '.join(RUN_MODES)}",
             )
-        self._graph, self._weights = _find_graph(self.folder, run_mode)
-        description = ExportedFiles(self.folder).inference_yml
-        is_onnx = self._weights is None
+        files = model_files.find(folder, run_mode)
+        self.folder, self._graph, self._weights = files.folder, files.graph, files.weights
+        description, is_onnx = files.description, self._weights is None
         content = inference_yml.find(self._graph) if is_onnx else inference_yml.read(description)
         if model_name and content.model_name and model_name != content.model_name:
             raise PaddlexMLError(
@@ -75,7 +74,7 @@ class StaticModel:
                 where=f"{description}: Global.model_name",
                 fix=f"ask for {content.model_name}, or name the folder of {model_name}",
             )
-        refuse_other_tokens(decoder_tokens, content.decoder_tokens, str(folder))
+        refuse_other_tokens(decoder_tokens, content.decoder_tokens, str(self.folder))
         self.model_name = content.model_name or model_name
         self.label_names = content.label_names
         self.decoder_tokens = content.decoder_tokens
@@ -85,30 +84,20 @@ class StaticModel:
         self.preprocess = content.preprocess
         self.image_size = content.preprocess.size
         """(width, height) in pixels of the network's input."""
-        self._threads = cpu_threads or cores.usable_cores()
-        self._lock = threading.Lock()  # Paddle keeps buffers inside
+        self._thread = OwnThread("network")
         self._attention: Attention | None = None
         self._load_network(device, run_mode)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Images float32 [B, 3, H, W] as `preprocess` makes them -> scores float32 [B, C], 0..1."""
-        with self._lock:
-            return self._network(images)
+        return self._thread.call(self._network, images)
 
     def require_attention(self) -> None:
         """Load what `attend` needs, a second network, unless it is loaded already.
 
         Raises PaddlexMLError for a model whose head sees one token, or has no attention.
         """
-        with self._lock:
-            if self._attention is None:
-                attention.refuse_one_token(self.decoder_tokens, str(self.folder))
-                self._attention = attention.open_network(
-                    self._load_attention,
-                    self._make_probe(),
-                    classes=len(self.label_names),
-                    where=str(self.folder),
-                )
+        self._thread.call(self._open_attention)
 
     def attend(self, images: np.ndarray, wanted: Sequence[ClassIds]) -> list[Maps]:
         """Images as for `run` and, for each, class ids -> the maps of where these classes look.
@@ -116,8 +105,7 @@ class StaticModel:
         Call `require_attention` first.
         """
         assert self._attention is not None
-        with self._lock:
-            return self._attention(images, wanted)
+        return self._thread.call(self._attention, images, wanted)
 
     @property
     def classes_per_map(self) -> int:
@@ -130,8 +118,8 @@ class StaticModel:
         probe = self._make_probe()
         if self._weights is None:
             self.run_mode = "onnxruntime"
-            self._network, self.device, scores = onnx_engine.load(
-                self._graph, device=device, threads=self._threads, probe=probe
+            self._network, self.device, scores = self._thread.call(
+                onnx_engine.load, self._graph, device=device, threads=self._threads, probe=probe
             )
         else:
             if not paddle_runtime.is_prepared():
@@ -142,7 +130,8 @@ class StaticModel:
 
             self.device = devices.select(device)
             _refuse_other_device(run_mode or "", self.device)
-            self._network, self.run_mode, scores = paddle_engine.load(
+            self._network, self.run_mode, scores = self._thread.call(
+                paddle_engine.load,
                 self._graph,
                 self._weights,
                 device=self.device,
@@ -164,6 +153,16 @@ class StaticModel:
                 "from 0 to 1",
                 where=str(self.folder),
                 fix="export a multi-label model with its sigmoid: -o Global.mode=export",
+            )
+
+    def _open_attention(self) -> None:
+        if self._attention is None:
+            attention.refuse_one_token(self.decoder_tokens, str(self.folder))
+            self._attention = attention.open_network(
+                self._load_attention,
+                self._make_probe(),
+                classes=len(self.label_names),
+                where=str(self.folder),
             )
 
     def _load_attention(
@@ -200,45 +199,19 @@ def refuse_other_tokens(asked: str | None, decoder_tokens: str | None, where: st
         )
 
 
-def _find_graph(folder: Path, run_mode: str | None) -> tuple[Path, Path | None]:
-    """The graph for `run_mode` and its weights, None where they are in the graph (ONNX).
-
-    Raises PaddlexMLError that names what is missing.
-    """
-    where = str(folder.absolute())
-    if not folder.is_dir():
-        problem = "is a file" if folder.exists() else "does not exist"
+def _read_device(device: str | None) -> str:
+    """`auto`, `cpu`, `gpu`, `gpu:1` or `gpu:0,1`; None is auto, and capitals do not matter."""
+    text = "auto" if device is None else str(device).strip().lower()
+    if not _DEVICE.fullmatch(text):
+        number = text.partition(":")[2]
         raise PaddlexMLError(
-            f"the folder of the static model {problem}",
-            where=where,
-            fix=f"name the folder with {GRAPH}, {PARAMETERS} and {INFERENCE_YML}; "
-            "-o Global.mode=export makes one from trained weights",
+            f"no device is called {device!r}",
+            where="device",
+            fix=f'device="gpu:{number if number.isdecimal() else 0}"'
+            if text.startswith(("cuda", "gpu"))
+            else 'device="cpu", "gpu", "gpu:1" or "auto"',
         )
-    files = ExportedFiles(folder)
-    graphs = [path for path in (files.graph, files.program) if path.is_file()]
-    has_onnx = files.onnx.is_file()
-    use_onnx = run_mode == "onnxruntime" or (run_mode is None and not graphs and has_onnx)
-    if not use_onnx and not graphs and has_onnx:
-        raise PaddlexMLError(
-            f"the folder holds an ONNX model, which the run mode {run_mode} cannot run",
-            where=where,
-            fix="choose the run mode onnxruntime, or name the folder of an export by Paddle",
-        )
-    needed = {ONNX: has_onnx}
-    if not use_onnx:
-        needed = {f"{GRAPH} or {PROGRAM}": bool(graphs), PARAMETERS: files.parameters.is_file()}
-    needed[INFERENCE_YML] = files.inference_yml.is_file() or (
-        use_onnx and has_onnx and inference_yml.read_onnx(files.onnx) is not None
-    )
-    missing = [name for name, is_there in needed.items() if not is_there]
-    if missing:
-        option = " -o Export.format=onnx" if use_onnx else ""
-        raise PaddlexMLError(
-            f"the folder of the static model lacks {', '.join(missing)}",
-            where=where,
-            fix=f"copy the whole folder, or export the model again: -o Global.mode=export{option}",
-        )
-    return (files.onnx, None) if use_onnx else (graphs[0], files.parameters)
+    return text
 
 
 def _refuse_other_device(run_mode: str, device: str) -> None:

@@ -5,8 +5,8 @@
     photos/a.jpg,cat|dog,0.98112|0.61403,
     photos/b.jpg,,,the image file is empty (0 bytes)
 
-Labels are separated by the first of | ; / that no class name contains, in the order of their
-scores.
+A frame of a video is clip.mp4#frame=30. Labels are separated by the first of | ; / that no class
+name contains, in the order of their scores.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def row(res: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
     if every is None:
         every = []
     return [
-        res["input_path"] or "",
+        (res["input_path"] or "") + (f"#frame={res['frame']}" if "frame" in res else ""),
         mark.join(res["label_names"]),
         mark.join(map(str, res["scores"])),
         res.get("error", ""),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from numbers import Real
+from numbers import Integral, Real
 from typing import TypeAlias
 
 import numpy as np
@@ -27,6 +27,8 @@ def resolve(
     float32 because scores are: 0.7 as a float64 would lie above a score of 0.7. Raises
     PaddlexMLError for numbers outside 0..1, a wrong count, and classes that do not exist.
     """
+    if isinstance(threshold, np.ndarray) and not threshold.ndim:
+        threshold = threshold.item()
     if isinstance(threshold, Mapping):
         return _resolve_mapping(threshold, label_names, where)
     if not isinstance(threshold, Sequence | np.ndarray) or isinstance(threshold, str):
@@ -122,11 +124,12 @@ def choose(scores: np.ndarray, selection: LabelSelection) -> np.ndarray:
     return order[reached][: selection.max_labels]
 
 
-def check_count(number: object, where: str, *, least: int) -> None:
-    """Raise PaddlexMLError unless `number` is a whole number from `least`."""
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise PaddlexMLError(
-            f"{where} must be a whole number from {least}, it is {number!r}",
-            where=where,
-            fix=f"write {where}={max(1, least)}, or more",
-        )
+def check_count(number: object, where: str, *, least: int) -> int:
+    """The whole number, also of numpy. Raises PaddlexMLError unless it is one from `least`."""
+    if isinstance(number, Integral) and not isinstance(number, bool) and int(number) >= least:
+        return int(number)
+    raise PaddlexMLError(
+        f"{where} must be a whole number from {least}, it is {number!r}",
+        where=where,
+        fix=f"write {where}={max(1, least)}, or more",
+    )

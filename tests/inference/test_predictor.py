@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import subprocess
+import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import predictor as module
+from paddlex_ml.inference.inputs import Picture
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import published
@@ -50,6 +54,22 @@ def test_an_array_of_a_file_scores_like_the_file(predictor: Predictor, photos: P
     assert from_file.json["res"] | {"input_path": None} == from_array.json["res"]
 
 
+def test_the_order_of_channels_and_layout_count(predictor: Predictor, photos: Path):
+    rgb = np.asarray(read_image(photos / "b.png"))
+    bgr = rgb[:, :, ::-1]
+    [expected] = predictor.predict(photos / "b.png", threshold=0)
+    for image, options in (
+        (bgr, {}),
+        (rgb, {"rgb": True}),
+        (rgb.transpose(2, 0, 1), {"rgb": True, "layout": "CHW"}),
+        (bgr.transpose(2, 0, 1), {"layout": "CHW"}),
+    ):
+        [result] = predictor.predict(image, threshold=0, **options)
+        assert result.scores == expected.scores
+    [other] = predictor.predict(rgb, threshold=0)
+    assert other.scores != expected.scores
+
+
 def test_the_threshold_of_the_model_is_the_default(model: StaticModel, photos: Path):
     assert (
         next(Predictor(model).predict(photos, threshold=0.5)).class_ids
@@ -72,6 +92,8 @@ def test_a_threshold_of_one_call_does_not_stay(predictor: Predictor, photos: Pat
         ({"input": ".", "batch_size": 0}, "a whole number from 1, it is 0"),
         ({"input": ".", "batch_size": 2.0}, r"it is 2\.0"),
         ({"input": ".", "batch_size": True}, "it is True"),
+        ({"input": ".", "keep_side": 0}, "keep_side must be a whole number from 1, it is 0"),
+        ({"input": ".", "layout": "NCHW"}, "no layout of arrays is called 'NCHW'"),
         ({"input": ".", "max_labels": 0}, "max_labels must be a whole number from 1, it is 0"),
         ({"input": ".", "min_labels": -1}, "min_labels must be a whole number from 0, it is -1"),
         ({"input": ".", "min_labels": 2, "max_labels": 1}, "min_labels 2 is more than max_labels"),
@@ -157,7 +179,7 @@ def test_results_are_lazy_and_keep_no_pixels(predictor: Predictor, photos: Path,
         module, "_read", lambda picture, *more: (read.append(picture.name), load(picture, *more))[1]
     )
     monkeypatch.setattr(module, "usable_cores", lambda: 1)
-    results = predictor.predict(photos)
+    results = predictor.predict(photos, keep_side=100)
     assert read == []
     first = next(results)
     assert len(read) <= 2  # its own, and one read ahead
@@ -165,6 +187,50 @@ def test_results_are_lazy_and_keep_no_pixels(predictor: Predictor, photos: Path,
     next(results)
     assert first._image is None
     assert first.img["res"].height > 0  # read again
+
+
+def test_only_what_is_drawn_keeps_a_reduced_image(predictor: Predictor, tmp_path: Path):
+    loads: list[int] = []
+
+    def load() -> Image.Image:
+        loads.append(1)
+        return Image.new("RGB", (900, 600))
+
+    picture = Picture(None, "a.png", load)
+    [plain] = predictor.predict(picture)
+    assert plain._image is None
+    plain.save_to_img(tmp_path / "drawn.jpg")
+    assert len(loads) == 2
+    kept = next(predictor.predict(picture, keep_side=450))
+    assert kept._image is not None
+    assert kept._image.size == (450, 300)
+    kept.save_to_img(tmp_path / "drawn.jpg")
+    assert len(loads) == 3
+
+
+def test_what_is_fetched_is_kept_until_the_next(predictor: Predictor, site, photos: Path):
+    site["/a.jpg"] = (photos / "a.jpg").read_bytes()
+    results = predictor.predict([site.url("/a.jpg"), photos / "b.png"])
+    first = next(results)
+    assert first.img["res"].width > 0
+    assert len(site.asked) == 1
+    next(results)
+    assert first._image is None
+
+
+@pytest.mark.story
+def test_a_thread_may_predict_after_the_main_thread_has_ended(exported: Path):
+    code = f"""
+import threading, time, numpy as np
+from paddlex_ml import create_model
+model = create_model("PP-LCNet_x1_0_ML", {str(exported)!r}, device="cpu")
+def work():
+    time.sleep(0.3)
+    print(len(list(model.predict([np.zeros((9, 9, 3), np.uint8)] * 3))))
+threading.Thread(target=work).start()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
 
 
 def test_an_input_without_end_is_answered_as_far_as_it_is_asked_for(predictor: Predictor):

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import copy
 import io
 import json
+import pickle
 import sys
 from pathlib import Path
 
@@ -47,6 +49,32 @@ def photo(tmp_path: Path) -> Path:
 def test_json_has_the_keys_of_paddlex(result):
     assert result.json == EXPECTED
     assert repr(result) == f"MultiLabelResult({EXPECTED['res']})"
+
+
+def test_a_result_is_a_dict_as_in_paddlex(result):
+    assert result["label_names"] == result.label_names == ["猫", "cat"]
+    assert dict(result) == {**result} == result == EXPECTED["res"]
+    assert list(result) == list(EXPECTED["res"])
+    assert result.get("error") is None
+    assert json.loads(json.dumps(result)) == EXPECTED["res"]
+    assert result.str == str(EXPECTED)
+
+
+@pytest.mark.parametrize("twice", [copy.copy, lambda each: pickle.loads(pickle.dumps(each))])
+def test_a_copy_is_a_result(result, twice):
+    again = twice(result)
+    assert (again, again.scores, again.json) == (result, result.scores, EXPECTED)
+
+
+def test_the_dict_has_what_json_has(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    [picture] = walk(tmp_path / "a.jpg")
+    error = PaddlexMLError("no", where="a", fix="b")
+    result = MultiLabelResult(picture, CLASSES, error=error)
+    assert dict(result) == result.json["res"]
+    assert result["error"] == "no"
+    full = MultiLabelResult(picture, CLASSES, SCORES, [2], with_all_scores=True)
+    assert full["all_scores"] == full.json["res"]["all_scores"] == [0.5, 0.25, 0.98765]
 
 
 def test_printing_shows_json_with_readable_names(result, capsys):

@@ -5,9 +5,11 @@ import logging
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, current_thread
 
 import numpy as np
 import paddle
+import psutil
 import pytest
 import yaml
 from paddle.static import InputSpec
@@ -15,7 +17,7 @@ from paddle.static import InputSpec
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import paddle_engine, static_model
+from paddlex_ml.inference import onnx_engine, paddle_engine, static_model
 from paddlex_ml.inference.static_model import StaticModel
 
 LABELS = ["cat", "dog", "猫", "7", "red square"]
@@ -176,6 +178,48 @@ def test_threads_that_share_a_model_get_their_own_scores(model: StaticModel):
     with ThreadPoolExecutor(8) as pool:
         found = np.stack(list(pool.map(model.run, [*images] * 4)))
     assert np.array_equal(found, np.concatenate([expected] * 4))
+
+
+def test_threads_that_share_a_model_do_not_each_keep_its_weights(exported: Path):
+    model, process = StaticModel(exported, "cpu"), psutil.Process()
+    image = np.zeros((1, 3, 64, 64), np.float32)
+
+    model.run(image)
+    together = Barrier(41)  # what a thread has taken is freed when it ends
+
+    def run() -> None:
+        model.run(image)
+        together.wait(60)
+        together.wait(60)
+
+    before = process.memory_info().rss
+    with ThreadPoolExecutor(40) as pool:
+        for _ in range(40):
+            pool.submit(run)
+        together.wait(60)
+        after = process.memory_info().rss
+        together.wait(60)
+    assert after - before < 20 * 2**20  # the weights are 30 MB
+
+
+@pytest.mark.parametrize("folder", ["exported", "onnx_folder"])
+def test_one_thread_loads_and_runs_the_network(request, folder: str, monkeypatch):
+    seen: list[str] = []
+    for engine, name in ((paddle_engine, "_build"), (onnx_engine, "_open")):
+        build = getattr(engine, name)
+
+        def watch(*arguments, build=build, **options):
+            seen.append(current_thread().name)
+            return build(*arguments, **options)
+
+        monkeypatch.setattr(engine, name, watch)
+    model = StaticModel(request.getfixturevalue(folder), "cpu")
+    monkeypatch.setattr(model, "_network", lambda images: np.array([current_thread().ident]))
+    images = np.zeros((1, 3, 64, 64), np.float32)
+    with ThreadPoolExecutor(4) as pool:
+        idents = {int(ident[0]) for ident in pool.map(model.run, [images] * 20)}
+    assert set(seen) == {"network"}
+    assert len(idents) == 1
 
 
 def test_the_graph_format_before_paddle_3_is_read(tmp_path: Path, exported: Path):

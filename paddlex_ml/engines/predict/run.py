@@ -26,7 +26,7 @@ from paddlex_ml.config.validation import override
 from paddlex_ml.engines.predict import files
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import inputs, published_model
-from paddlex_ml.inference.predictor import Predictor
+from paddlex_ml.inference.predictor import KEPT_SIDE, Predictor
 from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.metrics import per_class_threshold
@@ -69,7 +69,7 @@ def run(config: Config) -> PredictResult:
             fix="-o Predict.input=photo.jpg (or a folder, a URL, a pattern, a list of these)",
         )
     # Before the model is loaded, so that an error of the input is reported at once.
-    pictures = inputs.walk(wanted.input, skip=saved.folder)
+    pictures = inputs.walk(wanted.input, skip=saved.folder, frames=wanted.frames)
     model = _load_model(config)
     threshold = wanted.threshold
     if threshold is not None:
@@ -83,6 +83,7 @@ def run(config: Config) -> PredictResult:
         return_all_scores=wanted.return_all_scores,
         on_error=wanted.on_error,
         explain=wanted.explain,
+        keep_side=KEPT_SIDE if wanted.save_img or wanted.explain else None,
     )
     tally = _save(config, results, saved, model.label_names)
     return _describe(config, model, tally, saved)
@@ -201,7 +202,7 @@ def _describe(
 def _show_progress(config: Config, results: Iterator[MultiLabelResult], folder: Path) -> Any:
     """A bar on a terminal; a thread counts the images meanwhile."""
     bar = tqdm(results, "predict", unit="image", file=sys.stderr, disable=None, delay=0.5)
-    if not bar.disable:
+    if not bar.disable and config.Predict.frames is None:  # frames are counted as they are read
 
         def count() -> None:
             bar.total = inputs.count(config.Predict.input, skip=folder)

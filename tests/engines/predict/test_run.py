@@ -319,3 +319,26 @@ def test_a_file_in_the_way_of_the_sheets_is_told(output: Path, photos: Path, tmp
     (tmp_path / "explain").write_bytes(b"")
     with pytest.raises(PaddlexMLError, match=r"cannot be made(.|\n)*explain"):
         predict(configure(output, input=str(photos), save_path=tmp_path, explain=True))
+
+
+def test_frames_are_results_of_their_own(output: Path, photos: Path):
+    images = [Image.new("RGB", (50, 40), (80 * i, 10, 200)) for i in range(3)]
+    images[0].save(photos / "moving.gif", save_all=True, append_images=images[1:])
+    result = predict(configure(output, input=str(photos), frames=2, threshold=0.0))
+    assert result["num_images"] == 5
+    saved = output / "predict"
+    found = json.loads((saved / "predictions.json").read_text("utf-8"))
+    assert [(Path(each["input_path"]).name, each.get("frame")) for each in found] == [
+        ("a.jpg", None), ("b.gif", None), ("moving.gif", 0), ("moving.gif", 2), ("a.png", None)
+    ]  # fmt: skip
+    moving = str(photos / "moving.gif")
+    rows = [row[0] for row in read_table(saved / "predictions.csv")]
+    assert rows[3:5] == [f"{moving}#frame=0", f"{moving}#frame=2"]
+    assert (saved / "moving_000002.jpg").is_file()
+
+
+def test_the_model_may_be_named_by_the_folder_above_it(output: Path, photos: Path, tmp_path: Path):
+    moved = output.rename(tmp_path / "moved")
+    for folder in (moved, moved / "best_model"):
+        config = configure(output, input=str(photos), model_dir=str(folder))
+        assert predict(config)["num_images"] == 3

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user names as a model -> the files of the static model."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts.run_folder import (
+    EXPORTS,
+    GRAPH,
+    INFERENCE_YML,
+    ONNX,
+    PARAMETERS,
+    PROGRAM,
+    CheckpointFiles,
+    ExportedFiles,
+    RunFolder,
+)
+from paddlex_ml.errors import PaddlexMLError
+
+_log = logging.getLogger(__name__)
+
+
+class ModelFiles(NamedTuple):
+    """The files of a static model."""
+
+    folder: Path
+    graph: Path
+    weights: Path | None
+    """None where they are in the graph (ONNX)."""
+    description: Path
+    """Its inference.yml; an ONNX file that describes itself needs none."""
+
+
+def find(model_dir: str | os.PathLike[str], run_mode: str | None) -> ModelFiles:
+    """The files of the model in a folder, for `run_mode`.
+
+    model_dir: the folder with the graph; or one above it: the folder of a checkpoint, such as
+        `output/best_model`, or of a run, such as `output`; or the path of the graph, which may be
+        an ONNX file of any name. `~` is the home folder.
+
+    Raises PaddlexMLError that names what is missing.
+    """
+    named = Path(model_dir).expanduser()
+    if named.is_file():
+        if named.suffix.lower() == ".onnx":
+            return _of_onnx(named, run_mode)
+        if named.name in (GRAPH, PROGRAM, PARAMETERS):
+            return _of_folder(named.parent, run_mode)
+    if not named.is_dir():
+        problem = "is a file" if named.exists() else "does not exist"
+        raise PaddlexMLError(
+            f"the folder of the static model {problem}",
+            where=str(named.absolute()),
+            fix=f"name the folder with {GRAPH}, {PARAMETERS} and {INFERENCE_YML}; "
+            "-o Global.mode=export makes one from trained weights",
+        )
+    folder = _enter(named, run_mode)
+    if folder != named:
+        _log.info("%s: the model is in %s", named, folder.relative_to(named))
+    return _of_folder(folder, run_mode)
+
+
+def _enter(named: Path, run_mode: str | None) -> Path:
+    """The folder of the model in a checkpoint or a run; `named` itself where there is none."""
+    parts = (GRAPH, PROGRAM, PARAMETERS, ONNX, INFERENCE_YML)
+    if any((named / part).exists() for part in parts):
+        return named
+    formats = sorted(EXPORTS, key=lambda name: (name == "onnx") != (run_mode == "onnxruntime"))
+    above = (CheckpointFiles(named), RunFolder(named).best_model)
+    folders = [files.folder / EXPORTS[name] for files in above for name in formats]
+    return next((folder for folder in folders if folder.is_dir()), named)
+
+
+def _of_folder(folder: Path, run_mode: str | None) -> ModelFiles:
+    files = ExportedFiles(folder)
+    graphs = [path for path in (files.graph, files.program) if path.is_file()]
+    has_onnx = files.onnx.is_file()
+    if has_onnx and (run_mode == "onnxruntime" or not graphs):
+        return _of_onnx(files.onnx, run_mode)
+    use_onnx = run_mode == "onnxruntime"
+    needed = {ONNX: has_onnx}
+    if not use_onnx:
+        needed = {f"{GRAPH} or {PROGRAM}": bool(graphs), PARAMETERS: files.parameters.is_file()}
+    needed[INFERENCE_YML] = files.inference_yml.is_file()
+    missing = [name for name, is_there in needed.items() if not is_there]
+    if missing:
+        option = " -o Export.format=onnx" if use_onnx else ""
+        raise PaddlexMLError(
+            f"the folder of the static model lacks {', '.join(missing)}",
+            where=str(folder.absolute()),
+            fix=f"copy the whole folder, or export the model again: -o Global.mode=export{option}",
+        )
+    return ModelFiles(folder, graphs[0], files.parameters, files.inference_yml)
+
+
+def _of_onnx(graph: Path, run_mode: str | None) -> ModelFiles:
+    folder = graph.parent
+    if run_mode not in (None, "onnxruntime"):
+        raise PaddlexMLError(
+            f"the folder holds an ONNX model, which the run mode {run_mode} cannot run",
+            where=str(folder.absolute()),
+            fix="choose the run mode onnxruntime, or name the folder of an export by Paddle",
+        )
+    description = folder / INFERENCE_YML
+    if not description.is_file() and inference_yml.read_onnx(graph) is None:
+        raise PaddlexMLError(
+            f"the folder of the static model lacks {INFERENCE_YML}",
+            where=str(folder.absolute()),
+            fix="copy the whole folder, or export the model again: -o Global.mode=export "
+            "-o Export.format=onnx",
+        )
+    return ModelFiles(folder, graph, None, description)
