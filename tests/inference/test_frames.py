@@ -5,6 +5,7 @@ import io
 import logging
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ def clip(tmp_path: Path) -> Path:
 def animation(path: Path, suffix: str) -> Path:
     images = [Image.new("RGB", (40, 30), (level, 0, level)) for level in LEVELS]
     file = path / f"moving{suffix}"
-    options = {"lossless": True} if suffix == ".webp" else {}
+    options: dict[str, Any] = {"lossless": True} if suffix == ".webp" else {}
     images[0].save(file, save_all=True, append_images=images[1:], **options)
     return file
 

@@ -49,7 +49,7 @@ def load(source: Any, **order: Any) -> np.ndarray:
 def test_arrays_of_every_order_type_and_library_are_the_same_image(
     alpha, rgb, layout, kind, library
 ):
-    array = COLOUR if rgb else COLOUR[:, :, ::-1]
+    array: Any = COLOUR if rgb else COLOUR[:, :, ::-1]
     if alpha:
         array = np.concatenate([array, np.zeros_like(array[:, :, :1])], axis=2)
     if kind == np.uint16:
