@@ -49,6 +49,7 @@ TESTED_ELSEWHERE = {
     "formats/yolo_yaml": ("formats/test_yolo.py", "the YAML file belongs to the labels"),
     "inference/paddle_engine": ("inference/test_static_model.py", "it runs a static model"),
     "kernels/convolution": ("kernels/test_layers.py", "layers call the kernels"),
+    "kernels/pixel_loops": ("kernels/test_pillow.py", "its functions call the loops"),
     "models/blocks": ("models/test_every_model.py", "blocks are tested in every model"),
     "models/resnet": ("models/test_every_model.py", "nothing in it is its own"),
     "progress": ("test_terminal.py", "a type alone"),

@@ -11,4 +11,4 @@ from paddlex_ml.kernels import pillow
 
 # Workers inherit this: they ignore Ctrl-C already before `worker.start` runs.
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-pillow.load()
+pillow.loops()
