@@ -13,6 +13,7 @@ import numpy as np
 
 from paddlex_ml.artifacts.run_folder import GRAPH
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.inference.graph_shapes import GraphShapes
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -21,19 +22,29 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 
 def load(
-    graph: Path, *, device: str, threads: int, probe: np.ndarray
+    graph: Path,
+    *,
+    device: str,
+    threads: int,
+    probe: np.ndarray,
+    check: Callable[[GraphShapes], None] = lambda shapes: None,
 ) -> tuple[Network, str, np.ndarray]:
     """Load the model and try it on `probe`, images float32 [B, 3, H, W].
 
-    `threads` are those of a CPU. Returns the network, the device that it runs on, and the
-    scores of the probe. Raises PaddlexMLError where onnxruntime is missing, has no CUDA though
-    `device` is a GPU, or cannot run the file.
+    `threads` are those of a CPU; `check` is called before with what the file says of its shapes.
+    Returns the network, the device that it runs on, and the scores of the probe. Raises
+    PaddlexMLError where onnxruntime is missing, has no CUDA though `device` is a GPU, or cannot run
+    the file, and whatever `check` raises.
     """
     runtime = _import_runtime()
     providers = _providers(runtime, device)
     try:
         session, run = _open(runtime, str(graph), providers, threads)
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        check(GraphShapes([node.shape for node in inputs], [node.shape for node in outputs]))
         scores = run(probe)
+    except PaddlexMLError:
+        raise
     except Exception as error:  # its errors have no other class in common
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise PaddlexMLError(
@@ -94,7 +105,7 @@ def _open(
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors: its warnings need no action
     session = runtime.InferenceSession(model, options, providers=providers)
-    (images,) = session.get_inputs()
+    images, *_ = session.get_inputs()
     name = output or session.get_outputs()[0].name
 
     def run(batch: np.ndarray) -> np.ndarray:

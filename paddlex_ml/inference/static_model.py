@@ -28,8 +28,9 @@ from paddlex_ml.artifacts.run_folder import (
     ExportedFiles,
 )
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import attention, onnx_engine
+from paddlex_ml.inference import attention, graph_shapes, onnx_engine
 from paddlex_ml.inference.attention import Attention, ClassIds, Maps
+from paddlex_ml.inference.graph_shapes import GraphShapes
 from paddlex_ml.run_modes import RUN_MODES
 
 _log = logging.getLogger(__name__)
@@ -127,7 +128,11 @@ class StaticModel:
         if self._weights is None:
             self.run_mode = "onnxruntime"
             self._network, self.device, scores = onnx_engine.load(
-                self._graph, device=device, threads=self._threads, probe=probe
+                self._graph,
+                device=device,
+                threads=self._threads,
+                probe=probe,
+                check=self._check_shapes,
             )
         else:
             if not paddle_runtime.is_prepared():
@@ -138,6 +143,8 @@ class StaticModel:
 
             self.device = devices.select(device)
             _refuse_other_device(run_mode or "", self.device)
+            if (shapes := graph_shapes.read_paddle(self._graph)) is not None:
+                self._check_shapes(shapes)
             self._network, self.run_mode, scores = paddle_engine.load(
                 self._graph,
                 self._weights,
@@ -179,6 +186,10 @@ class StaticModel:
             threads=self._threads,
             probe=probe,
         )
+
+    def _check_shapes(self, shapes: GraphShapes) -> None:
+        classes = len(self.label_names)
+        graph_shapes.check(shapes, size=self.image_size, classes=classes, where=self._graph)
 
     def _make_probe(self) -> np.ndarray:
         """Two images of noise in the range of normalised pixels: float32 [2, 3, H, W]."""
