@@ -89,6 +89,7 @@ WITHOUT_A_MODULE = {
     "test_story.py": "all commands through main.py",
     "test_vocabulary.py": "the words of the glossary in all modules",
     "training/test_flat_memory.py": "memory over 50 epochs",
+    "training/test_last_batch.py": "epochs whose last batch is smaller",
     "training/test_two_processes.py": "two processes learn what one learns",
 }
 NOT_TESTS = {

@@ -202,36 +202,6 @@ def test_a_run_stopped_again_and_again_ends_like_the_unbroken_one(
     assert_same(state(training), unbroken)
 
 
-@pytest.mark.parametrize("step", [3, 4, 7])
-def test_a_stop_before_and_after_a_smaller_last_batch_changes_nothing(
-    train: Callable[..., None], tmp_path: Path, step: int
-) -> None:
-    smaller = replace(PLAN, batch_size=7, epochs=2)  # batches of 7, 7, 7 and 3
-    unbroken = new_training()
-    train(unbroken, smaller, output=tmp_path / "unbroken")
-    interrupt = Interrupt()
-    train(new_training(), smaller, loss=stop_at_step(step, interrupt), interrupt=interrupt)
-    training = resumed(tmp_path / "output" / "latest")
-    assert training.progress.epoch * 4 + training.progress.step == step
-    train(training, smaller)
-    assert_same(state(training), state(unbroken))
-
-
-def test_the_loss_of_a_smaller_last_step_is_told_as_that_of_a_whole_one(
-    train: Callable[..., None], caplog: pytest.LogCaptureFixture
-) -> None:
-    def two_per_image(logits: paddle.Tensor, targets: paddle.Tensor) -> paddle.Tensor:
-        return logits.sum() * 0 + 2.0 * len(targets)
-
-    training = new_training()
-    with caplog.at_level(logging.INFO):
-        train(training, replace(PLAN, batch_size=7, epochs=1, log_interval=3), loss=two_per_image)
-    assert [row.loss for row in training.progress.history] == pytest.approx([14.0])
-    assert training.progress.history[0].step == 4
-    lines = [line for line in caplog.messages if "[Iter" in line]
-    assert [line.split("loss ")[1].split()[0] for line in lines] == ["14.00", "14.00"]
-
-
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_every_epochs_folder_can_be_resumed(
     train: Callable[..., None], unbroken: dict[str, Any], tmp_path: Path, epoch: int
