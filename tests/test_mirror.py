@@ -47,6 +47,7 @@ TESTED_ELSEWHERE = {
     "formats/yolo_yaml": ("formats/test_yolo.py", "the YAML file belongs to the labels"),
     "inference/paddle_engine": ("inference/test_static_model.py", "it runs a static model"),
     "kernels/convolution": ("kernels/test_layers.py", "layers call the kernels"),
+    "kernels/pixel_loops": ("kernels/test_pillow.py", "its functions call the loops"),
     "models/blocks": ("models/test_every_model.py", "blocks are tested in every model"),
     "models/resnet": ("models/test_every_model.py", "nothing in it is its own"),
     "progress": ("test_terminal.py", "a type alone"),
@@ -87,6 +88,7 @@ WITHOUT_A_MODULE = {
     "test_story.py": "all commands through main.py",
     "test_vocabulary.py": "the words of the glossary in all modules",
     "training/test_flat_memory.py": "memory over 50 epochs",
+    "training/test_last_batch.py": "epochs whose last batch is smaller",
     "training/test_two_processes.py": "two processes learn what one learns",
 }
 NOT_TESTS = {

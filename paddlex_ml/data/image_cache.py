@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resized images, kept from the first epoch on: in memory, or in a file that outlives the run.
 
-    N entries of 16 bytes: stamp (12), CRC-32 of stamp and pixels (4)
+    N entries of 32 bytes: state (12), content (16), CRC-32 of these and the pixels (4)
     padding up to a multiple of 4096
     N images of S x S x 3 bytes
 
-The stamp in a file on disk is a hash of path, time and length of the image file, so a changed image
-is read again. An entry is written after its pixels and is valid when its CRC fits them: what a
-killed process or a power cut left incomplete is read again. So any number of processes may fill one
-file without a lock. It uses `pread` and `pwrite`, not a memory map: with a full disk these raise an
-error, whereas a write to a map kills the process.
+State and content are hashes of what the system says of the image file (`file_state`) and of its
+bytes. Pixels count for a file whose state is the kept one, which costs one look; else for a file
+whose bytes are: after a copy, or when a disk was mounted again, images are read, but not decoded.
+A file so new that its state proves nothing is compared by its bytes.
+
+An entry is written after its pixels and is valid when its CRC fits them: what a killed process or a
+power cut left incomplete is read again. So any number of processes may fill one file without a
+lock. It uses `pread` and `pwrite`, not a memory map: with a full disk these raise an error, whereas
+a write to a map kills the process.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from multiprocessing import reduction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import PIL
@@ -33,17 +37,28 @@ import psutil
 
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import cache
+from paddlex_ml.storage import cache, file_state
 
 logger = logging.getLogger(__name__)
 
 Kind = Literal["none", "ram", "disk"]
 
-_ENTRY = struct.Struct("<12sI")
+_ENTRY = struct.Struct("<12s16sI")
 _PAGE = 4096
-_FORMAT = 2  # raise it when equal settings give other pixels, or another layout of the file
-_ANY = b"\1" * 12  # stamp in memory: images do not change during one run
+_FORMAT = 3  # raise it when equal settings give other pixels, or another layout of the file
+_EMPTY = bytes(_ENTRY.size)
+_UNKNOWN = bytes(12)  # state that proves nothing
 _MEMORY_SHARE = 0.8
+
+
+class _Source(NamedTuple):
+    """An image file as it is now."""
+
+    state: bytes
+    content: bytes
+
+
+_IN_MEMORY = _Source(b"\1" * 12, bytes(16))  # images do not change during one run
 
 
 class ImageCache:
@@ -83,12 +98,12 @@ class ImageCache:
         Pixels that were read are kept. Raises whatever `read` raises; faults of the cache itself
         are stored in `failure`.
         """
-        stamp = _ANY if self.path is None else _stamp(path)
-        if stamp is not None and (kept := self._load(index, stamp)) is not None:
+        if (kept := self._load(index, path)) is not None:
             return kept
+        before = self._identify(path) if self.failure is None else None
         pixels = np.ascontiguousarray(read(path))
-        if stamp is not None and self.failure is None:
-            self._store(index, stamp, pixels)
+        if before is not None and before == self._identify(path):  # not replaced meanwhile
+            self._store(index, before, pixels)
         return pixels
 
     def report(self, failure: str | None) -> None:
@@ -98,10 +113,15 @@ class ImageCache:
         self.is_reported = True
         logger.warning("%s: images that it does not hold are read again in every epoch", failure)
 
-    def _load(self, index: int, stamp: bytes) -> np.ndarray | None:
+    def _load(self, index: int, path: Path) -> np.ndarray | None:
+        state = _IN_MEMORY.state if self.path is None else _state(path)
         try:
             entry = os.pread(self._file, _ENTRY.size, index * _ENTRY.size)
-            if entry[:12] != stamp:
+            if state is None or len(entry) < _ENTRY.size or entry == _EMPTY:
+                return None
+            source = _Source(*_ENTRY.unpack(entry)[:2])
+            is_same = source.state == state != _UNKNOWN
+            if not is_same and source.content != _content(path):
                 return None
             pixels = np.empty((self.image_size, self.image_size, 3), np.uint8)
             start = self._start + index * self._image_bytes
@@ -109,16 +129,28 @@ class ImageCache:
         except OSError as error:
             self._stop(error)
             return None
-        is_complete = length == pixels.nbytes and entry == _build_entry(stamp, pixels)
-        return pixels if is_complete else None
+        if length != pixels.nbytes or entry != _build_entry(source, pixels):
+            return None
+        if state not in (source.state, _UNKNOWN):  # from now on a look is enough
+            self._store(index, _Source(state, source.content), pixels, only_entry=True)
+        return pixels
 
-    def _store(self, index: int, stamp: bytes, pixels: np.ndarray) -> None:
+    def _identify(self, path: Path) -> _Source | None:
+        """None for a file that cannot be read: the error comes when its pixels are."""
+        if self.path is None:
+            return _IN_MEMORY
+        state, content = _state(path), _content(path)
+        return None if state is None or content is None else _Source(state, content)
+
+    def _store(
+        self, index: int, source: _Source, pixels: np.ndarray, *, only_entry: bool = False
+    ) -> None:
         assert pixels.shape == (self.image_size, self.image_size, 3)
-        entry = _build_entry(stamp, pixels)
+        entry = _build_entry(source, pixels)
         try:
             start = self._start + index * self._image_bytes
             # A disk may take only a part of the pixels, and fail at the next call.
-            if os.pwrite(self._file, pixels.data, start) == pixels.nbytes:
+            if only_entry or os.pwrite(self._file, pixels.data, start) == pixels.nbytes:
                 os.pwrite(self._file, entry, index * _ENTRY.size)
         except OSError as error:
             self._stop(error)
@@ -253,15 +285,23 @@ def _name(images: ImageList, image_size: int, reduced: bool) -> str:
     return f"{digest.hexdigest()[:24]}.{image_size}.images"
 
 
-def _stamp(path: Path) -> bytes | None:
-    """Hash of the state of an image file; None when it does not exist."""
+def _state(path: Path) -> bytes | None:
+    """Hash of what the system says of the file; None when it does not exist."""
     try:
-        status = path.stat()
+        text = file_state.describe_settled(path)
     except OSError:
-        return None  # the error comes when it is read
-    text = f"{path}\0{status.st_mtime_ns}\0{status.st_size}"
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12).digest()
+        return None
+    return _UNKNOWN if text is None else hashlib.blake2b(text.encode(), digest_size=12).digest()
 
 
-def _build_entry(stamp: bytes, pixels: np.ndarray) -> bytes:
-    return _ENTRY.pack(stamp, zlib.crc32(pixels.data, zlib.crc32(stamp)))
+def _content(path: Path) -> bytes | None:
+    """Hash of the bytes of the file; None when it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()[:16]
+    except OSError:
+        return None
+
+
+def _build_entry(source: _Source, pixels: np.ndarray) -> bytes:
+    checksum = zlib.crc32(pixels.data, zlib.crc32(source.state + source.content))
+    return _ENTRY.pack(source.state, source.content, checksum)

@@ -13,4 +13,4 @@ from paddlex_ml.kernels import pillow
 # Workers inherit this: they ignore Ctrl-C and the like already before `worker.start` runs.
 for number in set(stop_signals.ALL) - {signal.SIGTERM}:
     signal.signal(number, signal.SIG_IGN)
-pillow.load()
+pillow.loops()

@@ -9,8 +9,10 @@ PaddleX and PaddleClas, with another size or another mean, get the input they we
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -55,6 +57,13 @@ class Preprocess:
         """Whether images are resized as for the published models: square, by Pillow, bilinear."""
         bilinear = self.antialias and self.resampling is Image.Resampling.BILINEAR
         return bilinear and self.size[0] == self.size[1]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether results are finite, and those of the darkest and the brightest value differ."""
+        with np.errstate(all="ignore"):
+            results = self._results
+        return bool(np.isfinite(results).all() and (results[:, 0] != results[:, -1]).all())
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         """[H0, W0] RGB of any size -> float32 [3, H, W]."""
@@ -121,7 +130,7 @@ def read(steps: Any, *, where: str) -> Preprocess:
             red, green, blue = (_read_number(value, where) for value in values)
             channels[key] = red, green, blue
     scale = normalise.get("scale")
-    return Preprocess(
+    preprocess = Preprocess(
         size=(sides[0], sides[1]),
         resampling=_PIL[interpolation],
         antialias=antialias,
@@ -129,6 +138,15 @@ def read(steps: Any, *, where: str) -> Preprocess:
         mean=channels["mean"],
         std=channels["std"],
     )
+    if preprocess.scale <= 0 or min(preprocess.std) <= 0 or not preprocess.is_usable:
+        raise PaddlexMLError(
+            f"no image can be normalised with scale {preprocess.scale:g}, mean "
+            f"{list(preprocess.mean)}, std {list(preprocess.std)}: scale and std must be above 0",
+            where=where,
+            fix=f"write the numbers of the training there (scale: 1.0/255.0, mean: {list(MEAN)}, "
+            f"std: {list(STD)}), or export the model again: -o Global.mode=export",
+        )
+    return preprocess
 
 
 def _read_steps(steps: Any, where: str) -> dict[str, Mapping[str, Any]]:
@@ -150,15 +168,16 @@ def _read_steps(steps: Any, where: str) -> dict[str, Mapping[str, Any]]:
 
 def _read_number(value: Any, where: str) -> float:
     """A number, or the text of one or of a fraction: PaddleClas writes 1.0/255.0."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+    number = math.nan
     match = _FRACTION.fullmatch(value) if isinstance(value, str) else None
-    if match:
-        try:
-            return float(match[1]) / float(match[2] or 1)
-        except (ValueError, ZeroDivisionError):
-            pass
-    raise _refuse(f"{value!r} is not a number", where)
+    with suppress(ValueError, ZeroDivisionError, OverflowError):  # the last: 10**400 as an int
+        if match:
+            number = float(match[1]) / float(match[2] or 1)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            number = float(value)
+    if not math.isfinite(number):
+        raise _refuse(f"{value!r} is not a finite number", where)
+    return number
 
 
 def _refuse(what: str, where: str) -> PaddlexMLError:

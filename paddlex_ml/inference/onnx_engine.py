@@ -18,6 +18,7 @@ import numpy as np
 
 from paddlex_ml.artifacts.run_folder import GRAPH
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.inference.graph_shapes import GraphShapes
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -26,19 +27,26 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 
 def load(
-    graph: Path, *, device: str, threads: int, probe: np.ndarray
+    graph: Path,
+    *,
+    device: str,
+    threads: int,
+    probe: np.ndarray,
+    check: Callable[[GraphShapes], None] = lambda shapes: None,
 ) -> tuple[Network, str, np.ndarray]:
     """Load the model and try it on `probe`, images float32 [B, 3, H, W].
 
-    `threads` are those of a CPU. Returns the network, the device that it runs on, and the
-    scores of the probe. Raises PaddlexMLError where onnxruntime is missing, has no CUDA though
-    `device` is a GPU, or cannot run the file.
+    `threads` are those of a CPU; `check` is called before with what the file says of its shapes.
+    Returns the network, the device that it runs on, and the scores of the probe. Raises
+    PaddlexMLError where onnxruntime is missing, has no CUDA though `device` is a GPU, or cannot run
+    the file, and whatever `check` raises.
     """
     runtime = _import_runtime()
     providers = _providers(runtime, device)
     try:
         session, run = _open(runtime, str(graph), providers, threads)
-        _check_input(session, probe, graph)
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        check(GraphShapes([node.shape for node in inputs], [node.shape for node in outputs]))
         scores = run(probe)
     except PaddlexMLError:
         raise
@@ -124,30 +132,6 @@ def _open(
         return np.concatenate(parts)
 
     return session, run
-
-
-def _check_input(session: Any, probe: np.ndarray, graph: Path) -> None:
-    """Raise PaddlexMLError where the graph cannot take images of the size of `probe`."""
-    fix = "take the ONNX file and its description from one export: -o Global.mode=export "
-    fix += "-o Export.format=onnx"
-    (images, *more) = session.get_inputs()
-    if more:
-        names = ", ".join(each.name for each in (images, *more))
-        raise PaddlexMLError(
-            f"the model takes {len(more) + 1} inputs ({names}), one of images is expected",
-            where=str(graph),
-            fix=fix,
-        )
-    pairs = [*zip(images.shape[1:], probe.shape[1:], strict=False)]
-    is_refused = any(isinstance(axis, int) and axis != given for axis, given in pairs)
-    if len(images.shape) != probe.ndim or is_refused:
-        channels, height, width = probe.shape[1:]
-        raise PaddlexMLError(
-            f"the model takes images of {' x '.join(map(str, images.shape[1:]))}, its description "
-            f"makes them {channels} x {height} x {width} (channels, height, width)",
-            where=str(graph),
-            fix=fix,
-        )
 
 
 def _import_runtime() -> Any:

@@ -7,13 +7,13 @@ Only the files called inference.* are taken out of the archive, each by its bare
 
 from __future__ import annotations
 
-import os
 import shutil
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from paddlex_ml.artifacts.run_folder import GRAPH, INFERENCE_YML, PARAMETERS, PROGRAM
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import archives, cache, fetch, folders
+from paddlex_ml.storage import archives, cache, fetch, file_state, folders
 
 SIZE_LIMIT = 4 * 2**30  # bytes, unpacked; the largest published model has 0.4
 
@@ -31,15 +31,23 @@ def fetch_folder(url: str, *, fix: str) -> Path:
         if not _is_of(folder, archive):  # another process may have unpacked it meanwhile
             shutil.rmtree(cache.beside(folder, ".new"), ignore_errors=True)  # of version 0.1.0
             with folders.replacing(folder, lambda _: True) as fresh:
+                state = file_state.describe(archive)
                 _unpack(archive, fresh)
-                modified = archive.stat().st_mtime_ns
-                os.utime(fresh, ns=(modified, modified))
+            _record(folder).write_text(state, encoding="utf-8")  # half of it is no state at all
     return folder
 
 
 def _is_of(folder: Path, archive: Path) -> bool:
-    """Whether `folder` was unpacked from this very archive: one put there by hand is newer."""
-    return os.path.isdir(folder) and folder.stat().st_mtime_ns == archive.stat().st_mtime_ns
+    """Whether `folder` was unpacked from this very archive: a user may put another one there."""
+    with suppress(OSError, UnicodeDecodeError):
+        described = _record(folder).read_text(encoding="utf-8")
+        return folder.is_dir() and described == file_state.describe(archive)
+    return False
+
+
+def _record(folder: Path) -> Path:
+    """The file that holds the state of the archive that `folder` was unpacked from."""
+    return cache.beside(folder, ".from")
 
 
 def _unpack(archive: Path, target: Path | None = None) -> None:

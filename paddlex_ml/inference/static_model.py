@@ -21,8 +21,9 @@ from paddlex_ml import cores, paddle_runtime
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.run_folder import INFERENCE_YML
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import attention, model_files, onnx_engine
+from paddlex_ml.inference import attention, graph_shapes, model_files, onnx_engine
 from paddlex_ml.inference.attention import Attention, ClassIds, Maps
+from paddlex_ml.inference.graph_shapes import GraphShapes
 from paddlex_ml.inference.own_thread import OwnThread
 from paddlex_ml.metrics.per_class_threshold import check_count
 from paddlex_ml.run_modes import RUN_MODES
@@ -119,7 +120,12 @@ class StaticModel:
         if self._weights is None:
             self.run_mode = "onnxruntime"
             self._network, self.device, scores = self._thread.call(
-                onnx_engine.load, self._graph, device=device, threads=self._threads, probe=probe
+                onnx_engine.load,
+                self._graph,
+                device=device,
+                threads=self._threads,
+                probe=probe,
+                check=self._check_shapes,
             )
         else:
             if not paddle_runtime.is_prepared():
@@ -130,6 +136,8 @@ class StaticModel:
 
             self.device = devices.select(device)
             _refuse_other_device(run_mode or "", self.device)
+            if (shapes := graph_shapes.read_paddle(self._graph)) is not None:
+                self._check_shapes(shapes)
             self._network, self.run_mode, scores = self._thread.call(
                 paddle_engine.load,
                 self._graph,
@@ -182,6 +190,10 @@ class StaticModel:
             threads=self._threads,
             probe=probe,
         )
+
+    def _check_shapes(self, shapes: GraphShapes) -> None:
+        classes = len(self.label_names)
+        graph_shapes.check(shapes, size=self.image_size, classes=classes, where=self._graph)
 
     def _make_probe(self) -> np.ndarray:
         """Two images of noise in the range of normalised pixels: float32 [2, 3, H, W]."""

@@ -12,14 +12,13 @@ import platform
 from contextlib import suppress
 from pathlib import Path
 
-from paddlex_ml.storage import cache
+from paddlex_ml.storage import cache, file_state
 
 
 def find(graph: Path, weights: Path, *conditions: str) -> Path:
     """The record of this graph, these weights, this processor and the `conditions`."""
     digest = hashlib.sha256(graph.read_bytes())
-    state = weights.stat()
-    for part in (state.st_size, state.st_mtime_ns, _processor(), *conditions):
+    for part in (file_state.describe(weights), _processor(), *conditions):
         digest.update(f"\0{part}".encode())
     return cache.folder() / "proofs" / digest.hexdigest()[:32]
 

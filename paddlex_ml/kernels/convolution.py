@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from paddlex_ml.kernels.compiler import compiled
+
 FLAGS = {"contract", "reassoc", "nsz", "arcp"}  # not nnan and ninf: NaN must be kept
 BLOCK = 2048  # floats of a run: the data of one row of taps fits into the first cache
 
@@ -33,15 +35,13 @@ THREE, SIX, SIXTH, HALF = np.float32(3), np.float32(6), np.float32(1 / 6), np.fl
 STEP, NEXT = np.uint64(2), np.uint64(1)
 RELU, HARDSWISH = 1, 2  # as in `layers.ACTIVATIONS`; 0 is none
 
-_inner: Callable[..., Any] = njit(fastmath=FLAGS, nogil=True, cache=True)
+# Functions below that are called by others become part of each of them. As functions of their own
+# they would be in every one of these, each time translated anew; a process that compiles would run
+# another of these versions than one that loads, with other last digits.
+_inner: Callable[..., Any] = njit(fastmath=FLAGS, nogil=True, forceinline=True)
 _PLANES = "float32[:,:,:,::1]"
 _MAPS = "float32[:,:,::1]"
 _ROW = "float32[::1]"
-
-
-def _outer(signature: str) -> Callable[..., Any]:
-    decorator: Callable[..., Any] = njit(signature, fastmath=FLAGS, nogil=True, cache=True)
-    return decorator
 
 
 @_inner
@@ -181,7 +181,7 @@ def _spread_back(spread, margin, weight, stride, pitch, size, result):
                     _add_taps(spread, back, weights, part, n)
 
 
-@_outer(f"void({_PLANES}, {_PLANES}, int64, {_PLANES}, int64, int64)")
+@compiled(f"void({_PLANES}, {_PLANES}, int64, {_PLANES}, int64, int64)", fastmath=FLAGS)
 def depthwise(x, weight, stride, out, first, last):
     """Convolve channels first..last of x [B, D, H, W] with weight [D, 1, K, K], padding K // 2."""
     kernel = weight.shape[2]
@@ -203,8 +203,9 @@ def depthwise(x, weight, stride, out, first, last):
             _join(result, 0, 1, pitch, size, out[b, c])
 
 
-@_outer(
-    f"void({_PLANES}, {_PLANES}, {_PLANES}, int64, boolean, {_PLANES}, {_PLANES}, int64, int64)"
+@compiled(
+    f"void({_PLANES}, {_PLANES}, {_PLANES}, int64, boolean, {_PLANES}, {_PLANES}, int64, int64)",
+    fastmath=FLAGS,
 )
 def depthwise_gradients(x, weight, dout, stride, wants_dx, dx, dweight, first, last):
     """Gradients of `depthwise`: dweight always, dx [B, D, H, W] where it is wanted."""
@@ -296,7 +297,10 @@ def _gradient(x, dout, scale, shift, slant, level, activation, dx):
             dx[t] = scale * dout[t] + (slant * x[t] + level)
 
 
-@_outer(f"void({_MAPS}, {_ROW}, {_ROW}, float64, int64, {_MAPS}, {_ROW}, {_ROW}, int64, int64)")
+@compiled(
+    f"void({_MAPS}, {_ROW}, {_ROW}, float64, int64, {_MAPS}, {_ROW}, {_ROW}, int64, int64)",
+    fastmath=FLAGS,
+)
 def norm(x, weight, bias, epsilon, activation, out, mean, variance, first, last):
     """Batch norm of x [B, D, HW] with its own statistics, which are returned; activation."""
     batch, _, size = x.shape
@@ -319,9 +323,10 @@ def norm(x, weight, bias, epsilon, activation, out, mean, variance, first, last)
             _apply(x[b, c], scale, shift, activation, out[b, c])
 
 
-@_outer(
+@compiled(
     f"void({_MAPS}, {_MAPS}, {_ROW}, {_ROW}, {_ROW}, {_ROW}, float64, int64,"
-    f" {_MAPS}, {_ROW}, {_ROW}, int64, int64)"
+    f" {_MAPS}, {_ROW}, {_ROW}, int64, int64)",
+    fastmath=FLAGS,
 )
 def norm_gradients(
     x, dout, weight, bias, mean, variance, epsilon, activation, dx, dweight, dbias, first, last

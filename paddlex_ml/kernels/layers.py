@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib
 import importlib.util
 import logging
 import os
@@ -27,7 +26,7 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from paddlex_ml.cores import usable_cores
-from paddlex_ml.storage import cache
+from paddlex_ml.kernels import compiler
 
 logger = logging.getLogger(__name__)
 
@@ -104,13 +103,8 @@ def kernels() -> ModuleType | None:
     if importlib.util.find_spec("numba") is None:
         logger.info("numba is not installed: convolutions train with Paddle's own, slower kernels")
         return None
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.folder() / "numba"))
     begin = time.perf_counter()
-    try:
-        module = importlib.import_module("paddlex_ml.kernels.convolution")
-    except (ImportError, RuntimeError, OSError) as fault:  # for example an unsuitable numpy
-        logger.warning("numba does not work here; training is slower without it: %s", fault)
-        return None
+    module = compiler.load("paddlex_ml.kernels.convolution")
     if (seconds := time.perf_counter() - begin) > 2:
         logger.info("compiled the kernels for this processor in %.0f s", seconds)
     return module

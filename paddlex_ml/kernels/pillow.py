@@ -11,42 +11,19 @@ results differ, Pillow does all pictures of that size. Without numba it does all
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import logging
-import math
-import os
 from collections.abc import Callable, Hashable
-from functools import lru_cache
-from typing import Any, TypeVar, cast
+from functools import cache, lru_cache
+from types import ModuleType
+from typing import cast
 
 import cv2
 import numpy as np
 from PIL import Image, ImageFilter
 
-from paddlex_ml.storage import cache
+from paddlex_ml.kernels import compiler
 
-logger = logging.getLogger(__name__)
-
-_F = TypeVar("_F", bound=Callable[..., Any])
 _BITS = 22  # of the weights behind the point, as in Pillow
-_HALF = 1 << (_BITS - 1)
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # of ImageFilter.SMOOTH
-
-
-def _find_compiler() -> Any:
-    """The module numba, or None where it is not installed or does not work."""
-    if importlib.util.find_spec("numba") is None:
-        return None
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.folder() / "numba"))
-    try:
-        return importlib.import_module("numba")
-    except (ImportError, OSError) as fault:  # for example an unsuitable numpy
-        logger.warning("numba does not work here; images are read slower without it: %s", fault)
-        return None
-
-
-_NUMBA = _find_compiler()
 _MIN_VALUES = 32  # a picture with fewer values verifies nothing: all variants agree on it
 
 Variant = Callable[[np.ndarray], np.ndarray]
@@ -74,7 +51,7 @@ def shear(image: Image.Image, strength: float, axis: int, grey: int) -> Image.Im
     def ours(pixels: np.ndarray) -> np.ndarray:
         turned = cv2.transpose(pixels) if axis else pixels
         sheared = np.full(turned.shape, grey, np.uint8)
-        _shear_rows(turned, strength, sheared)
+        _loop("shear_rows")(turned, strength, sheared)
         return cast(np.ndarray, cv2.transpose(sheared)) if axis else sheared
 
     affine, cubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
@@ -105,16 +82,10 @@ def smooth(image: Image.Image) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def load() -> None:
-    """Compile all loops, or load them from the folder where numba keeps them, before any work."""
-    if _NUMBA is None:
-        return
-    pixels, blended = np.zeros((4, 12), np.uint8), np.empty((2, 12), np.uint8)
-    _blend_rows(pixels, *_weights(4, 2), blended)
-    pixels.setflags(write=False)  # as Pillow's are: another type for numba
-    _blend_rows(pixels, *_weights(4, 2), blended)
-    _shear_rows(pixels.reshape(4, 4, 3), 0.1, np.empty((4, 4, 3), np.uint8))
-    _shear_rows(np.zeros((4, 4, 3), np.uint8), 0.1, np.empty((4, 4, 3), np.uint8))
+@cache
+def loops() -> ModuleType | None:
+    """The compiled loops; None without numba. The first call compiles or loads them."""
+    return compiler.load("paddlex_ml.kernels.pixel_loops")
 
 
 def _as_pillow(
@@ -124,7 +95,7 @@ def _as_pillow(
     by_pillow: Callable[[], np.ndarray],
 ) -> np.ndarray:
     """Result of the variant that is verified to give Pillow's pixels for pictures of this kind."""
-    if _NUMBA is None:
+    if loops() is None:
         return by_pillow()
     if kind in _verified:
         number = _verified[kind]
@@ -149,7 +120,7 @@ def _down(pixels: np.ndarray, height: int) -> np.ndarray:
     if old == height:
         return pixels
     blended = np.empty((height, width * channels), np.uint8)
-    _blend_rows(pixels.reshape(old, -1), *_weights(old, height), blended)
+    _loop("blend_rows")(pixels.reshape(old, -1), *_weights(old, height), blended)
     return blended.reshape(height, width, channels)
 
 
@@ -171,89 +142,7 @@ def _weights(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
     return first.astype(np.int32), (0.5 + share * (1 << _BITS)).astype(np.int32)
 
 
-def _compiled(function: _F) -> _F:
-    """Compile at the first call, and keep the result for later processes where that is possible."""
-    if _NUMBA is None:
-        return function
-    try:
-        return cast(_F, _NUMBA.njit(cache=True, nogil=True)(function))
-    except RuntimeError:  # no folder that numba may write to
-        return cast(_F, _NUMBA.njit(nogil=True)(function))
-
-
-@_compiled
-def _blend_rows(
-    pixels: np.ndarray, first: np.ndarray, weights: np.ndarray, blended: np.ndarray
-) -> None:
-    taps, width, end = weights.shape[1], pixels.shape[1], pixels.shape[0] - 1
-    total = np.empty(width, np.int32)
-    for y in range(first.shape[0]):
-        total[:] = _HALF
-        into = blended[y]
-        for tap in range(0, taps, 4):  # four at a time: fewer transfers to and from memory
-            row = first[y] + tap
-            a, b = pixels[min(row, end)], pixels[min(row + 1, end)]
-            c, d = pixels[min(row + 2, end)], pixels[min(row + 3, end)]
-            p = weights[y, tap]
-            q = weights[y, tap + 1] if tap + 1 < taps else np.int32(0)
-            r = weights[y, tap + 2] if tap + 2 < taps else np.int32(0)
-            s = weights[y, tap + 3] if tap + 3 < taps else np.int32(0)
-            if taps <= 4:
-                for x in range(width):
-                    both = np.int32(a[x]) * p + np.int32(b[x]) * q
-                    rest = np.int32(c[x]) * r + np.int32(d[x]) * s
-                    into[x] = (np.int32(_HALF) + both + rest) >> _BITS
-            else:
-                for x in range(width):
-                    both = np.int32(a[x]) * p + np.int32(b[x]) * q
-                    total[x] += both + np.int32(c[x]) * r + np.int32(d[x]) * s
-        if taps > 4:
-            for x in range(width):
-                into[x] = total[x] >> _BITS
-
-
-@_compiled
-def _shear_rows(pixels: np.ndarray, strength: float, sheared: np.ndarray) -> None:
-    """Pixel (y, x) is the cubic through four neighbours of position x + strength * y of its row."""
-    height, width, channels = pixels.shape
-    padded = np.empty((width + 4) * channels, np.float64)  # two columns more on both sides
-    shares = np.empty(width * channels, np.float64)
-    for y in range(height):
-        begin, end, column = 0, 0, 0
-        for x in range(width):
-            position = (x + 0.5) + strength * (y + 0.5)
-            if not 0.0 <= position < width:
-                continue
-            left = math.floor(position - 0.5)
-            if end == 0:
-                begin, column = x, left - x
-            elif left != x + column:  # rounding has crossed a whole number
-                sheared[0, 0, 0] ^= 1  # no longer equal to Pillow's: `_as_pillow` detects it
-                return
-            end = x + 1
-            for k in range(channels):
-                shares[x * channels + k] = position - 0.5 - left
-        row, into = pixels[y].reshape(-1), sheared[y].reshape(-1)
-        middle = padded[2 * channels : 2 * channels + row.size]
-        for j in range(row.size):
-            middle[j] = row[j]
-        for k in range(channels):
-            padded[k] = padded[channels + k] = row[k]
-            padded[k - channels] = padded[k - 2 * channels] = row[k - channels]
-        first = (begin + column + 1) * channels
-        # separate slices: an index that may be negative prevents vector code
-        count = (end - begin) * channels
-        one = padded[first : first + count]
-        two = padded[first + channels : first + channels + count]
-        three = padded[first + 2 * channels : first + 2 * channels + count]
-        four = padded[first + 3 * channels : first + 3 * channels + count]
-        part = into[begin * channels : begin * channels + count]
-        share = shares[begin * channels : begin * channels + count]
-        for j in range(part.size):
-            v1, v2, v3, v4 = one[j], two[j], three[j], four[j]
-            p2 = -v1 + v3
-            p3 = 2 * (v1 - v2) + v3 - v4
-            p4 = -v1 + v2 - v3 + v4
-            value = v2 + share[j] * (p2 + share[j] * (p3 + share[j] * p4))
-            value = value if value > 0.0 else 0.0
-            part[j] = np.uint8(np.int32(value if value < 255.0 else 255.0))
+def _loop(name: str) -> Callable[..., None]:
+    """The compiled loop of this name; `_as_pillow` calls none without numba."""
+    found: Callable[..., None] = getattr(loops(), name)
+    return found

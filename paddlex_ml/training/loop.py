@@ -99,6 +99,8 @@ def train_epoch(
                     fix=f"-o Train.learning_rate={plan.schedule.peak / 10:g}, and -o Train.amp=OFF "
                     "if it is on",
                 )
+            # As of a whole step, so that the last, smaller one of an epoch can be compared.
+            loss *= plan.step_images(0) / plan.step_images(progress.step)
             progress.step += 1
             progress.loss_sum += loss
             meter.step_done(loss, training.optimizer.get_lr(), images=sum(map(len, step)))

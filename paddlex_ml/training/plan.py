@@ -71,21 +71,33 @@ class Plan:
     def steps(self) -> int:
         """Updates in one epoch."""
         return steps_per_epoch(
-            self.images, self.batch_size * self.group.size, self.grad_accum_steps
+            self.images, self.batch_size * self.group.size, self.grad_accum_steps, self.group.size
         )
+
+    @property
+    def used(self) -> int:
+        """Images that the steps of one epoch learn from, of those that it draws."""
+        size = self.batch_size * self.group.size
+        batches = batches_per_epoch(self.images, size, self.group.size)
+        return min(self.images, batches * size)
+
+    def step_images(self, step: int) -> int:
+        """Images of step 0, 1, ... of an epoch, in all processes: fewer in the last one."""
+        width = self.batch_size * self.group.size * self.grad_accum_steps
+        return min(self.used - step * width, width)
 
     def epoch_steps(self, epoch: int) -> list[IndexBatches]:
         """This process's draws of one epoch: steps of `grad_accum_steps` batches each.
 
-        A remainder of a few images would disturb batch norm and is left out; other epochs draw its
-        images. A list shorter than one batch is one batch.
+        The last batch, and the last step, may be smaller; see `batches_per_epoch`. What they leave
+        out is drawn in other epochs.
         """
-        drawn, size = self.order(epoch), self.batch_size * self.group.size
+        drawn, size = self.order(epoch)[: self.used], self.batch_size * self.group.size
         order, copies = drawn.tolist(), sampling.copies(drawn).tolist()
         draws = list(map(SampleIndex, repeat(epoch), order, copies))
         batches = [
-            list(self.group.batch_shard(draws[k * size : (k + 1) * size]))
-            for k in range(max(1, self.images // size))
+            list(self.group.batch_shard(draws[begin : begin + size]))
+            for begin in range(0, len(draws), size)
         ]
         width = self.grad_accum_steps
         return [batches[k * width : (k + 1) * width] for k in range(self.steps)]
@@ -100,6 +112,16 @@ class Plan:
         return epoch % self.saving.epoch_interval == 0 or epoch == self.epochs
 
 
-def steps_per_epoch(size: int, batch_size: int, grad_accum_steps: int) -> int:
-    """Updates in one epoch over `size` images; at least one."""
-    return max(1, max(1, size // batch_size) // grad_accum_steps)
+def batches_per_epoch(size: int, batch_size: int, processes: int = 1) -> int:
+    """Batches of `batch_size` in one epoch over `size` images; at least one.
+
+    A remainder is a batch of its own when each process gets two images or more: the statistics of
+    batch norm need two.
+    """
+    full, rest = divmod(size, batch_size)
+    return full + (not full or rest >= 2 * processes)
+
+
+def steps_per_epoch(size: int, batch_size: int, grad_accum_steps: int, processes: int = 1) -> int:
+    """Updates in one epoch over `size` images, of `grad_accum_steps` batches or what is left."""
+    return -(-batches_per_epoch(size, batch_size, processes) // grad_accum_steps)

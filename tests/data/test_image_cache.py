@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections import namedtuple
 from contextlib import closing
@@ -23,6 +24,7 @@ from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import file_state
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 16
@@ -122,16 +124,82 @@ def test_reduced_decoding_goes_through_the_cache(images, folder):
     assert not np.array_equal(first, plain(images, COUNT - 1))
 
 
-@pytest.mark.parametrize("change", ["content", "time"])
-def test_a_changed_image_is_read_anew(images, folder, change):
+@pytest.fixture
+def later(monkeypatch):
+    """A time at which all files are older than a tick of the clock."""
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10**10)
+
+
+def replace(path, how):
+    """Another content of the same length and with the same time, as these tools leave it."""
+    before = path.stat()
+    other = path.with_name("other.bmp")
+    while True:
+        Image.new("RGB", (24, 20), (1, 2, 3)).save(other)
+        if how == "cp -p":
+            path.write_bytes(other.read_bytes())
+        elif how == "rsync -t":
+            other.replace(path)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        after = path.stat()
+        if after.st_ctime_ns != before.st_ctime_ns:
+            break
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("how", ["cp -p", "rsync -t"])
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_changed_image_of_the_same_length_and_time_is_read_anew(
+    images, folder, how, is_old, request
+):
+    if is_old:
+        request.getfixturevalue("later")
+    bitmaps = ImageList(images.root, [f"{k}.bmp" for k in range(COUNT)], images.targets)
+    for ours, theirs in zip(images.paths, bitmaps.paths, strict=True):
+        Image.open(images.root / ours).resize((24, 20)).save(images.root / theirs)
+    cache = opened("disk", bitmaps, folder)
+    dataset = MultiLabelDataset(bitmaps, standard(SIZE), cache=cache)
+    fill(dataset)
+    replace(bitmaps.path(2), how)
+    assert kept(opened("disk", bitmaps, folder), bitmaps) == [0, 1, 3, 4, 5]
+
+
+def test_an_image_that_is_replaced_within_a_tick_of_the_clock_is_read_anew(
+    images, folder, monkeypatch
+):
+    monkeypatch.setattr(file_state, "_describe", lambda status: "the same in every respect")
     cache = opened("disk", images, folder)
     fill(MultiLabelDataset(images, standard(SIZE), cache=cache))
-    path = images.path(2)
-    if change == "content":
-        Image.new("RGB", (9, 9), (1, 2, 3)).save(path)
-    else:
-        os.utime(path, ns=(1, 1))
+    Image.new("RGB", (20, 24), (1, 2, 3)).save(images.path(2))
     assert kept(cache, images) == [0, 1, 3, 4, 5]
+
+
+def test_an_image_that_is_replaced_while_it_is_read_is_not_kept(images, folder):
+    cache, path = opened("disk", images, folder), images.path(2)
+
+    def read(path):
+        pixels = standard(SIZE).resize(transforms.read_image(path))
+        Image.new("RGB", (20, 24), (1, 2, 3)).save(path)
+        return pixels
+
+    cache.get(2, path, read)
+    assert np.array_equal(cache.get(2, path, lambda _: plain(images, 2)), plain(images, 2))
+    assert kept(cache, images) == [2]
+
+
+def test_copied_images_are_read_but_not_decoded_and_then_known_by_a_look(
+    images, folder, later, monkeypatch
+):
+    cache = opened("disk", images, folder)
+    fill(MultiLabelDataset(images, standard(SIZE), cache=cache))
+    for index in range(COUNT):  # other inodes and times, as on a disk that is mounted again
+        path = images.path(index)
+        shutil.copyfile(path, path.with_name("copy"))
+        path.with_name("copy").replace(path)
+    assert kept(cache, images) == list(range(COUNT))
+    monkeypatch.setattr(image_cache, "_content", lambda path: pytest.fail(f"{path} is read"))
+    assert kept(cache, images) == list(range(COUNT))
 
 
 @pytest.mark.parametrize("offset", [3, 13, 4096, 4096 + SIZE * SIZE * 3 - 1])

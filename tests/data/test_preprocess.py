@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import cv2
@@ -58,10 +59,51 @@ def test_the_scale_may_be_the_text_of_a_fraction(scale):
     )
 
 
-@pytest.mark.parametrize("scale", ["__import__('os').abort()", "1/0", "1/2/3", "", True, [1]])
+@pytest.mark.parametrize(
+    "scale",
+    [
+        "__import__('os').abort()",
+        "1/0",
+        "1/2/3",
+        "",
+        True,
+        [1],
+        math.nan,
+        math.inf,
+        "1e999",
+        10**400,
+    ],
+)
 def test_other_texts_are_no_numbers(scale):
-    with pytest.raises(PaddlexMLError, match="is not a number"):
+    with pytest.raises(PaddlexMLError, match="is not a finite number"):
         read(steps(NormalizeImage={"scale": scale}), where="x")
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"std": [0, 0, 0]},
+        {"std": [0.2, 0.2, 0.0]},
+        {"std": [0.2, 0.2, -0.2]},
+        {"std": [1e-60, 0.2, 0.2]},  # zero in float32
+        {"std": [1e60, 0.2, 0.2]},
+        {"mean": [1e60, 0.2, 0.2]},
+        {"mean": [1e30, 0.2, 0.2]},  # swallows every value
+        {"scale": 0},
+        {"scale": -1},
+    ],
+)
+def test_numbers_that_make_all_images_alike_or_infinite_are_refused(numbers):
+    with pytest.raises(PaddlexMLError, match="no image can be normalised with scale") as told:
+        read(steps(NormalizeImage=numbers), where="inference.yml")
+    assert "std: [0.229, 0.224, 0.225]" in told.value.fix
+
+
+@pytest.mark.parametrize("key", ["mean", "std"])
+@pytest.mark.parametrize("number", [math.nan, math.inf, "nan", None])
+def test_mean_and_std_are_finite_numbers(key, number):
+    with pytest.raises(PaddlexMLError, match="is not a finite number"):
+        read(steps(NormalizeImage={key: [0.5, number, 0.5]}), where="x")
 
 
 def test_two_sizes_are_width_and_height():

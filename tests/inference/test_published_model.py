@@ -81,6 +81,11 @@ def test_an_archive_put_there_by_hand_replaces_what_was_unpacked(site, fetched):
     os.utime(by_hand, (1, 1))  # older, as copies with their dates are
     assert fetched(b"") == path
     assert sorted(os.listdir(path)) == ["inference.pdiparams", "inference.pdmodel", "inference.yml"]
+    by_hand.with_name("other").write_bytes(pack())  # packed with dates that say nothing
+    os.utime(by_hand.with_name("other"), (1, 1))
+    by_hand.with_name("other").replace(by_hand)
+    assert fetched(b"") == path
+    assert sorted(os.listdir(path)) == list(FILES)
     assert len(site.asked) == 1
 
 
@@ -204,7 +209,7 @@ def test_a_kill_at_every_step_leaves_the_old_model_or_the_new_one(
         put(root, graphs[0])
         assert listed(act(root)) == old
         names = {name for name in os.listdir(unpacked.parent) if not name.endswith(".lock")}
-        assert names == {"M_infer.tar", "M_infer.tar.unpacked"}
+        assert names == {"M_infer.tar", "M_infer.tar.unpacked", "M_infer.tar.unpacked.from"}
     assert endings.count([]) == (0 if way_to_swap == "in one step" else 1)
     assert [ending for ending in endings if ending not in (old, new, [])] == []
     assert (endings[0], endings[-1]) == (old, new)

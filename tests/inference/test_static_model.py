@@ -14,6 +14,7 @@ import pytest
 import yaml
 from paddle.static import InputSpec
 
+from paddlex_ml import create_model
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
@@ -222,7 +223,9 @@ def test_one_thread_loads_and_runs_the_network(request, folder: str, monkeypatch
     assert len(idents) == 1
 
 
-def test_the_graph_format_before_paddle_3_is_read(tmp_path: Path, exported: Path):
+@pytest.fixture
+def pdmodel(tmp_path: Path, exported: Path) -> Path:
+    """A graph of three classes in the format before Paddle 3: all scores are 0.5."""
     paddle.enable_static()
     try:
         with paddle.pir_utils.OldIrGuard():
@@ -239,7 +242,11 @@ def test_the_graph_format_before_paddle_3_is_read(tmp_path: Path, exported: Path
         paddle.disable_static()
     describe(tmp_path, exported, ["a", "b", "c"])
     assert (tmp_path / "inference.pdmodel").is_file()
-    scores = StaticModel(tmp_path, "cpu").run(np.zeros((2, 3, 64, 64), np.float32))
+    return tmp_path
+
+
+def test_the_graph_format_before_paddle_3_is_read(pdmodel: Path):
+    scores = StaticModel(pdmodel, "cpu").run(np.zeros((2, 3, 64, 64), np.float32))
     assert scores.tolist() == [[0.5] * 3] * 2  # zero weights times zero: sigmoid(0)
 
 
@@ -304,13 +311,53 @@ def test_a_wrong_number_of_class_names_is_refused(altered):
         StaticModel(altered(drop_one), "cpu")
 
 
-def test_the_image_size_is_what_the_description_says(altered):
-    def enlarge(content: dict) -> None:
-        content["PreProcess"]["transform_ops"][0]["ResizeImage"]["size"] = [96, 128]
+def resized(folder: Path, size: int | list[int]) -> Path:
+    path = folder / "inference.yml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content["PreProcess"]["transform_ops"][0]["ResizeImage"]["size"] = size
+    path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    return folder
 
-    model = StaticModel(altered(enlarge), "cpu")
+
+@pytest.mark.parametrize("kind", ["exported", "pdmodel", "onnx_folder"])
+def test_a_description_of_another_size_than_the_graphs_is_refused(kind, tmp_path, request):
+    folder = shutil.copytree(request.getfixturevalue(kind), tmp_path / "copy")
+    StaticModel(folder, "cpu")
+    with pytest.raises(PaddlexMLError) as told:
+        StaticModel(resized(folder, [96, 128]), "cpu")
+    assert told.value.what == (
+        "the graph takes images of 3 x 64 x 64 (channels x height x width), inference.yml makes "
+        "3 x 128 x 96"
+    )
+    assert "of one export" in told.value.fix
+
+
+def test_a_graph_for_images_of_any_size_takes_that_of_the_description(tmp_path, exported):
+    layer = Small()
+    layer.eval()
+    spec = InputSpec([None, 3, None, None], "float32", name="x")
+    graph = paddle.jit.to_static(layer, input_spec=[spec], full_graph=True)
+    paddle.jit.save(graph, str(tmp_path / "inference"))
+    describe(tmp_path, exported, ["a", "b", "c"])
+    model = StaticModel(resized(tmp_path, [96, 128]), "cpu")
     assert model.image_size == (96, 128)
-    assert model.run(np.zeros((1, 3, 128, 96), np.float32)).shape == (1, 5)
+    assert model.run(np.zeros((1, 3, 128, 96), np.float32)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("kind", ["exported", "pdmodel", "onnx_folder"])
+def test_another_number_of_classes_than_the_graphs_is_refused(kind, tmp_path, request):
+    folder = shutil.copytree(request.getfixturevalue(kind), tmp_path / "copy")
+    describe(folder, folder, ["a", "b"])
+    with pytest.raises(PaddlexMLError, match=r"2 class names are listed, the network gives [35]"):
+        StaticModel(folder, "cpu")
+
+
+def test_numbers_that_no_image_can_be_normalised_with_are_refused_by_predict(altered, tmp_path):
+    def divide_by_zero(content: dict) -> None:
+        content["PreProcess"]["transform_ops"][1]["NormalizeImage"]["std"] = [0, 0, 0]
+
+    with pytest.raises(PaddlexMLError, match="no image can be normalised with"):
+        create_model("PP-LCNet_x1_0_ML", model_dir=altered(divide_by_zero), device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,17 @@ def test_other_weights_another_graph_or_other_threads_are_compared_anew(
     assert built == ["paddle", "mkldnn"] * 4
 
 
+def test_weights_of_the_same_length_and_time_are_compared_anew(
+    exported: Path, built: list[str], tmp_path: Path
+):
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    StaticModel(folder, "cpu")
+    other = shutil.copy2(folder / "inference.pdiparams", tmp_path)
+    os.replace(other, folder / "inference.pdiparams")
+    StaticModel(folder, "cpu")
+    assert built == ["paddle", "mkldnn"] * 2
+
+
 def test_a_failure_is_never_remembered(exported: Path, built: list[str], monkeypatch):
     monkeypatch.setitem(paddle_engine.TOLERANCE, "mkldnn", -1.0)
     for _ in range(2):

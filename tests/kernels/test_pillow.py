@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -97,43 +95,23 @@ def test_a_plain_picture_verifies_nothing():
     assert pillow._verified == {}
 
 
-def test_without_a_folder_to_write_to_the_loops_are_still_compiled(monkeypatch):
-    asked = []
-
-    def njit(*, nogil, cache=False):
-        asked.append(cache)
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: function
-
-    monkeypatch.setattr(pillow, "_NUMBA", SimpleNamespace(njit=njit))
-    assert pillow._compiled(abs) is abs
-    assert asked == [True, False]
-
-
-def test_a_numba_that_does_not_work_is_told_and_not_used(monkeypatch, caplog):
-    def broken(_):
-        raise ImportError("Numba needs NumPy 2.2 or less")
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
-    monkeypatch.setattr(importlib, "import_module", broken)
-    assert pillow._find_compiler() is None
-    assert "numba does not work here" in caplog.text
-
-
 def test_without_numba_pillow_does_all_work(monkeypatch):
-    monkeypatch.setattr(pillow, "_NUMBA", None)
-    monkeypatch.setattr(pillow, "_blend_rows", None)
+    monkeypatch.setattr(pillow, "loops", lambda: None)
     image = noise(64, 48)
     for _ in range(2):
         result = pillow.resize(image, 32)
         assert np.array_equal(result, standard(32).resize(image))
     assert pillow._verified == {}
-    assert pillow._compiled(abs) is abs
 
 
-def test_loading_prepares_the_loops_for_both_kinds_of_arrays():
-    pillow.load()
-    # Pillow's arrays are read-only, those of OpenCV are not
-    for loop in (pillow._blend_rows, pillow._shear_rows):
-        assert len(getattr(loop, "signatures")) == 2  # noqa: B009
+@pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is optional")
+def test_the_loops_take_the_arrays_of_pillow_and_of_opencv():
+    pixels, found = np.asarray(noise(12, 12)), []
+    for is_writable in (False, True):  # those of Pillow are read-only
+        taken = pixels.copy()
+        taken.setflags(write=is_writable)
+        rows, sheared = np.empty((6, 36), np.uint8), np.full((12, 12, 3), 128, np.uint8)
+        pillow.loops().blend_rows(taken.reshape(12, -1), *pillow._weights(12, 6), rows)
+        pillow.loops().shear_rows(taken, 0.1, sheared)
+        found.append((rows.tobytes(), sheared.tobytes()))
+    assert found[0] == found[1]

@@ -47,14 +47,38 @@ def test_seed_and_epoch_decide_the_order() -> None:
     assert samples(first) != sorted(samples(first))
 
 
-def test_training_drops_the_incomplete_last_batch_but_no_image_for_ever() -> None:
-    plan = plan_of(50, 8)
+@pytest.mark.parametrize(
+    ("size", "accumulate", "expected"),
+    [
+        (63, 1, [[8]] * 7 + [[7]]),
+        (64, 1, [[8]] * 8),
+        (50, 1, [[8]] * 6 + [[2]]),
+        (49, 1, [[8]] * 6),
+        (1, 1, [[1]]),
+        (7, 4, [[7]]),
+        (64, 4, [[8] * 4] * 2),
+        (63, 4, [[8] * 4, [8, 8, 8, 7]]),
+        (42, 2, [[8, 8], [8, 8], [8, 2]]),
+        (41, 2, [[8, 8], [8, 8], [8]]),
+    ],
+)
+def test_the_last_batch_is_used_unless_it_is_a_single_image(
+    size: int, accumulate: int, expected: list[list[int]]
+) -> None:
+    plan = plan_of(size, 8, grad_accum_steps=accumulate)
     steps = plan.epoch_steps(3)
-    assert [[len(batch) for batch in step] for step in steps] == [[8]] * 6
-    assert plan.steps == 6
-    assert max(Counter(samples(steps)).values()) == 1
+    assert [[len(batch) for batch in step] for step in steps] == expected
+    assert plan.steps == len(expected)
+    assert [plan.step_images(k) for k in range(plan.steps)] == [sum(step) for step in expected]
+    assert plan.used == len(set(samples(steps))) == len(samples(steps))
     assert {draw.epoch for draw in chain(*chain(*steps))} == {3}
-    assert {s for epoch in range(8) for s in samples(plan.epoch_steps(epoch))} == set(range(50))
+
+
+def test_no_image_is_left_out_for_ever() -> None:
+    plan = plan_of(17, 8)
+    left_out = [set(range(17)) - {*samples(plan.epoch_steps(epoch))} for epoch in range(4)]
+    assert [len(each) for each in left_out] == [1] * 4
+    assert len(set.union(*left_out)) > 1
 
 
 def test_a_list_shorter_than_a_batch_is_one_batch() -> None:
@@ -62,7 +86,9 @@ def test_a_list_shorter_than_a_batch_is_one_batch() -> None:
     assert sorted(draw.sample for draw in only) == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("size", "accumulate"), [(50, 1), (50, 2), (7, 1)])
+@pytest.mark.parametrize(
+    ("size", "accumulate"), [(52, 1), (52, 2), (55, 4), (48, 1), (49, 2), (7, 1)]
+)
 def test_the_ranks_of_a_group_share_the_batches_of_one_process(size: int, accumulate: int) -> None:
     alone = plan_of(size, 8, grad_accum_steps=accumulate)
     both = [
@@ -75,6 +101,15 @@ def test_the_ranks_of_a_group_share_the_batches_of_one_process(size: int, accumu
         [a + b for a, b in zip(*steps, strict=True)] for steps in zip(first, second, strict=True)
     ]
     assert joined == alone.epoch_steps(2)
+
+
+@pytest.mark.parametrize(("size", "used"), [(24, 24), (25, 24), (29, 24), (30, 30), (32, 32)])
+def test_every_rank_gets_two_images_of_the_last_batch_or_none(size: int, used: int) -> None:
+    ranks = [plan_of(size, 4, group=ProcessGroup(rank, 3)) for rank in range(3)]
+    steps = [plan.epoch_steps(0) for plan in ranks]
+    assert {plan.steps for plan in ranks} == {len(each) for each in steps} == {2 + (used > 24)}
+    assert min(len(batch) for each in steps for step in each for batch in step) >= 2
+    assert sum(len(samples(each)) for each in steps) == used == ranks[0].used
 
 
 def test_an_image_that_is_drawn_again_in_an_epoch_is_changed_in_another_way() -> None:

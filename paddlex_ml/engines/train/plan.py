@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -32,6 +33,8 @@ from paddlex_ml.training.plan import Plan, Saving, steps_per_epoch
 from paddlex_ml.training.precision import Precision
 from paddlex_ml.training.schedule import build_schedule
 
+logger = logging.getLogger(__name__)
+
 
 def compose_plan(
     config: Config,
@@ -48,10 +51,10 @@ def compose_plan(
         options.lr_schedule,
         options.learning_rate,
         epochs=options.epochs_iters,
-        steps_per_epoch=steps_per_epoch(images, batch_size, options.grad_accum_steps),
+        steps_per_epoch=steps_per_epoch(images, batch_size, options.grad_accum_steps, group.size),
         warmup_epochs=options.warmup_steps,
     )
-    return Plan(
+    plan = Plan(
         epochs=options.epochs_iters,
         batch_size=options.batch_size,
         grad_accum_steps=options.grad_accum_steps,
@@ -81,6 +84,9 @@ def compose_plan(
         begin_epoch=_choose_freezing(config, model),
         group=group,
     )
+    if group.is_main:
+        _tell_remainder(plan)
+    return plan
 
 
 def build_loaders(
@@ -129,6 +135,23 @@ def _choose_order(config: Config, dataset: MLClsDataset) -> tuple[int, Callable[
         factors = sampling.repeat_factors(dataset.train.targets, config.Train.repeat_threshold)
         size, draw = sampling.repeated_size(factors), partial(sampling.repeated_order, factors)
     return size, lambda epoch: draw(np.random.default_rng([seed, epoch]))
+
+
+def _tell_remainder(plan: Plan) -> None:
+    """Log what becomes of images that fill no step of their own."""
+    whole, last = plan.step_images(0), plan.step_images(plan.steps - 1)
+    if last != whole:
+        logger.info(
+            "%d images an epoch: the last of its %d steps has %d instead of %d",
+            *(plan.used, plan.steps, last, whole),
+        )
+    if left_out := plan.images - plan.used:
+        logger.warning(
+            "each epoch leaves out %d of %d images, other ones each time: a last batch of less than"
+            " two images per process is not used, because batch norm needs two. Another "
+            "-o Train.batch_size=... can use them",
+            *(left_out, plan.images),
+        )
 
 
 def _choose_loss(config: Config, dataset: MLClsDataset) -> LossFn:

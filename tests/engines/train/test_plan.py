@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -180,3 +181,26 @@ def test_what_is_off_leaves_no_trace(plan_of: Any, prepared: Any) -> None:
     assert "forward" not in vars(training.model.blocks3[0])  # no recomputing
     training, _ = prepared("Train.recompute=true")
     assert "forward" in vars(training.model.blocks3[0])
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "told", "left_out"),
+    [
+        (8, 1, [], []),
+        (7, 1, ["24 images an epoch: the last of its 4 steps has 3 instead of 7"], []),
+        (8, 2, ["24 images an epoch: the last of its 2 steps has 8 instead of 16"], []),
+        (23, 1, [], ["each epoch leaves out 1 of 24 images"]),
+        (64, 1, [], []),
+    ],
+)
+def test_what_becomes_of_images_that_fill_no_batch_is_told(
+    plan_of: Any, caplog: Any, batch_size: int, accumulate: int, told: list, left_out: list
+) -> None:
+    with caplog.at_level(logging.INFO):
+        plan = plan_of(f"Train.batch_size={batch_size}", f"Train.grad_accum_steps={accumulate}")
+    by_level: dict[int, list[str]] = {logging.INFO: [], logging.WARNING: []}
+    for record in caplog.records:
+        by_level[record.levelno].append(record.getMessage())
+    assert by_level[logging.INFO] == told
+    assert [message.partition(",")[0] for message in by_level[logging.WARNING]] == left_out
+    assert plan.schedule.total_steps == 4 * plan.steps

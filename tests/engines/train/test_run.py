@@ -308,3 +308,20 @@ def test_gpus_that_are_not_there_are_refused_with_the_repair(
     assert code == 2
     assert message in err
     assert fix in err.partition("fix:")[2]
+
+
+def test_a_training_learns_from_the_last_batch_and_says_what_it_leaves_out(
+    toy: Path, run: Run, tmp_path: Path
+) -> None:
+    for batch_size, steps, told in (
+        (11, 3, "the last of its 3 steps has 2 instead of 11"),
+        (23, 1, "each epoch leaves out 1 of 24 images"),
+    ):
+        output = tmp_path / str(batch_size)
+        code, err = run(
+            "train", toy, output, f"Train.batch_size={batch_size}", "Train.epochs_iters=1"
+        )
+        assert code == 0
+        assert told in err
+        assert told in (output / "train.log").read_text(encoding="utf-8")
+        assert read_result(output)["metrics"]["history"][0]["step"] == steps

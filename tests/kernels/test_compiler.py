@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml.kernels import compiler
+
+ROOT = Path(__file__).resolve().parents[2]
+NUMBA = importlib.util.find_spec("numba") is not None
+needs_numba = pytest.mark.skipif(not NUMBA, reason="numba, an optional package, is missing")
+
+# Every kernel of a training, at sizes that are no multiples of a vector's length.
+_KERNELS = """
+import hashlib, logging
+import numpy as np
+from paddlex_ml.kernels import compiler
+logging.basicConfig()
+kernels = compiler.load("paddlex_ml.kernels.convolution")
+random, digest = np.random.default_rng(0), hashlib.sha256()
+
+def normal(*shape):
+    return random.standard_normal(shape, np.float32)
+
+def add(*arrays):
+    for array in arrays:
+        assert np.isfinite(array).all()
+        digest.update(array.tobytes())
+
+for size, stride in ((3, 1), (3, 2), (5, 1), (5, 2)):
+    x, weight = normal(3, 6, 37, 29), normal(6, 1, size, size)
+    out = np.empty((3, 6, 36 // stride + 1, 28 // stride + 1), np.float32)
+    kernels.depthwise(x, weight, stride, out, 0, 6)
+    dx, dweight = np.empty_like(x), np.empty_like(weight)
+    kernels.depthwise_gradients(x, weight, normal(*out.shape), stride, True, dx, dweight, 0, 6)
+    add(out, dx, dweight)
+for activation in range(3):
+    x, weight, bias = normal(3, 6, 37 * 29), normal(6), normal(6)
+    out, dx, (mean, variance, dweight, dbias) = x.copy(), x.copy(), normal(4, 6)
+    kernels.norm(x, weight, bias, 1e-5, activation, out, mean, variance, 0, 6)
+    kernels.norm_gradients(
+        x, normal(*x.shape), weight, bias, mean, variance, 1e-5, activation, dx, dweight, dbias,
+        0, 6,
+    )
+    add(out, mean, variance, dx, dweight, dbias)
+print(digest.hexdigest())
+"""
+
+
+def start(folder: Path | str, **variables: str) -> subprocess.Popen[str]:
+    """Compute with all kernels in a process of its own, whose numba keeps its code in `folder`."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _KERNELS],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(folder), **variables},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Digest of all results, and what was logged."""
+    digest, said = process.communicate()
+    assert process.returncode == 0, said
+    return digest, said
+
+
+@pytest.mark.story
+@needs_numba
+def test_a_process_that_compiles_and_one_that_loads_compute_the_same_bits(tmp_path: Path) -> None:
+    cold = finish(start(tmp_path / "empty"))
+    stored = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
+    warm = finish(start(tmp_path / "empty"))
+    assert cold == warm == (cold[0], "")
+    assert len(stored) == 4
+    assert stored == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
+
+
+@pytest.mark.heavy
+@pytest.mark.story
+@needs_numba
+def test_the_bits_are_the_same_when_two_start_at_once_and_where_nothing_can_be_kept(
+    tmp_path: Path,
+) -> None:
+    both = [start(tmp_path / "empty") for _ in range(2)]
+    digests = {finish(process)[0] for process in both}
+    assert len(list(tmp_path.rglob("*.nbc"))) == 4
+    for path in tmp_path.rglob("*.nbi"):  # as a power cut leaves files
+        path.write_bytes(b"")
+    damaged, said = finish(start(tmp_path / "empty"))
+    assert said.count("compiled code cannot be kept in") == 1
+    # Neither beside the package, as in a read-only installation, nor in the home folder.
+    only = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
+    unkept, said = finish(start("/dev/null/nothing", **only))
+    assert said.count("compiled code cannot be kept in /dev/null/nothing") == 1
+    assert "PADDLEX_ML_CACHE=/another/folder" in said
+    assert digests == {damaged, unkept}
+
+
+def test_a_numba_that_does_not_work_is_told_and_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: str) -> None:
+        raise ImportError("Numba needs NumPy 2.2 or less")
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    monkeypatch.setattr(importlib, "import_module", broken)
+    assert compiler.load("paddlex_ml.kernels.pixel_loops") is None
+    assert "numba does not work here" in caplog.text
+
+
+@needs_numba
+def test_the_folder_is_that_of_the_user_or_below_the_cache(
+    monkeypatch: pytest.MonkeyPatch, own_cache: Path, tmp_path: Path
+) -> None:
+    for given, expected in (("", own_cache / "numba"), (str(tmp_path), tmp_path)):
+        monkeypatch.setenv("NUMBA_CACHE_DIR", given)
+        compiler.load("paddlex_ml.kernels.pixel_loops")
+        assert os.environ["NUMBA_CACHE_DIR"] == str(expected)
