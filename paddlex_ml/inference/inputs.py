@@ -14,7 +14,7 @@ import codecs
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -25,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from PIL import Image, ImageOps
 
+from paddlex_ml.data.image_finder import fold
 from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import image_paths
@@ -95,6 +96,19 @@ def count(source: Any, *, skip: Path | None = None) -> int:
         return 1  # the picture that raises it
 
 
+def name_images(paths: Iterable[str | None]) -> Iterator[str]:
+    """The file names that `walk` gives to images of these paths and URLs, found in this order."""
+    images = ((path, _wish(path), partial(_refuse, "", "")) for path in paths)
+    for picture in _name(images, may_be_none=True):
+        yield picture.name
+
+
+def _wish(path: str | None) -> str | None:
+    if path and _URL.match(path):
+        return _name_of_url(path)
+    return os.path.basename(path.rstrip("/" + os.sep)) if path else None
+
+
 def _check(source: Any, where: str, skip: Path | None) -> bool:
     """Whether anything is given; raises for what is wrong and can be seen without the disk.
 
@@ -133,22 +147,22 @@ def _check(source: Any, where: str, skip: Path | None) -> bool:
     return True
 
 
-def _name(images: Iterator[_Image]) -> Iterator[Picture]:
+def _name(images: Iterator[_Image], *, may_be_none: bool = False) -> Iterator[Picture]:
     """Give every image a file name whose stem is unique, also where case is ignored."""
-    numbers: dict[str, int] = {}  # stem in lower case -> number of the last one that is like it
+    numbers: dict[str, int] = {}  # folded stem -> number of the last one that is like it
     position = 0
     for position, (path, wish, load) in enumerate(images, start=1):
         stem, suffix = os.path.splitext(wish or f"array_{position:04d}.png")
         while len(os.fsencode(stem)) > _STEM_BYTES:
             stem = stem[:-1]
-        unique, number = stem, numbers.get(stem.lower(), 1)
-        while unique.lower() in numbers:
+        unique, number = stem, numbers.get(fold(stem), 1)
+        while fold(unique) in numbers:
             number += 1
             unique = f"{stem}_{number}"
-        numbers[unique.lower()] = 1
-        numbers[stem.lower()] = number
+        numbers[fold(unique)] = 1
+        numbers[fold(stem)] = number
         yield Picture(path, unique + suffix, load)
-    if not position:  # an iterator without items
+    if not (position or may_be_none):  # an iterator without items
         _refuse("no image is given", "input")
 
 
@@ -282,8 +296,7 @@ def _read_list(file: str) -> Iterator[tuple[int, str]]:
 
 def _broken(path: str | None, error: PaddlexMLError) -> _Image:
     """An image whose reader raises the error, each time a new one."""
-    wish = os.path.basename(path.rstrip("/" + os.sep)) if path else None
-    return path, wish, partial(_refuse, error.what, error.where, error.fix)
+    return path, _wish(path), partial(_refuse, error.what, error.where, error.fix)
 
 
 def _refuse_results(path: str, skip: Path | None) -> None:

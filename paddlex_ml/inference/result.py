@@ -196,9 +196,8 @@ class MultiLabelResult:
 
     @property
     def picture_name(self) -> str:
-        """The name of its pictures in a folder: that of the image, with a suffix for pictures."""
-        own = Path(self._picture.name)
-        return own.name if own.suffix.lower() in WRITABLE else own.with_suffix(".png").name
+        """File name of its pictures in a folder."""
+        return name_picture(self._picture.name)
 
     def write_drawing(self, target: Path, what: Drawing, longest_side: int = LONGEST_SIDE) -> None:
         """Draw and write a picture; a file that is there is replaced. Raises as `save_to_img`."""
@@ -245,6 +244,11 @@ class MultiLabelResult:
         is_named = not (target.is_dir() or text.endswith(("/", os.sep)) or not target.suffix)
         if not is_named:
             target = target / Path(self._picture.name).with_suffix(suffix).name
+        self.refuse_own_image(target)
+        return target, is_named
+
+    def refuse_own_image(self, target: Path) -> None:
+        """Raise PaddlexMLError where a file for this result is the image itself."""
         path = self.input_path
         if path and target.exists() and os.path.exists(path) and os.path.samefile(target, path):
             raise PaddlexMLError(
@@ -252,7 +256,12 @@ class MultiLabelResult:
                 where=str(target),
                 fix="save into another folder, or under another name",
             )
-        return target, is_named
+
+
+def name_picture(image: str) -> str:
+    """File name of the picture of an image: that of the image where its format can be written."""
+    is_writable = Path(image).suffix.lower() in WRITABLE
+    return image if is_writable else Path(image).with_suffix(".png").name
 
 
 def _rounded(scores: np.ndarray) -> list[float]:

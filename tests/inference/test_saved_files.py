@@ -116,8 +116,8 @@ def test_tables_of_other_columns_are_not_mixed(tmp_path: Path):
 def test_pictures_of_one_file_name_get_numbers(photos, tmp_path: Path, save):
     saved = [getattr(result_of(p), save)(tmp_path / "o.png") for p in photos("a.png", "b.png")]
     assert [path.name for path in saved] == ["o.png", "o_2.png"]
-    colours = [Image.open(path).convert("RGB").getpixel((30, 30)) for path in saved]
-    assert colours[0] != colours[1]
+    with Image.open(saved[0]) as first, Image.open(saved[1]) as second:
+        assert first.getpixel((30, 30)) != second.getpixel((30, 30))
 
 
 def test_the_two_pictures_of_one_result_do_not_replace_each_other(photos, tmp_path: Path):

@@ -24,6 +24,7 @@ from paddlex_ml.artifacts.predict_result import FailedImage, PredictResult
 from paddlex_ml.artifacts.run_folder import PredictFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.engines.predict import files
+from paddlex_ml.engines.predict.set_aside import set_aside
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import inputs, published_model
 from paddlex_ml.inference.predictor import Predictor
@@ -152,21 +153,32 @@ def _save(
 ) -> _Tally:
     """Print, write and draw the results while they are predicted."""
     tally, wanted = _Tally(), config.Predict
+    draws = wanted.save_img or wanted.explain
+    set_aside(saved)
     with ExitStack() as stack:
-        every = wanted.return_all_scores
-        add = stack.enter_context(files.writing(saved, classes, with_all_scores=every))
-        draw = None
-        if wanted.save_img or wanted.explain:
-            pictures = files.drawing(saved, labels=wanted.save_img, maps=wanted.explain)
-            draw = stack.enter_context(pictures)
+        add = stack.enter_context(
+            files.writing(
+                saved, classes, with_all_scores=wanted.return_all_scores, with_picture=draws
+            )
+        )
+        draw = stack.enter_context(
+            files.drawing(
+                saved,
+                labels=wanted.save_img,
+                maps=wanted.explain,
+                longest_side=wanted.longest_side,
+            )
+        )
+        names = files.PictureNames(saved)
         bar = stack.enter_context(_show_progress(config, results, saved.folder))
         for result in bar:
             with tqdm.external_write_mode(file=sys.stdout):  # hides the bar meanwhile
                 result.print(format_json=False)
-            add(result)
+            picture = names.choose(result) if draws and result.error is None else ""
+            add(result, picture)
             tally.count(result)
-            if draw is not None and result.error is None:
-                draw(result)
+            if picture:
+                draw(result, picture)
     return tally
 
 

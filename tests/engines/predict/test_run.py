@@ -87,13 +87,16 @@ def test_a_folder_gets_a_line_each_one_json_one_table_and_pictures(output, photo
     assert [res["input_path"] for res in found] == [
         f"{photos}/{name}" for name in ("a.jpg", "b.gif", "sub/a.png")
     ]
-    assert capsys.readouterr().out.splitlines() == [str({"res": res}) for res in found]
+    printed = [{key: res[key] for key in res if key != "picture"} for res in found]
+    assert capsys.readouterr().out.splitlines() == [str({"res": res}) for res in printed]
     rows = read_table(output / "predict" / "predictions.csv")
-    assert rows[0] == ["image", "labels", "scores", "error"]
+    assert rows[0] == ["image", "labels", "scores", "error", "picture"]
+    assert [res["picture"] for res in found] == ["a.jpg", "b.png", "a_2.png"]
     for res, row in zip(found, rows[1:], strict=True):
         assert sorted(res["label_names"]) == ["bird", "cat", "狗"]
         assert row == [
-            res["input_path"], "|".join(res["label_names"]), "|".join(map(str, res["scores"])), ""
+            res["input_path"], "|".join(res["label_names"]), "|".join(map(str, res["scores"])), "",
+            res["picture"],
         ]  # fmt: skip
     for name in names[:3]:
         with Image.open(output / "predict" / name) as picture:
@@ -130,10 +133,28 @@ def test_the_threshold_of_the_model_counts_unless_another_is_set(output: Path, p
     assert counts == [[3, 3, 3], [0, 0, 0]]
 
 
-def test_a_second_run_replaces_the_files_of_the_first(output: Path, photos: Path):
-    config = configure(output, input=str(photos))
-    assert predict(config) == predict(config)
-    assert len(list((output / "predict").iterdir())) == 5
+def test_a_second_run_sets_the_files_of_the_first_aside(output: Path, photos: Path):
+    config = configure(output, input=str(photos), save_path=photos / "named")
+    first = predict(config)
+    names = sorted(path.name for path in (photos / "named").iterdir())
+    assert predict(config) == first  # what was set aside is no photograph
+    backup = photos / "named" / "predictions.bak"
+    assert sorted(path.name for path in backup.iterdir()) == names
+    assert sorted(path.name for path in (photos / "named").iterdir()) == sorted(
+        [*names, "predictions.bak"]
+    )
+
+
+def test_an_image_of_one_pixel_by_sixty_thousand_is_drawn_small(output: Path, tmp_path: Path):
+    Image.new("RGB", (1, 60_000)).save(tmp_path / "thin.png")
+    for limit, explain in ((1600, False), (1000, True)):
+        predict(
+            configure(output, input=str(tmp_path / "thin.png"), longest_side=limit, explain=explain)
+        )
+        drawn = [output / "predict" / "thin.png", output / "predict" / "explain" / "thin.png"]
+        for path in drawn[: 1 + explain]:
+            with Image.open(path) as picture:
+                assert limit / 2 < max(picture.size) <= limit
 
 
 def test_results_within_the_folder_of_the_photographs_are_no_photographs(output, photos):
@@ -280,8 +301,7 @@ def test_explained_images_get_a_sheet_in_a_folder_of_their_own(output, photos, s
     config = configure(
         output, input=str(photos), batch_size=2, threshold=0.0, explain=True, save_img=save_img
     )
-    for _ in range(2):  # a second run replaces the files of the first
-        result = predict(config)
+    result = predict(config)
     assert result["explain"] == "predict/explain"
     names = ["a.jpg", "a_2.png", "b.png"]
     assert sorted(path.name for path in (output / "predict" / "explain").iterdir()) == names
