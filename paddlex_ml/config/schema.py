@@ -418,6 +418,9 @@ class PredictConfig:
     on_error: Literal["report", "raise"] = "report"
     """When an image cannot be read: report (predict the others, name it, end with exit code 2) or
     raise (stop there)."""
+    strict: bool = False
+    """true: files in a folder that are not answered, such as videos, end with exit code 2. false:
+    they are named in the log and in the results."""
     save_path: Path | None = None
     """Folder for predictions.json, predictions.csv and the pictures. null: <output>/predict. Those
     of an earlier prediction are moved into its subfolder predictions.bak."""

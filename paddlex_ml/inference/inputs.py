@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,11 +26,13 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from PIL import Image, ImageOps
 
+from paddlex_ml.data.file_kinds import FileKind
 from paddlex_ml.data.image_finder import fold
 from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import image_paths
 from paddlex_ml.storage import fetch_image
+from paddlex_ml.wording import first_names
 
 _KINDS = (
     "a path, URL, folder, pattern, text file of these, uint8 array, PIL image, {'img': ...}, "
@@ -40,8 +43,31 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that "surrogateescape" has ke
 _LIST = ".txt"
 _STEM_BYTES = 160  # file systems allow 255 for a name; suffixes and temporary names need some
 
+_log = logging.getLogger(__name__)
+
 Load = Callable[[], Image.Image]
 _Image = tuple[str | None, str | None, Load]  # path, file name (both None in memory), reader
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """Reads a file that was found, but does not have the name of an image that can be read here.
+
+    That it cannot be read is told, and is no failure.
+    """
+
+    path: str
+    kind: FileKind | None
+    """What it is, if not an image."""
+
+    def __call__(self) -> Image.Image:
+        """Read the image. Raises PaddlexMLError that begins with "not answered"."""
+        if self.kind is not None:
+            _refuse(f"not answered: {self.kind.what}", self.path, self.kind.fix)
+        try:
+            return read_image(self.path)
+        except PaddlexMLError as error:
+            _refuse(f"not answered: {error.what}", self.path, error.fix)
 
 
 @dataclass(frozen=True)
@@ -54,6 +80,11 @@ class Picture:
     """File name for the results of this image: no other picture of the run has its stem."""
     load: Load
     """Reads and decodes it, RGB; a URL is fetched each time."""
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether it was found without the name of an image: an error is then no failure."""
+        return isinstance(self.load, FoundFile)
 
 
 def walk(source: Any, *, skip: Path | None = None) -> Iterator[Picture]:
@@ -152,6 +183,9 @@ def _name(images: Iterator[_Image], *, may_be_none: bool = False) -> Iterator[Pi
     numbers: dict[str, int] = {}  # folded stem -> number of the last one that is like it
     position = 0
     for position, (path, wish, load) in enumerate(images, start=1):
+        if wish and isinstance(load, FoundFile) and load.kind is not None:
+            yield Picture(path, wish, load)  # without result: it takes no name from an image
+            continue
         stem, suffix = os.path.splitext(wish or f"array_{position:04d}.png")
         while len(os.fsencode(stem)) > _STEM_BYTES:
             stem = stem[:-1]
@@ -203,9 +237,9 @@ def _find_path(path: str, skip: Path | None, listed_in: str | None = None) -> It
         yield path, _name_of_url(path), lambda: decode_image(fetch_image.fetch(path), where=path)
     elif os.path.isdir(path):
         _refuse_results(path, skip)
-        yield from _find_images(
-            image_paths.find(path, skip=skip), path, f"the folder holds no image: {path}"
-        )
+        seen = image_paths.LeftOut()
+        files = image_paths.find(path, skip=skip, left_out=seen)
+        yield from _find_images(files, path, f"the folder holds no image: {path}", seen)
     elif path.lower().endswith(_LIST) and os.path.exists(path) and listed_in is None:
         yield from _find_listed(path, skip)
     elif os.path.exists(path):
@@ -213,8 +247,9 @@ def _find_path(path: str, skip: Path | None, listed_in: str | None = None) -> It
     elif image_paths.WILD.search(path):
         root, parts = image_paths.split(path)
         is_folder = os.path.isdir(root or os.curdir)
-        paths = image_paths.find(root, parts, skip) if is_folder else iter(())
-        yield from _find_images(paths, root, f"the pattern finds no image: {path}")
+        seen = image_paths.LeftOut()
+        files = image_paths.find(root, parts, skip, seen) if is_folder else iter(())
+        yield from _find_images(files, root, f"the pattern finds no image: {path}", seen)
     else:
         start = "the current folder" if listed_in is None else f"the folder of {listed_in}"
         raise PaddlexMLError(
@@ -225,29 +260,66 @@ def _find_path(path: str, skip: Path | None, listed_in: str | None = None) -> It
 
 
 def _find_images(
-    paths: Iterator[tuple[str, OSError | None]], root: str, complaint: str
+    found: Iterator[image_paths.Found],
+    root: str,
+    complaint: str,
+    left_out: image_paths.LeftOut | None = None,
 ) -> Iterator[_Image]:
     """Yield the images of `image_paths.find`; raises `complaint` where there is none."""
     is_empty = True
-    for path, error in paths:
-        is_empty = False
-        if error is None:
-            yield path, os.path.basename(path), partial(read_image, path)
+    waiting: list[_Image] = []  # files that are no images, until there is an image
+    for path, error, has_image_name, kind in found:
+        if error is not None:
+            unlisted = PaddlexMLError(
+                f"the folder cannot be listed: {error.strerror}",
+                where=path,
+                fix="give yourself permission to read it, or name other folders",
+            )
+            if path == root:
+                raise unlisted
+            image = _broken(path, unlisted)
+        elif has_image_name and kind is None:
+            image = path, os.path.basename(path), partial(read_image, path)
+        else:
+            image = path, os.path.basename(path), FoundFile(path, kind)
+        if is_empty and kind is not None:
+            waiting.append(image)
             continue
-        unlisted = PaddlexMLError(
-            f"the folder cannot be listed: {error.strerror}",
-            where=path,
-            fix="give yourself permission to read it, or name other folders",
-        )
-        if path == root:
-            raise unlisted
-        yield _broken(path, unlisted)
+        is_empty = False
+        yield from (*waiting, image)
+        waiting.clear()
+    if left_out is not None:
+        _tell_left_out(root, left_out)
     if is_empty:
+        others = [f"{wish} ({load.kind.what})" for _, wish, load in waiting
+                  if isinstance(load, FoundFile) and load.kind]  # fmt: skip
         raise PaddlexMLError(
-            complaint,
+            f"{complaint}, but {first_names(others, 3)}" if others else complaint,
             where=os.path.abspath(root),
             fix=f"name another folder; files that end in {' '.join(sorted(SUFFIXES))} are found, "
-            "except hidden ones and those behind links to folders",
+            "and others by their content, except hidden ones and those behind links to folders",
+        )
+
+
+def _tell_left_out(root: str, left_out: image_paths.LeftOut) -> None:
+    """Log what is in a folder beside its images."""
+    where = root or os.curdir
+    if left_out.endings:
+        most = left_out.endings.most_common()
+        counts = [f"{count:,} {ending or 'without ending'}" for ending, count in most]
+        _log.info("%s: texts and backups are no images: %s", where, first_names(counts))
+    if left_out.hidden:
+        _log.info("%s: %d hidden files and folders are left out", where, left_out.hidden)
+    if left_out.special:
+        _log.warning("%s: %d pipes and devices are left out", where, left_out.special)
+    if left_out.num_links:
+        names = ", ".join(left_out.links)
+        more = " and more" if left_out.num_links > len(left_out.links) else ""
+        _log.warning(
+            "%s: links to folders are not followed: %s%s; name them too, if you want their images",
+            where,
+            names,
+            more,
         )
 
 

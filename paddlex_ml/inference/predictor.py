@@ -126,7 +126,7 @@ class Predictor:
             outputs = iter(self._run(batch.arrays, selection, explain))
             for picture, content in zip(batch.pictures, batch.contents, strict=True):
                 if isinstance(content, PaddlexMLError):
-                    if on_error == "raise":
+                    if on_error == "raise" and not picture.is_optional:
                         raise content
                     _log.warning("%s", content)
                     yield MultiLabelResult(picture, names, error=content)
@@ -218,7 +218,9 @@ def _read(picture: Picture, preprocess: Preprocess, array: np.ndarray) -> _Conte
         return PaddlexMLError(
             error.what,
             where=error.where,
-            fix="repair or replace it, or leave it out of the input",
+            fix=error.fix
+            if picture.is_optional
+            else "repair or replace it, or leave it out of the input",
         )
     preprocess.write(preprocess.resize(image), array)
     return image

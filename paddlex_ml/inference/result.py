@@ -80,6 +80,14 @@ class MultiLabelResult:
         self._serial = next(_serial)
         self._given: dict[int, int] = {}  # of `saved_files.Saver`
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether it is of a file in a folder that is no image, or whose format is not read here.
+
+        `error` says what it is. An image that is damaged is none of these.
+        """
+        return self.error is not None and self._picture.is_optional
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.json['res']})"
 
