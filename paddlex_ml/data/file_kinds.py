@@ -88,11 +88,12 @@ _PLUGINS: Mapping[str, _Plugin] = {
     "JPEG XL": _Plugin("pillow_jxl", "", "pip install pillow-jxl-plugin"),
 }
 """Formats that Pillow may not know alone: their packages are imported for the first such image."""
-_PLUGIN_SUFFIXES = {
+PLUGIN_SUFFIXES = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
     ".avif": "AVIF",
     ".jxl": "JPEG XL",
 }
+"""Endings, in lower case, of these formats."""
 
 
 # Pillow knows their first bytes, which are short.
@@ -132,7 +133,7 @@ def look(path: str) -> FileKind | Literal["image", "text"]:
 
 def may_need_package(suffix: str) -> bool:
     """Whether images of this ending, in lower case, may be in a format that cannot be read here."""
-    name = _PLUGIN_SUFFIXES.get(suffix)
+    name = PLUGIN_SUFFIXES.get(suffix)
     return name is not None and _recognise_plugin(name) is not None
 
 

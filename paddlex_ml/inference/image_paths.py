@@ -29,6 +29,7 @@ WILD = re.compile(r"[*?\[]")
 _EVERYTHING = ("**", "*")
 _ANY_DEPTH = "**"
 _OF_SYSTEM = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini"))  # Windows writes them
+_CERTAIN = SUFFIXES - file_kinds.PLUGIN_SUFFIXES.keys()
 _NOTES = ANNOTATION_SUFFIXES - {".tar"}
 _MOST_NAMED = 5  # of the links that are left out
 
@@ -108,7 +109,10 @@ def find(
         if name is None:
             levels.pop()
         elif not name.endswith(os.sep):
-            if found := _recognise(prefix + name, left_out):
+            path = prefix + name
+            if name[name.rfind(".") :].lower() in _CERTAIN:
+                yield Found(path)
+            elif found := _recognise(path, left_out):
                 yield found
         else:
             folder = (prefix + name)[:-1]
@@ -177,6 +181,8 @@ def _list(folder: str, parts: Sequence[str], at: frozenset[int], left_out: LeftO
                 continue
             elif kind is None:
                 left_out.special += 1
+            elif name[name.rfind(".") :].lower() in SUFFIXES:
+                names.append(name)
             elif _suffix(name) in _NOTES or is_put_aside(name) or name.lower() in _OF_SYSTEM:
                 left_out.endings[_suffix(name)] += 1
             else:
@@ -191,13 +197,13 @@ def _suffix(name: str) -> str:
 
 def _recognise(path: str, left_out: LeftOut) -> Found | None:
     """The file, if it is no text; its first bytes are read where its ending does not say enough."""
-    suffix = path[path.rfind(".") :].lower()
+    suffix = _suffix(path)
     has_image_name = suffix in SUFFIXES
     if has_image_name and not file_kinds.may_need_package(suffix):
         return Found(path)
     kind = file_kinds.look(path)
     if kind == "text" and not has_image_name:
-        left_out.endings[_suffix(path)] += 1
+        left_out.endings[suffix] += 1
         return None
     return Found(path, None, has_image_name, kind if isinstance(kind, FileKind) else None)
 
