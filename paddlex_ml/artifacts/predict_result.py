@@ -17,6 +17,14 @@ class FailedImage(msgspec.Struct, frozen=True):
     error: str
 
 
+class UnansweredFile(msgspec.Struct, frozen=True):
+    """A file in a folder that is no image, or in a format that is not read here."""
+
+    input_path: str
+    error: str
+    """What it is."""
+
+
 class PredictResult(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of a prediction, and where its results are.
 
@@ -24,11 +32,16 @@ class PredictResult(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     done_flag: bool
-    """False when an image could not be read; all others were predicted."""
+    """False when an image could not be read, or a file was not answered and Predict.strict is set;
+    all others were predicted."""
     model_dir: str
     num_images: int
     num_failed: int
     failed: list[FailedImage]
+    """The first of them."""
+    num_not_answered: int = 0
+    """Files beside the `num_images`."""
+    not_answered: list[UnansweredFile] = []
     """The first of them."""
     save_path: str
     json: str
@@ -37,6 +50,6 @@ class PredictResult(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of the heatmaps; only with Predict.explain."""
     err_type: str | UnsetType = UNSET
     err_msg: str | UnsetType = UNSET
-    """Only when an image could not be read."""
+    """Only when `done_flag` is false."""
     run: RunIdentity | UnsetType = UNSET
     """The training that made the model; unset: not known."""

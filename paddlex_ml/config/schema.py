@@ -431,10 +431,16 @@ class PredictConfig:
     on_error: Literal["report", "raise"] = "report"
     """When an image cannot be read: report (predict the others, name it, end with exit code 2) or
     raise (stop there)."""
+    strict: bool = False
+    """true: files in a folder that are not answered, such as videos, end with exit code 2. false:
+    they are named in the log and in the results."""
     save_path: Path | None = None
-    """Folder for predictions.json, predictions.csv and the pictures. null: <output>/predict."""
+    """Folder for predictions.json, predictions.csv and the pictures. null: <output>/predict. Those
+    of an earlier prediction are moved into its subfolder predictions.bak."""
     save_img: bool = True
     """true: draw the labels into pictures. false doubles the speed on small photographs."""
+    longest_side: Annotated[int, Range(low=640, high=16_000)] = 1600
+    """Most pixels of a side of a drawn picture, 640 to 16000. Larger images are drawn smaller."""
     explain: bool = False
     """true: draw, for each label, which parts of the image the model used, into the folder explain
     beside the pictures, also when save_img is false. The network runs twice for it. docs/explain.md

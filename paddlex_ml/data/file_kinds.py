@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a file is that cannot be read as an image, known from its first bytes."""
+"""What a file is, known from its first bytes: an image, or what cannot be read as one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import importlib
 import io
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from PIL import Image
+from PIL import Image, features
 
 _HEAD = 4096  # bytes that are looked at
 _PICTURE = "save it as JPEG or PNG"
@@ -88,6 +88,66 @@ _PLUGINS: Mapping[str, _Plugin] = {
     "JPEG XL": _Plugin("pillow_jxl", "", "pip install pillow-jxl-plugin"),
 }
 """Formats that Pillow may not know alone: their packages are imported for the first such image."""
+PLUGIN_SUFFIXES = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    ".avif": "AVIF",
+    ".jxl": "JPEG XL",
+}
+"""Endings, in lower case, of these formats."""
+
+
+# Pillow knows their first bytes, which are short.
+_BY_PILLOW = ("PPM", "QOI")
+_NOTES = tuple(
+    f"not an image, but {name}"
+    for name in ("a text file", "a JSON file", "an XML file", "an HTML page")
+)
+
+
+def look(path: str) -> FileKind | Literal["image", "text"]:
+    """What a file is whose name does not say that it is an image: an image that can be read, a text
+    such as notes or annotations, or something else, by its kind."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        return FileKind(f"it cannot be opened: {error.strerror}", "give yourself permission")
+    if not head:
+        return FileKind("an empty file (0 bytes)", _AGAIN)
+    if other := recognise_other(head):
+        return "text" if other.what.startswith(_NOTES) else other
+    name = _name_image(head)
+    if needed := _recognise_plugin(name):
+        return needed
+    try:
+        if name == "TIFF" or not name:
+            with Image.open(path, formats=("TIFF",) if name else _BY_PILLOW) as image:
+                if is_raw_tiff(head, image):
+                    return FileKind("not an image, but a RAW photograph", _EXPORT)
+    except Exception:  # damaged, or no image: the first is told when it is read
+        return (
+            "image" if name else FileKind("not an image, or a format that is not known", _PICTURE)
+        )
+    return "image"
+
+
+def may_need_package(suffix: str) -> bool:
+    """Whether images of this ending, in lower case, may be in a format that cannot be read here."""
+    name = PLUGIN_SUFFIXES.get(suffix)
+    return name is not None and _recognise_plugin(name) is not None
+
+
+def _recognise_plugin(name: str) -> FileKind | None:
+    """What an image of a format is that neither Pillow nor an installed package reads."""
+    plugin = _PLUGINS.get(name)
+    if plugin is None or (name == "AVIF" and features.check("avif")):
+        return None
+    try:
+        importlib.import_module(plugin.module)
+    except ImportError:
+        what = f"a picture in {name}, which needs a package"
+        return FileKind(what, f"{name}: {plugin.install}")
+    return None
 
 
 def register(content: bytes) -> bool:
@@ -110,13 +170,8 @@ def recognise(content: bytes) -> FileKind | None:
     if other := recognise_other(content):
         return other
     name = _name_image(head)
-    if plugin := _PLUGINS.get(name):
-        try:
-            importlib.import_module(plugin.module)
-        except ImportError:
-            return FileKind(
-                f"a picture in {name}, which needs a package", f"{name}: {plugin.install}"
-            )
+    if needed := _recognise_plugin(name):
+        return needed
     if name == "TIFF":
         what = "a TIFF whose kind of samples is not known, or that is damaged"
         return FileKind(what, "save it with 8 bits per channel, or replace it by an intact copy")

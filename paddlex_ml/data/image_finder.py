@@ -174,7 +174,7 @@ class ImageFinder:
 
 def fold(name: str) -> str:
     """One spelling for names that differ only in capitals or in the form of Unicode."""
-    return unicodedata.normalize("NFC", name).casefold()
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 
 def _split_path(name: str) -> list[str]:

@@ -11,9 +11,10 @@ A path that is given alone must exist. In a list, a path that does not exist bec
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -23,12 +24,15 @@ from urllib.parse import unquote, urlsplit
 
 from PIL import Image
 
+from paddlex_ml.data.file_kinds import FileKind
+from paddlex_ml.data.image_finder import fold
 from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import frames, image_paths, pixels
 from paddlex_ml.inference.frames import VIDEOS
 from paddlex_ml.inference.pixels import BGR, ArrayOrder
 from paddlex_ml.storage import fetch_image
+from paddlex_ml.wording import first_names
 
 _KINDS = (
     "a path, URL, folder, pattern, text file of these, array, tensor, PIL image, the bytes of an "
@@ -39,6 +43,8 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that "surrogateescape" has ke
 _LIST = ".txt"
 _STEM_BYTES = 160  # file systems allow 255 for a name; suffixes and temporary names need some
 
+_log = logging.getLogger(__name__)
+
 Load = Callable[[], Image.Image]
 
 
@@ -48,6 +54,27 @@ class _Image(NamedTuple):
     """File name; both are None in memory."""
     load: Load
     frame: int | None = None
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """Reads a file that was found, but does not have the name of an image that can be read here.
+
+    That it cannot be read is told, and is no failure.
+    """
+
+    path: str
+    kind: FileKind | None
+    """What it is, if not an image."""
+
+    def __call__(self) -> Image.Image:
+        """Read the image. Raises PaddlexMLError that begins with "not answered"."""
+        if self.kind is not None:
+            _refuse(f"not answered: {self.kind.what}", self.path, self.kind.fix)
+        try:
+            return read_image(self.path)
+        except PaddlexMLError as error:
+            _refuse(f"not answered: {error.what}", self.path, error.fix)
 
 
 @dataclass(frozen=True)
@@ -67,6 +94,11 @@ class Picture:
     def is_remote(self) -> bool:
         """Whether it is fetched from the web."""
         return self.path is not None and _URL.match(self.path) is not None
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether it was found without the name of an image: an error is then no failure."""
+        return isinstance(self.load, FoundFile)
 
 
 @dataclass(frozen=True)
@@ -130,6 +162,19 @@ def count(source: Any, *, skip: Path | None = None) -> int:
         return 1  # the picture that raises it
 
 
+def name_images(paths: Iterable[str | None]) -> Iterator[str]:
+    """The file names that `walk` gives to images of these paths and URLs, found in this order."""
+    images = (_Image(path, _wish(path), partial(_refuse, "", "")) for path in paths)
+    for picture in _name(images, may_be_none=True):
+        yield picture.name
+
+
+def _wish(path: str | None) -> str | None:
+    if path and _URL.match(path):
+        return _name_of_url(path)
+    return os.path.basename(path.rstrip("/" + os.sep)) if path else None
+
+
 def _check(source: Any, where: str, how: _Reading) -> bool:
     """Whether anything is given; raises for what is wrong and can be seen without the disk.
 
@@ -161,22 +206,26 @@ def _check(source: Any, where: str, how: _Reading) -> bool:
     return True
 
 
-def _name(images: Iterator[_Image]) -> Iterator[Picture]:
+def _name(images: Iterator[_Image], *, may_be_none: bool = False) -> Iterator[Picture]:
     """Give every image a file name whose stem is unique, also where case is ignored."""
-    numbers: dict[str, int] = {}  # stem in lower case -> number of the last one that is like it
+    numbers: dict[str, int] = {}  # folded stem -> number of the last one that is like it
     position = 0
     for position, image in enumerate(images, start=1):
+        if image.wish and isinstance(image.load, FoundFile) and image.load.kind is not None:
+            # Without result: it takes no name from an image.
+            yield Picture(image.path, image.wish, image.load)
+            continue
         stem, suffix = os.path.splitext(image.wish or f"array_{position:04d}.png")
         while len(os.fsencode(stem)) > _STEM_BYTES:
             stem = stem[:-1]
-        unique, number = stem, numbers.get(stem.lower(), 1)
-        while unique.lower() in numbers:
+        unique, number = stem, numbers.get(fold(stem), 1)
+        while fold(unique) in numbers:
             number += 1
             unique = f"{stem}_{number}"
-        numbers[unique.lower()] = 1
-        numbers[stem.lower()] = number
+        numbers[fold(unique)] = 1
+        numbers[fold(stem)] = number
         yield Picture(image.path, unique + suffix, image.load, image.frame)
-    if not position:  # an iterator without items
+    if not (position or may_be_none):  # an iterator without items
         _refuse("no image is given", "input")
 
 
@@ -225,8 +274,9 @@ def _find_path(path: str, how: _Reading, listed_in: str | None = None) -> Iterat
             yield from _read_content(fetch_image.fetch(path), path, how, path)
     elif os.path.isdir(path):
         _refuse_results(path, how.skip)
-        found = image_paths.find(path, skip=how.skip, suffixes=_suffixes(how))
-        yield from _find_images(found, path, f"the folder holds no image: {path}", how)
+        seen = image_paths.LeftOut()
+        files = image_paths.find(path, skip=how.skip, left_out=seen)
+        yield from _find_images(files, path, f"the folder holds no image: {path}", how, seen)
     elif path.lower().endswith(_LIST) and os.path.exists(path) and listed_in is None:
         yield from _find_listed(path, how)
     elif os.path.exists(path):
@@ -234,9 +284,9 @@ def _find_path(path: str, how: _Reading, listed_in: str | None = None) -> Iterat
     elif image_paths.WILD.search(path):
         root, parts = image_paths.split(path)
         is_folder = os.path.isdir(root or os.curdir)
-        suffixes = _suffixes(how)
-        paths = image_paths.find(root, parts, how.skip, suffixes) if is_folder else iter(())
-        yield from _find_images(paths, root, f"the pattern finds no image: {path}", how)
+        seen = image_paths.LeftOut()
+        files = image_paths.find(root, parts, how.skip, seen) if is_folder else iter(())
+        yield from _find_images(files, root, f"the pattern finds no image: {path}", how, seen)
     else:
         start = "the current folder" if listed_in is None else f"the folder of {listed_in}"
         raise PaddlexMLError(
@@ -246,8 +296,8 @@ def _find_path(path: str, how: _Reading, listed_in: str | None = None) -> Iterat
         )
 
 
-def _suffixes(how: _Reading) -> frozenset[str]:
-    return SUFFIXES if how.frames is None else SUFFIXES | VIDEOS
+def _is_wanted_video(path: str, how: _Reading) -> bool:
+    return how.frames is not None and os.path.splitext(path)[1].lower() in VIDEOS
 
 
 def _read_file(path: str, how: _Reading) -> Iterator[_Image]:
@@ -280,29 +330,68 @@ def _sample(source: str | bytes, where: str, every: int, path: str | None) -> It
 
 
 def _find_images(
-    paths: Iterator[tuple[str, OSError | None]], root: str, complaint: str, how: _Reading
+    found: Iterator[image_paths.Found],
+    root: str,
+    complaint: str,
+    how: _Reading,
+    left_out: image_paths.LeftOut,
 ) -> Iterator[_Image]:
     """Yield the images of `image_paths.find`; raises `complaint` where there is none."""
     is_empty = True
-    for path, error in paths:
+    waiting: list[_Image] = []  # files that are no images, until there is an image
+    images: Iterable[_Image]
+    for path, error, has_image_name, kind in found:
+        if error is not None:
+            unlisted = PaddlexMLError(
+                f"the folder cannot be listed: {error.strerror}",
+                where=path,
+                fix="give yourself permission to read it, or name other folders",
+            )
+            if path == root:
+                raise unlisted
+            images = [_broken(path, unlisted)]
+        elif (has_image_name and kind is None) or _is_wanted_video(path, how):
+            images = _read_file(path, how)
+        else:
+            images = [_Image(path, os.path.basename(path), FoundFile(path, kind))]
+            if is_empty and kind is not None:
+                waiting += images
+                continue
         is_empty = False
-        if error is None:
-            yield from _read_file(path, how)
-            continue
-        unlisted = PaddlexMLError(
-            f"the folder cannot be listed: {error.strerror}",
-            where=path,
-            fix="give yourself permission to read it, or name other folders",
-        )
-        if path == root:
-            raise unlisted
-        yield _broken(path, unlisted)
+        yield from waiting
+        waiting.clear()
+        yield from images
+    _tell_left_out(root, left_out)
     if is_empty:
+        others = [f"{image.wish} ({image.load.kind.what})" for image in waiting
+                  if isinstance(image.load, FoundFile) and image.load.kind]  # fmt: skip
         raise PaddlexMLError(
-            complaint,
+            f"{complaint}, but {first_names(others, 3)}" if others else complaint,
             where=os.path.abspath(root),
             fix=f"name another folder; files that end in {' '.join(sorted(SUFFIXES))} are found, "
-            "except hidden ones and those behind links to folders",
+            "and others by their content, except hidden ones and those behind links to folders",
+        )
+
+
+def _tell_left_out(root: str, left_out: image_paths.LeftOut) -> None:
+    """Log what is in a folder beside its images."""
+    where = root or os.curdir
+    if left_out.endings:
+        most = left_out.endings.most_common()
+        counts = [f"{count:,} {ending or 'without ending'}" for ending, count in most]
+        _log.info("%s: texts and backups are no images: %s", where, first_names(counts))
+    if left_out.hidden:
+        _log.info("%s: %d hidden files and folders are left out", where, left_out.hidden)
+    if left_out.special:
+        _log.warning("%s: %d pipes and devices are left out", where, left_out.special)
+    if left_out.num_links:
+        names = ", ".join(left_out.links)
+        more = " and more" if left_out.num_links > len(left_out.links) else ""
+        _log.warning(
+            "%s: links to folders are not followed: %s%s; name them too, if you want their images",
+            where,
+            names,
+            more,
         )
 
 
@@ -351,8 +440,7 @@ def _read_list(file: str) -> Iterator[tuple[int, str]]:
 
 def _broken(path: str | None, error: PaddlexMLError) -> _Image:
     """An image whose reader raises the error, each time a new one."""
-    wish = os.path.basename(path.rstrip("/" + os.sep)) if path else None
-    return _Image(path, wish, partial(_refuse, error.what, error.where, error.fix))
+    return _Image(path, _wish(path), partial(_refuse, error.what, error.where, error.fix))
 
 
 def _refuse_results(path: str, skip: Path | None) -> None:

@@ -32,8 +32,9 @@ from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.metrics.per_class_threshold import LabelSelection, Threshold
 from paddlex_ml.models import published
+from paddlex_ml.pictures.labelled import LONGEST_SIDE
 
-KEPT_SIDE = 1600
+KEPT_SIDE = LONGEST_SIDE
 """Pixels of the longest side of an image that is kept for drawing."""
 _VIDEO = "not an image, but a video"
 _PADDLEX = ("use_hpip", "hpi_config", "pp_option", "genai_config")
@@ -129,7 +130,7 @@ class Predictor:
             outputs = iter(self._run(batch.arrays, selection, wanted.explain))
             for picture, content in zip(batch.pictures, batch.contents, strict=True):
                 if isinstance(content, PaddlexMLError):
-                    if wanted.on_error == "raise":
+                    if wanted.on_error == "raise" and not picture.is_optional:
                         raise content
                     _log.warning("%s", content)
                     yield MultiLabelResult(picture, names, error=content)
@@ -237,8 +238,10 @@ def _read(
         image = picture.load()
     except PaddlexMLError as error:
         fix = "repair or replace it, or leave it out of the input"
-        if error.what == _VIDEO:
+        if error.what.endswith(_VIDEO):
             fix = "ask for its frames: frames=30, -o Predict.frames=30, is every thirtieth"
+        elif picture.is_optional:
+            fix = error.fix
         return PaddlexMLError(error.what, where=error.where, fix=fix)
     preprocess.write(preprocess.resize(image), array)
     side = keep_side or (KEPT_SIDE if picture.is_remote else 0)

@@ -6,25 +6,30 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import table
+from paddlex_ml.inference import saved_files, table
 from paddlex_ml.inference.attention import Maps
 from paddlex_ml.inference.inputs import Picture
 from paddlex_ml.pictures import heatmap
-from paddlex_ml.pictures.labelled import draw_labels
+from paddlex_ml.pictures.labelled import LONGEST_SIDE, draw_labels
 from paddlex_ml.storage import files
 
 WRITABLE = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _Text: TypeAlias = str
 _LOSSY = {".jpg": 92, ".jpeg": 92, ".webp": 92}  # quality, 1..100
+_serial = count(1)
+
+Drawing = Literal["labels", "explain"]
+"""The image with its labels below, or the sheet with a map of each label."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class MultiLabelResult(_Res):
         self._classes = classes
         self._picture = picture
         self._image = image
+        self._serial = next(_serial)
+        self._given: dict[int, int] = {}  # of `saved_files.Saver`
         self["input_path"] = self.input_path
         if self.frame is not None:
             self["frame"] = self.frame
@@ -106,6 +113,14 @@ class MultiLabelResult(_Res):
             self["all_scores"] = self.all_scores
         if error is not None:
             self["error"] = error.what
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether it is of a file in a folder that is no image, or whose format is not read here.
+
+        `error` says what it is. An image that is damaged is none of these.
+        """
+        return self.error is not None and self._picture.is_optional
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({dict(self)})"
@@ -117,26 +132,35 @@ class MultiLabelResult(_Res):
         With "explain", a sheet with the map of each label over the image, where maps were asked
         for. Raises the error of an image that could not be read.
         """
-        image = self._load()
-        drawn = {"res": self._draw_labels(image)}
+        drawn = {"res": self.draw("labels")}
         if self._seen is not None:
-            drawn["explain"] = self._draw_maps(image, self._seen)
+            drawn["explain"] = self.draw("explain")
         return drawn
 
-    def _load(self) -> Image.Image:
+    def draw(self, what: Drawing, longest_side: int = LONGEST_SIDE) -> Image.Image:
+        """One of the pictures of `img`, whose sides have at most `longest_side` pixels.
+
+        Raises the error of an image that could not be read, and PaddlexMLError for maps that were
+        not asked for.
+        """
         if self.error is not None:
             raise self.error
-        return self._image or self._picture.load()
-
-    def _draw_labels(self, image: Image.Image) -> Image.Image:
-        pairs = zip(self.label_names, self.scores, strict=True)
-        texts = [f"{name} {score:.2f}" for name, score in pairs]
-        return draw_labels(image, texts, keys=self.label_names)
-
-    def _draw_maps(self, image: Image.Image, seen: Seen) -> Image.Image:
+        seen = self._seen
+        if what == "explain" and seen is None:
+            raise PaddlexMLError(
+                "this result holds no maps of what the model looked at",
+                where="save_explain_to_img",
+                fix="ask for them: model.predict(..., explain=True)",
+            )
+        image = self._image or self._picture.load()
         rows = zip(self.class_ids, self.label_names, self.scores, strict=True)
-        labels = [heatmap.Label(name, score, seen.maps[i]) for i, name, score in rows]
-        return heatmap.draw_heatmaps(image, labels, shared_by=seen.shared_by)
+        if what == "explain" and seen is not None:
+            labels = [heatmap.Label(name, score, seen.maps[i]) for i, name, score in rows]
+            return heatmap.draw_heatmaps(
+                image, labels, shared_by=seen.shared_by, longest_side=longest_side
+            )
+        texts = [f"{name} {score:.2f}" for _, name, score in rows]
+        return draw_labels(image, texts, keys=self.label_names, longest_side=longest_side)
 
     def print(self, format_json: bool = True, indent: int = 4, ensure_ascii: bool = False) -> None:
         """Print the result: as JSON, or as a dict on one line."""
@@ -152,59 +176,55 @@ class MultiLabelResult(_Res):
     ) -> Path:
         """Write the result to a file, or to `<name of the image>.json` in a folder.
 
-        A folder is what exists as one, ends with a separator, or has no suffix. Returns the path
-        of the file.
+        A folder is what exists as one, ends with a separator, or has no suffix. Results of this
+        process never replace each other: a second one of the same name gets a number, and a file
+        that several are saved to becomes a list of them. Returns the path of the file.
         """
-        target = self._target(save_path, ".json")
+        target, is_named = self._target(save_path, ".json")
         # File names that are not UTF-8 become \udc.. escapes, which json reads back as they were.
         text = json.dumps(self.json, indent=indent, ensure_ascii=ensure_ascii) + "\n"
-        files.write_bytes(target, text.encode("utf-8", "backslashreplace"))
-        return target
+        return self._save_text(target, "json", text, is_named)
 
     def save_to_csv(self, save_path: str | os.PathLike[str]) -> Path:
         """Write a table of one row to a file, or to `<name of the image>.csv` in a folder.
 
-        See `table` for its columns. Returns the path of the file.
+        See `table` for its columns. A file that several results are saved to has a row for each.
+        Returns the path of the file.
         """
-        target = self._target(save_path, ".csv")
+        target, is_named = self._target(save_path, ".csv")
         header = table.header(self._classes, with_all_scores=self.all_scores is not None)
         text = table.write([header, table.row(self.json["res"], self._classes)])
-        files.write_bytes(target, text.encode("utf-8", "backslashreplace"))
-        return target
+        return self._save_text(target, "csv", text, is_named)
 
-    def save_to_img(self, save_path: str | os.PathLike[str]) -> Path:
+    def save_to_img(
+        self, save_path: str | os.PathLike[str], longest_side: int = LONGEST_SIDE
+    ) -> Path:
         """Write the drawn image to a file, or under the name of the image to a folder.
 
-        In a folder an image whose format cannot be written becomes a .png. Returns the path of
+        In a folder an image whose format cannot be written becomes a .png. Where the name has a
+        picture of another result of this process, this one gets a number. Returns the path of
         the file. Raises PaddlexMLError for an unknown suffix, for a file that is the input itself,
         and for an image that could not be read.
         """
-        return self._save(save_path, self._draw_labels)
+        return self._save_img(save_path, "labels", longest_side)
 
-    def save_explain_to_img(self, save_path: str | os.PathLike[str]) -> Path:
+    def save_explain_to_img(
+        self, save_path: str | os.PathLike[str], longest_side: int = LONGEST_SIDE
+    ) -> Path:
         """Write the sheet with the map of each label, to a file or into a folder.
 
         Names are those of `save_to_img`, so it needs a folder of its own. Raises PaddlexMLError as
         `save_to_img`, and for a result without maps.
         """
-        if self.error is not None:
-            raise self.error
-        seen = self._seen
-        if seen is None:
-            raise PaddlexMLError(
-                "this result holds no maps of what the model looked at",
-                where="save_explain_to_img",
-                fix="ask for them: model.predict(..., explain=True)",
-            )
-        return self._save(save_path, lambda image: self._draw_maps(image, seen))
+        return self._save_img(save_path, "explain", longest_side)
 
-    def _save(
-        self, save_path: str | os.PathLike[str], draw: Callable[[Image.Image], Image.Image]
-    ) -> Path:
-        if self.error is not None:
-            raise self.error
-        own = Path(self._picture.name).suffix
-        target = self._target(save_path, own if own.lower() in WRITABLE else ".png")
+    @property
+    def picture_name(self) -> str:
+        """File name of its pictures in a folder."""
+        return name_picture(self._picture.name)
+
+    def write_drawing(self, target: Path, what: Drawing, longest_side: int = LONGEST_SIDE) -> None:
+        """Draw and write a picture; a file that is there is replaced. Raises as `save_to_img`."""
         suffix = target.suffix.lower()
         if suffix not in WRITABLE:
             raise PaddlexMLError(
@@ -213,19 +233,46 @@ class MultiLabelResult(_Res):
                 fix=f"end the name with one of {' '.join(WRITABLE)}",
             )
         options: dict[str, Any] = {"quality": _LOSSY[suffix]} if suffix in _LOSSY else {}
+        drawn = self.draw(what, longest_side)
         with files.replacing(target) as temporary:
-            draw(self._load()).save(temporary, **options)
-        return target
+            drawn.save(temporary, **options)
 
     def forget_image(self) -> None:
         """Free the pixels, so that a list of results stays small; `img` reads the picture again."""
         self._image = None
 
-    def _target(self, save_path: str | os.PathLike[str], suffix: str) -> Path:
-        """The file, in a folder under the name of the image; refuses the image itself."""
+    def _save_text(
+        self, target: Path, kind: Literal["json", "csv"], text: str, is_named: bool
+    ) -> Path:
+        content, saver = text.encode("utf-8", "backslashreplace"), self._saver(kind)
+        if is_named:
+            return saved_files.collect(target, saver, kind, content)
+        with saved_files.reserve(target, saver) as path:
+            files.write_bytes(path, content)
+        return path
+
+    def _save_img(
+        self, save_path: str | os.PathLike[str], what: Drawing, longest_side: int
+    ) -> Path:
+        target, _ = self._target(save_path, Path(self.picture_name).suffix)
+        with saved_files.reserve(target, self._saver(what)) as path:
+            self.write_drawing(path, what, longest_side)
+        return path
+
+    def _saver(self, kind: str) -> saved_files.Saver:
+        return saved_files.Saver(hash((self._serial, kind)), self.input_path, self._given)
+
+    def _target(self, save_path: str | os.PathLike[str], suffix: str) -> tuple[Path, bool]:
+        """The file, and whether `save_path` names it; refuses the image itself."""
         text, target = os.fspath(save_path), Path(save_path)
-        if target.is_dir() or text.endswith(("/", os.sep)) or not target.suffix:
+        is_named = not (target.is_dir() or text.endswith(("/", os.sep)) or not target.suffix)
+        if not is_named:
             target = target / Path(self._picture.name).with_suffix(suffix).name
+        self.refuse_own_image(target)
+        return target, is_named
+
+    def refuse_own_image(self, target: Path) -> None:
+        """Raise PaddlexMLError where a file for this result is the image itself."""
         path = self.input_path
         if path and target.exists() and os.path.exists(path) and os.path.samefile(target, path):
             raise PaddlexMLError(
@@ -233,7 +280,12 @@ class MultiLabelResult(_Res):
                 where=str(target),
                 fix="save into another folder, or under another name",
             )
-        return target
+
+
+def name_picture(image: str) -> str:
+    """File name of the picture of an image: that of the image where its format can be written."""
+    is_writable = Path(image).suffix.lower() in WRITABLE
+    return image if is_writable else Path(image).with_suffix(".png").name
 
 
 def _rounded(scores: np.ndarray) -> list[float]:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results as a table, one image a row: image,labels,scores,error and, if asked for, every class.
+"""Results as a table, one image a row: image,labels,scores,error and, if there are any, the file
+name of the drawn picture and the scores of every class.
 
     image,labels,scores,error
     photos/a.jpg,cat|dog,0.98112|0.61403,
@@ -19,13 +20,16 @@ from typing import Any
 _SEPARATORS = "|;/"
 
 
-def header(classes: Sequence[str], *, with_all_scores: bool) -> list[str]:
+def header(
+    classes: Sequence[str], *, with_all_scores: bool, with_picture: bool = False
+) -> list[str]:
     """Names of the columns."""
-    return ["image", "labels", "scores", "error", *(classes if with_all_scores else ())]
+    picture = ["picture"] if with_picture else []
+    return ["image", "labels", "scores", "error", *picture, *(classes if with_all_scores else ())]
 
 
-def row(res: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
-    """The cells of one result: `res` is the inner part of its `json`."""
+def row(res: Mapping[str, Any], classes: Sequence[str], *, with_picture: bool = False) -> list[str]:
+    """The cells of one result: `res` is the inner part of its `json`, and perhaps `picture`."""
     free = (mark for mark in _SEPARATORS if not any(mark in name for name in classes))
     mark = next(free, _SEPARATORS[0])
     every = res.get("all_scores")
@@ -36,6 +40,7 @@ def row(res: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
         mark.join(res["label_names"]),
         mark.join(map(str, res["scores"])),
         res.get("error", ""),
+        *([res.get("picture", "")] if with_picture else ()),
         *map(str, every),
     ]
 

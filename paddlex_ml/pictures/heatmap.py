@@ -3,6 +3,8 @@
 
     image [H, W], maps [h, w] -> tiles of one size in rows -> canvas
 
+Where the canvas would be larger than its limit, tiles are smaller, and then fewer.
+
 The photograph below a map is grey and dim, so that all colour comes from the map. The colours are
 those of matplotlib's inferno: brighter is more, also for colour-blind eyes and on grey paper.
 
@@ -22,16 +24,18 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from paddlex_ml.pictures.fonts import find_font
-from paddlex_ml.pictures.labelled import colour_of, fit, spell
+from paddlex_ml.pictures.labelled import LONGEST_SIDE, check_limit, colour_of, fit, spell
 
 MOST = 11
 """Labels of a sheet: twelve tiles with the photograph; more would be too small on a screen."""
 AREA = 400 * 400  # pixels of a picture, whatever its shape
 _LONGEST = 1600  # pixels of the longer side, for panoramas
+_LEAST = 160  # pixels of the longer side of a picture, before fewer are shown
 _NARROWEST = 240  # pixels of a tile: room for its text
 _SHAPE = 1.4  # width by height that a sheet should have, as screens do
 _TEXT = 18  # pixels
 _SMALL = 14
+_STEP = 20  # from line to line of the notes: round(1.4 * _SMALL)
 _GAP = 14
 _FLAT = (
     2.0  # even shares: the brightest colour means at least this, so noise is not shown as bright
@@ -58,22 +62,44 @@ class _Fonts:
     small: ImageFont.FreeTypeFont
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """Where things are on a sheet: tiles in rows, then lines of text."""
+
+    columns: int
+    lines: Sequence[str]
+    size: tuple[int, int]
+
+
 def draw_heatmaps(
-    image: Image.Image, labels: Sequence[Label], *, shared_by: int = 1
+    image: Image.Image,
+    labels: Sequence[Label],
+    *,
+    shared_by: int = 1,
+    longest_side: int = LONGEST_SIDE,
 ) -> Image.Image:
     """Return a new RGB sheet: `image`, then a tile for each of the first MOST labels.
 
     `shared_by` classes have one map together. The lines below the tiles state this, and how many
-    labels are left out.
+    labels are left out. No side has more than `longest_side` pixels, 640 at least.
     """
-    picture = _resize(image if image.mode == "RGB" else image.convert("RGB"))
-    shown = labels[:MOST]
-    notes = _notes(labels, shared_by)
-    font = ImageFont.truetype(str(find_font("".join(notes))), _TEXT)
-    fonts = _Fonts(font, font.font_variant(size=_SMALL))
+    check_limit(longest_side)
+    count = min(len(labels), MOST)
+    size = _size(image)
+    while True:
+        notes = _notes(labels, shared_by, count)
+        font = ImageFont.truetype(str(find_font("".join(notes))), _TEXT)
+        fonts = _Fonts(font, font.font_variant(size=_SMALL))
+        if max(_plan(_tile_size(size, fonts), count + 1, notes, fonts).size) <= longest_side:
+            break
+        if max(size) > _LEAST:
+            size = max(1, round(size[0] * 0.95)), max(1, round(size[1] * 0.95))
+        else:
+            count -= 1
+    picture = _resize(image, size)
     photograph, draw, bottom = _start_tile(picture, fonts)
     draw.text((0, bottom), "photograph", font=fonts.text, fill=_INK)
-    tiles = [photograph, *(_draw_tile(picture, label, fonts) for label in shown)]
+    tiles = [photograph, *(_draw_tile(picture, label, fonts) for label in labels[:count])]
     return _arrange(tiles, notes, fonts)
 
 
@@ -82,24 +108,30 @@ def top_of_scale(shares: npt.NDArray[np.float32]) -> float:
     return max(_FLAT, float(shares.max()) * shares.size)
 
 
-def _resize(image: Image.Image) -> Image.Image:
-    """The image with about AREA pixels, less where it is very wide or very tall."""
+def _size(image: Image.Image) -> tuple[int, int]:
+    """About AREA pixels, less where the image is very wide or very tall."""
     factor = min(sqrt(AREA / (image.width * image.height)), _LONGEST / max(image.size))
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    enlarged = Image.Resampling.BICUBIC if factor < 8 else Image.Resampling.NEAREST
-    return image.resize(size, Image.Resampling.LANCZOS if factor < 1 else enlarged)
+    return max(1, round(image.width * factor)), max(1, round(image.height * factor))
 
 
-def _notes(labels: Sequence[Label], shared_by: int) -> list[str]:
+def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    factor = max(size) / max(image.size)
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    if factor < 1:
+        return rgb.resize(size, Image.Resampling.LANCZOS)
+    return rgb.resize(size, Image.Resampling.BICUBIC if factor < 8 else Image.Resampling.NEAREST)
+
+
+def _notes(labels: Sequence[Label], shared_by: int, shown: int = MOST) -> list[str]:
     if not labels:
         return ["no label was predicted: there is nothing to show"]
     lines = ["1x: an even share of the attention. A map shows where the model looked, not why."]
-    if all(float(label.map.max()) * label.map.size < _FLAT for label in labels[:MOST]):
+    if all(float(label.map.max()) * label.map.size < _FLAT for label in labels[:shown]):
         lines.append("The attention is nearly even everywhere: these maps mean little.")
     if shared_by > 1:
         lines.append(f"{shared_by} classes each share one map in this model.")
-    if len(labels) > MOST:
-        lines.append(f"Labels with lower scores that are left out: {len(labels) - MOST}.")
+    if len(labels) > shown:
+        lines.append(f"Labels with lower scores that are left out: {len(labels) - shown}.")
     return lines
 
 
@@ -120,11 +152,14 @@ def _start_tile(
     picture: Image.Image, fonts: _Fonts
 ) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
     """A tile with the picture, the object that draws on it, and the y at which its text begins."""
-    bottom = picture.height + _SMALL // 2
-    height = bottom + round(fonts.text.size * 1.5) + 2 * _SMALL
-    tile = Image.new("RGB", (max(picture.width, _NARROWEST), height), _PAPER)
+    tile = Image.new("RGB", _tile_size(picture.size, fonts), _PAPER)
     tile.paste(picture, (0, 0))
-    return tile, ImageDraw.Draw(tile), bottom
+    return tile, ImageDraw.Draw(tile), picture.height + _SMALL // 2
+
+
+def _tile_size(picture: tuple[int, int], fonts: _Fonts) -> tuple[int, int]:
+    text = round(fonts.text.size * 1.5) + 2 * _SMALL
+    return max(picture[0], _NARROWEST), picture[1] + _SMALL // 2 + text
 
 
 def _overlay(picture: Image.Image, shares: npt.NDArray[np.float32]) -> Image.Image:
@@ -151,12 +186,11 @@ def _draw_scale(tile: Image.Image, y: int, top: float, font: ImageFont.FreeTypeF
     draw.text((x + width + 6, y + _SMALL // 2), right, font=font, fill=_INK, anchor="lm")
 
 
-def _arrange(tiles: Sequence[Image.Image], notes: Sequence[str], fonts: _Fonts) -> Image.Image:
+def _plan(tile: tuple[int, int], count: int, notes: Sequence[str], fonts: _Fonts) -> _Plan:
     """Tiles in rows, so that the sheet has about the shape of a screen, and the notes below."""
-    across, down = tiles[0].width + _GAP, tiles[0].height + _GAP
-    shapes = [n * across / (ceil(len(tiles) / n) * down) for n in range(1, len(tiles) + 1)]
-    columns = 1 + min(range(len(tiles)), key=lambda n: abs(log(shapes[n] / _SHAPE)))
-    rows = ceil(len(tiles) / columns)
+    across, down = tile[0] + _GAP, tile[1] + _GAP
+    shapes = [n * across / (ceil(count / n) * down) for n in range(1, count + 1)]
+    columns = 1 + min(range(count), key=lambda n: abs(log(shapes[n] / _SHAPE)))
     width = columns * across + _GAP
     lines: list[str] = []
     for note in notes:
@@ -168,13 +202,20 @@ def _arrange(tiles: Sequence[Image.Image], notes: Sequence[str], fonts: _Fonts) 
                 longer = word
             line = longer
         lines.append(line)
-    step = round(_SMALL * 1.4)
-    sheet = Image.new("RGB", (width, rows * down + _GAP + len(lines) * step + _GAP), _PAPER)
+    height = ceil(count / columns) * down + _GAP + len(lines) * _STEP + _GAP
+    return _Plan(columns, lines, (width, height))
+
+
+def _arrange(tiles: Sequence[Image.Image], notes: Sequence[str], fonts: _Fonts) -> Image.Image:
+    plan = _plan(tiles[0].size, len(tiles), notes, fonts)
+    across, down = tiles[0].width + _GAP, tiles[0].height + _GAP
+    sheet = Image.new("RGB", plan.size, _PAPER)
     for i, tile in enumerate(tiles):
-        sheet.paste(tile, (_GAP + i % columns * across, _GAP + i // columns * down))
+        sheet.paste(tile, (_GAP + i % plan.columns * across, _GAP + i // plan.columns * down))
     draw = ImageDraw.Draw(sheet)
-    for i, line in enumerate(lines):
-        draw.text((_GAP, _GAP + rows * down + i * step), line, font=fonts.small, fill=_INK)
+    top = _GAP + ceil(len(tiles) / plan.columns) * down
+    for i, line in enumerate(plan.lines):
+        draw.text((_GAP, top + i * _STEP), line, font=fonts.small, fill=_INK)
     return sheet
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image with its label names below it: coloured chips on a strip of their own.
 
-image [H, W] -> canvas: the image (enlarged if tiny, never covered), then rows of chips
+image [H, W] -> canvas: the image (enlarged if tiny, reduced if large, never covered), then rows of
+chips. No side of the canvas is longer than a limit, whatever the shape of the image and the labels.
 """
 
 from __future__ import annotations
@@ -16,10 +17,15 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, features
 
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.pictures.fonts import find_font, legible
 
 Colour = tuple[int, int, int]
 
+LONGEST_SIDE = 1600
+"""Pixels of the longer side of a drawn picture, unless another limit is given."""
+SMALLEST_LIMIT = 640
+"""The lowest limit: less has no room for text."""
 _SMALLEST = 320  # longer side in pixels below which an image is enlarged
 _TEXT_SHARE = 0.026  # text height as a share of the canvas: readable when a screen shows it whole
 _UPRIGHT_SHARE = 0.75  # of the height, counted as width: screens show upright images smaller
@@ -27,6 +33,7 @@ _TEXT_SMALLEST = 16
 _NARROWEST = 20  # text heights: a long label may widen the canvas to this
 _STEEPEST = 2.5  # height of the canvas by its width, where labels take more than a third of it
 _LARGEST = 2  # height of the labels by the longer side of the picture, where text can be smaller
+_LEAST = 0.6  # share of its height that the image keeps, however many labels there are
 _LONGEST = 200  # characters of a name: measuring a very long text would take seconds
 _PAPER: Colour = (250, 250, 250)
 _GREY: Colour = (110, 110, 110)
@@ -45,13 +52,14 @@ class _Chip:
 class _Strip:
     """Rows of chips below a picture."""
 
-    def __init__(self, text_size: float, picture: tuple[int, int]) -> None:
+    def __init__(self, text_size: int, picture: tuple[int, int], longest_side: int) -> None:
+        self.text_size = text_size
         self.margin, self.gap = round(text_size * 0.6), round(text_size * 0.3)
         self.chip_height = round(text_size * 1.6)
         self.step = self.chip_height + self.gap
         self.width = max(picture[0], _SMALLEST)
         self.rows: list[list[_Chip]] = []
-        self._above = picture[1]
+        self._above, self._longest_side = picture[1], longest_side
 
     @property
     def height(self) -> int:
@@ -72,23 +80,47 @@ class _Strip:
                     used = 0
                 used += chip.width + (self.gap if self.rows[-1] else 0)
                 self.rows[-1].append(chip)
-            total = self._above + self.height
-            if self.height <= self._above / 2 or total <= _STEEPEST * self.width:
+            height, total = self.height, self._above + self.height
+            is_flat = height <= self._above / 2 or total <= _STEEPEST * self.width
+            fits = height <= self._longest_side - _LEAST * self._above
+            if self.width >= self._longest_side or (is_flat and fits):
                 return
-            self.width += self.width // 8
+            self.width = min(self._longest_side, self.width + self.width // 8)
+
+    def cut(self, height: int) -> None:
+        """Leave out the last chips, so that the strip is no higher; a grey one counts them."""
+        total = sum(map(len, self.rows))
+        while len(self.rows) > 1 and self.height > height:
+            self.rows.pop()
+        row = self.rows[-1]
+        while left := total - sum(map(len, self.rows)):
+            text, font = f"and {left:,} more", row[-1].font
+            more = _Chip(text, font, _GREY, ceil(font.getlength(text) + font.size))
+            used = sum(chip.width + self.gap for chip in row)
+            if used + more.width <= self.width - 2 * self.margin:
+                row.append(more)
+                return
+            row.pop()
 
 
 def draw_labels(
-    image: Image.Image, labels: Sequence[str], keys: Sequence[str] | None = None
+    image: Image.Image,
+    labels: Sequence[str],
+    keys: Sequence[str] | None = None,
+    *,
+    longest_side: int = LONGEST_SIDE,
 ) -> Image.Image:
     """Return a new RGB picture: `image` above, one chip per label below, in the order given.
 
     The colour of a chip depends only on its key (the label itself without `keys`), so that a class
     keeps its colour from picture to picture although its score, part of the label, changes. When a
-    label is too long, its key is shortened and the rest stays.
+    label is too long, its key is shortened and the rest stays. No side has more than
+    `longest_side` pixels, 640 at least: larger images are reduced, and labels for which there is
+    no room are counted in the last chip.
     """
-    picture = _enlarge(image if image.mode == "RGB" else image.convert("RGB"))
-    strip = _lay_out(labels, labels if keys is None else keys, picture.size)
+    check_limit(longest_side)
+    size, strip = _lay_out(labels, labels if keys is None else keys, image.size, longest_side)
+    picture = _resize(image, size)
     canvas = Image.new("RGB", (strip.width, picture.height + strip.height), _PAPER)
     canvas.paste(picture, ((strip.width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
@@ -122,26 +154,75 @@ def colour_of(key: str) -> Colour:
         value -= 0.02
 
 
-def _enlarge(image: Image.Image) -> Image.Image:
-    longer = max(image.size)
-    if longer >= _SMALLEST:
-        return image
-    factor = -(-_SMALLEST // longer)  # a whole number keeps every pixel square
-    size = (image.width * factor, image.height * factor)
-    return image.resize(size, Image.Resampling.BICUBIC if factor < 8 else Image.Resampling.NEAREST)
+def check_limit(longest_side: int) -> None:
+    """Raise PaddlexMLError for a limit of a picture's sides that has no room for text."""
+    if longest_side < SMALLEST_LIMIT:
+        raise PaddlexMLError(
+            f"a picture of {longest_side} pixels has no room for text",
+            where="longest_side",
+            fix=f"give {SMALLEST_LIMIT} or more",
+        )
 
 
-def _lay_out(labels: Sequence[str], keys: Sequence[str], size: tuple[int, int]) -> _Strip:
+def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The image as RGB; one that has this size already is not copied."""
+    factor = max(size) / max(image.size)
+    if factor < 1:  # before the conversion, which needs memory
+        if image.mode in ("P", "1"):  # Pillow does not average them
+            image = image.convert("RGB")
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    picture = image if image.mode == "RGB" else image.convert("RGB")
+    if picture.size == size:
+        return picture
+    enlarged = Image.Resampling.BICUBIC if factor < 8 else Image.Resampling.NEAREST
+    return picture.resize(size, enlarged)
+
+
+def _scale(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _lay_out(
+    labels: Sequence[str], keys: Sequence[str], size: tuple[int, int], longest_side: int
+) -> tuple[tuple[int, int], _Strip]:
+    """Size of the image in the picture, and the strip below it: together within the limit."""
+    longer = max(size)
+    if longer < _SMALLEST:  # a whole number keeps every pixel square
+        longer *= -(-_SMALLEST // longer)
+    whole = _scale(size, min(longer, longest_side) / max(size))
+    least = _scale(whole, _LEAST)
+    within, text_size = whole, 10**9
+    while True:
+        strip = _fill_strip(labels, keys, within, longest_side, text_size)
+        text_size = strip.text_size
+        room = longest_side - strip.height
+        if within[1] <= room:
+            return within, strip
+        if within == least:
+            strip.cut(longest_side - within[1])
+            return within, strip
+        smaller = _scale(whole, min(room, within[1] - 1) / whole[1])
+        within = smaller if smaller[1] > least[1] else least
+
+
+def _fill_strip(
+    labels: Sequence[str],
+    keys: Sequence[str],
+    size: tuple[int, int],
+    longest_side: int,
+    largest_text: int,
+) -> _Strip:
     """Chips in text that suits a picture of `size`, or in smaller text when there are many."""
     side = max(size[0], round(_UPRIGHT_SHARE * size[1]))
-    text_size = max(_TEXT_SMALLEST, round(_TEXT_SHARE * side))
+    text_size = min(largest_text, max(_TEXT_SMALLEST, round(_TEXT_SHARE * side)))
     paths = [find_font(label) for label in labels] or [find_font(_NO_LABEL)]
+    highest = min(_LARGEST * max(size), longest_side - _LEAST * size[1])
     while True:
         fonts = {path: ImageFont.truetype(str(path), text_size) for path in dict.fromkeys(paths)}
-        strip = _Strip(text_size, size)
+        strip = _Strip(text_size, size, longest_side)
         room = max(size[0], round(_NARROWEST * text_size)) - 2 * strip.margin
         strip.arrange(_build_chips(labels, keys, [fonts[path] for path in paths], room))
-        if strip.height <= _LARGEST * max(size) or text_size == _TEXT_SMALLEST:
+        if strip.height <= highest or text_size == _TEXT_SMALLEST:
             return strip
         text_size = max(_TEXT_SMALLEST, round(text_size * 0.75))
 

@@ -3,19 +3,24 @@ from __future__ import annotations
 
 import glob
 import inspect
+import io
 import os
 import random
 import sys
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from paddlex_ml.inference.image_paths import find, split
+from paddlex_ml.inference.image_paths import LeftOut, find, split
 
 
 def found(root, *arguments, **keywords) -> list[str]:
-    return [path for path, _ in find(str(root), *arguments, **keywords)]
+    """The files with the name of an image."""
+    everything = find(str(root), *arguments, **keywords)
+    return [each.path for each in everything if each.has_image_name]
 
 
 @pytest.fixture
@@ -67,6 +72,76 @@ def test_a_pattern_is_split_before_its_first_wildcard():
     assert split("a/b/*.jpg") == ("a/b", ["*.jpg"])
     assert split("/a*/b/../[c]/d.jpg") == ("/", ["a*", "[c]", "d.jpg"])
     assert split("*.jpg") == ("", ["*.jpg"])
+
+
+def test_other_files_are_known_by_their_first_bytes(tmp_path: Path):
+    jpeg = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(jpeg, "JPEG")
+    contents = {
+        "a.JPG_large": jpeg.getvalue(),
+        "b": jpeg.getvalue(),
+        "c.mp4": b"\0\0\0\x18ftypmp42",
+        "d.ppm2": b"P6 1 1 255 \xff\x00\x80",
+        "e.nef": b"II*\0\x10\0\0\0CR",
+        "f.dat": b"\x07\x08\x09",
+        "g.pdf": b"%PDF-1.7",
+        "h": b"",
+        "i.svg": b"<svg xmlns='http://www.w3.org/2000/svg'>",
+        "LICENSE": b"Copyright",
+        "notes.txt": b"a note",
+        "a.xml": jpeg.getvalue(),
+        "a.jpg.bak": jpeg.getvalue(),
+        "Thumbs.db": b"\xd0\xcf\x11\xe0",
+        ".hidden.jpg": jpeg.getvalue(),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "x.jpg").symlink_to("b")
+    (tmp_path / "folder").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    left_out = LeftOut()
+    kinds = {
+        os.path.basename(path): (has_image_name, kind and kind.what)
+        for path, _, has_image_name, kind in find(str(tmp_path), left_out=left_out)
+    }
+    assert kinds == {
+        "a.JPG_large": (False, None),
+        "b": (False, None),
+        "c.mp4": (False, "not an image, but a video"),
+        "d.ppm2": (False, None),
+        "e.nef": (False, "not an image, but a RAW photograph"),
+        "f.dat": (False, "not an image, or a format that is not known"),
+        "g.pdf": (False, "not an image, but a PDF document"),
+        "h": (False, "an empty file (0 bytes)"),
+        "i.svg": (False, "not an image, but an SVG drawing"),
+        "x.jpg": (True, None),
+    }
+    assert left_out == LeftOut(
+        Counter({"": 1, ".txt": 1, ".xml": 1, ".bak": 1, ".db": 1}),
+        1,
+        [str(tmp_path / "folder")],
+        1,
+        1,
+    )
+
+
+def test_a_pattern_leaves_out_nothing_that_it_does_not_name(tmp_path: Path):
+    for name in ("a.jpg", "b.mp4", "c.txt", ".d.jpg"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypmp42")
+    left_out = LeftOut()
+    paths = [each.path for each in find(str(tmp_path), ["*.[jm]*"], left_out=left_out)]
+    assert paths == [str(tmp_path / "a.jpg"), str(tmp_path / "b.mp4")]
+    assert left_out == LeftOut()
+
+
+@pytest.mark.parametrize(("there", "kinds"), [(True, [None, None]), (False, ["HEIC", None])])
+def test_formats_that_need_a_package_are_looked_into(tmp_path: Path, monkeypatch, there, kinds):
+    """Phones write JPEG under .heic, too."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", io if there else None)
+    (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    Image.new("RGB", (40, 30)).save(tmp_path / "b.heic", "JPEG")
+    found = [kind and kind.what for *_, kind in find(str(tmp_path))]
+    assert found == [kind and f"a picture in {kind}, which needs a package" for kind in kinds]
 
 
 def test_circles_of_links_are_not_walked(tmp_path: Path):

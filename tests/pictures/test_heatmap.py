@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from paddlex_ml.pictures import heatmap
 from paddlex_ml.pictures.heatmap import Label
@@ -95,8 +95,27 @@ def test_photographs_of_every_shape_and_size_give_a_sheet_that_a_screen_takes(si
     labels = [Label(names[i % 3], 0.5, peak(5, 5, (i % 5, 0))) for i in range(count)]
     sheet = heatmap.draw_heatmaps(Image.new("RGB", size, (200, 30, 30)), labels)
     assert sheet.mode == "RGB"
-    assert max(sheet.size) < 5000
+    assert max(sheet.size) <= 1600
     assert sheet.width * sheet.height < 700_000 * (count + 1)  # pixels
+
+
+@pytest.mark.parametrize("size", [(400, 300), (60_000, 1), (1, 60_000), (3000, 4000)])
+@pytest.mark.parametrize("limit", [640, 1000, 5000])
+def test_no_side_of_a_sheet_is_longer_than_the_limit(size, limit):
+    labels = [Label(f"class {i}", 0.5, peak(5, 5, (i % 5, 0))) for i in range(11)]
+    sheet = heatmap.draw_heatmaps(Image.new("RGB", size), labels, longest_side=limit)
+    assert limit / 2 < max(sheet.size) <= limit or limit == 5000
+
+
+def test_tiles_without_room_are_left_out_and_counted(photo, monkeypatch):
+    texts = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda _, __, text, **___: texts.append(text))
+    labels = [Label(f"class {i}", 0.5, even()) for i in range(11)]
+    heatmap.draw_heatmaps(photo, labels, longest_side=640)
+    shown = [text for text in texts if text.startswith("class")]
+    assert shown == [f"class {i} 0.50" for i in range(len(shown))]
+    assert 3 <= len(shown) < 11
+    assert f"left out: {11 - len(shown)}." in " ".join(texts)
 
 
 def test_tiles_and_text_do_not_overlap(photo, monkeypatch):

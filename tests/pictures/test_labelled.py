@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont, features
 
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.pictures.labelled import colour_of, draw_labels
 
 MANY = [f"label number {i}" for i in range(40)]
@@ -55,8 +56,50 @@ def test_tiny_and_narrow_images_get_room_for_text(
 
 
 def test_text_grows_with_large_images() -> None:
-    small, large = draw_labels(photo(400, 30), ["cat"]), draw_labels(photo(4000, 300), ["cat"])
-    assert (large.height - 300) > 5 * (small.height - 30)
+    small, large = draw_labels(photo(400, 30), ["cat"]), draw_labels(photo(1600, 120), ["cat"])
+    assert (large.height - 120) > 2 * (small.height - 30)
+
+
+# 1 x 60,000 was drawn as 792 million pixels.
+@pytest.mark.parametrize("count", [0, 1, 400])
+@pytest.mark.parametrize(
+    "size",
+    [(1, 60_000), (60_000, 1), (4000, 3000), (3000, 4000), (64, 64), (1, 1), (1600, 1600)],
+    ids=str,
+)
+@pytest.mark.parametrize("limit", [640, 1600])
+def test_no_side_is_longer_than_the_limit(size: tuple[int, int], count: int, limit: int) -> None:
+    names = [f"class {i}" for i in range(count)]
+    drawn = draw_labels(Image.new("RGB", size, "red"), names, longest_side=limit)
+    assert max(drawn.size) <= limit
+    rows = np.flatnonzero((np.asarray(drawn) == (255, 0, 0)).all(axis=2).any(axis=1))
+    if size[1] > 1 and max(size) > 1:
+        whole = size[1] * min(1, limit / max(size))
+        assert len(rows) >= 0.6 * whole - 1  # however many labels there are
+    below = np.asarray(drawn)[rows.max() + 1 :]
+    assert len(np.unique(below.reshape(-1, 3), axis=0)) > 10  # chips with text
+
+
+def test_labels_without_room_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda _, __, text, **___: texts.append(text))
+    draw_labels(Image.new("RGB", (4000, 3000)), [f"class {i} 0.98" for i in range(700)])
+    assert texts[:-1] == [f"class {i} 0.98" for i in range(len(texts) - 1)]
+    assert texts[-1] == f"and {700 - (len(texts) - 1)} more"
+    assert len(texts) > 200
+
+
+def test_a_reduced_image_keeps_its_shape_and_its_pixels_their_places() -> None:
+    image = Image.new("RGB", (4000, 3000), "white")
+    image.paste((0, 0, 255), (0, 0, 2000, 1500))
+    drawn = draw_labels(image, ["cat"])
+    blue = np.argwhere((np.asarray(drawn) == (0, 0, 255)).all(axis=2)).max(axis=0)
+    assert blue.tolist() == pytest.approx([600, 800], abs=4)
+
+
+def test_a_limit_without_room_for_text_is_refused() -> None:
+    with pytest.raises(PaddlexMLError, match="give 640 or more"):
+        draw_labels(photo(400, 300), ["cat"], longest_side=639)
 
 
 def test_an_image_without_labels_says_so_in_grey() -> None:
@@ -131,10 +174,10 @@ def test_on_a_screen_that_shows_it_whole_text_is_ten_pixels_high(
 
 def test_a_thousand_labels_make_text_smaller_before_the_picture_grows_out_of_bounds() -> None:
     names = [f"class {i} 0.98" for i in range(1000)]
-    drawn = draw_labels(Image.new("RGB", (2000, 1500)), names)
+    drawn = draw_labels(Image.new("RGB", (2000, 1500)), names, longest_side=10_000)
     assert 2000 <= drawn.width < 3000
     assert 3000 < drawn.height < 1500 + 2 * 2000 + 1
-    small = draw_labels(Image.new("RGB", (64, 64)), names)
+    small = draw_labels(Image.new("RGB", (64, 64)), names, longest_side=10_000)
     assert small.height < 2.6 * small.width
 
 
@@ -170,11 +213,11 @@ def test_drawing_needs_no_copy_of_a_large_picture(monkeypatch: pytest.MonkeyPatc
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("copied")
 
-    image = Image.new("RGB", (4000, 3000))
+    image = Image.new("RGB", (1600, 1200))
     monkeypatch.setattr(image, "convert", fail)
     monkeypatch.setattr(image, "copy", fail)
     monkeypatch.setattr(image, "resize", fail)
-    assert draw_labels(image, ["cat"]).size[0] == 4000
+    assert draw_labels(image, ["cat"]).size[0] == 1600
 
 
 def test_fonts_are_read_with_the_first_picture_that_is_drawn() -> None:

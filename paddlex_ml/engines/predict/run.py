@@ -7,6 +7,7 @@ Paddle is imported only for a model that Paddle runs.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,18 +20,20 @@ import msgspec
 from msgspec import UNSET
 from tqdm import tqdm
 
-from paddlex_ml.artifacts.predict_result import FailedImage, PredictResult
+from paddlex_ml.artifacts.predict_result import FailedImage, PredictResult, UnansweredFile
 from paddlex_ml.artifacts.run_folder import PredictFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.engines.predict import files
+from paddlex_ml.engines.predict.set_aside import set_aside
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import inputs, published_model
-from paddlex_ml.inference.predictor import KEPT_SIDE, Predictor
+from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.storage import fetch
+from paddlex_ml.wording import first_names
 
 _MOST_NAMED = 20  # broken images in predict_result.json; the table has all of them
 
@@ -39,13 +42,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Tally:
-    """The images that were predicted so far."""
+    """The images that were predicted so far, and the files that are none."""
 
     images: int = 0
     failed: list[FailedImage] = field(default_factory=list)
     failures: int = 0
+    not_answered: list[UnansweredFile] = field(default_factory=list)
+    num_not_answered: int = 0
 
     def count(self, result: MultiLabelResult) -> None:
+        if result.error is not None and result.is_unanswered:
+            self.num_not_answered += 1
+            if self.num_not_answered <= _MOST_NAMED:
+                what = result.error.what
+                self.not_answered.append(UnansweredFile(str(result.input_path), what))
+            return
         self.images += 1
         if result.error is None:
             return
@@ -83,7 +94,7 @@ def run(config: Config) -> PredictResult:
         return_all_scores=wanted.return_all_scores,
         on_error=wanted.on_error,
         explain=wanted.explain,
-        keep_side=KEPT_SIDE if wanted.save_img or wanted.explain else None,
+        keep_side=wanted.longest_side if wanted.save_img or wanted.explain else None,
     )
     tally = _save(config, results, saved, model.label_names)
     return _describe(config, model, tally, saved)
@@ -152,21 +163,32 @@ def _save(
 ) -> _Tally:
     """Print, write and draw the results while they are predicted."""
     tally, wanted = _Tally(), config.Predict
+    draws = wanted.save_img or wanted.explain
+    set_aside(saved)
     with ExitStack() as stack:
-        every = wanted.return_all_scores
-        add = stack.enter_context(files.writing(saved, classes, with_all_scores=every))
-        draw = None
-        if wanted.save_img or wanted.explain:
-            pictures = files.drawing(saved, labels=wanted.save_img, maps=wanted.explain)
-            draw = stack.enter_context(pictures)
+        add = stack.enter_context(
+            files.writing(
+                saved, classes, with_all_scores=wanted.return_all_scores, with_picture=draws
+            )
+        )
+        draw = stack.enter_context(
+            files.drawing(
+                saved,
+                labels=wanted.save_img,
+                maps=wanted.explain,
+                longest_side=wanted.longest_side,
+            )
+        )
+        names = files.PictureNames(saved)
         bar = stack.enter_context(_show_progress(config, results, saved.folder))
         for result in bar:
             with tqdm.external_write_mode(file=sys.stdout):  # hides the bar meanwhile
                 result.print(format_json=False)
-            add(result)
+            picture = names.choose(result) if draws and result.error is None else ""
+            add(result, picture)
             tally.count(result)
-            if draw is not None and result.error is None:
-                draw(result)
+            if picture:
+                draw(result, picture)
     return tally
 
 
@@ -175,27 +197,40 @@ def _describe(
 ) -> PredictResult:
     """The result; with an error where images could not be read."""
     output = config.Global.output
+    complaints = []
+    where, fix = "", f"; {saved.predictions_csv} lists each of them, and the results of the others"
+    if tally.failures:
+        first = tally.failed[0]
+        complaints = [
+            f"{tally.failures} of {tally.images} images could not be read, first: {first.error}"
+        ]
+        where, fix = str(first.input_path), f"replace them or leave them out{fix}"
+    if tally.num_not_answered:
+        names = [os.path.basename(file.input_path) for file in tally.not_answered]
+        names += [""] * (tally.num_not_answered - len(names))
+        unanswered = f"{tally.num_not_answered} files were not answered: {first_names(names)}"
+        _log.warning("%s (%s says what they are)", unanswered, saved.predictions_csv)
+        if config.Predict.strict:
+            complaints.append(unanswered)
+            where = where or tally.not_answered[0].input_path
+            fix = fix if tally.failures else f"take them out, or -o Predict.strict=false{fix}"
     result = PredictResult(
-        done_flag=not tally.failures,
+        done_flag=not complaints,
         model_dir=_relative(model.folder, output),
         num_images=tally.images,
         num_failed=tally.failures,
         failed=tally.failed,
+        num_not_answered=tally.num_not_answered,
+        not_answered=tally.not_answered,
         save_path=_relative(saved.folder, output),
         json=_relative(saved.predictions_json, output),
         csv=_relative(saved.predictions_csv, output),
         explain=_relative(saved.explain, output) if config.Predict.explain else UNSET,
         run=model.made_by or UNSET,
     )
-    if not tally.failures:
+    if not complaints:
         return result
-    first = tally.failed[0]
-    error = PaddlexMLError(
-        f"{tally.failures} of {tally.images} images could not be read, first: {first.error}",
-        where=str(first.input_path),
-        fix=f"replace them or leave them out; {saved.predictions_csv} lists each of them, "
-        "and the results of the others",
-    )
+    error = PaddlexMLError("; ".join(complaints), where=where, fix=fix)
     return msgspec.structs.replace(result, err_type=type(error).__name__, err_msg=str(error))
 
 

@@ -77,6 +77,8 @@ def test_a_folder_gets_a_line_each_one_json_one_table_and_pictures(output, photo
         "num_images": 3,
         "num_failed": 0,
         "failed": [],
+        "num_not_answered": 0,
+        "not_answered": [],
         "save_path": "predict",
         "json": "predict/predictions.json",
         "csv": "predict/predictions.csv",
@@ -87,13 +89,16 @@ def test_a_folder_gets_a_line_each_one_json_one_table_and_pictures(output, photo
     assert [res["input_path"] for res in found] == [
         f"{photos}/{name}" for name in ("a.jpg", "b.gif", "sub/a.png")
     ]
-    assert capsys.readouterr().out.splitlines() == [str({"res": res}) for res in found]
+    printed = [{key: res[key] for key in res if key != "picture"} for res in found]
+    assert capsys.readouterr().out.splitlines() == [str({"res": res}) for res in printed]
     rows = read_table(output / "predict" / "predictions.csv")
-    assert rows[0] == ["image", "labels", "scores", "error"]
+    assert rows[0] == ["image", "labels", "scores", "error", "picture"]
+    assert [res["picture"] for res in found] == ["a.jpg", "b.png", "a_2.png"]
     for res, row in zip(found, rows[1:], strict=True):
         assert sorted(res["label_names"]) == ["bird", "cat", "狗"]
         assert row == [
-            res["input_path"], "|".join(res["label_names"]), "|".join(map(str, res["scores"])), ""
+            res["input_path"], "|".join(res["label_names"]), "|".join(map(str, res["scores"])), "",
+            res["picture"],
         ]  # fmt: skip
     for name in names[:3]:
         with Image.open(output / "predict" / name) as picture:
@@ -130,10 +135,28 @@ def test_the_threshold_of_the_model_counts_unless_another_is_set(output: Path, p
     assert counts == [[3, 3, 3], [0, 0, 0]]
 
 
-def test_a_second_run_replaces_the_files_of_the_first(output: Path, photos: Path):
-    config = configure(output, input=str(photos))
-    assert predict(config) == predict(config)
-    assert len(list((output / "predict").iterdir())) == 5
+def test_a_second_run_sets_the_files_of_the_first_aside(output: Path, photos: Path):
+    config = configure(output, input=str(photos), save_path=photos / "named")
+    first = predict(config)
+    names = sorted(path.name for path in (photos / "named").iterdir())
+    assert predict(config) == first  # what was set aside is no photograph
+    backup = photos / "named" / "predictions.bak"
+    assert sorted(path.name for path in backup.iterdir()) == names
+    assert sorted(path.name for path in (photos / "named").iterdir()) == sorted(
+        [*names, "predictions.bak"]
+    )
+
+
+def test_an_image_of_one_pixel_by_sixty_thousand_is_drawn_small(output: Path, tmp_path: Path):
+    Image.new("RGB", (1, 60_000)).save(tmp_path / "thin.png")
+    for limit, explain in ((1600, False), (1000, True)):
+        predict(
+            configure(output, input=str(tmp_path / "thin.png"), longest_side=limit, explain=explain)
+        )
+        drawn = [output / "predict" / "thin.png", output / "predict" / "explain" / "thin.png"]
+        for path in drawn[: 1 + explain]:
+            with Image.open(path) as picture:
+                assert limit / 2 < max(picture.size) <= limit
 
 
 def test_results_within_the_folder_of_the_photographs_are_no_photographs(output, photos):
@@ -238,6 +261,80 @@ def test_broken_images_are_counted_and_the_others_answered(output: Path, photos:
     ]  # fmt: skip
 
 
+@pytest.fixture
+def mixed(photos: Path) -> Path:
+    """Photographs among other files, as phones and web sites leave them."""
+    for name, kind in (("d.jp2", "JPEG2000"), ("e.jpe", "JPEG"), ("f.JPG_large", "JPEG")):
+        Image.new("RGB", (50, 40), "red").save(photos / name, kind)
+    Image.new("RGB", (50, 40), "red").save(photos / "IMG_1", "PNG")
+    (photos / "sub" / "a.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    (photos / "g").write_bytes(b"\x07\x08\x09")
+    (photos / "h.jpg_part").write_bytes((photos / "a.jpg").read_bytes()[:300])
+    (photos / "notes.txt").write_text("of the photographs")
+    return photos
+
+
+@pytest.mark.parametrize("on_error", ["report", "raise"])
+def test_every_file_of_a_folder_is_answered_or_named(output, mixed, caplog, on_error):
+    caplog.set_level("INFO", "paddlex_ml")
+    result = predict(configure(output, input=str(mixed), on_error=on_error))
+    assert result["done_flag"] is True
+    assert (result["num_images"], result["num_failed"], result["num_not_answered"]) == (7, 0, 3)
+    reasons = [
+        "not an image, or a format",
+        "the image cannot be decoded",
+        "not an image, but a vid",
+    ]
+    names = ["g", "h.jpg_part", "sub/a.mp4"]
+    for found in (
+        result["not_answered"],
+        [
+            {"input_path": row[0], "error": row[3]}
+            for row in read_table(output / "predict" / "predictions.csv")
+            if row[3].startswith("not answered: ")
+        ],
+    ):
+        assert [file["input_path"] for file in found] == [f"{mixed}/{name}" for name in names]
+        for file, reason in zip(found, reasons, strict=True):
+            assert file["error"].startswith(f"not answered: {reason}")
+    rows = read_table(output / "predict" / "predictions.csv")
+    assert {Path(row[0]).name: row[4] for row in rows[1:]} == {
+        "IMG_1": "IMG_1.png", "a.jpg": "a.jpg", "b.gif": "b.png", "d.jp2": "d.png",
+        "e.jpe": "e.png", "f.JPG_large": "f.png", "g": "", "h.jpg_part": "", "a.mp4": "",
+        "a.png": "a_2.png",
+    }  # fmt: skip
+    assert "3 files were not answered: g, h.jpg_part, a.mp4" in caplog.text
+    assert "texts and backups are no images: 1 .txt" in caplog.text
+
+
+def test_strict_ends_with_an_error_after_all_others_are_answered(output: Path, mixed: Path):
+    result = predict(configure(output, input=str(mixed), strict=True))
+    assert result["done_flag"] is False
+    assert (result["num_images"], result["num_failed"], result["num_not_answered"]) == (7, 0, 3)
+    assert result["err_type"] == "PaddlexMLError"
+    assert "3 files were not answered: g, h.jpg_part, a.mp4" in result["err_msg"]
+    assert f"where: {mixed}/g" in result["err_msg"]
+    assert "-o Predict.strict=false" in result["err_msg"]
+    (mixed / "b.gif").write_bytes(b"GIF89a")
+    message = predict(configure(output, input=str(mixed), strict=True))["err_msg"]
+    assert "1 of 7 images could not be read" in message
+    assert "3 files were not answered" in message
+
+
+def test_a_folder_of_videos_alone_says_what_it_holds(output: Path, tmp_path: Path):
+    for name in ("1.mp4", "2.mov"):
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        (tmp_path / "videos" / name).write_bytes(b"\0\0\0\x18ftypqt  ")
+    with pytest.raises(PaddlexMLError, match=r"holds no image.*, but 1\.mp4 \(not .* a video\), 2"):
+        predict(configure(output, input=str(tmp_path / "videos")))
+
+
+def test_a_video_that_is_named_is_a_failure(output: Path, mixed: Path):
+    result = predict(configure(output, input=[str(mixed / "sub" / "a.mp4"), str(mixed / "a.jpg")]))
+    assert (result["num_failed"], result["num_not_answered"]) == (1, 0)
+    assert result["done_flag"] is False
+
+
 def test_a_broken_image_may_end_the_run_which_keeps_what_was_done(output: Path, photos: Path):
     (photos / "b.gif").write_bytes(b"GIF89a")
     with pytest.raises(PaddlexMLError, match=r"where: .*b\.gif"):
@@ -280,8 +377,7 @@ def test_explained_images_get_a_sheet_in_a_folder_of_their_own(output, photos, s
     config = configure(
         output, input=str(photos), batch_size=2, threshold=0.0, explain=True, save_img=save_img
     )
-    for _ in range(2):  # a second run replaces the files of the first
-        result = predict(config)
+    result = predict(config)
     assert result["explain"] == "predict/explain"
     names = ["a.jpg", "a_2.png", "b.png"]
     assert sorted(path.name for path in (output / "predict" / "explain").iterdir()) == names
