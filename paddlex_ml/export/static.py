@@ -8,7 +8,11 @@
 
 from __future__ import annotations
 
+import importlib
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import paddle
@@ -69,7 +73,25 @@ def write_graph(model: paddle.nn.Layer, image_size: int, folder: Path) -> None:
     Raises nothing when the disk is full.
     """
     spec = InputSpec([None, 3, image_size, image_size], "float32", name="x")
-    with warnings.catch_warnings():
+    with _sources_in(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Paddle warns about its own converters
         graph = paddle.jit.to_static(_Scores(model), input_spec=[spec], full_graph=True)
         paddle.jit.save(graph, str(ExportedFiles(folder).prefix))
+
+
+@contextmanager
+def _sources_in(folder: Path) -> Iterator[None]:
+    """Let Paddle write the sources that it compiles while it traces into `folder`, and remove them.
+
+    Its own place is below the home folder, which a container may lack or forbid to write.
+    """
+    paddles = importlib.import_module("paddle.jit.dy2static.utils")
+    before = paddles.get_temp_dir, paddles.DEL_TEMP_DIR
+    with tempfile.TemporaryDirectory(
+        prefix=".sources.", dir=folder, ignore_cleanup_errors=True
+    ) as own:
+        paddles.get_temp_dir, paddles.DEL_TEMP_DIR = lambda: own, False
+        try:
+            yield
+        finally:
+            paddles.get_temp_dir, paddles.DEL_TEMP_DIR = before

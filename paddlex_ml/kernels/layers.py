@@ -104,7 +104,7 @@ def kernels() -> ModuleType | None:
     if importlib.util.find_spec("numba") is None:
         logger.info("numba is not installed: convolutions train with Paddle's own, slower kernels")
         return None
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.folder() / "numba"))
+    cache.give_to_library("NUMBA_CACHE_DIR", "numba")
     begin = time.perf_counter()
     try:
         module = importlib.import_module("paddlex_ml.kernels.convolution")

@@ -15,7 +15,6 @@ import importlib
 import importlib.util
 import logging
 import math
-import os
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any, TypeVar, cast
@@ -38,7 +37,7 @@ def _find_compiler() -> Any:
     """The module numba, or None where it is not installed or does not work."""
     if importlib.util.find_spec("numba") is None:
         return None
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.folder() / "numba"))
+    cache.give_to_library("NUMBA_CACHE_DIR", "numba")
     try:
         return importlib.import_module("numba")
     except (ImportError, OSError) as fault:  # for example an unsuitable numpy

@@ -59,7 +59,9 @@ def hidden_result(result: Path) -> Path:
 
 def free_folder(output: Path) -> Path:
     """A folder beside `output` that does not exist, for a run that must not touch it."""
-    numbered = (output.with_name(f"{output.name}_{number}") for number in count(2))
+    if output.name in ("", ".."):  # "." has no name to count from
+        output = output.resolve()
+    numbered = (output.parent / f"{output.name}_{number}" for number in count(2))
     return next(folder for folder in numbered if not folder.exists())
 
 
