@@ -9,11 +9,12 @@
 from __future__ import annotations
 
 import importlib
-import tempfile
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import paddle
 from paddle.static import InputSpec
@@ -85,13 +86,13 @@ def _sources_in(folder: Path) -> Iterator[None]:
 
     Its own place is below the home folder, which a container may lack or forbid to write.
     """
-    paddles = importlib.import_module("paddle.jit.dy2static.utils")
-    before = paddles.get_temp_dir, paddles.DEL_TEMP_DIR
-    with tempfile.TemporaryDirectory(
-        prefix=".sources.", dir=folder, ignore_cleanup_errors=True
-    ) as own:
-        paddles.get_temp_dir, paddles.DEL_TEMP_DIR = lambda: own, False
-        try:
-            yield
-        finally:
-            paddles.get_temp_dir, paddles.DEL_TEMP_DIR = before
+    paddles: Any = importlib.import_module("paddle.jit.dy2static.utils")
+    before = paddles.get_temp_dir, paddles.DEL_TEMP_DIR, sys.dont_write_bytecode
+    paddles.get_temp_dir, paddles.DEL_TEMP_DIR = lambda: str(folder), False
+    sys.dont_write_bytecode = True  # no folder __pycache__
+    try:
+        yield
+    finally:
+        paddles.get_temp_dir, paddles.DEL_TEMP_DIR, sys.dont_write_bytecode = before
+        for source in folder.glob("*.py"):
+            source.unlink()

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export.static import save_static
-from paddlex_ml.storage import files
+from paddlex_ml.storage import files, folders
 from paddlex_ml.training.state import Training
 
 logger = logging.getLogger(__name__)
@@ -67,13 +66,14 @@ def _trial_folder(place: Path, output: Path) -> Iterator[Path]:
     digest = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:8]
     folder = place / f".paddlex_ml-trial-{digest}"
     try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        folders.discard(folder)
+        folder.mkdir(parents=True)
         yield folder
     except OSError as error:
         raise _explain(error, folder) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # the first error is the cause
+            folders.discard(folder)
 
 
 def _explain(error: OSError, folder: Path) -> PaddlexMLError:
