@@ -11,12 +11,14 @@ import signal
 import sys
 import threading
 import warnings
-from contextlib import redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 from paddlex_ml import program, stop_signals
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import cache, temporary
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 MKL_PATH = "MKL_DEBUG_CPU_TYPE"
@@ -60,6 +62,25 @@ def share_cores(processes: int) -> None:
         os.environ[name] = str(max(1, usable_cores() // processes))
 
 
+@contextmanager
+def home_for_paddle() -> Iterator[None]:
+    """While Paddle is imported, here or in a process that starts: a home folder that it can use.
+
+    Its import ends in an error where it cannot make `~/.cache/paddle`.
+    """
+    before = os.environ.get("HOME")
+    if os.name == "nt" or cache.is_usable(Path(os.path.expanduser("~"), ".cache", "paddle")):
+        yield
+        return
+    os.environ["HOME"] = str(temporary.own_folder())
+    try:
+        yield
+    finally:
+        del os.environ["HOME"]
+        if before is not None:
+            os.environ["HOME"] = before
+
+
 def _import_paddle() -> None:
     """Import Paddle without its messages about ccache and thread counts.
 
@@ -70,7 +91,12 @@ def _import_paddle() -> None:
     level, handlers = root.level, [*root.handlers]
     try:
         # A signal comes after the import: within it Python turns it into errors of all kinds.
-        with stop_signals.postponed(), warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        with (
+            home_for_paddle(),
+            stop_signals.postponed(),
+            warnings.catch_warnings(),
+            redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             importlib.import_module("paddle")
     except ModuleNotFoundError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import csv
 import ctypes
 import gc
+import importlib
 import importlib.util
 import itertools
 import json
@@ -46,6 +47,7 @@ os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{os.devnull}/hypothesis"  # no fo
 hypothesis.settings.register_profile("no folder", database=None)
 hypothesis.settings.load_profile("no folder")
 paddle_runtime.prepare()  # pytest reads this file before any test imports Paddle
+preflight = importlib.import_module("paddlex_ml.engines.train.preflight")  # imports Paddle
 # A shell that starts the tests in the background ignores Ctrl-C for them, which tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -117,6 +119,12 @@ def own_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(fetch, "BACK_OFF", 0.001)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_trial_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of a test begin at once: `tests/engines/train/test_preflight.py` tries exports."""
+    monkeypatch.setattr(preflight, "try_export", lambda *_: None)
 
 
 class Site:

@@ -40,7 +40,7 @@ from paddlex_ml.artifacts.run_folder import (
 from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.artifacts.weights import load_pickle, read
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import folders
+from paddlex_ml.storage import files, folders
 
 FORMAT_VERSION = 1
 """Of .pdstates. Release 0.1.0 wrote no version, which counts as 0 and is read in the same way."""
@@ -131,11 +131,7 @@ def duplicate(source: Path, folder: Path) -> None:
     """
     with folders.replacing(folder, partial(_is_ours, folder.name)) as fresh:
         for suffix in _SUFFIXES:
-            original, copy = source / f"{source.name}{suffix}", fresh / f"{folder.name}{suffix}"
-            try:
-                os.link(original, copy)
-            except OSError:  # a disk without hard links
-                shutil.copyfile(original, copy)
+            files.link(source / f"{source.name}{suffix}", fresh / f"{folder.name}{suffix}")
 
 
 def verify(folder: Path) -> None:
@@ -220,8 +216,9 @@ def read_progress(folder: Path) -> Mapping[str, Any] | None:
 
 def find_folder(text: str, key: str) -> Path:
     """The checkpoint folder that `text` names: as folder, file in it, or file without suffix."""
-    path = Path(text).resolve()  # "." and links have no name of their own
-    for folder in (path, path.parent):
+    path = Path(os.path.abspath(text))  # "." has no name of its own; that of a link counts
+    real = path.resolve()
+    for folder in dict.fromkeys((path, path.parent, real, real.parent)):
         finish_interrupted(folder)
         if CheckpointFiles(folder).states.is_file():
             return folder
@@ -245,10 +242,13 @@ def finish_interrupted(folder: Path) -> None:
 def remove(folder: Path) -> None:
     """Remove a checkpoint; a kill leaves nothing of it under its name."""
     going = folder.with_name(f".{folder.name}.gone")
-    shutil.rmtree(going, ignore_errors=True)  # a kill may have left it
-    if folder.is_dir():
+    folders.discard(going)  # a kill may have left it
+    if folder.is_symlink():
+        remove_own_files(folder)
+        folder.unlink()
+    elif folder.is_dir():
         folder.rename(going)
-        shutil.rmtree(going, ignore_errors=True)
+        folders.discard(going)
 
 
 def remove_own_files(folder: Path) -> None:
@@ -256,6 +256,8 @@ def remove_own_files(folder: Path) -> None:
 
     The files lie in another folder by now, or are no longer wanted: a kill may leave some of them.
     """
+    if not folder.is_dir():
+        return
     for entry in list(folder.iterdir()):
         if not _is_ours(folder.name, entry):
             continue
@@ -264,7 +266,8 @@ def remove_own_files(folder: Path) -> None:
         else:
             entry.unlink()
     if not any(folder.iterdir()):
-        folder.rmdir()
+        with files.where_possible("empty folders stay"):
+            folder.resolve().rmdir()  # a link to it stays
 
 
 def _is_ours(name: str, entry: Path) -> bool:

@@ -41,6 +41,7 @@ def writing(folder: Path, mode: str, key: str = "Global.output") -> Iterator[Non
     On a disk without locks the work goes on without one, and a warning says so.
     """
     holder = folder / f".{mode}.json"
+    other = folder if folder.name else folder.resolve()  # "." has no name to count from
     with ExitStack() as held:
         try:
             held.enter_context(_lock(folder, mode).acquire(timeout=_WAIT))
@@ -48,7 +49,7 @@ def writing(folder: Path, mode: str, key: str = "Global.output") -> Iterator[Non
             raise FolderInUse(
                 f"another {mode} is writing into this folder: {_describe(holder)}",
                 where=str(folder),
-                fix=f"wait until it has ended, or write elsewhere: -o {key}={folder}_2",
+                fix=f"wait until it has ended, or write elsewhere: -o {key}={other}_2",
             ) from None
         except (OSError, NotImplementedError) as error:
             logger.warning(

@@ -203,7 +203,7 @@ def _finish(root: Path) -> None:
             _log.warning("finishing an interrupted change of %s: %s", root, change.what)
             _carry_out(root, number, change)
         else:
-            shutil.rmtree(_path(root, number, "new"))
+            _drop(_path(root, number, "new"))
     for path in (root / FOLDER).glob(".[0-9]*.json.*"):  # a record that was never complete
         path.unlink()
 
@@ -224,7 +224,12 @@ def _carry_out(root: Path, number: int, change: Transaction) -> None:
     for folder in {(root / name).parent for pair in change.aside + change.arrive for name in pair}:
         if folder.is_dir():
             files.flush_folder(folder)
-    shutil.rmtree(_path(root, number, "new"))
+    _drop(_path(root, number, "new"))
+
+
+def _drop(staged: Path) -> None:
+    with files.where_possible("empty folders stay"):
+        shutil.rmtree(staged)
 
 
 def _record(root: Path, number: int, change: Transaction) -> None:

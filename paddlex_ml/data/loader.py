@@ -25,6 +25,7 @@ from paddlex_ml.data import worker
 from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import temporary
 
 Batch = tuple[paddle.Tensor, paddle.Tensor]  # images [B, 3, S, S], targets [B, C], float32
 IndexBatches = list[list[SampleIndex]]
@@ -76,10 +77,11 @@ class Loader:
         count = self.num_workers
         if self._pool is None:
             context: BaseContext
-            if "forkserver" in multiprocessing.get_all_start_methods():
+            methods = multiprocessing.get_all_start_methods()
+            if "forkserver" in methods and temporary.shorten_socket_paths():
                 context = multiprocessing.get_context("forkserver")
                 context.set_forkserver_preload([worker.__name__, "paddlex_ml.data.preload"])
-            else:  # Windows
+            else:  # Windows, or no place for the socket of the server
                 context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(count, context, worker.start, (self.dataset,))
         pool = self._pool

@@ -103,7 +103,8 @@ def _run_workers(body: Body, argument: Any, layout: Layout) -> Any:
     options: dict[str, Any] = {"backend": "gloo"}
     if devices.kind == "gpu":
         options = {"backend": "nccl", "gpus": gpu_names(devices.numbers)}
-    with _without_start_messages():  # the workers need the context to start: keep it
+    with paddle_runtime.home_for_paddle(), _without_start_messages():
+        # The workers need the context to start: keep it.
         context = dist.spawn(_run_worker, (job,), count, join=False, **options)
     for _, sender in pipes:
         sender.close()  # so that the death of a worker closes its pipe

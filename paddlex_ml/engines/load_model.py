@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -85,7 +86,7 @@ def _build(info: ModelInfo, entries: dict[str, np.ndarray], path: Path, key: str
 def _locate(config: Config, text: str | None, key: str) -> Path:
     if text is not None:
         if not fetch.is_url(text):
-            checkpoint.finish_interrupted(Path(text).resolve().parent)
+            checkpoint.finish_interrupted(Path(os.path.abspath(text)).parent)
         return weights.locate(text, key, null="takes the best weights of Global.output")
     best = RunFolder(config.Global.output).best_model
     checkpoint.finish_interrupted(best.folder)

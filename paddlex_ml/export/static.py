@@ -8,8 +8,13 @@
 
 from __future__ import annotations
 
+import importlib
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import paddle
 from paddle.static import InputSpec
@@ -69,7 +74,24 @@ def write_graph(model: paddle.nn.Layer, image_size: int, folder: Path) -> None:
     Raises nothing when the disk is full.
     """
     spec = InputSpec([None, 3, image_size, image_size], "float32", name="x")
-    with warnings.catch_warnings():
+    with _temporary_sources(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Paddle warns about its own converters
         graph = paddle.jit.to_static(_Scores(model), input_spec=[spec], full_graph=True)
         paddle.jit.save(graph, str(ExportedFiles(folder).prefix))
+
+
+@contextmanager
+def _temporary_sources() -> Iterator[None]:
+    """Let Paddle write the sources that it compiles while it traces into the temporary folder.
+
+    Its own place is below the home folder, which a container may lack or forbid to write. Not the
+    folder of the export: room that is free again there would hide that its disk is full.
+    """
+    paddles: Any = importlib.import_module("paddle.jit.dy2static.utils")
+    before = paddles.get_temp_dir, paddles.DEL_TEMP_DIR
+    with tempfile.TemporaryDirectory(prefix="paddlex_ml-", ignore_cleanup_errors=True) as folder:
+        paddles.get_temp_dir, paddles.DEL_TEMP_DIR = lambda: folder, False
+        try:
+            yield
+        finally:
+            paddles.get_temp_dir, paddles.DEL_TEMP_DIR = before

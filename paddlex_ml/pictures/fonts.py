@@ -155,7 +155,7 @@ def _tell_kind(character: str) -> str:
 
 def _candidates() -> Iterator[Path]:
     if chosen := os.environ.get(VARIABLE):
-        font = Path(chosen).expanduser()
+        font = Path(os.path.expanduser(chosen))
         if not font.is_file() or not _coverage(font):
             what = "is not a font that can be read" if font.exists() else "does not exist"
             raise PaddlexMLError(

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
 """Charts of the toolkit: images per class, and the curves of a training run.
 
 Up to 100 classes are bars with their names; of more, the counts are a curve by rank, with the names
@@ -14,6 +15,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import platformdirs
+
+from paddlex_ml.storage import cache, files
+
+cache.give_to_library(  # matplotlib looks at it when it is imported
+    "MPLCONFIGDIR",
+    "matplotlib",
+    platformdirs.user_config_path("matplotlib"),
+    platformdirs.user_cache_path("matplotlib"),
+)
+
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,7 +33,6 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import MaxNLocator
 
 from paddlex_ml.pictures.fonts import find_font, lacks_letters, legible
-from paddlex_ml.storage import files
 
 _TRAIN, _VAL = "#2f6db3", "#f2a03d"  # blue and orange differ for colour-blind eyes too
 _RAW, _EMA, _LOSS = "#8a94a6", "#2f6db3", "#c8553d"

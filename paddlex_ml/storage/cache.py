@@ -10,9 +10,12 @@ A URL with a query, or with letters that file names cannot have, gets a short ha
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import logging
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,17 +25,56 @@ import platformdirs
 from filelock import FileLock
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import files
+from paddlex_ml.storage import files, temporary
+
+logger = logging.getLogger(__name__)
 
 VARIABLE = "PADDLEX_ML_CACHE"
 _OURS = (".part", ".part.json", ".lock")
 
 
 def folder() -> Path:
-    """Where files are kept: the folder of PADDLEX_ML_CACHE, else the user's cache."""
+    """Where files are kept: the folder of PADDLEX_ML_CACHE, else the user's cache.
+
+    A user without a home folder that can be written, as in many containers, has it in the
+    temporary folder.
+    """
     if moved := os.environ.get(VARIABLE):
-        return Path(moved).expanduser().absolute()
-    return platformdirs.user_cache_path("paddlex_ml", appauthor=False)
+        return Path(os.path.expanduser(moved)).absolute()
+    usual = platformdirs.user_cache_path("paddlex_ml", appauthor=False)
+    return usual if is_usable(usual) else _in_temporary_folder()
+
+
+def give_to_library(variable: str, name: str, *usual: Path) -> None:
+    """Name a folder in an environment variable where a library may keep files from now on.
+
+    Left alone: a variable that the user has set, and a library whose `usual` folders can be
+    written. Without any of those it gets `<cache>/<name>`, if that can be written.
+    """
+    if os.environ.get(variable) or (usual and all(map(is_usable, usual))):
+        return
+    own = folder() / name
+    os.environ[variable] = str(own if is_usable(own) else _in_temporary_folder() / name)
+
+
+@functools.cache
+def is_usable(folder: Path) -> bool:
+    """Whether a file can be made there."""
+    if not folder.is_absolute():  # "~" stays where nobody knows the home folder
+        return False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@functools.cache
+def _in_temporary_folder() -> Path:
+    path = temporary.own_folder() / ".cache" / "paddlex_ml"
+    logger.info("the home folder or the cache in it cannot be written: the cache is in %s", path)
+    return path
 
 
 def path_for(url: str) -> Path:

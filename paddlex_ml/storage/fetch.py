@@ -80,7 +80,7 @@ def cached(url: str, *, check: Callable[[Path], object], fix: str) -> Path:
         part = cache.beside(path, ".part")
         try:
             with part.open("rb") as file:
-                os.fsync(file.fileno())
+                files.sync(file.fileno())
                 if is_page(file.read(512)):
                     raise PaddlexMLError("it is a web page", where="", fix="")
             check(part)

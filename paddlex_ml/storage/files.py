@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -31,6 +32,37 @@ _REPAIRS = {
     errno.EEXIST: "a file is where a folder is needed: move it, or -o Global.output=...",
     errno.EISDIR: "a folder is where a file is needed: move it, or -o Global.output=...",
 }
+
+_NOT_SUPPORTED = {
+    *(errno.EINVAL, errno.EPERM, errno.EACCES, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP),
+    *(errno.ENOTSUP, errno.ENOTTY, errno.EXDEV, errno.EMLINK, errno.ENOTEMPTY),
+}
+"""What network disks and those in user space answer where they do not support a step."""
+
+
+@contextmanager
+def where_possible(step: str) -> Iterator[None]:
+    """Go on where the disk does not support what is done, and say so once for each `step`.
+
+    step: what is not done, for the warning. Raises OSError as the system does for all else, such as
+    a full or a broken disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+        where = error.filename2 or error.filename
+        _warn_once(step, os.strerror(error.errno), f" (first: {where})" if where else "")
+
+
+_told: set[str] = set()
+
+
+def _warn_once(step: str, reason: str, where: str) -> None:
+    if step not in _told:
+        _told.add(step)
+        logger.warning("the disk does not support it, so %s: %s%s", step, reason, where)
 
 
 def explain(error: OSError) -> PaddlexMLError | None:
@@ -57,7 +89,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         flush(temporary)
         os.umask(umask := os.umask(0))
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files for the owner alone
+        with where_possible("files keep the permissions that it gives them"):
+            temporary.chmod(0o666 & ~umask)  # mkstemp makes files for the owner alone
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -68,7 +101,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def flush(path: Path) -> None:
     """Wait until the bytes of a file are on the disk."""
     with path.open("rb") as file:
-        os.fsync(file.fileno())
+        sync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:
@@ -77,9 +110,27 @@ def flush_folder(folder: Path) -> None:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        sync(handle)
     finally:
         os.close(handle)
+
+
+def sync(handle: int) -> None:
+    """Wait until what was written to an open file or folder is on the disk."""
+    with where_possible("a power cut may lose what was written last"):
+        os.fsync(handle)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file or link a second name; on a disk without hard links, copy it."""
+    with where_possible("files are copied, where hard links would save room"):
+        os.link(source, target, follow_symlinks=False)
+        return
+    shutil.copyfile(source, target, follow_symlinks=False)
+    with where_possible("copies are without times and permissions"):
+        shutil.copystat(source, target, follow_symlinks=False)
+    if not target.is_symlink():
+        flush(target)
 
 
 def lock_of(folder: Path) -> FileLock:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import glob
 import logging
 import os
 import shutil
@@ -21,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from paddlex_ml.errors import PaddlexMLError
@@ -45,17 +47,33 @@ def replacing(folder: Path, is_ours: IsOurs) -> Iterator[Path]:
     fresh = _beside(folder, "new")
     with files.one_at_a_time(folder):  # two runs may have one output folder
         finish_interrupted(folder, is_ours)
-        shutil.rmtree(fresh, ignore_errors=True)  # what a kill left there
+        discard(fresh)  # what a kill left there
         fresh.mkdir(parents=True)
         try:
             yield fresh
             flush(fresh)
             if folder.is_dir():
                 _carry_over(folder, fresh, is_ours)
-                shutil.copymode(folder, fresh)  # a folder that a group shares stays shared
+                with files.where_possible("folders keep the permissions that it gives them"):
+                    shutil.copymode(folder, fresh)  # a folder that a group shares stays shared
             _swap_in(fresh, folder)
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            discard(fresh)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder, if it is there, or give it another name where the disk keeps it.
+
+    Disks of networks may answer that an empty folder is not empty. A later call removes it.
+    """
+    for left in (folder, *folder.parent.glob(f"{glob.escape(folder.name)}.left.*")):
+        shutil.rmtree(left, ignore_errors=True)
+    if folder.is_dir():
+        with files.where_possible("empty folders stay"):
+            folder.rmdir()
+            return
+        numbered = (folder.with_name(f"{folder.name}.left.{number}") for number in count(1))
+        folder.rename(next(name for name in numbered if not os.path.lexists(name)))
 
 
 def finish_interrupted(folder: Path, is_ours: IsOurs) -> None:
@@ -89,7 +107,9 @@ def building(folder: Path) -> Iterator[Path]:
     prefix, suffix = f".{folder.name}.", ".unfinished"
     for left in sorted(folder.parent.glob(f"{prefix}*{suffix}")):
         _log.warning("%s is from a run that was killed or is still at work", left)
-    with tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=folder.parent) as aside:
+    with tempfile.TemporaryDirectory(
+        prefix=prefix, suffix=suffix, dir=folder.parent, ignore_cleanup_errors=True
+    ) as aside:
         fresh = Path(aside, folder.name)  # the outer folder is private, this one is not
         fresh.mkdir()
         yield fresh
@@ -125,25 +145,24 @@ def flush(folder: Path) -> None:
 def _carry_over(old: Path, fresh: Path, is_ours: IsOurs) -> None:
     """Give the entries that are not ours a second name in `fresh`: `old` stays complete."""
 
-    def link(source: str | Path, target: str | Path) -> None:
-        try:
-            os.link(source, target, follow_symlinks=False)
-        except OSError:  # a disk without hard links
-            shutil.copy2(source, target, follow_symlinks=False)
-            if not os.path.islink(target):
-                files.flush(Path(target))
-
     for entry in old.iterdir():
         target = fresh / entry.name
-        if is_ours(entry) or os.path.lexists(target):
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.copytree(entry, target, symlinks=True, copy_function=link)
-            for path, _, _ in os.walk(target):
-                files.flush_folder(Path(path))
-        else:
-            link(entry, target)
+        if not is_ours(entry) and not os.path.lexists(target):
+            _copy(entry, target)
     files.flush_folder(fresh)
+
+
+def _copy(entry: Path, target: Path) -> None:
+    """Give a file, a link or a folder with its content a second name."""
+    if entry.is_symlink() or not entry.is_dir():
+        files.link(entry, target)
+        return
+    target.mkdir()
+    for inner in entry.iterdir():
+        _copy(inner, target / inner.name)
+    with files.where_possible("copies are without times and permissions"):
+        shutil.copystat(entry, target)
+    files.flush_folder(target)
 
 
 def _swap_in(fresh: Path, folder: Path) -> None:
@@ -152,6 +171,7 @@ def _swap_in(fresh: Path, folder: Path) -> None:
     if not folder.is_dir():
         fresh.rename(folder)
     elif not _exchange(fresh, folder):
+        discard(old)
         try:
             folder.rename(old)
             fresh.rename(folder)
@@ -160,7 +180,7 @@ def _swap_in(fresh: Path, folder: Path) -> None:
                 old.rename(folder)
             raise
     files.flush_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    discard(old)
 
 
 def _exchange(first: Path, second: Path) -> bool:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import platformdirs
 import pytest
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import cache
+from paddlex_ml.storage import cache, temporary
 
 
 def test_the_variable_moves_the_cache(monkeypatch, tmp_path):
@@ -23,6 +24,55 @@ def test_the_variable_moves_the_cache(monkeypatch, tmp_path):
 def test_without_the_variable_it_is_the_users_own(monkeypatch):
     monkeypatch.delenv("PADDLEX_ML_CACHE")
     assert cache.folder() == Path(platformdirs.user_cache_dir()) / "paddlex_ml"
+
+
+@pytest.fixture
+def forgetful(monkeypatch, tmp_path):
+    """The answers about folders that this process remembers are those of this test alone."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    known = (cache._in_temporary_folder, cache.is_usable, temporary.own_folder)
+    for function in known:
+        function.cache_clear()
+    yield
+    for function in known:
+        function.cache_clear()
+
+
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("home", ["/dev/null", "/proc/nothing", None])
+def test_without_a_home_that_can_be_written_it_is_in_the_temporary_folder(
+    monkeypatch, tmp_path, caplog, home
+):
+    caplog.set_level("INFO")
+    for variable in ("PADDLEX_ML_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    if home is None:  # what remains of it where the system does not know the user
+        unknown = Path("~/.cache/paddlex_ml")
+        monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: unknown)
+    else:
+        monkeypatch.setenv("HOME", home)
+    monkeypatch.chdir(tmp_path)
+    found = cache.folder()
+    assert found == tmp_path / f"paddlex_ml-{os.getuid()}" / ".cache" / "paddlex_ml"
+    assert str(found) in caplog.text
+    cache.path_for("https://a.org/m.tar").parent.mkdir(parents=True)
+    assert not Path("~").exists()
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_library_gets_a_folder_that_can_be_written(monkeypatch, tmp_path, own_cache):
+    monkeypatch.setenv("A_CACHE", "of the user")
+    cache.give_to_library("A_CACHE", "a")
+    assert os.environ["A_CACHE"] == "of the user"
+    monkeypatch.delenv("A_CACHE")
+    cache.give_to_library("A_CACHE", "a", tmp_path / "usual")
+    assert "A_CACHE" not in os.environ
+    cache.give_to_library("A_CACHE", "a", tmp_path / "usual", Path(os.devnull, "usual"))
+    assert os.environ["A_CACHE"] == str(own_cache / "a")
+    monkeypatch.delenv("A_CACHE")
+    monkeypatch.setenv("PADDLEX_ML_CACHE", f"{os.devnull}/cache")
+    cache.give_to_library("A_CACHE", "a")
+    assert Path(os.environ["A_CACHE"]) == tmp_path / f"paddlex_ml-{os.getuid()}/.cache/paddlex_ml/a"
 
 
 @pytest.mark.parametrize(

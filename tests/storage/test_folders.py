@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -129,7 +130,8 @@ def test_files_of_a_user_are_copied_where_the_disk_has_no_hard_links(
     fill(tmp_path / "inference", OLD)
     number = (tmp_path / "inference" / "notes.txt").stat().st_ino
     if not links:
-        monkeypatch.setattr(os, "link", lambda *_, **__: os.stat(tmp_path / "missing"))
+        refusal = OSError(errno.EPERM, os.strerror(errno.EPERM))
+        monkeypatch.setattr(os, "link", Mock(side_effect=refusal))
     export(tmp_path)
     assert read(tmp_path / "inference") == MIXED
     assert ((tmp_path / "inference" / "notes.txt").stat().st_ino == number) == links
@@ -354,3 +356,44 @@ def test_a_kill_at_every_step_leaves_no_half_built_folder(
         if not ending:
             build(root)
         assert read(root / "set") == MIXED
+
+
+@pytest.mark.usefixtures("way_to_swap")
+def test_a_disk_without_links_permissions_and_sync_serves_and_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(number: int) -> Callable[..., None]:
+        def call(path: object, *_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return call
+
+    monkeypatch.setattr(files, "_told", set())
+    monkeypatch.setattr(os, "fsync", refuse(errno.EINVAL))
+    monkeypatch.setattr(os, "chmod", refuse(errno.EPERM))
+    monkeypatch.setattr(os, "link", refuse(errno.EPERM))
+    monkeypatch.setattr(os, "rmdir", refuse(errno.ENOTEMPTY))
+    fill(tmp_path / "inference", OLD)
+    for _ in range(3):
+        export(tmp_path)
+        assert read(tmp_path / "inference") == MIXED
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 5
+    assert len(set(told)) == 5
+    assert any("hard links would save room: Operation not permitted" in text for text in told)
+    assert any("a power cut may lose" in text for text in told)
+    assert any("empty folders stay: Directory not empty" in text for text in told)
+    monkeypatch.undo()
+    export(tmp_path)  # the disk has let go of what was left
+    assert os.listdir(tmp_path) == ["inference"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_broken_or_full_disk_is_no_disk_without_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    fill(tmp_path / "inference", OLD)
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(number, os.strerror(number))))
+    with pytest.raises(OSError, match=os.strerror(number)):
+        export(tmp_path)
+    assert read(tmp_path / "inference") == OLD

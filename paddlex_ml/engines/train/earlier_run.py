@@ -4,6 +4,7 @@ the command line checks this before it writes anything."""
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -27,8 +28,10 @@ def find_conflict(config: Config) -> PaddlexMLError | None:
     output, resume = config.Global.output, config.Train.resume_path
     if config.Global.mode != "train" or config.Global.overwrite or resume == AUTO:
         return None
-    if resume is not None and output.resolve() in Path(resume).resolve().parents:
-        return None
+    if resume is not None:
+        named = Path(os.path.abspath(resume))  # a checkpoint may be a link to another disk
+        if output.resolve() in (*(p.resolve() for p in named.parents), *named.resolve().parents):
+            return None
     files = RunFolder(output)
     if not any(checkpoint.weights.is_file() for checkpoint in files.checkpoints()):
         return None
@@ -59,7 +62,9 @@ def hidden_result(result: Path) -> Path:
 
 def free_folder(output: Path) -> Path:
     """A folder beside `output` that does not exist, for a run that must not touch it."""
-    numbered = (output.with_name(f"{output.name}_{number}") for number in count(2))
+    if output.name in ("", ".."):  # "." has no name to count from
+        output = output.resolve()
+    numbered = (output.parent / f"{output.name}_{number}" for number in count(2))
     return next(folder for folder in numbered if not folder.exists())
 
 

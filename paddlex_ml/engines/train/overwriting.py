@@ -4,6 +4,9 @@
     <output>.old/            the old run, until the first checkpoint of the new one is written
     <output>.old/.set_aside  "moving" while files are moved there, "complete" from then on
 
+A checkpoint folder that is a link, as to a larger disk, stays one: what it leads to is set aside
+there, as <target>.old, with a link to it in <output>.old.
+
 So no file of two runs stands together in the output folder, whenever a kill comes. Other files in
 the output folder, such as the check of the data set, stay where they are.
 """
@@ -40,10 +43,10 @@ def set_aside(output: Path) -> Path | None:
     has_checkpoint = any(kept.folder.is_dir() for kept in run.checkpoints())
     if aside is not None:
         if not has_checkpoint:
-            _remove_run(run)
+            _remove_run(run, keep_links=True)
             return aside
         remove(aside)
-    if not run.of_training():
+    if not any(path.exists() for path in run.of_training()):  # links may lead to nothing yet
         return None
     aside = _free_place(output)
     aside.mkdir(exist_ok=True)
@@ -58,13 +61,28 @@ def finish_moving(output: Path) -> None:
     aside = find(output)
     if aside is None or _read_mark(aside) != _MOVING:
         return
-    for path in RunFolder(output).of_training():
-        path.rename(aside / path.name)
+    run = RunFolder(output)
+    checkpoints = {kept.folder for kept in run.checkpoints()}
+    for path in run.of_training():
+        if path in checkpoints and path.is_symlink():
+            _move_target(path, aside / path.name)
+        else:
+            path.rename(aside / path.name)
     result = RunFolder(aside).result("train")
     with suppress(FileNotFoundError):
         earlier_run.hidden_result(result).rename(result)
     files.flush_folder(aside)
     files.write_text(aside / _MARK, _COMPLETE)
+
+
+def _move_target(link: Path, kept: Path) -> None:
+    """Rename the folder that `link` leads to, and make `kept` a link to it; `link` stays."""
+    target = link.resolve()
+    if not target.is_dir():
+        return
+    if not os.path.lexists(kept):  # else a kill came between these two steps
+        kept.symlink_to(_choose_free(target.with_name(f"{target.name}.old")))
+    target.rename(kept.readlink())
 
 
 def find(output: Path) -> Path | None:
@@ -78,7 +96,7 @@ def find(output: Path) -> Path | None:
 
 def remove(aside: Path) -> None:
     """Remove a run that was set aside; what others have put into its folders stays, and is told."""
-    _remove_run(RunFolder(aside))
+    _remove_run(RunFolder(aside), keep_links=False)
     if all(path.name.startswith((_MARK, f".{_MARK}")) for path in aside.iterdir()):
         shutil.rmtree(aside, ignore_errors=True)
         return
@@ -86,11 +104,13 @@ def remove(aside: Path) -> None:
     (aside / _MARK).unlink(missing_ok=True)
 
 
-def _remove_run(run: RunFolder) -> None:
+def _remove_run(run: RunFolder, *, keep_links: bool) -> None:
     checkpoints = {kept.folder for kept in run.checkpoints()}
     for path in run.of_training():
-        if path in checkpoints and not path.is_symlink():
+        if path in checkpoints:
             checkpoint.remove_own_files(path)
+            if path.is_symlink() and not path.exists() and not keep_links:
+                path.unlink()
         elif path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -103,6 +123,10 @@ def _free_place(output: Path) -> Path:
     parent = beside.parent
     is_usable = os.access(parent, os.W_OK) and parent.stat().st_dev == output.stat().st_dev
     place = beside if is_usable else inside
+    return _choose_free(place)
+
+
+def _choose_free(place: Path) -> Path:
     numbered = (place.with_name(f"{place.name}.{number}") for number in count(1))
     return next(path for path in chain([place], numbered) if _is_free(path))
 

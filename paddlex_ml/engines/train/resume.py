@@ -66,7 +66,7 @@ def choose(config: Config) -> Beginning:
             newest = _choose_newest(run)
             return Beginning(newest, may_overwrite and newest is None)
         folder = checkpoint.find_folder(resume, _KEY)
-        if folder.parent != run.output.resolve():
+        if folder.parent.resolve() != run.output.resolve():
             return Beginning(folder, may_overwrite)
         _refuse_going_back(folder, run)
     except _NeedsOverwrite as error:

@@ -26,7 +26,7 @@ from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed import launch
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import changed_lists, resume, start
+from paddlex_ml.engines.train import changed_lists, preflight, resume, start
 from paddlex_ml.engines.train.plan import build_loaders, compose_plan
 from paddlex_ml.engines.train.result import build_result
 from paddlex_ml.engines.train.resume import Beginning
@@ -84,6 +84,8 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         ExitStack() as stack,
     ):
         training, plan = prepare(config, dataset, opened, group)
+        if group.is_main:
+            preflight.check(training, output)
         start.open_folder(config, opened, job.beginning, training, group)
         open_log()
         if config.Train.tensorboard and group.is_main:

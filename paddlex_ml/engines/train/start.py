@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -135,7 +136,7 @@ def remove_overwritten(output: Path) -> None:
 def load_pretrained(model: paddle.nn.Layer, name: str, text: str) -> None:
     """Load the entries of a weight file (path or URL) that fit, and log the others."""
     if not fetch.is_url(text):
-        checkpoint.finish_interrupted(Path(text).resolve().parent)
+        checkpoint.finish_interrupted(Path(os.path.abspath(text)).parent)
     path = _locate_weights(text)
     fitted = weights.fit(model, weights.read(path), head=zoo.find(name).head, where=str(path))
     missing = fitted.missing

@@ -21,6 +21,7 @@ from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.inference.inputs import walk
 from paddlex_ml.inference.result import MultiLabelResult, Seen
 
+SCORES = np.array([0.9, 0.1], np.float32)
 CLASSES = ["cat", "dog"]
 
 

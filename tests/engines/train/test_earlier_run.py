@@ -55,3 +55,12 @@ def test_auto_starts_a_new_run_and_goes_on_with_its_own(
     assert "resumed after 1 epochs and 0 steps" in err
     assert "[Epoch 1/2]" not in err
     assert "resume_path: auto\n" in (output / "config.yaml").read_text(encoding="utf-8")
+
+
+def test_the_working_folder_as_output_has_a_free_folder_beside_it(
+    run: Run, toy: Path, copy_of_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy_of_run)
+    code, err = run("train", toy, Path())
+    assert code == 2
+    assert f"-o Global.output={copy_of_run}_2 keeps both" in err

@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.engines.train import overwriting, start
 from paddlex_ml.training import saving
 
@@ -166,3 +168,73 @@ def test_a_kill_between_first_checkpoint_and_removal_is_made_up_for(
     code, err = run("train", toy, evaluated, "Train.resume_path=auto", "Train.epochs_iters=1")
     assert code == 0, err
     assert not Path(f"{evaluated}.old").exists()
+
+
+@pytest.fixture
+def other_disk() -> Iterator[Path]:
+    """A folder on another disk than the temporary one, where this machine has one."""
+    memory = Path("/dev/shm")
+    parent = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        yield Path(folder)
+
+
+def test_checkpoints_that_are_links_to_another_disk_stay_there(
+    run: Run, toy: Path, start_weights: Path, tmp_path: Path, other_disk: Path
+) -> None:
+    output, key = tmp_path / "out", f"Train.pretrain_weight_path={start_weights}"
+    output.mkdir()
+    for name in ("latest", "best_model"):
+        (output / name).symlink_to(other_disk / f"of_{name}")
+    code, err = run("train", toy, output, key, "Train.epochs_iters=1")
+    assert code == 0, err
+    resume = f"Train.resume_path={output / 'latest'}"
+    code, err = run("train", toy, output, key, "Train.epochs_iters=2", resume)
+    assert code == 0, err
+    assert "resumed after 1 epochs and 0 steps" in err
+    first = json.loads((output / "run.json").read_text())["id"]
+    code, err = run("train", toy, output, key, "Train.epochs_iters=1", OVERWRITE)
+    assert code == 0, err
+    second = json.loads((output / "run.json").read_text())["id"]
+    assert second != first
+    for mode in ("export", "evaluate"):
+        weights = output / "best_model" / "best_model.pdparams"
+        code, err = run(mode, toy, output, f"{mode.title()}.weight_path={weights}")
+        assert code == 0, err
+    for name in ("latest", "best_model"):
+        assert os.readlink(output / name) == str(other_disk / f"of_{name}")
+        info = checkpoint.read_model_info(output / name / f"{name}.pdparams")
+        assert info is not None
+        assert info.run is not None
+        assert info.run.id == second
+    assert sorted(os.listdir(other_disk)) == ["of_best_model", "of_latest"]
+    assert not Path(f"{output}.old").exists()
+    assert (output / "best_model" / "inference" / "inference.yml").is_file()
+
+
+def test_killed_while_links_are_set_aside_the_next_start_goes_on(
+    run: Run, toy: Path, copy_of_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "place"
+    (copy_of_run / "latest").rename(place)
+    (copy_of_run / "latest").symlink_to(place)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "readlink", kill)
+        with pytest.raises(Killed):
+            overwriting.set_aside(copy_of_run)
+    assert overwriting.set_aside(copy_of_run) == Path(f"{copy_of_run}.old")
+    assert checkpoint.is_complete(Path(f"{copy_of_run}.old", "latest"))
+    assert (copy_of_run / "latest").is_symlink()
+    assert not place.exists()
+    code, err = run("train", toy, copy_of_run, OVERWRITE, "Train.epochs_iters=1")
+    assert code == 0, err
+    assert checkpoint.is_complete(copy_of_run / "latest")
+    assert place.is_dir()
+    assert not Path(f"{place}.old").exists()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training does to its output folder at its end, done once before its first step.
+
+So a disk or a machine on which it cannot work ends the command now, and not after all epochs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
+from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.export.static import save_static
+from paddlex_ml.storage import files, folders
+from paddlex_ml.training.state import Training
+
+logger = logging.getLogger(__name__)
+
+
+def check(training: Training, output: Path) -> None:
+    """Write and remove a small checkpoint and an export of the untrained model.
+
+    On the disks of `latest` and `best_model` too, which may be links. Nothing stays, and `training`
+    does not change. Raises PaddlexMLError where something cannot work.
+    """
+    begin, run = time.monotonic(), RunFolder(output)
+    best = run.best_model.folder.resolve().parent
+    for place in {output.resolve(), run.latest.folder.resolve().parent, best}:
+        with _trial_folder(place, output) as folder:
+            try_checkpoint(training.info, folder)
+    with _trial_folder(best, output) as folder:
+        try_export(training, folder)
+    logger.info("tried a checkpoint and an export in %.1f s", time.monotonic() - begin)
+
+
+def try_checkpoint(info: ModelInfo, folder: Path) -> None:
+    """Write a small checkpoint, replace it, give it a second name and remove that."""
+    one = {"weight": np.zeros(1, np.float32)}
+    small = Checkpoint(info, one, one, optimizer={}, progress={}, fingerprint={})
+    for _ in range(2):
+        checkpoint.write(folder / "latest", small)
+    checkpoint.duplicate(folder / "latest", folder / "epoch_1")
+    checkpoint.verify(folder / "epoch_1")
+    checkpoint.remove(folder / "epoch_1")
+
+
+def try_export(training: Training, folder: Path) -> None:
+    """Export the model that evaluates averaged weights, which are random still, and compare."""
+    save_static(training.averaged, training.info, folder / "inference")
+
+
+@contextmanager
+def _trial_folder(place: Path, output: Path) -> Iterator[Path]:
+    """Yield an empty folder in `place`, and explain what cannot be done there."""
+    # The same name at each start of this run removes what a kill has left.
+    digest = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:8]
+    folder = place / f".paddlex_ml-trial-{digest}"
+    try:
+        folders.discard(folder)
+        folder.mkdir(parents=True)
+        yield folder
+    except OSError as error:
+        raise _explain(error, folder) from error
+    finally:
+        with suppress(OSError):  # the first error is the cause
+            folders.discard(folder)
+
+
+def _explain(error: OSError, folder: Path) -> PaddlexMLError:
+    where = Path(error.filename2 or error.filename or folder)
+    if folder in (where, *where.parents):
+        known = files.explain(OSError(error.errno, error.strerror, str(folder.parent)))
+        return known or PaddlexMLError(
+            f"checkpoints and exports cannot be written there: {error.strerror or error}",
+            where=str(folder.parent),
+            fix="choose another folder: -o Global.output=...",
+        )
+    return PaddlexMLError(
+        f"the model could not be exported after the training: {error.strerror or error}",
+        where=str(where),
+        fix="let the command write there, or set HOME=/tmp TMPDIR=/tmp before it",
+    )

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder for temporary files: a part of it for this user alone, and paths for sockets."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import suppress
+from multiprocessing import util
+from pathlib import Path
+
+_LONGEST = 70
+"""Bytes of a folder in which multiprocessing can bind a socket: it adds 32, macOS takes 103."""
+_SHORT = ("/tmp", "/var/tmp", "/dev/shm")
+
+
+@functools.cache
+def own_folder() -> Path:
+    """A folder that only this user can write, the same one in each of its processes.
+
+    Where another user has taken its name, a new folder for this process alone.
+    """
+    if not hasattr(os, "getuid"):  # on Windows the temporary folder is the user's own
+        folder = Path(tempfile.gettempdir(), "paddlex_ml")
+        folder.mkdir(exist_ok=True)
+        return folder
+    folder = Path(tempfile.gettempdir(), f"paddlex_ml-{os.getuid()}")
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    writable_by_others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not writable_by_others:
+        return folder
+    folder = Path(tempfile.mkdtemp(prefix="paddlex_ml-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def shorten_socket_paths() -> bool:
+    """Let multiprocessing make its sockets where their paths are short enough for the system.
+
+    Its own choice is below TMPDIR, whatever its length. Returns whether there is such a place.
+    """
+    usual = tempfile.gettempdir()
+    for folder in (usual, os.environ.get("XDG_RUNTIME_DIR", usual), *_SHORT):
+        if len(os.fsencode(folder)) > _LONGEST:
+            continue
+        before, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            # The first call makes the folder, and the process keeps it.
+            return len(os.fsencode(os.path.dirname(util.get_temp_dir()))) <= _LONGEST
+        except OSError:
+            continue
+        finally:
+            tempfile.tempdir = before
+    return False
