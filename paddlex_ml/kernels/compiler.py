@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from paddlex_ml.storage import cache, files
+from paddlex_ml.storage import cache
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +46,7 @@ def load(name: str) -> ModuleType | None:
     with ExitStack() as stack:
         with suppress(OSError, NotImplementedError, Timeout):  # the lock is not indispensable
             folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / "paddlex_ml.lock")
-            stack.enter_context(files.wait_for(lock, folder, WAIT))
+            stack.enter_context(FileLock(folder / "paddlex_ml.lock").acquire(timeout=WAIT))
         try:
             return importlib.import_module(name)
         except (ImportError, RuntimeError, OSError) as fault:  # for example an unsuitable numpy
