@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import json
 import io
 import itertools
+import json
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
