@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,11 @@ def test_other_files_are_known_by_their_first_bytes(tmp_path: Path):
         "x.jpg": (True, None),
     }
     assert left_out == LeftOut(
-        {"": 1, ".txt": 1, ".xml": 1, ".bak": 1, ".db": 1}, 1, [str(tmp_path / "folder")], 1, 1
+        Counter({"": 1, ".txt": 1, ".xml": 1, ".bak": 1, ".db": 1}),
+        1,
+        [str(tmp_path / "folder")],
+        1,
+        1,
     )
 
 

@@ -52,7 +52,9 @@ def predict(
     ):
         names = files.PictureNames(saved)
         for picture in walk(source):
-            result = MultiLabelResult(picture, CLASSES, np.float32([0.9, 0.1]), [0], seen=seen)
+            result = MultiLabelResult(
+                picture, CLASSES, np.array([0.9, 0.1], np.float32), [0], seen=seen
+            )
             name = names.choose(result)
             add(result, name)
             draw(result, name)
@@ -103,7 +105,7 @@ def test_the_names_in_both_tables_are_those_of_the_pictures(saved, photos):
     for row in rows:
         with Image.open(row["image"]) as image, Image.open(saved.folder / row["picture"]) as drawn:
             colours = [each.convert("RGB").getpixel((9, 9)) for each in (image, drawn)]
-        assert np.allclose(*colours, atol=9)
+        assert np.allclose(colours[0], colours[1], atol=9)
 
 
 @pytest.mark.parametrize("lost", ["predictions.json", "predictions.csv"])
