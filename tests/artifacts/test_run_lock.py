@@ -63,6 +63,17 @@ def test_a_second_run_of_a_mode_is_refused_by_name_and_changes_nothing(
     assert (output / f"{mode}_result.json").read_text() == "of the first"
 
 
+def test_two_predictions_cannot_save_into_one_folder(run: Run, toy: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    with another_process(saved, "predict"):
+        keys = f"Predict.save_path={saved}", "Predict.input=photo.jpg"
+        code, err = run("predict", toy, tmp_path / "out", *keys)
+    assert code == 2
+    assert "another predict is writing into this folder" in err
+    assert f"-o Predict.save_path={saved}_2" in err
+
+
 def test_another_mode_may_work_beside_it(tmp_path: Path) -> None:
     with another_process(tmp_path, "train"), run_lock.writing(tmp_path, "evaluate"):
         assert json.loads((tmp_path / ".evaluate.json").read_text())["pid"] == os.getpid()

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import subprocess
 import sys
 import tarfile
@@ -374,3 +375,18 @@ def test_thresholds_act_on_classes_whatever_the_batch_size(predictor: Predictor,
     images = [np.full((20, 20, 3), value, np.uint8) for value in range(0, 210, 30)]
     found = predictor.predict(images, batch_size=batch_size, threshold=[0, 1, 0, 1, 0])
     assert [sorted(result.class_ids) for result in found] == [[0, 2, 4]] * 7
+
+
+def test_the_usual_loops_lose_no_result(predictor: Predictor, photos: Path, tmp_path: Path):
+    paths = [photos / "a.jpg", photos / "deep" / "a.jpg"]
+    arrays = [np.full((40, 60, 3), value, np.uint8) for value in (0, 99)]
+    for source in (*paths, *arrays):
+        for result in predictor.predict(source):
+            result.save_to_json(tmp_path / "out")
+            result.save_to_json(save_path=f"{tmp_path}/res.json")
+    saved = sorted((tmp_path / "out").iterdir())
+    names = ["a.json", "a_2.json", "array_0001.json", "array_0001_2.json"]
+    assert [path.name for path in saved] == names
+    listed = json.loads((tmp_path / "res.json").read_text("utf-8"))
+    assert listed == [json.loads(path.read_text("utf-8")) for path in saved]
+    assert [each["res"]["input_path"] for each in listed] == [*map(str, paths), None, None]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml.data import image_finder
+from paddlex_ml.data.image_finder import fold
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.inputs import walk
 from paddlex_ml.inference.result import MultiLabelResult, Seen
@@ -184,7 +184,7 @@ def test_links_and_other_spellings_of_a_folder_are_one_folder(tmp_path: Path, mo
 
 def test_names_that_a_disk_takes_for_one_get_numbers(photos, tmp_path: Path, monkeypatch):
     """On a disk that ignores case and the form of Unicode, as those of macOS and Windows."""
-    exists, fold = Path.exists, image_finder.fold
+    exists = Path.exists
 
     def exists_there(path: Path) -> bool:
         there = os.listdir(path.parent) if exists(path.parent) else []

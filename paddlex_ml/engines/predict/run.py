@@ -20,6 +20,7 @@ import msgspec
 from msgspec import UNSET
 from tqdm import tqdm
 
+from paddlex_ml.artifacts import run_lock
 from paddlex_ml.artifacts.predict_result import FailedImage, PredictResult, UnansweredFile
 from paddlex_ml.artifacts.run_folder import PredictFiles, RunFolder
 from paddlex_ml.config.schema import Config
@@ -71,8 +72,15 @@ def run(config: Config) -> PredictResult:
     Images that cannot be read are reported and counted, or end the run with PaddlexMLError where
     Predict.on_error is raise; what was done before is kept.
     """
-    wanted = config.Predict
     saved = _make_save_path(config)
+    if config.Predict.save_path is None:  # the output folder is locked already
+        return _run(config, saved)
+    with run_lock.writing(saved.folder, "predict", "Predict.save_path"):
+        return _run(config, saved)
+
+
+def _run(config: Config, saved: PredictFiles) -> PredictResult:
+    wanted = config.Predict
     if wanted.input is None:
         raise PaddlexMLError(
             "no image is given to predict on",
