@@ -46,7 +46,18 @@ def log_thresholds(tuned: TunedResult) -> None:
             measure,
             *(_number(getattr(q, measure)) for q in (tuned.before, tuned.tuned, tuned.held_out)),
         )
-    if not tuned.saved and tuned.is_worth_saving:
+    if not tuned.is_better:
+        logger.info(
+            "no other thresholds are better than those in use on these images: these stay, and "
+            "nothing is saved"
+        )
+    elif tuned.saved and (tuned.gain or 0.0) < 0:
+        logger.warning(
+            "the tuned thresholds are better on the images that they were tuned on, and worse on "
+            "images that they were not tuned on: they are saved as asked, but more images in "
+            "val.txt are needed to trust them"
+        )
+    elif not tuned.saved and tuned.is_worth_saving:
         logger.info("-o Evaluate.save_threshold=true writes the tuned ones into the exported model")
     if tuned.unreached:
         logger.warning(

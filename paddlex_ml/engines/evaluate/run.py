@@ -72,7 +72,7 @@ def run(config: Config) -> EvaluationResult:
         report=files.NAMES.report.as_posix() if wanted.report else None,
     )
     files.write(config, result, dataset, scores, suspects or [])
-    if tuned is not None:
+    if tuned is not None and tuned_result is not None and tuned_result.saved:
         _save_thresholds(tuned, save_to)  # last: a run that fails has changed no model
     return result
 
