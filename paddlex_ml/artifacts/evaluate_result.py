@@ -140,6 +140,9 @@ class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     """The table of the classes, relative to the output folder."""
     report: str | None = None
     """The page, relative to the output folder. None, and not in the file: no page was made."""
+    better_than_guessing: bool | None = None
+    """Whether the interval of the mAP, or without one the mAP, lies above the constant predictor's.
+    None, and not in the file: no image has a label, or the file is older than this key."""
 
 
 def read(path: Path) -> EvaluationResult:

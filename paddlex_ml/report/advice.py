@@ -81,6 +81,9 @@ def give_verdict(figures: Figures) -> Advice:
     if (exact := metrics.subset_accuracy) is not None:
         text += Markup(" At the thresholds in use, {}&nbsp;% of the images get exactly the right "
             "labels.").format(f"{100 * exact:.{0 if exact >= 0.1 else 1}f}")  # fmt: skip
+    if metrics.better_than_guessing is False:
+        text += Markup(" So no figure of this page says anything about new images.")
+        return Advice("alarm", "Not usable: not better than guessing", text)
     if len(failed) == len(defined):
         return Advice("alarm", "Not usable: no class is ranked better than by chance", text)
     good = len(defined) - len(failed)

@@ -32,6 +32,13 @@ def log_classes(summary: Summary) -> None:
     if metrics.MultiLabelMAP is None:  # and so is nearly every other measure
         logger.warning("no image of val.txt has a label: there is nothing to measure")
         return
+    if not metrics.better_than_guessing:
+        logger.warning(
+            "this model is not better than guessing: %s",
+            "its mAP is no higher than that of the constant predictor"
+            if metrics.MultiLabelMAP_ci95 is None
+            else "the interval of its mAP holds that of the constant predictor",
+        )
     for name, reason in metrics.undefined.items():
         if name == "precision" or hasattr(metrics, name):  # the lines of classes show the others
             logger.warning("%s is undefined: %s", name, reason)
