@@ -11,10 +11,15 @@ import paddle
 
 from paddlex_ml.data.loader import Batch
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.metrics import bootstrap
 from paddlex_ml.metrics.average_precision import average_precision, constant_predictor_map
+from paddlex_ml.metrics.ties import NOISE
 
-# Images [B, 3, S, S] -> logits or scores [B, C]
+# Images [B, 3, S, S] -> scores [B, C], 0..1
 Network = Callable[[paddle.Tensor], paddle.Tensor]
+
+LEAST_SPREAD = 1e-5
+"""Scores of all images that differ by less are told: hardly more than rounding is left of them."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,32 @@ class Evaluation:
     constant: float
     """The mAP of a predictor that gives every image the same scores."""
     outputs: np.ndarray
-    """Outputs of the network, float32 [N, C], in the order of the list."""
+    """Scores of the network, float32 [N, C], 0..1, in the order of the list."""
+    targets: np.ndarray | None = None
+    """0 or 1, [N, C]."""
+
+    def interval(self, *, rounds: int, seed: int) -> tuple[float, float] | None:
+        """95 % interval of `map`, as mode evaluate gives it; None where it is undefined."""
+        if self.targets is None:
+            return None
+        found = bootstrap.intervals(
+            self.outputs, self.targets, rounds=rounds, seed=seed, noise=NOISE
+        )
+        return None if np.isnan(found.map[0]) else found.map
+
+
+def scoring(model: Callable[[paddle.Tensor], paddle.Tensor]) -> Network:
+    """The scores of a model that gives logits, float32, as its exported graph gives them.
+
+    Training and evaluation both rank these: logits of a network that learned nothing differ in
+    digits that its scores do not have. Logits that are not finite give NaN.
+    """
+
+    def score(images: paddle.Tensor) -> paddle.Tensor:
+        logits = model(images).astype("float32")
+        return paddle.nn.functional.sigmoid(logits) + 0 * logits  # 0 * inf is NaN
+
+    return score
 
 
 def evaluate(
@@ -69,16 +99,17 @@ def _measure(outputs: np.ndarray, targets: np.ndarray) -> Evaluation:
             where="evaluation",
             fix="its weights are broken: train again with a smaller -o Train.learning_rate",
         )
-    per_class = average_precision(outputs, targets)
+    per_class = average_precision(outputs, targets, noise=NOISE)
     defined = per_class[~np.isnan(per_class)]
     return Evaluation(
         map=float(defined.mean()) if len(defined) else 0.0,
         per_class=per_class,
         constant=constant_predictor_map(targets),
         outputs=outputs,
+        targets=targets,
     )
 
 
 def is_constant(outputs: np.ndarray) -> bool:
     """Whether a model gives every image the same scores: the training failed or never happened."""
-    return len(outputs) > 1 and bool((np.ptp(outputs, axis=0) < 1e-6).all())
+    return len(outputs) > 1 and bool((np.ptp(outputs, axis=0) < LEAST_SPREAD).all())

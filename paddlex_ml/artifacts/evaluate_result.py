@@ -55,6 +55,9 @@ class TunedResult(msgspec.Struct, frozen=True, kw_only=True):
     """The tuned ones, on halves that they were not tuned on: what to expect of new images."""
     saved: list[str]
     """The inference.yml files that the tuned thresholds are written into."""
+    is_better: bool = True
+    """Whether the tuned ones reach more than those in use on the images that they were tuned on. If
+    not, they are the ones in use, and nothing is saved."""
 
     @property
     def gain(self) -> float | None:
@@ -66,7 +69,9 @@ class TunedResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_worth_saving(self) -> bool:
-        """Whether new images gain F1. A wanted precision or recall is always worth saving."""
+        """Whether new images gain F1. A wanted precision or recall that is nearer is worth it."""
+        if not self.is_better:
+            return False
         return self.method != "f1" or (self.gain is not None and self.gain >= WORTHWHILE_GAIN)
 
 
@@ -138,6 +143,9 @@ class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     """The page, relative to the output folder. None, and not in the file: no page was made."""
     run: RunIdentity | None = None
     """The training that made the model; None, and not in the file: not known."""
+    better_than_guessing: bool | None = None
+    """Whether the interval of the mAP, or without one the mAP, lies above the constant predictor's.
+    None, and not in the file: no image has a label, or the file is older than this key."""
 
 
 def read(path: Path) -> EvaluationResult:

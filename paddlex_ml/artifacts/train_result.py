@@ -49,7 +49,7 @@ class EpochRow(msgspec.Struct, frozen=True, kw_only=True):
     """Time of training so far, over all runs."""
 
 
-class Best(msgspec.Struct, frozen=True):
+class Best(msgspec.Struct, frozen=True, omit_defaults=True):
     """The best score of a training so far."""
 
     score: float
@@ -57,6 +57,8 @@ class Best(msgspec.Struct, frozen=True):
     weights: WeightsKind
     """The weights that have this score."""
     epoch: int
+    interval: tuple[float, float] | None = None
+    """95 % interval of the score; None where it is undefined."""
 
 
 class LastModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +110,10 @@ class TrainMetrics(msgspec.Struct, frozen=True, kw_only=True):
     data_wait: float
     memory_mib: float
     history: list[EpochRow]
+    MultiLabelMAP_ci95: tuple[float, float] | None = None
+    """95 % interval of the best mAP, as mode evaluate gives it; None where it is undefined."""
+    better_than_guessing: bool | None = None
+    """Whether the interval lies above the mAP of the constant predictor."""
 
 
 class TrainResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,9 @@
 
     scores [N, C], targets [N, C] -> Steps of each class -> area under precision over recall [C]
 
-N samples, C classes. Scores may be logits or probabilities: only their order counts here.
+N samples, C classes. Scores may be logits or probabilities: only their order counts here. With
+`noise` they are probabilities, and a crowd of them that differs by that noise of its log odds
+counts as equal (`metrics.ties`).
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+
+from paddlex_ml.metrics.ties import group_ends
 
 
 class Steps(NamedTuple):
@@ -26,18 +30,18 @@ class Steps(NamedTuple):
     """Samples down to each step, [S]."""
 
 
-def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def average_precision(scores: np.ndarray, targets: np.ndarray, *, noise: float = 0.0) -> np.ndarray:
     """Area under the precision-recall steps of every class: [N, C], [N, C] -> [C] float64.
 
     Equal to scikit-learn's average_precision_score: samples with equal scores enter together,
     so neither their order nor the batch size matters. NaN for a class without positives.
     """
-    return np.array([area(steps) for steps in descend(scores, targets)])
+    return np.array([area(steps) for steps in descend(scores, targets, noise=noise)])
 
 
-def mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
+def mean_average_precision(scores: np.ndarray, targets: np.ndarray, *, noise: float = 0.0) -> float:
     """Mean of the classes that have a positive; 0.0 when none has."""
-    per_class = average_precision(scores, targets)
+    per_class = average_precision(scores, targets, noise=noise)
     defined = per_class[~np.isnan(per_class)]
     return float(defined.mean()) if len(defined) else 0.0
 
@@ -47,17 +51,20 @@ def constant_predictor_map(targets: np.ndarray) -> float:
     return mean_average_precision(np.zeros(targets.shape, np.float32), targets)
 
 
-def descend(scores: np.ndarray, targets: np.ndarray) -> Iterator[Steps]:
+def descend(scores: np.ndarray, targets: np.ndarray, *, noise: float = 0.0) -> Iterator[Steps]:
     """Yield the steps of every class, counted from one sort of its scores."""
     falling = np.ascontiguousarray(-scores.T)  # classes as rows: sorting runs along the memory
     positives = np.ascontiguousarray(targets.T > 0.5)
     for row, present in zip(falling, positives, strict=True):
         ranked = np.sort(row[present])
-        last_of_ties = np.append(ranked[1:] != ranked[:-1], [True] * (len(ranked) > 0))
-        last = np.flatnonzero(last_of_ties)
         # Sorting values alone is several times as fast as sorting their positions.
-        depth = np.searchsorted(np.sort(row), ranked[last], side="right")
-        yield Steps(hits=last + 1, depth=depth)
+        every = np.sort(row)
+        ends = np.searchsorted(every, ranked, side="right")  # of the equals of each positive
+        if noise and len(ranked):
+            groups = group_ends(-every, noise) + 1
+            ends = groups[np.searchsorted(groups, ends)]
+        last = np.flatnonzero(np.append(ends[1:] != ends[:-1], [True] * (len(ends) > 0)))
+        yield Steps(hits=last + 1, depth=ends[last])
 
 
 def area(steps: Steps) -> float:

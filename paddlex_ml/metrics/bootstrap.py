@@ -37,17 +37,38 @@ class Intervals:
     """Of every class, float64 [C, 2]."""
 
 
-def intervals(scores: np.ndarray, targets: np.ndarray, *, rounds: int, seed: int) -> Intervals:
-    """Resample the images and measure again: [N, C], [N, C] -> 95 % intervals."""
-    sampled = resample(scores, targets, draw_weights(len(scores), rounds=rounds, seed=seed))
-    measured = average_precision(scores, targets)  # [C]
+def intervals(
+    scores: np.ndarray, targets: np.ndarray, *, rounds: int, seed: int, noise: float = 0.0
+) -> Intervals:
+    """Resample the images and measure again: [N, C], [N, C] -> 95 % intervals.
+
+    noise: as in `average_precision`.
+    """
+    weights = draw_weights(len(scores), rounds=rounds, seed=seed)
+    sampled = resample(scores, targets, weights, noise=noise)
+    measured = average_precision(scores, targets, noise=noise)  # [C]
     per_class = [_middle(*of_class, lowest=0) for of_class in zip(sampled.T, measured, strict=True)]
     mean = _middle(_mean(sampled), mean_defined(measured), lowest=0)
     return Intervals(mean, np.reshape(per_class, (-1, 2)))
 
 
+def beats_guessing(mean: float, interval: tuple[float, float] | None, constant: float) -> bool:
+    """Whether a mAP is better than that of the constant predictor, by more than chance.
+
+    interval: 95 % of the mAP; None where it is unknown: then the mAP alone must be higher.
+    """
+    low = mean if interval is None or np.isnan(interval[0]) else interval[0]
+    return low > constant + 1e-9  # the same mean, summed in another order
+
+
 def difference(
-    scores: np.ndarray, others: np.ndarray, targets: np.ndarray, *, rounds: int, seed: int
+    scores: np.ndarray,
+    others: np.ndarray,
+    targets: np.ndarray,
+    *,
+    rounds: int,
+    seed: int,
+    noise: float = 0.0,
 ) -> tuple[float, float]:
     """95 % interval of the mAP of `scores` minus that of `others`, on the same images.
 
@@ -56,8 +77,9 @@ def difference(
     difference beyond chance.
     """
     weights = draw_weights(len(scores), rounds=rounds, seed=seed)
-    one, other = (_mean(resample(each, targets, weights)) for each in (scores, others))
-    measured = [mean_defined(average_precision(each, targets)) for each in (scores, others)]
+    both = scores, others
+    one, other = (_mean(resample(each, targets, weights, noise=noise)) for each in both)
+    measured = [mean_defined(average_precision(each, targets, noise=noise)) for each in both]
     return _middle(one - other, measured[0] - measured[1], lowest=-1)
 
 
@@ -70,13 +92,15 @@ def draw_weights(images: int, *, rounds: int, seed: int) -> np.ndarray:
     return weights
 
 
-def resample(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def resample(
+    scores: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, noise: float = 0.0
+) -> np.ndarray:
     """Average precision with weighted images: [N, C], [N, C], counts [R, N] -> float64 [R, C].
 
     Equal to that of images repeated so often. NaN where no image with a weight has the class.
     """
     sampled = np.full((len(weights), scores.shape[1]), np.nan)
-    for of_class, steps in enumerate(descend(scores, targets)):
+    for of_class, steps in enumerate(descend(scores, targets, noise=noise)):
         if len(steps.hits):
             order = np.argsort(-scores[:, of_class])[: steps.depth[-1]]
             positives = order[targets[order, of_class] > 0.5]

@@ -13,6 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from paddlex_ml.metrics.ties import group_ends
+
 _BLOCK = 20_000  # images at a time: an 8-byte copy of all scores may not fit into memory
 
 
@@ -33,14 +35,17 @@ class Curve:
         return predicted - 1 if predicted else None
 
 
-def precision_recall(scores: np.ndarray, targets: np.ndarray) -> Curve:
-    """Return the curve of one class: [N], [N]. Equal scores enter together."""
+def precision_recall(scores: np.ndarray, targets: np.ndarray, *, noise: float = 0.0) -> Curve:
+    """Return the curve of one class: [N], [N]. Equal scores enter together.
+
+    noise: as in `average_precision`.
+    """
     present = targets > 0.5
     if not present.any():
         return Curve(np.empty(0), np.empty(0), np.empty(0))
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
-    last_of_ties = np.flatnonzero(np.append(np.diff(ranked) != 0, True))
+    last_of_ties = group_ends(ranked, noise)
     hits = np.cumsum(present[order])[last_of_ties]
     return Curve(ranked[last_of_ties], hits / (last_of_ties + 1), hits / hits[-1])
 

@@ -18,6 +18,7 @@ import numpy as np
 from paddlex_ml.metrics import average_precision, bootstrap, calibration, decisions, ranking
 from paddlex_ml.metrics.bootstrap import Intervals
 from paddlex_ml.metrics.decisions import Counts
+from paddlex_ml.metrics.ties import NOISE
 from paddlex_ml.wording import first_names
 
 TOP = 3
@@ -84,6 +85,14 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     undefined: dict[str, str]
     """Why a metric, or a number of some classes, is None, and which mean leaves them out."""
 
+    @property
+    def better_than_guessing(self) -> bool | None:
+        """Whether the mAP is above that of the constant predictor by more than chance."""
+        if self.MultiLabelMAP is None or self.constant_predictor is None:
+            return None
+        interval = self.MultiLabelMAP_ci95
+        return bootstrap.beats_guessing(self.MultiLabelMAP, interval, self.constant_predictor)
+
 
 class TunedMeasures(msgspec.Struct, frozen=True, kw_only=True):
     """A class at its tuned threshold, on the images that it was tuned on."""
@@ -140,7 +149,9 @@ def summarise(
     decided = decisions.decide(scores, thresholds)
     counts = decisions.count(decided, targets)
     top = decisions.count(decisions.decide_top(scores, TOP), targets)
-    sampled = bootstrap.intervals(scores, targets, rounds=rounds, seed=seed) if rounds else None
+    sampled = None
+    if rounds:
+        sampled = bootstrap.intervals(scores, targets, rounds=rounds, seed=seed, noise=NOISE)
     error, class_errors = calibration.calibration_errors(scores, targets)
     columns = _measure_classes(scores, targets, thresholds, counts, sampled)
     columns["expected_calibration_error"] = class_errors
@@ -180,7 +191,7 @@ def _measure_classes(
     sampled: Intervals | None,
 ) -> dict[str, np.ndarray]:
     """Columns of every class by the names of `ClassMeasures`: [C], and [C, 2] for the interval."""
-    steps = list(average_precision.descend(scores, targets))
+    steps = list(average_precision.descend(scores, targets, noise=NOISE))
     unknown = np.full((scores.shape[1], 2), np.nan)
     return {
         "positives": counts.positives,

@@ -59,30 +59,75 @@ class _Levels(NamedTuple):
     predicted: np.ndarray
     positives: int
 
+    def find(self, threshold: float) -> int:
+        """Index of the lowest level that counts at a threshold; -1: none does."""
+        return int(np.count_nonzero(self.levels >= np.float32(threshold))) - 1
 
-def tune(scores: np.ndarray, targets: np.ndarray, goal: Goal) -> TunedThresholds:
+    def gap(self, index: int) -> tuple[float, float]:
+        """The level below an index, and its own: between them the same images count.
+
+        1 stands above the highest level, 0 below the lowest.
+        """
+        edges = np.concatenate([[1.0], self.levels, [0.0]])
+        return float(edges[index + 2]), float(edges[index + 1])
+
+    def worth(self, threshold: float, goal: Goal) -> tuple[float, ...]:
+        """What a threshold reaches; of two, the larger is better. Nothing to find, none found: 1.
+
+        For a wanted precision or recall: whether it is reached, the other one or else itself.
+        """
+        index = self.find(threshold)
+        hits, predicted = (int(n[index]) if index >= 0 else 0 for n in (self.hits, self.predicted))
+        if goal.method == "f1":
+            found = predicted + self.positives
+            return (2 * hits / found if found else 1.0,)
+        assert goal.target is not None
+        nothing = 0.0 if self.positives else 1.0
+        precision = hits / predicted if predicted else nothing
+        recall = hits / self.positives if self.positives else 1.0
+        own, other = (precision, recall) if goal.method == "precision" else (recall, precision)
+        is_reached = own >= goal.target - 1e-9
+        return float(is_reached), other if is_reached else own, other
+
+
+def tune(
+    scores: np.ndarray, targets: np.ndarray, goal: Goal, in_use: np.ndarray | float = 0.5
+) -> TunedThresholds:
     """Choose the thresholds that are best on these images; on others they will be less good.
 
-    F1 is searched over all scores of a class (Lipton et al. 2014, arXiv:1402.1892). The best one
-    lies between the last score that counts and the next, in few digits, before it is shrunk.
+    F1 is searched over all scores of a class (Lipton et al. 2014, arXiv:1402.1892). A threshold
+    lies between two scores of its class, in few digits. A class keeps its threshold `in_use`, a
+    number or [C], unless the new one reaches more on these images: no class gets worse.
     """
     present = targets.astype(bool)
     positives = present.sum(axis=0)
-    shared = _share(scores, present, goal)
-    thresholds = np.full(scores.shape[1], shared)
-    is_shared = positives < max(1, goal.min_positives)
-    unreached = np.zeros(scores.shape[1], bool)
-    for i in np.flatnonzero(~is_shared):
+    usual = np.broadcast_to(np.asarray(in_use), positives.shape)
+    shared = _share(scores, present, goal, usual)
+    # As it was written: a float32 of 0.7 would become 0.699999988.
+    kept = np.array([float(str(each)) for each in usual])
+    thresholds = kept.copy()
+    is_shared, unreached = np.zeros((2, len(positives)), bool)
+    for i, count in enumerate(positives.tolist()):
         steps = _steps(scores[:, i], present[:, i])
-        chosen, unreached[i] = _choose(steps, goal)
-        below = steps.levels[chosen + 1] if chosen + 1 < len(steps.levels) else 0.0
-        own = _between(float(below), float(steps.levels[chosen]))
-        thresholds[i] = _shrink(own, shared, int(positives[i]), goal)
+        new, takes_shared = shared, count < max(1, goal.min_positives)
+        if not takes_shared:
+            chosen, unreached[i] = _choose(steps, goal)
+            wanted = _shrink(_between(*steps.gap(chosen)), shared, count, goal)
+            new = _between(*steps.gap(steps.find(wanted)), near=wanted)
+        if steps.worth(new, goal) > steps.worth(thresholds[i], goal):
+            thresholds[i], is_shared[i] = new, takes_shared
+    if (thresholds == kept)[positives > 0].all():  # fewer false alarms alone are no better F1
+        thresholds, is_shared = kept, np.zeros(len(kept), bool)
     return TunedThresholds(thresholds, shared, is_shared, unreached)
 
 
 def decide_held_out(
-    scores: np.ndarray, targets: np.ndarray, goal: Goal, *, seed: int
+    scores: np.ndarray,
+    targets: np.ndarray,
+    goal: Goal,
+    in_use: np.ndarray | float = 0.5,
+    *,
+    seed: int,
 ) -> np.ndarray:
     """Which classes count by thresholds that were tuned on the other half: bool [N, C].
 
@@ -96,7 +141,7 @@ def decide_held_out(
     decided = np.zeros(scores.shape, bool)
     for own, other in (halves, halves[::-1]):
         if len(own) and len(other):
-            tuned = tune(scores[other], targets[other], half_goal)
+            tuned = tune(scores[other], targets[other], half_goal, in_use)
             decided[own] = decide(scores[own], tuned.thresholds)
     return decided
 
@@ -132,40 +177,40 @@ def _shrink(own: float, shared: float, positives: int, goal: Goal) -> float:
     bounded = np.clip([own, shared], 1e-7, 1 - 1e-7)
     own_odds, shared_odds = np.log(bounded / (1 - bounded))
     odds = weight * own_odds + (1 - weight) * shared_odds
-    return _shorten(float(1 / (1 + np.exp(-odds))))
+    return float(1 / (1 + np.exp(-odds)))
 
 
-def _shorten(score: float) -> float:
-    """Four significant digits of the distance to 0 or 1, whichever is nearer.
+def _between(below: float, level: float, near: float | None = None) -> float:
+    """A number with few digits between two scores, in the middle half of the space between them.
 
-    So 0.99996 does not become 1, which no score reaches: networks do give such scores.
+    There no rounding of a score reaches it. near: where it should lie; None: in the middle. Scores
+    that are neighbours as float32 have no number between them: then `level`.
     """
-    side = min(score, 1 - score)
-    if side <= 0:
-        return score
-    return round(score, max(4, 3 - int(np.floor(np.log10(side)))))
-
-
-def _between(below: float, level: float) -> float:
-    """A number with few digits above `below` and up to `level`, as float32 compares them."""
-    middle = (below + level) / 2
-    for digits in range(2, _DIGITS):
-        number = round(middle, digits)
+    quarter = (level - below) / 4
+    low, high = below + quarter, level - quarter
+    wanted = float(np.clip((below + level) / 2 if near is None else near, low, high))
+    candidates = [round(wanted, digits) for digits in range(2, _DIGITS)]
+    for number in (*(each for each in candidates if low <= each <= high), wanted):
         if np.float32(below) < np.float32(number) <= np.float32(level):
             return number
     return level
 
 
-def _share(scores: np.ndarray, present: np.ndarray, goal: Goal) -> float:
+def _share(scores: np.ndarray, present: np.ndarray, goal: Goal, in_use: np.ndarray) -> float:
     """The best threshold for all classes together: macro F1, or pooled precision or recall."""
     if not present.any():
         return 0.5
     spread = np.quantile(scores[present], np.linspace(0, 1, _LEVELS), method="lower")
-    levels = np.unique(np.array([_shorten(float(level)) for level in spread], np.float32))[::-1]
+    levels = np.unique(np.append(spread, in_use).astype(np.float32))[::-1]
+    below = np.zeros(len(levels), np.float32)  # the next score of any class
     hits, predicted = (np.empty((scores.shape[1], len(levels)), np.int64) for _ in range(2))
     for i, (row, shown) in enumerate(zip(scores.T, present.T, strict=True)):  # [C, L]
         for counts, values in ((hits, row[shown]), (predicted, row)):
-            counts[i] = len(values) - np.searchsorted(np.sort(values), levels, side="left")
+            ranked = np.sort(values)
+            lower = np.searchsorted(ranked, levels, side="left")
+            counts[i] = len(values) - lower
+            if len(ranked):
+                np.maximum(below, np.where(lower, ranked[lower - 1], 0), out=below)
     positives = present.sum(axis=0)
     if goal.method == "f1":
         known = positives > 0
@@ -176,4 +221,4 @@ def _share(scores: np.ndarray, present: np.ndarray, goal: Goal) -> float:
             levels, hits.sum(axis=0), np.maximum(predicted.sum(axis=0), 1), int(positives.sum())
         )
         chosen, _ = _choose(pooled, goal)
-    return float(str(levels[chosen]))  # as it was shortened: a float32 of 0.7 is 0.699999988
+    return _between(float(below[chosen]), float(levels[chosen]))

@@ -81,6 +81,9 @@ def give_verdict(figures: Figures) -> Advice:
     if (exact := metrics.subset_accuracy) is not None:
         text += Markup(" At the thresholds in use, {}&nbsp;% of the images get exactly the right "
             "labels.").format(f"{100 * exact:.{0 if exact >= 0.1 else 1}f}")  # fmt: skip
+    if metrics.better_than_guessing is False:
+        text += Markup(" So no figure of this page says anything about new images.")
+        return Advice("alarm", "Not usable: not better than guessing", text)
     if len(failed) == len(defined):
         return Advice("alarm", "Not usable: no class is ranked better than by chance", text)
     good = len(defined) - len(failed)
@@ -173,6 +176,10 @@ def _advise_on_thresholds(figures: Figures) -> Advice:
         "Evaluate.tune_threshold=f1</code> finds one for each.")  # fmt: skip
         return Advice("note", "The thresholds were not tuned", text)
     moves = tuple(_find_moves(figures))
+    if not tuned.is_better:
+        text = Markup("No other thresholds are better than those in use, not even on the images "
+        "that were searched: these stay, and nothing is saved.")  # fmt: skip
+        return Advice("note", "Keep the thresholds: tuning does not help", text)
     if tuned.method != "f1":
         mean = figures.show(f"thresholds.held_out.{'CP' if tuned.method == 'precision' else 'CR'}")
         text = Markup("They aim at a {} of at least {}. On images that were not used to tune them, "

@@ -14,6 +14,7 @@ import numpy as np
 from paddlex_ml.metrics import curves
 from paddlex_ml.metrics.calibration import Reliability
 from paddlex_ml.metrics.measures import ClassMeasures
+from paddlex_ml.metrics.ties import NOISE
 
 LEFT, RIGHT, TOP, BOTTOM = 20.0, 164.0, 6.0, 126.0  # of the small charts' axes
 _POINTS = 60  # of a curve
@@ -100,7 +101,7 @@ class ReliabilityChart:
 
 def draw_curve(scores: np.ndarray, targets: np.ndarray, row: ClassMeasures) -> CurveChart:
     """Return the precision-recall line of a class, [N] and [N], and the marks of its thresholds."""
-    curve = curves.precision_recall(scores, targets)
+    curve = curves.precision_recall(scores, targets, noise=NOISE)
     marks: dict[str, Mark | None] = {"now": None, "tuned": None}
     keep = []
     for name, at in (("now", row), ("tuned", row.tuned)):

@@ -10,7 +10,10 @@ from statistics import fmean
 
 import numpy as np
 
-from paddlex_ml.artifacts.train_result import EpochRow
+from paddlex_ml.artifacts.train_result import Best, EpochRow
+from paddlex_ml.evaluation import LEAST_SPREAD
+from paddlex_ml.metrics.average_precision import constant_predictor_map
+from paddlex_ml.metrics.bootstrap import beats_guessing
 from paddlex_ml.wording import first_names
 
 logger = logging.getLogger(__name__)
@@ -19,8 +22,6 @@ GROWTH = 1.5
 """The loss grows when the last quarter of an epoch exceeds its first quarter by this factor."""
 FIRST_EPOCHS = 3
 """Epochs in which a growing loss is reported: in later ones it is often harmless."""
-USUAL_RATE = 1e-3
-"""The peak rate of most shipped files."""
 HARMLESS_RATE = 1e-4
 """The published peak rate: at it and below, no training collapses because of its rate."""
 WAITING = 0.2
@@ -31,6 +32,8 @@ BEHIND = 0.02
 """mAP by which averaged weights may end below the raw ones."""
 COMPARABLE = 100
 """Updates below which averaged and raw weights cannot be compared yet."""
+LARGE_RATE = 1e-3
+"""Learning rate from which equal scores are a collapse, however few the updates."""
 FEW = 5
 """Training images of a class below which it is hardly learned."""
 SMALL_LIST = 50
@@ -62,7 +65,7 @@ class Diagnostics:
         """
         is_high = peak_rate > HARMLESS_RATE
         if is_constant:
-            self._warn("constant", _explain_equal_scores(peak_rate))
+            self._warn("constant", _explain_constant(row.step, peak_rate))
         quarter = len(losses) // 4
         if row.epoch <= FIRST_EPOCHS and quarter >= 2:
             first, last = fmean(losses[:quarter]), fmean(losses[-quarter:])
@@ -114,24 +117,47 @@ class Diagnostics:
             ),
         )
 
+    def check_best(self, best: Best | None, targets: np.ndarray) -> None:
+        """Check whether the best model ranks images better than by chance; targets [N, C]."""
+        constant = constant_predictor_map(targets)
+        if best is None or beats_guessing(best.score, best.interval, constant):
+            return
+        interval = ""
+        if best.interval is not None:
+            interval = " (95 % interval {:.4f} to {:.4f})".format(*best.interval)
+        self._warn(
+            "guessing",
+            f"the best model is not better than guessing: its mAP is {best.score:.4f}{interval}, "
+            f"that of a model that gives every image the same scores {constant:.4f}. Train for "
+            "more epochs (-o Train.epochs_iters=...), start from pretrained weights (-o "
+            "Train.pretrain_weight_path=...), and see with mode check_dataset whether the labels "
+            "belong to the images"
+            + ("; with more images in val.txt the interval gets narrower" if interval else ""),
+        )
+
     def _warn(self, sign: str, message: str) -> None:
         if sign not in self._warned:
             self._warned.add(sign)
             logger.warning(message)
 
 
-def _explain_equal_scores(peak_rate: float) -> str:
-    if peak_rate > HARMLESS_RATE:
+def _explain_constant(updates: int, peak_rate: float) -> str:
+    """Why all images may have the same scores after so many updates, and what to do."""
+    if peak_rate >= LARGE_RATE or (peak_rate > HARMLESS_RATE and updates >= COMPARABLE):
         return (
             "the scores no longer differ between images: the training has collapsed. The likely "
             "cause is a learning rate that is too large; try "
             f"-o Train.learning_rate={peak_rate / 10:.0e}"
         )
+    few = (
+        f"{updates:,} updates are few"
+        if updates < COMPARABLE
+        else f"a learning rate of {peak_rate:g} is low"
+    )
     return (
-        "the scores do not differ between images: the model has not learned to tell them apart. "
-        f"At a rate of {peak_rate:g} the likely cause is too little training: try "
-        f"-o Train.learning_rate={USUAL_RATE:g}, more epochs, or weights to start from "
-        "(Train.pretrain_weight_path)"
+        f"the scores of a class differ by less than {LEAST_SPREAD:g} between images: nothing was "
+        f"learned so far; {few}. Train for more epochs (-o Train.epochs_iters=...) or from "
+        "pretrained weights (-o Train.pretrain_weight_path=...)"
     )
 
 

@@ -24,7 +24,7 @@ from paddlex_ml.artifacts.train_result import WeightsKind, write_metrics
 from paddlex_ml.data.loader import Batch, Loader, evaluation_indices
 from paddlex_ml.distributed.group import PeerLost
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.evaluation import Evaluation, evaluate
+from paddlex_ml.evaluation import Evaluation, evaluate, scoring
 from paddlex_ml.training import saving
 from paddlex_ml.training.diagnostics import Diagnostics
 from paddlex_ml.training.interrupt import DataStalled, Interrupt
@@ -61,6 +61,7 @@ def fit(
         saving.finish_epoch(training, plan, meter, scores, diagnostics)
         keeper.save_epoch(training)
     diagnostics.at_end(progress.history, training.ema.decay, training.ema.updates)
+    diagnostics.check_best(progress.best, val_loader.dataset.images.targets)
 
 
 def train_epoch(
@@ -153,7 +154,8 @@ def evaluate_both(
     rounds = -(-len(draws) // plan.group.size)
     with closing(loader.epoch(list(plan.group.shard(draws)))) as feed:
         arriving = _until_stopped(_while_readable(feed, interrupt), rounds, interrupt)
-        results = evaluate(list(networks.values()), arriving, gather=plan.group.all_gather)
+        scored = [scoring(network) for network in networks.values()]
+        results = evaluate(scored, arriving, gather=plan.group.all_gather)
     if interrupt.stopped:
         return None
     return dict(zip(networks, results, strict=True))

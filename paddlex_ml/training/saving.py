@@ -10,7 +10,7 @@ from pathlib import Path
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import Best, EpochRow, WeightsKind, write_metrics
-from paddlex_ml.evaluation import Evaluation, is_constant
+from paddlex_ml.evaluation import LEAST_SPREAD, Evaluation, is_constant
 from paddlex_ml.training import memory
 from paddlex_ml.training.diagnostics import Diagnostics
 from paddlex_ml.training.meter import Meter
@@ -18,6 +18,9 @@ from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Progress, Training
 
 logger = logging.getLogger(__name__)
+
+ROUNDS = 200
+"""Of the bootstrap that gives the interval of the best mAP: the default of Evaluate.bootstrap."""
 
 
 class Keeper:
@@ -102,9 +105,9 @@ def finish_epoch(
     if scores:
         maps = ", ".join(f"{kind} {result.map:.4f}" for kind, result in scores.items())
         constant = next(iter(scores.values())).constant
-        is_best = _update_best(progress, scores)
+        is_best = _update_best(progress, scores, plan.seed)
         line += f" mAP {maps} (constant predictor {constant:.4f})"
-        line += ", best so far" if is_best else ""
+        line += _describe_best(progress, scores) if is_best else ""
     if plan.is_kept(row.epoch):
         progress.saved_epochs.append(row.epoch)
     logger.info(line)
@@ -126,7 +129,18 @@ def should_stop_early(progress: Progress, plan: Plan) -> bool:
     return True
 
 
-def _update_best(progress: Progress, scores: dict[WeightsKind, Evaluation]) -> bool:
+def _describe_best(progress: Progress, scores: dict[WeightsKind, Evaluation]) -> str:
+    """The end of the log line of an epoch that is the best so far."""
+    assert progress.best is not None
+    if not is_constant(scores[progress.best.weights].outputs):
+        return ", best so far"
+    return (
+        ", best so far, but a guess: the scores of a class differ by less than "
+        f"{LEAST_SPREAD:g} between images"
+    )
+
+
+def _update_best(progress: Progress, scores: dict[WeightsKind, Evaluation], seed: int) -> bool:
     """Record the better of both weights if it is at least as good as the best so far.
 
     An equal score takes the later weights, but does not reset the count of early stopping.
@@ -137,5 +151,6 @@ def _update_best(progress: Progress, scores: dict[WeightsKind, Evaluation]) -> b
     progress.evaluations_since_best = 0 if score > before else progress.evaluations_since_best + 1
     if score < before:
         return False
-    progress.best = Best(score, kind, progress.epoch)
+    interval = scores[kind].interval(rounds=ROUNDS, seed=seed)
+    progress.best = Best(score, kind, progress.epoch, interval)
     return True

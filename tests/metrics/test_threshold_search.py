@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -44,9 +45,10 @@ def test_the_best_f1_by_hand() -> None:
     targets = np.array([1, 0, 1, 0, 0])[:, None]
     # From 0.9: 2*1/(1+2) = 0.67; from 0.8: 2*1/(2+2) = 0.5; from 0.7: 2*2/(3+2) = 0.8, the best;
     # from 0.4: 2*2/(4+2) = 0.67. Halfway to 0.4 lies 0.55.
-    tuned = tune(scores, targets, F1)
+    tuned = tune(scores, targets, F1, in_use=0.75)
     assert tuned.thresholds.tolist() == [0.55]
     assert not tuned.is_shared[0]
+    assert tune(scores, targets, F1, in_use=0.5).thresholds.tolist() == [0.5]  # the same F1
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,68 @@ def test_no_threshold_is_better_than_the_tuned_one(seed: int, digits: int) -> No
             assert f1_score(present, chosen) == pytest.approx(best, abs=1e-12)
 
 
+@st.composite
+def tiny_lists(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores [N, C], targets [N, C] and thresholds in use [C] of 2, 5 or 10 images."""
+    images, classes = draw(st.sampled_from([2, 5, 10])), draw(st.integers(1, 4))
+    few = st.sampled_from([0.0, 1e-7, 0.12345, 0.123456, 0.3, 0.5, 0.99999, 1.0])
+    anything = st.floats(0, 1, width=32)
+    shape = (images, classes)
+    scores = draw(arrays.arrays(np.float32, shape, elements=few | anything))
+    targets = draw(arrays.arrays(np.uint8, shape, elements=st.integers(0, 1)))
+    return scores, targets, draw(arrays.arrays(np.float32, classes, elements=few | anything))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    case=tiny_lists(),
+    goal=st.builds(
+        Goal,
+        method=st.sampled_from(["f1", "precision", "recall"]),
+        target=st.sampled_from([0.4, 0.7, 1.0]),
+        min_positives=st.sampled_from([0, 1, 3, 10]),
+        shrinkage=st.sampled_from([0, 50]),
+    ),
+)
+def test_no_class_is_worse_than_with_the_threshold_in_use(
+    case: tuple[np.ndarray, np.ndarray, np.ndarray], goal: Goal
+) -> None:
+    scores, targets, in_use = case
+    tuned = tune(scores, targets, goal, in_use)
+    before, after = (
+        decisions.count(decide(scores, each), targets) for each in (in_use, tuned.thresholds)
+    )
+    changed = tuned.thresholds.astype(np.float32) != in_use
+    assert (tuned.thresholds[changed] >= 0).all()
+    assert (tuned.thresholds[changed] <= 1).all()
+    if goal.method == "f1":  # nothing to find and nothing found is as good as can be
+        old, new = (np.nan_to_num(counts.f1, nan=1.0) for counts in (before, after))
+        assert (new >= old).all()
+        assert (new > old)[changed].all()
+        first, last = (decisions.average(counts).macro_f1 for counts in (before, after))
+        assert first is None or (last is not None and last >= first)
+    else:
+        old, new = (np.nan_to_num(getattr(counts, goal.method)) for counts in (before, after))
+        kept = (targets.sum(axis=0) > 0) & (old >= goal.target - 1e-9)
+        assert (new >= goal.target - 1e-9)[kept].all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(case=tiny_lists())
+def test_a_new_threshold_lies_between_two_scores(
+    case: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    scores, targets, _ = case
+    tuned = tune(scores, targets, F1, np.ones(scores.shape[1]))
+    for score, threshold in zip(scores.T, tuned.thresholds.astype(np.float32), strict=True):
+        if threshold == 1:  # it was in use
+            continue
+        reached = score[score >= threshold].min(initial=1.0)
+        missed = score[score < threshold].max(initial=0.0)
+        is_adjacent = np.nextafter(missed, np.float32(1)) >= reached
+        assert missed < threshold < reached or is_adjacent or reached == missed == 0
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -127,25 +191,30 @@ def test_rare_classes_take_the_threshold_that_all_share() -> None:
     scores, targets = draw()
     targets[:, 0] = 0
     targets[:9, 0] = 1
-    tuned = tune(scores, targets, Goal("f1", min_positives=10, shrinkage=0))
+    tuned = tune(scores, targets, Goal("f1", min_positives=10, shrinkage=0), in_use=0.99)
     assert tuned.is_shared.tolist() == [True] + [False] * 5
     assert tuned.thresholds[0] == tuned.shared
-    own = tune(scores, targets, Goal("f1", min_positives=9, shrinkage=0))
+    own = tune(scores, targets, Goal("f1", min_positives=9, shrinkage=0), in_use=0.99)
     assert not own.is_shared.any()
     assert own.thresholds[1:].tolist() == tuned.thresholds[1:].tolist()
 
 
 def test_a_threshold_is_pulled_to_the_shared_one_by_what_the_class_lacks_in_images() -> None:
     scores, targets = draw()
-    own, shared = tune(scores, targets, F1).thresholds, tune(scores, targets, F1).shared
-    tuned = tune(scores, targets, Goal("f1", min_positives=1, shrinkage=50)).thresholds
+    none = 0.99  # a threshold in use that gives no label: every other one is better
+    own, shared = tune(scores, targets, F1, none).thresholds, tune(scores, targets, F1).shared
+    tuned = tune(scores, targets, Goal("f1", min_positives=1, shrinkage=50), none).thresholds
     positives = targets.sum(axis=0)
 
     def log_odds(score: np.ndarray | float) -> np.ndarray:
         return np.asarray(np.log(score / (1 - np.asarray(score))))
 
-    way = (log_odds(tuned) - log_odds(shared)) / (log_odds(own) - log_odds(shared))
-    assert way == pytest.approx(positives / (positives + 50), abs=0.01)
+    weight = positives / (positives + 50)
+    odds = weight * log_odds(own) + (1 - weight) * log_odds(shared)
+    # In the same space between two scores, and well inside it.
+    wanted = 1 / (1 + np.exp(-odds))
+    assert (decide(scores, tuned) == decide(scores, wanted)).all()
+    assert tuned == pytest.approx(wanted, abs=0.01)
 
 
 @pytest.mark.parametrize("method", ["precision", "recall"])
@@ -183,8 +252,10 @@ def test_the_shared_threshold_reaches_the_target_over_all_classes(
 def test_a_class_without_a_positive_takes_the_shared_one_whatever_the_guard() -> None:
     scores, targets = draw()
     targets[:, 2] = 0
-    tuned = tune(scores, targets, Goal("f1", min_positives=0))
+    scores[:, 2] = 0.01  # no false alarm by the shared one, and none by 0.98 either
+    tuned = tune(scores, targets, Goal("f1", min_positives=0), in_use=0.0)
     assert tuned.is_shared.tolist() == [False, False, True, False, False, False]
+    assert tune(scores, targets, Goal("f1", min_positives=0), 0.98).thresholds[2] == 0.98
 
 
 def test_without_any_positive_the_usual_half_remains() -> None:

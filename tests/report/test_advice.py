@@ -160,6 +160,12 @@ def test_tuned_thresholds_are_judged_on_held_out_images(before, tuned, title):
     assert title in advise(figures(row("cat"), thresholds=thresholds))
 
 
+def test_thresholds_that_no_search_makes_better_stay():
+    thresholds = tuned_for("recall", 0.7, 0.7, is_better=False)
+    text = advise(figures(row("cat"), thresholds=thresholds))
+    assert "nothing is saved" in text["Keep the thresholds: tuning does not help"]
+
+
 @pytest.mark.parametrize("saved", [[], ["inference/inference.yml"]])
 def test_thresholds_that_are_stored_need_no_key_for_it(saved):
     thresholds = tuned_for("f1", 0.7, 0.75, saved=saved)

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlex_ml.artifacts.train_result import EpochRow
+from paddlex_ml.artifacts.train_result import Best, EpochRow
 from paddlex_ml.training import diagnostics
 from paddlex_ml.training.diagnostics import Diagnostics
 from paddlex_ml.training.ema import Ema
@@ -78,15 +78,53 @@ def test_equal_scores_are_reported_with_a_tenth_of_the_rate(after_epoch: Check) 
     assert "the scores no longer differ between images" in text
     assert text.endswith("try -o Train.learning_rate=5e-04")
     assert after_epoch(is_constant=False, peak_rate=5e-3) is None
+    assert "has collapsed" in str(after_epoch(500, is_constant=True, peak_rate=1e-4))
+
+
+@pytest.mark.parametrize(
+    ("updates", "rate", "reason"),
+    [(3, 1e-4, "3 updates are few"), (500, 1e-6, "a learning rate of 1e-06 is low")],
+)
+def test_equal_scores_of_a_training_that_has_not_begun_ask_for_more_of_it(
+    after_epoch: Check, updates: int, rate: float, reason: str
+) -> None:
+    text = after_epoch(updates, is_constant=True, peak_rate=rate)
+    assert text is not None
+    assert f"nothing was learned so far; {reason}" in text
+    assert "too large" not in text
+    assert "-o Train.epochs_iters=" in text
+
+
+@pytest.mark.parametrize(
+    ("score", "interval", "told"),
+    [
+        (0.4, (0.2, 0.6), "(95 % interval 0.2000 to 0.6000)"),
+        (0.25, None, "its mAP is 0.2500, that"),
+        (0.4, (0.3, 0.6), None),
+        (0.4, None, None),
+    ],
+)
+def test_a_best_model_that_guesses_is_named(
+    caplog: pytest.LogCaptureFixture,
+    score: float,
+    interval: tuple[float, float] | None,
+    told: str | None,
+) -> None:
+    targets = np.array([[1, 0], [0, 0], [0, 1], [0, 0]])  # the constant predictor has 0.25
+    Diagnostics().check_best(Best(score, "raw", 1, interval), targets)
+    Diagnostics().check_best(None, targets)
+    assert len(caplog.messages) == (told is not None)
+    if told is not None:
+        assert "the best model is not better than guessing" in caplog.text
+        assert told in caplog.text
 
 
 @pytest.mark.parametrize("rate", [1e-7, 1e-6, 1e-4])
 def test_a_low_rate_is_never_called_too_large(after_epoch: Check, rate: float) -> None:
     text = after_epoch(is_constant=True, peak_rate=rate)
     assert text is not None
-    assert "the scores do not differ between images" in text
-    assert f"At a rate of {rate:g} the likely cause is too little training" in text
-    assert "try -o Train.learning_rate=0.001, " in text
+    assert "nothing was learned so far" in text
+    assert "too large" not in text
     losses = [10.0] * 50 + [15.5] * 50
     text = after_epoch(losses=losses, peak_rate=rate)
     assert text is not None

@@ -22,6 +22,7 @@ from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics import bootstrap
 from paddlex_ml.metrics.measures import Metrics, Summary, summarise
+from paddlex_ml.metrics.ties import NOISE
 
 KEY = "Evaluate.compare_with"
 
@@ -107,7 +108,7 @@ def compare(
         same_images = True
         if rounds:
             low, high = bootstrap.difference(
-                scores, other_scores, images.targets, rounds=rounds, seed=seed
+                scores, other_scores, images.targets, rounds=rounds, seed=seed, noise=NOISE
             )
             interval = None if math.isnan(low) else (low, high)
     return Comparison(

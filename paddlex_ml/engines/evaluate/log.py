@@ -32,6 +32,13 @@ def log_classes(summary: Summary) -> None:
     if metrics.MultiLabelMAP is None:  # and so is nearly every other measure
         logger.warning("no image of val.txt has a label: there is nothing to measure")
         return
+    if not metrics.better_than_guessing:
+        logger.warning(
+            "this model is not better than guessing: %s",
+            "its mAP is no higher than that of the constant predictor"
+            if metrics.MultiLabelMAP_ci95 is None
+            else "the interval of its mAP holds that of the constant predictor",
+        )
     for name, reason in metrics.undefined.items():
         if name == "precision" or hasattr(metrics, name):  # the lines of classes show the others
             logger.warning("%s is undefined: %s", name, reason)
@@ -46,7 +53,18 @@ def log_thresholds(tuned: TunedResult) -> None:
             measure,
             *(_number(getattr(q, measure)) for q in (tuned.before, tuned.tuned, tuned.held_out)),
         )
-    if not tuned.saved and tuned.is_worth_saving:
+    if not tuned.is_better:
+        logger.info(
+            "no other thresholds are better than those in use on these images: these stay, and "
+            "nothing is saved"
+        )
+    elif tuned.saved and (tuned.gain or 0.0) < 0:
+        logger.warning(
+            "the tuned thresholds are better on the images that they were tuned on, and worse on "
+            "images that they were not tuned on: they are saved as asked, but more images in "
+            "val.txt are needed to trust them"
+        )
+    elif not tuned.saved and tuned.is_worth_saving:
         logger.info("-o Evaluate.save_threshold=true writes the tuned ones into the exported model")
     if tuned.unreached:
         logger.warning(

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.run_folder import EXPORTS, ExportedFiles
@@ -20,7 +19,7 @@ from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.engines import load_model
 from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.evaluation import Network
+from paddlex_ml.evaluation import Network, scoring
 from paddlex_ml.inference.static_model import StaticModel, refuse_other_tokens
 from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.metrics.per_class_threshold import Threshold
@@ -110,12 +109,9 @@ def load_other_weights(
 
 
 def _of_weights(source: LoadedModel) -> EvaluatedModel:
-    def score(images: paddle.Tensor) -> paddle.Tensor:
-        return F.sigmoid(source.model(images).astype("float32"))  # as the static graph ends
-
     size = preprocess.standard(source.info.image_size)
-    info = source.info
-    return EvaluatedModel(score, info.label_names, size, source.path, 0.5, source, info.run)
+    info, network = source.info, scoring(source.model)
+    return EvaluatedModel(network, info.label_names, size, source.path, 0.5, source, info.run)
 
 
 def resolve_thresholds(config: Config, evaluated: EvaluatedModel) -> np.ndarray:

@@ -40,7 +40,7 @@ def run(config: Config) -> EvaluationResult:
     other = comparison.find(config, evaluated)
     files.make_folder(config)
 
-    scores, other_scores = score_both(config, val, evaluated, other)
+    scores, theirs = score_both(config, val, evaluated, other)
     summary = summarise(scores, val.targets, names, in_use, rounds=wanted.bootstrap, seed=seed)
     log.log_classes(summary)
     per_class = summary.per_class
@@ -51,8 +51,7 @@ def run(config: Config) -> EvaluationResult:
         )
         log.log_thresholds(tuned_result)
     if other is not None:
-        both = scores, other_scores
-        compared = comparison.compare(config, evaluated, other, summary, both, val)
+        compared = comparison.compare(config, evaluated, other, summary, (scores, theirs), val)
         log.log_comparison(compared)
     if wanted.label_errors is not None:
         suspects, doubtful = label_errors.find(config, evaluated, dataset, scores)
@@ -70,9 +69,10 @@ def run(config: Config) -> EvaluationResult:
         per_class_csv=files.NAMES.per_class_csv.as_posix(),
         report=files.NAMES.report.as_posix() if wanted.report else None,
         run=evaluated.made_by,
+        better_than_guessing=summary.metrics.better_than_guessing,
     )
     files.write(config, result, dataset, scores, suspects or [])
-    if tuned is not None:
+    if tuned is not None and tuned_result is not None and tuned_result.saved:
         _save_thresholds(tuned, save_to)  # last: a run that fails has changed no model
     return result
 

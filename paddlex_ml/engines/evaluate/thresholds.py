@@ -30,20 +30,26 @@ def tune(
     """Tune, and measure: returns the thresholds, the result's `thresholds`, and its `per_class`.
 
     thresholds_in_use: [C]. per_class: the rows of the classes, returned with `tuned` in them.
-    save_to: the inference.yml files that will get the tuned ones.
+    save_to: the inference.yml files that will get the tuned ones, where these are better.
     `before` and `tuned` are measured on the images that were tuned on, `held_out` on halves that
     were tuned on the other one: what to expect of new images. A single image has no other half.
+    What is saved is decided by the images that were tuned on; held-out halves of a small list are
+    too few images to decide about it, and where they say otherwise, the log does.
     """
     assert wanted.tune_threshold is not None
     target = None if wanted.tune_threshold == "f1" else wanted.tune_target
     goal = Goal(wanted.tune_threshold, target, wanted.tune_min_positives)
-    tuned = threshold_search.tune(scores, targets, goal)
+    tuned = threshold_search.tune(scores, targets, goal, thresholds_in_use)
     held_out = ThresholdQuality(macro_f1=None, CP=None, CR=None)
     if len(scores) > 1:
-        decided = threshold_search.decide_held_out(scores, targets, goal, seed=seed)
+        decided = threshold_search.decide_held_out(
+            scores, targets, goal, thresholds_in_use, seed=seed
+        )
         held_out = _measure(decisions.count(decided, targets))
     before = decisions.count(decisions.decide(scores, thresholds_in_use), targets)
     after = decisions.count(decisions.decide(scores, tuned.thresholds), targets)
+    in_use, chosen = (each.astype(np.float32) for each in (thresholds_in_use, tuned.thresholds))
+    is_better = not np.array_equal(in_use, chosen)  # a class moves only where it reaches more
     result = TunedResult(
         method=goal.method,
         target=goal.target,
@@ -54,7 +60,8 @@ def tune(
         before=_measure(before),
         tuned=_measure(after),
         held_out=held_out,
-        saved=[str(path) for path in save_to],
+        saved=[str(path) for path in save_to] if is_better else [],
+        is_better=is_better,
     )
     return tuned, result, _add_tuned(per_class, tuned, after)
 

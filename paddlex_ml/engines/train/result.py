@@ -15,6 +15,7 @@ from paddlex_ml.artifacts.train_result import (
     TrainMetrics,
     TrainResult,
 )
+from paddlex_ml.metrics.bootstrap import beats_guessing
 from paddlex_ml.training.state import Progress
 
 _LAST = 5  # fields last_1 ... of TrainedModels
@@ -66,6 +67,8 @@ def build_result(
             data_wait=progress.waited / max(progress.seconds, 1e-9),
             memory_mib=max(row.memory_mib for row in history),
             history=history,
+            MultiLabelMAP_ci95=best.interval,
+            better_than_guessing=beats_guessing(best.score, best.interval, constant),
         ),
         run=info.run,
     )

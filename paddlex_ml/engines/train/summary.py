@@ -20,7 +20,8 @@ def summarise(result: TrainResult, output: Path) -> str:
     scores = ", ".join(f"{name} {score:.4f}" for name, score in both if score is not None)
     lines = {
         "best": f"epoch {best.epoch} of {metrics.epochs}, mAP {scores}; kept: "
-        f"{_KINDS[best.weights]} weights (constant predictor {metrics.constant_map:.4f})",
+        f"{_KINDS[best.weights]} weights (constant predictor {metrics.constant_map:.4f})"
+        + (": not better than guessing" if metrics.better_than_guessing is False else ""),
         "cost": f"{timedelta(seconds=round(metrics.seconds))}, "
         f"{metrics.images_per_second:.1f} images/s, "
         f"{metrics.data_wait:.0%} of the time lost waiting for data, "

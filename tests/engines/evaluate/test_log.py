@@ -49,3 +49,14 @@ def test_classes_in_which_the_target_is_not_reached_are_named(
 ) -> None:
     log.log_thresholds(replace(tuned_for("precision", 0.7, 0.6), unreached=["cow", "cat"]))
     assert "no threshold reaches a precision of 0.9 for cow, cat" in caplog.text
+
+
+def test_thresholds_that_are_worse_on_held_out_images_are_saved_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log.log_thresholds(replace(tuned_for("f1", 0.7, 0.6), saved=["inference.yml"]))
+    (warning,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert "worse on images that they were not tuned on" in warning.getMessage()
+    caplog.clear()
+    log.log_thresholds(replace(tuned_for("f1", 0.7, 0.8), saved=["inference.yml"]))
+    assert [each for each in caplog.records if each.levelno == logging.WARNING] == []

@@ -48,6 +48,7 @@ def test_the_best_model_of_the_output_folder_is_the_default(
         "format_version", "done_flag", "weight_path", "val_digest", "metrics", "per_class",
         "thresholds", "label_errors", "comparison", "per_class_csv", "report",
         "run",
+        "better_than_guessing",
     ]  # fmt: skip
     assert result["weight_path"] == str(copy_of_run / "best_model" / "best_model.pdparams")
     metrics = result["metrics"]
@@ -70,6 +71,51 @@ def test_weights_and_static_model_have_the_recorded_score(
     overrides = (f"Evaluate.weight_path={path}", f"Evaluate.batch_size={batch_size}")
     assert run("evaluate", toy, tmp_path, *overrides)[0] == 0
     assert read_result(tmp_path)["metrics"]["MultiLabelMAP"] == pytest.approx(score, abs=1e-4)
+
+
+def test_a_model_that_learned_nothing_has_the_map_of_the_constant_predictor_everywhere(
+    run: Run, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Three updates of random weights at 32 px: the scores differ in their last digits alone.
+    code, err = run("train", toy, tmp_path / "run", "Train.epochs_iters=1")
+    assert code == 0, err
+    trained = read_result(tmp_path / "run", "train")["metrics"]
+    constant = trained["constant_map"]
+    (row,) = trained["history"]
+    assert trained["MultiLabelMAP"] == row["raw_map"] == row["ema_map"] == pytest.approx(constant)
+    assert trained["better_than_guessing"] is False
+    low, high = trained["MultiLabelMAP_ci95"]
+    assert low < constant < high
+    assert "best so far, but a guess: the scores of a class differ by less than 1e-05" in err
+    assert "nothing was learned so far; 3 updates are few" in err
+    assert "the best model is not better than guessing: its mAP is" in err
+    log = (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
+    assert "the best model is not better than guessing" in log
+    for what in ("best_model.pdparams", "inference"):
+        for batch_size in (1, 3, 8, 12):
+            path = tmp_path / "run" / "best_model" / what
+            keys = (f"Evaluate.weight_path={path}", f"Evaluate.batch_size={batch_size}")
+            code, err = run("evaluate", toy, tmp_path, *keys, "Evaluate.label_errors=null")
+            assert code == 0, err
+            result = read_result(tmp_path)
+            assert result["metrics"]["MultiLabelMAP"] == pytest.approx(constant, abs=1e-12)
+            assert result["metrics"]["MultiLabelMAP_ci95"] == pytest.approx([low, high])
+            assert result["better_than_guessing"] is False
+            assert "this model is not better than guessing: the interval of its mAP holds" in err
+    page = (tmp_path / "evaluate" / "report.html").read_text(encoding="utf-8")
+    assert "Not usable: not better than guessing" in page
+
+
+def test_training_and_evaluation_give_the_same_number(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path
+) -> None:
+    trained = read_result(toy_run, "train")["metrics"]
+    keys = (f"Evaluate.weight_path={toy_run / 'best_model' / 'best_model.pdparams'}",)
+    assert run("evaluate", toy, tmp_path, *keys, "Evaluate.report=false")[0] == 0
+    result = read_result(tmp_path)
+    for key in ("MultiLabelMAP", "MultiLabelMAP_ci95"):
+        assert result["metrics"][key] == pytest.approx(trained[key], abs=1e-12)
+    assert result["better_than_guessing"] == trained["better_than_guessing"]
 
 
 def numbers(value: Any, key: str = "") -> dict[str, float]:

@@ -21,6 +21,8 @@ from paddlex_ml.engines.evaluate import thresholds
 from paddlex_ml.metrics.measures import ClassMeasures, summarise
 
 Run = Callable[..., tuple[int, str]]
+SAVE = ("Evaluate.save_threshold=true", "Evaluate.threshold=0.99")
+"""No score of the toy model reaches 0.99, so that the tuned ones are better."""
 QUICK = ("Evaluate.report=false", "Evaluate.label_errors=null", "Evaluate.bootstrap=0")
 
 
@@ -90,7 +92,8 @@ def test_what_is_undefined_is_no_number() -> None:
         wanted, scores, targets, np.full(4, 0.5), rows_of(scores, targets, names), seed=0
     )
     assert rows[1].tuned.recall is None
-    assert result.shared_classes == ["b"]
+    assert rows[1].tuned.threshold == 0.5  # no image has it: nothing can be better
+    assert result.shared_classes == []
     json.dumps(msgspec.to_builtins([result, rows]), allow_nan=False)
 
 
@@ -108,6 +111,46 @@ def test_a_single_image_leaves_none_to_hold_out() -> None:
     assert result.held_out == ThresholdQuality(macro_f1=None, CP=None, CR=None)
 
 
+@pytest.mark.parametrize("images", [2, 5, 10])
+def test_tuned_thresholds_are_never_worse_on_the_images_that_they_were_tuned_on(
+    images: int,
+) -> None:
+    half = np.full(3, 0.5)
+    kept = 0
+    for seed in range(100):
+        random = np.random.default_rng([images, seed])
+        targets = (random.random((images, 3)) < 0.5).astype(np.uint8)
+        logits = 2 * random.standard_normal((images, 3)) + 2 * targets - 1
+        scores = (1 / (1 + np.exp(-logits))).astype(np.float32)
+        rows = rows_of(scores, targets, ["a", "b", "c"])
+        wanted = EvaluateConfig(tune_min_positives=1)
+        _, result, tuned = thresholds.tune(
+            wanted, scores, targets, half, rows, seed=0, save_to=[Path("inference.yml")]
+        )
+        before, after = result.before.macro_f1 or 0.0, result.tuned.macro_f1 or 0.0
+        assert after > before if result.is_better else after == before
+        assert result.saved == (["inference.yml"] if result.is_better else [])
+        kept += [row.tuned.threshold for row in tuned] == [0.5] * 3
+    assert 0 < kept < 100
+
+
+def test_thresholds_that_cannot_be_better_are_not_saved_and_it_is_said(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    folder = copy_of_run / "best_model" / "inference"
+    assert run("evaluate", toy, copy_of_run, *SAVE, *QUICK)[0] == 0
+    tuned = inference_yml.read(folder / "inference.yml")
+    keys = (f"Evaluate.weight_path={folder}", "Evaluate.save_threshold=true", *QUICK)
+    code, err = run("evaluate", toy, copy_of_run, *keys)
+    assert code == 0, err
+    assert "these stay, and nothing is saved" in err
+    result = read(copy_of_run)["thresholds"]
+    assert (result["is_better"], result["saved"]) == (False, [])
+    assert result["tuned"] == result["before"]
+    assert inference_yml.read(folder / "inference.yml") == tuned
+    assert not (folder / "inference.yml.bak.1").exists()
+
+
 def thresholds_of(folder: Path) -> Any:
     return inference_yml.read(folder / "inference.yml").threshold
 
@@ -120,7 +163,7 @@ def test_tuned_thresholds_are_saved_on_request_and_predictions_use_them(
     assert run("evaluate", toy, copy_of_run, some, *QUICK)[0] == 0
     assert thresholds_of(folder) == 0.5
     assert read(copy_of_run)["thresholds"]["saved"] == []
-    code, err = run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", some, *QUICK)
+    code, err = run("evaluate", toy, copy_of_run, *SAVE, some, *QUICK)
     assert code == 0, err
     result = read(copy_of_run)
     thresholds_in_use = [row["tuned"]["threshold"] for row in result["per_class"]]
@@ -151,7 +194,7 @@ def test_a_second_evaluation_of_the_folder_starts_from_its_own_thresholds(
 ) -> None:
     folder = copy_of_run / "best_model" / "inference"
     keys = (f"Evaluate.weight_path={folder}", "Evaluate.tune_min_positives=1", *QUICK)
-    assert run("evaluate", toy, copy_of_run, *keys, "Evaluate.save_threshold=true")[0] == 0
+    assert run("evaluate", toy, copy_of_run, *keys, *SAVE)[0] == 0
     first = read(copy_of_run)
     assert run("evaluate", toy, copy_of_run, *keys)[0] == 0
     second = read(copy_of_run)
@@ -166,7 +209,7 @@ def test_all_exports_beside_the_weights_get_the_thresholds(
 ) -> None:
     best = copy_of_run / "best_model"
     shutil.copytree(best / "inference", best / "inference_onnx")
-    assert run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", *QUICK)[0] == 0
+    assert run("evaluate", toy, copy_of_run, *SAVE, *QUICK)[0] == 0
     assert thresholds_of(best / "inference") == thresholds_of(best / "inference_onnx")
     assert len(read(copy_of_run)["thresholds"]["saved"]) == 2
 
@@ -184,7 +227,7 @@ def test_without_an_export_nothing_is_evaluated_before_the_error(
 
 def test_a_run_that_fails_has_changed_no_model(run: Run, toy: Path, copy_of_run: Path) -> None:
     (copy_of_run / "evaluate" / "per_class.csv").mkdir(parents=True)
-    code, _ = run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", *QUICK)
+    code, _ = run("evaluate", toy, copy_of_run, *SAVE, *QUICK)
     assert code == 2
     folder = copy_of_run / "best_model" / "inference"
     assert thresholds_of(folder) == 0.5
@@ -201,7 +244,7 @@ def test_saving_without_tuning_is_refused(run: Run, toy: Path, copy_of_run: Path
 def test_an_export_says_that_it_drops_tuned_thresholds(
     run: Run, toy: Path, copy_of_run: Path
 ) -> None:
-    assert run("evaluate", toy, copy_of_run, "Evaluate.save_threshold=true", *QUICK)[0] == 0
+    assert run("evaluate", toy, copy_of_run, *SAVE, *QUICK)[0] == 0
     code, err = run("export", None, copy_of_run)
     assert code == 0
     assert "the export has replaced a model with tuned thresholds, and they are gone" in err
@@ -240,7 +283,7 @@ def test_after_saving_the_next_command_does_not_undo_it(
     keys = [f"Evaluate.weight_path={best / 'best_model.pdparams'}", *QUICK]
     assert cli.main(command("evaluate", toy, copy_of_run, *keys)) == 0
     assert "Global.mode=export" in capsys.readouterr().out.splitlines()[-1]
-    keys.append("Evaluate.save_threshold=true")
+    keys += SAVE
     assert cli.main(command("evaluate", toy, copy_of_run, *keys)) == 0
     following = capsys.readouterr().out.splitlines()[-1]
     assert "Global.mode=predict" in following

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
@@ -70,6 +71,15 @@ def test_runs_without_averages_can_be_summarised() -> None:
         "  cost:      0:00:00, 0.0 images/s, 0% of the time lost waiting for data, "
         "at most 0.0 GiB of memory"
     )
+
+
+def test_a_model_that_guesses_is_called_so() -> None:
+    history = [row(1, 0.25, None), row(2, 0.2412, None)]
+    guess = trained(history, "raw")
+    assert guess.metrics.better_than_guessing is True  # 0.8123 without an interval
+    metrics = msgspec.structs.replace(guess.metrics, better_than_guessing=False)
+    line = summarise(msgspec.structs.replace(guess, metrics=metrics), OUTPUT).splitlines()[1]
+    assert line.endswith("(constant predictor 0.2412): not better than guessing")
 
 
 def test_every_file_of_the_summary_is_there(toy_run: Path) -> None:
