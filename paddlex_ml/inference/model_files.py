@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts.inference_yml import InferenceYml
 from paddlex_ml.artifacts.run_folder import (
     EXPORTS,
     GRAPH,
@@ -34,6 +35,11 @@ class ModelFiles(NamedTuple):
     """None where they are in the graph (ONNX)."""
     description: Path
     """Its inference.yml; an ONNX file that describes itself needs none."""
+
+    def describe(self) -> InferenceYml:
+        """What the model is. Raises PaddlexMLError unless it is a multi-label model."""
+        is_onnx = self.weights is None
+        return inference_yml.find(self.graph) if is_onnx else inference_yml.read(self.description)
 
 
 def find(model_dir: str | os.PathLike[str], run_mode: str | None) -> ModelFiles:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from paddlex_ml import cores, paddle_runtime
-from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.run_folder import INFERENCE_YML
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import attention, graph_shapes, model_files, onnx_engine
@@ -67,18 +66,16 @@ class StaticModel:
             )
         files = model_files.find(folder, run_mode)
         self.folder, self._graph, self._weights = files.folder, files.graph, files.weights
-        description, is_onnx = files.description, self._weights is None
-        content = inference_yml.find(self._graph) if is_onnx else inference_yml.read(description)
+        content = files.describe()
         if model_name and content.model_name and model_name != content.model_name:
             raise PaddlexMLError(
                 f"{model_name} was asked for, the folder holds {content.model_name}",
-                where=f"{description}: Global.model_name",
+                where=f"{files.description}: Global.model_name",
                 fix=f"ask for {content.model_name}, or name the folder of {model_name}",
             )
         refuse_other_tokens(decoder_tokens, content.decoder_tokens, str(self.folder))
         self.model_name = content.model_name or model_name
-        self.label_names = content.label_names
-        self.decoder_tokens = content.decoder_tokens
+        self.label_names, self.decoder_tokens = content.label_names, content.decoder_tokens
         self.made_by = content.run
         """The training that made the model; None where the folder does not name it."""
         self.threshold = content.threshold

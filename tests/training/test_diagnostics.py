@@ -78,7 +78,7 @@ def test_equal_scores_are_reported_with_a_tenth_of_the_rate(after_epoch: Check) 
     assert "the scores no longer differ between images" in text
     assert text.endswith("try -o Train.learning_rate=5e-04")
     assert after_epoch(is_constant=False, peak_rate=5e-3) is None
-    assert "has collapsed" in str(after_epoch(500, is_constant=True, peak_rate=1e-4))
+    assert "has collapsed" in str(after_epoch(500, is_constant=True, peak_rate=3e-4))
 
 
 @pytest.mark.parametrize(

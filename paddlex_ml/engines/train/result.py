@@ -31,13 +31,12 @@ def build_result(
     """
     best, history = progress.best, progress.history
     assert best is not None  # the last epoch is always evaluated
-    files, kept = RunFolder(Path()), RunFolder(output)  # paths of the result are relative
+    files, kept = RunFolder(Path()), RunFolder(output)  # the first: paths are relative
     epochs = [n for n in reversed(progress.saved_epochs) if kept.epoch(n).folder.is_dir()]
-    raw_maps = {row.epoch: row.raw_map for row in history}
-    last = {}
-    for k, epoch in enumerate(epochs[:_LAST], start=1):
-        paths = _checkpoint_paths(files.epoch(epoch))
-        last[f"last_{k}"] = LastModel(score=raw_maps[epoch], weights="raw", epoch=epoch, **paths)
+    raw_maps, last = {row.epoch: row.raw_map for row in history}, {}
+    for k, n in enumerate(epochs[:_LAST], start=1):
+        paths = _checkpoint_paths(files.epoch(n))
+        last[f"last_{k}"] = LastModel(score=raw_maps[n], weights="raw", epoch=n, **paths)
     exported = files.best_model.inference
     speeds = [row.images_per_second for row in history if row.images_per_second]
     return TrainResult(
