@@ -17,7 +17,7 @@ from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.run_folder import EXPORTS
 
 Run = Callable[..., tuple[int, str]]
-TEXTS = {"train.log", "config.yaml", "label_dict.txt", "metrics.csv"}
+TEXTS = {"run.json", "train.log", "config.yaml", "label_dict.txt", "metrics.csv", ".train.lock"}
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_full_disk_ends_an_export_clearly_and_keeps_the_earlier_one(
     assert (folder / "inference.yml").read_text() == "old"
     assert os.listdir(folder) == ["inference.yml"]
     assert {path.name for path in disk.iterdir()} == {
-        *("w.pdparams", "export_result.json", folder.name)
+        *("w.pdparams", "export_result.json", ".export.lock", folder.name)
     }
 
 

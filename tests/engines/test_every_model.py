@@ -77,6 +77,7 @@ def test_a_model_trains_resumes_evaluates_exports_and_predicts(
     folder = whole / "best_model" / "inference"
     settings = yaml.safe_load((folder / "inference.yml").read_text(encoding="utf-8"))
     expected = {"model_name": model}
+    assert settings["Global"].pop("run")["id"] == json.loads((whole / "run.json").read_text())["id"]
     assert settings["Global"] == expected | (
         {"decoder_tokens": "all_patches"} if model in TOKEN_MODELS else {}
     )
