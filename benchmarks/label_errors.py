@@ -87,21 +87,23 @@ def _describe(scores: np.ndarray, targets: np.ndarray, share: float) -> str:
     """Mean over the draws: length of the list, share that was turned, stated share, recall."""
     from paddlex_ml.metrics.label_quality import review
 
-    draws = []
+    counts, stated, able = [], [], []
     for seed in range(DRAWS if share else 1):
         flips = _draw(np.random.default_rng(seed), targets.shape, share)
         found = review(scores, targets ^ flips)
         hits = sum(bool(flips[s.image, s.class_id]) for s in found.suspects)
-        draws.append((len(found.suspects), hits, found.likely_true, flips.sum(), found.is_able))
-    listed, hits, _, turned, able = (np.array(column, float) for column in zip(*draws, strict=True))
+        counts.append((len(found.suspects), hits, int(flips.sum())))
+        stated.append(found.likely_true)
+        able.append(found.is_able)
+    listed, hit, turned = np.array(counts, float).T
     if not listed.any():
-        return "none" if able.any() else "too weak"
-    some = listed > 0
-    stated = np.mean([each for _, _, each, *_ in draws if each is not None])
-    text = f"{listed.mean():.0f}: {hits.sum() / listed.sum():.2f}"
+        return "none" if any(able) else "too weak"
+    text = f"{listed.mean():.0f}: {hit.sum() / listed.sum():.2f}"
     if share:
-        lowest, found_share = (hits[some] / listed[some]).min(), hits.sum() / turned.sum()
-        text += f" (lowest {lowest:.2f}), said {stated:.2f}, recall {found_share:.2f}"
+        lowest = (hit / np.maximum(listed, 1))[listed > 0].min()
+        said = np.mean([each for each in stated if each is not None])
+        recall = hit.sum() / turned.sum()
+        text += f" (lowest {lowest:.2f}), said {said:.2f}, recall {recall:.2f}"
     return text
 
 

@@ -140,6 +140,7 @@ def test_no_class_is_worse_than_with_the_threshold_in_use(
         means = [decisions.average(counts).macro_f1 for counts in (before, after)]
         assert np.isnan(means).all() or means[1] >= means[0]
     else:
+        assert goal.target is not None
         old, new = (np.nan_to_num(getattr(counts, goal.method)) for counts in (before, after))
         kept = (targets.sum(axis=0) > 0) & (old >= goal.target - 1e-9)
         assert (new >= goal.target - 1e-9)[kept].all()

@@ -92,6 +92,7 @@ def test_a_turned_label_of_a_sure_model_is_the_first_of_all(toy: Path, tmp_path:
         assert {numbers[s.shown] for s in suspects} == {image}
         likely = result.lists["val"].likely_true
         assert likely == pytest.approx(np.mean([s.probability for s in suspects]))
+        assert likely is not None
         assert likely > 0.5
         assert (first.shown, first.label) == (val.paths[image], clean.label_names[class_id])
         assert first.given == bool(targets[image, class_id])
