@@ -84,6 +84,11 @@ class LabelErrorCounts(msgspec.Struct, frozen=True, kw_only=True):
     wrong: int
     scores: str
     """Where the scores come from: "held out" or "out of fold"."""
+    likely_true: float | None = None
+    """Share of the suspected labels that is probably wrong, 0.5..1, as estimated from the scores;
+    None where none is suspected."""
+    is_able: bool = True
+    """Whether the model knows enough to find errors: if not, an empty list means nothing."""
 
 
 class LabelErrorResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,10 @@
 
     scores [N, C], targets [N, C] -> suspected [N, C], quality [N, C] -> suspects, worst first
 
+A label is a suspect where three answers agree. The first is confident learning, the second its
+quality, the third the noise that was fitted to all labels (`metrics.label_noise`): it leaves out
+what is more probably an error of the model.
+
 Which: confident learning (Northcutt et al. 2021, arXiv:1911.00068) for each class against all
 others (Thyagarajan et al. 2022, arXiv:2211.13895). A missing label is suspected where the score
 reaches the mean of the images that have the label; a wrong one where it does not exceed the mean of
@@ -26,12 +30,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paddlex_ml.metrics import label_noise
+
 PRIOR_SHARE = 0.5
 """Share of the log odds of a rare value that is not counted, 0 to 1."""
 LEAST_CORRELATION = 0.02
 """Squared correlation of scores and labels below which a class is left out."""
 QUALITY_LIMIT = 0.5
 """Labels of this quality are not suspected."""
+LEAST_PROBABILITY = 0.5
+"""Probability of an error from which a label is suspected: at least half of a list is wrong."""
+LEAST_POWER = 0.2
+"""Share of the errors that a model must be able to find: below, an empty list means nothing."""
 PRESENT = 0.5  # targets may be floats
 _SMALLEST = 1e-7  # a float32 sigmoid is 1.0 for logits above 17, and the logit of 1.0 is infinite
 _ROUNDS = 50  # of Newton's method, which takes 5 to 10
@@ -50,27 +60,56 @@ class Suspect:
     """Score of the model, 0 to 1."""
     quality: float
     """0 to 1; low is suspicious. It gives the order; it is not a probability."""
+    probability: float = 1.0
+    """That the label is wrong, 0.5 to 1."""
+
+
+@dataclass(frozen=True)
+class Review:
+    """What the scores of a model say about the labels of a list."""
+
+    suspects: list[Suspect]
+    """The suspected labels, the worst first."""
+    is_able: bool
+    """Whether the model knows enough to find errors: if not, an empty list means nothing."""
+
+    @property
+    def likely_true(self) -> float | None:
+        """Share of the suspects that is probably wrong, 0.5..1; None where there is none."""
+        if not self.suspects:
+            return None
+        return sum(suspect.probability for suspect in self.suspects) / len(self.suspects)
 
 
 def find_suspects(scores: np.ndarray, targets: np.ndarray) -> list[Suspect]:
-    """The suspected labels, worst first; scores [N, C] in 0..1, targets 0 or 1.
+    """The suspected labels of `review`, worst first."""
+    return review(scores, targets).suspects
 
-    Those that confident learning doubts (`find_doubtful`) and whose quality is below one half.
-    Equal qualities are in the order of images, then of classes. No images give [].
+
+def review(scores: np.ndarray, targets: np.ndarray) -> Review:
+    """Find the labels to look at; scores [N, C] in 0..1, targets 0 or 1.
+
+    Those that confident learning doubts (`find_doubtful`), whose quality is below one half, and
+    that are more probably wrong than right (`label_noise`). Equal qualities are in the order of
+    images, then of classes.
     """
     quality = label_quality(scores, targets)
-    images, classes = np.nonzero(find_doubtful(scores, targets) & (quality < QUALITY_LIMIT))
+    noise = label_noise.estimate(scores, targets, find_learned(scores, targets))
+    suspected = find_doubtful(scores, targets) & (quality < QUALITY_LIMIT)
+    images, classes = np.nonzero(suspected & (noise.probability > LEAST_PROBABILITY))
     order = np.argsort(quality[images, classes], kind="stable")
-    return [
+    suspects = [
         Suspect(
             image=int(image),
             class_id=int(label),
             given=int(targets[image, label] > PRESENT),
             score=float(scores[image, label]),
             quality=float(quality[image, label]),
+            probability=float(noise.probability[image, label]),
         )
         for image, label in zip(images[order], classes[order], strict=True)
     ]
+    return Review(suspects, is_able=bool(suspects) or noise.power >= LEAST_POWER)
 
 
 def find_doubtful(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:

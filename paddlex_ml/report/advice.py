@@ -153,20 +153,30 @@ def _advise_on_suspected(figures: Figures) -> Advice | None:
     if errors is None or not any(counts.suspected for counts in errors.lists.values()):
         return None
     counts = [
-        Markup("{} in {} ({} missing, {} wrong)").format(
+        Markup("{} in {} ({} missing, {} wrong{})").format(
             figures.show(f"label_errors.lists.{name}.suspected"),
             name,
             figures.show(f"label_errors.lists.{name}.missing"),
             figures.show(f"label_errors.lists.{name}.wrong"),
+            _likely(figures, name),
         )
         for name in errors.lists
     ]
     text = Markup("Suspected: {}. Check <a href='#labels'>the list</a> first: wrong labels in val "
         "make every figure here too low, and from wrong labels in train the model learns errors. "
-        "The weaker the model, the more of the suspected labels are in fact right.").format(
+        "The others on the list are right, and the model errs.").format(
         Markup("; ").join(counts)
     )  # fmt: skip
     return Advice("warning", "Some labels look wrong", text)
+
+
+def _likely(figures: Figures, name: str) -> Markup:
+    """How many of the suspected labels of a list are errors, where that is known."""
+    errors = figures.result.label_errors
+    if errors is None or errors.lists[name].likely_true is None:
+        return Markup("")
+    share = figures.show(f"label_errors.lists.{name}.likely_true", digits=2)
+    return Markup(", a share of {} probably errors").format(share)
 
 
 def _advise_on_thresholds(figures: Figures) -> Advice:

@@ -27,6 +27,8 @@ class SuspectedLabel:
     score: float
     quality: float
     """0..1; the lowest is the most suspicious."""
+    probability: float = 1.0
+    """That the label is wrong, 0.5..1."""
 
 
 @dataclass(frozen=True)

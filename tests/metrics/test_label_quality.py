@@ -13,6 +13,7 @@ from paddlex_ml.metrics.label_quality import (
     find_doubtful,
     find_learned,
     find_suspects,
+    review,
 )
 
 
@@ -85,7 +86,7 @@ def test_planted_errors_come_first():
     hits = [flips[s.image, s.class_id] for s in suspects]
     assert flips.sum() == 400
     assert sum(hits[:100]) >= 95
-    assert sum(hits) >= 0.65 * 400  # a mean is the threshold: a good part stays below it
+    assert sum(hits) >= 0.63 * 400  # a mean is the threshold: a good part stays below it
     assert sum(hits) >= 0.9 * len(hits)
 
 
@@ -94,7 +95,7 @@ def test_scores_of_absent_classes_may_be_high(low):
     scores, targets, flips = draw(low=low)
     hits = [flips[s.image, s.class_id] for s in find_suspects(scores, targets)]
     assert sum(hits[:100]) >= 95
-    assert 270 < len(hits) < 320
+    assert 230 < len(hits) < 320
 
 
 def test_a_suspect_says_what_it_is():
@@ -175,7 +176,7 @@ def test_calibration_keeps_the_order_and_falls_back_to_the_mean():
 
 @pytest.mark.parametrize("given", [0, 1])
 def test_a_class_with_one_value_has_no_suspects(given):
-    scores, targets, _ = draw(images=200, classes=2)
+    scores, targets, _ = draw(images=800, classes=2)
     targets[:, 1] = given
     assert {s.class_id for s in find_suspects(scores, targets)} == {0}
     assert np.isfinite(label_quality.label_quality(scores, targets)).all()
@@ -199,10 +200,39 @@ def test_few_images_are_no_error(images):
 
 
 def test_saturated_scores_are_no_error():
-    scores, targets, flips = draw()
+    scores, targets, _ = draw()
     scores = (scores > 0.6).astype(np.float32)
-    hits = [flips[s.image, s.class_id] for s in find_suspects(scores, targets)]
-    assert sum(hits) >= 0.8 * 400
+    found = review(scores, targets)  # one level for all that it takes for present, right or wrong
+    assert found.suspects == []
+    assert not found.is_able
+    assert found.likely_true is None
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.1])
+@pytest.mark.parametrize("apart", [2.0, 2.5, 4.0])
+def test_at_least_half_of_the_list_is_wrong_and_the_list_knows_how_much(share, apart):
+    rng = np.random.default_rng(int(100 * share))
+    truth = rng.random((600, 8)) < np.linspace(0.1, 0.5, 8)
+    odds = rng.standard_normal(truth.shape) + np.where(truth, apart, 0) - 1.5
+    scores = (1 / (1 + np.exp(-odds))).astype(np.float32)
+    flips = rng.random(truth.shape) < share
+    found = review(scores, (truth ^ flips).astype(np.uint8))
+    hits = np.array([flips[s.image, s.class_id] for s in found.suspects])
+    assert len(hits) >= 20
+    assert hits.mean() >= 0.5
+    assert found.likely_true == pytest.approx(hits.mean(), abs=0.25)
+    assert found.is_able
+    assert all(s.probability > 0.5 for s in found.suspects)
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.0, 2.0, 3.0, 5.0])
+def test_right_labels_are_not_suspected_however_weak_the_model(apart):
+    rng = np.random.default_rng(7)
+    truth = rng.random((240, 10)) < np.linspace(0.08, 0.3, 10)
+    odds = rng.standard_normal(truth.shape) + np.where(truth, apart, 0) - 1.5
+    found = review((1 / (1 + np.exp(-odds))).astype(np.float32), truth.astype(np.uint8))
+    assert found.suspects == []
+    assert found.is_able == (apart > 1.5)
 
 
 def test_the_list_does_not_open_with_every_positive_of_a_rare_class():

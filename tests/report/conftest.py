@@ -128,7 +128,7 @@ def add_suspects(
     wrong = sum(one.given for one in suspects)
     counts = LabelErrorCounts(
         images=len(away), suspected=len(suspects), wrong=wrong,
-        missing=len(suspects) - wrong, scores="held out",
+        missing=len(suspects) - wrong, scores="held out", likely_true=0.75,
     )  # fmt: skip
     errors = LabelErrorResult(lists={"val": counts}, csv="evaluate/label_errors.csv")
     return replace(result, label_errors=errors), suspects

@@ -86,12 +86,12 @@ def _class_rows(per_class: Sequence[ClassMeasures]) -> Iterable[Sequence[Any]]:
 
 
 def _suspect_rows(suspects: Sequence[SuspectedLabel]) -> Iterable[Sequence[Any]]:
-    yield ["rank", "list", "image", "class", "problem", "label", "score", "quality"]
+    yield ["rank", "list", "image", "class", "problem", "label", "score", "quality", "probability"]
     for rank, suspect in enumerate(suspects, start=1):
         problem = "wrong" if suspect.given else "missing"
         yield [
             rank, suspect.list_name, suspect.shown, suspect.label, problem, int(suspect.given),
-            f"{suspect.score:.5f}", f"{suspect.quality:.5f}",
+            f"{suspect.score:.5f}", f"{suspect.quality:.5f}", f"{suspect.probability:.2f}",
         ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from paddlex_ml.engines.evaluate import files
 from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.engines.evaluate.scores import score
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.metrics.label_quality import find_suspects
+from paddlex_ml.metrics.label_quality import review
 from paddlex_ml.metrics.out_of_fold import score_out_of_fold
 from paddlex_ml.models import zoo
 from paddlex_ml.report.content import SuspectedLabel
@@ -57,6 +57,7 @@ def find(
 def _find_in_list(
     name: str, images: ImageList, label_names: list[str], scores: np.ndarray, kind: str
 ) -> tuple[list[SuspectedLabel], LabelErrorCounts]:
+    found = review(scores, images.targets)
     suspects = [
         SuspectedLabel(
             list_name=name,
@@ -66,8 +67,9 @@ def _find_in_list(
             given=bool(suspect.given),
             score=suspect.score,
             quality=suspect.quality,
+            probability=suspect.probability,
         )
-        for suspect in find_suspects(scores, images.targets)
+        for suspect in found.suspects
     ]
     wrong = sum(suspect.given for suspect in suspects)
     return suspects, LabelErrorCounts(
@@ -76,6 +78,8 @@ def _find_in_list(
         missing=len(suspects) - wrong,
         wrong=wrong,
         scores=kind,
+        likely_true=found.likely_true,
+        is_able=found.is_able,
     )
 
 

@@ -86,9 +86,19 @@ def log_comparison(compared: Comparison) -> None:
 def log_label_errors(doubtful: LabelErrorResult) -> None:
     """How many labels look wrong or missing."""
     for name, counts in doubtful.lists.items():
+        if not counts.is_able:
+            logger.warning(
+                "%s: this model is too weak to find wrong labels: that it doubts none says nothing "
+                "about them",
+                name,
+            )
+            continue
+        likely = ""
+        if counts.likely_true is not None:
+            likely = f"; about {counts.likely_true:.0%} of them are probably errors"
         logger.info(
-            "%s: %d labels of %d images look doubtful: %d missing, %d wrong",
-            name, counts.suspected, counts.images, counts.missing, counts.wrong,
+            "%s: %d labels of %d images look doubtful: %d missing, %d wrong%s",
+            name, counts.suspected, counts.images, counts.missing, counts.wrong, likely,
         )  # fmt: skip
 
 

@@ -53,7 +53,11 @@ def test_the_table_says_what_the_result_counts(
         assert counts["suspected"] == len(own)
         assert counts["missing"] == problems.count("missing")
         assert counts["wrong"] == problems.count("wrong")
-        assert f"{name}: {len(own)} labels of {counts['images']} images look doubtful" in err
+        assert f"{name}: {len(own)} labels of {counts['images']} images look doubtful" in err or (
+            not own and f"{name}: this model is too weak to find wrong labels" in err
+        )
+        assert all(float(row["probability"]) > 0.5 for row in own)
+        assert (counts["likely_true"] is None) == (own == [])
     assert errors["lists"]["val"]["scores"] == "held out"
     assert errors["lists"].get("train", {"scores": "out of fold"})["scores"] == "out of fold"
     assert [int(row["rank"]) for row in rows] == list(range(1, len(rows) + 1))
@@ -64,14 +68,19 @@ def test_the_table_says_what_the_result_counts(
 
 def test_a_turned_label_of_a_sure_model_is_the_first_of_all(toy: Path, tmp_path: Path) -> None:
     clean = annotation.read(toy)
-    present = clean.val.targets == 1
+    truth = np.tile(clean.val.targets, (10, 1))  # 120 images: of 12, nothing can be said
+    present = truth == 1
     for image, class_id in ((5, 1), (8, 0)):
-        scores = np.where(present, 0.9, 0.1).astype(np.float32)
-        scores[image, class_id] = 0.95 if present[image, class_id] else 0.05
-        targets = clean.val.targets.copy()
-        targets[image, class_id] = 1 - targets[image, class_id]
-        val = ImageList(clean.root, clean.val.paths, targets)
-        suspects, _ = label_errors.find(
+        odds = np.random.default_rng(image).standard_normal(truth.shape) + np.where(present, 4, -4)
+        same = np.arange(image, 72, 12)  # six copies of the image have the error
+        odds[same, class_id] = 6 if present[image, class_id] else -6
+        odds[image, class_id] *= 1.5
+        scores = (1 / (1 + np.exp(-odds))).astype(np.float32)
+        targets = truth.copy()
+        targets[same, class_id] = 1 - targets[same, class_id]
+        val = ImageList(clean.root, clean.val.paths * 10, targets)
+        numbers = {path: i for i, path in enumerate(clean.val.paths)}
+        suspects, result = label_errors.find(
             configure(toy, tmp_path, "Evaluate.label_errors=val"),
             EvaluatedModel(
                 lambda images: images, clean.label_names, preprocess.standard(32), toy, 0.5
@@ -80,6 +89,11 @@ def test_a_turned_label_of_a_sure_model_is_the_first_of_all(toy: Path, tmp_path:
             scores,
         )
         first = suspects[0]
+        assert {numbers[s.shown] for s in suspects} == {image}
+        likely = result.lists["val"].likely_true
+        assert likely == pytest.approx(np.mean([s.probability for s in suspects]))
+        assert likely is not None
+        assert likely > 0.5
         assert (first.shown, first.label) == (val.paths[image], clean.label_names[class_id])
         assert first.given == bool(targets[image, class_id])
         assert first.path == val.path(image)
@@ -140,5 +154,4 @@ def test_labels_planted_in_photographs_are_found(shared: Path, tmp_path: Path) -
     numbers = {path: i for i, path in enumerate(train.paths)}
     worst = [s for s in suspects if s.list_name == "train"][:100]
     hits = sum(turned[numbers[s.shown], clean.label_names.index(s.label)] for s in worst)
-    assert len(worst) == 100
-    assert hits >= 20
+    assert hits >= len(worst) / 2
