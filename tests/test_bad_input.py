@@ -22,7 +22,7 @@ from paddlex_ml.data import annotation
 from tests import repairs
 
 Run = Callable[..., tuple[int, str]]
-TEXTS = {"train.log", "config.yaml", "label_dict.txt", "metrics.csv"}
+TEXTS = {"run.json", "train.log", "config.yaml", "label_dict.txt", "metrics.csv"}
 
 
 def assert_refused(code: int, err: str, output: Path, mode: str, message: str, where: str) -> None:
@@ -43,7 +43,8 @@ def assert_refused(code: int, err: str, output: Path, mode: str, message: str, w
     if "faults.csv" in told:
         assert os.listdir(output / "check_dataset") == ["faults.csv"]
         saved = {"check_dataset"}
-    assert set(os.listdir(output)) == saved | (TEXTS | {result.name}) & set(os.listdir(output))
+    allowed = TEXTS | {result.name, f".{mode}.lock"}
+    assert set(os.listdir(output)) == saved | allowed & set(os.listdir(output))
     if result.exists():
         content = json.loads(result.read_text(encoding="utf-8"))
         assert content["done_flag"] is False

@@ -76,7 +76,10 @@ def test_files_of_one_frame_stay_as_they_are(photos: Path):
 
 def test_a_folder_gives_its_videos_where_frames_are_asked_for(photos: Path, clip: Path):
     clip.rename(photos / "clip.AVI")
-    assert "clip.AVI" not in [picture.name for picture in walk(photos)]
+    (unanswered,) = [picture for picture in walk(photos) if picture.is_optional]
+    assert unanswered.name == "clip.AVI"
+    with pytest.raises(PaddlexMLError, match="not answered: not an image, but a video"):
+        unanswered.load()
     found = [picture.name for picture in walk(photos, frames=6)]
     assert found[3:6] == ["clip_000000.jpg", "clip_000006.jpg", "d.JPG"]
     assert [picture.frame for picture in walk(f"{photos}/*.AVI", frames=6)] == [0, 6]

@@ -83,7 +83,7 @@ def test_equal_scores_are_reported_with_a_tenth_of_the_rate(after_epoch: Check) 
 
 @pytest.mark.parametrize(
     ("updates", "rate", "reason"),
-    [(3, 1e-4, "3 updates are few"), (500, 1e-6, "a rate of 1e-06 is low")],
+    [(3, 1e-4, "3 updates are few"), (500, 1e-6, "a learning rate of 1e-06 is low")],
 )
 def test_equal_scores_of_a_training_that_has_not_begun_ask_for_more_of_it(
     after_epoch: Check, updates: int, rate: float, reason: str

@@ -47,11 +47,12 @@ def try_checkpoint(info: ModelInfo, folder: Path) -> None:
     """Write a small checkpoint, replace it, give it a second name and remove that."""
     one = {"weight": np.zeros(1, np.float32)}
     small = Checkpoint(info, one, one, optimizer={}, progress={}, fingerprint={})
+    latest, kept = RunFolder(folder).latest.folder, RunFolder(folder).epoch(1).folder
     for _ in range(2):
-        checkpoint.write(folder / "latest", small)
-    checkpoint.duplicate(folder / "latest", folder / "epoch_1")
-    checkpoint.verify(folder / "epoch_1")
-    checkpoint.remove(folder / "epoch_1")
+        checkpoint.write(latest, small)
+    checkpoint.duplicate(latest, kept)
+    checkpoint.verify(kept)
+    checkpoint.remove(kept)
 
 
 def try_export(training: Training, folder: Path) -> None:

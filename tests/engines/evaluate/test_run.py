@@ -320,7 +320,7 @@ def test_a_class_count_that_contradicts_the_weights_is_refused(
 def test_a_folder_that_is_no_static_model_is_refused(
     run: Run, toy: Path, toy_run: Path, tmp_path: Path
 ) -> None:
-    path = toy_run / "best_model"
+    path = toy_run / "epoch_1"
     code, err = run("evaluate", toy, tmp_path, f"Evaluate.weight_path={path}")
     assert code == 2
     assert "lacks inference.json" in err

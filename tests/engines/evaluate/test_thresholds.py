@@ -282,7 +282,7 @@ def test_after_saving_the_next_command_does_not_undo_it(
     best = copy_of_run / "best_model"
     keys = [f"Evaluate.weight_path={best / 'best_model.pdparams'}", *QUICK]
     assert cli.main(command("evaluate", toy, copy_of_run, *keys)) == 0
-    assert "Global.mode=export" in capsys.readouterr().out.splitlines()[-1]
+    assert "Global.mode=predict" in capsys.readouterr().out.splitlines()[-1]  # it is exported
     keys += SAVE
     assert cli.main(command("evaluate", toy, copy_of_run, *keys)) == 0
     following = capsys.readouterr().out.splitlines()[-1]
