@@ -287,4 +287,5 @@ def test_after_saving_the_next_command_does_not_undo_it(
     assert cli.main(command("evaluate", toy, copy_of_run, *keys)) == 0
     following = capsys.readouterr().out.splitlines()[-1]
     assert "Global.mode=predict" in following
-    assert f"Predict.model_dir={best / 'inference'}" in following
+    assert f"Global.output={copy_of_run}" in following  # whose exported model has them
+    assert "Global.mode=export" not in following
