@@ -56,6 +56,18 @@ def is_prepared() -> bool:
     return _done
 
 
+def use_own_threads() -> None:
+    """Give matrix products the number of threads that the environment names, or all usable cores.
+
+    A static model that has run in this process with another number has changed it for all, and
+    with it the last digits of every product.
+    """
+    paddle = importlib.import_module("paddle")
+    asked = os.environ.get(THREADS[0], "").split(",")[0]
+    count = int(asked) if asked.isdigit() and asked != "0" else usable_cores()
+    paddle.base.core.set_num_threads(count)
+
+
 def share_cores(processes: int) -> None:
     """Divide the cores among processes that are about to start, unless the user has set them."""
     for name in _prepared & set(THREADS):

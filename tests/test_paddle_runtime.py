@@ -8,6 +8,7 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from paddlex_ml import paddle_runtime
@@ -126,3 +127,18 @@ time.sleep(5)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "mine\n"), done.stderr
+
+
+def test_threads_of_a_static_model_do_not_change_the_numbers_of_a_training():
+    import paddle
+
+    rng = np.random.default_rng(0)
+    left, right = (
+        paddle.to_tensor(rng.standard_normal(shape).astype(np.float32))
+        for shape in ((333, 2777), (2777, 257))
+    )
+    paddle_runtime.use_own_threads()
+    expected = (left @ right).numpy()
+    paddle.base.core.set_num_threads(1)  # as a predictor with cpu_threads=1 does
+    paddle_runtime.use_own_threads()
+    assert np.array_equal((left @ right).numpy(), expected)

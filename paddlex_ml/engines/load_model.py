@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import paddle
 
+from paddlex_ml import paddle_runtime
 from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import EXAMPLE, WEIGHTS, CheckpointFiles, RunFolder
@@ -70,6 +71,7 @@ def load_other_weights(source: LoadedModel, which: Literal["raw", "ema"], key: s
 
 
 def _build(info: ModelInfo, entries: dict[str, np.ndarray], path: Path, key: str) -> LoadedModel:
+    paddle_runtime.use_own_threads()
     model = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
     fitted = weights.fit(model, entries, head=zoo.find(info.model).head, where=str(path))
     if fitted.missing:

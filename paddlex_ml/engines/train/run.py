@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 import paddle
 
-from paddlex_ml import devices
+from paddlex_ml import devices, paddle_runtime
 from paddlex_ml.artifacts import weights
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
@@ -123,6 +123,7 @@ def prepare(
 ) -> tuple[Training, Plan]:
     """Build the model and all that changes while it learns, new or from a checkpoint."""
     options, info = config.Train, opened.info
+    paddle_runtime.use_own_threads()
     paddle.seed(config.Global.seed)
     model = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
     if opened.saved is None and options.pretrain_weight_path is not None:
