@@ -51,9 +51,9 @@ def test_check_train_resume_evaluate_export_predict(
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
         assert read_json(output / f"{mode}_result.json")["done_flag"] is True
-        before = set(known)
-        known.update(files(output))
-        return files(output) - before
+        before, there = set(known), {path for path in files(output) if ".lock" not in path}
+        known.update(there)
+        return there - before
 
     found = new_files("check_dataset", toy)
     pictures = {path for path in found if path.startswith("check_dataset/demo_img/")}
@@ -70,7 +70,7 @@ def test_check_train_resume_evaluate_export_predict(
     assert new_files("train", toy, start) == {
         *(f"{name}/{name}.{part}" for name in names for part in PARTS),
         *static,
-        *("train_result.json", "config.yaml", "train.log", "label_dict.txt"),
+        *("train_result.json", "run.json", "config.yaml", "train.log", "label_dict.txt"),
         *("metrics.csv", "curves.png"),
     }
 
