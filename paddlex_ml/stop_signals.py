@@ -136,7 +136,7 @@ def _find_pending() -> int | None:
         status = Path("/proc/self/status").read_text()
     except OSError:
         return None
-    pending = int(status.partition("ShdPnd:")[2].split()[0], 16)
+    pending = int((status.partition("ShdPnd:")[2].split() or ["0"])[0], 16)
     return next((number for number in STOPS if pending >> (number - 1) & 1), None)
 
 

@@ -80,6 +80,12 @@ def test_a_class_that_the_scores_do_not_tell_is_not_doubted(monkeypatch):
         assert find_learned(scores, targets)[0] == known
 
 
+def find_before_noise(scores, targets):
+    """What confident learning and the quality doubt together; the list leaves some of it out."""
+    quality = label_quality.label_quality(scores, targets)
+    return find_doubtful(scores, targets) & (quality < label_quality.QUALITY_LIMIT)
+
+
 def test_planted_errors_come_first():
     scores, targets, flips = draw()
     suspects = find_suspects(scores, targets)
@@ -87,6 +93,7 @@ def test_planted_errors_come_first():
     assert flips.sum() == 400
     assert sum(hits[:100]) >= 95
     assert sum(hits) >= 0.63 * 400  # a mean is the threshold: a good part stays below it
+    assert flips[find_before_noise(scores, targets)].sum() >= 0.65 * 400
     assert sum(hits) >= 0.9 * len(hits)
 
 
@@ -96,6 +103,7 @@ def test_scores_of_absent_classes_may_be_high(low):
     hits = [flips[s.image, s.class_id] for s in find_suspects(scores, targets)]
     assert sum(hits[:100]) >= 95
     assert 230 < len(hits) < 320
+    assert 270 < find_before_noise(scores, targets).sum() < 320
 
 
 def test_a_suspect_says_what_it_is():

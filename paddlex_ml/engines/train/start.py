@@ -125,10 +125,10 @@ def _write_record(
 def remove_overwritten(output: Path) -> None:
     """Remove the run that this one replaces, since a checkpoint of its own is written."""
     files = RunFolder(output)
-    record, aside = run_record.read(files.run_json), overwriting.find(output)
+    record = run_record.read(files.run_json)
     if record is None or record.replaces is None:
         return
-    if aside is not None:
+    if aside := overwriting.find(output):
         overwriting.remove(aside)
     run_record.write(files.run_json, msgspec.structs.replace(record, replaces=None))
 

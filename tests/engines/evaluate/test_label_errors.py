@@ -20,6 +20,8 @@ from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.engines.evaluate import label_errors
 from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.engines.load_model import LoadedModel
+from paddlex_ml.metrics import label_quality
+from paddlex_ml.metrics.out_of_fold import score_out_of_fold
 from paddlex_ml.models import zoo
 
 Run = Callable[..., tuple[int, str]]
@@ -130,7 +132,9 @@ def plant(images: ImageList, share: float, seed: int) -> tuple[ImageList, np.nda
 
 
 @pytest.mark.heavy
-def test_labels_planted_in_photographs_are_found(shared: Path, tmp_path: Path) -> None:
+def test_labels_planted_in_photographs_come_first_and_a_weak_model_lists_none(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the features of a backbone that never saw these photographs. By chance: 5 of 100."""
     clean = annotation.read(shared / "data" / "natural_scenes")
     train, turned = plant(first(clean.train, 800), 0.05, seed=0)
@@ -145,13 +149,23 @@ def test_labels_planted_in_photographs_are_found(shared: Path, tmp_path: Path) -
     )
     config = configure(clean.root, tmp_path, "Evaluate.label_errors=all")
     scores = np.random.default_rng(0).random(clean.val.targets.shape).astype(np.float32)
-    suspects, _ = label_errors.find(
+    seen: list[np.ndarray] = []
+
+    def watch(*arguments: Any, **more: Any) -> np.ndarray:
+        seen.append(score_out_of_fold(*arguments, **more))
+        return seen[-1]
+
+    monkeypatch.setattr(label_errors, "score_out_of_fold", watch)
+    suspects, result = label_errors.find(
         config,
         evaluated,
         MLClsDataset(clean.root, clean.label_names, train, clean.val),
         scores,
     )
-    numbers = {path: i for i, path in enumerate(train.paths)}
-    worst = [s for s in suspects if s.list_name == "train"][:100]
-    hits = sum(turned[numbers[s.shown], clean.label_names.index(s.label)] for s in worst)
-    assert hits >= len(worst) / 2
+    quality = label_quality.label_quality(seen[0], train.targets)
+    quality[~label_quality.find_doubtful(seen[0], train.targets)] = 1
+    worst = np.argsort(quality, axis=None, kind="stable")[:100]
+    assert turned.ravel()[worst].sum() >= 20
+    # Four of five would be right labels: so it lists none, and says that it cannot judge.
+    assert [s for s in suspects if s.list_name == "train"] == []
+    assert not result.lists["train"].is_able
