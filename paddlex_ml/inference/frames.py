@@ -52,7 +52,7 @@ class SampledFrame:
 
 def has_several(source: str | bytes) -> bool:
     """Whether a file is a video by its name, or it or its content an image of several frames."""
-    if isinstance(source, str) and _is_video(source):
+    if isinstance(source, str) and is_video(source):
         return True
     try:
         with Image.open(source if isinstance(source, str) else io.BytesIO(source)) as image:
@@ -89,12 +89,13 @@ def _load(source: str | bytes, wanted: int, where: str) -> Image.Image:
     )
 
 
-def _is_video(path: str) -> bool:
+def is_video(path: str) -> bool:
+    """Whether a file counts as a video, by its name."""
     return os.path.splitext(path)[1].lower() in VIDEOS
 
 
 def _read(source: str | bytes, every: int, where: str) -> Iterator[tuple[int, Image.Image]]:
-    if isinstance(source, str) and _is_video(source):
+    if isinstance(source, str) and is_video(source):
         yield from _read_video(source, every)
         return
     number = 0

@@ -29,7 +29,6 @@ from paddlex_ml.data.image_finder import fold
 from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import frames, image_paths, pixels
-from paddlex_ml.inference.frames import VIDEOS
 from paddlex_ml.inference.pixels import BGR, ArrayOrder
 from paddlex_ml.storage import fetch_image
 from paddlex_ml.wording import first_names
@@ -296,10 +295,6 @@ def _find_path(path: str, how: _Reading, listed_in: str | None = None) -> Iterat
         )
 
 
-def _is_wanted_video(path: str, how: _Reading) -> bool:
-    return how.frames is not None and os.path.splitext(path)[1].lower() in VIDEOS
-
-
 def _read_file(path: str, how: _Reading) -> Iterator[_Image]:
     """Yield the image of a file, or its frames where they are asked for and there are several."""
     if how.frames is None or not frames.has_several(path):
@@ -350,7 +345,7 @@ def _find_images(
             if path == root:
                 raise unlisted
             images = [_broken(path, unlisted)]
-        elif (has_image_name and kind is None) or _is_wanted_video(path, how):
+        elif (has_image_name and kind is None) or (how.frames and frames.is_video(path)):
             images = _read_file(path, how)
         else:
             images = [_Image(path, os.path.basename(path), FoundFile(path, kind))]

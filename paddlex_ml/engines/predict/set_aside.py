@@ -45,10 +45,7 @@ def set_aside(saved: PredictFiles) -> Path | None:
         return None
     backup = _make_backup(saved.folder)
     for table in tables:
-        try:
-            os.link(table, backup / table.name)
-        except OSError:  # a disk without hard links
-            shutil.copy2(table, backup / table.name)
+        files.link(table, backup / table.name)
     count = 0
     for name in _list_pictures(tables):
         for folder in (saved.folder, saved.explain):
