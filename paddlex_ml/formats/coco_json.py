@@ -18,6 +18,7 @@ import msgspec
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.lines import UTF8, to_utf8
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import regular_file
 
 Id = int | str
 WrittenId = int | float | str
@@ -100,7 +101,7 @@ def decode(root: Path, name: str) -> tuple[CocoContent, str]:
     """
     path = root / name
     try:
-        raw = path.read_bytes()
+        raw = regular_file.read(path)
     except OSError as error:
         fix = "make it a plain file that you may read"
         what = f"the file cannot be read: {error.strerror}"
@@ -162,15 +163,15 @@ def _explain_syntax(error: Exception, raw: bytes, mark: int, path: Path) -> Padd
     """Explain a file that is not JSON, with the line. `mark`: length of the byte order mark."""
     at, what = len(raw), str(error)
     fix = "write the file again with the tool that made it, or restore it from a copy"
-    if isinstance(error, UnicodeDecodeError):
-        at, what, fix = _find_not_utf8(raw), "this is not UTF-8 text", "save the file as UTF-8"
-    elif isinstance(error, RecursionError):
+    if isinstance(error, RecursionError):
         what = "the file has lists within lists without end"
     elif match := re.search(r"\(byte ([0-9]+)\)", what):
         at = int(match[1]) + mark
         what = what.replace(match[0], "").replace("malformed", "damaged").rstrip()
-    else:
+    elif "truncated" in what:
         what = "the file ends in the middle: it was cut off"
+    elif (start := _find_not_utf8(raw)) < len(raw):  # msgspec has no place for it
+        at, what, fix = start, "this is not UTF-8 text", "save the file as UTF-8"
     line = raw.count(b"\n", 0, at) + 1
     where = f"{path}:{line}" + (f" (byte {at:,})" if at else "")
     return PaddlexMLError(what, where=where, fix=fix)
