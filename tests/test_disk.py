@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -13,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.run_folder import EXPORTS
 from paddlex_ml.engines.train import preflight
+from paddlex_ml.models import zoo
 
 Run = Callable[..., tuple[int, str]]
-TEXTS = {"run.json", "train.log", "config.yaml", "label_dict.txt", "metrics.csv", ".train.lock"}
+TEXTS = {"run.json", "train.log", "config.yaml", "label_dict.txt", "metrics.csv"}
+TEXTS |= {".train.lock", ".paddlex_ml.lock"}
 
 
 @pytest.fixture
@@ -92,13 +95,13 @@ def test_a_full_disk_ends_the_training_clearly_and_breaks_no_file(
     assert "Logging error" not in err
     told = err.partition("error: ")[2]
     assert told.startswith("No space left on device\n  where: ")
-    assert "free some space there, or choose another folder with -o Global.output=" in told
+    assert "free some space there; otherwise choose another folder: -o Global.output=" in told
     found = {path.name for path in output.iterdir()}
     assert found - TEXTS == {"train_result.json", *complete}
     assert json.loads((output / "train_result.json").read_text())["done_flag"] is False
     for name in complete:
         assert checkpoint.load(output / name).progress["epoch"] == 1
-        assert len(os.listdir(output / name)) == 4
+        assert len([*(output / name).glob(f"{name}.*")]) == 4
 
 
 # The weights take 33 MB and are half of what the ONNX converter needs on the way.
@@ -107,13 +110,14 @@ def test_a_full_disk_ends_the_training_clearly_and_breaks_no_file(
     [("paddle", 20), ("safetensors", 20), ("pdmodel", 20), ("onnx", 20), ("onnx", 50)],
 )
 def test_a_full_disk_ends_an_export_clearly_and_keeps_the_earlier_one(
-    run: Run, toy_run: Path, mount: Callable[[str], Path], form: str, free: int
+    run: Run, mount: Callable[[str], Path], form: str, free: int
 ) -> None:
     if form == "onnx":
         pytest.importorskip("paddle2onnx")
         pytest.importorskip("onnxruntime")
     disk = mount(f"size={33 + free}m")
-    path = shutil.copy(toy_run / "best_model" / "best_model.pdparams", disk / "w.pdparams")
+    path = disk / "w.pdparams"
+    path.write_bytes(pickle.dumps(weights.to_arrays(zoo.build("PP-LCNet_x1_0_ML", 3).state_dict())))
     folder = disk / EXPORTS.get(form, "inference")
     folder.mkdir()
     (folder / "inference.yml").write_text("old")
@@ -124,7 +128,7 @@ def test_a_full_disk_ends_an_export_clearly_and_keeps_the_earlier_one(
     assert "Traceback" not in err
     assert (folder / "inference.yml").read_text() == "old"
     assert os.listdir(folder) == ["inference.yml"]
-    assert {path.name for path in disk.iterdir()} == {
+    assert {path.name for path in disk.iterdir()} - {".paddlex_ml.lock"} == {
         *("w.pdparams", "export_result.json", ".export.lock", folder.name)
     }
 
@@ -132,15 +136,24 @@ def test_a_full_disk_ends_an_export_clearly_and_keeps_the_earlier_one(
 def test_a_disk_that_fills_up_later_leaves_the_previous_checkpoint_intact(
     run: Run, data: Path, mount: Callable[[str], Path]
 ) -> None:
-    output = mount("size=300m") / "out"  # the second epoch has no room beside the first
-    code, err = run("train", data, output, "Train.epochs_iters=2", "Train.ema_decay=0")
+    disk = mount("size=300m")
+    output = disk / "out"  # the second epoch has no room beside the first
+    keys = "Train.epochs_iters=2", "Train.ema_decay=0"
+    code, err = run("train", data, output, *keys)
     assert code == 2, err
+    assert err.count("error: ") == 1
     assert "error: No space left on device\n  where: " in err
+    kept = f"; the last checkpoint is kept in {output / 'latest'}, and with space there "
+    assert err.endswith(f"{kept}-o Train.resume_path=auto goes on from it\n")
     for name in ("best_model", "epoch_1", "latest"):
         assert checkpoint.load(output / name).progress["epoch"] == 1
     assert {path.name for path in output.iterdir()} - TEXTS == {
         *("best_model", "epoch_1", "latest", "train_result.json")
     }
+    subprocess.run(["mount", "-o", "remount,size=900m", str(disk)], check=True)
+    code, err = run("train", data, output, *keys, "Train.resume_path=auto")
+    assert code == 0, err
+    assert checkpoint.load(output / "latest").progress["epoch"] == 2
 
 
 def test_a_log_that_cannot_grow_does_not_hide_the_fault(

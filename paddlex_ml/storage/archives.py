@@ -26,23 +26,39 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.progress import ReportProgress, ignore_progress
-from paddlex_ml.storage import fetch
+from paddlex_ml.storage import fetch, regular_file
 
-_DAMAGED = (
+DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
     struct.error,
     EOFError,
-    NotImplementedError,  # a compression that Python does not know
+    # A compression that Python does not know, a member that is encrypted after all, thousands of
+    # long-name headers in a row:
+    RuntimeError,
+    LookupError,  # an entry without a name
     ValueError,
     OverflowError,
 )
+"""What Python raises for an archive that is none, beside OSError."""
+_LONGEST_NAME = 255  # bytes: no disk takes more
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+"""How entries of a zip may be compressed: LZMA takes as much memory as the entry asks for."""
+LARGEST_TAR_HEADER = 1 << 20
+"""Bytes of a name or of the attributes of one entry of a tar archive."""
+MOST_ENTRIES = 2_000_000
+"""Entries of an archive: ten times those of the largest published set; each takes a kilobyte."""
+
+
+_LONGEST_END = 20 + 22 + (1 << 16)  # bytes of the end of a zip file, its comment included
+LARGEST_DIRECTORY = 64 << 20
+"""Bytes of the table of a zip archive, which is in memory as a whole: 500,000 names have less."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,20 @@ class ArchiveMember(NamedTuple):
 
 
 OpenMember = Callable[[ArchiveMember], IO[bytes]]
+
+
+class TarEntry(tarfile.TarInfo):
+    """An entry whose long names and attributes, which Python reads whole, have a limit."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> TarEntry:
+        """Raises tarfile.ReadError for such an entry that is longer."""
+        found = super().frombuf(buf, encoding, errors)
+        has_text = found.type not in (*tarfile.REGULAR_TYPES, tarfile.GNUTYPE_SPARSE)
+        if has_text and found.size > LARGEST_TAR_HEADER:
+            what = f"a header of {found.size:,} bytes, at most {LARGEST_TAR_HEADER:,} are read"
+            raise tarfile.ReadError(what)
+        return found
 
 
 def locate(archive: Archive, given: str | None, folder: Path | None, *, any_size: bool) -> Path:
@@ -158,20 +188,44 @@ def opened(
     """
     kind = "zip or tar" if allow_zip else "plain tar"
     try:
-        with archive.open("rb") as file:
+        with regular_file.open_regular(archive, 1 << 50, is_text=False) as file:
             is_zip = allow_zip and file.read(2) == b"PK"
         if is_zip:
+            refuse_large_directory(archive)
             with zipfile.ZipFile(archive) as unzipped:
                 members = _validate(unzipped.infolist(), archive, size_limit)
                 yield members, partial(_open_member, unzipped)
         else:  # a compressed tar could hide its size until it is too late
-            with tarfile.open(archive, "r:") as untarred:
+            with tarfile.open(archive, "r:", tarinfo=TarEntry) as untarred:
                 yield _validate(untarred, archive, size_limit), partial(_open_member, untarred)
-    except (*_DAMAGED, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:
-            raise  # EINVAL: the zip names a position before its beginning
+    except (*DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # EINVAL: the zip names a position before its beginning; None: bzip2 is damaged
         reason = str(error) or type(error).__name__
         raise _refused(f"not a {kind} archive, or a damaged one ({reason})", archive) from error
+
+
+def refuse_large_directory(path: Path) -> None:
+    """Raise zipfile.BadZipFile for a zip file whose table is larger than LARGEST_DIRECTORY.
+
+    Only its length is looked at, not how many entries the file claims: that number may be a lie.
+    """
+    with regular_file.open_regular(path, 1 << 50, is_text=False) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _LONGEST_END))
+        end = file.read(_LONGEST_END)
+        found = end.rfind(b"PK\5\6")
+        if found < 0 or len(end) - found < 22:
+            raise zipfile.BadZipFile("its end is missing")
+        (length,) = struct.unpack_from("<I", end, found + 12)
+        if length == 0xFFFFFFFF and found >= 20:  # a large one, which stands elsewhere
+            file.seek(min(struct.unpack_from("<Q", end, found - 12)[0], size))
+            large = file.read(56)
+            length = struct.unpack_from("<Q", large, 40)[0] if len(large) == 56 else size
+    if length > LARGEST_DIRECTORY:
+        raise zipfile.BadZipFile(
+            f"the table of its entries has {length:,} bytes, at most {LARGEST_DIRECTORY:,} are read"
+        )
 
 
 def _validate(
@@ -180,13 +234,18 @@ def _validate(
     """The plain files among the entries. One bad entry makes the whole archive unusable."""
     members: dict[PurePosixPath, ArchiveMember] = {}
     total = 0
-    for entry in entries:
+    for number, entry in enumerate(entries, 1):
+        if number > MOST_ENTRIES:
+            raise _refused(f"it has more than {MOST_ENTRIES:,} entries, the most", archive)
         if isinstance(entry, zipfile.ZipInfo):
             member = ArchiveMember(entry.filename, entry.file_size, entry)
             is_folder = entry.is_dir()
             kind = stat.S_IFMT(entry.external_attr >> 16)  # 0: the archive has no kinds
             is_plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
             has_password = bool(entry.flag_bits & 1)
+            if entry.compress_type not in _METHODS:
+                what = "is compressed in a way other than deflate and bzip2"
+                raise _refused(f"its entry {member.name!r} {what}", archive)
         else:
             member = ArchiveMember(entry.name, entry.size, entry)
             is_folder, has_password = entry.isdir(), False
@@ -194,6 +253,9 @@ def _validate(
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or set(member.name) & {"\\", ":", "\0"}:
             raise _refused(f"its entry {member.name!r} leads out of the folder", archive)
+        if len(os.fsencode(path.name)) > _LONGEST_NAME:
+            what = f"has a name of more than {_LONGEST_NAME} bytes"
+            raise _refused(f"its entry {member.name[:60]!r}... {what}", archive)
         if not is_plain:
             raise _refused(f"its entry {member.name!r} is a link or another special file", archive)
         if has_password:

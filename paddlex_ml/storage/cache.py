@@ -17,14 +17,14 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import platformdirs
-from filelock import FileLock
 
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.safe_text import url_without_secrets
 from paddlex_ml.storage import files, temporary
 
 logger = logging.getLogger(__name__)
@@ -53,8 +53,26 @@ def give_to_library(variable: str, name: str, *usual: Path) -> None:
     """
     if os.environ.get(variable) or (usual and all(map(is_usable, usual))):
         return
+    os.environ[variable] = str(for_library(name))
+
+
+def for_library(name: str) -> Path:
+    """The folder `<cache>/<name>`, made; where that cannot be written, one that can."""
     own = folder() / name
-    os.environ[variable] = str(own if is_usable(own) else _in_temporary_folder() / name)
+    with suppress(OSError):
+        make(own)
+    return own if is_usable(own) else _in_temporary_folder() / name
+
+
+def make(place: Path) -> None:
+    """Make a folder in the cache, or another one of that kind: new ones are for this user alone.
+
+    Raises OSError as the system does.
+    """
+    top = folder()
+    below = [each for each in place.parents if each.is_relative_to(top)]
+    for each in (*reversed(below), place):
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 @functools.cache
@@ -63,7 +81,7 @@ def is_usable(folder: Path) -> bool:
     if not folder.is_absolute():  # "~" stays where nobody knows the home folder
         return False
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
@@ -83,12 +101,12 @@ def path_for(url: str) -> Path:
     try:
         parts = urlsplit(url)
         is_valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError as error:  # malformed brackets or port
-        is_valid, reason = False, str(error)
+    except ValueError:  # whose text may have a part of a password
+        is_valid, reason = False, "its port is no number, or its brackets are malformed"
     if not is_valid:
         raise PaddlexMLError(
             f"not a URL of the web: {reason}",
-            where=url,
+            where=url_without_secrets(url),
             fix="correct it, or download the file yourself and name its path",
         )
     host = f"{parts.hostname}+{parts.port}" if parts.port else str(parts.hostname)
@@ -108,19 +126,35 @@ def path_for(url: str) -> Path:
 def locked(path: Path) -> Iterator[None]:
     """Keep other processes away from `path`, and explain errors of its disk."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with files.wait_for(FileLock(beside(path, ".lock")), path):
+        make(path.parent)
+        with files.wait_for(files.lock_at(beside(path, ".lock")), path):
             yield
     except (OSError, NotImplementedError) as error:  # the second: a disk that knows no locks
-        raise PaddlexMLError(
-            f"the cache cannot be used: {getattr(error, 'strerror', None) or error}",
-            where=str(path.parent),
-            fix=f"free space or give permission there, or move it: {VARIABLE}=/another/folder",
-        ) from error
+        raise unusable(error, path.parent) from error
+
+
+def explain(error: OSError) -> PaddlexMLError | None:
+    """The clear error for a fault of the disk; None for what no user can repair.
+
+    A fault of the cache is told as such, not as one of the output folder.
+    """
+    known, name = files.explain(error), error.filename2 or error.filename
+    if known is not None and isinstance(name, str) and Path(name).is_relative_to(folder()):
+        return unusable(error, Path(name).parent)
+    return known
+
+
+def unusable(error: Exception, place: Path, kept: str = "") -> PaddlexMLError:
+    """The error to raise for a cache whose disk is full or closed; kept: what is there by now."""
+    return PaddlexMLError(
+        f"the cache cannot be used: {getattr(error, 'strerror', None) or error}",
+        where=str(place),
+        fix=f"free space or give permission there, or move it: {VARIABLE}=/another/folder{kept}",
+    )
 
 
 def without_password(url: str) -> str:
-    """The URL without name and password, for messages, which end in logs, and for requests."""
+    """The URL without name and password, for requests; `safe_text` has what may be shown."""
     return re.sub(r"(?<=//)[^/?#]*@", "", url, count=1)
 
 

@@ -9,6 +9,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.safe_text import url_without_secrets
 from paddlex_ml.storage import cache, web
 
 if TYPE_CHECKING:
@@ -56,13 +57,20 @@ def _download(url: str) -> bytes:
         raise _failed("it leads to something other than http or https", url) from error
     except (httpx.ConnectError, httpx.ProxyError) as error:
         raise _failed(f"no connection: {error}", url) from error
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except web.RedirectError as error:
+        raise _failed(str(error), url) from error
+    # Their text may have a part of a password; the last: a port of twenty digits.
+    except (httpx.InvalidURL, ValueError, OverflowError) as error:
+        reason = "it is, or leads to, no URL: host or port are malformed"
+        raise _failed(reason, url) from error
+    except httpx.HTTPError as error:
         raise _failed(str(error) or type(error).__name__, url) from error
 
 
 def _read(answer: httpx.Response, url: str) -> bytes:
     if answer.status_code != 200:
-        raise _failed(f"the server answers {answer.status_code} {answer.reason_phrase}", url)
+        reason = f"the server answers {answer.status_code} {answer.reason_phrase}"
+        raise _failed(reason + web.explain_refusal(answer), url)
     encoding = answer.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ("identity", "gzip", "deflate"):  # these grow 1,032 times at most
         raise _failed(f"the server sends it compressed ({encoding}), unasked", url)
@@ -77,7 +85,7 @@ def _read(answer: httpx.Response, url: str) -> bytes:
     if size > SIZE_LIMIT:
         raise PaddlexMLError(
             f"the image is larger than {SIZE_LIMIT // 2**20} MiB",
-            where=cache.without_password(url),
+            where=url_without_secrets(url),
             fix="download it yourself and give its path",
         )
     if not content:
@@ -91,6 +99,6 @@ def _read(answer: httpx.Response, url: str) -> bytes:
 def _failed(reason: str, url: str) -> PaddlexMLError:
     return PaddlexMLError(
         f"the image cannot be downloaded: {reason}",
-        where=cache.without_password(url),
+        where=url_without_secrets(url),
         fix="open the URL in a browser; then correct it, or save the image and give its path",
     )

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -19,20 +19,25 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.safe_text import without_secrets
+from paddlex_ml.wording import path_override
 
 logger = logging.getLogger(__name__)
 
 _REPAIRS = {
-    errno.ENOSPC: "free some space there, or choose another folder with -o Global.output=...",
-    errno.EDQUOT: "your disk quota is used up: free some space, or -o Global.output=...",
-    errno.EACCES: "give yourself write permission, or choose another folder: -o Global.output=...",
-    errno.EPERM: "give yourself write permission, or choose another folder: -o Global.output=...",
-    errno.EROFS: "the disk is read-only: choose another folder with -o Global.output=...",
-    errno.ENOTDIR: "a file is where a folder is needed: move it, or -o Global.output=...",
-    errno.EEXIST: "a file is where a folder is needed: move it, or -o Global.output=...",
-    errno.EISDIR: "a folder is where a file is needed: move it, or -o Global.output=...",
+    errno.ENOSPC: "free some space there; otherwise choose another folder",
+    errno.EDQUOT: "your disk quota is used up: free some space; otherwise choose another folder",
+    errno.EACCES: "give yourself write permission; otherwise choose another folder",
+    errno.EPERM: "give yourself write permission; otherwise choose another folder",
+    errno.EROFS: "the disk is read-only: choose another folder",
+    errno.ENOTDIR: "a file is where a folder is needed: move it; otherwise choose another folder",
+    errno.EEXIST: "a file is where a folder is needed: move it; otherwise choose another folder",
+    errno.EISDIR: "a folder is where a file is needed: move it; otherwise choose another folder",
 }
 
+_NO_LINK_NO_WAIT = (
+    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+)
 _NOT_SUPPORTED = {
     *(errno.EINVAL, errno.EPERM, errno.EACCES, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP),
     *(errno.ENOTSUP, errno.ENOTTY, errno.EXDEV, errno.EMLINK, errno.ENOTEMPTY),
@@ -52,26 +57,43 @@ def where_possible(step: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NOT_SUPPORTED:
             raise
-        where = error.filename2 or error.filename
-        _warn_once(step, os.strerror(error.errno), f" (first: {where})" if where else "")
+        where, reason = error.filename2 or error.filename, os.strerror(error.errno)
+        if step not in _told:
+            _told.add(step)
+            first = f" (first: {where})" if where else ""
+            logger.warning("the disk does not support it, so %s: %s%s", step, reason, first)
 
 
 _told: set[str] = set()
 
 
-def _warn_once(step: str, reason: str, where: str) -> None:
-    if step not in _told:
-        _told.add(step)
-        logger.warning("the disk does not support it, so %s: %s%s", step, reason, where)
+def explain(error: OSError, key: str = "Global.output") -> PaddlexMLError | None:
+    """The clear error for an error of the system that a user can repair; None for all others.
 
-
-def explain(error: OSError) -> PaddlexMLError | None:
-    """The clear error for an error of the system that a user can repair; None for all others."""
+    key: the option that names the folder.
+    """
     if error.errno not in _REPAIRS:
         return None
     # A rename has two names, and the first is that of a temporary file.
     where = str(error.filename2 or error.filename or "the output folder")
-    return PaddlexMLError(os.strerror(error.errno), where=where, fix=_REPAIRS[error.errno])
+    fix = f"{_REPAIRS[error.errno]}: {write_elsewhere(where, key)}"
+    return PaddlexMLError(os.strerror(error.errno), where=where, fix=fix)
+
+
+def write_elsewhere(where: str | os.PathLike[str], key: str = "Global.output") -> str:
+    """The override of `key` by a folder that can be made, since `where` cannot be used.
+
+    On another disk if there is one: that of `where` may be full or read-only.
+    """
+    parents = [Path(), Path(os.path.expanduser("~")), Path(tempfile.gettempdir())]
+    usable = [parent for parent in parents if os.access(parent, os.W_OK) and parent.is_dir()]
+    near = next((path for path in Path(where).absolute().parents if path.is_dir()), None)
+    if near is not None:
+        usable.sort(key=lambda parent: parent.stat().st_dev == near.stat().st_dev)
+    names = ("output", *(f"output_{number}" for number in range(2, 1000)))
+    places = (parent / name for parent in usable for name in names)
+    place = next((path for path in places if not os.path.lexists(path)), Path("output"))
+    return path_override(key, place)
 
 
 @contextmanager
@@ -82,6 +104,7 @@ def replacing(path: Path) -> Iterator[Path]:
     file behind the final name. Raises OSError as the system does; `explain` makes it readable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    set_link_aside(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -96,6 +119,62 @@ def replacing(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def set_link_aside(path: Path) -> None:
+    """Rename a link that stands where this tool writes: nothing is changed where it leads.
+
+    A named pipe, which would make a writer wait for ever, and a device too. It gets a name of a
+    backup, and a warning tells it. Does nothing where there is no such thing.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        is_link = stat.S_ISLNK(mode)
+        what = f"a link to {os.path.realpath(path)}" if is_link else "no plain file"
+        free = (path.with_name(name) for name in backup_names(path.name))
+        backup = next(name for name in free if not os.path.lexists(name))
+        path.rename(backup)
+        nothing = ", where nothing is changed; the link" if is_link else ": it"
+        logger.warning("%s was %s%s is %s now", path, what, nothing, backup.name)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of this tool in a folder that the user named, and the ones above it.
+
+    A link there is set aside. Raises OSError as the system does.
+    """
+    set_link_aside(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def lock_at(path: Path) -> FileLock:
+    """The lock with this file; the thread that holds it may acquire it again. No link is followed.
+
+    A new file has the permissions of the folder: who may write there may lock, too.
+    """
+    place = Path(os.path.realpath(path.parent)) / path.name
+    set_link_aside(place)
+    mode = place.parent.stat().st_mode & 0o666 if place.parent.is_dir() else 0o644
+    return FileLock(place, is_singleton=True, mode=mode)
+
+
+def read_regular(path: Path, largest: int) -> bytes:
+    """The bytes of a file that a stranger may have put there: no link, pipe or device, no giant.
+
+    largest: bytes. Raises OSError for all of these, and as the system does.
+    """
+    handle = os.open(path, os.O_RDONLY | _NO_LINK_NO_WAIT)
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(largest + 1)
+        if len(content) > largest:
+            raise OSError(errno.EFBIG, f"more than {largest} bytes", str(path))
+    return content
 
 
 def flush(path: Path) -> None:
@@ -136,12 +215,10 @@ def link(source: Path, target: Path) -> None:
 def lock_of(folder: Path) -> FileLock:
     """The lock that processes hold while they change a folder; a process may hold it twice.
 
-    Its file is not in the folder: where nothing is changed in the end, nothing at all appears.
+    Its file is beside the folder, where everybody who can replace the folder finds the same one;
+    folders beside each other share it.
     """
-    digest = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
-    user = os.getuid() if hasattr(os, "getuid") else ""
-    path = Path(tempfile.gettempdir()) / f"paddlex_ml-{user}-{digest}.lock"
-    return FileLock(path, is_singleton=True)
+    return lock_at(folder.parent / ".paddlex_ml.lock")
 
 
 @contextmanager
@@ -149,11 +226,13 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     """Wait until no other process changes `folder`, and keep the others away meanwhile.
 
     Where the system has no room or no locks for this, the work goes on without: a training must
-    not lose its checkpoint to a full folder for temporary files.
+    not lose its checkpoint to a full disk. Where `folder` cannot be, because the one around it is
+    not there, nothing is made.
     """
     with ExitStack() as held:
         with suppress(OSError, NotImplementedError):  # the second: a disk without locks
-            held.enter_context(wait_for(lock_of(folder), folder))
+            if folder.parent.is_dir():  # the lock would make it
+                held.enter_context(wait_for(lock_of(folder), folder))
         yield
 
 
@@ -182,8 +261,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON; non-ASCII text stays readable, NaN is refused (not JSON)."""
+    """Write `value` as indented JSON; non-ASCII text stays readable, NaN is refused (not JSON).
+
+    URLs in it are without their secrets.
+    """
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    text = without_secrets(text)
     # A file name that is not UTF-8 arrives as lone surrogates; JSON can hold them as \udcff.
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 

@@ -39,9 +39,11 @@ def replacing(folder: Path, is_ours: IsOurs) -> Iterator[Path]:
     """Yield a new folder beside `folder`; on success it takes the name, on failure it vanishes.
 
     What a user has put into the old folder is in the new one too, unless it has an entry of that
-    name itself. A link to a folder stays a link. Raises OSError as the system does.
+    name itself. A link to a folder is set aside. Raises OSError as the system does.
     """
-    folder = folder.resolve()
+    folder = _place(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    files.set_link_aside(folder)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     fresh = _beside(folder, "new")
@@ -67,6 +69,7 @@ def discard(folder: Path) -> None:
     Disks of networks may answer that an empty folder is not empty. A later call removes it.
     """
     for left in (folder, *folder.parent.glob(f"{glob.escape(folder.name)}.left.*")):
+        files.set_link_aside(left)
         shutil.rmtree(left, ignore_errors=True)
     if folder.is_dir():
         with files.where_possible("empty folders stay"):
@@ -78,12 +81,12 @@ def discard(folder: Path) -> None:
 
 def finish_interrupted(folder: Path, is_ours: IsOurs) -> None:
     """Complete a replacement of `folder` that a kill interrupted; else it costs two looks."""
-    folder = folder.resolve()
+    folder = _place(folder)
     fresh, old = _beside(folder, "new"), _beside(folder, "old")
     # Version 0.1.0 set the old folder of an export aside under another name.
     for aside in (old, fresh.with_name(f"{fresh.name}.old")):
-        if not aside.is_dir():
-            continue
+        if not aside.is_dir() or aside.is_symlink() or folder.is_symlink():
+            continue  # a kill leaves no links: what they lead to is not ours
         if not folder.exists():
             (fresh if aside == old and fresh.is_dir() else aside).rename(folder)
         if aside.is_dir():
@@ -189,6 +192,12 @@ def _exchange(first: Path, second: Path) -> bool:
     at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     names = os.fsencode(first), os.fsencode(second)
     return swap is not None and swap(at_cwd, names[0], at_cwd, names[1], exchange) == 0
+
+
+def _place(folder: Path) -> Path:
+    """The folder by its own name, even where that is a link, in the real folder around it."""
+    absolute = Path(os.path.abspath(folder))
+    return absolute.parent.resolve() / absolute.name
 
 
 def _beside(folder: Path, state: str) -> Path:

@@ -7,15 +7,19 @@ import atexit
 import functools
 import os
 import shutil
-import stat
 import tempfile
 from contextlib import suppress
 from multiprocessing import util
 from pathlib import Path
 
+from paddlex_ml.storage import ownership
+
+SOCKETS = "PADDLEX_ML_SOCKETS"
+"""Environment variable by which the server of workers knows the process that has started it, and
+the folder of its socket: "4711:/tmp/pymp-abc"."""
 _LONGEST = 70
 """Bytes of a folder in which multiprocessing can bind a socket: it adds 32, macOS takes 103."""
-_SHORT = ("/tmp", "/var/tmp", "/dev/shm")
+_SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  of sockets, in folders of their own
 
 
 @functools.cache
@@ -31,9 +35,7 @@ def own_folder() -> Path:
     folder = Path(tempfile.gettempdir(), f"paddlex_ml-{os.getuid()}")
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    writable_by_others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not writable_by_others:
+    if ownership.is_private(folder):
         return folder
     folder = Path(tempfile.mkdtemp(prefix="paddlex_ml-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -52,7 +54,9 @@ def shorten_socket_paths() -> bool:
         before, tempfile.tempdir = tempfile.tempdir, folder
         try:
             # The first call makes the folder, and the process keeps it.
-            return len(os.fsencode(os.path.dirname(util.get_temp_dir()))) <= _LONGEST
+            made = util.get_temp_dir()
+            os.environ[SOCKETS] = f"{os.getpid()}:{made}"
+            return len(os.fsencode(os.path.dirname(made))) <= _LONGEST
         except OSError:
             continue
         finally:

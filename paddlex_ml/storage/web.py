@@ -4,27 +4,38 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
+import logging
+import socket
 import ssl
+from enum import IntEnum
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.safe_text import without_secrets
 
 if TYPE_CHECKING:
     import httpx  # imported with the first URL: it takes 0.1 s
 
 MAX_REDIRECTS = 20
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # IPv4 addresses in networks of IPv6
+_LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
 
 
 def open_client(url: str, timeout: float | httpx.Timeout) -> httpx.Client:
     """A client that fetches `url`, with the name and password in it and the environment's proxies.
 
-    Requests get the URL without its password (`cache.without_password`), because httpx logs it.
+    Requests get the URL without its password (`cache.without_password`); what httpx logs of it is
+    without tokens too.
     timeout: seconds. Raises PaddlexMLError for wrong settings of the environment, ValueError for a
-    malformed URL.
+    malformed URL. A request raises RedirectError where a server leads into a network that it is not
+    in itself.
     """
     import httpx
 
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_leave_out_secrets)  # a second time does nothing
     parts = urlsplit(url)
     auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
     try:
@@ -37,6 +48,7 @@ def open_client(url: str, timeout: float | httpx.Timeout) -> httpx.Client:
             verify=trusted_authorities(),
             follow_redirects=True,
             max_redirects=MAX_REDIRECTS,
+            event_hooks={"request": [_Guard()]},
         )
     except (ImportError, ValueError, OSError) as error:
         raise PaddlexMLError(
@@ -44,6 +56,74 @@ def open_client(url: str, timeout: float | httpx.Timeout) -> httpx.Client:
             where="HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE of the environment",
             fix="correct it (a proxy is http://..., https://... or socks5://...), or unset it",
         ) from error
+
+
+class RedirectError(ValueError):
+    """A server redirects to this machine, or into its network: what is there is not for it."""
+
+
+class _Reach(IntEnum):
+    """From where an address can be reached."""
+
+    EVERYWHERE = 0
+    NETWORK = 1
+    MACHINE = 2
+    """Loopback, and link-local: the services of a cloud for the machine itself."""
+
+
+class _Guard:
+    """Refuses redirects to where one of the hosts on the way may not reach itself."""
+
+    def __init__(self) -> None:
+        self._start: httpx.URL | None = None
+        self._hosts: list[str] = []
+
+    def __call__(self, request: httpx.Request) -> None:
+        """Look at a request before it is sent; another try begins with the URL of the first one."""
+        host = request.url.host
+        self._start = self._start or request.url
+        if request.url == self._start:
+            self._hosts = [host]
+        elif host != self._hosts[-1]:
+            target = max(_reaches(host), default=_Reach.EVERYWHERE)
+            least = (min(_reaches(each), default=_Reach.EVERYWHERE) for each in self._hosts)
+            if target and any(target > before for before in least):
+                reason = "the server redirects to an address of this machine or its network"
+                raise RedirectError(reason)
+            self._hosts.append(host)
+
+
+def _reaches(host: str) -> list[_Reach]:
+    """Of the addresses of a host; none where it is not known here, as behind a proxy."""
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return []
+    return [_reach(ipaddress.ip_address(text.partition("%")[0])) for text in found]
+
+
+def _reach(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> _Reach:
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in _TRANSLATED:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return _reach(inner)
+    if address.is_loopback or address.is_link_local or address.is_unspecified:
+        return _Reach.MACHINE
+    return _Reach.EVERYWHERE if address.is_global else _Reach.NETWORK
+
+
+def _leave_out_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = without_secrets(record.getMessage()), ()
+    return True
+
+
+def explain_refusal(answer: httpx.Response) -> str:
+    """What 401 and 403 ask for, which messages and saved files leave out of URLs; else ""."""
+    if answer.status_code not in (401, 403) or "Authorization" in answer.request.headers:
+        return ""
+    return " (if it wants a name and password: https://NAME:PASSWORD@host/...; or a token: ?...)"
 
 
 @functools.cache

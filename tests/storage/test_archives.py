@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import shutil
 import stat
 import tarfile
@@ -247,3 +248,86 @@ def test_a_url_is_fetched_once_and_checked(
     message = trouble(published, site.url("/b/set.tar"))
     assert "set.tar has 14 bytes, the published one 10,240" in message
     assert "--my-set FILE" in message
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_thousands_of_headers_in_a_row_are_an_error(tmp_path: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 11
+    path = tmp_path / "many.tar"
+    path.write_bytes((header.tobuf() + b"11 path=aa\n".ljust(512, b"\0")) * 5000 + bytes(1024))
+    with pytest.raises(PaddlexMLError, match="the archive cannot be used"), archives.opened(path):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_no_archive(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.tar"
+    os.mkfifo(path)
+    with pytest.raises(PaddlexMLError, match="a named pipe"), archives.opened(path):
+        pass
+
+
+def test_entries_that_choose_their_own_memory_are_refused(tmp_path: Path) -> None:
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
+        assert unpack(make_zip(tmp_path / "a.zip", WHOLE, method)) == ["a.jpg", "b.jpg"]
+        shutil.rmtree(tmp_path / "out")
+    message = refusal(make_zip(tmp_path / "a.zip", WHOLE, zipfile.ZIP_LZMA))
+    assert "compressed in a way other than deflate and bzip2" in message
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_damage_of_each_method_is_told(tmp_path: Path, method: int) -> None:
+    path = make_zip(tmp_path / "a.zip", WHOLE, method)
+    at = path.read_bytes().find(b"photos/a.jpg") + 20
+    path.write_bytes(path.read_bytes()[:at] + b"\xff" * 20 + path.read_bytes()[at + 20 :])
+    assert "not a zip or tar archive, or a damaged one" in refusal(path)
+
+
+def test_an_entry_without_a_name_is_told(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"*": b"1"})
+    path.write_bytes(path.read_bytes().replace(b"*", b"\0"))  # a name ends there
+    assert "the archive cannot be used" in refusal(path)
+
+
+def test_a_zip_with_a_table_of_many_entries_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_zip(tmp_path / "a.zip", {f"set/photos/{n}.jpg": b"" for n in range(100)})
+    assert len(unpack(path)) == 100
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\5\6")
+    content[end + 8 : end + 12] = b"\1\0\1\0"  # the number of entries is a lie
+    path.write_bytes(content)
+    monkeypatch.setattr(archives, "LARGEST_DIRECTORY", 5000)
+    read: list[object] = []
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *given: read.append(given))
+    assert "the table of its entries has 6,340 bytes, at most 5,000 are read" in refusal(path)
+    assert read == []
+
+
+def test_the_table_of_a_large_zip_is_looked_up_where_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 10)  # from here on another end is written
+    path = make_zip(tmp_path / "a.zip", {f"set/photos/{n}.jpg": b"" for n in range(20)})
+    assert b"PK\6\7" in path.read_bytes()
+    assert len(unpack(path)) == 20
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\5\6")
+    content[end + 12 : end + 16] = b"\xff" * 4
+    large = content.rindex(b"PK\6\6")
+    content[large + 40 : large + 48] = (1 << 40).to_bytes(8, "little")
+    path.write_bytes(content)
+    assert "has 1,099,511,627,776 bytes, at most 67,108,864 are read" in refusal(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_tar_header_of_gigabytes_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = kind, 4 << 30
+    path = make_tar(tmp_path / "a.tar", WHOLE)
+    with path.open("r+b") as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        file.truncate(5 << 30)  # sparse: it takes no room
+    assert "a header of 4,294,967,296 bytes, at most 1,048,576 are read" in refusal(path)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import threading
@@ -153,3 +154,41 @@ def test_a_cache_that_cannot_be_made_is_a_clear_error(monkeypatch):
         cache.locked(path).__enter__()
     assert caught.value.where == str(path.parent)
     assert "PADDLEX_ML_CACHE=/another/folder" in caught.value.fix
+
+
+def test_a_new_cache_is_for_its_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "new" / "cache"))
+    with cache.locked(cache.path_for("https://example.org/deep/file")):
+        assert (tmp_path / "new" / "cache").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
+def test_folders_in_the_cache_are_for_its_user_alone(own_cache: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        cache.make(own_cache / "images")
+        cache.for_library("of a library")
+        with cache.locked(cache.path_for("https://a.org/b/c/m.tar")):
+            pass
+    finally:
+        os.umask(before)
+    folders = [own_cache, *(path for path in own_cache.rglob("*") if path.is_dir())]
+    assert [path.stat().st_mode & 0o777 for path in folders] == [0o700] * 6
+
+
+def test_a_full_disk_of_the_cache_is_not_told_as_that_of_the_output(
+    own_cache: Path, tmp_path: Path
+) -> None:
+    full = errno.ENOSPC, os.strerror(errno.ENOSPC)
+    told = cache.explain(OSError(*full, str(own_cache / "images" / "a")))
+    assert told is not None
+    assert told.what == "the cache cannot be used: No space left on device"
+    assert told.where == str(own_cache / "images")
+    assert "PADDLEX_ML_CACHE=/another/folder" in told.fix
+    assert "Global.output" not in told.fix
+    other = cache.explain(OSError(*full, str(tmp_path / "output" / "a")))
+    assert other is not None
+    assert other.what == "No space left on device"
+    assert "-o Global.output=" in other.fix
+    assert cache.explain(OSError(errno.EIO, "broken", str(own_cache / "a"))) is None

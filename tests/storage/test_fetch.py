@@ -176,6 +176,8 @@ def test_a_disk_that_fills_up_keeps_the_part(site, monkeypatch):
     site["/a"] = site.reply(BODY, etag='"1"')
     error = refusal(site.url("/a"))
     assert error.what == "the cache cannot be used: No space left on device"
+    kept = cache.path_for(site.url("/a")).with_name("a.part").stat().st_size / 1e6
+    assert error.fix.endswith(f"; {kept:.1f} MB have arrived and are kept: the next run goes on")
     assert left(cache.path_for(site.url("/a"))) == {"a.part", "a.part.json"}
 
 
@@ -371,3 +373,50 @@ def test_the_waits_double_and_differ(site, monkeypatch):
     assert len(waits) == fetch.TRIES - 1 == 4
     assert all(0.75 * 2**n <= wait <= 1.25 * 2**n for n, wait in enumerate(waits))
     assert waits != [1, 2, 4, 8]
+
+
+def test_a_drip_of_bytes_is_given_up(site, monkeypatch):
+    monkeypatch.setattr(fetch, "GRACE", 0.1)
+    site["/a"] = site.reply(b"x" * 10_000, pause=0.01)
+    start = time.monotonic()
+    assert "too slow: 0." in refusal(site.url("/a")).what
+    assert time.monotonic() - start < 5
+    assert len(site.asked) == 1
+
+
+def test_a_head_that_never_ends_is_given_up(site, monkeypatch):
+    monkeypatch.setattr(fetch, "ANSWER_LIMIT", 0.05)
+
+    def drip(asked) -> None:
+        asked.wfile.write(b"HTTP/1.0 200 OK\r\n")
+        while not site.over.wait(0.01):
+            asked.wfile.write(b"X-A: b\r\n")
+
+    site["/a"] = drip
+    assert "no complete answer within 0.05 seconds" in refusal(site.url("/a")).what
+
+
+def test_a_file_that_takes_a_day_is_given_up(site, monkeypatch):
+    monkeypatch.setattr(fetch, "TIME_LIMIT", 0.0)
+    site["/a"] = b"weights"
+    assert "not complete after 0 hours" in refusal(site.url("/a")).what
+
+
+def test_a_version_that_no_request_can_name_starts_over(site):
+    path = cache.path_for(site.url("/a"))
+    site["/a"] = [site.reply(BODY, etag='"\xe9"', cut=6000), site.reply(BODY, etag='"2"')]
+    assert get(site.url("/a")).read_bytes() == BODY
+    assert "Range" not in site.asked[1]
+    assert left(path) == {"a"}
+
+
+@pytest.mark.parametrize("note", ["[" * 5000, '{"url": "URL", "version": 7, "length": 9}', "[]"])
+def test_a_damaged_note_of_a_part_is_not_used(site, note):
+    url = site.url("/a")
+    part = cache.beside(cache.path_for(url), ".part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"begin")
+    cache.beside(part, ".json").write_text(note.replace("URL", url))
+    site["/a"] = BODY
+    assert get(url).read_bytes() == BODY
+    assert "Range" not in site.asked[0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +71,18 @@ def test_permissions_are_those_of_any_new_file(tmp_path, umask, mode):
     finally:
         os.umask(before)
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_who_may_write_into_a_folder_may_lock_it(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        (tmp_path / "shared").mkdir()
+        with files.lock_at(tmp_path / "shared" / "lock"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "shared" / "lock").stat().st_mode & 0o777 == mode
 
 
 def test_json_is_readable_by_people_and_ends_with_a_newline(tmp_path):
@@ -165,3 +179,25 @@ def test_a_backup_is_made_on_a_disk_without_hard_links(tmp_path, monkeypatch):
         path.write_text(text)
         files.back_up(path)
     assert [(tmp_path / f"a.txt.bak{end}").read_text() for end in ("", ".1")] == ["first", "second"]
+
+
+def test_another_folder_is_one_that_can_be_written_and_is_free(tmp_path, monkeypatch):
+    (tmp_path / "work" / "output").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    assert files.write_elsewhere("/proc/x/y") == "-o Global.output=output_2"
+    monkeypatch.setattr(os, "access", lambda path, _: path != Path())
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "a b"))
+    (tmp_path / "a b").mkdir()
+    assert files.write_elsewhere("x") == f"-o 'Global.output={tmp_path}/a b/output'"
+
+
+def test_a_named_pipe_is_set_aside_before_a_writer_waits_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "train.log"
+    os.mkfifo(path)
+    files.set_link_aside(path)
+    assert not path.exists()
+    assert (tmp_path / "train.log.bak").is_fifo()
+    assert f"{path} was no plain file: it is train.log.bak now" in caplog.text

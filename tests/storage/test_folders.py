@@ -15,6 +15,7 @@ import pytest
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files, folders
 
+LOCK = ".paddlex_ml.lock"
 PRODUCTS = ("inference.json", "inference.yml", "inference.pdmodel")
 OLD = {"inference.json": "old graph", "inference.yml": "old", "notes.txt": "mine", "deep/a": "a"}
 NEW = {"inference.json": "new graph", "inference.yml": "new"}
@@ -28,8 +29,13 @@ def fill(folder: Path, content: dict[str, str]) -> None:
 
 
 def read(folder: Path) -> dict[str, str]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    """Path -> content, but for the lock."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != LOCK]
     return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+def entries(folder: Path) -> list[str]:
+    return [name for name in os.listdir(folder) if name != LOCK]
 
 
 def is_product(path: Path) -> bool:
@@ -53,7 +59,7 @@ def test_products_are_replaced_and_what_is_a_users_stays(tmp_path: Path) -> None
     export(tmp_path)
     assert read(tmp_path / "inference") == MIXED | {"link": "mine"}
     assert os.readlink(tmp_path / "inference" / "link") == "notes.txt"
-    assert os.listdir(tmp_path) == ["inference"]
+    assert entries(tmp_path) == ["inference"]
 
 
 def test_a_folder_keeps_its_permissions(tmp_path: Path) -> None:
@@ -120,7 +126,7 @@ def test_processes_that_replace_one_folder_take_turns(tmp_path: Path) -> None:
     assert content.pop("notes.txt") == "mine"
     assert sorted(content) == ["a.ours", "b.ours", "c.ours"]
     assert len(set(content.values())) == 1  # all files of one process
-    assert os.listdir(tmp_path) == ["inference"]
+    assert entries(tmp_path) == ["inference"]
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -152,12 +158,29 @@ def test_a_failure_keeps_the_old_folder_and_leaves_nothing_beside_it(
     assert read(tmp_path) == {f"inference/{name}": text for name, text in OLD.items()}
 
 
-def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
+def test_where_a_link_leads_nothing_changes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     fill(tmp_path / "elsewhere", OLD)
+    (tmp_path / "inference.bak").write_text("mine")
     (tmp_path / "inference").symlink_to("elsewhere")
     export(tmp_path)
-    assert (tmp_path / "inference").is_symlink()
-    assert read(tmp_path / "elsewhere") == MIXED
+    assert not (tmp_path / "inference").is_symlink()
+    assert read(tmp_path / "elsewhere") == OLD
+    assert os.readlink(tmp_path / "inference.bak.1") == "elsewhere"
+    assert (tmp_path / "inference.bak").read_text() == "mine"
+    assert "where nothing is changed; the link is inference.bak.1 now" in caplog.text
+
+
+@pytest.mark.parametrize("state", ["old", "new", "new.old"])
+def test_a_link_that_looks_like_a_kill_moves_nothing(tmp_path: Path, state: str) -> None:
+    fill(tmp_path / "victim", {"a": "mine", "inference.yml": "mine"})
+    (tmp_path / f".inference.{state}").symlink_to("victim")
+    folders.finish_interrupted(tmp_path / "inference", is_product)
+    assert not (tmp_path / "inference").exists()
+    export(tmp_path)
+    folders.finish_interrupted(tmp_path / "inference", is_product)
+    assert read(tmp_path / "victim") == {"a": "mine", "inference.yml": "mine"}
 
 
 def test_a_file_of_that_name_is_not_replaced(tmp_path: Path) -> None:
@@ -385,7 +408,7 @@ def test_a_disk_without_links_permissions_and_sync_serves_and_is_told_once(
     assert any("empty folders stay: Directory not empty" in text for text in told)
     monkeypatch.undo()
     export(tmp_path)  # the disk has let go of what was left
-    assert os.listdir(tmp_path) == ["inference"]
+    assert entries(tmp_path) == ["inference"]
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])

@@ -7,11 +7,12 @@ import shutil
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import httpx
 import pytest
 
 from paddlex_ml.errors import PaddlexMLError
@@ -127,3 +128,62 @@ def test_httpx_is_not_imported_before_a_url_is_fetched(module: str) -> None:
     code = f"import sys, paddlex_ml.{module}; print('httpx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+PUBLIC, INNER, OWN = "93.184.216.34", "10.1.2.3", "127.0.0.1"
+
+
+def answer_by(
+    answer: Callable[[httpx.Request], httpx.Response], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let this function be all servers of the next clients."""
+    client_class, transport = httpx.Client, httpx.MockTransport(answer)
+    monkeypatch.setattr(
+        httpx, "Client", lambda **options: client_class(**options, transport=transport)
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "target", "is_refused"),
+    [
+        *((PUBLIC, host, True) for host in (
+            INNER, OWN, "169.254.169.254", "192.168.0.1", "172.16.9.9", "100.64.0.1", "0.0.0.0",
+            "[::1]", "[::ffff:127.0.0.1]", "[fe80::1]", "[fd00::1]", "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]", "localhost", "2130706433", "127.1", "0x7f000001",
+        )),
+        (INNER, OWN, True), (INNER, "169.254.169.254", True),
+        (INNER, "192.168.0.1", False), (OWN, "[::1]", False), (OWN, INNER, False),
+        (PUBLIC, "8.8.8.8", False), (INNER, PUBLIC, False), (PUBLIC, "no-such-host.invalid", False),
+    ],
+)  # fmt: skip
+def test_a_redirect_into_an_inner_network_is_refused(
+    first: str, target: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        moved = {"Location": f"http://{target}/secret"}
+        return httpx.Response(302, headers=moved) if len(asked) == 1 else httpx.Response(200)
+
+    answer_by(answer, monkeypatch)
+    with web.open_client(f"http://{first}/a", 5) as client:
+        if is_refused:
+            with pytest.raises(web.RedirectError, match="this machine or its network"):
+                client.get(f"http://{first}/a")
+            assert asked == [first]
+        else:
+            assert client.get(f"http://{first}/a").status_code == 200
+
+
+def test_a_public_host_on_the_way_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = {INNER: PUBLIC, PUBLIC: "10.9.9.9"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(302, headers={"Location": f"http://{places[request.url.host]}/"})
+
+    answer_by(answer, monkeypatch)
+    with web.open_client(f"http://{INNER}/a", 5) as client:
+        for _ in range(2):  # another try is judged as the first one
+            with pytest.raises(web.RedirectError):
+                client.get(f"http://{INNER}/a")

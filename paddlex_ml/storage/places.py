@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names that a file of a stranger may hold, such as a record in a data set: never one outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from paddlex_ml.errors import PaddlexMLError
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def is_inner(name: str) -> bool:
+    """Whether this is a plain relative path with "/", on every system: no "..", no drive."""
+    parts = name.split("/")
+    is_plain = not {"", ".", ".."} & {*parts}
+    return is_plain and "\\" not in name and "\0" not in name and _DRIVE.match(name) is None
+
+
+def refuse_linked(root: Path, names: Iterable[str]) -> None:
+    """Raise PaddlexMLError where a link leads out of `root` to the folder of one of these files.
+
+    names: paths relative to `root`, with "/". A file that is a link itself may be renamed.
+    """
+    real = os.path.realpath(root)
+    for folder in dict.fromkeys(name.rpartition("/")[0] for name in names):
+        parts = folder.split("/") if folder else []
+        for count in range(1, len(parts) + 1):
+            path = root.joinpath(*parts[:count])
+            if os.path.commonpath([real, os.path.realpath(path)]) != real:
+                place, copy = shlex.quote(str(path)), shlex.quote(f"{path}.copy")
+                raise PaddlexMLError(
+                    f"{path.name} is a link to {os.path.realpath(path)}, where nothing is changed",
+                    where=str(path),
+                    fix="put a copy in the place of the link: "
+                    f"cp -rL {place} {copy} && rm {place} && mv {copy} {place}",
+                )
