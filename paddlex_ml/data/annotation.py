@@ -40,6 +40,8 @@ VAL_FILE = inventory.VAL_FILE
 Targets = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 _AT_ONCE = 1 << 24  # characters of label vectors that are parsed together
+_UNFIT = re.compile("[\0-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+"""Control codes and halves of characters: not every file that holds a class name can hold them."""
 _LAYOUT = "write the path of the image, ONE tab, then 0 or 1 for every class: images/a.jpg<tab>0,1"
 
 
@@ -177,10 +179,10 @@ def find_unlabelled_list(name: str, images: ImageList) -> DatasetFault | None:
 def list_text(paths: Sequence[str], targets: Targets) -> str:
     """Content of a list, `targets` [N, C]. Raises PaddlexMLError for paths with tab or line end."""
     for name in paths:
-        if not name or re.search(r"[\t\r\n]", name):
+        if not name or re.search(r"[\t\r\n]|\A\ufeff", name):
             raise PaddlexMLError(
                 f"the image path {name!r} cannot be written to a list: "
-                "it is empty, or has a tab or a line end",
+                "it is empty, begins with a byte order mark, or has a tab or a line end",
                 where=f"list of {len(paths):,} images",
                 fix="rename the image file",
             )
@@ -193,10 +195,10 @@ def list_text(paths: Sequence[str], targets: Targets) -> str:
 def labels_text(names: Sequence[str]) -> str:
     """Content of label.txt. Raises PaddlexMLError for names that would be read back differently."""
     for name, count in Counter(names).items():
-        if count > 1 or not name or name != name.strip() or re.search(r"[\r\n]", name):
+        if count > 1 or not name or name != name.strip() or _UNFIT.search(name):
             raise PaddlexMLError(
                 f"the class name {name!r} cannot be written to label.txt: it is empty, is "
-                "given twice, has a line end, or has spaces around it",
+                "given twice, has a line end or control code, or has spaces around it",
                 where=LABEL_FILE,
                 fix="give every class a different name, without spaces around it",
             )
@@ -281,11 +283,13 @@ class _ListReader:
                 None  # the parts are enough: the values of a list may take gigabytes
             )
             path, tab, values = text.rpartition("\t")
-            if path and tab and "\t" not in path:
+            if path and tab and "\t" not in path and "\0" not in path:
                 lines.append(_Line(number, path, values))
                 continue
             what, fix = "the line has no tab between path and values", _LAYOUT
-            if not text.strip():
+            if "\0" in text:
+                what = "the line has a NUL character, which no path has"
+            elif not text.strip():
                 what, fix = "the line is empty", "remove the line"
             elif spaced := re.fullmatch(r"(.*\S) +([0-9]\s*(,\s*[0-9]+\s*)*)", text):
                 what = "path and values are separated by spaces"
@@ -460,6 +464,10 @@ def _parse_labels(path: Path) -> tuple[list[str], list[DatasetFault]]:
             if text is not None:
                 what = f"the line {text!r} is not a class id and a name"
                 faults.append(DatasetFault("malformed line", where, what, fix))
+            continue
+        if code := _UNFIT.search(match[2].strip()):
+            what = f"the class name {match[2].strip()!r} has the control code {code[0]!r}"
+            faults.append(DatasetFault("class name", where, what, "write the name without it"))
             continue
         class_id = int(match[1])
         if class_id in entries:

@@ -12,12 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from paddlex_ml.data import transforms
+from paddlex_ml.data import decode_memory, transforms
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.augment import cutout, randaugment
 from paddlex_ml.data.image_cache import ImageCache
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.kernels import pillow
+
+_LARGE = 2**25  # pixels, 100 MB
 
 
 class SampleIndex(NamedTuple):
@@ -91,7 +93,9 @@ class MultiLabelDataset:
         return pixels, self.images.targets[index.sample]
 
     def _read(self, path: Path) -> np.ndarray:
-        image = transforms.read_image(path, self.min_side)
-        if self.preprocess.is_published:
-            return pillow.resize(image, self.preprocess.size[0])
-        return self.preprocess.resize(image)
+        with decode_memory.reading():
+            image = transforms.read_image(path, self.min_side)
+            # The faster way has the same pixels and needs a copy of the image.
+            if self.preprocess.is_published and image.width * image.height <= _LARGE:
+                return pillow.resize(image, self.preprocess.size[0])
+            return self.preprocess.resize(image)

@@ -8,11 +8,13 @@ are 0 to 1, or whole numbers as above. Other values have no brightness that is k
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 
+from paddlex_ml.data import decode_memory
 from paddlex_ml.errors import PaddlexMLError
 
 _BITS = (8, 10, 12, 14, 16)
@@ -20,6 +22,8 @@ _DARK = 1 / 16  # of floats from 0 to 1: less may be another unit, and would be 
 _CHANNELS = frozenset(("LA", "RGB", "RGBA", "RGBX"))
 # Formats whose images of several channels Pillow cuts to their high bytes.
 _CUT = frozenset(("PNG", "PPM", "TIFF"))
+_DARK_COLOURS = 24  # bytes for each pixel, until those of a dark image have 8 bits
+_ROWS = 256  # that are converted at once, for little memory
 _SAVE_AGAIN = "save the image with 8 or 16 bits per channel"
 
 
@@ -41,17 +45,17 @@ def scale(image: Image.Image, bits: int, content: bytes, where: str) -> tuple[Im
     the values have no range.
     """
     if image.mode in _CHANNELS:
-        image = image.convert("RGB")
+        image = image if image.mode == "RGB" else image.convert("RGB")
         high = np.asarray(image)
         if high.max() >= 1 << 6:
             return image, ""
+        taken = len(content) + _DARK_COLOURS * image.width * image.height
+        if taken > decode_memory.limit():
+            fix = "save the image smaller, or with 8 bits per channel"
+            what = f"dark 16-bit samples take {taken / 1e9:.1f} GB while they are scaled"
+            raise PaddlexMLError(what, where=where, fix=fix)
         whole = _read_channels(content)
-        # Of PPM files Pillow rounds.
-        if (
-            whole is None
-            or whole.shape != high.shape
-            or np.abs((whole >> 8) - high.astype(np.int32)).max() > 1
-        ):
+        if whole is None or whole.shape != high.shape or not _have_high_bytes(whole, high):
             raise _refuse(f"16-bit samples below {int(high.max() + 1) << 8}", where)
         eight, reading = to_eight_bits(whole, bits, where)
     else:
@@ -74,12 +78,15 @@ def to_eight_bits(
             scaled = samples.astype(np.float32, copy=False) * np.float32(255)
             return np.rint(scaled).astype(np.uint8), "floats from 0 to 1"
     smallest, greatest = samples.min(), samples.max()
-    if smallest < 0 or greatest > 0xFFFF or not _are_whole(samples):
+    is_broken = samples.dtype.kind == "f" and bool((samples != np.rint(samples)).any())
+    if smallest < 0 or greatest > 0xFFFF or is_broken:
         raise _refuse(f"{samples.dtype} samples from {smallest:.5g} to {greatest:.5g}", where, fix)
     largest = int(greatest)
     shown = next(number for number in _BITS if largest < 1 << number)
     number = bits if 8 < bits < 16 else shown
-    eight = (samples.astype(np.uint16) >> (number - 8)).astype(np.uint8)
+    eight = np.empty(samples.shape, np.uint8)
+    for rows in _blocks(samples):
+        eight[rows] = (samples[rows].astype(np.uint16) >> (number - 8)).astype(np.uint8)
     unit = "floats" if samples.dtype.kind == "f" else "samples"
     return eight, f"{number} bits in {bits}-bit {unit}" if largest and number != bits else ""
 
@@ -103,8 +110,17 @@ def _read_channels(content: bytes) -> np.ndarray | None:
     return cast(np.ndarray, pixels[:, :, 2::-1])
 
 
-def _are_whole(samples: np.ndarray) -> bool:
-    return samples.dtype.kind != "f" or bool((samples == np.rint(samples)).all())
+def _have_high_bytes(whole: np.ndarray, high: np.ndarray) -> bool:
+    """Whether the high bytes of 16-bit samples are these: of PPM files Pillow rounds."""
+    return all(
+        np.abs((whole[rows] >> 8) - high[rows].astype(np.int32)).max() <= 1
+        for rows in _blocks(whole)
+    )
+
+
+def _blocks(samples: np.ndarray) -> Iterator[slice]:
+    for start in range(0, len(samples), _ROWS):
+        yield slice(start, start + _ROWS)
 
 
 def _refuse(samples: str, where: str, fix: str = _SAVE_AGAIN) -> PaddlexMLError:

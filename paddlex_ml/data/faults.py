@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import csv_text
 
 SHOWN = 20  # of each kind: enough to see the pattern, few enough to read
 
@@ -60,11 +59,7 @@ def combine(faults: Sequence[DatasetFault], root: Path) -> PaddlexMLError:
 
 def format_csv(rows: Sequence[tuple[str, ...]]) -> str:
     """The table of all faults, `rows` of an error, as CSV."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(rows)
-    return text.getvalue()
+    return csv_text.write([COLUMNS, *rows])
 
 
 def _list_rows(fault: DatasetFault) -> list[tuple[str, ...]]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import codecs
 import importlib
-import io
 import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from PIL import Image, features
+
+from paddlex_ml import program
+from paddlex_ml.data import decode_header
+from paddlex_ml.errors import PaddlexMLError
 
 _HEAD = 4096  # bytes that are looked at
 _PICTURE = "save it as JPEG or PNG"
@@ -18,6 +21,10 @@ _EXPORT = "export it as JPEG or PNG"
 _AGAIN = "download or copy the image again"
 _INTACT = "replace the file by an intact copy, or remove its line from the list"
 _FRAMES = "extract the frames that you want as JPEG files"
+
+
+VIDEO = "not an image, but a video"
+"""`FileKind.what` of a video."""
 
 
 class FileKind(NamedTuple):
@@ -80,12 +87,13 @@ class _Plugin(NamedTuple):
     register: str
     """Its function; "": importing it is enough."""
     install: str
+    """What pip is asked for."""
 
 
 _PLUGINS: Mapping[str, _Plugin] = {
-    "HEIC": _Plugin("pillow_heif", "register_heif_opener", "pip install 'paddlex-ml[heic]'"),
-    "AVIF": _Plugin("pillow_avif", "", "pip install --upgrade Pillow"),
-    "JPEG XL": _Plugin("pillow_jxl", "", "pip install pillow-jxl-plugin"),
+    "HEIC": _Plugin("pillow_heif", "register_heif_opener", "'paddlex-ml[heic]'"),
+    "AVIF": _Plugin("pillow_avif", "", "--upgrade Pillow"),
+    "JPEG XL": _Plugin("pillow_jxl", "", "pillow-jxl-plugin"),
 }
 """Formats that Pillow may not know alone: their packages are imported for the first such image."""
 PLUGIN_SUFFIXES = {
@@ -108,10 +116,12 @@ def look(path: str) -> FileKind | Literal["image", "text"]:
     """What a file is whose name does not say that it is an image: an image that can be read, a text
     such as notes or annotations, or something else, by its kind."""
     try:
-        with open(path, "rb") as file:
+        with decode_header.open_file(path) as file:
             head = file.read(_HEAD)
     except OSError as error:
         return FileKind(f"it cannot be opened: {error.strerror}", "give yourself permission")
+    except PaddlexMLError as error:
+        return FileKind(error.what, error.fix)
     if not head:
         return FileKind("an empty file (0 bytes)", _AGAIN)
     if other := recognise_other(head):
@@ -121,7 +131,8 @@ def look(path: str) -> FileKind | Literal["image", "text"]:
         return needed
     try:
         if name == "TIFF" or not name:
-            with Image.open(path, formats=("TIFF",) if name else _BY_PILLOW) as image:
+            with decode_header.open_file(path) as file:
+                image = decode_header.open_known(file, ("TIFF",) if name else _BY_PILLOW)
                 if is_raw_tiff(head, image):
                     return FileKind("not an image, but a RAW photograph", _EXPORT)
     except Exception:  # damaged, or no image: the first is told when it is read
@@ -129,6 +140,21 @@ def look(path: str) -> FileKind | Literal["image", "text"]:
             "image" if name else FileKind("not an image, or a format that is not known", _PICTURE)
         )
     return "image"
+
+
+def is_image(head: bytes) -> bool:
+    """Whether bytes begin as an image file of a known format does."""
+    return bool(_name_image(head))
+
+
+def is_video(path: str) -> bool:
+    """Whether a file begins as a video does, whatever its name."""
+    try:
+        with decode_header.open_file(path) as file:
+            kind = recognise_other(file.read(_HEAD))
+    except (OSError, PaddlexMLError):
+        return False
+    return kind is not None and kind.what == VIDEO
 
 
 def may_need_package(suffix: str) -> bool:
@@ -146,7 +172,7 @@ def _recognise_plugin(name: str) -> FileKind | None:
         importlib.import_module(plugin.module)
     except ImportError:
         what = f"a picture in {name}, which needs a package"
-        return FileKind(what, f"{name}: {plugin.install}")
+        return FileKind(what, f"{name}: {program.pip_install(plugin.install)}")
     return None
 
 
@@ -204,7 +230,7 @@ def is_raw_tiff(content: bytes, image: Image.Image | None = None) -> bool:
     if not _IMAGES["TIFF"].match(content):
         return False
     try:
-        tags = getattr(image or Image.open(io.BytesIO(content)), "tag_v2", {})
+        tags = getattr(image or decode_header.open_known(content, ("TIFF",)), "tag_v2", {})
     except Exception:  # no TIFF that Pillow knows
         return False
     version, kind, more = 50706, 254, 330  # DNGVersion, NewSubfileType, SubIFDs

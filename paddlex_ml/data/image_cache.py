@@ -18,10 +18,12 @@ a write to a map kills the process.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 import shutil
+import stat
 import struct
 import tempfile
 import weakref
@@ -35,9 +37,10 @@ import numpy as np
 import PIL
 import psutil
 
+from paddlex_ml.data import decode_header
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import cache, file_state
+from paddlex_ml.storage import cache, file_state, ownership
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +79,7 @@ class ImageCache:
         self.length = self._start + count * self._image_bytes
         """Bytes of the whole file when it is full."""
         if path is not None:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._file = _open_own(path)
         elif hasattr(os, "memfd_create"):
             # Memory without a name: the system frees it with the last process that holds it.
             self._file = os.memfd_create("paddlex_ml images")
@@ -216,7 +219,7 @@ def _open_on_disk(
 ) -> list[ImageCache | None]:
     folder = cache.folder() / "images" if folder is None else folder
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        cache.make(folder)
         caches = [
             ImageCache(len(images), image_size, folder / _name(images, image_size, reduced))
             for images, reduced in lists
@@ -276,6 +279,17 @@ def available_memory(
     return max(0, free)
 
 
+def _open_own(path: Path) -> int:
+    """Open the file of a cache, which may lie in a folder that people share. Raises OSError."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    found = os.fstat(handle)
+    is_ours = ownership.belongs_to_us(found) or ownership.is_safe(path)
+    if not stat.S_ISREG(found.st_mode) or not is_ours:
+        os.close(handle)
+        raise OSError(errno.EACCES, "another user may change it", str(path))
+    return handle
+
+
 def _name(images: ImageList, image_size: int, reduced: bool) -> str:
     """File name for these images in this order, at this size, decoded by this library."""
     digest = hashlib.sha256()
@@ -297,8 +311,8 @@ def _state(path: Path) -> bytes | None:
 def _content(path: Path) -> bytes | None:
     """Hash of the bytes of the file; None when it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).digest()[:16]
-    except OSError:
+        return hashlib.sha256(decode_header.read_file(path)).digest()[:16]
+    except (OSError, PaddlexMLError):
         return None
 
 

@@ -20,10 +20,18 @@ from typing import NamedTuple
 
 import imagehash
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from paddlex_ml import stop_signals
 from paddlex_ml.cores import usable_cores
-from paddlex_ml.data import deep_samples, worker
+from paddlex_ml.data import (
+    decode_header,
+    decode_memory,
+    deep_samples,
+    killed_worker,
+    transforms,
+    worker,
+)
 from paddlex_ml.data.transforms import Decoded, decode, explain_unopened, open_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.progress import ReportProgress
@@ -103,12 +111,17 @@ def _inspect_in_pool(
 ) -> Iterator[list[Inspected]]:
     # `spawn` on every system: a fork of a process with threads (progress bar, OpenMP) can hang.
     workers = min(workers, len(chunks))
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), worker.start)
+    stop_signals.start_tracker()
+    context = multiprocessing.get_context("spawn")
+    ends_before = killed_worker.count_memory_ends()
+    readers = decode_memory.Readers(workers, decode_memory.SharedLock())
+    pool = ProcessPoolExecutor(workers, context, worker.start, (None, readers))
     begun: deque[Future[list[Inspected]]] = deque()
     done = 0
     try:
         for chunk in chunks:
-            begun.append(pool.submit(inspect_chunk, str(root), chunk))
+            with stop_signals.postponed():  # a worker that this starts inherits them blocked
+                begun.append(pool.submit(inspect_chunk, str(root), chunk))
             if len(begun) > workers * _AHEAD:
                 yield begun.popleft().result()
                 done += 1
@@ -116,25 +129,30 @@ def _inspect_in_pool(
             yield begun.popleft().result()
             done += 1
     except BrokenProcessPool as error:
-        raise PaddlexMLError(
-            f"a process that decodes images was killed after {done * _CHUNK:,} images",
-            where=f"{root}, near {chunks[done][0]}",
-            fix="most often memory ran out: free memory, look for a huge image there, run again",
-        ) from error
+        takes = f"{workers} worker processes, each with an image that takes up to "
+        takes += f"{decode_memory.limit() / 1e9:.1f} GB, after {done * _CHUNK:,} images"
+        fix = "end other programs that use memory, look for a huge image there, run again"
+        told = killed_worker.Workers("decodes images", takes, fix, ends_before)
+        raise killed_worker.explain(pool, told, f"{root}, near {chunks[done][0]}") from error
     finally:
         worker.end(pool)
 
 
 def _inspect(path: str) -> Inspected:
     try:
-        with open(path, "rb") as file:  # pathlib would take longer than the reading
-            content = file.read()
-        image = _decode(content, path)
+        content = decode_header.read_file(path)
+        with decode_memory.reading():
+            return _describe(content, path)
     except OSError as error:
         unopened = explain_unopened(path, error)
         return Inspected(0, 0, b"", unopened.what, unopened.fix)
     except PaddlexMLError as error:
         return Inspected(0, 0, b"", error.what, error.fix)
+
+
+def _describe(content: bytes, path: str) -> Inspected:
+    """The properties of an image. Raises PaddlexMLError where it cannot be used."""
+    image, frames = _decode(content, path)
     return Inspected(
         image.image.width,
         image.image.height,
@@ -144,12 +162,12 @@ def _inspect(path: str) -> Inspected:
         mode=image.mode,
         fingerprint=take_fingerprint(image.image),
         reading=image.reading,
-        frames=_count_frames(image, content),
+        frames=frames,
     )
 
 
-def _decode(content: bytes, path: str) -> Decoded:
-    """Decode every pixel of the image; where that fails, `decode` raises the reason.
+def _decode(content: bytes, path: str) -> tuple[Decoded, int]:
+    """Decode every pixel; with the number of frames. Where that fails, `decode` raises the reason.
 
     Agrees with `decode` on which images can be used, without its copies: they take up to half of
     its time, and are not needed to see that all pixels exist. So the image may not be RGB.
@@ -158,22 +176,25 @@ def _decode(content: bytes, path: str) -> Decoded:
         image = open_image(content)
         name, mode = str(image.format), image.mode
         if mode in _PLAIN and not deep_samples.is_deep(image):
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return Decoded(image, name, mode)
-    except Exception:  # `decode` finds the reason
+            step = transforms.load(image, len(content), is_deep=False, where=path)
+            if step == 1:  # else `decode` tells of it
+                upright = transforms.turned(image, decode_header.orientation(image))
+                return Decoded(upright, name, mode), _count_frames(image, content)
+    except Exception:  # noqa: S110  `decode` finds the reason
         pass
-    return decode(content, where=path)
+    decoded = decode(content, where=path)
+    return decoded, _count_frames(decoded.image, content, decoded.format)
 
 
-def _count_frames(decoded: Decoded, content: bytes) -> int:
+def _count_frames(decoded: Image.Image, content: bytes, form: str | None = None) -> int:
     """How many pages or frames an image file has, without smaller copies of its picture and masks.
 
     1 where they cannot be counted: the first is sound, and the others are not used.
     """
-    if decoded.format in _COUNTED:
-        return max(int(getattr(decoded.image, "n_frames", 1)), 1)
-    if decoded.format not in _UNCOUNTED:
+    form = form or decoded.format
+    if form in _COUNTED:
+        return max(int(getattr(decoded, "n_frames", 1)), 1)
+    if form not in _UNCOUNTED:
         return 1
     try:
         with open_image(content) as image:

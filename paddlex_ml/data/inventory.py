@@ -13,6 +13,7 @@ from pathlib import Path
 
 from paddlex_ml.data.transforms import SUFFIXES
 from paddlex_ml.data.walk import Folder, join, walk
+from paddlex_ml.storage import regular_file
 
 LABEL_FILE, TRAIN_FILE, VAL_FILE = "label.txt", "train.txt", "val.txt"
 """The lists of a data set, which `annotation` reads and writes."""
@@ -27,6 +28,7 @@ ANNOTATION_SUFFIXES = frozenset(
 _OWN_LINE = rb"(\xef\xbb\xbf)?[^\t\n]+\t\s*[01](\s*,\s*[01])*\s*(\n|\Z)"
 HEAD = 2**16
 """Bytes of a file that are enough to see what it is."""
+_ANY = 1 << 62  # bytes
 _FEW = 200  # files, all of which can be looked into
 # Notes for people, which lie in many exports, whatever their ending.
 _PROSE = re.compile(r"(read.?me|licen[cs]e|copying|changelog|requirements|citation)\b.*", re.I)
@@ -113,9 +115,9 @@ class Inventory:
         ]
 
     def read_head(self, path: str) -> bytes:
-        """The first 64 KiB of a file; b"" where it cannot be read."""
+        """The first 64 KiB of a file; b"" where it cannot be read, and for pipes and devices."""
         try:
-            with (self.root / path).open("rb") as file:
+            with regular_file.open_regular(self.root / path, _ANY, is_text=False) as file:
                 return file.read(HEAD)
         except OSError:
             return b""

@@ -10,18 +10,24 @@
 A kill before the record leaves the old data set. After it `finish_interrupted` finishes the
 change; everything that reads a data set calls it first. An original stays as it is unless a new
 file needs its name, and no backup is ever overwritten: .bak, .bak.1, .bak.2, ...
+
+A data set may come from a stranger, with records of his own. Only one that this user's installation
+has signed is finished or taken back, and only for lists and annotations inside the data set.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import json
 import logging
 import os
 import re
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -30,15 +36,27 @@ from filelock import Timeout
 
 from paddlex_ml import program
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import files, folders
+from paddlex_ml.storage import files, folders, places, signature
 
 FOLDER = ".paddlex_ml"
 """Records of all changes, inside the data set."""
 
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""What network disks answer that have no locks, or whose service for them does not run."""
 _WAIT = 600.0  # seconds for another process, which needs a minute at most for its new lists
 _BACKUP = re.compile(r"(?P<file>.+)\.bak(?:\.(?P<number>[0-9]+))?")
+_KINDS = re.compile(r".+\.(txt|json|jsonl|csv)(\.(bak|undone)(\.[0-9]+)?)?", re.IGNORECASE)
+"""Lists, label.txt, annotations, and their backups: all that a change renames or writes."""
+_STAGED = re.compile(rf"{re.escape(FOLDER)}/[0-9]{{4,}}\.new/[0-9]+")
+_LARGEST = 2**28
+"""Bytes of a record: it names at most the annotation files of a data set."""
+_LARGEST_NEW = 2**33
+"""Bytes of a staged file: no list is read beyond."""
+_LAST_NUMBER = 999_999_999
 
 _log = logging.getLogger(__name__)
+_told: set[Path] = set()
+"""Records that a warning has named."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +68,13 @@ class Transaction:
     """File -> its backup. All of these come before the first new file."""
     arrive: list[tuple[str, str]] = field(default_factory=list)
     """Staged file (or backup, when a change is taken back) -> its path."""
+    digests: list[str] = field(default_factory=list)
+    """SHA-256 of each staged file; none when a change is taken back."""
     undoes: int | None = None
     """Number of the change that this one takes back; 0: backups without a record."""
     when: str = ""
+    signature: str = ""
+    """Of everything else and the number of the change, by the user who began it."""
 
     def lines(self) -> list[str]:
         """What was done to each file, a line each."""
@@ -74,23 +96,33 @@ def writing(root: Path) -> Iterator[None]:
             where=str(root),
             fix="name the folder that holds the images and their annotations",
         )
-    # Not in the data set: a command that changes nothing in the end must write nothing there.
-    lock = files.lock_of(root)
-    with _explained(root):
+    with ExitStack() as held:
+        with _explained(root):
+            held.enter_context(_locked(root))
+            _finish(root)
+        yield
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold the lock of a data set: in it, where everybody who can change it finds the same one."""
+    path = root / FOLDER / "lock"
+    files.make_folder(path.parent)
+    with ExitStack() as held:
         try:
-            files.wait_for(lock, root, timeout=_WAIT)
+            lock = files.lock_at(path)
+            held.enter_context(files.wait_for(lock, root, timeout=_WAIT))
         except Timeout as error:
             raise PaddlexMLError(
                 "another process has been changing this data set for ten minutes",
                 where=str(root),
                 fix="wait for it, or end it; then run again",
             ) from error
-    try:
-        with _explained(root):
-            _finish(root)
+        except (OSError, NotImplementedError) as error:
+            if getattr(error, "errno", errno.ENOSYS) not in _NO_LOCKS:
+                raise
+            _log.warning("%s is on a disk without locks: do not change it twice at once", root)
         yield
-    finally:
-        lock.release()
 
 
 def apply(
@@ -109,7 +141,8 @@ def apply(
         leaving = [n for n in dict.fromkeys([*retired, *new]) if os.path.lexists(root / n)]
         if not leaving and not new:
             return Transaction(what)
-        number = max(_numbers(root, "json"), default=0) + 1
+        places.refuse_linked(root, [*leaving, *new])
+        number = _choose_number(root)
         staged = _path(root, number, "new")
         staged.mkdir(parents=True)
         try:
@@ -120,6 +153,7 @@ def apply(
                 what,
                 aside=_choose_free_names(root, leaving, "bak"),
                 arrive=[(f"{FOLDER}/{staged.name}/{i}", name) for i, name in enumerate(new)],
+                digests=[hashlib.sha256(content).hexdigest() for content in new.values()],
             )
             _record(root, number, change)
         except BaseException:
@@ -130,19 +164,15 @@ def apply(
         return change
 
 
-def undo(root: Path) -> Transaction:
+def undo(root: Path, *, newest: bool = False) -> Transaction:
     """Take back the last change that was not taken back yet: its backups get their names again.
 
-    The files that it wrote are renamed to .undone. Without a record (a backup of another tool) the
-    newest backup of every file is put back. Raises PaddlexMLError when there is none.
+    The files that it wrote are renamed to .undone. Without a record (a backup of another tool), and
+    with `newest`, the newest backup of every file is put back. Raises PaddlexMLError when there is
+    none, and for a later record that this user did not write.
     """
     with writing(root), _explained(root):
-        numbers = _numbers(root, "json")
-        changes = {number: _read_record(root, number) for number in numbers}
-        undone = {change.undoes for change in changes.values()}
-        free = [n for n, change in changes.items() if change.undoes is None and n not in undone]
-        last = max(free, default=0)
-        change = changes.get(last)
+        change, last = (None, 0) if newest else _find_last_change(root)
         backups = change.aside if change else _find_newest_backups(root)
         written = [name for _, name in change.arrive] if change else []
         gone = [backup for _, backup in backups if not os.path.lexists(root / backup)]
@@ -161,18 +191,86 @@ def undo(root: Path) -> Transaction:
             arrive=[(backup, name) for name, backup in backups],
             undoes=last,
         )
-        number = max(numbers, default=0) + 1
+        places.refuse_linked(root, [name for pair in back.aside + back.arrive for name in pair])
+        number = _choose_number(root)
         _path(root, number, "new").mkdir(parents=True)
         _record(root, number, back)
         _carry_out(root, number, back)
         return back
 
 
+def _find_last_change(root: Path) -> tuple[Transaction | None, int]:
+    """The last change that is to be taken back, and its number; (None, 0) where there is none."""
+    changes, undone = {}, set()
+    for number in _numbers(root, "json"):
+        change = _read_own_record(root, number)
+        if change is not None and change.undoes is not None:
+            undone.add(change.undoes)
+        else:
+            changes[number] = change
+    last = max(changes.keys() - undone, default=0)
+    if last and changes[last] is None:
+        path = _path(root, last, "json")
+        fix = f"no backup is there; to forget the record: mv {shlex.quote(str(path))} ."
+        if _find_newest_backups(root):
+            command = f"{undo_command(root)} --newest"
+            fix = f"put the newest backup of each list and annotation back: {command}"
+        raise PaddlexMLError(
+            "the last change of this data set was recorded by another user or machine, or by "
+            "release 0.1.0, and its record is not followed",
+            where=str(path),
+            fix=fix,
+        )
+    return changes.get(last), last
+
+
 def finish_interrupted(root: Path) -> None:
-    """Finish a change that a kill interrupted; without one it costs one listing of a folder."""
-    if _numbers(root, "new"):
+    """Finish a change that a kill interrupted; without one it costs one listing of a folder.
+
+    A record of somebody else is named in a warning and left alone.
+    """
+    if any([_find_unfinished(root, number) for number in _numbers(root, "new")]):
         with writing(root):
             pass
+
+
+def _find_unfinished(root: Path, number: int) -> Transaction | None:
+    """A change of this user that was recorded and not finished; warns of one of somebody else's.
+
+    One that was never recorded is dropped with the next change.
+    """
+    path = _path(root, number, "json")
+    if not os.path.lexists(path):
+        return None
+    change = _read_own_record(root, number)
+    if change is not None and _is_unfinished(root, number, change):
+        return change
+    if path not in _told:
+        _told.add(path)
+        whose = "another user or machine" if change is None else "nobody: other files are staged"
+        _log.warning(
+            "%s is the record of an unfinished change by %s: it is left alone", path, whose
+        )
+    return None
+
+
+def _is_unfinished(root: Path, number: int, change: Transaction) -> bool:
+    """Whether the staged files are those that were recorded, and no later change of this user says
+    that this one was finished: an old record comes with a data set that somebody else had.
+    """
+    later = (each for each in _numbers(root, "json") if each > number)
+    if any(_read_own_record(root, each) is not None for each in later):
+        return False
+    for (source, _), digest in zip(change.arrive, change.digests, strict=False):
+        if not os.path.lexists(root / source):
+            continue  # it has its name already
+        try:
+            content = files.read_regular(root / source, _LARGEST_NEW)
+        except OSError:
+            return False
+        if hashlib.sha256(content).hexdigest() != digest:
+            return False
+    return True
 
 
 def undo_command(root: Path) -> str:
@@ -198,18 +296,19 @@ def _find_newest_backups(root: Path) -> list[tuple[str, str]]:
 def _finish(root: Path) -> None:
     """Carry out what is recorded, and drop what was never recorded."""
     for number in _numbers(root, "new"):
-        if _path(root, number, "json").exists():
-            change = _read_record(root, number)
+        if not os.path.lexists(_path(root, number, "json")):
+            _drop(_path(root, number, "new"))
+        elif change := _find_unfinished(root, number):
             _log.warning("finishing an interrupted change of %s: %s", root, change.what)
             _carry_out(root, number, change)
-        else:
-            _drop(_path(root, number, "new"))
     for path in (root / FOLDER).glob(".[0-9]*.json.*"):  # a record that was never complete
-        path.unlink()
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
 
 
 def _carry_out(root: Path, number: int, change: Transaction) -> None:
     """Do what is left of a change; each step may have been done before."""
+    places.refuse_linked(root, [name for pair in change.aside + change.arrive for name in pair])
     for old, backup in change.aside:
         if os.path.lexists(root / old) and not os.path.lexists(root / backup):
             os.rename(root / old, root / backup)
@@ -228,36 +327,74 @@ def _carry_out(root: Path, number: int, change: Transaction) -> None:
 
 
 def _drop(staged: Path) -> None:
-    with files.where_possible("empty folders stay"):
-        shutil.rmtree(staged)
+    """Remove a folder of staged files; what else may be in it stays, and where a link leads."""
+    files.set_link_aside(staged)
+    if not staged.is_dir():
+        return
+    with files.where_possible("empty folders stay"), os.scandir(staged) as entries:
+        found = [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
+        for entry in found:
+            if entry.name.isdecimal():
+                os.unlink(entry)
+        staged.rmdir()
 
 
 def _record(root: Path, number: int, change: Transaction) -> None:
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    files.write_json(_path(root, number, "json"), {**asdict(change), "when": when})
+    change = replace(change, when=when)
+    signed = replace(change, signature=signature.sign(_signed_content(number, change)))
+    files.write_json(_path(root, number, "json"), asdict(signed))
     files.flush_folder(root / FOLDER)
 
 
-def _read_record(root: Path, number: int) -> Transaction:
-    path = _path(root, number, "json")
+def _signed_content(number: int, change: Transaction) -> bytes:
+    return json.dumps([number, asdict(replace(change, signature=""))], sort_keys=True).encode()
+
+
+def _read_own_record(root: Path, number: int) -> Transaction | None:
+    """The record of a change; None for one that this user did not write, or that is damaged."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Transaction)
-    except msgspec.MsgspecError as error:
+        text = files.read_regular(_path(root, number, "json"), _LARGEST)
+        change = msgspec.convert(json.loads(text), Transaction)
+    except (OSError, ValueError, RecursionError):  # the second: errors of json and msgspec too
+        return None
+    if not signature.is_own(_signed_content(number, change), change.signature):
+        return None
+    backups = [*change.aside]
+    backups += [(new, old) for old, new in change.arrive if not _STAGED.fullmatch(old)]
+    names = {name for pair in backups for name in pair} | {new for _, new in change.arrive}
+    is_sound = all(map(_is_place, names)) and all(new.startswith(f"{old}.") for old, new in backups)
+    is_sound &= len(change.digests) == len(change.arrive) + len(change.aside) - len(backups)
+    return change if is_sound else None
+
+
+def _is_place(name: str) -> bool:
+    """Whether a change may rename or write this file of a data set."""
+    is_hidden = any(part.startswith(".") for part in name.split("/"))
+    return places.is_inner(name) and not is_hidden and _KINDS.fullmatch(name) is not None
+
+
+def _choose_number(root: Path) -> int:
+    last = max((*_numbers(root, "json"), *_numbers(root, "new")), default=0)
+    if last >= _LAST_NUMBER:
+        path = next(p for p in (_path(root, last, e) for e in ("json", "new")) if p.exists())
         raise PaddlexMLError(
-            f"the record of a change is damaged: {error}",
+            "a record of a change has the last number that there is: it is not of this tool",
             where=str(path),
-            fix="look which .bak files are beside train.txt, rename them by hand, and move this "
-            "record away",
-        ) from error
+            fix=f"move it away: mv {shlex.quote(str(path))} {shlex.quote(str(root.parent))}",
+        )
+    return last + 1
 
 
 def _numbers(root: Path, ending: str) -> list[int]:
     """Numbers of the changes with a record ("json") or with staged files ("new"), in order."""
+    if (root / FOLDER).is_symlink():  # a change sets it aside
+        return []
     try:
         names = os.listdir(root / FOLDER)
     except OSError:
         return []
-    matches = (re.fullmatch(rf"([0-9]{{4,}})\.{ending}", name) for name in names)
+    matches = (re.fullmatch(rf"([0-9]{{4,9}})\.{ending}", name) for name in names)
     return sorted(int(match[1]) for match in matches if match)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from paddlex_ml.data.faults import DatasetFault
+from paddlex_ml.storage import regular_file
 
 UTF8 = "UTF-8"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -34,7 +35,7 @@ def read_lines(path: Path, name: str = "") -> TextLines:
     """
     name = name or path.name
     try:
-        content = path.read_bytes()
+        content = regular_file.read(path)
     except FileNotFoundError:
         fix = f"put {path.name} there, or point Global.dataset_dir at the folder that has it"
         return TextLines([], [DatasetFault("file missing", name, f"{name} does not exist", fix)])

@@ -20,11 +20,11 @@ from multiprocessing.context import BaseContext
 import numpy as np
 import paddle
 
+from paddlex_ml import stop_signals
 from paddlex_ml.cores import usable_cores
-from paddlex_ml.data import worker
+from paddlex_ml.data import decode_memory, killed_worker, worker
 from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import Preprocess
-from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import temporary
 
 Batch = tuple[paddle.Tensor, paddle.Tensor]  # images [B, 3, S, S], targets [B, C], float32
@@ -49,6 +49,7 @@ class Loader:
         self.dataset = dataset
         self.num_workers = num_workers
         self._pool: ProcessPoolExecutor | None = None
+        self._ends_before = 0
 
     def epoch(self, batches: IndexBatches) -> Generator[Batch, None, None]:
         """Yield `batches` in order.
@@ -81,9 +82,13 @@ class Loader:
             if "forkserver" in methods and temporary.shorten_socket_paths():
                 context = multiprocessing.get_context("forkserver")
                 context.set_forkserver_preload([worker.__name__, "paddlex_ml.data.preload"])
+                stop_signals.start_fork_server()
             else:  # Windows, or no place for the socket of the server
                 context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(count, context, worker.start, (self.dataset,))
+                stop_signals.start_tracker()
+            self._ends_before = killed_worker.count_memory_ends()
+            shared = self.dataset, decode_memory.Readers(count, decode_memory.SharedLock())
+            self._pool = ProcessPoolExecutor(count, context, worker.start, shared)
         pool = self._pool
         remaining: Iterator[list[SampleIndex]] = iter(batches)
         waiting: deque[Future[worker.Arrays]] = deque()
@@ -95,15 +100,28 @@ class Loader:
                 waiting.extend(pool.submit(worker.make_batch, b) for b in islice(remaining, 1))
                 yield ready
         except BrokenProcessPool as error:
+            told = killed_worker.explain(pool, self._describe(batches), "data loader")
             self.close()
-            raise PaddlexMLError(
-                "a process that prepares batches was killed, most often because memory ran out",
-                where=f"data loader with {count} worker processes",
-                fix="-o Train.num_workers=0, or a smaller -o Train.batch_size",
-            ) from error
+            raise told from error
         finally:
             for future in waiting:
                 future.cancel()
+
+    def _describe(self, batches: IndexBatches) -> killed_worker.Workers:
+        """What takes memory here, and how it takes less."""
+        count, kept, largest = self.num_workers, self.dataset.cache, max(map(len, batches))
+        width, height = self.dataset.preprocess.size
+        takes = f"{count} worker processes, each with up to {_AHEAD} batches of {largest} images"
+        takes += f" of {width} x {height} ({largest * width * height * 3 / 1e6:.1f} MB)"
+        takes += f" and an image that takes up to {decode_memory.limit() / 1e9:.1f} GB"
+        ways = [f"fewer workers: -o Train.num_workers={count // 2}"]
+        ways += [f"smaller batches: -o Train.batch_size={largest // 2}"] if largest > 1 else []
+        if kept is not None and kept.path is None:
+            takes += f"; images kept in memory take up to {kept.length / 1e9:.1f} GB"
+            ways.insert(1, "a smaller cache: -o Train.cache=none")
+        return killed_worker.Workers(
+            "prepares batches", takes, "; or ".join(ways), self._ends_before
+        )
 
 
 def batches(

@@ -5,12 +5,46 @@ Loading takes a second, and each worker inherits it. OpenCV is imported, but no 
 called here, because the threads that it then starts would not survive the fork.
 """
 
+import atexit
+import os
 import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from pickle import UnpicklingError
+from types import TracebackType
 
 from paddlex_ml import stop_signals
 from paddlex_ml.kernels import pillow
+from paddlex_ml.storage import temporary
 
 # Workers inherit this: they ignore Ctrl-C and the like already before `worker.start` runs.
 for number in set(stop_signals.ALL) - {signal.SIGTERM}:
     signal.signal(number, signal.SIG_IGN)
 pillow.loops()
+
+
+def _report(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+    """Say nothing of a worker whose main process was stopped while it was starting the worker.
+
+    What it then lacks is the rest of its message, or the semaphores that it would share.
+    """
+    if not isinstance(error, EOFError | UnpicklingError | FileNotFoundError):
+        sys.__excepthook__(kind, error, at)
+
+
+sys.excepthook = _report
+
+
+def _remove_sockets(server: int, parent: int, folder: Path) -> None:
+    """Remove the folder of the server's socket where the main process was killed and could not."""
+    if os.getpid() == server and os.getppid() != parent:
+        with suppress(OSError):
+            for socket in folder.glob("listener-*"):
+                socket.unlink()
+            folder.rmdir()
+
+
+if temporary.SOCKETS in os.environ:
+    _parent, _, _folder = os.environ[temporary.SOCKETS].partition(":")
+    atexit.register(_remove_sockets, os.getpid(), int(_parent), Path(_folder))

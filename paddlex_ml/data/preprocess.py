@@ -27,6 +27,8 @@ Channels: TypeAlias = tuple[float, float, float]
 
 MEAN: Channels = (0.485, 0.456, 0.406)  # of ImageNet, RGB, for values in 0..1
 STD: Channels = (0.229, 0.224, 0.225)
+MOST_PIXELS = 2048
+"""Of a side of the network's input: a file that asks for 8,192 makes the network take 8 GB."""
 _STEPS = ["ResizeImage", "NormalizeImage", "ToCHWImage"]
 _PIL = {
     "nearest": Image.Resampling.NEAREST,
@@ -119,8 +121,11 @@ def read(steps: Any, *, where: str) -> Preprocess:
         raise _refuse(f"resizing by {interpolation} of {backend} is not supported", where)
     size: Any = resize.get("size")
     sides = size if isinstance(size, list) else [size, size]
-    if len(sides) != 2 or not all(type(side) is int and 0 < side <= 8192 for side in sides):
-        what = f"ResizeImage.size must be one or two numbers of pixels, it is {size!r}"
+    if len(sides) != 2 or not all(type(side) is int and 0 < side <= MOST_PIXELS for side in sides):
+        what = (
+            f"ResizeImage.size must be one or two numbers of pixels up to {MOST_PIXELS}, it is "
+            f"{size!r}"[:200]
+        )
         raise _refuse(what, where)
     channels = {"mean": MEAN, "std": STD}
     for key in channels:
@@ -161,7 +166,7 @@ def _read_steps(steps: Any, where: str) -> dict[str, Mapping[str, Any]]:
     if by_name.pop("DecodeImage", {}).get("to_rgb", True) is not True:
         raise _refuse("the model expects BGR pixels (DecodeImage.to_rgb)", where)
     if list(by_name) != _STEPS:
-        names = ", ".join(by_name) or "none"
+        names = ", ".join(str(name)[:50] for name in [*by_name][:10]) or "none"
         raise _refuse(f"the preprocessing steps are {names}; known: {', '.join(_STEPS)}", where)
     return by_name
 

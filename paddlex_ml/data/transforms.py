@@ -9,17 +9,15 @@ the first is read. A file that cannot be read to its last row is an error that n
 
 from __future__ import annotations
 
-import io
+import logging
 import os
-import struct
-import warnings
-from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from paddlex_ml.data import deep_samples, file_kinds
+from paddlex_ml.data import decode_header, decode_memory, deep_samples, file_kinds
 from paddlex_ml.errors import PaddlexMLError
 
 SUFFIXES = frozenset(
@@ -32,19 +30,18 @@ SUFFIXES = frozenset(
 """Endings, in lower case, of the files in a folder that count as images. A file that is named
 explicitly may have any ending."""
 
-DAMAGED = (
-    *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError),
-    *(TypeError, ValueError, struct.error, Image.DecompressionBombError),
-)
-"""What Pillow and its plugins raise for damaged files."""
-# Pillow warns of images with more pixels and refuses twice as many. Its default is 89 million;
-# phones make photographs of 200 million pixels.
-Image.MAX_IMAGE_PIXELS = 2**28
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-_HUGE = 2**26  # pixels: 270 MB when they are decoded
-_DENSEST = 4096  # most pixels per byte of a huge file; an image of one colour has about 340
-# Pillow warns of damaged EXIF and odd palettes: the pixels are sound, nothing can be repaired.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by its orientation in EXIF."""
+
+_log = logging.getLogger(__name__)
 
 
 class Decoded(NamedTuple):
@@ -66,7 +63,7 @@ def read_image(path: str | Path, min_side: int | None = None) -> Image.Image:
     Raises PaddlexMLError naming the file when it is not readable.
     """
     try:
-        content = Path(path).read_bytes()
+        content = decode_header.read_file(path)
     except OSError as error:
         raise explain_unopened(path, error) from error
     return decode_image(content, where=str(path), min_side=min_side)
@@ -96,46 +93,86 @@ def decode(content: bytes, *, where: str, min_side: int | None = None) -> Decode
     """The image of `decode_image`, and what is known about its file."""
     if not content:
         raise _unreadable("the image file is empty (0 bytes)", where)
-    try:
-        image = open_image(content)
-        name, mode = str(image.format), image.mode
-        is_deep, bits = deep_samples.is_deep(image), deep_samples.stored_bits(image)
-        if min_side is not None:
-            image.draft(None, (min_side, min_side))  # does nothing to other formats
-        image.load()
-    except DAMAGED as error:
-        raise _explain(content, error, where) from error
-    try:
-        turn = image.getexif().get(ExifTags.Base.Orientation)
-    except DAMAGED:
-        turn = None  # damaged EXIF beside sound pixels: keep them as they are stored
-    reading, pixels = "", image
+    with decode_memory.reading():
+        try:
+            return _decode(content, where, min_side)
+        except PaddlexMLError:
+            raise
+        except MemoryError as error:
+            raise _unreadable("the memory does not suffice to decode the image", where) from error
+        except Exception as error:  # whatever a decoder raises is the fault of this file
+            raise _explain(content, error, where) from error
+
+
+def _decode(content: bytes, where: str, min_side: int | None) -> Decoded:
+    image: Image.Image = open_image(content)
+    name, mode = str(image.format), image.mode
+    is_deep, bits = deep_samples.is_deep(image), deep_samples.stored_bits(image)
+    step = load(image, len(content), is_deep=is_deep, where=where, min_side=min_side)
+    turn, reading = decode_header.orientation(image), ""
     if is_deep:
-        pixels, reading = deep_samples.scale(image, bits, content, where)
-        pixels.getexif()[ExifTags.Base.Orientation] = turn or 1
-    if turn in range(2, 9):  # without the test, Pillow would copy an upright image: that is slow
-        with suppress(*DAMAGED):
-            pixels = ImageOps.exif_transpose(pixels)
-    return Decoded(pixels if pixels.mode == "RGB" else pixels.convert("RGB"), name, mode, reading)
+        image, reading = deep_samples.scale(image, bits, content, where)
+    if step > 1:
+        _tell_reduced(where, step)
+    image = turned(image, turn)
+    return Decoded(image if image.mode == "RGB" else image.convert("RGB"), name, mode, reading)
 
 
-def open_image(content: bytes) -> Image.Image:
-    """Read the header of an image file, no pixels yet. Raises one of `DAMAGED`.
+def load(
+    image: Image.Image, size: int, *, is_deep: bool, where: str, min_side: int | None = None
+) -> int:
+    """Decode the pixels of an image of `open_image`, from a file of `size` bytes.
 
-    Raises ValueError for a huge image in very few bytes, before gigabytes are allocated: Pillow
-    decodes some formats to the end although the file is incomplete.
+    Returns by how much it was reduced because of its size: see `decode_header.make_room`, which
+    also tells of `min_side` and what is raised.
+    """
+    step = decode_header.make_room(image, size, is_deep=is_deep, where=where, min_side=min_side)
+    header = image.width * image.height
+    image.load()
+    if step > 1 and image.format == "JPEG2000":
+        vars(image)["_reduce"] = 0  # else the method `reduce` stays hidden
+    if image.width * image.height > header:
+        raise ValueError(f"{image.width} x {image.height} pixels are more than its header says")
+    return step
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """The image as it is seen; the same object where it is upright already.
+
+    Only the pixels are looked at: damage elsewhere in EXIF does no harm.
+    """
+    method = _TURNS.get(orientation)
+    if method is None:
+        return image
+    upright = image.transpose(method)
+    for key in ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"):
+        upright.info.pop(key, None)  # they would say that it must be turned
+    return upright
+
+
+def open_image(content: bytes) -> ImageFile.ImageFile:
+    """Read the header of an image file, no pixels yet: the formats of `decode_header`.
+
+    Raises nearly any Exception for damaged files and those of other kinds, and ValueError for a
+    huge image in very few bytes.
     """
     try:
-        image = Image.open(io.BytesIO(content))
+        image = decode_header.open_known(content)
     except UnidentifiedImageError:
         if not file_kinds.register(content):
             raise
-        image = Image.open(io.BytesIO(content))
-    if image.width * image.height > max(_HUGE, _DENSEST * len(content)):
-        raise ValueError(f"{len(content)} bytes cannot hold {image.width} x {image.height} pixels")
+        image = decode_header.open_known(content)
+    decode_header.refuse_thin(image, len(content))
+    decode_header.refuse_scans(image, content)
     if image.format == "TIFF" and file_kinds.is_raw_tiff(content, image):
         raise UnidentifiedImageError("a RAW photograph")
     return image
+
+
+@lru_cache(maxsize=4096)
+def _tell_reduced(where: str, step: int) -> None:
+    """Say once that an image is not decoded whole."""
+    _log.warning("%s: so large that it is decoded at 1/%d of its sides", where, step)
 
 
 def _explain(content: bytes, error: Exception, where: str) -> PaddlexMLError:

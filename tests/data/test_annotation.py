@@ -13,6 +13,7 @@ import pytest
 from paddlex_ml.data import annotation, faults
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.safe_text import without_secrets
 
 
 @pytest.fixture
@@ -218,6 +219,11 @@ def test_names_that_would_not_read_back_are_not_written(tmp_path: Path, names: l
     assert not (tmp_path / "label.txt").exists()
 
 
+def test_a_path_that_begins_with_a_byte_order_mark_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(PaddlexMLError, match="begins with a byte order mark"):
+        annotation.write_list(tmp_path / "train.txt", ["\ufeffa.png"], np.ones((1, 3), np.uint8))
+
+
 def test_a_path_with_a_tab_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(PaddlexMLError, match="rename the image file"):
         annotation.write_list(tmp_path / "train.txt", ["a\tb.jpg"], np.zeros((1, 2), np.uint8))
@@ -256,7 +262,7 @@ def test_a_path_written_in_another_way_is_found_and_repaired(
 ) -> None:
     change_line(folder, "train.txt", 7, f"{path}\t0,1,0")
     message = refusal(folder)
-    assert f"{path} " in message
+    assert f"{without_secrets(path)} " in message
     assert f"images/6.jpg is found {how}" in message
     assert "-o CheckDataset.repair.enable=true" in message
     parsed = annotation.parse(folder, repair=True)
@@ -373,3 +379,21 @@ def test_a_fault_of_two_places_has_two_rows_and_one_of_a_folder_has_no_line(fold
         ("val.txt", "3"),
         ("a b.json images[7]", ""),
     ]
+
+
+@pytest.mark.parametrize("letter", ["\0", "\r", "\x1b", "\x7f", "\x0b"])
+def test_a_control_character_in_a_class_name_is_refused_where_it_is_read(
+    tmp_path: Path, letter: str
+) -> None:
+    (tmp_path / "label.txt").write_bytes(f"0 cat\n1 a{letter}b\n".encode())
+    with pytest.raises(PaddlexMLError, match="control c"):
+        annotation.read_labels(tmp_path / "label.txt")
+    with pytest.raises(PaddlexMLError, match="control c"):
+        annotation.labels_text(["cat", f"a{letter}b"])
+
+
+def test_a_nul_in_a_path_is_a_fault_of_its_line(tmp_path: Path) -> None:
+    (tmp_path / "label.txt").write_text("0 cat\n")
+    (tmp_path / "train.txt").write_bytes(b"a\0b.jpg\t1\n")
+    with pytest.raises(PaddlexMLError, match=r"NUL character(.|\n)*train\.txt:1"):
+        annotation.read(tmp_path, ["train"])

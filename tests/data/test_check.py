@@ -201,10 +201,14 @@ def test_a_killed_worker_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.Mo
                 os.kill(child.pid, signal.SIGKILL)
 
     with pytest.raises(
-        PaddlexMLError, match=r"was killed after \d+ images\n.*near images"
+        PaddlexMLError, match=r"was killed by the system, most likely for memory\n.*near images"
     ) as error:
         check.check(tmp_path, kill, workers=2)
-    assert "memory ran out" in error.value.fix
+    assert (
+        "2 worker processes, each with an image that takes up to 1.0 GB, after" in error.value.where
+    )
+    assert "GB are free now" in error.value.where
+    assert "look for a huge image there" in error.value.fix
 
 
 def test_real_photographs_pass(shared: Path) -> None:

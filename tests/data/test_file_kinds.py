@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from paddlex_ml import program
 from paddlex_ml.data import file_kinds, inspect_images
 from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import PaddlexMLError
@@ -146,10 +147,10 @@ def test_every_ending_of_the_formats_that_are_read_counts_as_an_image():
 @pytest.mark.parametrize(
     ("content", "fix"),
     [
-        (iso(b"heic", b"mif1", b"heic"), "HEIC: pip install 'paddlex-ml[heic]'"),
-        (iso(b"mif1", b"mif1", b"heic"), "HEIC: pip install 'paddlex-ml[heic]'"),
-        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "JPEG XL: pip install pillow-jxl-plugin"),
-        (b"\xff\x0a\x8f\x07" + bytes([255]) * 40, "JPEG XL: pip install pillow-jxl-plugin"),
+        (iso(b"heic", b"mif1", b"heic"), "HEIC: 'paddlex-ml[heic]'"),
+        (iso(b"mif1", b"mif1", b"heic"), "HEIC: 'paddlex-ml[heic]'"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "JPEG XL: pillow-jxl-plugin"),
+        (b"\xff\x0a\x8f\x07" + bytes([255]) * 40, "JPEG XL: pillow-jxl-plugin"),
     ],
 )
 def test_a_format_that_needs_a_package_names_it(content, fix, monkeypatch):
@@ -157,7 +158,8 @@ def test_a_format_that_needs_a_package_names_it(content, fix, monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)  # not installed
     with pytest.raises(PaddlexMLError, match="which needs a package") as caught:
         decode_image(content, where="IMG_0001.HEIC")
-    assert caught.value.fix == fix
+    name, _, package = fix.partition(": ")
+    assert caught.value.fix == f"{name}: {program.pip_install(package)}"
 
 
 def test_the_package_is_imported_for_the_first_such_image_and_not_before(monkeypatch):
@@ -166,13 +168,11 @@ def test_the_package_is_imported_for_the_first_such_image_and_not_before(monkeyp
     def register() -> None:
         registered.append(1)
         opened: Any = Image.new("RGB", (5, 4), (1, 2, 3))
-        Image.OPEN["FAKE"] = lambda _file, _name: opened, lambda head: head[4:8] == b"ftyp"
-        Image.ID.append("FAKE")
+        Image.OPEN["HEIF"] = lambda _file, _name: opened, lambda head: head[4:8] == b"ftyp"
 
     plugin = types.SimpleNamespace(register_heif_opener=register)
     monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
     monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
-    monkeypatch.setattr(Image, "ID", list(Image.ID))
     decode_image(saved(Image.new("RGB", (5, 4)), "PNG"), where="a.png")
     assert registered == []
     assert decode_image(iso(b"heic", b"mif1"), where="a.heic").getpixel((0, 0)) == (1, 2, 3)

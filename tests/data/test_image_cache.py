@@ -416,3 +416,21 @@ def test_memory_has_no_name_that_a_kill_could_leave_behind(images):
     fill(MultiLabelDataset(images, standard(SIZE), cache=cache))
     assert os.fstat(cache._file).st_nlink == 0
     assert kept(cache, images) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("fault", ["link", "pipe", "all may write"])
+def test_a_file_that_another_user_may_have_prepared_is_not_used(
+    open_folder: Path, fault: str
+) -> None:
+    path, victim = open_folder / "a.images", open_folder / "victim"
+    victim.write_bytes(b"mine")
+    if fault == "link":
+        path.symlink_to(victim)
+    elif fault == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(b"")
+        path.chmod(0o666)
+    with pytest.raises(OSError, match=r"another user may change it|symbolic links"):
+        image_cache.ImageCache(3, 8, path)
+    assert victim.read_bytes() == b"mine"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from paddlex_ml.data import annotation, journal
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import files
 
 OLD = {"label.txt": "0 a\n", "train.txt": "x.jpg\t1\n", "val.txt": "y.jpg\t0\n"}
 NEW = {"train.txt": "y.jpg\t0\n", "val.txt": "x.jpg\t1\n"}
@@ -42,7 +44,7 @@ def test_originals_become_backups_and_new_files_take_their_names(tmp_path):
         "train.txt is written",
         "val.txt is written",
     ]
-    assert sorted(p.name for p in (tmp_path / journal.FOLDER).iterdir()) == ["0001.json"]
+    assert sorted(p.name for p in (tmp_path / journal.FOLDER).iterdir()) == ["0001.json", "lock"]
 
 
 def test_no_backup_is_ever_overwritten(tmp_path):
@@ -186,7 +188,7 @@ def test_a_kill_at_every_step_leaves_the_old_set_or_the_new_one(
         act(root)
         assert texts(root) == AFTER
         names = {path.name for path in (root / journal.FOLDER).iterdir()}
-        assert names == {"0001.json"}
+        assert names == {"0001.json", "lock"}
     assert seen == sorted(seen)  # old until the record is written, new from then on
     assert {*seen} == {False, True}
 
@@ -240,16 +242,20 @@ def test_a_full_disk_leaves_the_old_set_and_no_staged_file(tmp_path, monkeypatch
         with pytest.raises(PaddlexMLError, match="No space left on device"):
             journal.apply(tmp_path, "split", NEW)
     assert texts(tmp_path) == OLD
-    assert list((tmp_path / journal.FOLDER).iterdir()) == []
+    assert os.listdir(tmp_path / journal.FOLDER) == ["lock"]
 
 
-def test_a_damaged_record_is_named(tmp_path):
+@pytest.mark.parametrize("text", ['{"what": 3}', "[" * 100_000, "", '{"what": "a", "undoes": "x"}'])
+def test_a_damaged_record_is_named_and_the_newest_backups_can_be_put_back(tmp_path, text):
     fill(tmp_path, OLD)
     journal.apply(tmp_path, "split", NEW)
-    (tmp_path / journal.FOLDER / "0001.json").write_text('{"what": 3}')
-    with pytest.raises(PaddlexMLError, match="the record of a change is damaged") as caught:
+    (tmp_path / journal.FOLDER / "0001.json").write_text(text)
+    with pytest.raises(PaddlexMLError, match="recorded by another user or machine") as caught:
         journal.undo(tmp_path)
     assert caught.value.where.endswith("0001.json")
+    command = caught.value.fix.partition(": ")[2]
+    subprocess.run(command, shell=True, capture_output=True, check=True)
+    assert {name: texts(tmp_path)[name] for name in OLD} == OLD
 
 
 def test_another_process_waits_until_a_change_is_over(tmp_path):
@@ -275,12 +281,14 @@ def test_another_process_waits_until_a_change_is_over(tmp_path):
     assert (found["train.txt"], found["val.txt"]) == ("t", "v")
 
 
-def test_nothing_appears_where_nothing_is_changed(tmp_path):
+def test_only_a_lock_appears_where_nothing_is_changed(tmp_path):
     with pytest.raises(KeyError), journal.writing(tmp_path):
         dict[str, int]()["absent"]
     with pytest.raises(PaddlexMLError, match="there is no backup"):
         journal.undo(tmp_path)
-    assert os.listdir(tmp_path) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [
+        tmp_path / journal.FOLDER / "lock"
+    ]
 
 
 def test_finishing_writes_nothing_where_nothing_is_pending(tmp_path):
@@ -299,3 +307,45 @@ def test_the_command_that_takes_a_change_back_works_as_printed(tmp_path):
     again = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert again.returncode == 2
     assert "there is no backup to put back" in again.stderr
+
+
+def test_two_processes_with_their_own_temporary_folder_take_turns(tmp_path: Path) -> None:
+    fill(tmp_path, OLD)
+    script = (
+        "import sys; from pathlib import Path; from paddlex_ml.data import journal; "
+        "journal._WAIT = 0.1; journal.apply(Path(sys.argv[1]), 'theirs', {'val.txt': 'v'})"
+    )
+    other = tmp_path / "tmp"
+    other.mkdir()
+    with journal.writing(tmp_path):
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)],
+            env={**os.environ, "TMPDIR": str(other)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert "another process has been changing this data set" in done.stderr
+    assert texts(tmp_path)["val.txt"] == OLD["val.txt"]
+
+
+def test_a_disk_without_locks_is_told(tmp_path: Path, monkeypatch, caplog) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    fill(tmp_path, OLD)
+    monkeypatch.setattr(files, "wait_for", refuse)
+    journal.apply(tmp_path, "split", NEW)
+    assert texts(tmp_path)["val.txt"] == NEW["val.txt"]
+    assert "is on a disk without locks" in caplog.text
+
+
+def test_a_file_name_that_is_not_utf_8_is_recorded_and_taken_back(tmp_path: Path) -> None:
+    fill(tmp_path, OLD)
+    odd = tmp_path / "annotations" / os.fsdecode(b"\xff.json")
+    odd.parent.mkdir()
+    odd.write_text("{}")
+    journal.apply(tmp_path, "convert", NEW, retire=[odd])
+    assert not odd.exists()
+    journal.undo(tmp_path)
+    assert odd.read_text() == "{}"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,20 @@ def test_a_line_that_is_no_text_is_a_fault_with_its_number(tmp_path: Path) -> No
     lines, (fault,), _ = read_lines(path, "x/a.txt")
     assert lines == ["cat", None, "owl"]
     assert (fault.kind, fault.where) == ("not UTF-8", "x/a.txt:2")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("kind", ["pipe", "device", "sparse"])
+def test_what_is_no_plain_file_of_a_bounded_size_is_a_fault(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "train.txt"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.touch()
+        os.truncate(path, 100_000_000_000)
+    [fault] = read_lines(path).faults
+    assert fault.kind == "file not readable"
+    reasons = {"pipe": "a named pipe", "device": "a device", "sparse": "100,000,000,000 bytes"}
+    assert reasons[kind] in fault.text

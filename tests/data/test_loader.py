@@ -10,12 +10,13 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml.data import loader, transforms, worker
+from paddlex_ml.data import image_cache, loader, transforms, worker
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import standard
@@ -23,6 +24,7 @@ from paddlex_ml.errors import PaddlexMLError
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 16
+KILLED = "a process that prepares batches was killed by the system, most likely for memory"
 
 
 @pytest.fixture(scope="module")
@@ -166,11 +168,29 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do(dataset):
         next(batches)
         for process in multiprocessing.active_children():
             process.kill()
-        with pytest.raises(PaddlexMLError, match="was killed, most often because memory") as caught:
+        with pytest.raises(PaddlexMLError, match=KILLED) as caught:
             list(batches)
-    assert caught.value.where == "data loader with 2 worker processes"
-    assert "-o Train.num_workers=0" in caught.value.fix
+    assert caught.value.where.startswith(
+        "data loader: 2 worker processes, each with up to 2 batches of 5 images of 16 x 16 (0.0 MB)"
+    )
+    assert caught.value.fix == (
+        "fewer workers: -o Train.num_workers=1; or smaller batches: -o Train.batch_size=2"
+    )
     assert children() == []
+
+
+def test_a_worker_that_is_killed_while_images_are_kept_in_memory_names_the_cache(images):
+    (kept,) = image_cache.open_caches("ram", [(images, False)], SIZE)
+    dataset = MultiLabelDataset(images, standard(SIZE), cache=kept)
+    with closing(loader.Loader(dataset, 1)) as feed:
+        epoch = feed.epoch([[SampleIndex(0, 0)]] * 40)
+        next(epoch)
+        for process in multiprocessing.active_children():
+            process.kill()
+        with pytest.raises(PaddlexMLError, match=KILLED) as caught:
+            list(epoch)
+    assert "images kept in memory take up to" in caught.value.where
+    assert "a smaller cache: -o Train.cache=none" in caught.value.fix
 
 
 def test_workers_stay_from_epoch_to_epoch(dataset):
@@ -206,7 +226,7 @@ def test_a_loader_recovers_from_a_broken_image_and_from_a_killed_worker(broken):
         assert len(list(feed.epoch(sound))) == 2
         for process in multiprocessing.active_children():
             process.kill()
-        with pytest.raises(PaddlexMLError, match="was killed, most often because memory"):
+        with pytest.raises(PaddlexMLError, match=KILLED):
             list(feed.epoch(sound * 20))
         assert len(list(feed.epoch(sound))) == 2
     assert children() == []
@@ -276,3 +296,18 @@ def test_a_worker_that_waits_for_a_disk_is_ended_at_once(tmp_path):
             break
         time.sleep(0.05)
     assert not is_alive(process)
+
+
+def test_a_worker_that_dies_within_its_answer_does_not_keep_the_pool():
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), worker.start)
+    pool.submit(os.getpid).result()
+    manager: Any = pool._executor_manager_thread
+    results: Any = pool._result_queue
+    results._writer._send(b"\x00\x00\x01\x00half")  # of 256 bytes
+    pool.submit(time.sleep, 60).cancel()
+    deadline = time.monotonic() + 10
+    while results._reader.poll():  # until the manager has read the half, and waits for the rest
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    worker.end(pool)
+    assert not manager.is_alive()

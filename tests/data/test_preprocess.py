@@ -137,6 +137,8 @@ def test_the_opencv_backend_gives_the_pixels_of_opencv(size):
         (steps(ResizeImage={"size": None}), "it is None"),
         (steps(ResizeImage={"size": [64, 64, 3]}), r"it is \[64, 64, 3\]"),
         (steps(ResizeImage={"size": -64}), "it is -64"),
+        (steps(ResizeImage={"size": 8192}), "up to 2048, it is 8192"),
+        ([{1: None}], "the preprocessing steps are 1; known"),
         (steps(ResizeImage={"interpolation": "magic"}), "resizing by magic of pil"),
         (steps(NormalizeImage={"mean": [0.5]}), "must hold three numbers"),
     ],

@@ -10,11 +10,15 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from paddlex_ml.data import inspect_images, transforms
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import exporters
+from paddlex_ml.inference.inputs import walk
+from paddlex_ml.pictures import thumbnails
+from tests import damaged_exif
 
 
 def sha256(array):
@@ -167,6 +171,41 @@ def test_a_header_that_promises_too_much_is_an_error_and_no_crash(side):
     with pytest.raises(PaddlexMLError, match="cannot be decoded") as caught:
         transforms.decode_image(png(side, side, 1, 0, b"\0" * 100), where="huge.png")
     assert caught.value.where == "huge.png"
+
+
+@pytest.mark.parametrize("entry", damaged_exif.ENTRIES)
+def test_a_photograph_with_an_odd_entry_in_exif_is_turned_as_any_other(tmp_path, entry):
+    (tmp_path / "a.jpg").write_bytes(content := damaged_exif.photograph(entry))
+    found = transforms.decode_image(content, where="a.jpg")
+    assert (found.size, found.getpixel((70, 5))) == ((80, 96), damaged_exif.RED)
+    (checked,) = inspect_images.inspect_chunk(str(tmp_path), ["a.jpg"])
+    assert (checked.problem, checked.width, checked.height) == ("", 80, 96)
+    assert checked.fingerprint == inspect_images.take_fingerprint(found)
+    assert exporters._measure(tmp_path / "a.jpg") == (80, 96)
+    thumbnails.shrink(tmp_path / "a.jpg", transforms.read_image)
+    (picture,) = walk(Image.open(io.BytesIO(content)))
+    assert picture.load().tobytes() == found.tobytes()
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), MemoryError(), AssertionError("x"), cv2.error()])
+def test_whatever_a_decoder_raises_is_the_fault_of_this_file(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(path)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(PaddlexMLError) as caught:
+        transforms.read_image(path)
+    assert caught.value.where == str(path)
+    (checked,) = inspect_images.inspect_chunk(str(tmp_path), ["a.png"])
+    assert checked.problem == caught.value.what
+    (picture,) = walk(Image.open(path))
+    with pytest.raises(PaddlexMLError):
+        picture.load()
+    for frame in walk(path, frames=1):
+        with pytest.raises(PaddlexMLError):
+            frame.load()
 
 
 def test_random_damage_is_an_error_of_ours_or_none(images):
