@@ -7,8 +7,6 @@ with everything that lies in the folder, so that nothing is lost in silence.
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,6 +14,7 @@ from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import UTF8
 from paddlex_ml.formats.subsets import parse_subset_of_path
+from paddlex_ml.storage import csv_text
 from paddlex_ml.wording import first_names
 
 NOT_READ = "not read"
@@ -187,14 +186,12 @@ class Account:
 
     def format_csv(self) -> str:
         """Every file left out and every image found by a guess, one a row, for conversion.csv."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(("file", "what", "why"))
-        table.writerows((path, "left out", why) for path, why in self.left_out.items())
-        table.writerows(
+        rows = [("file", "what", "why")]
+        rows += [(path, "left out", why) for path, why in self.left_out.items()]
+        rows += [
             (guess.path, f"found {guess.how}", f"{guess.where} names {guess.name}")
             for guess in self.guesses
-        )
-        table.writerows((path, "no annotation", "") for path in self.not_annotated)
+        ]
+        rows += [(path, "no annotation", "") for path in self.not_annotated]
         # A name that is not UTF-8 has lone surrogates, which no text file can hold.
-        return text.getvalue().encode("utf-8", "backslashreplace").decode()
+        return csv_text.write(rows).encode("utf-8", "backslashreplace").decode()

@@ -26,8 +26,8 @@ CLASS_FILES = (
     ),
 )
 """Names of such files, in lower case."""
-_NUMBER_FIRST = re.compile(r"(?P<id>[0-9]+)\s*[\s:,;=]\s*(?P<name>\S.*)")
-_NUMBER_LAST = re.compile(r"(?P<name>.*\S)\s*[\s:,;=]\s*(?P<id>[0-9]+)")
+_NUMBER_FIRST = re.compile(r"(?P<id>[0-9]{1,9})\s*[\s:,;=]\s*(?P<name>\S.*)")
+_NUMBER_LAST = re.compile(r"(?P<name>.*\S)\s*[\s:,;=]\s*(?P<id>[0-9]{1,9})")
 _MOST = 100_000  # of a number: a table of names is a list
 
 

@@ -29,6 +29,7 @@ from paddlex_ml.formats.subsets import (
     parse_subset,
     parse_subset_of_file,
 )
+from paddlex_ml.storage import regular_file
 from paddlex_ml.wording import first_names
 
 _SUFFIX = ".json"
@@ -147,11 +148,8 @@ def list_candidates(inventory: Inventory) -> tuple[list[str], dict[str, str]]:
             left_out[path] = task
         else:
             candidates.append(path)
-    return sorted(candidates, key=lambda path: _rank(path, named)), left_out
-
-
-def _rank(path: str, named: set[str]) -> tuple[bool, bool, str]:
-    return path not in named, not path.startswith("annotations/"), path
+    candidates.sort(key=lambda path: (path not in named, not path.startswith("annotations/"), path))
+    return candidates, left_out
 
 
 def looks_like_coco(head: bytes) -> bool:
@@ -172,7 +170,7 @@ def looks_like_coco(head: bytes) -> bool:
 def _recognise_task(path: Path) -> str:
     """What a COCO file has instead of labels; "" where it has labels, or is damaged."""
     try:
-        parts = _parts_decoder.decode(path.read_bytes())
+        parts = _parts_decoder.decode(regular_file.read(path))
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""  # the reader explains it
     head = memoryview(parts.annotations)[: 2**16].tobytes()
@@ -218,7 +216,7 @@ def _list_image_names(root: Path, paths: Iterable[str]) -> set[str]:
     names: set[str] = set()
     for path in paths:
         try:
-            content = _names_decoder.decode((root / path).read_bytes())
+            content = _names_decoder.decode(regular_file.read(root / path))
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
         names |= {re.split(r"[/\\]", image.file_name)[-1] for image in content.images}

@@ -299,7 +299,7 @@ def check_class_name(name: str, where: str) -> DatasetFault | None:
     if name and not re.search(rf"[\x00-\x08\x0a-\x1f\x7f{_NOT_UTF8}]", name):
         return None
     what = "has a line end, a control character, or letters that are not UTF-8"
-    text = f"the class name {name!r} {what if name else 'is empty'}"
+    text = f"the class name {name!r:.100} {what if name else 'is empty'}"
     return DatasetFault("class name", where, text, "give the class a name of one line of text")
 
 

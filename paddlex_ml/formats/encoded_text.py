@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.data.lines import UTF8, to_utf8
+from paddlex_ml.storage import regular_file
 
 _DECLARED = re.compile(rb"""\s*<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 # Encodings of one language each; UTF-8 and UTF-16 are seen in the bytes.
@@ -37,7 +38,7 @@ class EncodedText(NamedTuple):
 def read_bytes(path: Path, name: str) -> bytes | DatasetFault:
     """Read a whole file; `name` is its path relative to the data set."""
     try:
-        return path.read_bytes()
+        return regular_file.read(path)
     except OSError as error:
         text = f"{name} cannot be read: {error.strerror}"
         fix = "make it a plain file that you may read"

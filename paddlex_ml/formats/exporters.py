@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
 
-from paddlex_ml.data import annotation, journal
+from paddlex_ml.data import annotation, decode_header, journal
 from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import ImageFinder
@@ -35,10 +34,10 @@ from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import CLASS_FILE
 from paddlex_ml.progress import ReportProgress, ignore_progress
+from paddlex_ml.storage import csv_text
 
 Texts = dict[str, str]
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
-_DAMAGED = (OSError, ValueError, SyntaxError, TypeError, KeyError, ZeroDivisionError)
 _to_json = partial(json.dumps, ensure_ascii=False)
 
 
@@ -132,12 +131,14 @@ def _write_csv(lists: dict[str, ImageList], names: list[str], progress: ReportPr
         text.write(header)
         writer = csv.writer(text, lineterminator="\n")
         for path, row in zip(images.paths, images.targets.tolist(), strict=True):
-            writer.writerow([path, *row])
-        texts[f"{key}.csv"] = text.getvalue()
+            writer.writerow([csv_text.escape(path), *row])
+        is_plain = header.isascii() and all(map(str.isascii, images.paths))
+        texts[f"{key}.csv"] = ("" if is_plain else csv_text.MARK) + text.getvalue()
     return texts
 
 
 def _quote(name: str) -> str:
+    name = csv_text.escape(name)
     doubled = name.replace('"', '""')
     return f'"{doubled}"' if re.search('[",;\t]', name) else name
 
@@ -159,11 +160,12 @@ def _measure(path: Path) -> tuple[int, int]:
     Raises PaddlexMLError for a file that is not an image.
     """
     try:
-        with Image.open(path) as image:
+        with decode_header.open_file(path) as file:
+            image = decode_header.open_known(file)
             width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+            turned = decode_header.orientation(image) in _TURNED
             is_tiff = image.format == "TIFF"  # Pillow turns it before or after, by its version
-    except (*_DAMAGED, Image.DecompressionBombError):
+    except Exception:  # `read_image` finds the reason
         return read_image(path).size
     if is_tiff:
         return read_image(path).size

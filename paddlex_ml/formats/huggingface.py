@@ -41,9 +41,11 @@ from paddlex_ml.formats.records import (
     choose_tables,
     finish_records,
     has_ids,
+    is_number,
     parse_labels,
 )
 from paddlex_ml.formats.subsets import SourceTable, parse_subset, parse_subset_of_path
+from paddlex_ml.storage import limited_yaml, regular_file
 from paddlex_ml.wording import first_names
 
 METADATA = "metadata.jsonl"
@@ -182,18 +184,18 @@ def read_features(collector: Collector) -> list[Any]:
     for file in collector.inventory.find(*_FEATURES):
         if file.rpartition("/")[2].lower() in _FEATURES:
             collector.account.use(file)
-            content = (collector.root / file).read_bytes()
             try:
+                content = regular_file.read(collector.root / file)
                 found.append(msgspec.json.decode(content))
-            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
                 fix = "correct the file, or move it out of the data set"
                 collector.add_fault("malformed file", file, f"the JSON is damaged: {error}", fix)
     readme = collector.root / "README.md"
     if readme.is_file():
-        text = readme.read_text("utf-8", "replace")
+        text = regular_file.read(readme).decode("utf-8", "replace")
         if text.startswith("---") and "dataset_info" in text:
             try:
-                found.append(yaml.safe_load(text.split("---")[1]).get("dataset_info"))
+                found.append(limited_yaml.load(text.split("---")[1]).get("dataset_info"))
             except (yaml.YAMLError, AttributeError, RecursionError):
                 collector.notes.append("README.md is not read: its head is not YAML")
     return found
@@ -225,7 +227,7 @@ def _find_features(value: object, column: str) -> Iterator[object]:
 def _find_class_names(value: object) -> list[str] | None:
     if isinstance(value, dict):
         names = value.get("names")
-        if isinstance(names, dict) and all(str(key).isdecimal() for key in names):
+        if isinstance(names, dict) and all(is_number(str(key)) for key in names):
             numbered = {int(key): str(name) for key, name in names.items()}
             if sorted(numbered) == list(range(len(numbered))):
                 return [numbered[i].strip() for i in range(len(numbered))]

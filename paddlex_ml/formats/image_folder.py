@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +53,7 @@ from paddlex_ml.formats.subsets import (
     parse_subset,
     parse_subset_of_path,
 )
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import first_names, path_override
 
 # Endings of images; those that are not in SUFFIXES cannot be read.
 _PICTURES = frozenset(
@@ -181,7 +180,7 @@ def read(root: Path, options: Options) -> SourceDataset:
     if len(folders.classes) == 1 and len(folders.deep) > 1:
         (name,) = folders.classes
         text = f"all images are of one class, {name}, whose folder has folders of images in it"
-        fix = f"-o Global.dataset_dir={shlex.quote(str(root / name))} (if those are the classes)"
+        fix = f"{path_override('Global.dataset_dir', root / name)} (if those are the classes)"
         collector.add_fault("one class", "", text, fix)
     names, faults = order_names(root, folders.classes)
     if (root / CLASS_FILE).is_file():

@@ -125,7 +125,7 @@ def _parse_tolerantly(
             raise
         try:
             value = json.loads(text, parse_constant=lambda _: None)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if value is None:
             raise

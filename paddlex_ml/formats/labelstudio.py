@@ -54,6 +54,7 @@ from paddlex_ml.formats.labelstudio_rows import (
     read_table,
 )
 from paddlex_ml.formats.subsets import choose_files, note_unused_test
+from paddlex_ml.storage import regular_file
 from paddlex_ml.wording import first_names
 
 _LAYOUT = "put the export JSON, JSON-MIN, CSV or TSV of Label Studio beside the images"
@@ -172,7 +173,7 @@ def _is_json_head(head: bytes) -> bool:
 
 def _read_json(collector: Collector, file: str) -> list[dict[str, Any]]:
     try:
-        content, encoding = to_utf8((collector.root / file).read_bytes())
+        content, encoding = to_utf8(regular_file.read(collector.root / file))
         entries = msgspec.json.decode(content, type=list[dict[str, Any]])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text, fix = f"{file} cannot be read: {error}", "export it again"

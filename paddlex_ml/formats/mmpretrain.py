@@ -44,6 +44,7 @@ from paddlex_ml.formats.subsets import (
     note_unused_test,
     parse_subset_of_file,
 )
+from paddlex_ml.storage import regular_file
 from paddlex_ml.wording import first_names
 
 _LAYOUT = "name the files train.json and val.json"
@@ -137,7 +138,7 @@ def _find_files(inventory: Inventory) -> list[str]:
 
 def _decode(collector: Collector, path: str) -> _MMFile:
     try:
-        content, encoding = to_utf8((collector.root / path).read_bytes())
+        content, encoding = to_utf8(regular_file.read(collector.root / path))
         file = _decoder.decode(content)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         fix = 'write {"metainfo": {...}, "data_list": [{"img_path": "a.jpg", "gt_label": [0]}]}'

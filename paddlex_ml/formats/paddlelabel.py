@@ -31,6 +31,7 @@ from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.walk import is_image, join
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset, check_class_name
 from paddlex_ml.formats.encoded_text import show_head
+from paddlex_ml.formats.records import is_number
 from paddlex_ml.formats.subsets import assign_lists, note_unused_test, parse_subset
 from paddlex_ml.wording import first_names
 
@@ -39,8 +40,8 @@ _LIST = re.compile(r"(train|val|valid|validation|test)_list\.txt", re.I)
 _LAYOUT = "put labels.txt, train_list.txt and val_list.txt into the data set folder"
 _FORMATS = {".xml": "VOC", ".json": "COCO", ".txt": "YOLO"}  # of the file that a line may end with
 _COLOUR = r"(\s+(#[0-9a-f]{6}|[a-z]+|[0-9]+(\s+[0-9]+\s+[0-9]+)?))?"
-_NAME_FIRST = re.compile(rf"(\S.*?)\s+([0-9]+){_COLOUR}", re.I)
-_NUMBER_FIRST = re.compile(r"([0-9]+)\s+(\S.*)")
+_NAME_FIRST = re.compile(rf"(\S.*?)\s+([0-9]{{1,9}}){_COLOUR}", re.I)
+_NUMBER_FIRST = re.compile(r"([0-9]{1,9})\s+(\S.*)")
 _MINUS = re.compile(r"\s+-(\s.*)?$")  # instead of a number
 _COMMENT = re.compile(r"(^|\s)//.*")
 
@@ -89,14 +90,14 @@ def read(root: Path, options: Options) -> SourceDataset:
         collector.notes.append(text)
     every = [line for listed in lines.values() for line in listed]
     used = {label for line in every for label in line.labels}
-    names = _read_names(collector, {int(label) for label in used if label.isdecimal()})
+    names = _read_names(collector, {int(label) for label in used if is_number(label)})
     collector.raise_faults()
-    words = sorted(label for label in used if not label.isdecimal())
+    words = sorted(label for label in used if not is_number(label))
     classes = list(dict.fromkeys([*(names[number] for number in sorted(names)), *words]))
     lists = assign_lists(subset for subset, listed in lines.items() if listed)
     for subset, name in lists.items():
         for line in lines[subset]:
-            labels = [names[int(x)] if x.isdecimal() else x for x in line.labels]
+            labels = [names[int(x)] if is_number(x) else x for x in line.labels]
             path = collector.add(name, line.image, ["", "image"], labels, line.where)
             if path and not labels:
                 collector.account.not_annotated[path] = None
@@ -133,7 +134,7 @@ def _read_list(collector: Collector, file: str) -> Iterator[PaddleLabelLine]:
             return
         else:
             for label in line[1]:
-                if not label.isdecimal() and not any(map(str.isalpha, label)):
+                if not is_number(label) and not any(map(str.isalpha, label)):
                     what = f"{label!r} is neither the number of a class nor a name"
                     fix = "write numbers from 0, with spaces between them: image/a.jpg 4 0"
                     collector.add_fault("malformed line", where, what, fix)

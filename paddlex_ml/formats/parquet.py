@@ -22,6 +22,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,10 @@ from paddlex_ml.storage import files
 from paddlex_ml.wording import first_names
 
 _SUFFIX = ".parquet"
+LARGEST_GROUP = 4 << 30
+"""Bytes of a group of rows, of which one at a time is read: with images they have up to one GB."""
 _BATCH = 1000  # rows in memory at a time
+_MOST_ROWS = 100  # for each byte of a file: rows name images, each another one
 _PICTURES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"GI": ".gif", b"BM": ".bmp", b"RI": ".webp"}
 
 
@@ -89,8 +93,8 @@ def unpack(root: Path, options: Options) -> None:
         file, folder = _open(root / path), root / _folder(path)
         image, label = _choose_columns(collector, file, path)
         names, lines = _find_names(file, label), []
-        folder.mkdir(exist_ok=True)
-        for number, row in enumerate(_iterate(file, image, label)):
+        files.make_folder(folder)
+        for number, row in enumerate(_iterate(root / path, file, image, label)):
             value = row[image] if isinstance(row[image], dict) else {"bytes": row[image]}
             content = value.get("bytes")
             if not content or not isinstance(content, bytes):
@@ -99,11 +103,20 @@ def unpack(root: Path, options: Options) -> None:
                 )
             given = os.path.splitext(str(value.get("path") or ""))[1].lower()
             name = f"{number:07}{_PICTURES.get(content[:2]) or given or '.jpg'}"
+            files.set_link_aside(folder / name)
             (folder / name).write_bytes(content)
             labels = [] if row[label] is None else row[label]
             if names:
-                ids = labels if isinstance(labels, list) else [labels]
-                labels = [names[i] for i in ids if i is not None]
+                ids = [
+                    i for i in (labels if isinstance(labels, list) else [labels]) if i is not None
+                ]
+                if any(type(i) is not int or not 0 <= i < len(names) for i in ids):
+                    raise PaddlexMLError(
+                        f"row {number} has the labels {ids!r:.80}, of {len(names)} classes",
+                        where=str(root / path),
+                        fix="export it again",
+                    )
+                labels = [names[i] for i in ids]
             lines.append(msgspec.json.encode({"file_name": name, "labels": labels}))
         # Last: its presence says that the folder is complete.
         files.write_bytes(folder / huggingface.METADATA, b"\n".join(lines) + b"\n")
@@ -120,7 +133,7 @@ def _folder(file: str) -> str:
 
 def _open(path: Path) -> Any:
     try:
-        pyarrow = importlib.import_module("pyarrow")
+        importlib.import_module("pyarrow")
         parquet = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise PaddlexMLError(
@@ -128,11 +141,25 @@ def _open(path: Path) -> Any:
             where=str(path),
             fix=program.pip_install("pyarrow"),
         ) from error
+    with _readable(path):
+        file = parquet.ParquetFile(path)
+        if file.metadata.num_rows > (most := _MOST_ROWS * path.stat().st_size):
+            raise ValueError(f"it claims {file.metadata.num_rows:,} rows, at most {most:,} fit in")
+        groups = (file.metadata.row_group(n) for n in range(file.metadata.num_row_groups))
+        if (largest := max((g.total_byte_size for g in groups), default=0)) > LARGEST_GROUP:
+            what = f"a group of its rows has {largest:,} bytes when it is unpacked"
+            raise ValueError(f"{what}, at most {LARGEST_GROUP:,} are read")
+        return file
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        return parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        yield
+    except Exception as error:  # pyarrow has a class for each kind of damage
+        reason = " ".join(str(error).split())[:300]
         raise PaddlexMLError(
-            f"the Parquet file is damaged: {error}", where=str(path), fix="download it again"
+            f"the Parquet file is damaged: {reason}", where=str(path), fix="download it again"
         ) from error
 
 
@@ -165,16 +192,23 @@ def _choose_columns(collector: Collector, file: Any, path: str) -> tuple[str, st
     return found[0], found[1]
 
 
-def _iterate(file: Any, *columns: str) -> Iterator[dict[str, Any]]:
-    for batch in file.iter_batches(_BATCH, columns=list(columns)):
-        yield from batch.to_pylist()
+def _iterate(path: Path, file: Any, *columns: str) -> Iterator[dict[str, Any]]:
+    batches = file.iter_batches(_BATCH, columns=list(columns))
+    while True:
+        with _readable(path):
+            batch = next(batches, None)
+            rows = [] if batch is None else batch.to_pylist()
+        if batch is None:
+            return
+        yield from rows
 
 
 def _read_rows(
     collector: Collector, table: SourceTable, file: Any, image: str, label: str
 ) -> Iterator[ImageRecord]:
     collector.account.use(table.path, file.metadata.num_rows)
-    for number, row in enumerate(_iterate(file, image, label), 1):
+    rows = _iterate(collector.root / table.path, file, image, label)
+    for number, row in enumerate(rows, 1):
         where, value = f"{table.path} row {number}", row[image]
         if isinstance(value, bytes) or (isinstance(value, dict) and value.get("bytes")):
             command = [sys.executable, "-m", "paddlex_ml.formats.parquet", str(collector.root)]

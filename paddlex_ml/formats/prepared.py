@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from paddlex_ml import program
 from paddlex_ml.data import annotation
 from paddlex_ml.formats.collector import SourceDataset
 from paddlex_ml.progress import ReportProgress
+from paddlex_ml.wording import path_override
 
 Watch = Callable[[str], AbstractContextManager[ReportProgress]]
 """Gives a progress for a piece of work, "unpacked images": `terminal.progress`."""
@@ -31,8 +31,8 @@ class Prepared:
     def lines(self) -> list[str]:
         """All of it in lines for a user, with the command that comes next."""
         counts = ", ".join(f"{count:,} {name}" for name, count in self.images.items())
-        override = shlex.quote(f"Global.dataset_dir={self.folder}")
-        command = f"{program.command()} -c PP-LCNet_x1_0_ML -o Global.mode=check_dataset -o"
+        override = path_override("Global.dataset_dir", self.folder)
+        command = f"{program.command()} -c PP-LCNet_x1_0_ML -o Global.mode=check_dataset"
         return [
             *self.notes,
             f"wrote {self.folder}: {counts} images, {len(self.label_names)} classes",

@@ -46,6 +46,7 @@ _NO_LABEL = re.compile(r"no[ _-]?labels?", re.I)
 _SEPARATORS = ("|", ";", ",", "、", "，")
 _PART = re.compile(r"(.*[-_.])([0-9]+)([-_]of[-_])([0-9]+)(\..*)?")
 _SEPARATE = tuple(sign for sign in SURE if sign != "\n")  # a line end is refused
+_DIGITS = 9  # of the number of a class
 _STEP = 1000  # images between two calls of progress
 
 
@@ -140,6 +141,11 @@ def _refuse_missing_parts(collector: Collector, files: Sequence[str]) -> None:
 
 def _remove_number(path: str) -> str:
     return re.sub(r"[0-9]+", "", path.rpartition("/")[2].lower())
+
+
+def is_number(text: str) -> bool:
+    """Whether a text may be the number of a class: of longer ones, Python refuses some."""
+    return text.isdecimal() and len(text) <= _DIGITS
 
 
 def parse_labels(value: object) -> str | list[str] | list[int]:

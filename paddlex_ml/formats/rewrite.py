@@ -11,8 +11,6 @@ A draft changes nothing: what is wrong with it is found before it is written.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +29,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import registry
 from paddlex_ml.formats.account import Account
 from paddlex_ml.formats.collector import Options
+from paddlex_ml.storage import csv_text
 from paddlex_ml.wording import first_names
 
 _ROWS = 40  # of the table in a log
@@ -90,15 +89,13 @@ class Rewritten:
 
     def format_csv(self) -> str:
         """Every file, image and line that has no part or another name, one a row."""
-        text = io.StringIO(self.account.format_csv() if self.account else "file,what,why\n")
-        text.seek(0, io.SEEK_END)
-        csv.writer(text, lineterminator="\n").writerows(
+        text = self.account.format_csv() if self.account else "file,what,why\n"
+        return text + csv_text.write(
             (c.found, c.why, f"{c.where} names {c.path}")
             if c.found
             else (c.path, "line left out", f"{c.where}: {c.why}")
             for c in self.changes
         )
-        return text.getvalue()
 
     def _format_changes(self) -> list[str]:
         """The lines repaired and left out, counted by kind, with examples."""

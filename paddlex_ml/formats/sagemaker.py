@@ -35,6 +35,7 @@ from paddlex_ml.formats.records import (
     UnusableRecord,
     choose_tables,
     finish_records,
+    is_number,
     locate,
     parse_labels,
 )
@@ -122,7 +123,7 @@ def _parse_line(
     if not plain:
         raise UnusableRecord("the line has no labels: no attribute with <attribute>-metadata")
     value = line[plain]
-    if isinstance(value, str) and value.strip().isdecimal():
+    if isinstance(value, str) and is_number(value.strip()):
         value = int(value)
     return ImageRecord(table, where, image, parse_labels(value))
 

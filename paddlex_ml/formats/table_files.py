@@ -13,8 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
-from xml.etree.ElementTree import ParseError
+from typing import Any, BinaryIO, NamedTuple
 
 from paddlex_ml import program
 from paddlex_ml.data.inventory import Inventory
@@ -22,6 +21,7 @@ from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import Collector
+from paddlex_ml.storage import archives, csv_text, regular_file
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 WORKBOOK = ".xlsx"
@@ -30,6 +30,10 @@ SUFFIXES = (*TEXT_SUFFIXES, WORKBOOK)
 DELIMITERS = ("\t", ",", ";", "|")
 _IMAGE_COLUMNS = ("image", "filename", "file_name", "path", "fname")
 _PEEK = 50  # rows
+_MOST_GROWTH = 100  # of a workbook when it is unpacked; that of full tables is 10 to 30
+_SPARE = 1 << 20  # bytes that any workbook may unpack to
+_MOST_ROWS = 1 << 20  # of a sheet: Excel has no more
+_MOST_CELLS = 20_000_000  # of a sheet: half a gigabyte, or 20,000 images with 1,000 columns
 _EXCEL_SEPARATOR = re.compile(r"sep=(.)", re.I)  # the first line of a file for Excel may tell it
 
 
@@ -198,7 +202,7 @@ def _parse_strictly(lines: Sequence[str]) -> Iterator[TableRow]:
     )
     number = start + 1
     for cells in reader:
-        stripped = [cell.strip() for cell in cells]
+        stripped = [csv_text.plain(cell.strip()) for cell in cells]
         if any(stripped):
             yield TableRow(number, stripped)
         number = start + reader.line_num + 1
@@ -213,7 +217,7 @@ def find_delimiter(lines: Iterable[str]) -> str:
     first_lines = list(islice((line for line in lines if line.strip()), _PEEK))
     best, best_score = ",", (0.0, 0)
     for delimiter in DELIMITERS:
-        widths = [len(_cut_line(line, delimiter)) for line in first_lines]
+        widths = [len(re.sub(r'"[^"]*"', "", line).split(delimiter)) for line in first_lines]
         if not widths or widths[0] < 2:
             continue
         same = sum(width == widths[0] for width in widths) / len(widths)
@@ -222,10 +226,6 @@ def find_delimiter(lines: Iterable[str]) -> str:
         if (same, widths[0]) > best_score:
             best, best_score = delimiter, (same, widths[0])
     return best
-
-
-def _cut_line(line: str, delimiter: str) -> list[str]:
-    return re.sub(r'"[^"]*"', "", line).split(delimiter)
 
 
 # Workbooks
@@ -242,24 +242,40 @@ def _read_workbook(path: Path, name: str) -> Iterator[tuple[str, Iterator[TableR
             fix=program.pip_install("'paddlex-ml[excel]'") + ", or save the sheet as CSV UTF-8",
         ) from error
     try:
+        archives.refuse_large_directory(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # styles and rules that are not read
-            book = load_workbook(path, read_only=True, data_only=True)
-            sheets = [(sheet.title, list(_read_sheet(sheet))) for sheet in book.worksheets]
-            book.close()
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, ParseError) as error:
+            with regular_file.open_regular(path, regular_file.LARGEST_LIST, is_text=False) as file:
+                _refuse_grown(file, path.stat().st_size)
+                book = load_workbook(file, read_only=True, data_only=True)
+                sheets = [(sheet.title, list(_read_sheet(sheet))) for sheet in book.worksheets]
+                book.close()
+    except Exception as error:  # openpyxl raises nearly anything for a damaged file
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
         raise PaddlexMLError(
-            f"the workbook cannot be read: {error}",
+            f"the workbook cannot be read: {' '.join(reason.split())[:300]}",
             where=name,
             fix="open it in Excel, and save it as .xlsx or as CSV UTF-8",
         ) from error
     yield from ((title, iter(rows)) for title, rows in sheets if rows)
 
 
+def _refuse_grown(file: BinaryIO, size: int) -> None:
+    """Raise ValueError for a workbook that unpacks to much more than its size."""
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > (most := _MOST_GROWTH * size + _SPARE):
+        raise ValueError(f"it unpacks to {unpacked:,} bytes, at most {most:,} are read")
+
+
 def _read_sheet(sheet: Any) -> Iterator[TableRow]:
     sheet.reset_dimensions()  # what a file says of its size may be wrong
-    width = 0
+    width = taken = 0
     for number, values in enumerate(sheet.iter_rows(values_only=True), 1):
+        taken += len(values)
+        if number > _MOST_ROWS or taken > _MOST_CELLS:  # a row may name any place
+            what = f"{_MOST_ROWS:,} rows, or {_MOST_CELLS:,} cells with the empty ones between"
+            raise ValueError(f"a sheet has more than {what}")
         cells = [_show_value(value) for value in values]
         if not any(cells):
             continue

@@ -33,6 +33,7 @@ from paddlex_ml.formats.collector import (
 )
 from paddlex_ml.formats.subsets import assign_lists, parse_subset_of_path
 from paddlex_ml.formats.table_files import peek, read_tables
+from paddlex_ml.storage import regular_file
 
 _COLUMNS = ["image", "xmin", "ymin", "xmax", "ymax", "label"]
 _LAYOUT = "put the export of VoTT into the data set: ...-export.csv or ...-export.json"
@@ -125,8 +126,8 @@ def _read_boxes(collector: Collector, path: str, name: str, seen: dict[str, None
 
 def _read_project(collector: Collector, path: str, name: str, seen: dict[str, None]) -> None:
     try:
-        project = msgspec.json.decode((collector.root / path).read_bytes(), type=_VottProject)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        project = msgspec.json.decode(regular_file.read(collector.root / path), type=_VottProject)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         collector.account.use(path)
         text = f"the file is not an export of VoTT: {error}"
         collector.add_fault("damaged file", path, text, "export the project again")

@@ -35,9 +35,11 @@ from paddlex_ml.formats.records import (
     UnusableRecord,
     find_subset,
     finish_records,
+    is_number,
     parse_labels,
 )
 from paddlex_ml.formats.subsets import SourceTable
+from paddlex_ml.storage import archives, regular_file
 from paddlex_ml.wording import first_names
 
 _KINDS = (".json", ".cls", ".txt")
@@ -88,24 +90,36 @@ def _list_tars(inventory: Inventory) -> list[str]:
     """The tar files that hold images and files of labels."""
     found = []
     for path in inventory.find(".tar"):
-        try:
-            with tarfile.open(inventory.root / path) as tar:
-                names = [member.name for member in islice(tar, _MEMBERS)]
-        except (tarfile.TarError, OSError, EOFError, ValueError):
-            continue
+        names = _list_members(inventory.root / path, _MEMBERS)
         keys = {_split(name)[0] for name in names if is_image(name)}
         if any(_split(name)[0] in keys and name.lower().endswith(_KINDS) for name in names):
             found.append(path)
     return found
 
 
+def _list_members(path: Path, most: int | None = None) -> list[str]:
+    """Names of the files in a tar file, or of its first ones; none where it is damaged.
+
+    A compressed tar is not looked into: it may be a million times as long.
+    """
+    try:
+        with (
+            regular_file.open_regular(path, 1 << 50, is_text=False) as file,
+            tarfile.open(fileobj=file, mode="r:", tarinfo=archives.TarEntry) as tar,
+        ):
+            return [member.name for member in islice(tar, most) if member.isfile()]
+    except (*archives.DAMAGED, OSError):
+        return []
+
+
 def _is_unpacked(inventory: Inventory, tar: str) -> bool:
     """Whether all files of a tar file lie in the folder of its name, or beside it."""
-    with tarfile.open(inventory.root / tar) as opened:
-        names = [member.name.removeprefix("./") for member in opened if member.isfile()]
+    names = [name.removeprefix("./") for name in _list_members(inventory.root / tar)]
     files = set(inventory.files)
     places = tar[: -len(".tar")], tar.rpartition("/")[0]
-    return any(all(join(place, name) in files for name in names) for place in places)
+    return bool(names) and any(
+        all(join(place, name) in files for name in names) for place in places
+    )
 
 
 def _refuse_packed(root: Path, tars: list[str]) -> None:
@@ -157,8 +171,8 @@ def _read_file(collector: Collector, file: str, image: str) -> Iterator[ImageRec
         else:
             words: list[str] = list(filter(None, re.split(r"\s*[\n,;|]\s*", text)))
             numbers = text.replace(",", " ").split()
-            is_number = bool(numbers) and all(word.isdecimal() for word in numbers)
-            labels = [int(word) for word in numbers] if is_number else words
+            are_ids = bool(numbers) and all(map(is_number, numbers))
+            labels = [int(word) for word in numbers] if are_ids else words
         yield ImageRecord(table, file, join("", image), labels)
     except (msgspec.DecodeError, RecursionError, UnusableRecord) as error:
         fix = 'write {"labels": ["cat", "dog"]}, or numbers of classes into a .cls file'

@@ -18,6 +18,7 @@ from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.collector import Collector, check_class_name
 from paddlex_ml.formats.subsets import parse_subset
+from paddlex_ml.storage.limited_yaml import LimitedLoader
 from paddlex_ml.wording import first_names
 
 _FIRST = ("data.yaml", "data.yml")
@@ -133,7 +134,7 @@ class _YamlReader:
     def _compose(self, text: str) -> yaml.Node | None:
         # PyYAML's C parser crashes on deep nesting; its Python parser raises RecursionError.
         try:
-            node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+            node: yaml.Node | None = yaml.compose(text, Loader=LimitedLoader)
             return node
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark

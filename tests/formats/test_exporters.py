@@ -132,7 +132,7 @@ def test_csv_and_jsonl_hold_what_the_lists_say(root: Path) -> None:
     exporters.export(root, "CSV", root / "csv")
     exporters.export(root, "JSONL", root / "jsonl")
     table = (root / "csv" / "val.csv").read_text("utf-8").splitlines()
-    assert table[0] == 'image,"zebra, striped","a ""cat""",猫 & 狗,never seen,0'
+    assert table[0] == '\ufeffimage,"zebra, striped","a ""cat""",猫 & 狗,never seen,0'
     assert table[2] == '"图 片/a, 6.png",0,0,1,0,1'
     lines = (root / "jsonl" / "val.jsonl").read_text("utf-8").splitlines()
     assert json.loads(lines[1]) == {"path": "图 片/a, 6.png", "labels": ["猫 & 狗", "0"]}
@@ -180,3 +180,19 @@ def test_the_tool_tells_what_it_wrote(root: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 2
     assert "image missing: 7" in done.stderr
+
+
+def test_csv_names_that_look_like_formulas_do_not_run_and_are_read_back(tmp_path: Path) -> None:
+    names, path = ["=HYPERLINK(1)", "+a", "-a", "@a", "'=a", "-1"], "=cmd|' -C calc'!A0.png"
+    Image.new("RGB", (8, 8)).save(tmp_path / path)
+    annotation.write_labels(tmp_path / "label.txt", names)
+    targets = np.ones((1, len(names)), np.uint8)
+    for key in ("train", "val"):
+        annotation.write_list(tmp_path / f"{key}.txt", [path], targets)
+    exporters.export(tmp_path, "CSV")
+    head, row = (tmp_path / "val.csv").read_text("utf-8").splitlines()
+    assert head == "image,'=HYPERLINK(1),'+a,'-a,'@a,''=a,-1"
+    assert row == f"'{path},1,1,1,1,1,1"
+    found = registry.FORMATS["CSV"].read(tmp_path, Options())
+    assert found.lists["val"].paths == [path]
+    assert found.label_names == names

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import parquet, registry
 from paddlex_ml.formats.collector import Options
 
@@ -138,3 +139,52 @@ def test_without_pyarrow_the_fix_installs_it(
     assert "pip install pyarrow" in refusal(parquet.read, root)
     assert parquet.recognise(Inventory(root)) == "x.parquet"
     assert parquet.recognise(Inventory(plant({"x.parquet": b"?"}))) == ""
+
+
+def test_rows_that_no_file_of_its_size_holds_are_refused(
+    plant: Plant, refusal: Any, write: Any
+) -> None:
+    root = plant({}, "a.jpg")
+    write(root / "x.parquet", path=["a.jpg"] * 500_000, labels=[None] * 500_000)
+    assert "it claims 500,000 rows, at most" in refusal(parquet.read, root)
+
+
+def test_damage_behind_the_head_is_told(plant: Plant, refusal: Any, write: Any) -> None:
+    root = plant({}, "a.jpg")
+    write(root / "x.parquet", path=["a.jpg"], labels=[["cat"]])
+    content = (root / "x.parquet").read_bytes()
+    (root / "x.parquet").write_bytes(content[:4] + b"\xff" * 60 + content[64:])
+    assert "the Parquet file is damaged" in refusal(parquet.read, root)
+
+
+def test_unpacking_writes_through_no_link(plant: Plant, tmp_path: Path, write: Any) -> None:
+    root, outside = plant({}), tmp_path / "photos"
+    outside.mkdir()
+    (root / "x").symlink_to(outside)
+    write(root / "x.parquet", image=[PNG], labels=[["cat"]])
+    parquet.unpack(root, Options())
+    assert list(outside.iterdir()) == []
+    assert (root / "x/0000000.png").read_bytes() == PNG
+    (root / "x/0000000.png").unlink()
+    (root / "x/0000000.png").symlink_to(outside / "mine.png")
+    parquet.unpack(root, Options())
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("label", [[2], [-1], ["cat"]])
+def test_labels_without_a_name_are_refused_by_unpacking(
+    plant: Plant, write: Any, label: list[Any]
+) -> None:
+    root = plant({})
+    write(root / "x.parquet", True, image=[PNG], labels=[label])
+    with pytest.raises(PaddlexMLError, match=r"row 0 has the labels .*, of 2 classes"):
+        parquet.unpack(root, Options())
+
+
+def test_a_large_group_of_rows_is_refused(
+    plant: Plant, refusal: Any, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = plant({}, "a.jpg")
+    write(root / "train.parquet", image=["a.jpg"], labels=[["cat"]])
+    monkeypatch.setattr(parquet, "LARGEST_GROUP", 10)
+    assert "bytes when it is unpacked, at most 10 are read" in refusal(parquet.read, root)

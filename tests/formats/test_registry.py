@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -118,3 +119,12 @@ def test_a_format_takes_the_options_that_it_proposes(plant: Plant) -> None:
     assert "convert.label_columns=" in refuse(root, "JSONL").fix
     options = Options(label_columns=("labels",), image_column="path")
     assert registry.read(root, "JSONL", options).label_names == ["cat"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".txt", ".xml", ".yaml", ".xlsx", ".tar"])
+def test_a_named_pipe_among_the_files_is_waited_for_by_no_reader(plant: Plant, suffix: str) -> None:
+    root = plant({}, "a.jpg", "b/c.jpg")
+    os.mkfifo(root / f"a{suffix}")
+    for source in [*(each for each in registry.FORMATS if each != "ImageFolder"), registry.AUTO]:
+        refuse(root, source)

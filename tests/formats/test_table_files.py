@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,34 @@ def test_what_is_no_workbook_is_refused(plant: Plant, refusal: Any) -> None:
     assert "the workbook cannot be read" in message
     message = refusal(csv_table.read, plant({"t.xls": "x"}, *IMAGES))
     assert "t.xls" in message
+
+
+def _in_workbook(path: Path, sheet: str) -> None:
+    """Put another XML behind the cells of a workbook."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["xl/worksheets/sheet1.xml"] = (
+        '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
+        f"{sheet}</sheetData></worksheet>"
+    ).encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    ("sheet", "what"),
+    [
+        ('<row r="2000000000"><c r="A2000000000"><v>1</v></c></row>', "1,048,576 rows"),
+        ('<row><c r="XFD1"><v>1</v></c></row>' * 1300, "20,000,000 cells"),
+        (" " * (10 << 20), "it unpacks to 10,5"),
+        ("<row", "the workbook cannot be read"),
+    ],
+)
+def test_a_workbook_that_asks_for_more_than_it_holds_is_refused(
+    plant: Plant, refusal: Any, sheet: str, what: str
+) -> None:
+    root = plant({}, *IMAGES)
+    save(root / "labels.xlsx", one=ROWS)
+    _in_workbook(root / "labels.xlsx", sheet)
+    assert what in refusal(csv_table.read, root)

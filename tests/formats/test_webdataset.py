@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import gzip
 import io
 import re
 import subprocess
@@ -98,3 +99,18 @@ def test_the_format_is_known_by_tar_files_or_what_was_in_them(plant: Plant) -> N
     for files in ({"0.tar": tar(a_jpg="1")}, {"0.tar": b"?"}, {"a.json": '{"shapes": []}'}):
         assert webdataset.recognise(Inventory(plant(files, "a.jpg"))) == ""
     assert webdataset.recognise(Inventory(plant({"a.cls": "1"}, "a.jpg"))) == "a.cls"
+
+
+def test_a_compressed_or_damaged_tar_is_not_looked_into(plant: Plant, tmp_path: Path) -> None:
+    whole = tar(a_jpg="1", a_json='{"labels": ["cat"]}')
+    for content in (gzip.compress(whole), whole[:100] + b"\xff" * 500, b"\0" * 5000):
+        assert webdataset.recognise(Inventory(plant({"x.tar": content}))) == ""
+
+
+def test_a_tar_that_breaks_off_is_not_taken_for_an_unpacked_one(plant: Plant, refusal: Any) -> None:
+    members = {f"{i}_{kind}": "1" for i in range(30) for kind in ("jpg", "cls")}
+    content = tar(**members)
+    at = 55 * 1024  # behind the members that tell the format
+    content = content[:at] + b"\xff" * 512 + content[at + 512 :]
+    root = plant({"x.tar": content})
+    assert "the images are inside 1 tar files: x.tar" in refusal(webdataset.read, root)
