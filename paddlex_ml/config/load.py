@@ -15,8 +15,12 @@ import yaml
 from paddlex_ml import program
 from paddlex_ml.config import rules, run_config, validation, values, yaml_text
 from paddlex_ml.config.schema import IGNORED, MODES, Config
+from paddlex_ml.config.typed_words import Override, join
 from paddlex_ml.config.validation import ConfigFault
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import regular_file
+
+_MOST_SHOWN = 30  # faults of one error: three lines each, more than a terminal shows
 
 
 @dataclass(frozen=True)
@@ -110,15 +114,15 @@ def destination(path: Path, overrides: Sequence[str]) -> tuple[str, Path] | None
         merged = _merge(path, overrides)
     except PaddlexMLError:  # the file cannot be read at all: the overrides may still set both
         merged = _Merged(path, {}, {})
-        for text in overrides:
-            _apply(text, merged)
+        for override in join(overrides):
+            _apply(override, merged)
         if not {"Global.mode", "Global.output"} <= merged.origins.keys():
             return None
     section = merged.value.get("Global")
     if not isinstance(section, dict) or section.get("mode") not in MODES:
         return None
     try:
-        return section["mode"], Path(values.path_text(section.get("output", "output")))
+        return section["mode"], values.local_path(section.get("output", "output"))
     except values.Refused:
         return None
 
@@ -136,8 +140,8 @@ def _merge(path: Path, overrides: Sequence[str]) -> _Merged:
     merged.saved = run_config.folder_of(path)
     if merged.saved is not None:
         merged.notes.extend(run_config.move(merged.value, path, merged.saved))
-    for text in overrides:
-        _apply(text, merged)
+    for override in join(overrides):
+        _apply(override, merged)
     return merged
 
 
@@ -164,7 +168,7 @@ def _fill_what_is_not_read(raw: dict[Any, Any]) -> None:
 def _read(path: Path) -> yaml_text.Document:
     """Parse the file. Raises PaddlexMLError unless it is a UTF-8 text that holds a YAML mapping."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = regular_file.read(path, regular_file.LARGEST_YAML).decode("utf-8-sig")
         document = yaml_text.parse(text, form_of=validation.form_of)
     except OSError as error:
         raise PaddlexMLError(
@@ -202,8 +206,9 @@ def _problem(error: yaml.YAMLError) -> tuple[str, yaml.Mark | None]:
     return str(error).partition("\n")[0], None
 
 
-def _apply(text: str, merged: _Merged) -> None:
+def _apply(override: Override, merged: _Merged) -> None:
     """Put one `Section.key=value` into the plain values, or add a fault."""
+    text, origin = override.text, f"-o {' '.join(override.words)}"
     key, equals, value_text = text.partition("=")
     key, typed = key.strip(), value_text.strip()
     good = validation.example(key)
@@ -220,21 +225,27 @@ def _apply(text: str, merged: _Merged) -> None:
             proposed = (None,)
     if problem:
         what = f"the override {text!r} {problem}"
-        merged.faults.append(ConfigFault(key, what, fix, f"-o {text}", proposed))
+        merged.faults.append(ConfigFault(key, what, fix, origin, proposed))
         return
     try:
         document = yaml_text.parse_scalar_or_flow(value_text, key, validation.form_of)
     except yaml.YAMLError as error:
         what = f"the value of {key} is bad YAML: {_problem(error)[0]}"
         fix = good or f"if it is a text, quote it: {validation.override(key, typed)}"
-        if validation.form_of(key) == "texts" and validation.accepts(key, typed):
+        is_known = key in validation.leaf_keys()  # the form may be that of a key that is meant
+        if is_known and validation.form_of(key) == "texts" and validation.accepts(key, typed):
             fix = f"if it is a text, quote it: {validation.override(key, typed)}"
-        merged.faults.append(ConfigFault(key, what, fix, where=f"-o {text}"))
+        merged.faults.append(ConfigFault(key, what, fix, where=origin))
         return
     for double, _, _ in document.doubles:
         what = f"{double} is set twice in one override"
-        merged.faults.append(ConfigFault(key, what, "remove one of the two", where=f"-o {text}"))
-    _put(merged, key, document.value, f"-o {text}")
+        merged.faults.append(ConfigFault(key, what, "remove one of the two", where=origin))
+    _put(merged, key, document.value, origin)
+    if override.fix:
+        proposed = (
+            (validation.convert(key, document.value),) if key in validation.leaf_keys() else ()
+        )
+        merged.faults.append(ConfigFault(key, override.what, override.fix, origin, proposed))
 
 
 def _put(merged: _Merged, key: str, value: Any, origin: str) -> None:
@@ -268,12 +279,14 @@ def _error(merged: _Merged) -> PaddlexMLError:
         [only] = faults
         return PaddlexMLError(only.what, where=only.where or merged.origin(only.key), fix=only.fix)
     lines = [f"{len(faults)} faults in the configuration"]
-    for number, fault in enumerate(faults, 1):
+    for number, fault in enumerate(faults[:_MOST_SHOWN], 1):
         lines += [
             f"  {number}. {fault.what}",
             f"     where: {fault.where or merged.origin(fault.key)}",
             f"     fix:   {fault.fix}",
         ]
+    if len(faults) > _MOST_SHOWN:
+        lines.append(f"  ... and {len(faults) - _MOST_SHOWN:,} more")
     return PaddlexMLError(
         "\n".join(lines), where=str(merged.path), fix="repair each fault as its own line says"
     )

@@ -21,7 +21,9 @@ from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
 from paddlex_ml.config import yaml_text
 from paddlex_ml.config.schema import WORDS, Config
 from paddlex_ml.config.validation import ConfigFault, override, path_keys, with_value
-from paddlex_ml.storage import fetch
+from paddlex_ml.safe_text import url_without_secrets
+from paddlex_ml.storage import fetch, regular_file
+from paddlex_ml.wording import literal_path
 
 MODEL_KEYS = {
     "evaluate": "Evaluate.weight_path",
@@ -30,9 +32,17 @@ MODEL_KEYS = {
 }
 """Mode -> the key that names its model; null: the best one of the training in Global.output."""
 
+_PERMISSIONS = ("Global.overwrite", "Train.rescore_best")
+"""What a user allows for one start: a saved configuration would allow it for every later one."""
+
 _HEAD = """\
 # The options of the training in this folder: paddlex-ml -c config.yaml -o Global.mode=evaluate
 # This file means the folder that it lies in, also after a move: Global.output is that folder.
+"""
+
+_SECRETS_CUT = """\
+# {0} is without its name, password or token, which others could read here. A resume does not need
+# them; where the file is fetched again, give the whole URL: -o {0}=https://...
 """
 
 
@@ -51,7 +61,38 @@ def write(config: Config) -> str:
     for key in MODEL_KEYS.values():
         section, _, name = key.partition(".")
         values[section][name] = None
-    return _HEAD + yaml_text.write(values)
+    for key in _PERMISSIONS:
+        section, _, name = key.partition(".")
+        values[section][name] = False
+    cut: list[str] = []
+    values = _leave_out_secrets(values, "", cut)
+    return _HEAD + "".join(map(_SECRETS_CUT.format, cut)) + yaml_text.write(values)
+
+
+def _leave_out_secrets(value: Any, key: str, cut: list[str]) -> Any:
+    """The value with its URLs as they may be kept; the keys of those that change go into `cut`."""
+    if isinstance(value, dict):
+        inner = f"{key}." if key else ""
+        return {
+            name: _leave_out_secrets(item, f"{inner}{name}", cut) for name, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_leave_out_secrets(item, key, cut) for item in value]
+    if not isinstance(value, str) or not fetch.is_url(value):
+        return value
+    kept = url_without_secrets(value)
+    if kept != value and key not in cut:
+        cut.append(key)
+    return kept
+
+
+def is_saved(path: Path) -> bool:
+    """Whether `path` is a configuration that a training has saved, and not one of a user."""
+    try:
+        with regular_file.open_regular(path, regular_file.LARGEST_YAML) as file:
+            return file.readline(len(_HEAD)).startswith(_HEAD.partition("\n")[0].encode())
+    except OSError:
+        return False
 
 
 def folder_of(path: Path) -> Path | None:
@@ -68,7 +109,7 @@ def move(values: dict[Any, Any], path: Path, folder: Path) -> Iterator[str]:
     written = section.get("output", "output") if isinstance(section, dict) else None
     if not isinstance(written, str):
         return  # a fault, which the validation reports
-    section["output"] = str(folder)
+    section["output"] = literal_path(folder)
     if os.path.realpath(written) == os.path.realpath(folder):
         return
     yield f"{path} means the folder that it lies in; it was written for {written}"
@@ -172,6 +213,16 @@ def choose_model(config: Config, typed: set[str], saved: Path | None) -> ChosenM
         f"{override(key, None)} takes those of {output}, {override(key, text)} the others",
     )
     return ChosenModel(config, faults=(fault,))
+
+
+def name_model(config: Config) -> str:
+    """The override that keeps the model where results must go into another folder; "": no need."""
+    mode, output = config.Global.mode, config.Global.output
+    key = MODEL_KEYS.get(mode)
+    if key is None or attrgetter(key)(config) is not None or not holds_training(output):
+        return ""
+    best = RunFolder(output).best_model
+    return override(key, str(best.inference.folder if mode == "predict" else best.weights))
 
 
 def _names_another(config: Config, key: str) -> bool:

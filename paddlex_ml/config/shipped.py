@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from functools import cache
 from pathlib import Path
 
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config import values, yaml_text
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.wording import literal_path
 
 _IN_A_CLONE = Path("configs") / "modules" / "image_multilabel_classification"
 
@@ -37,13 +40,29 @@ def find(name: str) -> tuple[Path, str | None]:
     if stem in MODELS and not os.path.isdir(path):
         file = folder() / f"{stem}.yaml"
         return file, f"using the shipped file {file}" + ("" if stem == name else f" for {name}")
+    what = "is a folder, not a YAML file" if os.path.isdir(path) else "does not exist"
+    if near := _find_near(path):
+        raise PaddlexMLError(
+            f"the configuration {path} {what}",
+            where="-c",
+            fix=f"-c {shlex.quote(literal_path(near))}",
+        )
     guess = values.nearest(stem, MODELS) or "PP-LCNet_x1_0_ML"
-    problem = "is a folder, not a YAML file" if os.path.isdir(path) else "does not exist"
     raise PaddlexMLError(
-        f"the configuration {path} {problem}",
+        f"the configuration {path} {what}",
         where="-c",
         fix=f"-c {guess}, or the path of a YAML file; models: {', '.join(MODELS)}",
     )
+
+
+def _find_near(path: Path) -> Path | None:
+    """The YAML file that is probably meant: in the folder, or of the name with another ending."""
+    candidates = [RunFolder(path).config_yaml]
+    if path.suffix.lower() in ("", ".yaml", ".yml", ".json"):
+        candidates += [path.with_suffix(ending) for ending in (".yaml", ".yml") if path.name]
+    if os.path.isdir(path) and path.name not in ("", ".."):  # of a checkpoint
+        candidates.append(RunFolder(path.parent).config_yaml)
+    return next((each for each in candidates if os.path.isfile(each)), None)
 
 
 @cache

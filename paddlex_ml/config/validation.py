@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import types
 from collections.abc import Iterator, Sequence
@@ -25,9 +26,35 @@ from typing import (
 from paddlex_ml.config import values, yaml_text
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.values import Checked, Form, Range, Refused
+from paddlex_ml.safe_text import without_secrets
 
 T = TypeVar("T")
 
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,18}", re.ASCII)  # text that can be no other number
+_SYNONYMS = {
+    "batch_size": ("bs", "batch", "train_batch_size", "per_device_train_batch_size"),
+    "dataset_dir": ("data", "data_dir", "data_path", "data_root", "dataset", "root"),
+    "device": ("gpu", "gpus", "devices"),
+    "early_stop_patience": ("patience", "early_stopping"),
+    "ema_decay": ("ema",),
+    "epochs_iters": ("epochs", "epoch", "num_epochs", "n_epochs", "max_epochs", "num_train_epochs"),
+    "grad_accum_steps": ("accumulate", "accumulation_steps", "gradient_accumulation_steps"),
+    "grad_clip_norm": ("clip_grad", "max_grad_norm", "gradient_clip_val"),
+    "image_size": ("img_size", "imgsz", "imgsize", "size", "input_size", "resolution"),
+    "input": ("image", "images", "img", "source"),
+    "learning_rate": ("lr", "lr0", "base_lr", "max_lr", "peak_lr"),
+    "lr_schedule": ("scheduler", "lr_scheduler", "lr_scheduler_type"),
+    "num_classes": ("classes", "nc", "class_num", "n_classes"),
+    "num_workers": ("workers", "nw", "n_workers", "worker", "dataloader_num_workers"),
+    "output": ("out", "out_dir", "output_dir", "save_dir", "work_dir", "project"),
+    "pretrain_weight_path": ("pretrained", "pretrain", "pretrained_model", "weights"),
+    "resume_path": ("resume", "resume_from", "resume_from_checkpoint", "checkpoint"),
+    "threshold": ("conf", "thresh", "score_threshold"),
+    "warmup_steps": ("warmup", "warmup_epochs", "warmup_epoch"),
+    "weight_decay": ("wd", "l2"),
+    "weight_path": ("weight", "weights", "checkpoint", "model_path"),
+}
+"""Last part of a key -> what other tools, and people, call it."""
 _YES = {"yes": True, "y": True, "on": True, "1": True, "t": True}
 _NO = {"no": False, "n": False, "off": False, "0": False, "f": False}
 
@@ -65,9 +92,14 @@ def repair(key: str, value: Any) -> str:
 def accepts(key: str, value: Any) -> bool:
     """Whether a plain value may stand behind a known key."""
     with suppress(Refused):
-        _convert(value, _kinds()[key])
+        convert(key, value)
         return True
     return False
+
+
+def convert(key: str, value: Any) -> Any:
+    """What the configuration holds for a plain value of a known key. Raises Refused."""
+    return _convert(value, _kinds()[key])
 
 
 def with_value(section: T, key: str, value: Any) -> T:
@@ -177,7 +209,7 @@ def _convert(value: Any, kind: Any) -> Any:
 def _convert_plain(value: Any, kind: type) -> Any:
     """`value` as a Path, float, bool or int. Raises Refused, with what was probably meant."""
     if kind is Path:
-        return Path(values.path_text(value))
+        return values.local_path(value)
     if kind is float:
         return values.finite(value)
     if kind is bool:
@@ -189,6 +221,8 @@ def _convert_plain(value: Any, kind: type) -> Any:
         raise Refused("must be true or false", *([] if meant is None else [meant]))
     if isinstance(value, int) and not isinstance(value, bool):
         return value
+    if isinstance(value, str) and _WHOLE.fullmatch(value):  # in quotes
+        return int(value)
     rule = "must be a whole number"
     try:
         number = values.finite(value)
@@ -217,7 +251,7 @@ def _substitute(item: Field[Any], kind: Any) -> Any:
 
 
 def _show(value: Any) -> str:
-    shown = "a mapping" if isinstance(value, dict) else repr(value)
+    shown = "a mapping" if isinstance(value, dict) else without_secrets(repr(value))
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
@@ -335,8 +369,14 @@ def takes_none(key: str) -> bool:
 def _meant_keys(key: str) -> tuple[str, ...]:
     """The keys that an unknown key may mean: two at most of another section, or the nearest."""
     where, _, name = key.rpartition(".")
+    usual = [known for known, others in _SYNONYMS.items() if name.lower() in others]
+    same_section = [_join(where, known) for known in usual]
+    if here := [known for known in same_section if known in _kinds()]:
+        return tuple(here[:1])
     if elsewhere := [leaf for leaf in leaf_keys() if leaf.rpartition(".")[2] == name][:2]:
         return tuple(elsewhere)
+    if far := [leaf for leaf in leaf_keys() if leaf.rpartition(".")[2] in usual][:2]:
+        return tuple(far)
     prefix = f"{where}." if where else ""
     siblings = [leaf.removeprefix(prefix) for leaf in leaf_keys() if leaf.startswith(prefix)]
     names = list(dict.fromkeys(leaf.partition(".")[0] for leaf in siblings))

@@ -14,12 +14,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from paddlex_ml.storage import fetch
 
 _DEVICE = re.compile(r"auto|(cpu|gpu)(:\d+(,\d+)*)?")
 _DEVICE_RULE = "must be auto, cpu, gpu, or one of these two with numbers: gpu:0, gpu:0,1, cpu:0,1"
+_DECIMAL_COMMA = re.compile(r"[-+]?\d{0,9},\d{1,15}", re.ASCII)
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
 
 Form: TypeAlias = Literal["text", "texts", "yaml"]
@@ -153,6 +156,15 @@ def path_text(value: Any) -> str:
     return os.path.expandvars(path)
 
 
+def local_path(value: Any) -> Path:
+    """A path on this machine, expanded like `path_text`: a URL would name a folder `s3:` here."""
+    path = path_text(value)
+    if fetch.is_url(path):
+        name = PurePosixPath(urlsplit(path).path).name or "my_set"
+        raise Refused("must be a path on this machine, not a URL", f"./{name}")
+    return Path(path)
+
+
 def pattern(value: Any) -> str:
     """A regular expression of Python."""
     try:
@@ -227,7 +239,9 @@ def finite(value: Any) -> float:
     try:
         number = float(value)
     except (ValueError, OverflowError):
-        raise Refused("must be a number") from None
+        comma = _DECIMAL_COMMA.fullmatch(str(value))
+        meant = [float(str(value).replace(",", "."))] if comma else []
+        raise Refused("must be a number", *meant) from None
     if not math.isfinite(number):
         raise Refused("must be a finite number")
     return number

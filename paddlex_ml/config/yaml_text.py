@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from paddlex_ml.config.values import Form
+from paddlex_ml.storage.limited_yaml import LimitedComposer
 
 FormOf: TypeAlias = Callable[[str], Form]
 """Dotted key -> how its value is written."""
@@ -32,6 +33,7 @@ _FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
 _WORDS_FOR_NONE = ("null", "Null", "NULL")
+_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 _CLASS_ID = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _CORE_SCHEMA = (
     ("tag:yaml.org,2002:null", _NULL, ["~", "n", "N", ""]),
@@ -41,7 +43,7 @@ _CORE_SCHEMA = (
 )
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(LimitedComposer, yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
 
@@ -52,11 +54,18 @@ class _Dumper(yaml.SafeDumper):
         return True  # an anchor only makes a file harder to read
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    """Ends of lines of Unicode are written as escapes: read back, one of them would be a space."""
+    style = '"' if _LINE_ENDS.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
 for _tag, _pattern, _letters in _CORE_SCHEMA:
     _full_match = re.compile(rf"(?:{_pattern.pattern})\Z")
     _Loader.add_implicit_resolver(_tag, _full_match, _letters)
     _Dumper.add_implicit_resolver(_tag, _full_match, _letters)
-_Dumper.add_multi_representer(Path, lambda dumper, path: dumper.represent_str(str(path)))
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_multi_representer(Path, lambda dumper, path: _represent_text(dumper, str(path)))
 
 
 @dataclass
@@ -254,10 +263,10 @@ def _scalar(node: yaml.Node, *, as_text: bool = False) -> Any:
                 return int(text)
             except ValueError:  # Python refuses thousands of digits: text, which no number accepts
                 return text
-        case "float":
+        case "float" if _FLOAT.fullmatch(text):
             return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
         case "str":
             return text
     raise yaml.MarkedYAMLError(
-        problem=f"the tag {node.tag} has no meaning here", problem_mark=node.start_mark
+        problem=f"the tag {node.tag[:100]} has no meaning here", problem_mark=node.start_mark
     )

@@ -268,9 +268,10 @@ def test_what_only_a_run_needs_is_not_asked_for_when_showing(tmp_path: Path) -> 
     ("text", "overrides", "expected"),
     [
         (MINIMAL, ["Train.amp=O9"], ("check_dataset", Path("output"))),
-        (MINIMAL, ["Global.output=a", "nonsense"], ("check_dataset", Path("a"))),
+        (MINIMAL, ["Global.output=a", "Train.amp"], ("check_dataset", Path("a"))),
         (MINIMAL, ["Global.mode=fly"], None),
         (MINIMAL, ["Global.mode=[1]"], None),
+        (MINIMAL, ["Global.output=s3://bucket/run"], None),
         (MINIMAL, ["Global.output=03"], ("check_dataset", Path("03"))),
         (MINIMAL + "Predict: {}\n", ["Global.output=null"], None),
         ("- a list\n", ["Global.mode=train", "Global.output=a"], ("train", Path("a"))),
@@ -282,3 +283,47 @@ def test_the_folder_of_a_failed_result_is_found_when_it_can_be(
     tmp_path: Path, text: str, overrides: list[str], expected: tuple[str, Path] | None
 ) -> None:
     assert load.destination(write(tmp_path, text), overrides) == expected
+
+
+LAUGHS = "a0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (LAUGHS, "aliases repeat more than 10,000 values"),
+        ("Global:\n  model: " + "[" * 5000, "more than 50 deep"),
+        ("Global:\n  seed: !!float x\n", "the tag tag:yaml.org,2002:float has no meaning here"),
+        ("Global:\n  seed: !!timestamp 1\n", "the tag tag:yaml.org,2002:timestamp has no meaning"),
+        ("#" * 2_000_000, "it has 2,000,000 bytes, at most 1,048,576 are read"),
+    ],
+    ids=["aliases", "depth", "float", "timestamp", "size"],
+)
+def test_a_file_above_a_budget_is_one_error(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(PaddlexMLError, match=problem) as caught:
+        load.load(path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_an_override_above_a_budget_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(PaddlexMLError, match="more than 50 deep") as caught:
+        load.load(write(tmp_path, MINIMAL), ["Evaluate.threshold=" + "[" * 5000])
+    assert "[" * 5000 not in caught.value.what
+
+
+def test_of_hundreds_of_faults_the_first_are_shown(tmp_path: Path) -> None:
+    text = MINIMAL + "".join(f"  key_{number}: 1\n" for number in range(600))
+    message = failure(tmp_path, text=text).what
+    assert message.startswith("600 faults in the configuration")
+    assert "  30. " in message
+    assert "  31. " not in message
+    assert "  ... and 570 more" in message
+
+
+def test_a_misspelt_key_with_bad_yaml_is_told(tmp_path: Path) -> None:
+    message = str(failure(tmp_path, "Predicct.input={"))
+    assert "the value of Predicct.input is bad YAML" in message

@@ -85,6 +85,16 @@ def test_the_repair_of_a_bad_value_of_any_key_works(key: str) -> None:
         ["Predict.input=[ab]*.jpg"],
         ["Train.head_lr_mult=200"],
         ["Train.learning_rate=0.5"],
+        ["Train.lr=0.001"],
+        ["lr=0.001"],
+        ["Train.epochs=30"],
+        ["epochs=30"],
+        ["Train.batchsize=8"],
+        ["Train.bs=8"],
+        ["Train.img_size=224"],
+        ["Train.workers=2"],
+        ["workers=2"],
+        ["Train.weight_decay=0,05"],
         ["Train.warmup_steps=50"],
         ["Train.freeze_backbone_epochs=20"],
         ["Train.start_eval_epoch=21"],
@@ -139,3 +149,26 @@ def test_the_repair_of_a_text_keeps_its_digits() -> None:
             message = refuse([*NEEDED, f"{wrong}={typed}"])
             assert message is not None
             assert [f"Global.output={typed}"] in repairs.find(message)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("Predict.threshold=0,5", "Predict.threshold=0.5"),
+        ("Evaluate.threshold=0,25", "Evaluate.threshold=0.25"),
+        ("Train.learning_rate=0,002", "Train.learning_rate=0.002"),
+        ("Predict.threshold=1,5", "Predict.threshold=null"),
+        ("Train.lr=0.002", "Train.learning_rate=0.002"),
+        ("LR=0.002", "Train.learning_rate=0.002"),
+        ("Train.epochs=30", "Train.epochs_iters=30"),
+        ("Train.batchsize=8", "Train.batch_size=8"),
+        ("Train.img_size=224", "Train.image_size=224"),
+        ("Global.workers=2", "Train.num_workers=2"),
+        ("Predict.conf=0.4", "Predict.threshold=0.4"),
+        ("Global.save_dir=runs/1", "Global.output=runs/1"),
+    ],
+)
+def test_the_repair_is_what_was_meant(typed: str, meant: str) -> None:
+    message = refuse([*NEEDED, typed])
+    assert message is not None
+    assert repairs.find(message) == [[meant]]

@@ -67,6 +67,13 @@ def test_a_saved_configuration_is_the_one_of_the_training_with_absolute_paths(
     )
 
 
+def test_what_is_allowed_for_one_start_is_not_saved(project: Path) -> None:
+    save("out", "Global.overwrite=true", "Train.rescore_best=true")
+    config = read("out/config.yaml", "train").config
+    assert not config.Global.overwrite
+    assert not config.Train.rescore_best
+
+
 @pytest.mark.parametrize("words", [["Train.resume_path=auto"], ["Evaluate.compare_with=raw"]])
 def test_words_in_the_place_of_paths_stay(words: list[str]) -> None:
     save("out", *words)

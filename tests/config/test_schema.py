@@ -60,7 +60,7 @@ def test_the_modes_and_the_annotation_of_mode_agree() -> None:
         ("Train.batch_size", 0, "is 0: must be at least 1", "-o Train.batch_size=32"),
         ("Train.batch_size", True, "must be a whole number", "-o Train.batch_size=32"),
         ("Train.batch_size", 8.0, "must be a whole number", "-o Train.batch_size=8"),
-        ("Train.batch_size", "8", "must be a whole number", "-o Train.batch_size=8"),
+        ("Train.batch_size", "8.0", "must be a whole number", "-o Train.batch_size=8"),
         ("Train.batch_size", None, "must be a whole number", "-o Train.batch_size=32"),
         ("Train.batch_size", {"x": 1}, "is a mapping: must be a whole number", "=32"),
         ("Train.image_size", 450, "from 32 to 2048, a multiple of 32", "-o Train.image_size=448"),
@@ -131,6 +131,9 @@ def test_the_modes_and_the_annotation_of_mode_agree() -> None:
         ("Predict.input", ["a.jpg", None], "must be text", "-o Predict.input=null"),
         ("Predict.input", {"image": "a.jpg"}, "must be {img: path}", "{img: photo.jpg}"),
         ("CheckDataset.split.train_percent", 101, "from 0 to 100", "train_percent=null"),
+        ("Global.output", "s3://bucket/run", "on this machine", "-o Global.output=./run"),
+        ("Global.dataset_dir", "https://host/a/set?token=x", "not a URL", "dataset_dir=./set"),
+        ("Predict.save_path", "htp://", "not a URL", "-o Predict.save_path=./my_set"),
     ],
 )
 def test_a_bad_value_names_its_rule_and_its_repair(

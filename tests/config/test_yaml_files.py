@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,20 @@ def test_a_name_that_nothing_has_lists_the_models(tmp_path: Path) -> None:
     assert all(model in caught.value.fix for model in MODELS)
     with pytest.raises(PaddlexMLError, match="is a folder, not a YAML file"):
         shipped.find(str(tmp_path))
+
+
+@pytest.mark.parametrize("typed", ["my run", "my run/", "my run/latest", "my run/config.yml"])
+def test_a_run_in_the_place_of_its_configuration_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my run" / "latest").mkdir(parents=True)
+    (tmp_path / "my run" / "config.yaml").touch()
+    with pytest.raises(PaddlexMLError) as caught:
+        shipped.find(typed)
+    option, name = shlex.split(caught.value.fix)
+    assert (option, name) == ("-c", "my run/config.yaml")
+    assert shipped.find(name)[1] is None
 
 
 def test_the_rate_offered_as_repair_is_the_one_in_the_file() -> None:

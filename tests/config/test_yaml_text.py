@@ -90,6 +90,8 @@ def test_class_names_that_look_like_numbers_stay_names(tmp_path: Path) -> None:
         ("Train.learning_rate", "1e-4", 0.0001),
         ("Train.learning_rate", '"1e-4"', 0.0001),
         ("Train.sync_bn", '"true"', True),
+        ("Train.batch_size", '"8"', 8),
+        ("Global.seed", "'0'", 0),
         ("Train.sync_bn", "'False'", False),
         ("Train.num_classes", "null", None),
         ("Train.amp", "OFF", "OFF"),
@@ -192,3 +194,11 @@ def test_bad_syntax_has_its_line() -> None:
         yaml_text.parse("a: 1\nb: [")
     assert caught.value.problem_mark is not None
     assert caught.value.problem_mark.line == 2 - 1
+
+
+@pytest.mark.parametrize("code", ["\x85", "\u2028", "\u2029", "\ufeff", "\x1b"])
+def test_odd_ends_of_lines_in_a_path_are_read_back(code: str) -> None:
+    path = Path(f"/data/a{code}b")
+    text = yaml_text.write({"Global": {"output": path, "model": f"a{code}b"}})
+    assert yaml_text.parse(text).value == {"Global": {"output": str(path), "model": path.name}}
+    assert code not in text
