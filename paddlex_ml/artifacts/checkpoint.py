@@ -22,38 +22,42 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
 import numpy as np
 
+from paddlex_ml import program
 from paddlex_ml.artifacts import run_lock, safetensors_file
 from paddlex_ml.artifacts.run_folder import (
     EMA,
-    EXAMPLE,
     EXPORTS,
     OPTIMIZER,
     STATES,
     WEIGHTS,
     CheckpointFiles,
+    RunFolder,
 )
 from paddlex_ml.artifacts.run_record import RunIdentity
+from paddlex_ml.artifacts.saved_states import validate_optimizer, validate_states
 from paddlex_ml.artifacts.weights import load_pickle, read
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import files, folders
+from paddlex_ml.storage import files, folders, regular_file
 
 FORMAT_VERSION = 1
 """Of .pdstates. Release 0.1.0 wrote no version, which counts as 0 and is read in the same way."""
 _SUFFIXES = (WEIGHTS, EMA, OPTIMIZER, STATES)
+_KEYS = {"progress", "settings", "use_ema"}
+"""Keys by which a .pdstates of this tool is known."""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
     """What a model is: saved beside its weights, so that no later command can mistake it."""
 
-    model: str
-    label_names: list[str]
-    image_size: int
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+    label_names: Annotated[list[str], msgspec.Meta(min_length=1)]
+    image_size: Annotated[int, msgspec.Meta(ge=1, le=2048)]
     decoder_tokens: str | None = None
     """What the head sees of the image; None for models without that choice."""
     run: RunIdentity | None = None
@@ -102,6 +106,8 @@ def read_embedded_model_info(weights_file: Path) -> ModelInfo | None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
+    if not names or not 1 <= size <= 2048 or not model:
+        return None
     return ModelInfo(model, names, size, texts.get("decoder_tokens"), run)
 
 
@@ -141,18 +147,24 @@ def verify(folder: Path) -> None:
     states = _read_states(parts.states)
     if "checksums" not in states:  # release 0.1.0 wrote none
         load(folder)
-        return
-    for suffix, (size, checksum) in states["checksums"].items():
+    _compare_checksums(folder, states)
+
+
+def _compare_checksums(folder: Path, states: Mapping[str, Any]) -> None:
+    """Raise PaddlexMLError unless the other files are of the same write as .pdstates."""
+    for suffix, (size, checksum) in states.get("checksums", {}).items():
         path = folder / f"{folder.name}{suffix}"
-        found = 0, 0
-        with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                found = found[0] + len(piece), zlib.crc32(piece, found[1])
-        if found != (size, checksum):
+        found, summed = path.stat().st_size, 0
+        if found == size <= regular_file.LARGEST_WEIGHTS:  # nothing is read of another length
+            with path.open("rb") as file:
+                while piece := file.read(1 << 20):
+                    summed = zlib.crc32(piece, summed)
+        if (found, summed) != (size, checksum):
             raise PaddlexMLError(
-                f"the file is damaged: it has {found[0]} bytes of {size}, or other ones",
+                f"the file is damaged, or of another checkpoint than {folder.name}{STATES} beside "
+                f"it: it has {found} bytes of {size}, or other ones",
                 where=str(path),
-                fix=f"resume from another checkpoint, such as {EXAMPLE.epoch(1).folder}",
+                fix=f"resume from another checkpoint{_such_as(folder)}",
             )
 
 
@@ -164,24 +176,30 @@ def _refuse_incomplete(folder: Path) -> CheckpointFiles:
             raise PaddlexMLError(
                 f"not a complete checkpoint: {part.name} is missing",
                 where=str(folder),
-                fix=f"name a folder that a training wrote, such as {EXAMPLE.latest.folder}",
+                fix=f"name a folder that a training wrote{_such_as(folder)}",
             )
     return parts
 
 
 def load(folder: Path) -> Checkpoint:
-    """Read a checkpoint folder back. Raises PaddlexMLError when a part is missing or damaged."""
+    """Read a checkpoint folder back.
+
+    Raises PaddlexMLError when a part is missing, damaged, or of another write, as two processes
+    that write into one folder may leave it.
+    """
     finish_interrupted(folder)
     parts = _refuse_incomplete(folder)
     states = _read_states(parts.states)
+    _compare_checksums(folder, states)
     info, weights = _find_model_info(states), read(parts.weights)
     assert info is not None  # `_read_states` has looked
-    use_ema = bool(states["use_ema"])
+    use_ema, optimizer = states["use_ema"], load_pickle(parts.optimizer)
+    validate_optimizer(optimizer, parts.optimizer)
     return Checkpoint(
         info=info,
         weights=states["raw_weights"] if use_ema else weights,
         ema=read(parts.ema),
-        optimizer=load_pickle(parts.optimizer),
+        optimizer=optimizer,
         progress=states["progress"],
         fingerprint=states["settings"],
         use_ema=use_ema,
@@ -203,8 +221,18 @@ def read_model_info(weights_file: Path) -> ModelInfo | None:
         return None
     content = load_pickle(states)
     _refuse_newer(content, states)
+    if not isinstance(content, dict):
+        return None
+    info = _find_model_info(content)
     # PaddleX and PaddleClas keep other things in a file of this name.
-    return _find_model_info(content) if isinstance(content, dict) else None
+    if info is None and content.keys() >= _KEYS:
+        raise PaddlexMLError(
+            "what the file says of its model is damaged, or not of this tool",
+            where=str(states),
+            fix="copy the files of the checkpoint again; or, to use the weights without what the "
+            f"file says, copy {weights_file.name} into another folder",
+        )
+    return info
 
 
 def read_progress(folder: Path) -> Mapping[str, Any] | None:
@@ -225,8 +253,17 @@ def find_folder(text: str, key: str) -> Path:
     raise PaddlexMLError(
         f"no checkpoint there: {text}",
         where=key,
-        fix=f"name the folder that a training wrote: -o {key}={EXAMPLE.latest.folder}",
+        fix=f"name a folder that a training wrote{_such_as(path)}; -o {key}=null begins anew",
     )
+
+
+def _such_as(missed: Path) -> str:
+    """A checkpoint that is there, in a folder that the user named or beside it, for a fix line."""
+    for output in dict.fromkeys((missed, missed.parent, missed.parent.parent)):
+        for each in RunFolder(output).checkpoints():
+            if each.folder != missed and is_complete(each.folder):
+                return f", such as {each.folder}"
+    return ""
 
 
 def finish_interrupted(folder: Path) -> None:
@@ -240,13 +277,12 @@ def finish_interrupted(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a checkpoint; a kill leaves nothing of it under its name."""
+    """Remove a checkpoint; a kill leaves nothing of it under its name. A link to one stays."""
+    if folder.is_symlink():
+        return
     going = folder.with_name(f".{folder.name}.gone")
     folders.discard(going)  # a kill may have left it
-    if folder.is_symlink():
-        remove_own_files(folder)
-        folder.unlink()
-    elif folder.is_dir():
+    if folder.is_dir():
         folder.rename(going)
         folders.discard(going)
 
@@ -255,8 +291,9 @@ def remove_own_files(folder: Path) -> None:
     """Remove what this tool wrote into a checkpoint folder, and the folder where it is empty then.
 
     The files lie in another folder by now, or are no longer wanted: a kill may leave some of them.
+    Nothing is removed where a link leads.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() or folder.is_symlink():
         return
     for entry in list(folder.iterdir()):
         if not _is_ours(folder.name, entry):
@@ -267,7 +304,7 @@ def remove_own_files(folder: Path) -> None:
             entry.unlink()
     if not any(folder.iterdir()):
         with files.where_possible("empty folders stay"):
-            folder.resolve().rmdir()  # a link to it stays
+            folder.rmdir()
 
 
 def _is_ours(name: str, entry: Path) -> bool:
@@ -275,7 +312,8 @@ def _is_ours(name: str, entry: Path) -> bool:
     if entry.name == f"{name}.safetensors":
         return read_embedded_model_info(entry) is not None
     ours = {f"{name}{suffix}" for suffix in _SUFFIXES} | {*EXPORTS.values()}
-    return entry.name in ours or entry.name.startswith(".")
+    unfinished = tuple(f".{own}." for own in (*ours, "paddlex_ml"))  # and the lock
+    return entry.name in ours or entry.name.startswith(unfinished)
 
 
 class _Summing:
@@ -302,7 +340,7 @@ def _write_pickle(path: Path, content: Any) -> tuple[int, int]:
 def _find_model_info(states: Mapping[str, Any]) -> ModelInfo | None:
     info, known = states.get("card"), {field.name for field in fields(ModelInfo)}
     if isinstance(info, dict) and known - {"decoder_tokens", "run"} <= info.keys() <= known:
-        with suppress(msgspec.ValidationError):
+        with suppress(ValueError):  # of msgspec, also for a text that is not Unicode
             return msgspec.convert(info, ModelInfo)
     return None
 
@@ -310,17 +348,14 @@ def _find_model_info(states: Mapping[str, Any]) -> ModelInfo | None:
 def _read_states(path: Path) -> dict[str, Any]:
     states = load_pickle(path)
     _refuse_newer(states, path)
-    if (
-        isinstance(states, dict)
-        and {"progress", "settings", "use_ema"} <= states.keys()
-        and _find_model_info(states) is not None
-    ):
+    if isinstance(states, dict) and states.keys() >= _KEYS and _find_model_info(states) is not None:
+        validate_states(states, path)
         return states
     raise PaddlexMLError(
         "not a checkpoint of this tool",
         where=str(path),
-        fix="resume from a folder that this tool wrote; weights of another tool can be loaded with "
-        "-o Train.pretrain_weight_path=...",
+        fix="resume from a folder that this tool wrote; weights of another tool are "
+        "named behind Train.pretrain_weight_path",
     )
 
 
@@ -331,5 +366,6 @@ def _refuse_newer(states: Any, path: Path) -> None:
             f"the checkpoint has format version {version}; this release reads up to version "
             f"{FORMAT_VERSION}",
             where=str(path),
-            fix="upgrade with pip install --upgrade paddlex-ml, or train again with this release",
+            fix=f"upgrade with {program.pip_install('--upgrade paddlex-ml')}, or train again with "
+            "this release",
         )

@@ -17,6 +17,7 @@ from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.measures import ClassMeasures, Interval, Metrics
 from paddlex_ml.metrics.threshold_search import Method
+from paddlex_ml.storage import regular_file
 
 FORMAT_VERSION = 1
 """Of the files that this version writes. 0: files of paddlex_ml 0.1.0, with the same keys."""
@@ -160,9 +161,8 @@ def read(path: Path) -> EvaluationResult:
     """
     fix = "name the evaluate_result.json of an evaluation, its folder, or a weight file"
     try:
-        content = json.loads(
-            path.read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_finite
-        )
+        text = regular_file.read(path, regular_file.LARGEST_RESULT).decode("utf-8")
+        content = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except (OSError, ValueError, RecursionError) as error:
         message = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise PaddlexMLError(
@@ -184,7 +184,7 @@ def read(path: Path) -> EvaluationResult:
         )
     try:
         return msgspec.convert(content, EvaluationResult)
-    except msgspec.ValidationError as error:
+    except ValueError as error:  # of msgspec, also for a text that is not Unicode
         raise PaddlexMLError(
             f"this is not the result of an evaluation: {error}", where=str(path), fix=fix
         ) from error

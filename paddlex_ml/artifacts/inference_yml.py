@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ from paddlex_ml.data import preprocess
 from paddlex_ml.data.preprocess import MEAN, STD, Preprocess
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.per_class_threshold import Threshold
-from paddlex_ml.storage import files
+from paddlex_ml.storage import files, limited_yaml, regular_file
 
 if TYPE_CHECKING:
     from paddlex_ml.artifacts.checkpoint import ModelInfo  # imports Paddle
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _JSON = ("label_names", "image_size", "scale", "mean", "std", "threshold", "thresholds", "run")
+
+_LINE_ENDS = re.compile("[\x85\u2028\u2029\ufeff]")
 
 THRESHOLD = 0.5
 """Of an export whose thresholds were not tuned, and of a file that has none."""
@@ -136,12 +139,14 @@ def _interpret(document: Mapping[str, Any], path: Path) -> InferenceYml:
     output = post.get("MultiLabelThreshOutput")
     if not isinstance(output, Mapping):
         raise PaddlexMLError(
-            f"not a multi-label model: its output goes through {', '.join(post) or 'nothing'}",
+            "not a multi-label model: its output goes through "
+            f"{', '.join(map(str, post))[:200] or 'nothing'}",
             where=f"{path}: PostProcess",
             fix="name the folder of a model with MultiLabelThreshOutput",
         )
     labels = output.get("label_list")
-    if not isinstance(labels, list) or not labels:
+    is_list = isinstance(labels, list) and not any(isinstance(x, list | dict) for x in labels)
+    if not is_list or not labels:
         raise PaddlexMLError(
             "the model has no names for its classes",
             where=f"{path}: PostProcess.MultiLabelThreshOutput.label_list",
@@ -150,7 +155,7 @@ def _interpret(document: Mapping[str, Any], path: Path) -> InferenceYml:
     name, tokens = about.get("model_name"), about.get("decoder_tokens")
     thresholds = (about.get("thresholds"), output.get("threshold"), THRESHOLD)  # tuned ones first
     return InferenceYml(
-        model_name=None if name is None else str(name),
+        model_name=None if name is None else str(name)[:200],
         label_names=tuple(str(label) for label in labels),  # names such as 7 arrive as numbers
         threshold=next(threshold for threshold in thresholds if threshold is not None),
         preprocess=preprocess.read(
@@ -164,16 +169,17 @@ def _interpret(document: Mapping[str, Any], path: Path) -> InferenceYml:
 def _read_run(value: Any) -> RunIdentity | None:
     try:
         return msgspec.convert(value, RunIdentity)
-    except msgspec.ValidationError:  # of another tool, or none
+    except ValueError:  # of msgspec: of another tool, or none
         return None
 
 
 def _read_document(path: Path) -> Mapping[str, Any]:
     fix = "copy the file again, or export the model again: -o Global.mode=export"
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = regular_file.read(path, regular_file.LARGEST_YAML)
+        document = limited_yaml.load(content.decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:300]
         raise PaddlexMLError(
             f"the description of the model cannot be read: {reason}", where=str(path), fix=fix
         ) from error
@@ -258,9 +264,10 @@ def set_thresholds(path: Path, thresholds: Sequence[float], shared: float) -> Pa
     second copy of hundreds of megabytes is kept. Returns the backup, None where inference.yml did
     not have to change. Raises OSError as the system does.
     """
-    document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    document = dict(_read_document(path))
     before = _dump(document)
-    document["Global"] = document.get("Global") or {}  # `Global:` with nothing below is None
+    about = document.get("Global")  # `Global:` with nothing below is None
+    document["Global"] = dict(about) if isinstance(about, Mapping) else {}
     document["Global"]["thresholds"] = [float(number) for number in thresholds]
     document["PostProcess"]["MultiLabelThreshOutput"]["threshold"] = float(shared)
     text = _dump(document)
@@ -285,5 +292,18 @@ def _set_in_onnx(path: Path, document: Mapping[str, Any]) -> None:
         onnx_metadata.replace(path, changed)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes line ends of Unicode within a text as escapes: read back, they would be spaces."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = '"' if _LINE_ENDS.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 def _dump(document: Any) -> str:
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text

@@ -21,6 +21,10 @@ _KEY, _VALUE = 1, 2
 _VARINT, _LENGTH = 0, 2  # kinds of a field
 _FIXED = {1: 8, 5: 4}  # kinds of a field -> bytes
 _BAD = 1 << 80  # more than any number in a file
+MOST_TEXT = 4 << 20
+"""Bytes of all texts of a file: 20,000 class names with a threshold each have less than one."""
+MOST_FIELDS = 10_000
+"""Fields of a file or of a text: a file has one for each text, version and function."""
 _COPIED = 1 << 22  # bytes at a time
 
 
@@ -36,10 +40,15 @@ class _Field(NamedTuple):
 
 def read(path: Path) -> dict[str, str]:
     """All texts of the file. Raises PaddlexMLError where it is no ONNX file, or cut off."""
-    texts = {}
+    texts, left = {}, MOST_TEXT
     with _open(path) as file:
+        if not path.stat().st_size:
+            raise _damaged(path)
         for field in _list_fields(file, 0, path.stat().st_size, path):
             if field.number == _METADATA_PROPS and field.kind == _LENGTH:
+                left -= field.end - field.content
+                if left < 0:
+                    raise _over(f"texts of more than {MOST_TEXT:,} bytes", path)
                 pair = {}
                 for part in _list_fields(file, field.content, field.end, path):
                     file.seek(part.content)
@@ -81,7 +90,11 @@ def _open(path: Path) -> IO[bytes]:
 def _list_fields(file: IO[bytes], start: int, end: int, path: Path) -> Iterator[_Field]:
     """The fields between two positions of the file."""
     file.seek(start)
+    fields = 0
     while start < end:
+        fields += 1
+        if fields > MOST_FIELDS:
+            raise _over(f"more than {MOST_FIELDS:,} fields", path)
         tag = _read_varint(file)
         number, kind = tag >> 3, tag & 7
         content = file.tell()
@@ -94,15 +107,26 @@ def _list_fields(file: IO[bytes], start: int, end: int, path: Path) -> Iterator[
         else:
             stop = content + _FIXED.get(kind, end)
         if not 0 < number < 1 << 29 or stop > end:
-            raise PaddlexMLError(
-                "not an ONNX file, or not a whole one",
-                where=str(path),
-                fix="copy the file again, or export it: -o Global.mode=export "
-                "-o Export.format=onnx",
-            )
+            raise _damaged(path)
         yield _Field(number, kind, start, content, stop)
         file.seek(stop)
         start = stop
+
+
+def _damaged(path: Path) -> PaddlexMLError:
+    return PaddlexMLError(
+        "not an ONNX file, or not a whole one",
+        where=str(path),
+        fix="copy the file again, or export it: -o Global.mode=export -o Export.format=onnx",
+    )
+
+
+def _over(what: str, path: Path) -> PaddlexMLError:
+    return PaddlexMLError(
+        f"the ONNX file has {what} beside its graph, the most that is read",
+        where=str(path),
+        fix="export the model again: -o Global.mode=export -o Export.format=onnx",
+    )
 
 
 def _read_varint(file: IO[bytes]) -> int:

@@ -8,9 +8,10 @@
       check_dataset/  evaluate/  predict/          what these modes draw and write
       <mode>_result.json                           what a mode gave, for programs
       .<mode>.lock                                 held while a mode writes (`run_lock`)
+      .paddlex_ml.lock                             held while a folder here is replaced
     <output>.old/                                  a run that is being overwritten
 
-Only paths: nothing is read or written here, and no import is slow.
+Only paths: no file is read or written here, and no import is slow.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Final
 
 WEIGHTS, EMA, OPTIMIZER, STATES = ".pdparams", ".pdema", ".pdopt", ".pdstates"
 """Suffixes of the files in a checkpoint folder; their stem is the name of the folder."""
+WEIGHT_SUFFIXES = (WEIGHTS, ".safetensors")
 GRAPH, PROGRAM, PARAMETERS = "inference.json", "inference.pdmodel", "inference.pdiparams"
 """A static model of Paddle: its graph since Paddle 3, and before; the weights of both."""
 ONNX, INFERENCE_YML = "inference.onnx", "inference.yml"
@@ -113,7 +115,8 @@ class RunFolder:
 
     def kept_epochs(self) -> list[CheckpointFiles]:
         """The checkpoints of epochs that are there, in no order."""
-        return [CheckpointFiles(folder) for folder in self.output.glob("epoch_*")]
+        folders = self.output.glob("epoch_[0-9]*")
+        return [CheckpointFiles(folder) for folder in folders if folder.name[6:].isdecimal()]
 
     def checkpoints(self) -> list[CheckpointFiles]:
         """The folders that a training writes checkpoints into, there or not."""
@@ -135,6 +138,27 @@ class RunFolder:
         files += [checkpoint.folder for checkpoint in self.checkpoints()]
         unfinished = [path.with_name(f".{path.name}.{end}") for path in files for end in _ENDINGS]
         return [path for path in (*files, *unfinished) if os.path.lexists(path)]
+
+
+def find_weights(folder: Path) -> Path | None:
+    """The weight file that the folder of a checkpoint, an export, or a run holds, or None."""
+    if not os.path.isdir(folder):
+        return None
+    if folder.name in ("", ".."):
+        folder = Path(os.path.realpath(folder))
+    run = RunFolder(folder)
+    checkpoints = [CheckpointFiles(folder), run.best_model, run.latest]
+    if folder.name in EXPORTS.values():  # the weights that it was made from
+        checkpoints.append(CheckpointFiles(Path(os.path.abspath(folder)).parent))
+    names = [each.weights for each in checkpoints]
+    found = sorted(each for ending in WEIGHT_SUFFIXES for each in folder.glob(f"*{ending}"))
+    names += found if len(found) == 1 else []
+    return next((each for each in names if os.path.isfile(each)), None)
+
+
+def is_exported(path: Path) -> bool:
+    """Whether the file is, by its name, a part of a static model."""
+    return path.suffix.lower() == ".onnx" or path.name in (GRAPH, PROGRAM, PARAMETERS)
 
 
 EXAMPLE: Final = RunFolder(Path("output"))

@@ -9,20 +9,23 @@ A reader repairs what a kill interrupted only where no training lives (`alone`).
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import files
+from paddlex_ml.storage import files, regular_file
+from paddlex_ml.wording import path_override
 
+_LARGEST = 10_000
+"""Bytes of the description of a writer: it has less than 200."""
 _WAIT = 1.0
 """Seconds for which a start waits: a reader may just be repairing something."""
 
@@ -34,10 +37,11 @@ class FolderInUse(PaddlexMLError):
 
 
 @contextmanager
-def writing(folder: Path, mode: str, key: str = "Global.output") -> Iterator[None]:
+def writing(folder: Path, mode: str, key: str = "Global.output", model: str = "") -> Iterator[None]:
     """Be the only process that writes the results of `mode` into `folder`, which must be there.
 
-    key: the option that names the folder. Raises FolderInUse where another process is at work.
+    key: the option that names the folder; model: the override that keeps the model, if the mode
+    reads that from there. Raises FolderInUse where another process is at work.
     On a disk without locks the work goes on without one, and a warning says so.
     """
     holder = folder / f".{mode}.json"
@@ -46,10 +50,13 @@ def writing(folder: Path, mode: str, key: str = "Global.output") -> Iterator[Non
         try:
             held.enter_context(_lock(folder, mode).acquire(timeout=_WAIT))
         except Timeout:
+            numbered = (other.with_name(f"{other.name}_{number}") for number in count(2))
+            free = next(path for path in numbered if not os.path.lexists(path))
+            elsewhere = f"{path_override(key, free)} {model}".rstrip()
             raise FolderInUse(
                 f"another {mode} is writing into this folder: {_describe(holder)}",
                 where=str(folder),
-                fix=f"wait until it has ended, or write elsewhere: -o {key}={other}_2",
+                fix=f"wait until it has ended; otherwise write elsewhere: {elsewhere}",
             ) from None
         except (OSError, NotImplementedError) as error:
             logger.warning(
@@ -92,12 +99,12 @@ def _path(folder: Path, mode: str) -> Path:
 
 def _lock(folder: Path, mode: str) -> FileLock:
     """The lock of a folder; the thread that holds it may acquire it again."""
-    return FileLock(os.path.realpath(_path(folder, mode)), is_singleton=True)
+    return files.lock_at(_path(folder, mode))
 
 
 def _describe(holder: Path) -> str:
     try:
-        content = json.loads(holder.read_text(encoding="utf-8"))
+        content = regular_file.read_json(holder, _LARGEST)
         return f"process {content['pid']} on {content['host']}, since {content['start']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "its process is not known"

@@ -8,27 +8,40 @@ The id and the digests stand in every checkpoint, every export and every result 
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import socket
 import sys
 import uuid
+from contextlib import suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import msgspec
 
+from paddlex_ml.safe_text import without_secrets
+from paddlex_ml.storage import regular_file, signature
 from paddlex_ml.storage.files import write_json
 
 FORMAT_VERSION = 1
 _PACKAGES = ("paddlex-ml", "paddlepaddle", "paddlepaddle-gpu", "numpy", "pillow", "numba")
 
 
+Id: TypeAlias = Annotated[str, msgspec.Meta(max_length=200)]
+Digest: TypeAlias = Annotated[str, msgspec.Meta(max_length=200)]
+PathText: TypeAlias = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"\A[^\0]*\Z")
+]
+"""A path as a text: only looked at, never joined to another."""
+
+
 class RunIdentity(msgspec.Struct, frozen=True):
     """Which training made a model, on which lists and with which configuration."""
 
-    id: str
-    digests: dict[str, str]
+    id: Id
+    digests: dict[str, Digest]
     """File -> SHA-256 of its content: label.txt, train.txt, val.txt and config.yaml."""
 
 
@@ -40,24 +53,26 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     command: list[str]
     host: str
     versions: dict[str, str]
-    resumed_from: str | None
+    resumed_from: PathText | None
     """Path of the checkpoint; None: a new run."""
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The content of run.json; `command` and the like are those of the last start."""
 
-    id: str
-    digests: dict[str, str]
+    id: Id
+    digests: dict[str, Digest]
     start: str
     command: list[str]
     host: str
     versions: dict[str, str]
-    resumed_from: str | None
-    replaces: str | None
+    resumed_from: PathText | None
+    replaces: PathText | None
     """Folder of the run that this one overwrites; None as soon as that is removed."""
     earlier_starts: list[Start]
-    format_version: int = FORMAT_VERSION
+    format_version: Annotated[int, msgspec.Meta(ge=0)] = FORMAT_VERSION
+    signature: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    """Of `id` and `resumed_from`, by the user who started it; "" where there is nothing to sign."""
 
     @property
     def identity(self) -> RunIdentity:
@@ -81,24 +96,40 @@ def begin(
         names = Start.__struct_fields__
         last = Start(**{name: getattr(continued, name) for name in names})
         earlier = [*continued.earlier_starts, last]
+    run_id = uuid.uuid4().hex if continued is None else continued.id
+    origin, signed = None if resumed_from is None else str(resumed_from), ""
+    if origin is not None:
+        with suppress(OSError):  # no place for a secret: the start of a later command says so
+            signed = signature.sign(_signed(run_id, origin))
     return RunRecord(
-        id=uuid.uuid4().hex if continued is None else continued.id,
+        id=run_id,
         digests=digests,
         start=datetime.now().astimezone().isoformat(timespec="seconds"),
-        command=list(sys.orig_argv),
+        command=[without_secrets(text) for text in sys.orig_argv],
         host=socket.gethostname(),
         versions=_find_versions(),
-        resumed_from=None if resumed_from is None else str(resumed_from),
+        resumed_from=origin,
         replaces=None if replaces is None else str(replaces),
         earlier_starts=earlier,
+        signature=signed,
     )
+
+
+def is_own(record: RunRecord) -> bool:
+    """Whether a start of this user wrote `resumed_from`: a stranger's would lead anywhere."""
+    return signature.is_own(_signed(record.id, record.resumed_from), record.signature)
+
+
+def _signed(run_id: str, origin: str | None) -> bytes:
+    return msgspec.json.encode(["run.json", run_id, os.fsencode(origin or "").hex()])
 
 
 def read(path: Path) -> RunRecord | None:
     """The record in a run.json; None where there is none that can be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=RunRecord)
-    except (OSError, msgspec.DecodeError):
+        content = regular_file.read(path, regular_file.LARGEST_RESULT)
+        return msgspec.json.decode(content, type=RunRecord)
+    except (OSError, ValueError, RecursionError):  # the second: errors of msgspec too
         return None
 
 

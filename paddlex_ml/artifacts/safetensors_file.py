@@ -13,6 +13,8 @@ import numpy as np
 import safetensors
 
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import regular_file
+from paddlex_ml.storage.regular_file import LARGEST_WEIGHTS
 
 _TYPES = {
     **{f"F{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
@@ -26,7 +28,7 @@ _TABLE_LIMIT = 100_000_000  # bytes: the format's own
 def is_safetensors(path: Path) -> bool:
     """Whether the file begins as the format does: the size of its table, then the table."""
     try:
-        with path.open("rb") as file:
+        with regular_file.open_regular(path, LARGEST_WEIGHTS, is_text=False) as file:
             head = file.read(9)
     except OSError:  # the reader raises it
         return False
@@ -47,7 +49,7 @@ def load(path: Path) -> dict[str, np.ndarray]:
         with safetensors.safe_open(path, framework="numpy"):
             pass
         tensors = {}
-        with path.open("rb") as file:
+        with regular_file.open_regular(path, LARGEST_WEIGHTS, is_text=False) as file:
             size = int.from_bytes(file.read(8), "little")
             table = json.loads(file.read(size))
             table.pop("__metadata__", None)

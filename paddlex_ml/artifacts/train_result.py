@@ -11,53 +11,58 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
 from paddlex_ml.artifacts.run_record import RunIdentity
+from paddlex_ml.storage import regular_file
 from paddlex_ml.storage.files import write_text
 
 FORMAT_VERSION = 1
 """Of train_result.json. Results of release 0.1.0 have no such key."""
 
 WeightsKind: TypeAlias = Literal["raw", "ema"]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1.001)]  # sums of floats may pass 1
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+"""Ranges of what is read back from a checkpoint."""
 
 
 class EpochRow(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured in one finished epoch."""
 
-    epoch: int
+    epoch: Count
     """1, 2, ..."""
-    step: int
+    step: Count
     """Updates so far, over all epochs."""
     lr: float
     """Learning rate of the last step."""
     loss: float
     """Mean loss of a step."""
-    raw_map: float | None
+    raw_map: Share | None
     """mAP of the raw weights, 0..1; None where the epoch was not evaluated."""
-    ema_map: float | None
+    ema_map: Share | None
     """mAP of the averaged weights, 0..1; None without an evaluation or without averaging."""
-    images_per_second: float
+    images_per_second: Annotated[float, msgspec.Meta(ge=0)]
     """Speed, waiting for data included; 0.0 for an epoch whose steps ran before a resume."""
-    data_wait: float
+    data_wait: Annotated[float, msgspec.Meta(ge=0)]
     """Share of the time in which steps waited for their data, 0..1."""
-    memory_mib: float
+    memory_mib: Annotated[float, msgspec.Meta(ge=0)]
     """Largest resident memory that was measured."""
-    seconds: float
+    seconds: Seconds
     """Time of training so far, over all runs."""
 
 
 class Best(msgspec.Struct, frozen=True, omit_defaults=True):
     """The best score of a training so far."""
 
-    score: float
+    score: Share
     """mAP, 0..1."""
     weights: WeightsKind
     """The weights that have this score."""
-    epoch: int
-    interval: tuple[float, float] | None = None
+    epoch: Count
+    interval: tuple[Share, Share] | None = None
     """95 % interval of the score; None where it is undefined."""
 
 
@@ -145,10 +150,10 @@ def read_metrics(path: Path) -> tuple[float, int]:
 
     Raises OSError when it cannot be read, ValueError when it is empty or damaged.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    text = regular_file.read(path, regular_file.LARGEST_RESULT).decode("utf-8")
     try:
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         maps = [float(row[key]) for row in rows for key in ("raw_map", "ema_map") if row[key]]
         return max(maps), int(rows[-1]["epoch"])
-    except (KeyError, IndexError) as error:
+    except (KeyError, IndexError, TypeError, csv.Error) as error:
         raise ValueError(f"not a metrics.csv: {path}") from error

@@ -2,115 +2,30 @@
 """Weight files: read without running code from the file, fitted into a model by name.
 
 Two forms, recognised by their content: .safetensors, and Paddle's .pdparams, a pickled dict of
-numpy arrays. A plain unpickler would run any code that a file from the internet asks for, so this
-one accepts only numpy arrays and plain containers.
+numpy arrays. A plain unpickler would run any code that a file from the internet asks for, so
+`pickled` reads only numpy arrays and plain containers.
 """
 
 from __future__ import annotations
 
-import collections
-import pickle
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import paddle
 
-from paddlex_ml.artifacts import safetensors_file
-from paddlex_ml.artifacts.run_folder import WEIGHTS
+from paddlex_ml.artifacts import pickled, safetensors_file
+from paddlex_ml.artifacts.run_folder import WEIGHT_SUFFIXES, WEIGHTS, find_weights, is_exported
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import fetch
-from paddlex_ml.wording import first_names
+from paddlex_ml.storage import fetch, regular_file
+from paddlex_ml.wording import first_names, path_override
 
 NAME_TABLE = "StructuredToParameterName@@"  # Paddle's own entry beside the tensors
-_SUFFIXES = (WEIGHTS, ".safetensors")
 _QUERIES = ("query_pos_embed.weight", "group_conv.weight", "group_conv.bias")
 """Entries of the head that are of use only together."""
-
-
-class _NumberType:
-    """Stands in for numpy.dtype: the file may name a type of plain numbers and its byte order.
-
-    The real one accepts any state that the file sets, such as floats that are object pointers, and
-    so gives the file access to the memory of the program.
-    """
-
-    def __init__(self, code: str, *_: object) -> None:
-        self.real = np.dtype(code)
-        if self.real.kind not in "biuf":
-            raise pickle.UnpicklingError(f"values of type {self.real} in a weight file")
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.real = self.real.newbyteorder(state[1])
-
-
-class _Array:
-    """Stands in for numpy.ndarray until its content is known."""
-
-    def __init__(self, *_: object) -> None:
-        self.real = np.zeros(0, np.float32)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, number_type, by_column, content = state
-        self.real = _from_buffer(content, number_type, shape, "F" if by_column else "C")
-
-
-def _from_buffer(
-    content: bytes, number_type: _NumberType, shape: tuple[int, ...], order: Literal["C", "F"]
-) -> np.ndarray:
-    return np.frombuffer(content, number_type.real).reshape(shape, order=order)  # not a copy
-
-
-def _scalar(number_type: _NumberType, content: bytes) -> np.generic:
-    number: np.generic = np.frombuffer(content, number_type.real)[0]
-    return number
-
-
-def _latin1(text: str, encoding: str = "latin1") -> bytes:
-    """Stand in for codecs.encode, which pickle protocol 2 calls for bytes, always with latin1."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"text encoding {encoding!r} in a weight file")
-    return text.encode("latin1")
-
-
-# Global name in the file -> what is called for it: only what Paddle and numpy write arrays with.
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _NumberType,
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("builtins", "tuple"): tuple,
-    ("builtins", "bytes"): lambda: b"",  # pickle protocol 2 calls it without argument
-    ("_codecs", "encode"): _latin1,
-}
-for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2 write different module names
-    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _Array
-    _ALLOWED[f"{_core}.multiarray", "scalar"] = _scalar
-    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _from_buffer
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        module = "builtins" if module == "__builtin__" else module  # protocols 0 to 2
-        if (module, name) in _ALLOWED:
-            return _ALLOWED[module, name]
-        raise _ForeignCodeError(f"{module}.{name}")
-
-
-class _ForeignCodeError(Exception):
-    """The file asks for a function that weight files do not need."""
-
-
-def _real(value: Any) -> Any:
-    """Put the arrays in place of their stand-ins."""
-    if isinstance(value, _Array):
-        return value.real
-    if isinstance(value, dict):
-        return {key: _real(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_real(item) for item in value)
-    return value
 
 
 def load_pickle(path: Path) -> Any:
@@ -119,19 +34,13 @@ def load_pickle(path: Path) -> Any:
     The arrays are read-only views of the bytes of the file, so that large weights are in memory
     once.
     """
+    head = b""
     try:
-        with path.open("rb") as file:
+        with regular_file.open_regular(path, regular_file.LARGEST_WEIGHTS, is_text=False) as file:
             head = file.read(512)
-            for is_this_kind, kind in (  # what users most often name in place of weights
-                (head.startswith(b"PK"), "a zip file, as PyTorch saves weights, and not Paddle's"),
-                (head[257:262] == b"ustar", "a tar archive, as static models are published"),
-                (head.startswith(b"\x1f\x8b"), "compressed with gzip"),
-                (fetch.is_page(head), "a web page, perhaps the error page of a server"),
-            ):
-                if is_this_kind:
-                    raise _not_weights(path, f"it is {kind}")
+            _refuse_other_kinds(head, path)
             file.seek(0)
-            return _real(_Unpickler(file).load())
+            return pickled.load(file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise PaddlexMLError(
             f"the file cannot be read: {error.strerror}",
@@ -140,9 +49,11 @@ def load_pickle(path: Path) -> Any:
         ) from error
     except PaddlexMLError:
         raise
-    except _ForeignCodeError as error:
+    except (pickled.ForeignCodeError, pickled.TooMuchError) as error:
+        is_code = isinstance(error, pickled.ForeignCodeError)
+        why = "would run code when read" if is_code else "asks for more than its length allows"
         raise PaddlexMLError(
-            f"the file would run code when read ({error}); it was not read",
+            f"the file {why} ({error}); it was not read",
             where=str(path),
             fix="do not use this file; get the weights from a source that you trust",
         ) from error
@@ -155,6 +66,17 @@ def load_pickle(path: Path) -> Any:
         ) from error
 
 
+def _refuse_other_kinds(head: bytes, path: Path) -> None:
+    for is_this_kind, kind in (  # what users most often name in place of weights
+        (head.startswith(b"PK"), "a zip file, as PyTorch saves weights, and not Paddle's"),
+        (head[257:262] == b"ustar", "a tar archive, as static models are published"),
+        (head.startswith(b"\x1f\x8b"), "compressed with gzip"),
+        (fetch.is_page(head), "a web page, perhaps the error page of a server"),
+    ):
+        if is_this_kind:
+            raise _not_weights(path, f"it is {kind}")
+
+
 def locate(text: str, key: str, *, null: str = "does without them") -> Path:
     """Path of a weight file; a URL is fetched, unless the cache has it.
 
@@ -163,13 +85,32 @@ def locate(text: str, key: str, *, null: str = "does without them") -> Path:
     """
     if fetch.is_url(text):
         return fetch.cached(text, check=read, fix=f"-o {key}=null, which {null}")
-    for candidate in (Path(text), *(Path(text + suffix) for suffix in _SUFFIXES)):
+    for candidate in (Path(text), *(Path(text + suffix) for suffix in WEIGHT_SUFFIXES)):
         if candidate.is_file():
+            _refuse_exported(candidate, key)
             return candidate
+    if inside := find_weights(Path(text)):
+        raise PaddlexMLError(
+            f"a folder is no weight file: {text}",
+            where=key,
+            fix=f"name the weight file: {path_override(key, inside)}",
+        )
     raise PaddlexMLError(
         f"no such weight file: {text}",
         where=key,
-        fix=f"name an existing file: -o {key}=path/to/model{WEIGHTS}",
+        fix=f"name an existing file behind {key}, or -o {key}=null, which {null}",
+    )
+
+
+def _refuse_exported(path: Path, key: str) -> None:
+    if not is_exported(path):
+        return
+    inside = find_weights(path.parent)
+    known = f": {path_override(key, inside)}" if inside else f" behind {key}"
+    raise PaddlexMLError(
+        "this is a file of an exported model, not weights",
+        where=str(path),
+        fix=f"name the weights that it was made from{known}",
     )
 
 
@@ -191,6 +132,13 @@ def read(path: Path) -> dict[str, np.ndarray]:
             array = (array.astype(np.uint32) << 16).view(np.float32)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise _not_weights(path, f"its entry {name!r} holds NaN or infinite values")
+        if array.dtype.kind == "f" and array.dtype.itemsize > 4:  # as the model will hold them
+            with np.errstate(over="ignore"):
+                converted = array.astype(np.float32)
+            if not np.isfinite(converted).all():
+                raise _not_weights(
+                    path, f"its entry {name!r} holds values that are infinite in float32"
+                )
         weights[str(name)] = array
     if not weights:
         raise _not_weights(path, "it holds no tensors")

@@ -36,7 +36,11 @@ def example(number: int) -> Checkpoint:
         weights={"a.weight": array(3, 4), "bn._mean": array(4)},
         ema={"a.weight": array(3, 4), "bn._mean": array(4)},
         optimizer={"moments": {"a.weight/moment1_0": array(3, 4)}, "scaler": {"scale": 2.0}},
-        progress={"epoch": number, "best": {"score": 1 / 3}, "history": [{"loss": 0.1 + number}]},
+        progress={
+            "epoch": number,
+            "best": {"score": 1 / 3, "weights": "raw", "epoch": number},
+            "seconds": 0.1 + number,
+        },
         fingerprint={"Train.batch_size": number, "Train.amp": "OFF"},
     )
 
@@ -56,7 +60,7 @@ def assert_equal(found: Checkpoint, expected: Checkpoint) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder))
+    return sorted({*os.listdir(folder)} - {".paddlex_ml.lock"})
 
 
 @pytest.mark.parametrize("use_ema", [False, True])
@@ -223,8 +227,10 @@ def test_a_missing_part_is_named(tmp_path: Path, suffix: str) -> None:
 def test_a_truncated_part_is_named(tmp_path: Path, suffix: str) -> None:
     checkpoint.write(tmp_path / "latest", example(1))
     path = tmp_path / "latest" / f"latest{suffix}"
+    size = len(path.read_bytes())
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(PaddlexMLError, match="a damaged one") as caught:
+    told = "a damaged one" if suffix == ".pdstates" else f"it has {size - 20} bytes of {size}"
+    with pytest.raises(PaddlexMLError, match=told) as caught:
         checkpoint.load(tmp_path / "latest")
     assert caught.value.where == str(path)
 
@@ -330,12 +336,30 @@ def test_a_sigkill_at_any_step_leaves_the_old_or_the_new_checkpoint(
     assert {*seen} == {1, 2}
 
 
-def test_a_checkpoint_that_is_a_link_stays_one(tmp_path: Path) -> None:
-    checkpoint.write(tmp_path / "disk" / "latest", example(1))
-    (tmp_path / "latest").symlink_to(tmp_path / "disk" / "latest")
+def test_through_a_link_a_checkpoint_is_read_and_never_changed(tmp_path: Path) -> None:
+    there = tmp_path / "disk" / "latest"
+    checkpoint.write(there, example(1))
+    (there / "mine.txt").write_text("mine")
+    (tmp_path / "latest").symlink_to(there)
+    assert_equal(checkpoint.load(tmp_path / "latest"), example(1))
+    checkpoint.remove(tmp_path / "latest")
+    checkpoint.remove_own_files(tmp_path / "latest")
+    assert_equal(checkpoint.load(tmp_path / "latest"), example(1))
     checkpoint.write(tmp_path / "latest", example(2))
-    assert (tmp_path / "latest").is_symlink()
-    assert_equal(checkpoint.load(tmp_path / "disk" / "latest"), example(2))
+    assert_equal(checkpoint.load(tmp_path / "latest"), example(2))
+    assert_equal(checkpoint.load(there), example(1))
+    assert (there / "mine.txt").read_text() == "mine"
+    assert os.readlink(tmp_path / "latest.bak") == str(there)
+
+
+def test_hidden_files_of_a_user_in_a_checkpoint_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "latest"
+    checkpoint.write(folder, example(1))
+    (folder / ".gitignore").write_text("mine")
+    (folder / ".inference.new").mkdir()  # of an export that was killed
+    checkpoint.write(folder, example(2))
+    assert (folder / ".gitignore").read_text() == "mine"
+    assert not (folder / ".inference.new").exists()
 
 
 def test_a_checkpoint_between_two_renames_is_found(tmp_path: Path) -> None:
@@ -349,7 +373,20 @@ def test_no_checkpoint_names_the_key_and_an_example(tmp_path: Path) -> None:
     with pytest.raises(PaddlexMLError, match="no checkpoint there") as caught:
         checkpoint.find_folder(str(tmp_path / "none"), "Train.resume_path")
     assert caught.value.where == "Train.resume_path"
-    assert caught.value.fix.endswith("-o Train.resume_path=output/latest")
+    assert caught.value.fix.endswith("-o Train.resume_path=null begins anew")
+    assert "such as" not in caught.value.fix
+
+
+def test_no_checkpoint_names_one_that_is_there(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path / "latest", example(1))
+    checkpoint.write(tmp_path / "epoch_1", example(1))
+    for missed in ("", "epoch_7", "best_model/best_model.pdparams"):
+        with pytest.raises(PaddlexMLError) as caught:
+            checkpoint.find_folder(str(tmp_path / missed), "Train.resume_path")
+        assert f"a training wrote, such as {tmp_path / 'latest'}; -o" in caught.value.fix
+    (tmp_path / "latest" / "latest.pdema").unlink()
+    with pytest.raises(PaddlexMLError, match=f"such as {tmp_path / 'epoch_1'}$"):
+        checkpoint.load(tmp_path / "latest")
 
 
 def rewrite_states(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
@@ -389,4 +426,75 @@ def test_a_checkpoint_of_a_later_release_is_refused_by_its_version(
     with pytest.raises(PaddlexMLError, match=message) as caught:
         read(tmp_path / "latest")
     assert caught.value.where == str(path)
-    assert "pip install --upgrade paddlex-ml" in caught.value.fix
+    assert "-m pip install --upgrade paddlex-ml" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"progress": {"saved_epochs": ["x/../../victim", 1, 2]}},
+        {"progress": {"saved_epochs": [-1]}},
+        {"progress": {"saved_epochs": [10**40]}},
+        {"progress": {"saved_epochs": [1, 1]}},
+        {"progress": {"epoch": 2, "saved_epochs": [3]}},
+        {"progress": {"epoch": "2"}},
+        {"progress": {"epoch": True}},
+        {"progress": {"step": -1}},
+        {"progress": {"best": {"score": float("nan"), "weights": "raw", "epoch": 1}}},
+        {"progress": {"best": {"score": 0.5, "weights": "../x", "epoch": 1}}},
+        {"progress": {"seconds": float("inf")}},
+        {"progress": {"ema_updates": -5}},
+        {"progress": {"history": [{"epoch": 1}]}},
+        {"progress": []},
+        {"settings": 3},
+        {"settings": {1: 2}},
+        {"use_ema": "yes"},
+        {"use_ema": True, "raw_weights": {"a": 1}},
+        {"format_version": -1},
+        {"format_version": "1"},
+        {"checksums": {"/../../victim": (0, 0)}},
+        {"checksums": {".pdopt": (-1, 0)}},
+        {"card": {"model": "m", "label_names": ["a"], "image_size": 10**30}},
+        {"card": {"model": "m", "label_names": [1], "image_size": 32}},
+    ],
+    ids=str,
+)
+def test_states_of_another_type_or_range_are_refused(
+    tmp_path: Path, damage: dict[str, Any]
+) -> None:
+    folder = tmp_path / "latest"
+    checkpoint.write(folder, example(1))
+    states = folder / "latest.pdstates"
+    content = pickle.loads(states.read_bytes())
+    for key, value in damage.items():
+        part = isinstance(value, dict) and key == "progress"
+        content[key] = {**content[key], **value} if part else value
+    states.write_bytes(pickle.dumps(content, protocol=4))
+    for read in (checkpoint.load, checkpoint.verify, checkpoint.read_progress):
+        with pytest.raises(PaddlexMLError, match=r"damaged|not a checkpoint") as caught:
+            read(folder)
+        assert caught.value.where == str(states)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], {"moments": 1, "scaler": {}}, {"moments": {}}, {"moments": {1: 2}, "scaler": {}}],
+)
+def test_an_optimizer_of_another_form_is_refused(tmp_path: Path, content: Any) -> None:
+    folder = tmp_path / "latest"
+    checkpoint.write(folder, example(1))
+    (folder / "latest.pdopt").write_bytes(pickle.dumps(content))
+    with pytest.raises(PaddlexMLError, match="damaged") as caught:
+        checkpoint.load(folder)
+    assert caught.value.where == str(folder / "latest.pdopt")
+
+
+@pytest.mark.parametrize("suffix", [".pdparams", ".pdema", ".pdopt"])
+def test_the_parts_of_two_checkpoints_are_not_taken_for_one(tmp_path: Path, suffix: str) -> None:
+    for number, place in enumerate(("one", "two"), start=1):
+        checkpoint.write(tmp_path / place / "latest", example(number))
+    name = f"latest/latest{suffix}"
+    (tmp_path / "one" / name).write_bytes((tmp_path / "two" / name).read_bytes())
+    with pytest.raises(PaddlexMLError, match="of another checkpoint than") as caught:
+        checkpoint.load(tmp_path / "one" / "latest")
+    assert caught.value.where.endswith(name)

@@ -174,3 +174,34 @@ def test_the_original_stays_as_a_backup_and_the_same_again_changes_nothing(writt
     ]  # fmt: skip
     assert Path(f"{written}.bak").read_bytes() == original
     assert inference_yml.read(Path(f"{written}.bak.1")).threshold == [0.3, 0.5, 0.7]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("threshold: 0.5", "threshold: 2001-99-99", "a value that its tag does not allow"),
+        ("  - green", "  - [green]", "no names for its classes"),
+        ("MultiLabelThreshOutput:", "7:", "its output goes through 7"),
+        ("size: 64", "size: 8192", "up to 2048"),
+        ("- 0.229", "- 0", "std must be above 0"),
+        ("- 0.485", "- .nan", "nan is not a finite number"),
+        ("scale: 0.00392156862745098", "scale: 1.0e-400", "scale and std must be above 0"),
+        ("scale: 0.00392156862745098", "scale: .inf", "inf is not a finite number"),
+        ("ToCHWImage:", "3:", "known: ResizeImage"),
+        ("model_name:", "a: &a [1]\n  b: &b [*a, *a]\n  model_name:", ""),
+        ("Global:", "a: " + "[" * 900 + "\nGlobal:", "more than 50 deep"),
+    ],
+    ids=str,
+)
+def test_a_description_of_odd_values_is_refused_when_it_is_read(
+    written: Path, old: str, new: str, told: str
+) -> None:
+    text = written.read_text(encoding="utf-8")
+    assert old in text
+    written.write_text(text.replace(old, new, 1), encoding="utf-8")
+    if not told:  # aliases of a usual size work
+        inference_yml.read(written)
+        return
+    with pytest.raises(PaddlexMLError, match=told) as caught:
+        inference_yml.read(written)
+    assert len(str(caught.value)) < 1000

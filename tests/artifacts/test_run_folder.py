@@ -103,7 +103,7 @@ def test_paths_of_an_empty_output_are_relative_as_results_name_them():
 
 
 def test_kept_epochs_are_those_that_are_there(tmp_path):
-    for name in ("epoch_3", "epoch_10", "latest"):
+    for name in ("epoch_3", "epoch_10", "latest", "epoch_notes", "epoch_3_copy"):
         (tmp_path / name).mkdir()
     kept = RunFolder(tmp_path).kept_epochs()
     assert sorted(files.weights.name for files in kept) == [

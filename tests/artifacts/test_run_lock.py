@@ -14,8 +14,10 @@ from pathlib import Path
 import filelock
 import pytest
 
+from paddlex_ml import cli
 from paddlex_ml.artifacts import checkpoint, run_lock
 from paddlex_ml.artifacts.run_lock import FolderInUse
+from tests import repairs
 
 Run = Callable[..., tuple[int, str]]
 HOLD = """
@@ -61,6 +63,19 @@ def test_a_second_run_of_a_mode_is_refused_by_name_and_changes_nothing(
         assert f"another {mode} is writing into this folder: process {process.pid} on " in err
         assert f"-o Global.output={output}_2" in err.partition("fix:")[2]
     assert (output / f"{mode}_result.json").read_text() == "of the first"
+
+
+def test_the_folder_that_is_proposed_is_free_and_keeps_the_model(
+    run: Run, toy: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "my out"
+    (output / "best_model").mkdir(parents=True)
+    Path(f"{output}_2").mkdir()
+    with another_process(output, "evaluate"):
+        code, err = run("evaluate", toy, output)
+    assert code == 2
+    weights = output / "best_model" / "best_model.pdparams"
+    assert repairs.find(err) == [[f"Global.output={output}_3", f"Evaluate.weight_path={weights}"]]
 
 
 def test_two_predictions_cannot_save_into_one_folder(run: Run, toy: Path, tmp_path: Path) -> None:
@@ -151,3 +166,14 @@ def test_a_reader_without_a_lock_file_leaves_none(tmp_path: Path) -> None:
 def test_the_holder_itself_is_alone(tmp_path: Path) -> None:
     with run_lock.writing(tmp_path, "train"), run_lock.alone(tmp_path) as is_alone:
         assert is_alone
+
+
+def test_the_result_file_says_that_the_folder_of_the_pictures_is_taken(tmp_path: Path) -> None:
+    output, taken = tmp_path / "output", tmp_path / "taken"
+    taken.mkdir()
+    keys = ["Global.mode=predict", f"Global.output={output}", f"Predict.save_path={taken}"]
+    with another_process(taken, "predict"):
+        assert cli.main(["-c", "PP-LCNet_x1_0_ML", "-o", *keys, "Predict.input=a.jpg"]) == 2
+    content = json.loads((output / "predict_result.json").read_text("utf-8"))
+    assert content["err_type"] == "FolderInUse"
+    assert "another predict is writing into this folder: process" in content["err_msg"]

@@ -22,6 +22,7 @@ from paddlex_ml.artifacts import weights
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.models import zoo
 from paddlex_ml.storage import cache
+from tests import repairs
 
 NAME = "PP-LCNet_x1_0_ML"
 ARRAYS = {
@@ -154,6 +155,7 @@ def test_bfloat16_is_read_as_paddle_writes_it(file, tmp_path):
         ({"a": "text"}, "its entry 'a' is not a tensor"),
         ({"a": np.array([True])}, "its entry 'a' is not a tensor"),
         ({"a": np.array([1, np.nan])}, "its entry 'a' holds NaN or infinite values"),
+        ({"a": np.array([1, 1e300])}, "its entry 'a' holds values that are infinite in float32"),
         ({"a": np.array([1, np.inf], np.float16)}, "its entry 'a' holds NaN or infinite values"),
     ],
 )
@@ -309,6 +311,33 @@ def test_a_missing_file_names_the_key(tmp_path):
     assert caught.value.where == "Evaluate.weight_path"
 
 
+@pytest.mark.parametrize(
+    ("named", "file"),
+    [
+        ("my run/latest", "latest/latest.pdparams"),
+        ("my run", "best_model/best_model.pdparams"),
+        ("my run/best_model/inference", "best_model/best_model.pdparams"),
+        ("my run/best_model/inference/inference.pdiparams", "best_model/best_model.pdparams"),
+        ("my run/other", "other/a.safetensors"),
+    ],
+)
+def test_a_folder_in_the_place_of_weights_names_the_file_in_it(tmp_path, named, file):
+    run = tmp_path / "my run"
+    for each in (
+        "latest/latest.pdparams",
+        "best_model/best_model.pdparams",
+        "best_model/inference/inference.pdiparams",
+        "other/a.safetensors",
+    ):
+        (run / each).parent.mkdir(parents=True, exist_ok=True)
+        (run / each).touch()
+    key = "Train.pretrain_weight_path"
+    with pytest.raises(PaddlexMLError) as caught:
+        weights.locate(str(tmp_path / named), key)
+    assert repairs.find(str(caught.value)) == [[f"{key}={run / file}"]]
+    assert weights.locate(str(run / file), key) == run / file
+
+
 def test_weights_behind_a_url_are_fetched_and_read(site, file):
     site["/a.pdparams"] = file({"a": ARRAYS["a.weight"]}).read_bytes()
     path = weights.locate(site.url("/a.pdparams"), "Train.pretrain_weight_path")
@@ -364,3 +393,24 @@ def test_other_kinds_of_local_files_are_called_by_their_names(file, content):
 def test_a_url_of_another_kind_is_refused():
     with pytest.raises(PaddlexMLError, match="it must begin with http:// or https://"):
         weights.locate("s3://bucket/a.pdparams", "Train.pretrain_weight_path")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x80\x02Nr\x00\x65\xcd\x1d0N.", b"\x80\x02" + b"]" * 1000 + b"a" * 999 + b"."],
+    ids=["memo", "depth"],
+)
+def test_a_file_that_asks_for_more_than_its_length_is_refused(file, content):
+    path = file(content)
+    with pytest.raises(PaddlexMLError, match="asks for more than its length allows") as caught:
+        weights.read(path)
+    assert caught.value.where == str(path)
+
+
+def test_a_giant_in_place_of_weights_is_refused_before_it_is_read(tmp_path):
+    for suffix in (".pdparams", ".safetensors"):
+        path = tmp_path / f"giant{suffix}"
+        path.touch()
+        os.truncate(path, 100_000_000_000)
+        with pytest.raises(PaddlexMLError, match="at most 8,589,934,592 are read"):
+            weights.read(path)
