@@ -3,7 +3,8 @@
 
 python onnx_predict.py output/best_model/inference_onnx/inference.onnx photo.jpg more/*.jpg
 
-The file alone is enough. An inference.yml beside it goes first, if PyYAML is installed.
+The file alone is enough. An inference.yml beside it goes first, if PyYAML is installed, unless a
+file that describes itself has got another name than inference.onnx.
 """
 
 import json
@@ -28,8 +29,9 @@ class Model:
             str(path), options, providers=["CPUExecutionProvider"]
         )
         self.input = self.session.get_inputs()[0]
-        about = path.with_name("inference.yml")
-        known = read_yml(about) if about.is_file() else self.read_metadata()
+        about, texts = path.with_name("inference.yml"), self.session.get_modelmeta()
+        is_told = "label_names" in texts.custom_metadata_map and path.name != "inference.onnx"
+        known = read_yml(about) if about.is_file() and not is_told else self.read_metadata()
         side = known["image_size"]
         self.size = tuple(side) if isinstance(side, list) else (side, side)  # width, height
         self.scale, self.mean, self.std = (
@@ -62,11 +64,19 @@ class Model:
         """Read a photograph as in training: upright, RGB, 8 bits, resized, normalised."""
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
-        if image.mode.startswith("I"):  # 16 bits of grey: keep the high byte
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode[0] in "IF":  # grey of more than 8 bits
+            image = Image.fromarray(eight_bits(np.asarray(image)))
         image = image.convert("RGB").resize(self.size, Image.Resampling.BILINEAR)
         pixels = np.asarray(image).astype(np.float32) * self.scale
         return ((pixels - self.mean) / self.std).transpose(2, 0, 1)
+
+
+def eight_bits(samples):
+    """Floats from 0 to 1, else whole numbers of as many bits as the largest one shows."""
+    if samples.dtype.kind == "f" and samples.max() <= 1:
+        return np.rint(samples * np.float32(255)).astype(np.uint8)
+    bits = next(bits for bits in (8, 10, 12, 14, 16) if samples.max() < 1 << bits)
+    return (samples.astype(np.uint16) >> (bits - 8)).astype(np.uint8)
 
 
 def read_yml(path):
@@ -96,11 +106,24 @@ def per_class(threshold, names):
     return np.broadcast_to(np.asarray(threshold, np.float32), len(names))
 
 
-if __name__ == "__main__":
-    model = Model(sys.argv[1])
-    for photo in sys.argv[2:]:
-        scores = model.scores([photo])[0]
+def main(path, photos):
+    """Print the labels of each photograph as a line of JSON; returns how many cannot be read."""
+    model, unread = Model(path), 0
+    for photo in photos:
+        try:
+            scores = model.scores([photo])[0]
+        except OSError as error:  # no such file, or no image
+            print(f"error: {photo}: {error}", file=sys.stderr)
+            unread += 1
+            continue
         order = np.argsort(-scores, kind="stable")
         kept = [i for i in order if scores[i] >= model.thresholds[i]]
         labels = {model.names[i]: round(float(scores[i]), 5) for i in kept}
         print(json.dumps({"photo": photo, "labels": labels}, ensure_ascii=False))
+    return unread
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: python onnx_predict.py model.onnx photo.jpg [photo.jpg ...]")
+    sys.exit(2 if main(sys.argv[1], sys.argv[2:]) else 0)

@@ -21,17 +21,22 @@ from typing import Any
 import numpy as np
 import paddle
 
+from paddlex_ml import onnx_runtime, paddle_runtime, program
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import ExportedFiles
 from paddlex_ml.cores import usable_cores
+from paddlex_ml.data.image_cache import available_memory
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx_graph, parity, static
 from paddlex_ml.export.parity import Graph
 from paddlex_ml.storage import files, folders
 
 _PACKAGES = ("paddle2onnx", "onnx", "onnxruntime")
-_BATCH_SIZES = (1, 2, 5)  # compared: shows whether a size was frozen into the graph
+_BATCH_SIZES = (1, 2)  # compared: show whether a size was frozen into the graph
+_USUAL = 17  # opset that is the default of the configuration
+_BYTES = 16  # of memory for each number of a batch, at the very least: a float, some times over
+_NO_MEMORY = re.compile("allocate memory|bad_alloc", re.IGNORECASE)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _REASON = re.compile(r"\[Paddle2ONNX\](?! Start parsing| Use opset)|Failed to convert")
 _TAGS = re.compile(r"^.*\[[A-Za-z0-9]+\]\s*")
@@ -44,8 +49,9 @@ def require() -> None:
         raise PaddlexMLError(
             f"an export to ONNX needs {', '.join(missing)}, not installed here",
             where="Export.format=onnx",
-            fix="pip install 'paddlex-ml[onnx]', or "
-            "pip install 'paddle2onnx>=2.1,<2.2' 'onnxruntime>=1.18'",
+            fix=program.pip_install("'paddlex-ml[onnx]'")
+            + ", or "
+            + program.pip_install("'paddle2onnx>=2.1,<2.2' 'onnxruntime>=1.18'"),
         )
 
 
@@ -61,9 +67,13 @@ def save_onnx(
     batch_size: of all batches that the file will take; None: they may have any.
 
     Returns the largest difference between the scores of model and onnxruntime on random images,
-    both on the CPU. Raises PaddlexMLError where paddle2onnx fails.
+    both on the CPU. Raises PaddlexMLError where paddle2onnx fails, and where the memory is not
+    enough to try a batch of `batch_size`.
     """
     require()
+    needed = (batch_size or 1) * 3 * info.image_size**2 * _BYTES
+    if needed > available_memory():
+        raise _lacks_memory(batch_size)
     model.eval()
     with folders.replacing(folder, static.is_product) as fresh:
         graph, target = ExportedFiles(fresh / "graph"), ExportedFiles(fresh).onnx
@@ -76,7 +86,22 @@ def save_onnx(
             shutil.rmtree(graph.folder)
         _finish(target, info, batch_size)
         sizes = _BATCH_SIZES if batch_size is None else (batch_size,)
-        return parity.measure(model, _open(target), info.image_size, sizes)
+        try:
+            return parity.measure(model, _open(target), info.image_size, sizes)
+        except Exception as error:  # onnxruntime has a class of its own
+            if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+                raise
+            raise _lacks_memory(batch_size) from error
+
+
+def _lacks_memory(batch_size: int | None) -> PaddlexMLError:
+    return PaddlexMLError(
+        "the memory is not enough to run the exported model with a batch of this size",
+        where=f"Export.batch_size={'null' if batch_size is None else batch_size}",
+        fix="end other programs that use much memory"
+        if batch_size in (None, 1)
+        else "-o Export.batch_size=1",
+    )
 
 
 def _convert(graph: ExportedFiles, target: Path, opset: int) -> None:
@@ -87,16 +112,17 @@ def _convert(graph: ExportedFiles, target: Path, opset: int) -> None:
         *("--opset_version", opset, "--enable_auto_update_opset", False),
         *("--optimize_tool", None),  # the usual one installs packages by itself
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "paddle2onnx.command", *map(str, arguments)],
-        cwd=graph.folder,  # where no file of the user is imported as a module
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    with paddle_runtime.home_for_paddle():
+        done = subprocess.run(  # noqa: S603  paths that this program has chosen, and no shell
+            [sys.executable, "-m", "paddle2onnx.command", *map(str, arguments)],
+            cwd=graph.folder,  # where no file of the user is imported as a module
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
     if done.returncode == 0 and target.is_file():
         return
     if os.strerror(errno.ENOSPC) in done.stdout:
@@ -108,7 +134,7 @@ def _convert(graph: ExportedFiles, target: Path, opset: int) -> None:
     raise PaddlexMLError(
         f"paddle2onnx cannot convert the model: {reason}",
         where=f"Export.format=onnx, Export.opset={opset}",
-        fix="another -o Export.opset=..., or -o Export.format=paddle",
+        fix="-o Export.format=paddle" if opset == _USUAL else f"-o Export.opset={_USUAL}",
     )
 
 
@@ -131,7 +157,7 @@ def _finish(path: Path, info: ModelInfo, batch_size: int | None) -> None:
 
 def _open(path: Path) -> Graph:
     """The model as onnxruntime runs it, on the CPU."""
-    runtime: Any = importlib.import_module("onnxruntime")
+    runtime = onnx_runtime.load()
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = usable_cores()

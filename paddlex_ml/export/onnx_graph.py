@@ -24,6 +24,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from paddlex_ml import onnx_runtime
+
 BATCH = "batch"
 """Name of the open first axis."""
 _TRIED = (5, 7)  # batch sizes: a number of a shape that is 5, then 7, is the batch size
@@ -65,7 +67,7 @@ class _Graph:
 
     def __init__(self, model: Any, batch_size: int | None) -> None:
         self._onnx: Any = importlib.import_module("onnx")
-        self._runtime: Any = importlib.import_module("onnxruntime")
+        self._runtime = onnx_runtime.load()
         self._model, self._batch_size = model, batch_size
         self._outputs = {value.name for value in model.graph.output}
         self._shapes: dict[str, Shape] = {}

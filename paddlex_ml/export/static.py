@@ -8,13 +8,7 @@
 
 from __future__ import annotations
 
-import importlib
-import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import paddle
 from paddle.static import InputSpec
@@ -42,6 +36,10 @@ class _Scores(paddle.nn.Layer):
         super().__init__()
         self.model = model
 
+    # Runs as it is written: Paddle would rewrite the source of every function that it calls, which
+    # takes four times as long, and write it below the home folder. No model has a branch or a loop
+    # that depends on the values of images.
+    @paddle.jit.not_to_static
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return paddle.nn.functional.sigmoid(self.model(x))
 
@@ -74,24 +72,5 @@ def write_graph(model: paddle.nn.Layer, image_size: int, folder: Path) -> None:
     Raises nothing when the disk is full.
     """
     spec = InputSpec([None, 3, image_size, image_size], "float32", name="x")
-    with _temporary_sources(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Paddle warns about its own converters
-        graph = paddle.jit.to_static(_Scores(model), input_spec=[spec], full_graph=True)
-        paddle.jit.save(graph, str(ExportedFiles(folder).prefix))
-
-
-@contextmanager
-def _temporary_sources() -> Iterator[None]:
-    """Let Paddle write the sources that it compiles while it traces into the temporary folder.
-
-    Its own place is below the home folder, which a container may lack or forbid to write. Not the
-    folder of the export: room that is free again there would hide that its disk is full.
-    """
-    paddles: Any = importlib.import_module("paddle.jit.dy2static.utils")
-    before = paddles.get_temp_dir, paddles.DEL_TEMP_DIR
-    with tempfile.TemporaryDirectory(prefix="paddlex_ml-", ignore_cleanup_errors=True) as folder:
-        paddles.get_temp_dir, paddles.DEL_TEMP_DIR = lambda: folder, False
-        try:
-            yield
-        finally:
-            paddles.get_temp_dir, paddles.DEL_TEMP_DIR = before
+    graph = paddle.jit.to_static(_Scores(model), input_spec=[spec], full_graph=True)
+    paddle.jit.save(graph, str(ExportedFiles(folder).prefix))

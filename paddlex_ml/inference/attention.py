@@ -85,7 +85,7 @@ def open_network(
         raise PaddlexMLError(
             f"there is no map of what the model looks at: {width} x {height} pixels are one token",
             where=where,
-            fix="train with larger images (-o Train.image_size=...), or predict without explain",
+            fix="train with larger images (-o Train.image_size=448), or predict without explain",
         )
     grid = find_grid(tokens, width, height)
     if grid is None:

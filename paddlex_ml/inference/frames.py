@@ -8,18 +8,18 @@ looked for from the beginning.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from paddlex_ml.data.transforms import DAMAGED, explain_unopened, open_image
+from paddlex_ml import program
+from paddlex_ml.data import decode_header, decode_memory, deep_samples, file_kinds
+from paddlex_ml.data.transforms import explain_unopened, open_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import pixels
 
@@ -29,8 +29,10 @@ VIDEOS = frozenset(
         *(".mts", ".ogv", ".webm", ".wmv"),
     )
 )
-"""Endings, in lower case, of the files that count as videos."""
+"""Endings, in lower case, of the files that count as videos, whatever is in them."""
 _FORMATS = frozenset(("AVIF", "GIF", "PNG", "TIFF", "WEBP"))  # no MPO: its others are previews
+_A_PIXEL = 20  # bytes while a frame of a video is decoded and converted
+_HEAD = 4096  # bytes that tell what a file is
 _MISSING = 0.9  # share of the frames of a video that must be readable, whose number is an estimate
 
 _log = logging.getLogger(__name__)
@@ -51,22 +53,23 @@ class SampledFrame:
 
 
 def has_several(source: str | bytes) -> bool:
-    """Whether a file is a video by its name, or it or its content an image of several frames."""
+    """Whether a file is a video, or it or its content an image of several frames."""
     if isinstance(source, str) and is_video(source):
         return True
     try:
-        with Image.open(source if isinstance(source, str) else io.BytesIO(source)) as image:
-            if image.format not in _FORMATS:
-                return False
-            try:
-                image.seek(1)
-            except EOFError:
-                return False
-            except DAMAGED:
-                pass  # what follows the first frame is damaged: told when it is read
-            return True
-    except DAMAGED:
+        content = decode_header.read_file(source) if isinstance(source, str) else source
+        image = open_image(content)
+    except Exception:
         return False  # reading it as an image tells why
+    if image.format not in _FORMATS:
+        return False
+    try:
+        _seek(image, 1, len(content), "")
+    except (EOFError, PaddlexMLError):  # the second: the first frame is too large
+        return False
+    except Exception:  # noqa: S110
+        pass  # what follows the first frame is damaged: told when it is read
+    return True
 
 
 def sample(source: str | bytes, every: int, *, where: str) -> Iterator[SampledFrame]:
@@ -90,8 +93,8 @@ def _load(source: str | bytes, wanted: int, where: str) -> Image.Image:
 
 
 def is_video(path: str) -> bool:
-    """Whether a file counts as a video, by its name."""
-    return os.path.splitext(path)[1].lower() in VIDEOS
+    """Whether a file counts as a video, by its name or its first bytes."""
+    return os.path.splitext(path)[1].lower() in VIDEOS or file_kinds.is_video(path)
 
 
 def _read(source: str | bytes, every: int, where: str) -> Iterator[tuple[int, Image.Image]]:
@@ -100,13 +103,16 @@ def _read(source: str | bytes, every: int, where: str) -> Iterator[tuple[int, Im
         return
     number = 0
     try:
-        image = open_image(Path(source).read_bytes() if isinstance(source, str) else source)
+        content = decode_header.read_file(source) if isinstance(source, str) else source
+        image = open_image(content)
         for number in count(0, every):
-            image.seek(number)
-            yield number, pixels.from_pil(image.copy(), where)
+            _seek(image, number, len(content), where)
+            yield number, _decode(image, len(content), where)
     except EOFError:
         return
-    except DAMAGED as error:
+    except PaddlexMLError:
+        raise
+    except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             raise explain_unopened(where, error) from error
         raise PaddlexMLError(
@@ -116,11 +122,42 @@ def _read(source: str | bytes, every: int, where: str) -> Iterator[tuple[int, Im
         ) from error
 
 
+def _seek(image: Image.Image, number: int, size: int, where: str) -> None:
+    """Set an image to a frame. Most formats decode the frames before it, each within its budget."""
+    while image.format != "TIFF" and image.tell() < number:
+        with decode_memory.reading():
+            decode_header.refuse_thin(image, size)
+            is_deep = deep_samples.is_deep(image)
+            decode_header.make_room(image, size, is_deep=is_deep, where=where, may_reduce=False)
+            image.seek(image.tell() + 1)
+    image.seek(number)
+
+
+def _decode(image: Image.Image, size: int, where: str) -> Image.Image:
+    """The frame that the image has been set to, which may be larger than the first."""
+    with decode_memory.reading():
+        decode_header.refuse_thin(image, size)
+        is_deep = deep_samples.is_deep(image)
+        decode_header.make_room(image, size, is_deep=is_deep, where=where, may_reduce=False)
+        image.load()
+        return pixels.from_pil(image, where)
+
+
 def _read_video(path: str, every: int) -> Iterator[tuple[int, Image.Image]]:
     cv2 = _import_opencv(path)
-    capture = cv2.VideoCapture(path)
+    _refuse_texts(path)
+    capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
     number = 0
     try:
+        width, height = (
+            capture.get(each) for each in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        if (taken := width * height * _A_PIXEL) > decode_memory.limit():
+            raise PaddlexMLError(
+                f"a frame of {width:.0f} x {height:.0f} pixels takes {taken / 1e9:.1f} GB",
+                where=path,
+                fix="make it smaller: ffmpeg -i IN -vf scale=1920:-2 OUT.mp4",
+            )
         total = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         while capture.grab():
             if number % every == 0:
@@ -141,6 +178,17 @@ def _read_video(path: str, every: int) -> Iterator[tuple[int, Image.Image]]:
         _log.warning("%s: only %d of about %d frames could be read", path, number, total)
 
 
+def _refuse_texts(path: str) -> None:
+    """Refuse a list of files with the name of a video: FFMPEG would open what it names."""
+    try:
+        with decode_header.open_file(path) as file:
+            kind = file_kinds.recognise_other(file.read(_HEAD))
+    except OSError as error:
+        raise explain_unopened(path, error) from error
+    if kind is not None and kind.what != file_kinds.VIDEO:
+        raise PaddlexMLError(kind.what, where=path, fix=kind.fix)
+
+
 def _import_opencv(path: str) -> Any:
     try:
         import cv2
@@ -154,6 +202,6 @@ def _import_opencv(path: str) -> Any:
     raise PaddlexMLError(
         "videos need an OpenCV with FFMPEG, which is not installed here",
         where=path,
-        fix="pip install opencv-python-headless, or take the frames out of it: ffmpeg -i VIDEO "
-        "frames/%06d.jpg",
+        fix=program.pip_install("opencv-python-headless")
+        + ", or take the frames out of it: ffmpeg -i VIDEO frames/%06d.jpg",
     )

@@ -7,10 +7,8 @@ would tell that graph and description are of two exports.
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,16 +27,6 @@ class GraphShapes:
     outputs: Sequence[Sequence[Any]]
 
 
-def read_paddle(graph: Path) -> GraphShapes | None:
-    """The shapes in a graph of Paddle 3 (JSON) or 2 (pdmodel); None where it does not tell them.
-
-    Imports Paddle for the second.
-    """
-    with suppress(Exception):  # a graph that cannot be read is reported when Paddle runs it
-        return _read_json(graph) if graph.suffix == ".json" else _read_program(graph)
-    return None
-
-
 def check(shapes: GraphShapes, *, size: tuple[int, int], classes: int, where: Path) -> None:
     """Compare with (width, height) and the number of classes of inference.yml.
 
@@ -55,7 +43,8 @@ def check(shapes: GraphShapes, *, size: tuple[int, int], classes: int, where: Pa
     if len(shapes.outputs) > 1:
         _log.warning("%s gives %d outputs: the first is used", where, len(shapes.outputs))
     (asked,), width, height = shapes.inputs, *size
-    if len(asked) != 4 or not all(map(_fits, asked[1:], (3, height, width))):
+    # Nothing at all is said of an input without sides.
+    if asked and (len(asked) != 4 or not all(map(_fits, asked[1:], (3, height, width)))):
         sides = " x ".join(str(side) if _is_fixed(side) else "any" for side in asked[1:])
         raise PaddlexMLError(
             f"the graph takes images of {sides} (channels x height x width), {INFERENCE_YML} "
@@ -78,37 +67,3 @@ def _is_fixed(side: Any) -> bool:
 
 def _fits(side: Any, expected: int) -> bool:
     return side == expected or not _is_fixed(side)
-
-
-def _read_json(graph: Path) -> GraphShapes:
-    """Operators called data have their shape as an attribute; those called fetch, of a type."""
-    inputs, outputs = [], []
-    for operator in _operators(json.loads(graph.read_bytes())["program"]):
-        kind = operator["#"].rpartition(".")[2]
-        if kind == "data":
-            attributes = {each["N"]: each["AT"]["D"] for each in operator["A"]}
-            inputs.append(attributes["shape"])
-        elif kind == "fetch":
-            outputs.append(operator["O"][0]["TT"]["D"][1])
-    return GraphShapes(inputs, outputs)
-
-
-def _operators(program: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for region in program["regions"]:
-        for block in region["blocks"]:
-            yield from block["ops"]
-
-
-def _read_program(graph: Path) -> GraphShapes:
-    # By the description of the format alone: Paddle's own reader crashes on damaged files.
-    from paddle.base.proto import framework_pb2
-
-    formats: Any = framework_pb2
-    program = formats.ProgramDesc()
-    program.ParseFromString(graph.read_bytes())
-    block = program.blocks[0]
-    dense = formats.VarType.DESCRIPTOR.fields_by_number[3].name  # older Paddle: lod_tensor
-    shapes = {each.name: [*getattr(each.type, dense).tensor.dims] for each in block.vars}
-    inputs = [op.outputs[0].arguments[0] for op in block.ops if op.type == "feed"]
-    outputs = [op.inputs[0].arguments[0] for op in block.ops if op.type == "fetch"]
-    return GraphShapes([shapes[name] for name in inputs], [shapes[name] for name in outputs])

@@ -241,7 +241,9 @@ def _find(source: Any, where: str, how: _Reading) -> Iterator[_Image]:
         case Image.Image():
             yield _Image(None, None, partial(pixels.from_pil, source, where))
         case _ if pixels.is_encoded(source):
-            yield from _read_content(bytes(source), where, how)
+            if isinstance(source, bytes):
+                pixels.refuse_text(source[:4096].decode("ascii", "replace"), where)
+            yield from _read_content(pixels.read_encoded(source, where), where, how)
         case _ if hasattr(source, "read"):
             yield from _read_content(pixels.read_open(source, where), where, how)
         case _ if pixels.is_array(source):
@@ -267,8 +269,7 @@ def _find_path(path: str, how: _Reading, listed_in: str | None = None) -> Iterat
     """Yield the images of a path, URL, folder or pattern, or of a text file that lists these."""
     if _URL.match(path):
         if how.frames is None:
-            fetch = lambda: decode_image(fetch_image.fetch(path), where=path)  # noqa: E731
-            yield _Image(path, _name_of_url(path), fetch)
+            yield _Image(path, _name_of_url(path), partial(_fetch, path))
         else:
             yield from _read_content(fetch_image.fetch(path), path, how, path)
     elif os.path.isdir(path):
@@ -285,14 +286,21 @@ def _find_path(path: str, how: _Reading, listed_in: str | None = None) -> Iterat
         is_folder = os.path.isdir(root or os.curdir)
         seen = image_paths.LeftOut()
         files = image_paths.find(root, parts, how.skip, seen) if is_folder else iter(())
-        yield from _find_images(files, root, f"the pattern finds no image: {path}", how, seen)
+        yield from _find_images(
+            files, root, f"the pattern finds no image: {pixels.shorten(path)}", how, seen
+        )
     else:
+        pixels.refuse_text(path)
         start = "the current folder" if listed_in is None else f"the folder of {listed_in}"
         raise PaddlexMLError(
-            f"no such file or folder: {path}",
-            where=os.path.abspath(path),
+            f"no such file or folder: {pixels.shorten(path)}",
+            where=pixels.shorten(os.path.abspath(path)),
             fix=f"correct the path; a relative one starts at {start}",
         )
+
+
+def _fetch(url: str) -> Image.Image:
+    return decode_image(fetch_image.fetch(url), where=url)
 
 
 def _read_file(path: str, how: _Reading) -> Iterator[_Image]:
@@ -448,7 +456,7 @@ def _refuse_results(path: str, skip: Path | None) -> None:
         raise PaddlexMLError(
             "the drawn pictures would overwrite the images they are drawn from",
             where=str(skip),
-            fix="save into another folder: -o Predict.save_path=...",
+            fix="save into another folder: -o Predict.save_path=predictions",
         )
 
 

@@ -17,11 +17,14 @@ from paddlex_ml.artifacts.run_folder import (
     ONNX,
     PARAMETERS,
     PROGRAM,
+    WEIGHT_SUFFIXES,
     CheckpointFiles,
     ExportedFiles,
     RunFolder,
+    find_weights,
 )
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.wording import path_override
 
 _log = logging.getLogger(__name__)
 
@@ -42,21 +45,25 @@ class ModelFiles(NamedTuple):
         return inference_yml.find(self.graph) if is_onnx else inference_yml.read(self.description)
 
 
-def find(model_dir: str | os.PathLike[str], run_mode: str | None) -> ModelFiles:
+def find(model_dir: str | bytes | os.PathLike[str], run_mode: str | None) -> ModelFiles:
     """The files of the model in a folder, for `run_mode`.
 
     model_dir: the folder with the graph; or one above it: the folder of a checkpoint, such as
         `output/best_model`, or of a run, such as `output`; or the path of the graph, which may be
-        an ONNX file of any name. `~` is the home folder.
+        an ONNX file of any name, or the folder of this file alone. `~` is the home folder.
 
     Raises PaddlexMLError that names what is missing.
     """
-    named = Path(model_dir).expanduser()
+    named = Path(os.fsdecode(model_dir))
+    if not named.exists():
+        named = Path(os.path.expanduser(named))  # not that of Path: it raises for unknown users
     if named.is_file():
         if named.suffix.lower() == ".onnx":
             return _of_onnx(named, run_mode)
         if named.name in (GRAPH, PROGRAM, PARAMETERS):
             return _of_folder(named.parent, run_mode)
+        if named.suffix in WEIGHT_SUFFIXES:
+            raise _not_exported(named, named, run_mode)
     if not named.is_dir():
         problem = "is a file" if named.exists() else "does not exist"
         raise PaddlexMLError(
@@ -66,20 +73,48 @@ def find(model_dir: str | os.PathLike[str], run_mode: str | None) -> ModelFiles:
             "-o Global.mode=export makes one from trained weights",
         )
     folder = _enter(named, run_mode)
+    if folder == named and (alone := _find_alone(named)):
+        return _of_onnx(alone, run_mode)
     if folder != named:
         _log.info("%s: the model is in %s", named, folder.relative_to(named))
     return _of_folder(folder, run_mode)
 
 
+def _not_exported(named: Path, weights: Path, run_mode: str | None) -> PaddlexMLError:
+    words = f"-o Global.mode=export {path_override('Export.weight_path', weights)}"
+    return PaddlexMLError(
+        "these are trained weights, which must be exported before they predict",
+        where=str(named.absolute()),
+        fix=words + (" -o Export.format=onnx" if run_mode == "onnxruntime" else ""),
+    )
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder, or one below it, is that of a static model, whole or not."""
+    return _enter(folder, None) != folder or _has_parts(folder) or bool(_find_alone(folder))
+
+
+def _has_parts(folder: Path) -> bool:
+    parts = (GRAPH, PROGRAM, PARAMETERS, ONNX, INFERENCE_YML)
+    return any((folder / part).exists() for part in parts)
+
+
 def _enter(named: Path, run_mode: str | None) -> Path:
     """The folder of the model in a checkpoint or a run; `named` itself where there is none."""
-    parts = (GRAPH, PROGRAM, PARAMETERS, ONNX, INFERENCE_YML)
-    if any((named / part).exists() for part in parts):
+    if _has_parts(named):
         return named
     formats = sorted(EXPORTS, key=lambda name: (name == "onnx") != (run_mode == "onnxruntime"))
     above = (CheckpointFiles(named), RunFolder(named).best_model)
     folders = [files.folder / EXPORTS[name] for files in above for name in formats]
     return next((folder for folder in folders if folder.is_dir()), named)
+
+
+def _find_alone(folder: Path) -> Path | None:
+    """The only ONNX file of a folder without the files of an export; it may have any name."""
+    if any((folder / part).exists() for part in (GRAPH, PROGRAM, ONNX)):
+        return None
+    found = [path for path in folder.iterdir() if path.suffix.lower() == ".onnx"]
+    return found[0] if len(found) == 1 and found[0].is_file() else None
 
 
 def _of_folder(folder: Path, run_mode: str | None) -> ModelFiles:
@@ -94,6 +129,8 @@ def _of_folder(folder: Path, run_mode: str | None) -> ModelFiles:
         needed = {f"{GRAPH} or {PROGRAM}": bool(graphs), PARAMETERS: files.parameters.is_file()}
     needed[INFERENCE_YML] = files.inference_yml.is_file()
     missing = [name for name, is_there in needed.items() if not is_there]
+    if missing and not _has_parts(folder) and (source := find_weights(folder)):
+        raise _not_exported(folder, source, run_mode)
     if missing:
         option = " -o Export.format=onnx" if use_onnx else ""
         raise PaddlexMLError(

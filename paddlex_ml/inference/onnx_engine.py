@@ -16,10 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from paddlex_ml import onnx_runtime, program
 from paddlex_ml.artifacts.run_folder import GRAPH
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.graph_shapes import GraphShapes
 
+_AGAIN = "copy the file again, or export it: -o Global.mode=export -o Export.format=onnx"
+_OUTSIDE = (
+    "copy the file with the weights into the folder of the ONNX file, under the name that it was "
+    "saved with; no links"
+)
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 # Images float32 [B, 3, H, W] -> scores float32 [B, C], or the attention float32 [B, heads, Q, T]
@@ -44,10 +50,10 @@ def load(
     runtime = _import_runtime()
     providers = _providers(runtime, device)
     try:
-        session, run = _open(runtime, str(graph), providers, threads)
+        session = _open(runtime, str(graph), providers, threads)
         inputs, outputs = session.get_inputs(), session.get_outputs()
         check(GraphShapes([node.shape for node in inputs], [node.shape for node in outputs]))
-        scores = run(probe)
+        run, scores = _try(session, outputs[0].name, probe)
     except PaddlexMLError:
         raise
     except Exception as error:  # its errors have no other class in common
@@ -55,7 +61,7 @@ def load(
         raise PaddlexMLError(
             f"onnxruntime cannot run the model: {lines[0][:200]}",
             where=str(graph),
-            fix="copy the file again, or export it: -o Global.mode=export -o Export.format=onnx",
+            fix=_OUTSIDE if "External data" in lines[0] else _AGAIN,
         ) from error
     on_gpu = session.get_providers()[0] == _CUDA
     return run, f"gpu:{_number(device)}" if on_gpu else "cpu", scores
@@ -77,8 +83,7 @@ def load_attention(
         raise PaddlexMLError(
             "to see what an ONNX model looks at needs the package onnx, not installed here",
             where=f"explain, in the environment of {sys.executable}",
-            fix="pip install 'paddlex-ml[onnx]', or pip install onnx; or name a folder with "
-            f"{GRAPH}, which Paddle runs",
+            fix=f"{program.pip_install('onnx')}, or name a folder with {GRAPH}, which Paddle runs",
         ) from error
     runtime = _import_runtime()
     model = onnx.load(graph)
@@ -87,11 +92,11 @@ def load_attention(
         return None
     # Nodes are listed in an order in which they can be computed, so that the last is the head's. As
     # an output of the graph it is kept, whatever onnxruntime fuses.
-    kind, last = onnx.TensorProto.FLOAT, softmaxes[-1]
-    model.graph.output.append(onnx.helper.make_tensor_value_info(last, kind, None))
+    last = softmaxes[-1]
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(last))  # of any type
     providers = _providers(runtime, device)
-    _, run = _open(runtime, model.SerializeToString(), providers, threads, output=last)
-    return run, run(probe)
+    session = _open(runtime, model.SerializeToString(), providers, threads)
+    return _try(session, last, probe)
 
 
 def _open(
@@ -99,29 +104,51 @@ def _open(
     model: str | bytes,
     providers: list[Any],
     threads: int,
-    *,
-    output: str | None = None,
-) -> tuple[Any, Network]:
-    """A session for the path or the content of a model, and a function that gives an output.
-
-    output: its name; None: the first one.
-    """
+) -> Any:
+    """A session for the path or the content of a model."""
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors: its warnings need no action
-    session = runtime.InferenceSession(model, options, providers=providers)
-    images, name = session.get_inputs()[0], output or session.get_outputs()[0].name
+    options.log_severity_level = 4  # nothing: its warnings need no action, its errors are raised
+    return runtime.InferenceSession(model, options, providers=providers)
+
+
+def _try(session: Any, output: str, probe: np.ndarray) -> tuple[Network, np.ndarray]:
+    """A function that gives this output, and its result for the probe.
+
+    Some tools name the batch open although the graph takes one image at a time.
+    """
+    images = session.get_inputs()[0]
     size = images.shape[0] if images.shape else None
+    if isinstance(size, int) and size > 0:
+        run = _divide(session, output, size)
+        return run, run(probe)
+    run = _divide(session, output, None)
+    try:
+        return run, run(probe)
+    except Exception as error:  # onnxruntime's errors have no other class in common
+        single = _divide(session, output, 1)
+        try:
+            return single, single(probe)
+        except Exception:
+            raise error from None  # the first reason is the one to tell
+
+
+def _divide(session: Any, output: str, size: int | None) -> Network:
+    """A function that gives this output for any batch, of a graph for batches of `size`.
+
+    size: None: the graph takes any number.
+    """
+    images = session.get_inputs()[0]
     is_half = images.type == "tensor(float16)"
 
     def run_part(part: np.ndarray) -> np.ndarray:
-        (result,) = session.run([name], {images.name: part})
+        (result,) = session.run([output], {images.name: part})
         array: np.ndarray = result
-        return array
+        return array.astype(np.float32, copy=False)  # of a graph in half precision
 
     def run(batch: np.ndarray) -> np.ndarray:
         batch = batch.astype(np.float16) if is_half else batch
-        if not isinstance(size, int) or len(batch) == size:
+        if size is None or len(batch) == size:
             return run_part(batch)
         parts = []
         for start in range(0, len(batch), size):
@@ -131,20 +158,20 @@ def _open(
             parts.append(run_part(filled)[: len(part)])
         return np.concatenate(parts)
 
-    return session, run
+    return run
 
 
 def _import_runtime() -> Any:
     try:
-        return importlib.import_module("onnxruntime")
+        return onnx_runtime.load()
     except ModuleNotFoundError as error:
         if error.name != "onnxruntime":
             raise
         raise PaddlexMLError(
             "onnxruntime is not installed",
             where=f"the environment of {sys.executable}",
-            fix="pip install onnxruntime (for a GPU: onnxruntime-gpu), or name a folder with "
-            f"{GRAPH}, which Paddle runs",
+            fix=f"{program.pip_install('onnxruntime')} (for a GPU: onnxruntime-gpu), or name a "
+            f"folder with {GRAPH}, which Paddle runs",
         ) from error
 
 

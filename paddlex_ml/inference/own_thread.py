@@ -54,7 +54,8 @@ class OwnThread:
         """Run the function on the thread and return its result, or raise what it raises.
 
         A caller that is interrupted (KeyboardInterrupt) does not wait for the end. After the exit
-        of the interpreter has begun, the function runs on the thread that calls.
+        of the interpreter has begun, the function runs on the thread that calls, one at a time; a
+        daemon thread ends there instead (SystemExit).
         """
         job = _Job(partial(function, *args, **kwargs))
         with self._lock:
@@ -63,7 +64,12 @@ class OwnThread:
                 self._start()
                 self._jobs.put(job)
         if not is_open:
-            return function(*args, **kwargs)
+            caller = threading.current_thread()
+            if _exit.is_set() and caller.daemon and caller is not self._thread:
+                # Python ends it somewhere in the network, whose C++ would abort the process.
+                raise SystemExit
+            with self._alone:  # the network gives wrong scores where two threads run it
+                return function(*args, **kwargs)
         try:
             return cast(_T, job.result.result())
         finally:
@@ -73,6 +79,7 @@ class OwnThread:
     def restart(self) -> None:
         """Begin anew with the next call: a forked process has no thread of its parent."""
         self._lock = threading.Lock()
+        self._alone = threading.RLock()  # the own thread may call again
         self._jobs: _Jobs = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_closed = False
@@ -92,10 +99,14 @@ class OwnThread:
                 target=_work, args=(self._jobs,), name=self._name, daemon=True
             )
             self._thread.start()
+            _threads.add(self._thread)
             weakref.finalize(self, self._jobs.put, None).atexit = False
 
 
 _every: weakref.WeakSet[OwnThread] = weakref.WeakSet()
+_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+_exit = threading.Event()
+"""Whether the exit of the interpreter has begun."""
 
 
 def _work(jobs: _Jobs) -> None:
@@ -106,10 +117,18 @@ def _work(jobs: _Jobs) -> None:
 
 
 @atexit.register
+def _begin_exit() -> None:
+    _exit.set()
+    _close_all()
+
+
 def _close_all() -> None:
     """A thread within Paddle at the end of the interpreter would abort the process."""
     for each in list(_every):
         each.close()
+    # Also those whose owners are collected, as when a stop interrupts the loading of a model.
+    for thread in list(_threads):
+        thread.join()
 
 
 def _restart_all() -> None:

@@ -9,6 +9,7 @@ compared with plain Paddle on a few images before it is used. That oneDNN passed
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from paddle import inference
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import verified_engines
-from paddlex_ml.storage import files
+from paddlex_ml.storage import cache, files
 
 TOLERANCE = {"mkldnn": 1e-4, "trt_fp32": 1e-3, "trt_fp16": 0.1, "mkldnn_bf16": 0.1}
 """Largest difference of a score from plain Paddle's. TensorRT may multiply in TF32; the last two
@@ -60,7 +61,7 @@ def load(
     if mode == "mkldnn":
         version = paddle.version.full_version
         record = verified_engines.find(graph, weights, mode, version, str(threads))
-        if record.exists():
+        if verified_engines.is_there(record):
             with suppress(Exception):  # Paddle's errors have no other class in common
                 network = build(mode)
                 return network, mode, network(probe[:1])
@@ -80,6 +81,7 @@ def load(
         return plain, "paddle", expected
     if record is not None:
         with suppress(OSError):  # the next load compares again
+            cache.make(record.parent)
             files.write_bytes(record, b"")
     return network, mode, scores
 
@@ -152,6 +154,7 @@ def _build(config: Any, mode: str) -> Network:
     images = predictor.get_input_handle(predictor.get_input_names()[0])
     scores = predictor.get_output_handle(predictor.get_output_names()[0])
 
+    loaded_by = os.getpid()
     largest = _TRT_BATCH if mode.startswith("trt") else None
 
     def run(batch: np.ndarray) -> np.ndarray:
@@ -159,7 +162,17 @@ def _build(config: Any, mode: str) -> Network:
         for start in range(0, len(batch), largest or len(batch)):
             part = batch[start : start + largest] if largest else batch
             images.copy_from_cpu(np.ascontiguousarray(part, np.float32))
-            predictor.run()
+            try:
+                predictor.run()
+            except Exception as error:
+                if os.getpid() == loaded_by:
+                    raise
+                raise PaddlexMLError(
+                    "Paddle cannot run a model in a process that was forked after it was loaded",
+                    where=f"process {os.getpid()}",
+                    fix="load the model in each process: call create_model after the fork, or "
+                    'start processes with multiprocessing.get_context("spawn")',
+                ) from error
             results.append(scores.copy_to_cpu())
         return np.concatenate(results) if len(results) > 1 else results[0]
 

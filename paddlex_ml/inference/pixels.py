@@ -10,15 +10,23 @@ No library of tensors is imported.
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile
 
-from paddlex_ml.data import deep_samples
+from paddlex_ml.data import decode_header, decode_memory, deep_samples, file_kinds, transforms
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.safe_text import without_secrets
 
+_BASE64 = re.compile(
+    r"\s*(/9j/|_9j_|iVBORw0KGgo|R0lGOD|UklGR|Qk[0-3]|SUkqAA|TU0AK|AAAA)[\w+/-]{20}"
+)
+"""How JPEG, PNG, GIF, WebP, BMP, TIFF and AVIF begin in base64."""
+_LONG_TEXT = 100  # characters; the smallest images have about as many
+_LONG_PATH = 400  # characters
 _CHANNELS = (1, 3, 4)
 _FIX = "give uint8 [H, W, 3] in the order BGR, as cv2.imread does, or floats from 0 to 1"
 
@@ -53,10 +61,43 @@ def is_array(source: Any) -> bool:
 
 
 def is_encoded(source: Any) -> bool:
-    """Whether it is the content of an image file: bytes, or an array uint8 [N]."""
-    return isinstance(source, bytes | bytearray | memoryview) or (
-        isinstance(source, np.ndarray) and source.ndim == 1 and source.dtype == np.uint8
-    )
+    """Whether it is the content of an image file: bytes, or an array or tensor uint8 [N].
+
+    OpenCV before 4.5 encodes to [N, 1], which counts where it begins as image files do.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return True
+    if not is_array(source) or str(source.dtype).rpartition(".")[2] != "uint8":
+        return False
+    shape = tuple(source.shape)
+    is_column = isinstance(source, np.ndarray) and len(shape) == 2 and 1 in shape
+    return len(shape) == 1 or (is_column and file_kinds.is_image(source.ravel()[:64].tobytes()))
+
+
+def read_encoded(source: Any, where: str) -> bytes:
+    """The content of what `is_encoded`."""
+    return _to_numpy(source, where).tobytes() if is_array(source) else bytes(source)
+
+
+def refuse_text(text: str, where: str = "input") -> None:
+    """Raise PaddlexMLError for an image file as base64, which web handlers get, in place of a path.
+
+    Also behind the start of a data URL.
+    """
+    begin, comma, rest = text.partition(",") if text.startswith("data:") else ("", "", text)
+    if comma or (len(rest) > _LONG_TEXT and _BASE64.match(rest)):
+        raise PaddlexMLError(
+            f"the text of an image is no path, and must be decoded first: {shorten(text)}",
+            where=where,
+            fix="give its bytes: base64.b64decode(text"
+            + (f"[{len(begin) + 1}:])" if comma else ")"),
+        )
+
+
+def shorten(text: str) -> str:
+    """The text, or the two ends of a long one: of a URL that is still whole, without secrets."""
+    text = without_secrets(text)
+    return text if len(text) <= _LONG_PATH else " ".join(f"{text[:60]}...{text[-30:]}".split())
 
 
 def check_array(array: Any, where: str, order: ArrayOrder) -> None:
@@ -94,17 +135,35 @@ def from_array(source: Any, where: str, order: ArrayOrder) -> Image.Image:
 
 def from_pil(image: Image.Image, where: str) -> Image.Image:
     """The image upright and RGB. Raises PaddlexMLError where it cannot be decoded or scaled."""
-    try:
-        upright = ImageOps.exif_transpose(image)
-        if not image.mode.startswith(("I", "F")):
-            return upright.convert("RGB")
-        samples = np.asarray(upright)
-    except (OSError, ValueError, SyntaxError) as error:  # opened, but not read yet
+    with decode_memory.reading():
+        try:
+            _check_unread(image, where)
+            image.load()
+            upright = transforms.turned(image, decode_header.orientation(image))
+            if not image.mode.startswith(("I", "F")):
+                return upright.convert("RGB")
+            samples = np.asarray(upright)
+        except PaddlexMLError:
+            raise
+        except Exception as error:  # opened, but not read yet: whatever a decoder raises
+            raise PaddlexMLError(
+                f"the image cannot be decoded: {error}", where=where, fix="give an intact image"
+            ) from error
+        eight, _ = deep_samples.to_eight_bits(samples, samples.itemsize * 8, where, _FIX)
+        return Image.fromarray(eight).convert("RGB")
+
+
+def _check_unread(image: Image.Image, where: str) -> None:
+    """Refuse an image that is open and not read yet, in another format or too large for memory."""
+    if not isinstance(image, ImageFile.ImageFile) or image.fp is None:
+        return
+    if image.format not in decode_header.FORMATS:
+        known = ", ".join(sorted(decode_header.FORMATS))
         raise PaddlexMLError(
-            f"the image cannot be decoded: {error}", where=where, fix="give an intact image"
-        ) from error
-    eight, _ = deep_samples.to_eight_bits(samples, samples.itemsize * 8, where, _FIX)
-    return Image.fromarray(eight).convert("RGB")
+            f"images in {image.format} are not decoded", where=where, fix=f"give one of {known}"
+        )
+    is_deep = deep_samples.is_deep(image)
+    decode_header.make_room(image, 0, is_deep=is_deep, where=where, may_reduce=False)
 
 
 def read_open(file: Any, where: str) -> bytes:

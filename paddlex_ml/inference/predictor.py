@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,9 +23,10 @@ from PIL import Image
 
 from paddlex_ml.artifacts.run_folder import EXAMPLE
 from paddlex_ml.cores import usable_cores
+from paddlex_ml.data import decode_header, file_kinds
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import inputs, published_model
+from paddlex_ml.inference import decoding, inputs, published_model
 from paddlex_ml.inference.inputs import Picture
 from paddlex_ml.inference.options import PredictOptions
 from paddlex_ml.inference.result import MultiLabelResult, Seen
@@ -36,7 +38,6 @@ from paddlex_ml.pictures.labelled import LONGEST_SIDE
 
 KEPT_SIDE = LONGEST_SIDE
 """Pixels of the longest side of an image that is kept for drawing."""
-_VIDEO = "not an image, but a video"
 _PADDLEX = ("use_hpip", "hpi_config", "pp_option", "genai_config")
 _MOST_READERS = 16  # threads; each may hold a decoded image
 
@@ -45,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 def create(
     model_name: str,
-    model_dir: str | os.PathLike[str] | None,
+    model_dir: str | bytes | os.PathLike[str] | None,
     *,
     threshold: Threshold | None = None,
     device: str | None = None,
@@ -225,6 +226,8 @@ def _submit(pool: ThreadPoolExecutor, read: Callable[[], _Content]) -> Future[_C
     try:
         return pool.submit(read)
     except RuntimeError:  # the main thread has ended, and pools take nothing more
+        if threading.current_thread().daemon:
+            raise SystemExit from None  # see `OwnThread.call`
         done: Future[_Content] = Future()
         done.set_result(read())
         return done
@@ -234,15 +237,31 @@ def _read(
     picture: Picture, preprocess: Preprocess, array: np.ndarray, keep_side: int | None
 ) -> _Content:
     """What is kept of the image, after writing the network's input into `array`; or an error."""
+    with decoding.turn(wait=not picture.is_remote) as turn:
+        return _decode(picture, preprocess, array, keep_side, turn)
+
+
+def _decode(
+    picture: Picture,
+    preprocess: Preprocess,
+    array: np.ndarray,
+    keep_side: int | None,
+    turn: decoding.Turn,
+) -> _Content:
     try:
         image = picture.load()
     except PaddlexMLError as error:
         fix = "repair or replace it, or leave it out of the input"
-        if error.what.endswith(_VIDEO):
+        if error.what.endswith(file_kinds.VIDEO):
             fix = "ask for its frames: frames=30, -o Predict.frames=30, is every thirtieth"
+            if picture.path is None or picture.is_remote:  # OpenCV reads files
+                fix = f"save it as a file, and {fix}"
+        elif error.fix == decode_header.SMALLER:  # it is sound, and takes too much memory
+            fix = "save it smaller, or leave it out of the input"
         elif picture.is_optional:
             fix = error.fix
         return PaddlexMLError(error.what, where=error.where, fix=fix)
+    turn.pixels = image.width * image.height
     preprocess.write(preprocess.resize(image), array)
     side = keep_side or (KEPT_SIDE if picture.is_remote else 0)
     return _Kept(_reduce(image, side) if side else None)

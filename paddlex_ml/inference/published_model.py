@@ -13,8 +13,9 @@ from pathlib import Path, PurePosixPath
 
 from paddlex_ml.artifacts.run_folder import GRAPH, INFERENCE_YML, PARAMETERS, PROGRAM
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import archives, cache, fetch, file_state, folders
+from paddlex_ml.storage import archives, cache, fetch, file_state, folders, regular_file
 
+_RECORD_LIMIT = 10_000  # bytes: the state of a file has less than 100
 SIZE_LIMIT = 4 * 2**30  # bytes, unpacked; the largest published model has 0.4
 
 
@@ -40,7 +41,7 @@ def fetch_folder(url: str, *, fix: str) -> Path:
 def _is_of(folder: Path, archive: Path) -> bool:
     """Whether `folder` was unpacked from this very archive: a user may put another one there."""
     with suppress(OSError, UnicodeDecodeError):
-        described = _record(folder).read_text(encoding="utf-8")
+        described = regular_file.read(_record(folder), _RECORD_LIMIT).decode("utf-8")
         return folder.is_dir() and described == file_state.describe(archive)
     return False
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
+from uuid import uuid4
 
 import numpy as np
 from PIL import Image
@@ -21,12 +23,15 @@ from paddlex_ml.inference.attention import Maps
 from paddlex_ml.inference.inputs import Picture
 from paddlex_ml.pictures import heatmap
 from paddlex_ml.pictures.labelled import LONGEST_SIDE, draw_labels
-from paddlex_ml.storage import files
+from paddlex_ml.safe_text import without_secrets
+from paddlex_ml.storage import csv_text, files
 
 WRITABLE = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _Text: TypeAlias = str
 _LOSSY = {".jpg": 92, ".jpeg": 92, ".webp": 92}  # quality, 1..100
-_serial = count(1)
+_serials = count(uuid4().int)
+"""Numbers that no result of another process has, which may be sent here."""
+_VERSION = re.compile(r"\.v?\d+", re.IGNORECASE)  # at the end of a folder's name
 
 Drawing = Literal["labels", "explain"]
 """The image with its labels below, or the sheet with a map of each label."""
@@ -102,9 +107,10 @@ class MultiLabelResult(_Res):
         self._classes = classes
         self._picture = picture
         self._image = image
-        self._serial = next(_serial)
+        self._serial = next(_serials)
         self._given: dict[int, int] = {}  # of `saved_files.Saver`
-        self["input_path"] = self.input_path
+        # What is printed and saved; the attribute is what was given.
+        self["input_path"] = picture.path and without_secrets(picture.path)
         if self.frame is not None:
             self["frame"] = self.frame
         self["class_ids"], self["scores"] = self.class_ids, self.scores
@@ -176,14 +182,16 @@ class MultiLabelResult(_Res):
     ) -> Path:
         """Write the result to a file, or to `<name of the image>.json` in a folder.
 
-        A folder is what exists as one, ends with a separator, or has no suffix. Results of this
-        process never replace each other: a second one of the same name gets a number, and a file
-        that several are saved to becomes a list of them. Returns the path of the file.
+        A folder is what exists as one, ends with a separator, or has no suffix but a number, such
+        as `results_v1.0` or `2026.07.01`. Results of this process never replace each other: a
+        second one of the same name gets a number, and a file that several are saved to becomes a
+        list of them. Returns the path of the file.
         """
         target, is_named = self._target(save_path, ".json")
         # File names that are not UTF-8 become \udc.. escapes, which json reads back as they were.
         text = json.dumps(self.json, indent=indent, ensure_ascii=ensure_ascii) + "\n"
-        return self._save_text(target, "json", text, is_named)
+        content = text.encode("utf-8", "backslashreplace")
+        return self._save_text(target, "json", content, is_named)
 
     def save_to_csv(self, save_path: str | os.PathLike[str]) -> Path:
         """Write a table of one row to a file, or to `<name of the image>.csv` in a folder.
@@ -194,7 +202,7 @@ class MultiLabelResult(_Res):
         target, is_named = self._target(save_path, ".csv")
         header = table.header(self._classes, with_all_scores=self.all_scores is not None)
         text = table.write([header, table.row(self.json["res"], self._classes)])
-        return self._save_text(target, "csv", text, is_named)
+        return self._save_text(target, "csv", csv_text.encode(text), is_named)
 
     def save_to_img(
         self, save_path: str | os.PathLike[str], longest_side: int = LONGEST_SIDE
@@ -242,9 +250,9 @@ class MultiLabelResult(_Res):
         self._image = None
 
     def _save_text(
-        self, target: Path, kind: Literal["json", "csv"], text: str, is_named: bool
+        self, target: Path, kind: Literal["json", "csv"], content: bytes, is_named: bool
     ) -> Path:
-        content, saver = text.encode("utf-8", "backslashreplace"), self._saver(kind)
+        saver = self._saver(kind)
         if is_named:
             return saved_files.collect(target, saver, kind, content)
         with saved_files.reserve(target, saver) as path:
@@ -265,7 +273,8 @@ class MultiLabelResult(_Res):
     def _target(self, save_path: str | os.PathLike[str], suffix: str) -> tuple[Path, bool]:
         """The file, and whether `save_path` names it; refuses the image itself."""
         text, target = os.fspath(save_path), Path(save_path)
-        is_named = not (target.is_dir() or text.endswith(("/", os.sep)) or not target.suffix)
+        is_bare = not target.suffix or (_VERSION.fullmatch(target.suffix) and not target.is_file())
+        is_named = not (target.is_dir() or text.endswith(("/", os.sep)) or is_bare)
         if not is_named:
             target = target / Path(self._picture.name).with_suffix(suffix).name
         self.refuse_own_image(target)
@@ -290,3 +299,13 @@ def name_picture(image: str) -> str:
 
 def _rounded(scores: np.ndarray) -> list[float]:
     return [round(float(score), 5) for score in scores]
+
+
+def _renew_serials() -> None:
+    """A forked process would go on with the numbers of its parent."""
+    global _serials
+    _serials = count(uuid4().int)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_serials)

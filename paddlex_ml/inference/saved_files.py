@@ -7,6 +7,7 @@ become a list and CSV rows a table. A file that was there before the process is 
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import os
@@ -167,10 +168,15 @@ def _add_json(path: Path, content: bytes, size: int) -> int:
 
 def _add_rows(path: Path, content: bytes, size: int) -> int:
     """The new size of the file; 0 where it is another table."""
-    header, _, rows = content.partition(b"\n")
+    header, _, rows = content.removeprefix(codecs.BOM_UTF8).partition(b"\n")
     with path.open("rb") as file:
-        if file.readline().rstrip(b"\n") != header:
+        first = file.readline().rstrip(b"\n")
+        if first.removeprefix(codecs.BOM_UTF8) != header:
             return 0
+    if content.startswith(codecs.BOM_UTF8) and not first.startswith(codecs.BOM_UTF8):
+        whole = codecs.BOM_UTF8 + path.read_bytes() + rows  # Excel needs the mark from here on
+        files.write_bytes(path, whole)
+        return len(whole)
     return _append(path, size or path.stat().st_size, b"\n", b"\n" + rows.removesuffix(b"\n"))
 
 

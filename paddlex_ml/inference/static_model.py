@@ -20,7 +20,16 @@ import numpy as np
 from paddlex_ml import cores, paddle_runtime
 from paddlex_ml.artifacts.run_folder import INFERENCE_YML
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import attention, graph_shapes, model_files, onnx_engine
+from paddlex_ml.inference import (
+    attention,
+    graph_memory,
+    graph_shapes,
+    model_files,
+    onnx_engine,
+    onnx_nodes,
+    paddle_nodes,
+    parameter_file,
+)
 from paddlex_ml.inference.attention import Attention, ClassIds, Maps
 from paddlex_ml.inference.graph_shapes import GraphShapes
 from paddlex_ml.inference.own_thread import OwnThread
@@ -37,7 +46,7 @@ class StaticModel:
 
     def __init__(
         self,
-        folder: str | os.PathLike[str],
+        folder: str | bytes | os.PathLike[str],
         device: str | None = "auto",
         run_mode: str | None = None,
         *,
@@ -56,8 +65,7 @@ class StaticModel:
         the device or the folder excludes.
         """
         device = _read_device(device)
-        threads = None if cpu_threads is None else check_count(cpu_threads, "cpu_threads", least=1)
-        self._threads = threads or cores.usable_cores()
+        self._threads = _count_threads(cpu_threads)
         if run_mode is not None and run_mode not in RUN_MODES:
             raise PaddlexMLError(
                 f"no run mode is called {run_mode!r}",
@@ -116,6 +124,7 @@ class StaticModel:
         probe = self._make_probe()
         if self._weights is None:
             self.run_mode = "onnxruntime"
+            graph_memory.check(onnx_nodes.read(self._graph), self.image_size, self._graph)
             self._network, self.device, scores = self._thread.call(
                 onnx_engine.load,
                 self._graph,
@@ -133,8 +142,9 @@ class StaticModel:
 
             self.device = devices.select(device)
             _refuse_other_device(run_mode or "", self.device)
-            if (shapes := graph_shapes.read_paddle(self._graph)) is not None:
-                self._check_shapes(shapes)
+            graph = paddle_nodes.read(self._graph, parameter_file.read_shapes(self._weights))
+            self._check_shapes(GraphShapes([*graph.inputs.values()], graph.outputs))
+            graph_memory.check(graph, self.image_size, self._graph)
             self._network, self.run_mode, scores = self._thread.call(
                 paddle_engine.load,
                 self._graph,
@@ -206,6 +216,16 @@ def refuse_other_tokens(asked: str | None, decoder_tokens: str | None, where: st
             where=where,
             fix="-o Train.decoder_tokens=null",
         )
+
+
+def _count_threads(wanted: int | None) -> int:
+    """All cores for None; never more than the machine has: OpenMP aborts the process at some."""
+    if wanted is None:
+        return cores.usable_cores()
+    threads, most = check_count(wanted, "cpu_threads", least=1), os.cpu_count() or 1
+    if threads > most:
+        _log.info("cpu_threads %d: this machine has %d cores, and as many are used", threads, most)
+    return min(threads, most)
 
 
 def _read_device(device: str | None) -> str:

@@ -12,10 +12,10 @@ name contains, in the order of their scores.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from paddlex_ml.storage import csv_text
 
 _SEPARATORS = "|;/"
 
@@ -45,8 +45,4 @@ def row(res: Mapping[str, Any], classes: Sequence[str], *, with_picture: bool = 
     ]
 
 
-def write(rows: Iterable[Sequence[str]]) -> str:
-    """Rows as the text of a CSV file, quoted where needed."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+write = csv_text.write

@@ -12,7 +12,7 @@ import platform
 from contextlib import suppress
 from pathlib import Path
 
-from paddlex_ml.storage import cache, file_state
+from paddlex_ml.storage import cache, file_state, ownership
 
 
 def find(graph: Path, weights: Path, *conditions: str) -> Path:
@@ -21,6 +21,14 @@ def find(graph: Path, weights: Path, *conditions: str) -> Path:
     for part in (file_state.describe(weights), _processor(), *conditions):
         digest.update(f"\0{part}".encode())
     return cache.folder() / "proofs" / digest.hexdigest()[:32]
+
+
+def is_there(record: Path) -> bool:
+    """Whether this user, and no other one, has made the record."""
+    try:
+        return ownership.belongs_to_us(record.lstat()) or ownership.is_safe(record)
+    except OSError:
+        return False
 
 
 def _processor() -> str:

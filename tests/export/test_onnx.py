@@ -15,9 +15,10 @@ import numpy as np
 import paddle
 import pytest
 
+from paddlex_ml import program
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.export import onnx
+from paddlex_ml.export import onnx, parity
 from paddlex_ml.export.onnx import save_onnx
 from paddlex_ml.models import zoo
 from tests.shallow import shallow_models
@@ -58,7 +59,7 @@ def exported(
 
 def test_the_folder_describes_itself_and_nothing_is_left_beside_it(exported: Path) -> None:
     assert sorted(os.listdir(exported)) == FILES
-    assert os.listdir(exported.parent) == ["inference_onnx"]
+    assert {*os.listdir(exported.parent)} == {"inference_onnx", ".paddlex_ml.lock"}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -113,7 +114,6 @@ def test_the_version_of_the_operators_is_the_one_asked_for(
             for name in zoo.MODEL_SPECS
             if name not in ("PP-LCNet_x1_0_ML", CLIP)
         ),
-        pytest.param(CLIP, "all_patches", 448, 17, marks=pytest.mark.heavy),
     ],
 )
 def test_each_model_converts(
@@ -136,7 +136,10 @@ def test_each_model_converts(
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     ("tokens", "size", "opset"),
-    [("first_patch", 224, 17), ("all_patches", 96, 11), ("first_patch", 96, 21)],
+    [
+        *(("all_patches", 448, 17), ("first_patch", 224, 17)),
+        *(("all_patches", 96, 11), ("first_patch", 96, 21)),
+    ],
 )
 def test_clip_converts_with_other_tokens_sizes_and_operators(
     build: Callable[[ModelInfo], paddle.nn.Layer],
@@ -145,7 +148,7 @@ def test_clip_converts_with_other_tokens_sizes_and_operators(
     size: int,
     opset: int,
 ) -> None:
-    with shallow_models():  # the whole one is among those above
+    with shallow_models():  # its twelve blocks are alike
         test_each_model_converts(build, tmp_path, CLIP, tokens, size, opset)
 
 
@@ -192,7 +195,7 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(
     assert caught.value.what == (
         f"an export to ONNX needs {', '.join(missing)}, not installed here"
     )
-    assert caught.value.fix.startswith("pip install 'paddlex-ml[onnx]'")
+    assert caught.value.fix.startswith(program.pip_install("'paddlex-ml[onnx]'"))
     assert os.listdir(tmp_path) == []
 
 
@@ -218,14 +221,18 @@ def test_what_the_converter_says_is_told_when_it_aborts(
         "Due to opset version, the model exporting is aborted."
     )
     assert caught.value.where == "Export.format=onnx, Export.opset=22"
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == [".paddlex_ml.lock"]
 
 
 class Unsupported(paddle.nn.Layer):
     """Uses an operator that ONNX does not have."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = paddle.nn.Linear(3, 5)
+
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        return paddle.digamma(images.mean([2, 3]).abs() + 1)
+        return paddle.digamma(self.head(images.mean([2, 3])).abs() + 1)
 
 
 def test_an_operator_that_onnx_lacks_is_refused(info: ModelInfo, tmp_path: Path) -> None:
@@ -273,4 +280,35 @@ def test_a_disk_that_fills_up_in_the_converter_is_told_as_such(
     with pytest.raises(OSError, match="No space left") as caught:
         save_onnx(model, info, tmp_path / "onnx", 17)
     assert caught.value.errno == errno.ENOSPC
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == [".paddlex_ml.lock"]
+
+
+@pytest.mark.parametrize("size", [10**6, 10**20])
+def test_a_batch_that_no_memory_holds_is_refused_at_once(
+    model: paddle.nn.Layer, info: ModelInfo, tmp_path: Path, size: int
+) -> None:
+    need_packages()
+    with pytest.raises(PaddlexMLError, match="the memory is not enough") as caught:
+        save_onnx(model, info, tmp_path / "large", 17, size)
+    assert caught.value.where == f"Export.batch_size={size}"
+    assert caught.value.fix == "-o Export.batch_size=1"
+    assert not (tmp_path / "large").exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("Failed to allocate memory for x")])
+def test_memory_that_ends_during_the_comparison_is_told(
+    model: paddle.nn.Layer,
+    info: ModelInfo,
+    tmp_path: Path,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    need_packages()
+
+    def fail(*_: object) -> float:
+        raise error
+
+    monkeypatch.setattr(parity, "measure", fail)
+    with pytest.raises(PaddlexMLError, match="the memory is not enough") as caught:
+        save_onnx(model, info, tmp_path / "large", 17, 2)
+    assert caught.value.fix == "-o Export.batch_size=1"

@@ -43,3 +43,20 @@ def test_the_limit_is_1e_4_and_nan_is_above_it(error: float) -> None:
 def test_a_graph_with_a_frozen_batch_size_differs_by_infinity() -> None:
     with pytest.raises(RuntimeError, match="by inf"):
         parity.measure(Means(), lambda images: sigmoid_of_means(images[:1]), 8)
+
+
+def test_the_model_runs_a_few_images_of_a_large_batch() -> None:
+    ran = []
+
+    class Counted(Means):
+        def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+            ran.append(len(images))
+            return super().forward(images)
+
+    def graph(images: np.ndarray) -> np.ndarray:
+        scores = sigmoid_of_means(images)
+        scores[-1] += 1e-5
+        return scores
+
+    assert parity.measure(Counted(), graph, 8, (500,)) == pytest.approx(1e-5, rel=0.02)
+    assert ran == [8]

@@ -143,7 +143,17 @@ def pictures(photos: Path, shared: Path) -> list[str]:
     exif[0x0112] = 8
     Image.open(real[0]).save(turned, exif=exif)
     kinds = [path for path in images if path.name not in broken]
-    return [str(path) for path in (*kinds, *real, turned)]
+    grey = np.asarray(Image.open(real[0]).convert("L").resize((200, 150)))
+    deep: dict[str, np.ndarray] = {
+        "12_bits.png": grey.astype(np.uint16) * 16,
+        "8_bits.tif": grey.astype(np.uint16),
+        "whole.tif": grey.astype(np.int32),
+        "floats.tif": (grey / 255).astype(np.float32),
+        "floats_of_255.tif": grey.astype(np.float32),
+    }
+    for name, samples in deep.items():
+        Image.fromarray(samples).save(photos / name)
+    return [str(path) for path in (*kinds, *real, turned, *(photos / name for name in deep))]
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +195,21 @@ def test_the_onnx_script_prints_the_labels_above_the_threshold(
         assert told["photo"] == mine.input_path
         assert list(told["labels"]) == mine.label_names
         assert list(told["labels"].values()) == pytest.approx(mine.scores, abs=2e-5)
+
+
+def test_the_onnx_script_goes_on_after_a_broken_file(
+    both: tuple[Path, Path],
+    script: Any,
+    pictures: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    photos = [str(tmp_path / "gone.jpg"), pictures[0], str(tmp_path / "broken.jpg"), pictures[1]]
+    assert script.main(both[1], photos) == 2
+    shown = capsys.readouterr()
+    assert [json.loads(line)["photo"] for line in shown.out.splitlines()] == pictures[:2]
+    assert shown.err.count("error: ") == 2
 
 
 def labels_of(script: Any, path: Path, pictures: list[str]) -> list[list[str]]:
@@ -249,6 +274,21 @@ def test_the_onnx_script_reads_every_form_of_threshold_as_we_do(
     assert found.scale == np.float32(1 / 255)
     ours = Predictor(StaticModel(tuned, "cpu"))
     assert ours._threshold.tolist() == found.thresholds.tolist()
+
+
+def test_the_onnx_script_does_not_take_the_description_of_another_file(
+    both: tuple[Path, Path], script: Any, tmp_path: Path
+) -> None:
+    _, onnx = both
+    for name in ("inference.onnx", "other.onnx"):
+        shutil.copy(onnx / "inference.onnx", tmp_path / name)
+    text = (onnx / "inference.yml").read_text("utf-8").replace("threshold: 0.5", "threshold: 0.9")
+    (tmp_path / "inference.yml").write_text(text, encoding="utf-8")
+    graphs = [tmp_path / "inference.onnx", tmp_path / "other.onnx"]
+    found = [script.Model(graph).thresholds[0] for graph in graphs]
+    ours: list[Any] = [inference_yml.find(graph).threshold for graph in graphs]
+    assert np.allclose(found, ours)
+    assert np.allclose(found, [0.9, 0.5])
 
 
 def test_the_onnx_script_runs_a_fixed_batch(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from paddlex_ml.data import decode_memory
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.inputs import walk
 from paddlex_ml.inference.predictor import Predictor
@@ -85,6 +86,27 @@ def test_a_folder_gives_its_videos_where_frames_are_asked_for(photos: Path, clip
     assert [picture.frame for picture in walk(f"{photos}/*.AVI", frames=6)] == [0, 6]
 
 
+@pytest.mark.parametrize("name", ["clip", "clip.jpg", "clip.mov_part"])
+def test_a_video_is_known_by_its_first_bytes(clip: Path, tmp_path: Path, name: str):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    renamed = clip.rename(folder / name)
+    for source in (renamed, folder, f"{folder}/*"):
+        assert [picture.frame for picture in walk(source, frames=3)] == [0, 3, 6]
+
+
+@pytest.mark.parametrize("frames", [None, 3])
+def test_the_repair_for_the_content_of_a_video_works(
+    predictor: Predictor, clip: Path, tmp_path: Path, frames: int | None
+):
+    [result] = predictor.predict(clip.read_bytes(), frames=frames)
+    assert result.error is not None
+    assert result.error.fix.startswith("save it as a file, and ask for its frames: frames=30,")
+    (tmp_path / "saved").write_bytes(clip.read_bytes())
+    [result] = predictor.predict(tmp_path / "saved", frames=30)
+    assert (result.error, result.frame) == (None, 0)
+
+
 def test_results_have_the_numbers_of_frames(predictor: Predictor, clip: Path, tmp_path: Path):
     results = list(predictor.predict([clip, np.zeros((9, 9, 3), np.uint8)], 4, frames=3))
     assert [result.frame for result in results] == [0, 3, 6, None]
@@ -120,19 +142,38 @@ def test_a_file_that_is_cut_has_its_first_frames_and_an_error(tmp_path: Path, ph
 
 
 def test_a_broken_video_is_told_and_the_rest_is_answered(photos: Path, tmp_path: Path):
-    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    (tmp_path / "broken.mp4").write_bytes(b"\xfa\1\2\3" * 50)
     broken, sound = walk([tmp_path / "broken.mp4", photos / "a.jpg"], frames=1)
     with pytest.raises(PaddlexMLError, match="no frame of the video can be read"):
         broken.load()
     assert sound.load().size == (60, 40)
 
 
+@pytest.mark.parametrize(
+    "text", ["ffconcat version 1.0\nfile clip.avi\n", "#EXTM3U\n#EXTINF:10,\nclip.avi\n"]
+)
+def test_a_list_with_the_name_of_a_video_opens_no_other_file(clip: Path, text: str):
+    path = clip.with_name("list.mp4")
+    path.write_text(text)
+    [picture] = walk(path, frames=1)
+    with pytest.raises(PaddlexMLError, match="not an image, but a text file") as caught:
+        picture.load()
+    assert caught.value.where == str(path)
+
+
+def test_a_video_of_huge_frames_is_refused_before_one_is_decoded(clip: Path, monkeypatch):
+    monkeypatch.setattr(decode_memory, "LARGEST", 64 * 48 * 20 - 1)
+    [picture] = walk(clip, frames=1)
+    with pytest.raises(PaddlexMLError, match="a frame of 64 x 48 pixels takes"):
+        picture.load()
+
+
 def test_a_video_that_ends_early_is_told(clip: Path, monkeypatch, caplog):
     capture = cv2.VideoCapture
 
     class Longer:
-        def __init__(self, path: str) -> None:
-            self._capture = capture(path)
+        def __init__(self, path: str, backend: int) -> None:
+            self._capture = capture(path, backend)
 
         def get(self, _: int) -> float:
             return 100.0
@@ -149,5 +190,5 @@ def test_a_video_that_ends_early_is_told(clip: Path, monkeypatch, caplog):
 def test_an_opencv_without_ffmpeg_is_named(clip: Path, monkeypatch):
     monkeypatch.setattr(cv2, "videoio_registry", SimpleNamespace(getBackends=list))
     [picture] = walk(clip, frames=1)
-    with pytest.raises(PaddlexMLError, match=r"FFMPEG(.|\n)*pip install opencv-python-headless"):
+    with pytest.raises(PaddlexMLError, match=r"FFMPEG(.|\n)*-m pip install opencv-python-headless"):
         picture.load()

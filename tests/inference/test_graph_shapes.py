@@ -17,19 +17,6 @@ def check(inputs: list, outputs: list) -> None:
     graph_shapes.check(GraphShapes(inputs, outputs), size=(96, 64), classes=3, where=WHERE)
 
 
-def test_the_shapes_of_a_graph_are_read(exported: Path) -> None:
-    shapes = graph_shapes.read_paddle(exported / "inference.json")
-    assert shapes == GraphShapes([[-1, 3, 64, 64]], [[-1, 5]])
-
-
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"program": {"regions": 1}}', b"\xff"])
-@pytest.mark.parametrize("name", ["inference.json", "inference.pdmodel"])
-def test_a_graph_that_tells_nothing_is_left_to_paddle(tmp_path: Path, content, name) -> None:
-    (tmp_path / name).write_bytes(content)
-    shapes = graph_shapes.read_paddle(tmp_path / name)
-    assert shapes is None or not shapes.inputs
-
-
 @pytest.mark.parametrize("sides", [[3, 64, 96], [-1, -1, -1], ["c", None, "w"], [3, -1, 96]])
 def test_sides_that_fit_or_are_open_are_taken(sides: list) -> None:
     check([["batch", *sides]], [["batch", 3]])

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 from pathlib import Path
@@ -327,3 +329,32 @@ def test_long_names_are_cut_between_characters():
 
 def test_a_name_that_is_not_utf8_stays_as_it_is():
     assert named("caf\udce9.jpg", "caf\udce9.jpg") == ["caf\udce9.jpg", "caf\udce9_2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "begin", "fix"),
+    [
+        ("PNG", "", "base64.b64decode(text)"),
+        ("JPEG", "\n", "base64.b64decode(text)"),
+        ("JPEG", "data:image/jpeg;base64,", "base64.b64decode(text[23:])"),
+    ],
+)
+def test_an_image_as_base64_text_is_told_in_a_few_words(kind: str, begin: str, fix: str):
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8)
+    Image.fromarray(pixels).save(file, kind)
+    text = begin + base64.b64encode(file.getvalue()).decode()
+    for given in (text, text.encode(), [text], {"img": text}):
+        with pytest.raises(PaddlexMLError, match="must be decoded first") as caught:
+            next(walk(given)).load()
+        assert caught.value.fix == f"give its bytes: {fix}"
+        assert len(str(caught.value)) < 400
+    decoded = eval(fix, {"base64": base64, "text": text})
+    assert next(walk(decoded)).load().size == (99, 99)
+
+
+@pytest.mark.parametrize("text", ["a/" * 9999 + "x.jpg", "*" * 9999, "[[1, 2], [3, 4]]" * 999])
+def test_a_very_long_text_is_shortened_in_the_error(text: str):
+    with pytest.raises(PaddlexMLError, match=r"no such file or folder|finds no image") as caught:
+        next(walk(text))
+    assert len(str(caught.value)) < 1000

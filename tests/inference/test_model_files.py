@@ -6,11 +6,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from paddlex_ml import create_model
+from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.model_files import find
+from tests import repairs
 
 NAME = "PP-LCNet_x1_0_ML"
 
@@ -70,8 +74,48 @@ def test_the_home_folder_may_be_short(exported: Path, tmp_path: Path, monkeypatc
     assert find("~/inference", None).folder == exported
 
 
+def test_the_home_folder_of_an_unknown_user_is_no_folder():
+    with pytest.raises(PaddlexMLError, match="does not exist"):
+        find("~nobody-of-that-name/model", None)
+
+
 def test_a_run_without_an_export_says_what_is_missing(tmp_path: Path):
     (tmp_path / "best_model").mkdir()
     for folder in (tmp_path, tmp_path / "best_model"):
         with pytest.raises(PaddlexMLError, match=r"lacks inference\.json(.|\n)*mode=export"):
             find(folder, None)
+
+
+def test_a_folder_with_one_onnx_file_that_describes_itself_is_a_model(onnx_folder, tmp_path):
+    content = inference_yml.read(onnx_folder / "inference.yml")
+    info = ModelInfo(NAME, list(content.label_names), content.preprocess.size[0])
+    model = onnx.load(onnx_folder / "inference.onnx")
+    onnx.helper.set_model_props(model, inference_yml.describe(info))
+    (tmp_path / "Scenes 1.ONNX").write_bytes(model.SerializeToString())
+    assert find(tmp_path, None).graph == tmp_path / "Scenes 1.ONNX"
+    assert create_model(NAME, tmp_path, device="cpu").model.run_mode == "onnxruntime"
+    assert create_model(NAME, bytes(tmp_path), device="cpu").model.run_mode == "onnxruntime"
+    shutil.copy(onnx_folder / "inference.onnx", tmp_path / "other.onnx")  # which of the two?
+    with pytest.raises(PaddlexMLError, match="the folder of the static model lacks"):
+        find(tmp_path, None)
+
+
+def test_an_empty_onnx_file_is_no_onnx_file(tmp_path: Path):
+    (tmp_path / "empty.onnx").touch()
+    with pytest.raises(PaddlexMLError, match="not an ONNX file, or not a whole one"):
+        find(tmp_path / "empty.onnx", None)
+
+
+@pytest.mark.parametrize("named", ["latest", "latest/latest.pdparams", ""])
+@pytest.mark.parametrize("run_mode", [None, "onnxruntime"])
+def test_weights_that_were_not_exported_name_the_export(
+    tmp_path: Path, named: str, run_mode: str | None
+) -> None:
+    file = tmp_path / "latest" / "latest.pdparams"
+    file.parent.mkdir()
+    file.touch()
+    with pytest.raises(PaddlexMLError, match="must be exported before they predict") as caught:
+        find(tmp_path / named, run_mode)
+    form = ["Export.format=onnx"] if run_mode else []
+    expected = ["Global.mode=export", f"Export.weight_path={file}", *form]
+    assert repairs.find(str(caught.value)) == [expected]

@@ -123,14 +123,24 @@ def test_a_fixed_batch_has_maps_as_well(onnx_folder: Path, tmp_path: Path):
     assert np.abs(one[1] - other[1]).max() < 1e-5
 
 
-def test_a_file_of_half_precision_is_run(onnx_folder: Path, tmp_path: Path):
+@pytest.mark.parametrize("keeps_input", [True, False])
+def test_a_file_of_half_precision_is_run(onnx_folder: Path, tmp_path: Path, keeps_input: bool):
     half = pytest.importorskip("onnxruntime.transformers.float16")
     folder = shutil.copytree(onnx_folder, tmp_path / "half")
     path = folder / "inference.onnx"
-    onnx.save(half.convert_float_to_float16(onnx.load(path)), path)
+    onnx.save(half.convert_float_to_float16(onnx.load(path), keep_io_types=keeps_input), path)
     images = np.random.default_rng(0).standard_normal((3, 3, 64, 64), np.float32)
-    expected = StaticModel(onnx_folder, "cpu").run(images)
-    assert np.abs(StaticModel(folder, "cpu").run(images) - expected).max() < 0.01
+    scores = StaticModel(folder, "cpu").run(images)
+    assert scores.dtype == np.float32
+    assert np.abs(scores - StaticModel(onnx_folder, "cpu").run(images)).max() < 0.01
+    one, other = (
+        onnx_engine.load_attention(file, device="cpu", threads=1, probe=images)
+        for file in (path, onnx_folder / "inference.onnx")
+    )
+    assert one is not None
+    assert other is not None
+    assert np.abs(one[1] - other[1]).max() < 0.01
+    assert StaticModel(folder, "cpu").require_attention() is None
 
 
 def test_images_of_another_size_than_the_graph_takes_are_refused(onnx_folder, tmp_path):
@@ -150,7 +160,7 @@ def test_without_onnxruntime_the_way_to_install_it_is_told(onnx_folder: Path, mo
         return real(name, *more)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(PaddlexMLError, match="pip install onnxruntime"):
+    with pytest.raises(PaddlexMLError, match="-m pip install onnxruntime"):
         StaticModel(onnx_folder, "cpu")
 
 
@@ -192,7 +202,7 @@ def test_maps_without_the_package_onnx_name_the_way_to_install_it(onnx_folder, m
         return real(name, *more)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(PaddlexMLError, match=r"pip install 'paddlex-ml\[onnx\]'"):
+    with pytest.raises(PaddlexMLError, match=r"-m pip install onnx, or"):
         model.require_attention()
     assert model.run(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 5)  # scores need it not
 
@@ -207,3 +217,49 @@ def test_the_attention_becomes_an_output_and_the_file_stays_as_it_is(onnx_folder
     assert found[1].shape == (2, 8, 5, 4)
     assert (found[0](probe[1:]) == found[1][1:]).all()
     assert (onnx_folder / "inference.onnx").read_bytes() == before
+
+
+@pytest.mark.parametrize("size", [0, -1, None])
+def test_a_graph_for_single_images_runs_though_its_batch_is_called_open(
+    onnx_folder: Path, photos: Path, tmp_path: Path, size: int | None
+):
+    folder = shutil.copytree(onnx_folder, tmp_path / "renamed")
+    path = fix_batch(folder, 1)
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        axis = value.type.tensor_type.shape.dim[0]
+        axis.Clear()
+        if size is not None:
+            axis.dim_value = size
+    path.write_bytes(model.SerializeToString())
+    if size == 0:  # no graph takes a batch without images
+        with pytest.raises(PaddlexMLError, match=r"onnxruntime cannot run the model: .*dimensions"):
+            StaticModel(folder, "cpu")
+        return
+    expected = [*Predictor(StaticModel(onnx_folder, "cpu")).predict(photos, 4, 0.0)]
+    found = [*Predictor(StaticModel(folder, "cpu")).predict(photos, 4, 0.0)]
+    for one, other in zip(found, expected, strict=True):
+        assert one.class_ids == other.class_ids
+        assert one.scores == pytest.approx(other.scores, abs=2e-5)
+
+
+def test_an_input_of_unknown_shape_is_taken(onnx_folder: Path, tmp_path: Path):
+    folder = shutil.copytree(onnx_folder, tmp_path / "unknown")
+    model = onnx.load(folder / "inference.onnx")
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    (folder / "inference.onnx").write_bytes(model.SerializeToString())
+    images = np.random.default_rng(0).standard_normal((3, 3, 64, 64), np.float32)
+    expected = StaticModel(onnx_folder, "cpu").run(images)
+    assert np.abs(StaticModel(folder, "cpu").run(images) - expected).max() < 1e-6
+
+
+def test_weights_of_another_file_that_are_not_there_are_named(onnx_folder, tmp_path, capfd):
+    shutil.copy(onnx_folder / "inference.yml", tmp_path)
+    model = onnx_graph.simplify(onnx.load(onnx_folder / "inference.onnx"), None)
+    path = str(tmp_path / "inference.onnx")
+    onnx.save(model, path, save_as_external_data=True, location="w.bin")
+    assert StaticModel(tmp_path, "cpu").run_mode == "onnxruntime"
+    (tmp_path / "w.bin").unlink()
+    with pytest.raises(PaddlexMLError, match=r"(?s)fix: +copy the file with the weights into the"):
+        StaticModel(tmp_path, "cpu")
+    assert capfd.readouterr().err == ""  # onnxruntime prints nothing of its own

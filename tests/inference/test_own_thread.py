@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from paddlex_ml.inference import own_thread
 from paddlex_ml.inference.own_thread import OwnThread
 
 
@@ -118,6 +120,50 @@ def test_the_thread_ends_with_its_owner():
     assert not one.is_alive()
 
 
+def test_the_exit_waits_for_a_function_whose_owner_is_gone(monkeypatch: pytest.MonkeyPatch):
+    """A stop while a model is loaded: within Paddle the end of Python would abort the process."""
+    own, begun, done = OwnThread("own"), threading.Event(), []
+
+    def load() -> None:
+        begun.set()
+        time.sleep(0.3)
+        done.append("loaded")
+
+    def interrupt(_: object) -> None:
+        begun.wait(60)
+        raise KeyboardInterrupt
+
+    for name in ("_every", "_threads"):  # models of other tests live on
+        monkeypatch.setattr(own_thread, name, weakref.WeakSet())
+    with monkeypatch.context() as patch:
+        patch.setattr(Future, "result", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            own.call(load)
+    del own
+    gc.collect()
+    own_thread._close_all()
+    assert done == ["loaded"]
+
+
+def test_after_the_end_of_the_thread_callers_still_take_turns(thread: OwnThread):
+    now, most, lock = [0], [0], threading.Lock()
+
+    def work(number: int) -> int:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.01)
+        with lock:
+            now[0] -= 1
+        return number
+
+    thread.close()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda n: thread.call(work, n), range(16))) == list(range(16))
+    assert most == [1]
+    assert thread.call(lambda: thread.call(abs, -3)) == 3
+
+
 def test_a_forked_process_has_a_thread_of_its_own(thread: OwnThread):
     thread.call(abs, 1)
     with warnings.catch_warnings():
@@ -140,6 +186,12 @@ def test_a_forked_process_has_a_thread_of_its_own(thread: OwnThread):
         "threading.Thread(target=own.call, args=(time.sleep, .3), daemon=True).start()\n"
         "time.sleep(.1); print('done')",
         "import atexit; atexit.register(lambda: print(own.call(str, 'done')))",
+        # A daemon thread that goes on calling is not in the network when Python ends it.
+        "import atexit\nfrom paddlex_ml.inference import own_thread\n"
+        "go_on = lambda: [own.call(time.sleep, .2), own.call(print, 'lost')]\n"
+        "threading.Thread(target=go_on, daemon=True).start()\ntime.sleep(.1)\n"
+        "atexit.register(print, 'done'); atexit.register(time.sleep, .3)\n"
+        "atexit.register(own_thread._begin_exit)",
         "own.close(); print(own.call(str, 'done'))",
     ],
 )

@@ -69,6 +69,29 @@ def test_arrays_of_every_order_type_and_library_are_the_same_image(
     assert np.array_equal(load(array, rgb=rgb, layout=layout), COLOUR)
 
 
+def encode(suffix: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(COLOUR).resize((60, 40), Image.Resampling.NEAREST).save(buffer, suffix)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["PNG", "BMP", "WEBP", "TIFF"])
+@pytest.mark.parametrize("form", ["[N]", "[N, 1]", "[1, N]", "tensor"])
+def test_encoded_arrays_of_every_form_are_read_as_files(suffix: str, form: str):
+    content = encode(suffix)
+    array: Any = np.frombuffer(content, np.uint8)
+    if form == "tensor":
+        array = paddle.to_tensor(array)
+    elif form != "[N]":
+        array = array.reshape((-1, 1) if form == "[N, 1]" else (1, -1))
+    assert np.array_equal(load(array), load(content))
+
+
+def test_a_grey_column_is_no_file():
+    column = np.arange(100, dtype=np.uint8)[:, None]
+    assert load(column).shape == (100, 1, 3)
+
+
 class Tensor:
     """As torch has it: numpy() only of what is detached, on the CPU, and of a type of numpy."""
 

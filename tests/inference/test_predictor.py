@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from paddlex_ml.data import decode_memory
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
@@ -390,3 +391,15 @@ def test_the_usual_loops_lose_no_result(predictor: Predictor, photos: Path, tmp_
     listed = json.loads((tmp_path / "res.json").read_text("utf-8"))
     assert listed == [json.loads(path.read_text("utf-8")) for path in saved]
     assert [each["res"]["input_path"] for each in listed] == [*map(str, paths), None, None]
+
+
+def test_a_sound_image_that_is_too_large_is_to_be_saved_smaller(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.png"
+    Image.new("L", (9000, 9000)).save(path)
+    monkeypatch.setattr(decode_memory, "LARGEST", 10**7)
+    [result] = predictor.predict(path)
+    assert result.error is not None
+    assert "9000 x 9000 pixels" in result.error.what
+    assert result.error.fix == "save it smaller, or leave it out of the input"

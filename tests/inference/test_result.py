@@ -135,6 +135,12 @@ def test_an_existing_folder_with_a_dot_is_a_folder(photo: Path, tmp_path: Path):
     assert result_of(photo).save_to_json(tmp_path / "v1.2").name == "photo.json"
 
 
+@pytest.mark.parametrize("name", ["results_v1.0", "2026.07.01", "run.V2"])
+def test_a_name_that_ends_in_a_number_is_a_folder(result, tmp_path: Path, name: str):
+    for save in (result.save_to_json, result.save_to_csv, result.save_to_img):
+        assert save(tmp_path / name).parent == tmp_path / name
+
+
 def test_a_name_with_a_suffix_is_a_file(photo: Path, tmp_path: Path):
     result = result_of(photo)
     saved = result.save_to_json(tmp_path / "new" / "res.json")
@@ -219,13 +225,13 @@ def test_a_table_of_one_row_says_what_the_json_says(photo: Path, tmp_path: Path)
     path = result_of(photo).save_to_csv(tmp_path / "out")
     assert path == tmp_path / "out" / "photo.csv"
     assert path.read_text("utf-8").splitlines() == [
-        "image,labels,scores,error",
+        "\ufeffimage,labels,scores,error",
         f"{photo},猫|cat,0.98765|0.5,",
     ]
     [picture] = walk(photo)
     whole = MultiLabelResult(picture, CLASSES, SCORES, [], with_all_scores=True)
     assert whole.save_to_csv(tmp_path / "t.csv").read_text("utf-8").splitlines() == [
-        "image,labels,scores,error,cat,dog,猫",
+        "\ufeffimage,labels,scores,error,cat,dog,猫",
         f"{photo},,,,0.5,0.25,0.98765",
     ]
     assert "the image file is empty" in broken().save_to_csv(tmp_path / "b.csv").read_text("utf-8")

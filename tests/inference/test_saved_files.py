@@ -7,6 +7,8 @@ import csv
 import json
 import logging
 import os
+import pickle
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -75,6 +77,29 @@ def test_two_images_of_one_name_have_a_file_each_by_every_saver(photos, tmp_path
     told = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(told) == 2  # once for each folder
     assert "x.json holds another result, so this one is saved as x_2.json" in told[0].getMessage()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_results_of_worker_processes_keep_their_files_apart(photos, tmp_path: Path):
+    own, other = photos("a/x.jpg", "b/x.jpg")
+    receiver, sender = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a fork among threads
+        child = os.fork()
+    if not child:
+        os.write(sender, pickle.dumps(result_of(other)))
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(sender)
+    with open(receiver, "rb") as pipe:
+        sent = pickle.loads(pipe.read())
+    paths = [result.save_to_json(tmp_path / "out") for result in (result_of(own), sent)]
+    assert [path.name for path in paths] == ["x.json", "x_2.json"]
+
+
+def test_a_result_of_a_url_can_be_sent_to_another_process():
+    result = result_of("http://127.0.0.1/a.jpg")
+    assert pickle.loads(pickle.dumps(result)) == result
 
 
 def test_a_loop_over_arrays_keeps_every_result(tmp_path: Path):

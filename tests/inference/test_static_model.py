@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, current_thread
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -173,6 +175,17 @@ def test_the_number_of_threads_changes_no_score(exported, onnx_folder, model, mo
     assert np.abs(found - model.run(images)).max() < 1e-5
 
 
+@pytest.mark.parametrize("mode", ["paddle", "onnxruntime"])
+def test_more_threads_than_cores_are_told_and_do_not_abort_the_process(
+    exported, onnx_folder, caplog, mode
+):
+    folder = onnx_folder if mode == "onnxruntime" else exported
+    with caplog.at_level("INFO"):
+        model = StaticModel(folder, "cpu", mode, cpu_threads=1_000_000)
+    assert model.run(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, len(model.label_names))
+    assert "cpu_threads 1000000: this machine has" in caplog.text
+
+
 def test_threads_that_share_a_model_get_their_own_scores(model: StaticModel):
     images = np.random.default_rng(2).standard_normal((16, 1, 3, 64, 64)).astype(np.float32)
     expected = np.stack([model.run(image) for image in images])
@@ -299,7 +312,10 @@ def test_a_truncated_file_is_one_clear_error(exported: Path, tmp_path: Path, nam
     folder = shutil.copytree(exported, tmp_path / "copy")
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: int(share * len(content))])
-    with pytest.raises(PaddlexMLError, match=r"Paddle cannot run the model: .*\n.*inference\.json"):
+    told = r"Paddle cannot run the model: .*\n.*inference\.json"
+    if name == "inference.pdiparams" and share:
+        told = r"tensor \d+ of .* bytes ends at .*\n.*inference\.pdiparams"
+    with pytest.raises(PaddlexMLError, match=told):
         StaticModel(folder, "cpu")
 
 
@@ -341,7 +357,7 @@ def test_a_graph_for_images_of_any_size_takes_that_of_the_description(tmp_path, 
     describe(tmp_path, exported, ["a", "b", "c"])
     model = StaticModel(resized(tmp_path, [96, 128]), "cpu")
     assert model.image_size == (96, 128)
-    assert model.run(np.zeros((1, 3, 128, 96), np.float32)).shape == (1, 3)
+    assert model.run(np.zeros((1, 3, 128, 96), np.float32)).shape == (1, len(model.label_names))
 
 
 @pytest.mark.parametrize("kind", ["exported", "pdmodel", "onnx_folder"])
@@ -405,3 +421,23 @@ def test_numbers_as_class_names_are_text(altered):
         content["PostProcess"]["MultiLabelThreshOutput"]["label_list"] = [0, 1, 2, 3, 4]
 
     assert StaticModel(altered(name_by_number), "cpu").label_names == ("0", "1", "2", "3", "4")
+
+
+def test_paddle_that_fails_after_a_fork_is_one_clear_error(monkeypatch: pytest.MonkeyPatch):
+    def fail() -> None:
+        raise RuntimeError("std::exception")
+
+    handle = SimpleNamespace(copy_from_cpu=lambda _: None)
+    predictor = SimpleNamespace(
+        **{f"get_{kind}_names": lambda: ["x"] for kind in ("input", "output")},
+        **{f"get_{kind}_handle": lambda _: handle for kind in ("input", "output")},
+        run=fail,
+    )
+    monkeypatch.setattr(paddle.inference, "create_predictor", lambda _: predictor)
+    network, images = paddle_engine._build(None, "paddle"), np.zeros((1, 3, 8, 8), np.float32)
+    with pytest.raises(RuntimeError, match="std::exception"):
+        network(images)
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    with pytest.raises(PaddlexMLError, match="was forked after it was loaded") as caught:
+        network(images)
+    assert "call create_model after the fork" in caught.value.fix

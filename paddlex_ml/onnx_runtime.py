@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The import of onnxruntime, which is to tell nobody of the models of a user."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+
+
+def load() -> Any:
+    """Import onnxruntime. Raises ImportError where it is not installed or does not work.
+
+    Since 1.32 it sends events to its maker, keeps an identifier of the machine in the home folder,
+    and leaves a file in the temporary folder, unless this variable is set before the import. A
+    value that the user has set stays.
+    """
+    os.environ.setdefault(_NO_TELEMETRY, "1")
+    return importlib.import_module("onnxruntime")
