@@ -8,6 +8,8 @@ such as SIGHUP under nohup, stays ignored.
 
 from __future__ import annotations
 
+import _thread
+import logging
 import os
 import signal
 import sys
@@ -79,6 +81,47 @@ def postponed() -> Iterator[None]:
         signal.raise_signal(received[0])
 
 
+def log_received(logger: logging.Logger, message: str, *values: object) -> None:
+    """Log a warning in a handler of a signal.
+
+    The code that the signal interrupted may be writing to the stream of the log, which no second
+    call of the same thread may enter: a thread of its own waits for its end.
+    """
+    _thread.start_new_thread(lambda: logger.warning(message, *values), ())
+
+
+def start_tracker() -> None:
+    """Start multiprocessing's process that tracks semaphores, where no stop of a group ends it.
+
+    It ignores SIGINT and SIGTERM by itself. The others of a terminal or job would end it, and its
+    successor, which knows of no semaphore, would write a traceback for each of them.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        from multiprocessing import resource_tracker
+
+        with postponed():
+            resource_tracker.ensure_running()
+
+
+def start_fork_server() -> None:
+    """Start multiprocessing's server of workers; it and its workers begin with stops blocked.
+
+    Its own import takes a second, and a stop that reaches the whole group must not end it
+    meanwhile: it ends with this process. A worker receives them again with `unblock`.
+    """
+    from multiprocessing import forkserver
+
+    start_tracker()  # of its own, because the start of the tracker ends with SIGINT let through
+    with postponed():
+        forkserver.ensure_running()
+
+
+def unblock() -> None:
+    """Receive, in a new process, what was blocked where it was started."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
+
+
 @contextmanager
 def ended_when_stalled(is_waiting: Callable[[], bool], limit: float) -> Iterator[None]:
     """End the process some seconds after a stop that its main thread does not answer.
@@ -125,7 +168,7 @@ def ended_when_stalled(is_waiting: Callable[[], bool], limit: float) -> Iterator
 def _read_signal(receiver: int) -> int | None:
     """A stop whose handler of C has run: each signal is a byte."""
     try:
-        return next((number for number in os.read(receiver, 64) if number in STOPS), None)
+        return next((number for number in os.read(receiver, 64) if number in ALL), None)
     except BlockingIOError:
         return None
 
@@ -137,7 +180,7 @@ def _find_pending() -> int | None:
     except OSError:
         return None
     pending = int((status.partition("ShdPnd:")[2].split() or ["0"])[0], 16)
-    return next((number for number in STOPS if pending >> (number - 1) & 1), None)
+    return next((number for number in ALL if pending >> (number - 1) & 1), None)
 
 
 def leave(code: int) -> NoReturn:
@@ -149,4 +192,6 @@ def leave(code: int) -> NoReturn:
         timer = threading.Timer(_LEAVE, os._exit, (code,))
         timer.daemon = True
         timer.start()
+        for number in ALL:  # of an impatient user: a traceback would tell nothing
+            signal.signal(number, lambda *_: os._exit(code))
     sys.exit(code)

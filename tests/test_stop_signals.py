@@ -8,13 +8,31 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from paddlex_ml import stop_signals, terminal
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextmanager
+def begun(script: str, *arguments: str) -> Iterator[Any]:
+    """A script in a process of its own that has printed "begun", with its streams as pipes."""
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        yield process
 
 
 @pytest.mark.parametrize("number", stop_signals.STOPS)
@@ -117,26 +135,84 @@ def test_a_thread_that_never_ends_does_not_keep_a_stopped_program(
     tmp_path: Path, where: str
 ) -> None:
     os.mkfifo(tmp_path / "never")
-    with subprocess.Popen(
-        [sys.executable, "-c", STALLED, str(tmp_path / "never"), where],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
+    with begun(STALLED, str(tmp_path / "never"), where) as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 143
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_second_stop_ends_the_program_at_once_and_without_a_traceback(
+    tmp_path: Path, name: str
+) -> None:
+    os.mkfifo(tmp_path / "never")
+    script = STALLED.replace("stop_signals._LEAVE, ", "stop_signals.nothing, ")
+    with begun(script, str(tmp_path / "never"), "in_a_thread_of_the_end") as process:
+        process.send_signal(getattr(signal, name))
+        assert process.stderr.readline() == f"stopped by {name}\n"
+        time.sleep(0.3)  # it waits for its thread
+        begin = time.monotonic()
+        process.send_signal(getattr(signal, name))
+        assert process.wait(timeout=10) == 128 + getattr(signal, name)
+        assert time.monotonic() - begin < 1
+        assert process.stderr.read() == ""
+
+
+HELPED = """
+import multiprocessing, os, signal, sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import resource_tracker
+from paddlex_ml import stop_signals
+from paddlex_ml.data import worker
+if __name__ == '__main__':
+    for number in stop_signals.ALL:
+        signal.signal(number, lambda *_: None)
+    stop_signals.start_fork_server()
+    tracker = resource_tracker._resource_tracker._pid
+    for number in stop_signals.ALL:
+        os.killpg(0, number)
+    context = multiprocessing.get_context('forkserver')
+    pool = ProcessPoolExecutor(1, context, worker.start)
+    print(pool.submit(os.getppid).result() != os.getpid())  # in a child of the server
+    for number in set(stop_signals.ALL) - {signal.SIGTERM}:
+        os.killpg(0, number)
+    print(pool.submit(pow, 2, 3).result())
+    resource_tracker.ensure_running()
+    print(resource_tracker._resource_tracker._pid == tracker)
+    pool.shutdown()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_a_signal_to_the_group_leaves_the_tracker_the_server_and_its_workers(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "helped.py").write_text(HELPED)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "helped.py")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        start_new_session=True,
+    )
+    assert (done.stdout, done.stderr) == ("True\n8\nTrue\n", "")
+
+
 STALL_IN_C = """
 #include <unistd.h>
-int stall(void) { for (;;) pause(); }
+int stall(void) {
+    if (write(1, "begun\\n", 6) == 6) for (;;) pause();
+    return 0;
+}
 """
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
-def test_a_read_that_never_returns_does_not_keep_a_stopped_program(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_read_that_never_returns_does_not_keep_a_stopped_program(
+    tmp_path: Path, name: str
+) -> None:
     (tmp_path / "stall.c").write_text(STALL_IN_C)
     subprocess.run(
         ["gcc", "-shared", "-fPIC", "-o", "stall.so", "stall.c"], cwd=tmp_path, check=True
@@ -145,24 +221,14 @@ def test_a_read_that_never_returns_does_not_keep_a_stopped_program(tmp_path: Pat
         "import ctypes, sys\n"
         "from paddlex_ml import stop_signals, terminal\n"
         "def body():\n"
-        "    print('begun', flush=True)\n"
         "    ctypes.CDLL(sys.argv[1]).stall()\n"
         "terminal.END_LIMIT, stop_signals._STEP = 0.3, 0.1\n"
         "stop_signals.leave(terminal.run_script(body))\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "stall.so")],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.readline() == "begun\n"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 143
-        assert "stopped by SIGTERM: a disk or pipe does not answer" in process.stderr.read()
+    with begun(script, str(tmp_path / "stall.so")) as process:
+        process.send_signal(getattr(signal, name))
+        assert process.wait(timeout=10) == 128 + getattr(signal, name)
+        assert f"stopped by {name}: a disk or pipe does not answer" in process.stderr.read()
 
 
 def test_in_another_thread_nothing_is_received() -> None:

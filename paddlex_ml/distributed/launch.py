@@ -28,7 +28,7 @@ from paddlex_ml.distributed.group import PeerLost, ProcessGroup, SharedState, jo
 from paddlex_ml.distributed.parent import exit_with_parent
 from paddlex_ml.distributed.supervisor import Outcome, WorkerProcess, supervise
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import files
+from paddlex_ml.storage import cache
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ def _run_workers(body: Body, argument: Any, layout: Layout) -> Any:
     names = layout.device_names[layout.first_rank : layout.first_rank + count]
     logger.info("starting %d processes: %s", count, ", ".join(names))
     paddle_runtime.share_cores(count)
+    stop_signals.start_tracker()
     options: dict[str, Any] = {"backend": "gloo"}
     if devices.kind == "gpu":
         options = {"backend": "nccl", "gpus": gpu_names(devices.numbers)}
@@ -147,7 +148,7 @@ def _run_worker(job: Job) -> None:
         except BaseException as error:  # the supervisor decides about all of them
             known: BaseException | None = error
             if isinstance(error, OSError):
-                known = files.explain(error) or error
+                known = cache.explain(error) or error
             if isinstance(error, Exception) and not isinstance(known, PaddlexMLError | PeerLost):
                 known = RuntimeError(f"process {rank} failed:\n{traceback.format_exc()}")
             outcome = Outcome(error=known)

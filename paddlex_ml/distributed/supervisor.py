@@ -35,6 +35,9 @@ HURRY_LIMIT = 2.0
 """Seconds after which a stop is repeated."""
 CAUSE_LIMIT = 3.0
 """Seconds for the error to arrive that caused a lost connection."""
+EXIT_LIMIT = 10.0
+"""Seconds that processes have to end by themselves once all have reported: one that is killed in
+its last steps leaves semaphores, of which multiprocessing's tracker then warns."""
 
 _WHERE = "training in several processes"
 _RESUME = "-o Train.resume_path=auto goes on from the last checkpoint"
@@ -83,6 +86,9 @@ def supervise(workers: Sequence[WorkerProcess], shared: SharedState, others: Seq
                 hurry(running)
                 if _must_end(workers, shared):
                     _end(workers)
+            latest = time.monotonic() + EXIT_LIMIT
+            for worker in workers:
+                worker.process.join(max(0.0, latest - time.monotonic()))
         finally:
             for worker in workers:
                 worker.process.kill()  # no process may outlive the command
@@ -111,7 +117,8 @@ def _signals_passed_on(shared: SharedState) -> Iterator[Callable[[Sequence[Worke
             raise KeyboardInterrupt
         nonlocal noted
         shared.stop[0], noted = number, time.monotonic()
-        logger.warning("%s: saving the state after this step", signal.Signals(number).name)
+        name = signal.Signals(number).name
+        stop_signals.log_received(logger, "%s: saving the state after this step", name)
 
     with stop_signals.received_by(note):
         yield hurry

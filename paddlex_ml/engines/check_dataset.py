@@ -33,7 +33,7 @@ from paddlex_ml.formats import registry, rewrite
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.pictures import dataset_page, plots
 from paddlex_ml.pictures.labelled import draw_labels
-from paddlex_ml.storage import files, folders
+from paddlex_ml.storage import csv_text, files, folders
 
 _DEMOS = 10  # images of each list
 _DEMO_SIDE = 1024  # pixels: a page of thumbnails, not copies of the photographs
@@ -153,7 +153,7 @@ def _report_rewritten(rewritten: rewrite.Rewritten, config: Config) -> Rewritten
         logger.info("%s", line)
     if rewritten.account or rewritten.changes:
         table = RunFolder(config.Global.output).check_dataset.conversion_csv
-        files.write_bytes(table, rewritten.format_csv().encode("utf-8", "backslashreplace"))
+        files.write_bytes(table, csv_text.encode(rewritten.format_csv()))
         logger.info("what has no part in the lists or another name, and why: %s", table)
     return msgspec.convert(rewritten.describe(), RewrittenLists)
 
@@ -162,7 +162,7 @@ def _write_faults(error: PaddlexMLError, output: Path) -> PaddlexMLError:
     """Write the table of all faults; the same error, which names it."""
     table = RunFolder(output).check_dataset.faults_csv
     try:
-        files.write_bytes(table, format_csv(error.rows).encode("utf-8", "backslashreplace"))
+        files.write_bytes(table, csv_text.encode(format_csv(error.rows)))
     except OSError as trouble:
         logger.warning("the table of faults cannot be written: %s", trouble)
         return error

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from msgspec import UNSET
@@ -44,9 +44,11 @@ def run(config: Config) -> ExportResult:
     if text is not None and fetch.is_url(text):  # its file is in the cache
         return _save(config, load_model.load(config, text, _KEY), config.Global.output)
     best = RunFolder(config.Global.output).best_model.folder
-    folder = best if text is None else Path(text).resolve().parent
+    given = None if text is None else Path(text).resolve()
+    folder = best if given is None else given.parent
+    is_there = given is None or given.exists()  # else a lock would be all that this writes
     # A training that finds better weights meanwhile waits, so that the export is of those beside.
-    with files.one_at_a_time(folder):
+    with files.one_at_a_time(folder) if is_there else nullcontext():
         source = load_model.load(config, text, _KEY)
         return _save(config, source, source.path.parent)
 

@@ -72,6 +72,14 @@ def load_other_weights(source: LoadedModel, which: Literal["raw", "ema"], key: s
 
 def _build(info: ModelInfo, entries: dict[str, np.ndarray], path: Path, key: str) -> LoadedModel:
     paddle_runtime.use_own_threads()
+    outputs = zoo.count_classes(info.model, entries, str(path))
+    if outputs != len(info.label_names):  # before room is made for as many classes
+        raise PaddlexMLError(
+            f"the weights have {outputs} classes, {len(info.label_names)} are named beside them",
+            where=str(path),
+            fix=f"name the weights of a trained {info.model} behind {key}, with the files that "
+            "its training wrote beside them",
+        )
     model = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
     fitted = weights.fit(model, entries, head=zoo.find(info.model).head, where=str(path))
     if fitted.missing:
@@ -97,8 +105,8 @@ def _locate(config: Config, text: str | None, key: str) -> Path:
     raise PaddlexMLError(
         f"no trained model there: {best.weights} does not exist",
         where=key,
-        fix=f"train first (-o Global.mode=train), or -o {key}=path/to/model{WEIGHTS} "
-        "(or a URL), or name the training's folder behind Global.output",
+        fix=f"train first (-o Global.mode=train), or name a file *{WEIGHTS} or a URL behind {key}, "
+        "or the training's folder behind Global.output",
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from paddlex_ml import program
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage.files import make_folder
 from paddlex_ml.training.plan import Scalars
 
 
@@ -41,7 +42,7 @@ def writing(folder: Path, step: int) -> Iterator[Scalars]:
     from tensorboardX.proto.event_pb2 import Event, SessionLog
     from tensorboardX.summary import scalar
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{step}")
 
     def write(number: int, scalars: Mapping[str, float]) -> None:

@@ -96,7 +96,8 @@ class Interrupt:
             raise KeyboardInterrupt
         self.signal = number
         if not self.group.shared.stop[0]:  # else the supervisor has said so
-            logger.warning("%s: saving the state after this step", signal.Signals(number).name)
+            name = signal.Signals(number).name
+            stop_signals.log_received(logger, "%s: saving the state after this step", name)
         if hasattr(signal, "setitimer"):  # again and again: the step may end first
             signal.setitimer(signal.ITIMER_REAL, DATA_LIMIT, DATA_LIMIT / 3)
 

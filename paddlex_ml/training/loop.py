@@ -20,6 +20,7 @@ import numpy as np
 import paddle
 
 from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import WeightsKind, write_metrics
 from paddlex_ml.data.loader import Batch, Loader, evaluation_indices
 from paddlex_ml.distributed.group import PeerLost
@@ -30,7 +31,7 @@ from paddlex_ml.training.diagnostics import Diagnostics
 from paddlex_ml.training.interrupt import DataStalled, Interrupt
 from paddlex_ml.training.meter import Meter
 from paddlex_ml.training.plan import Plan
-from paddlex_ml.training.state import Progress, Training
+from paddlex_ml.training.state import Training
 
 logger = logging.getLogger(__name__)
 

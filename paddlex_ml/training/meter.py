@@ -12,9 +12,9 @@ from datetime import timedelta
 
 from tqdm import tqdm
 
+from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.training import memory
 from paddlex_ml.training.plan import Plan
-from paddlex_ml.training.state import Progress
 
 logger = logging.getLogger(__name__)
 

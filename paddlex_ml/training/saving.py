@@ -9,13 +9,14 @@ from pathlib import Path
 
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import Best, EpochRow, WeightsKind, write_metrics
 from paddlex_ml.evaluation import LEAST_SPREAD, Evaluation, is_constant
 from paddlex_ml.training import memory
 from paddlex_ml.training.diagnostics import Diagnostics
 from paddlex_ml.training.meter import Meter
 from paddlex_ml.training.plan import Plan
-from paddlex_ml.training.state import Progress, Training
+from paddlex_ml.training.state import Training
 
 logger = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,35 +12,14 @@ import numpy as np
 import paddle
 
 from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
-from paddlex_ml.artifacts.train_result import Best, EpochRow
+from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.weights import to_arrays
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.optimizer import load_state, save_state
 
-
-@dataclass
-class Progress:
-    """How far a training is; saved with every checkpoint, as plain values under these names."""
-
-    epoch: int = 0
-    """Finished epochs."""
-    step: int = 0
-    """Finished steps of the current epoch."""
-    loss_sum: float = 0.0
-    """Sum of those steps' losses."""
-    best: Best | None = None
-    evaluations_since_best: int = 0
-    history: list[EpochRow] = field(default_factory=list)
-    """One row for every finished epoch."""
-    saved_epochs: list[int] = field(default_factory=list)
-    """Epochs that have a folder epoch_N."""
-    seconds: float = 0.0
-    """Time of steps and evaluations so far, over all runs."""
-    waited: float = 0.0
-    """Part of it in which steps waited for their data."""
-    evaluation_seconds: float = 0.0
-    """How long the last evaluation took."""
+_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError)
+"""What values that do not fit the model raise: of another form, shape or type."""
 
 
 @dataclass
@@ -83,22 +63,40 @@ class Training:
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint of the same model, bit for bit."""
-        progress = dict(saved.progress)
+        progress, before = dict(saved.progress), self.progress
         try:
+            _refuse_unfit(saved.optimizer["moments"], self.model)
             updates = progress.pop("ema_updates")
             self.progress = msgspec.convert(progress, Progress)
-        except (KeyError, msgspec.ValidationError) as error:
+            for name, value in self.model.state_dict().items():
+                value.set_value(np.asarray(saved.weights[name]).astype(str(value.numpy().dtype)))
+            for name, average in saved.ema.items():
+                self.ema.weights[name].set_value(average)
+            self.ema.updates = updates
+            load_state(self.optimizer, self.model, saved.optimizer["moments"])
+            if self.scaler.is_enable() and saved.optimizer["scaler"]:
+                self.scaler.load_state_dict(saved.optimizer["scaler"])
+        except _DAMAGED as error:
+            self.progress = before
             raise PaddlexMLError(
-                f"the checkpoint's record of the training is damaged, or older than 0.1.0: {error}",
+                "the checkpoint's record of the training is damaged, or older than 0.1.0: "
+                f"{' '.join(str(error).split())[:300]}",
                 where="Train.resume_path",
                 fix="resume with the version that wrote it, or start a new run: "
                 "-o Train.resume_path=null",
             ) from error
-        for name, value in self.model.state_dict().items():
-            value.set_value(np.asarray(saved.weights[name]).astype(str(value.numpy().dtype)))
-        for name, average in saved.ema.items():
-            self.ema.weights[name].set_value(average)
-        self.ema.updates = updates
-        load_state(self.optimizer, self.model, saved.optimizer["moments"])
-        if self.scaler.is_enable() and saved.optimizer["scaler"]:
-            self.scaler.load_state_dict(saved.optimizer["scaler"])
+
+
+def _refuse_unfit(moments: Mapping[str, Any], model: paddle.nn.Layer) -> None:
+    """Raise ValueError for values that are no moments of the model: Paddle looks at them late."""
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    for key, value in moments.items():
+        name, _, kind = key.rpartition("/")
+        if isinstance(value, Mapping):
+            _refuse_unfit({f"{entry}/master": array for entry, array in value.items()}, model)
+        elif name in shapes:
+            if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+                raise ValueError(f"{key} is no array of numbers")
+            fits = value.size == 1 if "_pow_acc" in kind else value.shape == shapes[name]
+            if not fits or not np.isfinite(value.astype(np.float32)).all():
+                raise ValueError(f"{key} has the shape {value.shape}, or is not finite")

@@ -30,8 +30,13 @@ def stop_while_working(pid: int, shared: Any, working: int) -> None:
         time.sleep(0.001)
 
 
-if __name__ == "__main__":  # worker processes import this file, too
+if __name__ in ("__main__", "__mp_main__"):  # worker processes import this file, too
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from tests import small_main
+
+    sys.meta_path.insert(0, small_main.SmallModels())
+
+if __name__ == "__main__":
     from paddlex_ml import cli, paddle_runtime
 
     paddle_runtime.prepare()  # before these modules import Paddle

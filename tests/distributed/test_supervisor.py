@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "SAVE_LIMIT", 2.0)
     monkeypatch.setattr(supervisor, "CAUSE_LIMIT", 1.0)
     monkeypatch.setattr(supervisor, "HURRY_LIMIT", 0.3)
+    monkeypatch.setattr(supervisor, "EXIT_LIMIT", 1.0)
 
 
 @pytest.fixture
@@ -96,6 +98,28 @@ def test_the_result_is_that_of_rank_0(group: Callable[..., Any]) -> None:
     assert group(returns({"map": 0.5}), returns(None)) == {"map": 0.5}
 
 
+def test_a_process_ends_by_itself_after_its_report(
+    group: Callable[..., Any], tmp_path: Path
+) -> None:
+    def has_something_left(reports: Connection, shared: SharedState) -> None:
+        reports.send(Outcome("done"))
+        time.sleep(0.3)
+        (tmp_path / "tidied").touch()
+
+    assert group(has_something_left) == "done"
+    assert (tmp_path / "tidied").exists()
+
+
+def test_a_process_that_does_not_end_after_its_report_is_killed(group: Callable[..., Any]) -> None:
+    def never_ends(reports: Connection, shared: SharedState) -> None:
+        reports.send(Outcome("done"))
+        time.sleep(600)
+
+    began = time.monotonic()
+    assert group(never_ends) == "done"
+    assert time.monotonic() - began < 20
+
+
 def test_the_first_error_is_raised_and_not_those_of_its_peers(group: Callable[..., Any]) -> None:
     with pytest.raises(PaddlexMLError, match=r"the image cannot be decoded") as caught:
         group(fails(PeerLost("connection closed")), fails(BROKEN, after=0.3))
@@ -105,11 +129,17 @@ def test_the_first_error_is_raised_and_not_those_of_its_peers(group: Callable[..
 def test_a_process_that_does_not_see_the_stop_gets_sigterm(group: Callable[..., Any]) -> None:
     def asks_and_waits(reports: Connection, shared: SharedState) -> None:
         signal.signal(signal.SIGTERM, lambda *_: reports.send(Outcome(error=Stopped(15))))
-        os.kill(os.getppid(), signal.SIGUSR1)
+        while not shared.stop[0]:  # the first one may arrive before the supervisor catches it
+            os.kill(os.getppid(), signal.SIGUSR1)
+            time.sleep(0.1)
         time.sleep(600)
 
-    with pytest.raises(Stopped) as caught:
-        group(asks_and_waits)
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with pytest.raises(Stopped) as caught:
+            group(asks_and_waits)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
     assert caught.value.signal_number == 15
 
 

@@ -405,6 +405,7 @@ def test_epoch_folders_come_at_their_interval_and_after_the_last_epoch(
 ) -> None:
     train(new_training(), replace(PLAN, epochs=5, saving=Saving(epoch_interval=2)))
     assert sorted(path.name for path in (tmp_path / "output").iterdir()) == [
+        ".paddlex_ml.lock",
         "best_model",
         "epoch_2",
         "epoch_4",

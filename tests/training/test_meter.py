@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.training import memory
 from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.training.meter import Meter
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.schedule import build_schedule
-from paddlex_ml.training.state import Progress
 
 
 class Clock:

@@ -14,11 +14,12 @@ import pytest
 
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import Best, EpochRow
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.optimizer import build_optimizer
-from paddlex_ml.training.state import Progress, Training
+from paddlex_ml.training.state import Training
 
 ROW = {
     "epoch": 1,
@@ -96,3 +97,21 @@ def test_a_record_without_a_part_is_refused_and_changes_nothing(damage: str) -> 
         training.restore(replace(saved, progress=progress))
     for value, old in zip(training.model.state_dict().values(), before, strict=True):
         assert np.array_equal(value.numpy(), old)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"optimizer": {"moments": {"weight/moment1_0": np.zeros((9, 9), np.float32)}}},
+        {"optimizer": {"moments": {"weight/moment1_0": "text"}}},
+        {"weights": {"weight": np.zeros((9, 9), np.float32)}},
+        {"ema": {"other": np.zeros(1, np.float32)}},
+    ],
+    ids=["moment of another shape", "moment is text", "weight of another shape", "foreign entry"],
+)
+def test_values_that_do_not_fit_the_model_are_refused(damage: dict[str, Any]) -> None:
+    training = new_training()
+    saved = replace(training.snapshot(), progress=OF_0_1_0, **damage)
+    with pytest.raises(PaddlexMLError, match="damaged"):
+        training.restore(saved)
+    assert training.progress == Progress()

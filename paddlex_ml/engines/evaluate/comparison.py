@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -11,10 +12,12 @@ from typing import TypeAlias
 import numpy as np
 from msgspec.structs import asdict
 
+from paddlex_ml import program
 from paddlex_ml.artifacts import evaluate_result
 from paddlex_ml.artifacts.evaluate_result import Comparison, Difference, EvaluationResult
-from paddlex_ml.artifacts.run_folder import ExportedFiles, RunFolder
+from paddlex_ml.artifacts.run_folder import ExportedFiles, RunFolder, find_weights
 from paddlex_ml.config.schema import Config
+from paddlex_ml.config.validation import override
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.engines.evaluate import models
@@ -23,6 +26,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics import bootstrap
 from paddlex_ml.metrics.measures import Metrics, Summary, summarise
 from paddlex_ml.metrics.ties import NOISE
+from paddlex_ml.wording import literal_path
 
 KEY = "Evaluate.compare_with"
 
@@ -47,19 +51,29 @@ def find(config: Config, evaluated: EvaluatedModel) -> Other | None:
         return models.load_other_weights(evaluated, "raw" if text == "raw" else "ema", KEY)
     path = Path(text)
     if path.is_dir() and not ExportedFiles(path).inference_yml.is_file():
-        path = path / RunFolder(Path()).result("evaluate").name  # the folder of an evaluation
+        _refuse_not_evaluated(path)
+        path = RunFolder(path).result("evaluate")
     if path.suffix == ".json":
-        return _read_earlier(path, evaluated.label_names, config.Global.output)
+        return _read_earlier(path, evaluated.label_names)
     return models.load(config, text, KEY, evaluated.label_names, any_model=True)
 
 
-def _read_earlier(path: Path, label_names: list[str], output: Path) -> EarlierResult:
-    if path.absolute() == (output / RunFolder(Path()).result("evaluate").name).absolute():
-        raise PaddlexMLError(
-            "this evaluation writes its own result there: it cannot be compared with the last one",
-            where=KEY,
-            fix="write into another folder: -o Global.output=..., with -o Evaluate.weight_path=...",
-        )
+def _refuse_not_evaluated(folder: Path) -> None:
+    """Raise PaddlexMLError where the folder has trained weights and no evaluation of them."""
+    inside = find_weights(folder)
+    if inside is None or RunFolder(folder).result("evaluate").is_file():
+        return
+    fix, saved = override(KEY, str(inside)), RunFolder(folder).config_yaml
+    if saved.is_file():
+        file = shlex.quote(literal_path(saved))
+        command = f"{program.command()} -c {file} -o Global.mode=evaluate"
+        fix = f"evaluate it first: {command} (or {fix} here)"
+    raise PaddlexMLError(
+        "the folder holds a training that was not evaluated", where=str(folder), fix=fix
+    )
+
+
+def _read_earlier(path: Path, label_names: list[str]) -> EarlierResult:
     result = evaluate_result.read(path)
     names = [row.name for row in result.per_class]
     if names == label_names:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,8 @@ from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.metrics.measures import ClassMeasures
 from paddlex_ml.report import evaluation_page
 from paddlex_ml.report.content import EvaluationPage, SuspectedLabel
-from paddlex_ml.storage.files import write_text
+from paddlex_ml.storage import csv_text
+from paddlex_ml.storage import files as storage
 
 NAMES = RunFolder(Path()).evaluate
 """Relative to the output folder, as the result has them."""
@@ -40,7 +39,7 @@ _TUNED = ("threshold", "precision", "recall", "f1")
 
 def make_folder(config: Config) -> None:
     """Make the folder before the images are scored: a failure here costs no time."""
-    RunFolder(config.Global.output).evaluate.folder.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(RunFolder(config.Global.output).evaluate.folder)
 
 
 def write(
@@ -97,6 +96,4 @@ def _suspect_rows(suspects: Sequence[SuspectedLabel]) -> Iterable[Sequence[Any]]
 
 def _write_table(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file: undefined numbers are empty cells."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(path, text.getvalue())
+    storage.write_bytes(path, csv_text.encode(csv_text.write(rows)))

@@ -11,15 +11,17 @@ import numpy as np
 import paddle
 
 from paddlex_ml.artifacts import inference_yml
-from paddlex_ml.artifacts.run_folder import EXPORTS, ExportedFiles
+from paddlex_ml.artifacts.run_folder import EXPORTS, ExportedFiles, find_weights, is_exported
 from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.config.schema import Config
+from paddlex_ml.config.validation import override
 from paddlex_ml.data import preprocess
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.engines import load_model
 from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Network, scoring
+from paddlex_ml.inference import model_files
 from paddlex_ml.inference.static_model import StaticModel, refuse_other_tokens
 from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.metrics.per_class_threshold import Threshold
@@ -58,7 +60,8 @@ def load(
     any_model: whether it may be another model than the configuration names. Raises PaddlexMLError
     unless its classes are those of the data set, `label_names`, in their order.
     """
-    if text is None or not Path(text).is_dir():
+    is_static = text is not None and _is_static(Path(text), key)
+    if text is None or not is_static:
         evaluated = _of_weights(load_model.load(config, text, key, any_model=any_model))
     else:
         static = StaticModel(Path(text), config.Global.device, None)
@@ -76,6 +79,22 @@ def load(
     return evaluated
 
 
+def _is_static(path: Path, key: str) -> bool:
+    """Whether the path is a folder to be read as a static model.
+
+    Raises PaddlexMLError for a file of such a folder: the other files and inference.yml are needed.
+    """
+    if path.is_dir():
+        return model_files.is_model(path) or find_weights(path) is None
+    if path.is_file() and is_exported(path):
+        raise PaddlexMLError(
+            "this is a file of an exported model: its folder is what is evaluated",
+            where=str(path),
+            fix=override(key, str(path.parent)),
+        )
+    return False
+
+
 def _refuse_other_classes(evaluated: EvaluatedModel, wanted: list[str], key: str) -> None:
     names = evaluated.label_names
     if names == wanted:
@@ -89,8 +108,8 @@ def _refuse_other_classes(evaluated: EvaluatedModel, wanted: list[str], key: str
     raise PaddlexMLError(
         what,
         where=evaluated.shown,
-        fix="evaluate on the data set of the model's classes: -o Global.dataset_dir=..., "
-        f"or name another model: -o {key}=...",
+        fix="name the data set of the model's classes behind Global.dataset_dir, or another model "
+        f"behind {key}",
     )
 
 

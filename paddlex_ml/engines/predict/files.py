@@ -24,7 +24,7 @@ from paddlex_ml.data.image_finder import fold
 from paddlex_ml.engines.predict.set_aside import unfinished
 from paddlex_ml.inference import table
 from paddlex_ml.inference.result import WRITABLE, MultiLabelResult
-from paddlex_ml.storage import files
+from paddlex_ml.storage import csv_text, files
 
 Add = Callable[[MultiLabelResult, str], None]
 """Takes a result and the file name of its picture, "" for none."""
@@ -44,15 +44,16 @@ def writing(
     """
     is_empty = True
     ended_by: BaseException | None = None
-    with _opening(saved) as (lines, rows):
+    with _opening(saved) as (lines, rows_file):
         header = table.header(classes, with_all_scores=with_all_scores, with_picture=with_picture)
-        rows.write(table.write([header]))
+        rows = _Table(rows_file)
+        rows.add(header)
 
         def add(result: MultiLabelResult, picture: str) -> None:
             nonlocal is_empty
             res = result.json["res"] | ({"picture": picture} if picture else {})
             lines.write(("[\n" if is_empty else ",\n") + json.dumps(res, ensure_ascii=False))
-            rows.write(table.write([table.row(res, classes, with_picture=with_picture)]))
+            rows.add(table.row(res, classes, with_picture=with_picture))
             is_empty = False
             if picture:
                 lines.flush()  # before the picture is there
@@ -66,6 +67,23 @@ def writing(
         raise ended_by
 
 
+class _Table:
+    """A CSV file that grows; the first letter that is not ASCII puts a mark at its beginning."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file, self._is_marked = file, False
+
+    def add(self, row: Sequence[str]) -> None:
+        """Write a row at the end."""
+        text = table.write([row])
+        if not self._is_marked and not text.isascii():
+            self._is_marked = True
+            self._file.seek(0)
+            text = csv_text.MARK + self._file.read() + text
+            self._file.seek(0)
+        self._file.write(text)
+
+
 @contextmanager
 def _opening(saved: PredictFiles) -> Iterator[tuple[TextIO, TextIO]]:
     """Yield the JSON file and the table, under names that say that they are unfinished.
@@ -73,12 +91,15 @@ def _opening(saved: PredictFiles) -> Iterator[tuple[TextIO, TextIO]]:
     At the end they get theirs. What cannot be written to its end stays, unless no result is in it.
     """
     paths = saved.predictions_json, saved.predictions_csv
+    for path in paths:
+        files.set_link_aside(path)
+        files.set_link_aside(unfinished(path))
     try:
         with ExitStack() as stack:
             lines, rows = (
                 stack.enter_context(
                     unfinished(path).open(
-                        "w", encoding="utf-8", errors="backslashreplace", newline=""
+                        "w+", encoding="utf-8", errors="backslashreplace", newline=""
                     )
                 )
                 for path in paths

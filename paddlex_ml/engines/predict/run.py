@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,8 +26,9 @@ from paddlex_ml.artifacts.predict_result import FailedImage, PredictResult, Unan
 from paddlex_ml.artifacts.run_folder import PredictFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
+from paddlex_ml.data.walk import is_image
 from paddlex_ml.engines.predict import files
-from paddlex_ml.engines.predict.set_aside import set_aside
+from paddlex_ml.engines.predict.set_aside import list_own, set_aside
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import inputs, published_model
 from paddlex_ml.inference.predictor import Predictor
@@ -34,6 +36,7 @@ from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.storage import fetch
+from paddlex_ml.storage.files import explain, set_link_aside, write_elsewhere
 from paddlex_ml.wording import first_names
 
 _MOST_NAMED = 20  # broken images in predict_result.json; the table has all of them
@@ -56,14 +59,14 @@ class _Tally:
             self.num_not_answered += 1
             if self.num_not_answered <= _MOST_NAMED:
                 what = result.error.what
-                self.not_answered.append(UnansweredFile(str(result.input_path), what))
+                self.not_answered.append(UnansweredFile(str(result["input_path"]), what))
             return
         self.images += 1
         if result.error is None:
             return
         self.failures += 1
         if self.failures <= _MOST_NAMED:
-            self.failed.append(FailedImage(result.input_path, result.error.what))
+            self.failed.append(FailedImage(result["input_path"], result.error.what))
 
 
 def run(config: Config) -> PredictResult:
@@ -75,8 +78,15 @@ def run(config: Config) -> PredictResult:
     saved = _make_save_path(config)
     if config.Predict.save_path is None:  # the output folder is locked already
         return _run(config, saved)
-    with run_lock.writing(saved.folder, "predict", "Predict.save_path"):
-        return _run(config, saved)
+    key = "Predict.save_path"
+    with run_lock.writing(saved.folder, "predict", key):
+        try:
+            return _run(config, saved)
+        except OSError as error:
+            error.filename = error.filename or str(saved.folder)  # a full disk names no file
+            if (known := explain(error, key)) is None:
+                raise
+            raise known from error
 
 
 def _run(config: Config, saved: PredictFiles) -> PredictResult:
@@ -88,6 +98,7 @@ def _run(config: Config, saved: PredictFiles) -> PredictResult:
             fix="-o Predict.input=photo.jpg (or a folder, a URL, a pattern, a list of these)",
         )
     # Before the model is loaded, so that an error of the input is reported at once.
+    _refuse_photographs(wanted.input, saved)
     pictures = inputs.walk(wanted.input, skip=saved.folder, frames=wanted.frames)
     model = _load_model(config)
     threshold = wanted.threshold
@@ -114,14 +125,38 @@ def _make_save_path(config: Config) -> PredictFiles:
     saved = PredictFiles(config.Predict.save_path or default.folder)
     folder = saved.explain if config.Predict.explain else saved.folder
     try:
+        if config.Predict.save_path is None:  # else the user has named where the link leads
+            set_link_aside(saved.folder)
+        set_link_aside(saved.explain)
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise PaddlexMLError(
-            f"the folder for the results cannot be made: {error.strerror}",
+            f"the folder for the results cannot be made or written: {error.strerror}",
             where=str(folder),
             fix=f"choose another one: {override('Predict.save_path', 'predictions')}",
         ) from error
     return saved
+
+
+def _refuse_photographs(source: Any, saved: PredictFiles) -> None:
+    """Refuse images among the results, in a folder that is asked for: the results are left out."""
+    folder = Path(os.path.realpath(saved.folder))
+    sources = source if isinstance(source, list) else [source]
+    asked = (text for text in sources if isinstance(text, str) and os.path.isdir(text))
+    if not any(Path(os.path.realpath(text)) in folder.parents for text in asked):
+        return
+    own = {*list_own(saved)}
+    names = filter(is_image, sorted(os.listdir(folder)))
+    others = [name for name in names if saved.folder / name not in own]
+    if others:
+        raise PaddlexMLError(
+            f"the folder for the results holds {len(others)} images that would be left out, such "
+            f"as {others[0]}",
+            where=str(saved.folder),
+            fix=f"save elsewhere: {write_elsewhere(folder, 'Predict.save_path')}",
+        )
 
 
 def _load_model(config: Config) -> StaticModel:

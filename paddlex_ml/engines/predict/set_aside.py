@@ -4,17 +4,19 @@
     predict/predictions.json  .csv  a.jpg  explain/a.jpg
     -> predict/predictions.bak/predictions.json  .csv  a.jpg  explain/a.jpg
 
-Its tables name its pictures: what they do not name is not ours and stays. No backup is replaced:
-the second one is predictions.bak.1. The tables move last, so that after a kill the next prediction
-moves the pictures that are left.
+Its tables name its pictures, also those that a kill cut in half: what they do not name is not ours
+and stays. No backup is replaced: the second one is predictions.bak.1. The tables move last, so that
+after a kill the next prediction moves the pictures that are left.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,7 +26,9 @@ from typing import NamedTuple
 from paddlex_ml.artifacts.run_folder import PredictFiles
 from paddlex_ml.inference import inputs
 from paddlex_ml.inference.result import name_picture
-from paddlex_ml.storage import files
+from paddlex_ml.storage import csv_text, files, regular_file
+
+_HALF = re.compile(r"\.(.+(\.\w+))\.\w{8}\2", re.DOTALL)  # of `files.replacing`
 
 _log = logging.getLogger(__name__)
 
@@ -47,14 +51,16 @@ def set_aside(saved: PredictFiles) -> Path | None:
     for table in tables:
         files.link(table, backup / table.name)
     count = 0
+    halves = {folder: _find_halves(folder) for folder in (saved.folder, saved.explain)}
     for name in _list_pictures(tables):
-        for folder in (saved.folder, saved.explain):
-            path = folder / name
-            if path.is_file():
-                target = backup / folder.relative_to(saved.folder) / name
-                target.parent.mkdir(exist_ok=True)
-                shutil.move(path, target)
-                count += 1
+        for folder, of_kill in halves.items():
+            for each in (name, *of_kill.pop(name, ())):
+                path = folder / each
+                if os.path.isfile(path):
+                    target = backup / folder.relative_to(saved.folder) / each
+                    target.parent.mkdir(exist_ok=True)
+                    shutil.move(path, target)
+                    count += each == name
     with suppress(OSError):
         saved.explain.rmdir()  # only if it is empty
     for table in tables:
@@ -64,6 +70,28 @@ def set_aside(saved: PredictFiles) -> Path | None:
         backup, ", ".join(table.name for table in tables), count,
     )  # fmt: skip
     return backup
+
+
+def _find_halves(folder: Path) -> dict[str, list[str]]:
+    """Pictures that a kill interrupted, `.a.jpg.x1y2z3_4.jpg`, by the name that they would have."""
+    halves: dict[str, list[str]] = {}
+    for name in os.listdir(folder) if folder.is_dir() else ():
+        if match := _HALF.fullmatch(name):
+            halves.setdefault(match[1], []).append(name)
+    return halves
+
+
+def list_own(saved: PredictFiles) -> list[Path]:
+    """The tables and pictures of predictions in a folder, those of its backups included."""
+    finished = [saved.predictions_json, saved.predictions_csv]
+    tables = [path for path in (*finished, *map(unfinished, finished)) if path.is_file()]
+    pictures = [
+        folder / name for name in _list_pictures(tables) for folder in (saved.folder, saved.explain)
+    ]
+    own = [*tables, *(path for path in dict.fromkeys(pictures) if os.path.isfile(path))]
+    for backup in sorted(saved.folder.glob("predictions.bak*")):
+        own += list_own(PredictFiles(backup))
+    return own
 
 
 def _make_backup(folder: Path) -> Path:
@@ -97,22 +125,28 @@ class _Row(NamedTuple):
 
 def _read_json(table: Path) -> Iterator[_Row]:
     """One result a line; a line that is cut off, or that was edited, does not count."""
-    with table.open(encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            with suppress(ValueError, AttributeError, TypeError):
-                res = json.loads(line.strip().removesuffix(","))
+    with suppress(OSError):  # no file that a prediction wrote
+        for line in regular_file.read_lines(table):
+            with suppress(ValueError, AttributeError, TypeError, RecursionError):
+                res = json.loads(_decode(line).strip().removesuffix(","))
                 picture = res.get("picture", "" if "error" in res else None)
                 yield _Row(_text(res.get("input_path")), _text(picture))
 
 
 def _read_csv(table: Path) -> Iterator[_Row]:
-    with (
-        suppress(csv.Error),  # a cell of more than 128 KiB; the JSON file has them all
-        table.open(encoding="utf-8", errors="surrogateescape", newline="") as lines,
-    ):
-        for row in csv.DictReader(lines):
+    # A cell of more than 128 KiB; the JSON file has them all. Or no file that a prediction wrote.
+    with suppress(csv.Error, OSError):
+        for row in csv.DictReader(map(_decode, regular_file.read_lines(table))):
             picture = row.get("picture", "" if row.get("error") else None)
-            yield _Row(row.get("image") or None, picture)
+            yield _Row(_plain(row.get("image")) or None, _plain(picture))
+
+
+def _decode(line: bytes) -> str:
+    return line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+
+
+def _plain(cell: str | None) -> str | None:
+    return None if cell is None else csv_text.plain(cell)
 
 
 def _text(value: object) -> str | None:

@@ -9,12 +9,13 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.artifacts.run_folder import ExportedFiles, RunFolder
 from paddlex_ml.artifacts.train_result import read_metrics
-from paddlex_ml.config import load
+from paddlex_ml.config import load, run_config
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import regular_file
 
 AUTO = "auto"
 """Train.resume_path that continues the training in the output folder, or starts a new one."""
@@ -23,15 +24,17 @@ AUTO = "auto"
 def find_conflict(config: Config) -> PaddlexMLError | None:
     """The error of a training whose output folder holds another one, or None.
 
+    Of an evaluation too that is compared with the result it would replace.
+
     No conflict where the configuration allows to replace it, or continues it.
     """
     output, resume = config.Global.output, config.Train.resume_path
+    if config.Global.mode == "evaluate":
+        return _find_replaced_comparison(config)
     if config.Global.mode != "train" or config.Global.overwrite or resume == AUTO:
         return None
-    if resume is not None:
-        named = Path(os.path.abspath(resume))  # a checkpoint may be a link to another disk
-        if output.resolve() in (*(p.resolve() for p in named.parents), *named.resolve().parents):
-            return None
+    if resume is not None and _is_checkpoint_of(output, resume):
+        return None
     files = RunFolder(output)
     if not any(checkpoint.weights.is_file() for checkpoint in files.checkpoints()):
         return None
@@ -45,14 +48,50 @@ def find_conflict(config: Config) -> PaddlexMLError | None:
     )
 
 
-def hide_result(output: Path) -> None:
-    """Give train_result.json of a run that may be overwritten a hidden name.
+def _find_replaced_comparison(config: Config) -> PaddlexMLError | None:
+    """The error of an evaluation that would replace the result it is compared with, or None."""
+    named, own = config.Evaluate.compare_with, RunFolder(config.Global.output).result("evaluate")
+    if named is None or ExportedFiles(Path(named)).inference_yml.is_file():
+        return None
+    if own.resolve() not in (Path(named).resolve(), Path(named, own.name).resolve()):
+        return None
+    aside = override("Global.output", str(free_folder(config.Global.output)))
+    return PaddlexMLError(
+        "this evaluation writes its own result there: it cannot be compared with the last one",
+        where="Evaluate.compare_with",
+        fix=f"write into another folder: {aside} {run_config.name_model(config)}".rstrip(),
+    )
 
-    A program that waits for the result of the new run must not see it; `overwriting` knows it.
+
+def _is_checkpoint_of(output: Path, resume: str) -> bool:
+    """Whether `resume` names a checkpoint, or a file in one, that lies in `output` itself.
+
+    One in a folder below it is a copy, or of another run where the output is the working folder.
+    """
+    named = Path(os.path.abspath(resume))  # a checkpoint may be a link to another disk
+    folders = [named] if named.is_dir() else [named, named.parent]
+    around = {p for folder in folders for p in (folder.parent.resolve(), folder.resolve().parent)}
+    return output.resolve() in around
+
+
+def hide_result(output: Path) -> None:
+    """Give train_result.json of a finished run a hidden name, until another has begun there.
+
+    A program that waits for the result of the new run must not see it.
     """
     result = RunFolder(output).result("train")
-    with suppress(FileNotFoundError):
-        result.replace(hidden_result(result))
+    with suppress(OSError, ValueError, AttributeError):
+        if regular_file.read_json(result).get("done_flag") is True:
+            result.replace(hidden_result(result))
+
+
+def show_result(output: Path) -> bool:
+    """Undo `hide_result` where the new run was refused; returns whether there was a result."""
+    result = RunFolder(output).result("train")
+    with suppress(OSError):
+        hidden_result(result).replace(result)
+        return True
+    return False
 
 
 def hidden_result(result: Path) -> Path:

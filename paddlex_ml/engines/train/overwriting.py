@@ -4,9 +4,6 @@
     <output>.old/            the old run, until the first checkpoint of the new one is written
     <output>.old/.set_aside  "moving" while files are moved there, "complete" from then on
 
-A checkpoint folder that is a link, as to a larger disk, stays one: what it leads to is set aside
-there, as <target>.old, with a link to it in <output>.old.
-
 So no file of two runs stands together in the output folder, whenever a kill comes. Other files in
 the output folder, such as the check of the data set, stay where they are.
 """
@@ -23,6 +20,8 @@ from pathlib import Path
 
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.config import run_config
+from paddlex_ml.engines.predict import set_aside as predictions
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.storage import files
 
@@ -43,10 +42,10 @@ def set_aside(output: Path) -> Path | None:
     has_checkpoint = any(kept.folder.is_dir() for kept in run.checkpoints())
     if aside is not None:
         if not has_checkpoint:
-            _remove_run(run, keep_links=True)
+            _remove_run(run)
             return aside
         remove(aside)
-    if not any(path.exists() for path in run.of_training()):  # links may lead to nothing yet
+    if not any(path.exists() for path in _list_run(run)):  # links may lead to nothing yet
         return None
     aside = _free_place(output)
     aside.mkdir(exist_ok=True)
@@ -62,12 +61,9 @@ def finish_moving(output: Path) -> None:
     if aside is None or _read_mark(aside) != _MOVING:
         return
     run = RunFolder(output)
-    checkpoints = {kept.folder for kept in run.checkpoints()}
-    for path in run.of_training():
-        if path in checkpoints and path.is_symlink():
-            _move_target(path, aside / path.name)
-        else:
-            path.rename(aside / path.name)
+    is_training = _holds_training(run) or _holds_training(RunFolder(aside))
+    for path in _list_run(run, is_training=is_training):
+        path.rename(aside / path.name)
     result = RunFolder(aside).result("train")
     with suppress(FileNotFoundError):
         earlier_run.hidden_result(result).rename(result)
@@ -75,28 +71,50 @@ def finish_moving(output: Path) -> None:
     files.write_text(aside / _MARK, _COMPLETE)
 
 
-def _move_target(link: Path, kept: Path) -> None:
-    """Rename the folder that `link` leads to, and make `kept` a link to it; `link` stays."""
-    target = link.resolve()
-    if not target.is_dir():
-        return
-    if not os.path.lexists(kept):  # else a kill came between these two steps
-        kept.symlink_to(_choose_free(target.with_name(f"{target.name}.old")))
-    target.rename(kept.readlink())
+def _holds_training(run: RunFolder) -> bool:
+    """Whether files there are surely those of a training: the first, or the last, that it moves."""
+    weights = (path for kept in run.checkpoints() for path in (kept.weights, kept.states))
+    is_saved = run_config.is_saved(run.config_yaml)
+    return run.run_json.exists() or is_saved or any(path.exists() for path in weights)
+
+
+def _list_run(run: RunFolder, *, is_training: bool | None = None) -> list[Path]:
+    """What belongs to the training in a folder, and not what others have given such a name.
+
+    Without a training in it, its config.yaml, its train.log and so on are those of a user; and so
+    is a folder of results with nothing in it that this tool wrote.
+    """
+    is_training = _holds_training(run) if is_training is None else is_training
+    results = [run.result(mode) for mode in ("evaluate", "export", "predict")]
+    folders, of_training = _list_results(run), run.of_training()
+    others = {folder for folder, own in folders.items() if not own}
+    if not is_training:
+        others |= {*of_training} - {*results, *folders}
+    return [path for path in of_training if path not in others]
+
+
+def _list_results(run: RunFolder) -> dict[Path, list[Path]]:
+    """Folder of results -> the files in it that this tool wrote."""
+    evaluated = run.evaluate.per_class_csv, run.evaluate.label_errors_csv, run.evaluate.report
+    return {
+        run.events: sorted(run.events.glob("events.out.tfevents.*")),
+        run.evaluate.folder: [path for path in evaluated if path.is_file()],
+        run.predict.folder: predictions.list_own(run.predict),
+    }
 
 
 def find(output: Path) -> Path | None:
     """The folder with the run that was set aside from `output`, or None."""
     for place in _places(output):
         for path in (place, *sorted(place.parent.glob(f"{glob.escape(place.name)}.[0-9]*"))):
-            if _read_mark(path):
+            if _read_mark(path) and not path.is_symlink():
                 return path
     return None
 
 
 def remove(aside: Path) -> None:
     """Remove a run that was set aside; what others have put into its folders stays, and is told."""
-    _remove_run(RunFolder(aside), keep_links=False)
+    _remove_run(RunFolder(aside))
     if all(path.name.startswith((_MARK, f".{_MARK}")) for path in aside.iterdir()):
         shutil.rmtree(aside, ignore_errors=True)
         return
@@ -104,17 +122,27 @@ def remove(aside: Path) -> None:
     (aside / _MARK).unlink(missing_ok=True)
 
 
-def _remove_run(run: RunFolder, *, keep_links: bool) -> None:
-    checkpoints = {kept.folder for kept in run.checkpoints()}
-    for path in run.of_training():
-        if path in checkpoints:
+def _remove_run(run: RunFolder) -> None:
+    checkpoints, results = {kept.folder for kept in run.checkpoints()}, _list_results(run)
+    for path in reversed(_list_run(run)):  # run.json last: after a kill it shows what they are
+        if path in results:
+            _remove_results(path, results[path])
+        elif path in checkpoints:
             checkpoint.remove_own_files(path)
-            if path.is_symlink() and not path.exists() and not keep_links:
-                path.unlink()
         elif path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _remove_results(folder: Path, own: list[Path]) -> None:
+    """Remove these files, and the folders around them that are empty then."""
+    for path in own:
+        path.unlink()
+    around = {parent for path in own for parent in path.parents if parent.is_relative_to(folder)}
+    for empty in sorted({folder, *around}, reverse=True):
+        with suppress(OSError):
+            empty.rmdir()
 
 
 def _free_place(output: Path) -> Path:
@@ -123,10 +151,6 @@ def _free_place(output: Path) -> Path:
     parent = beside.parent
     is_usable = os.access(parent, os.W_OK) and parent.stat().st_dev == output.stat().st_dev
     place = beside if is_usable else inside
-    return _choose_free(place)
-
-
-def _choose_free(place: Path) -> Path:
     numbered = (place.with_name(f"{place.name}.{number}") for number in count(1))
     return next(path for path in chain([place], numbered) if _is_free(path))
 
@@ -145,6 +169,6 @@ def _places(output: Path) -> tuple[Path, Path]:
 
 def _read_mark(aside: Path) -> str:
     try:
-        return (aside / _MARK).read_text(encoding="utf-8")
+        return files.read_regular(aside / _MARK, 100).decode("utf-8", "replace")
     except OSError:
         return ""

@@ -30,15 +30,12 @@ logger = logging.getLogger(__name__)
 def check(training: Training, output: Path) -> None:
     """Write and remove a small checkpoint and an export of the untrained model.
 
-    On the disks of `latest` and `best_model` too, which may be links. Nothing stays, and `training`
-    does not change. Raises PaddlexMLError where something cannot work.
+    Nothing stays, and `training` does not change. Raises PaddlexMLError where something cannot
+    work.
     """
-    begin, run = time.monotonic(), RunFolder(output)
-    best = run.best_model.folder.resolve().parent
-    for place in {output.resolve(), run.latest.folder.resolve().parent, best}:
-        with _trial_folder(place, output) as folder:
-            try_checkpoint(training.info, folder)
-    with _trial_folder(best, output) as folder:
+    begin = time.monotonic()
+    with _trial_folder(output.resolve(), output) as folder:
+        try_checkpoint(training.info, folder)
         try_export(training, folder)
     logger.info("tried a checkpoint and an export in %.1f s", time.monotonic() - begin)
 
@@ -84,7 +81,7 @@ def _explain(error: OSError, folder: Path) -> PaddlexMLError:
         return known or PaddlexMLError(
             f"checkpoints and exports cannot be written there: {error.strerror or error}",
             where=str(folder.parent),
-            fix="choose another folder: -o Global.output=...",
+            fix=f"choose another folder: {files.write_elsewhere(folder)}",
         )
     return PaddlexMLError(
         f"the model could not be exported after the training: {error.strerror or error}",

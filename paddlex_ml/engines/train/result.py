@@ -8,6 +8,7 @@ from statistics import harmonic_mean
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import CheckpointFiles, RunFolder
+from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import (
     BestModel,
     LastModel,
@@ -16,7 +17,6 @@ from paddlex_ml.artifacts.train_result import (
     TrainResult,
 )
 from paddlex_ml.metrics.bootstrap import beats_guessing
-from paddlex_ml.training.state import Progress
 
 _LAST = 5  # fields last_1 ... of TrainedModels
 

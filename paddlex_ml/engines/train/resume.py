@@ -9,7 +9,9 @@ find_best   best_model again, where the output folder is new or a kill came at a
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,15 +20,17 @@ import msgspec
 
 from paddlex_ml.artifacts import checkpoint, run_record
 from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
-from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.artifacts.run_folder import CheckpointFiles, RunFolder
+from paddlex_ml.artifacts.saved_states import Progress
+from paddlex_ml.artifacts.train_result import read_metrics
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.data import annotation
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import earlier_run
+from paddlex_ml.engines.train import earlier_run, overwriting
 from paddlex_ml.engines.train.earlier_run import AUTO
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.training.state import Progress, Training
+from paddlex_ml.training.state import Training
 
 _KEY = "Train.resume_path"
 
@@ -54,8 +58,8 @@ def choose(config: Config) -> Beginning:
     """The checkpoint that Train.resume_path means, and whether its run is overwritten.
 
     Raises PaddlexMLError where `auto` finds results without a sound checkpoint, and where a named
-    checkpoint of the output folder is not its newest: later results would be replaced. With
-    Global.overwrite both begin, and what is there is set aside.
+    checkpoint of the output folder is not its newest, or not of its run: later results would be
+    replaced. With Global.overwrite both begin, and what is there is set aside.
     """
     resume, run = config.Train.resume_path, RunFolder(config.Global.output)
     may_overwrite = config.Global.overwrite
@@ -65,15 +69,29 @@ def choose(config: Config) -> Beginning:
         if resume == AUTO:
             newest = _choose_newest(run)
             return Beginning(newest, may_overwrite and newest is None)
-        folder = checkpoint.find_folder(resume, _KEY)
+        folder = _find_named(resume, run.output)
         if folder.parent.resolve() != run.output.resolve():
             return Beginning(folder, may_overwrite)
-        _refuse_going_back(folder, run)
+        folder = _refuse_going_back(folder, run)
     except _NeedsOverwrite as error:
         if not may_overwrite:
             raise
         return Beginning(error.folder, overwrites=True)
     return Beginning(folder)
+
+
+def _find_named(resume: str, output: Path) -> Path:
+    """The folder of a checkpoint, also where the run that holds it was set aside by a killed start.
+
+    Raises PaddlexMLError where there is none.
+    """
+    named = Path(os.path.abspath(resume))
+    aside = overwriting.find(output)
+    if aside is not None and named.is_relative_to(output.absolute()):
+        moved = aside / named.relative_to(output.absolute())
+        with suppress(PaddlexMLError):
+            return checkpoint.find_folder(str(moved), _KEY)
+    return checkpoint.find_folder(resume, _KEY)
 
 
 class _NeedsOverwrite(PaddlexMLError):
@@ -96,6 +114,9 @@ def _choose_newest(run: RunFolder) -> Path | None:
             logger.warning("not resumed from a newer checkpoint: %s", problem)
         logger.info("%s=auto: %s (%s)", _KEY, folder, _describe(done))
         return folder
+    if not problems and (origin := _find_origin(run)):
+        logger.info("%s=auto: %s, from which this run began", _KEY, origin)
+        return origin
     if not problems and not run.metrics_csv.exists():
         logger.info("%s=auto: no checkpoint yet, starting a new run", _KEY)
         return None
@@ -106,6 +127,31 @@ def _choose_newest(run: RunFolder) -> Path | None:
         fix=f"{override('Global.output', str(earlier_run.free_folder(run.output)))} starts anew "
         f"beside it, {override('Global.overwrite', True)} starts anew there",
     )
+
+
+def _find_origin(run: RunFolder) -> Path | None:
+    """The sound checkpoint that a run was resumed from which was killed before its first one.
+
+    Raises PaddlexMLError where another user, or another machine, wrote which one that is.
+    """
+    record = run_record.read(run.run_json)
+    if record is None or record.resumed_from is None:
+        return None
+    if not run_record.is_own(record):
+        raise PaddlexMLError(
+            f"this run began from {record.resumed_from}, says a file that no start of yours wrote",
+            where=str(run.run_json),
+            fix=f"{override(_KEY, record.resumed_from)} goes on from there, if you trust it",
+        )
+    folder, epoch = Path(record.resumed_from), 0
+    with suppress(OSError, ValueError):
+        _, epoch = read_metrics(run.metrics_csv)
+    with suppress(PaddlexMLError):
+        progress = checkpoint.read_progress(folder)
+        if progress is not None and epoch <= progress.get("epoch", 0):
+            checkpoint.verify(folder)
+            return folder
+    return None
 
 
 def _list_candidates(run: RunFolder) -> tuple[list[_Candidate], list[str]]:
@@ -134,26 +180,58 @@ def _list_candidates(run: RunFolder) -> tuple[list[_Candidate], list[str]]:
     return candidates, problems
 
 
-def _refuse_going_back(folder: Path, run: RunFolder) -> None:
+def _refuse_going_back(folder: Path, run: RunFolder) -> Path:
+    """The checkpoint to go on from: the named one, which must be the newest of its folder.
+
+    For `latest` that is the newest one: a kill came after another one was written, and before it.
+    """
     candidates, _ = _list_candidates(run)
     own = next((c.done for c in candidates if c.folder.name == folder.name), None)
+    if own is None and candidates and _is_foreign(folder, run):
+        raise _refuse(
+            "this checkpoint belongs to another run than the folder it lies in, whose newest is "
+            f"{candidates[0].folder.name} ({_describe(candidates[0].done)}): its results would be "
+            "replaced",
+            folder,
+            run,
+        )
     for done, newer in candidates:
         if own is None or done <= own:
-            return
+            break
         try:
             checkpoint.verify(newer)
         except PaddlexMLError:  # the named one may be the best that is left
             continue
-        error = _NeedsOverwrite(
+        if folder.name == run.latest.folder.name:
+            logger.info("%s is older than %s, from which the run goes on", folder, newer)
+            return newer
+        raise _refuse(
             f"this checkpoint ({_describe(own)}) is older than {newer.name} ({_describe(done)}) "
             "of the same run: going back would replace its results",
-            where=str(folder),
-            fix=f"{override('Global.output', str(earlier_run.free_folder(run.output)))} keeps "
-            f"both, {override(_KEY, AUTO)} goes on with the newest, "
-            f"{override('Global.overwrite', True)} replaces the later results",
+            folder,
+            run,
         )
-        error.folder = folder
-        raise error
+    return folder
+
+
+def _is_foreign(folder: Path, run: RunFolder) -> bool:
+    record = run_record.read(run.run_json)
+    with suppress(PaddlexMLError):  # a damaged one is refused when it is read
+        info = checkpoint.read_model_info(CheckpointFiles(folder).weights)
+        return bool(record and info and info.run and info.run.id != record.id)
+    return False
+
+
+def _refuse(what: str, folder: Path, run: RunFolder) -> _NeedsOverwrite:
+    error = _NeedsOverwrite(
+        what,
+        where=str(folder),
+        fix=f"{override('Global.output', str(earlier_run.free_folder(run.output)))} keeps both, "
+        f"{override(_KEY, AUTO)} goes on with the newest, "
+        f"{override('Global.overwrite', True)} replaces the later results",
+    )
+    error.folder = folder
+    return error
 
 
 def _describe(done: tuple[int, int]) -> str:
@@ -261,9 +339,17 @@ def find_best(training: Training, resumed_from: Path, config: Config, group: Pro
 
 
 def _is_best_of(progress: Progress, folder: Path) -> bool:
-    """Whether `folder` holds the best model of this run: another run may have the same score."""
-    saved = checkpoint.read_progress(folder)
-    if saved is None or progress.best is None:
+    """Whether `folder` holds the best model of this run: another run may have the same score.
+
+    A damaged one is none: it could not be exported after the last epoch.
+    """
+    try:
+        saved = checkpoint.read_progress(folder)
+        if saved is None or progress.best is None:
+            return False
+        checkpoint.verify(folder)
+    except PaddlexMLError as error:
+        logger.warning("%s: %s", error.where, error.what)
         return False
     own, best = msgspec.to_builtins(progress), saved["best"] or {}
     past = own["history"][: progress.best.epoch]

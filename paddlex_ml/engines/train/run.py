@@ -36,6 +36,8 @@ from paddlex_ml.export.static import save_static
 from paddlex_ml.metrics.average_precision import constant_predictor_map
 from paddlex_ml.models import zoo
 from paddlex_ml.pictures import plots
+from paddlex_ml.storage.files import set_link_aside
+from paddlex_ml.terminal import SafeFormatter
 from paddlex_ml.training import diagnostics, events, precision
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import SIGINT, Interrupt
@@ -127,7 +129,7 @@ def prepare(
     paddle.seed(config.Global.seed)
     model = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
     if opened.saved is None and options.pretrain_weight_path is not None:
-        start.load_pretrained(model, info.model, options.pretrain_weight_path)
+        start.load_pretrained(model, info, options.pretrain_weight_path)
     averaged = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
     device = paddle.device.get_device()
     if options.sync_bn:
@@ -208,8 +210,9 @@ def _log_file(path: Path, group: ProcessGroup) -> Iterator[Callable[[], None]]:
     package.addHandler(kept)
 
     def open_log() -> None:
+        set_link_aside(path)
         handler = _LogFile(path, encoding="utf-8")
-        handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", "%Y-%m-%d %H:%M:%S"))
+        handler.setFormatter(SafeFormatter("[%(asctime)s] %(message)s", "%Y-%m-%d %H:%M:%S"))
         kept.setTarget(handler)
         kept.capacity = 1  # from now on each line is written at once
 

@@ -25,8 +25,9 @@ from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train import earlier_run, overwriting, resume
 from paddlex_ml.engines.train.resume import Beginning
 from paddlex_ml.models import zoo
+from paddlex_ml.safe_text import without_secrets
 from paddlex_ml.storage import fetch
-from paddlex_ml.storage.files import write_text
+from paddlex_ml.storage.files import back_up, write_text
 from paddlex_ml.training.state import Training
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def digest(config: Config, dataset: MLClsDataset) -> dict[str, str]:
         annotation.LABEL_FILE: run_record.digest("\0".join(dataset.label_names)),
         annotation.TRAIN_FILE: annotation.digest(dataset.train),
         annotation.VAL_FILE: annotation.digest(dataset.val),
-        EXAMPLE.config_yaml.name: run_record.digest(dump(config)),
+        EXAMPLE.config_yaml.name: run_record.digest(without_secrets(dump(config))),
     }
 
 
@@ -97,9 +98,11 @@ def _set_aside(config: Config, beginning: Beginning) -> Path | None:
     overwriting.finish_moving(output)
     if beginning.overwrites:
         return overwriting.set_aside(output)
-    found = run_record.read(RunFolder(output).run_json)
     # An earlier start has not come to its first checkpoint, or was killed right then.
-    return None if found is None or found.replaces is None else Path(found.replaces)
+    aside = overwriting.find(output)
+    if aside is not None:
+        logger.info("the run in %s goes with the first checkpoint of this one", aside)
+    return aside
 
 
 def _write_record(
@@ -113,6 +116,9 @@ def _write_record(
     record = run_record.begin(
         info.run.digests, continued=own, resumed_from=resumed_from, replaces=aside
     )
+    if files.config_yaml.is_file() and not run_config.is_saved(files.config_yaml):
+        kept = back_up(files.config_yaml)
+        logger.warning("%s was not saved by a training: it is kept as %s", files.config_yaml, kept)
     run_record.write(files.run_json, record)
     write_text(files.config_yaml, run_config.write(config))
     annotation.write_labels(files.label_dict, info.label_names)
@@ -133,12 +139,13 @@ def remove_overwritten(output: Path) -> None:
     run_record.write(files.run_json, msgspec.structs.replace(record, replaces=None))
 
 
-def load_pretrained(model: paddle.nn.Layer, name: str, text: str) -> None:
+def load_pretrained(model: paddle.nn.Layer, info: ModelInfo, text: str) -> None:
     """Load the entries of a weight file (path or URL) that fit, and log the others."""
     if not fetch.is_url(text):
         checkpoint.finish_interrupted(Path(os.path.abspath(text)).parent)
     path = _locate_weights(text)
-    fitted = weights.fit(model, weights.read(path), head=zoo.find(name).head, where=str(path))
+    head = zoo.find(info.model).head
+    fitted = weights.fit(model, weights.read(path), head=head, where=str(path))
     missing = fitted.missing
     total = len(fitted.loaded) + len(missing)
     logger.info("loaded %d of %d entries from %s", len(fitted.loaded), total, path)
@@ -148,6 +155,24 @@ def load_pretrained(model: paddle.nn.Layer, name: str, text: str) -> None:
         logger.info("  random start: %s ... %s (%d)", missing[0], missing[-1], len(missing))
     elif missing:
         logger.info("  random start: %s", ", ".join(missing))
+    _compare_names(checkpoint.read_model_info(path), info, path, len(missing))
+
+
+def _compare_names(theirs: ModelInfo | None, ours: ModelInfo, path: Path, missing: int) -> None:
+    """Warn where each class begins with what was learned about another one."""
+    if theirs is None or missing:
+        return
+    # Heads of 150 and of 160 classes have the same shapes: what they share is compared.
+    pairs = enumerate(zip(theirs.label_names, ours.label_names, strict=False))
+    other = next(((number, *names) for number, names in pairs if names[0] != names[1]), None)
+    if other is None:
+        return
+    number, before, now = other
+    logger.warning(
+        "class %d is %r in %s and %r here: what was learned about a class now belongs to the class "
+        "of the same number; with the names of label.txt in the order of the weights it stays",
+        number, before, path, now,
+    )  # fmt: skip
 
 
 def _locate_weights(text: str) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from paddlex_ml.data import annotation
+from tests import repairs
 
 Run = Callable[..., tuple[int, str]]
 QUICK = ("Evaluate.report=false", "Evaluate.label_errors=null", "Evaluate.bootstrap=40")
@@ -256,7 +257,29 @@ def test_what_is_not_there_to_compare_with_is_named(
 def test_the_result_that_this_run_replaces_is_no_comparison(
     run: Run, toy: Path, copy_of_run: Path
 ) -> None:
-    code, err = run("evaluate", toy, copy_of_run, f"Evaluate.compare_with={copy_of_run}")
+    assert run("evaluate", toy, copy_of_run, *QUICK)[0] == 0
+    before = read(copy_of_run)
+    for named in (copy_of_run, copy_of_run / "evaluate_result.json"):
+        compared = (*QUICK, f"Evaluate.compare_with={named}")
+        code, err = run("evaluate", toy, copy_of_run, *compared)
+        assert code == 2
+        assert "this evaluation writes its own result there" in err
+        assert read(copy_of_run) == before
+        [repair] = repairs.find(err)
+        code, err = run("evaluate", toy, copy_of_run, *compared, *repair)
+        assert code == 0, err
+    assert read(copy_of_run.with_name("run_2"))["comparison"]["with"] == str(named)
+
+
+def test_a_run_without_an_evaluation_names_the_command_for_it(
+    run: Run, toy: Path, copy_of_run: Path, tmp_path: Path
+) -> None:
+    output, compared = tmp_path / "new", f"Evaluate.compare_with={copy_of_run}"
+    code, err = run("evaluate", toy, output, best(copy_of_run), *QUICK, compared)
     assert code == 2
-    assert "this evaluation writes its own result there" in err
-    assert "-o Global.output=" in err
+    assert "the folder holds a training that was not evaluated" in err
+    assert f" -c {copy_of_run / 'config.yaml'} -o Global.mode=evaluate" in err
+    named = f"Evaluate.compare_with={copy_of_run / 'best_model' / 'best_model.pdparams'}"
+    assert repairs.find(err) == [["Global.mode=evaluate"], [named]]
+    code, err = run("evaluate", toy, output, best(copy_of_run), *QUICK, named)
+    assert code == 0, err

@@ -73,7 +73,7 @@ def test_a_turned_label_of_a_sure_model_is_the_first_of_all(toy: Path, tmp_path:
     truth = np.tile(clean.val.targets, (10, 1))  # 120 images: of 12, nothing can be said
     present = truth == 1
     for image, class_id in ((5, 1), (8, 0)):
-        odds = np.random.default_rng(image).standard_normal(truth.shape) + np.where(present, 4, -4)
+        odds = np.random.default_rng(image).standard_normal(truth.shape) + np.where(present, 3, -3)
         same = np.arange(image, 72, 12)  # six copies of the image have the error
         odds[same, class_id] = 6 if present[image, class_id] else -6
         odds[image, class_id] *= 1.5

@@ -20,6 +20,8 @@ from paddlex_ml.data import annotation
 from paddlex_ml.engines.evaluate import scores as scores_module
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
+from tests import repairs
+from tests.shallow import whole_models
 
 Run = Callable[..., tuple[int, str]]
 
@@ -77,7 +79,8 @@ def test_a_model_that_learned_nothing_has_the_map_of_the_constant_predictor_ever
     run: Run, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Three updates of random weights at 32 px: the scores differ in their last digits alone.
-    code, err = run("train", toy, tmp_path / "run", "Train.epochs_iters=1")
+    with whole_models():  # the deeper, the smaller are the differences
+        code, err = run("train", toy, tmp_path / "run", "Train.epochs_iters=1")
     assert code == 0, err
     trained = read_result(tmp_path / "run", "train")["metrics"]
     constant = trained["constant_map"]
@@ -95,7 +98,8 @@ def test_a_model_that_learned_nothing_has_the_map_of_the_constant_predictor_ever
         for batch_size in (1, 3, 8, 12):
             path = tmp_path / "run" / "best_model" / what
             keys = (f"Evaluate.weight_path={path}", f"Evaluate.batch_size={batch_size}")
-            code, err = run("evaluate", toy, tmp_path, *keys, "Evaluate.label_errors=null")
+            with whole_models():
+                code, err = run("evaluate", toy, tmp_path, *keys, "Evaluate.label_errors=null")
             assert code == 0, err
             result = read_result(tmp_path)
             assert result["metrics"]["MultiLabelMAP"] == pytest.approx(constant, abs=1e-12)
@@ -224,7 +228,7 @@ def test_a_data_set_of_other_classes_is_refused(
     code, err = run("evaluate", data, tmp_path / "out", f"Evaluate.weight_path={path}")
     assert code == 2
     assert message in err
-    assert "-o Global.dataset_dir=..." in err
+    assert "name the data set of the model's classes behind Global.dataset_dir" in err
 
 
 def bare(change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Callable[..., Path]:
@@ -276,7 +280,7 @@ def truncated(toy_run: Path, folder: Path) -> Path:
             "the weights have 7 classes, the data set has 3",
             "-o Global.dataset_dir=",
         ),
-        (lambda *_: "none", "no such weight file: none", "path/to/model.pdparams"),
+        (lambda *_: "none", "no such weight file: none", "weight_path=null"),
     ],
 )
 def test_weights_that_do_not_serve_are_refused_with_the_repair(
@@ -305,7 +309,7 @@ def test_without_a_trained_model_the_next_step_is_named(
     code, err = run("evaluate", toy, tmp_path / "out")
     assert code == 2
     assert f"{tmp_path / 'out/best_model/best_model.pdparams'} does not exist" in err
-    assert "fix:   train first (-o Global.mode=train), or -o Evaluate.weight_path=" in err
+    assert "fix:   train first (-o Global.mode=train), or name a file *.pdparams" in err
 
 
 def test_a_class_count_that_contradicts_the_weights_is_refused(
@@ -317,10 +321,9 @@ def test_a_class_count_that_contradicts_the_weights_is_refused(
     assert "-o Train.num_classes=null" in err
 
 
-def test_a_folder_that_is_no_static_model_is_refused(
-    run: Run, toy: Path, toy_run: Path, tmp_path: Path
-) -> None:
-    path = toy_run / "epoch_1"
+def test_a_folder_that_is_no_static_model_is_refused(run: Run, toy: Path, tmp_path: Path) -> None:
+    path = tmp_path / "empty"
+    path.mkdir()
     code, err = run("evaluate", toy, tmp_path, f"Evaluate.weight_path={path}")
     assert code == 2
     assert "lacks inference.json" in err
@@ -397,3 +400,23 @@ def test_both_follow_the_preprocessing_of_the_folder(
     assert np.abs(predicted(folder, toy, 4) - scores).max() < 1.5e-5
     published = predicted(toy_run / "best_model" / "inference", toy, 4)
     assert np.abs(published - scores).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"),
+    [
+        ("latest", "latest/latest.pdparams"),
+        ("best_model/inference/inference.pdiparams", "best_model/inference"),
+        ("best_model/inference/inference.json", "best_model/inference"),
+    ],
+)
+def test_the_model_that_was_meant_is_named_and_can_be_evaluated(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path, named: str, meant: str
+) -> None:
+    quick = ("Evaluate.report=false", "Evaluate.label_errors=null", "Evaluate.bootstrap=0")
+    weights_key = f"Evaluate.weight_path={toy_run / named}"
+    code, err = run("evaluate", toy, tmp_path / "new", *quick, weights_key)
+    assert code == 2
+    assert repairs.find(err) == [[f"Evaluate.weight_path={toy_run / meant}"]]
+    code, err = run("evaluate", toy, tmp_path / "new", *quick, *repairs.find(err)[0])
+    assert code == 0, err

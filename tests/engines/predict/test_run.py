@@ -4,6 +4,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.config.schema import Config, GlobalConfig, PredictConfig, TrainConfig
-from paddlex_ml.engines.predict import run
+from paddlex_ml.engines.predict import files, run
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.export.static import save_static
 from paddlex_ml.inference import table
@@ -65,7 +66,7 @@ def predict(config: Config) -> dict[str, Any]:
 
 
 def read_table(path: Path) -> list[list[str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.reader(file))
 
 
@@ -120,7 +121,7 @@ def test_every_option_of_prediction_arrives(output: Path, photos: Path):
         assert len(res["all_scores"]) == 3
         assert max(res["all_scores"]) == res["scores"][0]
     header = (output / "predict/predictions.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert header == "image,labels,scores,error,cat,狗,bird"
+    assert header == "\ufeffimage,labels,scores,error,cat,狗,bird"
 
 
 def test_the_threshold_of_the_model_counts_unless_another_is_set(output: Path, photos: Path):
@@ -439,3 +440,42 @@ def test_the_model_may_be_named_by_the_folder_above_it(output: Path, photos: Pat
     for folder in (moved, moved / "best_model"):
         config = configure(output, input=str(photos), model_dir=str(folder))
         assert predict(config)["num_images"] == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "where"),
+    [
+        (OSError(28, "full"), "named"),
+        (PermissionError(13, "refused", "named/a.jpg"), "named/a.jpg"),
+    ],
+)
+def test_the_repair_for_a_folder_that_cannot_be_written_names_its_option(
+    output, photos, tmp_path, monkeypatch, error, where
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "writing", refuse)
+    with pytest.raises(PaddlexMLError) as caught:
+        predict(configure(output, input=str(photos), save_path=Path("named")))
+    assert caught.value.where == where
+    assert re.search(r": -o Predict\.save_path=output(_\d+)?$", caught.value.fix)
+
+
+@pytest.mark.parametrize("source", ["{photos}", ["{photos}"]])
+def test_photographs_in_the_folder_of_the_results_are_not_left_out_in_silence(
+    output, photos, source
+):
+    inner = photos / "more"
+    inner.mkdir()
+    shutil.copy(photos / "a.jpg", inner / "x.jpg")
+    named = [text.format(photos=photos) for text in source] if isinstance(source, list) else None
+    wanted = {"input": named or str(photos), "save_path": inner}
+    with pytest.raises(PaddlexMLError) as caught:
+        predict(configure(output, **wanted))
+    assert "holds 1 images that would be left out, such as x.jpg" in caught.value.what
+    assert "-o Predict.save_path=output" in caught.value.fix
+    (inner / "x.jpg").unlink()
+    before = predict(configure(output, **wanted))["num_images"]
+    assert predict(configure(output, **wanted))["num_images"] == before  # its own are no others

@@ -16,7 +16,7 @@ from PIL import Image
 
 from paddlex_ml.artifacts.run_folder import PredictFiles
 from paddlex_ml.engines.predict import files
-from paddlex_ml.engines.predict.set_aside import set_aside
+from paddlex_ml.engines.predict.set_aside import list_own, set_aside
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.inference.inputs import walk
 from paddlex_ml.inference.result import MultiLabelResult, Seen
@@ -87,6 +87,36 @@ def test_earlier_pictures_move_with_their_table_and_no_backup_is_replaced(saved,
     assert now == ["c.png", "mine.jpg", "predictions.csv", "predictions.json"]
     assert not saved.explain.exists()
     assert (saved.folder / "mine.jpg").read_bytes() == b"of the user"
+
+
+def test_pictures_that_a_kill_cut_in_half_move_too(saved, photos, monkeypatch):
+    killed = RuntimeError("killed")
+
+    def leave(temporary: Path, target: Path) -> None:
+        raise killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda path, **_: None)
+        patch.setattr(Path, "replace", leave)
+        with pytest.raises(RuntimeError):
+            predict(saved, str(photos), maps=True)
+    mine = saved.folder / ".mine.jpg.12345678.jpg"
+    mine.write_bytes(b"of the user")
+    halves = [name for name in entries(saved.folder) if "/." in f"/{name}"]
+    assert len(halves) > 2
+    predict(saved, str(photos / "a.jpg"))
+    hidden = [name for name in entries(saved.folder) if "/." in f"/{name}"]
+    backup = [f"predictions.bak/{name}" for name in halves if name != mine.name]
+    assert sorted(hidden) == sorted([mine.name, *backup])
+
+
+def test_tables_pictures_and_backups_are_listed_and_nothing_else(saved, photos):
+    predict(saved, photos, maps=True)
+    predict(saved, photos)
+    everything = {path for path in saved.folder.rglob("*") if path.is_file()}
+    (saved.folder / "mine.jpg").write_text("mine")
+    (saved.folder / "predictions.bak" / "mine.txt").write_text("mine")
+    assert {*list_own(saved)} == everything
 
 
 def test_the_names_in_both_tables_are_those_of_the_pictures(saved, photos):

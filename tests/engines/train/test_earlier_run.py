@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,19 @@ def test_it_is_refused_as_well_where_its_files_are_lost(
     assert code == 2
     assert "the output folder holds another training: " in err
     assert ("one without a readable config.yaml" in err) == (lost == "config.yaml")
+
+
+@pytest.mark.parametrize("name", ["epoch_1", "epoch_1/epoch_1.pdparams", "epoch_1/epoch_1"])
+def test_a_copy_of_a_checkpoint_below_the_folder_is_refused_as_another_training(
+    run: Run, toy: Path, copy_of_run: Path, name: str
+) -> None:
+    (copy_of_run / "backup").mkdir()
+    shutil.copytree(copy_of_run / "epoch_1", copy_of_run / "backup" / "epoch_1")
+    result = (copy_of_run / "train_result.json").read_bytes()
+    code, err = run("train", toy, copy_of_run, f"Train.resume_path={copy_of_run}/backup/{name}")
+    assert code == 2
+    assert "the output folder holds another training" in err
+    assert (copy_of_run / "train_result.json").read_bytes() == result
 
 
 def test_overwrite_replaces_it(run: Run, toy: Path, copy_of_run: Path) -> None:

@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.engines.train import overwriting, start
 from paddlex_ml.training import saving
+from tests.running import killed_at
 
 Run = Callable[..., tuple[int, str]]
 OVERWRITE = "Global.overwrite=true"
@@ -28,6 +28,8 @@ def evaluated(copy_of_run: Path) -> Path:
         path = copy_of_run / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("old")
+    table = '[\n{"input_path": "a.jpg", "picture": "a.jpg"}\n]\n'
+    (copy_of_run / "predict" / "predictions.json").write_text(table)
     for name in ("evaluate_result.json", "check_dataset_result.json", "notes.txt"):
         (copy_of_run / name).write_text("{}")
     return copy_of_run
@@ -48,24 +50,17 @@ def test_no_file_of_two_runs_stands_together(run: Run, toy: Path, evaluated: Pat
 
 
 def test_killed_before_its_first_checkpoint_the_old_run_is_whole_and_auto_starts_anew(
-    run: Run, toy: Path, evaluated: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, toy: Path, evaluated: Path
 ) -> None:
     before, aside = names(evaluated), Path(f"{evaluated}.old")
     staying = {"check_dataset/histogram.png", "check_dataset_result.json", "notes.txt"}
 
-    class Killed(BaseException):
-        pass
-
-    def kill(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(saving.Keeper, "on_step", kill)
-        with pytest.raises(Killed):
-            run("train", toy, evaluated, OVERWRITE)
-    left = names(evaluated) - {".train.lock", "train_result.json"}
+    with killed_at(saving.Keeper, "on_step"):
+        run("train", toy, evaluated, OVERWRITE)
+    locks = {".train.lock", ".paddlex_ml.lock"}
+    left = names(evaluated) - {*locks, "train_result.json"}
     assert left == {"run.json", "config.yaml", "label_dict.txt", "train.log", *staying}
-    expected = before - staying - {".train.lock"}
+    expected = before - staying - locks
     assert names(aside) == expected | {".set_aside"}
 
     code, err = run("train", toy, evaluated, "Train.resume_path=auto", "Train.epochs_iters=1")
@@ -75,13 +70,27 @@ def test_killed_before_its_first_checkpoint_the_old_run_is_whole_and_auto_starts
     assert not aside.exists()
 
 
+@pytest.mark.parametrize("resume", ["auto", "null"])
+def test_killed_before_run_json_the_next_start_goes_on_with_overwriting(
+    run: Run, toy: Path, evaluated: Path, resume: str
+) -> None:
+    aside = overwriting.set_aside(evaluated)
+    assert aside is not None
+    key = f"Train.resume_path={resume}"
+    code, err = run("train", toy, evaluated, key, "Train.epochs_iters=1")
+    assert code == 0, err
+    assert f"the run in {aside} goes with the first checkpoint of this one" in err
+    assert not aside.exists()
+
+
 def test_a_second_overwrite_keeps_the_run_that_has_results(
     run: Run, toy: Path, evaluated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aside = Path(f"{evaluated}.old")
     assert overwriting.set_aside(evaluated) == aside
     before = names(aside)
-    (evaluated / "train.log").write_text("a start that came to nothing")
+    for name in ("run.json", "train.log"):
+        (evaluated / name).write_text("a start that came to nothing")
     assert overwriting.set_aside(evaluated) == aside
     assert names(aside) == before
     assert not (evaluated / "train.log").exists()
@@ -90,12 +99,31 @@ def test_a_second_overwrite_keeps_the_run_that_has_results(
 def test_files_of_others_are_never_removed(
     evaluated: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (evaluated / "best_model" / "mine.txt").write_text("mine")
+    (evaluated / "events").mkdir()
+    (evaluated / "events" / "events.out.tfevents.1.host").write_text("ours")
+    mine = {"best_model/mine.txt", "evaluate/mine.txt", "events/mine.txt", "predict/mine.jpg"}
+    for name in mine:
+        (evaluated / name).write_text("mine")
     aside = overwriting.set_aside(evaluated)
     assert aside is not None
     overwriting.remove(aside)
-    assert names(aside) == {"best_model/mine.txt"}
+    assert names(aside) == mine
     assert "keeps files that this tool has not written" in caplog.text
+
+
+def test_a_project_without_a_training_keeps_its_files(run: Run, toy: Path, tmp_path: Path) -> None:
+    """Its folders and files may have the names that a run gives to its own."""
+    project = tmp_path / "project"
+    mine = ("evaluate/a.py", "predict/a.py", "events/a.py", "epoch_plots/a.py", "curves.py")
+    for name in (*mine, "config.yaml"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(f"mine: {name}")
+    code, err = run("train", toy, project, OVERWRITE, "Train.epochs_iters=1")
+    assert code == 0, err
+    assert {*mine, "config.yaml.bak", "config.yaml"} < names(project)
+    assert (project / "config.yaml.bak").read_text() == "mine: config.yaml"
+    assert "config.yaml was not saved by a training: it is kept as " in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["project"]
 
 
 def test_a_folder_of_that_name_is_not_touched(evaluated: Path) -> None:
@@ -170,71 +198,63 @@ def test_a_kill_between_first_checkpoint_and_removal_is_made_up_for(
     assert not Path(f"{evaluated}.old").exists()
 
 
-@pytest.fixture
-def other_disk() -> Iterator[Path]:
-    """A folder on another disk than the temporary one, where this machine has one."""
-    memory = Path("/dev/shm")
-    parent = memory if os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
-        yield Path(folder)
-
-
-def test_checkpoints_that_are_links_to_another_disk_stay_there(
-    run: Run, toy: Path, start_weights: Path, tmp_path: Path, other_disk: Path
+def test_nothing_changes_where_links_in_the_output_folder_lead(
+    run: Run, toy: Path, start_weights: Path, tmp_path: Path
 ) -> None:
     output, key = tmp_path / "out", f"Train.pretrain_weight_path={start_weights}"
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    folders = ("latest", "best_model", "epoch_1", "events", "evaluate", "predict", "check_dataset")
+    files = ("run.json", "config.yaml", "train.log", "metrics.csv", "train_result.json", "notes.md")
+    for name in (*folders, *files):
+        path = victim / name
+        if name in folders:
+            path.mkdir()
+            path /= "mine.txt"
+        path.write_text("mine")
     output.mkdir()
-    for name in ("latest", "best_model"):
-        (output / name).symlink_to(other_disk / f"of_{name}")
-    code, err = run("train", toy, output, key, "Train.epochs_iters=1")
+    for name in (*folders, *files):
+        (output / name).symlink_to(victim / name)
+    before = {path: path.read_bytes() for path in victim.rglob("*") if path.is_file()}
+    more = ["Train.epochs_iters=1", "Train.save_interval=1", "Train.keep_last=1"]
+    code, err = run("train", toy, output, key, *more)
     assert code == 0, err
-    resume = f"Train.resume_path={output / 'latest'}"
-    code, err = run("train", toy, output, key, "Train.epochs_iters=2", resume)
-    assert code == 0, err
-    assert "resumed after 1 epochs and 0 steps" in err
-    first = json.loads((output / "run.json").read_text())["id"]
-    code, err = run("train", toy, output, key, "Train.epochs_iters=1", OVERWRITE)
-    assert code == 0, err
-    second = json.loads((output / "run.json").read_text())["id"]
-    assert second != first
-    for mode in ("export", "evaluate"):
-        weights = output / "best_model" / "best_model.pdparams"
-        code, err = run(mode, toy, output, f"{mode.title()}.weight_path={weights}")
+    for mode in ("evaluate", "export", "check_dataset"):
+        code, err = run(mode, toy, output)
         assert code == 0, err
-    for name in ("latest", "best_model"):
-        assert os.readlink(output / name) == str(other_disk / f"of_{name}")
-        info = checkpoint.read_model_info(output / name / f"{name}.pdparams")
-        assert info is not None
-        assert info.run is not None
-        assert info.run.id == second
-    assert sorted(os.listdir(other_disk)) == ["of_best_model", "of_latest"]
-    assert not Path(f"{output}.old").exists()
-    assert (output / "best_model" / "inference" / "inference.yml").is_file()
+    code, err = run("predict", toy, output, f"Predict.input={toy / 'images'}")
+    assert code == 0, err
+    code, err = run("train", toy, output, key, *more, OVERWRITE)
+    assert code == 0, err
+    assert {path: path.read_bytes() for path in victim.rglob("*") if path.is_file()} == before
+    assert os.readlink(output / "best_model.bak") == str(victim / "best_model")
+    assert os.readlink(output / "notes.md") == str(victim / "notes.md")
+    assert checkpoint.is_complete(output / "best_model")
 
 
-def test_killed_while_links_are_set_aside_the_next_start_goes_on(
-    run: Run, toy: Path, copy_of_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_whose_checkpoint_is_a_link_is_overwritten_here_alone(
+    run: Run, toy: Path, copy_of_run: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "place"
     (copy_of_run / "latest").rename(place)
     (copy_of_run / "latest").symlink_to(place)
-
-    class Killed(BaseException):
-        pass
-
-    def kill(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "readlink", kill)
-        with pytest.raises(Killed):
-            overwriting.set_aside(copy_of_run)
-    assert overwriting.set_aside(copy_of_run) == Path(f"{copy_of_run}.old")
-    assert checkpoint.is_complete(Path(f"{copy_of_run}.old", "latest"))
-    assert (copy_of_run / "latest").is_symlink()
-    assert not place.exists()
     code, err = run("train", toy, copy_of_run, OVERWRITE, "Train.epochs_iters=1")
     assert code == 0, err
     assert checkpoint.is_complete(copy_of_run / "latest")
-    assert place.is_dir()
-    assert not Path(f"{place}.old").exists()
+    assert not (copy_of_run / "latest").is_symlink()
+    assert (place / "latest.pdparams").is_file()
+    assert os.readlink(Path(f"{copy_of_run}.old", "latest")) == str(place)
+
+
+def test_a_link_in_the_place_of_the_run_set_aside_is_not_followed(
+    run: Run, toy: Path, copy_of_run: Path, tmp_path: Path
+) -> None:
+    victim, aside = tmp_path / "victim", Path(f"{copy_of_run}.old")
+    victim.mkdir()
+    for name in (".set_aside", "run.json", "train.log", "metrics.csv"):
+        (victim / name).write_text("complete")
+    aside.symlink_to(victim)
+    code, err = run("train", toy, copy_of_run, OVERWRITE, "Train.epochs_iters=1")
+    assert code == 0, err
+    assert len(os.listdir(victim)) == 4
+    assert os.readlink(aside) == str(victim)

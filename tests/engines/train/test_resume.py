@@ -5,12 +5,16 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_fields
 
-from paddlex_ml.artifacts import checkpoint, weights
+from paddlex_ml.artifacts import checkpoint, run_record, weights
+from paddlex_ml.training import saving
+from tests.running import killed_at
 
 Run = Callable[..., tuple[int, str]]
 AUTO = "Train.resume_path=auto"
@@ -132,6 +136,55 @@ def test_going_back_in_the_own_folder_is_refused(run: Run, toy: Path, copy_of_ru
     assert state(copy_of_run) == before
 
 
+def test_latest_means_the_newest_where_a_kill_came_before_it_was_written(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    checkpoint.duplicate(copy_of_run / "epoch_1", copy_of_run / "latest")
+    resume = f"Train.resume_path={copy_of_run / 'latest'}"
+    code, err = run("train", toy, copy_of_run, resume, "Train.epochs_iters=3")
+    assert code == 0, err
+    assert f"{copy_of_run / 'latest'} is older than {copy_of_run / 'epoch_2'}, from which" in err
+    assert "resumed after 2 epochs" in err
+    assert "[Epoch 3/3]" in err
+
+
+def test_a_refused_start_leaves_the_result_of_the_finished_run(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    path = copy_of_run / "train_result.json"
+    before = path.read_bytes()
+    assert run("train", toy, copy_of_run, f"Train.resume_path={copy_of_run / 'epoch_1'}")[0] == 2
+    assert path.read_bytes() == before
+    nothing = ("Global.overwrite=true", "Train.resume_path=nothing")
+    assert run("train", toy, copy_of_run, *nothing)[0] == 2
+    assert path.read_bytes() == before
+    path.unlink()  # it is a link to that of all tests
+    path.write_text('{"done_flag": false, "err_msg": "an earlier failure"}')
+    assert run("train", toy, copy_of_run, f"Train.resume_path={copy_of_run / 'epoch_1'}")[0] == 2
+    assert "later" in json.loads(path.read_text())["err_msg"]
+    assert not [entry.name for entry in copy_of_run.iterdir() if entry.name.endswith(".json.old")]
+
+
+def test_a_checkpoint_of_another_run_in_the_own_folder_is_refused(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    folder = copy_of_run / "epoch_1"
+    saved = checkpoint.load(folder)
+    assert saved.info.run is not None
+    other = replace(saved.info, run=replace_fields(saved.info.run, id="another"))
+    checkpoint.write(folder, replace(saved, info=other))
+    before = state(copy_of_run)
+    resume = f"Train.resume_path={folder}"
+    code, err = run("train", toy, copy_of_run, resume)
+    assert code == 2
+    assert "this checkpoint belongs to another run than the folder it lies in" in err
+    assert f"-o Global.output={copy_of_run}_2 keeps both" in err
+    assert state(copy_of_run) == before
+    code, err = run("train", toy, copy_of_run, resume, "Global.overwrite=true")
+    assert code == 0, err
+    assert "resumed after 1 epochs" in err
+
+
 def test_going_back_is_done_where_the_later_results_may_be_overwritten(
     run: Run, toy: Path, copy_of_run: Path
 ) -> None:
@@ -147,6 +200,21 @@ def test_going_back_is_done_where_the_later_results_may_be_overwritten(
     assert second["resumed_from"].endswith("epoch_1")
 
 
+@pytest.mark.parametrize("again", ["epoch_1", "auto"])
+def test_killed_while_it_goes_back_the_next_start_does_the_same(
+    run: Run, toy: Path, copy_of_run: Path, again: str
+) -> None:
+    resume = f"Train.resume_path={copy_of_run / 'epoch_1'}"
+
+    with killed_at(saving.Keeper, "on_step"):
+        run("train", toy, copy_of_run, resume, "Global.overwrite=true")
+    keys = [AUTO] if again == "auto" else [resume, "Global.overwrite=true"]
+    code, err = run("train", toy, copy_of_run, *keys)
+    assert code == 0, err
+    assert "resumed after 1 epochs and 0 steps" in err
+    assert not Path(f"{copy_of_run}.old").exists()
+
+
 def test_going_back_is_allowed_where_nothing_newer_is_sound(
     run: Run, toy: Path, copy_of_run: Path
 ) -> None:
@@ -159,6 +227,21 @@ def test_going_back_is_allowed_where_nothing_newer_is_sound(
     code, err = run("train", toy, copy_of_run, resume)
     assert code == 0, err
     assert "[Epoch 2/2]" in err
+
+
+@pytest.mark.parametrize("name", ["best_model.pdparams", "best_model.pdstates"])
+def test_a_damaged_best_model_is_found_at_the_start_and_not_after_the_last_epoch(
+    run: Run, toy: Path, copy_of_run: Path, name: str
+) -> None:
+    cut(copy_of_run / "best_model" / name)
+    code, err = run("train", toy, copy_of_run, AUTO)
+    assert code == 2
+    assert f"warning: {copy_of_run / 'best_model' / name}: " in err
+    assert "all 2 epochs are done and their best model is not there" in err
+    code, err = run("train", toy, copy_of_run, AUTO, "Train.epochs_iters=3")
+    assert code == 0, err
+    assert "the next evaluation starts a new search for the best" in err
+    checkpoint.verify(copy_of_run / "best_model")
 
 
 def test_a_finished_run_says_that_nothing_is_left(run: Run, toy: Path, copy_of_run: Path) -> None:
@@ -198,3 +281,23 @@ def test_a_checkpoint_of_release_0_1_0_is_resumed(run: Run, toy: Path, unfinishe
     assert code == 0, err
     assert f"Train.resume_path=auto: {unfinished / 'latest'} (after epoch 1)" in err
     assert json.loads((unfinished / "run.json").read_text())["id"]
+
+
+def test_auto_follows_no_origin_that_a_stranger_wrote(
+    run: Run, toy: Path, copy_of_run: Path, tmp_path: Path
+) -> None:
+    output, origin = tmp_path / "stranger", copy_of_run / "latest"
+    output.mkdir()
+    record = run_record.begin({}, resumed_from=origin)
+    forged = replace_fields(record, id="another")
+    run_record.write(output / "run.json", forged)
+    code, err = run("train", toy, output, AUTO)
+    assert code == 2, err
+    assert f"this run began from {origin}, says a file that no start of yours wrote" in err
+    assert f"-o Train.resume_path={origin} goes on from there" in err
+    names = {path.name for path in output.iterdir()} - {".train.lock"}
+    assert names == {"run.json", "train_result.json"}
+    run_record.write(output / "run.json", record)  # as the start of this user wrote it
+    code, err = run("train", toy, output, AUTO)
+    assert code == 0, err
+    assert f"{AUTO}: {origin}, from which this run began" in err

@@ -16,9 +16,11 @@ import pytest
 from PIL import Image
 
 from paddlex_ml.artifacts import checkpoint, weights
+from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.config import load
 from paddlex_ml.data import annotation, transforms
 from paddlex_ml.data.preprocess import standard
+from paddlex_ml.engines.train import start
 from paddlex_ml.models import zoo
 
 Run = Callable[..., tuple[int, str]]
@@ -38,7 +40,8 @@ def test_the_output_holds_the_documented_files_and_no_other(toy_run: Path) -> No
     names = ("best_model", "latest", "epoch_1", "epoch_2")
     expected = {f"{name}/{name}.{part}" for name in names for part in PARTS}
     expected |= {"train_result.json", "config.yaml", "train.log", "label_dict.txt"}
-    expected |= {"run.json", ".train.lock", "metrics.csv", "curves.png"}
+    expected |= {"run.json", "metrics.csv", "curves.png"}
+    expected |= {".train.lock", ".paddlex_ml.lock", "best_model/.paddlex_ml.lock"}
     expected |= {
         f"best_model/inference/{name}"
         for name in ("inference.json", "inference.pdiparams", "inference.yml")
@@ -236,6 +239,38 @@ def test_a_resume_with_another_image_size_is_refused(
     assert "the checkpoint has image_size 32, this run has 64" in err
 
 
+def test_classes_in_another_order_than_in_the_weights_are_named(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(toy, tmp_path / "set")
+    (data / "label.txt").write_text("0 green\n1 red\n2 blue\n")
+    weights = f"Train.pretrain_weight_path={toy_run / 'best_model' / 'best_model.pdparams'}"
+    code, err = run("train", data, tmp_path / "other", weights, "Train.epochs_iters=1")
+    assert code == 0, err
+    assert "warning: class 0 is 'red' in " in err
+    assert "and 'green' here: what was learned about a class now belongs to" in err
+    code, err = run("train", toy, tmp_path / "same", weights, "Train.epochs_iters=1")
+    assert code == 0, err
+    assert "what was learned about a class" not in err
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "named"),
+    [
+        (["a", "b"], ["a", "b"], None),
+        (["a", "b"], ["a", "b", "c"], None),  # heads of 150 and 160 classes have the same shapes
+        (["a", "b", "c"], ["a", "b"], None),
+        (["a", "b", "c"], ["a", "c"], "class 1 is 'b' in w.pdparams and 'c' here"),
+    ],
+)
+def test_the_names_that_two_heads_share_are_compared(
+    theirs: list[str], ours: list[str], named: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, now = (ModelInfo("PP-LCNet_x1_0_ML", names, 32) for names in (theirs, ours))
+    start._compare_names(before, now, Path("w.pdparams"), 0)
+    assert named in caplog.text if named else caplog.text == ""
+
+
 def test_training_starts_from_the_weights_of_another_training(
     run: Run, toy: Path, toy_run: Path, tmp_path: Path
 ) -> None:
@@ -271,7 +306,11 @@ def other_model(folder: Path) -> str:
             "the file cannot be fetched: no connection: ",
             "-o Train.pretrain_weight_path=null, which trains from random weights",
         ),
-        ("Train.resume_path=none", "no checkpoint there: none", "-o Train.resume_path=output/"),
+        (
+            "Train.resume_path=none",
+            "no checkpoint there: none",
+            "resume_path=null begins anew",
+        ),
         ("Train.num_classes=5", "Train.num_classes is 5, label.txt names 3", "num_classes=null"),
         ("Train.amp=O1", "mixed precision (O1) needs a GPU", "-o Train.amp=OFF"),
         ("Train.tensorboard=maybe", "must be true or false", "-o Train.tensorboard=false"),

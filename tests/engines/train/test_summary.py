@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import Best, EpochRow, TrainResult, WeightsKind
 from paddlex_ml.engines.train.result import build_result
 from paddlex_ml.engines.train.summary import summarise
-from paddlex_ml.training.state import Progress
 
 OUTPUT = Path("output")
 
