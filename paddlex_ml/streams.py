@@ -7,16 +7,21 @@ Chinese: the results are in files, and the exit code is that of the work.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.safe_text import visible, without_secrets
 
 logger = logging.getLogger(__name__)
+
+_BAR_MOVES = re.compile(r"\r|\n*(\x1b\[A)*")
 
 
 class LastingStream:
@@ -28,14 +33,18 @@ class LastingStream:
         """Why text was lost; None: all of it was written."""
 
     def write(self, text: str) -> int:
-        """Write, or lose the text where the stream cannot take it; returns its length."""
+        """Write, or lose the text where the stream cannot take it; returns its length.
+
+        Secrets of URLs are left out, and codes that steer a terminal are written as text: they
+        come from names and paths.
+        """
         if self.fault is None:
+            shown = _show(text)
             try:
-                return self._stream.write(text)
+                self._stream.write(shown)
             except UnicodeEncodeError:  # the stream has no way to show these letters
                 encoding = self._stream.encoding or "ascii"
-                plain = text.encode(encoding, "backslashreplace").decode(encoding)
-                return self.write(plain)
+                return self.write(shown.encode(encoding, "backslashreplace").decode(encoding))
             except (OSError, ValueError) as error:
                 self._lose(error)
         return len(text)
@@ -65,19 +74,31 @@ class LastingStream:
             logger.warning("stdout cannot be written (%s): the work goes on without it", error)
 
 
-def open_closed() -> None:
+def _show(text: str) -> str:
+    """The text that is written; a progress bar may go to the start of its line, and up."""
+    if _BAR_MOVES.fullmatch(text):
+        return text
+    moves = text[: len(text) - len(text.lstrip("\r"))]
+    back = "\r" if moves and text.endswith("\r") else ""
+    return moves + visible(without_secrets(text.strip("\r") if back else text[len(moves) :])) + back
+
+
+def open_closed() -> set[str]:
     """Give the null device to standard streams that were closed when the program started.
 
     Otherwise the next file that is opened gets their number, and a library that prints would
-    write into it.
+    write into it. Returns their names.
     """
+    closed = set()
     for number, (name, mode) in enumerate([("stdin", "r"), ("stdout", "w"), ("stderr", "w")]):
         try:
             os.fstat(number)
         except OSError:
+            closed.add(name)
             _open_null(number)
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    return closed
 
 
 def refuse_loss() -> None:
@@ -107,10 +128,13 @@ def _open_null(number: int) -> None:
 @contextmanager
 def lasting() -> Iterator[None]:
     """Let sys.stdout and sys.stderr be lasting streams."""
-    open_closed()
+    closed = open_closed()
     before = sys.stdout, sys.stderr
     lasting_streams = LastingStream(sys.stdout, "stdout"), LastingStream(sys.stderr, "stderr")
     sys.stdout, sys.stderr = lasting_streams
+    for stream, name in zip(lasting_streams, ("stdout", "stderr"), strict=True):
+        if name in closed:
+            stream.fault = OSError(errno.EBADF, os.strerror(errno.EBADF))
     try:
         yield
     finally:

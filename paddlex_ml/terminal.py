@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from paddlex_ml import stop_signals, streams
 from paddlex_ml.errors import PaddlexMLError, Stopped
-from paddlex_ml.storage import files
+from paddlex_ml.safe_text import visible, without_secrets
+from paddlex_ml.storage import cache
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise PaddlexMLError."""
         raise PaddlexMLError(message, where="the command line", fix=f"see {self.prog} --help")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End after --help or --version. Raises PaddlexMLError where the text was lost."""
+        streams.refuse_loss()
+        super().exit(status, message)
 
 
 def run_script(body: Callable[[], None]) -> int:
@@ -62,7 +68,7 @@ class ErrorReport(NamedTuple):
 def print_error(error: BaseException, hint: str = "") -> ErrorReport:
     """Print an error as its kind requires; a stop by the user is followed by `hint`."""
     if isinstance(error, OSError):
-        error = files.explain(error) or error
+        error = cache.explain(error) or error
     if isinstance(error, KeyboardInterrupt):
         error = Stopped(signal.SIGINT)
     if isinstance(error, Stopped):
@@ -73,7 +79,7 @@ def print_error(error: BaseException, hint: str = "") -> ErrorReport:
         code, message = 2, str(error)
         print(f"error: {message}", file=sys.stderr)
     else:
-        code, message = 1, str(error)
+        code, message = 1, without_secrets(str(error))
         traceback.print_exception(error)
         print("this is a bug in paddlex_ml: please report the lines above", file=sys.stderr)
     return ErrorReport(code, type(error).__name__, message)
@@ -116,9 +122,34 @@ def session(*, silent: bool = False) -> Iterator[None]:
     Both streams never fail (`streams`); stdout is for results. `silent` is for all except one of
     several processes that do the same.
     """
-    with streams.lasting(), _logging(silent), _stops_raise(), warnings.catch_warnings():
+    with (
+        streams.lasting(),
+        _logging(silent),
+        _stops_raise(),
+        _safe_path(),
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("ignore", module=r"paddle\b")  # a user cannot act on them
         yield
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Let the processes that are started take no module from the working folder.
+
+    It may be a stranger's data set, and Python looks there first for the modules of its helpers
+    (`python -c`). Python 3.10 cannot leave it out.
+    """
+    name = "PYTHONSAFEPATH"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @contextmanager
@@ -138,7 +169,15 @@ def _logging(silent: bool) -> Iterator[None]:
         package.setLevel(level)
 
 
-class _LineFormatter(logging.Formatter):
+class SafeFormatter(logging.Formatter):
+    """Shows codes for a terminal as text and leaves out the secrets of URLs, as the streams do."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record, without the line end."""
+        return visible(without_secrets(super().format(record)))
+
+
+class _LineFormatter(SafeFormatter):
     """`[12:03:41] text`, with the level before the text for all except plain information."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import io
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from paddlex_ml import streams
+from paddlex_ml import cli, streams
 from paddlex_ml.streams import LastingStream
 
+ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -140,3 +143,49 @@ def test_files_never_get_the_number_of_a_closed_stream(tmp_path: Path) -> None:
         check=True,
     )
     assert int((tmp_path / "number.txt").read_text()) > 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--list-models"], ["-c", "PP-LCNet_x1_0_ML", "--print-config"]]
+)
+def test_a_command_that_only_prints_fails_where_its_text_is_lost(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert cli.main(arguments) == 2
+    assert "the text could not be printed: [Errno 28]" in capsys.readouterr().err
+
+
+@pytest.mark.story
+@pytest.mark.parametrize("option", ["--version", "--list-models", "--help"])
+def test_a_closed_stdout_is_told_by_a_command_that_only_prints(option: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m paddlex_ml {option} >&-"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "the text could not be printed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("a\x1b[31mred\x1b]0;title\x07\n", "a\\u001b[31mred\\u001b]0;title\\u0007\n"),
+        ("\u202egpj.exe\u2066 \x9b2J", "\\u202egpj.exe\\u2066 \\u009b2J"),
+        ("name\rover", "name\\u000dover"),
+        ("\rpredict: 50%|  | 1/2", "\rpredict: 50%|  | 1/2"),
+        ("\r          \r", "\r          \r"),
+        ("\n\x1b[A", "\n\x1b[A"),
+        ("http://me:SECRET@h/x?token=SECRET\n", "http://h/x?token=***\n"),
+    ],
+)
+def test_what_steers_a_terminal_is_text_and_bars_still_move(
+    written: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with streams.lasting():
+        for stream in (sys.stdout, sys.stderr):
+            assert stream.write(written) == len(written)
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == (shown, shown)

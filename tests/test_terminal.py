@@ -20,6 +20,13 @@ def test_what_a_user_can_repair_is_printed_without_a_traceback(capsys):
     assert (out, err) == ("", f"error: {report.message}\n")
 
 
+def test_what_a_file_says_cannot_flood_the_terminal():
+    error = PaddlexMLError("x" * 70_000, where="y" * 20_000, fix="z")
+    assert error.what == "x" * 50_000 + "... (70,000 letters)"
+    assert (error.where, error.fix) == ("y" * 20_000, "z")
+    assert len(str(error)) < 71_000
+
+
 def test_a_bug_of_ours_keeps_its_traceback(capsys):
     try:
         dict[str, int]()["absent"]

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import first_names, path_override
 
 
 @pytest.mark.parametrize(
@@ -22,3 +24,16 @@ def test_names_beyond_the_limit_are_counted(names, text):
 
 def test_ten_names_are_shown_by_default():
     assert first_names([str(i) for i in range(12)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("path", "written"),
+    [
+        ("runs/a", "-o Export.weight_path=runs/a"),
+        ("my runs/a", "-o 'Export.weight_path=my runs/a'"),
+        ("~a/b", "-o 'Export.weight_path=./~a/b'"),
+        ("-a", "-o Export.weight_path=./-a"),
+    ],
+)
+def test_a_path_is_written_as_it_is_meant(path: str, written: str) -> None:
+    assert path_override("Export.weight_path", Path(path)) == written

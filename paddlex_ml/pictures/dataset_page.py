@@ -2,7 +2,8 @@
 """The report of a data set as one HTML file: it needs no other file, pictures are inside.
 
 Up to 100 classes are shown as bars and rows of samples, without a script. More are a list that
-searches and sorts; it shows samples on demand. The page's policy allows its one script by hash.
+searches and sorts; it shows samples on demand. The page's policy allows its style and its one
+script by hash.
 The page takes about 10 MB at most: samples that have no room in it are shown from their files, on
 the computer that has them.
 """
@@ -25,6 +26,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from paddlex_ml.pictures import thumbnails
+from paddlex_ml.safe_text import without_secrets
 from paddlex_ml.storage import files
 
 MOST_TOGETHER = 60
@@ -96,12 +98,11 @@ def write(path: Path, content: DatasetPage) -> None:
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined
     )
     images = _Images(content)
-    values = {"explorer": "", **_fill_template(content, images)}
+    style = (folder / "style.css.j2").read_text("utf-8")
+    values = {"explorer": "", **allow_inline("style", style), **_fill_template(content, images)}
     if len(content.label_names) > _MOST_STATIC:
         script = (folder / "classes.js.j2").read_text("utf-8")
-        digest = hashlib.sha256(script.encode("utf-8")).digest()
-        values["script"] = Markup(script)
-        values["script_hash"] = base64.b64encode(digest).decode("ascii")
+        values |= allow_inline("script", script)
         chosen = images.choose(max(1, min(_SHOTS, _LISTED // len(content.label_names))))
         shown = list(dict.fromkeys(number for each in chosen for number in each))
         values["explorer"] = _write_json(_list_classes(content, images, chosen, shown))
@@ -113,7 +114,13 @@ def write(path: Path, content: DatasetPage) -> None:
         values["pictures"] = _write_json(_take_pictures(content, images, chosen, shown, room))
         text = template.render(values)
     # A file name that is not UTF-8 arrives as lone surrogates.
-    files.write_bytes(path, text.encode("utf-8", "replace"))
+    files.write_bytes(path, without_secrets(text).encode("utf-8", "replace"))
+
+
+def allow_inline(name: str, text: str) -> dict[str, str]:
+    """A script or style of ours for a template, as `name`, and its hash for the page's policy."""
+    digest = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+    return {name: Markup(text), f"{name}_hash": digest}  # noqa: S704  it is ours
 
 
 class _Images:
@@ -262,7 +269,7 @@ def _take_pictures(
 def _write_json(value: Any) -> Markup:
     """JSON that may stand in a script element: no text of a user can end it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c"))
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704  JSON without "<"
 
 
 def _rows(

@@ -11,7 +11,8 @@ Drawn with matplotlib's objects, never with pyplot: no global state, no window, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -77,6 +78,19 @@ class _Row(NamedTuple):
     val: int
 
 
+@contextmanager
+def _default_style() -> Iterator[None]:
+    """Draw as matplotlib does by itself, and leave its settings to the program.
+
+    A file matplotlibrc in the working folder, which may be that of a stranger's data set, would
+    decide how pictures look, and could start LaTeX.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+@_default_style()
 def histogram(
     path: Path, label_names: Sequence[str], train_counts: Sequence[int], val_counts: Sequence[int]
 ) -> None:
@@ -107,6 +121,7 @@ def histogram(
     _save(figure, path)
 
 
+@_default_style()
 def curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Draw a training run to `path` (PNG): validation mAP above, loss and learning rate below.
 

@@ -302,7 +302,8 @@ def compare(figures: Figures) -> Advice | None:
             if comparison.same_images
             else "the two were measured on different images"
         )
-        text = Markup("It is unknown whether the difference is more than chance: " + reason + ".")
+        why = "It is unknown whether the difference is more than chance: "
+        text = Markup(why + reason + ".")  # noqa: S704  our words alone
         return Advice("note", "The difference may be chance", text)
     key = "comparison.MultiLabelMAP_difference_ci95"
     text = Markup("95&nbsp;% interval of the difference in mean average precision, both on the "

@@ -7,8 +7,6 @@ script. Without it everything is readable.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,16 +14,17 @@ from urllib.parse import quote
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
 from msgspec.structs import asdict
 
 from paddlex_ml.artifacts.evaluate_result import Difference
 from paddlex_ml.metrics import curves
 from paddlex_ml.metrics.calibration import reliability
 from paddlex_ml.metrics.decisions import decide
+from paddlex_ml.pictures.dataset_page import allow_inline
 from paddlex_ml.report import advice, charts, gallery, glossary, pairs
 from paddlex_ml.report.content import EvaluationPage
 from paddlex_ml.report.figures import Figures
+from paddlex_ml.safe_text import without_secrets
 from paddlex_ml.storage import files
 from paddlex_ml.wording import first_names
 
@@ -57,14 +56,14 @@ def write(path: Path, content: EvaluationPage) -> None:
         undefined=jinja2.StrictUndefined,
     )
     script = (_TEMPLATES / "page.js.j2").read_text("utf-8")
-    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    styles = (_SHARED / "style.css.j2", _TEMPLATES / "page.css.j2")
     text = environment.get_template("page.html.j2").render(
-        script=Markup(script),
-        script_hash=base64.b64encode(digest).decode("ascii"),
+        **allow_inline("script", script),
+        **allow_inline("style", "\n".join(path.read_text("utf-8") for path in styles)),
         **_fill_template(content),
     )
     # A file name that is not UTF-8 arrives as lone surrogates.
-    files.write_bytes(path, text.encode("utf-8", "replace"))
+    files.write_bytes(path, without_secrets(text).encode("utf-8", "replace"))
 
 
 def _fill_template(content: EvaluationPage) -> dict[str, Any]:

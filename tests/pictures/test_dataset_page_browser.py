@@ -14,7 +14,8 @@ from PIL import Image
 
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.pictures import dataset_page
-from paddlex_ml.pictures.dataset_page import DatasetPage, PageList, PagePairs
+from paddlex_ml.pictures.dataset_page import DatasetPage, PageList, PagePairs, PageWarning
+from tests.report.payloads import PAYLOADS
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="needs playwright, which drives the browser"
@@ -166,3 +167,34 @@ def test_a_class_without_an_image_says_so(visit: Visit) -> None:
     visit.page.fill("#search", "class 2999")
     visit.page.click("#classes summary")
     assert visit.page.inner_text("#classes .shots") == "no image"
+
+
+@pytest.mark.parametrize("classes", [len(PAYLOADS), 101])
+def test_no_text_of_a_user_runs(browser: Any, tmp_path: Path, classes: int) -> None:
+    names = [*PAYLOADS, *(f"class {i}" for i in range(classes - len(PAYLOADS)))]
+    folder = tmp_path / PAYLOADS[4]
+    folder.mkdir()
+    paths = [f"{text.replace('/', '')}.png" for text in PAYLOADS]
+    for path in paths:
+        Image.new("RGB", (20, 20)).save(folder / path)
+    targets = np.eye(len(paths), classes, dtype=np.uint8)
+    content = DatasetPage(
+        read=read_image,
+        root=folder,
+        label_names=names,
+        train=PageList(paths, targets),
+        val=PageList(paths[:2], targets[:2]),
+        warnings=[PageWarning(text, ((paths[0],),), names=names) for text in PAYLOADS],
+        pairs=PagePairs(np.arange(20), np.ones((20, 20), np.int64)),
+        sizes={side: {"min": 1, "median": 20, "max": 30} for side in ("width", "height")},
+        formats=dict.fromkeys(PAYLOADS, 1),
+    )
+    page = tmp_path / "report.html"
+    dataset_page.write(page, content)
+    seen = Visit(browser, page.as_uri())
+    seen.page.eval_on_selector_all("summary", "all => all.forEach(each => each.click())")
+    seen.page.wait_for_timeout(100)
+    assert seen.page.evaluate("window.ran") is None
+    assert [url for url in seen.asked if not url.startswith(("data:", "file:"))] == []
+    assert seen.faults == []
+    seen.page.close()

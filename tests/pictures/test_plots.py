@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
@@ -136,3 +137,16 @@ def test_the_rate_of_a_single_epoch_can_be_seen(
     monkeypatch.setattr(plots, "_save", lambda figure, _path: drawn.append(figure))
     plots.curves(tmp_path / "c.png", [epoch(1, 0.5, 0.6)])
     assert [line.get_marker() for line in drawn[0].axes[2].lines] == ["_"]
+
+
+def test_settings_of_the_working_folder_do_not_count(tmp_path: Path) -> None:
+    settings = {"text.usetex": True, "font.size": 40.0, "axes.facecolor": "red"}
+    plots.histogram(tmp_path / "plain.png", ["a_b", "c"], [1, 2], [3, 4])
+    with matplotlib.rc_context(cast("Any", settings)):
+        plots.histogram(tmp_path / "h.png", ["a_b", "c"], [1, 2], [3, 4])
+        plots.curves(
+            tmp_path / "c.png",
+            [{"epoch": 1, "loss": 1.0, "lr": 0.1, "raw_map": 0.5, "ema_map": None}],
+        )
+        assert {name: cast("Any", matplotlib.rcParams)[name] for name in settings} == settings
+    assert (tmp_path / "h.png").read_bytes() == (tmp_path / "plain.png").read_bytes()

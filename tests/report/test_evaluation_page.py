@@ -209,10 +209,13 @@ def test_the_page_needs_nothing_from_elsewhere_and_its_only_script_is_named_by_h
     }
     assert found.tags.count("script") == 1
     digest = base64.b64encode(hashlib.sha256("".join(found.scripts).encode()).digest()).decode()
+    written = re.findall(r"<style>(.*?)</style>", found.raw, re.DOTALL)
+    assert len(written) == 1
+    style = base64.b64encode(hashlib.sha256(written[0].encode()).digest()).decode()
     policy = next(value for value in found.values("content") if "default-src" in value)
     assert policy == (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'"
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+        f"style-src 'sha256-{style}'; style-src-attr 'unsafe-inline'; script-src 'sha256-{digest}'"
     )
     assert not re.search(r"url\(|@import|https?://", found.raw)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from paddlex_ml.report import evaluation_page
+from tests.report.payloads import PAYLOADS
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="needs playwright, which drives the browser"
@@ -232,3 +234,21 @@ def test_links_to_a_class_lead_to_its_curves_even_where_they_are_folded(visit):
     assert seen.page.url.endswith(f"#{target}")
     folded.wait_for(state="visible", timeout=2000)
     assert folded.evaluate("e => e.getBoundingClientRect().top < innerHeight")
+
+
+def test_no_text_of_a_user_runs(browser: Any, tmp_path: Any, evaluate_in: Callable[..., Any]):
+    content = evaluate_in(tmp_path, PAYLOADS, images=60, rounds=0)
+    shown = [PAYLOADS[i % len(PAYLOADS)] for i in range(len(content.shown))]
+    path, named = tmp_path / "report.html", f"{PAYLOADS[6]}/a.pdparams"
+    result = replace(content.result, weight_path=named)
+    evaluation_page.write(path, dataclasses.replace(content, shown=shown, result=result))
+    seen = Visit(browser, path.as_uri())
+    seen.page.wait_for_load_state()
+    seen.page.eval_on_selector_all("summary", "all => all.forEach(each => each.click())")
+    seen.page.eval_on_selector_all("th button", "all => all.forEach(each => each.click())")
+    assert seen.page.evaluate("window.ran") is None
+    assert seen.asked == [path.as_uri()]
+    assert seen.faults == []
+    text = seen.page.inner_text("body")
+    assert [name for name in PAYLOADS if " ".join(name.split()) not in " ".join(text.split())] == []
+    seen.context.close()
