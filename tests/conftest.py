@@ -13,10 +13,11 @@ import pickle
 import shutil
 import signal
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,12 +27,14 @@ from typing import Any
 
 import hypothesis
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from paddlex_ml import cli, paddle_runtime
 from paddlex_ml.data import annotation
 from paddlex_ml.storage import cache, fetch
+from tests.shallow import small_models
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
@@ -42,28 +45,40 @@ SHARED = ROOT.parent / "shared"
 os.environ.setdefault("KMP_BLOCKTIME", "0")
 # Compiled kernels stay where a user has them: they take ten seconds.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.folder() / "numba"))
+os.environ["XDG_STATE_HOME"] = str(cache.folder() / "state of tests")
 os.environ["PADDLEX_ML_CACHE"] = f"{os.devnull}/cache"  # whatever `own_cache` misses fails loudly
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{os.devnull}/hypothesis"  # no folder in the tree
-hypothesis.settings.register_profile("no folder", database=None)
+hypothesis.settings.register_profile("no folder", database=None, deadline=None)  # busy machines
 hypothesis.settings.load_profile("no folder")
 paddle_runtime.prepare()  # pytest reads this file before any test imports Paddle
 preflight = importlib.import_module("paddlex_ml.engines.train.preflight")  # imports Paddle
-# A shell that starts the tests in the background ignores Ctrl-C for them, which tests send.
+# A shell that starts the tests in the background, and nohup, ignore signals that tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 LONGEST = (
-    *("distributed/test_story.py", "engines/test_every_model.py", "test_story.py"),
+    *("fuzz/test_readers.py", "distributed/test_story.py", "engines/test_every_model.py"),
+    "test_story.py",
     *("export/test_onnx.py", "models/test_every_model.py", "inference/test_attention.py"),
     *("kernels/test_layers.py", "engines/evaluate/test_run.py", "test_disk.py"),
 )
 """Files that begin first: the other workers would wait for one that begins last."""
+LARGE = 1.2e9
+"""Bytes of a process of tests that are many: Paddle and all modules take 0.6e9."""
 QUICK = (
     *("artifacts", "config", "data", "distributed", "formats", "metrics", "report", "storage"),
     *("training", "test_architecture.py", "test_cli.py", "test_cores.py", "test_devices.py"),
     *("test_docs.py", "test_evaluation.py", "test_mirror.py", "test_paddle_runtime.py"),
-    *("test_release.py", "test_terminal.py"),
+    *("test_release.py", "test_terminal.py", "fuzz"),
 )
 """Rooms and files of `make quick`: together less than a minute on two cores."""
+SMALL = (
+    *("distributed", "engines", "export", "inference", "test_bad_input.py", "test_every_option.py"),
+    *("test_next_command.py", "test_story.py", "training/test_last_batch.py"),
+    *("training/test_loop.py", "training/test_saving.py", "training/test_events.py"),
+)
+"""Rooms and files that train small models (tests/shallow.py); the others have the whole ones."""
 NOT_QUICK = (
     *("data/test_demo.py", "data/test_findings.py", "data/test_image_cache.py"),
     *("data/test_loader.py", "formats/test_bad_input.py", "formats/test_coco_bad_input.py"),
@@ -77,6 +92,14 @@ NOT_QUICK = (
 def is_quick(path: Path) -> bool:
     name = path.relative_to(TESTS)
     return name.parts[0] in QUICK and name.as_posix() not in NOT_QUICK
+
+
+@pytest.fixture(scope="module", autouse=True)
+def size_of_models(request: pytest.FixtureRequest) -> Iterator[None]:
+    name = request.path.relative_to(TESTS)
+    is_small = name.parts[0] in SMALL or name.as_posix() in SMALL
+    with small_models() if is_small else nullcontext():
+        yield
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -99,6 +122,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def give_memory_back() -> Iterator[None]:
     """Let the next file of tests begin small: a training keeps what it frees, gigabytes here."""
     yield
+    if psutil.Process().memory_info().rss < LARGE:
+        return  # a collection takes a third of a second
     gc.collect()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc alone has it
         trim(0)
@@ -109,6 +134,14 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Places for caches that do not exist yet."""
     folder = tmp_path_factory.mktemp("caches")
     return (folder / str(number) for number in itertools.count())
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty folder that other users may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder).resolve()
 
 
 @pytest.fixture(autouse=True)
@@ -125,6 +158,12 @@ def own_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_trial_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of a test begin at once: `tests/engines/train/test_preflight.py` tries exports."""
     monkeypatch.setattr(preflight, "try_export", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
+def no_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test cuts the power; a tenth of the time of a small training is waiting for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 class Site:
@@ -292,8 +331,9 @@ def start_weights(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from paddlex_ml.data.transforms import read_image
     from paddlex_ml.models import zoo
 
-    paddle.seed(0)
-    model = zoo.build("PP-LCNet_x1_0_ML", 3)
+    paddle.seed(1)  # the best of the two epochs of `toy_run` is the first, averaged
+    with small_models():
+        model = zoo.build("PP-LCNet_x1_0_ML", 3)
     for layer in model.sublayers():
         if isinstance(layer, paddle.nn.BatchNorm2D):
             layer._momentum = 0.0
@@ -317,7 +357,8 @@ def toy_run(
     """Output folder of two epochs on `toy`. Look, do not touch: all tests share it."""
     output = tmp_path_factory.mktemp("toy_run") / "output"
     start = f"Train.pretrain_weight_path={start_weights}"
-    assert cli.main(command("train", toy, output, start)) == 0
+    with small_models():
+        assert cli.main(command("train", toy, output, start)) == 0
     return output
 
 

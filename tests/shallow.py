@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models with few blocks: every layer type, name and option, at a tenth of the weights."""
+"""Models of few weights, with every layer type, name and option of the whole ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 
-from paddlex_ml.models import clip_vit, pp_hgnet_v2, resnet
+from paddlex_ml.models import clip_vit, ml_decoder, pp_hgnet_v2, pp_lcnet, resnet
+from tests.small_main import SMALL
+
+MODULES = {"ml_decoder": ml_decoder, "pp_lcnet": pp_lcnet}
+WHOLE = {
+    module: {name: getattr(MODULES[module], name) for name in sizes}
+    for module, sizes in SMALL.items()
+}
 
 
 @contextmanager
@@ -22,4 +30,23 @@ def shallow_models() -> Iterator[None]:
         patch.setattr(pp_hgnet_v2, "SHAPES", shapes)
         patch.setattr(resnet, "STAGES", [(1, *stage[1:]) for stage in resnet.STAGES])
         patch.setattr(clip_vit, "BLOCKS", 2)
+        yield
+
+
+def small_models() -> AbstractContextManager[None]:
+    """Let `zoo.build` make each model with the sizes of tests/small_main.py."""
+    return _sizes(SMALL)
+
+
+def whole_models() -> AbstractContextManager[None]:
+    """Let `zoo.build` make whole models again."""
+    return _sizes(WHOLE)
+
+
+@contextmanager
+def _sizes(of_modules: dict[str, dict[str, Any]]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module, sizes in of_modules.items():
+            for name, value in sizes.items():
+                patch.setattr(MODULES[module], name, value)
         yield

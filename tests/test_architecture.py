@@ -13,9 +13,10 @@ PACKAGE = ROOT / "paddlex_ml"
 
 # A room imports itself and lower floors: never sideways, never up. This list is the architecture.
 FLOORS = [
+    {"safe_text"},
     {"errors", "program", "progress", "run_modes", "stop_signals", "wording"},
     {"storage", "streams", "cores", "devices", "metrics"},
-    {"terminal", "kernels", "paddle_runtime"},
+    {"terminal", "kernels", "onnx_runtime", "paddle_runtime"},
     {"distributed"},
     {"data", "models", "pictures"},
     {"artifacts", "evaluation", "formats"},

@@ -43,7 +43,7 @@ def assert_refused(code: int, err: str, output: Path, mode: str, message: str, w
     if "faults.csv" in told:
         assert os.listdir(output / "check_dataset") == ["faults.csv"]
         saved = {"check_dataset"}
-    allowed = TEXTS | {result.name, f".{mode}.lock"}
+    allowed = TEXTS | {result.name, f".{mode}.lock", ".paddlex_ml.lock"}
     assert set(os.listdir(output)) == saved | allowed & set(os.listdir(output))
     if result.exists():
         content = json.loads(result.read_text(encoding="utf-8"))
@@ -327,3 +327,28 @@ def test_unusual_images_are_checked_trained_on_and_predicted(
     assert result["num_images"] == len(names) == 8
     with Image.open(output / "predict" / "turned.jpg") as drawn:
         assert drawn.height > drawn.width  # 60 x 40 on the disk, upright for the eye
+
+
+@pytest.mark.parametrize("path", ["other/best_model/best_model.pdparams", "best.pdparams"])
+@pytest.mark.parametrize(
+    ("mode", "key"),
+    [
+        ("train", "Train.pretrain_weight_path"),
+        ("train", "Train.resume_path"),
+        ("evaluate", "Evaluate.weight_path"),
+        ("evaluate", "Evaluate.compare_with"),
+        ("export", "Export.weight_path"),
+        ("predict", "Predict.model_dir"),
+    ],
+)
+def test_a_mistyped_path_makes_no_folder_and_no_file(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path, mode: str, key: str, path: str
+) -> None:
+    folder = tmp_path / "of" / "the user"
+    folder.mkdir(parents=True)
+    keys = [f"{key}={folder / path}", f"Predict.input={toy / 'images' / 'val_0.png'}"]
+    if key == "Evaluate.compare_with":
+        keys.append(f"Evaluate.weight_path={toy_run / 'best_model' / 'best_model.pdparams'}")
+    code, err = run(mode, toy, tmp_path / "output", *keys)
+    assert (code, err.count("error: ")) == (2, 1), err
+    assert list(folder.parent.rglob("*")) == [folder]

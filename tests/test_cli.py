@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,11 @@ import pytest
 from msgspec import UNSET
 
 import paddlex_ml
-from paddlex_ml import cli
+from paddlex_ml import __main__, cli, stop_signals
 from paddlex_ml.config.schema import MODES, Config
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.models import published
+from tests import repairs
 from tests.results import CHECKED, EXPORTED, RESULTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -296,7 +298,34 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_engine_runs(
 ) -> None:
     engine("train", raising(AssertionError("the engine must not start")))
     assert run("train", "Global.output=/proc/self/paddlex_ml") == 2
-    assert "the output folder cannot be written" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "the output folder cannot be written" in told
+    assert repairs.find(told) == [["Global.output=output"]]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EIO])
+def test_results_of_a_read_only_run_go_elsewhere_with_its_model(
+    engine: Install,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+) -> None:
+    Path("output/best_model").mkdir(parents=True)
+    make = tempfile.TemporaryFile
+
+    def refuse(*arguments: Any, dir: Any = None, **more: Any) -> Any:
+        if str(dir) == "output":
+            raise OSError(number, os.strerror(number), str(dir))
+        return make(*arguments, dir=dir, **more)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    engine("evaluate", lambda config: RESULTS["evaluate"])
+    assert run("evaluate", "Evaluate.weight_path=null") == 2
+    [repair] = repairs.find(capsys.readouterr().err)
+    weights = "Evaluate.weight_path=output/best_model/best_model.pdparams"
+    assert weights in repair
+    assert run("evaluate", *repair) == 0
+    assert Path("output_2/evaluate_result.json").is_file()
 
 
 def test_notes_and_logs_go_to_stderr_with_the_time(
@@ -437,3 +466,18 @@ def test_main_py_and_the_module_exit_with_the_code_of_the_cli() -> None:
 def test_numpy_is_not_imported_before_the_number_of_its_threads_is_set() -> None:
     code = "import sys, paddlex_ml.cli; print('numpy' in sys.modules, file=sys.stderr)"
     assert python(code).stderr == "False\n"
+
+
+@pytest.mark.parametrize(("error", "code"), [(Stopped(15), 143), (KeyboardInterrupt(), 130)])
+def test_a_stop_while_another_one_is_answered_has_its_code_too(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    codes: list[int] = []
+
+    def stop() -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "main", stop)
+    monkeypatch.setattr(stop_signals, "leave", codes.append)
+    __main__.run()
+    assert codes == [code]

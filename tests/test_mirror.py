@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests import conftest
+from tests.fuzz.run import GROUPS
 
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "paddlex_ml"
@@ -45,6 +46,9 @@ TESTED_ELSEWHERE = {
     "formats/csv_sources": ("formats/test_csv_table.py", "the tables belong to the reader"),
     "formats/nus_wide_lists": ("formats/test_nus_wide.py", "its lists are read from an archive"),
     "formats/yolo_yaml": ("formats/test_yolo.py", "the YAML file belongs to the labels"),
+    "inference/onnx_nodes": ("inference/test_graph_memory.py", "graphs are read to be judged"),
+    "inference/operator_shapes": ("inference/test_graph_memory.py", "its rules judge graphs"),
+    "inference/paddle_nodes": ("inference/test_graph_memory.py", "graphs are read to be judged"),
     "inference/paddle_engine": ("inference/test_static_model.py", "it runs a static model"),
     "kernels/convolution": ("kernels/test_layers.py", "layers call the kernels"),
     "kernels/pixel_loops": ("kernels/test_pillow.py", "its functions call the loops"),
@@ -61,13 +65,21 @@ TESTED_ELSEWHERE = {
 WITHOUT_A_MODULE = {
     "config/test_repairs.py": "the repairs of all faults of a configuration",
     "config/test_yaml_files.py": "the shipped YAML files",
+    "data/test_forged_records.py": "records of strangers, in a data set",
     "data/test_bombs.py": "images that would fill the memory, through every reader",
     "distributed/test_story.py": "trainings in several processes through main.py",
     "engines/test_every_model.py": "every model through every command",
+    "artifacts/test_all_names.py": "class names through every file",
+    "engines/test_terminal_codes.py": "names with codes through every command",
+    "engines/test_secrets.py": "URLs with passwords through every command",
+    "engines/test_hostile_files.py": "weights and models of strangers through every command",
+    "engines/test_hostile_run_folders.py": "the small files of a run folder through every command",
     "engines/test_foreign_weights.py": "weights of PaddleX and PaddleClas",
     "formats/test_bad_input.py": "damage in every format",
     "formats/test_cases.py": "data sets of real tools",
     "formats/test_fuzz.py": "random sets in every layout",
+    "fuzz/test_corpus.py": "damaged bytes that were once answered wrongly, through every reader",
+    "fuzz/test_readers.py": "new damaged bytes through every reader",
     "formats/test_coco_bad_input.py": "damage in COCO, with all its rules",
     "inference/test_deploy.py": "the scripts of docs/deploy",
     "inference/test_exchange.py": "models of PaddleX here, and ours there",
@@ -83,8 +95,10 @@ WITHOUT_A_MODULE = {
     "test_extending.py": "docs/extending.md",
     "test_installed.py": "the package as pip installs it",
     "test_mirror.py": "this file",
+    "test_nothing_is_left.py": "temporary folder and shared memory after every end",
     "test_public_api.py": "paddlex_ml/__init__.py",
     "test_release.py": "release/release.py",
+    "test_running.py": "tests/running.py: commands that hang",
     "test_story.py": "all commands through main.py",
     "test_surroundings.py": "odd machines, disks and containers",
     "test_vocabulary.py": "the words of the glossary in all modules",
@@ -93,8 +107,17 @@ WITHOUT_A_MODULE = {
     "training/test_two_processes.py": "two processes learn what one learns",
 }
 NOT_TESTS = {
-    *("conftest.py", "main_with_a_stopped_worker.py", "ranks.py", "results.py", "running.py"),
-    *("layouts.py", "repairs.py", "shallow.py"),
+    *(
+        "conftest.py",
+        "main_with_a_silent_disk.py",
+        "main_with_a_stopped_worker.py",
+        "ranks.py",
+        "results.py",
+        "running.py",
+    ),
+    *("fuzz/harness.py", "fuzz/mutations.py", "fuzz/run.py", "fuzz/read_example.py"),
+    *(f"fuzz/read_{group}.py" for group in GROUPS),
+    *("damaged_exif.py", "layouts.py", "payloads.py", "repairs.py", "shallow.py", "small_main.py"),
 }
 
 MODULES = {
@@ -103,7 +126,9 @@ MODULES = {
     if path.name != "__init__.py"
 }
 FILES = {
-    path.relative_to(TESTS).as_posix() for path in TESTS.rglob("*.py") if path.name not in NOT_TESTS
+    name
+    for path in TESTS.rglob("*.py")
+    if not {path.name, name := path.relative_to(TESTS).as_posix()} & NOT_TESTS
 }
 
 

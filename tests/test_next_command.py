@@ -123,6 +123,17 @@ def test_the_yaml_of_paddlex_from_the_check_to_a_prediction(
     assert follow(predict) == ""
 
 
+@pytest.mark.parametrize("output", ["-o", "~", "~nobody", "a b/~x", "-"])
+def test_an_output_folder_that_looks_like_an_option_or_a_home_folder(
+    folder: Path, follow: Callable[..., str], output: str
+) -> None:
+    train = ["Global.mode=train", "Global.dataset_dir=dataset/my set", f"Global.output=./{output}"]
+    keys = [part for text in (*SMALL, *train) for part in ("-o", text)]
+    predict = follow(f"{program.command()} {shlex.join(['-c', 'PP-LCNet_x1_0_ML', *keys])}")
+    assert follow(predict) == ""
+    assert (folder / output / "predict_result.json").is_file()
+
+
 def test_a_run_that_was_renamed_is_used_from_any_working_folder(
     folder: Path, follow: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

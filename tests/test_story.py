@@ -207,6 +207,88 @@ def test_a_stop_before_the_first_evaluation_has_nothing_to_export(
     assert not (output / "best_model").exists()
 
 
+STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)]
+SOME_HEAVY = [STOPS[0], *(pytest.param(*stop, marks=pytest.mark.heavy) for stop in STOPS[1:])]
+
+
+def assert_silent(said: str) -> None:
+    for word in ("Traceback", "KeyError", "bug", "leaked"):
+        assert word not in said, said
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "delay"),
+    [
+        (*STOPS[0], 0),
+        *(pytest.param(*stop, 0, marks=pytest.mark.heavy) for stop in STOPS[1:]),
+        *(
+            pytest.param(*stop, delay, marks=pytest.mark.heavy)
+            for stop, delay in zip(STOPS, (0.1, 0.2, 0.4, 0.8), strict=True)
+        ),
+    ],
+)
+def test_a_stop_of_the_whole_group_while_the_data_workers_start_is_no_bug(
+    training: Callable[..., list[str]], tmp_path: Path, number: int, code: int, delay: float
+) -> None:
+    keys = ("Train.num_workers=2", "Train.epochs_iters=500")
+    process = Background(training(tmp_path / "out", *keys), tmp_path)
+    process.wait_for_helper("forkserver")
+    time.sleep(delay)
+    assert process.send_to_all(number) == code, process.text()
+    wait_until_gone(tmp_path / "out")
+    assert_silent(process.text())
+    result = read_json(tmp_path / "out" / "train_result.json")
+    assert (result["done_flag"], result["err_type"]) == (False, "Stopped")
+
+
+@pytest.mark.parametrize(("number", "code"), SOME_HEAVY)
+def test_an_evaluation_stopped_while_its_data_workers_start_says_so_alone(
+    toy_run: Path,
+    draw_set: Callable[..., Path],
+    command: Command,
+    tmp_path: Path,
+    number: int,
+    code: int,
+) -> None:
+    data = draw_set(tmp_path / "set", train=8, val=400)
+    weights = toy_run / "best_model" / "best_model.pdparams"
+    keys = f"Evaluate.weight_path={weights}", "Train.num_workers=2"
+    process = Background(command("evaluate", data, tmp_path / "out", *keys), tmp_path)
+    process.wait_for_helper("forkserver")
+    assert process.send_to_all(number) == code, process.text()
+    time.sleep(1)  # the server and a worker that has just been forked see the end
+    assert_silent(process.text())
+
+
+@pytest.mark.parametrize(("number", "code"), [STOPS[2], *SOME_HEAVY[1:2], *SOME_HEAVY[3:]])
+def test_a_stop_of_the_whole_group_in_a_training_saves_and_says_how_to_go_on(
+    training: Callable[..., list[str]], tmp_path: Path, number: int, code: int
+) -> None:
+    keys = ("Train.num_workers=2", "Train.epochs_iters=500")
+    process = Background(training(tmp_path / "out", *keys), tmp_path)
+    process.wait_for("[Train][Epoch 1/500][Iter 2/3]")
+    assert process.send_to_all(number) == code, process.text()
+    wait_until_gone(tmp_path / "out")
+    assert "to go on, repeat the command with -o Train.resume_path=auto" in process.text()
+    assert_silent(process.text())
+
+
+def test_two_quick_stops_of_the_group_while_the_data_workers_start_end_at_once(
+    training: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    process = Background(training(tmp_path / "out", "Train.num_workers=2"), tmp_path)
+    process.wait_for_helper("forkserver")
+    begin = time.monotonic()
+    os.killpg(process.process.pid, signal.SIGINT)
+    time.sleep(0.1)
+    assert process.send_to_all(signal.SIGINT) == 130, process.text()
+    assert time.monotonic() - begin < 10
+    assert_silent(process.text())
+
+
+SILENT_DISK = Path(__file__).with_name("main_with_a_silent_disk.py")
+
+
 def block(data: Path) -> None:
     """Make every image one that is never read to its end, as on a disk that does not answer."""
     for path in (data / "images").iterdir():
@@ -220,7 +302,7 @@ def test_a_training_whose_disk_does_not_answer_saves_and_stops(
 ) -> None:
     data, output = draw_set(tmp_path / "set", train=400), tmp_path / "out"
     keys = f"Train.num_workers={workers}", "Train.log_interval=1", "Train.epochs_iters=9"
-    process = Background(command("train", data, output, *keys), tmp_path)
+    process = Background(command("train", data, output, *keys), tmp_path, SILENT_DISK)
     process.wait_for("[Train][Epoch 1/9][Iter 2/50]")
     block(data)
     begin = time.monotonic()
@@ -237,7 +319,7 @@ def test_a_prediction_whose_disk_does_not_answer_stops(
     os.mkfifo(tmp_path / "hangs.png")
     keys = [f"Predict.input={tmp_path / 'hangs.png'}"]
     keys += [f"Predict.model_dir={toy_run / 'best_model' / 'inference'}"]
-    process = Background(command("predict", None, tmp_path / "out", *keys), tmp_path)
+    process = Background(command("predict", None, tmp_path / "out", *keys), tmp_path, SILENT_DISK)
     process.wait_for("32 x 32 pixels")
     begin = time.monotonic()
     assert process.send(signal.SIGTERM) == 143, process.text()
@@ -253,7 +335,7 @@ def test_an_evaluation_whose_disk_does_not_answer_stops(
     data = draw_set(tmp_path / "set", train=8, val=600)
     weights = toy_run / "best_model" / "best_model.pdparams"
     keys = f"Evaluate.weight_path={weights}", "Evaluate.batch_size=1", "Evaluate.log_interval=1"
-    process = Background(command("evaluate", data, tmp_path / "out", *keys), tmp_path)
+    process = Background(command("evaluate", data, tmp_path / "out", *keys), tmp_path, SILENT_DISK)
     process.wait_for("[Eval][Iter 2/600]")
     block(data)
     begin = time.monotonic()

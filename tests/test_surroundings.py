@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from paddlex_ml.artifacts import checkpoint
-from tests.running import ENVIRONMENT
+from tests.running import ENVIRONMENT, run
 
 Command = Callable[..., list[str]]
 
@@ -150,6 +150,7 @@ def test_a_disk_without_links_permissions_and_sync_is_told_once_and_serves(
 
 
 @pytest.mark.story
+@pytest.mark.heavy
 def test_no_home_a_long_temporary_folder_and_the_working_folder_as_output(
     run_all: Callable[..., str], toy: Path, command: Command, tmp_path: Path
 ) -> None:
@@ -180,3 +181,18 @@ def test_no_home_a_long_temporary_folder_and_the_working_folder_as_output(
     assert sorted(os.listdir(work / "best_model" / "inference")) == [
         *("inference.json", "inference.pdiparams", "inference.yml")
     ]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot leave it out")
+def test_modules_in_the_working_folder_do_not_run(toy: Path, tmp_path: Path) -> None:
+    names = ("multiprocessing", "signal", "socket", "random", "numpy", "paddle", "PIL", "numba")
+    for name in names:
+        (tmp_path / f"{name}.py").write_text(f"open('ran_{name}', 'w'); raise ImportError('no')")
+    keys = [f"Global.dataset_dir={toy}", "Train.epochs_iters=1", "Train.num_workers=1"]
+    keys += ["Train.pretrain_weight_path=null", "Train.batch_size=4", "Global.device=cpu:0,1"]
+    keys += ["Train.image_size=64"]
+    for mode in ("check_dataset", "train"):
+        overrides = [word for key in (f"Global.mode={mode}", *keys) for word in ("-o", key)]
+        done = run("-c", "PP-LCNet_x1_0_ML", *overrides, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.glob("ran_*"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from paddlex_ml.kernels import compiler
+from paddlex_ml.storage import temporary
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBA = importlib.util.find_spec("numba") is not None
@@ -89,12 +90,13 @@ def test_a_process_that_compiles_and_one_that_loads_compute_the_same_bits(tmp_pa
 def test_the_bits_are_the_same_when_two_start_at_once_and_where_nothing_can_be_kept(
     tmp_path: Path,
 ) -> None:
-    both = [start(tmp_path / "empty") for _ in range(2)]
+    both = [start(tmp_path / "not" / "there") for _ in range(2)]
     digests = {finish(process)[0] for process in both}
     assert len(list(tmp_path.rglob("*.nbc"))) == 4
+    assert list(tmp_path.rglob("*.tmp*")) == []
     for path in tmp_path.rglob("*.nbi"):  # as a power cut leaves files
         path.write_bytes(b"")
-    damaged, said = finish(start(tmp_path / "empty"))
+    damaged, said = finish(start(tmp_path / "not" / "there"))
     assert said.count("compiled code cannot be kept in") == 1
     # Neither beside the package, as in a read-only installation, nor in the home folder.
     only = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
@@ -124,3 +126,38 @@ def test_the_folder_is_that_of_the_user_or_below_the_cache(
         monkeypatch.setenv("NUMBA_CACHE_DIR", given)
         compiler.load("paddlex_ml.kernels.pixel_loops")
         assert os.environ["NUMBA_CACHE_DIR"] == str(expected)
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    "fault",
+    ["all may write", "all may write around it", "another's file", "a file that all may write"],
+)
+def test_code_that_another_user_may_have_written_is_not_run(
+    monkeypatch: pytest.MonkeyPatch,
+    open_folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+) -> None:
+    folder = open_folder / "shared" / "numba"
+    folder.mkdir(parents=True, mode=0o700)
+    if fault == "another's file":
+        if os.getuid() != 0:
+            pytest.skip("only root can give a file to another user")
+        (folder / "a" / "index.nbi").parent.mkdir()
+        (folder / "a" / "index.nbi").write_bytes(b"")
+        os.chown(folder / "a" / "index.nbi", 12345, 12345)
+    elif fault == "a file that all may write":
+        folder.chmod(0o755)
+        folder.parent.chmod(0o755)
+        (folder / "index.nbi").touch(0o666)
+        (folder / "index.nbi").chmod(0o666)
+    else:
+        (folder if fault == "all may write" else folder.parent).chmod(0o777)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
+    monkeypatch.setattr(temporary, "own_folder", lambda: open_folder / "own")
+    monkeypatch.setattr(importlib, "import_module", lambda _: None)
+    compiler.load("paddlex_ml.kernels.pixel_loops")
+    assert os.environ["NUMBA_CACHE_DIR"] == str(open_folder / "own" / "numba")
+    assert (open_folder / "own" / "numba").stat().st_mode & 0o777 == 0o700
+    assert f"other users may have written into {folder}" in caplog.text

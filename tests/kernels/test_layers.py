@@ -330,25 +330,6 @@ def test_results_are_the_same_bits_with_one_and_two_and_three_threads():
     assert len(set(digests.values())) == 1
 
 
-@pytest.mark.heavy
-@pytest.mark.story
-@needs_numba
-def test_two_processes_may_compile_at_the_same_time_into_a_new_folder(tmp_path):
-    cache = tmp_path / "not" / "there"
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", _TRAIN], stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env={**os.environ, "NUMBA_CACHE_DIR": str(cache)},
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    answers = [run.communicate()[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0]
-    assert answers[0] == answers[1]
-    assert len(list(cache.rglob("*.nbi"))) > 3
-    assert list(cache.rglob("*.tmp*")) == []
-
-
 @pytest.mark.story
 def test_building_and_evaluating_a_model_does_not_import_numba():
     code = (

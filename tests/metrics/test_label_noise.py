@@ -6,6 +6,7 @@ import pytest
 
 from paddlex_ml.metrics import label_noise
 from paddlex_ml.metrics.label_noise import estimate
+from paddlex_ml.metrics.label_quality import find_learned
 
 
 def draw(
@@ -37,6 +38,19 @@ def test_right_labels_have_no_noise(apart: float) -> None:
     found = estimate(scores, targets, np.ones(4, bool))
     assert found.wrong < 0.001
     assert found.missing < 0.001
+    assert (found.probability < 0.5).all()
+
+
+@pytest.mark.parametrize("seed", [40, 229])  # of 370, those that look most like noise
+def test_what_chance_makes_of_right_labels_is_no_noise(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.random((240, 8)) < 0.2
+    odds = rng.normal(size=truth.shape) + truth - 0.5
+    scores = (1 / (1 + np.exp(-odds))).astype(np.float32)
+    learned = find_learned(scores, truth)
+    assert learned.any()
+    found = estimate(scores, truth, learned)
+    assert (found.wrong, found.missing) == (0, 0)
     assert (found.probability < 0.5).all()
 
 

@@ -29,12 +29,14 @@ def logits(model, batch):
         return model(paddle.to_tensor(batch)).numpy()
 
 
+@pytest.mark.heavy
 def test_logits_at_the_size_of_the_position_embedding_are_the_golden_ones(refdata, build):
     golden = refdata.load_npz("forward", f"{NAME}_224_c80.npz")["logits"]
     found = logits(build("first_patch"), refdata.make_batch(2, 224))
     assert np.abs(found - golden).max() < 1e-4
 
 
+@pytest.mark.heavy
 def test_logits_from_all_patches_are_the_golden_ones(refdata, build):
     golden = refdata.load_npz("forward", f"{NAME}_448_c80.npz")["alt_logits_all_patch_tokens"]
     found = logits(build("all_patches"), refdata.make_batch(2, 448))

@@ -26,7 +26,13 @@ def test_every_model_is_published_under_its_name():
     )
 
 
-@pytest.mark.parametrize("name", published.MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.heavy] if "B6" in name or "CLIP" in name else [])
+        for name in published.MODELS
+    ],
+)
 def test_parameters_and_multiply_adds_are_those_of_the_models(name):
     model = zoo.build(name, 80)
     entry = published.TABLE[name]
