@@ -2,18 +2,19 @@
 
 PYTHON ?= python3
 TESTS ?= not heavy
+SECONDS ?= 20
 BIN := .venv/bin
 RUN := $(BIN)/python main.py -c PP-LCNet_x1_0_ML -o Global.output=demo/output
 DATA := demo/shapes
 # loadfile: tests of a file share its fixtures. The files keep the order of tests/conftest.py.
-PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 # Without compiling: the half of the modules that no command needs would take its time.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-compile
 # Checks before each commit, unless this is no clone or it has a hook of its own.
 HOOK := if [ -e .git ] && [ ! -e "$$(git rev-parse --git-path hooks/pre-commit)" ]; then \
     $(BIN)/pre-commit install || echo "the checks before each commit could not be installed"; fi
 
-.PHONY: help demo quick lint test check coverage release clean
+.PHONY: help demo quick lint test check coverage fuzz audit release clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -45,17 +46,27 @@ demo: .venv/demo $(DATA)  ## draw a data set, train on it, evaluate, predict: ab
 	@echo "                           -o Global.mode=check_dataset -o Global.dataset_dir=path/to/my_set"
 
 quick: lint  ## lint, types, spelling and the fast tests: under a minute; before each commit
-	$(PYTEST) -m quick
+	$(PYTEST) -n 2 -m quick
 
 test: .venv/test  ## all tests except those of the largest models and long repetitions
-	$(PYTEST) -m "$(TESTS)"
+	$(PYTEST) -n 3 -m "$(TESTS)"
 
 check: .venv/test  ## lint, types, spelling, all tests, coverage of the fast ones: what CI runs
 	$(MAKE) --jobs=2 lint coverage
-	$(PYTEST) -m "not quick" --durations=20
+	$(PYTEST) -n 3 -m "not quick" --durations=20
 
 coverage: .venv/test  ## branch coverage of the fast tests
-	$(PYTEST) -m quick --durations=20 --cov --cov-report=term:skip-covered
+	$(PYTEST) -n 2 -m quick --durations=20 --cov --cov-report=term:skip-covered
+
+# By hand, before a release: the list of known weaknesses changes without a commit, CI must not.
+audit: .venv/test  ## known weaknesses of the packages in .venv; needs the network
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --disable-pip-version-check --quiet pip-audit
+	$(BIN)/python -m pip list --format=freeze --exclude-editable > .venv/audit/packages.txt
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip -r .venv/audit/packages.txt
+
+fuzz: .venv/test  ## damaged bytes through each reader of files, for 20 s: make fuzz SECONDS=3600
+	$(BIN)/python -m tests.fuzz.run --each --seconds $(SECONDS) $(READERS)
 
 release: .venv/test  ## check, build and try a release: make release VERSION=0.2.0
 	$(BIN)/python release/release.py "$(VERSION)"

@@ -20,7 +20,14 @@ def main() -> None:
         "go back one more change."
     )
     parser.add_argument("dataset", type=Path, help="folder of the data set")
-    transaction = journal.undo(parser.parse_args().dataset)
+    parser.add_argument(
+        "--newest",
+        action="store_true",
+        help="put the newest backup of every list and annotation back, whatever the records of "
+        "changes say",
+    )
+    given = parser.parse_args()
+    transaction = journal.undo(given.dataset, newest=given.newest)
     print("\n".join([transaction.what, *transaction.lines()]))
 
 

@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 
 def create_model(
     model_name: str,
-    model_dir: str | os.PathLike[str] | None = None,
+    model_dir: str | bytes | os.PathLike[str] | None = None,
     *,
     threshold: Threshold | None = None,
     device: str | None = None,

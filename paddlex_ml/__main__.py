@@ -4,6 +4,7 @@
 from typing import NoReturn
 
 from paddlex_ml import stop_signals
+from paddlex_ml.errors import Stopped
 
 
 def run() -> NoReturn:
@@ -14,6 +15,8 @@ def run() -> NoReturn:
         code = main()
     except KeyboardInterrupt:
         code = 130
+    except Stopped as second:  # one that comes while the first is answered
+        code = 128 + second.signal_number
     stop_signals.leave(code)
 
 

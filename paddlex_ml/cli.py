@@ -8,8 +8,10 @@ mode runs. Exit codes: `terminal`.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -27,14 +29,14 @@ from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.predict_result import PredictResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
-from paddlex_ml.config import load, shipped
+from paddlex_ml.config import load, run_config, shipped
 from paddlex_ml.config.schema import Config
 from paddlex_ml.distributed import addresses
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.engines.train.summary import summarise
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.models import published
-from paddlex_ml.storage import files
+from paddlex_ml.storage import cache, files
 
 if TYPE_CHECKING:  # numpy must not be imported before the number of its threads is set
     from paddlex_ml.artifacts.evaluate_result import EvaluationResult
@@ -111,8 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 result = _run_engine(config)
                 files.write_json(RunFolder(output).result(mode), msgspec.to_builtins(result))
         except (Exception, KeyboardInterrupt, Stopped) as error:
-            is_free = addresses.is_main_process() and not isinstance(error, run_lock.FolderInUse)
-            return _fail(error, job if is_free else None)
+            is_ours = addresses.is_main_process() and not _is_of_another(error, job)
+            return _fail(error, job if is_ours else None)
         print(_summarise(config, arguments, result))
         if isinstance(result, PredictResult) and not result.done_flag:
             print(f"error: {result.err_msg}", file=sys.stderr)
@@ -189,15 +191,27 @@ def _open_output(config: Config, held: ExitStack) -> None:
         with tempfile.TemporaryFile(dir=output) as file:
             file.write(b"\0" * 4096)  # an empty file can be made on a full disk
     except OSError as error:
-        raise files.explain(error) or PaddlexMLError(
+        known = files.explain(error) or PaddlexMLError(
             f"the output folder cannot be written: {error.strerror}",
             where=str(output),
-            fix="choose another folder: -o Global.output=...",
+            fix=f"choose another folder: {files.write_elsewhere(output)}",
+        )
+        model = run_config.name_model(config)
+        raise PaddlexMLError(
+            known.what, where=known.where, fix=f"{known.fix} {model}".rstrip()
         ) from error
-    held.enter_context(run_lock.writing(output, mode))
-    if mode == "train" and config.Global.overwrite:
+    model = run_config.name_model(config)
+    held.enter_context(run_lock.writing(output, mode, model=model))
+    if mode == "train":
         earlier_run.hide_result(output)
     RunFolder(output).result(mode).unlink(missing_ok=True)
+
+
+def _is_of_another(error: BaseException, job: tuple[str, Path] | None) -> bool:
+    """Whether another process holds the output folder, and not just Predict.save_path."""
+    if not isinstance(error, run_lock.FolderInUse) or job is None:
+        return False
+    return os.path.realpath(error.where) == os.path.realpath(job[1])
 
 
 def _fail(error: BaseException, job: tuple[str, Path] | None) -> int:
@@ -205,7 +219,10 @@ def _fail(error: BaseException, job: tuple[str, Path] | None) -> int:
     hint = ""
     if job and job[0] == "train" and RunFolder(job[1]).latest.weights.is_file():
         hint = "; to go on, repeat the command with -o Train.resume_path=auto"
+        error = _name_checkpoint(error, RunFolder(job[1]).latest.folder)
     report = terminal.print_error(error, hint)
+    if job and job[0] == "train" and earlier_run.show_result(job[1]):
+        return report.code  # refused before it began: the result there is that of the earlier one
     if job:
         content = {"done_flag": False, "err_type": report.kind, "err_msg": report.message}
         if job[0] == "check_dataset":
@@ -213,6 +230,17 @@ def _fail(error: BaseException, job: tuple[str, Path] | None) -> int:
         with suppress(OSError):  # the first error, often the same full disk, is already reported
             files.write_json(RunFolder(job[1]).result(job[0]), content)
     return report.code
+
+
+def _name_checkpoint(error: BaseException, latest: Path) -> BaseException:
+    """The error; that of a full disk says which checkpoint is kept, and how to go on from it."""
+    known = cache.explain(error) if isinstance(error, OSError) else error
+    full = {os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)}
+    if not isinstance(known, PaddlexMLError) or known.what not in full:
+        return error
+    kept = f"; the last checkpoint is kept in {latest}, and with space there "
+    kept += "-o Train.resume_path=auto goes on from it"
+    return PaddlexMLError(known.what, where=known.where, fix=known.fix + kept)
 
 
 def _summarise(config: Config, arguments: argparse.Namespace, result: Result) -> str:

@@ -5,14 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from paddlex_ml.safe_text import without_secrets
+
+_LONGEST = 50_000  # letters of each part: what a file says may be in it, however long
+
 
 class PaddlexMLError(Exception):
-    """What is wrong, where it was found, and how to repair it."""
+    """What is wrong, where it was found, and how to repair it: without the secrets of URLs."""
 
     def __init__(
         self, what: str, *, where: str, fix: str, rows: Sequence[tuple[str, ...]] = ()
     ) -> None:
         """`rows`: every fault that it stands for, as (file, line, kind, what, repair)."""
+        what, where, fix = (_cut(without_secrets(text)) for text in (what, where, fix))
         super().__init__(f"{what}\n  where: {where}\n  fix:   {fix}")
         self.what = what
         self.where = where
@@ -23,6 +28,10 @@ class PaddlexMLError(Exception):
         # Pickle rebuilds an exception from `args`, here the joined message. Keep the three parts,
         # so that an error from a worker process arrives with all of them.
         return _rebuild, (self.what, self.where, self.fix)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} letters)"
 
 
 def _rebuild(what: str, where: str, fix: str) -> PaddlexMLError:

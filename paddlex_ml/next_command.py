@@ -18,6 +18,7 @@ from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config import validation
 from paddlex_ml.config.schema import Config
 from paddlex_ml.storage import fetch
+from paddlex_ml.wording import literal_path
 
 if TYPE_CHECKING:  # numpy must not be imported before the number of its threads is set
     from paddlex_ml.artifacts.evaluate_result import EvaluationResult
@@ -30,7 +31,7 @@ def after_check(config_file: str, overrides: Sequence[str]) -> str:
 
 def after_training(config: Config) -> str:
     """Prediction: the saved config.yaml holds all options of the training."""
-    saved = str(RunFolder(config.Global.output).config_yaml)
+    saved = literal_path(RunFolder(config.Global.output).config_yaml)
     return _write(saved, "predict", [], _choose_image(config, []))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from paddlex_ml import program, stop_signals
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import cache, temporary
+from paddlex_ml.storage import cache
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 MKL_PATH = "MKL_DEBUG_CPU_TYPE"
@@ -84,7 +84,7 @@ def home_for_paddle() -> Iterator[None]:
     if os.name == "nt" or cache.is_usable(Path(os.path.expanduser("~"), ".cache", "paddle")):
         yield
         return
-    os.environ["HOME"] = str(temporary.own_folder())
+    os.environ["HOME"] = str(cache.for_library("home"))
     try:
         yield
     finally:

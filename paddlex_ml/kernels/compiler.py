@@ -20,9 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from paddlex_ml.storage import cache
+from paddlex_ml.storage import cache, files, ownership, temporary
 
 logger = logging.getLogger(__name__)
 
@@ -41,17 +41,34 @@ def load(name: str) -> ModuleType | None:
     """
     if importlib.util.find_spec("numba") is None:
         return None
-    folder = Path(os.environ.get(VARIABLE) or cache.folder() / "numba").absolute()
+    folder = _find_folder()
     os.environ[VARIABLE] = str(folder)
     with ExitStack() as stack:
         with suppress(OSError, NotImplementedError, Timeout):  # the lock is not indispensable
-            folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(folder / "paddlex_ml.lock").acquire(timeout=WAIT))
+            lock = files.lock_at(folder / "paddlex_ml.lock")
+            stack.enter_context(lock.acquire(timeout=WAIT))
         try:
             return importlib.import_module(name)
         except (ImportError, RuntimeError, OSError) as fault:  # for example an unsuitable numpy
             logger.warning("numba does not work here, so this process is slower: %s", fault)
             return None
+
+
+def _find_folder() -> Path:
+    """The folder for compiled code, which must be safe: numba runs what others put there."""
+    wanted = Path(os.environ.get(VARIABLE) or cache.folder() / "numba").absolute()
+    try:
+        cache.make(wanted)
+        if ownership.is_safe(wanted) and ownership.is_all_own(wanted):
+            return wanted
+        own = temporary.own_folder() / "numba"
+        logger.warning(
+            "other users may have written into %s: compiled code is kept in %s", wanted, own
+        )
+        cache.make(own)
+    except OSError:
+        return wanted  # it cannot be made or read, and each process compiles
+    return own
 
 
 def compiled(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -80,7 +97,8 @@ def _warn(fault: Exception) -> None:
     _warned.append(fault)
     logger.warning(
         "compiled code cannot be kept in %s, so every process compiles for some seconds (%s: %s); "
-        "to repair it, remove that folder, or move it: %s=/another/folder",
+        "to repair it, free some space there, or remove that folder, or move it: "
+        "%s=/another/folder",
         os.environ.get(VARIABLE),
         type(fault).__name__,
         str(fault).partition("\n")[0],

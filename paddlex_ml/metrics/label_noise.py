@@ -27,7 +27,7 @@ OWN_ERRORS = 0.002
 """Share of the surest answers that are errors of the model and not of the labels, at least."""
 SUPPOSED = 0.05
 """Share of wrong labels that `NoiseEstimate.power` supposes."""
-EVIDENCE = 4.0
+EVIDENCE = 5.0
 """Gain in log likelihood from which the labels have noise: 3.0 is the usual 5 % for two rates."""
 _BINS = 200
 _ROUNDS = 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -78,11 +79,12 @@ def _find_classes(key: str | int, label_names: Sequence[str], where: str) -> lis
 
 def _check_number(value: object, where: str) -> float:
     if isinstance(value, Real) and not isinstance(value, bool):
-        number = float(value)
-        if math.isfinite(number) and 0 <= number <= 1:
-            return number
+        with suppress(OverflowError):  # a whole number of 400 digits
+            number = float(value)
+            if math.isfinite(number) and 0 <= number <= 1:
+                return number
     raise PaddlexMLError(
-        f"a threshold must be a number from 0 to 1, got {value!r}",
+        f"a threshold must be a number from 0 to 1, got {value!r}"[:200],
         where=where,
         fix="write a number such as 0.5",
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks that the convolutional backbones share."""
+"""Blocks that the models share."""
 
 from __future__ import annotations
 
@@ -76,3 +76,9 @@ def plain_conv(
         weight_attr=nn.initializer.KaimingNormal(),
         bias_attr=False,
     )
+
+
+def batch_size(x: paddle.Tensor) -> int | paddle.Tensor:
+    """B of x [B, ...]; in a graph for batches of any size, the operation that computes it."""
+    size = x.shape[0]
+    return size if size >= 0 else paddle.shape(x)[0]

@@ -20,7 +20,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from paddlex_ml.models.blocks import plain_conv
+from paddlex_ml.models.blocks import batch_size, plain_conv
 
 FEATURES = 768
 PATCH = 16
@@ -64,7 +64,7 @@ class CLIPViT(nn.Layer):
         patches = self.patch_embed(images)  # [B, E, S/16, S/16]
         positions = self._positions(patches.shape[2], patches.shape[3])  # [1, 1 + P, E]
         patches = patches.flatten(2).transpose([0, 2, 1])  # [B, P, E]
-        first = self.cls_token.expand([patches.shape[0], -1, -1])  # [B, 1, E]
+        first = self.cls_token.expand([batch_size(patches), -1, -1])  # [B, 1, E]
         tokens = paddle.concat([first, patches], axis=1) + positions  # [B, 1 + P, E]
         tokens = self.blocks(self.ln_pre(tokens))
         if self.tokens == "first_patch":

@@ -14,6 +14,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from paddlex_ml.models.blocks import batch_size
+
 WIDTH = 768
 HEADS = 8
 FEED_FORWARD = 2048
@@ -48,7 +50,7 @@ class MLDecoder(nn.Layer):
         feature_map = self.as_map(feature_map)  # [B, D, H, W]
         tokens = F.relu(self.input_proj(feature_map)).flatten(2).transpose([0, 2, 1])  # [B, HW, E]
         queries = self.query_pos_embed.weight.unsqueeze(0)  # [1, Q, E]
-        queries = queries.expand([tokens.shape[0], -1, -1])  # [B, Q, E]
+        queries = queries.expand([batch_size(tokens), -1, -1])  # [B, Q, E]
         decoded = self.decoder(queries, tokens)  # [B, Q, E]
         stacked = decoded.flatten(1).unsqueeze(-1).unsqueeze(-1)  # [B, QE, 1, 1]
         logits = self.group_conv(stacked).flatten(1)  # [B, QG]
@@ -57,7 +59,7 @@ class MLDecoder(nn.Layer):
     def as_map(self, features: paddle.Tensor) -> paddle.Tensor:
         """Features as backbones give them -> [B, D, H, W]; for tokens H is T and W is 1."""
         if features.ndim == 2:  # [B, DT]: one or several tokens side by side
-            features = features.reshape([features.shape[0], self.in_channels, -1])  # [B, D, T]
+            features = features.reshape([0, self.in_channels, -1])  # [B, D, T]
         return features.unsqueeze(-1) if features.ndim == 3 else features  # [B, D, T, 1]
 
 
