@@ -15,7 +15,8 @@ PACKAGE = ROOT / "paddlex_ml"
 FLOORS = [
     {"safe_text"},
     {"errors", "program", "progress", "run_modes", "stop_signals", "wording"},
-    {"storage", "streams", "cores", "devices", "metrics"},
+    {"machine_memory"},
+    {"storage", "streams", "cores", "devices", "metrics", "ended_process"},
     {"terminal", "kernels", "onnx_runtime", "paddle_runtime"},
     {"distributed"},
     {"data", "models", "pictures"},

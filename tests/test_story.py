@@ -282,7 +282,7 @@ def test_two_quick_stops_of_the_group_while_the_data_workers_start_end_at_once(
     os.killpg(process.process.pid, signal.SIGINT)
     time.sleep(0.1)
     assert process.send_to_all(signal.SIGINT) == 130, process.text()
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
     assert_silent(process.text())
 
 
@@ -307,7 +307,7 @@ def test_a_training_whose_disk_does_not_answer_saves_and_stops(
     block(data)
     begin = time.monotonic()
     assert process.send(signal.SIGTERM) == 143, process.text()
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
     assert "Traceback" not in process.text()
     assert (output / "latest" / "latest.pdstates").is_file()
     wait_until_gone(output)
@@ -323,7 +323,7 @@ def test_a_prediction_whose_disk_does_not_answer_stops(
     process.wait_for("32 x 32 pixels")
     begin = time.monotonic()
     assert process.send(signal.SIGTERM) == 143, process.text()
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
     assert "stopped by SIGTERM" in process.text()
     assert "Traceback" not in process.text()
 
@@ -340,7 +340,7 @@ def test_an_evaluation_whose_disk_does_not_answer_stops(
     block(data)
     begin = time.monotonic()
     assert process.send(signal.SIGTERM) == 143, process.text()
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
     assert "Traceback" not in process.text()
     wait_until_gone(tmp_path / "out")
 

@@ -30,16 +30,18 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def run_all(tmp_path: Path) -> Callable[..., str]:
-    """Runs several commands in one process with these variables; returns what it said."""
+    """Runs several commands in one process with these variables, None: without them; returns what
+    it said."""
 
-    def run(commands: list[list[str]], folder: Path, **variables: str) -> str:
+    def run(commands: list[list[str]], folder: Path, **variables: str | None) -> str:
         script, listed = tmp_path / "all.py", tmp_path / "all.json"
         script.write_text(ALL)
         listed.write_text(json.dumps(commands))
+        places = {**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[1]), **variables}
         done = subprocess.run(
             [sys.executable, str(script), str(listed)],
             cwd=folder,
-            env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[1]), **variables},
+            env={name: value for name, value in places.items() if value is not None},
             capture_output=True,
             text=True,
             check=False,
@@ -106,24 +108,45 @@ int renameat2(int a, const char *p, int b, const char *q, unsigned f) {
 """
 
 
-@pytest.fixture(scope="module")
-def network_disk(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """LD_PRELOAD under which folders named `disk` lack what disks of networks may lack."""
-    compiler = shutil.which("gcc")
-    if sys.platform != "linux" or compiler is None:
-        pytest.skip("needs gcc on Linux")
-    folder = tmp_path_factory.mktemp("shim")
-    (folder / "shim.c").write_text(NETWORK_DISK)
-    library = folder / "shim.so"
-    arguments = [compiler, "-w", "-shared", "-fPIC", "-o", str(library), str(folder / "shim.c")]
-    subprocess.run([*arguments, "-ldl"], check=True)
-    return str(library)
+NO_SUCH_USER = r"""
+#include <pwd.h>
+#include <stddef.h>
+
+struct passwd *getpwuid(uid_t user) { return NULL; }
+int getpwuid_r(uid_t user, struct passwd *p, char *text, size_t length, struct passwd **found) {
+    *found = NULL;
+    return 0;
+}
+"""
+
+
+@pytest.fixture
+def preload(tmp_path: Path) -> Callable[[str], str]:
+    """Compiles functions in C that take the place of the system's; returns LD_PRELOAD for them."""
+
+    def compile_library(source: str) -> str:
+        compiler = shutil.which("gcc")
+        if sys.platform != "linux" or compiler is None:
+            pytest.skip("needs gcc on Linux")
+        library = tmp_path / "shim.so"
+        written = library.with_suffix(".c")
+        written.write_text(source)
+        arguments = [compiler, "-w", "-shared", "-fPIC", "-o", str(library), str(written)]
+        subprocess.run([*arguments, "-ldl"], check=True)
+        return str(library)
+
+    return compile_library
 
 
 @pytest.mark.story
 def test_a_disk_without_links_permissions_and_sync_is_told_once_and_serves(
-    run_all: Callable[..., str], network_disk: str, toy: Path, command: Command, tmp_path: Path
+    run_all: Callable[..., str],
+    preload: Callable[[str], str],
+    toy: Path,
+    command: Command,
+    tmp_path: Path,
 ) -> None:
+    """Folders named `disk` lack what disks of networks may lack."""
     output = tmp_path / "disk" / "out"
     epochs = "Train.epochs_iters="
     said = run_all(
@@ -134,7 +157,7 @@ def test_a_disk_without_links_permissions_and_sync_is_told_once_and_serves(
             command("export", toy, output),
         ],
         tmp_path,
-        LD_PRELOAD=network_disk,
+        LD_PRELOAD=preload(NETWORK_DISK),
     )
     told = [line for line in said.splitlines() if "the disk does not support it" in line]
     for step in ("a power cut may lose", "files are copied", "empty folders stay"):
@@ -181,6 +204,40 @@ def test_no_home_a_long_temporary_folder_and_the_working_folder_as_output(
     assert sorted(os.listdir(work / "best_model" / "inference")) == [
         *("inference.json", "inference.pdiparams", "inference.yml")
     ]
+
+
+@pytest.mark.story
+@pytest.mark.heavy
+def test_a_user_that_the_system_does_not_know_and_without_a_home(
+    run_all: Callable[..., str],
+    preload: Callable[[str], str],
+    toy: Path,
+    command: Command,
+    tmp_path: Path,
+) -> None:
+    """As in a container that runs under any number: PADDLEX_ML_CACHE is all that is set."""
+    data, output = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(toy, data)
+    said = run_all(
+        [
+            command("check_dataset", data, output, "CheckDataset.split.enable=true"),
+            command("train", data, output, "Train.epochs_iters=1"),
+            command("evaluate", data, output),
+            command("export", data, output, "Export.format=onnx"),
+            command("predict", None, output, f"Predict.input={toy}/images/val_0.png"),
+        ],
+        tmp_path,
+        HOME=None,
+        XDG_CACHE_HOME=None,
+        XDG_STATE_HOME=None,
+        LD_PRELOAD=preload(NO_SUCH_USER),
+        PADDLEX_ML_CACHE=str(tmp_path / "cache"),
+    )
+    assert "slower without it" not in said
+    assert "atplotlib" not in said
+    for mode in ("check_dataset", "train", "evaluate", "export", "predict"):
+        assert json.loads((output / f"{mode}_result.json").read_text())["done_flag"]
+    assert not (tmp_path / "~").exists()
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot leave it out")

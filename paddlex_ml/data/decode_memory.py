@@ -14,12 +14,9 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-
+from paddlex_ml import machine_memory
 from paddlex_ml.cores import usable_cores
 
 if sys.platform == "linux":
@@ -82,7 +79,7 @@ def join(readers: Readers) -> None:
 
 def limit() -> int:
     """Bytes that one image may take on this machine."""
-    return min(LARGEST, total_memory() // _SHARE // _trainings())
+    return min(LARGEST, machine_memory.total() // _SHARE // _trainings())
 
 
 @contextmanager
@@ -102,33 +99,11 @@ def reading() -> Iterator[None]:
 
 def wait_for(needed: int) -> None:
     """Wait until an image that takes so many bytes can be decoded, in the body of `reading`."""
-    share = total_memory() // _SHARE // _trainings() // _readers.number
+    share = machine_memory.total() // _SHARE // _trainings() // _readers.number
     if needed > share and not _own.turns:  # who has a turn never waits: no two wait for each other
         turn = _readers.turn
         turn.__enter__()
         _own.turns.append(turn)
-
-
-@cache
-def total_memory(
-    cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
-) -> int:
-    """Bytes of the machine, or of the smallest limit of the cgroups of this process."""
-    total = int(psutil.virtual_memory().total)
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return total
-    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
-        inner = Path(path.lstrip("/"))
-        root = cgroups / "memory" if controllers else cgroups
-        name = "memory.limit_in_bytes" if controllers else "memory.max"
-        for folder in (inner, *inner.parents):
-            try:
-                total = min(total, int((root / folder / name).read_text()))
-            except (OSError, ValueError):  # no such controller here, or no limit
-                continue
-    return total
 
 
 def _trainings() -> int:

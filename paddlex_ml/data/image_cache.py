@@ -35,8 +35,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import PIL
-import psutil
 
+from paddlex_ml import machine_memory
 from paddlex_ml.data import decode_header
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.errors import PaddlexMLError
@@ -203,7 +203,7 @@ def open_caches(
     if kind == "disk":
         return _open_on_disk(lists, image_size, folder)
     caches = [ImageCache(len(images), image_size) for images, _ in lists]
-    needed, free = sum(cache_.length for cache_ in caches) * processes, available_memory()
+    needed, free = sum(cache_.length for cache_ in caches) * processes, machine_memory.available()
     if needed > _MEMORY_SHARE * free:
         raise PaddlexMLError(
             f"the resized images take {needed / 1e9:.2f} GB of memory; of {free / 1e9:.2f} GB that "
@@ -243,40 +243,6 @@ def _open_on_disk(
         )
     logger.info("images are kept in %s, which may be removed at any time", folder)
     return list(caches)
-
-
-def available_memory(
-    cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
-) -> int:
-    """Bytes that this process may still take: of the machine, cut by the limits of its cgroups.
-
-    Pages of files that the kernel can drop count as free.
-    """
-    free = int(psutil.virtual_memory().available)
-    version_2 = ("memory.max", "memory.current", "inactive_file")
-    version_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return free
-    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root, names = (cgroups / "memory", version_1) if controllers else (cgroups, version_2)
-        limit, used, droppable = names
-        inner = Path(path.lstrip("/"))
-        for folder in (root / part for part in (inner, *inner.parents)):  # up to the root
-            try:
-                bound = (folder / limit).read_text().strip()
-                if bound == "max":
-                    continue
-                pairs = (folder / "memory.stat").read_text().splitlines()
-                statistics = dict(pair.split(maxsplit=1) for pair in pairs)
-                taken = int((folder / used).read_text()) - int(statistics.get(droppable, 0))
-                free = min(free, int(bound) - taken)
-            except (OSError, ValueError):  # no such controller here
-                continue
-    return max(0, free)
 
 
 def _open_own(path: Path) -> int:

@@ -22,7 +22,7 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from paddlex_ml import stop_signals
+from paddlex_ml import machine_memory, stop_signals
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import (
     decode_header,
@@ -113,7 +113,7 @@ def _inspect_in_pool(
     workers = min(workers, len(chunks))
     stop_signals.start_tracker()
     context = multiprocessing.get_context("spawn")
-    ends_before = killed_worker.count_memory_ends()
+    ends_before = machine_memory.count_ends()
     readers = decode_memory.Readers(workers, decode_memory.SharedLock())
     pool = ProcessPoolExecutor(workers, context, worker.start, (None, readers))
     begun: deque[Future[list[Inspected]]] = deque()

@@ -20,7 +20,7 @@ from multiprocessing.context import BaseContext
 import numpy as np
 import paddle
 
-from paddlex_ml import stop_signals
+from paddlex_ml import machine_memory, stop_signals
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import decode_memory, killed_worker, worker
 from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
@@ -86,7 +86,7 @@ class Loader:
             else:  # Windows, or no place for the socket of the server
                 context = multiprocessing.get_context("spawn")
                 stop_signals.start_tracker()
-            self._ends_before = killed_worker.count_memory_ends()
+            self._ends_before = machine_memory.count_ends()
             shared = self.dataset, decode_memory.Readers(count, decode_memory.SharedLock())
             self._pool = ProcessPoolExecutor(count, context, worker.start, shared)
         pool = self._pool

@@ -19,7 +19,7 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from paddlex_ml import stop_signals
+from paddlex_ml import ended_process, machine_memory, stop_signals
 from paddlex_ml.distributed.group import PeerLost, Phase, SharedState
 from paddlex_ml.errors import PaddlexMLError, Stopped
 
@@ -79,10 +79,11 @@ def supervise(workers: Sequence[WorkerProcess], shared: SharedState, others: Seq
 
     `others` are the addresses of the other machines. Raises what ended the training.
     """
+    ends_before = machine_memory.count_ends()
     with _signals_passed_on(shared) as hurry:
         try:
             while running := [w for w in workers if w.outcome is None]:
-                _receive_outcomes(running)
+                _receive_outcomes(running, ends_before)
                 hurry(running)
                 if _must_end(workers, shared):
                     _end(workers)
@@ -124,7 +125,7 @@ def _signals_passed_on(shared: SharedState) -> Iterator[Callable[[Sequence[Worke
         yield hurry
 
 
-def _receive_outcomes(running: Sequence[WorkerProcess]) -> None:
+def _receive_outcomes(running: Sequence[WorkerProcess], ends_before: int) -> None:
     """Receive what ended workers report, for half a second at most; a death counts as a report."""
     sources = [w.reports for w in running] + [w.process.sentinel for w in running]
     ready = connection.wait(sources, timeout=0.5)
@@ -135,13 +136,14 @@ def _receive_outcomes(running: Sequence[WorkerProcess]) -> None:
             worker.outcome = worker.reports.recv()
         except (EOFError, OSError):  # it died without a report
             worker.process.join()
-            code = worker.process.exitcode
-            killed = f"was killed by {signal.Signals(-code).name}" if code < 0 else None
+            end = ended_process.explain(worker.process.exitcode, ends_before)
+            fix = "use a smaller -o Train.batch_size or -o Train.num_workers"
+            if not end.is_for_memory:
+                fix = f"look for a damaged image or library; if memory is short here, {fix}"
             error = PaddlexMLError(
-                f"process {worker.rank} ({worker.device}) {killed or f'ended with code {code}'}",
-                where=_WHERE,
-                fix="most often memory ran out: use a smaller -o Train.batch_size or "
-                f"-o Train.num_workers; {_RESUME}",
+                f"process {worker.rank} ({worker.device}) {end.how}",
+                where=f"{_WHERE}; {machine_memory.describe()}",
+                fix=f"{fix}; {_RESUME}",
             )
             worker.outcome = Outcome(error=error, died=True)
         worker.ended = time.monotonic()

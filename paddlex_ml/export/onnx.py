@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlex_ml import onnx_runtime, paddle_runtime, program
+from paddlex_ml import machine_memory, onnx_runtime, paddle_runtime, program
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import ExportedFiles
 from paddlex_ml.cores import usable_cores
-from paddlex_ml.data.image_cache import available_memory
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx_graph, parity, static
 from paddlex_ml.export.parity import Graph
@@ -72,7 +71,7 @@ def save_onnx(
     """
     require()
     needed = (batch_size or 1) * 3 * info.image_size**2 * _BYTES
-    if needed > available_memory():
+    if needed > machine_memory.available():
         raise _lacks_memory(batch_size)
     model.eval()
     with folders.replacing(folder, static.is_product) as fresh:

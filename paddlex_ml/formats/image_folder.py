@@ -113,7 +113,9 @@ class _ClassFolders:
 def recognise(inventory: Inventory) -> str:
     """The folders by which the format is known: all images lie in folders whose names may be those
     of classes, at least two, and no file of annotations names an image."""
-    others = [file for file in inventory.annotations if not _is_class_file(file)]
+    others = [
+        file for file in inventory.annotations if os.path.basename(file).lower() not in CLASS_FILES
+    ]
     if any(_NAMES_IMAGE.search(inventory.read_head(file)) for file in others[:_LOOK_INTO]):
         return ""
     names = find_classes(inventory)
@@ -139,10 +141,6 @@ def find_classes(inventory: Inventory) -> list[str]:
         if parse_subset(name) != "test":
             names.add(name)
     return sorted(names) if len(names) > 1 else []
-
-
-def _is_class_file(file: str) -> bool:
-    return file.rpartition("/")[2].lower() in CLASS_FILES
 
 
 def read(root: Path, options: Options) -> SourceDataset:

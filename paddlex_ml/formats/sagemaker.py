@@ -64,7 +64,7 @@ def read(root: Path, options: Options) -> SourceDataset:
     layout = "put the output manifest of the labelling job into the data set folder"
     collector = Collector(root, options, layout=layout)
     files = _list_files(collector.inventory)
-    labelled = [file for file in files if _has_labels(collector.inventory, file)]
+    labelled = [file for file in files if decode_first(collector.inventory, file).keys() - _OTHER]
     for file in set(files) - set(labelled) if labelled else ():
         collector.account.left_out[file] = "a manifest without labels, the input of a job"
     records: list[ImageRecord] = []
@@ -77,10 +77,6 @@ def read(root: Path, options: Options) -> SourceDataset:
 def _list_files(inventory: Inventory) -> list[str]:
     files = inventory.find_tables(".manifest", ".jsonl", ".json")
     return [file for file in files if _SOURCE in decode_first(inventory, file)]
-
-
-def _has_labels(inventory: Inventory, file: str) -> bool:
-    return bool(decode_first(inventory, file).keys() - _OTHER)
 
 
 def _parse_line(

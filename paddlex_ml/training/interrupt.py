@@ -46,7 +46,8 @@ class Interrupt:
     def __enter__(self) -> Interrupt:
         # A worker process ignores some of them: its supervisor receives those.
         self._held.enter_context(stop_signals.received_by(self._note))
-        if hasattr(signal, "setitimer") and _in_main_thread():
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if hasattr(signal, "setitimer") and in_main_thread:
             self._held.enter_context(
                 stop_signals.received_by(self._stop_reading, (signal.SIGALRM,))
             )
@@ -104,7 +105,3 @@ class Interrupt:
     def _stop_reading(self, *_: object) -> None:
         if stop_signals.READING.is_set():
             raise DataStalled
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()

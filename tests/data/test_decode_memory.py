@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from paddlex_ml import machine_memory
 from paddlex_ml.data import decode_memory
-from paddlex_ml.data.decode_memory import Readers, total_memory
+from paddlex_ml.data.decode_memory import Readers
 
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """16 GB for four readers: each may take 1 GB without a turn."""
-    monkeypatch.setattr(decode_memory, "total_memory", lambda: 16 * 10**9)
+    monkeypatch.setattr(machine_memory, "total", lambda: 16 * 10**9)
     monkeypatch.setattr(decode_memory, "_readers", Readers(4, threading.Lock()))
     monkeypatch.delenv("PADDLE_TRAINERS_NUM", raising=False)
 
@@ -84,23 +85,9 @@ def test_processes_share_a_turn():
 def test_the_limit_of_one_image_is_a_quarter_of_a_small_memory(
     monkeypatch: pytest.MonkeyPatch, gigabytes: int, trainings: int, expected: float
 ):
-    monkeypatch.setattr(decode_memory, "total_memory", lambda: gigabytes * 10**9)
+    monkeypatch.setattr(machine_memory, "total", lambda: gigabytes * 10**9)
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", str(trainings))
     assert decode_memory.limit() == expected * 10**9
-
-
-def test_the_memory_is_that_of_the_smallest_group(tmp_path: Path):
-    (tmp_path / "own").write_text("0::/user/job\n")
-    (tmp_path / "user" / "job").mkdir(parents=True)
-    (tmp_path / "user" / "job" / "memory.max").write_text("max\n")
-    (tmp_path / "user" / "memory.max").write_text("3000000\n")
-    assert total_memory(tmp_path, tmp_path / "own") == 3_000_000
-    (tmp_path / "own").write_text("4:memory:/a\n3:cpu:/b\n")
-    (tmp_path / "memory" / "a").mkdir(parents=True)
-    (tmp_path / "memory" / "a" / "memory.limit_in_bytes").write_text("2000000\n")
-    total_memory.cache_clear()
-    assert total_memory(tmp_path, tmp_path / "own") == 2_000_000
-    assert total_memory(tmp_path, tmp_path / "absent") > 10**8
 
 
 def test_processes_take_turns_and_a_killed_one_gives_its_turn_back(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 
+from paddlex_ml import machine_memory
 from paddlex_ml.data import image_cache, loader, transforms
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset, SampleIndex
@@ -360,50 +360,13 @@ def test_a_disk_without_room_is_refused_before_the_training(images, folder, monk
 
 def test_more_than_four_fifths_of_the_memory_is_refused(images, monkeypatch):
     needed = 4096 + COUNT * SIZE * SIZE * 3
-    monkeypatch.setattr(image_cache, "available_memory", lambda: 4 * needed * 5 // 4 + 1)
+    monkeypatch.setattr(machine_memory, "available", lambda: 4 * needed * 5 // 4 + 1)
     lists = [(images, False), (images, False)]
     assert len(image_cache.open_caches("ram", lists, SIZE, processes=2)) == 2
     with pytest.raises(PaddlexMLError, match="80% may be used") as caught:
         image_cache.open_caches("ram", lists, SIZE, processes=3)
     assert caught.value.where == "Train.cache"
     assert caught.value.fix == "-o Train.cache=disk"
-
-
-@pytest.mark.parametrize(
-    ("lines", "files", "expected"),
-    [
-        ("0::/\n", {"memory.max": 1000, "memory.current": 700, "inactive_file": 200}, 500),
-        (
-            "0::/job\n",
-            {"job/memory.max": 900, "job/memory.current": 700, "job/inactive_file": 0},
-            200,
-        ),
-        ("0::/\n", {"memory.max": "max", "memory.current": 700, "inactive_file": 0}, 10**6),
-        (
-            "4:cpu,memory:/a\n",
-            {
-                "memory/a/memory.limit_in_bytes": 800,
-                "memory/a/memory.usage_in_bytes": 900,
-                "memory/a/total_inactive_file": 300,
-            },
-            200,
-        ),
-        ("4:cpu:/\n", {}, 10**6),
-    ],
-)
-def test_memory_is_what_the_container_leaves(tmp_path, monkeypatch, lines, files, expected):
-    memory = namedtuple("memory", "available")
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory(10**6))
-    for name, value in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.name.endswith("inactive_file"):
-            (path.parent / "memory.stat").write_text(f"anon 5\n{path.name} {value}\n")
-        else:
-            path.write_text(f"{value}\n")
-    own = tmp_path / "own"
-    own.write_text(lines)
-    assert image_cache.available_memory(tmp_path, own) == expected
 
 
 def test_nothing_is_kept_unless_asked_for(images, folder):

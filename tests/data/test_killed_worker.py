@@ -7,10 +7,10 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from pathlib import Path
 
 import pytest
 
+from paddlex_ml import machine_memory
 from paddlex_ml.data import killed_worker
 from paddlex_ml.errors import PaddlexMLError
 
@@ -37,7 +37,7 @@ def explain(code: int) -> PaddlexMLError:
 
 @pytest.fixture(autouse=True)
 def without_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(killed_worker, "count_memory_ends", lambda: 0)
+    monkeypatch.setattr(machine_memory, "count_ends", lambda: 0)
 
 
 @pytest.mark.story
@@ -61,34 +61,7 @@ def test_the_way_in_which_a_worker_ended_is_told(code: int, told: str) -> None:
 
 @pytest.mark.story
 def test_the_count_of_the_kernel_makes_it_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(killed_worker, "count_memory_ends", lambda: 1)
+    monkeypatch.setattr(machine_memory, "count_ends", lambda: 1)
     assert (
         explain(-9).what == "a process that works was killed by the system, because memory ran out"
     )
-
-
-@pytest.mark.parametrize(
-    ("lines", "file", "text", "expected"),
-    [
-        ("0::/job\n", "job/memory.events", "low 0\nmax 9\noom 3\noom_kill 2\n", 2),
-        ("0::/job/step\n", "memory.events", "oom_kill 4\n", 4),
-        ("4:cpu,memory:/a\n", "memory/a/memory.oom_control", "under_oom 0\noom_kill 1\n", 1),
-        ("4:cpu:/a\n", "memory/a/memory.oom_control", "oom_kill 1\n", 0),
-        ("0::/job\n", "job/memory.events", "oom_kill many\n", 0),
-        ("0::/job\n", "else", "", 0),
-    ],
-)
-def test_the_count_of_the_kernel_is_read(
-    tmp_path: Path, lines: str, file: str, text: str, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
-    path = tmp_path / "cgroups" / file
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
-    (tmp_path / "own").write_text(lines)
-    assert killed_worker.count_memory_ends(tmp_path / "cgroups", tmp_path / "own") == expected
-
-
-def test_without_cgroups_the_count_is_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    assert killed_worker.count_memory_ends(tmp_path, tmp_path / "nothing") == 0

@@ -117,7 +117,7 @@ def test_a_process_that_does_not_end_after_its_report_is_killed(group: Callable[
 
     began = time.monotonic()
     assert group(never_ends) == "done"
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 def test_the_first_error_is_raised_and_not_those_of_its_peers(group: Callable[..., Any]) -> None:
@@ -147,11 +147,16 @@ def test_the_others_get_their_time_to_save_and_not_more(group: Callable[..., Any
     began = time.monotonic()
     with pytest.raises(PaddlexMLError, match="the image cannot be decoded"):
         group(stays(0, Phase.WORKING), fails(BROKEN))
-    assert 2.0 < time.monotonic() - began < 20
+    assert 2.0 < time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize(
-    ("end", "how"), [(dies(signal.SIGKILL), "was killed by SIGKILL"), (exits, "ended with code 7")]
+    ("end", "how"),
+    [
+        (dies(signal.SIGKILL), "was killed by the system, most likely for memory"),
+        (dies(signal.SIGSEGV), "crashed (SIGSEGV)"),
+        (exits, "ended with exit code 7"),
+    ],
 )
 def test_a_death_is_reported_with_the_device_of_the_process(
     group: Callable[..., Any], end: Act, how: str
@@ -159,6 +164,7 @@ def test_a_death_is_reported_with_the_device_of_the_process(
     with pytest.raises(PaddlexMLError) as caught:
         group(fails(PeerLost("gone")), end)
     assert caught.value.what == f"process 1 (cpu:1) {how}"
+    assert " GB of memory here, " in caught.value.where
     assert "Train.resume_path=auto" in caught.value.fix
 
 

@@ -202,7 +202,7 @@ def test_a_bomb_in_an_onnx_file_is_refused_at_once(
     begin = time.process_time()
     with pytest.raises(PaddlexMLError, match=told):
         StaticModel(folder, "cpu")
-    assert time.process_time() - begin < 1
+    assert time.process_time() - begin < 5
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) >> 10 < 300
 
 

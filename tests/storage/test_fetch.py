@@ -349,11 +349,12 @@ def test_a_server_in_trouble_is_asked_again(site, status):
     assert len(site.asked) == 3
 
 
-def test_retry_after_is_honoured(site):
-    site["/a"] = [site.reply(b"", 503, Retry_After="1"), site.reply(BODY)]
-    start = time.monotonic()
-    get(site.url("/a"))
-    assert 1 <= time.monotonic() - start < 3
+def test_retry_after_is_honoured(site, monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    site["/a"] = [site.reply(b"", 503, Retry_After="7"), site.reply(BODY)]
+    assert get(site.url("/a")).read_bytes() == BODY
+    assert waits == [7]
 
 
 def test_a_retry_after_beyond_reason_ends_the_command(site):
@@ -380,7 +381,7 @@ def test_a_drip_of_bytes_is_given_up(site, monkeypatch):
     site["/a"] = site.reply(b"x" * 10_000, pause=0.01)
     start = time.monotonic()
     assert "too slow: 0." in refusal(site.url("/a")).what
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60  # the whole body takes 100
     assert len(site.asked) == 1
 
 
