@@ -218,9 +218,10 @@ def test_a_user_that_the_system_does_not_know_and_without_a_home(
     """As in a container that runs under any number: PADDLEX_ML_CACHE is all that is set."""
     data, output = tmp_path / "data", tmp_path / "out"
     shutil.copytree(toy, data)
+    division = [f"CheckDataset.split.{list_}_percent=50" for list_ in ("train", "val")]
     said = run_all(
         [
-            command("check_dataset", data, output, "CheckDataset.split.enable=true"),
+            command("check_dataset", data, output, "CheckDataset.split.enable=true", *division),
             command("train", data, output, "Train.epochs_iters=1"),
             command("evaluate", data, output),
             command("export", data, output, "Export.format=onnx"),

@@ -16,15 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import platformdirs
-
-from paddlex_ml.storage import cache, files
+from paddlex_ml.storage import cache, files, user_folders
 
 cache.give_to_library(  # matplotlib looks at it when it is imported
     "MPLCONFIGDIR",
     "matplotlib",
-    platformdirs.user_config_path("matplotlib"),
-    platformdirs.user_cache_path("matplotlib"),
+    user_folders.find("config", "matplotlib"),
+    user_folders.find("cache", "matplotlib"),
 )
 
 import matplotlib

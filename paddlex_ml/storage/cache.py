@@ -21,11 +21,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import platformdirs
-
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.safe_text import url_without_secrets
-from paddlex_ml.storage import files, temporary
+from paddlex_ml.storage import files, temporary, user_folders
 
 logger = logging.getLogger(__name__)
 
@@ -41,17 +39,17 @@ def folder() -> Path:
     """
     if moved := os.environ.get(VARIABLE):
         return Path(os.path.expanduser(moved)).absolute()
-    usual = platformdirs.user_cache_path("paddlex_ml", appauthor=False)
-    return usual if is_usable(usual) else _in_temporary_folder()
+    usual = user_folders.find("cache", "paddlex_ml")
+    return usual if usual and is_usable(usual) else _in_temporary_folder()
 
 
-def give_to_library(variable: str, name: str, *usual: Path) -> None:
+def give_to_library(variable: str, name: str, *usual: Path | None) -> None:
     """Name a folder in an environment variable where a library may keep files from now on.
 
     Left alone: a variable that the user has set, and a library whose `usual` folders can be
     written. Without any of those it gets `<cache>/<name>`, if that can be written.
     """
-    if os.environ.get(variable) or (usual and all(map(is_usable, usual))):
+    if os.environ.get(variable) or (usual and all(path and is_usable(path) for path in usual)):
         return
     os.environ[variable] = str(for_library(name))
 

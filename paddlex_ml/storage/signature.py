@@ -16,9 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import platformdirs
-
-from paddlex_ml.storage import cache, ownership, temporary
+from paddlex_ml.storage import cache, ownership, temporary, user_folders
 
 _FILE = "secret"
 _LENGTH = 32
@@ -46,8 +44,7 @@ def _digest(secret: bytes, content: bytes) -> str:
 
 def _folders() -> Iterator[Path]:
     """Where the secret may be. The first that can be used is used; containers may lack some."""
-    usual = platformdirs.user_state_path("paddlex_ml", appauthor=False)
-    if usual.is_absolute():  # "~" stays where nobody knows the home folder
+    if usual := user_folders.find("state", "paddlex_ml"):
         yield usual
     yield cache.folder() / f".state-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
     yield temporary.own_folder() / ".state"

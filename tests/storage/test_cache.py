@@ -11,7 +11,7 @@ import platformdirs
 import pytest
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.storage import cache, temporary
+from paddlex_ml.storage import cache, temporary, user_folders
 
 
 def test_the_variable_moves_the_cache(monkeypatch, tmp_path):
@@ -47,9 +47,8 @@ def test_without_a_home_that_can_be_written_it_is_in_the_temporary_folder(
     caplog.set_level("INFO")
     for variable in ("PADDLEX_ML_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(variable, raising=False)
-    if home is None:  # what remains of it where the system does not know the user
-        unknown = Path("~/.cache/paddlex_ml")
-        monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: unknown)
+    if home is None:  # the system does not know the user
+        monkeypatch.setattr(user_folders, "find", lambda *_: None)
     else:
         monkeypatch.setenv("HOME", home)
     monkeypatch.chdir(tmp_path)

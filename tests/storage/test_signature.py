@@ -8,17 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import pytest
 
-from paddlex_ml.storage import cache, signature, temporary
+from paddlex_ml.storage import cache, signature, temporary, user_folders
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder for the state of programs, where nothing is yet."""
     folder = tmp_path / "state" / "paddlex_ml"
-    monkeypatch.setattr(platformdirs, "user_state_path", lambda *_, **__: folder)
+    monkeypatch.setattr(user_folders, "find", lambda *_: folder)
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(temporary, "own_folder", lambda: tmp_path / "temporary")
     return folder
@@ -44,7 +43,7 @@ def test_another_user_has_another_secret(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = signature.sign(b"content")
-    monkeypatch.setattr(platformdirs, "user_state_path", lambda *_, **__: tmp_path / "other")
+    monkeypatch.setattr(user_folders, "find", lambda *_: tmp_path / "other")
     assert not signature.is_own(b"content", theirs)
 
 
@@ -64,7 +63,7 @@ def test_without_a_folder_for_states_the_cache_keeps_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(platformdirs, "user_state_path", lambda *_, **__: tmp_path / "file" / "x")
+    monkeypatch.setattr(user_folders, "find", lambda *_: tmp_path / "file" / "x")
     made = signature.sign(b"content")
     assert signature.is_own(b"content", made)
     assert [path.parent.name for path in (tmp_path / "cache").rglob("secret")] == [
@@ -96,7 +95,7 @@ def test_what_was_signed_before_the_home_folder_could_be_written_stays_own(
     tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(platformdirs, "user_state_path", lambda *_, **__: Path("~/state"))
+        patch.setattr(user_folders, "find", lambda *_: None)
         made = signature.sign(b"content")
     assert signature.sign(b"content") == made  # no second secret is made
     assert signature.is_own(b"content", made)
