@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import socket
 import ssl
+import urllib.request
 from enum import IntEnum
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -38,6 +39,7 @@ def open_client(url: str, timeout: float | httpx.Timeout) -> httpx.Client:
         logging.getLogger(name).addFilter(_leave_out_secrets)  # a second time does nothing
     parts = urlsplit(url)
     auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    guard = _Guard()
     try:
         return httpx.Client(
             auth=auth,
@@ -48,7 +50,10 @@ def open_client(url: str, timeout: float | httpx.Timeout) -> httpx.Client:
             verify=trusted_authorities(),
             follow_redirects=True,
             max_redirects=MAX_REDIRECTS,
-            event_hooks={"request": [_Guard()]},
+            event_hooks={
+                "request": [guard.look_at_request],
+                "response": [guard.look_at_answer],
+            },
         )
     except (ImportError, ValueError, OSError) as error:
         raise PaddlexMLError(
@@ -76,21 +81,40 @@ class _Guard:
 
     def __init__(self) -> None:
         self._start: httpx.URL | None = None
-        self._hosts: list[str] = []
+        self._host = ""
+        self._least = _Reach.MACHINE
+        """Of the hosts so far."""
+        self._proxied = urllib.request.getproxies().keys()
 
-    def __call__(self, request: httpx.Request) -> None:
+    def look_at_request(self, request: httpx.Request) -> None:
         """Look at a request before it is sent; another try begins with the URL of the first one."""
         host = request.url.host
         self._start = self._start or request.url
         if request.url == self._start:
-            self._hosts = [host]
-        elif host != self._hosts[-1]:
-            target = max(_reaches(host), default=_Reach.EVERYWHERE)
-            least = (min(_reaches(each), default=_Reach.EVERYWHERE) for each in self._hosts)
-            if target and any(target > before for before in least):
-                reason = "the server redirects to an address of this machine or its network"
-                raise RedirectError(reason)
-            self._hosts.append(host)
+            self._least = _Reach.MACHINE
+        elif host != self._host:
+            self._refuse_beyond(max(_reaches(host), default=_Reach.EVERYWHERE))
+        self._host = host
+
+    def look_at_answer(self, answer: httpx.Response) -> None:
+        """Look at the address that has answered: a name can have another one for each question.
+
+        Behind a proxy that address is the proxy's, and only what the name means here is known.
+        """
+        is_proxied = bool({answer.request.url.scheme, "all"} & self._proxied)
+        stream = answer.extensions.get("network_stream")
+        address = stream.get_extra_info("server_addr") if stream and not is_proxied else None
+        if address is None:
+            reach = min(_reaches(self._host), default=_Reach.EVERYWHERE)
+        else:
+            reach = _reach(ipaddress.ip_address(str(address[0]).partition("%")[0]))
+            self._refuse_beyond(reach)
+        self._least = min(self._least, reach)
+
+    def _refuse_beyond(self, reach: _Reach) -> None:
+        if reach > self._least:
+            reason = "the server redirects to an address of this machine or its network"
+            raise RedirectError(reason)
 
 
 def _reaches(host: str) -> list[_Reach]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import httpx
 import pytest
@@ -187,3 +188,60 @@ def test_a_public_host_on_the_way_counts_too(monkeypatch: pytest.MonkeyPatch) ->
         for _ in range(2):  # another try is judged as the first one
             with pytest.raises(web.RedirectError):
                 client.get(f"http://{INNER}/a")
+
+
+class Peer:
+    """A connection to this address, as httpx tells it of an answer."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def get_extra_info(self, name: str) -> object:
+        return {"server_addr": (self.address, 80)}[name]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "proxy", "is_refused"),
+    [
+        (PUBLIC, PUBLIC, "", False),
+        (PUBLIC, OWN, "", True),
+        (PUBLIC, "::ffff:10.0.0.7", "", True),
+        (INNER, INNER, "", False),
+        (INNER, OWN, "", True),
+        (OWN, OWN, "http://proxy.invalid:3128", False),  # the address of the proxy
+    ],
+)
+def test_a_name_that_changes_its_address_leads_nowhere_else(
+    first: str, second: str, proxy: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever owns a name can give another address to the check than to the connection."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    if proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setattr(web, "_reaches", lambda _: [web._Reach.EVERYWHERE])
+    peers = {"a.test": first, "b.test": second}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen = {"network_stream": Peer(peers[request.url.host])}
+        if request.url.host == "a.test":
+            return httpx.Response(302, headers={"Location": "http://b.test/"}, extensions=seen)
+        return httpx.Response(200, extensions=seen)
+
+    answer_by(answer, monkeypatch)
+    with web.open_client("http://a.test/a", 5) as client:
+        if is_refused:
+            with pytest.raises(web.RedirectError):
+                client.get("http://a.test/a")
+        else:
+            assert client.get("http://a.test/a").status_code == 200
+
+
+def test_the_address_of_a_real_answer_is_known(site: Any) -> None:
+    site["/a"] = site.reply(b"x")
+    with (
+        web.open_client(site.url("/a"), 5) as client,
+        client.stream("GET", site.url("/a")) as answer,
+    ):
+        stream = answer.extensions["network_stream"]
+        assert stream.get_extra_info("server_addr")[0] == "127.0.0.1"
