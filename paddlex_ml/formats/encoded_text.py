@@ -35,19 +35,23 @@ class EncodedText(NamedTuple):
     """UTF-8, UTF-16, GB18030, or what the file declares."""
 
 
-def read_bytes(path: Path, name: str) -> bytes | DatasetFault:
-    """Read a whole file; `name` is its path relative to the data set."""
+def read_bytes(
+    path: Path, name: str, largest: int = regular_file.LARGEST_LIST
+) -> bytes | DatasetFault:
+    """Read a whole file of at most `largest` bytes; `name` is its path relative to the data set."""
     try:
-        return regular_file.read(path)
+        return regular_file.read(path, largest)
     except OSError as error:
         text = f"{name} cannot be read: {error.strerror}"
         fix = "make it a plain file that you may read"
         return DatasetFault("file not readable", name, text, fix)
 
 
-def read_text(path: Path, name: str) -> EncodedText | DatasetFault:
-    """Read and decode a whole file."""
-    content = read_bytes(path, name)
+def read_text(
+    path: Path, name: str, largest: int = regular_file.LARGEST_LIST
+) -> EncodedText | DatasetFault:
+    """Read and decode a whole file of at most `largest` bytes."""
+    content = read_bytes(path, name, largest)
     return content if isinstance(content, DatasetFault) else decode(content, name)
 
 

@@ -185,14 +185,18 @@ def read_features(collector: Collector) -> list[Any]:
         if file.rpartition("/")[2].lower() in _FEATURES:
             collector.account.use(file)
             try:
-                content = regular_file.read(collector.root / file)
+                content = regular_file.read(collector.root / file, regular_file.LARGEST_RESULT)
                 found.append(msgspec.json.decode(content))
             except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
                 fix = "correct the file, or move it out of the data set"
                 collector.add_fault("malformed file", file, f"the JSON is damaged: {error}", fix)
     readme = collector.root / "README.md"
     if readme.is_file():
-        text = regular_file.read(readme).decode("utf-8", "replace")
+        try:
+            text = regular_file.read(readme, regular_file.LARGEST_YAML).decode("utf-8", "replace")
+        except OSError as error:
+            collector.notes.append(f"README.md is not read: {error.strerror}")
+            text = ""
         if text.startswith("---") and "dataset_info" in text:
             try:
                 found.append(limited_yaml.load(text.split("---")[1]).get("dataset_info"))

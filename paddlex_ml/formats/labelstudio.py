@@ -173,7 +173,9 @@ def _is_json_head(head: bytes) -> bool:
 
 def _read_json(collector: Collector, file: str) -> list[dict[str, Any]]:
     try:
-        content, encoding = to_utf8(regular_file.read(collector.root / file))
+        content, encoding = to_utf8(
+            regular_file.read(collector.root / file, growth=regular_file.ANY_JSON)
+        )
         entries = msgspec.json.decode(content, type=list[dict[str, Any]])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text, fix = f"{file} cannot be read: {error}", "export it again"

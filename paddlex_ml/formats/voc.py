@@ -60,6 +60,7 @@ from paddlex_ml.formats.encoded_text import read_text, show_head
 from paddlex_ml.formats.own_image import OwnImages
 from paddlex_ml.formats.subsets import divide_files
 from paddlex_ml.formats.voc_lists import ListedImage
+from paddlex_ml.storage import regular_file
 from paddlex_ml.wording import first_names
 
 _SUFFIX = ".xml"
@@ -87,7 +88,7 @@ class VocAnnotation(NamedTuple):
 def read_annotation(path: Path, name: str = "") -> VocAnnotation | DatasetFault:
     """Read one XML file, or return its first fault; `name` (or its last part) is its name there."""
     name = name or path.name
-    content = read_text(path, name)
+    content = read_text(path, name, regular_file.LARGEST_ANNOTATION)
     if isinstance(content, DatasetFault):
         return content
     before, doctype, _ = content.text.partition("<!DOCTYPE")

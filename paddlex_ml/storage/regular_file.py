@@ -16,8 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from paddlex_ml import machine_memory
+
 LARGEST_LIST = 8 << 30
 """Bytes of a list or an annotation file: a million images with 4,000 classes have as many."""
+LARGEST_ANNOTATION = 32 << 20
+"""Bytes of the XML file of one image: 20,000 objects have 6 MB."""
 LARGEST_YAML = 1 << 20
 """Bytes of a YAML file: 20,000 class names with a threshold each have less."""
 LARGEST_WEIGHTS = 8 << 30
@@ -26,6 +30,8 @@ LARGEST_RESULT = 64 << 20
 """Bytes of a result or a record in JSON: an evaluation of 20,000 classes has less than 20 MB."""
 LONGEST_LINE = 16 << 20
 """Bytes of a line of a table of results: 20,000 scores of an image have less than a million."""
+ANY_JSON = 8
+"""`growth` of JSON whose values become values of Python: most texts grow by less than 4."""
 _SAMPLE = 4096
 _HOLES_FROM = 16 << 20
 """Bytes from which a text is looked at for holes."""
@@ -65,9 +71,13 @@ def open_regular(path: Path, largest: int, *, is_text: bool = True) -> BinaryIO:
     return file
 
 
-def read(path: Path, largest: int = LARGEST_LIST) -> bytes:
-    """The content of a plain text file. Raises OSError as `open_regular`."""
-    with open_regular(path, largest) as file:
+def read(path: Path, largest: int = LARGEST_LIST, growth: int = 1) -> bytes:
+    """The content of a plain text file, which may take a quarter of the memory.
+
+    growth: how many times larger its values are than their text, at most: `{}` takes 72 bytes as a
+    value of Python. Raises OSError as `open_regular`.
+    """
+    with open_regular(path, min(largest, machine_memory.total() // 4 // growth)) as file:
         return file.read(os.fstat(file.fileno()).st_size)  # it may grow meanwhile
 
 

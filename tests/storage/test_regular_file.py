@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from paddlex_ml import machine_memory
 from paddlex_ml.storage import regular_file
 
 
@@ -20,6 +21,16 @@ def test_a_larger_file_is_refused_with_the_budget(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(bytes(5000))
     with pytest.raises(OSError, match="it has 5,000 bytes, at most 4,000 are read"):
         regular_file.read(tmp_path / "a.txt", 4000)
+
+
+def test_a_file_may_take_a_quarter_of_the_memory_with_its_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_bytes(b"x" * 1000)
+    monkeypatch.setattr(machine_memory, "total", lambda: 4000)
+    assert len(regular_file.read(tmp_path / "a.txt")) == 1000
+    with pytest.raises(OSError, match="it has 1,000 bytes, at most 500 are read"):
+        regular_file.read(tmp_path / "a.txt", growth=2)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
