@@ -8,12 +8,16 @@ file that describes itself has got another name than inference.onnx.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.32 on it reports to its maker
+
+import onnxruntime
 
 
 class Model:
