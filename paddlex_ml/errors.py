@@ -5,19 +5,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paddlex_ml.safe_text import without_secrets
+from paddlex_ml.safe_text import one_line, without_secrets
 
 _LONGEST = 50_000  # letters of each part: what a file says may be in it, however long
 
 
+class Lines(str):
+    """A part of an error with several lines. Names in it are put through `safe_text.one_line`."""
+
+    __slots__ = ()
+
+
+def alternatives(*fixes: str) -> Lines:
+    """Several repairs of which one is enough, one below the other."""
+    each = (fix if isinstance(fix, Lines) else one_line(fix) for fix in fixes)
+    return Lines(",\n         or ".join(each))
+
+
 class PaddlexMLError(Exception):
-    """What is wrong, where it was found, and how to repair it: without the secrets of URLs."""
+    """What is wrong, where it was found, and how to repair it: without the secrets of URLs.
+
+    Line ends are written as `\\n`, unless the part is of the type Lines: a file may be named
+    "a\\n  fix:   rm -rf ~".
+    """
 
     def __init__(
         self, what: str, *, where: str, fix: str, rows: Sequence[tuple[str, ...]] = ()
     ) -> None:
         """`rows`: every fault that it stands for, as (file, line, kind, what, repair)."""
-        what, where, fix = (_cut(without_secrets(text)) for text in (what, where, fix))
+        what, where, fix = map(_clean, (what, where, fix))
         super().__init__(f"{what}\n  where: {where}\n  fix:   {fix}")
         self.what = what
         self.where = where
@@ -30,8 +46,10 @@ class PaddlexMLError(Exception):
         return _rebuild, (self.what, self.where, self.fix)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} letters)"
+def _clean(part: str) -> Lines:
+    text = without_secrets(part if isinstance(part, Lines) else one_line(part))
+    is_long = len(text) > _LONGEST
+    return Lines(f"{text[:_LONGEST]}... ({len(text):,} letters)" if is_long else text)
 
 
 def _rebuild(what: str, where: str, fix: str) -> PaddlexMLError:

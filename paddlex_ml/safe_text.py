@@ -69,6 +69,11 @@ def visible(text: str) -> str:
     return _CODES.sub(lambda code: f"\\u{ord(code[0]):04x}", text)
 
 
+def one_line(text: str) -> str:
+    """A text whose line ends are written as `\\n`: a name must not look like a line of ours."""
+    return text.replace("\n", "\\n")
+
+
 def _cut(text: str, rules: _Rules) -> str:
     return rules.url.sub(lambda url: _cut_url(url[0], rules), text)
 

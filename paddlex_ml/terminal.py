@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -174,7 +175,9 @@ class SafeFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record, without the line end."""
-        return visible(without_secrets(super().format(record)))
+        # A name with line ends must not look like a line of ours: only spaces go on a record.
+        text = re.sub(r"\n(?=\S)", "\n  ", super().format(record))
+        return visible(without_secrets(text))
 
 
 class _LineFormatter(SafeFormatter):

@@ -19,7 +19,8 @@ import paddle
 
 from paddlex_ml.artifacts import pickled, safetensors_file
 from paddlex_ml.artifacts.run_folder import WEIGHT_SUFFIXES, WEIGHTS, find_weights, is_exported
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import Lines, PaddlexMLError
+from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import fetch, regular_file
 from paddlex_ml.wording import first_names, path_override
 
@@ -191,10 +192,12 @@ def fit(model: paddle.nn.Layer, weights: Mapping[str, np.ndarray], *, head: str,
     fits = len(set(backbone) & set(loaded))
     if fits < len(backbone) / 2:
         raise PaddlexMLError(
-            f"these are weights of another model: {fits} of the {len(backbone)} entries of the "
-            "backbone fit\n"
-            f"  in the file: {first_names(list(weights), 3)}\n"
-            f"  in the model: {first_names(list(state), 3)}",
+            Lines(
+                f"these are weights of another model: {fits} of the {len(backbone)} entries of the "
+                "backbone fit\n"
+                f"  in the file: {one_line(first_names(list(weights), 3))}\n"
+                f"  in the model: {first_names(list(state), 3)}"
+            ),
             where=where,
             fix="name the weights of this model, or choose the model they belong to with -c",
         )

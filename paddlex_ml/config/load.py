@@ -17,7 +17,8 @@ from paddlex_ml.config import rules, run_config, validation, values, yaml_text
 from paddlex_ml.config.schema import IGNORED, MODES, Config
 from paddlex_ml.config.typed_words import Override, join
 from paddlex_ml.config.validation import ConfigFault
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import Lines, PaddlexMLError
+from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import regular_file
 
 _MOST_SHOWN = 30  # faults of one error: three lines each, more than a terminal shows
@@ -281,12 +282,14 @@ def _error(merged: _Merged) -> PaddlexMLError:
     lines = [f"{len(faults)} faults in the configuration"]
     for number, fault in enumerate(faults[:_MOST_SHOWN], 1):
         lines += [
-            f"  {number}. {fault.what}",
-            f"     where: {fault.where or merged.origin(fault.key)}",
-            f"     fix:   {fault.fix}",
+            f"  {number}. {one_line(fault.what)}",
+            f"     where: {one_line(fault.where or merged.origin(fault.key))}",
+            f"     fix:   {one_line(fault.fix)}",
         ]
     if len(faults) > _MOST_SHOWN:
         lines.append(f"  ... and {len(faults) - _MOST_SHOWN:,} more")
     return PaddlexMLError(
-        "\n".join(lines), where=str(merged.path), fix="repair each fault as its own line says"
+        Lines("\n".join(lines)),
+        where=str(merged.path),
+        fix="repair each fault as its own line says",
     )

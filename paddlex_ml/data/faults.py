@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import Lines, PaddlexMLError
+from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import csv_text
 
 SHOWN = 20  # of each kind: enough to see the pattern, few enough to read
@@ -45,12 +46,14 @@ def combine(faults: Sequence[DatasetFault], root: Path) -> PaddlexMLError:
     for kind, group in groups.items():
         shown = group[:SHOWN]
         lines.append(f"\n  {kind}: {len(group):,}")
-        lines += [f"    {fault.where or 'folder'}: {fault.text}" for fault in shown]
+        lines += [
+            f"    {one_line(fault.where) or 'folder'}: {one_line(fault.text)}" for fault in shown
+        ]
         if len(group) > SHOWN:
             lines.append(f"    ... and {len(group) - SHOWN:,} more")
-        lines += [f"    fix: {fix}" for fix in dict.fromkeys(fault.fix for fault in shown)]
+        lines += [f"    fix: {one_line(fix)}" for fix in dict.fromkeys(each.fix for each in shown)]
     return PaddlexMLError(
-        "\n".join([*lines, ""]),
+        Lines("\n".join([*lines, ""])),
         where=str(root),
         fix="repair each kind as its fix line says, then run mode check_dataset again",
         rows=rows,

@@ -28,11 +28,12 @@ from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.faults import DatasetFault, combine, format_csv
 from paddlex_ml.data.split import Division
 from paddlex_ml.data.transforms import read_image
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.formats import registry, rewrite
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.pictures import dataset_page, plots
 from paddlex_ml.pictures.labelled import draw_labels
+from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import csv_text, files, folders
 
 _DEMOS = 10  # images of each list
@@ -167,8 +168,10 @@ def _write_faults(error: PaddlexMLError, output: Path) -> PaddlexMLError:
         logger.warning("the table of faults cannot be written: %s", trouble)
         return error
     is_list = error.what.endswith("\n")  # several faults, a line each
-    what = f"{error.what}\n  all of them: {table}\n" if is_list else f"{error.what} ({table})"
-    return PaddlexMLError(what, where=error.where, fix=error.fix, rows=error.rows)
+    all_of_them = f"\n  all of them: {one_line(str(table))}\n" if is_list else f" ({table})"
+    return PaddlexMLError(
+        Lines(error.what + all_of_them), where=error.where, fix=error.fix, rows=error.rows
+    )
 
 
 def _propose_conversion(faults: list[DatasetFault], root: Path) -> list[DatasetFault]:

@@ -22,7 +22,7 @@ from paddlex_ml.data.faults import SHOWN
 from paddlex_ml.data.inventory import HEAD, Inventory, is_put_aside
 from paddlex_ml.data.journal import undo_command
 from paddlex_ml.data.walk import join
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import PaddlexMLError, alternatives
 from paddlex_ml.formats.subsets import (
     explain_several,
     note_unused_test,
@@ -205,8 +205,10 @@ def _leave_out_whole(
                 f"{path} has {len(more):,} images that {' and '.join(others)} do not have: "
                 f"{first_names(more, 5)}",
                 where=str(root),
-                fix=f"read it alone: {' && '.join(moves)}\n         or leave it out: "
-                f"mv {quote(f'{root / path}')} {quote(f'{root / path}.unused')}",
+                fix=alternatives(
+                    f"read it alone: {' && '.join(moves)}",
+                    f"leave it out: mv {quote(f'{root / path}')} {quote(f'{root / path}.unused')}",
+                ),
             )
         left_out[path] = "its images are in the files of train, val and test"
 
@@ -277,8 +279,10 @@ def _explain_nothing(inventory: Inventory, left_out: dict[str, str]) -> PaddlexM
         return PaddlexMLError(
             f"the data set was converted already: {', '.join(retired)}",
             where=str(inventory.root),
-            fix="go on with -o CheckDataset.convert.enable=false,\n"
-            f"         or undo it first: {undo_command(inventory.root)}",
+            fix=alternatives(
+                "go on with -o CheckDataset.convert.enable=false",
+                f"undo it first: {undo_command(inventory.root)}",
+            ),
         )
     known = [f"{path} ({reason})" for path, reason in left_out.items()]
     others = [path for path in inventory.find(_SUFFIX) if path not in left_out]
@@ -287,6 +291,8 @@ def _explain_nothing(inventory: Inventory, left_out: dict[str, str]) -> PaddlexM
     return PaddlexMLError(
         f"{text}; the json files are: {shown}" if shown else f"{text}, and no json file",
         where=str(inventory.root),
-        fix="put a json file with `images`, `annotations` and `categories` there,\n"
-        "         or let the format be found: -o CheckDataset.convert.src_dataset_type=auto",
+        fix=alternatives(
+            "put a json file with `images`, `annotations` and `categories` there",
+            "let the format be found: -o CheckDataset.convert.src_dataset_type=auto",
+        ),
     )

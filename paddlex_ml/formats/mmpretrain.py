@@ -29,7 +29,7 @@ from msgspec import UNSET
 from paddlex_ml.data.inventory import HEAD, Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.data.walk import join
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import PaddlexMLError, alternatives
 from paddlex_ml.formats.collector import (
     CLASS_FILE,
     Collector,
@@ -79,8 +79,10 @@ def read(root: Path, options: Options) -> SourceDataset:
         raise PaddlexMLError(
             "there is no JSON file of MMPretrain for training",
             where=str(root),
-            fix="put a file with `metainfo` and `data_list` there,\n"
-            "         or let the format be found: -o CheckDataset.convert.src_dataset_type=auto",
+            fix=alternatives(
+                "put a file with `metainfo` and `data_list` there",
+                "let the format be found: -o CheckDataset.convert.src_dataset_type=auto",
+            ),
         )
     collector.notes = list(map(note_unused_test, test))
     collector.account.left_out.update(dict.fromkeys(test, "of the test subset"))

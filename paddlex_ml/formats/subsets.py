@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.walk import join, list_folder, walk
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import Lines, PaddlexMLError
+from paddlex_ml.safe_text import one_line
 from paddlex_ml.wording import first_names
 
 SPELLINGS = {"train": ["train"], "val": ["val", "valid", "validation"], "test": ["test"]}
@@ -75,11 +76,12 @@ def explain_several(root: Path, what: str, paths: Sequence[str]) -> PaddlexMLErr
     names = " and ".join(paths) if len(paths) == 2 else first_names(paths, 5)
     count = "two" if len(paths) == 2 else f"{len(paths):,}"
     what = what or "have annotations, and it is not clear which to read"
-    moves = [f"mv {quote(f'{root / path}')} {quote(f'{root / path}.unused')}" for path in paths[:5]]
+    whole = [one_line(f"{root / path}") for path in paths[:5]]
+    moves = [f"mv {quote(path)} {quote(f'{path}.unused')}" for path in whole]
     return PaddlexMLError(
         f"{count} files {what}: {names}",
         where=str(root),
-        fix="put all but one aside:\n         " + "   or\n         ".join(moves),
+        fix=Lines("put all but one aside:\n         " + "   or\n         ".join(moves)),
     )
 
 

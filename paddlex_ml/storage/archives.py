@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import PaddlexMLError, alternatives
 from paddlex_ml.progress import ReportProgress, ignore_progress
 from paddlex_ml.storage import fetch, regular_file
 
@@ -123,8 +123,10 @@ def locate(archive: Archive, given: str | None, folder: Path | None, *, any_size
         raise PaddlexMLError(
             f"the archive {archive.name} {'is not given' if path is None else what}",
             where=str(path or "the command line"),
-            fix=f"{archive.option} FILE, or --archives with the folder that holds {archive.name},\n"
-            f"         or {archive.option} {archive.url} to fetch it",
+            fix=alternatives(
+                f"{archive.option} FILE, or --archives with the folder that holds {archive.name}",
+                f"{archive.option} {archive.url} to fetch it",
+            ),
         )
     check(path)
     return path

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import PaddlexMLError, alternatives
 from paddlex_ml.safe_text import CUT, url_without_secrets
 from paddlex_ml.storage import cache, files, known_files, regular_file, web
 
@@ -48,7 +48,6 @@ _LARGEST_NOTE = 100_000  # bytes: a URL, a version and a length
 SIZE_LIMIT = 32 * 2**30  # bytes: an endless stream must not fill the disk; COCO has 18 GiB
 
 _TO_RETRY = {408, 425, 429, 500, 502, 503, 504}
-_OR = "         or "  # several ways out, one below the other
 _PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body|\?xml|!--)", re.I)
 
 
@@ -150,7 +149,7 @@ def cached(url: str, *, check: Callable[[Path], object], fix: str) -> Path:
             raise PaddlexMLError(
                 f"what the server sent cannot be used: {error.what}",
                 where=url_without_secrets(url),
-                fix=f"correct the URL,\n{_OR}put the right file at {path},\n{_OR}{fix}",
+                fix=alternatives("correct the URL", f"put the right file at {path}", fix),
             ) from error
         part.replace(path)
         cache.beside(part, ".json").unlink(missing_ok=True)
@@ -164,7 +163,7 @@ def _refuse_cut(url: str, fix: str) -> None:
             f"the URL is without its token: {CUT} stands where it was left out, so that nobody "
             "reads it in a file or a log",
             where=url_without_secrets(url),
-            fix=f"give the whole URL again,\n{_OR}{fix}",
+            fix=alternatives("give the whole URL again", fix),
         )
 
 
@@ -190,8 +189,11 @@ def _download(url: str, path: Path, fix: str) -> None:
                     raise PaddlexMLError(
                         f"the file cannot be fetched: {failed.reason}",
                         where=url_without_secrets(url),
-                        fix="check the URL and the network and repeat the command,\n"
-                        f"{_OR}put the file by hand at {path},\n{_OR}{fix}",
+                        fix=alternatives(
+                            "check the URL and the network and repeat the command",
+                            f"put the file by hand at {path}",
+                            fix,
+                        ),
                     ) from failed
                 logger.warning("%s: %s; next try in %.0f s", path.name, failed.reason, wait)
                 time.sleep(wait)

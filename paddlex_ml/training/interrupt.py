@@ -13,7 +13,7 @@ from types import FrameType
 
 from paddlex_ml import stop_signals
 from paddlex_ml.distributed.group import PeerLost, ProcessGroup
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import Lines, PaddlexMLError
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Interrupt:
         error = self.error
         if isinstance(error, PaddlexMLError) and is_saved:
             fix = f"{error.fix}; the state is saved, and -o Train.resume_path=auto goes on from it"
-            raise PaddlexMLError(error.what, where=error.where, fix=fix) from error
+            raise PaddlexMLError(error.what, where=error.where, fix=Lines(fix)) from error
         if error is not None:
             raise error
         if self.signal is None:

@@ -24,8 +24,9 @@ from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import WeightsKind, write_metrics
 from paddlex_ml.data.loader import Batch, Loader, evaluation_indices
 from paddlex_ml.distributed.group import PeerLost
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate, scoring
+from paddlex_ml.safe_text import one_line
 from paddlex_ml.training import saving
 from paddlex_ml.training.diagnostics import Diagnostics
 from paddlex_ml.training.interrupt import DataStalled, Interrupt
@@ -94,9 +95,10 @@ def train_epoch(
                 if math.isfinite(own):
                     raise PeerLost("the loss of another process is not finite")
                 samples = [draw.sample for batch in step for draw in batch]
-                paths = [f"\n    {loader.dataset.images.path(sample)}" for sample in samples]
+                paths = [one_line(str(loader.dataset.images.path(sample))) for sample in samples]
+                listed = "".join(f"\n    {path}" for path in paths)
                 raise PaddlexMLError(
-                    f"the loss became {own}; the images of this step were:{''.join(paths)}",
+                    Lines(f"the loss became {own}; the images of this step were:{listed}"),
                     where="training",
                     fix=f"-o Train.learning_rate={plan.schedule.peak / 10:g}, and -o Train.amp=OFF "
                     "if it is on",

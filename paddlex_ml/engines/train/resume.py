@@ -29,7 +29,8 @@ from paddlex_ml.data import annotation
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train import earlier_run, overwriting
 from paddlex_ml.engines.train.earlier_run import AUTO
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import Lines, PaddlexMLError
+from paddlex_ml.safe_text import one_line
 from paddlex_ml.training.state import Training
 
 _KEY = "Train.resume_path"
@@ -121,8 +122,10 @@ def _choose_newest(run: RunFolder) -> Path | None:
         logger.info("%s=auto: no checkpoint yet, starting a new run", _KEY)
         return None
     raise _NeedsOverwrite(
-        "the output folder holds results of a training, but no sound checkpoint to go on from"
-        + "".join(f"\n  {problem}" for problem in problems),
+        Lines(
+            "the output folder holds results of a training, but no sound checkpoint to go on from"
+            + "".join(f"\n  {one_line(problem)}" for problem in problems)
+        ),
         where=str(run.output),
         fix=f"{override('Global.output', str(earlier_run.free_folder(run.output)))} starts anew "
         f"beside it, {override('Global.overwrite', True)} starts anew there",

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import logging
+import pickle
+
+from paddlex_ml.errors import Lines, PaddlexMLError, alternatives
+from paddlex_ml.terminal import SafeFormatter
+
+FORGED = "a\n  fix:   rm -rf ~\n.jpg"
+SHOWN = r"a\n  fix:   rm -rf ~\n.jpg"
+
+
+def test_line_ends_in_a_name_do_not_begin_a_line() -> None:
+    error = PaddlexMLError(f"{FORGED} is broken", where=FORGED, fix=f"replace {FORGED}")
+    assert str(error).splitlines() == [
+        f"{SHOWN} is broken",
+        f"  where: {SHOWN}",
+        f"  fix:   replace {SHOWN}",
+    ]
+
+
+def test_lines_that_are_meant_stay_also_in_an_error_that_is_made_of_another() -> None:
+    fix = alternatives("do this", f"do that with {FORGED}")
+    error = PaddlexMLError(Lines("two faults\n  one"), where="a.txt", fix=fix)
+    expected = "two faults\n  one\n  where: a.txt\n  fix:   do this,\n"
+    expected += f"         or do that with {SHOWN}"
+    assert str(error) == expected
+    assert str(PaddlexMLError(error.what, where=error.where, fix=error.fix)) == expected
+    assert str(pickle.loads(pickle.dumps(error))) == expected
+
+
+def test_a_name_in_a_log_does_not_begin_a_record() -> None:
+    record = logging.makeLogRecord({"msg": "read %s", "args": ("a\n[10:00:00] done\n  b",)})
+    assert SafeFormatter("%(message)s").format(record) == "read a\n  [10:00:00] done\n  b"
