@@ -252,3 +252,22 @@ def test_no_text_of_a_user_runs(browser: Any, tmp_path: Any, evaluate_in: Callab
     text = seen.page.inner_text("body")
     assert [name for name in PAYLOADS if " ".join(name.split()) not in " ".join(text.split())] == []
     seen.context.close()
+
+
+NUMBER_AFTER = """all => all.map(link => {
+  const number = link.nextElementSibling.getBoundingClientRect();
+  return number.left - link.getBoundingClientRect().right;
+})"""
+
+
+def test_a_hebrew_name_moves_nothing_beside_it(
+    browser: Any, tmp_path: Any, evaluate_in: Callable[..., Any]
+):
+    content = evaluate_in(tmp_path, ["חתול", "כלב", "פרה"], images=60, rounds=0)
+    evaluation_page.write(tmp_path / "report.html", content)
+    seen = Visit(browser, (tmp_path / "report.html").as_uri())
+    worst = seen.page.locator("p", has_text="Weakest classes:").locator("a")
+    assert worst.count() > 0
+    gaps = worst.evaluate_all(NUMBER_AFTER)
+    assert [gap for gap in gaps if not 0 <= gap < 30] == []
+    seen.context.close()
