@@ -14,6 +14,9 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 HOOK := if [ -e .git ] && [ ! -e "$$(git rev-parse --git-path hooks/pre-commit)" ]; then \
     $(BIN)/pre-commit install || echo "the checks before each commit could not be installed"; fi
 
+# Images of containers often set it. Then each of hundreds of processes would compile all modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo quick lint test check coverage fuzz audit release clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help

@@ -22,7 +22,7 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 from paddlex_ml import terminal
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import Lines, PaddlexMLError
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = "paddlex_ml/__init__.py"
@@ -74,7 +74,7 @@ def validate(root: Path, text: str) -> None:
         )
     if changed := output_of(["git", "status", "--porcelain"], root):
         raise PaddlexMLError(
-            f"the working tree has changes that are not committed:\n{changed}",
+            Lines(f"the working tree has changes that are not committed:\n{changed}"),
             where=str(root),
             fix="commit or stash them",
         )

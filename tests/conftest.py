@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import sys
@@ -103,9 +104,16 @@ def size_of_models(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With `-m quick` the other files are not even imported."""
-    skipped = config.option.markexpr == "quick" and collection_path.suffix == ".py"
-    return True if skipped and not is_quick(collection_path) else None
+    """With `-m quick` the other files are not even imported, and neither are those that have no
+    other tests with `-m "not quick"`."""
+    chosen = config.option.markexpr
+    if chosen not in ("quick", "not quick") or not collection_path.name.startswith("test_"):
+        return None
+    is_left_out = not is_quick(collection_path)
+    if chosen == "not quick":
+        marked = re.search(r"mark\.(heavy|story)", collection_path.read_text("utf-8"))
+        is_left_out = not is_left_out and marked is None
+    return True if is_left_out else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -41,7 +41,6 @@ TESTED_ELSEWHERE = {
     "engines/predict/files": ("engines/predict/test_run.py", "the files of a prediction"),
     "engines/train/result": ("engines/train/test_run.py", "the result of a training"),
     "engines/train/start": ("engines/train/test_run.py", "the start of a training"),
-    "errors": ("test_terminal.py", "errors are seen where they are printed"),
     "formats/column_names": ("formats/test_table_columns.py", "words by which columns are known"),
     "formats/csv_sources": ("formats/test_csv_table.py", "the tables belong to the reader"),
     "formats/nus_wide_lists": ("formats/test_nus_wide.py", "its lists are read from an archive"),
