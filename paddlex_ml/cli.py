@@ -34,7 +34,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.distributed import addresses
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.engines.train.summary import summarise
-from paddlex_ml.errors import Lines, PaddlexMLError, Stopped
+from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.models import published
 from paddlex_ml.storage import cache, files
 
@@ -197,9 +197,7 @@ def _open_output(config: Config, held: ExitStack) -> None:
             fix=f"choose another folder: {files.write_elsewhere(output)}",
         )
         model = run_config.name_model(config)
-        raise PaddlexMLError(
-            known.what, where=known.where, fix=Lines(f"{known.fix} {model}".rstrip())
-        ) from error
+        raise known.replace(fix=f"{known.fix} {model}".rstrip()) from error
     model = run_config.name_model(config)
     held.enter_context(run_lock.writing(output, mode, model=model))
     if mode == "train":
@@ -240,7 +238,7 @@ def _name_checkpoint(error: BaseException, latest: Path) -> BaseException:
         return error
     kept = f"; the last checkpoint is kept in {latest}, and with space there "
     kept += "-o Train.resume_path=auto goes on from it"
-    return PaddlexMLError(known.what, where=known.where, fix=Lines(known.fix + kept))
+    return known.replace(fix=known.fix + kept)
 
 
 def _summarise(config: Config, arguments: argparse.Namespace, result: Result) -> str:

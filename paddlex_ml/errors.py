@@ -35,15 +35,24 @@ class PaddlexMLError(Exception):
         """`rows`: every fault that it stands for, as (file, line, kind, what, repair)."""
         what, where, fix = map(_clean, (what, where, fix))
         super().__init__(f"{what}\n  where: {where}\n  fix:   {fix}")
-        self.what = what
-        self.where = where
-        self.fix = fix
+        self.what = str(what)  # not Lines, which writers of JSON do not know
+        self.where = str(where)
+        self.fix = str(fix)
         self.rows = rows
+
+    def replace(self, *, what: str | None = None, fix: str | None = None) -> PaddlexMLError:
+        """The same error with another first part or another repair."""
+        return PaddlexMLError(
+            Lines(self.what) if what is None else what,
+            where=self.where,
+            fix=Lines(self.fix) if fix is None else fix,
+            rows=self.rows,
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         # Pickle rebuilds an exception from `args`, here the joined message. Keep the three parts,
         # so that an error from a worker process arrives with all of them.
-        return _rebuild, (self.what, self.where, self.fix)
+        return _rebuild, (Lines(self.what), self.where, Lines(self.fix))
 
 
 def _clean(part: str) -> Lines:

@@ -26,7 +26,9 @@ def test_lines_that_are_meant_stay_also_in_an_error_that_is_made_of_another() ->
     expected = "two faults\n  one\n  where: a.txt\n  fix:   do this,\n"
     expected += f"         or do that with {SHOWN}"
     assert str(error) == expected
-    assert str(PaddlexMLError(error.what, where=error.where, fix=error.fix)) == expected
+    assert type(error.what) is type(error.fix) is str
+    assert str(error.replace()) == expected
+    assert str(error.replace(fix="b\nc")) == expected.partition("do this")[0] + r"b\nc"
     assert str(pickle.loads(pickle.dumps(error))) == expected
 
 

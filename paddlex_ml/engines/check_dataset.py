@@ -169,9 +169,7 @@ def _write_faults(error: PaddlexMLError, output: Path) -> PaddlexMLError:
         return error
     is_list = error.what.endswith("\n")  # several faults, a line each
     all_of_them = f"\n  all of them: {one_line(str(table))}\n" if is_list else f" ({table})"
-    return PaddlexMLError(
-        Lines(error.what + all_of_them), where=error.where, fix=error.fix, rows=error.rows
-    )
+    return error.replace(what=Lines(error.what + all_of_them))
 
 
 def _propose_conversion(faults: list[DatasetFault], root: Path) -> list[DatasetFault]:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from paddlex_ml.data.inventory import TRAIN_FILE, Inventory
-from paddlex_ml.errors import PaddlexMLError, alternatives
+from paddlex_ml.errors import Lines, PaddlexMLError, alternatives
 from paddlex_ml.formats import (
     azure,
     celeba,
@@ -216,5 +216,4 @@ def _suggest_other(error: PaddlexMLError, root: Path, given: Format) -> PaddlexM
     if len(found) != 1 or found[0].format == given:
         return error
     other = f"-o {_KEY}={found[0].format.name} (found {found[0].why})"
-    fix = alternatives(error.fix, other)
-    return PaddlexMLError(error.what, where=error.where, fix=fix, rows=error.rows)
+    return error.replace(fix=alternatives(Lines(error.fix), other))

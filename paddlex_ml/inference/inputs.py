@@ -27,7 +27,7 @@ from PIL import Image
 from paddlex_ml.data.file_kinds import FileKind
 from paddlex_ml.data.image_finder import fold
 from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.inference import frames, image_paths, pixels
 from paddlex_ml.inference.pixels import BGR, ArrayOrder
 from paddlex_ml.storage import fetch_image
@@ -73,7 +73,7 @@ class FoundFile:
         try:
             return read_image(self.path)
         except PaddlexMLError as error:
-            _refuse(f"not answered: {error.what}", self.path, error.fix)
+            _refuse(f"not answered: {error.what}", self.path, Lines(error.fix))
 
 
 @dataclass(frozen=True)
@@ -443,7 +443,9 @@ def _read_list(file: str) -> Iterator[tuple[int, str]]:
 
 def _broken(path: str | None, error: PaddlexMLError) -> _Image:
     """An image whose reader raises the error, each time a new one."""
-    return _Image(path, _wish(path), partial(_refuse, error.what, error.where, error.fix))
+    return _Image(
+        path, _wish(path), partial(_refuse, Lines(error.what), error.where, Lines(error.fix))
+    )
 
 
 def _refuse_results(path: str, skip: Path | None) -> None:

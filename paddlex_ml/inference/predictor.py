@@ -25,7 +25,7 @@ from paddlex_ml.artifacts.run_folder import EXAMPLE
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import decode_header, file_kinds
 from paddlex_ml.data.preprocess import Preprocess
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.inference import decoding, inputs, published_model
 from paddlex_ml.inference.inputs import Picture
 from paddlex_ml.inference.options import PredictOptions
@@ -260,7 +260,7 @@ def _decode(
             fix = "save it smaller, or leave it out of the input"
         elif picture.is_optional:
             fix = error.fix
-        return PaddlexMLError(error.what, where=error.where, fix=fix)
+        return error.replace(fix=Lines(fix))
     turn.pixels = image.width * image.height
     preprocess.write(preprocess.resize(image), array)
     side = keep_side or (KEPT_SIDE if picture.is_remote else 0)

@@ -86,7 +86,7 @@ class Interrupt:
         error = self.error
         if isinstance(error, PaddlexMLError) and is_saved:
             fix = f"{error.fix}; the state is saved, and -o Train.resume_path=auto goes on from it"
-            raise PaddlexMLError(error.what, where=error.where, fix=Lines(fix)) from error
+            raise error.replace(fix=Lines(fix)) from error
         if error is not None:
             raise error
         if self.signal is None:
