@@ -8,9 +8,9 @@ import ipaddress
 import logging
 import socket
 import ssl
-import urllib.request
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from paddlex_ml.errors import PaddlexMLError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 20
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # IPv4 addresses in networks of IPv6
+_INNER = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48")))
+"""Inner networks that only some releases of Python know as such."""
 _LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
 
 
@@ -82,9 +84,12 @@ class _Guard:
     def __init__(self) -> None:
         self._start: httpx.URL | None = None
         self._host = ""
+        self._is_direct = False
+        """Whether the connection leads to the host itself, not to a proxy."""
+        self._addresses: dict[str, str] = {}
+        """Where direct connections to a host and port have led."""
         self._least = _Reach.MACHINE
         """Of the hosts so far."""
-        self._proxied = urllib.request.getproxies().keys()
 
     def look_at_request(self, request: httpx.Request) -> None:
         """Look at a request before it is sent; another try begins with the URL of the first one."""
@@ -95,21 +100,38 @@ class _Guard:
         elif host != self._host:
             self._refuse_beyond(max(_reaches(host), default=_Reach.EVERYWHERE))
         self._host = host
+        request.extensions["trace"] = partial(self._look_at_connection, request.url)
+
+    def _look_at_connection(self, url: httpx.URL, event: str, info: dict[str, Any]) -> None:
+        """Remember the address of a new connection: later, a closed one does not tell it."""
+        import httpx
+
+        if event == "connection.connect_tcp.started":
+            self._is_direct = info["host"] == url.raw_host.decode("ascii")
+        elif event == "connection.connect_tcp.complete" and self._is_direct:
+            try:
+                address = info["return_value"].get_extra_info("server_addr")
+            except OSError as error:
+                raise httpx.ConnectError("the connection was closed at once") from error
+            self._addresses[url.netloc.decode("ascii")] = str(address[0]).partition("%")[0]
 
     def look_at_answer(self, answer: httpx.Response) -> None:
         """Look at the address that has answered: a name can have another one for each question.
 
-        Behind a proxy that address is the proxy's, and only what the name means here is known.
+        Behind a proxy only what the name means here is known. The body of a redirect is not read.
         """
-        is_proxied = bool({answer.request.url.scheme, "all"} & self._proxied)
-        stream = answer.extensions.get("network_stream")
-        address = stream.get_extra_info("server_addr") if stream and not is_proxied else None
+        import httpx
+
+        address = self._addresses.get(answer.request.url.netloc.decode("ascii"))
         if address is None:
             reach = min(_reaches(self._host), default=_Reach.EVERYWHERE)
         else:
-            reach = _reach(ipaddress.ip_address(str(address[0]).partition("%")[0]))
+            reach = _reach(ipaddress.ip_address(address))
             self._refuse_beyond(reach)
         self._least = min(self._least, reach)
+        if answer.has_redirect_location and isinstance(answer.stream, httpx.SyncByteStream):
+            answer.stream.close()
+            answer.stream = httpx.ByteStream(b"")
 
     def _refuse_beyond(self, reach: _Reach) -> None:
         if reach > self._least:
@@ -135,7 +157,8 @@ def _reach(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> _Reach:
             return _reach(inner)
     if address.is_loopback or address.is_link_local or address.is_unspecified:
         return _Reach.MACHINE
-    return _Reach.EVERYWHERE if address.is_global else _Reach.NETWORK
+    is_inner = not address.is_global or any(address in network for network in _INNER)
+    return _Reach.NETWORK if is_inner else _Reach.EVERYWHERE
 
 
 def _leave_out_secrets(record: logging.LogRecord) -> bool:

@@ -191,7 +191,7 @@ def test_a_public_host_on_the_way_counts_too(monkeypatch: pytest.MonkeyPatch) ->
 
 
 class Peer:
-    """A connection to this address, as httpx tells it of an answer."""
+    """A connection to this address, as httpx tells it."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -206,27 +206,25 @@ class Peer:
         (PUBLIC, PUBLIC, "", False),
         (PUBLIC, OWN, "", True),
         (PUBLIC, "::ffff:10.0.0.7", "", True),
+        (PUBLIC, "64:ff9b:1::a00:1", "", True),
         (INNER, INNER, "", False),
         (INNER, OWN, "", True),
-        (OWN, OWN, "http://proxy.invalid:3128", False),  # the address of the proxy
+        (PUBLIC, OWN, "proxy.test", False),  # the address of the proxy
     ],
 )
 def test_a_name_that_changes_its_address_leads_nowhere_else(
     first: str, second: str, proxy: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever owns a name can give another address to the check than to the connection."""
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    if proxy:
-        monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.setattr(web, "_reaches", lambda _: [web._Reach.EVERYWHERE])
     peers = {"a.test": first, "b.test": second}
 
     def answer(request: httpx.Request) -> httpx.Response:
-        seen = {"network_stream": Peer(peers[request.url.host])}
-        if request.url.host == "a.test":
-            return httpx.Response(302, headers={"Location": "http://b.test/"}, extensions=seen)
-        return httpx.Response(200, extensions=seen)
+        host, connect = request.url.host, "connection.connect_tcp"
+        request.extensions["trace"](f"{connect}.started", {"host": proxy or host, "port": 80})
+        request.extensions["trace"](f"{connect}.complete", {"return_value": Peer(peers[host])})
+        moved = {"Location": "http://b.test/"}
+        return httpx.Response(302, headers=moved) if host == "a.test" else httpx.Response(200)
 
     answer_by(answer, monkeypatch)
     with web.open_client("http://a.test/a", 5) as client:
@@ -237,11 +235,36 @@ def test_a_name_that_changes_its_address_leads_nowhere_else(
             assert client.get("http://a.test/a").status_code == 200
 
 
-def test_the_address_of_a_real_answer_is_known(site: Any) -> None:
+def test_the_address_of_a_real_connection_is_judged(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site["/a"] = site.reply(b"x")
-    with (
-        web.open_client(site.url("/a"), 5) as client,
-        client.stream("GET", site.url("/a")) as answer,
-    ):
-        stream = answer.extensions["network_stream"]
-        assert stream.get_extra_info("server_addr")[0] == "127.0.0.1"
+    judged = []
+    monkeypatch.setattr(web, "_reach", lambda address: judged.append(str(address)) or 0)
+    with web.open_client(site.url("/a"), 5) as client:
+        assert client.get(site.url("/a")).content == b"x"
+        assert client.get(site.url("/a")).content == b"x"
+    assert judged == ["127.0.0.1", "127.0.0.1"]
+
+
+def test_the_body_of_a_redirect_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(httpx.SyncByteStream):
+        closed = False
+
+        def __iter__(self) -> Iterator[bytes]:
+            pytest.fail("it is read")
+
+        def close(self) -> None:
+            self.closed = True
+
+    body = Endless()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/b":
+            return httpx.Response(200, content=b"x")
+        return httpx.Response(302, headers={"Location": "/b"}, stream=body)
+
+    answer_by(answer, monkeypatch)
+    with web.open_client(f"http://{PUBLIC}/a", 5) as client:
+        assert client.get(f"http://{PUBLIC}/a").content == b"x"
+    assert body.closed
