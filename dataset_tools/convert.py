@@ -16,6 +16,7 @@ from paddlex_ml import program, terminal
 from paddlex_ml.data.split import STRATEGIES, Division
 from paddlex_ml.formats import registry, rewrite
 from paddlex_ml.formats.collector import Options
+from paddlex_ml.safe_text import one_line
 
 
 def main() -> None:
@@ -57,7 +58,7 @@ def main() -> None:
             chosen[item.name] = getattr(args, item.name, progress)
         options = Options(**chosen)
         result = rewrite.convert(args.dataset, args.source, options, division)
-    print("\n".join(result.format_lines(args.dataset)))
+    print("\n".join(map(one_line, result.format_lines(args.dataset))))
     if "val" not in result.lists:
         split = f"{program.python()} dataset_tools/split.py {shlex.quote(str(args.dataset))}"
         print(f"divide the images: {split} --val-percent 20")

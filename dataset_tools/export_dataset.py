@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is 
 
 from paddlex_ml import terminal
 from paddlex_ml.formats import exporters
+from paddlex_ml.safe_text import one_line
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     args = parser.parse_args()
     with terminal.progress("read image sizes") as progress:
         transaction = exporters.export(args.dataset, args.format, args.output, progress)
-    print("\n".join(transaction.lines() or ["all files are there already"]))
+    print("\n".join(map(one_line, transaction.lines() or ["all files are there already"])))
 
 
 if __name__ == "__main__":

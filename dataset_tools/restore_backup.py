@@ -10,6 +10,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is 
 
 from paddlex_ml import terminal
 from paddlex_ml.data import journal
+from paddlex_ml.safe_text import one_line
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     transaction = journal.undo(given.dataset, newest=given.newest)
-    print("\n".join([transaction.what, *transaction.lines()]))
+    print("\n".join(map(one_line, [transaction.what, *transaction.lines()])))
 
 
 if __name__ == "__main__":

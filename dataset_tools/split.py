@@ -12,6 +12,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is 
 from paddlex_ml import terminal
 from paddlex_ml.data.split import STRATEGIES, Division
 from paddlex_ml.formats import rewrite
+from paddlex_ml.safe_text import one_line
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--group-regex", help="images with the same match stay in one list")
     options = vars(parser.parse_args())
     root = options.pop("dataset")
-    print("\n".join(rewrite.resplit(root, Division(**options)).format_lines(root)))
+    print("\n".join(map(one_line, rewrite.resplit(root, Division(**options)).format_lines(root))))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from paddlex_ml.safe_text import one_line, without_secrets
 
 _LONGEST = 50_000  # letters of each part: what a file says may be in it, however long
+_TAIL = 10_000  # letters that may be added to a part that was cut
 
 
 class Lines(str):
@@ -52,17 +53,19 @@ class PaddlexMLError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Pickle rebuilds an exception from `args`, here the joined message. Keep the three parts,
         # so that an error from a worker process arrives with all of them.
-        return _rebuild, (Lines(self.what), self.where, Lines(self.fix))
+        return _rebuild, (Lines(self.what), self.where, Lines(self.fix), self.rows)
 
 
 def _clean(part: str) -> Lines:
-    text = without_secrets(part if isinstance(part, Lines) else one_line(part))
-    is_long = len(text) > _LONGEST
+    text = without_secrets(part)
+    if not isinstance(part, Lines):
+        text = without_secrets(one_line(text))  # again: a password may have a line end in it
+    is_long = len(text) > _LONGEST + _TAIL
     return Lines(f"{text[:_LONGEST]}... ({len(text):,} letters)" if is_long else text)
 
 
-def _rebuild(what: str, where: str, fix: str) -> PaddlexMLError:
-    return PaddlexMLError(what, where=where, fix=fix)
+def _rebuild(what: str, where: str, fix: str, rows: Sequence[tuple[str, ...]]) -> PaddlexMLError:
+    return PaddlexMLError(what, where=where, fix=fix, rows=rows)
 
 
 class Stopped(BaseException):

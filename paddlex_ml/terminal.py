@@ -8,9 +8,9 @@ by a signal: 130 SIGINT, 143 SIGTERM, 129 SIGHUP, 138 SIGUSR1.
 from __future__ import annotations
 
 import argparse
+import copy
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -18,14 +18,15 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
 from tqdm import tqdm
 
 from paddlex_ml import stop_signals, streams
-from paddlex_ml.errors import PaddlexMLError, Stopped
-from paddlex_ml.safe_text import visible, without_secrets
+from paddlex_ml.errors import Lines, PaddlexMLError, Stopped
+from paddlex_ml.safe_text import one_line, visible, without_secrets
 from paddlex_ml.storage import cache
 
 logger = logging.getLogger(__name__)
@@ -174,10 +175,20 @@ class SafeFormatter(logging.Formatter):
     """Shows codes for a terminal as text and leaves out the secrets of URLs, as the streams do."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record, without the line end."""
-        # A name with line ends must not look like a line of ours: only spaces go on a record.
-        text = re.sub(r"\n(?=\S)", "\n  ", super().format(record))
-        return visible(without_secrets(text))
+        """The line of a record, without the line end.
+
+        A name with line ends must not look like a line of ours.
+        """
+        args = record.args
+        if isinstance(args, tuple):
+            record = copy.copy(record)
+            record.args = tuple(map(_keep_on_line, args))
+        return visible(without_secrets(super().format(record)))
+
+
+def _keep_on_line(value: object) -> object:
+    is_name = isinstance(value, str | Path) and not isinstance(value, Lines)
+    return one_line(str(value)) if is_name else value
 
 
 class _LineFormatter(SafeFormatter):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import paddle
 
+from paddlex_ml import paddle_runtime
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.data import annotation
@@ -101,6 +102,7 @@ class Lesson(NamedTuple):
 
 def learn(lesson: Lesson, group: ProcessGroup) -> dict[str, Any]:
     """Train; returns weights, averaged weights, history and outputs on val, of the main process."""
+    paddle_runtime.use_own_threads()  # another test may have run a static model with others
     paddle.seed(3)
     model: paddle.nn.Layer = Small(norm=lesson.norm)
     averaged = Small(norm=lesson.norm)

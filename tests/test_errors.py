@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from pathlib import Path
 
 from paddlex_ml.errors import Lines, PaddlexMLError, alternatives
 from paddlex_ml.terminal import SafeFormatter
@@ -33,5 +34,24 @@ def test_lines_that_are_meant_stay_also_in_an_error_that_is_made_of_another() ->
 
 
 def test_a_name_in_a_log_does_not_begin_a_record() -> None:
-    record = logging.makeLogRecord({"msg": "read %s", "args": ("a\n[10:00:00] done\n  b",)})
-    assert SafeFormatter("%(message)s").format(record) == "read a\n  [10:00:00] done\n  b"
+    record = logging.makeLogRecord({"msg": "%s in %s", "args": (FORGED, Path("a\n[10:00:00] b"))})
+    assert SafeFormatter("%(message)s").format(record) == SHOWN + r" in a\n[10:00:00] b"
+    error = PaddlexMLError("a", where="b", fix="c")
+    record = logging.makeLogRecord({"msg": "%s, %s", "args": (error, Lines("x\n  y"))})
+    assert SafeFormatter("%(message)s").format(record) == f"{error}, x\n  y"
+
+
+def test_secrets_are_cut_before_and_after_line_ends_are_shown() -> None:
+    token = "abcdef0123456789abcdef0123456789ab"
+    for url in (f"https://host/f?{token}\nmore", "http://me:SEC\nRET@host/x"):
+        text = str(PaddlexMLError(url, where=url, fix=url))
+        assert token not in text
+        assert "RET" not in text
+
+
+def test_what_is_added_to_a_long_part_stays() -> None:
+    rows = [("a.txt", "1", "kind", "what", "repair")]
+    long = PaddlexMLError("a" * 70_000, where="b", fix="c", rows=rows)
+    error = pickle.loads(pickle.dumps(long.replace(what=f"{long.what} (faults.csv)")))
+    assert error.what.endswith("... (70,000 letters) (faults.csv)")
+    assert error.rows == rows

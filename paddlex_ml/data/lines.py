@@ -40,7 +40,7 @@ def read_lines(path: Path, name: str = "") -> TextLines:
         fix = f"put {path.name} there, or point Global.dataset_dir at the folder that has it"
         return TextLines([], [DatasetFault("file missing", name, f"{name} does not exist", fix)])
     except OSError as error:
-        fix = "make it a plain file that you may read"
+        fix = regular_file.repair(error)
         text = f"{name} cannot be read: {error.strerror}"
         return TextLines([], [DatasetFault("file not readable", name, text, fix)])
     content, encoding = to_utf8(content)

@@ -167,7 +167,7 @@ def _write_faults(error: PaddlexMLError, output: Path) -> PaddlexMLError:
     except OSError as trouble:
         logger.warning("the table of faults cannot be written: %s", trouble)
         return error
-    is_list = error.what.endswith("\n")  # several faults, a line each
+    is_list = "\n" in error.what  # several faults, a line each
     all_of_them = f"\n  all of them: {one_line(str(table))}\n" if is_list else f" ({table})"
     return error.replace(what=Lines(error.what + all_of_them))
 

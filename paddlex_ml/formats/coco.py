@@ -44,6 +44,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple, cast
 
+import msgspec
+
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco_files, coco_json
@@ -199,15 +201,24 @@ def _find_root(categories: list[CocoCategory]) -> str:
     """Name of the root category that Roboflow writes; "" for none."""
     for root in categories:
         others = [category for category in categories if category is not root]
-        if to_id(root.id) == 0 and root.supercategory == "none" and others:
-            is_root = all(category.supercategory == root.name for category in others)
+        if to_id(root.id) == 0 and _read_text(root.supercategory) == "none" and others:
+            is_root = all(_read_text(each.supercategory) == root.name for each in others)
             return root.name.strip() if is_root else ""
     return ""
 
 
+def _read_text(written: msgspec.Raw) -> str | None:
+    """A text of the file; None for another value, which is not even made."""
+    try:
+        text: str = msgspec.json.decode(written, type=str)
+    except msgspec.DecodeError:
+        return None
+    return text
+
+
 def _note_label_studio(content: CocoContent, source: CocoSource, collector: Collector) -> None:
     """Warn that Label Studio does not write labels of whole images into this format."""
-    if "Label Studio" in str(content.info) or any(
+    if b"Label Studio" in bytes(content.info) or any(
         image.file_name.startswith(("/data/upload/", "/data/local-files/"))
         for image in content.images[:1]
     ):

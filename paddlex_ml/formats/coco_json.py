@@ -11,7 +11,6 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -59,7 +58,7 @@ class CocoCategory(msgspec.Struct, gc=False):
 
     id: WrittenId
     name: str
-    supercategory: Any = None  # of the root category of Roboflow: "none"
+    supercategory: msgspec.Raw = msgspec.Raw(b"")  # of the root category of Roboflow: "none"
 
 
 class CocoContent(msgspec.Struct):
@@ -68,7 +67,7 @@ class CocoContent(msgspec.Struct):
     images: list[CocoImage]
     annotations: list[CocoAnnotation]
     categories: list[CocoCategory]
-    info: Any = None
+    info: msgspec.Raw = msgspec.Raw(b"")
 
 
 _decoder = msgspec.json.Decoder(CocoContent)
@@ -103,7 +102,7 @@ def decode(root: Path, name: str) -> tuple[CocoContent, str]:
     try:
         raw = regular_file.read(path)
     except OSError as error:
-        fix = "make it a plain file that you may read"
+        fix = regular_file.repair(error)
         what = f"the file cannot be read: {error.strerror}"
         raise combine([DatasetFault("file not readable", name, what, fix)], root) from error
     mark = len(codecs.BOM_UTF8) if raw.startswith(codecs.BOM_UTF8) else 0

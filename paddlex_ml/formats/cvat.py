@@ -45,6 +45,7 @@ _VOC = re.compile(r"<annotation[\s>]")
 _CVAT = re.compile(r"<annotations[\s>].*?<(meta|image|track)[\s>/]", re.S)
 _LOOKED_AT = 20  # XML files by which the format is recognised
 _CHUNK = 2**20  # characters
+_MOST_ELEMENTS = 1_000_000  # of one image, or of the description of a task
 
 
 class CvatImage(NamedTuple):
@@ -124,6 +125,9 @@ def _read_file(collector: Collector, path: str) -> _CvatFile | DatasetFault:
     except ParseError as error:
         what = f"the XML is damaged: {str(error).partition(':')[0]}"
         return DatasetFault("damaged XML", f"{path}:{error.position[0]}", what, "restore the file")
+    except _TooLarge as most:
+        what = f"an image, or the description of the task, has more than {most} elements"
+        return DatasetFault("not a CVAT file", path, what, "export the task again")
     except _OtherRoot as other:
         what = f"the file is not of CVAT: it begins with <{other}>, not <annotations>"
         fix = "move it out of the data set"
@@ -143,11 +147,19 @@ class _OtherRoot(Exception):
     """The first element of the file is another one."""
 
 
+class _TooLarge(Exception):
+    """An element has more others in it than any image or task."""
+
+
 def _parse(text: str, path: str, file: _CvatFile) -> None:
     """Fill `file`; the elements that were read are forgotten, as files may have millions."""
     root: Element | None = None
+    kept = 0
     for event, element in _list_events(text):
         if event == "start":
+            kept += 1
+            if kept > _MOST_ELEMENTS:
+                raise _TooLarge(f"{_MOST_ELEMENTS:,}")
             if root is None:
                 root = element
                 if element.tag != "annotations":
@@ -160,12 +172,14 @@ def _parse(text: str, path: str, file: _CvatFile) -> None:
             subset = element.attrib.get("subset", "")
             file.images.append(CvatImage(element.attrib.get("name", ""), subset, labels, path))
             element.clear()
+            kept = 0
         elif element.tag == "label" and element.find("name") is not None:
             if not (element.findtext("parent") or "").strip():  # else a part of a skeleton
                 file.names.append((element.findtext("name") or "").strip())
         elif element.tag == "track":
             file.tracks += 1
             element.clear()
+            kept = 0
 
 
 def _list_events(text: str) -> Iterator[tuple[str, Element]]:

@@ -43,8 +43,7 @@ def read_bytes(
         return regular_file.read(path, largest)
     except OSError as error:
         text = f"{name} cannot be read: {error.strerror}"
-        fix = "make it a plain file that you may read"
-        return DatasetFault("file not readable", name, text, fix)
+        return DatasetFault("file not readable", name, text, regular_file.repair(error))
 
 
 def read_text(

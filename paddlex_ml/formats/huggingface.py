@@ -188,8 +188,11 @@ def read_features(collector: Collector) -> list[Any]:
                 content = regular_file.read(collector.root / file, regular_file.LARGEST_RESULT)
                 found.append(msgspec.json.decode(content))
             except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+                text = f"the JSON is damaged: {error}"
+                if isinstance(error, OSError):
+                    text = f"the file cannot be read: {error.strerror}"
                 fix = "correct the file, or move it out of the data set"
-                collector.add_fault("malformed file", file, f"the JSON is damaged: {error}", fix)
+                collector.add_fault("malformed file", file, text, fix)
     readme = collector.root / "README.md"
     if readme.is_file():
         try:

@@ -179,6 +179,8 @@ def _read_json(collector: Collector, file: str) -> list[dict[str, Any]]:
         entries = msgspec.json.decode(content, type=list[dict[str, Any]])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text, fix = f"{file} cannot be read: {error}", "export it again"
+        if isinstance(error, OSError):
+            text, fix = f"{file} cannot be read: {error.strerror}", regular_file.repair(error)
         collector.add_fault("damaged JSON", file, text, fix)
         return []
     collector.account.note_encoding(file, encoding)

@@ -140,11 +140,15 @@ def _find_files(inventory: Inventory) -> list[str]:
 
 def _decode(collector: Collector, path: str) -> _MMFile:
     try:
-        content, encoding = to_utf8(regular_file.read(collector.root / path))
+        raw = regular_file.read(collector.root / path, growth=regular_file.ANY_JSON)
+        content, encoding = to_utf8(raw)
         file = _decoder.decode(content)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         fix = 'write {"metainfo": {...}, "data_list": [{"img_path": "a.jpg", "gt_label": [0]}]}'
-        collector.add_fault("damaged JSON", path, f"{path} cannot be read: {error}", fix)
+        text = f"{path} cannot be read: {error}"
+        if isinstance(error, OSError):
+            text, fix = f"{path} cannot be read: {error.strerror}", regular_file.repair(error)
+        collector.add_fault("damaged JSON", path, text, fix)
         return _MMFile([])
     collector.account.use(path, len(file.data_list))
     collector.account.note_encoding(path, encoding)

@@ -126,11 +126,14 @@ def _read_boxes(collector: Collector, path: str, name: str, seen: dict[str, None
 
 def _read_project(collector: Collector, path: str, name: str, seen: dict[str, None]) -> None:
     try:
-        project = msgspec.json.decode(regular_file.read(collector.root / path), type=_VottProject)
+        content = regular_file.read(collector.root / path, growth=regular_file.ANY_JSON)
+        project = msgspec.json.decode(content, type=_VottProject)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         collector.account.use(path)
-        text = f"the file is not an export of VoTT: {error}"
-        collector.add_fault("damaged file", path, text, "export the project again")
+        text, fix = f"the file is not an export of VoTT: {error}", "export the project again"
+        if isinstance(error, OSError):
+            text, fix = f"the file cannot be read: {error.strerror}", regular_file.repair(error)
+        collector.add_fault("damaged file", path, text, fix)
         return
     seen.update(dict.fromkeys(tag.name.strip() for tag in project.tags))
     collector.account.use(path, len(project.assets))

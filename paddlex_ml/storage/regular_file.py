@@ -81,6 +81,13 @@ def read(path: Path, largest: int = LARGEST_LIST, growth: int = 1) -> bytes:
         return file.read(os.fstat(file.fileno()).st_size)  # it may grow meanwhile
 
 
+def repair(error: OSError) -> str:
+    """What to do about a file that `read` refuses."""
+    if error.errno == errno.EFBIG:
+        return "write it in several smaller files, or restore it if it was damaged"
+    return "make it a plain file that you may read"
+
+
 def read_lines(path: Path) -> Iterator[bytes]:
     """The lines of a plain text file with their ends. Raises OSError as `open_regular`, and for a
     line of more than LONGEST_LINE bytes.
