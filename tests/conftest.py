@@ -4,7 +4,6 @@ from __future__ import annotations
 import csv
 import ctypes
 import gc
-import importlib
 import importlib.util
 import itertools
 import json
@@ -35,7 +34,6 @@ from PIL import Image
 from paddlex_ml import cli, paddle_runtime
 from paddlex_ml.data import annotation
 from paddlex_ml.storage import cache, fetch
-from tests.shallow import small_models
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
@@ -51,8 +49,10 @@ os.environ["PADDLEX_ML_CACHE"] = f"{os.devnull}/cache"  # whatever `own_cache` m
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{os.devnull}/hypothesis"  # no folder in the tree
 hypothesis.settings.register_profile("no folder", database=None, deadline=None)  # busy machines
 hypothesis.settings.load_profile("no folder")
-paddle_runtime.prepare()  # pytest reads this file before any test imports Paddle
+assert "paddle" not in sys.modules  # else it and its MKL have read another environment already
+paddle_runtime.prepare()
 preflight = importlib.import_module("paddlex_ml.engines.train.preflight")  # imports Paddle
+small_models = importlib.import_module("tests.shallow").small_models  # as well
 # A shell that starts the tests in the background, and nohup, ignore signals that tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
