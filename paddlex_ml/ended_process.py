@@ -27,7 +27,7 @@ class End(NamedTuple):
 def explain(code: int | None, ends_before: int) -> End:
     """Explain the exit code of a process; None: unknown, which is taken for SIGKILL.
 
-    ends_before: `machine_memory.count_ends` before the process started.
+    ends_before: `machine_memory.count_ends` about when the process started.
     """
     if code in FOR_MEMORY or code is None:
         is_sure = machine_memory.count_ends() > ends_before

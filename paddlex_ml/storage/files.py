@@ -150,6 +150,9 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
+_modes: dict[Path, int] = {}
+
+
 def lock_at(path: Path) -> FileLock:
     """The lock with this file; the thread that holds it may acquire it again. No link is followed.
 
@@ -158,7 +161,8 @@ def lock_at(path: Path) -> FileLock:
     place = Path(os.path.realpath(path.parent)) / path.name
     set_link_aside(place)
     mode = place.parent.stat().st_mode & 0o666 if place.parent.is_dir() else 0o644
-    return FileLock(place, is_singleton=True, mode=mode)
+    # One lock for one place has one mode, also where the permissions of the folder have changed.
+    return FileLock(place, is_singleton=True, mode=_modes.setdefault(place, mode))
 
 
 def read_regular(path: Path, largest: int) -> bytes:

@@ -98,6 +98,18 @@ def test_the_image_lies_where_cvat_writes_it(
     assert labels(cvat.read(root, Options())) == {"train": {path: ["cat"]}}
 
 
+def test_elements_without_end_are_refused(
+    plant: Plant, refusal: Any, labels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cvat, "_MOST_ELEMENTS", 40)
+    boxes = [shape("box", "cat") for _ in range(50)]
+    root = plant({"annotations.xml": export(image("a.jpg", *boxes))}, "images/a.jpg")
+    assert "has more than 40 elements" in refusal(cvat.read, root)
+    several = [image(f"{number}.jpg", *boxes[:9]) for number in range(9)]
+    root = plant({"annotations.xml": export(*several)}, *(f"images/{i}.jpg" for i in range(9)))
+    assert len(labels(cvat.read(root, Options()))["train"]) == 9
+
+
 def test_the_subset_of_an_image_divides(plant: Plant, labels: Any) -> None:
     images = [
         image("a.jpg", "cat", subset="Train"),

@@ -85,6 +85,12 @@ def test_who_may_write_into_a_folder_may_lock_it(tmp_path, umask, mode):
     assert (tmp_path / "shared" / "lock").stat().st_mode & 0o777 == mode
 
 
+def test_a_lock_that_is_held_is_the_same_after_a_change_of_permissions(tmp_path):
+    with files.lock_at(tmp_path / "lock") as held:
+        tmp_path.chmod(0o750)
+        assert files.lock_at(tmp_path / "lock") is held
+
+
 def test_json_is_readable_by_people_and_ends_with_a_newline(tmp_path):
     files.write_json(tmp_path / "a.json", {"name": "猫", "list": [1, None, True]})
     text = (tmp_path / "a.json").read_text("utf-8")
