@@ -132,6 +132,8 @@ def session(*, silent: bool = False) -> Iterator[None]:
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", module=r"paddle\b")  # a user cannot act on them
+        # On a disk without flock, filelock keeps a file instead, which serves as well.
+        warnings.filterwarnings("ignore", "flock not supported", module=r"filelock\b")
         yield
 
 
