@@ -200,10 +200,10 @@ def _replace_category_ids(
 def _find_root(categories: list[CocoCategory]) -> str:
     """Name of the root category that Roboflow writes; "" for none."""
     for root in categories:
-        others = [category for category in categories if category is not root]
-        if to_id(root.id) == 0 and _read_text(root.supercategory) == "none" and others:
+        if to_id(root.id) == 0 and _read_text(root.supercategory) == "none":
+            others = [category for category in categories if category is not root]
             is_root = all(_read_text(each.supercategory) == root.name for each in others)
-            return root.name.strip() if is_root else ""
+            return root.name.strip() if others and is_root else ""
     return ""
 
 

@@ -384,6 +384,16 @@ def test_the_root_category_of_roboflow_is_left_out_and_told(root: Path) -> None:
     assert dataset.account.names_left_out == {"animals": reason}
 
 
+@pytest.mark.parametrize("other", [None, 7, ["animals"], {"a": [[], {}]}, "tiere"])
+def test_a_supercategory_may_be_anything(root: Path, other: Any) -> None:
+    for each in (0, 2):  # then the first category is no root, and a class like the others
+        odd = [
+            entry | {"supercategory": other} if entry["id"] == each else entry for entry in ROBOFLOW
+        ]
+        plant_roboflow(root, [(0, 1), (1, 2)], [(0, 2)], odd)
+        assert read(root).label_names == ["animals", "cat", "dog"]
+
+
 def test_the_root_category_may_have_the_name_of_a_class(root: Path) -> None:
     categories = [
         {"id": 0, "name": "cat", "supercategory": "none"},
