@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 
 import pytest
 
@@ -102,3 +103,13 @@ def test_a_terminal_gets_a_bar_with_counts(monkeypatch, capsys):
     err = capsys.readouterr().err
     assert "read files" in err
     assert "40/40" in err
+
+
+def test_a_warning_of_filelock_that_nobody_can_act_on_is_left_out() -> None:
+    text = "flock not supported on this filesystem, falling back to SoftFileLock"
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with terminal.session():
+            for module in ("filelock._native._unix", "another"):
+                warnings.warn_explicit(text, UserWarning, f"{module}.py", 1, module)
+    assert [warning.filename for warning in shown] == ["another.py"]

@@ -11,6 +11,7 @@ import pytest
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats import huggingface, registry
 from paddlex_ml.formats.collector import Options
+from paddlex_ml.storage import regular_file
 
 Plant = Callable[..., Path]
 README = """---
@@ -190,3 +191,16 @@ def test_metadata_is_recognised_by_its_content(plant: Plant) -> None:
     for name, other in (("metadata.csv", "id,age\n1,2\n"), ("metadata.jsonl", '{"a": 1}\n')):
         assert huggingface.recognise(Inventory(plant({f"train/{name}": other}))) in ("",
             "train/metadata.jsonl")  # fmt: skip
+
+
+def test_a_description_that_is_too_large_is_told(
+    plant: Plant, labels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regular_file, "LARGEST_YAML", 100)
+    rows = lines({"file_name": "1.jpg", "labels": ["cat"]})
+    root = plant({"train/metadata.jsonl": rows, "README.md": README}, "train/1.jpg")
+    dataset = huggingface.read(root, Options())
+    assert labels(dataset) == {"train": {"train/1.jpg": ["cat"]}}
+    (note,) = [note for note in dataset.notes if "README.md" in note]
+    assert "README.md is not read: it has " in note
+    assert "at most 100 are read" in note

@@ -29,8 +29,12 @@ def test_a_file_may_take_a_quarter_of_the_memory_with_its_values(
     (tmp_path / "a.txt").write_bytes(b"x" * 1000)
     monkeypatch.setattr(machine_memory, "total", lambda: 4000)
     assert len(regular_file.read(tmp_path / "a.txt")) == 1000
-    with pytest.raises(OSError, match="it has 1,000 bytes, at most 500 are read"):
+    with pytest.raises(OSError, match="it has 1,000 bytes, at most 500 are read") as caught:
         regular_file.read(tmp_path / "a.txt", growth=2)
+    assert regular_file.repair(caught.value).startswith("write it in several smaller files")
+    with pytest.raises(OSError, match="directory") as caught:
+        regular_file.read(tmp_path)
+    assert regular_file.repair(caught.value) == "make it a plain file that you may read"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
