@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from paddlex_ml.data import annotation, demo
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import coco
 from paddlex_ml.formats.collector import Options, SourceDataset
@@ -474,34 +473,3 @@ def test_chinese_names_and_spaces_are_kept(root: Path) -> None:
     dataset = read(root)
     assert dataset.lists["train"].paths[0] == "images/a b 猫.JPG"
     assert dataset.label_names[0] == "红色 圆形"
-
-
-def test_the_coco_copy_of_the_demo_data_gives_the_lists_of_the_demo_data(tmp_path: Path) -> None:
-    demo_set = demo.make(tmp_path / "demo", images=20, size=32, seed=0, val_percent=30)
-    expected, dataset = annotation.read(demo_set.folder), read(demo_set.coco_folder)
-    assert dataset.label_names == expected.label_names
-    for name, images in (("train", expected.train), ("val", expected.val)):
-        assert dataset.lists[name].paths == images.paths
-        assert dataset.lists[name].targets.tolist() == images.targets.tolist()
-
-
-def test_real_coco_annotations_give_the_recorded_lists(shared: Path) -> None:
-    folder = shared / "data" / "coco_mini_open"
-    expected, dataset = annotation.read(folder), read(folder)
-    assert (len(dataset.lists["train"]), len(dataset.lists["val"])) == (36, 27)
-    assert dataset.label_names == expected.label_names
-    for name, images in (("train", expected.train), ("val", expected.val)):
-        assert dataset.lists[name].paths == images.paths
-        assert dataset.lists[name].targets.tolist() == images.targets.tolist()
-    assert dataset.notes == []
-
-
-def test_boxes_of_clothes_give_the_label_sets_of_the_lists(shared: Path) -> None:
-    folder = shared / "data" / "clothing_ccp"
-    expected, dataset = annotation.read(folder), read(folder)
-    assert dataset.label_names == expected.label_names
-    assert (len(dataset.lists["train"]), len(dataset.lists["val"])) == (789, 215)
-    for name, images in (("train", expected.train), ("val", expected.val)):
-        rows = dict(zip(images.paths, images.targets.tolist(), strict=True))
-        ours = zip(dataset.lists[name].paths, dataset.lists[name].targets.tolist(), strict=True)
-        assert [path for path, row in ours if rows[path] != row] == []
