@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """train.txt, val.txt and label.txt: the only code that reads or writes them.
 
-    label.txt            <id> <name>                     ids 0..C-1, each once
-    train.txt, val.txt   <path><tab><0 or 1>,<0 or 1>,...   C values; path relative to the data set
+    label.txt            <id> <name>             ids 0..C-1, each once
+    train.txt, val.txt   <path><tab><values>     path relative to the data set; values: `targets`
 
 N images, C classes. Text is UTF-8, with or without a byte order mark; lines end in LF or CRLF.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -21,14 +20,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from paddlex_ml.data import inventory, journal, lost_images
+from paddlex_ml.data import inventory, journal, lost_images, targets
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import Guess, ImageFinder, ImageProblem
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import UTF8, read_lines
 from paddlex_ml.data.lost_images import leave_out
+from paddlex_ml.data.targets import Mask, Targets
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
 
@@ -37,21 +36,22 @@ logger = logging.getLogger(__name__)
 LISTS = ("train", "val")
 LABEL_FILE, TRAIN_FILE = inventory.LABEL_FILE, inventory.TRAIN_FILE
 VAL_FILE = inventory.VAL_FILE
-Targets = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
-_AT_ONCE = 1 << 24  # characters of label vectors that are parsed together
 _UNFIT = re.compile("[\0-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 """Control codes and halves of characters: not every file that holds a class name can hold them."""
-_LAYOUT = "write the path of the image, ONE tab, then 0 or 1 for every class: images/a.jpg<tab>0,1"
+_LAYOUT = (
+    "write the path of the image, ONE tab, then 0 or 1 (-1: unknown) for every class: "
+    "images/a.jpg<tab>0,1"
+)
 
 
 @dataclass(frozen=True)
 class ImageList:
-    """The images of one list: `paths` as written, relative to `root`; `targets` [N, C], 0 or 1."""
+    """The images of one list: `paths` as written, relative to `root`, and what they show."""
 
     root: Path
     paths: list[str]
-    targets: Targets
+    values: Targets
+    """What the lines say, [N, C]: 1, 0 or UNKNOWN; an array, or sparse."""
 
     def __len__(self) -> int:
         """N, the number of images."""
@@ -60,6 +60,11 @@ class ImageList:
     def path(self, index: int) -> Path:
         """Where image `index` lies on the disk."""
         return self.root / self.paths[index]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """`values` as an array, int8 [N, C]: large where they are sparse."""
+        return targets.dense(self.values)
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ def parse(
         text = f"the data set folder {root} {state}"
         folder = "-o Global.dataset_dir=./dataset/my_set"
         fix = f"{folder} (the folder that holds label.txt, train.txt and val.txt)"
-        empty = ImageList(root, [], np.zeros((0, 0), np.uint8))
+        empty = ImageList(root, [], targets.empty(0))
         fault = DatasetFault("folder missing", "", text, fix)
         return Parsed(MLClsDataset(root, [], empty, empty), {}, [fault])
     journal.finish_interrupted(root)
@@ -156,7 +161,7 @@ def parse(
     for listed in opened:
         reader.resolve(listed)
     images = {listed.name: reader.close(listed) for listed in opened}
-    empty = ImageList(root, [], np.zeros((0, len(names)), np.uint8))
+    empty = ImageList(root, [], targets.empty(len(names)))
     dataset = MLClsDataset(root, names, images.get("train", empty), images.get("val", empty))
     return Parsed(dataset, reader.lines, faults + reader.faults, reader.changes)
 
@@ -164,20 +169,20 @@ def parse(
 def digest(images: ImageList) -> str:
     """SHA-256 of a list: equal for the same images and labels in the same order."""
     text = "\0".join(images.paths).encode("utf-8", "surrogateescape")
-    return hashlib.sha256(text + images.targets.tobytes()).hexdigest()
+    return targets.digest(images.values, text)
 
 
 def find_unlabelled_list(name: str, images: ImageList) -> DatasetFault | None:
     """The fault of a list none of whose images has a label; None for any other."""
-    if not len(images) or images.targets.any():
+    if not len(images) or targets.labels_per_image(images.values).any():
         return None
     text = f"none of the {len(images):,} images of {name} has a label"
     fix = "look whether the labels were read from the right files; without labels nothing is learnt"
     return DatasetFault("no labels", f"{name}.txt", text, fix)
 
 
-def list_text(paths: Sequence[str], targets: Targets) -> str:
-    """Content of a list, `targets` [N, C]. Raises PaddlexMLError for paths with tab or line end."""
+def list_text(paths: Sequence[str], values: Targets) -> str:
+    """Content of a list, `values` [N, C]. Raises PaddlexMLError for paths with tab or line end."""
     for name in paths:
         if not name or re.search(r"[\t\r\n]|\A\ufeff", name):
             raise PaddlexMLError(
@@ -186,10 +191,8 @@ def list_text(paths: Sequence[str], targets: Targets) -> str:
                 where=f"list of {len(paths):,} images",
                 fix="rename the image file",
             )
-    rows = np.full((len(paths), 2 * targets.shape[1] - 1), ord(","), np.uint8)
-    rows[:, ::2] = targets + ord("0")
-    values = (row.tobytes().decode("ascii") for row in rows)
-    return "".join([f"{name}\t{row}\n" for name, row in zip(paths, values, strict=True)])
+    lines = zip(paths, targets.texts(values), strict=True)
+    return "".join([f"{name}\t{text}\n" for name, text in lines])
 
 
 def labels_text(names: Sequence[str]) -> str:
@@ -205,9 +208,9 @@ def labels_text(names: Sequence[str]) -> str:
     return "".join(f"{i} {name}\n" for i, name in enumerate(names))
 
 
-def write_list(path: Path, paths: Sequence[str], targets: Targets) -> None:
+def write_list(path: Path, paths: Sequence[str], values: Targets) -> None:
     """Write a new list, as `list_text`, atomically."""
-    files.write_text(path, list_text(paths, targets))
+    files.write_text(path, list_text(paths, values))
 
 
 def write_labels(path: Path, names: Sequence[str]) -> None:
@@ -291,7 +294,7 @@ class _ListReader:
                 what = "the line has a NUL character, which no path has"
             elif not text.strip():
                 what, fix = "the line is empty", "remove the line"
-            elif spaced := re.fullmatch(r"(.*\S) +([0-9]\s*(,\s*[0-9]+\s*)*)", text):
+            elif spaced := re.fullmatch(r"(.*\S) +(-?[0-9]\s*(,\s*-?[0-9]*\s*)*|@[0-9,? ]*)", text):
                 what = "path and values are separated by spaces"
                 fix = f"put ONE tab there: {spaced[1]}<tab>..."
             elif text.count("\t") > 1:
@@ -361,13 +364,14 @@ class _ListReader:
     def close(self, listed: _Listed) -> ImageList:
         """Parse the values of a list, and return the images of its sound lines."""
         self.lines[listed.name] |= listed.repaired
-        targets, right = self._parse_values(listed.lines, f"{listed.name}.txt")
+        values, right = self._parse_values(listed)
         for i, j in listed.repeated:
             path, where = listed.lines[i].path, listed.where(i)
             if "missing" in self._drop and not listed.reachable[j]:
                 self.changes.append(LineChange(where, path, "missing"))
                 continue
-            same = right[i] and right[j] and np.array_equal(targets[i], targets[j])
+            same = right[i] and right[j]
+            same = same and np.array_equal(targets.row(values, i), targets.row(values, j))
             if same and "duplicates" in self._drop:
                 self.changes.append(LineChange(where, path, "duplicates"))
                 continue
@@ -379,7 +383,9 @@ class _ListReader:
             fix = f"leave such lines out: {leave_out('duplicates')}" if same else fix
             self.faults.append(DatasetFault("path named twice", where, text, fix))
         keep = np.flatnonzero(listed.reachable & right)
-        return ImageList(self._root, [listed.lines[i].path for i in keep], targets[keep])
+        return ImageList(
+            self._root, [listed.lines[i].path for i in keep], targets.take(values, keep)
+        )
 
     def _exists(self, path: str) -> bool:
         # One listing per folder is many times cheaper than one question per image, above all on
@@ -394,32 +400,25 @@ class _ListReader:
             self._folders[folder] = names
         return name in self._folders[folder] or os.path.isfile(self._root / path)
 
-    def _parse_values(self, lines: list[_Line], name: str) -> tuple[Targets, Mask]:
+    def _parse_values(self, listed: _Listed) -> tuple[Targets, Mask]:
         """Values of all lines -> targets [N, C], and which rows of them are right."""
-        if self._num_classes is None and lines:
-            self._num_classes = lines[0].values.count(",") + 1
-            self._expected = f"line {lines[0].number} of {name} has {self._num_classes}"
-        num_classes = self._num_classes or 0
-        targets, right = _parse_plain([line.values for line in lines], num_classes)
-        for i in np.flatnonzero(~right):
-            values = [value.strip() for value in lines[i].values.split(",")]
-            wrong = [k for k, value in enumerate(values) if value not in ("0", "1")]
-            if len(values) != num_classes:
-                kind = "wrong number of values"
-                count = f"{len(values)} value{'s' * (len(values) != 1)}"
-                text = f"label vector has {count}, {self._expected}"
-                many = len(values) > num_classes
-                fix = "remove the extra values" if many else "add the missing values"
-                fix += ", or correct label.txt"
-            elif wrong:
-                kind = "value other than 0 or 1"
-                text = f"the value of class {wrong[0]} is {values[wrong[0]]!r}, neither 0 nor 1"
-                fix = "write 1 where the image shows the class, 0 where it does not"
-            else:
-                targets[i], right[i] = [value == "1" for value in values], True
-                continue
-            self.faults.append(DatasetFault(kind, f"{name}:{lines[i].number}", text, fix))
-        return targets, right
+        texts = [line.values for line in listed.lines]
+        dense = next((i for i, text in enumerate(texts) if not targets.is_sparse(text)), None)
+        if self._num_classes is None and dense is not None:
+            self._num_classes = texts[dense].count(",") + 1
+            self._expected = f"line {listed.lines[dense].number} of {listed.name}.txt has "
+            self._expected += str(self._num_classes)
+        # Without a number of classes the ids of sparse lines cannot be wrong.
+        num_classes = (
+            targets.count_classes(texts) if self._num_classes is None else self._num_classes
+        )
+        values, faults = targets.parse(texts, num_classes, self._expected)
+        right = np.ones(len(texts), np.bool_)
+        for fault in faults:
+            right[fault.line] = False
+            where = listed.where(fault.line)
+            self.faults.append(DatasetFault(fault.kind, where, fault.what, fault.fix))
+        return values, right
 
 
 def _is_outside(path: str, key: str) -> bool:
@@ -432,24 +431,6 @@ def _read_lines(path: Path) -> tuple[list[str | None], list[DatasetFault]]:
     if text.encoding != UTF8:
         logger.warning("%s is read as %s, not as UTF-8", path.name, text.encoding)
     return text.lines, text.faults
-
-
-def _parse_plain(values: list[str], num_classes: int) -> tuple[Targets, Mask]:
-    """Parse the texts that are exactly "0,1,..." all at once: a loop over values would take minutes
-    for a large set. Returns targets [N, C] and which rows are done."""
-    width = 2 * num_classes - 1
-    done = np.array([len(text) == width and text.isascii() for text in values], np.bool_)
-    targets = np.zeros((len(values), num_classes), np.uint8)
-    rows = np.flatnonzero(done)
-    step = max(1, _AT_ONCE // max(1, width))
-    for start in range(0, len(rows), step):
-        part = rows[start : start + step]
-        text = "".join([values[i] for i in part])
-        table = np.frombuffer(text.encode("ascii"), np.uint8).reshape(-1, width)
-        digits = table[:, ::2] - ord("0")  # other characters wrap around to values above 1
-        targets[part] = digits
-        done[part] = (digits <= 1).all(axis=1) & (table[:, 1::2] == ord(",")).all(axis=1)
-    return targets, done
 
 
 def _parse_labels(path: Path) -> tuple[list[str], list[DatasetFault]]:

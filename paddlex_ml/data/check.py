@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from paddlex_ml.data import annotation, class_names, findings
+from paddlex_ml.data import annotation, class_names, findings, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset, Parsed
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.data.findings import Finding
 from paddlex_ml.data.inspect_images import Inspected, inspect_images
 from paddlex_ml.data.lost_images import leave_out
+from paddlex_ml.metrics.known import is_present
 from paddlex_ml.progress import ReportProgress, ignore_progress
 from paddlex_ml.wording import first_names
 
@@ -195,7 +196,7 @@ def count_formats(report: Report) -> dict[str, int]:
 
 def count_positives(images: ImageList) -> list[int]:
     """For each class, how many images of the list show it."""
-    return [int(count) for count in images.targets.sum(axis=0, dtype=np.int64)]
+    return [int(number) for number in targets.count(images.values).present]
 
 
 def count_pairs(
@@ -205,21 +206,22 @@ def count_pairs(
 
     `classes` chooses some. A table of all would take gigabytes for many thousands.
     """
-    targets = [images.targets[:, classes] for images in lists]
-    counts = np.zeros((targets[0].shape[1],) * 2, np.int64)
-    for table in targets:
-        for start in range(0, len(table), _ROWS):
-            rows = table[start : start + _ROWS].astype(np.float32)  # exact: far below 2 ** 24
-            counts += (rows.T @ rows).astype(np.int64)
-    return counts
+    counts: Any = 0
+    for images in lists:
+        for start in range(0, max(1, len(images)), _ROWS):
+            part = targets.take(images.values, np.arange(start, min(start + _ROWS, len(images))))
+            shown = is_present(targets.dense(part)[:, classes])
+            rows = shown.astype(np.float32)  # exact: far below 2 ** 24
+            counts = counts + (rows.T @ rows).astype(np.int64)
+    return np.asarray(counts)
 
 
 def _describe_pairs(lists: Sequence[ImageList], names: list[str]) -> dict[str, Any]:
     if len(names) <= _MATRIX:
         return {"classes": names, "counts": count_pairs(lists).tolist()}
-    targets = [images.targets for images in lists]
-    classes = np.concatenate([np.nonzero(table)[1].astype(np.int32) for table in targets])
-    sizes = np.concatenate([table.sum(axis=1, dtype=np.int32) for table in targets])
+    tables = [images.values for images in lists]
+    classes = np.concatenate([targets.cells(table)[1].astype(np.int32) for table in tables])
+    sizes = np.concatenate([targets.labels_per_image(table) for table in tables])
     ends = np.repeat(np.cumsum(sizes), sizes)  # for each label: where those of its image end
     order = np.argsort(classes, kind="stable")  # the labels by class
     step = max(1, _TABLE // len(names))
@@ -245,7 +247,7 @@ def _describe_pairs(lists: Sequence[ImageList], names: list[str]) -> dict[str, A
 
 
 def _labels_per_image(images: ImageList) -> dict[str, Any]:
-    counts = images.targets.sum(axis=1, dtype=np.int64)
+    counts = targets.labels_per_image(images.values)
     spread = np.bincount(counts)
     return {
         "mean": round(float(counts.mean()), 3) if len(counts) else 0.0,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from paddlex_ml.data import decode_memory, transforms
+from paddlex_ml.data import decode_memory, targets, transforms
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.augment import cutout, randaugment
 from paddlex_ml.data.image_cache import ImageCache
@@ -56,7 +56,7 @@ class Augmentation(NamedTuple):
 
 
 class MultiLabelDataset:
-    """SampleIndex -> image [H, W, 3] uint8 RGB and target [C] uint8, 0 or 1.
+    """SampleIndex -> image [H, W, 3] uint8 RGB and target [C] int8: 0, 1 or UNKNOWN.
 
     Raises PaddlexMLError that names the file when an image cannot be read.
     """
@@ -90,7 +90,7 @@ class MultiLabelDataset:
             pixels = self.cache.get(index.sample, path, self._read)
         if self.augmentation is not None:
             pixels = np.asarray(self.augmentation.apply(Image.fromarray(pixels), index))
-        return pixels, self.images.targets[index.sample]
+        return pixels, targets.row(self.images.values, index.sample)
 
     def _read(self, path: Path) -> np.ndarray:
         with decode_memory.reading():

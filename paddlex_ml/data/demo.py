@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 
 from paddlex_ml.data import annotation, demo_scenes
-from paddlex_ml.data.annotation import Targets
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.average_precision import constant_predictor_map
 from paddlex_ml.storage import folders
@@ -27,8 +26,8 @@ class Demo:
     folder: Path
     coco_folder: Path
     label_names: list[str]
-    train: Targets
-    val: Targets
+    train: np.ndarray
+    val: np.ndarray
 
     @property
     def constant_map(self) -> float:
@@ -76,7 +75,7 @@ def _draw(rng: np.random.Generator, size: int, name: str) -> _DrawnImage:
     return _DrawnImage(name, jpeg.tobytes(), things)
 
 
-def _write_lists(folder: Path, lists: dict[str, list[_DrawnImage]]) -> dict[str, Targets]:
+def _write_lists(folder: Path, lists: dict[str, list[_DrawnImage]]) -> dict[str, np.ndarray]:
     (folder / "images").mkdir()
     annotation.write_labels(
         folder / annotation.LABEL_FILE, [kind.name for kind in demo_scenes.KINDS]

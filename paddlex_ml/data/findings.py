@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from paddlex_ml.cores import usable_cores
-from paddlex_ml.data import near_duplicates, split
+from paddlex_ml.data import near_duplicates, split, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset, normalise_path
 from paddlex_ml.data.inspect_images import HASH_BYTES, Inspected
 from paddlex_ml.data.near_duplicates import find_near_duplicates, is_copy
@@ -205,13 +205,17 @@ def propose_groups(paths: Sequence[str], pairs: Sequence[tuple[str, str]]) -> st
 
 
 def _find_contradictions(dataset: MLClsDataset, images: Images) -> Iterator[Finding]:
-    seen: dict[bytes, tuple[str, np.ndarray]] = {}
+    seen: dict[bytes, tuple[str, ImageList, int]] = {}
     pairs = []
     for listed in (dataset.train, dataset.val):
-        for path, target in zip(listed.paths, listed.targets, strict=True):
-            first = seen.setdefault(images[normalise_path(path)].digest, (path, target))
-            if first[1] is not target and not np.array_equal(first[1], target):
-                pairs.append((first[0], path))
+        for i, path in enumerate(listed.paths):
+            digest = images[normalise_path(path)].digest
+            first, other, k = seen.setdefault(digest, (path, listed, i))
+            if first is path:
+                continue
+            rows = targets.row(other.values, k), targets.row(listed.values, i)
+            if not np.array_equal(*rows):
+                pairs.append((first, path))
     if pairs:
         shown = first_names([f"{a} and {b}" for a, b in pairs], 5)
         yield Finding(
@@ -224,7 +228,7 @@ def _find_contradictions(dataset: MLClsDataset, images: Images) -> Iterator[Find
 def _find_absent(
     images: ImageList, dataset: MLClsDataset, name: str, effect: str
 ) -> Iterator[Finding]:
-    shows = (images.targets.sum(axis=0, dtype=np.int64) > 0).tolist()
+    shows = (targets.count(images.values).present > 0).tolist()
     absent = [label for label, shown in zip(dataset.label_names, shows, strict=True) if not shown]
     if absent and len(images):
         yield Finding(
@@ -236,7 +240,7 @@ def _find_absent(
 
 
 def _find_unlabelled(images: ImageList, name: str) -> Iterator[Finding]:
-    bare = np.flatnonzero(~images.targets.any(axis=1))
+    bare = np.flatnonzero(targets.labels_per_image(images.values) == 0)
     if len(bare):
         yield Finding(
             f"{len(bare):,} of {len(images):,} images in {name} have no label at all "
@@ -246,7 +250,7 @@ def _find_unlabelled(images: ImageList, name: str) -> Iterator[Finding]:
 
 
 def _find_imbalance(dataset: MLClsDataset) -> Iterator[Finding]:
-    sums = dataset.train.targets.sum(axis=0, dtype=np.int64).tolist()
+    sums = targets.count(dataset.train.values).present.tolist()
     counts = sorted((n, name) for n, name in zip(sums, dataset.label_names, strict=True) if n)
     if not counts or counts[-1][0] <= IMBALANCE * counts[0][0]:
         return

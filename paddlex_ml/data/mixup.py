@@ -3,6 +3,8 @@
 
     images [B, S, S, 3] uint8, targets [B, C] -> images uint8, targets float32
 
+A class that is unknown on one of the two images is unknown on the mixture.
+
 Each image gets a partner of its batch (perhaps itself) and its own share from Beta(alpha, alpha),
 at least one half. Shares are multiples of 1/256, exact for pixels and targets. Pixels stay uint8,
 a quarter of the size of float32, for the transfer to the device.
@@ -11,6 +13,8 @@ a quarter of the size of float32, for the transfer to the device.
 from __future__ import annotations
 
 import numpy as np
+
+from paddlex_ml.metrics.known import UNKNOWN
 
 _PARTS = 256  # 255 * 256 + 128 still fits into 16 bits
 
@@ -40,4 +44,6 @@ def mix(
         total >>= 8
         mixed[index] = total
     labels = targets.astype(np.float32)
-    return mixed, shares * labels + (1 - shares) * labels[partners]
+    both = shares * labels + (1 - shares) * labels[partners]
+    unknown = (targets < 0) | ((targets[partners] < 0) & (shares < 1))
+    return mixed, np.where(unknown, np.float32(UNKNOWN), both)

@@ -11,27 +11,30 @@ import math
 
 import numpy as np
 
+from paddlex_ml.data import targets
+from paddlex_ml.data.targets import Targets
+
 
 def shuffled_order(size: int, rng: np.random.Generator) -> np.ndarray:
     """Every image once, shuffled: numbers 0 to size - 1."""
     return rng.permutation(size)
 
 
-def repeat_factors(targets: np.ndarray, threshold: float) -> np.ndarray:
+def repeat_factors(values: Targets, threshold: float) -> np.ndarray:
     """How often an epoch is to draw each image, on average: at least 1 (Gupta et al. 2019).
 
     Targets [N, C] -> [N] float64 (LVIS, arXiv:1908.03195): a class in a share f of the images
     below `threshold` has the factor sqrt(threshold / f); an image has the largest factor of its
-    classes. Images without labels have 1.
+    classes. Images without labels have 1. Of a class the share counts images where it is known.
     """
-    present = targets > 0.5
-    shares = present.mean(axis=0)
-    wanted = np.ones(targets.shape[1])
+    counts = targets.count(values)
+    shares = counts.present / np.maximum(counts.known, 1)
+    wanted = np.ones(values.shape[1])
     rare = (shares > 0) & (shares < threshold)
     wanted[rare] = np.sqrt(threshold / shares[rare])
-    factors = np.ones(len(targets))
-    for number in np.flatnonzero(rare):  # not as [N, C] floats: lists may be long
-        factors[present[:, number]] = np.maximum(factors[present[:, number]], wanted[number])
+    factors = np.ones(len(values))
+    images, classes = targets.cells(values)
+    np.maximum.at(factors, images, wanted[classes])
     return factors
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from paddlex_ml.data import targets
 from paddlex_ml.data.annotation import ImageList, normalise_path
 from paddlex_ml.data.stratify import Numbers, choose_by_chance, choose_by_class
 from paddlex_ml.errors import PaddlexMLError
@@ -90,11 +91,11 @@ def divide(images: ImageList, division: Division) -> dict[str, ImageList]:
     if division.strategy == "random":
         in_val = choose_by_chance(numbers, division.val_percent, division.seed)
     else:
-        in_val = choose_by_class(images.targets, numbers, division.val_percent, division.seed)
+        in_val = choose_by_class(images.values, numbers, division.val_percent, division.seed)
     lists = {}
     for name, chosen in (("train", ~in_val), ("val", in_val)):
         paths = [images.paths[i] for i in np.flatnonzero(chosen)]
-        lists[name] = ImageList(images.root, paths, images.targets[chosen])
+        lists[name] = ImageList(images.root, paths, targets.take(images.values, chosen))
     return lists
 
 
@@ -168,7 +169,7 @@ def count_classes(
     Lists as `count_images` takes them. Classes without images come last.
     """
     counts = [
-        lists[name].targets.sum(axis=0, dtype=np.int64).tolist()
+        targets.count(lists[name].values).present.tolist()
         if name in lists
         else [0] * len(label_names)
         for lists in (before, after)

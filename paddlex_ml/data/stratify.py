@@ -9,9 +9,9 @@ the wanted shares (figures: docs/decisions.md). Hence this file, in numpy alone.
 
     targets [N, C] -> units [U] -> a side for each: distribute, repair, refine, adjust -> mask [N]
 
-N images, C classes, U units: a unit is an image, or a group of images that stays together. Column C
-is the class "image", which every image shows: sizes are then parts of a class like the others, of
-the largest one, so that images without labels are divided last.
+N images, C classes, U units: a unit is an image, or a group of images that stays together. The last
+column is the class "image", which every image shows: sizes are then parts of a class like the
+others, of the largest one, so that images without labels are divided last.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from paddlex_ml.data.annotation import Mask, Targets
+from paddlex_ml.data import targets
+from paddlex_ml.data.targets import Mask, Targets
+from paddlex_ml.metrics.known import is_absent
 
 Numbers = npt.NDArray[np.int64]
 Amounts = npt.NDArray[np.float64]
@@ -32,13 +34,15 @@ _GOOD_SPREAD = 0.001  # of a class, see `_measure_spread`; chance gives 0.16 at 
 _BUDGET = 200_000  # units and classes that a search visits: a second or two
 
 
-def choose_by_class(targets: Targets, groups: Numbers, val_percent: int, seed: int) -> Mask:
+def choose_by_class(values: Targets, groups: Numbers, val_percent: int, seed: int) -> Mask:
     """Choose the images for validation, so that val has its part of every class: a mask [N].
+
+    A class that is unknown on some images has its part of the known absent ones too.
 
     `groups` [N] holds a number, 0 to U - 1, for each image; equal numbers stay together; U > 1.
     """
     rng = np.random.default_rng(seed)
-    units = _make_units(targets, groups, rng)
+    units = _make_units(values, groups, rng)
     wanted = _compute_wanted(units, val_percent)
     sides = _distribute(units, wanted, rng)
     drawn = np.zeros_like(sides)
@@ -76,7 +80,7 @@ class _Units:
     unit: Numbers
     label: Numbers
     count: Numbers
-    num_columns: int  # C + 1
+    num_columns: int  # C + 1, and one for each class that is unknown on some images
     start: Numbers
     """Where each unit's entries begin, and where the last one's end: [U + 1]."""
     sizes: Numbers
@@ -101,11 +105,9 @@ class _Units:
         return off
 
 
-def _make_units(targets: Targets, numbers: Numbers, rng: np.random.Generator) -> _Units:
+def _make_units(values: Targets, numbers: Numbers, rng: np.random.Generator) -> _Units:
     of_image = rng.permutation(numbers.max() + 1)[numbers]
-    columns = np.column_stack([targets, np.ones(len(targets), np.uint8)])
-    image, label = np.nonzero(columns)
-    num_columns = columns.shape[1]
+    image, label, num_columns = _list_columns(values)
     entries, count = np.unique(of_image[image] * num_columns + label, return_counts=True)
     unit, label = np.divmod(entries, num_columns)
     holders = np.bincount(label, minlength=num_columns)
@@ -122,6 +124,21 @@ def _make_units(targets: Targets, numbers: Numbers, rng: np.random.Generator) ->
         holders=holders,
         members=np.split(unit[by_label], np.cumsum(holders)[:-1]),
     )
+
+
+def _list_columns(values: Targets) -> tuple[Numbers, Numbers, int]:
+    """Image and column of each cell that counts, and the number of columns, "image" the last."""
+    num_images, num_classes = values.shape
+    parts = [targets.cells(values)]
+    counts = targets.count(values)
+    partly = np.flatnonzero(counts.known < num_images)  # these have a column of known absent cells
+    for start, block in targets.blocks(values) if len(partly) else ():
+        image, label = np.nonzero(is_absent(block[:, partly]))
+        parts.append((image + start, label + num_classes))
+    num_columns = num_classes + len(partly) + 1
+    parts.append((np.arange(num_images), np.full(num_images, num_columns - 1)))
+    image, label = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return image, label, num_columns
 
 
 def _compute_wanted(units: _Units, val_percent: int) -> Numbers:

@@ -16,9 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-import numpy as np
-
-from paddlex_ml.data import lost_images
+from paddlex_ml.data import lost_images, targets
 from paddlex_ml.data.annotation import (
     LISTS,
     ImageList,
@@ -41,7 +39,7 @@ def leave_out(parsed: Parsed, images: Images, drop: Collection[str]) -> Parsed:
     reasons: dict[str, dict[int, str]] = {name: {} for name in LISTS}  # list -> row -> why
     lists = {"train": parsed.dataset.train, "val": parsed.dataset.val}
     for name, listed in lists.items():
-        bare = np.asarray(~listed.targets.any(axis=1))
+        bare = targets.labels_per_image(listed.values) == 0
         for i, path in enumerate(listed.paths):
             if "broken" in drop and images[normalise_path(path)].problem:
                 reasons[name][i] = "broken"
@@ -64,7 +62,8 @@ def leave_out(parsed: Parsed, images: Images, drop: Collection[str]) -> Parsed:
             fix = f"leave out fewer kinds: {lost_images.leave_out('...')}"
             faults.append(DatasetFault("nothing left", f"{name}.txt", text, fix))
         kept = [i for i in range(len(listed)) if i not in gone]
-        lists[name] = ImageList(listed.root, [listed.paths[i] for i in kept], listed.targets[kept])
+        values = targets.take(listed.values, kept)
+        lists[name] = ImageList(listed.root, [listed.paths[i] for i in kept], values)
         left = {keys[i] for i in gone}
         lines[name] = {path: number for path, number in numbers.items() if path not in left}
     dataset = replace(parsed.dataset, train=lists["train"], val=lists["val"])
@@ -82,6 +81,6 @@ def _find_copies(
             digest = images[normalise_path(path)].digest
             if i in reasons[name] or not digest:
                 continue
-            original = first.setdefault((digest, listed.targets[i].tobytes()), path)
+            original = first.setdefault((digest, targets.row(listed.values, i).tobytes()), path)
             if original is not path:
                 reasons[name][i] = f"duplicates (of {original})"

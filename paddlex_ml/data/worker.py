@@ -24,7 +24,7 @@ class Arrays(NamedTuple):
     images: np.ndarray
     """[B, S, S, 3] uint8."""
     targets: np.ndarray
-    """[B, C] uint8; float32 where images were mixed."""
+    """[B, C] int8; float32 where images were mixed."""
     cache_failure: str | None
     """`ImageCache.failure` of this process, for the main process to log."""
 

@@ -23,7 +23,7 @@ from paddlex_ml.artifacts.check_result import (
 )
 from paddlex_ml.artifacts.run_folder import CheckDatasetFiles, RunFolder
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import annotation, check, journal
+from paddlex_ml.data import annotation, check, journal, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.faults import DatasetFault, combine, format_csv
 from paddlex_ml.data.split import Division
@@ -218,19 +218,19 @@ def _ask_for_conversion(root: Path) -> PaddlexMLError | None:
 def choose_varied(images: ImageList, count: int, seed: int) -> list[int]:
     """Choose up to `count` images that together show many classes; the same for the same seed."""
     order = np.random.default_rng(seed).permutation(len(images))
-    targets = images.targets[order].astype(bool)
+    entry_image, entry_class = targets.cells(targets.take(images.values, order))
     free = np.ones(len(order), bool)
-    missing = np.ones(targets.shape[1], bool)  # classes that no chosen image shows
+    missing = np.ones(images.values.shape[1], bool)  # classes that no chosen image shows
     chosen: list[int] = []
     while len(chosen) < min(count, len(order)):
-        gain = (targets & missing).sum(axis=1)
+        gain = np.bincount(entry_image[missing[entry_class]], minlength=len(order))
         if not gain[free].any() and not missing.all():
             missing[:] = True  # the images left add no class: begin a second round
             continue
         pick = int(np.where(free, gain, -1).argmax())
         free[pick] = False
-        missing &= ~targets[pick]
         chosen.append(int(order[pick]))
+        missing[targets.labels(images.values, chosen[-1])] = False
     return chosen
 
 
@@ -259,13 +259,19 @@ def _fill_page(
     lists = (dataset.train, dataset.val)
     images = np.sum([check.count_positives(each) for each in lists], axis=0)
     frequent = np.argsort(-images, kind="stable")[: dataset_page.MOST_TOGETHER]
+    pages = [
+        dataset_page.PageList(
+            each.paths, targets.cells(each.values), targets.count(each.values).present
+        )
+        for each in lists
+    ]
     account = rewritten.account if isinstance(rewritten, RewrittenLists) else UNSET
     return dataset_page.DatasetPage(
         root=dataset.root,
         read=read_image,
         label_names=dataset.label_names,
-        train=dataset_page.PageList(dataset.train.paths, dataset.train.targets),
-        val=dataset_page.PageList(dataset.val.paths, dataset.val.targets),
+        train=pages[0],
+        val=pages[1],
         warnings=[
             dataset_page.PageWarning(found.text, found.images, found.alike, found.names)
             for found in report.warnings
@@ -286,7 +292,7 @@ def _draw_demos(dataset: MLClsDataset, folder: Path, seed: int) -> dict[str, lis
         for index in choose_varied(images, _DEMOS, seed):
             image = read_image(images.path(index))
             image.thumbnail((_DEMO_SIDE, _DEMO_SIDE))
-            labels = [dataset.label_names[i] for i in np.flatnonzero(images.targets[index])]
+            labels = [dataset.label_names[i] for i in targets.labels(images.values, index)]
             name = _free_name(Path(images.paths[index]), taken)
             draw_labels(image, labels).save(folder / name, quality=92)
             names[key].append((_NAMES.demo_img / name).as_posix())

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
+from paddlex_ml.data import targets
 from paddlex_ml.data.annotation import LISTS, ImageList, find_unlabelled_list
 from paddlex_ml.data.class_names import fold_name, show_name
 from paddlex_ml.data.faults import DatasetFault, combine
@@ -70,6 +69,32 @@ class SourceDataset:
     account: Account = field(default_factory=Account)
 
 
+@dataclass(frozen=True)
+class ImageLabels:
+    """What a source says about one image, by the keys of the classes."""
+
+    shown: set[Hashable]
+    unknown: set[Hashable]
+    """Classes that nobody has looked for; all others are absent."""
+    absent: set[Hashable] | None = None
+    """Where given, the only classes that are absent: the others are unknown."""
+
+    def find_unknown(self, classes: Collection[Hashable]) -> set[Hashable]:
+        """The classes of a data set that nobody has looked for."""
+        hidden = self.unknown if self.absent is None else set(classes) - self.absent
+        return hidden - self.shown
+
+    def merge(self, other: ImageLabels) -> ImageLabels:
+        """What both say together: a class is unknown only where it is unknown to both."""
+        shown = self.shown | other.shown
+        if self.absent is not None and other.absent is not None:
+            return ImageLabels(shown, set(), self.absent | other.absent)
+        unknown = self.unknown & other.unknown
+        if self.absent is not None or other.absent is not None:
+            unknown = (self.unknown | other.unknown) - (self.absent or other.absent or set())
+        return ImageLabels(shown, unknown)
+
+
 @dataclass
 class Collector:
     """Gathers images and labels of a source, and everything that is wrong with it."""
@@ -83,7 +108,7 @@ class Collector:
 
     def __post_init__(self) -> None:
         self.account = Account()
-        self._rows: dict[str, dict[str, set[Hashable]]] = {}
+        self._rows: dict[str, dict[str, ImageLabels]] = {}
         self._spelt: dict[str, dict[str, str]] = {}  # normalised path -> path as first named
         self._guessed: dict[str, GuessedImage] = {}  # by the path that was taken for the image
         self._disputed: set[str] = set()  # paths that were taken for two images, neither its own
@@ -120,13 +145,22 @@ class Collector:
         self._spelt.setdefault(name, {})
 
     def add(
-        self, name: str, image: str, folders: Sequence[str], labels: Iterable[Hashable], where: str
+        self,
+        name: str,
+        image: str,
+        folders: Sequence[str],
+        labels: Iterable[Hashable],
+        where: str,
+        *,
+        unknown: Iterable[Hashable] = (),
+        absent: Iterable[Hashable] | None = None,
     ) -> str | None:
         """Add an image to list `name`; an image that comes again keeps all its labels.
 
         `labels` are the keys given to `finish`; `where` is the position that names the image:
-        "instance_train.json images[7]", "train.csv:8". Returns the path of the image, or None
-        where it cannot be used, which is a fault or counted.
+        "instance_train.json images[7]", "train.csv:8". `unknown` are classes that nobody has looked
+        for; where `absent` is given, all are unknown but those and the labels. Returns the path of
+        the image, or None where it cannot be used, which is a fault or counted.
         """
         self.open_list(name)
         path = self._resolve(image, folders, where)
@@ -137,12 +171,12 @@ class Collector:
             self.add_fault("image name", where, text, "rename the image file")
             return None
         path = self._spelt[name].setdefault(os.path.normcase(path), path)  # normalised already
+        new = ImageLabels(set(labels), set(unknown), None if absent is None else set(absent))
         row = self._rows[name].get(path)
-        if row is None:
-            self._rows[name][path] = set(labels)
-        else:
+        if row is not None:
             self._again += 1
-            row.update(labels)
+            new = row.merge(new)
+        self._rows[name][path] = new
         return path
 
     def _resolve(self, image: str, folders: Sequence[str], where: str) -> str | None:
@@ -229,16 +263,20 @@ class Collector:
         lists: dict[str, ImageList] = {}
         labelled: dict[str, bool] = {}
         for name, rows in zip(list_names, filled.values(), strict=True):
-            targets = np.zeros((len(rows), len(names)), np.uint8)
-            for target, labels in zip(targets, rows.values(), strict=True):
-                target[[order[label] for label in labels]] = 1
-            lists[name] = ImageList(self.root, list(rows), targets)
-            labelled |= dict(zip(rows, (targets.sum(axis=1) > 0).tolist(), strict=True))
+            shown = [{order[key] for key in row.shown} for row in rows.values()]
+            hidden = [
+                {order[key] for key in row.find_unknown(order)}
+                - {order[k] for k in row.absent or ()}
+                for row in rows.values()
+            ]
+            values = targets.from_labels(shown, hidden, len(names))
+            lists[name] = ImageList(self.root, list(rows), values)
+            labelled |= {path: bool(row.shown) for path, row in rows.items()}
         self._close_account(names, lists, labelled)
         notes = list(self.notes)
         if self._missing:
-            shown = first_names(self._missing, 5)
-            notes.append(f"{len(self._missing):,} images are not there, left out: {shown}")
+            named = first_names(self._missing, 5)
+            notes.append(f"{len(self._missing):,} images are not there, left out: {named}")
         if self._again:
             text = "images are named more than once: their labels were merged"
             notes.append(f"{self._again:,} {text}")
@@ -278,8 +316,8 @@ class Collector:
         return names, [class_of[name] for name in label_names]
 
     def _count_labels(self, label_names: Sequence[str]) -> Counter[Hashable]:
-        rows = (labels for rows in self._rows.values() for labels in rows.values())
-        return Counter(label for labels in rows for label in labels)
+        rows = (row for rows in self._rows.values() for row in rows.values())
+        return Counter(label for row in rows for label in row.shown)
 
     def _refuse_spellings(self, best: str, spellings: list[str]) -> None:
         text = (

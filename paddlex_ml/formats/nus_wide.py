@@ -26,9 +26,10 @@ from pathlib import Path
 
 import numpy as np
 
-from paddlex_ml.data.annotation import ImageList, Targets
+from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import ImageFinder, ImageProblem
+from paddlex_ml.data.targets import Dense
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import nus_wide_lists, prepared
 from paddlex_ml.formats.collector import SourceDataset
@@ -107,7 +108,7 @@ def _find_image(finder: ImageFinder, image: str) -> str | ImageProblem:
     return without_folder if isinstance(without_folder, str) else path
 
 
-def _merge(root: Path, paths: list[str], targets: Targets, lists: NusWideLists) -> ImageList:
+def _merge(root: Path, paths: list[str], targets: Dense, lists: NusWideLists) -> ImageList:
     """One line for each image: the labels of lines that name the same one are merged."""
     rows: dict[str, int] = {}
     kept = [index for index, path in enumerate(paths) if path]

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from paddlex_ml.data.annotation import Targets
 from paddlex_ml.data.faults import DatasetFault
+from paddlex_ml.data.targets import Dense
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import check_class_name
 from paddlex_ml.storage import archives
@@ -48,7 +48,7 @@ class NusWideLists:
 
     label_names: list[str]
     images: dict[str, list[str]]
-    targets: dict[str, Targets]
+    targets: dict[str, Dense]
     """For each list [N, C], 0 or 1."""
     faults: list[DatasetFault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -105,7 +105,7 @@ def _check_names(names: list[str]) -> list[DatasetFault]:
 # Labels
 
 
-def _read_labels(texts: _TextFiles, lists: NusWideLists, name: str) -> Targets:
+def _read_labels(texts: _TextFiles, lists: NusWideLists, name: str) -> Dense:
     """Read the labels of one list, class by class: targets [N, C]."""
     images = lists.images[name]
     targets = np.zeros((len(images), len(lists.label_names)), np.uint8)

@@ -44,7 +44,7 @@ def write(folder: Path, source: SourceDataset) -> None:
     """Write label.txt and the lists of `source` into a folder that has none."""
     annotation.write_labels(folder / annotation.LABEL_FILE, source.label_names)
     for name, images in source.lists.items():
-        annotation.write_list(folder / f"{name}.txt", images.paths, images.targets)
+        annotation.write_list(folder / f"{name}.txt", images.paths, images.values)
 
 
 def describe(output: Path, source: SourceDataset) -> Prepared:

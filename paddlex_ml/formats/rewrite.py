@@ -18,9 +18,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from paddlex_ml.data import annotation, journal, split, tidy
+from paddlex_ml.data import annotation, journal, split, targets, tidy
 from paddlex_ml.data.annotation import LISTS, ImageList, LineChange, MLClsDataset, Parsed
 from paddlex_ml.data.faults import combine
 from paddlex_ml.data.journal import Transaction
@@ -264,7 +262,7 @@ def _as_parsed(
     root: Path, names: list[str], lists: Mapping[str, ImageList], changes: list[LineChange]
 ) -> Parsed:
     """Lists that are not written yet, with the lines that they will have."""
-    empty = ImageList(root, [], np.zeros((0, len(names)), np.uint8))
+    empty = ImageList(root, [], targets.empty(len(names)))
     dataset = MLClsDataset(root, names, lists.get("train", empty), lists.get("val", empty))
     lines = {
         name: {annotation.normalise_path(path): i for i, path in enumerate(images.paths, 1)}
@@ -278,15 +276,15 @@ def _divide(lists: Mapping[str, ImageList], division: Division) -> dict[str, Ima
     second division with the same seed changes nothing."""
     root = next(iter(lists.values())).root
     paths = [path for images in lists.values() for path in images.paths]
-    targets = np.concatenate([images.targets for images in lists.values()])
+    values = targets.concatenate([images.values for images in lists.values()])
     order = sorted(range(len(paths)), key=paths.__getitem__)
-    ordered = ImageList(root, [paths[i] for i in order], targets[order])
+    ordered = ImageList(root, [paths[i] for i in order], targets.take(values, order))
     in_val = {*split.divide(ordered, division)["val"].paths}
     sides: dict[str, list[int]] = {name: [] for name in LISTS}
     for i, path in enumerate(paths):
         sides["val" if path in in_val else "train"].append(i)
     return {
-        name: ImageList(root, [paths[i] for i in chosen], targets[chosen])
+        name: ImageList(root, [paths[i] for i in chosen], targets.take(values, chosen))
         for name, chosen in sides.items()
     }
 
@@ -302,5 +300,5 @@ def _write(
         {} if label_names is None else {annotation.LABEL_FILE: annotation.labels_text(label_names)}
     )
     for name, images in lists.items():
-        texts[f"{name}.txt"] = annotation.list_text(images.paths, images.targets)
+        texts[f"{name}.txt"] = annotation.list_text(images.paths, images.values)
     return journal.apply(root, what, texts, retire)

@@ -46,10 +46,13 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PageList:
-    """One list: the paths of its images, and targets [N, C]."""
+    """One list: the paths of its images, and the classes that they show."""
 
     paths: Sequence[str]
-    targets: npt.NDArray[np.uint8]
+    shows: tuple[np.ndarray, np.ndarray]
+    """Image and class of each label, in the order of the images."""
+    counts: Counts
+    """Images that show each class, [C]."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +133,10 @@ class _Images:
         self._content = content
         self.paths = [*content.train.paths, *content.val.paths]
         lists = (content.train, content.val)
-        self.counts = [images.targets.sum(axis=0, dtype=np.int64) for images in lists]
+        self.counts = [images.counts for images in lists]
         self._numbers = {path: i for i, path in enumerate(self.paths)}
         # Each label as its image and class, by image.
-        entries = [np.stack(np.nonzero(images.targets)) for images in lists]
+        entries = [np.stack(images.shows) for images in lists]
         entries[1][0] += len(content.train.paths)
         self._shows = np.concatenate(entries, axis=1)
         self._starts = np.searchsorted(self._shows[0], np.arange(len(self.paths) + 1))
@@ -301,7 +304,7 @@ def _describe_spread(train: Counts) -> str:
 
 def _per_image(content: DatasetPage) -> list[dict[str, Any]]:
     spread = [
-        np.bincount(images.targets.sum(axis=1, dtype=np.int64), minlength=1)
+        np.bincount(np.bincount(images.shows[0], minlength=len(images.paths)), minlength=1)
         for images in (content.train, content.val)
     ]
     longest = max(map(len, spread))

@@ -11,6 +11,8 @@ from statistics import fmean
 import numpy as np
 
 from paddlex_ml.artifacts.train_result import Best, EpochRow
+from paddlex_ml.data import targets
+from paddlex_ml.data.targets import Targets
 from paddlex_ml.evaluation import LEAST_SPREAD
 from paddlex_ml.metrics.average_precision import constant_predictor_map
 from paddlex_ml.metrics.bootstrap import beats_guessing
@@ -117,9 +119,9 @@ class Diagnostics:
             ),
         )
 
-    def check_best(self, best: Best | None, targets: np.ndarray) -> None:
+    def check_best(self, best: Best | None, truth: np.ndarray) -> None:
         """Check whether the best model ranks images better than by chance; targets [N, C]."""
-        constant = constant_predictor_map(targets)
+        constant = constant_predictor_map(truth)
         if best is None or beats_guessing(best.score, best.interval, constant):
             return
         interval = ""
@@ -182,9 +184,10 @@ def averaging_window(decay: float, updates: int) -> float:
     return min(1 / (1 - decay), (10 + updates) / 9)
 
 
-def check_lists(names: Sequence[str], train: np.ndarray, val: np.ndarray) -> list[str]:
-    """What the lists of a data set cannot teach or measure; targets [N, C], 0 or 1."""
-    counts = list(zip(names, train.sum(axis=0), val.sum(axis=0), strict=True))
+def check_lists(names: Sequence[str], train: Targets, val: Targets) -> list[str]:
+    """What the lists of a data set cannot teach or measure."""
+    present = [targets.count(values).present.tolist() for values in (train, val)]
+    counts = list(zip(names, *present, strict=True))
     messages = []
     for classes, lack, advice in (
         (

@@ -16,6 +16,8 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
+from paddlex_ml.data import targets as data_targets
+from paddlex_ml.data.targets import Targets
 from paddlex_ml.errors import PaddlexMLError
 
 LossFn: TypeAlias = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
@@ -140,23 +142,23 @@ def smoothed(
 
 
 def positive_weight(
-    setting: list[float] | Literal["auto"] | None, targets: np.ndarray
+    setting: list[float] | Literal["auto"] | None, values: Targets
 ) -> np.ndarray | None:
-    """Weight [C] that Train.loss.pos_weight stands for; `targets` [N, C] of the training list.
+    """Weight [C] that Train.loss.pos_weight stands for; `values` [N, C] of train.txt.
 
-    `auto` is absent over present images of the class, at most MOST_WEIGHT. It is 1 for a class that
-    no image has, and for one that all images have, which a weight of 0 would never teach. Raises
-    PaddlexMLError when a list has not one number per class.
+    `auto` is absent over present images of the class, where it is known, at most MOST_WEIGHT. It is
+    1 for a class that no image has, and for one that all images have, which a weight of 0 would
+    never teach. Raises PaddlexMLError when a list has not one number per class.
     """
     if setting is None:
         return None
     if setting == "auto":
-        present = targets.sum(axis=0, dtype=np.int64)
-        absent = len(targets) - present
+        counts = data_targets.count(values)
+        present, absent = counts.present, counts.absent
         balance: np.ndarray = np.minimum(absent / np.maximum(present, 1), MOST_WEIGHT)
         balance[(present == 0) | (absent == 0)] = 1.0
         return balance.astype(np.float32)
-    classes = targets.shape[1]
+    classes = values.shape[1]
     if len(setting) != classes:
         raise PaddlexMLError(
             f"Train.loss.pos_weight has {len(setting)} numbers, the data set {classes} classes",

@@ -50,7 +50,7 @@ def test_a_sound_set_gives_names_paths_and_targets(folder: Path) -> None:
     assert len(dataset.train) == 8
     assert dataset.train.path(7) == folder / "images" / "7.jpg"
     assert dataset.val.targets.tolist() == [[1, 0, 1]]
-    assert dataset.val.targets.dtype == np.uint8
+    assert dataset.val.targets.dtype == np.int8
 
 
 def test_a_list_not_asked_for_is_empty_and_may_be_missing(folder: Path) -> None:
@@ -86,7 +86,9 @@ def test_harmless_spellings_mean_the_same(folder: Path, text: str) -> None:
         ("images/6.jpg\t0,2,0", "the value of class 1 is '2', neither 0 nor 1"),
         ("images/6.jpg\t0,-3,0", "the value of class 1 is '-3', neither 0 nor 1"),
         ("images/6.jpg\t0,;,0", "the value of class 1 is ';', neither 0 nor 1"),
-        ("images/6.jpg\t0,1,", "the value of class 2 is '', neither 0 nor 1"),
+        ("images/6.jpg\t0,1,0.5", "the value of class 2 is '0.5', neither 0 nor 1"),
+        ("images/6.jpg\t", "label vector has no values, label.txt names 3 classes"),
+        ("images/6.jpg\t@3", "there is no class 3: label.txt names 3 classes"),
         ("images/6.jpg 0,1,0", "fix:   put ONE tab there: images/6.jpg<tab>..."),
         ("images/6.jpg\t\t0,1,0", "the line has 2 tabs"),
         ("images/6.jpg", "the line has no tab between path and values"),

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from paddlex_ml.data import annotation
@@ -122,7 +123,7 @@ def test_what_is_found_can_be_written_and_read(root: Path) -> None:
     assert len(dataset.train) == 5
 
 
-def _columns(images: annotation.ImageList) -> tuple[list[str], annotation.Targets]:
+def _columns(images: annotation.ImageList) -> tuple[list[str], np.ndarray]:
     return images.paths, images.targets
 
 

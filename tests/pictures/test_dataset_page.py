@@ -4,6 +4,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -49,6 +50,11 @@ class Reader(HTMLParser):
         self._script = None if tag == "script" else self._script
 
 
+def page_list(paths: Sequence[str], targets: np.ndarray) -> PageList:
+    images, classes = np.nonzero(targets)
+    return PageList(paths, (images, classes), targets.sum(axis=0, dtype=np.int64))
+
+
 def make(root: Path, names: list[str], images: int = 6) -> DatasetPage:
     paths = [f"a & b {i}.png" for i in range(images)]
     for i, path in enumerate(paths):
@@ -63,8 +69,8 @@ def make(root: Path, names: list[str], images: int = 6) -> DatasetPage:
         read=read_image,
         root=root,
         label_names=names,
-        train=PageList(paths[:half], targets[:half]),
-        val=PageList(paths[half:], targets[half:]),
+        train=page_list(paths[:half], targets[:half]),
+        val=page_list(paths[half:], targets[half:]),
         warnings=[
             PageWarning(f"doubtful: {NASTY}", [(path,) for path in paths]),
             PageWarning("alike", [(paths[0], paths[1])], alike=True),
@@ -147,8 +153,8 @@ def test_samples_begin_with_train_and_are_shared_by_classes(tmp_path):
     targets = np.ones((10, 2), np.uint8)
     content = replace(
         content,
-        train=PageList(content.train.paths, targets),
-        val=PageList(content.val.paths, targets),
+        train=page_list(content.train.paths, targets),
+        val=page_list(content.val.paths, targets),
     )
     first, second = dataset_page._Images(content).choose(12)
     assert first == second
@@ -238,7 +244,7 @@ def test_images_of_every_kind_are_shrunk(tmp_path, mode):
     page = read(
         tmp_path,
         DatasetPage(
-            **{**vars(content), "train": PageList(paths, content.train.targets), "warnings": []}
+            **{**vars(content), "train": replace(content.train, paths=paths), "warnings": []}
         ),
     )
     bright = []

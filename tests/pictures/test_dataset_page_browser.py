@@ -14,7 +14,8 @@ from PIL import Image
 
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.pictures import dataset_page
-from paddlex_ml.pictures.dataset_page import DatasetPage, PageList, PagePairs, PageWarning
+from paddlex_ml.pictures.dataset_page import DatasetPage, PagePairs, PageWarning
+from tests.pictures.test_dataset_page import page_list
 from tests.report.payloads import PAYLOADS
 
 sync_api = pytest.importorskip(
@@ -54,8 +55,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         read=read_image,
         root=folder,
         label_names=NAMES,
-        train=PageList(paths, targets),
-        val=PageList([f"val{i}.png" for i in range(10)], ten),
+        train=page_list(paths, targets),
+        val=page_list([f"val{i}.png" for i in range(10)], ten),
         warnings=[],
         pairs=PagePairs(np.arange(2), np.ones((2, 2), np.int64)),
         sizes={side: {"min": 1, "median": 2000, "max": 3} for side in ("width", "height")},
@@ -182,8 +183,8 @@ def test_no_text_of_a_user_runs(browser: Any, tmp_path: Path, classes: int) -> N
         read=read_image,
         root=folder,
         label_names=names,
-        train=PageList(paths, targets),
-        val=PageList(paths[:2], targets[:2]),
+        train=page_list(paths, targets),
+        val=page_list(paths[:2], targets[:2]),
         warnings=[PageWarning(text, ((paths[0],),), names=names) for text in PAYLOADS],
         pairs=PagePairs(np.arange(20), np.ones((20, 20), np.int64)),
         sizes={side: {"min": 1, "median": 20, "max": 30} for side in ("width", "height")},

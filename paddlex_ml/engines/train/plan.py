@@ -131,7 +131,7 @@ def _choose_order(config: Config, dataset: MLClsDataset) -> tuple[int, Callable[
     size, seed = len(dataset.train), config.Global.seed
     draw = partial(sampling.shuffled_order, size)
     if config.Train.sampler == "repeat_factor":
-        factors = sampling.repeat_factors(dataset.train.targets, config.Train.repeat_threshold)
+        factors = sampling.repeat_factors(dataset.train.values, config.Train.repeat_threshold)
         size, draw = sampling.repeated_size(factors), partial(sampling.repeated_order, factors)
     return size, lambda epoch: draw(np.random.default_rng([seed, epoch]))
 
@@ -162,7 +162,7 @@ def _choose_loss(config: Config, dataset: MLClsDataset) -> LossFn:
                 asymmetric_loss, gamma_neg=loss.gamma_neg, gamma_pos=loss.gamma_pos, clip=loss.clip
             )
         case "bce":
-            weight = positive_weight(loss.pos_weight, dataset.train.targets)
+            weight = positive_weight(loss.pos_weight, dataset.train.values)
             tensor = None if weight is None else paddle.to_tensor(weight)
             loss_fn = partial(bce_loss, pos_weight=tensor)
         case "two_way":

@@ -94,8 +94,8 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
             step = global_step(training.progress, plan)
             scalars = stack.enter_context(events.writing(files.events, step))
             plan = replace(plan, scalars=scalars)
-        train_targets, val_targets = dataset.train.targets, dataset.val.targets
-        for message in diagnostics.check_lists(dataset.label_names, train_targets, val_targets):
+        lists = dataset.train.values, dataset.val.values
+        for message in diagnostics.check_lists(dataset.label_names, *lists):
             logger.warning(message)
         train_loader, val_loader = build_loaders(config, dataset, group)
         with closing(train_loader), closing(val_loader):
@@ -116,7 +116,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         training.progress,
         output,
         difference=difference,
-        constant=constant_predictor_map(val_targets),
+        constant=constant_predictor_map(dataset.val.targets),
     )
 
 

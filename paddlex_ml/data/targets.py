@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Targets of the images of a list: in memory, and as the values of its lines.
+
+    0,1,-1,,0     dense: a value for each of C classes; -1 or nothing where nobody has looked
+    @3,17?5       sparse: ids of the present classes; after ? those that nobody has looked for
+
+N images, C classes. An array int8 [N, C] holds dense lines; `SparseTargets` holds sparse ones, and
+its size does not grow with C. The functions here take both; only they know which is which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from paddlex_ml.metrics.known import UNKNOWN, is_known, is_present
+
+Dense: TypeAlias = np.ndarray
+Mask: TypeAlias = npt.NDArray[np.bool_]
+Rows: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.intp] | list[int] | Mask
+SPARSE = "@"
+"""How the values of a sparse line begin."""
+_UNKNOWN = "?"
+_IDS = "((?:[0-9]{1,9},)*[0-9]{1,9})"
+_SPARSE_LINE = re.compile(rf"\s*{SPARSE}{_IDS}?(?:\?{_IDS})?\s*", re.ASCII)
+MOST_DENSE = 1000
+"""Classes up to which new lists are dense: a line of more would be longer than any path."""
+_AT_ONCE = 1 << 24  # cells, or characters of lines, that are worked on together
+
+
+@dataclass(frozen=True)
+class SparseTargets:
+    """The cells that are not absent, image by image; of an image in the order of the classes."""
+
+    starts: npt.NDArray[np.int64]
+    """Where the cells of each image begin, [N + 1]; the last one is their number M."""
+    ids: npt.NDArray[np.int32]
+    """Class of each cell, [M]."""
+    values: npt.NDArray[np.int8]
+    """1 or UNKNOWN, [M]."""
+    num_classes: int
+
+    def __len__(self) -> int:
+        """N, the number of images."""
+        return len(self.starts) - 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and C, as of an array."""
+        return len(self), self.num_classes
+
+    def take(self, rows: Rows) -> SparseTargets:
+        """The images of some numbers, or of a mask [N], in that order."""
+        numbers = np.arange(len(self))[np.asarray(rows, None if len(rows) else np.int64)]
+        begins, lengths = self.starts[numbers], np.diff(self.starts)[numbers]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        cells = np.arange(starts[-1]) + np.repeat(begins - starts[:-1], lengths)
+        return SparseTargets(starts, self.ids[cells], self.values[cells], self.num_classes)
+
+    def images(self) -> npt.NDArray[np.int64]:
+        """Number of the image of each cell, [M]."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+
+Targets: TypeAlias = Dense | SparseTargets
+
+
+class ClassCounts(NamedTuple):
+    """Images of each class, int64 [C]."""
+
+    present: npt.NDArray[np.int64]
+    known: npt.NDArray[np.int64]
+
+    @property
+    def absent(self) -> npt.NDArray[np.int64]:
+        """Images that are known not to show the class."""
+        return self.known - self.present
+
+
+def empty(num_classes: int) -> Dense:
+    """The targets of no image."""
+    return np.zeros((0, num_classes), np.int8)
+
+
+def from_labels(
+    shown: Sequence[Collection[int]], unknown: Sequence[Collection[int]], num_classes: int
+) -> Targets:
+    """Targets of images, each by the ids of the classes that it shows, and of those unknown.
+
+    An id that is in both is present. Sparse for more than MOST_DENSE classes.
+    """
+    values = [
+        {i: UNKNOWN for i in hidden} | {i: 1 for i in present}
+        for present, hidden in zip(shown, unknown, strict=True)
+    ]
+    starts = np.cumsum([0, *map(len, values)], dtype=np.int64)
+    ids = np.fromiter((i for row in values for i in sorted(row)), np.int32, starts[-1])
+    kinds = np.fromiter((row[i] for row in values for i in sorted(row)), np.int8, starts[-1])
+    sparse = SparseTargets(starts, ids, kinds, num_classes)
+    return sparse if num_classes > MOST_DENSE else dense(sparse)
+
+
+def dense(targets: Targets) -> Dense:
+    """All cells, int8 [N, C]: 1, 0 or UNKNOWN."""
+    if isinstance(targets, np.ndarray):
+        return targets
+    table = np.zeros(targets.shape, np.int8)
+    table[targets.images(), targets.ids] = targets.values
+    return table
+
+
+def take(targets: Targets, rows: Rows) -> Targets:
+    """The images of some numbers, or of a mask [N], in that order."""
+    if isinstance(targets, SparseTargets):
+        return targets.take(rows)
+    return np.asarray(targets[np.asarray(rows, None if len(rows) else np.int64)])
+
+
+def row(targets: Targets, image: int) -> Dense:
+    """The cells of one image, int8 [C]."""
+    if isinstance(targets, np.ndarray):
+        return np.asarray(targets[image])
+    cells = np.zeros(targets.num_classes, np.int8)
+    part = slice(targets.starts[image], targets.starts[image + 1])
+    cells[targets.ids[part]] = targets.values[part]
+    return cells
+
+
+def labels(targets: Targets, image: int) -> list[int]:
+    """Ids of the classes that an image shows, rising."""
+    if isinstance(targets, np.ndarray):
+        return [int(i) for i in np.flatnonzero(is_present(targets[image]))]
+    part = slice(targets.starts[image], targets.starts[image + 1])
+    return [int(i) for i in targets.ids[part][targets.values[part] > 0]]
+
+
+def blocks(targets: Targets) -> Iterator[tuple[int, Dense]]:
+    """Dense blocks of images and the number of their first one: at most 16 million cells each."""
+    step = max(1, _AT_ONCE // max(1, targets.shape[1]))
+    for start in range(0, len(targets), step):
+        stop = min(start + step, len(targets))
+        yield start, dense(take(targets, np.arange(start, stop)))
+
+
+def concatenate(parts: Sequence[Targets]) -> Targets:
+    """The images of several lists, one after the other: sparse where one of them is."""
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return np.concatenate([dense(part) for part in parts])
+    sparse = [to_sparse(part) for part in parts]
+    ends = np.cumsum([0, *(len(part.ids) for part in sparse)])
+    starts = [part.starts[:-1] + end for part, end in zip(sparse, ends[:-1], strict=True)]
+    return SparseTargets(
+        np.concatenate([*starts, ends[-1:]]),
+        np.concatenate([part.ids for part in sparse]),
+        np.concatenate([part.values for part in sparse]),
+        sparse[0].num_classes,
+    )
+
+
+def to_sparse(targets: Targets) -> SparseTargets:
+    """The same cells, without the absent ones."""
+    if isinstance(targets, SparseTargets):
+        return targets
+    images, ids = np.nonzero(targets)
+    starts = np.searchsorted(images, np.arange(len(targets) + 1))
+    return SparseTargets(starts, ids.astype(np.int32), targets[images, ids], targets.shape[1])
+
+
+def cells(targets: Targets, *, unknown: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Image and class of each present cell (of each unknown one), in the order of the images."""
+    if isinstance(targets, np.ndarray):
+        images, ids = np.nonzero(targets < 0 if unknown else is_present(targets))
+        return images, ids
+    chosen = targets.values < 0 if unknown else targets.values > 0
+    return targets.images()[chosen], targets.ids[chosen]
+
+
+def count(targets: Targets) -> ClassCounts:
+    """Images that show each class, and images where it is known."""
+    if isinstance(targets, np.ndarray):
+        present = is_present(targets).sum(axis=0, dtype=np.int64)
+        return ClassCounts(present, is_known(targets).sum(axis=0, dtype=np.int64))
+    shown, hidden = (
+        np.bincount(targets.ids[chosen], minlength=targets.num_classes)
+        for chosen in (targets.values > 0, targets.values < 0)
+    )
+    return ClassCounts(shown, len(targets) - hidden)
+
+
+def labels_per_image(targets: Targets) -> npt.NDArray[np.int64]:
+    """How many classes each image shows, [N]."""
+    if isinstance(targets, np.ndarray):
+        return np.asarray(is_present(targets).sum(axis=1, dtype=np.int64))
+    shown = np.concatenate([[0], np.cumsum(targets.values > 0, dtype=np.int64)])
+    sums: npt.NDArray[np.int64] = shown[targets.starts]
+    return sums[1:] - sums[:-1]
+
+
+def has_unknown(targets: Targets) -> bool:
+    """Whether there is a cell that nobody has looked up."""
+    values = targets.values if isinstance(targets, SparseTargets) else targets
+    return bool(values.size) and bool(values.min() < 0)
+
+
+def digest(targets: Targets, start: bytes = b"") -> str:
+    """SHA-256 of `start` and all cells: equal for the same cells, dense or sparse."""
+    state = hashlib.sha256(start)
+    for _, table in blocks(targets):
+        state.update(table.tobytes())
+    return state.hexdigest()
+
+
+def texts(targets: Targets) -> Iterator[str]:
+    """The values of each line of a list."""
+    if isinstance(targets, SparseTargets):
+        for begin, end in zip(targets.starts[:-1], targets.starts[1:], strict=True):
+            ids, shown = targets.ids[begin:end], targets.values[begin:end] > 0
+            text = SPARSE + ",".join(map(str, ids[shown].tolist()))
+            yield text if shown.all() else f"{text}?{','.join(map(str, ids[~shown].tolist()))}"
+        return
+    for _, table in blocks(targets):
+        lines = np.full((len(table), 2 * table.shape[1] - 1), ord(","), np.uint8)
+        lines[:, ::2] = np.where(table < 0, ord(_UNKNOWN), table + ord("0"))
+        for line, hidden in zip(lines, np.any(table < 0, axis=1).tolist(), strict=True):
+            text = line.tobytes().decode("ascii")
+            yield text.replace(_UNKNOWN, str(UNKNOWN)) if hidden else text
+
+
+def is_sparse(text: str) -> bool:
+    """Whether the values of a line are ids."""
+    return text.lstrip().startswith(SPARSE)
+
+
+def count_classes(texts: Sequence[str]) -> int:
+    """The highest id of sparse lines, plus one: the fewest classes that they may have."""
+    return 1 + max((int(i) for text in texts for i in re.findall(r"[0-9]{1,9}", text)), default=-1)
+
+
+class ValueFault(NamedTuple):
+    """What is wrong with the values of a line."""
+
+    line: int
+    """Number of the line among those that were parsed, from 0."""
+    kind: str
+    what: str
+    fix: str
+
+
+def parse(values: list[str], num_classes: int, expected: str) -> tuple[Targets, list[ValueFault]]:
+    """The values of lines -> targets, with a fault for each line whose values are wrong.
+
+    `expected` says where the number of classes is from. Lines that are all sparse give sparse
+    targets; where lines are dense, all are. A wrong line is absent everywhere.
+    """
+    by_id = [is_sparse(text) for text in values]
+    chosen = [i for i, sparse in enumerate(by_id) if sparse]
+    cells, done = _parse_sparse([values[i] for i in chosen], num_classes)
+    wrong = [chosen[k] for k in np.flatnonzero(~done)]
+    faults = [_explain_sparse(values[i], num_classes, expected)._replace(line=i) for i in wrong]
+    if values and all(by_id):
+        return cells, faults
+    targets = np.zeros((len(values), num_classes), np.int8)
+    targets[chosen] = dense(cells)
+    rest = [i for i, sparse in enumerate(by_id) if not sparse]
+    targets[rest], done = _parse_plain([values[i] for i in rest], num_classes)
+    for i in [rest[k] for k in np.flatnonzero(~done)]:
+        found = _parse_dense(values[i], num_classes, expected)
+        if isinstance(found, list):
+            targets[i] = found
+        else:
+            faults.append(found._replace(line=i))
+    return targets, sorted(faults)
+
+
+def _parse_sparse(values: list[str], num_classes: int) -> tuple[SparseTargets, Mask]:
+    """Parse the lines of ids all at once. Returns their cells, and which lines are done."""
+    matches = [_SPARSE_LINE.fullmatch(text.replace(" ", "")) for text in values]
+    done = np.array([match is not None for match in matches], np.bool_)
+    lines, ids, kinds = [], [], []
+    for group, value in ((1, 1), (2, UNKNOWN)):
+        parts = [(match and match[group]) or "" for match in matches]
+        text = ",".join(filter(None, parts))
+        numbers = np.fromstring(text, np.int64, sep=",") if text else np.zeros(0, np.int64)
+        sizes = np.array([part.count(",") + 1 if part else 0 for part in parts], np.int64)
+        lines.append(np.repeat(np.arange(len(values)), sizes))
+        ids.append(numbers)
+        kinds.append(np.full(len(numbers), value, np.int8))
+    line, class_id, kind = np.concatenate(lines), np.concatenate(ids), np.concatenate(kinds)
+    order = np.lexsort((class_id, line))
+    line, class_id, kind = line[order], class_id[order], kind[order]
+    again = np.flatnonzero((np.diff(line) == 0) & (np.diff(class_id) == 0))
+    done[line[again]] = done[line[class_id >= num_classes]] = False
+    kept = done[line]
+    starts = np.searchsorted(line[kept], np.arange(len(values) + 1))
+    ids32 = class_id[kept].astype(np.int32)
+    return SparseTargets(starts, ids32, kind[kept], num_classes), done
+
+
+def _parse_plain(values: list[str], num_classes: int) -> tuple[Dense, Mask]:
+    """Parse the texts that are exactly "0,1,-1,..." all at once: a loop over values would take
+    minutes for a large set. Returns targets [N, C] and which rows are done."""
+    width = 2 * num_classes - 1
+    short = [_shorten(text) if len(text) != width else text for text in values]
+    done = np.array([len(text) == width and text.isascii() for text in short], np.bool_)
+    targets = np.zeros((len(short), num_classes), np.int8)
+    rows = np.flatnonzero(done)
+    step = max(1, _AT_ONCE // max(1, width))
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        text = "".join([short[i] for i in part])
+        table = np.frombuffer(text.encode("ascii"), np.uint8).reshape(-1, width)
+        digits = table[:, ::2] - ord("0")  # other characters wrap around to values above 1
+        hidden = table[:, ::2] == ord(_UNKNOWN)
+        right = ((digits <= 1) | hidden).all(axis=1) & (table[:, 1::2] == ord(",")).all(axis=1)
+        targets[part] = np.where(hidden, UNKNOWN, digits)
+        targets[part[~right]], done[part] = 0, right
+    return targets, done
+
+
+def _shorten(text: str) -> str:
+    """The values with one character for each unknown one."""
+    if _UNKNOWN in text:
+        return ""  # no value of a dense line
+    text = re.sub(r"(?<=,)(?=,|$)|^(?=,)", _UNKNOWN, text.replace(" ", ""))
+    return text.replace(str(UNKNOWN), _UNKNOWN)
+
+
+def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | ValueFault:
+    values = [value.strip() for value in text.split(",")]
+    known = {"0": 0, "1": 1, str(UNKNOWN): UNKNOWN, "": UNKNOWN}
+    wrong = [k for k, value in enumerate(values) if value not in known]
+    if len(values) != num_classes or not text.strip():
+        many = len(values) > num_classes
+        count = f"{len(values)} value{'s' * (len(values) != 1)}" if text.strip() else "no values"
+        found = f"label vector has {count}, {expected}"
+        fix = f"{'remove the extra' if many else 'add the missing'} values, or correct label.txt"
+        return ValueFault(0, "wrong number of values", found, fix)
+    if wrong:
+        found = f"the value of class {wrong[0]} is {values[wrong[0]]!r}, neither 0 nor 1"
+        fix = "write 1 where the image shows the class, 0 where it does not, -1 where nobody looked"
+        return ValueFault(0, "value other than 0 or 1", found, fix)
+    return [known[value] for value in values]
+
+
+def _explain_sparse(text: str, num_classes: int, expected: str) -> ValueFault:
+    """What is wrong with a line of ids."""
+    shown, _, hidden = text.strip().removeprefix(SPARSE).partition(_UNKNOWN)
+    found: dict[int, int] = {}
+    for part, value in ((shown, 1), (hidden, UNKNOWN)):
+        for word in part.split(",") if part.strip() else ():
+            if not re.fullmatch("[0-9]{1,9}", word.strip()):
+                what = f"{word.strip()!r} is no class id"
+                fix = f"write ids as in {SPARSE}3,17 (those that nobody looked for: {SPARSE}3,17?5)"
+                return ValueFault(0, "malformed line", what, fix)
+            class_id = int(word)
+            if class_id >= num_classes:
+                what = f"there is no class {class_id}: {expected}"
+                fix = f"write ids from 0 to {num_classes - 1}, or correct label.txt"
+                return ValueFault(0, "class id out of range", what, fix)
+            if class_id in found:
+                what = f"class {class_id} is named twice"
+                fix = "remove one of the two"
+                if found[class_id] != value:
+                    what = f"class {class_id} is named as present and as unknown"
+                    fix = "keep the id before ? where the image shows the class, else behind it"
+                return ValueFault(0, "class named twice", what, fix)
+            found[class_id] = value
+    return ValueFault(0, "malformed line", "no class id follows ?", "remove ?, or write ids behind")
+
+
+def count_unknown(targets: Targets) -> int:
+    """Number of cells that nobody has looked up."""
+    values = targets.values if isinstance(targets, SparseTargets) else targets
+    return int(np.count_nonzero(values < 0))
