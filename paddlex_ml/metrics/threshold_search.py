@@ -154,7 +154,8 @@ def _steps(scores: np.ndarray, present: np.ndarray) -> _Levels:
     ranked = scores[order]
     last_of_ties = np.flatnonzero(np.append(np.diff(ranked) != 0, [True] * (len(ranked) > 0)))
     hits = np.cumsum(present[order])[last_of_ties]
-    return _Levels(ranked[last_of_ties], hits, last_of_ties + 1, int(present.sum()))
+    positives = int(hits[-1]) if len(hits) else 0
+    return _Levels(ranked[last_of_ties], hits, last_of_ties + 1, positives)
 
 
 def _choose(steps: _Levels, goal: Goal) -> tuple[int, bool]:
