@@ -102,8 +102,10 @@ def histograms(
         block = slice(start, start + _BLOCK)
         bin_of = np.clip((scores[block] * bins).astype(np.int64), 0, bins - 1)
         positions = bin_of + bins * np.arange(classes)
-        for row, of_kind in zip(counts, (is_present, is_absent), strict=True):
-            row += np.bincount(positions[of_kind(targets[block])], minlength=len(row))
+        present = is_present(targets[block])
+        absent = is_absent(targets[block]) if has_unknown(targets[block]) else ~present
+        for row, chosen in zip(counts, (present, absent), strict=True):
+            row += np.bincount(positions[chosen], minlength=len(row))
     return counts[0].reshape(classes, bins), counts[1].reshape(classes, bins)
 
 
@@ -153,7 +155,8 @@ def joint_errors(decided: np.ndarray, targets: np.ndarray) -> tuple[JointErrors,
 
     The diagonal holds all misses of the class itself; a false alarm is impossible there.
     """
-    present, absent = is_present(targets), is_absent(targets)
+    present = is_present(targets)
+    absent = is_absent(targets) if has_unknown(targets) else ~present
     tables = []
     for wrong, possible in ((present & ~decided, present), (decided & absent, absent)):
         counts = [_count_together(present, cells) for cells in (wrong, possible)]

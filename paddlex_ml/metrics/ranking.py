@@ -43,7 +43,9 @@ def rank(scores: np.ndarray, targets: np.ndarray) -> Ranking:
         scores, targets = scores[counted], targets[counted]
         scores = np.where(is_known(targets), scores, -np.inf)  # below all known labels
     images, classes = scores.shape
-    present, known = is_present(targets), is_known(targets).sum(axis=1)
+    present, known = is_present(targets), np.full(images, classes)
+    if has_unknown(targets):
+        known = is_known(targets).sum(axis=1)
     rows = max(1, BLOCK // max(1, classes))
     blocks = [
         _measure(*(each[begin : begin + rows] for each in (scores, present, known)))
