@@ -5,7 +5,8 @@
 
 N images, C classes. Tsoumakas et al. 2010, "Mining Multi-label Data"; equal to scikit-learn's
 coverage_error, label_ranking_loss and label_ranking_average_precision_score: labels with equal
-scores share the worst of their ranks.
+scores share the worst of their ranks. Of each image, the labels that are known are ranked: images
+without one do not count.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
+from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 
 BLOCK = 2**18
 """Cells that are ranked at a time: their tables fit into the processor's cache."""
@@ -35,15 +38,21 @@ class Ranking:
 
 def rank(scores: np.ndarray, targets: np.ndarray) -> Ranking:
     """Rank the labels of every image by score, [N, C], and compare with those that it has."""
+    if has_unknown(targets):
+        counted = is_known(targets).any(axis=1)
+        scores, targets = scores[counted], targets[counted]
+        scores = np.where(is_known(targets), scores, -np.inf)  # below all known labels
     images, classes = scores.shape
-    present = targets > 0.5
+    present, known = is_present(targets), np.full(images, classes)
+    if has_unknown(targets):
+        known = is_known(targets).sum(axis=1)
     rows = max(1, BLOCK // max(1, classes))
     blocks = [
-        _measure(scores[begin : begin + rows], present[begin : begin + rows])
+        _measure(*(each[begin : begin + rows] for each in (scores, present, known)))
         for begin in range(0, images, rows)
     ]
     labels = present.sum(axis=1)
-    some, pairs = labels.any(), ((labels > 0) & (labels < classes)).any()
+    some, pairs = labels.any(), ((labels > 0) & (labels < known)).any()
     coverage, loss, precision = np.reshape(blocks, (-1, 3)).sum(axis=0)
     return Ranking(
         coverage_error=float(coverage / images) if some else np.nan,
@@ -52,8 +61,13 @@ def rank(scores: np.ndarray, targets: np.ndarray) -> Ranking:
     )
 
 
-def _measure(scores: np.ndarray, present: np.ndarray) -> tuple[float, float, float]:
-    """Sums over some images: [n, C], [n, C] -> coverage error, ranking loss, average precision."""
+def _measure(
+    scores: np.ndarray, present: np.ndarray, known: np.ndarray
+) -> tuple[float, float, float]:
+    """Sums over some images: coverage error, ranking loss, average precision.
+
+    scores, present: [n, C]; unknown labels have the score -inf. known: how many are not, [n].
+    """
     order = np.argsort(-scores, axis=1)
     true = np.take_along_axis(present, order, axis=1)
     last = _last_of_equals(np.take_along_axis(scores, order, axis=1))
@@ -63,7 +77,7 @@ def _measure(scores: np.ndarray, present: np.ndarray) -> tuple[float, float, flo
     labels = true.sum(axis=1)
     coverage = np.where(true, rank_of, 0).max(axis=1, initial=0)
     wrong_pairs = np.where(true, rank_of - true_above, 0).sum(axis=1)
-    pairs = labels * (scores.shape[1] - labels)
+    pairs = labels * (known - labels)
     loss = wrong_pairs / np.maximum(pairs, 1)
     precision = np.where(true, true_above / rank_of, 0).sum(axis=1) / np.maximum(labels, 1)
     return float(coverage.sum()), float(loss.sum()), float(precision.sum() + (labels == 0).sum())
