@@ -173,7 +173,9 @@ def _count_together(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Images in both of each pair of classes: bool [N, C], bool [N, C] -> int64 [C, C]."""
     counts = np.zeros((rows.shape[1], columns.shape[1]), np.int64)
     for start in range(0, len(rows), _BLOCK):  # products of float32 count exactly to 2^24
-        row, column = (cells[start : start + _BLOCK].astype(np.float32) for cells in (rows, columns))
+        row, column = (
+            cells[start : start + _BLOCK].astype(np.float32) for cells in (rows, columns)
+        )
         counts += (row.T @ column).astype(np.int64)
     return counts
 
