@@ -184,10 +184,16 @@ def averaging_window(decay: float, updates: int) -> float:
     return min(1 / (1 - decay), (10 + updates) / 9)
 
 
-def check_lists(names: Sequence[str], train: Targets, val: Targets) -> list[str]:
-    """What the lists of a data set cannot teach or measure."""
-    present = [targets.count(values).present.tolist() for values in (train, val)]
-    counts = list(zip(names, *present, strict=True))
+def check_lists(
+    names: Sequence[str], train: Targets, val: Targets, *, ignores_unknown: bool = False
+) -> list[str]:
+    """What the lists of a data set cannot teach or measure.
+
+    `ignores_unknown`: nothing is learned from the unknown labels of `train`.
+    """
+    known, present = targets.count(train), targets.count(val).present
+    counts = list(zip(names, known.present.tolist(), present.tolist(), strict=True))
+    one_sided = (known.absent == 0) & (known.present > 0) & (known.known < len(train))
     messages = []
     for classes, lack, advice in (
         (
@@ -200,6 +206,12 @@ def check_lists(names: Sequence[str], train: Targets, val: Targets) -> list[str]
             f"fewer than {FEW} images in train.txt",
             "that is hardly enough to learn from; add images, or draw these more often with "
             "-o Train.sampler=repeat_factor",
+        ),
+        (
+            [names[i] for i in np.flatnonzero(one_sided & ignores_unknown).tolist()],
+            "images in train.txt that show it, others where it is unknown, and none without it",
+            "such a class will be predicted everywhere; add images without it, or train with "
+            "-o Train.loss.unknown=em",
         ),
         (
             [name for name, _, count in counts if count == 0],
