@@ -119,7 +119,8 @@ def _single_positive_rules(config: Config) -> Iterator[Broken]:
         what = f"{this} leaves no absent label: with {key} {train.unknown_labels} "
         what += "two_way has nothing to compare" if is_two_way else "every score would rise to 1"
         fix = override(key, "weak_negative" if is_two_way else "em")
-        yield ConfigFault(key, what, fix), (this, "Train.loss.name")
+        at = this if loss.unknown is None else key
+        yield ConfigFault(at, what, fix), (this, key, "Train.loss.name")
     if loss.pos_weight == "auto":
         key = "Train.loss.pos_weight"
         what = f"{key} is auto, but {this} leaves no absent label to count"

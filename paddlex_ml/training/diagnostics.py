@@ -209,7 +209,7 @@ def check_lists(
         ),
         (
             [names[i] for i in np.flatnonzero(one_sided & ignores_unknown).tolist()],
-            "images in train.txt that show it, others where it is unknown, and none without it",
+            "only present and unknown labels in train.txt",
             "such a class will be predicted everywhere; add images without it, or train with "
             "-o Train.loss.unknown=em",
         ),

@@ -130,8 +130,10 @@ def two_way_loss(
     """
     present, absent = targets > 0.5, logits
     if unknown_weight is not None:
-        shifted = logits + (math.log(unknown_weight) if unknown_weight else _NOWHERE)
-        absent = paddle.where(targets < 0, shifted, logits)
+        unknown = paddle.full_like(logits, _NOWHERE)  # no path back: the slope is exactly 0
+        if unknown_weight:
+            unknown = logits + math.log(unknown_weight)
+        absent = paddle.where(targets < 0, unknown, logits)
     samples = _comparison(logits, absent, present, 1, temperature)
     classes = _comparison(logits, absent, present, 0, temperature)
     total: paddle.Tensor = (samples + classes) * targets.shape[0]

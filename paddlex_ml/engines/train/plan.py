@@ -39,7 +39,7 @@ from paddlex_ml.training.schedule import build_schedule
 logger = logging.getLogger(__name__)
 
 
-def settle_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> MLClsDataset:
+def prepare_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> MLClsDataset:
     """The lists as they are trained on: with Train.loss.unknown=negative, unknown is absent.
 
     The log says what becomes of unknown labels, and what the lists cannot teach.

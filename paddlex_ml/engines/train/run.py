@@ -27,7 +27,7 @@ from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed import launch
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train import changed_lists, preflight, resume, start
-from paddlex_ml.engines.train.plan import build_loaders, compose_plan, settle_lists
+from paddlex_ml.engines.train.plan import build_loaders, compose_plan, prepare_lists
 from paddlex_ml.engines.train.result import build_result
 from paddlex_ml.engines.train.resume import Beginning
 from paddlex_ml.engines.train.start import Opened
@@ -85,7 +85,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         _log_file(files.train_log, group) as open_log,
         ExitStack() as stack,
     ):
-        dataset = settle_lists(config, dataset, group)
+        dataset = prepare_lists(config, dataset, group)
         training, plan = prepare(config, dataset, opened, group)
         if group.is_main:
             preflight.check(training, output)
