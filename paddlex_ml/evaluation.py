@@ -29,13 +29,13 @@ class Evaluation:
     map: float
     """Mean average precision, 0..1, over the classes that have a positive."""
     per_class: np.ndarray
-    """Average precision [C]; NaN where no image has the class."""
+    """Average precision [C], of the images where the class is known; NaN where none has it."""
     constant: float
     """The mAP of a predictor that gives every image the same scores."""
     outputs: np.ndarray
     """Scores of the network, float32 [N, C], 0..1, in the order of the list."""
     targets: np.ndarray | None = None
-    """0 or 1, [N, C]."""
+    """0, 1 or UNKNOWN (-1), [N, C]."""
 
     def interval(self, *, rounds: int, seed: int) -> tuple[float, float] | None:
         """95 % interval of `map`, as mode evaluate gives it; None where it is undefined."""

@@ -5,7 +5,7 @@
 
 N samples, C classes. Scores may be logits or probabilities: only their order counts here. With
 `noise` they are probabilities, and a crowd of them that differs by that noise of its log odds
-counts as equal (`metrics.ties`).
+counts as equal (`metrics.ties`). A class counts the samples where it is known (`metrics.known`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from paddlex_ml.metrics.columns import columns
+from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 from paddlex_ml.metrics.ties import group_ends
 
 
@@ -34,7 +36,8 @@ def average_precision(scores: np.ndarray, targets: np.ndarray, *, noise: float =
     """Area under the precision-recall steps of every class: [N, C], [N, C] -> [C] float64.
 
     Equal to scikit-learn's average_precision_score: samples with equal scores enter together,
-    so neither their order nor the batch size matters. NaN for a class without positives.
+    so neither their order nor the batch size matters. NaN for a class without positives, and 1 for
+    one without negatives.
     """
     return np.array([area(steps) for steps in descend(scores, targets, noise=noise)])
 
@@ -53,12 +56,12 @@ def constant_predictor_map(targets: np.ndarray) -> float:
 
 def descend(scores: np.ndarray, targets: np.ndarray, *, noise: float = 0.0) -> Iterator[Steps]:
     """Yield the steps of every class, counted from one sort of its scores."""
-    falling = np.ascontiguousarray(-scores.T)  # classes as rows: sorting runs along the memory
-    positives = np.ascontiguousarray(targets.T > 0.5)
-    for row, present in zip(falling, positives, strict=True):
-        ranked = np.sort(row[present])
+    some_unknown = has_unknown(targets)
+    for score, target in columns(scores, targets):
+        row = -score
+        ranked = np.sort(row[is_present(target)])
         # Sorting values alone is several times as fast as sorting their positions.
-        every = np.sort(row)
+        every = np.sort(row[is_known(target)] if some_unknown else row)
         ends = np.searchsorted(every, ranked, side="right")  # of the equals of each positive
         if noise and len(ranked):
             groups = group_ends(-every, noise) + 1

@@ -6,7 +6,8 @@
 
 N images, C classes, R rounds. Efron and Tibshirani 1993, "An Introduction to the Bootstrap":
 percentiles (chapter 13) and the estimate of bias (chapter 10). An image drawn twice is an image
-with weight 2, so every class is sorted once, whatever the number of rounds.
+with weight 2, so every class is sorted once, whatever the number of rounds. Images where a class is
+unknown are drawn too, and do not count for it.
 
 A positive that is drawn twice counts as two hits at one score, so its precision looks too high and
 the rounds lie above the measured value: with 80 classes of 40 positives by more than the width of
@@ -22,7 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from paddlex_ml.metrics.average_precision import Steps, area, average_precision, descend
+from paddlex_ml.metrics.columns import columns
 from paddlex_ml.metrics.decisions import mean_defined
+from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 
 PERCENTILES = 2.5, 97.5
 
@@ -100,10 +103,15 @@ def resample(
     Equal to that of images repeated so often. NaN where no image with a weight has the class.
     """
     sampled = np.full((len(weights), scores.shape[1]), np.nan)
-    for of_class, steps in enumerate(descend(scores, targets, noise=noise)):
+    some_unknown = has_unknown(targets)
+    found = zip(descend(scores, targets, noise=noise), columns(scores, targets), strict=True)
+    for of_class, (steps, (score, target)) in enumerate(found):
         if len(steps.hits):
-            order = np.argsort(-scores[:, of_class])[: steps.depth[-1]]
-            positives = order[targets[order, of_class] > 0.5]
+            order = np.argsort(-score)
+            if some_unknown:
+                order = order[is_known(target[order])]
+            order = order[: steps.depth[-1]]
+            positives = order[is_present(target[order])]
             sampled[:, of_class] = [area(_weigh(row, order, positives, steps)) for row in weights]
     return sampled
 

@@ -5,7 +5,8 @@
 
 N images, C classes. Bin b holds scores from b / B to below (b + 1) / B, and the last one 1 as well.
 Every class is a yes-or-no question of its own and the score is the confidence in "yes": a score of
-0.1 stays in the lowest bin, it does not become a confidence of 0.9 in "no".
+0.1 stays in the lowest bin, it does not become a confidence of 0.9 in "no". Scores of unknown cells
+are left out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
+from paddlex_ml.metrics.columns import columns
+from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def calibration_errors(
     arXiv:1706.04599), for yes-or-no questions. Where few cells are positive, the many low scores
     dominate the pooled error: look at the classes too, whose mean is the class-wise error of Kull
     et al. 2019 (arXiv:1910.12656). A class without a positive has an error too: its mean score.
-    NaN without images. Raises ValueError for scores outside 0..1.
+    NaN without known cells. Raises ValueError for scores outside 0..1.
     """
     tables = _tables(scores, targets, bins)
     pooled = [part.sum(axis=0, keepdims=True) for part in tables]
@@ -69,13 +73,20 @@ def _tables(
         raise ValueError("calibration needs scores in 0..1: apply the sigmoid first")
     classes = scores.shape[1]
     # float32 as the scores are: 0.2 as a float64 would lie below a score of 0.2.
-    edges = np.linspace(0, 1, bins + 1)[1:-1].astype(np.float32)
+    edges = np.linspace(0, 1, bins + 1).astype(np.float32)
+    lower, upper = edges[:-1], np.append(edges[1:-1], np.float32(2))  # the last bin holds 1
     shape = classes, bins
     count, total, hits = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape, np.int64)
-    for of_class in range(classes):  # all at once would need 25 times a column's memory
-        score = np.ascontiguousarray(scores[:, of_class], np.float32)
-        bin_of = np.searchsorted(edges, score, side="right")
+    some_unknown = has_unknown(targets)
+    for of_class, (column, target) in enumerate(columns(scores, targets)):
+        score = column.astype(np.float32, copy=False)
+        if some_unknown:
+            score, target = score[is_known(target)], target[is_known(target)]
+        # Nearly always right: a comparison with both edges of the bin corrects the rounding.
+        bin_of = np.minimum((score * bins).astype(np.int32), bins - 1)
+        bin_of -= score < lower[bin_of]
+        bin_of += score >= upper[bin_of]
         count[of_class] = np.bincount(bin_of, minlength=bins)
         total[of_class] = np.bincount(bin_of, weights=score, minlength=bins)
-        hits[of_class] = np.bincount(bin_of[targets[:, of_class] > 0.5], minlength=bins)
+        hits[of_class] = np.bincount(bin_of[is_present(target)], minlength=bins)
     return count, total, hits

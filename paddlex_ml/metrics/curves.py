@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Curves and histograms of each class, and how its errors depend on the other labels of an image.
 
-N images, C classes; scores [N, C] in 0..1, targets [N, C] of 0 and 1.
+N images, C classes; scores [N, C] in 0..1, targets [N, C] of 0, 1 and UNKNOWN, which is left out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from paddlex_ml.metrics.known import has_unknown, is_absent, is_known, is_present
 from paddlex_ml.metrics.ties import group_ends
 
 _BLOCK = 20_000  # images at a time: an 8-byte copy of all scores may not fit into memory
@@ -40,7 +41,9 @@ def precision_recall(scores: np.ndarray, targets: np.ndarray, *, noise: float = 
 
     noise: as in `average_precision`.
     """
-    present = targets > 0.5
+    if has_unknown(targets):
+        scores, targets = scores[is_known(targets)], targets[is_known(targets)]
+    present = is_present(targets)
     if not present.any():
         return Curve(np.empty(0), np.empty(0), np.empty(0))
     order = np.argsort(-scores, kind="stable")
@@ -99,18 +102,20 @@ def histograms(
         block = slice(start, start + _BLOCK)
         bin_of = np.clip((scores[block] * bins).astype(np.int64), 0, bins - 1)
         positions = bin_of + bins * np.arange(classes)
-        present = targets[block] > 0.5
-        for row, chosen in zip(counts, (present, ~present), strict=True):
+        present = is_present(targets[block])
+        absent = is_absent(targets[block]) if has_unknown(targets[block]) else ~present
+        for row, chosen in zip(counts, (present, absent), strict=True):
             row += np.bincount(positions[chosen], minlength=len(row))
     return counts[0].reshape(classes, bins), counts[1].reshape(classes, bins)
 
 
 @dataclass(frozen=True)
 class JointErrors:
-    """Errors of the column's class on images that show the row's class, and on the others.
+    """Errors of the column's class on images that show the row's class, and on those that do not.
 
     All [C, C]. A chance is an image where the error could happen: one that shows the column's
-    class for a miss, one that does not for a false alarm.
+    class for a miss, one that does not for a false alarm. Images where one of the two is unknown
+    are in neither.
     """
 
     errors: np.ndarray
@@ -125,7 +130,7 @@ class JointErrors:
 
     @property
     def rate_elsewhere(self) -> np.ndarray:
-        """Errors per chance on the other images; NaN without a chance."""
+        """Errors per chance on images that do not show it; NaN without a chance."""
         return _divide(self.errors_elsewhere, self.chances_elsewhere)
 
     @property
@@ -150,18 +155,29 @@ def joint_errors(decided: np.ndarray, targets: np.ndarray) -> tuple[JointErrors,
 
     The diagonal holds all misses of the class itself; a false alarm is impossible there.
     """
-    present = targets > 0.5
+    present = is_present(targets)
+    absent = is_absent(targets) if has_unknown(targets) else ~present
     tables = []
-    for wrong, possible in ((present & ~decided, present), (decided & ~present, ~present)):
-        errors, chances = np.zeros((2, wrong.shape[1], wrong.shape[1]), np.int64)
-        for start in range(0, len(wrong), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            shown = present[block].T.astype(np.float32)  # its products count exactly to 2^24
-            errors += (shown @ wrong[block].astype(np.float32)).astype(np.int64)
-            chances += (shown @ possible[block].astype(np.float32)).astype(np.int64)
-        elsewhere = wrong.sum(axis=0) - errors, possible.sum(axis=0) - chances
-        tables.append(JointErrors(errors, chances, *elsewhere))
+    for wrong, possible in ((present & ~decided, present), (decided & absent, absent)):
+        counts = [_count_together(present, cells) for cells in (wrong, possible)]
+        if has_unknown(targets):
+            elsewhere = [_count_together(absent, cells) for cells in (wrong, possible)]
+        else:
+            pairs = zip((wrong, possible), counts, strict=True)
+            elsewhere = [cells.sum(axis=0) - together for cells, together in pairs]
+        tables.append(JointErrors(*counts, *elsewhere))
     return tables[0], tables[1]
+
+
+def _count_together(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Images in both of each pair of classes: bool [N, C], bool [N, C] -> int64 [C, C]."""
+    counts = np.zeros((rows.shape[1], columns.shape[1]), np.int64)
+    for start in range(0, len(rows), _BLOCK):  # products of float32 count exactly to 2^24
+        row, column = (
+            cells[start : start + _BLOCK].astype(np.float32) for cells in (rows, columns)
+        )
+        counts += (row.T @ column).astype(np.int64)
+    return counts
 
 
 def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:

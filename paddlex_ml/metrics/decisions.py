@@ -4,7 +4,8 @@
     scores [N, C] -> decide, decide_top -> decided [N, C] -> count -> Counts -> average -> Averages
 
 N images, C classes. 0 / 0 stays undefined, NaN: precision of a class that no image got,
-recall of a class that no image has. Nothing becomes 0 or 1 by convention.
+recall of a class that no image has. Nothing becomes 0 or 1 by convention. Cells that are unknown
+(`metrics.known`) are neither right nor wrong: they are left out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
+from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,11 @@ class Counts:
     hits: np.ndarray
     """Images that have the label and got it: true positives."""
     predicted: np.ndarray
-    """Images that got the label."""
+    """Images that got the label, of those where it is known."""
     positives: np.ndarray
     """Images that have the label."""
+    negatives: np.ndarray
+    """Images that are known not to have it."""
 
     @property
     def precision(self) -> np.ndarray:
@@ -91,19 +96,20 @@ def decide_top(scores: np.ndarray, k: int = 3) -> np.ndarray:
 
 def count(decided: np.ndarray, targets: np.ndarray) -> Counts:
     """Count the images of every class: bool [N, C], [N, C] -> [C]."""
-    present = targets > 0.5
+    present, images = is_present(targets), len(targets)
+    if has_unknown(targets):
+        known = is_known(targets)
+        decided, images = decided & known, known.sum(axis=0, dtype=np.int64)
     hits, predicted, positives = (
         cells.sum(axis=0, dtype=np.int64) for cells in (decided & present, decided, present)
     )
-    return Counts(hits, predicted, positives)
+    return Counts(hits, predicted, positives, images - positives)
 
 
 def average(counts: Counts) -> Averages:
     """Join the classes, by mean (C...) and pooled (O...)."""
-    hits, predicted, positives = (
-        part.sum(keepdims=True) for part in (counts.hits, counts.predicted, counts.positives)
-    )
-    pooled = Counts(hits, predicted, positives)
+    parts = counts.hits, counts.predicted, counts.positives, counts.negatives
+    pooled = Counts(*(part.sum(keepdims=True) for part in parts))
     precision, recall = mean_defined(counts.precision), mean_defined(counts.recall)
     return Averages(
         class_precision=precision,
@@ -117,14 +123,23 @@ def average(counts: Counts) -> Averages:
 
 
 def hamming_distance(decided: np.ndarray, targets: np.ndarray) -> float:
-    """Share of wrong cells: bool [N, C], [N, C] -> 0..1, 0 is best; NaN without cells."""
-    wrong = decided != (targets > 0.5)
+    """Share of wrong cells: bool [N, C], [N, C] -> 0..1, 0 is best; NaN without known cells."""
+    wrong = decided != is_present(targets)
+    if has_unknown(targets):
+        wrong = wrong[is_known(targets)]
     return float(wrong.mean()) if wrong.size else np.nan
 
 
 def subset_accuracy(decided: np.ndarray, targets: np.ndarray) -> float:
-    """Share of images whose labels are all right: bool [N, C], [N, C] -> 0..1 or NaN."""
-    right = (decided == (targets > 0.5)).all(axis=1)
+    """Share of images whose known labels are all right: bool [N, C], [N, C] -> 0..1 or NaN.
+
+    An image of which nothing is known does not count.
+    """
+    right = decided == is_present(targets)
+    if has_unknown(targets):
+        known = is_known(targets)
+        right = (right | ~known)[known.any(axis=1)]
+    right = right.all(axis=1)
     return float(right.mean()) if right.size else np.nan
 
 

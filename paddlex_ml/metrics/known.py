@@ -25,7 +25,8 @@ def is_known(targets: np.ndarray) -> np.ndarray:
 
 def is_absent(targets: np.ndarray) -> np.ndarray:
     """Cells that are known to be absent: [N, C] -> bool [N, C]."""
-    return np.asarray((targets >= 0) & (targets <= 0.5))
+    absent = ~is_present(targets)
+    return absent & is_known(targets) if has_unknown(targets) else absent
 
 
 def has_unknown(targets: np.ndarray) -> bool:

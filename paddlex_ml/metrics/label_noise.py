@@ -12,8 +12,8 @@ all are fitted at once by expectation maximisation (Bootkrajang and Kaban 2012, 
 Logistic Regression"). Where the labels are right, the rates are fitted to zero, and no label is
 probably wrong, however weak the model.
 
-Images enter as bins of scores, so that the time does not grow with their number. N images, C
-classes, B bins.
+Images enter as bins of scores, so that the time does not grow with their number; of each class those
+where it is known. N images, C classes, B bins.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+from paddlex_ml.metrics.known import has_unknown, is_absent, is_known, is_present
 
 OWN_ERRORS = 0.002
 """Share of the surest answers that are errors of the model and not of the labels, at least."""
@@ -43,7 +45,8 @@ class NoiseEstimate:
     """What the scores say about the labels."""
 
     probability: np.ndarray
-    """Of an error, for each label, float64 [N, C]; 0 for classes that were left out."""
+    """Of an error, for each label, float64 [N, C]; 0 for classes that were left out, and where a
+    label is unknown."""
     wrong: float
     """Share of the absent classes that are labelled all the same."""
     missing: float
@@ -53,16 +56,19 @@ class NoiseEstimate:
 
 
 class _Bins(NamedTuple):
-    """Images of similar score, of every class: all [B, C] but `of_image` [N, C]."""
+    """Images of similar score, of every class: all [B, C] but `of_image` [N, C].
+
+    A class that is known for fewer images than B has fewer bins: its last ones are empty.
+    """
 
     centre: np.ndarray
-    """Mean log odds of a bin, in standard deviations from the mean of the class."""
+    """Mean log odds of a bin, in standard deviations from the mean of the class; 0 if empty."""
     present: np.ndarray
     """Images with the label."""
     absent: np.ndarray
     """Images without."""
     of_image: np.ndarray
-    """Number of the bin that an image is in."""
+    """Number of the bin that an image is in; any where the class is unknown."""
 
 
 def estimate(scores: np.ndarray, targets: np.ndarray, learned: np.ndarray) -> NoiseEstimate:
@@ -73,40 +79,49 @@ def estimate(scores: np.ndarray, targets: np.ndarray, learned: np.ndarray) -> No
     probability = np.zeros(targets.shape)
     if not learned.any() or not len(scores):
         return NoiseEstimate(probability, 0.0, 0.0, 0.0)
-    bins = _divide(scores[:, learned], targets[:, learned] > 0.5)
+    given = targets[:, learned]
+    bins = _divide(scores[:, learned], given)
     true, wrong, missing = _fit(bins, _START)
     clean, _, _ = _fit(bins, 0.0)
     if _likelihood(bins, true, wrong, missing) - _likelihood(bins, clean, 0, 0) < EVIDENCE:
         true, wrong, missing = clean, 0.0, 0.0
     with_label, without = _posterior(true, wrong, missing)
     errors = np.where(
-        targets[:, learned] > 0.5,
+        is_present(given),
         np.take_along_axis(1 - with_label, bins.of_image, axis=0),
         np.take_along_axis(without, bins.of_image, axis=0),
     )
-    probability[:, learned] = errors
+    probability[:, learned] = np.where(is_known(given), errors, 0)
     images = bins.present + bins.absent
     found = np.where(true > 1 - SUPPOSED, true, 0) + np.where(true < SUPPOSED, 1 - true, 0)
-    power = (images * found).sum() / targets.size
+    power = (images * found).sum() / np.count_nonzero(is_known(targets))
     return NoiseEstimate(probability, wrong, missing, float(power))
 
 
-def _divide(scores: np.ndarray, present: np.ndarray) -> _Bins:
-    """Sort the images of every class into bins of equal size, by score."""
+def _divide(scores: np.ndarray, targets: np.ndarray) -> _Bins:
+    """Sort the images of every class into bins of equal size, by score.
+
+    Every class must be known for an image.
+    """
     images, classes = scores.shape
+    known = is_known(targets) if has_unknown(targets) else True
     bounded = np.clip(scores.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
     odds = np.log(bounded / (1 - bounded))
-    odds = (odds - odds.mean(axis=0)) / np.maximum(odds.std(axis=0), 1e-9)
-    count = min(images, _BINS)
+    spread = np.maximum(odds.std(axis=0, where=known), 1e-9)
+    odds = (odds - odds.mean(axis=0, where=known)) / spread
+    of_class = np.array([images]) if known is True else np.sum(known, axis=0)  # [1] or [C]
+    counts = np.minimum(of_class, _BINS)
     of_image = np.empty(odds.shape, np.int64)
-    number = np.arange(images)[:, None] * count // images
-    np.put_along_axis(of_image, np.argsort(odds, axis=0, kind="stable"), number, axis=0)
-    tables = np.zeros((3, count, classes))
-    for table, values in zip(tables, (odds, present, ~present), strict=True):
+    number = np.minimum(np.arange(images)[:, None] * counts // of_class, counts - 1)
+    order = np.argsort(np.where(known, odds, np.inf), axis=0, kind="stable")  # the unknown last
+    np.put_along_axis(of_image, order, number, axis=0)
+    tables = np.zeros((3, counts.max(), classes))
+    values = np.where(known, odds, 0), is_present(targets), is_absent(targets)
+    for table, of_kind in zip(tables, values, strict=True):
         for i in range(classes):
-            table[:, i] = np.bincount(of_image[:, i], values[:, i], minlength=count)
+            table[:, i] = np.bincount(of_image[:, i], of_kind[:, i], minlength=len(table))
     centre, held, other = tables
-    return _Bins(centre / (held + other), held, other, of_image)
+    return _Bins(centre / np.maximum(held + other, 1), held, other, of_image)
 
 
 def _fit(bins: _Bins, start: float) -> tuple[np.ndarray, float, float]:
@@ -121,7 +136,7 @@ def _fit(bins: _Bins, start: float) -> tuple[np.ndarray, float, float]:
     wrong = missing = start
     for _ in range(_ROUNDS):
         smooth = images.sum(axis=0) / (images.sum(axis=0) + _SMOOTHING)
-        goals = smooth * held / images + (1 - smooth) * share
+        goals = smooth * held / np.maximum(images, 1) + (1 - smooth) * share
         line = _improve(line, bins.centre, images, goals)
         true = OWN_ERRORS + (1 - 2 * OWN_ERRORS) * _sigmoid(line[0] * bins.centre + line[1])
         with_label, without = _posterior(true, wrong, missing)

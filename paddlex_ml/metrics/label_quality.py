@@ -21,7 +21,8 @@ between two assumptions on errors: every cell is equally likely to be wrong, or 
 missing labels as superfluous ones.
 
 N images, C classes. Scores must not come from a model that learned these very labels: see
-`out_of_fold` for the list it was trained on.
+`out_of_fold` for the list it was trained on. A label that is unknown (`metrics.known`) is no suspect,
+and its score counts nowhere.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paddlex_ml.metrics import label_noise
+from paddlex_ml.metrics.known import has_unknown, is_absent, is_known, is_present
 
 PRIOR_SHARE = 0.5
 """Share of the log odds of a rare value that is not counted, 0 to 1."""
@@ -42,7 +44,6 @@ LEAST_PROBABILITY = 0.5
 """Probability of an error from which a label is suspected: at least half of a list is wrong."""
 LEAST_POWER = 0.2
 """Share of the errors that a model must be able to find: below, an empty list means nothing."""
-PRESENT = 0.5  # targets may be floats
 _SMALLEST = 1e-7  # a float32 sigmoid is 1.0 for logits above 17, and the logit of 1.0 is infinite
 _ROUNDS = 50  # of Newton's method, which takes 5 to 10
 _HALVINGS = 30  # of one of its steps
@@ -87,7 +88,7 @@ def find_suspects(scores: np.ndarray, targets: np.ndarray) -> list[Suspect]:
 
 
 def review(scores: np.ndarray, targets: np.ndarray) -> Review:
-    """Find the labels to look at; scores [N, C] in 0..1, targets 0 or 1.
+    """Find the labels to look at; scores [N, C] in 0..1, targets 0, 1 or UNKNOWN.
 
     Those that confident learning doubts (`find_doubtful`), whose quality is below one half, and
     that are more probably wrong than right (`label_noise`). Equal qualities are in the order of
@@ -102,7 +103,7 @@ def review(scores: np.ndarray, targets: np.ndarray) -> Review:
         Suspect(
             image=int(image),
             class_id=int(label),
-            given=int(targets[image, label] > PRESENT),
+            given=int(is_present(targets[image, label])),
             score=float(scores[image, label]),
             quality=float(quality[image, label]),
             probability=float(noise.probability[image, label]),
@@ -120,9 +121,9 @@ def find_doubtful(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     learning (find_multilabel_issues_per_class) then leaves out the labels that the scores agree
     with, those above one half, as `find_suspects` does after the calibration.
     """
-    present = targets > PRESENT
-    with_label, without = _means(scores, present)
-    missing = ~present & (scores >= with_label)
+    present, absent = is_present(targets), is_absent(targets)
+    with_label, without = _means(scores, present, absent)
+    missing = absent & (scores >= with_label)
     wrong = present & (scores <= without)
     doubtful: np.ndarray = (missing | wrong) & find_learned(scores, targets)
     return doubtful
@@ -134,36 +135,47 @@ def find_learned(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     The squared correlation of score and label must reach LEAST_CORRELATION, and the images with the
     label must have the higher mean. Neither is so for a class that no image has, or every image.
     """
-    present = targets > PRESENT
-    with_label, without = _means(scores, present)
-    share = present.mean(axis=0) if len(present) else np.zeros(present.shape[1])
+    present, absent = is_present(targets), is_absent(targets)
+    with_label, without = _means(scores, present, absent)
+    positives, negatives = present.sum(axis=0), absent.sum(axis=0)
+    share = positives / np.maximum(positives + negatives, 1)
     between = share * (1 - share) * np.square(with_label - without)
-    spread = scores.var(axis=0, dtype=np.float64) if len(scores) else np.zeros(len(share))
+    counted: np.ndarray | bool = True
+    if has_unknown(targets):  # a class that is nowhere known is not learned, whatever its spread
+        counted = is_known(targets) | (positives + negatives == 0)
+    spread = np.zeros(len(share))
+    if len(scores):
+        spread = scores.var(axis=0, dtype=np.float64, where=counted)
     apart = with_label - without > _SMALLEST  # means of equal numbers may differ in the last digit
     learned: np.ndarray = apart & (between >= LEAST_CORRELATION * spread)
     return learned
 
 
-def _means(scores: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean score of the images with each label, and of those without: NaN where there are none."""
-    count = present.sum(axis=0)
-    held = np.where(present, scores, 0).sum(axis=0, dtype=np.float64)
-    other = np.where(present, 0, scores).sum(axis=0, dtype=np.float64)
+def _means(scores: np.ndarray, *groups: np.ndarray) -> list[np.ndarray]:
+    """Mean score of the images of each group, bool [N, C], for every class; NaN of none."""
     with np.errstate(invalid="ignore"):
-        return held / count, other / (len(present) - count)
+        return [
+            np.where(group, scores, 0).sum(axis=0, dtype=np.float64) / group.sum(axis=0)
+            for group in groups
+        ]
 
 
 def label_quality(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """How well each given label agrees with its score: [N, C] in 0..1, [N, C] -> float64 [N, C]."""
-    quality = np.empty(targets.shape)
+    """How well each given label agrees with its score: [N, C] in 0..1, [N, C] -> float64 [N, C].
+
+    NaN where no label is given: where it is unknown.
+    """
+    quality = np.full(targets.shape, np.nan)
+    some_unknown = has_unknown(targets)
     for number in range(targets.shape[1]):
-        present = targets[:, number] > PRESENT
-        bounded = np.clip(scores[:, number].astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+        rows = is_known(targets[:, number]) if some_unknown else slice(None)
+        present = is_present(targets[rows, number])
+        bounded = np.clip(scores[rows, number].astype(np.float64), _SMALLEST, 1 - _SMALLEST)
         odds = _log_odds_of_presence(np.log(bounded / (1 - bounded)), present)
         prior = np.log((present.sum() + 1) / ((~present).sum() + 1))
         given = np.where(present, odds, -odds)
         rarity = np.minimum(np.where(present, prior, -prior), 0)
-        quality[:, number] = _sigmoid(given - PRIOR_SHARE * rarity)
+        quality[rows, number] = _sigmoid(given - PRIOR_SHARE * rarity)
     return quality
 
 
@@ -172,13 +184,15 @@ def calibrate(answers: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
     Platt 1999, with his targets: (P + 1) / (P + 2) for each of P positives, 1 / (M + 2) for each of
     M negatives. The order of the answers is kept: where a falling sigmoid would fit better, all
-    images get the class's mean.
+    images get the class's mean. NaN where a target is unknown.
     """
-    probabilities = np.empty(targets.shape)
+    probabilities = np.full(targets.shape, np.nan)
+    some_unknown = has_unknown(targets)
     for number in range(targets.shape[1]):
-        column = answers[:, number].astype(np.float64)
-        probabilities[:, number] = _sigmoid(
-            _log_odds_of_presence(column, targets[:, number] > PRESENT)
+        rows = is_known(targets[:, number]) if some_unknown else slice(None)
+        column = answers[rows, number].astype(np.float64)
+        probabilities[rows, number] = _sigmoid(
+            _log_odds_of_presence(column, is_present(targets[rows, number]))
         )
     return probabilities
 

@@ -3,7 +3,8 @@
 
     scores [N, C], targets [N, C], thresholds [C] -> Summary of plain numbers, ready for JSON
 
-N images, C classes. An undefined measure is None, and `Metrics.undefined` holds the reason.
+N images, C classes. An undefined measure is None, and `Metrics.undefined` holds the reason. All of
+them count known cells only (`metrics.known`): the score of an unknown one changes no measure.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from paddlex_ml.metrics import average_precision, bootstrap, calibration, decisions, ranking
 from paddlex_ml.metrics.bootstrap import Intervals
 from paddlex_ml.metrics.decisions import Counts
+from paddlex_ml.metrics.known import has_unknown, is_known
 from paddlex_ml.metrics.ties import NOISE
 from paddlex_ml.wording import first_names
 
@@ -29,6 +31,8 @@ Interval: TypeAlias = tuple[float, float]
 
 _NONE_HAS = "no image has a label"
 _NONE_GETS = "no score reaches its threshold"
+_NOBODY = "nobody has looked for {}"
+_NONE_KNOWN = "nobody has looked for any label"
 _REASONS = {
     "MultiLabelMAP": _NONE_HAS,
     "MultiLabelMAP_ci95": "too few images have a label: most rounds draw none of them",
@@ -81,7 +85,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     label_ranking_average_precision: float | None
     expected_calibration_error: float | None
     undefined_classes: list[str]
-    """Names of the classes that no image has."""
+    """Names of the classes that no image has, as far as is known."""
     undefined: dict[str, str]
     """Why a metric, or a number of some classes, is None, and which mean leaves them out."""
 
@@ -109,12 +113,15 @@ class ClassMeasures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     name: str
     positives: int
     """Images that have the label."""
+    negatives: int | None = None
+    """Images that are known not to have it; None, and not in the file, in results of before. Where
+    it is 0, the average precision of a class with a positive is 1 whatever the scores are."""
     average_precision: float | None
     average_precision_ci95: Interval | None
     average_precision_11point: float | None
     threshold: float
     predicted: int
-    """Images that get the label."""
+    """Images that get the label, of those where it is known."""
     precision: float | None
     recall: float | None
     f1: float | None
@@ -148,7 +155,8 @@ def summarise(
     """
     decided = decisions.decide(scores, thresholds)
     counts = decisions.count(decided, targets)
-    top = decisions.count(decisions.decide_top(scores, TOP), targets)
+    ranked = np.where(is_known(targets), scores, -np.inf) if has_unknown(targets) else scores
+    top = decisions.count(decisions.decide_top(ranked, TOP), targets)
     sampled = None
     if rounds:
         sampled = bootstrap.intervals(scores, targets, rounds=rounds, seed=seed, noise=NOISE)
@@ -195,6 +203,7 @@ def _measure_classes(
     unknown = np.full((scores.shape[1], 2), np.nan)
     return {
         "positives": counts.positives,
+        "negatives": counts.negatives,
         "average_precision": np.array([average_precision.area(each) for each in steps]),
         "average_precision_ci95": unknown if sampled is None else sampled.per_class,
         "average_precision_11point": np.array(
@@ -229,29 +238,50 @@ def _explain_undefined(
     *,
     with_intervals: bool,
 ) -> dict[str, str]:
-    """Why each metric is None, and why a column is None for some classes, and which these are."""
+    """Why each metric is None, and why a column is None for some classes, and which these are.
+
+    A class that no image has is one that some image is known not to have, or nobody has looked for.
+    """
+    known = columns["positives"] + columns["negatives"]  # images, [C]
+    unseen = (known == 0) & (metrics["images"] > 0)
+    where_known = " where it is known" * bool((known < metrics["images"]).any())
+    general = _NONE_KNOWN if unseen.all() else None
+    if not metrics["images"]:
+        general = "there are no images"
     reasons = {}
     for name, value in metrics.items():
         if value is None and (with_intervals or name != "MultiLabelMAP_ci95"):
-            reasons[name] = _REASONS[name] if metrics["images"] else "there are no images"
+            reasons[name] = general or _REASONS[name]
     absent, never_given = columns["positives"] == 0, columns["predicted"] == 0
     unsure = np.isnan(columns["average_precision_ci95"]).any(axis=1) & with_intervals
-    for name, where, reason in (
-        ("average_precision", absent, "no image has {} (left out of MultiLabelMAP)"),
-        ("average_precision_ci95", unsure, "most rounds draw no image that has {}"),
-        ("average_precision_11point", absent, "no image has {} (left out of its mean)"),
-        ("precision", never_given, "no score reaches the threshold of {} (left out of CP)"),
-        ("recall", absent, "no image has {} (left out of CR)"),
-        ("f1", absent & never_given, "no image has or gets {}"),
+    none_has, none_ranks = "no image has {}", f"no image has {{}} among its highest {TOP}"
+    for name, where, reason, effect in (
+        ("average_precision", absent, none_has, " (left out of MultiLabelMAP)"),
+        ("average_precision_ci95", unsure, "most rounds draw no image that has {}", ""),
+        ("average_precision_11point", absent, none_has, " (left out of its mean)"),
+        (
+            "precision",
+            never_given,
+            f"no score reaches the threshold of {{}}{where_known}",
+            " (left out of CP)",
+        ),
+        ("recall", absent, none_has, " (left out of CR)"),
+        ("f1", absent & never_given, "no image has or gets {}", ""),
         (
             f"precision_top{TOP}",
             top.predicted == 0,
-            f"no image has {{}} among its highest {TOP} (left out of CP_top{TOP})",
+            none_ranks + where_known,
+            f" (left out of CP_top{TOP})",
         ),
+        ("class_calibration_error", unseen, none_has, ""),
     ):
-        if where.any():
-            named = first_names([label_names[i] for i in np.flatnonzero(where).tolist()])
-            reasons[name] = reason.format(named)
+        parts = [
+            text.format(first_names([label_names[i] for i in np.flatnonzero(chosen).tolist()]))
+            for text, chosen in ((reason, where & ~unseen), (_NOBODY, where & unseen))
+            if chosen.any()
+        ]
+        if parts:
+            reasons[name] = ", and ".join(parts) + effect
     return reasons
 
 

@@ -9,6 +9,10 @@ approximation: the backbone stays, and only a linear probe of its features is fi
 closed form for all classes at once. The label of an image affects its own score only through the
 backbone.
 
+A class that is unknown for some images is fitted to the others alone, and has scores for them alone:
+classes that are known for the same images are fitted together, so that the time grows with the
+number of such groups.
+
 Near-duplicates in different folds are a leak: where a wrong label was copied together with the
 photograph, each copy confirms the other.
 
@@ -22,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from paddlex_ml.metrics.known import has_unknown, is_known
 from paddlex_ml.metrics.label_quality import calibrate
 
 PENALTIES: tuple[float, ...] = tuple(10.0 ** (half / 2) for half in range(-6, 7))
@@ -60,13 +65,25 @@ class _LinearProbe(NamedTuple):
 def score_out_of_fold(
     features: np.ndarray, targets: np.ndarray, *, folds: int = 5, seed: int
 ) -> np.ndarray:
-    """Scores float32 [N, C] in 0..1 from features [N, D] and targets [N, C], 0 or 1.
+    """Scores float32 [N, C] in 0..1 from features [N, D] and targets [N, C]: 0, 1 or UNKNOWN.
 
     The penalty, one for all classes, is that with the smallest error on the images left out. The
     answers become scores by one sigmoid per class, whose two numbers are fitted to all images.
     A single image gets 0.5 for all classes. Needs memory for D x D x K numbers of float64.
+
+    NaN where a target is unknown. With unknown ones, classes that are known for the same images
+    have the scores, and the penalty, that they would have if there were no others.
     """
     assert folds >= 2  # a single fold would leave no images to fit
+    if has_unknown(targets):
+        scores = np.full(targets.shape, np.nan, np.float32)
+        known, group_of = np.unique(is_known(targets), axis=1, return_inverse=True)
+        for number, rows in enumerate(known.T):
+            cells = np.ix_(rows, group_of.ravel() == number)
+            if rows.any():
+                part = features[rows], targets[cells]
+                scores[cells] = score_out_of_fold(*part, folds=folds, seed=seed)
+        return scores
     order = np.random.default_rng(seed).permutation(len(features))
     fold_ids = [np.sort(fold) for fold in np.array_split(order, folds)]
     scale = _standard_deviation(features)

@@ -5,7 +5,8 @@
 
 N images, C classes. Tsoumakas et al. 2010, "Mining Multi-label Data"; equal to scikit-learn's
 coverage_error, label_ranking_loss and label_ranking_average_precision_score: labels with equal
-scores share the worst of their ranks.
+scores share the worst of their ranks. Of each image, the labels that are known are ranked: images
+without one do not count.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
+from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 
 BLOCK = 2**18
 """Cells that are ranked at a time: their tables fit into the processor's cache."""
@@ -35,15 +38,21 @@ class Ranking:
 
 def rank(scores: np.ndarray, targets: np.ndarray) -> Ranking:
     """Rank the labels of every image by score, [N, C], and compare with those that it has."""
+    if has_unknown(targets):
+        counted = is_known(targets).any(axis=1)
+        scores, targets = scores[counted], targets[counted]
+        scores = np.where(is_known(targets), scores, -np.inf)  # below all known labels
     images, classes = scores.shape
-    present = targets > 0.5
+    present, known = is_present(targets), np.full(images, classes)
+    if has_unknown(targets):
+        known = is_known(targets).sum(axis=1)
     rows = max(1, BLOCK // max(1, classes))
     blocks = [
-        _measure(scores[begin : begin + rows], present[begin : begin + rows])
+        _measure(*(each[begin : begin + rows] for each in (scores, present, known)))
         for begin in range(0, images, rows)
     ]
     labels = present.sum(axis=1)
-    some, pairs = labels.any(), ((labels > 0) & (labels < classes)).any()
+    some, pairs = labels.any(), ((labels > 0) & (labels < known)).any()
     coverage, loss, precision = np.reshape(blocks, (-1, 3)).sum(axis=0)
     return Ranking(
         coverage_error=float(coverage / images) if some else np.nan,
@@ -52,28 +61,34 @@ def rank(scores: np.ndarray, targets: np.ndarray) -> Ranking:
     )
 
 
-def _measure(scores: np.ndarray, present: np.ndarray) -> tuple[float, float, float]:
-    """Sums over some images: [n, C], [n, C] -> coverage error, ranking loss, average precision."""
-    order = np.argsort(-scores, axis=1)
-    true = np.take_along_axis(present, order, axis=1)
-    last = _last_of_equals(np.take_along_axis(scores, order, axis=1))
-    rank_of = last + 1  # [n, C], by falling score: number of labels with at least this score
-    true_above = np.take_along_axis(np.cumsum(true, axis=1), last, axis=1)
+def _measure(
+    scores: np.ndarray, present: np.ndarray, known: np.ndarray
+) -> tuple[float, float, float]:
+    """Sums over some images: coverage error, ranking loss, average precision.
 
-    labels = true.sum(axis=1)
-    coverage = np.where(true, rank_of, 0).max(axis=1, initial=0)
-    wrong_pairs = np.where(true, rank_of - true_above, 0).sum(axis=1)
-    pairs = labels * (scores.shape[1] - labels)
+    scores, present: [n, C]; unknown labels have the score -inf. known: how many are not, [n].
+    """
+    images, classes = scores.shape
+    image, label = np.nonzero(present)  # M true labels
+    labels = present.sum(axis=1)
+    # A number for each score, in the same order, and between the numbers of other images: so that
+    # one search finds the rank of every true label among all labels of its own image.
+    numbers = np.sort(_number(scores), axis=1) + (np.arange(images)[:, None] << 33)
+    own = _number(scores[image, label]) + (image << 33)
+    rank_of = (image + 1) * classes - np.searchsorted(numbers.ravel(), own)  # [M], 1..C
+    ends = np.cumsum(labels)
+    true_above = ends[image] - np.searchsorted(np.sort(own), own)
+
+    coverage = np.zeros(images, np.int64)
+    np.maximum.at(coverage, image, rank_of)
+    wrong_pairs = np.bincount(image, rank_of - true_above, images)
+    pairs = labels * (known - labels)
     loss = wrong_pairs / np.maximum(pairs, 1)
-    precision = np.where(true, true_above / rank_of, 0).sum(axis=1) / np.maximum(labels, 1)
+    precision = np.bincount(image, true_above / rank_of, images) / np.maximum(labels, 1)
     return float(coverage.sum()), float(loss.sum()), float(precision.sum() + (labels == 0).sum())
 
 
-def _last_of_equals(ranked: np.ndarray) -> np.ndarray:
-    """Column where the run of equal scores around each cell ends: sorted [n, C] -> [n, C]."""
-    columns = np.arange(ranked.shape[1])
-    ends = np.ones(ranked.shape, bool)
-    ends[:, :-1] = ranked[:, :-1] != ranked[:, 1:]
-    # From the right, each cell takes over the nearest end: the smallest seen so far.
-    nearest = np.where(ends, columns, len(columns))[:, ::-1]
-    return np.minimum.accumulate(nearest, axis=1)[:, ::-1]
+def _number(scores: np.ndarray) -> np.ndarray:
+    """Whole numbers, int32, in the order of float32 scores; equal for equal ones."""
+    bits = (scores.astype(np.float32) + np.float32(0)).view(np.int32)  # no -0.0
+    return np.asarray(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF)))

@@ -3,7 +3,8 @@
 
     scores [N, C], targets [N, C] -> thresholds [C]
 
-A class counts where score >= threshold, both as float32 (`decisions.decide`).
+A class counts where score >= threshold, both as float32 (`decisions.decide`). Each is tuned on the
+images where it is known.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from paddlex_ml.metrics.columns import columns
 from paddlex_ml.metrics.decisions import decide
+from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 
 Method = Literal["f1", "precision", "recall"]
 SHRINKAGE = 50
@@ -99,16 +102,19 @@ def tune(
     lies between two scores of its class, in few digits. A class keeps its threshold `in_use`, a
     number or [C], unless the new one reaches more on these images: no class gets worse.
     """
-    present = targets.astype(bool)
+    present, known = is_present(targets), is_known(targets) if has_unknown(targets) else None
     positives = present.sum(axis=0)
     usual = np.broadcast_to(np.asarray(in_use), positives.shape)
-    shared = _share(scores, present, goal, usual)
+    shared = _share(scores, present, known, goal, usual)
     # As it was written: a float32 of 0.7 would become 0.699999988.
     kept = np.array([float(str(each)) for each in usual])
     thresholds = kept.copy()
     is_shared, unreached = np.zeros((2, len(positives)), bool)
-    for i, count in enumerate(positives.tolist()):
-        steps = _steps(scores[:, i], present[:, i])
+    for i, (count, (score, target)) in enumerate(
+        zip(positives.tolist(), columns(scores, targets), strict=True)
+    ):
+        rows = slice(None) if known is None else is_known(target)
+        steps = _steps(score[rows], is_present(target[rows]))
         new, takes_shared = shared, count < max(1, goal.min_positives)
         if not takes_shared:
             chosen, unreached[i] = _choose(steps, goal)
@@ -149,9 +155,10 @@ def decide_held_out(
 def _steps(scores: np.ndarray, present: np.ndarray) -> _Levels:
     order = np.argsort(-scores)
     ranked = scores[order]
-    last_of_ties = np.flatnonzero(np.append(np.diff(ranked) != 0, True))
+    last_of_ties = np.flatnonzero(np.append(np.diff(ranked) != 0, [True] * (len(ranked) > 0)))
     hits = np.cumsum(present[order])[last_of_ties]
-    return _Levels(ranked[last_of_ties], hits, last_of_ties + 1, int(hits[-1]))
+    positives = int(hits[-1]) if len(hits) else 0
+    return _Levels(ranked[last_of_ties], hits, last_of_ties + 1, positives)
 
 
 def _choose(steps: _Levels, goal: Goal) -> tuple[int, bool]:
@@ -196,16 +203,27 @@ def _between(below: float, level: float, near: float | None = None) -> float:
     return level
 
 
-def _share(scores: np.ndarray, present: np.ndarray, goal: Goal, in_use: np.ndarray) -> float:
-    """The best threshold for all classes together: macro F1, or pooled precision or recall."""
+def _share(
+    scores: np.ndarray,
+    present: np.ndarray,
+    known: np.ndarray | None,
+    goal: Goal,
+    in_use: np.ndarray,
+) -> float:
+    """The best threshold for all classes together: macro F1, or pooled precision or recall.
+
+    known: which cells count, bool [N, C]; None: all.
+    """
     if not present.any():
         return 0.5
     spread = np.quantile(scores[present], np.linspace(0, 1, _LEVELS), method="lower")
     levels = np.unique(np.append(spread, in_use).astype(np.float32))[::-1]
     below = np.zeros(len(levels), np.float32)  # the next score of any class
     hits, predicted = (np.empty((scores.shape[1], len(levels)), np.int64) for _ in range(2))
-    for i, (row, shown) in enumerate(zip(scores.T, present.T, strict=True)):  # [C, L]
-        for counts, values in ((hits, row[shown]), (predicted, row)):
+    tables = (scores, present) if known is None else (scores, present, known)
+    for i, (row, shown, *counted) in enumerate(columns(*tables)):  # [C, L]
+        every = row[counted[0]] if counted else row
+        for counts, values in ((hits, row[shown]), (predicted, every)):
             ranked = np.sort(values)
             lower = np.searchsorted(ranked, levels, side="left")
             counts[i] = len(values) - lower
@@ -213,8 +231,8 @@ def _share(scores: np.ndarray, present: np.ndarray, goal: Goal, in_use: np.ndarr
                 np.maximum(below, np.where(lower, ranked[lower - 1], 0), out=below)
     positives = present.sum(axis=0)
     if goal.method == "f1":
-        known = positives > 0
-        f1 = 2 * hits[known] / (predicted[known] + positives[known, None])
+        some = positives > 0
+        f1 = 2 * hits[some] / (predicted[some] + positives[some, None])
         chosen = int(np.argmax(f1.mean(axis=0)))
     else:
         pooled = _Levels(

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from markupsafe import Markup
 
+from paddlex_ml.metrics.known import has_unknown, is_known
 from paddlex_ml.report.figures import Figures
 from paddlex_ml.wording import first_names
 
@@ -80,7 +81,10 @@ def give_verdict(figures: Figures) -> Advice:
     )  # fmt: skip
     if (exact := metrics.subset_accuracy) is not None:
         text += Markup(" At the thresholds in use, {}&nbsp;% of the images get exactly the right "
-            "labels.").format(f"{100 * exact:.{0 if exact >= 0.1 else 1}f}")  # fmt: skip
+            "labels{}.").format(
+            f"{100 * exact:.{0 if exact >= 0.1 else 1}f}",
+            ", as far as they are known" * bool(figures.result.unknown_labels),
+        )  # fmt: skip
     if metrics.better_than_guessing is False:
         text += Markup(" So no figure of this page says anything about new images.")
         return Advice("alarm", "Not usable: not better than guessing", text)
@@ -112,6 +116,8 @@ def advise(figures: Figures, scores: np.ndarray, targets: np.ndarray) -> list[Ad
     """Return what to do next, the most urgent first; each rule gives one advice at most."""
     candidates = (
         _advise_on_undefined(figures),
+        _advise_on_unseen(figures),
+        _advise_on_no_negative(figures),
         _advise_on_not_learnt(figures),
         _advise_on_suspected(figures),
         _advise_on_thresholds(figures),
@@ -123,12 +129,35 @@ def advise(figures: Figures, scores: np.ndarray, targets: np.ndarray) -> list[Ad
 
 
 def _advise_on_undefined(figures: Figures) -> Advice | None:
-    empty = [i for i, row in enumerate(figures.rows) if row.positives == 0]
+    unseen = map(figures.is_unseen, range(len(figures.rows)))
+    empty = [i for i, skip in enumerate(unseen) if not (skip or figures.rows[i].positives)]
     if not empty:
         return None
     title = f"{_count(empty, 'class has', 'classes have')} no image in the validation list"
     text = Markup("{}: a class without images in val.txt cannot be measured. Move some of its "
         "images there, or remove it from label.txt.").format(figures.links(empty))  # fmt: skip
+    return Advice("warning", title, text)
+
+
+def _advise_on_unseen(figures: Figures) -> Advice | None:
+    unseen = [i for i in range(len(figures.rows)) if figures.is_unseen(i)]
+    if not unseen:
+        return None
+    title = f"Nobody has looked for {_count(unseen, 'class', 'classes')} in the validation list"
+    text = Markup("{}: all of its labels in val.txt are unknown, so it cannot be measured. Label some "
+        "images, with and without it.").format(figures.links(unseen))  # fmt: skip
+    return Advice("warning", title, text)
+
+
+def _advise_on_no_negative(figures: Figures) -> Advice | None:
+    certain = [i for i, row in enumerate(figures.rows) if row.positives and row.negatives == 0]
+    if not certain:
+        return None
+    title = f"{_count(certain, 'class is', 'classes are')} known to be absent nowhere"
+    text = Markup("{}: average precision is 1 whatever the scores are, and raises its mean. Add images "
+        "that are known not to show it, or do not count on these figures.").format(
+        figures.links(certain)
+    )  # fmt: skip
     return Advice("warning", title, text)
 
 
@@ -274,6 +303,8 @@ def _advise_on_rare(figures: Figures) -> Advice | None:
 def _advise_on_calibration(
     figures: Figures, scores: np.ndarray, targets: np.ndarray
 ) -> Advice | None:
+    if has_unknown(targets):
+        scores, targets = scores[is_known(targets)], targets[is_known(targets)]
     if not scores.size:
         return None
     mean, present = float(scores.mean(dtype=np.float64)), float(targets.mean(dtype=np.float64))

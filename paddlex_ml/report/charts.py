@@ -13,6 +13,7 @@ import numpy as np
 
 from paddlex_ml.metrics import curves
 from paddlex_ml.metrics.calibration import Reliability
+from paddlex_ml.metrics.known import is_known, is_present
 from paddlex_ml.metrics.measures import ClassMeasures
 from paddlex_ml.metrics.ties import NOISE
 
@@ -112,7 +113,8 @@ def draw_curve(scores: np.ndarray, targets: np.ndarray, row: ClassMeasures) -> C
         if at.recall is not None and at.precision is not None:
             marks[name] = Mark(_short(SMALL.x(at.recall)), _short(SMALL.y(at.precision)))
     thinned = curves.thin(curve, _POINTS, keep=keep)
-    share = float(targets.mean()) if len(targets) else 0.0
+    known = int(np.count_nonzero(is_known(targets)))
+    share = np.count_nonzero(is_present(targets)) / max(1, known)
     line = _polyline(thinned.recall, thinned.precision, SMALL)
     return CurveChart(line, _short(SMALL.y(share)), marks)
 

@@ -41,7 +41,7 @@ class EvaluationPage:
     scores: np.ndarray
     """float32 [N, C], 0..1."""
     targets: np.ndarray
-    """[N, C], 0 or 1."""
+    """[N, C]: 0, 1 or UNKNOWN."""
     paths: Sequence[Path]
     """Files of the images; they may be missing by now."""
     shown: Sequence[str]

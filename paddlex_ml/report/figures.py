@@ -58,8 +58,15 @@ class Figures:
         return Markup("{} to {}").format(*ends) if signed else Markup("{}&ndash;{}").format(*ends)
 
     def share(self, class_id: int) -> float:
-        """Return the share of the images that show a class."""
-        return self.rows[class_id].positives / max(1, self.images)
+        """Return the share of the images that show a class, of those where it is known."""
+        row = self.rows[class_id]
+        known = self.images if row.negatives is None else row.positives + row.negatives
+        return row.positives / max(1, known)
+
+    def is_unseen(self, class_id: int) -> bool:
+        """Return whether nobody has looked for a class in any image."""
+        row = self.rows[class_id]
+        return row.positives == row.negatives == 0 < self.images
 
     def label(self, class_id: int) -> str:
         """Return the name of a class; a blank one is replaced by text that can be clicked."""

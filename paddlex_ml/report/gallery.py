@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from paddlex_ml.data.transforms import read_image
+from paddlex_ml.metrics.known import is_absent, is_known, is_present
 from paddlex_ml.pictures import thumbnails
 from paddlex_ml.report.content import EvaluationPage
 from paddlex_ml.report.figures import Figures
@@ -29,7 +30,7 @@ class Shot:
     label: str
     score: float
     given: str
-    """The labels that it has; of a doubtful label: its list."""
+    """The labels that it has, and how many are unknown; of a doubtful label: its list."""
     note: str = ""
 
 
@@ -65,8 +66,8 @@ class Gallery:
 def choose_shots(content: EvaluationPage, decided: np.ndarray, worst: Sequence[int]) -> Gallery:
     """Choose the photographs and shrink them; `worst` classes first, decided bool [N, C]."""
     figures = Figures(content.result, content.label_names)
-    present = content.targets > 0.5
-    missing, false = present & ~decided, decided & ~present
+    missing = is_present(content.targets) & ~decided
+    false = decided & is_absent(content.targets)
     misses = _choose_overall(content, figures, missing, content.scores)
     alarms = _choose_overall(content, figures, false, -content.scores)
     suspects = [
@@ -127,11 +128,13 @@ def _find_worst(wrong: np.ndarray, order: np.ndarray, most: int) -> list[int]:
 
 
 def _caption(content: EvaluationPage, figures: Figures, image: int, class_id: int) -> Shot:
-    given = np.flatnonzero(content.targets[image] > 0.5).tolist()
+    target = content.targets[image]
+    given = ", ".join([figures.label(i) for i in np.flatnonzero(is_present(target)).tolist()])
+    unknown = np.count_nonzero(~is_known(target))
     return Shot(
         path=content.paths[image],
         shown=content.shown[image],
         label=figures.label(class_id),
         score=float(content.scores[image, class_id]),
-        given=", ".join([figures.label(i) for i in given]) or "none",
+        given=(given or "none") + f" ({unknown:,} unknown)" * bool(unknown),
     )

@@ -73,6 +73,7 @@ COLUMNS = {
     "recall": "Recall",
     "f1": "F1",
     "precision_top3": "Precision, top 3",
+    "class_calibration_error": "Calibration error",
 }
 """Columns of a class that may be undefined."""
 LOWER_IS_BETTER = frozenset(name for name, (_, text) in METRICS.items() if text.endswith(_LOWER))

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from paddlex_ml.metrics import curves
 from paddlex_ml.metrics.curves import JointErrors
+from paddlex_ml.metrics.known import is_known, is_present
 from paddlex_ml.report.figures import Figures
 
 _CLASSES = 24  # of a table: more would be too small to read
@@ -34,8 +35,10 @@ class PairCell:
 
     id: int
     count: int
+    shown: int
+    """Images that show the class of the row, of those where `id` is known."""
     percent: str
-    """Of the images of the row; '' for none."""
+    """Of these; '' for none."""
     shade: str
 
 
@@ -44,8 +47,6 @@ class PairRow:
     """Errors on the images that show the class `id`."""
 
     id: int
-    shown: int
-    """Images that show it."""
     cells: list[PairCell]
 
 
@@ -63,16 +64,17 @@ class Pairs:
 
 def relate(figures: Figures, decided: np.ndarray, targets: np.ndarray) -> Pairs:
     """Return tables of the classes with the most errors, and the pairs beyond chance."""
-    errors = ((targets > 0.5) != decided).sum(axis=0)
+    errors = ((is_present(targets) != decided) & is_known(targets)).sum(axis=0)
     order = np.argsort(-errors, kind="stable")
     chosen = [int(i) for i in order[:_CLASSES] if errors[i]]
     misses, alarms = curves.joint_errors(decided, targets)
+    shown = misses.chances + alarms.chances
     return Pairs(
         classes=chosen,
         left_out=int((errors > 0).sum()) - len(chosen),
         tables={
-            "misses": _make_table(figures, misses, chosen),
-            "alarms": _make_table(figures, alarms, chosen),
+            "misses": _make_table(misses.errors, shown, chosen),
+            "alarms": _make_table(alarms.errors, shown, chosen),
         },
         lists={
             "misses": _list_clear_cases(figures, misses, _MISSES),
@@ -81,10 +83,10 @@ def relate(figures: Figures, decided: np.ndarray, targets: np.ndarray) -> Pairs:
     )
 
 
-def _make_table(figures: Figures, joint: JointErrors, chosen: list[int]) -> list[PairRow]:
-    shown = np.array([figures.rows[i].positives for i in chosen])
-    errors = joint.errors[np.ix_(chosen, chosen)]
-    shares = errors / np.maximum(1, shown)[:, None]
+def _make_table(every: np.ndarray, images: np.ndarray, chosen: list[int]) -> list[PairRow]:
+    """Rows of the chosen classes, from errors [C, C] on images [C, C]."""
+    errors, shown = (counts[np.ix_(chosen, chosen)] for counts in (every, images))
+    shares = errors / np.maximum(1, shown)
     darkest = shares.max(initial=0.0) or 1.0
     rows = []
     for row, row_id in enumerate(chosen):
@@ -93,8 +95,9 @@ def _make_table(figures: Figures, joint: JointErrors, chosen: list[int]) -> list
             share = float(shares[row, column])
             percent = f"{100 * share:.0f}" if share >= 0.005 else "<1" if share else ""
             shade = f"{_SHADE * share / darkest:.2f}"
-            cells.append(PairCell(column_id, int(errors[row, column]), percent, shade))
-        rows.append(PairRow(row_id, int(shown[row]), cells))
+            counts = int(errors[row, column]), int(shown[row, column])
+            cells.append(PairCell(column_id, *counts, percent, shade))
+        rows.append(PairRow(row_id, cells))
     return rows
 
 

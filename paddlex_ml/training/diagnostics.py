@@ -185,45 +185,78 @@ def averaging_window(decay: float, updates: int) -> float:
 
 
 def check_lists(
-    names: Sequence[str], train: Targets, val: Targets, *, ignores_unknown: bool = False
+    names: Sequence[str], train: Targets, val: Targets, *, ignores_unknown: bool = True
 ) -> list[str]:
     """What the lists of a data set cannot teach or measure.
 
     `ignores_unknown`: nothing is learned from the unknown labels of `train`.
     """
-    known, present = targets.count(train), targets.count(val).present
-    counts = list(zip(names, known.present.tolist(), present.tolist(), strict=True))
-    one_sided = (known.absent == 0) & (known.present > 0) & (known.known < len(train))
+    counts, val_counts = targets.count(train), targets.count(val)
+    shown, val_shown = counts.present, val_counts.present
+    unseen, val_unseen = (  # an empty list has no label that could be unknown
+        (each.known == 0) & (len(values) > 0)
+        for each, values in ((counts, train), (val_counts, val))
+    )
+    certain, val_certain = (
+        (each.present > 0) & (each.absent == 0) & (each.known < len(values))
+        for each, values in ((counts, train), (val_counts, val))
+    )
+    numbered = [f"{name} ({count})" for name, count in zip(names, shown.tolist(), strict=True)]
     messages = []
-    for classes, lack, advice in (
+    for named, chosen, lack, advice in (
         (
-            [name for name, count, _ in counts if count == 0],
+            names,
+            (shown == 0) & ~unseen,
             "no image in train.txt",
             "a class without images is never predicted; add images, or remove it from label.txt",
         ),
         (
-            [f"{name} ({count})" for name, count, _ in counts if 0 < count < FEW],
+            names,
+            unseen,
+            "only unknown labels in train.txt",
+            "nothing is learned of a class that nobody has looked for; label some images, with it "
+            "and without it",
+        ),
+        (
+            names,
+            certain & ignores_unknown,
+            "no image in train.txt that is known not to show it",
+            "a model learns that such a class is everywhere; label some images without it, or "
+            "train with -o Train.loss.unknown=em",
+        ),
+        (
+            numbered,
+            (shown > 0) & (shown < FEW),
             f"fewer than {FEW} images in train.txt",
             "that is hardly enough to learn from; add images, or draw these more often with "
             "-o Train.sampler=repeat_factor",
         ),
         (
-            [names[i] for i in np.flatnonzero(one_sided & ignores_unknown).tolist()],
-            "only present and unknown labels in train.txt",
-            "such a class will be predicted everywhere; add images without it, or train with "
-            "-o Train.loss.unknown=em",
-        ),
-        (
-            [name for name, _, count in counts if count == 0],
+            names,
+            (val_shown == 0) & ~val_unseen,
             "no image in val.txt",
             "mAP ignores a class without validation images; move images to val.txt, or split all "
             "images again: mode check_dataset with -o CheckDataset.split.enable=true",
         ),
+        (
+            names,
+            val_unseen,
+            "only unknown labels in val.txt",
+            "mAP ignores a class that nobody has looked for; label some images, with it and "
+            "without it",
+        ),
+        (
+            names,
+            val_certain,
+            "no image in val.txt that is known not to show it",
+            "its average precision is 1 whatever the model does; label some images without it",
+        ),
     ):
+        classes = [named[i] for i in np.flatnonzero(chosen).tolist()]
         if classes:
             number = "1 class has" if len(classes) == 1 else f"{len(classes)} classes have"
             messages.append(f"{number} {lack} ({first_names(classes, _NAMED)}): {advice}")
-    single = [name for name, _, count in counts if count == 1]
+    single = [names[i] for i in np.flatnonzero(val_shown == 1).tolist()]
     reasons = [f"val.txt has only {len(val)} images"] if len(val) < SMALL_LIST else []
     if single:
         each = "each of " if len(single) > 1 else ""

@@ -249,10 +249,12 @@ def test_classes_without_a_known_absent_label_are_named_where_unknown_ones_are_i
     names, val = ["owl", "cat", "sky", "dog"], np.tile(np.eye(4, dtype=np.int8), (20, 1))
     masked = diagnostics.check_lists(names, train, val, ignores_unknown=True)
     assert [text for text in masked if "everywhere" in text] == [
-        "1 class has only present and unknown labels in train.txt (owl): such a class will be "
-        "predicted everywhere; add images without it, or train with -o Train.loss.unknown=em"
+        "1 class has no image in train.txt that is known not to show it (owl): a model learns that "
+        "such a class is everywhere; label some images without it, or train with "
+        "-o Train.loss.unknown=em"
     ]
-    assert len(diagnostics.check_lists(names, train, val)) == len(masked) - 1
+    trained = diagnostics.check_lists(names, train, val, ignores_unknown=False)
+    assert len(trained) == len(masked) - 1
     assert masked == diagnostics.check_lists(names, to_sparse(train), val, ignores_unknown=True)
 
 

@@ -24,6 +24,7 @@ NAMES = RunFolder(Path()).evaluate
 _PLAIN = (
     "name",
     "positives",
+    "negatives",
     "average_precision",
     "average_precision_11point",
     "threshold",

@@ -13,14 +13,16 @@ logger = logging.getLogger(__name__)
 _WIDEST = 40  # characters of a name; a longer one does not move the numbers of the other lines
 
 
-def log_classes(summary: Summary) -> None:
-    """A line for each class, the best first, and the means."""
+def log_classes(summary: Summary, unknown: int) -> None:
+    """A line for each class, the best first, and the means; unknown: number of unknown labels."""
     rows, metrics = summary.per_class, summary.metrics
     width = min(_WIDEST, max(len(row.name) for row in rows))
     for row in sorted(rows, key=lambda row: -(row.average_precision or 0.0)):
         name = row.name.ljust(width)
         if row.average_precision is None:
-            logger.info("  %s  undefined (no positive image)", name)
+            looked = row.positives or row.negatives or not metrics.images
+            reason = "no positive image" if looked else "nobody has looked for it"
+            logger.info("  %s  undefined (%s)", name, reason)
         else:
             logger.info("  %s  %.4f  F1 %s", name, row.average_precision, _number(row.f1))
     logger.info(
@@ -29,6 +31,16 @@ def log_classes(summary: Summary) -> None:
         _interval(metrics.MultiLabelMAP_ci95),
         _number(metrics.constant_predictor),
     )
+    if unknown:
+        logger.info(
+            "%d of the %d labels of val.txt are unknown: no measure counts them",
+            unknown, metrics.images * len(rows),
+        )  # fmt: skip
+    if certain := [row.name for row in rows if row.positives and row.negatives == 0]:
+        logger.warning(
+            "no image is known to be without %s: an average precision of 1 says nothing there",
+            first_names(certain),
+        )
     if metrics.MultiLabelMAP is None:  # and so is nearly every other measure
         logger.warning("no image of val.txt has a label: there is nothing to measure")
         return

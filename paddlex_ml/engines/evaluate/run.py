@@ -13,7 +13,7 @@ from paddlex_ml import devices
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.evaluate_result import FORMAT_VERSION, EvaluationResult
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import annotation
+from paddlex_ml.data import annotation, targets
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.engines.evaluate import comparison, files, label_errors, log, models, thresholds
 from paddlex_ml.engines.evaluate.scores import score_both
@@ -42,7 +42,8 @@ def run(config: Config) -> EvaluationResult:
 
     scores, theirs = score_both(config, val, evaluated, other)
     summary = summarise(scores, val.targets, names, in_use, rounds=wanted.bootstrap, seed=seed)
-    log.log_classes(summary)
+    unknown = targets.count_unknown(val.values)
+    log.log_classes(summary, unknown)
     per_class = summary.per_class
     tuned = tuned_result = compared = suspects = doubtful = None
     if wanted.tune_threshold is not None:
@@ -63,6 +64,7 @@ def run(config: Config) -> EvaluationResult:
         val_digest=annotation.digest(val),
         metrics=summary.metrics,
         per_class=per_class,
+        unknown_labels=unknown,
         thresholds=tuned_result,
         label_errors=doubtful,
         comparison=compared,
