@@ -107,6 +107,31 @@ def _train_rules(config: Config) -> Iterator[Broken]:
         key = "Train.loss.label_smoothing"
         what = f"{key} is {loss.label_smoothing:g}, but two_way only asks which labels are present"
         yield ConfigFault(key, what, override(key, 0)), ("Train.loss.name",)
+    if train.single_positive and train.unknown_labels != "negative":
+        yield from _single_positive_rules(config)
+
+
+def _single_positive_rules(config: Config) -> Iterator[Broken]:
+    """No label of train.txt is known to be absent: what cannot work without one."""
+    train, loss, this = config.Train, config.Train.loss, "Train.single_positive"
+    key, is_two_way = "Train.loss.unknown", loss.name == "two_way"
+    if loss.unknown == "ignore" or (is_two_way and train.unknown_labels == "em"):
+        what = f"{this} leaves no absent label: with {key} {train.unknown_labels} "
+        what += "two_way has nothing to compare" if is_two_way else "every score would rise to 1"
+        fix = override(key, "weak_negative" if is_two_way else "em")
+        at = this if loss.unknown is None else key
+        yield ConfigFault(at, what, fix), (this, key, "Train.loss.name")
+    if loss.pos_weight == "auto":
+        key = "Train.loss.pos_weight"
+        what = f"{key} is auto, but {this} leaves no absent label to count"
+        yield ConfigFault(key, what, override(key, None)), (this, "Train.loss.unknown")
+    if train.augment.mixup:
+        key = "Train.augment.mixup"
+        what = (
+            f"{key} is {train.augment.mixup:g}: what one of two images shows is unknown on their "
+        )
+        what += f"mixture, so that {this} leaves hardly any label"
+        yield ConfigFault(key, what, override(key, 0)), (this, "Train.loss.unknown")
 
 
 def _token_rules(config: Config) -> Iterator[Broken]:

@@ -178,6 +178,14 @@ class LossConfig:
     temperature: Annotated[float, Range(low=0, above=True, typical=4.0)] = 4.0
     """two_way: at 1 the lowest score of the present labels counts most; above 1 all of them count
     more equally; above 0."""
+    unknown: Literal["ignore", "negative", "weak_negative", "em"] | None = None
+    """What is learned from labels that nobody has looked for (-1 or nothing in train.txt): ignore
+    (nothing), negative (the class is absent), weak_negative (the same with the weight 1 / (classes
+    - 1), arXiv:2106.09708) or em (the score stays undecided unless other images decide it,
+    arXiv:2203.16219). null: em with single_positive, else ignore."""
+    em_alpha: Annotated[float, Range(low=0, above=True, typical=0.1)] = 0.1
+    """em: how strongly the scores of unknown labels are drawn to 0.5, above 0. Published: 0.2 for
+    20 classes, 0.1 for 80, 0.01 for 312."""
     label_smoothing: Annotated[float, Range(low=0, high=1, below=True)] = 0.0
     """Makes targets less certain by this much, half of it at 0 and half at 1: 0 to below 1. 0.1
     when labels are noisy. Not for two_way."""
@@ -322,8 +330,16 @@ class TrainConfig:
     """Which tokens of an image the head of CLIP_vit_base_patch16_448_ML uses: all_patches, or
     first_patch, as in the published weights. null: all_patches in training, else those that the
     weights were trained with (docs/models.md). Other models: null."""
+    single_positive: bool = False
+    """true: an image may show more classes than train.txt names, such as photos with one tag each:
+    every 0 there is unknown, not absent (see loss.unknown). val.txt stays as it is."""
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    @property
+    def unknown_labels(self) -> Literal["ignore", "negative", "weak_negative", "em"]:
+        """`loss.unknown`, or what its null stands for."""
+        return self.loss.unknown or ("em" if self.single_positive else "ignore")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from paddlex_ml.data.augment import cutout, randaugment
 from paddlex_ml.data.image_cache import ImageCache
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.kernels import pillow
+from paddlex_ml.metrics.known import UNKNOWN
 
 _LARGE = 2**25  # pixels, 100 MB
 
@@ -69,15 +70,18 @@ class MultiLabelDataset:
         *,
         reduced_decode: bool = False,
         cache: ImageCache | None = None,
+        only_present: bool = False,
     ) -> None:
         """With `reduced_decode`, a large JPEG is decoded at a fraction of its size that has at
         least twice the pixels of the resized one on both sides. `cache` keeps resized images.
+        With `only_present`, classes that an image does not show are unknown.
         """
         self.images = images
         self.preprocess = preprocess
         self.augmentation = augmentation
         self.min_side = 2 * max(preprocess.size) if reduced_decode else None
         self.cache = cache
+        self.only_present = only_present
 
     def __len__(self) -> int:
         return len(self.images)
@@ -90,7 +94,10 @@ class MultiLabelDataset:
             pixels = self.cache.get(index.sample, path, self._read)
         if self.augmentation is not None:
             pixels = np.asarray(self.augmentation.apply(Image.fromarray(pixels), index))
-        return pixels, targets.row(self.images.values, index.sample)
+        cells = targets.row(self.images.values, index.sample)
+        if self.only_present:  # here, so that sparse targets stay sparse
+            cells = np.where(cells > 0, cells, np.int8(UNKNOWN))
+        return pixels, cells
 
     def _read(self, path: Path) -> np.ndarray:
         with decode_memory.reading():

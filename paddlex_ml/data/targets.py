@@ -197,6 +197,21 @@ def labels_per_image(targets: Targets) -> npt.NDArray[np.int64]:
     return sums[1:] - sums[:-1]
 
 
+def has_unknown(targets: Targets) -> bool:
+    """Whether there is a cell that nobody has looked up."""
+    values = targets.values if isinstance(targets, SparseTargets) else targets
+    return bool(values.size) and bool(values.min() < 0)
+
+
+def assume_absent(targets: Targets) -> Targets:
+    """The same images, with every unknown cell as an absent one."""
+    if isinstance(targets, np.ndarray):
+        return np.maximum(targets, 0)
+    shown = targets.values > 0
+    starts = np.concatenate([[0], np.cumsum(shown, dtype=np.int64)])[targets.starts]
+    return SparseTargets(starts, targets.ids[shown], targets.values[shown], targets.num_classes)
+
+
 def digest(targets: Targets, start: bytes = b"") -> str:
     """SHA-256 of `start` and all cells: equal for the same cells, dense or sparse."""
     state = hashlib.sha256(start)

@@ -184,8 +184,13 @@ def averaging_window(decay: float, updates: int) -> float:
     return min(1 / (1 - decay), (10 + updates) / 9)
 
 
-def check_lists(names: Sequence[str], train: Targets, val: Targets) -> list[str]:
-    """What the lists of a data set cannot teach or measure."""
+def check_lists(
+    names: Sequence[str], train: Targets, val: Targets, *, ignores_unknown: bool = True
+) -> list[str]:
+    """What the lists of a data set cannot teach or measure.
+
+    `ignores_unknown`: nothing is learned from the unknown labels of `train`.
+    """
     counts, val_counts = targets.count(train), targets.count(val)
     shown, val_shown = counts.present, val_counts.present
     unseen, val_unseen = (  # an empty list has no label that could be unknown
@@ -214,9 +219,10 @@ def check_lists(names: Sequence[str], train: Targets, val: Targets) -> list[str]
         ),
         (
             names,
-            certain,
+            certain & ignores_unknown,
             "no image in train.txt that is known not to show it",
-            "a model learns that such a class is everywhere; label some images without it",
+            "a model learns that such a class is everywhere; label some images without it, or "
+            "train with -o Train.loss.unknown=em",
         ),
         (
             numbered,

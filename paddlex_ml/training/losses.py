@@ -2,13 +2,17 @@
 """Losses: logits and targets [B, C] in, one float32 number out.
 
 The number is a sum over the samples, so batches that share a step, and processes that share a
-training, simply add their gradients. Targets are 0 or 1, or between after `smoothed` and mixup.
-Everything is computed in float32, also where mixed precision is on.
+training, simply add their gradients. Targets are 0 or 1, between after `smoothed` and mixup, or
+UNKNOWN. Everything is computed in float32, also where mixed precision is on.
+
+Every loss takes `unknown_weight`, what an unknown cell counts as an absent one: at 0 it costs
+nothing, and its gradient is exactly 0. None says that no cell is unknown, and nothing is masked.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
@@ -51,6 +55,7 @@ def asymmetric_loss(
     gamma_neg: float = 4.0,
     gamma_pos: float = 0.0,
     clip: float = 0.05,
+    unknown_weight: float | None = 0.0,
 ) -> paddle.Tensor:
     """Asymmetric loss for multi-label classification (Ridnik et al. 2021, arXiv:2009.14119).
 
@@ -61,6 +66,7 @@ def asymmetric_loss(
     gamma_pos * t + gamma_neg * (1 - t) reduces the result. So the slope is zero at the score
     t * (1 + clip), or at `clip` when that is more; a weight for each side would move it far up.
     """
+    targets, weight = _split(targets, unknown_weight)
     # From the logits, not from log(sigmoid): sigmoid(-100) is 0 in float32 and has no gradient.
     # The floor bends the value back to the published one; inside it the gradient is zero too.
     log_present = F.log_sigmoid(logits).clip(min=_LOG_FLOOR)
@@ -77,25 +83,35 @@ def asymmetric_loss(
         # Weight of every term: a score that is right already counts little. No gradient passes.
         right = (targets * present + (1 - targets) * absent).detach()
         loss = loss * (1 - right) ** (targets * gamma_pos + (1 - targets) * gamma_neg)
-    return loss.sum()
+    return (loss if weight is None else loss * weight).sum()
 
 
 @_in_float32
 def bce_loss(
-    logits: paddle.Tensor, targets: paddle.Tensor, *, pos_weight: paddle.Tensor | None = None
+    logits: paddle.Tensor,
+    targets: paddle.Tensor,
+    *,
+    pos_weight: paddle.Tensor | None = None,
+    unknown_weight: float | None = 0.0,
 ) -> paddle.Tensor:
     """Binary cross-entropy, summed over batch and classes.
 
     `pos_weight` [C] multiplies the loss of present labels; None: 1. There is no floor: the slope of
     a confident mistake stays 1.
     """
+    targets, weight = _split(targets, unknown_weight)
     present = targets if pos_weight is None else targets * pos_weight
-    return -(present * F.log_sigmoid(logits) + (1 - targets) * F.log_sigmoid(-logits)).sum()
+    right = present * F.log_sigmoid(logits) + (1 - targets) * F.log_sigmoid(-logits)
+    return -(right if weight is None else right * weight).sum()
 
 
 @_in_float32
 def two_way_loss(
-    logits: paddle.Tensor, targets: paddle.Tensor, *, temperature: float = 4.0
+    logits: paddle.Tensor,
+    targets: paddle.Tensor,
+    *,
+    temperature: float = 4.0,
+    unknown_weight: float | None = 0.0,
 ) -> paddle.Tensor:
     """Two-way multi-label loss (Kobayashi, "Two-Way Multi-Label Loss", CVPR 2023).
 
@@ -109,22 +125,34 @@ def two_way_loss(
     has no absent label costs nothing. The two means are added and multiplied by B, so that the
     result scales as a sum over samples. The samples of a batch are compared with each other: the
     sum over two batches is not the loss of the two as one batch, and a batch of one has nothing to
-    compare among its samples. Targets above 0.5 count as present, all others as absent, so
-    smoothing changes nothing here.
+    compare among its samples. Targets above 0.5 count as present, all other known ones as absent,
+    so smoothing changes nothing here. `unknown_weight` multiplies the exponential of a logit.
     """
-    present = targets > 0.5
-    samples = _comparison(logits, present, 1, temperature)
-    classes = _comparison(logits, present, 0, temperature)
+    present, absent = targets > 0.5, logits
+    if unknown_weight is not None:
+        unknown = paddle.full_like(logits, _NOWHERE)  # no path back: the slope is exactly 0
+        if unknown_weight:
+            unknown = logits + math.log(unknown_weight)
+        absent = paddle.where(targets < 0, unknown, logits)
+    samples = _comparison(logits, absent, present, 1, temperature)
+    classes = _comparison(logits, absent, present, 0, temperature)
     total: paddle.Tensor = (samples + classes) * targets.shape[0]
     return total
 
 
 def _comparison(
-    logits: paddle.Tensor, present: paddle.Tensor, axis: int, temperature: float
+    logits: paddle.Tensor,
+    absent: paddle.Tensor,
+    present: paddle.Tensor,
+    axis: int,
+    temperature: float,
 ) -> paddle.Tensor:
-    """Mean cost over the rows (axis 1) or columns (axis 0) that have a present label, or 0."""
+    """Mean cost over the rows (axis 1) or columns (axis 0) that have a present label, or 0.
+
+    `absent` are the logits as absent labels are compared.
+    """
     nowhere = paddle.full_like(logits, _NOWHERE)
-    highest = paddle.where(present, nowhere, logits).logsumexp(axis)
+    highest = paddle.where(present, nowhere, absent).logsumexp(axis)
     lowest = paddle.where(present, -logits / temperature, nowhere).logsumexp(axis) * temperature
     some = present.any(axis)
     # Left out before the softplus: a cost of 1e9 times 0 is 0, but its slope may not be.
@@ -136,9 +164,45 @@ def _comparison(
 def smoothed(
     logits: paddle.Tensor, targets: paddle.Tensor, *, loss_fn: LossFn, smoothing: float
 ) -> paddle.Tensor:
-    """The loss for targets that are less certain: t becomes t * (1 - smoothing) + smoothing / 2."""
+    """The loss for targets that are less certain: t becomes t * (1 - smoothing) + smoothing / 2.
+
+    An unknown target stays unknown.
+    """
     with paddle.amp.auto_cast(enable=False):
-        return loss_fn(logits, targets.astype("float32") * (1 - smoothing) + smoothing / 2)
+        targets = targets.astype("float32")
+        softer = targets * (1 - smoothing) + smoothing / 2
+        return loss_fn(logits, paddle.where(targets < 0, targets, softer))
+
+
+def entropy_maximised(
+    logits: paddle.Tensor, targets: paddle.Tensor, *, loss_fn: LossFn, alpha: float
+) -> paddle.Tensor:
+    """The loss of the known cells, and -alpha * H(p) for each unknown one (Zhou et al. 2022).
+
+    H is the entropy of the score p, in nats ("Acknowledging the Unknown for Multi-label Learning
+    with Single Positive Labels", ECCV 2022, arXiv:2203.16219, without its pseudo-labels). The slope
+    alpha * p * (1 - p) * logit draws a score to 0.5, and hardly where p is near 0.5, 0 or 1: known
+    labels decide there. The result may be negative, at least -alpha * log 2 for an unknown cell.
+    """
+    known = loss_fn(logits, targets)
+    with paddle.amp.auto_cast(enable=False):
+        x = logits.astype("float32")
+        information = F.sigmoid(x) * F.log_sigmoid(x) + F.sigmoid(-x) * F.log_sigmoid(-x)
+        unknown = (targets < 0).astype("float32")
+        return known + alpha * (information * unknown).sum()
+
+
+def _split(
+    targets: paddle.Tensor, unknown_weight: float | None
+) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+    """Targets with unknown cells as absent ones, and the weight of every cell; None: all 1."""
+    if unknown_weight is None:
+        return targets, None
+    unknown = targets < 0
+    weight = paddle.where(
+        unknown, paddle.full_like(targets, unknown_weight), paddle.ones_like(targets)
+    )
+    return targets.clip(min=0.0), weight
 
 
 def positive_weight(

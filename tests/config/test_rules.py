@@ -75,6 +75,36 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
             "-o Train.loss.label_smoothing=0",
         ),
         (
+            ["Train.single_positive=true", "Train.loss.unknown=ignore"],
+            "Train.single_positive leaves no absent label: with Train.loss.unknown ignore every "
+            "score would rise to 1",
+            "-o Train.loss.unknown=em",
+        ),
+        (
+            ["Train.loss.name=two_way", "Train.single_positive=true"],
+            "Train.single_positive leaves no absent label: with Train.loss.unknown em two_way has "
+            "nothing to compare",
+            "-o Train.loss.unknown=weak_negative",
+        ),
+        (
+            ["Train.loss.name=two_way", "Train.single_positive=true", "Train.loss.unknown=ignore"],
+            "Train.single_positive leaves no absent label: with Train.loss.unknown ignore two_way "
+            "has nothing to compare",
+            "-o Train.loss.unknown=weak_negative",
+        ),
+        (
+            ["Train.single_positive=true", "Train.loss.name=bce", "Train.loss.pos_weight=auto"],
+            "Train.loss.pos_weight is auto, but Train.single_positive leaves no absent label to "
+            "count",
+            "-o Train.loss.pos_weight=null",
+        ),
+        (
+            ["Train.single_positive=true", "Train.augment.mixup=0.2"],
+            "Train.augment.mixup is 0.2: what one of two images shows is unknown on their mixture, "
+            "so that Train.single_positive leaves hardly any label",
+            "-o Train.augment.mixup=0",
+        ),
+        (
             ["Evaluate.bootstrap=1"],
             "Evaluate.bootstrap is 1: so few rounds have no middle 95 %",
             "-o Evaluate.bootstrap=20",
@@ -93,6 +123,17 @@ def test_training_keys_that_contradict_each_other_are_refused(
     for other in others:
         keys = (f"Global.mode={other}", "Predict.input=a.jpg", "Global.dataset_dir=data")
         assert merged(tmp_path, *overrides, *keys).Global.mode == other
+
+
+def test_one_tag_a_photo_composes_with_all_where_it_assumes_absent(tmp_path: Path) -> None:
+    needed = ["Global.dataset_dir=data", "Global.mode=train", "Train.single_positive=true"]
+    assert merged(tmp_path, *needed).Train.unknown_labels == "em"
+    weights = ["Train.loss.name=bce", "Train.loss.pos_weight=auto", "Train.augment.mixup=0.2"]
+    config = merged(tmp_path, *needed, *weights, "Train.loss.unknown=negative")
+    assert config.Train.unknown_labels == "negative"
+    two_way = merged(tmp_path, *needed, "Train.loss.name=two_way", "Train.loss.unknown=negative")
+    assert two_way.Train.loss.unknown == "negative"
+    assert merged(tmp_path, *needed[:2]).Train.unknown_labels == "ignore"
 
 
 def test_only_the_mode_that_reads_a_section_asks_for_its_rules(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import paddle
 import pytest
 
 from paddlex_ml.artifacts.train_result import Best, EpochRow
+from paddlex_ml.data.targets import to_sparse
 from paddlex_ml.training import diagnostics
 from paddlex_ml.training.diagnostics import Diagnostics
 from paddlex_ml.training.ema import Ema
@@ -237,6 +238,24 @@ def test_classes_that_are_never_seen_are_counted_and_ten_are_named() -> None:
     )
     assert rare.startswith("1 class has fewer than 5 images in train.txt (c12 (4)): ")
     assert diagnostics.check_lists(names[13:], targets([5]), targets([9])) == []
+
+
+def test_classes_without_a_known_absent_label_are_named_where_unknown_ones_are_ignored() -> None:
+    train = np.full((60, 4), -1, np.int8)
+    train[:9, 0] = 1  # present and unknown alone
+    train[:9, 1], train[9, 1] = 1, 0  # one image is known to be without it
+    train[:, 2] = 1  # in all images, as far as everybody knows
+    train[9:, 3] = 0
+    names, val = ["owl", "cat", "sky", "dog"], np.tile(np.eye(4, dtype=np.int8), (20, 1))
+    masked = diagnostics.check_lists(names, train, val, ignores_unknown=True)
+    assert [text for text in masked if "everywhere" in text] == [
+        "1 class has no image in train.txt that is known not to show it (owl): a model learns that "
+        "such a class is everywhere; label some images without it, or train with "
+        "-o Train.loss.unknown=em"
+    ]
+    trained = diagnostics.check_lists(names, train, val, ignores_unknown=False)
+    assert len(trained) == len(masked) - 1
+    assert masked == diagnostics.check_lists(names, to_sparse(train), val, ignores_unknown=True)
 
 
 def test_classes_that_val_cannot_measure_are_named() -> None:

@@ -5,26 +5,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import paddle
 
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import preprocess, sampling
+from paddlex_ml.data import annotation, preprocess, sampling, targets
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset
 from paddlex_ml.data.image_cache import open_caches
 from paddlex_ml.data.loader import Loader, count_workers
+from paddlex_ml.data.targets import Targets
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train import start
 from paddlex_ml.models import zoo
-from paddlex_ml.training.diagnostics import loader_repairs
+from paddlex_ml.training import diagnostics
 from paddlex_ml.training.freeze import backbone_entries, set_frozen
 from paddlex_ml.training.losses import (
     LossFn,
     asymmetric_loss,
     bce_loss,
+    entropy_maximised,
     positive_weight,
     smoothed,
     two_way_loss,
@@ -34,6 +37,48 @@ from paddlex_ml.training.precision import Precision
 from paddlex_ml.training.schedule import build_schedule
 
 logger = logging.getLogger(__name__)
+
+
+def prepare_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> MLClsDataset:
+    """The lists as they are trained on: with Train.loss.unknown=negative, unknown is absent.
+
+    The log says what becomes of unknown labels, and what the lists cannot teach.
+    """
+    treatment, values = config.Train.unknown_labels, dataset.train.values
+    if group.is_main:
+        _tell_unknown(config, values)
+    if treatment == "negative":
+        values = targets.assume_absent(values)
+        dataset = replace(dataset, train=replace(dataset.train, values=values))
+    for message in diagnostics.check_lists(
+        dataset.label_names, values, dataset.val.values, ignores_unknown=treatment == "ignore"
+    ):
+        logger.warning(message)
+    return dataset
+
+
+def _tell_unknown(config: Config, values: Targets) -> None:
+    """Log how many labels of train.txt are unknown, and what becomes of them."""
+    options, weight = config.Train, _weigh_unknown(config, values)
+    if weight is None:
+        if options.loss.unknown is not None:
+            logger.info(
+                "%s has no unknown label: Train.loss.unknown changes nothing", annotation.TRAIN_FILE
+            )
+        return
+    counts, labels = targets.count(values), len(values) * values.shape[1]
+    known = counts.present if options.single_positive else counts.known
+    unknown, treatment = labels - int(known.sum()), options.unknown_labels
+    effect = {
+        "ignore": "leaves them out of the loss",
+        "negative": "counts them as absent",
+        "weak_negative": f"counts them as absent with the weight {weight:.3g}",
+        "em": f"leaves their scores undecided (Train.loss.em_alpha={options.loss.em_alpha:g})",
+    }[treatment]
+    logger.info(
+        f"{annotation.TRAIN_FILE}: {unknown:,} of {labels:,} labels ({unknown / labels:.1%}) are "
+        f"unknown: Train.loss.unknown={treatment} {effect}"
+    )
 
 
 def compose_plan(
@@ -73,7 +118,7 @@ def compose_plan(
             options.save_latest_minutes,
         ),
         after_checkpoint=partial(start.remove_overwritten, config.Global.output),
-        loader_repairs=loader_repairs(
+        loader_repairs=diagnostics.loader_repairs(
             options.cache,
             count_workers(options.num_workers, group.local_size),
             count_workers(None, group.local_size),
@@ -93,6 +138,7 @@ def build_loaders(
 ) -> tuple[Loader, Loader]:
     """The loaders of the training images, with their augmentation, and of the validation images."""
     options, augment = config.Train, config.Train.augment
+    only_present = options.single_positive and options.unknown_labels != "negative"
     augmentation = Augmentation(
         config.Global.seed, augment.cutout, augment.randaugment, augment.flip, augment.mixup
     )
@@ -116,11 +162,12 @@ def build_loaders(
                 changes,
                 reduced_decode=reduced,
                 cache=cache,
+                only_present=one_sided,
             ),
             workers,
         )
-        for (images, reduced), changes, cache in zip(
-            lists, (augmentation, None), caches, strict=True
+        for (images, reduced), changes, one_sided, cache in zip(
+            lists, (augmentation, None), (only_present, False), caches, strict=True
         )
     )
     return train_loader, val_loader
@@ -153,20 +200,39 @@ def _tell_remainder(plan: Plan) -> None:
         )
 
 
+def _weigh_unknown(config: Config, values: Targets) -> float | None:
+    """What an unknown label counts as an absent one; None: there is no unknown label."""
+    if not config.Train.single_positive and not targets.has_unknown(values):
+        return None
+    match config.Train.unknown_labels:
+        case "negative":
+            return 1.0
+        case "weak_negative":
+            return 1 / max(1, int(values.shape[1]) - 1)
+        case "ignore" | "em":
+            return 0.0
+
+
 def _choose_loss(config: Config, dataset: MLClsDataset) -> LossFn:
-    loss = config.Train.loss
+    loss, unknown = config.Train.loss, _weigh_unknown(config, dataset.train.values)
     loss_fn: LossFn
     match loss.name:
         case "asymmetric":
             loss_fn = partial(
-                asymmetric_loss, gamma_neg=loss.gamma_neg, gamma_pos=loss.gamma_pos, clip=loss.clip
+                asymmetric_loss,
+                gamma_neg=loss.gamma_neg,
+                gamma_pos=loss.gamma_pos,
+                clip=loss.clip,
+                unknown_weight=unknown,
             )
         case "bce":
             weight = positive_weight(loss.pos_weight, dataset.train.values)
             tensor = None if weight is None else paddle.to_tensor(weight)
-            loss_fn = partial(bce_loss, pos_weight=tensor)
+            loss_fn = partial(bce_loss, pos_weight=tensor, unknown_weight=unknown)
         case "two_way":
-            loss_fn = partial(two_way_loss, temperature=loss.temperature)
+            loss_fn = partial(two_way_loss, temperature=loss.temperature, unknown_weight=unknown)
+    if config.Train.unknown_labels == "em" and unknown is not None:
+        loss_fn = partial(entropy_maximised, loss_fn=loss_fn, alpha=loss.em_alpha)
     if loss.label_smoothing:
         return partial(smoothed, loss_fn=loss_fn, smoothing=loss.label_smoothing)
     return loss_fn

@@ -27,7 +27,7 @@ from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed import launch
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train import changed_lists, preflight, resume, start
-from paddlex_ml.engines.train.plan import build_loaders, compose_plan
+from paddlex_ml.engines.train.plan import build_loaders, compose_plan, prepare_lists
 from paddlex_ml.engines.train.result import build_result
 from paddlex_ml.engines.train.resume import Beginning
 from paddlex_ml.engines.train.start import Opened
@@ -38,7 +38,7 @@ from paddlex_ml.models import zoo
 from paddlex_ml.pictures import plots
 from paddlex_ml.storage.files import set_link_aside
 from paddlex_ml.terminal import SafeFormatter
-from paddlex_ml.training import diagnostics, events, precision
+from paddlex_ml.training import events, precision
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import SIGINT, Interrupt
 from paddlex_ml.training.loop import fit, global_step
@@ -85,6 +85,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         _log_file(files.train_log, group) as open_log,
         ExitStack() as stack,
     ):
+        dataset = prepare_lists(config, dataset, group)
         training, plan = prepare(config, dataset, opened, group)
         if group.is_main:
             preflight.check(training, output)
@@ -94,9 +95,6 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
             step = global_step(training.progress, plan)
             scalars = stack.enter_context(events.writing(files.events, step))
             plan = replace(plan, scalars=scalars)
-        lists = dataset.train.values, dataset.val.values
-        for message in diagnostics.check_lists(dataset.label_names, *lists):
-            logger.warning(message)
         train_loader, val_loader = build_loaders(config, dataset, group)
         with closing(train_loader), closing(val_loader):
             if opened.saved is not None:
