@@ -318,7 +318,8 @@ def warn(violations: Sequence[Violations], lists: Mapping[str, ImageList]) -> li
     cases.sort(key=lambda case: -len(case[2]))
     findings = []
     for each, name, paths in cases[:_WARNINGS]:
-        text = f"{each.what}: {len(paths):,} images in {name}: {first_names(paths, _EXAMPLES)}"
+        count = f"{len(paths):,} image{'s' * (len(paths) != 1)}"
+        text = f"{each.what}: {count} in {name}: {first_names(paths, _EXAMPLES)}"
         findings.append(Finding(f"{text}; {each.fix}", [(path,) for path in paths]))
     if rest := cases[_WARNINGS:]:
         shown = first_names([f"{each.what} in {name}" for each, name, _ in rest], _EXAMPLES)
