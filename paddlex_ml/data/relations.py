@@ -153,8 +153,8 @@ class _Reader:
         implied = self._read_implications(keys["implies"]) if "implies" in keys else {}
         groups = self._read_groups(keys["exclusive"]) if "exclusive" in keys else []
         if not self.faults and not any(implied.values()) and not groups:
-            text = f"the file has no relation between classes; {_IMPLIES_FIX}"
-            self._add("empty file", root, text.partition(";")[0], f"{_IMPLIES_FIX}, or remove it")
+            text = "the file has no relation between classes"
+            self._add("empty file", root, text, f"{_IMPLIES_FIX}, or remove the file")
         closed = self._follow(implied)
         self._find_contradictions(closed, groups)
         stated = tuple((a, b) for a, others in implied.items() for b in others)

@@ -64,10 +64,10 @@ class Rewritten:
         lines = [*self.notes, *(self.account.format_lines() if self.account else [])]
         lines += self._format_changes()
         lines += [
-            f"{name}.txt: {list_.absent_to_present:,} absent and {list_.unknown_to_present:,} "
-            f"unknown labels became present, {list_.unknown_to_absent:,} unknown ones absent, by "
-            f"{relations.FILE}; {list_.not_repaired:,} images show exclusive classes and stay"
-            for name, list_ in self.completed.items()
+            f"{name}.txt: {done.absent_to_present:,} absent and {done.unknown_to_present:,} "
+            f"unknown labels became present, {done.unknown_to_absent:,} unknown ones absent, by "
+            f"{relations.FILE}; images that show exclusive classes, and stay: {done.not_repaired:,}"
+            for name, done in self.completed.items()
         ]
         lines += files or ["the lists are already as asked"]
         if self.images:

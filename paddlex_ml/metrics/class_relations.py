@@ -40,6 +40,11 @@ class ClassRelations:
                 found[class_id].append(number)
         return tuple(map(tuple, found))
 
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        """How many classes each one implies, [C]: fewer than what implies it."""
+        return np.array([len(others) for others in self.implied], np.int64)
+
     def raise_scores(self, scores: np.ndarray) -> np.ndarray:
         """The scores [..., C], each at least as high as those of the classes that imply it."""
         raised: np.ndarray = np.array(scores)
@@ -59,8 +64,7 @@ class ClassRelations:
         class goes with it. Fewer than `min_labels` where no other class fits to those chosen.
         """
         scores = self.raise_scores(scores)
-        sizes = np.array([len(others) for others in self.implied])
-        order = np.lexsort((np.arange(len(scores)), sizes, -scores))
+        order = np.lexsort((np.arange(len(scores)), self._sizes, -scores))
         reached = scores >= thresholds
         start, end = self._pairs
         reached[end[reached[start]]] = True

@@ -94,9 +94,9 @@ def test_a_set_without_the_file_has_no_relations(tmp_path: Path) -> None:
         ("implies: {cat: []}", ":1", "cat implies nothing", "remove the line"),
         ("exclusive: {cat: dog}", ":1", "not a list of groups", "[[day, night], [cat, dog]]"),
         ("exclusive: [day, night]", ":1", "is no list of classes", "[[day, night], [cat, dog]]"),
-        ("", "", "no relation", "or remove it"),
-        ("# nothing", "", "no relation", "or remove it"),
-        ("implies: {}\nexclusive: []", ":1", "no relation", "or remove it"),
+        ("", "", "no relation", "or remove the file"),
+        ("# nothing", "", "no relation", "or remove the file"),
+        ("implies: {}\nexclusive: []", ":1", "no relation", "or remove the file"),
         ("implies: {cat: [", ":1", "YAML is damaged", "correct it"),
         ("implies: &a {cat: *a}", ":1", "contains itself", "correct it"),
         ("implies: " + "[" * 60 + "]" * 60, ":1", "more than 50 deep", "correct it"),
@@ -295,7 +295,7 @@ def test_the_lists_are_completed_as_one_change(folder, tmp_path: Path, caplog) -
         [1, 1, -1, -1],
     ]
     assert "2 absent and 0 unknown labels became present, 1 unknown ones absent" in caplog.text
-    assert "1 images show exclusive classes and stay" in caplog.text
+    assert "images that show exclusive classes, and stay: 1" in caplog.text
     assert (folder / "train.txt.bak").read_bytes() == before["train.txt"]
     assert not (folder / "val.txt.bak").exists()
     journal.undo(folder)
