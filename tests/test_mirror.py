@@ -64,6 +64,7 @@ TESTED_ELSEWHERE = {
 WITHOUT_A_MODULE = {
     "config/test_repairs.py": "the repairs of all faults of a configuration",
     "config/test_yaml_files.py": "the shipped YAML files",
+    "data/test_unknown_labels.py": "unknown labels and sparse lists, from the files to the result",
     "data/test_forged_records.py": "records of strangers, in a data set",
     "data/test_bombs.py": "images that would fill the memory, through every reader",
     "distributed/test_story.py": "trainings in several processes through main.py",

@@ -45,6 +45,17 @@ class CheckWarning(msgspec.Struct, frozen=True):
     """All classes that the warning is about, where these may be many."""
 
 
+class UnknownLabels(msgspec.Struct, frozen=True):
+    """Labels of one list that nobody has looked up."""
+
+    labels: int
+    """Pairs of image and class."""
+    share: float
+    """Of all pairs, 0 to 1."""
+    known_images: dict[str, int]
+    """Class -> images where it is known whether they show it."""
+
+
 class DatasetCounts(msgspec.Struct, frozen=True):
     """Counts of a data set, as `data.check.summarise` gives them."""
 
@@ -56,6 +67,8 @@ class DatasetCounts(msgspec.Struct, frozen=True):
     image_formats: dict[str, int]
     co_occurrence: CoOccurrence
     warnings: list[CheckWarning]
+    unknown_labels: dict[str, UnknownLabels] | UnsetType = UNSET
+    """By list; only where a list has some."""
 
 
 class CheckAttributes(msgspec.Struct, frozen=True, kw_only=True):

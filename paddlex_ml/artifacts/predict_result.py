@@ -25,6 +25,20 @@ class UnansweredFile(msgspec.Struct, frozen=True):
     """What it is."""
 
 
+class SavedLabels(msgspec.Struct, frozen=True):
+    """Lines that Predict.save_labels added to a list."""
+
+    list: str
+    images: int
+    present: int
+    """Labels with a score of at least the higher threshold."""
+    absent: int
+    """Labels with a score below the lower threshold."""
+    unknown: int
+    left_out: dict[str, int]
+    """Reason -> images."""
+
+
 class PredictResult(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of a prediction, and where its results are.
 
@@ -48,6 +62,8 @@ class PredictResult(msgspec.Struct, frozen=True, kw_only=True):
     csv: str
     explain: str | UnsetType = UNSET
     """Folder of the heatmaps; only with Predict.explain."""
+    labels: SavedLabels | UnsetType = UNSET
+    """Only with Predict.save_labels."""
     err_type: str | UnsetType = UNSET
     err_msg: str | UnsetType = UNSET
     """Only when `done_flag` is false."""

@@ -437,6 +437,12 @@ class PredictConfig:
     save_path: Path | None = None
     """Folder for predictions.json, predictions.csv and the pictures. null: <output>/predict. Those
     of an earlier prediction are moved into its subfolder predictions.bak."""
+    save_labels: (
+        Annotated[tuple[float, float], Checked(values.label_scores, form="yaml")] | None
+    ) = None
+    """Two scores, such as [0.1, 0.9]: also add the images, which lie in Global.dataset_dir, to its
+    train.txt. Labels with a score from the second are present, below the first absent, between them
+    unknown; the old list is kept as .bak (docs/labels.md). null: do not."""
     save_img: bool = True
     """true: draw the labels into pictures. false doubles the speed on small photographs."""
     longest_side: Annotated[int, Range(low=640, high=16_000)] = 1600

@@ -148,7 +148,7 @@ def parse(
         text = f"the data set folder {root} {state}"
         folder = "-o Global.dataset_dir=./dataset/my_set"
         fix = f"{folder} (the folder that holds label.txt, train.txt and val.txt)"
-        empty = ImageList(root, [], targets.empty(0))
+        empty = ImageList(root, [], np.zeros((0, 0), np.int8))
         fault = DatasetFault("folder missing", "", text, fix)
         return Parsed(MLClsDataset(root, [], empty, empty), {}, [fault])
     journal.finish_interrupted(root)
@@ -161,7 +161,7 @@ def parse(
     for listed in opened:
         reader.resolve(listed)
     images = {listed.name: reader.close(listed) for listed in opened}
-    empty = ImageList(root, [], targets.empty(len(names)))
+    empty = ImageList(root, [], np.zeros((0, len(names)), np.int8))
     dataset = MLClsDataset(root, names, images.get("train", empty), images.get("val", empty))
     return Parsed(dataset, reader.lines, faults + reader.faults, reader.changes)
 

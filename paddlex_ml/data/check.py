@@ -154,6 +154,8 @@ def summarise(report: Report) -> dict[str, Any]:
     co_occurrence       train and val together: classes, and `counts` [C][C] of images that show
                         both; for more than 200 classes the 50 most frequent `pairs` instead
     warnings            text, number of images or pairs, all of them, and the classes concerned
+    unknown_labels      list -> labels, share of all, and images where each class is known; only
+                        where a list has unknown labels
     """
     names = report.dataset.label_names
     lists = {"train": report.dataset.train, "val": report.dataset.val}
@@ -175,7 +177,24 @@ def summarise(report: Report) -> dict[str, Any]:
             }
             for finding in report.warnings
         ],
+        **describe_unknown(lists, names),
     }
+
+
+def describe_unknown(lists: Mapping[str, ImageList], names: Sequence[str]) -> dict[str, Any]:
+    """`unknown_labels` of `summarise`, or nothing where all labels are known."""
+    tables = {name: images.values for name, images in lists.items()}
+    if not any(map(targets.count_unknown, tables.values())):
+        return {}
+    described = {}
+    for name, values in tables.items():
+        cells, known = targets.count_unknown(values), targets.count(values).known.tolist()
+        described[name] = {
+            "labels": cells,
+            "share": round(cells / max(1, len(values) * len(names)), 6),
+            "known_images": dict(zip(names, known, strict=True)),
+        }
+    return {"unknown_labels": described}
 
 
 def measure_images(report: Report) -> dict[str, dict[str, int]]:

@@ -228,19 +228,44 @@ def _find_contradictions(dataset: MLClsDataset, images: Images) -> Iterator[Find
 def _find_absent(
     images: ImageList, dataset: MLClsDataset, name: str, effect: str
 ) -> Iterator[Finding]:
-    shows = (targets.count(images.values).present > 0).tolist()
-    absent = [label for label, shown in zip(dataset.label_names, shows, strict=True) if not shown]
-    if absent and len(images):
+    counts, names = targets.count(images.values), dataset.label_names
+    if not len(images):
+        return
+    absent = [names[i] for i in np.flatnonzero((counts.present == 0) & (counts.known > 0))]
+    if absent:
         yield Finding(
-            f"{len(absent):,} of {len(shows):,} classes have no image in {name}: "
+            f"{len(absent):,} of {len(names):,} classes have no image in {name}: "
             f"{first_names(absent)}; {effect}, add images or remove them from label.txt and the "
             "lists",
             names=absent,
         )
+    if unseen := [names[i] for i in np.flatnonzero(counts.known == 0)]:
+        yield Finding(
+            f"{len(unseen):,} of {len(names):,} classes are unknown in every image of {name}: "
+            f"{first_names(unseen)}; {effect}, look for them in some images, or remove them from "
+            "label.txt and the lists",
+            names=unseen,
+        )
+    everywhere = (counts.known == counts.present) & (counts.known < len(images))
+    if one_sided := [names[i] for i in np.flatnonzero(everywhere & (counts.present > 0))]:
+        yield Finding(
+            f"{len(one_sided):,} of {len(names):,} classes are known only where {name} shows them: "
+            f"{first_names(one_sided)}; nothing says what an image without them looks like: write "
+            "0 where somebody has looked, or train with -o Train.single_positive=true",
+            names=one_sided,
+        )
 
 
 def _find_unlabelled(images: ImageList, name: str) -> Iterator[Finding]:
-    bare = np.flatnonzero(targets.labels_per_image(images.values) == 0)
+    without = targets.labels_per_image(images.values) == 0
+    hidden = np.bincount(targets.cells(images.values, unknown=True)[0], minlength=len(images))
+    bare = np.flatnonzero(without & (hidden == 0))
+    if len(unseen := np.flatnonzero(hidden == images.values.shape[1])):
+        yield Finding(
+            f"{len(unseen):,} of {len(images):,} images in {name} are unknown in every class "
+            f"(the first: {images.paths[unseen[0]]}); nothing is learned or measured from them",
+            [(images.paths[i],) for i in unseen],
+        )
     if len(bare):
         yield Finding(
             f"{len(bare):,} of {len(images):,} images in {name} have no label at all "

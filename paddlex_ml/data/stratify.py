@@ -127,15 +127,25 @@ def _make_units(values: Targets, numbers: Numbers, rng: np.random.Generator) -> 
 
 
 def _list_columns(values: Targets) -> tuple[Numbers, Numbers, int]:
-    """Image and column of each cell that counts, and the number of columns, "image" the last."""
+    """Image and column of each cell that counts, and the number of columns, "image" the last.
+
+    A class that is unknown on some images has a second column, of its unknown or absent cells.
+    """
     num_images, num_classes = values.shape
-    parts = [targets.cells(values)]
     counts = targets.count(values)
-    partly = np.flatnonzero(counts.known < num_images)  # these have a column of known absent cells
-    for start, block in targets.blocks(values) if len(partly) else ():
-        image, label = np.nonzero(is_absent(block[:, partly]))
-        parts.append((image + start, label + num_classes))
-    num_columns = num_classes + len(partly) + 1
+    unknown = num_images - counts.known
+    # The rarer of the two says as much, and there are fewer cells to list.
+    by_absent = np.flatnonzero(counts.absent < unknown)
+    column = np.zeros(num_classes, np.int64)
+    column[unknown > 0] = num_classes + np.arange(np.count_nonzero(unknown))
+    parts = [targets.cells(values)]
+    hidden = np.stack(targets.cells(values, unknown=True))
+    hidden = hidden[:, (counts.absent >= unknown)[hidden[1]]]
+    parts.append((hidden[0], column[hidden[1]]))
+    for start, block in targets.blocks(values) if len(by_absent) else ():
+        image, label = np.nonzero(is_absent(block[:, by_absent]))
+        parts.append((image + start, column[by_absent[label]]))
+    num_columns = num_classes + np.count_nonzero(unknown) + 1
     parts.append((np.arange(num_images), np.full(num_images, num_columns - 1)))
     image, label = (np.concatenate(each) for each in zip(*parts, strict=True))
     return image, label, num_columns

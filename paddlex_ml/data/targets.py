@@ -71,7 +71,7 @@ class SparseTargets:
 Targets: TypeAlias = Dense | SparseTargets
 
 
-class ClassCounts(NamedTuple):
+class LabelCounts(NamedTuple):
     """Images of each class, int64 [C]."""
 
     present: npt.NDArray[np.int64]
@@ -81,11 +81,6 @@ class ClassCounts(NamedTuple):
     def absent(self) -> npt.NDArray[np.int64]:
         """Images that are known not to show the class."""
         return self.known - self.present
-
-
-def empty(num_classes: int) -> Dense:
-    """The targets of no image."""
-    return np.zeros((0, num_classes), np.int8)
 
 
 def from_labels(
@@ -181,16 +176,16 @@ def cells(targets: Targets, *, unknown: bool = False) -> tuple[np.ndarray, np.nd
     return targets.images()[chosen], targets.ids[chosen]
 
 
-def count(targets: Targets) -> ClassCounts:
+def count(targets: Targets) -> LabelCounts:
     """Images that show each class, and images where it is known."""
     if isinstance(targets, np.ndarray):
         present = is_present(targets).sum(axis=0, dtype=np.int64)
-        return ClassCounts(present, is_known(targets).sum(axis=0, dtype=np.int64))
+        return LabelCounts(present, is_known(targets).sum(axis=0, dtype=np.int64))
     shown, hidden = (
         np.bincount(targets.ids[chosen], minlength=targets.num_classes)
         for chosen in (targets.values > 0, targets.values < 0)
     )
-    return ClassCounts(shown, len(targets) - hidden)
+    return LabelCounts(shown, len(targets) - hidden)
 
 
 def labels_per_image(targets: Targets) -> npt.NDArray[np.int64]:
@@ -200,12 +195,6 @@ def labels_per_image(targets: Targets) -> npt.NDArray[np.int64]:
     shown = np.concatenate([[0], np.cumsum(targets.values > 0, dtype=np.int64)])
     sums: npt.NDArray[np.int64] = shown[targets.starts]
     return sums[1:] - sums[:-1]
-
-
-def has_unknown(targets: Targets) -> bool:
-    """Whether there is a cell that nobody has looked up."""
-    values = targets.values if isinstance(targets, SparseTargets) else targets
-    return bool(values.size) and bool(values.min() < 0)
 
 
 def digest(targets: Targets, start: bytes = b"") -> str:
@@ -280,7 +269,7 @@ def parse(values: list[str], num_classes: int, expected: str) -> tuple[Targets, 
 
 def _parse_sparse(values: list[str], num_classes: int) -> tuple[SparseTargets, Mask]:
     """Parse the lines of ids all at once. Returns their cells, and which lines are done."""
-    matches = [_SPARSE_LINE.fullmatch(text.replace(" ", "")) for text in values]
+    matches = [_SPARSE_LINE.fullmatch(_close_up(text)) for text in values]
     done = np.array([match is not None for match in matches], np.bool_)
     lines, ids, kinds = [], [], []
     for group, value in ((1, 1), (2, UNKNOWN)):
@@ -306,7 +295,8 @@ def _parse_plain(values: list[str], num_classes: int) -> tuple[Dense, Mask]:
     """Parse the texts that are exactly "0,1,-1,..." all at once: a loop over values would take
     minutes for a large set. Returns targets [N, C] and which rows are done."""
     width = 2 * num_classes - 1
-    short = [_shorten(text) if len(text) != width else text for text in values]
+    short = [text if len(text) == width else _shorten(text) for text in values]
+    short = ["" if "?" in text else new for text, new in zip(values, short, strict=True)]
     done = np.array([len(text) == width and text.isascii() for text in short], np.bool_)
     targets = np.zeros((len(short), num_classes), np.int8)
     rows = np.flatnonzero(done)
@@ -316,7 +306,7 @@ def _parse_plain(values: list[str], num_classes: int) -> tuple[Dense, Mask]:
         text = "".join([short[i] for i in part])
         table = np.frombuffer(text.encode("ascii"), np.uint8).reshape(-1, width)
         digits = table[:, ::2] - ord("0")  # other characters wrap around to values above 1
-        hidden = table[:, ::2] == ord(_UNKNOWN)
+        hidden = table[:, ::2] == ord(_UNKNOWN)  # the mark of `_shorten`, never of the line
         right = ((digits <= 1) | hidden).all(axis=1) & (table[:, 1::2] == ord(",")).all(axis=1)
         targets[part] = np.where(hidden, UNKNOWN, digits)
         targets[part[~right]], done[part] = 0, right
@@ -325,10 +315,13 @@ def _parse_plain(values: list[str], num_classes: int) -> tuple[Dense, Mask]:
 
 def _shorten(text: str) -> str:
     """The values with one character for each unknown one."""
-    if _UNKNOWN in text:
-        return ""  # no value of a dense line
-    text = re.sub(r"(?<=,)(?=,|$)|^(?=,)", _UNKNOWN, text.replace(" ", ""))
+    text = re.sub(r"(?<=,)(?=,|$)|^(?=,)", _UNKNOWN, _close_up(text))
     return text.replace(str(UNKNOWN), _UNKNOWN)
+
+
+def _close_up(text: str) -> str:
+    """The text without spaces around its marks."""
+    return re.sub(r"\s*([,?@])\s*", r"\1", text.strip()) if " " in text else text
 
 
 def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | ValueFault:

@@ -108,6 +108,13 @@ def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | U
         if faults:
             raise combine(_propose_conversion(faults, root), root)
         draft = draft.divide(division)
+        for name in draft.lists:
+            values = getattr(draft.parsed.dataset, name).values
+            if count := targets.count_unknown(values):
+                logger.info(
+                    "%s.txt: %s labels are unknown (%.1f %%): a training leaves them out",
+                    *(name, f"{count:,}", 100 * count / np.prod(values.shape)),
+                )
         report = check.make_report(draft.parsed, images, [])
         return report, _report_rewritten(draft.write(), config) if is_asked else UNSET
 
@@ -260,9 +267,7 @@ def _fill_page(
     images = np.sum([check.count_positives(each) for each in lists], axis=0)
     frequent = np.argsort(-images, kind="stable")[: dataset_page.MOST_TOGETHER]
     pages = [
-        dataset_page.PageList(
-            each.paths, targets.cells(each.values), targets.count(each.values).present
-        )
+        dataset_page.PageList(each.paths, targets.cells(each.values), *targets.count(each.values))
         for each in lists
     ]
     account = rewritten.account if isinstance(rewritten, RewrittenLists) else UNSET

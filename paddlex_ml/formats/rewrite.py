@@ -18,6 +18,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paddlex_ml.data import annotation, journal, split, targets, tidy
 from paddlex_ml.data.annotation import LISTS, ImageList, LineChange, MLClsDataset, Parsed
 from paddlex_ml.data.faults import combine
@@ -262,7 +264,7 @@ def _as_parsed(
     root: Path, names: list[str], lists: Mapping[str, ImageList], changes: list[LineChange]
 ) -> Parsed:
     """Lists that are not written yet, with the lines that they will have."""
-    empty = ImageList(root, [], targets.empty(len(names)))
+    empty = ImageList(root, [], np.zeros((0, len(names)), np.int8))
     dataset = MLClsDataset(root, names, lists.get("train", empty), lists.get("val", empty))
     lines = {
         name: {annotation.normalise_path(path): i for i, path in enumerate(images.paths, 1)}

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from paddlex_ml.metrics.columns import columns
 from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 from paddlex_ml.metrics.ties import group_ends
 
@@ -55,13 +56,12 @@ def constant_predictor_map(targets: np.ndarray) -> float:
 
 def descend(scores: np.ndarray, targets: np.ndarray, *, noise: float = 0.0) -> Iterator[Steps]:
     """Yield the steps of every class, counted from one sort of its scores."""
-    falling = np.ascontiguousarray(-scores.T)  # classes as rows: sorting runs along the memory
-    positives = np.ascontiguousarray(is_present(targets.T))
-    known = np.ascontiguousarray(is_known(targets.T)) if has_unknown(targets) else None
-    for of_class, (row, present) in enumerate(zip(falling, positives, strict=True)):
-        ranked = np.sort(row[present])
+    some_unknown = has_unknown(targets)
+    for score, target in columns(scores, targets):
+        row = -score
+        ranked = np.sort(row[is_present(target)])
         # Sorting values alone is several times as fast as sorting their positions.
-        every = np.sort(row if known is None else row[known[of_class]])
+        every = np.sort(row[is_known(target)] if some_unknown else row)
         ends = np.searchsorted(every, ranked, side="right")  # of the equals of each positive
         if noise and len(ranked):
             groups = group_ends(-every, noise) + 1

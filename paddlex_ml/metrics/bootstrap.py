@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paddlex_ml.metrics.average_precision import Steps, area, average_precision, descend
+from paddlex_ml.metrics.columns import columns
 from paddlex_ml.metrics.decisions import mean_defined
 from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 
@@ -103,13 +104,14 @@ def resample(
     """
     sampled = np.full((len(weights), scores.shape[1]), np.nan)
     some_unknown = has_unknown(targets)
-    for of_class, steps in enumerate(descend(scores, targets, noise=noise)):
+    found = zip(descend(scores, targets, noise=noise), columns(scores, targets), strict=True)
+    for of_class, (steps, (score, target)) in enumerate(found):
         if len(steps.hits):
-            order = np.argsort(-scores[:, of_class])
+            order = np.argsort(-score)
             if some_unknown:
-                order = order[is_known(targets[order, of_class])]
+                order = order[is_known(target[order])]
             order = order[: steps.depth[-1]]
-            positives = order[is_present(targets[order, of_class])]
+            positives = order[is_present(target[order])]
             sampled[:, of_class] = [area(_weigh(row, order, positives, steps)) for row in weights]
     return sampled
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paddlex_ml.metrics.columns import columns
 from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 
 
@@ -72,15 +73,19 @@ def _tables(
         raise ValueError("calibration needs scores in 0..1: apply the sigmoid first")
     classes = scores.shape[1]
     # float32 as the scores are: 0.2 as a float64 would lie below a score of 0.2.
-    edges = np.linspace(0, 1, bins + 1)[1:-1].astype(np.float32)
+    edges = np.linspace(0, 1, bins + 1).astype(np.float32)
+    lower, upper = edges[:-1], np.append(edges[1:-1], np.float32(2))  # the last bin holds 1
     shape = classes, bins
     count, total, hits = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape, np.int64)
     some_unknown = has_unknown(targets)
-    for of_class in range(classes):  # all at once would need 25 times a column's memory
-        score, target = np.ascontiguousarray(scores[:, of_class], np.float32), targets[:, of_class]
+    for of_class, (column, target) in enumerate(columns(scores, targets)):
+        score = column.astype(np.float32, copy=False)
         if some_unknown:
             score, target = score[is_known(target)], target[is_known(target)]
-        bin_of = np.searchsorted(edges, score, side="right")
+        # Nearly always right: a comparison with both edges of the bin corrects the rounding.
+        bin_of = np.minimum((score * bins).astype(np.int32), bins - 1)
+        bin_of -= score < lower[bin_of]
+        bin_of += score >= upper[bin_of]
         count[of_class] = np.bincount(bin_of, minlength=bins)
         total[of_class] = np.bincount(bin_of, weights=score, minlength=bins)
         hits[of_class] = np.bincount(bin_of[is_present(target)], minlength=bins)

@@ -68,26 +68,27 @@ def _measure(
 
     scores, present: [n, C]; unknown labels have the score -inf. known: how many are not, [n].
     """
-    order = np.argsort(-scores, axis=1)
-    true = np.take_along_axis(present, order, axis=1)
-    last = _last_of_equals(np.take_along_axis(scores, order, axis=1))
-    rank_of = last + 1  # [n, C], by falling score: number of labels with at least this score
-    true_above = np.take_along_axis(np.cumsum(true, axis=1), last, axis=1)
+    images, classes = scores.shape
+    image, label = np.nonzero(present)  # M true labels
+    labels = present.sum(axis=1)
+    # A number for each score, in the same order, and between the numbers of other images: so that
+    # one search finds the rank of every true label among all labels of its own image.
+    numbers = np.sort(_number(scores), axis=1) + (np.arange(images)[:, None] << 33)
+    own = _number(scores[image, label]) + (image << 33)
+    rank_of = (image + 1) * classes - np.searchsorted(numbers.ravel(), own)  # [M], 1..C
+    ends = np.cumsum(labels)
+    true_above = ends[image] - np.searchsorted(np.sort(own), own)
 
-    labels = true.sum(axis=1)
-    coverage = np.where(true, rank_of, 0).max(axis=1, initial=0)
-    wrong_pairs = np.where(true, rank_of - true_above, 0).sum(axis=1)
+    coverage = np.zeros(images, np.int64)
+    np.maximum.at(coverage, image, rank_of)
+    wrong_pairs = np.bincount(image, rank_of - true_above, images)
     pairs = labels * (known - labels)
     loss = wrong_pairs / np.maximum(pairs, 1)
-    precision = np.where(true, true_above / rank_of, 0).sum(axis=1) / np.maximum(labels, 1)
+    precision = np.bincount(image, true_above / rank_of, images) / np.maximum(labels, 1)
     return float(coverage.sum()), float(loss.sum()), float(precision.sum() + (labels == 0).sum())
 
 
-def _last_of_equals(ranked: np.ndarray) -> np.ndarray:
-    """Column where the run of equal scores around each cell ends: sorted [n, C] -> [n, C]."""
-    columns = np.arange(ranked.shape[1])
-    ends = np.ones(ranked.shape, bool)
-    ends[:, :-1] = ranked[:, :-1] != ranked[:, 1:]
-    # From the right, each cell takes over the nearest end: the smallest seen so far.
-    nearest = np.where(ends, columns, len(columns))[:, ::-1]
-    return np.minimum.accumulate(nearest, axis=1)[:, ::-1]
+def _number(scores: np.ndarray) -> np.ndarray:
+    """Whole numbers, int32, in the order of float32 scores; equal for equal ones."""
+    bits = (scores.astype(np.float32) + np.float32(0)).view(np.int32)  # no -0.0
+    return np.asarray(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF)))

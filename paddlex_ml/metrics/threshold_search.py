@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from paddlex_ml.metrics.columns import columns
 from paddlex_ml.metrics.decisions import decide
 from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 
@@ -109,9 +110,11 @@ def tune(
     kept = np.array([float(str(each)) for each in usual])
     thresholds = kept.copy()
     is_shared, unreached = np.zeros((2, len(positives)), bool)
-    for i, count in enumerate(positives.tolist()):
-        rows = slice(None) if known is None else known[:, i]
-        steps = _steps(scores[rows, i], present[rows, i])
+    for i, (count, (score, target)) in enumerate(
+        zip(positives.tolist(), columns(scores, targets), strict=True)
+    ):
+        rows = slice(None) if known is None else is_known(target)
+        steps = _steps(score[rows], is_present(target[rows]))
         new, takes_shared = shared, count < max(1, goal.min_positives)
         if not takes_shared:
             chosen, unreached[i] = _choose(steps, goal)
@@ -217,8 +220,9 @@ def _share(
     levels = np.unique(np.append(spread, in_use).astype(np.float32))[::-1]
     below = np.zeros(len(levels), np.float32)  # the next score of any class
     hits, predicted = (np.empty((scores.shape[1], len(levels)), np.int64) for _ in range(2))
-    for i, (row, shown) in enumerate(zip(scores.T, present.T, strict=True)):  # [C, L]
-        every = row if known is None else row[known[:, i]]
+    tables = (scores, present) if known is None else (scores, present, known)
+    for i, (row, shown, *counted) in enumerate(columns(*tables)):  # [C, L]
+        every = row[counted[0]] if counted else row
         for counts, values in ((hits, row[shown]), (predicted, every)):
             ranked = np.sort(values)
             lower = np.searchsorted(ranked, levels, side="left")

@@ -39,6 +39,7 @@ _LARGEST = 9_500_000  # bytes of a page, without the names in its warnings
 _SMALL_SIDE, _SMALL_QUALITY = 80, 60  # of samples on demand
 _PIXELS = 120_000_000  # decoded for these samples: about 1.5 seconds
 _FEWEST, _MOST = 300, 2400  # samples on demand inside the page
+_MOST_UNKNOWN = 100  # classes in the table of those with unknown labels
 _LISTED = 60_000  # samples on demand: of very many classes, each has fewer
 
 Counts = npt.NDArray[np.int64]
@@ -53,6 +54,8 @@ class PageList:
     """Image and class of each label, in the order of the images."""
     counts: Counts
     """Images that show each class, [C]."""
+    known: Counts
+    """Images where it is known whether they show the class, [C]."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,7 @@ def _fill_template(content: DatasetPage, images: _Images) -> dict[str, Any]:
         "warnings": warnings,
         "account": content.account,
         "classes": _rows(names, train, val, by_size=True) if chosen else [],
+        "unknown": _tabulate_unknown(content),
         "spread": _describe_spread(train),
         "per_image": _per_image(content),
         "cooccurrence": _tabulate_pairs(names, content.pairs),
@@ -312,6 +316,32 @@ def _per_image(content: DatasetPage) -> list[dict[str, Any]]:
     names = [f"{k} label{'s' * (k != 1)}" for k in range(longest)]
     rows = _rows(names, train, val)
     return [row for row in rows if row["train"] or row["val"]]
+
+
+def _tabulate_unknown(content: DatasetPage) -> dict[str, Any]:
+    """Share of the images where a class is known, of those with unknown labels, least known first.
+
+    `left_out` counts the classes beyond the first ones.
+    """
+    lists = content.train, content.val
+    shares = [each.known / max(1, len(each.paths)) for each in lists]
+    partly = [(each.known < len(each.paths)) for each in lists]
+    chosen = np.flatnonzero(partly[0] | partly[1])
+    order = chosen[np.lexsort((shares[1][chosen], shares[0][chosen]))].tolist()
+    cells = sum(int((len(each.paths) - each.known).sum()) for each in lists)
+    total = sum(len(each.paths) for each in lists) * len(content.label_names)
+    rows = [
+        {
+            "name": content.label_names[i],
+            "lists": [
+                (int(each.known[i]), f"{100 * share[i]:.1f}")
+                for each, share in zip(lists, shares, strict=True)
+            ],
+        }
+        for i in order[:_MOST_UNKNOWN]
+    ]
+    share = f"{100 * cells / max(1, total):.1f}"
+    return {"cells": cells, "share": share, "rows": rows, "left_out": len(order) - len(rows)}
 
 
 def _tabulate_pairs(names: Sequence[str], pairs: PagePairs) -> dict[str, Any]:

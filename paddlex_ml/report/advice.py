@@ -144,8 +144,10 @@ def _advise_on_unseen(figures: Figures) -> Advice | None:
     if not unseen:
         return None
     title = f"Nobody has looked for {_count(unseen, 'class', 'classes')} in the validation list"
-    text = Markup("{}: all labels of such a class in val.txt are unknown, so it cannot be measured. "
-        "Label some images, with and without it.").format(figures.links(unseen))  # fmt: skip
+    text = Markup("{}: all labels of such a class in val.txt are unknown, so it cannot be "
+        "measured. Label some images, with and without it.").format(
+        figures.links(unseen)
+    )  # fmt: skip
     return Advice("warning", title, text)
 
 

@@ -52,7 +52,8 @@ class Reader(HTMLParser):
 
 def page_list(paths: Sequence[str], targets: np.ndarray) -> PageList:
     images, classes = np.nonzero(targets)
-    return PageList(paths, (images, classes), targets.sum(axis=0, dtype=np.int64))
+    known = np.full(targets.shape[1], len(targets))
+    return PageList(paths, (images, classes), targets.sum(axis=0, dtype=np.int64), known)
 
 
 def make(root: Path, names: list[str], images: int = 6) -> DatasetPage:

@@ -28,6 +28,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.engines.predict import files
+from paddlex_ml.engines.predict.save_labels import LabelSaver
 from paddlex_ml.engines.predict.set_aside import list_own, set_aside
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import inputs, published_model
@@ -104,19 +105,24 @@ def _run(config: Config, saved: PredictFiles) -> PredictResult:
     threshold = wanted.threshold
     if threshold is not None:
         per_class_threshold.resolve(threshold, model.label_names, where="Predict.threshold")
+    labels = None
+    if wanted.save_labels is not None:
+        names, root = model.label_names, config.Global.dataset_dir
+        labels = LabelSaver(root, names, *wanted.save_labels)
     results = Predictor(model).predict(
         pictures,
         wanted.batch_size,
         threshold,
         max_labels=wanted.max_labels,
         min_labels=wanted.min_labels,
-        return_all_scores=wanted.return_all_scores,
+        return_all_scores=wanted.return_all_scores or labels is not None,
         on_error=wanted.on_error,
         explain=wanted.explain,
         keep_side=wanted.longest_side if wanted.save_img or wanted.explain else None,
     )
-    tally = _save(config, results, saved, model.label_names)
-    return _describe(config, model, tally, saved)
+    tally = _save(config, results, saved, model.label_names, labels)
+    added = UNSET if labels is None else labels.write()
+    return msgspec.structs.replace(_describe(config, model, tally, saved), labels=added)
 
 
 def _make_save_path(config: Config) -> PredictFiles:
@@ -203,6 +209,7 @@ def _save(
     results: Iterator[MultiLabelResult],
     saved: PredictFiles,
     classes: tuple[str, ...],
+    labels: LabelSaver | None,
 ) -> _Tally:
     """Print, write and draw the results while they are predicted."""
     tally, wanted = _Tally(), config.Predict
@@ -225,6 +232,10 @@ def _save(
         names = files.PictureNames(saved)
         bar = stack.enter_context(_show_progress(config, results, saved.folder))
         for result in bar:
+            if labels is not None:
+                labels.add(result)
+                if not wanted.return_all_scores:
+                    result.pop("all_scores", None)
             with tqdm.external_write_mode(file=sys.stdout):  # hides the bar meanwhile
                 result.print(format_json=False)
             picture = names.choose(result) if draws and result.error is None else ""

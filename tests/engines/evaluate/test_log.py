@@ -71,13 +71,13 @@ def test_unknown_labels_are_counted_and_classes_without_an_answer_are_named(
     targets = np.array([[1, -1, 0, 1], [0, -1, 0, -1]], np.int8)
     names = ["cat", "yak", "cow", "dog"]
     summary = summarise(np.full((2, 4), 0.4, np.float32), targets, names, np.full(4, 0.5))
-    log.log_classes(summary, 3)
+    log.log_classes(summary)
     assert "3 of the 8 labels of val.txt are unknown: no measure counts them" in caplog.text
     assert "yak  undefined (nobody has looked for it)" in caplog.text
     assert "cow  undefined (no positive image)" in caplog.text
     assert "no image is known to be without dog: an average precision of 1 says" in caplog.text
     caplog.clear()
     known = summarise(np.full((2, 1), 0.4, np.float32), targets[:, :1], ["cat"], np.full(1, 0.5))
-    log.log_classes(known, 0)
+    log.log_classes(known)
     assert "unknown" not in caplog.text
     assert "known to be without" not in caplog.text

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from paddlex_ml.config import load, shipped
+from paddlex_ml.config.schema import Config, GlobalConfig, PredictConfig, TrainConfig
+from paddlex_ml.data import annotation, journal, targets
+from paddlex_ml.engines.predict import run
+from paddlex_ml.errors import PaddlexMLError
+from tests.engines.predict.test_run import trained as trained
+
+CLASSES = ["cat", "狗", "bird"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data set with two labelled images, and three in `more/` that no list names."""
+    root = tmp_path / "set"
+    (root / "more").mkdir(parents=True)
+    for i, path in enumerate(("a.png", "b.png", "more/c.png", "more/d e.png", "more/f.png")):
+        pixels = np.random.default_rng(i).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(root / path)
+    annotation.write_labels(root / "label.txt", CLASSES)
+    annotation.write_list(root / "train.txt", ["a.png"], np.array([[1, 0, 1]]))
+    annotation.write_list(root / "val.txt", ["b.png"], np.array([[0, 1, 0]]))
+    return root
+
+
+def configure(trained: Path, tmp_path: Path, root: Path | None, **options: Any) -> Config:
+    return Config(
+        Global=GlobalConfig(
+            model="PP-LCNet_x1_0_ML",
+            mode="predict",
+            output=tmp_path / "output",
+            dataset_dir=root,
+            device="cpu",
+        ),
+        Train=TrainConfig(learning_rate=1e-3, warmup_steps=1),
+        Predict=PredictConfig(
+            model_dir=str(trained / "best_model" / "inference"), save_img=False, **options
+        ),
+    )
+
+
+def predict(config: Config) -> dict[str, Any]:
+    content: dict[str, Any] = msgspec.to_builtins(run.run(config))
+    return content
+
+
+def read_scores(trained: Path, tmp_path: Path, source: Path) -> dict[str, list[float]]:
+    predict(configure(trained, tmp_path, None, input=str(source), return_all_scores=True))
+    results = json.loads((tmp_path / "output" / "predict" / "predictions.json").read_text("utf-8"))
+    return {Path(each["input_path"]).name: each["all_scores"] for each in results}
+
+
+def test_scores_become_labels_unknown_ones_and_absent_ones(
+    trained: Path, tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = read_scores(trained, tmp_path, folder / "more")
+    assert len(scores) == 3
+    low, high = np.quantile(list(scores.values()), [0.3, 0.7])
+    caplog.set_level(logging.INFO)
+    config = configure(
+        trained, tmp_path, folder, input=str(folder / "more"), save_labels=(low, high)
+    )
+    result = predict(config)
+    dataset = annotation.read(folder)
+    assert dataset.train.paths == ["a.png", "more/c.png", "more/d e.png", "more/f.png"]
+    table = np.array([scores[Path(path).name] for path in dataset.train.paths[1:]])
+    expected = np.where(table >= high, 1, np.where(table >= low, -1, 0))
+    assert {-1, 0, 1} == {*expected.ravel().tolist()}
+    assert dataset.train.targets.tolist() == [[1, 0, 1], *expected.tolist()]
+    assert (folder / "train.txt.bak").read_text() == "a.png\t1,0,1\n"
+    counts = [int((expected == value).sum()) for value in (1, 0, -1)]
+    assert result["labels"] == {
+        "list": (folder / "train.txt").as_posix(),
+        "images": 3,
+        **dict(zip(("present", "absent", "unknown"), counts, strict=True)),
+        "left_out": {},
+    }
+    told = f"3 images added, with {counts[0]} present, {counts[1]} absent and {counts[2]} unknown"
+    assert told in caplog.text
+    assert journal.undo_command(folder) in caplog.text
+    lines = (tmp_path / "output" / "predict" / "predictions.json").read_text("utf-8")
+    assert "all_scores" not in lines
+    journal.undo(folder)
+    assert (folder / "train.txt").read_text() == "a.png\t1,0,1\n"
+
+
+def test_images_that_a_list_names_stay_as_they_are(
+    trained: Path, tmp_path: Path, folder: Path
+) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "outside.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    sources = [str(folder), str(tmp_path / "outside.png"), str(folder / "more" / "c.png")]
+    config = configure(trained, tmp_path, folder, input=sources, save_labels=(0.0, 0.0))
+    assert not predict(config)["done_flag"]  # one image is broken
+    dataset = annotation.read(folder)
+    assert dataset.train.paths[0] == "a.png"
+    assert dataset.train.targets[0].tolist() == [1, 0, 1]
+    assert sorted(dataset.train.paths[1:]) == ["more/c.png", "more/d e.png", "more/f.png"]
+    assert dataset.val.targets.tolist() == [[0, 1, 0]]
+    again = predict(config)["labels"]
+    assert again["images"] == 0
+    assert again["left_out"] == {
+        "in a list already": 6,
+        "not readable": 1,
+        f"outside {folder}": 1,
+    }
+    assert not (folder / "train.txt.bak.1").exists()
+
+
+def test_a_folder_of_images_becomes_a_data_set(trained: Path, tmp_path: Path, folder: Path) -> None:
+    source = folder / "more"
+    config = configure(trained, tmp_path, source, input=str(source), save_labels=(0.2, 0.9))
+    assert predict(config)["labels"]["images"] == 3
+    dataset = annotation.read(source, ["train"])
+    assert dataset.label_names == CLASSES
+    assert dataset.train.paths == ["c.png", "d e.png", "f.png"]
+
+
+def test_classes_are_matched_by_name(
+    trained: Path, tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    annotation.write_labels(folder / "label.txt", ["bird", "mouse", "cat"])
+    config = configure(
+        trained, tmp_path, folder, input=str(folder / "more"), save_labels=(0.0, 0.0)
+    )
+    predict(config)
+    values = annotation.read(folder).train.values
+    assert targets.dense(values)[1:].tolist() == [[1, -1, 1]] * 3
+    assert "1 classes of the model are not in label.txt, and are not saved: 狗" in caplog.text
+
+
+def test_what_cannot_take_labels_is_refused_before_anything_is_predicted(
+    trained: Path, tmp_path: Path, folder: Path
+) -> None:
+    config = configure(trained, tmp_path, None, input=str(folder), save_labels=(0.1, 0.9))
+    with pytest.raises(PaddlexMLError, match="-o Global\\.dataset_dir="):
+        predict(config)
+    annotation.write_labels(folder / "label.txt", ["x", "y", "z"])
+    config = configure(trained, tmp_path, folder, input=str(folder), save_labels=(0.1, 0.9))
+    with pytest.raises(PaddlexMLError, match="no class in common: cat, 狗, bird and x, y, z"):
+        predict(config)
+
+
+@pytest.mark.parametrize(
+    ("value", "fix"),
+    [
+        ("[0.9, 0.1]", "-o 'Predict.save_labels=[0.1, 0.9]'"),
+        ("0.5", "-o 'Predict.save_labels=[0.1, 0.9]'"),
+        ("[0.1, 1.5]", "Predict.save_labels"),
+        ("true", "-o 'Predict.save_labels=[0.1, 0.9]'"),
+    ],
+)
+def test_wrong_scores_are_refused_with_a_repair(value: str, fix: str) -> None:
+    with pytest.raises(PaddlexMLError) as caught:
+        load.load(shipped.find("PP-LCNet_x1_0_ML")[0], [f"Predict.save_labels={value}"])
+    assert fix in str(caught.value)
