@@ -256,7 +256,8 @@ _HEAD = """Written by `benchmarks/relations.py`: the labels of a logistic regres
 the frozen backbone, 160 x 160 pixels, on the 2,098 photographs of the clothing set, which are
 divided anew for each of {seeds} seeds (60 % training, 20 % thresholds and weight decay, 20 %
 measured). The model is weak: a constant predictor has a mAP of {constant:.2f} on the 19 classes.
-"With" keeps the relations as `Predict.relations` does. Given are means over the seeds and their
+"With" keeps the relations as `Predict.relations` does; its thresholds are tuned on the raised
+scores. Given are means over the seeds and their
 95 % intervals (the seeds share photographs, so these hold for this set only); the difference is
 that of the same seed.
 
