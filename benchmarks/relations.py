@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +91,7 @@ def main() -> int:
             found = _measure(case, *(each[:, :classes] for each in scores))
             tables.setdefault(title, []).append(found)
             print(seed, title, found, file=sys.stderr)
-    _write(tables, pairs, options.seeds)
+    _write(tables, pairs, float(targets[:, : len(names)].mean()), options.seeds)
     return 0
 
 
@@ -217,10 +218,18 @@ def _count_contradictions(decided: np.ndarray, relations: ClassRelations) -> int
 
 
 def _write(
-    tables: dict[str, list[dict[str, tuple[float, float]]]], pairs: dict[str, int], seeds: int
+    tables: dict[str, list[dict[str, tuple[float, float]]]],
+    pairs: dict[str, int],
+    constant: float,
+    seeds: int,
 ) -> None:
+    """Replace the section of the page."""
     found = ", ".join(f"{pair} ({count})" for pair, count in sorted(pairs.items()))
-    lines = [TITLE, _HEAD.format(seeds=seeds, pairs=found)]
+    found = (
+        "The exclusive pairs are found in the training labels of each seed, with the number of "
+        f"seeds that found them: {found}."
+    )
+    lines = [TITLE, _HEAD.format(seeds=seeds, constant=constant, pairs=textwrap.fill(found, 100))]
     for title, rows in tables.items():
         lines.append(f"**{title[0].upper()}{title[1:]}**\n")
         lines += ["| measure | without | with | difference |", "|---|---|---|---|"]
@@ -245,13 +254,18 @@ def _interval(values: np.ndarray, digits: int) -> str:
 
 _HEAD = """Written by `benchmarks/relations.py`: the labels of a logistic regression on features of
 the frozen backbone, 160 x 160 pixels, on the 2,098 photographs of the clothing set, which are
-divided anew for each of {seeds} seeds (60 % training, 20 % thresholds, 20 % measured). "With" keeps
-the relations as `Predict.relations` does. Given are means over the seeds and their 95 % intervals;
-the difference is that of the same seed. The exclusive pairs are found in the training labels of
-each seed, with the number of seeds that found them: {pairs}. No class of the set implies another.
-The implications are therefore those of four classes that were added for this measurement, by
-definition: trousers (jeans, pants, shorts), overgarment (coat, jacket), top (shirt, sweater,
-t-shirt), and boots or sandals.
+divided anew for each of {seeds} seeds (60 % training, 20 % thresholds and weight decay, 20 %
+measured). The model is weak: a constant predictor has a mAP of {constant:.2f} on the 19 classes.
+"With" keeps the relations as `Predict.relations` does; its thresholds are tuned on the raised
+scores. Given are means over the seeds and their
+95 % intervals (the seeds share photographs, so these hold for this set only); the difference is
+that of the same seed.
+
+{pairs}
+
+No class of the set implies another. The implications are therefore those of four classes that were
+added for this measurement, by definition: trousers (jeans, pants, shorts), overgarment (coat,
+jacket), top (shirt, sweater, t-shirt), and boots or sandals.
 """
 
 

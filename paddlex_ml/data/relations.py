@@ -26,7 +26,7 @@ from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.findings import Finding
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.data.targets import Targets
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.storage import limited_yaml
 from paddlex_ml.wording import first_names
 
@@ -96,7 +96,12 @@ def read(path: Path, label_names: Sequence[str]) -> Relations:
     """Read the relations of these classes. Raises one PaddlexMLError with every fault."""
     relations, faults = parse(path, label_names)
     if faults:
-        raise combine(faults, path.parent)
+        error = combine(faults, path.parent)
+        if len(faults) == 1:
+            raise error
+        what = Lines(error.what.replace("the data set has", "the relations have", 1))
+        fix = "repair each kind as its fix line says, then run the command again"
+        raise error.replace(what=what, fix=fix)
     if relations is None:
         raise PaddlexMLError(
             "the file of relations between classes does not exist",
@@ -248,8 +253,8 @@ class _Reader:
             cycle = walk[walk.index(step) :]
             text = " -> ".join(self._names[i] for i in [*cycle, step])
             fix = "remove one of these implications; classes that always come together are one"
-            what = f"the implications go in a circle: {text}"
-            self._add("circle of implications", self._lines[step], what, fix)
+            what = f"the implications form a cycle: {text}"
+            self._add("cycle of implications", self._lines[step], what, fix)
             gone = set(cycle)
             while gone:  # and what leads into it alone
                 for class_id in gone:
