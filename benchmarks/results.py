@@ -135,13 +135,17 @@ def _command(config: str, overrides: dict[str, str], jobs: int) -> None:
     )
 
 
+_OTHERS = ("## Relations between classes\n", "## Tuned thresholds\n")
+
+
 def _write_page(runs: list[Run], work: Path) -> None:
     parts = [_HEAD.format(machine=_machine()), _summary(runs, work)]
     parts += [_section(run, work / run.name) for run in runs]
     page = DOCS / "results.md"
-    if page.is_file():  # benchmarks/thresholds.py wrote the last section
-        _, title, section = page.read_text(encoding="utf-8").partition("## Tuned thresholds\n")
-        parts.append(title + section)
+    if page.is_file():  # the last sections are of benchmarks/relations.py and thresholds.py
+        text = page.read_text(encoding="utf-8")
+        starts = [text.find(title) for title in _OTHERS if title in text]
+        parts.append(text[min(starts, default=len(text)) :])
     page.write_text("\n".join(parts), encoding="utf-8")
     print(f"wrote {DOCS / 'results.md'}")
 

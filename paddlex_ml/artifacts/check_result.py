@@ -153,6 +153,24 @@ class ConversionAccount(msgspec.Struct, frozen=True):
     """Images not found as written, the first 1,000: name, path, how, where it is named."""
 
 
+class CompletedLabels(msgspec.Struct, frozen=True):
+    """Labels of one list that were changed to follow relations.yaml."""
+
+    absent_to_present: int
+    unknown_to_present: int
+    unknown_to_absent: int
+    not_repaired: int
+    """Images that show exclusive classes; they stay as they are."""
+
+
+class RuleViolations(msgspec.Struct, frozen=True):
+    """A rule of relations.yaml, and how many images of each list contradict it."""
+
+    rule: str
+    train: int
+    val: int
+
+
 class RewrittenLists(msgspec.Struct, frozen=True):
     """What a conversion, a repair or a split changed in the data set."""
 
@@ -165,6 +183,8 @@ class RewrittenLists(msgspec.Struct, frozen=True):
     """Lines with another path, the first 1,000: position, path as it was, how found, path."""
     dropped: dict[str, int] | UnsetType = UNSET
     """Reason -> lines that are left out; conversion.csv names them."""
+    completed: dict[str, CompletedLabels] | UnsetType = UNSET
+    """By list; only where relations completed the labels."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,3 +201,5 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     report: DatasetCounts
     rewritten: RewrittenLists | UnsetType = UNSET
     """Only where the run converted, repaired or split the data set."""
+    relations: list[RuleViolations] | UnsetType = UNSET
+    """Each rule of relations.yaml; only where the data set has this file."""

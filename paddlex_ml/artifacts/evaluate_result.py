@@ -139,8 +139,8 @@ class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     per_class: list[ClassMeasures]
     """In the order of label.txt."""
     unknown_labels: int = 0
-    """Labels of val.txt that nobody has looked for, of all images and classes: no measure counts them.
-    0, and not in the file: all are known."""
+    """Labels of val.txt that nobody has looked for, of all images and classes: no measure counts
+    them. 0, and not in the file: all are known."""
     thresholds: TunedResult | None
     """None: not tuned."""
     label_errors: LabelErrorResult | None

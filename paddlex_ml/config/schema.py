@@ -136,11 +136,15 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RepairConfig:
-    """Section `CheckDataset.repair`: paths in the lists that lead nowhere as they are written."""
+    """Section `CheckDataset.repair`: paths that lead nowhere, and labels that others imply."""
 
     enable: bool = False
     """true: write the paths of train.txt and val.txt as the images are found: other capitals,
     another folder, separators of Windows, another ending. The old lists are kept as .bak."""
+    relations: bool = False
+    """true: add the labels that follow from relations.yaml to train.txt and val.txt: what a label
+    implies is present, unknown classes that it excludes are absent. The old lists are kept as
+    .bak."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -442,6 +446,9 @@ class PredictConfig:
     """Most labels of an image, those with the highest scores, at least 1. null: no limit."""
     min_labels: Annotated[int, Range(low=0)] = 0
     """Fewest labels of an image, even below the threshold, at least 0."""
+    relations: Path | None = None
+    """A relations.yaml (docs/data.md), whose implications and exclusive classes the labels keep
+    whatever the thresholds are. null: none."""
     return_all_scores: bool = False
     """true: the results hold the score of every class as well."""
     on_error: Literal["report", "raise"] = "report"

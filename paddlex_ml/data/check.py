@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from paddlex_ml.data import annotation, class_names, findings, targets
+from paddlex_ml.data import annotation, class_names, findings, relations, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset, Parsed
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.data.findings import Finding
 from paddlex_ml.data.inspect_images import Inspected, inspect_images
 from paddlex_ml.data.lost_images import leave_out
+from paddlex_ml.data.relations import Relations, Violations
 from paddlex_ml.metrics.known import is_present
 from paddlex_ml.progress import ReportProgress, ignore_progress
 from paddlex_ml.wording import first_names
@@ -41,6 +42,8 @@ class Report:
     warnings: list[Finding]
     images: dict[str, Inspected]
     """Every image file named in a list and present, by normalised path."""
+    violations: Sequence[Violations] | None = None
+    """Of each rule of relations.yaml; None without such a file."""
 
 
 def check(
@@ -54,7 +57,24 @@ def check(
     """
     parsed = annotation.parse(Path(dataset_dir))
     images = inspect(parsed, progress, workers)
-    return make_report(parsed, images, find_faults(parsed, images))
+    known, wrong = read_relations(parsed)
+    return make_report(parsed, images, [*find_faults(parsed, images), *wrong], known)
+
+
+def read_relations(
+    parsed: Parsed, *, required: bool = False
+) -> tuple[Relations | None, list[DatasetFault]]:
+    """The relations.yaml of the data set and its faults; nothing where it has none, or where the
+    class names are not known. A `required` file that is not there is a fault."""
+    root = parsed.dataset.root
+    if not root.is_dir() or any(f.where.startswith(annotation.LABEL_FILE) for f in parsed.faults):
+        return None, []
+    found, faults = relations.parse(root / relations.FILE, parsed.dataset.label_names)
+    if required and found is None and not faults:
+        text = f"CheckDataset.repair.relations adds what {relations.FILE} says, but there is none"
+        fix = "write it (docs/data.md shows how), or -o CheckDataset.repair.relations=false"
+        faults = [DatasetFault("file missing", relations.FILE, text, fix)]
+    return found, faults
 
 
 def inspect(
@@ -98,13 +118,22 @@ def find_faults(
     return [*parsed.faults, *broken, *filter(None, bare)]
 
 
-def make_report(parsed: Parsed, images: dict[str, Inspected], faults: list[DatasetFault]) -> Report:
+def make_report(
+    parsed: Parsed,
+    images: dict[str, Inspected],
+    faults: list[DatasetFault],
+    known: Relations | None = None,
+) -> Report:
     """The report; warnings about a faulty set would mislead, they come when the set is sound."""
-    warnings = []
+    warnings, violations = [], None
     if not faults:
         warnings = findings.find(parsed.dataset, parsed.lines, images)
         warnings += [*_find_spellings(parsed.dataset.label_names), *_find_readings(parsed, images)]
-    return Report(parsed.dataset, faults, warnings, images)
+        if known is not None:
+            lists = {"train": parsed.dataset.train, "val": parsed.dataset.val}
+            violations = relations.check(known, lists)
+            warnings += relations.warn(violations, lists)
+    return Report(parsed.dataset, faults, warnings, images, violations)
 
 
 def _find_spellings(names: list[str]) -> Iterator[Finding]:

@@ -17,6 +17,8 @@ from paddlex_ml.storage import regular_file
 
 LABEL_FILE, TRAIN_FILE, VAL_FILE = "label.txt", "train.txt", "val.txt"
 """The lists of a data set, which `annotation` reads and writes."""
+RELATIONS_FILE = "relations.yaml"
+"""What holds between the classes; `relations` reads it, and no format has it."""
 ANNOTATION_SUFFIXES = frozenset(
     (
         *(".csv", ".json", ".jsonl", ".manifest", ".mat", ".names", ".ndjson", ".parquet"),
@@ -77,7 +79,7 @@ class Inventory:
                 if suffix in SUFFIXES:
                     images.append(path)
                 elif suffix in ANNOTATION_SUFFIXES:
-                    annotations += [path] if is_annotation(name) else []
+                    annotations += [path] if is_annotation(path) else []
                 elif is_put_aside(name):
                     continue
                 files.append(path)
@@ -130,7 +132,9 @@ class Inventory:
 def is_annotation(path: str) -> bool:
     """Whether the name of a file is one of labels or lists."""
     name = path.rpartition("/")[2]
-    return os.path.splitext(name)[1].lower() in ANNOTATION_SUFFIXES and not _PROSE.fullmatch(name)
+    if path == RELATIONS_FILE or _PROSE.fullmatch(name):
+        return False
+    return os.path.splitext(name)[1].lower() in ANNOTATION_SUFFIXES
 
 
 def is_put_aside(name: str) -> bool:

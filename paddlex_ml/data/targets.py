@@ -386,3 +386,27 @@ def count_unknown(targets: Targets) -> int:
     """Number of cells that nobody has looked up."""
     values = targets.values if isinstance(targets, SparseTargets) else targets
     return int(np.count_nonzero(values < 0))
+
+
+def put(
+    targets: Targets,
+    images: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int64],
+    values: npt.NDArray[np.int8],
+) -> Targets:
+    """The targets with other values in some cells, image and class of each [K]; dense or sparse as
+    before. Of a cell that is given twice the last value counts."""
+    if isinstance(targets, np.ndarray):
+        changed: Dense = targets.copy()
+        changed[images, ids] = values
+        return changed
+    places = np.concatenate([targets.images(), images]) * targets.num_classes
+    places += np.concatenate([targets.ids, ids])
+    kinds = np.concatenate([targets.values, values.astype(np.int8)])
+    # Reversed, so that the first of equal places, which `unique` keeps, is the last one given.
+    found, first = np.unique(places[::-1], return_index=True)
+    kinds = kinds[::-1][first]
+    found, kinds = found[kinds != 0], kinds[kinds != 0]
+    rows, classes = np.divmod(found, targets.num_classes)
+    starts = np.searchsorted(rows, np.arange(len(targets) + 1)).astype(np.int64)
+    return SparseTargets(starts, classes.astype(np.int32), kinds, targets.num_classes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -20,12 +21,14 @@ from paddlex_ml.artifacts.check_result import (
     CheckResult,
     DatasetCounts,
     RewrittenLists,
+    RuleViolations,
 )
 from paddlex_ml.artifacts.run_folder import CheckDatasetFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation, check, journal, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.faults import DatasetFault, combine, format_csv
+from paddlex_ml.data.relations import Violations
 from paddlex_ml.data.split import Division
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import Lines, PaddlexMLError
@@ -87,7 +90,15 @@ def run(config: Config) -> CheckResult:
         warnings=warnings,
         report=msgspec.convert(check.summarise(report), DatasetCounts),
         rewritten=rewritten,
+        relations=UNSET if report.violations is None else _count(report.violations),
     )
+
+
+def _count(violations: Sequence[Violations]) -> list[RuleViolations]:
+    return [
+        RuleViolations(each.rule, len(each.images["train"]), len(each.images["val"]))
+        for each in violations
+    ]
 
 
 def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | UnsetType]:
@@ -96,7 +107,8 @@ def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | U
     Raises PaddlexMLError with every fault.
     """
     asked = config.CheckDataset
-    is_asked = asked.convert.enable or asked.repair.enable or asked.split.enable or asked.drop
+    repairs = asked.repair.enable or asked.repair.relations
+    is_asked = asked.convert.enable or repairs or asked.split.enable or asked.drop
     with journal.writing(root) if is_asked and root.is_dir() else nullcontext():
         draft, division = _draft(config, root), _choose_division(config)
         if "val" not in draft.lists and division is None:
@@ -104,9 +116,12 @@ def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | U
         with terminal.progress("decoded images") as progress:
             images = check.inspect(draft.parsed, progress)
         draft = draft.leave_out(images, asked.drop)
-        faults = check.find_faults(draft.parsed, images, is_written=draft.is_native)
+        relations, wrong = check.read_relations(draft.parsed, required=asked.repair.relations)
+        faults = check.find_faults(draft.parsed, images, is_written=draft.is_native) + wrong
         if faults:
             raise combine(_propose_conversion(faults, root), root)
+        if asked.repair.relations and relations is not None:
+            draft = draft.complete(relations)
         draft = draft.divide(division)
         for name in draft.lists:
             values = getattr(draft.parsed.dataset, name).values
@@ -115,7 +130,7 @@ def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | U
                     "%s.txt: %s labels are unknown (%.1f %%): a training leaves them out",
                     *(name, f"{count:,}", 100 * count / np.prod(values.shape)),
                 )
-        report = check.make_report(draft.parsed, images, [])
+        report = check.make_report(draft.parsed, images, [], relations)
         return report, _report_rewritten(draft.write(), config) if is_asked else UNSET
 
 

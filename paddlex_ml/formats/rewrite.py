@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from paddlex_ml.data import annotation, journal, split, targets, tidy
+from paddlex_ml.data import annotation, journal, relations, split, targets, tidy
 from paddlex_ml.data.annotation import LISTS, ImageList, LineChange, MLClsDataset, Parsed
 from paddlex_ml.data.faults import combine
 from paddlex_ml.data.journal import Transaction
+from paddlex_ml.data.relations import Completed, Relations
 from paddlex_ml.data.split import Division, Row
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import registry
@@ -54,12 +55,20 @@ class Rewritten:
     """What became of every file, record and image of the source; None without a conversion."""
     changes: list[LineChange] = field(default_factory=list)
     """Lines that were repaired or left out."""
+    completed: Mapping[str, Completed] = field(default_factory=dict)
+    """List, as it was before a division -> labels that follow from relations."""
 
     def format_lines(self, root: Path) -> list[str]:
         """All of it in lines for a user, with the command that undoes it."""
         files = self.transaction.lines()
         lines = [*self.notes, *(self.account.format_lines() if self.account else [])]
         lines += self._format_changes()
+        lines += [
+            f"{name}.txt: {done.absent_to_present:,} absent and {done.unknown_to_present:,} "
+            f"unknown labels became present, {done.unknown_to_absent:,} unknown ones absent, by "
+            f"{relations.FILE}; images that show exclusive classes, and stay: {done.not_repaired:,}"
+            for name, done in self.completed.items()
+        ]
         lines += files or ["the lists are already as asked"]
         if self.images:
             hidden = len(self.classes) - _ROWS
@@ -85,6 +94,11 @@ class Rewritten:
             repaired = [c for c in self.changes if c.found]
             described["repaired"] = [list(change) for change in repaired[:_NAMED]]
             described["dropped"] = dict(Counter(c.kind for c in self.changes if not c.found))
+        if self.completed:
+            described["completed"] = {
+                name: {key: number for key, number in done._asdict().items() if key != "values"}
+                for name, done in self.completed.items()
+            }
         return described
 
     def format_csv(self) -> str:
@@ -129,6 +143,8 @@ class Draft:
     before: dict[str, ImageList] = field(default_factory=dict)
     """The lists before a division; empty without one."""
     division: Division | None = None
+    completed: dict[str, Completed] = field(default_factory=dict)
+    """List, before a division -> labels that follow from relations; empty without them."""
 
     @property
     def is_native(self) -> bool:
@@ -138,6 +154,14 @@ class Draft:
     def leave_out(self, images: tidy.Images, drop: Collection[str]) -> Draft:
         """The draft without lines of the kinds `drop`; see `tidy`."""
         return replace(self, parsed=tidy.leave_out(self.parsed, images, drop)) if drop else self
+
+    def complete(self, known: Relations) -> Draft:
+        """The draft with the labels that follow from those that are there."""
+        lists = {name: getattr(self.parsed.dataset, name) for name in self.lists}
+        done = {name: relations.complete(known, each.values) for name, each in lists.items()}
+        new = {name: replace(each, values=done[name].values) for name, each in lists.items()}
+        parsed = replace(self.parsed, dataset=replace(self.parsed.dataset, **new))
+        return replace(self, parsed=parsed, completed=done)
 
     def divide(self, division: Division | None) -> Draft:
         """The draft with its images divided into train and val again; None divides nothing."""
@@ -161,15 +185,23 @@ class Draft:
         done = list(self.what)
         if changes:
             done.append("lines repaired or left out")
+        completed = {name for name, each in self.completed.items() if each.changed}
+        if completed:
+            done.append(f"labels completed by {relations.FILE}")
         if self.is_native and self.division is None:  # lists without a change stay as they are
-            touched = {change.where.partition(".txt")[0] for change in changes}
+            touched = completed | {change.where.partition(".txt")[0] for change in changes}
             lists = {name: images for name, images in lists.items() if name in touched}
         retire = list(self.retire)
         if not self.is_native:  # no list of an earlier conversion may stay beside the new ones
             retire += [dataset.root / f"{name}.txt" for name in LISTS if name not in lists]
         transaction = _write(dataset.root, " and ".join(done), self.names, lists, retire)
         written = Rewritten(
-            transaction, self.notes, lists=self.lists, account=self.account, changes=changes
+            transaction,
+            self.notes,
+            lists=self.lists,
+            account=self.account,
+            changes=changes,
+            completed=self.completed,
         )
         if self.division is None:
             return written

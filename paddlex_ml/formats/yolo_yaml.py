@@ -18,7 +18,7 @@ from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.collector import Collector, check_class_name
 from paddlex_ml.formats.subsets import parse_subset
-from paddlex_ml.storage.limited_yaml import LimitedLoader
+from paddlex_ml.storage import limited_yaml
 from paddlex_ml.wording import first_names
 
 _FIRST = ("data.yaml", "data.yml")
@@ -132,18 +132,10 @@ class _YamlReader:
         return f"{self.name}:{node.start_mark.line + 1}"
 
     def _compose(self, text: str) -> yaml.Node | None:
-        # PyYAML's C parser crashes on deep nesting; its Python parser raises RecursionError.
-        try:
-            node: yaml.Node | None = yaml.compose(text, Loader=LimitedLoader)
+        node = limited_yaml.compose(text)
+        if not isinstance(node, limited_yaml.Damage):
             return node
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line, what = mark.line if mark else 0, error.problem or error.context
-        except yaml.reader.ReaderError as error:
-            line, what = text.count("\n", 0, error.position), error.reason
-        except (RecursionError, OverflowError, ValueError) as error:
-            line, what = 0, str(error)
-        where, text = f"{self.name}:{line + 1}", f"the YAML is damaged: {what}"
+        where, text = f"{self.name}:{node.line}", f"the YAML is damaged: {node.what}"
         fault = DatasetFault("damaged YAML", where, text, "correct or restore it")
         self.content.faults.append(fault)
         return None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -21,6 +22,9 @@ class PredictOptions:
     """Most labels of a result, those with the highest scores; None: as many as there are."""
     min_labels: int = 0
     """Least labels of a result, even where they are below the threshold."""
+    relations: str | os.PathLike[str] | None = None
+    """A relations.yaml: labels keep its implications and exclusive groups, before max_labels and
+    min_labels, and a score is at least as high as those of the classes that imply it."""
     return_all_scores: bool = False
     """Whether results hold the score of every class."""
     on_error: Literal["report", "raise"] = "report"
@@ -49,6 +53,12 @@ class PredictOptions:
             check_count(self.frames, "frames", least=1)
         if self.keep_side is not None:
             check_count(self.keep_side, "keep_side", least=1)
+        if not isinstance(self.relations, str | os.PathLike | None):
+            raise PaddlexMLError(
+                f"relations must be the path of a file, got {type(self.relations).__name__}",
+                where="relations",
+                fix='write relations="relations.yaml"',
+            )
         if self.on_error not in ("report", "raise"):
             raise PaddlexMLError(
                 f"no way to treat broken images is called {self.on_error!r}",

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from PIL import Image
 
 from paddlex_ml.artifacts.run_folder import EXAMPLE
 from paddlex_ml.cores import usable_cores
-from paddlex_ml.data import decode_header, file_kinds
+from paddlex_ml.data import decode_header, file_kinds, relations
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.inference import decoding, inputs, published_model
@@ -32,6 +33,7 @@ from paddlex_ml.inference.options import PredictOptions
 from paddlex_ml.inference.result import MultiLabelResult, Seen
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.metrics import per_class_threshold
+from paddlex_ml.metrics.class_relations import ClassRelations
 from paddlex_ml.metrics.per_class_threshold import LabelSelection, Threshold
 from paddlex_ml.models import published
 from paddlex_ml.pictures.labelled import LONGEST_SIDE
@@ -113,7 +115,11 @@ class Predictor:
         if threshold is not None:
             thresholds = per_class_threshold.resolve(threshold, self.model.label_names)
         wanted = PredictOptions.read(options)
-        selection = LabelSelection(thresholds, wanted.min_labels, wanted.max_labels)
+        kept = None
+        if wanted.relations is not None:
+            read = relations.read(Path(wanted.relations), self.model.label_names)
+            kept = ClassRelations(read.implied, read.exclusive)
+        selection = LabelSelection(thresholds, wanted.min_labels, wanted.max_labels, kept)
         size = self.batch_size if batch_size is None else batch_size
         size = per_class_threshold.check_count(size, "batch_size", least=1)
         frames = None if wanted.frames is None else int(wanted.frames)
@@ -126,7 +132,7 @@ class Predictor:
     def _predict(
         self, batches: Iterator[_Batch], selection: LabelSelection, wanted: PredictOptions
     ) -> Iterator[MultiLabelResult]:
-        names = self.model.label_names
+        names, is_told = self.model.label_names, False
         for batch in batches:
             outputs = iter(self._run(batch.arrays, selection, wanted.explain))
             for picture, content in zip(batch.pictures, batch.contents, strict=True):
@@ -137,6 +143,13 @@ class Predictor:
                     yield MultiLabelResult(picture, names, error=content)
                     continue
                 scores, chosen, seen = next(outputs)
+                if len(chosen) < selection.min_labels and not is_told:
+                    is_told = True
+                    _log.warning(
+                        "%s has %d labels, not %d: no other class fits to them by the relations; "
+                        "the same may hold for further images",
+                        *(picture.name, len(chosen), selection.min_labels),
+                    )
                 result = MultiLabelResult(
                     picture,
                     names,
@@ -156,6 +169,8 @@ class Predictor:
         if not len(arrays):
             return []
         scores = self.model.run(arrays)  # [B, C]
+        if selection.relations is not None:
+            scores = selection.relations.raise_scores(scores)
         chosen = [per_class_threshold.choose(row, selection) for row in scores]
         if not explain:
             return [(*pair, None) for pair in zip(scores, chosen, strict=True)]

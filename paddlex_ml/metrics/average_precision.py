@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paddlex_ml.metrics.columns import columns
+from paddlex_ml.metrics.columns import map_columns
 from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 from paddlex_ml.metrics.ties import group_ends
 
@@ -51,13 +51,19 @@ def mean_average_precision(scores: np.ndarray, targets: np.ndarray, *, noise: fl
 
 def constant_predictor_map(targets: np.ndarray) -> float:
     """The mAP of a model that gives every image the same scores: the mean share of positives."""
-    return mean_average_precision(np.zeros(targets.shape, np.float32), targets)
+    present = is_present(targets).sum(axis=0, dtype=np.int64)
+    known = is_known(targets).sum(axis=0, dtype=np.int64) if has_unknown(targets) else len(targets)
+    some = present > 0
+    # One step with all images, in the order of `area`: the mean is that of equal scores, bit by bit.
+    per_class = (present * (present / np.maximum(known, 1)))[some] / present[some]
+    return float(per_class.mean()) if some.any() else 0.0
 
 
 def descend(scores: np.ndarray, targets: np.ndarray, *, noise: float = 0.0) -> Iterator[Steps]:
     """Yield the steps of every class, counted from one sort of its scores."""
     some_unknown = has_unknown(targets)
-    for score, target in columns(scores, targets):
+
+    def count_steps(score: np.ndarray, target: np.ndarray) -> Steps:
         row = -score
         ranked = np.sort(row[is_present(target)])
         # Sorting values alone is several times as fast as sorting their positions.
@@ -67,7 +73,9 @@ def descend(scores: np.ndarray, targets: np.ndarray, *, noise: float = 0.0) -> I
             groups = group_ends(-every, noise) + 1
             ends = groups[np.searchsorted(groups, ends)]
         last = np.flatnonzero(np.append(ends[1:] != ends[:-1], [True] * (len(ends) > 0)))
-        yield Steps(hits=last + 1, depth=ends[last])
+        return Steps(hits=last + 1, depth=ends[last])
+
+    return map_columns(count_steps, scores, targets)
 
 
 def area(steps: Steps) -> float:

@@ -22,12 +22,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paddlex_ml.metrics import influence
 from paddlex_ml.metrics.average_precision import Steps, area, average_precision, descend
 from paddlex_ml.metrics.columns import columns
 from paddlex_ml.metrics.decisions import mean_defined
 from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 
 PERCENTILES = 2.5, 97.5
+MOST = 2 * 10**10
+"""Cells times rounds up to which images are drawn, about a minute; above, see `influence`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,15 @@ def intervals(
 
     noise: as in `average_precision`.
     """
+    if rounds * scores.size > MOST:
+        found = influence.measure(scores, targets, noise=noise)
+        ends = [
+            influence.interval(*each, lowest=0)
+            for each in zip(found.measured, found.errors, strict=True)
+        ]
+        error = float(np.sqrt(np.square(found.on_mean).sum()))
+        middle = mean_defined(found.measured)
+        return Intervals(influence.interval(middle, error, 0), np.reshape(ends, (-1, 2)))
     weights = draw_weights(len(scores), rounds=rounds, seed=seed)
     sampled = resample(scores, targets, weights, noise=noise)
     measured = average_precision(scores, targets, noise=noise)  # [C]
@@ -79,11 +91,16 @@ def difference(
     interval is far narrower than a comparison of two intervals. An interval without 0 is a
     difference beyond chance.
     """
-    weights = draw_weights(len(scores), rounds=rounds, seed=seed)
     both = scores, others
-    one, other = (_mean(resample(each, targets, weights, noise=noise)) for each in both)
+    if rounds * scores.size > MOST:
+        one, other = (influence.measure(each, targets, noise=noise) for each in both)
+        gain = mean_defined(one.measured) - mean_defined(other.measured)
+        error = float(np.sqrt(np.square(one.on_mean - other.on_mean).sum()))
+        return influence.interval(gain, error, -1)
+    weights = draw_weights(len(scores), rounds=rounds, seed=seed)
+    means = [_mean(resample(each, targets, weights, noise=noise)) for each in both]
     measured = [mean_defined(average_precision(each, targets, noise=noise)) for each in both]
-    return _middle(one - other, measured[0] - measured[1], lowest=-1)
+    return _middle(means[0] - means[1], measured[0] - measured[1], lowest=-1)
 
 
 def draw_weights(images: int, *, rounds: int, seed: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paddlex_ml.metrics.columns import columns
+from paddlex_ml.metrics.columns import map_columns
 from paddlex_ml.metrics.known import has_unknown, is_known, is_present
 
 
@@ -71,14 +71,12 @@ def _tables(
     """Count, sum of scores and number of positives in every bin of every class: [C, B] each."""
     if scores.size and not (scores.min() >= 0 and scores.max() <= 1):  # NaN is neither
         raise ValueError("calibration needs scores in 0..1: apply the sigmoid first")
-    classes = scores.shape[1]
     # float32 as the scores are: 0.2 as a float64 would lie below a score of 0.2.
     edges = np.linspace(0, 1, bins + 1).astype(np.float32)
     lower, upper = edges[:-1], np.append(edges[1:-1], np.float32(2))  # the last bin holds 1
-    shape = classes, bins
-    count, total, hits = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape, np.int64)
     some_unknown = has_unknown(targets)
-    for of_class, (column, target) in enumerate(columns(scores, targets)):
+
+    def count(column: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, ...]:
         score = column.astype(np.float32, copy=False)
         if some_unknown:
             score, target = score[is_known(target)], target[is_known(target)]
@@ -86,7 +84,12 @@ def _tables(
         bin_of = np.minimum((score * bins).astype(np.int32), bins - 1)
         bin_of -= score < lower[bin_of]
         bin_of += score >= upper[bin_of]
-        count[of_class] = np.bincount(bin_of, minlength=bins)
-        total[of_class] = np.bincount(bin_of, weights=score, minlength=bins)
-        hits[of_class] = np.bincount(bin_of[is_present(target)], minlength=bins)
-    return count, total, hits
+        total = np.bincount(bin_of, weights=score, minlength=bins)
+        hits = np.bincount(bin_of[is_present(target)], minlength=bins)
+        return np.bincount(bin_of, minlength=bins), total, hits
+
+    counted = list(map_columns(count, scores, targets))
+    if not counted:
+        return np.zeros((0, bins), np.int64), np.zeros((0, bins)), np.zeros((0, bins), np.int64)
+    counts, totals, hits = map(np.stack, zip(*counted, strict=True))
+    return counts, totals, hits

@@ -159,25 +159,25 @@ def joint_errors(decided: np.ndarray, targets: np.ndarray) -> tuple[JointErrors,
     absent = is_absent(targets) if has_unknown(targets) else ~present
     tables = []
     for wrong, possible in ((present & ~decided, present), (decided & absent, absent)):
-        counts = [_count_together(present, cells) for cells in (wrong, possible)]
+        errors, chances = _count_together(present, wrong, possible)
+        elsewhere = wrong.sum(axis=0) - errors, possible.sum(axis=0) - chances
         if has_unknown(targets):
-            elsewhere = [_count_together(absent, cells) for cells in (wrong, possible)]
-        else:
-            pairs = zip((wrong, possible), counts, strict=True)
-            elsewhere = [cells.sum(axis=0) - together for cells, together in pairs]
-        tables.append(JointErrors(*counts, *elsewhere))
+            elsewhere = _count_together(absent, wrong, possible)
+        tables.append(JointErrors(errors, chances, *elsewhere))
     return tables[0], tables[1]
 
 
-def _count_together(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Images in both of each pair of classes: bool [N, C], bool [N, C] -> int64 [C, C]."""
-    counts = np.zeros((rows.shape[1], columns.shape[1]), np.int64)
-    for start in range(0, len(rows), _BLOCK):  # products of float32 count exactly to 2^24
-        row, column = (
-            cells[start : start + _BLOCK].astype(np.float32) for cells in (rows, columns)
-        )
-        counts += (row.T @ column).astype(np.int64)
-    return counts
+def _count_together(
+    shown: np.ndarray, wrong: np.ndarray, possible: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images of `shown` and of each of the others, by class: bool [N, C] -> two int64 [C, C]."""
+    errors, chances = np.zeros((2, wrong.shape[1], wrong.shape[1]), np.int64)
+    for start in range(0, len(wrong), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        row = shown[block].T.astype(np.float32)  # its products count exactly to 2^24
+        errors += (row @ wrong[block].astype(np.float32)).astype(np.int64)
+        chances += (row @ possible[block].astype(np.float32)).astype(np.int64)
+    return errors, chances
 
 
 def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:

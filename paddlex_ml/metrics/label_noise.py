@@ -12,8 +12,8 @@ all are fitted at once by expectation maximisation (Bootkrajang and Kaban 2012, 
 Logistic Regression"). Where the labels are right, the rates are fitted to zero, and no label is
 probably wrong, however weak the model.
 
-Images enter as bins of scores, so that the time does not grow with their number; of each class those
-where it is known. N images, C classes, B bins.
+Images enter as bins of scores, so that the time does not grow with their number; of each class
+those where it is known. N images, C classes, B bins.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ between two assumptions on errors: every cell is equally likely to be wrong, or 
 missing labels as superfluous ones.
 
 N images, C classes. Scores must not come from a model that learned these very labels: see
-`out_of_fold` for the list it was trained on. A label that is unknown (`metrics.known`) is no suspect,
-and its score counts nowhere.
+`out_of_fold` for the list it was trained on. A label that is unknown (`metrics.known`) is no
+suspect, and its score counts nowhere.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ Interval: TypeAlias = tuple[float, float]
 """The ends of a 95 % interval, the lower one first."""
 
 _NONE_HAS = "no image has a label"
-_NONE_GETS = "no score reaches its threshold"
+_NONE_GETS = "no score reaches its threshold{where}"
+_NO_IMAGE = "no image has {}"
 _NOBODY = "nobody has looked for {}"
 _NONE_KNOWN = "nobody has looked for any label"
 _REASONS = {
@@ -52,6 +53,20 @@ _REASONS = {
     "ranking_loss": "every image has all labels or none, so there is no order to judge",
     "label_ranking_average_precision": _NONE_HAS,
 }
+_COLUMN_REASONS = {
+    "average_precision": (_NO_IMAGE, " (left out of MultiLabelMAP)"),
+    "average_precision_ci95": ("most rounds draw no image that has {}", ""),
+    "average_precision_11point": (_NO_IMAGE, " (left out of its mean)"),
+    "precision": ("no score reaches the threshold of {}{where}", " (left out of CP)"),
+    "recall": (_NO_IMAGE, " (left out of CR)"),
+    "f1": ("no image has or gets {}", ""),
+    f"precision_top{TOP}": (
+        f"no image has {{}} among its highest {TOP}",
+        f" (left out of CP_top{TOP})",
+    ),
+    "class_calibration_error": (_NO_IMAGE, ""),
+}
+"""Why a column is undefined for some classes, and what this changes."""
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +152,12 @@ class Summary:
     metrics: Metrics
     per_class: list[ClassMeasures]
     """One row per class, in the order of the labels."""
+
+    @property
+    def unknown(self) -> int:
+        """Labels that nobody has looked for, of all images and classes."""
+        known = sum(row.positives + (row.negatives or 0) for row in self.per_class)
+        return self.metrics.images * len(self.per_class) - known
 
 
 def summarise(
@@ -251,35 +272,24 @@ def _explain_undefined(
     reasons = {}
     for name, value in metrics.items():
         if value is None and (with_intervals or name != "MultiLabelMAP_ci95"):
-            reasons[name] = general or _REASONS[name]
+            reasons[name] = general or _REASONS[name].format(where=where_known)
     absent, never_given = columns["positives"] == 0, columns["predicted"] == 0
     unsure = np.isnan(columns["average_precision_ci95"]).any(axis=1) & with_intervals
-    none_has, none_ranks = "no image has {}", f"no image has {{}} among its highest {TOP}"
-    for name, where, reason, effect in (
-        ("average_precision", absent, none_has, " (left out of MultiLabelMAP)"),
-        ("average_precision_ci95", unsure, "most rounds draw no image that has {}", ""),
-        ("average_precision_11point", absent, none_has, " (left out of its mean)"),
-        (
-            "precision",
-            never_given,
-            f"no score reaches the threshold of {{}}{where_known}",
-            " (left out of CP)",
-        ),
-        ("recall", absent, none_has, " (left out of CR)"),
-        ("f1", absent & never_given, "no image has or gets {}", ""),
-        (
-            f"precision_top{TOP}",
-            top.predicted == 0,
-            none_ranks + where_known,
-            f" (left out of CP_top{TOP})",
-        ),
-        ("class_calibration_error", unseen, none_has, ""),
+    for name, where in (
+        ("average_precision", absent),
+        ("average_precision_ci95", unsure),
+        ("average_precision_11point", absent),
+        ("precision", never_given),
+        ("recall", absent),
+        ("f1", absent & never_given),
+        (f"precision_top{TOP}", top.predicted == 0),
+        ("class_calibration_error", unseen),
     ):
-        parts = [
-            text.format(first_names([label_names[i] for i in np.flatnonzero(chosen).tolist()]))
-            for text, chosen in ((reason, where & ~unseen), (_NOBODY, where & unseen))
-            if chosen.any()
-        ]
+        reason, effect = _COLUMN_REASONS[name]
+        parts = []
+        for text, chosen in ((reason, where & ~unseen), (_NOBODY, where & unseen)):
+            named = first_names([label_names[i] for i in np.flatnonzero(chosen).tolist()])
+            parts += [text.format(named, where=where_known)] if chosen.any() else []
         if parts:
             reasons[name] = ", and ".join(parts) + effect
     return reasons

@@ -9,9 +9,9 @@ approximation: the backbone stays, and only a linear probe of its features is fi
 closed form for all classes at once. The label of an image affects its own score only through the
 backbone.
 
-A class that is unknown for some images is fitted to the others alone, and has scores for them alone:
-classes that are known for the same images are fitted together, so that the time grows with the
-number of such groups.
+A class that is unknown for some images is fitted to the others alone, and has scores for them
+alone. Classes that are known for the same images are fitted together, so that the time grows with
+the number of such groups.
 
 Near-duplicates in different folds are a leak: where a wrong label was copied together with the
 photograph, each copy confirms the other.

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.metrics.class_relations import ClassRelations
 from paddlex_ml.wording import first_names
 
 Threshold: TypeAlias = float | Sequence[float] | Mapping[str | int, float] | np.ndarray
@@ -100,6 +101,8 @@ class LabelSelection:
     """Labels that every image gets, even below the thresholds."""
     max_labels: int | None = None
     """None: as many as there are classes."""
+    relations: ClassRelations | None = None
+    """What the labels keep, whatever the other fields say; None: nothing."""
 
     def __post_init__(self) -> None:
         check_count(self.min_labels, "min_labels", least=0)
@@ -117,7 +120,13 @@ class LabelSelection:
 
 
 def choose(scores: np.ndarray, selection: LabelSelection) -> np.ndarray:
-    """Ids of the classes that an image with `scores` [C] gets, by falling score."""
+    """Ids of the classes that an image with `scores` [C] gets, by falling score.
+
+    With relations, fewer than min_labels where no other class fits; see `ClassRelations.choose`.
+    """
+    if selection.relations is not None:
+        least, most = selection.min_labels, selection.max_labels
+        return selection.relations.choose(scores, selection.thresholds, least, most)
     order = np.argsort(-scores, kind="stable")
     reached = scores[order] >= selection.thresholds[order]
     missing = selection.min_labels - np.count_nonzero(reached)

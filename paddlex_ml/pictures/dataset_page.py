@@ -111,13 +111,13 @@ def write(path: Path, content: DatasetPage) -> None:
         values |= allow_inline("script", script)
         chosen = images.choose(max(1, min(_SHOTS, _LISTED // len(content.label_names))))
         shown = list(dict.fromkeys(number for each in chosen for number in each))
-        values["explorer"] = _write_json(_list_classes(content, images, chosen, shown))
+        values["explorer"] = write_json(_list_classes(content, images, chosen, shown))
         values["pictures"] = Markup("{}")
     template = environment.get_template("report.html.j2")
     text = template.render(values)
     if values["explorer"]:
         room = _LARGEST - len(text.encode("utf-8", "replace"))
-        values["pictures"] = _write_json(_take_pictures(content, images, chosen, shown, room))
+        values["pictures"] = write_json(_take_pictures(content, images, chosen, shown, room))
         text = template.render(values)
     # A file name that is not UTF-8 arrives as lone surrogates.
     files.write_bytes(path, without_secrets(text).encode("utf-8", "replace"))
@@ -273,7 +273,7 @@ def _take_pictures(
     return taken
 
 
-def _write_json(value: Any) -> Markup:
+def write_json(value: Any) -> Markup:
     """JSON that may stand in a script element: no text of a user can end it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))  # noqa: S704  JSON without "<"

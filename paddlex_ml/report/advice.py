@@ -144,8 +144,10 @@ def _advise_on_unseen(figures: Figures) -> Advice | None:
     if not unseen:
         return None
     title = f"Nobody has looked for {_count(unseen, 'class', 'classes')} in the validation list"
-    text = Markup("{}: all of its labels in val.txt are unknown, so it cannot be measured. Label some "
-        "images, with and without it.").format(figures.links(unseen))  # fmt: skip
+    text = Markup("{}: all labels of such a class in val.txt are unknown, so it cannot be "
+        "measured. Label some images, with and without it.").format(
+        figures.links(unseen)
+    )  # fmt: skip
     return Advice("warning", title, text)
 
 
@@ -154,8 +156,8 @@ def _advise_on_no_negative(figures: Figures) -> Advice | None:
     if not certain:
         return None
     title = f"{_count(certain, 'class is', 'classes are')} known to be absent nowhere"
-    text = Markup("{}: average precision is 1 whatever the scores are, and raises its mean. Add images "
-        "that are known not to show it, or do not count on these figures.").format(
+    text = Markup("{}: average precision is 1 whatever the scores are, and raises its mean. Add "
+        "images that are known not to show it, or do not count on these figures.").format(
         figures.links(certain)
     )  # fmt: skip
     return Advice("warning", title, text)

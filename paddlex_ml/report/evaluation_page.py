@@ -19,8 +19,10 @@ from msgspec.structs import asdict
 from paddlex_ml.artifacts.evaluate_result import Difference
 from paddlex_ml.metrics import curves
 from paddlex_ml.metrics.calibration import reliability
+from paddlex_ml.metrics.columns import columns
 from paddlex_ml.metrics.decisions import decide
-from paddlex_ml.pictures.dataset_page import allow_inline
+from paddlex_ml.metrics.measures import ClassMeasures
+from paddlex_ml.pictures.dataset_page import allow_inline, write_json
 from paddlex_ml.report import advice, charts, gallery, glossary, pairs
 from paddlex_ml.report.content import EvaluationPage
 from paddlex_ml.report.figures import Figures
@@ -30,6 +32,8 @@ from paddlex_ml.wording import first_names
 
 _OPEN = 24  # classes whose curves are shown at once
 _WORST = 5  # named at the top
+_MOST_STATIC = 500  # classes: of more, the table has both ends, and a script lists all of them
+_ENDS = 100, 30  # weakest and strongest classes in that table
 _TEMPLATES = Path(__file__).parent
 _SHARED = _TEMPLATES.with_name("pictures")  # the style of both reports
 
@@ -56,6 +60,8 @@ def write(path: Path, content: EvaluationPage) -> None:
         undefined=jinja2.StrictUndefined,
     )
     script = (_TEMPLATES / "page.js.j2").read_text("utf-8")
+    if len(content.label_names) > _MOST_STATIC:
+        script += (_TEMPLATES / "all_classes.js.j2").read_text("utf-8")
     styles = (_SHARED / "style.css.j2", _TEMPLATES / "page.css.j2")
     text = environment.get_template("page.html.j2").render(
         **allow_inline("script", script),
@@ -73,6 +79,11 @@ def _fill_template(content: EvaluationPage) -> dict[str, Any]:
     decided = decide(content.scores, thresholds)
     defined = figures.worst_first()
     table = defined + sorted(set(range(len(figures.rows))) - set(defined))
+    all_classes = ""
+    if len(table) > _MOST_STATIC:
+        all_classes = write_json([_list_figures(row) for row in figures.rows])
+        table = list(dict.fromkeys([*defined[: _ENDS[0]], *defined[_ENDS[0] :][-_ENDS[1] :]]))
+        figures.drawn = frozenset(table)
     csv = None if result.label_errors is None else _link_file(result.label_errors.csv)
     return {
         "result": result,
@@ -85,7 +96,8 @@ def _fill_template(content: EvaluationPage) -> dict[str, Any]:
         "worst": defined[: min(_WORST, -(-len(figures.rows) // 2))],
         "table": table,
         "has_tuned": any(row.tuned for row in figures.rows),
-        "charts": _draw_classes(content),
+        "all_classes": all_classes,
+        "charts": _draw_classes(content, table),
         "open": table[:_OPEN],
         "closed": table[_OPEN:],
         "calibration": charts.draw_reliability(reliability(content.scores, content.targets)),
@@ -98,16 +110,26 @@ def _fill_template(content: EvaluationPage) -> dict[str, Any]:
     }
 
 
-def _draw_classes(content: EvaluationPage) -> list[dict[str, Any]]:
-    positives, negatives = curves.histograms(content.scores, content.targets, charts.BINS)
-    scores, targets = (np.ascontiguousarray(x.T) for x in (content.scores, content.targets))
-    return [
-        {
-            "curve": charts.draw_curve(scores[i], targets[i], row),
-            "histogram": charts.draw_histogram(positives[i], negatives[i], row),
+def _list_figures(row: ClassMeasures) -> list[Any]:
+    """What the script lists of a class, in the order of its columns."""
+    measures = (row.average_precision, row.threshold, row.precision, row.recall, row.f1)
+    figures = [None if number is None else round(number, 4) for number in measures]
+    return [row.name, row.positives, figures[0], figures[1], row.predicted, *figures[2:]]
+
+
+def _draw_classes(content: EvaluationPage, classes: list[int]) -> dict[int, dict[str, Any]]:
+    scores, targets = (table[:, classes] for table in (content.scores, content.targets))
+    positives, negatives = curves.histograms(scores, targets, charts.BINS)
+    rows = [content.result.per_class[i] for i in classes]
+    return {
+        i: {
+            "curve": charts.draw_curve(score, target, row),
+            "histogram": charts.draw_histogram(present, absent, row),
         }
-        for i, row in enumerate(content.result.per_class)
-    ]
+        for i, row, (score, target), present, absent in zip(
+            classes, rows, columns(scores, targets), positives, negatives, strict=True
+        )
+    }
 
 
 def _compare(figures: Figures) -> dict[str, Any] | None:

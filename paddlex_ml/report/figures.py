@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 
@@ -25,6 +25,8 @@ class Figures:
         self.label_names = label_names
         self.rows = result.per_class
         self.images = result.metrics.images
+        self.drawn: frozenset[int] = frozenset(range(len(self.rows)))
+        """Classes whose curves are on the page: others have no link."""
 
     def value(self, key: str) -> Any:
         """Return the value of a key; None where the result has no such key."""
@@ -74,8 +76,9 @@ class Figures:
         return name if name.strip() else f"(class {class_id}, no name)"
 
     def link(self, class_id: int) -> Markup:
-        """Return the name of a class as a link to its curves."""
-        return _LINK.format(class_id, self.label(class_id))
+        """Return the name of a class, as a link to its curves where the page has them."""
+        label = self.label(class_id)
+        return _LINK.format(class_id, label) if class_id in self.drawn else escape(label)
 
     def links(
         self, classes: Sequence[int], detail: Callable[[int], object] | None = None, most: int = 6

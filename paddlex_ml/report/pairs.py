@@ -13,6 +13,7 @@ from paddlex_ml.metrics.curves import JointErrors
 from paddlex_ml.metrics.known import is_known, is_present
 from paddlex_ml.report.figures import Figures
 
+_SEARCHED = 500  # classes with the most errors, among which pairs are looked for
 _CLASSES = 24  # of a table: more would be too small to read
 _LISTED = 12  # of each kind
 _ERRORS = 3  # fewer errors together with another class prove nothing
@@ -60,32 +61,43 @@ class Pairs:
     tables: dict[str, list[PairRow]]
     lists: dict[str, list[Markup]]
     """Pairs beyond chance, the clearest first."""
+    searched: int
+    """Classes among which these were looked for: those with the most errors."""
 
 
 def relate(figures: Figures, decided: np.ndarray, targets: np.ndarray) -> Pairs:
     """Return tables of the classes with the most errors, and the pairs beyond chance."""
     errors = ((is_present(targets) != decided) & is_known(targets)).sum(axis=0)
     order = np.argsort(-errors, kind="stable")
+    # A table of all pairs would take gigabytes for thousands of classes.
+    ids = np.sort(order[:_SEARCHED])
+    place = {int(class_id): i for i, class_id in enumerate(ids)}
     chosen = [int(i) for i in order[:_CLASSES] if errors[i]]
+    if len(ids) < len(order):
+        decided, targets = decided[:, ids], targets[:, ids]
     misses, alarms = curves.joint_errors(decided, targets)
     shown = misses.chances + alarms.chances
     return Pairs(
         classes=chosen,
         left_out=int((errors > 0).sum()) - len(chosen),
         tables={
-            "misses": _make_table(misses.errors, shown, chosen),
-            "alarms": _make_table(alarms.errors, shown, chosen),
+            "misses": _make_table(misses.errors, shown, chosen, place),
+            "alarms": _make_table(alarms.errors, shown, chosen, place),
         },
         lists={
-            "misses": _list_clear_cases(figures, misses, _MISSES),
-            "alarms": _list_clear_cases(figures, alarms, _ALARMS),
+            "misses": _list_clear_cases(figures, misses, _MISSES, ids),
+            "alarms": _list_clear_cases(figures, alarms, _ALARMS, ids),
         },
+        searched=len(ids),
     )
 
 
-def _make_table(every: np.ndarray, images: np.ndarray, chosen: list[int]) -> list[PairRow]:
-    """Rows of the chosen classes, from errors [C, C] on images [C, C]."""
-    errors, shown = (counts[np.ix_(chosen, chosen)] for counts in (every, images))
+def _make_table(
+    every: np.ndarray, images: np.ndarray, chosen: list[int], place: dict[int, int]
+) -> list[PairRow]:
+    """Rows of the chosen classes, from errors [K, K] on images [K, K]; `place` of each class."""
+    places = [place[i] for i in chosen]
+    errors, shown = (counts[np.ix_(places, places)] for counts in (every, images))
     shares = errors / np.maximum(1, shown)
     darkest = shares.max(initial=0.0) or 1.0
     rows = []
@@ -101,18 +113,23 @@ def _make_table(every: np.ndarray, images: np.ndarray, chosen: list[int]) -> lis
     return rows
 
 
-def _list_clear_cases(figures: Figures, joint: JointErrors, sentence: Markup) -> list[Markup]:
-    """Pairs where a class has more errors together with another one than chance explains."""
+def _list_clear_cases(
+    figures: Figures, joint: JointErrors, sentence: Markup, ids: np.ndarray
+) -> list[Markup]:
+    """Pairs where a class has more errors together with another one than chance explains.
+
+    ids: the classes of the joint errors, [K].
+    """
     clear = (joint.errors >= _ERRORS) & (np.nan_to_num(joint.deviations) >= _DEVIATIONS)
     np.fill_diagonal(clear, False)
     others, classes = np.nonzero(clear)
     order = np.argsort(-joint.excess[others, classes], kind="stable")[:_LISTED]
     return [
         sentence.format(
-            figures.link(i),
+            figures.link(int(ids[i])),
             int(joint.errors[other, i]),
             int(joint.chances[other, i]),
-            figures.link(other),
+            figures.link(int(ids[other])),
             round(100 * float(joint.rate[other, i])),
             int(joint.errors_elsewhere[other, i]),
             int(joint.chances_elsewhere[other, i]),

@@ -7,7 +7,7 @@ others. The budgets are counted while the text is parsed, before any value is ma
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -73,3 +73,28 @@ def load(text: str) -> Any:
     except Exception as error:  # a tag with a value that is none, such as !!float x
         problem = f"a value that its tag does not allow ({error})"[:200]
         raise yaml.YAMLError(problem) from error
+
+
+class Damage(NamedTuple):
+    """Why a text is no YAML."""
+
+    line: int
+    """From 1."""
+    what: str
+
+
+def compose(text: str) -> yaml.Node | Damage | None:
+    """The tree of a YAML text, whose nodes have their lines and scalars as they are written (`yes`
+    stays a word). None for a text without a value.
+    """
+    # PyYAML's C parser crashes on deep nesting; its Python parser raises RecursionError.
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=LimitedLoader)
+        return node
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        return Damage(mark.line + 1 if mark else 1, str(error.problem or error.context))
+    except yaml.reader.ReaderError as error:
+        return Damage(text.count("\n", 0, error.position) + 1, error.reason)
+    except (RecursionError, OverflowError, ValueError) as error:
+        return Damage(1, str(error))

@@ -41,6 +41,41 @@ FEW = 5
 SMALL_LIST = 50
 """Validation images below which mAP is unreliable."""
 _NAMED = 10
+_LACKS = {
+    ("train", "none"): (
+        "no image in train.txt",
+        "a class without images is never predicted; add images, or remove it from label.txt",
+    ),
+    ("train", "unseen"): (
+        "only unknown labels in train.txt",
+        "nothing is learned of a class that nobody has looked for; label some images, with it and "
+        "without it",
+    ),
+    ("train", "nowhere absent"): (
+        "no image in train.txt that is known not to show it",
+        "a model learns that such a class is everywhere; label some images without it, or train "
+        "with -o Train.loss.unknown=em",
+    ),
+    ("train", "few"): (
+        f"fewer than {FEW} images in train.txt",
+        "that is hardly enough to learn from; add images, or draw these more often with "
+        "-o Train.sampler=repeat_factor",
+    ),
+    ("val", "none"): (
+        "no image in val.txt",
+        "mAP ignores a class without validation images; move images to val.txt, or split all "
+        "images again: mode check_dataset with -o CheckDataset.split.enable=true",
+    ),
+    ("val", "unseen"): (
+        "only unknown labels in val.txt",
+        "mAP ignores a class that nobody has looked for; label some images, with it and without it",
+    ),
+    ("val", "nowhere absent"): (
+        "no image in val.txt that is known not to show it",
+        "its average precision is 1 whatever the model does; label some images without it",
+    ),
+}
+"""What classes of a list lack, and what follows, with a repair."""
 
 
 @dataclass(frozen=True)
@@ -191,72 +226,27 @@ def check_lists(
 
     `ignores_unknown`: nothing is learned from the unknown labels of `train`.
     """
-    counts, val_counts = targets.count(train), targets.count(val)
-    shown, val_shown = counts.present, val_counts.present
-    unseen, val_unseen = (  # an empty list has no label that could be unknown
-        (each.known == 0) & (len(values) > 0)
-        for each, values in ((counts, train), (val_counts, val))
-    )
-    certain, val_certain = (
-        (each.present > 0) & (each.absent == 0) & (each.known < len(values))
-        for each, values in ((counts, train), (val_counts, val))
-    )
-    numbered = [f"{name} ({count})" for name, count in zip(names, shown.tolist(), strict=True)]
     messages = []
-    for named, chosen, lack, advice in (
-        (
-            names,
-            (shown == 0) & ~unseen,
-            "no image in train.txt",
-            "a class without images is never predicted; add images, or remove it from label.txt",
-        ),
-        (
-            names,
-            unseen,
-            "only unknown labels in train.txt",
-            "nothing is learned of a class that nobody has looked for; label some images, with it "
-            "and without it",
-        ),
-        (
-            names,
-            certain & ignores_unknown,
-            "no image in train.txt that is known not to show it",
-            "a model learns that such a class is everywhere; label some images without it, or "
-            "train with -o Train.loss.unknown=em",
-        ),
-        (
-            numbered,
-            (shown > 0) & (shown < FEW),
-            f"fewer than {FEW} images in train.txt",
-            "that is hardly enough to learn from; add images, or draw these more often with "
-            "-o Train.sampler=repeat_factor",
-        ),
-        (
-            names,
-            (val_shown == 0) & ~val_unseen,
-            "no image in val.txt",
-            "mAP ignores a class without validation images; move images to val.txt, or split all "
-            "images again: mode check_dataset with -o CheckDataset.split.enable=true",
-        ),
-        (
-            names,
-            val_unseen,
-            "only unknown labels in val.txt",
-            "mAP ignores a class that nobody has looked for; label some images, with it and "
-            "without it",
-        ),
-        (
-            names,
-            val_certain,
-            "no image in val.txt that is known not to show it",
-            "its average precision is 1 whatever the model does; label some images without it",
-        ),
-    ):
-        classes = [named[i] for i in np.flatnonzero(chosen).tolist()]
-        if classes:
-            number = "1 class has" if len(classes) == 1 else f"{len(classes)} classes have"
-            messages.append(f"{number} {lack} ({first_names(classes, _NAMED)}): {advice}")
-    single = [names[i] for i in np.flatnonzero(val_shown == 1).tolist()]
+    for name, values in (("train", train), ("val", val)):
+        counts = targets.count(values)
+        shown, known = counts.present, counts.known
+        unseen = (known == 0) & (len(values) > 0)  # an empty list has no unknown label
+        for kind, chosen in (
+            ("none", (shown == 0) & ~unseen),
+            ("unseen", unseen),
+            ("nowhere absent", (shown > 0) & (known == shown) & (known < len(values))),
+            ("few", (shown > 0) & (shown < FEW)),
+        ):
+            classes = [names[i] for i in np.flatnonzero(chosen).tolist()]
+            if kind == "few":
+                classes = [f"{names[i]} ({shown[i]})" for i in np.flatnonzero(chosen).tolist()]
+            if (name, kind) == ("train", "nowhere absent") and not ignores_unknown:
+                continue
+            if classes and (name, kind) in _LACKS:
+                number = "1 class has" if len(classes) == 1 else f"{len(classes)} classes have"
+                lack, advice = _LACKS[name, kind]
+                messages.append(f"{number} {lack} ({first_names(classes, _NAMED)}): {advice}")
+    single = [names[i] for i in np.flatnonzero(shown == 1).tolist()]  # of val, the last list
     reasons = [f"val.txt has only {len(val)} images"] if len(val) < SMALL_LIST else []
     if single:
         each = "each of " if len(single) > 1 else ""

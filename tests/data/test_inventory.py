@@ -14,6 +14,7 @@ Plant = Callable[..., Path]
 
 def test_images_and_annotations_are_told_apart_and_leftovers_left_out(plant: Plant) -> None:
     texts = {"a/x.TXT": "1", "b.Json": "{}", "README.roboflow.txt": "", "old.json.bak": ""}
+    texts["relations.yaml"] = "exclusive: [[a, b]]"
     inventory = Inventory(plant(texts, "a/1.JPG", "2.png", ".hidden/3.png", "train.txt.undone"))
     assert inventory.images == ["2.png", "a/1.JPG"]
     assert inventory.annotations == ["b.Json", "a/x.TXT"]

@@ -196,3 +196,23 @@ def test_a_large_sparse_list_takes_the_memory_of_its_labels() -> None:
     stored = values.starts.nbytes + values.ids.nbytes + values.values.nbytes
     assert stored < 20 * len(lines)  # an array would take 10,000 bytes for each image
     assert targets.count(values).present.sum() == 2 * len(lines)
+
+
+def test_cells_are_put_into_dense_and_sparse_targets_alike() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        table = rng.integers(-1, 2, (6, 5)).astype(np.int8)
+        images, ids = rng.integers(0, 6, 9), rng.integers(0, 5, 9)  # some cells twice
+        values = rng.integers(-1, 2, 9).astype(np.int8)
+        expected = table.copy()
+        for image, class_id, value in zip(images, ids, values, strict=True):
+            expected[image, class_id] = value
+        before = targets.to_sparse(table)
+        found = targets.put(before, images, ids, values)
+        assert isinstance(found, SparseTargets)
+        assert targets.dense(found).tolist() == expected.tolist()
+        again = targets.to_sparse(expected)
+        assert found.ids.tolist() == again.ids.tolist()
+        assert found.starts.tolist() == again.starts.tolist()
+        assert targets.dense(targets.put(table, images, ids, values)).tolist() == expected.tolist()
+        assert targets.dense(before).tolist() == table.tolist()  # those given stay

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from paddlex_ml.config.schema import SOURCES
-from paddlex_ml.data import annotation, journal
+from paddlex_ml.data import annotation, check, journal
 from paddlex_ml.data.annotation import LISTS
 from paddlex_ml.data.split import Division
 from paddlex_ml.errors import PaddlexMLError
@@ -236,3 +236,22 @@ def test_a_kill_at_every_step_loses_nothing_and_running_again_works(
             act(root)
             assert snapshot(root) == new
     assert seen == {False, True}
+
+
+def test_relations_complete_the_labels_of_a_conversion(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    (tmp_path / "relations.yaml").write_text("implies: {rare: dog}\n")
+    draft = rewrite.draft_conversion(tmp_path, "auto", Options())
+    known, faults = check.read_relations(draft.parsed, required=True)
+    assert faults == []
+    assert known is not None
+    rewritten = draft.complete(known).write()
+    assert {name: done[1:] for name, done in rewritten.completed.items()} == {
+        "train": (2, 0, 0, 0),
+        "val": (2, 0, 0, 0),
+    }
+    dataset = annotation.read(tmp_path)
+    for images in (dataset.train, dataset.val):
+        assert (images.targets[:, 1] >= images.targets[:, 2]).all()
+    journal.undo(tmp_path)
+    assert not (tmp_path / "train.txt").exists()

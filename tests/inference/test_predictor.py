@@ -101,6 +101,11 @@ def test_a_threshold_of_one_call_does_not_stay(predictor: Predictor, photos: Pat
         ({"input": ".", "min_labels": 2, "max_labels": 1}, "min_labels 2 is more than max_labels"),
         ({"input": ".", "min_labels": 6}, "min_labels 6 is more than the 5 classes"),
         ({"input": ".", "on_error": "skip"}, "no way to treat broken images is called 'skip'"),
+        (
+            {"input": ".", "relations": "no.yaml"},
+            "relations between classes does not exist",
+        ),
+        ({"input": ".", "relations": 3}, "relations must be the path of a file, got int"),
         ({"input": ".", "threshold": 2}, "must be a number from 0 to 1"),
         ({"input": ".", "threshold": {"default": 0, "cot": 1}}, "write cat"),
     ],
@@ -163,6 +168,32 @@ def test_labels_may_be_limited_in_number(predictor: Predictor, photos: Path):
     assert some.class_ids == order[:3]
     assert len(some.scores) == len(some.label_names) == 3
     assert next(predictor.predict(photos, threshold=1)).class_ids == []
+
+
+def test_labels_keep_relations_whatever_the_options_say(predictor, photos: Path, tmp_path, caplog):
+    plain = next(predictor.predict(photos, threshold=0, return_all_scores=True)).all_scores
+    first, second, *_, last = sorted(range(5), key=lambda i: -plain[i])
+    names = predictor.model.label_names
+    rules = {
+        "implies": {names[first]: names[last]},
+        "exclusive": [[names[i] for i in range(5) if i != last]],
+    }
+    (tmp_path / "relations.yaml").write_text(json.dumps(rules), encoding="utf-8")
+    options = {"relations": tmp_path / "relations.yaml", "return_all_scores": True}
+    for more in ({"threshold": 0}, {"threshold": 1, "min_labels": 4}):
+        for result in predictor.predict(photos, **options, **more):
+            top = int(np.argmax(result.all_scores))
+            chosen = [last, first] if first in result.class_ids else [top]
+            assert set(chosen) <= set(result.class_ids)
+            assert len(result.class_ids) == 2
+            assert result.all_scores[last] >= result.all_scores[first]
+            assert result.scores == [result.all_scores[i] for i in result.class_ids]
+    assert caplog.text.count("no other class fits to them by the relations") == 1
+    assert "has 2 labels, not 4" in caplog.text
+    alone = next(predictor.predict(photos, threshold=0, max_labels=1, **options))
+    assert alone.class_ids == [last]
+    assert next(predictor.predict(photos, threshold=0, return_all_scores=True)).all_scores == plain
+    assert second not in alone.class_ids
 
 
 def test_all_scores_come_with_the_labels(predictor: Predictor, photos: Path):

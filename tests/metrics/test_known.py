@@ -367,7 +367,7 @@ def test_scores_out_of_fold_are_those_of_the_known_images(images: int, width: in
     assert np.isnan(found[~is_known(targets)]).all()
     for classes in ([0, 1], [2], [3]):
         rows = is_known(targets[:, classes[0]])
-        cells = np.ix_(rows, classes)
+        cells = np.ix_(rows, np.array(classes))
         alone = out_of_fold.score_out_of_fold(features[rows], whole[cells], seed=5)
         np.testing.assert_array_equal(found[cells], alone)
     targets[:, 3] = UNKNOWN
@@ -439,3 +439,12 @@ def test_a_list_without_unknown_labels_has_the_same_numbers_for_every_kind_of_ar
     for dtype in (bool, np.uint8, np.float32):
         again = measure(scores, targets.astype(dtype), 20).per_class
         assert msgspec.to_builtins([*again]) == expected
+
+
+def test_a_class_without_a_name_is_undefined_too() -> None:
+    targets = np.array([[0, UNKNOWN]], np.int8)
+    found = summarise(np.full((1, 2), 0.9, np.float32), targets, ["", ""], np.full(2, 0.5))
+    assert found.metrics.undefined["recall"] == (
+        "no image has , and nobody has looked for  (left out of CR)"
+    )
+    assert (found.unknown, measure(*draw_many(unknown=0)).unknown) == (1, 0)

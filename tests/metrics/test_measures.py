@@ -59,6 +59,7 @@ METRICS = [
 COLUMNS = [
     "name",
     "positives",
+    "negatives",
     "average_precision",
     "average_precision_ci95",
     "average_precision_11point",

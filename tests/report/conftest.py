@@ -34,7 +34,7 @@ def draw_scores(
     """Scores and targets of classes that are easier and easier; half shows the first."""
     rng = np.random.default_rng(seed)
     classes = len(names)
-    targets = (rng.random((images, classes)) < 0.3).astype(np.uint8)
+    targets = (rng.random((images, classes)) < 0.3).astype(np.int8)
     targets[: images // 2, 0] = 1
     logits = rng.normal(size=targets.shape) - 1 + np.linspace(0.5, 4, classes) * targets
     return (1 / (1 + np.exp(-logits))).astype(np.float32), targets, rng
@@ -57,6 +57,7 @@ def measure(
         comparison=None,
         per_class_csv="evaluate/per_class.csv",
         report="evaluate/report.html",
+        unknown_labels=int((targets < 0).sum()),
     )
 
 
@@ -109,8 +110,8 @@ def add_comparison(
 def add_suspects(
     result: EvaluationResult, content: dict[str, Any], most: int
 ) -> tuple[EvaluationResult, list[SuspectedLabel]]:
-    """The cells where score and label are farthest apart."""
-    away = np.abs(content["scores"] - content["targets"])
+    """The known cells where score and label are farthest apart."""
+    away = np.abs(content["scores"] - content["targets"]) * (content["targets"] >= 0)
     suspects = []
     for cell in np.argsort(-away, axis=None)[:most]:
         image, i = np.unravel_index(cell, away.shape)

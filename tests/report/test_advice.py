@@ -237,3 +237,38 @@ def test_names_are_escaped_in_sentences():
     found = figures(row("<b>", average_precision=0.3), row("cat"))
     assert "&lt;b&gt;" in advice.give_verdict(found).text
     assert "<b>" not in advice.give_verdict(found).text
+
+
+def test_a_class_that_nobody_has_looked_for_is_no_class_without_images():
+    unseen = row("yak", positives=0, negatives=0, average_precision=None)
+    absent = row("cow", positives=0, negatives=60, average_precision=None)
+    found = advise(figures(row("cat"), unseen, absent, unknown_labels=140))
+    assert found["1 class has no image in the validation list"].count("cow") == 1
+    assert "yak" not in found["1 class has no image in the validation list"]
+    text = found["Nobody has looked for 1 class in the validation list"]
+    assert "yak" in text
+    assert "in val.txt are unknown" in text
+
+
+def test_a_class_that_is_nowhere_absent_is_named_because_its_precision_says_nothing():
+    found = advise(figures(row("cat", negatives=70), row("dog", negatives=0)))
+    assert "dog" in found["1 class is known to be absent nowhere"]
+    assert not any("absent nowhere" in title for title in advise(figures(row("cat", negatives=1))))
+
+
+def test_the_share_of_a_class_is_that_of_the_images_where_it_is_known():
+    found = figures(row("cat", positives=30, negatives=30, average_precision=0.52))
+    assert found.share(0) == 0.5  # of 60 known images, and not 0.3 of all 100
+    assert advice.not_learnt(found) == [0]
+
+
+def test_exactly_right_is_said_of_known_labels():
+    text = text_of(advice.give_verdict(figures(row("cat"), unknown_labels=3)).text)
+    assert text.endswith("get exactly the right labels, as far as they are known.")
+
+
+def test_unknown_labels_are_no_low_share_of_present_ones():
+    scores = np.array([[0.5, 0.9], [0.5, 0.9]])
+    known = np.array([[1, -1], [0, -1]], np.int8)
+    titles = {each.title for each in advice.advise(figures(row("cat")), scores, known)}
+    assert not any("too high" in title or "too low" in title for title in titles)

@@ -75,3 +75,13 @@ def test_the_calibration_line_has_a_point_for_each_filled_bin():
     ]
     left, bottom = charts.LARGE.x(0.05), charts.LARGE.y(0)
     assert found.line.startswith(f"M{left:g} {bottom:g}L")
+
+
+def test_the_share_and_the_line_are_those_of_the_known_images():
+    scores, targets = draw(2000)
+    partly = targets.astype(np.int8)
+    partly[::3] = -1
+    row, known = row_at(scores, partly, 0.5), partly >= 0
+    found = charts.draw_curve(scores, partly, row)
+    assert found == charts.draw_curve(scores[known], partly[known], row)
+    assert found.share != charts.draw_curve(scores, targets * (targets == partly), row).share

@@ -280,3 +280,21 @@ def test_the_classes_stand_from_weak_to_strong_and_undefined_ones_last(tmp_path,
     found = read(content, tmp_path / "report.html")
     order = re.findall(r'<tr><th scope="row"[^>]*><a href="#class-(\d)"', found.raw)
     assert order == ["2", "0", "1"]
+
+
+def test_unknown_labels_are_told_and_counted_nowhere(tmp_path, evaluated):
+    names = ["cat", "dog", "yak"]
+    targets = evaluated(names).targets.copy()
+    targets[::4, 0] = -1
+    targets[:, 2] = -1
+    content = evaluated(names, targets=targets, rounds=20)
+    found = read(content, tmp_path / "report.html")
+    assert_same_figures(found, as_json(content.result))
+    assert "50 of 120 labels are unknown, and no figure counts them" in found.text
+    assert "Nobody has looked for 1 class in the validation list" in found.text
+    assert "Known to be absent, but with the highest scores." in found.text
+    titles = {title for key, _, title, _ in found.figures if key == "per_class.2.recall"}
+    assert titles == {"nobody has looked for this class"}
+    rows = [(row.positives + row.negatives) for row in content.result.per_class]
+    assert rows == [30, 40, 0]
+    assert "unknown" not in read(evaluated(names), tmp_path / "known.html").text

@@ -13,7 +13,7 @@ def figures(evaluated) -> Figures:
     result = evaluated(["a", "b", "c"], images=4, complete=False).result
     counts = ((617, 0.9), (0, None), (1, 0.2))
     rows = [
-        replace(row, positives=positives, average_precision=value)
+        replace(row, positives=positives, negatives=1234 - positives, average_precision=value)
         for row, (positives, value) in zip(result.per_class, counts, strict=True)
     ]
     metrics = replace(result.metrics, images=1234, OP=None, MultiLabelMAP_ci95=(0.12345, 0.5))

@@ -58,3 +58,18 @@ def test_without_errors_there_are_no_pictures(evaluated):
     found = gallery.choose_shots(content, content.targets == 1, worst=[0, 1])
     assert (found.misses, found.alarms, found.classes) == ([], [], [])
     assert found.thumbnails == {}
+
+
+def test_an_unknown_label_is_no_error_and_is_counted_beneath_the_picture(evaluated):
+    targets = np.array([[1, -1, -1], [-1, 0, 1]], np.int8)
+    content = evaluated(["cat", "dog", "cow"], images=2, targets=targets, complete=False)
+    for decided in (np.ones((2, 3), bool), np.zeros((2, 3), bool)):
+        found = gallery.choose_shots(content, decided, worst=[0, 1, 2])
+        shots = [(shot.label, shot.shown, shot.given) for shot in (*found.misses, *found.alarms)]
+        if decided.any():
+            assert shots == [("dog", "1.png", "cow (1 unknown)")]
+        else:
+            assert sorted(shots) == [
+                ("cat", "0.png", "cat (2 unknown)"), ("cow", "1.png", "cow (1 unknown)"),
+            ]  # fmt: skip
+        assert (found.missed, found.alarmed) == ((0, 1) if decided.any() else (2, 0))

@@ -84,3 +84,20 @@ def test_many_classes_are_cut_to_those_with_the_most_errors():
     found = pairs.relate(figures(targets), decided, targets)
     assert found.classes == list(range(49, 25, -1))
     assert found.left_out == 26
+
+
+def test_images_where_a_class_is_unknown_are_neither_with_it_nor_without():
+    decided, targets = strange()
+    found = pairs.relate(figures(targets), decided, targets)
+    more = np.array([[1, -1], [-1, 1], [-1, -1]] * 30)
+    partly = np.concatenate([targets, more])
+    errors = np.concatenate([decided, more != 1])  # each known one of them is missed
+    again = pairs.relate(figures(partly), errors, partly)
+    assert again.lists == found.lists
+    cells = {
+        (row.id, cell.id): (cell.count, cell.shown)
+        for row in again.tables["misses"]
+        for cell in row.cells
+    }
+    assert cells[1, 0] == (30, 40 + 50)
+    assert cells[0, 0] == (30 + 6 + 30, 100 + 30)  # those beside an unknown class too

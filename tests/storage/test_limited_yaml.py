@@ -43,3 +43,27 @@ def test_anchors_and_merges_of_a_usual_size_work() -> None:
     text = "base: &b {x: 1, y: [1, 2]}\none: {<<: *b, z: 3}\ntwo: [*b, *b]\n"
     base = {"x": 1, "y": [1, 2]}
     assert limited_yaml.load(text) == {"base": base, "one": {**base, "z": 3}, "two": [base, base]}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("a: 1\nb: [", 2, "expected the node content"),
+        ("a: 1\nb: \0", 2, "special characters are not allowed"),
+        ("[" * 60, 1, "more than 50 deep"),
+        ("a:\n  - &a [*a]", 2, "a value contains itself"),
+    ],
+)
+def test_a_tree_that_cannot_be_made_has_a_line_and_a_reason(text, line, what) -> None:
+    found = limited_yaml.compose(text)
+    assert isinstance(found, limited_yaml.Damage)
+    assert what in found.what
+    assert found.line == line
+
+
+def test_a_tree_keeps_words_as_they_are_written() -> None:
+    node = limited_yaml.compose("a: 1\nyes: no")
+    assert isinstance(node, yaml.MappingNode)
+    key, value = node.value[1]
+    assert (key.value, value.value, key.start_mark.line) == ("yes", "no", 1)
+    assert limited_yaml.compose("") is None

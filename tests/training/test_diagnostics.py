@@ -285,6 +285,38 @@ def test_lists_without_a_fault_have_no_message() -> None:
     assert len(diagnostics.check_lists(["cat", "dog"], full[:3] * [1, 0], full[:1] * [1, 0])) == 4
 
 
+def test_classes_that_nobody_has_looked_for_are_told_from_classes_without_images() -> None:
+    names = ["cat", "cow", "yak", "elk"]
+    known = np.tile(np.arange(60)[:, None] < 20, 4).astype(np.int8)
+    partly = known.copy()
+    partly[:, 1] = 0
+    partly[:, 2] = -1
+    partly[20:, 3] = -1  # 20 images show it, and no image is known not to
+    messages = diagnostics.check_lists(names, partly, partly)
+    starts = [text.partition(":")[0] for text in messages]
+    assert starts == [
+        "1 class has no image in train.txt (cow)",
+        "1 class has only unknown labels in train.txt (yak)",
+        "1 class has no image in train.txt that is known not to show it (elk)",
+        "1 class has no image in val.txt (cow)",
+        "1 class has only unknown labels in val.txt (yak)",
+        "1 class has no image in val.txt that is known not to show it (elk)",
+    ]
+    assert diagnostics.check_lists(names, known, to_sparse(known)) == []
+    assert diagnostics.check_lists(names, partly, to_sparse(partly)) == messages
+    everywhere = np.ones((60, 1), np.int8)  # of a list that is known throughout, it is no surprise
+    assert diagnostics.check_lists(["sky"], everywhere, everywhere) == []
+
+
+def test_a_best_model_is_compared_with_the_guesses_of_known_labels(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    best = Best(0.4, "raw", 1)
+    truth = np.array([[1], [-1], [-1], [-1]], np.int8)
+    Diagnostics().check_best(best, truth)  # guessing has 1 of 1 known image right
+    assert "gives every image the same scores 1.0000" in caplog.text
+
+
 def test_each_sign_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     diagnostics = Diagnostics(["-o Train.cache=ram"])
     rising = [1.0] * 8 + [9.0] * 8

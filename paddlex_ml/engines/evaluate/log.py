@@ -13,8 +13,8 @@ logger = logging.getLogger(__name__)
 _WIDEST = 40  # characters of a name; a longer one does not move the numbers of the other lines
 
 
-def log_classes(summary: Summary, unknown: int) -> None:
-    """A line for each class, the best first, and the means; unknown: number of unknown labels."""
+def log_classes(summary: Summary) -> None:
+    """A line for each class, the best first, and the means."""
     rows, metrics = summary.per_class, summary.metrics
     width = min(_WIDEST, max(len(row.name) for row in rows))
     for row in sorted(rows, key=lambda row: -(row.average_precision or 0.0)):
@@ -31,10 +31,10 @@ def log_classes(summary: Summary, unknown: int) -> None:
         _interval(metrics.MultiLabelMAP_ci95),
         _number(metrics.constant_predictor),
     )
-    if unknown:
+    if summary.unknown:
         logger.info(
             "%d of the %d labels of val.txt are unknown: no measure counts them",
-            unknown, metrics.images * len(rows),
+            summary.unknown, metrics.images * len(rows),
         )  # fmt: skip
     if certain := [row.name for row in rows if row.positives and row.negatives == 0]:
         logger.warning(

@@ -13,7 +13,7 @@ from paddlex_ml import devices
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.evaluate_result import FORMAT_VERSION, EvaluationResult
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import annotation, targets
+from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.engines.evaluate import comparison, files, label_errors, log, models, thresholds
 from paddlex_ml.engines.evaluate.scores import score_both
@@ -31,7 +31,6 @@ def run(config: Config) -> EvaluationResult:
     devices.select(config.Global.device)
     dataset = _read_lists(config)
     val, names = dataset.val, dataset.label_names
-
     # Whatever can be refused is refused before the images are scored.
     evaluated = models.load(config, wanted.weight_path, _KEY, names)
     label_errors.refuse_impossible(config, evaluated)
@@ -42,8 +41,7 @@ def run(config: Config) -> EvaluationResult:
 
     scores, theirs = score_both(config, val, evaluated, other)
     summary = summarise(scores, val.targets, names, in_use, rounds=wanted.bootstrap, seed=seed)
-    unknown = targets.count_unknown(val.values)
-    log.log_classes(summary, unknown)
+    log.log_classes(summary)
     per_class = summary.per_class
     tuned = tuned_result = compared = suspects = doubtful = None
     if wanted.tune_threshold is not None:
@@ -64,7 +62,7 @@ def run(config: Config) -> EvaluationResult:
         val_digest=annotation.digest(val),
         metrics=summary.metrics,
         per_class=per_class,
-        unknown_labels=unknown,
+        unknown_labels=summary.unknown,
         thresholds=tuned_result,
         label_errors=doubtful,
         comparison=compared,

@@ -115,6 +115,7 @@ def _run(config: Config, saved: PredictFiles) -> PredictResult:
         threshold,
         max_labels=wanted.max_labels,
         min_labels=wanted.min_labels,
+        relations=wanted.relations,
         return_all_scores=wanted.return_all_scores or labels is not None,
         on_error=wanted.on_error,
         explain=wanted.explain,

@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from paddlex_ml.artifacts.evaluate_result import ThresholdQuality, TunedResult
 from paddlex_ml.engines.evaluate import log
+from paddlex_ml.metrics.measures import summarise
 from paddlex_ml.metrics.threshold_search import Method
 
 
@@ -60,3 +62,22 @@ def test_thresholds_that_are_worse_on_held_out_images_are_saved_with_a_warning(
     caplog.clear()
     log.log_thresholds(replace(tuned_for("f1", 0.7, 0.8), saved=["inference.yml"]))
     assert [each for each in caplog.records if each.levelno == logging.WARNING] == []
+
+
+def test_unknown_labels_are_counted_and_classes_without_an_answer_are_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    targets = np.array([[1, -1, 0, 1], [0, -1, 0, -1]], np.int8)
+    names = ["cat", "yak", "cow", "dog"]
+    summary = summarise(np.full((2, 4), 0.4, np.float32), targets, names, np.full(4, 0.5))
+    log.log_classes(summary)
+    assert "3 of the 8 labels of val.txt are unknown: no measure counts them" in caplog.text
+    assert "yak  undefined (nobody has looked for it)" in caplog.text
+    assert "cow  undefined (no positive image)" in caplog.text
+    assert "no image is known to be without dog: an average precision of 1 says" in caplog.text
+    caplog.clear()
+    known = summarise(np.full((2, 1), 0.4, np.float32), targets[:, :1], ["cat"], np.full(1, 0.5))
+    log.log_classes(known)
+    assert "unknown" not in caplog.text
+    assert "known to be without" not in caplog.text

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import csv
 import json
 import pickle
 import re
@@ -201,6 +202,42 @@ def test_classes_without_a_positive_image_are_listed_as_undefined(
     values = [row["average_precision"] for row in result["per_class"]]
     assert values[1] is None
     assert result["metrics"]["MultiLabelMAP"] == pytest.approx((values[0] + values[2]) / 2)
+
+
+def test_unknown_labels_are_told_and_change_the_known_ones_in_nothing(
+    run: Run, toy_run: Path, draw_set: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = draw_set(tmp_path / "set")
+    path = toy_run / "best_model" / "best_model.pdparams"
+    wanted = (f"Evaluate.weight_path={path}", "Evaluate.label_errors=all")
+    code, err = run("evaluate", data, tmp_path / "known", *wanted)
+    assert code == 0, err
+    assert "unknown" not in err
+    assert "unknown_labels" not in read_result(tmp_path / "known")
+    known = read_result(tmp_path / "known")["per_class"]
+    dataset = annotation.read(data)
+    for name, listed in (("train", dataset.train), ("val", dataset.val)):
+        targets = listed.targets.copy()
+        targets[::2, 1] = -1  # green is unknown in every other image
+        annotation.write_list(data / f"{name}.txt", listed.paths, targets)
+    code, err = run("evaluate", data, tmp_path / "partly", *wanted)
+    assert code == 0, err
+    assert "6 of the 36 labels of val.txt are unknown: no measure counts them" in err
+    result = read_result(tmp_path / "partly")
+    assert result["unknown_labels"] == 6
+    partly = result["per_class"]
+    assert [row["positives"] + row["negatives"] for row in partly] == [12, 6, 12]
+    ranked = ("average_precision", "precision", "recall", "f1", "expected_calibration_error")
+    for key in ranked:
+        assert [partly[i][key] for i in (0, 2)] == [known[i][key] for i in (0, 2)]
+    with (tmp_path / "partly" / "evaluate" / "label_errors.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    unknown = {
+        (name, listed.paths[i])
+        for name, listed in (("train", dataset.train), ("val", dataset.val))
+        for i in range(0, len(listed), 2)
+    }
+    assert not [r for r in rows if r["class"] == "green" and (r["list"], r["image"]) in unknown]
 
 
 @pytest.mark.parametrize("what", ["best_model.pdparams", "inference"])

@@ -124,6 +124,25 @@ def test_every_option_of_prediction_arrives(output: Path, photos: Path):
     assert header == "\ufeffimage,labels,scores,error,cat,狗,bird"
 
 
+def test_labels_keep_the_relations_of_a_file(output: Path, photos: Path, tmp_path: Path):
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("implies: {cat: bird}\nexclusive: [[狗, cat], [狗, bird]]", encoding="utf-8")
+    given: dict[str, Any] = {
+        "input": str(photos),
+        "threshold": 0.0,
+        "relations": rules,
+        "save_img": False,
+    }
+    predict(configure(output, **given))
+    results = json.loads((output / "predict/predictions.json").read_text(encoding="utf-8"))
+    assert len(results) == 3
+    assert {tuple(sorted(res["label_names"])) for res in results} <= {("bird", "cat"), ("狗",)}
+    rules.write_text("implies: {cot: bird}", encoding="utf-8")
+    with pytest.raises(PaddlexMLError, match="there is no class 'cot'") as caught:
+        predict(configure(output, **given))
+    assert caught.value.where == f"{rules}:1"
+
+
 def test_the_threshold_of_the_model_counts_unless_another_is_set(output: Path, photos: Path):
     path = output / "best_model" / "inference" / "inference.yml"
     text = path.read_text(encoding="utf-8")
