@@ -29,6 +29,14 @@ def test_factors_by_hand() -> None:
     assert factors[999] == pytest.approx(np.sqrt(40))
 
 
+def test_the_share_of_a_class_is_that_of_the_images_where_it_is_known() -> None:
+    targets = long_tail().astype(np.int8)
+    targets[605:805, 1] = -1  # 10 of 800
+    factors = sampling.repeat_factors(targets, 0.04)
+    assert factors[595:605].tolist() == [pytest.approx(np.sqrt(0.04 * 80))] * 10
+    assert factors[605:805].tolist() == [1.0] * 200
+
+
 def test_factors_are_those_of_the_formula() -> None:
     targets = (np.random.default_rng(0).random((300, 12)) < np.logspace(-2.5, -0.3, 12)).astype(int)
     shares = targets.mean(axis=0)

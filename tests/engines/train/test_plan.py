@@ -17,14 +17,22 @@ from paddlex_ml.config import load
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.shipped import find
 from paddlex_ml.data import annotation
+from paddlex_ml.data import targets as data_targets
+from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.dataset import SampleIndex
 from paddlex_ml.data.image_cache import ImageCache
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train import run, start
-from paddlex_ml.engines.train.plan import build_loaders, compose_plan
+from paddlex_ml.engines.train.plan import build_loaders, compose_plan, prepare_lists
 from paddlex_ml.engines.train.resume import Beginning
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.training.losses import asymmetric_loss, bce_loss, two_way_loss
+from paddlex_ml.metrics.known import UNKNOWN
+from paddlex_ml.training.losses import (
+    asymmetric_loss,
+    bce_loss,
+    entropy_maximised,
+    two_way_loss,
+)
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.precision import Precision
 from paddlex_ml.training.state import Training
@@ -204,3 +212,135 @@ def test_what_becomes_of_images_that_fill_no_batch_is_told(
     assert by_level[logging.INFO] == told
     assert [message.partition(",")[0] for message in by_level[logging.WARNING]] == left_out
     assert plan.schedule.total_steps == 4 * plan.steps
+
+
+CELLS = np.tile(np.array([[1, UNKNOWN, 0], [0, 1, UNKNOWN], [UNKNOWN, 0, 1]], np.int8), (8, 1))
+PARTLY = np.array([[1, UNKNOWN, 0], [UNKNOWN, 1, 0]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def partly(toy: Path) -> MLClsDataset:
+    """The toy with a third of the labels of train.txt unknown."""
+    dataset = annotation.read(toy)
+    train = ImageList(dataset.root, dataset.train.paths, CELLS)
+    return MLClsDataset(dataset.root, dataset.label_names, train, dataset.val)
+
+
+def compose(config: Config, dataset: MLClsDataset) -> Plan:
+    group = ProcessGroup()
+    dataset = prepare_lists(config, dataset, group)
+    return compose_plan(config, dataset, paddle.nn.Linear(2, 2), Precision(), group)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected", "effect"),
+    [
+        ([], asymmetric_loss, "ignore leaves them out of the loss"),
+        (["Train.loss.unknown=ignore"], asymmetric_loss, "ignore leaves them out of the loss"),
+        (
+            ["Train.loss.unknown=weak_negative"],
+            partial(asymmetric_loss, unknown_weight=0.5),
+            "weak_negative counts them as absent with the weight 0.5",
+        ),
+        (
+            ["Train.loss.unknown=em", "Train.loss.em_alpha=0.2"],
+            partial(entropy_maximised, loss_fn=asymmetric_loss, alpha=0.2),
+            "em leaves their scores undecided (Train.loss.em_alpha=0.2)",
+        ),
+        (
+            ["Train.loss.name=two_way", "Train.loss.unknown=weak_negative"],
+            partial(two_way_loss, unknown_weight=0.5),
+            "weak_negative counts them as absent with the weight 0.5",
+        ),
+    ],
+)
+def test_unknown_labels_are_trained_as_asked_and_counted(
+    config_of: Any, partly: MLClsDataset, caplog: Any, overrides: list, expected: Any, effect: str
+) -> None:
+    with caplog.at_level(logging.INFO):
+        plan = compose(config_of(*overrides), partly)
+    assert loss(plan.loss_fn, PARTLY) == loss(expected, PARTLY)
+    told = f"train.txt: 24 of 72 labels (33.3%) are unknown: Train.loss.unknown={effect}"
+    assert told in caplog.messages
+
+
+def test_smoothing_and_weights_compose_with_unknown_labels(
+    config_of: Any, partly: MLClsDataset
+) -> None:
+    bce = ("Train.loss.name=bce", "Train.loss.pos_weight=[1, 2, 3]", "Train.loss.unknown=em")
+    weight = paddle.to_tensor([1.0, 2.0, 3.0])
+    known = partial(bce_loss, pos_weight=weight)
+    plan = compose(config_of(*bce, "Train.loss.label_smoothing=0.2"), partly)
+    softer = np.where(PARTLY < 0, PARTLY, PARTLY * np.float32(0.8) + np.float32(0.1))
+    expected = partial(entropy_maximised, loss_fn=known, alpha=0.1)
+    assert loss(plan.loss_fn, PARTLY) == pytest.approx(loss(expected, softer), rel=1e-6)
+
+
+@pytest.mark.parametrize("make", [data_targets.dense, data_targets.to_sparse])
+def test_assumed_absent_labels_are_absent_for_all_that_counts_them(
+    config_of: Any, partly: MLClsDataset, make: Any
+) -> None:
+    train = ImageList(partly.root, partly.train.paths, make(CELLS))
+    dataset = MLClsDataset(partly.root, partly.label_names, train, partly.val)
+    config = config_of("Train.loss.unknown=negative", "Train.augment.mixup=0.4")
+    dataset = prepare_lists(config, dataset, ProcessGroup())
+    assert type(dataset.train.values) is type(train.values)
+    assert np.array_equal(dataset.train.targets, CELLS.clip(0))
+    loaders = build_loaders(config, dataset, ProcessGroup())
+    with closing(loaders[0]), closing(loaders[1]):
+        ((_, targets),) = loaders[0].epoch([[SampleIndex(0, sample) for sample in range(12)]])
+    assert targets.numpy().min() == 0  # before mixup: a present label keeps its share
+    assert ((targets.numpy() > 0) & (targets.numpy() < 1)).any()
+
+
+def test_lists_that_nothing_is_unknown_in_are_trained_as_before(
+    config_of: Any, toy: Path, caplog: Any
+) -> None:
+    with caplog.at_level(logging.INFO):
+        plan = compose(config_of(), annotation.read(toy))
+    assert plan.loss_fn.keywords["unknown_weight"] is None  # not even looked for
+    assert not any("unknown" in text for text in caplog.messages)
+    with caplog.at_level(logging.INFO):
+        plan = compose(config_of("Train.loss.unknown=em"), annotation.read(toy))
+    assert plan.loss_fn.func is asymmetric_loss
+    assert "train.txt has no unknown label: Train.loss.unknown changes nothing" in caplog.messages
+
+
+@pytest.mark.parametrize("make", [data_targets.dense, data_targets.to_sparse])
+def test_one_tag_a_photo_makes_absent_labels_of_train_unknown(
+    config_of: Any, partly: MLClsDataset, caplog: Any, make: Any
+) -> None:
+    train = ImageList(partly.root, partly.train.paths, make(CELLS))
+    dataset = MLClsDataset(partly.root, partly.label_names, train, partly.val)
+    config, group = config_of("Train.single_positive=true"), ProcessGroup()
+    with caplog.at_level(logging.INFO):
+        prepared = prepare_lists(config, dataset, group)
+    assert prepared.train.values is train.values  # nothing is written out
+    assert (
+        "train.txt: 48 of 72 labels (66.7%) are unknown: Train.loss.unknown=em leaves their scores "
+        "undecided (Train.loss.em_alpha=0.1)" in caplog.messages
+    )
+    draws = [[SampleIndex(0, sample) for sample in range(6)]]
+    loaders = build_loaders(config, prepared, group)
+    with closing(loaders[0]), closing(loaders[1]):
+        (((_, targets),), ((_, val),)) = (loader.epoch(draws) for loader in loaders)
+    assert np.array_equal(targets.numpy(), np.where(CELLS > 0, 1, UNKNOWN)[:6])
+    assert np.array_equal(val.numpy(), partly.val.targets[:6])
+    expected = partial(entropy_maximised, loss_fn=asymmetric_loss, alpha=0.1)
+    one = np.array([[1, UNKNOWN, UNKNOWN], [UNKNOWN, 1, UNKNOWN]], np.float32)
+    plan = compose_plan(config, prepared, paddle.nn.Linear(2, 2), Precision(), group)
+    assert loss(plan.loss_fn, one) == loss(expected, one)
+
+
+def test_a_class_that_would_be_predicted_everywhere_is_named_unless_em_prevents_it(
+    config_of: Any, partly: MLClsDataset, caplog: Any
+) -> None:
+    cells = CELLS.copy()
+    cells[cells[:, 0] == 0, 0] = UNKNOWN
+    train = ImageList(partly.root, partly.train.paths, cells)
+    dataset = MLClsDataset(partly.root, partly.label_names, train, partly.val)
+    named = f"known not to show it ({partly.label_names[0]}): a model learns that such a class is"
+    for unknown in ("ignore", "em", "negative", "weak_negative"):
+        caplog.clear()
+        prepare_lists(config_of(f"Train.loss.unknown={unknown}"), dataset, ProcessGroup())
+        assert any(named in text for text in caplog.messages) == (unknown == "ignore"), unknown
