@@ -52,9 +52,11 @@ def mean_average_precision(scores: np.ndarray, targets: np.ndarray, *, noise: fl
 def constant_predictor_map(targets: np.ndarray) -> float:
     """The mAP of a model that gives every image the same scores: the mean share of positives."""
     present = is_present(targets).sum(axis=0, dtype=np.int64)
-    known = is_known(targets).sum(axis=0, dtype=np.int64) if has_unknown(targets) else len(targets)
+    known = np.full(len(present), len(targets))
+    if has_unknown(targets):
+        known = is_known(targets).sum(axis=0, dtype=np.int64)
     some = present > 0
-    # One step with all images, in the order of `area`: the mean is that of equal scores, bit by bit.
+    # One step with all images, computed in the order of `area`: the same to the last bit.
     per_class = (present * (present / np.maximum(known, 1)))[some] / present[some]
     return float(per_class.mean()) if some.any() else 0.0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals of average precision from the influence of each image: for tables too large to resample.
+"""Intervals of average precision from the influence of each image, where resampling takes too long.
 
     scores [N, C], targets [N, C] -> change of each class's AP by each image -> standard errors
 

@@ -269,6 +269,27 @@ def test_many_classes_show_the_worst_and_fold_the_rest(tmp_path, evaluated):
     assert (tmp_path / "report.html").stat().st_size < 8_000_000
 
 
+def test_of_thousands_of_classes_both_ends_are_drawn_and_all_are_listed(tmp_path, evaluated):
+    names = [f"class {i} </script>" for i in range(2000)]
+    content = evaluated(names, images=200)
+    found = read(content, tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size < 6_000_000
+    assert found.tags.count("article") == sum(evaluation_page._ENDS) == 130
+    assert "The 130 weakest and strongest of 2,000 classes" in found.text
+    assert "of the 500 with the most errors" in found.text or found.raw.count("falsely found")
+    links = {*re.findall('href="#(class-[0-9]+)"', found.raw)}
+    assert links <= {*re.findall('id="(class-[0-9]+)"', found.raw)}
+    (text,) = re.findall('id="all-classes">(.*?)</script>', found.raw, re.DOTALL)
+    listed = json.loads(text)
+    rows = content.result.per_class
+    assert [row[:2] for row in listed] == [[row.name, row.positives] for row in rows]
+    assert [row[4] for row in listed] == [row.predicted for row in rows]
+    for column, key in ((2, "average_precision"), (3, "threshold"), (7, "f1")):
+        for row, listed_row in zip(rows, listed, strict=True):
+            value = getattr(row, key)
+            assert listed_row[column] == (None if value is None else round(value, 4))
+
+
 def test_the_classes_stand_from_weak_to_strong_and_undefined_ones_last(tmp_path, evaluated):
     names = ["strong", "never", "weak"]
     scores, targets = evaluated(names).scores, np.zeros((40, 3), np.uint8)

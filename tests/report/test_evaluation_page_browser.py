@@ -271,3 +271,42 @@ def test_a_hebrew_name_moves_nothing_beside_it(
     gaps = worst.evaluate_all(NUMBER_AFTER)
     assert [gap for gap in gaps if not 0 <= gap < 30] == []
     seen.context.close()
+
+
+def test_all_of_thousands_of_classes_are_found_by_search_and_sorted(
+    browser: Any, tmp_path: Any, evaluate_in: Callable[..., Any]
+) -> None:
+    names = [f"class {i}" for i in range(599)] + ["<b>一只猫</b>"]
+    targets = (np.random.default_rng(1).random((40, len(names))) < 0.3).astype(np.uint8)
+    targets[:, 3] = 0
+    content = evaluate_in(tmp_path, names, images=40, targets=targets, rounds=0)
+    evaluation_page.write(tmp_path / "report.html", content)
+    seen = Visit(browser, (tmp_path / "report.html").as_uri())
+
+    def shown(column: int = 1) -> list[str]:
+        found: list[str] = seen.page.eval_on_selector_all(
+            f"#all-rows tr > :nth-child({column})", "cells => cells.map(c => c.textContent)"
+        )
+        return found
+
+    assert seen.page.inner_text("#found") == "1 to 100 of 600 classes"
+    scores = [float(text) for text in shown(3)]
+    assert scores == sorted(scores)
+    for _ in range(5):
+        seen.page.click("#on")
+    assert seen.page.inner_text("#found") == "501 to 600 of 600 classes"
+    assert seen.page.is_disabled("#on")
+    assert shown(3)[-1] == "\N{EN DASH}"  # no image shows it
+    seen.page.fill("#search", "一只")
+    assert shown() == ["<b>一只猫</b>"]
+    seen.page.fill("#search", "class 59")
+    assert len(shown()) == 10
+    seen.page.click("#all-heads th:nth-child(1) button")
+    assert shown() == [f"class {i}" for i in (59, *range(590, 599))]
+    seen.page.click("#all-heads th:nth-child(2) button")
+    counts = [int(text) for text in shown(2)]
+    assert counts == sorted(counts, reverse=True)
+    seen.page.fill("#search", "nothing like it")
+    assert seen.page.inner_text("#found") == "no class"
+    assert seen.faults == []
+    seen.context.close()

@@ -6,31 +6,34 @@ from __future__ import annotations
 import logging
 
 from paddlex_ml.artifacts.evaluate_result import Comparison, LabelErrorResult, TunedResult
-from paddlex_ml.metrics.measures import Interval, Summary
+from paddlex_ml.metrics import bootstrap
+from paddlex_ml.metrics.measures import ClassMeasures, Interval, Summary
 from paddlex_ml.wording import first_names
 
 logger = logging.getLogger(__name__)
+_MOST, _ENDS = 200, 25  # classes: of more, so many of both ends
 _WIDEST = 40  # characters of a name; a longer one does not move the numbers of the other lines
 
 
-def log_classes(summary: Summary) -> None:
-    """A line for each class, the best first, and the means."""
+def log_classes(summary: Summary, *, rounds: int = 0) -> None:
+    """A line for each class, the best first, and the means; of very many, both ends.
+
+    rounds: of the bootstrap that was asked for.
+    """
     rows, metrics = summary.per_class, summary.metrics
-    width = min(_WIDEST, max(len(row.name) for row in rows))
-    for row in sorted(rows, key=lambda row: -(row.average_precision or 0.0)):
-        name = row.name.ljust(width)
-        if row.average_precision is None:
-            looked = row.positives or row.negatives or not metrics.images
-            reason = "no positive image" if looked else "nobody has looked for it"
-            logger.info("  %s  undefined (%s)", name, reason)
-        else:
-            logger.info("  %s  %.4f  F1 %s", name, row.average_precision, _number(row.f1))
+    _log_rows(rows, metrics.images)
     logger.info(
         "MultiLabelMAP(integral) %s%s (constant predictor %s)",
         _number(metrics.MultiLabelMAP),
         _interval(metrics.MultiLabelMAP_ci95),
         _number(metrics.constant_predictor),
     )
+    if rounds * metrics.images * len(rows) > bootstrap.MOST:
+        logger.info(
+            "the intervals are computed from the influence of each image (infinitesimal jackknife):"
+            " %d rounds of the bootstrap would take long",
+            rounds,
+        )
     if summary.unknown:
         logger.info(
             "%d of the %d labels of val.txt are unknown: no measure counts them",
@@ -54,6 +57,24 @@ def log_classes(summary: Summary) -> None:
     for name, reason in metrics.undefined.items():
         if name == "precision" or hasattr(metrics, name):  # the lines of classes show the others
             logger.warning("%s is undefined: %s", name, reason)
+
+
+def _log_rows(rows: list[ClassMeasures], images: int) -> None:
+    width = min(_WIDEST, max(len(row.name) for row in rows))
+    ordered = sorted(rows, key=lambda row: -(row.average_precision or 0.0))
+    left_out = len(ordered) - 2 * _ENDS if len(ordered) > _MOST else 0
+    for number, row in enumerate(ordered):
+        if left_out and number == _ENDS:
+            logger.info("  ... %s other classes: per_class.csv has all", f"{left_out:,}")
+        if left_out and _ENDS <= number < len(ordered) - _ENDS:
+            continue
+        name = row.name.ljust(width)
+        if row.average_precision is None:
+            looked = row.positives or row.negatives or not images
+            reason = "no positive image" if looked else "nobody has looked for it"
+            logger.info("  %s  undefined (%s)", name, reason)
+        else:
+            logger.info("  %s  %.4f  F1 %s", name, row.average_precision, _number(row.f1))
 
 
 def log_thresholds(tuned: TunedResult) -> None:

@@ -41,7 +41,7 @@ def run(config: Config) -> EvaluationResult:
 
     scores, theirs = score_both(config, val, evaluated, other)
     summary = summarise(scores, val.targets, names, in_use, rounds=wanted.bootstrap, seed=seed)
-    log.log_classes(summary)
+    log.log_classes(summary, rounds=wanted.bootstrap)
     per_class = summary.per_class
     tuned = tuned_result = compared = suspects = doubtful = None
     if wanted.tune_threshold is not None:

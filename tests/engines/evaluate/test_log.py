@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from paddlex_ml.artifacts.evaluate_result import ThresholdQuality, TunedResult
 from paddlex_ml.engines.evaluate import log
+from paddlex_ml.metrics import bootstrap
 from paddlex_ml.metrics.measures import summarise
 from paddlex_ml.metrics.threshold_search import Method
 
@@ -81,3 +82,23 @@ def test_unknown_labels_are_counted_and_classes_without_an_answer_are_named(
     log.log_classes(known)
     assert "unknown" not in caplog.text
     assert "known to be without" not in caplog.text
+
+
+def test_of_very_many_classes_both_ends_are_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"class {i:04d}" for i in range(1000)]
+    targets = (rng.random((50, 1000)) < 0.2).astype(np.int8)
+    targets[:, 7] = 0
+    summary = summarise(rng.random(targets.shape, np.float32), targets, names, np.full(1000, 0.5))
+    caplog.set_level(logging.INFO)
+    log.log_classes(summary, rounds=200)
+    lines = [line for line in caplog.messages if line.startswith("  ")]
+    assert len(lines) == 51
+    assert lines[25] == "  ... 950 other classes: per_class.csv has all"
+    assert lines[-1].startswith("  class 0007  undefined")
+    assert "infinitesimal jackknife" not in caplog.text
+    monkeypatch.setattr(bootstrap, "MOST", 1000)
+    log.log_classes(summary, rounds=200)
+    assert "200 rounds of the bootstrap would take long" in caplog.text
