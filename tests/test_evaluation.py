@@ -45,6 +45,20 @@ def test_two_networks_are_judged_in_one_pass_over_the_data():
     assert first.constant == second.constant == constant_predictor_map(targets)
 
 
+def test_unknown_labels_of_a_batch_count_neither_for_a_model_nor_for_guessing():
+    batch = [(images, targets.clone()) for images, targets in batches()]
+    for _, targets in batch:
+        targets[0, 0] = -1.0
+    (found,) = evaluation.evaluate([colours], batch)
+    truth = np.concatenate([targets.numpy() for _, targets in batch])
+    known = truth[:, 0] >= 0
+    assert known.sum() == 8
+    alone = average_precision(found.outputs[known, :1], truth[known, :1])
+    assert found.per_class[0] == alone[0]
+    shares = [truth[known, 0].mean(), truth[:, 1].mean(), truth[:, 2].mean()]
+    assert found.constant == pytest.approx(np.mean(shares))
+
+
 def test_the_batch_size_does_not_change_the_result():
     images, targets = (paddle.concat(parts) for parts in zip(*batches(), strict=True))
     (small,) = evaluation.evaluate([colours], batches())

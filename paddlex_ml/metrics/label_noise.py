@@ -91,7 +91,9 @@ def estimate(scores: np.ndarray, targets: np.ndarray, learned: np.ndarray) -> No
         np.take_along_axis(1 - with_label, bins.of_image, axis=0),
         np.take_along_axis(without, bins.of_image, axis=0),
     )
-    probability[:, learned] = np.where(is_known(given), errors, 0)
+    if has_unknown(given):
+        errors[~is_known(given)] = 0
+    probability[:, learned] = errors
     images = bins.present + bins.absent
     found = np.where(true > 1 - SUPPOSED, true, 0) + np.where(true < SUPPOSED, 1 - true, 0)
     power = (images * found).sum() / np.count_nonzero(is_known(targets))
@@ -113,10 +115,13 @@ def _divide(scores: np.ndarray, targets: np.ndarray) -> _Bins:
     counts = np.minimum(of_class, _BINS)
     of_image = np.empty(odds.shape, np.int64)
     number = np.minimum(np.arange(images)[:, None] * counts // of_class, counts - 1)
-    order = np.argsort(np.where(known, odds, np.inf), axis=0, kind="stable")  # the unknown last
+    ranked = summed = odds
+    if known is not True:
+        ranked, summed = np.where(known, odds, np.inf), np.where(known, odds, 0)
+    order = np.argsort(ranked, axis=0, kind="stable")  # the unknown last
     np.put_along_axis(of_image, order, number, axis=0)
     tables = np.zeros((3, counts.max(), classes))
-    values = np.where(known, odds, 0), is_present(targets), is_absent(targets)
+    values = summed, is_present(targets), is_absent(targets)
     for table, of_kind in zip(tables, values, strict=True):
         for i in range(classes):
             table[:, i] = np.bincount(of_image[:, i], of_kind[:, i], minlength=len(table))
