@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from paddlex_ml.data.transforms import read_image
+from paddlex_ml.metrics.columns import columns
 from paddlex_ml.metrics.known import is_absent, is_known, is_present
 from paddlex_ml.pictures import thumbnails
 from paddlex_ml.report.content import EvaluationPage
 from paddlex_ml.report.figures import Figures
+from paddlex_ml.wording import first_names
 
+_NAMED = 20  # labels of an image; of more, the others are counted
 _OVERALL = 24  # of each kind, all classes together
 _PER_CLASS = 6  # of each kind
 _CLASSES = 12  # with photographs of their own
@@ -114,9 +117,9 @@ def _choose_overall(
     classes = wrong.shape[1]
     most = max(4, -(-_OVERALL // max(1, classes)))
     chosen = [
-        (float(order[image, i]), image, i)
-        for i in range(classes)
-        for image in _find_worst(wrong[:, i], order[:, i], most)
+        (float(column[image]), image, i)
+        for i, (errors, column) in enumerate(columns(wrong, order))
+        for image in _find_worst(errors, column, most)
     ]
     return [_caption(content, figures, image, i) for _, image, i in sorted(chosen)[:_OVERALL]]
 
@@ -129,7 +132,8 @@ def _find_worst(wrong: np.ndarray, order: np.ndarray, most: int) -> list[int]:
 
 def _caption(content: EvaluationPage, figures: Figures, image: int, class_id: int) -> Shot:
     target = content.targets[image]
-    given = ", ".join([figures.label(i) for i in np.flatnonzero(is_present(target)).tolist()])
+    names = [figures.label(i) for i in np.flatnonzero(is_present(target)).tolist()]
+    given = first_names(names, _NAMED)
     unknown = np.count_nonzero(~is_known(target))
     return Shot(
         path=content.paths[image],
