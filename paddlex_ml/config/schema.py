@@ -51,6 +51,7 @@ Percent: TypeAlias = Annotated[int, Range(low=0, high=100)]
 Text: TypeAlias = Annotated[str, Checked(values.text)]
 PathOrUrl: TypeAlias = Annotated[str, Checked(values.path_text)]
 PosWeight: TypeAlias = list[float] | Literal["auto"]
+Queries: TypeAlias = int | Literal["auto"]
 Threshold: TypeAlias = float | list[float] | dict[str | int, float]
 
 
@@ -322,6 +323,10 @@ class TrainConfig:
     """Which tokens of an image the head of CLIP_vit_base_patch16_448_ML uses: all_patches, or
     first_patch, as in the published weights. null: all_patches in training, else those that the
     weights were trained with (docs/models.md). Other models: null."""
+    num_queries: Annotated[Queries, Checked(values.num_queries, typical="auto")] = "auto"
+    """Queries of the head, at least 1 and at most one per class; each predicts ceil(classes /
+    num_queries) classes. auto: one per class up to 100 classes, 100 for more; weights to start from
+    may have more, and then they are kept (docs/training.md)."""
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 

@@ -101,6 +101,8 @@ def test_the_repair_of_a_bad_value_of_any_key_works(key: str) -> None:
         ["Train.decoder_tokens=all_patches"],
         ["Train.loss.name=two_way", "Train.loss.label_smoothing=0.1"],
         ["Train.loss.pos_weight=auto"],
+        ["Train.num_queries=0"],
+        ["Train.num_queries=null"],
     ],
 )
 def test_the_repair_of_a_bad_override_of_a_training_works(bad: list[str]) -> None:
