@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
 from paddlex_ml.artifacts.weights import to_arrays
 from paddlex_ml.config import load, shipped
@@ -200,3 +200,37 @@ def test_a_list_with_nothing_in_common_is_told(
     started = result_of(tmp_path / "out")["started_from"]
     assert started["kept"] == []
     assert "kept_map" not in started
+
+
+def test_classes_in_another_order_go_through_every_mode(
+    run: Run, toy: Path, tmp_path: Path
+) -> None:
+    first, output = tmp_path / "first", tmp_path / "out"
+    this = ("Train.num_queries=2", "Train.epochs_iters=1")
+    assert run("train", toy, first, *this)[0] == 0
+    data = with_classes(toy, tmp_path / "set", "blue", "red", "green")
+    path = first / "latest" / "latest.pdparams"
+    code, err = run("train", data, output, *this, f"Train.pretrain_weight_path={path}")
+    assert code == 0, err
+    assert "3 kept (blue, red, green); 0 new (none); 0 dropped (none)" in err
+    slots = weights.read(output / "latest" / "latest.pdparams")["fc.class_slots"]
+    assert slots.tolist() == [0, 2, 3]
+    info = checkpoint.read_model_info(output / "latest" / "latest.pdparams")
+    assert info is not None
+    assert (info.num_queries, info.class_queries) == (2, [0, 1, 1])
+    assert result_of(output)["metrics"]["static_difference"] < 1e-5
+    unbroken = tmp_path / "unbroken"
+    longer = ("Train.num_queries=2", "Train.epochs_iters=2")
+    assert run("train", data, unbroken, *longer, f"Train.pretrain_weight_path={path}")[0] == 0
+    code, err = run("train", data, output, "Train.epochs_iters=2", "Train.resume_path=auto")
+    assert code == 0, err
+    rows = [result_of(folder)["metrics"]["history"][0] for folder in (unbroken, output)]
+    assert rows[0]["raw_map"] == rows[1]["raw_map"]
+    best = f"Evaluate.weight_path={output / 'best_model' / 'best_model.pdparams'}"
+    other = "raw" if result_of(output)["models"]["best"]["weights"] == "ema" else "ema"
+    compare = (best, f"Evaluate.compare_with={other}", "Evaluate.bootstrap=20")
+    code, err = run("evaluate", data, tmp_path / "eval", *compare)
+    assert code == 0, err
+    found = json.loads((tmp_path / "eval" / "evaluate_result.json").read_text("utf-8"))
+    score = result_of(output)["models"]["best"]["score"]
+    assert found["metrics"]["MultiLabelMAP"] == pytest.approx(score, abs=1e-6)
