@@ -62,6 +62,10 @@ class ModelInfo:
     """What the head sees of the image; None for models without that choice."""
     run: RunIdentity | None = None
     """The training that made it; None: release 0.1.0, or weights of another tool."""
+    num_queries: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Queries of the head; None: the file does not say it, as release 0.1.0: the weights tell."""
+    class_queries: list[Annotated[int, msgspec.Meta(ge=0)]] | None = None
+    """Query of each class; None: as in the paper (`models.head_layout`)."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ def describe(info: ModelInfo) -> dict[str, str]:
     }
     if info.run is not None:
         texts["run"] = msgspec.json.encode(info.run).decode()
+    if info.num_queries is not None:
+        texts["num_queries"] = str(info.num_queries)
     return texts | ({"decoder_tokens": info.decoder_tokens} if info.decoder_tokens else {})
 
 
@@ -102,13 +108,14 @@ def read_embedded_model_info(weights_file: Path) -> ModelInfo | None:
         model, size = texts["model_name"], int(texts["image_size"])
         names = json.loads(texts["label_names"])
         run = msgspec.json.decode(texts.get("run", "null"), type=RunIdentity | None)
+        queries = int(texts["num_queries"]) if "num_queries" in texts else None
     except (KeyError, ValueError, RecursionError):  # the second: errors of msgspec too
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
     if not names or not 1 <= size <= 2048 or not model:
         return None
-    return ModelInfo(model, names, size, texts.get("decoder_tokens"), run)
+    return ModelInfo(model, names, size, texts.get("decoder_tokens"), run, queries)
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
@@ -339,7 +346,8 @@ def _write_pickle(path: Path, content: Any) -> tuple[int, int]:
 
 def _find_model_info(states: Mapping[str, Any]) -> ModelInfo | None:
     info, known = states.get("card"), {field.name for field in fields(ModelInfo)}
-    if isinstance(info, dict) and known - {"decoder_tokens", "run"} <= info.keys() <= known:
+    needed = {"model", "label_names", "image_size"}  # what release 0.1.0 did not know is left out
+    if isinstance(info, dict) and needed <= info.keys() <= known:
         with suppress(ValueError):  # of msgspec, also for a text that is not Unicode
             return msgspec.convert(info, ModelInfo)
     return None

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """inference.yml: what a static model is, in the form that PaddleX and PaddleClas read and write.
 
-    Global        model_name; of our exports also decoder_tokens, the run that made the model, and
+    Global        model_name; of our exports also decoder_tokens, the run that made the model,
+                  class_queries of heads whose classes have another order than in the paper, and
                   thresholds once tuned
     PreProcess    transform_ops: how images become the input of the network
     PostProcess   MultiLabelThreshOutput: threshold and label_list
@@ -14,6 +15,7 @@ the same in its metadata, for those who copy that file alone:
     image_size                   pixels of a side, or JSON: [width, height]
     scale, mean, std             JSON: input = (RGB values of 0..255 * scale - mean) / std
     threshold, thresholds        JSON: one number for all classes; one for each, which goes first
+    class_queries                JSON: number of the head's query that predicts each class
 
 Where both are there, inference.yml counts, which users edit. Importing this module does not import
 Paddle.
@@ -47,7 +49,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_JSON = ("label_names", "image_size", "scale", "mean", "std", "threshold", "thresholds", "run")
+_JSON = (
+    *("label_names", "image_size", "scale", "mean", "std", "threshold", "thresholds", "run"),
+    "class_queries",
+)
 
 _LINE_ENDS = re.compile("[\x85\u2028\u2029\ufeff]")
 
@@ -69,6 +74,8 @@ class InferenceYml:
     """What the head sees of the image; None: the file does not name it."""
     run: RunIdentity | None = None
     """The training that made the model; None: the file does not name it."""
+    class_queries: tuple[int, ...] | None = None
+    """Query of the head that predicts each class; None: as in the paper."""
 
 
 def read(path: Path) -> InferenceYml:
@@ -97,6 +104,8 @@ def read_onnx(path: Path) -> InferenceYml | None:
         plain, given["label_names"], given["image_size"], given.get("threshold", THRESHOLD), given
     )
     document["Global"]["run"] = given.get("run")
+    if "class_queries" in given:
+        document["Global"]["class_queries"] = given["class_queries"]
     thresholds = given.get("thresholds")
     if thresholds != [given.get("threshold")] * len(thresholds or ()):
         document["Global"]["thresholds"] = thresholds
@@ -163,6 +172,19 @@ def _interpret(document: Mapping[str, Any], path: Path) -> InferenceYml:
         ),
         decoder_tokens=None if tokens is None else str(tokens),
         run=_read_run(about.get("run")),
+        class_queries=_read_queries(about.get("class_queries"), len(labels), path),
+    )
+
+
+def _read_queries(value: Any, classes: int, path: Path) -> tuple[int, ...] | None:
+    with suppress(ValueError):  # of msgspec
+        queries = msgspec.convert(value, tuple[int, ...] | None)
+        if queries is None or (len(queries) == classes and min(queries) >= 0):
+            return queries
+    raise PaddlexMLError(
+        "class_queries is not one number per class, the query of the head that predicts it",
+        where=f"{path}: Global.class_queries",
+        fix="export the model again: -o Global.mode=export",
     )
 
 
@@ -197,6 +219,8 @@ def write(folder: Path, info: ModelInfo) -> None:
         about["decoder_tokens"] = info.decoder_tokens
     if info.run:
         about["run"] = msgspec.to_builtins(info.run)
+    if info.class_queries:
+        about["class_queries"] = list(info.class_queries)
     document = _compose(about, list(info.label_names), info.image_size, THRESHOLD, {})
     files.write_text(ExportedFiles(folder).inference_yml, _dump(document))
 
@@ -218,6 +242,8 @@ def describe(info: ModelInfo) -> dict[str, str]:
     }
     if info.run:
         texts["run"] = msgspec.json.encode(info.run).decode()
+    if info.class_queries:
+        texts["class_queries"] = json.dumps(info.class_queries)
     return texts | ({"decoder_tokens": info.decoder_tokens} if info.decoder_tokens else {})
 
 

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from paddlex_ml.artifacts.run_folder import EMA, OPTIMIZER, WEIGHTS
-from paddlex_ml.artifacts.train_result import Best, Count, EpochRow, Seconds
+from paddlex_ml.artifacts.train_result import Best, Count, EpochRow, Seconds, StartedFrom
 from paddlex_ml.errors import PaddlexMLError
 
 Size: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
@@ -46,6 +46,8 @@ class Progress:
     """Part of it in which steps waited for their data."""
     evaluation_seconds: Seconds = 0.0
     """How long the last evaluation took."""
+    started_from: StartedFrom | None = None
+    """Weights of other classes that the training began with."""
 
 
 @dataclass

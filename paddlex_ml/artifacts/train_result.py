@@ -66,6 +66,23 @@ class Best(msgspec.Struct, frozen=True, omit_defaults=True):
     """95 % interval of the score; None where it is undefined."""
 
 
+class StartedFrom(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Weights of another list of classes that a training began with, class by class."""
+
+    path: str
+    """The weight file."""
+    kept: list[str]
+    """Classes that began with what was learned about them, in the order of label.txt."""
+    new: list[str]
+    """Classes that the weights did not know."""
+    dropped: list[str]
+    """Classes of the weights that label.txt does not have."""
+    map: Share | None = None
+    """mAP before the first step, 0..1; None: the training was stopped before."""
+    kept_map: Share | None = None
+    """The same over the kept classes alone; None too where val.txt has no image of them."""
+
+
 class LastModel(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoint of one of the last epochs."""
 
@@ -134,6 +151,8 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     format_version: int = FORMAT_VERSION
     run: RunIdentity | None = None
     """The training, as run.json names it; None: it began with release 0.1.0."""
+    started_from: StartedFrom | msgspec.UnsetType = msgspec.UNSET
+    """Absent for random weights, weights without names of classes, and those of the same ones."""
 
 
 def write_metrics(path: Path, history: Sequence[EpochRow]) -> None:

@@ -202,7 +202,8 @@ def fit(model: paddle.nn.Layer, weights: Mapping[str, np.ndarray], *, head: str,
             fix="name the weights of this model, or choose the model they belong to with -c",
         )
     for name in loaded:
-        state[name].set_value(weights[name].astype(np.float32, copy=False))
+        dtype = str(state[name].dtype).removeprefix("paddle.")  # int64 for the order of classes
+        state[name].set_value(weights[name].astype(dtype, copy=False))
     kept = set(loaded)
     return Fit(
         [name for name in state if name in kept], skipped, [n for n in state if n not in kept]

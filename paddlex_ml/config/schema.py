@@ -51,6 +51,7 @@ Percent: TypeAlias = Annotated[int, Range(low=0, high=100)]
 Text: TypeAlias = Annotated[str, Checked(values.text)]
 PathOrUrl: TypeAlias = Annotated[str, Checked(values.path_text)]
 PosWeight: TypeAlias = list[float] | Literal["auto"]
+Queries: TypeAlias = int | Literal["auto"]
 Threshold: TypeAlias = float | list[float] | dict[str | int, float]
 
 
@@ -337,6 +338,10 @@ class TrainConfig:
     single_positive: bool = False
     """true: an image may show more classes than train.txt names, such as photos with one tag each:
     every 0 there is unknown, not absent (see loss.unknown). val.txt stays as it is."""
+    num_queries: Annotated[Queries, Checked(values.num_queries, typical="auto")] = "auto"
+    """Queries of the head, at least 1 and at most one per class; each predicts ceil(classes /
+    num_queries) classes. auto: one per class up to 100 classes, 100 for more; weights to start from
+    may have more, and then they are kept (docs/training.md)."""
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 

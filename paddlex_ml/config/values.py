@@ -207,6 +207,17 @@ def pos_weight(value: Any) -> list[float] | str:
     return weights
 
 
+def num_queries(value: Any) -> int | str:
+    """A whole number of at least 1, or `auto`. That there are as many classes is checked later."""
+    if value == "auto":
+        return "auto"
+    typed = isinstance(value, str) and value.isdecimal() and len(value) < 10  # as behind -o
+    number = int(value) if typed else value
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise Refused("must be auto, or a whole number of at least 1", "auto")
+    return number
+
+
 def threshold(value: Any) -> Any:
     """A score from 0 to 1, a list with one per class, or a mapping with `default` and classes."""
     if isinstance(value, list):

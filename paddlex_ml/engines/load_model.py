@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,6 +22,7 @@ from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.static_model import refuse_other_tokens
 from paddlex_ml.models import published, zoo
+from paddlex_ml.models.head_layout import HeadLayout
 from paddlex_ml.storage import cache, fetch
 
 logger = logging.getLogger(__name__)
@@ -43,9 +46,10 @@ def load(config: Config, text: str | None, key: str, *, any_model: bool = False)
     path = _locate(config, text, key)
     entries = weights.read(path)
     info = checkpoint.read_model_info(path) or _describe_bare_weights(config, entries, path)
+    layout = find_layout(info, entries, path, key)
     if not any_model:
-        _refuse_contradictions(config, info, path)
-    return _build(info, entries, path, key)
+        _refuse_contradictions(config, info, layout, path)
+    return _build(info, layout, entries, path, key)
 
 
 def load_other_weights(source: LoadedModel, which: Literal["raw", "ema"], key: str) -> LoadedModel:
@@ -67,20 +71,38 @@ def load_other_weights(source: LoadedModel, which: Literal["raw", "ema"], key: s
             fix=f"compare with the others: -o {key}={other}",
         )
     entries = dict(saved.ema if which == "ema" else saved.weights)
-    return _build(source.info, entries, source.path, key)
+    layout = find_layout(source.info, entries, source.path, key)
+    return _build(source.info, layout, entries, source.path, key)
 
 
-def _build(info: ModelInfo, entries: dict[str, np.ndarray], path: Path, key: str) -> LoadedModel:
+def find_layout(
+    info: ModelInfo, entries: Mapping[str, np.ndarray], path: Path, key: str
+) -> HeadLayout:
+    """The head of the weights `entries`, which must be that of the model `info`.
+
+    `path` and `key` are the file and the YAML key that names it, for errors. Raises PaddlexMLError
+    for another number of classes or queries.
+    """
+    layout, classes = zoo.find_layout(info.model, entries, str(path)), len(info.label_names)
+    has_other_queries = info.num_queries not in (None, layout.queries)
+    if layout.fits(classes) and not has_other_queries:
+        return replace(layout, classes=classes)
+    counts = f"{layout.classes} classes, {classes} are"
+    if layout.fits(classes):
+        counts = f"{layout.queries} queries, {info.num_queries} are"
+    raise PaddlexMLError(
+        f"the weights have {counts} named beside them",
+        where=str(path),
+        fix=f"name the weights of a trained {info.model} behind {key}, with the files that "
+        "its training wrote beside them",
+    )
+
+
+def _build(
+    info: ModelInfo, layout: HeadLayout, entries: dict[str, np.ndarray], path: Path, key: str
+) -> LoadedModel:
     paddle_runtime.use_own_threads()
-    outputs = zoo.count_classes(info.model, entries, str(path))
-    if outputs != len(info.label_names):  # before room is made for as many classes
-        raise PaddlexMLError(
-            f"the weights have {outputs} classes, {len(info.label_names)} are named beside them",
-            where=str(path),
-            fix=f"name the weights of a trained {info.model} behind {key}, with the files that "
-            "its training wrote beside them",
-        )
-    model = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
+    model = zoo.build(info.model, layout.classes, tokens=info.decoder_tokens, layout=layout)
     fitted = weights.fit(model, entries, head=zoo.find(info.model).head, where=str(path))
     if fitted.missing:
         raise PaddlexMLError(
@@ -90,7 +112,17 @@ def _build(info: ModelInfo, entries: dict[str, np.ndarray], path: Path, key: str
             fix=f"name the weights of a trained {info.model} behind {key}",
         )
     model.eval()
-    return LoadedModel(model, info, path)
+    return LoadedModel(model, describe_head(info, layout), path)
+
+
+def describe_head(info: ModelInfo, layout: HeadLayout) -> ModelInfo:
+    """What a model is, with its head."""
+    of_class = layout.class_queries
+    return replace(
+        info,
+        num_queries=layout.queries,
+        class_queries=None if of_class is None else list(of_class),
+    )
 
 
 def _locate(config: Config, text: str | None, key: str) -> Path:
@@ -113,13 +145,20 @@ def _locate(config: Config, text: str | None, key: str) -> Path:
 def _describe_bare_weights(config: Config, entries: dict[str, np.ndarray], path: Path) -> ModelInfo:
     """What the weights of another tool are, as far as shapes and configuration show it."""
     name = config.Global.model
-    outputs = zoo.count_classes(name, entries, str(path))
+    layout = zoo.find_layout(name, entries, str(path))
+    outputs = layout.classes
     if config.Global.dataset_dir is None:
         names = [str(number) for number in range(config.Train.num_classes or outputs)]
         logger.warning("%s has no class names and no data set is named: using numbers", path)
+        if layout.fits(outputs - 1) and not config.Train.num_classes:
+            logger.warning(
+                "%s: the last of its %d outputs may belong to no class: name the number of classes "
+                "with -o Train.num_classes=...",
+                *(path, outputs),
+            )
     else:
         names = annotation.read_labels(config.Global.dataset_dir / annotation.LABEL_FILE)
-    if len(names) != outputs:
+    if not layout.fits(len(names)):
         raise PaddlexMLError(
             f"the weights have {outputs} classes, the data set has {len(names)}",
             where=str(path),
@@ -139,7 +178,7 @@ def _describe_bare_weights(config: Config, entries: dict[str, np.ndarray], path:
     return ModelInfo(name, names, config.Train.image_size, tokens)
 
 
-def _refuse_contradictions(config: Config, info: ModelInfo, path: Path) -> None:
+def _refuse_contradictions(config: Config, info: ModelInfo, layout: HeadLayout, path: Path) -> None:
     if info.model != config.Global.model:
         raise PaddlexMLError(
             f"these are weights of {info.model}, the configuration names {config.Global.model}",
@@ -154,3 +193,10 @@ def _refuse_contradictions(config: Config, info: ModelInfo, path: Path) -> None:
             fix="-o Train.num_classes=null",
         )
     refuse_other_tokens(config.Train.decoder_tokens, info.decoder_tokens, str(path))
+    queries = config.Train.num_queries
+    if queries not in ("auto", layout.queries):
+        raise PaddlexMLError(
+            f"the head of the weights has {layout.queries} queries, Train.num_queries is {queries}",
+            where=str(path),
+            fix="-o Train.num_queries=auto",
+        )

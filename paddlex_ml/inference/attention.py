@@ -5,7 +5,7 @@
 
 B batch, Q queries, T tokens, C classes. Tokens are the cells of the feature map, row by row; the
 attention of a query over them sums to 1. Each query serves G = ceil(C / Q) classes, query c // G
-serves class c, so that with Q < C several classes share a map.
+serves class c, or the one that inference.yml names, so that with Q < C several classes share a map.
 
 The attention is the result of the last softmax of a graph: earlier ones belong to the backbone, and
 later layers have none. It is no output of a static model, so a second network is loaded from the
@@ -14,6 +14,7 @@ same files for it; scores still come from the first.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -36,12 +37,15 @@ Maps: TypeAlias = dict[int, np.ndarray]
 class Attention:
     """A network that gives the attention, and how to make maps from it."""
 
-    def __init__(self, network: Network, classes: int, queries: int, grid: tuple[int, int]) -> None:
+    def __init__(
+        self, network: Network, query_of_class: Sequence[int], grid: tuple[int, int]
+    ) -> None:
         """`grid` are the rows and columns of the feature map."""
         self._network = network
+        self._query_of_class = query_of_class
         self._grid = grid
-        self.classes_per_map = -(-classes // queries)
-        """1 where each class has a map of its own."""
+        self.classes_per_map = max(Counter(query_of_class).values())
+        """At most; 1 where each class has a map of its own."""
 
     def __call__(self, images: np.ndarray, wanted: Sequence[ClassIds]) -> list[Maps]:
         """Images float32 [B, 3, H, W] and, for each, class ids -> the maps of these classes."""
@@ -51,7 +55,7 @@ class Attention:
         maps = mean.reshape(*mean.shape[:2], *self._grid)  # [B, Q, h, w]
         return [
             # Copies: a view of one map would keep those of all classes in memory.
-            {int(c): maps[i, int(c) // self.classes_per_map].copy() for c in class_ids}
+            {int(c): maps[i, self._query_of_class[int(c)]].copy() for c in class_ids}
             for i, class_ids in enumerate(wanted)
         ]
 
@@ -62,8 +66,11 @@ def open_network(
     *,
     classes: int,
     where: str,
+    class_queries: Sequence[int] | None = None,
 ) -> Attention:
     """Load the network and check its result for `probe`, images float32 [B, 3, H, W].
+
+    class_queries: the query of each class; None: in order, ceil(C / Q) classes each.
 
     Raises PaddlexMLError where that is not the attention of an ML-Decoder over several tokens.
     """
@@ -90,7 +97,10 @@ def open_network(
     grid = find_grid(tokens, width, height)
     if grid is None:
         raise _no_map(f"its {tokens} tokens are no grid over {width} x {height} pixels", where)
-    return Attention(network, classes, queries, grid)
+    of_class = class_queries or [c // -(-classes // queries) for c in range(classes)]
+    if max(of_class) >= queries:
+        raise _no_map(f"it has {queries} queries, and class_queries names {max(of_class)}", where)
+    return Attention(network, of_class, grid)
 
 
 def find_grid(tokens: int, width: int, height: int) -> tuple[int, int] | None:

@@ -254,7 +254,8 @@ def _split(given: Given, attributes: Mapping[str, Any]) -> Sequence[Sequence[int
 
 def _gather(given: Given, attributes: Mapping[str, Any]) -> Sequence[Tensor]:
     x, indices = given[0].shape, given[1]
-    axis = attributes.get("axis", 0) % len(x)
+    has_axis = len(given) > 2 and given[2]  # Paddle's, as a tensor
+    axis = (values_of(given[2])[0] if has_axis else attributes.get("axis", 0)) % len(x)
     shape = (*x[:axis], *indices.shape, *x[axis + 1 :])
     values, picked = given[0].values, indices.values if indices else None
     if values is not None and picked is not None and len(x) == 1:
@@ -428,7 +429,7 @@ RULES: dict[str, Rule] = {
         ("shape", "shape64", "Shape"),
         lambda given, _: [Tensor((len(given[0].shape),), tuple(given[0].shape))],
     ),
-    "Gather": _gather,
+    **dict.fromkeys(("gather", "Gather"), _gather),
     **dict.fromkeys(("transpose", "transpose2", "Transpose"), _transpose),
     **dict.fromkeys(("expand", "expand_v2", "Expand"), _expand),
     **dict.fromkeys(("tile", "Tile"), _tile),

@@ -31,6 +31,7 @@ _LAYOUT = {
     "concat": ("X", "AxisTensor"),
     "tile": ("X", "RepeatTimes", "repeat_times_tensor"),
     "shape": ("Input",),
+    "gather": ("X", "Index", "Axis"),
 }
 """Operator of Paddle 2 -> its inputs that have a part in the shape; of others X and Y."""
 

@@ -84,6 +84,7 @@ class StaticModel:
         refuse_other_tokens(decoder_tokens, content.decoder_tokens, str(self.folder))
         self.model_name = content.model_name or model_name
         self.label_names, self.decoder_tokens = content.label_names, content.decoder_tokens
+        self._class_queries = content.class_queries
         self.made_by = content.run
         """The training that made the model; None where the folder does not name it."""
         self.threshold = content.threshold
@@ -178,6 +179,7 @@ class StaticModel:
                 self._make_probe(),
                 classes=len(self.label_names),
                 where=str(self.folder),
+                class_queries=self._class_queries,
             )
 
     def _load_attention(

@@ -4,7 +4,9 @@
     feature map [B, D, H, W] -> tokens [B, HW, E] -> decoded [B, Q, E] -> logits [B, C]
 
 B batch, D backbone width, H and W feature map size, E head width (768), Q queries, C classes.
-Each query predicts G = ceil(C / Q) classes; with Q = C every class has its own query.
+Each query predicts G = ceil(C / Q) classes; with Q = C every class has its own query. Output
+q * G + i is the i-th class of query q, and outputs after the last class are cut off. Where
+`head_layout` has another order, a gather at the end puts the outputs into the order of the classes.
 Names, shapes and initial values are those of the published weights.
 """
 
@@ -15,6 +17,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from paddlex_ml.models.blocks import batch_size
+from paddlex_ml.models.head_layout import SLOTS, HeadLayout, published
 
 WIDTH = 768
 HEADS = 8
@@ -25,25 +28,37 @@ DROPOUT = 0.1
 class MLDecoder(nn.Layer):
     """Feature map [B, D, H, W] (or tokens [B, D, T], or [B, D * T]) -> logits [B, C]."""
 
-    def __init__(self, num_classes: int, in_channels: int, num_queries: int | None = None) -> None:
-        """`num_queries` is kept within 1..num_classes; None gives every class its own."""
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        num_queries: int | None = None,
+        layout: HeadLayout | None = None,
+    ) -> None:
+        """`num_queries` is kept within 1..num_classes; None gives every class its own.
+
+        layout: of a head that has its classes in another order; in place of `num_queries`.
+        """
         super().__init__()
-        wanted = num_classes if num_queries is None else num_queries
-        queries = min(max(wanted, 1), num_classes)
-        group_size = -(-num_classes // queries)  # ceil(C / Q)
+        if layout is None:
+            wanted = num_classes if num_queries is None else num_queries
+            layout = published(num_classes, min(max(wanted, 1), num_classes))
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.input_proj = nn.Conv2D(in_channels, WIDTH, kernel_size=1)
-        self.query_pos_embed = nn.Embedding(queries, WIDTH)
+        self.query_pos_embed = nn.Embedding(layout.queries, WIDTH)
         self.query_pos_embed.weight.stop_gradient = True  # the queries keep their initial values
         self.decoder = _Decoder()
         self.group_conv = nn.Conv2D(
-            queries * WIDTH,
-            queries * group_size,
+            layout.queries * WIDTH,
+            layout.queries * layout.group_size,
             kernel_size=1,
-            groups=queries,
+            groups=layout.queries,
             weight_attr=nn.initializer.XavierNormal(),
         )
+        self.in_order = layout.slots is None
+        if layout.slots is not None:
+            self.register_buffer(SLOTS, paddle.to_tensor(layout.slots, "int64"))
 
     def forward(self, feature_map: paddle.Tensor) -> paddle.Tensor:
         """Logits [B, C], before the sigmoid."""
@@ -54,6 +69,8 @@ class MLDecoder(nn.Layer):
         decoded = self.decoder(queries, tokens)  # [B, Q, E]
         stacked = decoded.flatten(1).unsqueeze(-1).unsqueeze(-1)  # [B, QE, 1, 1]
         logits = self.group_conv(stacked).flatten(1)  # [B, QG]
+        if not self.in_order:
+            return paddle.gather(logits, self.class_slots, axis=1)  # [B, C]
         return logits[:, : self.num_classes]  # [B, C]: the last group may be padded
 
     def as_map(self, features: paddle.Tensor) -> paddle.Tensor:

@@ -11,7 +11,8 @@ import numpy as np
 import paddle
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.models import clip_vit, pp_hgnet_v2, pp_lcnet, resnet
+from paddlex_ml.models import clip_vit, head_layout, pp_hgnet_v2, pp_lcnet, resnet
+from paddlex_ml.models.head_layout import HeadLayout
 from paddlex_ml.models.ml_decoder import MLDecoder
 
 
@@ -77,15 +78,20 @@ def find(name: str) -> ModelSpec:
 
 
 def build(
-    name: str, num_classes: int, num_queries: int | None = None, *, tokens: str | None = None
+    name: str,
+    num_classes: int,
+    num_queries: int | None = None,
+    *,
+    tokens: str | None = None,
+    layout: HeadLayout | None = None,
 ) -> paddle.nn.Layer:
     """Build a model with random weights: images [B, 3, S, S] -> logits [B, num_classes].
 
-    `tokens` as in `choose_tokens`. The initial weights depend on Paddle's random state: call
-    `paddle.seed` before for repeatable ones.
+    `tokens` as in `choose_tokens`, the head as in `MLDecoder`. The initial weights depend on
+    Paddle's random state: call `paddle.seed` before for repeatable ones.
     """
     spec, tokens = find(name), choose_tokens(name, tokens)
-    head = MLDecoder(num_classes, spec.features, num_queries)
+    head = MLDecoder(num_classes, spec.features, num_queries, layout)
     return spec.backbone(head) if tokens is None else spec.backbone(head, tokens=tokens)
 
 
@@ -106,13 +112,19 @@ def choose_tokens(name: str, wanted: str | None) -> str | None:
     )
 
 
-def count_classes(name: str, weights: Mapping[str, np.ndarray], where: str) -> int:
-    """Number of classes that a weight file was made for, from the shape of its head."""
-    entry = f"{find(name).head}group_conv.bias"
+def find_layout(name: str, weights: Mapping[str, np.ndarray], where: str) -> HeadLayout:
+    """The head that a weight file was made for, from the shapes of its entries.
+
+    Raises PaddlexMLError where it has none. One whose entries contradict each other counts as one
+    query per class: it does not fit into a model.
+    """
+    head = find(name).head
+    entry = f"{head}{head_layout.BIAS}"
     if entry not in weights:
         raise PaddlexMLError(
             f"the weights have no classification head of {name} (entry {entry!r} is missing)",
             where=where,
             fix="give the weights of a trained model, and with -c the configuration of that model",
         )
-    return int(weights[entry].shape[0])
+    outputs = int(weights[entry].shape[0])
+    return head_layout.read(weights, head) or head_layout.published(outputs, max(outputs, 1))

@@ -149,7 +149,7 @@ def evaluate_both(
     networks: dict[WeightsKind, paddle.nn.Layer] = {"raw": training.model}
     if training.ema.decay > 0:
         for name, value in training.averaged.state_dict().items():
-            value.set_value(training.ema.weights[name])
+            value.set_value(training.ema.weights[name].astype(value.dtype))
         networks["ema"] = training.averaged
     for network in networks.values():
         network.eval()

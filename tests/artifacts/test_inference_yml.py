@@ -206,3 +206,21 @@ def test_a_description_of_odd_values_is_refused_when_it_is_read(
     with pytest.raises(PaddlexMLError, match=told) as caught:
         inference_yml.read(written)
     assert len(str(caught.value)) < 1000
+
+
+def test_the_queries_of_classes_in_another_order_are_read_back(tmp_path: Path) -> None:
+    info = ModelInfo("PP-LCNet_x1_0_ML", ["a", "b", "c"], 64, class_queries=[1, 0, 1])
+    inference_yml.write(tmp_path, info)
+    assert inference_yml.read(tmp_path / "inference.yml").class_queries == (1, 0, 1)
+    made = make_onnx(tmp_path / "alone" / "inference.onnx", inference_yml.describe(info))
+    found = inference_yml.read_onnx(made)
+    assert found is not None
+    assert found.class_queries == (1, 0, 1)
+
+
+@pytest.mark.parametrize("value", ["[0, 1]", "[0, 1, -1]", "[0, 1, x]", "[]", "7"])
+def test_queries_that_are_not_one_per_class_are_refused(written: Path, value: str) -> None:
+    text = written.read_text(encoding="utf-8")
+    written.write_text(text.replace("Global:", f"Global:\n  class_queries: {value}"), "utf-8")
+    with pytest.raises(PaddlexMLError, match="class_queries is not one number per class"):
+        inference_yml.read(written)

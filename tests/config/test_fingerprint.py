@@ -37,7 +37,7 @@ def test_what_decides_about_the_numbers_is_compared() -> None:
     keys = (
         "batch_size epochs_iters learning_rate warmup_steps lr_schedule early_stop_patience",
         "head_lr_mult backbone_lr_mult freeze_backbone_epochs weight_decay ema_decay",
-        "grad_accum_steps grad_clip_norm sync_bn amp amp_dtype",
+        "grad_accum_steps grad_clip_norm sync_bn amp amp_dtype num_queries",
         "sampler repeat_threshold reduced_decode eval_interval start_eval_epoch",
         "loss.name loss.gamma_neg loss.gamma_pos loss.clip loss.pos_weight loss.temperature",
         "loss.label_smoothing augment.cutout augment.randaugment augment.flip augment.mixup",

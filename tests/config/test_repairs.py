@@ -104,6 +104,8 @@ def test_the_repair_of_a_bad_value_of_any_key_works(key: str) -> None:
         ["Train.single_positive=true", "Train.loss.unknown=ignore"],
         ["Train.single_positive=true", "Train.loss.name=two_way"],
         ["Train.single_positive=true", "Train.augment.mixup=0.2"],
+        ["Train.num_queries=0"],
+        ["Train.num_queries=null"],
     ],
 )
 def test_the_repair_of_a_bad_override_of_a_training_works(bad: list[str]) -> None:

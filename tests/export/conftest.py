@@ -9,6 +9,7 @@ import pytest
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.models import zoo
+from paddlex_ml.models.head_layout import SLOTS, HeadLayout, published
 
 # Square of the factor from layer to layer at which signals neither fade nor grow.
 GAINS = {
@@ -37,16 +38,19 @@ def model(info: ModelInfo, build: Callable[[ModelInfo], paddle.nn.Layer]) -> pad
 
 
 @pytest.fixture(scope="session")
-def build() -> Callable[[ModelInfo], paddle.nn.Layer]:
+def build() -> Callable[..., paddle.nn.Layer]:
     """Builds a model whose scores depend on the image, and not on the last digit of every sum.
 
     A random start does neither: signals fade in a small network and become chaos in a deep one.
     """
 
-    def make(info: ModelInfo) -> paddle.nn.Layer:
-        model = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
+    def make(info: ModelInfo, layout: HeadLayout | None = None) -> paddle.nn.Layer:
+        classes, tokens = len(info.label_names), info.decoder_tokens
+        model = zoo.build(info.model, classes, tokens=tokens, layout=layout)
         rng = np.random.default_rng(0)
         for name, entry in model.state_dict().items():
+            if name.endswith(SLOTS):
+                continue
             noise = rng.standard_normal(entry.shape)
             if name.endswith("_variance"):
                 value = rng.uniform(0.5, 1.5, entry.shape)
@@ -59,6 +63,27 @@ def build() -> Callable[[ModelInfo], paddle.nn.Layer]:
         return model
 
     return make
+
+
+@pytest.fixture(
+    scope="module",
+    params=[published(7, 3), published(8, 4), HeadLayout(7, 3, 4, (11, 2, 0, 7, 1, 5, 8))],
+    ids=["padded groups", "groups", "another order"],
+)
+def grouped(
+    request: pytest.FixtureRequest, build: Callable[..., paddle.nn.Layer]
+) -> tuple[paddle.nn.Layer, ModelInfo]:
+    """A model whose queries predict several classes each."""
+    layout: HeadLayout = request.param
+    queries = layout.class_queries
+    info = ModelInfo(
+        "PP-LCNet_x1_0_ML",
+        [f"class {i}" for i in range(layout.classes)],
+        64,
+        num_queries=layout.queries,
+        class_queries=None if queries is None else list(queries),
+    )
+    return build(info, layout), info
 
 
 @pytest.fixture(scope="session")

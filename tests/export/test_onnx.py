@@ -20,6 +20,7 @@ from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx, parity
 from paddlex_ml.export.onnx import save_onnx
+from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import zoo
 from tests.shallow import shallow_models
 
@@ -312,3 +313,17 @@ def test_memory_that_ends_during_the_comparison_is_told(
     with pytest.raises(PaddlexMLError, match="the memory is not enough") as caught:
         save_onnx(model, info, tmp_path / "large", 17, 2)
     assert caught.value.fix == "-o Export.batch_size=1"
+
+
+def test_a_head_of_groups_gives_the_scores_of_the_model(
+    grouped: tuple[paddle.nn.Layer, ModelInfo], images: np.ndarray, tmp_path: Path
+) -> None:
+    need_packages()
+    model, info = grouped
+    save_onnx(model, info, tmp_path / "inference", 17)
+    with paddle.no_grad():
+        expected = paddle.nn.functional.sigmoid(model(paddle.to_tensor(images))).numpy()
+    assert np.ptp(expected, axis=0).max() > 0.005
+    for count in (1, 3):
+        found = StaticModel(tmp_path / "inference", "cpu").run(images[:count])
+        assert np.abs(found - expected[:count]).max() < 1e-5

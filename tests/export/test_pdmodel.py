@@ -135,3 +135,16 @@ def test_a_fault_of_the_model_itself_is_not_blamed_on_the_format(
     with pytest.raises(TypeError, match="a fault of its own"):
         save_pdmodel(Faulty(), info, tmp_path / "inference_pdmodel")
     assert os.listdir(tmp_path) == [".paddlex_ml.lock"]
+
+
+def test_a_head_of_groups_gives_the_scores_of_the_model(
+    grouped: tuple[paddle.nn.Layer, ModelInfo], images: np.ndarray, tmp_path: Path
+) -> None:
+    model, info = grouped
+    save_pdmodel(model, info, tmp_path / "inference")
+    with paddle.no_grad():
+        expected = paddle.nn.functional.sigmoid(model(paddle.to_tensor(images))).numpy()
+    assert np.ptp(expected, axis=0).max() > 0.005
+    for count in (1, 3):
+        found = StaticModel(tmp_path / "inference", "cpu").run(images[:count])
+        assert np.abs(found - expected[:count]).max() < 1e-5

@@ -14,6 +14,7 @@ from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export.safetensors import save_safetensors
+from paddlex_ml.models import head_layout
 
 
 def test_every_entry_is_read_back_as_it_was(
@@ -58,3 +59,18 @@ def test_an_earlier_export_is_replaced_and_a_file_of_the_user_is_not(
     )
     assert (caught.value.where, caught.value.fix[:9]) == (str(path), "rename it")
     assert weights.read(path)["weight"].shape == (2,)
+
+
+def test_a_head_of_groups_and_its_order_of_classes_travel_with_the_weights(
+    grouped: tuple[paddle.nn.Layer, ModelInfo], tmp_path: Path
+) -> None:
+    model, info = grouped
+    save_safetensors(model, info, tmp_path / "model.safetensors")
+    found = checkpoint.read_embedded_model_info(tmp_path / "model.safetensors")
+    assert found is not None
+    assert found.num_queries == info.num_queries
+    layout = head_layout.read(weights.read(tmp_path / "model.safetensors"), "fc.")
+    assert layout is not None
+    of_class = layout.class_queries
+    assert (None if of_class is None else list(of_class)) == info.class_queries
+    assert layout.fits(len(info.label_names))

@@ -143,3 +143,16 @@ def test_clip_is_exported_with_and_without_a_resized_position_embedding(
     assert save_static(model, info, tmp_path / "inference") < 1e-4
     static = StaticModel(tmp_path / "inference", "cpu", "mkldnn")
     assert (static.run_mode, static.decoder_tokens) == ("mkldnn", tokens)
+
+
+def test_a_head_of_groups_gives_the_scores_of_the_model(
+    grouped: tuple[paddle.nn.Layer, ModelInfo], images: np.ndarray, tmp_path: Path
+) -> None:
+    model, info = grouped
+    save_static(model, info, tmp_path / "inference")
+    with paddle.no_grad():
+        expected = paddle.nn.functional.sigmoid(model(paddle.to_tensor(images))).numpy()
+    assert np.ptp(expected, axis=0).max() > 0.005
+    for count in (1, 3):
+        found = StaticModel(tmp_path / "inference", "cpu").run(images[:count])
+        assert np.abs(found - expected[:count]).max() < 1e-5

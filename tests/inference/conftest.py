@@ -18,6 +18,7 @@ from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import zoo
+from paddlex_ml.models.head_layout import HeadLayout
 from paddlex_ml.models.ml_decoder import MLDecoder
 
 LABELS = ["cat", "dog", "猫", "7", "red square"]
@@ -30,9 +31,11 @@ def build_seeing() -> Callable[..., paddle.nn.Layer]:
     As models start, features differ so little from cell to cell that each gets 1 / T.
     """
 
-    def build(name: str, size: int, queries: int | None = None) -> paddle.nn.Layer:
+    def build(
+        name: str, size: int, queries: int | None = None, layout: HeadLayout | None = None
+    ) -> paddle.nn.Layer:
         paddle.seed(0)
-        model = zoo.build(name, len(LABELS), queries)
+        model = zoo.build(name, len(LABELS), queries, layout=layout)
         model.eval()
         head = next(layer for layer in model.sublayers() if isinstance(layer, MLDecoder))
         given: list[np.ndarray] = []

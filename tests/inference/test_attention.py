@@ -18,6 +18,7 @@ from paddlex_ml.export.static import save_static
 from paddlex_ml.inference import attention
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import zoo
+from paddlex_ml.models.head_layout import HeadLayout
 from paddlex_ml.models.ml_decoder import HEADS, MLDecoder
 from tests.shallow import shallow_models
 
@@ -122,6 +123,35 @@ def test_classes_that_share_a_query_share_its_map(build_seeing, tmp_path, querie
     static_model = open_model(tmp_path / "inference")
     assert np.abs(all_maps(static_model, pixels) - expected).max() < 1e-5
     assert static_model.classes_per_map == -(-len(LABELS) // queries)
+
+
+@pytest.mark.parametrize("kind", ["static", "onnx", "onnx alone"])
+def test_classes_in_another_order_have_the_maps_of_their_queries(build_seeing, tmp_path, kind):
+    layout = HeadLayout(5, 3, 3, (8, 0, 4, 1, 3))
+    model = build_seeing(LCNET, 64, layout=layout)
+    info = ModelInfo(LCNET, LABELS, 64, num_queries=3, class_queries=[2, 0, 1, 0, 1])
+    folder = tmp_path / "inference"
+    save_static(model, info, folder) if kind == "static" else save_onnx(model, info, folder, 17)
+    if kind == "onnx alone":
+        (folder / "inference.yml").unlink()
+    pixels = images(2, 64)
+    expected = attention_by_hand(model, pixels)[:, [2, 0, 1, 0, 1]].reshape(2, 5, 2, 2)
+    static_model = open_model(folder)
+    assert np.abs(all_maps(static_model, pixels) - expected).max() < 1e-5
+    assert np.ptp(expected, axis=1).max() > 0.01
+    assert static_model.classes_per_map == 2
+
+
+def test_a_query_that_the_graph_does_not_have_is_refused():
+    found = np.full((2, 8, 3, 4), 0.25, np.float32)
+    with pytest.raises(PaddlexMLError, match="it has 3 queries, and class_queries names 3"):
+        attention.open_network(
+            lambda probe: (lambda batch: found, found),
+            images(2, 64),
+            classes=5,
+            where="folder",
+            class_queries=(0, 1, 2, 3, 0),
+        )
 
 
 @pytest.mark.parametrize(

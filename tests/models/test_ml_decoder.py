@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import paddle
 import pytest
 
+from paddlex_ml.models.head_layout import HeadLayout, published
 from paddlex_ml.models.ml_decoder import MLDecoder
 
 # Names of the golden cases: classes, queries asked for, rank of the input.
@@ -104,3 +107,53 @@ def test_the_queries_stay_frozen_and_every_other_parameter_learns():
     head(paddle.randn([2, 16, 2, 2])).square().sum().backward()
     without = [name for name, value in head.named_parameters() if value.grad is None]
     assert without == ["query_pos_embed.weight"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "queries"), [(6, 6), (6, 3), (9, 4), (10, 4), (150, 100), (250, 100), (5, 1)]
+)
+def test_logits_are_those_of_the_group_fully_connected_layer_of_the_paper(classes, queries):
+    """Of arXiv:2111.12933, section 3.3: L_i = W_k,j . Q_k, where k = i div g and j = i mod g."""
+    paddle.seed(5)
+    head = MLDecoder(classes, 16, queries)
+    head.group_conv.bias.set_value(paddle.randn(head.group_conv.bias.shape))
+    head.eval()
+    kept = []
+    note: Any = lambda _, __, found: kept.append(found.numpy())  # noqa: E731
+    head.decoder.register_forward_post_hook(note)
+    with paddle.no_grad():
+        logits = head(paddle.randn([2, 16, 3, 3])).numpy()
+    (decoded,) = kept  # [B, Q, E]
+    size = -(-classes // queries)
+    weight = head.group_conv.weight.numpy().reshape(queries, size, 768)
+    bias = head.group_conv.bias.numpy().reshape(queries, size)
+    assert logits.shape == (2, classes)
+    for i in range(classes):
+        k, j = divmod(i, size)
+        expected = decoded[:, k].astype(np.float64) @ weight[k, j] + bias[k, j]
+        assert np.abs(logits[:, i] - expected).max() < 1e-5
+    assert np.ptp(logits, axis=1).min() > 0.1
+
+
+def test_another_order_of_the_classes_is_a_gather_of_the_same_outputs():
+    layout = HeadLayout(5, 3, 3, (8, 0, 4, 1, 6))
+    plain, ordered = MLDecoder(9, 16, 3), MLDecoder(5, 16, layout=layout)
+    entries = plain.state_dict()
+    assert {*ordered.state_dict()} == {*entries, "class_slots"}
+    for name, value in ordered.state_dict().items():
+        value.set_value(entries.get(name, value))
+    plain.eval()
+    ordered.eval()
+    features = paddle.randn([2, 16, 2, 2])
+    with paddle.no_grad():
+        found, all_outputs = ordered(features).numpy(), plain(features).numpy()
+    assert np.array_equal(found, all_outputs[:, [8, 0, 4, 1, 6]])
+
+
+def test_a_layout_of_the_paper_changes_nothing_of_a_head():
+    states = []
+    for settings in ({"num_queries": 4}, {"layout": published(10, 4)}):
+        paddle.seed(1)
+        states.append(MLDecoder(10, 16, **settings).state_dict())
+    assert [*states[0]] == [*states[1]]
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])

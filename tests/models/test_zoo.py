@@ -7,6 +7,7 @@ import pytest
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.models import zoo
+from paddlex_ml.models.head_layout import published
 
 NAME = "PP-LCNet_x1_0_ML"
 
@@ -29,12 +30,12 @@ def test_the_start_is_decided_by_paddles_seed_alone():
 
 def test_classes_are_counted_by_the_bias_of_the_head():
     weights = {"fc.group_conv.bias": np.zeros(19, np.float32)}
-    assert zoo.count_classes(NAME, weights, "a.pdparams") == 19
+    assert zoo.find_layout(NAME, weights, "a.pdparams") == published(19, 19)
 
 
 def test_a_bare_backbone_has_no_classes_to_count():
     with pytest.raises(PaddlexMLError, match="no classification head") as caught:
-        zoo.count_classes(NAME, {"conv1.conv.weight": np.zeros(1)}, "a.pdparams")
+        zoo.find_layout(NAME, {"conv1.conv.weight": np.zeros(1)}, "a.pdparams")
     assert caught.value.where == "a.pdparams"
 
 

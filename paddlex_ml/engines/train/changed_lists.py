@@ -55,7 +55,7 @@ def _rescore_best(
     files = RunFolder(output).best_model
     entries = weights.read(files.weights)
     for name, value in training.averaged.state_dict().items():
-        value.set_value(entries[name])
+        value.set_value(entries[name].astype(str(value.numpy().dtype)))
     training.averaged.eval()
     draws = evaluation_indices(len(val_loader.dataset), plan.batch_size)
     with closing(val_loader.epoch(list(plan.group.shard(draws)))) as feed:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import harmonic_mean
 
+import msgspec
+
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import CheckpointFiles, RunFolder
 from paddlex_ml.artifacts.saved_states import Progress
@@ -37,7 +39,6 @@ def build_result(
     for k, n in enumerate(epochs[:_LAST], start=1):
         paths = _checkpoint_paths(files.epoch(n))
         last[f"last_{k}"] = LastModel(score=raw_maps[n], weights="raw", epoch=n, **paths)
-    exported = files.best_model.inference
     speeds = [row.images_per_second for row in history if row.images_per_second]
     return TrainResult(
         model_name=info.model,
@@ -50,9 +51,9 @@ def build_result(
                 weights=best.weights,
                 epoch=best.epoch,
                 **_checkpoint_paths(files.best_model),
-                inference_config=exported.inference_yml.as_posix(),
-                pdmodel=exported.graph.as_posix(),
-                pdiparams=exported.parameters.as_posix(),
+                inference_config=files.best_model.inference.inference_yml.as_posix(),
+                pdmodel=files.best_model.inference.graph.as_posix(),
+                pdiparams=files.best_model.inference.parameters.as_posix(),
             ),
             **last,
         ),
@@ -70,6 +71,7 @@ def build_result(
             better_than_guessing=beats_guessing(best.score, best.interval, constant),
         ),
         run=info.run,
+        started_from=progress.started_from or msgspec.UNSET,
     )
 
 

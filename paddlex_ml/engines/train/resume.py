@@ -32,8 +32,9 @@ from paddlex_ml.engines.train.earlier_run import AUTO
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.training.state import Training
+from paddlex_ml.wording import first_names, path_override
 
-_KEY = "Train.resume_path"
+KEY = "Train.resume_path"
 
 logger = logging.getLogger(__name__)
 
@@ -91,8 +92,8 @@ def _find_named(resume: str, output: Path) -> Path:
     if aside is not None and named.is_relative_to(output.absolute()):
         moved = aside / named.relative_to(output.absolute())
         with suppress(PaddlexMLError):
-            return checkpoint.find_folder(str(moved), _KEY)
-    return checkpoint.find_folder(resume, _KEY)
+            return checkpoint.find_folder(str(moved), KEY)
+    return checkpoint.find_folder(resume, KEY)
 
 
 class _NeedsOverwrite(PaddlexMLError):
@@ -113,13 +114,13 @@ def _choose_newest(run: RunFolder) -> Path | None:
             continue
         for problem in problems:
             logger.warning("not resumed from a newer checkpoint: %s", problem)
-        logger.info("%s=auto: %s (%s)", _KEY, folder, _describe(done))
+        logger.info("%s=auto: %s (%s)", KEY, folder, _describe(done))
         return folder
     if not problems and (origin := _find_origin(run)):
-        logger.info("%s=auto: %s, from which this run began", _KEY, origin)
+        logger.info("%s=auto: %s, from which this run began", KEY, origin)
         return origin
     if not problems and not run.metrics_csv.exists():
-        logger.info("%s=auto: no checkpoint yet, starting a new run", _KEY)
+        logger.info("%s=auto: no checkpoint yet, starting a new run", KEY)
         return None
     raise _NeedsOverwrite(
         Lines(
@@ -144,7 +145,7 @@ def _find_origin(run: RunFolder) -> Path | None:
         raise PaddlexMLError(
             f"this run began from {record.resumed_from}, says a file that no start of yours wrote",
             where=str(run.run_json),
-            fix=f"{override(_KEY, record.resumed_from)} goes on from there, if you trust it",
+            fix=f"{override(KEY, record.resumed_from)} goes on from there, if you trust it",
         )
     folder, epoch = Path(record.resumed_from), 0
     with suppress(OSError, ValueError):
@@ -230,7 +231,7 @@ def _refuse(what: str, folder: Path, run: RunFolder) -> _NeedsOverwrite:
         what,
         where=str(folder),
         fix=f"{override('Global.output', str(earlier_run.free_folder(run.output)))} keeps both, "
-        f"{override(_KEY, AUTO)} goes on with the newest, "
+        f"{override(KEY, AUTO)} goes on with the newest, "
         f"{override('Global.overwrite', True)} replaces the later results",
     )
     error.folder = folder
@@ -249,7 +250,7 @@ def read(config: Config, folder: Path, info: ModelInfo) -> Checkpoint:
     Train.rescore_best.
     """
     saved = checkpoint.load(folder)
-    for key in ("model", "image_size", "label_names", "decoder_tokens"):
+    for key in ("model", "image_size", "decoder_tokens"):
         before, now = getattr(saved.info, key), getattr(info, key)
         if before != now:
             raise PaddlexMLError(
@@ -258,10 +259,12 @@ def read(config: Config, folder: Path, info: ModelInfo) -> Checkpoint:
                 fix=(
                     f"-o Train.{key}={before}"
                     if key in ("image_size", "decoder_tokens")
-                    else "resume with the same data set and model"
+                    else "resume with the same model"
                 )
                 + ", or start a new run: -o Train.resume_path=null",
             )
+    if saved.info.label_names != info.label_names:
+        raise _refuse_classes(saved.info.label_names, info.label_names, folder, config)
     changed = find_changed_lists(saved, info)
     if changed and not config.Train.rescore_best:
         output = config.Global.output
@@ -270,10 +273,50 @@ def read(config: Config, folder: Path, info: ModelInfo) -> Checkpoint:
             "is the best, belong to the lists of before",
             where=str(config.Global.dataset_dir),
             fix=f"start a new run: {override('Global.output', earlier_run.free_folder(output))} "
-            f"{override(_KEY, None)}; or go on with these lists, after the best model so far is "
+            f"{override(KEY, None)}; or go on with these lists, after the best model so far is "
             f"scored on them: {override('Train.rescore_best', True)}",
         )
     return saved
+
+
+def _refuse_classes(
+    before: list[str], now: list[str], folder: Path, config: Config
+) -> PaddlexMLError:
+    """The error of a resume with other classes, whose repair keeps the common ones by name."""
+    known, wanted = {*before}, {*now}
+    added = [name for name in now if name not in known]
+    removed = [name for name in before if name not in wanted]
+    parts = [
+        f"{len(names)} {word} ({one_line(first_names(names, 5))})"
+        for names, word in ((added, "added"), (removed, "removed"))
+        if names
+    ]
+    if not parts:
+        number = next((c for c, name in enumerate(now) if [name] != before[c : c + 1]), 0)
+        parts = [
+            f"another order, first class {number}, which was {one_line(before[number])} "
+            f"and is {one_line(now[number])}"
+        ]
+    output = earlier_run.free_folder(config.Global.output)
+    return PaddlexMLError(
+        f"label.txt has other classes than the checkpoint, {len(now)} instead of {len(before)}: "
+        + ", ".join(parts),
+        where=str(folder),
+        fix="a new run keeps by name what was learned about each class: "
+        f"{override('Global.output', str(output))} {override(KEY, None)} "
+        f"{path_override('Train.pretrain_weight_path', CheckpointFiles(folder).weights)}",
+    )
+
+
+def refuse_other_queries(wanted: int | str, queries: int, where: str) -> None:
+    """Raise PaddlexMLError when Train.num_queries is another number than the checkpoint's."""
+    if wanted not in ("auto", queries):
+        raise PaddlexMLError(
+            f"the checkpoint has a head of {queries} queries, Train.num_queries is {wanted}",
+            where=where,
+            fix=f"{override('Train.num_queries', 'auto')} goes on with its head, or start a new "
+            f"run: {override(KEY, None)}",
+        )
 
 
 def find_changed_lists(saved: Checkpoint, info: ModelInfo) -> list[str]:

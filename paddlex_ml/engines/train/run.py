@@ -19,14 +19,16 @@ import paddle
 from paddlex_ml import devices, paddle_runtime
 from paddlex_ml.artifacts import weights
 from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import TrainResult
 from paddlex_ml.config.fingerprint import fingerprint
 from paddlex_ml.config.schema import Config
+from paddlex_ml.config.validation import override
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed import launch
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import changed_lists, preflight, resume, start
+from paddlex_ml.engines.train import changed_lists, preflight, pretrained, resume, start
 from paddlex_ml.engines.train.plan import build_loaders, compose_plan, prepare_lists
 from paddlex_ml.engines.train.result import build_result
 from paddlex_ml.engines.train.resume import Beginning
@@ -99,6 +101,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         with closing(train_loader), closing(val_loader):
             if opened.saved is not None:
                 changed_lists.adopt(training, opened.saved, plan, val_loader, output)
+            pretrained.evaluate_start(training, plan, val_loader, interrupt)
             fit(training, plan, train_loader, val_loader, output, interrupt)
         difference = None
         has_time = interrupt.signal in (None, SIGINT)  # who sends another signal waits seconds
@@ -122,13 +125,17 @@ def prepare(
     config: Config, dataset: MLClsDataset, opened: Opened, group: ProcessGroup
 ) -> tuple[Training, Plan]:
     """Build the model and all that changes while it learns, new or from a checkpoint."""
-    options, info = config.Train, opened.info
+    options = config.Train
+    weights_read = None if opened.saved else pretrained.read(config, opened.info)
+    head, info = start.choose_head(config, opened, weights_read)
     paddle_runtime.use_own_threads()
     paddle.seed(config.Global.seed)
-    model = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
-    if opened.saved is None and options.pretrain_weight_path is not None:
-        start.load_pretrained(model, info, options.pretrain_weight_path)
-    averaged = zoo.build(info.model, len(info.label_names), tokens=info.decoder_tokens)
+    build = partial(zoo.build, info.model, head.classes, tokens=info.decoder_tokens, layout=head)
+    model, progress = build(), Progress()
+    if weights_read is not None:
+        progress.started_from = pretrained.load(model, weights_read, info)
+        del weights_read  # as large as the model
+    averaged = build()
     device = paddle.device.get_device()
     if options.sync_bn:
         model = synchronise(model, group, on_gpu=device != "cpu")
@@ -153,7 +160,8 @@ def prepare(
         Ema(model, options.ema_decay),
         optimizer,
         computing.scaler(),
-        fingerprint(config, group.size),
+        fingerprint(config, group.size) | {"Train.num_queries": head.queries},
+        progress,
     )
     if opened.saved is not None:
         training.restore(opened.saved)
@@ -166,7 +174,7 @@ def export_best(training: Training, output: Path) -> float:
     files = RunFolder(output).best_model
     best = weights.read(files.weights)
     for name, value in training.averaged.state_dict().items():
-        value.set_value(best[name])
+        value.set_value(best[name].astype(str(value.numpy().dtype)))
     return save_static(training.averaged, training.info, files.inference.folder)
 
 
@@ -177,6 +185,15 @@ def _refuse_unfit_lists(config: Config, dataset: MLClsDataset, group: ProcessGro
             f"Train.num_classes is {asked}, label.txt names {classes} classes",
             where=str(dataset.root / annotation.LABEL_FILE),
             fix="-o Train.num_classes=null takes the number from label.txt",
+        )
+    queries = config.Train.num_queries
+    if queries != "auto" and queries > classes:
+        raise PaddlexMLError(
+            f"Train.num_queries is {queries}, label.txt names {classes} classes: a query without a "
+            "class learns nothing",
+            where=str(dataset.root / annotation.LABEL_FILE),
+            fix=f"{override('Train.num_queries', classes)} gives every class its own, "
+            f"{override('Train.num_queries', 'auto')} chooses",
         )
     if len(dataset.train) < group.size:
         raise PaddlexMLError(

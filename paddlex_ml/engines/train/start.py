@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import paddle
 
-from paddlex_ml.artifacts import checkpoint, run_record, weights
+from paddlex_ml.artifacts import run_record
 from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
 from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
 from paddlex_ml.artifacts.run_record import RunIdentity, RunRecord
@@ -22,9 +20,12 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import earlier_run, overwriting, resume
+from paddlex_ml.engines import load_model
+from paddlex_ml.engines.train import earlier_run, overwriting, pretrained, resume
+from paddlex_ml.engines.train.pretrained import Pretrained
 from paddlex_ml.engines.train.resume import Beginning
-from paddlex_ml.models import zoo
+from paddlex_ml.models import head_layout, zoo
+from paddlex_ml.models.head_layout import HeadLayout
 from paddlex_ml.safe_text import without_secrets
 from paddlex_ml.storage import fetch
 from paddlex_ml.storage.files import back_up, write_text
@@ -37,7 +38,7 @@ def fetch_weights(config: Config) -> None:
     """Fetch the weights of a new run: at this point a signal still ends the command at once."""
     text = config.Train.pretrain_weight_path
     if text is not None and fetch.is_url(text):
-        _locate_weights(text)
+        pretrained.locate(text)
 
 
 def digest(config: Config, dataset: MLClsDataset) -> dict[str, str]:
@@ -70,6 +71,27 @@ def read(config: Config, beginning: Beginning, dataset: MLClsDataset) -> Opened:
     )
     folder = beginning.resume
     return Opened(info, None if folder is None else resume.read(config, folder, info))
+
+
+def choose_head(
+    config: Config, opened: Opened, weights: Pretrained | None
+) -> tuple[HeadLayout, ModelInfo]:
+    """The head of this run, and what its model is with it.
+
+    It is that of the checkpoint or of the weights, if there are any. Raises PaddlexMLError where
+    the checkpoint has another number of queries than the configuration.
+    """
+    info, saved, wanted = opened.info, opened.saved, config.Train.num_queries
+    if saved is not None:
+        where = config.Train.resume_path or ""
+        layout = load_model.find_layout(saved.info, saved.weights, Path(where), resume.KEY)
+        resume.refuse_other_queries(wanted, layout.queries, where)
+    elif weights is not None:
+        layout = weights.layout
+    else:
+        classes = len(info.label_names)
+        layout = head_layout.published(classes, head_layout.count_queries(classes, wanted))
+    return layout, load_model.describe_head(info, layout)
 
 
 def open_folder(
@@ -137,43 +159,3 @@ def remove_overwritten(output: Path) -> None:
     if aside := overwriting.find(output):
         overwriting.remove(aside)
     run_record.write(files.run_json, msgspec.structs.replace(record, replaces=None))
-
-
-def load_pretrained(model: paddle.nn.Layer, info: ModelInfo, text: str) -> None:
-    """Load the entries of a weight file (path or URL) that fit, and log the others."""
-    if not fetch.is_url(text):
-        checkpoint.finish_interrupted(Path(os.path.abspath(text)).parent)
-    path = _locate_weights(text)
-    head = zoo.find(info.model).head
-    fitted = weights.fit(model, weights.read(path), head=head, where=str(path))
-    missing = fitted.missing
-    total = len(fitted.loaded) + len(missing)
-    logger.info("loaded %d of %d entries from %s", len(fitted.loaded), total, path)
-    for entry, reason in fitted.skipped.items():
-        logger.info("  left out %s: %s", entry, reason)
-    if len(missing) > 5:
-        logger.info("  random start: %s ... %s (%d)", missing[0], missing[-1], len(missing))
-    elif missing:
-        logger.info("  random start: %s", ", ".join(missing))
-    _compare_names(checkpoint.read_model_info(path), info, path, len(missing))
-
-
-def _compare_names(theirs: ModelInfo | None, ours: ModelInfo, path: Path, missing: int) -> None:
-    """Warn where each class begins with what was learned about another one."""
-    if theirs is None or missing:
-        return
-    # Heads of 150 and of 160 classes have the same shapes: what they share is compared.
-    pairs = enumerate(zip(theirs.label_names, ours.label_names, strict=False))
-    other = next(((number, *names) for number, names in pairs if names[0] != names[1]), None)
-    if other is None:
-        return
-    number, before, now = other
-    logger.warning(
-        "class %d is %r in %s and %r here: what was learned about a class now belongs to the class "
-        "of the same number; with the names of label.txt in the order of the weights it stays",
-        number, before, path, now,
-    )  # fmt: skip
-
-
-def _locate_weights(text: str) -> Path:
-    return weights.locate(text, "Train.pretrain_weight_path", null="trains from random weights")

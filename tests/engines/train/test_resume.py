@@ -3,16 +3,19 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import replace as replace_fields
 
 from paddlex_ml.artifacts import checkpoint, run_record, weights
+from paddlex_ml.data import annotation
 from paddlex_ml.training import saving
 from tests.running import killed_at
 
@@ -301,3 +304,63 @@ def test_auto_follows_no_origin_that_a_stranger_wrote(
     code, err = run("train", toy, output, AUTO)
     assert code == 0, err
     assert f"{AUTO}: {origin}, from which this run began" in err
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            ["red", "green", "purple"],
+            "3 instead of 3: 1 added (purple), 1 removed (blue)",
+        ),
+        (
+            ["green", "red", "blue"],
+            "3 instead of 3: another order, first class 0, which was red and is green",
+        ),
+        (
+            ["red", *(f"class {i}" for i in range(5000))],
+            "5001 instead of 3: 5000 added (class 0, class 1, class 2, class 3, class 4 and 4995 "
+            "more), 2 removed (green, blue)",
+        ),
+    ],
+)
+def test_a_resume_with_other_classes_is_refused_in_a_few_words_and_its_repair_works(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path, names: list[str], told: str
+) -> None:
+    data = shutil.copytree(toy, tmp_path / "set")
+    annotation.write_labels(data / "label.txt", names)
+    for name in ("train", "val"):
+        images = getattr(annotation.read(toy), name)
+        targets = np.zeros((len(images), len(names)), np.uint8)
+        targets[:, :3] = images.targets[:, :3]
+        paths = [images.path(i).relative_to(toy).as_posix() for i in range(len(images))]
+        annotation.write_list(data / f"{name}.txt", paths, targets)
+    output = tmp_path / "out"
+    code, err = run("train", data, output, f"Train.resume_path={toy_run / 'latest'}")
+    assert code == 2
+    assert f"label.txt has other classes than the checkpoint, {told}" in err
+    (fix,) = (line for line in err.splitlines() if line.strip().startswith("fix:"))
+    assert len(fix) < 1000
+    assert f"Train.pretrain_weight_path={toy_run / 'latest' / 'latest.pdparams'}" in fix
+    if len(names) > 3:
+        return
+    pasted = [word for word in shlex.split(fix.partition("each class: ")[2]) if word != "-o"]
+    code, err = run(
+        "train", data, output, f"Train.resume_path={toy_run / 'latest'}", *pasted,
+        "Train.epochs_iters=1",
+    )  # fmt: skip
+    assert code == 0, err
+    assert f"classes by name: {len({*names} & {'red', 'green', 'blue'})} kept" in err
+
+
+def test_a_resume_with_another_number_of_queries_is_refused(
+    run: Run, toy: Path, toy_run: Path, tmp_path: Path
+) -> None:
+    this = (f"Train.resume_path={toy_run / 'latest'}", "Train.epochs_iters=3")
+    code, err = run("train", toy, tmp_path / "out", *this, "Train.num_queries=2")
+    assert code == 2
+    assert "the checkpoint has a head of 3 queries, Train.num_queries is 2" in err
+    assert "-o Train.num_queries=auto goes on with its head" in err
+    code, err = run("train", toy, tmp_path / "out", *this, "Train.num_queries=3")
+    assert code == 0, err
+    assert "Train.num_queries was" not in err

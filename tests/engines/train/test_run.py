@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,9 @@ import pytest
 from PIL import Image
 
 from paddlex_ml.artifacts import checkpoint, weights
-from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.config import load
 from paddlex_ml.data import annotation, transforms
 from paddlex_ml.data.preprocess import standard
-from paddlex_ml.engines.train import start
 from paddlex_ml.models import zoo
 
 Run = Callable[..., tuple[int, str]]
@@ -217,17 +216,6 @@ def test_another_way_of_decoding_for_evaluation_is_named_when_resuming(
     assert err.count("before the stop") == 1
 
 
-def test_a_resume_with_other_classes_is_refused(
-    run: Run, draw_set: Callable[..., Path], toy_run: Path, tmp_path: Path
-) -> None:
-    data = draw_set(tmp_path / "set")
-    annotation.write_labels(data / "label.txt", ["red", "green", "purple"])
-    code, err = run("train", data, tmp_path / "out", f"Train.resume_path={toy_run / 'latest'}")
-    assert code == 2
-    assert "['red', 'green', 'blue'], this run has ['red', 'green', 'purple']" in err
-    assert "Train.resume_path=null" in err
-
-
 def test_a_resume_with_another_image_size_is_refused(
     run: Run, toy: Path, toy_run: Path, tmp_path: Path
 ) -> None:
@@ -237,38 +225,6 @@ def test_a_resume_with_another_image_size_is_refused(
     )  # fmt: skip
     assert code == 2
     assert "the checkpoint has image_size 32, this run has 64" in err
-
-
-def test_classes_in_another_order_than_in_the_weights_are_named(
-    run: Run, toy: Path, toy_run: Path, tmp_path: Path
-) -> None:
-    data = shutil.copytree(toy, tmp_path / "set")
-    (data / "label.txt").write_text("0 green\n1 red\n2 blue\n")
-    weights = f"Train.pretrain_weight_path={toy_run / 'best_model' / 'best_model.pdparams'}"
-    code, err = run("train", data, tmp_path / "other", weights, "Train.epochs_iters=1")
-    assert code == 0, err
-    assert "warning: class 0 is 'red' in " in err
-    assert "and 'green' here: what was learned about a class now belongs to" in err
-    code, err = run("train", toy, tmp_path / "same", weights, "Train.epochs_iters=1")
-    assert code == 0, err
-    assert "what was learned about a class" not in err
-
-
-@pytest.mark.parametrize(
-    ("theirs", "ours", "named"),
-    [
-        (["a", "b"], ["a", "b"], None),
-        (["a", "b"], ["a", "b", "c"], None),  # heads of 150 and 160 classes have the same shapes
-        (["a", "b", "c"], ["a", "b"], None),
-        (["a", "b", "c"], ["a", "c"], "class 1 is 'b' in w.pdparams and 'c' here"),
-    ],
-)
-def test_the_names_that_two_heads_share_are_compared(
-    theirs: list[str], ours: list[str], named: str | None, caplog: pytest.LogCaptureFixture
-) -> None:
-    before, now = (ModelInfo("PP-LCNet_x1_0_ML", names, 32) for names in (theirs, ours))
-    start._compare_names(before, now, Path("w.pdparams"), 0)
-    assert named in caplog.text if named else caplog.text == ""
 
 
 def test_training_starts_from_the_weights_of_another_training(
@@ -364,3 +320,85 @@ def test_a_training_learns_from_the_last_batch_and_says_what_it_leaves_out(
         assert told in err
         assert told in (output / "train.log").read_text(encoding="utf-8")
         assert read_result(output)["metrics"]["history"][0]["step"] == steps
+
+
+@pytest.fixture(scope="module")
+def many(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy set with 120 classes, of which images have three."""
+    data = shutil.copytree(toy, tmp_path_factory.mktemp("many") / "set")
+    annotation.write_labels(data / "label.txt", [f"class {i}" for i in range(120)])
+    dataset = annotation.read(toy)
+    for name, images in (("train", dataset.train), ("val", dataset.val)):
+        targets = np.zeros((len(images), 120), np.uint8)
+        targets[:, [0, 60, 119]] = images.targets
+        paths = [images.path(i).relative_to(toy).as_posix() for i in range(len(images))]
+        annotation.write_list(data / f"{name}.txt", paths, targets)
+    return data
+
+
+def queries_of(path: Path) -> tuple[int, int]:
+    """Rows of the queries and of the bias in a file of weights."""
+    entries = weights.read(path)
+    return len(entries["fc.query_pos_embed.weight"]), len(entries["fc.group_conv.bias"])
+
+
+def strip_queries(folder: Path) -> None:
+    """As release 0.1.0 wrote it: nothing in the checkpoint says how many queries there are."""
+    saved = checkpoint.load(folder)
+    settings = {k: v for k, v in saved.fingerprint.items() if k != "Train.num_queries"}
+    info = replace(saved.info, num_queries=None)
+    checkpoint.write(folder, replace(saved, info=info, fingerprint=settings))
+
+
+def use_everywhere(run: Run, data: Path, output: Path, queries: int) -> str:
+    """Resume, evaluate both kinds of weights, and export; the log of the resume."""
+    code, log = run("train", data, output, "Train.epochs_iters=2", "Train.resume_path=auto")
+    assert code == 0, log
+    best = output / "best_model" / "best_model.pdparams"
+    assert queries_of(best)[0] == queries
+    info = checkpoint.read_model_info(output / "latest" / "latest.pdparams")
+    assert info is not None
+    assert info.num_queries == queries
+    other = "raw" if read_result(output)["models"]["best"]["weights"] == "ema" else "ema"
+    this = (f"Evaluate.weight_path={best}", f"Evaluate.compare_with={other}")
+    code, err = run("evaluate", data, output / "eval", *this, "Evaluate.bootstrap=20")
+    assert code == 0, err
+    code, err = run("export", data, output / "export", f"Export.weight_path={best}")
+    assert code == 0, err
+    code, err = run(
+        "evaluate", data, output / "eval", f"Evaluate.weight_path={best}", "Train.num_queries=7"
+    )
+    assert code == 2
+    assert f"the head of the weights has {queries} queries, Train.num_queries is 7" in err
+    assert "fix:   -o Train.num_queries=auto" in err
+    return log
+
+
+def test_a_hundred_queries_serve_more_classes_in_every_mode(
+    run: Run, many: Path, tmp_path: Path
+) -> None:
+    code, err = run("train", many, tmp_path, "Train.epochs_iters=1")
+    assert code == 0, err
+    assert queries_of(tmp_path / "latest" / "latest.pdparams") == (100, 200)
+    assert checkpoint.load(tmp_path / "latest").fingerprint["Train.num_queries"] == 100
+    assert read_result(tmp_path)["metrics"]["static_difference"] < 1e-5
+    use_everywhere(run, many, tmp_path, 100)
+
+
+def test_weights_of_0_1_0_keep_one_query_for_each_of_many_classes(
+    run: Run, many: Path, tmp_path: Path
+) -> None:
+    code, err = run("train", many, tmp_path, "Train.epochs_iters=1", "Train.num_queries=120")
+    assert code == 0, err
+    for name in ("latest", "best_model", "epoch_1"):
+        strip_queries(tmp_path / name)
+    log = use_everywhere(run, many, tmp_path, 120)
+    assert "Train.num_queries was" not in log
+
+
+def test_more_queries_than_classes_are_refused(run: Run, toy: Path, tmp_path: Path) -> None:
+    code, err = run("train", toy, tmp_path / "out", "Train.num_queries=4")
+    assert code == 2
+    assert "Train.num_queries is 4, label.txt names 3 classes: a query without a class" in err
+    assert "fix:   -o Train.num_queries=3 gives every class its own" in err
+    assert not (tmp_path / "out" / "latest").exists()
