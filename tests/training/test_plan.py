@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from paddlex_ml.config import load
 from paddlex_ml.config.shipped import find
+from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import SampleIndex
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train.plan import _choose_order
@@ -134,8 +136,8 @@ def test_evaluations_and_epoch_folders_come_when_they_are_due() -> None:
 def order_of(*overrides: str, targets: np.ndarray) -> tuple[int, list[np.ndarray]]:
     path, _ = find("PP-LCNet_x1_0_ML")
     config = load.load(path, overrides, to_run=False).config
-    images = type("Images", (SimpleNamespace,), {"__len__": lambda self: len(targets)})
-    dataset = SimpleNamespace(train=images(targets=targets))
+    paths = [f"{i}.jpg" for i in range(len(targets))]
+    dataset = SimpleNamespace(train=ImageList(Path(), paths, targets))
     size, order = _choose_order(config, dataset)  # type: ignore[arg-type]
     return size, [order(epoch) for epoch in range(2)]
 
