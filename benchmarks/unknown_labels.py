@@ -49,13 +49,14 @@ class Arm(NamedTuple):
 
     title: str
     labels: str
-    """What is left of train.txt: full, part or one."""
+    """What is left of train.txt: full, fewer, part or one."""
     unknown: str
     """Train.loss.unknown."""
 
 
 ARMS = (
     Arm("full labels", "full", "ignore"),
+    Arm("all labels of 40 % of the images", "fewer", "ignore"),
     Arm("(a) 60 % hidden, ignore", "part", "ignore"),
     Arm("(a) 60 % hidden, negative", "part", "negative"),
     Arm("(b) one label, negative", "one", "negative"),
@@ -74,15 +75,17 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--alpha", type=float, default=0.1, help="Train.loss.em_alpha")
+    parser.add_argument("--loss", choices=["asymmetric", "bce"], default="asymmetric")
     parser.add_argument("--frozen", action="store_true")
     parser.add_argument("-o", dest="more", action="append", default=[], help="for every command")
     options = parser.parse_args()
+    train, kind = _train, f"{options.epochs} epochs"
+    if options.frozen:
+        train, kind = _fit_linear, f"frozen backbone, linear layer, {EPOCHS} epochs"
+    settings = f"{options.size} px, {options.loss}, em_alpha {options.alpha:g}"
     for name in options.sets:
-        train = _fit_linear if options.frozen else _train
         scores = {arm: [train(options, name, arm, seed) for seed in options.seeds] for arm in ARMS}
-        kind = f"frozen backbone, linear layer, {EPOCHS} epochs"
-        print(f"\n### {name}, {kind if options.frozen else f'{options.epochs} epochs'}\n")
-        print(f"{options.size} px, {len(options.seeds)} seeds, em_alpha {options.alpha:g}\n")
+        print(f"\n### {name}, {kind}\n\n{settings}; seeds: {len(options.seeds)}\n")
         _print_table(scores)
     return 0
 
@@ -113,6 +116,8 @@ def _hide(cells: np.ndarray, labels: str, seed: int) -> np.ndarray:
     rng, cells = np.random.default_rng(seed), cells.copy()
     if labels == "part":
         cells.flat[rng.choice(cells.size, round(HIDDEN * cells.size), replace=False)] = UNKNOWN
+    elif labels == "fewer":
+        cells[rng.choice(len(cells), round(HIDDEN * len(cells)), replace=False)] = UNKNOWN
     elif labels == "one":
         for row in cells:
             if row.any():
@@ -124,7 +129,7 @@ def _hide(cells: np.ndarray, labels: str, seed: int) -> np.ndarray:
 def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float:
     """The best mAP on val.txt of one training."""
     source, data = options.data / name, options.work / name / f"{arm.labels}-{seed}"
-    output = options.work / name / f"run-{arm.labels}-{arm.unknown}-{seed}"
+    output = options.work / name / f"run-{options.loss}-{arm.labels}-{arm.unknown}-{seed}"
     result, begin = output / "train_result.json", time.perf_counter()
     if not result.is_file():
         dataset = annotation.read(source)
@@ -144,6 +149,7 @@ def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float
             "Train.image_size": options.size,
             "Train.epochs_iters": options.epochs,
             "Train.single_positive": str(arm.labels == "one").lower(),
+            "Train.loss.name": options.loss,
             "Train.loss.unknown": arm.unknown,
             "Train.loss.em_alpha": options.alpha,
         }
@@ -166,7 +172,7 @@ def _fit_linear(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> 
     labels = _hide(arrays["train_labels"], arm.labels, seed).astype(np.float32)
     if arm.labels == "one" and arm.unknown != "negative":
         labels[labels == 0] = UNKNOWN
-    loss_fn, steps = _choose_loss(arm, labels.shape[1], options.alpha), len(images) // BATCH
+    loss_fn, steps = _choose_loss(options, arm, labels.shape[1]), len(images) // BATCH
     paddle.seed(seed)
     rng, zero = np.random.default_rng(seed), paddle.nn.initializer.Constant(0.0)
     layer = paddle.nn.Linear(images.shape[1], labels.shape[1], weight_attr=zero)
@@ -184,13 +190,16 @@ def _fit_linear(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> 
     return mean_average_precision(layer(paddle.to_tensor(val)).numpy(), arrays["val_labels"])
 
 
-def _choose_loss(arm: Arm, classes: int, alpha: float) -> LossFn:
-    from paddlex_ml.training.losses import asymmetric_loss, entropy_maximised
+def _choose_loss(options: argparse.Namespace, arm: Arm, classes: int) -> LossFn:
+    from paddlex_ml.training.losses import asymmetric_loss, bce_loss, entropy_maximised
 
     weights = {"negative": 1.0, "weak_negative": 1 / (classes - 1), "ignore": 0.0, "em": 0.0}
-    loss_fn = partial(asymmetric_loss, unknown_weight=weights[arm.unknown])
+    weight = weights[arm.unknown]
+    loss_fn: LossFn = partial(bce_loss, unknown_weight=weight)
+    if options.loss == "asymmetric":
+        loss_fn = partial(asymmetric_loss, unknown_weight=weight)
     if arm.unknown == "em":
-        return partial(entropy_maximised, loss_fn=loss_fn, alpha=alpha)
+        return partial(entropy_maximised, loss_fn=loss_fn, alpha=options.alpha)
     return loss_fn
 
 

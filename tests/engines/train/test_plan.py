@@ -298,10 +298,12 @@ def test_lists_that_nothing_is_unknown_in_are_trained_as_before(
 ) -> None:
     with caplog.at_level(logging.INFO):
         plan = compose(config_of(), annotation.read(toy))
+    assert isinstance(plan.loss_fn, partial)
     assert plan.loss_fn.keywords["unknown_weight"] is None  # not even looked for
     assert not any("unknown" in text for text in caplog.messages)
     with caplog.at_level(logging.INFO):
         plan = compose(config_of("Train.loss.unknown=em"), annotation.read(toy))
+    assert isinstance(plan.loss_fn, partial)
     assert plan.loss_fn.func is asymmetric_loss
     assert "train.txt has no unknown label: Train.loss.unknown changes nothing" in caplog.messages
 
