@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -200,6 +201,14 @@ def cells(targets: Targets, *, unknown: bool = False) -> tuple[np.ndarray, np.nd
     return targets.images()[chosen], targets.ids[chosen]
 
 
+def rows_of_ids(targets: Targets, *, unknown: bool = False) -> Iterator[list[int]]:
+    """Ids of the present (of the unknown) classes of each image, rising."""
+    images, ids = cells(targets, unknown=unknown)
+    ends = np.searchsorted(images, np.arange(len(targets) + 1)).tolist()
+    for begin, end in pairwise(ends):
+        yield ids[begin:end].tolist()
+
+
 def count(targets: Targets) -> LabelCounts:
     """Images that show each class, and images where it is known."""
     if isinstance(targets, np.ndarray):
@@ -234,6 +243,13 @@ def assume_absent(targets: Targets) -> Targets:
     shown = targets.values > 0
     starts = np.concatenate([[0], np.cumsum(shown, dtype=np.int64)])[targets.starts]
     return SparseTargets(starts, targets.ids[shown], targets.values[shown], targets.num_classes)
+
+
+def assume_present(targets: Targets) -> Targets:
+    """The same images, with every unknown cell as a present one."""
+    if isinstance(targets, np.ndarray):
+        return np.abs(targets)
+    return replace(targets, values=np.abs(targets.values))
 
 
 def digest(targets: Targets, start: bytes = b"") -> str:
