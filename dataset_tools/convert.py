@@ -13,6 +13,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
 from paddlex_ml import program, terminal
+from paddlex_ml.data import renaming
 from paddlex_ml.data.split import STRATEGIES, Division
 from paddlex_ml.formats import registry, rewrite
 from paddlex_ml.formats.collector import Options
@@ -41,6 +42,12 @@ def main() -> None:
         action=argparse.BooleanOptionalAction,
         help="spellings of one class name are one class, or several",
     )
+    parser.add_argument(
+        "--uncertain",
+        choices=("unknown", "positive", "negative"),
+        help="what a label becomes about which the source is not certain",
+    )
+    parser.add_argument("--rename", nargs="+", metavar="OLD=NEW", help="other names of classes")
     parser.add_argument("--val-percent", type=int, help="split: share of the images for val")
     parser.add_argument(
         "--strategy", choices=STRATEGIES, default="stratified", help="how to divide"
@@ -48,6 +55,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42, help="the same seed, the same lists")
     parser.add_argument("--group-regex", help="images with the same match stay in one list")
     args = parser.parse_args()
+    args.rename = renaming.parse(args.rename) if args.rename else None
     division = None
     if args.val_percent is not None:
         names = ("val_percent", "strategy", "seed", "group_regex")

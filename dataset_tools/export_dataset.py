@@ -20,15 +20,23 @@ from paddlex_ml.safe_text import one_line
 def main() -> None:
     """Write the files, then print their names."""
     parser = terminal.Parser(
-        description="Write the lists of a data set as COCO-style JSON, CSV or JSON Lines.",
+        description="Write the lists of a data set as COCO-style JSON, CSV, JSON Lines, or plain "
+        "0 and 1 for PaddleX.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="folder with label.txt and the lists")
     parser.add_argument("--format", required=True, choices=exporters.WRITERS, help="the format")
     parser.add_argument("--output", type=Path, help="new or empty folder (the data set itself)")
+    parser.add_argument(
+        "--unknown",
+        choices=exporters.UNKNOWN_WAYS,
+        help="what unknown labels become (kept in CSV and JSONL, else refused)",
+    )
     args = parser.parse_args()
     with terminal.progress("read image sizes") as progress:
-        transaction = exporters.export(args.dataset, args.format, args.output, progress)
+        transaction = exporters.export(
+            args.dataset, args.format, args.output, progress, args.unknown
+        )
     print("\n".join(map(one_line, transaction.lines() or ["all files are there already"])))
 
 

@@ -151,6 +151,8 @@ class ConversionAccount(msgspec.Struct, frozen=True):
     """Encoding other than UTF-8 -> text files."""
     guesses: list[list[str]]
     """Images not found as written, the first 1,000: name, path, how, where it is named."""
+    unknown_labels: int = 0
+    """Labels of images in the lists that the source leaves open."""
 
 
 class CompletedLabels(msgspec.Struct, frozen=True):

@@ -52,6 +52,7 @@ Text: TypeAlias = Annotated[str, Checked(values.text)]
 PathOrUrl: TypeAlias = Annotated[str, Checked(values.path_text)]
 PosWeight: TypeAlias = list[float] | Literal["auto"]
 Queries: TypeAlias = int | Literal["auto"]
+Rename: TypeAlias = dict[str, str]
 Threshold: TypeAlias = float | list[float] | dict[str | int, float]
 
 
@@ -113,6 +114,12 @@ class ConvertConfig:
     merge_names: bool | None = None
     """Class names that differ only in capitals, spaces or invisible characters: true makes them one
     class, false keeps them apart. null refuses them."""
+    uncertain: Literal["unknown", "positive", "negative"] | None = None
+    """What a label becomes that the source leaves open, such as -1 in a table or a difficult object
+    of VOC (docs/data.md): unknown, positive (present) or negative (absent). null: unknown."""
+    rename: Annotated[Rename, Checked(values.rename, form="yaml")] | None = None
+    """Other names for classes of the source, as {automobile: car, lorry: truck}. Classes that get
+    one name, or the name of another class, become one class. null: the names stay."""
 
 
 @dataclass(frozen=True, kw_only=True)

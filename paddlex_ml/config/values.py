@@ -218,6 +218,16 @@ def num_queries(value: Any) -> int | str:
     return number
 
 
+def rename(value: Any) -> dict[str, str]:
+    """Old name -> new name. Numbers are names as well: {0: zero}."""
+    if not isinstance(value, dict) or not value:
+        raise Refused("must hold old and new names, as {automobile: car}", None)
+    plain = [part for pair in value.items() for part in pair]
+    if any(isinstance(part, bool) or not isinstance(part, str | int) for part in plain):
+        raise Refused('must hold names; quote those that YAML reads otherwise, as {"yes": dog}')
+    return {text(str(old)): text(str(new)).strip() for old, new in value.items()}
+
+
 def threshold(value: Any) -> Any:
     """A score from 0 to 1, a list with one per class, or a mapping with `default` and classes."""
     if isinstance(value, list):

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -84,21 +85,45 @@ class LabelCounts(NamedTuple):
 
 
 def from_labels(
-    shown: Sequence[Collection[int]], unknown: Sequence[Collection[int]], num_classes: int
+    shown: Sequence[Collection[int]], unknown: Iterable[Collection[int]], num_classes: int
 ) -> Targets:
     """Targets of images, each by the ids of the classes that it shows, and of those unknown.
 
-    An id that is in both is present. Sparse for more than MOST_DENSE classes.
+    An id that is in both is present. Sparse for more than MOST_DENSE classes. `unknown` is taken
+    one by one: where most classes are, the sets together would be far larger than the targets.
     """
-    values = [
-        {i: UNKNOWN for i in hidden} | {i: 1 for i in present}
-        for present, hidden in zip(shown, unknown, strict=True)
-    ]
-    starts = np.cumsum([0, *map(len, values)], dtype=np.int64)
-    ids = np.fromiter((i for row in values for i in sorted(row)), np.int32, starts[-1])
-    kinds = np.fromiter((row[i] for row in values for i in sorted(row)), np.int8, starts[-1])
-    sparse = SparseTargets(starts, ids, kinds, num_classes)
-    return sparse if num_classes > MOST_DENSE else dense(sparse)
+    if num_classes <= MOST_DENSE:
+        table = np.zeros((len(shown), num_classes), np.int8)
+        for cells, present, hidden in zip(table, shown, unknown, strict=True):
+            cells[list(hidden)] = UNKNOWN
+            cells[list(present)] = 1
+        return table
+    starts = np.zeros(len(shown) + 1, np.int64)
+    ids, values = [np.zeros(0, np.int32)], [np.zeros(0, np.int8)]
+    for image, (present, hidden) in enumerate(zip(shown, unknown, strict=True)):
+        kinds = dict.fromkeys(hidden, UNKNOWN) | dict.fromkeys(present, 1)
+        ids.append(np.array(sorted(kinds), np.int32))
+        values.append(np.array([kinds[i] for i in ids[-1].tolist()], np.int8))
+        starts[image + 1] = starts[image] + len(kinds)
+    return SparseTargets(starts, np.concatenate(ids), np.concatenate(values), num_classes)
+
+
+def map_classes(targets: Targets, new_ids: npt.NDArray[np.int64], num_classes: int) -> Targets:
+    """The same images with other classes: class i becomes `new_ids[i]` of `num_classes`.
+
+    A class that several become is present where one of them is, else unknown where one of them is;
+    one that none becomes is absent. Sparse and dense targets stay what they are.
+    """
+    old = to_sparse(targets)
+    images, ids = old.images(), new_ids[old.ids]
+    order = np.lexsort((-old.values, ids, images))  # present before unknown
+    images, ids = images[order], ids[order]
+    first = np.ones(len(order), np.bool_)
+    first[1:] = (np.diff(images) > 0) | (np.diff(ids) > 0)
+    starts = np.searchsorted(images[first], np.arange(len(old) + 1))
+    mapped = ids[first].astype(np.int32), old.values[order][first]
+    sparse = SparseTargets(starts, *mapped, num_classes)
+    return dense(sparse) if isinstance(targets, np.ndarray) else sparse
 
 
 def dense(targets: Targets) -> Dense:
@@ -176,6 +201,14 @@ def cells(targets: Targets, *, unknown: bool = False) -> tuple[np.ndarray, np.nd
     return targets.images()[chosen], targets.ids[chosen]
 
 
+def rows_of_ids(targets: Targets, *, unknown: bool = False) -> Iterator[list[int]]:
+    """Ids of the present (of the unknown) classes of each image, rising."""
+    images, ids = cells(targets, unknown=unknown)
+    ends = np.searchsorted(images, np.arange(len(targets) + 1)).tolist()
+    for begin, end in pairwise(ends):
+        yield ids[begin:end].tolist()
+
+
 def count(targets: Targets) -> LabelCounts:
     """Images that show each class, and images where it is known."""
     if isinstance(targets, np.ndarray):
@@ -210,6 +243,13 @@ def assume_absent(targets: Targets) -> Targets:
     shown = targets.values > 0
     starts = np.concatenate([[0], np.cumsum(shown, dtype=np.int64)])[targets.starts]
     return SparseTargets(starts, targets.ids[shown], targets.values[shown], targets.num_classes)
+
+
+def assume_present(targets: Targets) -> Targets:
+    """The same images, with every unknown cell as a present one."""
+    if isinstance(targets, np.ndarray):
+        return np.abs(targets)
+    return replace(targets, values=np.abs(targets.values))
 
 
 def digest(targets: Targets, start: bytes = b"") -> str:

@@ -59,6 +59,8 @@ class Account:
     with_labels: int = 0
     without_labels: int = 0
     not_named: int = 0
+    unknown: int = 0
+    """Labels of images in the lists that the source leaves open."""
     encodings: dict[str, list[str]] = field(default_factory=dict)
     """Encoding other than UTF-8 -> the files that have it."""
     _dropped: dict[tuple[str, str], _Dropped] = field(default_factory=dict)
@@ -139,6 +141,9 @@ class Account:
             f"images: {self.images_seen:,} seen, {self.with_labels:,} with labels, "
             f"{self.without_labels:,} without, {self.not_named:,} not named by an annotation",
         ]
+        if self.unknown:
+            cells = (self.with_labels + self.without_labels) * len(self.class_names)
+            lines.append(f"labels: {self.unknown:,} of {cells:,} are unknown: neither 1 nor 0")
         for encoding, files in self.encodings.items():
             lines.append(f"{len(files):,} files are read as {encoding}: {first_names(files, 3)}")
         examples: dict[str, list[str]] = {}
@@ -173,6 +178,7 @@ class Account:
                 "not_annotated": len(self.not_annotated),
                 "not_named": self.not_named,
             },
+            "unknown_labels": self.unknown,
             "classes": {
                 "names": self.class_names,
                 "merged": self.merged_names,

@@ -35,6 +35,11 @@ Labels. Every annotation counts, also `iscrowd`, boxes without area, and annotat
 without a box. One that names an image which `images` does not have is dropped and counted; when all
 are, it is a fault. A category that `categories` does not have is a fault. Fields that are not
 needed may hold anything, also NaN.
+
+LVIS (https://www.lvisdataset.org/dataset). `neg_category_ids` of an image are the categories that
+somebody looked for and did not find; where a file has them, all others are unknown but those of the
+annotations. `CheckDataset.convert.uncertain=negative` takes them for absent. Images without
+`file_name` have the end of their `coco_url` as name.
 """
 
 from __future__ import annotations
@@ -78,6 +83,8 @@ class _CocoFile(NamedTuple):
     root_name: str
     """Name of the root category of Roboflow, which has the id 0; "" for none."""
     first_use: dict[Id, int]  # category id -> index of the first annotation with it
+    absent: list[set[Id | None] | None]
+    """Of each image, the categories that it is known not to show; None where nothing is said."""
 
 
 def recognise(inventory: Inventory) -> str:
@@ -106,7 +113,7 @@ def read(root: Path, options: Options) -> SourceDataset:
         files = [_read_file(source, collector) for source in sources]
         names = _merge_categories(files, collector)
         _check_uses(files, names, collector)
-        _add_images(files, collector)
+        _add_images(files, names, collector)
         ids = sorted(names, key=_order_id)
         retire = [root / source.path for source in sources]
         return collector.finish([names[i] for i in ids], ids, retire)
@@ -160,7 +167,8 @@ def _read_file(source: CocoSource, collector: Collector) -> _CocoFile:
     ]
     _note_label_studio(content, source, collector)
     rows, uses = _replace_category_ids(labels, first_use, source, collector)
-    return _CocoFile(source, images, ids, rows, categories, _find_root(content.categories), uses)
+    root_name, absent = _find_root(content.categories), list(map(coco_json.read_absent, images))
+    return _CocoFile(source, images, ids, rows, categories, root_name, uses, absent)
 
 
 def _read_id(written: WrittenId, source: CocoSource, entry: str, collector: Collector) -> Id:
@@ -328,7 +336,8 @@ def _check_uses(files: list[_CocoFile], names: dict[Id, str], collector: Collect
             collector.add_fault("unknown category", where, text, fix)
 
 
-def _add_images(files: list[_CocoFile], collector: Collector) -> None:
+def _add_images(files: list[_CocoFile], names: dict[Id, str], collector: Collector) -> None:
+    chosen, open_images = collector.options.uncertain, 0
     done, total = 0, sum(len(file.images) for file in files)
     progress = collector.options.progress
     divided = len({file.source.list_name for file in files}) > 1
@@ -339,10 +348,26 @@ def _add_images(files: list[_CocoFile], collector: Collector) -> None:
         for index, image in enumerate(file.images):
             where = _locate(file.source, index, image)
             labels = file.labels[file.image_ids[index]]
-            collector.add(name, image.file_name, folders, labels, where)
+            absent = file.absent[index]
+            open_images += absent is not None
+            denied = None if absent is None or chosen == "negative" else names.keys() & absent
+            collector.add(name, image.file_name, folders, labels, where, absent=denied)
             done += 1
             if done % _STEP == 0 or done == total:
                 progress(done, total)
+    if open_images and chosen == "positive":
+        text = "uncertain=positive would give each image all classes that nobody looked for"
+        fix = "-o CheckDataset.convert.uncertain=null (unknown) or =negative (absent)"
+        collector.add_fault("uncertain labels", "", text, fix)
+    elif open_images:
+        what = "absent, as convert.uncertain says"
+        if chosen != "negative":
+            what = "unknown; to take them for absent: -o CheckDataset.convert.uncertain=negative"
+        text = "images name the classes that are verified as absent (neg_category_ids): others are"
+        collector.notes.append(f"{open_images:,} {text} {what}")
+    elif chosen is not None:
+        text = "convert.uncertain has no effect: no image names classes verified as absent"
+        collector.notes.append(f"{text} (neg_category_ids)")
 
 
 def _locate(source: CocoSource, index: int, image: CocoImage) -> str:

@@ -43,6 +43,13 @@ class CocoImage(msgspec.Struct, gc=False):
 
     id: WrittenId
     file_name: str
+    neg_category_ids: msgspec.Raw = msgspec.Raw(b"")  # of LVIS: verified as absent
+
+
+class _UrlImage(CocoImage, gc=False):
+    """An image of LVIS v1, which names images by their address alone."""
+
+    file_name: str = msgspec.field(name="coco_url")
 
 
 class CocoAnnotation(msgspec.Struct, gc=False):
@@ -70,7 +77,12 @@ class CocoContent(msgspec.Struct):
     info: msgspec.Raw = msgspec.Raw(b"")
 
 
+class _UrlContent(CocoContent):
+    images: list[_UrlImage]  # type: ignore[assignment]
+
+
 _decoder = msgspec.json.Decoder(CocoContent)
+_url_decoder = msgspec.json.Decoder(_UrlContent)
 _box_decoder = msgspec.json.Decoder(tuple[float, float, float, float])
 
 
@@ -82,6 +94,16 @@ def to_id(written: WrittenId) -> Id | None:
     if isinstance(written, float):
         return int(written) if written.is_integer() and abs(written) <= EXACT else None
     return written
+
+
+def read_absent(image: CocoImage) -> set[Id | None] | None:
+    """The categories that somebody looked for in an image of LVIS, and did not find; None where the
+    file does not say that, as COCO does not. The text of the file is not kept."""
+    text, image.neg_category_ids = image.neg_category_ids, msgspec.Raw(b"")
+    try:
+        return set(map(to_id, msgspec.json.decode(text, type=list[WrittenId])))
+    except msgspec.DecodeError:
+        return None
 
 
 def is_flat(box: msgspec.Raw) -> bool:
@@ -109,6 +131,8 @@ def decode(root: Path, name: str) -> tuple[CocoContent, str]:
     try:
         return _decoder.decode(memoryview(raw)[mark:]), UTF8
     except msgspec.ValidationError as error:
+        if "`file_name`" in str(error) and (content := _decode_addresses(raw, mark)):
+            return content, UTF8
         raise _explain_content(str(error), path) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text, encoding = to_utf8(raw)
@@ -123,6 +147,17 @@ def decode(root: Path, name: str) -> tuple[CocoContent, str]:
         raise _explain_content(message, path) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _explain_syntax(error, raw, mark, path) from error
+
+
+def _decode_addresses(raw: bytes, mark: int) -> CocoContent | None:
+    """The content of a file of LVIS v1: folder and name of its images are the end of `coco_url`."""
+    try:
+        content = _url_decoder.decode(memoryview(raw)[mark:])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    for image in content.images:
+        image.file_name = "/".join(image.file_name.split("/")[-2:])
+    return content
 
 
 def _hide_not_json(raw: bytes) -> bytearray:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from paddlex_ml.data import targets
+from paddlex_ml.data import renaming, targets
 from paddlex_ml.data.annotation import LISTS, ImageList, find_unlabelled_list
 from paddlex_ml.data.class_names import fold_name, show_name
 from paddlex_ml.data.faults import DatasetFault, combine
@@ -29,6 +29,7 @@ from paddlex_ml.wording import first_names
 CLASS_FILE = "classes.txt"
 """One class name a line, in the order of the ids: for formats that do not order their classes."""
 
+_RENAME = "CheckDataset.convert.rename"
 _NOT_UTF8 = "\ud800-\udfff"  # how Python spells the bytes of a file name that is not UTF-8
 _UNFIT = re.compile(rf"[\t\r\n{_NOT_UTF8}]")  # for a line of a list
 
@@ -52,6 +53,10 @@ class Options:
     one that it names (field); None: both must agree."""
     merge_names: bool | None = None
     """Whether spellings of one name are one class; None: they are a fault."""
+    uncertain: Literal["unknown", "positive", "negative"] | None = None
+    """What a label becomes about which the source is not certain; None: unknown."""
+    rename: Mapping[str, str] | None = None
+    """Class of the source -> its name here; classes of one name become one."""
     progress: ReportProgress = ignore_progress
 
 
@@ -254,7 +259,13 @@ class Collector:
         if not self.faults and not label_names:
             fix = "label the images first"
             self.add_fault("nothing found", "", "the source names no class", fix)
-        names, ids = self._merge_names(label_names)
+        rename = self.options.rename or {}
+        new_names, notes, faults = renaming.find_names(label_names, rename, _RENAME)
+        self.notes += notes
+        self.faults += faults
+        for new in rename.values():
+            self.faults += filter(None, [check_class_name(new, _RENAME)])
+        names, ids = self._merge_names(new_names)
         order = dict(zip(label_names if keys is None else keys, ids, strict=True))
         self.raise_faults()
         # A list that lost all its images does not count: the rest is then one list, to be divided.
@@ -264,12 +275,8 @@ class Collector:
         labelled: dict[str, bool] = {}
         for name, rows in zip(list_names, filled.values(), strict=True):
             shown = [{order[key] for key in row.shown} for row in rows.values()]
-            hidden = [
-                {order[key] for key in row.find_unknown(order)}
-                - {order[k] for k in row.absent or ()}
-                for row in rows.values()
-            ]
-            values = targets.from_labels(shown, hidden, len(names))
+            unknown = self._list_unknown(rows.values(), order, ids, new_names)
+            values = targets.from_labels(shown, unknown, len(names))
             lists[name] = ImageList(self.root, list(rows), values)
             labelled |= {path: bool(row.shown) for path, row in rows.items()}
         self._close_account(names, lists, labelled)
@@ -282,11 +289,31 @@ class Collector:
             notes.append(f"{self._again:,} {text}")
         return SourceDataset(names, lists, list(retire), notes, self.account)
 
+    def _list_unknown(
+        self,
+        rows: Iterable[ImageLabels],
+        order: Mapping[Hashable, int],
+        ids: Sequence[int],
+        names: Sequence[str],
+    ) -> Iterator[set[int]]:
+        """The ids of the classes that nobody has looked for, image by image.
+
+        A class of several that were renamed to one (their `ids` and new `names`) is absent where
+        all of them are; of several spellings of one name, what is known of any is known.
+        """
+        merged = {ids[i] for i, name in enumerate(names) if name in names[:i]}
+        for row in rows:
+            unknown = {order[key] for key in row.find_unknown(order) if key in order}
+            if row.absent:
+                unknown -= {order[key] for key in row.absent if key in order} - merged
+            yield unknown
+
     def _close_account(
         self, names: list[str], lists: dict[str, ImageList], labelled: dict[str, bool]
     ) -> None:
         """Compare what the lists have with what lies in the folder. Raises PaddlexMLError."""
         self.account.class_names = names
+        self.account.unknown = sum(targets.count_unknown(each.values) for each in lists.values())
         self.account.guesses = list(self._guessed.values())
         self.account.close(self.inventory, labelled)
         self.faults += self.account.find_faults(self.layout)
@@ -300,7 +327,8 @@ class Collector:
         groups: dict[str, list[str]] = {}
         merge = self.options.merge_names
         for name in label_names:
-            groups.setdefault(name if merge is False else fold_name(name), []).append(name)
+            spellings = groups.setdefault(name if merge is False else fold_name(name), [])
+            spellings += [name] * (name not in spellings)
         counts = self._count_labels(label_names) if len(groups) < len(label_names) else {}
         names: list[str] = []
         class_of: dict[str, int] = {}

@@ -24,6 +24,7 @@ OTHER_WORDS = {
     *("filename", "folder", "split", "set", "subset", "segmentation", "notes", "comment"),
     *("description", "caption", "title", "lat", "lon", "latitude", "longitude", "rotation"),
     *("pixels", "encodedpixels", "rle", "polygon", "mask"),
+    *("frontal_lateral", "ap_pa", "projection", "view_position"),  # of X-ray images
 }
 OTHER_FLAGS = {
     *("difficult", "truncated", "occluded", "iscrowd", "is_crowd", "isoccluded", "istruncated"),

@@ -19,7 +19,12 @@
 - **Labels.** `CheckDataset.convert.label_columns`, else what is found. Columns with 1, 1.0, true,
   yes, y, t, x and 0, 0.0, -1, false, no, n, f, or nothing, have one class each, in the order of
   the columns. With `CheckDataset.convert.label_value` the cells with this value count as 1, all
-  others as 0. A column of other text has names of labels, and counts before others when it is
+  others as 0.
+- **Unknown.** Where the columns have -1 beside 0 (or false, no, ...), -1 is unknown, as CheXpert
+  writes what its authors were not certain about; `CheckDataset.convert.uncertain=positive` or
+  `=negative` takes it for present or absent. An empty cell is unknown in a column that also has 0
+  or -1. Columns of 1 and -1, and of 1 and nothing, mean absent by these. Notes tell the counts.
+- **Other columns.** A column of other text has names of labels, and counts before others when it is
   called label, tag, class or category. Numbers, boxes, ages and so on are no labels; the columns
   that are not used are told. Where the columns leave a doubt, the table is refused with the options
   to choose from.
@@ -47,7 +52,9 @@ The way that pandas, fastai (https://docs.fast.ai/vision.data.html) and Kaggle w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from itertools import compress
 from operator import itemgetter
 from pathlib import Path
 
@@ -80,6 +87,7 @@ from paddlex_ml.formats.subsets import (
 from paddlex_ml.formats.table_cells import CellReader, choose_reader, find_combinations
 from paddlex_ml.formats.table_columns import (
     FALSE,
+    MINUS,
     TRUE,
     ColumnChooser,
     Roles,
@@ -149,6 +157,8 @@ class _TableReader:
         self._divided = len(set(self._subsets) | sheets) > 1
         self._values: dict[str, set[str]] = {}
         self._roles: list[Roles] = []
+        self._open: dict[str, frozenset[str]] = {}  # class of a column -> cells that are unknown
+        self._uncertain: set[str] = set()  # classes of columns whose -1 is not simply absent
 
     def read(self) -> SourceDataset:
         """Choose columns and separators, then add every row."""
@@ -169,7 +179,7 @@ class _TableReader:
             for note in roles.describe(table.columns)
         ):
             collector.notes.append(note)
-        self._note_blanks()
+        self._find_open_cells()
         reader = self._choose_separators()
         collector.raise_faults()
         names, seen = self._add_rows(reader)
@@ -206,15 +216,52 @@ class _TableReader:
         faults = (check_class_name(name, where) for name in roles.flags.values())
         self._collector.faults += filter(None, faults)
 
-    def _note_blanks(self) -> None:
-        blank: dict[str, None] = {}
-        for table, roles in zip(self._tables, self._roles, strict=True):
-            for i, name in roles.flags.items():
-                if "" in self._values[table.keys[i]]:
-                    blank[name] = None
-        if blank and self._options.label_value is None:
-            shown = first_names(list(blank), 5)
-            self._collector.notes.append(f"empty cells count as 0 in the columns {shown}")
+    def _find_open_cells(self) -> None:
+        """Find which cells of columns of one class are unknown, and tell what counts as what."""
+        collector, chosen = self._collector, self._options.uncertain
+        said = {
+            name: {cell.casefold() for cell in self._values[table.keys[i]]}
+            for table, roles in zip(self._tables, self._roles, strict=True)
+            for i, name in roles.flags.items()
+        }
+        are_denied = any(cells & (FALSE - MINUS - {""}) for cells in said.values())
+        minus = {name for name, cells in said.items() if cells & MINUS}
+        if self._options.label_value is not None or not (minus and (are_denied or chosen)):
+            if chosen is not None:
+                text = "convert.label_value decides" if minus else "no column has -1"
+                collector.notes.append(f"convert.uncertain has no effect: {text}")
+            minus = set()
+        if self._options.label_value is not None:
+            return
+        blank = [name for name, cells in said.items() if "" in cells]
+        for name, cells in said.items():
+            hidden = MINUS if name in minus and chosen in (None, "unknown") else frozenset()
+            if "" in cells and cells & (FALSE - {""}):
+                hidden |= {""}
+            if hidden:
+                self._open[name] = hidden
+        self._uncertain = minus
+        if absent := [name for name in blank if "" not in self._open.get(name, ())]:
+            shown = first_names(absent, 5)
+            collector.notes.append(f"empty cells count as 0 in the columns {shown}")
+
+    def _tell_open_cells(self, counts: Counter[tuple[str, str]]) -> None:
+        """Tell how many cells are uncertain or open; `counts`: by column, and cell or ""."""
+        word = {"positive": "present", "negative": "absent"}.get(self._options.uncertain or "")
+        option = write_override("convert.uncertain", "positive")
+        ways = {
+            "-1": f"count as {word}"
+            if word
+            else f"are unknown; to take them for present: {option}",
+            "": "are unknown; to take them for absent, and -1 as well: "
+            + write_override("convert.label_value", "1"),
+        }
+        for cell, what in ways.items():
+            found = {name: n for (name, kind), n in counts.items() if kind == cell and n}
+            if found:
+                shown = first_names([f"{name} ({count:,})" for name, count in found.items()], 5)
+                kind = f"{sum(found.values()):,} {'cells of -1' if cell else 'empty cells'}"
+                self._collector.notes.append(f"{kind} {what}: {shown}")
 
     def _choose_separators(self) -> CellReader:
         """Choose how cells are divided, by the cells of all columns with names of labels."""
@@ -261,6 +308,7 @@ class _TableReader:
             is_yes = lambda cell: cell.casefold() in TRUE  # noqa: E731
         seen: set[str] = set()
         classes: list[str] = []
+        counts: Counter[tuple[str, str]] = Counter()
         for table, roles, rows in self._list_rows():
             flags = list(roles.flags.values())
             classes += flags
@@ -268,11 +316,20 @@ class _TableReader:
             yes = {value for key in keys for value in self._values[key] if is_yes(value)}
             self._find_odd_cells(table, roles)
             pick = itemgetter(roles.image, roles.image, *roles.flags)
+            told = [name in self._open or name in self._uncertain for name in flags]
             for list_name, folders, row in rows:
                 cells = row.cells
                 _, image, *values = pick(cells)
                 labels = [name for name, value in zip(flags, values, strict=True) if value in yes]
                 where = f"{table.name}:{row.number}"
+                unknown: list[str] = []
+                for name, cell in zip(compress(flags, told), compress(values, told), strict=True):
+                    if cell in MINUS and name in self._uncertain:
+                        counts[name, "-1"] += 1
+                        labels += [name] * (self._options.uncertain == "positive")
+                    if cell in self._open.get(name, ()):
+                        unknown.append(name)
+                        counts[name, ""] += not cell
                 for column in roles.names:
                     found = reader.read(cells[column])
                     for name in found:
@@ -281,7 +338,8 @@ class _TableReader:
                             if fault := check_class_name(name, where):
                                 collector.faults.append(fault)
                     labels += found
-                collector.add(list_name, image, folders, labels, where)
+                collector.add(list_name, image, folders, labels, where, unknown=unknown)
+        self._tell_open_cells(counts)
         return classes, seen
 
     def _find_odd_cells(self, table: Table, roles: Roles) -> None:

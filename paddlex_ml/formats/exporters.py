@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lists of a data set as COCO-style JSON, CSV or JSON Lines: the way back.
+"""The lists of a data set as COCO-style JSON, CSV or JSON Lines, or as PaddleX reads them.
 
-    COCO    annotations/instance_train.json, instance_val.json
-    CSV     train.csv, val.csv: image, then one column of 0 and 1 for each class
-    JSONL   train.jsonl, val.jsonl: {"path": ..., "labels": [...]}; classes.txt has the order
+    COCO      annotations/instance_train.json, instance_val.json
+    CSV       train.csv, val.csv: image, then one column of 0, 1 and -1 (unknown) for each class
+    JSONL     train.jsonl, val.jsonl: {"path": ..., "labels": [...], "unknown": [...]}; classes.txt
+              has the order; "unknown" only where there are such
+    PaddleX   label.txt, train.txt, val.txt with 0 or 1 for each class, also of sparse lists
 
 Paths stay relative to the data set. A file written into the data set itself converts back to the
 same lists, classes without images included. In COCO each label is an annotation whose box is the
 full image, because lists have no boxes; sizes are those of the decoded image, EXIF orientation
 applied; category ids begin with 1, in the order of the classes. Images that would not convert back
-to the same lists are refused, all of them in one error.
+to the same lists are refused, all of them in one error. COCO and PaddleX cannot hold unknown labels:
+these are refused unless the user says what they become.
 """
 
 from __future__ import annotations
@@ -19,35 +22,42 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from paddlex_ml.data import annotation, decode_header, journal
+from paddlex_ml.data import annotation, decode_header, journal, targets
 from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import ImageFinder
 from paddlex_ml.data.journal import Transaction
 from paddlex_ml.data.transforms import read_image
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import PaddlexMLError, alternatives
 from paddlex_ml.formats.collector import CLASS_FILE
 from paddlex_ml.progress import ReportProgress, ignore_progress
 from paddlex_ml.storage import csv_text
 
 Texts = dict[str, str]
+UNKNOWN_WAYS = ("refuse", "negative", "positive")
+"""What may become of unknown labels."""
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _to_json = partial(json.dumps, ensure_ascii=False)
 
 
 def export(
-    root: Path, kind: str, output: Path | None = None, progress: ReportProgress = ignore_progress
+    root: Path,
+    kind: str,
+    output: Path | None = None,
+    progress: ReportProgress = ignore_progress,
+    unknown: str | None = None,
 ) -> Transaction:
     """Write the lists of a data set in the format `kind`, one of `WRITERS`, as one change.
 
     `output` is a new or empty folder; None is the data set itself, where files that are there
-    become backups. Raises PaddlexMLError for faults in the lists and a folder that is not empty.
+    become backups. `unknown`, one of UNKNOWN_WAYS, says what unknown labels become; None keeps them
+    where the format can hold them. Raises PaddlexMLError for faults in the lists, a folder that is
+    not empty, and unknown labels that are refused.
     """
     folder = root if output is None else output
     if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -62,11 +72,42 @@ def export(
         raise combine(parsed.faults, root)
     dataset = parsed.dataset
     lists = {name: getattr(dataset, name) for name in names}
+    lists = _settle_unknown(lists, kind, unknown)
     if kind == "COCO" and output is None:
         _refuse_ambiguous(root, lists)
     texts = WRITERS[kind](lists, dataset.label_names, progress)
     folder.mkdir(parents=True, exist_ok=True)
     return journal.apply(folder, f"exported to {kind}", texts)
+
+
+def _settle_unknown(
+    lists: dict[str, ImageList], kind: str, unknown: str | None
+) -> dict[str, ImageList]:
+    """The lists with their unknown labels kept or changed. Raises PaddlexMLError as `export`."""
+    hidden = sum(targets.count_unknown(images.values) for images in lists.values())
+    if not hidden:
+        return lists
+    if unknown in ("negative", "positive"):
+        change = targets.assume_absent if unknown == "negative" else targets.assume_present
+        return {name: replace(each, values=change(each.values)) for name, each in lists.items()}
+    # Readers of tables take -1 for absent where there is no 0 beside it.
+    absent = sum(int(targets.count(images.values).absent.sum()) for images in lists.values())
+    keeps = kind == "JSONL" or (kind == "CSV" and absent > 0)
+    if unknown is None and keeps:
+        return lists
+    text = f"{hidden:,} labels are unknown (-1)"
+    if unknown is None:
+        text += f", which {kind} cannot hold"
+        text += " where no label is known to be absent" * (kind == "CSV")
+    raise PaddlexMLError(
+        text,
+        where=str(next(iter(lists.values())).root),
+        fix=alternatives(
+            "take them for absent: --unknown negative",
+            "for present: --unknown positive",
+            "keep them: --format JSONL" if not keeps else "keep them: leave --unknown refuse out",
+        ),
+    )
 
 
 def _refuse_ambiguous(root: Path, lists: dict[str, ImageList]) -> None:
@@ -91,7 +132,7 @@ def _write_coco(lists: dict[str, ImageList], names: list[str], progress: ReportP
     for key, images in lists.items():
         entries: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
-        for i, row in enumerate(images.targets):
+        for i, class_ids in enumerate(targets.rows_of_ids(images.values)):
             done += 1
             progress(done, total)
             try:
@@ -103,9 +144,9 @@ def _write_coco(lists: dict[str, ImageList], names: list[str], progress: ReportP
             entry = {"id": done, "file_name": images.paths[i], "width": width, "height": height}
             entries.append(entry)
             box = {"bbox": [0, 0, width, height], "area": width * height, "iscrowd": 0}
-            for class_id in np.flatnonzero(row):
+            for class_id in class_ids:
                 ids = {"id": len(annotations) + 1, "image_id": done}
-                annotations.append({**ids, "category_id": int(class_id) + 1, **box})
+                annotations.append({**ids, "category_id": class_id + 1, **box})
         content = {"images": entries, "annotations": annotations, "categories": categories}
         texts[f"annotations/instance_{key}.json"] = _to_json(content) + "\n"
     if faults:
@@ -130,7 +171,8 @@ def _write_csv(lists: dict[str, ImageList], names: list[str], progress: ReportPr
         text = io.StringIO()
         text.write(header)
         writer = csv.writer(text, lineterminator="\n")
-        for path, row in zip(images.paths, images.targets.tolist(), strict=True):
+        rows = (row for _, table in targets.blocks(images.values) for row in table.tolist())
+        for path, row in zip(images.paths, rows, strict=True):
             writer.writerow([csv_text.escape(path), *row])
         is_plain = header.isascii() and all(map(str.isascii, images.paths))
         texts[f"{key}.csv"] = ("" if is_plain else csv_text.MARK) + text.getvalue()
@@ -146,11 +188,23 @@ def _quote(name: str) -> str:
 def _write_jsonl(lists: dict[str, ImageList], names: list[str], progress: ReportProgress) -> Texts:
     texts = {CLASS_FILE: "".join(f"{name}\n" for name in names)}
     for key, images in lists.items():
-        lines = (
-            _to_json({"path": path, "labels": [names[i] for i in np.flatnonzero(row)]}) + "\n"
-            for path, row in zip(images.paths, images.targets, strict=True)
+        lines = []
+        shown, unknown = (
+            targets.rows_of_ids(images.values, unknown=each) for each in (False, True)
         )
+        for path, row, hidden in zip(images.paths, shown, unknown, strict=True):
+            line = {"path": path, "labels": [names[i] for i in row]}
+            line |= {"unknown": [names[i] for i in hidden]} if hidden else {}
+            lines.append(_to_json(line) + "\n")
         texts[f"{key}.jsonl"] = "".join(lines)
+    return texts
+
+
+def _write_paddlex(lists: dict[str, ImageList], names: list[str], _: ReportProgress) -> Texts:
+    texts = {annotation.LABEL_FILE: annotation.labels_text(names)}
+    for key, images in lists.items():
+        values = targets.dense(images.values)
+        texts[f"{key}.txt"] = annotation.list_text(images.paths, values)
     return texts
 
 
@@ -176,5 +230,6 @@ WRITERS: dict[str, Callable[[dict[str, ImageList], list[str], ReportProgress], T
     "COCO": _write_coco,
     "CSV": _write_csv,
     "JSONL": _write_jsonl,
+    "PaddleX": _write_paddlex,
 }
 """The formats that a data set is exported to."""

@@ -18,6 +18,8 @@
 - Capitals and `_` do not count in these keys (`fileName`, `Labels`). Several keys of labels that
   differ are asked about. `CheckDataset.convert.image_column` and `label_columns` name the keys; of
   several with 0 or 1 (`"cat": 1, "dog": 0`), each is a class.
+- `unknown`, a list of names, has the classes that nobody has looked for; without it, all classes
+  that are not labels are absent.
 - Numbers are ids of classes, counted from 0, or 0 or 1 for each class. Their names are in
   `classes.txt`, or a file like it (`labels.txt`, ...): one name a line.
 - A text is cut at `|`, `;`, `、` and tabs, which is told, unless `classes.txt` has it. One such as
@@ -154,7 +156,13 @@ def _parse_line(
         subset = parse_subset(words[0]) if isinstance(words[0], str) else ""
         if not subset:
             raise UnusableRecord(f"`split` is neither train nor val nor test: {words[0]!r:.40}")
-    return ImageRecord(table, where, image, labels, subset)
+    hidden = (
+        line.get("unknown") if "unknown" not in (collector.options.label_columns or ()) else None
+    )
+    unknown = parse_labels(hidden) if isinstance(hidden, list) else []
+    if any(not isinstance(name, str) for name in unknown):
+        raise UnusableRecord(f"`unknown` is not a list of class names: {hidden!r:.40}")
+    return ImageRecord(table, where, image, labels, subset, tuple(map(str, unknown)))
 
 
 def _read_labels(

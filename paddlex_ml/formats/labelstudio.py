@@ -18,7 +18,8 @@
   the eight digits or else without; local files (`/data/local-files/?d=a/x.jpg`), `s3://` and
   `http://` addresses by the end of their path.
 - Annotations of several annotators: an image has the labels of all. Cancelled annotations do not
-  count, predictions neither. An image whose task has no annotation is left out; one with an empty
+  count, predictions neither. All classes of an image are unknown whose every annotation was
+  cancelled (skipped). An image whose task has no annotation is left out; one with an empty
   annotation has no label.
 - The classes are in the order of `classes.txt`, else in alphabetical order.
 """
@@ -212,7 +213,8 @@ def _read_tasks(
     for index, entry in enumerate(entries):
         task = LabelStudioTask(list_name, file, f"{file}: [{index}] (id {entry.id})", entry.data)
         done = 0
-        for annotation in entry.annotations or entry.completions or []:
+        given = entry.annotations or entry.completions or []
+        for annotation in given:
             results = annotation.result or []
             collector.account.use(file, len(results))
             if annotation.is_cancelled:
@@ -223,10 +225,16 @@ def _read_tasks(
             _add_results(collector, task, results)
             done += 1
         several += done > 1
-        (tasks.append(task) if done else waiting.append(entry))
+        task.is_skipped = bool(given) and not done
+        (tasks.append(task) if given else waiting.append(entry))
     if several:
         text = "images have several annotations: they have the labels of all of them"
         collector.notes.append(f"{file}: {several:,} {text}")
+    if skipped := [task.where for task in tasks if task.is_skipped]:
+        text = "tasks were skipped: all classes of their images are unknown"
+        collector.notes.append(f"{len(skipped):,} {text}: {first_names(skipped, 5)}")
+    if len(skipped) == len(tasks):
+        waiting, tasks = entries, []
     _leave_out(collector, file, waiting, is_all=not tasks)
     return tasks
 
@@ -347,6 +355,7 @@ def _add_images(collector: Collector, tasks: list[LabelStudioTask]) -> None:
             collector.add_fault("no image", task.where, text, fix)
         elif key:
             labels = {label for names in task.labels.values() for label in names}
-            collector.add(task.list_name, name, _list_folders(task.file), labels, task.where)
+            place = (task.list_name, name, _list_folders(task.file), labels, task.where)
+            collector.add(*place, absent=() if task.is_skipped else None)
         if done % _STEP == 0 or done == len(tasks):
             collector.options.progress(done, len(tasks))

@@ -45,6 +45,8 @@ class LabelStudioTask:
     """Control and kind of the labels ("choices", "rectanglelabels", ...) -> class names."""
     targets: dict[str, str] = field(default_factory=dict)
     """Control -> what it is for: an image, of several."""
+    is_skipped: bool = False
+    """There are annotations, and all were cancelled."""
 
 
 class _Column(NamedTuple):

@@ -8,14 +8,17 @@
     train-images-with-rotation.csv                 ImageID,Subset,OriginalURL,...
 
 - Every table with the columns ImageID and LabelName counts: labels of images that people have
-  verified, and boxes. A label with `Confidence` 1 is there; one with 0 is verified as absent, and
-  is none. Labels that a machine proposed (`machine` in the name of the table or in `Source`) are
-  not used.
+  verified, and boxes. A label with `Confidence` 1 is there, one with 0 is verified as absent. A
+  class without a row for an image is unknown: people were asked about some classes of each image
+  alone. `-o CheckDataset.convert.uncertain=negative` takes it for absent. Where no table has a 0
+  (boxes, or positives alone), all classes without a row are absent, because nothing else would be;
+  a note tells which it is. Labels that a machine proposed (`machine` in the name of the table or in
+  `Source`) are not used.
 - `class-descriptions*.csv` (or `classes.csv`) gives the name of each class, and their order. Two
   classes with one name keep their ids behind it. Without it the ids are the names.
 - The subset (train, validation) is told by the name of a table or its folder, else by the column
-  Subset of a table of images. Images of such a table that are there and have no label at all are
-  images without labels. Tables of the test subset are not used.
+  Subset of a table of images. Images of such a table that are there and have no row at all have no
+  label, or none that is known. Tables of the test subset are not used.
 - Usually only a part of the images has been downloaded: `CheckDataset.convert.skip_missing=true`
   leaves the others out.
 
@@ -75,6 +78,7 @@ class _OpenImagesReader:
         self._subset_of: dict[str, str] = {}  # image -> subset, from the tables of images
         self._present: dict[str, None] = {}
         self._absent: Counter[str] = Counter()
+        self._is_open = False  # a class without a row is unknown
 
     def read(self) -> SourceDataset:
         """Read tables of classes, then of images, then of labels."""
@@ -89,6 +93,7 @@ class _OpenImagesReader:
             self._read_images(path, listed)
         tables = {path: read_tables(collector, path) for path in self._labels}
         collector.raise_faults()
+        self._choose_rule([table for read in tables.values() for table in read])
         subsets = {_parse_subset_of_table(path) for path in self._labels}
         if "" in subsets:
             subsets |= set(self._subset_of.values())
@@ -101,6 +106,30 @@ class _OpenImagesReader:
                 self._read_labels(table, _parse_subset_of_table(path), lists, done)
         self._add_bare(listed, lists, done)
         return self._finish()
+
+    def _choose_rule(self, tables: list[Table]) -> None:
+        """Decide, and tell, what a class without a row is; `uncertain=positive` is refused."""
+        collector, chosen = self._collector, self._collector.options.uncertain
+        if chosen == "positive":
+            text = "uncertain=positive would give each image all classes that nobody looked for"
+            fix = "-o CheckDataset.convert.uncertain=null (unknown) or =negative (absent)"
+            collector.add_fault("uncertain labels", "", text, fix)
+            collector.raise_faults()
+        are_denied = False
+        for table in tables:
+            if "confidence" in _fold(table):
+                column = _fold(table).index("confidence")
+                are_denied |= any(row.cells[column] in ("0", "0.0") for row in table.rows)
+        self._is_open = are_denied and chosen != "negative"
+        note = "a class without a row for an image is absent: no table has a Confidence of 0"
+        if self._is_open:
+            note = (
+                "a class without a row for an image is unknown: nobody looked; to take it for "
+                "absent: -o CheckDataset.convert.uncertain=negative"
+            )
+        elif are_denied:
+            note = "a class without a row for an image is absent, as convert.uncertain says"
+        collector.notes.append(note)
 
     def _sort_tables(self) -> None:
         """Tell the tables apart by their columns, and read those of classes."""
@@ -172,7 +201,11 @@ class _OpenImagesReader:
             else:
                 self._present[key] = None
             labels = [key] if value in ("1", "1.0") else []
-            collector.add(lists[subset], name, _list_folders(subset), labels, table.locate(row))
+            denied = [key] if self._is_open and not labels else []
+            collector.add(
+                *(lists[subset], name, _list_folders(subset), labels, table.locate(row)),
+                absent=denied if self._is_open else None,
+            )
 
     def _add_bare(self, listed: dict[str, str], lists: dict[str, str], done: set[str]) -> None:
         """Add the images of the tables that are there and have no label."""
@@ -186,9 +219,9 @@ class _OpenImagesReader:
                 collector.finder.guess(name, folders), Guess
             )
             gone += not is_there
-            if is_there and (
-                path := collector.add(lists[subset], name, folders, [], self._images[0])
-            ):
+            absent = () if self._is_open else None
+            place = (lists[subset], name, folders, (), self._images[0])
+            if is_there and (path := collector.add(*place, absent=absent)):
                 collector.account.not_annotated[path] = None
         if gone:
             text = "images of the tables of images are not there and have no labels"

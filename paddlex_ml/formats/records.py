@@ -8,6 +8,7 @@ finish_records: texts and numbers become class names, images are found, lists ar
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -60,6 +61,8 @@ class ImageRecord(NamedTuple):
     """A text, which may be several names; names; or numbers of classes."""
     subset: str = ""
     """Of the record itself; that of its file comes first."""
+    unknown: tuple[str, ...] | None = ()
+    """Names of classes that nobody has looked for; None: all that are not labels."""
 
 
 class UnusableRecord(Exception):
@@ -232,7 +235,9 @@ def finish_records(
     if left_out:
         labels = [[name for name in row if name not in left_out] for row in labels]
     _add_records(collector, used, labels, {"": "train", **assign_lists(subsets)})
-    seen = {name for row in labels for name in row}
+    hidden = {name: record.where for record in used for name in record.unknown or ()}
+    collector.faults += filter(None, itertools.starmap(check_class_name, hidden.items()))
+    seen = {name for row in labels for name in row} | hidden.keys()
     if names:
         for name in sorted(seen - set(names)):
             text, fix = f"the class {name!r} is used but not named", f"add a line {name!r}"
@@ -428,7 +433,11 @@ def _add_records(
     for done, (record, row) in enumerate(zip(records, labels, strict=True), 1):
         subset = record.table.subset or record.subset
         folders, target = list_image_folders(record.table, subset), lists.get(subset, "train")
-        path = collector.add(target, record.image, folders, row, record.where)
+        path = collector.add(
+            *(target, record.image, folders, row, record.where),
+            unknown=record.unknown or (),
+            absent=() if record.unknown is None else None,
+        )
         if done % _STEP == 0 or done == len(records):
             collector.options.progress(done, len(records))
         if not several or path is None:

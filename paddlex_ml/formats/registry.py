@@ -43,7 +43,10 @@ from paddlex_ml.formats.collector import Options, SourceDataset
 
 AUTO = "auto"
 """The value of `src_dataset_type` that chooses the format by the files."""
-CHOICES = ("separator", "image_column", "label_columns", "label_value", "image_from")
+CHOICES = (
+    *("separator", "image_column", "label_columns", "label_value", "image_from"),
+    "uncertain",
+)
 """The options that some readers use and others have no use for."""
 _KEY = "CheckDataset.convert.src_dataset_type"
 _TEXT = ("separator",)
@@ -77,11 +80,11 @@ class Format(NamedTuple):
 FORMATS = {
     entry.name: entry
     for entry in (
-        Format("COCO", coco),
-        Format("VOC", voc, options=("image_from",)),
+        Format("COCO", coco, options=("uncertain",)),
+        Format("VOC", voc, options=("image_from", "uncertain")),
         Format("LabelMe", labelme, options=("image_from",)),
         Format("YOLO", yolo),
-        Format("CSV", csv_table, options=(*_TEXT, *_COLUMNS, "label_value")),
+        Format("CSV", csv_table, options=(*_TEXT, *_COLUMNS, "label_value", "uncertain")),
         Format("ImageFolder", image_folder, 0),
         Format("JSONL", jsonl, options=(*_TEXT, *_COLUMNS)),
         Format("LabelStudio", labelstudio, 2, ("CSV", "JSONL"), _COLUMNS),
@@ -89,7 +92,7 @@ FORMATS = {
         Format("PaddleLabel", paddlelabel, 2, ("CSV",)),
         Format("TextList", text_list, 1, ("CSV",), _TEXT),
         Format("MMPretrain", mmpretrain, 2, ("JSONL",)),
-        Format("OpenImages", openimages, 2, ("CSV",)),
+        Format("OpenImages", openimages, 2, ("CSV",), ("uncertain",)),
         Format("CelebA", celeba, 2),
         Format("SageMaker", sagemaker, 2, ("JSONL",), _TEXT),
         Format("Azure", azure, 2, ("JSONL",), _TEXT),

@@ -29,8 +29,7 @@ TRUE = frozenset(("1", "1.0", "true", "yes", "y", "t", "x", "✓", "✔", "√",
 FALSE = frozenset(
     ("0", "0.0", "-1", "-1.0", "false", "no", "n", "f", "×", "✗", "✘", "否", "无", "")
 )
-_MINUS = {"-1", "-1.0"}
-_ZERO = {"0", "0.0"}
+MINUS = frozenset(("-1", "-1.0"))
 _SAMPLE = 100  # cells of a column that are looked for among the images
 _KINDS = 20  # different cells: a column with more is not one of a class with some wrong cells
 SUBSET_COLUMNS = ("split", "set", "subset", "partition", "fold", "phase")
@@ -380,15 +379,6 @@ class ColumnChooser:
         if not self._table.has_header:
             fix = "write a line with the names of the columns above it: image,cat,dog"
             self._fault("the first line has data, and the classes of the columns no names", fix)
-        if self._options.label_value is not None:
-            return
-        values = set().union(*(self._values[i] for i in self._roles.flags))
-        if values & _MINUS and values & _ZERO:
-            text = "the columns have 1, 0 and -1, which may mean uncertain"
-            value = next(iter(sorted(values & {"1", "1.0"})), "1")
-            fix = f"{write_override('convert.label_value', value)} (0 and -1: not there)"
-            chosen = self._propose(list(self._roles.flags))
-            self._fault(text, f"{fix}, with {chosen}")
 
 
 def rank_image_columns(table: Table, finder: ImageFinder, folders: Sequence[str]) -> list[int]:

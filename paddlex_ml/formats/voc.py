@@ -6,9 +6,10 @@
     Annotations/, JPEGImages/, train_list.txt, val_list.txt, labels.txt (as PaddleLabel does)
 
 - All `.xml` files of the data set are read, in folders of any depth; one of another kind is refused
-  by its name. The labels are the names of the objects, without spaces around them. Objects marked
-  `difficult` count; a note counts the images that have no others. Parts of objects do not count,
-  nor do objects that are marked `deleted`.
+  by its name. The labels are the names of the objects, without spaces around them. A class is
+  unknown for an image all of whose objects of it are marked `difficult`, as VOC's own evaluation
+  ignores them; `-o CheckDataset.convert.uncertain=positive` takes it for present, `=negative` for
+  absent. Parts of objects do not count, nor do objects that are marked `deleted`.
 - The image is the one that has the name of the XML file, with any ending: beside it, or in
   `JPEGImages/` or `images/` with the same folders between. Where there is none, it is `<filename>`.
   A `<filename>` that is another image of the data set is an error, and so are two XML files of one
@@ -22,8 +23,8 @@
   else the folders `train/` and `val/` (or `valid/`). An XML file that no list names is left out,
   with a note. `test` is otherwise not used.
 - `ImageSets/Main/<class>_<list>.txt`, as CVAT and Datumaro write image tags, gives labels of its
-  own to the images of the lists, with or without XML files: 1 and 0 (difficult) are labels, -1 is
-  none. A class that has -1 alone is left out.
+  own to the images of the lists, with or without XML files: 1 is a label, 0 (difficult) is unknown
+  or what `uncertain` says, -1 is none. A class that has -1 alone is left out.
 - The classes are in the order of `classes.txt`, else of CVAT's `labelmap.txt`, PaddleLabel's
   `labels.txt` or `label_list.txt`, else alphabetical. `background` is a class if an image has it.
 - The encoding is that of the byte order mark, else the declared one unless the bytes contradict it,
@@ -39,6 +40,7 @@ make a small file huge, can be declared in a DOCTYPE only. A file that has one i
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -57,6 +59,7 @@ from paddlex_ml.formats.collector import (
     order_names,
 )
 from paddlex_ml.formats.encoded_text import read_text, show_head
+from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.own_image import OwnImages
 from paddlex_ml.formats.subsets import divide_files
 from paddlex_ml.formats.voc_lists import ListedImage
@@ -78,8 +81,8 @@ class VocAnnotation(NamedTuple):
     """The text of `<filename>`, else of `<path>`; "" without one."""
     labels: list[str]
     """Names of the objects in the order of the file; a name comes as often as its objects."""
-    only_difficult: bool
-    """There are objects, and all of them are marked as difficult."""
+    difficult: frozenset[str]
+    """Classes all of whose objects are marked as difficult."""
     deleted: int = 0
     """Objects that are marked as deleted, which are not among the labels."""
     encoding: str = UTF8
@@ -115,9 +118,12 @@ def read_annotation(path: Path, name: str = "") -> VocAnnotation | DatasetFault:
         if fault := check_class_name(label, name):
             return fault
     difficult = [(entry.findtext("difficult") or "").strip() == "1" for entry in objects]
+    sure = {
+        label for label, is_difficult in zip(labels, difficult, strict=True) if not is_difficult
+    }
     image = (tree.findtext("filename") or "").strip() or (tree.findtext("path") or "").strip()
-    deleted, is_difficult = len(every) - len(objects), bool(objects) and all(difficult)
-    return VocAnnotation(image, labels, is_difficult, deleted, content.encoding)
+    unsure = frozenset(labels) - sure
+    return VocAnnotation(image, labels, unsure, len(every) - len(objects), content.encoding)
 
 
 def recognise(inventory: Inventory) -> str:
@@ -145,11 +151,12 @@ def read(root: Path, options: Options) -> SourceDataset:
         collector.faults += faults
         collector.notes += notes
         images = {name: [ListedImage(path) for path in paths] for name, paths in lists.items()}
-        listed = voc_lists.VocLists(images, {}, [])
+        listed = voc_lists.VocLists(images, {}, {}, [])
     files = _read_files(collector, listed.lists)
     _add_images(collector, listed, files)
     seen = {label for file in files.values() for label in file.labels}
-    names = _order_classes(collector, seen.union(*listed.tags.values()))
+    seen = seen.union(*listed.tags.values(), *listed.difficult.values())
+    names = _order_classes(collector, seen)
     left_out = collector.account.names_left_out
     for name in set(listed.unshown).difference(names, left_out):
         left_out[name] = "no image of the lists shows it"
@@ -180,9 +187,6 @@ def _read_files(
             collector.account.use(path, len(file.labels))
             collector.account.note_encoding(path, file.encoding)
         collector.options.progress(done, len(paths))
-    if difficult := [path for path, file in files.items() if file.only_difficult]:
-        text = f"{len(difficult):,} images have only difficult objects, which count as all others"
-        collector.notes.append(f"{text}: {first_names(difficult, 5)}")
     if deleted := [path for path, file in files.items() if file.deleted]:
         text = f"{sum(files[path].deleted for path in deleted):,} objects are marked as deleted"
         collector.notes.append(f"{text} and do not count: {first_names(deleted, 5)}")
@@ -196,24 +200,50 @@ def _add_images(
     named = {image.xml: image.image for images in listed.lists.values() for image in images}
     found = own.choose({path: named.get(path) or file.image for path, file in files.items()})
     used = set()
+    difficult: list[str] = []
     for name, images in listed.lists.items():
         collector.open_list(name)
         for image in images:
-            tags = listed.tags.get(image.xml or image.image, set())
-            if not image.xml:
-                folders = own.list_folders("Annotations/")
-                path = collector.add(name, image.image, folders, tags, image.where)
-                if path and not tags:
-                    collector.account.not_annotated[path] = None
-            elif image.xml in found:  # else it is a fault already
-                labels = tags.union(files[image.xml].labels)
-                path = collector.add(name, *found[image.xml], labels, image.xml)
-            else:
-                path = None
+            labels, unsure = (
+                each.get(image.xml or image.image, set())
+                for each in (listed.tags, listed.difficult)
+            )
+            path, place = None, (image.image, own.list_folders("Annotations/"), image.where)
+            if file := files.get(image.xml):
+                labels = labels | (set(file.labels) - file.difficult)
+                unsure = unsure | file.difficult
+            unsure, is_bare = unsure - labels, not (labels or unsure)
+            difficult += sorted(unsure)
+            if collector.options.uncertain in ("positive", "negative"):
+                labels = labels | unsure if collector.options.uncertain == "positive" else labels
+                unsure = set()
+            if image.xml in found:
+                place = (*found[image.xml], image.xml)
+            if not image.xml or image.xml in found:  # else it is a fault already
+                path = collector.add(name, *place[:2], labels, place[2], unknown=unsure)
+            if path and not image.xml and is_bare:
+                collector.account.not_annotated[path] = None
             used.add(path)
+    _tell_difficult(collector, difficult)
     for xml, reason in list(collector.account.left_out.items()):
         if xml.lower().endswith(_SUFFIX) and (path := own.find_by_stem(xml)) and path not in used:
             collector.account.left_out.setdefault(path, reason)
+
+
+def _tell_difficult(collector: Collector, difficult: Sequence[str]) -> None:
+    """Say what becomes of classes whose objects are all difficult, one for each image."""
+    chosen = collector.options.uncertain
+    if not difficult:
+        if chosen is not None:
+            collector.notes.append("convert.uncertain has no effect: no class is only difficult")
+        return
+    becomes = {"positive": "present", "negative": "absent"}.get(chosen or "", "unknown")
+    option = "" if chosen else "; to take them for present: "
+    option += "" if chosen else write_override("convert.uncertain", "positive")
+    counts = Counter(difficult)
+    shown = first_names([f"{name} ({count:,})" for name, count in counts.most_common()], 5)
+    text = f"{len(difficult):,} labels have difficult objects alone, and are {becomes}"
+    collector.notes.append(f"{text}: {shown}{option}")
 
 
 def _order_classes(collector: Collector, seen: set[str]) -> list[str]:

@@ -5,8 +5,9 @@
     -> images/*.jpg, label.txt (in alphabetical order), train.txt, val.txt
 
 There are 20 classes. Labels come from the objects of Annotations/*.xml, by the rules of `voc.py`:
-difficult ones count. The archives must have the published size and md5, as many projects record
-them. Tried with archives of the same shape made by tests, not with the originals.
+a class whose objects are all difficult is unknown. The archives must have the published size and
+md5, as many projects record them. Tried with archives of the same shape made by tests, not with the
+originals.
 """
 
 from __future__ import annotations

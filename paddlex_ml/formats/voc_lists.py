@@ -44,6 +44,8 @@ class VocLists(NamedTuple):
     lists: dict[str, list[ListedImage]]
     tags: dict[str, set[str]]
     """XML file, or image without one -> classes that the lists of the classes give it."""
+    difficult: dict[str, set[str]]
+    """The same for classes that these lists call difficult (0)."""
     unshown: list[str]
     """Classes that their lists give to no image."""
 
@@ -175,7 +177,7 @@ class _ListReader:
             of_test = {row.xml for row in rest}
             lists["train"] = [ListedImage(path) for path in self._every if path not in of_test]
         self._leave_out_rest(lists, rest, chosen)
-        return VocLists(lists, {}, [])
+        return VocLists(lists, {}, {}, [])
 
     # Files
 
@@ -318,12 +320,14 @@ class _ListReader:
         files: list[_SetFile],
         lists: dict[str, list[ListedImage]],
         chosen: dict[str, list[str]],
-    ) -> tuple[dict[str, set[str]], list[str]]:
-        """The classes that the lists of classes give to the images of the lists, and the others."""
+    ) -> tuple[dict[str, set[str]], dict[str, set[str]], list[str]]:
+        """The classes that the lists of classes give to the images of the lists, those that they
+        call difficult, and those that they give to no image."""
         account = self._collector.account
         used_sets = {set_name for names in chosen.values() for set_name in names}
         listed = {path for images in lists.values() for image in images for path in image[:2]}
         tags: dict[str, set[str]] = {}
+        difficult: dict[str, set[str]] = {}
         shown: dict[str, bool] = {}
         for file in files:
             used = not chosen or file.set in used_sets
@@ -339,9 +343,9 @@ class _ListReader:
                 if not found and used:
                     account.drop(file.path, "their images are in no list", f"{where}: {name}")
                 elif found and value >= 0:
-                    tags.setdefault(found[0], set()).add(file.name)
+                    (tags if value else difficult).setdefault(found[0], set()).add(file.name)
                     shown[file.name] = True
-        return tags, [name for name, is_shown in shown.items() if not is_shown]
+        return tags, difficult, [name for name, is_shown in shown.items() if not is_shown]
 
 
 def _list_texts(inventory: Inventory, folder: str) -> list[str]:

@@ -22,7 +22,7 @@ def labels() -> Callable[[SourceDataset], Labels]:
         result: Labels = {}
         for key, images in dataset.lists.items():
             rows = [
-                [name for name, value in zip(dataset.label_names, row, strict=True) if value]
+                [name for name, value in zip(dataset.label_names, row, strict=True) if value > 0]
                 for row in images.targets
             ]
             result[key] = dict(zip(images.paths, rows, strict=True))

@@ -473,3 +473,37 @@ def test_chinese_names_and_spaces_are_kept(root: Path) -> None:
     dataset = read(root)
     assert dataset.lists["train"].paths[0] == "images/a b 猫.JPG"
     assert dataset.label_names[0] == "红色 圆形"
+
+
+@pytest.mark.parametrize("by_address", [False, True])
+def test_lvis_names_the_categories_that_are_verified_as_absent(
+    root: Path, by_address: bool
+) -> None:
+    def lvis(content: Any) -> None:
+        lists = [[5], [3, 5, "9"], []]
+        for image, absent in zip(content["images"], lists, strict=True):
+            image |= {"neg_category_ids": absent, "not_exhaustive_category_ids": [7]}
+            if by_address:
+                name = image.pop("file_name")
+                image["coco_url"] = f"http://images.cocodataset.org/images/{name}"
+
+    change(root, lvis)
+    dataset = read(root)
+    assert dataset.lists["train"].paths == ["images/0.jpg", "images/1.jpg", "images/2.jpg"]
+    # cat, owl, dog: the annotations show dog and cat, and dog.
+    assert dataset.lists["train"].targets.tolist() == [[1, 0, 1], [0, 0, 1], [-1, -1, -1]]
+    assert dataset.lists["val"].targets.tolist() == [[0, 1, 0]]  # COCO: all are looked for
+    assert dataset.account.unknown == 3
+    assert "3 images name the classes that are verified as absent" in dataset.notes[0]
+    dataset = read(root, uncertain="negative")
+    assert dataset.lists["train"].targets.tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert "all classes that nobody looked for" in refusal(root, uncertain="positive")
+
+
+def test_a_choice_about_unknown_labels_without_any_is_told(root: Path) -> None:
+    assert "convert.uncertain has no effect" in read(root, uncertain="negative").notes[0]
+
+
+def test_odd_lists_of_absent_categories_cost_nothing(root: Path) -> None:
+    change(root, lambda content: content["images"][0].update(neg_category_ids="none"))
+    assert read(root).account.unknown == 0

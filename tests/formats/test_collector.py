@@ -273,3 +273,48 @@ def test_records_that_are_all_dropped_for_one_reason_are_refused(root: Path) -> 
     collector.account.drop("x.json", "of unknown images", "id 8")
     with pytest.raises(PaddlexMLError, match=r"all 2 records of x\.json would be dropped"):
         collector.finish(["cat"])
+
+
+def test_classes_are_renamed_and_merged(root: Path) -> None:
+    def finish(**rename: str) -> Any:
+        collector = Collector(root, Options(rename=rename))
+        collector.add("train", "a.jpg", FOLDERS, ["cat"], "1")
+        collector.add("train", "e.jpg", FOLDERS, ["Car"], "2", unknown=["cat"])
+        collector.add("train", "b c 猫.JPG", FOLDERS, [], "3", unknown=["kitten"])
+        return collector.finish(["cat", "kitten", "Car"])
+
+    result = finish(kitten="cat", Car="car")
+    assert result.label_names == ["cat", "car"]
+    assert result.lists["train"].targets.tolist() == [[1, 0], [-1, 1], [-1, 0]]
+    assert result.notes == ["'cat' and 'kitten' are one class: 'cat'", "'Car' becomes: 'car'"]
+    assert result.account.unknown == 2
+    assert "labels: 2 of 6 are unknown: neither 1 nor 0" in result.account.format_lines()
+    with pytest.raises(PaddlexMLError, match=r"no class has the name 'kittn'") as caught:
+        finish(kittn="cat")
+    assert "'kitten'" in caught.value.fix
+    with pytest.raises(PaddlexMLError, match="line end"):
+        finish(kitten="two\nlines")
+
+
+def test_a_merged_class_is_absent_where_all_its_classes_are(root: Path) -> None:
+    def finish(**options: Any) -> list[list[int]]:
+        collector = Collector(root, Options(**options))
+        collector.add("train", "a.jpg", FOLDERS, ["dog"], "1", absent=["cat"])
+        collector.add("train", "e.jpg", FOLDERS, ["dog"], "2", absent=["cat", "Cat", "lion"])
+        collector.add("train", "b c 猫.JPG", FOLDERS, ["dog", "Cat"], "3", absent=["cat"])
+        result = collector.finish(["dog", "cat", "Cat"])
+        values: list[list[int]] = result.lists["train"].targets.tolist()
+        return values
+
+    assert finish(rename={"Cat": "cat"}) == [[1, -1], [1, 0], [1, 1]]
+    assert finish(merge_names=True) == [[1, 0], [1, 0], [1, 1]]  # two spellings of one name
+
+
+def test_most_classes_may_be_unknown(root: Path) -> None:
+    names = [f"class {i}" for i in range(1200)]
+    for count in (900, 1200):
+        collector = Collector(root, Options())
+        collector.add("train", "a.jpg", FOLDERS, [names[1]], "1", absent=names[2:4])
+        values = collector.finish(names[:count]).lists["train"].targets
+        assert values[0, :5].tolist() == [-1, 1, 0, 0, -1]
+        assert (values < 0).sum() == count - 3

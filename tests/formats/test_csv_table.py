@@ -375,3 +375,63 @@ def test_dev_is_a_word_for_validation(plant: Plant, labels: Any) -> None:
     dataset = csv_table.read(plant(files, "a.jpg", "b.jpg"), Options())
     found = {key: list(rows.values()) for key, rows in labels(dataset).items()}
     assert found == {"train": [["cat"]], "val": [["cat", "dog"]]}
+
+
+CHEXPERT = (
+    "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Cardiomegaly,Edema,Fracture\n"
+    "CheXpert-v1.0-small/train/patient1/study1/view1_frontal.jpg,Female,68,Frontal,AP,1.0,,0.0,\n"
+    "CheXpert-v1.0-small/train/patient2/study2/view1_frontal.jpg,Male,87,Frontal,PA,,-1.0,1.0,\n"
+    "CheXpert-v1.0-small/train/patient2/study1/view2_lateral.jpg,Male,83,Lateral,,,1.0,-1.0,1.0\n"
+    "CheXpert-v1.0-small/train/patient3/study1/view1_frontal.jpg,Male,83,Frontal,AP,,,,1.0\n"
+)
+
+
+@pytest.mark.parametrize("uncertain", [None, "unknown", "positive", "negative"])
+def test_the_table_of_chexpert_keeps_what_its_authors_were_not_certain_of(
+    plant: Plant, uncertain: Any
+) -> None:
+    images = [f"train/{line.split(',')[0][26:]}" for line in CHEXPERT.splitlines()[1:]]
+    root = plant({"train.csv": CHEXPERT}, *images)
+    dataset = csv_table.read(root, Options(uncertain=uncertain))
+    assert dataset.label_names == ["No Finding", "Cardiomegaly", "Edema", "Fracture"]
+    minus = {"positive": 1, "negative": 0}.get(uncertain, -1)
+    # No Finding and Fracture have neither 0 nor -1: there, nothing means no.
+    assert dataset.lists["train"].targets.tolist() == [
+        [1, -1, 0, 0], [0, minus, 1, 0], [0, 1, minus, 1], [0, -1, -1, 1],
+    ]  # fmt: skip
+    word = {"positive": "count as present", "negative": "count as absent"}.get(uncertain)
+    told = word or "are unknown; to take them for present: -o CheckDataset.convert.uncertain="
+    [note] = [note for note in dataset.notes if note.startswith("2 cells of -1")]
+    assert told in note
+    assert note.endswith(": Cardiomegaly (1), Edema (1)")
+    assert any(
+        note.startswith("3 empty cells are unknown") and "Cardiomegaly (2), Edema (1)" in note
+        for note in dataset.notes
+    )
+    assert "empty cells count as 0 in the columns No Finding, Fracture" in dataset.notes
+    assert dataset.account.unknown == 3 + 2 * (minus < 0)
+
+
+def test_minus_one_is_absent_where_there_is_no_zero(plant: Plant) -> None:
+    text = "image,cat,dog\na.jpg,1,-1\nb.jpg,-1,1\nc.jpg,,1\n"
+    root = plant({"x.csv": text}, "a.jpg", "b.jpg", "c.jpg")
+    dataset = csv_table.read(root, Options())
+    assert dataset.lists["train"].targets.tolist() == [[1, 0], [0, 1], [-1, 1]]
+    dataset = csv_table.read(root, Options(uncertain="unknown"))
+    assert dataset.lists["train"].targets.tolist() == [[1, -1], [-1, 1], [-1, 1]]
+    dataset = csv_table.read(root, Options(label_value="1"))  # all others are absent
+    assert dataset.lists["train"].targets.tolist() == [[1, 0], [0, 1], [0, 1]]
+
+
+def test_a_choice_without_effect_is_told(plant: Plant) -> None:
+    root = plant({"x.csv": "image,cat,dog\na.jpg,1,0\n"}, "a.jpg")
+    notes = csv_table.read(root, Options(uncertain="positive")).notes
+    assert "convert.uncertain has no effect: no column has -1" in notes
+
+
+def test_what_one_row_knows_of_an_image_counts_before_what_another_leaves_open(
+    plant: Plant,
+) -> None:
+    text = "image,cat,dog\na.jpg,-1,0\na.jpg,1,-1\nb.jpg,-1,1\nb.jpg,,1\n"
+    dataset = csv_table.read(plant({"x.csv": text}, "a.jpg", "b.jpg"), Options())
+    assert dataset.lists["train"].targets.tolist() == [[1, 0], [-1, 1]]

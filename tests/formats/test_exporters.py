@@ -20,6 +20,8 @@ from paddlex_ml.formats.collector import Options
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["zebra, striped", 'a "cat"', "猫 & 狗", "never seen", "0"]
 
+FOREIGN = sorted(exporters.WRITERS.keys() - {"PaddleX"})  # formats that a conversion reads
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -37,7 +39,7 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("kind", exporters.WRITERS)
+@pytest.mark.parametrize("kind", FOREIGN)
 def test_an_export_into_the_data_set_converts_back_to_the_same_lists(root: Path, kind: str) -> None:
     lists = {name: (root / name).read_bytes() for name in ("label.txt", "train.txt", "val.txt")}
     exporters.export(root, kind)
@@ -96,7 +98,7 @@ def test_damaged_exif_does_not_keep_an_image_from_being_measured(tmp_path: Path)
 @pytest.mark.parametrize(
     "names", [["a;b;c", "d"], ["x\ty", "z"], ['"', '";'], ["image", "split"], ["a.jpg", "1"], ["1"]]
 )
-@pytest.mark.parametrize("kind", exporters.WRITERS)
+@pytest.mark.parametrize("kind", FOREIGN)
 def test_odd_class_names_convert_back(root: Path, kind: str, names: list[str]) -> None:
     targets = np.eye(5, len(names), dtype=np.uint8)
     paths = [f"图 片/a, {i}.png" for i in range(5)]
@@ -196,3 +198,88 @@ def test_csv_names_that_look_like_formulas_do_not_run_and_are_read_back(tmp_path
     found = registry.FORMATS["CSV"].read(tmp_path, Options())
     assert found.lists["val"].paths == [path]
     assert found.label_names == names
+
+
+def hide_some(root: Path, *, sparse: bool) -> None:
+    """Write lists with unknown labels."""
+    train = ["1,0,-1,0,0", "0,1,0,0,-1", "0,0,1,-1,-1", "1,0,0,0,0", "0,0,0,0,1"]
+    if sparse:
+        train = ["@0?2", "@1?4", "@2?3,4", "@0", "@4"]
+    lines = [f"图 片/a, {i}.png\t{text}\n" for i, text in enumerate(train)]
+    (root / "train.txt").write_text("".join(lines), "utf-8")
+    (root / "val.txt").write_text(
+        "图 片/a, 5.png\t0,1,0,0,0\n图 片/a, 6.png\t-1,0,1,0,-1\n", "utf-8"
+    )
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("kind", ["CSV", "JSONL"])
+def test_unknown_labels_come_back(root: Path, kind: str, sparse: bool) -> None:
+    hide_some(root, sparse=sparse)
+    before = annotation.read(root)
+    exporters.export(root, kind)
+    for name in ("label.txt", "train.txt", "val.txt"):
+        (root / name).rename(root / f"{name}.old")
+    account = rewrite.convert(root, kind, Options()).account
+    after = annotation.read(root)
+    assert after.label_names == before.label_names
+    assert after.train.targets.tolist() == before.train.targets.tolist()
+    assert after.val.targets.tolist() == before.val.targets.tolist()
+    assert account is not None
+    assert account.unknown == 6
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("kind", ["COCO", "PaddleX"])
+def test_unknown_labels_are_refused_where_they_cannot_be(
+    root: Path, kind: str, sparse: bool
+) -> None:
+    hide_some(root, sparse=sparse)
+    with pytest.raises(
+        PaddlexMLError, match=rf"6 labels are unknown \(-1\), which {kind} cannot"
+    ) as e:
+        exporters.export(root, kind, root / "out")
+    assert "--unknown negative" in e.value.fix
+    assert not (root / "out").exists()
+    exporters.export(root, kind, root / "out", unknown="negative")
+    exporters.export(root, kind, root / "out2", unknown="positive")
+    if kind == "PaddleX":
+        texts = [(root / out / "train.txt").read_text("utf-8") for out in ("out", "out2")]
+        assert [line.split("\t")[1] for line in texts[0].splitlines()] == [
+            "1,0,0,0,0", "0,1,0,0,0", "0,0,1,0,0", "1,0,0,0,0", "0,0,0,0,1",
+        ]  # fmt: skip
+        assert texts[1].splitlines()[2].split("\t")[1] == "0,0,1,1,1"
+        assert (root / "out" / "label.txt").read_bytes() == (root / "label.txt").read_bytes()
+    else:
+        files = [root / out / "annotations/instance_train.json" for out in ("out", "out2")]
+        counts = [len(json.loads(file.read_text("utf-8"))["annotations"]) for file in files]
+        assert counts == [5, 9]
+
+
+def test_unknown_labels_are_refused_where_the_user_says_so(root: Path) -> None:
+    hide_some(root, sparse=False)
+    with pytest.raises(PaddlexMLError, match="6 labels are unknown") as caught:
+        exporters.export(root, "CSV", unknown="refuse")
+    assert "leave --unknown refuse out" in caught.value.fix
+    exporters.export(root, "CSV", root / "out", unknown="negative")
+    assert "-1" not in (root / "out" / "train.csv").read_text("utf-8")
+
+
+def test_a_table_without_a_zero_would_be_read_differently(root: Path) -> None:
+    (root / "label.txt").write_text("0 cat\n")
+    (root / "train.txt").write_text("图 片/a, 0.png\t1\n图 片/a, 1.png\t-1\n", "utf-8")
+    (root / "val.txt").unlink()
+    with pytest.raises(PaddlexMLError, match="where no label is known to be absent"):
+        exporters.export(root, "CSV")
+    exporters.export(root, "JSONL")
+
+
+def test_the_tool_says_what_unknown_labels_may_become(root: Path) -> None:
+    hide_some(root, sparse=True)
+    tool = [sys.executable, str(ROOT / "dataset_tools" / "export_dataset.py"), str(root)]
+    tool += ["--format", "PaddleX", "--output", str(root / "out")]
+    failed = subprocess.run(tool, capture_output=True, text=True)
+    assert failed.returncode == 2
+    assert "--unknown negative" in failed.stderr
+    subprocess.run([*tool, "--unknown", "negative"], check=True, capture_output=True)
+    assert (root / "out" / "train.txt").exists()

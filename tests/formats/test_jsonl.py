@@ -276,3 +276,18 @@ def test_boxes_of_createml_are_labels(plant: Plant, labels: Any) -> None:
     root = plant(files, "train/a.jpg", "train/b.jpg")
     dataset = registry.read(root, "auto", Options())
     assert labels(dataset) == {"train": {"train/a.jpg": ["cat", "dog"], "train/b.jpg": []}}
+
+
+def test_unknown_names_classes_that_nobody_has_looked_for(plant: Plant, refusal: Any) -> None:
+    lines = [
+        {"path": "a.jpg", "labels": ["cat"], "unknown": ["dog"]},
+        {"path": "b.jpg", "labels": ["dog"], "unknown": []},
+        {"path": "c.jpg", "labels": [], "unknown": ["owl", "cat"]},
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    dataset = jsonl.read(plant({"x.jsonl": text}, "a.jpg", "b.jpg", "c.jpg"), Options())
+    assert dataset.label_names == ["cat", "dog", "owl"]
+    assert dataset.lists["train"].targets.tolist() == [[1, -1, 0], [0, 1, 0], [-1, 0, -1]]
+    wrong = json.dumps({"path": "a.jpg", "labels": ["cat"], "unknown": [3]})
+    message = refusal(jsonl.read, plant({"x.jsonl": wrong}, "a.jpg"))
+    assert "`unknown` is not a list of class names" in message

@@ -122,15 +122,17 @@ def test_several_annotators_are_united_and_cancelled_ones_left_out(
         task(2, predictions=[{"result": [choose("Bird")]}]),
     ]
     dataset = read(plant({"result.json": json.dumps(entries)}, *IMAGES))
-    assert labels(dataset) == {"train": {IMAGES[0]: ["Cat", "Dog"]}}
+    assert labels(dataset) == {"train": {IMAGES[0]: ["Cat", "Dog"], IMAGES[1]: []}}
+    assert dataset.lists["train"].targets.tolist() == [[1, 1], [-1, -1]]  # skipped: unknown
+    assert dataset.account.unknown == 2
     assert dataset.notes == [
         "result.json: 1 images have several annotations: they have the labels of all of them",
-        "result.json: 2 tasks have no annotation (1 of them have predictions, which are not used): "
+        "1 tasks were skipped: all classes of their images are unknown: result.json: [1] (id 2)",
+        "result.json: 1 tasks have no annotation (1 of them have predictions, which are not used): "
         "their images are left out",
     ]
     assert dataset.account.dropped == {"of a cancelled annotation": 2}
-    reason = "its task has no annotation"
-    assert {dataset.account.left_out[image] for image in IMAGES[1:]} == {reason}
+    assert dataset.account.left_out[IMAGES[2]] == "its task has no annotation"
 
 
 def test_tasks_without_any_annotation_are_refused(

@@ -37,6 +37,31 @@ def test_verified_labels_are_read(plant: Plant, labels: Any) -> None:
         "val": {"validation/b1.jpg": ["Cat"]},
     }
     assert "2 labels are verified as absent (Confidence 0)" in dataset.notes
+    # A class without a row is unknown.
+    assert dataset.lists["train"].targets.tolist() == [[0, 1, 1], [1, -1, -1]]
+    assert dataset.lists["val"].targets.tolist() == [[-1, 1, 0]]
+    assert dataset.account.unknown == 3
+    assert "a class without a row for an image is unknown" in dataset.notes[0]
+
+
+def test_a_class_without_a_row_may_count_as_absent(plant: Plant, refusal: Any) -> None:
+    root = plant(FILES, *IMAGES)
+    dataset = openimages.read(root, Options(uncertain="negative"))
+    assert dataset.lists["train"].targets.tolist() == [[0, 1, 1], [1, 0, 0]]
+    assert dataset.account.unknown == 0
+    message = refusal(openimages.read, root, uncertain="positive")
+    assert "all classes that nobody looked for" in message
+
+
+def test_positives_alone_say_that_the_rest_is_absent(plant: Plant) -> None:
+    boxes = BOX_HEADER + "".join(
+        f"{image},xclick,{key},1,0.1,0.2,0.3,0.4,0,0\n"
+        for image, key in [("a1", "/m/01"), ("a2", "/m/02"), ("a1", "/m/03")]
+    )
+    files = {"train-annotations-bbox.csv": boxes, "class-descriptions.csv": CLASSES}
+    dataset = openimages.read(plant(files, *IMAGES[:2]), Options())
+    assert dataset.lists["train"].targets.tolist() == [[0, 1, 1], [1, 0, 0]]
+    assert "is absent: no table has a Confidence of 0" in dataset.notes[0]
 
 
 @pytest.mark.parametrize("source", ["CSV", "auto", "OpenImages"])
@@ -68,6 +93,7 @@ def test_images_without_labels_are_images_of_their_subset(plant: Plant, labels: 
     dataset = openimages.read(root, Options())
     assert labels(dataset)["train"]["train/a3.jpg"] == []
     assert labels(dataset)["val"]["validation/b2.jpg"] == []
+    assert dataset.lists["val"].targets[1].tolist() == [-1, -1, -1]
     assert list(dataset.account.not_annotated) == ["train/a3.jpg", "validation/b2.jpg"]
     assert "1 images of the tables of images are not there and have no labels" in dataset.notes
 
@@ -80,7 +106,7 @@ def test_a_table_of_images_divides_one_table_of_labels(plant: Plant, labels: Any
     dataset = openimages.read(plant(files, "x.jpg", "y.jpg", "z.jpg"), Options())
     assert labels(dataset) == {"train": {"x.jpg": ["Cat"]}, "val": {"y.jpg": ["Cat"]}}
     assert dataset.account.dropped == {"of the test subset": 1}
-    assert "1 classes have no name in a table of class descriptions" in dataset.notes[0]
+    assert "1 classes have no name in a table of class descriptions" in dataset.notes[1]
 
 
 def test_labels_of_machines_and_of_test_are_not_used(plant: Plant) -> None:

@@ -92,6 +92,7 @@ VALUES = {
     "label_columns": ["tags"],
     "label_value": "1",
     "image_from": "stem",
+    "uncertain": "negative",
 }
 
 

@@ -51,15 +51,6 @@ def test_a_class_may_be_shown_in_many_ways(table: Any, labels: Any, yes: str, no
     assert told == (not no)
 
 
-def test_uncertain_cells_are_asked_for(table: Any, labels: Any, plant: Plant, refusal: Any) -> None:
-    text = "Path,Edema,Fracture\na0.jpg,1.0,0.0\na1.jpg,-1.0,1.0\na2.jpg,,\n"
-    root = plant({"train.csv": text}, *IMAGES[:3])
-    message = refusal(csv_table.read, root)
-    assert "the columns have 1, 0 and -1, which may mean uncertain" in message
-    dataset = csv_table.read(root, Options(**paste(message), label_columns=["Edema", "Fracture"]))
-    assert list(labels(dataset)["train"].values()) == [["Edema"], ["Fracture"], []]
-
-
 @pytest.mark.parametrize(
     ("header", "row", "ignored"),
     [

@@ -120,13 +120,29 @@ def test_images_of_test_are_not_read_where_it_is_the_only_list(plant: Plant, lab
     assert list(labels(dataset)["train"]) == IMAGES[:2]
 
 
-def test_difficult_objects_count_and_are_told(plant: Plant, labels: Any) -> None:
-    files = {"a.xml": xml("cat", difficult=1), "b.xml": xml("dog"), "c.xml": xml()}
-    dataset = voc.read(plant(files, "a.jpg", "b.jpg", "c.jpg"), Options())
-    assert labels(dataset)["train"]["a.jpg"] == ["cat"]
-    assert dataset.notes == [
-        "1 images have only difficult objects, which count as all others: a.xml"
-    ]
+@pytest.mark.parametrize(
+    ("uncertain", "value", "word"),
+    [(None, -1, "unknown"), ("unknown", -1, "unknown"), ("positive", 1, "present")]
+    + [("negative", 0, "absent")],
+)
+def test_a_class_with_difficult_objects_alone_is_unknown(
+    plant: Plant, uncertain: Any, value: int, word: str
+) -> None:
+    both = xml("dog").replace("</annotation>", "") + xml("dog", "cat", difficult=1)[13:]
+    files = {"a.xml": xml("cat", difficult=1), "b.xml": both, "c.xml": xml("cat")}
+    root = plant(files, "a.jpg", "b.jpg", "c.jpg")
+    dataset = voc.read(root, Options(uncertain=uncertain))
+    assert dataset.label_names == ["cat", "dog"]
+    assert dataset.lists["train"].targets.tolist() == [[value, 0], [value, 1], [1, 0]]
+    [note] = dataset.notes
+    assert note.startswith(f"2 labels have difficult objects alone, and are {word}: cat (2)")
+    assert ("convert.uncertain" in note) == (uncertain is None)
+    assert dataset.account.unknown == 2 * (value == -1)
+
+
+def test_an_option_that_finds_nothing_difficult_is_told(plant: Plant) -> None:
+    dataset = voc.read(plant({"a.xml": xml("cat")}, "a.jpg"), Options(uncertain="positive"))
+    assert dataset.notes == ["convert.uncertain has no effect: no class is only difficult"]
 
 
 def test_the_image_is_the_named_one_or_the_one_called_like_the_file(
@@ -229,7 +245,7 @@ def test_two_folders_for_one_list_count_both(plant: Plant, labels: Any) -> None:
 def test_one_file_can_be_read_alone(plant: Plant) -> None:
     root = plant(pascal())
     annotation = voc.read_annotation(root / "Annotations/1.xml")
-    assert annotation == voc.VocAnnotation("1.jpg", ["dog", "person", "dog"], False)
+    assert annotation == voc.VocAnnotation("1.jpg", ["dog", "person", "dog"], frozenset())
 
 
 def test_a_file_that_names_another_image_is_refused_and_the_option_helps(

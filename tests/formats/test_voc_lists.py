@@ -27,7 +27,7 @@ def tags(**more: str) -> dict[str, str]:
         f"{MAIN}/val.txt": "img 3\n",
         f"{MAIN}/background_train.txt": "img 1 -1\n",
         f"{MAIN}/red_car_train.txt": "img 1  1\nimg 2 -1\n",
-        f"{MAIN}/red_car_val.txt": "img 3  0\n",
+        f"{MAIN}/red_car_val.txt": "img 3  1\n",
         f"{MAIN}/cat_train.txt": "img 1 -1\n",
         **more,
     }
@@ -46,6 +46,16 @@ def test_the_lists_of_classes_add_labels_to_those_of_the_files(plant: Plant, lab
     }
     assert dataset.account.names_left_out == {"background": "no image of the lists shows it"}
     assert dataset.account.dropped == {}
+
+
+@pytest.mark.parametrize(("uncertain", "value"), [(None, -1), ("positive", 1), ("negative", 0)])
+def test_a_difficult_class_is_unknown(plant: Plant, uncertain: Any, value: int) -> None:
+    more = {f"{MAIN}/cat_train.txt": "img 1  0\nimg 2  1\n", f"{MAIN}/cat_val.txt": "img 3  0\n"}
+    dataset = voc.read(plant(tags(**more), *IMAGES), Options(uncertain=uncertain))
+    assert dataset.label_names == ["cat", "red_car"]
+    assert dataset.lists["train"].targets.tolist() == [[value, 1], [1, 0]]
+    assert dataset.lists["val"].targets.tolist() == [[value, 1]]
+    assert dataset.account.not_annotated == {}
 
 
 def test_the_lists_of_classes_need_no_files(plant: Plant, labels: Any) -> None:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other names for classes: several that get one name become one class.
+
+A class of several shows where one of them does; else it is unknown where one of them is; an image
+is without it only where it is without all of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from paddlex_ml.data import annotation, journal, relations, targets
+from paddlex_ml.data.annotation import LISTS
+from paddlex_ml.data.class_names import show_name
+from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.journal import Transaction
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.wording import first_names
+
+
+def parse(pairs: Sequence[str]) -> dict[str, str]:
+    """Pairs "old=new" -> old name: new name. Raises PaddlexMLError for any other text."""
+    rename: dict[str, str] = {}
+    for pair in pairs:
+        old, sign, new = (part.strip() for part in pair.partition("="))
+        if not (old and sign and new) or rename.setdefault(old, new) != new:
+            what = f"{pair!r} is not an old name, = and a new name"
+            if old in rename and new:
+                what = f"{old!r} would get two names, {rename[old]!r} and {new!r}"
+            fix = "--rename automobile=car lorry=truck"
+            raise PaddlexMLError(what, where="--rename", fix=fix)
+    return rename
+
+
+def find_names(
+    names: Sequence[str], rename: Mapping[str, str], where: str
+) -> tuple[list[str], list[str], list[DatasetFault]]:
+    """The new name of each class, a note for each that changes, and a fault for each old name that
+    no class has."""
+    faults = []
+    for old in rename:
+        if old not in names:
+            near = difflib.get_close_matches(old, names, cutoff=0.5)
+            shown = first_names(list(map(show_name, near or names)), 10)
+            text, fix = f"no class has the name {show_name(old)}", f"write one of {shown}"
+            faults.append(DatasetFault("unknown class", where, text, fix))
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(rename.get(name, name), []).append(name)
+    notes = [
+        f"{' and '.join(map(show_name, olds))} "
+        f"{'are one class' if len(olds) > 1 else 'becomes'}: {show_name(new)}"
+        for new, olds in groups.items()
+        if olds != [new]
+    ]
+    return [rename.get(name, name) for name in names], notes, faults
+
+
+def rename_classes(root: Path, rename: Mapping[str, str]) -> tuple[Transaction, list[str]]:
+    """Rename classes in label.txt, and merge their values in the lists, as one transaction.
+
+    A class keeps the place of the first of those that it is made of. Returns the change, and a note
+    for each class. Raises PaddlexMLError with every fault, also where relations.yaml names a class
+    that is no more; then nothing has changed.
+    """
+    with journal.writing(root):
+        lists = [name for name in LISTS if (root / f"{name}.txt").exists()] or LISTS
+        dataset = annotation.read(root, lists)
+        renamed, notes, faults = find_names(dataset.label_names, rename, annotation.LABEL_FILE)
+        names = list(dict.fromkeys(renamed))
+        if faults := faults or relations.parse(root / relations.FILE, names)[1]:
+            raise combine(faults, root)
+        ids = np.array([names.index(name) for name in renamed], np.int64)
+        texts = {annotation.LABEL_FILE: annotation.labels_text(names)}
+        for name in lists if len(names) < len(renamed) else ():
+            images = getattr(dataset, name)
+            values = targets.map_classes(images.values, ids, len(names))
+            texts[f"{name}.txt"] = annotation.list_text(images.paths, values)
+        return journal.apply(root, "classes renamed", texts), notes
