@@ -53,6 +53,7 @@ PathOrUrl: TypeAlias = Annotated[str, Checked(values.path_text)]
 PosWeight: TypeAlias = list[float] | Literal["auto"]
 Queries: TypeAlias = int | Literal["auto"]
 Rename: TypeAlias = dict[str, str]
+LabelScores: TypeAlias = tuple[float, float]
 Threshold: TypeAlias = float | list[float] | dict[str | int, float]
 
 
@@ -347,8 +348,8 @@ class TrainConfig:
     every 0 there is unknown, not absent (see loss.unknown). val.txt stays as it is."""
     num_queries: Annotated[Queries, Checked(values.num_queries, typical="auto")] = "auto"
     """Queries of the head, at least 1 and at most one per class; each predicts ceil(classes /
-    num_queries) classes. auto: one per class up to 100 classes, 100 for more; weights to start from
-    may have more, and then they are kept (docs/training.md)."""
+    num_queries) classes. auto: one per class up to 100 classes, 100 for more, or those of the
+    weights to start from (docs/training.md)."""
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
@@ -472,9 +473,7 @@ class PredictConfig:
     save_path: Path | None = None
     """Folder for predictions.json, predictions.csv and the pictures. null: <output>/predict. Those
     of an earlier prediction are moved into its subfolder predictions.bak."""
-    save_labels: (
-        Annotated[tuple[float, float], Checked(values.label_scores, form="yaml")] | None
-    ) = None
+    save_labels: Annotated[LabelScores, Checked(values.label_scores, form="yaml")] | None = None
     """Two scores, such as [0.1, 0.9]: also add the images, which lie in Global.dataset_dir, to its
     train.txt. Labels with a score from the second are present, below the first absent, between them
     unknown; the old list is kept as .bak (docs/labels.md). null: do not."""
