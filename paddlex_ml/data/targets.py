@@ -299,27 +299,27 @@ class ValueFault(NamedTuple):
 def parse(values: list[str], num_classes: int, expected: str) -> tuple[Targets, list[ValueFault]]:
     """The values of lines -> targets, with a fault for each line whose values are wrong.
 
-    `expected` says where the number of classes is from. Lines that are all sparse give sparse
-    targets; where lines are dense, all are. A wrong line is absent everywhere.
+    `expected` says where the number of classes is from. A list with a sparse line is sparse: an
+    array may take far more memory than its text. A wrong line is absent everywhere.
     """
-    by_id = [is_sparse(text) for text in values]
-    chosen = [i for i, sparse in enumerate(by_id) if sparse]
+    by_id = np.array([is_sparse(text) for text in values], np.bool_)
+    chosen, rest = np.flatnonzero(by_id), np.flatnonzero(~by_id)
     cells, done = _parse_sparse([values[i] for i in chosen], num_classes)
-    wrong = [chosen[k] for k in np.flatnonzero(~done)]
-    faults = [_explain_sparse(values[i], num_classes, expected)._replace(line=i) for i in wrong]
-    if values and all(by_id):
-        return cells, faults
-    targets = np.zeros((len(values), num_classes), np.int8)
-    targets[chosen] = dense(cells)
-    rest = [i for i, sparse in enumerate(by_id) if not sparse]
-    targets[rest], done = _parse_plain([values[i] for i in rest], num_classes)
-    for i in [rest[k] for k in np.flatnonzero(~done)]:
-        found = _parse_dense(values[i], num_classes, expected)
+    faults = [
+        _explain_sparse(values[i], num_classes, expected)._replace(line=int(i))
+        for i in chosen[~done]
+    ]
+    table, done = _parse_plain([values[i] for i in rest], num_classes)
+    for k in np.flatnonzero(~done):
+        found = _parse_dense(values[rest[k]], num_classes, expected)
         if isinstance(found, list):
-            targets[i] = found
+            table[k] = found
         else:
-            faults.append(found._replace(line=i))
-    return targets, sorted(faults)
+            faults.append(found._replace(line=int(rest[k])))
+    if not len(chosen):
+        return table, faults
+    both = concatenate([cells, table]) if len(rest) else cells
+    return take(both, np.argsort(np.concatenate([chosen, rest]))), sorted(faults)
 
 
 def _parse_sparse(values: list[str], num_classes: int) -> tuple[SparseTargets, Mask]:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -101,9 +102,12 @@ def test_a_wrong_line_is_named(line: str, kind: str, what: str) -> None:
         assert targets.dense(values).tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
 
 
-def test_lines_of_ids_alone_are_sparse() -> None:
+def test_a_list_with_a_line_of_ids_is_sparse() -> None:
     assert isinstance(parse("@1", "@", "@3?0"), SparseTargets)
-    assert isinstance(parse("@1", "0,0,0,0"), np.ndarray)
+    mixed = parse("@1", "0,0,0,1", "@", ",1,0,0")
+    assert isinstance(mixed, SparseTargets)
+    assert targets.dense(mixed).tolist() == [[0, 1, 0, 0], [0, 0, 0, 1], [0] * 4, [-1, 1, 0, 0]]
+    assert isinstance(parse("0,0,0,0"), np.ndarray)
     assert isinstance(parse(), np.ndarray)
 
 
@@ -216,3 +220,15 @@ def test_cells_are_put_into_dense_and_sparse_targets_alike() -> None:
         assert found.starts.tolist() == again.starts.tolist()
         assert targets.dense(targets.put(table, images, ids, values)).tolist() == expected.tolist()
         assert targets.dense(before).tolist() == table.tolist()  # those given stay
+
+
+def test_one_dense_line_among_many_sparse_ones_takes_no_array() -> None:
+    classes = 100_000
+    lines = ["@7"] * 20_000 + [",".join("0" * classes)]
+    tracemalloc.start()
+    values, faults = targets.parse(lines, classes, "")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert faults == []
+    assert targets.labels_per_image(values).sum() == 20_000
+    assert peak < 50_000_000  # 2 GB as an array

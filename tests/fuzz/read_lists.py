@@ -34,7 +34,11 @@ def _write_sets() -> list[bytes]:
     lists = {"label.txt": labels, "train.txt": train, "val.txt": val}
     with_mark = {name: b"\xef\xbb\xbf" + text for name, text in lists.items()}
     utf16 = {name: text.decode().encode("utf-16") for name, text in lists.items()}
-    return [pack(each | images) for each in (lists, with_mark, utf16)]
+    relations = b"implies: {red car: cat}\nexclusive: [[cat, \xe7\x8c\xab]]\n"
+    unknown = {"train.txt": b"images/a.png\t1,,-1\nimages/b.png\t0,1,0\n"}
+    sparse = {"train.txt": b"images/a.png\t@0?1,2\nimages/b.png\t@\n", "relations.yaml": relations}
+    others = [lists | unknown, lists | sparse, lists | unknown | {"val.txt": lists["train.txt"]}]
+    return [pack(each | images) for each in (lists, with_mark, utf16, *others)]
 
 
 def _check(folder: Path, content: bytes) -> object:
@@ -42,7 +46,10 @@ def _check(folder: Path, content: bytes) -> object:
     root = folder / "set"
     plant(content, root)
     with suppress(PaddlexMLError):
-        rewrite.draft_lists(root, repair=True, drop=("missing", "duplicates"))
+        draft = rewrite.draft_lists(root, repair=True, drop=("missing", "duplicates"))
+        known, _ = check.read_relations(draft.parsed, required=False)
+        if known is not None:
+            draft.complete(known)
     report = check.check(root, workers=0)
     if report.faults:
         return sorted({fault.kind for fault in report.faults})
@@ -110,6 +117,7 @@ _PLACES = (
 )
 _WORDS = (
     *(b"images/a.png", b"images/b.png", b"0 cat", b"1,0,1", b"\t", b"-1", b"1,-1,0", b"0.5", b"2"),
+    *(b"@0,1", b"@", b"?2", b"@999999999", b",,", b"implies:", b"exclusive:", b"[cat, cat]"),
     *(b"\n=== label.txt ===\n", b"\n=== train.txt ===\n", b"\n=== train.txt/x ===\n"),
 )
 READERS = [
