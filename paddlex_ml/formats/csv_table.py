@@ -250,7 +250,9 @@ class _TableReader:
         word = {"positive": "present", "negative": "absent"}.get(self._options.uncertain or "")
         option = write_override("convert.uncertain", "positive")
         ways = {
-            "-1": f"count as {word}" if word else f"are unknown; to take them for present: {option}",
+            "-1": f"count as {word}"
+            if word
+            else f"are unknown; to take them for present: {option}",
             "": "are unknown; to take them for absent, and -1 as well: "
             + write_override("convert.label_value", "1"),
         }

@@ -156,7 +156,9 @@ def _parse_line(
         subset = parse_subset(words[0]) if isinstance(words[0], str) else ""
         if not subset:
             raise UnusableRecord(f"`split` is neither train nor val nor test: {words[0]!r:.40}")
-    hidden = line.get("unknown") if "unknown" not in (collector.options.label_columns or ()) else None
+    hidden = (
+        line.get("unknown") if "unknown" not in (collector.options.label_columns or ()) else None
+    )
     unknown = parse_labels(hidden) if isinstance(hidden, list) else []
     if any(not isinstance(name, str) for name in unknown):
         raise UnusableRecord(f"`unknown` is not a list of class names: {hidden!r:.40}")

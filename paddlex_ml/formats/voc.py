@@ -118,7 +118,9 @@ def read_annotation(path: Path, name: str = "") -> VocAnnotation | DatasetFault:
         if fault := check_class_name(label, name):
             return fault
     difficult = [(entry.findtext("difficult") or "").strip() == "1" for entry in objects]
-    sure = {label for label, is_difficult in zip(labels, difficult, strict=True) if not is_difficult}
+    sure = {
+        label for label, is_difficult in zip(labels, difficult, strict=True) if not is_difficult
+    }
     image = (tree.findtext("filename") or "").strip() or (tree.findtext("path") or "").strip()
     unsure = frozenset(labels) - sure
     return VocAnnotation(image, labels, unsure, len(every) - len(objects), content.encoding)

@@ -207,7 +207,9 @@ def hide_some(root: Path, *, sparse: bool) -> None:
         train = ["@0?2", "@1?4", "@2?3,4", "@0", "@4"]
     lines = [f"图 片/a, {i}.png\t{text}\n" for i, text in enumerate(train)]
     (root / "train.txt").write_text("".join(lines), "utf-8")
-    (root / "val.txt").write_text("图 片/a, 5.png\t0,1,0,0,0\n图 片/a, 6.png\t-1,0,1,0,-1\n", "utf-8")
+    (root / "val.txt").write_text(
+        "图 片/a, 5.png\t0,1,0,0,0\n图 片/a, 6.png\t-1,0,1,0,-1\n", "utf-8"
+    )
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -233,7 +235,9 @@ def test_unknown_labels_are_refused_where_they_cannot_be(
     root: Path, kind: str, sparse: bool
 ) -> None:
     hide_some(root, sparse=sparse)
-    with pytest.raises(PaddlexMLError, match=rf"6 labels are unknown \(-1\), which {kind} cannot") as e:
+    with pytest.raises(
+        PaddlexMLError, match=rf"6 labels are unknown \(-1\), which {kind} cannot"
+    ) as e:
         exporters.export(root, kind, root / "out")
     assert "--unknown negative" in e.value.fix
     assert not (root / "out").exists()
