@@ -11,8 +11,8 @@ Paths stay relative to the data set. A file written into the data set itself con
 same lists, classes without images included. In COCO each label is an annotation whose box is the
 full image, because lists have no boxes; sizes are those of the decoded image, EXIF orientation
 applied; category ids begin with 1, in the order of the classes. Images that would not convert back
-to the same lists are refused, all of them in one error. COCO and PaddleX cannot hold unknown labels:
-these are refused unless the user says what they become.
+to the same lists are refused, all of them in one error. COCO and PaddleX cannot hold unknown
+labels: these are refused unless the user says what they become.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def export(
         raise combine(parsed.faults, root)
     dataset = parsed.dataset
     lists = {name: getattr(dataset, name) for name in names}
-    lists = _settle_unknown(lists, kind, unknown)
+    lists = _resolve_unknown(lists, kind, unknown)
     if kind == "COCO" and output is None:
         _refuse_ambiguous(root, lists)
     texts = WRITERS[kind](lists, dataset.label_names, progress)
@@ -80,7 +80,7 @@ def export(
     return journal.apply(folder, f"exported to {kind}", texts)
 
 
-def _settle_unknown(
+def _resolve_unknown(
     lists: dict[str, ImageList], kind: str, unknown: str | None
 ) -> dict[str, ImageList]:
     """The lists with their unknown labels kept or changed. Raises PaddlexMLError as `export`."""

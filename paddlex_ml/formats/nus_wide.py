@@ -19,8 +19,6 @@ Tried with small sets of the same shape made by tests, not with all 269,648 imag
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,7 +66,7 @@ def prepare(
         with watch("linked images") as progress:
             every = {path for listed in paths.values() for path in listed if path}
             for done, path in enumerate(sorted(every), 1):
-                _link(images / path, fresh / "images" / path)
+                prepared.link(images / path, fresh / "images" / path)
                 progress(done, len(every))
         source = SourceDataset(lists.label_names, merged, [], lists.notes)
         prepared.write(fresh, source)
@@ -119,14 +117,3 @@ def _merge(root: Path, paths: list[str], targets: Dense, lists: NusWideLists) ->
         text = "images are named more than once: their labels were merged"
         lists.notes.append(f"{again:,} {text}")
     return ImageList(root, [f"images/{path}" for path in rows], merged)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Make a hard link, or a copy where the disk has no hard links; `source` stays."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Not a link to a symbolic link: its target may be removed later.
-    source = Path(os.path.realpath(source))
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one without hard links
-        shutil.copyfile(source, target)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets made of published archives: the lists of a new folder, and the summary for a user."""
+"""Data sets in a new folder: their images and lists, and the summary for a user."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -38,6 +40,17 @@ class Prepared:
             f"wrote {self.folder}: {counts} images, {len(self.label_names)} classes",
             f"check it: {command} {override}",
         ]
+
+
+def link(source: Path, target: Path) -> None:
+    """Make a hard link, or a copy where the disk has no hard links; `source` stays."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Not a link to a symbolic link: its target may be removed later.
+    source = Path(os.path.realpath(source))
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without hard links
+        shutil.copyfile(source, target)
 
 
 def write(folder: Path, source: SourceDataset) -> None:

@@ -234,9 +234,7 @@ def finish_records(
             left_out[name] = "it means that there is no label"
     if left_out:
         labels = [[name for name in row if name not in left_out] for row in labels]
-    _add_records(collector, used, labels, {"": "train", **assign_lists(subsets)})
-    hidden = {name: record.where for record in used for name in record.unknown or ()}
-    collector.faults += filter(None, itertools.starmap(check_class_name, hidden.items()))
+    hidden = _add_records(collector, used, labels, {"": "train", **assign_lists(subsets)})
     seen = {name for row in labels for name in row} | hidden.keys()
     if names:
         for name in sorted(seen - set(names)):
@@ -425,7 +423,8 @@ def _add_records(
     records: list[ImageRecord],
     labels: list[list[str]],
     lists: dict[str, str],
-) -> None:
+) -> dict[str, str]:
+    """Add the images. Returns the classes that are unknown for some, and a place that says so."""
     for name in sorted(set(lists.values())):
         collector.open_list(name)
     several = len({record.table for record in records}) > 1
@@ -447,3 +446,6 @@ def _add_records(
             text = f"{path} has other labels in {other.where}"
             fix = "move one of the two files out of the data set: the older one"
             collector.add_fault("files that differ", record.where, text, fix)
+    hidden = {name: record.where for record in records for name in record.unknown or ()}
+    collector.faults += filter(None, itertools.starmap(check_class_name, hidden.items()))
+    return hidden

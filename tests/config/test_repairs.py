@@ -123,7 +123,7 @@ def test_the_repair_of_a_bad_override_of_a_training_works(bad: list[str]) -> Non
         ("check_dataset", ["CheckDataset.convert.enable=true"]),
         ("check_dataset", ["CheckDataset.convert.rename={car: vehicle}"]),
         ("check_dataset", ["CheckDataset.convert.rename=car"]),
-        ("check_dataset", ["CheckDataset.convert.uncertain=positve"]),
+        ("check_dataset", ["CheckDataset.convert.uncertain=positives"]),
         ("check_dataset", ["CheckDataset.convert.src_dataset_type=labelmee"]),
         ("evaluate", ["Evaluate.tune_target=0.95"]),
         ("evaluate", ["Evaluate.tune_threshold=null", "Evaluate.save_threshold=true"]),

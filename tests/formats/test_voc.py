@@ -122,8 +122,12 @@ def test_images_of_test_are_not_read_where_it_is_the_only_list(plant: Plant, lab
 
 @pytest.mark.parametrize(
     ("uncertain", "value", "word"),
-    [(None, -1, "unknown"), ("unknown", -1, "unknown"), ("positive", 1, "present")]
-    + [("negative", 0, "absent")],
+    [
+        (None, -1, "unknown"),
+        ("unknown", -1, "unknown"),
+        ("positive", 1, "present"),
+        ("negative", 0, "absent"),
+    ],
 )
 def test_a_class_with_difficult_objects_alone_is_unknown(
     plant: Plant, uncertain: Any, value: int, word: str

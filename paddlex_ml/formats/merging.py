@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several data sets of ours as one: the union of their classes, and each image once.
+
+    a/label.txt, train.txt, val.txt + b/... -> merged/label.txt, train.txt, val.txt and the images
+
+- The classes are those of the first set in its order, then what the others add. A class that a set
+  does not have in its label.txt is unknown for its images.
+- Files with the same content are one image, whose labels are put together: what one set knows
+  counts before what another leaves open. Where one says present and another absent, that is a
+  conflict: refused with a table of all of them, or decided as the user says.
+- An image that is for training in one set and for validation in another is for training: no score
+  may come from an image that a model has been trained on.
+- Images keep their paths. One whose path another image has already gets the name of its set's
+  folder in front. They are hard links, or copies where the disk has none; the sets are never
+  changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from paddlex_ml.data import annotation, relations, targets
+from paddlex_ml.data.annotation import LISTS, ImageList
+from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.targets import Targets
+from paddlex_ml.errors import PaddlexMLError, alternatives
+from paddlex_ml.formats import prepared
+from paddlex_ml.formats.collector import SourceDataset
+from paddlex_ml.formats.prepared import Prepared, Watch
+from paddlex_ml.formats.same_files import find_copies
+from paddlex_ml.metrics.known import UNKNOWN
+from paddlex_ml.storage import csv_text, files, folders
+from paddlex_ml.wording import first_names
+
+WAYS = ("first", "unknown", "present")
+"""How a conflict may be decided: as the first set says that knows, as unknown, or as present."""
+CONFLICTS = "conflicts.csv"
+
+
+@dataclass
+class _Sets:
+    """The lines of all lists, one after the other: N lines, C classes."""
+
+    label_names: list[str]
+    roots: list[Path] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    """Of each image, relative to its root."""
+    lists: list[str] = field(default_factory=list)
+    values: list[Targets] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def merge(
+    sets: Sequence[Path], output: Path, watch: Watch, conflicts: str | None = None
+) -> Prepared:
+    """Join data sets in `output`, a new or empty folder. `conflicts` is one of WAYS, or None.
+
+    Raises one PaddlexMLError for faults in the lists of a set, and for conflicts that nobody has
+    decided: the table of them is then `<output>_conflicts.csv`. Nothing is left in `output` then.
+    """
+    folders.refuse_full(output)
+    if len({os.path.realpath(path) for path in sets}) < max(2, len(sets)):
+        text = "two different data sets are needed at least, each named once"
+        raise PaddlexMLError(text, where=first_names(list(map(str, sets))), fix="merge.py a b -o c")
+    joined = _read(sets)
+    lines = [str(root / path) for root, path in zip(joined.roots, joined.paths, strict=True)]
+    with watch("compared images") as progress:
+        steps = iter(range(1, len(lines) + 1))
+        copies, unreadable = find_copies(
+            Path(), list(dict.fromkeys(lines)), lambda: progress(next(steps), len(lines))
+        )
+    if unreadable:
+        kind, fix = "image not readable", "restore the file, or take it out of the lists"
+        faults = [DatasetFault(kind, path, why, fix) for path, why in unreadable.items()]
+        raise combine(faults, output)
+    images: dict[str, list[int]] = {}
+    for number, line in enumerate(lines):
+        images.setdefault(copies.get(line, line), []).append(number)
+    values, table = _put_together(joined, list(images.values()), conflicts)
+    if table and conflicts is None:
+        raise _refuse(table, output)
+    first = [numbers[0] for numbers in images.values()]
+    new_paths = _choose_paths(joined, first)
+    lists = _make_lists(joined, images, new_paths, values)
+    with folders.building(output) as fresh:
+        with watch("linked images") as progress:
+            for done, (source, path) in enumerate(zip(images, new_paths, strict=True), 1):
+                prepared.link(Path(source), fresh / path)
+                progress(done, len(images))
+        if table:
+            files.write_bytes(fresh / CONFLICTS, csv_text.encode(_write_table(table)))
+            joined.notes.append(
+                f"{len(table):,} labels differ between the sets ({CONFLICTS} has them all): "
+                f"decided by --conflicts {conflicts}"
+            )
+        source_set = SourceDataset(joined.label_names, lists, [], joined.notes)
+        prepared.write(fresh, source_set)
+    return prepared.describe(output, source_set)
+
+
+def _read(sets: Sequence[Path]) -> _Sets:
+    """Read all lists, with the classes of all sets. Raises one PaddlexMLError for each set."""
+    read = {}
+    for root in sets:
+        names = [name for name in LISTS if (root / f"{name}.txt").exists()] or LISTS
+        dataset = annotation.read(root, names)
+        read[root] = dataset.label_names, {name: getattr(dataset, name) for name in names}
+    joined = _Sets(list(dict.fromkeys(name for names, _ in read.values() for name in names)))
+    number = {name: i for i, name in enumerate(joined.label_names)}
+    for root, (names, lists) in read.items():
+        ids = np.array([number[name] for name in names], np.int64)
+        lacking = np.array(sorted({*range(len(number))} - {*ids.tolist()}), np.int64)
+        for name, images in lists.items():
+            mapped = targets.map_classes(images.values, ids, len(number))
+            lines = np.repeat(np.arange(len(images)), len(lacking))
+            hidden = np.tile(lacking, len(images))
+            values = targets.put(mapped, lines, hidden, np.full(len(lines), UNKNOWN, np.int8))
+            joined.values.append(values)
+            joined.paths += [os.path.normpath(path) for path in images.paths]
+            joined.roots += [root] * len(images)
+            joined.lists += [name] * len(images)
+        if len(lacking):
+            shown = first_names([joined.label_names[i] for i in lacking], 5)
+            text = f"classes are not in label.txt of {root}, and unknown for its images"
+            joined.notes.append(f"{len(lacking):,} {text}: {shown}")
+        if (root / relations.FILE).exists():
+            text = f"{root / relations.FILE} is not taken along: write one for the merged set"
+            joined.notes.append(text)
+    return joined
+
+
+def _put_together(
+    joined: _Sets, images: Sequence[Sequence[int]], conflicts: str | None
+) -> tuple[Targets, list[tuple[str, str, str, str]]]:
+    """The values of the first line of each image, with what its other lines know; and a row for
+    each conflict: image, class, who says present, who says absent."""
+    every = targets.concatenate(joined.values)
+    table: list[tuple[str, str, str, str]] = []
+    cells: list[np.ndarray] = [np.zeros((3, 0), np.int64)]
+    several = [(i, numbers) for i, numbers in enumerate(images) if len(numbers) > 1]
+    for image, numbers in several:
+        rows = np.stack([targets.row(every, number) for number in numbers])
+        present, absent = (rows == 1).any(axis=0), (rows == 0).any(axis=0)
+        row = np.where(present, 1, np.where(absent, 0, UNKNOWN))
+        for class_id in np.flatnonzero(present & absent).tolist():
+            said = rows[:, class_id]
+            files_of = {
+                value: " | ".join(str(joined.roots[n] / joined.paths[n]) for n in chosen)
+                for value in (1, 0)
+                for chosen in [np.array(numbers)[said == value]]
+            }
+            name = joined.label_names[class_id]
+            table.append((joined.paths[numbers[0]], name, files_of[1], files_of[0]))
+            decided = {"first": said[said >= 0][0], "unknown": UNKNOWN}
+            row[class_id] = decided.get(conflicts or "", 1)
+        changed = np.flatnonzero(row != rows[0])
+        cells.append(np.stack([np.full(len(changed), image), changed, row[changed]]))
+    numbers_of, ids, values = np.concatenate(cells, axis=1)
+    firsts = targets.take(every, [numbers[0] for numbers in images])
+    if several:
+        text = "images are there more than once: their labels are put together"
+        joined.notes.append(f"{len(several):,} {text}")
+    return targets.put(firsts, numbers_of, ids, values.astype(np.int8)), table
+
+
+def _make_lists(
+    joined: _Sets, images: dict[str, list[int]], paths: Sequence[str], values: Targets
+) -> dict[str, ImageList]:
+    """The merged lists; an image that any set trains on is for training."""
+    sides: dict[str, list[int]] = {name: [] for name in LISTS if name in joined.lists}
+    leaks = []
+    for i, numbers in enumerate(images.values()):
+        found = {joined.lists[number] for number in numbers}
+        sides["train" if "train" in found else "val"].append(i)
+        leaks += [paths[i]] * (len(found) > 1)
+    if leaks:
+        text = "images are for training in one list and for validation in another: now in train.txt"
+        joined.notes.append(f"{len(leaks):,} {text}: {first_names(leaks, 5)}")
+    if "val" in sides and not sides["val"]:
+        del sides["val"]
+        joined.notes.append("no image is left for val.txt: divide with dataset_tools/split.py")
+    return {
+        name: ImageList(Path(), [paths[i] for i in chosen], targets.take(values, chosen))
+        for name, chosen in sides.items()
+    }
+
+
+def _choose_paths(joined: _Sets, numbers: Sequence[int]) -> list[str]:
+    """A path of its own for each image, on disks too that do not tell capitals apart."""
+    taken: set[str] = set()
+    chosen, moved = [], []
+    for number in numbers:
+        path, folder = Path(joined.paths[number]), os.path.realpath(joined.roots[number])
+        for candidate in _propose(path, Path(folder).name or "set"):
+            if candidate.as_posix().casefold() not in taken:
+                break
+        taken.add(candidate.as_posix().casefold())
+        chosen.append(candidate.as_posix())
+        moved += [chosen[-1]] * (candidate != path)
+    if moved:
+        text = "images have the path of another one: they lie in a folder of their set"
+        joined.notes.append(f"{len(moved):,} {text}: {first_names(moved, 5)}")
+    return chosen
+
+
+def _propose(path: Path, folder: str) -> Iterator[Path]:
+    yield path
+    yield Path(folder, path)
+    number = 1
+    while True:
+        number += 1
+        yield Path(f"{folder}_{number}", path)
+
+
+def _write_table(table: Sequence[Sequence[str]]) -> str:
+    return csv_text.write([("image", "class", "present in", "absent in"), *table])
+
+
+def _refuse(table: Sequence[Sequence[str]], output: Path) -> PaddlexMLError:
+    """Write the table of conflicts beside the output; the error that names it."""
+    path = output.with_name(f"{output.name}_{CONFLICTS}")
+    files.write_bytes(path, csv_text.encode(_write_table(table)))
+    shown = first_names([f"{row[0]} ({row[1]})" for row in table], 5)
+    return PaddlexMLError(
+        f"{len(table):,} labels are present in one set and absent in another: {shown}; "
+        f"{path} has them all",
+        where=str(output),
+        fix=alternatives(
+            "correct the lists",
+            "believe the first set that knows: --conflicts first",
+            "make such labels unknown: --conflicts unknown",
+            "make them present: --conflicts present",
+        ),
+    )
