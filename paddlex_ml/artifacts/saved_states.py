@@ -46,8 +46,8 @@ class Progress:
     """Part of it in which steps waited for their data."""
     evaluation_seconds: Seconds = 0.0
     """How long the last evaluation took."""
-    started_from: StartedFrom | None = None
-    """Weights of other classes that the training began with."""
+    started_from: StartedFrom | msgspec.UnsetType = msgspec.UNSET
+    """Weights of other classes that the training began with, if it did."""
 
 
 @dataclass

@@ -88,7 +88,9 @@ def read(config: Config, info: ModelInfo) -> Pretrained | None:
     return Pretrained(path, entries, transfer.layout if transfer.kept else own, transfer)
 
 
-def load(model: paddle.nn.Layer, pretrained: Pretrained, info: ModelInfo) -> StartedFrom | None:
+def load(
+    model: paddle.nn.Layer, pretrained: Pretrained, info: ModelInfo
+) -> StartedFrom | msgspec.UnsetType:
     """Load what fits into the new model, and log the rest; what became of the classes by name."""
     path, entries, transfer = pretrained.path, pretrained.entries, pretrained.transfer
     head = zoo.find(info.model).head
@@ -107,7 +109,7 @@ def load(model: paddle.nn.Layer, pretrained: Pretrained, info: ModelInfo) -> Sta
     elif missing:
         logger.info("  random start: %s", ", ".join(missing))
     if transfer is None:
-        return None
+        return msgspec.UNSET
     if not transfer.kept:
         logger.warning(
             "no class of label.txt is one of the %d that the weights name (%s): nothing of the "
@@ -137,7 +139,7 @@ def evaluate_start(
     """
     progress = training.progress
     started = progress.started_from
-    if started is None or progress.epoch or progress.step:
+    if not isinstance(started, StartedFrom) or progress.epoch or progress.step:
         return
     scores = evaluate_both(training, plan, val_loader, interrupt)
     if scores is None:  # a stop was asked for, which the loop meets next

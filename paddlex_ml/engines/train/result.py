@@ -6,8 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import harmonic_mean
 
-import msgspec
-
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import CheckpointFiles, RunFolder
 from paddlex_ml.artifacts.saved_states import Progress
@@ -71,7 +69,7 @@ def build_result(
             better_than_guessing=beats_guessing(best.score, best.interval, constant),
         ),
         run=info.run,
-        started_from=progress.started_from or msgspec.UNSET,
+        started_from=progress.started_from,
     )
 
 

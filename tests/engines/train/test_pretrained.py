@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import paddle
 import pytest
@@ -111,7 +112,7 @@ def test_the_same_names_are_taken_as_they_are(tmp_path: Path) -> None:
     for names, queries in ((OLD, 12), (OLD, 5), (MANY, 130)):
         old = save(tmp_path / f"old{queries}", names, queries)
         model, account, layout = start_from(tmp_path / f"old{queries}", names)
-        assert (account, layout.queries, layout.slots) == (None, queries, None)
+        assert (account, layout.queries, layout.slots) == (msgspec.UNSET, queries, None)
         for key, value in old.state_dict().items():
             assert np.array_equal(model.state_dict()[key].numpy(), value.numpy())
 
@@ -121,11 +122,11 @@ def test_weights_without_names_give_what_their_shapes_allow(
 ) -> None:
     old = save(tmp_path / "old", MANY, 130, named=False)
     model, account, layout = start_from(tmp_path / "old", MANY)
-    assert (account, layout.queries) == (None, 130)
+    assert (account, layout.queries) == (msgspec.UNSET, 130)
     assert np.abs(scores(model) - scores(old)).max() < 1e-6
     caplog.set_level("INFO", "paddlex_ml")
     _, account, layout = start_from(tmp_path / "old", MANY[:120])
-    assert (account, layout.queries) == (None, 100)
+    assert (account, layout.queries) == (msgspec.UNSET, 100)
     assert "left out fc.group_conv.bias: shape [130], the model needs [200]" in caplog.text
 
 
