@@ -100,10 +100,11 @@ def _print_table(scores: dict[Arm, list[float]]) -> None:
         below = full - found
         lost = (full - scores[floor[arm.labels]]).mean() if arm.labels in floor else 0.0
         back = f"{1 - below.mean() / lost:.0%}" if lost and arm not in floor.values() else ""
-        print(f"| {arm.title} | {_describe(found)} | {_describe(below)} | {back} |")
+        print(f"| {arm.title} | {describe(found)} | {describe(below)} | {back} |")
 
 
-def _describe(values: np.ndarray | list[float]) -> str:
+def describe(values: np.ndarray | list[float]) -> str:
+    """The mean over the seeds, with its 95 % interval."""
     count = len(values)
     if count < 2:
         return f"{np.mean(values):.3f}"
@@ -164,15 +165,25 @@ def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float
 
 def _fit_linear(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float:
     """The mAP on val.txt of a linear layer after its last epoch."""
-    import paddle
-
-    arrays = _read_features(options, name)
-    mean, spread = arrays["train"].mean(axis=0), arrays["train"].std(axis=0) + 1e-3
-    images, val = ((arrays[key] - mean) / spread for key in ("train", "val"))
+    arrays = read_features(options, name)
     labels = _hide(arrays["train_labels"], arm.labels, seed).astype(np.float32)
     if arm.labels == "one" and arm.unknown != "negative":
         labels[labels == 0] = UNKNOWN
-    loss_fn, steps = _choose_loss(options, arm, labels.shape[1]), len(images) // BATCH
+    loss_fn = _choose_loss(options, arm, labels.shape[1])
+    logits = fit_linear(arrays["train"], labels, loss_fn, seed, arrays["val"])
+    return mean_average_precision(logits, arrays["val_labels"])
+
+
+def fit_linear(
+    images: np.ndarray, labels: np.ndarray, loss_fn: LossFn, seed: int, val: np.ndarray
+) -> np.ndarray:
+    """Train a linear layer on features [N, D] and labels [N, C]; its logits for others [M, D]."""
+    import paddle
+
+    mean, spread = images.mean(axis=0), images.std(axis=0) + 1e-3
+    images, val = ((each - mean) / spread for each in (images, val))
+    size = min(BATCH, len(images))
+    steps = len(images) // size
     paddle.seed(seed)
     rng, zero = np.random.default_rng(seed), paddle.nn.initializer.Constant(0.0)
     layer = paddle.nn.Linear(images.shape[1], labels.shape[1], weight_attr=zero)
@@ -180,14 +191,14 @@ def _fit_linear(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> 
     for epoch in range(EPOCHS):
         order = rng.permutation(len(images))
         for step in range(steps):
-            batch = order[step * BATCH : (step + 1) * BATCH]
+            batch = order[step * size : (step + 1) * size]
             done = (epoch + step / steps) / EPOCHS
             optimizer.set_lr(RATE * (1 + np.cos(np.pi * done)) / 2)
             logits = layer(paddle.to_tensor(images[batch]))
             loss_fn(logits, paddle.to_tensor(labels[batch])).backward()
             optimizer.step()
             optimizer.clear_grad()
-    return mean_average_precision(layer(paddle.to_tensor(val)).numpy(), arrays["val_labels"])
+    return np.asarray(layer(paddle.to_tensor(val)).numpy())
 
 
 def _choose_loss(options: argparse.Namespace, arm: Arm, classes: int) -> LossFn:
@@ -203,7 +214,7 @@ def _choose_loss(options: argparse.Namespace, arm: Arm, classes: int) -> LossFn:
     return loss_fn
 
 
-def _read_features(options: argparse.Namespace, name: str) -> dict[str, np.ndarray]:
+def read_features(options: argparse.Namespace, name: str) -> dict[str, np.ndarray]:
     """Features [N, 960] float32 and labels of both lists, kept in --work."""
     saved = options.work / f"{name}-{options.size}.npz"
     if saved.is_file():
