@@ -27,7 +27,9 @@ ANNOTATION_SUFFIXES = frozenset(
 )
 """Endings, in lower case, of files that may have labels or lists."""
 
-_OWN_LINE = rb"(\xef\xbb\xbf)?[^\t\n]+\t\s*[01](\s*,\s*[01])*\s*(\n|\Z)"
+OWN_VALUES = r"(?=\S)(?:(?:-1|[01])?(?:[ ]*,[ ]*(?:-1|[01])?)*|@[0-9, ]*(?:\?[0-9, ]*)?)"
+"""Regular expression of the values of a line of our lists, dense or sparse (`data/targets.py`)."""
+_OWN_LINE = rb"(\xef\xbb\xbf)?[^\t\n]+\t\s*" + OWN_VALUES.encode() + rb"\s*(\n|\Z)"
 HEAD = 2**16
 """Bytes of a file that are enough to see what it is."""
 _ANY = 1 << 62  # bytes

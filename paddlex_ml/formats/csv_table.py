@@ -254,7 +254,9 @@ class _TableReader:
             if word
             else f"are unknown; to take them for present: {option}",
             "": "are unknown; to take them for absent, and -1 as well: "
-            + write_override("convert.label_value", "1"),
+            + write_override("convert.label_value", "1")
+            + " "
+            + write_override("convert.label_columns", list(self._roles[0].flags.values())),
         }
         for cell, what in ways.items():
             found = {name: n for (name, kind), n in counts.items() if kind == cell and n}

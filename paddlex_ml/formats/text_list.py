@@ -30,12 +30,14 @@ from typing import NamedTuple
 
 from paddlex_ml.data.inventory import (
     LABEL_FILE,
+    OWN_VALUES,
     TRAIN_FILE,
     VAL_FILE,
     Inventory,
     is_annotation,
 )
 from paddlex_ml.data.lines import to_utf8
+from paddlex_ml.data.targets import SPARSE
 from paddlex_ml.data.transforms import SUFFIXES
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.errors import PaddlexMLError
@@ -56,7 +58,7 @@ _LINE = re.compile(rf"(.+?(?:{_ENDINGS}))(?:\s*[\t,; ]\s*(.*))?", re.I)
 _NO_ENDING = re.compile(r"([^\t,; ]+)(?:\s*[\t,; ]\s*(.*))?")
 _SEPARATOR = re.compile(r"\s*[\t,;|]\s*")
 _NUMBER = re.compile(r"-?[0-9]{1,9}(\.0*)?")
-_OURS = re.compile(r"[^\t]+\t([01](,[01])*)")
+_OURS = re.compile(rf"[^\t]+\t({OWN_VALUES})")
 _BOXES = re.compile(r"([0-9.]+,){4}[0-9]{1,9}(\s+([0-9.]+,){4}[0-9]{1,9})*")
 _TWO_KINDS = re.compile(r"[0-9]+\s+[^\W\d_].*|.*[^\W\d_]\s+[01]?\.[0-9]+")  # "0 cat", "cat 0.93"
 _SEEN = 100  # lines by which a list is known
@@ -127,11 +129,14 @@ def _names_file(rest: str) -> bool:
 
 
 def _is_ours(inventory: Inventory, file: str) -> bool:
-    """Whether a list has 0 or 1 for each class of label.txt, as those that a conversion writes."""
+    """Whether a list has a value for each class of label.txt, or ids behind @: one of ours."""
     names = inventory.read_head(LABEL_FILE).splitlines()
     head = to_utf8(inventory.read_head(file))[0].decode("utf-8", "replace")
     match = _OURS.fullmatch(next(iter(head.splitlines()), "").strip())
-    return match is not None and match[1].count(",") + 1 == len(list(filter(bytes.strip, names)))
+    if match is None:
+        return False
+    is_whole = match[1].count(",") + 1 == len(list(filter(bytes.strip, names)))
+    return is_whole or match[1].startswith(SPARSE)
 
 
 def _split(line: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from paddlex_ml.data.image_finder import Guess, fold
+from paddlex_ml.data.inventory import OWN_VALUES
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.data.transforms import SUFFIXES
 from paddlex_ml.data.walk import is_image, join, resolve_inside, walk
@@ -22,7 +23,7 @@ from paddlex_ml.formats.yolo_yaml import DataFile, PathEntry
 _PAIR = re.compile(
     rf"(.+?(?:{'|'.join(map(re.escape, SUFFIXES))}))[\s,]+(\S.*\.txt)", re.IGNORECASE
 )
-_OWN_TARGETS = re.compile(r"\t[01](,[01])*$")  # of a list that a conversion has written
+_OWN_TARGETS = re.compile(rf"\t{OWN_VALUES}$")  # of a list that a conversion has written
 _LIST_NAME = re.compile(r"(train|val|valid|validation|test)(?:[_-]?list)?\.txt", re.IGNORECASE)
 TEST = "of the test subset"
 """Why an image or its label file is in no list."""

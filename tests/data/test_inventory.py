@@ -48,6 +48,9 @@ def test_a_folder_that_cannot_be_read_is_kept_with_its_reason(
         ({"label.txt": "cat\ndog\n", "train.txt": "a.jpg 0 1\n", "val.txt": "a.jpg\n"}, 0),
         ({"train.txt": "a.jpg\t0,1\r\n"}, 1),
         ({"train.txt": "a.jpg\t3\n"}, 0),
+        ({"train.txt": "a.jpg\t-1,0\n", "val.txt": "a.jpg\t1,,0\n"}, 2),
+        ({"train.txt": "a.jpg\t@3,17?5\n", "val.txt": "a.jpg\t@\r\n"}, 2),
+        ({"train.txt": "a.jpg\t\n", "val.txt": "a.jpg\t-2,0\n"}, 0),
     ],
 )
 def test_our_own_lists_are_recognised(plant: Plant, texts: dict[str, str], ours: int) -> None:

@@ -186,6 +186,28 @@ def test_labels_become_sparse_where_there_are_many_classes(classes: int) -> None
     assert not targets.dense(values)[:, 3:].any()
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_classes_are_mapped_and_merged(sparse: bool) -> None:
+    table = np.array([[1, -1, 0, 0], [-1, 0, 1, 1], [0, 0, -1, -1], [0, 0, 0, 0]], np.int8)
+    values = targets.to_sparse(table) if sparse else table
+    mapped = targets.map_classes(values, np.array([2, 2, 0, 0]), 4)
+    assert isinstance(mapped, SparseTargets) == sparse
+    # Present counts before unknown, unknown before absent; classes that none becomes are absent.
+    assert targets.dense(mapped).tolist() == [
+        [0, 0, 1, 0], [1, 0, -1, 0], [-1, 0, 0, 0], [0, 0, 0, 0],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_unknown_cells_may_be_listed_and_taken_for_present(sparse: bool) -> None:
+    table = np.array([[1, -1, 0], [0, 0, 0], [-1, 1, -1]], np.int8)
+    values = targets.to_sparse(table) if sparse else table
+    assert list(targets.rows_of_ids(values)) == [[0], [], [1]]
+    assert list(targets.rows_of_ids(values, unknown=True)) == [[1], [], [0, 2]]
+    taken = targets.dense(targets.assume_present(values))
+    assert taken.tolist() == [[1, 1, 0], [0, 0, 0], [1, 1, 1]]
+
+
 def test_ids_alone_say_how_many_classes_there_are_at_least() -> None:
     assert targets.count_classes(["@1,17?20", "@3"]) == 21
     assert targets.count_classes(["@"]) == 0

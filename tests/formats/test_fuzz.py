@@ -128,7 +128,7 @@ def labels_by_image(dataset: SourceDataset) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for images in dataset.lists.values():
         for path, row in zip(images.paths, images.targets, strict=True):
-            names = {n for n, shows in zip(dataset.label_names, row, strict=True) if shows}
+            names = {n for n, shows in zip(dataset.label_names, row > 0, strict=True) if shows}
             found.setdefault(Path(path).stem.casefold(), set()).update(names)
     return found
 

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -255,3 +257,20 @@ def test_relations_complete_the_labels_of_a_conversion(tmp_path: Path) -> None:
         assert (images.targets[:, 1] >= images.targets[:, 2]).all()
     journal.undo(tmp_path)
     assert not (tmp_path / "train.txt").exists()
+
+
+def test_the_tool_renames_classes_and_takes_a_choice_about_uncertain_labels(tmp_path):
+    touch(tmp_path, 2)
+    (tmp_path / "x.csv").write_text("image,cat,dog,puppy\n00.jpg,1,0,-1\n01.jpg,-1,1,0\n")
+    door = Path(__file__).resolve().parents[2] / "dataset_tools" / "convert.py"
+    command = [sys.executable, str(door), str(tmp_path), "--rename", "puppy=dog", "cat=feline"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (tmp_path / "label.txt").read_text() == "0 feline\n1 dog\n"
+    lines = "images/00.jpg\t1,-1\nimages/01.jpg\t-1,1\n"
+    assert (tmp_path / "train.txt").read_text() == lines
+    assert "labels: 2 of 4 are unknown" in done.stdout
+    subprocess.run([*command, "--uncertain", "negative"], capture_output=True, check=True)
+    assert (tmp_path / "train.txt").read_text() == lines.replace("-1", "0")
+    failed = subprocess.run([*command, "--rename", "pup=dog"], capture_output=True, text=True)
+    assert failed.returncode == 2
+    assert "no class has the name 'pup'" in failed.stderr

@@ -205,6 +205,7 @@ def test_the_account_of_a_conversion_is_shown_whole(tmp_path):
         "left_out": {"no annotation names it": 2000, "captions": 1},
         "left_out_files": {"no annotation names it": ["x0.jpg"], "captions": ["captions.json"]},
         "encodings": {"GB18030": 2},
+        "unknown_labels": 4321,
         "guesses": [[f"C:\\{i}.JPG", f"{i}.png", "by its ending", "a.csv"] for i in range(900)],
     }  # fmt: skip
     page = read(tmp_path, replace(make(tmp_path, ["cat", "dog"]), account=account))
@@ -215,6 +216,7 @@ def test_the_account_of_a_conversion_is_shown_whole(tmp_path):
         "1 name left out", "no_label",
         "2,000 files or folders left out: no annotation names it", "x0.jpg",
         "all are in conversion.csv", "captions.json", "2 text files are read as GB18030",
+        "labels that the source leaves open", "4,321 are unknown",
     ):  # fmt: skip
         assert text in page.text
     assert "What became" not in read(tmp_path, make(tmp_path, ["cat", "dog"])).text
