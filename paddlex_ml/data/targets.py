@@ -28,6 +28,7 @@ Rows: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.intp] | list[int] | Mas
 SPARSE = "@"
 """How the values of a sparse line begin."""
 _UNKNOWN = "?"
+_HIDDEN = "\0"  # one character for an unknown value; lines that have it are refused before
 _IDS = "((?:[0-9]{1,9},)*[0-9]{1,9})"
 _SPARSE_LINE = re.compile(rf"\s*{SPARSE}{_IDS}?(?:\?{_IDS})?\s*", re.ASCII)
 MOST_DENSE = 1000
@@ -278,7 +279,7 @@ def texts(targets: Targets) -> Iterator[str]:
 
 def is_sparse(text: str) -> bool:
     """Whether the values of a line are ids."""
-    return text.lstrip().startswith(SPARSE)
+    return text.startswith(SPARSE) or (text[:1].isspace() and text.lstrip().startswith(SPARSE))
 
 
 def count_classes(texts: Sequence[str]) -> int:
@@ -351,7 +352,6 @@ def _parse_plain(values: list[str], num_classes: int) -> tuple[Dense, Mask]:
     minutes for a large set. Returns targets [N, C] and which rows are done."""
     width = 2 * num_classes - 1
     short = [text if len(text) == width else _shorten(text) for text in values]
-    short = ["" if "?" in text else new for text, new in zip(values, short, strict=True)]
     done = np.array([len(text) == width and text.isascii() for text in short], np.bool_)
     targets = np.zeros((len(short), num_classes), np.int8)
     rows = np.flatnonzero(done)
@@ -361,7 +361,7 @@ def _parse_plain(values: list[str], num_classes: int) -> tuple[Dense, Mask]:
         text = "".join([short[i] for i in part])
         table = np.frombuffer(text.encode("ascii"), np.uint8).reshape(-1, width)
         digits = table[:, ::2] - ord("0")  # other characters wrap around to values above 1
-        hidden = table[:, ::2] == ord(_UNKNOWN)  # the mark of `_shorten`, never of the line
+        hidden = table[:, ::2] == ord(_HIDDEN)
         right = ((digits <= 1) | hidden).all(axis=1) & (table[:, 1::2] == ord(",")).all(axis=1)
         targets[part] = np.where(hidden, UNKNOWN, digits)
         targets[part[~right]], done[part] = 0, right
@@ -370,8 +370,8 @@ def _parse_plain(values: list[str], num_classes: int) -> tuple[Dense, Mask]:
 
 def _shorten(text: str) -> str:
     """The values with one character for each unknown one."""
-    text = re.sub(r"(?<=,)(?=,|$)|^(?=,)", _UNKNOWN, _close_up(text))
-    return text.replace(str(UNKNOWN), _UNKNOWN)
+    text = re.sub(r"(?<=,)(?=,|$)|^(?=,)", _HIDDEN, _close_up(text))
+    return text.replace(str(UNKNOWN), _HIDDEN)
 
 
 def _close_up(text: str) -> str:
