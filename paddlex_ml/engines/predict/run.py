@@ -108,7 +108,7 @@ def _run(config: Config, saved: PredictFiles) -> PredictResult:
     labels = None
     if wanted.save_labels is not None:
         names, root = model.label_names, config.Global.dataset_dir
-        labels = LabelSaver(root, names, *wanted.save_labels)
+        labels = LabelSaver(root, names, *wanted.save_labels, wanted.relations)
     results = Predictor(model).predict(
         pictures,
         wanted.batch_size,

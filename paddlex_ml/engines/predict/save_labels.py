@@ -31,8 +31,17 @@ _log = logging.getLogger(__name__)
 class LabelSaver:
     """Collects the labels of photographs, and adds them to train.txt at the end."""
 
-    def __init__(self, root: Path | None, classes: Sequence[str], low: float, high: float) -> None:
-        """Raises PaddlexMLError where the data set cannot take labels of these classes."""
+    def __init__(
+        self, root: Path | None, classes: Sequence[str], low: float, high: float, relations: object
+    ) -> None:
+        """Raises PaddlexMLError where the set cannot take these classes, and for relations."""
+        if relations is not None:
+            raise PaddlexMLError(
+                f"{_KEY} saves the labels of single scores, which may contradict relations",
+                where="Predict.relations",
+                fix="-o Predict.relations=null, and complete the list afterwards: mode "
+                "check_dataset with -o CheckDataset.repair.relations=true",
+            )
         if root is None:
             raise PaddlexMLError(
                 f"{_KEY} adds lines to the train.txt of a data set, but none is given",

@@ -153,6 +153,22 @@ def test_what_cannot_take_labels_is_refused_before_anything_is_predicted(
         predict(config)
 
 
+def test_relations_are_refused_beside_labels_of_single_scores(
+    trained: Path, tmp_path: Path, folder: Path
+) -> None:
+    (folder / "relations.yaml").write_text("exclusive: [[cat, bird]]\n")
+    config = configure(
+        trained,
+        tmp_path,
+        folder,
+        input=str(folder),
+        save_labels=(0.1, 0.9),
+        relations=str(folder / "relations.yaml"),
+    )
+    with pytest.raises(PaddlexMLError, match="may contradict relations"):
+        predict(config)
+
+
 @pytest.mark.parametrize(
     ("value", "fix"),
     [
