@@ -376,7 +376,9 @@ def _shorten(text: str) -> str:
 
 def _close_up(text: str) -> str:
     """The text without spaces around its marks."""
-    return re.sub(r"\s*([,?@])\s*", r"\1", text.strip()) if " " in text else text
+    for mark in ",?@" if " " in text else "":
+        text = mark.join([part.strip() for part in text.split(mark)])
+    return text
 
 
 def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | ValueFault:

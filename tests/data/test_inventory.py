@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from paddlex_ml.data.inventory import Inventory, is_annotation
+from paddlex_ml.data.inventory import OWN_VALUES, Inventory, is_annotation
 
 Plant = Callable[..., Path]
 
@@ -70,3 +71,13 @@ def test_our_own_lists_are_recognised(plant: Plant, texts: dict[str, str], ours:
 )
 def test_prose_is_no_annotation(name: str, expected: bool) -> None:
     assert is_annotation(name) is expected
+
+
+@pytest.mark.parametrize("values", ["0,1,-1", "1", ",,", "0, ,1 ", "@", "@3,17", "@3?5, 6", "-1,"])
+def test_values_of_our_own_lines_are_known(values: str) -> None:
+    assert re.fullmatch(OWN_VALUES, values)
+
+
+@pytest.mark.parametrize("values", ["0,2", "x", "0,1,x", "@3;4", "-2", ",  " * 5000 + "x"])
+def test_other_values_are_not_ours_and_take_no_time(values: str) -> None:
+    assert not re.fullmatch(OWN_VALUES, values)

@@ -254,3 +254,9 @@ def test_one_dense_line_among_many_sparse_ones_takes_no_array() -> None:
     assert faults == []
     assert targets.labels_per_image(values).sum() == 20_000
     assert peak < 50_000_000  # 2 GB as an array
+
+
+def test_lines_of_spaces_take_no_time() -> None:
+    lines = ["0," + " " * 200_000 + "x", "@1" + ",  " * 50_000 + "x", "0" + ",  " * 50_000]
+    _, faults = targets.parse(lines, 4, EXPECTED)
+    assert [fault.line for fault in faults] == [0, 1, 2]
