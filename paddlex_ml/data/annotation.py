@@ -177,6 +177,7 @@ def find_unlabelled_list(name: str, images: ImageList) -> DatasetFault | None:
     if not len(images) or targets.labels_per_image(images.values).any():
         return None
     text = f"none of the {len(images):,} images of {name} has a label"
+    text += " that is known to be present" * bool(targets.count_unknown(images.values))
     fix = "look whether the labels were read from the right files; without labels nothing is learnt"
     return DatasetFault("no labels", f"{name}.txt", text, fix)
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paddlex_ml import machine_memory
 from paddlex_ml.data import annotation, relations, targets
 from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.faults import DatasetFault, combine
@@ -40,6 +41,7 @@ from paddlex_ml.wording import first_names
 WAYS = ("first", "unknown", "present")
 """How a conflict may be decided: as the first set says that knows, as unknown, or as present."""
 CONFLICTS = "conflicts.csv"
+_BYTES = 70  # of memory for each unknown label of a sparse list, while it is made
 
 
 @dataclass
@@ -63,10 +65,7 @@ def merge(
     Raises one PaddlexMLError for faults in the lists of a set, and for conflicts that nobody has
     decided: the table of them is then `<output>_conflicts.csv`. Nothing is left in `output` then.
     """
-    folders.refuse_full(output)
-    if len({os.path.realpath(path) for path in sets}) < max(2, len(sets)):
-        text = "two different data sets are needed at least, each named once"
-        raise PaddlexMLError(text, where=first_names(list(map(str, sets))), fix="merge.py a b -o c")
+    _refuse_folders(sets, output)
     joined = _read(sets)
     lines = [str(root / path) for root, path in zip(joined.roots, joined.paths, strict=True)]
     with watch("compared images") as progress:
@@ -117,10 +116,14 @@ def _read(sets: Sequence[Path]) -> _Sets:
         lacking = np.array(sorted({*range(len(number))} - {*ids.tolist()}), np.int64)
         for name, images in lists.items():
             mapped = targets.map_classes(images.values, ids, len(number))
-            lines = np.repeat(np.arange(len(images)), len(lacking))
-            hidden = np.tile(lacking, len(images))
-            values = targets.put(mapped, lines, hidden, np.full(len(lines), UNKNOWN, np.int8))
-            joined.values.append(values)
+            if isinstance(mapped, np.ndarray):
+                mapped[:, lacking] = UNKNOWN
+            elif len(lacking):  # each unknown label is a number in a sparse line
+                _refuse_large(len(images) * len(lacking), root / f"{name}.txt")
+                lines = np.repeat(np.arange(len(images)), len(lacking))
+                hidden = np.tile(lacking, len(images))
+                mapped = targets.put(mapped, lines, hidden, np.full(len(lines), UNKNOWN, np.int8))
+            joined.values.append(mapped)
             joined.paths += [os.path.normpath(path) for path in images.paths]
             joined.roots += [root] * len(images)
             joined.lists += [name] * len(images)
@@ -132,6 +135,33 @@ def _read(sets: Sequence[Path]) -> _Sets:
             text = f"{root / relations.FILE} is not taken along: write one for the merged set"
             joined.notes.append(text)
     return joined
+
+
+def _refuse_folders(sets: Sequence[Path], output: Path) -> None:
+    folders.refuse_full(output)
+    if len({os.path.realpath(path) for path in sets}) < max(2, len(sets)):
+        text = "two different data sets are needed at least, each named once"
+        raise PaddlexMLError(text, where=first_names(list(map(str, sets))), fix="merge.py a b -o c")
+    above = Path(os.path.realpath(output)).parents
+    if inside := [root for root in sets if Path(os.path.realpath(root)) in above]:
+        raise PaddlexMLError(
+            "the merged set would lie inside of one that it is made of, which is never changed",
+            where=str(output),
+            fix=f"choose a folder outside of {inside[0]}, such as --output merged",
+        )
+
+
+def _refuse_large(labels: int, path: Path) -> None:
+    """Refuse unknown labels of a sparse list that would take more than half of the memory."""
+    room = machine_memory.available() // 2
+    if labels * _BYTES > room:
+        raise PaddlexMLError(
+            f"{labels:,} labels of this sparse list would be unknown in the merged set: to list "
+            f"them takes about {labels * _BYTES / 1e9:.0f} GB of memory, of which "
+            f"{room / 1e9:.0f} GB may be used",
+            where=str(path),
+            fix="merge fewer images at a time, or sets that have more classes in common",
+        )
 
 
 def _put_together(

@@ -16,6 +16,7 @@ from paddlex_ml.data.targets import Targets
 from paddlex_ml.evaluation import LEAST_SPREAD
 from paddlex_ml.metrics.average_precision import constant_predictor_map
 from paddlex_ml.metrics.bootstrap import beats_guessing
+from paddlex_ml.metrics.known import is_present
 from paddlex_ml.wording import first_names
 
 logger = logging.getLogger(__name__)
@@ -157,6 +158,14 @@ class Diagnostics:
     def check_best(self, best: Best | None, truth: np.ndarray) -> None:
         """Check whether the best model ranks images better than by chance; targets [N, C]."""
         constant = constant_predictor_map(truth)
+        if best is not None and not is_present(truth).any():
+            self._warn(
+                "unmeasured",
+                "no label of val.txt is known to be present: mAP is undefined and stands as 0, so "
+                "the best model was chosen by no score. Label images of val.txt, or split all "
+                "images again: mode check_dataset with -o CheckDataset.split.enable=true",
+            )
+            return
         if best is None or beats_guessing(best.score, best.interval, constant):
             return
         interval = ""

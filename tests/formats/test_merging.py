@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from paddlex_ml import machine_memory
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import merging
@@ -163,3 +164,20 @@ def test_the_tool_merges_and_names_the_next_command(tmp_path: Path, pair: list[P
     assert "3 train, 2 val images, 3 classes" in done.stdout
     assert "Global.mode=check_dataset" in done.stdout
     assert subprocess.run(command, capture_output=True).returncode == 2
+
+
+def test_a_merged_set_inside_of_a_source_is_refused(pair: list[Path]) -> None:
+    with pytest.raises(PaddlexMLError, match="inside of one that it is made of"):
+        merging.merge(pair, pair[0] / "merged", watch)
+    assert not (pair[0] / "merged").exists()
+
+
+def test_unknown_labels_that_no_memory_can_list_are_refused(
+    tmp_path: Path, pair: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pair[1] / "train.txt").write_text("one.jpg\t@1\ny/2.jpg\t@0\n")
+    merging.merge(pair, tmp_path / "merged", watch, "first")
+    monkeypatch.setattr(machine_memory, "available", lambda: 100)
+    with pytest.raises(PaddlexMLError, match=r"2 labels of this sparse list would be unknown"):
+        merging.merge(pair, tmp_path / "other", watch, "first")
+    assert not (tmp_path / "other").exists()

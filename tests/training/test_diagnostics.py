@@ -345,3 +345,11 @@ def test_a_training_without_scores_has_no_message_about_its_average(
     Diagnostics().at_end([], 0.9997, 10)
     Diagnostics().at_end([row()], 0.9997, 10)
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_list_without_a_known_label_measures_nothing(value: int, caplog: Any) -> None:
+    best = Best(score=0.0, epoch=1, weights="raw", interval=None)
+    diagnostics.Diagnostics().check_best(best, np.full((4, 2), value, np.int8))
+    assert "the best model was chosen by no score" in caplog.text
+    assert "Train for more epochs" not in caplog.text
