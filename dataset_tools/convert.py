@@ -15,7 +15,8 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is 
 from paddlex_ml import program, terminal
 from paddlex_ml.data import renaming
 from paddlex_ml.data.split import STRATEGIES, Division
-from paddlex_ml.formats import registry, rewrite
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import overrides, registry, rewrite
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.safe_text import one_line
 
@@ -56,6 +57,18 @@ def main() -> None:
     parser.add_argument("--group-regex", help="images with the same match stay in one list")
     args = parser.parse_args()
     args.rename = renaming.parse(args.rename) if args.rename else None
+    try:
+        result = _convert(args)
+    except PaddlexMLError as error:
+        raise overrides.error_for_script(error) from None
+    lines = map(overrides.for_script, result.format_lines(args.dataset))
+    print("\n".join(map(one_line, lines)))
+    if "val" not in result.lists:
+        split = f"{program.python()} dataset_tools/split.py {shlex.quote(str(args.dataset))}"
+        print(f"divide the images: {split} --val-percent 20")
+
+
+def _convert(args: argparse.Namespace) -> rewrite.Rewritten:
     division = None
     if args.val_percent is not None:
         names = ("val_percent", "strategy", "seed", "group_regex")
@@ -64,12 +77,7 @@ def main() -> None:
         chosen: dict[str, Any] = {}
         for item in fields(Options):
             chosen[item.name] = getattr(args, item.name, progress)
-        options = Options(**chosen)
-        result = rewrite.convert(args.dataset, args.source, options, division)
-    print("\n".join(map(one_line, result.format_lines(args.dataset))))
-    if "val" not in result.lists:
-        split = f"{program.python()} dataset_tools/split.py {shlex.quote(str(args.dataset))}"
-        print(f"divide the images: {split} --val-percent 20")
+        return rewrite.convert(args.dataset, args.source, Options(**chosen), division)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ def combine(faults: Sequence[DatasetFault], root: Path) -> PaddlexMLError:
     rows = [row for fault in faults for row in _list_rows(fault)]
     if len(faults) == 1:
         only = faults[0]
-        return PaddlexMLError(only.text, where=str(root / only.where), fix=only.fix, rows=rows)
+        is_key = only.where.startswith("CheckDataset.")  # no file: the fault is of an option
+        where = only.where if is_key else str(root / only.where)
+        return PaddlexMLError(only.text, where=where, fix=only.fix, rows=rows)
     groups: dict[str, list[DatasetFault]] = {}
     for fault in faults:
         groups.setdefault(fault.kind, []).append(fault)

@@ -8,6 +8,7 @@ is without it only where it is without all of them.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,16 +24,23 @@ from paddlex_ml.wording import first_names
 
 
 def parse(pairs: Sequence[str]) -> dict[str, str]:
-    """Pairs "old=new" -> old name: new name. Raises PaddlexMLError for any other text."""
+    """Pairs "old=new" -> old name: new name. Raises PaddlexMLError for any other text.
+
+    A sign = within a name is written `\\=`.
+    """
     rename: dict[str, str] = {}
     for pair in pairs:
-        old, sign, new = (part.strip() for part in pair.partition("="))
-        if not (old and sign and new) or rename.setdefault(old, new) != new:
-            what = f"{pair!r} is not an old name, = and a new name"
-            if old in rename and new:
-                what = f"{old!r} would get two names, {rename[old]!r} and {new!r}"
-            fix = "--rename automobile=car lorry=truck"
-            raise PaddlexMLError(what, where="--rename", fix=fix)
+        names = [part.replace(r"\=", "=").strip() for part in re.split(r"(?<!\\)=", pair)]
+        what = f"{pair!r} is not an old name, = and a new name"
+        fix = "--rename automobile=car lorry=truck"
+        if len(names) > 2:
+            fix = r"write \= for each = within a name, as in --rename 'a\=b=c'"
+        elif len(names) == 2 and all(names):
+            old, new = names
+            if rename.setdefault(old, new) == new:
+                continue
+            what = f"{old!r} would get two names, {rename[old]!r} and {new!r}"
+        raise PaddlexMLError(what, where="--rename", fix=fix)
     return rename
 
 

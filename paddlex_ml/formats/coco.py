@@ -357,7 +357,8 @@ def _add_images(files: list[_CocoFile], names: dict[Id, str], collector: Collect
                 progress(done, total)
     if open_images and chosen == "positive":
         text = "uncertain=positive would give each image all classes that nobody looked for"
-        fix = "-o CheckDataset.convert.uncertain=null (unknown) or =negative (absent)"
+        fix = "-o CheckDataset.convert.uncertain=null (unknown), or "
+        fix += "-o CheckDataset.convert.uncertain=negative (absent)"
         collector.add_fault("uncertain labels", "", text, fix)
     elif open_images:
         what = "absent, as convert.uncertain says"

@@ -353,8 +353,8 @@ class Collector:
             "width or characters that cannot be seen"
         )
         fix = (
-            f"-o CheckDataset.convert.merge_names=true (one class, {best}), or =false to keep them "
-            "apart"
+            f"-o CheckDataset.convert.merge_names=true (one class, {best}), or "
+            "-o CheckDataset.convert.merge_names=false to keep them apart"
         )
         self.add_fault("spellings of one name", "", text, fix)
 

@@ -263,7 +263,7 @@ class _TableReader:
             if found:
                 shown = first_names([f"{name} ({count:,})" for name, count in found.items()], 5)
                 kind = f"{sum(found.values()):,} {'cells of -1' if cell else 'empty cells'}"
-                self._collector.notes.append(f"{kind} {what}: {shown}")
+                self._collector.notes.append(f"{kind}, in {shown}, {what}")
 
     def _choose_separators(self) -> CellReader:
         """Choose how cells are divided, by the cells of all columns with names of labels."""

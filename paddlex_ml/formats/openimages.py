@@ -112,7 +112,8 @@ class _OpenImagesReader:
         collector, chosen = self._collector, self._collector.options.uncertain
         if chosen == "positive":
             text = "uncertain=positive would give each image all classes that nobody looked for"
-            fix = "-o CheckDataset.convert.uncertain=null (unknown) or =negative (absent)"
+            fix = "-o CheckDataset.convert.uncertain=null (unknown), or "
+            fix += "-o CheckDataset.convert.uncertain=negative (absent)"
             collector.add_fault("uncertain labels", "", text, fix)
             collector.raise_faults()
         are_denied = False

@@ -83,6 +83,12 @@ def test_relations_must_have_the_new_names_already(root: Path) -> None:
     assert annotation.read(root).label_names[0] == "feline"
 
 
+def test_a_name_with_an_equals_sign_has_it_behind_a_backslash() -> None:
+    assert renaming.parse([r"a\=b=c", r"d = e\=f"]) == {"a=b": "c", "d": "e=f"}
+    with pytest.raises(PaddlexMLError, match=r"--rename 'a\\=b=c'"):
+        renaming.parse(["a=b=c"])
+
+
 @pytest.mark.parametrize("pairs", [["cat"], ["=cat"], ["cat="], ["a=b", "a=c"]])
 def test_pairs_that_are_none_are_refused(pairs: list[str]) -> None:
     with pytest.raises(PaddlexMLError):

@@ -271,6 +271,9 @@ def test_the_tool_renames_classes_and_takes_a_choice_about_uncertain_labels(tmp_
     assert "labels: 2 of 4 are unknown" in done.stdout
     subprocess.run([*command, "--uncertain", "negative"], capture_output=True, check=True)
     assert (tmp_path / "train.txt").read_text() == lines.replace("-1", "0")
+    assert ", are unknown; to take them for present: --uncertain positive\n" in done.stdout
+    assert "CheckDataset" not in done.stdout
     failed = subprocess.run([*command, "--rename", "pup=dog"], capture_output=True, text=True)
+    assert "  where: --rename\n" in failed.stderr
     assert failed.returncode == 2
     assert "no class has the name 'pup'" in failed.stderr
