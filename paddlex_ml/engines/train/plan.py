@@ -51,7 +51,7 @@ def prepare_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) ->
         values = targets.assume_absent(values)
         dataset = replace(dataset, train=replace(dataset.train, values=values))
     for message in diagnostics.check_lists(
-        dataset.label_names, values, dataset.val.values, ignores_unknown=treatment == "ignore"
+        dataset.label_names, values, dataset.val.values, unknown=treatment
     ):
         logger.warning(message)
     return dataset
