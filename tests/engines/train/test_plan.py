@@ -113,6 +113,15 @@ def test_pos_weight_weighs_present_labels(plan_of: Any, toy: Path) -> None:
         plan_of("Train.loss.name=bce", "Train.loss.pos_weight=[1, 2]")
 
 
+def test_weights_of_one_tag_a_photo_that_is_taken_for_all_count_its_zeros(
+    plan_of: Any, toy: Path
+) -> None:
+    weighted = ("Train.loss.name=bce", "Train.loss.pos_weight=auto")
+    plain = plan_of(*weighted).loss_fn
+    negative = plan_of(*weighted, "Train.single_positive=true", "Train.loss.unknown=negative")
+    assert loss(negative.loss_fn) == loss(plain)  # the zeros are trained as absent, so they count
+
+
 def test_label_smoothing_makes_targets_less_certain(plan_of: Any) -> None:
     smoothed = plan_of("Train.loss.name=bce", "Train.loss.label_smoothing=0.2").loss_fn
     assert loss(smoothed) == pytest.approx(loss(bce_loss, TARGETS * 0.8 + 0.1), rel=1e-6)
