@@ -351,7 +351,8 @@ def test_a_class_that_would_be_predicted_everywhere_is_named_unless_em_prevents_
     train = ImageList(partly.root, partly.train.paths, cells)
     dataset = MLClsDataset(partly.root, partly.label_names, train, partly.val)
     named = f"known not to show it ({partly.label_names[0]}): a model learns that such a class is"
-    for unknown in ("ignore", "em", "negative", "weak_negative"):
+    for unknown in ("ignore", "em", "negative", "weak_negative", "role"):
         caplog.clear()
-        prepare_lists(config_of(f"Train.loss.unknown={unknown}"), dataset, ProcessGroup())
+        config = config_of(f"Train.loss.unknown={unknown}", "Train.loss.name=bce")
+        prepare_lists(config, dataset, ProcessGroup())
         assert any(named in text for text in caplog.messages) == (unknown == "ignore"), unknown
