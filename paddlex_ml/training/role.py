@@ -101,9 +101,9 @@ class LabelEstimates:
         if not batches:
             return
         drawn = np.concatenate([rows for rows, _ in batches])
-        rows, places = np.unique(drawn, return_inverse=True)
-        total = np.zeros((len(rows), self.logits.shape[1]), np.float32)
-        np.add.at(total, places, np.concatenate([slope for _, slope in batches]))
+        order = np.argsort(drawn, kind="stable")
+        rows, starts = np.unique(drawn[order], return_index=True)
+        total = np.add.reduceat(np.concatenate([slope for _, slope in batches])[order], starts)
         faded = _BETA2 ** (self.updates - self.drawn[rows]).astype(np.float32)
         squares = self.squares[rows] * faded[:, None] + np.float32(1 - _BETA2) * total**2
         unbiased = np.sqrt(squares / np.float32(1 - _BETA2**self.updates))
@@ -149,5 +149,5 @@ def gradient(
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Sigmoid [...] float32, without an overflow at large logits."""
-    return np.asarray(np.exp(-np.logaddexp(np.float32(0), -logits)), np.float32)
+    """Sigmoid [...]; beyond logits of 80 it no longer changes, where float32 would overflow."""
+    return np.asarray(1 / (1 + np.exp(-logits.clip(-80, 80))))
