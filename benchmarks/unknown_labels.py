@@ -34,6 +34,7 @@ from paddlex_ml.metrics.known import UNKNOWN  # noqa: E402
 
 if TYPE_CHECKING:
     from paddlex_ml.training.losses import LossFn
+    from paddlex_ml.training.role import LabelEstimates
 
 WEIGHTS = "weights/PPLCNet_x1_0_doc_ori.pdparams"
 MODEL = "PP-LCNet_x1_0_ML"
@@ -59,9 +60,11 @@ ARMS = (
     Arm("all labels of 40 % of the images", "fewer", "ignore"),
     Arm("(a) 60 % hidden, ignore", "part", "ignore"),
     Arm("(a) 60 % hidden, negative", "part", "negative"),
+    Arm("(a) 60 % hidden, role", "part", "role"),
     Arm("(b) one label, negative", "one", "negative"),
     Arm("(b) one label, weak_negative", "one", "weak_negative"),
     Arm("(b) one label, em", "one", "em"),
+    Arm("(b) one label, role", "one", "role"),
 )
 
 
@@ -84,7 +87,8 @@ def main() -> int:
         train, kind = _fit_linear, f"frozen backbone, linear layer, {EPOCHS} epochs"
     settings = f"{options.size} px, {options.loss}, em_alpha {options.alpha:g}"
     for name in options.sets:
-        scores = {arm: [train(options, name, arm, seed) for seed in options.seeds] for arm in ARMS}
+        arms = [arm for arm in ARMS if arm.unknown != "role" or options.loss == "bce"]
+        scores = {arm: [train(options, name, arm, seed) for seed in options.seeds] for arm in arms}
         print(f"\n### {name}, {kind}\n\n{settings}; seeds: {len(options.seeds)}\n")
         _print_table(scores)
     return 0
@@ -170,15 +174,29 @@ def _fit_linear(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> 
     if arm.labels == "one" and arm.unknown != "negative":
         labels[labels == 0] = UNKNOWN
     loss_fn = _choose_loss(options, arm, labels.shape[1])
-    logits = fit_linear(arrays["train"], labels, loss_fn, seed, arrays["val"])
+    estimates, (images, classes) = None, labels.shape
+    if arm.unknown == "role":
+        from paddlex_ml.training.role import LabelEstimates
+
+        expected = float(arrays["val_labels"].sum(axis=1).mean())  # as Train.loss.role_labels=null
+        estimates = LabelEstimates(images, classes, labels=expected, seed=seed)
+    logits = fit_linear(arrays["train"], labels, loss_fn, seed, arrays["val"], estimates)
     return mean_average_precision(logits, arrays["val_labels"])
 
 
 def fit_linear(
-    images: np.ndarray, labels: np.ndarray, loss_fn: LossFn, seed: int, val: np.ndarray
+    images: np.ndarray,
+    labels: np.ndarray,
+    loss_fn: LossFn,
+    seed: int,
+    val: np.ndarray,
+    estimates: LabelEstimates | None = None,
 ) -> np.ndarray:
     """Train a linear layer on features [N, D] and labels [N, C]; its logits for others [M, D]."""
     import paddle
+
+    from paddlex_ml.data.dataset import SampleIndex
+    from paddlex_ml.distributed.group import ProcessGroup
 
     mean, spread = images.mean(axis=0), images.std(axis=0) + 1e-3
     images, val = ((each - mean) / spread for each in (images, val))
@@ -193,10 +211,18 @@ def fit_linear(
         for step in range(steps):
             batch = order[step * size : (step + 1) * size]
             done = (epoch + step / steps) / EPOCHS
-            optimizer.set_lr(RATE * (1 + np.cos(np.pi * done)) / 2)
-            logits = layer(paddle.to_tensor(images[batch]))
-            loss_fn(logits, paddle.to_tensor(labels[batch])).backward()
+            rate = RATE * (1 + np.cos(np.pi * done)) / 2
+            optimizer.set_lr(rate)
+            features, targets = (paddle.to_tensor(each[batch]) for each in (images, labels))
+            logits = layer(features)
+            loss = loss_fn(logits, targets)
+            if estimates is not None:
+                draws = [SampleIndex(epoch, sample) for sample in batch.tolist()]
+                loss = loss + estimates.loss(logits, targets, draws)
+            loss.backward()
             optimizer.step()
+            if estimates is not None:
+                estimates.update(rate, ProcessGroup())
             optimizer.clear_grad()
     return np.asarray(layer(paddle.to_tensor(val)).numpy())
 
@@ -204,7 +230,13 @@ def fit_linear(
 def _choose_loss(options: argparse.Namespace, arm: Arm, classes: int) -> LossFn:
     from paddlex_ml.training.losses import asymmetric_loss, bce_loss, entropy_maximised
 
-    weights = {"negative": 1.0, "weak_negative": 1 / (classes - 1), "ignore": 0.0, "em": 0.0}
+    weights = {
+        "negative": 1.0,
+        "weak_negative": 1 / (classes - 1),
+        "ignore": 0.0,
+        "em": 0.0,
+        "role": 0.0,
+    }
     weight = weights[arm.unknown]
     loss_fn: LossFn = partial(bce_loss, unknown_weight=weight)
     if options.loss == "asymmetric":

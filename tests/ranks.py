@@ -13,7 +13,7 @@ from paddlex_ml import paddle_runtime
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.data import annotation
-from paddlex_ml.data.dataset import MultiLabelDataset
+from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
 from paddlex_ml.data.loader import Loader, evaluation_indices
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.distributed.group import ProcessGroup
@@ -25,6 +25,7 @@ from paddlex_ml.training.loop import fit
 from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.plan import Plan, Saving
+from paddlex_ml.training.role import LabelEstimates
 from paddlex_ml.training.schedule import build_schedule
 from paddlex_ml.training.state import Training
 
@@ -83,6 +84,20 @@ def judge(data: Path, group: ProcessGroup) -> tuple[float, list[list[float]]]:
     feed = Loader(MultiLabelDataset(val, standard(32)), 0).epoch(list(group.shard(draws)))
     (result,) = evaluate([model], feed, gather=group.all_gather)
     return result.map, result.outputs.tolist()
+
+
+def estimate(_: object, group: ProcessGroup) -> dict[str, Any]:
+    """Six steps of a table of estimated labels, two batches each; the tables of all ranks."""
+    rng = np.random.default_rng(5)
+    table = LabelEstimates(16, 3, labels=1.2, seed=1)
+    for _ in range(6):
+        rows, logits = rng.integers(0, 16, (2, 4)), rng.normal(0, 2, (2, 4, 3)).astype("float32")
+        for batch in group.shard(range(2)):
+            cells = paddle.to_tensor(np.where(logits[batch] > 1, 1.0, -1.0).astype("float32"))
+            draws = [SampleIndex(0, int(row)) for row in rows[batch]]
+            table.loss(paddle.to_tensor(logits[batch]), cells, draws)
+        table.update(1e-2, group)
+    return {"tables": group.all_gather([table.logits]), "drawn": table.drawn}
 
 
 class Lesson(NamedTuple):

@@ -3,7 +3,7 @@
 
     .pdparams   the weights to use: name -> float32 array; readable by Paddle, PaddleX, PaddleClas
     .pdema      the averaged weights, same form
-    .pdopt      moments of the optimizer, loss scaler
+    .pdopt      moments of the optimizer, loss scaler, estimated labels of the training images
     .pdstates   what the model is (ModelInfo), the progress of the training, and the raw weights
                 where .pdparams holds the averaged ones
 

@@ -76,6 +76,8 @@ class _OptimizerState(msgspec.Struct):
 
     moments: dict[str, Any]
     scaler: dict[str, Any]
+    estimates: dict[str, Any] = {}
+    """The table of estimated labels (`training.role`), where there is one."""
 
 
 def validate_states(states: Mapping[str, Any], path: Path) -> None:

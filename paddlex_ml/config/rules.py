@@ -112,6 +112,8 @@ def _train_rules(config: Config) -> Iterator[Broken]:
         key = "Train.loss.label_smoothing"
         what = f"{key} is {loss.label_smoothing:g}, but two_way only asks which labels are present"
         yield ConfigFault(key, what, override(key, 0)), ("Train.loss.name",)
+    if loss.unknown == "role":
+        yield from _role_rules(config)
     if train.single_positive and train.unknown_labels != "negative":
         yield from _single_positive_rules(config)
 
@@ -137,6 +139,19 @@ def _single_positive_rules(config: Config) -> Iterator[Broken]:
         )
         what += f"mixture, so that {this} leaves hardly any label"
         yield ConfigFault(key, what, override(key, 0)), (this, "Train.loss.unknown")
+
+
+def _role_rules(config: Config) -> Iterator[Broken]:
+    """Estimated labels: each belongs to one image, and to a binary cross-entropy."""
+    train, this = config.Train, "Train.loss.unknown"
+    if train.loss.name != "bce":
+        other = "Train.loss.name"
+        what = f"{this} is role, which {train.loss.name} has no form of: it is made for bce"
+        yield ConfigFault(this, what, override(other, "bce")), (other,)
+    if train.augment.mixup and not train.single_positive:  # which refuses it for its own reason
+        key = "Train.augment.mixup"
+        what = f"{key} is {train.augment.mixup:g}, but {this} role estimates labels of single "
+        yield ConfigFault(key, f"{what}images", override(key, 0)), (this, "Train.single_positive")
 
 
 def _token_rules(config: Config) -> Iterator[Broken]:

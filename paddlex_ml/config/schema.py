@@ -52,8 +52,8 @@ Text: TypeAlias = Annotated[str, Checked(values.text)]
 PathOrUrl: TypeAlias = Annotated[str, Checked(values.path_text)]
 PosWeight: TypeAlias = list[float] | Literal["auto"]
 Queries: TypeAlias = int | Literal["auto"]
-Rename: TypeAlias = dict[str, str]
 LabelScores: TypeAlias = tuple[float, float]
+Unknown: TypeAlias = Literal["ignore", "negative", "weak_negative", "em", "role"]
 Threshold: TypeAlias = float | list[float] | dict[str | int, float]
 
 
@@ -97,8 +97,7 @@ class ConvertConfig:
     ImageFolder, JSONL, or the name of a tool (docs/data.md has them all, and the files of each).
     Only used when enable is true."""
     skip_missing: bool = False
-    """true: leave out images that the annotations name but that do not exist; false refuses
-    them."""
+    """true: leave out images that the annotations name but that do not exist. false: refuse."""
     separator: Text | None = None
     """Text between the class names in one cell of a table, such as "|"; "space" and "tab" are also
     understood. null: recognised from the table, and told."""
@@ -118,7 +117,7 @@ class ConvertConfig:
     uncertain: Literal["unknown", "positive", "negative"] | None = None
     """What a label becomes that the source leaves open, such as -1 in a table or a difficult object
     of VOC (docs/data.md): unknown, positive (present) or negative (absent). null: unknown."""
-    rename: Annotated[Rename, Checked(values.rename, form="yaml")] | None = None
+    rename: Annotated[dict[str, str], Checked(values.rename, form="yaml")] | None = None
     """Other names for classes of the source, as {automobile: car, lorry: truck}. Classes that get
     one name, or the name of another class, become one class. null: the names stay."""
 
@@ -180,8 +179,7 @@ class LossConfig:
     """Asymmetric loss: how strongly easy absent labels are weighted down; at least 0. Lower it when
     recall matters less than precision."""
     gamma_pos: Annotated[float, Range(low=0)] = 0.0
-    """The same for easy present labels; at least 0 and usually 0, because present labels are
-    rare."""
+    """The same for easy present labels, which are rare; at least 0 and usually 0."""
     clip: Annotated[float, Range(low=0, high=1, below=True)] = 0.05  # at 1 no absent label costs
     """Absent labels with a score below this cost nothing: 0 to below 1. Raise it when labels are
     often missing."""
@@ -191,14 +189,17 @@ class LossConfig:
     temperature: Annotated[float, Range(low=0, above=True, typical=4.0)] = 4.0
     """two_way: at 1 the lowest score of the present labels counts most; above 1 all of them count
     more equally; above 0."""
-    unknown: Literal["ignore", "negative", "weak_negative", "em"] | None = None
+    unknown: Unknown | None = None
     """What is learned from labels that nobody has looked for (-1 or nothing in train.txt): ignore
     (nothing), negative (the class is absent), weak_negative (the same with the weight 1 / (classes
-    - 1), arXiv:2106.09708) or em (the score stays undecided unless other images decide it,
-    arXiv:2203.16219). null: em with single_positive, else ignore."""
+    - 1), arXiv:2106.09708), em (the score stays undecided unless other images decide it,
+    arXiv:2203.16219) or role (bce: labels are estimated while the model trains, the same paper as
+    weak_negative). null: em with single_positive, else ignore."""
     em_alpha: Annotated[float, Range(low=0, above=True, typical=0.1)] = 0.1
     """em: how strongly the scores of unknown labels are drawn to 0.5, above 0. Published: 0.2 for
     20 classes, 0.1 for 80, 0.01 for 312."""
+    role_labels: Annotated[float, Range(low=0, above=True, typical=1.5)] | None = None
+    """role: labels that an image shows on average, above 0. null: as counted in val.txt."""
     label_smoothing: Annotated[float, Range(low=0, high=1, below=True)] = 0.0
     """Makes targets less certain by this much, half of it at 0 and half at 1: 0 to below 1. 0.1
     when labels are noisy. Not for two_way."""
@@ -313,8 +314,7 @@ class TrainConfig:
     """Keep the resized images after the first epoch: none, ram (in memory) or disk (in cache_dir).
     Useful for large photographs, when "data" in the log is more than a few percent."""
     cache_dir: Path | None = None
-    """Folder of the disk cache. null: in your user's cache folder. You may delete it at any
-    time."""
+    """Folder of the disk cache. null: in your user's cache folder. It may be deleted any time."""
     reduced_decode: bool = True
     """true: decode a JPEG at a half, a quarter or an eighth of its size when that is still twice
     the size that training needs: several times faster for large photographs. false: always decode
@@ -354,7 +354,7 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     @property
-    def unknown_labels(self) -> Literal["ignore", "negative", "weak_negative", "em"]:
+    def unknown_labels(self) -> Unknown:
         """`loss.unknown`, or what its null stands for."""
         return self.loss.unknown or ("em" if self.single_positive else "ignore")
 

@@ -52,6 +52,11 @@ _LACKS = {
         "nothing is learned of a class that nobody has looked for; label some images, with it and "
         "without it",
     ),
+    ("train", "unseen, absent"): (
+        "only unknown labels in train.txt",
+        "-o Train.loss.unknown=weak_negative teaches that such a class is nowhere; label some "
+        "images, with it and without it",
+    ),
     ("train", "nowhere absent"): (
         "no image in train.txt that is known not to show it",
         "a model learns that such a class is everywhere; label some images without it, or train "
@@ -229,11 +234,11 @@ def averaging_window(decay: float, updates: int) -> float:
 
 
 def check_lists(
-    names: Sequence[str], train: Targets, val: Targets, *, ignores_unknown: bool = True
+    names: Sequence[str], train: Targets, val: Targets, *, unknown: str = "ignore"
 ) -> list[str]:
     """What the lists of a data set cannot teach or measure.
 
-    `ignores_unknown`: nothing is learned from the unknown labels of `train`.
+    `unknown` is what a training makes of the unknown labels of `train` (Train.loss.unknown).
     """
     messages = []
     for name, values in (("train", train), ("val", val)):
@@ -249,8 +254,10 @@ def check_lists(
             classes = [names[i] for i in np.flatnonzero(chosen).tolist()]
             if kind == "few":
                 classes = [f"{names[i]} ({shown[i]})" for i in np.flatnonzero(chosen).tolist()]
-            if (name, kind) == ("train", "nowhere absent") and not ignores_unknown:
+            if (name, kind) == ("train", "nowhere absent") and unknown != "ignore":
                 continue
+            if (name, kind) == ("train", "unseen") and unknown == "weak_negative":
+                kind = "unseen, absent"
             if classes and (name, kind) in _LACKS:
                 number = "1 class has" if len(classes) == 1 else f"{len(classes)} classes have"
                 lack, advice = _LACKS[name, kind]

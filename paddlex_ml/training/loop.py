@@ -22,7 +22,7 @@ import paddle
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import WeightsKind, write_metrics
-from paddlex_ml.data.loader import Batch, Loader, evaluation_indices
+from paddlex_ml.data.loader import Batch, IndexBatches, Loader, evaluation_indices
 from paddlex_ml.distributed.group import PeerLost
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate, scoring
@@ -90,7 +90,7 @@ def train_epoch(
                 break
             if save_now:
                 keeper.save_latest(training)
-            own, loss = train_step(training, plan, batches)
+            own, loss = train_step(training, plan, batches, step)
             if not math.isfinite(loss):
                 if math.isfinite(own):
                     raise PeerLost("the loss of another process is not finite")
@@ -111,8 +111,12 @@ def train_epoch(
     return meter
 
 
-def train_step(training: Training, plan: Plan, batches: Sequence[Batch]) -> tuple[float, float]:
+def train_step(
+    training: Training, plan: Plan, batches: Sequence[Batch], draws: IndexBatches | None = None
+) -> tuple[float, float]:
     """Forward and backward over the batches of one step, then one update.
+
+    `draws` says which images they have; only estimated labels need it.
 
     Returns the loss of this process and that of the group. It is a sum over samples, so batches
     of one step, and those of other processes, simply add their gradients. A loss that is not finite
@@ -123,21 +127,27 @@ def train_step(training: Training, plan: Plan, batches: Sequence[Batch]) -> tupl
     entropy = [plan.seed, progress.epoch * 10**6 + progress.step, group.rank]
     paddle.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
     losses = []
-    for images, targets in batches:
+    for number, (images, targets) in enumerate(batches):
         with plan.precision():
             logits = training.model(images)
         loss = plan.loss_fn(logits, targets)
+        if training.estimates is not None:
+            assert draws is not None
+            loss = loss + training.estimates.loss(logits, targets, draws[number])
         scaler.scale(loss * group.size).backward()  # times size: the group takes the mean
         losses.append(loss.detach())
     group.all_reduce_gradients(training.parameters)
     own = float(sum(losses))  # the only wait for the device in a step
     total = group.all_reduce_sum(own)
     if math.isfinite(total):
-        training.optimizer.set_lr(plan.schedule.rate(global_step(progress, plan)))
+        rate = plan.schedule.rate(global_step(progress, plan))
+        training.optimizer.set_lr(rate)
         scaler.step(training.optimizer)
         scaler.update()
         group.all_reduce_mean(training.statistics)
         training.ema.update(training.model)
+        if training.estimates is not None:
+            training.estimates.update(rate, group)
     training.optimizer.clear_grad()
     return own, total
 

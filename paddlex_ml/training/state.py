@@ -17,6 +17,7 @@ from paddlex_ml.artifacts.weights import to_arrays
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.optimizer import load_state, save_state
+from paddlex_ml.training.role import LabelEstimates
 
 _DAMAGED = (KeyError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError)
 """What values that do not fit the model raise: of another form, shape or type."""
@@ -36,6 +37,8 @@ class Training:
     fingerprint: dict[str, Any]
     """Options that decide about the numbers; a resume compares them with its own."""
     progress: Progress = field(default_factory=Progress)
+    estimates: LabelEstimates | None = None
+    """The estimated labels of the training images; None where none are estimated."""
 
     parameters: list[paddle.Tensor] = field(init=False)
     """What the optimizer may change; listed once, because the model searches its layers."""
@@ -48,9 +51,11 @@ class Training:
         self.statistics = [v for k, v in entries if k.endswith(("._mean", "._variance"))]
 
     def snapshot(self, *, use_ema: bool = False) -> Checkpoint:
-        """Copy the present state into a checkpoint."""
+        """Copy the present state into a checkpoint, but for estimated labels: they may be large."""
         state: dict[str, Any] = {"moments": save_state(self.optimizer, self.model)}
         state["scaler"] = self.scaler.state_dict() if self.scaler.is_enable() else {}
+        if self.estimates is not None:
+            state["estimates"] = self.estimates.state()
         return Checkpoint(
             info=self.info,
             weights=to_arrays(self.model.state_dict()),
@@ -76,6 +81,8 @@ class Training:
             load_state(self.optimizer, self.model, saved.optimizer["moments"])
             if self.scaler.is_enable() and saved.optimizer["scaler"]:
                 self.scaler.load_state_dict(saved.optimizer["scaler"])
+            if self.estimates is not None and "estimates" in saved.optimizer:
+                self.estimates.restore(saved.optimizer["estimates"])
         except _DAMAGED as error:
             self.progress = before
             raise PaddlexMLError(

@@ -40,7 +40,7 @@ def test_what_decides_about_the_numbers_is_compared() -> None:
         "grad_accum_steps grad_clip_norm sync_bn amp amp_dtype num_queries",
         "sampler repeat_threshold reduced_decode eval_interval start_eval_epoch",
         "loss.name loss.gamma_neg loss.gamma_pos loss.clip loss.pos_weight loss.temperature",
-        "loss.unknown loss.em_alpha single_positive loss.label_smoothing",
+        "loss.unknown loss.em_alpha loss.role_labels single_positive loss.label_smoothing",
         "augment.cutout augment.randaugment augment.flip augment.mixup",
     )
     compared = {f"Train.{key}" for line in keys for key in line.split()}

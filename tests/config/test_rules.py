@@ -105,6 +105,22 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
             "-o Train.augment.mixup=0",
         ),
         (
+            ["Train.loss.unknown=role"],
+            "Train.loss.unknown is role, which asymmetric has no form of: it is made for bce",
+            "-o Train.loss.name=bce",
+        ),
+        (
+            ["Train.loss.name=two_way", "Train.loss.unknown=role"],
+            "Train.loss.unknown is role, which two_way has no form of: it is made for bce",
+            "-o Train.loss.name=bce",
+        ),
+        (
+            ["Train.loss.name=bce", "Train.loss.unknown=role", "Train.augment.mixup=0.2"],
+            "Train.augment.mixup is 0.2, but Train.loss.unknown role estimates labels of single "
+            "images",
+            "-o Train.augment.mixup=0",
+        ),
+        (
             ["Evaluate.bootstrap=1"],
             "Evaluate.bootstrap is 1: so few rounds have no middle 95 %",
             "-o Evaluate.bootstrap=20",

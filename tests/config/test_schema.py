@@ -85,6 +85,7 @@ def test_the_modes_and_the_annotation_of_mode_agree() -> None:
         ),
         ("Train.loss.name", "focal", "must be one of asymmetric, bce, two_way", "=asymmetric"),
         ("Train.loss.em_alpha", 0, "must be above 0", "=0.1"),
+        ("Train.loss.role_labels", 0, "must be above 0", "role_labels=null"),
         ("Train.loss.pos_weight", "balanced", "auto, or a list with one number per class", "=auto"),
         ("Train.loss.pos_weight", 2.0, "auto, or a list with one number per class", "=auto"),
         ("Train.loss.pos_weight", [], "auto, or a list with one number per class", "=auto"),

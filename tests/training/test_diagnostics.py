@@ -247,15 +247,35 @@ def test_classes_without_a_known_absent_label_are_named_where_unknown_ones_are_i
     train[:, 2] = 1  # in all images, as far as everybody knows
     train[9:, 3] = 0
     names, val = ["owl", "cat", "sky", "dog"], np.tile(np.eye(4, dtype=np.int8), (20, 1))
-    masked = diagnostics.check_lists(names, train, val, ignores_unknown=True)
+    masked = diagnostics.check_lists(names, train, val, unknown="ignore")
     assert [text for text in masked if "everywhere" in text] == [
         "1 class has no image in train.txt that is known not to show it (owl): a model learns that "
         "such a class is everywhere; label some images without it, or train with "
         "-o Train.loss.unknown=em"
     ]
-    trained = diagnostics.check_lists(names, train, val, ignores_unknown=False)
+    trained = diagnostics.check_lists(names, train, val, unknown="em")
     assert len(trained) == len(masked) - 1
-    assert masked == diagnostics.check_lists(names, to_sparse(train), val, ignores_unknown=True)
+    assert masked == diagnostics.check_lists(names, to_sparse(train), val, unknown="ignore")
+
+
+@pytest.mark.parametrize(
+    ("unknown", "told"),
+    [
+        ("ignore", "nothing is learned of a class that nobody has looked for; label some images, "),
+        ("em", "nothing is learned of a class that nobody has looked for; label some images, "),
+        (
+            "weak_negative",
+            "-o Train.loss.unknown=weak_negative teaches that such a class is nowhere; label some "
+            "images, ",
+        ),
+    ],
+)
+def test_what_is_learned_of_a_class_that_nobody_looked_for_is_told(unknown: str, told: str) -> None:
+    train = np.full((60, 1), -1, np.int8)
+    val = np.tile(np.array([[0], [1]], np.int8), (30, 1))
+    assert diagnostics.check_lists(["owl"], train, val, unknown=unknown) == [
+        f"1 class has only unknown labels in train.txt (owl): {told}with it and without it"
+    ]
 
 
 def test_classes_that_val_cannot_measure_are_named() -> None:

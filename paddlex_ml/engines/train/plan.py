@@ -51,7 +51,7 @@ def prepare_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) ->
         values = targets.assume_absent(values)
         dataset = replace(dataset, train=replace(dataset.train, values=values))
     for message in diagnostics.check_lists(
-        dataset.label_names, values, dataset.val.values, ignores_unknown=treatment == "ignore"
+        dataset.label_names, values, dataset.val.values, unknown=treatment
     ):
         logger.warning(message)
     return dataset
@@ -73,6 +73,7 @@ def _tell_unknown(config: Config, values: Targets) -> None:
         "ignore": "leaves them out of the loss",
         "negative": "counts them as absent",
         "weak_negative": f"counts them as absent with the weight {weight:.3g}",
+        "role": "estimates them while the model trains",
         "em": f"leaves their scores undecided (Train.loss.em_alpha={options.loss.em_alpha:g})",
     }[treatment]
     logger.info(
@@ -209,7 +210,7 @@ def _weigh_unknown(config: Config, values: Targets) -> float | None:
             return 1.0
         case "weak_negative":
             return 1 / max(1, int(values.shape[1]) - 1)
-        case "ignore" | "em":
+        case "ignore" | "em" | "role":
             return 0.0
 
 

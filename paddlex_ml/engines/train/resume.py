@@ -276,6 +276,16 @@ def read(config: Config, folder: Path, info: ModelInfo) -> Checkpoint:
             f"{override(KEY, None)}; or go on with these lists, after the best model so far is "
             f"scored on them: {override('Train.rescore_best', True)}",
         )
+    is_table_old = "estimates" in saved.optimizer and annotation.TRAIN_FILE in changed
+    if is_table_old and config.Train.unknown_labels == "role":
+        raise PaddlexMLError(
+            "train.txt changed since this run began: its estimated labels belong to the images of "
+            "before",
+            where=str(config.Global.dataset_dir),
+            fix=f"{override('Train.loss.unknown', 'em')} goes on without them, or start a new run: "
+            f"{override('Global.output', earlier_run.free_folder(config.Global.output))} "
+            f"{override(KEY, None)}",
+        )
     return saved
 
 

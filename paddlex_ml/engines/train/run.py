@@ -28,7 +28,14 @@ from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed import launch
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import changed_lists, preflight, pretrained, resume, start
+from paddlex_ml.engines.train import (
+    changed_lists,
+    label_estimates,
+    preflight,
+    pretrained,
+    resume,
+    start,
+)
 from paddlex_ml.engines.train.plan import build_loaders, compose_plan, prepare_lists
 from paddlex_ml.engines.train.result import build_result
 from paddlex_ml.engines.train.resume import Beginning
@@ -162,6 +169,7 @@ def prepare(
         computing.scaler(),
         fingerprint(config, group.size) | {"Train.num_queries": head.queries},
         progress,
+        label_estimates.build(config, dataset, group),
     )
     if opened.saved is not None:
         training.restore(opened.saved)

@@ -113,6 +113,15 @@ def test_pos_weight_weighs_present_labels(plan_of: Any, toy: Path) -> None:
         plan_of("Train.loss.name=bce", "Train.loss.pos_weight=[1, 2]")
 
 
+def test_weights_of_one_tag_a_photo_that_is_taken_for_all_count_its_zeros(
+    plan_of: Any, toy: Path
+) -> None:
+    weighted = ("Train.loss.name=bce", "Train.loss.pos_weight=auto")
+    plain = plan_of(*weighted).loss_fn
+    negative = plan_of(*weighted, "Train.single_positive=true", "Train.loss.unknown=negative")
+    assert loss(negative.loss_fn) == loss(plain)  # the zeros are trained as absent, so they count
+
+
 def test_label_smoothing_makes_targets_less_certain(plan_of: Any) -> None:
     smoothed = plan_of("Train.loss.name=bce", "Train.loss.label_smoothing=0.2").loss_fn
     assert loss(smoothed) == pytest.approx(loss(bce_loss, TARGETS * 0.8 + 0.1), rel=1e-6)
@@ -342,7 +351,8 @@ def test_a_class_that_would_be_predicted_everywhere_is_named_unless_em_prevents_
     train = ImageList(partly.root, partly.train.paths, cells)
     dataset = MLClsDataset(partly.root, partly.label_names, train, partly.val)
     named = f"known not to show it ({partly.label_names[0]}): a model learns that such a class is"
-    for unknown in ("ignore", "em", "negative", "weak_negative"):
+    for unknown in ("ignore", "em", "negative", "weak_negative", "role"):
         caplog.clear()
-        prepare_lists(config_of(f"Train.loss.unknown={unknown}"), dataset, ProcessGroup())
+        config = config_of(f"Train.loss.unknown={unknown}", "Train.loss.name=bce")
+        prepare_lists(config, dataset, ProcessGroup())
         assert any(named in text for text in caplog.messages) == (unknown == "ignore"), unknown
