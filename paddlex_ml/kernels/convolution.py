@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depthwise convolution and batch norm for training on the CPU, compiled by numba.
+"""Depthwise and dense convolution for training on the CPU, compiled by numba.
 
 Importing this file compiles for some seconds, unless an earlier process has stored the code in
 numba's cache. Every function works on a range of channels, takes the images of the batch in order
@@ -14,34 +14,36 @@ kernel is a fixed distance in it, and the convolution is, for ANY stride,
 
 over long runs of t: loops without borders, which the compiler turns into vector code. Results
 between the rows are left out when the result is copied. float32 throughout; NaN stays NaN.
+
+A dense convolution does so for four channels of the output at once, so that each value of the
+input that is loaded serves four products; its threads share the images and the channels of the
+output. Nothing is copied once for each tap, as it is before a matrix product (im2col).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
 
+from paddlex_ml.kernels.batch_norm import norm as norm
+from paddlex_ml.kernels.batch_norm import norm_gradients as norm_gradients
 from paddlex_ml.kernels.compiler import compiled
 
 FLAGS = {"contract", "reassoc", "nsz", "arcp"}  # not nnan and ninf: NaN must be kept
 BLOCK = 2048  # floats of a run: the data of one row of taps fits into the first cache
+DENSE_BLOCK = 1024  # the same for four channels of the output
 
-ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
-THREE, SIX, SIXTH, HALF = np.float32(3), np.float32(6), np.float32(1 / 6), np.float32(0.5)
+ZERO = np.float32(0)
 STEP, NEXT = np.uint64(2), np.uint64(1)
-RELU, HARDSWISH = 1, 2  # as in `layers.ACTIVATIONS`; 0 is none
 
 # Functions below that are called by others become part of each of them. As functions of their own
 # they would be in every one of these, each time translated anew; a process that compiles would run
 # another of these versions than one that loads, with other last digits.
 _inner: Callable[..., Any] = njit(fastmath=FLAGS, nogil=True, forceinline=True)
 _PLANES = "float32[:,:,:,::1]"
-_MAPS = "float32[:,:,::1]"
-_ROW = "float32[::1]"
 
 
 @_inner
@@ -236,115 +238,152 @@ def depthwise_gradients(x, weight, dout, stride, wants_dx, dx, dweight, first, l
 
 
 @_inner
-def _apply(x, scale, shift, activation, out):
-    """Activation of scale * x + shift."""
-    if activation == HARDSWISH:
-        for t in range(len(x)):
-            z = scale * x[t] + shift
-            out[t] = z * min(max(z + THREE, ZERO), SIX) * SIXTH
-    elif activation == RELU:
-        for t in range(len(x)):
-            z = scale * x[t] + shift
-            out[t] = ZERO if z <= ZERO else z
+def _add_dense(x, distances, weight, out, n):
+    """Add 1, 2 or 3 taps of one input channel to 4 output channels.
+
+    Weights and values of one step of the loop just fit into the 16 vector registers of AVX2.
+    """
+    taps = len(distances)
+    x0 = x[distances[0] : distances[0] + n]
+    x1 = x[distances[min(1, taps - 1)] :][:n]
+    x2 = x[distances[taps - 1] :][:n]
+    o0, o1, o2, o3 = out[0, :n], out[1, :n], out[2, :n], out[3, :n]
+    a0, b0, c0, d0 = weight[0, 0], weight[1, 0], weight[2, 0], weight[3, 0]
+    k = min(1, taps - 1)
+    a1, b1, c1, d1 = weight[0, k], weight[1, k], weight[2, k], weight[3, k]
+    k = taps - 1
+    a2, b2, c2, d2 = weight[0, k], weight[1, k], weight[2, k], weight[3, k]
+    if taps == 3:
+        for t in range(n):
+            o0[t] += a0 * x0[t] + a1 * x1[t] + a2 * x2[t]
+            o1[t] += b0 * x0[t] + b1 * x1[t] + b2 * x2[t]
+            o2[t] += c0 * x0[t] + c1 * x1[t] + c2 * x2[t]
+            o3[t] += d0 * x0[t] + d1 * x1[t] + d2 * x2[t]
+    elif taps == 2:
+        for t in range(n):
+            o0[t] += a0 * x0[t] + a1 * x1[t]
+            o1[t] += b0 * x0[t] + b1 * x1[t]
+            o2[t] += c0 * x0[t] + c1 * x1[t]
+            o3[t] += d0 * x0[t] + d1 * x1[t]
     else:
-        for t in range(len(x)):
-            out[t] = scale * x[t] + shift
-
-
-@_inner
-def _slope(z, activation):
-    """Derivative of the activation, and NaN at NaN."""
-    if activation == HARDSWISH:
-        inside = TWO * SIXTH * z + HALF
-        return ZERO if z <= -THREE else (ONE if z >= THREE else inside)
-    return ZERO if z <= ZERO else ONE
-
-
-@_inner
-def _sums(x, dout, scale, shift, mean, activation):
-    """Sums of the gradient before the activation, alone and times (x - mean)."""
-    s0, s1 = ZERO, ZERO
-    if activation == HARDSWISH:
-        for t in range(len(x)):
-            d = dout[t] * _slope(scale * x[t] + shift, HARDSWISH)
-            s0 += d
-            s1 += d * (x[t] - mean)
-    elif activation == RELU:
-        for t in range(len(x)):
-            d = dout[t] * _slope(scale * x[t] + shift, RELU)
-            s0 += d
-            s1 += d * (x[t] - mean)
-    else:
-        for t in range(len(x)):
-            s0 += dout[t]
-            s1 += dout[t] * (x[t] - mean)
-    return s0, s1
-
-
-@_inner
-def _gradient(x, dout, scale, shift, slant, level, activation, dx):
-    """Gradient of the plane: scale times that before the activation, plus a line in x."""
-    if activation == HARDSWISH:
-        for t in range(len(x)):
-            d = dout[t] * _slope(scale * x[t] + shift, HARDSWISH)
-            dx[t] = scale * d + (slant * x[t] + level)
-    elif activation == RELU:
-        for t in range(len(x)):
-            d = dout[t] * _slope(scale * x[t] + shift, RELU)
-            dx[t] = scale * d + (slant * x[t] + level)
-    else:
-        for t in range(len(x)):
-            dx[t] = scale * dout[t] + (slant * x[t] + level)
+        for t in range(n):
+            o0[t] += a0 * x0[t]
+            o1[t] += b0 * x0[t]
+            o2[t] += c0 * x0[t]
+            o3[t] += d0 * x0[t]
 
 
 @compiled(
-    f"void({_MAPS}, {_ROW}, {_ROW}, float64, int64, {_MAPS}, {_ROW}, {_ROW}, int64, int64)",
+    f"void({_PLANES}, {_PLANES}, int64[::1], int64[::1], int64[::1], {_PLANES}, int64[::1],"
+    " int64, int64)",
     fastmath=FLAGS,
 )
-def norm(x, weight, bias, epsilon, activation, out, mean, variance, first, last):
-    """Batch norm of x [B, D, HW] with its own statistics, which are returned; activation."""
-    batch, _, size = x.shape
-    for c in range(first, last):
-        centre, squares = 0.0, 0.0  # of the images so far (Chan et al. 1979)
-        for b in range(batch):
-            plane, total = x[b, c], ZERO
-            for t in range(size):
-                total += plane[t]
-            middle, spread = total / np.float32(size), ZERO
-            for t in range(size):
-                spread += (plane[t] - middle) * (plane[t] - middle)
-            step = middle - centre
-            centre += step / (b + 1)
-            squares += spread + step * step * (size * b / (b + 1))
-        mean[c], variance[c] = centre, squares / (batch * size)
-        scale = np.float32(weight[c] / math.sqrt(squares / (batch * size) + epsilon))
-        shift = np.float32(bias[c] - scale * centre)
-        for b in range(batch):
-            _apply(x[b, c], scale, shift, activation, out[b, c])
+def dense(x, weight, distances, cuts, source, out, target, first, last):
+    """Convolution of x [B, I, H, W] to out [B, 4 U, H', W'], or its gradient by the input.
+
+    weight [U, I, 4, taps] lies in the order of `distances`, where the taps of phase p of the output
+    are cuts[p] to cuts[p + 1]. `source` and `target`: padding, stride, pitch, length of a phase of
+    x and of out, and what lies before the first phase of x, or how many values of a phase of out
+    are wanted. The pairs first..last of an image and four channels of out: b * U + u.
+    """
+    pad, stride, pitch, size, margin = source
+    pad_out, stride_out, pitch_out, size_out, count = target
+    groups, channels = weight.shape[:2]
+    buffer = np.zeros((channels, margin + stride * stride * size), np.float32)
+    result = np.empty((4, stride_out * stride_out * size_out), np.float32)
+    part = np.empty((4, DENSE_BLOCK), np.float32)
+    image = -1
+    for pair in range(first, last):
+        b, u = pair // groups, pair % groups
+        if b != image:
+            image = b
+            for i in range(channels):
+                _split(x[b, i], pad, stride, pitch, size, buffer[i, margin:])
+        for start in range(0, count, DENSE_BLOCK):
+            n = min(DENSE_BLOCK, count - start)
+            for phase in range(len(cuts) - 1):
+                part[:] = ZERO
+                for i in range(channels):
+                    k, end = cuts[phase], cuts[phase + 1]
+                    while k < end:
+                        taps = 2 if end - k == 4 else min(3, end - k)
+                        _add_dense(
+                            buffer[i, start:], distances[k : k + taps], weight[u, i, :, k:], part, n
+                        )
+                        k += taps
+                begin = phase * size_out + start
+                for v in range(4):
+                    result[v, begin : begin + n] = part[v, :n]
+        for v in range(4):
+            _join(result[v], pad_out, stride_out, pitch_out, size_out, out[b, 4 * u + v])
+
+
+@_inner
+def _add_dense_products(x, distances, d0, d1, d2, d3, sums, n):
+    """Add to sums [4, taps] the scalar products of four gradients and of 1 to 3 taps of x."""
+    taps = len(distances)
+    x0 = x[distances[0] : distances[0] + n]
+    x1 = x[distances[min(1, taps - 1)] :][:n]
+    x2 = x[distances[taps - 1] :][:n]
+    s00, s01, s02, s10, s11, s12 = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
+    s20, s21, s22, s30, s31, s32 = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
+    for t in range(n):
+        s00 += d0[t] * x0[t]
+        s01 += d0[t] * x1[t]
+        s02 += d0[t] * x2[t]
+        s10 += d1[t] * x0[t]
+        s11 += d1[t] * x1[t]
+        s12 += d1[t] * x2[t]
+        s20 += d2[t] * x0[t]
+        s21 += d2[t] * x1[t]
+        s22 += d2[t] * x2[t]
+        s30 += d3[t] * x0[t]
+        s31 += d3[t] * x1[t]
+        s32 += d3[t] * x2[t]
+    firsts, seconds, thirds = (s00, s10, s20, s30), (s01, s11, s21, s31), (s02, s12, s22, s32)
+    for v in range(4):
+        sums[v, 0] += firsts[v]
+        if taps > 1:
+            sums[v, 1] += seconds[v]
+        if taps > 2:
+            sums[v, 2] += thirds[v]
 
 
 @compiled(
-    f"void({_MAPS}, {_MAPS}, {_ROW}, {_ROW}, {_ROW}, {_ROW}, float64, int64,"
-    f" {_MAPS}, {_ROW}, {_ROW}, int64, int64)",
+    f"void({_PLANES}, {_PLANES}, int64[::1], int64[::1], int64, {_PLANES}, int64, int64)",
     fastmath=FLAGS,
 )
-def norm_gradients(
-    x, dout, weight, bias, mean, variance, epsilon, activation, dx, dweight, dbias, first, last
-):
-    """Gradients of `norm`."""
-    batch, _, size = x.shape
-    for c in range(first, last):
-        inverse = 1 / math.sqrt(variance[c] + epsilon)
-        scale = np.float32(weight[c] * inverse)
-        shift = np.float32(bias[c] - scale * mean[c])
-        total, moment = 0.0, 0.0
-        for b in range(batch):
-            s0, s1 = _sums(x[b, c], dout[b, c], scale, shift, mean[c], activation)
-            total += s0
-            moment += s1
-        dbias[c], dweight[c] = total, moment * inverse
-        steepness = -scale * inverse * inverse * moment / (batch * size)
-        slant = np.float32(steepness)
-        level = np.float32(-scale * total / (batch * size) - steepness * mean[c])
-        for b in range(batch):
-            _gradient(x[b, c], dout[b, c], scale, shift, slant, level, activation, dx[b, c])
+def dense_weight_gradient(x, dout, distances, source, count, dweight, first, last):
+    """Gradient of the convolution by its weight, to dweight [U, I, 4, taps]; settings as there.
+
+    `count` values of an output belong to it. The pairs first..last of four channels of dout and one
+    of x: u * I + i.
+    """
+    pad, stride, pitch, size, _ = source
+    channels = x.shape[1]
+    begin, end = first // channels, (last - 1) // channels + 1
+    buffer = np.zeros((channels, stride * stride * size), np.float32)
+    factors = np.zeros((end - begin, 4, count + pitch), np.float32)
+    for pair in range(first, last):
+        dweight[pair // channels, pair % channels] = ZERO
+    for b in range(x.shape[0]):
+        for i in range(channels):
+            _split(x[b, i], pad, stride, pitch, size, buffer[i])
+        for u in range(begin, end):
+            for v in range(4):
+                _split(dout[b, 4 * u + v], 0, 1, pitch, size, factors[u - begin, v])
+        for start in range(0, count, BLOCK):
+            n = min(BLOCK, count - start)
+            for pair in range(first, last):
+                u, i = pair // channels, pair % channels
+                for k in range(0, len(distances), 3):
+                    _add_dense_products(
+                        buffer[i, start:],
+                        distances[k : k + 3],
+                        factors[u - begin, 0, start:],
+                        factors[u - begin, 1, start:],
+                        factors[u - begin, 2, start:],
+                        factors[u - begin, 3, start:],
+                        dweight[u, i, :, k:],
+                        n,
+                    )

@@ -14,10 +14,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import paddle
@@ -29,6 +29,11 @@ from paddlex_ml.cores import usable_cores
 from paddlex_ml.kernels import compiler
 
 logger = logging.getLogger(__name__)
+
+MOST_CHANNELS = 64
+"""Dense convolutions with more channels are faster as Paddle's matrix products."""
+LEAST_SIZE = 28
+"""So are those to smaller maps."""
 
 Activation: TypeAlias = Callable[[paddle.Tensor], paddle.Tensor]
 
@@ -42,30 +47,51 @@ ACTIVATIONS: dict[Activation, int] = {identity: 0, F.relu: 1, F.hardswish: 2}
 
 
 def convolve(layer: nn.Conv2D, features: paddle.Tensor) -> paddle.Tensor:
-    """Output of `layer` for [B, D, H, W]; fast where it is depthwise or pointwise."""
+    """Output of `layer` for [B, D, H, W]; fast where it is depthwise, pointwise or narrow."""
     if not _applies(layer, features):
         return layer(features)
     kernel, stride, groups = list(layer._kernel_size), list(layer._stride), layer._groups
-    padding = kernel[0] // 2
+    keeps_size = layer._padding == "SAME" and stride == [1, 1]  # a row more after than before
     is_plain = (
         layer.bias is None
-        and layer._padding in (padding, [padding, padding])
+        and (layer._padding in (kernel[0] // 2, [kernel[0] // 2] * 2) or keeps_size)
         and layer._padding_mode == "zeros"
         and layer._dilation in (1, [1, 1])
         and layer._data_format == "NCHW"
+        and kernel[0] == kernel[1]
+        and stride in ([1, 1], [2, 2])
     )
-    is_depthwise = groups == layer._in_channels == layer._out_channels
-    if is_plain and is_depthwise and kernel in ([3, 3], [5, 5]) and stride in ([1, 1], [2, 2]):
+    is_odd, is_depthwise = kernel[0] % 2 == 1, groups == layer._in_channels == layer._out_channels
+    if is_plain and is_odd and is_depthwise and kernel[0] in (3, 5):
         return _Depthwise.apply(features, layer.weight, stride[0])
     if is_plain and groups == 1 and kernel == stride == [1, 1]:
         return _Pointwise.apply(features, layer.weight)
+    if is_plain and (is_odd or keeps_size) and groups == 1 and _suits_dense(layer, features):
+        return _Dense.apply(features, layer.weight, stride[0])
     return layer(features)
 
 
+def _suits_dense(layer: nn.Conv2D, features: paddle.Tensor) -> bool:
+    """Whether the kernels for dense convolutions can do it and are faster: a fixed rule."""
+    return (
+        layer._kernel_size[0] > 1
+        and layer._out_channels % 4 == 0
+        and (layer._in_channels % 4 == 0 or features.stop_gradient)
+        and max(layer._in_channels, layer._out_channels) <= MOST_CHANNELS
+        and min(features.shape[2:]) >= LEAST_SIZE * layer._stride[0]
+    )
+
+
 def norm_activate(
-    layer: nn.BatchNorm2D, activation: Activation, features: paddle.Tensor
+    layer: nn.BatchNorm2D,
+    activation: Activation,
+    features: paddle.Tensor,
+    affine: tuple[paddle.Tensor, paddle.Tensor] | None = None,
 ) -> paddle.Tensor:
-    """`activation(layer(features))` of [B, D, H, W], in one step."""
+    """`activation(layer(features))` of [B, D, H, W], in one step.
+
+    affine: scale and bias, both [1], that are applied last.
+    """
     if (
         type(layer) is not nn.BatchNorm2D
         or activation not in ACTIVATIONS
@@ -74,8 +100,13 @@ def norm_activate(
         or layer.bias is None
         or not _applies(layer, features)
     ):
-        return activation(layer(features))
-    return _Norm.apply(features, layer.weight, layer.bias, layer, ACTIVATIONS[activation])
+        result = activation(layer(features))
+        return result if affine is None else affine[0] * result + affine[1]
+    kind = ACTIVATIONS[activation]
+    if affine is None or activation is not F.relu:
+        result = _Norm.apply(features, layer.weight, layer.bias, None, None, layer, kind)
+        return result if affine is None else affine[0] * result + affine[1]
+    return _Norm.apply(features, layer.weight, layer.bias, *affine, layer, kind)
 
 
 def _applies(layer: nn.Layer, features: paddle.Tensor) -> bool:
@@ -157,6 +188,100 @@ class _Pointwise(PyLayer):
         return _select_gradients((features, dx), (weight, dweight))
 
 
+class _Grid(NamedTuple):
+    """How the kernels for dense convolutions see a map: phases with rows of one pitch."""
+
+    kernel: int
+    stride: int
+    pad: int
+    """Rows of zeros before the first one."""
+    pitch: int
+    size: int
+    """Length of a phase."""
+    length: int
+    """That of an output at this pitch."""
+
+    @classmethod
+    def of(cls, features: paddle.Tensor, out: paddle.Tensor, kernel: int, stride: int) -> _Grid:
+        pad = (kernel - 1) // 2
+        rows, pitch = (
+            (max((after - 1) * stride + kernel, before + pad) + stride - 1) // stride
+            for before, after in zip(features.shape[2:], out.shape[2:], strict=True)
+        )
+        length = (out.shape[2] - 1) * pitch + out.shape[3]
+        return cls(kernel, stride, pad, pitch, rows * pitch + kernel, length)
+
+    def taps(self, a: int, b: int, step: int) -> list[tuple[int, int]]:
+        """Row and column of the taps from (a, b) on."""
+        return [(i, j) for i in range(a, self.kernel, step) for j in range(b, self.kernel, step)]
+
+
+class _Dense(PyLayer):
+    @staticmethod
+    def forward(
+        ctx: Any, features: paddle.Tensor, weight: paddle.Tensor, stride: int
+    ) -> paddle.Tensor:
+        batch, _, *size = features.shape
+        out = paddle.empty([batch, weight.shape[0], *((n - 1) // stride + 1 for n in size)])
+        grid = _Grid.of(features, out, weight.shape[2], stride)
+        taps = grid.taps(0, 0, 1)
+        phases = [i % stride * stride + j % stride for i, j in taps]
+        distances = np.array(
+            [
+                phase * grid.size + i // stride * grid.pitch + j // stride
+                for phase, (i, j) in zip(phases, taps, strict=True)
+            ]
+        )
+        weights = _arrange(_view(weight), taps)
+        source = np.array([grid.pad, stride, grid.pitch, grid.size, 0])
+        target = np.array([0, 1, grid.pitch, out.shape[2] * grid.pitch, grid.length])
+        arrays = _view(features), weights, distances, np.array([0, len(taps)]), source
+        _run_in_threads("dense", batch * len(weights), *arrays, _view(out), target)
+        ctx.save_for_backward(features, weight)
+        ctx.settings = grid, distances, source
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, dout: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
+        features, weight = ctx.saved_tensor()
+        grid, distances, source = ctx.settings
+        dx = dweight = None
+        if not weight.stop_gradient:
+            groups, channels = weight.shape[0] // 4, weight.shape[1]
+            arranged = np.empty((groups, channels, 4, len(distances)), np.float32)
+            arrays = _view(features), _view(dout), distances, source, grid.length, arranged
+            _run_in_threads("dense_weight_gradient", groups * channels, *arrays)
+            dweight = paddle.to_tensor(arranged.swapaxes(1, 2).reshape(weight.shape))
+        if not features.stop_gradient:
+            dx = _Dense.input_gradient(dout, weight, grid, paddle.empty(features.shape))
+        return _select_gradients((features, dx), (weight, dweight))
+
+    @staticmethod
+    def input_gradient(
+        dout: paddle.Tensor, weight: paddle.Tensor, grid: _Grid, dx: paddle.Tensor
+    ) -> paddle.Tensor:
+        """Fill dx: for each phase of the input, the taps that read it, and from which output."""
+        stride, pitch, size = grid.stride, grid.pitch, grid.size
+        phases = [grid.taps(a, b, stride) for a in range(stride) for b in range(stride)]
+        taps = [tap for phase in phases for tap in phase]
+        cuts = np.cumsum([0, *(len(phase) for phase in phases)])
+        margin = (grid.kernel // stride + 1) * (pitch + 1)
+        distances = np.array([margin - i // stride * pitch - j // stride for i, j in taps])
+        weights = _arrange(_view(weight).swapaxes(0, 1), taps)
+        source = np.array([0, 1, pitch, size, margin])
+        target = np.array([grid.pad, stride, pitch, size, size])
+        arrays = _view(dout), weights, distances, cuts, source, _view(dx), target
+        _run_in_threads("dense", len(dx) * len(weights), *arrays)
+        return dx
+
+
+def _arrange(weight: np.ndarray[Any, Any], taps: Sequence[tuple[int, int]]) -> np.ndarray[Any, Any]:
+    """Weight [O, I, K, K] as [O / 4, I, 4, taps]."""
+    rows, columns = zip(*taps, strict=True)
+    chosen = weight[:, :, rows, columns]
+    return np.ascontiguousarray(chosen.reshape(-1, 4, *chosen.shape[1:]).swapaxes(1, 2))
+
+
 class _Norm(PyLayer):
     @staticmethod
     def forward(
@@ -164,31 +289,44 @@ class _Norm(PyLayer):
         features: paddle.Tensor,
         weight: paddle.Tensor,
         bias: paddle.Tensor,
+        gain: paddle.Tensor | None,
+        offset: paddle.Tensor | None,
         layer: nn.BatchNorm2D,
         activation: int,
     ) -> paddle.Tensor:
         out = paddle.empty(features.shape)
         mean, variance = np.empty((2, features.shape[1]), np.float32)
-        settings = layer._epsilon, activation
+        affine = np.array([1.0, 0.0], np.float32)
+        if gain is not None and offset is not None:
+            affine[:] = _view(gain)[0], _view(offset)[0]
+        settings = layer._epsilon, activation, affine
         arrays = _view_maps(features), _view(weight), _view(bias), *settings, _view_maps(out)
         _run_in_threads("norm", len(mean), *arrays, mean, variance)
         for running, now in ((layer._mean, mean), (layer._variance, variance)):
             average = _view(running)
             average *= np.float32(layer._momentum)
             average += np.float32(1 - layer._momentum) * now
-        ctx.save_for_backward(features, weight, bias)
+        ctx.save_for_backward(features, weight, bias, gain, offset)
         ctx.statistics, ctx.settings = (mean, variance), settings
         return out
 
     @staticmethod
     def backward(ctx: Any, dout: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
-        features, weight, bias = ctx.saved_tensor()
+        features, weight, bias, *affine = ctx.saved_tensor()
         dx, dweight, dbias = (paddle.empty(x.shape) for x in (features, weight, bias))
+        daffine = np.empty((2, len(weight)), np.float32)
         arrays = _view_maps(features), _view_maps(dout), _view(weight), _view(bias), *ctx.statistics
-        results = _view_maps(dx), _view(dweight), _view(dbias)
+        results = _view_maps(dx), _view(dweight), _view(dbias), daffine
         arrays = *arrays, *ctx.settings, *results
         _run_in_threads("norm_gradients", weight.shape[0], *arrays)
-        return _select_gradients((features, dx), (weight, dweight), (bias, dbias))
+        pairs = [(features, dx), (weight, dweight), (bias, dbias)]
+        sums = daffine.sum(1, dtype=np.float64).astype(np.float32)
+        pairs += [
+            (tensor, paddle.to_tensor(sums[k : k + 1]))
+            for k, tensor in enumerate(affine)
+            if tensor is not None
+        ]
+        return _select_gradients(*pairs)
 
 
 def _select_gradients(

@@ -14,6 +14,20 @@ from paddlex_ml.kernels.layers import Activation, identity
 Padding = int | Literal["SAME"]
 
 
+class LearnableAffine(nn.Layer):
+    """scale * x + bias, two numbers for the whole map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        constant = nn.initializer.Constant
+        self.scale = self.create_parameter([1], default_initializer=constant(1.0))
+        self.bias = self.create_parameter([1], default_initializer=constant(0.0))
+
+    def forward(self, features: paddle.Tensor) -> paddle.Tensor:
+        """The map with the same shape."""
+        return self.scale * features + self.bias
+
+
 class ConvNorm(nn.Layer):
     """Convolution, batch norm, activation: [B, D, H, W] -> [B, out_channels, H/stride, W/stride].
 
@@ -30,7 +44,7 @@ class ConvNorm(nn.Layer):
         groups: int = 1,
         padding: Padding | None = None,
         activation: Activation = identity,
-        lab: nn.Layer | None = None,
+        lab: LearnableAffine | None = None,
     ) -> None:
         """With `padding` None and an odd kernel, only the stride changes the size of the map.
 
@@ -52,8 +66,8 @@ class ConvNorm(nn.Layer):
     def forward(self, features: paddle.Tensor) -> paddle.Tensor:
         """Feature map after the activation."""
         features = layers.convolve(self.conv, features)
-        features = layers.norm_activate(self.bn, self.activation, features)
-        return features if self.lab is None else self.lab(features)
+        affine = None if self.lab is None else (self.lab.scale, self.lab.bias)
+        return layers.norm_activate(self.bn, self.activation, features, affine)
 
 
 def plain_conv(

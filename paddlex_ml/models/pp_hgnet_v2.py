@@ -18,7 +18,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from paddlex_ml.models.blocks import ConvNorm, Padding, plain_conv
+from paddlex_ml.kernels import layers
+from paddlex_ml.models.blocks import ConvNorm, LearnableAffine, Padding, plain_conv
 
 FEATURES = 2048
 
@@ -91,7 +92,7 @@ class PPHGNetV2(nn.Layer):
         self.stem = _Stem(*shape.stem, affine=shape.affine)
         self.stages = nn.LayerList([_Stage(stage, shape.affine) for stage in shape.stages])
         self.last_conv = plain_conv(shape.stages[-1].out_channels, FEATURES)
-        self.lab = _LearnableAffine() if shape.affine else None
+        self.lab = LearnableAffine() if shape.affine else None
         self.fc = head
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
@@ -99,21 +100,8 @@ class PPHGNetV2(nn.Layer):
         features = self.stem(images)  # [B, D0, S/4, S/4]
         for stage in self.stages:
             features = stage(features)  # ends as [B, D, S/32, S/32]
-        features = F.relu(self.last_conv(features))  # [B, 2048, S/32, S/32]
+        features = F.relu(layers.convolve(self.last_conv, features))  # [B, 2048, S/32, S/32]
         return self.fc(features if self.lab is None else self.lab(features))
-
-
-class _LearnableAffine(nn.Layer):
-    """scale * x + bias, two numbers for the whole map."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        constant = nn.initializer.Constant
-        self.scale = self.create_parameter([1], default_initializer=constant(1.0))
-        self.bias = self.create_parameter([1], default_initializer=constant(0.0))
-
-    def forward(self, features: paddle.Tensor) -> paddle.Tensor:
-        return self.scale * features + self.bias
 
 
 def _conv_norm(
@@ -135,7 +123,7 @@ def _conv_norm(
         groups=groups,
         padding=padding,
         activation=F.relu,
-        lab=_LearnableAffine() if affine else None,
+        lab=LearnableAffine() if affine else None,
     )
 
 

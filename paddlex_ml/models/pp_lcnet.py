@@ -14,6 +14,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from paddlex_ml.kernels import layers
 from paddlex_ml.models.blocks import ConvNorm
 
 FEATURES = 1280
@@ -47,7 +48,9 @@ class PPLCNet(nn.Layer):
         features = self.conv1(images)  # [B, 16, S/2, S/2]
         for name in STAGES:
             features = getattr(self, name)(features)  # ends as [B, 512, S/32, S/32]
-        features = self.dropout(F.hardswish(self.last_conv(features)))  # [B, 1280, S/32, S/32]
+        features = self.dropout(
+            F.hardswish(layers.convolve(self.last_conv, features))
+        )  # [B, 1280, S/32, S/32]
         return self.fc(features)
 
 

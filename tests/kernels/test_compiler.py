@@ -41,15 +41,32 @@ for size, stride in ((3, 1), (3, 2), (5, 1), (5, 2)):
     dx, dweight = np.empty_like(x), np.empty_like(weight)
     kernels.depthwise_gradients(x, weight, normal(*out.shape), stride, True, dx, dweight, 0, 6)
     add(out, dx, dweight)
+x = normal(2, 3, 37, 29)
+for size, stride in ((3, 1), (3, 2), (2, 1)):
+    rows, columns = 36 // stride + 1, 28 // stride + 1
+    pitch, pad, steps = columns + 2, (size - 1) // 2, range(size)
+    length, wanted = 40 * pitch, (rows - 1) * pitch + columns
+    distances = np.array([
+        (i % stride * stride + j % stride) * length + i // stride * pitch + j // stride
+        for i in steps for j in steps
+    ])
+    source = np.array([pad, stride, pitch, length, 0])
+    target = np.array([0, 1, pitch, rows * pitch, wanted])
+    weight, out = normal(2, 3, 4, size * size), np.empty((2, 8, rows, columns), np.float32)
+    cuts, dweight = np.array([0, size * size]), np.empty_like(weight)
+    kernels.dense(x, weight, distances, cuts, source, out, target, 0, 4)
+    kernels.dense_weight_gradient(x, out, distances, source, wanted, dweight, 0, 6)
+    add(out, dweight)
 for activation in range(3):
     x, weight, bias = normal(3, 6, 37 * 29), normal(6), normal(6)
+    affine, daffine = normal(2), normal(2, 6)
     out, dx, (mean, variance, dweight, dbias) = x.copy(), x.copy(), normal(4, 6)
-    kernels.norm(x, weight, bias, 1e-5, activation, out, mean, variance, 0, 6)
+    kernels.norm(x, weight, bias, 1e-5, activation, affine, out, mean, variance, 0, 6)
     kernels.norm_gradients(
-        x, normal(*x.shape), weight, bias, mean, variance, 1e-5, activation, dx, dweight, dbias,
-        0, 6,
+        x, normal(*x.shape), weight, bias, mean, variance, 1e-5, activation, affine,
+        dx, dweight, dbias, daffine, 0, 6,
     )
-    add(out, mean, variance, dx, dweight, dbias)
+    add(out, mean, variance, dx, dweight, dbias, daffine)
 print(digest.hexdigest())
 """
 
@@ -80,7 +97,7 @@ def test_a_process_that_compiles_and_one_that_loads_compute_the_same_bits(tmp_pa
     stored = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
     warm = finish(start(tmp_path / "empty"))
     assert cold == warm == (cold[0], "")
-    assert len(stored) == 4
+    assert len(stored) == 6
     assert stored == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
 
 
@@ -92,7 +109,7 @@ def test_the_bits_are_the_same_when_two_start_at_once_and_where_nothing_can_be_k
 ) -> None:
     both = [start(tmp_path / "not" / "there") for _ in range(2)]
     digests = {finish(process)[0] for process in both}
-    assert len(list(tmp_path.rglob("*.nbc"))) == 4
+    assert len(list(tmp_path.rglob("*.nbc"))) == 6
     assert list(tmp_path.rglob("*.tmp*")) == []
     for path in tmp_path.rglob("*.nbi"):  # as a power cut leaves files
         path.write_bytes(b"")

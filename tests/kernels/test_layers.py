@@ -17,7 +17,7 @@ from paddle import nn
 
 from paddlex_ml.kernels import layers
 from paddlex_ml.models import zoo
-from paddlex_ml.models.blocks import ConvNorm, plain_conv
+from paddlex_ml.models.blocks import ConvNorm, LearnableAffine, plain_conv
 from paddlex_ml.models.pp_hgnet_v2 import SHAPES
 from paddlex_ml.models.pp_lcnet import STAGES
 
@@ -119,6 +119,77 @@ def test_pointwise_convolutions_and_their_gradients_are_those_of_paddle(
     layer = plain_conv(channels, out_channels)
     features = random(batch, channels, height, width)
     assert_same(layer, lambda x: layers.convolve(layer, x), features, plain)
+
+
+DENSE = [(16, 16, 3, 1), (16, 16, 3, 2), (32, 16, 3, 2), (8, 16, 2, 1), (16, 8, 2, 1), (4, 8, 7, 2)]
+
+
+@needs_numba
+@pytest.mark.parametrize(("channels", "out_channels", "kernel", "stride"), DENSE)
+@pytest.mark.parametrize(("batch", "height", "width"), [(2, 56, 56), (1, 57, 62), (3, 61, 90)])
+def test_dense_convolutions_and_their_gradients_are_those_of_paddle(
+    channels, out_channels, kernel, stride, batch, height, width, plain, monkeypatch
+):
+    paddle.seed(6)
+    padding = "SAME" if kernel == 2 else kernel // 2
+    layer = plain_conv(channels, out_channels, kernel=kernel, stride=stride, padding=padding)
+    calls = ran(monkeypatch, "dense")
+    features = random(batch, channels, height, width)
+    # Paddle's float32 convolution is the less exact one: float64 decides.
+    exact = plain_conv(channels, out_channels, kernel=kernel, stride=stride, padding=padding)
+    exact.to(dtype="float64")
+    exact.weight.set_value(layer.weight.astype("float64"))
+    doubles = features.detach().astype("float64")
+    doubles.stop_gradient = False
+    expected = results(exact, doubles, [exact.weight])
+    found = results(lambda x: layers.convolve(layer, x), features, [layer.weight])
+    for ours, wanted in zip(found, expected, strict=True):
+        assert_close(ours, wanted, 3e-6)
+    assert len(calls) == 2
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    ("channels", "out_channels", "size"), [(3, 8, 56), (8, 6, 56), (8, 8, 26), (8, 68, 56)]
+)
+def test_dense_convolutions_that_paddle_does_faster_are_left_to_it(
+    channels, out_channels, size, monkeypatch
+):
+    calls = ran(monkeypatch, "dense")
+    layer = plain_conv(channels, out_channels, kernel=3, padding=1)
+    features = random(1, channels, size, size)
+    assert (layers.convolve(layer, features).numpy() == layer(features).numpy()).all()
+    assert calls == []
+
+
+@needs_numba
+def test_the_stem_reads_images_that_need_no_gradient(plain, monkeypatch):
+    calls = ran(monkeypatch, "dense")
+    layer = plain_conv(3, 16, kernel=3, stride=2, padding=1)
+    images = paddle.randn([2, 3, 64, 70])
+
+    def run():
+        out = layers.convolve(layer, images)
+        return [out, paddle.grad((out * out).sum(), layer.weight)[0]]
+
+    for found, wanted in zip(run(), plain(run), strict=True):
+        assert_close(found, wanted)
+    assert calls == ["dense"]
+
+
+@needs_numba
+def test_a_learnable_affine_block_learns_as_with_paddle(plain):
+    paddle.seed(7)
+    layer = ConvNorm(4, 8, kernel=1, activation=F.relu, lab=LearnableAffine())
+    layer.lab.scale.set_value(paddle.full([1], -1.3))
+    layer.lab.bias.set_value(paddle.full([1], 0.4))
+    layer.bn.weight.set_value(paddle.linspace(-1, 1, 8))
+    layer.bn.bias.set_value(paddle.linspace(1, -0.5, 8))
+    assert_same(layer, layer, random(2, 4, 9, 7), plain)
+    layer.lab.scale.stop_gradient = True
+    layer(random(2, 4, 9, 7)).sum().backward()
+    assert layer.lab.scale.grad is None
+    assert layer.lab.bias.grad.numpy() == pytest.approx(2 * 8 * 9 * 7)
 
 
 @needs_numba
@@ -301,7 +372,8 @@ blocks = [
     ConvNorm(16, 16, kernel=k, stride=s, groups=16, activation=a)
     for k, s, a in [(3, 1, layers.identity), (5, 2, paddle.nn.functional.hardswish)]
 ]
-features = paddle.randn([3, 16, 37, 29])
+blocks[:0] = [ConvNorm(16, 16, kernel=3, stride=s) for s in (1, 2)]
+features = paddle.randn([3, 16, 60, 57])
 digest = hashlib.sha256()
 for _ in range(2):
     out = features
