@@ -17,7 +17,7 @@ from paddle import nn
 
 from paddlex_ml.kernels import layers
 from paddlex_ml.models import zoo
-from paddlex_ml.models.blocks import ConvNorm, LearnableAffine, plain_conv
+from paddlex_ml.models.blocks import ConvNorm, LearnableAffine, Padding, plain_conv
 from paddlex_ml.models.pp_hgnet_v2 import SHAPES
 from paddlex_ml.models.pp_lcnet import STAGES
 
@@ -131,7 +131,7 @@ def test_dense_convolutions_and_their_gradients_are_those_of_paddle(
     channels, out_channels, kernel, stride, batch, height, width, plain, monkeypatch
 ):
     paddle.seed(6)
-    padding = "SAME" if kernel == 2 else kernel // 2
+    padding: Padding = "SAME" if kernel == 2 else kernel // 2
     layer = plain_conv(channels, out_channels, kernel=kernel, stride=stride, padding=padding)
     calls = ran(monkeypatch, "dense")
     features = random(batch, channels, height, width)
