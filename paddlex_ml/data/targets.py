@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets of the images of a list: in memory, and as the values of its lines.
-
-    0,1,-1,,0     dense: a value for each of C classes; -1 or nothing where nobody has looked
-    @3,17?5       sparse: ids of the present classes; after ? those that nobody has looked for
+"""Targets of the images of a list in memory; `target_lines` has them as texts.
 
 N images, C classes. An array int8 [N, C] holds dense lines; `SparseTargets` holds sparse ones, and
 its size does not grow with C. The functions here take both; only they know which is which.
@@ -11,7 +8,6 @@ its size does not grow with C. The functions here take both; only they know whic
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -25,15 +21,10 @@ from paddlex_ml.metrics.known import UNKNOWN, is_known, is_present
 Dense: TypeAlias = np.ndarray
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Rows: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.intp] | list[int] | Mask
-SPARSE = "@"
-"""How the values of a sparse line begin."""
-_UNKNOWN = "?"
-_HIDDEN = "\0"  # one character for an unknown value; lines that have it are refused before
-_IDS = "((?:[0-9]{1,9},)*[0-9]{1,9})"
-_SPARSE_LINE = re.compile(rf"\s*{SPARSE}{_IDS}?(?:\?{_IDS})?\s*", re.ASCII)
 MOST_DENSE = 1000
 """Classes up to which new lists are dense: a line of more would be longer than any path."""
-_AT_ONCE = 1 << 24  # cells, or characters of lines, that are worked on together
+AT_ONCE = 1 << 24
+"""Cells, or characters of lines, that are worked on together."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +154,7 @@ def labels(targets: Targets, image: int) -> list[int]:
 
 def blocks(targets: Targets) -> Iterator[tuple[int, Dense]]:
     """Dense blocks of images and the number of their first one: at most 16 million cells each."""
-    step = max(1, _AT_ONCE // max(1, targets.shape[1]))
+    step = max(1, AT_ONCE // max(1, targets.shape[1]))
     for start in range(0, len(targets), step):
         stop = min(start + step, len(targets))
         yield start, dense(take(targets, np.arange(start, stop)))
@@ -259,169 +250,6 @@ def digest(targets: Targets, start: bytes = b"") -> str:
     for _, table in blocks(targets):
         state.update(table.tobytes())
     return state.hexdigest()
-
-
-def texts(targets: Targets) -> Iterator[str]:
-    """The values of each line of a list."""
-    if isinstance(targets, SparseTargets):
-        for begin, end in zip(targets.starts[:-1], targets.starts[1:], strict=True):
-            ids, shown = targets.ids[begin:end], targets.values[begin:end] > 0
-            text = SPARSE + ",".join(map(str, ids[shown].tolist()))
-            yield text if shown.all() else f"{text}?{','.join(map(str, ids[~shown].tolist()))}"
-        return
-    for _, table in blocks(targets):
-        lines = np.full((len(table), 2 * table.shape[1] - 1), ord(","), np.uint8)
-        lines[:, ::2] = np.where(table < 0, ord(_UNKNOWN), table + ord("0"))
-        for line, hidden in zip(lines, np.any(table < 0, axis=1).tolist(), strict=True):
-            text = line.tobytes().decode("ascii")
-            yield text.replace(_UNKNOWN, str(UNKNOWN)) if hidden else text
-
-
-def is_sparse(text: str) -> bool:
-    """Whether the values of a line are ids."""
-    return text.startswith(SPARSE) or (text[:1].isspace() and text.lstrip().startswith(SPARSE))
-
-
-def count_classes(texts: Sequence[str]) -> int:
-    """The highest id of sparse lines, plus one: the fewest classes that they may have."""
-    return 1 + max((int(i) for text in texts for i in re.findall(r"[0-9]{1,9}", text)), default=-1)
-
-
-class ValueFault(NamedTuple):
-    """What is wrong with the values of a line."""
-
-    line: int
-    """Number of the line among those that were parsed, from 0."""
-    kind: str
-    what: str
-    fix: str
-
-
-def parse(values: list[str], num_classes: int, expected: str) -> tuple[Targets, list[ValueFault]]:
-    """The values of lines -> targets, with a fault for each line whose values are wrong.
-
-    `expected` says where the number of classes is from. A list with a sparse line is sparse: an
-    array may take far more memory than its text. A wrong line is absent everywhere.
-    """
-    by_id = np.array([is_sparse(text) for text in values], np.bool_)
-    chosen, rest = np.flatnonzero(by_id), np.flatnonzero(~by_id)
-    cells, done = _parse_sparse([values[i] for i in chosen], num_classes)
-    faults = [
-        _explain_sparse(values[i], num_classes, expected)._replace(line=int(i))
-        for i in chosen[~done]
-    ]
-    table, done = _parse_plain([values[i] for i in rest], num_classes)
-    for k in np.flatnonzero(~done):
-        found = _parse_dense(values[rest[k]], num_classes, expected)
-        if isinstance(found, list):
-            table[k] = found
-        else:
-            faults.append(found._replace(line=int(rest[k])))
-    if not len(chosen):
-        return table, faults
-    both = concatenate([cells, table]) if len(rest) else cells
-    return take(both, np.argsort(np.concatenate([chosen, rest]))), sorted(faults)
-
-
-def _parse_sparse(values: list[str], num_classes: int) -> tuple[SparseTargets, Mask]:
-    """Parse the lines of ids all at once. Returns their cells, and which lines are done."""
-    matches = [_SPARSE_LINE.fullmatch(_close_up(text)) for text in values]
-    done = np.array([match is not None for match in matches], np.bool_)
-    lines, ids, kinds = [], [], []
-    for group, value in ((1, 1), (2, UNKNOWN)):
-        parts = [(match and match[group]) or "" for match in matches]
-        text = ",".join(filter(None, parts))
-        numbers = np.fromstring(text, np.int64, sep=",") if text else np.zeros(0, np.int64)
-        sizes = np.array([part.count(",") + 1 if part else 0 for part in parts], np.int64)
-        lines.append(np.repeat(np.arange(len(values)), sizes))
-        ids.append(numbers)
-        kinds.append(np.full(len(numbers), value, np.int8))
-    line, class_id, kind = np.concatenate(lines), np.concatenate(ids), np.concatenate(kinds)
-    order = np.lexsort((class_id, line))
-    line, class_id, kind = line[order], class_id[order], kind[order]
-    again = np.flatnonzero((np.diff(line) == 0) & (np.diff(class_id) == 0))
-    done[line[again]] = done[line[class_id >= num_classes]] = False
-    kept = done[line]
-    starts = np.searchsorted(line[kept], np.arange(len(values) + 1))
-    ids32 = class_id[kept].astype(np.int32)
-    return SparseTargets(starts, ids32, kind[kept], num_classes), done
-
-
-def _parse_plain(values: list[str], num_classes: int) -> tuple[Dense, Mask]:
-    """Parse the texts that are exactly "0,1,-1,..." all at once: a loop over values would take
-    minutes for a large set. Returns targets [N, C] and which rows are done."""
-    width = 2 * num_classes - 1
-    short = [text if len(text) == width else _shorten(text) for text in values]
-    done = np.array([len(text) == width and text.isascii() for text in short], np.bool_)
-    targets = np.zeros((len(short), num_classes), np.int8)
-    rows = np.flatnonzero(done)
-    step = max(1, _AT_ONCE // max(1, width))
-    for start in range(0, len(rows), step):
-        part = rows[start : start + step]
-        text = "".join([short[i] for i in part])
-        table = np.frombuffer(text.encode("ascii"), np.uint8).reshape(-1, width)
-        digits = table[:, ::2] - ord("0")  # other characters wrap around to values above 1
-        hidden = table[:, ::2] == ord(_HIDDEN)
-        right = ((digits <= 1) | hidden).all(axis=1) & (table[:, 1::2] == ord(",")).all(axis=1)
-        targets[part] = np.where(hidden, UNKNOWN, digits)
-        targets[part[~right]], done[part] = 0, right
-    return targets, done
-
-
-def _shorten(text: str) -> str:
-    """The values with one character for each unknown one."""
-    text = re.sub(r"(?<=,)(?=,|$)|^(?=,)", _HIDDEN, _close_up(text))
-    return text.replace(str(UNKNOWN), _HIDDEN)
-
-
-def _close_up(text: str) -> str:
-    """The text without spaces around its marks."""
-    for mark in ",?@" if " " in text else "":
-        text = mark.join([part.strip() for part in text.split(mark)])
-    return text
-
-
-def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | ValueFault:
-    values = [value.strip() for value in text.split(",")]
-    known = {"0": 0, "1": 1, str(UNKNOWN): UNKNOWN, "": UNKNOWN}
-    wrong = [k for k, value in enumerate(values) if value not in known]
-    if len(values) != num_classes or not text.strip():
-        many = len(values) > num_classes
-        count = f"{len(values)} value{'s' * (len(values) != 1)}" if text.strip() else "no values"
-        found = f"label vector has {count}, {expected}"
-        fix = f"{'remove the extra' if many else 'add the missing'} values, or correct label.txt"
-        return ValueFault(0, "wrong number of values", found, fix)
-    if wrong:
-        found = f"the value of class {wrong[0]} is {values[wrong[0]]!r}, neither 0 nor 1"
-        fix = "write 1 where the image shows the class, 0 where it does not, -1 where nobody looked"
-        return ValueFault(0, "value other than 0 or 1", found, fix)
-    return [known[value] for value in values]
-
-
-def _explain_sparse(text: str, num_classes: int, expected: str) -> ValueFault:
-    """What is wrong with a line of ids."""
-    shown, _, hidden = text.strip().removeprefix(SPARSE).partition(_UNKNOWN)
-    found: dict[int, int] = {}
-    for part, value in ((shown, 1), (hidden, UNKNOWN)):
-        for word in part.split(",") if part.strip() else ():
-            if not re.fullmatch("[0-9]{1,9}", word.strip()):
-                what = f"{word.strip()!r} is no class id"
-                fix = f"write ids as in {SPARSE}3,17 (those that nobody looked for: {SPARSE}3,17?5)"
-                return ValueFault(0, "malformed line", what, fix)
-            class_id = int(word)
-            if class_id >= num_classes:
-                what = f"there is no class {class_id}: {expected}"
-                fix = f"write ids from 0 to {num_classes - 1}, or correct label.txt"
-                return ValueFault(0, "class id out of range", what, fix)
-            if class_id in found:
-                what = f"class {class_id} is named twice"
-                fix = "remove one of the two"
-                if found[class_id] != value:
-                    what = f"class {class_id} is named as present and as unknown"
-                    fix = "keep the id before ? where the image shows the class, else behind it"
-                return ValueFault(0, "class named twice", what, fix)
-            found[class_id] = value
-    return ValueFault(0, "malformed line", "no class id follows ?", "remove ?, or write ids behind")
 
 
 def count_unknown(targets: Targets) -> int:
