@@ -2,7 +2,7 @@
 """train.txt, val.txt and label.txt: the only code that reads or writes them.
 
     label.txt            <id> <name>             ids 0..C-1, each once
-    train.txt, val.txt   <path><tab><values>     path relative to the data set; values: `targets`
+    train.txt, val.txt   <path><tab><values>    path relative to the data set; values: target_lines
 
 N images, C classes. Text is UTF-8, with or without a byte order mark; lines end in LF or CRLF.
 """
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paddlex_ml.data import inventory, journal, lost_images, targets
+from paddlex_ml.data import inventory, journal, lost_images, target_lines, targets
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import Guess, ImageFinder, ImageProblem
 from paddlex_ml.data.inventory import Inventory
@@ -192,7 +192,7 @@ def list_text(paths: Sequence[str], values: Targets) -> str:
                 where=f"list of {len(paths):,} images",
                 fix="rename the image file",
             )
-    lines = zip(paths, targets.texts(values), strict=True)
+    lines = zip(paths, target_lines.texts(values), strict=True)
     return "".join([f"{name}\t{text}\n" for name, text in lines])
 
 
@@ -295,7 +295,7 @@ class _ListReader:
                 what = "the line has a NUL character, which no path has"
             elif not text.strip():
                 what, fix = "the line is empty", "remove the line"
-            elif spaced := re.fullmatch(r"(.*\S) +(-?[0-9][-0-9,\s]*|@[0-9,? ]*)", text):
+            elif spaced := re.fullmatch(r"(.*\S) +(-?[0-9][-0-9,\s]*|@[0-9,?! ]*)", text):
                 what = "path and values are separated by spaces"
                 fix = f"put ONE tab there: {spaced[1]}<tab>..."
             elif text.count("\t") > 1:
@@ -404,16 +404,16 @@ class _ListReader:
     def _parse_values(self, listed: _Listed) -> tuple[Targets, Mask]:
         """Values of all lines -> targets [N, C], and which rows of them are right."""
         texts = [line.values for line in listed.lines]
-        dense = next((i for i, text in enumerate(texts) if not targets.is_sparse(text)), None)
+        dense = next((i for i, text in enumerate(texts) if not target_lines.is_sparse(text)), None)
         if self._num_classes is None and dense is not None:
             self._num_classes = texts[dense].count(",") + 1
             self._expected = f"line {listed.lines[dense].number} of {listed.name}.txt has "
             self._expected += str(self._num_classes)
         # Without a number of classes the ids of sparse lines cannot be wrong.
         num_classes = (
-            targets.count_classes(texts) if self._num_classes is None else self._num_classes
+            target_lines.count_classes(texts) if self._num_classes is None else self._num_classes
         )
-        values, faults = targets.parse(texts, num_classes, self._expected)
+        values, faults = target_lines.parse(texts, num_classes, self._expected)
         right = np.ones(len(texts), np.bool_)
         for fault in faults:
             right[fault.line] = False

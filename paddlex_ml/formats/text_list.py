@@ -37,7 +37,7 @@ from paddlex_ml.data.inventory import (
     is_annotation,
 )
 from paddlex_ml.data.lines import to_utf8
-from paddlex_ml.data.targets import SPARSE
+from paddlex_ml.data.target_lines import SPARSE
 from paddlex_ml.data.transforms import SUFFIXES
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.errors import PaddlexMLError

@@ -75,6 +75,7 @@ class LabelSaver:
         }
         self._shown: dict[str, set[int]] = {}
         self._hidden: dict[str, set[int]] = {}
+        self._absent: dict[str, set[int] | None] = {}
         self._left_out: Counter[str] = Counter()
 
     def _read(self) -> dict[str, ImageList]:
@@ -89,13 +90,19 @@ class LabelSaver:
         path = self._locate(result)
         if path is None or result.all_scores is None:
             return
-        shown, hidden = set(), set(self._unknown)
+        shown, hidden, absent = set(), set(), set()
         for class_id, score in zip(self._ids, result.all_scores, strict=True):
             if class_id is not None and score >= self._high:
                 shown.add(class_id)
             elif class_id is not None and score >= self._low:
                 hidden.add(class_id)
-        self._shown[path], self._hidden[path] = shown, hidden
+            elif class_id is not None:
+                absent.add(class_id)
+        self._shown[path], self._hidden[path], self._absent[path] = shown, hidden, None
+        if len(absent) < len(hidden) + len(self._unknown):  # the fewer are kept
+            self._hidden[path], self._absent[path] = set(), absent
+        else:
+            hidden |= self._unknown
 
     def _locate(self, result: MultiLabelResult) -> str | None:
         """The path of an image as a list has it; None, and counted, where it cannot have one."""
@@ -123,7 +130,8 @@ class LabelSaver:
         """Add the lines to train.txt; the old file is kept as .bak."""
         paths = list(self._shown)
         values = targets.from_labels(
-            list(self._shown.values()), list(self._hidden.values()), len(self._names)
+            *(list(self._shown.values()), self._hidden.values(), len(self._names)),
+            self._absent.values(),
         )
         with journal.writing(self._root):
             before = self._read().get("train")

@@ -48,7 +48,7 @@ def prepare_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) ->
     if group.is_main:
         _tell_unknown(config, values)
     if treatment == "negative":
-        values = targets.assume_absent(values)
+        values = targets.assume(values, 0)
         dataset = replace(dataset, train=replace(dataset.train, values=values))
     for message in diagnostics.check_lists(
         dataset.label_names, values, dataset.val.values, unknown=treatment
