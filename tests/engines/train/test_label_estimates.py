@@ -133,7 +133,11 @@ def test_a_table_that_no_checkpoint_holds_is_refused_whatever_the_memory(
     size, classes = 500_000, 10_000
     empty = np.zeros(0, np.int32)
     cells = data_targets.SparseTargets(
-        np.zeros(size + 1, np.int64), empty, empty.astype(np.int8), classes
+        np.zeros(size + 1, np.int64),
+        empty,
+        empty.astype(np.int8),
+        np.zeros(size, np.int8),
+        classes,
     )
     train = replace(partly.train, values=cells)
     monkeypatch.setattr(machine_memory, "available", lambda: 1 << 50)
