@@ -112,6 +112,10 @@ def _train_rules(config: Config) -> Iterator[Broken]:
         key = "Train.loss.label_smoothing"
         what = f"{key} is {loss.label_smoothing:g}, but two_way only asks which labels are present"
         yield ConfigFault(key, what, override(key, 0)), ("Train.loss.name",)
+    if train.soft_labels and loss.name == "two_way":
+        key = "Train.soft_labels"
+        what = f"{key} is true, but the loss two_way only asks which labels are present"
+        yield ConfigFault(key, what, override("Train.loss.name", "bce")), ("Train.loss.name",)
     if train.single_positive and train.unknown_labels != "negative":
         yield from _single_positive_rules(config)
 

@@ -123,10 +123,10 @@ def train_step(training: Training, plan: Plan, batches: Sequence[Batch]) -> tupl
     entropy = [plan.seed, progress.epoch * 10**6 + progress.step, group.rank]
     paddle.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
     losses = []
-    for images, targets in batches:
+    for images, targets, *weights in batches:
         with plan.precision():
             logits = training.model(images)
-        loss = plan.loss_fn(logits, targets)
+        loss = plan.loss_fn(logits, targets, *weights)
         scaler.scale(loss * group.size).backward()  # times size: the group takes the mean
         losses.append(loss.detach())
     group.all_reduce_gradients(training.parameters)
