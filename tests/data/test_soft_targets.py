@@ -328,6 +328,14 @@ def test_copies_with_other_soft_values_are_not_the_same_labels(folder: Path) -> 
     assert not tidy.leave_out(parsed, {}, []).faults
 
 
+@pytest.mark.parametrize("line", ["0," * 60 + "0.x", "1" * 200_000 + ".5.", "0.5" + " " * 200_000])
+def test_no_line_takes_forever(line: str) -> None:
+    """Patterns that try every way would take years for these."""
+    assert parse([line], 61).faults
+    assert parse([line.replace(",", ":"), f"@{line}"], 61).faults
+    assert soft_targets.parse_weights([line.strip() + "x"])[1]
+
+
 def test_many_soft_lines_are_read_as_written() -> None:
     rng = np.random.default_rng(0)
     table = np.round(rng.random((20_000, 20)), 3)
