@@ -32,10 +32,15 @@ def main() -> None:
         choices=exporters.UNKNOWN_WAYS,
         help="what unknown labels become (kept in CSV and JSONL, else refused)",
     )
+    parser.add_argument(
+        "--hard",
+        action="store_true",
+        help="write soft values as 0 or 1 and leave weights out (else refused)",
+    )
     args = parser.parse_args()
     with terminal.progress("read image sizes") as progress:
         transaction = exporters.export(
-            args.dataset, args.format, args.output, progress, args.unknown
+            args.dataset, args.format, args.output, progress, args.unknown, hard=args.hard
         )
     print("\n".join(map(one_line, transaction.lines() or ["all files are there already"])))
 

@@ -114,6 +114,10 @@ def _train_rules(config: Config) -> Iterator[Broken]:
         yield ConfigFault(key, what, override(key, 0)), ("Train.loss.name",)
     if loss.unknown == "role":
         yield from _role_rules(config)
+    if train.soft_labels and loss.name == "two_way":
+        key = "Train.soft_labels"
+        what = f"{key} is true, but the loss two_way only asks which labels are present"
+        yield ConfigFault(key, what, override("Train.loss.name", "bce")), ("Train.loss.name",)
     if train.single_positive and train.unknown_labels != "negative":
         yield from _single_positive_rules(config)
 

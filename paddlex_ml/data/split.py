@@ -92,11 +92,7 @@ def divide(images: ImageList, division: Division) -> dict[str, ImageList]:
         in_val = choose_by_chance(numbers, division.val_percent, division.seed)
     else:
         in_val = choose_by_class(images.values, numbers, division.val_percent, division.seed)
-    lists = {}
-    for name, chosen in (("train", ~in_val), ("val", in_val)):
-        paths = [images.paths[i] for i in np.flatnonzero(chosen)]
-        lists[name] = ImageList(images.root, paths, targets.take(images.values, chosen))
-    return lists
+    return {"train": images.take(~in_val), "val": images.take(in_val)}
 
 
 def group(paths: Sequence[str], pattern: str) -> Numbers:

@@ -32,6 +32,8 @@ from paddlex_ml.metrics.known import UNKNOWN
 
 SPARSE = "@"
 """How the values of a sparse line begin."""
+OTHER_VALUE = "value other than 0 or 1"
+"""The kind of fault of a value that has the wrong form."""
 _UNKNOWN, _ABSENT = "?", "!"
 _HIDDEN = "\0"  # one character for an unknown value; lines that have it are refused before
 _IDS = "((?:[0-9]{1,9},)*[0-9]{1,9})"
@@ -133,7 +135,7 @@ def _parse_sparse(values: list[str], num_classes: int) -> tuple[SparseTargets, M
 
 
 def _parse_ids(values: list[str], num_classes: int) -> tuple[SparseTargets, Mask]:
-    matches = [_SPARSE_LINE.fullmatch(_close_up(text)) for text in values]
+    matches = [_SPARSE_LINE.fullmatch(close_up(text)) for text in values]
     done = np.array([match is not None for match in matches], np.bool_)
     lines, ids, kinds = [], [], []
     for group, value in ((1, 1), (2, UNKNOWN), (4, 0)):
@@ -180,11 +182,11 @@ def _parse_plain(values: list[str], num_classes: int) -> tuple[Dense, Mask]:
 
 def _shorten(text: str) -> str:
     """The values with one character for each unknown one."""
-    text = re.sub(r"(?<=,)(?=,|$)|^(?=,)", _HIDDEN, _close_up(text))
+    text = re.sub(r"(?<=,)(?=,|$)|^(?=,)", _HIDDEN, close_up(text))
     return text.replace(str(UNKNOWN), _HIDDEN)
 
 
-def _close_up(text: str) -> str:
+def close_up(text: str) -> str:
     """The text without spaces around its marks."""
     for mark in ",?!@" if " " in text else "":
         text = mark.join([part.strip() for part in text.split(mark)])
@@ -204,7 +206,7 @@ def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | Valu
     if wrong:
         found = f"the value of class {wrong[0]} is {values[wrong[0]]!r}, neither 0 nor 1"
         fix = "write 1 where the image shows the class, 0 where it does not, -1 where nobody looked"
-        return ValueFault(0, "value other than 0 or 1", found, fix)
+        return ValueFault(0, OTHER_VALUE, found, fix)
     return [known[value] for value in values]
 
 

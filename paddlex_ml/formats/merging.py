@@ -25,9 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from paddlex_ml import machine_memory
-from paddlex_ml.data import annotation, relations, targets
+from paddlex_ml.data import annotation, relations, soft_targets, targets
 from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.soft_targets import SoftCells, Weights
 from paddlex_ml.data.targets import Targets
 from paddlex_ml.errors import PaddlexMLError, alternatives
 from paddlex_ml.formats import prepared
@@ -54,6 +55,8 @@ class _Sets:
     """Of each image, relative to its root."""
     lists: list[str] = field(default_factory=list)
     values: list[Targets] = field(default_factory=list)
+    soft: list[SoftCells | None] = field(default_factory=list)
+    weights: list[Weights | None] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -85,7 +88,8 @@ def merge(
         raise _refuse(table, output)
     first = [numbers[0] for numbers in images.values()]
     new_paths = _choose_paths(joined, first)
-    lists = _make_lists(joined, images, new_paths, values)
+    soft, weights = _choose_soft(joined, list(images.values()), values)
+    lists = _make_lists(joined, images, ImageList(Path(), new_paths, values, soft, weights))
     with folders.building(output) as fresh:
         with watch("linked images") as progress:
             for done, (source, path) in enumerate(zip(images, new_paths, strict=True), 1):
@@ -107,7 +111,7 @@ def _read(sets: Sequence[Path]) -> _Sets:
     read = {}
     for root in sets:
         names = [name for name in LISTS if (root / f"{name}.txt").exists()] or LISTS
-        dataset = annotation.read(root, names)
+        dataset = annotation.read(root, names, soft_labels=True)
         read[root] = dataset.label_names, {name: getattr(dataset, name) for name in names}
     joined = _Sets(list(dict.fromkeys(name for names, _ in read.values() for name in names)))
     number = {name: i for i, name in enumerate(joined.label_names)}
@@ -119,7 +123,10 @@ def _read(sets: Sequence[Path]) -> _Sets:
                 # A line lists what is unknown or what is absent: the shorter of the two.
                 fewest = min(len(lacking), len(ids))
                 _refuse_large(len(images) * fewest, root / f"{name}.txt")
-            joined.values.append(targets.map_classes(images.values, ids, len(number)))
+            mapped, soft = soft_targets.map_classes(images.soft, images.values, ids, len(number))
+            joined.values.append(mapped)
+            joined.soft.append(soft)
+            joined.weights.append(images.weights)
             joined.paths += [os.path.normpath(path) for path in images.paths]
             joined.roots += [root] * len(images)
             joined.lists += [name] * len(images)
@@ -194,8 +201,37 @@ def _put_together(
     return targets.put(firsts, numbers_of, ids, values.astype(np.int8)), table
 
 
+def _choose_soft(
+    joined: _Sets, images: Sequence[Sequence[int]], values: Targets
+) -> tuple[SoftCells | None, Weights | None]:
+    """The soft values and weights of the merged images, whose labels `values` are decided.
+
+    A soft value is that of the first line whose label was decided for; a weight that of the first
+    line.
+    """
+    first, sizes = [numbers[0] for numbers in images], [len(each) for each in joined.values]
+    weights = soft_targets.join_weights(joined.weights, sizes)
+    weights = None if weights is None else weights[first]
+    every = soft_targets.concatenate(joined.soft, sizes)
+    if every is None:
+        return None, weights
+    table, found = targets.concatenate(joined.values), []
+    for image, numbers in enumerate(images):
+        if all(every.starts[n] == every.starts[n + 1] for n in numbers):
+            continue
+        row, rows = targets.row(values, image), [targets.row(table, n) for n in numbers]
+        shares = np.stack([every.fill(r, n) for r, n in zip(rows, numbers, strict=True)])
+        decided = (np.stack(rows) == row).argmax(axis=0)
+        share = shares[decided, np.arange(len(row))]
+        ids = np.flatnonzero((share > 0) & (share < 1) & (row >= 0))
+        found.append((np.full(len(ids), image), ids, share[ids]))
+    parts = [np.concatenate(each) for each in zip(*found, strict=True)]
+    soft = soft_targets.from_cells(parts[0], parts[1], parts[2], len(images))
+    return soft_targets.keep_agreeing(soft, values), weights
+
+
 def _make_lists(
-    joined: _Sets, images: dict[str, list[int]], paths: Sequence[str], values: Targets
+    joined: _Sets, images: dict[str, list[int]], merged: ImageList
 ) -> dict[str, ImageList]:
     """The merged lists; an image that any set trains on is for training."""
     sides: dict[str, list[int]] = {name: [] for name in LISTS if name in joined.lists}
@@ -203,17 +239,14 @@ def _make_lists(
     for i, numbers in enumerate(images.values()):
         found = {joined.lists[number] for number in numbers}
         sides["train" if "train" in found else "val"].append(i)
-        leaks += [paths[i]] * (len(found) > 1)
+        leaks += [merged.paths[i]] * (len(found) > 1)
     if leaks:
         text = "images are for training in one list and for validation in another: now in train.txt"
         joined.notes.append(f"{len(leaks):,} {text}: {first_names(leaks, 5)}")
     if "val" in sides and not sides["val"]:
         del sides["val"]
         joined.notes.append("no image is left for val.txt: divide with dataset_tools/split.py")
-    return {
-        name: ImageList(Path(), [paths[i] for i in chosen], targets.take(values, chosen))
-        for name, chosen in sides.items()
-    }
+    return {name: merged.take(chosen) for name, chosen in sides.items()}
 
 
 def _choose_paths(joined: _Sets, numbers: Sequence[int]) -> list[str]:

@@ -75,6 +75,11 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
             "-o Train.loss.label_smoothing=0",
         ),
         (
+            ["Train.loss.name=two_way", "Train.soft_labels=true"],
+            "Train.soft_labels is true, but the loss two_way only asks which labels are present",
+            "-o Train.loss.name=bce",
+        ),
+        (
             ["Train.single_positive=true", "Train.loss.unknown=ignore"],
             "Train.single_positive leaves no absent label: with Train.loss.unknown ignore every "
             "score would rise to 1",

@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import annotation, preprocess, sampling, targets
+from paddlex_ml.data import annotation, preprocess, sampling, soft_targets, targets
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset
 from paddlex_ml.data.image_cache import open_caches
@@ -47,6 +47,8 @@ def prepare_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) ->
     treatment, values = config.Train.unknown_labels, dataset.train.values
     if group.is_main:
         _tell_unknown(config, values)
+        for sentence in soft_targets.tell(dataset.train.soft, dataset.train.weights):
+            logger.info("%s", sentence)
     if treatment == "negative":
         values = targets.assume(values, 0)
         dataset = replace(dataset, train=replace(dataset.train, values=values))
@@ -147,6 +149,8 @@ def build_loaders(
         (dataset.train, options.reduced_decode),
         (dataset.val, config.Evaluate.reduced_decode),
     ]
+    weights = dataset.train.weights
+    normalised = None if weights is None else soft_targets.normalise(weights)
     caches = open_caches(
         options.cache,
         lists,
@@ -164,6 +168,8 @@ def build_loaders(
                 reduced_decode=reduced,
                 cache=cache,
                 only_present=one_sided,
+                weights=normalised if changes else None,
+                with_soft=changes is not None,
             ),
             workers,
         )

@@ -85,7 +85,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
     """The training itself, in one process or in each of several; None except in the main one."""
     config = job.config
     assert config.Global.dataset_dir is not None  # the configuration refuses None
-    dataset = annotation.read(config.Global.dataset_dir)
+    dataset = annotation.read(config.Global.dataset_dir, soft_labels=config.Train.soft_labels)
     _refuse_unfit_lists(config, dataset, group)
     output, files = config.Global.output, RunFolder(config.Global.output)
     opened = start.read(config, job.beginning, dataset)
