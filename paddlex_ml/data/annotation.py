@@ -348,7 +348,7 @@ class _ListReader:
                 what = "the line has a NUL character, which no path has"
             elif not text.strip():
                 what, fix = "the line is empty", "remove the line"
-            elif spaced := re.fullmatch(r"(.*\S) +(-?[0-9][-0-9,.\s]*|@[0-9,?:. ]*)", text):
+            elif spaced := re.fullmatch(r"(.*\S) +(-?[0-9][-0-9,.\s]*|@[0-9,?!:. ]*)", text):
                 what = "path and values are separated by spaces"
                 fix = f"put ONE tab there: {spaced[1]}<tab>..."
             elif text.count("\t") > 1:

@@ -258,7 +258,7 @@ def _find_absent(
 
 def _find_unlabelled(images: ImageList, name: str) -> Iterator[Finding]:
     without = targets.labels_per_image(images.values) == 0
-    hidden = np.bincount(targets.cells(images.values, unknown=True)[0], minlength=len(images))
+    hidden = targets.labels_per_image(images.values, unknown=True)
     bare = np.flatnonzero(without & (hidden == 0))
     if len(unseen := np.flatnonzero(hidden == images.values.shape[1])):
         yield Finding(

@@ -28,7 +28,7 @@ ANNOTATION_SUFFIXES = frozenset(
 """Endings, in lower case, of files that may have labels or lists."""
 
 _ONE = r" *(?:(?:-1|[01]) *)?"  # each space has one place: others would take exponential time
-OWN_VALUES = rf"(?=\S)(?:{_ONE}(?:,{_ONE})*|@[0-9, ]*(?:\?[0-9, ]*)?)"
+OWN_VALUES = rf"(?=\S)(?:{_ONE}(?:,{_ONE})*|@[0-9, ]*(?:[?!][0-9, ]*)?)"
 """Regular expression of the values of a line of our lists, as of `data/target_lines.py`."""
 _OWN_LINE = rb"(\xef\xbb\xbf)?[^\t\n]+\t\s*" + OWN_VALUES.encode() + rb"\s*(\n|\Z)"
 HEAD = 2**16

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Targets of the images of a list as the values of its lines; `targets` has them in memory.
 
-0,1,-1,,0     dense: a value for each of C classes; -1 or nothing where nobody has looked
-@3,17?5       sparse: ids of the present classes; after ? those that nobody has looked for
+    0,1,-1,,0     dense: a value for each of C classes; -1 or nothing where nobody has looked
+    @3,17?5       sparse: ids of the present classes; after ? those that nobody has looked for
+    @3,17!5       sparse: ids of the present classes; after ! the absent ones: others are unknown
+
+N images, C classes.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from paddlex_ml.data.targets import (
     Targets,
     blocks,
     concatenate,
+    divide,
     take,
+    to_sparse,
 )
 from paddlex_ml.metrics.known import UNKNOWN
 
@@ -29,19 +34,17 @@ SPARSE = "@"
 """How the values of a sparse line begin."""
 OTHER_VALUE = "value other than 0 or 1"
 """The kind of fault of a value that has the wrong form."""
-_UNKNOWN = "?"
+_UNKNOWN, _ABSENT = "?", "!"
 _HIDDEN = "\0"  # one character for an unknown value; lines that have it are refused before
 _IDS = "((?:[0-9]{1,9},)*[0-9]{1,9})"
-_SPARSE_LINE = re.compile(rf"\s*{SPARSE}{_IDS}?(?:\?{_IDS})?\s*", re.ASCII)
+_SPARSE_LINE = re.compile(rf"\s*{SPARSE}{_IDS}?(?:\?{_IDS}|(!){_IDS}?)?\s*", re.ASCII)
 
 
 def texts(targets: Targets) -> Iterator[str]:
     """The values of each line of a list."""
+    for part in divide(targets.starts) if isinstance(targets, SparseTargets) else ():
+        yield from _write_sparse(take(targets, np.arange(part.start, part.stop)))
     if isinstance(targets, SparseTargets):
-        for begin, end in zip(targets.starts[:-1], targets.starts[1:], strict=True):
-            ids, shown = targets.ids[begin:end], targets.values[begin:end] > 0
-            text = SPARSE + ",".join(map(str, ids[shown].tolist()))
-            yield text if shown.all() else f"{text}?{','.join(map(str, ids[~shown].tolist()))}"
         return
     for _, table in blocks(targets):
         lines = np.full((len(table), 2 * table.shape[1] - 1), ord(","), np.uint8)
@@ -49,6 +52,28 @@ def texts(targets: Targets) -> Iterator[str]:
         for line, hidden in zip(lines, np.any(table < 0, axis=1).tolist(), strict=True):
             text = line.tobytes().decode("ascii")
             yield text.replace(_UNKNOWN, str(UNKNOWN)) if hidden else text
+
+
+def _write_sparse(targets: Targets) -> Iterator[str]:
+    """Lines of ids: with those of the unknown classes, or of the absent ones where these are
+    shorter."""
+    rows = to_sparse(targets)
+    rows = rows.compared_with(np.minimum(rows.others, 0))
+    every = np.arange(rows.num_classes)
+    digits = np.char.str_len(every.astype("U9")) + 1  # of each id, with the mark before it
+    total = int(digits.sum())
+    ends, are_open = rows.starts.tolist(), (rows.others < 0).tolist()
+    for begin, end, is_open in zip(ends, ends[1:], are_open, strict=False):
+        ids, shown = rows.ids[begin:end], rows.values[begin:end] > 0
+        text, given = SPARSE + ",".join(map(str, ids[shown].tolist())), ids[~shown]
+        listed = int(digits[given].sum())
+        rest = total - int(digits[ids].sum()) if is_open or listed else 0
+        # Without an id a line has no ?, but !.
+        by_absent = max(1, listed) < rest if is_open else max(1, rest) < listed
+        if by_absent != is_open:
+            given = np.delete(every, ids)
+        mark = _ABSENT if by_absent else _UNKNOWN * bool(len(given))
+        yield f"{text}{mark}{','.join(map(str, given.tolist()))}"
 
 
 def is_sparse(text: str) -> bool:
@@ -98,11 +123,22 @@ def parse(values: list[str], num_classes: int, expected: str) -> tuple[Targets, 
 
 
 def _parse_sparse(values: list[str], num_classes: int) -> tuple[SparseTargets, Mask]:
-    """Parse the lines of ids all at once. Returns their cells, and which lines are done."""
+    """Parse lines of ids, many at once. Returns their cells, and which lines are done."""
+    sizes = np.array([0, *map(len, values)], np.int64)
+    parts: list[Targets] = [to_sparse(np.zeros((0, num_classes), np.int8))]
+    done = [np.zeros(0, np.bool_)]
+    for rows in divide(np.cumsum(sizes)):
+        found, right = _parse_ids(values[rows], num_classes)
+        parts.append(found)
+        done.append(right)
+    return to_sparse(concatenate(parts)), np.concatenate(done)
+
+
+def _parse_ids(values: list[str], num_classes: int) -> tuple[SparseTargets, Mask]:
     matches = [_SPARSE_LINE.fullmatch(close_up(text)) for text in values]
     done = np.array([match is not None for match in matches], np.bool_)
     lines, ids, kinds = [], [], []
-    for group, value in ((1, 1), (2, UNKNOWN)):
+    for group, value in ((1, 1), (2, UNKNOWN), (4, 0)):
         parts = [(match and match[group]) or "" for match in matches]
         text = ",".join(filter(None, parts))
         numbers = np.fromstring(text, np.int64, sep=",") if text else np.zeros(0, np.int64)
@@ -115,10 +151,12 @@ def _parse_sparse(values: list[str], num_classes: int) -> tuple[SparseTargets, M
     line, class_id, kind = line[order], class_id[order], kind[order]
     again = np.flatnonzero((np.diff(line) == 0) & (np.diff(class_id) == 0))
     done[line[again]] = done[line[class_id >= num_classes]] = False
+    are_open = [bool(match and match[3]) for match in matches]
+    others = np.where(np.array(are_open, np.bool_) & done, UNKNOWN, 0).astype(np.int8)
     kept = done[line]
     starts = np.searchsorted(line[kept], np.arange(len(values) + 1))
     ids32 = class_id[kept].astype(np.int32)
-    return SparseTargets(starts, ids32, kind[kept], num_classes), done
+    return SparseTargets(starts, ids32, kind[kept], others, num_classes), done
 
 
 def _parse_plain(values: list[str], num_classes: int) -> tuple[Dense, Mask]:
@@ -150,7 +188,7 @@ def _shorten(text: str) -> str:
 
 def close_up(text: str) -> str:
     """The text without spaces around its marks."""
-    for mark in ",?@" if " " in text else "":
+    for mark in ",?!@" if " " in text else "":
         text = mark.join([part.strip() for part in text.split(mark)])
     return text
 
@@ -174,13 +212,25 @@ def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | Valu
 
 def _explain_sparse(text: str, num_classes: int, expected: str) -> ValueFault:
     """What is wrong with a line of ids."""
-    shown, _, hidden = text.strip().removeprefix(SPARSE).partition(_UNKNOWN)
+    line = text.strip().removeprefix(SPARSE)
+    mark = _ABSENT if _ABSENT in line else _UNKNOWN
+    if _ABSENT in line and _UNKNOWN in line:
+        what = f"the line has both {_UNKNOWN} and {_ABSENT}"
+        fix = (
+            f"keep {_UNKNOWN} with the ids that nobody looked for (all others are absent), or "
+            f"{_ABSENT} with those that are absent (all others are unknown)"
+        )
+        return ValueFault(0, "malformed line", what, fix)
+    shown, _, rest = line.partition(mark)
+    states = {1: "present", 0: "absent", UNKNOWN: "unknown"}
     found: dict[int, int] = {}
-    for part, value in ((shown, 1), (hidden, UNKNOWN)):
+    for part, value in ((shown, 1), (rest, 0 if mark == _ABSENT else UNKNOWN)):
         for word in part.split(",") if part.strip() else ():
             if not re.fullmatch("[0-9]{1,9}", word.strip()):
                 what = f"{word.strip()!r} is no class id"
-                fix = f"write ids as in {SPARSE}3,17 (those that nobody looked for: {SPARSE}3,17?5)"
+                known = f"those that are absent, where all others are unknown: {SPARSE}3,17!5"
+                hidden = f"those that nobody looked for: {SPARSE}3,17?5"
+                fix = f"write ids as in {SPARSE}3,17 ({known if mark == _ABSENT else hidden})"
                 return ValueFault(0, "malformed line", what, fix)
             class_id = int(word)
             if class_id >= num_classes:
@@ -191,8 +241,10 @@ def _explain_sparse(text: str, num_classes: int, expected: str) -> ValueFault:
                 what = f"class {class_id} is named twice"
                 fix = "remove one of the two"
                 if found[class_id] != value:
-                    what = f"class {class_id} is named as present and as unknown"
-                    fix = "keep the id before ? where the image shows the class, else behind it"
+                    what = f"class {class_id} is named as present and as {states[value]}"
+                    fix = (
+                        f"keep it before {mark} where the image shows the class, else behind {mark}"
+                    )
                 return ValueFault(0, "class named twice", what, fix)
             found[class_id] = value
     return ValueFault(0, "malformed line", "no class id follows ?", "remove ?, or write ids behind")

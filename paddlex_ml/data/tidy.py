@@ -13,6 +13,7 @@ them. "missing", and an image that is named twice, are seen when the lists are r
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -80,6 +81,7 @@ def _find_copies(
             digest = images[normalise_path(path)].digest
             if i in reasons[name] or not digest:
                 continue
-            original = first.setdefault((digest, listed.line_key(i)), path)
+            labels = hashlib.sha256(listed.line_key(i)).digest()
+            original = first.setdefault((digest, labels), path)
             if original is not path:
                 reasons[name][i] = f"duplicates (of {original})"

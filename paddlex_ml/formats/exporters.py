@@ -102,8 +102,11 @@ def _resolve_unknown(
     if not hidden:
         return lists
     if unknown in ("negative", "positive"):
-        change = targets.assume_absent if unknown == "negative" else targets.assume_present
-        return {name: replace(each, values=change(each.values)) for name, each in lists.items()}
+        value = 0 if unknown == "negative" else 1
+        return {
+            name: replace(each, values=targets.assume(each.values, value))
+            for name, each in lists.items()
+        }
     # Readers of tables take -1 for absent where there is no 0 beside it.
     absent = sum(int(targets.count(images.values).absent.sum()) for images in lists.values())
     keeps = kind == "JSONL" or (kind == "CSV" and absent > 0)

@@ -42,7 +42,7 @@ from paddlex_ml.wording import first_names
 WAYS = ("first", "unknown", "present")
 """How a conflict may be decided: as the first set says that knows, as unknown, or as present."""
 CONFLICTS = "conflicts.csv"
-_BYTES = 70  # of memory for each unknown label of a sparse list, while it is made
+_BYTES = 40  # of memory for each label that a sparse list has to name, while it is made
 
 
 @dataclass
@@ -119,14 +119,11 @@ def _read(sets: Sequence[Path]) -> _Sets:
         ids = np.array([number[name] for name in names], np.int64)
         lacking = np.array(sorted({*range(len(number))} - {*ids.tolist()}), np.int64)
         for name, images in lists.items():
+            if not isinstance(images.values, np.ndarray):
+                # A line lists what is unknown or what is absent: the shorter of the two.
+                fewest = min(len(lacking), len(ids))
+                _refuse_large(len(images) * fewest, root / f"{name}.txt")
             mapped, soft = soft_targets.map_classes(images.soft, images.values, ids, len(number))
-            if isinstance(mapped, np.ndarray):
-                mapped[:, lacking] = UNKNOWN
-            elif len(lacking):  # each unknown label is a number in a sparse line
-                _refuse_large(len(images) * len(lacking), root / f"{name}.txt")
-                lines = np.repeat(np.arange(len(images)), len(lacking))
-                hidden = np.tile(lacking, len(images))
-                mapped = targets.put(mapped, lines, hidden, np.full(len(lines), UNKNOWN, np.int8))
             joined.values.append(mapped)
             joined.soft.append(soft)
             joined.weights.append(images.weights)
@@ -158,12 +155,12 @@ def _refuse_folders(sets: Sequence[Path], output: Path) -> None:
 
 
 def _refuse_large(labels: int, path: Path) -> None:
-    """Refuse unknown labels of a sparse list that would take more than half of the memory."""
+    """Refuse labels of a sparse list that would take more than half of the memory."""
     room = machine_memory.available() // 2
     if labels * _BYTES > room:
         raise PaddlexMLError(
-            f"{labels:,} labels of this sparse list would be unknown in the merged set: to list "
-            f"them takes about {labels * _BYTES / 1e9:.0f} GB of memory, of which "
+            f"{labels:,} labels of this sparse list would be listed as unknown, or as absent, in "
+            f"the merged set: that takes about {labels * _BYTES / 1e9:.0f} GB of memory, of which "
             f"{room / 1e9:.0f} GB may be used",
             where=str(path),
             fix="merge fewer images at a time, or sets that have more classes in common",

@@ -10,7 +10,7 @@ from hypothesis import given
 from paddlex_ml.data import target_lines, targets
 from paddlex_ml.data.target_lines import ValueFault
 from paddlex_ml.data.targets import SparseTargets, Targets
-from tests.data.test_targets import TABLE, tables
+from tests.data.test_targets import TABLE, forms
 
 EXPECTED = "label.txt names 4 classes"
 
@@ -47,6 +47,11 @@ def refusal(line: str) -> ValueFault:
         ("@?1", [0, -1, 0, 0]),
         ("@3, 0 ? 1,2", [1, -1, -1, 1]),
         ("@0?3,2,1", [1, -1, -1, -1]),
+        ("@!", [-1, -1, -1, -1]),
+        ("@3!", [-1, -1, -1, 1]),
+        ("@!1", [-1, 0, -1, -1]),
+        (" @3, 0 ! 1,2 ", [1, 0, 0, 1]),
+        ("@0!2", [1, -1, 0, -1]),
     ],
 )
 def test_a_line_gives_its_values(line: str, values: list[int]) -> None:
@@ -80,6 +85,19 @@ def test_a_line_gives_its_values(line: str, values: list[int]) -> None:
         ("@1.0", "malformed line", "'1.0' is no class id"),
         ("@1?2?3", "malformed line", "'2?3' is no class id"),
         ("@1?", "malformed line", "no class id follows ?"),
+        ("@1!2!3", "malformed line", "'2!3' is no class id"),
+        ("@1?2!3", "malformed line", "the line has both ? and !"),
+        ("@1!2?3", "malformed line", "the line has both ? and !"),
+        ("@1!?", "malformed line", "the line has both ? and !"),
+        ("@1!,", "malformed line", "'' is no class id"),
+        ("@1,!2", "malformed line", "'' is no class id"),
+        ("@1!x", "malformed line", "'x' is no class id"),
+        ("@!!", "malformed line", "'!' is no class id"),
+        ("!1", "wrong number of values", "1 value, label.txt"),
+        ("@1!4", "class id out of range", "no class 4"),
+        ("@4!1", "class id out of range", "no class 4"),
+        ("@1!2,2", "class named twice", "class 2 is named twice"),
+        ("@1,2!2", "class named twice", "class 2 is named as present and as absent"),
         ("@\u0661", "malformed line", "'\u0661' is no class id"),
         ("@99999999999999999999", "malformed line", "is no class id"),
         ("@@1", "malformed line", "'@1' is no class id"),
@@ -106,9 +124,10 @@ def test_a_list_with_a_line_of_ids_is_sparse() -> None:
     assert isinstance(parse(), np.ndarray)
 
 
-@given(tables)
-def test_what_is_written_is_read_back(table: np.ndarray) -> None:
-    for form in (table, targets.to_sparse(table)):
+@given(forms())
+def test_what_is_written_is_read_back(both: tuple[np.ndarray, SparseTargets]) -> None:
+    table = both[0]
+    for form in both:
         lines = list(target_lines.texts(form))
         values, faults = target_lines.parse(lines, table.shape[1], "")
         assert faults == []
@@ -119,7 +138,20 @@ def test_what_is_written_is_read_back(table: np.ndarray) -> None:
 def test_lines_are_written_as_short_as_they_can_be() -> None:
     assert list(target_lines.texts(TABLE[:3])) == ["0,1,-1,0", "0,0,0,0", "1,1,1,1"]
     sparse = targets.to_sparse(TABLE)
-    assert list(target_lines.texts(sparse)) == ["@1?2", "@", "@0,1,2,3", "@?0,1,2,3"]
+    assert list(target_lines.texts(sparse)) == ["@1?2", "@", "@0,1,2,3", "@!"]
+
+
+@given(forms())
+def test_of_both_sparse_forms_the_shorter_one_is_written(
+    both: tuple[np.ndarray, SparseTargets],
+) -> None:
+    table, sparse = both
+    for cells, line in zip(table, target_lines.texts(sparse), strict=True):
+        shown, absent, hidden = (
+            ",".join(map(str, np.flatnonzero(cells == value))) for value in (1, 0, -1)
+        )
+        by_unknown = f"@{shown}" + f"?{hidden}" * bool(hidden)
+        assert line == min(by_unknown, f"@{shown}!{absent}", key=len)  # of equals the first
 
 
 def test_ids_alone_say_how_many_classes_there_are_at_least() -> None:
@@ -152,5 +184,28 @@ def test_one_dense_line_among_many_sparse_ones_takes_no_array() -> None:
 
 def test_lines_of_spaces_take_no_time() -> None:
     lines = ["0," + " " * 200_000 + "x", "@1" + ",  " * 50_000 + "x", "0" + ",  " * 50_000]
+    lines += ["@1!" + ",  " * 50_000, "@" + "1," * 100_000 + "!", "@" + "! " * 50_000]
     _, faults = target_lines.parse(lines, 4, EXPECTED)
-    assert [fault.line for fault in faults] == [0, 1, 2]
+    assert [fault.line for fault in faults] == [0, 1, 2, 3, 4, 5]
+
+
+def test_lists_of_which_little_is_known_take_the_memory_of_what_is_known() -> None:
+    images, classes = 20_000, 20_000
+    lines = [f"@{i % classes}!{(i + 1) % classes},{(i + 2) % classes}" for i in range(images)]
+    tracemalloc.start()
+    values, faults = target_lines.parse(lines, classes, "")
+    assert faults == []
+    counts = targets.count(values)
+    assert set(counts.present.tolist()) == {1}
+    assert set(counts.absent.tolist()) == {2}
+    assert targets.count_unknown(values) == images * (classes - 3)
+    assert list(target_lines.texts(values)) == [line_of(line) for line in lines]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000_000  # 400 MB as an array, 2 GB as unknown ids
+
+
+def line_of(line: str) -> str:
+    """The line as it is written: absent ids rise."""
+    shown, absent = line.split("!")
+    return f"{shown}!{','.join(map(str, sorted(map(int, absent.split(',')))))}"

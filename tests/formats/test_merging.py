@@ -172,12 +172,12 @@ def test_a_merged_set_inside_of_a_source_is_refused(pair: list[Path]) -> None:
     assert not (pair[0] / "merged").exists()
 
 
-def test_unknown_labels_that_no_memory_can_list_are_refused(
+def test_labels_that_no_memory_can_list_are_refused(
     tmp_path: Path, pair: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (pair[1] / "train.txt").write_text("one.jpg\t@1\ny/2.jpg\t@0\n")
     merging.merge(pair, tmp_path / "merged", watch, "first")
     monkeypatch.setattr(machine_memory, "available", lambda: 100)
-    with pytest.raises(PaddlexMLError, match=r"2 labels of this sparse list would be unknown"):
+    with pytest.raises(PaddlexMLError, match=r"2 labels of this sparse list would be listed"):
         merging.merge(pair, tmp_path / "other", watch, "first")
     assert not (tmp_path / "other").exists()

@@ -86,6 +86,7 @@ class LabelSaver:
         }
         self._shown: dict[str, set[int]] = {}
         self._hidden: dict[str, set[int]] = {}
+        self._absent: dict[str, set[int] | None] = {}
         self._soft: list[tuple[np.ndarray, np.ndarray]] = []
         """Of each image in turn: ids and values of its labels between 0 and 1."""
         self._left_out: Counter[str] = Counter()
@@ -111,8 +112,12 @@ class LabelSaver:
             scores = np.minimum(scores, limits)
         is_unknown = (scores >= self._low) & ~is_present & ~excluded
         has_id = self._ids >= 0
+        hidden = self._unknown.union(self._ids[has_id & is_unknown].tolist())
+        absent = set(self._ids[has_id & ~is_unknown & ~is_present].tolist())
+        is_shorter = len(absent) < len(hidden)  # the fewer are kept
         self._shown[path] = set(self._ids[has_id & is_present].tolist())
-        self._hidden[path] = self._unknown.union(self._ids[has_id & is_unknown].tolist())
+        self._hidden[path] = set() if is_shorter else hidden
+        self._absent[path] = absent if is_shorter else None
         if self._is_soft:
             scores[~is_present] = np.minimum(scores[~is_present], HALF - 10.0**-_DIGITS)
             scores = np.round(scores, _DIGITS)
@@ -154,7 +159,8 @@ class LabelSaver:
         """Add the lines to train.txt; the old file is kept as .bak."""
         paths = list(self._shown)
         values = targets.from_labels(
-            list(self._shown.values()), list(self._hidden.values()), len(self._names)
+            *(list(self._shown.values()), self._hidden.values(), len(self._names)),
+            self._absent.values(),
         )
         soft = None
         if self._soft:

@@ -50,7 +50,7 @@ def prepare_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) ->
         for sentence in soft_targets.tell(dataset.train.soft, dataset.train.weights):
             logger.info("%s", sentence)
     if treatment == "negative":
-        values = targets.assume_absent(values)
+        values = targets.assume(values, 0)
         dataset = replace(dataset, train=replace(dataset.train, values=values))
     for message in diagnostics.check_lists(
         dataset.label_names, values, dataset.val.values, ignores_unknown=treatment == "ignore"
