@@ -122,7 +122,7 @@ def keep_agreeing(soft: SoftCells | None, values: Targets) -> SoftCells | None:
     if soft is None:
         return None
     images, ids = soft.images(), soft.ids.astype(np.int64)
-    kept = _look_up(values, images, ids) == (soft.values >= HALF)
+    kept = targets.look_up(values, images, ids) == (soft.values >= HALF)
     return from_cells(images[kept], ids[kept], soft.values[kept], len(soft))
 
 
@@ -146,7 +146,7 @@ def map_classes(
     images, ids, shares = images[order], ids[order], shares[order]
     kept = np.ones(len(order), np.bool_)
     kept[1:] = (np.diff(images) > 0) | (np.diff(ids) > 0)
-    kept &= _look_up(certain, images, ids) != 1
+    kept &= targets.look_up(certain, images, ids) != 1
     return mapped, keep_agreeing(
         from_cells(images[kept], ids[kept], shares[kept], len(soft)), mapped
     )
@@ -183,17 +183,6 @@ def raise_implied(
         found.append((rows[places[0] + start], places[1], raised[places]))
     chosen = [np.concatenate(each) for each in zip(*found, strict=True)]
     return from_cells(chosen[0], chosen[1], chosen[2], len(soft)), changed
-
-
-def _look_up(
-    values: Targets, images: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int8]:
-    """The cells of some images, rising, and classes, both [K]."""
-    found = np.zeros(len(images), np.int8)
-    for start, table in targets.blocks(values):
-        part = slice(*np.searchsorted(images, (start, start + len(table))))
-        found[part] = table[images[part] - start, ids[part]]
-    return found
 
 
 def normalise(weights: Weights) -> Weights:

@@ -112,13 +112,12 @@ class LabelSaver:
             scores = np.minimum(scores, limits)
         is_unknown = (scores >= self._low) & ~is_present & ~excluded
         has_id = self._ids >= 0
+        hidden = self._unknown.union(self._ids[has_id & is_unknown].tolist())
+        absent = set(self._ids[has_id & ~is_unknown & ~is_present].tolist())
+        is_shorter = len(absent) < len(hidden)  # the fewer are kept
         self._shown[path] = set(self._ids[has_id & is_present].tolist())
-        hidden = set(self._ids[has_id & is_unknown].tolist())
-        absent = set(self._ids[has_id & ~is_present & ~is_unknown].tolist())
-        if len(absent) < len(hidden) + len(self._unknown):  # the fewer are kept
-            self._hidden[path], self._absent[path] = set(), absent
-        else:
-            self._hidden[path], self._absent[path] = hidden | self._unknown, None
+        self._hidden[path] = set() if is_shorter else hidden
+        self._absent[path] = absent if is_shorter else None
         if self._is_soft:
             scores[~is_present] = np.minimum(scores[~is_present], HALF - 10.0**-_DIGITS)
             scores = np.round(scores, _DIGITS)
