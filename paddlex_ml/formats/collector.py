@@ -111,6 +111,7 @@ class Collector:
         self._rows: dict[str, dict[str, ImageLabels]] = {}
         self._spelt: dict[str, dict[str, str]] = {}  # normalised path -> path as first named
         self._guessed: dict[str, GuessedImage] = {}  # by the path that was taken for the image
+        self._taken: dict[tuple[str, ...], str] = {}  # name and folders -> path by a guess
         self._disputed: set[str] = set()  # paths that were taken for two images, neither its own
         self._again = 0
         self._missing: list[str] = []
@@ -181,6 +182,10 @@ class Collector:
 
     def _resolve(self, image: str, folders: Sequence[str], where: str) -> str | None:
         """Path of an image, as written or by a guess, which `finish` enters in the account."""
+        key = image, *folders
+        earlier = self._guessed.get(self._taken.get(key, ""))
+        if earlier is not None and earlier.name == image:  # a table may name it in many rows
+            return earlier.path
         path = self.finder.find(image, folders)
         if isinstance(path, str):
             if self._guessed and (guessed := self._guessed.get(path)):
@@ -190,6 +195,7 @@ class Collector:
         if path.kind in ("image missing", "path outside the data set"):
             guess = self.finder.guess(image, folders)
         if isinstance(guess, Guess):
+            self._taken[key] = guess.path
             return self._keep_guess(GuessedImage(image, guess.path, guess.how, where))
         problem = guess or path
         if problem.kind == "image missing" and self.options.skip_missing:
