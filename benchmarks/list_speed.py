@@ -6,9 +6,10 @@
 
 Draws a data set (2.9 labels an image, a long tail of rare classes) of empty image files in a
 temporary folder, with sparse lists for more than 1,000 classes. With --known, so many classes of
-each image are absent besides, and all others unknown, as in Open Images. Then runs each step in processes of its
-own, and prints the median seconds and the highest memory. "check besides decoding" is mode
-check_dataset's check with a decoder that does nothing. The last two rows are those with limits.
+each image are absent besides, and all others unknown, as in Open Images. Runs each step in
+processes of its own, and prints the median seconds and the highest memory. "check besides decoding"
+is mode check_dataset's check with a decoder that does nothing. The last two rows are those with
+limits.
 """
 
 from __future__ import annotations

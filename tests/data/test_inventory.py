@@ -73,7 +73,9 @@ def test_prose_is_no_annotation(name: str, expected: bool) -> None:
     assert is_annotation(name) is expected
 
 
-@pytest.mark.parametrize("values", ["0,1,-1", "1", ",,", "0, ,1 ", "@", "@3,17", "@3?5, 6", "-1,"])
+@pytest.mark.parametrize(
+    "values", ["0,1,-1", "1", ",,", "0, ,1 ", "@", "@3,17", "@3?5, 6", "@3!5 ,6", "@!", "-1,"]
+)
 def test_values_of_our_own_lines_are_known(values: str) -> None:
     assert re.fullmatch(OWN_VALUES, values)
 

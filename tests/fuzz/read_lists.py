@@ -37,7 +37,13 @@ def _write_sets() -> list[bytes]:
     relations = b"implies: {red car: cat}\nexclusive: [[cat, \xe7\x8c\xab]]\n"
     unknown = {"train.txt": b"images/a.png\t1,,-1\nimages/b.png\t0,1,0\n"}
     sparse = {"train.txt": b"images/a.png\t@0?1,2\nimages/b.png\t@\n", "relations.yaml": relations}
-    others = [lists | unknown, lists | sparse, lists | unknown | {"val.txt": lists["train.txt"]}]
+    known = sparse | {"train.txt": b"images/a.png\t@0!1\nimages/b.png\t@!0,2\n"}
+    others = [
+        lists | unknown,
+        lists | sparse,
+        lists | known,
+        lists | unknown | {"val.txt": lists["train.txt"]},
+    ]
     return [pack(each | images) for each in (lists, with_mark, utf16, *others)]
 
 
@@ -117,7 +123,7 @@ _PLACES = (
 )
 _WORDS = (
     *(b"images/a.png", b"images/b.png", b"0 cat", b"1,0,1", b"\t", b"-1", b"1,-1,0", b"0.5", b"2"),
-    *(b"@0,1", b"@", b"?2", b"@999999999", b",,", b"implies:", b"exclusive:", b"[cat, cat]"),
+    *(b"@0,1", b"@", b"?2", b"!2", b"@999999999", b",,", b"implies:", b"exclusive:", b"[cat, cat]"),
     *(b"\n=== label.txt ===\n", b"\n=== train.txt ===\n", b"\n=== train.txt/x ===\n"),
 )
 READERS = [
