@@ -38,7 +38,7 @@ _EXCLUSIVE_FIX = 'write "exclusive: [[day, night], [cat, dog]]", a list for each
 _WARNINGS = 20  # rules with warnings of their own; the others share one
 _EXAMPLES = 5
 _MOST_IMPLIED = 5_000_000
-"""Pairs of classes of which one implies the other, directly or through others: 1 second."""
+"""Pairs of classes of which one implies the other, directly or through others."""
 
 Images = npt.NDArray[np.int64]
 """Numbers of images of a list, rising."""

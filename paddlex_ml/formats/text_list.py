@@ -129,12 +129,20 @@ def _names_file(rest: str) -> bool:
 
 
 def _is_ours(inventory: Inventory, file: str) -> bool:
-    """Whether a list has a value for each class of label.txt, or ids behind @: one of ours."""
+    """Whether a list has a value for each class of label.txt, or ids behind @: one of ours.
+
+    Without label.txt: whether it has values that only ours have, nothing or -1 beside 0.
+    """
     names = inventory.read_head(LABEL_FILE).splitlines()
     head = to_utf8(inventory.read_head(file))[0].decode("utf-8", "replace")
-    match = _OURS.fullmatch(next(iter(head.splitlines()), "").strip())
+    lines = [line.strip(" \r\n") for line in head.splitlines()]
+    match = _OURS.fullmatch(lines[0] if lines else "")
     if match is None:
         return False
+    if not names and not match[1].startswith(SPARSE):
+        matches = filter(None, map(_OURS.fullmatch, lines[:_SEEN]))
+        values = {value.strip() for each in matches for value in each[1].split(",")}
+        return "" in values or values >= {"0", "-1"}
     is_whole = match[1].count(",") + 1 == len(list(filter(bytes.strip, names)))
     return is_whole or match[1].startswith(SPARSE)
 

@@ -133,6 +133,15 @@ def test_sparse_sets_of_many_classes_stay_sparse(tmp_path: Path) -> None:
     assert not (tmp_path / "merged" / "val.txt").exists()
 
 
+def test_images_of_which_few_classes_are_known_list_these(tmp_path: Path) -> None:
+    names = [f"class {i}" for i in range(1100)]
+    first = plant(tmp_path / "a", names, train={"a.jpg": ("a", "@1"), "b.jpg": ("b", "@1!2")})
+    second = plant(tmp_path / "b", ["class 7", "more"], train={"c.jpg": ("c", "@1")})
+    merging.merge([first, second], tmp_path / "merged", watch)
+    lines = (tmp_path / "merged" / "train.txt").read_text()
+    assert lines == "a.jpg\t@1?1100\nb.jpg\t@1!2\nc.jpg\t@1100!7\n"
+
+
 def test_relations_and_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
     sets = [
         plant(tmp_path / parent / "set", ["cat"], train={"a.jpg": (parent, "1")})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import registry, rewrite, text_list
 from paddlex_ml.formats.collector import Options
 
@@ -238,3 +239,17 @@ def test_the_separator_is_read_as_for_a_table(plant: Plant, labels: Any, separat
     root = plant({"train.txt": "\n".join(lines)}, *(f"{i}.jpg" for i in range(4)))
     found = labels(text_list.read(root, Options(separator=separator)))["train"]
     assert found == {f"{i}.jpg": ["cat", "dog"] if i % 2 else ["dog"] for i in range(4)}
+
+
+@pytest.mark.parametrize("values", ["0,1,-1", "0,1,", ",,", "@0!1,2", "@0,1?2", "@!"])
+def test_our_own_lists_without_a_label_file_are_no_text_lists(plant: Plant, values: str) -> None:
+    root = plant({"train.txt": f"a.jpg\t{values}\n"}, "a.jpg")
+    assert text_list.recognise(Inventory(root)) == ""
+    with pytest.raises(PaddlexMLError, match="in the form of this toolkit already"):
+        text_list.read(root, Options())
+
+
+@pytest.mark.parametrize("values", ["0,1", "-1,1", "0 2"])
+def test_lists_that_may_be_of_others_are_text_lists(plant: Plant, values: str) -> None:
+    root = plant({"train.txt": f"a.jpg\t{values}\n"}, "a.jpg")
+    assert text_list.recognise(Inventory(root)) == "train.txt"
