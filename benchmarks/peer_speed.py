@@ -24,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,12 +37,13 @@ from paddlex_ml.cores import usable_cores  # noqa: E402
 
 PACKAGES = ("torch==2.13.0", "torchvision==0.28.0", "timm==1.0.31")
 COMPILERS = ("c++", "g++", "clang++")
-WARM_UP = 3  # steps of each side that do not count: code is compiled, the heap grows
+WARM_UP = 2  # steps of each side that do not count: code is compiled, the heap grows
 MOST_DIFFERENT = 0.01  # of the numbers of parameters; more, and it is another network
 OURS, PAIR = "ours", "ours, several processes"
 EAGER, COMPILED = "PyTorch", "torch.compile"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_START = "from benchmarks import peer_speed; peer_speed.train_ours()"
+_CHILD = [sys.executable, "-c", "from benchmarks import peer_speed; peer_speed.train_ours()"]
+_TORCH = str(ROOT / "benchmarks" / "peer_torch.py")
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=1, help="measure ours in so many, too")
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, default=True, help="torch.compile, too"
+    )
+    parser.add_argument(
+        "--wait-policy",
+        choices=("passive", "active"),
+        default="passive",
+        help="OMP_WAIT_POLICY of both sides: what a thread does that waits for others",
     )
     parser.add_argument("--torch-python", help="interpreter that has torch and timm")
     parser.add_argument(
@@ -151,7 +158,9 @@ def _measure(model: str, options: argparse.Namespace, python: str, software: set
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="turns")))
         sides = {}
         for name, task in tasks.items():
-            sides[name] = side = stack.enter_context(closing(_start(task, python, folder, name)))
+            command = _CHILD if name in (OURS, PAIR) else [python, _TORCH]
+            started = _start(command, task, options.wait_policy, folder)
+            sides[name] = side = stack.enter_context(closing(started))
             for _ in range(WARM_UP):
                 side.turn()
             print(f"{model}: {name} is ready", file=sys.stderr)
@@ -160,8 +169,8 @@ def _measure(model: str, options: argparse.Namespace, python: str, software: set
                 seconds[name].append(sides[name].turn())
             taken = ", ".join(f"{name} {values[-1]:.2f} s" for name, values in seconds.items())
             print(f"{model}, round {number + 1} of {options.rounds}: {taken}", file=sys.stderr)
-        software |= {side.facts.software for side in sides.values()}
-        counts = [sides[name].facts.parameters for name in (OURS, EAGER)]
+        software |= {side.facts[0].software for side in sides.values()}
+        counts = [sides[name].facts[0].parameters for name in (OURS, EAGER)]
     if abs(counts[0] / counts[1] - 1) > MOST_DIFFERENT:
         raise RuntimeError(f"{model} has {counts[0]} parameters, its peer {counts[1]}")
     return _row(model, options.batch, counts, seconds)
@@ -173,21 +182,25 @@ def _row(model: str, batch: int, counts: list[int], seconds: Mapping[str, list[f
     cells = [f"{speeds[k]:.2f}" if k in speeds else "-" for k in (EAGER, COMPILED, OURS, PAIR)]
     for other in (EAGER, COMPILED):
         cells.append(f"{speeds[OURS] / speeds[other]:.2f}" if other in speeds else "-")
-    return " | ".join([f"| {model}", str(batch), *(f"{count:,}" for count in counts), *cells]) + " |"
+    return (
+        " | ".join([f"| {model}", str(batch), *(f"{count:,}" for count in counts), *cells]) + " |"
+    )
 
 
-def _start(task: Task, python: str, folder: Path, name: str) -> Side:
+def _start(command: Sequence[str], task: Task, wait_policy: str, folder: Path) -> Side:
     """Start one side, in a folder of its own below `folder`."""
     own = folder / str(len(list(folder.iterdir())))
     own.mkdir()
     clean = {k: v for k, v in os.environ.items() if k not in (*THREADS, "MKL_DEBUG_CPU_TYPE")}
-    threads = dict.fromkeys(THREADS, str(task.threads // task.processes))
-    environment = {**clean, **threads, "PYTHONPATH": str(ROOT)}
-    if name in (OURS, PAIR):
-        return Side([sys.executable, "-c", _START], task, environment, own)
-    # Each run compiles anew: what an earlier one left in the folder of all users may be stale.
-    environment["TORCHINDUCTOR_CACHE_DIR"] = str(own / "compiled")
-    return Side([python, str(ROOT / "benchmarks" / "peer_torch.py")], task, environment, own)
+    environment = {
+        **clean,
+        **dict.fromkeys(THREADS, str(task.threads // task.processes)),
+        "OMP_WAIT_POLICY": wait_policy.upper(),
+        "PYTHONPATH": str(ROOT),
+        # Code that torch.compile made is removed with the folder; none of an earlier run is used.
+        "TORCHINDUCTOR_CACHE_DIR": str(own / "compiled"),
+    }
+    return Side(command, task, environment, own)
 
 
 def train_ours() -> None:
@@ -218,7 +231,7 @@ def _train(argument: tuple[str, Task], group: object) -> None:
     step = build_step(task.model, batch, task.size, task.classes, group)
     entries = step.training.model.state_dict().items()
     shapes = [v.shape for k, v in entries if not k.endswith(("._mean", "._variance"))]
-    facts = Facts(sum(map(math.prod, shapes)), f"PaddlePaddle {paddle.__version__}")
+    facts = Facts(sum(map(math.prod, shapes)), f"PaddlePaddle {paddle.version.full_version}")
     with step.meter.bar:
         serve(address, facts, step.run)
 
@@ -244,7 +257,9 @@ def _differences(options: argparse.Namespace) -> str:
         "fused AdamW, and averages all entries in one call.",
         "Our step also seeds the dropout, sets the learning rate and writes a log line, and "
         "averages the running statistics among the entries, as PyTorch's does.",
-        f"Each side has {options.threads} threads; only one side computes at a time.",
+        f"Each side has {options.threads} threads; only one side computes at a time. Threads that "
+        + ("sleep" if options.wait_policy == "passive" else "keep their core busy")
+        + f" while they wait (OMP_WAIT_POLICY={options.wait_policy.upper()}).",
     ]
     if options.processes > 1:
         notes.append(

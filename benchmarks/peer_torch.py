@@ -8,21 +8,24 @@ the result: fused attention, fused AdamW, one call for all averages, channels_la
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.turns import Facts, Task, serve  # noqa: E402
+from benchmarks.turns import Facts, Task, serve
 
 RATE, WEIGHT_DECAY, EMA_DECAY = 1e-4, 1e-4, 0.9997
+_LIBRARIES: list[torch.library.Library] = []  # a library forgets its names when it is deleted
 WIDTH, HEADS, FEED_FORWARD, DROPOUT = 768, 8, 2048, 0.1
 
 
@@ -123,25 +126,20 @@ def build_step(task: Task, network: nn.Module) -> Callable[[], float]:
     return step
 
 
-def _import_timm() -> object:
-    """timm; with a torchvision whose compiled part was made for another build of torch, too.
+def _import_timm() -> ModuleType:
+    """Import timm, also beside a torchvision that was built for another build of torch.
 
     timm needs torchvision for picture transforms. A build for GPUs beside a torch for CPUs lacks
     the operators of detection, which nothing here calls: only their names must be known.
     """
     try:
-        import torchvision  # noqa: F401
+        importlib.import_module("torchvision")
     except RuntimeError:
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        LIBRARIES.append(library)  # it forgets its names when it is deleted
-    import timm
-
-    return timm
-
-
-LIBRARIES: list[torch.library.Library] = []
+        _LIBRARIES.append(library)
+    return importlib.import_module("timm")
 
 
 def main() -> int:

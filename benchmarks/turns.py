@@ -97,7 +97,8 @@ class Side:
                     continue
                 connection.settimeout(None)
                 self.lines.append(connection.makefile("rw", encoding="utf-8"))
-        self.facts = [Facts(**json.loads(self._answer(line))) for line in self.lines][0]
+        self.facts = [Facts(**json.loads(self._answer(line))) for line in self.lines]
+        """Of every process."""
 
     def turn(self) -> float:
         """Seconds of one step: those of the process that took longest."""
