@@ -6,7 +6,8 @@
 A step is forward, asymmetric loss, backward, the check of the loss, AdamW and averaged weights, in
 float32, on images that lie in memory; ours is that of mode train. The peer is the network of the
 same design in timm with the head of benchmarks/peer_torch.py. Both sides live in processes of
-their own, which take one step after the other; the table has medians.
+their own, which take one step after the other. The table has medians, and in brackets what the
+processor time says: on a machine that others use it is the fairer figure.
 
 PyTorch is no part of this project. Without --torch-python, a virtual environment with it is made in
 --folder (about 1 GB; several with the libraries for GPUs, which pip's default index may bring),
@@ -32,7 +33,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.turns import Side, Task, serve  # noqa: E402
+from benchmarks.turns import Side, Taken, Task, serve  # noqa: E402
 from paddlex_ml.cores import usable_cores  # noqa: E402
 
 PACKAGES = ("torch==2.13.0", "torchvision==0.28.0", "timm==1.0.31")
@@ -73,14 +74,17 @@ def main() -> int:
         options.compile = False
     python = options.torch_python or _build_environment(options.folder, options.packages)
     print(f"{_processor()}, {options.threads} threads, {options.size} px, float32\n")
-    several = f"{OURS}, {options.processes} processes"
-    columns = [EAGER, COMPILED, OURS, several, f"{OURS} / {EAGER}", f"{OURS} / {COMPILED}"]
+    columns = [EAGER, COMPILED, OURS, PAIR, f"{OURS} / {EAGER}", f"{OURS} / {COMPILED}"]
     print("| model | batch | parameters, ours | the peer's | " + " | ".join(columns) + " |")
     print("|---" * 2 + "|---:" * (len(columns) + 2) + "|")
     software: set[str] = set()
     for model in options.models:
         print(_measure(model, options, python, software), flush=True)
-    print(f"\nImages per second; medians of {options.rounds} steps. {'; '.join(sorted(software))}.")
+    print(
+        "\nImages per second, and in brackets the processor seconds of a step in all threads; "
+        "ratios of the speed, and in brackets of the processor time; medians of "
+        f"{options.rounds} rounds. {'; '.join(sorted(software))}."
+    )
     print(_differences(options))
     return 0
 
@@ -153,7 +157,7 @@ def _measure(model: str, options: argparse.Namespace, python: str, software: set
         tasks[COMPILED] = replace(theirs, compiled=True)
     if options.processes > 1:
         tasks[PAIR] = replace(ours, processes=options.processes)
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    taken: dict[str, list[Taken]] = {name: [] for name in tasks}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="turns")))
         sides = {}
@@ -166,22 +170,32 @@ def _measure(model: str, options: argparse.Namespace, python: str, software: set
             print(f"{model}: {name} is ready", file=sys.stderr)
         for number in range(options.rounds):
             for name in list(sides) if number % 2 else reversed(sides):
-                seconds[name].append(sides[name].turn())
-            taken = ", ".join(f"{name} {values[-1]:.2f} s" for name, values in seconds.items())
-            print(f"{model}, round {number + 1} of {options.rounds}: {taken}", file=sys.stderr)
+                taken[name].append(sides[name].turn())
+            last = ", ".join(f"{name} {values[-1].seconds:.2f} s" for name, values in taken.items())
+            print(f"{model}, round {number + 1} of {options.rounds}: {last}", file=sys.stderr)
         software |= {side.facts[0].software for side in sides.values()}
         counts = [sides[name].facts[0].parameters for name in (OURS, EAGER)]
     if abs(counts[0] / counts[1] - 1) > MOST_DIFFERENT:
         raise RuntimeError(f"{model} has {counts[0]} parameters, its peer {counts[1]}")
-    return _row(model, options.batch, counts, seconds)
+    return _row(model, options.batch, counts, taken)
 
 
-def _row(model: str, batch: int, counts: list[int], seconds: Mapping[str, list[float]]) -> str:
-    """A row of the table; a dash where a side was not measured."""
-    speeds = {name: batch / statistics.median(values) for name, values in seconds.items()}
-    cells = [f"{speeds[k]:.2f}" if k in speeds else "-" for k in (EAGER, COMPILED, OURS, PAIR)]
+def _row(model: str, batch: int, counts: list[int], taken: Mapping[str, list[Taken]]) -> str:
+    """A row of the table; a dash where a side was not measured.
+
+    A ratio is the median of those within one round: neighbours in time suffer the same noise.
+    """
+    cells = []
+    for name in (EAGER, COMPILED, OURS, PAIR):
+        seconds, processor = map(
+            statistics.median, zip(*taken.get(name, [(0.0, 0.0)]), strict=True)
+        )
+        cells.append(f"{batch / seconds:.2f} ({processor:.1f})" if seconds else "-")
     for other in (EAGER, COMPILED):
-        cells.append(f"{speeds[OURS] / speeds[other]:.2f}" if other in speeds else "-")
+        pairs = zip(taken.get(other, []), taken[OURS], strict=False)
+        ratios = [(a.seconds / b.seconds, a.processor / b.processor) for a, b in pairs]
+        speed, processor = map(statistics.median, zip(*ratios or [(0.0, 0.0)], strict=True))
+        cells.append(f"{speed:.2f} ({processor:.2f})" if ratios else "-")
     return (
         " | ".join([f"| {model}", str(batch), *(f"{count:,}" for count in counts), *cells]) + " |"
     )

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 POLL = 2.0  # seconds between two looks whether a process that starts still lives
 GRACE = 30.0  # seconds that processes have to end
@@ -49,8 +50,16 @@ class Facts:
     software: str
 
 
+class Taken(NamedTuple):
+    """What a step took."""
+
+    seconds: float
+    processor: float
+    """Seconds of all threads on their cores: other programs change it little."""
+
+
 def serve(address: str, facts: Facts, step: Callable[[], float]) -> None:
-    """Take a step, and answer with its seconds, whenever the other end asks; return when it ends.
+    """Take a step, and answer with what it took, whenever the other end asks; return when it ends.
 
     Runs in the processes that train.
     """
@@ -59,7 +68,9 @@ def serve(address: str, facts: Facts, step: Callable[[], float]) -> None:
         with connection.makefile("rw", encoding="utf-8") as lines:
             print(json.dumps(asdict(facts)), file=lines, flush=True)
             while lines.readline():
-                print(step(), file=lines, flush=True)
+                begin = time.process_time()
+                taken = Taken(step(), time.process_time() - begin)
+                print(json.dumps(taken), file=lines, flush=True)
 
 
 class Side:
@@ -100,11 +111,12 @@ class Side:
         self.facts = [Facts(**json.loads(self._answer(line))) for line in self.lines]
         """Of every process."""
 
-    def turn(self) -> float:
-        """Seconds of one step: those of the process that took longest."""
+    def turn(self) -> Taken:
+        """One step: the time of the process that took longest, the processor time of all."""
         for line in self.lines:  # all before the first answer: they wait for each other
             print("step", file=line, flush=True)
-        return max(float(self._answer(line)) for line in self.lines)
+        taken = [Taken(*json.loads(self._answer(line))) for line in self.lines]
+        return Taken(max(t.seconds for t in taken), sum(t.processor for t in taken))
 
     def close(self) -> None:
         """End all processes of this side."""
