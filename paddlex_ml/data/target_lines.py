@@ -66,8 +66,11 @@ def _write_sparse(targets: Targets) -> Iterator[str]:
     for begin, end, is_open in zip(ends, ends[1:], are_open, strict=False):
         ids, shown = rows.ids[begin:end], rows.values[begin:end] > 0
         text, given = SPARSE + ",".join(map(str, ids[shown].tolist())), ids[~shown]
+        if not len(given) and not is_open:
+            yield text
+            continue
         listed = int(digits[given].sum())
-        rest = total - int(digits[ids].sum()) if is_open or listed else 0
+        rest = total - int(digits[ids].sum())
         # Without an id a line has no ?, but !.
         by_absent = max(1, listed) < rest if is_open else max(1, rest) < listed
         if by_absent != is_open:
