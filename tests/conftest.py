@@ -165,7 +165,7 @@ def own_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without half of their time: a trial of the export (tests/engines/train/test_preflight.py has
+    """Without what costs time: a trial of the export (tests/engines/train/test_preflight.py has
     it), curves (tests/pictures/test_plots.py; `toy_run`), and the disk, since no test cuts power.
     """
     draw = SimpleNamespace(curves=lambda path, _: plots._save(plots.Figure((1, 1)), path))
