@@ -148,7 +148,8 @@ def _parts(
         inner = copy.copy(layer)
         sublayers = {first: nn.Identity(), last: nn.Identity()}
         inner._sub_layers = layer._sub_layers | sublayers
-        yield kind, inner, layer._sub_layers[first](features)
+        # Not a call of the layer: its own hook would note it twice.
+        yield kind, inner, layer._sub_layers[first].forward(features)
     else:
         yield PARTS[type(layer)], layer, features
 
