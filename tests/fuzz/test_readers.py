@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """New damaged bytes through every reader, for FUZZ_SECONDS in each group of readers.
 
-The 53 readers have 8 s for each of their nine groups, not for each reader: a minute instead of
-seven, and the formats, half of them, share most of their code. The inputs are those of one
+The 53 readers have 20 s for each of their nine groups, not for each reader: three minutes instead
+of eighteen, and the formats, half of them, share most of their code. The inputs are those of one
 FUZZ_SEED, so that a change fails by its own fault and not by chance; `make fuzz SECONDS=3600` draws
 others, and gives each reader its own time. A finding fails the test and lies in the corpus
 afterwards: commit it with the repair, and `test_corpus.py` reads it from then on.
@@ -21,7 +21,7 @@ from tests.fuzz import run
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="memory is measured as Linux tells it"
 )
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "8"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "20"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 
 
