@@ -220,16 +220,6 @@ def digest(images: ImageList) -> str:
     return targets.digest(images.values, text)
 
 
-def find_unlabelled_list(name: str, images: ImageList) -> DatasetFault | None:
-    """The fault of a list none of whose images has a label; None for any other."""
-    if not len(images) or targets.labels_per_image(images.values).any():
-        return None
-    text = f"none of the {len(images):,} images of {name} has a label"
-    text += " that is known to be present" * bool(targets.count_unknown(images.values))
-    fix = "look whether the labels were read from the right files; without labels nothing is learnt"
-    return DatasetFault("no labels", f"{name}.txt", text, fix)
-
-
 def list_text(
     paths: Sequence[str],
     values: Targets,
@@ -432,6 +422,7 @@ class _ListReader:
             text = f"{path} is already in line {first.number}"
             text += f" as {first.path}" * (first.path != path)
             text += "" if same else ", with other labels"
+            text += " or another weight" * (not same and images.weights is not None)
             fix = "correct one of the lines, and remove the other"
             fix = f"leave such lines out: {leave_out('duplicates')}" if same else fix
             self.faults.append(DatasetFault("path named twice", where, text, fix))
@@ -467,7 +458,7 @@ class _ListReader:
         refusal *= not (is_train and self._soft_labels)
         values, soft, faults = soft_targets.parse(texts, num_classes, self._expected, refusal)
         columns = [line.weight for line in listed.lines]
-        weights, wrong = soft_targets.parse_weights(columns) if any(columns) else (None, [])
+        weights, wrong = soft_targets.parse_weights(columns, is_train=is_train)
         faults += wrong
         if weights is not None and not is_train:
             logger.warning(
@@ -476,8 +467,10 @@ class _ListReader:
         right = np.ones(len(texts), np.bool_)
         for fault in faults:
             right[fault.line] = False
-            where = listed.where(fault.line)
-            self.faults.append(DatasetFault(fault.kind, where, fault.what, fault.fix))
+            where, fix = listed.where(fault.line), fault.fix
+            if columns[fault.line] and fault.kind == target_lines.WRONG_NUMBER:
+                fix += f"; {columns[fault.line]!r} behind the second tab is the weight of the image"
+            self.faults.append(DatasetFault(fault.kind, where, fault.what, fix))
         paths = [line.path for line in listed.lines]
         return ImageList(self._root, paths, values, soft, weights), right
 

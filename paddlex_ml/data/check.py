@@ -111,7 +111,7 @@ def find_faults(
     faulty = {fault.where.partition(".txt")[0] for fault in parsed.faults}
     lists = {"train": parsed.dataset.train, "val": parsed.dataset.val}
     bare = [
-        annotation.find_unlabelled_list(name, listed)
+        findings.find_unlabelled_list(name, listed)
         for name, listed in lists.items()
         if name not in faulty
     ]

@@ -17,6 +17,7 @@ import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -166,21 +167,32 @@ def raise_implied(
     rows = np.flatnonzero(np.diff(soft.starts))
     part = soft.take(rows)
     assert part is not None
-    images, ids = part.images(), part.ids
-    new, found, changed = targets.take(after, rows), [], 0
-    for start, table in targets.blocks(targets.take(before, rows)):
+    classes = np.array(sorted({*implied_by, *chain.from_iterable(implied_by.values())}), np.int64)
+    column = np.full(before.shape[1], -1, np.int64)
+    column[classes] = np.arange(len(classes))
+    concerned = column[part.ids] >= 0
+    rest = rows[part.images()[~concerned]], part.ids[~concerned], part.values[~concerned]
+    images, ids, values = (
+        each[concerned] for each in (part.images(), column[part.ids], part.values)
+    )
+    old, new = (
+        targets.choose_classes(targets.take(each, rows), classes) for each in (before, after)
+    )
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = [rest]
+    changed = 0
+    for start, table in targets.blocks(old):
         inside = slice(*np.searchsorted(images, (start, start + len(table))))
         shares = np.maximum(table, 0).astype(np.float32)
-        shares[images[inside] - start, ids[inside]] = part.values[inside]
+        shares[images[inside] - start, ids[inside]] = values[inside]
         raised = shares.copy()
         for class_id, others in implied_by.items():
-            highest = shares[:, list(others)].max(axis=1)
-            raised[:, class_id] = np.maximum(shares[:, class_id], highest)
+            highest = shares[:, column[list(others)]].max(axis=1)
+            raised[:, column[class_id]] = np.maximum(shares[:, column[class_id]], highest)
         is_known = targets.dense(targets.take(new, np.arange(start, start + len(table)))) >= 0
         places = np.nonzero((raised > 0) & (raised < 1) & is_known)
         is_new = (raised != shares) & is_known & ((shares > 0) | (raised < 1))
         changed += int(np.count_nonzero(is_new))
-        found.append((rows[places[0] + start], places[1], raised[places]))
+        found.append((rows[places[0] + start], classes[places[1]], raised[places]))
     chosen = [np.concatenate(each) for each in zip(*found, strict=True)]
     return from_cells(chosen[0], chosen[1], chosen[2], len(soft)), changed
 
@@ -199,8 +211,9 @@ def summarise(soft: SoftCells | None, weights: Weights | None) -> dict[str, dict
         images = int(np.count_nonzero(np.diff(soft.starts)))
         found["soft_labels"] = {"labels": len(soft.ids), "images": images}
     if weights is not None:
-        middle = float(np.median(weights))
-        ends = {"min": float(weights.min()), "median": middle, "max": float(weights.max())}
+        numbers = weights.min(), np.median(weights), weights.max()
+        # The shortest text of a float32: 0.1, not 0.10000000149.
+        ends = {k: float(str(n)) for k, n in zip(("min", "median", "max"), numbers, strict=True)}
         found["weights"] = {"images": int(np.count_nonzero(weights != 1)), **ends}
     return found
 
@@ -272,15 +285,6 @@ def parse(values: list[str], num_classes: int, expected: str, refusal: str = "")
     `refusal` is the repair in the faults of soft values where a list may not have them; "" reads
     them. `expected` says where the number of classes is from.
     """
-    if refusal:
-        table, faults = target_lines.parse(values, num_classes, expected)
-        asked = parse([values[fault.line] for fault in faults], num_classes, expected)
-        wrong = {fault.line for fault in asked.faults}
-        told = [
-            fault if k in wrong else _refuse(fault, values[fault.line], refusal)
-            for k, fault in enumerate(faults)
-        ]
-        return SoftLines(table, None, told)
     chosen = [
         i
         for i, text in enumerate(values)
@@ -301,6 +305,9 @@ def parse(values: list[str], num_classes: int, expected: str, refusal: str = "")
     faults = [_explain(values[f.line], f) if f.line in soft_lines else f for f in faults]
     right = np.ones(len(values), np.bool_)
     right[[fault.line for fault in faults]] = False
+    if refusal:
+        faults += [_refuse(i, values[i], refusal) for i in chosen if right[i]]
+        return SoftLines(table, None, sorted(faults))
     kept = right[images] & (ids < num_classes)
     images, ids, shares = images[kept], ids[kept], shares[kept]
     hard = np.where(shares < 0, UNKNOWN, shares >= HALF).astype(np.int8)
@@ -385,17 +392,25 @@ def _explain(text: str, fault: ValueFault) -> ValueFault:
     return fault
 
 
-def _refuse(fault: ValueFault, text: str, fix: str) -> ValueFault:
+def _refuse(line: int, text: str, fix: str) -> ValueFault:
     """The fault of a line whose soft values are right, but not allowed."""
-    what = fault.what
     if match := _SHARE.search(text):
-        what = f"the value of class {match[1]} is {match[2]!r}, neither 0 nor 1"
-    return fault._replace(kind=target_lines.OTHER_VALUE, what=what, fix=fix)
+        class_id, word = match[1], match[2]
+    else:
+        words = [word.strip() for word in text.split(",")]
+        place = next(k for k, word in enumerate(words) if word not in ("0", "1", "-1", ""))
+        class_id, word = str(place), words[place]
+    what = f"the value of class {class_id} is {word!r}, neither 0 nor 1"
+    return ValueFault(line, target_lines.OTHER_VALUE, what, fix)
 
 
-def parse_weights(columns: Sequence[str]) -> tuple[Weights | None, list[ValueFault]]:
+def parse_weights(
+    columns: Sequence[str], *, is_train: bool
+) -> tuple[Weights | None, list[ValueFault]]:
     """The third column of lines, "" where there is none -> weights [N] with a fault for each wrong
-    one; None where all are 1."""
+    one; None where all are 1. All of 0 are a fault where a training reads them."""
+    if not any(columns):
+        return None, []
     weights, faults = np.ones(len(columns), np.float32), []
     for line, text in enumerate(columns):
         word = text.strip()
@@ -405,7 +420,7 @@ def parse_weights(columns: Sequence[str]) -> tuple[Weights | None, list[ValueFau
             what = f"the weight of the image is {word!r}, no finite number of at least 0"
             fix = "write a number such as 2 behind the second tab, or remove the third column"
             faults.append(ValueFault(line, "image weight", what, fix))
-    if len(weights) and not weights.any():
+    if is_train and not weights.any():
         fix = "write 1 for the images that count, or remove the third column"
         faults.append(ValueFault(0, "image weight", "the weight of every image is 0", fix))
     return (None if (weights == 1).all() else weights), faults

@@ -32,8 +32,9 @@ from paddlex_ml.metrics.known import UNKNOWN
 
 SPARSE = "@"
 """How the values of a sparse line begin."""
+WRONG_NUMBER = "wrong number of values"
 OTHER_VALUE = "value other than 0 or 1"
-"""The kind of fault of a value that has the wrong form."""
+"""Kinds of faults: too few or too many values, and a value that has the wrong form."""
 _UNKNOWN, _ABSENT = "?", "!"
 _HIDDEN = "\0"  # one character for an unknown value; lines that have it are refused before
 _IDS = "((?:[0-9]{1,9},)*[0-9]{1,9})"
@@ -205,7 +206,7 @@ def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | Valu
         count = f"{len(values)} value{'s' * (len(values) != 1)}" if text.strip() else "no values"
         found = f"label vector has {count}, {expected}"
         fix = f"{'remove the extra' if many else 'add the missing'} values, or correct label.txt"
-        return ValueFault(0, "wrong number of values", found, fix)
+        return ValueFault(0, WRONG_NUMBER, found, fix)
     if wrong:
         found = f"the value of class {wrong[0]} is {values[wrong[0]]!r}, neither 0 nor 1"
         fix = "write 1 where the image shows the class, 0 where it does not, -1 where nobody looked"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml.data import annotation, relations, renaming, soft_targets, targets, tidy
+from paddlex_ml.data import annotation, relations, renaming, soft_targets, split, targets, tidy
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.soft_targets import SoftCells
 from paddlex_ml.data.split import Division
@@ -174,18 +174,20 @@ def test_an_implied_class_is_as_certain_as_what_implies_it() -> None:
 
 
 def test_weights_are_finite_numbers_of_at_least_0() -> None:
-    weights, faults = soft_targets.parse_weights(["2", "", " 0.5 ", "1e-3", "0"])
+    weights, faults = soft_targets.parse_weights(["2", "", " 0.5 ", "1e-3", "0"], is_train=True)
     assert not faults
     assert weights is not None
     assert weights.tolist() == pytest.approx([2, 1, 0.5, 1e-3, 0])
     assert soft_targets.normalise(weights).mean() == pytest.approx(1, rel=1e-6)
-    assert soft_targets.parse_weights(["1", "", "1.0"]) == (None, [])
+    assert soft_targets.parse_weights(["1", "", "1.0"], is_train=True) == (None, [])
     wrong = ["1.5x", "-1", "nan", "inf", "1e400", "1e39", "0,5", "--"]
-    _, faults = soft_targets.parse_weights(["1", *wrong])
+    _, faults = soft_targets.parse_weights(["1", *wrong], is_train=False)
     assert [fault.line for fault in faults] == list(range(1, 9))
     assert faults[1].what == "the weight of the image is '-1', no finite number of at least 0"
-    _, [fault] = soft_targets.parse_weights(["0", "0.0"])
+    _, [fault] = soft_targets.parse_weights(["0", "0.0"], is_train=True)
     assert fault.what == "the weight of every image is 0"
+    weights, faults = soft_targets.parse_weights(["0", "0.0"], is_train=False)
+    assert (weights is None, faults) == (False, [])  # in val.txt weights have no effect
 
 
 def test_a_list_has_soft_values_and_weights(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -210,6 +212,7 @@ def test_a_list_has_soft_values_and_weights(folder: Path, caplog: pytest.LogCapt
         ("9.png\t0,1,1\tnan", "the weight of the image is 'nan'", "behind the second tab"),
         ("9.png\t0,1,1\t-2", "the weight of the image is '-2'", "remove the third column"),
         ("9.png\t0,1,1\t2\t3", "the line has 3 tabs", "ONE tab"),
+        ("9.png\t0\t1", "label vector has 1 value", "'1' behind the second tab is the weight"),
         ("a\t9.png\t0,1,1", "the line has 2 tabs", "ONE tab"),
     ],
 )
@@ -261,6 +264,54 @@ def test_a_division_keeps_soft_values_in_train_and_all_weights(folder: Path) -> 
     (folder / "val.txt").unlink()
     with pytest.raises(PaddlexMLError, match="too few for a val"):
         rewrite.resplit(folder, Division(val_percent=50))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_division_refuses_an_image_that_is_soft_in_one_list_and_certain_in_the_other(
+    folder: Path, seed: int
+) -> None:
+    (folder / "val.txt").write_text("0.png\t1,0,0\n9.png\t0,0,1\n")
+    before = (folder / "train.txt").read_text()
+    with pytest.raises(PaddlexMLError, match="1 image is listed more than once: 0"):
+        rewrite.resplit(folder, Division(val_percent=50, seed=seed))
+    assert (folder / "train.txt").read_text() == before
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_group_of_an_image_with_soft_values_stays_in_train(folder: Path, seed: int) -> None:
+    names = [f"{group}_{i}.png" for group in "abc" for i in range(3)]
+    for i, name in enumerate(names):
+        (folder / f"{i}.png").rename(folder / name)
+    lines = [f"{name}\t1,{i % 2},0\n" for i, name in enumerate(names)]
+    (folder / "train.txt").write_text("".join(lines).replace("1,1,0", "0.5,1,0", 1))
+    (folder / "val.txt").unlink()
+    division = Division(val_percent=40, seed=seed, group_regex="^([abc])_")
+    notes = rewrite.resplit(folder, division).notes
+    assert notes[0].startswith("3 of 9 images, or their groups, have soft values and stay in train")
+    assert len({name[0] for name in read(folder).val.paths}) == 1
+    assert {"a_0.png", "a_1.png", "a_2.png"} <= {*read(folder).train.paths}
+
+
+def divide(folder: Path, seed: int) -> dict[str, ImageList]:
+    """The images of train.txt as a division with this seed puts them."""
+    listed = annotation.read(folder, ["train"]).train
+    order = sorted(range(len(listed)), key=listed.paths.__getitem__)
+    return split.divide(listed.take(order), Division(val_percent=50, seed=seed))
+
+
+def test_a_division_that_leaves_only_images_of_weight_0_is_refused(folder: Path) -> None:
+    lines = [f"{i}.png\t1,{i % 2},0\t0\n" for i in range(8)]
+    (folder / "train.txt").write_text("".join(lines[:7]) + "7.png\t0,0,1\n")
+    (folder / "val.txt").unlink()
+    before = (folder / "train.txt").read_text()
+    told = "all 4 images that train.txt would get have the weight 0"
+    chosen = next(seed for seed in range(20) if "7.png" in divide(folder, seed)["val"].paths)
+    with pytest.raises(PaddlexMLError, match=told):
+        rewrite.resplit(folder, Division(val_percent=50, seed=chosen))
+    assert (folder / "train.txt").read_text() == before
+    chosen = next(seed for seed in range(20) if "7.png" in divide(folder, seed)["train"].paths)
+    rewrite.resplit(folder, Division(val_percent=50, seed=chosen))
+    assert len(read(folder).val) == 4  # though all of these have the weight 0
 
 
 def test_renamed_classes_keep_soft_values_and_weights(folder: Path) -> None:
@@ -324,6 +375,7 @@ def test_copies_with_other_soft_values_are_not_the_same_labels(folder: Path) -> 
     )
     parsed = annotation.parse(folder, ["train"], drop=["duplicates"], soft_labels=True)
     assert [fault.where for fault in parsed.faults] == ["train.txt:2", "train.txt:4"]
+    assert parsed.faults[1].text.endswith("line 3, with other labels or another weight")
     (folder / "train.txt").write_text("0.png\t0,0.7,1\t2\n./0.png\t0,0.7,1\t2\n")
     parsed = annotation.parse(folder, ["train"], drop=["duplicates"], soft_labels=True)
     assert not parsed.faults
@@ -336,7 +388,7 @@ def test_no_line_takes_forever(line: str) -> None:
     """Patterns that try every way would take years for these."""
     assert parse([line], 61).faults
     assert parse([line.replace(",", ":"), f"@{line}"], 61).faults
-    assert soft_targets.parse_weights([line.strip() + "x"])[1]
+    assert soft_targets.parse_weights([line.strip() + "x"], is_train=True)[1]
 
 
 def test_many_soft_lines_are_read_as_written() -> None:
