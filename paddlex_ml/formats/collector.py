@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from paddlex_ml.data import renaming, targets
-from paddlex_ml.data.annotation import LISTS, ImageList, find_unlabelled_list
+from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.class_names import fold_name, show_name
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.findings import find_unlabelled_list
 from paddlex_ml.data.image_finder import LEAVE_OUT, Guess, ImageFinder
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import read_lines

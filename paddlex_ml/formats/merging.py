@@ -207,11 +207,17 @@ def _choose_soft(
     """The soft values and weights of the merged images, whose labels `values` are decided.
 
     A soft value is that of the first line whose label was decided for; a weight that of the first
-    line.
+    line that is for training: those of val.txt have no effect.
     """
-    first, sizes = [numbers[0] for numbers in images], [len(each) for each in joined.values]
+    sizes = [len(each) for each in joined.values]
     weights = soft_targets.join_weights(joined.weights, sizes)
-    weights = None if weights is None else weights[first]
+    if weights is not None:
+        lines = [[n for n in numbers if joined.lists[n] == "train"] for numbers in images]
+        if differ := sum(len({weights[n] for n in each}) > 1 for each in lines):
+            text = "images have different weights in the sets: that of the first set counts"
+            joined.notes.append(f"{differ:,} {text}")
+        firsts = [each or numbers for each, numbers in zip(lines, images, strict=True)]
+        weights = weights[[each[0] for each in firsts]]
     every = soft_targets.concatenate(joined.soft, sizes)
     if every is None:
         return None, weights

@@ -350,9 +350,15 @@ def _divide(
     notes = []
     order = sorted(range(len(every)), key=every.paths.__getitem__)
     if every.soft is not None:
+        split.refuse_repeated(every.paths)  # also of those that are not divided
         is_soft = np.diff(every.soft.starts) > 0
-        order = [i for i in order if not is_soft[i]]
         count = f"{int(is_soft.sum()):,} of {len(every):,} images have soft values"
+        if division.group_regex is not None:
+            groups = split.group(every.paths, division.group_regex)
+            is_soft = np.isin(groups, groups[is_soft])
+            count = f"{int(is_soft.sum()):,} of {len(every):,} images, or their groups, have soft "
+            count += "values"
+        order = [i for i in order if not is_soft[i]]
         if len(order) < 2:
             raise PaddlexMLError(
                 f"{count}: the others are too few for a val.txt, which has certain labels alone",
@@ -365,6 +371,13 @@ def _divide(
     sides: dict[str, list[int]] = {name: [] for name in LISTS}
     for i, path in enumerate(every.paths):
         sides["val" if path in in_val else "train"].append(i)
+    weights = None if every.weights is None else every.weights[sides["train"]]
+    if weights is not None and not weights.any():
+        raise PaddlexMLError(
+            f"all {len(weights):,} images that train.txt would get have the weight 0",
+            where=str(every.root / annotation.TRAIN_FILE),
+            fix="remove the third column of some, or divide with another seed",
+        )
     return {name: every.take(chosen) for name, chosen in sides.items()}, notes
 
 

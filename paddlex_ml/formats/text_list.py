@@ -140,9 +140,12 @@ def _is_ours(inventory: Inventory, file: str) -> bool:
     if match is None:
         return False
     if not names and not match[1].startswith(SPARSE):
-        matches = filter(None, map(_OURS.fullmatch, lines[:_SEEN]))
-        values = {value.strip() for each in matches for value in each[1].split(",")}
-        return "" in values or values >= {"0", "-1"}
+        # The last line may be cut off.
+        matches = [_OURS.fullmatch(line) for line in (lines[:-1] or lines)[:_SEEN]]
+        rows = [each[1].partition("\t")[0].split(",") for each in matches if each]
+        values = {value.strip() for row in rows for value in row}
+        is_table = all(matches) and len({len(row) for row in rows}) == 1
+        return is_table and ("" in values or values >= {"0", "-1"})
     is_whole = match[1].count(",") + 1 == len(list(filter(bytes.strip, names)))
     return is_whole or match[1].startswith(SPARSE)
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,3 +191,13 @@ def test_labels_that_no_memory_can_list_are_refused(
     with pytest.raises(PaddlexMLError, match=r"2 labels of this sparse list would be listed"):
         merging.merge(pair, tmp_path / "other", watch, "first")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_weight_is_that_of_the_line_for_training(tmp_path: Path, order: Any) -> None:
+    sets = [
+        plant(tmp_path / "a", ["cat"], val={"x.png": ("x", "1\t9")}, train={"y.png": ("y", "1")}),
+        plant(tmp_path / "b", ["cat"], train={"x.png": ("x", "1\t3"), "z.png": ("z", "0")}),
+    ]
+    merging.merge([sets[i] for i in order], tmp_path / "c", watch)
+    assert "x.png\t1\t3\n" in (tmp_path / "c" / "train.txt").read_text()
