@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of a conversion as a user pastes them into a shell: overrides of the configuration, or
-what dataset_tools/convert.py has in their place.
+"""Options for data sets as a user pastes them into a shell: overrides of the configuration, or what
+the scripts in dataset_tools have in their place.
 
     -o CheckDataset.convert.uncertain=negative    --uncertain negative
     -o CheckDataset.convert.separator=null        without --separator
+    CheckDataset.split.group_regex                --group-regex
     convert.label_value has no effect             --label-value has no effect
+    -o 'CheckDataset.drop=[missing]'              mode check_dataset with -o 'CheckDataset.drop=...'
 """
 
 from __future__ import annotations
@@ -12,23 +14,27 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 
 import yaml
 
+from paddlex_ml.data.split import Division
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.storage.limited_yaml import LimitedComposer
 
-_KEY = r"(?:CheckDataset\.)?convert\.([a-z_]+)"
+_KEY = r"(?:CheckDataset\.)?(?:convert|split)\.([a-z_]+)"
 _QUOTED = r"""'[^']*'|"[^"]*\""""
 _OVERRIDE = re.compile(
     rf"""-o ({_KEY}=(?:[^\s,;:)'"]|{_QUOTED}|(?<==),)+|'{_KEY}=[^']*'(?:{_QUOTED})*)"""
 )
 _NAME = re.compile(rf"\b{_KEY}\b(?!=)")
-_FLAGS = {item.name: f"--{item.name.replace('_', '-')}" for item in fields(Options)}
+_OTHER = re.compile(r"(?<!with )(?=-o '?CheckDataset\.(?!convert\.|split\.))")
+_FLAGS = {
+    item.name: f"--{item.name.replace('_', '-')}" for item in (*fields(Options), *fields(Division))
+}
 _FLAGS["src_dataset_type"] = "--source"
 
 
@@ -43,9 +49,22 @@ def write_override(key: str, value: str | Sequence[str]) -> str:
 
 
 def for_script(text: str) -> str:
-    """A message with the options of the script in the place of keys and overrides."""
-    text = _OVERRIDE.sub(_translate, text)
+    """A message with the options of a script in the place of keys and overrides."""
+    text = _OTHER.sub("mode check_dataset with ", _OVERRIDE.sub(_translate, text))
+    text = text.replace("-o Global.dataset_dir=", "name another folder, such as ")
     return _NAME.sub(lambda match: _FLAGS.get(match[1], match[0]), text)
+
+
+def in_script(body: Callable[[], None]) -> Callable[[], None]:
+    """The body of a script, whose errors propose what a script can do."""
+
+    def run() -> None:
+        try:
+            body()
+        except PaddlexMLError as error:
+            raise error_for_script(error) from None
+
+    return run
 
 
 def error_for_script(error: PaddlexMLError) -> PaddlexMLError:

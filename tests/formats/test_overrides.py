@@ -50,6 +50,14 @@ def test_what_is_pasted_comes_back(value: str | list[str]) -> None:
         (f"where: {KEY}.image_column", "where: --image-column"),
         (f"-o {KEY}.separator=\\\\", "--separator "),
         (f"-o '{KEY}.rename={{a: [b]}}'", "--rename "),
+        ("where: CheckDataset.split.group_regex", "where: --group-regex"),
+        ("-o Global.dataset_dir=./my_set (of", "name another folder, such as ./my_set (of"),
+        ("-o CheckDataset.split.val_percent=20", "--val-percent 20"),
+        (
+            "leave such lines out: -o 'CheckDataset.drop=[missing]'",
+            "leave such lines out: mode check_dataset with -o 'CheckDataset.drop=[missing]'",
+        ),
+        ("mode check_dataset with -o CheckDataset.drop=x", "mode check_dataset with -o Check"),
     ],
 )
 def test_overrides_and_keys_become_options_of_the_script(text: str, expected: str) -> None:
@@ -60,7 +68,7 @@ def test_overrides_and_keys_become_options_of_the_script(text: str, expected: st
 
 @pytest.mark.parametrize(
     "text",
-    ["convert.csv", "-o CheckDataset.drop=[missing]", "a/convert.yaml", f"-o {KEY}.none=1"],
+    ["convert.csv", "dataset_tools/split.py", "a/convert.yaml", f"-o {KEY}.none=1"],
 )
 def test_other_texts_stay(text: str) -> None:
     assert overrides.for_script(text) == text
