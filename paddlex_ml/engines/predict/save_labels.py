@@ -27,7 +27,7 @@ from paddlex_ml.data import annotation, journal, label_file, soft_targets, targe
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.lines import UTF8, to_utf8
 from paddlex_ml.data.relations import Relations
-from paddlex_ml.data.soft_targets import HALF
+from paddlex_ml.data.soft_targets import HALF, SoftCells
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.metrics.class_relations import ClassRelations
@@ -87,14 +87,21 @@ class LabelSaver:
         self._shown: dict[str, set[int]] = {}
         self._hidden: dict[str, set[int]] = {}
         self._absent: dict[str, set[int] | None] = {}
-        self._soft: list[tuple[np.ndarray, np.ndarray]] = []
-        """Of each image in turn: ids and values of its labels between 0 and 1."""
+        self._soft: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        """Ids and values of the labels between 0 and 1."""
         self._left_out: Counter[str] = Counter()
 
     def _read(self) -> dict[str, ImageList]:
         names = [name for name in annotation.LISTS if (self._root / f"{name}.txt").exists()]
-        if self._is_new or not names:
+        if not names:
             return {}
+        if self._is_new:
+            raise PaddlexMLError(
+                f"there is no {annotation.LABEL_FILE} that says which classes the labels of "
+                f"{' and '.join(f'{name}.txt' for name in names)} have",
+                where=str(self._root),
+                fix=f"put {annotation.LABEL_FILE} back, or choose another Global.dataset_dir",
+            )
         dataset = annotation.read(self._root, names, soft_labels=True)
         return {name: getattr(dataset, name) for name in names}
 
@@ -102,6 +109,9 @@ class LabelSaver:
         """Take the labels of one image, with the scores of all classes."""
         path = self._locate(result)
         if path is None or result.all_scores is None:
+            return
+        if path in self._shown:
+            self._left_out["given again"] += 1
             return
         scores = np.array(result.all_scores)
         is_present, excluded = scores >= self._high, np.zeros(len(scores), np.bool_)
@@ -122,7 +132,7 @@ class LabelSaver:
             scores[~is_present] = np.minimum(scores[~is_present], HALF - 10.0**-_DIGITS)
             scores = np.round(scores, _DIGITS)
             cells = has_id & (scores > 0) & (scores < 1)
-            self._soft.append((self._ids[cells], scores[cells].astype(np.float32)))
+            self._soft[path] = self._ids[cells], scores[cells].astype(np.float32)
 
     def _locate(self, result: MultiLabelResult) -> str | None:
         """The path of an image as a list has it; None, and counted, where it cannot have one."""
@@ -155,20 +165,33 @@ class LabelSaver:
         last, end = text.find("\n", filled), "\r\n" if "\r\n" in text else "\n"
         return text[: last if last >= 0 else None].rstrip("\r") + end, end
 
+    def _collect(
+        self, lists: dict[str, ImageList]
+    ) -> tuple[list[str], targets.Targets, SoftCells | None]:
+        """The images that no list names by now, their labels, and the soft ones."""
+        known = {annotation.normalise_path(path) for each in lists.values() for path in each.paths}
+        paths = [path for path in self._shown if annotation.normalise_path(path) not in known]
+        if late := len(self._shown) - len(paths):
+            self._left_out["in a list already"] += late
+        values = targets.from_labels(
+            [self._shown[path] for path in paths],
+            [self._hidden[path] for path in paths],
+            len(self._names),
+            [self._absent[path] for path in paths],
+        )
+        if not self._soft or not paths:
+            return paths, values, None
+        cells = [self._soft[path] for path in paths]
+        images = np.repeat(np.arange(len(paths)), [len(ids) for ids, _ in cells])
+        ids, shares = (np.concatenate(each) for each in zip(*cells, strict=True))
+        return paths, values, soft_targets.from_cells(images, ids, shares, len(paths))
+
     def write(self) -> SavedLabels:
         """Add the lines to train.txt; the old file is kept as .bak."""
-        paths = list(self._shown)
-        values = targets.from_labels(
-            *(list(self._shown.values()), self._hidden.values(), len(self._names)),
-            self._absent.values(),
-        )
-        soft = None
-        if self._soft:
-            images = np.repeat(np.arange(len(paths)), [len(ids) for ids, _ in self._soft])
-            ids, shares = (np.concatenate(each) for each in zip(*self._soft, strict=True))
-            soft = soft_targets.from_cells(images, ids, shares, len(paths))
         with journal.writing(self._root):
-            before = self._read().get("train")
+            lists = self._read()
+            before = lists.get("train")
+            paths, values, soft = self._collect(lists)
             old, end = self._read_lines() if before is not None else ("", "\n")
             added = values
             if before is not None and isinstance(before.values, targets.SparseTargets):

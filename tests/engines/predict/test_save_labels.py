@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from PIL import Image
 from paddlex_ml.config import load, shipped
 from paddlex_ml.config.schema import Config, GlobalConfig, PredictConfig, TrainConfig
 from paddlex_ml.data import annotation, journal, targets
-from paddlex_ml.engines.predict import run
+from paddlex_ml.engines.predict import run, save_labels
 from paddlex_ml.errors import PaddlexMLError
 from tests.engines.predict.test_run import trained as trained
 
@@ -240,3 +241,41 @@ def test_wrong_scores_are_refused_with_a_repair(value: str, fix: str) -> None:
     with pytest.raises(PaddlexMLError) as caught:
         load.load(shipped.find("PP-LCNet_x1_0_ML")[0], [f"Predict.save_labels={value}"])
     assert fix in str(caught.value)
+
+
+@pytest.mark.parametrize("wanted", ["soft", (0.2, 0.8)])
+def test_an_image_that_is_given_twice_is_saved_once(
+    trained: Path, tmp_path: Path, folder: Path, wanted: Any
+) -> None:
+    sources = [str(folder / "more" / name) for name in ("c.png", "f.png", "c.png")]
+    result = predict(configure(trained, tmp_path, folder, input=sources, save_labels=wanted))
+    dataset = annotation.read(folder, soft_labels=True)
+    assert dataset.train.paths == ["a.png", "more/c.png", "more/f.png"]
+    assert result["labels"]["left_out"] == {"given again": 1}
+
+
+def test_images_that_another_process_has_listed_meanwhile_keep_its_labels(
+    folder: Path,
+) -> None:
+    saver = save_labels.LabelSaver(folder, CLASSES, "soft", None)
+    for name in ("c.png", "f.png"):
+        path = str(folder / "more" / name)
+        result: Any = SimpleNamespace(input_path=path, error=None, frame=None)
+        result.all_scores = [0.9, 0.2, 0.5]
+        saver.add(result)
+    with (folder / "train.txt").open("a") as file:
+        file.write("more/c.png\t0,1,0\n")
+    saved = saver.write()
+    assert (saved.images, saved.left_out) == (1, {"in a list already": 1})
+    dataset = annotation.read(folder, soft_labels=True)
+    assert dataset.train.paths == ["a.png", "more/c.png", "more/f.png"]
+    assert dataset.train.targets[1].tolist() == [0, 1, 0]
+
+
+def test_lists_without_the_names_of_their_classes_are_never_replaced(folder: Path) -> None:
+    (folder / "label.txt").unlink()
+    before = (folder / "train.txt").read_text()
+    with pytest.raises(PaddlexMLError, match="that says which classes the labels of") as refused:
+        save_labels.LabelSaver(folder, CLASSES, "soft", None)
+    assert "train.txt and val.txt have" in refused.value.what
+    assert (folder / "train.txt").read_text() == before
