@@ -86,10 +86,5 @@ def make_batch(batch: Sequence[SampleIndex], dataset: MultiLabelDataset | None =
     augmentation = dataset.augmentation
     if augmentation is not None and augmentation.mixup:
         rng = np.random.default_rng([augmentation.seed, *batch[0], 1])
-        if weights is None:
-            pixels, labels = mix(pixels, labels, augmentation.mixup, rng)
-        else:  # they are mixed like the targets
-            both = np.column_stack([labels, weights])
-            pixels, both = mix(pixels, both, augmentation.mixup, rng)
-            labels, weights = both[:, :-1], both[:, -1]
+        pixels, labels, weights = mix(pixels, labels, augmentation.mixup, rng, weights)
     return Arrays(pixels, labels, weights, None if dataset.cache is None else dataset.cache.failure)

@@ -162,14 +162,14 @@ def test_soft_values_stay_known_where_absent_ones_are_not(images):
     assert targets == pytest.approx(np.array(rows))
 
 
-def test_weights_are_mixed_like_the_targets(images):
-    """Each weight is four times the target of class 1: so it is after mixing."""
-    shares = np.array([0.5, 0.25, 0.75, 0.125], np.float32)
-    parsed = soft_targets.parse([f"0,{share},1" for share in shares], 3, "")
-    listed = replace(images, values=parsed.values, soft=parsed.soft)
-    pixels, targets, weights = batch_of(listed, mixup=1.0, weights=4 * shares, with_soft=True)
-    again, other = batch_of(listed, mixup=1.0, with_soft=True)
-    assert np.array_equal(pixels, again)
-    assert np.array_equal(targets, other)
-    assert weights == pytest.approx(4 * targets[:, 1], rel=1e-6)
-    assert not np.allclose(weights, 4 * shares[[3, 0, 2, 1]])
+def test_a_mixture_has_what_its_parts_add_to_its_weight(images):
+    weights = np.array([0.5, 2.0, 0.25, 1.25], np.float32)
+    values = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 1], [1, 1, 0]], np.int8)
+    listed = replace(images, values=values, soft=None)
+    pixels, targets, mixed = batch_of(listed, mixup=1.0, weights=weights)
+    told = replace(listed, values=np.eye(4, dtype=np.int8))  # whose share each mixture has
+    alone, shares = batch_of(told, mixup=1.0)
+    assert np.array_equal(pixels, alone)
+    assert mixed == pytest.approx(shares @ weights, rel=1e-6)
+    assert mixed[:, None] * targets == pytest.approx(shares @ (weights[:, None] * values), rel=1e-5)
+    assert (np.count_nonzero(shares, axis=1) == 2).any()
