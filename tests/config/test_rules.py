@@ -110,6 +110,18 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
             "-o Train.augment.mixup=0",
         ),
         (
+            ["Train.loss.role_labels=3"],
+            "Train.loss.role_labels is set, but Train.loss.unknown is ignore, which has no such "
+            "number",
+            "-o Train.loss.role_labels=null",
+        ),
+        (
+            ["Train.loss.unknown=negative", "Train.loss.em_alpha=0.3"],
+            "Train.loss.em_alpha is set, but Train.loss.unknown is negative, which has no such "
+            "number",
+            "-o Train.loss.em_alpha=0.1",
+        ),
+        (
             ["Train.loss.unknown=role"],
             "Train.loss.unknown is role, which asymmetric has no form of: it is made for bce",
             "-o Train.loss.name=bce",
