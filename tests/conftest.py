@@ -423,8 +423,8 @@ def assert_same_ending(
                     for folder in (found, expected)
                 )
                 assert ours.keys() == theirs.keys()
-                differ = {k: np.abs(v - theirs[k]).max() for k, v in ours.items()}
-                assert {k: v for k, v in differ.items() if v} == {}, f"{name}.{part}"
+                differ = [k for k in ours if not np.array_equal(ours[k], theirs[k])]
+                assert {k: np.max(np.abs(ours[k] - theirs[k])) for k in differ} == {}, name + part
 
     return compare
 
