@@ -60,10 +60,10 @@ if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 LONGEST = (
-    *("fuzz/test_readers.py", "distributed/test_story.py", "engines/test_every_model.py"),
-    "test_story.py",
-    *("export/test_onnx.py", "models/test_every_model.py", "inference/test_attention.py"),
-    *("kernels/test_layers.py", "engines/evaluate/test_run.py", "test_disk.py"),
+    *("test_story.py", "distributed/test_story.py", "export/test_onnx.py"),
+    *("engines/test_every_model.py", "models/test_every_model.py", "test_surroundings.py"),
+    *("test_nothing_is_left.py", "kernels/test_compiler.py", "fuzz/test_readers.py"),
+    *("export/test_onnx_graph.py", "inference/test_attention.py", "test_next_command.py"),
 )
 """Files that begin first: the other workers would wait for one that begins last."""
 LARGE = 1.2e9

@@ -73,37 +73,31 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
     return digest, said
 
 
-@pytest.mark.story
-@needs_numba
-def test_a_process_that_compiles_and_one_that_loads_compute_the_same_bits(tmp_path: Path) -> None:
-    cold = finish(start(tmp_path / "empty"))
-    stored = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
-    warm = finish(start(tmp_path / "empty"))
-    assert cold == warm == (cold[0], "")
-    assert len(stored) == 4
-    assert stored == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
-
-
 @pytest.mark.heavy
 @pytest.mark.story
 @needs_numba
-def test_the_bits_are_the_same_when_two_start_at_once_and_where_nothing_can_be_kept(
+def test_the_bits_are_the_same_compiled_at_once_loaded_and_where_nothing_can_be_kept(
     tmp_path: Path,
 ) -> None:
-    both = [start(tmp_path / "not" / "there") for _ in range(2)]
-    digests = {finish(process)[0] for process in both}
-    assert len(list(tmp_path.rglob("*.nbc"))) == 4
+    folder = tmp_path / "not" / "there"
+    both = [start(folder) for _ in range(2)]
+    cold = {finish(process) for process in both}
+    stored = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
+    assert len(stored) == 4
     assert list(tmp_path.rglob("*.tmp*")) == []
+    warm = finish(start(folder))
+    assert cold == {warm} == {(warm[0], "")}
+    assert stored == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
     for path in tmp_path.rglob("*.nbi"):  # as a power cut leaves files
         path.write_bytes(b"")
-    damaged, said = finish(start(tmp_path / "not" / "there"))
+    damaged, said = finish(start(folder))
     assert said.count("compiled code cannot be kept in") == 1
     # Neither beside the package, as in a read-only installation, nor in the home folder.
     only = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
     unkept, said = finish(start("/dev/null/nothing", **only))
     assert said.count("compiled code cannot be kept in /dev/null/nothing") == 1
     assert "PADDLEX_ML_CACHE=/another/folder" in said
-    assert digests == {damaged, unkept}
+    assert warm[0] == damaged == unkept
 
 
 def test_a_numba_that_does_not_work_is_told_and_not_used(
