@@ -2,11 +2,14 @@
 """Seconds and memory of large lists: reading, dividing, writing and checking them.
 
     python benchmarks/list_speed.py [--images 500000] [--classes 80] [--rounds 3] [--folder /tmp]
+                                    [--known 10]
 
 Draws a data set (2.9 labels an image, a long tail of rare classes) of empty image files in a
-temporary folder, with sparse lists for more than 1,000 classes, runs each step in processes of its
-own, and prints the median seconds and the highest memory. "check besides decoding" is mode
-check_dataset's check with a decoder that does nothing. The last two rows are those with limits.
+temporary folder, with sparse lists for more than 1,000 classes. With --known, so many classes of
+each image are absent besides, and all others unknown, as in Open Images. Then runs each step in
+processes of its own, and prints the median seconds and the highest memory. "check besides decoding"
+is mode check_dataset's check with a decoder that does nothing. The last two rows are those with
+limits.
 """
 
 from __future__ import annotations
@@ -45,36 +48,39 @@ def main() -> int:
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--images", type=int, default=500_000)
     parser.add_argument("--classes", type=int, default=80)
+    parser.add_argument("--known", type=int)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--step", choices=["draw", *STEPS], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step == "draw":
-        draw_set(options.folder, options.images, options.classes)
+        draw_set(options.folder, options.images, options.classes, options.known)
     elif options.step:
         print(json.dumps(STEPS[options.step](options.folder)))
     else:
         with tempfile.TemporaryDirectory(prefix="list_speed.", dir=options.folder) as folder:
-            print_table(Path(folder), options.images, options.classes, options.rounds)
+            print_table(Path(folder), options)
     return 0
 
 
-def print_table(folder: Path, num_images: int, num_classes: int, rounds: int) -> None:
+def print_table(folder: Path, options: argparse.Namespace) -> None:
     """Draw the data set into the empty folder and measure on it."""
+    sizes = ["--images", str(options.images), "--classes", str(options.classes)]
+    sizes += [] if options.known is None else ["--known", str(options.known)]
     versions = f"Python {platform.python_version()}, numpy {np.__version__}"
     print(f"{platform.machine()}, {os.cpu_count()} cores, {versions}")
-    print(f"{num_images:,} images x {num_classes} classes, median of {rounds}\n")
+    print(f"{options.images:,} images x {options.classes} classes, median of {options.rounds}\n")
     # Not in this process: on Linux children start with the highest memory of their parent.
-    call("--step", "draw", "--images", str(num_images), "--classes", str(num_classes), folder)
+    call("--step", "draw", *sizes, folder)
     print(f"{'step':26}{'seconds':>9}{'MiB':>7}  limits")
     for step in STEPS:
-        runs = [json.loads(call("--step", step, folder)) for _ in range(rounds)]
+        runs = [json.loads(call("--step", step, folder)) for _ in range(options.rounds)]
         seconds = statistics.median(run["seconds"] for run in runs)
         memory = max(run["mebibytes"] for run in runs)
         print(f"{step:26}{seconds:9.2f}{memory:7.0f}  {LIMITS.get(step, '')}", flush=True)
 
 
-def draw_set(root: Path, num_images: int, num_classes: int) -> None:
+def draw_set(root: Path, num_images: int, num_classes: int, num_known: int | None) -> None:
     """Write label.txt, train.txt, val.txt and empty images, 30 frames a video, 1,000 a folder."""
     rng = np.random.default_rng(0)
     chances = 1 / np.arange(1, num_classes + 1)
@@ -83,7 +89,10 @@ def draw_set(root: Path, num_images: int, num_classes: int) -> None:
     for i, size in enumerate(rng.binomial(num_images, np.minimum(chances, 1))):
         for image in rng.choice(num_images, size, replace=False, shuffle=False):
             labels[image].append(i)
-    values = targets.from_labels(labels, [()] * num_images, num_classes)
+    absent: list[set[int] | None] = [None] * num_images
+    if num_known is not None:
+        absent = [set(rng.integers(num_classes, size=num_known).tolist()) for _ in absent]
+    values = targets.from_labels(labels, [()] * num_images, num_classes, absent)
     paths = [f"images/{i // 1000:04d}/video{i // 30:05d}_{i:06d}.jpg" for i in range(num_images)]
     for folder in {os.path.dirname(path) for path in paths}:
         (root / folder).mkdir(parents=True)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time of the parts of a training step: Paddle's kernels compared with kernels/layers.py.
+"""Time of the parts of a training step, for any model: Paddle's kernels compared with ours.
 
     python benchmarks/step_profile.py [--model NAME] [--size 448] [--batch 8] [--rounds 3]
 
-Every convolution and every batch norm with its activation runs alone, forward and backward, on
-input of its shape in the model; then the whole step does. Both kernels alternate; medians.
+Every part of the network runs alone, forward and backward, on input of its shape in the model; so
+do the loss, the optimizer, the averaged weights and the check of the loss. Then the whole step of
+mode train does; the last row is what the parts leave of it: additions, activations between blocks,
+concatenations, the bookkeeping of gradients. Both kernels alternate; medians.
 On a machine that others use, --clock cpu counts processor time, which is fair with one thread:
 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 before the command.
 """
@@ -12,10 +14,14 @@ OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 before the command.
 from __future__ import annotations
 
 import argparse
+import copy
+import math
 import statistics
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -29,77 +35,80 @@ paddle_runtime.prepare()
 import paddle  # noqa: E402
 from paddle import nn  # noqa: E402
 
+from benchmarks.train_speed import Step, build_step  # noqa: E402
 from paddlex_ml.kernels import layers  # noqa: E402
-from paddlex_ml.models import zoo  # noqa: E402
+from paddlex_ml.models import clip_vit, pp_lcnet, zoo  # noqa: E402
 from paddlex_ml.models.blocks import ConvNorm  # noqa: E402
+from paddlex_ml.models.ml_decoder import MLDecoder  # noqa: E402
 from paddlex_ml.training.losses import asymmetric_loss  # noqa: E402
-from paddlex_ml.training.optimizer import build_optimizer  # noqa: E402
 
 Clock = Callable[[], float]
 Work = Callable[[], float]  # returns its seconds
+Function = Callable[[paddle.Tensor], paddle.Tensor]
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-WHOLE_STEP = "whole step"
-WARM_UP = 3  # rounds that do not count: code is compiled, the heap grows
+CLASSES = 80
+WHOLE_STEP, REST = "whole step", "rest"
+WARM_UP = 2  # rounds that do not count: code is compiled, the heap grows
+PARTS: dict[type[nn.Layer], str] = {  # parts that run as one, with all that is inside
+    MLDecoder: "head (ML-Decoder)",
+    pp_lcnet._SqueezeExcite: "squeeze and excitation",
+    nn.LayerNorm: "LayerNorm",
+    nn.Linear: "linear layer",
+    nn.MaxPool2D: "max pooling",
+    nn.Dropout: "dropout before the head",
+}
+BETWEEN: dict[type[nn.Layer], tuple[str, tuple[str, str]]] = {  # without the two linear layers
+    clip_vit.SelfAttention: ("attention without its linear layers", ("qkv", "proj")),
+    clip_vit._MLP: ("GELU", ("fc1", "fc2")),
+}
 
 
 def main() -> int:
-    """Measure all kinds of layers and the whole step, and print a Markdown table."""
+    """Measure all kinds of parts and the whole step, and print a Markdown table."""
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--model", default="PP-LCNet_x1_0_ML")
+    parser.add_argument("--model", choices=zoo.MODEL_SPECS, default="PP-LCNet_x1_0_ML")
     for name, default in (("size", 448), ("batch", 8), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
+    warnings.filterwarnings("ignore")
     clock = CLOCKS[options.clock]
-    paddle.seed(0)
-    model = zoo.build(options.model, 80)
-    model.train()
-    images = paddle.randn([options.batch, 3, options.size, options.size])
-    works = _works(model, images, clock)
-    works.append((WHOLE_STEP, _step(model, images, clock)))
+    step = build_step(options.model, options.batch, options.size, CLASSES)
+    works = [*_works(step, clock), *_after(step, clock), (WHOLE_STEP, _timed(step.run, clock))]
     rounds: dict[bool, list[dict[str, float]]] = {False: [], True: []}
     for number in range(WARM_UP + options.rounds):
         for fast, measured in rounds.items():
             measured.append(_round(works, fast=fast))
         print(f"round {number + 1} of {WARM_UP + options.rounds} done", file=sys.stderr)
     print(f"{options.model}, {options.size} px, batch {options.batch}, ms in one step\n")
-    print("| part | Paddle's kernels | ours | ratio |\n|---|---|---|---|")
-    for kind in rounds[True][0]:
-        slow, quick = (
-            statistics.median(each[kind] for each in rounds[fast][WARM_UP:])
-            for fast in (False, True)
-        )
-        print(f"| {kind} | {1e3 * slow:.0f} | {1e3 * quick:.0f} | {slow / quick:.1f} |")
+    print("| part | Paddle's kernels | our kernels | ratio |\n|---|---:|---:|---:|")
+    parts = dict.fromkeys(kind for kind, _ in works)
+    medians = [
+        {kind: statistics.median(each[kind] for each in rounds[fast][WARM_UP:]) for kind in parts}
+        for fast in (False, True)
+    ]
+    for kind in parts:
+        slow, quick = (median[kind] for median in medians)
+        print(f"| {kind} | {1e3 * slow:.1f} | {1e3 * quick:.1f} | {slow / quick:.1f} |")
+    rest = (2e3 * median[WHOLE_STEP] - 1e3 * sum(median.values()) for median in medians)
+    print(f"| {REST} | {' | '.join(f'{milliseconds:.1f}' for milliseconds in rest)} | |")
     return 0
 
 
-def _works(model: nn.Layer, images: paddle.Tensor, clock: Clock) -> list[tuple[str, Work]]:
-    """(kind, forward and backward) of both halves of every ConvNorm; a pass finds their shapes."""
+def _works(step: Step, clock: Clock) -> list[tuple[str, Work]]:
+    """(kind, forward and backward) of every part of the network; a pass finds their shapes."""
     works: list[tuple[str, Work]] = []
 
-    def note(layer: nn.Layer, inputs: tuple[paddle.Tensor], _: paddle.Tensor) -> None:
-        assert isinstance(layer, ConvNorm)
-        conv, bn, activation = layer.conv, layer.bn, layer.activation
-        middle = conv(inputs[0])
-        kernel, grouped = conv._kernel_size[0], conv._groups > 1
-        kind = f"depthwise {kernel} x {kernel}" if grouped else f"dense {kernel} x {kernel}"
-        kind = "pointwise" if kernel == 1 else kind
-        works.append(
-            (
-                f"{kind} convolution",
-                _both(lambda x: layers.convolve(conv, x), inputs[0], clock),
-            )
-        )
-        works.append(
-            (
-                "batch norm, activation",
-                _both(lambda x: layers.norm_activate(bn, activation, x), middle, clock),
-            )
-        )
+    def note(layer: nn.Layer, inputs: tuple[paddle.Tensor], out: paddle.Tensor) -> None:
+        for kind, function, example in _parts(layer, inputs[0], out):
+            works.append((kind, _both(function, example.shape, clock)))
 
-    blocks = [layer for layer in model.sublayers() if isinstance(layer, ConvNorm)]
+    model, (images, _) = step.training.model, step.batch
     # Paddle's stub does not know that inputs come as a tuple.
-    hooks = [layer.register_forward_post_hook(note) for layer in blocks]  # type: ignore[arg-type]
+    hooks = [
+        layer.register_forward_post_hook(note)  # type: ignore[arg-type]
+        for layer in _measured(model)
+    ]
     with paddle.no_grad():
         model(images)
     for hook in hooks:
@@ -107,11 +116,54 @@ def _works(model: nn.Layer, images: paddle.Tensor, clock: Clock) -> list[tuple[s
     return works
 
 
-def _both(
-    function: Callable[[paddle.Tensor], paddle.Tensor], example: paddle.Tensor, clock: Clock
-) -> Work:
-    """Forward and backward of a layer; without a gradient with respect to images."""
-    shape = example.shape
+def _measured(layer: nn.Layer) -> Iterator[nn.Layer]:
+    """The layers below `layer` that are measured; not those inside a part that runs as one."""
+    for child in layer.children():
+        if isinstance(child, (ConvNorm, nn.Conv2D, *PARTS)):
+            yield child
+            continue
+        if isinstance(child, tuple(BETWEEN)):
+            yield child
+        yield from _measured(child)
+
+
+def _parts(
+    layer: nn.Layer, features: paddle.Tensor, out: paddle.Tensor
+) -> Iterator[tuple[str, Function, paddle.Tensor]]:
+    """(kind, what it computes, an input) of each part of a layer that got `features`."""
+    if isinstance(layer, ConvNorm):
+        conv, bn, activation = layer.conv, layer.bn, layer.activation
+        yield f"{_kind(conv)} convolution", partial(layers.convolve, conv), features
+        yield (
+            "batch norm, activation",
+            partial(layers.norm_activate, bn, activation),
+            conv(features),
+        )
+        if layer.lab is not None:
+            yield "learnable affine block", layer.lab, out
+    elif isinstance(layer, nn.Conv2D):
+        yield f"{_kind(layer)} convolution", layer, features
+    elif type(layer) in BETWEEN:
+        kind, (first, last) = BETWEEN[type(layer)]
+        inner = copy.copy(layer)
+        sublayers = {first: nn.Identity(), last: nn.Identity()}
+        inner._sub_layers = layer._sub_layers | sublayers
+        # Not a call of the layer: its own hook would note it twice.
+        yield kind, inner, layer._sub_layers[first].forward(features)
+    else:
+        yield PARTS[type(layer)], layer, features
+
+
+def _kind(conv: nn.Conv2D) -> str:
+    """The kind of a convolution, for its row."""
+    kernel = conv._kernel_size[0]
+    if kernel == 1:
+        return "pointwise"
+    return f"{'depthwise' if conv._groups > 1 else 'dense'} {kernel} x {kernel}"
+
+
+def _both(function: Function, shape: list[int], clock: Clock) -> Work:
+    """Forward and backward of a part; without a gradient with respect to images."""
 
     def work() -> float:
         features, begin = paddle.randn(shape), clock()
@@ -125,19 +177,35 @@ def _both(
     return work
 
 
-def _step(model: nn.Layer, images: paddle.Tensor, clock: Clock) -> Work:
-    optimizer = build_optimizer(model, weight_decay=1e-4)
-    optimizer.set_lr(1e-4)
-    targets = (paddle.rand([len(images), 80]) < 0.1).astype("float32")
+def _after(step: Step, clock: Clock) -> list[tuple[str, Work]]:
+    """(kind, work) of what follows the network in a step."""
+    training, (_, targets) = step.training, step.batch
+    loss = paddle.to_tensor(1.0)
 
-    def work() -> float:
+    def update() -> None:
+        training.optimizer.step()  # with the gradients that the parts have left
+        training.optimizer.clear_grad()
+
+    def learn(logits: paddle.Tensor) -> paddle.Tensor:
+        return asymmetric_loss(logits, targets)
+
+    return [
+        ("loss", _both(learn, targets.shape, clock)),
+        ("AdamW", _timed(update, clock)),
+        ("averaged weights", _timed(lambda: training.ema.update(training.model), clock)),
+        ("check of the loss", _timed(lambda: math.isfinite(float(loss)), clock)),
+    ]
+
+
+def _timed(work: Callable[[], object], clock: Clock) -> Work:
+    """The seconds of `work` by this clock."""
+
+    def run() -> float:
         begin = clock()
-        asymmetric_loss(model(images), targets).backward()
-        optimizer.step()
-        optimizer.clear_grad()
+        work()
         return clock() - begin
 
-    return work
+    return run
 
 
 def _round(works: list[tuple[str, Work]], *, fast: bool) -> dict[str, float]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
@@ -76,6 +78,37 @@ def run_processes(count: int, options: dict[str, int]) -> None:
 
 def steps(options: dict[str, int], group: object) -> list[float]:
     """Train for some steps as mode train does; seconds of each. Runs in every process."""
+    classes, batch, size, count = (options[k] for k in ("classes", "batch", "size", "steps"))
+    step = build_step("PP-LCNet_x1_0_ML", batch, size, classes, group)
+    with step.meter.bar:
+        return [step.run() for _ in range(count)]
+
+
+class Step:
+    """A step of mode train on a batch that lies in memory, with the check and the log line."""
+
+    def __init__(self, training: Any, plan: Any, batch: tuple[Any, Any]) -> None:
+        from paddlex_ml.training.loop import train_step
+        from paddlex_ml.training.meter import Meter
+
+        self.training, self.plan, self.batch = training, plan, batch
+        self.train_step, self.meter = train_step, Meter(training.progress, plan)
+
+    def run(self) -> float:
+        """Take the step; returns its seconds."""
+        begin = time.perf_counter()
+        self.meter.data_arrived()
+        _, loss = self.train_step(self.training, self.plan, [self.batch])
+        if not math.isfinite(loss):
+            raise RuntimeError("the loss is not finite")
+        self.training.progress.step += 1
+        images = self.plan.batch_size * self.plan.group.size
+        self.meter.step_done(loss, self.training.optimizer.get_lr(), images=images)
+        return time.perf_counter() - begin
+
+
+def build_step(name: str, batch: int, size: int, classes: int, group: object = None) -> Step:
+    """A step of the model `name` on `batch` random images in each process of the group."""
     import numpy as np
     import paddle
 
@@ -83,19 +116,17 @@ def steps(options: dict[str, int], group: object) -> list[float]:
     from paddlex_ml.distributed.group import ProcessGroup
     from paddlex_ml.models import zoo
     from paddlex_ml.training.ema import Ema
-    from paddlex_ml.training.loop import train_step
     from paddlex_ml.training.losses import asymmetric_loss
-    from paddlex_ml.training.meter import Meter
     from paddlex_ml.training.optimizer import build_optimizer
     from paddlex_ml.training.plan import Plan
     from paddlex_ml.training.schedule import build_schedule
     from paddlex_ml.training.state import Training
 
+    group = ProcessGroup() if group is None else group
     assert isinstance(group, ProcessGroup)
     paddle.seed(0)
-    classes, batch, size, count = (options[k] for k in ("classes", "batch", "size", "steps"))
-    model = zoo.build("PP-LCNet_x1_0_ML", classes)
-    info = ModelInfo("PP-LCNet_x1_0_ML", [str(k) for k in range(classes)], size)
+    model, count = zoo.build(name, classes), 10**4
+    info = ModelInfo(name, [str(k) for k in range(classes)], size)
     optimizer, scaler = build_optimizer(model, weight_decay=1e-4), paddle.amp.GradScaler(False)
     training = Training(info, model, model, Ema(model, 0.9997), optimizer, scaler, {})
     plan = Plan(
@@ -113,16 +144,7 @@ def steps(options: dict[str, int], group: object) -> list[float]:
     images = paddle.randn([batch, 3, size, size])
     targets = (paddle.rand([batch, classes]) < 0.1).astype("float32")
     model.train()
-    seconds, meter = [], Meter(training.progress, plan)
-    with meter.bar:
-        for _ in range(count):
-            begin = time.perf_counter()
-            meter.data_arrived()
-            _, loss = train_step(training, plan, [(images, targets)])
-            training.progress.step += 1
-            meter.step_done(loss, training.optimizer.get_lr(), images=batch)
-            seconds.append(time.perf_counter() - begin)
-    return seconds
+    return Step(training, plan, (images, targets))
 
 
 def main() -> int:

@@ -15,7 +15,6 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is 
 from paddlex_ml import program, terminal
 from paddlex_ml.data import renaming
 from paddlex_ml.data.split import STRATEGIES, Division
-from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import overrides, registry, rewrite
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.safe_text import one_line
@@ -57,10 +56,7 @@ def main() -> None:
     parser.add_argument("--group-regex", help="images with the same match stay in one list")
     args = parser.parse_args()
     args.rename = renaming.parse(args.rename) if args.rename else None
-    try:
-        result = _convert(args)
-    except PaddlexMLError as error:
-        raise overrides.error_for_script(error) from None
+    result = _convert(args)
     lines = map(overrides.for_script, result.format_lines(args.dataset))
     print("\n".join(map(one_line, lines)))
     if "val" not in result.lists:
@@ -81,4 +77,4 @@ def _convert(args: argparse.Namespace) -> rewrite.Rewritten:
 
 
 if __name__ == "__main__":
-    sys.exit(terminal.run_script(main))
+    sys.exit(terminal.run_script(overrides.in_script(main)))

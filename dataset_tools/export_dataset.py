@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
 from paddlex_ml import terminal
-from paddlex_ml.formats import exporters
+from paddlex_ml.formats import exporters, overrides
 from paddlex_ml.safe_text import one_line
 
 
@@ -32,13 +32,18 @@ def main() -> None:
         choices=exporters.UNKNOWN_WAYS,
         help="what unknown labels become (kept in CSV and JSONL, else refused)",
     )
+    parser.add_argument(
+        "--hard",
+        action="store_true",
+        help="write soft values as 0 or 1 and leave weights out (else refused)",
+    )
     args = parser.parse_args()
     with terminal.progress("read image sizes") as progress:
         transaction = exporters.export(
-            args.dataset, args.format, args.output, progress, args.unknown
+            args.dataset, args.format, args.output, progress, args.unknown, hard=args.hard
         )
     print("\n".join(map(one_line, transaction.lines() or ["all files are there already"])))
 
 
 if __name__ == "__main__":
-    sys.exit(terminal.run_script(main))
+    sys.exit(terminal.run_script(overrides.in_script(main)))

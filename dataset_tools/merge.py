@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
 from paddlex_ml import terminal
-from paddlex_ml.formats import merging
+from paddlex_ml.formats import merging, overrides
 from paddlex_ml.safe_text import one_line
 
 
@@ -34,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(terminal.run_script(main))
+    sys.exit(terminal.run_script(overrides.in_script(main)))

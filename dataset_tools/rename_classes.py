@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is 
 
 from paddlex_ml import terminal
 from paddlex_ml.data import journal, renaming
+from paddlex_ml.formats import overrides
 from paddlex_ml.safe_text import one_line
 
 
@@ -33,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(terminal.run_script(main))
+    sys.exit(terminal.run_script(overrides.in_script(main)))

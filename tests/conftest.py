@@ -51,7 +51,8 @@ hypothesis.settings.register_profile("no folder", database=None, deadline=None) 
 hypothesis.settings.load_profile("no folder")
 assert "paddle" not in sys.modules  # else it and its MKL have read another environment already
 paddle_runtime.prepare()
-preflight = importlib.import_module("paddlex_ml.engines.train.preflight")  # imports Paddle
+train_run = importlib.import_module("paddlex_ml.engines.train.run")  # imports Paddle
+plots = train_run.plots
 small_models = importlib.import_module("tests.shallow").small_models  # as well
 # A shell that starts the tests in the background, and nohup, ignore signals that tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,10 +60,10 @@ if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 LONGEST = (
-    *("fuzz/test_readers.py", "distributed/test_story.py", "engines/test_every_model.py"),
-    "test_story.py",
-    *("export/test_onnx.py", "models/test_every_model.py", "inference/test_attention.py"),
-    *("kernels/test_layers.py", "engines/evaluate/test_run.py", "test_disk.py"),
+    *("test_story.py", "distributed/test_story.py", "export/test_onnx.py"),
+    *("engines/test_every_model.py", "models/test_every_model.py", "test_surroundings.py"),
+    *("test_nothing_is_left.py", "kernels/test_compiler.py", "fuzz/test_readers.py"),
+    *("export/test_onnx_graph.py", "inference/test_attention.py", "test_next_command.py"),
 )
 """Files that begin first: the other workers would wait for one that begins last."""
 LARGE = 1.2e9
@@ -163,14 +164,13 @@ def own_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def no_trial_export(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings of a test begin at once: `tests/engines/train/test_preflight.py` tries exports."""
-    monkeypatch.setattr(preflight, "try_export", lambda *_: None)
-
-
-@pytest.fixture(autouse=True)
-def no_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test cuts the power; a tenth of the time of a small training is waiting for the disk."""
+def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what costs time: a trial of the export (tests/engines/train/test_preflight.py has
+    it), curves (tests/pictures/test_plots.py; `toy_run`), and the disk, since no test cuts power.
+    """
+    draw = SimpleNamespace(curves=lambda path, _: plots._save(plots.Figure((1, 1)), path))
+    monkeypatch.setattr(train_run, "plots", draw)
+    monkeypatch.setattr(train_run.preflight, "try_export", lambda *_: None)
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
@@ -423,8 +423,8 @@ def assert_same_ending(
                     for folder in (found, expected)
                 )
                 assert ours.keys() == theirs.keys()
-                differ = {k: np.abs(v - theirs[k]).max() for k, v in ours.items()}
-                assert {k: v for k, v in differ.items() if v} == {}, f"{name}.{part}"
+                differ = [k for k in ours if not np.array_equal(ours[k], theirs[k])]
+                assert {k: np.max(np.abs(ours[k] - theirs[k])) for k in differ} == {}, name + part
 
     return compare
 

@@ -2,11 +2,13 @@
 """main.py whose models have a narrow decoder, and PP-LCNet one block a stage.
 
 A training of few steps spends most of its time on what each layer costs at the start and the end:
-graphs for the export, checkpoints.
+graphs for the export, checkpoints. To load numba is a second of five, and all runs without: it is
+left out unless WITH_NUMBA is in the environment.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -52,6 +54,8 @@ class SmallModels(MetaPathFinder):
 if __name__ in ("__main__", "__mp_main__"):  # worker processes import this file, too
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     sys.meta_path.insert(0, SmallModels())
+    if "WITH_NUMBA" not in os.environ:
+        sys.modules["numba"] = None  # type: ignore[assignment]  # as if it were not installed
 
 if __name__ == "__main__":
     from paddlex_ml.__main__ import run

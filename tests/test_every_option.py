@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,9 +31,25 @@ ONE_TAG = (
     "Train.num_workers=1",
 )  # fmt: skip
 
+SOFT = (*ON, "Train.soft_labels=true")
+
+
+def _soften(source: Path, folder: Path) -> Path:
+    """A copy of a data set whose first class has soft values, and whose images have weights."""
+    shutil.copytree(source, folder)
+    lines = []
+    for i, line in enumerate((folder / "train.txt").read_text().splitlines()):
+        path, values = line.split("\t")
+        share = "0.7" if values[0] == "1" else "0.2"
+        lines.append(f"{path}\t{share}{values[1:]}\t{1 + i % 3}\n")
+    (folder / "train.txt").write_text("".join(lines))
+    return folder
+
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("options", [ON, ONE_TAG], ids=["all", "one tag a photo"])
+@pytest.mark.parametrize(
+    "options", [ON, ONE_TAG, SOFT], ids=["all", "one tag a photo", "soft and weighted"]
+)
 def test_all_options_together_train_and_resume_to_the_same_numbers(
     run: Run,
     toy: Path,
@@ -41,9 +58,11 @@ def test_all_options_together_train_and_resume_to_the_same_numbers(
     options: tuple[str, ...],
 ) -> None:
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    if options is SOFT:
+        toy = _soften(toy, tmp_path / "soft")
     code, err = run("train", toy, whole, *options)
     assert code == 0, err
-    if options is ON:
+    if options is not ONE_TAG:
         assert sorted(path.name for path in whole.glob("epoch_*")) == ["epoch_2", "epoch_3"]
         rows = checkpoint.load(whole / "latest").progress["history"]
         assert [row["raw_map"] is None for row in rows] == [True, False, False]

@@ -106,6 +106,7 @@ WITHOUT_A_MODULE = {
     "training/test_flat_memory.py": "memory over 50 epochs",
     "training/test_last_batch.py": "epochs whose last batch is smaller",
     "training/test_two_processes.py": "two processes learn what one learns",
+    "training/test_soft_and_weighted.py": "soft targets and weights in batches and losses",
     "training/test_unknown_labels.py": "what the losses make of unknown labels",
 }
 NOT_TESTS = {

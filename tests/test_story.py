@@ -18,7 +18,7 @@ from PIL import Image
 
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.engines.train import earlier_run
-from tests.running import Background, run, wait_until_gone
+from tests.running import ENVIRONMENT, Background, run, wait_until_gone
 
 pytestmark = pytest.mark.story
 
@@ -42,7 +42,9 @@ def test_check_train_resume_evaluate_export_predict(
     command: Command,
     assert_same_ending: SameEnding,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "WITH_NUMBA", "1")
     output = tmp_path / "out"
     known: set[str] = set()
 

@@ -242,7 +242,10 @@ def test_a_user_that_the_system_does_not_know_and_without_a_home(
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot leave it out")
-def test_modules_in_the_working_folder_do_not_run(toy: Path, tmp_path: Path) -> None:
+def test_modules_in_the_working_folder_do_not_run(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "WITH_NUMBA", "1")
     names = ("multiprocessing", "signal", "socket", "random", "numpy", "paddle", "PIL", "numba")
     for name in names:
         (tmp_path / f"{name}.py").write_text(f"open('ran_{name}', 'w'); raise ImportError('no')")

@@ -56,6 +56,24 @@ class UnknownLabels(msgspec.Struct, frozen=True):
     """Class -> images where it is known whether they show it."""
 
 
+class SoftLabels(msgspec.Struct, frozen=True):
+    """Labels of train.txt with values between 0 and 1."""
+
+    labels: int
+    """Pairs of image and class."""
+    images: int
+
+
+class ImageWeights(msgspec.Struct, frozen=True):
+    """Weights of the images of train.txt, as written there."""
+
+    images: int
+    """Those with a weight other than 1."""
+    min: float
+    median: float
+    max: float
+
+
 class DatasetCounts(msgspec.Struct, frozen=True):
     """Counts of a data set, as `data.check.summarise` gives them."""
 
@@ -69,6 +87,8 @@ class DatasetCounts(msgspec.Struct, frozen=True):
     warnings: list[CheckWarning]
     unknown_labels: dict[str, UnknownLabels] | UnsetType = UNSET
     """By list; only where a list has some."""
+    soft_labels: SoftLabels | UnsetType = UNSET
+    weights: ImageWeights | UnsetType = UNSET
 
 
 class CheckAttributes(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,12 +31,14 @@ class SavedLabels(msgspec.Struct, frozen=True):
     list: str
     images: int
     present: int
-    """Labels with a score of at least the higher threshold."""
+    """Labels with a score of at least the higher threshold, or a soft value from 0.5 on."""
     absent: int
-    """Labels with a score below the lower threshold."""
+    """Labels with a score below the lower threshold, or a soft value below 0.5."""
     unknown: int
     left_out: dict[str, int]
     """Reason -> images."""
+    soft: int | UnsetType = UNSET
+    """Labels with a value between 0 and 1; only with Predict.save_labels=soft."""
 
 
 class PredictResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ WITHOUT_EFFECT = {
     "Train.num_workers": "augmentation depends on seed, epoch and image, not on the worker",
     "Train.cache": "holds the same pixels",
     "Train.cache_dir": "a path",
+    "Train.soft_labels": "the values of the lists are compared; false refuses soft ones",
     "Train.image_size": _REFUSED,
     "Train.decoder_tokens": _REFUSED,
     "Evaluate.weight_path": _OTHER_MODE,

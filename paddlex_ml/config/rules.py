@@ -9,7 +9,14 @@ from itertools import count
 from typing import TypeAlias
 
 from paddlex_ml.config import shipped
-from paddlex_ml.config.schema import OPSET, SOURCES, TOKEN_MODELS, TUNE_TARGET, Config
+from paddlex_ml.config.schema import (
+    OPSET,
+    SOURCES,
+    TOKEN_MODELS,
+    TUNE_TARGET,
+    Config,
+    LossConfig,
+)
 from paddlex_ml.config.validation import ConfigFault, override
 
 RATE_REFUSED = 0.01
@@ -114,6 +121,16 @@ def _train_rules(config: Config) -> Iterator[Broken]:
         yield ConfigFault(key, what, override(key, 0)), ("Train.loss.name",)
     if loss.unknown == "role":
         yield from _role_rules(config)
+    for name, treatment in (("role_labels", "role"), ("em_alpha", "em")):
+        key, default = f"Train.loss.{name}", getattr(LossConfig(), name)
+        if getattr(loss, name) != default and train.unknown_labels != treatment:
+            other = "Train.loss.unknown"
+            what = f"{key} is set, but {other} is {train.unknown_labels}, which has no such number"
+            yield ConfigFault(key, what, override(key, default)), (other, "Train.single_positive")
+    if train.soft_labels and loss.name == "two_way":
+        key = "Train.soft_labels"
+        what = f"{key} is true, but the loss two_way only asks which labels are present"
+        yield ConfigFault(key, what, override("Train.loss.name", "bce")), ("Train.loss.name",)
     if train.single_positive and train.unknown_labels != "negative":
         yield from _single_positive_rules(config)
 

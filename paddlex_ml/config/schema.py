@@ -52,7 +52,7 @@ Text: TypeAlias = Annotated[str, Checked(values.text)]
 PathOrUrl: TypeAlias = Annotated[str, Checked(values.path_text)]
 PosWeight: TypeAlias = list[float] | Literal["auto"]
 Queries: TypeAlias = int | Literal["auto"]
-LabelScores: TypeAlias = tuple[float, float]
+LabelScores: TypeAlias = tuple[float, float] | Literal["soft"]
 Unknown: TypeAlias = Literal["ignore", "negative", "weak_negative", "em", "role"]
 Threshold: TypeAlias = float | list[float] | dict[str | int, float]
 
@@ -97,15 +97,14 @@ class ConvertConfig:
     ImageFolder, JSONL, or the name of a tool (docs/data.md has them all, and the files of each).
     Only used when enable is true."""
     skip_missing: bool = False
-    """true: leave out images that the annotations name but that do not exist. false: refuse."""
+    """true: leave out images that are named but do not exist; false refuses them."""
     separator: Text | None = None
     """Text between the class names in one cell of a table, such as "|"; "space" and "tab" are also
     understood. null: recognised from the table, and told."""
     image_column: Text | None = None
     """Name of the column of a table that has the images. null: recognised, and told."""
     label_columns: Annotated[tuple[str, ...], Checked(values.texts, form="texts")] | None = None
-    """Names of the columns of a table that have labels, as [tags] or [cat, dog]. null: recognised,
-    and told."""
+    """Columns of a table that have labels, as [tags] or [cat, dog]. null: recognised, and told."""
     label_value: Text | None = None
     """The value that says "shows it" in a column of one class. null: 1, 1.0, true or yes."""
     image_from: Literal["stem", "field"] | None = None
@@ -173,13 +172,12 @@ class LossConfig:
     """Section `Train.loss`."""
 
     name: Literal["asymmetric", "bce", "two_way"] = "asymmetric"
-    """asymmetric (arXiv:2009.14119), bce (binary cross-entropy) or two_way (Kobayashi, CVPR
-    2023)."""
+    """asymmetric (arXiv:2009.14119), bce (binary cross-entropy) or two_way (CVPR 2023)."""
     gamma_neg: Annotated[float, Range(low=0)] = 4.0
     """Asymmetric loss: how strongly easy absent labels are weighted down; at least 0. Lower it when
     recall matters less than precision."""
     gamma_pos: Annotated[float, Range(low=0)] = 0.0
-    """The same for easy present labels, which are rare; at least 0 and usually 0."""
+    """The same for easy present labels; at least 0 and usually 0: present labels are rare."""
     clip: Annotated[float, Range(low=0, high=1, below=True)] = 0.05  # at 1 no absent label costs
     """Absent labels with a score below this cost nothing: 0 to below 1. Raise it when labels are
     often missing."""
@@ -314,7 +312,7 @@ class TrainConfig:
     """Keep the resized images after the first epoch: none, ram (in memory) or disk (in cache_dir).
     Useful for large photographs, when "data" in the log is more than a few percent."""
     cache_dir: Path | None = None
-    """Folder of the disk cache. null: in your user's cache folder. It may be deleted any time."""
+    """Folder of the disk cache, which you may delete. null: in your user's cache folder."""
     reduced_decode: bool = True
     """true: decode a JPEG at a half, a quarter or an eighth of its size when that is still twice
     the size that training needs: several times faster for large photographs. false: always decode
@@ -337,8 +335,7 @@ class TrainConfig:
     """Side of the square images in pixels: 32 to 2048, a multiple of 32. Smaller is faster and
     less accurate."""
     weight_decay: Share = 1e-4
-    """Weight decay of AdamW: 0 to 1; biases and norms have none. Raise it when the model
-    overfits."""
+    """Weight decay of AdamW: 0 to 1; biases and norms have none. Raise it against overfitting."""
     decoder_tokens: Literal["all_patches", "first_patch"] | None = None
     """Which tokens of an image the head of CLIP_vit_base_patch16_448_ML uses: all_patches, or
     first_patch, as in the published weights. null: all_patches in training, else those that the
@@ -346,6 +343,9 @@ class TrainConfig:
     single_positive: bool = False
     """true: an image may show more classes than train.txt names, such as photos with one tag each:
     every 0 there is unknown, not absent (see loss.unknown). val.txt stays as it is."""
+    soft_labels: bool = False
+    """true: train.txt may have values between 0 and 1, such as 0.7 where 7 of 10 annotators saw the
+    class. false refuses them, as val.txt always does. Not for two_way (docs/labels.md)."""
     num_queries: Annotated[Queries, Checked(values.num_queries, typical="auto")] = "auto"
     """Queries of the head, at least 1 and at most one per class; each predicts ceil(classes /
     num_queries) classes. auto: one per class up to 100 classes, 100 for more, or those of the
@@ -369,8 +369,7 @@ class EvaluateConfig:
     log_interval: Count = 1
     """Batches between two lines of the log, at least 1."""
     batch_size: Count | None = None
-    """Images per batch, at least 1. null: Train.batch_size. It changes the speed, never the
-    score."""
+    """Images per batch, at least 1. null: Train.batch_size. It never changes the score."""
     reduced_decode: bool = False
     """true: mode evaluate, and the evaluations during a training, decode large JPEGs at reduced
     size: faster, but the scores differ in the third digit from those of full decoding, which
@@ -476,7 +475,8 @@ class PredictConfig:
     save_labels: Annotated[LabelScores, Checked(values.label_scores, form="yaml")] | None = None
     """Two scores, such as [0.1, 0.9]: also add the images, which lie in Global.dataset_dir, to its
     train.txt. Labels with a score from the second are present, below the first absent, between them
-    unknown; the old list is kept as .bak (docs/labels.md). null: do not."""
+    unknown; the old list is kept as .bak. soft: add the scores themselves, for Train.soft_labels
+    (docs/labels.md). null: do not."""
     save_img: bool = True
     """true: draw the labels into pictures. false doubles the speed on small photographs."""
     longest_side: Annotated[int, Range(low=640, high=16_000)] = 1600

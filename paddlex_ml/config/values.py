@@ -246,10 +246,12 @@ def threshold(value: Any) -> Any:
     return scores
 
 
-def label_scores(value: Any) -> tuple[float, float]:
-    """The scores below which a label is absent, and from which it is present."""
+def label_scores(value: Any) -> tuple[float, float] | Literal["soft"]:
+    """The scores below which a label is absent, and from which it is present; or "soft"."""
+    if value == "soft":
+        return "soft"
     if not isinstance(value, list) or len(value) != 2:
-        raise Refused("must be two scores, [absent below, present from]", [0.1, 0.9])
+        raise Refused("must be two scores, [absent below, present from], or soft", [0.1, 0.9])
     low, high = map(_score, value)
     if low > high:
         raise Refused("must begin with the lower score", [high, low])

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -90,11 +91,19 @@ def parse(text: str, where: str = "", form_of: FormOf = _as_yaml) -> Document:
     Raises yaml.YAMLError, with the line, for bad syntax.
     """
     document = Document(None)
-    node = yaml.compose(text, Loader=_Loader)
+    node = _compose(text)
     if node is not None:
         document.templates = _find_templates(node)
         document.value = _Reader(document, form_of).value(node, where, ())
     return document
+
+
+# A command reads its file twice, for its values and for where a failure is told: most of a tenth of
+# a second in PyYAML's parser. Nobody changes the nodes.
+@lru_cache(maxsize=4)
+def _compose(text: str) -> yaml.Node | None:
+    node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    return node
 
 
 def parse_scalar_or_flow(text: str, where: str = "", form_of: FormOf = _as_yaml) -> Document:

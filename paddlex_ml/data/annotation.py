@@ -2,7 +2,8 @@
 """train.txt, val.txt and label.txt: the only code that reads or writes them.
 
     label.txt            <id> <name>             ids 0..C-1, each once
-    train.txt, val.txt   <path><tab><values>     path relative to the data set; values: `targets`
+    train.txt, val.txt   <path><tab><values>    path relative to the data set; values: target_lines
+                         <path><tab><values><tab><weight>           soft_targets: both in train.txt
 
 N images, C classes. Text is UTF-8, with or without a byte order mark; lines end in LF or CRLF.
 """
@@ -12,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,13 +21,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paddlex_ml.data import inventory, journal, lost_images, targets
+from paddlex_ml.data import (
+    inventory,
+    journal,
+    label_file,
+    lost_images,
+    soft_targets,
+    target_lines,
+    targets,
+)
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import Guess, ImageFinder, ImageProblem
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import UTF8, read_lines
 from paddlex_ml.data.lost_images import leave_out
-from paddlex_ml.data.targets import Mask, Targets
+from paddlex_ml.data.soft_targets import SoftCells, Weights
+from paddlex_ml.data.targets import Mask, Rows, Targets
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
 
@@ -36,12 +45,12 @@ logger = logging.getLogger(__name__)
 LISTS = ("train", "val")
 LABEL_FILE, TRAIN_FILE = inventory.LABEL_FILE, inventory.TRAIN_FILE
 VAL_FILE = inventory.VAL_FILE
-_UNFIT = re.compile("[\0-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-"""Control codes and halves of characters: not every file that holds a class name can hold them."""
 _LAYOUT = (
     "write the path of the image, ONE tab, then 0 or 1 (-1: unknown) for every class: "
     "images/a.jpg<tab>0,1"
 )
+_VALUES = re.compile(r"[-+0-9@.,:?!eE ]+")
+"""What the second of three columns has, where the third one is a weight."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,12 @@ class ImageList:
     root: Path
     paths: list[str]
     values: Targets
-    """What the lines say, [N, C]: 1, 0 or UNKNOWN; an array, or sparse."""
+    """What the lines say, [N, C]: 1, 0 or UNKNOWN; an array, or sparse. Of a soft value the hard
+    form."""
+    soft: SoftCells | None = None
+    """The values between 0 and 1; None where there are none."""
+    weights: Weights | None = None
+    """How much each image counts in the loss, [N]; None: all the same."""
 
     def __len__(self) -> int:
         """N, the number of images."""
@@ -65,6 +79,31 @@ class ImageList:
     def targets(self) -> np.ndarray:
         """`values` as an array, int8 [N, C]: large where they are sparse."""
         return targets.dense(self.values)
+
+    def take(self, rows: Rows) -> ImageList:
+        """The images of some numbers, or of a mask [N], in that order."""
+        numbers = np.arange(len(self))[np.asarray(rows, None if len(rows) else np.int64)]
+        return ImageList(
+            self.root,
+            [self.paths[i] for i in numbers],
+            targets.take(self.values, numbers),
+            None if self.soft is None else self.soft.take(numbers),
+            None if self.weights is None else self.weights[numbers],
+        )
+
+    def line_key(self, index: int) -> bytes:
+        """Equal for images of this list, and of others, with the same labels and weight."""
+        cells, weight = targets.row(self.values, index), b""
+        if self.soft is not None:
+            filled = self.soft.fill(cells, index)
+            weight += filled.tobytes() if (filled != cells).any() else b""
+        if self.weights is not None and self.weights[index] != 1:
+            weight += b"w" + self.weights[index].tobytes()
+        return cells.tobytes() + weight
+
+    def text(self) -> str:
+        """Content of the list, as `list_text`."""
+        return list_text(self.paths, self.values, self.soft, self.weights)
 
 
 @dataclass(frozen=True)
@@ -111,9 +150,12 @@ class Parsed:
     changes: list[LineChange] = field(default_factory=list)
 
 
-def read(dataset_dir: Path, lists: Sequence[str] = LISTS) -> MLClsDataset:
-    """Read the lists asked for; one left out is empty [0, C]. All faults come in one error."""
-    parsed = parse(dataset_dir, lists)
+def read(
+    dataset_dir: Path, lists: Sequence[str] = LISTS, *, soft_labels: bool = False
+) -> MLClsDataset:
+    """Read the lists asked for; one left out is empty [0, C]. All faults come in one error.
+    `soft_labels` as `parse`."""
+    parsed = parse(dataset_dir, lists, soft_labels=soft_labels)
     if parsed.faults:
         raise combine(parsed.faults, Path(dataset_dir))
     return parsed.dataset
@@ -134,13 +176,15 @@ def parse(
     *,
     repair: bool = False,
     drop: Collection[str] = (),
+    soft_labels: bool = False,
 ) -> Parsed:
     """Read the text files of a data set and collect every fault instead of stopping at the first.
 
     Images are looked for, not opened. With `repair`, an image that is not where its line says is
     taken from where `ImageFinder` finds the only file that may be meant. `drop` leaves lines out
     whose image is "missing", and among its "duplicates" those that name an image of an earlier
-    line of their list with the same labels.
+    line of their list with the same labels. Without `soft_labels`, values between 0 and 1 are
+    faults; in val.txt they always are.
     """
     root = Path(dataset_dir)
     if not root.is_dir():
@@ -155,7 +199,7 @@ def parse(
     names, faults = _parse_labels(root / LABEL_FILE)
     # A damaged label.txt does not give the number of classes: the lists are then compared with
     # their own first line, so that the same run still finds their faults.
-    reader = _ListReader(root, None if faults else len(names), repair, frozenset(drop))
+    reader = _ListReader(root, None if faults else len(names), repair, frozenset(drop), soft_labels)
     opened = [reader.open(root / f"{name}.txt") for name in LISTS if name in lists]
     # A guess must not take an image that any line names as it is written: so these come first.
     for listed in opened:
@@ -167,22 +211,21 @@ def parse(
 
 
 def digest(images: ImageList) -> str:
-    """SHA-256 of a list: equal for the same images and labels in the same order."""
+    """SHA-256 of a list: equal for the same images, labels and weights in the same order."""
     text = "\0".join(images.paths).encode("utf-8", "surrogateescape")
+    for array in () if images.soft is None else vars(images.soft).values():
+        text += b"\0\0soft" + array.tobytes()
+    if images.weights is not None and (images.weights != 1).any():
+        text += b"\0\0weights" + images.weights.tobytes()
     return targets.digest(images.values, text)
 
 
-def find_unlabelled_list(name: str, images: ImageList) -> DatasetFault | None:
-    """The fault of a list none of whose images has a label; None for any other."""
-    if not len(images) or targets.labels_per_image(images.values).any():
-        return None
-    text = f"none of the {len(images):,} images of {name} has a label"
-    text += " that is known to be present" * bool(targets.count_unknown(images.values))
-    fix = "look whether the labels were read from the right files; without labels nothing is learnt"
-    return DatasetFault("no labels", f"{name}.txt", text, fix)
-
-
-def list_text(paths: Sequence[str], values: Targets) -> str:
+def list_text(
+    paths: Sequence[str],
+    values: Targets,
+    soft: SoftCells | None = None,
+    weights: Weights | None = None,
+) -> str:
     """Content of a list, `values` [N, C]. Raises PaddlexMLError for paths with tab or line end."""
     for name in paths:
         if not name or re.search(r"[\t\r\n]|\A\ufeff", name):
@@ -192,21 +235,11 @@ def list_text(paths: Sequence[str], values: Targets) -> str:
                 where=f"list of {len(paths):,} images",
                 fix="rename the image file",
             )
-    lines = zip(paths, targets.texts(values), strict=True)
-    return "".join([f"{name}\t{text}\n" for name, text in lines])
-
-
-def labels_text(names: Sequence[str]) -> str:
-    """Content of label.txt. Raises PaddlexMLError for names that would be read back differently."""
-    for name, count in Counter(names).items():
-        if count > 1 or not name or name != name.strip() or _UNFIT.search(name):
-            raise PaddlexMLError(
-                f"the class name {name!r} cannot be written to label.txt: it is empty, is "
-                "given twice, has a line end or control code, or has spaces around it",
-                where=LABEL_FILE,
-                fix="give every class a different name, without spaces around it",
-            )
-    return "".join(f"{i} {name}\n" for i, name in enumerate(names))
+    lines = zip(paths, soft_targets.texts(values, soft), strict=True)
+    if weights is None:
+        return "".join([f"{name}\t{text}\n" for name, text in lines])
+    columns = [f"\t{w:.9g}" * (w != 1) for w in weights.astype(np.str_).astype(float).tolist()]
+    return "".join([f"{n}\t{t}{w}\n" for (n, t), w in zip(lines, columns, strict=True)])
 
 
 def write_list(path: Path, paths: Sequence[str], values: Targets) -> None:
@@ -215,8 +248,8 @@ def write_list(path: Path, paths: Sequence[str], values: Targets) -> None:
 
 
 def write_labels(path: Path, names: Sequence[str]) -> None:
-    """Write a new label.txt, as `labels_text`, atomically."""
-    files.write_text(path, labels_text(names))
+    """Write a new label.txt, as `label_file.labels_text`, atomically."""
+    files.write_text(path, label_file.labels_text(names))
 
 
 def normalise_path(path: str) -> str:
@@ -228,6 +261,7 @@ class _Line(NamedTuple):
     number: int
     path: str
     values: str
+    weight: str = ""
 
 
 @dataclass
@@ -257,14 +291,19 @@ class _ListReader:
     """Reads the lists of one data set; keeps what both share: faults, class count, folders seen."""
 
     def __init__(
-        self, root: Path, num_classes: int | None, repair: bool, drop: frozenset[str]
+        self,
+        root: Path,
+        num_classes: int | None,
+        repair: bool,
+        drop: frozenset[str],
+        soft_labels: bool,
     ) -> None:
         self.faults: list[DatasetFault] = []
         self.changes: list[LineChange] = []
         self.lines: dict[str, dict[str, int]] = {}
         self._root = root
         self._num_classes = num_classes
-        self._repair, self._drop = repair, drop
+        self._repair, self._drop, self._soft_labels = repair, drop, soft_labels
         self._expected = f"label.txt names {num_classes} class{'es' * (num_classes != 1)}"
         self._folders: dict[str, set[str]] = {}
         self._guessed: dict[str, tuple[str, str]] = {}  # file -> name that led there, and where
@@ -290,12 +329,16 @@ class _ListReader:
             if path and tab and "\t" not in path and "\0" not in path:
                 lines.append(_Line(number, path, values))
                 continue
+            columns = text.split("\t")
+            if len(columns) == 3 and columns[0] and _VALUES.fullmatch(columns[1]):
+                lines.append(_Line(number, *columns))
+                continue
             what, fix = "the line has no tab between path and values", _LAYOUT
             if "\0" in text:
                 what = "the line has a NUL character, which no path has"
             elif not text.strip():
                 what, fix = "the line is empty", "remove the line"
-            elif spaced := re.fullmatch(r"(.*\S) +(-?[0-9][-0-9,\s]*|@[0-9,? ]*)", text):
+            elif spaced := re.fullmatch(r"(.*\S) +(-?[0-9][-0-9,.\s]*|@[0-9,?!:. ]*)", text):
                 what = "path and values are separated by spaces"
                 fix = f"put ONE tab there: {spaced[1]}<tab>..."
             elif text.count("\t") > 1:
@@ -307,7 +350,7 @@ class _ListReader:
 
     def _find_images(self, listed: _Listed) -> None:
         existing = self.lines.setdefault(listed.name, {})
-        for i, (number, path, _) in enumerate(listed.lines):
+        for i, (number, path, *_) in enumerate(listed.lines):
             key = normalise_path(path)
             if (j := listed.first.setdefault(key, i)) != i:
                 listed.repeated.append((i, j))
@@ -365,14 +408,13 @@ class _ListReader:
     def close(self, listed: _Listed) -> ImageList:
         """Parse the values of a list, and return the images of its sound lines."""
         self.lines[listed.name] |= listed.repaired
-        values, right = self._parse_values(listed)
+        images, right = self._parse_values(listed)
         for i, j in listed.repeated:
             path, where = listed.lines[i].path, listed.where(i)
             if "missing" in self._drop and not listed.reachable[j]:
                 self.changes.append(LineChange(where, path, "missing"))
                 continue
-            same = right[i] and right[j]
-            same = same and np.array_equal(targets.row(values, i), targets.row(values, j))
+            same = right[i] and right[j] and images.line_key(i) == images.line_key(j)
             if same and "duplicates" in self._drop:
                 self.changes.append(LineChange(where, path, "duplicates"))
                 continue
@@ -380,13 +422,11 @@ class _ListReader:
             text = f"{path} is already in line {first.number}"
             text += f" as {first.path}" * (first.path != path)
             text += "" if same else ", with other labels"
+            text += " or another weight" * (not same and images.weights is not None)
             fix = "correct one of the lines, and remove the other"
             fix = f"leave such lines out: {leave_out('duplicates')}" if same else fix
             self.faults.append(DatasetFault("path named twice", where, text, fix))
-        keep = np.flatnonzero(listed.reachable & right)
-        return ImageList(
-            self._root, [listed.lines[i].path for i in keep], targets.take(values, keep)
-        )
+        return images.take(listed.reachable & right)
 
     def _exists(self, path: str) -> bool:
         # One listing per folder is many times cheaper than one question per image, above all on
@@ -401,25 +441,38 @@ class _ListReader:
             self._folders[folder] = names
         return name in self._folders[folder] or os.path.isfile(self._root / path)
 
-    def _parse_values(self, listed: _Listed) -> tuple[Targets, Mask]:
-        """Values of all lines -> targets [N, C], and which rows of them are right."""
+    def _parse_values(self, listed: _Listed) -> tuple[ImageList, Mask]:
+        """Values of all lines -> a list of N images, and which of them are right."""
         texts = [line.values for line in listed.lines]
-        dense = next((i for i, text in enumerate(texts) if not targets.is_sparse(text)), None)
+        dense = next((i for i, text in enumerate(texts) if not target_lines.is_sparse(text)), None)
         if self._num_classes is None and dense is not None:
             self._num_classes = texts[dense].count(",") + 1
             self._expected = f"line {listed.lines[dense].number} of {listed.name}.txt has "
             self._expected += str(self._num_classes)
         # Without a number of classes the ids of sparse lines cannot be wrong.
         num_classes = (
-            targets.count_classes(texts) if self._num_classes is None else self._num_classes
+            target_lines.count_classes(texts) if self._num_classes is None else self._num_classes
         )
-        values, faults = targets.parse(texts, num_classes, self._expected)
+        is_train = listed.name == "train"
+        refusal = soft_targets.OPTION_FIX if is_train else soft_targets.VAL_FIX
+        refusal *= not (is_train and self._soft_labels)
+        values, soft, faults = soft_targets.parse(texts, num_classes, self._expected, refusal)
+        columns = [line.weight for line in listed.lines]
+        weights, wrong = soft_targets.parse_weights(columns, is_train=is_train)
+        faults += wrong
+        if weights is not None and not is_train:
+            logger.warning(
+                "the weights in %s.txt have no effect: scores count each image once", listed.name
+            )
         right = np.ones(len(texts), np.bool_)
         for fault in faults:
             right[fault.line] = False
-            where = listed.where(fault.line)
-            self.faults.append(DatasetFault(fault.kind, where, fault.what, fault.fix))
-        return values, right
+            where, fix = listed.where(fault.line), fault.fix
+            if columns[fault.line] and fault.kind == target_lines.WRONG_NUMBER:
+                fix += f"; {columns[fault.line]!r} behind the second tab is the weight of the image"
+            self.faults.append(DatasetFault(fault.kind, where, fault.what, fix))
+        paths = [line.path for line in listed.lines]
+        return ImageList(self._root, paths, values, soft, weights), right
 
 
 def _is_outside(path: str, key: str) -> bool:
@@ -427,56 +480,14 @@ def _is_outside(path: str, key: str) -> bool:
     return os.path.isabs(path) or key.split(os.sep, 1)[0] == os.pardir
 
 
+def _parse_labels(path: Path) -> tuple[list[str], list[DatasetFault]]:
+    texts, faults = _read_lines(path)
+    names, more = label_file.parse(texts, path.name, is_read=not faults)
+    return names, faults + more
+
+
 def _read_lines(path: Path) -> tuple[list[str | None], list[DatasetFault]]:
     text = read_lines(path)
     if text.encoding != UTF8:
         logger.warning("%s is read as %s, not as UTF-8", path.name, text.encoding)
     return text.lines, text.faults
-
-
-def _parse_labels(path: Path) -> tuple[list[str], list[DatasetFault]]:
-    """Class names by id (by line where ids are wrong), and the faults of label.txt."""
-    texts, faults = _read_lines(path)
-    entries: dict[int, tuple[int, str]] = {}  # id -> line number, name
-    fix = 'write "<id> <name>", one class a line, ids from 0: "0 cat"'
-    for number, text in enumerate(texts, 1):
-        where = f"{path.name}:{number}"
-        match = re.fullmatch(r"\s*([0-9]{1,9})\s+(\S.*)", text or "", re.DOTALL)
-        if match is None:
-            if text is not None:
-                what = f"the line {text!r} is not a class id and a name"
-                faults.append(DatasetFault("malformed line", where, what, fix))
-            continue
-        if code := _UNFIT.search(match[2].strip()):
-            what = f"the class name {match[2].strip()!r} has the control code {code[0]!r}"
-            faults.append(DatasetFault("class name", where, what, "write the name without it"))
-            continue
-        class_id = int(match[1])
-        if class_id in entries:
-            what = f"id {class_id} is already in line {entries[class_id][0]}"
-            faults.append(DatasetFault("class ids", where, what, "number the classes 0, 1, 2, ..."))
-        entries.setdefault(class_id, (number, match[2].strip()))
-    if not texts and not faults:
-        faults.append(DatasetFault("empty list", path.name, f"{path.name} names no class", fix))
-    faults += _check_classes(entries, path.name)
-    return [entries[i][1] for i in sorted(entries)], faults
-
-
-def _check_classes(entries: dict[int, tuple[int, str]], file: str) -> list[DatasetFault]:
-    """Faults of ids with gaps and of names given twice; `entries`: id -> line number, name."""
-    faults = []
-    before = -1
-    for class_id in sorted(entries):
-        if class_id != before + 1:
-            jump = f"jump from {before} to {class_id}" if before >= 0 else f"start at {class_id}"
-            fix = "number the classes 0, 1, 2, ... in the order of the values in train.txt"
-            where = f"{file}:{entries[class_id][0]}"
-            faults.append(DatasetFault("class ids", where, f"the ids {jump}", fix))
-        before = class_id
-    first: dict[str, int] = {}
-    for number, name in sorted(entries.values()):
-        if first.setdefault(name, number) != number:
-            text = f"the name {name!r} is already in line {first[name]}"
-            fix = "give every class a different name"
-            faults.append(DatasetFault("duplicate class name", f"{file}:{number}", text, fix))
-    return faults

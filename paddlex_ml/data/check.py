@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from paddlex_ml.data import annotation, class_names, findings, relations, targets
+from paddlex_ml.data import annotation, class_names, findings, relations, soft_targets, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset, Parsed
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.data.findings import Finding
@@ -111,7 +111,7 @@ def find_faults(
     faulty = {fault.where.partition(".txt")[0] for fault in parsed.faults}
     lists = {"train": parsed.dataset.train, "val": parsed.dataset.val}
     bare = [
-        annotation.find_unlabelled_list(name, listed)
+        findings.find_unlabelled_list(name, listed)
         for name, listed in lists.items()
         if name not in faulty
     ]
@@ -185,6 +185,8 @@ def summarise(report: Report) -> dict[str, Any]:
     warnings            text, number of images or pairs, all of them, and the classes concerned
     unknown_labels      list -> labels, share of all, and images where each class is known; only
                         where a list has unknown labels
+    soft_labels         labels and images of train with soft values, if any
+    weights             images of train with a weight other than 1, if any; min, median, max
     """
     names = report.dataset.label_names
     lists = {"train": report.dataset.train, "val": report.dataset.val}
@@ -207,6 +209,7 @@ def summarise(report: Report) -> dict[str, Any]:
             for finding in report.warnings
         ],
         **describe_unknown(lists, names),
+        **soft_targets.summarise(report.dataset.train.soft, report.dataset.train.weights),
     }
 
 

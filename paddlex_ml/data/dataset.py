@@ -17,6 +17,7 @@ from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.augment import cutout, randaugment
 from paddlex_ml.data.image_cache import ImageCache
 from paddlex_ml.data.preprocess import Preprocess
+from paddlex_ml.data.soft_targets import Weights
 from paddlex_ml.kernels import pillow
 from paddlex_ml.metrics.known import UNKNOWN
 
@@ -57,7 +58,8 @@ class Augmentation(NamedTuple):
 
 
 class MultiLabelDataset:
-    """SampleIndex -> image [H, W, 3] uint8 RGB and target [C] int8: 0, 1 or UNKNOWN.
+    """SampleIndex -> image [H, W, 3] uint8 RGB and target [C] int8: 0, 1 or UNKNOWN; float32 where
+    the list has soft values that are asked for.
 
     Raises PaddlexMLError that names the file when an image cannot be read.
     """
@@ -71,10 +73,13 @@ class MultiLabelDataset:
         reduced_decode: bool = False,
         cache: ImageCache | None = None,
         only_present: bool = False,
+        weights: Weights | None = None,
+        with_soft: bool = False,
     ) -> None:
         """With `reduced_decode`, a large JPEG is decoded at a fraction of its size that has at
         least twice the pixels of the resized one on both sides. `cache` keeps resized images.
-        With `only_present`, classes that an image does not show are unknown.
+        With `only_present`, classes that an image does not show are unknown, unless they have a
+        soft value. `weights` [N] are handed on; `with_soft` makes soft values the targets.
         """
         self.images = images
         self.preprocess = preprocess
@@ -82,6 +87,8 @@ class MultiLabelDataset:
         self.min_side = 2 * max(preprocess.size) if reduced_decode else None
         self.cache = cache
         self.only_present = only_present
+        self.weights = weights
+        self.soft = images.soft if with_soft else None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -97,7 +104,7 @@ class MultiLabelDataset:
         cells = targets.row(self.images.values, index.sample)
         if self.only_present:  # here, so that sparse targets stay sparse
             cells = np.where(cells > 0, cells, np.int8(UNKNOWN))
-        return pixels, cells
+        return pixels, cells if self.soft is None else self.soft.fill(cells, index.sample)
 
     def _read(self, path: Path) -> np.ndarray:
         with decode_memory.reading():

@@ -57,7 +57,7 @@ def combine(faults: Sequence[DatasetFault], root: Path) -> PaddlexMLError:
     return PaddlexMLError(
         Lines("\n".join([*lines, ""])),
         where=str(root),
-        fix="repair each kind as its fix line says, then run mode check_dataset again",
+        fix="repair each kind as its fix line says, then run the command again",
         rows=rows,
     )
 

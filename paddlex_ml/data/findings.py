@@ -14,6 +14,7 @@ from PIL import Image
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import near_duplicates, split, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset, normalise_path
+from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.data.inspect_images import HASH_BYTES, Inspected
 from paddlex_ml.data.near_duplicates import find_near_duplicates, is_copy
 from paddlex_ml.data.transforms import read_image
@@ -256,9 +257,19 @@ def _find_absent(
         )
 
 
+def find_unlabelled_list(name: str, images: ImageList) -> DatasetFault | None:
+    """The fault of a list none of whose images has a label; None for any other."""
+    if not len(images) or targets.labels_per_image(images.values).any():
+        return None
+    text = f"none of the {len(images):,} images of {name} has a label"
+    text += " that is known to be present" * bool(targets.count_unknown(images.values))
+    fix = "look whether the labels were read from the right files; without labels nothing is learnt"
+    return DatasetFault("no labels", f"{name}.txt", text, fix)
+
+
 def _find_unlabelled(images: ImageList, name: str) -> Iterator[Finding]:
     without = targets.labels_per_image(images.values) == 0
-    hidden = np.bincount(targets.cells(images.values, unknown=True)[0], minlength=len(images))
+    hidden = targets.labels_per_image(images.values, unknown=True)
     bare = np.flatnonzero(without & (hidden == 0))
     if len(unseen := np.flatnonzero(hidden == images.values.shape[1])):
         yield Finding(

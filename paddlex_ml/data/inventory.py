@@ -27,9 +27,12 @@ ANNOTATION_SUFFIXES = frozenset(
 )
 """Endings, in lower case, of files that may have labels or lists."""
 
-_ONE = r" *(?:(?:-1|[01]) *)?"  # each space has one place: others would take exponential time
-OWN_VALUES = rf"(?=\S)(?:{_ONE}(?:,{_ONE})*|@[0-9, ]*(?:\?[0-9, ]*)?)"
-"""Regular expression of the values of a line of our lists, dense or sparse (`data/targets.py`)."""
+# Each space has one place: others would take exponential time.
+_ONE = r" *(?:(?:-1|[01](?:\.[0-9]*)?|\.[0-9]+|[0-9](?:\.[0-9]+)?e-[0-9]{1,4}) *)?"
+_SEVERAL = rf"(?:{_ONE}(?:,{_ONE})+|@[-0-9,:.e ]*(?:[?!][0-9, ]*)?)"
+OWN_VALUES = rf"(?=\S)(?:{_SEVERAL}(?:\t *[0-9.]+(?:e[-+][0-9]{{1,4}})? *)?|{_ONE})"
+"""Regular expression of the values of a line of our lists, as of `data/target_lines.py` and
+`data/soft_targets.py`, with the weight of the image."""
 _OWN_LINE = rb"(\xef\xbb\xbf)?[^\t\n]+\t\s*" + OWN_VALUES.encode() + rb"\s*(\n|\Z)"
 HEAD = 2**16
 """Bytes of a file that are enough to see what it is."""

@@ -27,7 +27,8 @@ from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.storage import temporary
 
-Batch = tuple[paddle.Tensor, paddle.Tensor]  # images [B, 3, S, S], targets [B, C], float32
+Batch = tuple[paddle.Tensor, ...]
+"""Images [B, 3, S, S], targets [B, C], and weights [B] where images have some; float32."""
 IndexBatches = list[list[SampleIndex]]
 
 _AHEAD = 2  # batches that every worker prepares in advance
@@ -63,10 +64,11 @@ class Loader:
         else:
             arrays = self._from_workers(batches)
         with closing(arrays) as arriving:
-            for images, targets, failure in arriving:
+            for images, targets, weights, failure in arriving:
                 if self.dataset.cache is not None:
                     self.dataset.cache.report(failure)
-                yield _to_tensors(images, targets, self.dataset.preprocess)
+                batch = _to_tensors(images, targets, self.dataset.preprocess)
+                yield batch if weights is None else (*batch, paddle.to_tensor(weights))
 
     def close(self) -> None:
         """End the workers. Another epoch would start new ones."""

@@ -25,8 +25,9 @@ from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.findings import Finding
 from paddlex_ml.data.lines import read_lines
-from paddlex_ml.data.targets import Targets
+from paddlex_ml.data.targets import SparseTargets, Targets
 from paddlex_ml.errors import Lines, PaddlexMLError
+from paddlex_ml.metrics.known import UNKNOWN
 from paddlex_ml.storage import limited_yaml
 from paddlex_ml.wording import first_names
 
@@ -36,10 +37,13 @@ _IMPLIES_FIX = 'write "implies: {kitten: cat, puppy: [dog, animal]}"'
 _EXCLUSIVE_FIX = 'write "exclusive: [[day, night], [cat, dog]]", a list for each group'
 _WARNINGS = 20  # rules with warnings of their own; the others share one
 _EXAMPLES = 5
+_MOST_IMPLIED = 5_000_000
+"""Pairs of classes of which one implies the other, directly or through others."""
 
 Images = npt.NDArray[np.int64]
 """Numbers of images of a list, rising."""
 _Columns = dict[int, Images]
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -181,15 +185,15 @@ class _Reader:
 
     def _find_classes(self, node: yaml.Node, fix: str) -> list[int]:
         """Ids of the classes of a list; one that is named twice is a fault."""
-        found: list[int] = []
+        found: dict[int, None] = {}
         for entry in node.value if isinstance(node, yaml.SequenceNode) else [node]:
             class_id = self._find_class(entry, fix)
             if class_id in found:
                 text = f"{entry.value.strip()} is named twice"
                 self._add("named twice", entry, text, "remove one of the two")
             elif class_id is not None:
-                found.append(class_id)
-        return found
+                found[class_id] = None
+        return list(found)
 
     def _read_implications(self, node: yaml.Node) -> dict[int, list[int]]:
         """Class -> what the file says that it implies."""
@@ -213,7 +217,7 @@ class _Reader:
         return implied
 
     def _read_groups(self, node: yaml.Node) -> list[list[int]]:
-        groups: list[list[int]] = []
+        groups: dict[frozenset[int], list[int]] = {}
         entries = node.value if isinstance(node, yaml.SequenceNode) else []
         if not isinstance(node, yaml.SequenceNode):
             self._add("wrong value", node, "`exclusive` is not a list of groups", _EXCLUSIVE_FIX)
@@ -230,51 +234,83 @@ class _Reader:
                 text = f"a group of exclusive classes has {len(group)}; it needs two or more"
                 fix = "name the classes that exclude each other, or remove the group"
                 self._add("wrong value", entry, text, fix)
-            elif sorted(group) in map(sorted, groups):
+            elif frozenset(group) in groups:
                 text = f"the group {', '.join(self._names[i] for i in group)} is given twice"
                 self._add("named twice", entry, text, "remove one of the two")
-            groups.append(group)
-        return groups
+            groups.setdefault(frozenset(group), group)
+        return list(groups.values())
 
     def _follow(self, implied: Mapping[int, list[int]]) -> dict[int, list[int]]:
-        """Class -> all that it implies through others, rising; a cycle is a fault."""
+        """Class -> all that it implies through others, rising; a cycle is a fault, and so are more
+        pairs than memory should hold."""
         closed: dict[int, list[int]] = {}
-        waiting = dict(implied)
-        done = {b for others in implied.values() for b in others} - implied.keys()
-        while ready := [a for a, others in waiting.items() if done.issuperset(others)]:
+        order = {a: i for i, a in enumerate(implied)}
+        waits = {a: sum(b in implied for b in others) for a, others in implied.items()}
+        users: dict[int, list[int]] = {}
+        for a, others in implied.items():
+            for b in others:
+                users.setdefault(b, []).append(a)
+        ready, pairs, is_whole = [a for a, count in waits.items() if not count], 0, True
+        while waits:
+            if not ready:  # each that waits leads into a cycle
+                ready, is_whole = self._report_cycle(implied, waits), False
+            following: list[int] = []
             for a in ready:
-                direct = waiting.pop(a)
-                closed[a] = sorted({*direct, *(c for b in direct for c in closed.get(b, ()))})
-                done.add(a)
-        while waiting:  # each of these leads into a cycle, so walking on must come back
-            walk = [next(iter(waiting))]
-            while (step := next(b for b in waiting[walk[-1]] if b in waiting)) not in walk:
-                walk.append(step)
-            cycle = walk[walk.index(step) :]
-            text = " -> ".join(self._names[i] for i in [*cycle, step])
-            fix = "remove one of these implications; classes that always come together are one"
-            what = f"the implications form a cycle: {text}"
-            self._add("cycle of implications", self._lines[step], what, fix)
-            gone = set(cycle)
-            while gone:  # and what leads into it alone
-                for class_id in gone:
-                    waiting.pop(class_id, None)
-                done |= gone
-                gone = {a for a, others in waiting.items() if done.issuperset(others)}
+                del waits[a]
+                if is_whole:
+                    direct = implied[a]
+                    closed[a] = sorted({*direct, *(c for b in direct for c in closed.get(b, ()))})
+                    pairs += len(closed[a])
+                if pairs > _MOST_IMPLIED:
+                    text = f"the classes imply more than {_MOST_IMPLIED:,} others, all in all"
+                    fix = "shorten the chains of implications (a -> b -> c -> ...)"
+                    self._add("too many implications", self._lines[a], text, fix)
+                    return closed
+                for user in users.get(a, ()):
+                    if user in waits:
+                        waits[user] -= 1
+                        following += [user] * (waits[user] == 0)
+            ready = sorted((a for a in following if a in waits), key=order.__getitem__)
         return closed
+
+    def _report_cycle(
+        self, implied: Mapping[int, list[int]], waits: Mapping[int, int]
+    ) -> list[int]:
+        """Find a cycle among the classes that wait: a fault. Returns its classes."""
+        step, walk = next(iter(waits)), dict[int, None]()
+        while step not in walk:
+            walk[step] = None
+            step = next(b for b in implied[step] if b in waits)
+        cycle = list(walk)[list(walk).index(step) :]
+        text = " -> ".join(self._names[i] for i in [*cycle, step])
+        fix = "remove one of these implications; classes that always come together are one"
+        what = f"the implications form a cycle: {text}"
+        self._add("cycle of implications", self._lines[step], what, fix)
+        return cycle
 
     def _find_contradictions(
         self, closed: Mapping[int, list[int]], groups: Sequence[Sequence[int]]
     ) -> None:
         """Faults of classes that imply two exclusive ones, or one that excludes themselves."""
+        implying: dict[int, list[int]] = {i: [i] for group in groups for i in group}
+        for class_id, others in closed.items():
+            for other in others:
+                if other in implying:
+                    implying[other].append(class_id)
+        order = {class_id: i for i, class_id in enumerate(closed)}
         for group in groups:
             wrong: set[int] = set()
+            hits_of: dict[int, list[int]] = {}
+            for i in group:
+                for class_id in implying[i]:
+                    hits_of.setdefault(class_id, []).append(i)
+            several = [class_id for class_id, hits in hits_of.items() if len(hits) > 1]
             # What implies fewer comes first: of a chain only the first wrong class is a fault.
-            for class_id, others in sorted(closed.items(), key=lambda each: len(each[1])):
-                hits = [i for i in group if i == class_id or i in others]
-                if len(hits) < 2 or wrong.intersection(others):
+            for class_id in sorted(several, key=lambda each: (len(closed[each]), order[each])):
+                if wrong.intersection(closed[class_id]):
                     continue
                 wrong.add(class_id)
+                hits = hits_of[class_id]
                 name, rest = self._names[class_id], [i for i in hits if i != class_id]
                 shown = " and ".join(self._names[i] for i in rest)
                 text = f"{name} implies {shown}, which exclude each other"
@@ -291,18 +327,16 @@ def check(relations: Relations, lists: Mapping[str, ImageList]) -> list[Violatio
     contradict nothing.
     """
     names = relations.label_names
-    tables = {name: _collect(relations, images.values) for name, images in lists.items()}
+    tables = {name: _collect(relations, images.values)[-1] for name, images in lists.items()}
+    missing = {name: _find_missing(relations, lists[name].values, tables[name]) for name in lists}
     found = []
-    for a, b in relations.stated:
-        images = {
-            name: np.setdiff1d(shown[a], np.union1d(present[b], unknown[b]))
-            for name, (present, unknown, shown) in tables.items()
-        }
+    for number, (a, b) in enumerate(relations.stated):
+        images = {name: each[number] for name, each in missing.items()}
         fix = "-o CheckDataset.repair.relations=true adds the missing labels"
         what = f"{names[a]} without {names[b]}"
         found.append(Violations(f"{names[a]} implies {names[b]}", what, fix, images))
     for group in relations.exclusive:
-        images = {name: _find_several(shown, group) for name, (_, _, shown) in tables.items()}
+        images = {name: _find_several(shown, group) for name, shown in tables.items()}
         each = [names[i] for i in group]
         what = f"several of {first_names(each)} together"
         if len(each) == 2:
@@ -340,57 +374,83 @@ def complete(relations: Relations, values: Targets) -> Completed:
     present: what a present class implies. absent: an unknown class that excludes a present one, or
     that implies an absent one. Present labels are never taken away.
     """
-    present, unknown, shown = _collect(relations, values)
+    present, unknown, absent, shown = _collect(relations, values)
+    # Listed are the unknown cells of an image, or the absent ones where all others are unknown.
     open_ = {i: np.setdiff1d(unknown[i], shown[i]) for i in shown}
+    shut = {i: np.setdiff1d(absent[i], shown[i]) for i in shown}
+    are_open = np.zeros(len(values), np.bool_)
+    if isinstance(values, SparseTargets):
+        are_open = values.others < 0
     conflicts = []
     for group in relations.exclusive:
         any_shown = np.unique(np.concatenate([shown[i] for i in group]))
         for i in group:
             open_[i] = np.setdiff1d(open_[i], any_shown)
+            ruled_out = np.setdiff1d(any_shown[are_open[any_shown]], shown[i])
+            shut[i] = np.union1d(shut[i], ruled_out)
         conflicts.append(_find_several(shown, group))
     for b, classes in relations.implied_by.items():
         for a in classes:
             open_[a] = np.intersect1d(open_[a], np.union1d(shown[b], open_[b]))
-    images, ids, kinds, counts = [], [], [], [0, 0, 0]
+            shut[a] = np.union1d(shut[a], shut[b])
+    images, ids, kinds = [], [], []
     for i in shown:
         added = np.setdiff1d(shown[i], present[i])
         ruled_out = np.setdiff1d(unknown[i], np.union1d(shown[i], open_[i]))
+        ruled_out = np.concatenate([ruled_out, np.setdiff1d(shut[i], absent[i])])
         images += [added, ruled_out]
         ids.append(np.full(len(added) + len(ruled_out), i, np.int64))
         kinds += [np.ones(len(added), np.int8), np.zeros(len(ruled_out), np.int8)]
-        revealed = len(np.intersect1d(added, unknown[i]))
-        counts = np.add(counts, [len(added) - revealed, revealed, len(ruled_out)]).tolist()
+    cells = [np.concatenate(each) if each else _NONE for each in (images, ids, kinds)]
+    before = targets.look_up(values, cells[0], cells[1])
+    revealed = int(((before < 0) & (cells[2] > 0)).sum())
+    counts = int(cells[2].sum()) - revealed, revealed, int((cells[2] == 0).sum())
     if any(counts):
-        cells = (np.concatenate(images), np.concatenate(ids), np.concatenate(kinds))
-        values = targets.put(values, *cells)
+        values = targets.put(values, cells[0], cells[1], cells[2].astype(np.int8))
     kept = np.unique(np.concatenate(conflicts)) if conflicts else ()
-    return Completed(values, counts[0], counts[1], counts[2], len(kept))
+    return Completed(values, *counts, len(kept))
 
 
-def _collect(relations: Relations, values: Targets) -> tuple[_Columns, _Columns, _Columns]:
-    """For each class that a relation has: the images that show it, those where it is unknown, and
-    those that show it or anything that implies it."""
+def _collect(
+    relations: Relations, values: Targets
+) -> tuple[_Columns, _Columns, _Columns, _Columns]:
+    """For each class that a relation has: the images that show it; those where it is unknown, and
+    (where most classes of an image are unknown) those where it is absent; and those that show it or
+    anything that implies it."""
     used = {i for pair in relations.stated for i in pair}
     used |= {i for group in relations.exclusive for i in group}
-    wanted = np.zeros(len(relations.label_names), np.bool_)
-    wanted[list(used)] = True
+    classes = np.array(sorted(used), np.int64)
+    chosen = targets.choose_classes(values, classes)
+    are_open = (
+        chosen.others < 0 if isinstance(chosen, SparseTargets) else np.zeros(len(chosen), bool)
+    )
     columns: list[_Columns] = []
-    for hidden in (False, True):
-        images, ids = targets.cells(values, unknown=hidden)
-        chosen = wanted[ids]
-        images, ids = images[chosen].astype(np.int64), ids[chosen]
+    for value, rows in ((1, None), (UNKNOWN, ~are_open), (0, are_open)):
+        numbers = np.arange(len(chosen)) if rows is None else np.flatnonzero(rows)
+        images, ids = targets.cells(targets.take(chosen, numbers), value)
         order = np.argsort(ids, kind="stable")
-        ends = np.cumsum(np.bincount(ids, minlength=len(wanted)))
-        parts = np.split(images[order], ends[:-1])
-        columns.append({i: parts[i] for i in sorted(used)})
-    present, unknown = columns
+        ends = np.cumsum(np.bincount(ids, minlength=len(classes)))
+        parts = np.split(numbers[images[order]], ends)[:-1]
+        columns.append(dict(zip(classes.tolist(), parts, strict=True)))
+    present = columns[0]
     shown = {
         i: np.unique(
             np.concatenate([images, *(present[a] for a in relations.implied_by.get(i, ()))])
         )
         for i, images in present.items()
     }
-    return present, unknown, shown
+    return present, columns[1], columns[2], shown
+
+
+def _find_missing(relations: Relations, values: Targets, shown: _Columns) -> list[Images]:
+    """For each implication that is stated: the images with its first class, without its second."""
+    images = [shown[a] for a, _ in relations.stated]
+    ids = [np.full(len(shown[a]), b, np.int64) for a, b in relations.stated]
+    every = np.concatenate([_NONE, *images])
+    is_missing = targets.look_up(values, every, np.concatenate([_NONE, *ids])) == 0
+    ends = np.cumsum([len(each) for each in images], dtype=np.int64)
+    parts = np.split(is_missing, ends)
+    return [each[part] for each, part in zip(images, parts, strict=False)]
 
 
 def _find_several(shown: _Columns, group: Sequence[int]) -> Images:

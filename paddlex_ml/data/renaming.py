@@ -2,7 +2,7 @@
 """Other names for classes: several that get one name become one class.
 
 A class of several shows where one of them does; else it is unknown where one of them is; an image
-is without it only where it is without all of them.
+is without it only where it is without all of them. Soft values: `soft_targets.map_classes`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from paddlex_ml.data import annotation, journal, relations, targets
+from paddlex_ml.data import annotation, journal, label_file, relations, soft_targets
 from paddlex_ml.data.annotation import LISTS
 from paddlex_ml.data.class_names import show_name
 from paddlex_ml.data.faults import DatasetFault, combine
@@ -77,15 +78,15 @@ def rename_classes(root: Path, rename: Mapping[str, str]) -> tuple[Transaction, 
     """
     with journal.writing(root):
         lists = [name for name in LISTS if (root / f"{name}.txt").exists()] or LISTS
-        dataset = annotation.read(root, lists)
+        dataset = annotation.read(root, lists, soft_labels=True)
         renamed, notes, faults = find_names(dataset.label_names, rename, annotation.LABEL_FILE)
         names = list(dict.fromkeys(renamed))
         if faults := faults or relations.parse(root / relations.FILE, names)[1]:
             raise combine(faults, root)
         ids = np.array([names.index(name) for name in renamed], np.int64)
-        texts = {annotation.LABEL_FILE: annotation.labels_text(names)}
+        texts = {annotation.LABEL_FILE: label_file.labels_text(names)}
         for name in lists if len(names) < len(renamed) else ():
             images = getattr(dataset, name)
-            values = targets.map_classes(images.values, ids, len(names))
-            texts[f"{name}.txt"] = annotation.list_text(images.paths, values)
+            values, soft = soft_targets.map_classes(images.soft, images.values, ids, len(names))
+            texts[f"{name}.txt"] = replace(images, values=values, soft=soft).text()
         return journal.apply(root, "classes renamed", texts), notes

@@ -63,16 +63,7 @@ def divide(images: ImageList, division: Division) -> dict[str, ImageList]:
     empty. Raises PaddlexMLError for fewer than two images (groups), a path that is listed twice,
     and as `group` does.
     """
-    counts = Counter(map(normalise_path, images.paths))
-    if repeated := [path for path, count in counts.items() if count > 1]:
-        # On one side a list would name it twice; on two sides the model would be tested on it.
-        shown = first_names(repeated, _SHOWN)
-        verb = " is" if len(repeated) == 1 else "s are"
-        raise PaddlexMLError(
-            f"{len(repeated):,} image{verb} listed more than once: {shown}",
-            where="train.txt and val.txt together",
-            fix="remove the extra lines, most often those of val.txt, and split again",
-        )
+    refuse_repeated(images.paths)
     numbers = np.arange(len(images), dtype=np.int64)
     if division.group_regex is not None:
         numbers = group(images.paths, division.group_regex)
@@ -92,11 +83,21 @@ def divide(images: ImageList, division: Division) -> dict[str, ImageList]:
         in_val = choose_by_chance(numbers, division.val_percent, division.seed)
     else:
         in_val = choose_by_class(images.values, numbers, division.val_percent, division.seed)
-    lists = {}
-    for name, chosen in (("train", ~in_val), ("val", in_val)):
-        paths = [images.paths[i] for i in np.flatnonzero(chosen)]
-        lists[name] = ImageList(images.root, paths, targets.take(images.values, chosen))
-    return lists
+    return {"train": images.take(~in_val), "val": images.take(in_val)}
+
+
+def refuse_repeated(paths: Sequence[str]) -> None:
+    """Raise PaddlexMLError for a path that is listed twice: on one side a list would name it twice,
+    on two sides the model would be tested on it."""
+    counts = Counter(map(normalise_path, paths))
+    if repeated := [path for path, count in counts.items() if count > 1]:
+        shown = first_names(repeated, _SHOWN)
+        verb = " is" if len(repeated) == 1 else "s are"
+        raise PaddlexMLError(
+            f"{len(repeated):,} image{verb} listed more than once: {shown}",
+            where="train.txt and val.txt together",
+            fix="remove the extra lines, most often those of val.txt, and split again",
+        )
 
 
 def group(paths: Sequence[str], pattern: str) -> Numbers:

@@ -23,14 +23,15 @@ import numpy as np
 import numpy.typing as npt
 
 from paddlex_ml.data import targets
-from paddlex_ml.data.targets import Mask, Targets
-from paddlex_ml.metrics.known import is_absent
+from paddlex_ml.data.targets import Mask, SparseTargets, Targets
+from paddlex_ml.metrics.known import UNKNOWN
 
 Numbers = npt.NDArray[np.int64]
 Amounts = npt.NDArray[np.float64]
 _TRAIN, _VAL, _FREE = 0, 1, -1
 _MAX_DEPTH = 100  # moves that may depend on one another
 _GOOD_SPREAD = 0.001  # of a class, see `_measure_spread`; chance gives 0.16 at 20 %
+_MOST_CELLS = 1 << 23  # unknown or absent ones that are listed for their columns
 _BUDGET = 200_000  # units and classes that a search visits: a second or two
 
 
@@ -129,23 +130,31 @@ def _make_units(values: Targets, numbers: Numbers, rng: np.random.Generator) -> 
 def _list_columns(values: Targets) -> tuple[Numbers, Numbers, int]:
     """Image and column of each cell that counts, and the number of columns, "image" the last.
 
-    A class that is unknown on some images has a second column, of its unknown or absent cells.
+    A class that is unknown on some images has a second column, of its unknown or absent cells. That
+    can be half of all cells of sparse targets: then there are a column of the images most of whose
+    classes are unknown, and two for each class: absent on these, and unknown on the others.
     """
     num_images, num_classes = values.shape
     counts = targets.count(values)
     unknown = num_images - counts.known
-    # The rarer of the two says as much, and there are fewer cells to list.
-    by_absent = np.flatnonzero(counts.absent < unknown)
-    column = np.zeros(num_classes, np.int64)
-    column[unknown > 0] = num_classes + np.arange(np.count_nonzero(unknown))
+    num_rarer = int(np.minimum(counts.absent, unknown).sum())
     parts = [targets.cells(values)]
-    hidden = np.stack(targets.cells(values, unknown=True))
-    hidden = hidden[:, (counts.absent >= unknown)[hidden[1]]]
-    parts.append((hidden[0], column[hidden[1]]))
-    for start, block in targets.blocks(values) if len(by_absent) else ():
-        image, label = np.nonzero(is_absent(block[:, by_absent]))
-        parts.append((image + start, column[by_absent[label]]))
-    num_columns = num_classes + np.count_nonzero(unknown) + 1
+    if isinstance(values, SparseTargets) and values.others.any() and num_rarer > _MOST_CELLS:
+        are_open, listed = values.others < 0, values.values != 1
+        image, label = values.images()[listed], values.ids[listed]
+        parts.append((image, num_classes * (1 + are_open[image]) + label))
+        parts.append((np.flatnonzero(are_open), np.full(are_open.sum(), 3 * num_classes)))
+        num_columns = 3 * num_classes + 2
+    else:
+        column = np.zeros(num_classes, np.int64)
+        column[unknown > 0] = num_classes + np.arange(np.count_nonzero(unknown))
+        # The rarer of the two says as much, and there are fewer cells to list.
+        by_absent = counts.absent < unknown
+        for value, chosen in ((UNKNOWN, ~by_absent & (unknown > 0)), (0, by_absent)):
+            classes = np.flatnonzero(chosen)
+            image, label = targets.cells(targets.choose_classes(values, classes), value)
+            parts.append((image, column[classes[label]]))
+        num_columns = num_classes + np.count_nonzero(unknown) + 1
     parts.append((np.arange(num_images), np.full(num_images, num_columns - 1)))
     image, label = (np.concatenate(each) for each in zip(*parts, strict=True))
     return image, label, num_columns
@@ -172,10 +181,11 @@ def _distribute(units: _Units, wanted: Numbers, rng: np.random.Generator) -> Num
     start, labels = units.start.tolist(), units.label.tolist()
     worth = (100 * units.count).tolist()
     sides = [_FREE] * len(units.sizes)
-    waiting = set(range(units.num_columns))
-    while waiting:
-        rarest = min(waiting, key=lambda c: (wants[_TRAIN][c] + wants[_VAL][c], c))
-        waiting.remove(rarest)
+    left = 100 * units.totals  # what both sides lack; most of all where a class is done
+    for _ in range(units.num_columns):
+        rarest = int(left.argmin())
+        left[rarest] = np.iinfo(np.int64).max // 2
+        taken: list[int] = []
         for unit in units.members[rarest].tolist():
             if sides[unit] != _FREE:
                 continue
@@ -185,6 +195,8 @@ def _distribute(units: _Units, wanted: Numbers, rng: np.random.Generator) -> Num
             side = sides[unit] = (_VAL if more > 0 else _TRAIN) if more else coins[unit]
             for p in range(start[unit], start[unit + 1]):
                 wants[side][labels[p]] -= worth[p]
+            taken += range(start[unit], start[unit + 1])
+        np.subtract.at(left, units.label[taken], 100 * units.count[taken])
     return np.array(sides, np.int64)
 
 

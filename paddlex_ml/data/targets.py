@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets of the images of a list: in memory, and as the values of its lines.
-
-    0,1,-1,,0     dense: a value for each of C classes; -1 or nothing where nobody has looked
-    @3,17?5       sparse: ids of the present classes; after ? those that nobody has looked for
+"""Targets of the images of a list in memory; `target_lines` has them as texts.
 
 N images, C classes. An array int8 [N, C] holds dense lines; `SparseTargets` holds sparse ones, and
-its size does not grow with C. The functions here take both; only they know which is which.
+its size does not grow with C, whether most classes of an image are absent or unknown. The functions
+here take both; only they know which is which.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
@@ -25,27 +22,25 @@ from paddlex_ml.metrics.known import UNKNOWN, is_known, is_present
 Dense: TypeAlias = np.ndarray
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Rows: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.intp] | list[int] | Mask
-SPARSE = "@"
-"""How the values of a sparse line begin."""
-_UNKNOWN = "?"
-_HIDDEN = "\0"  # one character for an unknown value; lines that have it are refused before
-_IDS = "((?:[0-9]{1,9},)*[0-9]{1,9})"
-_SPARSE_LINE = re.compile(rf"\s*{SPARSE}{_IDS}?(?:\?{_IDS})?\s*", re.ASCII)
 MOST_DENSE = 1000
 """Classes up to which new lists are dense: a line of more would be longer than any path."""
-_AT_ONCE = 1 << 24  # cells, or characters of lines, that are worked on together
+AT_ONCE = 1 << 24
+"""Cells, or characters of lines, that are worked on together."""
+_NO_CELLS = np.zeros(0, np.int32), np.zeros(0, np.int8)
 
 
 @dataclass(frozen=True)
 class SparseTargets:
-    """The cells that are not absent, image by image; of an image in the order of the classes."""
+    """The cells that differ from the others of their image, in the order of the classes."""
 
     starts: npt.NDArray[np.int64]
     """Where the cells of each image begin, [N + 1]; the last one is their number M."""
     ids: npt.NDArray[np.int32]
     """Class of each cell, [M]."""
     values: npt.NDArray[np.int8]
-    """1 or UNKNOWN, [M]."""
+    """1, 0 or UNKNOWN, [M]; never what the others of the image are."""
+    others: npt.NDArray[np.int8]
+    """What all other cells of each image are, [N]: 0, or UNKNOWN, or 1."""
     num_classes: int
 
     def __len__(self) -> int:
@@ -62,12 +57,28 @@ class SparseTargets:
         numbers = np.arange(len(self))[np.asarray(rows, None if len(rows) else np.int64)]
         begins, lengths = self.starts[numbers], np.diff(self.starts)[numbers]
         starts = np.concatenate([[0], np.cumsum(lengths)])
-        cells = np.arange(starts[-1]) + np.repeat(begins - starts[:-1], lengths)
-        return SparseTargets(starts, self.ids[cells], self.values[cells], self.num_classes)
+        ids, values = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int8)
+        for part in divide(starts):  # the numbers of all cells may take more than the cells
+            new = slice(starts[part.start], starts[part.stop])
+            old = np.arange(new.start, new.stop)
+            old += np.repeat(begins[part] - starts[part], lengths[part])
+            ids[new], values[new] = self.ids[old], self.values[old]
+        return SparseTargets(starts, ids, values, self.others[numbers], self.num_classes)
 
     def images(self) -> npt.NDArray[np.int64]:
         """Number of the image of each cell, [M]."""
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    def compared_with(self, others: npt.NDArray[np.int8]) -> SparseTargets:
+        """The same targets, with the cells that differ from `others` [N] instead."""
+        changed = self.others != others
+        if not changed.any():
+            return self
+        order = np.concatenate([np.flatnonzero(~changed), np.flatnonzero(changed)])
+        parts: list[Targets] = [self.take(~changed)]
+        for start, table in blocks(self.take(changed)):
+            parts.append(_list_cells(table, others[changed][start : start + len(table)]))
+        return to_sparse(concatenate(parts)).take(np.argsort(order))
 
 
 Targets: TypeAlias = Dense | SparseTargets
@@ -86,45 +97,86 @@ class LabelCounts(NamedTuple):
 
 
 def from_labels(
-    shown: Sequence[Collection[int]], unknown: Iterable[Collection[int]], num_classes: int
+    shown: Sequence[Collection[int]],
+    unknown: Iterable[Collection[int]],
+    num_classes: int,
+    absent: Iterable[Collection[int] | None] | None = None,
 ) -> Targets:
     """Targets of images, each by the ids of the classes that it shows, and of those unknown.
 
-    An id that is in both is present. Sparse for more than MOST_DENSE classes. `unknown` is taken
-    one by one: where most classes are, the sets together would be far larger than the targets.
+    Where an image has `absent`, all classes are unknown but these and those that it shows. An id
+    that is in several is present. Sparse for more than MOST_DENSE classes. `unknown` and `absent`
+    are taken one by one.
     """
+    rows = zip(shown, unknown, absent or [None] * len(shown), strict=True)
     if num_classes <= MOST_DENSE:
         table = np.zeros((len(shown), num_classes), np.int8)
-        for cells, present, hidden in zip(table, shown, unknown, strict=True):
+        for cells, (present, hidden, denied) in zip(table, rows, strict=True):
+            cells[:] = 0 if denied is None else UNKNOWN
             cells[list(hidden)] = UNKNOWN
+            cells[list(denied or ())] = 0
             cells[list(present)] = 1
         return table
-    starts = np.zeros(len(shown) + 1, np.int64)
+    starts, others = np.zeros(len(shown) + 1, np.int64), np.zeros(len(shown), np.int8)
     ids, values = [np.zeros(0, np.int32)], [np.zeros(0, np.int8)]
-    for image, (present, hidden) in enumerate(zip(shown, unknown, strict=True)):
-        kinds = dict.fromkeys(hidden, UNKNOWN) | dict.fromkeys(present, 1)
+    for image, (present, hidden, denied) in enumerate(rows):
+        others[image] = 0 if denied is None else UNKNOWN
+        kinds = dict.fromkeys(hidden, UNKNOWN) if denied is None else dict.fromkeys(denied, 0)
+        kinds |= dict.fromkeys(present, 1)
         ids.append(np.array(sorted(kinds), np.int32))
         values.append(np.array([kinds[i] for i in ids[-1].tolist()], np.int8))
         starts[image + 1] = starts[image] + len(kinds)
-    return SparseTargets(starts, np.concatenate(ids), np.concatenate(values), num_classes)
+    return SparseTargets(starts, np.concatenate(ids), np.concatenate(values), others, num_classes)
 
 
 def map_classes(targets: Targets, new_ids: npt.NDArray[np.int64], num_classes: int) -> Targets:
     """The same images with other classes: class i becomes `new_ids[i]` of `num_classes`.
 
     A class that several become is present where one of them is, else unknown where one of them is;
-    one that none becomes is absent. Sparse and dense targets stay what they are.
+    one that none becomes is unknown. Sparse and dense targets stay what they are.
     """
     old = to_sparse(targets)
-    images, ids = old.images(), new_ids[old.ids]
-    order = np.lexsort((-old.values, ids, images))  # present before unknown
-    images, ids = images[order], ids[order]
-    first = np.ones(len(order), np.bool_)
-    first[1:] = (np.diff(images) > 0) | (np.diff(ids) > 0)
-    starts = np.searchsorted(images[first], np.arange(len(old) + 1))
-    mapped = ids[first].astype(np.int32), old.values[order][first]
-    sparse = SparseTargets(starts, *mapped, num_classes)
-    return dense(sparse) if isinstance(targets, np.ndarray) else sparse
+    old = old.compared_with(np.minimum(old.others, 0))
+    sources = np.bincount(new_ids, minlength=num_classes)
+    parts: list[Targets] = [SparseTargets(old.starts[:1], *_NO_CELLS, old.others[:0], num_classes)]
+    for rows in divide(old.starts):
+        part = old.take(np.arange(rows.start, rows.stop))
+        places = part.images() * num_classes + new_ids[part.ids]
+        order = np.argsort(places, kind="stable")
+        found, first, sizes = np.unique(places[order], return_index=True, return_counts=True)
+        image, class_id = np.divmod(found, num_classes)
+        values = np.maximum.reduceat(part.values[order], first) if len(first) else part.values
+        # Absent cells are given where the others are unknown: all that become a class must be.
+        values[(values == 0) & (sizes < sources[class_id])] = UNKNOWN
+        kept = values != part.others[image]
+        starts = np.searchsorted(image[kept], np.arange(len(part) + 1))
+        cells = class_id[kept].astype(np.int32), values[kept]
+        parts.append(SparseTargets(starts, *cells, part.others, num_classes))
+    mapped, lacking = to_sparse(concatenate(parts)), np.flatnonzero(sources == 0)
+    if isinstance(targets, np.ndarray):
+        table = dense(mapped)
+        table[:, lacking] = UNKNOWN
+        return table
+    if not len(lacking):
+        return mapped
+    looked, parts = mapped.others == 0, [mapped.take(mapped.others < 0)]
+    for _, table in blocks(mapped.take(looked)):
+        table[:, lacking] = UNKNOWN
+        parts.append(to_sparse(table))
+    order = np.concatenate([np.flatnonzero(~looked), np.flatnonzero(looked)])
+    return take(concatenate(parts), np.argsort(order))
+
+
+def choose_classes(targets: Targets, classes: npt.NDArray[np.int64]) -> Targets:
+    """The cells of some classes, whose numbers rise: they become classes 0, 1, 2, ..."""
+    if isinstance(targets, np.ndarray):
+        return np.asarray(targets[:, classes])
+    column = np.full(targets.num_classes, -1, np.int32)
+    column[classes] = np.arange(len(classes))
+    kept = column[targets.ids] >= 0
+    starts = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])[targets.starts]
+    cells = column[targets.ids[kept]], targets.values[kept]
+    return SparseTargets(starts, *cells, targets.others, len(classes))
 
 
 def dense(targets: Targets) -> Dense:
@@ -132,6 +184,8 @@ def dense(targets: Targets) -> Dense:
     if isinstance(targets, np.ndarray):
         return targets
     table = np.zeros(targets.shape, np.int8)
+    if targets.others.any():
+        table[:] = targets.others[:, None]
     table[targets.images(), targets.ids] = targets.values
     return table
 
@@ -147,7 +201,7 @@ def row(targets: Targets, image: int) -> Dense:
     """The cells of one image, int8 [C]."""
     if isinstance(targets, np.ndarray):
         return np.asarray(targets[image])
-    cells = np.zeros(targets.num_classes, np.int8)
+    cells = np.full(targets.num_classes, targets.others[image], np.int8)
     part = slice(targets.starts[image], targets.starts[image + 1])
     cells[targets.ids[part]] = targets.values[part]
     return cells
@@ -155,18 +209,39 @@ def row(targets: Targets, image: int) -> Dense:
 
 def labels(targets: Targets, image: int) -> list[int]:
     """Ids of the classes that an image shows, rising."""
+    return [int(i) for i in np.flatnonzero(is_present(row(targets, image)))]
+
+
+def look_up(
+    targets: Targets, images: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int8]:
+    """The values of some cells, image and class of each [K] -> int8 [K]."""
     if isinstance(targets, np.ndarray):
-        return [int(i) for i in np.flatnonzero(is_present(targets[image]))]
-    part = slice(targets.starts[image], targets.starts[image + 1])
-    return [int(i) for i in targets.ids[part][targets.values[part] > 0]]
+        return np.asarray(targets[images, ids])
+    places = targets.images() * targets.num_classes + targets.ids
+    wanted = np.asarray(images) * targets.num_classes + ids
+    values = targets.others[images]
+    if len(places):
+        found = np.searchsorted(places, wanted).clip(max=len(places) - 1)
+        values = np.where(places[found] == wanted, targets.values[found], values)
+    return values
 
 
 def blocks(targets: Targets) -> Iterator[tuple[int, Dense]]:
     """Dense blocks of images and the number of their first one: at most 16 million cells each."""
-    step = max(1, _AT_ONCE // max(1, targets.shape[1]))
+    step = max(1, AT_ONCE // max(1, targets.shape[1]))
     for start in range(0, len(targets), step):
         stop = min(start + step, len(targets))
         yield start, dense(take(targets, np.arange(start, stop)))
+
+
+def divide(starts: npt.NDArray[np.int64]) -> Iterator[slice]:
+    """Slices of images whose cells are worked on together; `starts` as of SparseTargets."""
+    start = 0
+    while start < len(starts) - 1:
+        stop = np.searchsorted(starts, starts[start] + AT_ONCE // 8, side="right") - 1
+        yield slice(start, max(start + 1, int(stop)))
+        start = max(start + 1, int(stop))
 
 
 def concatenate(parts: Sequence[Targets]) -> Targets:
@@ -180,34 +255,50 @@ def concatenate(parts: Sequence[Targets]) -> Targets:
         np.concatenate([*starts, ends[-1:]]),
         np.concatenate([part.ids for part in sparse]),
         np.concatenate([part.values for part in sparse]),
+        np.concatenate([part.others for part in sparse]),
         sparse[0].num_classes,
     )
 
 
 def to_sparse(targets: Targets) -> SparseTargets:
-    """The same cells, without the absent ones."""
+    """The same cells: without the absent ones, or without the unknown ones where they are more."""
     if isinstance(targets, SparseTargets):
         return targets
-    images, ids = np.nonzero(targets)
-    starts = np.searchsorted(images, np.arange(len(targets) + 1))
-    return SparseTargets(starts, ids.astype(np.int32), targets[images, ids], targets.shape[1])
+    are_open = (targets < 0).sum(axis=1) > (targets == 0).sum(axis=1)
+    return _list_cells(targets, np.where(are_open, UNKNOWN, 0).astype(np.int8))
 
 
-def cells(targets: Targets, *, unknown: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Image and class of each present cell (of each unknown one), in the order of the images."""
+def _list_cells(table: Dense, others: npt.NDArray[np.int8]) -> SparseTargets:
+    """The cells of an array that differ from the others of their image, [N]."""
+    images, ids = np.nonzero(table != others[:, None] if others.any() else table)
+    starts = np.searchsorted(images, np.arange(len(table) + 1))
+    return SparseTargets(starts, ids.astype(np.int32), table[images, ids], others, table.shape[1])
+
+
+def cells(targets: Targets, value: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Image and class of each cell of a value, in the order of the images.
+
+    As many as there are: most cells of sparse targets may be absent or unknown.
+    """
     if isinstance(targets, np.ndarray):
-        images, ids = np.nonzero(targets < 0 if unknown else is_present(targets))
+        images, ids = np.nonzero(targets == value)
         return images, ids
-    chosen = targets.values < 0 if unknown else targets.values > 0
+    if (are_all := targets.others == value).any():
+        instead = np.int8(UNKNOWN if value == 0 else 0)
+        targets = targets.compared_with(np.where(are_all, instead, targets.others))
+    chosen = targets.values == value
     return targets.images()[chosen], targets.ids[chosen]
 
 
 def rows_of_ids(targets: Targets, *, unknown: bool = False) -> Iterator[list[int]]:
     """Ids of the present (of the unknown) classes of each image, rising."""
-    images, ids = cells(targets, unknown=unknown)
-    ends = np.searchsorted(images, np.arange(len(targets) + 1)).tolist()
-    for begin, end in pairwise(ends):
-        yield ids[begin:end].tolist()
+    step = max(1, AT_ONCE // max(1, targets.shape[1]))
+    for start in range(0, len(targets), step):
+        part = take(targets, np.arange(start, min(start + step, len(targets))))
+        images, ids = cells(part, UNKNOWN if unknown else 1)
+        ends = np.searchsorted(images, np.arange(len(part) + 1)).tolist()
+        for begin, end in pairwise(ends):
+            yield ids[begin:end].tolist()
 
 
 def count(targets: Targets) -> LabelCounts:
@@ -215,42 +306,50 @@ def count(targets: Targets) -> LabelCounts:
     if isinstance(targets, np.ndarray):
         present = is_present(targets).sum(axis=0, dtype=np.int64)
         return LabelCounts(present, is_known(targets).sum(axis=0, dtype=np.int64))
-    shown, hidden = (
-        np.bincount(targets.ids[chosen], minlength=targets.num_classes)
-        for chosen in (targets.values > 0, targets.values < 0)
-    )
-    return LabelCounts(shown, len(targets) - hidden)
+    found = []
+    for value in (1, UNKNOWN):
+        counts = np.bincount(targets.ids[targets.values == value], minlength=targets.num_classes)
+        if (are_all := targets.others == value).any():
+            among = targets.ids[np.repeat(are_all, np.diff(targets.starts))]
+            counts += are_all.sum() - np.bincount(among, minlength=targets.num_classes)
+        found.append(counts)
+    return LabelCounts(found[0], len(targets) - found[1])
 
 
-def labels_per_image(targets: Targets) -> npt.NDArray[np.int64]:
-    """How many classes each image shows, [N]."""
+def labels_per_image(targets: Targets, *, unknown: bool = False) -> npt.NDArray[np.int64]:
+    """How many classes each image shows (how many are unknown on it), [N]."""
+    value = UNKNOWN if unknown else 1
     if isinstance(targets, np.ndarray):
-        return np.asarray(is_present(targets).sum(axis=1, dtype=np.int64))
-    shown = np.concatenate([[0], np.cumsum(targets.values > 0, dtype=np.int64)])
-    sums: npt.NDArray[np.int64] = shown[targets.starts]
-    return sums[1:] - sums[:-1]
+        return np.asarray((targets == value).sum(axis=1, dtype=np.int64))
+    found = np.concatenate([[0], np.cumsum(targets.values == value, dtype=np.int64)])
+    sums: npt.NDArray[np.int64] = np.diff(found[targets.starts])
+    rest = targets.num_classes - np.diff(targets.starts)
+    return sums + np.where(targets.others == value, rest, 0)
+
+
+def count_unknown(targets: Targets) -> int:
+    """Number of cells that nobody has looked up."""
+    return int(labels_per_image(targets, unknown=True).sum())
 
 
 def has_unknown(targets: Targets) -> bool:
     """Whether there is a cell that nobody has looked up."""
-    values = targets.values if isinstance(targets, SparseTargets) else targets
-    return bool(values.size) and bool(values.min() < 0)
-
-
-def assume_absent(targets: Targets) -> Targets:
-    """The same images, with every unknown cell as an absent one."""
     if isinstance(targets, np.ndarray):
-        return np.maximum(targets, 0)
-    shown = targets.values > 0
-    starts = np.concatenate([[0], np.cumsum(shown, dtype=np.int64)])[targets.starts]
-    return SparseTargets(starts, targets.ids[shown], targets.values[shown], targets.num_classes)
+        return bool(targets.size) and bool(targets.min() < 0)
+    return count_unknown(targets) > 0
 
 
-def assume_present(targets: Targets) -> Targets:
-    """The same images, with every unknown cell as a present one."""
+def assume(targets: Targets, value: int) -> Targets:
+    """The same images, with every unknown cell as one of `value`: 1 or 0."""
     if isinstance(targets, np.ndarray):
-        return np.abs(targets)
-    return replace(targets, values=np.abs(targets.values))
+        return np.abs(targets) if value else np.maximum(targets, 0)
+    values, others = (
+        np.where(each < 0, np.int8(value), each) for each in (targets.values, targets.others)
+    )
+    kept = values != np.repeat(others, np.diff(targets.starts))
+    starts = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])[targets.starts]
+    cells = targets.ids[kept], values[kept]
+    return SparseTargets(starts, *cells, others, targets.num_classes)
 
 
 def digest(targets: Targets, start: bytes = b"") -> str:
@@ -259,175 +358,6 @@ def digest(targets: Targets, start: bytes = b"") -> str:
     for _, table in blocks(targets):
         state.update(table.tobytes())
     return state.hexdigest()
-
-
-def texts(targets: Targets) -> Iterator[str]:
-    """The values of each line of a list."""
-    if isinstance(targets, SparseTargets):
-        for begin, end in zip(targets.starts[:-1], targets.starts[1:], strict=True):
-            ids, shown = targets.ids[begin:end], targets.values[begin:end] > 0
-            text = SPARSE + ",".join(map(str, ids[shown].tolist()))
-            yield text if shown.all() else f"{text}?{','.join(map(str, ids[~shown].tolist()))}"
-        return
-    for _, table in blocks(targets):
-        lines = np.full((len(table), 2 * table.shape[1] - 1), ord(","), np.uint8)
-        lines[:, ::2] = np.where(table < 0, ord(_UNKNOWN), table + ord("0"))
-        for line, hidden in zip(lines, np.any(table < 0, axis=1).tolist(), strict=True):
-            text = line.tobytes().decode("ascii")
-            yield text.replace(_UNKNOWN, str(UNKNOWN)) if hidden else text
-
-
-def is_sparse(text: str) -> bool:
-    """Whether the values of a line are ids."""
-    return text.startswith(SPARSE) or (text[:1].isspace() and text.lstrip().startswith(SPARSE))
-
-
-def count_classes(texts: Sequence[str]) -> int:
-    """The highest id of sparse lines, plus one: the fewest classes that they may have."""
-    return 1 + max((int(i) for text in texts for i in re.findall(r"[0-9]{1,9}", text)), default=-1)
-
-
-class ValueFault(NamedTuple):
-    """What is wrong with the values of a line."""
-
-    line: int
-    """Number of the line among those that were parsed, from 0."""
-    kind: str
-    what: str
-    fix: str
-
-
-def parse(values: list[str], num_classes: int, expected: str) -> tuple[Targets, list[ValueFault]]:
-    """The values of lines -> targets, with a fault for each line whose values are wrong.
-
-    `expected` says where the number of classes is from. A list with a sparse line is sparse: an
-    array may take far more memory than its text. A wrong line is absent everywhere.
-    """
-    by_id = np.array([is_sparse(text) for text in values], np.bool_)
-    chosen, rest = np.flatnonzero(by_id), np.flatnonzero(~by_id)
-    cells, done = _parse_sparse([values[i] for i in chosen], num_classes)
-    faults = [
-        _explain_sparse(values[i], num_classes, expected)._replace(line=int(i))
-        for i in chosen[~done]
-    ]
-    table, done = _parse_plain([values[i] for i in rest], num_classes)
-    for k in np.flatnonzero(~done):
-        found = _parse_dense(values[rest[k]], num_classes, expected)
-        if isinstance(found, list):
-            table[k] = found
-        else:
-            faults.append(found._replace(line=int(rest[k])))
-    if not len(chosen):
-        return table, faults
-    both = concatenate([cells, table]) if len(rest) else cells
-    return take(both, np.argsort(np.concatenate([chosen, rest]))), sorted(faults)
-
-
-def _parse_sparse(values: list[str], num_classes: int) -> tuple[SparseTargets, Mask]:
-    """Parse the lines of ids all at once. Returns their cells, and which lines are done."""
-    matches = [_SPARSE_LINE.fullmatch(_close_up(text)) for text in values]
-    done = np.array([match is not None for match in matches], np.bool_)
-    lines, ids, kinds = [], [], []
-    for group, value in ((1, 1), (2, UNKNOWN)):
-        parts = [(match and match[group]) or "" for match in matches]
-        text = ",".join(filter(None, parts))
-        numbers = np.fromstring(text, np.int64, sep=",") if text else np.zeros(0, np.int64)
-        sizes = np.array([part.count(",") + 1 if part else 0 for part in parts], np.int64)
-        lines.append(np.repeat(np.arange(len(values)), sizes))
-        ids.append(numbers)
-        kinds.append(np.full(len(numbers), value, np.int8))
-    line, class_id, kind = np.concatenate(lines), np.concatenate(ids), np.concatenate(kinds)
-    order = np.lexsort((class_id, line))
-    line, class_id, kind = line[order], class_id[order], kind[order]
-    again = np.flatnonzero((np.diff(line) == 0) & (np.diff(class_id) == 0))
-    done[line[again]] = done[line[class_id >= num_classes]] = False
-    kept = done[line]
-    starts = np.searchsorted(line[kept], np.arange(len(values) + 1))
-    ids32 = class_id[kept].astype(np.int32)
-    return SparseTargets(starts, ids32, kind[kept], num_classes), done
-
-
-def _parse_plain(values: list[str], num_classes: int) -> tuple[Dense, Mask]:
-    """Parse the texts that are exactly "0,1,-1,..." all at once: a loop over values would take
-    minutes for a large set. Returns targets [N, C] and which rows are done."""
-    width = 2 * num_classes - 1
-    short = [text if len(text) == width else _shorten(text) for text in values]
-    done = np.array([len(text) == width and text.isascii() for text in short], np.bool_)
-    targets = np.zeros((len(short), num_classes), np.int8)
-    rows = np.flatnonzero(done)
-    step = max(1, _AT_ONCE // max(1, width))
-    for start in range(0, len(rows), step):
-        part = rows[start : start + step]
-        text = "".join([short[i] for i in part])
-        table = np.frombuffer(text.encode("ascii"), np.uint8).reshape(-1, width)
-        digits = table[:, ::2] - ord("0")  # other characters wrap around to values above 1
-        hidden = table[:, ::2] == ord(_HIDDEN)
-        right = ((digits <= 1) | hidden).all(axis=1) & (table[:, 1::2] == ord(",")).all(axis=1)
-        targets[part] = np.where(hidden, UNKNOWN, digits)
-        targets[part[~right]], done[part] = 0, right
-    return targets, done
-
-
-def _shorten(text: str) -> str:
-    """The values with one character for each unknown one."""
-    text = re.sub(r"(?<=,)(?=,|$)|^(?=,)", _HIDDEN, _close_up(text))
-    return text.replace(str(UNKNOWN), _HIDDEN)
-
-
-def _close_up(text: str) -> str:
-    """The text without spaces around its marks."""
-    for mark in ",?@" if " " in text else "":
-        text = mark.join([part.strip() for part in text.split(mark)])
-    return text
-
-
-def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | ValueFault:
-    values = [value.strip() for value in text.split(",")]
-    known = {"0": 0, "1": 1, str(UNKNOWN): UNKNOWN, "": UNKNOWN}
-    wrong = [k for k, value in enumerate(values) if value not in known]
-    if len(values) != num_classes or not text.strip():
-        many = len(values) > num_classes
-        count = f"{len(values)} value{'s' * (len(values) != 1)}" if text.strip() else "no values"
-        found = f"label vector has {count}, {expected}"
-        fix = f"{'remove the extra' if many else 'add the missing'} values, or correct label.txt"
-        return ValueFault(0, "wrong number of values", found, fix)
-    if wrong:
-        found = f"the value of class {wrong[0]} is {values[wrong[0]]!r}, neither 0 nor 1"
-        fix = "write 1 where the image shows the class, 0 where it does not, -1 where nobody looked"
-        return ValueFault(0, "value other than 0 or 1", found, fix)
-    return [known[value] for value in values]
-
-
-def _explain_sparse(text: str, num_classes: int, expected: str) -> ValueFault:
-    """What is wrong with a line of ids."""
-    shown, _, hidden = text.strip().removeprefix(SPARSE).partition(_UNKNOWN)
-    found: dict[int, int] = {}
-    for part, value in ((shown, 1), (hidden, UNKNOWN)):
-        for word in part.split(",") if part.strip() else ():
-            if not re.fullmatch("[0-9]{1,9}", word.strip()):
-                what = f"{word.strip()!r} is no class id"
-                fix = f"write ids as in {SPARSE}3,17 (those that nobody looked for: {SPARSE}3,17?5)"
-                return ValueFault(0, "malformed line", what, fix)
-            class_id = int(word)
-            if class_id >= num_classes:
-                what = f"there is no class {class_id}: {expected}"
-                fix = f"write ids from 0 to {num_classes - 1}, or correct label.txt"
-                return ValueFault(0, "class id out of range", what, fix)
-            if class_id in found:
-                what = f"class {class_id} is named twice"
-                fix = "remove one of the two"
-                if found[class_id] != value:
-                    what = f"class {class_id} is named as present and as unknown"
-                    fix = "keep the id before ? where the image shows the class, else behind it"
-                return ValueFault(0, "class named twice", what, fix)
-            found[class_id] = value
-    return ValueFault(0, "malformed line", "no class id follows ?", "remove ?, or write ids behind")
-
-
-def count_unknown(targets: Targets) -> int:
-    """Number of cells that nobody has looked up."""
-    values = targets.values if isinstance(targets, SparseTargets) else targets
-    return int(np.count_nonzero(values < 0))
 
 
 def put(
@@ -439,16 +369,22 @@ def put(
     """The targets with other values in some cells, image and class of each [K]; dense or sparse as
     before. Of a cell that is given twice the last value counts."""
     if isinstance(targets, np.ndarray):
-        changed: Dense = targets.copy()
-        changed[images, ids] = values
-        return changed
-    places = np.concatenate([targets.images(), images]) * targets.num_classes
-    places += np.concatenate([targets.ids, ids])
-    kinds = np.concatenate([targets.values, values.astype(np.int8)])
+        table: Dense = targets.copy()
+        table[images, ids] = values
+        return table
+    changed = np.zeros(len(targets), np.bool_)
+    changed[images] = True
+    old, place = targets.take(changed), np.cumsum(changed) - 1
+    places = np.concatenate([old.images(), place[images]]) * targets.num_classes
+    places += np.concatenate([old.ids, ids])
+    kinds = np.concatenate([old.values, values.astype(np.int8)])
     # Reversed, so that the first of equal places, which `unique` keeps, is the last one given.
     found, first = np.unique(places[::-1], return_index=True)
     kinds = kinds[::-1][first]
-    found, kinds = found[kinds != 0], kinds[kinds != 0]
     rows, classes = np.divmod(found, targets.num_classes)
-    starts = np.searchsorted(rows, np.arange(len(targets) + 1)).astype(np.int64)
-    return SparseTargets(starts, classes.astype(np.int32), kinds, targets.num_classes)
+    kept = kinds != old.others[rows]
+    starts = np.searchsorted(rows[kept], np.arange(len(old) + 1)).astype(np.int64)
+    cells = classes[kept].astype(np.int32), kinds[kept]
+    new = SparseTargets(starts, *cells, old.others, targets.num_classes)
+    order = np.concatenate([np.flatnonzero(~changed), np.flatnonzero(changed)])
+    return take(concatenate([targets.take(~changed), new]), np.argsort(order))

@@ -62,8 +62,7 @@ def leave_out(parsed: Parsed, images: Images, drop: Collection[str]) -> Parsed:
             fix = f"leave out fewer kinds: {lost_images.leave_out('...')}"
             faults.append(DatasetFault("nothing left", f"{name}.txt", text, fix))
         kept = [i for i in range(len(listed)) if i not in gone]
-        values = targets.take(listed.values, kept)
-        lists[name] = ImageList(listed.root, [listed.paths[i] for i in kept], values)
+        lists[name] = listed.take(kept)
         left = {keys[i] for i in gone}
         lines[name] = {path: number for path, number in numbers.items() if path not in left}
     dataset = replace(parsed.dataset, train=lists["train"], val=lists["val"])
@@ -81,6 +80,6 @@ def _find_copies(
             digest = images[normalise_path(path)].digest
             if i in reasons[name] or not digest:
                 continue
-            original = first.setdefault((digest, targets.row(listed.values, i).tobytes()), path)
+            original = first.setdefault((digest, listed.line_key(i)), path)
             if original is not path:
                 reasons[name][i] = f"duplicates (of {original})"

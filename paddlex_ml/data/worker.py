@@ -24,7 +24,9 @@ class Arrays(NamedTuple):
     images: np.ndarray
     """[B, S, S, 3] uint8."""
     targets: np.ndarray
-    """[B, C] int8; float32 where images were mixed."""
+    """[B, C] int8; float32 where images were mixed, or the list has soft values."""
+    weights: np.ndarray | None
+    """[B] float32; None where all images count the same."""
     cache_failure: str | None
     """`ImageCache.failure` of this process, for the main process to log."""
 
@@ -78,8 +80,11 @@ def make_batch(batch: Sequence[SampleIndex], dataset: MultiLabelDataset | None =
     assert dataset is not None
     images, targets = zip(*(dataset[index] for index in batch), strict=True)
     pixels, labels = np.stack(images), np.stack(targets)
+    weights = None
+    if dataset.weights is not None:
+        weights = dataset.weights[[index.sample for index in batch]]
     augmentation = dataset.augmentation
     if augmentation is not None and augmentation.mixup:
         rng = np.random.default_rng([augmentation.seed, *batch[0], 1])
-        pixels, labels = mix(pixels, labels, augmentation.mixup, rng)
-    return Arrays(pixels, labels, None if dataset.cache is None else dataset.cache.failure)
+        pixels, labels, weights = mix(pixels, labels, augmentation.mixup, rng, weights)
+    return Arrays(pixels, labels, weights, None if dataset.cache is None else dataset.cache.failure)

@@ -25,7 +25,7 @@ from paddlex_ml.artifacts.check_result import (
 )
 from paddlex_ml.artifacts.run_folder import CheckDatasetFiles, RunFolder
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import annotation, check, journal, targets
+from paddlex_ml.data import annotation, check, journal, soft_targets, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.faults import DatasetFault, combine, format_csv
 from paddlex_ml.data.relations import Violations
@@ -130,6 +130,9 @@ def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | U
                     "%s.txt: %s labels are unknown (%.1f %%): a training leaves them out",
                     *(name, f"{count:,}", 100 * count / np.prod(values.shape)),
                 )
+        train = draft.parsed.dataset.train
+        for sentence in soft_targets.tell(train.soft, train.weights):
+            logger.info("%s", sentence)
         report = check.make_report(draft.parsed, images, [], relations)
         return report, _report_rewritten(draft.write(), config) if is_asked else UNSET
 
@@ -142,7 +145,8 @@ def _draft(config: Config, root: Path) -> rewrite.Draft:
         if not asked.split.enable and (error := _ask_for_conversion(root)):
             raise error
         lists = rewrite.find_lists(root) if asked.split.enable else annotation.LISTS
-        return rewrite.draft_lists(root, lists, repair=repair, drop=drop)
+        soft = config.Train.soft_labels
+        return rewrite.draft_lists(root, lists, repair=repair, drop=drop, soft_labels=soft)
     assert convert.src_dataset_type is not None
     with terminal.progress("read annotations") as progress:
         chosen = {
@@ -300,6 +304,7 @@ def _fill_page(
         sizes=check.measure_images(report),
         formats=check.count_formats(report),
         seed=seed,
+        soft=soft_targets.tell(dataset.train.soft, dataset.train.weights),
         account=None if account is UNSET else msgspec.to_builtins(account),
     )
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from paddlex_ml.data import renaming, targets
-from paddlex_ml.data.annotation import LISTS, ImageList, find_unlabelled_list
+from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.class_names import fold_name, show_name
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.findings import find_unlabelled_list
 from paddlex_ml.data.image_finder import LEAVE_OUT, Guess, ImageFinder
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import read_lines
@@ -84,11 +85,6 @@ class ImageLabels:
     absent: set[Hashable] | None = None
     """Where given, the only classes that are absent: the others are unknown."""
 
-    def find_unknown(self, classes: Collection[Hashable]) -> set[Hashable]:
-        """The classes of a data set that nobody has looked for."""
-        hidden = self.unknown if self.absent is None else set(classes) - self.absent
-        return hidden - self.shown
-
     def merge(self, other: ImageLabels) -> ImageLabels:
         """What both say together: a class is unknown only where it is unknown to both."""
         shown = self.shown | other.shown
@@ -116,6 +112,7 @@ class Collector:
         self._rows: dict[str, dict[str, ImageLabels]] = {}
         self._spelt: dict[str, dict[str, str]] = {}  # normalised path -> path as first named
         self._guessed: dict[str, GuessedImage] = {}  # by the path that was taken for the image
+        self._taken: dict[tuple[str, ...], str] = {}  # name and folders -> path by a guess
         self._disputed: set[str] = set()  # paths that were taken for two images, neither its own
         self._again = 0
         self._missing: list[str] = []
@@ -186,6 +183,10 @@ class Collector:
 
     def _resolve(self, image: str, folders: Sequence[str], where: str) -> str | None:
         """Path of an image, as written or by a guess, which `finish` enters in the account."""
+        key = image, *folders
+        earlier = self._guessed.get(self._taken.get(key, ""))
+        if earlier is not None and earlier.name == image:  # a table may name it in many rows
+            return earlier.path
         path = self.finder.find(image, folders)
         if isinstance(path, str):
             if self._guessed and (guessed := self._guessed.get(path)):
@@ -195,6 +196,7 @@ class Collector:
         if path.kind in ("image missing", "path outside the data set"):
             guess = self.finder.guess(image, folders)
         if isinstance(guess, Guess):
+            self._taken[key] = guess.path
             return self._keep_guess(GuessedImage(image, guess.path, guess.how, where))
         problem = guess or path
         if problem.kind == "image missing" and self.options.skip_missing:
@@ -275,8 +277,9 @@ class Collector:
         labelled: dict[str, bool] = {}
         for name, rows in zip(list_names, filled.values(), strict=True):
             shown = [{order[key] for key in row.shown} for row in rows.values()]
-            unknown = self._list_unknown(rows.values(), order, ids, new_names)
-            values = targets.from_labels(shown, unknown, len(names))
+            unknown = ({order[k] for k in row.unknown if k in order} for row in rows.values())
+            absent = self._list_absent(rows.values(), order, ids, new_names)
+            values = targets.from_labels(shown, unknown, len(names), absent)
             lists[name] = ImageList(self.root, list(rows), values)
             labelled |= {path: bool(row.shown) for path, row in rows.items()}
         self._close_account(names, lists, labelled)
@@ -289,24 +292,29 @@ class Collector:
             notes.append(f"{self._again:,} {text}")
         return SourceDataset(names, lists, list(retire), notes, self.account)
 
-    def _list_unknown(
+    def _list_absent(
         self,
         rows: Iterable[ImageLabels],
         order: Mapping[Hashable, int],
         ids: Sequence[int],
         names: Sequence[str],
-    ) -> Iterator[set[int]]:
-        """The ids of the classes that nobody has looked for, image by image.
+    ) -> Iterator[set[int] | None]:
+        """The ids of the only absent classes, image by image; None where others are absent too.
 
         A class of several that were renamed to one (their `ids` and new `names`) is absent where
         all of them are; of several spellings of one name, what is known of any is known.
         """
-        merged = {ids[i] for i, name in enumerate(names) if name in names[:i]}
+        times = Counter(names)
+        merged = {i: set[Hashable]() for i, n in zip(ids, names, strict=True) if times[n] > 1}
+        for key, class_id in order.items():
+            if class_id in merged:
+                merged[class_id].add(key)
         for row in rows:
-            unknown = {order[key] for key in row.find_unknown(order) if key in order}
-            if row.absent:
-                unknown -= {order[key] for key in row.absent if key in order} - merged
-            yield unknown
+            if row.absent is None:
+                yield None
+                continue
+            absent = {order[key] for key in row.absent if key in order}
+            yield {i for i in absent if not merged.get(i, set()) - row.absent}
 
     def _close_account(
         self, names: list[str], lists: dict[str, ImageList], labelled: dict[str, bool]

@@ -12,7 +12,8 @@ same lists, classes without images included. In COCO each label is an annotation
 full image, because lists have no boxes; sizes are those of the decoded image, EXIF orientation
 applied; category ids begin with 1, in the order of the classes. Images that would not convert back
 to the same lists are refused, all of them in one error. COCO and PaddleX cannot hold unknown
-labels: these are refused unless the user says what they become.
+labels: these are refused unless the user says what they become. So are soft values and weights,
+which no format here holds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paddlex_ml.data import annotation, decode_header, journal, targets
+from paddlex_ml.data import annotation, decode_header, journal, label_file, targets
 from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import ImageFinder
@@ -51,13 +52,16 @@ def export(
     output: Path | None = None,
     progress: ReportProgress = ignore_progress,
     unknown: str | None = None,
+    *,
+    hard: bool = False,
 ) -> Transaction:
     """Write the lists of a data set in the format `kind`, one of `WRITERS`, as one change.
 
     `output` is a new or empty folder; None is the data set itself, where files that are there
     become backups. `unknown`, one of UNKNOWN_WAYS, says what unknown labels become; None keeps them
-    where the format can hold them. Raises PaddlexMLError for faults in the lists, a folder that is
-    not empty, and unknown labels that are refused.
+    where the format can hold them. No format holds soft values or weights: with `hard` they become
+    0 and 1, and are left out. Raises PaddlexMLError for faults in the lists, a folder that is not
+    empty, unknown labels that are refused, and soft values or weights without `hard`.
     """
     folder = root if output is None else output
     if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -67,11 +71,21 @@ def export(
             fix="choose another --output; nothing is overwritten",
         )
     names = [name for name in LISTS if (root / f"{name}.txt").exists()] or LISTS
-    parsed = annotation.parse(root, names)
+    parsed = annotation.parse(root, names, soft_labels=True)
     if parsed.faults:
         raise combine(parsed.faults, root)
     dataset = parsed.dataset
     lists = {name: getattr(dataset, name) for name in names}
+    for name, images in lists.items() if not hard else ():
+        soft = 0 if images.soft is None else len(images.soft.ids)
+        weighted = 0 if images.weights is None else int((images.weights != 1).sum())
+        if soft or weighted:
+            what = f"{soft:,} labels have soft values and {weighted:,} images a weight, which "
+            raise PaddlexMLError(
+                f"{what}{kind} cannot hold",
+                where=str(root / f"{name}.txt"),
+                fix="write 1 from 0.5 on, else 0, and leave the weights out: --hard",
+            )
     lists = _resolve_unknown(lists, kind, unknown)
     if kind == "COCO" and output is None:
         _refuse_ambiguous(root, lists)
@@ -88,8 +102,11 @@ def _resolve_unknown(
     if not hidden:
         return lists
     if unknown in ("negative", "positive"):
-        change = targets.assume_absent if unknown == "negative" else targets.assume_present
-        return {name: replace(each, values=change(each.values)) for name, each in lists.items()}
+        value = 0 if unknown == "negative" else 1
+        return {
+            name: replace(each, values=targets.assume(each.values, value))
+            for name, each in lists.items()
+        }
     # Readers of tables take -1 for absent where there is no 0 beside it.
     absent = sum(int(targets.count(images.values).absent.sum()) for images in lists.values())
     keeps = kind == "JSONL" or (kind == "CSV" and absent > 0)
@@ -201,7 +218,7 @@ def _write_jsonl(lists: dict[str, ImageList], names: list[str], progress: Report
 
 
 def _write_paddlex(lists: dict[str, ImageList], names: list[str], _: ReportProgress) -> Texts:
-    texts = {annotation.LABEL_FILE: annotation.labels_text(names)}
+    texts = {annotation.LABEL_FILE: label_file.labels_text(names)}
     for key, images in lists.items():
         values = targets.dense(images.values)
         texts[f"{key}.txt"] = annotation.list_text(images.paths, values)

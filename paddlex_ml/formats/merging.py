@@ -25,9 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from paddlex_ml import machine_memory
-from paddlex_ml.data import annotation, relations, targets
+from paddlex_ml.data import annotation, relations, soft_targets, targets
 from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.soft_targets import SoftCells, Weights
 from paddlex_ml.data.targets import Targets
 from paddlex_ml.errors import PaddlexMLError, alternatives
 from paddlex_ml.formats import prepared
@@ -41,7 +42,7 @@ from paddlex_ml.wording import first_names
 WAYS = ("first", "unknown", "present")
 """How a conflict may be decided: as the first set says that knows, as unknown, or as present."""
 CONFLICTS = "conflicts.csv"
-_BYTES = 70  # of memory for each unknown label of a sparse list, while it is made
+_BYTES = 40  # of memory for each label that a sparse list has to name, while it is made
 
 
 @dataclass
@@ -54,6 +55,8 @@ class _Sets:
     """Of each image, relative to its root."""
     lists: list[str] = field(default_factory=list)
     values: list[Targets] = field(default_factory=list)
+    soft: list[SoftCells | None] = field(default_factory=list)
+    weights: list[Weights | None] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -85,7 +88,8 @@ def merge(
         raise _refuse(table, output)
     first = [numbers[0] for numbers in images.values()]
     new_paths = _choose_paths(joined, first)
-    lists = _make_lists(joined, images, new_paths, values)
+    soft, weights = _choose_soft(joined, list(images.values()), values)
+    lists = _make_lists(joined, images, ImageList(Path(), new_paths, values, soft, weights))
     with folders.building(output) as fresh:
         with watch("linked images") as progress:
             for done, (source, path) in enumerate(zip(images, new_paths, strict=True), 1):
@@ -107,7 +111,7 @@ def _read(sets: Sequence[Path]) -> _Sets:
     read = {}
     for root in sets:
         names = [name for name in LISTS if (root / f"{name}.txt").exists()] or LISTS
-        dataset = annotation.read(root, names)
+        dataset = annotation.read(root, names, soft_labels=True)
         read[root] = dataset.label_names, {name: getattr(dataset, name) for name in names}
     joined = _Sets(list(dict.fromkeys(name for names, _ in read.values() for name in names)))
     number = {name: i for i, name in enumerate(joined.label_names)}
@@ -115,15 +119,14 @@ def _read(sets: Sequence[Path]) -> _Sets:
         ids = np.array([number[name] for name in names], np.int64)
         lacking = np.array(sorted({*range(len(number))} - {*ids.tolist()}), np.int64)
         for name, images in lists.items():
-            mapped = targets.map_classes(images.values, ids, len(number))
-            if isinstance(mapped, np.ndarray):
-                mapped[:, lacking] = UNKNOWN
-            elif len(lacking):  # each unknown label is a number in a sparse line
-                _refuse_large(len(images) * len(lacking), root / f"{name}.txt")
-                lines = np.repeat(np.arange(len(images)), len(lacking))
-                hidden = np.tile(lacking, len(images))
-                mapped = targets.put(mapped, lines, hidden, np.full(len(lines), UNKNOWN, np.int8))
+            if not isinstance(images.values, np.ndarray):
+                # A line lists what is unknown or what is absent: the shorter of the two.
+                fewest = min(len(lacking), len(ids))
+                _refuse_large(len(images) * fewest, root / f"{name}.txt")
+            mapped, soft = soft_targets.map_classes(images.soft, images.values, ids, len(number))
             joined.values.append(mapped)
+            joined.soft.append(soft)
+            joined.weights.append(images.weights)
             joined.paths += [os.path.normpath(path) for path in images.paths]
             joined.roots += [root] * len(images)
             joined.lists += [name] * len(images)
@@ -152,12 +155,12 @@ def _refuse_folders(sets: Sequence[Path], output: Path) -> None:
 
 
 def _refuse_large(labels: int, path: Path) -> None:
-    """Refuse unknown labels of a sparse list that would take more than half of the memory."""
+    """Refuse labels of a sparse list that would take more than half of the memory."""
     room = machine_memory.available() // 2
     if labels * _BYTES > room:
         raise PaddlexMLError(
-            f"{labels:,} labels of this sparse list would be unknown in the merged set: to list "
-            f"them takes about {labels * _BYTES / 1e9:.0f} GB of memory, of which "
+            f"{labels:,} labels of this sparse list would be listed as unknown, or as absent, in "
+            f"the merged set: that takes about {labels * _BYTES / 1e9:.0f} GB of memory, of which "
             f"{room / 1e9:.0f} GB may be used",
             where=str(path),
             fix="merge fewer images at a time, or sets that have more classes in common",
@@ -198,8 +201,43 @@ def _put_together(
     return targets.put(firsts, numbers_of, ids, values.astype(np.int8)), table
 
 
+def _choose_soft(
+    joined: _Sets, images: Sequence[Sequence[int]], values: Targets
+) -> tuple[SoftCells | None, Weights | None]:
+    """The soft values and weights of the merged images, whose labels `values` are decided.
+
+    A soft value is that of the first line whose label was decided for; a weight that of the first
+    line that is for training: those of val.txt have no effect.
+    """
+    sizes = [len(each) for each in joined.values]
+    weights = soft_targets.join_weights(joined.weights, sizes)
+    if weights is not None:
+        lines = [[n for n in numbers if joined.lists[n] == "train"] for numbers in images]
+        if differ := sum(len({weights[n] for n in each}) > 1 for each in lines):
+            text = "images have different weights in the sets: that of the first set counts"
+            joined.notes.append(f"{differ:,} {text}")
+        firsts = [each or numbers for each, numbers in zip(lines, images, strict=True)]
+        weights = weights[[each[0] for each in firsts]]
+    every = soft_targets.concatenate(joined.soft, sizes)
+    if every is None:
+        return None, weights
+    table, found = targets.concatenate(joined.values), []
+    for image, numbers in enumerate(images):
+        if all(every.starts[n] == every.starts[n + 1] for n in numbers):
+            continue
+        row, rows = targets.row(values, image), [targets.row(table, n) for n in numbers]
+        shares = np.stack([every.fill(r, n) for r, n in zip(rows, numbers, strict=True)])
+        decided = (np.stack(rows) == row).argmax(axis=0)
+        share = shares[decided, np.arange(len(row))]
+        ids = np.flatnonzero((share > 0) & (share < 1) & (row >= 0))
+        found.append((np.full(len(ids), image), ids, share[ids]))
+    parts = [np.concatenate(each) for each in zip(*found, strict=True)]
+    soft = soft_targets.from_cells(parts[0], parts[1], parts[2], len(images))
+    return soft_targets.keep_agreeing(soft, values), weights
+
+
 def _make_lists(
-    joined: _Sets, images: dict[str, list[int]], paths: Sequence[str], values: Targets
+    joined: _Sets, images: dict[str, list[int]], merged: ImageList
 ) -> dict[str, ImageList]:
     """The merged lists; an image that any set trains on is for training."""
     sides: dict[str, list[int]] = {name: [] for name in LISTS if name in joined.lists}
@@ -207,17 +245,14 @@ def _make_lists(
     for i, numbers in enumerate(images.values()):
         found = {joined.lists[number] for number in numbers}
         sides["train" if "train" in found else "val"].append(i)
-        leaks += [paths[i]] * (len(found) > 1)
+        leaks += [merged.paths[i]] * (len(found) > 1)
     if leaks:
         text = "images are for training in one list and for validation in another: now in train.txt"
         joined.notes.append(f"{len(leaks):,} {text}: {first_names(leaks, 5)}")
     if "val" in sides and not sides["val"]:
         del sides["val"]
         joined.notes.append("no image is left for val.txt: divide with dataset_tools/split.py")
-    return {
-        name: ImageList(Path(), [paths[i] for i in chosen], targets.take(values, chosen))
-        for name, chosen in sides.items()
-    }
+    return {name: merged.take(chosen) for name, chosen in sides.items()}
 
 
 def _choose_paths(joined: _Sets, numbers: Sequence[int]) -> list[str]:

@@ -14,6 +14,7 @@ from paddlex_ml import program
 from paddlex_ml.data import annotation
 from paddlex_ml.formats.collector import SourceDataset
 from paddlex_ml.progress import ReportProgress
+from paddlex_ml.storage import files
 from paddlex_ml.wording import path_override
 
 Watch = Callable[[str], AbstractContextManager[ReportProgress]]
@@ -57,7 +58,7 @@ def write(folder: Path, source: SourceDataset) -> None:
     """Write label.txt and the lists of `source` into a folder that has none."""
     annotation.write_labels(folder / annotation.LABEL_FILE, source.label_names)
     for name, images in source.lists.items():
-        annotation.write_list(folder / f"{name}.txt", images.paths, images.values)
+        files.write_text(folder / f"{name}.txt", images.text())
 
 
 def describe(output: Path, source: SourceDataset) -> Prepared:

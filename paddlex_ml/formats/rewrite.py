@@ -20,7 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from paddlex_ml.data import annotation, journal, relations, split, targets, tidy
+from paddlex_ml.data import (
+    annotation,
+    journal,
+    label_file,
+    relations,
+    soft_targets,
+    split,
+    targets,
+    tidy,
+)
 from paddlex_ml.data.annotation import LISTS, ImageList, LineChange, MLClsDataset, Parsed
 from paddlex_ml.data.faults import combine
 from paddlex_ml.data.journal import Transaction
@@ -145,6 +154,8 @@ class Draft:
     division: Division | None = None
     completed: dict[str, Completed] = field(default_factory=dict)
     """List, before a division -> labels that follow from relations; empty without them."""
+    is_raised: bool = False
+    """Whether soft values of train.txt were raised, as relations ask."""
 
     @property
     def is_native(self) -> bool:
@@ -160,21 +171,29 @@ class Draft:
         lists = {name: getattr(self.parsed.dataset, name) for name in self.lists}
         done = {name: relations.complete(known, each.values) for name, each in lists.items()}
         new = {name: replace(each, values=done[name].values) for name, each in lists.items()}
+        notes, raised = list(self.notes), 0
+        if (train := new.get("train")) is not None and train.soft is not None:
+            before = lists["train"].values
+            soft, raised = soft_targets.raise_implied(
+                train.soft, before, train.values, known.implied_by
+            )
+            new["train"] = replace(train, soft=soft)
+            text = f"{raised:,} soft values of train.txt were raised by {relations.FILE}"
+            notes += [text] * (raised > 0)
         parsed = replace(self.parsed, dataset=replace(self.parsed.dataset, **new))
-        return replace(self, parsed=parsed, completed=done)
+        return replace(self, parsed=parsed, completed=done, notes=notes, is_raised=raised > 0)
 
     def divide(self, division: Division | None) -> Draft:
         """The draft with its images divided into train and val again; None divides nothing."""
         if division is None:
             return self
         before = {name: getattr(self.parsed.dataset, name) for name in self.lists}
-        after = _divide(before, division)
+        after, notes = _divide(before, division)
         names = self.parsed.dataset.label_names
         parsed = _as_parsed(self.parsed.dataset.root, names, after, self.parsed.changes)
         what = [*self.what, "split" if self.what else "split again"]
-        return replace(
-            self, parsed=parsed, what=what, lists=LISTS, before=before, division=division
-        )
+        changed = replace(self, parsed=parsed, what=what, lists=LISTS, notes=self.notes + notes)
+        return replace(changed, before=before, division=division)
 
     def write(self) -> Rewritten:
         """Write the lists as one transaction. Raises PaddlexMLError with the faults, if any."""
@@ -186,6 +205,7 @@ class Draft:
         if changes:
             done.append("lines repaired or left out")
         completed = {name for name, each in self.completed.items() if each.changed}
+        completed |= {"train"} if self.is_raised else set()
         if completed:
             done.append(f"labels completed by {relations.FILE}")
         if self.is_native and self.division is None:  # lists without a change stay as they are
@@ -229,10 +249,16 @@ def draft_conversion(root: Path, source: str, options: Options) -> Draft:
 
 
 def draft_lists(
-    root: Path, lists: Sequence[str] = LISTS, *, repair: bool = False, drop: Collection[str] = ()
+    root: Path,
+    lists: Sequence[str] = LISTS,
+    *,
+    repair: bool = False,
+    drop: Collection[str] = (),
+    soft_labels: bool = True,
 ) -> Draft:
     """The lists that are there, as `annotation.parse` repairs them; their faults are kept."""
-    return Draft(annotation.parse(root, lists, repair=repair, drop=drop), [], tuple(lists))
+    parsed = annotation.parse(root, lists, repair=repair, drop=drop, soft_labels=soft_labels)
+    return Draft(parsed, [], tuple(lists))
 
 
 def find_lists(root: Path) -> Sequence[str]:
@@ -305,22 +331,54 @@ def _as_parsed(
     return Parsed(dataset, lines, [], changes)
 
 
-def _divide(lists: Mapping[str, ImageList], division: Division) -> dict[str, ImageList]:
+def _divide(
+    lists: Mapping[str, ImageList], division: Division
+) -> tuple[dict[str, ImageList], list[str]]:
     """Divide all images. The sides depend on what the lists hold, not on its order, so that a
-    second division with the same seed changes nothing."""
-    root = next(iter(lists.values())).root
-    paths = [path for images in lists.values() for path in images.paths]
-    values = targets.concatenate([images.values for images in lists.values()])
-    order = sorted(range(len(paths)), key=paths.__getitem__)
-    ordered = ImageList(root, [paths[i] for i in order], targets.take(values, order))
-    in_val = {*split.divide(ordered, division)["val"].paths}
+    second division with the same seed changes nothing.
+
+    val.txt has certain labels alone: images with soft values stay in train.txt, as a note says.
+    """
+    parts, sizes = list(lists.values()), [len(images) for images in lists.values()]
+    every = ImageList(
+        parts[0].root,
+        [path for images in parts for path in images.paths],
+        targets.concatenate([images.values for images in parts]),
+        soft_targets.concatenate([images.soft for images in parts], sizes),
+        soft_targets.join_weights([images.weights for images in parts], sizes),
+    )
+    notes = []
+    order = sorted(range(len(every)), key=every.paths.__getitem__)
+    if every.soft is not None:
+        split.refuse_repeated(every.paths)  # also of those that are not divided
+        is_soft = np.diff(every.soft.starts) > 0
+        count = f"{int(is_soft.sum()):,} of {len(every):,} images have soft values"
+        if division.group_regex is not None:
+            groups = split.group(every.paths, division.group_regex)
+            is_soft = np.isin(groups, groups[is_soft])
+            count = f"{int(is_soft.sum()):,} of {len(every):,} images, or their groups, have soft "
+            count += "values"
+        order = [i for i in order if not is_soft[i]]
+        if len(order) < 2:
+            raise PaddlexMLError(
+                f"{count}: the others are too few for a val.txt, which has certain labels alone",
+                where=str(every.root / annotation.TRAIN_FILE),
+                fix="write 0 or 1 for the images that the model is to be measured with",
+            )
+        percent = f"val.txt gets {division.val_percent} % of the others"
+        notes.append(f"{count} and stay in train.txt: {percent}")
+    in_val = {*split.divide(every.take(order), division)["val"].paths}
     sides: dict[str, list[int]] = {name: [] for name in LISTS}
-    for i, path in enumerate(paths):
+    for i, path in enumerate(every.paths):
         sides["val" if path in in_val else "train"].append(i)
-    return {
-        name: ImageList(root, [paths[i] for i in chosen], targets.take(values, chosen))
-        for name, chosen in sides.items()
-    }
+    weights = None if every.weights is None else every.weights[sides["train"]]
+    if weights is not None and not weights.any():
+        raise PaddlexMLError(
+            f"all {len(weights):,} images that train.txt would get have the weight 0",
+            where=str(every.root / annotation.TRAIN_FILE),
+            fix="remove the third column of some, or divide with another seed",
+        )
+    return {name: every.take(chosen) for name, chosen in sides.items()}, notes
 
 
 def _write(
@@ -331,8 +389,8 @@ def _write(
     retire: list[Path],
 ) -> Transaction:
     texts = (
-        {} if label_names is None else {annotation.LABEL_FILE: annotation.labels_text(label_names)}
+        {} if label_names is None else {annotation.LABEL_FILE: label_file.labels_text(label_names)}
     )
     for name, images in lists.items():
-        texts[f"{name}.txt"] = annotation.list_text(images.paths, images.values)
+        texts[f"{name}.txt"] = images.text()
     return journal.apply(root, what, texts, retire)

@@ -37,7 +37,7 @@ from paddlex_ml.data.inventory import (
     is_annotation,
 )
 from paddlex_ml.data.lines import to_utf8
-from paddlex_ml.data.targets import SPARSE
+from paddlex_ml.data.target_lines import SPARSE
 from paddlex_ml.data.transforms import SUFFIXES
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.errors import PaddlexMLError
@@ -129,12 +129,23 @@ def _names_file(rest: str) -> bool:
 
 
 def _is_ours(inventory: Inventory, file: str) -> bool:
-    """Whether a list has a value for each class of label.txt, or ids behind @: one of ours."""
+    """Whether a list has a value for each class of label.txt, or ids behind @: one of ours.
+
+    Without label.txt: whether it has values that only ours have, nothing or -1 beside 0.
+    """
     names = inventory.read_head(LABEL_FILE).splitlines()
     head = to_utf8(inventory.read_head(file))[0].decode("utf-8", "replace")
-    match = _OURS.fullmatch(next(iter(head.splitlines()), "").strip())
+    lines = [line.strip(" \r\n") for line in head.splitlines()]
+    match = _OURS.fullmatch(lines[0] if lines else "")
     if match is None:
         return False
+    if not names and not match[1].startswith(SPARSE):
+        # The last line may be cut off.
+        matches = [_OURS.fullmatch(line) for line in (lines[:-1] or lines)[:_SEEN]]
+        rows = [each[1].partition("\t")[0].split(",") for each in matches if each]
+        values = {value.strip() for row in rows for value in row}
+        is_table = all(matches) and len({len(row) for row in rows}) == 1
+        return is_table and ("" in values or values >= {"0", "-1"})
     is_whole = match[1].count(",") + 1 == len(list(filter(bytes.strip, names)))
     return is_whole or match[1].startswith(SPARSE)
 

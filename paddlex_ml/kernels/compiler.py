@@ -14,11 +14,14 @@ import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import Timeout
 
@@ -30,28 +33,136 @@ VARIABLE = "NUMBA_CACHE_DIR"
 """Environment variable of the folder, which numba reads when it is imported."""
 WAIT = 120.0
 """Seconds to wait for another process that compiles; after them this one compiles too."""
+HELPER = """
+import sys
+sys.path[:] = sys.argv[2:]
+from paddlex_ml.kernels import compiler
+compiler.assist(sys.argv[1])
+"""
 _warned: list[Exception] = []
 
 
-def load(name: str) -> ModuleType | None:
-    """Import the module of this name, whose functions are `compiled`.
+@dataclass(frozen=True)
+class Kernel:
+    """A function that `load` compiles, for the types of its signature."""
 
-    One process compiles at a time, because numba's index of the folder is not made for two. Returns
-    None where numba is not installed, or does not work, which is a warning.
+    function: Callable[..., Any]
+    signature: Any
+    options: Mapping[str, Any]
+    """Further ones of numba's njit."""
+
+    def __call__(self, *_: Any) -> NoReturn:
+        """Not before it is loaded: a RuntimeError."""
+        raise RuntimeError(f"{self.function.__name__} is to be loaded first")
+
+    def is_stored(self, folder: Path) -> bool:
+        """Whether `folder` has code of this function: a guess by names and times."""
+        with suppress(OSError):
+            return any(index.stat().st_mtime >= self.changed() for index in self.indexes(folder))
+        return True
+
+    def changed(self) -> float:
+        """When its file was written or installed: seconds since 1970."""
+        source = os.stat(self.function.__code__.co_filename)
+        return max(source.st_mtime, source.st_ctime)
+
+    def indexes(self, folder: Path) -> list[Path]:
+        """Numba's files about it, of this and other versions of Python."""
+        stem = Path(self.function.__code__.co_filename).stem
+        return list(folder.glob(f"*/{stem}.{self.function.__qualname__}-*.nbi"))
+
+    def compile(self) -> Callable[..., Any]:
+        """Compile it, or load its code.
+
+        Without Python's lock (nogil). Where the folder cannot be used, the code is the same, and
+        every process compiles it again.
+        """
+        numba = importlib.import_module("numba")
+        njit = functools.partial(numba.njit, self.signature, nogil=True, **self.options)
+        result: Callable[..., Any]
+        try:
+            result = njit(cache=True)(self.function)
+        except Exception as fault:  # no folder to write to, a full disk, a damaged file
+            result = njit()(self.function)  # raises again what is no fault of the folder
+            _warn(fault)
+        return result
+
+
+def compiled(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], Kernel]:
+    """Decorator: the function is a kernel of its module, compiled for `signature` by `load`."""
+    return lambda function: Kernel(function, signature, options)
+
+
+def load(name: str, *, shares_work: bool = False) -> ModuleType | None:
+    """Import the module of this name and compile its KERNELS, or load their code.
+
+    One process compiles a function at a time, because numba's index of it is not made for two;
+    several processes compile several functions. shares_work: start another process for that where
+    nothing is stored; it begins at the other end of KERNELS. Returns None where numba is not
+    installed, or does not work, which is a warning.
     """
     if importlib.util.find_spec("numba") is None:
         return None
     folder = _find_folder()
     os.environ[VARIABLE] = str(folder)
+    try:
+        module = importlib.import_module(name)
+        kernels: list[Kernel] = [*module.KERNELS]
+        missing = [kernel for kernel in kernels if not kernel.is_stored(folder)]
+        with _helper(name) if shares_work and len(missing) > 1 else nullcontext():
+            for wait in (0.0, WAIT):  # first those that no other process compiles
+                kernels = [each for each in kernels if not _load_kernel(module, each, folder, wait)]
+        for kernel in missing:
+            for index in kernel.indexes(folder):
+                with suppress(OSError):
+                    os.utime(index)  # older than the file of the function, but of use
+    except (ImportError, RuntimeError, OSError) as fault:  # for example an unsuitable numpy
+        logger.warning("numba does not work here, so this process is slower: %s", fault)
+        return None
+    return module
+
+
+def assist(name: str) -> None:
+    """Compile what no process has stored or compiles, for a process that loads this module."""
+    folder, module = Path(os.environ[VARIABLE]), importlib.import_module(name)
+    for kernel in reversed(module.KERNELS):
+        if not kernel.is_stored(folder):
+            _load_kernel(module, kernel, folder, 0)
+
+
+@contextmanager
+def _helper(name: str) -> Iterator[None]:
+    """While the body runs, another process compiles, too."""
+    process = None
+    with suppress(OSError):  # no further process may be started: it is not indispensable
+        process = subprocess.Popen(  # noqa: S603  # this Python, with a text of this file
+            [sys.executable, "-I", "-c", HELPER, name, *sys.path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    try:
+        yield
+    finally:
+        if process is not None:
+            process.kill()  # it has nothing left to do
+            process.wait()
+
+
+def _load_kernel(module: ModuleType, kernel: Kernel, folder: Path, wait: float) -> bool:
+    """Put the compiled function into its module; False where another process compiles it now."""
+    name = kernel.function.__name__
     with ExitStack() as stack:
-        with suppress(OSError, NotImplementedError, Timeout):  # the lock is not indispensable
-            lock = files.lock_at(folder / "paddlex_ml.lock")
-            stack.enter_context(lock.acquire(timeout=WAIT))
         try:
-            return importlib.import_module(name)
-        except (ImportError, RuntimeError, OSError) as fault:  # for example an unsuitable numpy
-            logger.warning("numba does not work here, so this process is slower: %s", fault)
-            return None
+            lock = files.lock_at(folder / f"{module.__name__}.{name}.lock")
+            stack.enter_context(lock.acquire(timeout=wait))
+        except Timeout:
+            if wait == 0:
+                return False
+        except (OSError, NotImplementedError):  # the lock is not indispensable
+            pass
+        setattr(module, name, kernel.compile())
+    return True
 
 
 def _find_folder() -> Path:
@@ -69,26 +180,6 @@ def _find_folder() -> Path:
     except OSError:
         return wanted  # it cannot be made or read, and each process compiles
     return own
-
-
-def compiled(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: compile a function for the types of `signature`, or load its code.
-
-    Without Python's lock (nogil); `options` are further ones of numba's njit. Where the folder
-    cannot be used, the code is the same, and every process compiles it again.
-    """
-    njit = functools.partial(importlib.import_module("numba").njit, signature, nogil=True)
-
-    def compile(function: Callable[..., Any]) -> Callable[..., Any]:
-        result: Callable[..., Any]
-        try:
-            result = njit(cache=True, **options)(function)
-        except Exception as fault:  # no folder to write to, a full disk, a damaged file
-            result = njit(**options)(function)  # raises again what is no fault of the folder
-            _warn(fault)
-        return result
-
-    return compile
 
 
 def _warn(fault: Exception) -> None:

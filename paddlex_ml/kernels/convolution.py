@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depthwise and dense convolution for training on the CPU, compiled by numba.
 
-Importing this file compiles for some seconds, unless an earlier process has stored the code in
+`compiler.load` compiles KERNELS for some seconds, unless an earlier process has stored the code in
 numba's cache. Every function works on a range of channels, takes the images of the batch in order
 and releases Python's lock: threads share the channels, and results do not depend on their number.
 
@@ -28,8 +28,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from paddlex_ml.kernels.batch_norm import norm as norm
-from paddlex_ml.kernels.batch_norm import norm_gradients as norm_gradients
+from paddlex_ml.kernels.batch_norm import norm, norm_gradients
 from paddlex_ml.kernels.compiler import compiled
 
 FLAGS = {"contract", "reassoc", "nsz", "arcp"}  # not nnan and ninf: NaN must be kept
@@ -387,3 +386,7 @@ def dense_weight_gradient(x, dout, distances, source, count, dweight, first, las
                         dweight[u, i, :, k:],
                         n,
                     )
+
+
+KERNELS = (depthwise_gradients, depthwise, norm, norm_gradients, dense_weight_gradient, dense)
+"""Two processes compile them from both ends: those that take longest come first."""

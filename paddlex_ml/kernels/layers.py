@@ -135,7 +135,7 @@ def kernels() -> ModuleType | None:
         logger.info("numba is not installed: convolutions train with Paddle's own, slower kernels")
         return None
     begin = time.perf_counter()
-    module = compiler.load("paddlex_ml.kernels.convolution")
+    module = compiler.load("paddlex_ml.kernels.convolution", shares_work=_threads() > 1)
     if (seconds := time.perf_counter() - begin) > 2:
         logger.info("compiled the kernels for this processor in %.0f s", seconds)
     return module

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loops over the pixels of pictures for `pillow`, compiled by numba.
 
-Importing this file compiles for some seconds, unless an earlier process has stored the code in
+`compiler.load` compiles KERNELS for some seconds, unless an earlier process has stored the code in
 numba's cache.
 """
 
@@ -98,3 +98,6 @@ def shear_rows(pixels: np.ndarray, strength: float, sheared: np.ndarray) -> None
             value = v2 + share[j] * (p2 + share[j] * (p3 + share[j] * p4))
             value = value if value > 0.0 else 0.0
             part[j] = np.uint8(np.int32(value if value < 255.0 else 255.0))
+
+
+KERNELS = (blend_rows, shear_rows)

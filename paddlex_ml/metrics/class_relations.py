@@ -83,3 +83,18 @@ class ClassRelations:
         kept = np.zeros(len(scores), np.bool_)
         kept[list(chosen)] = True
         return np.asarray(order[kept[order]])
+
+    def find_limits(self, scores: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """The highest score [C] that fits to the ids `chosen`, of an image with `scores` [C].
+
+        A class that a chosen one excludes, and what implies it, has at most 1 less the score of the
+        chosen one; any other class 1.
+        """
+        limits, shown = np.ones(len(scores)), {*chosen.tolist()}
+        for group in self.exclusive:
+            for winner in shown.intersection(group):
+                others = [i for i in group if i != winner]
+                limits[others] = np.minimum(limits[others], 1 - scores[winner])
+        start, end = self._pairs
+        np.minimum.at(limits, start, limits[end])
+        return limits

@@ -93,6 +93,8 @@ class DatasetPage:
     sizes: dict[str, dict[str, int]]
     formats: dict[str, int]
     seed: int = 42
+    soft: Sequence[str] = ()
+    """Sentences about soft values and weights."""
     account: Mapping[str, Any] | None = None
     """What a conversion did with its source, as `formats.account.Account.describe` gives it."""
 
@@ -212,6 +214,7 @@ def _fill_template(content: DatasetPage, images: _Images) -> dict[str, Any]:
         "account": content.account,
         "classes": _rows(names, train, val, by_size=True) if chosen else [],
         "unknown": _tabulate_unknown(content),
+        "soft": content.soft,
         "spread": _describe_spread(train),
         "per_image": _per_image(content),
         "cooccurrence": _tabulate_pairs(names, content.pairs),

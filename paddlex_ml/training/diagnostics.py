@@ -52,10 +52,20 @@ _LACKS = {
         "nothing is learned of a class that nobody has looked for; label some images, with it and "
         "without it",
     ),
-    ("train", "unseen, absent"): (
+    ("train", "unseen, weak_negative"): (
         "only unknown labels in train.txt",
         "-o Train.loss.unknown=weak_negative teaches that such a class is nowhere; label some "
         "images, with it and without it",
+    ),
+    ("train", "unseen, em"): (
+        "only unknown labels in train.txt",
+        "-o Train.loss.unknown=em draws the scores of such a class to 0.5; label some images, with "
+        "it and without it",
+    ),
+    ("train", "unseen, role"): (
+        "only unknown labels in train.txt",
+        "-o Train.loss.unknown=role draws the scores of such a class to estimates that begin by "
+        "chance; label some images, with it and without it",
     ),
     ("train", "nowhere absent"): (
         "no image in train.txt that is known not to show it",
@@ -256,8 +266,8 @@ def check_lists(
                 classes = [f"{names[i]} ({shown[i]})" for i in np.flatnonzero(chosen).tolist()]
             if (name, kind) == ("train", "nowhere absent") and unknown != "ignore":
                 continue
-            if (name, kind) == ("train", "unseen") and unknown == "weak_negative":
-                kind = "unseen, absent"
+            if (name, f"{kind}, {unknown}") in _LACKS:
+                kind = f"{kind}, {unknown}"
             if classes and (name, kind) in _LACKS:
                 number = "1 class has" if len(classes) == 1 else f"{len(classes)} classes have"
                 lack, advice = _LACKS[name, kind]

@@ -127,13 +127,13 @@ def train_step(
     entropy = [plan.seed, progress.epoch * 10**6 + progress.step, group.rank]
     paddle.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
     losses = []
-    for number, (images, targets) in enumerate(batches):
+    for number, (images, targets, *weights) in enumerate(batches):
         with plan.precision():
             logits = training.model(images)
-        loss = plan.loss_fn(logits, targets)
+        loss = plan.loss_fn(logits, targets, *weights)
         if training.estimates is not None:
             assert draws is not None
-            loss = loss + training.estimates.loss(logits, targets, draws[number])
+            loss = loss + training.estimates.loss(logits, targets, draws[number], *weights)
         scaler.scale(loss * group.size).backward()  # times size: the group takes the mean
         losses.append(loss.detach())
     group.all_reduce_gradients(training.parameters)

@@ -2,11 +2,12 @@
 """Losses: logits and targets [B, C] in, one float32 number out.
 
 The number is a sum over the samples, so batches that share a step, and processes that share a
-training, simply add their gradients. Targets are 0 or 1, between after `smoothed` and mixup, or
-UNKNOWN. Everything is computed in float32, also where mixed precision is on.
+training, simply add their gradients. Targets are 0 or 1, between where they are soft or after
+`smoothed` and mixup, or UNKNOWN. Everything is computed in float32, also with mixed precision.
 
 Every loss takes `unknown_weight`, what an unknown cell counts as an absent one: at 0 it costs
 nothing, and its gradient is exactly 0. None says that no cell is unknown, and nothing is masked.
+And `weights` [B], how much each image counts: one of weight 2 as the same image twice. None: 1.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from paddlex_ml.data import targets as data_targets
 from paddlex_ml.data.targets import Targets
 from paddlex_ml.errors import PaddlexMLError
 
-LossFn: TypeAlias = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
-"""Logits [B, C], targets [B, C] -> a sum over the batch, so that batches simply add up."""
+LossFn: TypeAlias = Callable[..., paddle.Tensor]
+"""Logits [B, C], targets [B, C], weights [B] where images have some -> a sum over the batch, so
+that batches simply add up."""
 _Loss = TypeVar("_Loss", bound=Callable[..., paddle.Tensor])
 
 MOST_WEIGHT = 100.0
@@ -33,6 +35,7 @@ MOST_WEIGHT = 100.0
 
 _FLOOR = 1e-8  # the published loss stops at log(1e-8); so does this one
 _LOG_FLOOR = -18.420680743952367  # log(1e-8)
+_TINY = 1e-30  # in place of a weight of 0 where a logarithm or a division needs more
 _NOWHERE = -1e9  # logit of a term that a sum of exponentials leaves out; infinity has no gradient
 
 
@@ -40,9 +43,9 @@ def _in_float32(loss: _Loss) -> _Loss:
     """Compute in float32, whatever the input is: float16 has no logarithm of a small score."""
 
     @functools.wraps(loss)
-    def compute(logits: paddle.Tensor, targets: paddle.Tensor, **options: Any) -> paddle.Tensor:
+    def compute(*tensors: paddle.Tensor, **options: Any) -> paddle.Tensor:
         with paddle.amp.auto_cast(enable=False):
-            return loss(logits.astype("float32"), targets.astype("float32"), **options)
+            return loss(*(tensor.astype("float32") for tensor in tensors), **options)
 
     return cast(_Loss, compute)
 
@@ -51,6 +54,7 @@ def _in_float32(loss: _Loss) -> _Loss:
 def asymmetric_loss(
     logits: paddle.Tensor,
     targets: paddle.Tensor,
+    weights: paddle.Tensor | None = None,
     *,
     gamma_neg: float = 4.0,
     gamma_pos: float = 0.0,
@@ -66,7 +70,7 @@ def asymmetric_loss(
     gamma_pos * t + gamma_neg * (1 - t) reduces the result. So the slope is zero at the score
     t * (1 + clip), or at `clip` when that is more; a weight for each side would move it far up.
     """
-    targets, weight = _split(targets, unknown_weight)
+    targets, weight = _split(targets, unknown_weight, weights)
     # From the logits, not from log(sigmoid): sigmoid(-100) is 0 in float32 and has no gradient.
     # The floor bends the value back to the published one; inside it the gradient is zero too.
     log_present = F.log_sigmoid(logits).clip(min=_LOG_FLOOR)
@@ -90,6 +94,7 @@ def asymmetric_loss(
 def bce_loss(
     logits: paddle.Tensor,
     targets: paddle.Tensor,
+    weights: paddle.Tensor | None = None,
     *,
     pos_weight: paddle.Tensor | None = None,
     unknown_weight: float | None = 0.0,
@@ -99,7 +104,7 @@ def bce_loss(
     `pos_weight` [C] multiplies the loss of present labels; None: 1. There is no floor: the slope of
     a confident mistake stays 1.
     """
-    targets, weight = _split(targets, unknown_weight)
+    targets, weight = _split(targets, unknown_weight, weights)
     present = targets if pos_weight is None else targets * pos_weight
     right = present * F.log_sigmoid(logits) + (1 - targets) * F.log_sigmoid(-logits)
     return -(right if weight is None else right * weight).sum()
@@ -109,6 +114,7 @@ def bce_loss(
 def two_way_loss(
     logits: paddle.Tensor,
     targets: paddle.Tensor,
+    weights: paddle.Tensor | None = None,
     *,
     temperature: float = 4.0,
     unknown_weight: float | None = 0.0,
@@ -134,9 +140,10 @@ def two_way_loss(
         if unknown_weight:
             unknown = logits + math.log(unknown_weight)
         absent = paddle.where(targets < 0, unknown, logits)
-    samples = _comparison(logits, absent, present, 1, temperature)
-    classes = _comparison(logits, absent, present, 0, temperature)
-    total: paddle.Tensor = (samples + classes) * targets.shape[0]
+    samples = _comparison(logits, absent, present, 1, temperature, weights)
+    classes = _comparison(logits, absent, present, 0, temperature, weights)
+    images = targets.shape[0] if weights is None else weights.sum()
+    total: paddle.Tensor = (samples + classes) * images
     return total
 
 
@@ -146,23 +153,35 @@ def _comparison(
     present: paddle.Tensor,
     axis: int,
     temperature: float,
+    weights: paddle.Tensor | None,
 ) -> paddle.Tensor:
     """Mean cost over the rows (axis 1) or columns (axis 0) that have a present label, or 0.
 
-    `absent` are the logits as absent labels are compared.
+    `absent` are the logits as absent labels are compared. The mean over rows is weighted by
+    `weights` [B]; in a column the exponentials of the logits are.
     """
-    nowhere = paddle.full_like(logits, _NOWHERE)
+    nowhere, shown = paddle.full_like(logits, _NOWHERE), -logits / temperature
+    if weights is not None and axis == 0:
+        counts = (weights > 0).unsqueeze(1)
+        shift = paddle.where(counts, weights.clip(min=_TINY).log().unsqueeze(1), nowhere)
+        present, absent, shown = present & counts, absent + shift, shown + shift
     highest = paddle.where(present, nowhere, absent).logsumexp(axis)
-    lowest = paddle.where(present, -logits / temperature, nowhere).logsumexp(axis) * temperature
+    lowest = paddle.where(present, shown, nowhere).logsumexp(axis) * temperature
     some = present.any(axis)
     # Left out before the softplus: a cost of 1e9 times 0 is 0, but its slope may not be.
     difference = paddle.where(some, highest + lowest, paddle.full_like(highest, _NOWHERE))
     cost = -F.log_sigmoid(-difference)  # softplus, exact for very small costs too
+    if weights is not None and axis == 1:
+        return (cost * weights).sum() / (some.astype("float32") * weights).sum().clip(min=_TINY)
     return cost.sum() / some.astype("float32").sum().clip(min=1.0)
 
 
 def smoothed(
-    logits: paddle.Tensor, targets: paddle.Tensor, *, loss_fn: LossFn, smoothing: float
+    logits: paddle.Tensor,
+    targets: paddle.Tensor,
+    *weights: paddle.Tensor,
+    loss_fn: LossFn,
+    smoothing: float,
 ) -> paddle.Tensor:
     """The loss for targets that are less certain: t becomes t * (1 - smoothing) + smoothing / 2.
 
@@ -171,11 +190,15 @@ def smoothed(
     with paddle.amp.auto_cast(enable=False):
         targets = targets.astype("float32")
         softer = targets * (1 - smoothing) + smoothing / 2
-        return loss_fn(logits, paddle.where(targets < 0, targets, softer))
+        return loss_fn(logits, paddle.where(targets < 0, targets, softer), *weights)
 
 
 def entropy_maximised(
-    logits: paddle.Tensor, targets: paddle.Tensor, *, loss_fn: LossFn, alpha: float
+    logits: paddle.Tensor,
+    targets: paddle.Tensor,
+    *weights: paddle.Tensor,
+    loss_fn: LossFn,
+    alpha: float,
 ) -> paddle.Tensor:
     """The loss of the known cells, and -alpha * H(p) for each unknown one (Zhou et al. 2022).
 
@@ -184,24 +207,28 @@ def entropy_maximised(
     alpha * p * (1 - p) * logit draws a score to 0.5, and hardly where p is near 0.5, 0 or 1: known
     labels decide there. The result may be negative, at least -alpha * log 2 for an unknown cell.
     """
-    known = loss_fn(logits, targets)
+    known = loss_fn(logits, targets, *weights)
     with paddle.amp.auto_cast(enable=False):
         x = logits.astype("float32")
         information = F.sigmoid(x) * F.log_sigmoid(x) + F.sigmoid(-x) * F.log_sigmoid(-x)
         unknown = (targets < 0).astype("float32")
+        for weight in weights:
+            unknown = unknown * weight.unsqueeze(1)
         return known + alpha * (information * unknown).sum()
 
 
 def _split(
-    targets: paddle.Tensor, unknown_weight: float | None
+    targets: paddle.Tensor, unknown_weight: float | None, weights: paddle.Tensor | None
 ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-    """Targets with unknown cells as absent ones, and the weight of every cell; None: all 1."""
+    """Targets with unknown cells as absent ones, and the weight of every cell, [B, C] or [B, 1];
+    None: all 1."""
     if unknown_weight is None:
-        return targets, None
+        return targets, None if weights is None else weights.unsqueeze(1)
     unknown = targets < 0
     weight = paddle.where(
         unknown, paddle.full_like(targets, unknown_weight), paddle.ones_like(targets)
     )
+    weight = weight if weights is None else weight * weights.unsqueeze(1)
     return targets.clip(min=0.0), weight
 
 

@@ -40,6 +40,7 @@ class _Seen(NamedTuple):
     rows: np.ndarray
     logits: paddle.Tensor
     targets: paddle.Tensor
+    weights: paddle.Tensor | None
 
 
 class LabelEstimates:
@@ -66,21 +67,32 @@ class LabelEstimates:
         self._seen: list[_Seen] = []
 
     def loss(
-        self, logits: paddle.Tensor, targets: paddle.Tensor, draws: Sequence[SampleIndex]
+        self,
+        logits: paddle.Tensor,
+        targets: paddle.Tensor,
+        draws: Sequence[SampleIndex],
+        weights: paddle.Tensor | None = None,
     ) -> paddle.Tensor:
         """What the unknown cells cost the model, and half of R(p); no known cell but in R.
 
-        Logits and targets [B, C] of the images `draws`; the batch waits for `update`.
+        Logits and targets [B, C] of the images `draws`; the batch waits for `update`. An image of
+        weight 2 in `weights` [B] counts as the same image twice; None: each counts once.
         """
         rows = np.array([draw.sample for draw in draws], np.int64)
         with paddle.amp.auto_cast(enable=False):
             x = logits.astype("float32")
-            self._seen.append(_Seen(rows, x.detach(), targets))
+            self._seen.append(_Seen(rows, x.detach(), targets, weights))
             estimated = paddle.to_tensor(_sigmoid(self.logits[rows]))
             right = estimated * F.log_sigmoid(x) + (1 - estimated) * F.log_sigmoid(-x)
             unknown = (targets < 0).astype("float32")
-            excess = F.sigmoid(x).sum(axis=1).mean() - self.labels
-            balance = excess * excess * (len(rows) / targets.shape[1])
+            counts = F.sigmoid(x).sum(axis=1)
+            images = float(len(rows))
+            if weights is None:
+                excess = counts.mean() - self.labels
+            else:
+                images, unknown = float(weights.sum()), unknown * weights.unsqueeze(1)
+                excess = (counts * weights).sum() / max(images, _EPSILON) - self.labels
+            balance = excess * excess * (images / targets.shape[1])
             loss: paddle.Tensor = (balance - (right * unknown).sum()) / 2
             return loss
 
@@ -91,9 +103,10 @@ class LabelEstimates:
         whichever rank drew it.
         """
         own = []
-        for rows, logits, targets in self._seen:
+        for rows, logits, targets, weights in self._seen:
             scores = _sigmoid(logits.numpy())
-            slope = gradient(self.logits[rows], scores, targets.numpy(), self.labels)
+            counts = None if weights is None else weights.numpy()
+            slope = gradient(self.logits[rows], scores, targets.numpy(), self.labels, counts)
             own.append((rows, slope))
         self._seen.clear()
         batches = group.all_gather(own)
@@ -137,14 +150,24 @@ class LabelEstimates:
 
 
 def gradient(
-    logits: np.ndarray, scores: np.ndarray, targets: np.ndarray, labels: float
+    logits: np.ndarray,
+    scores: np.ndarray,
+    targets: np.ndarray,
+    labels: float,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Slope of the cost by the logits of the table, all [B, C]: exactly 0 in known cells."""
+    """Slope of the cost by the logits of the table, all [B, C]: exactly 0 in known cells.
+
+    `weights` [B] as in `LabelEstimates.loss`.
+    """
     unknown = targets < 0
     estimated = np.where(unknown, _sigmoid(logits), targets)
-    excess = estimated.sum(axis=1).mean() - labels
+    counts = estimated.sum(axis=1)
+    mean = counts.mean() if weights is None else counts @ weights / max(weights.sum(), _EPSILON)
+    excess = mean - labels
     slope = (estimated - scores) / 2
     slope += excess / logits.shape[1] * estimated * (1 - estimated)
+    slope = slope if weights is None else slope * weights[:, None]
     return np.where(unknown, slope, 0.0).astype(np.float32)
 
 

@@ -16,7 +16,7 @@ from safetensors import numpy as safetensors_numpy
 
 from paddlex_ml.artifacts import checkpoint, inference_yml, safetensors_file
 from paddlex_ml.artifacts.checkpoint import ModelInfo
-from paddlex_ml.data import annotation
+from paddlex_ml.data import annotation, label_file
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import csv_text, files
 
@@ -47,7 +47,7 @@ def test_a_name_is_refused_at_label_txt_or_comes_back_from_every_file(names: lis
     taken = []
     for name in names:
         try:
-            annotation.labels_text([name])
+            label_file.labels_text([name])
         except PaddlexMLError:
             continue
         taken.append(name)
@@ -86,4 +86,4 @@ def test_a_control_code_in_a_name_is_refused_where_it_is_read(tmp_path: Path, co
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800", "a\x1b[0m", "a\rb"])
 def test_a_name_that_no_file_holds_is_not_written(name: str) -> None:
     with pytest.raises(PaddlexMLError, match="cannot be written to label"):
-        annotation.labels_text([name])
+        label_file.labels_text([name])

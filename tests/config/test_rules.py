@@ -75,6 +75,11 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
             "-o Train.loss.label_smoothing=0",
         ),
         (
+            ["Train.loss.name=two_way", "Train.soft_labels=true"],
+            "Train.soft_labels is true, but the loss two_way only asks which labels are present",
+            "-o Train.loss.name=bce",
+        ),
+        (
             ["Train.single_positive=true", "Train.loss.unknown=ignore"],
             "Train.single_positive leaves no absent label: with Train.loss.unknown ignore every "
             "score would rise to 1",
@@ -103,6 +108,18 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
             "Train.augment.mixup is 0.2: what one of two images shows is unknown on their mixture, "
             "so that Train.single_positive leaves hardly any label",
             "-o Train.augment.mixup=0",
+        ),
+        (
+            ["Train.loss.role_labels=3"],
+            "Train.loss.role_labels is set, but Train.loss.unknown is ignore, which has no such "
+            "number",
+            "-o Train.loss.role_labels=null",
+        ),
+        (
+            ["Train.loss.unknown=negative", "Train.loss.em_alpha=0.3"],
+            "Train.loss.em_alpha is set, but Train.loss.unknown is negative, which has no such "
+            "number",
+            "-o Train.loss.em_alpha=0.1",
         ),
         (
             ["Train.loss.unknown=role"],

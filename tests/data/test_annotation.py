@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paddlex_ml.data import annotation, faults
+from paddlex_ml.data import annotation, faults, label_file
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.safe_text import without_secrets
@@ -394,7 +394,7 @@ def test_a_control_character_in_a_class_name_is_refused_where_it_is_read(
     with pytest.raises(PaddlexMLError, match="control c"):
         annotation.read_labels(tmp_path / "label.txt")
     with pytest.raises(PaddlexMLError, match="control c"):
-        annotation.labels_text(["cat", f"a{letter}b"])
+        label_file.labels_text(["cat", f"a{letter}b"])
 
 
 def test_a_nul_in_a_path_is_a_fault_of_its_line(tmp_path: Path) -> None:

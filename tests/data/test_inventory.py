@@ -73,11 +73,20 @@ def test_prose_is_no_annotation(name: str, expected: bool) -> None:
     assert is_annotation(name) is expected
 
 
-@pytest.mark.parametrize("values", ["0,1,-1", "1", ",,", "0, ,1 ", "@", "@3,17", "@3?5, 6", "-1,"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        *("0,1,-1", "1", ",,", "0, ,1 ", "@", "@3,17", "@3?5, 6", "@3!5", "@!", "-1,"),
+        *("0.5,1", ".25", "0,1.", "@3:0.7,17", "@3: .5!8", "0,1\t2.5", "@3\t 0.5 ", "1,-1,\t1"),
+    ],
+)
 def test_values_of_our_own_lines_are_known(values: str) -> None:
     assert re.fullmatch(OWN_VALUES, values)
 
 
-@pytest.mark.parametrize("values", ["0,2", "x", "0,1,x", "@3;4", "-2", ",  " * 5000 + "x"])
+_SLOW = [",  " * 5000 + "x", "1." * 5000, "0.1, " * 5000 + "x", "@" + ": ." * 5000 + "x"]
+
+
+@pytest.mark.parametrize("values", ["0,2", "x", "0,1,x", "@3;4", "-2", "1\t0", *_SLOW])
 def test_other_values_are_not_ours_and_take_no_time(values: str) -> None:
     assert not re.fullmatch(OWN_VALUES, values)

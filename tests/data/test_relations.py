@@ -209,10 +209,32 @@ def test_the_added_labels_are_those_of_single_steps(data: st.DataObject) -> None
     )
     row = data.draw(st.lists(st.sampled_from([0, 1, UNKNOWN]), min_size=7, max_size=7))
     done = relations.complete(known, np.array([row], np.int8))
-    sparse = relations.complete(known, targets.to_sparse(np.array([row], np.int8)))
-    assert targets.dense(sparse.values).tolist() == targets.dense(done.values).tolist()
-    assert done[1:] == sparse[1:]
     assert targets.dense(done.values).tolist() == [follow(row, stated, groups)]
+    # The same image twice: with the absent classes as the others, and with the unknown ones.
+    table = np.array([row, row], np.int8)
+    both = targets.to_sparse(table).compared_with(np.array([0, UNKNOWN], np.int8))
+    sparse = relations.complete(known, both)
+    assert targets.dense(sparse.values).tolist() == targets.dense(done.values).tolist() * 2
+    assert [2 * count for count in done[1:]] == list(sparse[1:])
+    lists = [annotation.ImageList(Path(), ["a", "b"], each) for each in (table, both)]
+    found = [relations.check(known, {"train": each}) for each in lists]
+    for ours, theirs in zip(*found, strict=True):
+        assert ours[:3] == theirs[:3]
+        assert ours.images["train"].tolist() == theirs.images["train"].tolist()
+
+
+def test_a_long_chain_is_followed_and_too_many_implications_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"c{i}" for i in range(2000)]
+    lines = [f"  c{i}: c{i + 1}\n" for i in range(1999)]
+    (tmp_path / relations.FILE).write_text("implies:\n" + "".join(lines))
+    known = relations.read(tmp_path / relations.FILE, names)
+    assert known.implied[1990] == tuple(range(1991, 2000))
+    assert sum(map(len, known.implied)) == 1999 * 2000 // 2
+    monkeypatch.setattr(relations, "_MOST_IMPLIED", 1999 * 1000 - 1)
+    with pytest.raises(PaddlexMLError, match="the classes imply more than 1,998,999 others"):
+        relations.read(tmp_path / relations.FILE, names)
 
 
 def follow(

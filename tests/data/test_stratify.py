@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paddlex_ml.data import stratify
+from paddlex_ml.data import targets as data_targets
+from paddlex_ml.metrics.known import UNKNOWN
 
 # What a user sees of a division is tested in test_split.py.
 
@@ -23,6 +25,25 @@ def make_targets(num_images: int, num_classes: int, *steps: int) -> np.ndarray:
 def measure_worst(targets: np.ndarray, in_val: np.ndarray, val_percent: int) -> float:
     shares = targets[in_val].sum(axis=0, dtype=int) / targets.sum(axis=0, dtype=int)
     return float(np.abs(shares - val_percent / 100).max())
+
+
+@pytest.mark.parametrize("most", [stratify._MOST_CELLS, 0])
+def test_images_of_which_little_is_known_are_divided_by_what_is_known(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    rng = np.random.default_rng(0)
+    table = (rng.random((1200, 12)) < 0.2).astype(np.int8)
+    table[400:][rng.random((800, 12)) < 0.7] = UNKNOWN
+    table[:400][rng.random((400, 12)) < 0.2] = UNKNOWN
+    mixed = data_targets.to_sparse(table)
+    assert 0 < np.count_nonzero(mixed.others) < 1200
+    monkeypatch.setattr(stratify, "_MOST_CELLS", most)
+    in_val = stratify.choose_by_class(mixed, np.arange(1200), 25, 0)
+    if most:
+        assert np.array_equal(in_val, stratify.choose_by_class(table, np.arange(1200), 25, 0))
+    assert in_val.sum() == 300
+    for value in (1, 0, UNKNOWN):
+        assert measure_worst((table == value).astype(np.uint8), in_val, 25) < 0.03
 
 
 @settings(max_examples=300, deadline=None)

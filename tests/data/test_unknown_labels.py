@@ -22,6 +22,7 @@ from tests.engines.test_check_dataset import configure
 NAMES = ["cat", "dog", "owl", "bat"]
 ROWS = ["1,0,-1,-1", "0,1,1,", ",,,", "1,1,1,-1", "0,0,-1,-1"]
 IDS = ["@0?2,3", "@1,2?3", "@?0,1,2,3", "@0,1,2?3", "@?2,3"]
+KNOWN = ["@0!1", "@1,2!0", "@!", "@0,1,2!", "@!0,1"]
 
 
 def write_set(root: Path, rows: list[str], val: list[str]) -> Path:
@@ -37,11 +38,12 @@ def write_set(root: Path, rows: list[str], val: list[str]) -> Path:
     return root
 
 
-@pytest.fixture(params=["dense", "sparse"])
+@pytest.fixture(params=["dense", "sparse", "known ids"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "dense":
         return write_set(tmp_path / "set", ROWS, ["1,0,1,1", "0,1,0,0"])
-    return write_set(tmp_path / "set", IDS, ["@0,2,3", "@1"])
+    val = ["@0,2,3", "@1"] if request.param == "sparse" else ["@0,2,3!1", "@1"]
+    return write_set(tmp_path / "set", IDS if request.param == "sparse" else KNOWN, val)
 
 
 def test_unknown_labels_are_counted_by_list_and_class(folder: Path) -> None:
@@ -116,15 +118,16 @@ def test_images_without_a_label_are_left_out_alike(folder: Path) -> None:
 
 def test_a_dense_and_a_sparse_list_have_one_digest(tmp_path: Path) -> None:
     dense = annotation.read(write_set(tmp_path / "a", ROWS, ["1,0,1,1"]))
-    sparse = annotation.read(write_set(tmp_path / "b", IDS, ["@0,2,3"]))
-    assert isinstance(sparse.train.values, SparseTargets)
-    assert annotation.digest(dense.train) == annotation.digest(sparse.train)
-    assert annotation.digest(dense.val) == annotation.digest(sparse.val)
+    for name, rows in (("b", IDS), ("c", KNOWN)):
+        sparse = annotation.read(write_set(tmp_path / name, rows, ["@0,2,3"]))
+        assert isinstance(sparse.train.values, SparseTargets)
+        assert annotation.digest(dense.train) == annotation.digest(sparse.train)
+        assert annotation.digest(dense.val) == annotation.digest(sparse.val)
 
 
 def test_a_line_named_twice_is_the_same_only_with_the_same_unknown_labels(folder: Path) -> None:
     lines = (folder / "train.txt").read_text().splitlines()
-    other = lines[0].replace("-1", "0").replace("?2,3", "")
+    other = lines[0].replace("-1", "0").replace("?2,3", "").replace("!1", "")
     for line, text in ((lines[0], "fix:   leave such lines out"), (other, "with other labels")):
         (folder / "train.txt").write_text("\n".join([*lines, line]) + "\n")
         with pytest.raises(PaddlexMLError, match="already in line 1") as caught:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paddlex_ml.data import annotation
+from paddlex_ml.data import annotation, label_file
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import registry
@@ -297,7 +297,7 @@ def assert_sound(dataset: SourceDataset | MLClsDataset, root: Path) -> None:
         assert images.targets.max(initial=0) <= 1
         assert all((root / path).is_file() and ".." not in path for path in images.paths)
         assert len(set(images.paths)) == len(images)
-    texts["label.txt"] = annotation.labels_text(dataset.label_names)
+    texts["label.txt"] = label_file.labels_text(dataset.label_names)
     written = root.parent / "written"
     write(written, texts)
     assert annotation.read_labels(written / "label.txt") == dataset.label_names

@@ -204,7 +204,7 @@ def hide_some(root: Path, *, sparse: bool) -> None:
     """Write lists with unknown labels."""
     train = ["1,0,-1,0,0", "0,1,0,0,-1", "0,0,1,-1,-1", "1,0,0,0,0", "0,0,0,0,1"]
     if sparse:
-        train = ["@0?2", "@1?4", "@2?3,4", "@0", "@4"]
+        train = ["@0?2", "@1?4", "@2!0,1", "@0", "@4"]
     lines = [f"图 片/a, {i}.png\t{text}\n" for i, text in enumerate(train)]
     (root / "train.txt").write_text("".join(lines), "utf-8")
     (root / "val.txt").write_text(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,15 @@ def test_sparse_sets_of_many_classes_stay_sparse(tmp_path: Path) -> None:
     assert not (tmp_path / "merged" / "val.txt").exists()
 
 
+def test_images_of_which_few_classes_are_known_list_these(tmp_path: Path) -> None:
+    names = [f"class {i}" for i in range(1100)]
+    first = plant(tmp_path / "a", names, train={"a.jpg": ("a", "@1"), "b.jpg": ("b", "@1!2")})
+    second = plant(tmp_path / "b", ["class 7", "more"], train={"c.jpg": ("c", "@1")})
+    merging.merge([first, second], tmp_path / "merged", watch)
+    lines = (tmp_path / "merged" / "train.txt").read_text()
+    assert lines == "a.jpg\t@1?1100\nb.jpg\t@1!2\nc.jpg\t@1100!7\n"
+
+
 def test_relations_and_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
     sets = [
         plant(tmp_path / parent / "set", ["cat"], train={"a.jpg": (parent, "1")})
@@ -172,12 +182,22 @@ def test_a_merged_set_inside_of_a_source_is_refused(pair: list[Path]) -> None:
     assert not (pair[0] / "merged").exists()
 
 
-def test_unknown_labels_that_no_memory_can_list_are_refused(
+def test_labels_that_no_memory_can_list_are_refused(
     tmp_path: Path, pair: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (pair[1] / "train.txt").write_text("one.jpg\t@1\ny/2.jpg\t@0\n")
     merging.merge(pair, tmp_path / "merged", watch, "first")
     monkeypatch.setattr(machine_memory, "available", lambda: 100)
-    with pytest.raises(PaddlexMLError, match=r"2 labels of this sparse list would be unknown"):
+    with pytest.raises(PaddlexMLError, match=r"2 labels of this sparse list would be listed"):
         merging.merge(pair, tmp_path / "other", watch, "first")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_weight_is_that_of_the_line_for_training(tmp_path: Path, order: Any) -> None:
+    sets = [
+        plant(tmp_path / "a", ["cat"], val={"x.png": ("x", "1\t9")}, train={"y.png": ("y", "1")}),
+        plant(tmp_path / "b", ["cat"], train={"x.png": ("x", "1\t3"), "z.png": ("z", "0")}),
+    ]
+    merging.merge([sets[i] for i in order], tmp_path / "c", watch)
+    assert "x.png\t1\t3\n" in (tmp_path / "c" / "train.txt").read_text()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from paddlex_ml.data import annotation
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats import openimages, registry
 from paddlex_ml.formats.collector import Options
@@ -130,6 +131,16 @@ def test_names_of_two_classes_and_headers_of_class_tables(plant: Plant) -> None:
         plant({**FILES, "class-descriptions.csv": classes}, *IMAGES), Options()
     )
     assert dataset.label_names == ["Cat (/m/01)", "Cat (/m/02)", "Dog"]
+
+
+def test_of_many_classes_the_list_has_what_is_known(plant: Plant) -> None:
+    rows = "".join(f"a1,verification,c{i:04},1\n" for i in range(1200))
+    rows += "a2,verification,c0007,0\na2,verification,c0003,1\n"
+    dataset = openimages.read(plant({"train.csv": HEADER + rows}, "a1.jpg", "a2.jpg"), Options())
+    images = dataset.lists["train"]
+    lines = annotation.list_text(images.paths, images.values)
+    assert lines.splitlines()[1] == "a2.jpg\t@3!7"
+    assert dataset.account.unknown == 1198
 
 
 def test_a_class_that_is_only_absent_is_none(plant: Plant) -> None:

@@ -39,19 +39,39 @@ def test_what_is_pasted_comes_back(value: str | list[str]) -> None:
         (write_override("convert.separator", ","), "--separator ,"),
         (write_override("convert.separator", "it's"), """--separator 'it'"'"'s'"""),
         (write_override("convert.label_columns", ["1.10", "null"]), "--label-columns 1.10 null"),
+        (override(f"{KEY}.label_columns", ["no", "1.10"]), "--label-columns no 1.10"),
+        (f"-o '{KEY}.label_columns=[&a [x, x], *a]'", "--label-columns"),
+        (f"-o '{KEY}.label_columns=" + "[" * 99 + "'", "--label-columns '[["),
         (write_override("convert.uncertain", "positive") + ": cat", "--uncertain positive: cat"),
         (override(f"{KEY}.separator", "; "), "--separator '; '"),
         (override(f"{KEY}.rename", {"a=b": "c d"}), r"--rename 'a\=b=c d'"),
         (f"go on with -o {KEY}.enable=false", "go on with mode check_dataset, which reads them as"),
         ("convert.separator has no effect", "--separator has no effect"),
         (f"where: {KEY}.image_column", "where: --image-column"),
-        ("convert.csv and -o CheckDataset.drop=[missing] stay", "convert.csv and -o CheckDataset"),
+        (f"-o {KEY}.separator=\\\\", "--separator "),
+        (f"-o '{KEY}.rename={{a: [b]}}'", "--rename "),
+        ("where: CheckDataset.split.group_regex", "where: --group-regex"),
+        ("-o Global.dataset_dir=./my_set (of", "name another folder, such as ./my_set (of"),
+        ("-o CheckDataset.split.val_percent=20", "--val-percent 20"),
+        (
+            "leave such lines out: -o 'CheckDataset.drop=[missing]'",
+            "leave such lines out: mode check_dataset with -o 'CheckDataset.drop=[missing]'",
+        ),
+        ("mode check_dataset with -o CheckDataset.drop=x", "mode check_dataset with -o Check"),
     ],
 )
 def test_overrides_and_keys_become_options_of_the_script(text: str, expected: str) -> None:
     found = overrides.for_script(text)
     assert found.startswith(expected)
-    assert "convert." not in found.replace("convert.csv", "")
+    assert "convert." not in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["convert.csv", "dataset_tools/split.py", "a/convert.yaml", f"-o {KEY}.none=1"],
+)
+def test_other_texts_stay(text: str) -> None:
+    assert overrides.for_script(text) == text
 
 
 def test_all_parts_of_an_error_are_translated() -> None:

@@ -59,7 +59,7 @@ def test_two_formats_of_one_rank_are_both_named(plant: Plant) -> None:
     )
 
 
-@pytest.mark.parametrize("values", ["1", "-1", "@0", "@?0"])
+@pytest.mark.parametrize("values", ["1", "-1", "@0", "@?0", "@!0"])
 def test_our_own_lists_need_no_conversion(plant: Plant, values: str) -> None:
     root = plant({"label.txt": "0 cat\n", "train.txt": f"a.jpg\t{values}\n"}, "a.jpg")
     error = refuse(root, registry.AUTO)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from paddlex_ml.data.inventory import Inventory
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import registry, rewrite, text_list
 from paddlex_ml.formats.collector import Options
 
@@ -238,3 +239,34 @@ def test_the_separator_is_read_as_for_a_table(plant: Plant, labels: Any, separat
     root = plant({"train.txt": "\n".join(lines)}, *(f"{i}.jpg" for i in range(4)))
     found = labels(text_list.read(root, Options(separator=separator)))["train"]
     assert found == {f"{i}.jpg": ["cat", "dog"] if i % 2 else ["dog"] for i in range(4)}
+
+
+@pytest.mark.parametrize("values", ["0,1,-1", "0,1,", ",,", "@0!1,2", "@0,1?2", "@!"])
+def test_our_own_lists_without_a_label_file_are_no_text_lists(plant: Plant, values: str) -> None:
+    root = plant({"train.txt": f"a.jpg\t{values}\n"}, "a.jpg")
+    assert text_list.recognise(Inventory(root)) == ""
+    with pytest.raises(PaddlexMLError, match="in the form of this toolkit already"):
+        text_list.read(root, Options())
+
+
+@pytest.mark.parametrize("values", ["0,1", "-1,1", "0 2"])
+def test_lists_that_may_be_of_others_are_text_lists(plant: Plant, values: str) -> None:
+    root = plant({"train.txt": f"a.jpg\t{values}\n"}, "a.jpg")
+    assert text_list.recognise(Inventory(root)) == "train.txt"
+
+
+@pytest.mark.parametrize("rows", [["1,", "0,2,", "0", ""], ["1,", "0,2,", "0,1,", "2,"]])
+def test_lists_of_label_numbers_with_a_comma_too_many_are_not_taken_for_ours(
+    tmp_path: Path, rows: list[str]
+) -> None:
+    (tmp_path / "im").mkdir()
+    for i in range(4):
+        (tmp_path / f"im/{i}.png").write_bytes(b"x")
+    (tmp_path / "classes.txt").write_text("cat\ndog\nbird\n")
+    lines = [f"im/{i}.png\t{row}\n" for i, row in enumerate(rows)]
+    (tmp_path / "train.txt").write_text("".join(lines))
+    rewrite.convert(tmp_path, "auto", Options())
+    names = (tmp_path / "label.txt").read_text().splitlines()
+    assert names == ["0 cat", "1 dog", "2 bird"]
+    shown = (tmp_path / "train.txt").read_text().splitlines()
+    assert shown[:2] == ["im/0.png\t0,1,0", "im/1.png\t1,0,1"]

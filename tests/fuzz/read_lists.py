@@ -37,7 +37,15 @@ def _write_sets() -> list[bytes]:
     relations = b"implies: {red car: cat}\nexclusive: [[cat, \xe7\x8c\xab]]\n"
     unknown = {"train.txt": b"images/a.png\t1,,-1\nimages/b.png\t0,1,0\n"}
     sparse = {"train.txt": b"images/a.png\t@0?1,2\nimages/b.png\t@\n", "relations.yaml": relations}
-    others = [lists | unknown, lists | sparse, lists | unknown | {"val.txt": lists["train.txt"]}]
+    open_ = {"train.txt": b"images/a.png\t@0!1\nimages/b.png\t@!2\n"}
+    soft = {"train.txt": b"images/a.png\t0.7,,1\t2.5\nimages/b.png\t@0:0.25,2!1\t.5\n"}
+    others = [
+        lists | open_,
+        lists | soft,
+        lists | unknown,
+        lists | sparse,
+        lists | unknown | {"val.txt": lists["train.txt"]},
+    ]
     return [pack(each | images) for each in (lists, with_mark, utf16, *others)]
 
 
@@ -50,12 +58,27 @@ def _check(folder: Path, content: bytes) -> object:
         known, _ = check.read_relations(draft.parsed, required=False)
         if known is not None:
             draft.complete(known)
+    with suppress(PaddlexMLError):
+        _write_again(root)
     report = check.check(root, workers=0)
     if report.faults:
         return sorted({fault.kind for fault in report.faults})
     check.summarise(report)
     annotation.read(root)
     return [warning.text[:20] for warning in report.warnings]
+
+
+def _write_again(root: Path) -> None:
+    """Lists with soft values that are read are the same ones when they are written and read."""
+    found = annotation.read(root, soft_labels=True)
+    path = root / annotation.TRAIN_FILE
+    before, again = path.read_bytes(), found.train.text()
+    path.write_text(again, "utf-8", newline="\n")
+    if annotation.digest(annotation.read(root, soft_labels=True).train) != annotation.digest(
+        found.train
+    ):
+        raise AssertionError(f"the list became another one: {again[:200]!r}")
+    path.write_bytes(before)
 
 
 def _change() -> Transaction:
@@ -118,6 +141,7 @@ _PLACES = (
 _WORDS = (
     *(b"images/a.png", b"images/b.png", b"0 cat", b"1,0,1", b"\t", b"-1", b"1,-1,0", b"0.5", b"2"),
     *(b"@0,1", b"@", b"?2", b"@999999999", b",,", b"implies:", b"exclusive:", b"[cat, cat]"),
+    *(b"!1", b"@!", b"0:0.7", b":.5", b"\t2.5", b"\t0", b"1e400", b"nan", b"0.00000001", b"1."),
     *(b"\n=== label.txt ===\n", b"\n=== train.txt ===\n", b"\n=== train.txt/x ===\n"),
 )
 READERS = [

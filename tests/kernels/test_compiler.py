@@ -6,7 +6,11 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -90,37 +94,31 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
     return digest, said
 
 
-@pytest.mark.story
-@needs_numba
-def test_a_process_that_compiles_and_one_that_loads_compute_the_same_bits(tmp_path: Path) -> None:
-    cold = finish(start(tmp_path / "empty"))
-    stored = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
-    warm = finish(start(tmp_path / "empty"))
-    assert cold == warm == (cold[0], "")
-    assert len(stored) == 6
-    assert stored == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
-
-
 @pytest.mark.heavy
 @pytest.mark.story
 @needs_numba
-def test_the_bits_are_the_same_when_two_start_at_once_and_where_nothing_can_be_kept(
+def test_the_bits_are_the_same_compiled_at_once_loaded_and_where_nothing_can_be_kept(
     tmp_path: Path,
 ) -> None:
-    both = [start(tmp_path / "not" / "there") for _ in range(2)]
-    digests = {finish(process)[0] for process in both}
-    assert len(list(tmp_path.rglob("*.nbc"))) == 6
+    folder = tmp_path / "not" / "there"
+    both = [start(folder) for _ in range(2)]
+    cold = {finish(process) for process in both}
+    stored = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
+    assert len(stored) == 6
     assert list(tmp_path.rglob("*.tmp*")) == []
+    warm = finish(start(folder))
+    assert cold == {warm} == {(warm[0], "")}
+    assert stored == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
     for path in tmp_path.rglob("*.nbi"):  # as a power cut leaves files
         path.write_bytes(b"")
-    damaged, said = finish(start(tmp_path / "not" / "there"))
+    damaged, said = finish(start(folder))
     assert said.count("compiled code cannot be kept in") == 1
     # Neither beside the package, as in a read-only installation, nor in the home folder.
     only = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
     unkept, said = finish(start("/dev/null/nothing", **only))
     assert said.count("compiled code cannot be kept in /dev/null/nothing") == 1
     assert "PADDLEX_ML_CACHE=/another/folder" in said
-    assert digests == {damaged, unkept}
+    assert warm[0] == damaged == unkept
 
 
 def test_a_numba_that_does_not_work_is_told_and_not_used(
@@ -173,8 +171,127 @@ def test_code_that_another_user_may_have_written_is_not_run(
         (folder if fault == "all may write" else folder.parent).chmod(0o777)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
     monkeypatch.setattr(temporary, "own_folder", lambda: open_folder / "own")
-    monkeypatch.setattr(importlib, "import_module", lambda _: None)
+    monkeypatch.setattr(importlib, "import_module", lambda _: SimpleNamespace(KERNELS=()))
     compiler.load("paddlex_ml.kernels.pixel_loops")
     assert os.environ["NUMBA_CACHE_DIR"] == str(open_folder / "own" / "numba")
     assert (open_folder / "own" / "numba").stat().st_mode & 0o777 == 0o700
     assert f"other users may have written into {folder}" in caplog.text
+
+
+_SMALL = """
+from paddlex_ml.kernels.compiler import compiled
+
+@compiled("float64(float64)")
+def double(x):
+    return 2.0 * x
+
+@compiled("float64(float64)")
+def square(x):
+    return x * x
+
+KERNELS = (double, square)
+"""
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """Name of a module of two kernels, of which no code is stored."""
+    name = f"kernels_of_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(_SMALL)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(compiler.VARIABLE, str(tmp_path / "code"))
+    (tmp_path / "code").mkdir(mode=0o700)
+    return name
+
+
+def watched(
+    monkeypatch: pytest.MonkeyPatch, before: Callable[[str], None] = lambda _: None
+) -> list[str]:
+    """Names of the functions that this process compiles; `before` each something is done."""
+    names: list[str] = []
+    compile = compiler.Kernel.compile
+
+    def watch(kernel: compiler.Kernel) -> Callable[..., Any]:
+        before(kernel.function.__name__)
+        names.append(kernel.function.__name__)
+        return compile(kernel)
+
+    monkeypatch.setattr(compiler.Kernel, "compile", watch)
+    return names
+
+
+@needs_numba
+def test_another_process_compiles_from_the_other_end(
+    small: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stored(name: str) -> list[Path]:
+        return list((tmp_path / "code").glob(f"*/{small}.{name}-*.nbi"))
+
+    def wait_for_the_other(name: str) -> None:
+        deadline = time.monotonic() + 60
+        while name == "double" and not stored("square"):
+            assert time.monotonic() < deadline, "no other process compiles"
+            time.sleep(0.01)
+
+    watched(monkeypatch, wait_for_the_other)
+    module: Any = compiler.load(small, shares_work=True)
+    assert (module.double(3.0), module.square(3.0)) == (6.0, 9.0)
+
+
+@needs_numba
+def test_a_process_starts_only_where_something_is_missing(
+    small: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert compiler.load(small) is not None
+    sys.modules.pop(small)
+    monkeypatch.setattr(subprocess, "Popen", None)
+    assert compiler.load(small, shares_work=True) is not None
+    # Of a file that was installed later the code may be old: another process starts, but once.
+    indexes = list((tmp_path / "code").rglob("*.nbi"))
+    for index in indexes:
+        os.utime(index, (0, 0))
+    sys.modules.pop(small)
+    with pytest.raises(TypeError, match="not callable"):
+        compiler.load(small, shares_work=True)
+    assert compiler.load(small) is not None
+    assert len(indexes) == 2
+    assert all(index.stat().st_mtime > 0 for index in indexes)
+
+
+@needs_numba
+def test_what_another_process_compiles_is_waited_for_last(
+    small: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lock = tmp_path / "code" / f"{small}.double.lock"
+    other = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(lock)], stdout=subprocess.PIPE, stdin=subprocess.PIPE
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == b"held\n"
+
+    def let_go(name: str) -> None:
+        if name == "square":
+            other.communicate(b"")
+
+    names = watched(monkeypatch, let_go)
+    module: Any = compiler.load(small)
+    assert names == ["square", "double"]
+    assert (module.double(3.0), module.square(3.0)) == (6.0, 9.0)
+
+
+_HOLD = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_kernel_that_was_not_loaded_says_so() -> None:
+    with pytest.raises(RuntimeError, match="half is to be loaded first"):
+        compiler.compiled("float64(float64)")(half)(1.0)
+
+
+def half(x: float) -> float:
+    return x / 2

@@ -128,6 +128,18 @@ def test_labels_by_hand(scores, thresholds, least, most, expected):
     assert choose(np.array(scores, np.float32), selection).tolist() == expected
 
 
+def test_a_chosen_class_limits_what_it_excludes_and_what_implies_that():
+    """As in PETS: 0 implies 1, 1 and 2 exclude each other, 3 implies 2."""
+    relations = ClassRelations(((1,), (), (), (2,), ()), ((1, 2),))
+    scores = np.array([0.1, 0.4, 0.8, 0.3, 0.6])
+    limits = relations.find_limits(scores, np.array([2, 4]))
+    assert limits == pytest.approx([0.2, 0.2, 1, 1, 1])
+    assert relations.find_limits(scores, np.array([4])).tolist() == [1] * 5
+    scores = np.array([0.7, 0.9, 0.5, 0.3, 0.6])
+    limits = relations.find_limits(scores, np.array([1, 0]))
+    assert limits == pytest.approx([1, 1, 0.1, 0.1, 1])
+
+
 def test_scores_rise_along_implications_in_a_batch():
     scores = np.array([[0.1, 0.9, 0.2, 0.1, 0.1], [0.5, 0.1, 0.1, 0.6, 0.2]], np.float32)
     raised = PETS.raise_scores(scores)

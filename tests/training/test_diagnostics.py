@@ -262,7 +262,15 @@ def test_classes_without_a_known_absent_label_are_named_where_unknown_ones_are_i
     ("unknown", "told"),
     [
         ("ignore", "nothing is learned of a class that nobody has looked for; label some images, "),
-        ("em", "nothing is learned of a class that nobody has looked for; label some images, "),
+        (
+            "em",
+            "-o Train.loss.unknown=em draws the scores of such a class to 0.5; label some images, ",
+        ),
+        (
+            "role",
+            "-o Train.loss.unknown=role draws the scores of such a class to estimates that begin "
+            "by chance; label some images, ",
+        ),
         (
             "weak_negative",
             "-o Train.loss.unknown=weak_negative teaches that such a class is nowhere; label some "

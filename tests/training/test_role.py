@@ -155,6 +155,28 @@ def test_an_image_that_is_drawn_twice_in_a_step_gets_the_sum_of_both_gradients()
     assert apart.squares == pytest.approx(table.squares, rel=1e-5)
 
 
+def test_an_image_of_weight_2_counts_as_the_same_image_twice() -> None:
+    x, targets = example(2)
+    tables, losses, changes = [], [], []
+    for rows, weights in (([0, 1], [2.0, 1.0]), ([0, 0, 1], None)):
+        table = LabelEstimates(2, 5, labels=K, seed=1)
+        logits = paddle.to_tensor(x[rows], stop_gradient=False)
+        given = paddle.to_tensor(targets[rows])
+        counts = None if weights is None else paddle.to_tensor(weights)
+        loss = table.loss(logits, given, draws(*rows), counts)
+        loss.backward()
+        table.update(0.01, ONE)
+        slope = np.zeros_like(x)
+        np.add.at(slope, rows, logits.grad.numpy())
+        tables.append(table.logits)
+        losses.append(float(loss))
+        changes.append(slope)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert changes[0] == pytest.approx(changes[1], abs=1e-6)
+    assert tables[0] == pytest.approx(tables[1], abs=1e-6)
+    assert (tables[0] != LabelEstimates(2, 5, labels=K, seed=1).logits).any()
+
+
 def test_the_estimates_come_to_show_as_many_labels_as_expected() -> None:
     targets = np.full((40, 10), UNKNOWN, np.float32)
     targets[:, 0] = 1

@@ -7,6 +7,8 @@ train  features of the model -> scores by linear probes that did not see the lab
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +17,19 @@ import paddle
 from paddlex_ml.artifacts.evaluate_result import LabelErrorCounts, LabelErrorResult
 from paddlex_ml.artifacts.run_folder import EXAMPLE
 from paddlex_ml.config.schema import Config
+from paddlex_ml.data import targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.engines.evaluate import files
 from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.engines.evaluate.scores import score
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.metrics.known import UNKNOWN
 from paddlex_ml.metrics.label_quality import review
 from paddlex_ml.metrics.out_of_fold import score_out_of_fold
 from paddlex_ml.models import zoo
 from paddlex_ml.report.content import SuspectedLabel
+
+logger = logging.getLogger(__name__)
 
 
 def refuse_impossible(config: Config, evaluated: EvaluatedModel) -> None:
@@ -47,6 +53,11 @@ def find(
     lists = {"val": counts}
     if config.Evaluate.label_errors == "all":
         train = dataset.train
+        if (soft := train.soft) is not None:  # nobody is certain of them: none can be wrong
+            unknown = np.full(len(soft.ids), UNKNOWN, np.int8)
+            cells = (soft.images(), soft.ids.astype(np.int64), unknown)
+            train = replace(train, values=targets.put(train.values, *cells))
+            logger.info("%d labels with soft values are left out of the search", len(soft.ids))
         features = _extract_features(config, evaluated, train)
         train_scores = score_out_of_fold(features, train.targets, seed=config.Global.seed)
         more, lists["train"] = _find_in_list("train", train, names, train_scores, "out of fold")

@@ -80,7 +80,8 @@ def run(config: Config) -> EvaluationResult:
 def _read_lists(config: Config) -> MLClsDataset:
     assert config.Global.dataset_dir is not None  # the configuration refuses it
     lists = ("train", "val") if config.Evaluate.label_errors == "all" else ("val",)
-    return annotation.read(config.Global.dataset_dir, lists=lists)
+    soft = config.Train.soft_labels
+    return annotation.read(config.Global.dataset_dir, lists=lists, soft_labels=soft)
 
 
 def _save_thresholds(tuned: TunedThresholds, paths: list[Path]) -> None:

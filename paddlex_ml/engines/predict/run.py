@@ -26,6 +26,7 @@ from paddlex_ml.artifacts.predict_result import FailedImage, PredictResult, Unan
 from paddlex_ml.artifacts.run_folder import PredictFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
+from paddlex_ml.data import relations
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.engines.predict import files
 from paddlex_ml.engines.predict.save_labels import LabelSaver
@@ -108,7 +109,8 @@ def _run(config: Config, saved: PredictFiles) -> PredictResult:
     labels = None
     if wanted.save_labels is not None:
         names, root = model.label_names, config.Global.dataset_dir
-        labels = LabelSaver(root, names, *wanted.save_labels, wanted.relations)
+        known = None if wanted.relations is None else relations.read(wanted.relations, names)
+        labels = LabelSaver(root, names, wanted.save_labels, known)
     results = Predictor(model).predict(
         pictures,
         wanted.batch_size,

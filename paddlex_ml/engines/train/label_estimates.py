@@ -15,6 +15,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.data import annotation, targets
 from paddlex_ml.data.annotation import MLClsDataset
+from paddlex_ml.data.targets import Targets
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage.regular_file import LARGEST_WEIGHTS
@@ -28,20 +29,34 @@ SAVED_MOST = LARGEST_WEIGHTS * 3 // 4
 logger = logging.getLogger(__name__)
 
 
-def build(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> LabelEstimates | None:
+def has_unknown(config: Config, values: Targets) -> bool:
+    """Whether a training on `values` has an unknown label."""
+    return config.Train.single_positive or targets.has_unknown(values)
+
+
+def write_without_table(config: Config) -> str:
+    """The overrides of a training like this one that estimates no labels."""
+    needless = config.Train.loss.role_labels is not None
+    return override("Train.loss.unknown", "em") + f" {override(KEY, None)}" * needless
+
+
+def build(
+    config: Config, dataset: MLClsDataset, group: ProcessGroup, *, is_read: bool = False
+) -> LabelEstimates | None:
     """A fresh table for train.txt; None where the configuration asks for none, or all is known.
 
-    Raises PaddlexMLError where it does not fit into memory or into a checkpoint, and where nothing
-    says how many labels an image shows.
+    `is_read` says that a saved table is in memory already. Raises PaddlexMLError where it does not
+    fit into memory or into a checkpoint, and where nothing says how many labels an image shows.
     """
     options, values = config.Train, dataset.train.values
-    has_unknown = options.single_positive or targets.has_unknown(values)
-    if options.unknown_labels != "role" or not has_unknown:
+    if options.unknown_labels != "role" or not has_unknown(config, values):
         return None
     images, classes = values.shape
-    size, free = images * classes * role.BYTES, machine_memory.available()
-    needed = 2 * size * group.local_size  # a resume reads the saved table beside the fresh one
-    if size > SAVED_MOST or needed > free:
+    size = images * classes * role.BYTES
+    # A resume reads the saved table beside the fresh one: a run that begins must be able to go on.
+    needed = (1 if is_read else 2) * size * group.local_size
+    # All processes ask before one of them takes the memory.
+    if size > SAVED_MOST or any(group.all_gather([needed > machine_memory.available()])):
         most = f"a checkpoint holds at most {SAVED_MOST / 1e9:.1f} GB of it"
         if size <= SAVED_MOST:
             most = f"with a resume it takes {needed / 1e9:.1f} GB in {group.local_size} "
@@ -50,7 +65,7 @@ def build(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> LabelEs
             f"the estimated labels of {images:,} images and {classes:,} classes take "
             f"{size / 1e9:.1f} GB: {most}",
             where="Train.loss.unknown",
-            fix=f"{override('Train.loss.unknown', 'em')} needs no table",
+            fix=f"{write_without_table(config)} needs no table",
         )
     labels = _count_labels(config, dataset)
     if group.is_main:
@@ -68,7 +83,7 @@ def build(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> LabelEs
                     annotation.TRAIN_FILE,
                     named,
                     labels,
-                    override(KEY, min(round(named * 1.2, 2), classes)),
+                    override(KEY, min(float(f"{named * 1.2:.3g}"), classes)),
                 ),
             )
     return LabelEstimates(images, classes, labels=labels, seed=config.Global.seed)

@@ -12,14 +12,14 @@ import numpy as np
 import paddle
 
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import annotation, preprocess, sampling, targets
-from paddlex_ml.data.annotation import MLClsDataset
+from paddlex_ml.data import annotation, preprocess, sampling, soft_targets, targets
+from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset
 from paddlex_ml.data.image_cache import open_caches
 from paddlex_ml.data.loader import Loader, count_workers
 from paddlex_ml.data.targets import Targets
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import start
+from paddlex_ml.engines.train import label_estimates, start
 from paddlex_ml.models import zoo
 from paddlex_ml.training import diagnostics
 from paddlex_ml.training.freeze import backbone_entries, set_frozen
@@ -40,15 +40,25 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> MLClsDataset:
-    """The lists as they are trained on: with Train.loss.unknown=negative, unknown is absent.
+    """The lists as they are trained on: without images of weight 0, and with
+    Train.loss.unknown=negative unknown is absent.
 
-    The log says what becomes of unknown labels, and what the lists cannot teach.
+    The log says what becomes of them and of unknown labels, and what the lists cannot teach.
     """
-    treatment, values = config.Train.unknown_labels, dataset.train.values
+    treatment, weights = config.Train.unknown_labels, dataset.train.weights
     if group.is_main:
-        _tell_unknown(config, values)
+        for sentence in soft_targets.tell(dataset.train.soft, weights):
+            logger.info("%s", sentence)
+    if weights is not None and not weights.all():
+        if group.is_main:
+            text = "%s: %d images with the weight 0 are left out"
+            logger.info(text, annotation.TRAIN_FILE, np.count_nonzero(weights == 0))
+        dataset = replace(dataset, train=dataset.train.take(weights > 0))
+    values = dataset.train.values
+    if group.is_main:
+        _tell_unknown(config, dataset.train)
     if treatment == "negative":
-        values = targets.assume_absent(values)
+        values = targets.assume(values, 0)
         dataset = replace(dataset, train=replace(dataset.train, values=values))
     for message in diagnostics.check_lists(
         dataset.label_names, values, dataset.val.values, unknown=treatment
@@ -57,9 +67,10 @@ def prepare_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) ->
     return dataset
 
 
-def _tell_unknown(config: Config, values: Targets) -> None:
+def _tell_unknown(config: Config, images: ImageList) -> None:
     """Log how many labels of train.txt are unknown, and what becomes of them."""
-    options, weight = config.Train, _weigh_unknown(config, values)
+    options, values = config.Train, images.values
+    weight = _weigh_unknown(config, values)
     if weight is None:
         if options.loss.unknown is not None:
             logger.info(
@@ -67,8 +78,10 @@ def _tell_unknown(config: Config, values: Targets) -> None:
             )
         return
     counts, labels = targets.count(values), len(values) * values.shape[1]
-    known = counts.present if options.single_positive else counts.known
-    unknown, treatment = labels - int(known.sum()), options.unknown_labels
+    known = int((counts.present if options.single_positive else counts.known).sum())
+    if options.single_positive and images.soft is not None:  # soft values stay known
+        known += int(np.count_nonzero(images.soft.values < soft_targets.HALF))
+    unknown, treatment = labels - known, options.unknown_labels
     effect = {
         "ignore": "leaves them out of the loss",
         "negative": "counts them as absent",
@@ -147,6 +160,8 @@ def build_loaders(
         (dataset.train, options.reduced_decode),
         (dataset.val, config.Evaluate.reduced_decode),
     ]
+    weights = dataset.train.weights
+    normalised = None if weights is None else soft_targets.normalise(weights)
     caches = open_caches(
         options.cache,
         lists,
@@ -164,6 +179,8 @@ def build_loaders(
                 reduced_decode=reduced,
                 cache=cache,
                 only_present=one_sided,
+                weights=normalised if changes else None,
+                with_soft=changes is not None,
             ),
             workers,
         )
@@ -203,7 +220,7 @@ def _tell_remainder(plan: Plan) -> None:
 
 def _weigh_unknown(config: Config, values: Targets) -> float | None:
     """What an unknown label counts as an absent one; None: there is no unknown label."""
-    if not config.Train.single_positive and not targets.has_unknown(values):
+    if not label_estimates.has_unknown(config, values):
         return None
     match config.Train.unknown_labels:
         case "negative":

@@ -27,7 +27,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.data import annotation
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import earlier_run, overwriting
+from paddlex_ml.engines.train import earlier_run, label_estimates, overwriting
 from paddlex_ml.engines.train.earlier_run import AUTO
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import one_line
@@ -266,6 +266,8 @@ def read(config: Config, folder: Path, info: ModelInfo) -> Checkpoint:
     if saved.info.label_names != info.label_names:
         raise _refuse_classes(saved.info.label_names, info.label_names, folder, config)
     changed = find_changed_lists(saved, info)
+    if "estimates" in saved.optimizer and annotation.TRAIN_FILE in changed:
+        _refuse_estimates(config)
     if changed and not config.Train.rescore_best:
         output = config.Global.output
         raise PaddlexMLError(
@@ -276,17 +278,22 @@ def read(config: Config, folder: Path, info: ModelInfo) -> Checkpoint:
             f"{override(KEY, None)}; or go on with these lists, after the best model so far is "
             f"scored on them: {override('Train.rescore_best', True)}",
         )
-    is_table_old = "estimates" in saved.optimizer and annotation.TRAIN_FILE in changed
-    if is_table_old and config.Train.unknown_labels == "role":
-        raise PaddlexMLError(
-            "train.txt changed since this run began: its estimated labels belong to the images of "
-            "before",
-            where=str(config.Global.dataset_dir),
-            fix=f"{override('Train.loss.unknown', 'em')} goes on without them, or start a new run: "
-            f"{override('Global.output', earlier_run.free_folder(config.Global.output))} "
-            f"{override(KEY, None)}",
-        )
     return saved
+
+
+def _refuse_estimates(config: Config) -> None:
+    """Raise PaddlexMLError where a resume needs the estimated labels of another train.txt."""
+    if config.Train.unknown_labels != "role":
+        return
+    ways = f"{override('Train.rescore_best', True)} {label_estimates.write_without_table(config)}"
+    folder = earlier_run.free_folder(config.Global.output)
+    raise PaddlexMLError(
+        "train.txt changed since this run began: its estimated labels belong to the images of "
+        "before",
+        where=str(config.Global.dataset_dir),
+        fix=f"{ways} goes on without them, after the best model so far is scored on these lists; "
+        f"or start a new run: {override('Global.output', folder)} {override(KEY, None)}",
+    )
 
 
 def _refuse_classes(

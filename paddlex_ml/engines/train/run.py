@@ -85,7 +85,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
     """The training itself, in one process or in each of several; None except in the main one."""
     config = job.config
     assert config.Global.dataset_dir is not None  # the configuration refuses None
-    dataset = annotation.read(config.Global.dataset_dir)
+    dataset = annotation.read(config.Global.dataset_dir, soft_labels=config.Train.soft_labels)
     _refuse_unfit_lists(config, dataset, group)
     output, files = config.Global.output, RunFolder(config.Global.output)
     opened = start.read(config, job.beginning, dataset)
@@ -169,7 +169,7 @@ def prepare(
         computing.scaler(),
         fingerprint(config, group.size) | {"Train.num_queries": head.queries},
         progress,
-        label_estimates.build(config, dataset, group),
+        label_estimates.build(config, dataset, group, is_read=opened.saved is not None),
     )
     if opened.saved is not None:
         training.restore(opened.saved)
@@ -203,9 +203,11 @@ def _refuse_unfit_lists(config: Config, dataset: MLClsDataset, group: ProcessGro
             fix=f"{override('Train.num_queries', classes)} gives every class its own, "
             f"{override('Train.num_queries', 'auto')} chooses",
         )
-    if len(dataset.train) < group.size:
+    counted = dataset.train.weights
+    images = len(dataset.train) if counted is None else int((counted > 0).sum())
+    if images < group.size:
         raise PaddlexMLError(
-            f"{len(dataset.train)} images cannot be shared by {group.size} processes",
+            f"{images} images cannot be shared by {group.size} processes",
             where=str(dataset.root / annotation.TRAIN_FILE),
             fix="-o Global.device=auto trains in one process",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from PIL import Image
 from paddlex_ml.config import load, shipped
 from paddlex_ml.config.schema import Config, GlobalConfig, PredictConfig, TrainConfig
 from paddlex_ml.data import annotation, journal, targets
-from paddlex_ml.engines.predict import run
+from paddlex_ml.engines.predict import run, save_labels
 from paddlex_ml.errors import PaddlexMLError
 from tests.engines.predict.test_run import trained as trained
 
@@ -153,20 +154,78 @@ def test_what_cannot_take_labels_is_refused_before_anything_is_predicted(
         predict(config)
 
 
-def test_relations_are_refused_beside_labels_of_single_scores(
+def write_relations(folder: Path, scores: dict[str, list[float]]) -> tuple[list[int], Path]:
+    """Class ids by rising score; the highest one implies the lowest and excludes the middle one."""
+    table = np.array([*scores.values()])
+    low, middle, high = np.argsort(table.mean(axis=0)).tolist()
+    assert table[:, low].max() < table[:, middle].min()
+    assert max(table[:, middle].max(), 0.5) < table[:, high].min()
+    path = folder / "relations.yaml"
+    names = [CLASSES[i] for i in (high, low, middle)]
+    path.write_text(
+        "implies: {{{}: {}}}\nexclusive: [[{}, {}]]\n".format(*names, names[0]), "utf-8"
+    )
+    return [low, middle, high], path
+
+
+@pytest.mark.parametrize("with_relations", [False, True])
+def test_saved_labels_keep_relations(
+    trained: Path, tmp_path: Path, folder: Path, with_relations: bool
+) -> None:
+    scores = read_scores(trained, tmp_path, folder / "more")
+    order, path = write_relations(folder, scores)
+    table = np.array([*scores.values()])
+    limits = float(table[:, order[1]].min()), float(table[:, order[2]].min())
+    options = {"input": str(folder / "more"), "relations": path if with_relations else None}
+    predict(configure(trained, tmp_path, folder, save_labels=limits, **options))
+    rows = annotation.read(folder, ["train"]).train.targets[1:, order]
+    assert rows.tolist() == [[1, 0, 1] if with_relations else [0, -1, 1]] * 3
+
+
+def test_soft_labels_are_the_scores_and_keep_relations(
+    trained: Path, tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = read_scores(trained, tmp_path, folder / "more")
+    source, before = str(folder / "more"), (folder / "train.txt").read_bytes()
+    with caplog.at_level(logging.INFO):
+        content = predict(configure(trained, tmp_path, folder, input=source, save_labels="soft"))
+    assert (content["labels"]["images"], content["labels"]["soft"]) == (3, 9)
+    assert "9 of them with soft values: train with -o Train.soft_labels=true" in caplog.text
+    assert (folder / "train.txt").read_bytes().startswith(before)
+    train = annotation.read(folder, ["train"], soft_labels=True).train
+    assert train.soft is not None
+    for i, path in enumerate(train.paths[1:], 1):
+        row = train.soft.fill(targets.row(train.values, i), i)
+        assert row.tolist() == pytest.approx(scores[Path(path).name], abs=5.1e-5)
+    with pytest.raises(PaddlexMLError, match=r"Train\.soft_labels=true"):
+        annotation.read(folder, ["train"])
+    journal.undo(folder)
+    (low, middle, high), relations = write_relations(folder, scores)
+    options = {"input": source, "relations": relations}
+    predict(configure(trained, tmp_path, folder, save_labels="soft", **options))
+    train = annotation.read(folder, ["train"], soft_labels=True).train
+    assert train.soft is not None
+    for i, path in enumerate(train.paths[1:], 1):
+        row, score = train.soft.fill(targets.row(train.values, i), i), scores[Path(path).name]
+        assert row[low] == row[high] == pytest.approx(score[high], abs=5.1e-5)
+        limit = min(score[middle], 1 - score[high])
+        assert row[middle] == pytest.approx(limit, abs=5.1e-5)
+
+
+def test_lines_that_are_there_stay_byte_for_byte(
     trained: Path, tmp_path: Path, folder: Path
 ) -> None:
-    (folder / "relations.yaml").write_text("exclusive: [[cat, bird]]\n")
-    config = configure(
-        trained,
-        tmp_path,
-        folder,
-        input=str(folder),
-        save_labels=(0.1, 0.9),
-        relations=str(folder / "relations.yaml"),
-    )
-    with pytest.raises(PaddlexMLError, match="may contradict relations"):
-        predict(config)
+    old = b"\xef\xbb\xbfa.png\t1,,1 \r\nmore/c.png\t -1,0, 1\t2\r\n\r\n"
+    (folder / "train.txt").write_bytes(old)
+    source = str(folder / "more")
+    predict(configure(trained, tmp_path, folder, input=source, save_labels=(0.1, 0.9)))
+    new = (folder / "train.txt").read_bytes()
+    assert new.startswith(old.removesuffix(b"\r\n"))
+    added = new[len(old) - 2 :].split(b"\r\n")
+    assert [line.split(b"\t")[0] for line in added] == [b"more/d e.png", b"more/f.png", b""]
+    train = annotation.read(folder, ["train"]).train
+    assert train.weights is not None
+    assert train.weights.tolist() == [1, 2, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -182,3 +241,41 @@ def test_wrong_scores_are_refused_with_a_repair(value: str, fix: str) -> None:
     with pytest.raises(PaddlexMLError) as caught:
         load.load(shipped.find("PP-LCNet_x1_0_ML")[0], [f"Predict.save_labels={value}"])
     assert fix in str(caught.value)
+
+
+@pytest.mark.parametrize("wanted", ["soft", (0.2, 0.8)])
+def test_an_image_that_is_given_twice_is_saved_once(
+    trained: Path, tmp_path: Path, folder: Path, wanted: Any
+) -> None:
+    sources = [str(folder / "more" / name) for name in ("c.png", "f.png", "c.png")]
+    result = predict(configure(trained, tmp_path, folder, input=sources, save_labels=wanted))
+    dataset = annotation.read(folder, soft_labels=True)
+    assert dataset.train.paths == ["a.png", "more/c.png", "more/f.png"]
+    assert result["labels"]["left_out"] == {"given again": 1}
+
+
+def test_images_that_another_process_has_listed_meanwhile_keep_its_labels(
+    folder: Path,
+) -> None:
+    saver = save_labels.LabelSaver(folder, CLASSES, "soft", None)
+    for name in ("c.png", "f.png"):
+        path = str(folder / "more" / name)
+        result: Any = SimpleNamespace(input_path=path, error=None, frame=None)
+        result.all_scores = [0.9, 0.2, 0.5]
+        saver.add(result)
+    with (folder / "train.txt").open("a") as file:
+        file.write("more/c.png\t0,1,0\n")
+    saved = saver.write()
+    assert (saved.images, saved.left_out) == (1, {"in a list already": 1})
+    dataset = annotation.read(folder, soft_labels=True)
+    assert dataset.train.paths == ["a.png", "more/c.png", "more/f.png"]
+    assert dataset.train.targets[1].tolist() == [0, 1, 0]
+
+
+def test_lists_without_the_names_of_their_classes_are_never_replaced(folder: Path) -> None:
+    (folder / "label.txt").unlink()
+    before = (folder / "train.txt").read_text()
+    with pytest.raises(PaddlexMLError, match="that says which classes the labels of") as refused:
+        save_labels.LabelSaver(folder, CLASSES, "soft", None)
+    assert "train.txt and val.txt have" in refused.value.what
+    assert (folder / "train.txt").read_text() == before

@@ -133,7 +133,11 @@ def test_a_table_that_no_checkpoint_holds_is_refused_whatever_the_memory(
     size, classes = 500_000, 10_000
     empty = np.zeros(0, np.int32)
     cells = data_targets.SparseTargets(
-        np.zeros(size + 1, np.int64), empty, empty.astype(np.int8), classes
+        np.zeros(size + 1, np.int64),
+        empty,
+        empty.astype(np.int8),
+        np.zeros(size, np.int8),
+        classes,
     )
     train = replace(partly.train, values=cells)
     monkeypatch.setattr(machine_memory, "available", lambda: 1 << 50)
@@ -193,11 +197,40 @@ def test_estimates_are_resumed_bit_for_bit_and_leave_with_the_checkpoint(
 
     lines = (data / "train.txt").read_text().splitlines()
     (data / "train.txt").write_text("\n".join(reversed(lines)) + "\n")
-    more = ("Train.resume_path=auto", "Train.rescore_best=true", "Train.epochs_iters=4")
-    code, err = train(whole, *options, *more)
-    assert code == 2
-    assert "its estimated labels belong to the images of before" in err
-    assert "-o Train.loss.unknown=em goes on without them" in err
-    code, err = train(whole, *options, *more, "Train.loss.unknown=em")
+    more = ("Train.resume_path=auto", "Train.epochs_iters=4")
+    for rescored in ("Train.rescore_best=false", "Train.rescore_best=true"):
+        code, err = train(whole, *options, *more, rescored)
+        assert code == 2
+        assert "its estimated labels belong to the images of before" in err
+        assert "-o Train.rescore_best=true -o Train.loss.unknown=em goes on without them" in err
+    code, err = train(whole, *options, *more, "Train.rescore_best=true", "Train.loss.unknown=em")
     assert code == 0, err
     assert "estimates" not in checkpoint.load(whole / "latest").optimizer
+
+
+def test_a_run_that_could_begin_can_be_resumed(
+    config_of: Any, partly: MLClsDataset, monkeypatch: Any
+) -> None:
+    """The saved table is in memory by then, and no longer free."""
+    size = 24 * 3 * 8
+    monkeypatch.setattr(machine_memory, "available", lambda: int(2.5 * size))
+    assert label_estimates.build(config_of(*ROLE), partly, ONE) is not None
+    monkeypatch.setattr(machine_memory, "available", lambda: int(1.5 * size))
+    assert label_estimates.build(config_of(*ROLE), partly, ONE, is_read=True) is not None
+    with pytest.raises(PaddlexMLError) as refused:
+        label_estimates.build(config_of(*ROLE, f"{KEY}=2"), partly, ONE)
+    fix = "-o Train.loss.unknown=em -o Train.loss.role_labels=null needs no table"
+    assert refused.value.fix == fix
+
+
+def test_the_proposed_number_of_labels_can_be_used(
+    config_of: Any, partly: MLClsDataset, caplog: Any
+) -> None:
+    cells = np.zeros((24, 3), np.int8)
+    cells[0, 0], cells[1] = 1, UNKNOWN
+    dataset = replace(partly, train=replace(partly.train, values=cells))
+    label_estimates.build(config_of(*ROLE, f"{KEY}=0.001"), dataset, ONE)
+    assert "-o Train.loss.role_labels=0.05" in caplog.text
+    caplog.clear()
+    label_estimates.build(config_of(*ROLE, f"{KEY}=0.05"), dataset, ONE)
+    assert "more than the" not in caplog.text

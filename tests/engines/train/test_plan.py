@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from paddlex_ml.config import load
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.shipped import find
-from paddlex_ml.data import annotation
+from paddlex_ml.data import annotation, soft_targets
 from paddlex_ml.data import targets as data_targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.dataset import SampleIndex
@@ -356,3 +357,32 @@ def test_a_class_that_would_be_predicted_everywhere_is_named_unless_em_prevents_
         config = config_of(f"Train.loss.unknown={unknown}", "Train.loss.name=bce")
         prepare_lists(config, dataset, ProcessGroup())
         assert any(named in text for text in caplog.messages) == (unknown == "ignore"), unknown
+
+
+def test_images_of_weight_0_are_left_out_of_all_that_a_training_counts(
+    toy: Path, config_of: Any, caplog: Any
+) -> None:
+    dataset = annotation.read(toy)
+    weights = np.ones(len(dataset.train), np.float32)
+    weights[dataset.train.targets[:, 0] == 1] = 0
+    dataset = replace(dataset, train=replace(dataset.train, weights=weights))
+    with caplog.at_level(logging.INFO):
+        kept = prepare_lists(config_of(), dataset, ProcessGroup()).train
+    assert f"{np.count_nonzero(weights == 0)} images with the weight 0 are left out" in caplog.text
+    assert "1 class has no image in train.txt" in caplog.text
+    assert kept.paths == [p for p, w in zip(dataset.train.paths, weights, strict=True) if w]
+    assert (kept.targets[:, 0] == 0).all()
+    assert kept.weights is not None
+    assert kept.weights.all()
+
+
+def test_soft_values_count_as_known_where_one_label_an_image_is_named(
+    toy: Path, config_of: Any, caplog: Any
+) -> None:
+    dataset = annotation.read(toy)
+    parsed = soft_targets.parse(["1,0.3,0", "0.8,0.2,0.1"], 3, "")
+    train = ImageList(toy, dataset.train.paths[:2], parsed.values, parsed.soft)
+    options = ("Train.single_positive=true", "Train.soft_labels=true", "Train.loss.name=bce")
+    with caplog.at_level(logging.INFO):
+        prepare_lists(config_of(*options), replace(dataset, train=train), ProcessGroup())
+    assert "1 of 6 labels (16.7%) are unknown" in caplog.text

@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Soft targets and weights of images: what a line of train.txt may say beyond 1, 0 and unknown.
+
+    0,0.7,1      dense: class 1 with the value 0.7
+    @3:0.7,17    sparse: class 3 with the value 0.7, class 17 present
+
+A soft value is a number between 0 and 1: the share of the annotators that said yes, or the score of
+another model. `Targets` keeps its hard form, 1 from HALF on and 0 below; `SoftCells` has the values
+themselves. A weight, in a third column, says how much an image counts in the loss: 1 without it.
+
+N images, C classes, M soft values.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from paddlex_ml.data import target_lines, targets
+from paddlex_ml.data.target_lines import SPARSE, ValueFault
+from paddlex_ml.data.targets import AT_ONCE, Rows, Targets
+from paddlex_ml.metrics.known import UNKNOWN
+
+HALF = 0.5
+"""The lowest soft value whose class counts as present wherever labels are counted."""
+Weights = npt.NDArray[np.float32]
+"""How much each image counts in the loss, [N], at least 0."""
+OPTION_FIX = (
+    "-o Train.soft_labels=true reads soft values (docs/labels.md); else write 1 where the image "
+    "shows the class, 0 where it does not, -1 where nobody looked"
+)
+VAL_FIX = (
+    "write 1, 0 or -1 (unknown), or move the line to train.txt: scores are measured with certain "
+    "labels alone"
+)
+_DIGITS = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?"
+_NUMBER = re.compile(_DIGITS, re.ASCII)
+_VALUE = rf"(?:-1(?:\.0*)?|{_DIGITS})?"
+# 0 and 1 are matched first, since they are many. No text matches in two ways: that takes forever.
+_DENSE_LINE = re.compile(rf"(?:[01],|(?![01],){_VALUE},)*{_VALUE}", re.ASCII)
+_SHARE = re.compile(rf"(?<![0-9])([0-9]{{1,9}})\s*:\s*({_DIGITS})(?=\s*(?:,|$))", re.ASCII)
+_take_id = operator.itemgetter(1)  # of a match: faster than a template
+_EMPTY = re.compile("(?<=,)(?=,|$)|^(?=,|$)")
+_SPARSE_PARTS = re.compile(r"([^?!]*)(.*)", re.DOTALL)
+_MOST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class SoftCells:
+    """The cells of a list that have a soft value, image by image, in the order of the classes."""
+
+    starts: npt.NDArray[np.int64]
+    """Where the cells of each image begin, [N + 1]; the last one is their number M."""
+    ids: npt.NDArray[np.int32]
+    """Class of each cell, [M]."""
+    values: npt.NDArray[np.float32]
+    """Above 0 and below 1, [M]."""
+
+    def __len__(self) -> int:
+        """N, the number of images."""
+        return len(self.starts) - 1
+
+    def images(self) -> npt.NDArray[np.int64]:
+        """Number of the image of each cell, [M]."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    def take(self, rows: Rows) -> SoftCells | None:
+        """The images of some numbers, or of a mask [N], in that order; None without a cell."""
+        numbers = np.arange(len(self))[np.asarray(rows, None if len(rows) else np.int64)]
+        lengths = np.diff(self.starts)[numbers]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        cells = np.arange(starts[-1]) + np.repeat(self.starts[numbers] - starts[:-1], lengths)
+        return SoftCells(starts, self.ids[cells], self.values[cells]) if len(cells) else None
+
+    def fill(self, row: np.ndarray, image: int) -> np.ndarray:
+        """The cells [C] of one image with their soft values, float32."""
+        part = slice(self.starts[image], self.starts[image + 1])
+        filled: np.ndarray = row.astype(np.float32)
+        filled[self.ids[part]] = self.values[part]
+        return filled
+
+
+def from_cells(
+    images: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int64],
+    values: npt.NDArray[np.float32],
+    size: int,
+) -> SoftCells | None:
+    """Soft cells in any order, each given once, of `size` images; None where there are none."""
+    order = np.lexsort((ids, images))
+    starts = np.searchsorted(images[order], np.arange(size + 1)).astype(np.int64)
+    return SoftCells(starts, ids[order].astype(np.int32), values[order]) if len(order) else None
+
+
+def concatenate(parts: Sequence[SoftCells | None], sizes: Sequence[int]) -> SoftCells | None:
+    """The cells of several lists of `sizes` images, one after the other."""
+    begins = np.cumsum([0, *sizes])
+    found = [(part, begin) for part, begin in zip(parts, begins[:-1], strict=True) if part]
+    if not found:
+        return None
+    images = np.concatenate([part.images() + begin for part, begin in found])
+    ids = np.concatenate([part.ids for part, _ in found]).astype(np.int64)
+    return from_cells(images, ids, np.concatenate([p.values for p, _ in found]), int(begins[-1]))
+
+
+def join_weights(parts: Sequence[Weights | None], sizes: Sequence[int]) -> Weights | None:
+    """The weights of several lists of `sizes` images, one after the other."""
+    if all(part is None for part in parts):
+        return None
+    each = zip(parts, sizes, strict=True)
+    return np.concatenate([np.ones(n, np.float32) if part is None else part for part, n in each])
+
+
+def keep_agreeing(soft: SoftCells | None, values: Targets) -> SoftCells | None:
+    """The cells whose hard form is still what `values` has; any other one was changed there."""
+    if soft is None:
+        return None
+    images, ids = soft.images(), soft.ids.astype(np.int64)
+    kept = targets.look_up(values, images, ids) == (soft.values >= HALF)
+    return from_cells(images[kept], ids[kept], soft.values[kept], len(soft))
+
+
+def map_classes(
+    soft: SoftCells | None, values: Targets, new_ids: npt.NDArray[np.int64], num_classes: int
+) -> tuple[Targets, SoftCells | None]:
+    """The same images with other classes, as `targets.map_classes`, with their soft values.
+
+    Of several that become one class the highest value counts: 1 where one of them is present for
+    certain, else the highest soft value; it is unknown where that is below HALF and another one is
+    unknown. `values` [N, C] has the hard form of `soft`.
+    """
+    mapped = targets.map_classes(values, new_ids, num_classes)
+    if soft is None:
+        return mapped, None
+    images, ids = soft.images(), soft.ids.astype(np.int64)
+    open_ = targets.put(values, images, ids, np.zeros(len(ids), np.int8))
+    certain = targets.map_classes(open_, new_ids, num_classes)
+    ids, shares = new_ids[ids], soft.values
+    order = np.lexsort((-shares, ids, images))
+    images, ids, shares = images[order], ids[order], shares[order]
+    kept = np.ones(len(order), np.bool_)
+    kept[1:] = (np.diff(images) > 0) | (np.diff(ids) > 0)
+    kept &= targets.look_up(certain, images, ids) != 1
+    return mapped, keep_agreeing(
+        from_cells(images[kept], ids[kept], shares[kept], len(soft)), mapped
+    )
+
+
+def raise_implied(
+    soft: SoftCells | None, before: Targets, after: Targets, implied_by: Mapping[int, Sequence[int]]
+) -> tuple[SoftCells | None, int]:
+    """The soft values after labels were completed: `after` is `before` with implied classes. And
+    how many labels have another soft value than before, a new one, or none any more.
+
+    An implied class is as certain as the most certain class that implies it, and never less than
+    its own value says. `implied_by`: class -> all that imply it, directly or through others.
+    """
+    if soft is None:
+        return None, 0
+    rows = np.flatnonzero(np.diff(soft.starts))
+    part = soft.take(rows)
+    assert part is not None
+    classes = np.array(sorted({*implied_by, *chain.from_iterable(implied_by.values())}), np.int64)
+    column = np.full(before.shape[1], -1, np.int64)
+    column[classes] = np.arange(len(classes))
+    concerned = column[part.ids] >= 0
+    rest = rows[part.images()[~concerned]], part.ids[~concerned], part.values[~concerned]
+    images, ids, values = (
+        each[concerned] for each in (part.images(), column[part.ids], part.values)
+    )
+    old, new = (
+        targets.choose_classes(targets.take(each, rows), classes) for each in (before, after)
+    )
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = [rest]
+    changed = 0
+    for start, table in targets.blocks(old):
+        inside = slice(*np.searchsorted(images, (start, start + len(table))))
+        shares = np.maximum(table, 0).astype(np.float32)
+        shares[images[inside] - start, ids[inside]] = values[inside]
+        raised = shares.copy()
+        for class_id, others in implied_by.items():
+            highest = shares[:, column[list(others)]].max(axis=1)
+            raised[:, column[class_id]] = np.maximum(shares[:, column[class_id]], highest)
+        is_known = targets.dense(targets.take(new, np.arange(start, start + len(table)))) >= 0
+        places = np.nonzero((raised > 0) & (raised < 1) & is_known)
+        is_new = (raised != shares) & is_known & ((shares > 0) | (raised < 1))
+        changed += int(np.count_nonzero(is_new))
+        found.append((rows[places[0] + start], classes[places[1]], raised[places]))
+    chosen = [np.concatenate(each) for each in zip(*found, strict=True)]
+    return from_cells(chosen[0], chosen[1], chosen[2], len(soft)), changed
+
+
+def normalise(weights: Weights) -> Weights:
+    """The weights with the mean 1, so that a learning rate keeps its meaning."""
+    scaled: Weights = (weights / weights.mean(dtype=np.float64)).astype(np.float32)
+    return scaled
+
+
+def summarise(soft: SoftCells | None, weights: Weights | None) -> dict[str, dict[str, float]]:
+    """What train.txt has: `soft_labels` (labels, images) and `weights` (images other than 1, min,
+    median, max, as written); each only where there are some."""
+    found: dict[str, dict[str, float]] = {}
+    if soft is not None:
+        images = int(np.count_nonzero(np.diff(soft.starts)))
+        found["soft_labels"] = {"labels": len(soft.ids), "images": images}
+    if weights is not None:
+        numbers = weights.min(), np.median(weights), weights.max()
+        # The shortest text of a float32: 0.1, not 0.10000000149.
+        ends = {k: float(str(n)) for k, n in zip(("min", "median", "max"), numbers, strict=True)}
+        found["weights"] = {"images": int(np.count_nonzero(weights != 1)), **ends}
+    return found
+
+
+def tell(soft: SoftCells | None, weights: Weights | None) -> list[str]:
+    """The same in sentences for a user."""
+    found, told = summarise(soft, weights), []
+    if counts := found.get("soft_labels"):
+        told.append(
+            f"train.txt: {counts['labels']:,} labels of {counts['images']:,} images have soft "
+            f"values; where labels are counted, they are present from {HALF} on"
+        )
+    if counts := found.get("weights"):
+        told.append(
+            f"train.txt: {counts['images']:,} images have a weight other than 1: {counts['min']:g} "
+            f"at least, {counts['median']:g} in the middle, {counts['max']:g} at most (a training "
+            "divides them by their mean)"
+        )
+    return told
+
+
+def texts(values: Targets, soft: SoftCells | None) -> Iterator[str]:
+    """The values of each line of a list, with its soft ones."""
+    lines = target_lines.texts(values)
+    if soft is None:
+        yield from lines
+        return
+    ids = soft.ids.tolist()
+    shares = soft.values.astype(np.str_).tolist()  # the shortest text of a float32
+    for line, begin, end in zip(
+        lines, soft.starts[:-1].tolist(), soft.starts[1:].tolist(), strict=True
+    ):
+        if begin == end:
+            yield line
+        elif line.startswith(SPARSE):
+            yield _mix_in(line, dict(zip(ids[begin:end], shares[begin:end], strict=True)))
+        else:
+            cells = line.split(",")
+            for class_id, share in zip(ids[begin:end], shares[begin:end], strict=True):
+                cells[class_id] = share
+            yield ",".join(cells)
+
+
+def _mix_in(line: str, shares: dict[int, str]) -> str:
+    """A sparse line with soft values: they stand among the present classes."""
+    match = _SPARSE_PARTS.fullmatch(line.removeprefix(SPARSE))
+    assert match is not None
+    shown = {int(text): text for text in match[1].split(",") if text}
+    shown |= {class_id: f"{class_id}:{share}" for class_id, share in shares.items()}
+    mark, others = match[2][:1], match[2][1:].split(",")
+    rest = [text for text in others if text and int(text) not in shares]
+    front = SPARSE + ",".join(shown[i] for i in sorted(shown))
+    # "!" without an id says that all classes that are not named are unknown.
+    return front + (mark + ",".join(rest) if rest or mark == "!" else "")
+
+
+class SoftLines(NamedTuple):
+    """The values of lines."""
+
+    values: Targets
+    """Hard form, [N, C]."""
+    soft: SoftCells | None
+    faults: list[ValueFault]
+
+
+def parse(values: list[str], num_classes: int, expected: str, refusal: str = "") -> SoftLines:
+    """The values of lines, as `target_lines.parse`, with their soft values.
+
+    `refusal` is the repair in the faults of soft values where a list may not have them; "" reads
+    them. `expected` says where the number of classes is from.
+    """
+    chosen = [
+        i
+        for i, text in enumerate(values)
+        if "." in text or ":" in text or "e" in text or "E" in text
+    ]
+    if not chosen:
+        table, faults = target_lines.parse(values, num_classes, expected)
+        return SoftLines(table, None, faults)
+    plain = values.copy()
+    by_id = [i for i in chosen if target_lines.is_sparse(values[i])]
+    dense = [i for i in chosen if not target_lines.is_sparse(values[i])]
+    cells, step = [_take_sparse(plain, by_id)], max(1, AT_ONCE // max(1, 4 * num_classes))
+    for start in range(0, len(dense), step):
+        cells.append(_take_dense(plain, dense[start : start + step], num_classes))
+    images, ids, shares = (np.concatenate(each) for each in zip(*cells, strict=True))
+    table, faults = target_lines.parse(plain, num_classes, expected)
+    soft_lines = {*chosen}
+    faults = [_explain(values[f.line], f) if f.line in soft_lines else f for f in faults]
+    right = np.ones(len(values), np.bool_)
+    right[[fault.line for fault in faults]] = False
+    if refusal:
+        faults += [_refuse(i, values[i], refusal) for i in chosen if right[i]]
+        return SoftLines(table, None, sorted(faults))
+    kept = right[images] & (ids < num_classes)
+    images, ids, shares = images[kept], ids[kept], shares[kept]
+    hard = np.where(shares < 0, UNKNOWN, shares >= HALF).astype(np.int8)
+    table = targets.put(table, images, ids, hard)
+    within = (shares > 0) & (shares < 1)
+    soft = from_cells(images[within], ids[within], shares[within], len(values))
+    return SoftLines(table, soft, faults)
+
+
+_Cells: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
+
+
+def _take_sparse(lines: list[str], chosen: Sequence[int]) -> _Cells:
+    """Take the soft values out of some lines of ids, which keep the ids. Returns the number of the
+    line, the class and the value of each cell; what is wrong stays in the line."""
+    rows: list[int] = []
+    ids: list[int] = []
+    shares: list[float] = []
+    for number in chosen:
+        match = _SPARSE_PARTS.fullmatch(lines[number])
+        assert match is not None
+        found = _SHARE.findall(match[1])
+        given = [float(share) for _, share in found]
+        if max(given, default=0) > 1:
+            continue
+        lines[number] = _SHARE.sub(_take_id, match[1]) + match[2]
+        rows += [number] * len(found)
+        ids += [int(class_id) for class_id, _ in found]
+        shares += given
+    return np.array(rows, np.int64), np.array(ids, np.int64), np.array(shares, np.float32)
+
+
+def _take_dense(lines: list[str], chosen: Sequence[int], num_classes: int) -> _Cells:
+    """The same of lines with a value for each class; the cells are those not 0 or 1."""
+    texts = {i: target_lines.close_up(lines[i]) for i in chosen}
+    texts = {
+        i: _EMPTY.sub(str(UNKNOWN), text) if ",," in f",{text}," else text
+        for i, text in texts.items()
+    }
+    rows = [
+        i
+        for i, text in texts.items()
+        if text.count(",") == num_classes - 1 and _DENSE_LINE.fullmatch(text)
+    ]
+    if not rows:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+    text = ",".join([texts[i] for i in rows])
+    table = np.fromstring(text, np.float64, sep=",").reshape(len(rows), -1)
+    right = ((table == UNKNOWN) | ((table >= 0) & (table <= 1))).all(axis=1)
+    numbers, table = np.array(rows, np.int64)[right], table[right].astype(np.float32)
+    text_of = target_lines.texts((table >= HALF).astype(np.int8))
+    for number, plain in zip(numbers.tolist(), text_of, strict=True):
+        lines[number] = plain
+    images, ids = np.nonzero((table != 0) & (table != 1))
+    return numbers[images], ids, table[images, ids]
+
+
+def _explain(text: str, fault: ValueFault) -> ValueFault:
+    """The fault of a line that has soft values, with what is wrong with them."""
+    head, rest = text, ""
+    if is_sparse := target_lines.is_sparse(text):
+        match = _SPARSE_PARTS.fullmatch(text.strip().removeprefix(SPARSE))
+        assert match is not None
+        head, rest = match[1], match[2]
+    elif fault.kind != target_lines.OTHER_VALUE:
+        return fault
+    for place, word in enumerate(head.split(",")):
+        class_id, colon, share = word.partition(":") if is_sparse else (str(place), ":", word)
+        number = _NUMBER.fullmatch(share.strip())
+        is_unknown = not is_sparse and re.fullmatch(_VALUE, share.strip()) and not number
+        if not colon or is_unknown or (number and float(number[0]) <= 1):
+            continue
+        what = f"the value of class {class_id.strip()} is {share.strip()!r}, no number from 0 to 1"
+        fix = "write a number from 0 to 1, or -1 where nobody looked"
+        if is_sparse:
+            fix = f"write a number from 0 to 1, as in {SPARSE}3:0.7,17"
+        return fault._replace(kind="value not from 0 to 1", what=what, fix=fix)
+    if ":" in rest:
+        what = f"a class behind {rest[0]} has a value, but it is unknown or absent"
+        fix = f"write classes with a value before {rest[0]}: {SPARSE}3:0.7,17{rest[0]}5"
+        return fault._replace(what=what, fix=fix)
+    return fault
+
+
+def _refuse(line: int, text: str, fix: str) -> ValueFault:
+    """The fault of a line whose soft values are right, but not allowed."""
+    if match := _SHARE.search(text):
+        class_id, word = match[1], match[2]
+    else:
+        words = [word.strip() for word in text.split(",")]
+        place = next(k for k, word in enumerate(words) if word not in ("0", "1", "-1", ""))
+        class_id, word = str(place), words[place]
+    what = f"the value of class {class_id} is {word!r}, neither 0 nor 1"
+    return ValueFault(line, target_lines.OTHER_VALUE, what, fix)
+
+
+def parse_weights(
+    columns: Sequence[str], *, is_train: bool
+) -> tuple[Weights | None, list[ValueFault]]:
+    """The third column of lines, "" where there is none -> weights [N] with a fault for each wrong
+    one; None where all are 1. All of 0 are a fault where a training reads them."""
+    if not any(columns):
+        return None, []
+    weights, faults = np.ones(len(columns), np.float32), []
+    for line, text in enumerate(columns):
+        word = text.strip()
+        if text and _NUMBER.fullmatch(word) and float(word) <= _MOST:
+            weights[line] = float(word)
+        elif text:
+            what = f"the weight of the image is {word!r}, no finite number of at least 0"
+            fix = "write a number such as 2 behind the second tab, or remove the third column"
+            faults.append(ValueFault(line, "image weight", what, fix))
+    if is_train and not weights.any():
+        fix = "write 1 for the images that count, or remove the third column"
+        faults.append(ValueFault(0, "image weight", "the weight of every image is 0", fix))
+    return (None if (weights == 1).all() else weights), faults
