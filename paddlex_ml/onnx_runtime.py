@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+from contextlib import redirect_stdout, suppress
 from typing import Any
 
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
@@ -19,3 +21,14 @@ def load() -> Any:
     """
     os.environ.setdefault(_NO_TELEMETRY, "1")
     return importlib.import_module("onnxruntime")
+
+
+def load_cuda(runtime: Any) -> None:
+    """Load the libraries of CUDA and cuDNN that pip has installed, which it does not find itself.
+
+    What is missing shows when a session is opened.
+    """
+    if preload := getattr(runtime, "preload_dlls", None):
+        # It prints, into results that a program may read.
+        with suppress(OSError, RuntimeError), redirect_stdout(io.StringIO()):
+            preload()

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,3 +29,19 @@ def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     onnx_runtime.load()
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "0"
+
+
+def test_libraries_of_cuda_that_are_missing_print_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    called = []
+
+    def preload() -> None:
+        called.append(True)
+        print("Failed to load libcublas.so")
+        raise OSError("a broken library")
+
+    onnx_runtime.load_cuda(SimpleNamespace(preload_dlls=preload))
+    onnx_runtime.load_cuda(SimpleNamespace())  # before onnxruntime 1.21
+    assert called == [True]
+    assert capsys.readouterr().out == ""

@@ -9,6 +9,7 @@ scores are left out.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from paddlex_ml import onnx_runtime, program
 from paddlex_ml.artifacts.run_folder import GRAPH
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.graph_shapes import GraphShapes
+
+_log = logging.getLogger(__name__)
 
 _AGAIN = "copy the file again, or export it: -o Global.mode=export -o Export.format=onnx"
 _OUTSIDE = (
@@ -44,13 +47,16 @@ def load(
 
     `threads` are those of a CPU; `check` is called before with what the file says of its shapes.
     Returns the network, the device that it runs on, and the scores of the probe. Raises
-    PaddlexMLError where onnxruntime is missing, has no CUDA though `device` is a GPU, or cannot run
-    the file, and whatever `check` raises.
+    PaddlexMLError where onnxruntime is missing, cannot use CUDA though `device` is a GPU, or cannot
+    run the file, and whatever `check` raises.
     """
     runtime = _import_runtime()
     providers = _providers(runtime, device)
     try:
         session = _open(runtime, str(graph), providers, threads)
+        on_gpu = session.get_providers()[0] == _CUDA
+        if not on_gpu and providers != [_CPU]:
+            _tell_gpu_is_not_used(device)
         inputs, outputs = session.get_inputs(), session.get_outputs()
         check(GraphShapes([node.shape for node in inputs], [node.shape for node in outputs]))
         run, scores = _try(session, outputs[0].name, probe)
@@ -63,7 +69,6 @@ def load(
             where=str(graph),
             fix=_OUTSIDE if "External data" in lines[0] else _AGAIN,
         ) from error
-    on_gpu = session.get_providers()[0] == _CUDA
     return run, f"gpu:{_number(device)}" if on_gpu else "cpu", scores
 
 
@@ -181,12 +186,24 @@ def _providers(runtime: Any, device: str) -> list[Any]:
     if device.startswith("cpu") or (device == "auto" and _CUDA not in available):
         return [_CPU]
     if _CUDA in available:
-        return [(_CUDA, {"device_id": _number(device)}), _CPU]
+        onnx_runtime.load_cuda(runtime)
+        # TensorFloat-32, its default, multiplies with 10 of the 23 bits of each factor.
+        return [(_CUDA, {"device_id": _number(device), "use_tf32": 0}), _CPU]
     raise PaddlexMLError(
         f"{device} was asked for, but this onnxruntime is built only for the CPU",
         where="device",
         fix="choose the device cpu, or install onnxruntime-gpu in place of onnxruntime",
     )
+
+
+def _tell_gpu_is_not_used(device: str) -> None:
+    """Warn, or raise PaddlexMLError where a GPU was asked for: onnxruntime has taken the CPU."""
+    reason = "onnxruntime cannot use the GPU: libraries of CUDA or cuDNN are missing, or no driver"
+    install = program.pip_install("'onnxruntime-gpu[cuda,cudnn]'")
+    if device != "auto":
+        fix = f"{install}; see that nvidia-smi names the GPU; or choose the device cpu"
+        raise PaddlexMLError(reason, where=f"device {device}", fix=fix)
+    _log.warning("%s; the CPU computes. To use the GPU: %s", reason, install)
 
 
 def _number(device: str) -> int:

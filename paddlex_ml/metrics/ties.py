@@ -20,6 +20,8 @@ NOISE = 2e-5
 """Difference of log odds up to which the scores of a crowd count as equal."""
 CROWD = 0.25
 """Share of the images that are a crowd."""
+WIDEST = 5 * NOISE
+"""Largest difference of log odds between the dense part of a crowd and another of its scores."""
 _LAST_DIGITS = 2.0**-22  # of a score, relative: next to 1 a float32 has no finer steps
 
 
@@ -27,7 +29,8 @@ def group_ends(falling: np.ndarray, noise: float) -> np.ndarray:
     """Position of the last score of each group of equals: scores [N] by falling value -> [G].
 
     noise: difference of log odds within which a crowd is equal; 0: only equal scores are equal.
-    A crowd reaches down from its highest score; there are at most 1 / CROWD of them.
+    A crowd reaches up and down to the next gap that is wider: cut in the midst of close scores,
+    rounding would decide which of them belong to it. There are at most 1 / CROWD of them.
     """
     count = len(falling)
     is_last = np.append(falling[1:] != falling[:-1], [True] * (count > 0))
@@ -35,10 +38,21 @@ def group_ends(falling: np.ndarray, noise: float) -> np.ndarray:
         further = max(2, math.ceil(CROWD * count)) - 1
         reach = width(falling, noise)
         begins = np.flatnonzero(falling[:-further] - falling[further:] <= reach[:-further])
+        cuts = np.arange(0)
+        if len(begins):
+            gaps = falling[:-1] - falling[1:] > reach[:-1]
+            cuts = np.concatenate([[0], np.flatnonzero(gaps) + 1, [count]])
         end = 0  # of the crowd before, exclusive
         while len(begins := begins[begins >= end]):
-            first = int(begins[0])
-            end = first + int(np.count_nonzero(falling[first] - falling[first:] <= reach[first]))
+            begin = int(begins[0])
+            dense = int(np.count_nonzero(falling[begin] - falling[begin:] <= reach[begin]))
+            widest = np.flatnonzero(
+                np.abs(falling - falling[begin]) <= WIDEST / NOISE * reach[begin]
+            )
+            first = max(end, int(widest[0]), int(cuts[cuts <= begin][-1]))
+            end = min(int(widest[-1]) + 1, int(cuts[cuts >= begin + dense][0]))
+            if first:
+                is_last[first - 1] = True
             is_last[first : end - 1] = False
             is_last[end - 1] = True
     return np.flatnonzero(is_last)

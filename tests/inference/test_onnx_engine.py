@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from paddlex_ml import onnx_runtime
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx_graph
 from paddlex_ml.inference import onnx_engine
@@ -171,11 +172,41 @@ def test_a_gpu_needs_an_onnxruntime_that_has_one(onnx_folder: Path):
     assert StaticModel(onnx_folder, "auto").device == "cpu"
 
 
+def test_a_gpu_that_cannot_be_used_is_refused_or_told(
+    onnx_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of onnxruntime-gpu without the libraries of CUDA: a session takes the CPU in silence."""
+
+    def preload() -> None:
+        print("Failed to load libcublas.so")
+        raise RuntimeError("no libraries")
+
+    def open_session(model: str, options: object, providers: list[object]) -> object:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    runtime = SimpleNamespace(
+        get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+        preload_dlls=preload,
+        SessionOptions=onnxruntime.SessionOptions,
+        InferenceSession=open_session,
+    )
+    monkeypatch.setattr(onnx_runtime, "load", lambda: runtime)
+    wanted = r"cannot use the GPU(.|\n)*where: device gpu:0(.|\n)*'onnxruntime-gpu\[cuda,cudnn\]'"
+    with pytest.raises(PaddlexMLError, match=wanted):
+        StaticModel(onnx_folder, "gpu:0")
+    assert caplog.text == ""
+    assert StaticModel(onnx_folder, "auto").device == "cpu"
+    assert "cannot use the GPU" in caplog.text
+    caplog.clear()
+    assert StaticModel(onnx_folder, "cpu").device == "cpu"
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(("device", "number"), [("gpu", 0), ("gpu:2", 2), ("gpu:3,1", 3)])
 def test_the_first_gpu_that_is_named_is_taken(device, number):
     cuda = SimpleNamespace(get_available_providers=lambda: ["CUDAExecutionProvider"])
     assert onnx_engine._providers(cuda, device) == [
-        ("CUDAExecutionProvider", {"device_id": number}),
+        ("CUDAExecutionProvider", {"device_id": number, "use_tf32": 0}),
         "CPUExecutionProvider",
     ]
 
