@@ -85,8 +85,8 @@ $(DATA): .venv/demo
 	@touch $(DATA)
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
-	    || { echo "error: Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is another:"; \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	    || { echo "error: Python 3.10, 3.11, 3.12 or 3.13 is needed, $(PYTHON) is another:"; \
 	         $(PYTHON) --version; echo "  fix: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
 	@echo "== set up .venv (PaddlePaddle is about 200 MB: this takes a minute or two)"
 	$(PYTHON) -m venv .venv

@@ -32,6 +32,8 @@ from paddlex_ml.export.parity import Graph
 from paddlex_ml.storage import files, folders
 
 _PACKAGES = ("paddle2onnx", "onnx", "onnxruntime")
+_NO_WHEEL = (3, 13)
+"""The first Python for which paddle2onnx 2.1 has no package."""
 _BATCH_SIZES = (1, 2)  # compared: show whether a size was frozen into the graph
 _USUAL = 17  # opset that is the default of the configuration
 _BYTES = 16  # of memory for each number of a batch, at the very least: a float, some times over
@@ -44,6 +46,15 @@ _TAGS = re.compile(r"^.*\[[A-Za-z0-9]+\]\s*")
 def require() -> None:
     """Raise PaddlexMLError that names the packages which are missing for this format."""
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if "paddle2onnx" in missing and sys.version_info >= _NO_WHEEL:
+        raise PaddlexMLError(
+            "an export to ONNX needs paddle2onnx, which has no package for this Python "
+            f"{sys.version_info[0]}.{sys.version_info[1]}",
+            where="Export.format=onnx",
+            fix="export in an environment of Python 3.10 to 3.12, on this or another machine: "
+            "python3.12 -m venv onnx && onnx/bin/python -m pip install 'paddlex-ml[cpu,onnx]'; "
+            "all else works here, also predictions with an ONNX file, and the other formats",
+        )
     if missing:
         raise PaddlexMLError(
             f"an export to ONNX needs {', '.join(missing)}, not installed here",

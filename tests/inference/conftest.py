@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import paddle
-import paddle2onnx
 import pytest
 import yaml
 from PIL import Image
@@ -67,6 +66,7 @@ def exported(
 @pytest.fixture(scope="session")
 def onnx_folder(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same model for onnxruntime."""
+    paddle2onnx = pytest.importorskip("paddle2onnx")
     folder = tmp_path_factory.mktemp("onnx") / "inference_onnx"
     folder.mkdir()
     content = paddle2onnx.export(
