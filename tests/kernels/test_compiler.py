@@ -101,6 +101,8 @@ def alone(x):
 @compiled("float32(float32[::1])", fastmath=FLAGS)
 def calling(x):
     return add(x, 0)
+
+KERNELS = (alone, calling)
 """
 _USE_SMALL = """
 import hashlib, logging, sys
@@ -234,7 +236,7 @@ def test_code_that_another_user_may_have_written_is_not_run(
     assert f"other users may have written into {folder}" in caplog.text
 
 
-_SMALL = """
+_PAIR = """
 from paddlex_ml.kernels.compiler import compiled
 
 @compiled("float64(float64)")
@@ -253,7 +255,7 @@ KERNELS = (double, square)
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """Name of a module of two kernels, of which no code is stored."""
     name = f"kernels_of_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(_SMALL)
+    (tmp_path / f"{name}.py").write_text(_PAIR)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv(compiler.VARIABLE, str(tmp_path / "code"))
     (tmp_path / "code").mkdir(mode=0o700)
