@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -53,9 +54,13 @@ ALL = [
 
 
 @cache
-def parse(path: Path) -> ast.Module:
-    """The syntax tree of a file, made once for all tests."""
-    return ast.parse(path.read_text("utf-8"))
+def nodes(path: Path) -> list[ast.AST]:
+    """All nodes of the syntax tree of a file, made once for all tests."""
+    gc.disable()  # it would go through the trees of all files, again and again, and find nothing
+    try:
+        return list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    finally:
+        gc.enable()
 
 
 def room_of(path: Path) -> str:
@@ -72,7 +77,7 @@ def height(room: str) -> int:
 
 def imports(path: Path) -> Iterator[tuple[int, str, str]]:
     """Line, module and imported name ('' for a plain import), inside functions too."""
-    for node in ast.walk(parse(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -159,7 +164,7 @@ def test_only_the_command_line_and_the_result_print():
     printing = {
         path.relative_to(PACKAGE).as_posix()
         for path in MODULES
-        for node in ast.walk(parse(path))
+        for node in nodes(path)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "print"
@@ -171,7 +176,7 @@ def test_nothing_evaluates_text_as_code():
     calls = {
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in [*MODULES, *DOORS]
-        for node in ast.walk(parse(path))
+        for node in nodes(path)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id in {"eval", "exec"}
@@ -182,7 +187,7 @@ def test_nothing_evaluates_text_as_code():
 def test_no_class_has_the_name_of_another():
     homes: dict[str, list[str]] = {}
     for path in MODULES:
-        for node in ast.walk(parse(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
     assert len(homes) > 100
@@ -201,7 +206,7 @@ def test_modules_of_one_name_mean_the_same():
 
 def functions(path: Path) -> Iterator[tuple[str, int]]:
     """Place and number of lines of every function of a file."""
-    for node in ast.walk(parse(path)):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", lines

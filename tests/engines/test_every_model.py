@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each model through every command: train, resume, evaluate, export, predict.
 
-With few blocks, because a command treats all blocks alike; tests/models has the whole models.
+With few blocks, because a command treats all blocks alike, and with few channels; tests/models has
+the whole models.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from paddlex_ml.config.shipped import MODELS
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import published
 from paddlex_ml.storage import cache, fetch
-from tests.shallow import shallow_models
+from tests.shallow import narrow_models, shallow_models
 
 Run = Callable[..., tuple[int, str]]
 LIGHT = "PP-HGNetV2-B0_ML"
@@ -32,7 +33,7 @@ SMALL = ["Train.image_size=32", "Train.batch_size=12", "Train.save_interval=1"]
 
 @pytest.fixture(scope="module", autouse=True)
 def few_blocks() -> Iterator[None]:
-    with shallow_models():
+    with shallow_models(), narrow_models():
         yield
 
 

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.run_folder import ExportedFiles
+from paddlex_ml.export import onnx, static
 from paddlex_ml.models import zoo
 from paddlex_ml.models.head_layout import SLOTS, HeadLayout, published
 
@@ -25,6 +30,34 @@ GAINS = {
 def draw(count: int, size: int) -> np.ndarray:
     """Images as the models see them: float32 [count, 3, size, size]."""
     return np.random.default_rng(count).standard_normal((count, 3, size, size), np.float32)
+
+
+@pytest.fixture(scope="session")
+def converted_once() -> Callable[[Path], AbstractContextManager[None]]:
+    return _converted_once
+
+
+@contextmanager
+def _converted_once(kept: Path) -> Iterator[None]:
+    """Let the first export to ONNX with this file trace and convert the model, and later ones take
+    what paddle2onnx has made then: for one model and opset. The batch size matters after it.
+    """
+    write, convert = static.write_graph, onnx._convert
+
+    def write_once(model: paddle.nn.Layer, image_size: int, folder: Path) -> None:
+        if not kept.exists():
+            write(model, image_size, folder)
+
+    def convert_once(graph: ExportedFiles, target: Path, opset: int) -> None:
+        if not kept.exists():
+            convert(graph, target, opset)
+            shutil.copy(target, kept)
+        shutil.copy(kept, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(static, "write_graph", write_once)
+        patch.setattr(onnx, "_convert", convert_once)
+        yield
 
 
 @pytest.fixture(scope="session")

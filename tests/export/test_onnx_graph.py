@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("paddle2onnx")
 
+Once = Callable[[Path], AbstractContextManager[None]]
 CLIP = "CLIP_vit_base_patch16_448_ML"
 LIGHT = ("PP-LCNet_x1_0_ML", "PP-HGNetV2-B0_ML")
 SIZE = 64
@@ -46,18 +48,22 @@ numpy.save(target, network.forward())
 
 @pytest.fixture(scope="module")
 def export(
-    build: Callable[[ModelInfo], paddle.nn.Layer], tmp_path_factory: pytest.TempPathFactory
+    build: Callable[[ModelInfo], paddle.nn.Layer],
+    converted_once: Once,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., tuple[Path, np.ndarray, np.ndarray]]:
     """Exports a model: the file, images for it and the scores that Paddle gives them."""
     made: dict[tuple[str, int | None], tuple[Path, np.ndarray, np.ndarray]] = {}
+    kept = tmp_path_factory.mktemp("kept")
 
     def make(name: str, batch_size: int | None) -> tuple[Path, np.ndarray, np.ndarray]:
         if (name, batch_size) not in made:
             info = ModelInfo(name, ["a", "b", "c"], SIZE, "all_patches" if name == CLIP else None)
-            with shallow_models():  # tests/export/test_onnx.py converts the whole ones
+            with shallow_models():  # tests/export/test_onnx.py has all layers
                 model = build(info)
             folder = tmp_path_factory.mktemp("onnx") / "inference_onnx"
-            assert save_onnx(model, info, folder, 17, batch_size) < 1e-5
+            with converted_once(kept / f"{name}.onnx"):
+                assert save_onnx(model, info, folder, 17, batch_size) < 1e-5
             rng = np.random.default_rng(1)
             images = rng.standard_normal((batch_size or 3, 3, SIZE, SIZE), np.float32)
             with paddle.no_grad():
@@ -166,12 +172,25 @@ def test_large_weights_go_into_a_file_of_their_own(
     assert np.abs(run(tmp_path / "a.onnx", images) - scores).max() < 1e-5
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what paddle2onnx makes of `model`."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.mark.parametrize("opset", [11, pytest.param(21, marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("batch_size", [None, 4])
 def test_other_operators_are_simplified_as_well(
-    model: paddle.nn.Layer, info: ModelInfo, tmp_path: Path, opset: int, batch_size: int | None
+    model: paddle.nn.Layer,
+    info: ModelInfo,
+    converted_once: Once,
+    kept: Path,
+    tmp_path: Path,
+    opset: int,
+    batch_size: int | None,
 ) -> None:
-    assert save_onnx(model, info, tmp_path / "onnx", opset, batch_size) < 1e-5
+    with converted_once(kept / f"{opset}.onnx"):
+        assert save_onnx(model, info, tmp_path / "onnx", opset, batch_size) < 1e-5
     content = onnx.load(tmp_path / "onnx" / "inference.onnx")
     assert set(types_of(content)).isdisjoint({"Constant", "Shape", "Expand", "BatchNormalization"})
     assert content.ir_version == {11: 6, 21: 10}[opset]

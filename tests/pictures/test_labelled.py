@@ -20,8 +20,9 @@ def photo(width: int, height: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def colours(picture: Image.Image) -> set[tuple[int, ...]]:
-    return {tuple(int(c) for c in pixel) for pixel in np.asarray(picture).reshape(-1, 3)}
+def colours(picture: Image.Image | np.ndarray) -> set[tuple[int, ...]]:
+    codes = np.unique(np.asarray(picture).reshape(-1, 3) @ np.array([1 << 16, 1 << 8, 1]))
+    return {(code >> 16, code >> 8 & 255, code & 255) for code in codes.tolist()}
 
 
 def test_the_image_stays_whole_above_the_labels() -> None:
@@ -77,7 +78,7 @@ def test_no_side_is_longer_than_the_limit(size: tuple[int, int], count: int, lim
         whole = size[1] * min(1, limit / max(size))
         assert len(rows) >= 0.6 * whole - 1  # however many labels there are
     below = np.asarray(drawn)[rows.max() + 1 :]
-    assert len(np.unique(below.reshape(-1, 3), axis=0)) > 10  # chips with text
+    assert len(colours(below)) > 10  # chips with text
 
 
 def test_labels_without_room_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

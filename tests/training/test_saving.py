@@ -26,10 +26,12 @@ import os, sys
 from pathlib import Path
 from paddlex_ml import paddle_runtime; paddle_runtime.prepare()
 from paddlex_ml.distributed.group import ProcessGroup
+from paddlex_ml.kernels import pillow
 from paddlex_ml.training import loop
 from paddlex_ml.training.plan import Saving
 from tests.ranks import Lesson, learn
 
+pillow.loops()
 train_step = loop.train_step
 def told(*args):
     print('step', flush=True)
@@ -46,8 +48,8 @@ for _ in sys.stdin:
         learn(lesson, ProcessGroup())
         os._exit(0)
 """
-"""A training for each line of the input, from a process that has imported Paddle, which takes
-seconds, once. Prints the id of the training's process, `step` at each step, and `gone`."""
+"""A training for each line of the input, from a process that has loaded Paddle and numba, which
+takes seconds, once. Prints the id of the training's process, `step` at each step, and `gone`."""
 
 
 @pytest.fixture
@@ -149,7 +151,8 @@ def test_killed_twenty_times_at_random_it_ends_like_the_unbroken_run(
                 assert_readable(output)
         forks.stdin.close()
     broken = learn(lesson, ProcessGroup())
-    unbroken = learn(lesson._replace(output=tmp_path / "unbroken", goes_on=False), ProcessGroup())
+    once = lesson._replace(output=tmp_path / "unbroken", goes_on=False, saving=Saving(keep_last=3))
+    unbroken = learn(once, ProcessGroup())
     assert kills == KILLS
     assert broken["history"] == unbroken["history"]
     assert_equal(broken["weights"], unbroken["weights"])
