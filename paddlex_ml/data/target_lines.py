@@ -179,7 +179,7 @@ def _parse_plain(values: list[str], num_classes: int) -> tuple[Dense, Mask]:
         digits = table[:, ::2] - ord("0")  # other characters wrap around to values above 1
         hidden = table[:, ::2] == ord(_HIDDEN)
         right = ((digits <= 1) | hidden).all(axis=1) & (table[:, 1::2] == ord(",")).all(axis=1)
-        targets[part] = np.where(hidden, UNKNOWN, digits)
+        targets[part] = np.where(hidden, np.int8(UNKNOWN), digits.view(np.int8))
         targets[part[~right]], done[part] = 0, right
     return targets, done
 
