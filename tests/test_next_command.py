@@ -149,6 +149,11 @@ def test_a_run_that_was_renamed_is_used_from_any_working_folder(
     )
     assert read(f"{run}/predict_result.json")["model_dir"] == "best_model/inference"
     assert not (folder / "output" / "evaluate_result.json").exists()
+    shutil.copy(run / "config.yaml", run / "cfg.yaml")
+    (run / "evaluate_result.json").unlink()
+    follow(start(f"{run}/cfg.yaml", "evaluate"))
+    assert (run / "evaluate_result.json").is_file()
+    assert not (folder / "output" / "evaluate_result.json").exists()
     monkeypatch.chdir(run)
     assert follow(start("config.yaml", "export"))
     assert read("export_result.json")["weight_path"] == "best_model/best_model.pdparams"

@@ -78,7 +78,7 @@ def load(path: Path, overrides: Sequence[str] = (), *, to_run: bool = True) -> L
     merged.faults = [_keep_rules(fault, config, broken, to_run=to_run) for fault in merged.faults]
     merged.faults.extend(broken)
     if to_run and not {"Global.mode", "Global.output", *run_config.MODEL_KEYS.values()} & at_fault:
-        chosen = run_config.choose_model(config, merged.typed, merged.saved)
+        chosen = run_config.choose_model(config, merged.typed, path, merged.saved)
         config = chosen.config
         notes.extend(chosen.notes)
         merged.faults.extend(chosen.faults)
