@@ -29,7 +29,7 @@ from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.predict_result import PredictResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
-from paddlex_ml.config import load, run_config, shipped
+from paddlex_ml.config import load, run_config, shipped, validation
 from paddlex_ml.config.schema import Config
 from paddlex_ml.distributed import addresses
 from paddlex_ml.engines.train import earlier_run
@@ -250,13 +250,17 @@ def _summarise(config: Config, arguments: argparse.Namespace, result: Result) ->
     path = run.result(config.Global.mode)
     match result:
         case CheckResult():
+            training = validation.with_value(config, "Global.mode", "train")
+            is_taken = earlier_run.find_conflict(training) is not None
+            free = earlier_run.free_folder(output) if is_taken else None
+            train = next_command.after_check(config, *typed, result.attributes.num_classes, free)
             return (
                 "Check dataset passed !\n"
                 f"  result:    {path}\n"
                 f"  samples:   {run.check_dataset.demo_img}\n"
                 f"  histogram: {run.check_dataset.histogram}\n"
                 f"  report:    {run.check_dataset.report}\n"
-                f"next: {next_command.after_check(*typed)}"
+                f"next: {train}"
             )
         case TrainResult():
             return f"{summarise(result, output)}\nnext: {next_command.after_training(config)}"

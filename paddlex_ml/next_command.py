@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from paddlex_ml import program
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.run_folder import RunFolder
-from paddlex_ml.config import validation
+from paddlex_ml.config import load, shipped, validation
 from paddlex_ml.config.schema import Config
 from paddlex_ml.storage import fetch
 from paddlex_ml.wording import literal_path
@@ -24,15 +26,44 @@ if TYPE_CHECKING:  # numpy must not be imported before the number of its threads
     from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 
 
-def after_check(config_file: str, overrides: Sequence[str]) -> str:
-    """Training. `config_file` and `overrides` are those of the command that ended, as typed."""
-    return _write(config_file, "train", overrides, {})
+def after_check(
+    config: Config, config_file: str, overrides: Sequence[str], classes: int, free: Path | None
+) -> str:
+    """Training, with the repairs that it would ask for: a check refuses less.
+
+    `config_file` and `overrides` are those of the command that ended, as typed; `classes`: of the
+    data set; `free`: the output folder of the training, where that of the check has another one.
+    """
+    options, repairs = config.Train, dict[str, str]()
+    if options.num_classes not in (None, classes):
+        repairs["Train.num_classes"] = validation.assignment("Train.num_classes", None)
+    if options.num_queries != "auto" and options.num_queries > classes:
+        repairs["Train.num_queries"] = validation.assignment("Train.num_queries", "auto")
+    if free is not None:
+        repairs["Global.output"] = validation.assignment("Global.output", str(free))
+    path, _ = shipped.find(config_file)
+    while True:
+        words = _list_words("train", overrides, {}, repairs)
+        faults = load.find_faults(path, words)
+        more = {text.partition("=")[0]: text for fault in faults for text in _read_fix(fault.fix)}
+        if not more.keys() - repairs.keys():
+            return _write(config_file, words)
+        repairs |= more
+
+
+def _read_fix(fix: str) -> Iterator[str]:
+    """The overrides of the first repair in the words of a fault."""
+    with suppress(ValueError):  # words with an apostrophe: no repair that can be pasted
+        words = shlex.split(fix)
+        while words[:1] == ["-o"]:
+            yield words[1].rstrip(",;")
+            words = words[2:]
 
 
 def after_training(config: Config) -> str:
     """Prediction: the saved config.yaml holds all options of the training."""
     saved = literal_path(RunFolder(config.Global.output).config_yaml)
-    return _write(saved, "predict", [], _choose_image(config, []))
+    return _write(saved, _list_words("predict", [], _choose_image(config, [])))
 
 
 def after_evaluation(
@@ -53,9 +84,10 @@ def after_evaluation(
     else:
         is_default = named is None and config.Export.weight_path is None
         source = {} if is_default else {"Export.weight_path": named or result.weight_path}
-        return _write(config_file, "export", overrides, source)
+        return _write(config_file, _list_words("export", overrides, source))
     chosen = {} if is_own and config.Predict.model_dir is None else {"Predict.model_dir": folder}
-    return _write(config_file, "predict", overrides, {**chosen, **_choose_image(config, overrides)})
+    chosen |= _choose_image(config, overrides)
+    return _write(config_file, _list_words("predict", overrides, chosen))
 
 
 def after_export(
@@ -67,7 +99,8 @@ def after_export(
     wanted, chosen = config.Export, {}
     if wanted.weight_path or wanted.format != "paddle" or config.Predict.model_dir:
         chosen = {"Predict.model_dir": result.inference_dir}
-    return _write(config_file, "predict", overrides, {**chosen, **_choose_image(config, overrides)})
+    chosen |= _choose_image(config, overrides)
+    return _write(config_file, _list_words("predict", overrides, chosen))
 
 
 def _choose_image(config: Config, overrides: Sequence[str]) -> dict[str, str]:
@@ -87,17 +120,27 @@ def _choose_image(config: Config, overrides: Sequence[str]) -> dict[str, str]:
     return {} if own else {"Predict.input": "photo.jpg"}
 
 
-def _write(config_file: str, mode: str, overrides: Sequence[str], chosen: Mapping[str, str]) -> str:
-    """A command line that can be pasted: `mode` and `chosen` replace what `overrides` say of them.
+def _list_words(
+    mode: str,
+    overrides: Sequence[str],
+    chosen: Mapping[str, str],
+    repairs: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
+    """The overrides of a command: `mode` and `chosen` replace what `overrides` say of them.
 
-    Options of CheckDataset are left out: the check has converted or split the data set already.
+    `repairs` are overrides by key. Options of CheckDataset are left out: the check has converted or
+    split the data set already.
     """
     keys = {text: text.partition("=")[0].strip() for text in overrides}
-    done = {"Global.mode", "CheckDataset", *chosen}
+    done = {"Global.mode", "CheckDataset", *chosen, *repairs}
     kept = [text for text in overrides if not {keys[text], keys[text].partition(".")[0]} & done]
     first = [validation.assignment("Global.mode", mode)]
-    words = [*first, *kept, *(validation.assignment(*item) for item in chosen.items())]
-    if "Global" in keys.values():  # a mapping, which may hold another mode
-        words += first
+    last = [*(validation.assignment(*item) for item in chosen.items()), *repairs.values()]
+    # A mapping may hold another mode.
+    return [*first, *kept, *last, *(first if "Global" in keys.values() else ())]
+
+
+def _write(config_file: str, words: Sequence[str]) -> str:
+    """A command line that can be pasted."""
     options = [part for text in words for part in ("-o", text)]
     return f"{program.command()} {shlex.join(['-c', config_file, *options])}"

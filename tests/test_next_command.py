@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from paddlex_ml import cli, program
+from paddlex_ml.config import load
 from tests.config.test_load import PADDLEX
 
 SMALL = [
     *("Global.device=cpu", "Train.epochs_iters=1", "Train.warmup_steps=0", "Train.batch_size=8"),
     *("Train.image_size=32", "Train.num_workers=0", "Train.pretrain_weight_path=null"),
-    *("Train.learning_rate=1e-3", "Evaluate.bootstrap=0"),
-    *("Evaluate.report=false", "Predict.save_img=false"),
+    *("Evaluate.bootstrap=0", "Evaluate.report=false", "Predict.save_img=false"),
 ]
 
 
@@ -92,8 +92,10 @@ def test_the_yaml_of_paddlex_from_the_check_to_a_prediction(
     folder: Path, follow: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("paddlex.yaml").write_text(PADDLEX)
-    data = ["Global.dataset_dir=dataset/my set", "Train.num_classes=null", *SMALL]
-    follow(follow(follow(start("paddlex.yaml", "check_dataset", *data))))
+    data = ["Global.dataset_dir=dataset/my set", *SMALL]
+    train = follow(start("paddlex.yaml", "check_dataset", *data))
+    assert train.endswith("-o Train.num_classes=null -o Train.learning_rate=0.001")  # of 33, 0.1
+    follow(follow(train))
     assert read("output/predict_result.json")["model_dir"] == "best_model/inference"
 
     # A second run, of another size, beside the first: nothing of the first may be used.
@@ -110,6 +112,7 @@ def test_the_yaml_of_paddlex_from_the_check_to_a_prediction(
     assert follow(predict) == ""
 
     # The YAML itself, which names the first run.
+    data.append("Train.num_classes=null")
     evaluate = ["evaluate", *data, "Global.output=out2"]
     assert cli.main(["-c", "paddlex.yaml", "-o", "Global.mode=evaluate", *evaluate[1:]]) == 2
     told = capsys.readouterr().err
@@ -121,6 +124,33 @@ def test_the_yaml_of_paddlex_from_the_check_to_a_prediction(
     predict = follow(start("paddlex.yaml", "export", *data, "Global.output=out2"))
     assert read("out2/export_result.json")["weight_path"] == "out2/best_model/best_model.pdparams"
     assert follow(predict) == ""
+
+
+def test_the_training_after_a_check_has_the_repairs_that_it_would_ask_for(
+    folder: Path, follow: Callable[..., str]
+) -> None:
+    """A check refuses less than a training: each of these passed, and its `next:` was refused."""
+    data = ["Global.dataset_dir=dataset/my set", *SMALL]
+    wrong = {
+        "Train.warmup_steps": "5", "Train.freeze_backbone_epochs": "3", "Train.num_queries": "40",
+        "Train.start_eval_epoch": "4", "Train.loss.pos_weight": "auto", "Train.head_lr_mult": "500",
+    }  # fmt: skip
+    train = follow(
+        start("PP-LCNet_x1_0_ML", "check_dataset", *data, *(f"{k}={v}" for k, v in wrong.items()))
+    )
+    assert follow(train)
+    saved = load.load(Path("output/config.yaml")).config
+    assert saved.Train.loss.name == "bce"
+    # The folder of that training is taken now.
+    train = follow(start("PP-LCNet_x1_0_ML", "check_dataset", *data))
+    assert "-o Global.output=output_2" in train
+    assert follow(train)
+    train = follow(start("output/config.yaml", "check_dataset"))
+    assert "-o Global.output=output_3" in train
+    # A section on the command line comes before the repair of a key in it.
+    train = follow(start("PP-LCNet_x1_0_ML", "check_dataset", *data, "Train={learning_rate: 0.1}"))
+    assert "-o Train.learning_rate=0.001" in train
+    assert follow(f"{train} -o Global.output=own")
 
 
 @pytest.mark.parametrize("output", ["-o", "~", "~nobody", "a b/~x", "-"])
@@ -148,6 +178,11 @@ def test_a_run_that_was_renamed_is_used_from_any_working_folder(
         f"{run}/best_model/best_model.pdparams"
     )
     assert read(f"{run}/predict_result.json")["model_dir"] == "best_model/inference"
+    assert not (folder / "output" / "evaluate_result.json").exists()
+    shutil.copy(run / "config.yaml", run / "cfg.yaml")
+    (run / "evaluate_result.json").unlink()
+    follow(start(f"{run}/cfg.yaml", "evaluate"))
+    assert (run / "evaluate_result.json").is_file()
     assert not (folder / "output" / "evaluate_result.json").exists()
     monkeypatch.chdir(run)
     assert follow(start("config.yaml", "export"))

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files, regular_file
 from paddlex_ml.wording import path_override
@@ -91,6 +92,21 @@ def alone(folder: Path) -> Iterator[bool]:
         except (OSError, NotImplementedError):  # no permission, or a disk without locks
             is_alone = not (folder / ".train.json").exists()
         yield is_alone
+
+
+def warn_of_training(written: Path) -> None:
+    """Warn where a training of another process will remove `written` with its checkpoint folder."""
+    checkpoint = Path(os.path.abspath(written)).parent
+    if checkpoint not in (each.folder for each in RunFolder(checkpoint.parent).checkpoints()):
+        return
+    with alone(checkpoint.parent) as is_alone:
+        if not is_alone:
+            logger.warning(
+                "a training is writing into %s (%s): it removes %s when it replaces %s; write it "
+                "again when that has ended, or copy %s into another folder now",
+                checkpoint.parent, _describe(checkpoint.parent / ".train.json"), written.name,
+                checkpoint.name, written,
+            )  # fmt: skip
 
 
 def _path(folder: Path, mode: str) -> Path:

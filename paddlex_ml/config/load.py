@@ -62,6 +62,19 @@ def load(path: Path, overrides: Sequence[str] = (), *, to_run: bool = True) -> L
     With `to_run` false the rules that only a run needs (a data set is named, the rate can train)
     are left out, for showing the configuration. Raises PaddlexMLError that lists every fault.
     """
+    loaded, merged = _load(path, overrides, to_run=to_run)
+    if merged.faults:
+        raise _error(merged)
+    return loaded
+
+
+def find_faults(path: Path, overrides: Sequence[str]) -> list[ConfigFault]:
+    """The faults that `load` would raise. Raises PaddlexMLError where the file cannot be read."""
+    return _load(path, overrides, to_run=True)[1].faults
+
+
+def _load(path: Path, overrides: Sequence[str], *, to_run: bool) -> tuple[Loaded, _Merged]:
+    """What is loaded counts only where no fault was found."""
     merged = _merge(path, overrides)
     notes = merged.notes
     for key in IGNORED:
@@ -78,13 +91,11 @@ def load(path: Path, overrides: Sequence[str] = (), *, to_run: bool = True) -> L
     merged.faults = [_keep_rules(fault, config, broken, to_run=to_run) for fault in merged.faults]
     merged.faults.extend(broken)
     if to_run and not {"Global.mode", "Global.output", *run_config.MODEL_KEYS.values()} & at_fault:
-        chosen = run_config.choose_model(config, merged.typed, merged.saved)
+        chosen = run_config.choose_model(config, merged.typed, path, merged.saved)
         config = chosen.config
         notes.extend(chosen.notes)
         merged.faults.extend(chosen.faults)
-    if merged.faults:
-        raise _error(merged)
-    return Loaded(config, (*notes, *rules.notes(config)))
+    return Loaded(config, () if merged.faults else (*notes, *rules.notes(config))), merged
 
 
 def _keep_rules(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The config.yaml that a training saves, and whose weights a configuration means.
 
-A saved config.yaml means the folder that it lies in, from any working folder and after a move:
+Beside a training it means that folder, under any name, from any working folder, after a move:
 
 - its paths are absolute, so that they mean what they meant when the training was started;
 - `Global.output` is the folder of the file, and what lay in the old folder is looked for there;
@@ -96,11 +96,16 @@ def is_saved(path: Path) -> bool:
 
 
 def folder_of(path: Path) -> Path | None:
-    """The folder of the training whose saved config.yaml `path` is; None: it is another file."""
+    """The folder of the training beside which a saved configuration lies; None: it is another file.
+
+    A copy or a file that was renamed means that folder too.
+    """
     if path.is_symlink():
         path = path.resolve()
-    is_saved = path.name == EXAMPLE.config_yaml.name and holds_training(path.parent)
-    return path.parent if is_saved else None
+    if not holds_training(path.parent):
+        return None
+    has_name = path.name == EXAMPLE.config_yaml.name  # older releases wrote it without our head
+    return path.parent if has_name or is_saved(path) else None
 
 
 def move(values: dict[Any, Any], path: Path, folder: Path) -> Iterator[str]:
@@ -174,11 +179,11 @@ class ChosenModel:
     faults: tuple[ConfigFault, ...] = ()
 
 
-def choose_model(config: Config, typed: set[str], saved: Path | None) -> ChosenModel:
+def choose_model(config: Config, typed: set[str], path: Path, saved: Path | None) -> ChosenModel:
     """Prefer the training in Global.output to another model that a YAML file still names.
 
-    `typed`: the keys that the command line sets, which win. `saved`: the folder of the training
-    whose config.yaml was read.
+    `typed`: the keys that the command line sets, which win. `path`: the file that was read;
+    `saved`: the folder of the training whose configuration that is.
     """
     mode, output = config.Global.mode, config.Global.output
     if mode == "train":
@@ -197,7 +202,11 @@ def choose_model(config: Config, typed: set[str], saved: Path | None) -> ChosenM
         own = str(best.inference.folder if mode == "predict" else best.weights)
         note = f"{output} holds no training: taking {own}, beside the configuration"
         return ChosenModel(with_value(config, key, own), (note,))
-    if key in typed or not _names_another(config, key):
+    if key in typed:
+        return ChosenModel(config)
+    if text is None and is_trained:
+        return _tell_runs_apart(config, key, path, saved)
+    if not _names_another(config, key):
         return ChosenModel(config)
     if not is_trained:
         return ChosenModel(config, (f"{key} is {text}: {output} holds no training of its own",))
@@ -211,6 +220,28 @@ def choose_model(config: Config, typed: set[str], saved: Path | None) -> ChosenM
         key,
         f"{key} is {text}, but {output} holds a training of its own: whose weights are meant?",
         f"{override(key, None)} takes those of {output}, {override(key, text)} the others",
+    )
+    return ChosenModel(config, faults=(fault,))
+
+
+def _tell_runs_apart(config: Config, key: str, path: Path, saved: Path | None) -> ChosenModel:
+    """Ask whose weights are meant where a run's configuration is used with the folder of another.
+
+    A YAML file of the user that only lies beside a training is told.
+    """
+    output, beside = config.Global.output, saved or path.parent
+    if os.path.realpath(beside) == os.path.realpath(output) or not holds_training(beside):
+        return ChosenModel(config)
+    if saved is None:
+        note = f"{path} lies beside a training, but Global.output is {output}: taking its weights"
+        return ChosenModel(config, (note,))
+    best = RunFolder(saved).best_model
+    own = str(best.inference.folder if config.Global.mode == "predict" else best.weights)
+    fault = ConfigFault(
+        key,
+        f"{path} is of the training in {saved}, but {output} holds another one: whose weights are "
+        "meant?",
+        f"{override(key, None)} takes those of {output}, {override(key, own)} those of {saved}",
     )
     return ChosenModel(config, faults=(fault,))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import UNSET
 
 from paddlex_ml import devices
-from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts import inference_yml, run_lock
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.run_folder import EXPORTS, ExportedFiles, RunFolder
 from paddlex_ml.config.schema import Config
@@ -59,6 +59,7 @@ def _save(config: Config, source: LoadedModel, folder: Path) -> ExportResult:
         path = folder / f"{source.path.stem}.safetensors"
         save_safetensors(source.model, source.info, path)
         logger.info("exported %s -> %s", source.path, path)
+        run_lock.warn_of_training(path)
         return ExportResult(
             format=form,
             model_name=source.info.model,
@@ -83,6 +84,7 @@ def _save_graph(config: Config, source: LoadedModel, folder: Path) -> ExportResu
         save = save_pdmodel if form == "pdmodel" else save_static
         difference = save(source.model, source.info, folder)
     logger.info("exported %s -> %s (largest difference %.1e)", source.path, folder, difference)
+    run_lock.warn_of_training(folder)
     if folder in tuned:
         logger.warning(
             "the export has replaced a model with tuned thresholds, and they are gone: to tune "

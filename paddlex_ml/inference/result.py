@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeAlias
 from uuid import uuid4
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import saved_files, table
@@ -210,9 +211,10 @@ class MultiLabelResult(_Res):
         """Write the drawn image to a file, or under the name of the image to a folder.
 
         In a folder an image whose format cannot be written becomes a .png. Where the name has a
-        picture of another result of this process, this one gets a number. Returns the path of
-        the file. Raises PaddlexMLError for an unknown suffix, for a file that is the input itself,
-        and for an image that could not be read.
+        picture of another result of this process, or one that no result has drawn, such as a
+        photograph, this one gets a number. Returns the path of the file. Raises PaddlexMLError for
+        an unknown suffix, for a file that is the input itself, and for an image that could not be
+        read.
         """
         return self._save_img(save_path, "labels", longest_side)
 
@@ -240,10 +242,10 @@ class MultiLabelResult(_Res):
                 where=str(target),
                 fix=f"end the name with one of {' '.join(WRITABLE)}",
             )
-        options: dict[str, Any] = {"quality": _LOSSY[suffix]} if suffix in _LOSSY else {}
         drawn = self.draw(what, longest_side)
+        options: dict[str, Any] = {"quality": _LOSSY[suffix]} if suffix in _LOSSY else {}
         with files.replacing(target) as temporary:
-            drawn.save(temporary, **options)
+            drawn.save(temporary, **options, **_mark(suffix))
 
     def forget_image(self) -> None:
         """Free the pixels, so that a list of results stays small; `img` reads the picture again."""
@@ -295,6 +297,23 @@ def name_picture(image: str) -> str:
     """File name of the picture of an image: that of the image where its format can be written."""
     is_writable = Path(image).suffix.lower() in WRITABLE
     return image if is_writable else Path(image).with_suffix(".png").name
+
+
+def _mark(suffix: str) -> dict[str, Any]:
+    """Options of Pillow that write `saved_files.MARK` into a picture; a .bmp cannot hold it."""
+    exif, chunks = Image.Exif(), PngInfo()
+    exif[ExifTags.Base.Software] = saved_files.MARK
+    chunks.add_text("Software", saved_files.MARK)
+    match suffix:
+        case ".jpg" | ".jpeg":
+            return {"comment": saved_files.MARK}
+        case ".png":
+            return {"pnginfo": chunks}
+        case ".tif" | ".tiff":
+            return {"software": saved_files.MARK}
+        case ".webp":
+            return {"exif": exif}
+    return {}
 
 
 def _rounded(scores: np.ndarray) -> list[float]:

@@ -2,7 +2,8 @@
 """The files that results of this process were saved into: none replaces that of another result.
 
 Where a name is taken, the file gets a number (`photo_2.json`). Under one file name, JSON results
-become a list and CSV rows a table. A file that was there before the process is replaced.
+become a list and CSV rows a table. A result of an earlier process is replaced; a file that is no
+result, such as a photograph or the annotation beside it, stays.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import codecs
 import json
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +20,15 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from paddlex_ml.data.image_finder import fold
-from paddlex_ml.storage import files
+from paddlex_ml.storage import files, regular_file
+
+MARK = "drawn by paddlex_ml"
+"""Stands in the metadata of each drawn picture, so that it is known as one later."""
+_RESULT = re.compile(
+    rb'\s*(\[\s*)?\{\s*"res":\s*\{\s*"input_path":'  # one result in JSON, or a list of them
+    rb"|(\xef\xbb\xbf)?image,labels,scores,error[,\r\n]"  # a table
+)
+_LOOKED_AT = 4096  # bytes at both ends of a file: pictures have their metadata there
 
 _START, _BETWEEN, _END = b"[\n", b",\n", b"\n]\n"  # of a list of results in JSON
 
@@ -47,10 +57,11 @@ class Saver(NamedTuple):
 
 @contextmanager
 def reserve(target: Path, saver: Saver) -> Iterator[Path]:
-    """Yield `target`, or its name with a number where it holds another result; to be written."""
+    """Yield `target`, or its name with a number where it is taken; to be written."""
     with _lock:
         path, key = _find_free(target, saver)
         _unwritten.add(key)
+        is_result = _key(target) in _owners
         before = _owners.get(key)
         _owners[key] = saver.owner
     try:
@@ -67,7 +78,9 @@ def reserve(target: Path, saver: Saver) -> Iterator[Path]:
     if path != target:
         _tell_once(
             target.parent,
-            "%s holds another result, so this one is saved as %s; further ones get numbers too",
+            "%s holds another result, so this one is saved as %s; further ones get numbers too"
+            if is_result
+            else "%s is no result and stays, so this one is saved as %s; others get numbers too",
             target,
             path.name,
         )
@@ -82,8 +95,8 @@ def collect(target: Path, saver: Saver, kind: Literal["json", "csv"], content: b
     key = _key(target)
     with _collecting:
         with _lock:
-            is_taken = _is_taken(target, key, saver)
-        if not is_taken:
+            is_taken, is_result = _is_taken(target, key, saver), key in _owners
+        if not is_taken or not is_result:
             with _lock:
                 _collections.pop(key, None)
             with reserve(target, saver) as path:
@@ -138,11 +151,24 @@ def _with_number(target: Path, number: int) -> Path:
 def _is_taken(path: Path, key: int, saver: Saver) -> bool:
     if key in _owners and _owners[key] != saver.owner:
         return key in _unwritten or path.exists()
-    # The name with a number may be that of the image itself.
+    if not path.exists():
+        return False
     source = saver.source
-    return bool(source and path.exists() and os.path.exists(source)) and os.path.samefile(
-        path, str(source)
-    )
+    if source and os.path.exists(source) and os.path.samefile(path, source):
+        return True  # the name with a number may be that of the image itself
+    return key not in _owners and not _is_replaceable(path)
+
+
+def _is_replaceable(path: Path) -> bool:
+    """Whether a file that is not of this process is a result of an earlier one, or empty."""
+    try:
+        with regular_file.open_regular(path, 1 << 50, is_text=False) as file:
+            first = file.read(_LOOKED_AT)
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOOKED_AT))
+            last = file.read(_LOOKED_AT)
+    except OSError:  # what cannot be read is not known
+        return False
+    return not first or MARK.encode() in first + last or bool(_RESULT.match(first))
 
 
 def _key(path: Path) -> int:

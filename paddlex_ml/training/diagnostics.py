@@ -35,8 +35,9 @@ BEHIND = 0.02
 """mAP by which averaged weights may end below the raw ones."""
 COMPARABLE = 100
 """Updates below which averaged and raw weights cannot be compared yet."""
-LARGE_RATE = 1e-3
-"""Learning rate from which equal scores are a collapse, however few the updates."""
+JUDGED = 100
+"""Updates below which equal scores say that nothing is learned yet, whatever the rate: a random
+start at 1e-3 had them after 10 updates, and learned in the next 10."""
 FEW = 5
 """Training images of a class below which it is hardly learned."""
 SMALL_LIST = 50
@@ -118,7 +119,9 @@ class Diagnostics:
         """
         is_high = peak_rate > HARMLESS_RATE
         if is_constant:
-            self._warn("constant", _explain_constant(row.step, peak_rate))
+            is_collapse = is_high and row.step >= JUDGED
+            sign = "collapse" if is_collapse else "constant"  # each is told, the second one later
+            self._warn(sign, _explain_constant(row.step, peak_rate, is_collapse=is_collapse))
         quarter = len(losses) // 4
         if row.epoch <= FIRST_EPOCHS and quarter >= 2:
             first, last = fmean(losses[:quarter]), fmean(losses[-quarter:])
@@ -202,9 +205,9 @@ class Diagnostics:
             logger.warning(message)
 
 
-def _explain_constant(updates: int, peak_rate: float) -> str:
+def _explain_constant(updates: int, peak_rate: float, *, is_collapse: bool) -> str:
     """Why all images may have the same scores after so many updates, and what to do."""
-    if peak_rate >= LARGE_RATE or (peak_rate > HARMLESS_RATE and updates >= COMPARABLE):
+    if is_collapse:
         return (
             "the scores no longer differ between images: the training has collapsed. The likely "
             "cause is a learning rate that is too large; try "
@@ -212,7 +215,7 @@ def _explain_constant(updates: int, peak_rate: float) -> str:
         )
     few = (
         f"{updates:,} updates are few"
-        if updates < COMPARABLE
+        if updates < JUDGED
         else f"a learning rate of {peak_rate:g} is low"
     )
     return (

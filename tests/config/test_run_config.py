@@ -106,6 +106,49 @@ def test_a_renamed_run_means_its_new_folder(
     assert other.config.Global.output == Path("new")
 
 
+@pytest.mark.parametrize("mode", ["evaluate", "export", "predict", "train"])
+@pytest.mark.parametrize("name", ["cfg.yaml", "config_old.yml", "config.yaml.bak"])
+def test_a_copy_of_a_saved_configuration_means_the_run_beside_it(mode: str, name: str) -> None:
+    save("output")
+    shutil.move("output", "run_A")
+    save("output")
+    shutil.copy("run_A/config.yaml", f"run_A/{name}")
+    loaded = read(f"run_A/{name}", mode)
+    assert loaded.config.Global.output == Path("run_A")
+    assert loaded.notes[0].startswith(f"run_A/{name} means the folder that it lies in; it was ")
+
+
+@pytest.mark.parametrize("mode", run_config.MODEL_KEYS)
+def test_the_configuration_of_one_run_with_the_folder_of_another_is_asked_for(mode: str) -> None:
+    save("run_A")
+    save("run_B")
+    key, own = (
+        run_config.MODEL_KEYS[mode],
+        "inference" if mode == "predict" else "best_model.pdparams",
+    )
+    told = error("run_A/config.yaml", mode, "Global.output=run_B")
+    assert told.what == (
+        "run_A/config.yaml is of the training in run_A, but run_B holds another one: whose weights "
+        "are meant?"
+    )
+    other = f"-o {key}=run_A/best_model/{own}"
+    assert told.fix == f"-o {key}=null takes those of run_B, {other} those of run_A"
+    for value in ("null", f"run_A/best_model/{own}"):
+        config = read("run_A/config.yaml", mode, "Global.output=run_B", f"{key}={value}").config
+        assert config.Global.output == Path("run_B")
+
+
+def test_a_file_of_ones_own_beside_a_training_says_whose_weights_are_taken() -> None:
+    save("run_A")
+    save("output")
+    shutil.copy("my.yaml", "run_A/my.yaml")
+    (note,) = read("run_A/my.yaml", "evaluate", "Global.dataset_dir=dataset").notes
+    assert note == (
+        "run_A/my.yaml lies beside a training, but Global.output is output: taking its weights"
+    )
+    assert read("my.yaml", "evaluate", "Global.dataset_dir=dataset").notes == ()
+
+
 def test_data_that_moved_with_the_run_is_found_there(project: Path, tmp_path: Path) -> None:
     save("output")
     workspace = tmp_path / "workspace"

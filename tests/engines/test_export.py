@@ -21,6 +21,7 @@ from paddlex_ml.artifacts import inference_yml, weights
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.storage import cache
+from tests.artifacts.test_run_lock import another_process
 
 Run = Callable[..., tuple[int, str]]
 FILES = ["inference.json", "inference.pdiparams", "inference.yml"]
@@ -69,6 +70,41 @@ def test_the_best_model_is_exported_as_the_training_did_it(
         "inference_dir": str(folder),
         "files": [str(folder / name) for name in FILES],
     }
+
+
+@pytest.mark.parametrize(
+    ("form", "written"),
+    [("paddle", "inference"), ("onnx", "inference_onnx"), ("safetensors", "latest.safetensors")],
+)
+def test_an_export_beside_a_running_training_says_that_it_will_be_removed(
+    run: Run, copy_of_run: Path, form: str, written: str
+) -> None:
+    if form == "onnx":
+        pytest.importorskip("paddle2onnx", exc_type=ImportError)
+    weights = copy_of_run / "latest" / "latest.pdparams"
+    keys = (f"Export.weight_path={weights}", f"Export.format={form}")
+    path = copy_of_run / "latest" / written
+    told = f"a training is writing into {copy_of_run} (process "
+    with another_process(copy_of_run, "train"):
+        code, err = run("export", None, copy_of_run, *keys)
+    assert code == 0, err
+    assert f"warning: {told}" in err
+    assert f"it removes {written} when it replaces latest" in err
+    assert f"or copy {path} into another folder now" in err
+    code, err = run("export", None, copy_of_run, *keys)
+    assert code == 0, err
+    assert told not in err
+
+
+def test_thresholds_saved_beside_a_running_training_are_told_too(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    keys = ("Evaluate.save_threshold=true", "Evaluate.threshold=0.99")
+    with another_process(copy_of_run, "train"):
+        code, err = run("evaluate", toy, copy_of_run, *keys)
+    assert code == 0, err
+    assert f"a training is writing into {copy_of_run} (process " in err
+    assert "it removes inference when it replaces best_model" in err
 
 
 def result(output: Path) -> Any:

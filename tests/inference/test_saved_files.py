@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import pickle
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +23,7 @@ from PIL import Image
 from paddlex_ml.data.image_finder import fold
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.inputs import walk
-from paddlex_ml.inference.result import MultiLabelResult, Seen
+from paddlex_ml.inference.result import WRITABLE, MultiLabelResult, Seen
 
 CLASSES = ["cat", "dog"]
 
@@ -165,10 +167,77 @@ def test_a_result_that_is_saved_again_keeps_its_file(tmp_path: Path):
     assert len((tmp_path / "res.csv").read_text().splitlines()) == 3
 
 
-def test_a_file_of_an_earlier_process_is_replaced(tmp_path: Path):
-    (tmp_path / "res.json").write_text("of yesterday")
+EARLIER = """
+from tests.inference.test_saved_files import save_all
+save_all({folder!r}, 0.75)
+"""
+
+
+def save_all(folder: str, score: float) -> list[str]:
+    """One result by every saver, into files and into folders; the names of the files."""
+    result = result_of(np.zeros((60, 90, 3), np.uint8), score)
+    saved = [result.save_to_json(f"{folder}/res.json"), result.save_to_csv(f"{folder}/res.csv")]
+    saved += [result.save_to_json(f"{folder}/x", indent=0), result.save_to_csv(f"{folder}/x")]
+    saved += [result.save_to_img(f"{folder}/o{suffix}") for suffix in WRITABLE if suffix != ".bmp"]
+    saved += [result.save_to_img(f"{folder}/x"), result.save_explain_to_img(f"{folder}/explain")]
+    return [path.name for path in saved]
+
+
+def test_results_of_an_earlier_process_are_replaced(tmp_path: Path, caplog):
+    code = EARLIER.format(folder=str(tmp_path))
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    old = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    assert len(old) == len(WRITABLE) + 5
+    save_all(str(tmp_path), 0.25)
+    assert {*tmp_path.rglob("*.*")} == {*old}
+    assert not [path for path in old if path.read_bytes() == old[path]]
+    assert not caplog.records
+
+
+def test_a_photograph_is_never_replaced_by_a_drawing_of_another_one(photos, tmp_path, caplog):
+    first, second, third = photos("a/y.jpg", "b/y.jpg", "b/z.jpg")
+    before = second.read_bytes(), third.read_bytes()
+    assert result_of(first).save_to_img(f"{second.parent}/").name == "y_2.jpg"
+    assert result_of(first).save_to_img(third).name == "z_2.jpg"  # by its own name too
+    assert result_of(first).save_explain_to_img(second.parent).name == "y_3.jpg"
+    assert (second.read_bytes(), third.read_bytes()) == before
+    told, *more = [record.getMessage() for record in caplog.records]
+    assert f"{second} is no result and stays, so this one is saved as y_2.jpg" in told
+    assert not any("is no result" in message for message in more)  # once for a folder
+
+
+@pytest.mark.parametrize("suffix", WRITABLE)
+def test_photographs_of_every_format_stay(tmp_path: Path, suffix):
+    photo = tmp_path / f"array_0001{suffix}"
+    Image.new("RGB", (40, 30)).save(photo)
+    before = photo.read_bytes()
+    for number in (2, 3):
+        result = result_of(np.zeros((9, 9, 3), np.uint8))
+        assert result.save_to_img(photo).name == f"array_0001_{number}{suffix}"
+        assert result.save_to_img(photo).name == f"array_0001_{number}{suffix}"  # its own
+    assert photo.read_bytes() == before
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_annotations_beside_the_images_stay(photos, tmp_path: Path, is_named):
+    (photo,) = photos("y.jpg")
+    annotation, table = photo.with_suffix(".json"), photo.with_suffix(".csv")
+    annotation.write_text('{"version": "5.0", "shapes": [], "imagePath": "y.jpg"}')
+    table.write_text("image,labels\ny.jpg,cat\n")
+    before = annotation.read_bytes(), table.read_bytes()
+    for number in (2, 3):
+        result = result_of(photo)
+        target = annotation if is_named else photo.parent
+        assert result.save_to_json(target).name == f"y_{number}.json"
+        target = table if is_named else photo.parent
+        assert result.save_to_csv(target).name == f"y_{number}.csv"
+    assert (annotation.read_bytes(), table.read_bytes()) == before
+
+
+def test_an_empty_file_such_as_a_temporary_one_is_filled(tmp_path: Path):
+    (tmp_path / "res.json").touch()
     (result,) = results(1)
-    assert scores_in(result.save_to_json(tmp_path / "res.json")) == [0]
+    assert result.save_to_json(tmp_path / "res.json").name == "res.json"
 
 
 def test_a_name_is_free_again_after_its_file_is_removed(tmp_path: Path):

@@ -74,7 +74,7 @@ Check = Callable[..., str | None]
 
 
 def test_equal_scores_are_reported_with_a_tenth_of_the_rate(after_epoch: Check) -> None:
-    text = after_epoch(is_constant=True, peak_rate=5e-3)
+    text = after_epoch(100, is_constant=True, peak_rate=5e-3)
     assert text is not None
     assert "the scores no longer differ between images" in text
     assert text.endswith("try -o Train.learning_rate=5e-04")
@@ -84,7 +84,12 @@ def test_equal_scores_are_reported_with_a_tenth_of_the_rate(after_epoch: Check) 
 
 @pytest.mark.parametrize(
     ("updates", "rate", "reason"),
-    [(3, 1e-4, "3 updates are few"), (500, 1e-6, "a learning rate of 1e-06 is low")],
+    [
+        (3, 1e-4, "3 updates are few"),
+        (10, 1e-3, "10 updates are few"),
+        (99, 1e-2, "99 updates are few"),
+        (500, 1e-6, "a learning rate of 1e-06 is low"),
+    ],
 )
 def test_equal_scores_of_a_training_that_has_not_begun_ask_for_more_of_it(
     after_epoch: Check, updates: int, rate: float, reason: str
@@ -94,6 +99,17 @@ def test_equal_scores_of_a_training_that_has_not_begun_ask_for_more_of_it(
     assert f"nothing was learned so far; {reason}" in text
     assert "too large" not in text
     assert "-o Train.epochs_iters=" in text
+
+
+def test_a_collapse_is_told_after_too_few_updates_were(caplog: pytest.LogCaptureFixture) -> None:
+    diagnostics = Diagnostics()
+    for updates in (50, 90, 100, 150):
+        diagnostics.after_epoch(
+            row(updates), peak_rate=1e-3, losses=[], waited=0.0, is_constant=True
+        )
+    early, late = caplog.messages
+    assert "nothing was learned so far; 50 updates are few" in early
+    assert "the training has collapsed" in late
 
 
 @pytest.mark.parametrize(
@@ -363,7 +379,7 @@ def test_each_sign_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
         "the loss grew within",
         "50% of the epoch's t",
         "the averaged weights",
-        "the scores no longer",
+        "the scores of a clas",
     ]
 
 

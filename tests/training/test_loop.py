@@ -23,7 +23,7 @@ from paddlex_ml.data.loader import Loader, batches, evaluation_indices
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
-from paddlex_ml.training import loop
+from paddlex_ml.training import diagnostics, loop
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import SIGTERM, Interrupt
 from paddlex_ml.training.loop import fit
@@ -446,8 +446,9 @@ class Dead(Tiny):
 
 
 def test_scores_that_are_all_equal_are_reported_with_the_likely_cause(
-    train: Callable[..., None], caplog: pytest.LogCaptureFixture
+    train: Callable[..., None], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(diagnostics, "JUDGED", 3)  # updates of an epoch
     train(new_training(Dead), replace(PLAN, epochs=1))
     assert "the scores no longer differ between images" in caplog.text
     assert "try -o Train.learning_rate=5e-04" in caplog.text

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 
 from paddlex_ml import devices
-from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts import inference_yml, run_lock
 from paddlex_ml.artifacts.evaluate_result import FORMAT_VERSION, EvaluationResult
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
@@ -88,3 +88,4 @@ def _save_thresholds(tuned: TunedThresholds, paths: list[Path]) -> None:
     for path in paths:
         copy = inference_yml.set_thresholds(path, tuned.thresholds.tolist(), tuned.shared)
         logger.info("thresholds -> %s%s", path, f" (before: {copy})" if copy else "")
+        run_lock.warn_of_training(path.parent)

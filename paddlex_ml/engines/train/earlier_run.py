@@ -35,17 +35,59 @@ def find_conflict(config: Config) -> PaddlexMLError | None:
         return None
     if resume is not None and _is_checkpoint_of(output, resume):
         return None
-    files = RunFolder(output)
-    if not any(checkpoint.weights.is_file() for checkpoint in files.checkpoints()):
+    if not holds_results(output):
         return None
+    kept = RunFolder(output).checkpoints()
+    has_states = any(each.weights.is_file() and each.states.is_file() for each in kept)
+    goes_on = f"{override('Train.resume_path', AUTO)} goes on with the old one, "
     return PaddlexMLError(
         f"the output folder holds another training: {_describe_earlier(output)}; "
         f"this one is {_describe(config)}",
         where=str(output),
         fix=f"{override('Global.output', str(free_folder(output)))} keeps both, "
-        f"{override('Train.resume_path', AUTO)} goes on with the old one, "
-        f"{override('Global.overwrite', True)} replaces it",
+        + (goes_on if has_states else "")
+        + f"{override('Global.overwrite', True)} replaces it",
     )
+
+
+def holds_results(output: Path) -> bool:
+    """Whether a training has left results in `output`, which a new one would replace or mix with.
+
+    A start that was ended before its first checkpoint has left none, nor have other modes.
+    """
+    run = RunFolder(output)
+    scores, curves = (
+        path.is_file() and not path.is_symlink() for path in (run.metrics_csv, run.curves)
+    )
+    return scores or _holds_model(run) or (curves and is_of_training(run))
+
+
+def is_of_training(run: RunFolder) -> bool:
+    """Whether files in a folder are surely those of a training, and not of a user's project."""
+    if run.run_json.exists() or run_config.is_saved(run.config_yaml) or _holds_model(run):
+        return True
+    with suppress(OSError, ValueError):
+        read_metrics(run.metrics_csv)
+        return True
+    return False
+
+
+def _holds_model(run: RunFolder) -> bool:
+    """Whether a part of a checkpoint is there, or an export, or the result of a finished run."""
+    for kept in run.checkpoints():
+        exports = kept.inference, kept.inference_onnx, kept.inference_pdmodel
+        safetensors = kept.weights.with_suffix(".safetensors")
+        parts = kept.weights, kept.ema, kept.optimizer, kept.states, safetensors
+        if any(path.exists() for path in (*parts, *(each.inference_yml for each in exports))):
+            return True
+    result = run.result("train")
+    return _is_finished(result) or _is_finished(hidden_result(result))
+
+
+def _is_finished(result: Path) -> bool:
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
+        return regular_file.read_json(result).get("done_flag") is True
+    return False
 
 
 def _find_replaced_comparison(config: Config) -> PaddlexMLError | None:
@@ -80,8 +122,8 @@ def hide_result(output: Path) -> None:
     A program that waits for the result of the new run must not see it.
     """
     result = RunFolder(output).result("train")
-    with suppress(OSError, ValueError, AttributeError):
-        if regular_file.read_json(result).get("done_flag") is True:
+    if _is_finished(result):
+        with suppress(OSError):
             result.replace(hidden_result(result))
 
 

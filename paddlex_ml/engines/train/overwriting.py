@@ -20,7 +20,6 @@ from pathlib import Path
 
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.run_folder import RunFolder
-from paddlex_ml.config import run_config
 from paddlex_ml.engines.predict import set_aside as predictions
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.storage import files
@@ -61,7 +60,7 @@ def finish_moving(output: Path) -> None:
     if aside is None or _read_mark(aside) != _MOVING:
         return
     run = RunFolder(output)
-    is_training = _holds_training(run) or _holds_training(RunFolder(aside))
+    is_training = earlier_run.is_of_training(run) or earlier_run.is_of_training(RunFolder(aside))
     for path in _list_run(run, is_training=is_training):
         path.rename(aside / path.name)
     result = RunFolder(aside).result("train")
@@ -71,20 +70,13 @@ def finish_moving(output: Path) -> None:
     files.write_text(aside / _MARK, _COMPLETE)
 
 
-def _holds_training(run: RunFolder) -> bool:
-    """Whether files there are surely those of a training: the first, or the last, that it moves."""
-    weights = (path for kept in run.checkpoints() for path in (kept.weights, kept.states))
-    is_saved = run_config.is_saved(run.config_yaml)
-    return run.run_json.exists() or is_saved or any(path.exists() for path in weights)
-
-
 def _list_run(run: RunFolder, *, is_training: bool | None = None) -> list[Path]:
     """What belongs to the training in a folder, and not what others have given such a name.
 
     Without a training in it, its config.yaml, its train.log and so on are those of a user; and so
     is a folder of results with nothing in it that this tool wrote.
     """
-    is_training = _holds_training(run) if is_training is None else is_training
+    is_training = earlier_run.is_of_training(run) if is_training is None else is_training
     results = [run.result(mode) for mode in ("evaluate", "export", "predict")]
     folders, of_training = _list_results(run), run.of_training()
     others = {folder for folder, own in folders.items() if not own}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,22 +23,46 @@ from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export.static import save_static
 from paddlex_ml.storage import files, folders
+from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Training
 
 logger = logging.getLogger(__name__)
 
 
-def check(training: Training, output: Path) -> None:
+def check(training: Training, output: Path, plan: Plan) -> None:
     """Write and remove a small checkpoint and an export of the untrained model.
 
     Nothing stays, and `training` does not change. Raises PaddlexMLError where something cannot
     work.
     """
     begin = time.monotonic()
+    refuse_obstacles(RunFolder(output), plan)
     with _trial_folder(output.resolve(), output) as folder:
         try_checkpoint(training.info, folder)
         try_export(training, folder)
     logger.info("tried a checkpoint and an export in %.1f s", time.monotonic() - begin)
+
+
+def refuse_obstacles(run: RunFolder, plan: Plan) -> None:
+    """Raise PaddlexMLError where a file stands in the place of a folder that this run writes.
+
+    And where a folder stands in the place of a file. Links are set aside when they are met.
+    """
+    kept = (run.epoch(number) for number in range(1, plan.epochs + 1) if plan.is_kept(number))
+    folders_of_run = [run.latest, run.best_model, *kept]
+    written = [run.run_json, run.config_yaml, run.label_dict, run.train_log, run.metrics_csv]
+    wrong = [(f.folder, "a folder") for f in folders_of_run if f.folder.is_file()]
+    wrong += [(run.events, "a folder")] if run.events.is_file() else []
+    wrong += [(f, "a file") for f in (*written, run.curves, run.result("train")) if f.is_dir()]
+    for path, needed in wrong:
+        if not path.is_symlink():
+            found = "a file" if needed == "a folder" else "a folder"
+            raise PaddlexMLError(
+                f"{found} stands where this training writes {needed}",
+                where=str(path),
+                fix=f"give it another name: {shlex.join(['mv', str(path), f'{path}.mine'])}; "
+                f"otherwise choose another folder: {files.write_elsewhere(path)}",
+            )
 
 
 def try_checkpoint(info: ModelInfo, folder: Path) -> None:

@@ -119,7 +119,7 @@ def _choose_newest(run: RunFolder) -> Path | None:
     if not problems and (origin := _find_origin(run)):
         logger.info("%s=auto: %s, from which this run began", KEY, origin)
         return origin
-    if not problems and not run.metrics_csv.exists():
+    if not problems and not earlier_run.holds_results(run.output):
         logger.info("%s=auto: no checkpoint yet, starting a new run", KEY)
         return None
     raise _NeedsOverwrite(

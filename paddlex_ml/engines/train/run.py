@@ -97,7 +97,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         dataset = prepare_lists(config, dataset, group)
         training, plan = prepare(config, dataset, opened, group)
         if group.is_main:
-            preflight.check(training, output)
+            preflight.check(training, output, plan)
         start.open_folder(config, opened, job.beginning, training, group)
         open_log()
         if config.Train.tensorboard and group.is_main:

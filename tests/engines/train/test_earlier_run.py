@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from paddlex_ml.engines.train import earlier_run
+from paddlex_ml.training import saving
+from tests.running import killed_at
+
 Run = Callable[..., tuple[int, str]]
 
 
@@ -34,6 +38,69 @@ def test_it_is_refused_as_well_where_its_files_are_lost(
     assert code == 2
     assert "the output folder holds another training: " in err
     assert ("one without a readable config.yaml" in err) == (lost == "config.yaml")
+
+
+def leave(run: Path, *names: str) -> None:
+    """Remove all from the folder of a run but these files and folders."""
+    for path in run.iterdir():
+        if path.name not in names:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+LEFT = {
+    "without weights": ["run.json", "config.yaml", "metrics.csv", "best_model"],
+    "without checkpoints": ["run.json", "config.yaml", "train_result.json", "curves.png"],
+    "curves": ["run.json", "curves.png"],
+    "scores": ["metrics.csv"],
+    "its end": ["train_result.json"],
+    "an export": ["best_model"],
+}
+
+
+@pytest.mark.parametrize("start", ["Train.resume_path=null", "Train.resume_path=auto"])
+@pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
+def test_any_result_of_a_training_is_refused_and_the_repair_keeps_the_runs_apart(
+    run: Run, toy: Path, copy_of_run: Path, left: list[str], start: str
+) -> None:
+    leave(copy_of_run, *left)
+    for path in copy_of_run.glob("best_model/best_model.*"):
+        path.unlink()
+    before = {p: p.stat().st_ino for p in copy_of_run.rglob("*") if p.is_file()}
+    code, err = run("train", toy, copy_of_run, start)
+    assert code == 2, err
+    assert "the output folder holds " in err
+    assert f"-o Global.output={copy_of_run}_2 " in err
+    assert "Train.resume_path=auto goes on" not in err  # nothing is left to go on from
+    assert all(path.stat().st_ino == inode for path, inode in before.items())
+    code, err = run("train", toy, copy_of_run, "Global.overwrite=true", "Train.epochs_iters=1")
+    assert code == 0, err
+    # Nothing of the old run stands beside the new one.
+    assert [p for p, inode in before.items() if p.exists() and p.stat().st_ino == inode] == []
+    assert not Path(f"{copy_of_run}.old").exists()
+
+
+def test_the_result_of_a_finished_run_counts_where_a_kill_has_left_it_hidden(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    leave(copy_of_run, "run.json", "train_result.json")
+    earlier_run.hide_result(copy_of_run)
+    code, err = run("train", toy, copy_of_run, "Train.resume_path=auto")
+    assert code == 2
+    assert "holds results of a training, but no sound checkpoint" in err
+
+
+def test_a_start_that_came_to_nothing_and_other_modes_are_no_training(
+    run: Run, toy: Path, copy_of_run: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    weights = f"Evaluate.weight_path={copy_of_run / 'best_model/best_model.pdparams'}"
+    assert run("check_dataset", toy, output)[0] == 0
+    assert run("evaluate", toy, output, weights)[0] == 0
+    with killed_at(saving.Keeper, "on_step"):
+        run("train", toy, output)
+    assert (output / "run.json").is_file()
+    code, err = run("train", toy, output, "Train.epochs_iters=1")
+    assert code == 0, err
 
 
 @pytest.mark.parametrize("name", ["epoch_1", "epoch_1/epoch_1.pdparams", "epoch_1/epoch_1"])

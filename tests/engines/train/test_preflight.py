@@ -75,6 +75,46 @@ def test_a_disk_on_which_checkpoints_cannot_be_replaced_is_refused(
     assert "[Epoch" not in err
 
 
+@pytest.mark.parametrize(
+    ("name", "is_folder"),
+    [
+        *((name, False) for name in ("latest", "best_model", "epoch_2", "events")),
+        *((name, True) for name in ("metrics.csv", "curves.png", "train.log", "run.json")),
+    ],
+)
+def test_a_file_in_the_place_of_a_folder_is_found_before_the_first_epoch(
+    run: Run, toy: Path, tmp_path: Path, name: str, is_folder: bool
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    mine = output / name
+    mine.mkdir() if is_folder else mine.write_text("mine")
+    (output / "epoch_7").write_text("no epoch of this run")
+    code, err = run("train", toy, output, "Train.save_interval=1", "Train.epochs_iters=2")
+    assert code == 2
+    first, second = ("folder", "file") if is_folder else ("file", "folder")
+    assert f"error: a {first} stands where this training writes a {second}\n" in err
+    assert f"where: {mine}\n" in err
+    assert f"mv {mine} {mine}.mine; otherwise choose another folder: -o Global.output=" in err
+    assert "[Epoch" not in err
+    assert mine.is_dir() if is_folder else mine.read_text() == "mine"
+    assert not (output / "config.yaml").exists()
+
+
+def test_links_and_names_that_this_run_does_not_write_are_no_obstacle(
+    run: Run, toy: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (tmp_path / "disk").mkdir()
+    (output / "latest").symlink_to(tmp_path / "disk")
+    (output / "best_model").mkdir()
+    (output / "epoch_1").write_text("mine")
+    code, err = run("train", toy, output, "Train.save_interval=9", "Train.epochs_iters=2")
+    assert code == 0, err
+    assert (output / "epoch_1").read_text() == "mine"
+
+
 def test_it_changes_neither_the_numbers_nor_the_folder(
     run: Run, toy: Path, start_weights: Path, toy_run: Path, tmp_path: Path,
     assert_same_ending: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch,
