@@ -28,9 +28,11 @@ ANNOTATION_SUFFIXES = frozenset(
 """Endings, in lower case, of files that may have labels or lists."""
 
 # Each space has one place: others would take exponential time.
-_ONE = r" *(?:(?:-1|[01](?:\.[0-9]*)?|\.[0-9]+|[0-9](?:\.[0-9]+)?e-[0-9]{1,4}) *)?"
-_SEVERAL = rf"(?:{_ONE}(?:,{_ONE})+|@[-0-9,:.e ]*(?:[?!][0-9, ]*)?)"
-OWN_VALUES = rf"(?=\S)(?:{_SEVERAL}(?:\t *[0-9.]+(?:e[-+][0-9]{{1,4}})? *)?|{_ONE})"
+_SMALL = r"(?:[0-9]{1,4}(?:\.[0-9]*)?[eE]-[0-9]{1,4}|\.[0-9]+(?:[eE][-+]?[0-9]{1,4})?)"
+_ONE = rf" *(?:(?:-1(?:\.0*)?|0*[01](?:\.[0-9]*)?|{_SMALL}) *)?"
+_SEVERAL = rf"(?:{_ONE}(?:,{_ONE})+|@[-+0-9,:.eE ]*(?:[?!][0-9, ]*)?)"
+_WEIGHT = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?"
+OWN_VALUES = rf"(?=\S)(?:{_SEVERAL}(?:\t *{_WEIGHT} *)?|{_ONE})"
 """Regular expression of the values of a line of our lists, as of `data/target_lines.py` and
 `data/soft_targets.py`, with the weight of the image."""
 _OWN_LINE = rb"(\xef\xbb\xbf)?[^\t\n]+\t\s*" + OWN_VALUES.encode() + rb"\s*(\n|\Z)"

@@ -131,23 +131,32 @@ def _names_file(rest: str) -> bool:
 def _is_ours(inventory: Inventory, file: str) -> bool:
     """Whether a list has a value for each class of label.txt, or ids behind @: one of ours.
 
-    Without label.txt: whether it has values that only ours have, nothing or -1 beside 0.
+    Without label.txt: whether it has what only ours have: ids behind @, 0.7 beside other values, -1
+    beside 0, or empty values where all lines are rows of one table.
     """
     names = inventory.read_head(LABEL_FILE).splitlines()
     head = to_utf8(inventory.read_head(file))[0].decode("utf-8", "replace")
     lines = [line.strip(" \r\n") for line in head.splitlines()]
-    match = _OURS.fullmatch(lines[0] if lines else "")
-    if match is None:
-        return False
-    if not names and not match[1].startswith(SPARSE):
+    if not names:
         # The last line may be cut off.
         matches = [_OURS.fullmatch(line) for line in (lines[:-1] or lines)[:_SEEN]]
         rows = [each[1].partition("\t")[0].split(",") for each in matches if each]
         values = {value.strip() for row in rows for value in row}
         is_table = all(matches) and len({len(row) for row in rows}) == 1
-        return is_table and ("" in values or values >= {"0", "-1"})
+        return any(map(_is_only_ours, rows)) or values >= {"0", "-1"} or (is_table and "" in values)
+    match = _OURS.fullmatch(lines[0] if lines else "")
+    if match is None:
+        return False
     is_whole = match[1].count(",") + 1 == len(list(filter(bytes.strip, names)))
     return is_whole or match[1].startswith(SPARSE)
+
+
+def _is_only_ours(row: list[str]) -> bool:
+    """Whether the values of a line are neither label numbers nor flags of other tools."""
+    values = [value.strip() for value in row]
+    if values[0].startswith(SPARSE):
+        return True
+    return len(values) > 1 and any(value and 0 < float(value) < 1 for value in values)
 
 
 def _split(line: str) -> tuple[str, str]:

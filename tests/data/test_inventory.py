@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from paddlex_ml.data import soft_targets
 from paddlex_ml.data.inventory import OWN_VALUES, Inventory, is_annotation
 
 Plant = Callable[..., Path]
@@ -78,6 +79,8 @@ def test_prose_is_no_annotation(name: str, expected: bool) -> None:
     [
         *("0,1,-1", "1", ",,", "0, ,1 ", "@", "@3,17", "@3?5, 6", "@3!5", "@!", "-1,"),
         *("0.5,1", ".25", "0,1.", "@3:0.7,17", "@3: .5!8", "0,1\t2.5", "@3\t 0.5 ", "1,-1,\t1"),
+        *("0,5E-2", "10e-2,1", "5e-02,0", "0,1\t2e3", "0,1\t1E-3", "0,.5e0", "00,1", "@3:5E-02"),
+        *("0,-1.0,1", "0,1\t.5"),
     ],
 )
 def test_values_of_our_own_lines_are_known(values: str) -> None:
@@ -85,6 +88,15 @@ def test_values_of_our_own_lines_are_known(values: str) -> None:
 
 
 _SLOW = [",  " * 5000 + "x", "1." * 5000, "0.1, " * 5000 + "x", "@" + ": ." * 5000 + "x"]
+
+
+@pytest.mark.parametrize(
+    "values", ["0,1", "0,0.25", "0,5E-2", "10e-2,1", ".5e0,1.0", "00.5,-1.0", ",1", "@1:5E-01"]
+)
+@pytest.mark.parametrize("weight", ["", "\t2", "\t2e3", "\t1E-3", "\t.5", "\t2."])
+def test_what_is_read_as_soft_values_and_weights_is_known(values: str, weight: str) -> None:
+    assert not soft_targets.parse([values], 2, "expected").faults
+    assert re.fullmatch(OWN_VALUES, values + weight)
 
 
 @pytest.mark.parametrize("values", ["0,2", "x", "0,1,x", "@3;4", "-2", "1\t0", *_SLOW])

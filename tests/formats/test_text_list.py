@@ -249,6 +249,16 @@ def test_our_own_lists_without_a_label_file_are_no_text_lists(plant: Plant, valu
         text_list.read(root, Options())
 
 
+@pytest.mark.parametrize("odd", ["@3,4", "0,5E-2,0", "0,1", "0,1,2", "0,1,-1\t2,5", "0.5,1,0"])
+def test_one_other_line_does_not_make_our_own_list_a_text_list(plant: Plant, odd: str) -> None:
+    for lines in (["0,1,-1", "1,0,0", odd, "0,0,0"], [odd, "0,1,-1", "1,0,0"]):
+        text = "".join(f"{i}.jpg\t{values}\n" for i, values in enumerate(lines))
+        root = plant({"train.txt": text}, *(f"{i}.jpg" for i in range(4)))
+        assert text_list.recognise(Inventory(root)) == ""
+        with pytest.raises(PaddlexMLError, match="in the form of this toolkit already"):
+            text_list.read(root, Options())
+
+
 @pytest.mark.parametrize("values", ["0,1", "-1,1", "0 2"])
 def test_lists_that_may_be_of_others_are_text_lists(plant: Plant, values: str) -> None:
     root = plant({"train.txt": f"a.jpg\t{values}\n"}, "a.jpg")
