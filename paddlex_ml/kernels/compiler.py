@@ -84,7 +84,7 @@ class Kernel:
             result = njit(cache=True)(self.function)
         except Exception as fault:  # no folder to write to, a full disk, a damaged file
             result = njit()(self.function)  # raises again what is no fault of the folder
-            _warn(fault)
+            _warn(fault, Path(os.environ[VARIABLE]))
         return result
 
 
@@ -107,16 +107,21 @@ def load(name: str, *, shares_work: bool = False) -> ModuleType | None:
     os.environ[VARIABLE] = str(folder)
     try:
         module = importlib.import_module(name)
+        # A program that has imported numba before has the folder of that time.
+        importlib.import_module("numba").config.CACHE_DIR = str(folder)
         kernels: list[Kernel] = [*module.KERNELS]
         missing = [kernel for kernel in kernels if not kernel.is_stored(folder)]
-        with _helper(name) if shares_work and len(missing) > 1 else nullcontext():
+        if missing:
+            logger.info("compiling functions for this processor, once: up to a minute")
+        keeps = os.access(folder, os.W_OK)
+        with _helper(name) if shares_work and keeps and len(missing) > 1 else nullcontext():
             for wait in (0.0, WAIT):  # first those that no other process compiles
                 kernels = [each for each in kernels if not _load_kernel(module, each, folder, wait)]
         for kernel in missing:
             for index in kernel.indexes(folder):
                 with suppress(OSError):
                     os.utime(index)  # older than the file of the function, but of use
-    except (ImportError, RuntimeError, OSError) as fault:  # for example an unsuitable numpy
+    except (ImportError, AttributeError, RuntimeError, OSError) as fault:  # an unsuitable numpy
         logger.warning("numba does not work here, so this process is slower: %s", fault)
         return None
     return module
@@ -124,9 +129,9 @@ def load(name: str, *, shares_work: bool = False) -> ModuleType | None:
 
 def assist(name: str) -> None:
     """Compile what no process has stored or compiles, for a process that loads this module."""
-    folder, module = Path(os.environ[VARIABLE]), importlib.import_module(name)
+    folder, module, parent = Path(os.environ[VARIABLE]), importlib.import_module(name), os.getppid()
     for kernel in reversed(module.KERNELS):
-        if not kernel.is_stored(folder):
+        if not kernel.is_stored(folder) and os.getppid() == parent:
             _load_kernel(module, kernel, folder, 0)
 
 
@@ -140,6 +145,7 @@ def _helper(name: str) -> Iterator[None]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the training, which waits for the kernels
         )
     try:
         yield
@@ -168,29 +174,33 @@ def _load_kernel(module: ModuleType, kernel: Kernel, folder: Path, wait: float) 
 def _find_folder() -> Path:
     """The folder for compiled code, which must be safe: numba runs what others put there."""
     wanted = Path(os.environ.get(VARIABLE) or cache.folder() / "numba").absolute()
+    own = temporary.own_folder() / "numba"
     try:
         cache.make(wanted)
         if ownership.is_safe(wanted) and ownership.is_all_own(wanted):
             return wanted
-        own = temporary.own_folder() / "numba"
         logger.warning(
             "other users may have written into %s: compiled code is kept in %s", wanted, own
         )
+    except OSError as fault:  # else numba would put the code beside the package, unseen
+        _warn(fault, wanted)
+    try:
         cache.make(own)
     except OSError:
-        return wanted  # it cannot be made or read, and each process compiles
+        return wanted  # each process compiles
     return own
 
 
-def _warn(fault: Exception) -> None:
+def _warn(fault: Exception, folder: Path) -> None:
     if _warned:
         return
     _warned.append(fault)
     logger.warning(
-        "compiled code cannot be kept in %s, so every process compiles for some seconds (%s: %s); "
+        "compiled code cannot be kept in %s, so other processes compile again for some seconds "
+        "(%s: %s); "
         "to repair it, free some space there, or remove that folder, or move it: "
         "%s=/another/folder",
-        os.environ.get(VARIABLE),
+        folder,
         type(fault).__name__,
         str(fault).partition("\n")[0],
         cache.VARIABLE,

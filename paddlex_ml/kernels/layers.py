@@ -98,7 +98,10 @@ def norm_activate(
         or layer._use_global_stats
         or layer.weight is None
         or layer.bias is None
+        or layer._data_format != "NCHW"
         or not _applies(layer, features)
+        or features.size
+        == features.shape[1]  # one value of each channel, which Paddle leaves alone
     ):
         result = activation(layer(features))
         return result if affine is None else affine[0] * result + affine[1]

@@ -353,3 +353,30 @@ def test_a_kernel_that_was_not_loaded_says_so() -> None:
 
 def half(x: float) -> float:
     return x / 2
+
+
+@needs_numba
+def test_where_the_folder_cannot_be_made_another_one_is_told_and_used(
+    small: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Numba itself would put the code beside the source, and say nothing."""
+    monkeypatch.setenv(compiler.VARIABLE, f"{os.devnull}/nothing")
+    monkeypatch.setattr(temporary, "own_folder", lambda: tmp_path / "own")
+    monkeypatch.setattr(compiler, "_warned", [])
+    assert compiler.load(small) is not None
+    assert "cannot be kept in /dev/null/nothing" in caplog.text
+    assert len(list((tmp_path / "own" / "numba").rglob("*.nbi"))) == 2
+    assert not (tmp_path / "__pycache__").exists() or not list(tmp_path.glob("__pycache__/*.nb?"))
+
+
+@needs_numba
+def test_a_program_that_has_imported_numba_keeps_code_in_the_folder_too(
+    small: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    numba = importlib.import_module("numba")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "another"))
+    assert compiler.load(small) is not None
+    assert len(list((tmp_path / "code").rglob("*.nbi"))) == 2

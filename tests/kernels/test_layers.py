@@ -217,6 +217,13 @@ def test_batch_norm_with_activation_its_gradients_and_averages_are_those_of_padd
 
 
 @needs_numba
+def test_a_single_value_of_each_channel_is_left_to_paddle(monkeypatch):
+    calls = ran(monkeypatch, "norm")
+    layers.norm_activate(nn.BatchNorm2D(4), F.relu, random(1, 4, 1, 1))
+    assert calls == []
+
+
+@needs_numba
 @pytest.mark.parametrize("value", [-3.0, 3.0, 0.0, -4.0, 4.0])
 @pytest.mark.parametrize("activation", [F.relu, F.hardswish])
 def test_slopes_at_the_corners_are_those_of_paddle(activation, value, plain):
