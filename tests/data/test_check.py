@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import signal
@@ -224,10 +225,12 @@ def test_pages_and_frames_beyond_the_first_are_counted_and_named(tmp_path: Path)
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
     for name in ("e.gif", "f.tif", "g.png", "h.webp"):
         frames[1].save(tmp_path / name)
-    with TiffImagePlugin.AppendingTiffWriter(tmp_path / "i.tif", new=True) as file:
+    content = io.BytesIO()  # a file would be closed twice, which Python 3.13 tells
+    with TiffImagePlugin.AppendingTiffWriter(content, new=True) as file:
         frames[2].save(file, "TIFF")
         file.newFrame()
         small.save(file, "TIFF", tiffinfo={254: 1})  # a smaller copy of the page before
+    (tmp_path / "i.tif").write_bytes(content.getvalue())
     names = sorted(path.name for path in tmp_path.iterdir())
     annotation.write_labels(tmp_path / "label.txt", NAMES)
     annotation.write_list(tmp_path / "train.txt", names, np.ones((9, 3), np.uint8))

@@ -237,7 +237,7 @@ YAML = "train: images/train\nval: images/val\n"
         (YAML + "names: [a, b\n", "the YAML is damaged: expected ',' or ']'", ":3"),
         (YAML + "names: [a]\n\tnc: 1\n", "the YAML is damaged: found character '\\t'", ":4"),
         (YAML + "names: [a\x00]\n", "the YAML is damaged: special characters", ":3"),
-        (YAML + 'names: ["\\UFFFFFFFF"]', "the YAML is damaged: Python int too large", ":1"),
+        (YAML + 'names: ["\\UFFFFFFFF"]', "the YAML is damaged: ", ":1"),  # Python's own words
         ("[" * 100_000, "the YAML is damaged: values are more than 50 deep", ":1"),
         ("names: [a]\n---\nnames: [a]\n", "the YAML is damaged: but found another document", ":2"),
         ("", "the file is not a mapping with keys such as `names` and `train`", ""),

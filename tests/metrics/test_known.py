@@ -210,7 +210,7 @@ def test_the_order_of_an_image_agrees_with_scikit_learn_on_its_known_labels(
     rows = []
     for score, target in zip(scores, targets, strict=True):
         known = is_known(target)
-        truth, part = (target[known] > 0)[None], score[known][None]
+        truth, part = (target[known] > 0)[None], score[known][None].astype(np.float64)
         if known.sum() > 1:
             measures = coverage_error, label_ranking_loss, label_ranking_average_precision_score
             rows.append([each(truth, part) for each in measures])

@@ -36,12 +36,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     openssl(
         folder, "req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem",
         "-days", "2", "-subj", "/CN=Authority of a company",
+        "-addext", "keyUsage=critical,keyCertSign",  # Python 3.13 asks for it
     )  # fmt: skip
     openssl(
         folder, "req", *new_key, "-keyout", "server.key", "-out", "server.csr",
         "-subj", "/CN=server",
     )  # fmt: skip
-    (folder / "names.txt").write_text("subjectAltName=IP:127.0.0.1\n")
+    (folder / "names.txt").write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
     openssl(
         folder, "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
         "-CAcreateserial", "-days", "2", "-extfile", "names.txt", "-out", "server.pem",
