@@ -44,6 +44,8 @@ LEAST_PROBABILITY = 0.5
 """Probability of an error from which a label is suspected: at least half of a list is wrong."""
 LEAST_POWER = 0.2
 """Share of the errors that a model must be able to find: below, an empty list means nothing."""
+MOST_NOISE = 1 / 3
+"""Share of wrong or of missing labels that is not believed of a model below LEAST_POWER."""
 _SMALLEST = 1e-7  # a float32 sigmoid is 1.0 for logits above 17, and the logit of 1.0 is infinite
 _ROUNDS = 50  # of Newton's method, which takes 5 to 10
 _HALVINGS = 30  # of one of its steps
@@ -91,12 +93,15 @@ def review(scores: np.ndarray, targets: np.ndarray) -> Review:
     """Find the labels to look at; scores [N, C] in 0..1, targets 0, 1 or UNKNOWN.
 
     Those that confident learning doubts (`find_doubtful`), whose quality is below one half, and
-    that are more probably wrong than right (`label_noise`). Equal qualities are in the order of
-    images, then of classes.
+    that are more probably wrong than right (`label_noise`). None where a weak model would have it
+    that more than MOST_NOISE of the labels of a kind are wrong: it takes one thing for another.
+    Equal qualities are in the order of images, then of classes.
     """
     quality = label_quality(scores, targets)
     noise = label_noise.estimate(scores, targets, find_learned(scores, targets))
     suspected = find_doubtful(scores, targets) & (quality < QUALITY_LIMIT)
+    if noise.power < LEAST_POWER and max(noise.wrong, noise.missing) > MOST_NOISE:
+        suspected[:] = False
     images, classes = np.nonzero(suspected & (noise.probability > LEAST_PROBABILITY))
     order = np.argsort(quality[images, classes], kind="stable")
     suspects = [

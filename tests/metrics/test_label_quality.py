@@ -257,3 +257,20 @@ def test_the_list_does_not_open_with_every_positive_of_a_rare_class():
 
 def test_two_suspects_are_equal_when_their_fields_are():
     assert Suspect(1, 2, 0, 0.9, 0.1) == Suspect(1, 2, 0, 0.9, 0.1)
+
+
+@pytest.mark.parametrize("share", [0.45, 0.6, 0.8])
+def test_a_weak_model_that_takes_one_thing_for_another_lists_nothing(share: float) -> None:
+    """Its surest images have another class, whose labels are right: no noise of these labels."""
+    rng = np.random.default_rng(3)
+    targets = np.zeros((240, 10), np.uint8)
+    targets[:, 2:] = rng.random((240, 8)) < 0.2
+    targets[:40, 0] = targets[100:130, 1] = 1
+    odds = 0.1 * rng.standard_normal((240, 10))
+    odds[:40, 0] += 1.5 * rng.random(40)
+    other = 40 + np.arange(round(share * 40))
+    odds[other, 0] += 1.6 + 0.3 * rng.random(len(other))
+    scores = (1 / (1 + np.exp(-odds))).astype(np.float32)
+    found = review(scores, targets)
+    assert found.suspects == []
+    assert not found.is_able
