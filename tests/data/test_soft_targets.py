@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml.data import annotation, relations, renaming, soft_targets, split, targets, tidy
+from paddlex_ml.data import (
+    annotation,
+    check,
+    relations,
+    renaming,
+    soft_targets,
+    split,
+    targets,
+    tidy,
+)
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.soft_targets import SoftCells
 from paddlex_ml.data.split import Division
@@ -312,6 +321,26 @@ def test_a_division_that_leaves_only_images_of_weight_0_is_refused(folder: Path)
     chosen = next(seed for seed in range(20) if "7.png" in divide(folder, seed)["train"].paths)
     rewrite.resplit(folder, Division(val_percent=50, seed=chosen))
     assert len(read(folder).val) == 4  # though all of these have the weight 0
+
+
+@pytest.mark.parametrize("kind", ["missing", "broken"])
+def test_lines_left_out_may_not_leave_images_of_weight_0_alone(folder: Path, kind: str) -> None:
+    lines = [f"{i}.png\t1,{i % 2},0\t{int(i > 5)}\n" for i in range(8)]
+    (folder / "train.txt").write_text("".join(lines))
+    for name in ("6.png", "7.png"):
+        (folder / name).unlink() if kind == "missing" else (folder / name).write_bytes(b"x")
+    draft = rewrite.draft_lists(folder, drop=[kind])
+    draft = draft.leave_out(check.inspect(draft.parsed, workers=0), [kind])
+    with pytest.raises(PaddlexMLError, match=r"all 6 images that train\.txt would get") as caught:
+        draft.write()
+    assert caught.value.fix == (
+        "remove the third column of some, or correct the lines that would be left out"
+    )
+    assert (folder / "train.txt").read_text() == "".join(lines)
+    (folder / "train.txt").write_text("".join([*lines[1:], "0.png\t1,0,0\n"]))
+    draft = rewrite.draft_lists(folder, drop=[kind])
+    draft.leave_out(check.inspect(draft.parsed, workers=0), [kind]).write()
+    assert len(read(folder).train) == 6
 
 
 def test_renamed_classes_keep_soft_values_and_weights(folder: Path) -> None:
