@@ -14,6 +14,7 @@ from paddlex_ml.data import (
     renaming,
     soft_targets,
     split,
+    target_lines,
     targets,
     tidy,
 )
@@ -112,6 +113,18 @@ def test_a_value_that_is_no_share_is_named_with_its_class(word: str) -> None:
         right = fill(values, soft)
         assert right[0] == right[2]
         assert right[0][0] == 0.5
+
+
+@pytest.mark.parametrize("word", ["70", "70%", "0 2", "0.7 2"])
+@pytest.mark.parametrize("other", ["1,0,0", "0.5,0,1"])
+def test_percents_and_weights_behind_a_space_are_told(word: str, other: str) -> None:
+    for line, place in ((f"0,1,{word}", 2), (f"@1:{word}", 1)):
+        _, _, [fault] = parse([other, line])
+        assert fault.what == f"the value of class {place} is {word!r}, no number from 0 to 1"
+        assert "(0.7 for 70 %)" in fault.fix
+        assert (target_lines.WEIGHT_FIX in fault.fix) == (" " in word)
+    _, _, [fault] = parse([other.replace("0.5", "0"), "0,1,70"], refusal="-o x=true")
+    assert fault.what == "the value of class 2 is '70', neither 0 nor 1"
 
 
 @pytest.mark.parametrize(
