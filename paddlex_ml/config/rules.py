@@ -27,6 +27,7 @@ RATE_IDLE = 1e-6
 """Below this rate no weight changes noticeably in any usual number of epochs."""
 LONGEST_WARMUP = 0.5
 """Share of the epochs: after a longer warm-up the rate falls before the model has learned."""
+_LOSS = LossConfig()
 _ROUNDS = 20  # of the bootstrap: with fewer, the percentiles are its lowest and highest round
 
 Broken: TypeAlias = tuple[ConfigFault, tuple[str, ...]]
@@ -121,12 +122,7 @@ def _train_rules(config: Config) -> Iterator[Broken]:
         yield ConfigFault(key, what, override(key, 0)), ("Train.loss.name",)
     if loss.unknown == "role":
         yield from _role_rules(config)
-    for name, treatment in (("role_labels", "role"), ("em_alpha", "em")):
-        key, default = f"Train.loss.{name}", getattr(LossConfig(), name)
-        if getattr(loss, name) != default and train.unknown_labels != treatment:
-            other = "Train.loss.unknown"
-            what = f"{key} is set, but {other} is {train.unknown_labels}, which has no such number"
-            yield ConfigFault(key, what, override(key, default)), (other, "Train.single_positive")
+    yield from _treatment_rules(config)
     if train.soft_labels and loss.name == "two_way":
         key = "Train.soft_labels"
         what = f"{key} is true, but the loss two_way only asks which labels are present"
@@ -169,6 +165,26 @@ def _role_rules(config: Config) -> Iterator[Broken]:
         key = "Train.augment.mixup"
         what = f"{key} is {train.augment.mixup:g}, but {this} role estimates labels of single "
         yield ConfigFault(key, f"{what}images", override(key, 0)), (this, "Train.single_positive")
+
+
+def _treatment_rules(config: Config) -> Iterator[Broken]:
+    """Numbers of one treatment of unknown labels, where another one is chosen."""
+    train, loss, this = config.Train, config.Train.loss, "Train.loss.unknown"
+    mixup, is_two_way = train.augment.mixup, loss.name == "two_way"
+    is_hidden = train.single_positive and (is_two_way or loss.pos_weight == "auto" or mixup)
+    # A treatment that another rule would refuse is no repair.
+    fits = {"role": loss.name == "bce" and not mixup and not is_hidden, "em": not is_hidden}
+    numbers = {"role": "role_labels", "em": "em_alpha"}
+    given = [k for k, name in numbers.items() if getattr(loss, name) != getattr(_LOSS, name)]
+    for treatment in given:
+        if train.unknown_labels == treatment:
+            continue
+        key, default = f"Train.loss.{numbers[treatment]}", getattr(_LOSS, numbers[treatment])
+        what = f"{key} is set, but {this} is {train.unknown_labels}, which has no such number"
+        fix = override(key, default)
+        if fits[treatment] and len(given) == 1:
+            fix = f"{override(this, treatment)}, or {fix}"
+        yield ConfigFault(key, what, fix), (this, "Train.single_positive")
 
 
 def _token_rules(config: Config) -> Iterator[Broken]:

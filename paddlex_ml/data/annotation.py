@@ -343,6 +343,9 @@ class _ListReader:
                 fix = f"put ONE tab there: {spaced[1]}<tab>..."
             elif text.count("\t") > 1:
                 what = f"the line has {text.count(chr(9))} tabs"
+                if number == 1 and len(columns) == 3 and not re.search("[.0-9]", text):
+                    what = f"the line looks like a header: {'<tab>'.join(columns)}"
+                    fix = f"remove the line: a list has no header ({_LAYOUT})"
             self.faults.append(DatasetFault("malformed line", f"{file.name}:{number}", what, fix))
         listed = _Listed(file.stem, lines, np.zeros(len(lines), np.bool_))
         self._find_images(listed)

@@ -292,6 +292,7 @@ def parse(values: list[str], num_classes: int, expected: str, refusal: str = "")
     ]
     if not chosen:
         table, faults = target_lines.parse(values, num_classes, expected)
+        faults = faults if refusal else [_explain(values[f.line], f) for f in faults]
         return SoftLines(table, None, faults)
     plain = values.copy()
     by_id = [i for i in chosen if target_lines.is_sparse(values[i])]
@@ -302,7 +303,9 @@ def parse(values: list[str], num_classes: int, expected: str, refusal: str = "")
     images, ids, shares = (np.concatenate(each) for each in zip(*cells, strict=True))
     table, faults = target_lines.parse(plain, num_classes, expected)
     soft_lines = {*chosen}
-    faults = [_explain(values[f.line], f) if f.line in soft_lines else f for f in faults]
+    faults = [
+        _explain(values[f.line], f) if not refusal or f.line in soft_lines else f for f in faults
+    ]
     right = np.ones(len(values), np.bool_)
     right[[fault.line for fault in faults]] = False
     if refusal:
@@ -381,9 +384,10 @@ def _explain(text: str, fault: ValueFault) -> ValueFault:
         if not colon or is_unknown or (number and float(number[0]) <= 1):
             continue
         what = f"the value of class {class_id.strip()} is {share.strip()!r}, no number from 0 to 1"
-        fix = "write a number from 0 to 1, or -1 where nobody looked"
+        fix = "write a number from 0 to 1 (0.7 for 70 %), or -1 where nobody looked"
         if is_sparse:
-            fix = f"write a number from 0 to 1, as in {SPARSE}3:0.7,17"
+            fix = f"write a number from 0 to 1 (0.7 for 70 %), as in {SPARSE}3:0.7,17"
+        fix += target_lines.WEIGHT_FIX * (len(share.split()) > 1)
         return fault._replace(kind="value not from 0 to 1", what=what, fix=fix)
     if ":" in rest:
         what = f"a class behind {rest[0]} has a value, but it is unknown or absent"

@@ -35,6 +35,8 @@ SPARSE = "@"
 WRONG_NUMBER = "wrong number of values"
 OTHER_VALUE = "value other than 0 or 1"
 """Kinds of faults: too few or too many values, and a value that has the wrong form."""
+WEIGHT_FIX = "; the weight of an image stands behind a second tab"
+"""Added to a repair where the weight may stand behind a space or a comma."""
 _UNKNOWN, _ABSENT = "?", "!"
 _HIDDEN = "\0"  # one character for an unknown value; lines that have it are refused before
 _IDS = "((?:[0-9]{1,9},)*[0-9]{1,9})"
@@ -206,10 +208,13 @@ def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | Valu
         count = f"{len(values)} value{'s' * (len(values) != 1)}" if text.strip() else "no values"
         found = f"label vector has {count}, {expected}"
         fix = f"{'remove the extra' if many else 'add the missing'} values, or correct label.txt"
+        if many and wrong:
+            fix += f"; a number such as 0.7 has a point, no comma{WEIGHT_FIX}"
         return ValueFault(0, WRONG_NUMBER, found, fix)
     if wrong:
         found = f"the value of class {wrong[0]} is {values[wrong[0]]!r}, neither 0 nor 1"
         fix = "write 1 where the image shows the class, 0 where it does not, -1 where nobody looked"
+        fix += WEIGHT_FIX * (len(values[wrong[0]].split()) > 1)
         return ValueFault(0, OTHER_VALUE, found, fix)
     return [known[value] for value in values]
 
@@ -235,6 +240,7 @@ def _explain_sparse(text: str, num_classes: int, expected: str) -> ValueFault:
                 known = f"those that are absent, where all others are unknown: {SPARSE}3,17!5"
                 hidden = f"those that nobody looked for: {SPARSE}3,17?5"
                 fix = f"write ids as in {SPARSE}3,17 ({known if mark == _ABSENT else hidden})"
+                fix += WEIGHT_FIX * (len(word.split()) > 1)
                 return ValueFault(0, "malformed line", what, fix)
             class_id = int(word)
             if class_id >= num_classes:

@@ -57,8 +57,11 @@ def leave_out(parsed: Parsed, images: Images, drop: Collection[str]) -> Parsed:
             LineChange(f"{name}.txt:{numbers[keys[i]]}", listed.paths[i], why)
             for i, why in sorted(gone.items())
         ]
-        if gone and len(gone) == len(listed):
-            text = f"all {len(gone):,} images would be left out: {', '.join({*gone.values()})}"
+        own = [c for c in parsed.changes if c.where.startswith(f"{name}.txt:")]
+        lost = [change.kind for change in own if not change.found]
+        if len(gone) == len(listed) and (gone or (lost and not numbers)):
+            kinds = ", ".join(sorted({*gone.values(), *lost}))
+            text = f"all {len(gone) + len(lost):,} images would be left out: {kinds}"
             fix = f"leave out fewer kinds: {lost_images.leave_out('...')}"
             faults.append(DatasetFault("nothing left", f"{name}.txt", text, fix))
         kept = [i for i in range(len(listed)) if i not in gone]

@@ -30,12 +30,15 @@ class Prepared:
     images: dict[str, int]
     """Images of each list."""
     notes: list[str]
+    is_soft: bool = False
+    """Whether a list has soft values, which a check and a training read only when they are told."""
 
     def lines(self) -> list[str]:
         """All of it in lines for a user, with the command that comes next."""
         counts = ", ".join(f"{count:,} {name}" for name, count in self.images.items())
         override = path_override("Global.dataset_dir", self.folder)
         command = f"{program.command()} -c PP-LCNet_x1_0_ML -o Global.mode=check_dataset"
+        command += " -o Train.soft_labels=true" * self.is_soft
         return [
             *self.notes,
             f"wrote {self.folder}: {counts} images, {len(self.label_names)} classes",
@@ -64,4 +67,5 @@ def write(folder: Path, source: SourceDataset) -> None:
 def describe(output: Path, source: SourceDataset) -> Prepared:
     """Summarise what was written to `output`."""
     images = {name: len(images) for name, images in source.lists.items()}
-    return Prepared(output, source.label_names, images, source.notes)
+    is_soft = any(listed.soft is not None for listed in source.lists.values())
+    return Prepared(output, source.label_names, images, source.notes, is_soft)

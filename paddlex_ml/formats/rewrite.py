@@ -200,6 +200,16 @@ class Draft:
         dataset, changes = self.parsed.dataset, self.parsed.changes
         if self.parsed.faults:
             raise combine(self.parsed.faults, dataset.root)
+        weights = dataset.train.weights
+        if weights is not None and len(weights) and not weights.any():
+            fix = "remove the third column of some"
+            fix += ", or divide with another seed" * (self.division is not None)
+            is_shorter = any(not change.found for change in changes)
+            raise PaddlexMLError(
+                f"all {len(weights):,} images that train.txt would get have the weight 0",
+                where=str(dataset.root / annotation.TRAIN_FILE),
+                fix=fix + ", or correct the lines that would be left out" * is_shorter,
+            )
         lists: dict[str, ImageList] = {name: getattr(dataset, name) for name in self.lists}
         done = list(self.what)
         if changes:
@@ -371,13 +381,6 @@ def _divide(
     sides: dict[str, list[int]] = {name: [] for name in LISTS}
     for i, path in enumerate(every.paths):
         sides["val" if path in in_val else "train"].append(i)
-    weights = None if every.weights is None else every.weights[sides["train"]]
-    if weights is not None and not weights.any():
-        raise PaddlexMLError(
-            f"all {len(weights):,} images that train.txt would get have the weight 0",
-            where=str(every.root / annotation.TRAIN_FILE),
-            fix="remove the third column of some, or divide with another seed",
-        )
     return {name: every.take(chosen) for name, chosen in sides.items()}, notes
 
 

@@ -16,6 +16,7 @@ from tests.config.test_load import MINIMAL
 
 FILE = Path("minimal.yaml")  # reading a shipped file, with all keys, takes ten times as long
 NEEDED = ["Global.dataset_dir=data", "Predict.input=a.jpg", "Train.epochs_iters=20"]
+SINGLE = ["Train.loss.name=bce", "Train.single_positive=true", "Train.loss.unknown=negative"]
 WRONG = [
     *("", "many", "-1", "0", "1.5", "1e5", "1e400", ".nan", "99999999999", "007", "true", "off"),
     *('"true"', "None", "null", "a: b", "[]", "[1", "[a, 1]", "{a: b}", "{a: 3}", "{", "$NO/x"),
@@ -104,12 +105,40 @@ def test_the_repair_of_a_bad_value_of_any_key_works(key: str) -> None:
         ["Train.single_positive=true", "Train.loss.unknown=ignore"],
         ["Train.single_positive=true", "Train.loss.name=two_way"],
         ["Train.single_positive=true", "Train.augment.mixup=0.2"],
+        ["Train.loss.em_alpha=0.3"],
+        ["Train.loss.name=bce", "Train.loss.role_labels=3"],
+        ["Train.loss.role_labels=3"],
+        [*SINGLE, "Train.loss.pos_weight=auto", "Train.loss.role_labels=3"],
+        [*SINGLE, "Train.augment.mixup=0.2", "Train.loss.em_alpha=0.3"],
+        ["Train.loss.name=two_way", *SINGLE[1:], "Train.loss.em_alpha=0.3"],
         ["Train.num_queries=0"],
         ["Train.num_queries=null"],
     ],
 )
 def test_the_repair_of_a_bad_override_of_a_training_works(bad: list[str]) -> None:
     assert_repairs_work(["Global.mode=train", *NEEDED], bad)
+
+
+@pytest.mark.parametrize(
+    ("others", "key", "unknown"),
+    [
+        ([], "em_alpha", "em"),
+        (SINGLE, "em_alpha", "em"),
+        (SINGLE, "role_labels", "role"),
+        (["Train.loss.name=bce"], "role_labels", "role"),
+        ([], "role_labels", None),
+        (["Train.loss.name=bce", "Train.loss.role_labels=2"], "em_alpha", None),
+        ([*SINGLE, "Train.augment.mixup=0.2"], "em_alpha", None),
+    ],
+)
+def test_a_number_of_another_treatment_may_be_kept(
+    others: list[str], key: str, unknown: str | None
+) -> None:
+    message = refuse(["Global.mode=train", *NEEDED, *others, f"Train.loss.{key}=0.3"])
+    assert message is not None
+    found = repairs.find(message)
+    assert ([f"Train.loss.unknown={unknown}"] in found) == (unknown is not None)
+    assert any(repair[0].startswith(f"Train.loss.{key}=") for repair in found)
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,23 @@ def test_a_wrong_line_is_named_with_its_number(folder: Path, line: str, what: st
     assert f"where: {folder / 'train.txt'}:7" in message
 
 
+@pytest.mark.parametrize(
+    ("number", "line", "what"),
+    [
+        (1, "path\tlabels\tweight", "looks like a header: path<tab>labels<tab>weight"),
+        (1, "图片\t标签\t权重", "looks like a header: "),
+        (2, "path\tlabels\tweight", "the line has 2 tabs"),
+        (1, "images/1.jpg\tcat\tdog", "the line has 2 tabs"),
+        (1, "images\tcat\t0,1,0", "the line has 2 tabs"),
+    ],
+)
+def test_a_header_is_called_so(folder: Path, number: int, line: str, what: str) -> None:
+    change_line(folder, "train.txt", number, line)
+    message = refusal(folder)
+    assert what in message
+    assert ("a list has no header" in message) == ("header" in what)
+
+
 def test_an_absolute_path_inside_the_set_is_found(folder: Path) -> None:
     change_line(folder, "train.txt", 7, f"{folder}/images/6.jpg\t0,1,0")
     assert "images/6.jpg is found by its absolute path" in refusal(folder)

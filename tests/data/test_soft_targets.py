@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml.data import annotation, relations, renaming, soft_targets, split, targets, tidy
+from paddlex_ml.data import (
+    annotation,
+    check,
+    relations,
+    renaming,
+    soft_targets,
+    split,
+    target_lines,
+    targets,
+    tidy,
+)
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.soft_targets import SoftCells
 from paddlex_ml.data.split import Division
@@ -103,6 +113,18 @@ def test_a_value_that_is_no_share_is_named_with_its_class(word: str) -> None:
         right = fill(values, soft)
         assert right[0] == right[2]
         assert right[0][0] == 0.5
+
+
+@pytest.mark.parametrize("word", ["70", "70%", "0 2", "0.7 2"])
+@pytest.mark.parametrize("other", ["1,0,0", "0.5,0,1"])
+def test_percents_and_weights_behind_a_space_are_told(word: str, other: str) -> None:
+    for line, place in ((f"0,1,{word}", 2), (f"@1:{word}", 1)):
+        _, _, [fault] = parse([other, line])
+        assert fault.what == f"the value of class {place} is {word!r}, no number from 0 to 1"
+        assert "(0.7 for 70 %)" in fault.fix
+        assert (target_lines.WEIGHT_FIX in fault.fix) == (" " in word)
+    _, _, [fault] = parse([other.replace("0.5", "0"), "0,1,70"], refusal="-o x=true")
+    assert fault.what == "the value of class 2 is '70', neither 0 nor 1"
 
 
 @pytest.mark.parametrize(
@@ -312,6 +334,26 @@ def test_a_division_that_leaves_only_images_of_weight_0_is_refused(folder: Path)
     chosen = next(seed for seed in range(20) if "7.png" in divide(folder, seed)["train"].paths)
     rewrite.resplit(folder, Division(val_percent=50, seed=chosen))
     assert len(read(folder).val) == 4  # though all of these have the weight 0
+
+
+@pytest.mark.parametrize("kind", ["missing", "broken"])
+def test_lines_left_out_may_not_leave_images_of_weight_0_alone(folder: Path, kind: str) -> None:
+    lines = [f"{i}.png\t1,{i % 2},0\t{int(i > 5)}\n" for i in range(8)]
+    (folder / "train.txt").write_text("".join(lines))
+    for name in ("6.png", "7.png"):
+        (folder / name).unlink() if kind == "missing" else (folder / name).write_bytes(b"x")
+    draft = rewrite.draft_lists(folder, drop=[kind])
+    draft = draft.leave_out(check.inspect(draft.parsed, workers=0), [kind])
+    with pytest.raises(PaddlexMLError, match=r"all 6 images that train\.txt would get") as caught:
+        draft.write()
+    assert caught.value.fix == (
+        "remove the third column of some, or correct the lines that would be left out"
+    )
+    assert (folder / "train.txt").read_text() == "".join(lines)
+    (folder / "train.txt").write_text("".join([*lines[1:], "0.png\t1,0,0\n"]))
+    draft = rewrite.draft_lists(folder, drop=[kind])
+    draft.leave_out(check.inspect(draft.parsed, workers=0), [kind]).write()
+    assert len(read(folder).train) == 6
 
 
 def test_renamed_classes_keep_soft_values_and_weights(folder: Path) -> None:

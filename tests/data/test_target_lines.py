@@ -115,6 +115,25 @@ def test_a_wrong_line_is_named(line: str, kind: str, what: str) -> None:
         assert targets.dense(values).tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
 
 
+@pytest.mark.parametrize(
+    ("line", "is_told"),
+    [
+        ("1,0,0,0 2", True),
+        ("1,0,0,0,2", True),
+        ("0,7,1,0,0", True),
+        ("@1,2 0.5", True),
+        ("1,0,0,2", False),
+        ("1,0,0,0,1", False),
+        ("1,7,0", False),
+        ("@1,x", False),
+    ],
+)
+def test_a_weight_without_its_tab_and_a_decimal_comma_are_told(line: str, is_told: bool) -> None:
+    fix = refusal(line).fix
+    assert (target_lines.WEIGHT_FIX in fix) == is_told
+    assert ("a number such as 0.7 has a point" in fix) == (is_told and line.count(",") == 4)
+
+
 def test_a_list_with_a_line_of_ids_is_sparse() -> None:
     assert isinstance(parse("@1", "@", "@3?0"), SparseTargets)
     mixed = parse("@1", "0,0,0,1", "@", ",1,0,0")

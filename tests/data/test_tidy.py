@@ -105,4 +105,20 @@ def test_a_list_that_would_lose_everything_is_a_fault(folder: Path) -> None:
     put(folder, "train", "bare 0,0", "broken 1,0")
     (fault,) = leave_out(folder, "broken", "empty").faults
     assert (fault.kind, fault.where) == ("nothing left", "train.txt")
-    assert fault.text.startswith("all 2 images would be left out: ")
+    assert fault.text == "all 2 images would be left out: broken, empty"
+
+
+@pytest.mark.parametrize("name", ["train", "val"])
+def test_a_list_of_which_all_images_are_lost_is_a_fault(folder: Path, name: str) -> None:
+    put(folder, name, "lost 1,0\t2", "./lost 1,0\t2", "gone 0,1")
+    (fault,) = leave_out(folder, "missing").faults
+    assert (fault.kind, fault.where) == ("nothing left", f"{name}.txt")
+    assert fault.text == "all 3 images would be left out: missing"
+    put(folder, name, "lost 1,0", "bare 0,0")
+    (fault,) = leave_out(folder, "missing", "empty").faults
+    assert fault.text == "all 2 images would be left out: empty, missing"
+    put(folder, name, "lost 1,0", "a 0,2")
+    (fault,) = leave_out(folder, "missing").faults
+    assert fault.kind == "value other than 0 or 1"
+    put(folder, name, "lost 1,0", "c 0,1")
+    assert not leave_out(folder, "missing").faults

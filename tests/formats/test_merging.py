@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import csv
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from paddlex_ml import machine_memory
+from paddlex_ml import cli, machine_memory
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import merging
@@ -174,6 +177,20 @@ def test_the_tool_merges_and_names_the_next_command(tmp_path: Path, pair: list[P
     assert "3 train, 2 val images, 3 classes" in done.stdout
     assert "Global.mode=check_dataset" in done.stdout
     assert subprocess.run(command, capture_output=True).returncode == 2
+
+
+def test_the_command_after_a_merge_of_soft_values_passes(
+    tmp_path: Path, pair: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for i, path in enumerate(pair[0].rglob("*.jpg")):
+        Image.new("RGB", (8, 8), (80 * i, 0, 0)).save(path)
+    (pair[0] / "train.txt").write_text("one.jpg\t0.3,1\nx/two.jpg\t1,0\n")
+    pair[1] = plant(tmp_path / "other", ["owl"])
+    shutil.copy(pair[0] / "one.jpg", pair[1])
+    (pair[1] / "train.txt").write_text("one.jpg\t1\n")
+    words = shlex.split(merging.merge(pair, tmp_path / "merged", watch).lines()[-1])
+    assert cli.main(words[words.index("-c") :]) == 0
 
 
 def test_a_merged_set_inside_of_a_source_is_refused(pair: list[Path]) -> None:
