@@ -4,6 +4,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -239,6 +240,34 @@ def test_only_what_is_drawn_keeps_a_reduced_image(predictor: Predictor, tmp_path
     assert kept._image.size == (450, 300)
     kept.save_to_img(tmp_path / "drawn.jpg")
     assert len(loads) == 3
+
+
+@pytest.mark.heavy
+@pytest.mark.story
+def test_a_large_batch_of_photographs_takes_hardly_more_memory_than_one(
+    exported: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("resource")
+    unit = 1 if sys.platform == "darwin" else 1024
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (4000, 3000), (80, 90, 200)).save(tmp_path / "photos/0.png", compress_level=1)
+    for i in range(1, 16):
+        os.link(tmp_path / "photos/0.png", tmp_path / f"photos/{i}.png")
+    code = (
+        "import resource, sys; from paddlex_ml import create_model\n"
+        "model = create_model('PP-LCNet_x1_0_ML', sys.argv[1], device='cpu')\n"
+        "results = list(model.predict(sys.argv[2], batch_size=int(sys.argv[3])))\n"
+        "print(len(results), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = []
+    for batch in ("1", "16"):
+        arguments = [sys.executable, "-c", code, exported, tmp_path / "photos", batch]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+        count, peak = map(int, done.stdout.splitlines()[-1].split())
+        assert count == 16
+        peaks.append(peak * unit)
+    # Each photograph has 36 MB of pixels.
+    assert peaks[1] - peaks[0] < 100 * 2**20
 
 
 def test_what_is_fetched_is_kept_until_the_next(predictor: Predictor, site, photos: Path):
