@@ -174,20 +174,21 @@ def _load_kernel(module: ModuleType, kernel: Kernel, folder: Path, wait: float) 
 def _find_folder() -> Path:
     """The folder for compiled code, which must be safe: numba runs what others put there."""
     wanted = Path(os.environ.get(VARIABLE) or cache.folder() / "numba").absolute()
-    own = temporary.own_folder() / "numba"
+    unsafe = None
     try:
         cache.make(wanted)
         if ownership.is_safe(wanted) and ownership.is_all_own(wanted):
             return wanted
-        logger.warning(
-            "other users may have written into %s: compiled code is kept in %s", wanted, own
-        )
+        unsafe = "other users may have written into %s: compiled code is kept in %s"
     except OSError as fault:  # else numba would put the code beside the package, unseen
         _warn(fault, wanted)
     try:
+        own = temporary.own_folder() / "numba"
         cache.make(own)
     except OSError:
         return wanted  # each process compiles
+    if unsafe is not None:
+        logger.warning(unsafe, wanted, own)
     return own
 
 

@@ -260,7 +260,7 @@ def test_the_extra_names_what_the_error_names() -> None:
     text = (Path(__file__).parents[2] / "setup.cfg").read_text("utf-8")
     extra = re.search(r"^onnx =\n((?:    .+\n)+)", text, re.MULTILINE)
     assert extra is not None
-    lines = [line for line in extra[1].splitlines() if "onnx>=" not in line]  # it comes with it
+    lines = [line for line in extra[1].splitlines() if " onnx>=" not in line]  # paddle2onnx has it
     assert len(lines) == 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "onnxruntime", None)

@@ -261,7 +261,7 @@ def test_a_large_batch_of_photographs_takes_hardly_more_memory_than_one(
     )
     peaks = []
     for batch in ("1", "16"):
-        arguments = [sys.executable, "-c", code, exported, tmp_path / "photos", batch]
+        arguments = [sys.executable, "-c", code, str(exported), str(tmp_path / "photos"), batch]
         done = subprocess.run(arguments, capture_output=True, text=True, check=True)
         count, peak = map(int, done.stdout.splitlines()[-1].split())
         assert count == 16
