@@ -226,6 +226,18 @@ def test_a_file_cut_short_is_filled_again(images, folder):
     assert kept(cache, images) == list(range(COUNT))
 
 
+def test_images_that_grow_old_enough_while_they_are_read_are_kept(images, folder, monkeypatch):
+    cache = opened("disk", images, folder)
+    states = iter([image_cache._UNKNOWN, b"now known"[:12].ljust(12)] * COUNT)
+    describe = image_cache._state
+    monkeypatch.setattr(image_cache, "_state", lambda path: next(states, describe(path)))
+    dataset = MultiLabelDataset(images, standard(SIZE), cache=cache)
+    monkeypatch.setattr(cache, "_load", lambda index, path: None)
+    fill(dataset)
+    monkeypatch.undo()
+    assert kept(opened("disk", images, folder), images) == list(range(COUNT))
+
+
 def test_a_kill_before_and_within_every_write_leaves_no_wrong_entry(images, folder):
     """Each process is killed one step later than the one before: half of a write is a step."""
     found = []
