@@ -105,12 +105,15 @@ class ImageCache:
             return kept
         before = self._identify(path) if self.failure is None else None
         pixels = np.ascontiguousarray(read(path))
-        after = self._identify(path) if before is not None else None
-        if before is not None and after is not None:
-            # A new file may have become old enough meanwhile to be known without its content.
-            is_same = before.content == after.content and before.state in (after.state, _UNKNOWN)
-            if is_same:  # not replaced meanwhile
-                self._store(index, before, pixels)
+        # Kept unless the file was replaced meanwhile. A new one may have become old enough between
+        # the two looks to be known without its content.
+        if (
+            before is not None
+            and (after := self._identify(path)) is not None
+            and before.content == after.content
+            and before.state in (after.state, _UNKNOWN)
+        ):
+            self._store(index, before, pixels)
         return pixels
 
     def report(self, failure: str | None) -> None:

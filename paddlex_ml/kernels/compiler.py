@@ -106,9 +106,11 @@ def load(name: str, *, shares_work: bool = False) -> ModuleType | None:
     folder = _find_folder()
     os.environ[VARIABLE] = str(folder)
     try:
+        try:  # a program that has imported numba before has the folder of that time
+            importlib.import_module("numba").config.CACHE_DIR = str(folder)
+        except AttributeError as fault:  # what an import with an unsuitable numpy may end in
+            raise ImportError(str(fault)) from fault
         module = importlib.import_module(name)
-        # A program that has imported numba before has the folder of that time.
-        importlib.import_module("numba").config.CACHE_DIR = str(folder)
         kernels: list[Kernel] = [*module.KERNELS]
         missing = [kernel for kernel in kernels if not kernel.is_stored(folder)]
         if missing:
@@ -121,7 +123,7 @@ def load(name: str, *, shares_work: bool = False) -> ModuleType | None:
             for index in kernel.indexes(folder):
                 with suppress(OSError):
                     os.utime(index)  # older than the file of the function, but of use
-    except (ImportError, AttributeError, RuntimeError, OSError) as fault:  # an unsuitable numpy
+    except (ImportError, RuntimeError, OSError) as fault:
         logger.warning("numba does not work here, so this process is slower: %s", fault)
         return None
     return module

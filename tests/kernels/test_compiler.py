@@ -179,16 +179,26 @@ def test_the_bits_are_the_same_where_nothing_can_be_kept(tmp_path: Path) -> None
     assert warm[0] == damaged == unkept
 
 
+@pytest.mark.parametrize("kind", [ImportError, AttributeError])
 def test_a_numba_that_does_not_work_is_told_and_not_used(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: type[Exception]
 ) -> None:
     def broken(_: str) -> None:
-        raise ImportError("Numba needs NumPy 2.2 or less")
+        raise kind("Numba needs NumPy 2.2 or less")
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
     monkeypatch.setattr(importlib, "import_module", broken)
     assert compiler.load("paddlex_ml.kernels.pixel_loops") is None
     assert "numba does not work here" in caplog.text
+
+
+@needs_numba
+def test_a_fault_of_our_own_is_not_taken_for_one_of_numba(
+    small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(importlib.import_module(small), "KERNELS")
+    with pytest.raises(AttributeError, match="KERNELS"):
+        compiler.load(small)
 
 
 @needs_numba
