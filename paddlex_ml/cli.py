@@ -47,7 +47,7 @@ ENGINES = {
     "check_dataset": "paddlex_ml.engines.check_dataset",
     "train": "paddlex_ml.engines.train.run",
     "evaluate": "paddlex_ml.engines.evaluate.run",
-    "export": "paddlex_ml.engines.export",
+    "export": "paddlex_ml.engines.export.run",
     "predict": "paddlex_ml.engines.predict.run",
 }
 _WITHOUT_PADDLE = {"check_dataset", "predict"}  # predict imports it when a model needs it

@@ -18,7 +18,7 @@ PACKAGE = TESTS.parent / "paddlex_ml"
 TESTED_ELSEWHERE = {
     "__main__": ("test_cli.py", "`python -m paddlex_ml` is a start of the command"),
     "artifacts/check_result": ("engines/test_check_dataset.py", "the check fills it"),
-    "artifacts/export_result": ("engines/test_export.py", "the export fills it"),
+    "artifacts/export_result": ("engines/export/test_run.py", "the export fills it"),
     "artifacts/predict_result": ("engines/predict/test_run.py", "the prediction fills it"),
     "config/shipped": ("config/test_yaml_files.py", "all about the six files"),
     "config/validation": ("config/test_schema.py", "it judges by the schema"),
@@ -37,7 +37,7 @@ TESTED_ELSEWHERE = {
     "distributed/parent": ("data/test_loader.py", "it needs a parent that is killed"),
     "engines/evaluate/models": ("engines/evaluate/test_run.py", "a step of an evaluation"),
     "engines/evaluate/scores": ("engines/evaluate/test_run.py", "a step of an evaluation"),
-    "engines/load_model": ("engines/test_export.py", "weights come in through a command"),
+    "engines/load_model": ("engines/export/test_run.py", "weights come in through a command"),
     "engines/predict/files": ("engines/predict/test_run.py", "the files of a prediction"),
     "engines/train/result": ("engines/train/test_run.py", "the result of a training"),
     "engines/train/start": ("engines/train/test_run.py", "the start of a training"),
