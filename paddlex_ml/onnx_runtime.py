@@ -6,8 +6,11 @@ from __future__ import annotations
 import importlib
 import io
 import os
+from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from typing import Any
+
+from paddlex_ml.cores import usable_cores
 
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
@@ -32,3 +35,21 @@ def load_cuda(runtime: Any) -> None:
         # It prints, into results that a program may read.
         with suppress(OSError, RuntimeError), redirect_stdout(io.StringIO()):
             preload()
+
+
+def open_session(
+    model: str | bytes, providers: Sequence[Any] = ("CPUExecutionProvider",), threads: int = 0
+) -> Any:
+    """A session for the path or the content of a model. Raises as onnxruntime does.
+
+    threads: 0: all cores that this process may use. Numbers of 8 bits are multiplied without
+    saturation: processors without VNNI add up two products in 16 bits, which may overflow, and
+    scores would be other ones than on the machine of the export; onnxruntime then takes a slower,
+    exact way.
+    """
+    runtime = load()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads or usable_cores()
+    options.log_severity_level = 4  # nothing: its warnings need no action, its errors are raised
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return runtime.InferenceSession(model, options, providers=list(providers))

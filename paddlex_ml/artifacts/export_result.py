@@ -22,6 +22,10 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     files: list[str]
     static_difference: float | UnsetType = UNSET
     """Largest difference between scores of the exported model and of the weights."""
+    precision: str | UnsetType = UNSET
+    """A value of Export.precision; only for onnx."""
+    report: str | UnsetType = UNSET
+    """What the precision costs: export_report.json; only for fp16 and int8."""
     opset: int | UnsetType = UNSET
     """Version of ONNX's operators; only for onnx."""
     run: RunIdentity | UnsetType = UNSET

@@ -281,8 +281,12 @@ def _compose(
     }
 
 
-def set_thresholds(path: Path, thresholds: Sequence[float], shared: float) -> Path | None:
+def set_thresholds(
+    path: Path, thresholds: Sequence[float], shared: float, *, back_up: bool = True
+) -> Path | None:
     """Write a threshold for every class into an inference.yml; the original stays as `.bak`.
+
+    back_up: false for a file that was written just now, of an export that is not yet there.
 
     PaddleX reads one number for all classes and misreads a list, so `shared` is written where
     PaddleX looks, and the list into `Global.thresholds`, which it ignores. An ONNX file beside it
@@ -300,7 +304,7 @@ def set_thresholds(path: Path, thresholds: Sequence[float], shared: float) -> Pa
     _set_in_onnx(path.with_name(ONNX), document)
     if text == before:
         return None
-    backup = files.back_up(path)
+    backup = files.back_up(path) if back_up else None
     files.write_text(path, text)
     return backup
 

@@ -26,8 +26,16 @@ WEIGHT_SUFFIXES = (WEIGHTS, ".safetensors")
 GRAPH, PROGRAM, PARAMETERS = "inference.json", "inference.pdmodel", "inference.pdiparams"
 """A static model of Paddle: its graph since Paddle 3, and before; the weights of both."""
 ONNX, INFERENCE_YML = "inference.onnx", "inference.yml"
-EXPORTS = {"paddle": "inference", "onnx": "inference_onnx", "pdmodel": "inference_pdmodel"}
-"""Format -> folder of the exported model beside the weights that it was made from."""
+EXPORT_REPORT = "export_report.json"
+"""What a lower precision costs, in the folder of such an export."""
+EXPORTS = {
+    "paddle": "inference",
+    "onnx": "inference_onnx",
+    "pdmodel": "inference_pdmodel",
+    "onnx fp16": "inference_onnx_fp16",
+    "onnx int8": "inference_onnx_int8",
+}
+"""Format, and precision unless it is fp32 -> folder of the exported model beside its weights."""
 _ENDINGS = ("new", "old")  # of a folder while it is replaced (`storage.folders`)
 
 

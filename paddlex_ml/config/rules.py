@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from paddlex_ml.config import shipped
 from paddlex_ml.config.schema import (
+    INT8_OPSET,
     OPSET,
     SOURCES,
     TOKEN_MODELS,
@@ -240,6 +241,8 @@ def _run_rules(config: Config) -> Iterator[Broken]:
         what += f"{config.Export.format} takes batches of any size"
         fix = f"{override(key, None)}, or {override(other, 'onnx')}"
         yield ConfigFault(key, what, fix), ("Global.mode", other)
+    if mode == "export" and config.Export.precision != "fp32":
+        yield from _precision_rules(config)
     has_target = evaluate.tune_threshold in ("precision", "recall")
     if mode == "evaluate" and evaluate.tune_target != TUNE_TARGET and not has_target:
         key, other = "Evaluate.tune_target", "Evaluate.tune_threshold"
@@ -251,6 +254,24 @@ def _run_rules(config: Config) -> Iterator[Broken]:
         key = "Predict.input"
         what = f"{key} is not set: mode predict needs an image, a folder, a URL or a list of these"
         yield ConfigFault(key, what, override(key, "photo.jpg")), ("Global.mode",)
+
+
+def _precision_rules(config: Config) -> Iterator[Broken]:
+    wanted, key = config.Export, "Export.precision"
+    if wanted.format != "onnx":
+        what = f"{key} is {wanted.precision}, but the format {wanted.format} has only fp32"
+        fix = f"{override('Export.format', 'onnx')}, or {override(key, 'fp32')}"
+        yield ConfigFault(key, what, fix), ("Global.mode", "Export.format")
+    if wanted.precision == "int8" and wanted.opset < INT8_OPSET:
+        other = "Export.opset"
+        what = f"{key} is int8, but {other} {wanted.opset} has no scale for every channel"
+        fix = f"{override(other, INT8_OPSET)} or higher, or {override(key, 'fp16')}"
+        yield ConfigFault(key, what, fix), ("Global.mode", other)
+    if config.Global.dataset_dir is None:
+        other = "Global.dataset_dir"
+        what = f"{key} is {wanted.precision}, which is measured on val.txt, but {other} is not set"
+        fix = f"{override(other, './dataset/my_set')}, or {override(key, 'fp32')}"
+        yield ConfigFault(key, what, fix), ("Global.mode", other)
 
 
 def _rate_rules(config: Config) -> Iterator[Broken]:

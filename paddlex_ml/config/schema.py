@@ -42,6 +42,9 @@ WORDS = {"Train.resume_path": ("auto",), "Evaluate.compare_with": ("raw", "ema")
 OPSET = 17
 """The first version with an operator for layer norm, which takes ten operators before."""
 
+INT8_OPSET = 13
+"""The first version with a scale for every channel of a layer in 8 bits."""
+
 TUNE_TARGET = 0.9
 """A precision or recall that suits most uses; F1 has no target."""
 
@@ -401,6 +404,18 @@ class ExportConfig:
     batch_size: Count | None = None
     """Images in each batch that the ONNX file will take, at least 1, for a runtime that needs a
     fixed number. Only for the format onnx. null: any number."""
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    """Numbers of the ONNX file: fp32, fp16 (half the size) or int8 (a quarter of it, and faster
+    where the processor multiplies such numbers). The last two are measured on val.txt of
+    Global.dataset_dir, and need it."""
+    calibration_images: Annotated[int, Range(low=10)] = 300
+    """int8: images of train.txt that show the ranges of the layers, at least 10; all of a shorter
+    list."""
+    max_changed_decisions: Share = 0.01
+    """fp16, int8: largest share of decisions (images x classes of val.txt) that may be other ones
+    than in fp32: 0 to 1. Layers that change too many are not put into 8 bits."""
+    max_map_loss: Share = 0.005
+    """fp16, int8: how much lower the mAP on val.txt may be than in fp32: 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

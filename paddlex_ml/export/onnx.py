@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from paddlex_ml import machine_memory, onnx_runtime, paddle_runtime, program
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import ExportedFiles
-from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx_graph, parity, static
 from paddlex_ml.export.parity import Graph
@@ -71,10 +71,12 @@ def save_onnx(
     folder: Path,
     opset: int,
     batch_size: int | None = None,
+    rework: Callable[[Path], None] | None = None,
 ) -> float:
     """Write the ONNX model into `folder`, in place of an earlier export; ends in eval mode.
 
-    batch_size: of all batches that the file will take; None: they may have any.
+    batch_size: of all batches that the file will take; None: they may have any. rework: gets the
+    file when it has been compared, and may put another graph in its place, and files beside it.
 
     Returns the largest difference between the scores of model and onnxruntime on random images,
     both on the CPU. Raises PaddlexMLError where paddle2onnx fails, and where the memory is not
@@ -97,11 +99,14 @@ def save_onnx(
         _finish(target, info, batch_size)
         sizes = _BATCH_SIZES if batch_size is None else (batch_size,)
         try:
-            return parity.measure(model, _open(target), info.image_size, sizes)
+            difference = parity.measure(model, open_graph(target), info.image_size, sizes)
         except Exception as error:  # onnxruntime has a class of its own
             if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
                 raise
             raise _lacks_memory(batch_size) from error
+        if rework is not None:
+            rework(target)
+        return difference
 
 
 def _lacks_memory(batch_size: int | None) -> PaddlexMLError:
@@ -158,20 +163,29 @@ def _finish(path: Path, info: ModelInfo, batch_size: int | None) -> None:
             names[:] = ["scores" if name == output.name else name for name in names]
     output.name = "scores"
     del model.graph.value_info[:]  # paddle2onnx gives the open axis another name in each
-    model = onnx_graph.simplify(model, batch_size)
+    write(path, onnx_graph.simplify(model, batch_size), info)
+
+
+def write(path: Path, model: Any, info: ModelInfo) -> None:
+    """Check the model, add `info` as metadata, and write the file."""
+    onnx: Any = importlib.import_module("onnx")
     model.producer_name = "paddlex-ml"
     onnx.helper.set_model_props(model, inference_yml.describe(info))
     onnx.checker.check_model(model, full_check=True)
     files.write_bytes(path, model.SerializeToString())
 
 
-def _open(path: Path) -> Graph:
-    """The model as onnxruntime runs it, on the CPU."""
-    runtime = onnx_runtime.load()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    options.intra_op_num_threads = usable_cores()
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+def sort_nodes(model: Any) -> Any:
+    """The model with each node behind those whose results it takes, as ONNX wants them."""
+    tools: Any = importlib.import_module("onnxruntime.quantization.onnx_model")
+    tools.ONNXModel(model).topological_sort()
+    return model
+
+
+def open_graph(model: Path | bytes) -> Graph:
+    """A model, by its file or its content, as onnxruntime runs it on the CPU."""
+    content = model if isinstance(model, bytes) else str(model)
+    session = onnx_runtime.open_session(content)
 
     def run(images: np.ndarray) -> np.ndarray:
         (scores,) = session.run(["scores"], {"x": images})

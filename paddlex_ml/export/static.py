@@ -16,6 +16,7 @@ from paddle.static import InputSpec
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import (
+    EXPORT_REPORT,
     GRAPH,
     INFERENCE_YML,
     ONNX,
@@ -26,7 +27,10 @@ from paddlex_ml.artifacts.run_folder import (
 from paddlex_ml.export import parity
 from paddlex_ml.storage import folders
 
-_PRODUCTS = {GRAPH, PROGRAM, PARAMETERS, f"{PARAMETERS}.info", ONNX, INFERENCE_YML}
+_PRODUCTS = {
+    *(GRAPH, PROGRAM, PARAMETERS, f"{PARAMETERS}.info", ONNX, INFERENCE_YML),
+    EXPORT_REPORT,
+}
 
 
 class _Scores(paddle.nn.Layer):

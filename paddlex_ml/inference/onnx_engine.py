@@ -53,7 +53,7 @@ def load(
     runtime = _import_runtime()
     providers = _providers(runtime, device)
     try:
-        session = _open(runtime, str(graph), providers, threads)
+        session = onnx_runtime.open_session(str(graph), providers, threads)
         on_gpu = session.get_providers()[0] == _CUDA
         if not on_gpu and providers != [_CPU]:
             _tell_gpu_is_not_used(device)
@@ -100,21 +100,8 @@ def load_attention(
     last = softmaxes[-1]
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(last))  # of any type
     providers = _providers(runtime, device)
-    session = _open(runtime, model.SerializeToString(), providers, threads)
+    session = onnx_runtime.open_session(model.SerializeToString(), providers, threads)
     return _try(session, last, probe)
-
-
-def _open(
-    runtime: Any,
-    model: str | bytes,
-    providers: list[Any],
-    threads: int,
-) -> Any:
-    """A session for the path or the content of a model."""
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # nothing: its warnings need no action, its errors are raised
-    return runtime.InferenceSession(model, options, providers=providers)
 
 
 def _try(session: Any, output: str, probe: np.ndarray) -> tuple[Network, np.ndarray]:

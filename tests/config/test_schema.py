@@ -248,7 +248,8 @@ def test_an_unknown_key_names_the_right_one(raw: dict[str, Any], what: str, fix:
 
 def test_a_key_like_no_other_lists_the_choices() -> None:
     fault = fault_of("Export.zzz", 1)
-    keys = "Export.weight_path, Export.format, Export.opset, Export.batch_size"
+    keys = "Export.weight_path, Export.format, Export.opset, Export.batch_size, Export.precision, "
+    keys += "Export.calibration_images, Export.max_changed_decisions, Export.max_map_loss"
     assert fault.fix == f"remove it, or choose from {keys}"
 
 

@@ -11,7 +11,13 @@ import numpy as np
 import paddle
 
 from paddlex_ml.artifacts import inference_yml
-from paddlex_ml.artifacts.run_folder import EXPORTS, ExportedFiles, find_weights, is_exported
+from paddlex_ml.artifacts.run_folder import (
+    EXPORT_REPORT,
+    EXPORTS,
+    ExportedFiles,
+    find_weights,
+    is_exported,
+)
 from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
@@ -149,6 +155,8 @@ def find_exports(evaluated: EvaluatedModel) -> list[Path]:
     folders = [evaluated.path]
     if evaluated.source is not None:
         folders = [evaluated.path.parent / name for name in EXPORTS.values()]
+        # Scores in lower precision have thresholds of their own.
+        folders = [each for each in folders if not (each / EXPORT_REPORT).is_file()]
     paths = [ExportedFiles(folder).inference_yml for folder in folders]
     paths = [path for path in paths if path.is_file()]
     if not paths:

@@ -12,9 +12,15 @@ from msgspec import UNSET
 from paddlex_ml import devices
 from paddlex_ml.artifacts import inference_yml, run_lock
 from paddlex_ml.artifacts.export_result import ExportResult
-from paddlex_ml.artifacts.run_folder import EXPORTS, ExportedFiles, RunFolder
+from paddlex_ml.artifacts.run_folder import (
+    EXPORT_REPORT,
+    EXPORTS,
+    ExportedFiles,
+    RunFolder,
+)
 from paddlex_ml.config.schema import Config
 from paddlex_ml.engines import load_model
+from paddlex_ml.engines.export.reduced import Reduction
 from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx
@@ -67,24 +73,50 @@ def _save(config: Config, source: LoadedModel, folder: Path) -> ExportResult:
             files=[str(path)],
             run=source.info.run or UNSET,
         )
-    return _save_graph(config, source, folder / EXPORTS[form])
+    precision = config.Export.precision
+    name = form if precision == "fp32" else f"{form} {precision}"
+    return _save_graph(config, source, folder / EXPORTS[name])
 
 
 def _save_graph(config: Config, source: LoadedModel, folder: Path) -> ExportResult:
     """Export as `paddle`, `onnx` or `pdmodel`."""
-    form = config.Export.format
+    form, precision = config.Export.format, config.Export.precision
     # The other formats of the same weights are, or would be, beside it.
     others = [folder.with_name(name) for name in EXPORTS.values() if name != folder.name]
     tuned = [path for path in (folder, *others) if _is_tuned(path)]
-    is_onnx = form == "onnx"
+    is_onnx, report = form == "onnx", None
     if is_onnx:
+        rework = None
+        if precision != "fp32":
+            reduction = Reduction(config, source.info, tuned[0] if tuned else None)
+            rework = reduction.rework
         opset, batch_size = config.Export.opset, config.Export.batch_size
-        difference = save_onnx(source.model, source.info, folder, opset, batch_size)
+        difference = save_onnx(source.model, source.info, folder, opset, batch_size, rework)
+        report = None if rework is None else folder / EXPORT_REPORT
     else:
         save = save_pdmodel if form == "pdmodel" else save_static
         difference = save(source.model, source.info, folder)
     logger.info("exported %s -> %s (largest difference %.1e)", source.path, folder, difference)
     run_lock.warn_of_training(folder)
+    if report is None:
+        _tell_of_thresholds(folder, tuned)
+    return ExportResult(
+        format=form,
+        model_name=source.info.model,
+        weight_path=str(source.path),
+        inference_dir=str(folder),
+        files=sorted(str(path) for path in folder.glob("inference.*")),
+        static_difference=difference,
+        precision=precision if is_onnx else UNSET,
+        report=str(report) if report else UNSET,
+        opset=config.Export.opset if is_onnx else UNSET,
+        batch_size=config.Export.batch_size if is_onnx else UNSET,
+        run=source.info.run or UNSET,
+    )
+
+
+def _tell_of_thresholds(folder: Path, tuned: list[Path]) -> None:
+    """Warn where an export beside, or the earlier one here, has thresholds that this lacks."""
     if folder in tuned:
         logger.warning(
             "the export has replaced a model with tuned thresholds, and they are gone: to tune "
@@ -96,17 +128,6 @@ def _save_graph(config: Config, source: LoadedModel, folder: Path) -> ExportResu
             "evaluate with -o Evaluate.save_threshold=true",
             *(tuned[0], inference_yml.THRESHOLD),
         )
-    return ExportResult(
-        format=form,
-        model_name=source.info.model,
-        weight_path=str(source.path),
-        inference_dir=str(folder),
-        files=sorted(str(path) for path in folder.glob("inference.*")),
-        static_difference=difference,
-        opset=config.Export.opset if is_onnx else UNSET,
-        batch_size=config.Export.batch_size if is_onnx else UNSET,
-        run=source.info.run or UNSET,
-    )
 
 
 def _is_tuned(folder: Path) -> bool:

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images for an export in lower precision: of train.txt to choose numbers, of val.txt to decide."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from paddlex_ml.config.schema import Config
+from paddlex_ml.config.validation import override
+from paddlex_ml.cores import usable_cores
+from paddlex_ml.data import annotation, preprocess, stratify
+from paddlex_ml.data.annotation import ImageList
+from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
+from paddlex_ml.data.preprocess import Preprocess
+from paddlex_ml.errors import PaddlexMLError
+
+MOST_DECIDING = 1000
+"""Images of val.txt that decide: of a longer list as many, drawn with the seed of the run."""
+LEAST = 10
+"""Images from which ranges can be taken."""
+_CANDIDATES = 20_000  # of train.txt, of which the images are chosen
+_LIFE = 2.0  # seconds without a line
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images in memory, as the network gets them but for the normalisation."""
+
+    pixels: np.ndarray
+    """uint8 [N, S, S, 3], RGB."""
+    targets: np.ndarray
+    """0, 1 or UNKNOWN (-1), [N, C]."""
+    steps: Preprocess
+
+    def __len__(self) -> int:
+        """N, the number of images."""
+        return len(self.pixels)
+
+    def batches(self, size: int, most: int | None = None) -> Iterator[np.ndarray]:
+        """The images, or the first `most` of them: float32 [B, 3, S, S], B up to `size`."""
+        pixels = self.pixels[:most]
+        for start in range(0, len(pixels), size):
+            yield self.steps.normalise(pixels[start : start + size])
+
+
+def read_lists(config: Config, label_names: list[str]) -> tuple[ImageList, ImageList | None]:
+    """The images of val.txt that decide, and for int8 those of train.txt that give the ranges.
+
+    Raises PaddlexMLError for a data set of other classes, and for too few images.
+    """
+    root, wanted, seed = config.Global.dataset_dir, config.Export, config.Global.seed
+    assert root is not None  # the configuration refuses it
+    is_int8 = wanted.precision == "int8"
+    lists = ("train", "val") if is_int8 else ("val",)
+    dataset = annotation.read(root, lists=lists, soft_labels=config.Train.soft_labels)
+    if dataset.label_names != label_names:
+        raise PaddlexMLError(
+            "the classes of the data set are not those of the model",
+            where=f"{root}: label.txt",
+            fix="name the data set of the model's classes behind Global.dataset_dir",
+        )
+    val = dataset.val
+    if len(val) > MOST_DECIDING:
+        drawn = np.random.default_rng(seed).permutation(len(val))[:MOST_DECIDING]
+        val = val.take(np.sort(drawn))
+    if not is_int8:
+        return val, None
+    if len(dataset.train) < LEAST:
+        raise PaddlexMLError(
+            f"train.txt has {len(dataset.train)} images: ranges for 8 bits need at least {LEAST}",
+            where=str(root),
+            fix=f"name a data set with more images, or {override('Export.precision', 'fp16')}",
+        )
+    return val, choose(dataset.train, wanted.calibration_images, seed)
+
+
+def choose(images: ImageList, count: int, seed: int) -> ImageList:
+    """So many images in random order, in which every class has its share; all of a short list."""
+    rng = np.random.default_rng(seed)
+    if len(images) > _CANDIDATES:
+        images = images.take(np.sort(rng.permutation(len(images))[:_CANDIDATES]))
+    if len(images) <= count:
+        return images.take(rng.permutation(len(images)))
+    percent = min(99, -(-100 * count // len(images)))
+    mask = stratify.choose_by_class(images.values, np.arange(len(images)), percent, seed)
+    chosen, others = (rng.permutation(np.flatnonzero(each)) for each in (mask, ~mask))
+    return images.take(np.concatenate([chosen, others])[:count])
+
+
+def load(images: ImageList, image_size: int, shown: str) -> Images:
+    """Decode and resize the images as mode evaluate does. Raises PaddlexMLError as reading does."""
+    steps = preprocess.standard(image_size)
+    dataset = MultiLabelDataset(images, steps)
+    pixels = np.empty((len(images), image_size, image_size, 3), np.uint8)
+    told = time.monotonic()
+
+    def read(number: int) -> int:
+        pixels[number] = dataset[SampleIndex(0, number)][0]
+        return number
+
+    logger.info("reading %d images of %s", len(images), shown)
+    with ThreadPoolExecutor(usable_cores()) as threads:
+        for number in threads.map(read, range(len(images))):
+            if time.monotonic() - told > _LIFE:
+                logger.info("read %d of %d images of %s", number + 1, len(images), shown)
+                told = time.monotonic()
+    return Images(pixels, images.targets, steps)

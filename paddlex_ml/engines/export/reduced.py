@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ONNX export in fp16 or int8: the smallest loss that keeps to the budgets, and its report.
+
+    float32 graph -> level of each layer -> graph in lower precision -> scores of val.txt -> report
+
+Ranges, and the effect of each layer, come from images of train.txt. Whether the budgets hold is
+decided on val.txt, by the same runtime in both precisions. Where they do not, nothing is exported.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlex_ml.artifacts import export_report, inference_yml
+from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.artifacts.run_folder import INFERENCE_YML
+from paddlex_ml.config.schema import Config
+from paddlex_ml.data import annotation
+from paddlex_ml.engines.export import images
+from paddlex_ml.engines.export.costs import Costs, Measured
+from paddlex_ml.engines.export.images import Images
+from paddlex_ml.export import half, layer_search, onnx
+from paddlex_ml.export.int8 import Int8Graph, Level, Plan
+from paddlex_ml.export.layer_search import Trial
+from paddlex_ml.metrics import per_class_threshold
+
+_BATCH, _RANGE_BATCH = 8, 2
+"""Images of a step; of one that keeps the results of all layers."""
+_EFFECT_IMAGES, _LEAST_EFFECT_IMAGES = 32, 8
+"""On which the effect of a layer is measured; large models get fewer:"""
+_EFFECT_PRODUCTS = 1.5e11
+_CLIP = 1e-6  # of scores, whose logits are compared
+_LIFE = 2.0  # seconds without a line
+
+logger = logging.getLogger(__name__)
+
+
+class Reduction:
+    """The export of one model in lower precision."""
+
+    def __init__(self, config: Config, info: ModelInfo, tuned: Path | None) -> None:
+        """Read the lists, before anything takes long.
+
+        tuned: an export of the same weights with tuned thresholds, at which both precisions decide;
+        None: there is none. Raises PaddlexMLError where the data set does not fit the model, or has
+        too few images.
+        """
+        self._config, self._info, self._tuned = config, info, tuned
+        self._val, self._train = images.read_lists(config, info.label_names)
+
+    def rework(self, path: Path) -> None:
+        """Put a graph in lower precision in the place of the float32 graph in `path`.
+
+        Writes the report beside it. Raises PaddlexMLError where no graph keeps to the budgets.
+        """
+        size, precision = path.stat().st_size, self._config.Export.precision
+        val = images.load(self._val, self._info.image_size, "val.txt")
+        usual = _score(path, val)
+        names = self._info.label_names
+        costs = Costs(self._config, names, self._find_thresholds(), usual, val.targets)
+        if precision == "fp16":
+            graph, layers, effects = half.convert(path), [], {}
+            trials = [_measure(graph, {}, costs, val)]
+            chosen = trials[0] if costs.holds(trials[0].measured) else None
+        else:
+            assert self._train is not None
+            train = images.load(self._train, self._info.image_size, "train.txt")
+            source = Int8Graph(path)
+            logger.info("measuring the ranges of the layers on %d images", len(train))
+            source.measure_ranges(train.batches(_RANGE_BATCH))
+            layers, effects = source.layers, measure_effects(source, train, "int8")
+            chosen, trials = layer_search.search(
+                layers,
+                effects,
+                lambda: measure_effects(source, train, "weights"),
+                lambda plan: _measure(source.build(plan), plan, costs, val).measured,
+                costs.holds,
+            )
+            graph = None if chosen is None else source.build(chosen.plan)
+        if chosen is None:
+            raise costs.refuse(trials)
+        onnx.write(path, onnx.sort_nodes(graph), self._info)
+        report = costs.report(
+            trials,
+            chosen,
+            layers,
+            effects,
+            size=size,
+            val_digest=annotation.digest(self._val),
+            calibration_images=0 if self._train is None else len(self._train),
+        )
+        export_report.write(path.parent, report)
+        costs.tell_result(report)
+        if self._tuned is not None and (found := costs.tune(chosen.measured.scores)) is not None:
+            # Decisions at these thresholds are the best of this precision.
+            description = path.with_name(INFERENCE_YML)
+            thresholds = found.thresholds.tolist()
+            inference_yml.set_thresholds(description, thresholds, found.shared, back_up=False)
+
+    def _find_thresholds(self) -> np.ndarray:
+        """The thresholds in use, float32 [C]."""
+        names, threshold = self._info.label_names, inference_yml.THRESHOLD
+        if self._tuned is None:
+            return np.full(len(names), threshold, np.float32)
+        path = self._tuned / INFERENCE_YML
+        return per_class_threshold.resolve(
+            inference_yml.read(path).threshold, names, where=str(path)
+        )
+
+
+def measure_effects(graph: Int8Graph, shown: Images, level: Level) -> dict[str, float]:
+    """Layer -> mean square of the change of the logits where it alone is at this level."""
+    products = sum(each.products for each in graph.layers)
+    most = int(_EFFECT_PRODUCTS / max(products, 1))
+    most = min(max(most, _LEAST_EFFECT_IMAGES), _EFFECT_IMAGES)
+    usual, told, effects = _find_logits(graph.build({}), shown, most), 0.0, dict[str, float]()
+    for number, layer in enumerate(graph.layers):
+        if time.monotonic() - told > _LIFE:
+            logger.info("measuring the effect of layer %d of %d", number + 1, len(graph.layers))
+            told = time.monotonic()
+        moved = _find_logits(graph.build({layer.name: level}), shown, most) - usual
+        effects[layer.name] = float(np.square(moved).mean())
+    return effects
+
+
+def _find_logits(model: Any, shown: Images, most: int) -> np.ndarray:
+    scores = _score(model.SerializeToString(), shown, most).astype(np.float64)
+    scores = np.clip(scores, _CLIP, 1 - _CLIP)
+    return np.asarray(np.log(scores / (1 - scores)))
+
+
+def _measure(model: Any, plan: Plan, costs: Costs, val: Images) -> Trial[Measured]:
+    content = model.SerializeToString()
+    trial = Trial(dict(plan), costs.measure(_score(content, val), len(content)))
+    costs.tell(trial)
+    return trial
+
+
+def _score(model: Path | bytes, shown: Images, most: int | None = None) -> np.ndarray:
+    """Scores float32 [N, C] of an ONNX model for the images, or the first `most` of them."""
+    graph = onnx.open_graph(model)
+    return np.concatenate([graph(batch) for batch in shown.batches(_BATCH, most)])
