@@ -43,12 +43,14 @@ VAL_FIX = (
 _DIGITS = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?"
 _NUMBER = re.compile(_DIGITS, re.ASCII)
 _VALUE = rf"(?:-1(?:\.0*)?|{_DIGITS})?"
-# 0 and 1 are matched first, since they are many. No text matches in two ways: that takes forever.
-_DENSE_LINE = re.compile(rf"(?:[01],|(?![01],){_VALUE},)*{_VALUE}", re.ASCII)
 _SHARE = re.compile(rf"(?<![0-9])([0-9]{{1,9}})\s*:\s*({_DIGITS})(?=\s*(?:,|$))", re.ASCII)
 _take_id = operator.itemgetter(1)  # of a match: faster than a template
-_EMPTY = re.compile("(?<=,)(?=,|$)|^(?=,|$)")
 _SPARSE_PARTS = re.compile(r"([^?!]*)(.*)", re.DOTALL)
+_VALUE_PATTERN = re.compile(_VALUE, re.ASCII)
+_EXACT, _LONG = 15, 24
+"""Letters of a number up to which its digits are an integer that float64 has exactly; and those of
+the longest one that is read together with others."""
+_POWERS = np.array([float(f"1e{k}") for k in range(_EXACT + 1)])
 _MOST = float(np.finfo(np.float32).max)
 
 
@@ -297,7 +299,7 @@ def parse(values: list[str], num_classes: int, expected: str, refusal: str = "")
     plain = values.copy()
     by_id = [i for i in chosen if target_lines.is_sparse(values[i])]
     dense = [i for i in chosen if not target_lines.is_sparse(values[i])]
-    cells, step = [_take_sparse(plain, by_id)], max(1, AT_ONCE // max(1, 4 * num_classes))
+    cells, step = [_take_sparse(plain, by_id)], max(1, AT_ONCE // max(1, 16 * num_classes))
     for start in range(0, len(dense), step):
         cells.append(_take_dense(plain, dense[start : start + step], num_classes))
     images, ids, shares = (np.concatenate(each) for each in zip(*cells, strict=True))
@@ -346,21 +348,18 @@ def _take_sparse(lines: list[str], chosen: Sequence[int]) -> _Cells:
 def _take_dense(lines: list[str], chosen: Sequence[int], num_classes: int) -> _Cells:
     """The same of lines with a value for each class; the cells are those not 0 or 1."""
     texts = {i: target_lines.close_up(lines[i]) for i in chosen}
-    texts = {
-        i: _EMPTY.sub(str(UNKNOWN), text) if ",," in f",{text}," else text
-        for i, text in texts.items()
-    }
-    rows = [
-        i
-        for i, text in texts.items()
-        if text.count(",") == num_classes - 1 and _DENSE_LINE.fullmatch(text)
-    ]
-    if not rows:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
-    text = ",".join([texts[i] for i in rows])
-    table = np.fromstring(text, np.float64, sep=",").reshape(len(rows), -1)
-    right = ((table == UNKNOWN) | ((table >= 0) & (table <= 1))).all(axis=1)
-    numbers, table = np.array(rows, np.int64)[right], table[right].astype(np.float32)
+    rows = [i for i, text in texts.items() if text.count(",") == num_classes - 1 and text.isascii()]
+    content = np.frombuffer(",".join([*(texts[i] for i in rows), ""]).encode("ascii"), np.uint8)
+    ends = np.flatnonzero(content == ord(","))
+    starts = np.concatenate([np.zeros(1, np.int64), ends + 1])[:-1]
+    lengths = ends - starts
+    # Most words are 0 or 1: a character minus that of 0, as others wrap around to higher values.
+    shares = (content[starts] - np.uint8(ord("0"))).astype(np.float32)
+    others = np.flatnonzero((lengths != 1) | (shares > 1))
+    shares[others] = _parse_words(content, starts[others], lengths[others])
+    table = shares.reshape(len(rows), num_classes)
+    right = ~np.isnan(table).any(axis=1)
+    numbers, table = np.array(rows, np.int64)[right], table[right]
     text_of = target_lines.texts((table >= HALF).astype(np.int8))
     for number, plain in zip(numbers.tolist(), text_of, strict=True):
         lines[number] = plain
@@ -368,9 +367,47 @@ def _take_dense(lines: list[str], chosen: Sequence[int], num_classes: int) -> _C
     return numbers[images], ids, table[images, ids]
 
 
+def _parse_words(
+    content: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Words of `content` as numbers from 0 to 1, or UNKNOWN; NaN where they are neither, [K].
+
+    A decimal number of few digits is an integer divided by a power of ten; both are exact as
+    float64, so their quotient is the float64 that is nearest to the number, as of `float`.
+    """
+    total, count = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
+    places, is_plain = np.full(len(starts), -1, np.int64), (lengths > 0) & (lengths <= _LONG)
+    for k in range(int(lengths[is_plain].max(initial=0))):
+        inside = is_plain & (k < lengths)
+        sign = content[np.where(inside, starts + k, 0)]
+        digit = sign - np.uint8(ord("0"))
+        is_digit, is_point = inside & (digit <= 9), inside & (sign == ord("."))
+        total = np.where(is_digit, 10 * total + digit, total)
+        count += is_digit
+        places += is_digit & (places >= 0)
+        is_plain &= is_digit | (is_point & (places < 0)) | ~inside
+        places[is_point] = 0
+    is_plain &= count > 0
+    numbers: npt.NDArray[np.float64] = total / _POWERS[places.clip(0, _EXACT)]
+    text = content.tobytes()
+    if len(long := np.flatnonzero(is_plain & (lengths > _EXACT))):
+        words = [text[i : i + size] for i, size in zip(starts[long], lengths[long], strict=True)]
+        numbers[long] = np.fromstring(b",".join(words).decode("ascii"), np.float64, sep=",")
+    is_unknown = (lengths == 2) & (content[starts] == ord("-")) & (content[starts + 1] == ord("1"))
+    numbers[is_unknown | (lengths == 0)] = UNKNOWN
+    for k in np.flatnonzero(~(is_plain | is_unknown | (lengths == 0))).tolist():
+        word = text[starts[k] : starts[k] + lengths[k]].decode("ascii")
+        numbers[k] = float(word) if _VALUE_PATTERN.fullmatch(word) else np.nan
+    numbers[~((numbers == UNKNOWN) | ((numbers >= 0) & (numbers <= 1)))] = np.nan
+    return numbers.astype(np.float32)
+
+
 def _explain(text: str, fault: ValueFault) -> ValueFault:
     """The fault of a line that has soft values, with what is wrong with them."""
+    if fault.kind == target_lines.FOREIGN:
+        return fault
     head, rest = text, ""
+    _, sign, example = fault.fix.partition(target_lines.WEIGHT_FIX)
     if is_sparse := target_lines.is_sparse(text):
         match = _SPARSE_PARTS.fullmatch(text.strip().removeprefix(SPARSE))
         assert match is not None
@@ -387,7 +424,7 @@ def _explain(text: str, fault: ValueFault) -> ValueFault:
         fix = "write a number from 0 to 1 (0.7 for 70 %), or -1 where nobody looked"
         if is_sparse:
             fix = f"write a number from 0 to 1 (0.7 for 70 %), as in {SPARSE}3:0.7,17"
-        fix += target_lines.WEIGHT_FIX * (len(share.split()) > 1)
+        fix += sign + example if sign else target_lines.WEIGHT_FIX * (len(share.split()) > 1)
         return fault._replace(kind="value not from 0 to 1", what=what, fix=fix)
     if ":" in rest:
         what = f"a class behind {rest[0]} has a value, but it is unknown or absent"

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from paddlex_ml.data import (
@@ -431,6 +434,56 @@ def test_no_line_takes_forever(line: str) -> None:
     assert parse([line], 61).faults
     assert parse([line.replace(",", ":"), f"@{line}"], 61).faults
     assert soft_targets.parse_weights([line.strip() + "x"], is_train=True)[1]
+
+
+def read_slowly(line: str, num_classes: int) -> list[float] | None:
+    """The values of a dense line, word by word; None where it is wrong."""
+    number = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?"
+    parts = line.split(",")
+    words = [word.strip() for word in parts] if " " in line else parts
+    right = [re.fullmatch(rf"(-1(\.0*)?|{number})?", word, re.ASCII) for word in words]
+    if len(words) != num_classes or not all(right):
+        return None
+    found = [float(word or -1) for word in words]
+    if any(not (x == -1 or 0 <= x <= 1) for x in found):
+        return None
+    return [float(np.float32(x)) for x in found]
+
+
+WORDS = [
+    *("0", "1", "-1", "", "-1.0", "-1.", "-1.5", "1.0", "1.", ".5", ".", "-", "-0", "+1", "01"),
+    *("00.50", "1e-400", "1e400", "1E-2", "1e", "e1", "1.0000000001", "0.99999999999", "nan"),
+    *("inf", "0x1", "1_0", "0.5.", "..5", "0.1234567890123456789", "0.123456789012345678901234"),
+    *("0.3333333333333333", "1" * 30, "0." + "0" * 40 + "1", "\u0661", "0\uff0e5", "2", "0.7x"),
+    *(" 0.5", "0.5 ", " ", "1 2", "0.000000000000001", "9.99999999999999e-1", "000000000000001"),
+]
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_dense_lines_are_read_as_word_by_word(data: st.DataObject) -> None:
+    number = st.decimals(0, 1, allow_nan=False).map(lambda x: f"{x:f}")
+    word = st.one_of(st.sampled_from(["0", "1"]), number, number, st.sampled_from(WORDS))
+    vectors = data.draw(st.lists(st.lists(word, min_size=1, max_size=3), max_size=8))
+    lines = [",".join(["0.5", *words]) for words in [*vectors, ["0.25", "1"]]]
+    values, soft, faults = parse(lines)
+    wanted = [read_slowly(line, 3) for line in lines]
+    assert [fault.line for fault in faults] == [i for i, row in enumerate(wanted) if row is None]
+    for i, row in enumerate(wanted):
+        cells = targets.row(values, i)
+        filled = cells.astype(np.float32) if soft is None else soft.fill(cells, i)
+        assert filled.tolist() == (row or [0, 0, 0])
+        assert cells.tolist() == [x if x == -1 else x >= 0.5 for x in row or [0, 0, 0]]
+
+
+@pytest.mark.parametrize("word", [*WORDS, *map(repr, np.random.default_rng(1).random(50))])
+def test_each_word_is_read_or_refused_as_by_itself(word: str) -> None:
+    wanted = read_slowly(f"0.5,{word},1", 3)
+    values, soft, faults = parse(["0.5,0,1", f"0.5,{word},1"])
+    assert [fault.line for fault in faults] == [1] * (wanted is None)
+    if wanted is not None:
+        assert soft is not None
+        assert soft.fill(targets.row(values, 1), 1).tolist() == wanted
 
 
 def test_many_soft_lines_are_read_as_written() -> None:
