@@ -46,7 +46,7 @@ _VALUE = rf"(?:-1(?:\.0*)?|{_DIGITS})?"
 _SHARE = re.compile(rf"(?<![0-9])([0-9]{{1,9}})\s*:\s*({_DIGITS})(?=\s*(?:,|$))", re.ASCII)
 _take_id = operator.itemgetter(1)  # of a match: faster than a template
 _SPARSE_PARTS = re.compile(r"([^?!]*)(.*)", re.DOTALL)
-_VALUE_PATTERN = re.compile(_VALUE, re.ASCII)
+_WORD = re.compile(_VALUE, re.ASCII)
 _EXACT, _LONG = 15, 24
 """Letters of a number up to which its digits are an integer that float64 has exactly; and those of
 the longest one that is read together with others."""
@@ -96,9 +96,12 @@ def from_cells(
     size: int,
 ) -> SoftCells | None:
     """Soft cells in any order, each given once, of `size` images; None where there are none."""
-    order = np.lexsort((ids, images))
-    starts = np.searchsorted(images[order], np.arange(size + 1)).astype(np.int64)
-    return SoftCells(starts, ids[order].astype(np.int32), values[order]) if len(order) else None
+    step = np.diff(images)
+    if not ((step > 0) | ((step == 0) & (np.diff(ids) > 0))).all():
+        order = np.lexsort((ids, images))
+        images, ids, values = images[order], ids[order], values[order]
+    starts = np.searchsorted(images, np.arange(size + 1)).astype(np.int64)
+    return SoftCells(starts, ids.astype(np.int32), values) if len(ids) else None
 
 
 def concatenate(parts: Sequence[SoftCells | None], sizes: Sequence[int]) -> SoftCells | None:
@@ -296,14 +299,22 @@ def parse(values: list[str], num_classes: int, expected: str, refusal: str = "")
         table, faults = target_lines.parse(values, num_classes, expected)
         faults = faults if refusal else [_explain(values[f.line], f) for f in faults]
         return SoftLines(table, None, faults)
-    plain = values.copy()
-    by_id = [i for i in chosen if target_lines.is_sparse(values[i])]
-    dense = [i for i in chosen if not target_lines.is_sparse(values[i])]
-    cells, step = [_take_sparse(plain, by_id)], max(1, AT_ONCE // max(1, 16 * num_classes))
-    for start in range(0, len(dense), step):
-        cells.append(_take_dense(plain, dense[start : start + step], num_classes))
-    images, ids, shares = (np.concatenate(each) for each in zip(*cells, strict=True))
-    table, faults = target_lines.parse(plain, num_classes, expected)
+    plain, by_id, dense = values.copy(), [], []
+    for i in chosen:
+        (by_id if target_lines.is_sparse(values[i]) else dense).append(i)
+    images, ids, shares = _take_sparse(plain, by_id)
+    step = max(1, AT_ONCE // max(1, 64 * num_classes))
+    parts = [dense[start : start + step] for start in range(0, len(dense), step)]
+    blocks = [_read_dense([values[i] for i in part], part, num_classes) for part in parts]
+    done = np.concatenate([np.zeros(0, np.int64), *(block.lines for block in blocks)])
+    rest = np.delete(np.arange(len(values)), done)
+    table, faults = target_lines.parse(
+        [plain[i] for i in rest.tolist()], num_classes, expected, others=len(done)
+    )
+    faults = [fault._replace(line=int(rest[fault.line])) for fault in faults]
+    if blocks:
+        joined = targets.concatenate([table, *(block.hard for block in blocks)])
+        table = targets.take(joined, np.argsort(np.concatenate([rest, done])))
     soft_lines = {*chosen}
     faults = [
         _explain(values[f.line], f) if not refusal or f.line in soft_lines else f for f in faults
@@ -315,11 +326,11 @@ def parse(values: list[str], num_classes: int, expected: str, refusal: str = "")
         return SoftLines(table, None, sorted(faults))
     kept = right[images] & (ids < num_classes)
     images, ids, shares = images[kept], ids[kept], shares[kept]
-    hard = np.where(shares < 0, UNKNOWN, shares >= HALF).astype(np.int8)
-    table = targets.put(table, images, ids, hard)
+    table = targets.put(table, images, ids, (shares >= HALF).astype(np.int8))
     within = (shares > 0) & (shares < 1)
-    soft = from_cells(images[within], ids[within], shares[within], len(values))
-    return SoftLines(table, soft, faults)
+    cells = [(images[within], ids[within], shares[within]), *(block.cells for block in blocks)]
+    images, ids, shares = (np.concatenate(each) for each in zip(*cells, strict=True))
+    return SoftLines(table, from_cells(images, ids, shares, len(values)), faults)
 
 
 _Cells: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
@@ -345,26 +356,39 @@ def _take_sparse(lines: list[str], chosen: Sequence[int]) -> _Cells:
     return np.array(rows, np.int64), np.array(ids, np.int64), np.array(shares, np.float32)
 
 
-def _take_dense(lines: list[str], chosen: Sequence[int], num_classes: int) -> _Cells:
-    """The same of lines with a value for each class; the cells are those not 0 or 1."""
-    texts = {i: target_lines.close_up(lines[i]) for i in chosen}
-    rows = [i for i, text in texts.items() if text.count(",") == num_classes - 1 and text.isascii()]
-    content = np.frombuffer(",".join([*(texts[i] for i in rows), ""]).encode("ascii"), np.uint8)
+class _Block(NamedTuple):
+    """Dense lines that are right, K of them."""
+
+    lines: npt.NDArray[np.int64]
+    """Their numbers in the list, [K]."""
+    hard: targets.Dense
+    """[K, C]."""
+    cells: _Cells
+    """Their soft values."""
+
+
+def _read_dense(values: list[str], lines: Sequence[int], num_classes: int) -> _Block:
+    """Those of some lines that have a value for each class, all of which are right."""
+    texts, numbers = [], []
+    for text, number in zip(values, lines, strict=True):
+        if text.count(",") == num_classes - 1 and text.isascii():
+            texts.append(target_lines.close_up(text) if " " in text else text)
+            numbers.append(number)
+    content = np.frombuffer(",".join([*texts, ""]).encode("ascii"), np.uint8)
     ends = np.flatnonzero(content == ord(","))
     starts = np.concatenate([np.zeros(1, np.int64), ends + 1])[:-1]
     lengths = ends - starts
     # Most words are 0 or 1: a character minus that of 0, as others wrap around to higher values.
-    shares = (content[starts] - np.uint8(ord("0"))).astype(np.float32)
-    others = np.flatnonzero((lengths != 1) | (shares > 1))
+    digits = content[starts] - np.uint8(ord("0"))
+    shares = digits.astype(np.float32)
+    others = np.flatnonzero((lengths != 1) | (digits > 1))
     shares[others] = _parse_words(content, starts[others], lengths[others])
-    table = shares.reshape(len(rows), num_classes)
+    table = shares.reshape(len(numbers), num_classes)
     right = ~np.isnan(table).any(axis=1)
-    numbers, table = np.array(rows, np.int64)[right], table[right]
-    text_of = target_lines.texts((table >= HALF).astype(np.int8))
-    for number, plain in zip(numbers.tolist(), text_of, strict=True):
-        lines[number] = plain
-    images, ids = np.nonzero((table != 0) & (table != 1))
-    return numbers[images], ids, table[images, ids]
+    images, table = np.array(numbers, np.int64)[right], table[right]
+    hard = np.where(table < 0, np.int8(UNKNOWN), (table >= HALF).astype(np.int8))
+    rows, ids = np.nonzero((table > 0) & (table < 1))
+    return _Block(images, hard, (images[rows], ids, table[rows, ids]))
 
 
 def _parse_words(
@@ -372,32 +396,28 @@ def _parse_words(
 ) -> npt.NDArray[np.float32]:
     """Words of `content` as numbers from 0 to 1, or UNKNOWN; NaN where they are neither, [K].
 
-    A decimal number of few digits is an integer divided by a power of ten; both are exact as
-    float64, so their quotient is the float64 that is nearest to the number, as of `float`.
+    The digits of a number such as 0.75 are an integer; it is divided by a power of ten. Up to
+    _EXACT letters both are exact as float64, so their quotient is the nearest one, as of `float`.
     """
-    total, count = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
-    places, is_plain = np.full(len(starts), -1, np.int64), (lengths > 0) & (lengths <= _LONG)
-    for k in range(int(lengths[is_plain].max(initial=0))):
-        inside = is_plain & (k < lengths)
-        sign = content[np.where(inside, starts + k, 0)]
-        digit = sign - np.uint8(ord("0"))
-        is_digit, is_point = inside & (digit <= 9), inside & (sign == ord("."))
-        total = np.where(is_digit, 10 * total + digit, total)
-        count += is_digit
-        places += is_digit & (places >= 0)
-        is_plain &= is_digit | (is_point & (places < 0)) | ~inside
-        places[is_point] = 0
-    is_plain &= count > 0
-    numbers: npt.NDArray[np.float64] = total / _POWERS[places.clip(0, _EXACT)]
-    text = content.tobytes()
-    if len(long := np.flatnonzero(is_plain & (lengths > _EXACT))):
-        words = [text[i : i + size] for i, size in zip(starts[long], lengths[long], strict=True)]
-        numbers[long] = np.fromstring(b",".join(words).decode("ascii"), np.float64, sep=",")
+    numbers, text = np.full(len(starts), np.nan), content.tobytes()
     is_unknown = (lengths == 2) & (content[starts] == ord("-")) & (content[starts + 1] == ord("1"))
     numbers[is_unknown | (lengths == 0)] = UNKNOWN
-    for k in np.flatnonzero(~(is_plain | is_unknown | (lengths == 0))).tolist():
+    for size in range(3, int(lengths.max(initial=0).clip(max=_LONG)) + 1):
+        chosen = np.flatnonzero(lengths == size)
+        at, total = starts[chosen], np.zeros(len(chosen))
+        is_plain = content[at + 1] == ord(".")
+        for k in (0, *range(2, size)) if len(at) else ():
+            digit = content[at + k] - np.uint8(ord("0"))  # other letters wrap around to above 9
+            is_plain &= digit <= 9
+            total = 10 * total + digit
+        chosen, total = chosen[is_plain], total[is_plain] / _POWERS[min(size, _EXACT) - 2]
+        if size > _EXACT and len(chosen):
+            words = [text[i : i + size] for i in starts[chosen].tolist()]
+            total = np.fromstring(b",".join(words).decode("ascii"), np.float64, sep=",")
+        numbers[chosen] = total
+    for k in np.flatnonzero(np.isnan(numbers)).tolist():
         word = text[starts[k] : starts[k] + lengths[k]].decode("ascii")
-        numbers[k] = float(word) if _VALUE_PATTERN.fullmatch(word) else np.nan
+        numbers[k] = float(word) if _WORD.fullmatch(word) else np.nan
     numbers[~((numbers == UNKNOWN) | ((numbers >= 0) & (numbers <= 1)))] = np.nan
     return numbers.astype(np.float32)
 

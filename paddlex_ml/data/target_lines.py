@@ -119,10 +119,13 @@ class ValueFault(NamedTuple):
     fix: str
 
 
-def parse(values: list[str], num_classes: int, expected: str) -> tuple[Targets, list[ValueFault]]:
+def parse(
+    values: list[str], num_classes: int, expected: str, *, others: int = 0
+) -> tuple[Targets, list[ValueFault]]:
     """The values of lines -> targets, with a fault for each line whose values are wrong.
 
-    `expected` says where the number of classes is from. A list with a sparse line is sparse: an
+    `expected` says where the number of classes is from, `others` how many lines of the list are
+    read elsewhere, and right. A list with a sparse line is sparse: an
     array may take far more memory than its text. A wrong line is absent everywhere.
     """
     by_id = np.array([is_sparse(text) for text in values], np.bool_)
@@ -139,7 +142,7 @@ def parse(values: list[str], num_classes: int, expected: str) -> tuple[Targets, 
             table[k] = found
         else:
             faults.append(found._replace(line=int(rest[k])))
-    faults = _name_causes(values, faults, num_classes)
+    faults = _name_causes(values, faults, num_classes, others)
     if not len(chosen):
         return table, faults
     both = concatenate([cells, table]) if len(rest) else cells
@@ -160,7 +163,7 @@ def read_weight(word: str) -> str:
 
 
 def _name_causes(
-    values: Sequence[str], faults: list[ValueFault], num_classes: int
+    values: Sequence[str], faults: list[ValueFault], num_classes: int, others: int
 ) -> list[ValueFault]:
     """The faults with the most likely cause of each: a weight without its tab, or other signs."""
     found, example, extra, is_weight = [], "", 0, False
@@ -183,7 +186,7 @@ def _name_causes(
                 fault = fault._replace(fix=fault.fix.removesuffix(WEIGHT_FIX) + example)
                 break
         found.append(fault)
-    if extra < len(values) or extra < 2:
+    if extra < len(values) + others or extra < 2:
         return found
     fix = f"every line has {num_classes + 1} values: "
     fix += "the last one is no label" if is_weight else "add the missing class to label.txt"

@@ -486,6 +486,15 @@ def test_each_word_is_read_or_refused_as_by_itself(word: str) -> None:
         assert soft.fill(targets.row(values, 1), 1).tolist() == wanted
 
 
+def test_soft_lines_that_are_right_count_where_every_other_line_has_one_value_more() -> None:
+    _, _, faults = parse(["0.5,0,1", "0,1,0,1", "1,0,0,1"])
+    assert [(fault.line, "every line" in fault.fix) for fault in faults] == [(1, False), (2, False)]
+    _, _, faults = parse(["0.5,0,1,1", "0,1,0,1", "1,0,0,1"])
+    assert [(fault.line, "every line" in fault.fix) for fault in faults] == [
+        (0, True), (1, True), (2, True),
+    ]  # fmt: skip
+
+
 def test_many_soft_lines_are_read_as_written() -> None:
     rng = np.random.default_rng(0)
     table = np.round(rng.random((20_000, 20)), 3)
