@@ -26,6 +26,8 @@ _VALUES = re.compile(r"[-+0-9@.,:?!eE ]+")
 """What the second of three columns has, where the third one is a weight."""
 _CELLS = re.compile(r"[-+0-9@.,:;?!eE%\uff0c]*[-0-9@,\uff0c][-+0-9@.,:;?!eE%\uff0c]*")
 """A word of values in a line without a tab."""
+_NO_TAB = re.compile(r"(.*\.\w{2,5})[,;|]([-0-9.,]+)")
+"""A path with an ending and its values, divided by another sign than a tab."""
 _ANSWERS = frozenset(("true", "false", "yes", "no", "nan", "none", "null", ""))
 """Words that stand for a label, as numbers do."""
 
@@ -66,6 +68,8 @@ def parse(text: str, number: int, file: Path, encoding: str) -> Line | DatasetFa
         elif re.fullmatch(r"(\s*(-?1|0)?)+", text.partition("\t")[2]) and re.search("[01]", text):
             fix = f"write commas between the values: {shorten(columns[0])}<tab>"
             fix += shorten(",".join(column.strip() for column in columns[1:]))
+    elif "\t" not in text and (match := _NO_TAB.fullmatch(text)):
+        fix = f"put ONE tab there: {shorten(match[1])}<tab>{shorten(match[2])}"
     elif "\t" not in text and (repaired := _put_tabs(text)):
         what, fix = "path and values are separated by spaces", repaired
     return DatasetFault("malformed line", f"{file.name}:{number}", what, fix)

@@ -47,6 +47,8 @@ _SHARE = re.compile(rf"(?<![0-9])([0-9]{{1,9}})\s*:\s*({_DIGITS})(?=\s*(?:,|$))"
 _take_id = operator.itemgetter(1)  # of a match: faster than a template
 _SPARSE_PARTS = re.compile(r"([^?!]*)(.*)", re.DOTALL)
 _WORD = re.compile(_VALUE, re.ASCII)
+_NUMERIC = re.compile(r"[0-9]\s*[.:eE]|\.[0-9]", re.ASCII)
+"""What a line has where soft values may be meant."""
 _EXACT, _LONG = 15, 24
 """Letters of a number up to which its digits are an integer that float64 has exactly; and those of
 the longest one that is read together with others."""
@@ -299,7 +301,9 @@ def parse(values: list[str], num_classes: int, expected: str, refusal: str = "")
         table, faults = target_lines.parse(values, num_classes, expected)
         faults = faults if refusal else [_explain(values[f.line], f) for f in faults]
         return SoftLines(table, None, faults)
-    plain, by_id, dense = values.copy(), [], []
+    plain = values.copy()
+    by_id: list[int] = []
+    dense: list[int] = []
     for i in chosen:
         (by_id if target_lines.is_sparse(values[i]) else dense).append(i)
     images, ids, shares = _take_sparse(plain, by_id)
@@ -315,9 +319,9 @@ def parse(values: list[str], num_classes: int, expected: str, refusal: str = "")
     if blocks:
         joined = targets.concatenate([table, *(block.hard for block in blocks)])
         table = targets.take(joined, np.argsort(np.concatenate([rest, done])))
-    soft_lines = {*chosen}
     faults = [
-        _explain(values[f.line], f) if not refusal or f.line in soft_lines else f for f in faults
+        _explain(values[f.line], f) if not refusal or _NUMERIC.search(values[f.line]) else f
+        for f in faults
     ]
     right = np.ones(len(values), np.bool_)
     right[[fault.line for fault in faults]] = False

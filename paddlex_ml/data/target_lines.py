@@ -50,6 +50,7 @@ _DIGITS = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?"
 _WEIGHT = re.compile(rf"({_DIGITS})(%?)", re.ASCII)
 _CELL = re.compile(r"-1|[01](?:\.0*)?|0?\.[0-9]+|", re.ASCII)
 _SHARES = re.compile(rf"(?<=[0-9])\s*:\s*{_DIGITS}(?=\s*(?:,|$))", re.ASCII)
+_AROUND = " \t\"'[](){}"
 _SEPARATORS = str.maketrans(dict.fromkeys("\uff0c\u3001;\uff1b|", ","))
 
 
@@ -170,9 +171,12 @@ def _name_causes(
     for fault in faults:
         text = values[fault.line]
         plain = unicodedata.normalize("NFKC", text).translate(_SEPARATORS)
-        plain = "".join([str(unicodedata.decimal(sign, sign)) for sign in plain]).strip()
-        is_spaced = "," not in plain and not is_sparse(plain)
-        for right in (plain, ",".join(plain.split())) if is_spaced else (plain,):
+        shown = [sign for sign in plain if unicodedata.category(sign) != "Cf"]  # zero-width ones
+        plain = "".join([str(unicodedata.decimal(sign, sign)) for sign in shown]).strip(_AROUND)
+        spaced = () if "," in plain or is_sparse(plain) else (",".join(plain.split()),)
+        if (right := text.strip().rstrip(", ")) != text.strip() and _is_right(right, num_classes):
+            fault = fault._replace(fix=f"remove the comma at the end: {shorten(right)}")
+        for right in (plain, *spaced):
             if right != text.strip() and _is_right(right, num_classes):
                 fix = f"write it with 0 to 9, and commas between the values: {shorten(right)}"
                 fault = fault._replace(kind=FOREIGN, fix=fix)
@@ -284,6 +288,8 @@ def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | Valu
         count = f"{len(values)} value{'s' * (len(values) != 1)}" if text.strip() else "no values"
         found = f"label vector has {count}, {expected}"
         fix = f"{'remove the extra' if many else 'add the missing'} values, or correct label.txt"
+        if not text.strip():
+            fix = f"write a value for each class, or {SPARSE} alone where the image shows none"
         if many and wrong:
             fix += f"; a number such as 0.7 has a point, no comma{WEIGHT_FIX}"
         return ValueFault(0, WRONG_NUMBER, found, fix)
@@ -311,16 +317,16 @@ def _explain_sparse(text: str, num_classes: int, expected: str) -> ValueFault:
     found: dict[int, int] = {}
     for part, value in ((shown, 1), (rest, 0 if mark == ABSENT_MARK else UNKNOWN)):
         for word in part.split(",") if part.strip() else ():
-            if not re.fullmatch("[0-9]{1,9}", word.strip()):
+            if not re.fullmatch("[0-9]+", word.strip()):
                 what = f"{word.strip()!r} is no class id"
                 known = f"those that are absent, where all others are unknown: {SPARSE}3,17!5"
                 hidden = f"those that nobody looked for: {SPARSE}3,17?5"
                 fix = f"write ids as in {SPARSE}3,17 ({known if mark == ABSENT_MARK else hidden})"
                 fix += WEIGHT_FIX * (len(word.split()) > 1)
                 return ValueFault(0, "malformed line", what, fix)
-            class_id = int(word)
+            class_id = int(word) if len(word.strip()) < 10 else num_classes
             if class_id >= num_classes:
-                what = f"there is no class {class_id}: {expected}"
+                what = f"there is no class {word.strip():.20}: {expected}"
                 fix = f"write ids from 0 to {num_classes - 1}, or correct label.txt"
                 return ValueFault(0, "class id out of range", what, fix)
             if class_id in found:

@@ -87,6 +87,8 @@ def test_the_repair_of_a_header_works_when_pasted(tmp_path: Path) -> None:
         ("a.jpg 0,1", "separated by spaces", "put ONE tab there: a.jpg<tab>..."),
         ("a.jpg 0, 1", "separated by spaces", "put ONE tab there: a.jpg<tab>..."),
         ("a 1.jpg @3,4?5", "separated by spaces", "put ONE tab there: a 1.jpg<tab>..."),
+        ("a,b.jpg,0,1,-1", "no tab between", "put ONE tab there: a,b.jpg<tab>0,1,-1"),
+        ("a.jpg;0,0.5", "no tab between", "put ONE tab there: a.jpg<tab>0,0.5"),
         ("a.jpg 0 1 -1", "separated by spaces", "there, and commas: a.jpg<tab>0,1,-1"),
         ("a 1.jpg 0,1 0.5", "separated by spaces", "weight of the image: a 1.jpg<tab>0,1<tab>0.5"),
         ("a.jpg @3 70%", "separated by spaces", "weight of the image: a.jpg<tab>@3<tab>0.7"),
@@ -108,7 +110,10 @@ def test_what_is_wrong_with_a_line_is_told_with_a_repair(
     assert fix in fault.fix
 
 
-@pytest.mark.parametrize("text", ["0 " * 100_000 + "x", "a" + " " * 200_000 + "1", "1" * 200_000])
+@pytest.mark.parametrize(
+    "text",
+    ["0 " * 100_000 + "x", ".jpg,1" * 50_000 + "x", "a" + " " * 200_000 + "1", "1" * 200_000],
+)
 def test_no_line_takes_forever(file: Path, text: str) -> None:
     refuse(text, file)
     refuse(text, file, 1)

@@ -99,7 +99,8 @@ def test_a_line_gives_its_values(line: str, values: list[int]) -> None:
         ("@1!2,2", "class named twice", "class 2 is named twice"),
         ("@1,2!2", "class named twice", "class 2 is named as present and as absent"),
         ("@\u0661", "other signs than 0 to 9 and commas", "'\u0661' is no class id"),
-        ("@99999999999999999999", "malformed line", "is no class id"),
+        ("@99999999999999999999", "class id out of range", "no class 99999999999999999999"),
+        ("@1?4294967296", "class id out of range", "no class 4294967296: label.txt"),
         ("@@1", "malformed line", "'@1' is no class id"),
         ("@1 2", "malformed line", "'1 2' is no class id"),
     ],
@@ -174,6 +175,10 @@ def test_lists_of_which_every_line_has_one_value_more_are_told_both_causes() -> 
         ("0|1|0|1", "0,1,0,1"),
         ("0,1,\uff10,1", "0,1,0,1"),
         ("0,1,\u0661,1", "0,1,1,1"),
+        ('"0,1,0,1"', "0,1,0,1"),
+        ("[0, 1, 0, 1]", "0, 1, 0, 1"),
+        ("0,1,0,1\u200b", "0,1,0,1"),
+        ("\ufeff0,1,0,1", "0,1,0,1"),
         ("@1;2", "@1,2"),
         ("@1\uff0c2\uff1f3", "@1,2?3"),
         ("\uff20\uff11", "@1"),
@@ -188,6 +193,13 @@ def test_values_with_other_separators_or_digits_are_told_as_they_are_to_be_writt
         f"commas between the values: {right}"
     )
     assert not target_lines.parse([right], 4, EXPECTED)[1]
+
+
+def test_a_comma_at_the_end_is_told() -> None:
+    assert refusal("0,1,0,1,").fix == "remove the comma at the end: 0,1,0,1"
+    assert refusal("0,1,0,1, ").fix == "remove the comma at the end: 0,1,0,1"
+    assert refusal("@1,3,").fix == "remove the comma at the end: @1,3"
+    assert "comma at the end" not in refusal("0,1,").fix
 
 
 def test_a_repair_shows_the_ends_of_long_values() -> None:
