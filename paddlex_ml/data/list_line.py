@@ -22,7 +22,7 @@ LAYOUT = (
     "write the path of the image, ONE tab, then 0 or 1 (-1: unknown) for every class: "
     "images/a.jpg<tab>0,1"
 )
-_VALUES = re.compile(r"[-+0-9@.,:?!eE ]+")
+_VALUES = re.compile(r"[-+0-9@.,:;?!|eE \uff0c\uff1b\u3001]+")
 """What the second of three columns has, where the third one is a weight."""
 _CELLS = re.compile(r"[-+0-9@.,:;?!eE%\uff0c]*[-0-9@,\uff0c][-+0-9@.,:;?!eE%\uff0c]*")
 """A word of values in a line without a tab."""
@@ -61,6 +61,8 @@ def parse(text: str, number: int, file: Path, encoding: str) -> Line | DatasetFa
     what, fix = "the line has no tab between path and values", LAYOUT
     if not text.strip():
         what, fix = "the line is empty", "remove the line"
+    elif text.startswith("#") and len(columns) == 1:
+        what, fix = "the line is a comment, which no list has", "remove the line"
     elif len(columns) > 2:
         what = f"the line has {len(columns) - 1} tabs"
         if columns[0] and not any(columns[2:]) and columns[1]:

@@ -483,7 +483,11 @@ def parse_weights(
             weights[line] = float(word)
         elif text:
             what = f"the weight of the image is {word!r}, no finite number of at least 0"
-            fix = "write a number such as 2 behind the second tab, or remove the third column"
+            number = target_lines.read_weight(word.replace(",", "."))
+            number = "2" if number in ("", word) else number
+            fix = (
+                f"write a number such as {number} behind the second tab, or remove the third column"
+            )
             faults.append(ValueFault(line, "image weight", what, fix))
     if is_train and not weights.any():
         fix = "write 1 for the images that count, or remove the third column"

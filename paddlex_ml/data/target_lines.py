@@ -173,10 +173,11 @@ def _name_causes(
         plain = unicodedata.normalize("NFKC", text).translate(_SEPARATORS)
         shown = [sign for sign in plain if unicodedata.category(sign) != "Cf"]  # zero-width ones
         plain = "".join([str(unicodedata.decimal(sign, sign)) for sign in shown]).strip(_AROUND)
-        spaced = () if "," in plain or is_sparse(plain) else (",".join(plain.split()),)
+        joined: tuple[str, ...] = (",".join(plain.split()), ",".join(plain))  # 0 1 0, and 010
+        joined = () if "," in plain or is_sparse(plain) else joined
         if (right := text.strip().rstrip(", ")) != text.strip() and _is_right(right, num_classes):
             fault = fault._replace(fix=f"remove the comma at the end: {shorten(right)}")
-        for right in (plain, *spaced):
+        for right in (plain, *joined):
             if right != text.strip() and _is_right(right, num_classes):
                 fix = f"write it with 0 to 9, and commas between the values: {shorten(right)}"
                 fault = fault._replace(kind=FOREIGN, fix=fix)

@@ -32,6 +32,7 @@ def refuse(text: str, file: Path, number: int = 7, encoding: str = UTF8) -> Data
     [
         ("a b.jpg\t0,1", ("a b.jpg", "0,1", "")),
         ("a.jpg\t@3?5\t0.5", ("a.jpg", "@3?5", "0.5")),
+        ("a.jpg\t0;1\t2", ("a.jpg", "0;1", "2")),
         ("a.jpg\t0,1\t", ("a.jpg", "0,1", "")),
         ("a.jpg\t", ("a.jpg", "", "")),
         ("a.jpg\tcat,dog", ("a.jpg", "cat,dog", "")),
@@ -83,6 +84,7 @@ def test_the_repair_of_a_header_works_when_pasted(tmp_path: Path) -> None:
     ("text", "what", "fix"),
     [
         ("", "the line is empty", "remove the line"),
+        ("# made by hand", "the line is a comment", "remove the line"),
         ("a.jpg", "no tab between path and values", "ONE tab"),
         ("a.jpg 0,1", "separated by spaces", "put ONE tab there: a.jpg<tab>..."),
         ("a.jpg 0, 1", "separated by spaces", "put ONE tab there: a.jpg<tab>..."),

@@ -236,7 +236,7 @@ def test_a_list_has_soft_values_and_weights(folder: Path, caplog: pytest.LogCapt
     ("line", "what", "fix"),
     [
         ("9.png\t0,0.5,1", "the value of class 1 is '0.5', neither 0 nor 1", "Train.soft_labels"),
-        ("9.png\t0,1,1\tnan", "the weight of the image is 'nan'", "behind the second tab"),
+        ("9.png\t0,1,1\t70%", "the weight of the image is '70%'", "as 0.7 behind the second tab"),
         ("9.png\t0,1,1\t-2", "the weight of the image is '-2'", "remove the third column"),
         ("9.png\t0,1,1\t2\t3", "the line has 3 tabs", "ONE tab"),
         ("9.png\t0\t1", "label vector has 1 value", "'1' behind the second tab is the weight"),
