@@ -35,7 +35,7 @@ import paddle
 from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.kernels import layers
 from paddlex_ml.models import zoo
-layers.kernels = lambda: None
+layers.kernels = lambda _: None
 paddle.seed(0)
 model = zoo.build("PP-LCNet_x1_0_ML", {classes})
 optimizer = paddle.optimizer.AdamW(1e-4, parameters=model.parameters(), weight_decay=1e-4)
@@ -107,7 +107,9 @@ class Step:
         return time.perf_counter() - begin
 
 
-def build_step(name: str, batch: int, size: int, classes: int, group: object = None) -> Step:
+def build_step(
+    name: str, batch: int, size: int, classes: int, group: object = None, *, seed: int = 0
+) -> Step:
     """A step of the model `name` on `batch` random images in each process of the group."""
     import numpy as np
     import paddle
@@ -124,7 +126,7 @@ def build_step(name: str, batch: int, size: int, classes: int, group: object = N
 
     group = ProcessGroup() if group is None else group
     assert isinstance(group, ProcessGroup)
-    paddle.seed(0)
+    paddle.seed(seed)
     model, count = zoo.build(name, classes), 10**4
     info = ModelInfo(name, [str(k) for k in range(classes)], size)
     optimizer, scaler = build_optimizer(model, weight_decay=1e-4), paddle.amp.GradScaler(False)
