@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from paddlex_ml.config import shipped, values
+from paddlex_ml.config.augment_schema import AugmentConfig, Share
 from paddlex_ml.config.values import Checked, Range
 from paddlex_ml.run_modes import RUN_MODES
 
@@ -45,7 +46,6 @@ TUNE_TARGET = 0.9
 """A precision or recall that suits most uses; F1 has no target."""
 
 Count: TypeAlias = Annotated[int, Range(low=1)]
-Share: TypeAlias = Annotated[float, Range(low=0, high=1)]
 Seed: TypeAlias = Annotated[int, Range(low=0, high=2**32 - 1)]  # the largest that numpy takes
 Percent: TypeAlias = Annotated[int, Range(low=0, high=100)]
 Text: TypeAlias = Annotated[str, Checked(values.text)]
@@ -201,25 +201,6 @@ class LossConfig:
     label_smoothing: Annotated[float, Range(low=0, high=1, below=True)] = 0.0
     """Makes targets less certain by this much, half of it at 0 and half at 1: 0 to below 1. 0.1
     when labels are noisy. Not for two_way."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
-    """Section `Train.augment`."""
-
-    cutout: Share = 0.0
-    """Side of the square that is blanked in each training image, as a share of the image side: 0 to
-    1, 0 = off. The published settings, for 118,000 images and 40 epochs, have 0.5; on 1,600 images
-    and 6 epochs that cost accuracy (docs/results.md)."""
-    randaugment: bool = True
-    """true: random changes of geometry and colour. false when colour or orientation decides the
-    label."""
-    flip: bool = True
-    """true: half of the images are mirrored left to right. false when left and right differ, as in
-    text, road signs or X-rays."""
-    mixup: Annotated[float, Range(low=0, typical=0.2)] = 0.0
-    """Mix each image and its labels with another of the batch (arXiv:1710.09412), with shares from
-    Beta(mixup, mixup): at least 0, 0 = off. 0.2 against overfitting in long trainings."""
 
 
 @dataclass(frozen=True, kw_only=True)
