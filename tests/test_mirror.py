@@ -20,6 +20,7 @@ TESTED_ELSEWHERE = {
     "artifacts/check_result": ("engines/test_check_dataset.py", "the check fills it"),
     "artifacts/export_result": ("engines/test_export.py", "the export fills it"),
     "artifacts/predict_result": ("engines/predict/test_run.py", "the prediction fills it"),
+    "config/augment_schema": ("config/test_schema.py", "a section of the schema"),
     "config/shipped": ("config/test_yaml_files.py", "all about the six files"),
     "config/validation": ("config/test_schema.py", "it judges by the schema"),
     "config/values": ("config/test_schema.py", "each check belongs to a field of the schema"),
