@@ -54,7 +54,6 @@ PARTS: dict[type[nn.Layer], str] = {  # parts that run as one, with all that is 
     pp_lcnet._SqueezeExcite: "squeeze and excitation",
     nn.LayerNorm: "LayerNorm",
     nn.Linear: "linear layer",
-    nn.MaxPool2D: "max pooling",
     nn.Dropout: "dropout before the head",
 }
 BETWEEN: dict[type[nn.Layer], tuple[str, tuple[str, str]]] = {  # without the two linear layers
@@ -119,7 +118,7 @@ def _works(step: Step, clock: Clock) -> list[tuple[str, Work]]:
 def _measured(layer: nn.Layer) -> Iterator[nn.Layer]:
     """The layers below `layer` that are measured; not those inside a part that runs as one."""
     for child in layer.children():
-        if isinstance(child, (ConvNorm, nn.Conv2D, *PARTS)):
+        if isinstance(child, (ConvNorm, nn.Conv2D, nn.MaxPool2D, *PARTS)):
             yield child
             continue
         if isinstance(child, tuple(BETWEEN)):
@@ -150,6 +149,8 @@ def _parts(
         inner._sub_layers = layer._sub_layers | sublayers
         # Not a call of the layer: its own hook would note it twice.
         yield kind, inner, layer._sub_layers[first].forward(features)
+    elif isinstance(layer, nn.MaxPool2D):
+        yield "max pooling", partial(layers.max_pool, layer), features
     else:
         yield PARTS[type(layer)], layer, features
 
@@ -211,7 +212,7 @@ def _timed(work: Callable[[], object], clock: Clock) -> Work:
 def _round(works: list[tuple[str, Work]], *, fast: bool) -> dict[str, float]:
     """Seconds by kind."""
     seconds: dict[str, float] = {}
-    kernels = layers.kernels if fast else lambda: None
+    kernels = layers.kernels if fast else lambda _: None
     with mock.patch.object(layers, "kernels", kernels):
         for kind, work in works:
             seconds[kind] = seconds.get(kind, 0.0) + work()

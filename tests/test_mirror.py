@@ -53,6 +53,7 @@ TESTED_ELSEWHERE = {
     "inference/paddle_engine": ("inference/test_static_model.py", "it runs a static model"),
     "kernels/batch_norm": ("kernels/test_layers.py", "layers call the kernels"),
     "kernels/convolution": ("kernels/test_layers.py", "layers call the kernels"),
+    "kernels/taps": ("kernels/test_layers.py", "layers call the kernels"),
     "kernels/pixel_loops": ("kernels/test_pillow.py", "its functions call the loops"),
     "models/blocks": ("models/test_every_model.py", "blocks are tested in every model"),
     "models/resnet": ("models/test_every_model.py", "nothing in it is its own"),

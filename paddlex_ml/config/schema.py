@@ -239,6 +239,9 @@ class TrainConfig:
     dist_ips: Annotated[str, Checked(values.addresses, form="texts")] | None = None
     """Addresses of the machines that train together, "192.168.0.1,192.168.0.2": start the same
     command on each of them. null: only this machine (docs/training.md)."""
+    overlap_exchange: bool | None = None
+    """Several processes: true exchanges gradients while the backward pass still computes, false
+    after it. null: true on GPUs without recompute, else false: on the CPU it gains nothing."""
     sync_bn: bool = False
     """Several processes: true computes batch norm over the batches of all of them, which matters
     below about 8 images per process; false over the batch of each process."""
@@ -286,6 +289,9 @@ class TrainConfig:
     amp_dtype: Literal["auto", "float16", "bfloat16"] = "auto"
     """Number format of mixed precision: auto (bfloat16 if the device supports it, else float16),
     float16 (with loss scaling) or bfloat16."""
+    compile: bool = False
+    """true: train on the model as a static graph, which CINN compiles on a GPU whose Paddle has it.
+    Meant for GPUs; on the CPU it is slower (docs/training.md). Not with recompute or sync_bn."""
     recompute: bool = False
     """true: keep fewer intermediate results and compute them again for the gradients: a third
     slower, far less memory. For CLIP_vit_base_patch16_448_ML and PP-HGNetV2-B6_ML."""

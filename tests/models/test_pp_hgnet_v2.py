@@ -19,7 +19,7 @@ NAME = "PP-HGNetV2-B0_ML"
 @pytest.mark.parametrize("ours", [False, True], ids=["kernels of Paddle", "kernels of ours"])
 def test_the_affine_blocks_learn_at_a_hundredth_of_the_rate_as_recorded(refdata, ours, monkeypatch):
     if not ours:
-        monkeypatch.setattr(layers, "kernels", lambda: None)
+        monkeypatch.setattr(layers, "kernels", lambda _: None)
     golden = refdata.load_json("forward", "extra.json")["lab_trajectory"]
     model = zoo.build(NAME, 10)
     refdata.fill_layer(model, NAME)

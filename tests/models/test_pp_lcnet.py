@@ -103,7 +103,7 @@ def compare(values, wanted, drift=1.0):
 @pytest.mark.parametrize("ours", [False, True], ids=["kernels of Paddle", "kernels of ours"])
 def test_eight_steps_of_training_follow_the_golden_trajectory(refdata, ours, monkeypatch):
     if not ours:
-        monkeypatch.setattr(layers, "kernels", lambda: None)
+        monkeypatch.setattr(layers, "kernels", lambda _: None)
     golden = refdata.load_json("forward", "train_golden.json")["trajectory"]
     model = without_dropout(golden_model(refdata, 33))
     schedule = build_schedule("cosine", 1e-3, epochs=2, steps_per_epoch=4, warmup_epochs=1)
