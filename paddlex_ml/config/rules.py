@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 from paddlex_ml.config import shipped
 from paddlex_ml.config.schema import (
-    INT8_OPSET,
     OPSET,
     SOURCES,
     TOKEN_MODELS,
@@ -29,6 +28,7 @@ RATE_IDLE = 1e-6
 LONGEST_WARMUP = 0.5
 """Share of the epochs: after a longer warm-up the rate falls before the model has learned."""
 _LOSS = LossConfig()
+_INT8_OPSET = 13  # the first version with a scale for every channel
 _ROUNDS = 20  # of the bootstrap: with fewer, the percentiles are its lowest and highest round
 
 Broken: TypeAlias = tuple[ConfigFault, tuple[str, ...]]
@@ -271,10 +271,10 @@ def _precision_rules(config: Config) -> Iterator[Broken]:
         what = f"{key} is {wanted.precision}, but the format {wanted.format} has only fp32"
         fix = f"{override('Export.format', 'onnx')}, or {override(key, 'fp32')}"
         yield ConfigFault(key, what, fix), ("Global.mode", "Export.format")
-    if wanted.precision == "int8" and wanted.opset < INT8_OPSET:
+    if wanted.precision == "int8" and wanted.opset < _INT8_OPSET:
         other = "Export.opset"
         what = f"{key} is int8, but {other} {wanted.opset} has no scale for every channel"
-        fix = f"{override(other, INT8_OPSET)} or higher, or {override(key, 'fp16')}"
+        fix = f"{override(other, _INT8_OPSET)} or higher, or {override(key, 'fp16')}"
         yield ConfigFault(key, what, fix), ("Global.mode", other)
     if config.Global.dataset_dir is None:
         other = "Global.dataset_dir"

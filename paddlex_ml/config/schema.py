@@ -42,9 +42,6 @@ WORDS = {"Train.resume_path": ("auto",), "Evaluate.compare_with": ("raw", "ema")
 OPSET = 17
 """The first version with an operator for layer norm, which takes ten operators before."""
 
-INT8_OPSET = 13
-"""The first version with a scale for every channel of a layer in 8 bits."""
-
 TUNE_TARGET = 0.9
 """A precision or recall that suits most uses; F1 has no target."""
 
