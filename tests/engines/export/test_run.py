@@ -114,7 +114,7 @@ def result(output: Path) -> Any:
 @pytest.mark.parametrize(
     ("form", "graphs", "more"),
     [
-        ("onnx", ["inference.onnx"], {"opset": 17, "batch_size": None}),
+        ("onnx", ["inference.onnx"], {"precision": "fp32", "opset": 17, "batch_size": None}),
         ("pdmodel", ["inference.pdiparams", "inference.pdmodel"], {}),
     ],
 )
