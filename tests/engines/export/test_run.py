@@ -119,7 +119,7 @@ def result(output: Path) -> Any:
     ],
 )
 def test_other_formats_have_folders_of_their_own_with_the_same_description(
-    run: Run, copy_of_run: Path, form: str, graphs: list[str], more: dict[str, int | None]
+    run: Run, copy_of_run: Path, form: str, graphs: list[str], more: dict[str, object]
 ) -> None:
     if form == "onnx":
         pytest.importorskip("paddle2onnx")
