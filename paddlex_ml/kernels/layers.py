@@ -113,32 +113,40 @@ def norm_activate(
 
 
 def _applies(layer: nn.Layer, features: paddle.Tensor) -> bool:
+    return features.ndim == 4 and trains_here(layer, features) and kernels() is not None
+
+
+def trains_here(layer: nn.Layer, features: paddle.Tensor) -> bool:
+    """Whether kernels may compute `layer`: in a training on the CPU, in float32, without hooks."""
     return (
         layer.training
         and paddle.in_dynamic_mode()
         and features.place.is_cpu_place()
         and paddle.device.get_device() == "cpu"
         and features.dtype == paddle.float32 == layer.weight.dtype
-        and features.ndim == 4
         and features.size > 0
         and not paddle.amp.is_autocast_enabled()
         and not (layer._forward_pre_hooks or layer._forward_post_hooks)
-        and kernels() is not None
     )
 
 
 @functools.cache
 def kernels() -> ModuleType | None:
-    """The compiled kernels; None without numba. The first call comes when a training starts.
+    """The compiled kernels; None without numba. The first call comes when a training starts."""
+    return load_kernels("convolution", "convolutions")
+
+
+def load_kernels(name: str, layer_kind: str) -> ModuleType | None:
+    """Load the module `name` of this room, which has kernels for layers of this kind.
 
     Also lets this process keep the memory that it frees, which every training step asks for again.
     """
     keep_freed_memory()
     if importlib.util.find_spec("numba") is None:
-        logger.info("numba is not installed: convolutions train with Paddle's own, slower kernels")
+        logger.info("numba is not installed: %s train with Paddle's own, slower kernels", layer_kind)
         return None
     begin = time.perf_counter()
-    module = compiler.load("paddlex_ml.kernels.convolution", shares_work=_threads() > 1)
+    module = compiler.load(f"paddlex_ml.kernels.{name}", shares_work=_threads() > 1)
     if (seconds := time.perf_counter() - begin) > 2:
         logger.info("compiled the kernels for this processor in %.0f s", seconds)
     return module
@@ -352,9 +360,13 @@ def _view_maps(tensor: paddle.Tensor) -> np.ndarray[Any, Any]:
 
 def _run_in_threads(name: str, channels: int, *arguments: Any) -> None:
     """Run the kernel `name` on all channels, an equal part of them in every thread."""
-    kernel: Callable[..., None] = getattr(kernels(), name)
-    threads = min(_threads(), channels)
-    cuts = [channels * k // threads for k in range(threads + 1)]
+    run_in_threads(getattr(kernels(), name), channels, *arguments)
+
+
+def run_in_threads(kernel: Callable[..., None], units: int, *arguments: Any) -> None:
+    """Run `kernel` on all units of its work, an equal part of them in every thread."""
+    threads = min(_threads(), units)
+    cuts = [units * k // threads for k in range(threads + 1)]
     pool = _pool(os.getpid())
     jobs = [pool.submit(kernel, *arguments, *cuts[k : k + 2]) for k in range(1, threads)]
     kernel(*arguments, *cuts[:2])
