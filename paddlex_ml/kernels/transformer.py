@@ -151,6 +151,30 @@ def gelu_gradients(x, bias, dout, dx, sums, first, last):
                 by_bias[k] += slope
 
 
+@compiled(f"void({_ROWS}, {_ROW}, int64, int64)", fastmath=FLAGS)
+def relu(x, bias, first, last):
+    """ReLU of x + bias, in place."""
+    for n in range(first, last):
+        row = x[n]
+        for k in range(len(row)):
+            z = row[k] + bias[k]
+            row[k] = ZERO if z <= ZERO else z
+
+
+@compiled(f"void({_ROWS}, {_ROWS}, {_ROWS}, {_SUMS}, int64, int64)", fastmath=FLAGS)
+def relu_gradients(out, dout, dx, sums, first, last):
+    """Gradient of `relu` by x; sums [blocks, 1, D] are those by bias."""
+    for block in range(first, last):
+        by_bias = sums[block, 0]
+        by_bias[:] = ZERO
+        for n in range(block * BLOCK, min(len(out), (block + 1) * BLOCK)):
+            row, given, result = out[n], dout[n], dx[n]
+            for k in range(len(row)):
+                slope = ZERO if row[k] <= ZERO else given[k]
+                result[k] = slope
+                by_bias[k] += slope
+
+
 @compiled(f"void({_ROWS}, {_SUMS}, int64, int64)", fastmath=FLAGS)
 def column_sums(x, sums, first, last):
     """Sums [blocks, 1, D] over the rows."""
@@ -228,5 +252,5 @@ def softmax_rows_gradient(shares, dx, first, last):
 
 KERNELS = (
     norm_rows_gradients, gelu_gradients, norm_rows, softmax_rows, gelu, split_heads, merge_heads,
-    column_sums, softmax_rows_gradient, add_rows,
+    relu_gradients, column_sums, softmax_rows_gradient, relu, add_rows,
 )  # fmt: skip

@@ -44,6 +44,22 @@ def linear_gelu(layer: nn.Linear, tokens: paddle.Tensor) -> paddle.Tensor:
     return F.gelu(layer(tokens))
 
 
+def linear_relu(layer: nn.Linear, tokens: paddle.Tensor) -> paddle.Tensor:
+    """`relu(layer(tokens))`."""
+    if _applies(layer, tokens):
+        return _LinearRelu.apply(tokens, layer.weight, layer.bias, False)
+    return F.relu(layer(tokens))
+
+
+def map_tokens(layer: nn.Conv2D, features: paddle.Tensor) -> paddle.Tensor:
+    """`relu(layer(features))` of a map [B, D, H, W], as tokens [B, HW, E]; its kernel is 1 x 1."""
+    is_plain = layer._kernel_size == [1, 1] == layer._stride and layer._groups == 1
+    tokens = features.flatten(2).transpose([0, 2, 1])  # [B, HW, D]
+    if is_plain and layer._padding == 0 and _applies(layer, tokens):
+        return _LinearRelu.apply(tokens, layer.weight.flatten(1), layer.bias, True)
+    return F.relu(layer(features)).flatten(2).transpose([0, 2, 1])
+
+
 def add_linear(other: paddle.Tensor, layer: nn.Linear, tokens: paddle.Tensor) -> paddle.Tensor:
     """`other + layer(tokens)`."""
     if other.dtype == tokens.dtype and _applies(layer, tokens):
@@ -61,6 +77,30 @@ def attend(layer: nn.Linear, heads: int, tokens: paddle.Tensor) -> paddle.Tensor
     scores = (queries * width**-0.5) @ keys.transpose([0, 1, 3, 2])  # [B, heads, T, T]
     mixed = F.softmax(scores, axis=-1) @ values  # [B, heads, T, W]
     return mixed.transpose([0, 2, 1, 3]).reshape([-1, count, heads * width])
+
+
+def cross_attend(
+    layer: nn.MultiHeadAttention, queries: paddle.Tensor, tokens: paddle.Tensor
+) -> paddle.Tensor:
+    """`layer(queries, tokens, tokens)`, with the same random numbers for dropout."""
+    heads, width = layer.num_heads, layer.head_dim
+    sources = {layer.q_proj: queries, layer.k_proj: tokens, layer.v_proj: tokens}
+    if (
+        type(layer) is not nn.MultiHeadAttention
+        or layer.need_weights
+        or layer._forward_pre_hooks
+        or layer._forward_post_hooks
+        or not all(_applies(inner, source) for inner, source in sources.items())
+    ):
+        return layer(queries, tokens, tokens)
+    asked, keys, values = (
+        _Heads.apply(source, inner.weight, inner.bias, heads, scale)
+        for (inner, source), scale in zip(sources.items(), (width**-0.5, 1.0, 1.0), strict=True)
+    )
+    shares = F.softmax(paddle.matmul(asked, keys, transpose_y=True))  # [B * heads, Q, T]
+    shares = F.dropout(shares, layer.dropout, training=True)
+    mixed = (shares @ values).reshape([-1, heads, queries.shape[1], width])
+    return layer.out_proj(mixed.transpose([0, 2, 1, 3]).flatten(2))
 
 
 def _applies(layer: nn.Layer, tokens: paddle.Tensor) -> bool:
@@ -120,6 +160,49 @@ class _LinearGelu(PyLayer):
         dproduct = paddle.empty(product.shape)
         arrays = _rows(product), layers._view(bias), _rows(dout), _rows(dproduct)
         (dbias,) = _run_in_blocks("gelu_gradients", 1, *arrays)
+        return _linear_gradients(tokens, weight, bias, dproduct, dbias)
+
+
+class _LinearRelu(PyLayer):
+    """`turned`: the weight is [E, D], as that of a convolution."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, tokens: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, turned: bool
+    ) -> paddle.Tensor:
+        out = paddle.matmul(tokens, weight, transpose_y=turned)
+        _run("relu", _rows(out), layers._view(bias))
+        ctx.save_for_backward(tokens, weight, bias, out)
+        ctx.turned = turned
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, dout: paddle.Tensor) -> Gradients:
+        tokens, weight, bias, out = ctx.saved_tensor()
+        dproduct = paddle.empty(out.shape)
+        (dbias,) = _run_in_blocks("relu_gradients", 1, _rows(out), _rows(dout), _rows(dproduct))
+        return _linear_gradients(tokens, weight, bias, dproduct, dbias, turned=ctx.turned)
+
+
+class _Heads(PyLayer):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        tokens: paddle.Tensor,
+        weight: paddle.Tensor,
+        bias: paddle.Tensor,
+        heads: int,
+        scale: float,
+    ) -> paddle.Tensor:
+        ctx.save_for_backward(tokens, weight, bias)
+        ctx.settings = [scale], heads
+        return _split(tokens @ weight, bias, heads, [scale])[0]
+
+    @staticmethod
+    def backward(ctx: Any, dout: paddle.Tensor) -> Gradients:
+        tokens, weight, bias = ctx.saved_tensor()
+        dproduct = _merge([dout], *ctx.settings)
+        (dbias,) = _run_in_blocks("column_sums", 1, _rows(dproduct))
         return _linear_gradients(tokens, weight, bias, dproduct, dbias)
 
 
@@ -208,13 +291,16 @@ def _linear_gradients(
     bias: paddle.Tensor,
     dproduct: paddle.Tensor,
     dbias: paddle.Tensor,
+    *,
+    turned: bool = False,
 ) -> Gradients:
-    """Gradients of tokens @ weight + bias, those of them that are needed."""
+    """Gradients of tokens @ weight + bias, those of them that are needed; turned: [E, D]."""
     dtokens = dweight = None
     if not tokens.stop_gradient:
-        dtokens = paddle.matmul(dproduct, weight, transpose_y=True)
+        dtokens = paddle.matmul(dproduct, weight, transpose_y=not turned)
     if not weight.stop_gradient:
-        dweight = paddle.matmul(tokens.flatten(0, 1), dproduct.flatten(0, 1), transpose_x=True)
+        factors = tokens.flatten(0, 1), dproduct.flatten(0, 1)
+        dweight = paddle.matmul(*(factors[::-1] if turned else factors), transpose_x=True)
     return layers._select_gradients((tokens, dtokens), (weight, dweight), (bias, dbias))
 
 

@@ -13,9 +13,9 @@ Names, shapes and initial values are those of the published weights.
 from __future__ import annotations
 
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
 
+from paddlex_ml.kernels.transformer_layers import cross_attend, linear_relu, map_tokens, norm
 from paddlex_ml.models.blocks import batch_size
 from paddlex_ml.models.head_layout import SLOTS, HeadLayout, published
 
@@ -63,7 +63,7 @@ class MLDecoder(nn.Layer):
     def forward(self, feature_map: paddle.Tensor) -> paddle.Tensor:
         """Logits [B, C], before the sigmoid."""
         feature_map = self.as_map(feature_map)  # [B, D, H, W]
-        tokens = F.relu(self.input_proj(feature_map)).flatten(2).transpose([0, 2, 1])  # [B, HW, E]
+        tokens = map_tokens(self.input_proj, feature_map)  # [B, HW, E]
         queries = self.query_pos_embed.weight.unsqueeze(0)  # [1, Q, E]
         queries = queries.expand([batch_size(tokens), -1, -1])  # [B, Q, E]
         decoded = self.decoder(queries, tokens)  # [B, Q, E]
@@ -107,7 +107,8 @@ class _DecoderLayer(nn.Layer):
     def forward(self, queries: paddle.Tensor, tokens: paddle.Tensor) -> paddle.Tensor:
         """Queries [B, Q, E] and tokens [B, T, E] -> [B, Q, E]."""
         # The identity in place of self-attention keeps its residual: 2 q without dropout.
-        queries = self.norm1(queries + self.dropout(queries))
-        queries = self.norm2(queries + self.dropout(self.cross_attn(queries, tokens, tokens)))
-        hidden = self.dropout(F.relu(self.linear1(queries)))  # [B, Q, 2048]
-        return self.norm3(queries + self.dropout(self.linear2(hidden)))
+        queries = norm(self.norm1, queries + self.dropout(queries))
+        attended = cross_attend(self.cross_attn, queries, tokens)
+        queries = norm(self.norm2, queries + self.dropout(attended))
+        hidden = self.dropout(linear_relu(self.linear1, queries))  # [B, Q, 2048]
+        return norm(self.norm3, queries + self.dropout(self.linear2(hidden)))
