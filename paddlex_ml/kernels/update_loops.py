@@ -27,18 +27,21 @@ def adamw(weights, gradient, moment1, moment2, factors, first, last):
     epsilon, both corrected for the moments' start at zero.
     """
     beta1, rest1, beta2, rest2, kept, rate, epsilon = factors
-    for k in range(first, last):
-        mean = beta1 * moment1[k] + rest1 * gradient[k]
-        square = beta2 * moment2[k] + rest2 * gradient[k] * gradient[k]
-        moment1[k], moment2[k] = mean, square
-        weights[k] = kept * weights[k] - rate * (mean / (np.sqrt(square) + epsilon))
+    w, g = weights[first:last], gradient[first:last]  # indices from 0 on: vector code
+    m, v = moment1[first:last], moment2[first:last]
+    for k in range(len(w)):
+        mean = beta1 * m[k] + rest1 * g[k]
+        square = beta2 * v[k] + rest2 * g[k] * g[k]
+        m[k], v[k] = mean, square
+        w[k] = kept * w[k] - rate * (mean / (np.sqrt(square) + epsilon))
 
 
 @compiled(f"void({_FLAT}, {_FLAT}, float32, int64, int64)")
 def average(averages, values, share, first, last):
     """Move each average by `share` of the way to its value, in place."""
-    for k in range(first, last):
-        averages[k] += share * (values[k] - averages[k])
+    old, new = averages[first:last], values[first:last]
+    for k in range(len(old)):
+        old[k] += share * (new[k] - old[k])
 
 
 KERNELS = (adamw, average)
