@@ -33,9 +33,9 @@ sys.path.insert(0, {root!r})
 warnings.filterwarnings("ignore")
 import paddle
 from paddlex_ml.training.losses import asymmetric_loss
-from paddlex_ml.kernels import layers
+from paddlex_ml.kernels import layers, transformer_layers
 from paddlex_ml.models import zoo
-layers.kernels = lambda: None
+layers.kernels = transformer_layers.kernels = lambda: None
 paddle.seed(0)
 model = zoo.build("PP-LCNet_x1_0_ML", {classes})
 optimizer = paddle.optimizer.AdamW(1e-4, parameters=model.parameters(), weight_decay=1e-4)

@@ -143,7 +143,9 @@ def load_kernels(name: str, layer_kind: str) -> ModuleType | None:
     """
     keep_freed_memory()
     if importlib.util.find_spec("numba") is None:
-        logger.info("numba is not installed: %s train with Paddle's own, slower kernels", layer_kind)
+        logger.info(
+            "numba is not installed: %s train with Paddle's own, slower kernels", layer_kind
+        )
         return None
     begin = time.perf_counter()
     module = compiler.load(f"paddlex_ml.kernels.{name}", shares_work=_threads() > 1)

@@ -77,9 +77,7 @@ def _gauss(x):
     return (outside if x < ZERO else ONE - outside), bell
 
 
-@compiled(
-    f"void({_ROWS}, {_ROW}, {_ROW}, float64, {_ROWS}, {_ROWS}, int64, int64)", fastmath=FLAGS
-)
+@compiled(f"void({_ROWS}, {_ROW}, {_ROW}, float64, {_ROWS}, {_ROWS}, int64, int64)", fastmath=FLAGS)
 def norm_rows(x, weight, bias, epsilon, out, statistics, first, last):
     """LayerNorm of each row; statistics [N, 2] get its mean and 1 / its standard deviation."""
     width = x.shape[1]

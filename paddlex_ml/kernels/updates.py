@@ -26,7 +26,8 @@ class FastAdamW(paddle.optimizer.AdamW):
 
     def _append_optimize_op(self, block: Any, param_and_grad: Any) -> Any:
         parameter, gradient = param_and_grad
-        if not (_applies(parameter, gradient) and not self._amsgrad and self._lr_ratio is None):
+        decays = self._apply_decay_param_fun
+        if decays is None or self._amsgrad or self._lr_ratio or not _applies(parameter, gradient):
             return super()._append_optimize_op(block, param_and_grad)
         moment1, moment2, power1, power2 = (
             self._get_accumulator(name, parameter)
@@ -39,12 +40,11 @@ class FastAdamW(paddle.optimizer.AdamW):
         )
         powers = layers._view(power1), layers._view(power2)  # beta ** number of this update
         rate = self.get_lr() * parameter.optimize_attr["learning_rate"]
-        decays = self._apply_decay_param_fun(parameter.name)
         beta1, beta2 = np.float32(self._beta1), np.float32(self._beta2)
         correction = math.sqrt(1 - powers[1][0])
         factors = (
             *(beta1, 1 - beta1, beta2, 1 - beta2),  # in float32, as Paddle
-            1 - rate * self._weight_decay if decays else 1,
+            1 - rate * self._weight_decay if decays(parameter.name) else 1,
             rate * correction / (1 - powers[0][0]),
             self._epsilon * correction,
         )

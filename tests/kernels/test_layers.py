@@ -15,7 +15,7 @@ import paddle.nn.functional as F
 import pytest
 from paddle import nn
 
-from paddlex_ml.kernels import layers
+from paddlex_ml.kernels import layers, transformer_layers
 from paddlex_ml.models import zoo
 from paddlex_ml.models.blocks import ConvNorm, LearnableAffine, Padding, plain_conv
 from paddlex_ml.models.pp_hgnet_v2 import SHAPES
@@ -37,7 +37,8 @@ def plain(monkeypatch):
 
     def call(function, *arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(layers, "kernels", lambda: None)
+            for module in (layers, transformer_layers):
+                patch.setattr(module, "kernels", lambda: None)
             return function(*arguments)
 
     return call
@@ -371,7 +372,7 @@ import hashlib, sys
 from paddlex_ml import paddle_runtime
 paddle_runtime.prepare()
 import paddle
-from paddlex_ml.kernels import layers
+from paddlex_ml.kernels import layers, transformer_layers
 from paddlex_ml.models.blocks import ConvNorm
 assert "numba" not in sys.modules
 paddle.seed(0)
@@ -441,7 +442,7 @@ def test_a_training_step_of_a_whole_model_agrees(plain):
 _FAULTS = """
 import resource, sys
 import numpy as np
-from paddlex_ml.kernels import layers
+from paddlex_ml.kernels import layers, transformer_layers
 if sys.argv[1] == "keep":
     layers.keep_freed_memory()
 np.ones(2**24, np.float32)

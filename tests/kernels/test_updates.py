@@ -22,16 +22,18 @@ class Weights(nn.Layer):
         super().__init__()
         paddle.seed(3)
         self.first = self.create_parameter(SIZES[:1])
-        self.second = self.create_parameter([1, SIZES[1]], default_initializer=nn.initializer.Normal())
+        self.second = self.create_parameter(
+            [1, SIZES[1]], default_initializer=nn.initializer.Normal()
+        )
 
 
 def learn(model, optimizer, steps=4):
     """Update the weights by gradients of very different sizes."""
     for step in range(steps):
         for weights in model.parameters():
-            random = np.random.default_rng(5)
-            size = random.choice([-1, 1], weights.shape) * 10 ** random.uniform(-9, 3, weights.shape)
-            gradient = size * np.random.default_rng(step).uniform(0.5, 1.5, weights.shape)
+            shape, random = weights.shape, np.random.default_rng(5)
+            size = random.choice([-1, 1], shape) * 10 ** random.uniform(-9, 3, shape)
+            gradient = size * np.random.default_rng(step).uniform(0.5, 1.5, shape)
             (weights * paddle.to_tensor(gradient, "float32")).sum().backward()
         optimizer.set_lr(0.01)
         optimizer.step()
