@@ -53,9 +53,9 @@ def linear_relu(layer: nn.Linear, tokens: paddle.Tensor) -> paddle.Tensor:
 
 def map_tokens(layer: nn.Conv2D, features: paddle.Tensor) -> paddle.Tensor:
     """`relu(layer(features))` of a map [B, D, H, W], as tokens [B, HW, E]; its kernel is 1 x 1."""
-    is_plain = layer._kernel_size == [1, 1] == layer._stride and layer._groups == 1
-    tokens = features.flatten(2).transpose([0, 2, 1])  # [B, HW, D]
-    if is_plain and layer._padding == 0 and _applies(layer, tokens):
+    is_plain = list(layer._kernel_size) == [1, 1] == list(layer._stride) and layer._groups == 1
+    if is_plain and layer._padding == 0 and _applies(layer, features):
+        tokens = features.flatten(2).transpose([0, 2, 1])  # [B, HW, D]
         return _LinearRelu.apply(tokens, layer.weight.flatten(1), layer.bias, True)
     return F.relu(layer(features)).flatten(2).transpose([0, 2, 1])
 
@@ -107,7 +107,7 @@ def _applies(layer: nn.Layer, tokens: paddle.Tensor) -> bool:
     return (
         layer.weight is not None
         and layer.bias is not None
-        and tokens.ndim == 3
+        and tokens.ndim in (3, 4)
         and layers.trains_here(layer, tokens)
         and kernels() is not None
     )

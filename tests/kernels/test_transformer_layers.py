@@ -62,7 +62,25 @@ class Attend(nn.Layer):
         return transformer_layers.attend(self.inner, HEADS, tokens)
 
 
-KINDS = [Norm, LinearGelu, AddLinear, Attend]
+class LinearRelu(nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(WIDTH, 80)
+
+    def forward(self, tokens):
+        return transformer_layers.linear_relu(self.inner, tokens)
+
+
+class MapTokens(nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2D(WIDTH, 80, 1)
+
+    def forward(self, tokens):
+        return transformer_layers.map_tokens(self.inner, tokens.transpose([0, 2, 1]).unsqueeze(-1))
+
+
+KINDS = [Norm, LinearGelu, AddLinear, Attend, LinearRelu, MapTokens]
 
 
 @pytest.fixture
@@ -123,6 +141,25 @@ def test_output_and_gradients_are_those_of_paddle_in_float64(kind, batch, count,
 
 
 @needs_numba
+def test_a_cross_attention_drops_the_same_numbers_as_paddles(calls, monkeypatch):
+    paddle.seed(0)
+    layer = nn.MultiHeadAttention(WIDTH, HEADS, dropout=0.3)
+    queries, tokens, found = random(2, 5, WIDTH), random(2, 37, WIDTH), []
+    for ours in (True, False):
+        if not ours:
+            monkeypatch.setattr(transformer_layers, "kernels", lambda: None)
+        paddle.seed(4)
+        out = transformer_layers.cross_attend(layer, queries, tokens)
+        (out * out).sum().backward()
+        learning = [queries, tokens, layer.q_proj.weight, layer.k_proj.weight, layer.v_proj.bias]
+        found.append([out, *(each.grad.clone() for each in learning)])
+        for each in learning:
+            each.clear_gradient()
+        assert calls.count("split_heads") == 3
+    assert_close(found[0], found[1], 1e-5)
+
+
+@needs_numba
 def test_a_block_of_the_real_size_agrees_with_paddles_kernels(monkeypatch):
     paddle.seed(0)
     block, tokens = clip_vit._Block(), random(2, 50, clip_vit.FEATURES)
@@ -156,7 +193,8 @@ def test_one_bad_number_is_seen_in_output_and_gradients(kind, bad):
     layer, tokens = make(kind), random(1, 40, WIDTH)
     with paddle.no_grad():
         tokens[0, 20, 3] = bad
-    for tensor in results(layer, tokens)[:3]:  # the bias's gradient does not see the tokens
+    out, dtokens, dweight, _ = results(layer, tokens)  # the bias's gradient may not see the tokens
+    for tensor in (out, dweight, *([] if kind in (LinearRelu, MapTokens) else [dtokens])):
         assert not np.isfinite(tensor.numpy()).all()
 
 
