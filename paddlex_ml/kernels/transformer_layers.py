@@ -47,17 +47,8 @@ def linear_gelu(layer: nn.Linear, tokens: paddle.Tensor) -> paddle.Tensor:
 def linear_relu(layer: nn.Linear, tokens: paddle.Tensor) -> paddle.Tensor:
     """`relu(layer(tokens))`."""
     if _applies(layer, tokens):
-        return _LinearRelu.apply(tokens, layer.weight, layer.bias, False)
+        return _LinearRelu.apply(tokens, layer.weight, layer.bias)
     return F.relu(layer(tokens))
-
-
-def map_tokens(layer: nn.Conv2D, features: paddle.Tensor) -> paddle.Tensor:
-    """`relu(layer(features))` of a map [B, D, H, W], as tokens [B, HW, E]; its kernel is 1 x 1."""
-    is_plain = list(layer._kernel_size) == [1, 1] == list(layer._stride) and layer._groups == 1
-    if is_plain and layer._padding == 0 and _applies(layer, features):
-        tokens = features.flatten(2).transpose([0, 2, 1])  # [B, HW, D]
-        return _LinearRelu.apply(tokens, layer.weight.flatten(1), layer.bias, True)
-    return F.relu(layer(features)).flatten(2).transpose([0, 2, 1])
 
 
 def add_linear(other: paddle.Tensor, layer: nn.Linear, tokens: paddle.Tensor) -> paddle.Tensor:
@@ -107,7 +98,7 @@ def _applies(layer: nn.Layer, tokens: paddle.Tensor) -> bool:
     return (
         layer.weight is not None
         and layer.bias is not None
-        and tokens.ndim in (3, 4)
+        and tokens.ndim == 3
         and layers.trains_here(layer, tokens)
         and kernels() is not None
     )
@@ -164,16 +155,13 @@ class _LinearGelu(PyLayer):
 
 
 class _LinearRelu(PyLayer):
-    """`turned`: the weight is [E, D], as that of a convolution."""
-
     @staticmethod
     def forward(
-        ctx: Any, tokens: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, turned: bool
+        ctx: Any, tokens: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor
     ) -> paddle.Tensor:
-        out = paddle.matmul(tokens, weight, transpose_y=turned)
+        out = tokens @ weight
         _run("relu", _rows(out), layers._view(bias))
         ctx.save_for_backward(tokens, weight, bias, out)
-        ctx.turned = turned
         return out
 
     @staticmethod
@@ -181,7 +169,7 @@ class _LinearRelu(PyLayer):
         tokens, weight, bias, out = ctx.saved_tensor()
         dproduct = paddle.empty(out.shape)
         (dbias,) = _run_in_blocks("relu_gradients", 1, _rows(out), _rows(dout), _rows(dproduct))
-        return _linear_gradients(tokens, weight, bias, dproduct, dbias, turned=ctx.turned)
+        return _linear_gradients(tokens, weight, bias, dproduct, dbias)
 
 
 class _Heads(PyLayer):
@@ -291,16 +279,13 @@ def _linear_gradients(
     bias: paddle.Tensor,
     dproduct: paddle.Tensor,
     dbias: paddle.Tensor,
-    *,
-    turned: bool = False,
 ) -> Gradients:
-    """Gradients of tokens @ weight + bias, those of them that are needed; turned: [E, D]."""
+    """Gradients of tokens @ weight + bias, those of them that are needed."""
     dtokens = dweight = None
     if not tokens.stop_gradient:
-        dtokens = paddle.matmul(dproduct, weight, transpose_y=not turned)
+        dtokens = paddle.matmul(dproduct, weight, transpose_y=True)
     if not weight.stop_gradient:
-        factors = tokens.flatten(0, 1), dproduct.flatten(0, 1)
-        dweight = paddle.matmul(*(factors[::-1] if turned else factors), transpose_x=True)
+        dweight = paddle.matmul(tokens.flatten(0, 1), dproduct.flatten(0, 1), transpose_x=True)
     return layers._select_gradients((tokens, dtokens), (weight, dweight), (bias, dbias))
 
 

@@ -13,9 +13,10 @@ Names, shapes and initial values are those of the published weights.
 from __future__ import annotations
 
 import paddle
+import paddle.nn.functional as F
 from paddle import nn
 
-from paddlex_ml.kernels.transformer_layers import cross_attend, linear_relu, map_tokens, norm
+from paddlex_ml.kernels.transformer_layers import cross_attend, linear_relu, norm
 from paddlex_ml.models.blocks import batch_size
 from paddlex_ml.models.head_layout import SLOTS, HeadLayout, published
 
@@ -63,7 +64,7 @@ class MLDecoder(nn.Layer):
     def forward(self, feature_map: paddle.Tensor) -> paddle.Tensor:
         """Logits [B, C], before the sigmoid."""
         feature_map = self.as_map(feature_map)  # [B, D, H, W]
-        tokens = map_tokens(self.input_proj, feature_map)  # [B, HW, E]
+        tokens = F.relu(self.input_proj(feature_map)).flatten(2).transpose([0, 2, 1])  # [B, HW, E]
         queries = self.query_pos_embed.weight.unsqueeze(0)  # [1, Q, E]
         queries = queries.expand([batch_size(tokens), -1, -1])  # [B, Q, E]
         decoded = self.decoder(queries, tokens)  # [B, Q, E]
