@@ -2,14 +2,15 @@
 """Seconds and memory of large lists: reading, dividing, writing and checking them.
 
     python benchmarks/list_speed.py [--images 500000] [--classes 80] [--rounds 3] [--folder /tmp]
-                                    [--known 10]
+                                    [--known 10] [--soft 1600000]
 
 Draws a data set (2.9 labels an image, a long tail of rare classes) of empty image files in a
 temporary folder, with sparse lists for more than 1,000 classes. With --known, so many classes of
-each image are absent besides, and all others unknown, as in Open Images. Then runs each step in
-processes of its own, and prints the median seconds and the highest memory. "check besides decoding"
-is mode check_dataset's check with a decoder that does nothing. The last two rows are those with
-limits.
+each image are absent besides, and all others unknown, as in Open Images. With --soft, so many
+labels of train.txt have a soft value of up to 8 digits, and the lists are not divided. Then runs
+each step in processes of its own, and prints the median seconds and the highest memory. "check
+besides decoding" is mode check_dataset's check with a decoder that does nothing. The last two rows
+are those with limits.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from paddlex_ml.data import annotation, check, inspect_images, targets
+from paddlex_ml.data import annotation, check, inspect_images, soft_targets, targets
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.split import Division, count_classes, divide
+from paddlex_ml.storage import files
 
 LABELS_PER_IMAGE = 2.9
 LIMITS = {
@@ -49,12 +51,13 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=500_000)
     parser.add_argument("--classes", type=int, default=80)
     parser.add_argument("--known", type=int)
+    parser.add_argument("--soft", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--step", choices=["draw", *STEPS], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step == "draw":
-        draw_set(options.folder, options.images, options.classes, options.known)
+        draw_set(options.folder, options.images, options.classes, options.known, options.soft)
     elif options.step:
         print(json.dumps(STEPS[options.step](options.folder)))
     else:
@@ -67,20 +70,23 @@ def print_table(folder: Path, options: argparse.Namespace) -> None:
     """Draw the data set into the empty folder and measure on it."""
     sizes = ["--images", str(options.images), "--classes", str(options.classes)]
     sizes += [] if options.known is None else ["--known", str(options.known)]
+    sizes += ["--soft", str(options.soft)]
     versions = f"Python {platform.python_version()}, numpy {np.__version__}"
     print(f"{platform.machine()}, {os.cpu_count()} cores, {versions}")
     print(f"{options.images:,} images x {options.classes} classes, median of {options.rounds}\n")
     # Not in this process: on Linux children start with the highest memory of their parent.
     call("--step", "draw", *sizes, folder)
     print(f"{'step':26}{'seconds':>9}{'MiB':>7}  limits")
-    for step in STEPS:
+    for step in ("read", "write", "check besides decoding") if options.soft else STEPS:
         runs = [json.loads(call("--step", step, folder)) for _ in range(options.rounds)]
         seconds = statistics.median(run["seconds"] for run in runs)
         memory = max(run["mebibytes"] for run in runs)
         print(f"{step:26}{seconds:9.2f}{memory:7.0f}  {LIMITS.get(step, '')}", flush=True)
 
 
-def draw_set(root: Path, num_images: int, num_classes: int, num_known: int | None) -> None:
+def draw_set(
+    root: Path, num_images: int, num_classes: int, num_known: int | None, num_soft: int
+) -> None:
     """Write label.txt, train.txt, val.txt and empty images, 30 frames a video, 1,000 a folder."""
     rng = np.random.default_rng(0)
     chances = 1 / np.arange(1, num_classes + 1)
@@ -100,7 +106,13 @@ def draw_set(root: Path, num_images: int, num_classes: int, num_known: int | Non
         os.close(os.open(root / path, os.O_CREAT | os.O_WRONLY))
     cut = num_images * 9 // 10
     annotation.write_labels(root / "label.txt", [f"class {i}" for i in range(num_classes)])
-    annotation.write_list(root / "train.txt", paths[:cut], targets.take(values, np.arange(cut)))
+    train = targets.take(values, np.arange(cut))
+    places = np.unique(rng.integers(cut * num_classes, size=num_soft))
+    shares = rng.random(len(places), np.float32).clip(1e-6, 1 - 1e-6)
+    images, ids = np.divmod(places, num_classes)
+    train = targets.put(train, images, ids, (shares >= soft_targets.HALF).astype(np.int8))
+    soft = soft_targets.from_cells(images, ids, shares, cut)
+    (root / "train.txt").write_text(annotation.list_text(paths[:cut], train, soft))
     annotation.write_list(
         root / "val.txt", paths[cut:], targets.take(values, np.arange(cut, num_images))
     )
@@ -117,7 +129,7 @@ def call(*arguments: str | Path) -> bytes:
 
 def time_reading(root: Path) -> dict[str, float]:
     """Both lists and label.txt."""
-    return take(lambda: annotation.parse(root))
+    return take(lambda: annotation.parse(root, soft_labels=True))
 
 
 def time_dividing(root: Path, **options: str) -> dict[str, float]:
@@ -128,7 +140,7 @@ def time_dividing(root: Path, **options: str) -> dict[str, float]:
 
 def time_writing(root: Path) -> dict[str, float]:
     """Both lists, into another folder."""
-    dataset = annotation.parse(root).dataset
+    dataset = annotation.parse(root, soft_labels=True).dataset
     return take(lambda: write({"train": dataset.train, "val": dataset.val}, root / "new"))
 
 
@@ -136,7 +148,7 @@ def time_all(root: Path) -> dict[str, float]:
     """A re-split from files to files, with the table of classes."""
 
     def resplit() -> None:
-        dataset = annotation.parse(root).dataset
+        dataset = annotation.parse(root, soft_labels=True).dataset
         before = {"train": dataset.train, "val": dataset.val}
         after = divide(join(dataset.train, dataset.val), Division(val_percent=20))
         count_classes(before, after, dataset.label_names, 20)
@@ -156,7 +168,15 @@ def time_checking(root: Path) -> dict[str, float]:
         return [sound._replace(digest=each[:20], fingerprint=each) for each in prints]
 
     inspect_images.inspect_chunk = inspect_nothing
-    return take(lambda: check.summarise(check.check(root, workers=0)))
+
+    def check_all() -> None:
+        parsed = annotation.parse(root, soft_labels=True)
+        images = check.inspect(parsed, workers=0)
+        known, wrong = check.read_relations(parsed)
+        faults = [*check.find_faults(parsed, images), *wrong]
+        check.summarise(check.make_report(parsed, images, faults, known))
+
+    return take(check_all)
 
 
 def take(work: Callable[[], object]) -> dict[str, float]:
@@ -170,7 +190,7 @@ def take(work: Callable[[], object]) -> dict[str, float]:
 
 def read_all(root: Path) -> ImageList:
     """The images of both lists."""
-    dataset = annotation.parse(root).dataset
+    dataset = annotation.parse(root, soft_labels=True).dataset
     return join(dataset.train, dataset.val)
 
 
@@ -183,7 +203,7 @@ def join(train: ImageList, val: ImageList) -> ImageList:
 def write(lists: dict[str, ImageList], folder: Path) -> None:
     """train.txt and val.txt."""
     for name, images in lists.items():
-        annotation.write_list(folder / f"{name}.txt", images.paths, images.values)
+        files.write_text(folder / f"{name}.txt", images.text())
 
 
 STEPS: dict[str, Callable[[Path], dict[str, float]]] = {

@@ -33,7 +33,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.turns import Side, Taken, Task, serve  # noqa: E402
+from benchmarks.turns import Facts, Side, Taken, Task, serve  # noqa: E402
 from paddlex_ml.cores import usable_cores  # noqa: E402
 
 PACKAGES = ("torch==2.13.0", "torchvision==0.28.0", "timm==1.0.31")
@@ -43,8 +43,8 @@ MOST_DIFFERENT = 0.01  # of the numbers of parameters; more, and it is another n
 OURS, PAIR = "ours", "ours, several processes"
 EAGER, COMPILED = "PyTorch", "torch.compile"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_CHILD = [sys.executable, "-c", "from benchmarks import peer_speed; peer_speed.train_ours()"]
-_TORCH = str(ROOT / "benchmarks" / "peer_torch.py")
+OURS_COMMAND = [sys.executable, "-c", "from benchmarks import peer_speed; peer_speed.train_ours()"]
+TORCH_SCRIPT = str(ROOT / "benchmarks" / "peer_torch.py")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def main() -> int:
     if options.compile and not any(map(shutil.which, COMPILERS)):
         print("torch.compile is left out: no C++ compiler is on the path\n")
         options.compile = False
-    python = options.torch_python or _build_environment(options.folder, options.packages)
+    python = options.torch_python or build_environment(options.folder, options.packages)
     print(f"{_processor()}, {options.threads} threads, {options.size} px, float32\n")
     columns = [EAGER, COMPILED, OURS, PAIR, f"{OURS} / {EAGER}", f"{OURS} / {COMPILED}"]
     print("| model | batch | parameters, ours | the peer's | " + " | ".join(columns) + " |")
@@ -123,7 +123,7 @@ def _parse() -> argparse.Namespace:
     return options
 
 
-def _build_environment(folder: Path, packages: list[str]) -> str:
+def build_environment(folder: Path, packages: list[str]) -> str:
     """The interpreter of an environment in `folder` that has `packages`; made where there is none.
 
     What pip prints goes to standard error. Raises CalledProcessError when pip fails.
@@ -157,27 +157,44 @@ def _measure(model: str, options: argparse.Namespace, python: str, software: set
         tasks[COMPILED] = replace(theirs, compiled=True)
     if options.processes > 1:
         tasks[PAIR] = replace(ours, processes=options.processes)
-    taken: dict[str, list[Taken]] = {name: [] for name in tasks}
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="turns")))
-        sides = {}
-        for name, task in tasks.items():
-            command = _CHILD if name in (OURS, PAIR) else [python, _TORCH]
-            started = _start(command, task, options.wait_policy, folder)
-            sides[name] = side = stack.enter_context(closing(started))
-            for _ in range(WARM_UP):
-                side.turn()
-            print(f"{model}: {name} is ready", file=sys.stderr)
-        for number in range(options.rounds):
-            for name in list(sides) if number % 2 else reversed(sides):
-                taken[name].append(sides[name].turn())
-            last = ", ".join(f"{name} {values[-1].seconds:.2f} s" for name, values in taken.items())
-            print(f"{model}, round {number + 1} of {options.rounds}: {last}", file=sys.stderr)
-        software |= {side.facts[0].software for side in sides.values()}
-        counts = [sides[name].facts[0].parameters for name in (OURS, EAGER)]
-    if abs(counts[0] / counts[1] - 1) > MOST_DIFFERENT:
-        raise RuntimeError(f"{model} has {counts[0]} parameters, its peer {counts[1]}")
+    taken, facts = take_turns([tasks], python, options.rounds, options.wait_policy)
+    software |= {fact.software for fact in facts.values()}
+    counts = [facts[name].parameters for name in (OURS, EAGER)]
     return _row(model, options.batch, counts, taken)
+
+
+def take_turns(
+    groups: Sequence[Mapping[str, Task]], python: str, rounds: int, wait_policy: str
+) -> tuple[dict[str, list[Taken]], dict[str, Facts]]:
+    """What a step took in each round, and the facts, by the name of the side.
+
+    The sides of a group live together and take turns; a group ends before the next one begins.
+    Names that begin with OURS are of this project, others run with `python`. Raises RuntimeError
+    where the sides have different numbers of parameters: those are different networks.
+    """
+    taken: dict[str, list[Taken]] = {name: [] for tasks in groups for name in tasks}
+    facts: dict[str, Facts] = {}
+    for tasks in groups:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="turns")))
+            sides = {}
+            for name, task in tasks.items():
+                command = OURS_COMMAND if name.startswith(OURS) else [python, TORCH_SCRIPT]
+                started = start_side(command, task, wait_policy, folder)
+                sides[name] = side = stack.enter_context(closing(started))
+                for _ in range(WARM_UP):
+                    side.turn()
+                facts[name] = side.facts[0]
+                print(f"{task.model}: {name} is ready", file=sys.stderr)
+            for number in range(rounds):
+                for name in list(sides) if number % 2 else reversed(sides):
+                    taken[name].append(sides[name].turn())
+                last = ", ".join(f"{name} {taken[name][-1].seconds:.3f} s" for name in sides)
+                print(f"{task.model}, round {number + 1} of {rounds}: {last}", file=sys.stderr)
+    counts = {name: fact.parameters for name, fact in facts.items()}
+    if max(counts.values()) / min(counts.values()) - 1 > MOST_DIFFERENT:
+        raise RuntimeError(f"the sides of {task.model} have different parameters: {counts}")
+    return taken, facts
 
 
 def _row(model: str, batch: int, counts: list[int], taken: Mapping[str, list[Taken]]) -> str:
@@ -201,7 +218,7 @@ def _row(model: str, batch: int, counts: list[int], taken: Mapping[str, list[Tak
     )
 
 
-def _start(command: Sequence[str], task: Task, wait_policy: str, folder: Path) -> Side:
+def start_side(command: Sequence[str], task: Task, wait_policy: str, folder: Path) -> Side:
     """Start one side, in a folder of its own below `folder`."""
     own = folder / str(len(list(folder.iterdir())))
     own.mkdir()
@@ -227,7 +244,7 @@ def train_ours() -> None:
 
     address, text = sys.argv[1:]
     task = Task(**json.loads(text))
-    devices = Devices("cpu", tuple(range(task.processes)))
+    devices = Devices(task.device, tuple(range(task.processes)))
     launch.run(_train, (address, task), devices)
 
 
@@ -238,16 +255,19 @@ def _train(argument: tuple[str, Task], group: object) -> None:
     import paddle
 
     from benchmarks.train_speed import build_step
-    from benchmarks.turns import Facts
 
     address, task = argument
     batch = task.batch // task.processes
-    step = build_step(task.model, batch, task.size, task.classes, group)
+    step = build_step(
+        task.model, batch, task.size, task.classes, group, amp=task.amp, compiles=task.compiled
+    )
     entries = step.training.model.state_dict().items()
     shapes = [v.shape for k, v in entries if not k.endswith(("._mean", "._variance"))]
-    facts = Facts(sum(map(math.prod, shapes)), f"PaddlePaddle {paddle.version.full_version}")
+    software = f"PaddlePaddle {paddle.version.full_version}"
+    if task.device == "gpu":
+        software += f", CUDA {paddle.version.cuda()}, cuDNN {paddle.version.cudnn()}"
     with step.meter.bar:
-        serve(address, facts, step.run)
+        serve(address, Facts(sum(map(math.prod, shapes)), software), step.run, task.steps)
 
 
 def _processor() -> str:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch's side of benchmarks/peer_speed.py, which starts it; it needs torch and timm alone.
+"""PyTorch's side of peer_speed.py and gpu_speed.py, which start it; it needs torch and timm alone.
 
 The step has the same parts as ours: forward, asymmetric loss, backward, the check that the loss is
 finite, AdamW, averaged weights. Every part is the fastest that PyTorch offers without a change of
-the result: fused attention, fused AdamW, one call for all averages, channels_last.
+the result: fused attention, fused AdamW, one call for all averages, channels_last; on GPUs also
+TF32, as in Paddle, convolutions chosen by a trial, and gradients exchanged within the backward pass
+(DistributedDataParallel).
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -18,8 +22,10 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.turns import Facts, Task, serve
@@ -92,12 +98,15 @@ def asymmetric_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
     return -(weight * log_right).sum()
 
 
-def build_step(task: Task, network: nn.Module) -> Callable[[], float]:
+def build_step(task: Task, network: nn.Module, device: torch.device) -> Callable[[], float]:
     """A function that takes one training step and returns its seconds."""
-    images = torch.randn(task.batch, 3, task.size, task.size)
+    batch = task.batch // task.processes
+    images = torch.randn(batch, 3, task.size, task.size, device=device)
     if task.channels_last:
         images = images.to(memory_format=torch.channels_last)
-    targets = (torch.rand(task.batch, task.classes) < 0.1).float()
+    targets = (torch.rand(batch, task.classes, device=device) < 0.1).float()
+    scaler = torch.amp.GradScaler(device.type, enabled=task.amp == "float16")
+    amp_dtype = getattr(torch, task.amp) if task.amp else None
     learning = [p for p in network.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in learning if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
@@ -107,20 +116,30 @@ def build_step(task: Task, network: nn.Module) -> Callable[[], float]:
     values = [v.detach() for v in network.state_dict().values() if v.is_floating_point()]
     averages = [value.clone() for value in values]
 
+    parallel: nn.Module = network
+    if task.processes > 1:
+        own = None if device.type == "cpu" else [device.index]
+        parallel = DistributedDataParallel(network, device_ids=own)
+
     def forward(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return asymmetric_loss(network(images), targets)
+        with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
+            logits = parallel(images)
+        return asymmetric_loss(logits.float(), targets)
 
     compute = torch.compile(forward) if task.compiled else forward
 
     def step() -> float:
         begin = time.perf_counter()
         loss = compute(images, targets)
-        loss.backward()
+        scaler.scale(loss).backward()
         if not math.isfinite(loss.item()):
             raise RuntimeError("the loss is not finite")
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         optimizer.zero_grad()
         torch._foreach_lerp_(averages, values, 1 - EMA_DECAY)
+        if device.type == "cuda":  # the update may still run there
+            torch.cuda.synchronize(device)
         return time.perf_counter() - begin
 
     return step
@@ -142,18 +161,41 @@ def _import_timm() -> ModuleType:
     return importlib.import_module("timm")
 
 
-def main() -> int:
-    """Train as the second argument says, at the socket that the first one names."""
-    task = Task(**json.loads(sys.argv[2]))
-    torch.set_num_threads(task.threads)
+def train(rank: int, address: str, task: Task) -> None:
+    """Train in one of the processes of the task, number `rank`, at the socket `address`."""
+    torch.set_num_threads(task.threads // task.processes)
     torch.manual_seed(0)
-    network = Network(task).train()
+    device = torch.device("cpu") if task.device == "cpu" else torch.device("cuda", rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+    if task.processes > 1:
+        backend = "gloo" if task.device == "cpu" else "nccl"
+        dist.init_process_group(backend, rank=rank, world_size=task.processes)
+    network = Network(task).train().to(device)
     if task.channels_last:
         network = network.to(memory_format=torch.channels_last)
     parameters = sum(p.numel() for p in network.parameters())
     timm_version = _import_timm().__version__
     software = f"PyTorch {torch.__version__}, timm {timm_version}"
-    serve(sys.argv[1], Facts(parameters, software), build_step(task, network))
+    if device.type == "cuda":
+        software += f", CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+    step = build_step(task, network, device)
+    serve(address, Facts(parameters, software), step, task.steps)
+
+
+def main() -> int:
+    """Train as the second argument says, at the socket that the first one names."""
+    address, task = sys.argv[1], Task(**json.loads(sys.argv[2]))
+    if task.processes == 1:
+        train(0, address, task)
+        return 0
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.multiprocessing.spawn(train, (address, task), task.processes)
     return 0
 
 

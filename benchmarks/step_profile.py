@@ -20,7 +20,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -36,7 +35,7 @@ import paddle  # noqa: E402
 from paddle import nn  # noqa: E402
 
 from benchmarks.train_speed import Step, build_step  # noqa: E402
-from paddlex_ml.kernels import layers, transformer_layers, updates  # noqa: E402
+from paddlex_ml.kernels import layers, transformer_layers  # noqa: E402
 from paddlex_ml.models import clip_vit, pp_lcnet, zoo  # noqa: E402
 from paddlex_ml.models.blocks import ConvNorm  # noqa: E402
 from paddlex_ml.models.ml_decoder import MLDecoder  # noqa: E402
@@ -56,7 +55,6 @@ PARTS: dict[type[nn.Layer], str] = {  # parts that run as one, with all that is 
     clip_vit._MLP: "linear layers with GELU, residual",
     nn.LayerNorm: "LayerNorm",
     nn.Linear: "linear layer",
-    nn.MaxPool2D: "max pooling",
     nn.Dropout: "dropout before the head",
 }
 
@@ -117,7 +115,7 @@ def _works(step: Step, clock: Clock) -> list[tuple[str, Work]]:
 def _measured(layer: nn.Layer) -> Iterator[nn.Layer]:
     """The layers below `layer` that are measured; not those inside a part that runs as one."""
     for child in layer.children():
-        if isinstance(child, (ConvNorm, nn.Conv2D, *PARTS)):
+        if isinstance(child, (ConvNorm, nn.Conv2D, nn.MaxPool2D, *PARTS)):
             yield child
             continue
         yield from _measured(child)
@@ -143,6 +141,8 @@ def _parts(
         yield PARTS[type(layer)], lambda tokens: layer(tokens, tokens), features
     elif isinstance(layer, nn.LayerNorm):
         yield PARTS[type(layer)], partial(transformer_layers.norm, layer), features
+    elif isinstance(layer, nn.MaxPool2D):
+        yield "max pooling", partial(layers.max_pool, layer), features
     else:
         yield PARTS[type(layer)], layer, features
 
@@ -204,9 +204,8 @@ def _timed(work: Callable[[], object], clock: Clock) -> Work:
 def _round(works: list[tuple[str, Work]], *, fast: bool) -> dict[str, float]:
     """Seconds by kind."""
     seconds: dict[str, float] = {}
-    with ExitStack() as stack:
-        for module in () if fast else (layers, transformer_layers, updates):
-            stack.enter_context(mock.patch.object(module, "kernels", return_value=None))
+    kernels = layers.kernels if fast else lambda _: None
+    with mock.patch.object(layers, "kernels", kernels):
         for kind, work in works:
             seconds[kind] = seconds.get(kind, 0.0) + work()
     return seconds

@@ -33,9 +33,9 @@ sys.path.insert(0, {root!r})
 warnings.filterwarnings("ignore")
 import paddle
 from paddlex_ml.training.losses import asymmetric_loss
-from paddlex_ml.kernels import layers, transformer_layers
+from paddlex_ml.kernels import layers
 from paddlex_ml.models import zoo
-layers.kernels = transformer_layers.kernels = lambda: None
+layers.kernels = lambda _: None
 paddle.seed(0)
 model = zoo.build("PP-LCNet_x1_0_ML", {classes})
 optimizer = paddle.optimizer.AdamW(1e-4, parameters=model.parameters(), weight_decay=1e-4)
@@ -88,11 +88,16 @@ class Step:
     """A step of mode train on a batch that lies in memory, with the check and the log line."""
 
     def __init__(self, training: Any, plan: Any, batch: tuple[Any, Any]) -> None:
+        import paddle
+
         from paddlex_ml.training.loop import train_step
         from paddlex_ml.training.meter import Meter
 
+        self.wait_for_gpu = paddle.device.synchronize
+
         self.training, self.plan, self.batch = training, plan, batch
         self.train_step, self.meter = train_step, Meter(training.progress, plan)
+        self.on_gpu = batch[0].place.is_gpu_place()
 
     def run(self) -> float:
         """Take the step; returns its seconds."""
@@ -104,31 +109,44 @@ class Step:
         self.training.progress.step += 1
         images = self.plan.batch_size * self.plan.group.size
         self.meter.step_done(loss, self.training.optimizer.get_lr(), images=images)
+        if self.on_gpu:  # the update may still run there
+            self.wait_for_gpu()
         return time.perf_counter() - begin
 
 
-def build_step(name: str, batch: int, size: int, classes: int, group: object = None) -> Step:
-    """A step of the model `name` on `batch` random images in each process of the group."""
+def build_step(
+    name: str,
+    batch: int,
+    size: int,
+    classes: int,
+    group: object = None,
+    *,
+    seed: int = 0,
+    amp: str = "",
+    compiles: bool = False,
+    overlaps: bool | None = None,
+) -> Step:
+    """A step of the model `name` on `batch` random images in each process of the group.
+
+    amp: format of mixed precision (Train.amp=O1), or nothing. overlaps: whether gradients are
+    exchanged within the backward pass; None: on GPUs, as in mode train.
+    """
     import numpy as np
     import paddle
 
-    from paddlex_ml.artifacts.checkpoint import ModelInfo
     from paddlex_ml.distributed.group import ProcessGroup
-    from paddlex_ml.models import zoo
-    from paddlex_ml.training.ema import Ema
     from paddlex_ml.training.losses import asymmetric_loss
-    from paddlex_ml.training.optimizer import build_optimizer
     from paddlex_ml.training.plan import Plan
+    from paddlex_ml.training.precision import Precision
     from paddlex_ml.training.schedule import build_schedule
-    from paddlex_ml.training.state import Training
 
     group = ProcessGroup() if group is None else group
     assert isinstance(group, ProcessGroup)
-    paddle.seed(0)
-    model, count = zoo.build(name, classes), 10**4
-    info = ModelInfo(name, [str(k) for k in range(classes)], size)
-    optimizer, scaler = build_optimizer(model, weight_decay=1e-4), paddle.amp.GradScaler(False)
-    training = Training(info, model, model, Ema(model, 0.9997), optimizer, scaler, {})
+    paddle.seed(seed)
+    overlaps = paddle.device.get_device() != "cpu" if overlaps is None else overlaps
+    precision = Precision("O1", amp) if amp else Precision()  # type: ignore[arg-type]
+    training = _build_training(name, size, classes, precision.scaler(), (compiles, overlaps))
+    count = 10**4
     plan = Plan(
         epochs=1,
         batch_size=batch,
@@ -139,12 +157,42 @@ def build_step(name: str, batch: int, size: int, classes: int, group: object = N
         seed=0,
         loss_fn=asymmetric_loss,
         log_interval=1,
+        precision=precision.autocast,
         group=group,
     )
     images = paddle.randn([batch, 3, size, size])
     targets = (paddle.rand([batch, classes]) < 0.1).astype("float32")
-    model.train()
     return Step(training, plan, (images, targets))
+
+
+def _build_training(
+    name: str, size: int, classes: int, scaler: Any, passes: tuple[bool, bool]
+) -> Any:
+    """All that changes in a training of the model `name`; `passes`: compiled, overlapped."""
+    import paddle
+
+    from paddlex_ml.artifacts.checkpoint import ModelInfo
+    from paddlex_ml.models import zoo
+    from paddlex_ml.training.ema import Ema
+    from paddlex_ml.training.optimizer import build_optimizer
+    from paddlex_ml.training.state import Training
+
+    paddle.seed(0)
+    model = zoo.build(name, classes)
+    model.train()
+    info = ModelInfo(name, [str(k) for k in range(classes)], size)
+    optimizer = build_optimizer(model, weight_decay=1e-4)
+    return Training(
+        info,
+        model,
+        model,
+        Ema(model, 0.9997),
+        optimizer,
+        scaler,
+        {},
+        compiles=passes[0],
+        overlaps=passes[1],
+    )
 
 
 def main() -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that take training steps in turns, for benchmarks/peer_speed.py.
+"""Processes that take training steps in turns, for peer_speed.py and gpu_speed.py.
 
 Every side of a comparison lives in processes of its own and waits at a socket until it is asked
 for its next step, so that a noisy machine disturbs all sides alike and no two compute at the same
@@ -39,6 +39,12 @@ class Task:
     channels_last: bool = False
     compiled: bool = False
     processes: int = 1
+    device: str = "cpu"
+    """cpu or gpu; each process has its own GPU."""
+    amp: str = ""
+    """Format of mixed precision, bfloat16 or float16; empty: float32."""
+    steps: int = 1
+    """Of a turn."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +64,10 @@ class Taken(NamedTuple):
     """Seconds of all threads on their cores: other programs change it little."""
 
 
-def serve(address: str, facts: Facts, step: Callable[[], float]) -> None:
-    """Take a step, and answer with what it took, whenever the other end asks; return when it ends.
+def serve(address: str, facts: Facts, step: Callable[[], float], steps: int = 1) -> None:
+    """Take a turn of some steps, and answer with what one took, whenever the other end asks.
 
-    Runs in the processes that train.
+    Returns when the other end is closed. Runs in the processes that train.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
@@ -69,7 +75,8 @@ def serve(address: str, facts: Facts, step: Callable[[], float]) -> None:
             print(json.dumps(asdict(facts)), file=lines, flush=True)
             while lines.readline():
                 begin = time.process_time()
-                taken = Taken(step(), time.process_time() - begin)
+                seconds = sum(step() for _ in range(steps)) / steps
+                taken = Taken(seconds, (time.process_time() - begin) / steps)
                 print(json.dumps(taken), file=lines, flush=True)
 
 
@@ -112,7 +119,7 @@ class Side:
         """Of every process."""
 
     def turn(self) -> Taken:
-        """One step: the time of the process that took longest, the processor time of all."""
+        """A step: the time of the process that took longest, the processor time of all."""
         for line in self.lines:  # all before the first answer: they wait for each other
             print("step", file=line, flush=True)
         taken = [Taken(*json.loads(self._answer(line))) for line in self.lines]

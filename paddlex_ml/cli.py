@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -31,10 +31,12 @@ from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
 from paddlex_ml.config import load, run_config, shipped, validation
 from paddlex_ml.config.schema import Config
+from paddlex_ml.cores import usable_cores
 from paddlex_ml.distributed import addresses
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.engines.train.summary import summarise
 from paddlex_ml.errors import PaddlexMLError, Stopped
+from paddlex_ml.kernels import compiler, families
 from paddlex_ml.models import published
 from paddlex_ml.storage import cache, files
 
@@ -171,11 +173,25 @@ def _list_models() -> str:
 def _run_engine(config: Config) -> Result:
     """Run the engine of the mode; returns the content of its result file."""
     mode = config.Global.mode
-    if mode not in _WITHOUT_PADDLE:
-        logger.info("%s", paddle_runtime.prepare())
-    engine = importlib.import_module(ENGINES[mode])
-    result: Result = engine.run(config)
+    with _compiling_ahead(config) if mode == "train" else nullcontext():
+        if mode not in _WITHOUT_PADDLE:
+            logger.info("%s", paddle_runtime.prepare())
+        engine = importlib.import_module(ENGINES[mode])
+        result: Result = engine.run(config)
     return result
+
+
+def _compiling_ahead(config: Config) -> AbstractContextManager[None]:
+    """While Paddle is imported and the data are checked, compile on another core what will train.
+
+    Where it may train on the CPU, and the machine has not compiled it before.
+    """
+    kind, model = config.Global.device.partition(":")[0], published.TABLE.get(config.Global.model)
+    is_on_cpu = kind == "cpu" or (kind == "auto" and not Path("/dev/nvidiactl").exists())
+    if not is_on_cpu or config.Train.amp != "OFF" or config.Train.compile or usable_cores() == 1:
+        return nullcontext()
+    wanted = compiler.missing(families.names(model.kernels if model else tuple(families.FAMILIES)))
+    return compiler.assisted(wanted) if wanted else nullcontext()
 
 
 def _open_output(config: Config, held: ExitStack) -> None:

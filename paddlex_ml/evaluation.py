@@ -17,6 +17,8 @@ from paddlex_ml.metrics.ties import NOISE
 
 # Images [B, 3, S, S] -> scores [B, C], 0..1
 Network = Callable[[paddle.Tensor], paddle.Tensor]
+# A layer that gives logits, in evaluation mode -> its scores with the weights that it has now
+Scoring = Callable[[paddle.nn.Layer], Network]
 
 LEAST_SPREAD = 1e-5
 """Scores of all images that differ by less are told: hardly more than rounding is left of them."""

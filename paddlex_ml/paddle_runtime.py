@@ -62,10 +62,13 @@ def use_own_threads() -> None:
     A static model that has run in this process with another number has changed it for all, and
     with it the last digits of every product.
     """
-    paddle = importlib.import_module("paddle")
+    importlib.import_module("paddle").base.core.set_num_threads(own_threads())
+
+
+def own_threads() -> int:
+    """The number of threads that the environment names, or all usable cores."""
     asked = os.environ.get(THREADS[0], "").split(",")[0]
-    count = int(asked) if asked.isdigit() and asked != "0" else usable_cores()
-    paddle.base.core.set_num_threads(count)
+    return int(asked) if asked.isdigit() and asked != "0" else usable_cores()
 
 
 def share_cores(processes: int) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +17,17 @@ from paddlex_ml.data import annotation
 from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
 from paddlex_ml.data.loader import Loader, evaluation_indices
 from paddlex_ml.data.preprocess import standard
+from paddlex_ml.distributed import reducer
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.evaluation import evaluate
 from paddlex_ml.training import sync_batch_norm
 from paddlex_ml.training.ema import Ema
+from paddlex_ml.training.freeze import set_frozen
 from paddlex_ml.training.interrupt import Interrupt
 from paddlex_ml.training.loop import fit
 from paddlex_ml.training.losses import asymmetric_loss
 from paddlex_ml.training.optimizer import build_optimizer
+from paddlex_ml.training.passes import Passes
 from paddlex_ml.training.plan import Plan, Saving
 from paddlex_ml.training.role import LabelEstimates
 from paddlex_ml.training.schedule import build_schedule
@@ -59,11 +63,25 @@ def talk(_: object, group: ProcessGroup) -> dict[str, Any]:
     }
 
 
+def lose(_: object, group: ProcessGroup) -> None:
+    """Steps with the exchange in the backward pass, until rank 1 dies after its forward pass."""
+    model = paddle.nn.Sequential(*(paddle.nn.Linear(8, 8) for _ in range(3)))
+    passes = Passes(model, overlaps=True)
+    for number in range(3):
+        loss = passes.forward(paddle.ones([2, 8]), group).sum()
+        if (number, group.rank) == (2, 1):
+            os._exit(3)
+        passes.backward(loss, group)
+
+
 class Small(paddle.nn.Layer):
     """A model with batch norm, and without dropout, whose masks no two processes share."""
 
-    def __init__(self, *, norm: bool) -> None:
+    def __init__(self, *, norm: bool, unused: bool = False) -> None:
+        """`unused` adds a parameter that never has a gradient, as CLIP has one."""
         super().__init__()
+        if unused:
+            self.unused = self.create_parameter([5])
         # A bias before a batch norm has no gradient but rounding, which Adam makes large.
         self.conv = paddle.nn.Conv2D(3, 8, 4, stride=4, bias_attr=None if not norm else False)
         self.norm = paddle.nn.BatchNorm2D(8) if norm else paddle.nn.Identity()
@@ -113,14 +131,19 @@ class Lesson(NamedTuple):
     saving: Saving = Saving()
     goes_on: bool = False
     """Whether it resumes from `latest`, where there is one."""
+    compiles: bool = False
+    overlaps: bool = False
+    unused: bool = False
+    frozen: int = 0
+    """Epochs in which only the last layer learns."""
 
 
 def learn(lesson: Lesson, group: ProcessGroup) -> dict[str, Any]:
     """Train; returns weights, averaged weights, history and outputs on val, of the main process."""
     paddle_runtime.use_own_threads()  # another test may have run a static model with others
     paddle.seed(3)
-    model: paddle.nn.Layer = Small(norm=lesson.norm)
-    averaged = Small(norm=lesson.norm)
+    model: paddle.nn.Layer = Small(norm=lesson.norm, unused=lesson.unused)
+    averaged = Small(norm=lesson.norm, unused=lesson.unused)
     if lesson.sync_bn:
         model = sync_batch_norm.synchronise(model, group, on_gpu=False)
     lists = annotation.read(lesson.data)
@@ -128,7 +151,9 @@ def learn(lesson: Lesson, group: ProcessGroup) -> dict[str, Any]:
     training = Training(
         ModelInfo("small", ["red", "green", "blue"], 32), model, averaged, Ema(model, 0.8),
         build_optimizer(model, weight_decay=1e-4), paddle.amp.GradScaler(enable=False), {},
+        compiles=lesson.compiles, overlaps=lesson.overlaps,
     )  # fmt: skip
+    body = {name for name, _ in model.named_parameters() if not name.startswith("fc")}
     plan = Plan(
         epochs=lesson.epochs,
         batch_size=batch,
@@ -142,6 +167,7 @@ def learn(lesson: Lesson, group: ProcessGroup) -> dict[str, Any]:
         loss_fn=asymmetric_loss,
         log_interval=2,
         saving=lesson.saving,
+        begin_epoch=lambda epoch: set_frozen(model, body, epoch < lesson.frozen),
         group=group,
     )
     if lesson.goes_on and checkpoint.is_complete(lesson.output / "latest"):
@@ -155,4 +181,9 @@ def learn(lesson: Lesson, group: ProcessGroup) -> dict[str, Any]:
         {k: getattr(row, k) for k in ("loss", "raw_map", "ema_map")}
         for row in training.progress.history
     ]
-    return {"weights": dict(snapshot.weights), "ema": dict(snapshot.ema), "history": rows}
+    return {
+        "weights": dict(snapshot.weights),
+        "ema": dict(snapshot.ema),
+        "history": rows,
+        "reducers": len(reducer._kept),
+    }

@@ -32,6 +32,7 @@ ONE_TAG = (
 )  # fmt: skip
 
 SOFT = (*ON, "Train.soft_labels=true")
+COMPILED = (*ON, "Train.recompute=false", "Train.compile=true")
 
 
 def _soften(source: Path, folder: Path) -> Path:
@@ -48,7 +49,9 @@ def _soften(source: Path, folder: Path) -> Path:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(
-    "options", [ON, ONE_TAG, SOFT], ids=["all", "one tag a photo", "soft and weighted"]
+    "options",
+    [ON, ONE_TAG, SOFT, COMPILED],
+    ids=["all", "one tag a photo", "soft and weighted", "compiled"],
 )
 def test_all_options_together_train_and_resume_to_the_same_numbers(
     run: Run,

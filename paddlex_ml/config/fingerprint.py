@@ -35,6 +35,8 @@ WITHOUT_EFFECT = {
     "Train.save_latest_steps": _FILES,
     "Train.save_latest_minutes": _FILES,
     "Train.tensorboard": _FILES,
+    "Train.overlap_exchange": "changes rounding alone",
+    "Train.compile": "changes rounding alone",
     "Train.recompute": "computes the same gradients",
     "Train.num_workers": "augmentation depends on seed, epoch and image, not on the worker",
     "Train.cache": "holds the same pixels",

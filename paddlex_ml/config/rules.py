@@ -120,6 +120,15 @@ def _train_rules(config: Config) -> Iterator[Broken]:
         key = "Train.loss.label_smoothing"
         what = f"{key} is {loss.label_smoothing:g}, but two_way only asks which labels are present"
         yield ConfigFault(key, what, override(key, 0)), ("Train.loss.name",)
+    for key, other, reason in (
+        ("compile", "recompute", "blocks of a static graph are not computed again"),
+        ("compile", "sync_bn", "a static graph has no exchange of statistics"),
+        ("overlap_exchange", "recompute", "Paddle's reducer cannot follow blocks that run again"),
+    ):
+        if getattr(train, key) and getattr(train, other):
+            what = f"Train.{key} and Train.{other} are both true: {reason}"
+            fix = f"{override(f'Train.{key}', False)}, or {override(f'Train.{other}', False)}"
+            yield ConfigFault(f"Train.{key}", what, fix), (f"Train.{other}",)
     if loss.unknown == "role":
         yield from _role_rules(config)
     yield from _treatment_rules(config)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from paddlex_ml.config import shipped, values
+from paddlex_ml.config.augment_schema import AugmentConfig, Share
 from paddlex_ml.config.values import Checked, Range
 from paddlex_ml.run_modes import RUN_MODES
 
@@ -45,7 +46,6 @@ TUNE_TARGET = 0.9
 """A precision or recall that suits most uses; F1 has no target."""
 
 Count: TypeAlias = Annotated[int, Range(low=1)]
-Share: TypeAlias = Annotated[float, Range(low=0, high=1)]
 Seed: TypeAlias = Annotated[int, Range(low=0, high=2**32 - 1)]  # the largest that numpy takes
 Percent: TypeAlias = Annotated[int, Range(low=0, high=100)]
 Text: TypeAlias = Annotated[str, Checked(values.text)]
@@ -204,25 +204,6 @@ class LossConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
-    """Section `Train.augment`."""
-
-    cutout: Share = 0.0
-    """Side of the square that is blanked in each training image, as a share of the image side: 0 to
-    1, 0 = off. The published settings, for 118,000 images and 40 epochs, have 0.5; on 1,600 images
-    and 6 epochs that cost accuracy (docs/results.md)."""
-    randaugment: bool = True
-    """true: random changes of geometry and colour. false when colour or orientation decides the
-    label."""
-    flip: bool = True
-    """true: half of the images are mirrored left to right. false when left and right differ, as in
-    text, road signs or X-rays."""
-    mixup: Annotated[float, Range(low=0, typical=0.2)] = 0.0
-    """Mix each image and its labels with another of the batch (arXiv:1710.09412), with shares from
-    Beta(mixup, mixup): at least 0, 0 = off. 0.2 against overfitting in long trainings."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Section `Train`. No default for the two keys whose good value depends on the model."""
 
@@ -255,6 +236,9 @@ class TrainConfig:
     dist_ips: Annotated[str, Checked(values.addresses, form="texts")] | None = None
     """Addresses of the machines that train together, "192.168.0.1,192.168.0.2": start the same
     command on each of them. null: only this machine (docs/training.md)."""
+    overlap_exchange: bool | None = None
+    """Several processes: true exchanges gradients while the backward pass still computes, false
+    after it. null: true on GPUs without recompute, else false: on the CPU it gains nothing."""
     sync_bn: bool = False
     """Several processes: true computes batch norm over the batches of all of them, which matters
     below about 8 images per process; false over the batch of each process."""
@@ -302,6 +286,9 @@ class TrainConfig:
     amp_dtype: Literal["auto", "float16", "bfloat16"] = "auto"
     """Number format of mixed precision: auto (bfloat16 if the device supports it, else float16),
     float16 (with loss scaling) or bfloat16."""
+    compile: bool = False
+    """true: train on the model as a static graph, which CINN compiles on a GPU whose Paddle has it.
+    Meant for GPUs; on the CPU it is slower (docs/training.md). Not with recompute or sync_bn."""
     recompute: bool = False
     """true: keep fewer intermediate results and compute them again for the gradients: a third
     slower, far less memory. For CLIP_vit_base_patch16_448_ML and PP-HGNetV2-B6_ML."""

@@ -25,6 +25,7 @@ from paddlex_ml.data import (
     inventory,
     journal,
     label_file,
+    list_line,
     lost_images,
     soft_targets,
     target_lines,
@@ -33,7 +34,8 @@ from paddlex_ml.data import (
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import Guess, ImageFinder, ImageProblem
 from paddlex_ml.data.inventory import Inventory
-from paddlex_ml.data.lines import UTF8, read_lines
+from paddlex_ml.data.lines import UTF8, TextLines, read_lines
+from paddlex_ml.data.list_line import Line
 from paddlex_ml.data.lost_images import leave_out
 from paddlex_ml.data.soft_targets import SoftCells, Weights
 from paddlex_ml.data.targets import Mask, Rows, Targets
@@ -45,12 +47,6 @@ logger = logging.getLogger(__name__)
 LISTS = ("train", "val")
 LABEL_FILE, TRAIN_FILE = inventory.LABEL_FILE, inventory.TRAIN_FILE
 VAL_FILE = inventory.VAL_FILE
-_LAYOUT = (
-    "write the path of the image, ONE tab, then 0 or 1 (-1: unknown) for every class: "
-    "images/a.jpg<tab>0,1"
-)
-_VALUES = re.compile(r"[-+0-9@.,:?!eE ]+")
-"""What the second of three columns has, where the third one is a weight."""
 
 
 @dataclass(frozen=True)
@@ -257,20 +253,13 @@ def normalise_path(path: str) -> str:
     return os.path.normcase(os.path.normpath(path))
 
 
-class _Line(NamedTuple):
-    number: int
-    path: str
-    values: str
-    weight: str = ""
-
-
 @dataclass
 class _Listed:
     """One list while it is read."""
 
     name: str
     """Without its ending: train."""
-    lines: list[_Line]
+    lines: list[Line]
     reachable: Mask
     """Which lines name an image file that exists, inside the data set, for the first time."""
     unfound: list[int] = field(default_factory=list)
@@ -314,9 +303,10 @@ class _ListReader:
 
     def open(self, file: Path) -> _Listed:
         """Parse the lines of a list, and look for their images as they are written."""
-        texts, faults = _read_lines(file)
+        texts, faults, encoding = _read_lines(file)
         if not texts and not faults:
-            faults = [DatasetFault("empty list", file.name, "the list names no image", _LAYOUT)]
+            what, fix = "the list names no image", list_line.LAYOUT
+            faults = [DatasetFault("empty list", file.name, what, fix)]
         self.faults += faults
         lines = []
         for number, text in enumerate(texts, 1):
@@ -325,28 +315,11 @@ class _ListReader:
             texts[number - 1] = (
                 None  # the parts are enough: the values of a list may take gigabytes
             )
-            path, tab, values = text.rpartition("\t")
-            if path and tab and "\t" not in path and "\0" not in path:
-                lines.append(_Line(number, path, values))
-                continue
-            columns = text.split("\t")
-            if len(columns) == 3 and columns[0] and _VALUES.fullmatch(columns[1]):
-                lines.append(_Line(number, *columns))
-                continue
-            what, fix = "the line has no tab between path and values", _LAYOUT
-            if "\0" in text:
-                what = "the line has a NUL character, which no path has"
-            elif not text.strip():
-                what, fix = "the line is empty", "remove the line"
-            elif spaced := re.fullmatch(r"(.*\S) +(-?[0-9][-0-9,.\s]*|@[0-9,?!:. ]*)", text):
-                what = "path and values are separated by spaces"
-                fix = f"put ONE tab there: {spaced[1]}<tab>..."
-            elif text.count("\t") > 1:
-                what = f"the line has {text.count(chr(9))} tabs"
-                if number == 1 and len(columns) == 3 and not re.search("[.0-9]", text):
-                    what = f"the line looks like a header: {'<tab>'.join(columns)}"
-                    fix = f"remove the line: a list has no header ({_LAYOUT})"
-            self.faults.append(DatasetFault("malformed line", f"{file.name}:{number}", what, fix))
+            line = list_line.parse(text, number, file, encoding)
+            if isinstance(line, DatasetFault):
+                self.faults.append(line)
+            else:
+                lines.append(line)
         listed = _Listed(file.stem, lines, np.zeros(len(lines), np.bool_))
         self._find_images(listed)
         return listed
@@ -484,13 +457,13 @@ def _is_outside(path: str, key: str) -> bool:
 
 
 def _parse_labels(path: Path) -> tuple[list[str], list[DatasetFault]]:
-    texts, faults = _read_lines(path)
+    texts, faults, _ = _read_lines(path)
     names, more = label_file.parse(texts, path.name, is_read=not faults)
     return names, faults + more
 
 
-def _read_lines(path: Path) -> tuple[list[str | None], list[DatasetFault]]:
+def _read_lines(path: Path) -> TextLines:
     text = read_lines(path)
     if text.encoding != UTF8:
         logger.warning("%s is read as %s, not as UTF-8", path.name, text.encoding)
-    return text.lines, text.faults
+    return text

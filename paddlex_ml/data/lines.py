@@ -10,7 +10,7 @@ from typing import NamedTuple
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.storage import regular_file
 
-UTF8 = "UTF-8"
+UTF8, UTF16 = "UTF-8", "UTF-16"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _LAST_COMMON = 0xD7  # first byte of the last characters of the first level of GB 2312
@@ -64,7 +64,7 @@ def to_utf8(content: bytes) -> tuple[bytes, str]:
     """
     if content.startswith(_UTF16) and not content.startswith(_UTF32):
         text = _try_decoding(content, "utf-16")
-        return (content, UTF8) if text is None else (text.encode(), "UTF-16")
+        return (content, UTF8) if text is None else (text.encode(), UTF16)
     if not content.isascii() and _try_decoding(content, "utf-8") is None:
         text = _try_decoding(content, "gb18030")
         foreign = [letter for letter in text or "" if not letter.isascii()]

@@ -43,12 +43,16 @@ VAL_FIX = (
 _DIGITS = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?"
 _NUMBER = re.compile(_DIGITS, re.ASCII)
 _VALUE = rf"(?:-1(?:\.0*)?|{_DIGITS})?"
-# 0 and 1 are matched first, since they are many. No text matches in two ways: that takes forever.
-_DENSE_LINE = re.compile(rf"(?:[01],|(?![01],){_VALUE},)*{_VALUE}", re.ASCII)
 _SHARE = re.compile(rf"(?<![0-9])([0-9]{{1,9}})\s*:\s*({_DIGITS})(?=\s*(?:,|$))", re.ASCII)
 _take_id = operator.itemgetter(1)  # of a match: faster than a template
-_EMPTY = re.compile("(?<=,)(?=,|$)|^(?=,|$)")
 _SPARSE_PARTS = re.compile(r"([^?!]*)(.*)", re.DOTALL)
+_WORD = re.compile(_VALUE, re.ASCII)
+_NUMERIC = re.compile(r"[0-9]\s*[.:eE]|\.[0-9]", re.ASCII)
+"""What a line has where soft values may be meant."""
+_EXACT, _LONG = 15, 24
+"""Letters of a number up to which its digits are an integer that float64 has exactly; and those of
+the longest one that is read together with others."""
+_POWERS = np.array([float(f"1e{k}") for k in range(_EXACT + 1)])
 _MOST = float(np.finfo(np.float32).max)
 
 
@@ -94,9 +98,12 @@ def from_cells(
     size: int,
 ) -> SoftCells | None:
     """Soft cells in any order, each given once, of `size` images; None where there are none."""
-    order = np.lexsort((ids, images))
-    starts = np.searchsorted(images[order], np.arange(size + 1)).astype(np.int64)
-    return SoftCells(starts, ids[order].astype(np.int32), values[order]) if len(order) else None
+    step = np.diff(images)
+    if not ((step > 0) | ((step == 0) & (np.diff(ids) > 0))).all():
+        order = np.lexsort((ids, images))
+        images, ids, values = images[order], ids[order], values[order]
+    starts = np.searchsorted(images, np.arange(size + 1)).astype(np.int64)
+    return SoftCells(starts, ids.astype(np.int32), values) if len(ids) else None
 
 
 def concatenate(parts: Sequence[SoftCells | None], sizes: Sequence[int]) -> SoftCells | None:
@@ -295,16 +302,26 @@ def parse(values: list[str], num_classes: int, expected: str, refusal: str = "")
         faults = faults if refusal else [_explain(values[f.line], f) for f in faults]
         return SoftLines(table, None, faults)
     plain = values.copy()
-    by_id = [i for i in chosen if target_lines.is_sparse(values[i])]
-    dense = [i for i in chosen if not target_lines.is_sparse(values[i])]
-    cells, step = [_take_sparse(plain, by_id)], max(1, AT_ONCE // max(1, 4 * num_classes))
-    for start in range(0, len(dense), step):
-        cells.append(_take_dense(plain, dense[start : start + step], num_classes))
-    images, ids, shares = (np.concatenate(each) for each in zip(*cells, strict=True))
-    table, faults = target_lines.parse(plain, num_classes, expected)
-    soft_lines = {*chosen}
+    by_id: list[int] = []
+    dense: list[int] = []
+    for i in chosen:
+        (by_id if target_lines.is_sparse(values[i]) else dense).append(i)
+    images, ids, shares = _take_sparse(plain, by_id)
+    step = max(1, AT_ONCE // max(1, 64 * num_classes))
+    parts = [dense[start : start + step] for start in range(0, len(dense), step)]
+    blocks = [_read_dense([values[i] for i in part], part, num_classes) for part in parts]
+    done = np.concatenate([np.zeros(0, np.int64), *(block.lines for block in blocks)])
+    rest = np.delete(np.arange(len(values)), done)
+    table, faults = target_lines.parse(
+        [plain[i] for i in rest.tolist()], num_classes, expected, others=len(done)
+    )
+    faults = [fault._replace(line=int(rest[fault.line])) for fault in faults]
+    if blocks:
+        joined = targets.concatenate([table, *(block.hard for block in blocks)])
+        table = targets.take(joined, np.argsort(np.concatenate([rest, done])))
     faults = [
-        _explain(values[f.line], f) if not refusal or f.line in soft_lines else f for f in faults
+        _explain(values[f.line], f) if not refusal or _NUMERIC.search(values[f.line]) else f
+        for f in faults
     ]
     right = np.ones(len(values), np.bool_)
     right[[fault.line for fault in faults]] = False
@@ -313,11 +330,11 @@ def parse(values: list[str], num_classes: int, expected: str, refusal: str = "")
         return SoftLines(table, None, sorted(faults))
     kept = right[images] & (ids < num_classes)
     images, ids, shares = images[kept], ids[kept], shares[kept]
-    hard = np.where(shares < 0, UNKNOWN, shares >= HALF).astype(np.int8)
-    table = targets.put(table, images, ids, hard)
+    table = targets.put(table, images, ids, (shares >= HALF).astype(np.int8))
     within = (shares > 0) & (shares < 1)
-    soft = from_cells(images[within], ids[within], shares[within], len(values))
-    return SoftLines(table, soft, faults)
+    cells = [(images[within], ids[within], shares[within]), *(block.cells for block in blocks)]
+    images, ids, shares = (np.concatenate(each) for each in zip(*cells, strict=True))
+    return SoftLines(table, from_cells(images, ids, shares, len(values)), faults)
 
 
 _Cells: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
@@ -343,34 +360,78 @@ def _take_sparse(lines: list[str], chosen: Sequence[int]) -> _Cells:
     return np.array(rows, np.int64), np.array(ids, np.int64), np.array(shares, np.float32)
 
 
-def _take_dense(lines: list[str], chosen: Sequence[int], num_classes: int) -> _Cells:
-    """The same of lines with a value for each class; the cells are those not 0 or 1."""
-    texts = {i: target_lines.close_up(lines[i]) for i in chosen}
-    texts = {
-        i: _EMPTY.sub(str(UNKNOWN), text) if ",," in f",{text}," else text
-        for i, text in texts.items()
-    }
-    rows = [
-        i
-        for i, text in texts.items()
-        if text.count(",") == num_classes - 1 and _DENSE_LINE.fullmatch(text)
-    ]
-    if not rows:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
-    text = ",".join([texts[i] for i in rows])
-    table = np.fromstring(text, np.float64, sep=",").reshape(len(rows), -1)
-    right = ((table == UNKNOWN) | ((table >= 0) & (table <= 1))).all(axis=1)
-    numbers, table = np.array(rows, np.int64)[right], table[right].astype(np.float32)
-    text_of = target_lines.texts((table >= HALF).astype(np.int8))
-    for number, plain in zip(numbers.tolist(), text_of, strict=True):
-        lines[number] = plain
-    images, ids = np.nonzero((table != 0) & (table != 1))
-    return numbers[images], ids, table[images, ids]
+class _Block(NamedTuple):
+    """Dense lines that are right, K of them."""
+
+    lines: npt.NDArray[np.int64]
+    """Their numbers in the list, [K]."""
+    hard: targets.Dense
+    """[K, C]."""
+    cells: _Cells
+    """Their soft values."""
+
+
+def _read_dense(values: list[str], lines: Sequence[int], num_classes: int) -> _Block:
+    """Those of some lines that have a value for each class, all of which are right."""
+    texts, numbers = [], []
+    for text, number in zip(values, lines, strict=True):
+        if text.count(",") == num_classes - 1 and text.isascii():
+            texts.append(target_lines.close_up(text) if " " in text else text)
+            numbers.append(number)
+    content = np.frombuffer(",".join([*texts, ""]).encode("ascii"), np.uint8)
+    ends = np.flatnonzero(content == ord(","))
+    starts = np.concatenate([np.zeros(1, np.int64), ends + 1])[:-1]
+    lengths = ends - starts
+    # Most words are 0 or 1: a character minus that of 0, as others wrap around to higher values.
+    digits = content[starts] - np.uint8(ord("0"))
+    shares = digits.astype(np.float32)
+    others = np.flatnonzero((lengths != 1) | (digits > 1))
+    shares[others] = _parse_words(content, starts[others], lengths[others])
+    table = shares.reshape(len(numbers), num_classes)
+    right = ~np.isnan(table).any(axis=1)
+    images, table = np.array(numbers, np.int64)[right], table[right]
+    hard = np.where(table < 0, np.int8(UNKNOWN), (table >= HALF).astype(np.int8))
+    rows, ids = np.nonzero((table > 0) & (table < 1))
+    return _Block(images, hard, (images[rows], ids, table[rows, ids]))
+
+
+def _parse_words(
+    content: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Words of `content` as numbers from 0 to 1, or UNKNOWN; NaN where they are neither, [K].
+
+    The digits of a number such as 0.75 are an integer; it is divided by a power of ten. Up to
+    _EXACT letters both are exact as float64, so their quotient is the nearest one, as of `float`.
+    """
+    numbers, text = np.full(len(starts), np.nan), content.tobytes()
+    is_unknown = (lengths == 2) & (content[starts] == ord("-")) & (content[starts + 1] == ord("1"))
+    numbers[is_unknown | (lengths == 0)] = UNKNOWN
+    for size in range(3, int(lengths.max(initial=0).clip(max=_LONG)) + 1):
+        chosen = np.flatnonzero(lengths == size)
+        at, total = starts[chosen], np.zeros(len(chosen))
+        is_plain = content[at + 1] == ord(".")
+        for k in (0, *range(2, size)) if len(at) else ():
+            digit = content[at + k] - np.uint8(ord("0"))  # other letters wrap around to above 9
+            is_plain &= digit <= 9
+            total = 10 * total + digit
+        chosen, total = chosen[is_plain], total[is_plain] / _POWERS[min(size, _EXACT) - 2]
+        if size > _EXACT and len(chosen):
+            words = [text[i : i + size] for i in starts[chosen].tolist()]
+            total = np.fromstring(b",".join(words).decode("ascii"), np.float64, sep=",")
+        numbers[chosen] = total
+    for k in np.flatnonzero(np.isnan(numbers)).tolist():
+        word = text[starts[k] : starts[k] + lengths[k]].decode("ascii")
+        numbers[k] = float(word) if _WORD.fullmatch(word) else np.nan
+    numbers[~((numbers == UNKNOWN) | ((numbers >= 0) & (numbers <= 1)))] = np.nan
+    return numbers.astype(np.float32)
 
 
 def _explain(text: str, fault: ValueFault) -> ValueFault:
     """The fault of a line that has soft values, with what is wrong with them."""
+    if fault.kind == target_lines.FOREIGN:
+        return fault
     head, rest = text, ""
+    _, sign, example = fault.fix.partition(target_lines.WEIGHT_FIX)
     if is_sparse := target_lines.is_sparse(text):
         match = _SPARSE_PARTS.fullmatch(text.strip().removeprefix(SPARSE))
         assert match is not None
@@ -387,7 +448,7 @@ def _explain(text: str, fault: ValueFault) -> ValueFault:
         fix = "write a number from 0 to 1 (0.7 for 70 %), or -1 where nobody looked"
         if is_sparse:
             fix = f"write a number from 0 to 1 (0.7 for 70 %), as in {SPARSE}3:0.7,17"
-        fix += target_lines.WEIGHT_FIX * (len(share.split()) > 1)
+        fix += sign + example if sign else target_lines.WEIGHT_FIX * (len(share.split()) > 1)
         return fault._replace(kind="value not from 0 to 1", what=what, fix=fix)
     if ":" in rest:
         what = f"a class behind {rest[0]} has a value, but it is unknown or absent"
@@ -422,7 +483,11 @@ def parse_weights(
             weights[line] = float(word)
         elif text:
             what = f"the weight of the image is {word!r}, no finite number of at least 0"
-            fix = "write a number such as 2 behind the second tab, or remove the third column"
+            number = target_lines.read_weight(word.replace(",", "."))
+            number = "2" if number in ("", word) else number
+            fix = (
+                f"write a number such as {number} behind the second tab, or remove the third column"
+            )
             faults.append(ValueFault(line, "image weight", what, fix))
     if is_train and not weights.any():
         fix = "write 1 for the images that count, or remove the third column"

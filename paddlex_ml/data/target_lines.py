@@ -11,10 +11,12 @@ N images, C classes.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from paddlex_ml.data.targets import (
     AT_ONCE,
@@ -37,49 +39,65 @@ OTHER_VALUE = "value other than 0 or 1"
 """Kinds of faults: too few or too many values, and a value that has the wrong form."""
 WEIGHT_FIX = "; the weight of an image stands behind a second tab"
 """Added to a repair where the weight may stand behind a space or a comma."""
-_UNKNOWN, _ABSENT = "?", "!"
+FOREIGN = "other signs than 0 to 9 and commas"
+"""Kind of fault: the values are right but for their separators or digits."""
+UNKNOWN_MARK, ABSENT_MARK = "?", "!"
+"""Before the ids of the unknown classes, and of the absent ones where all others are unknown."""
 _HIDDEN = "\0"  # one character for an unknown value; lines that have it are refused before
 _IDS = "((?:[0-9]{1,9},)*[0-9]{1,9})"
 _SPARSE_LINE = re.compile(rf"\s*{SPARSE}{_IDS}?(?:\?{_IDS}|(!){_IDS}?)?\s*", re.ASCII)
+_DIGITS = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?"
+_WEIGHT = re.compile(rf"({_DIGITS})(%?)", re.ASCII)
+_CELL = re.compile(r"-1|[01](?:\.0*)?|0?\.[0-9]+|", re.ASCII)
+_SHARES = re.compile(rf"(?<=[0-9])\s*:\s*{_DIGITS}(?=\s*(?:,|$))", re.ASCII)
+_AROUND = " \t\"'[](){}"
+_SEPARATORS = str.maketrans(dict.fromkeys("\uff0c\u3001;\uff1b|", ","))
 
 
 def texts(targets: Targets) -> Iterator[str]:
     """The values of each line of a list."""
-    for part in divide(targets.starts) if isinstance(targets, SparseTargets) else ():
-        yield from _write_sparse(take(targets, np.arange(part.start, part.stop)))
     if isinstance(targets, SparseTargets):
+        sizes = np.char.str_len(np.arange(targets.num_classes).astype("U9")) + 1  # with its mark
+        for shown, others, mark in choose_ids(targets, sizes):
+            yield f"{SPARSE}{','.join(map(str, shown))}{mark}{','.join(map(str, others))}"
         return
     for _, table in blocks(targets):
         lines = np.full((len(table), 2 * table.shape[1] - 1), ord(","), np.uint8)
-        lines[:, ::2] = np.where(table < 0, ord(_UNKNOWN), table + ord("0"))
+        lines[:, ::2] = np.where(table < 0, ord(UNKNOWN_MARK), table + ord("0"))
         for line, hidden in zip(lines, np.any(table < 0, axis=1).tolist(), strict=True):
             text = line.tobytes().decode("ascii")
-            yield text.replace(_UNKNOWN, str(UNKNOWN)) if hidden else text
+            yield text.replace(UNKNOWN_MARK, str(UNKNOWN)) if hidden else text
 
 
-def _write_sparse(targets: Targets) -> Iterator[str]:
-    """Lines of ids: with those of the unknown classes, or of the absent ones where these are
-    shorter."""
-    rows = to_sparse(targets)
-    rows = rows.compared_with(np.minimum(rows.others, 0))
-    every = np.arange(rows.num_classes)
-    digits = np.char.str_len(every.astype("U9")) + 1  # of each id, with the mark before it
-    total = int(digits.sum())
-    ends, are_open = rows.starts.tolist(), (rows.others < 0).tolist()
-    for begin, end, is_open in zip(ends, ends[1:], are_open, strict=False):
-        ids, shown = rows.ids[begin:end], rows.values[begin:end] > 0
-        text, given = SPARSE + ",".join(map(str, ids[shown].tolist())), ids[~shown]
-        if not len(given) and not is_open:
-            yield text
-            continue
-        listed = int(digits[given].sum())
-        rest = total - int(digits[ids].sum())
-        # Without an id a line has no ?, but !.
-        by_absent = max(1, listed) < rest if is_open else max(1, rest) < listed
-        if by_absent != is_open:
-            given = np.delete(every, ids)
-        mark = _ABSENT if by_absent else _UNKNOWN * bool(len(given))
-        yield f"{text}{mark}{','.join(map(str, given.tolist()))}"
+def choose_ids(
+    targets: Targets, sizes: npt.NDArray[np.int64]
+) -> Iterator[tuple[list[int], list[int], str]]:
+    """What is shortest to write of each image: ids of the present classes, and those of the unknown
+    classes with UNKNOWN_MARK, or those of the absent ones with ABSENT_MARK, where these are
+    shorter; without a mark all others are absent. `sizes`: letters that each class takes, [C].
+    """
+    every, total = np.arange(targets.shape[1]), int(sizes.sum())
+    parts = (
+        (take(targets, np.arange(part.start, part.stop)) for part in divide(targets.starts))
+        if isinstance(targets, SparseTargets)
+        else (table for _, table in blocks(targets))
+    )
+    for rows in map(to_sparse, parts):
+        rows = rows.compared_with(np.minimum(rows.others, 0))
+        ends, are_open = rows.starts.tolist(), (rows.others < 0).tolist()
+        for begin, end, is_open in zip(ends, ends[1:], are_open, strict=False):
+            ids, present = rows.ids[begin:end], rows.values[begin:end] > 0
+            shown, given = ids[present].tolist(), ids[~present]
+            if not len(given) and not is_open:
+                yield shown, [], ""
+                continue
+            listed, rest = int(sizes[given].sum()), total - int(sizes[ids].sum())
+            # Without an id there is no UNKNOWN_MARK, but ABSENT_MARK.
+            by_absent = max(1, listed) < rest if is_open else max(1, rest) < listed
+            if by_absent != is_open:
+                given = np.delete(every, ids)
+            mark = ABSENT_MARK if by_absent else UNKNOWN_MARK * bool(len(given))
+            yield shown, given.tolist(), mark
 
 
 def is_sparse(text: str) -> bool:
@@ -102,10 +120,13 @@ class ValueFault(NamedTuple):
     fix: str
 
 
-def parse(values: list[str], num_classes: int, expected: str) -> tuple[Targets, list[ValueFault]]:
+def parse(
+    values: list[str], num_classes: int, expected: str, *, others: int = 0
+) -> tuple[Targets, list[ValueFault]]:
     """The values of lines -> targets, with a fault for each line whose values are wrong.
 
-    `expected` says where the number of classes is from. A list with a sparse line is sparse: an
+    `expected` says where the number of classes is from, `others` how many lines of the list are
+    read elsewhere, and right. A list with a sparse line is sparse: an
     array may take far more memory than its text. A wrong line is absent everywhere.
     """
     by_id = np.array([is_sparse(text) for text in values], np.bool_)
@@ -122,10 +143,70 @@ def parse(values: list[str], num_classes: int, expected: str) -> tuple[Targets, 
             table[k] = found
         else:
             faults.append(found._replace(line=int(rest[k])))
+    faults = _name_causes(values, faults, num_classes, others)
     if not len(chosen):
         return table, faults
     both = concatenate([cells, table]) if len(rest) else cells
     return take(both, np.argsort(np.concatenate([chosen, rest]))), sorted(faults)
+
+
+def shorten(text: str) -> str:
+    """A text for a repair, its middle left out where it is long."""
+    return text if len(text) <= 60 else f"{text[:40]}...{text[-17:]}"
+
+
+def read_weight(word: str) -> str:
+    """The weight that a word most likely is, as it is to be written; "" where it is none."""
+    match = _WEIGHT.fullmatch(word.strip().translate(_SEPARATORS).strip(","))
+    if match is None:
+        return ""
+    return f"{float(match[1]) / 100:g}" if match[2] else match[1]
+
+
+def _name_causes(
+    values: Sequence[str], faults: list[ValueFault], num_classes: int, others: int
+) -> list[ValueFault]:
+    """The faults with the most likely cause of each: a weight without its tab, or other signs."""
+    found, example, extra, is_weight = [], "", 0, False
+    for fault in faults:
+        text = values[fault.line]
+        plain = unicodedata.normalize("NFKC", text).translate(_SEPARATORS)
+        shown = [sign for sign in plain if unicodedata.category(sign) != "Cf"]  # zero-width ones
+        plain = "".join([str(unicodedata.decimal(sign, sign)) for sign in shown]).strip(_AROUND)
+        joined: tuple[str, ...] = (",".join(plain.split()), ",".join(plain))  # 0 1 0, and 010
+        joined = () if "," in plain or is_sparse(plain) else joined
+        if (right := text.strip().rstrip(", ")) != text.strip() and _is_right(right, num_classes):
+            fault = fault._replace(fix=f"remove the comma at the end: {shorten(right)}")
+        for right in (plain, *joined):
+            if right != text.strip() and _is_right(right, num_classes):
+                fix = f"write it with 0 to 9, and commas between the values: {shorten(right)}"
+                fault = fault._replace(kind=FOREIGN, fix=fix)
+        at = max(plain.rfind(mark) for mark in ", ")
+        head, weight = plain[: max(at, 0)].rstrip(), read_weight(plain[at + 1 :])
+        for before in (head, head.removesuffix(",").rstrip()) if weight else ():
+            if before and _is_right(before, num_classes):
+                extra += fault.kind == WRONG_NUMBER
+                is_weight |= weight not in ("0", "1")
+                example = example or f"{WEIGHT_FIX}: {shorten(before)}<tab>{weight}"
+                fault = fault._replace(fix=fault.fix.removesuffix(WEIGHT_FIX) + example)
+                break
+        found.append(fault)
+    if extra < len(values) + others or extra < 2:
+        return found
+    fix = f"every line has {num_classes + 1} values: "
+    fix += "the last one is no label" if is_weight else "add the missing class to label.txt"
+    fix += example
+    return [fault._replace(fix=fix) for fault in found]
+
+
+def _is_right(text: str, num_classes: int) -> bool:
+    """Whether values could be those of a line, which may have soft ones."""
+    if is_sparse(text):
+        match = _SPARSE_LINE.fullmatch(close_up(_SHARES.sub("", text)))
+        ids = [int(word) for word in re.findall("[0-9]+", match[0])] if match else [num_classes]
+        return all(i < num_classes for i in ids) and len(set(ids)) == len(ids)
+    words = text.split(",")
+    return len(words) == num_classes and all(_CELL.fullmatch(word.strip()) for word in words)
 
 
 def _parse_sparse(values: list[str], num_classes: int) -> tuple[SparseTargets, Mask]:
@@ -208,6 +289,8 @@ def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | Valu
         count = f"{len(values)} value{'s' * (len(values) != 1)}" if text.strip() else "no values"
         found = f"label vector has {count}, {expected}"
         fix = f"{'remove the extra' if many else 'add the missing'} values, or correct label.txt"
+        if not text.strip():
+            fix = f"write a value for each class, or {SPARSE} alone where the image shows none"
         if many and wrong:
             fix += f"; a number such as 0.7 has a point, no comma{WEIGHT_FIX}"
         return ValueFault(0, WRONG_NUMBER, found, fix)
@@ -222,29 +305,29 @@ def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | Valu
 def _explain_sparse(text: str, num_classes: int, expected: str) -> ValueFault:
     """What is wrong with a line of ids."""
     line = text.strip().removeprefix(SPARSE)
-    mark = _ABSENT if _ABSENT in line else _UNKNOWN
-    if _ABSENT in line and _UNKNOWN in line:
-        what = f"the line has both {_UNKNOWN} and {_ABSENT}"
+    mark = ABSENT_MARK if ABSENT_MARK in line else UNKNOWN_MARK
+    if ABSENT_MARK in line and UNKNOWN_MARK in line:
+        what = f"the line has both {UNKNOWN_MARK} and {ABSENT_MARK}"
         fix = (
-            f"keep {_UNKNOWN} with the ids that nobody looked for (all others are absent), or "
-            f"{_ABSENT} with those that are absent (all others are unknown)"
+            f"keep {UNKNOWN_MARK} with the ids that nobody looked for (all others are absent), or "
+            f"{ABSENT_MARK} with those that are absent (all others are unknown)"
         )
         return ValueFault(0, "malformed line", what, fix)
     shown, _, rest = line.partition(mark)
     states = {1: "present", 0: "absent", UNKNOWN: "unknown"}
     found: dict[int, int] = {}
-    for part, value in ((shown, 1), (rest, 0 if mark == _ABSENT else UNKNOWN)):
+    for part, value in ((shown, 1), (rest, 0 if mark == ABSENT_MARK else UNKNOWN)):
         for word in part.split(",") if part.strip() else ():
-            if not re.fullmatch("[0-9]{1,9}", word.strip()):
+            if not re.fullmatch("[0-9]+", word.strip()):
                 what = f"{word.strip()!r} is no class id"
                 known = f"those that are absent, where all others are unknown: {SPARSE}3,17!5"
                 hidden = f"those that nobody looked for: {SPARSE}3,17?5"
-                fix = f"write ids as in {SPARSE}3,17 ({known if mark == _ABSENT else hidden})"
+                fix = f"write ids as in {SPARSE}3,17 ({known if mark == ABSENT_MARK else hidden})"
                 fix += WEIGHT_FIX * (len(word.split()) > 1)
                 return ValueFault(0, "malformed line", what, fix)
-            class_id = int(word)
+            class_id = int(word) if len(word.strip()) < 10 else num_classes
             if class_id >= num_classes:
-                what = f"there is no class {class_id}: {expected}"
+                what = f"there is no class {word.strip():.20}: {expected}"
                 fix = f"write ids from 0 to {num_classes - 1}, or correct label.txt"
                 return ValueFault(0, "class id out of range", what, fix)
             if class_id in found:

@@ -96,7 +96,7 @@ class ProcessGroup:
         if self.size == 1:
             return list(items)
         shards: list[list[Item]] = []
-        with self._collective():
+        with self.collective():
             dist.all_gather_object(shards, list(items))
         longest = max(map(len, shards))
         return [shard[k] for k in range(longest) for shard in shards if k < len(shard)]
@@ -112,7 +112,7 @@ class ProcessGroup:
         """The largest of the ranks' numbers at each position."""
         if self.size == 1:
             return list(numbers)
-        with self._collective():
+        with self.collective():
             tensor = paddle.to_tensor(list(numbers), dtype="float64")
             dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
             result: list[float] = tensor.numpy().tolist()
@@ -121,7 +121,7 @@ class ProcessGroup:
     def all_reduce_sum_tensor(self, tensor: paddle.Tensor) -> paddle.Tensor:
         """The sum of the ranks' tensors; without a gradient."""
         if self.size > 1:
-            with self._collective():
+            with self.collective():
                 tensor = tensor.clone()
                 dist.all_reduce(tensor)
         return tensor
@@ -129,14 +129,14 @@ class ProcessGroup:
     def all_reduce_gradients(self, parameters: Sequence[paddle.Tensor]) -> None:
         """Give every parameter the mean of the ranks' gradients; no gradient stays none."""
         if self.size > 1:
-            with self._collective():
+            with self.collective():
                 fused_allreduce_gradients(list(parameters), None)  # type: ignore[no-untyped-call]
 
     def all_reduce_mean(self, tensors: Sequence[paddle.Tensor]) -> None:
         """Replace every tensor by its mean over the ranks."""
         if self.size == 1 or not tensors:
             return
-        with self._collective(), paddle.no_grad():
+        with self.collective(), paddle.no_grad():
             flat = paddle.concat([tensor.flatten() for tensor in tensors])
             dist.all_reduce(flat)
             means = paddle.split(flat / self.size, [tensor.size for tensor in tensors])
@@ -175,7 +175,7 @@ class ProcessGroup:
                     return
 
     @contextmanager
-    def _collective(self) -> Iterator[None]:
+    def collective(self) -> Iterator[None]:
         """Record that this process waits for its peers. Raises PeerLost if one is lost."""
         self.shared.phases[self.local] = Phase.COLLECTIVE
         try:

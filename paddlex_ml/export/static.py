@@ -71,6 +71,18 @@ def write_graph(model: paddle.nn.Layer, image_size: int, folder: Path) -> None:
 
     Raises nothing when the disk is full.
     """
+    save_graph(make_graph(model, image_size), folder)
+
+
+def make_graph(model: paddle.nn.Layer, image_size: int) -> paddle.nn.Layer:
+    """A layer that gives the scores of `model`, whose graph is made once, at the first save."""
     spec = InputSpec([None, 3, image_size, image_size], "float32", name="x")
-    graph = paddle.jit.to_static(_Scores(model), input_spec=[spec], full_graph=True)
+    graph: paddle.nn.Layer = paddle.jit.to_static(
+        _Scores(model), input_spec=[spec], full_graph=True
+    )
+    return graph
+
+
+def save_graph(graph: paddle.nn.Layer, folder: Path) -> None:
+    """Write a graph of `make_graph` with the weights that its model has now, as `write_graph`."""
     paddle.jit.save(graph, str(ExportedFiles(folder).prefix))

@@ -3,8 +3,9 @@
 
     COCO      annotations/instance_train.json, instance_val.json
     CSV       train.csv, val.csv: image, then one column of 0, 1 and -1 (unknown) for each class
-    JSONL     train.jsonl, val.jsonl: {"path": ..., "labels": [...], "unknown": [...]}; classes.txt
-              has the order; "unknown" only where there are such
+    JSONL     train.jsonl, val.jsonl: {"path": ..., "labels": [...]}; classes.txt has the order. An
+              image with unknown labels has "unknown": [...], or, where these are shorter, the
+              absent ones, "absent": [...]: all others are unknown then
     PaddleX   label.txt, train.txt, val.txt with 0 or 1 for each class, also of sparse lists
 
 Paths stay relative to the data set. A file written into the data set itself converts back to the
@@ -28,7 +29,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paddlex_ml.data import annotation, decode_header, journal, label_file, targets
+import numpy as np
+
+from paddlex_ml.data import (
+    annotation,
+    decode_header,
+    journal,
+    label_file,
+    target_lines,
+    targets,
+)
 from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import ImageFinder
@@ -204,14 +214,14 @@ def _quote(name: str) -> str:
 
 def _write_jsonl(lists: dict[str, ImageList], names: list[str], progress: ReportProgress) -> Texts:
     texts = {CLASS_FILE: "".join(f"{name}\n" for name in names)}
+    sizes = np.array([len(_to_json(name)) + 2 for name in names], np.int64)
+    keys = {target_lines.UNKNOWN_MARK: "unknown", target_lines.ABSENT_MARK: "absent"}
     for key, images in lists.items():
         lines = []
-        shown, unknown = (
-            targets.rows_of_ids(images.values, unknown=each) for each in (False, True)
-        )
-        for path, row, hidden in zip(images.paths, shown, unknown, strict=True):
-            line = {"path": path, "labels": [names[i] for i in row]}
-            line |= {"unknown": [names[i] for i in hidden]} if hidden else {}
+        rows = target_lines.choose_ids(images.values, sizes)
+        for path, (shown, others, mark) in zip(images.paths, rows, strict=True):
+            line = {"path": path, "labels": [names[i] for i in shown]}
+            line |= {keys[mark]: [names[i] for i in others]} if mark else {}
             lines.append(_to_json(line) + "\n")
         texts[f"{key}.jsonl"] = "".join(lines)
     return texts

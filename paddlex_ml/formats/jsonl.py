@@ -19,7 +19,8 @@
   differ are asked about. `CheckDataset.convert.image_column` and `label_columns` name the keys; of
   several with 0 or 1 (`"cat": 1, "dog": 0`), each is a class.
 - `unknown`, a list of names, has the classes that nobody has looked for; without it, all classes
-  that are not labels are absent.
+  that are not labels are absent. Instead, `absent` may have the classes that somebody looked for
+  and did not find; all others are then unknown. A line with both is refused.
 - Numbers are ids of classes, counted from 0, or 0 or 1 for each class. Their names are in
   `classes.txt`, or a file like it (`labels.txt`, ...): one name a line.
 - A text is cut at `|`, `;`, `、` and tabs, which is told, unless `classes.txt` has it. One such as
@@ -156,13 +157,24 @@ def _parse_line(
         subset = parse_subset(words[0]) if isinstance(words[0], str) else ""
         if not subset:
             raise UnusableRecord(f"`split` is neither train nor val nor test: {words[0]!r:.40}")
-    hidden = (
-        line.get("unknown") if "unknown" not in (collector.options.label_columns or ()) else None
-    )
-    unknown = parse_labels(hidden) if isinstance(hidden, list) else []
-    if any(not isinstance(name, str) for name in unknown):
-        raise UnusableRecord(f"`unknown` is not a list of class names: {hidden!r:.40}")
-    return ImageRecord(table, where, image, labels, subset, tuple(map(str, unknown)))
+    unknown, absent = (_read_others(collector, line, key) for key in ("unknown", "absent"))
+    if unknown is not None and absent is not None:
+        fix = "keep `unknown` (all others are absent), or `absent` (all others are unknown)"
+        raise UnusableRecord("the line has both `unknown` and `absent`", fix)
+    if both := set(absent or ()).intersection(labels if isinstance(labels, list) else [labels]):
+        name = min(map(str, both))
+        fix = "keep it in the labels where the image shows the class, else in `absent`"
+        raise UnusableRecord(f"{name!r} is a label of the image, and in `absent`", fix)
+    return ImageRecord(table, where, image, labels, subset, unknown or (), absent)
+
+
+def _read_others(collector: Collector, line: dict[str, Any], key: str) -> tuple[str, ...] | None:
+    """The classes that are not labels, of a key that is no label itself; None without such."""
+    given = line.get(key) if key not in (collector.options.label_columns or ()) else None
+    names = parse_labels(given) if isinstance(given, list) else None
+    if any(not isinstance(name, str) for name in names or ()):
+        raise UnusableRecord(f"`{key}` is not a list of class names: {given!r:.40}")
+    return None if names is None else tuple(map(str, names))
 
 
 def _read_labels(

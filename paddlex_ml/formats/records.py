@@ -61,8 +61,10 @@ class ImageRecord(NamedTuple):
     """A text, which may be several names; names; or numbers of classes."""
     subset: str = ""
     """Of the record itself; that of its file comes first."""
-    unknown: tuple[str, ...] | None = ()
-    """Names of classes that nobody has looked for; None: all that are not labels."""
+    unknown: tuple[str, ...] = ()
+    """Names of classes that nobody has looked for."""
+    absent: tuple[str, ...] | None = None
+    """Names of the only absent classes: all others but the labels are unknown. None: no such."""
 
 
 class UnusableRecord(Exception):
@@ -424,7 +426,7 @@ def _add_records(
     labels: list[list[str]],
     lists: dict[str, str],
 ) -> dict[str, str]:
-    """Add the images. Returns the classes that are unknown for some, and a place that says so."""
+    """Add the images. Returns the classes that are named as unknown or absent, with a place."""
     for name in sorted(set(lists.values())):
         collector.open_list(name)
     several = len({record.table for record in records}) > 1
@@ -434,8 +436,8 @@ def _add_records(
         folders, target = list_image_folders(record.table, subset), lists.get(subset, "train")
         path = collector.add(
             *(target, record.image, folders, row, record.where),
-            unknown=record.unknown or (),
-            absent=() if record.unknown is None else None,
+            unknown=record.unknown,
+            absent=record.absent,
         )
         if done % _STEP == 0 or done == len(records):
             collector.options.progress(done, len(records))
@@ -446,6 +448,9 @@ def _add_records(
             text = f"{path} has other labels in {other.where}"
             fix = "move one of the two files out of the data set: the older one"
             collector.add_fault("files that differ", record.where, text, fix)
-    hidden = {name: record.where for record in records for name in record.unknown or ()}
+    hidden: dict[str, str] = {}
+    for record in records:
+        for name in {*record.unknown, *(record.absent or ())} - hidden.keys():
+            hidden[name] = record.where
     collector.faults += filter(None, itertools.starmap(check_class_name, hidden.items()))
     return hidden

@@ -86,6 +86,14 @@ def load(
     return network, mode, scores
 
 
+def load_one_dnn(graph: Path, weights: Path, *, threads: int, probe: np.ndarray) -> Network:
+    """The network with oneDNN on the CPU, which nobody has compared with plain Paddle yet.
+
+    probe: as for `load`. Raises what Paddle raises.
+    """
+    return _build(_configure(graph, weights, "cpu", "mkldnn", threads, probe), "mkldnn")
+
+
 def load_attention(
     graph: Path, weights: Path, *, device: str, mode: str, threads: int, probe: np.ndarray
 ) -> tuple[Network, np.ndarray] | None:

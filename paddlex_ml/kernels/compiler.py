@@ -2,9 +2,10 @@
 """Compiles functions with numba, once for a machine, and keeps the code in one folder.
 
 A process that compiles and a process that loads what another one has compiled compute the same
-bits. For that a compiled function must call no other compiled function, except those that are
-`forceinline`: of several versions of a called function, all of one name, the first that is in
-memory runs, and which one that is depends on what was compiled and what was loaded.
+bits. For that a compiled function must call no other compiled function, except those of its own
+file that are `inline="always"` or `forceinline`, which become part of it: of several versions of a
+called function, all of one name, the first that is in memory runs, and which one that is depends on
+what was compiled and what was loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +38,12 @@ HELPER = """
 import sys
 sys.path[:] = sys.argv[2:]
 from paddlex_ml.kernels import compiler
-compiler.assist(sys.argv[1])
+compiler.assist(sys.argv[1].split(","))
 """
+OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+"""Of every function: without Python's lock, and without code for what no function here does."""
 _warned: list[Exception] = []
+_helpers: list[subprocess.Popen[bytes]] = []  # processes that compile for this one
 
 
 @dataclass(frozen=True)
@@ -53,32 +57,25 @@ class Kernel:
 
     def __call__(self, *_: Any) -> NoReturn:
         """Not before it is loaded: a RuntimeError."""
-        raise RuntimeError(f"{self.function.__name__} is to be loaded first")
+        raise RuntimeError(f"{self.name} is to be loaded first")
 
-    def is_stored(self, folder: Path) -> bool:
-        """Whether `folder` has code of this function: a guess by names and times."""
-        with suppress(OSError):
-            return any(index.stat().st_mtime >= self.changed() for index in self.indexes(folder))
-        return True
+    @property
+    def name(self) -> str:
+        """Of its module: where the compiled function will stand."""
+        return self.function.__name__
 
-    def changed(self) -> float:
-        """When its file was written or installed: seconds since 1970."""
-        source = os.stat(self.function.__code__.co_filename)
-        return max(source.st_mtime, source.st_ctime)
-
-    def indexes(self, folder: Path) -> list[Path]:
-        """Numba's files about it, of this and other versions of Python."""
-        stem = Path(self.function.__code__.co_filename).stem
-        return list(folder.glob(f"*/{stem}.{self.function.__qualname__}-*.nbi"))
+    @property
+    def source(self) -> Path:
+        """The file of the function."""
+        return Path(self.function.__code__.co_filename)
 
     def compile(self) -> Callable[..., Any]:
         """Compile it, or load its code.
 
-        Without Python's lock (nogil). Where the folder cannot be used, the code is the same, and
-        every process compiles it again.
+        Where the folder cannot be used, the code is the same, and every process compiles it again.
         """
         numba = importlib.import_module("numba")
-        njit = functools.partial(numba.njit, self.signature, nogil=True, **self.options)
+        njit = functools.partial(numba.njit, self.signature, **OPTIONS, **self.options)
         result: Callable[..., Any]
         try:
             result = njit(cache=True)(self.function)
@@ -93,13 +90,15 @@ def compiled(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], K
     return lambda function: Kernel(function, signature, options)
 
 
-def load(name: str, *, shares_work: bool = False) -> ModuleType | None:
-    """Import the module of this name and compile its KERNELS, or load their code.
+def load(
+    name: str, only: Collection[str] | None = None, *, shares_work: bool = False
+) -> ModuleType | None:
+    """Import the module of this name and compile its KERNELS, or `only` some; or load their code.
 
     One process compiles a function at a time, because numba's index of it is not made for two;
     several processes compile several functions. shares_work: start another process for that where
-    nothing is stored; it begins at the other end of KERNELS. Returns None where numba is not
-    installed, or does not work, which is a warning.
+    nothing is stored and none has been started by `assisted`; it begins at the other end of
+    KERNELS. Returns None where numba is not installed, or does not work, which is a warning.
     """
     if importlib.util.find_spec("numba") is None:
         return None
@@ -111,16 +110,17 @@ def load(name: str, *, shares_work: bool = False) -> ModuleType | None:
         except AttributeError as fault:  # what an import with an unsuitable numpy may end in
             raise ImportError(str(fault)) from fault
         module = importlib.import_module(name)
-        kernels: list[Kernel] = [*module.KERNELS]
-        missing = [kernel for kernel in kernels if not kernel.is_stored(folder)]
-        if missing:
-            logger.info("compiling functions for this processor, once: up to a minute")
-        keeps = os.access(folder, os.W_OK)
-        with _helper(name) if shares_work and keeps and len(missing) > 1 else nullcontext():
+        kernels: list[Kernel] = [k for k in module.KERNELS if only is None or k.name in only]
+        unstored = [k for k in kernels if not _is_stored(folder, k.source, k.name)]
+        if unstored:
+            _say_once()
+        helps = shares_work and not _helpers and os.access(folder, os.W_OK) and len(unstored) > 1
+        wanted = [f"{name}.{kernel.name}" for kernel in unstored]
+        with assisted(wanted) if helps else nullcontext():
             for wait in (0.0, WAIT):  # first those that no other process compiles
                 kernels = [each for each in kernels if not _load_kernel(module, each, folder, wait)]
-        for kernel in missing:
-            for index in kernel.indexes(folder):
+        for kernel in unstored:
+            for index in _indexes(folder, kernel.source, kernel.name):
                 with suppress(OSError):
                     os.utime(index)  # older than the file of the function, but of use
     except (ImportError, RuntimeError, OSError) as fault:
@@ -129,47 +129,86 @@ def load(name: str, *, shares_work: bool = False) -> ModuleType | None:
     return module
 
 
-def assist(name: str) -> None:
-    """Compile what no process has stored or compiles, for a process that loads this module."""
-    folder, module, parent = Path(os.environ[VARIABLE]), importlib.import_module(name), os.getppid()
-    for kernel in reversed(module.KERNELS):
-        if not kernel.is_stored(folder) and os.getppid() == parent:
+def missing(names: Collection[str]) -> list[str]:
+    """Those of the kernels `names` (package.module.function) that are to be compiled and stored.
+
+    Only what stands in `paddlex_ml.kernels`. Fast: numba is not imported.
+    """
+    result: list[str] = []
+    if importlib.util.find_spec("numba") is None:
+        return result
+    folder, here = _find_folder(), Path(__file__).parent
+    for name in names if os.access(folder, os.W_OK) else ():
+        module, _, function = name.rpartition(".")
+        source = here / f"{module.rpartition('.')[2]}.py"
+        result += [] if _is_stored(folder, source, function) else [name]
+    return result
+
+
+def assist(names: Collection[str]) -> None:
+    """Compile those kernels of `names`, last ones first, that no process has stored or compiles."""
+    folder, parent = Path(os.environ[VARIABLE]), os.getppid()
+    for name in reversed([*names]):
+        module = importlib.import_module(name.rpartition(".")[0])
+        (kernel,) = (k for k in module.KERNELS if k.name == name.rpartition(".")[2])
+        if not _is_stored(folder, kernel.source, kernel.name) and os.getppid() == parent:
             _load_kernel(module, kernel, folder, 0)
 
 
 @contextmanager
-def _helper(name: str) -> Iterator[None]:
-    """While the body runs, another process compiles, too."""
-    process = None
+def assisted(names: Collection[str]) -> Iterator[None]:
+    """While the body runs, another process compiles these kernels, from the last to the first."""
+    _say_once()
+    os.environ[VARIABLE] = str(_find_folder())
     with suppress(OSError):  # no further process may be started: it is not indispensable
         process = subprocess.Popen(  # noqa: S603  # this Python, with a text of this file
-            [sys.executable, "-I", "-c", HELPER, name, *sys.path],
+            [sys.executable, "-I", "-c", HELPER, ",".join(names), *sys.path],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the training, which waits for the kernels
         )
+        _helpers.append(process)
     try:
         yield
     finally:
-        if process is not None:
+        for process in _helpers:
             process.kill()  # it has nothing left to do
             process.wait()
+        _helpers.clear()
+
+
+def _is_stored(folder: Path, source: Path, name: str) -> bool:
+    """Whether `folder` has code of this function: a guess by names and times."""
+    with suppress(OSError):
+        file = source.stat()
+        changed = max(file.st_mtime, file.st_ctime)  # when it was written, or installed
+        return any(index.stat().st_mtime >= changed for index in _indexes(folder, source, name))
+    return True
+
+
+def _indexes(folder: Path, source: Path, name: str) -> list[Path]:
+    """Numba's files about a function, of this and other versions of Python."""
+    return list(folder.glob(f"*/{source.stem}.{name}-*.nbi"))
+
+
+@functools.cache
+def _say_once() -> None:
+    logger.info("compiling functions for this processor, once: some seconds")
 
 
 def _load_kernel(module: ModuleType, kernel: Kernel, folder: Path, wait: float) -> bool:
     """Put the compiled function into its module; False where another process compiles it now."""
-    name = kernel.function.__name__
     with ExitStack() as stack:
         try:
-            lock = files.lock_at(folder / f"{module.__name__}.{name}.lock")
+            lock = files.lock_at(folder / f"{module.__name__}.{kernel.name}.lock")
             stack.enter_context(lock.acquire(timeout=wait))
         except Timeout:
             if wait == 0:
                 return False
         except (OSError, NotImplementedError):  # the lock is not indispensable
             pass
-        setattr(module, name, kernel.compile())
+        setattr(module, kernel.name, kernel.compile())
     return True
 
 

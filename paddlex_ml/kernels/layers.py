@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import paddle
@@ -27,6 +27,8 @@ from paddle.autograd import PyLayer
 
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.kernels import compiler
+from paddlex_ml.kernels.families import FAMILIES
+from paddlex_ml.kernels.taps import Grid, Taps
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ MOST_CHANNELS = 64
 """Dense convolutions with more channels are faster as Paddle's matrix products."""
 LEAST_SIZE = 28
 """So are those to smaller maps."""
+MOST_POOLED = 15
+"""Largest kernel of a max pooling: a byte names the place of a value in the window."""
 
 Activation: TypeAlias = Callable[[paddle.Tensor], paddle.Tensor]
 
@@ -48,7 +52,7 @@ ACTIVATIONS: dict[Activation, int] = {identity: 0, F.relu: 1, F.hardswish: 2}
 
 def convolve(layer: nn.Conv2D, features: paddle.Tensor) -> paddle.Tensor:
     """Output of `layer` for [B, D, H, W]; fast where it is depthwise, pointwise or narrow."""
-    if not _applies(layer, features):
+    if not _is_plain_training(layer, features):
         return layer(features)
     kernel, stride, groups = list(layer._kernel_size), list(layer._stride), layer._groups
     keeps_size = layer._padding == "SAME" and stride == [1, 1]  # a row more after than before
@@ -62,12 +66,13 @@ def convolve(layer: nn.Conv2D, features: paddle.Tensor) -> paddle.Tensor:
         and stride in ([1, 1], [2, 2])
     )
     is_odd, is_depthwise = kernel[0] % 2 == 1, groups == layer._in_channels == layer._out_channels
-    if is_plain and is_odd and is_depthwise and kernel[0] in (3, 5):
-        return _Depthwise.apply(features, layer.weight, stride[0])
-    if is_plain and groups == 1 and kernel == stride == [1, 1]:
+    if is_plain and is_odd and is_depthwise and kernel[0] in (3, 5) and kernels("depthwise"):
+        return _Convolution.apply(features, layer.weight, stride[0], "depthwise")
+    if is_plain and groups == 1 and kernel == stride == [1, 1] and kernels("norm"):
         return _Pointwise.apply(features, layer.weight)
-    if is_plain and (is_odd or keeps_size) and groups == 1 and _suits_dense(layer, features):
-        return _Dense.apply(features, layer.weight, stride[0])
+    is_dense = (is_odd or keeps_size) and groups == 1 and _suits_dense(layer, features)
+    if is_plain and is_dense and kernels("dense"):
+        return _Convolution.apply(features, layer.weight, stride[0], "dense")
     return layer(features)
 
 
@@ -99,9 +104,10 @@ def norm_activate(
         or layer.weight is None
         or layer.bias is None
         or layer._data_format != "NCHW"
-        or not _applies(layer, features)
+        or not _is_plain_training(layer, features)
         or features.size
         == features.shape[1]  # one value of each channel, which Paddle leaves alone
+        or kernels("norm") is None
     ):
         result = activation(layer(features))
         return result if affine is None else affine[0] * result + affine[1]
@@ -112,18 +118,45 @@ def norm_activate(
     return _Norm.apply(features, layer.weight, layer.bias, *affine, layer, kind)
 
 
-def _applies(layer: nn.Layer, features: paddle.Tensor) -> bool:
-    return features.ndim == 4 and trains_here(layer, features) and kernels() is not None
+def max_pool(layer: nn.MaxPool2D, features: paddle.Tensor) -> paddle.Tensor:
+    """Output of `layer` for [B, D, H, W]."""
+    kernel, stride, padding = layer.ksize, layer.stride, layer.padding
+    if (
+        not isinstance(kernel, int)
+        or kernel > MOST_POOLED
+        or stride not in (1, 2)
+        or not (padding == "SAME" or (isinstance(padding, int) and padding < kernel))
+        or layer.return_mask
+        or layer.data_format != "NCHW"
+        or not _is_plain_training(layer, features)
+        or min(features.shape[2:]) < kernel
+        or kernels("pool") is None
+    ):
+        return layer(features)
+    sizes = [*features.shape[2:]]
+    if padding == "SAME":  # what is missing, half of it before the first row
+        after = [(size - 1) // stride + 1 for size in sizes]
+        missing = [(n - 1) * stride + kernel - m for n, m in zip(after, sizes, strict=True)]
+        before = [max(0, number) // 2 for number in missing]
+    else:
+        more = 2 * padding - kernel + (stride - 1 if layer.ceil_mode else 0)
+        after, before = [(size + more) // stride + 1 for size in sizes], [padding, padding]
+    return _MaxPool.apply(features, (*sizes, *after, kernel, stride, *before))
+
+
+def _is_plain_training(layer: nn.Layer, features: paddle.Tensor) -> bool:
+    return features.ndim == 4 and trains_here(layer, features)
 
 
 def trains_here(layer: nn.Layer, features: paddle.Tensor) -> bool:
     """Whether kernels may compute `layer`: in a training on the CPU, in float32, without hooks."""
+    weight = getattr(layer, "weight", features)
     return (
         layer.training
         and paddle.in_dynamic_mode()
         and features.place.is_cpu_place()
         and paddle.device.get_device() == "cpu"
-        and features.dtype == paddle.float32 == layer.weight.dtype
+        and features.dtype == paddle.float32 == weight.dtype
         and features.size > 0
         and not paddle.amp.is_autocast_enabled()
         and not (layer._forward_pre_hooks or layer._forward_post_hooks)
@@ -131,53 +164,27 @@ def trains_here(layer: nn.Layer, features: paddle.Tensor) -> bool:
 
 
 @functools.cache
-def kernels() -> ModuleType | None:
-    """The compiled kernels; None without numba. The first call comes when a training starts."""
-    return load_kernels("convolution", "convolutions")
+def kernels(family: str) -> ModuleType | None:
+    """The module with the compiled kernels of a family; None without numba.
 
-
-def load_kernels(name: str, layer_kind: str) -> ModuleType | None:
-    """Load the module `name` of this room, which has kernels for layers of this kind.
-
-    Also lets this process keep the memory that it frees, which every training step asks for again.
+    The first call comes when a training starts. It also lets this process keep the memory that it
+    frees, which every training step asks for again.
     """
     keep_freed_memory()
     if importlib.util.find_spec("numba") is None:
-        logger.info(
-            "numba is not installed: %s train with Paddle's own, slower kernels", layer_kind
-        )
+        _say_slower()
         return None
     begin = time.perf_counter()
-    module = compiler.load(f"paddlex_ml.kernels.{name}", shares_work=_threads() > 1)
+    name, forward, backward = FAMILIES[family]
+    module = compiler.load(name, (*forward, *backward), shares_work=_threads() > 1)
     if (seconds := time.perf_counter() - begin) > 2:
-        logger.info("compiled the kernels for this processor in %.0f s", seconds)
+        logger.info("waited %.0f s for kernels that are compiled for this processor", seconds)
     return module
 
 
-class _Depthwise(PyLayer):
-    @staticmethod
-    def forward(
-        ctx: Any, features: paddle.Tensor, weight: paddle.Tensor, stride: int
-    ) -> paddle.Tensor:
-        batch, channels, *size = features.shape
-        out = paddle.empty([batch, channels, *((n - 1) // stride + 1 for n in size)])
-        arrays = _view(features), _view(weight), stride, _view(out)
-        _run_in_threads("depthwise", channels, *arrays)
-        ctx.save_for_backward(features, weight)
-        ctx.stride = stride
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, dout: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
-        features, weight = ctx.saved_tensor()
-        needs_dx = not features.stop_gradient
-        dx = paddle.empty_like(features) if needs_dx else paddle.empty([1, 1, 1, 1])
-        dweight = paddle.empty_like(weight)
-        arrays = _view(features), _view(weight), _view(dout)
-        results = _view(dx), _view(dweight)
-        settings = ctx.stride, needs_dx
-        _run_in_threads("depthwise_gradients", weight.shape[0], *arrays, *settings, *results)
-        return _select_gradients((features, dx), (weight, dweight))
+@functools.cache
+def _say_slower() -> None:
+    logger.info("numba is not installed: the model trains with Paddle's own, slower kernels")
 
 
 class _Pointwise(PyLayer):
@@ -201,98 +208,113 @@ class _Pointwise(PyLayer):
         return _select_gradients((features, dx), (weight, dweight))
 
 
-class _Grid(NamedTuple):
-    """How the kernels for dense convolutions see a map: phases with rows of one pitch."""
+class _Convolution(PyLayer):
+    """Depthwise or dense; `family` says which."""
 
-    kernel: int
-    stride: int
-    pad: int
-    """Rows of zeros before the first one."""
-    pitch: int
-    size: int
-    """Length of a phase."""
-    length: int
-    """That of an output at this pitch."""
-
-    @classmethod
-    def of(cls, features: paddle.Tensor, out: paddle.Tensor, kernel: int, stride: int) -> _Grid:
-        pad = (kernel - 1) // 2
-        rows, pitch = (
-            (max((after - 1) * stride + kernel, before + pad) + stride - 1) // stride
-            for before, after in zip(features.shape[2:], out.shape[2:], strict=True)
-        )
-        length = (out.shape[2] - 1) * pitch + out.shape[3]
-        return cls(kernel, stride, pad, pitch, rows * pitch + kernel, length)
-
-    def taps(self, a: int, b: int, step: int) -> list[tuple[int, int]]:
-        """Row and column of the taps from (a, b) on."""
-        return [(i, j) for i in range(a, self.kernel, step) for j in range(b, self.kernel, step)]
-
-
-class _Dense(PyLayer):
     @staticmethod
     def forward(
-        ctx: Any, features: paddle.Tensor, weight: paddle.Tensor, stride: int
+        ctx: Any, features: paddle.Tensor, weight: paddle.Tensor, stride: int, family: str
     ) -> paddle.Tensor:
-        batch, _, *size = features.shape
-        out = paddle.empty([batch, weight.shape[0], *((n - 1) // stride + 1 for n in size)])
-        grid = _Grid.of(features, out, weight.shape[2], stride)
-        taps = grid.taps(0, 0, 1)
-        phases = [i % stride * stride + j % stride for i, j in taps]
-        distances = np.array(
-            [
-                phase * grid.size + i // stride * grid.pitch + j // stride
-                for phase, (i, j) in zip(phases, taps, strict=True)
-            ]
-        )
-        weights = _arrange(_view(weight), taps)
-        source = np.array([grid.pad, stride, grid.pitch, grid.size, 0])
-        target = np.array([0, 1, grid.pitch, out.shape[2] * grid.pitch, grid.length])
-        arrays = _view(features), weights, distances, np.array([0, len(taps)]), source
-        _run_in_threads("dense", batch * len(weights), *arrays, _view(out), target)
+        grid = Grid.of(features.shape[2:], weight.shape[2], stride)
+        out = paddle.empty([features.shape[0], weight.shape[0], *grid.after])
+        taps, settings = grid.forward(_LENGTHS[family]), grid.settings(features.shape[1])
+        _convolve(family, features, _arrange(family, _view(weight), taps), taps, settings, out)
         ctx.save_for_backward(features, weight)
-        ctx.settings = grid, distances, source
+        ctx.settings = grid, family
         return out
 
     @staticmethod
     def backward(ctx: Any, dout: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
         features, weight = ctx.saved_tensor()
-        grid, distances, source = ctx.settings
+        grid, family = ctx.settings
         dx = dweight = None
         if not weight.stop_gradient:
-            groups, channels = weight.shape[0] // 4, weight.shape[1]
-            arranged = np.empty((groups, channels, 4, len(distances)), np.float32)
-            arrays = _view(features), _view(dout), distances, source, grid.length, arranged
-            _run_in_threads("dense_weight_gradient", groups * channels, *arrays)
-            dweight = paddle.to_tensor(arranged.swapaxes(1, 2).reshape(weight.shape))
+            dweight = _weight_gradient(family, features, weight.shape, dout, grid)
         if not features.stop_gradient:
-            dx = _Dense.input_gradient(dout, weight, grid, paddle.empty(features.shape))
+            dx = paddle.empty(features.shape)
+            taps, settings = grid.backward(_LENGTHS[family]), grid.settings_back(dout.shape[1])
+            turned = _view(weight) if family == "depthwise" else _view(weight).swapaxes(0, 1)
+            _convolve(family, dout, _arrange(family, turned, taps), taps, settings, dx)
         return _select_gradients((features, dx), (weight, dweight))
 
-    @staticmethod
-    def input_gradient(
-        dout: paddle.Tensor, weight: paddle.Tensor, grid: _Grid, dx: paddle.Tensor
-    ) -> paddle.Tensor:
-        """Fill dx: for each phase of the input, the taps that read it, and from which output."""
-        stride, pitch, size = grid.stride, grid.pitch, grid.size
-        phases = [grid.taps(a, b, stride) for a in range(stride) for b in range(stride)]
-        taps = [tap for phase in phases for tap in phase]
-        cuts = np.cumsum([0, *(len(phase) for phase in phases)])
-        margin = (grid.kernel // stride + 1) * (pitch + 1)
-        distances = np.array([margin - i // stride * pitch - j // stride for i, j in taps])
-        weights = _arrange(_view(weight).swapaxes(0, 1), taps)
-        source = np.array([0, 1, pitch, size, margin])
-        target = np.array([grid.pad, stride, pitch, size, size])
-        arrays = _view(dout), weights, distances, cuts, source, _view(dx), target
-        _run_in_threads("dense", len(dx) * len(weights), *arrays)
-        return dx
+
+_LENGTHS = {"depthwise": (9, 5), "dense": ()}
+"""Numbers of taps that a kernel takes at once, besides 1, 2 and 3."""
 
 
-def _arrange(weight: np.ndarray[Any, Any], taps: Sequence[tuple[int, int]]) -> np.ndarray[Any, Any]:
-    """Weight [O, I, K, K] as [O / 4, I, 4, taps]."""
-    rows, columns = zip(*taps, strict=True)
+def _convolve(
+    family: str,
+    features: paddle.Tensor,
+    weight: np.ndarray[Any, Any],
+    taps: Taps,
+    settings: tuple[tuple[int, ...], tuple[int, ...]],
+    out: paddle.Tensor,
+) -> None:
+    """Fill out."""
+    (*_, stride, _, size, margin, _), (*_, stride_out, _, size_out, _) = settings
+    lengths = margin + stride * stride * size, stride_out * stride_out * size_out
+    parts = out.shape[1]
+    if family == "dense":
+        lengths = features.shape[1] * lengths[0], 4 * lengths[1]
+        parts = features.shape[0] * out.shape[1] // 4
+    arrays = _flat(features), weight.ravel(), *taps[1:], *settings, _flat(out)
+    _run_in_threads(family, family, parts, lambda first, last: lengths, *arrays)
+
+
+def _weight_gradient(
+    family: str, features: paddle.Tensor, shape: Sequence[int], dout: paddle.Tensor, grid: Grid
+) -> paddle.Tensor:
+    """Gradient of a convolution by its weight of this shape."""
+    distances = grid.forward(()).distances
+    count, threes = len(distances), -(-len(distances) // 3) * 3
+    distances = np.append(distances, distances[-1:].repeat(threes - count))
+    source, target = grid.settings(features.shape[1])
+    phases, row = grid.stride**2 * grid.size, grid.length + grid.pitch
+    name, channels = f"{family}_weight_gradient", features.shape[1]
+    arranged = np.zeros((shape[0] // 4, channels, 4, threes), np.float32)
+    parts = shape[0] // 4 * channels
+    if family == "depthwise":
+        arranged, parts = np.zeros((shape[0], 1, 1, threes), np.float32), shape[0]
+
+    def lengths(first: int, last: int) -> tuple[int, int]:
+        if family == "depthwise":
+            return phases, row
+        return channels * phases, ((last - 1) // channels + 1 - first // channels) * 4 * row
+
+    arrays = _flat(features), _flat(dout), distances, source, target, arranged.ravel()
+    _run_in_threads(family, name, parts, lengths, *arrays)
+    return paddle.to_tensor(arranged[..., :count].swapaxes(1, 2).reshape(shape))
+
+
+def _arrange(family: str, weight: np.ndarray[Any, Any], taps: Taps) -> np.ndarray[Any, Any]:
+    """Weight [O, I, K, K] as [O / 4, I, 4, taps]; [D, 1, K, K] as [D, 1, taps]."""
+    rows, columns = zip(*taps.places, strict=True)
     chosen = weight[:, :, rows, columns]
+    if family == "depthwise":
+        return np.ascontiguousarray(chosen)
     return np.ascontiguousarray(chosen.reshape(-1, 4, *chosen.shape[1:]).swapaxes(1, 2))
+
+
+class _MaxPool(PyLayer):
+    @staticmethod
+    def forward(ctx: Any, features: paddle.Tensor, sizes: tuple[int, ...]) -> paddle.Tensor:
+        out = paddle.empty([*features.shape[:2], *sizes[2:4]])
+        places = np.empty(out.size, np.uint8)
+        planes = features.shape[0] * features.shape[1]
+        arrays = _flat(features), sizes, _flat(out), places
+        _run_in_threads("pool", "pool", planes, None, *arrays)
+        ctx.settings = features.shape, sizes, places
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, dout: paddle.Tensor) -> paddle.Tensor:
+        shape, sizes, places = ctx.settings
+        steps, width = np.arange(sizes[4]), sizes[1]
+        offsets = (steps[:, None] * width + steps).ravel()
+        dx = paddle.empty(shape)
+        arrays = _flat(dout), places, sizes, offsets, _flat(dx)
+        _run_in_threads("pool", "pool_gradient", shape[0] * shape[1], None, *arrays)
+        return dx
 
 
 class _Norm(PyLayer):
@@ -312,9 +334,9 @@ class _Norm(PyLayer):
         affine = np.array([1.0, 0.0], np.float32)
         if gain is not None and offset is not None:
             affine[:] = _view(gain)[0], _view(offset)[0]
-        settings = layer._epsilon, activation, affine
-        arrays = _view_maps(features), _view(weight), _view(bias), *settings, _view_maps(out)
-        _run_in_threads("norm", len(mean), *arrays, mean, variance)
+        settings, batch = (layer._epsilon, activation, affine), features.shape[0]
+        arrays = _flat(features), _view(weight), _view(bias), *settings, _flat(out)
+        _run_in_threads("norm", "norm", len(mean), None, *arrays, mean, variance, batch)
         for running, now in ((layer._mean, mean), (layer._variance, variance)):
             average = _view(running)
             average *= np.float32(layer._momentum)
@@ -328,10 +350,10 @@ class _Norm(PyLayer):
         features, weight, bias, *affine = ctx.saved_tensor()
         dx, dweight, dbias = (paddle.empty(x.shape) for x in (features, weight, bias))
         daffine = np.empty((2, len(weight)), np.float32)
-        arrays = _view_maps(features), _view_maps(dout), _view(weight), _view(bias), *ctx.statistics
-        results = _view_maps(dx), _view(dweight), _view(dbias), daffine
+        arrays = _flat(features), _flat(dout), _view(weight), _view(bias), *ctx.statistics
+        results = _flat(dx), _view(dweight), _view(dbias), daffine.ravel(), features.shape[0]
         arrays = *arrays, *ctx.settings, *results
-        _run_in_threads("norm_gradients", weight.shape[0], *arrays)
+        _run_in_threads("norm", "norm_gradients", weight.shape[0], None, *arrays)
         pairs = [(features, dx), (weight, dweight), (bias, dbias)]
         sums = daffine.sum(1, dtype=np.float64).astype(np.float32)
         pairs += [
@@ -354,24 +376,33 @@ def _view(tensor: paddle.Tensor) -> np.ndarray[Any, Any]:
     return np.from_dlpack(tensor.detach().contiguous())
 
 
-def _view_maps(tensor: paddle.Tensor) -> np.ndarray[Any, Any]:
-    """The same for [B, D, H, W], as [B, D, HW]."""
-    array = _view(tensor)
-    return array.reshape(*array.shape[:2], -1)
+def _flat(tensor: paddle.Tensor) -> np.ndarray[Any, Any]:
+    """The same in one dimension."""
+    return _view(tensor).reshape(-1)
 
 
-def _run_in_threads(name: str, channels: int, *arguments: Any) -> None:
-    """Run the kernel `name` on all channels, an equal part of them in every thread."""
-    run_in_threads(getattr(kernels(), name), channels, *arguments)
+def _run_in_threads(
+    family: str,
+    name: str,
+    parts: int,
+    lengths: Callable[[int, int], tuple[int, int]] | None,
+    *arguments: Any,
+) -> None:
+    """Run the kernel `name` on all parts (channels, rows, ...), an equal share in every thread.
 
+    lengths: of two arrays of zeros that the kernel needs for parts first..last, to work in.
+    """
+    kernel: Callable[..., None] = getattr(kernels(family), name)
 
-def run_in_threads(kernel: Callable[..., None], units: int, *arguments: Any) -> None:
-    """Run `kernel` on all units of its work, an equal part of them in every thread."""
-    threads = min(_threads(), units)
-    cuts = [units * k // threads for k in range(threads + 1)]
+    def run(first: int, last: int) -> None:
+        rooms = () if lengths is None else [np.zeros(n, np.float32) for n in lengths(first, last)]
+        kernel(*arguments, first, last, *rooms)
+
+    threads = min(_threads(), parts)
+    cuts = [parts * k // threads for k in range(threads + 1)]
     pool = _pool(os.getpid())
-    jobs = [pool.submit(kernel, *arguments, *cuts[k : k + 2]) for k in range(1, threads)]
-    kernel(*arguments, *cuts[:2])
+    jobs = [pool.submit(run, *cuts[k : k + 2]) for k in range(1, threads)]
+    run(*cuts[:2])
     for job in jobs:
         job.result()
 

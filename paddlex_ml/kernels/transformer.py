@@ -47,8 +47,9 @@ T, T1, T2, T3, T4, T5 = (
 )
 SQRT_HALF, DENSITY = f(0.7071067811865476), f(0.3989422804014327)
 
-# Parts of each function that calls them: see `convolution`. No "reassoc": `_exp` rounds. Python's
-# own division would look for zeros, one number after the other.
+# Parts of each function that calls them, though compiled by themselves: by `inline="always"` they
+# would have "reassoc" of their callers, and `_exp` rounds. Python's own division would look for
+# zeros, one number after the other.
 _inner: Callable[..., Any] = njit(
     fastmath={"contract"}, nogil=True, forceinline=True, error_model="numpy"
 )

@@ -11,9 +11,7 @@ the heads of attention, softmax, LayerNorm and the gradients of all these.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -39,7 +37,7 @@ def norm(layer: nn.LayerNorm, tokens: paddle.Tensor) -> paddle.Tensor:
 
 def linear_gelu(layer: nn.Linear, tokens: paddle.Tensor) -> paddle.Tensor:
     """`gelu(layer(tokens))`, the exact GELU."""
-    if _applies(layer, tokens):
+    if _applies(layer, tokens, "attention"):
         return _LinearGelu.apply(tokens, layer.weight, layer.bias)
     return F.gelu(layer(tokens))
 
@@ -53,14 +51,14 @@ def linear_relu(layer: nn.Linear, tokens: paddle.Tensor) -> paddle.Tensor:
 
 def add_linear(other: paddle.Tensor, layer: nn.Linear, tokens: paddle.Tensor) -> paddle.Tensor:
     """`other + layer(tokens)`."""
-    if other.dtype == tokens.dtype and _applies(layer, tokens):
+    if other.dtype == tokens.dtype and _applies(layer, tokens, "attention"):
         return _AddLinear.apply(other, tokens, layer.weight, layer.bias)
     return other + layer(tokens)
 
 
 def attend(layer: nn.Linear, heads: int, tokens: paddle.Tensor) -> paddle.Tensor:
     """Self-attention [B, T, D]; `layer` makes queries, keys and values of the tokens, D of each."""
-    if _applies(layer, tokens):
+    if _applies(layer, tokens, "attention"):
         return _Attention.apply(tokens, layer.weight, layer.bias, heads)
     count, width = tokens.shape[1], layer.weight.shape[1] // (3 * heads)
     qkv = layer(tokens).reshape([-1, count, 3, heads, width])  # [B, T, 3, heads, W]
@@ -94,20 +92,15 @@ def cross_attend(
     return layer.out_proj(mixed.transpose([0, 2, 1, 3]).flatten(2))
 
 
-def _applies(layer: nn.Layer, tokens: paddle.Tensor) -> bool:
+def _applies(layer: nn.Layer, tokens: paddle.Tensor, *more_families: str) -> bool:
+    """Whether the kernels of the head apply, and of all these families."""
     return (
         layer.weight is not None
         and layer.bias is not None
         and tokens.ndim == 3
         and layers.trains_here(layer, tokens)
-        and kernels() is not None
+        and None not in [layers.kernels(family) for family in ("head", *more_families)]
     )
-
-
-@functools.cache
-def kernels() -> ModuleType | None:
-    """The compiled kernels; None without numba. The first call comes when a training starts."""
-    return layers.load_kernels("transformer", "transformers")
 
 
 class _Norm(PyLayer):
@@ -297,7 +290,8 @@ def _rows(tensor: paddle.Tensor) -> np.ndarray[Any, Any]:
 def _run(name: str, rows: np.ndarray[Any, Any], *arguments: Any, units: int | None = None) -> None:
     """Run the kernel `name`; it has `units` of work, or as many as there are rows."""
     count = len(rows) if units is None else units
-    layers.run_in_threads(getattr(kernels(), name), count, rows, *arguments)
+    # Both families are of one module, in which `_applies` has put their functions.
+    layers._run_in_threads("head", name, count, None, rows, *arguments)
 
 
 def _run_in_blocks(name: str, parts: int, rows: np.ndarray[Any, Any], *arguments: Any) -> Any:

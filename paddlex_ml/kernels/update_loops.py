@@ -18,7 +18,6 @@ _FLAT = "float32[::1]"
 @compiled(
     f"void({_FLAT}, {_FLAT}, {_FLAT}, {_FLAT}, {_FLAT}, int64, int64)",
     fastmath={"contract"},
-    error_model="numpy",  # Python's own division would look for zeros
 )
 def adamw(weights, gradient, moment1, moment2, factors, first, last):
     """One update of AdamW (Loshchilov 2019, arXiv:1711.05101), in place.

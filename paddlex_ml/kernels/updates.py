@@ -7,9 +7,7 @@ CPU and numba. The speed of memory limits both; Paddle's AdamW is limited by its
 
 from __future__ import annotations
 
-import functools
 import math
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -48,7 +46,7 @@ class FastAdamW(paddle.optimizer.AdamW):
             rate * correction / (1 - powers[0][0]),
             self._epsilon * correction,
         )
-        arrays = (_flat(tensor) for tensor in (parameter, gradient, moment1, moment2))
+        arrays = (layers._flat(tensor) for tensor in (parameter, gradient, moment1, moment2))
         _run("adamw", *arrays, np.array(factors, np.float32))
         for power, beta in zip(powers, (beta1, beta2), strict=True):
             power *= beta
@@ -58,7 +56,7 @@ class FastAdamW(paddle.optimizer.AdamW):
 def average(averages: paddle.Tensor, values: paddle.Tensor, share: paddle.Tensor) -> None:
     """Move each of `averages` by `share` (float32, []) of the way to its value, in place."""
     if _applies(averages, values):
-        _run("average", _flat(averages), _flat(values), layers._view(share)[()])
+        _run("average", layers._flat(averages), layers._flat(values), layers._view(share)[()])
     else:
         averages.lerp_(values.astype("float32"), share)
 
@@ -69,25 +67,14 @@ def _applies(changed: paddle.Tensor, read: paddle.Tensor) -> bool:
         and paddle.in_dynamic_mode()
         and all(each.is_dense() and each.place.is_cpu_place() for each in (changed, read))
         and changed.is_contiguous()
-        and kernels() is not None
+        and layers.kernels("updates") is not None
     )
-
-
-@functools.cache
-def kernels() -> ModuleType | None:
-    """The compiled kernels; None without numba. The first call comes with the first update."""
-    return layers.load_kernels("update_loops", "weights")
-
-
-def _flat(tensor: paddle.Tensor) -> np.ndarray[Any, Any]:
-    """The tensor's memory as one row of numbers."""
-    return layers._view(tensor).reshape(-1)
 
 
 def _run(name: str, changed: np.ndarray[Any, Any], *arguments: Any) -> None:
     """Run the kernel `name` on all numbers of `changed`."""
-    kernel, count = getattr(kernels(), name), len(changed)
+    count = len(changed)
     if count < FEW:
-        kernel(changed, *arguments, 0, count)
+        getattr(layers.kernels("updates"), name)(changed, *arguments, 0, count)
     else:
-        layers.run_in_threads(kernel, count, changed, *arguments)
+        layers._run_in_threads("updates", name, count, None, changed, *arguments)

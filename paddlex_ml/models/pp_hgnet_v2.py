@@ -142,7 +142,7 @@ class _Stem(nn.Layer):
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         features = self.stem1(images)  # [B, width, S/2, S/2]
-        both = [self.pool(features), self.stem2b(self.stem2a(features))]
+        both = [layers.max_pool(self.pool, features), self.stem2b(self.stem2a(features))]
         features = self.stem3(paddle.concat(both, axis=1))  # [B, width, S/4, S/4]
         return self.stem4(features)
 

@@ -13,6 +13,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from paddlex_ml.kernels import layers
 from paddlex_ml.models.blocks import ConvNorm
 
 FEATURES = 2048
@@ -39,7 +40,7 @@ class ResNet50(nn.Layer):
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """Logits [B, C]."""
-        features = self.max_pool(self.stem(images))  # [B, 64, S/4, S/4]
+        features = layers.max_pool(self.max_pool, self.stem(images))  # [B, 64, S/4, S/4]
         return self.fc(self.blocks(features))  # of [B, 2048, S/32, S/32]
 
 

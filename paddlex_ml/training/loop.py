@@ -25,7 +25,7 @@ from paddlex_ml.artifacts.train_result import WeightsKind, write_metrics
 from paddlex_ml.data.loader import Batch, IndexBatches, Loader, evaluation_indices
 from paddlex_ml.distributed.group import PeerLost
 from paddlex_ml.errors import Lines, PaddlexMLError
-from paddlex_ml.evaluation import Evaluation, evaluate, scoring
+from paddlex_ml.evaluation import Evaluation, evaluate
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.training import saving
 from paddlex_ml.training.diagnostics import Diagnostics
@@ -79,6 +79,7 @@ def train_epoch(
     meter = Meter(progress, plan)
     training.model.train()
     plan.begin_epoch(progress.epoch)
+    training.passes.begin_epoch()
     draws = [batch for step in steps for batch in step]
     with closing(loader.epoch(draws)) as feed, meter.bar:
         arriving = _while_readable(feed, interrupt)
@@ -123,20 +124,21 @@ def train_step(
     leaves the weights as they were.
     """
     progress, scaler, group = training.progress, training.scaler, plan.group
+    passes, last = training.passes, len(batches) - 1
     # The masks of dropout must not depend on where a run was stopped.
     entropy = [plan.seed, progress.epoch * 10**6 + progress.step, group.rank]
     paddle.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
     losses = []
     for number, (images, targets, *weights) in enumerate(batches):
         with plan.precision():
-            logits = training.model(images)
+            logits = passes.forward(images, group, is_last=number == last)
         loss = plan.loss_fn(logits, targets, *weights)
         if training.estimates is not None:
             assert draws is not None
             loss = loss + training.estimates.loss(logits, targets, draws[number], *weights)
-        scaler.scale(loss * group.size).backward()  # times size: the group takes the mean
+        scaled = scaler.scale(loss * group.size)  # times size: the group takes the mean
+        passes.backward(scaled, group, is_last=number == last)
         losses.append(loss.detach())
-    group.all_reduce_gradients(training.parameters)
     own = float(sum(losses))  # the only wait for the device in a step
     total = group.all_reduce_sum(own)
     if math.isfinite(total):
@@ -167,7 +169,7 @@ def evaluate_both(
     rounds = -(-len(draws) // plan.group.size)
     with closing(loader.epoch(list(plan.group.shard(draws)))) as feed:
         arriving = _until_stopped(_while_readable(feed, interrupt), rounds, interrupt)
-        scored = [scoring(network) for network in networks.values()]
+        scored = [plan.scoring(network) for network in networks.values()]
         results = evaluate(scored, arriving, gather=plan.group.all_gather)
     if interrupt.stopped:
         return None

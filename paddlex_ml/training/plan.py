@@ -14,6 +14,7 @@ from paddlex_ml.data import sampling
 from paddlex_ml.data.dataset import SampleIndex
 from paddlex_ml.data.loader import IndexBatches
 from paddlex_ml.distributed.group import ProcessGroup
+from paddlex_ml.evaluation import Scoring, scoring
 from paddlex_ml.training.losses import LossFn
 from paddlex_ml.training.schedule import Schedule
 
@@ -59,6 +60,8 @@ class Plan:
     """The context that a forward pass runs in: mixed precision, or nothing."""
     begin_epoch: Callable[[int], None] = lambda epoch: None
     """Called with the number 0, 1, ... of every epoch, the model in training mode: freezes it."""
+    scoring: Scoring = scoring
+    """A model in evaluation mode -> its scores, as validation computes them."""
     group: ProcessGroup = _ONE_PROCESS
     scalars: Scalars = lambda step, numbers: None
     """Gets the numbers of every log line and evaluation."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from paddlex_ml.artifacts.weights import to_arrays
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.optimizer import load_state, save_state
+from paddlex_ml.training.passes import Passes
 from paddlex_ml.training.role import LabelEstimates
 
 _DAMAGED = (KeyError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError)
@@ -39,15 +40,19 @@ class Training:
     progress: Progress = field(default_factory=Progress)
     estimates: LabelEstimates | None = None
     """The estimated labels of the training images; None where none are estimated."""
+    compiles: InitVar[bool] = False
+    """Whether the steps run the model as a static graph."""
+    overlaps: InitVar[bool] = False
+    """Whether gradients are exchanged while the backward pass runs."""
 
-    parameters: list[paddle.Tensor] = field(init=False)
-    """What the optimizer may change; listed once, because the model searches its layers."""
+    passes: Passes = field(init=False)
+    """How the batches of a step go through the model."""
     statistics: list[paddle.Tensor] = field(init=False)
     """The running means and variances of the batch norms."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, compiles: bool, overlaps: bool) -> None:
         entries = self.model.state_dict().items()
-        self.parameters = list(self.model.parameters())
+        self.passes = Passes(self.model, compiles=compiles, overlaps=overlaps)
         self.statistics = [v for k, v in entries if k.endswith(("._mean", "._variance"))]
 
     def snapshot(self, *, use_ema: bool = False) -> Checkpoint:

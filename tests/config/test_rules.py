@@ -75,6 +75,24 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
             "-o Train.loss.label_smoothing=0",
         ),
         (
+            ["Train.recompute=true", "Train.compile=true"],
+            "Train.compile and Train.recompute are both true: blocks of a static graph are not "
+            "computed again",
+            "-o Train.compile=false, or -o Train.recompute=false",
+        ),
+        (
+            ["Train.sync_bn=true", "Train.compile=true"],
+            "Train.compile and Train.sync_bn are both true: a static graph has no exchange of "
+            "statistics",
+            "-o Train.compile=false, or -o Train.sync_bn=false",
+        ),
+        (
+            ["Train.recompute=true", "Train.overlap_exchange=true"],
+            "Train.overlap_exchange and Train.recompute are both true: Paddle's reducer cannot "
+            "follow blocks that run again",
+            "-o Train.overlap_exchange=false, or -o Train.recompute=false",
+        ),
+        (
             ["Train.loss.name=two_way", "Train.soft_labels=true"],
             "Train.soft_labels is true, but the loss two_way only asks which labels are present",
             "-o Train.loss.name=bce",

@@ -88,6 +88,7 @@ def test_harmless_spellings_mean_the_same(folder: Path, text: str) -> None:
         ("images/6.jpg\t0,;,0", "the value of class 1 is ';', neither 0 nor 1"),
         ("images/6.jpg\t0,1,0.5", "the value of class 2 is '0.5', neither 0 nor 1"),
         ("images/6.jpg\t", "label vector has no values, label.txt names 3 classes"),
+        ("images/6.jpg\t ", "or @ alone where the image shows none"),
         ("images/6.jpg\t@3", "there is no class 3: label.txt names 3 classes"),
         ("images/6.jpg 0,1,0", "fix:   put ONE tab there: images/6.jpg<tab>..."),
         ("images/6.jpg\t\t0,1,0", "the line has 2 tabs"),

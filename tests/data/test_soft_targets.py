@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from paddlex_ml.data import (
@@ -123,6 +126,8 @@ def test_percents_and_weights_behind_a_space_are_told(word: str, other: str) -> 
         assert fault.what == f"the value of class {place} is {word!r}, no number from 0 to 1"
         assert "(0.7 for 70 %)" in fault.fix
         assert (target_lines.WEIGHT_FIX in fault.fix) == (" " in word)
+    _, _, [fault] = parse([other.replace("0.5", "0"), "0,True,1"], refusal="-o x=true")
+    assert fault.what == "the value of class 1 is 'True', neither 0 nor 1"
     _, _, [fault] = parse([other.replace("0.5", "0"), "0,1,70"], refusal="-o x=true")
     assert fault.what == "the value of class 2 is '70', neither 0 nor 1"
 
@@ -231,7 +236,7 @@ def test_a_list_has_soft_values_and_weights(folder: Path, caplog: pytest.LogCapt
     ("line", "what", "fix"),
     [
         ("9.png\t0,0.5,1", "the value of class 1 is '0.5', neither 0 nor 1", "Train.soft_labels"),
-        ("9.png\t0,1,1\tnan", "the weight of the image is 'nan'", "behind the second tab"),
+        ("9.png\t0,1,1\t70%", "the weight of the image is '70%'", "as 0.7 behind the second tab"),
         ("9.png\t0,1,1\t-2", "the weight of the image is '-2'", "remove the third column"),
         ("9.png\t0,1,1\t2\t3", "the line has 3 tabs", "ONE tab"),
         ("9.png\t0\t1", "label vector has 1 value", "'1' behind the second tab is the weight"),
@@ -431,6 +436,57 @@ def test_no_line_takes_forever(line: str) -> None:
     assert parse([line], 61).faults
     assert parse([line.replace(",", ":"), f"@{line}"], 61).faults
     assert soft_targets.parse_weights([line.strip() + "x"], is_train=True)[1]
+
+
+def read_slowly(line: str, num_classes: int) -> list[float] | None:
+    """The values of a dense line, word by word; None where it is wrong."""
+    number = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?"
+    words = [word.strip() if " " in line else word for word in line.split(",")]
+    if not all(re.fullmatch(rf"(-1(\.0*)?|{number})?", word, re.ASCII) for word in words):
+        return None
+    found = [float(word or -1) for word in words]
+    are_right = len(words) == num_classes and all(x == -1 or 0 <= x <= 1 for x in found)
+    return [float(np.float32(x)) for x in found] if are_right else None
+
+
+WORDS = [
+    *("0", "1", "-1", "", "-1.0", "-1.", "-1.5", "1.0", "1.", ".5", ".", "-", "-0", "+1", "01"),
+    *("00.50", "1e-400", "1e400", "1E-2", "1e", "e1", "1.0000000001", "0.99999999999", "nan"),
+    *("inf", "0x1", "1_0", "0.5.", "..5", "0.1234567890123456789", "0.123456789012345678901234"),
+    *("0.3333333333333333", "1" * 30, "0." + "0" * 40 + "1", "\u0661", "0\uff0e5", "0.7x", " 0.5"),
+    *("0.5 ", " ", "1 2", "2", "0.000000000000001", "9.99999999999999e-1", "000000000000001"),
+]
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_dense_lines_are_read_as_word_by_word(data: st.DataObject) -> None:
+    word = st.sampled_from(WORDS) | st.decimals(0, 1, allow_nan=False).map("{:f}".format)
+    vectors = data.draw(st.lists(st.lists(word, min_size=1, max_size=3), max_size=8))
+    lines = [",".join(["0.5", *words]) for words in [*vectors, ["0.25", "1"]]]
+    values, soft, faults = parse(lines)
+    assert soft is not None
+    wanted = [read_slowly(line, 3) for line in lines]
+    assert [fault.line for fault in faults] == [i for i, row in enumerate(wanted) if row is None]
+    for i, row in enumerate(wanted):
+        cells = targets.row(values, i)
+        assert soft.fill(cells, i).tolist() == (row or [0, 0, 0])
+        assert cells.tolist() == [x if x == -1 else x >= 0.5 for x in row or [0, 0, 0]]
+
+
+@pytest.mark.parametrize("word", [*WORDS, *map(repr, np.random.default_rng(1).random(50))])
+def test_each_word_is_read_or_refused_as_by_itself(word: str) -> None:
+    wanted = read_slowly(f"0.5,{word},1", 3)
+    values, soft, faults = parse(["0.5,0,1", f"0.5,{word},1"])
+    assert [fault.line for fault in faults] == [1] * (wanted is None)
+    assert soft is not None
+    assert soft.fill(targets.row(values, 1), 1).tolist() == (wanted or [0, 0, 0])
+
+
+@pytest.mark.parametrize(("line", "is_every"), [("0.5,0,1", False), ("0.5,0,1,1", True)])
+def test_soft_lines_count_where_every_line_has_one_value_more(line: str, is_every: bool) -> None:
+    faults = parse([line, "0,1,0,1", "1,0,0,1"])[2]
+    assert [("every line" in fault.fix) for fault in faults] == [is_every] * (2 + is_every)
 
 
 def test_many_soft_lines_are_read_as_written() -> None:

@@ -73,7 +73,7 @@ def test_a_line_gives_its_values(line: str, values: list[int]) -> None:
         ("0,1,?,1", "value other than 0 or 1", "class 2 is '?'"),
         ("0,1,-11,1", "value other than 0 or 1", "class 2 is '-11'"),
         ("0,-1-1,1,0", "value other than 0 or 1", "class 1 is '-1-1'"),
-        ("0,1,\u0661,1", "value other than 0 or 1", "class 2 is '\u0661'"),
+        ("0,1,\u0661,1", "other signs than 0 to 9 and commas", "class 2 is '\u0661'"),
         ("@4", "class id out of range", "no class 4: label.txt names 4 classes"),
         ("@1?4", "class id out of range", "no class 4"),
         ("@1,1", "class named twice", "class 1 is named twice"),
@@ -98,8 +98,9 @@ def test_a_line_gives_its_values(line: str, values: list[int]) -> None:
         ("@4!1", "class id out of range", "no class 4"),
         ("@1!2,2", "class named twice", "class 2 is named twice"),
         ("@1,2!2", "class named twice", "class 2 is named as present and as absent"),
-        ("@\u0661", "malformed line", "'\u0661' is no class id"),
-        ("@99999999999999999999", "malformed line", "is no class id"),
+        ("@\u0661", "other signs than 0 to 9 and commas", "'\u0661' is no class id"),
+        ("@99999999999999999999", "class id out of range", "no class 99999999999999999999"),
+        ("@1?4294967296", "class id out of range", "no class 4294967296: label.txt"),
         ("@@1", "malformed line", "'@1' is no class id"),
         ("@1 2", "malformed line", "'1 2' is no class id"),
     ],
@@ -123,7 +124,8 @@ def test_a_wrong_line_is_named(line: str, kind: str, what: str) -> None:
         ("0,7,1,0,0", True),
         ("@1,2 0.5", True),
         ("1,0,0,2", False),
-        ("1,0,0,0,1", False),
+        ("1,0,0,0,1", True),
+        ("1,0,0,1,0,1", False),
         ("1,7,0", False),
         ("@1,x", False),
     ],
@@ -131,7 +133,80 @@ def test_a_wrong_line_is_named(line: str, kind: str, what: str) -> None:
 def test_a_weight_without_its_tab_and_a_decimal_comma_are_told(line: str, is_told: bool) -> None:
     fix = refusal(line).fix
     assert (target_lines.WEIGHT_FIX in fix) == is_told
-    assert ("a number such as 0.7 has a point" in fix) == (is_told and line.count(",") == 4)
+    assert ("a number such as 0.7 has a point" in fix) == (line in ("1,0,0,0,2", "0,7,1,0,0"))
+
+
+@pytest.mark.parametrize("mark", [",", ", ", " ,", ";", " ; ", "\uff1b", "\uff0c", " ", "  ", "|"])
+@pytest.mark.parametrize(
+    ("word", "weight"),
+    [("0", "0"), ("1", "1"), ("0.5", "0.5"), ("2", "2"), ("1e3", "1e3"), ("70%", "0.7")],
+)
+def test_a_weight_behind_another_sign_than_a_tab_is_told_as_it_is_to_be_written(
+    mark: str, word: str, weight: str
+) -> None:
+    for values in ("0,1,0,0", "0,-1,,1"):
+        assert (
+            f"{target_lines.WEIGHT_FIX}: {values}<tab>{weight}" in refusal(values + mark + word).fix
+        )
+    is_id = mark.strip(" ") in (",", "\uff0c") and word in ("0", "2")
+    if not is_id:  # two ids are a right line
+        assert f"{target_lines.WEIGHT_FIX}: @1?3<tab>{weight}" in refusal("@1?3" + mark + word).fix
+
+
+def test_lists_of_which_every_line_has_one_value_more_are_told_both_causes() -> None:
+    for lines, cause in (
+        (["0,1,0,0,1", "0,1,1,0,0"], "add the missing class to label.txt"),
+        (["0,1,0,0,1", "0,1,1,0,0.5"], "the last one is no label"),
+    ):
+        _, faults = target_lines.parse(lines, 4, EXPECTED)
+        example = f"{target_lines.WEIGHT_FIX}: 0,1,0,0<tab>1"
+        assert {fault.fix for fault in faults} == {f"every line has 5 values: {cause}{example}"}
+    _, faults = target_lines.parse(["0,1,0,0,1", "0,1,1,0"], 4, EXPECTED)
+    assert "every line" not in faults[0].fix
+
+
+@pytest.mark.parametrize(
+    ("line", "right"),
+    [
+        ("0;1;0;-1", "0,1,0,-1"),
+        ("0\uff0c1\uff0c0\uff0c1", "0,1,0,1"),
+        ("0\u30011\u30010\u30011", "0,1,0,1"),
+        ("0 1 0 1", "0,1,0,1"),
+        ("0|1|0|1", "0,1,0,1"),
+        ("0101", "0,1,0,1"),
+        ("0,1,\uff10,1", "0,1,0,1"),
+        ("0,1,\u0661,1", "0,1,1,1"),
+        ('"0,1,0,1"', "0,1,0,1"),
+        ("[0, 1, 0, 1]", "0, 1, 0, 1"),
+        ("0,1,0,1\u200b", "0,1,0,1"),
+        ("\ufeff0,1,0,1", "0,1,0,1"),
+        ("@1;2", "@1,2"),
+        ("@1\uff0c2\uff1f3", "@1,2?3"),
+        ("\uff20\uff11", "@1"),
+    ],
+)
+def test_values_with_other_separators_or_digits_are_told_as_they_are_to_be_written(
+    line: str, right: str
+) -> None:
+    fault = refusal(line)
+    assert fault.kind == target_lines.FOREIGN
+    assert fault.fix.partition(target_lines.WEIGHT_FIX)[0].endswith(
+        f"commas between the values: {right}"
+    )
+    assert not target_lines.parse([right], 4, EXPECTED)[1]
+
+
+def test_a_comma_at_the_end_is_told() -> None:
+    assert refusal("0,1,0,1,").fix == "remove the comma at the end: 0,1,0,1"
+    assert refusal("0,1,0,1, ").fix == "remove the comma at the end: 0,1,0,1"
+    assert refusal("@1,3,").fix == "remove the comma at the end: @1,3"
+    assert "comma at the end" not in refusal("0,1,").fix
+
+
+def test_a_repair_shows_the_ends_of_long_values() -> None:
+    _, [fault] = target_lines.parse(["0," * 500 + "1,0.5"], 501, EXPECTED)
+    assert fault.fix.endswith("0,0,...0,0,0,0,0,0,0,0,1<tab>0.5")
+    assert len(fault.fix) < 300
 
 
 def test_a_list_with_a_line_of_ids_is_sparse() -> None:

@@ -5,17 +5,20 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml.data import annotation, journal
+from paddlex_ml.data import annotation, journal, targets
+from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import exporters, registry, rewrite
 from paddlex_ml.formats.collector import Options
+from paddlex_ml.progress import ignore_progress
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["zebra, striped", 'a "cat"', "猫 & 狗", "never seen", "0"]
@@ -254,6 +257,31 @@ def test_unknown_labels_are_refused_where_they_cannot_be(
         files = [root / out / "annotations/instance_train.json" for out in ("out", "out2")]
         counts = [len(json.loads(file.read_text("utf-8"))["annotations"]) for file in files]
         assert counts == [5, 9]
+
+
+def test_json_lines_name_the_unknown_or_the_absent_classes_whichever_are_shorter(
+    tmp_path: Path,
+) -> None:
+    names = [f"class {i}" for i in range(1500)]
+    values = targets.from_labels([{3, 7}, {0}, set()], [{1}, (), ()], 1500, [None, {2}, set()])
+    images = ImageList(tmp_path, ["a.jpg", "b.jpg", "c.jpg"], values)
+    for each in (values, targets.dense(values)):
+        texts = exporters.WRITERS["JSONL"](
+            {"train": replace(images, values=each)}, names, ignore_progress
+        )
+        rows = [json.loads(line) for line in texts["train.jsonl"].splitlines()]
+        assert rows == [
+            {"path": "a.jpg", "labels": ["class 3", "class 7"], "unknown": ["class 1"]},
+            {"path": "b.jpg", "labels": ["class 0"], "absent": ["class 2"]},
+            {"path": "c.jpg", "labels": [], "absent": []},
+        ]
+    for path in images.paths:
+        (tmp_path / path).touch()
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    found = registry.FORMATS["JSONL"].read(tmp_path, Options())
+    assert found.label_names == names
+    assert found.lists["train"].targets.tolist() == targets.dense(values).tolist()
 
 
 def test_unknown_labels_are_refused_where_the_user_says_so(root: Path) -> None:

@@ -291,3 +291,26 @@ def test_unknown_names_classes_that_nobody_has_looked_for(plant: Plant, refusal:
     wrong = json.dumps({"path": "a.jpg", "labels": ["cat"], "unknown": [3]})
     message = refusal(jsonl.read, plant({"x.jsonl": wrong}, "a.jpg"))
     assert "`unknown` is not a list of class names" in message
+
+
+def test_absent_names_the_only_classes_that_are_not_there(plant: Plant, refusal: Any) -> None:
+    rows: list[dict[str, Any]] = [
+        {"path": "a.jpg", "labels": ["cat"], "absent": ["dog"]},
+        {"path": "b.jpg", "labels": ["dog"], "absent": []},
+        {"path": "c.jpg", "labels": [], "unknown": ["owl", "cat"]},
+        {"path": "d.jpg", "labels": ["owl"]},
+    ]
+    root = plant({"train.jsonl": "\n".join(map(json.dumps, rows))}, *(row["path"] for row in rows))
+    result = jsonl.read(root, Options())
+    assert result.label_names == ["cat", "dog", "owl"]
+    table = [[1, 0, -1], [-1, 1, -1], [-1, 0, -1], [0, 0, 1]]
+    assert result.lists["train"].targets.tolist() == table
+    for wrong, what in (
+        ({"absent": ["dog"], "unknown": []}, "the line has both `unknown` and `absent`"),
+        ({"absent": ["cat"]}, "'cat' is a label of the image, and in `absent`"),
+        ({"absent": [3]}, "`absent` is not a list of class names"),
+    ):
+        line = json.dumps({"path": "a.jpg", "labels": ["cat"], **wrong})
+        assert what in refusal(jsonl.read, plant({"train.jsonl": line}, "a.jpg"))
+    ours = json.dumps({"path": "a.jpg", "labels": ["cat"], "absent": 3})
+    assert jsonl.read(plant({"train.jsonl": ours}, "a.jpg"), Options()).label_names == ["cat"]

@@ -26,8 +26,11 @@ _KERNELS = """
 import hashlib, logging
 import numpy as np
 from paddlex_ml.kernels import compiler
+from paddlex_ml.kernels.taps import Grid
 logging.basicConfig()
-kernels = compiler.load("paddlex_ml.kernels.convolution")
+norms, pooling, kernels = (
+    compiler.load(f"paddlex_ml.kernels.{name}") for name in ("batch_norm", "pooling", "convolution")
+)
 random, digest = np.random.default_rng(0), hashlib.sha256()
 
 def normal(*shape):
@@ -38,39 +41,52 @@ def add(*arrays):
         assert np.isfinite(array).all()
         digest.update(array.tobytes())
 
+def convolve(function, weight, x, shape, taps, settings, last):
+    out, rooms = np.empty(shape, np.float32), np.zeros((2, 10**5), np.float32)
+    weight = weight(len(taps.places))
+    function(x.ravel(), weight.ravel(), *taps[1:], *settings, out.reshape(-1), 0, last, *rooms)
+    add(out)
+    return out
+
 for size, stride in ((3, 1), (3, 2), (5, 1), (5, 2)):
-    x, weight = normal(3, 6, 37, 29), normal(6, 1, size, size)
-    out = np.empty((3, 6, 36 // stride + 1, 28 // stride + 1), np.float32)
-    kernels.depthwise(x, weight, stride, out, 0, 6)
-    dx, dweight = np.empty_like(x), np.empty_like(weight)
-    kernels.depthwise_gradients(x, weight, normal(*out.shape), stride, True, dx, dweight, 0, 6)
-    add(out, dx, dweight)
-x = normal(2, 3, 37, 29)
+    x, grid = normal(3, 6, 37, 29), Grid.of((37, 29), size, stride)
+    shape, lengths = (3, 6, *grid.after), (9, 5)
+    weight = lambda taps: normal(6, 1, taps)
+    taps = grid.forward(lengths)
+    out = convolve(kernels.depthwise, weight, x, shape, taps, grid.settings(6), 6)
+    back = grid.backward(lengths), grid.settings_back(6)
+    convolve(kernels.depthwise, weight, out, x.shape, *back, 6)
+    distances = np.resize(taps.distances, 27)
+    dweight, rooms = np.zeros((6, 27), np.float32), np.zeros((2, 10**5), np.float32)
+    arrays = x.ravel(), out.ravel(), distances, *grid.settings(6), dweight.ravel()
+    kernels.depthwise_weight_gradient(*arrays, 0, 6, *rooms)
+    add(dweight)
 for size, stride in ((3, 1), (3, 2), (2, 1)):
-    rows, columns = 36 // stride + 1, 28 // stride + 1
-    pitch, pad, steps = columns + 2, (size - 1) // 2, range(size)
-    length, wanted = 40 * pitch, (rows - 1) * pitch + columns
-    distances = np.array([
-        (i % stride * stride + j % stride) * length + i // stride * pitch + j // stride
-        for i in steps for j in steps
-    ])
-    source = np.array([pad, stride, pitch, length, 0])
-    target = np.array([0, 1, pitch, rows * pitch, wanted])
-    weight, out = normal(2, 3, 4, size * size), np.empty((2, 8, rows, columns), np.float32)
-    cuts, dweight = np.array([0, size * size]), np.empty_like(weight)
-    kernels.dense(x, weight, distances, cuts, source, out, target, 0, 4)
-    kernels.dense_weight_gradient(x, out, distances, source, wanted, dweight, 0, 6)
-    add(out, dweight)
+    x, grid = normal(2, 4, 37, 29), Grid.of((37, 29), size, stride)
+    taps, shape = grid.forward(()), (2, 8, *grid.after)
+    weight = lambda taps: normal(2, 4, 4, taps)
+    out = convolve(kernels.dense, weight, x, shape, taps, grid.settings(4), 4)
+    weight, back = lambda taps: normal(1, 8, 4, taps), grid.backward(())
+    convolve(kernels.dense, weight, out, x.shape, back, grid.settings_back(8), 2)
+    dweight, rooms = np.zeros((2, 4, 4, 9), np.float32), np.zeros((2, 10**5), np.float32)
+    arrays = x.ravel(), out.ravel(), np.resize(taps.distances, 9), *grid.settings(4)
+    kernels.dense_weight_gradient(*arrays, dweight.reshape(-1), 0, 8, *rooms)
+    add(dweight)
 for activation in range(3):
-    x, weight, bias = normal(3, 6, 37 * 29), normal(6), normal(6)
-    affine, daffine = normal(2), normal(2, 6)
+    x, weight, bias = normal(3 * 6 * 37 * 29), normal(6), normal(6)
+    affine, daffine = normal(2), normal(12)
     out, dx, (mean, variance, dweight, dbias) = x.copy(), x.copy(), normal(4, 6)
-    kernels.norm(x, weight, bias, 1e-5, activation, affine, out, mean, variance, 0, 6)
-    kernels.norm_gradients(
-        x, normal(*x.shape), weight, bias, mean, variance, 1e-5, activation, affine,
-        dx, dweight, dbias, daffine, 0, 6,
+    norms.norm(x, weight, bias, 1e-5, activation, affine, out, mean, variance, 3, 0, 6)
+    norms.norm_gradients(
+        x, normal(x.size), weight, bias, mean, variance, 1e-5, activation, affine,
+        dx, dweight, dbias, daffine, 3, 0, 6,
     )
     add(out, mean, variance, dx, dweight, dbias, daffine)
+sizes, out, places = (37, 29, 19, 15, 3, 2, 1, 1), normal(18 * 19 * 15), np.empty(5130, np.uint8)
+x, dx, offsets = normal(18 * 37 * 29), np.zeros(18 * 37 * 29, np.float32), np.arange(9)
+pooling.pool(x, sizes, out, places, 0, 18)
+pooling.pool_gradient(out, places, sizes, offsets // 3 * 29 + offsets % 3, dx, 0, 18)
+add(out, places, dx)
 print(digest.hexdigest())
 """
 
@@ -150,7 +166,7 @@ def test_the_bits_are_the_same_compiled_at_once_and_loaded(tmp_path: Path) -> No
     both = [start(folder) for _ in range(2)]
     cold = {finish(process) for process in both}
     stored = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
-    assert len(stored) == 6
+    assert len(stored) == 8
     assert list(tmp_path.rglob("*.tmp*")) == []
     warm = finish(start(folder))
     assert cold == {warm} == {(warm[0], "")}
@@ -324,6 +340,41 @@ def test_a_process_starts_only_where_something_is_missing(
     assert compiler.load(small) is not None
     assert len(indexes) == 2
     assert all(index.stat().st_mtime > 0 for index in indexes)
+
+
+@needs_numba
+def test_what_is_to_be_compiled_is_known_without_numba(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "code").mkdir(mode=0o700)
+    monkeypatch.setenv(compiler.VARIABLE, str(tmp_path / "code"))
+    names = [f"paddlex_ml.kernels.pooling.{name}" for name in ("pool", "pool_gradient")]
+    assert compiler.missing(names) == names
+    with compiler.assisted(names[1:]):
+        assert compiler.load("paddlex_ml.kernels.pooling", ["pool"]) is not None
+        assert len(compiler._helpers) == 1
+        deadline = time.monotonic() + 120
+        while compiler.missing(names):
+            assert time.monotonic() < deadline, "the other process compiles nothing"
+            time.sleep(0.05)
+    assert compiler._helpers == []
+    code = f"import sys\nfrom paddlex_ml.kernels import compiler\nprint(compiler.missing({names}))"
+    code += "\nprint({'numba', 'numpy'} & set(sys.modules))"
+    told = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    assert told == "[]\nset()\n"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setenv(compiler.VARIABLE, str(tmp_path / "other"))
+    assert compiler.missing(names) == []
+
+
+@needs_numba
+def test_a_process_that_was_started_before_is_the_only_one(
+    small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with compiler.assisted([f"{small}.square"]):
+        monkeypatch.setattr(subprocess, "Popen", None)
+        module: Any = compiler.load(small, shares_work=True)
+    assert (module.double(3.0), module.square(3.0)) == (6.0, 9.0)
 
 
 @needs_numba

@@ -14,7 +14,7 @@ import pytest
 from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
-from paddlex_ml.kernels import transformer_layers
+from paddlex_ml.kernels import layers, transformer_layers
 from paddlex_ml.models import clip_vit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,7 +138,7 @@ def test_a_cross_attention_drops_the_same_numbers_as_paddles(calls, monkeypatch)
     queries, tokens, found = random(2, 5, WIDTH), random(2, 37, WIDTH), []
     for ours in (True, False):
         if not ours:
-            monkeypatch.setattr(transformer_layers, "kernels", lambda: None)
+            monkeypatch.setattr(layers, "kernels", lambda _: None)
         paddle.seed(4)
         out = transformer_layers.cross_attend(layer, queries, tokens)
         (out * out).sum().backward()
@@ -155,14 +155,14 @@ def test_a_block_of_the_real_size_agrees_with_paddles_kernels(monkeypatch):
     paddle.seed(0)
     block, tokens = clip_vit._Block(), random(2, 50, clip_vit.FEATURES)
     found = results(block, tokens)
-    monkeypatch.setattr(transformer_layers, "kernels", lambda: None)
+    monkeypatch.setattr(layers, "kernels", lambda _: None)
     assert_close(found, results(block, tokens), 1e-5)
 
 
 @needs_numba
 def test_scores_of_any_size_make_shares():
     rows = np.array([[-200, 0, 5], [1000, 1000, -1000], [-90, -90, -90]], np.float32)
-    kernel = transformer_layers.kernels().softmax_rows
+    kernel = layers.kernels("attention").softmax_rows
     kernel(rows, 0, 3)
     expected = [[0, 0.00669285, 0.99330715], [0.5, 0.5, 0], [1 / 3] * 3]
     np.testing.assert_allclose(rows, expected, rtol=1e-6, atol=1e-30)
@@ -172,7 +172,7 @@ def test_scores_of_any_size_make_shares():
 def test_gelu_is_exact_over_its_whole_range():
     z = np.linspace(-12, 12, 20001).astype(np.float32)[None]
     out, zero = np.empty_like(z), np.zeros(z.shape[1], np.float32)
-    transformer_layers.kernels().gelu(z, zero, out, 0, 1)
+    layers.kernels("attention").gelu(z, zero, out, 0, 1)
     exact = [value * 0.5 * math.erfc(-value / 2**0.5) for value in z[0].astype(float)]
     assert np.abs(out - exact).max() < 1e-6
 
@@ -249,7 +249,7 @@ def test_what_is_no_plain_training_is_left_to_paddle(kind, reason, calls, monkey
 
 
 def test_without_numba_all_is_done_by_paddle(monkeypatch, calls):
-    monkeypatch.setattr(transformer_layers, "kernels", transformer_layers.kernels.__wrapped__)
+    monkeypatch.setattr(layers, "kernels", layers.kernels.__wrapped__)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     layer, tokens = make(LinearGelu), random(2, 5, WIDTH)
     assert (layer(tokens) == paddle.nn.functional.gelu(layer.inner(tokens))).all()

@@ -61,7 +61,7 @@ def test_updates_and_moments_are_those_of_paddle(options, monkeypatch):
     calls = ran(monkeypatch)
     found = train(**options)
     assert calls == ["adamw"] * 8
-    monkeypatch.setattr(updates, "kernels", lambda: None)
+    monkeypatch.setattr(layers, "kernels", lambda _: None)
     expected = train(**options)
     assert len(calls) == 8
     assert found.keys() == expected.keys()

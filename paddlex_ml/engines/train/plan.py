@@ -19,7 +19,7 @@ from paddlex_ml.data.image_cache import open_caches
 from paddlex_ml.data.loader import Loader, count_workers
 from paddlex_ml.data.targets import Targets
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import label_estimates, start
+from paddlex_ml.engines.train import label_estimates, start, static_scoring
 from paddlex_ml.models import zoo
 from paddlex_ml.training import diagnostics
 from paddlex_ml.training.freeze import backbone_entries, set_frozen
@@ -126,10 +126,8 @@ def compose_plan(
         start_eval_epoch=options.start_eval_epoch,
         early_stop_patience=options.early_stop_patience,
         saving=Saving(
-            options.save_interval,
-            options.keep_last,
-            options.save_latest_steps,
-            options.save_latest_minutes,
+            *(options.save_interval, options.keep_last),
+            *(options.save_latest_steps, options.save_latest_minutes),
         ),
         after_checkpoint=partial(start.remove_overwritten, config.Global.output),
         loader_repairs=diagnostics.loader_repairs(
@@ -140,6 +138,7 @@ def compose_plan(
         ),
         precision=precision.autocast,
         begin_epoch=_choose_freezing(config, model),
+        scoring=static_scoring.choose(options.image_size, len(dataset.val) // group.size),
         group=group,
     )
     if group.is_main:

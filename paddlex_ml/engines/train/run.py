@@ -170,6 +170,8 @@ def prepare(
         fingerprint(config, group.size) | {"Train.num_queries": head.queries},
         progress,
         label_estimates.build(config, dataset, group, is_read=opened.saved is not None),
+        compiles=options.compile,
+        overlaps=start.overlaps(options, device),
     )
     if opened.saved is not None:
         training.restore(opened.saved)

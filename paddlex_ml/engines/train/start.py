@@ -16,7 +16,7 @@ from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
 from paddlex_ml.artifacts.run_record import RunIdentity, RunRecord
 from paddlex_ml.config import run_config
 from paddlex_ml.config.load import dump
-from paddlex_ml.config.schema import Config
+from paddlex_ml.config.schema import Config, TrainConfig
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed.group import ProcessGroup
@@ -39,6 +39,16 @@ def fetch_weights(config: Config) -> None:
     text = config.Train.pretrain_weight_path
     if text is not None and fetch.is_url(text):
         pretrained.locate(text)
+
+
+def overlaps(options: TrainConfig, device: str) -> bool:
+    """Whether gradients are exchanged within the backward pass, on the device "cpu" or "gpu:N".
+
+    Not with recompute, whose blocks have a backward pass of their own: there the reducer fails.
+    """
+    if options.overlap_exchange is None:
+        return device != "cpu" and not options.recompute
+    return options.overlap_exchange
 
 
 def digest(config: Config, dataset: MLClsDataset) -> dict[str, str]:
