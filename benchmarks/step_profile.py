@@ -14,7 +14,6 @@ OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 before the command.
 from __future__ import annotations
 
 import argparse
-import copy
 import math
 import statistics
 import sys
@@ -36,7 +35,7 @@ import paddle  # noqa: E402
 from paddle import nn  # noqa: E402
 
 from benchmarks.train_speed import Step, build_step  # noqa: E402
-from paddlex_ml.kernels import layers  # noqa: E402
+from paddlex_ml.kernels import layers, transformer_layers  # noqa: E402
 from paddlex_ml.models import clip_vit, pp_lcnet, zoo  # noqa: E402
 from paddlex_ml.models.blocks import ConvNorm  # noqa: E402
 from paddlex_ml.models.ml_decoder import MLDecoder  # noqa: E402
@@ -52,13 +51,11 @@ WARM_UP = 2  # rounds that do not count: code is compiled, the heap grows
 PARTS: dict[type[nn.Layer], str] = {  # parts that run as one, with all that is inside
     MLDecoder: "head (ML-Decoder)",
     pp_lcnet._SqueezeExcite: "squeeze and excitation",
+    clip_vit.SelfAttention: "attention, residual",
+    clip_vit._MLP: "linear layers with GELU, residual",
     nn.LayerNorm: "LayerNorm",
     nn.Linear: "linear layer",
     nn.Dropout: "dropout before the head",
-}
-BETWEEN: dict[type[nn.Layer], tuple[str, tuple[str, str]]] = {  # without the two linear layers
-    clip_vit.SelfAttention: ("attention without its linear layers", ("qkv", "proj")),
-    clip_vit._MLP: ("GELU", ("fc1", "fc2")),
 }
 
 
@@ -121,8 +118,6 @@ def _measured(layer: nn.Layer) -> Iterator[nn.Layer]:
         if isinstance(child, (ConvNorm, nn.Conv2D, nn.MaxPool2D, *PARTS)):
             yield child
             continue
-        if isinstance(child, tuple(BETWEEN)):
-            yield child
         yield from _measured(child)
 
 
@@ -142,13 +137,10 @@ def _parts(
             yield "learnable affine block", layer.lab, out
     elif isinstance(layer, nn.Conv2D):
         yield f"{_kind(layer)} convolution", layer, features
-    elif type(layer) in BETWEEN:
-        kind, (first, last) = BETWEEN[type(layer)]
-        inner = copy.copy(layer)
-        sublayers = {first: nn.Identity(), last: nn.Identity()}
-        inner._sub_layers = layer._sub_layers | sublayers
-        # Not a call of the layer: its own hook would note it twice.
-        yield kind, inner, layer._sub_layers[first].forward(features)
+    elif isinstance(layer, clip_vit.SelfAttention | clip_vit._MLP):
+        yield PARTS[type(layer)], lambda tokens: layer(tokens, tokens), features
+    elif isinstance(layer, nn.LayerNorm):
+        yield PARTS[type(layer)], partial(transformer_layers.norm, layer), features
     elif isinstance(layer, nn.MaxPool2D):
         yield "max pooling", partial(layers.max_pool, layer), features
     else:

@@ -188,7 +188,7 @@ def _compiling_ahead(config: Config) -> AbstractContextManager[None]:
     """
     kind, model = config.Global.device.partition(":")[0], published.TABLE.get(config.Global.model)
     is_on_cpu = kind == "cpu" or (kind == "auto" and not Path("/dev/nvidiactl").exists())
-    if not is_on_cpu or config.Train.amp != "OFF" or usable_cores() == 1:
+    if not is_on_cpu or config.Train.amp != "OFF" or config.Train.compile or usable_cores() == 1:
         return nullcontext()
     wanted = compiler.missing(families.names(model.kernels if model else tuple(families.FAMILIES)))
     return compiler.assisted(wanted) if wanted else nullcontext()

@@ -3,9 +3,9 @@
 
 A process that compiles and a process that loads what another one has compiled compute the same
 bits. For that a compiled function must call no other compiled function, except those of its own
-file that are `inline="always"`, which become part of it: of several versions of a called function,
-all of one name, the first that is in memory runs, and which one that is depends on what was
-compiled and what was loaded.
+file that are `inline="always"` or `forceinline`, which become part of it: of several versions of a
+called function, all of one name, the first that is in memory runs, and which one that is depends on
+what was compiled and what was loaded.
 """
 
 from __future__ import annotations

@@ -145,6 +145,11 @@ def max_pool(layer: nn.MaxPool2D, features: paddle.Tensor) -> paddle.Tensor:
 
 
 def _is_plain_training(layer: nn.Layer, features: paddle.Tensor) -> bool:
+    return features.ndim == 4 and trains_here(layer, features)
+
+
+def trains_here(layer: nn.Layer, features: paddle.Tensor) -> bool:
+    """Whether kernels may compute `layer`: in a training on the CPU, in float32, without hooks."""
     weight = getattr(layer, "weight", features)
     return (
         layer.training
@@ -152,7 +157,6 @@ def _is_plain_training(layer: nn.Layer, features: paddle.Tensor) -> bool:
         and features.place.is_cpu_place()
         and paddle.device.get_device() == "cpu"
         and features.dtype == paddle.float32 == weight.dtype
-        and features.ndim == 4
         and features.size > 0
         and not paddle.amp.is_autocast_enabled()
         and not (layer._forward_pre_hooks or layer._forward_post_hooks)
@@ -171,8 +175,8 @@ def kernels(family: str) -> ModuleType | None:
         _say_slower()
         return None
     begin = time.perf_counter()
-    name, functions = FAMILIES[family]
-    module = compiler.load(name, functions, shares_work=_threads() > 1)
+    name, forward, backward = FAMILIES[family]
+    module = compiler.load(name, (*forward, *backward), shares_work=_threads() > 1)
     if (seconds := time.perf_counter() - begin) > 2:
         logger.info("waited %.0f s for kernels that are compiled for this processor", seconds)
     return module
@@ -180,7 +184,7 @@ def kernels(family: str) -> ModuleType | None:
 
 @functools.cache
 def _say_slower() -> None:
-    logger.info("numba is not installed: convolutions train with Paddle's own, slower kernels")
+    logger.info("numba is not installed: the model trains with Paddle's own, slower kernels")
 
 
 class _Pointwise(PyLayer):
@@ -384,7 +388,7 @@ def _run_in_threads(
     lengths: Callable[[int, int], tuple[int, int]] | None,
     *arguments: Any,
 ) -> None:
-    """Run the kernel `name` on all parts, channels or planes, an equal share in every thread.
+    """Run the kernel `name` on all parts (channels, rows, ...), an equal share in every thread.
 
     lengths: of two arrays of zeros that the kernel needs for parts first..last, to work in.
     """

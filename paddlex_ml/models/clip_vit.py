@@ -20,6 +20,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from paddlex_ml.kernels.transformer_layers import add_linear, attend, linear_gelu, norm
 from paddlex_ml.models.blocks import batch_size, plain_conv
 
 FEATURES = 768
@@ -66,10 +67,10 @@ class CLIPViT(nn.Layer):
         patches = patches.flatten(2).transpose([0, 2, 1])  # [B, P, E]
         first = self.cls_token.expand([batch_size(patches), -1, -1])  # [B, 1, E]
         tokens = paddle.concat([first, patches], axis=1) + positions  # [B, 1 + P, E]
-        tokens = self.blocks(self.ln_pre(tokens))
+        tokens = self.blocks(norm(self.ln_pre, tokens))
         if self.tokens == "first_patch":
             return self.head(self.norm(tokens[:, 1]))  # [B, E]
-        return self.head(self.norm(tokens[:, 1:]).transpose([0, 2, 1]))  # [B, E, P]
+        return self.head(norm(self.norm, tokens[:, 1:]).transpose([0, 2, 1]))  # [B, E, P]
 
     def _positions(self, rows: int, columns: int) -> paddle.Tensor:
         """Position embedding [1, 1 + rows * columns, E] of this grid of patches."""
@@ -93,8 +94,8 @@ class _Block(nn.Layer):
         self.mlp = _MLP()
 
     def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
+        tokens = self.attn(norm(self.norm1, tokens), tokens)
+        return self.mlp(norm(self.norm2, tokens), tokens)
 
 
 class SelfAttention(nn.Layer):
@@ -105,14 +106,9 @@ class SelfAttention(nn.Layer):
         self.qkv = _linear(FEATURES, 3 * FEATURES)
         self.proj = _linear(FEATURES, FEATURES)
 
-    def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
-        """Tokens [B, T, E] -> [B, T, E]."""
-        count, width = tokens.shape[1], FEATURES // HEADS
-        qkv = self.qkv(tokens).reshape([-1, count, 3, HEADS, width])  # [B, T, 3, heads, width]
-        queries, keys, values = qkv.transpose([2, 0, 3, 1, 4]).unbind(0)  # [B, heads, T, width]
-        scores = (queries * width**-0.5) @ keys.transpose([0, 1, 3, 2])  # [B, heads, T, T]
-        mixed = F.softmax(scores, axis=-1) @ values  # [B, heads, T, width]
-        return self.proj(mixed.transpose([0, 2, 1, 3]).reshape([-1, count, FEATURES]))
+    def forward(self, tokens: paddle.Tensor, residual: paddle.Tensor) -> paddle.Tensor:
+        """Tokens [B, T, E] -> residual + attention [B, T, E]."""
+        return add_linear(residual, self.proj, attend(self.qkv, HEADS, tokens))
 
 
 class _MLP(nn.Layer):
@@ -123,8 +119,8 @@ class _MLP(nn.Layer):
         self.fc1 = _linear(FEATURES, MLP_WIDTH)
         self.fc2 = _linear(MLP_WIDTH, FEATURES)
 
-    def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
-        return self.fc2(F.gelu(self.fc1(tokens)))
+    def forward(self, tokens: paddle.Tensor, residual: paddle.Tensor) -> paddle.Tensor:
+        return add_linear(residual, self.fc2, linear_gelu(self.fc1, tokens))
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

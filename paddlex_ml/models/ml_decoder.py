@@ -16,6 +16,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from paddlex_ml.kernels.transformer_layers import cross_attend, linear_relu, norm
 from paddlex_ml.models.blocks import batch_size
 from paddlex_ml.models.head_layout import SLOTS, HeadLayout, published
 
@@ -107,7 +108,8 @@ class _DecoderLayer(nn.Layer):
     def forward(self, queries: paddle.Tensor, tokens: paddle.Tensor) -> paddle.Tensor:
         """Queries [B, Q, E] and tokens [B, T, E] -> [B, Q, E]."""
         # The identity in place of self-attention keeps its residual: 2 q without dropout.
-        queries = self.norm1(queries + self.dropout(queries))
-        queries = self.norm2(queries + self.dropout(self.cross_attn(queries, tokens, tokens)))
-        hidden = self.dropout(F.relu(self.linear1(queries)))  # [B, Q, 2048]
-        return self.norm3(queries + self.dropout(self.linear2(hidden)))
+        queries = norm(self.norm1, queries + self.dropout(queries))
+        attended = cross_attend(self.cross_attn, queries, tokens)
+        queries = norm(self.norm2, queries + self.dropout(attended))
+        hidden = self.dropout(linear_relu(self.linear1, queries))  # [B, Q, 2048]
+        return norm(self.norm3, queries + self.dropout(self.linear2(hidden)))

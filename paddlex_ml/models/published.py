@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.kernels.families import FAMILIES
+from paddlex_ml.kernels.families import CONVOLUTIONAL
 
 
 class Published(NamedTuple):
@@ -20,7 +20,7 @@ class Published(NamedTuple):
     coco_map: float
     """mAP on COCO 2017 val in percent, from the documentation of PaddleX's module."""
     use: str
-    kernels: tuple[str, ...] = tuple(FAMILIES)
+    kernels: tuple[str, ...] = CONVOLUTIONAL
     """What it trains with on the CPU (`paddlex_ml.kernels.families`)."""
 
     @property
@@ -31,15 +31,25 @@ class Published(NamedTuple):
 
 TABLE = {
     "PP-LCNet_x1_0_ML": Published(
-        8_293_808, 1.54, 77.96, "CPUs, phones, first tries", ("dense", "norm", "depthwise")
+        8_293_808,
+        1.54,
+        77.96,
+        "CPUs, phones, first tries",
+        ("updates", "dense", "norm", "depthwise", "head"),
     ),
     "PP-HGNetV2-B0_ML": Published(11_159_662, 2.59, 80.98, "small GPUs, or a little more time"),
     "PP-HGNetV2-B4_ML": Published(24_959_792, 12.64, 87.96, "a high score at moderate cost"),
     "PP-HGNetV2-B6_ML": Published(80_419_888, 69.07, 91.25, "the highest score"),
     "ResNet50_ML": Published(
-        30_720_144, 17.26, 83.50, "to compare with older work", ("dense", "norm", "pool")
+        30_720_144,
+        17.26,
+        83.50,
+        "to compare with older work",
+        ("updates", "dense", "norm", "pool", "head"),
     ),
-    "CLIP_vit_base_patch16_448_ML": Published(92_421_712, 80.32, 89.15, "a transformer", ()),
+    "CLIP_vit_base_patch16_448_ML": Published(
+        92_421_712, 80.32, 89.15, "a transformer", ("updates", "attention", "head")
+    ),
 }
 MODELS = tuple(TABLE)
 _HOST = "https://paddle-model-ecology.bj.bcebos.com/paddlex"

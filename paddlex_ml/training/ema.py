@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import paddle
 
+from paddlex_ml.kernels import updates
+
 
 class Ema:
     """Average of the model's state_dict over the updates, batch-norm statistics included.
@@ -31,4 +33,4 @@ class Ema:
             average = self.weights[name]
             if value.stop_gradient and "._" not in name:
                 continue  # frozen, so far or for the whole training: the average equals it
-            average.lerp_(value.astype("float32"), share)
+            updates.average(average, value, share)

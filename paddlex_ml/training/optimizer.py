@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import paddle
 
+from paddlex_ml.kernels.updates import FastAdamW
+
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 _MASTER = "fp32_master_0"  # what Paddle appends to the name of a 16-bit weight for its float32 one
 
@@ -33,7 +35,7 @@ def build_optimizer(
     for name, parameter in trainable.items():
         parameter.optimize_attr["learning_rate"] = lr_mult(name)
     clip = None if clip_norm is None else paddle.nn.ClipGradByGlobalNorm(clip_norm)
-    return paddle.optimizer.AdamW(
+    return FastAdamW(
         learning_rate=0.0,
         beta1=BETA1,
         beta2=BETA2,

@@ -11,6 +11,7 @@ from paddlex_ml import cli
 from paddlex_ml.config import load, shipped
 from paddlex_ml.kernels import compiler, families, layers
 from paddlex_ml.models import published, zoo
+from paddlex_ml.training.optimizer import build_optimizer
 from tests.shallow import shallow_models
 
 NUMBA = importlib.util.find_spec("numba") is not None
@@ -26,7 +27,8 @@ def test_a_model_trains_with_the_families_that_are_compiled_for_it(
         model = zoo.build(name, 2)
     model.train()
     size = 448 if name.startswith("CLIP") else 64
-    model(paddle.randn([1, 3, size, size]))
+    model(paddle.randn([1, 3, size, size])).sum().backward()
+    build_optimizer(model, weight_decay=0.1).step()
     assert asked == set(published.TABLE[name].kernels)
 
 
@@ -45,11 +47,15 @@ def test_the_names_are_those_of_all_kernels() -> None:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["Global.device=cpu"], ["dense", "norm", "depthwise"]),
-        (["Global.device=cpu:0,1"], ["dense", "norm", "depthwise"]),
-        (["Global.device=cpu", "Global.model=ResNet50_ML"], ["dense", "norm", "pool"]),
+        (["Global.device=cpu"], ["updates", "dense", "norm", "depthwise", "head"]),
+        (["Global.device=cpu:0,1"], ["updates", "dense", "norm", "depthwise", "head"]),
+        (
+            ["Global.device=cpu", "Global.model=ResNet50_ML"],
+            ["updates", "dense", "norm", "pool", "head"],
+        ),
         (["Global.device=gpu"], None),
         (["Global.device=cpu", "Train.amp=O1"], None),
+        (["Global.device=cpu", "Train.compile=true"], None),
     ],
 )
 def test_a_training_on_the_cpu_compiles_ahead_what_its_model_needs(

@@ -26,7 +26,7 @@ NAMES = [
 @pytest.fixture(autouse=True)
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """A static graph computes with Paddle's own kernels; let the model do so, too."""
-    monkeypatch.setattr(layers, "kernels", lambda: None)
+    monkeypatch.setattr(layers, "kernels", lambda _: None)
 
 
 def learned(name: str, *, compiles: bool, frozen: bool = False, batch: int = 2) -> dict[str, Any]:
