@@ -81,7 +81,7 @@ def main() -> int:
         save_static(training.model, info, Path(name) / "export")
         predictor = paddlex_ml.create_model(options.model, Path(name) / "export", device="cpu")
         plans = {
-            FAST: replace(plan, scoring=StaticScoring(options.size)),
+            FAST: replace(plan, scoring=StaticScoring(options.size, Path(name) / "weights")),
             SLOW: replace(plan, scoring=scoring),
         }
 
@@ -143,12 +143,14 @@ def _measure(ways: dict[str, Callable[[], None]], images: int, options: argparse
 
 def _measure_parts(model: paddle.nn.Layer, size: int) -> None:
     """What the start of an evaluation takes for one kind of weights, and sizes of batches."""
-    ways, begins = StaticScoring(size), []
+    folder = Path(tempfile.mkdtemp()) / "weights"
+    ways, begins = StaticScoring(size, folder), []
     for _ in range(4):
         begin = time.perf_counter()
         engine = ways._load(model)
         begins.append(time.perf_counter() - begin)
     print(f"- start: {begins[0]:.2f} s at first, then {statistics.median(begins[1:]):.2f} s")
+    folder.parent.rmdir()
     for count in (1, 4, 8, 16, 32):
         images = np.random.default_rng(0).standard_normal((count, 3, size, size), np.float32)
         times = []

@@ -100,6 +100,9 @@ def compare(values, wanted, drift=1.0):
     assert values[:count].tolist() == pytest.approx(wanted["head"], rel=1e-3, abs=1e-3 * norm)
 
 
+KEYS = "fc.decoder.layers.0.cross_attn.k_proj"
+
+
 @pytest.mark.parametrize("ours", [False, True], ids=["kernels of Paddle", "kernels of ours"])
 def test_eight_steps_of_training_follow_the_golden_trajectory(refdata, ours, monkeypatch):
     if not ours:
@@ -119,6 +122,12 @@ def test_eight_steps_of_training_follow_the_golden_trajectory(refdata, ours, mon
             model(paddle.to_tensor(images)), paddle.to_tensor(targets[4 * step : 4 * step + 4])
         )
         loss.backward()
+        # Softmax takes no notice of what is added to every key: this gradient is rounding alone.
+        keys = dict(model.named_parameters())
+        bias, weight = (
+            np.linalg.norm(keys[f"{KEYS}.{n}"].grad.numpy()) for n in ("bias", "weight")
+        )
+        assert bias < 1e-5 * weight
         optimizer.set_lr(schedule.rate(step))
         optimizer.step()
         optimizer.clear_grad()
@@ -134,7 +143,10 @@ def test_eight_steps_of_training_follow_the_golden_trajectory(refdata, ours, mon
             for name, wanted in golden[f"{kind}_after_step_{step}"].items():
                 # Eight steps enlarge the rounding of the first: with Paddle's own kernels too, the
                 # sums of a few entries move by 1.5 times the usual spread from run to run.
-                compare(weights[name], wanted, drift=3.0 if step == 8 else 1.0)
+                drift = 3.0 if step == 8 else 1.0
+                if name == f"{KEYS}.bias":  # AdamW makes whole steps of its rounding
+                    drift *= 4
+                compare(weights[name], wanted, drift=drift)
     golden_logits = refdata.load_npz("forward", "train_golden.npz")
     model.eval()
     pair = paddle.to_tensor(refdata.make_batch(2, 224))

@@ -138,7 +138,7 @@ def compose_plan(
         ),
         precision=precision.autocast,
         begin_epoch=_choose_freezing(config, model),
-        scoring=static_scoring.choose(options.image_size, len(dataset.val) // group.size),
+        scoring=static_scoring.choose(config, len(dataset.val) // group.size, group.rank),
         group=group,
     )
     if group.is_main:

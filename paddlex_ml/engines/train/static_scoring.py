@@ -2,15 +2,15 @@
 """Validation within a training on the CPU: the exported graph of the model, computed by oneDNN.
 
 It is the engine of prediction, three times as fast as the model itself. Every evaluation writes the
-weights of that moment into a temporary folder, from which Paddle Inference reads them; then the
-folder is removed. The model scores the first image of every evaluation too: where the engine
-fails, or gives other scores, the model scores all images itself.
+weights of that moment into a folder within the output, from which Paddle Inference reads them; then
+the folder is removed, and what a kill left there by the next training. The model scores the first
+image of every evaluation too: where the engine fails, or gives other scores, the model scores all
+images itself.
 """
 
 from __future__ import annotations
 
 import logging
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,11 @@ import paddle
 
 from paddlex_ml import paddle_runtime
 from paddlex_ml.artifacts.run_folder import ExportedFiles
+from paddlex_ml.config.schema import Config
 from paddlex_ml.evaluation import Network, Scoring, scoring
 from paddlex_ml.export import static
 from paddlex_ml.inference import paddle_engine
+from paddlex_ml.storage import folders
 
 logger = logging.getLogger(__name__)
 
@@ -33,21 +35,20 @@ BATCH = 8
 """Images that oneDNN is given at once: with more of them it was slower (docs/benchmarks.md)."""
 
 
-def choose(image_size: int, images: int) -> Scoring:
-    """How this process scores its share of the validation images, `images` of them."""
-    is_worth_it = images * image_size**2 >= LEAST_PIXELS
-    return (
-        StaticScoring(image_size)
-        if is_worth_it and paddle.device.get_device() == "cpu"
-        else scoring
-    )
+def choose(config: Config, images: int, rank: int) -> Scoring:
+    """How the process `rank` scores its share of the validation images, `images` of them."""
+    size = config.Train.image_size
+    if images * size**2 < LEAST_PIXELS or paddle.device.get_device() != "cpu":
+        return scoring
+    return StaticScoring(size, config.Global.output / f".validation.{rank}")
 
 
 class StaticScoring:
     """Called with a model in evaluation mode, gives the network that scores with its weights."""
 
-    def __init__(self, image_size: int) -> None:
-        self._size, self._is_usable = image_size, True
+    def __init__(self, image_size: int, folder: Path) -> None:
+        self._size, self._folder, self._is_usable = image_size, folder, True
+        folders.discard(folder)
         # A graph for each model, made once: Paddle keeps every graph that was made.
         self._graphs: dict[int, paddle.nn.Layer] = {}
 
@@ -86,12 +87,15 @@ class StaticScoring:
         if graph is None:
             graph = self._graphs[id(model)] = static.make_graph(model, self._size)
         probe = np.zeros((1, 3, self._size, self._size), np.float32)
-        with tempfile.TemporaryDirectory(prefix="paddlex_ml-") as name:
-            files = ExportedFiles(Path(name))
+        files = ExportedFiles(self._folder)
+        try:
+            files.folder.mkdir()
             static.save_graph(graph, files.folder)
             return paddle_engine.load_one_dnn(
                 files.graph, files.parameters, threads=paddle_runtime.own_threads(), probe=probe
             )
+        finally:
+            folders.discard(files.folder)
 
     def _give_up(self, reason: str, plain: Network) -> Network:
         self._is_usable = False

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from paddlex_ml import paddle_runtime
 from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.config import load
 from paddlex_ml.engines.train import static_scoring
 from paddlex_ml.engines.train.static_scoring import StaticScoring
 from paddlex_ml.evaluation import scoring
@@ -37,8 +38,11 @@ def model() -> paddle.nn.Layer:
 def test_the_scores_are_those_of_the_model_with_the_weights_of_the_moment(
     model: paddle.nn.Layer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    fast, images = StaticScoring(SIZE), paddle.to_tensor(IMAGES)
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "inference.json").write_text("of a training that was killed")
+    fast, images = StaticScoring(SIZE, folder), paddle.to_tensor(IMAGES)
+    assert not folder.exists()
     before = fast(model)(images).numpy()  # more images than oneDNN is given at once
     assert np.abs(before - scoring(model)(images).numpy()).max() < 1e-6
     assert (fast(model)(images).numpy() == before).all()
@@ -51,10 +55,12 @@ def test_the_scores_are_those_of_the_model_with_the_weights_of_the_moment(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_engine_leaves_the_numbers_of_the_training_alone(model: paddle.nn.Layer) -> None:
+def test_another_engine_leaves_the_numbers_of_the_training_alone(
+    model: paddle.nn.Layer, tmp_path: Path
+) -> None:
     images = paddle.to_tensor(IMAGES[:3])
     before = scoring(model)(images).numpy()
-    StaticScoring(SIZE)(model)(images)
+    StaticScoring(SIZE, tmp_path / "weights")(model)(images)
     assert (scoring(model)(images).numpy() == before).all()
 
 
@@ -68,6 +74,7 @@ def test_another_engine_leaves_the_numbers_of_the_training_alone(model: paddle.n
 )
 def test_an_engine_that_fails_or_differs_is_told_and_not_used(
     model: paddle.nn.Layer,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     engine: Callable[[np.ndarray], np.ndarray] | None,
@@ -79,7 +86,7 @@ def test_an_engine_that_fails_or_differs_is_told_and_not_used(
         return engine
 
     monkeypatch.setattr(paddle_engine, "load_one_dnn", load)
-    fast, images = StaticScoring(SIZE), paddle.to_tensor(IMAGES[:3])
+    fast, images = StaticScoring(SIZE, tmp_path / "weights"), paddle.to_tensor(IMAGES[:3])
     expected = scoring(model)(images).numpy()
     with caplog.at_level(logging.INFO):
         for _ in range(2):
@@ -89,7 +96,7 @@ def test_an_engine_that_fails_or_differs_is_told_and_not_used(
 
 
 def test_scores_at_the_ends_are_computed_by_the_model(
-    model: paddle.nn.Layer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A sigmoid makes 1 of an infinite logit and of a large one; `scoring` tells them apart.
     class Infinite(paddle.nn.Layer):
@@ -103,24 +110,32 @@ def test_scores_at_the_ends_are_computed_by_the_model(
         return lambda part: np.tile(ones, (len(part), 1))
 
     monkeypatch.setattr(StaticScoring, "_load", load)
-    assert np.isnan(StaticScoring(SIZE)(layer)(images).numpy()).all()
+    assert np.isnan(StaticScoring(SIZE, tmp_path / "weights")(layer)(images).numpy()).all()
 
 
 @pytest.mark.parametrize(("images", "is_static"), [(99, False), (100, True)])
-def test_few_images_are_not_worth_another_engine(images: int, is_static: bool) -> None:
-    assert isinstance(static_scoring.choose(448, images), StaticScoring) is is_static
+def test_few_images_are_not_worth_another_engine(
+    toy_run: Path, images: int, is_static: bool
+) -> None:
+    saved = load.load(toy_run / "config.yaml").config
+    config = replace(saved, Train=replace(saved.Train, image_size=448))
+    chosen = static_scoring.choose(config, images, 0)
+    assert isinstance(chosen, StaticScoring) is is_static
 
 
 def test_a_training_has_the_same_history_with_it(
     run: Callable[..., tuple[int, str]],
     toy: Path,
+    start_weights: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = []
     for name, least in (("without", 10**12), ("with", 0)):
         monkeypatch.setattr(static_scoring, "LEAST_PIXELS", least)
-        code, err = run("train", toy, tmp_path / name)
+        code, err = run(
+            "train", toy, tmp_path / name, f"Train.pretrain_weight_path={start_weights}"
+        )
         assert code == 0, err
         assert "without oneDNN" not in err
         saved = checkpoint.load(tmp_path / name / "latest")
