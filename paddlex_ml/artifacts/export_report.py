@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """export_report.json: what an export in a lower precision costs. The fields are the keys.
 
-It lies in the folder of the export. The log, the page of an evaluation and programs read it.
+It lies in the folder of the export. An evaluation of the folder logs it, and programs read it.
 """
 
 from __future__ import annotations

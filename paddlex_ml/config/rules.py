@@ -15,6 +15,7 @@ from paddlex_ml.config.schema import (
     TOKEN_MODELS,
     TUNE_TARGET,
     Config,
+    ExportConfig,
     LossConfig,
 )
 from paddlex_ml.config.validation import ConfigFault, override
@@ -250,7 +251,7 @@ def _run_rules(config: Config) -> Iterator[Broken]:
         what += f"{config.Export.format} takes batches of any size"
         fix = f"{override(key, None)}, or {override(other, 'onnx')}"
         yield ConfigFault(key, what, fix), ("Global.mode", other)
-    if mode == "export" and config.Export.precision != "fp32":
+    if mode == "export":
         yield from _precision_rules(config)
     has_target = evaluate.tune_threshold in ("precision", "recall")
     if mode == "evaluate" and evaluate.tune_target != TUNE_TARGET and not has_target:
@@ -267,6 +268,20 @@ def _run_rules(config: Config) -> Iterator[Broken]:
 
 def _precision_rules(config: Config) -> Iterator[Broken]:
     wanted, key = config.Export, "Export.precision"
+    readers = {
+        "calibration_images": ("int8",),
+        "max_changed_decisions": ("fp16", "int8"),
+        "max_map_loss": ("fp16", "int8"),
+    }
+    for name, precisions in readers.items():
+        usual = getattr(ExportConfig, name)
+        if wanted.precision not in precisions and getattr(wanted, name) != usual:
+            other = f"Export.{name}"
+            what = f"{other} is {getattr(wanted, name):g}, but {key} {wanted.precision} "
+            fix = f"{override(key, precisions[-1])}, or {override(other, usual)}"
+            yield ConfigFault(other, f"{what}does not read it", fix), ("Global.mode", key)
+    if wanted.precision == "fp32":
+        return
     if wanted.format != "onnx":
         what = f"{key} is {wanted.precision}, but the format {wanted.format} has only fp32"
         fix = f"{override('Export.format', 'onnx')}, or {override(key, 'fp32')}"

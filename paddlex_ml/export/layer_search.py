@@ -55,6 +55,8 @@ def search(
     """
     total = sum(each.weights for each in layers)
     small = {each.name for each in layers if each.weights <= SMALL * total}
+    if len(small) == len(layers):
+        small = set()  # else no layer would have anything in 8 bits
     order = order_by_effect(layers, effects)
     tried: list[Trial[Measured]] = []
 

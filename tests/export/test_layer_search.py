@@ -87,3 +87,17 @@ def test_small_layers_stay_in_float32_as_a_whole() -> None:
     )
     assert chosen is not None
     assert chosen.plan == {"small": "float", "large": "int8"}
+
+
+def test_where_all_layers_are_small_some_keep_their_weights_in_8_bits() -> None:
+    layers = [Layer(f"layer {n}", "Conv", (2, 2), 9) for n in range(300)]
+    effects = {layer.name: 1.0 for layer in layers}
+
+    def measure(plan: Plan) -> float:
+        return sum(effects[name] for name, level in plan.items() if level == "int8")
+
+    chosen, _ = layer_search.search(
+        layers, effects, lambda: effects, measure, lambda cost: cost <= 0
+    )
+    assert chosen is not None
+    assert chosen.count("weights") == 300

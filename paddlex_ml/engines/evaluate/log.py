@@ -6,6 +6,8 @@ from __future__ import annotations
 import logging
 
 from paddlex_ml.artifacts.evaluate_result import Comparison, LabelErrorResult, TunedResult
+from paddlex_ml.artifacts.export_report import ExportReport
+from paddlex_ml.artifacts.run_folder import EXPORT_REPORT
 from paddlex_ml.metrics import bootstrap
 from paddlex_ml.metrics.measures import ClassMeasures, Interval, Summary
 from paddlex_ml.wording import first_names
@@ -114,6 +116,16 @@ def log_comparison(compared: Comparison) -> None:
             logger.info("mAP %+.4f%s against %s", row.difference, interval, compared.other)
     if not compared.same_images:
         logger.warning("%s was measured on other images or labels", compared.other)
+
+
+def log_precision(report: ExportReport) -> None:
+    """What the export that is evaluated has cost."""
+    logger.info(
+        "an export in %s: %.1f MB in place of %.1f; when it was made, %.2f %% of the decisions on "
+        "%d images of val.txt were other ones than in fp32 (%s)",
+        *(report.precision, report.bytes / 1e6, report.bytes_fp32 / 1e6),
+        *(100 * report.changed_decisions, report.images, EXPORT_REPORT),
+    )
 
 
 def log_label_errors(doubtful: LabelErrorResult) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import paddle
 
-from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts import export_report, inference_yml
 from paddlex_ml.artifacts.run_folder import (
     EXPORT_REPORT,
     EXPORTS,
@@ -24,6 +24,7 @@ from paddlex_ml.config.validation import override
 from paddlex_ml.data import preprocess
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.engines import load_model
+from paddlex_ml.engines.evaluate import log
 from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Network, scoring
@@ -71,6 +72,8 @@ def load(
         evaluated = _of_weights(load_model.load(config, text, key, any_model=any_model))
     else:
         static = StaticModel(Path(text), config.Global.device, None)
+        if (report := export_report.read(static.folder)) is not None:
+            log.log_precision(report)
         if not any_model:
             refuse_other_tokens(config.Train.decoder_tokens, static.decoder_tokens, text)
         evaluated = EvaluatedModel(

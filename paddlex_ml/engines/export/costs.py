@@ -18,6 +18,7 @@ from paddlex_ml.export.int8 import Layer
 from paddlex_ml.export.layer_search import Trial
 from paddlex_ml.metrics import bootstrap, score_changes, threshold_search
 from paddlex_ml.metrics.average_precision import mean_average_precision
+from paddlex_ml.metrics.decisions import decide
 from paddlex_ml.metrics.score_changes import ScoreChanges
 from paddlex_ml.metrics.threshold_search import Goal, TunedThresholds
 from paddlex_ml.metrics.ties import NOISE
@@ -37,6 +38,8 @@ class Measured:
     """How much lower the mAP is than in float32; negative where it is higher."""
     size: int
     """Bytes of the file."""
+    is_finite: bool
+    """Whether all scores are numbers; those that are not count as 0."""
 
 
 class Costs:
@@ -57,15 +60,17 @@ class Costs:
 
     def measure(self, scores: np.ndarray, size: int) -> Measured:
         """Compare the scores [N, C] of a graph whose file has `size` bytes."""
+        is_finite = bool(np.isfinite(scores).all())
+        scores = np.nan_to_num(scores, nan=0.0, posinf=0.0, neginf=0.0)
         changes = score_changes.compare(self._scores, scores, self._thresholds)
         found = mean_average_precision(scores, self._targets, noise=NOISE)
-        return Measured(scores, changes, found, self._map - found, size)
+        return Measured(scores, changes, found, self._map - found, size, is_finite)
 
     def holds(self, measured: Measured) -> bool:
         """Whether it keeps to both budgets."""
         wanted = self._config.Export
         is_near = measured.changes.share <= wanted.max_changed_decisions
-        return is_near and measured.map_loss <= wanted.max_map_loss
+        return measured.is_finite and is_near and measured.map_loss <= wanted.max_map_loss
 
     def tell(self, trial: Trial[Measured]) -> None:
         """Log what a trial gave."""
@@ -84,7 +89,15 @@ class Costs:
         wanted = self._config.Export
         for row in _tabulate(trials):
             logger.info("%s", row)
-        best = min(trials, key=lambda each: (each.measured.changes.share, each.measured.map_loss))
+        if not any(each.measured.is_finite for each in trials):
+            return PaddlexMLError(
+                f"in {wanted.precision} the model gives scores that are no numbers: results of its "
+                "layers are beyond this precision; nothing was exported",
+                where=f"Export.precision={wanted.precision}",
+                fix=override("Export.precision", "fp32"),
+            )
+        finite = [each for each in trials if each.measured.is_finite]
+        best = min(finite, key=lambda each: (each.measured.changes.share, each.measured.map_loss))
         share, loss = best.measured.changes.share, best.measured.map_loss
         fixes: list[str] = []
         if share > wanted.max_changed_decisions:
@@ -144,6 +157,25 @@ class Costs:
             per_class=self._list_classes(found),
             trials=[_summarise(each) for each in trials],
         )
+
+    def choose_thresholds(self, scores: np.ndarray) -> tuple[np.ndarray, float]:
+        """The thresholds [C] that the export gets, and the one for all classes.
+
+        The best ones for these scores, if decisions at them keep to the budget too; else those in
+        use, for which it was measured.
+        """
+        tuned = self.tune(scores)
+        if tuned is not None:
+            before = decide(self._scores, self._thresholds)
+            share = float((decide(scores, tuned.thresholds) != before).mean())
+            if share <= self._config.Export.max_changed_decisions:
+                return tuned.thresholds, tuned.shared
+            logger.info(
+                "the best thresholds of this precision would change %.2f %% of the decisions: it "
+                "keeps those of fp32; the best ones are in the report",
+                100 * share,
+            )
+        return self._thresholds, float(np.mean(self._thresholds))
 
     def tell_result(self, report: ExportReport) -> None:
         """Log what was chosen."""

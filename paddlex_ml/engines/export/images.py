@@ -39,16 +39,22 @@ class Images:
     targets: np.ndarray
     """0, 1 or UNKNOWN (-1), [N, C]."""
     steps: Preprocess
+    batch_size: int
 
     def __len__(self) -> int:
         """N, the number of images."""
         return len(self.pixels)
 
-    def batches(self, size: int, most: int | None = None) -> Iterator[np.ndarray]:
-        """The images, or the first `most` of them: float32 [B, 3, S, S], B up to `size`."""
-        pixels = self.pixels[:most]
+    def batches(self, most: int | None = None, size: int | None = None) -> Iterator[np.ndarray]:
+        """The images, or the first `most` of them: float32 [B, 3, S, S], B = size or batch_size.
+
+        The last batch is filled up with its last image: some graphs take no other number.
+        """
+        pixels, size = self.pixels[:most], size or self.batch_size
         for start in range(0, len(pixels), size):
-            yield self.steps.normalise(pixels[start : start + size])
+            part = pixels[start : start + size]
+            missing = size - len(part)
+            yield self.steps.normalise(np.concatenate([part, *[part[-1:]] * missing]))
 
 
 def read_lists(config: Config, label_names: list[str]) -> tuple[ImageList, ImageList | None]:
@@ -71,6 +77,13 @@ def read_lists(config: Config, label_names: list[str]) -> tuple[ImageList, Image
     if len(val) > MOST_DECIDING:
         drawn = np.random.default_rng(seed).permutation(len(val))[:MOST_DECIDING]
         val = val.take(np.sort(drawn))
+    decisions, budget = len(val) * len(label_names), wanted.max_changed_decisions
+    if 0 < decisions * budget < 1:
+        logger.warning(
+            "val.txt has only %d decisions (images x classes): a single one that changes is over "
+            "the budget of %.2f %%, and that none changes says little",
+            *(decisions, 100 * budget),
+        )
     if not is_int8:
         return val, None
     if len(dataset.train) < LEAST:
@@ -95,7 +108,7 @@ def choose(images: ImageList, count: int, seed: int) -> ImageList:
     return images.take(np.concatenate([chosen, others])[:count])
 
 
-def load(images: ImageList, image_size: int, shown: str) -> Images:
+def load(images: ImageList, image_size: int, shown: str, batch_size: int) -> Images:
     """Decode and resize the images as mode evaluate does. Raises PaddlexMLError as reading does."""
     steps = preprocess.standard(image_size)
     dataset = MultiLabelDataset(images, steps)
@@ -112,4 +125,4 @@ def load(images: ImageList, image_size: int, shown: str) -> Images:
             if time.monotonic() - told > _LIFE:
                 logger.info("read %d of %d images of %s", number + 1, len(images), shown)
                 told = time.monotonic()
-    return Images(pixels, images.targets, steps)
+    return Images(pixels, images.targets, steps, batch_size)

@@ -21,6 +21,7 @@ from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import INFERENCE_YML
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
+from paddlex_ml.data.inventory import TRAIN_FILE, VAL_FILE
 from paddlex_ml.engines.export import images
 from paddlex_ml.engines.export.costs import Costs, Measured
 from paddlex_ml.engines.export.images import Images
@@ -30,7 +31,7 @@ from paddlex_ml.export.layer_search import Trial
 from paddlex_ml.metrics import per_class_threshold
 
 _BATCH, _RANGE_BATCH = 8, 2
-"""Images of a step; of one that keeps the results of all layers."""
+"""Images of a step, and of one that keeps the results of all layers, of graphs that take any."""
 _EFFECT_IMAGES, _LEAST_EFFECT_IMAGES = 32, 8
 """On which the effect of a layer is measured; large models get fewer:"""
 _EFFECT_PRODUCTS = 1.5e11
@@ -59,7 +60,8 @@ class Reduction:
         Writes the report beside it. Raises PaddlexMLError where no graph keeps to the budgets.
         """
         size, precision = path.stat().st_size, self._config.Export.precision
-        val = images.load(self._val, self._info.image_size, "val.txt")
+        size_of_batch = self._config.Export.batch_size or _BATCH
+        val = images.load(self._val, self._info.image_size, VAL_FILE, size_of_batch)
         usual = _score(path, val)
         names = self._info.label_names
         costs = Costs(self._config, names, self._find_thresholds(), usual, val.targets)
@@ -69,10 +71,11 @@ class Reduction:
             chosen = trials[0] if costs.holds(trials[0].measured) else None
         else:
             assert self._train is not None
-            train = images.load(self._train, self._info.image_size, "train.txt")
+            train = images.load(self._train, self._info.image_size, TRAIN_FILE, size_of_batch)
             source = Int8Graph(path)
             logger.info("measuring the ranges of the layers on %d images", len(train))
-            source.measure_ranges(train.batches(_RANGE_BATCH))
+            rows = self._config.Export.batch_size or _RANGE_BATCH
+            source.measure_ranges(train.batches(size=rows))
             layers, effects = source.layers, measure_effects(source, train, "int8")
             chosen, trials = layer_search.search(
                 layers,
@@ -96,11 +99,10 @@ class Reduction:
         )
         export_report.write(path.parent, report)
         costs.tell_result(report)
-        if self._tuned is not None and (found := costs.tune(chosen.measured.scores)) is not None:
-            # Decisions at these thresholds are the best of this precision.
+        if self._tuned is not None:
+            thresholds, shared = costs.choose_thresholds(chosen.measured.scores)
             description = path.with_name(INFERENCE_YML)
-            thresholds = found.thresholds.tolist()
-            inference_yml.set_thresholds(description, thresholds, found.shared, back_up=False)
+            inference_yml.set_thresholds(description, thresholds.tolist(), shared, back_up=False)
 
     def _find_thresholds(self) -> np.ndarray:
         """The thresholds in use, float32 [C]."""
@@ -144,4 +146,4 @@ def _measure(model: Any, plan: Plan, costs: Costs, val: Images) -> Trial[Measure
 def _score(model: Path | bytes, shown: Images, most: int | None = None) -> np.ndarray:
     """Scores float32 [N, C] of an ONNX model for the images, or the first `most` of them."""
     graph = onnx.open_graph(model)
-    return np.concatenate([graph(batch) for batch in shown.batches(_BATCH, most)])
+    return np.concatenate([graph(batch) for batch in shown.batches(most)])[: most or len(shown)]

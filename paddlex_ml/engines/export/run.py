@@ -83,7 +83,9 @@ def _save_graph(config: Config, source: LoadedModel, folder: Path) -> ExportResu
     form, precision = config.Export.format, config.Export.precision
     # The other formats of the same weights are, or would be, beside it.
     others = [folder.with_name(name) for name in EXPORTS.values() if name != folder.name]
-    tuned = [path for path in (folder, *others) if _is_tuned(path)]
+    # Exports in lower precision have thresholds of their own.
+    usual = [path for path in (folder, *others) if not (path / EXPORT_REPORT).is_file()]
+    tuned = [path for path in usual if _is_tuned(path)]
     is_onnx, report = form == "onnx", None
     if is_onnx:
         rework = None

@@ -22,7 +22,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.evaluation import Network, Scoring, scoring
 from paddlex_ml.export import static
 from paddlex_ml.inference import paddle_engine
-from paddlex_ml.storage import folders
+from paddlex_ml.storage import folders, temporary
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,15 @@ BATCH = 8
 
 def choose(config: Config, images: int, rank: int) -> Scoring:
     """How the process `rank` scores its share of the validation images, `images` of them."""
-    size = config.Train.image_size
+    size, output = config.Train.image_size, config.Global.output
+    if rank == 0:
+        for left in output.glob(".validation.*"):
+            folders.discard(left)
     if images * size**2 < LEAST_PIXELS or paddle.device.get_device() != "cpu":
         return scoring
-    return StaticScoring(size, config.Global.output / f".validation.{rank}")
+    # Other machines may not see the output folder.
+    folder = output if output.is_dir() else temporary.own_folder()
+    return StaticScoring(size, folder / f".validation.{rank}")
 
 
 class StaticScoring:

@@ -42,11 +42,11 @@ def test_a_long_list_is_thinned_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_images_are_those_that_an_evaluation_sees(toy: Path) -> None:
     val = annotation.read(toy, lists=("val",)).val
-    found = export_images.load(val, 32, "val.txt")
+    found = export_images.load(val, 32, "val.txt", 5)
     assert len(found) == len(val)
     assert np.array_equal(found.targets, val.targets)
-    batches = list(found.batches(5))
-    assert [len(batch) for batch in batches] == [5, 5, 2]
+    batches = np.concatenate(list(found.batches()))
     expected = found.steps.normalise(found.pixels)
-    assert np.array_equal(np.concatenate(batches), expected)
-    assert [len(batch) for batch in found.batches(5, most=7)] == [5, 2]
+    assert np.array_equal(batches[:12], expected)
+    assert np.array_equal(batches[12:], expected[[11] * 3])  # filled up
+    assert len(np.concatenate(list(found.batches(most=7)))) == 10

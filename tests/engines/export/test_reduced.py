@@ -14,6 +14,7 @@ import pytest
 
 from paddlex_ml.artifacts import export_report, inference_yml
 from paddlex_ml.engines.export import images as export_images
+from paddlex_ml.engines.export import reduced
 from paddlex_ml.export import layer_search
 from paddlex_ml.export.layer_search import Trial
 from paddlex_ml.inference.predictor import Predictor
@@ -44,7 +45,8 @@ def test_an_export_in_lower_precision_is_measured_evaluated_and_predicts(
 ) -> None:
     best, name = copy_of_run / "best_model", key.partition("=")[2]
     assert run("export", None, copy_of_run, ONNX)[0] == 0
-    code, err = run("export", toy, copy_of_run, ONNX, key, FEW, *ANY)
+    few = [FEW] if key == INT8 else []
+    code, err = run("export", toy, copy_of_run, ONNX, key, *few, *ANY)
     assert code == 0, err
     folder = best / f"inference_onnx_{name}"
     assert sorted(os.listdir(folder)) == ["export_report.json", "inference.onnx", "inference.yml"]
@@ -75,6 +77,7 @@ def test_an_export_in_lower_precision_is_measured_evaluated_and_predicts(
         f"Evaluate.compare_with={usual}",
     )
     assert code == 0, err
+    assert f"an export in {name}: " in err
     result = json.loads((copy_of_run / "evaluate_result.json").read_text())
     assert result["metrics"]["MultiLabelMAP"] == pytest.approx(report.map, abs=1e-6)
 
@@ -184,6 +187,8 @@ def test_few_images_and_other_classes_are_refused(
         ([ONNX, FP16], "Global.dataset_dir is not set", "Global.dataset_dir=./dataset/my_set"),
         ([ONNX, INT8, "Export.calibration_images=1"], "Export.calibration_images", "10"),
         ([ONNX, "Export.precision=int4"], "Export.precision", "int8"),
+        ([ONNX, "Export.max_map_loss=0.1"], "fp32 does not read it", "Export.max_map_loss=0.005"),
+        ([ONNX, FP16, FEW], "fp16 does not read it", "Export.precision=int8"),
     ],
 )
 def test_bad_values_are_refused(
@@ -203,3 +208,55 @@ def test_a_long_val_list_is_drawn_from(
     report = export_report.read(copy_of_run / "best_model" / "inference_onnx_fp16")
     assert report is not None
     assert report.images == 7
+
+
+@pytest.mark.parametrize("batch", [5, 12])
+def test_a_fixed_batch_is_measured_in_such_batches(
+    run: Run, toy: Path, copy_of_run: Path, batch: int
+) -> None:
+    size = f"Export.batch_size={batch}"
+    code, err = run("export", toy, copy_of_run, ONNX, INT8, FEW, size, *ANY)
+    assert code == 0, err
+    report = export_report.read(copy_of_run / "best_model" / "inference_onnx_int8")
+    assert report is not None
+    assert report.images == 12
+    assert 0 < report.largest_movement < 0.5
+
+
+def test_thresholds_in_use_are_those_of_fp32_however_often_one_exports(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    best = copy_of_run / "best_model"
+    inference_yml.set_thresholds(best / "inference" / "inference.yml", [0.3, 0.5, 0.7], 0.4)
+    found = []
+    for _ in range(2):
+        keys = ("Evaluate.tune_min_positives=1", *ANY)
+        assert run("export", toy, copy_of_run, ONNX, INT8, FEW, *keys)[0] == 0
+        report = export_report.read(best / "inference_onnx_int8")
+        assert report is not None
+        found.append([row.threshold for row in report.per_class])
+    assert found[0] == found[1] == pytest.approx([0.3, 0.5, 0.7])
+    # Without tuning, or where new thresholds would change too much, those of fp32 stay.
+    for keys in (
+        ("Evaluate.tune_threshold=null", *ANY),
+        ("Evaluate.tune_min_positives=1", "Export.max_changed_decisions=0.01", ANY[1]),
+    ):
+        assert run("export", toy, copy_of_run, ONNX, FP16, *keys)[0] == 0
+        described = inference_yml.read(best / "inference_onnx_fp16" / "inference.yml")
+        assert described.threshold == pytest.approx([0.3, 0.5, 0.7])
+
+
+def test_scores_that_are_no_numbers_are_refused(
+    run: Run, toy: Path, copy_of_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = reduced._score
+
+    def spoil(model: Path | bytes, *rest: object) -> np.ndarray:
+        scores = usual(model, *rest)  # type: ignore[arg-type]
+        return scores if isinstance(model, Path) else np.full_like(scores, np.nan)
+
+    monkeypatch.setattr(reduced, "_score", spoil)
+    code, err = run("export", toy, copy_of_run, ONNX, FP16, *ANY)
+    assert code == 2
+    assert "in fp16 the model gives scores that are no numbers" in err
+    assert not (copy_of_run / "best_model" / "inference_onnx_fp16").exists()
