@@ -16,11 +16,11 @@ import pytest
 import yaml
 from paddle.static import InputSpec
 
-from paddlex_ml import create_model
+from paddlex_ml import create_model, onnx_runtime
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import onnx_engine, paddle_engine, static_model
+from paddlex_ml.inference import paddle_engine, static_model
 from paddlex_ml.inference.static_model import StaticModel
 
 LABELS = ["cat", "dog", "猫", "7", "red square"]
@@ -219,7 +219,7 @@ def test_threads_that_share_a_model_do_not_each_keep_its_weights(exported: Path)
 @pytest.mark.parametrize("folder", ["exported", "onnx_folder"])
 def test_one_thread_loads_and_runs_the_network(request, folder: str, monkeypatch):
     seen: list[str] = []
-    for engine, name in ((paddle_engine, "_build"), (onnx_engine, "_open")):
+    for engine, name in ((paddle_engine, "_build"), (onnx_runtime, "open_session")):
         build = getattr(engine, name)
 
         def watch(*arguments, build=build, **options):
