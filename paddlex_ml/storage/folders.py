@@ -95,6 +95,8 @@ def finish_interrupted(folder: Path, is_ours: IsOurs) -> None:
                 if not is_ours(entry) and not os.path.lexists(folder / entry.name):
                     entry.rename(folder / entry.name)
             shutil.rmtree(aside, ignore_errors=True)
+    if folder.is_dir() and not folder.is_symlink() and fresh.is_dir() and not fresh.is_symlink():
+        shutil.rmtree(fresh, ignore_errors=True)  # the user's entries are in the folder, too
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import Best, EpochRow, WeightsKind, write_metrics
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import LEAST_SPREAD, Evaluation, is_constant
 from paddlex_ml.training import memory
 from paddlex_ml.training.diagnostics import Diagnostics
@@ -56,25 +58,47 @@ class Keeper:
 
     def save_epoch(self, training: Training) -> None:
         """Write all that is due after a finished epoch; each checkpoint holds the whole epoch."""
-        progress, files = training.progress, self.files
-        with self.plan.group.main_first(f"epoch {progress.epoch}") as is_main:
+        with self.plan.group.main_first(f"epoch {training.progress.epoch}") as is_main:
             if is_main:
-                if progress.best is not None and progress.best.epoch == progress.epoch:
-                    use_ema = progress.best.weights == "ema"
-                    snapshot = training.snapshot(use_ema=use_ema)
-                    checkpoint.write(files.best_model.folder, snapshot)
-                latest, kept = files.latest.folder, files.epoch(progress.epoch).folder
-                if progress.epoch in progress.saved_epochs:
-                    checkpoint.write(kept, training.snapshot())
-                    checkpoint.duplicate(kept, latest)
-                else:
-                    checkpoint.write(latest, training.snapshot())
-                self.plan.after_checkpoint()
-                write_metrics(files.metrics_csv, progress.history)
-                keep = self.plan.saving.keep_last
-                for epoch in progress.saved_epochs[:-keep] if keep else ():
-                    checkpoint.remove(files.epoch(epoch).folder)
+                self._write_epoch(training)
         self._steps, self._written = 0, time.monotonic()
+
+    def complete_epoch(self, training: Training) -> None:
+        """Write what a kill left unwritten of the epoch after which this run goes on, if anything.
+
+        `latest` is the last checkpoint of an epoch that is written. So it is behind where the run
+        goes on from another one, and after the last epoch nothing else would write it.
+        """
+        progress, latest = training.progress, self.files.latest.folder
+        with self.plan.group.main_first(f"rest of epoch {progress.epoch}") as is_main:
+            if is_main and not progress.step and _count_epochs(latest) < progress.epoch:
+                self._write_epoch(training)
+
+    def _write_epoch(self, training: Training) -> None:
+        progress, files = training.progress, self.files
+        if progress.best is not None and progress.best.epoch == progress.epoch:
+            snapshot = training.snapshot(use_ema=progress.best.weights == "ema")
+            checkpoint.write(files.best_model.folder, snapshot)
+        latest, kept = files.latest.folder, files.epoch(progress.epoch).folder
+        if progress.epoch in progress.saved_epochs:
+            checkpoint.write(kept, training.snapshot())
+            checkpoint.duplicate(kept, latest)
+        else:
+            checkpoint.write(latest, training.snapshot())
+        self.plan.after_checkpoint()
+        write_metrics(files.metrics_csv, progress.history)
+        keep = self.plan.saving.keep_last
+        for epoch in progress.saved_epochs[:-keep] if keep else ():
+            checkpoint.remove(files.epoch(epoch).folder)
+
+
+def _count_epochs(folder: Path) -> int:
+    """Finished epochs of the checkpoint in a folder; -1 where there is none, or a damaged one."""
+    with suppress(PaddlexMLError):
+        saved = checkpoint.read_progress(folder)
+        if saved is not None:
+            return int(saved["epoch"])
+    return -1
 
 
 def finish_epoch(

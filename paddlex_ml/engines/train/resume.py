@@ -47,6 +47,11 @@ class Beginning(NamedTuple):
     overwrites: bool = False
     """Whether a run in the output folder is set aside first, as Global.overwrite allows."""
 
+    def goes_on_in(self, output: Path) -> bool:
+        """Whether the checkpoint is one of the run in this folder, which is not overwritten."""
+        is_there = self.resume is not None and self.resume.parent.resolve() == output.resolve()
+        return is_there and not self.overwrites
+
 
 class _Candidate(NamedTuple):
     """A checkpoint in the output folder that a training may go on from."""

@@ -54,6 +54,7 @@ from paddlex_ml.training.loop import fit, global_step
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.recompute import recompute_blocks
+from paddlex_ml.training.saving import Keeper
 from paddlex_ml.training.state import Training
 from paddlex_ml.training.sync_batch_norm import synchronise
 
@@ -108,6 +109,8 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         with closing(train_loader), closing(val_loader):
             if opened.saved is not None:
                 changed_lists.adopt(training, opened.saved, plan, val_loader, output)
+                if job.beginning.goes_on_in(output):
+                    Keeper(output, plan).complete_epoch(training)
             pretrained.evaluate_start(training, plan, val_loader, interrupt)
             fit(training, plan, train_loader, val_loader, output, interrupt)
         difference = None

@@ -151,6 +151,41 @@ def test_latest_means_the_newest_where_a_kill_came_before_it_was_written(
     assert "[Epoch 3/3]" in err
 
 
+@pytest.mark.parametrize("resume", ["latest", "auto"])
+@pytest.mark.parametrize("written", [["best_model"], ["best_model", "epoch_2"]])
+def test_a_kill_within_the_last_checkpoints_leaves_none_of_them_behind(
+    run: Run, toy: Path, start_weights: Path, tmp_path: Path, written: list[str], resume: str
+) -> None:
+    output, expected = tmp_path / "run", tmp_path / "expected"
+    # The last epoch is the best one, so that best_model is written first, then epoch_2, and latest.
+    keys = ["Train.start_eval_epoch=2", f"Train.pretrain_weight_path={start_weights}"]
+    assert run("train", toy, output, *keys)[0] == 0
+    shutil.copytree(output, expected)
+    shutil.copytree(output / "epoch_1", output / ".best_model.new")  # that of before
+    shutil.rmtree(output / "latest")
+    checkpoint.duplicate(output / "epoch_1", output / "latest")
+    for name in {"epoch_2"}.difference(written):
+        shutil.rmtree(output / name)
+    code, err = run(
+        "train",
+        toy,
+        output,
+        *keys,
+        f"Train.resume_path={resume if resume == 'auto' else output / resume}",
+    )
+    assert code == 0, err
+    assert "nothing is left to train" in err
+    for name in ("best_model", "epoch_2", "latest"):
+        found, wanted = (checkpoint.load(folder / name) for folder in (output, expected))
+        assert found.progress["epoch"] == wanted.progress["epoch"] == 2
+        for part in ("weights", "ema"):
+            ours, theirs = getattr(found, part), getattr(wanted, part)
+            assert ours.keys() == theirs.keys()
+            assert all(np.array_equal(ours[key], theirs[key]) for key in ours), (name, part)
+    hidden = {path.name for path in output.iterdir() if path.name.startswith(".")}
+    assert hidden <= {".train.lock", ".paddlex_ml.lock"}
+
+
 def test_a_refused_start_leaves_the_result_of_the_finished_run(
     run: Run, toy: Path, copy_of_run: Path
 ) -> None:
