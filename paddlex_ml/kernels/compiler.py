@@ -36,9 +36,9 @@ WAIT = 120.0
 """Seconds to wait for another process that compiles; after them this one compiles too."""
 HELPER = """
 import sys
-sys.path[:] = sys.argv[2:]
+sys.path[:] = sys.argv[3:]
 from paddlex_ml.kernels import compiler
-compiler.assist(sys.argv[1].split(","))
+compiler.assist(sys.argv[1].split(","), int(sys.argv[2]))
 """
 OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 """Of every function: without Python's lock, and without code for what no function here does."""
@@ -145,9 +145,12 @@ def missing(names: Collection[str]) -> list[str]:
     return result
 
 
-def assist(names: Collection[str]) -> None:
-    """Compile those kernels of `names`, last ones first, that no process has stored or compiles."""
-    folder, parent = Path(os.environ[VARIABLE]), os.getppid()
+def assist(names: Collection[str], parent: int) -> None:
+    """Compile those kernels of `names`, last ones first, that no process has stored or compiles.
+
+    It ends when the process `parent`, which has started this one, is gone.
+    """
+    folder = Path(os.environ[VARIABLE])
     for name in reversed([*names]):
         module = importlib.import_module(name.rpartition(".")[0])
         (kernel,) = (k for k in module.KERNELS if k.name == name.rpartition(".")[2])
@@ -162,7 +165,7 @@ def assisted(names: Collection[str]) -> Iterator[None]:
     os.environ[VARIABLE] = str(_find_folder())
     with suppress(OSError):  # no further process may be started: it is not indispensable
         process = subprocess.Popen(  # noqa: S603  # this Python, with a text of this file
-            [sys.executable, "-I", "-c", HELPER, ",".join(names), *sys.path],
+            [sys.executable, "-I", "-c", HELPER, ",".join(names), str(os.getpid()), *sys.path],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -45,6 +45,8 @@ def test_a_resume_goes_on_with_the_same_numbers(toy: Path, tmp_path: Path) -> No
     [
         ("[gloo] Connection closed by peer", PeerLost),
         ("ResourceExhausted: out of memory", RuntimeError),
+        ("in ncclAllReduce\nError Message Summary:\nResourceExhausted: memory", RuntimeError),
+        ("in Backward\nError Message Summary:\nUnavailable: reset by peer", PeerLost),
     ],
 )
 def test_only_errors_of_the_network_mean_a_lost_peer(text: str, expected: type) -> None:

@@ -368,6 +368,17 @@ def test_what_is_to_be_compiled_is_known_without_numba(
 
 
 @needs_numba
+def test_a_process_whose_parent_is_gone_compiles_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(compiler.VARIABLE, str(tmp_path / "code"))
+    names = ["paddlex_ml.kernels.pooling.pool"]
+    assert compiler.missing(names) == names
+    compiler.assist(names, parent=os.getpid())  # not that of this process
+    assert compiler.missing(names) == names
+
+
+@needs_numba
 def test_a_process_that_was_started_before_is_the_only_one(
     small: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
