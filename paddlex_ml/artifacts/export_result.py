@@ -21,7 +21,8 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of the exported model; unset for safetensors."""
     files: list[str]
     static_difference: float | UnsetType = UNSET
-    """Largest difference between scores of the exported model and of the weights."""
+    """Largest difference between scores of the exported model and of the weights; of fp16 and int8
+    that of the fp32 graph which they were made from."""
     precision: str | UnsetType = UNSET
     """A value of Export.precision; only for onnx."""
     report: str | UnsetType = UNSET

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,8 @@ class Reduction:
             assert self._train is not None
             train = images.load(self._train, self._info.image_size, TRAIN_FILE, size_of_batch)
             source = Int8Graph(path)
-            logger.info("measuring the ranges of the layers on %d images", len(train))
             rows = self._config.Export.batch_size or _RANGE_BATCH
-            source.measure_ranges(train.batches(size=rows))
+            source.measure_ranges(_tell(train.batches(size=rows), len(train), rows))
             layers, effects = source.layers, measure_effects(source, train, "int8")
             chosen, trials = layer_search.search(
                 layers,
@@ -113,6 +113,18 @@ class Reduction:
         return per_class_threshold.resolve(
             inference_yml.read(path).threshold, names, where=str(path)
         )
+
+
+def _tell(batches: Iterator[np.ndarray], images: int, rows: int) -> Iterator[np.ndarray]:
+    """The batches of the images that show the ranges, with a line at times."""
+    told = 0.0
+    for number, batch in enumerate(batches):
+        if time.monotonic() - told > _LIFE:
+            logger.info(
+                "measuring the ranges of the layers: image %d of %d", number * rows + 1, images
+            )
+            told = time.monotonic()
+        yield batch
 
 
 def measure_effects(graph: Int8Graph, shown: Images, level: Level) -> dict[str, float]:

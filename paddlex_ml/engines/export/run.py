@@ -98,7 +98,10 @@ def _save_graph(config: Config, source: LoadedModel, folder: Path) -> ExportResu
     else:
         save = save_pdmodel if form == "pdmodel" else save_static
         difference = save(source.model, source.info, folder)
-    logger.info("exported %s -> %s (largest difference %.1e)", source.path, folder, difference)
+    graph = "" if report is None else " of the fp32 graph"
+    logger.info(
+        "exported %s -> %s (largest difference%s %.1e)", source.path, folder, graph, difference
+    )
     run_lock.warn_of_training(folder)
     if report is None:
         _tell_of_thresholds(folder, tuned)
