@@ -58,7 +58,7 @@ def main() -> int:
 
 def _measure(name: str, tokens: str | None, size: int, classes: int) -> Iterator[str]:
     from paddlex_ml.artifacts.checkpoint import ModelInfo
-    from paddlex_ml.config.schema import OPSET
+    from paddlex_ml.config.export_schema import OPSET
     from paddlex_ml.export.onnx import save_onnx
     from paddlex_ml.export.pdmodel import save_pdmodel
     from paddlex_ml.export.safetensors import save_safetensors

@@ -11,7 +11,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from paddlex_ml.config import load, schema, shipped, values
+from paddlex_ml.config import export_schema, load, shipped, values
 from paddlex_ml.data import near_duplicates
 from paddlex_ml.formats import registry
 
@@ -58,13 +58,13 @@ def test_every_setting_in_a_command_about_learning_is_one_that_loads() -> None:
 
 def test_the_page_on_exports_names_each_format_and_the_range_of_opset() -> None:
     page = (ROOT / "docs" / "export.md").read_text("utf-8")
-    kinds = get_type_hints(schema.ExportConfig, include_extras=True)
+    kinds = get_type_hints(export_schema.ExportConfig, include_extras=True)
     for name in get_args(kinds["format"]):
         assert f"\n| `{name}` | " in page
-        assert f"Export.format={name} " in page or name == schema.ExportConfig.format
+        assert f"Export.format={name} " in page or name == export_schema.ExportConfig.format
     limits = next(item for item in kinds["opset"].__metadata__ if isinstance(item, values.Range))
     assert f"version of the operators, {limits.low} to {limits.high}. The default, " in page
-    assert f"The default, {schema.OPSET}, is" in page
+    assert f"The default, {export_schema.OPSET}, is" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
+from paddlex_ml.config.value_types import Share
 from paddlex_ml.config.values import Range
-
-Share: TypeAlias = Annotated[float, Range(low=0, high=1)]
 
 
 @dataclass(frozen=True, kw_only=True)

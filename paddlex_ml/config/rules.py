@@ -9,13 +9,12 @@ from itertools import count
 from typing import TypeAlias
 
 from paddlex_ml.config import shipped
+from paddlex_ml.config.export_schema import OPSET, ExportConfig
 from paddlex_ml.config.schema import (
-    OPSET,
     SOURCES,
     TOKEN_MODELS,
     TUNE_TARGET,
     Config,
-    ExportConfig,
     LossConfig,
 )
 from paddlex_ml.config.validation import ConfigFault, override

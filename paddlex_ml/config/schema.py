@@ -12,12 +12,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from paddlex_ml.config import shipped, values
-from paddlex_ml.config.augment_schema import AugmentConfig, Share
+from paddlex_ml.config.augment_schema import AugmentConfig
+from paddlex_ml.config.export_schema import ExportConfig
+from paddlex_ml.config.predict_schema import PredictConfig
+from paddlex_ml.config.value_types import (
+    Count,
+    PathOrUrl,
+    Percent,
+    Seed,
+    Share,
+    Text,
+    Threshold,
+)
 from paddlex_ml.config.values import Checked, Range
-from paddlex_ml.run_modes import RUN_MODES
 
 MODES = ("check_dataset", "train", "evaluate", "export", "predict")
 TOKEN_MODELS = ("CLIP_vit_base_patch16_448_ML",)
@@ -39,22 +49,12 @@ IGNORED = ("Global.export_with_pir", "Train.dy2st")
 WORDS = {"Train.resume_path": ("auto",), "Evaluate.compare_with": ("raw", "ema")}
 """Key of a path -> words in its place that are no path."""
 
-OPSET = 17
-"""The first version with an operator for layer norm, which takes ten operators before."""
-
 TUNE_TARGET = 0.9
 """A precision or recall that suits most uses; F1 has no target."""
 
-Count: TypeAlias = Annotated[int, Range(low=1)]
-Seed: TypeAlias = Annotated[int, Range(low=0, high=2**32 - 1)]  # the largest that numpy takes
-Percent: TypeAlias = Annotated[int, Range(low=0, high=100)]
-Text: TypeAlias = Annotated[str, Checked(values.text)]
-PathOrUrl: TypeAlias = Annotated[str, Checked(values.path_text)]
 PosWeight: TypeAlias = list[float] | Literal["auto"]
 Queries: TypeAlias = int | Literal["auto"]
-LabelScores: TypeAlias = tuple[float, float] | Literal["soft"]
 Unknown: TypeAlias = Literal["ignore", "negative", "weak_negative", "em", "role"]
-Threshold: TypeAlias = float | list[float] | dict[str | int, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -389,102 +389,6 @@ class EvaluateConfig:
     checkpoint. null: nothing."""
     report: bool = True
     """true: write evaluate/report.html. false: only the numbers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportConfig:
-    """Section `Export`."""
-
-    weight_path: PathOrUrl | None = None
-    """Weights to export: a weight file or its URL. null:
-    <output>/best_model/best_model.pdparams."""
-    format: Literal["paddle", "safetensors", "onnx", "pdmodel"] = "paddle"
-    """Format of the exported model: paddle (inference.json + inference.pdiparams), safetensors
-    (only the weights), onnx (inference.onnx) or pdmodel (inference.pdmodel, for Paddle 2)."""
-    opset: Annotated[int, Range(low=11, high=21)] = OPSET  # paddle2onnx converts every model to it
-    """Version of ONNX's operators, 11 to 21, only for the format onnx. Lower it only for a runtime
-    that needs it: before 17 there is no operator for layer norm, which then takes many."""
-    batch_size: Count | None = None
-    """Images in each batch that the ONNX file will take, at least 1, for a runtime that needs a
-    fixed number. Only for the format onnx. null: any number."""
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
-    """Numbers of the ONNX file: fp32, fp16 (half the size) or int8 (a quarter of it, and faster
-    where the processor multiplies such numbers). The last two are measured on val.txt of
-    Global.dataset_dir, and need it."""
-    calibration_images: Annotated[int, Range(low=10)] = 300
-    """int8: images of train.txt that show the ranges of the layers, at least 10; all of a shorter
-    list."""
-    max_changed_decisions: Share = 0.01
-    """fp16, int8: largest share of decisions (images x classes of val.txt) that may be other ones
-    than in fp32: 0 to 1. Layers that change too many are not put into 8 bits."""
-    max_map_loss: Share = 0.005
-    """fp16, int8: how much lower the mAP on val.txt may be than in fp32: 0 to 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class KernelOptionConfig:
-    """Section `Predict.kernel_option`."""
-
-    run_mode: Annotated[str, Checked(values.one_of(RUN_MODES))] | None = None
-    """How the static model runs: paddle (plain), mkldnn (oneDNN, faster on a CPU), mkldnn_bf16
-    (less exact, faster still on recent CPUs), trt_fp32 or trt_fp16 (TensorRT, for GPUs and a Paddle
-    that was built with it), onnxruntime (for an export with Export.format=onnx; starts sooner).
-    null: mkldnn on a CPU where its result is exact, else paddle; onnxruntime for an ONNX export."""
-    cpu_threads: Count | None = None
-    """Threads of the engine on a CPU, at least 1. null: all cores."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictConfig:
-    """Section `Predict`."""
-
-    batch_size: Count = 1
-    """Images per batch, at least 1. Raise it for many images."""
-    model_dir: PathOrUrl | None = None
-    """Folder of the static model, or URL of its tar archive. null:
-    <output>/best_model/inference."""
-    input: Annotated[Any, Checked(values.pictures, form="texts")] | None = None
-    """What to predict on: an image, a URL, a folder, a pattern such as "images/*.jpg", a text file
-    (.txt) with one of these per line, or a list of these. Mode predict needs it."""
-    frames: Count | None = None
-    """Of videos, GIFs and other files of several frames, predict every so many frames, at least 1:
-    a result for each. null: the first frame of an image, and no videos."""
-    threshold: Annotated[Threshold, Checked(values.threshold, form="yaml")] | None = None
-    """Score from which a label counts as present, 0 to 1. Also a list with one number per class, or
-    a mapping by class name or id: {default: 0.5, cat: 0.3}. A lower one finds more labels and more
-    wrong ones. null: that of the model's inference.yml; exports have 0.5."""
-    max_labels: Count | None = None
-    """Most labels of an image, those with the highest scores, at least 1. null: no limit."""
-    min_labels: Annotated[int, Range(low=0)] = 0
-    """Fewest labels of an image, even below the threshold, at least 0."""
-    relations: Path | None = None
-    """A relations.yaml (docs/data.md), whose implications and exclusive classes the labels keep
-    whatever the thresholds are. null: none."""
-    return_all_scores: bool = False
-    """true: the results hold the score of every class as well."""
-    on_error: Literal["report", "raise"] = "report"
-    """When an image cannot be read: report (predict the others, name it, end with exit code 2) or
-    raise (stop there)."""
-    strict: bool = False
-    """true: files in a folder that are not answered, such as videos, end with exit code 2. false:
-    they are named in the log and in the results."""
-    save_path: Path | None = None
-    """Folder for predictions.json, predictions.csv and the pictures. null: <output>/predict. Those
-    of an earlier prediction are moved into its subfolder predictions.bak."""
-    save_labels: Annotated[LabelScores, Checked(values.label_scores, form="yaml")] | None = None
-    """Two scores, such as [0.1, 0.9]: also add the images, which lie in Global.dataset_dir, to its
-    train.txt. Labels with a score from the second are present, below the first absent, between them
-    unknown; the old list is kept as .bak. soft: add the scores themselves, for Train.soft_labels
-    (docs/labels.md). null: do not."""
-    save_img: bool = True
-    """true: draw the labels into pictures. false doubles the speed on small photographs."""
-    longest_side: Annotated[int, Range(low=640, high=16_000)] = 1600
-    """Most pixels of a side of a drawn picture, 640 to 16000. Larger images are drawn smaller."""
-    explain: bool = False
-    """true: draw, for each label, which parts of the image the model used, into the folder explain
-    beside the pictures, also when save_img is false. The network runs twice for it. docs/explain.md
-    says what such maps do not mean."""
-    kernel_option: KernelOptionConfig = field(default_factory=KernelOptionConfig)
 
 
 @dataclass(frozen=True, kw_only=True)

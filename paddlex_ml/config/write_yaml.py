@@ -15,7 +15,14 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, get_type_hints
 
-from paddlex_ml.config import augment_schema, schema, shipped, yaml_text
+from paddlex_ml.config import (
+    augment_schema,
+    export_schema,
+    predict_schema,
+    schema,
+    shipped,
+    yaml_text,
+)
 from paddlex_ml.config.validation import is_section
 from paddlex_ml.models import published
 
@@ -85,7 +92,8 @@ def render(model: str) -> str:
 
 def _read_comments() -> dict[str, str]:
     """`Class.field` of the schema -> the docstring below that field, on one line."""
-    comments, sources = {}, map(inspect.getsource, (schema, augment_schema))
+    modules = (schema, augment_schema, export_schema, predict_schema)
+    comments, sources = {}, map(inspect.getsource, modules)
     for section in (node for source in sources for node in ast.parse(source).body):
         if isinstance(section, ast.ClassDef):
             for item, below in pairwise(section.body):

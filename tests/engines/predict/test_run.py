@@ -8,7 +8,7 @@ import re
 import shutil
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
-from paddlex_ml.config.schema import Config, GlobalConfig, PredictConfig, TrainConfig
+from paddlex_ml.config.predict_schema import PredictConfig
+from paddlex_ml.config.schema import Config, GlobalConfig, TrainConfig
 from paddlex_ml.engines.predict import files, run
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.export.static import save_static
@@ -61,8 +62,7 @@ def configure(output: Path, *, model: str = "PP-LCNet_x1_0_ML", **keys) -> Confi
 
 def predict(config: Config) -> dict[str, Any]:
     """The content of predict_result.json."""
-    content: dict[str, Any] = msgspec.to_builtins(run.run(config))
-    return content
+    return cast(dict[str, Any], msgspec.to_builtins(run.run(config)))
 
 
 def read_table(path: Path) -> list[list[str]]:

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from paddlex_ml.config import load, shipped
-from paddlex_ml.config.schema import Config, GlobalConfig, PredictConfig, TrainConfig
+from paddlex_ml.config.predict_schema import PredictConfig
+from paddlex_ml.config.schema import Config, GlobalConfig, TrainConfig
 from paddlex_ml.data import annotation, journal, targets
 from paddlex_ml.engines.predict import run, save_labels
 from paddlex_ml.errors import PaddlexMLError
