@@ -22,8 +22,6 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
-from tqdm import tqdm
-
 from paddlex_ml import stop_signals, streams
 from paddlex_ml.errors import Lines, PaddlexMLError, Stopped
 from paddlex_ml.safe_text import one_line, visible, without_secrets
@@ -93,6 +91,8 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
     Elsewhere a log line for every tenth, so that log files stay short. `what` is "decoded images".
     """
+    from tqdm import tqdm  # with the first bar: a sixth of the start of `--help`
+
     last, begin = 0, time.monotonic()
 
     def log_tenths(done: int, total: int) -> None:

@@ -24,8 +24,6 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from paddlex_ml.errors import PaddlexMLError, alternatives
 from paddlex_ml.safe_text import CUT, url_without_secrets
 from paddlex_ml.storage import cache, files, known_files, regular_file, web
@@ -258,6 +256,8 @@ def _receive(
         logger.info("fetching %s (%s) to %s", url_without_secrets(url), size, path)
     _refuse_too_large((length or 0) - done, path)
     files.set_link_aside(part)
+    from tqdm import tqdm  # with the first download
+
     with part.open("ab") as file, tqdm(
         desc=path.name, total=length, initial=done, unit="B", unit_scale=True,
         file=sys.stderr, disable=None,  # None: shown on a terminal only

@@ -172,7 +172,7 @@ def test_a_disk_that_fills_up_keeps_the_part(site, monkeypatch):
         def update(self, _):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(fetch, "tqdm", Full)
+    monkeypatch.setattr("tqdm.tqdm", Full)
     site["/a"] = site.reply(BODY, etag='"1"')
     error = refusal(site.url("/a"))
     assert error.what == "the cache cannot be used: No space left on device"
