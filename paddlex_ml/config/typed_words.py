@@ -15,6 +15,7 @@ import yaml
 from paddlex_ml.config import validation, yaml_text
 
 _KEY = re.compile(r"[^\s=:,{}\[\]()'\"/\\]*")
+_SPOILT = 20  # words: each try reads the whole value
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def _read(words: Sequence[str]) -> Override:
     key = _key(words[0])
     if len(words) == 1:
         return Override(words[0], tuple(words))
-    for end in range(len(words), 0, -1):  # words at the end that spoil the value are left out
+    ends = (*range(len(words), max(1, len(words) - _SPOILT), -1), 1)
+    for end in ends:  # words at the end that spoil the value are left out
         text = _write(key, words[:end])
         if text.partition("=")[2] and _is_good(text):
             value = yaml_text.parse_scalar_or_flow(text.partition("=")[2], key, validation.form_of)

@@ -77,7 +77,7 @@ class Document:
     lines: dict[str, int] = field(default_factory=dict)
     doubles: list[tuple[str, int, int]] = field(default_factory=list)
     """(dotted key, its first line, its second line), lines counted from 1."""
-    templates: frozenset[str] = frozenset()
+    templates: frozenset[str | int] = frozenset()
     """Keys of the first level with content that an alias (`*name`) repeats elsewhere."""
 
 
@@ -167,14 +167,15 @@ def write_inline(value: Any, key: str = "", form_of: FormOf = _as_yaml) -> str:
     return line.removesuffix("\n").removesuffix("\n...")
 
 
-def _find_templates(root: yaml.Node) -> frozenset[str]:
+def _find_templates(root: yaml.Node) -> frozenset[str | int]:
     """Keys of the first level whose content, or a part of it, an alias repeats."""
     if not isinstance(root, yaml.MappingNode):
         return frozenset()
     used = Counter(id(child) for node in _walk(root) for child in _children(node))
     return frozenset(
-        str(key.value)
+        _name(key)
         for key, value in root.value
+        if isinstance(key, yaml.ScalarNode) and not _is_merge(key)
         if any(used[id(node)] > 1 for node in _walk(value))
     )
 

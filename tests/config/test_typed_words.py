@@ -69,6 +69,17 @@ def test_a_word_that_no_value_can_take_is_left_out(tmp_path: Path) -> None:
     assert (error.what, error.fix) == ("'16' belongs to no key", "-o Train.batch_size=8")
 
 
+def test_thousands_of_words_are_not_all_tried(tmp_path: Path, monkeypatch) -> None:
+    reads: list[str] = []
+    monkeypatch.setattr(
+        "paddlex_ml.config.typed_words._is_good",
+        lambda text: bool(reads.append(text)) or text.endswith("=8"),
+    )
+    error = refuse(tmp_path, "Train.batch_size=8" + " 16" * 5_000)
+    assert error.fix == "-o Train.batch_size=8"
+    assert len(reads) <= 40
+
+
 def test_a_joined_value_that_is_bad_is_the_only_fault(tmp_path: Path) -> None:
     error = refuse(tmp_path, "Predict.threshold={default: 0.5, sea: 9}")
     assert error.what == "Predict.threshold is a mapping: must hold numbers from 0 to 1"

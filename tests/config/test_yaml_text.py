@@ -174,6 +174,19 @@ Predict:
     assert (config.Evaluate.batch_size, config.Predict.batch_size) == (3, 3)
 
 
+def test_a_whole_configuration_is_taken_over_and_templates_have_any_name(tmp_path: Path) -> None:
+    text = """\
+7: &small {image_size: 64}
+usual: &usual
+  Evaluate: {batch_size: 3}
+<<: *usual
+Global: {model: PP-LCNet_x1_0_ML, mode: check_dataset, dataset_dir: d}
+Train: {learning_rate: 1e-3, warmup_steps: 1, <<: *small}
+"""
+    config = merged(tmp_path, text=text)
+    assert (config.Evaluate.batch_size, config.Train.image_size) == (3, 64)
+
+
 def test_faults_in_what_is_taken_over_are_found_at_their_line(tmp_path: Path) -> None:
     text = f"more: &more\n  batch_size: 0\n{MINIMAL}  <<: *more\n"
     error = failure(tmp_path, text=text)
