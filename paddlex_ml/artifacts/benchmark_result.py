@@ -47,7 +47,7 @@ class BenchmarkRow(msgspec.Struct, frozen=True, kw_only=True):
     """Mean average precision; 0 where no class has a positive."""
     changed_decisions: float
     """Share of all decisions, images x classes, that are other ones than the reference's, at the
-    thresholds of the reference: 0..1."""
+    thresholds in use: 0..1."""
     largest_movement: float
     """Of a score against the reference, 0..1."""
     keeps_to_budgets: bool

@@ -35,7 +35,7 @@ from paddlex_ml.storage import fetch
 from paddlex_ml.wording import literal_path, path_override
 
 _KEY = "Export.weight_path"
-_BFLOAT16 = "avx512bw"  # without it oneDNN computes in float32, whatever it is asked for
+_BFLOAT16 = "avx512bw"  # without it runtimes compute in float32, whatever they are asked for
 
 logger = logging.getLogger(__name__)
 
@@ -180,8 +180,8 @@ def _find_obstacle(mode: str, device: str) -> tuple[str, str] | None:
     package = PACKAGE_OF.get(mode)
     if package is not None and importlib.util.find_spec(package) is None:
         return "not installed", program.pip_install(package)
-    if mode == "mkldnn_bf16" and not _has_bfloat16():
-        return "this processor has no AVX-512, without which oneDNN computes in float32", ""
+    if mode.endswith("_bf16") and not _has_bfloat16():
+        return "this processor has no AVX-512, without which it would be float32", ""
     return None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from paddlex_ml.artifacts.benchmark_result import BenchmarkRow
 from paddlex_ml.config.schema import Config
+from paddlex_ml.engines.benchmark.candidates import Candidate
 from paddlex_ml.engines.benchmark.turns import MeasuredExport
 from paddlex_ml.metrics import pareto, per_class_threshold, score_changes
 from paddlex_ml.metrics.average_precision import mean_average_precision
@@ -24,13 +25,10 @@ EQUAL = 1.05
 
 
 def make(
-    config: Config,
-    measured: Sequence[MeasuredExport],
-    reference: MeasuredExport,
-    targets: np.ndarray,
+    config: Config, measured: Sequence[MeasuredExport], targets: np.ndarray
 ) -> list[BenchmarkRow]:
-    """A row for each, the fastest first. targets: of the images, [N, C]."""
-    usual, thresholds = np.concatenate(reference.scores), find_thresholds(reference)
+    """A row for each, the fastest first; the first one given is the reference. targets: [N, C]."""
+    usual, thresholds = np.concatenate(measured[0].scores), find_thresholds(measured)
     usual_map = mean_average_precision(usual, targets, noise=NOISE)
     rows = []
     for each in measured:
@@ -78,23 +76,27 @@ def _compare(rows: Sequence[BenchmarkRow]) -> list[BenchmarkRow]:
     ]
 
 
-def find_thresholds(measured: MeasuredExport) -> np.ndarray:
-    """Those of its inference.yml: float32 [C]."""
-    described, folder = measured.candidate.described, measured.candidate.folder
-    return per_class_threshold.resolve(
-        described.threshold, described.label_names, where=str(folder)
-    )
+def find_thresholds(measured: Sequence[MeasuredExport]) -> np.ndarray:
+    """Those in use, float32 [C]: of the first export that was there, else the usual ones."""
+    there = [each.candidate for each in measured if not each.candidate.is_temporary]
+    return _resolve(there[0] if there else measured[0].candidate)
 
 
-def find_notes(measured: Sequence[MeasuredExport], reference: MeasuredExport) -> Iterator[str]:
+def find_notes(measured: Sequence[MeasuredExport]) -> Iterator[str]:
     """A line for each export with thresholds of its own, which change decisions too."""
-    usual = find_thresholds(reference)
-    before = decide(np.concatenate(reference.scores), usual)
+    usual = find_thresholds(measured)
+    before = decide(np.concatenate(measured[0].scores), usual)
     for each in measured:
-        own = find_thresholds(each)
+        own = usual if each.candidate.is_temporary else _resolve(each.candidate)
         if not np.array_equal(own, usual):
             share = float((decide(np.concatenate(each.scores), own) != before).mean())
             yield (
                 f"{each.candidate.name} has thresholds of its own in inference.yml: with them "
                 f"{share:.2%} of the decisions are other ones"
             )
+
+
+def _resolve(candidate: Candidate) -> np.ndarray:
+    """The thresholds of an inference.yml."""
+    described, where = candidate.described, str(candidate.folder)
+    return per_class_threshold.resolve(described.threshold, described.label_names, where=where)

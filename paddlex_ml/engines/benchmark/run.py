@@ -81,7 +81,6 @@ def _measure(
     logger.info("measuring in turns: %s", "; ".join(each.name for each in found))
     turns.start_all()
     turns.run()
-    reference = turns.measured[0]
     return BenchmarkResult(
         model_name=described.model_name,
         weights=str(exports.weights),
@@ -92,13 +91,13 @@ def _measure(
         val_images=len(val),
         images=turns.images,
         classes=len(dataset.label_names),
-        reference=reference.candidate.name,
+        reference=turns.measured[0].candidate.name,
         max_changed_decisions=config.Export.max_changed_decisions,
         max_map_loss=config.Export.max_map_loss,
         seconds=time.monotonic() - began,
-        rows=rows.make(config, turns.measured, reference, loaded.targets[: turns.images]),
+        rows=rows.make(config, turns.measured, loaded.targets[: turns.images]),
         unmeasured=[*exports.unmeasured, *excluded, *turns.unmeasured],
-        notes=[*turns.notes, *rows.find_notes(turns.measured, reference)],
+        notes=[*turns.notes, *rows.find_notes(turns.measured)],
         benchmark_csv=files.NAMES.benchmark_csv.as_posix(),
         report=files.NAMES.report.as_posix(),
     )

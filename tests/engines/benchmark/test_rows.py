@@ -46,7 +46,7 @@ def test_a_row_has_medians_and_the_differences_from_the_reference(config):
     moved = SCORES.copy()
     moved[:5, 0] = 1 - moved[:5, 0]
     reference, other = measured("paddle", 40.0), measured("onnxruntime", 10.0, moved)
-    first, last = rows.make(config, [reference, other], reference, TARGETS)
+    first, last = rows.make(config, [reference, other], TARGETS)
     assert (first.run_mode, last.run_mode) == ("onnxruntime", "paddle")
     assert (first.load_seconds, first.first_answer_seconds) == (2.0, 5.0)
     assert first.latency_p50 == pytest.approx(0.01)
@@ -63,7 +63,7 @@ def test_a_row_has_medians_and_the_differences_from_the_reference(config):
 def test_what_is_beyond_a_budget_is_not_recommended(config):
     random = np.random.default_rng(1).random(SCORES.shape).astype(np.float32)
     reference, fast = measured("paddle", 40.0), measured("onnxruntime", 10.0, random)
-    first, last = rows.make(config, [reference, fast], reference, TARGETS)
+    first, last = rows.make(config, [reference, fast], TARGETS)
     assert not first.keeps_to_budgets
     assert (first.is_recommended, last.is_recommended) == (False, True)
     wide = load.load(
@@ -73,34 +73,34 @@ def test_what_is_beyond_a_budget_is_not_recommended(config):
             *("Export.max_changed_decisions=1", "Export.max_map_loss=1"),
         ],
     ).config
-    first, _ = rows.make(wide, [reference, fast], reference, TARGETS)
+    first, _ = rows.make(wide, [reference, fast], TARGETS)
     assert first.keeps_to_budgets
     assert first.is_recommended
 
 
 def test_of_equal_speed_the_export_that_is_there_is_recommended(config):
     there, gone = measured("paddle", 10.4), measured("onnxruntime", 10.0, gone=True)
-    found = rows.make(config, [there, gone], there, TARGETS)
+    found = rows.make(config, [there, gone], TARGETS)
     assert [(row.run_mode, row.folder, row.is_recommended) for row in found] == [
         ("onnxruntime", None, False),
         ("paddle", "folder", True),
     ]
     slower = measured("paddle", 11.0)
-    found = rows.make(config, [slower, gone], slower, TARGETS)
+    found = rows.make(config, [slower, gone], TARGETS)
     assert [row.is_recommended for row in found] == [True, False]
 
 
 def test_rounding_makes_nothing_better(config):
     reference = measured("paddle", 40.0)
     other = measured("onnxruntime", 10.0, SCORES + np.float32(1e-7))
-    first, last = rows.make(config, [reference, other], reference, TARGETS)
+    first, last = rows.make(config, [reference, other], TARGETS)
     assert (first.is_on_front, last.is_on_front) == (True, False)
 
 
 def test_scores_that_are_no_numbers_change_decisions(config):
     broken = np.full_like(SCORES, np.nan)
     reference, other = measured("paddle", 40.0), measured("onnxruntime", 10.0, broken)
-    first, _ = rows.make(config, [reference, other], reference, TARGETS)
+    first, _ = rows.make(config, [reference, other], TARGETS)
     assert first.changed_decisions == pytest.approx((SCORES >= 0.5).mean())
     assert not first.keeps_to_budgets
 
@@ -108,7 +108,15 @@ def test_scores_that_are_no_numbers_change_decisions(config):
 def test_thresholds_of_its_own_are_told():
     reference, same = measured("paddle", 40.0), measured("mkldnn", 20.0)
     own = measured("onnxruntime", 10.0, threshold=[0.9, 0.5, 0.5], form="onnx int8")
-    (note,) = rows.find_notes([reference, same, own], reference)
+    (note,) = rows.find_notes([reference, same, own])
     share = ((SCORES[:, 0] >= 0.9) != (SCORES[:, 0] >= 0.5)).sum() / SCORES.size
     assert note.startswith("onnx int8 by onnxruntime has thresholds of its own")
     assert f"{share:.2%} of the decisions" in note
+
+
+def test_an_export_for_the_benchmark_alone_has_the_thresholds_in_use():
+    tuned = measured("onnxruntime", 10.0, threshold=[0.9, 0.5, 0.5])
+    both = [measured("paddle", 40.0, gone=True), tuned]
+    assert rows.find_thresholds(both) == pytest.approx([0.9, 0.5, 0.5])
+    assert list(rows.find_notes(both)) == []
+    assert rows.find_thresholds(both[:1]) == pytest.approx([0.5, 0.5, 0.5])
