@@ -22,6 +22,8 @@ from paddlex_ml.artifacts.benchmark_result import Unmeasured
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.inference_yml import InferenceYml
 from paddlex_ml.artifacts.run_folder import EXPORTS, INFERENCE_YML, RunFolder
+from paddlex_ml.config import rules, validation
+from paddlex_ml.config.export_schema import OPSET
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.engines import load_model
@@ -99,9 +101,10 @@ def find_exports(config: Config, aside: Path) -> Exports:
         source = None
     temporary, unmeasured = set[str](), list[Unmeasured]()
     for name in EXPORTS:
-        if name in folders:
+        if name in folders or _is_refused(config, name):
             continue
-        reason, command, make = "not exported", _write_export(config, name), _MAKERS.get(name)
+        command = "" if source is None else _write_export(config, name)
+        reason, make = "not exported", _MAKERS.get(name)
         if source is not None and make is not None:
             try:
                 logger.info("exporting %s for the benchmark alone", name)
@@ -120,7 +123,7 @@ def find_exports(config: Config, aside: Path) -> Exports:
 def _save_onnx(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> None:
     onnx.require()
     devices.use("cpu")  # it is compared there, in full float32
-    save_onnx(model, info, folder, 17)
+    save_onnx(model, info, folder, OPSET)
 
 
 _MAKERS: dict[str, Callable[[paddle.nn.Layer, ModelInfo, Path], object]] = {
@@ -192,6 +195,16 @@ def _has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         flags = [line for line in lines if line.startswith("flags")]
         return not flags or _BFLOAT16 in flags[0].split()
     return True
+
+
+def _is_refused(config: Config, name: str) -> bool:
+    """Whether the configuration refuses such an export: a format may not have every precision."""
+    form, _, precision = name.partition(" ")
+    for key, value in (("mode", "export"), ("format", form), ("precision", precision or "fp32")):
+        section = "Global" if key == "mode" else "Export"
+        config = validation.with_value(config, f"{section}.{key}", value)
+    faults = rules.broken(config, set(), to_run=True)
+    return any(fault.key in ("Export.format", "Export.precision") for fault in faults)
 
 
 def _write_export(config: Config, name: str) -> str:

@@ -63,6 +63,15 @@ def test_what_is_missing_is_made_aside_or_told_with_its_command(
     assert not (copy_of_run / "best_model" / "inference_onnx").exists()
 
 
+def test_an_export_that_the_configuration_refuses_is_not_proposed(
+    copy_of_run: Path, tmp_path: Path, makes: object, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(candidates.EXPORTS, "pdmodel fp16", "inference_pdmodel_fp16")
+    exports = candidates.find_exports(configure(copy_of_run), tmp_path)
+    assert "onnx fp16" in {each.format for each in exports.unmeasured}
+    assert "pdmodel fp16" not in {each.format for each in exports.unmeasured}
+
+
 def test_an_export_that_cannot_be_made_is_told(
     copy_of_run: Path, tmp_path: Path, makes: dict[str, Callable[..., None]]
 ):
@@ -90,6 +99,7 @@ def test_without_weights_the_exports_are_measured_and_nothing_is_made(
     exports = candidates.find_exports(configure(copy_of_run), tmp_path)
     assert exports.folders.keys() == {"paddle"}
     assert "best_model.pdparams is gone" in caplog.text
+    assert {each.fix for each in exports.unmeasured} == {""}
     shutil.rmtree(copy_of_run / "best_model")
     with pytest.raises(PaddlexMLError, match="no trained model there"):
         candidates.find_exports(configure(copy_of_run), tmp_path)
