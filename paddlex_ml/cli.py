@@ -24,6 +24,7 @@ import msgspec
 import paddlex_ml
 from paddlex_ml import next_command, paddle_runtime, program, streams, terminal
 from paddlex_ml.artifacts import run_lock
+from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.check_result import CheckResult
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.predict_result import PredictResult
@@ -50,11 +51,14 @@ ENGINES = {
     "train": "paddlex_ml.engines.train.run",
     "evaluate": "paddlex_ml.engines.evaluate.run",
     "export": "paddlex_ml.engines.export.run",
+    "benchmark": "paddlex_ml.engines.benchmark.run",
     "predict": "paddlex_ml.engines.predict.run",
 }
 _WITHOUT_PADDLE = {"check_dataset", "predict"}  # predict imports it when a model needs it
 
-Result: TypeAlias = "CheckResult | TrainResult | EvaluationResult | ExportResult | PredictResult"
+Result: TypeAlias = (
+    "CheckResult | TrainResult | EvaluationResult | ExportResult | BenchmarkResult | PredictResult"
+)
 """What an engine returns: the content of its result file."""
 
 _HELP = """\
@@ -63,6 +67,7 @@ modes (-o Global.mode=...):
   train           train a model, keep the best weights, export them
   evaluate        measure the model on val.txt: report, thresholds, doubtful labels
   export          convert weights to a static model for deployment
+  benchmark       measure speed, size and accuracy of every export on this machine
   predict         name what images show
 
 examples:
@@ -291,6 +296,13 @@ def _summarise(config: Config, arguments: argparse.Namespace, result: Result) ->
             exported = next_command.after_export(config, *typed, result)
             last = f"next: {exported}" if exported else f"weights: {result.files[0]}"
             return f"Export done: {path}\n{last}"
+        case BenchmarkResult():
+            from paddlex_ml.engines.benchmark.files import tabulate
+
+            lines = [*tabulate(result), f"Benchmark done: {path}"]
+            lines += [f"table:  {run.benchmark.benchmark_csv}", f"report: {run.benchmark.report}"]
+            measured = next_command.after_benchmark(config, *typed, result)
+            return "\n".join([*lines, f"next: {measured}"])
         case PredictResult():
             folder = config.Predict.save_path or run.predict.folder
             draws = config.Predict.save_img or config.Predict.explain

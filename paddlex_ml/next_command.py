@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from paddlex_ml import program
+from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config import load, shipped, validation
@@ -100,6 +101,22 @@ def after_export(
     if wanted.weight_path or wanted.format != "paddle" or config.Predict.model_dir:
         chosen = {"Predict.model_dir": result.inference_dir}
     chosen |= _choose_image(config, overrides)
+    return _write(config_file, _list_words("predict", overrides, chosen))
+
+
+def after_benchmark(
+    config: Config, config_file: str, overrides: Sequence[str], result: BenchmarkResult
+) -> str:
+    """Prediction as recommended; of an export that is gone, the export, which names it then."""
+    row = next(row for row in result.rows if row.is_recommended)
+    chosen = {"Predict.kernel_option.run_mode": row.run_mode}
+    if row.folder is None:
+        form, _, precision = row.format.partition(" ")
+        wanted = {"Export.format": form, "Export.precision": precision or "fp32"}
+        usual = {key: getattr(config.Export, key.partition(".")[2]) for key in wanted}
+        chosen |= {key: value for key, value in wanted.items() if value != usual[key]}
+        return _write(config_file, _list_words("export", overrides, chosen))
+    chosen |= {"Predict.model_dir": row.folder, **_choose_image(config, overrides)}
     return _write(config_file, _list_words("predict", overrides, chosen))
 
 

@@ -3,9 +3,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from paddlex_ml import cli
+from paddlex_ml.artifacts.benchmark_result import (
+    BatchSpeed,
+    BenchmarkResult,
+    BenchmarkRow,
+    Unmeasured,
+)
 from paddlex_ml.artifacts.check_result import (
     CheckAnalysis,
     CheckAttributes,
@@ -16,6 +24,7 @@ from paddlex_ml.artifacts.check_result import (
 from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.predict_result import PredictResult
+from paddlex_ml.artifacts.run_folder import EXPORTS
 from paddlex_ml.artifacts.train_result import (
     BestModel,
     EpochRow,
@@ -98,6 +107,63 @@ EXPORTED = ExportResult(
     inference_dir="out/inference",
     files=["out/inference/inference.yml"],
 )
+
+
+def benchmark_row(format: str, run_mode: str, ms: float, map: float, **more: Any) -> BenchmarkRow:
+    """A row of a benchmark with round numbers."""
+    usual: dict[str, Any] = {
+        "folder": f"output/best_model/{EXPORTS[format]}",
+        "bytes": 32_000_000,
+        "load_seconds": 1.5,
+        "first_answer_seconds": 2.5,
+        "latency_p95": 1.5e-3 * ms,
+        "speeds": [
+            BatchSpeed(batch_size=size, images_per_second=(1 + size / 100) * 1e3 / ms, peak_bytes=9)
+            for size in (1, 8)
+        ],
+        "peak_bytes": 250_000_000,
+        "changed_decisions": 0.0,
+        "largest_movement": 1e-6,
+        "keeps_to_budgets": True,
+        "is_on_front": False,
+        "is_recommended": False,
+    }
+    return BenchmarkRow(
+        format=format, run_mode=run_mode, latency_p50=ms / 1e3, map=map, **(usual | more)
+    )
+
+
+BENCHMARKED = BenchmarkResult(
+    model_name="PP-LCNet_x1_0_ML",
+    weights="output/best_model/best_model.pdparams",
+    device="cpu",
+    processor="a processor",
+    threads=2,
+    val_digest="0",
+    val_images=500,
+    images=400,
+    classes=5,
+    reference="paddle by paddle",
+    max_changed_decisions=0.01,
+    max_map_loss=0.005,
+    seconds=150.0,
+    rows=[
+        benchmark_row(
+            *("onnx int8", "onnxruntime", 8.0, 0.61),
+            bytes=8_500_000, changed_decisions=0.02, keeps_to_budgets=False, is_on_front=True,
+        ),
+        benchmark_row("onnx", "onnxruntime", 15.0, 0.63, is_on_front=True, is_recommended=True),
+        benchmark_row("paddle", "mkldnn", 16.0, 0.63),
+        benchmark_row("paddle", "paddle", 48.0, 0.63, folder=None),
+    ],
+    unmeasured=[
+        Unmeasured(format="onnx fp16", run_mode=None, reason="not exported", fix="make it"),
+        Unmeasured(format="paddle", run_mode="trt_fp32", reason="made for a GPU", fix=""),
+    ],
+    notes=["400 images in place of 500"],
+    benchmark_csv="benchmark/benchmark.csv",
+    report="benchmark/report.html",
+)  # fmt: skip
 PREDICTED = PredictResult(
     done_flag=True,
     model_dir="best_model/inference",
@@ -113,5 +179,6 @@ RESULTS: dict[str, cli.Result] = {
     "train": TRAINED,
     "evaluate": EVALUATED,
     "export": EXPORTED,
+    "benchmark": BENCHMARKED,
     "predict": PREDICTED,
 }

@@ -115,7 +115,7 @@ def test_a_bad_key_or_value_is_refused(
     assert_refused(code, err, tmp_path / "out", "train", message, "where:")
 
 
-@pytest.mark.parametrize("mode", ["check_dataset", "train", "evaluate", "export"])
+@pytest.mark.parametrize("mode", ["check_dataset", "train", "evaluate", "export", "benchmark"])
 def test_an_output_that_is_a_file_is_refused(
     run: Run, data: Path, tmp_path: Path, mode: str
 ) -> None:

@@ -25,7 +25,9 @@ from paddlex_ml.config.schema import MODES, Config
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.models import published
 from tests import repairs
-from tests.results import CHECKED, EXPORTED, RESULTS
+from tests.results import CHECKED, EXPORTED, RESULTS, benchmark_row
+
+GONE = {"folder": None, "is_recommended": True}
 
 ROOT = Path(__file__).resolve().parent.parent
 Engine = Callable[[Config], cli.Result]
@@ -119,6 +121,18 @@ def test_a_passed_check_says_so_and_names_the_next_command(
             "export", "Export.format=onnx", {"inference_dir": "out/inference_onnx"},
             "Global.mode=predict {kept} -o Export.format=onnx "
             "-o Predict.model_dir=out/inference_onnx",
+        ),
+        (
+            "benchmark", "Benchmark.minutes=1", {},
+            "Global.mode=predict {kept} -o Benchmark.minutes=1 -o "
+            "Predict.kernel_option.run_mode=onnxruntime -o "
+            "Predict.model_dir=output/best_model/inference_onnx",
+        ),
+        (
+            "benchmark", "Export.format=onnx",
+            {"rows": [benchmark_row("onnx int8", "onnxruntime", 9, 1, **GONE)]},
+            "Global.mode=export {kept} -o Export.format=onnx -o "
+            "Predict.kernel_option.run_mode=onnxruntime -o Export.precision=int8",
         ),
         (
             "evaluate", "Evaluate.weight_path=a.pdparams", {"weight_path": "a.pdparams"},

@@ -17,10 +17,12 @@ PACKAGE = TESTS.parent / "paddlex_ml"
 # Module -> the file that tests it, and why there.
 TESTED_ELSEWHERE = {
     "__main__": ("test_cli.py", "`python -m paddlex_ml` is a start of the command"),
+    "artifacts/benchmark_result": ("engines/benchmark/test_files.py", "its files show it"),
     "artifacts/check_result": ("engines/test_check_dataset.py", "the check fills it"),
     "artifacts/export_result": ("engines/export/test_run.py", "the export fills it"),
     "artifacts/predict_result": ("engines/predict/test_run.py", "the prediction fills it"),
     "config/augment_schema": ("config/test_schema.py", "a section of the schema"),
+    "config/benchmark_schema": ("config/test_schema.py", "a section of the schema"),
     "config/export_schema": ("config/test_schema.py", "a section of the schema"),
     "config/predict_schema": ("config/test_schema.py", "a section of the schema"),
     "config/value_types": ("config/test_schema.py", "each type belongs to a field of the schema"),

@@ -98,6 +98,10 @@ def test_check_train_resume_evaluate_export_predict(
     known -= static
     assert new_files("export", None) == {*static, "export_result.json"}
 
+    assert new_files("benchmark", toy, "Benchmark.batch_sizes=1") == {
+        *("benchmark_result.json", "benchmark/benchmark.csv", "benchmark/report.html")
+    }
+
     found = new_files("predict", None, f"Predict.input={toy / 'images'}", "Predict.batch_size=5")
     images = os.listdir(toy / "images")
     stems = [Path(name).stem for name in images]

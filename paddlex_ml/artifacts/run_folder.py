@@ -5,7 +5,7 @@
       run.json  config.yaml  label_dict.txt        written by mode train, as are
       train.log  metrics.csv  curves.png  events/
       best_model/  latest/  epoch_<n>/             checkpoints with the exports of their weights
-      check_dataset/  evaluate/  predict/          what these modes draw and write
+      check_dataset/  evaluate/  benchmark/  predict/   what these modes draw and write
       <mode>_result.json                           what a mode gave, for programs
       .<mode>.lock                                 held while a mode writes (`run_lock`)
       .paddlex_ml.lock                             held while a folder here is replaced
@@ -89,6 +89,15 @@ class EvaluateFiles:
         self.report: Final = folder / "report.html"
 
 
+class BenchmarkFiles:
+    """What mode benchmark writes beside its result file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Final = folder
+        self.benchmark_csv: Final = folder / "benchmark.csv"
+        self.report: Final = folder / "report.html"
+
+
 class PredictFiles:
     """What mode predict writes into the output folder's `predict/`, or into Predict.save_path."""
 
@@ -115,6 +124,7 @@ class RunFolder:
         self.latest: Final = CheckpointFiles(output / "latest")
         self.check_dataset: Final = CheckDatasetFiles(output / "check_dataset")
         self.evaluate: Final = EvaluateFiles(output / "evaluate")
+        self.benchmark: Final = BenchmarkFiles(output / "benchmark")
         self.predict: Final = PredictFiles(output / "predict")
 
     def epoch(self, number: int) -> CheckpointFiles:
@@ -141,8 +151,9 @@ class RunFolder:
         """
         files = [self.run_json, self.config_yaml, self.label_dict, self.train_log]
         files += [self.metrics_csv, self.curves, self.events]
-        files += [self.evaluate.folder, self.predict.folder]
-        files += [self.result(mode) for mode in ("train", "evaluate", "export", "predict")]
+        files += [self.evaluate.folder, self.benchmark.folder, self.predict.folder]
+        modes = ("train", "evaluate", "export", "benchmark", "predict")
+        files += [self.result(mode) for mode in modes]
         files += [checkpoint.folder for checkpoint in self.checkpoints()]
         unfinished = [path.with_name(f".{path.name}.{end}") for path in files for end in _ENDINGS]
         return [path for path in (*files, *unfinished) if os.path.lexists(path)]

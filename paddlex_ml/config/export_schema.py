@@ -19,7 +19,7 @@ class ExportConfig:
 
     weight_path: PathOrUrl | None = None
     """Weights to export: a weight file or its URL. null:
-    <output>/best_model/best_model.pdparams."""
+    <output>/best_model/best_model.pdparams. Mode benchmark measures the exports beside them."""
     format: Literal["paddle", "safetensors", "onnx", "pdmodel"] = "paddle"
     """Format of the exported model: paddle (inference.json + inference.pdiparams), safetensors
     (only the weights), onnx (inference.onnx) or pdmodel (inference.pdmodel, for Paddle 2)."""

@@ -57,6 +57,7 @@ WITHOUT_EFFECT = {
     "Evaluate.compare_with": _OTHER_MODE,
     "Evaluate.report": _OTHER_MODE,
     "Export": _OTHER_MODE,
+    "Benchmark": _OTHER_MODE,
     "Predict": _OTHER_MODE,
 }
 """Key, or section -> why a change leaves the numbers of a training and its evaluations alone."""

@@ -235,7 +235,8 @@ def _run_rules(config: Config) -> Iterator[Broken]:
             free = next(name for n in count(2) if not os.path.exists(name := f"output_{n}"))
             yield ConfigFault(key, what, f"move that file, or {override(key, free)}"), ()
             break
-    if mode in ("check_dataset", "train", "evaluate") and config.Global.dataset_dir is None:
+    reads_data = mode in ("check_dataset", "train", "evaluate", "benchmark")
+    if reads_data and config.Global.dataset_dir is None:
         key = "Global.dataset_dir"
         what = f"{key} is not set: mode {mode} reads a data set"
         yield ConfigFault(key, what, override(key, "./dataset/my_set")), ("Global.mode",)

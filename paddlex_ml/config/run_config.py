@@ -5,7 +5,7 @@ Beside a training it means that folder, under any name, from any working folder,
 
 - its paths are absolute, so that they mean what they meant when the training was started;
 - `Global.output` is the folder of the file, and what lay in the old folder is looked for there;
-- the weights of its own training are the default of evaluate, export and predict.
+- the weights of its own training are the default of evaluate, export, benchmark and predict.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from paddlex_ml.wording import literal_path
 MODEL_KEYS = {
     "evaluate": "Evaluate.weight_path",
     "export": "Export.weight_path",
+    "benchmark": "Export.weight_path",
     "predict": "Predict.model_dir",
 }
 """Mode -> the key that names its model; null: the best one of the training in Global.output."""
@@ -187,7 +188,8 @@ def choose_model(config: Config, typed: set[str], path: Path, saved: Path | None
     """
     mode, output = config.Global.mode, config.Global.output
     if mode == "train":
-        left = [key for key in MODEL_KEYS.values() if _names_another(config, key)]
+        keys = dict.fromkeys(MODEL_KEYS.values())  # of two modes with one key, once
+        left = [key for key in keys if _names_another(config, key)]
         if not left:
             return ChosenModel(config)
         file = RunFolder(output).config_yaml
@@ -210,10 +212,10 @@ def choose_model(config: Config, typed: set[str], path: Path, saved: Path | None
         return ChosenModel(config)
     if not is_trained:
         return ChosenModel(config, (f"{key} is {text}: {output} holds no training of its own",))
-    if mode == "export" and fetch.is_url(text):
+    if key == MODEL_KEYS["export"] and fetch.is_url(text):
         note = (
             f"{key} {text} is left out: {output} holds a training, whose best weights are "
-            f"exported; to export the others: {override(key, text)}"
+            f"taken; to take the others: {override(key, text)}"
         )
         return ChosenModel(with_value(config, key, None), (note,))
     fault = ConfigFault(

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from paddlex_ml.config import shipped, values
 from paddlex_ml.config.augment_schema import AugmentConfig
+from paddlex_ml.config.benchmark_schema import BenchmarkConfig
 from paddlex_ml.config.export_schema import ExportConfig
 from paddlex_ml.config.predict_schema import PredictConfig
 from paddlex_ml.config.value_types import (
@@ -29,7 +30,7 @@ from paddlex_ml.config.value_types import (
 )
 from paddlex_ml.config.values import Checked, Range
 
-MODES = ("check_dataset", "train", "evaluate", "export", "predict")
+MODES = ("check_dataset", "train", "evaluate", "export", "benchmark", "predict")
 TOKEN_MODELS = ("CLIP_vit_base_patch16_448_ML",)
 """Models whose head can use one token of the image or all of them."""
 
@@ -64,12 +65,12 @@ class GlobalConfig:
     model: Annotated[str, Checked(values.one_of(shipped.MODELS), typical="PP-LCNet_x1_0_ML")]
     """Which model: PP-LCNet_x1_0_ML, PP-HGNetV2-B0_ML, PP-HGNetV2-B4_ML, PP-HGNetV2-B6_ML,
     ResNet50_ML, CLIP_vit_base_patch16_448_ML."""
-    mode: Literal["check_dataset", "train", "evaluate", "export", "predict"]
-    """What to do: check_dataset, train, evaluate, export or predict. Usually set by
+    mode: Literal["check_dataset", "train", "evaluate", "export", "benchmark", "predict"]
+    """What to do: check_dataset, train, evaluate, export, benchmark or predict. Usually set by
     -o Global.mode=..."""
     dataset_dir: Path | None = None
-    """Folder of the data set (images/, label.txt, train.txt, val.txt). check_dataset, train and
-    evaluate need it."""
+    """Folder of the data set (images/, label.txt, train.txt, val.txt). check_dataset, train,
+    evaluate and benchmark need it."""
     device: Annotated[str, Checked(values.device)] = "auto"  # the engines check that it exists
     """Where to compute: auto (a GPU if there is one, else the CPU), cpu, gpu, or gpu:1 for one GPU
     of several. gpu:0,1,2,3 trains with one process per GPU, cpu:0,1 with two on the CPU."""
@@ -400,4 +401,5 @@ class Config:
     Train: TrainConfig
     Evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     Export: ExportConfig = field(default_factory=ExportConfig)
+    Benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     Predict: PredictConfig = field(default_factory=PredictConfig)

@@ -218,6 +218,15 @@ def num_queries(value: Any) -> int | str:
     return number
 
 
+def counts(value: Any) -> tuple[int, ...]:
+    """Whole numbers of at least 1, each once, from the lowest on; a list, or one alone."""
+    listed = value if isinstance(value, list | tuple) else [value]
+    numbers = [finite(number) for number in listed]
+    if not numbers or any(number < 1 or number != int(number) for number in numbers):
+        raise Refused("must hold whole numbers of at least 1", [8, 32])
+    return tuple(sorted({int(number) for number in numbers}))
+
+
 def rename(value: Any) -> dict[str, str]:
     """Old name -> new name. Numbers are names as well: {0: zero}."""
     if not isinstance(value, dict) or not value:

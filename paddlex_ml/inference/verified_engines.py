@@ -18,7 +18,7 @@ from paddlex_ml.storage import cache, file_state, ownership
 def find(graph: Path, weights: Path, *conditions: str) -> Path:
     """The record of this graph, these weights, this processor and the `conditions`."""
     digest = hashlib.sha256(graph.read_bytes())
-    for part in (file_state.describe(weights), _processor(), *conditions):
+    for part in (file_state.describe(weights), name_processor(), *conditions):
         digest.update(f"\0{part}".encode())
     return cache.folder() / "proofs" / digest.hexdigest()[:32]
 
@@ -31,8 +31,8 @@ def is_there(record: Path) -> bool:
         return False
 
 
-def _processor() -> str:
-    """Name of the processor: another one may run other kernels."""
+def name_processor() -> str:
+    """The processor, as the system calls it: another one may run other kernels."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith("model name"):

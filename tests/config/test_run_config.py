@@ -224,7 +224,7 @@ def test_the_published_weights_in_a_file_give_way_to_those_of_a_training() -> No
     assert loaded.config.Export.weight_path is None
     (note,) = loaded.notes
     url = "https://example.com/PP-LCNet_x1_0_ML_pretrained.pdparams"
-    assert note.endswith(f"to export the others: -o Export.weight_path={url}")
+    assert note.endswith(f"to take the others: -o Export.weight_path={url}")
     typed = read("paddlex.yaml", "export", "Global.output=out2", f"Export.weight_path={url}")
     assert (typed.config.Export.weight_path, typed.notes) == (url, ())
     alone = read("paddlex.yaml", "export", "Global.output=empty")

@@ -91,7 +91,7 @@ def test_without_a_place_to_write_every_load_compares(
 
 
 def test_a_proof_names_the_processor():
-    assert len(verified_engines._processor()) > 4
+    assert len(verified_engines.name_processor()) > 4
 
 
 def test_a_record_that_another_user_may_have_made_does_not_count(open_folder: Path):

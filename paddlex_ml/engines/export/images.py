@@ -14,7 +14,7 @@ import numpy as np
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.cores import usable_cores
-from paddlex_ml.data import annotation, preprocess, stratify
+from paddlex_ml.data import annotation, stratify
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import Preprocess
@@ -108,11 +108,10 @@ def choose(images: ImageList, count: int, seed: int) -> ImageList:
     return images.take(np.concatenate([chosen, others])[:count])
 
 
-def load(images: ImageList, image_size: int, shown: str, batch_size: int) -> Images:
+def load(images: ImageList, steps: Preprocess, shown: str, batch_size: int) -> Images:
     """Decode and resize the images as mode evaluate does. Raises PaddlexMLError as reading does."""
-    steps = preprocess.standard(image_size)
     dataset = MultiLabelDataset(images, steps)
-    pixels = np.empty((len(images), image_size, image_size, 3), np.uint8)
+    pixels = np.empty((len(images), *steps.size[::-1], 3), np.uint8)
     told = time.monotonic()
 
     def read(number: int) -> int:

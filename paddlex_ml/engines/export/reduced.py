@@ -21,7 +21,7 @@ from paddlex_ml.artifacts import export_report, inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import INFERENCE_YML
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import annotation
+from paddlex_ml.data import annotation, preprocess
 from paddlex_ml.data.inventory import TRAIN_FILE, VAL_FILE
 from paddlex_ml.engines.export import images
 from paddlex_ml.engines.export.costs import Costs, Measured
@@ -62,7 +62,8 @@ class Reduction:
         """
         size, precision = path.stat().st_size, self._config.Export.precision
         size_of_batch = self._config.Export.batch_size or _BATCH
-        val = images.load(self._val, self._info.image_size, VAL_FILE, size_of_batch)
+        steps = preprocess.standard(self._info.image_size)
+        val = images.load(self._val, steps, VAL_FILE, size_of_batch)
         usual = _score(path, val)
         names = self._info.label_names
         costs = Costs(self._config, names, self._find_thresholds(), usual, val.targets)
@@ -72,7 +73,7 @@ class Reduction:
             chosen = trials[0] if costs.holds(trials[0].measured) else None
         else:
             assert self._train is not None
-            train = images.load(self._train, self._info.image_size, TRAIN_FILE, size_of_batch)
+            train = images.load(self._train, steps, TRAIN_FILE, size_of_batch)
             source = Int8Graph(path)
             rows = self._config.Export.batch_size or _RANGE_BATCH
             source.measure_ranges(_tell(train.batches(size=rows), len(train), rows))

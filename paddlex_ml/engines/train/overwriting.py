@@ -77,7 +77,7 @@ def _list_run(run: RunFolder, *, is_training: bool | None = None) -> list[Path]:
     is a folder of results with nothing in it that this tool wrote.
     """
     is_training = earlier_run.is_of_training(run) if is_training is None else is_training
-    results = [run.result(mode) for mode in ("evaluate", "export", "predict")]
+    results = [run.result(mode) for mode in ("evaluate", "export", "benchmark", "predict")]
     folders, of_training = _list_results(run), run.of_training()
     others = {folder for folder, own in folders.items() if not own}
     if not is_training:
@@ -88,9 +88,11 @@ def _list_run(run: RunFolder, *, is_training: bool | None = None) -> list[Path]:
 def _list_results(run: RunFolder) -> dict[Path, list[Path]]:
     """Folder of results -> the files in it that this tool wrote."""
     evaluated = run.evaluate.per_class_csv, run.evaluate.label_errors_csv, run.evaluate.report
+    measured = run.benchmark.benchmark_csv, run.benchmark.report
     return {
         run.events: sorted(run.events.glob("events.out.tfevents.*")),
         run.evaluate.folder: [path for path in evaluated if path.is_file()],
+        run.benchmark.folder: [path for path in measured if path.is_file()],
         run.predict.folder: predictions.list_own(run.predict),
     }
 

@@ -8,6 +8,7 @@ import pytest
 
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import ImageList
+from paddlex_ml.data.preprocess import standard
 from paddlex_ml.engines.export import images as export_images
 
 
@@ -42,7 +43,7 @@ def test_a_long_list_is_thinned_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_images_are_those_that_an_evaluation_sees(toy: Path) -> None:
     val = annotation.read(toy, lists=("val",)).val
-    found = export_images.load(val, 32, "val.txt", 5)
+    found = export_images.load(val, standard(32), "val.txt", 5)
     assert len(found) == len(val)
     assert np.array_equal(found.targets, val.targets)
     batches = np.concatenate(list(found.batches()))
