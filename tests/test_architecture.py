@@ -18,7 +18,7 @@ FLOORS = [
     {"errors", "program", "progress", "run_modes", "stop_signals", "wording"},
     {"machine_memory"},
     {"storage", "streams", "cores", "devices", "metrics", "ended_process"},
-    {"terminal", "kernels", "onnx_runtime", "paddle_runtime"},
+    {"terminal", "kernels", "onnx_runtime", "openvino_runtime", "paddle_runtime"},
     {"distributed"},
     {"data", "models", "pictures"},
     {"artifacts", "evaluation", "formats"},

@@ -26,6 +26,8 @@ WEIGHT_SUFFIXES = (WEIGHTS, ".safetensors")
 GRAPH, PROGRAM, PARAMETERS = "inference.json", "inference.pdmodel", "inference.pdiparams"
 """A static model of Paddle: its graph since Paddle 3, and before; the weights of both."""
 ONNX, INFERENCE_YML = "inference.onnx", "inference.yml"
+IR, IR_WEIGHTS = "inference.xml", "inference.bin"
+"""A static model of OpenVINO (IR): its graph, and its weights."""
 EXPORT_REPORT = "export_report.json"
 """What a lower precision costs, in the folder of such an export."""
 EXPORTS = {
@@ -34,6 +36,9 @@ EXPORTS = {
     "pdmodel": "inference_pdmodel",
     "onnx fp16": "inference_onnx_fp16",
     "onnx int8": "inference_onnx_int8",
+    "openvino": "inference_openvino",
+    "openvino fp16": "inference_openvino_fp16",
+    "openvino int8": "inference_openvino_int8",
 }
 """Format, and precision unless it is fp32 -> folder of the exported model beside its weights."""
 _ENDINGS = ("new", "old")  # of a folder while it is replaced (`storage.folders`)
@@ -50,6 +55,8 @@ class ExportedFiles:
         self.program: Final = folder / PROGRAM
         self.parameters: Final = folder / PARAMETERS
         self.onnx: Final = folder / ONNX
+        self.ir: Final = folder / IR
+        self.ir_weights: Final = folder / IR_WEIGHTS
         self.inference_yml: Final = folder / INFERENCE_YML
 
 
@@ -177,7 +184,8 @@ def find_weights(folder: Path) -> Path | None:
 
 def is_exported(path: Path) -> bool:
     """Whether the file is, by its name, a part of a static model."""
-    return path.suffix.lower() == ".onnx" or path.name in (GRAPH, PROGRAM, PARAMETERS)
+    parts = (GRAPH, PROGRAM, PARAMETERS, IR, IR_WEIGHTS)
+    return path.suffix.lower() == ".onnx" or path.name in parts
 
 
 EXAMPLE: Final = RunFolder(Path("output"))

@@ -9,7 +9,7 @@ from itertools import count
 from typing import TypeAlias
 
 from paddlex_ml.config import shipped
-from paddlex_ml.config.export_schema import OPSET, ExportConfig
+from paddlex_ml.config.export_schema import FORMATS_WITH_PRECISION, OPSET, ExportConfig
 from paddlex_ml.config.schema import (
     SOURCES,
     TOKEN_MODELS,
@@ -245,7 +245,8 @@ def _run_rules(config: Config) -> Iterator[Broken]:
         what = f"{key} is {config.Export.opset}, but the format {config.Export.format} has no such "
         fault = ConfigFault(key, f"{what}version", override(other, "onnx"))
         yield fault, ("Global.mode", other)
-    if mode == "export" and config.Export.format != "onnx" and config.Export.batch_size:
+    is_open = config.Export.format not in FORMATS_WITH_PRECISION
+    if mode == "export" and is_open and config.Export.batch_size:
         key, other = "Export.batch_size", "Export.format"
         what = f"{key} is {config.Export.batch_size}, but a model of the format "
         what += f"{config.Export.format} takes batches of any size"
@@ -282,9 +283,13 @@ def _precision_rules(config: Config) -> Iterator[Broken]:
             yield ConfigFault(other, f"{what}does not read it", fix), ("Global.mode", key)
     if wanted.precision == "fp32":
         return
-    if wanted.format != "onnx":
+    if wanted.format not in FORMATS_WITH_PRECISION:
         what = f"{key} is {wanted.precision}, but the format {wanted.format} has only fp32"
-        fix = f"{override('Export.format', 'onnx')}, or {override(key, 'fp32')}"
+        fix = f"{override('Export.format', 'onnx')} (or openvino), or {override(key, 'fp32')}"
+        yield ConfigFault(key, what, fix), ("Global.mode", "Export.format")
+    if wanted.precision == "int8" and wanted.format == "openvino":
+        what = f"{key} is int8, but the format openvino has only fp32 and fp16"
+        fix = f"{override('Export.format', 'onnx')}, or {override(key, 'fp16')}"
         yield ConfigFault(key, what, fix), ("Global.mode", "Export.format")
     if wanted.precision == "int8" and wanted.opset < _INT8_OPSET:
         other = "Export.opset"

@@ -19,6 +19,8 @@ from paddlex_ml.artifacts.run_folder import (
     EXPORT_REPORT,
     GRAPH,
     INFERENCE_YML,
+    IR,
+    IR_WEIGHTS,
     ONNX,
     PARAMETERS,
     PROGRAM,
@@ -29,7 +31,7 @@ from paddlex_ml.storage import folders
 
 _PRODUCTS = {
     *(GRAPH, PROGRAM, PARAMETERS, f"{PARAMETERS}.info", ONNX, INFERENCE_YML),
-    EXPORT_REPORT,
+    *(IR, IR_WEIGHTS, EXPORT_REPORT),
 }
 
 

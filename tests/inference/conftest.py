@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from PIL import Image
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.export import onnx_graph, openvino
 from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
@@ -73,6 +75,22 @@ def onnx_folder(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         str(exported / "inference.json"), str(exported / "inference.pdiparams"), opset_version=17
     )
     (folder / "inference.onnx").write_bytes(content)
+    shutil.copy(exported / "inference.yml", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def openvino_folder(
+    exported: Path, onnx_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same model for OpenVINO."""
+    pytest.importorskip("openvino")
+    folder = tmp_path_factory.mktemp("openvino") / "inference_openvino"
+    folder.mkdir()
+    onnx: Any = importlib.import_module("onnx")
+    model = onnx_graph.simplify(onnx.load(onnx_folder / "inference.onnx"), None)
+    graph = openvino.import_onnx(model.SerializeToString())
+    openvino.write(folder / "inference.xml", graph)
     shutil.copy(exported / "inference.yml", folder)
     return folder
 
