@@ -93,6 +93,8 @@ WITHOUT_A_MODULE = {
     "fuzz/test_readers.py": "new damaged bytes through every reader",
     "formats/test_coco_bad_input.py": "damage in COCO, with all its rules",
     "inference/test_deploy.py": "the scripts of docs/deploy",
+    "inference/test_deploy_browser.py": "the page of docs/deploy/web in a browser",
+    "inference/test_deploy_runtimes.py": "docs/deploy in OpenVINO, OpenCV and C++",
     "inference/test_exchange.py": "models of PaddleX here, and ours there",
     "inference/test_tuned_thresholds.py": "thresholds from the export to the predictor",
     "models/test_every_model.py": "what all models must do",
