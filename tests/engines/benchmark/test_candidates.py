@@ -66,7 +66,7 @@ def test_what_is_missing_is_made_aside_or_told_with_its_command(
 def test_an_export_that_the_configuration_refuses_is_not_proposed(
     copy_of_run: Path, tmp_path: Path, makes: object, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(candidates.EXPORTS, "pdmodel fp16", "inference_pdmodel_fp16")
+    monkeypatch.setitem(EXPORTS, "pdmodel fp16", "inference_pdmodel_fp16")
     exports = candidates.find_exports(configure(copy_of_run), tmp_path)
     assert "onnx fp16" in {each.format for each in exports.unmeasured}
     assert "pdmodel fp16" not in {each.format for each in exports.unmeasured}
