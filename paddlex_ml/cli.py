@@ -119,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _open_output(config, held)
                 result = _run_engine(config)
                 files.write_json(RunFolder(output).result(mode), msgspec.to_builtins(result))
+                _write_card(mode, output)
         except (Exception, KeyboardInterrupt, Stopped) as error:
             is_ours = addresses.is_main_process() and not _is_of_another(error, job)
             return _fail(error, job if is_ours else None)
@@ -224,6 +225,17 @@ def _open_output(config: Config, held: ExitStack) -> None:
     if mode == "train":
         earlier_run.hide_result(output)
     RunFolder(output).result(mode).unlink(missing_ok=True)
+
+
+def _write_card(mode: str, output: Path) -> None:
+    """Write MODEL_CARD.md again where a training or an evaluation has changed what it says."""
+    if mode in ("train", "evaluate"):
+        from paddlex_ml.report import model_card  # imports numpy
+
+        try:
+            model_card.write(output)
+        except OSError as error:  # such as a full disk: the result itself is written
+            logger.warning("no model card was written: %s", error)
 
 
 def _is_of_another(error: BaseException, job: tuple[str, Path] | None) -> bool:

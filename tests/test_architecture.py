@@ -22,7 +22,7 @@ FLOORS = [
     {"distributed"},
     {"data", "models", "pictures"},
     {"artifacts", "evaluation", "formats"},
-    {"config", "training", "export", "inference", "report"},
+    {"config", "training", "export", "inference", "report", "tracking"},
     {"engines", "next_command"},
     {"__init__"},  # the public API: create_model
     {"cli"},

@@ -77,7 +77,7 @@ def test_check_train_resume_evaluate_export_predict(
         *(f"{name}/{name}.{part}" for name in names for part in PARTS),
         *static,
         *("train_result.json", "run.json", "config.yaml", "train.log", "label_dict.txt"),
-        *("metrics.csv", "curves.png"),
+        *("metrics.csv", "curves.png", "best_model/MODEL_CARD.md"),
     }
 
     resume = [f"Train.resume_path={output / 'epoch_1'}", start]

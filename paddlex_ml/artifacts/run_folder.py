@@ -128,6 +128,7 @@ class RunFolder:
         self.curves: Final = output / "curves.png"
         self.events: Final = output / "events"
         self.best_model: Final = CheckpointFiles(output / "best_model")
+        self.model_card: Final = self.best_model.folder / "MODEL_CARD.md"
         self.latest: Final = CheckpointFiles(output / "latest")
         self.check_dataset: Final = CheckDatasetFiles(output / "check_dataset")
         self.evaluate: Final = EvaluateFiles(output / "evaluate")

@@ -53,6 +53,17 @@ class EpochRow(msgspec.Struct, frozen=True, kw_only=True):
     seconds: Seconds
     """Time of training so far, over all runs."""
 
+    @property
+    def scalars(self) -> dict[str, float]:
+        """What trackers get of it, by name: every number that there is, but `step`, their axis."""
+        names = {"raw_map": "mAP/raw", "ema_map": "mAP/ema"}
+        values = msgspec.structs.asdict(self)
+        return {
+            names.get(name, f"epoch/{name}"): value
+            for name, value in values.items()
+            if value is not None and name != "step"
+        }
+
 
 class Best(msgspec.Struct, frozen=True, omit_defaults=True):
     """The best score of a training so far."""

@@ -35,6 +35,7 @@ WITHOUT_EFFECT = {
     "Train.save_latest_steps": _FILES,
     "Train.save_latest_minutes": _FILES,
     "Train.tensorboard": _FILES,
+    "Train.track": "decides about copies of the numbers alone",
     "Train.overlap_exchange": "changes rounding alone",
     "Train.compile": "changes rounding alone",
     "Train.recompute": "computes the same gradients",

@@ -44,6 +44,9 @@ SOURCES = (
 DROPS = ("broken", "missing", "empty", "duplicates")
 """Lines of the lists that check_dataset can leave out."""
 
+TRACKERS = ("mlflow", "swanlab", "wandb", "tensorboard")
+"""Services that keep the numbers and files of trainings."""
+
 IGNORED = ("Global.export_with_pir", "Train.dy2st")
 """Keys of PaddleX that have no meaning here: they are accepted with a note."""
 
@@ -276,8 +279,12 @@ class TrainConfig:
     """The same by time: minutes between two saves of latest, above 0. null: only at the end of
     epochs."""
     tensorboard: bool = False
-    """true: also write event files for TensorBoard into <output>/events (pip install
-    'paddlex-ml[tensorboard]')."""
+    """true: the same as track=[tensorboard]."""
+    track: Annotated[tuple[str, ...], Checked(values.some_of(TRACKERS), form="texts")] = ()
+    """Where to send parameters, numbers, curves and the best model, as [mlflow, wandb]: mlflow,
+    swanlab, wandb (each takes its address and its key from its own environment variables),
+    tensorboard (event files in <output>/events). A resumed run goes on in the same entry there;
+    mode evaluate adds its report (docs/tracking.md)."""
     ema_decay: Annotated[float, Range(low=0, high=1, below=True)] = 0.9997
     """Weight of the past in the averaged weights (EMA): 0 to below 1, 0 = no averaging. It warms up
     by itself on small data sets."""
@@ -340,6 +347,11 @@ class TrainConfig:
     weights to start from (docs/training.md)."""
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """`track`, with what `tensorboard` adds."""
+        return tuple(dict.fromkeys(self.track + ("tensorboard",) * self.tensorboard))
 
     @property
     def unknown_labels(self) -> Unknown:

@@ -64,7 +64,7 @@ class Plan:
     """A model in evaluation mode -> its scores, as validation computes them."""
     group: ProcessGroup = _ONE_PROCESS
     scalars: Scalars = lambda step, numbers: None
-    """Gets the numbers of every log line and evaluation."""
+    """Gets the numbers of every log line and epoch."""
     after_checkpoint: Callable[[], None] = lambda: None
     """Called in the main process whenever a checkpoint is written."""
     loader_repairs: Sequence[str] = ()

@@ -125,7 +125,7 @@ def finish_epoch(
     )
     progress.history.append(row)
     progress.epoch, progress.step, progress.loss_sum = row.epoch, 0, 0.0
-    plan.scalars(updates, {f"mAP/{kind}": result.map for kind, result in scores.items()})
+    plan.scalars(updates, row.scalars)
     line = f"[Epoch {row.epoch}/{plan.epochs}] loss {row.loss:.2f}"
     if scores:
         maps = ", ".join(f"{kind} {result.map:.4f}" for kind, result in scores.items())

@@ -15,10 +15,12 @@ from paddlex_ml.artifacts.evaluate_result import FORMAT_VERSION, EvaluationResul
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
+from paddlex_ml.engines import tracked_run
 from paddlex_ml.engines.evaluate import comparison, files, label_errors, log, models, thresholds
 from paddlex_ml.engines.evaluate.scores import score_both
 from paddlex_ml.metrics.measures import summarise
 from paddlex_ml.metrics.threshold_search import TunedThresholds
+from paddlex_ml.tracking import tracker
 
 _KEY = "Evaluate.weight_path"
 
@@ -27,6 +29,14 @@ logger = logging.getLogger(__name__)
 
 def run(config: Config) -> EvaluationResult:
     """Evaluate on val.txt; returns the content of evaluate_result.json."""
+    tracker.require(tracked_run.of_evaluation(config))
+    result = evaluate(config)
+    tracked_run.upload_evaluation(config, result)
+    return result
+
+
+def evaluate(config: Config) -> EvaluationResult:
+    """The evaluation itself, and its files."""
     wanted, seed = config.Evaluate, config.Global.seed
     devices.select(config.Global.device)
     dataset = _read_lists(config)

@@ -28,6 +28,7 @@ from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed import launch
 from paddlex_ml.distributed.group import ProcessGroup
+from paddlex_ml.engines import tracked_run
 from paddlex_ml.engines.train import (
     changed_lists,
     label_estimates,
@@ -47,10 +48,11 @@ from paddlex_ml.models import zoo
 from paddlex_ml.pictures import plots
 from paddlex_ml.storage.files import set_link_aside
 from paddlex_ml.terminal import SafeFormatter
-from paddlex_ml.training import events, precision
+from paddlex_ml.tracking import tracker
+from paddlex_ml.training import precision
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import SIGINT, Interrupt
-from paddlex_ml.training.loop import fit, global_step
+from paddlex_ml.training.loop import fit
 from paddlex_ml.training.optimizer import build_optimizer
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.recompute import recompute_blocks
@@ -72,8 +74,7 @@ def run(config: Config) -> TrainResult | None:
     """Train one model; None on machines other than the first, which has the result."""
     options, device = config.Train, devices.find(config.Global.device)
     precision.choose(options.amp, options.amp_dtype, device.first)  # refuses early what it cannot
-    if options.tensorboard:
-        events.require_package()
+    tracker.require(options.trackers)
     beginning = resume.choose(config)
     if beginning.resume is None:
         start.fetch_weights(config)
@@ -101,10 +102,8 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
             preflight.check(training, output, plan)
         start.open_folder(config, opened, job.beginning, training, group)
         open_log()
-        if config.Train.tensorboard and group.is_main:
-            step = global_step(training.progress, plan)
-            scalars = stack.enter_context(events.writing(files.events, step))
-            plan = replace(plan, scalars=scalars)
+        tracked = stack.enter_context(tracked_run.observe(config, training, plan, interrupt))
+        plan = replace(plan, scalars=tracked.log)
         train_loader, val_loader = build_loaders(config, dataset, group)
         with closing(train_loader), closing(val_loader):
             if opened.saved is not None:
@@ -118,6 +117,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         if group.is_main and training.progress.best is not None and has_time:
             difference = export_best(training, output)
             plots.curves(files.curves, msgspec.to_builtins(training.progress.history))
+            tracked_run.upload_training(tracked, training.progress, output)
     if interrupt.signal is not None:
         raise Stopped(interrupt.signal)
     if not group.is_main:
