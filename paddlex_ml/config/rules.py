@@ -9,6 +9,7 @@ from itertools import count
 from typing import TypeAlias
 
 from paddlex_ml.config import shipped
+from paddlex_ml.config.distillation_schema import DistillationConfig
 from paddlex_ml.config.export_schema import OPSET, ExportConfig
 from paddlex_ml.config.schema import (
     SOURCES,
@@ -133,12 +134,25 @@ def _train_rules(config: Config) -> Iterator[Broken]:
     if loss.unknown == "role":
         yield from _role_rules(config)
     yield from _treatment_rules(config)
+    if train.teacher is None:
+        yield from _without_teacher_rules(config)
     if train.soft_labels and loss.name == "two_way":
         key = "Train.soft_labels"
         what = f"{key} is true, but the loss two_way only asks which labels are present"
         yield ConfigFault(key, what, override("Train.loss.name", "bce")), ("Train.loss.name",)
     if train.single_positive and train.unknown_labels != "negative":
         yield from _single_positive_rules(config)
+
+
+def _without_teacher_rules(config: Config) -> Iterator[Broken]:
+    """Numbers of a teacher, where none is named."""
+    for name in ("weight", "temperature"):
+        key, usual = f"Train.distillation.{name}", getattr(DistillationConfig, name)
+        if getattr(config.Train.distillation, name) != usual:
+            what = f"{key} is set, but Train.teacher is null: there is no teacher"
+            fix = f"{override(key, usual)}, or name the teacher: "
+            fix += override("Train.teacher", "teacher/best_model/best_model.pdparams")
+            yield ConfigFault(key, what, fix), ("Train.teacher",)
 
 
 def _single_positive_rules(config: Config) -> Iterator[Broken]:
