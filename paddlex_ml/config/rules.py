@@ -146,13 +146,17 @@ def _train_rules(config: Config) -> Iterator[Broken]:
 
 def _without_teacher_rules(config: Config) -> Iterator[Broken]:
     """Numbers of a teacher, where none is named."""
-    for name in ("weight", "temperature"):
-        key, usual = f"Train.distillation.{name}", getattr(DistillationConfig, name)
-        if getattr(config.Train.distillation, name) != usual:
-            what = f"{key} is set, but Train.teacher is null: there is no teacher"
-            fix = f"{override(key, usual)}, or name the teacher: "
-            fix += override("Train.teacher", "teacher/best_model/best_model.pdparams")
-            yield ConfigFault(key, what, fix), ("Train.teacher",)
+    given, usual = config.Train.distillation, DistillationConfig()
+    names = ("weight", "temperature")
+    changed = [name for name in names if getattr(given, name) != getattr(usual, name)]
+    if changed:
+        keys = {f"Train.distillation.{name}": getattr(usual, name) for name in changed}
+        key, *others = keys
+        what = f"{' and '.join(keys)} {'are' if others else 'is'} set, but Train.teacher is null"
+        fix = " ".join(override(each, value) for each, value in keys.items())
+        teacher = override("Train.teacher", "teacher/best_model/best_model.pdparams")
+        fix = fix if others else f"{fix}, or {teacher}"
+        yield ConfigFault(key, what, fix), ("Train.teacher", *others)
 
 
 def _single_positive_rules(config: Config) -> Iterator[Broken]:

@@ -81,6 +81,17 @@ def test_equal_scores_cost_nothing_and_certain_ones_are_finite() -> None:
     assert np.abs(x.grad.numpy()).max() < 1e-5
 
 
+def test_logits_of_mixed_precision_are_compared_in_float32() -> None:
+    student, logits = example()
+    teacher = Teacher([gives(logits)], weight=1.0, temperature=1.0)
+    x = paddle.to_tensor(student).astype("float16")
+    drawn, zero = draws(0, 1, 2, 3), paddle.to_tensor(0.0)
+    half = teacher.blend(zero, x, pictures(0, 1, 2, 3), drawn)
+    whole = teacher.blend(zero, x.astype("float32"), pictures(0, 1, 2, 3), drawn)
+    assert half.dtype == paddle.float32
+    assert float(half) == float(whole) > 0
+
+
 def test_the_blend_has_the_shares_of_labels_and_teacher_and_the_mean_of_several() -> None:
     student, first = example()
     second = example(5)[1][:4]

@@ -162,6 +162,21 @@ def test_a_normalisation_of_its_own_is_refused(
     )
 
 
+def test_a_teacher_may_be_a_url_of_weights_and_its_secrets_are_not_told(
+    config_of: Any, toy: Path, toy_run: Path, site: Any, caplog: Any
+) -> None:
+    best = toy_run / "best_model" / "best_model.pdparams"
+    site["/best_model.pdparams?token=secret"] = best.read_bytes()
+    config = config_of(f"Train.teacher={site.url('/best_model.pdparams?token=secret')}")
+    teachers.check(config)
+    with caplog.at_level(logging.INFO):
+        found = build(config, toy).targets(images(), DRAWS).numpy()
+    assert len(site.asked) == 1
+    assert "secret" not in caplog.text
+    whole = build(config_of(f"Train.teacher={best}"), toy).targets(images(), DRAWS).numpy()
+    np.testing.assert_array_equal(found, whole)
+
+
 @pytest.mark.parametrize("name", ["nothing.pdparams", "nothing", "nothing.onnx", "empty"])
 def test_a_teacher_that_is_missing_is_one_error(
     config_of: Any, toy: Path, tmp_path: Path, name: str
