@@ -23,6 +23,7 @@ TESTED_ELSEWHERE = {
     "artifacts/predict_result": ("engines/predict/test_run.py", "the prediction fills it"),
     "config/augment_schema": ("config/test_schema.py", "a section of the schema"),
     "config/benchmark_schema": ("config/test_schema.py", "a section of the schema"),
+    "config/distillation_schema": ("config/test_schema.py", "a section of the schema"),
     "config/export_schema": ("config/test_schema.py", "a section of the schema"),
     "config/predict_schema": ("config/test_schema.py", "a section of the schema"),
     "config/value_types": ("config/test_schema.py", "each type belongs to a field of the schema"),

@@ -26,6 +26,7 @@ WITHOUT_EFFECT = {
     "CheckDataset": _OTHER_MODE,
     "Train.num_classes": "must equal the number of lines in label.txt",
     "Train.pretrain_weight_path": "a resume takes the weights of the checkpoint",
+    "Train.teacher": "a path; the contents of the teachers are compared",
     "Train.resume_path": "a path",
     "Train.rescore_best": "a changed list is named by itself",
     "Train.dist_ips": "the number of processes is compared",

@@ -9,6 +9,7 @@ from itertools import count
 from typing import TypeAlias
 
 from paddlex_ml.config import shipped
+from paddlex_ml.config.distillation_schema import DistillationConfig
 from paddlex_ml.config.export_schema import FORMATS_WITH_PRECISION, OPSET, ExportConfig
 from paddlex_ml.config.schema import (
     SOURCES,
@@ -133,12 +134,29 @@ def _train_rules(config: Config) -> Iterator[Broken]:
     if loss.unknown == "role":
         yield from _role_rules(config)
     yield from _treatment_rules(config)
+    if train.teacher is None:
+        yield from _without_teacher_rules(config)
     if train.soft_labels and loss.name == "two_way":
         key = "Train.soft_labels"
         what = f"{key} is true, but the loss two_way only asks which labels are present"
         yield ConfigFault(key, what, override("Train.loss.name", "bce")), ("Train.loss.name",)
     if train.single_positive and train.unknown_labels != "negative":
         yield from _single_positive_rules(config)
+
+
+def _without_teacher_rules(config: Config) -> Iterator[Broken]:
+    """Numbers of a teacher, where none is named."""
+    given, usual = config.Train.distillation, DistillationConfig()
+    names = ("weight", "temperature")
+    changed = [name for name in names if getattr(given, name) != getattr(usual, name)]
+    if changed:
+        keys = {f"Train.distillation.{name}": getattr(usual, name) for name in changed}
+        key, *others = keys
+        what = f"{' and '.join(keys)} {'are' if others else 'is'} set, but Train.teacher is null"
+        fix = " ".join(override(each, value) for each, value in keys.items())
+        teacher = override("Train.teacher", "teacher/best_model/best_model.pdparams")
+        fix = fix if others else f"{fix}, or {teacher}"
+        yield ConfigFault(key, what, fix), ("Train.teacher", *others)
 
 
 def _single_positive_rules(config: Config) -> Iterator[Broken]:

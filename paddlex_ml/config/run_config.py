@@ -162,7 +162,7 @@ def _change(values: dict[Any, Any], key: str, change: Callable[[str], str]) -> N
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_changed(item, change) for item in value]
     if isinstance(value, dict):
         return {key: _changed(item, change) for key, item in value.items()}

@@ -17,6 +17,7 @@ from typing import Annotated, Literal, TypeAlias
 from paddlex_ml.config import shipped, values
 from paddlex_ml.config.augment_schema import AugmentConfig
 from paddlex_ml.config.benchmark_schema import BenchmarkConfig
+from paddlex_ml.config.distillation_schema import DistillationConfig
 from paddlex_ml.config.export_schema import ExportConfig
 from paddlex_ml.config.predict_schema import PredictConfig
 from paddlex_ml.config.value_types import (
@@ -345,6 +346,11 @@ class TrainConfig:
     """Queries of the head, at least 1 and at most one per class; each predicts ceil(classes /
     num_queries) classes. auto: one per class up to 100 classes, 100 for more, or those of the
     weights to start from (docs/training.md)."""
+    teacher: Annotated[tuple[str, ...], Checked(values.path_texts, form="texts")] | None = None
+    """A trained model whose scores are learned beside the labels: a weight file or its URL, the
+    folder of a run or of an export, or an ONNX file; also a list of them, as [a, b], whose scores
+    are averaged. It may be another of the six models (docs/training.md). null: none."""
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 

@@ -329,7 +329,7 @@ def _marker(kind: Any) -> Any:
 @cache
 def path_keys() -> tuple[str, ...]:
     """The keys of paths, and those of a path, a URL, or a list of them."""
-    checks = (values.path_text, values.pictures)
+    checks = (values.path_text, values.path_texts, values.pictures)
 
     def is_path(kind: Any) -> bool:
         marker = _marker(kind)

@@ -117,7 +117,7 @@ def train_step(
 ) -> tuple[float, float]:
     """Forward and backward over the batches of one step, then one update.
 
-    `draws` says which images they have; only estimated labels need it.
+    `draws` says which images they have; only estimated labels and a teacher need it.
 
     Returns the loss of this process and that of the group. It is a sum over samples, so batches
     of one step, and those of other processes, simply add their gradients. A loss that is not finite
@@ -136,6 +136,9 @@ def train_step(
         if training.estimates is not None:
             assert draws is not None
             loss = loss + training.estimates.loss(logits, targets, draws[number], *weights)
+        if plan.teacher is not None:
+            assert draws is not None
+            loss = plan.teacher.blend(loss, logits, images, draws[number], *weights)
         scaled = scaler.scale(loss * group.size)  # times size: the group takes the mean
         passes.backward(scaled, group, is_last=number == last)
         losses.append(loss.detach())

@@ -15,6 +15,7 @@ from paddlex_ml.data.dataset import SampleIndex
 from paddlex_ml.data.loader import IndexBatches
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.evaluation import Scoring, scoring
+from paddlex_ml.training.distillation import Teacher
 from paddlex_ml.training.losses import LossFn
 from paddlex_ml.training.schedule import Schedule
 
@@ -52,6 +53,8 @@ class Plan:
     seed: int
     loss_fn: LossFn
     log_interval: int
+    teacher: Teacher | None = None
+    """Whose scores are learned beside the labels."""
     eval_interval: int = 1
     start_eval_epoch: int = 1
     early_stop_patience: int | None = None

@@ -128,6 +128,18 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
             "-o Train.augment.mixup=0",
         ),
         (
+            ["Train.distillation.weight=0.9"],
+            "Train.distillation.weight is set, but Train.teacher is null",
+            "-o Train.distillation.weight=0.5, or "
+            "-o Train.teacher=teacher/best_model/best_model.pdparams",
+        ),
+        (
+            ["Train.distillation.temperature=2", "Train.distillation.weight=0.9"],
+            "Train.distillation.weight and Train.distillation.temperature are set, but "
+            "Train.teacher is null",
+            "-o Train.distillation.weight=0.5 -o Train.distillation.temperature=1.0",
+        ),
+        (
             ["Train.loss.role_labels=3"],
             "Train.loss.role_labels is set, but Train.loss.unknown is ignore, which has no such "
             "number",
@@ -170,7 +182,7 @@ def test_training_keys_that_contradict_each_other_are_refused(
     error = failure(tmp_path, *needed, *overrides)
     assert (error.what, error.where, error.fix) == (what, f"-o {overrides[-1]}", fix)
     for repair in fix.removeprefix("-o ").split(", or -o "):
-        assert merged(tmp_path, *needed, *overrides, repair)
+        assert merged(tmp_path, *needed, *overrides, *repair.split(" -o "))
     others = ["predict", "export", "check_dataset", *({"train", "evaluate"} - {mode})]
     for other in others:
         keys = (f"Global.mode={other}", "Predict.input=a.jpg", "Global.dataset_dir=data")

@@ -83,6 +83,13 @@ def test_words_in_the_place_of_paths_stay(words: list[str]) -> None:
     assert "/auto" not in Path("out/config.yaml").read_text()
 
 
+def test_teachers_are_saved_with_absolute_paths(project: Path) -> None:
+    url = "https://example.org/teacher.pdparams"
+    save("out", f"Train.teacher=[one/best_model, {url}]")
+    config = read("out/config.yaml", "train").config
+    assert config.Train.teacher == (str(project / "one" / "best_model"), url)
+
+
 @pytest.mark.parametrize("started", ["project", "elsewhere"])
 def test_a_renamed_run_means_its_new_folder(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str

@@ -36,6 +36,7 @@ from paddlex_ml.engines.train import (
     pretrained,
     resume,
     start,
+    teachers,
 )
 from paddlex_ml.engines.train.plan import build_loaders, compose_plan, prepare_lists
 from paddlex_ml.engines.train.result import build_result
@@ -78,6 +79,7 @@ def run(config: Config) -> TrainResult | None:
     beginning = resume.choose(config)
     if beginning.resume is None:
         start.fetch_weights(config)
+    teachers.check(config)
     job = TrainJob(config, beginning)
     result: TrainResult | None = launch.run(train_model, job, device, options.dist_ips)
     return result
@@ -135,7 +137,7 @@ def prepare(
     config: Config, dataset: MLClsDataset, opened: Opened, group: ProcessGroup
 ) -> tuple[Training, Plan]:
     """Build the model and all that changes while it learns, new or from a checkpoint."""
-    options = config.Train
+    options, teacher = config.Train, teachers.build(config, dataset, group)
     weights_read = None if opened.saved else pretrained.read(config, opened.info)
     head, info = start.choose_head(config, opened, weights_read)
     paddle_runtime.use_own_threads()
@@ -145,8 +147,7 @@ def prepare(
     if weights_read is not None:
         progress.started_from = pretrained.load(model, weights_read, info)
         del weights_read  # as large as the model
-    averaged = build()
-    device = paddle.device.get_device()
+    averaged, device = build(), paddle.device.get_device()
     if options.sync_bn:
         model = synchronise(model, group, on_gpu=device != "cpu")
     optimizer = build_optimizer(
@@ -170,7 +171,8 @@ def prepare(
         Ema(model, options.ema_decay),
         optimizer,
         computing.scaler(),
-        fingerprint(config, group.size) | {"Train.num_queries": head.queries},
+        fingerprint(config, group.size)
+        | {"Train.num_queries": head.queries, teachers.KEY: teacher and teacher.digests},
         progress,
         label_estimates.build(config, dataset, group, is_read=opened.saved is not None),
         compiles=options.compile,
@@ -179,7 +181,7 @@ def prepare(
     if opened.saved is not None:
         training.restore(opened.saved)
         resume.log(training, opened.saved.fingerprint, options.epochs_iters)
-    return training, compose_plan(config, dataset, model, computing, group)
+    return training, compose_plan(config, dataset, model, computing, group, teacher)
 
 
 def export_best(training: Training, output: Path) -> float:
