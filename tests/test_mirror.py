@@ -19,6 +19,7 @@ TESTED_ELSEWHERE = {
     "__main__": ("test_cli.py", "`python -m paddlex_ml` is a start of the command"),
     "artifacts/check_result": ("engines/test_check_dataset.py", "the check fills it"),
     "artifacts/export_result": ("engines/export/test_run.py", "the export fills it"),
+    "artifacts/leaderboard": ("engines/leaderboard/test_rank.py", "the ranking fills it"),
     "artifacts/predict_result": ("engines/predict/test_run.py", "the prediction fills it"),
     "config/augment_schema": ("config/test_schema.py", "a section of the schema"),
     "config/export_schema": ("config/test_schema.py", "a section of the schema"),
@@ -128,7 +129,15 @@ NOT_TESTS = {
     ),
     *("fuzz/harness.py", "fuzz/mutations.py", "fuzz/run.py", "fuzz/read_example.py"),
     *(f"fuzz/read_{group}.py" for group in GROUPS),
-    *("damaged_exif.py", "layouts.py", "payloads.py", "repairs.py", "shallow.py", "small_main.py"),
+    *(
+        "damaged_exif.py",
+        "finished_runs.py",
+        "layouts.py",
+        "payloads.py",
+        "repairs.py",
+        "shallow.py",
+        "small_main.py",
+    ),
 }
 
 MODULES = {
