@@ -20,6 +20,7 @@ TESTED_ELSEWHERE = {
     "artifacts/benchmark_result": ("engines/benchmark/test_files.py", "its files show it"),
     "artifacts/check_result": ("engines/test_check_dataset.py", "the check fills it"),
     "artifacts/export_result": ("engines/export/test_run.py", "the export fills it"),
+    "artifacts/leaderboard": ("engines/leaderboard/test_rank.py", "the ranking fills it"),
     "artifacts/predict_result": ("engines/predict/test_run.py", "the prediction fills it"),
     "config/augment_schema": ("config/test_schema.py", "a section of the schema"),
     "config/benchmark_schema": ("config/test_schema.py", "a section of the schema"),
@@ -133,7 +134,15 @@ NOT_TESTS = {
     ),
     *("fuzz/harness.py", "fuzz/mutations.py", "fuzz/run.py", "fuzz/read_example.py"),
     *(f"fuzz/read_{group}.py" for group in GROUPS),
-    *("damaged_exif.py", "layouts.py", "payloads.py", "repairs.py", "shallow.py", "small_main.py"),
+    *(
+        "damaged_exif.py",
+        "finished_runs.py",
+        "layouts.py",
+        "payloads.py",
+        "repairs.py",
+        "shallow.py",
+        "small_main.py",
+    ),
 }
 
 MODULES = {

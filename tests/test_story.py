@@ -77,7 +77,7 @@ def test_check_train_resume_evaluate_export_predict(
         *(f"{name}/{name}.{part}" for name in names for part in PARTS),
         *static,
         *("train_result.json", "run.json", "config.yaml", "train.log", "label_dict.txt"),
-        *("metrics.csv", "curves.png", "best_model/MODEL_CARD.md"),
+        *("metrics.csv", "curves.png", "val_scores.npz", "best_model/MODEL_CARD.md"),
     }
 
     resume = [f"Train.resume_path={output / 'epoch_1'}", start]
@@ -88,6 +88,7 @@ def test_check_train_resume_evaluate_export_predict(
     assert new_files("evaluate", toy) == {
         "evaluate_result.json",
         *(f"evaluate/{name}" for name in ("report.html", "per_class.csv", "label_errors.csv")),
+        "evaluate/val_scores.npz",
     }
     score = read_json(output / "train_result.json")["models"]["best"]["score"]
     evaluated = read_json(output / "evaluate_result.json")["metrics"]["MultiLabelMAP"]

@@ -4,6 +4,7 @@
     <output>/
       run.json  config.yaml  label_dict.txt        written by mode train, as are
       train.log  metrics.csv  curves.png  events/
+      val_scores.npz                               of the best model (`saved_scores`)
       best_model/  latest/  epoch_<n>/             checkpoints with the exports of their weights
       check_dataset/  evaluate/  benchmark/  predict/   what these modes draw and write
       <mode>_result.json                           what a mode gave, for programs
@@ -25,6 +26,8 @@ WEIGHTS, EMA, OPTIMIZER, STATES = ".pdparams", ".pdema", ".pdopt", ".pdstates"
 WEIGHT_SUFFIXES = (WEIGHTS, ".safetensors")
 GRAPH, PROGRAM, PARAMETERS = "inference.json", "inference.pdmodel", "inference.pdiparams"
 """A static model of Paddle: its graph since Paddle 3, and before; the weights of both."""
+VAL_SCORES = "val_scores.npz"
+"""Scores for every image of val.txt."""
 ONNX, INFERENCE_YML = "inference.onnx", "inference.yml"
 IR, IR_WEIGHTS = "inference.xml", "inference.bin"
 """A static model of OpenVINO (IR): its graph, and its weights."""
@@ -93,6 +96,7 @@ class EvaluateFiles:
         self.folder: Final = folder
         self.per_class_csv: Final = folder / "per_class.csv"
         self.label_errors_csv: Final = folder / "label_errors.csv"
+        self.val_scores: Final = folder / VAL_SCORES
         self.report: Final = folder / "report.html"
 
 
@@ -126,6 +130,7 @@ class RunFolder:
         self.train_log: Final = output / "train.log"
         self.metrics_csv: Final = output / "metrics.csv"
         self.curves: Final = output / "curves.png"
+        self.val_scores: Final = output / VAL_SCORES
         self.events: Final = output / "events"
         self.best_model: Final = CheckpointFiles(output / "best_model")
         self.model_card: Final = self.best_model.folder / "MODEL_CARD.md"
@@ -158,7 +163,7 @@ class RunFolder:
         Not the check of the data set, and nothing that others have put there.
         """
         files = [self.run_json, self.config_yaml, self.label_dict, self.train_log]
-        files += [self.metrics_csv, self.curves, self.events]
+        files += [self.metrics_csv, self.curves, self.events, self.val_scores]
         files += [self.evaluate.folder, self.benchmark.folder, self.predict.folder]
         modes = ("train", "evaluate", "export", "benchmark", "predict")
         files += [self.result(mode) for mode in modes]

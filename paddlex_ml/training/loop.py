@@ -61,7 +61,7 @@ def fit(
             interrupt.raise_error(is_saved)
             return
         saving.finish_epoch(training, plan, meter, scores, diagnostics)
-        keeper.save_epoch(training)
+        keeper.save_epoch(training, scores)
     diagnostics.at_end(progress.history, training.ema.decay, training.ema.updates)
     diagnostics.check_best(progress.best, val_loader.dataset.images.targets)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.artifacts import checkpoint, saved_scores
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import Best, EpochRow, WeightsKind, write_metrics
+from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import LEAST_SPREAD, Evaluation, is_constant
 from paddlex_ml.training import memory
@@ -56,10 +58,19 @@ class Keeper:
         self._steps, self._written = 0, time.monotonic()
         return True
 
-    def save_epoch(self, training: Training) -> None:
-        """Write all that is due after a finished epoch; each checkpoint holds the whole epoch."""
-        with self.plan.group.main_first(f"epoch {training.progress.epoch}") as is_main:
+    def save_epoch(
+        self, training: Training, scores: Mapping[WeightsKind, Evaluation] | None = None
+    ) -> None:
+        """Write all that is due after a finished epoch; each checkpoint holds the whole epoch.
+
+        scores: of its evaluation. Those of the best model come before its weights: whenever a kill
+        comes, weights without their scores are not there.
+        """
+        progress = training.progress
+        with self.plan.group.main_first(f"epoch {progress.epoch}") as is_main:
             if is_main:
+                if scores and progress.best is not None and progress.best.epoch == progress.epoch:
+                    self._write_scores(training, scores[progress.best.weights], progress.best)
                 self._write_epoch(training)
         self._steps, self._written = 0, time.monotonic()
 
@@ -73,6 +84,20 @@ class Keeper:
         with self.plan.group.main_first(f"rest of epoch {progress.epoch}") as is_main:
             if is_main and not progress.step and _count_epochs(latest) < progress.epoch:
                 self._write_epoch(training)
+
+    def _write_scores(self, training: Training, found: Evaluation, best: Best) -> None:
+        info = training.info
+        if found.targets is None or info.run is None:
+            return
+        saved_scores.write(
+            self.files.val_scores,
+            found.outputs,
+            found.targets,
+            val_digest=info.run.digests[annotation.VAL_FILE],
+            label_names=info.label_names,
+            weights=best.weights,
+            epoch=best.epoch,
+        )
 
     def _write_epoch(self, training: Training) -> None:
         progress, files = training.progress, self.files

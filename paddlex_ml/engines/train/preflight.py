@@ -51,6 +51,7 @@ def refuse_obstacles(run: RunFolder, plan: Plan) -> None:
     kept = (run.epoch(number) for number in range(1, plan.epochs + 1) if plan.is_kept(number))
     folders_of_run = [run.latest, run.best_model, *kept]
     written = [run.run_json, run.config_yaml, run.label_dict, run.train_log, run.metrics_csv]
+    written.append(run.val_scores)
     wrong = [(f.folder, "a folder") for f in folders_of_run if f.folder.is_file()]
     wrong += [(run.events, "a folder")] if run.events.is_file() else []
     wrong += [(f, "a file") for f in (*written, run.curves, run.result("train")) if f.is_dir()]
