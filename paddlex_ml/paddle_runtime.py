@@ -121,7 +121,7 @@ def _import_paddle() -> None:
             "PaddlePaddle is not installed",
             where=f"the environment of {sys.executable}",
             fix=program.pip_install("'paddlepaddle>=3.3,<3.4'")
-            + ", or for a GPU see README, section Install",
+            + f", or for a GPU the command of {program.GPU_PAGE}",
         ) from error
     finally:
         root.setLevel(level)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from paddlex_ml import program
 from paddlex_ml.data import annotation, class_names, findings, relations, soft_targets, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset, Parsed
 from paddlex_ml.data.faults import DatasetFault
@@ -72,7 +73,8 @@ def read_relations(
     found, faults = relations.parse(root / relations.FILE, parsed.dataset.label_names)
     if required and found is None and not faults:
         text = f"CheckDataset.repair.relations adds what {relations.FILE} says, but there is none"
-        fix = "write it (docs/data.md shows how), or -o CheckDataset.repair.relations=false"
+        page = program.page("data.md")
+        fix = f"write it ({page} shows how), or -o CheckDataset.repair.relations=false"
         faults = [DatasetFault("file missing", relations.FILE, text, fix)]
     return found, faults
 

@@ -194,8 +194,11 @@ def _write_faults(error: PaddlexMLError, output: Path) -> PaddlexMLError:
         logger.warning("the table of faults cannot be written: %s", trouble)
         return error
     is_list = "\n" in error.what  # several faults, a line each
-    all_of_them = f"\n  all of them: {one_line(str(table))}\n" if is_list else f" ({table})"
-    return error.replace(what=Lines(error.what + all_of_them))
+    if not is_list:
+        return error.replace(what=Lines(f"{error.what} ({table})"))
+    first, _, others = error.what.partition("\n")
+    named = f"{first}\n  all of them: {one_line(str(table))}\n{others}"
+    return error.replace(what=Lines(named))
 
 
 def _propose_conversion(faults: list[DatasetFault], root: Path) -> list[DatasetFault]:
