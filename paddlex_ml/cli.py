@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 import paddlex_ml
-from paddlex_ml import gpus, next_command, paddle_runtime, program, streams, terminal
+from paddlex_ml import gpus, next_command, paddle_runtime, program, progress, streams, terminal
 from paddlex_ml.artifacts import run_lock
 from paddlex_ml.artifacts.check_result import CheckResult
 from paddlex_ml.artifacts.export_result import ExportResult
@@ -181,7 +181,8 @@ def _run_engine(config: Config) -> Result:
     with _compiling_ahead(config) if mode == "train" else nullcontext():
         if mode not in _WITHOUT_PADDLE:
             logger.info("%s", paddle_runtime.prepare())
-        engine = importlib.import_module(ENGINES[mode])
+        with progress.named("importing libraries"):
+            engine = importlib.import_module(ENGINES[mode])
         result: Result = engine.run(config)
     return result
 

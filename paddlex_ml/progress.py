@@ -14,6 +14,10 @@ logger = logging.getLogger(__name__)
 
 SHORTEST_PAUSE = 2.0
 """Seconds without a line after which a person begins to doubt that anything happens."""
+PATIENCE = 1.5
+"""Seconds after which work is named, so that a person need not wonder for longer than 2."""
+WORTH_TELLING = 5.0
+"""Seconds of work whose end is told too."""
 LONGEST_SILENCE = 30.0
 """Seconds between two lines of one piece of work: a log file stays short."""
 
@@ -25,20 +29,28 @@ def ignore_progress(done: int, total: int) -> None:
     """Show nothing: for callers without a terminal."""
 
 
+_OWN = threading.local()
+
+
 @contextmanager
 def named(what: str) -> Iterator[None]:
-    """Log `what` ("converting the model to ONNX") when the work inside takes more than 2 seconds.
+    """Log `what` ("converting the model to ONNX") when the work inside is not done in 1.5 seconds.
 
-    Then every 30 seconds how long it has taken, and its time at the end; nothing of shorter work.
+    Then every 30 seconds how long it has taken, and at the end its time, from 5 seconds on.
+    Of work within work the outer one is told.
     """
-    begin, is_over = time.monotonic(), threading.Event()
+    if getattr(_OWN, "is_named", False):
+        yield
+        return
+    _OWN.is_named = True
+    begin, is_over = time.perf_counter(), threading.Event()
 
     def tell() -> None:
-        if is_over.wait(SHORTEST_PAUSE):
+        if is_over.wait(PATIENCE):
             return
         logger.info("%s ...", what)
         while not is_over.wait(LONGEST_SILENCE):
-            logger.info("%s: %.0f s so far", what, time.monotonic() - begin)
+            logger.info("%s: %.0f s so far", what, time.perf_counter() - begin)
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
@@ -47,5 +59,6 @@ def named(what: str) -> Iterator[None]:
     finally:
         is_over.set()
         teller.join()
-        if (passed := time.monotonic() - begin) >= SHORTEST_PAUSE:
+        _OWN.is_named = False
+        if (passed := time.perf_counter() - begin) >= WORTH_TELLING:
             logger.info("%s: %.0f s", what, passed)

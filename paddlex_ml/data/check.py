@@ -24,7 +24,7 @@ from paddlex_ml.data.inspect_images import Inspected, inspect_images
 from paddlex_ml.data.lost_images import leave_out
 from paddlex_ml.data.relations import Relations, Violations
 from paddlex_ml.metrics.known import is_present
-from paddlex_ml.progress import ReportProgress, ignore_progress
+from paddlex_ml.progress import ReportProgress, ignore_progress, named
 from paddlex_ml.wording import first_names
 
 _MATRIX = 200  # classes: a larger table of pairs would be most of the result file
@@ -120,6 +120,7 @@ def find_faults(
     return [*parsed.faults, *broken, *filter(None, bare)]
 
 
+@named("comparing images and counting labels")
 def make_report(
     parsed: Parsed,
     images: dict[str, Inspected],

@@ -36,6 +36,7 @@ from paddlex_ml.formats import registry, rewrite
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.pictures import dataset_page, plots
 from paddlex_ml.pictures.labelled import draw_labels
+from paddlex_ml.progress import named
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import csv_text, files, folders
 
@@ -110,7 +111,8 @@ def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | U
     repairs = asked.repair.enable or asked.repair.relations
     is_asked = asked.convert.enable or repairs or asked.split.enable or asked.drop
     with journal.writing(root) if is_asked and root.is_dir() else nullcontext():
-        draft, division = _draft(config, root), _choose_division(config)
+        with nullcontext() if asked.convert.enable else named("reading the lists"):
+            draft, division = _draft(config, root), _choose_division(config)
         if "val" not in draft.lists and division is None:
             raise rewrite.ask_for_split(root)
         with terminal.progress("decoded images") as progress:
@@ -263,6 +265,7 @@ def choose_varied(images: ImageList, count: int, seed: int) -> list[int]:
     return chosen
 
 
+@named("drawing samples, the histogram and the page")
 def _draw_pictures(
     report: check.Report, output: Path, seed: int, rewritten: RewrittenLists | UnsetType = UNSET
 ) -> dict[str, list[str]]:

@@ -41,6 +41,7 @@ from paddlex_ml.formats import (
     yolo,
 )
 from paddlex_ml.formats.collector import Options, SourceDataset
+from paddlex_ml.progress import named
 
 AUTO = "auto"
 """The value of `src_dataset_type` that chooses the format by the files."""
@@ -115,6 +116,7 @@ class Recognised(NamedTuple):
     why: str
 
 
+@named("looking through the files")
 def recognise(root: Path) -> list[Recognised]:
     """The formats of the highest rank that the files of a folder may have."""
     inventory = Inventory(root)

@@ -45,6 +45,7 @@ from paddlex_ml.export.static import save_static
 from paddlex_ml.metrics.average_precision import constant_predictor_map
 from paddlex_ml.models import zoo
 from paddlex_ml.pictures import plots
+from paddlex_ml.progress import named
 from paddlex_ml.storage.files import set_link_aside
 from paddlex_ml.terminal import SafeFormatter
 from paddlex_ml.training import events, precision
@@ -117,7 +118,8 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         has_time = interrupt.signal in (None, SIGINT)  # who sends another signal waits seconds
         if group.is_main and training.progress.best is not None and has_time:
             difference = export_best(training, output)
-            plots.curves(files.curves, msgspec.to_builtins(training.progress.history))
+            with named("drawing the curves"):
+                plots.curves(files.curves, msgspec.to_builtins(training.progress.history))
     if interrupt.signal is not None:
         raise Stopped(interrupt.signal)
     if not group.is_main:
@@ -131,6 +133,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
     )
 
 
+@named("building the model")
 def prepare(
     config: Config, dataset: MLClsDataset, opened: Opened, group: ProcessGroup
 ) -> tuple[Training, Plan]:
@@ -182,6 +185,7 @@ def prepare(
     return training, compose_plan(config, dataset, model, computing, group)
 
 
+@named("exporting the best model, and comparing its scores")
 def export_best(training: Training, output: Path) -> float:
     """Export the weights with the best score; returns how far scores of the static model differ."""
     files = RunFolder(output).best_model
