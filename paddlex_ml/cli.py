@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 import paddlex_ml
-from paddlex_ml import next_command, paddle_runtime, program, streams, terminal
+from paddlex_ml import gpus, next_command, paddle_runtime, program, progress, streams, terminal
 from paddlex_ml.artifacts import run_lock
 from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.check_result import CheckResult
@@ -81,6 +81,9 @@ all options:
   {prog} -c PP-LCNet_x1_0_ML --print-config
   lists every key with its value; the comments in the shipped file explain each of them:
   {folder}
+
+documentation:
+  {documents}
 """
 
 
@@ -134,7 +137,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = terminal.Parser(
         prog=program.command(),
         description="Multi-label image classification on PaddlePaddle, driven by YAML.",
-        epilog=_HELP.format(prog=program.command(), folder=shipped.folder()),
+        epilog=_HELP.format(
+            prog=program.command(), folder=shipped.folder(), documents=program.documents()
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -182,7 +187,8 @@ def _run_engine(config: Config) -> Result:
     with _compiling_ahead(config) if mode == "train" else nullcontext():
         if mode not in _WITHOUT_PADDLE:
             logger.info("%s", paddle_runtime.prepare())
-        engine = importlib.import_module(ENGINES[mode])
+        with progress.named("importing libraries"):
+            engine = importlib.import_module(ENGINES[mode])
         result: Result = engine.run(config)
     return result
 
@@ -193,7 +199,7 @@ def _compiling_ahead(config: Config) -> AbstractContextManager[None]:
     Where it may train on the CPU, and the machine has not compiled it before.
     """
     kind, model = config.Global.device.partition(":")[0], published.TABLE.get(config.Global.model)
-    is_on_cpu = kind == "cpu" or (kind == "auto" and not Path("/dev/nvidiactl").exists())
+    is_on_cpu = kind == "cpu" or (kind == "auto" and gpus.are_missing())
     if not is_on_cpu or config.Train.amp != "OFF" or config.Train.compile or usable_cores() == 1:
         return nullcontext()
     wanted = compiler.missing(families.names(model.kernels if model else tuple(families.FAMILIES)))

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "paddlex_ml"
 FLOORS = [
     {"safe_text"},
     {"errors", "program", "progress", "run_modes", "stop_signals", "wording"},
-    {"machine_memory"},
+    {"machine_memory", "gpus"},
     {"storage", "streams", "cores", "devices", "metrics", "ended_process"},
     {"terminal", "kernels", "onnx_runtime", "openvino_runtime", "paddle_runtime"},
     {"distributed"},

@@ -66,7 +66,6 @@ TESTED_ELSEWHERE = {
     "kernels/update_loops": ("kernels/test_updates.py", "its functions call the loops"),
     "models/blocks": ("models/test_every_model.py", "blocks are tested in every model"),
     "models/resnet": ("models/test_every_model.py", "nothing in it is its own"),
-    "progress": ("test_terminal.py", "a type alone"),
     "report/content": ("report/test_evaluation_page.py", "the content is seen on the page"),
     "report/glossary": ("report/test_evaluation_page.py", "its texts are seen on the page"),
     "run_modes": ("inference/test_static_model.py", "the modes of a static model"),

@@ -378,7 +378,7 @@ def test_an_evaluation_whose_disk_does_not_answer_stops(
     weights = toy_run / "best_model" / "best_model.pdparams"
     keys = f"Evaluate.weight_path={weights}", "Evaluate.batch_size=1", "Evaluate.log_interval=1"
     process = Background(command("evaluate", data, tmp_path / "out", *keys), tmp_path, SILENT_DISK)
-    process.wait_for("[Eval][Iter 2/600]")
+    process.wait_for("[Eval][Iter 1/600]")
     block(data)
     begin = time.monotonic()
     assert process.send(signal.SIGTERM) == 143, process.text()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import count
 from typing import TypeAlias
 
+from paddlex_ml import gpus, program
 from paddlex_ml.config import shipped
 from paddlex_ml.config.distillation_schema import DistillationConfig
 from paddlex_ml.config.export_schema import FORMATS_WITH_PRECISION, OPSET, ExportConfig
@@ -52,14 +53,20 @@ def broken(config: Config, skip: set[str], *, to_run: bool) -> Iterator[ConfigFa
 
 def notes(config: Config) -> Iterator[str]:
     """What is allowed but worth a line in the log."""
-    rate = config.Train.learning_rate
+    rate, device = config.Train.learning_rate, config.Global.device
+    if config.Global.mode == "check_dataset" and device.startswith("gpu") and gpus.are_missing():
+        yield (
+            f"Global.device is {device}, but this machine has no GPU, which a check does not need; "
+            "for the training write into the YAML file, section Global: device: auto"
+        )
     if config.Global.mode != "train":
         return
     if config.Train.pretrain_weight_path is None and config.Train.resume_path is None:
         yield (
             "training starts from random weights: with weights to start from "
             "(Train.pretrain_weight_path) it needs far fewer images and epochs; without them "
-            "PP-LCNet ended better at twice the shipped Train.learning_rate (docs/results.md)"
+            "PP-LCNet ended better at twice the shipped Train.learning_rate "
+            f"({program.page('results.md')})"
         )
     usual = f"the shipped file for this model has {shipped.learning_rate(config.Global.model):g}"
     if rate > RATE_DOUBTFUL:
@@ -253,6 +260,11 @@ def _run_rules(config: Config) -> Iterator[Broken]:
             free = next(name for n in count(2) if not os.path.exists(name := f"output_{n}"))
             yield ConfigFault(key, what, f"move that file, or {override(key, free)}"), ()
             break
+    if config.Global.device.startswith("gpu") and mode != "check_dataset" and gpus.are_missing():
+        key = "Global.device"
+        what = f"{key} is {config.Global.device}, but this machine has no GPU, or no driver of it"
+        fix = f"{override(key, 'auto')}, or for good in the YAML file, section Global: device: auto"
+        yield ConfigFault(key, what, fix), ("Global.mode",)
     reads_data = mode in ("check_dataset", "train", "evaluate", "benchmark")
     if reads_data and config.Global.dataset_dir is None:
         key = "Global.dataset_dir"

@@ -231,7 +231,7 @@ class TrainConfig:
     pretrain_weight_path: PathOrUrl | None = None
     """Weights to start from, of a whole model or of a backbone: a .pdparams or .safetensors file,
     or its URL. null: random weights. The shipped URL: trained on COCO, 118,000 photographs of 80
-    kinds of objects; downloaded once into a cache (README.md)."""
+    kinds of objects; downloaded once into a cache of your user."""
     resume_path: PathOrUrl | None = None
     """Folder of a stopped run to resume, such as output/latest. auto: resume from the newest sound
     checkpoint in the output folder, or start where it has none yet. null: start a new run."""
@@ -373,7 +373,8 @@ class EvaluateConfig:
     """Weights to evaluate: a weight file, its URL, or the folder of a static model. null: the best
     ones of the run in Global.output, <output>/best_model/best_model.pdparams."""
     log_interval: Count = 1
-    """Batches between two lines of the log, at least 1."""
+    """Batches between two lines of a log file, at least 1; there is at most a line every 2 seconds.
+    A terminal shows a bar."""
     batch_size: Count | None = None
     """Images per batch, at least 1. null: Train.batch_size. It never changes the score."""
     reduced_decode: bool = False

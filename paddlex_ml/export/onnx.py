@@ -29,6 +29,7 @@ from paddlex_ml.artifacts.run_folder import ExportedFiles
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx_graph, parity, static
 from paddlex_ml.export.parity import Graph
+from paddlex_ml.progress import named
 from paddlex_ml.storage import files, folders
 
 _PACKAGES = ("paddle2onnx", "onnx", "onnxruntime")
@@ -68,6 +69,7 @@ def require(form: str = "onnx") -> None:
         )
 
 
+@named("converting the model to ONNX, and comparing its scores")
 def save_onnx(
     model: paddle.nn.Layer,
     info: ModelInfo,

@@ -16,6 +16,7 @@ from paddlex_ml.artifacts.train_result import Best, EpochRow, WeightsKind, write
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import LEAST_SPREAD, Evaluation, is_constant
+from paddlex_ml.progress import named
 from paddlex_ml.training import memory
 from paddlex_ml.training.diagnostics import Diagnostics
 from paddlex_ml.training.meter import Meter
@@ -46,6 +47,7 @@ class Keeper:
         passed = time.monotonic() - self._written
         return by_steps or (saving.minutes is not None and passed > saving.minutes * 60)
 
+    @named("saving a checkpoint")
     def save_latest(self, training: Training) -> bool:
         """Write `latest` in the middle of an epoch; returns whether there was a step to save."""
         progress = training.progress
@@ -99,6 +101,7 @@ class Keeper:
             epoch=best.epoch,
         )
 
+    @named("saving a checkpoint")
     def _write_epoch(self, training: Training) -> None:
         progress, files = training.progress, self.files
         if progress.best is not None and progress.best.epoch == progress.epoch:
@@ -190,6 +193,7 @@ def _describe_best(progress: Progress, scores: dict[WeightsKind, Evaluation]) ->
     )
 
 
+@named("computing the interval of the mAP")
 def _update_best(progress: Progress, scores: dict[WeightsKind, Evaluation], seed: int) -> bool:
     """Record the better of both weights if it is at least as good as the best so far.
 

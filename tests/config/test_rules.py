@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from paddlex_ml import gpus
 from paddlex_ml.config import load
 from tests.config.test_load import MINIMAL, PADDLEX, failure, merged, write
 
@@ -364,3 +365,32 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     error = failure(tmp_path, f"Global.output={file / 'deeper'}")
     assert error.what == f"Global.output is '{file / 'deeper'}', but {file} is a file"
     assert error.fix == "move that file, or -o Global.output=output_2"
+
+
+@pytest.mark.parametrize("mode", ["train", "evaluate", "export", "predict"])
+def test_a_gpu_that_is_not_there_is_refused_with_the_line_for_the_file(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "are_missing", lambda: True)
+    text = MINIMAL.replace("mode: check_dataset", f"mode: {mode}\n  device: gpu:0,1,2,3")
+    input_image = ["Predict.input=a.jpg"]
+    error = failure(tmp_path, *input_image, text=text)
+    assert error.what == (
+        "Global.device is gpu:0,1,2,3, but this machine has no GPU, or no driver of it"
+    )
+    assert error.where == f"{tmp_path / 'my.yaml'}:4"
+    assert error.fix == (
+        "-o Global.device=auto, or for good in the YAML file, section Global: device: auto"
+    )
+    assert merged(tmp_path, *input_image, "Global.device=auto", text=text)
+    monkeypatch.setattr(gpus, "are_missing", lambda: False)
+    assert merged(tmp_path, *input_image, text=text).Global.device == "gpu:0,1,2,3"
+
+
+def test_a_check_notes_a_gpu_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "are_missing", lambda: True)
+    loaded = load.load(write(tmp_path, MINIMAL), ["Global.device=gpu"])
+    [note] = loaded.notes
+    assert note.endswith("write into the YAML file, section Global: device: auto")

@@ -15,6 +15,7 @@ from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.metrics.measures import ClassMeasures
+from paddlex_ml.progress import named
 from paddlex_ml.report import evaluation_page
 from paddlex_ml.report.content import EvaluationPage, SuspectedLabel
 from paddlex_ml.storage import csv_text
@@ -44,6 +45,7 @@ def make_folder(config: Config) -> None:
     storage.make_folder(RunFolder(config.Global.output).evaluate.folder)
 
 
+@named("writing tables, pictures and the page")
 def write(
     config: Config,
     result: EvaluationResult,

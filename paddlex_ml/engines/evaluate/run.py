@@ -20,6 +20,7 @@ from paddlex_ml.engines.evaluate import comparison, files, label_errors, log, mo
 from paddlex_ml.engines.evaluate.scores import score_both
 from paddlex_ml.metrics.measures import summarise
 from paddlex_ml.metrics.threshold_search import TunedThresholds
+from paddlex_ml.progress import named
 from paddlex_ml.tracking import tracker
 
 _KEY = "Evaluate.weight_path"
@@ -48,9 +49,9 @@ def evaluate(config: Config) -> EvaluationResult:
     save_to = models.find_exports(evaluated) if wanted.save_threshold else []
     other = comparison.find(config, evaluated)
     files.make_folder(config)
-
     scores, theirs = score_both(config, val, evaluated, other)
-    summary = summarise(scores, val.targets, names, in_use, rounds=wanted.bootstrap, seed=seed)
+    with named("computing measures and their intervals"):
+        summary = summarise(scores, val.targets, names, in_use, rounds=wanted.bootstrap, seed=seed)
     log.log_classes(summary, rounds=wanted.bootstrap)
     per_class = summary.per_class
     tuned = tuned_result = compared = suspects = doubtful = None

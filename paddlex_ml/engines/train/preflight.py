@@ -22,6 +22,7 @@ from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export.static import save_static
+from paddlex_ml.progress import named
 from paddlex_ml.storage import files, folders
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Training
@@ -29,6 +30,7 @@ from paddlex_ml.training.state import Training
 logger = logging.getLogger(__name__)
 
 
+@named("trying to write a checkpoint and an export")
 def check(training: Training, output: Path, plan: Plan) -> None:
     """Write and remove a small checkpoint and an export of the untrained model.
 

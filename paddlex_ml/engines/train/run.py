@@ -47,6 +47,7 @@ from paddlex_ml.export.static import save_static
 from paddlex_ml.metrics.average_precision import constant_predictor_map
 from paddlex_ml.models import zoo
 from paddlex_ml.pictures import plots
+from paddlex_ml.progress import named
 from paddlex_ml.storage.files import set_link_aside
 from paddlex_ml.terminal import SafeFormatter
 from paddlex_ml.tracking import tracker
@@ -118,7 +119,8 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         has_time = interrupt.signal in (None, SIGINT)  # who sends another signal waits seconds
         if group.is_main and training.progress.best is not None and has_time:
             difference = export_best(training, output)
-            plots.curves(files.curves, msgspec.to_builtins(training.progress.history))
+            with named("drawing the curves"):
+                plots.curves(files.curves, msgspec.to_builtins(training.progress.history))
             tracked_run.upload_training(tracked, training.progress, output)
     if interrupt.signal is not None:
         raise Stopped(interrupt.signal)
@@ -133,6 +135,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
     )
 
 
+@named("building the model")
 def prepare(
     config: Config, dataset: MLClsDataset, opened: Opened, group: ProcessGroup
 ) -> tuple[Training, Plan]:
@@ -184,6 +187,7 @@ def prepare(
     return training, compose_plan(config, dataset, model, computing, group, teacher)
 
 
+@named("exporting the best model, and comparing its scores")
 def export_best(training: Training, output: Path) -> float:
     """Export the weights with the best score; returns how far scores of the static model differ."""
     files = RunFolder(output).best_model
