@@ -19,8 +19,9 @@ from tests.shallow import small_models
 
 ENGINE = {
     "check_dataset": ["engines/check_dataset.py"],
-    "evaluate": ["engines/evaluate", "engines/load_model.py"],
+    "evaluate": ["engines/evaluate", "engines/load_model.py", "config/schema.py"],
     "export": ["engines/export", "engines/load_model.py"],
+    "benchmark": ["engines/benchmark", "engines/load_model.py", "engines/export/images.py"],
     "predict": ["engines/predict"],
 }
 EVERYWHERE = {"mode", "model", "output"}

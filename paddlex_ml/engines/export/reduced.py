@@ -60,15 +60,15 @@ class Reduction:
 
         Writes the report beside it. Raises PaddlexMLError where no graph keeps to the budgets.
         """
-        precision, is_onnx = self._config.Export.precision, self._config.Export.format == "onnx"
+        is_onnx = self._config.Export.format == "onnx"
         size = path.stat().st_size if is_onnx else openvino.size_of(path)
         size_of_batch = self._config.Export.batch_size or _BATCH
         steps = preprocess.standard(self._info.image_size)
         val = images.load(self._val, steps, VAL_FILE, size_of_batch)
         usual = _score(path, val)
-        names = self._info.label_names
-        costs = Costs(self._config, names, self._find_thresholds(), usual, val.targets)
-        if precision == "fp16":
+        names, in_use = self._info.label_names, self._find_thresholds()
+        costs = Costs(self._config, names, in_use, usual, val.targets)
+        if self._config.Export.precision == "fp16":
             graph = half.convert(path) if is_onnx else openvino.halve(path)
             layers, effects = [], {}
             trials = [_measure(graph, {}, costs, val)]
@@ -103,9 +103,9 @@ class Reduction:
         export_report.write(path.parent, report)
         costs.tell_result(report)
         if self._tuned is not None:
-            thresholds, shared = costs.choose_thresholds(chosen.measured.scores)
-            description = path.with_name(INFERENCE_YML)
-            inference_yml.set_thresholds(description, thresholds.tolist(), shared, back_up=False)
+            tuned, shared = costs.choose_thresholds(chosen.measured.scores)
+            described = path.with_name(INFERENCE_YML)
+            inference_yml.set_thresholds(described, tuned.tolist(), shared, back_up=False)
 
     def _write(self, path: Path, graph: Any) -> None:
         if _is_ir(graph):
