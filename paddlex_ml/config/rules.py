@@ -317,10 +317,6 @@ def _precision_rules(config: Config) -> Iterator[Broken]:
         what = f"{key} is {wanted.precision}, but the format {wanted.format} has only fp32"
         fix = f"{override('Export.format', 'onnx')} (or openvino), or {override(key, 'fp32')}"
         yield ConfigFault(key, what, fix), ("Global.mode", "Export.format")
-    if wanted.precision == "int8" and wanted.format == "openvino":
-        what = f"{key} is int8, but the format openvino has only fp32 and fp16"
-        fix = f"{override('Export.format', 'onnx')}, or {override(key, 'fp16')}"
-        yield ConfigFault(key, what, fix), ("Global.mode", "Export.format")
     if wanted.precision == "int8" and wanted.opset < _INT8_OPSET:
         other = "Export.opset"
         what = f"{key} is int8, but {other} {wanted.opset} has no scale for every channel"
