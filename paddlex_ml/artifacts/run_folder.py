@@ -6,6 +6,7 @@
       train.log  metrics.csv  curves.png  events/
       best_model/  latest/  epoch_<n>/             checkpoints with the exports of their weights
       check_dataset/  evaluate/  predict/          what these modes draw and write
+      dataset/                                     lists that were made of a source, by reference
       <mode>_result.json                           what a mode gave, for programs
       .<mode>.lock                                 held while a mode writes (`run_lock`)
       .paddlex_ml.lock                             held while a folder here is replaced
@@ -113,6 +114,7 @@ class RunFolder:
         self.events: Final = output / "events"
         self.best_model: Final = CheckpointFiles(output / "best_model")
         self.latest: Final = CheckpointFiles(output / "latest")
+        self.dataset: Final = output / "dataset"
         self.check_dataset: Final = CheckDatasetFiles(output / "check_dataset")
         self.evaluate: Final = EvaluateFiles(output / "evaluate")
         self.predict: Final = PredictFiles(output / "predict")
