@@ -39,7 +39,7 @@ def take(data: Path, count: int, folder: Path) -> None:
     if (folder / "val.txt").exists():
         return
     dataset = annotation.read(data)
-    percent = max(1, round(100 * count / len(dataset.train)))
+    percent = -(-100 * count // len(dataset.train))
     division = Division(val_percent=percent, strategy="stratified", seed=0, group_regex=None)
     chosen = divide(dataset.train, division)["val"].take([*range(count)])
     folder.mkdir(parents=True)
