@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import json
 import logging
 import os
 import sys
@@ -27,6 +28,7 @@ from paddlex_ml.artifacts import run_lock
 from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.check_result import CheckResult
 from paddlex_ml.artifacts.export_result import ExportResult
+from paddlex_ml.artifacts.plan_result import PlanResult
 from paddlex_ml.artifacts.predict_result import PredictResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
@@ -48,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 ENGINES = {
     "check_dataset": "paddlex_ml.engines.check_dataset",
+    "plan": "paddlex_ml.engines.plan.run",
     "train": "paddlex_ml.engines.train.run",
     "evaluate": "paddlex_ml.engines.evaluate.run",
     "export": "paddlex_ml.engines.export.run",
@@ -57,13 +60,15 @@ ENGINES = {
 _WITHOUT_PADDLE = {"check_dataset", "predict"}  # predict imports it when a model needs it
 
 Result: TypeAlias = (
-    "CheckResult | TrainResult | EvaluationResult | ExportResult | BenchmarkResult | PredictResult"
+    "CheckResult | PlanResult | TrainResult | EvaluationResult | ExportResult | BenchmarkResult"
+    " | PredictResult"
 )
 """What an engine returns: the content of its result file."""
 
 _HELP = """\
 modes (-o Global.mode=...):
   check_dataset   find every fault in a data set, draw samples and a histogram
+  plan            measure what a training will cost; writes nothing
   train           train a model, keep the best weights, export them
   evaluate        measure the model on val.txt: report, thresholds, doubtful labels
   export          convert weights to a static model for deployment
@@ -102,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 streams.refuse_loss()
                 return 0
             job = load.destination(path, arguments.override)
+            job = None if job is not None and job[0] == "plan" else job  # it writes nothing
             loaded = load.load(path, arguments.override)
             config = loaded.config
             for note in loaded.notes:
@@ -116,13 +122,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                 logger.info("done: the results are on the first machine")
                 return 0
             with ExitStack() as held:
-                _open_output(config, held)
+                if mode != "plan":
+                    _open_output(config, held)
                 result = _run_engine(config)
-                files.write_json(RunFolder(output).result(mode), msgspec.to_builtins(result))
+                if mode != "plan":
+                    files.write_json(RunFolder(output).result(mode), msgspec.to_builtins(result))
         except (Exception, KeyboardInterrupt, Stopped) as error:
             is_ours = addresses.is_main_process() and not _is_of_another(error, job)
             return _fail(error, job if is_ours else None)
-        print(_summarise(config, arguments, result))
+        if arguments.json:
+            print(json.dumps(msgspec.to_builtins(result), indent=2, ensure_ascii=False))
+        else:
+            print(_summarise(config, arguments, result))
         if isinstance(result, PredictResult) and not result.done_flag:
             print(f"error: {result.err_msg}", file=sys.stderr)
             return 2
@@ -147,6 +158,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--print-config", action="store_true", help="print the merged configuration and stop"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the result as JSON in place of its summary"
     )
     parser.add_argument(
         "--list-models", action="version", version=_list_models(),
@@ -283,6 +297,10 @@ def _summarise(config: Config, arguments: argparse.Namespace, result: Result) ->
                 f"  report:    {run.check_dataset.report}\n"
                 f"next: {train}"
             )
+        case PlanResult():
+            from paddlex_ml.engines.plan.plan_text import describe
+
+            return f"{describe(result)}\nnext: {next_command.after_plan(config, *typed, result)}"
         case TrainResult():
             return f"{summarise(result, output)}\nnext: {next_command.after_training(config)}"
         case EvaluationResult():

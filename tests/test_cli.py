@@ -79,7 +79,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "plan"])
 def test_success_writes_the_result_and_exits_0(
     mode: str, engine: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +89,35 @@ def test_success_writes_the_result_and_exits_0(
     assert result(mode)["done_flag"] is True
     assert sorted(os.listdir("output")) == [f".{mode}.lock", f"{mode}_result.json"]
     assert str(Path("output", f"{mode}_result.json")) in capsys.readouterr().out
+
+
+def test_a_plan_writes_nothing_and_names_the_training(
+    engine: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine("plan", succeed)
+    assert run("plan", "Train.batch_size=auto") == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "Plan of a training; nothing was written"
+    assert shown[-1].endswith("Global.mode=train -o Global.dataset_dir=data -o "
+                              "Predict.input=a.jpg -o Train.batch_size=8")  # fmt: skip
+    assert os.listdir() == []
+
+
+def test_a_failed_plan_writes_nothing(engine: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    engine("plan", raising(PaddlexMLError("no", where="here", fix="do")))
+    assert run("plan") == 2
+    assert capsys.readouterr().err.count("error: ") == 1
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize("mode", ["plan", "export"])
+def test_json_is_the_result_and_nothing_else(
+    mode: str, engine: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine(mode, succeed)
+    words = ["-o", f"Global.mode={mode}", "Global.dataset_dir=data", "--json"]
+    assert cli.main(["-c", "PP-LCNet_x1_0_ML", *words]) == 0
+    assert json.loads(capsys.readouterr().out) == msgspec.to_builtins(RESULTS[mode])
 
 
 def test_a_passed_check_says_so_and_names_the_next_command(
@@ -278,7 +307,9 @@ def test_a_fault_of_the_configuration_replaces_the_result_of_the_last_run(
     assert run("train", "Global.output=out", "Train.batch_size=0") == 2
     failure = result("train", "out")
     assert (failure["done_flag"], failure["err_type"]) == (False, "PaddlexMLError")
-    assert "Train.batch_size is 0: must be at least 1" in failure["err_msg"]
+    assert (
+        "Train.batch_size is 0: must be auto, or a whole number of at least 1" in failure["err_msg"]
+    )
 
 
 def test_an_old_result_is_gone_while_a_run_works(engine: Install) -> None:

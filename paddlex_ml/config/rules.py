@@ -11,6 +11,7 @@ from typing import TypeAlias
 from paddlex_ml.config import shipped
 from paddlex_ml.config.export_schema import OPSET, ExportConfig
 from paddlex_ml.config.schema import (
+    BATCH_SIZE,
     SOURCES,
     TOKEN_MODELS,
     TUNE_TARGET,
@@ -27,6 +28,8 @@ RATE_IDLE = 1e-6
 """Below this rate no weight changes noticeably in any usual number of epochs."""
 LONGEST_WARMUP = 0.5
 """Share of the epochs: after a longer warm-up the rate falls before the model has learned."""
+TRAINING = ("plan", "train")
+"""Modes that read the options of a training."""
 _LOSS = LossConfig()
 _INT8_OPSET = 13  # the first version with a scale for every channel
 _ROUNDS = 20  # of the bootstrap: with fewer, the percentiles are its lowest and highest round
@@ -41,7 +44,7 @@ def broken(config: Config, skip: set[str], *, to_run: bool) -> Iterator[ConfigFa
     `to_run` adds what only a run needs; without it the rules that tie keys together remain.
     """
     groups = [_RULES.get(config.Global.mode), _token_rules, *([_run_rules] if to_run else [])]
-    if to_run and config.Global.mode == "train":
+    if to_run and config.Global.mode in TRAINING:
         groups.append(_rate_rules)
     for rules in groups if "Global.mode" not in skip else ():
         for fault, others in rules(config) if rules else ():
@@ -52,7 +55,7 @@ def broken(config: Config, skip: set[str], *, to_run: bool) -> Iterator[ConfigFa
 def notes(config: Config) -> Iterator[str]:
     """What is allowed but worth a line in the log."""
     rate = config.Train.learning_rate
-    if config.Global.mode != "train":
+    if config.Global.mode not in TRAINING:
         return
     if config.Train.pretrain_weight_path is None and config.Train.resume_path is None:
         yield (
@@ -220,7 +223,7 @@ def _evaluate_rules(config: Config) -> Iterator[Broken]:
 
 _RULES = {
     "check_dataset": _check_dataset_rules,
-    "train": _train_rules,
+    **dict.fromkeys(TRAINING, _train_rules),
     "evaluate": _evaluate_rules,
 }
 """Mode -> the rules about the section that it alone reads."""
@@ -228,6 +231,7 @@ _RULES = {
 
 def _run_rules(config: Config) -> Iterator[Broken]:
     mode, output, evaluate = config.Global.mode, config.Global.output, config.Evaluate
+    size = config.Train.batch_size
     for path in (output, *output.parents):  # os.path: no error in a folder without permission
         if os.path.exists(path) and not os.path.isdir(path):
             key = "Global.output"
@@ -235,7 +239,7 @@ def _run_rules(config: Config) -> Iterator[Broken]:
             free = next(name for n in count(2) if not os.path.exists(name := f"output_{n}"))
             yield ConfigFault(key, what, f"move that file, or {override(key, free)}"), ()
             break
-    reads_data = mode in ("check_dataset", "train", "evaluate", "benchmark")
+    reads_data = mode in ("check_dataset", *TRAINING, "evaluate", "benchmark")
     if reads_data and config.Global.dataset_dir is None:
         key = "Global.dataset_dir"
         what = f"{key} is not set: mode {mode} reads a data set"
@@ -253,6 +257,14 @@ def _run_rules(config: Config) -> Iterator[Broken]:
         yield ConfigFault(key, what, fix), ("Global.mode", other)
     if mode == "export":
         yield from _precision_rules(config)
+    if config.Train.dist_ips and (mode == "plan" or (mode, size) == ("train", "auto")):
+        key, other = "Train.dist_ips", "Train.batch_size"
+        what = f"{key} names several machines, but mode plan measures this one alone"
+        fix = override(key, None)
+        if mode == "train":
+            what = f"{other} is auto, but each of the machines of {key} would choose its own size"
+            key, other, fix = other, key, override(other, BATCH_SIZE)
+        yield ConfigFault(key, what, fix), ("Global.mode", other)
     has_target = evaluate.tune_threshold in ("precision", "recall")
     if mode == "evaluate" and evaluate.tune_target != TUNE_TARGET and not has_target:
         key, other = "Evaluate.tune_target", "Evaluate.tune_threshold"

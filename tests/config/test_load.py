@@ -181,7 +181,7 @@ def test_all_faults_come_in_one_message(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     assert str(error).splitlines() == [
         "4 faults in the configuration",
-        "  1. Train.batch_size is 0: must be at least 1",
+        "  1. Train.batch_size is 0: must be auto, or a whole number of at least 1",
         f"     where: {path}:7",
         "     fix:   -o Train.batch_size=32",
         "  2. Train.learning_rate is nan: must be a finite number",
