@@ -33,16 +33,18 @@ def create_model(
 ) -> Predictor:
     """Load a static model; its `predict` gives the labels of images.
 
-    model_dir: its folder, or the folder of the training that made it, or the path of an ONNX file.
+    model_dir: its folder, or the folder of the training that made it, or the path of an ONNX or
+        OpenVINO (.xml) file.
         None: the model of this name that PaddlePaddle published, fetched once into the user's
         cache. With a folder nothing is ever fetched.
     threshold: score from which a label counts, 0..1; a list with one number per class; or a
         mapping with "default" and class ids or names. None: the model's own, 0.5 as exported.
     device: "cpu", "gpu" or "gpu:1". None or "auto": a GPU where Paddle sees one.
     run_mode: "paddle"; "mkldnn" (oneDNN) or "mkldnn_bf16" on a CPU; "trt_fp32" or "trt_fp16"
-        (TensorRT) on a GPU; "onnxruntime" for an ONNX export, which does not import Paddle. None:
-        oneDNN on a CPU where its scores are exact, else plain Paddle; onnxruntime for a folder that
-        holds only ONNX.
+        (TensorRT) on a GPU; "onnxruntime" for an ONNX export, "openvino" or "openvino_bf16" for
+        one of OpenVINO or ONNX on a CPU, all of which do not import Paddle. None: oneDNN on a CPU
+        where its scores are exact, else plain Paddle; onnxruntime or openvino for a folder that
+        holds only their files.
     cpu_threads: of the engine on a CPU. None: all cores that this process may use.
     batch_size: of calls of `predict` that give none.
     paddlex: `use_hpip`, `hpi_config`, `pp_option` and `genai_config`, which PaddleX takes, have no

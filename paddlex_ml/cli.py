@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 import paddlex_ml
-from paddlex_ml import next_command, paddle_runtime, program, streams, terminal
+from paddlex_ml import gpus, next_command, paddle_runtime, program, progress, streams, terminal
 from paddlex_ml.artifacts import run_lock
 from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.check_result import CheckResult
@@ -86,6 +86,9 @@ all options:
   {prog} -c PP-LCNet_x1_0_ML --print-config
   lists every key with its value; the comments in the shipped file explain each of them:
   {folder}
+
+documentation:
+  {documents}
 """
 
 
@@ -127,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 result = _run_engine(config)
                 if mode != "plan":
                     files.write_json(RunFolder(output).result(mode), msgspec.to_builtins(result))
+                    _write_card(mode, output)
         except (Exception, KeyboardInterrupt, Stopped) as error:
             is_ours = addresses.is_main_process() and not _is_of_another(error, job)
             return _fail(error, job if is_ours else None)
@@ -144,7 +148,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = terminal.Parser(
         prog=program.command(),
         description="Multi-label image classification on PaddlePaddle, driven by YAML.",
-        epilog=_HELP.format(prog=program.command(), folder=shipped.folder()),
+        epilog=_HELP.format(
+            prog=program.command(), folder=shipped.folder(), documents=program.documents()
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -195,7 +201,8 @@ def _run_engine(config: Config) -> Result:
     with _compiling_ahead(config) if mode == "train" else nullcontext():
         if mode not in _WITHOUT_PADDLE:
             logger.info("%s", paddle_runtime.prepare())
-        engine = importlib.import_module(ENGINES[mode])
+        with progress.named("importing libraries"):
+            engine = importlib.import_module(ENGINES[mode])
         result: Result = engine.run(config)
     return result
 
@@ -206,7 +213,7 @@ def _compiling_ahead(config: Config) -> AbstractContextManager[None]:
     Where it may train on the CPU, and the machine has not compiled it before.
     """
     kind, model = config.Global.device.partition(":")[0], published.TABLE.get(config.Global.model)
-    is_on_cpu = kind == "cpu" or (kind == "auto" and not Path("/dev/nvidiactl").exists())
+    is_on_cpu = kind == "cpu" or (kind == "auto" and gpus.are_missing())
     if not is_on_cpu or config.Train.amp != "OFF" or config.Train.compile or usable_cores() == 1:
         return nullcontext()
     wanted = compiler.missing(families.names(model.kernels if model else tuple(families.FAMILIES)))
@@ -238,6 +245,17 @@ def _open_output(config: Config, held: ExitStack) -> None:
     if mode == "train":
         earlier_run.hide_result(output)
     RunFolder(output).result(mode).unlink(missing_ok=True)
+
+
+def _write_card(mode: str, output: Path) -> None:
+    """Write MODEL_CARD.md again where a training or an evaluation has changed what it says."""
+    if mode in ("train", "evaluate"):
+        from paddlex_ml.report import model_card  # imports numpy
+
+        try:
+            model_card.write(output)
+        except OSError as error:  # such as a full disk: the result itself is written
+            logger.warning("no model card was written: %s", error)
 
 
 def _is_of_another(error: BaseException, job: tuple[str, Path] | None) -> bool:

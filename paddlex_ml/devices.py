@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import paddle
 
+from paddlex_ml import program
 from paddlex_ml.errors import PaddlexMLError
 
 logger = logging.getLogger(__name__)
 
 _WHERE = "Global.device"
+_AUTO = "-o Global.device=auto, or for good in the YAML file, section Global: device: auto"
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,13 @@ def find(device: str) -> Devices:
         raise PaddlexMLError(
             f"{device} was asked for, but this Paddle is built for the CPU alone",
             where=_WHERE,
-            fix="-o Global.device=cpu, or install paddlepaddle-gpu (README, section Install)",
+            fix=f"{_AUTO}; or install paddlepaddle-gpu: {program.GPU_PAGE} prints the command",
         )
     if max(numbers) >= gpus:
         existing = ",".join(map(str, range(gpus)))
         raise PaddlexMLError(
             f"{device} was asked for, but Paddle sees {gpus} GPU(s)",
             where=_WHERE,
-            fix=f"-o Global.device=gpu:{existing}" if gpus else "-o Global.device=cpu",
+            fix=f"-o Global.device=gpu:{existing}" if gpus else _AUTO,
         )
     return Devices(kind, numbers)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from paddlex_ml.safe_text import one_line, without_secrets
 
 _LONGEST = 50_000  # letters of each part: what a file says may be in it, however long
+_MOST_LINES = 8  # with those of where and fix: ten; of more, a reader sees the first and the last
 _TAIL = 10_000  # letters that may be added to a part that was cut
 
 
@@ -26,6 +27,8 @@ def alternatives(*fixes: str) -> Lines:
 class PaddlexMLError(Exception):
     """What is wrong, where it was found, and how to repair it: without the secrets of URLs.
 
+    In a message of more than ten lines the repair follows the first line.
+
     Line ends are written as `\\n`, unless the part is of the type Lines: a file may be named
     "a\\n  fix:   rm -rf ~".
     """
@@ -35,7 +38,11 @@ class PaddlexMLError(Exception):
     ) -> None:
         """`rows`: every fault that it stands for, as (file, line, kind, what, repair)."""
         what, where, fix = map(_clean, (what, where, fix))
-        super().__init__(f"{what}\n  where: {where}\n  fix:   {fix}")
+        point, _, more = what.partition("\n")
+        if what.count("\n") + fix.count("\n") > _MOST_LINES:
+            super().__init__(f"{point}\n  fix:   {fix}\n  where: {where}\n{more}")
+        else:
+            super().__init__(f"{what}\n  where: {where}\n  fix:   {fix}")
         self.what = str(what)  # not Lines, which writers of JSON do not know
         self.where = str(where)
         self.fix = str(fix)

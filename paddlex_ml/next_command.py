@@ -19,7 +19,7 @@ from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.plan_result import PlanResult
 from paddlex_ml.artifacts.run_folder import RunFolder
-from paddlex_ml.config import load, shipped, validation
+from paddlex_ml.config import load, mode_keys, shipped, validation
 from paddlex_ml.config.schema import Config
 from paddlex_ml.storage import fetch
 from paddlex_ml.wording import literal_path
@@ -99,7 +99,7 @@ def after_evaluation(
         return _write(config_file, _list_words("export", overrides, source))
     chosen = {} if is_own and config.Predict.model_dir is None else {"Predict.model_dir": folder}
     chosen |= _choose_image(config, overrides)
-    return _write(config_file, _list_words("predict", overrides, chosen))
+    return _write(config_file, _list_words("predict", _drop_data(config, overrides), chosen))
 
 
 def after_export(
@@ -112,7 +112,13 @@ def after_export(
     if wanted.weight_path or wanted.format != "paddle" or config.Predict.model_dir:
         chosen = {"Predict.model_dir": result.inference_dir}
     chosen |= _choose_image(config, overrides)
-    return _write(config_file, _list_words("predict", overrides, chosen))
+    return _write(config_file, _list_words("predict", _drop_data(config, overrides), chosen))
+
+
+def _drop_data(config: Config, overrides: Sequence[str]) -> list[str]:
+    """The overrides of a prediction, which reads a data set only to add to it."""
+    is_used = config.Predict.save_labels is not None
+    return [text for text in overrides if is_used or not text.startswith("Global.dataset_dir")]
 
 
 def after_benchmark(
@@ -156,12 +162,11 @@ def _list_words(
 ) -> list[str]:
     """The overrides of a command: `mode` and `chosen` replace what `overrides` say of them.
 
-    `repairs` are overrides by key. Options of CheckDataset are left out: the check has converted or
-    split the data set already.
+    `repairs` are overrides by key. What the mode does not read is left out.
     """
-    keys = {text: text.partition("=")[0].strip() for text in overrides}
-    done = {"Global.mode", "CheckDataset", *chosen, *repairs}
-    kept = [text for text in overrides if not {keys[text], keys[text].partition(".")[0]} & done]
+    read = [text for each in overrides if (text := mode_keys.keep_read(mode, each)) is not None]
+    keys = {text: text.partition("=")[0].strip() for text in read}
+    kept = [text for text in read if keys[text] not in {"Global.mode", *chosen, *repairs}]
     first = [validation.assignment("Global.mode", mode)]
     last = [*(validation.assignment(*item) for item in chosen.items()), *repairs.values()]
     # A mapping may hold another mode.

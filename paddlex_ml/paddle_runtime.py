@@ -18,6 +18,7 @@ from pathlib import Path
 from paddlex_ml import program, stop_signals
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.progress import named
 from paddlex_ml.storage import cache
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -28,6 +29,7 @@ _prepared: set[str] = set()  # what `prepare` has set itself
 _done = False  # whether `prepare` has run
 
 
+@named("importing Paddle")
 def prepare() -> str:
     """Set what the user has not set and import Paddle; returns one line: what was set and why.
 
@@ -121,7 +123,7 @@ def _import_paddle() -> None:
             "PaddlePaddle is not installed",
             where=f"the environment of {sys.executable}",
             fix=program.pip_install("'paddlepaddle>=3.3,<3.4'")
-            + ", or for a GPU see README, section Install",
+            + f", or for a GPU the command of {program.GPU_PAGE}",
         ) from error
     finally:
         root.setLevel(level)

@@ -9,6 +9,9 @@ import shutil
 import sys
 from pathlib import Path
 
+GPU_PAGE = "https://www.paddlepaddle.org.cn/install/quick"
+"""Paddle's page, which prints the command that installs it for a GPU."""
+
 
 def python() -> str:
     """The interpreter that runs this process: `python` where a shell would find the same one."""
@@ -31,6 +34,21 @@ def command() -> str:
     if Path(started).stem == "paddlex-ml" and _is_found("paddlex-ml", started):
         return "paddlex-ml"
     return f"{python()} -m paddlex_ml"
+
+
+def documents() -> Path:
+    """The folder of the pages about this program: beside the package in a clone, else in it."""
+    package = Path(__file__).resolve().parent
+    clone = package.parent / "docs"
+    is_clone = (clone / "architecture.md").is_file() and (package.parent / "setup.cfg").is_file()
+    return clone if is_clone else package / "docs"  # setup.cfg puts the pages there
+
+
+def page(name: str) -> str:
+    """The path of a page, such as data.md, as short as the working folder allows."""
+    path = documents() / name
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _is_found(name: str, path: str) -> bool:

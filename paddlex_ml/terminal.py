@@ -24,6 +24,7 @@ from typing import NamedTuple, NoReturn
 
 from paddlex_ml import stop_signals, streams
 from paddlex_ml.errors import Lines, PaddlexMLError, Stopped
+from paddlex_ml.progress import LONGEST_SILENCE, SHORTEST_PAUSE, ReportProgress
 from paddlex_ml.safe_text import one_line, visible, without_secrets
 from paddlex_ml.storage import cache
 
@@ -80,35 +81,48 @@ def print_error(error: BaseException, hint: str = "") -> ErrorReport:
         print(f"error: {message}", file=sys.stderr)
     else:
         code, message = 1, without_secrets(str(error))
+        summary = one_line(f"{type(error).__name__}: {message}")
+        print(f"error: {summary} (a bug; its traceback follows)", file=sys.stderr)
         traceback.print_exception(error)
         print("this is a bug in paddlex_ml: please report the lines above", file=sys.stderr)
     return ErrorReport(code, type(error).__name__, message)
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress(
+    what: str, *, log: ReportProgress | None = None, always: bool = True
+) -> Iterator[ReportProgress]:
     """Yield a function of (done, total): a bar with counts and time left on a terminal.
 
-    Elsewhere a log line for every tenth, so that log files stay short. `what` is "decoded images".
+    Elsewhere log lines, few enough for a log file: one after 2 seconds, then for every tenth, at
+    most every 2 seconds and at least every 30, and one at the end. `what` is "decoded images".
+    log: what writes other lines in their place. always: also the end of what took less than 2 s.
     """
     from tqdm import tqdm  # with the first bar: a sixth of the start of `--help`
 
-    last, begin = 0, time.monotonic()
+    begin = written = time.monotonic()
+    last, is_over = 0, False
 
     def log_tenths(done: int, total: int) -> None:
-        nonlocal last
-        tenth = done * 10 // total if total else 10
-        if tenth <= last:
+        nonlocal last, written, is_over
+        now, tenth = time.monotonic(), done * 10 // total if total else 10
+        if done == total and not is_over:
+            is_over = True
+            if always or written > begin:
+                logger.info("%s: %d of %d", what, done, total)
+        passed = now - written
+        is_due = written == begin or tenth > last or passed >= LONGEST_SILENCE
+        if done == total or not done or passed < SHORTEST_PAUSE or not is_due:
             return
-        last = tenth
-        left = (time.monotonic() - begin) * (total - done) / max(1, done)
-        eta = "" if done == total else f", {tqdm.format_interval(left)} left"
-        logger.info("%s: %d of %d%s", what, done, total, eta)
+        last, written = tenth, now
+        left = (now - begin) * (total - done) / done
+        interval = tqdm.format_interval(left)
+        logger.info("%s: %d of %d, %s left", what, done, total, interval)
 
     if not sys.stderr.isatty():
-        yield log_tenths
+        yield log or log_tenths
         return
-    with tqdm(desc=what, file=sys.stderr, delay=0.5) as bar:
+    with tqdm(desc=what, file=sys.stderr, delay=0.5, leave=always) as bar:
 
         def draw_bar(done: int, total: int) -> None:
             bar.total = total

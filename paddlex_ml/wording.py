@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,11 @@ def first_names(names: Sequence[str], most: int = 10) -> str:
     """Join names by commas. After the first `most` the others are counted: "a, b and 7 more"."""
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """A number with its noun: `1 image`, `1,000 images`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def literal_path(path: Path) -> str:
@@ -24,3 +30,9 @@ def literal_path(path: Path) -> str:
 def path_override(key: str, path: Path) -> str:
     """The command-line text that sets `key` to a path, ready for a shell."""
     return f"-o {shlex.quote(f'{key}={literal_path(path)}')}"
+
+
+def text_width(text: str) -> int:
+    """Columns on a terminal: Chinese characters take two, accents and joiners none."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)

@@ -24,6 +24,7 @@ from pathlib import Path
 from threading import Event, Thread
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import hypothesis
 import numpy as np
@@ -31,7 +32,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from paddlex_ml import cli, paddle_runtime
+from paddlex_ml import cli, gpus, paddle_runtime
 from paddlex_ml.data import annotation
 from paddlex_ml.storage import cache, fetch
 
@@ -72,13 +73,13 @@ QUICK = (
     *("artifacts", "config", "data", "distributed", "formats", "metrics", "report", "storage"),
     *("training", "test_architecture.py", "test_cli.py", "test_cores.py", "test_devices.py"),
     *("test_docs.py", "test_evaluation.py", "test_mirror.py", "test_paddle_runtime.py"),
-    *("test_release.py", "test_terminal.py", "fuzz"),
+    *("test_release.py", "test_terminal.py", "fuzz", "tracking"),
 )
 """Rooms and files of `make quick`: together less than a minute on two cores."""
 SMALL = (
     *("distributed", "engines", "export", "inference", "test_bad_input.py", "test_every_option.py"),
     *("test_next_command.py", "test_story.py", "training/test_last_batch.py"),
-    *("training/test_loop.py", "training/test_saving.py", "training/test_events.py"),
+    *("training/test_loop.py", "training/test_saving.py", "tracking"),
 )
 """Rooms and files that train small models (tests/shallow.py); the others have the whole ones."""
 NOT_QUICK = (
@@ -86,7 +87,7 @@ NOT_QUICK = (
     *("data/test_loader.py", "formats/test_bad_input.py", "formats/test_coco_bad_input.py"),
     *("artifacts/test_weights.py", "data/test_journal.py", "formats/test_rewrite.py"),
     *("data/test_augment.py", "metrics/test_bootstrap.py"),
-    *("report/test_evaluation_page_browser.py", "training/test_events.py"),
+    *("report/test_evaluation_page_browser.py", "tracking/test_tensorboard.py"),
     *("training/test_flat_memory.py", "training/test_freeze.py", "training/test_recompute.py"),
 )
 
@@ -100,7 +101,7 @@ def is_quick(path: Path) -> bool:
 def size_of_models(request: pytest.FixtureRequest) -> Iterator[None]:
     name = request.path.relative_to(TESTS)
     is_small = name.parts[0] in SMALL or name.as_posix() in SMALL
-    with small_models() if is_small else nullcontext():
+    with patch.object(gpus, "are_missing", bool), small_models() if is_small else nullcontext():
         yield
 
 

@@ -19,8 +19,9 @@ from paddlex_ml.data.loader import Loader, evaluation_indices
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.distributed import reducer
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.evaluation import evaluate
+from paddlex_ml.evaluation import evaluate, scoring
 from paddlex_ml.training import sync_batch_norm
+from paddlex_ml.training.distillation import Teacher
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.freeze import set_frozen
 from paddlex_ml.training.interrupt import Interrupt
@@ -136,6 +137,8 @@ class Lesson(NamedTuple):
     unused: bool = False
     frozen: int = 0
     """Epochs in which only the last layer learns."""
+    taught: bool = False
+    """Whether another `Small` teaches it."""
 
 
 def learn(lesson: Lesson, group: ProcessGroup) -> dict[str, Any]:
@@ -153,6 +156,8 @@ def learn(lesson: Lesson, group: ProcessGroup) -> dict[str, Any]:
         build_optimizer(model, weight_decay=1e-4), paddle.amp.GradScaler(enable=False), {},
         compiles=lesson.compiles, overlaps=lesson.overlaps,
     )  # fmt: skip
+    teacher = Small(norm=False)
+    teacher.eval()
     body = {name for name, _ in model.named_parameters() if not name.startswith("fc")}
     plan = Plan(
         epochs=lesson.epochs,
@@ -168,6 +173,7 @@ def learn(lesson: Lesson, group: ProcessGroup) -> dict[str, Any]:
         log_interval=2,
         saving=lesson.saving,
         begin_epoch=lambda epoch: set_frozen(model, body, epoch < lesson.frozen),
+        teacher=Teacher([scoring(teacher)], weight=0.6, temperature=2.0) if lesson.taught else None,
         group=group,
     )
     if lesson.goes_on and checkpoint.is_complete(lesson.output / "latest"):

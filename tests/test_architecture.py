@@ -16,16 +16,16 @@ PACKAGE = ROOT / "paddlex_ml"
 FLOORS = [
     {"safe_text"},
     {"errors", "program", "progress", "run_modes", "stop_signals", "wording"},
-    {"machine_memory"},
+    {"machine_memory", "gpus"},
     {"storage", "streams", "cores", "devices", "metrics", "ended_process"},
-    {"terminal", "kernels", "onnx_runtime", "paddle_runtime"},
+    {"terminal", "kernels", "onnx_runtime", "openvino_runtime", "paddle_runtime"},
     {"distributed"},
     {"data", "models", "pictures"},
     {"artifacts", "evaluation", "formats"},
-    {"config", "training", "export", "inference", "report"},
+    {"config", "training", "export", "inference", "report", "tracking"},
     {"engines", "next_command"},
     {"__init__"},  # the public API: create_model
-    {"cli"},
+    {"cli", "tools"},
     {"__main__"},
 ]
 # Modules of one name in two rooms mean the same thing there.
@@ -40,7 +40,7 @@ MOST_LINES = 50
 MOST_FUNCTIONS = 5.0
 """Functions per 100 lines of the package (`benchmarks/code_figures.py` shows every room)."""
 FORBIDDEN = {"utils", "util", "common", "base", "core", "helpers", "helper", "misc"}
-MAY_PRINT = {"cli.py", "terminal.py", "inference/result.py"}
+MAY_PRINT = {"cli.py", "terminal.py", "inference/result.py", "tools/runs.py"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 DOORS = [ROOT / "main.py", *sorted((ROOT / "dataset_tools").rglob("*.py"))]
@@ -158,6 +158,13 @@ def test_the_file_names_its_licence_and_is_no_longer_than_500_lines(path):
     lines = path.read_text("utf-8").splitlines()
     assert lines[0] == "# SPDX-License-Identifier: Apache-2.0"
     assert len(lines) <= 500
+
+
+def test_every_room_is_installed():
+    folders = {path.parent.relative_to(ROOT) for path in MODULES}
+    text = (ROOT / "setup.cfg").read_text("utf-8")
+    named = text.partition("packages =\n")[2].partition("\n#")[0].split()
+    assert {".".join(folder.parts) for folder in folders} <= set(named)
 
 
 def test_only_the_command_line_and_the_result_print():

@@ -43,10 +43,10 @@ def test_the_device_is_chosen_and_named(gpus, device, count, name):
 @pytest.mark.parametrize(
     ("device", "count", "message", "fix"),
     [
-        ("gpu", None, "this Paddle is built for the CPU alone", "-o Global.device=cpu"),
-        ("gpu:0", 0, "Paddle sees 0 GPU", "-o Global.device=cpu"),
+        ("gpu", None, "this Paddle is built for the CPU alone", "-o Global.device=auto"),
+        ("gpu:0", 0, "Paddle sees 0 GPU", "-o Global.device=auto"),
         ("gpu:2", 2, r"Paddle sees 2 GPU\(s\)", "-o Global.device=gpu:0,1"),
-        ("gpu:0,1", None, "this Paddle is built for the CPU alone", "-o Global.device=cpu"),
+        ("gpu:0,1", None, "this Paddle is built for the CPU alone", "-o Global.device=auto"),
         ("gpu:0,3", 2, r"Paddle sees 2 GPU\(s\)", "-o Global.device=gpu:0,1"),
     ],
 )

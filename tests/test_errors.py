@@ -33,6 +33,17 @@ def test_lines_that_are_meant_stay_also_in_an_error_that_is_made_of_another() ->
     assert str(pickle.loads(pickle.dumps(error))) == expected
 
 
+def test_a_message_of_more_than_ten_lines_has_its_repair_in_the_second() -> None:
+    rest = "".join(f"\n  {number}" for number in range(9))
+    long = PaddlexMLError(Lines(f"nine faults{rest}"), where="a.txt", fix="repair them")
+    assert str(long) == f"nine faults\n  fix:   repair them\n  where: a.txt{rest}"
+    assert len(str(long).splitlines()) > 10
+    assert str(pickle.loads(pickle.dumps(long))) == str(long.replace()) == str(long)
+    short = PaddlexMLError(Lines(f"eight faults{rest[:-4]}"), where="a.txt", fix="repair them")
+    assert str(short).splitlines()[-2:] == ["  where: a.txt", "  fix:   repair them"]
+    assert len(str(short).splitlines()) > 10
+
+
 def test_a_name_in_a_log_does_not_begin_a_record() -> None:
     record = logging.makeLogRecord({"msg": "%s in %s", "args": (FORGED, Path("a\n[10:00:00] b"))})
     assert SafeFormatter("%(message)s").format(record) == SHOWN + r" in a\n[10:00:00] b"

@@ -31,6 +31,13 @@ ONE_TAG = (
     "Train.num_workers=1",
 )  # fmt: skip
 
+TAUGHT = (*ON, "Train.distillation.weight=0.7", "Train.distillation.temperature=2")
+KEPT = (
+    "Train.epochs_iters=3", "Train.save_latest_steps=2", "Train.batch_size=4",
+    "Train.augment.randaugment=false", "Train.augment.cutout=0", "Train.augment.flip=true",
+    "Train.single_positive=true", "Train.loss.label_smoothing=0.1",
+)  # fmt: skip
+
 SOFT = (*ON, "Train.soft_labels=true")
 COMPILED = (*ON, "Train.recompute=false", "Train.compile=true")
 
@@ -50,12 +57,13 @@ def _soften(source: Path, folder: Path) -> Path:
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     "options",
-    [ON, ONE_TAG, SOFT, COMPILED],
-    ids=["all", "one tag a photo", "soft and weighted", "compiled"],
+    [ON, ONE_TAG, SOFT, COMPILED, TAUGHT, KEPT],
+    ids=["all", "one tag a photo", "soft and weighted", "compiled", "taught", "taught one tag"],
 )
 def test_all_options_together_train_and_resume_to_the_same_numbers(
     run: Run,
     toy: Path,
+    toy_run: Path,
     tmp_path: Path,
     assert_same_ending: Callable[[Path, Path], None],
     options: tuple[str, ...],
@@ -63,9 +71,11 @@ def test_all_options_together_train_and_resume_to_the_same_numbers(
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     if options is SOFT:
         toy = _soften(toy, tmp_path / "soft")
+    if options in (TAUGHT, KEPT):
+        options = (*options, f"Train.teacher=[{toy_run}, {toy_run / 'best_model' / 'inference'}]")
     code, err = run("train", toy, whole, *options)
     assert code == 0, err
-    if options is not ONE_TAG:
+    if "Train.keep_last=2" in options:
         assert sorted(path.name for path in whole.glob("epoch_*")) == ["epoch_2", "epoch_3"]
         rows = checkpoint.load(whole / "latest").progress["history"]
         assert [row["raw_map"] is None for row in rows] == [True, False, False]

@@ -30,7 +30,7 @@ PIP_INSTALL = [
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of everything that an installation reads."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("paddlex_ml", "configs", "dataset_tools"):
+    for name in ("paddlex_ml", "configs", "dataset_tools", "docs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -57,6 +57,22 @@ def test_the_shipped_files_are_found_without_the_clone(installed: Path, tmp_path
         )
         assert (done.returncode, f"model: {model}" in done.stdout) == (0, True), done.stderr
         assert f"{installed}/paddlex_ml/configs/{model}.yaml" in done.stderr
+
+
+def test_the_pages_that_messages_name_are_installed(installed: Path, tmp_path: Path) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-c", "from paddlex_ml import program; print(program.page('data.md'))"],
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(shown.stdout.strip()) == installed / "paddlex_ml" / "docs" / "data.md"
+    pages = {path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*") if path.suffix == ".md"}
+    assert len(pages) > 10
+    assert [str(page) for page in pages if not (installed / "paddlex_ml" / page).is_file()] == []
+    assert (installed / "paddlex_ml" / "docs" / "deploy" / "client.py").is_file()
 
 
 def test_the_command_is_installed(installed: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from paddlex_ml import cli, program
+from paddlex_ml import cli, gpus, program
 from paddlex_ml.config import load
 from tests.config.test_load import PADDLEX
 
@@ -80,7 +80,13 @@ def test_from_the_check_to_a_prediction_with_options(
     assert follow(predict) == ""
     assert read("my runs/1e5/predict_result.json")["model_dir"] == "latest/inference"
 
-    predict = follow(start(saved, "evaluate", "Evaluate.save_threshold=true"))
+    predict = follow(start(saved, "evaluate", *data[:1], "Evaluate.save_threshold=true"))
+    assert "Evaluate" not in predict
+    assert "dataset_dir" not in predict
+    assert follow(predict) == ""
+    predict = follow(start(saved, "export", "Export.format=onnx", "Evaluate.bootstrap=20"))
+    assert "Export" not in predict
+    assert "Evaluate" not in predict
     assert follow(predict) == ""
     shutil.rmtree("my runs/1e5/best_model/inference")
     export = follow(start(saved, "evaluate"))
@@ -89,12 +95,18 @@ def test_from_the_check_to_a_prediction_with_options(
 
 
 def test_the_yaml_of_paddlex_from_the_check_to_a_prediction(
-    folder: Path, follow: Callable[..., str], capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    follow: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Path("paddlex.yaml").write_text(PADDLEX)
     data = ["Global.dataset_dir=dataset/my set", *SMALL]
     train = follow(start("paddlex.yaml", "check_dataset", *data))
     assert train.endswith("-o Train.num_classes=null -o Train.learning_rate=0.001")  # of 33, 0.1
+    monkeypatch.setattr(gpus, "are_missing", lambda: True)
+    own = [text for text in data if text != "Global.device=cpu"]  # the file has gpu:0,1,2,3
+    assert " -o Global.device=auto" in follow(start("paddlex.yaml", "check_dataset", *own))
     follow(follow(train))
     assert read("output/predict_result.json")["model_dir"] == "best_model/inference"
 

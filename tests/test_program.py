@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -105,3 +107,40 @@ def test_help_names_a_command_that_runs_where_no_python_is_found(tmp_path: Path)
         shlex.split(line), capture_output=True, text=True, env=bare, check=True, cwd=tmp_path
     )
     assert again.stdout.startswith("Global:")
+
+
+def test_messages_name_pages_by_where_they_are() -> None:
+    """`docs/data.md` as text is no file after `pip install`: `program.page` finds it."""
+    named, typed = set(), []
+    for path in sorted(Path(program.__file__).parent.rglob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        told = [node for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+        docstrings = {node.value for node in told if isinstance(node.value, ast.Constant)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "program.page":
+                named.add(ast.literal_eval(node.args[0]))
+            if not isinstance(node, ast.Constant) or node in docstrings:
+                continue
+            if re.search(r"docs/\w+\.md|README,", str(node.value)):
+                typed.append(f"{path.name}:{node.lineno}")
+    assert typed == []
+    assert len(named) >= 3
+    assert [name for name in named if not (program.documents() / name).is_file()] == []
+
+
+def test_a_page_is_named_as_shortly_as_the_working_folder_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(program.documents().parent)
+    assert program.page("data.md") == str(Path("docs/data.md"))
+    monkeypatch.chdir(tmp_path)
+    assert Path(program.page("data.md")) == program.documents() / "data.md"
+
+
+def test_without_a_clone_the_pages_lie_in_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site-packages" / "paddlex_ml"
+    monkeypatch.setattr(program, "__file__", str(package / "program.py"))
+    (package.parent / "docs").mkdir(parents=True)  # of another package
+    assert program.documents() == package / "docs"

@@ -77,7 +77,7 @@ def test_check_train_resume_evaluate_export_predict(
         *(f"{name}/{name}.{part}" for name in names for part in PARTS),
         *static,
         *("train_result.json", "run.json", "config.yaml", "train.log", "label_dict.txt"),
-        *("metrics.csv", "curves.png"),
+        *("metrics.csv", "curves.png", "val_scores.npz", "best_model/MODEL_CARD.md"),
     }
 
     resume = [f"Train.resume_path={output / 'epoch_1'}", start]
@@ -88,6 +88,7 @@ def test_check_train_resume_evaluate_export_predict(
     assert new_files("evaluate", toy) == {
         "evaluate_result.json",
         *(f"evaluate/{name}" for name in ("report.html", "per_class.csv", "label_errors.csv")),
+        "evaluate/val_scores.npz",
     }
     score = read_json(output / "train_result.json")["models"]["best"]["score"]
     evaluated = read_json(output / "evaluate_result.json")["metrics"]["MultiLabelMAP"]
@@ -377,7 +378,7 @@ def test_an_evaluation_whose_disk_does_not_answer_stops(
     weights = toy_run / "best_model" / "best_model.pdparams"
     keys = f"Evaluate.weight_path={weights}", "Evaluate.batch_size=1", "Evaluate.log_interval=1"
     process = Background(command("evaluate", data, tmp_path / "out", *keys), tmp_path, SILENT_DISK)
-    process.wait_for("[Eval][Iter 2/600]")
+    process.wait_for("[Eval][Iter 1/600]")
     block(data)
     begin = time.monotonic()
     assert process.send(signal.SIGTERM) == 143, process.text()

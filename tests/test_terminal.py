@@ -76,16 +76,35 @@ def test_bad_arguments_are_an_error_like_any_other():
     assert caught.value.fix == "see tool --help"
 
 
+def tell(monkeypatch, caplog, seconds: float, *, always: bool = True) -> list[str]:
+    """The lines about 100 pieces of work of so many seconds each."""
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with caplog.at_level(logging.INFO), terminal.progress("read files", always=always) as progress:
+        for done in range(101):
+            progress(done, 100)
+            progress(done, 100)
+            now += seconds
+    return caplog.messages
+
+
 def test_progress_in_a_log_is_a_line_a_tenth_with_the_time_left(caplog, monkeypatch):
-    clock = iter(range(100))
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    with caplog.at_level(logging.INFO), terminal.progress("read files") as progress:
-        for done in range(0, 41, 4):
-            progress(done, 40)
-            progress(done, 40)
-    assert len(caplog.messages) == 10
-    assert caplog.messages[0] == "read files: 4 of 40, 00:09 left"
-    assert caplog.messages[-1] == "read files: 40 of 40"
+    lines = tell(monkeypatch, caplog, 1)
+    assert lines[:2] == ["read files: 2 of 100, 01:38 left", "read files: 10 of 100, 01:30 left"]
+    assert len(lines) == 11
+    assert lines[-1] == "read files: 100 of 100"
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.01, 1), (0.05, 3), (10, 40)])
+def test_lines_of_a_log_come_neither_too_fast_nor_too_rarely(caplog, monkeypatch, seconds, count):
+    lines = tell(monkeypatch, caplog, seconds)
+    assert len(lines) == count
+    assert lines[-1] == "read files: 100 of 100"
+
+
+def test_short_work_that_comes_again_and_again_is_not_told(caplog, monkeypatch):
+    assert tell(monkeypatch, caplog, 0.01, always=False) == []
+    assert len(tell(monkeypatch, caplog, 1, always=False)) == 11
 
 
 def test_progress_of_nothing_is_done(caplog):

@@ -63,17 +63,17 @@ def faults(text: str) -> list[str]:
 def test_the_glossary_has_four_columns_and_retires_words():
     assert {len(row) for row in rows()} == {4}
     assert len(rows()) > 40
-    assert {"team", "card", "twin", "settle"} <= retired()
+    assert {"team", "recipe", "twin", "settle"} <= retired()
 
 
 def test_a_retired_word_would_be_seen():
-    text = "def settle(team):\n    return team.readCard(proofs=heat_of)\n"
+    text = "def settle(team):\n    return team.readRecipe(proofs=heat_of)\n"
     assert faults(text) == [
         "1: settle",
         "1: team",
         "2: heat_of",
         "2: proofs",
-        "2: readCard",
+        "2: readRecipe",
         "2: team",
     ]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paddlex_ml.wording import first_names, path_override
+from paddlex_ml.wording import count, first_names, path_override, text_width
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,12 @@ def test_ten_names_are_shown_by_default():
 )
 def test_a_path_is_written_as_it_is_meant(path: str, written: str) -> None:
     assert path_override("Export.weight_path", Path(path)) == written
+
+
+def test_numbers_have_their_noun() -> None:
+    assert [count(n, "image") for n in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
+    assert count(2, "class", "classes") == "2 classes"
+
+
+def test_the_width_of_a_text_is_that_on_a_terminal() -> None:
+    assert [text_width(text) for text in ("ab", "一只猫", "e\u0301")] == [2, 6, 1]

@@ -24,7 +24,7 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     """Largest difference between scores of the exported model and of the weights; of fp16 and int8
     that of the fp32 graph which they were made from."""
     precision: str | UnsetType = UNSET
-    """A value of Export.precision; only for onnx."""
+    """A value of Export.precision; only for onnx and openvino."""
     report: str | UnsetType = UNSET
     """What the precision costs: export_report.json; only for fp16 and int8."""
     opset: int | UnsetType = UNSET
@@ -32,4 +32,5 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     run: RunIdentity | UnsetType = UNSET
     """The training that made the model; unset: not known."""
     batch_size: int | UnsetType | None = UNSET
-    """Images in each batch that the model takes; null: any number. Only for onnx."""
+    """Images in each batch that the model takes; null: any number. Only for onnx and
+    openvino."""

@@ -36,7 +36,7 @@ import msgspec
 import yaml
 
 from paddlex_ml.artifacts import onnx_metadata
-from paddlex_ml.artifacts.run_folder import INFERENCE_YML, ONNX, ExportedFiles
+from paddlex_ml.artifacts.run_folder import INFERENCE_YML, IR, ONNX, ExportedFiles
 from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.data import preprocess
 from paddlex_ml.data.preprocess import MEAN, STD, Preprocess
@@ -289,10 +289,10 @@ def set_thresholds(
     back_up: false for a file that was written just now, of an export that is not yet there.
 
     PaddleX reads one number for all classes and misreads a list, so `shared` is written where
-    PaddleX looks, and the list into `Global.thresholds`, which it ignores. An ONNX file beside it
-    gets them too: only its metadata changes, whose earlier thresholds the backup has, so that no
-    second copy of hundreds of megabytes is kept. Returns the backup, None where inference.yml did
-    not have to change. Raises OSError as the system does.
+    PaddleX looks, and the list into `Global.thresholds`, which it ignores. An ONNX file or a
+    model of OpenVINO beside it gets them too: only its metadata changes, whose earlier thresholds
+    the backup has, so that no second copy of hundreds of megabytes is kept. Returns the backup,
+    None where inference.yml did not have to change. Raises OSError as the system does.
     """
     document = dict(_read_document(path))
     before = _dump(document)
@@ -302,6 +302,7 @@ def set_thresholds(
     document["PostProcess"]["MultiLabelThreshOutput"]["threshold"] = float(shared)
     text = _dump(document)
     _set_in_onnx(path.with_name(ONNX), document)
+    _set_in_ir(path.with_name(IR), document)
     if text == before:
         return None
     backup = files.back_up(path) if back_up else None
@@ -320,6 +321,20 @@ def _set_in_onnx(path: Path, document: Mapping[str, Any]) -> None:
     }
     if changed != texts:
         onnx_metadata.replace(path, changed)
+
+
+def _set_in_ir(path: Path, document: Mapping[str, Any]) -> None:
+    """Give a model of OpenVINO, whose texts came from an ONNX file, the thresholds."""
+    if not path.is_file():
+        return
+    text = before = regular_file.read(path, regular_file.LARGEST_ANNOTATION).decode("utf-8")
+    for name, value in (
+        ("threshold", document["PostProcess"]["MultiLabelThreshOutput"]["threshold"]),
+        ("thresholds", document["Global"]["thresholds"]),
+    ):
+        text = re.sub(f'(<{name} value=")[^"<]*(" ?/>)', rf"\g<1>{json.dumps(value)}\g<2>", text)
+    if text != before:
+        files.write_text(path, text)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -4,6 +4,7 @@
     <output>/
       run.json  config.yaml  label_dict.txt        written by mode train, as are
       train.log  metrics.csv  curves.png  events/
+      val_scores.npz                               of the best model (`saved_scores`)
       best_model/  latest/  epoch_<n>/             checkpoints with the exports of their weights
       check_dataset/  evaluate/  benchmark/  predict/   what these modes draw and write
       <mode>_result.json                           what a mode gave, for programs
@@ -25,7 +26,11 @@ WEIGHTS, EMA, OPTIMIZER, STATES = ".pdparams", ".pdema", ".pdopt", ".pdstates"
 WEIGHT_SUFFIXES = (WEIGHTS, ".safetensors")
 GRAPH, PROGRAM, PARAMETERS = "inference.json", "inference.pdmodel", "inference.pdiparams"
 """A static model of Paddle: its graph since Paddle 3, and before; the weights of both."""
+VAL_SCORES = "val_scores.npz"
+"""Scores for every image of val.txt."""
 ONNX, INFERENCE_YML = "inference.onnx", "inference.yml"
+IR, IR_WEIGHTS = "inference.xml", "inference.bin"
+"""A static model of OpenVINO (IR): its graph, and its weights."""
 EXPORT_REPORT = "export_report.json"
 """What a lower precision costs, in the folder of such an export."""
 EXPORTS = {
@@ -34,6 +39,9 @@ EXPORTS = {
     "pdmodel": "inference_pdmodel",
     "onnx fp16": "inference_onnx_fp16",
     "onnx int8": "inference_onnx_int8",
+    "openvino": "inference_openvino",
+    "openvino fp16": "inference_openvino_fp16",
+    "openvino int8": "inference_openvino_int8",
 }
 """Format, and precision unless it is fp32 -> folder of the exported model beside its weights."""
 _ENDINGS = ("new", "old")  # of a folder while it is replaced (`storage.folders`)
@@ -50,6 +58,8 @@ class ExportedFiles:
         self.program: Final = folder / PROGRAM
         self.parameters: Final = folder / PARAMETERS
         self.onnx: Final = folder / ONNX
+        self.ir: Final = folder / IR
+        self.ir_weights: Final = folder / IR_WEIGHTS
         self.inference_yml: Final = folder / INFERENCE_YML
 
 
@@ -86,6 +96,7 @@ class EvaluateFiles:
         self.folder: Final = folder
         self.per_class_csv: Final = folder / "per_class.csv"
         self.label_errors_csv: Final = folder / "label_errors.csv"
+        self.val_scores: Final = folder / VAL_SCORES
         self.report: Final = folder / "report.html"
 
 
@@ -119,8 +130,10 @@ class RunFolder:
         self.train_log: Final = output / "train.log"
         self.metrics_csv: Final = output / "metrics.csv"
         self.curves: Final = output / "curves.png"
+        self.val_scores: Final = output / VAL_SCORES
         self.events: Final = output / "events"
         self.best_model: Final = CheckpointFiles(output / "best_model")
+        self.model_card: Final = self.best_model.folder / "MODEL_CARD.md"
         self.latest: Final = CheckpointFiles(output / "latest")
         self.check_dataset: Final = CheckDatasetFiles(output / "check_dataset")
         self.evaluate: Final = EvaluateFiles(output / "evaluate")
@@ -150,7 +163,7 @@ class RunFolder:
         Not the check of the data set, and nothing that others have put there.
         """
         files = [self.run_json, self.config_yaml, self.label_dict, self.train_log]
-        files += [self.metrics_csv, self.curves, self.events]
+        files += [self.metrics_csv, self.curves, self.events, self.val_scores]
         files += [self.evaluate.folder, self.benchmark.folder, self.predict.folder]
         modes = ("train", "evaluate", "export", "benchmark", "predict")
         files += [self.result(mode) for mode in modes]
@@ -177,7 +190,8 @@ def find_weights(folder: Path) -> Path | None:
 
 def is_exported(path: Path) -> bool:
     """Whether the file is, by its name, a part of a static model."""
-    return path.suffix.lower() == ".onnx" or path.name in (GRAPH, PROGRAM, PARAMETERS)
+    parts = (GRAPH, PROGRAM, PARAMETERS, IR, IR_WEIGHTS)
+    return path.suffix.lower() == ".onnx" or path.name in parts
 
 
 EXAMPLE: Final = RunFolder(Path("output"))

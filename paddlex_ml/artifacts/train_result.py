@@ -16,6 +16,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from paddlex_ml.artifacts.run_record import RunIdentity
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import regular_file
 from paddlex_ml.storage.files import write_text
 
@@ -52,6 +53,17 @@ class EpochRow(msgspec.Struct, frozen=True, kw_only=True):
     """Largest resident memory that was measured."""
     seconds: Seconds
     """Time of training so far, over all runs."""
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """What trackers get of it, by name: every number that there is, but `step`, their axis."""
+        names = {"raw_map": "mAP/raw", "ema_map": "mAP/ema"}
+        values = msgspec.structs.asdict(self)
+        return {
+            names.get(name, f"epoch/{name}"): value
+            for name, value in values.items()
+            if value is not None and name != "step"
+        }
 
 
 class Best(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -153,6 +165,63 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """The training, as run.json names it; None: it began with release 0.1.0."""
     started_from: StartedFrom | msgspec.UnsetType = msgspec.UNSET
     """Absent for random weights, weights without names of classes, and those of the same ones."""
+
+
+class FinishedTraining(msgspec.Struct, frozen=True, kw_only=True):
+    """What a table of runs reads of a train_result.json."""
+
+    best_map: Share
+    interval: tuple[float, float] | None
+    weights: WeightsKind
+    epoch: int
+    """Of the best model."""
+    epochs: int
+    seconds: float
+    memory_mib: float
+    history: list[EpochRow]
+
+
+class _Best(msgspec.Struct, frozen=True):
+    weights: WeightsKind
+    epoch: Count
+
+
+class _Models(msgspec.Struct, frozen=True):
+    best: _Best
+
+
+class _Finished(msgspec.Struct, frozen=True):
+    models: _Models
+    metrics: TrainMetrics
+
+
+def read(path: Path) -> FinishedTraining:
+    """Read the result of a training that succeeded.
+
+    Raises OSError where the file cannot be read, ValueError where it holds another thing, and
+    PaddlexMLError, whose text is that of the training, where it failed.
+    """
+    content = regular_file.read(path, regular_file.LARGEST_RESULT)
+    state = msgspec.json.decode(content, type=_State)
+    if not state.done_flag:
+        raise PaddlexMLError(state.err_msg, where=str(path), fix="repeat the training")
+    found = msgspec.json.decode(content, type=_Finished)
+    best, metrics = found.models.best, found.metrics
+    return FinishedTraining(
+        best_map=metrics.best_map,
+        interval=metrics.MultiLabelMAP_ci95,
+        weights=best.weights,
+        epoch=best.epoch,
+        epochs=metrics.epochs,
+        seconds=metrics.seconds,
+        memory_mib=metrics.memory_mib,
+        history=metrics.history,
+    )
+
+
+class _State(msgspec.Struct, frozen=True):
+    done_flag: bool
+    err_msg: str = ""
 
 
 def write_metrics(path: Path, history: Sequence[EpochRow]) -> None:

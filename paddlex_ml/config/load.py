@@ -20,6 +20,7 @@ from paddlex_ml.config.validation import ConfigFault
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import regular_file
+from paddlex_ml.wording import first_names
 
 _MOST_SHOWN = 30  # faults of one error: three lines each, more than a terminal shows
 
@@ -294,7 +295,8 @@ def _error(merged: _Merged) -> PaddlexMLError:
     if len(faults) == 1:
         [only] = faults
         return PaddlexMLError(only.what, where=only.where or merged.origin(only.key), fix=only.fix)
-    lines = [f"{len(faults)} faults in the configuration"]
+    keys = first_names(list(dict.fromkeys(fault.key for fault in faults)))
+    lines = [f"{len(faults)} faults in the configuration: {keys}"]
     for number, fault in enumerate(faults[:_MOST_SHOWN], 1):
         lines += [
             f"  {number}. {one_line(fault.what)}",

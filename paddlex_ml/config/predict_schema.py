@@ -22,8 +22,9 @@ class KernelOptionConfig:
     run_mode: Annotated[str, Checked(values.one_of(RUN_MODES))] | None = None
     """How the static model runs: paddle (plain), mkldnn (oneDNN, faster on a CPU), mkldnn_bf16
     (less exact, faster still on recent CPUs), trt_fp32 or trt_fp16 (TensorRT, for GPUs and a Paddle
-    that was built with it), onnxruntime (for an export with Export.format=onnx; starts sooner).
-    null: mkldnn on a CPU where its result is exact, else paddle; onnxruntime for an ONNX export."""
+    that was built with it), onnxruntime (for an export with Export.format=onnx; starts sooner),
+    openvino or openvino_bf16 (for one with openvino or onnx, on a CPU). null: mkldnn on a CPU where
+    its result is exact, else paddle; onnxruntime or openvino for an export of their formats."""
     cpu_threads: Count | None = None
     """Threads of the engine on a CPU, at least 1. null: all cores."""
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from itertools import count
 from typing import TypeAlias
 
+from paddlex_ml import gpus, program
 from paddlex_ml.config import shipped
-from paddlex_ml.config.export_schema import OPSET, ExportConfig
+from paddlex_ml.config.distillation_schema import DistillationConfig
+from paddlex_ml.config.export_schema import FORMATS_WITH_PRECISION, OPSET, ExportConfig
 from paddlex_ml.config.schema import (
     BATCH_SIZE,
     SOURCES,
@@ -54,14 +56,20 @@ def broken(config: Config, skip: set[str], *, to_run: bool) -> Iterator[ConfigFa
 
 def notes(config: Config) -> Iterator[str]:
     """What is allowed but worth a line in the log."""
-    rate = config.Train.learning_rate
+    rate, device = config.Train.learning_rate, config.Global.device
+    if config.Global.mode == "check_dataset" and device.startswith("gpu") and gpus.are_missing():
+        yield (
+            f"Global.device is {device}, but this machine has no GPU, which a check does not need; "
+            "for the training write into the YAML file, section Global: device: auto"
+        )
     if config.Global.mode not in TRAINING:
         return
     if config.Train.pretrain_weight_path is None and config.Train.resume_path is None:
         yield (
             "training starts from random weights: with weights to start from "
             "(Train.pretrain_weight_path) it needs far fewer images and epochs; without them "
-            "PP-LCNet ended better at twice the shipped Train.learning_rate (docs/results.md)"
+            "PP-LCNet ended better at twice the shipped Train.learning_rate "
+            f"({program.page('results.md')})"
         )
     usual = f"the shipped file for this model has {shipped.learning_rate(config.Global.model):g}"
     if rate > RATE_DOUBTFUL:
@@ -136,12 +144,29 @@ def _train_rules(config: Config) -> Iterator[Broken]:
     if loss.unknown == "role":
         yield from _role_rules(config)
     yield from _treatment_rules(config)
+    if train.teacher is None:
+        yield from _without_teacher_rules(config)
     if train.soft_labels and loss.name == "two_way":
         key = "Train.soft_labels"
         what = f"{key} is true, but the loss two_way only asks which labels are present"
         yield ConfigFault(key, what, override("Train.loss.name", "bce")), ("Train.loss.name",)
     if train.single_positive and train.unknown_labels != "negative":
         yield from _single_positive_rules(config)
+
+
+def _without_teacher_rules(config: Config) -> Iterator[Broken]:
+    """Numbers of a teacher, where none is named."""
+    given, usual = config.Train.distillation, DistillationConfig()
+    names = ("weight", "temperature")
+    changed = [name for name in names if getattr(given, name) != getattr(usual, name)]
+    if changed:
+        keys = {f"Train.distillation.{name}": getattr(usual, name) for name in changed}
+        key, *others = keys
+        what = f"{' and '.join(keys)} {'are' if others else 'is'} set, but Train.teacher is null"
+        fix = " ".join(override(each, value) for each, value in keys.items())
+        teacher = override("Train.teacher", "teacher/best_model/best_model.pdparams")
+        fix = fix if others else f"{fix}, or {teacher}"
+        yield ConfigFault(key, what, fix), ("Train.teacher", *others)
 
 
 def _single_positive_rules(config: Config) -> Iterator[Broken]:
@@ -231,7 +256,6 @@ _RULES = {
 
 def _run_rules(config: Config) -> Iterator[Broken]:
     mode, output, evaluate = config.Global.mode, config.Global.output, config.Evaluate
-    size = config.Train.batch_size
     for path in (output, *output.parents):  # os.path: no error in a folder without permission
         if os.path.exists(path) and not os.path.isdir(path):
             key = "Global.output"
@@ -239,6 +263,11 @@ def _run_rules(config: Config) -> Iterator[Broken]:
             free = next(name for n in count(2) if not os.path.exists(name := f"output_{n}"))
             yield ConfigFault(key, what, f"move that file, or {override(key, free)}"), ()
             break
+    if config.Global.device.startswith("gpu") and mode != "check_dataset" and gpus.are_missing():
+        key = "Global.device"
+        what = f"{key} is {config.Global.device}, but this machine has no GPU, or no driver of it"
+        fix = f"{override(key, 'auto')}, or for good in the YAML file, section Global: device: auto"
+        yield ConfigFault(key, what, fix), ("Global.mode",)
     reads_data = mode in ("check_dataset", *TRAINING, "evaluate", "benchmark")
     if reads_data and config.Global.dataset_dir is None:
         key = "Global.dataset_dir"
@@ -249,7 +278,8 @@ def _run_rules(config: Config) -> Iterator[Broken]:
         what = f"{key} is {config.Export.opset}, but the format {config.Export.format} has no such "
         fault = ConfigFault(key, f"{what}version", override(other, "onnx"))
         yield fault, ("Global.mode", other)
-    if mode == "export" and config.Export.format != "onnx" and config.Export.batch_size:
+    is_open = config.Export.format not in FORMATS_WITH_PRECISION
+    if mode == "export" and is_open and config.Export.batch_size:
         key, other = "Export.batch_size", "Export.format"
         what = f"{key} is {config.Export.batch_size}, but a model of the format "
         what += f"{config.Export.format} takes batches of any size"
@@ -257,14 +287,8 @@ def _run_rules(config: Config) -> Iterator[Broken]:
         yield ConfigFault(key, what, fix), ("Global.mode", other)
     if mode == "export":
         yield from _precision_rules(config)
-    if config.Train.dist_ips and (mode == "plan" or (mode, size) == ("train", "auto")):
-        key, other = "Train.dist_ips", "Train.batch_size"
-        what = f"{key} names several machines, but mode plan measures this one alone"
-        fix = override(key, None)
-        if mode == "train":
-            what = f"{other} is auto, but each of the machines of {key} would choose its own size"
-            key, other, fix = other, key, override(other, BATCH_SIZE)
-        yield ConfigFault(key, what, fix), ("Global.mode", other)
+    if config.Train.dist_ips:
+        yield from _trial_rules(config)
     has_target = evaluate.tune_threshold in ("precision", "recall")
     if mode == "evaluate" and evaluate.tune_target != TUNE_TARGET and not has_target:
         key, other = "Evaluate.tune_target", "Evaluate.tune_threshold"
@@ -276,6 +300,17 @@ def _run_rules(config: Config) -> Iterator[Broken]:
         key = "Predict.input"
         what = f"{key} is not set: mode predict needs an image, a folder, a URL or a list of these"
         yield ConfigFault(key, what, override(key, "photo.jpg")), ("Global.mode",)
+
+
+def _trial_rules(config: Config) -> Iterator[Broken]:
+    """What is tried on this machine says nothing about other ones."""
+    mode, key, other = config.Global.mode, "Train.dist_ips", "Train.batch_size"
+    if mode == "plan":
+        what = f"{key} names several machines, but mode plan measures this one alone"
+        yield ConfigFault(key, what, override(key, None)), ("Global.mode",)
+    if mode == "train" and config.Train.batch_size == "auto":
+        what = f"{other} is auto, but each of the machines of {key} would choose its own size"
+        yield ConfigFault(other, what, override(other, BATCH_SIZE)), ("Global.mode", key)
 
 
 def _precision_rules(config: Config) -> Iterator[Broken]:
@@ -294,9 +329,13 @@ def _precision_rules(config: Config) -> Iterator[Broken]:
             yield ConfigFault(other, f"{what}does not read it", fix), ("Global.mode", key)
     if wanted.precision == "fp32":
         return
-    if wanted.format != "onnx":
+    if wanted.format not in FORMATS_WITH_PRECISION:
         what = f"{key} is {wanted.precision}, but the format {wanted.format} has only fp32"
-        fix = f"{override('Export.format', 'onnx')}, or {override(key, 'fp32')}"
+        fix = f"{override('Export.format', 'onnx')} (or openvino), or {override(key, 'fp32')}"
+        yield ConfigFault(key, what, fix), ("Global.mode", "Export.format")
+    if wanted.precision == "int8" and wanted.format == "openvino":
+        what = f"{key} is int8, but the format openvino has only fp32 and fp16"
+        fix = f"{override('Export.format', 'onnx')}, or {override(key, 'fp16')}"
         yield ConfigFault(key, what, fix), ("Global.mode", "Export.format")
     if wanted.precision == "int8" and wanted.opset < _INT8_OPSET:
         other = "Export.opset"

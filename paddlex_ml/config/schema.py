@@ -17,6 +17,7 @@ from typing import Annotated, Literal, TypeAlias
 from paddlex_ml.config import shipped, values
 from paddlex_ml.config.augment_schema import AugmentConfig
 from paddlex_ml.config.benchmark_schema import BenchmarkConfig
+from paddlex_ml.config.distillation_schema import DistillationConfig
 from paddlex_ml.config.export_schema import ExportConfig
 from paddlex_ml.config.predict_schema import PredictConfig
 from paddlex_ml.config.value_types import (
@@ -43,6 +44,9 @@ SOURCES = (
 
 DROPS = ("broken", "missing", "empty", "duplicates")
 """Lines of the lists that check_dataset can leave out."""
+
+TRACKERS = ("mlflow", "swanlab", "wandb", "tensorboard")
+"""Services that keep the numbers and files of trainings."""
 
 IGNORED = ("Global.export_with_pir", "Train.dy2st")
 """Keys of PaddleX that have no meaning here: they are accepted with a note."""
@@ -232,7 +236,7 @@ class TrainConfig:
     pretrain_weight_path: PathOrUrl | None = None
     """Weights to start from, of a whole model or of a backbone: a .pdparams or .safetensors file,
     or its URL. null: random weights. The shipped URL: trained on COCO, 118,000 photographs of 80
-    kinds of objects; downloaded once into a cache (README.md)."""
+    kinds of objects; downloaded once into a cache of your user."""
     resume_path: PathOrUrl | None = None
     """Folder of a stopped run to resume, such as output/latest. auto: resume from the newest sound
     checkpoint in the output folder, or start where it has none yet. null: start a new run."""
@@ -281,8 +285,12 @@ class TrainConfig:
     """The same by time: minutes between two saves of latest, above 0. null: only at the end of
     epochs."""
     tensorboard: bool = False
-    """true: also write event files for TensorBoard into <output>/events (pip install
-    'paddlex-ml[tensorboard]')."""
+    """true: the same as track=[tensorboard]."""
+    track: Annotated[tuple[str, ...], Checked(values.some_of(TRACKERS), form="texts")] = ()
+    """Where to send parameters, numbers, curves and the best model, as [mlflow, wandb]: mlflow,
+    swanlab, wandb (each takes its address and its key from its own environment variables),
+    tensorboard (event files in <output>/events). A resumed run goes on in the same entry there;
+    mode evaluate adds its report (docs/tracking.md)."""
     ema_decay: Annotated[float, Range(low=0, high=1, below=True)] = 0.9997
     """Weight of the past in the averaged weights (EMA): 0 to below 1, 0 = no averaging. It warms up
     by itself on small data sets."""
@@ -343,8 +351,18 @@ class TrainConfig:
     """Queries of the head, at least 1 and at most one per class; each predicts ceil(classes /
     num_queries) classes. auto: one per class up to 100 classes, 100 for more, or those of the
     weights to start from (docs/training.md)."""
+    teacher: Annotated[tuple[str, ...], Checked(values.path_texts, form="texts")] | None = None
+    """A trained model whose scores are learned beside the labels: a weight file or its URL, the
+    folder of a run or of an export, or an ONNX file; also a list of them, as [a, b], whose scores
+    are averaged. It may be another of the six models (docs/training.md). null: none."""
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """`track`, with what `tensorboard` adds."""
+        return tuple(dict.fromkeys(self.track + ("tensorboard",) * self.tensorboard))
 
     @property
     def unknown_labels(self) -> Unknown:
@@ -360,7 +378,8 @@ class EvaluateConfig:
     """Weights to evaluate: a weight file, its URL, or the folder of a static model. null: the best
     ones of the run in Global.output, <output>/best_model/best_model.pdparams."""
     log_interval: Count = 1
-    """Batches between two lines of the log, at least 1."""
+    """Batches between two lines of a log file, at least 1; there is at most a line every 2 seconds.
+    A terminal shows a bar."""
     batch_size: Count | None = None
     """Images per batch, at least 1. null: Train.batch_size, or 32 where that is auto. It never
     changes the score."""

@@ -23,7 +23,7 @@ from typing import (
     get_type_hints,
 )
 
-from paddlex_ml.config import values, yaml_text
+from paddlex_ml.config import foreign_words, values, yaml_text
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.values import Checked, Form, Range, Refused
 from paddlex_ml.safe_text import without_secrets
@@ -31,30 +31,8 @@ from paddlex_ml.safe_text import without_secrets
 T = TypeVar("T")
 
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,18}", re.ASCII)  # text that can be no other number
-_SYNONYMS = {
-    "batch_size": ("bs", "batch", "train_batch_size", "per_device_train_batch_size"),
-    "dataset_dir": ("data", "data_dir", "data_path", "data_root", "dataset", "root"),
-    "device": ("gpu", "gpus", "devices"),
-    "early_stop_patience": ("patience", "early_stopping"),
-    "ema_decay": ("ema",),
-    "epochs_iters": ("epochs", "epoch", "num_epochs", "n_epochs", "max_epochs", "num_train_epochs"),
-    "grad_accum_steps": ("accumulate", "accumulation_steps", "gradient_accumulation_steps"),
-    "grad_clip_norm": ("clip_grad", "max_grad_norm", "gradient_clip_val"),
-    "image_size": ("img_size", "imgsz", "imgsize", "size", "input_size", "resolution"),
-    "input": ("image", "images", "img", "source"),
-    "learning_rate": ("lr", "lr0", "base_lr", "max_lr", "peak_lr"),
-    "lr_schedule": ("scheduler", "lr_scheduler", "lr_scheduler_type"),
-    "num_classes": ("classes", "nc", "class_num", "n_classes"),
-    "num_workers": ("workers", "nw", "n_workers", "worker", "dataloader_num_workers"),
-    "output": ("out", "out_dir", "output_dir", "save_dir", "work_dir", "project"),
-    "pretrain_weight_path": ("pretrained", "pretrain", "pretrained_model", "weights"),
-    "resume_path": ("resume", "resume_from", "resume_from_checkpoint", "checkpoint"),
-    "threshold": ("conf", "thresh", "score_threshold"),
-    "warmup_steps": ("warmup", "warmup_epochs", "warmup_epoch"),
-    "weight_decay": ("wd", "l2"),
-    "weight_path": ("weight", "weights", "checkpoint", "model_path"),
-}
-"""Last part of a key -> what other tools, and people, call it."""
+_MOST_CHOICES = 10  # keys in an answer: of more, none is found
+_MOST_INSIDE = 5
 _YES = {"yes": True, "y": True, "on": True, "1": True, "t": True}
 _NO = {"no": False, "n": False, "off": False, "0": False, "f": False}
 
@@ -84,9 +62,13 @@ def assignment(key: str, value: Any) -> str:
 
 def repair(key: str, value: Any) -> str:
     """The override that sets `key` to `value` where that is allowed, else to a good value."""
-    if key not in _kinds() or accepts(key, value):
+    if key not in _kinds():
         return override(key, value)
-    return override(key, _substitutes()[key])
+    try:
+        convert(key, value)
+    except Refused as refused:
+        value, _ = _first_good(refused.repairs, _kinds()[key], _substitutes()[key])
+    return override(key, value)
 
 
 def accepts(key: str, value: Any) -> bool:
@@ -129,7 +111,9 @@ def build(section: type[T], raw: Any, where: str, faults: list[ConfigFault]) -> 
     hints = _hints(section)  # type: ignore[arg-type]
     if not isinstance(raw, dict):
         what = f"{where} is {_show(raw)}: must be a section with the keys {', '.join(hints)}"
-        fix = f"set its keys, as in {example(where)}"
+        named = f"{where}.name"
+        is_name = named in _kinds() and accepts(named, raw)
+        fix = f"set its keys, as in {override(named, raw) if is_name else example(where)}"
         faults.append(ConfigFault(where, what, fix))
         raw = {}
     raw = _known_keys(section, raw, where, faults)
@@ -155,18 +139,64 @@ def _known_keys(
         if key in hints:
             continue
         dotted = _join(where, key)
-        meant = _meant_keys(dotted)
-        if len(meant) == 1 and meant[0].rpartition(".")[0] == where:
-            known.setdefault(meant[0].rpartition(".")[2], value)
-        fixes = [
-            f"write {name} instead" + (f" ({repair(name, value)})" if name in leaf_keys() else "")
-            for name in meant
-        ]
-        choices = ", ".join(_join(where, name) for name in hints)
-        what = f"unknown {'key' if where else 'section'} {dotted}"
-        fix = ", or ".join(fixes) or f"remove it, or choose from {choices}"
+        meaning = _meaning(dotted)
+        meant = meaning(value) if meaning else dict.fromkeys(_meant_keys(dotted), value)
+        if isinstance(value, dict):  # of another tool, unless it is a section that is misspelt
+            is_foreign = dotted.lower() in foreign_words.SECTIONS
+            meant = {k: v for k, v in meant.items() if k not in leaf_keys() and not is_foreign}
+        if len(meant) == 1 and next(iter(meant)).rpartition(".")[0] == where:
+            [(name, held)] = meant.items()
+            known.setdefault(name.rpartition(".")[2], held)
+        is_section = not where and (isinstance(value, dict) or not meant)
+        what = f"unknown {'section' if is_section else 'key'} {dotted}"
+        if meant:
+            fix = _rename(meant, is_whole=meaning is not None)
+        else:
+            fix = _answer(dotted, value, [_join(where, name) for name in hints])
         faults.append(ConfigFault(dotted, what, fix))
     return known
+
+
+def _rename(meant: dict[str, Any], *, is_whole: bool) -> str:
+    """The repair that writes other keys: all of them, or any one of several that may be meant."""
+    shown = {name: repair(name, value) for name, value in meant.items() if name in leaf_keys()}
+    if is_whole:
+        return f"write {' and '.join(meant)} instead ({' '.join(shown.values())})"
+    return ", or ".join(
+        f"write {name} instead" + (f" ({shown[name]})" if name in shown else "") for name in meant
+    )
+
+
+def _answer(dotted: str, value: Any, choices: Sequence[str]) -> str:
+    """The repair of a key or section that is no word for a key of ours."""
+    if isinstance(value, dict) and (inside := list(_words_inside(dotted, value))):
+        of = foreign_words.SECTIONS.get(dotted.lower(), "another tool")
+        more = f", and {len(inside) - _MOST_INSIDE} more" if len(inside) > _MOST_INSIDE else ""
+        return (
+            f"remove it, a section of {of}; in our keys: {', '.join(inside[:_MOST_INSIDE])}{more}"
+        )
+    for part in reversed(dotted.split(".")):
+        if note := foreign_words.NOTES.get(part.lower()):
+            return f"remove it: {note}"
+    if len(choices) > _MOST_CHOICES:
+        section = dotted.rpartition(".")[0]
+        none = f"none of the {len(choices)} keys of {section} is like it"
+        return f"remove it: {none}; --print-config lists them"
+    return f"remove it, or choose from {', '.join(choices)}"
+
+
+def _words_inside(dotted: str, section: dict[Any, Any]) -> Iterator[str]:
+    """What the keys of a foreign section are here, as overrides."""
+    for name, value in section.items():
+        key = _join(dotted, name)
+        if isinstance(value, dict):
+            yield from _words_inside(key, value)
+        elif meaning := _meaning(key):
+            yield from (repair(*item) for item in meaning(value).items())
+        elif name == "name":  # of anything
+            continue
+        elif meant := [each for each in _meant_keys(key, guess=False) if each in leaf_keys()]:
+            yield repair(meant[0], value)
 
 
 def _field_value(
@@ -329,7 +359,7 @@ def _marker(kind: Any) -> Any:
 @cache
 def path_keys() -> tuple[str, ...]:
     """The keys of paths, and those of a path, a URL, or a list of them."""
-    checks = (values.path_text, values.pictures)
+    checks = (values.path_text, values.path_texts, values.pictures)
 
     def is_path(kind: Any) -> bool:
         marker = _marker(kind)
@@ -365,20 +395,37 @@ def takes_none(key: str) -> bool:
     return _is_optional(kind) and not is_free
 
 
+def _meaning(key: str) -> foreign_words.Meaning | None:
+    """What turns the value of an unknown key into keys of ours, where it means another value."""
+    if _renamed(key):
+        return None
+    name = key.rpartition(".")[2].lower()
+    return foreign_words.MEANINGS.get(key) or foreign_words.MEANINGS.get(name)
+
+
+def _renamed(key: str) -> list[str]:
+    """The keys of the same section that other tools call `key`."""
+    where, _, name = key.rpartition(".")
+    usual = [known for known, others in foreign_words.SYNONYMS.items() if name.lower() in others]
+    return [each for each in (_join(where, known) for known in usual) if each in _kinds()]
+
+
 @cache
-def _meant_keys(key: str) -> tuple[str, ...]:
+def _meant_keys(key: str, *, guess: bool = True) -> tuple[str, ...]:
     """The keys that an unknown key may mean: two at most of another section, or the nearest."""
     where, _, name = key.rpartition(".")
-    usual = [known for known, others in _SYNONYMS.items() if name.lower() in others]
-    same_section = [_join(where, known) for known in usual]
-    if here := [known for known in same_section if known in _kinds()]:
+    if here := _renamed(key):
         return tuple(here[:1])
-    if elsewhere := [leaf for leaf in leaf_keys() if leaf.rpartition(".")[2] == name][:2]:
-        return tuple(elsewhere)
-    if far := [leaf for leaf in leaf_keys() if leaf.rpartition(".")[2] in usual][:2]:
-        return tuple(far)
+    if meaning := _meaning(key):
+        return tuple(meaning(True))
+    if name.lower() in foreign_words.NOTES:
+        return ()
+    usual = [known for known, others in foreign_words.SYNONYMS.items() if name.lower() in others]
+    for names in ((name,), usual):
+        if elsewhere := [leaf for leaf in leaf_keys() if leaf.rpartition(".")[2] in names][:2]:
+            return tuple(elsewhere)
     prefix = f"{where}." if where else ""
     siblings = [leaf.removeprefix(prefix) for leaf in leaf_keys() if leaf.startswith(prefix)]
-    names = list(dict.fromkeys(leaf.partition(".")[0] for leaf in siblings))
-    similar = values.nearest(name, names)
+    choices = list(dict.fromkeys(leaf.partition(".")[0] for leaf in siblings))
+    similar = values.nearest(name, choices) if guess else None
     return (_join(where, similar),) if similar else ()

@@ -156,6 +156,11 @@ def path_text(value: Any) -> str:
     return os.path.expandvars(path)
 
 
+def path_texts(value: Any) -> tuple[str, ...]:
+    """A list of paths or URLs, or one of them, each expanded like `path_text`."""
+    return tuple(map(path_text, texts(value)))
+
+
 def local_path(value: Any) -> Path:
     """A path on this machine, expanded like `path_text`: a URL would name a folder `s3:` here."""
     path = path_text(value)

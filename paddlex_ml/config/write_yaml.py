@@ -18,6 +18,7 @@ from typing import Any, get_type_hints
 from paddlex_ml.config import (
     augment_schema,
     benchmark_schema,
+    distillation_schema,
     export_schema,
     predict_schema,
     schema,
@@ -93,7 +94,10 @@ def render(model: str) -> str:
 
 def _read_comments() -> dict[str, str]:
     """`Class.field` of the schema -> the docstring below that field, on one line."""
-    modules = (schema, augment_schema, export_schema, benchmark_schema, predict_schema)
+    modules = (
+        *(schema, augment_schema, distillation_schema, export_schema),
+        *(benchmark_schema, predict_schema),
+    )
     comments, sources = {}, map(inspect.getsource, modules)
     for section in (node for source in sources for node in ast.parse(source).body):
         if isinstance(section, ast.ClassDef):

@@ -40,6 +40,7 @@ from paddlex_ml.data.lost_images import leave_out
 from paddlex_ml.data.soft_targets import SoftCells, Weights
 from paddlex_ml.data.targets import Mask, Rows, Targets
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.progress import named
 from paddlex_ml.storage import files
 
 logger = logging.getLogger(__name__)
@@ -166,6 +167,7 @@ def read_labels(path: Path) -> list[str]:
     return names
 
 
+@named("reading the lists")
 def parse(
     dataset_dir: Path,
     lists: Sequence[str] = LISTS,

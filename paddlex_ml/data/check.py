@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from paddlex_ml import program
 from paddlex_ml.data import annotation, class_names, findings, relations, soft_targets, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset, Parsed
 from paddlex_ml.data.faults import DatasetFault
@@ -23,7 +24,7 @@ from paddlex_ml.data.inspect_images import Inspected, inspect_images
 from paddlex_ml.data.lost_images import leave_out
 from paddlex_ml.data.relations import Relations, Violations
 from paddlex_ml.metrics.known import is_present
-from paddlex_ml.progress import ReportProgress, ignore_progress
+from paddlex_ml.progress import ReportProgress, ignore_progress, named
 from paddlex_ml.wording import first_names
 
 _MATRIX = 200  # classes: a larger table of pairs would be most of the result file
@@ -72,7 +73,8 @@ def read_relations(
     found, faults = relations.parse(root / relations.FILE, parsed.dataset.label_names)
     if required and found is None and not faults:
         text = f"CheckDataset.repair.relations adds what {relations.FILE} says, but there is none"
-        fix = "write it (docs/data.md shows how), or -o CheckDataset.repair.relations=false"
+        page = program.page("data.md")
+        fix = f"write it ({page} shows how), or -o CheckDataset.repair.relations=false"
         faults = [DatasetFault("file missing", relations.FILE, text, fix)]
     return found, faults
 
@@ -118,6 +120,7 @@ def find_faults(
     return [*parsed.faults, *broken, *filter(None, bare)]
 
 
+@named("comparing images and counting labels")
 def make_report(
     parsed: Parsed,
     images: dict[str, Inspected],

@@ -46,11 +46,25 @@ class Augmentation(NamedTuple):
     mixup: float = 0.0
     """Both parameters of the Beta distribution of the shares in a mixture; 0 = none."""
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether each draw of an image gives another picture; else it has one form, or two."""
+        return self.randaugment or self.cutout > 0 or self.mixup > 0
+
+    def mirrors(self, index: SampleIndex, rng: np.random.Generator | None = None) -> bool:
+        """Whether this draw of an image is mirrored. `rng`: its generator, of which this is the
+        first number; None: a new one."""
+        return self.flip and (rng or self.generator(index)).random() < 0.5
+
+    def generator(self, index: SampleIndex) -> np.random.Generator:
+        """The random numbers of a draw."""
+        seeds = [self.seed, index.epoch, index.sample]
+        return np.random.default_rng([*seeds, index.copy] if index.copy else seeds)
+
     def apply(self, image: Image.Image, index: SampleIndex) -> Image.Image:
         """Change a resized image; the same index gives the same picture in any process."""
-        seeds = [self.seed, index.epoch, index.sample]
-        rng = np.random.default_rng([*seeds, index.copy] if index.copy else seeds)
-        if self.flip and rng.random() < 0.5:
+        rng = self.generator(index)
+        if self.mirrors(index, rng):
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.cutout:
             image = cutout(image, self.cutout, rng)

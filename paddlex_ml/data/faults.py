@@ -11,6 +11,7 @@ from pathlib import Path
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import csv_text
+from paddlex_ml.wording import first_names
 
 SHOWN = 20  # of each kind: enough to see the pattern, few enough to read
 
@@ -44,7 +45,8 @@ def combine(faults: Sequence[DatasetFault], root: Path) -> PaddlexMLError:
     for fault in faults:
         groups.setdefault(fault.kind, []).append(fault)
     kinds = "1 kind" if len(groups) == 1 else f"{len(groups)} kinds"
-    lines = [f"the data set has {len(faults):,} faults of {kinds}"]
+    counts = first_names([f"{kind} ({len(group):,})" for kind, group in groups.items()])
+    lines = [f"the data set has {len(faults):,} faults of {kinds}: {counts}"]
     for kind, group in groups.items():
         shown = group[:SHOWN]
         lines.append(f"\n  {kind}: {len(group):,}")

@@ -36,6 +36,7 @@ from filelock import Timeout
 
 from paddlex_ml import program
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.progress import named
 from paddlex_ml.storage import files, folders, places, signature
 
 FOLDER = ".paddlex_ml"
@@ -125,6 +126,7 @@ def _locked(root: Path) -> Iterator[None]:
         yield
 
 
+@named("writing the lists")
 def apply(
     root: Path, what: str, texts: Mapping[str, str], retire: Sequence[Path] = ()
 ) -> Transaction:

@@ -23,6 +23,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from paddlex_ml import program
 from paddlex_ml.data import target_lines, targets
 from paddlex_ml.data.target_lines import SPARSE, ValueFault
 from paddlex_ml.data.targets import AT_ONCE, Rows, Targets
@@ -33,7 +34,8 @@ HALF = 0.5
 Weights = npt.NDArray[np.float32]
 """How much each image counts in the loss, [N], at least 0."""
 OPTION_FIX = (
-    "-o Train.soft_labels=true reads soft values (docs/labels.md); else write 1 where the image "
+    f"-o Train.soft_labels=true reads soft values ({program.page('labels.md')}); else write 1 "
+    "where the image "
     "shows the class, 0 where it does not, -1 where nobody looked"
 )
 VAL_FIX = (

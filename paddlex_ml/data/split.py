@@ -20,7 +20,7 @@ from paddlex_ml.data import targets
 from paddlex_ml.data.annotation import ImageList, normalise_path
 from paddlex_ml.data.stratify import Numbers, choose_by_chance, choose_by_class
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import first_names, text_width
 
 STRATEGIES = ("stratified", "random")
 _KEYS = "CheckDataset.split"
@@ -204,16 +204,10 @@ def render(rows: Sequence[Row]) -> list[str]:
         name = "".join("?" if unicodedata.category(c) == "Cc" else c for c in row.name)
         share = "" if row.share is None else f"{row.share:.1%}"
         cells.append((name, *(f"{number:,}" for number in row[1:]), share))
-    widths = [max(map(_measure, column)) for column in zip(*cells, strict=True)]
+    widths = [max(map(text_width, column)) for column in zip(*cells, strict=True)]
     lines = []
     for line in cells:
-        gaps = [" " * (width - _measure(cell)) for cell, width in zip(line, widths, strict=True)]
+        gaps = [" " * (width - text_width(cell)) for cell, width in zip(line, widths, strict=True)]
         numbers = [gap + cell for gap, cell in zip(gaps[1:], line[1:], strict=True)]
         lines.append("  ".join([line[0] + gaps[0], *numbers]).rstrip())
     return lines
-
-
-def _measure(text: str) -> int:
-    """Columns on a terminal: Chinese characters take two, accents and joiners none."""
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)

@@ -36,6 +36,7 @@ from paddlex_ml.formats import registry, rewrite
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.pictures import dataset_page, plots
 from paddlex_ml.pictures.labelled import draw_labels
+from paddlex_ml.progress import named
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import csv_text, files, folders
 
@@ -110,7 +111,8 @@ def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | U
     repairs = asked.repair.enable or asked.repair.relations
     is_asked = asked.convert.enable or repairs or asked.split.enable or asked.drop
     with journal.writing(root) if is_asked and root.is_dir() else nullcontext():
-        draft, division = _draft(config, root), _choose_division(config)
+        with nullcontext() if asked.convert.enable else named("reading the lists"):
+            draft, division = _draft(config, root), _choose_division(config)
         if "val" not in draft.lists and division is None:
             raise rewrite.ask_for_split(root)
         with terminal.progress("decoded images") as progress:
@@ -194,8 +196,11 @@ def _write_faults(error: PaddlexMLError, output: Path) -> PaddlexMLError:
         logger.warning("the table of faults cannot be written: %s", trouble)
         return error
     is_list = "\n" in error.what  # several faults, a line each
-    all_of_them = f"\n  all of them: {one_line(str(table))}\n" if is_list else f" ({table})"
-    return error.replace(what=Lines(error.what + all_of_them))
+    if not is_list:
+        return error.replace(what=Lines(f"{error.what} ({table})"))
+    first, _, others = error.what.partition("\n")
+    named = f"{first}\n  all of them: {one_line(str(table))}\n{others}"
+    return error.replace(what=Lines(named))
 
 
 def _propose_conversion(faults: list[DatasetFault], root: Path) -> list[DatasetFault]:
@@ -260,6 +265,7 @@ def choose_varied(images: ImageList, count: int, seed: int) -> list[int]:
     return chosen
 
 
+@named("drawing samples, the histogram and the page")
 def _draw_pictures(
     report: check.Report, output: Path, seed: int, rewritten: RewrittenLists | UnsetType = UNSET
 ) -> dict[str, list[str]]:

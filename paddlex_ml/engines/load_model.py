@@ -23,6 +23,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.static_model import refuse_other_tokens
 from paddlex_ml.models import published, zoo
 from paddlex_ml.models.head_layout import HeadLayout
+from paddlex_ml.progress import named
 from paddlex_ml.storage import cache, fetch
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class LoadedModel(NamedTuple):
     path: Path
 
 
+@named("loading the weights")
 def load(config: Config, text: str | None, key: str, *, any_model: bool = False) -> LoadedModel:
     """Load the weights named by `text`; None means the best model of the output folder.
 

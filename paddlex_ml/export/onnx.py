@@ -29,6 +29,7 @@ from paddlex_ml.artifacts.run_folder import ExportedFiles
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx_graph, parity, static
 from paddlex_ml.export.parity import Graph
+from paddlex_ml.progress import named
 from paddlex_ml.storage import files, folders
 
 _PACKAGES = ("paddle2onnx", "onnx", "onnxruntime")
@@ -43,14 +44,17 @@ _REASON = re.compile(r"\[Paddle2ONNX\](?! Start parsing| Use opset)|Failed to co
 _TAGS = re.compile(r"^.*\[[A-Za-z0-9]+\]\s*")
 
 
-def require() -> None:
-    """Raise PaddlexMLError that names the packages which are missing for this format."""
+def require(form: str = "onnx") -> None:
+    """Raise PaddlexMLError that names the packages which are missing for ONNX.
+
+    form: the format that is asked for: openvino is made from an ONNX graph.
+    """
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if "paddle2onnx" in missing and sys.version_info >= _NO_WHEEL:
         raise PaddlexMLError(
             "an export to ONNX needs paddle2onnx, which has no package for this Python "
             f"{sys.version_info[0]}.{sys.version_info[1]}",
-            where="Export.format=onnx",
+            where=f"Export.format={form}",
             fix="export in an environment of Python 3.10 to 3.12, on this or another machine: "
             "python3.12 -m venv onnx && onnx/bin/python -m pip install 'paddlex-ml[cpu,onnx]'; "
             "all else works here, also predictions with an ONNX file, and the other formats",
@@ -58,13 +62,14 @@ def require() -> None:
     if missing:
         raise PaddlexMLError(
             f"an export to ONNX needs {', '.join(missing)}, not installed here",
-            where="Export.format=onnx",
+            where=f"Export.format={form}",
             fix=program.pip_install("'paddlex-ml[onnx]'")
             + ", or "
             + program.pip_install("'paddle2onnx>=2.1,<2.2' 'onnxruntime>=1.18'"),
         )
 
 
+@named("converting the model to ONNX, and comparing its scores")
 def save_onnx(
     model: paddle.nn.Layer,
     info: ModelInfo,
@@ -97,8 +102,8 @@ def save_onnx(
         with files.where_possible("empty folders stay"):
             shutil.rmtree(graph.folder)
         _finish(target, info, batch_size)
-        sizes = _BATCH_SIZES if batch_size is None else (batch_size,)
         try:
+            sizes = sizes_to_try(batch_size)
             difference = parity.measure(model, open_graph(target), info.image_size, sizes)
         except Exception as error:  # onnxruntime has a class of its own
             if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
@@ -107,6 +112,11 @@ def save_onnx(
         if rework is not None:
             rework(target)
         return difference
+
+
+def sizes_to_try(batch_size: int | None) -> tuple[int, ...]:
+    """Of the batches in which a graph for batches of this size, or any, is compared."""
+    return _BATCH_SIZES if batch_size is None else (batch_size,)
 
 
 def _lacks_memory(batch_size: int | None) -> PaddlexMLError:
@@ -182,10 +192,12 @@ def sort_nodes(model: Any) -> Any:
     return model
 
 
-def open_graph(model: Path | bytes) -> Graph:
-    """A model, by its file or its content, as onnxruntime runs it on the CPU."""
-    content = model if isinstance(model, bytes) else str(model)
-    session = onnx_runtime.open_session(content)
+def open_graph(model: Path | bytes | Any) -> Graph:
+    """A model, by its file, its content or in memory, as onnxruntime runs it on the CPU."""
+    given = str(model) if isinstance(model, Path) else model
+    session = onnx_runtime.open_session(
+        given if isinstance(given, str | bytes) else given.SerializeToString()
+    )
 
     def run(images: np.ndarray) -> np.ndarray:
         (scores,) = session.run(["scores"], {"x": images})

@@ -28,9 +28,11 @@ from paddlex_ml.artifacts.run_folder import PARAMETERS, ExportedFiles
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import parity, static
 from paddlex_ml.export.parity import Graph
+from paddlex_ml.progress import named
 from paddlex_ml.storage import folders
 
 
+@named("exporting the model, and comparing its scores")
 def save_pdmodel(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float:
     """Write program and weights into `folder`, in place of an earlier export; ends in eval mode.
 

@@ -19,17 +19,20 @@ from paddlex_ml.artifacts.run_folder import (
     EXPORT_REPORT,
     GRAPH,
     INFERENCE_YML,
+    IR,
+    IR_WEIGHTS,
     ONNX,
     PARAMETERS,
     PROGRAM,
     ExportedFiles,
 )
 from paddlex_ml.export import parity
+from paddlex_ml.progress import named
 from paddlex_ml.storage import folders
 
 _PRODUCTS = {
     *(GRAPH, PROGRAM, PARAMETERS, f"{PARAMETERS}.info", ONNX, INFERENCE_YML),
-    EXPORT_REPORT,
+    *(IR, IR_WEIGHTS, EXPORT_REPORT),
 }
 
 
@@ -48,6 +51,7 @@ class _Scores(paddle.nn.Layer):
         return paddle.nn.functional.sigmoid(self.model(x))
 
 
+@named("exporting the model, and comparing its scores")
 def save_static(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float:
     """Write the static model into `folder`, in place of an earlier one; ends in eval mode.
 

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from paddlex_ml import program
 from paddlex_ml.data import renaming, targets
 from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.class_names import fold_name, show_name
@@ -104,7 +105,7 @@ class Collector:
     options: Options
     faults: list[DatasetFault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    layout: str = "put the annotations where docs/data.md shows them for this format"
+    layout: str = f"put the annotations where {program.page('data.md')} shows them for this format"
     """How the files of the format must lie: the repair where they are not found."""
 
     def __post_init__(self) -> None:

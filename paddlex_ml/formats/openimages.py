@@ -31,6 +31,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from paddlex_ml import program
 from paddlex_ml.data.image_finder import Guess
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset, check_class_name
@@ -38,7 +39,8 @@ from paddlex_ml.formats.subsets import SPELLINGS, assign_lists, parse_subset
 from paddlex_ml.formats.table_files import Table, peek, read_tables
 
 _CLASS_TABLE = re.compile(r"(.*class-descriptions.*|classes)\.csv", re.I)
-_LAYOUT = "put the tables with ImageID and LabelName into the data set (docs/data.md)"
+_LAYOUT = "put the tables with ImageID and LabelName into the data set "
+_LAYOUT += f"({program.page('data.md')})"
 _MACHINE = "labels of a machine, which nobody verified"
 
 

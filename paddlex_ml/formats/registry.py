@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from paddlex_ml import program
 from paddlex_ml.data.inventory import TRAIN_FILE, Inventory
 from paddlex_ml.errors import Lines, PaddlexMLError, alternatives
 from paddlex_ml.formats import (
@@ -40,6 +41,7 @@ from paddlex_ml.formats import (
     yolo,
 )
 from paddlex_ml.formats.collector import Options, SourceDataset
+from paddlex_ml.progress import named
 
 AUTO = "auto"
 """The value of `src_dataset_type` that chooses the format by the files."""
@@ -114,6 +116,7 @@ class Recognised(NamedTuple):
     why: str
 
 
+@named("looking through the files")
 def recognise(root: Path) -> list[Recognised]:
     """The formats of the highest rank that the files of a folder may have."""
     inventory = Inventory(root)
@@ -193,7 +196,7 @@ def _choose(root: Path) -> Recognised:
             )
         what, repair = other_tools.explain(inventory)
         if what:
-            known = f"; the formats are {', '.join(FORMATS)} (docs/data.md)"
+            known = f"; the formats are {', '.join(FORMATS)} ({program.page('data.md')})"
             raise PaddlexMLError(
                 f"no format is recognised: {what}", where=str(root), fix=repair + known
             )
@@ -201,7 +204,7 @@ def _choose(root: Path) -> Recognised:
             "no format is recognised: there are no annotations, and no folders of classes",
             where=str(root),
             fix=f"-o Global.dataset_dir=... (the folder of the images and their annotations); "
-            f"the formats are {', '.join(FORMATS)} (docs/data.md)",
+            f"the formats are {', '.join(FORMATS)} ({program.page('data.md')})",
         )
     raise PaddlexMLError(
         "the files may be of several formats: "

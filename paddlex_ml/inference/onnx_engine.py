@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime: inference.onnx -> a function from images to scores. Paddle is not needed for it.
-
-A file may have been exported, by this tool or another one, for batches of a fixed size. Its network
-takes any batch here: larger ones are divided, and the last part is filled up with zeros, whose
-scores are left out.
-"""
+"""ONNX Runtime: inference.onnx -> a function from images to scores. Paddle is not needed for it."""
 
 from __future__ import annotations
 
@@ -20,6 +15,8 @@ import numpy as np
 from paddlex_ml import onnx_runtime, program
 from paddlex_ml.artifacts.run_folder import GRAPH
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.inference import fixed_batch
+from paddlex_ml.inference.fixed_batch import Network
 from paddlex_ml.inference.graph_shapes import GraphShapes
 
 _log = logging.getLogger(__name__)
@@ -30,9 +27,6 @@ _OUTSIDE = (
     "saved with; no links"
 )
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-
-# Images float32 [B, 3, H, W] -> scores float32 [B, C], or the attention float32 [B, heads, Q, T]
-Network = Callable[[np.ndarray], np.ndarray]
 
 
 def load(
@@ -105,52 +99,16 @@ def load_attention(
 
 
 def _try(session: Any, output: str, probe: np.ndarray) -> tuple[Network, np.ndarray]:
-    """A function that gives this output, and its result for the probe.
-
-    Some tools name the batch open although the graph takes one image at a time.
-    """
+    """A function that gives this output, and its result for the probe."""
     images = session.get_inputs()[0]
-    size = images.shape[0] if images.shape else None
-    if isinstance(size, int) and size > 0:
-        run = _divide(session, output, size)
-        return run, run(probe)
-    run = _divide(session, output, None)
-    try:
-        return run, run(probe)
-    except Exception as error:  # onnxruntime's errors have no other class in common
-        single = _divide(session, output, 1)
-        try:
-            return single, single(probe)
-        except Exception:
-            raise error from None  # the first reason is the one to tell
-
-
-def _divide(session: Any, output: str, size: int | None) -> Network:
-    """A function that gives this output for any batch, of a graph for batches of `size`.
-
-    size: None: the graph takes any number.
-    """
-    images = session.get_inputs()[0]
-    is_half = images.type == "tensor(float16)"
+    kind = np.float16 if images.type == "tensor(float16)" else np.float32
 
     def run_part(part: np.ndarray) -> np.ndarray:
-        (result,) = session.run([output], {images.name: part})
+        (result,) = session.run([output], {images.name: part.astype(kind, copy=False)})
         array: np.ndarray = result
         return array.astype(np.float32, copy=False)  # of a graph in half precision
 
-    def run(batch: np.ndarray) -> np.ndarray:
-        batch = batch.astype(np.float16) if is_half else batch
-        if size is None or len(batch) == size:
-            return run_part(batch)
-        parts = []
-        for start in range(0, len(batch), size):
-            part = batch[start : start + size]
-            filled = np.zeros((size, *part.shape[1:]), part.dtype)
-            filled[: len(part)] = part
-            parts.append(run_part(filled)[: len(part)])
-        return np.concatenate(parts)
-
-    return run
+    return fixed_batch.find(run_part, images.shape[0] if images.shape else None, probe)
 
 
 def _import_runtime() -> Any:

@@ -41,24 +41,29 @@ class _Field(NamedTuple):
     end: int
 
 
-def read(path: Path) -> Graph:
-    """The graph in the file. Raises PaddlexMLError for a file that is damaged."""
+def read(path: Path, *, allow_outside: bool = True) -> Graph:
+    """The graph in the file. Raises PaddlexMLError for a file that is damaged.
+
+    allow_outside: whether its weights may be in other files, whose places the engine checks.
+    """
     try:
         with (
             regular_file.open_regular(path, LARGEST, is_text=False) as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         ):
-            return _read_model(content)
+            return _read_model(content, allow_outside)
     except (OSError, ValueError, struct.error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise PaddlexMLError(
-            f"onnxruntime cannot run the model: {reason}",
+            f"the model cannot run: {reason}"
+            if not allow_outside
+            else f"onnxruntime cannot run the model: {reason}",
             where=str(path),
             fix="copy the file again, or export it: -o Global.mode=export -o Export.format=onnx",
         ) from error
 
 
-def _read_model(content: mmap.mmap) -> Graph:
+def _read_model(content: mmap.mmap, allow_outside: bool) -> Graph:
     fields = [*_fields(content, 0, len(content))]
     if any(each.number == _MODEL_FUNCTIONS for each in fields):
         raise ValueError("it has functions of its own, whose sizes are not known before it runs")
@@ -68,9 +73,9 @@ def _read_model(content: mmap.mmap) -> Graph:
     nodes, inputs, outputs, known = [], {}, [], {}
     for each in _fields(content, graphs[0].start, graphs[0].end):
         if each.number == _NODE:
-            nodes.append(_read_node(content, each))
+            nodes.append(_read_node(content, each, allow_outside))
         elif each.number == _INITIALIZER:
-            name, tensor = _read_tensor(content, each)
+            name, tensor = _read_tensor(content, each, allow_outside)
             known[name] = tensor
         elif each.number == _INPUT:
             name, shape = _read_value(content, each)
@@ -85,7 +90,7 @@ def _read_model(content: mmap.mmap) -> Graph:
     return Graph(nodes, images, outputs, known)
 
 
-def _read_node(content: mmap.mmap, node: _Field) -> Node:
+def _read_node(content: mmap.mmap, node: _Field, allow_outside: bool) -> Node:
     inputs, outputs, kind, attributes = [], [], "", {}
     for each in _fields(content, node.start, node.end):
         if each.number == 1:
@@ -95,7 +100,7 @@ def _read_node(content: mmap.mmap, node: _Field) -> Node:
         elif each.number == 4:
             kind = _text(content, each)
         elif each.number == 5:
-            name, value = _read_attribute(content, each)
+            name, value = _read_attribute(content, each, allow_outside)
             attributes[name] = value
     if not outputs or not kind:
         raise ValueError("an operator has no name or no result")
@@ -107,7 +112,7 @@ def _read_node(content: mmap.mmap, node: _Field) -> Node:
     return Node(kind, inputs, outputs, attributes)
 
 
-def _read_attribute(content: mmap.mmap, attribute: _Field) -> tuple[str, Any]:
+def _read_attribute(content: mmap.mmap, attribute: _Field, allow_outside: bool) -> tuple[str, Any]:
     """Name and value; of a sub-graph None: its operator is refused by its name."""
     name, value, many = "", None, list[Any]()
     for each in _fields(content, attribute.start, attribute.end):
@@ -120,7 +125,7 @@ def _read_attribute(content: mmap.mmap, attribute: _Field) -> tuple[str, Any]:
         elif each.number == 4:
             value = _text(content, each)
         elif each.number == 5:
-            value = _read_tensor(content, each)[1]
+            value = _read_tensor(content, each, allow_outside)[1]
         elif each.number == 7:
             text = content[each.start : min(each.end, each.start + 4 * _MOST_VALUES)]
             many += struct.unpack(f"<{len(text) // 4}f", text[: len(text) // 4 * 4])
@@ -129,7 +134,7 @@ def _read_attribute(content: mmap.mmap, attribute: _Field) -> tuple[str, Any]:
     return name, many or value
 
 
-def _read_tensor(content: mmap.mmap, tensor: _Field) -> tuple[str, Tensor]:
+def _read_tensor(content: mmap.mmap, tensor: _Field, allow_outside: bool) -> tuple[str, Tensor]:
     """Name and shape of a weight, and its values where they may be a shape."""
     name, kind, sides, values, raw, is_outside = "", 0, [], [], b"", False
     for each in _fields(content, tensor.start, tensor.end):
@@ -145,6 +150,8 @@ def _read_tensor(content: mmap.mmap, tensor: _Field) -> tuple[str, Tensor]:
             raw = content[each.start : each.end]
         elif each.number == 14:
             is_outside = each.value == 1
+    if is_outside and not allow_outside:
+        raise ValueError("its weights are in other files, which only onnxruntime reads")
     if len(sides) > _MOST_SIDES or min(sides, default=0) < 0:
         raise ValueError(f"the weight {name[:80]!r} has sides that none has")
     count = math.prod(sides)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shape of an operator's result from the shapes of what it is given, as engines compute it.
 
-Operators of Paddle 3, of Paddle 2 and of ONNX: those that our exports have, and common other ones.
+Operators of Paddle 3, of Paddle 2, of ONNX and of OpenVINO: those that our exports have, and common
+other ones.
 A shape may be larger than that of the engine where nothing follows from it, never smaller. The
 values of tensors are followed where they may become a shape.
 """
@@ -365,29 +366,39 @@ _SAME_IN_ONNX = (
     *("GroupNormalization", "LpNormalization", "LogSoftmax", "Not", "Floor", "Ceil", "Round"),
     *("SimplifiedLayerNormalization", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax"),
 )
+_SAME_IN_OPENVINO = (
+    *("ReLU", "HSwish", "HSigmoid", "Swish", "Clamp", "SoftMax", "MVN", "NormalizeL2", "Negative"),
+    *("Ceiling", "SoftPlus", "PReLU"),
+)
+_SAME = (*_SAME_IN_PADDLE, *_SAME_IN_ONNX, *_SAME_IN_OPENVINO)
 RULES: dict[str, Rule] = {
-    **dict.fromkeys((*_SAME_IN_PADDLE, *_SAME_IN_ONNX), lambda given, _: [given[0].shape]),
+    **dict.fromkeys(_SAME, lambda given, _: [given[0].shape]),
     **dict.fromkeys(
-        ("Identity", "Cast", "cast", "assign", "share_data"), lambda given, _: [given[0]]
+        ("Identity", "Cast", "cast", "assign", "share_data", "Convert"), lambda given, _: [given[0]]
     ),
     **dict.fromkeys(
-        ("Pow", "elementwise_pow", "Sum", "Mean", "Greater", "Less", "And", "Or"),
+        (
+            *("Pow", "elementwise_pow", "Sum", "Mean", "Greater", "Less", "And", "Or"),
+            *("Power", "FakeQuantize", "SquaredDifference"),
+        ),
         _broadcast,
     ),
     **dict.fromkeys(("add", "Add", "elementwise_add"), _ADD),
     **dict.fromkeys(
-        ("subtract", "Sub", "elementwise_sub"),
+        ("subtract", "Sub", "elementwise_sub", "Subtract"),
         _SUBTRACT,
     ),
     **dict.fromkeys(
-        ("multiply", "Mul", "elementwise_mul"),
+        ("multiply", "Mul", "elementwise_mul", "Multiply"),
         _MULTIPLY,
     ),
-    **dict.fromkeys(("divide", "Div", "elementwise_div"), _DIVIDE),
-    "Max": arithmetic(_plain(max, keeps_order=True)),
-    "Min": arithmetic(_plain(min, keeps_order=True)),
+    **dict.fromkeys(("divide", "Div", "elementwise_div", "Divide"), _DIVIDE),
+    **dict.fromkeys(("Max", "Maximum"), arithmetic(_plain(max, keeps_order=True))),
+    **dict.fromkeys(("Min", "Minimum"), arithmetic(_plain(min, keeps_order=True))),
     "Equal": arithmetic(_equal),
-    "Where": arithmetic(lambda is_first, one, other: one if is_first else other),
+    **dict.fromkeys(
+        ("Where", "Select"), arithmetic(lambda is_first, one, other: one if is_first else other)
+    ),
     **dict.fromkeys(("matmul", "matmul_v2", "MatMul", "MatMulInteger"), _matmul),
     "QLinearMatMul": lambda given, attributes: _matmul([given[0], given[3]], attributes),
     "Gemm": lambda given, attributes: [
@@ -402,9 +413,12 @@ RULES: dict[str, Rule] = {
             *given[1].shape[attributes.get("y_num_col_dims", 1) :],
         ]
     ],
-    **dict.fromkeys(("conv2d", "depthwise_conv2d", "Conv", "ConvInteger"), _conv),
+    **dict.fromkeys(("conv2d", "depthwise_conv2d", "Conv", "ConvInteger", "Convolution"), _conv),
+    "GroupConvolution": lambda given, attributes: _conv(
+        [given[0], Tensor((math.prod(given[1].shape[:2]), *given[1].shape[2:]))], attributes
+    ),
     "QLinearConv": lambda given, attributes: _conv([given[0], given[3]], attributes),
-    **dict.fromkeys(("pool2d", "MaxPool", "AveragePool"), _pool),
+    **dict.fromkeys(("pool2d", "MaxPool", "AveragePool", "AvgPool"), _pool),
     **dict.fromkeys(
         ("GlobalAveragePool", "GlobalMaxPool", "QLinearGlobalAveragePool"),
         lambda given, _: [[*given[0].shape[:2], *[1] * len(given[0].shape[2:])]],
@@ -419,19 +433,19 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("unsqueeze", "unsqueeze2", "Unsqueeze"), _unsqueeze),
     **dict.fromkeys(("squeeze", "squeeze2", "Squeeze"), _squeeze),
     **dict.fromkeys(("slice", "Slice"), _slice),
-    "Split": _split,
+    **dict.fromkeys(("Split", "VariadicSplit"), _split),
     "unbind": lambda given, attributes: (
         [[side for n, side in enumerate(given[0].shape) if n != attributes.get("axis", 0)]]
         * min(given[0].shape[attributes.get("axis", 0)], _KNOWN)
     ),
     **dict.fromkeys(("parts", "combine"), lambda given, _: given),
     **dict.fromkeys(
-        ("shape", "shape64", "Shape"),
+        ("shape", "shape64", "Shape", "ShapeOf"),
         lambda given, _: [Tensor((len(given[0].shape),), tuple(given[0].shape))],
     ),
     **dict.fromkeys(("gather", "Gather"), _gather),
     **dict.fromkeys(("transpose", "transpose2", "Transpose"), _transpose),
-    **dict.fromkeys(("expand", "expand_v2", "Expand"), _expand),
+    **dict.fromkeys(("expand", "expand_v2", "Expand", "Broadcast"), _expand),
     **dict.fromkeys(("tile", "Tile"), _tile),
     **dict.fromkeys(("full", "fill_constant", "ConstantOfShape"), full),
     **dict.fromkeys(("full_int_array", "Constant"), _constant),
@@ -448,5 +462,5 @@ RULES: dict[str, Rule] = {
         ("mean", "max", "sum", "reduce_mean", "ReduceMean", "ReduceSum", "ReduceMax"), _reduce
     ),
 }
-"""Operator -> its rule. Names of Paddle 3, of Paddle 2 and of ONNX, which differ where the
-operators do."""
+"""Operator -> its rule. Names of Paddle 3, of Paddle 2, of ONNX and of OpenVINO, which differ where
+the operators do; `openvino_nodes` gives the few others their form in ONNX."""

@@ -3,7 +3,8 @@
 
 <folder>/inference.json (or inference.pdmodel)   the graph, sigmoid inside
 <folder>/inference.pdiparams                     its weights
-<folder>/inference.onnx                          or both of them in one, for onnxruntime
+<folder>/inference.onnx                          or both in one, for onnxruntime and OpenVINO
+<folder>/inference.xml and inference.bin         or graph and weights of OpenVINO
 <folder>/inference.yml                           name, preprocessing, classes, threshold; an ONNX
                                                  file may say them itself
 """
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from paddlex_ml import cores, paddle_runtime
+from paddlex_ml import cores, openvino_runtime, paddle_runtime
 from paddlex_ml.artifacts.run_folder import INFERENCE_YML
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import (
@@ -27,6 +28,8 @@ from paddlex_ml.inference import (
     model_files,
     onnx_engine,
     onnx_nodes,
+    openvino_engine,
+    openvino_nodes,
     paddle_nodes,
     parameter_file,
 )
@@ -34,7 +37,7 @@ from paddlex_ml.inference.attention import Attention, ClassIds, Maps
 from paddlex_ml.inference.graph_shapes import GraphShapes
 from paddlex_ml.inference.own_thread import OwnThread
 from paddlex_ml.metrics.per_class_threshold import check_count
-from paddlex_ml.run_modes import RUN_MODES
+from paddlex_ml.run_modes import OPENVINO_MODES, RUN_MODES
 
 _DEVICE = re.compile(r"auto|(cpu|gpu)(:\d+(,\d+)*)?")
 
@@ -57,8 +60,8 @@ class StaticModel:
         """Load the folder; `model_name` and `decoder_tokens`, if given, must be those in it.
 
         folder: or what `model_files.find` takes in its place.
-        run_mode: one of RUN_MODES; None: on a CPU oneDNN where it is exact, else plain Paddle, and
-            onnxruntime for a folder that holds only ONNX. Any other mode imports Paddle.
+        run_mode: one of RUN_MODES; None: on a CPU oneDNN where it is exact, else plain Paddle;
+            onnxruntime or openvino, which need no Paddle, for a folder of their files alone.
         cpu_threads: of the engine; None: all cores that this process may use.
 
         Raises PaddlexMLError for a folder without a valid multi-label model, and for a mode that
@@ -93,7 +96,7 @@ class StaticModel:
         """(width, height) in pixels of the network's input."""
         self._thread = OwnThread("network")
         self._attention: Attention | None = None
-        self._load_network(device, run_mode)
+        self._load_network(device, run_mode or files.run_mode)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Images float32 [B, 3, H, W] as `preprocess` makes them -> scores float32 [B, C], 0..1."""
@@ -123,7 +126,20 @@ class StaticModel:
     def _load_network(self, device: str, run_mode: str | None) -> None:
         """Set `run_mode`, `device` and the network, whose scores are checked."""
         probe = self._make_probe()
-        if self._weights is None:
+        if run_mode in OPENVINO_MODES:
+            self.run_mode, self.device = run_mode, "cpu"
+            openvino_runtime.require(f"run mode {run_mode}")
+            graph_memory.check(openvino_nodes.read(self._graph), self.image_size, self._graph)
+            self._network, scores = self._thread.call(
+                openvino_engine.load,
+                self._graph,
+                device=device,
+                run_mode=run_mode,
+                threads=self._threads,
+                probe=probe,
+                check=self._check_shapes,
+            )
+        elif self._weights is None:
             self.run_mode = "onnxruntime"
             graph_memory.check(onnx_nodes.read(self._graph), self.image_size, self._graph)
             self._network, self.device, scores = self._thread.call(
@@ -155,6 +171,10 @@ class StaticModel:
                 threads=self._threads,
                 probe=probe,
             )
+        self._check_scores(scores)
+
+    def _check_scores(self, scores: np.ndarray) -> None:
+        """Raise PaddlexMLError unless the scores of the probe are one of 0..1 for each class."""
         count = len(self.label_names)
         if scores.ndim != 2 or scores.shape[1] != count:
             outputs = " x ".join(map(str, scores.shape[1:]))
@@ -185,6 +205,10 @@ class StaticModel:
     def _load_attention(
         self, probe: np.ndarray
     ) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray] | None:
+        if self.run_mode in OPENVINO_MODES:
+            return openvino_engine.load_attention(
+                self._graph, run_mode=self.run_mode, threads=self._threads, probe=probe
+            )
         if self._weights is None:
             return onnx_engine.load_attention(
                 self._graph, device=self.device, threads=self._threads, probe=probe

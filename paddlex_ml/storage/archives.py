@@ -29,7 +29,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from paddlex_ml.errors import PaddlexMLError, alternatives
-from paddlex_ml.progress import ReportProgress, ignore_progress
+from paddlex_ml.progress import ReportProgress, ignore_progress, named
 from paddlex_ml.storage import fetch, regular_file
 
 DAMAGED = (
@@ -281,6 +281,7 @@ def _open_member(archive: zipfile.ZipFile | tarfile.TarFile, member: ArchiveMemb
     return file
 
 
+@named("comparing the archive with the published one")
 def _refuse_other(archive: Archive, path: Path, *, any_size: bool) -> None:
     """Raise PaddlexMLError for a file that is not the published one, as far as that is known."""
     if any_size:

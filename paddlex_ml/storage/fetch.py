@@ -25,6 +25,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from paddlex_ml.errors import PaddlexMLError, alternatives
+from paddlex_ml.progress import LONGEST_SILENCE
 from paddlex_ml.safe_text import CUT, url_without_secrets
 from paddlex_ml.storage import cache, files, known_files, regular_file, web
 
@@ -262,10 +263,14 @@ def _receive(
         desc=path.name, total=length, initial=done, unit="B", unit_scale=True,
         file=sys.stderr, disable=None,  # None: shown on a terminal only
     ) as bar:  # fmt: skip
+        told = time.monotonic()
         for chunk in answer.iter_raw():
             file.write(chunk)
             bar.update(len(chunk))
             done += len(chunk)
+            if bar.disable and time.monotonic() - told >= LONGEST_SILENCE:
+                told = time.monotonic()
+                logger.info("fetched %.1f MB of %s", done / 1e6, path.name)
             pace.received += len(chunk)
             if too_slow := pace.find_fault():
                 raise too_slow

@@ -12,13 +12,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import paddle
 
+from paddlex_ml import terminal
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import WeightsKind, write_metrics
@@ -26,6 +27,7 @@ from paddlex_ml.data.loader import Batch, IndexBatches, Loader, evaluation_indic
 from paddlex_ml.distributed.group import PeerLost
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
+from paddlex_ml.progress import ignore_progress
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.training import saving
 from paddlex_ml.training.diagnostics import Diagnostics
@@ -61,7 +63,7 @@ def fit(
             interrupt.raise_error(is_saved)
             return
         saving.finish_epoch(training, plan, meter, scores, diagnostics)
-        keeper.save_epoch(training)
+        keeper.save_epoch(training, scores)
     diagnostics.at_end(progress.history, training.ema.decay, training.ema.updates)
     diagnostics.check_best(progress.best, val_loader.dataset.images.targets)
 
@@ -117,7 +119,7 @@ def train_step(
 ) -> tuple[float, float]:
     """Forward and backward over the batches of one step, then one update.
 
-    `draws` says which images they have; only estimated labels need it.
+    `draws` says which images they have; only estimated labels and a teacher need it.
 
     Returns the loss of this process and that of the group. It is a sum over samples, so batches
     of one step, and those of other processes, simply add their gradients. A loss that is not finite
@@ -136,6 +138,9 @@ def train_step(
         if training.estimates is not None:
             assert draws is not None
             loss = loss + training.estimates.loss(logits, targets, draws[number], *weights)
+        if plan.teacher is not None:
+            assert draws is not None
+            loss = plan.teacher.blend(loss, logits, images, draws[number], *weights)
         scaled = scaler.scale(loss * group.size)  # times size: the group takes the mean
         passes.backward(scaled, group, is_last=number == last)
         losses.append(loss.detach())
@@ -170,7 +175,15 @@ def evaluate_both(
     with closing(loader.epoch(list(plan.group.shard(draws)))) as feed:
         arriving = _until_stopped(_while_readable(feed, interrupt), rounds, interrupt)
         scored = [plan.scoring(network) for network in networks.values()]
-        results = evaluate(scored, arriving, gather=plan.group.all_gather)
+        title = f"epoch {training.progress.epoch + 1}: validation batches"
+        bar = terminal.progress(title, always=False)
+        with bar if plan.group.is_main else nullcontext(ignore_progress) as show:
+            results = evaluate(
+                scored,
+                arriving,
+                progress=lambda done: show(done, rounds),
+                gather=plan.group.all_gather,
+            )
     if interrupt.stopped:
         return None
     return dict(zip(networks, results, strict=True))

@@ -15,6 +15,7 @@ from paddlex_ml.data.dataset import SampleIndex
 from paddlex_ml.data.loader import IndexBatches
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.evaluation import Scoring, scoring
+from paddlex_ml.training.distillation import Teacher
 from paddlex_ml.training.losses import LossFn
 from paddlex_ml.training.schedule import Schedule
 
@@ -52,6 +53,8 @@ class Plan:
     seed: int
     loss_fn: LossFn
     log_interval: int
+    teacher: Teacher | None = None
+    """Whose scores are learned beside the labels."""
     eval_interval: int = 1
     start_eval_epoch: int = 1
     early_stop_patience: int | None = None
@@ -64,7 +67,7 @@ class Plan:
     """A model in evaluation mode -> its scores, as validation computes them."""
     group: ProcessGroup = _ONE_PROCESS
     scalars: Scalars = lambda step, numbers: None
-    """Gets the numbers of every log line and evaluation."""
+    """Gets the numbers of every log line and epoch."""
     after_checkpoint: Callable[[], None] = lambda: None
     """Called in the main process whenever a checkpoint is written."""
     loader_repairs: Sequence[str] = ()

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from paddlex_ml.artifacts import checkpoint
+from paddlex_ml.artifacts import checkpoint, saved_scores
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import Best, EpochRow, WeightsKind, write_metrics
+from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import LEAST_SPREAD, Evaluation, is_constant
+from paddlex_ml.progress import named
 from paddlex_ml.training import memory
 from paddlex_ml.training.diagnostics import Diagnostics
 from paddlex_ml.training.meter import Meter
@@ -44,6 +47,7 @@ class Keeper:
         passed = time.monotonic() - self._written
         return by_steps or (saving.minutes is not None and passed > saving.minutes * 60)
 
+    @named("saving a checkpoint")
     def save_latest(self, training: Training) -> bool:
         """Write `latest` in the middle of an epoch; returns whether there was a step to save."""
         progress = training.progress
@@ -56,10 +60,19 @@ class Keeper:
         self._steps, self._written = 0, time.monotonic()
         return True
 
-    def save_epoch(self, training: Training) -> None:
-        """Write all that is due after a finished epoch; each checkpoint holds the whole epoch."""
-        with self.plan.group.main_first(f"epoch {training.progress.epoch}") as is_main:
+    def save_epoch(
+        self, training: Training, scores: Mapping[WeightsKind, Evaluation] | None = None
+    ) -> None:
+        """Write all that is due after a finished epoch; each checkpoint holds the whole epoch.
+
+        scores: of its evaluation. Those of the best model come before its weights: whenever a kill
+        comes, weights without their scores are not there.
+        """
+        progress = training.progress
+        with self.plan.group.main_first(f"epoch {progress.epoch}") as is_main:
             if is_main:
+                if scores and progress.best is not None and progress.best.epoch == progress.epoch:
+                    self._write_scores(training, scores[progress.best.weights], progress.best)
                 self._write_epoch(training)
         self._steps, self._written = 0, time.monotonic()
 
@@ -74,6 +87,21 @@ class Keeper:
             if is_main and not progress.step and _count_epochs(latest) < progress.epoch:
                 self._write_epoch(training)
 
+    def _write_scores(self, training: Training, found: Evaluation, best: Best) -> None:
+        info = training.info
+        if found.targets is None or info.run is None:
+            return
+        saved_scores.write(
+            self.files.val_scores,
+            found.outputs,
+            found.targets,
+            val_digest=info.run.digests[annotation.VAL_FILE],
+            label_names=info.label_names,
+            weights=best.weights,
+            epoch=best.epoch,
+        )
+
+    @named("saving a checkpoint")
     def _write_epoch(self, training: Training) -> None:
         progress, files = training.progress, self.files
         if progress.best is not None and progress.best.epoch == progress.epoch:
@@ -125,7 +153,7 @@ def finish_epoch(
     )
     progress.history.append(row)
     progress.epoch, progress.step, progress.loss_sum = row.epoch, 0, 0.0
-    plan.scalars(updates, {f"mAP/{kind}": result.map for kind, result in scores.items()})
+    plan.scalars(updates, row.scalars)
     line = f"[Epoch {row.epoch}/{plan.epochs}] loss {row.loss:.2f}"
     if scores:
         maps = ", ".join(f"{kind} {result.map:.4f}" for kind, result in scores.items())
@@ -165,6 +193,7 @@ def _describe_best(progress: Progress, scores: dict[WeightsKind, Evaluation]) ->
     )
 
 
+@named("computing the interval of the mAP")
 def _update_best(progress: Progress, scores: dict[WeightsKind, Evaluation], seed: int) -> bool:
     """Record the better of both weights if it is at least as good as the best so far.
 

@@ -3,9 +3,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from paddlex_ml.artifacts import train_result
 from paddlex_ml.artifacts.train_result import EpochRow, read_metrics, write_metrics
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import files
+from tests.results import TRAINED
 
 HEAD = "epoch,step,lr,loss,raw_map,ema_map,images_per_second,data_wait,memory_mib,seconds"
 
@@ -34,3 +39,23 @@ def test_a_damaged_metrics_csv_is_a_value_error(tmp_path: Path, text: str) -> No
     (tmp_path / "metrics.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError):  # noqa: PT011
         read_metrics(tmp_path / "metrics.csv")
+
+
+def test_a_result_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "train_result.json"
+    files.write_json(path, msgspec.to_builtins(TRAINED))
+    found, metrics = train_result.read(path), TRAINED.metrics
+    assert (found.best_map, found.history) == (metrics.best_map, metrics.history)
+    assert (found.weights, found.epoch) == (TRAINED.models.best.weights, TRAINED.models.best.epoch)
+    assert (found.seconds, found.memory_mib) == (metrics.seconds, metrics.memory_mib)
+
+
+def test_a_failed_training_says_why_and_other_files_are_no_result(tmp_path: Path) -> None:
+    path = tmp_path / "train_result.json"
+    path.write_text('{"done_flag": false, "err_msg": "the disk is full"}', encoding="utf-8")
+    with pytest.raises(PaddlexMLError, match="the disk is full"):
+        train_result.read(path)
+    for text in ('{"done_flag": true}', "[", "{}"):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"\w"):
+            train_result.read(path)

@@ -42,6 +42,7 @@ def test_what_decides_about_the_numbers_is_compared() -> None:
         "loss.name loss.gamma_neg loss.gamma_pos loss.clip loss.pos_weight loss.temperature",
         "loss.unknown loss.em_alpha loss.role_labels single_positive loss.label_smoothing",
         "augment.cutout augment.randaugment augment.flip augment.mixup",
+        "distillation.weight distillation.temperature",
     )
     compared = {f"Train.{key}" for line in keys for key in line.split()}
     compared |= {"processes", "Global.seed", "Evaluate.reduced_decode"}

@@ -162,7 +162,7 @@ def test_a_text_written_for_an_override_is_read_back(value: str) -> None:
         ("Train.warmup_steps.x=3", "Train.warmup_steps holds a value, it has no key x", "=3"),
         ("Predict.input=[ab]*.jpg", "Predict.input is bad YAML", "'Predict.input=\"[ab]*.jpg\"'"),
         ("Train.loss={clip: 0, clip: 0}", "Train.loss.clip is set twice", "remove one"),
-        ("mode=train", "unknown section mode", "write Global.mode instead (-o Global.mode=train)"),
+        ("mode=train", "unknown key mode", "write Global.mode instead (-o Global.mode=train)"),
         ("Train.nu_workers=0", "unknown key Train.nu_workers", "(-o Train.num_workers=0)"),
     ],
 )
@@ -180,7 +180,10 @@ def test_all_faults_come_in_one_message(tmp_path: Path) -> None:
     error = failure(tmp_path, "Train.amp=O3", "Global.dataset_dir=null", text=text)
     path = tmp_path / "my.yaml"
     assert str(error).splitlines() == [
-        "4 faults in the configuration",
+        "4 faults in the configuration: Train.batch_size, Train.learning_rate, Train.amp, "
+        "Global.dataset_dir",
+        "  fix:   repair each fault as its own line says",
+        f"  where: {path}",
         "  1. Train.batch_size is 0: must be auto, or a whole number of at least 1",
         f"     where: {path}:7",
         "     fix:   -o Train.batch_size=32",
@@ -193,8 +196,6 @@ def test_all_faults_come_in_one_message(tmp_path: Path) -> None:
         "  4. Global.dataset_dir is not set: mode check_dataset reads a data set",
         "     where: -o Global.dataset_dir=null",
         "     fix:   -o Global.dataset_dir=./dataset/my_set",
-        f"  where: {path}",
-        "  fix:   repair each fault as its own line says",
     ]
 
 
@@ -318,7 +319,8 @@ def test_an_override_above_a_budget_is_one_error(tmp_path: Path) -> None:
 def test_of_hundreds_of_faults_the_first_are_shown(tmp_path: Path) -> None:
     text = MINIMAL + "".join(f"  key_{number}: 1\n" for number in range(600))
     message = failure(tmp_path, text=text).what
-    assert message.startswith("600 faults in the configuration")
+    assert message.startswith("600 faults in the configuration: Train.key_0, Train.key_1, ")
+    assert " and 590 more\n" in message
     assert "  30. " in message
     assert "  31. " not in message
     assert "  ... and 570 more" in message

@@ -106,6 +106,8 @@ def test_the_repair_of_a_bad_value_of_any_key_works(key: str) -> None:
         ["Train.single_positive=true", "Train.loss.name=two_way"],
         ["Train.single_positive=true", "Train.augment.mixup=0.2"],
         ["Train.loss.em_alpha=0.3"],
+        ["Train.distillation.temperature=3"],
+        ["Train.distillation.weight=0.9", "Train.distillation.temperature=3"],
         ["Train.loss.name=bce", "Train.loss.role_labels=3"],
         ["Train.loss.role_labels=3"],
         [*SINGLE, "Train.loss.pos_weight=auto", "Train.loss.role_labels=3"],

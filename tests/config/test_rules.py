@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from paddlex_ml import gpus
 from paddlex_ml.config import load
 from tests.config.test_load import MINIMAL, PADDLEX, failure, merged, write
 
@@ -128,6 +129,18 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
             "-o Train.augment.mixup=0",
         ),
         (
+            ["Train.distillation.weight=0.9"],
+            "Train.distillation.weight is set, but Train.teacher is null",
+            "-o Train.distillation.weight=0.5, or "
+            "-o Train.teacher=teacher/best_model/best_model.pdparams",
+        ),
+        (
+            ["Train.distillation.temperature=2", "Train.distillation.weight=0.9"],
+            "Train.distillation.weight and Train.distillation.temperature are set, but "
+            "Train.teacher is null",
+            "-o Train.distillation.weight=0.5 -o Train.distillation.temperature=1.0",
+        ),
+        (
             ["Train.loss.role_labels=3"],
             "Train.loss.role_labels is set, but Train.loss.unknown is ignore, which has no such "
             "number",
@@ -170,7 +183,7 @@ def test_training_keys_that_contradict_each_other_are_refused(
     error = failure(tmp_path, *needed, *overrides)
     assert (error.what, error.where, error.fix) == (what, f"-o {overrides[-1]}", fix)
     for repair in fix.removeprefix("-o ").split(", or -o "):
-        assert merged(tmp_path, *needed, *overrides, repair)
+        assert merged(tmp_path, *needed, *overrides, *repair.split(" -o "))
     others = ["predict", "export", "check_dataset", *({"train", "evaluate"} - {mode})]
     for other in others:
         keys = (f"Global.mode={other}", "Predict.input=a.jpg", "Global.dataset_dir=data")
@@ -352,3 +365,32 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     error = failure(tmp_path, f"Global.output={file / 'deeper'}")
     assert error.what == f"Global.output is '{file / 'deeper'}', but {file} is a file"
     assert error.fix == "move that file, or -o Global.output=output_2"
+
+
+@pytest.mark.parametrize("mode", ["train", "evaluate", "export", "predict"])
+def test_a_gpu_that_is_not_there_is_refused_with_the_line_for_the_file(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "are_missing", lambda: True)
+    text = MINIMAL.replace("mode: check_dataset", f"mode: {mode}\n  device: gpu:0,1,2,3")
+    input_image = ["Predict.input=a.jpg"]
+    error = failure(tmp_path, *input_image, text=text)
+    assert error.what == (
+        "Global.device is gpu:0,1,2,3, but this machine has no GPU, or no driver of it"
+    )
+    assert error.where == f"{tmp_path / 'my.yaml'}:4"
+    assert error.fix == (
+        "-o Global.device=auto, or for good in the YAML file, section Global: device: auto"
+    )
+    assert merged(tmp_path, *input_image, "Global.device=auto", text=text)
+    monkeypatch.setattr(gpus, "are_missing", lambda: False)
+    assert merged(tmp_path, *input_image, text=text).Global.device == "gpu:0,1,2,3"
+
+
+def test_a_check_notes_a_gpu_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "are_missing", lambda: True)
+    loaded = load.load(write(tmp_path, MINIMAL), ["Global.device=gpu"])
+    [note] = loaded.notes
+    assert note.endswith("write into the YAML file, section Global: device: auto")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paddlex_ml.config import load, run_config
+from paddlex_ml.config import load, run_config, shipped
 from paddlex_ml.config.schema import Config
 from paddlex_ml.errors import PaddlexMLError
 from tests.config.test_load import MINIMAL, PADDLEX
@@ -81,6 +81,13 @@ def test_words_in_the_place_of_paths_stay(words: list[str]) -> None:
     assert config.Train.resume_path in (None, "auto")
     assert config.Evaluate.compare_with in (None, "raw")
     assert "/auto" not in Path("out/config.yaml").read_text()
+
+
+def test_teachers_are_saved_with_absolute_paths(project: Path) -> None:
+    url = "https://example.org/teacher.pdparams"
+    save("out", f"Train.teacher=[one/best_model, {url}]")
+    config = read("out/config.yaml", "train").config
+    assert config.Train.teacher == (str(project / "one" / "best_model"), url)
 
 
 @pytest.mark.parametrize("started", ["project", "elsewhere"])
@@ -273,3 +280,32 @@ def test_a_training_says_which_models_its_configuration_does_not_keep() -> None:
         "Evaluate.weight_path, Export.weight_path, Predict.model_dir: not kept in "
         "out2/config.yaml, whose modes take the weights of this run"
     )
+
+
+def test_the_texts_of_a_saved_configuration_are_those_of_its_values(tmp_path: Path) -> None:
+    words = [
+        "Train.loss.pos_weight=[1, 2.5]",
+        "Train.loss.name=bce",
+        "Predict.threshold={default: 0.5, a: 0.25}",
+    ]
+    words += ["Global.dataset_dir=set"]
+    config = load.load(shipped.find("PP-LCNet_x1_0_ML")[0], words).config
+    path = tmp_path / "config.yaml"
+    path.write_text(run_config.write(config), encoding="utf-8")
+    found = run_config.read_texts(path)
+    assert found["Train.loss.pos_weight"] == "- 1.0 - 2.5"
+    assert found["Train.loss.name"] == "bce"
+    assert found["Train.learning_rate"] == str(config.Train.learning_rate)
+    assert found["Global.output"] == str(Path("output").absolute())
+    assert found["Predict.threshold.a"] == "0.25"
+    assert "Train.loss" not in found
+    assert next(iter(found)) == "Global.model"
+
+
+def test_the_texts_of_any_file_are_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("- a\n  - b\nA:\n\tb: [1,\n  2]\n: c\nno key\n", encoding="utf-8")
+    assert run_config.read_texts(path)["A.b"].startswith("[1,")
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="utf-8"):
+        run_config.read_texts(path)

@@ -199,7 +199,10 @@ def test_many_faults_are_grouped_counted_and_cut_at_twenty(folder: Path) -> None
     bad = "".join(f"images/x{i}.jpg\t0,1,0\n" for i in range(30))
     put(folder, "train.txt", bad + "images/0.jpg\t0,1\n")
     message = refusal(folder)
-    assert "the data set has 31 faults of 2 kinds" in message
+    kinds = "image missing (30), wrong number of values (1)"
+    first, second, *_ = message.splitlines()
+    assert first == f"the data set has 31 faults of 2 kinds: {kinds}"
+    assert second.startswith("  fix:   repair each kind")
     assert "image missing: 30\n    train.txt:1: images/x0.jpg does not exist" in message
     assert "train.txt:20:" in message
     assert "train.txt:21:" not in message

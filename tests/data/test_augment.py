@@ -188,6 +188,21 @@ def test_both_operations_can_be_switched_off(photo):
     assert all(square.apply(photo, draw).tobytes() != photo.tobytes() for draw in draws)
 
 
+def test_what_mirrors_says_is_what_apply_does(photo):
+    """A teacher's scores are kept by it."""
+    mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes()
+    for flip in (True, False):
+        changes = Augmentation(seed=1, cutout=0.0, randaugment=False, flip=flip)
+        assert not changes.is_endless
+        draws = [SampleIndex(epoch, 3, copy) for epoch in range(20) for copy in range(2)]
+        found = [changes.apply(photo, draw).tobytes() == mirrored for draw in draws]
+        assert found == [changes.mirrors(draw) for draw in draws]
+        assert any(found) == flip
+    assert changes._replace(cutout=0.5).is_endless
+    assert changes._replace(randaugment=True).is_endless
+    assert changes._replace(mixup=0.2).is_endless
+
+
 def test_flip_mirrors_half_of_the_images(photo):
     flip = Augmentation(seed=1, cutout=0.0, randaugment=False, flip=True)
     mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes()

@@ -18,6 +18,7 @@ SMALL_FILES = (
     *("run.json", "config.yaml", "label_dict.txt", "metrics.csv", "train.log", "train_result.json"),
     *("evaluate_result.json", "predict_result.json", "export_result.json", ".train.json"),
     *(".evaluate.json", ".train_result.json.old", "predict/predictions.json"),
+    *("val_scores.npz", "evaluate/val_scores.npz"),
     *("predict/predictions.csv", "evaluate/per_class.csv", ".train.lock", ".evaluate.lock"),
     *("curves.png", "events", "best_model/.paddlex_ml.lock", ".paddlex_ml.lock"),
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The graphs of exported models: what they say of themselves, and what onnxruntime makes of them.
+"""The graphs of exported models: what they say of themselves, and what engines make of them.
 
 Paddle's own reader of graphs is not tried: it ends the process for damaged files, which is why
 `inference/paddle_nodes.py` looks at them before.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import tempfile
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnxruntime  # noqa: F401  it looks at the system when it is imported
 
+from paddlex_ml import openvino_runtime
 from paddlex_ml.artifacts import inference_yml, onnx_metadata
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import (
@@ -25,10 +27,12 @@ from paddlex_ml.inference import (
     model_files,
     onnx_engine,
     onnx_nodes,
+    openvino_engine,
+    openvino_nodes,
     paddle_nodes,
 )
 from paddlex_ml.inference.graph_shapes import GraphShapes
-from tests.fuzz.harness import Reader
+from tests.fuzz.harness import Reader, pack, plant
 from tests.fuzz.read_settings import DESCRIPTION
 
 _TEXTS = {
@@ -84,6 +88,32 @@ def _run_onnx(folder: Path, content: bytes) -> object:
     check = lambda shapes: graph_shapes.check(shapes, size=(8, 8), classes=2, where=path)  # noqa: E731
     _, device, scores = onnx_engine.load(path, device="cpu", threads=1, probe=probe, check=check)
     return device, scores.shape
+
+
+@cache
+def _write_ir() -> tuple[bytes, ...]:
+    """Both files of a model: images are laid in rows and multiplied."""
+    runtime, operators = openvino_runtime.load(), openvino_runtime.load("opset13")
+    images = operators.parameter([-1, 3, 8, 8], np.float32)
+    rows = operators.reshape(images, np.array([0, 192], np.int64), special_zero=True)
+    logits = operators.matmul(rows, np.ones((192, 2), np.float32), False, False)
+    model = runtime.Model([operators.sigmoid(logits)], [images])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.xml")
+        runtime.save_model(model, str(path), compress_to_fp16=False)
+        return (pack({each.name: each.read_bytes() for each in sorted(Path(folder).iterdir())}),)
+
+
+def _run_ir(folder: Path, content: bytes) -> object:
+    path = folder / "model.xml"
+    plant(content, folder)
+    graph_memory.check(openvino_nodes.read(path), (8, 8), path)
+    probe = np.zeros((2, 3, 8, 8), np.float32)
+    check = lambda shapes: graph_shapes.check(shapes, size=(8, 8), classes=2, where=path)  # noqa: E731
+    _, scores = openvino_engine.load(
+        path, device="cpu", run_mode="openvino", threads=1, probe=probe, check=check
+    )
+    return scores.shape
 
 
 def _write_json() -> list[bytes]:
@@ -188,10 +218,12 @@ _WORDS = (
         b"[8, 0]",
         b"\x80\x80\x80\x04",
     ),
+    *(b'shape="1099511627776"', b'type="Broadcast"', b'offset="-8"', b"<layer ", b"<edge "),
 )
 READERS = [
     Reader("onnx_texts", _read_onnx, _write_onnx, _WORDS),
     Reader("onnx_graph", _run_onnx, _write_onnx, _WORDS),
+    Reader("openvino_graph", _run_ir, _write_ir, _WORDS),
     Reader(
         "json_graph",
         partial(_read_graph, name="inference.json", weights=[(2,)]),

@@ -9,16 +9,26 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from paddlex_ml.artifacts import evaluate_result, run_lock, run_record, train_result
+from paddlex_ml.artifacts import (
+    evaluate_result,
+    run_lock,
+    run_record,
+    saved_scores,
+    train_result,
+)
 from paddlex_ml.artifacts.run_folder import PredictFiles, RunFolder
 from paddlex_ml.config import load, run_config, shipped
 from paddlex_ml.config.schema import Config
+from paddlex_ml.engines.leaderboard import collect, rank
+from paddlex_ml.engines.leaderboard import files as board_files
 from paddlex_ml.engines.predict import set_aside
 from paddlex_ml.engines.train import earlier_run, overwriting
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.measures import ClassMeasures, Metrics
+from tests.finished_runs import draw_scores, draw_targets, write_run
 from tests.fuzz.harness import Reader, pack, plant
 
 
@@ -125,6 +135,39 @@ def _read_evaluation(folder: Path, content: bytes) -> object:
     return evaluate_result.read(path).per_class
 
 
+@cache
+def _write_scores() -> list[bytes]:
+    with TemporaryDirectory() as folder:
+        targets = draw_targets(6, 2)
+        write_run(Path(folder, "run"), draw_scores(targets, 1.0, 0), targets)
+        return [RunFolder(Path(folder, "run")).val_scores.read_bytes()]
+
+
+def _read_scores(folder: Path, content: bytes) -> object:
+    path = folder / "val_scores.npz"
+    path.write_bytes(content)
+    summary, (scores, _) = saved_scores.read_summary(path), saved_scores.read_table(path)
+    return [summary.note.epoch, scores.shape]
+
+
+@cache
+def _write_finished() -> list[bytes]:
+    with TemporaryDirectory() as folder:
+        targets = draw_targets(6, 2)
+        write_run(Path(folder, "run"), draw_scores(targets, 1.0, 0), targets, keeps_scores=False)
+        names = ("run.json", "config.yaml", "train_result.json")
+        return [pack({name: Path(folder, "run", name).read_bytes() for name in names})]
+
+
+def _read_finished(folder: Path, content: bytes) -> object:
+    plant(content, folder / "runs" / "a")
+    targets = draw_targets(6, 2)
+    write_run(folder / "runs" / "sound", draw_scores(targets, 1.0, 0), targets)
+    board = rank.rank(collect.collect([folder / "runs"]))
+    board_files.write(board, folder / "out")
+    return [len(board.lists), len(board_files.render(board))]
+
+
 _WORDS = (
     *(b"../victim/secret.txt", b"a.jpg", b"explain", b'"picture": "../a.jpg"', b'"picture": "."'),
     *(
@@ -151,4 +194,6 @@ _WORDS = (
 READERS = [
     Reader("run_folder", _read_run, _write_run, _WORDS),
     Reader("evaluate_result", _read_evaluation, _write_evaluations, _WORDS),
+    Reader("val_scores", _read_scores, _write_scores, (b"NUMPY", b"note.npy", b"(6, 2), }")),
+    Reader("leaderboard", _read_finished, _write_finished, _WORDS),
 ]

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ import yaml
 from PIL import Image
 
 from paddlex_ml.artifacts.checkpoint import ModelInfo
+from paddlex_ml.export import onnx_graph, openvino
+from paddlex_ml.export.onnx import save_onnx
 from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
@@ -78,6 +82,22 @@ def onnx_folder(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
+def openvino_folder(
+    exported: Path, onnx_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same model for OpenVINO."""
+    pytest.importorskip("openvino")
+    folder = tmp_path_factory.mktemp("openvino") / "inference_openvino"
+    folder.mkdir()
+    onnx: Any = importlib.import_module("onnx")
+    model = onnx_graph.simplify(onnx.load(onnx_folder / "inference.onnx"), None)
+    graph = openvino.import_onnx(model.SerializeToString())
+    openvino.write(folder / "inference.xml", graph)
+    shutil.copy(exported / "inference.yml", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def model(exported: Path) -> StaticModel:
     return StaticModel(exported, "cpu")
 
@@ -114,3 +134,42 @@ def photos(tmp_path: Path) -> Path:
     (folder / "notes.txt").write_text("not an image")
     (folder / "._a.jpg").write_bytes(b"what macOS leaves on foreign disks")
     return folder
+
+
+@pytest.fixture(scope="module")
+def both(refdata: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model whose scores differ from image to image, as folders for Paddle and ONNX."""
+    for package in ("paddle2onnx", "onnxruntime"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package} here")
+    root = tmp_path_factory.mktemp("both")
+    model = zoo.build("PP-LCNet_x1_0_ML", len(LABELS))
+    refdata.fill_layer(model, "PP-LCNet_x1_0_ML")
+    static, onnx = root / "inference", root / "inference_onnx"
+    save_static(model, ModelInfo("PP-LCNet_x1_0_ML", LABELS, 96, None), static)
+    save_onnx(model, ModelInfo("PP-LCNet_x1_0_ML", LABELS, 96, None), onnx, 17)
+    return static, onnx
+
+
+@pytest.fixture
+def pictures(photos: Path, shared: Path) -> list[str]:
+    """Real photographs, and every kind of file that a camera or a program leaves."""
+    images = sorted((shared / "reference" / "transforms" / "images").iterdir())
+    broken = {"empty.jpg", "garbage.jpg", "truncated.jpg"}
+    real = sorted((shared / "data" / "natural_scenes" / "images").iterdir())[:5]
+    turned = photos / "turned.webp"
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.open(real[0]).save(turned, exif=exif)
+    kinds = [path for path in images if path.name not in broken]
+    grey = np.asarray(Image.open(real[0]).convert("L").resize((200, 150)))
+    deep: dict[str, np.ndarray] = {
+        "12_bits.png": grey.astype(np.uint16) * 16,
+        "8_bits.tif": grey.astype(np.uint16),
+        "whole.tif": grey.astype(np.int32),
+        "floats.tif": (grey / 255).astype(np.float32),
+        "floats_of_255.tif": grey.astype(np.float32),
+    }
+    for name, samples in deep.items():
+        Image.fromarray(samples).save(photos / name)
+    return [str(path) for path in (*kinds, *real, turned, *(photos / name for name in deep))]

@@ -20,12 +20,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from paddlex_ml.artifacts import inference_yml, onnx_metadata
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.export.onnx import save_onnx
-from paddlex_ml.export.static import save_static
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.models import zoo
@@ -45,13 +43,17 @@ def run(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def test_the_page_shows_every_file_beside_it_as_it_is() -> None:
+def test_the_page_shows_three_files_beside_it_as_they_are() -> None:
     blocks = re.findall(r"^```(?:python|yaml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    files = sorted(path for path in FILES.iterdir() if path.is_file())
-    assert [path.name for path in files] == ["client.py", "onnx_predict.py", "scenes.yaml"]
-    for path in files:
-        assert path.read_text(encoding="utf-8") in blocks
-        assert f"[{path.name}](deploy/{path.name})" in PAGE
+    for name in ("client.py", "onnx_predict.py", "scenes.yaml"):
+        assert (FILES / name).read_text(encoding="utf-8") in blocks
+
+
+def test_the_page_has_a_link_to_every_file_beside_it() -> None:
+    files = [path.relative_to(FILES).as_posix() for path in FILES.rglob("*.*") if path.is_file()]
+    assert len(files) == 10
+    for name in files:
+        assert f"](deploy/{name})" in PAGE
 
 
 def test_every_link_of_the_page_leads_somewhere() -> None:
@@ -115,45 +117,6 @@ def test_the_client_sends_the_file_and_prints_the_labels(
     assert asked == [
         ("/multilabel-image-classification", kind, {"image": image, "visualize": False})
     ]
-
-
-@pytest.fixture(scope="module")
-def both(refdata: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A model whose scores differ from image to image, as folders for Paddle and ONNX."""
-    for package in ("paddle2onnx", "onnxruntime"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"needs {package} here")
-    root = tmp_path_factory.mktemp("both")
-    model = zoo.build("PP-LCNet_x1_0_ML", len(LABELS))
-    refdata.fill_layer(model, "PP-LCNet_x1_0_ML")
-    static, onnx = root / "inference", root / "inference_onnx"
-    save_static(model, ModelInfo("PP-LCNet_x1_0_ML", LABELS, 96, None), static)
-    save_onnx(model, ModelInfo("PP-LCNet_x1_0_ML", LABELS, 96, None), onnx, 17)
-    return static, onnx
-
-
-@pytest.fixture
-def pictures(photos: Path, shared: Path) -> list[str]:
-    """Real photographs, and every kind of file that a camera or a program leaves."""
-    images = sorted((shared / "reference" / "transforms" / "images").iterdir())
-    broken = {"empty.jpg", "garbage.jpg", "truncated.jpg"}
-    real = sorted((shared / "data" / "natural_scenes" / "images").iterdir())[:5]
-    turned = photos / "turned.webp"
-    exif = Image.Exif()
-    exif[0x0112] = 8
-    Image.open(real[0]).save(turned, exif=exif)
-    kinds = [path for path in images if path.name not in broken]
-    grey = np.asarray(Image.open(real[0]).convert("L").resize((200, 150)))
-    deep: dict[str, np.ndarray] = {
-        "12_bits.png": grey.astype(np.uint16) * 16,
-        "8_bits.tif": grey.astype(np.uint16),
-        "whole.tif": grey.astype(np.int32),
-        "floats.tif": (grey / 255).astype(np.float32),
-        "floats_of_255.tif": grey.astype(np.float32),
-    }
-    for name, samples in deep.items():
-        Image.fromarray(samples).save(photos / name)
-    return [str(path) for path in (*kinds, *real, turned, *(photos / name for name in deep))]
 
 
 @pytest.fixture(scope="module")

@@ -119,3 +119,30 @@ def test_weights_that_were_not_exported_name_the_export(
     form = ["Export.format=onnx"] if run_mode else []
     expected = ["Global.mode=export", f"Export.weight_path={file}", *form]
     assert repairs.find(str(caught.value)) == [expected]
+
+
+def test_files_of_openvino_are_found(run: Path, openvino_folder: Path, tmp_path: Path):
+    best = run / "best_model"
+    # Without them, the run mode takes ONNX.
+    assert find(run, "openvino").graph == best / "inference_onnx" / "inference.onnx"
+    folder = shutil.copytree(openvino_folder, best / "inference_openvino")
+    for named, mode in ((run, "openvino"), (run, "openvino_bf16"), (folder, None)):
+        files = find(named, mode)
+        assert (files.graph, files.weights) == (
+            folder / "inference.xml",
+            folder / "inference.bin",
+        )
+        assert files.run_mode == "openvino"
+    assert find(run, None).run_mode is None
+    for name in ("inference.xml", "inference.bin"):
+        assert find(folder / name, None).graph == folder / "inference.xml"
+    with pytest.raises(PaddlexMLError, match="of OpenVINO, which the run mode onnxruntime cannot"):
+        find(folder, "onnxruntime")
+    shutil.move(folder, tmp_path / "moved")
+    shutil.rmtree(best / "inference_onnx")
+    with pytest.raises(PaddlexMLError, match=r"lacks inference.xml and inference.bin") as error:
+        find(run, "openvino")
+    assert error.value.fix.endswith("-o Export.format=openvino")
+    (tmp_path / "moved" / "inference.bin").unlink()
+    with pytest.raises(PaddlexMLError, match=r"lacks inference.bin"):
+        find(tmp_path / "moved", None)

@@ -344,7 +344,7 @@ def scripted(scores: Sequence[tuple[float, float]]) -> Callable[..., list[Evalua
     """An `evaluate` that gives these raw and EMA scores, one pair an evaluation."""
     coming = iter(scores)
 
-    def evaluate(networks: Sequence[Any], feed: Any, gather: Any) -> list[Evaluation]:
+    def evaluate(networks: Sequence[Any], feed: Any, **_: Any) -> list[Evaluation]:
         outputs = np.arange(4.0).reshape(2, 2)
         return [Evaluation(score, np.ones(2), 0.3, outputs) for score in next(coming)]
 

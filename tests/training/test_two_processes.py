@@ -30,11 +30,20 @@ def test_a_shared_evaluation_gives_the_very_scores_of_one_process(toy: Path) -> 
     assert launch.run(judge, toy, TWO) == judge(toy, ProcessGroup())
 
 
-@pytest.mark.parametrize(("norm", "sync_bn", "accumulate"), [(True, True, 1), (False, False, 2)])
+@pytest.mark.parametrize(
+    ("norm", "sync_bn", "accumulate", "taught"),
+    [(True, True, 1, False), (False, False, 2, False), (False, False, 2, True)],
+)
 def test_two_processes_learn_what_one_learns_from_the_same_batches(
-    toy: Path, tmp_path: Path, norm: bool, sync_bn: bool, accumulate: int
+    toy: Path, tmp_path: Path, norm: bool, sync_bn: bool, accumulate: int, taught: bool
 ) -> None:
-    lesson = Lesson(toy, tmp_path / "two", norm=norm, sync_bn=sync_bn, accumulate=accumulate)
+    lesson = Lesson(
+        *(toy, tmp_path / "two"),
+        norm=norm,
+        sync_bn=sync_bn,
+        accumulate=accumulate,
+        taught=taught,
+    )
     both = launch.run(learn, lesson, TWO)
     alone = learn(lesson._replace(output=tmp_path / "one"), ProcessGroup())
     for kind in ("weights", "ema"):

@@ -46,6 +46,7 @@ PAUSE = 0.25
 LEAST = 32
 """Images that are answered however short the time is."""
 _LIFE = 5.0  # seconds without a line
+_SMALLER = ": they would take longer than Benchmark.minutes"
 _FEWER = ": more would take longer than Benchmark.minutes"
 _MEMORY = 2.0  # what a process may take with larger batches, in multiples of what it took first
 _SHARE = 0.8  # of the free memory that all processes together may take
@@ -216,15 +217,16 @@ class Turns:
         while sizes and left - sum(map(estimate, sizes)) < enough:
             sizes.pop()
         if len(sizes) < len(self._sizes):
-            self.notes.append(
-                f"no batches of more than {sizes[-1] if sizes else 1} images: they would take "
-                "longer than Benchmark.minutes"
-            )
-            self._sizes = tuple(sizes)
+            self._take_smaller(sizes)
         most = int((left - sum(map(estimate, sizes))) / sum(takes))
         if most < self.images:
             self._take_fewer(max(most, min(LEAST, self.images)))
         self._reserve = sum(map(estimate, sizes))
+
+    def _take_smaller(self, sizes: Sequence[int]) -> None:
+        self.notes = [note for note in self.notes if not note.endswith(_SMALLER)]
+        self.notes.append(f"no batches of more than {sizes[-1] if sizes else 1} images{_SMALLER}")
+        self._sizes = tuple(sizes)
 
     def _take_fewer(self, images: int) -> None:
         self.notes = [note for note in self.notes if not note.endswith(_FEWER)]
@@ -266,8 +268,18 @@ class Turns:
                     each.seconds += answers.seconds[len(part) > 1 :]
 
     def _repeat(self, group: list[MeasuredExport], running: dict[int, MeasuredProcess]) -> None:
-        """Let all of a group answer batches of each size, in turns."""
-        for size, _ in itertools.product(self._sizes, range(ROUNDS)):
+        """Let all of a group answer batches of each size, in turns.
+
+        Where the machine has become slower than was planned, each size that the first group begins
+        has one round at least, and larger ones none.
+        """
+        is_first = not any(each.passes for each in self.measured)
+        for size, number in itertools.product(self._sizes, range(ROUNDS)):
+            if time.monotonic() > self._wanted.ends and (number or is_first):
+                if not number:
+                    self._take_smaller([each for each in self._sizes if each < size])
+                    break
+                continue
             batch = BatchRequest(self._pixels[np.arange(size) % self.images], PASSES_SECONDS)
             for each in [each for each in group if each in self.measured]:
                 self._tell(f"batches of {size}: {each.candidate.name}")

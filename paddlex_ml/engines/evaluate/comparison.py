@@ -26,6 +26,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics import bootstrap
 from paddlex_ml.metrics.measures import Metrics, Summary, summarise
 from paddlex_ml.metrics.ties import NOISE
+from paddlex_ml.progress import named
 from paddlex_ml.wording import literal_path
 
 KEY = "Evaluate.compare_with"
@@ -91,6 +92,7 @@ def _read_earlier(path: Path, label_names: list[str]) -> EarlierResult:
     )
 
 
+@named("comparing the two models")
 def compare(
     config: Config,
     evaluated: EvaluatedModel,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of an evaluation: a table of the classes, one of the doubtful labels, and the page."""
+"""The folder of an evaluation: tables of classes and of doubtful labels, scores, and the page."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from paddlex_ml.artifacts import saved_scores
 from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.metrics.measures import ClassMeasures
+from paddlex_ml.progress import named
 from paddlex_ml.report import evaluation_page
 from paddlex_ml.report.content import EvaluationPage, SuspectedLabel
 from paddlex_ml.storage import csv_text
@@ -43,6 +45,7 @@ def make_folder(config: Config) -> None:
     storage.make_folder(RunFolder(config.Global.output).evaluate.folder)
 
 
+@named("writing tables, pictures and the page")
 def write(
     config: Config,
     result: EvaluationResult,
@@ -58,6 +61,13 @@ def write(
     files, val = RunFolder(config.Global.output).evaluate, dataset.val
     make_folder(config)
     _write_table(files.per_class_csv, _class_rows(result.per_class))
+    saved_scores.write(
+        files.val_scores,
+        scores,
+        val.targets,
+        val_digest=result.val_digest,
+        label_names=dataset.label_names,
+    )
     if result.label_errors is None:
         files.label_errors_csv.unlink(missing_ok=True)
     else:

@@ -27,6 +27,7 @@ from paddlex_ml.metrics.known import UNKNOWN
 from paddlex_ml.metrics.label_quality import review
 from paddlex_ml.metrics.out_of_fold import score_out_of_fold
 from paddlex_ml.models import zoo
+from paddlex_ml.progress import named
 from paddlex_ml.report.content import SuspectedLabel
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def refuse_impossible(config: Config, evaluated: EvaluatedModel) -> None:
         )
 
 
+@named("looking for wrong labels")
 def find(
     config: Config, evaluated: EvaluatedModel, dataset: MLClsDataset, scores: np.ndarray
 ) -> tuple[list[SuspectedLabel], LabelErrorResult]:

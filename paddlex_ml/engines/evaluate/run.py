@@ -15,10 +15,13 @@ from paddlex_ml.artifacts.evaluate_result import FORMAT_VERSION, EvaluationResul
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
+from paddlex_ml.engines import tracked_run
 from paddlex_ml.engines.evaluate import comparison, files, label_errors, log, models, thresholds
 from paddlex_ml.engines.evaluate.scores import score_both
 from paddlex_ml.metrics.measures import summarise
 from paddlex_ml.metrics.threshold_search import TunedThresholds
+from paddlex_ml.progress import named
+from paddlex_ml.tracking import tracker
 
 _KEY = "Evaluate.weight_path"
 
@@ -27,6 +30,14 @@ logger = logging.getLogger(__name__)
 
 def run(config: Config) -> EvaluationResult:
     """Evaluate on val.txt; returns the content of evaluate_result.json."""
+    tracker.require(tracked_run.of_evaluation(config))
+    result = evaluate(config)
+    tracked_run.upload_evaluation(config, result)
+    return result
+
+
+def evaluate(config: Config) -> EvaluationResult:
+    """The evaluation itself, and its files."""
     wanted, seed = config.Evaluate, config.Global.seed
     devices.select(config.Global.device)
     dataset = _read_lists(config)
@@ -38,9 +49,9 @@ def run(config: Config) -> EvaluationResult:
     save_to = models.find_exports(evaluated) if wanted.save_threshold else []
     other = comparison.find(config, evaluated)
     files.make_folder(config)
-
     scores, theirs = score_both(config, val, evaluated, other)
-    summary = summarise(scores, val.targets, names, in_use, rounds=wanted.bootstrap, seed=seed)
+    with named("computing measures and their intervals"):
+        summary = summarise(scores, val.targets, names, in_use, rounds=wanted.bootstrap, seed=seed)
     log.log_classes(summary, rounds=wanted.bootstrap)
     per_class = summary.per_class
     tuned = tuned_result = compared = suspects = doubtful = None

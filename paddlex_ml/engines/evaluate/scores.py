@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 import numpy as np
+from tqdm import tqdm
 
+from paddlex_ml import terminal
 from paddlex_ml.config.schema import BATCH_SIZE, Config
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import MultiLabelDataset
@@ -15,6 +18,7 @@ from paddlex_ml.data.loader import batches, count_workers, evaluation_indices
 from paddlex_ml.engines.evaluate.comparison import Other
 from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.evaluation import evaluate
+from paddlex_ml.progress import SHORTEST_PAUSE
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +32,22 @@ def score(
     size = config.Evaluate.batch_size or config.Train.batch_size
     draws = evaluation_indices(len(dataset), BATCH_SIZE if size == "auto" else size)
 
-    def log_progress(done: int) -> None:
-        if done % config.Evaluate.log_interval == 0 or done == len(draws):
-            logger.info("[%s][Iter %d/%d]", title, done, len(draws))
+    begin = written = time.monotonic()
+
+    def log_line(done: int, total: int) -> None:
+        nonlocal written
+        now = time.monotonic()
+        is_due = done % config.Evaluate.log_interval == 0 and now - written >= SHORTEST_PAUSE
+        if is_due or done in (1, total):
+            written = now
+            left = tqdm.format_interval((now - begin) * (total - done) / done)
+            logger.info("[%s][Iter %d/%d] eta %s", title, done, total, left)
 
     feed = batches(dataset, draws, count_workers(config.Train.num_workers))
-    evaluations = evaluate([each.network for each in models], feed, log_progress)
+    with terminal.progress(f"{title}: scored batches", log=log_line) as progress:
+        evaluations = evaluate(
+            [each.network for each in models], feed, lambda done: progress(done, len(draws))
+        )
     return [evaluation.outputs for evaluation in evaluations]
 
 

@@ -15,8 +15,10 @@ from paddlex_ml.metrics import decisions, threshold_search
 from paddlex_ml.metrics.decisions import Counts
 from paddlex_ml.metrics.measures import ClassMeasures, TunedMeasures
 from paddlex_ml.metrics.threshold_search import Goal, TunedThresholds
+from paddlex_ml.progress import named
 
 
+@named("tuning thresholds")
 def tune(
     wanted: EvaluateConfig,
     scores: np.ndarray,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An ONNX export in fp16 or int8: the smallest loss that keeps to the budgets, and its report.
+"""An export in fp16 or int8: the smallest loss that keeps to the budgets, and its report.
 
     float32 graph -> level of each layer -> graph in lower precision -> scores of val.txt -> report
 
@@ -26,7 +26,7 @@ from paddlex_ml.data.inventory import TRAIN_FILE, VAL_FILE
 from paddlex_ml.engines.export import images
 from paddlex_ml.engines.export.costs import Costs, Measured
 from paddlex_ml.engines.export.images import Images
-from paddlex_ml.export import half, layer_search, onnx
+from paddlex_ml.export import half, layer_search, onnx, openvino
 from paddlex_ml.export.int8 import Int8Graph, Level, Plan
 from paddlex_ml.export.layer_search import Trial
 from paddlex_ml.metrics import per_class_threshold
@@ -60,7 +60,8 @@ class Reduction:
 
         Writes the report beside it. Raises PaddlexMLError where no graph keeps to the budgets.
         """
-        size, precision = path.stat().st_size, self._config.Export.precision
+        precision, is_onnx = self._config.Export.precision, self._config.Export.format == "onnx"
+        size = path.stat().st_size if is_onnx else openvino.size_of(path)
         size_of_batch = self._config.Export.batch_size or _BATCH
         steps = preprocess.standard(self._info.image_size)
         val = images.load(self._val, steps, VAL_FILE, size_of_batch)
@@ -68,7 +69,8 @@ class Reduction:
         names = self._info.label_names
         costs = Costs(self._config, names, self._find_thresholds(), usual, val.targets)
         if precision == "fp16":
-            graph, layers, effects = half.convert(path), [], {}
+            graph = half.convert(path) if is_onnx else openvino.halve(path)
+            layers, effects = [], {}
             trials = [_measure(graph, {}, costs, val)]
             chosen = trials[0] if costs.holds(trials[0].measured) else None
         else:
@@ -88,7 +90,7 @@ class Reduction:
             graph = None if chosen is None else source.build(chosen.plan)
         if chosen is None:
             raise costs.refuse(trials)
-        onnx.write(path, onnx.sort_nodes(graph), self._info)
+        self._write(path, graph)
         report = costs.report(
             trials,
             chosen,
@@ -104,6 +106,12 @@ class Reduction:
             thresholds, shared = costs.choose_thresholds(chosen.measured.scores)
             description = path.with_name(INFERENCE_YML)
             inference_yml.set_thresholds(description, thresholds.tolist(), shared, back_up=False)
+
+    def _write(self, path: Path, graph: Any) -> None:
+        if _is_ir(graph):
+            openvino.write(path, graph)
+        else:
+            onnx.write(path, onnx.sort_nodes(graph), self._info)
 
     def _find_thresholds(self) -> np.ndarray:
         """The thresholds in use, float32 [C]."""
@@ -144,19 +152,27 @@ def measure_effects(graph: Int8Graph, shown: Images, level: Level) -> dict[str, 
 
 
 def _find_logits(model: Any, shown: Images, most: int) -> np.ndarray:
-    scores = _score(model.SerializeToString(), shown, most).astype(np.float64)
+    scores = _score(model, shown, most).astype(np.float64)
     scores = np.clip(scores, _CLIP, 1 - _CLIP)
     return np.asarray(np.log(scores / (1 - scores)))
 
 
 def _measure(model: Any, plan: Plan, costs: Costs, val: Images) -> Trial[Measured]:
-    content = model.SerializeToString()
-    trial = Trial(dict(plan), costs.measure(_score(content, val), len(content)))
+    size = openvino.measure_size(model) if _is_ir(model) else len(model.SerializeToString())
+    trial = Trial(dict(plan), costs.measure(_score(model, val), size))
     costs.tell(trial)
     return trial
 
 
-def _score(model: Path | bytes, shown: Images, most: int | None = None) -> np.ndarray:
-    """Scores float32 [N, C] of an ONNX model for the images, or the first `most` of them."""
-    graph = onnx.open_graph(model)
+def _score(model: Any, shown: Images, most: int | None = None) -> np.ndarray:
+    """Scores float32 [N, C] of a model for the images, or the first `most` of them.
+
+    model: its file, or in memory as onnx or OpenVINO have it, whose runtime then runs it.
+    """
+    is_onnx = model.suffix == ".onnx" if isinstance(model, Path) else not _is_ir(model)
+    graph = onnx.open_graph(model) if is_onnx else openvino.open_graph(model)
     return np.concatenate([graph(batch) for batch in shown.batches(most)])[: most or len(shown)]
+
+
+def _is_ir(model: Any) -> bool:
+    return not hasattr(model, "SerializeToString")

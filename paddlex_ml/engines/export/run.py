@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import UNSET
 
-from paddlex_ml import devices
+from paddlex_ml import devices, openvino_runtime
 from paddlex_ml.artifacts import inference_yml, run_lock
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.run_folder import (
@@ -18,6 +18,7 @@ from paddlex_ml.artifacts.run_folder import (
     ExportedFiles,
     RunFolder,
 )
+from paddlex_ml.config.export_schema import FORMATS_WITH_PRECISION
 from paddlex_ml.config.schema import Config
 from paddlex_ml.engines import load_model
 from paddlex_ml.engines.export.reduced import Reduction
@@ -25,6 +26,7 @@ from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx
 from paddlex_ml.export.onnx import save_onnx
+from paddlex_ml.export.openvino import save_openvino
 from paddlex_ml.export.pdmodel import save_pdmodel
 from paddlex_ml.export.safetensors import save_safetensors
 from paddlex_ml.export.static import save_static
@@ -41,8 +43,10 @@ def run(config: Config) -> ExportResult:
     The export of weights by URL goes into the output folder.
     """
     form = config.Export.format
-    if form == "onnx":
-        onnx.require()  # before the weights are loaded, which may take long
+    if form in FORMATS_WITH_PRECISION:
+        onnx.require(form)  # before the weights are loaded, which may take long
+    if form == "openvino":
+        openvino_runtime.require("Export.format=openvino")
     devices.select(config.Global.device)
     if form != "paddle":
         devices.use("cpu")  # other runtimes are compared there, in full float32
@@ -79,21 +83,22 @@ def _save(config: Config, source: LoadedModel, folder: Path) -> ExportResult:
 
 
 def _save_graph(config: Config, source: LoadedModel, folder: Path) -> ExportResult:
-    """Export as `paddle`, `onnx` or `pdmodel`."""
+    """Export as any format but `safetensors`."""
     form, precision = config.Export.format, config.Export.precision
     # The other formats of the same weights are, or would be, beside it.
     others = [folder.with_name(name) for name in EXPORTS.values() if name != folder.name]
     # Exports in lower precision have thresholds of their own.
     usual = [path for path in (folder, *others) if not (path / EXPORT_REPORT).is_file()]
     tuned = [path for path in usual if _is_tuned(path)]
-    is_onnx, report = form == "onnx", None
-    if is_onnx:
+    has_precision, report = form in FORMATS_WITH_PRECISION, None
+    if has_precision:
         rework = None
         if precision != "fp32":
             reduction = Reduction(config, source.info, tuned[0] if tuned else None)
             rework = reduction.rework
         opset, batch_size = config.Export.opset, config.Export.batch_size
-        difference = save_onnx(source.model, source.info, folder, opset, batch_size, rework)
+        write = save_onnx if form == "onnx" else save_openvino
+        difference = write(source.model, source.info, folder, opset, batch_size, rework)
         report = None if rework is None else folder / EXPORT_REPORT
     else:
         save = save_pdmodel if form == "pdmodel" else save_static
@@ -112,10 +117,10 @@ def _save_graph(config: Config, source: LoadedModel, folder: Path) -> ExportResu
         inference_dir=str(folder),
         files=sorted(str(path) for path in folder.glob("inference.*")),
         static_difference=difference,
-        precision=precision if is_onnx else UNSET,
+        precision=precision if has_precision else UNSET,
         report=str(report) if report else UNSET,
-        opset=config.Export.opset if is_onnx else UNSET,
-        batch_size=config.Export.batch_size if is_onnx else UNSET,
+        opset=config.Export.opset if form == "onnx" else UNSET,
+        batch_size=config.Export.batch_size if has_precision else UNSET,
         run=source.info.run or UNSET,
     )
 

@@ -37,6 +37,7 @@ from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.metrics import per_class_threshold
+from paddlex_ml.progress import named
 from paddlex_ml.storage import fetch
 from paddlex_ml.storage.files import explain, set_link_aside, write_elsewhere
 from paddlex_ml.wording import first_names
@@ -168,6 +169,7 @@ def _refuse_photographs(source: Any, saved: PredictFiles) -> None:
         )
 
 
+@named("loading the model")
 def _load_model(config: Config) -> StaticModel:
     folder, options = _find_folder(config), config.Predict.kernel_option
     model = StaticModel(

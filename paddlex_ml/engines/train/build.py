@@ -15,11 +15,12 @@ from paddlex_ml.config.validation import override
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import label_estimates, pretrained, resume, start
+from paddlex_ml.engines.train import label_estimates, pretrained, resume, start, teachers
 from paddlex_ml.engines.train.plan import compose_plan
 from paddlex_ml.engines.train.start import Opened
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.models import zoo
+from paddlex_ml.progress import named
 from paddlex_ml.training import precision
 from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.optimizer import build_optimizer
@@ -29,11 +30,12 @@ from paddlex_ml.training.state import Training
 from paddlex_ml.training.sync_batch_norm import synchronise
 
 
+@named("building the model")
 def prepare(
     config: Config, dataset: MLClsDataset, opened: Opened, group: ProcessGroup
 ) -> tuple[Training, Plan]:
     """Build the model and all that changes while it learns, new or from a checkpoint."""
-    options = config.Train
+    options, teacher = config.Train, teachers.build(config, dataset, group)
     weights_read = None if opened.saved else pretrained.read(config, opened.info)
     head, info = start.choose_head(config, opened, weights_read)
     paddle_runtime.use_own_threads()
@@ -43,8 +45,7 @@ def prepare(
     if weights_read is not None:
         progress.started_from = pretrained.load(model, weights_read, info)
         del weights_read  # as large as the model
-    averaged = build()
-    device = paddle.device.get_device()
+    averaged, device = build(), paddle.device.get_device()
     if options.sync_bn:
         model = synchronise(model, group, on_gpu=device != "cpu")
     optimizer = build_optimizer(
@@ -68,7 +69,8 @@ def prepare(
         Ema(model, options.ema_decay),
         optimizer,
         computing.scaler(),
-        fingerprint(config, group.size) | {"Train.num_queries": head.queries},
+        fingerprint(config, group.size)
+        | {"Train.num_queries": head.queries, teachers.KEY: teacher and teacher.digests},
         progress,
         label_estimates.build(config, dataset, group, is_read=opened.saved is not None),
         compiles=options.compile,
@@ -77,7 +79,7 @@ def prepare(
     if opened.saved is not None:
         training.restore(opened.saved)
         resume.log(training, opened.saved.fingerprint, options.epochs_iters)
-    return training, compose_plan(config, dataset, model, computing, group)
+    return training, compose_plan(config, dataset, model, computing, group, teacher)
 
 
 def refuse_unfit_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> None:

@@ -87,7 +87,8 @@ def _list_run(run: RunFolder, *, is_training: bool | None = None) -> list[Path]:
 
 def _list_results(run: RunFolder) -> dict[Path, list[Path]]:
     """Folder of results -> the files in it that this tool wrote."""
-    evaluated = run.evaluate.per_class_csv, run.evaluate.label_errors_csv, run.evaluate.report
+    files = run.evaluate
+    evaluated = files.per_class_csv, files.label_errors_csv, files.val_scores, files.report
     measured = run.benchmark.benchmark_csv, run.benchmark.report
     return {
         run.events: sorted(run.events.glob("events.out.tfevents.*")),

@@ -22,6 +22,7 @@ from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train import label_estimates, start, static_scoring
 from paddlex_ml.models import zoo
 from paddlex_ml.training import diagnostics
+from paddlex_ml.training.distillation import Teacher
 from paddlex_ml.training.freeze import backbone_entries, set_frozen
 from paddlex_ml.training.losses import (
     LossFn,
@@ -101,6 +102,7 @@ def compose_plan(
     model: paddle.nn.Layer,
     precision: Precision,
     group: ProcessGroup,
+    teacher: Teacher | None = None,
 ) -> Plan:
     """All that the options decide about the training of `model`, of which nothing is frozen yet."""
     options, (images, order) = config.Train, _choose_order(config, dataset)
@@ -123,6 +125,7 @@ def compose_plan(
         seed=config.Global.seed,
         loss_fn=_choose_loss(config, dataset),
         log_interval=options.log_interval,
+        teacher=teacher,
         eval_interval=options.eval_interval,
         start_eval_epoch=options.start_eval_epoch,
         early_stop_patience=options.early_stop_patience,
@@ -133,8 +136,7 @@ def compose_plan(
         after_checkpoint=partial(start.remove_overwritten, config.Global.output),
         loader_repairs=diagnostics.loader_repairs(
             options.cache,
-            count_workers(options.num_workers, group.local_size),
-            count_workers(None, group.local_size),
+            *(count_workers(asked, group.local_size) for asked in (options.num_workers, None)),
             reduced_decode=options.reduced_decode,
         ),
         precision=precision.autocast,
@@ -142,8 +144,7 @@ def compose_plan(
         scoring=static_scoring.choose(config, len(dataset.val) // group.size, group.rank),
         group=group,
     )
-    if group.is_main:
-        _tell_remainder(plan)
+    _tell_remainder(plan)
     return plan
 
 
@@ -203,6 +204,8 @@ def _choose_order(config: Config, dataset: MLClsDataset) -> tuple[int, Callable[
 
 def _tell_remainder(plan: Plan) -> None:
     """Log what becomes of images that fill no step of their own."""
+    if not plan.group.is_main:
+        return
     whole, last = plan.step_images(0), plan.step_images(plan.steps - 1)
     if last != whole:
         logger.info(

@@ -22,6 +22,7 @@ from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export.static import save_static
+from paddlex_ml.progress import named
 from paddlex_ml.storage import files, folders
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Training
@@ -29,6 +30,7 @@ from paddlex_ml.training.state import Training
 logger = logging.getLogger(__name__)
 
 
+@named("trying to write a checkpoint and an export")
 def check(training: Training, output: Path, plan: Plan) -> None:
     """Write and remove a small checkpoint and an export of the untrained model.
 
@@ -51,6 +53,7 @@ def refuse_obstacles(run: RunFolder, plan: Plan) -> None:
     kept = (run.epoch(number) for number in range(1, plan.epochs + 1) if plan.is_kept(number))
     folders_of_run = [run.latest, run.best_model, *kept]
     written = [run.run_json, run.config_yaml, run.label_dict, run.train_log, run.metrics_csv]
+    written.append(run.val_scores)
     wrong = [(f.folder, "a folder") for f in folders_of_run if f.folder.is_file()]
     wrong += [(run.events, "a folder")] if run.events.is_file() else []
     wrong += [(f, "a file") for f in (*written, run.curves, run.result("train")) if f.is_dir()]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from paddlex_ml.artifacts import checkpoint, run_record
+from paddlex_ml.artifacts import checkpoint, run_record, saved_scores
 from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
 from paddlex_ml.artifacts.run_folder import CheckpointFiles, RunFolder
 from paddlex_ml.artifacts.saved_states import Progress
@@ -31,6 +31,7 @@ from paddlex_ml.engines.train import earlier_run, label_estimates, overwriting
 from paddlex_ml.engines.train.earlier_run import AUTO
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import one_line
+from paddlex_ml.storage import files as storage
 from paddlex_ml.training.state import Training
 from paddlex_ml.wording import first_names, path_override
 
@@ -384,7 +385,10 @@ def find_best(training: Training, resumed_from: Path, config: Config, group: Pro
         if is_main and progress.best is not None:
             found = _is_best_of(progress, output)
             if not found and _is_best_of(progress, beside):
-                best = checkpoint.load(beside)
+                best, kept = checkpoint.load(beside), RunFolder(resumed_from.parent).val_scores
+                with suppress(OSError):  # no scores, or none that may be read
+                    content = storage.read_regular(kept, 2 * saved_scores.LARGEST)
+                    storage.write_bytes(RunFolder(config.Global.output).val_scores, content)
                 checkpoint.write(output, replace(best, info=training.info))
                 found = True
             if not found:

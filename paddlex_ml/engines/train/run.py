@@ -22,6 +22,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.distributed import launch
 from paddlex_ml.distributed.group import ProcessGroup
+from paddlex_ml.engines import tracked_run
 from paddlex_ml.engines.plan import batch_size
 from paddlex_ml.engines.train import (
     build,
@@ -30,6 +31,7 @@ from paddlex_ml.engines.train import (
     pretrained,
     resume,
     start,
+    teachers,
 )
 from paddlex_ml.engines.train.plan import build_loaders, prepare_lists
 from paddlex_ml.engines.train.result import build_result
@@ -38,11 +40,13 @@ from paddlex_ml.errors import Stopped
 from paddlex_ml.export.static import save_static
 from paddlex_ml.metrics.average_precision import constant_predictor_map
 from paddlex_ml.pictures import plots
+from paddlex_ml.progress import named
 from paddlex_ml.storage.files import set_link_aside
 from paddlex_ml.terminal import SafeFormatter
-from paddlex_ml.training import events, precision
+from paddlex_ml.tracking import tracker
+from paddlex_ml.training import precision
 from paddlex_ml.training.interrupt import SIGINT, Interrupt
-from paddlex_ml.training.loop import fit, global_step
+from paddlex_ml.training.loop import fit
 from paddlex_ml.training.saving import Keeper
 from paddlex_ml.training.state import Training
 
@@ -60,11 +64,11 @@ def run(config: Config) -> TrainResult | None:
     """Train one model; None on machines other than the first, which has the result."""
     options, device = config.Train, devices.find(config.Global.device)
     precision.choose(options.amp, options.amp_dtype, device.first)  # refuses early what it cannot
-    if options.tensorboard:
-        events.require_package()
+    tracker.require(options.trackers)
     beginning = resume.choose(config)
     if beginning.resume is None:
         start.fetch_weights(config)
+    teachers.check(config)
     if options.batch_size == "auto":
         config = batch_size.settle(config, device, beginning)
     job = TrainJob(config, beginning)
@@ -91,10 +95,8 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
             preflight.check(training, output, plan)
         start.open_folder(config, opened, job.beginning, training, group)
         open_log()
-        if config.Train.tensorboard and group.is_main:
-            step = global_step(training.progress, plan)
-            scalars = stack.enter_context(events.writing(files.events, step))
-            plan = replace(plan, scalars=scalars)
+        tracked = stack.enter_context(tracked_run.observe(config, training, plan, interrupt))
+        plan = replace(plan, scalars=tracked.log)
         train_loader, val_loader = build_loaders(config, dataset, group)
         with closing(train_loader), closing(val_loader):
             if opened.saved is not None:
@@ -107,7 +109,9 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         has_time = interrupt.signal in (None, SIGINT)  # who sends another signal waits seconds
         if group.is_main and training.progress.best is not None and has_time:
             difference = export_best(training, output)
-            plots.curves(files.curves, msgspec.to_builtins(training.progress.history))
+            with named("drawing the curves"):
+                plots.curves(files.curves, msgspec.to_builtins(training.progress.history))
+            tracked_run.upload_training(tracked, training.progress, output)
     if interrupt.signal is not None:
         raise Stopped(interrupt.signal)
     if not group.is_main:
@@ -121,6 +125,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
     )
 
 
+@named("exporting the best model, and comparing its scores")
 def export_best(training: Training, output: Path) -> float:
     """Export the weights with the best score; returns how far scores of the static model differ."""
     files = RunFolder(output).best_model

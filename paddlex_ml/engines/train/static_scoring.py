@@ -11,6 +11,7 @@ images itself.
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,13 @@ def choose(config: Config, images: int, rank: int) -> Scoring:
     # Other machines may not see the output folder.
     folder = output if output.is_dir() else temporary.own_folder()
     return StaticScoring(size, folder / f".validation.{rank}")
+
+
+def choose_for_teacher(size: int, images: int) -> Scoring:
+    """How a teacher scores `images` images of `size` pixels in a training."""
+    if images * size**2 < LEAST_PIXELS or paddle.device.get_device() != "cpu":
+        return scoring
+    return StaticScoring(size, temporary.own_folder() / f"teacher.{os.getpid()}")
 
 
 class StaticScoring:

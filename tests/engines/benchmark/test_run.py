@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from paddlex_ml import cli, program
+from paddlex_ml import cli, program, run_modes
 from paddlex_ml.engines.benchmark import turns
 
 pytest.importorskip("paddle2onnx")
@@ -79,8 +79,14 @@ def test_a_trained_run_needs_no_option(
 
 
 def test_the_next_command_uses_the_winner(
-    toy: Path, onnx_run: Path, run: Run, command, capsys: pytest.CaptureFixture[str]
+    toy: Path,
+    onnx_run: Path,
+    run: Run,
+    command,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(run_modes.MODES_OF, "onnx", ("onnxruntime",))
     keys = ("Benchmark.images=10", "Benchmark.batch_sizes=2")
     assert cli.main(command("benchmark", toy, onnx_run, *keys)) == 0
     last = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")

@@ -151,14 +151,35 @@ def test_slow_models_get_fewer_images_and_smaller_batches(pretended, monkeypatch
 
 
 def test_a_machine_that_becomes_slower_ends_the_images_early(pretended, monkeypatch):
-    made = make(sizes=())
+    made = make(sizes=(4, 16))
     made.start_all()
     monkeypatch.setattr(made, "_wanted", made._wanted._replace(ends=time.monotonic()))
     made.run()
     assert made.images == 32
     assert {len(np.concatenate(each.scores)) for each in made.measured} == {32}
-    (note,) = made.notes
-    assert note.startswith("32 images in place of 48")
+    assert [note.partition(":")[0] for note in made.notes] == [
+        "32 images in place of 48",
+        "no batches of more than 1 images",
+    ]
+    assert "repeat" not in [what for _, what, _ in pretended.asked]
+
+
+def test_a_machine_that_becomes_slower_within_the_batches_ends_them_early(pretended, monkeypatch):
+    made = make(sizes=(4, 16))
+    made.start_all()
+
+    def repeat(process: Pretended, batch: Any) -> BatchTimes:
+        made._wanted = made._wanted._replace(ends=0.0)
+        process.note("repeat", len(batch.pixels))
+        return BatchTimes([0.1], 200)
+
+    monkeypatch.setattr(Pretended, "repeat", repeat)
+    made.run()
+    assert made.images == 48
+    assert [of for _, what, of in pretended.asked if what == "repeat"] == [4, 4]
+    assert made.notes == [
+        "no batches of more than 4 images: they would take longer than Benchmark.minutes"
+    ]
 
 
 def test_where_memory_is_short_they_are_measured_one_after_the_other(pretended, monkeypatch):

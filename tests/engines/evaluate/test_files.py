@@ -87,10 +87,10 @@ def test_only_what_is_asked_for_is_written(run: Run, toy: Path, copy_of_run: Pat
     assert run("evaluate", toy, copy_of_run)[0] == 0
     folder = copy_of_run / "evaluate"
     (folder / "notes.txt").write_text("mine")
-    assert len(os.listdir(folder)) == 4
+    assert len(os.listdir(folder)) == 5
     keys = ("Evaluate.report=false", "Evaluate.label_errors=null", "Evaluate.bootstrap=0")
     assert run("evaluate", toy, copy_of_run, *keys)[0] == 0
-    assert sorted(os.listdir(folder)) == ["notes.txt", "per_class.csv"]
+    assert sorted(os.listdir(folder)) == ["notes.txt", "per_class.csv", "val_scores.npz"]
     result = read(copy_of_run)
     assert "report" not in result
     assert result["metrics"]["MultiLabelMAP_ci95"] is None

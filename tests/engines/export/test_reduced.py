@@ -39,22 +39,27 @@ def scores(folder: Path, data: Path) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize(("key", "share"), [(INT8, 0.3), (FP16, 0.51)], ids=["int8", "fp16"])
+@pytest.mark.parametrize(
+    ("form", "key", "share"),
+    [("onnx", INT8, 0.3), ("onnx", FP16, 0.51), ("openvino", FP16, 0.53)],
+)
 def test_an_export_in_lower_precision_is_measured_evaluated_and_predicts(
-    run: Run, toy: Path, copy_of_run: Path, key: str, share: float
+    run: Run, toy: Path, copy_of_run: Path, form: str, key: str, share: float
 ) -> None:
-    best, name = copy_of_run / "best_model", key.partition("=")[2]
-    assert run("export", None, copy_of_run, ONNX)[0] == 0
+    pytest.importorskip("openvino" if form == "openvino" else "onnxruntime")
+    best, name, chosen = copy_of_run / "best_model", key.partition("=")[2], f"Export.format={form}"
+    assert run("export", None, copy_of_run, chosen)[0] == 0
     few = [FEW] if key == INT8 else []
-    code, err = run("export", toy, copy_of_run, ONNX, key, *few, *ANY)
+    code, err = run("export", toy, copy_of_run, chosen, key, *few, *ANY)
     assert code == 0, err
-    folder = best / f"inference_onnx_{name}"
-    assert sorted(os.listdir(folder)) == ["export_report.json", "inference.onnx", "inference.yml"]
+    folder = best / f"inference_{form}_{name}"
+    graphs = ["inference.onnx"] if form == "onnx" else ["inference.bin", "inference.xml"]
+    assert sorted(os.listdir(folder)) == ["export_report.json", *graphs, "inference.yml"]
     found = json.loads((copy_of_run / "export_result.json").read_text())
     assert found["precision"] == name
     assert found["report"] == str(folder / "export_report.json")
-    usual, reduced = best / "inference_onnx", folder
-    sizes = [(each / "inference.onnx").stat().st_size for each in (usual, reduced)]
+    usual, reduced = best / f"inference_{form}", folder
+    sizes = [sum((each / n).stat().st_size for n in graphs) for each in (usual, reduced)]
     assert sizes[1] < share * sizes[0]
 
     report = export_report.read(folder)

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from paddlex_ml import program
+from paddlex_ml import openvino_runtime, program
 from paddlex_ml.artifacts import inference_yml, weights
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
@@ -116,14 +116,21 @@ def result(output: Path) -> Any:
     [
         ("onnx", ["inference.onnx"], {"precision": "fp32", "opset": 17, "batch_size": None}),
         ("pdmodel", ["inference.pdiparams", "inference.pdmodel"], {}),
+        (
+            "openvino",
+            ["inference.bin", "inference.xml"],
+            {"precision": "fp32", "batch_size": None},
+        ),
     ],
 )
 def test_other_formats_have_folders_of_their_own_with_the_same_description(
     run: Run, copy_of_run: Path, form: str, graphs: list[str], more: dict[str, object]
 ) -> None:
-    if form == "onnx":
+    if form in ("onnx", "openvino"):
         pytest.importorskip("paddle2onnx")
         pytest.importorskip("onnxruntime")
+    if form == "openvino":
+        pytest.importorskip("openvino", reason="the package of the extra openvino")
     best = copy_of_run / "best_model"
     code, err = run("export", None, copy_of_run, f"Export.format={form}")
     assert code == 0, err
@@ -340,3 +347,53 @@ def test_weights_behind_a_url_are_exported_into_the_output_and_not_the_cache(
     assert run("export", toy, tmp_path, *keys)[0] == 0
     assert (tmp_path / "w.safetensors").is_file()
     assert not kept.with_suffix(".safetensors").exists()
+
+
+def test_an_export_to_openvino_without_it_names_the_package(
+    run: Run, copy_of_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("paddle2onnx")
+
+    def missing(part: str = "") -> None:
+        raise ModuleNotFoundError("No module named 'openvino'", name="openvino")
+
+    monkeypatch.setattr(openvino_runtime, "load", missing)
+    code, err = run("export", None, copy_of_run, "Export.format=openvino")
+    assert code == 2
+    assert "OpenVINO is not installed" in err
+    assert "fix:   " + program.pip_install("'paddlex-ml[openvino]'") in err
+    assert not (copy_of_run / "best_model" / "inference_openvino").exists()
+
+
+def test_openvino_evaluates_predicts_and_gets_tuned_thresholds(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    pytest.importorskip("paddle2onnx")
+    pytest.importorskip("openvino", reason="the package of the extra openvino")
+    best = copy_of_run / "best_model"
+    assert run("export", None, copy_of_run, "Export.format=openvino", "Export.batch_size=3")[0] == 0
+    folder = best / "inference_openvino"
+    # Of the weights: all exports beside them get the thresholds.
+    keys = ["Evaluate.save_threshold=true", "Evaluate.tune_min_positives=1"]
+    keys += ["Evaluate.report=false", "Evaluate.threshold=0.99"]
+    assert run("evaluate", toy, copy_of_run, *keys)[0] == 0
+    described = inference_yml.read(folder / "inference.yml")
+    assert isinstance(described.threshold, list)
+    assert f'<thresholds value="{json.dumps(described.threshold)}" />' in (
+        folder / "inference.xml"
+    ).read_text("utf-8")
+    code, err = run(
+        *("evaluate", toy, copy_of_run, f"Evaluate.weight_path={folder}"),
+        f"Evaluate.compare_with={best / 'inference'}",
+    )
+    assert code == 0, err
+    picture = next((toy / "images").iterdir())
+    assert scores_of(folder, picture) == pytest.approx(
+        scores_of(best / "inference", picture), abs=2e-5
+    )
+    code, err = run(
+        *("predict", None, copy_of_run, f"Predict.input={picture}", f"Predict.model_dir={best}"),
+        *("Predict.kernel_option.run_mode=openvino", "Predict.kernel_option.cpu_threads=1"),
+    )
+    assert code == 0, err
+    assert "inference_openvino" in err

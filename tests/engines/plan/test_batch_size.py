@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paddlex_ml import machine_memory
 from paddlex_ml.config import load, shipped
 from paddlex_ml.config.schema import Config
 from paddlex_ml.devices import Devices
@@ -82,7 +83,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return TrialReport(FACTS, kinds, np.zeros(2), memory, None, memory, memory, None)
 
     monkeypatch.setattr(trial, "run", run)
-    monkeypatch.setattr(batch_size.machine_memory, "available", lambda: 2000 * 2**20)
+    monkeypatch.setattr(machine_memory, "available", lambda: 2000 * 2**20)
     return known
 
 

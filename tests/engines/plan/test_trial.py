@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paddlex_ml import machine_memory
 from paddlex_ml.config import load, shipped
 from paddlex_ml.config.schema import Config
 from paddlex_ml.devices import Devices
@@ -116,7 +117,7 @@ def test_errors_are_sent_as_what_they_are(
 def test_a_trial_is_ended_before_the_memory_of_the_machine_is(
     config_of: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(trial.machine_memory, "available", lambda: 1000)
+    monkeypatch.setattr(machine_memory, "available", lambda: 1000)
     with pytest.raises(OutOfMemory, match="takes all memory"):
         trial.run(TrialTask(config_of(), CPU, is_complete=False))
 

@@ -80,6 +80,7 @@ def test_a_disk_on_which_checkpoints_cannot_be_replaced_is_refused(
     [
         *((name, False) for name in ("latest", "best_model", "epoch_2", "events")),
         *((name, True) for name in ("metrics.csv", "curves.png", "train.log", "run.json")),
+        ("val_scores.npz", True),
     ],
 )
 def test_a_file_in_the_place_of_a_folder_is_found_before_the_first_epoch(

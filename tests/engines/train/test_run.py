@@ -16,7 +16,7 @@ import paddle
 import pytest
 from PIL import Image
 
-from paddlex_ml.artifacts import checkpoint, weights
+from paddlex_ml.artifacts import checkpoint, saved_scores, weights
 from paddlex_ml.config import load
 from paddlex_ml.data import annotation, transforms
 from paddlex_ml.data.preprocess import standard
@@ -39,13 +39,27 @@ def test_the_output_holds_the_documented_files_and_no_other(toy_run: Path) -> No
     names = ("best_model", "latest", "epoch_1", "epoch_2")
     expected = {f"{name}/{name}.{part}" for name in names for part in PARTS}
     expected |= {"train_result.json", "config.yaml", "train.log", "label_dict.txt"}
-    expected |= {"run.json", "metrics.csv", "curves.png"}
+    expected |= {"run.json", "metrics.csv", "curves.png", "val_scores.npz"}
     expected |= {".train.lock", ".paddlex_ml.lock", "best_model/.paddlex_ml.lock"}
     expected |= {
         f"best_model/inference/{name}"
         for name in ("inference.json", "inference.pdiparams", "inference.yml")
     }
     assert files(toy_run) == expected
+
+
+def test_the_scores_of_the_best_model_are_kept_in_the_order_of_the_list(
+    toy_run: Path, toy: Path
+) -> None:
+    result, val = read_result(toy_run), annotation.read(toy).val
+    summary = saved_scores.read_summary(toy_run / "val_scores.npz")
+    scores, targets = saved_scores.read_table(toy_run / "val_scores.npz")
+    assert summary.note.val_digest == result["run"]["digests"]["val.txt"] == annotation.digest(val)
+    assert summary.note.map == pytest.approx(result["metrics"]["MultiLabelMAP"], abs=1e-12)
+    best = result["models"]["best"]
+    assert (summary.note.epoch, summary.note.weights) == (best["epoch"], best["weights"])
+    assert (targets == val.targets).all()
+    assert scores.shape == targets.shape
 
 
 def test_every_path_of_the_result_exists(toy_run: Path) -> None:
@@ -139,6 +153,8 @@ def test_a_resume_in_a_new_folder_ends_like_the_unbroken_run(
     assert code == 0
     assert "resumed after 1 epochs and 0 steps" in err
     assert_same_ending(output, toy_run)
+    scores = (folder / "val_scores.npz" for folder in (output, toy_run))
+    assert len({path.read_bytes() for path in scores}) == 1
     assert not (output / "epoch_1").exists()
     assert read_result(output)["models"]["last_2"] == {}
 
@@ -162,6 +178,8 @@ def test_a_resume_of_a_finished_run_only_exports(
     assert numbers(output) == numbers(toy_run)
     best = read_result(output)["models"]["best"]
     assert best == read_result(toy_run)["models"]["best"]
+    scores = (folder / "val_scores.npz" for folder in (output, toy_run))
+    assert len({path.read_bytes() for path in scores}) == 1
     assert all((output / best[key]).is_file() for key in ("pdparams", "pdmodel", "pdiparams"))
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 from tensorboardX.crc32c import crc32c
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.training import events
+from paddlex_ml.tracking import sending
+from paddlex_ml.tracking.sending import observing
+from paddlex_ml.tracking.tensorboard import EventFile, begin
+from paddlex_ml.tracking.tracker import Point, TrackedRun
 
 Run = Any
 
@@ -50,10 +53,20 @@ def drawn(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return points
 
 
+def tracked(output: Path, step: int = 0) -> TrackedRun:
+    return TrackedRun(
+        id="a1", experiment="e", name="n", output=output, step=step, parameters={}, tags={}
+    )
+
+
+def write(file: EventFile, step: int, numbers: dict[str, float]) -> None:
+    file.log([Point(step, numbers, 1.0)])
+
+
 def test_numbers_come_back_with_their_steps(tmp_path: Path) -> None:
-    with events.writing(tmp_path / "events", 0) as write:
-        write(20, {"train/loss": 2.5, "train/lr": 1e-3})
-        write(40, {"train/loss": 1.25})
+    with observing(["tensorboard"], tracked(tmp_path)) as observer:
+        observer.log(20, {"train/loss": 2.5, "train/lr": 1e-3})
+        observer.log(40, {"train/loss": 1.25})
     (path,) = (tmp_path / "events").iterdir()
     assert path.name.startswith("events.out.tfevents.")
     assert drawn(path.parent) == {
@@ -63,49 +76,50 @@ def test_numbers_come_back_with_their_steps(tmp_path: Path) -> None:
 
 
 def test_each_line_can_be_read_at_once(tmp_path: Path) -> None:
-    with events.writing(tmp_path, 0) as write:
-        write(20, {"train/loss": 2.5})
-        assert drawn(tmp_path) == {"train/loss": [(20, 2.5)]}
+    file = begin(tracked(tmp_path))
+    write(file, 20, {"train/loss": 2.5})
+    assert drawn(tmp_path / "events") == {"train/loss": [(20, 2.5)]}
+    file.close("finished")
 
 
 def test_a_resumed_run_replaces_the_points_after_its_start(tmp_path: Path) -> None:
-    with events.writing(tmp_path, 0) as write:
-        for step in (1, 2, 3, 4):
-            write(step, {"train/loss": 1.0})
-    with events.writing(tmp_path, 2) as write:  # killed after step 4, saved after step 2
-        for step in (3, 4, 5):
-            write(step, {"train/loss": 2.0})
-    assert drawn(tmp_path) == {"train/loss": [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]}
+    file = begin(tracked(tmp_path))
+    for step in (1, 2, 3, 4):
+        write(file, step, {"train/loss": 1.0})
+    file.close("failed")
+    file = begin(tracked(tmp_path, step=2))  # killed after step 4, saved after step 2
+    for step in (3, 4, 5):
+        write(file, step, {"train/loss": 2.0})
+    file.close("finished")
+    assert drawn(tmp_path / "events") == {
+        "train/loss": [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]
+    }
 
 
 def test_a_new_run_in_an_old_folder_forgets_the_old_one(tmp_path: Path) -> None:
-    with events.writing(tmp_path, 0) as write:
-        write(1, {"train/loss": 1.0})
-    with events.writing(tmp_path, 0) as write:
-        write(2, {"train/loss": 2.0})
-    assert drawn(tmp_path) == {"train/loss": [(2, 2.0)]}
+    for step in (1, 2):
+        file = begin(tracked(tmp_path))
+        write(file, step, {"train/loss": float(step)})
+        file.close("finished")
+    assert drawn(tmp_path / "events") == {"train/loss": [(2, 2.0)]}
 
 
-def test_a_full_disk_loses_points_but_no_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_holds_up_points_but_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def no_room(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with events.writing(tmp_path, 0) as write:
-        write(1, {"train/loss": 1.0})
+    monkeypatch.setattr(sending, "FIRST_PAUSE", 0.02)
+    with observing(["tensorboard"], tracked(tmp_path)) as observer:
         with monkeypatch.context() as patch:
             patch.setattr("tensorboardX.event_file_writer.EventsWriter.write_event", no_room)
-            write(2, {"train/loss": 2.0})
-        write(3, {"train/loss": 3.0})
-    assert drawn(tmp_path) == {"train/loss": [(1, 1.0), (3, 3.0)]}
-
-
-def test_a_missing_package_is_refused_with_its_repair(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "find_spec", lambda name: None)
-    with pytest.raises(PaddlexMLError, match="which is not installed") as caught:
-        events.require_package()
-    assert "pip install 'paddlex-ml[tensorboard]'" in caught.value.fix
+            observer.log(2, {"train/loss": 2.0})
+            while "No space left on device" not in caplog.text:
+                time.sleep(0.005)
+        observer.log(3, {"train/loss": 3.0})
+    points = drawn(tmp_path / "events")["train/loss"]
+    assert sorted(points) == [(2, 2.0), (3, 3.0)]
 
 
 def test_a_training_writes_its_numbers_and_a_resume_goes_on(
@@ -124,14 +138,13 @@ def test_a_training_writes_its_numbers_and_a_resume_goes_on(
         "speed/memory_mib": [2, 3, 5, 6],
         "mAP/raw": [3, 6],
         "mAP/ema": [3, 6],
+        "epoch/epoch": [3, 6],
+        "epoch/lr": [3, 6],
+        "epoch/loss": [3, 6],
+        "epoch/images_per_second": [3, 6],
+        "epoch/data_wait": [3, 6],
+        "epoch/memory_mib": [3, 6],
+        "epoch/seconds": [3, 6],
+        "best/mAP": [3, 6],
+        "best/epoch": [3, 6],
     }
-
-
-def test_a_training_without_the_package_is_refused_before_it_begins(
-    run: Run, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(events, "find_spec", lambda name: None)
-    code, err = run("train", toy, tmp_path / "out", "Train.tensorboard=true")
-    assert code == 2
-    assert "where: Train.tensorboard" in err
-    assert not (tmp_path / "out" / "train.log").exists()

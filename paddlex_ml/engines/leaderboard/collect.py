@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run folders below the folders that a user names, and what each of them tells about itself.
+
+Only small files are read: train_result.json, run.json, config.yaml and the summary of the scores.
+No link is followed on the way down.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from paddlex_ml.artifacts import run_record, saved_scores, train_result
+from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
+from paddlex_ml.artifacts.saved_scores import ScoresSummary
+from paddlex_ml.artifacts.train_result import FinishedTraining
+from paddlex_ml.config import run_config
+from paddlex_ml.config.fingerprint import WITHOUT_EFFECT
+from paddlex_ml.data import annotation
+from paddlex_ml.errors import PaddlexMLError
+
+SEED, DATA, FOLD = "Global.seed", "Global.dataset_dir", re.compile(r"fold_(\d+)_of_(\d+)")
+_ALSO = {
+    *("Global.model", DATA, "Train.pretrain_weight_path", "Train.image_size"),
+    "Train.decoder_tokens",
+}
+"""Options that a resume cannot change, and another run may."""
+_PART = re.compile(r"epoch_\d+\Z")
+_NEAR = 1e-3
+"""Difference in mAP up to which an evaluation is one of the best model of the run."""
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """One run folder."""
+
+    name: str
+    files: RunFolder
+    options: dict[str, str]
+    """Those that change the numbers of a training, as texts; a fold's data set is the whole one."""
+    seed: str
+    fold: str
+    """As "2 of 5", or ""."""
+    trained: FinishedTraining | None
+    problem: str
+    """Why it has no result; "" where it has one."""
+    digests: tuple[str, str]
+    """Of label.txt and of val.txt; "" where they are not known."""
+    summary: ScoresSummary | None
+    scores: Path | None
+    """Where the scores of the best model are."""
+
+
+def collect(roots: Sequence[Path]) -> list[FoundRun]:
+    """All runs at and below `roots`, each once.
+
+    Raises PaddlexMLError where a folder is missing, and where there is no run.
+    """
+    found: dict[str, FoundRun] = {}
+    for root in roots:
+        if not root.is_dir():
+            raise PaddlexMLError(
+                "there is no such folder", where=str(root), fix="name a folder that holds runs"
+            )
+        for folder in _find(root):
+            name = os.path.relpath(folder, root) if len(roots) == 1 else str(folder)
+            name = Path(os.path.abspath(folder)).name if name == os.curdir else name
+            found.setdefault(os.path.realpath(folder), _read(name, folder))
+    if not found:
+        raise PaddlexMLError(
+            "no training has written into these folders, or into folders below them",
+            where=", ".join(map(str, roots)),
+            fix="name the output folder of a training, or one that holds several",
+        )
+    return list(found.values())
+
+
+def _find(root: Path) -> Iterator[Path]:
+    """The folder itself and all below it that hold a training. Parts of a run are not searched."""
+    written = {EXAMPLE.run_json.name, EXAMPLE.label_dict.name}
+    checkpoints = {EXAMPLE.best_model.folder.name, EXAMPLE.latest.folder.name}
+    parts = {EXAMPLE.events, EXAMPLE.evaluate.folder, EXAMPLE.predict.folder}
+    names = checkpoints | {path.name for path in (*parts, EXAMPLE.check_dataset.folder)}
+    for place, folders, files in os.walk(root):
+        if ".set_aside" in files:  # a run that is being overwritten
+            folders.clear()
+            continue
+        if written.intersection(files) or checkpoints.intersection(folders):
+            yield Path(place)
+            folders[:] = [name for name in folders if not _PART.match(name) and name not in names]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+
+
+def _read(name: str, folder: Path) -> FoundRun:
+    run, options, trained, problem = RunFolder(folder), dict[str, str](), None, ""
+    with suppress(OSError, ValueError):
+        options = run_config.read_texts(run.config_yaml)
+    try:
+        trained = train_result.read(run.result("train"))
+    except PaddlexMLError as error:
+        problem = f"failed: {error.what}"
+    except FileNotFoundError:
+        problem = "it has not come to its end"
+        with suppress(OSError, ValueError):
+            score, epoch = train_result.read_metrics(run.metrics_csv)
+            problem += f": best mAP {score:.4f} up to epoch {epoch}"
+    except (OSError, ValueError) as error:
+        problem = f"its result cannot be read: {error}"
+    record = run_record.read(run.run_json)
+    digests = {} if record is None else record.digests
+    lists = tuple(digests.get(each, "") for each in (annotation.LABEL_FILE, annotation.VAL_FILE))
+    fold = FOLD.fullmatch(Path(options.get(DATA, "")).name)
+    if fold is not None:
+        options[DATA] = str(Path(options[DATA]).parent)
+    summary, scores = (None, None) if trained is None else _find_scores(run, trained, lists[1])
+    return FoundRun(
+        name=name,
+        files=run,
+        options={key: text for key, text in options.items() if _is_compared(key)},
+        seed=options.get(SEED, ""),
+        fold="" if fold is None else f"{fold[1]} of {fold[2]}",
+        trained=trained,
+        problem=problem,
+        digests=(lists[0], lists[1]),
+        summary=summary,
+        scores=scores,
+    )
+
+
+def _find_scores(
+    run: RunFolder, trained: FinishedTraining, digest: str
+) -> tuple[ScoresSummary | None, Path | None]:
+    """The scores that the training kept of its best model, or a later evaluation of it."""
+    for path in (run.val_scores, run.evaluate.val_scores):
+        with suppress(PaddlexMLError):
+            summary = saved_scores.read_summary(path)
+            note = summary.note
+            is_own = note.epoch is None or (note.epoch, note.weights) == (
+                trained.epoch,
+                trained.weights,
+            )
+            is_near = abs(note.map - trained.best_map) <= _NEAR
+            if digest and note.val_digest == digest and is_own and is_near:
+                return summary, path
+    return None, None
+
+
+@cache
+def _is_compared(key: str) -> bool:
+    if key == SEED:
+        return False
+    section = key.partition(".")[0]
+    return key in _ALSO or not {key, section} & WITHOUT_EFFECT.keys()

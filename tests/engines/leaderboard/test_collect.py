@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml.artifacts import saved_scores
+from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.engines.leaderboard.collect import FoundRun, collect
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import files
+from tests.finished_runs import draw_scores, draw_targets, write_run
+
+TARGETS = draw_targets(40)
+SCORES = draw_scores(TARGETS, 1.0, 0)
+
+
+def one(root: Path) -> FoundRun:
+    [found] = collect([root])
+    return found
+
+
+def test_runs_are_found_at_any_depth_and_parts_of_a_run_are_none(tmp_path):
+    write_run(tmp_path / "a", SCORES, TARGETS)
+    write_run(tmp_path / "deep" / "er" / "b", SCORES, TARGETS)
+    write_run(tmp_path / "a" / "inner", SCORES, TARGETS)
+    (tmp_path / "a" / "evaluate" / "best_model").mkdir(parents=True)
+    (tmp_path / "a" / "epoch_2" / "latest").mkdir(parents=True)
+    (tmp_path / "images").mkdir()
+    (tmp_path / ".hidden" / "best_model").mkdir(parents=True)
+    shutil.copytree(tmp_path / "a", tmp_path / "a.old")
+    (tmp_path / "a.old" / ".set_aside").touch()
+    assert [run.name for run in collect([tmp_path])] == ["a", "a/inner", "deep/er/b"]
+
+
+def test_a_run_itself_may_be_named_and_each_counts_once(tmp_path):
+    write_run(tmp_path / "a", SCORES, TARGETS)
+    assert one(tmp_path / "a").name == "a"
+    both = collect([tmp_path, tmp_path / "a"])
+    assert [run.name for run in both] == [str(tmp_path / "a")]
+
+
+def test_what_a_run_tells(tmp_path):
+    options = {
+        "Global.seed": 7,
+        "Train.learning_rate": 0.0005,
+        "Train.loss.name": "bce",
+        "Train.loss.pos_weight": [1, 2, 3, 4.5],
+        "Train.num_workers": 3,
+        "Predict.strict": True,
+        "Global.dataset_dir": "/data/folds/fold_2_of_5",
+    }
+    score = write_run(tmp_path / "a", SCORES, TARGETS, options)
+    run = one(tmp_path)
+    assert run.trained is not None
+    assert run.trained.best_map == score
+    assert (run.seed, run.fold, run.problem) == ("7", "2 of 5", "")
+    assert run.options["Train.learning_rate"] == "0.0005"
+    assert run.options["Train.loss.name"] == "bce"
+    assert run.options["Train.loss.pos_weight"] == "- 1.0 - 2.0 - 3.0 - 4.5"
+    assert run.options["Global.dataset_dir"] == "/data/folds"
+    without_effect = {"Global.output", "Global.seed", "Train.num_workers", "Predict.strict"}
+    assert not run.options.keys() & without_effect
+    assert run.scores == RunFolder(tmp_path / "a").val_scores
+
+
+def test_runs_without_a_result_say_why(tmp_path):
+    files.write_json(tmp_path / "failed" / "run.json", {})
+    failed = {"done_flag": False, "err_type": "E", "err_msg": "no space left"}
+    files.write_json(tmp_path / "failed" / "train_result.json", failed)
+    files.write_json(tmp_path / "killed" / "run.json", {})
+    files.write_text(tmp_path / "killed" / "metrics.csv", "epoch,raw_map,ema_map\n3,0.5,0.25\n")
+    files.write_json(tmp_path / "odd" / "run.json", {})
+    files.write_text(tmp_path / "odd" / "train_result.json", "[]")
+    problems = {run.name: run.problem for run in collect([tmp_path])}
+    assert problems["failed"] == "failed: no space left"
+    assert problems["killed"] == "it has not come to its end: best mAP 0.5000 up to epoch 3"
+    assert problems["odd"].startswith("its result cannot be read")
+
+
+def test_scores_of_an_evaluation_do_where_they_are_of_the_best_model(tmp_path):
+    run = RunFolder(tmp_path / "a")
+    write_run(run.output, SCORES, TARGETS)
+    evaluated = run.evaluate.val_scores
+    evaluated.parent.mkdir()
+    run.val_scores.rename(evaluated)
+    assert one(tmp_path).scores == evaluated
+    digest = saved_scores.read_summary(evaluated).note.val_digest
+    names = ["a", "b", "c", "d"]
+    for scores, val_digest in ((draw_scores(TARGETS, 3.0, 1), digest), (SCORES, "another")):
+        saved_scores.write(evaluated, scores, TARGETS, val_digest=val_digest, label_names=names)
+        assert one(tmp_path).scores is None
+    saved_scores.write(  # of an earlier epoch
+        run.val_scores, SCORES, TARGETS, val_digest=digest, label_names=names,
+        weights="raw", epoch=3,
+    )  # fmt: skip
+    assert one(tmp_path).scores is None
+
+
+def test_missing_and_empty_folders_are_refused(tmp_path):
+    with pytest.raises(PaddlexMLError, match="no such folder"):
+        collect([tmp_path / "none"])
+    with pytest.raises(PaddlexMLError, match="no training has written"):
+        collect([tmp_path])

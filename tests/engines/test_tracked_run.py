@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paddlex_ml.tracking import sending, tracker
+from paddlex_ml.tracking.tracker import Outcome, Point, TrackedRun, Upload
+
+Run = Callable[..., tuple[int, str]]
+MORE = ("Train.track=[wandb]", "Train.log_interval=2")
+
+
+class Start:
+    """One start of a training, as a tracker sees it."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        self.run = run
+        self.known_steps: Container[int] = ()
+        self.points: dict[str, dict[int, float]] = {}
+        self.files: dict[str, bytes] = {}
+        self.outcome: Outcome | None = None
+
+    def log(self, points: Sequence[Point]) -> None:
+        for point in points:
+            for name, value in point.numbers.items():
+                self.points.setdefault(name, {})[point.step] = value
+
+    def upload(self, upload: Upload) -> None:
+        for name, path in upload.files.items():
+            self.files[f"{upload.name}/{name}"] = path.read_bytes()
+
+    def close(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[Start]:
+    """What the tracker wandb gets."""
+    found: list[Start] = []
+
+    def begin(run: TrackedRun) -> Start:
+        found.append(Start(run))
+        return found[-1]
+
+    monkeypatch.setattr(tracker, "find_spec", lambda name: name)
+    monkeypatch.setattr(tracker, "load", lambda name: begin)
+    monkeypatch.setattr(sending, "PATIENCE", 120.0)  # busy machines
+    return found
+
+
+def test_a_tracker_gets_parameters_every_number_and_the_best_model(
+    run: Run, toy: Path, tmp_path: Path, starts: list[Start], numbers: Callable[[Path], Any]
+) -> None:
+    output = tmp_path / "sweep" / "run_1"
+    assert run("train", toy, output, *MORE)[0] == 0
+    (start,) = starts
+    assert (start.run.experiment, start.run.name) == ("sweep", "run_1")
+    assert start.run.id == json.loads((output / "run.json").read_text())["id"]
+    assert start.run.parameters["Train.batch_size"] == "8"
+    assert start.run.parameters["Global.seed"] == "42"
+    assert not [key for key in start.run.parameters if key.startswith("Predict.")]
+    assert "sha256.train.txt" in start.run.tags
+    rows = numbers(output)
+    for column, name in {"lr": "epoch/lr", "loss": "epoch/loss", "raw_map": "mAP/raw"}.items():
+        assert [str(value) for value in start.points[name].values()] == [
+            row[column] for row in rows
+        ]
+    best = max(float(row[key]) for row in rows for key in ("raw_map", "ema_map"))
+    assert list(start.points["best/mAP"].values()) == [best]
+    weights = (output / "best_model" / "best_model.pdparams").read_bytes()
+    assert start.files["best_model/best_model.pdparams"] == weights
+    assert {"training/curves.png", "best_model/inference/inference.json"} <= set(start.files)
+    assert not [name for name in start.files if name.endswith((".pdopt", ".pdstates"))]
+    assert start.outcome == "finished"
+
+
+def test_a_resumed_training_has_the_same_id_and_brings_its_earlier_epochs(
+    run: Run, toy: Path, tmp_path: Path, starts: list[Start]
+) -> None:
+    output = tmp_path / "out"
+    assert run("train", toy, output, "Train.epochs_iters=1")[0] == 0
+    assert starts == []  # not tracked until now
+    resume = ("Train.epochs_iters=2", "Train.resume_path=auto")
+    assert run("train", toy, output, *resume, *MORE)[0] == 0
+    (start,) = starts
+    assert start.run.step == 3
+    assert list(start.points["epoch/loss"]) == [3, 6]
+    assert list(start.points["train/loss"]) == [5, 6]
+    assert start.run.id == json.loads((output / "run.json").read_text())["id"]
+
+
+def test_a_training_in_another_folder_is_another_one(
+    run: Run, toy: Path, tmp_path: Path, starts: list[Start]
+) -> None:
+    for name in ("a", "b"):
+        assert run("train", toy, tmp_path / name, "Train.epochs_iters=1", *MORE)[0] == 0
+    assert starts[0].run.id != starts[1].run.id
+
+
+def test_tracking_changes_no_number_of_a_training(
+    run: Run, toy: Path, tmp_path: Path, starts: list[Start], numbers: Callable[[Path], Any]
+) -> None:
+    assert run("train", toy, tmp_path / "a", *MORE)[0] == 0
+    assert run("train", toy, tmp_path / "b", "Train.log_interval=2")[0] == 0
+    assert len(starts) == 1
+    assert numbers(tmp_path / "a") == numbers(tmp_path / "b")
+
+
+def test_an_evaluation_goes_to_the_training_of_its_model(
+    run: Run, toy: Path, copy_of_run: Path, starts: list[Start]
+) -> None:
+    assert run("evaluate", toy, copy_of_run, *MORE)[0] == 0
+    (start,) = starts
+    assert start.run.id == json.loads((copy_of_run / "run.json").read_text())["id"]
+    metrics = json.loads((copy_of_run / "evaluate_result.json").read_text())["metrics"]
+    assert start.points["evaluate/MultiLabelMAP"] == {0: metrics["MultiLabelMAP"]}
+    assert start.points["evaluate/images"] == {0: 12.0}
+    assert set(start.files) == {"evaluate/report.html", "evaluate/per_class.csv"}
+
+
+def test_an_evaluation_writes_no_event_file(
+    run: Run, toy: Path, copy_of_run: Path, starts: list[Start]
+) -> None:
+    assert run("evaluate", toy, copy_of_run, "Train.track=[tensorboard]")[0] == 0
+    assert starts == []
+
+
+def test_an_evaluation_of_weights_without_a_training_says_that_it_is_not_tracked(
+    run: Run, toy: Path, tmp_path: Path, starts: list[Start], start_weights: Path
+) -> None:
+    weights = f"Evaluate.weight_path={start_weights}"
+    code, err = run("evaluate", toy, tmp_path / "out", weights, *MORE)
+    assert code == 0, err
+    assert "not tracked: the weights do not say which training made them" in err
+    assert starts == []
+
+
+def test_a_training_that_fails_is_marked_as_failed(
+    run: Run, toy: Path, tmp_path: Path, starts: list[Start]
+) -> None:
+    more = ("Train.learning_rate=0.01", "Train.loss.gamma_neg=1e308", "Train.warmup_steps=0")
+    assert run("train", toy, tmp_path / "out", *more, *MORE)[0] == 2
+    assert [start.outcome for start in starts] == ["failed"]
