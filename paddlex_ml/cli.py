@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import json
 import logging
 import os
 import sys
@@ -27,6 +28,7 @@ from paddlex_ml.artifacts import run_lock
 from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.check_result import CheckResult
 from paddlex_ml.artifacts.export_result import ExportResult
+from paddlex_ml.artifacts.plan_result import PlanResult
 from paddlex_ml.artifacts.predict_result import PredictResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
@@ -48,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 ENGINES = {
     "check_dataset": "paddlex_ml.engines.check_dataset",
+    "plan": "paddlex_ml.engines.plan.run",
     "train": "paddlex_ml.engines.train.run",
     "evaluate": "paddlex_ml.engines.evaluate.run",
     "export": "paddlex_ml.engines.export.run",
@@ -57,13 +60,15 @@ ENGINES = {
 _WITHOUT_PADDLE = {"check_dataset", "predict"}  # predict imports it when a model needs it
 
 Result: TypeAlias = (
-    "CheckResult | TrainResult | EvaluationResult | ExportResult | BenchmarkResult | PredictResult"
+    "CheckResult | PlanResult | TrainResult | EvaluationResult | ExportResult | BenchmarkResult"
+    " | PredictResult"
 )
 """What an engine returns: the content of its result file."""
 
 _HELP = """\
 modes (-o Global.mode=...):
   check_dataset   find every fault in a data set, draw samples and a histogram
+  plan            measure what a training will cost; writes nothing
   train           train a model, keep the best weights, export them
   evaluate        measure the model on val.txt: report, thresholds, doubtful labels
   export          convert weights to a static model for deployment
@@ -106,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 streams.refuse_loss()
                 return 0
             job = load.destination(path, arguments.override)
+            job = None if job is not None and job[0] == "plan" else job  # it writes nothing
             loaded = load.load(path, arguments.override)
             config = loaded.config
             for note in loaded.notes:
@@ -120,14 +126,19 @@ def main(argv: Sequence[str] | None = None) -> int:
                 logger.info("done: the results are on the first machine")
                 return 0
             with ExitStack() as held:
-                _open_output(config, held)
+                if mode != "plan":
+                    _open_output(config, held)
                 config, result = _run_engine(config, loaded.typed)
-                files.write_json(RunFolder(output).result(mode), msgspec.to_builtins(result))
-                _write_card(mode, output)
+                if mode != "plan":
+                    files.write_json(RunFolder(output).result(mode), msgspec.to_builtins(result))
+                    _write_card(mode, output)
         except (Exception, KeyboardInterrupt, Stopped) as error:
             is_ours = addresses.is_main_process() and not _is_of_another(error, job)
             return _fail(error, job if is_ours else None)
-        print(_summarise(config, arguments, result))
+        if arguments.json:
+            print(json.dumps(msgspec.to_builtins(result), indent=2, ensure_ascii=False))
+        else:
+            print(_summarise(config, arguments, result))
         if isinstance(result, PredictResult) and not result.done_flag:
             print(f"error: {result.err_msg}", file=sys.stderr)
             return 2
@@ -159,6 +170,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--print-config", action="store_true", help="print the merged configuration and stop"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the result as JSON in place of its summary"
     )
     parser.add_argument(
         "--list-models", action="version", version=_list_models(),
@@ -314,21 +328,18 @@ def _summarise(config: Config, arguments: argparse.Namespace, result: Result) ->
     path = run.result(config.Global.mode)
     match result:
         case CheckResult():
-            if options_by_size.is_by_reference(config):
-                straight_on = importlib.import_module("paddlex_ml.engines.straight_on")
-                typed = arguments.config, straight_on.go_on(config, arguments.override, result)
-            training = validation.with_value(config, "Global.mode", "train")
-            is_taken = earlier_run.find_conflict(training) is not None
-            free = earlier_run.free_folder(output) if is_taken else None
-            train = next_command.after_check(config, *typed, result.attributes.num_classes, free)
             return (
                 "Check dataset passed !\n"
                 f"  result:    {path}\n"
                 f"  samples:   {run.check_dataset.demo_img}\n"
                 f"  histogram: {run.check_dataset.histogram}\n"
                 f"  report:    {run.check_dataset.report}\n"
-                f"next: {train}"
+                f"next: {_find_training(config, *typed, result)}"
             )
+        case PlanResult():
+            from paddlex_ml.engines.plan.plan_text import describe
+
+            return f"{describe(result)}\nnext: {next_command.after_plan(config, *typed, result)}"
         case TrainResult():
             return f"{summarise(result, output)}\nnext: {next_command.after_training(config)}"
         case EvaluationResult():
@@ -355,3 +366,15 @@ def _summarise(config: Config, arguments: argparse.Namespace, result: Result) ->
             return (
                 f"Prediction done: {path}\n{'pictures and scores' if draws else 'scores'}: {folder}"
             )
+
+
+def _find_training(config: Config, name: str, overrides: Sequence[str], result: CheckResult) -> str:
+    """The command that trains on what was checked, into a folder that no other training has."""
+    if options_by_size.is_by_reference(config):
+        straight_on = importlib.import_module("paddlex_ml.engines.straight_on")
+        overrides = straight_on.go_on(config, overrides, result)
+    training = validation.with_value(config, "Global.mode", "train")
+    is_taken = earlier_run.find_conflict(training) is not None
+    free = earlier_run.free_folder(config.Global.output) if is_taken else None
+    classes = result.attributes.num_classes
+    return next_command.after_check(config, name, overrides, classes, free)

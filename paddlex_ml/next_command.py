@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from paddlex_ml import program
 from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.export_result import ExportResult
+from paddlex_ml.artifacts.plan_result import PlanResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config import load, mode_keys, shipped, validation
 from paddlex_ml.config.schema import Config
@@ -59,6 +60,16 @@ def _read_fix(fix: str) -> Iterator[str]:
         while words[:1] == ["-o"]:
             yield words[1].rstrip(",;")
             words = words[2:]
+
+
+def after_plan(
+    config: Config, config_file: str, overrides: Sequence[str], result: PlanResult
+) -> str:
+    """The training, with the batch size that was planned."""
+    chosen = {}
+    if config.Train.batch_size == "auto":
+        chosen = {"Train.batch_size": str(result.batch_size)}
+    return _write(config_file, _list_words("train", overrides, chosen))
 
 
 def after_training(config: Config) -> str:

@@ -23,6 +23,7 @@ from paddlex_ml.artifacts.check_result import (
 )
 from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 from paddlex_ml.artifacts.export_result import ExportResult
+from paddlex_ml.artifacts.plan_result import Cost, PlanResult, TriedSize
 from paddlex_ml.artifacts.predict_result import PredictResult
 from paddlex_ml.artifacts.run_folder import EXPORTS
 from paddlex_ml.artifacts.train_result import (
@@ -37,6 +38,16 @@ from paddlex_ml.metrics.measures import Metrics
 ROW = EpochRow(
     epoch=1, step=3, lr=1e-3, loss=2.5, raw_map=0.5, ema_map=None,
     images_per_second=32.0, data_wait=0.5, memory_mib=2048.0, seconds=60.0,
+)  # fmt: skip
+COST = Cost(seconds=2.0, processor=3.0)
+PLANNED = PlanResult(
+    model_name="PP-LCNet_x1_0_ML", started_from="random weights", device="cpu", processor="a CPU",
+    changed={"Train.epochs_iters": "3"}, train_images=1600, val_images=400, classes=5,
+    batch_size=8, processes=1, epochs=3, steps=200, validations=3, timed_steps=3, step=COST,
+    epoch=COST, validation=COST, checkpoint=COST, export=COST, start=COST, run=COST,
+    memory_mib=1024.0, resident_mib=1000.0, gpu_mib=None, free_mib=2048.0,
+    checkpoint_bytes=10**6, disk_bytes=4 * 10**6, free_bytes=10**9, largest_batch_size=96,
+    largest_is_limited_by="memory", tried=[TriedSize(batch_size=8, memory_mib=1024.0)], notes=[],
 )  # fmt: skip
 TRAINED = TrainResult(
     model_name="PP-LCNet_x1_0_ML",
@@ -175,6 +186,7 @@ PREDICTED = PredictResult(
     csv="predict/predictions.csv",
 )
 RESULTS: dict[str, cli.Result] = {
+    "plan": PLANNED,
     "check_dataset": CHECKED,
     "train": TRAINED,
     "evaluate": EVALUATED,

@@ -98,7 +98,7 @@ def test_a_file_that_is_no_configuration_is_refused(
     [
         ("Trian.batch_size=4", "unknown section Trian"),
         ("Train.batchsize=4", "unknown key Train.batchsize"),
-        ("Train.batch_size=many", "Train.batch_size is 'many': must be a whole number"),
+        ("Train.batch_size=many", "Train.batch_size is 'many': must be auto, or a whole number"),
         ("Train.learning_rate=.nan", "Train.learning_rate is nan"),
         ("Train.learning_rate=0.1", "AdamW destroys the weights above 0.01"),
         ("Train.head_lr_mult=200", "makes the head's rate 0.02: AdamW destroys the weights"),

@@ -249,6 +249,12 @@ def read_progress(folder: Path) -> Mapping[str, Any] | None:
     return _read_states(states)["progress"] if states.is_file() else None
 
 
+def read_settings(folder: Path) -> Mapping[str, Any]:
+    """`Checkpoint.fingerprint` of a checkpoint folder; {} where there is no checkpoint."""
+    states = CheckpointFiles(folder).states
+    return _read_states(states)["settings"] if states.is_file() else {}
+
+
 def find_folder(text: str, key: str) -> Path:
     """The checkpoint folder that `text` names: as folder, file in it, or file without suffix."""
     path = Path(os.path.abspath(text))  # "." has no name of its own; that of a link counts

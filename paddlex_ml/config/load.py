@@ -177,7 +177,11 @@ def _read_none_as_null(raw: dict[Any, Any]) -> Iterator[str]:
 def _fill_what_is_not_read(raw: dict[Any, Any]) -> None:
     """Let a file without the options of a training do for the modes that do not train."""
     section, train = raw.get("Global"), raw.get("Train") or {}
-    if isinstance(section, dict) and section.get("mode") != "train" and isinstance(train, dict):
+    if (
+        isinstance(section, dict)
+        and section.get("mode") not in rules.TRAINING
+        and isinstance(train, dict)
+    ):
         raw["Train"] = {**validation.typical_values("Train"), **train}
 
 

@@ -11,13 +11,16 @@ _EVERY = ("Global.mode", "Global.model", "Global.output")
 _MODEL = ("Train.num_classes", "Train.num_queries", "Train.image_size", "Train.decoder_tokens")
 _DATA = ("Global.dataset_dir", "Global.device", "Global.seed", "Train.soft_labels")
 
+# It saves the sections of the modes that come after it in its config.yaml.
+_TRAINING = ("Global", "Train", "Evaluate", "Export", "Benchmark", "Predict")
+
 READ: Mapping[str, tuple[str, ...]] = {
     "check_dataset": (
         *(*_EVERY, "CheckDataset", "Global.dataset_dir", "Global.seed"),
         *("Train.num_classes", "Train.soft_labels"),
     ),
-    # It saves the sections of the modes that come after it in its config.yaml.
-    "train": ("Global", "Train", "Evaluate", "Export", "Benchmark", "Predict"),
+    "plan": _TRAINING,
+    "train": _TRAINING,
     "evaluate": (
         *(*_EVERY, *_DATA, *_MODEL, "Evaluate"),
         *("Train.batch_size", "Train.num_workers", "Train.track", "Train.tensorboard"),

@@ -13,6 +13,7 @@ from paddlex_ml.config import shipped
 from paddlex_ml.config.distillation_schema import DistillationConfig
 from paddlex_ml.config.export_schema import FORMATS_WITH_PRECISION, OPSET, ExportConfig
 from paddlex_ml.config.schema import (
+    BATCH_SIZE,
     SOURCES,
     TOKEN_MODELS,
     TUNE_TARGET,
@@ -29,6 +30,8 @@ RATE_IDLE = 1e-6
 """Below this rate no weight changes noticeably in any usual number of epochs."""
 LONGEST_WARMUP = 0.5
 """Share of the epochs: after a longer warm-up the rate falls before the model has learned."""
+TRAINING = ("plan", "train")
+"""Modes that read the options of a training."""
 _LOSS = LossConfig()
 _INT8_OPSET = 13  # the first version with a scale for every channel
 _ROUNDS = 20  # of the bootstrap: with fewer, the percentiles are its lowest and highest round
@@ -43,7 +46,7 @@ def broken(config: Config, skip: set[str], *, to_run: bool) -> Iterator[ConfigFa
     `to_run` adds what only a run needs; without it the rules that tie keys together remain.
     """
     groups = [_RULES.get(config.Global.mode), _token_rules, *([_run_rules] if to_run else [])]
-    if to_run and config.Global.mode == "train":
+    if to_run and config.Global.mode in TRAINING:
         groups.append(_rate_rules)
     for rules in groups if "Global.mode" not in skip else ():
         for fault, others in rules(config) if rules else ():
@@ -59,7 +62,7 @@ def notes(config: Config) -> Iterator[str]:
             f"Global.device is {device}, but this machine has no GPU, which a check does not need; "
             "for the training write into the YAML file, section Global: device: auto"
         )
-    if config.Global.mode != "train":
+    if config.Global.mode not in TRAINING:
         return
     if config.Train.pretrain_weight_path is None and config.Train.resume_path is None:
         yield (
@@ -261,7 +264,7 @@ def _evaluate_rules(config: Config) -> Iterator[Broken]:
 
 _RULES = {
     "check_dataset": _check_dataset_rules,
-    "train": _train_rules,
+    **dict.fromkeys(TRAINING, _train_rules),
     "evaluate": _evaluate_rules,
 }
 """Mode -> the rules about the section that it alone reads."""
@@ -281,7 +284,7 @@ def _run_rules(config: Config) -> Iterator[Broken]:
         what = f"{key} is {config.Global.device}, but this machine has no GPU, or no driver of it"
         fix = f"{override(key, 'auto')}, or for good in the YAML file, section Global: device: auto"
         yield ConfigFault(key, what, fix), ("Global.mode",)
-    reads_data = mode in ("check_dataset", "train", "evaluate", "benchmark")
+    reads_data = mode in ("check_dataset", *TRAINING, "evaluate", "benchmark")
     if reads_data and config.Global.dataset_dir is None:
         key = "Global.dataset_dir"
         what = f"{key} is not set: mode {mode} reads a data set"
@@ -300,6 +303,8 @@ def _run_rules(config: Config) -> Iterator[Broken]:
         yield ConfigFault(key, what, fix), ("Global.mode", other)
     if mode == "export":
         yield from _precision_rules(config)
+    if config.Train.dist_ips:
+        yield from _trial_rules(config)
     has_target = evaluate.tune_threshold in ("precision", "recall")
     if mode == "evaluate" and evaluate.tune_target != TUNE_TARGET and not has_target:
         key, other = "Evaluate.tune_target", "Evaluate.tune_threshold"
@@ -311,6 +316,17 @@ def _run_rules(config: Config) -> Iterator[Broken]:
         key = "Predict.input"
         what = f"{key} is not set: mode predict needs an image, a folder, a URL or a list of these"
         yield ConfigFault(key, what, override(key, "photo.jpg")), ("Global.mode",)
+
+
+def _trial_rules(config: Config) -> Iterator[Broken]:
+    """What is tried on this machine says nothing about other ones."""
+    mode, key, other = config.Global.mode, "Train.dist_ips", "Train.batch_size"
+    if mode == "plan":
+        what = f"{key} names several machines, but mode plan measures this one alone"
+        yield ConfigFault(key, what, override(key, None)), ("Global.mode",)
+    if mode == "train" and config.Train.batch_size == "auto":
+        what = f"{other} is auto, but each of the machines of {key} would choose its own size"
+        yield ConfigFault(other, what, override(other, BATCH_SIZE)), ("Global.mode", key)
 
 
 def _precision_rules(config: Config) -> Iterator[Broken]:

@@ -31,7 +31,7 @@ from paddlex_ml.config.value_types import (
 )
 from paddlex_ml.config.values import Checked, Range
 
-MODES = ("check_dataset", "train", "evaluate", "export", "benchmark", "predict")
+MODES = ("check_dataset", "plan", "train", "evaluate", "export", "benchmark", "predict")
 TOKEN_MODELS = ("CLIP_vit_base_patch16_448_ML",)
 """Models whose head can use one token of the image or all of them."""
 
@@ -54,11 +54,13 @@ IGNORED = ("Global.export_with_pir", "Train.dy2st")
 WORDS = {"Train.resume_path": ("auto",), "Evaluate.compare_with": ("raw", "ema")}
 """Key of a path -> words in its place that are no path."""
 
+BATCH_SIZE = 32
+"""Where nothing else is known."""
 TUNE_TARGET = 0.9
 """A precision or recall that suits most uses; F1 has no target."""
 
 PosWeight: TypeAlias = list[float] | Literal["auto"]
-Queries: TypeAlias = int | Literal["auto"]
+CountOrAuto: TypeAlias = int | Literal["auto"]
 Unknown: TypeAlias = Literal["ignore", "negative", "weak_negative", "em", "role"]
 
 
@@ -69,11 +71,11 @@ class GlobalConfig:
     model: Annotated[str, Checked(values.one_of(shipped.MODELS), typical="PP-LCNet_x1_0_ML")]
     """Which model: PP-LCNet_x1_0_ML, PP-HGNetV2-B0_ML, PP-HGNetV2-B4_ML, PP-HGNetV2-B6_ML,
     ResNet50_ML, CLIP_vit_base_patch16_448_ML."""
-    mode: Literal["check_dataset", "train", "evaluate", "export", "benchmark", "predict"]
-    """What to do: check_dataset, train, evaluate, export, benchmark or predict. Usually set by
-    -o Global.mode=..."""
+    mode: Literal["check_dataset", "plan", "train", "evaluate", "export", "benchmark", "predict"]
+    """What to do: check_dataset, plan (what a training will cost), train, evaluate, export,
+    benchmark or predict. Usually set by -o Global.mode=..."""
     dataset_dir: Path | None = None
-    """Folder of the data set (images/, label.txt, train.txt, val.txt). check_dataset, train,
+    """Folder of the data set (images/, label.txt, train.txt, val.txt). check_dataset, plan, train,
     evaluate and benchmark need it."""
     device: Annotated[str, Checked(values.device)] = "auto"  # the engines check that it exists
     """Where to compute: auto (a GPU if there is one, else the CPU), cpu, gpu, or gpu:1 for one GPU
@@ -222,9 +224,12 @@ class TrainConfig:
     epochs_iters: Count = 20
     """Passes over train.txt (epochs), at least 1. More for a small data set, fewer for a very large
     one."""
-    batch_size: Count = 32
+    batch_size: Annotated[CountOrAuto, Checked(values.count_or_auto(BATCH_SIZE), form="yaml")] = (
+        BATCH_SIZE
+    )
     """Images per step and process, at least 1. When memory runs out, halve it and raise
-    grad_accum_steps."""
+    grad_accum_steps. auto: the largest that fits in memory, tried before a training starts, but
+    not above what leaves an epoch 20 steps, unless the shipped size does (docs/plan.md)."""
     learning_rate: Annotated[float, Range(low=0, above=True, typical=1e-3)]
     """Peak rate of AdamW, reached when the warm-up ends; above 0, in training at most 0.01. Ten
     times smaller when the loss grows or the scores stay flat. From random weights PP-LCNet does
@@ -350,7 +355,7 @@ class TrainConfig:
     soft_labels: bool = False
     """true: train.txt may have values between 0 and 1, such as 0.7 where 7 of 10 annotators saw the
     class. false refuses them, as val.txt always does. Not for two_way (docs/labels.md)."""
-    num_queries: Annotated[Queries, Checked(values.num_queries, typical="auto")] = "auto"
+    num_queries: Annotated[CountOrAuto, Checked(values.count_or_auto("auto"))] = "auto"
     """Queries of the head, at least 1 and at most one per class; each predicts ceil(classes /
     num_queries) classes. auto: one per class up to 100 classes, 100 for more, or those of the
     weights to start from (docs/training.md)."""
@@ -384,7 +389,8 @@ class EvaluateConfig:
     """Batches between two lines of a log file, at least 1; there is at most a line every 2 seconds.
     A terminal shows a bar."""
     batch_size: Count | None = None
-    """Images per batch, at least 1. null: Train.batch_size. It never changes the score."""
+    """Images per batch, at least 1. null: Train.batch_size, or 32 where that is auto. It never
+    changes the score."""
     reduced_decode: bool = False
     """true: mode evaluate, and the evaluations during a training, decode large JPEGs at reduced
     size: faster, but the scores differ in the third digit from those of full decoding, which

@@ -7,6 +7,7 @@ import os
 import shlex
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config import values, yaml_text
@@ -68,5 +69,16 @@ def _find_near(path: Path) -> Path | None:
 @cache
 def learning_rate(model: str) -> float:
     """The peak rate in the shipped file for `model`."""
+    return float(_read_training(model)["learning_rate"])
+
+
+@cache
+def batch_size(model: str) -> int:
+    """The images per step in the shipped file for `model`, which belong to its peak rate."""
+    return int(_read_training(model)["batch_size"])
+
+
+def _read_training(model: str) -> dict[str, Any]:
     text = (folder() / f"{model}.yaml").read_text(encoding="utf-8")
-    return float(yaml_text.parse(text).value["Train"]["learning_rate"])
+    section: dict[str, Any] = yaml_text.parse(text).value["Train"]
+    return section

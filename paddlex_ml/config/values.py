@@ -212,15 +212,21 @@ def pos_weight(value: Any) -> list[float] | str:
     return weights
 
 
-def num_queries(value: Any) -> int | str:
-    """A whole number of at least 1, or `auto`. That there are as many classes is checked later."""
-    if value == "auto":
-        return "auto"
-    typed = isinstance(value, str) and value.isdecimal() and len(value) < 10  # as behind -o
-    number = int(value) if typed else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise Refused("must be auto, or a whole number of at least 1", "auto")
-    return number
+def count_or_auto(usual: int | str) -> Callable[[Any], int | str]:
+    """A checker that accepts a whole number of at least 1, or `auto`; `usual` is the repair."""
+
+    def check(value: Any) -> int | str:
+        if value == "auto":
+            return "auto"
+        typed = isinstance(value, str) and value.isdecimal() and len(value) < 10  # as behind -o
+        number = int(value) if typed else value
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            is_whole = isinstance(number, float) and number.is_integer() and number >= 1
+            repair = int(number) if is_whole else usual
+            raise Refused("must be auto, or a whole number of at least 1", repair)
+        return number
+
+    return check
 
 
 def counts(value: Any) -> tuple[int, ...]:

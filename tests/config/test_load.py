@@ -184,7 +184,7 @@ def test_all_faults_come_in_one_message(tmp_path: Path) -> None:
         "Global.dataset_dir",
         "  fix:   repair each fault as its own line says",
         f"  where: {path}",
-        "  1. Train.batch_size is 0: must be at least 1",
+        "  1. Train.batch_size is 0: must be auto, or a whole number of at least 1",
         f"     where: {path}:7",
         "     fix:   -o Train.batch_size=32",
         "  2. Train.learning_rate is nan: must be a finite number",

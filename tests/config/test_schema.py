@@ -57,9 +57,14 @@ def test_the_modes_and_the_annotation_of_mode_agree() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message", "fix"),
     [
-        ("Train.batch_size", 0, "is 0: must be at least 1", "-o Train.batch_size=32"),
-        ("Train.batch_size", True, "must be a whole number", "-o Train.batch_size=32"),
-        ("Train.batch_size", 8.0, "must be a whole number", "-o Train.batch_size=8"),
+        (
+            "Train.batch_size",
+            0,
+            "is 0: must be auto, or a whole number of at least 1",
+            "-o Train.batch_size=32",
+        ),
+        ("Train.batch_size", True, "auto, or a whole number", "-o Train.batch_size=32"),
+        ("Train.batch_size", 8.0, "auto, or a whole number", "-o Train.batch_size=8"),
         ("Train.batch_size", "8.0", "must be a whole number", "-o Train.batch_size=8"),
         ("Train.batch_size", None, "must be a whole number", "-o Train.batch_size=32"),
         ("Train.batch_size", {"x": 1}, "is a mapping: must be a whole number", "=32"),

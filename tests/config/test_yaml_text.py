@@ -190,7 +190,7 @@ Train: {learning_rate: 1e-3, warmup_steps: 1, <<: *small}
 def test_faults_in_what_is_taken_over_are_found_at_their_line(tmp_path: Path) -> None:
     text = f"more: &more\n  batch_size: 0\n{MINIMAL}  <<: *more\n"
     error = failure(tmp_path, text=text)
-    assert error.what == "Train.batch_size is 0: must be at least 1"
+    assert error.what == "Train.batch_size is 0: must be auto, or a whole number of at least 1"
     assert error.where == f"{tmp_path / 'my.yaml'}:2"
     unused = failure(tmp_path, text=f"more: {{batch_size: 1}}\n{MINIMAL}")
     assert unused.what == "unknown section more"

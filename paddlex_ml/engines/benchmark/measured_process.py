@@ -6,29 +6,19 @@ So each of them has a memory, an import and threads of its own, and only one com
 
 from __future__ import annotations
 
-import logging
-import signal
 import time
 import traceback
 from contextlib import suppress
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-import psutil
 
-from paddlex_ml import ended_process, machine_memory, stop_signals
 from paddlex_ml.data.transforms import read_image
-from paddlex_ml.distributed.parent import exit_with_parent
+from paddlex_ml.engines.answering_process import AnsweringProcess, begin_answering, find_peak
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.static_model import StaticModel
-
-_END_LIMIT = 5.0  # seconds that a process has to end by itself
-
-Reply = TypeVar("Reply")
 
 
 class Task(NamedTuple):
@@ -79,7 +69,7 @@ class BatchRequest(NamedTuple):
     seconds: float
 
 
-class MeasuredProcess:
+class MeasuredProcess(AnsweringProcess):
     """The parent's side. Close it, or use it in `with`."""
 
     def __init__(self, task: Task) -> None:
@@ -87,16 +77,10 @@ class MeasuredProcess:
 
         Raises PaddlexMLError where it cannot load or run the model, or is killed.
         """
-        stop_signals.start_tracker()
-        context = get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._ends_before = machine_memory.count_ends()
-        self._process = context.Process(target=serve, args=(theirs, task), daemon=True)
         begin = time.perf_counter()
-        self._process.start()
-        theirs.close()  # so that the end of the process closes the pipe
+        super().__init__(serve, task)
         try:
-            self.loaded = self._receive(Started)
+            self.loaded = self.receive(Started)
         except BaseException:
             self.close()
             raise
@@ -104,70 +88,25 @@ class MeasuredProcess:
 
     def answer(self, pixels: np.ndarray) -> Answers:
         """Let it answer images one by one: uint8 [N, H, W, 3]. Raises as the start does."""
-        self._send(pixels)
-        return self._receive(Answers)
+        self.send(pixels)
+        return self.receive(Answers)
 
     def repeat(self, batch: BatchRequest) -> BatchTimes:
         """Let it answer a batch again and again. Raises as the start does."""
-        self._send(batch)
-        return self._receive(BatchTimes)
-
-    def close(self) -> None:
-        """End the process."""
-        self._connection.close()  # what it waits for
-        self._process.join(_END_LIMIT)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-
-    def __enter__(self) -> MeasuredProcess:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _send(self, request: np.ndarray | BatchRequest) -> None:
-        with suppress(BrokenPipeError, ConnectionResetError):  # `_receive` says why it has ended
-            self._connection.send(request)
-
-    def _receive(self, kind: type[Reply]) -> Reply:
-        try:
-            reply = self._connection.recv()
-        except (EOFError, ConnectionResetError):
-            self._process.join(_END_LIMIT)
-            end = ended_process.explain(self._process.exitcode, self._ends_before)
-            raise PaddlexMLError(
-                f"the process that runs it {end.how}",
-                where=machine_memory.describe(),
-                fix="free memory" if end.is_for_memory else "another version of its runtime",
-            ) from None
-        if isinstance(reply, BaseException):
-            raise reply
-        assert isinstance(reply, kind)
-        return reply
+        self.send(batch)
+        return self.receive(BatchTimes)
 
 
 def serve(connection: Connection, task: Task) -> None:
     """Load the model of the task, and answer what is asked until the other end is closed."""
-    exit_with_parent()
-    for number in stop_signals.ALL:  # of a whole terminal: the parent ends this process
-        signal.signal(number, signal.SIG_IGN)
-    told = _Warnings()
-    package = logging.getLogger("paddlex_ml")
-    package.addHandler(told)
-    package.propagate = False
+    warnings = begin_answering()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has enough
         try:
             begin = time.perf_counter()
             model = StaticModel(task.folder, task.device, task.run_mode, cpu_threads=task.threads)
             seconds = time.perf_counter() - begin
             model.run(model.preprocess(read_image(task.image))[None])
-            connection.send(Started(seconds, model.run_mode, told.texts, find_peak()))
+            connection.send(Started(seconds, model.run_mode, warnings, find_peak()))
             while True:
                 request = connection.recv()
                 reply = _repeat if isinstance(request, BatchRequest) else _answer
@@ -205,27 +144,3 @@ def _repeat(model: StaticModel, request: BatchRequest) -> BatchTimes:
         model.run(batch)
         seconds.append(time.perf_counter() - begin)
     return BatchTimes(seconds, find_peak())
-
-
-def find_peak() -> int | None:
-    """Most bytes of memory that this process has had; None where the system does not tell.
-
-    What getrusage says on Linux includes the memory of the process that has started this one.
-    """
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-    peak: int | None = getattr(psutil.Process().memory_info(), "peak_wset", None)  # Windows
-    return peak
-
-
-class _Warnings(logging.Handler):
-    """Keeps what is logged, from warnings on."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())

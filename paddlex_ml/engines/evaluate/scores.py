@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from paddlex_ml import terminal
-from paddlex_ml.config.schema import Config
+from paddlex_ml.config.schema import BATCH_SIZE, Config
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import MultiLabelDataset
 from paddlex_ml.data.loader import batches, count_workers, evaluation_indices
@@ -29,7 +29,8 @@ def score(
     """Scores float32 [N, C] of every model, which must share their preprocessing, in one pass."""
     reduced = config.Evaluate.reduced_decode
     dataset = MultiLabelDataset(images, models[0].preprocess, reduced_decode=reduced)
-    draws = evaluation_indices(len(dataset), config.Evaluate.batch_size or config.Train.batch_size)
+    size = config.Evaluate.batch_size or config.Train.batch_size
+    draws = evaluation_indices(len(dataset), BATCH_SIZE if size == "auto" else size)
 
     begin = written = time.monotonic()
 

@@ -106,17 +106,18 @@ def compose_plan(
 ) -> Plan:
     """All that the options decide about the training of `model`, of which nothing is frozen yet."""
     options, (images, order) = config.Train, _choose_order(config, dataset)
-    batch_size, accum = options.batch_size * group.size, options.grad_accum_steps
+    size, accum = options.batch_size, options.grad_accum_steps
+    assert size != "auto"  # the size is chosen before
     schedule = build_schedule(
         options.lr_schedule,
         options.learning_rate,
         epochs=options.epochs_iters,
-        steps_per_epoch=steps_per_epoch(images, batch_size, accum, group.size),
+        steps_per_epoch=steps_per_epoch(images, size * group.size, accum, group.size),
         warmup_epochs=options.warmup_steps,
     )
     plan = Plan(
         epochs=options.epochs_iters,
-        batch_size=options.batch_size,
+        batch_size=size,
         grad_accum_steps=accum,
         images=images,
         order=order,

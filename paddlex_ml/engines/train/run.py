@@ -8,59 +8,47 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import paddle
 
-from paddlex_ml import devices, paddle_runtime
+from paddlex_ml import devices
 from paddlex_ml.artifacts import weights
 from paddlex_ml.artifacts.run_folder import RunFolder
-from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import TrainResult
-from paddlex_ml.config.fingerprint import fingerprint
 from paddlex_ml.config.schema import Config
-from paddlex_ml.config.validation import override
 from paddlex_ml.data import annotation
-from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.distributed import launch
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines import tracked_run
+from paddlex_ml.engines.plan import batch_size
 from paddlex_ml.engines.train import (
+    build,
     changed_lists,
-    label_estimates,
     preflight,
     pretrained,
     resume,
     start,
     teachers,
 )
-from paddlex_ml.engines.train.plan import build_loaders, compose_plan, prepare_lists
+from paddlex_ml.engines.train.plan import build_loaders, prepare_lists
 from paddlex_ml.engines.train.result import build_result
 from paddlex_ml.engines.train.resume import Beginning
-from paddlex_ml.engines.train.start import Opened
-from paddlex_ml.errors import PaddlexMLError, Stopped
+from paddlex_ml.errors import Stopped
 from paddlex_ml.export.static import save_static
 from paddlex_ml.metrics.average_precision import constant_predictor_map
-from paddlex_ml.models import zoo
 from paddlex_ml.pictures import plots
 from paddlex_ml.progress import named
 from paddlex_ml.storage.files import set_link_aside
 from paddlex_ml.terminal import SafeFormatter
 from paddlex_ml.tracking import tracker
 from paddlex_ml.training import precision
-from paddlex_ml.training.ema import Ema
 from paddlex_ml.training.interrupt import SIGINT, Interrupt
 from paddlex_ml.training.loop import fit
-from paddlex_ml.training.optimizer import build_optimizer
-from paddlex_ml.training.plan import Plan
-from paddlex_ml.training.recompute import recompute_blocks
 from paddlex_ml.training.saving import Keeper
 from paddlex_ml.training.state import Training
-from paddlex_ml.training.sync_batch_norm import synchronise
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +69,8 @@ def run(config: Config) -> TrainResult | None:
     if beginning.resume is None:
         start.fetch_weights(config)
     teachers.check(config)
+    if options.batch_size == "auto":
+        config = batch_size.settle(config, device, beginning)
     job = TrainJob(config, beginning)
     result: TrainResult | None = launch.run(train_model, job, device, options.dist_ips)
     return result
@@ -91,7 +81,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
     config = job.config
     assert config.Global.dataset_dir is not None  # the configuration refuses None
     dataset = annotation.read(config.Global.dataset_dir, soft_labels=config.Train.soft_labels)
-    _refuse_unfit_lists(config, dataset, group)
+    build.refuse_unfit_lists(config, dataset, group)
     output, files = config.Global.output, RunFolder(config.Global.output)
     opened = start.read(config, job.beginning, dataset)
     with (
@@ -100,7 +90,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         ExitStack() as stack,
     ):
         dataset = prepare_lists(config, dataset, group)
-        training, plan = prepare(config, dataset, opened, group)
+        training, plan = build.prepare(config, dataset, opened, group)
         if group.is_main:
             preflight.check(training, output, plan)
         start.open_folder(config, opened, job.beginning, training, group)
@@ -135,58 +125,6 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
     )
 
 
-@named("building the model")
-def prepare(
-    config: Config, dataset: MLClsDataset, opened: Opened, group: ProcessGroup
-) -> tuple[Training, Plan]:
-    """Build the model and all that changes while it learns, new or from a checkpoint."""
-    options, teacher = config.Train, teachers.build(config, dataset, group)
-    weights_read = None if opened.saved else pretrained.read(config, opened.info)
-    head, info = start.choose_head(config, opened, weights_read)
-    paddle_runtime.use_own_threads()
-    paddle.seed(config.Global.seed)
-    build = partial(zoo.build, info.model, head.classes, tokens=info.decoder_tokens, layout=head)
-    model, progress = build(), Progress()
-    if weights_read is not None:
-        progress.started_from = pretrained.load(model, weights_read, info)
-        del weights_read  # as large as the model
-    averaged, device = build(), paddle.device.get_device()
-    if options.sync_bn:
-        model = synchronise(model, group, on_gpu=device != "cpu")
-    optimizer = build_optimizer(
-        model,
-        weight_decay=options.weight_decay,
-        lr_mult=partial(
-            zoo.find(info.model).lr_mult,
-            head=options.head_lr_mult,
-            backbone=options.backbone_lr_mult,
-        ),
-        clip_norm=options.grad_clip_norm,
-    )
-    computing = precision.choose(options.amp, options.amp_dtype, device)
-    computing.decorate(model, optimizer)
-    if options.recompute:
-        recompute_blocks(model)
-    training = Training(
-        info,
-        model,
-        averaged,
-        Ema(model, options.ema_decay),
-        optimizer,
-        computing.scaler(),
-        fingerprint(config, group.size)
-        | {"Train.num_queries": head.queries, teachers.KEY: teacher and teacher.digests},
-        progress,
-        label_estimates.build(config, dataset, group, is_read=opened.saved is not None),
-        compiles=options.compile,
-        overlaps=start.overlaps(options, device),
-    )
-    if opened.saved is not None:
-        training.restore(opened.saved)
-        resume.log(training, opened.saved.fingerprint, options.epochs_iters)
-    return training, compose_plan(config, dataset, model, computing, group, teacher)
-
-
 @named("exporting the best model, and comparing its scores")
 def export_best(training: Training, output: Path) -> float:
     """Export the weights with the best score; returns how far scores of the static model differ."""
@@ -195,33 +133,6 @@ def export_best(training: Training, output: Path) -> float:
     for name, value in training.averaged.state_dict().items():
         value.set_value(best[name].astype(str(value.numpy().dtype)))
     return save_static(training.averaged, training.info, files.inference.folder)
-
-
-def _refuse_unfit_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> None:
-    asked, classes = config.Train.num_classes, len(dataset.label_names)
-    if asked is not None and asked != classes:
-        raise PaddlexMLError(
-            f"Train.num_classes is {asked}, label.txt names {classes} classes",
-            where=str(dataset.root / annotation.LABEL_FILE),
-            fix="-o Train.num_classes=null takes the number from label.txt",
-        )
-    queries = config.Train.num_queries
-    if queries != "auto" and queries > classes:
-        raise PaddlexMLError(
-            f"Train.num_queries is {queries}, label.txt names {classes} classes: a query without a "
-            "class learns nothing",
-            where=str(dataset.root / annotation.LABEL_FILE),
-            fix=f"{override('Train.num_queries', classes)} gives every class its own, "
-            f"{override('Train.num_queries', 'auto')} chooses",
-        )
-    counted = dataset.train.weights
-    images = len(dataset.train) if counted is None else int((counted > 0).sum())
-    if images < group.size:
-        raise PaddlexMLError(
-            f"{images} images cannot be shared by {group.size} processes",
-            where=str(dataset.root / annotation.TRAIN_FILE),
-            fix="-o Global.device=auto trains in one process",
-        )
 
 
 class _LogFile(logging.FileHandler):

@@ -16,7 +16,6 @@ from paddlex_ml.engines.benchmark.measured_process import (
     BatchRequest,
     MeasuredProcess,
     Task,
-    find_peak,
 )
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.static_model import StaticModel
@@ -86,12 +85,3 @@ def test_a_process_that_is_killed_is_told(task: Task):
         os.kill(process._process.pid, signal.SIGKILL)
         with pytest.raises(PaddlexMLError, match="was killed by the system"):
             process.answer(np.zeros((1, 32, 32, 3), np.uint8))
-
-
-def test_the_peak_grows_with_what_is_taken():
-    before = find_peak()
-    if before is None:
-        pytest.skip("this system does not tell")
-    taken = np.ones(before // 8 + 2**24)  # more than ever before
-    assert (find_peak() or 0) > before
-    assert taken.sum() > 0

@@ -23,7 +23,7 @@ from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.data.dataset import SampleIndex
 from paddlex_ml.data.image_cache import ImageCache
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines.train import run, start
+from paddlex_ml.engines.train import build, start
 from paddlex_ml.engines.train.plan import build_loaders, compose_plan, prepare_lists
 from paddlex_ml.engines.train.resume import Beginning
 from paddlex_ml.errors import PaddlexMLError
@@ -67,7 +67,7 @@ def plan_of(toy: Path, config_of: Any) -> Any:
 def prepared(toy: Path, config_of: Any) -> Any:
     def prepare(*overrides: str) -> tuple[Training, Plan]:
         config, dataset, group = config_of(*overrides), annotation.read(toy), ProcessGroup()
-        return run.prepare(config, dataset, start.read(config, Beginning(), dataset), group)
+        return build.prepare(config, dataset, start.read(config, Beginning(), dataset), group)
 
     return prepare
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model of a training and all that changes while it learns, new or from a checkpoint."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import paddle
+
+from paddlex_ml import paddle_runtime
+from paddlex_ml.artifacts.saved_states import Progress
+from paddlex_ml.config.fingerprint import fingerprint
+from paddlex_ml.config.schema import Config
+from paddlex_ml.config.validation import override
+from paddlex_ml.data import annotation
+from paddlex_ml.data.annotation import MLClsDataset
+from paddlex_ml.distributed.group import ProcessGroup
+from paddlex_ml.engines.train import label_estimates, pretrained, resume, start, teachers
+from paddlex_ml.engines.train.plan import compose_plan
+from paddlex_ml.engines.train.start import Opened
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.models import zoo
+from paddlex_ml.progress import named
+from paddlex_ml.training import precision
+from paddlex_ml.training.ema import Ema
+from paddlex_ml.training.optimizer import build_optimizer
+from paddlex_ml.training.plan import Plan
+from paddlex_ml.training.recompute import recompute_blocks
+from paddlex_ml.training.state import Training
+from paddlex_ml.training.sync_batch_norm import synchronise
+
+
+@named("building the model")
+def prepare(
+    config: Config, dataset: MLClsDataset, opened: Opened, group: ProcessGroup
+) -> tuple[Training, Plan]:
+    """Build the model and all that changes while it learns, new or from a checkpoint."""
+    options, teacher = config.Train, teachers.build(config, dataset, group)
+    weights_read = None if opened.saved else pretrained.read(config, opened.info)
+    head, info = start.choose_head(config, opened, weights_read)
+    paddle_runtime.use_own_threads()
+    paddle.seed(config.Global.seed)
+    build = partial(zoo.build, info.model, head.classes, tokens=info.decoder_tokens, layout=head)
+    model, progress = build(), Progress()
+    if weights_read is not None:
+        progress.started_from = pretrained.load(model, weights_read, info)
+        del weights_read  # as large as the model
+    averaged, device = build(), paddle.device.get_device()
+    if options.sync_bn:
+        model = synchronise(model, group, on_gpu=device != "cpu")
+    optimizer = build_optimizer(
+        model,
+        weight_decay=options.weight_decay,
+        lr_mult=partial(
+            zoo.find(info.model).lr_mult,
+            head=options.head_lr_mult,
+            backbone=options.backbone_lr_mult,
+        ),
+        clip_norm=options.grad_clip_norm,
+    )
+    computing = precision.choose(options.amp, options.amp_dtype, device)
+    computing.decorate(model, optimizer)
+    if options.recompute:
+        recompute_blocks(model)
+    training = Training(
+        info,
+        model,
+        averaged,
+        Ema(model, options.ema_decay),
+        optimizer,
+        computing.scaler(),
+        fingerprint(config, group.size)
+        | {"Train.num_queries": head.queries, teachers.KEY: teacher and teacher.digests},
+        progress,
+        label_estimates.build(config, dataset, group, is_read=opened.saved is not None),
+        compiles=options.compile,
+        overlaps=start.overlaps(options, device),
+    )
+    if opened.saved is not None:
+        training.restore(opened.saved)
+        resume.log(training, opened.saved.fingerprint, options.epochs_iters)
+    return training, compose_plan(config, dataset, model, computing, group, teacher)
+
+
+def refuse_unfit_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) -> None:
+    """Raise PaddlexMLError where the options do not fit the lists of the data set."""
+    asked, classes = config.Train.num_classes, len(dataset.label_names)
+    if asked is not None and asked != classes:
+        raise PaddlexMLError(
+            f"Train.num_classes is {asked}, label.txt names {classes} classes",
+            where=str(dataset.root / annotation.LABEL_FILE),
+            fix="-o Train.num_classes=null takes the number from label.txt",
+        )
+    queries = config.Train.num_queries
+    if queries != "auto" and queries > classes:
+        raise PaddlexMLError(
+            f"Train.num_queries is {queries}, label.txt names {classes} classes: a query without a "
+            "class learns nothing",
+            where=str(dataset.root / annotation.LABEL_FILE),
+            fix=f"{override('Train.num_queries', classes)} gives every class its own, "
+            f"{override('Train.num_queries', 'auto')} chooses",
+        )
+    counted = dataset.train.weights
+    images = len(dataset.train) if counted is None else int((counted > 0).sum())
+    if images < group.size:
+        raise PaddlexMLError(
+            f"{images} images cannot be shared by {group.size} processes",
+            where=str(dataset.root / annotation.TRAIN_FILE),
+            fix="-o Global.device=auto trains in one process",
+        )
