@@ -68,7 +68,7 @@ def after_plan(
     """The training, with the batch size that was planned."""
     chosen = {}
     if config.Train.batch_size == "auto":
-        chosen = {"Train.batch_size": str(result.batch_size)}
+        chosen = {"Train.batch_size": result.batch_size}
     return _write(config_file, _list_words("train", overrides, chosen))
 
 
@@ -126,14 +126,17 @@ def after_benchmark(
 ) -> str:
     """Prediction as recommended; of an export that is gone, the export, which names it then."""
     row = next(row for row in result.rows if row.is_recommended)
-    chosen = {"Predict.kernel_option.run_mode": row.run_mode}
     if row.folder is None:
         form, _, precision = row.format.partition(" ")
         wanted = {"Export.format": form, "Export.precision": precision or "fp32"}
         usual = {key: getattr(config.Export, key.partition(".")[2]) for key in wanted}
-        chosen |= {key: value for key, value in wanted.items() if value != usual[key]}
+        chosen = {key: value for key, value in wanted.items() if value != usual[key]}
         return _write(config_file, _list_words("export", overrides, chosen))
-    chosen |= {"Predict.model_dir": row.folder, **_choose_image(config, overrides)}
+    chosen = {
+        "Predict.kernel_option.run_mode": row.run_mode,
+        "Predict.model_dir": row.folder,
+        **_choose_image(config, overrides),
+    }
     return _write(config_file, _list_words("predict", overrides, chosen))
 
 
@@ -157,7 +160,7 @@ def _choose_image(config: Config, overrides: Sequence[str]) -> dict[str, str]:
 def _list_words(
     mode: str,
     overrides: Sequence[str],
-    chosen: Mapping[str, str],
+    chosen: Mapping[str, Any],
     repairs: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
     """The overrides of a command: `mode` and `chosen` replace what `overrides` say of them.

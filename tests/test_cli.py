@@ -143,15 +143,15 @@ def test_a_passed_check_says_so_and_names_the_next_command(
         ),
         (
             "benchmark", "Benchmark.minutes=1", {},
-            "Global.mode=predict {kept} -o Benchmark.minutes=1 -o "
+            "Global.mode=predict -o Global.dataset_dir=data -o Predict.input=a.jpg -o "
             "Predict.kernel_option.run_mode=onnxruntime -o "
             "Predict.model_dir=output/best_model/inference_onnx",
         ),
         (
             "benchmark", "Export.format=onnx",
             {"rows": [benchmark_row("onnx int8", "onnxruntime", 9, 1, **GONE)]},
-            "Global.mode=export {kept} -o Export.format=onnx -o "
-            "Predict.kernel_option.run_mode=onnxruntime -o Export.precision=int8",
+            "Global.mode=export -o Global.dataset_dir=data -o Export.format=onnx -o "
+            "Export.precision=int8",
         ),
         (
             "evaluate", "Evaluate.weight_path=a.pdparams", {"weight_path": "a.pdparams"},

@@ -12,6 +12,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -220,8 +221,11 @@ def count_or_auto(usual: int | str) -> Callable[[Any], int | str]:
             return "auto"
         typed = isinstance(value, str) and value.isdecimal() and len(value) < 10  # as behind -o
         number = int(value) if typed else value
+        if isinstance(number, str) and not number.isdecimal():
+            with suppress(ValueError):
+                number = float(number)
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            is_whole = isinstance(number, float) and number.is_integer() and number >= 1
+            is_whole = isinstance(number, float) and number.is_integer() and 1 <= number < 1e9
             repair = int(number) if is_whole else usual
             raise Refused("must be auto, or a whole number of at least 1", repair)
         return number

@@ -14,7 +14,7 @@ import yaml
 
 from paddlex_ml import cli
 from paddlex_ml.engines.plan import trial
-from paddlex_ml.engines.plan.trial import EpochKind, TrialFacts, TrialReport, TrialTask
+from paddlex_ml.engines.plan.trial import EpochKind, MeasuredTrial, TrialFacts, TrialTask
 from paddlex_ml.storage import temporary
 
 Run = Callable[..., tuple[int, str]]
@@ -69,13 +69,13 @@ def no_trials(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Trials that are not run: 10 MiB an image. Returns the sizes that are tried."""
     sizes: list[int] = []
 
-    def pretend(task: TrialTask) -> TrialReport:
+    def pretend(task: TrialTask) -> MeasuredTrial:
         size = task.config.Train.batch_size
         assert size != "auto"
         sizes.append(size)
         facts = TrialFacts(24, 12, 3, 3, 3.0, 2, 2)
         kinds = [EpochKind(2, np.array([0.01, 0.02]), 3)]
-        return TrialReport(facts, kinds, np.zeros(2), 10.0 * size, None, 10.0, 10.0, None)
+        return MeasuredTrial(facts, kinds, np.zeros(2), 10.0 * size, None, 10.0, 10.0, None)
 
     monkeypatch.setattr(trial, "run", pretend)
     return sizes
