@@ -76,8 +76,6 @@ def _compose(
         trials.notes.append(f"the disk of {config.Global.output} is too small: {fewer} takes less")
     if config.Train.resume_path is not None:
         trials.notes.append("the plan is that of the whole run, not of what is left to resume")
-    if config.Train.early_stop_patience is not None:
-        trials.notes.append("Train.early_stop_patience may end the run earlier")
     tried = {each: found and found.step_mib for each, found in sorted(trials.reports.items())}
     return PlanResult(
         model_name=config.Global.model,
