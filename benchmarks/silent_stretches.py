@@ -19,7 +19,7 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,7 @@ def draw(folder: Path, images: int, classes: int) -> None:
     (folder / "train.txt").write_text("".join(others))
 
 
-def watch(command: Sequence[str]) -> tuple[int, float, list[tuple[float, float, str]]]:
+def watch(command: list[str]) -> tuple[int, float, list[tuple[float, float, str]]]:
     """Run a command in a pseudo-terminal: exit code, seconds, and (begin, length, line before)."""
     child, terminal = pty.fork()
     if child == 0:

@@ -3,7 +3,7 @@
 
 DATA is natural_scenes (docs/results.md), WEIGHTS a trained backbone. For each number of training
 images a stratified part of train.txt is drawn (seed 0), and PP-LCNet is trained on it with each set
-of options; the mAP is that on the whole val.txt after the last epochs. Runs that are done are
+of options; the mAP is that on the whole val.txt after the last epoch. Runs that are done are
 skipped, and the table is printed at the end.
 """
 
@@ -24,10 +24,10 @@ SIDE = 96
 RUNS = (
     (24, "epochs_iters=20"),
     (24, "epochs_iters=100"),
-    (24, "epochs_iters=100 freeze_backbone_epochs=20"),
-    (24, "epochs_iters=100 augment.randaugment=false"),
     (100, "epochs_iters=20"),
     (100, "epochs_iters=60"),
+    (24, "epochs_iters=100 freeze_backbone_epochs=20"),
+    (24, "epochs_iters=100 augment.randaugment=false"),
     (100, "epochs_iters=60 freeze_backbone_epochs=10"),
     (400, "epochs_iters=10"),
     (400, "epochs_iters=30"),
@@ -39,9 +39,9 @@ def take(data: Path, count: int, folder: Path) -> None:
     if (folder / "val.txt").exists():
         return
     dataset = annotation.read(data)
-    percent = max(1, round(100 * count / len(dataset.train)))
+    percent = -(-100 * count // len(dataset.train))
     division = Division(val_percent=percent, strategy="stratified", seed=0, group_regex=None)
-    chosen = divide(dataset.train, division)["val"].take(list(range(count)))
+    chosen = divide(dataset.train, division)["val"].take([*range(count)])
     folder.mkdir(parents=True)
     for name in ("images", "label.txt"):
         (folder / name).symlink_to((data / name).resolve())
@@ -57,7 +57,7 @@ def train(data: Path, weights: Path, output: Path, options: str) -> float:
         keys = {
             "Global.mode": "train", "Global.dataset_dir": data, "Global.output": output,
             "Global.device": "cpu", "Train.pretrain_weight_path": weights, "Train.image_size": SIDE,
-            "Train.start_eval_epoch": epochs - 1, "Train.num_workers": 1,
+            "Train.start_eval_epoch": epochs, "Train.num_workers": 1,
             "Train.save_interval": epochs, "Train.batch_size": 16,
         }  # fmt: skip
         words = [*(f"{key}={value}" for key, value in keys.items()), "Global.overwrite=true"]
@@ -66,7 +66,7 @@ def train(data: Path, weights: Path, output: Path, options: str) -> float:
         done = subprocess.run(start, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(done.stderr)
-    return float(json.loads(result.read_text("utf-8"))["best"]["score"])
+    return float(json.loads(result.read_text("utf-8"))["models"]["best"]["score"])
 
 
 def main() -> None:

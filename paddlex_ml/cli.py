@@ -15,7 +15,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -32,7 +32,7 @@ from paddlex_ml.artifacts.plan_result import PlanResult
 from paddlex_ml.artifacts.predict_result import PredictResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
-from paddlex_ml.config import load, run_config, shipped, validation
+from paddlex_ml.config import load, options_by_size, run_config, shipped, validation
 from paddlex_ml.config.schema import Config
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.distributed import addresses
@@ -77,6 +77,7 @@ modes (-o Global.mode=...):
   predict         name what images show
 
 examples:
+  {prog} --data my_photographs -o Global.mode=train
   {prog} -c PP-LCNet_x1_0_ML -o Global.mode=check_dataset -o Global.dataset_dir=./dataset/my_set
   {prog} -c PP-LCNet_x1_0_ML -o Global.mode=train -o Global.dataset_dir=./dataset/my_set
   {prog} -c output/config.yaml -o Global.mode=evaluate
@@ -128,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with ExitStack() as held:
                 if mode != "plan":
                     _open_output(config, held)
-                result = _run_engine(config)
+                config, result = _run_engine(config, loaded.typed)
                 if mode != "plan":
                     files.write_json(RunFolder(output).result(mode), msgspec.to_builtins(result))
                     _write_card(mode, output)
@@ -156,8 +157,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "-c", "--config", required=True, metavar="FILE",
+        "-c", "--config", metavar="FILE",
         help="a YAML file, or the name of a model for the file that is shipped with it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", metavar="FOLDER_OR_TABLE",
+        help="photographs and their labels in any form that is recognised; needs no -c, and writes "
+        "a data set into <output>/dataset, which refers to the photographs",
     )  # fmt: skip
     parser.add_argument(
         "-o", "--override", action="extend", nargs="+", default=[], metavar="SECTION.KEY=VALUE",
@@ -174,7 +180,16 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="print the models with their size, cost and published score, and stop",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=paddlex_ml.__version__)
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.data is not None:
+        arguments.config = arguments.config or "PP-LCNet_x1_0_ML"
+        arguments.override[:0] = [
+            validation.assignment("Global.dataset_dir", arguments.data),
+            validation.assignment("CheckDataset.convert.src_dataset_type", "auto"),
+        ]
+    elif arguments.config is None:
+        parser.error("the following arguments are required: -c/--config, or --data")
+    return arguments
 
 
 def _list_models() -> str:
@@ -196,16 +211,26 @@ def _list_models() -> str:
     return "\n".join([*lines, "", "GFLOPs: 10^9 multiply-adds; mAP: published weights, COCO 2017"])
 
 
-def _run_engine(config: Config) -> Result:
-    """Run the engine of the mode; returns the content of its result file."""
+def _run_engine(config: Config, typed: Collection[str] = ()) -> tuple[Config, Result]:
+    """Run the engine of the mode; the configuration that it ran with, and its result.
+
+    A training of a source that is no data set yet is one from its check to its report. `typed`: the
+    keys that the command line sets.
+    """
     mode = config.Global.mode
     with _compiling_ahead(config) if mode == "train" else nullcontext():
         if mode not in _WITHOUT_PADDLE:
             logger.info("%s", paddle_runtime.prepare())
         with progress.named("importing libraries"):
             engine = importlib.import_module(ENGINES[mode])
+        is_whole = mode == "train" and options_by_size.is_by_reference(config)
+        if is_whole:
+            straight_on = importlib.import_module("paddlex_ml.engines.straight_on")
+            config = straight_on.check(config, typed)
         result: Result = engine.run(config)
-    return result
+        if is_whole:
+            straight_on.evaluate(config)
+    return config, result
 
 
 def _compiling_ahead(config: Config) -> AbstractContextManager[None]:
@@ -304,17 +329,13 @@ def _summarise(config: Config, arguments: argparse.Namespace, result: Result) ->
     path = run.result(config.Global.mode)
     match result:
         case CheckResult():
-            training = validation.with_value(config, "Global.mode", "train")
-            is_taken = earlier_run.find_conflict(training) is not None
-            free = earlier_run.free_folder(output) if is_taken else None
-            train = next_command.after_check(config, *typed, result.attributes.num_classes, free)
             return (
                 "Check dataset passed !\n"
                 f"  result:    {path}\n"
                 f"  samples:   {run.check_dataset.demo_img}\n"
                 f"  histogram: {run.check_dataset.histogram}\n"
                 f"  report:    {run.check_dataset.report}\n"
-                f"next: {train}"
+                f"next: {_find_training(config, *typed, result)}"
             )
         case PlanResult():
             planned = next_command.after_plan(config, *typed, result)
@@ -345,3 +366,15 @@ def _summarise(config: Config, arguments: argparse.Namespace, result: Result) ->
             return (
                 f"Prediction done: {path}\n{'pictures and scores' if draws else 'scores'}: {folder}"
             )
+
+
+def _find_training(config: Config, name: str, overrides: Sequence[str], result: CheckResult) -> str:
+    """The command that trains on what was checked, into a folder that no other training has."""
+    if options_by_size.is_by_reference(config):
+        straight_on = importlib.import_module("paddlex_ml.engines.straight_on")
+        overrides = straight_on.go_on(config, overrides, result)
+    training = validation.with_value(config, "Global.mode", "train")
+    is_taken = earlier_run.find_conflict(training) is not None
+    free = earlier_run.free_folder(config.Global.output) if is_taken else None
+    classes = result.attributes.num_classes
+    return next_command.after_check(config, name, overrides, classes, free)

@@ -30,6 +30,8 @@ from paddlex_ml.storage import cache
 
 logger = logging.getLogger(__name__)
 
+MANY = 1000
+"""Pieces of work that surely take long enough to be told from the start."""
 END_LIMIT = 8.0
 """Seconds that a stopped run has to write what it has; batch systems kill after 10."""
 
@@ -102,22 +104,30 @@ def progress(
 
     begin = written = time.monotonic()
     last, is_over = 0, False
+    first: tuple[float, int] | None = None  # processes may take long to start: no measure of speed
 
     def log_tenths(done: int, total: int) -> None:
-        nonlocal last, written, is_over
+        nonlocal first, last, written, is_over
         now, tenth = time.monotonic(), done * 10 // total if total else 10
         if done == total and not is_over:
             is_over = True
             if always or written > begin:
                 logger.info("%s: %d of %d", what, done, total)
+        if not done:
+            if total >= MANY:
+                logger.info("%s: 0 of %d", what, total)
+            return
+        first = first or (now, done)
         passed = now - written
         is_due = written == begin or tenth > last or passed >= LONGEST_SILENCE
-        if done == total or not done or passed < SHORTEST_PAUSE or not is_due:
+        if done == total or passed < SHORTEST_PAUSE or not is_due:
             return
         last, written = tenth, now
-        left = (now - begin) * (total - done) / done
-        interval = tqdm.format_interval(left)
-        logger.info("%s: %d of %d, %s left", what, done, total, interval)
+        left = ""
+        if done > first[1]:
+            seconds = (now - first[0]) * (total - done) / (done - first[1])
+            left = f", {tqdm.format_interval(seconds)} left"
+        logger.info("%s: %d of %d%s", what, done, total, left)
 
     if not sys.stderr.isatty():
         yield log or log_tenths
@@ -126,6 +136,8 @@ def progress(
 
         def draw_bar(done: int, total: int) -> None:
             bar.total = total
+            if not done and total >= MANY:  # it will not be gone at once
+                bar.refresh()
             bar.update(done - bar.n)
 
         yield draw_bar

@@ -107,6 +107,7 @@ WITHOUT_A_MODULE = {
     "test_architecture.py": "imports of all modules",
     "test_bad_input.py": "bad input of every command",
     "test_disk.py": "full and closed disks",
+    "test_command_start.py": "what the start of a command imports",
     "test_docs.py": "the pages",
     "test_every_option.py": "all options of a training together",
     "test_extending.py": "docs/extending.md",

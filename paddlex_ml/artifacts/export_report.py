@@ -19,7 +19,7 @@ FORMAT_VERSION = 1
 
 
 class LayerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A layer that does not compute in 8 bits."""
+    """A layer that does not compute in 8 bits, or of fp16 an operator in float32."""
 
     name: str
     kind: str
@@ -29,7 +29,8 @@ class LayerReport(msgspec.Struct, frozen=True, kw_only=True):
     level: str
     """`weights`: only the weights have 8 bits; `float`: nothing has."""
     effect: float
-    """Mean square of the change of the logits where this layer alone is in 8 bits."""
+    """Mean square of the change of the logits where this layer alone is in 8 bits. Of fp16 twice
+    the largest number that the operator gets or gives, which float16 may not hold."""
 
 
 class ClassChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,9 +84,9 @@ class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
     max_map_loss: float
     """The budgets."""
     layers: int
-    """Layers with weights."""
+    """Layers with weights; of fp16 all operators, 0 where none was looked at (openvino)."""
     left: list[LayerReport]
-    """Those of them that do not compute in 8 bits, the one with the largest effect first."""
+    """Those of them that do not compute in this precision, the largest effect first."""
     per_class: list[ClassChange]
     trials: list[TrialReport]
 

@@ -7,6 +7,7 @@
       val_scores.npz                               of the best model (`saved_scores`)
       best_model/  latest/  epoch_<n>/             checkpoints with the exports of their weights
       check_dataset/  evaluate/  benchmark/  predict/   what these modes draw and write
+      dataset/                                     lists that were made of a source, by reference
       <mode>_result.json                           what a mode gave, for programs
       .<mode>.lock                                 held while a mode writes (`run_lock`)
       .paddlex_ml.lock                             held while a folder here is replaced
@@ -135,6 +136,7 @@ class RunFolder:
         self.best_model: Final = CheckpointFiles(output / "best_model")
         self.model_card: Final = self.best_model.folder / "MODEL_CARD.md"
         self.latest: Final = CheckpointFiles(output / "latest")
+        self.dataset: Final = output / "dataset"
         self.check_dataset: Final = CheckDatasetFiles(output / "check_dataset")
         self.evaluate: Final = EvaluateFiles(output / "evaluate")
         self.benchmark: Final = BenchmarkFiles(output / "benchmark")

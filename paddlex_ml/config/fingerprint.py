@@ -28,6 +28,7 @@ WITHOUT_EFFECT = {
     "Train.pretrain_weight_path": "a resume takes the weights of the checkpoint",
     "Train.teacher": "a path; the contents of the teachers are compared",
     "Train.resume_path": "a path",
+    "Train.auto": "the options that it has chosen are compared",
     "Train.rescore_best": "a changed list is named by itself",
     "Train.dist_ips": "the number of processes is compared",
     "Train.log_interval": "decides about log lines alone",

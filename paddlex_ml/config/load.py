@@ -31,6 +31,8 @@ class Loaded:
 
     config: Config
     notes: tuple[str, ...]
+    typed: frozenset[str] = frozenset()
+    """The keys that the command line sets."""
 
 
 @dataclass
@@ -96,7 +98,8 @@ def _load(path: Path, overrides: Sequence[str], *, to_run: bool) -> tuple[Loaded
         config = chosen.config
         notes.extend(chosen.notes)
         merged.faults.extend(chosen.faults)
-    return Loaded(config, () if merged.faults else (*notes, *rules.notes(config))), merged
+    notes = [] if merged.faults else [*notes, *rules.notes(config)]
+    return Loaded(config, tuple(notes), frozenset(merged.typed)), merged
 
 
 def _keep_rules(

@@ -11,20 +11,28 @@ _EVERY = ("Global.mode", "Global.model", "Global.output")
 _MODEL = ("Train.num_classes", "Train.num_queries", "Train.image_size", "Train.decoder_tokens")
 _DATA = ("Global.dataset_dir", "Global.device", "Global.seed", "Train.soft_labels")
 
+# It saves the sections of the modes that come after it in its config.yaml.
+_TRAINING = ("Global", "Train", "Evaluate", "Export", "Benchmark", "Predict")
+
 READ: Mapping[str, tuple[str, ...]] = {
     "check_dataset": (
         *(*_EVERY, "CheckDataset", "Global.dataset_dir", "Global.seed"),
         *("Train.num_classes", "Train.soft_labels"),
     ),
-    # It saves the sections of the modes that come after it in its config.yaml.
-    "train": ("Global", "Train", "Evaluate", "Export", "Predict"),
+    "plan": _TRAINING,
+    "train": _TRAINING,
     "evaluate": (
         *(*_EVERY, *_DATA, *_MODEL, "Evaluate"),
-        *("Train.batch_size", "Train.num_workers"),
+        *("Train.batch_size", "Train.num_workers", "Train.track", "Train.tensorboard"),
     ),
     "export": (
         *(*_EVERY, *_DATA, *_MODEL, "Export", "Evaluate.bootstrap"),
         *("Evaluate.tune_threshold", "Evaluate.tune_target", "Evaluate.tune_min_positives"),
+    ),
+    "benchmark": (
+        *(*_EVERY, "Global.dataset_dir", "Global.device", "Global.seed", *_MODEL, "Benchmark"),
+        *("Export.weight_path", "Export.max_changed_decisions", "Export.max_map_loss"),
+        "Predict.kernel_option.cpu_threads",
     ),
     "predict": (*_EVERY, "Global.dataset_dir", "Global.device", "Train.decoder_tokens", "Predict"),
 }

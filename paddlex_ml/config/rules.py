@@ -95,6 +95,7 @@ def _check_dataset_rules(config: Config) -> Iterator[Broken]:
         train = train if train and train < 100 else 80
         fix = f"{override(key, train)} {override(other, 100 - train)}"
         yield ConfigFault(key, what, fix), (other,)
+    yield from _by_reference_rules(config)
     if convert.enable and convert.src_dataset_type is None:
         key = "CheckDataset.convert.src_dataset_type"
         what = f"{key} is not set: choose auto, or one of {', '.join(SOURCES[1:])}"
@@ -106,7 +107,22 @@ def _check_dataset_rules(config: Config) -> Iterator[Broken]:
         yield ConfigFault(key, what, fix), (other,)
 
 
+def _by_reference_rules(config: Config) -> Iterator[Broken]:
+    """What belongs to a source of which a data set is made beside it."""
+    convert, other = config.CheckDataset.convert, "CheckDataset.convert.src_dataset_type"
+    is_auto = convert.src_dataset_type == "auto" and not convert.enable
+    if convert.image_root is not None and not is_auto:
+        key = "CheckDataset.convert.image_root"
+        what = f"{key} is set, but only {other} auto without enable reads it"
+        yield ConfigFault(key, what, override(key, None)), (other,)
+    if is_auto and config.Train.dist_ips is not None and config.Global.mode == "train":
+        what = f"{other} is auto, but several machines train on a data set that is there"
+        fix = f"{override('Global.mode', 'check_dataset')} first, and train with what it has made"
+        yield ConfigFault(other, what, fix), ("Train.dist_ips",)
+
+
 def _train_rules(config: Config) -> Iterator[Broken]:
+    yield from _by_reference_rules(config)
     train, loss, epochs = config.Train, config.Train.loss, config.Train.epochs_iters
     if train.warmup_steps > epochs * LONGEST_WARMUP:
         key, length = "Train.warmup_steps", f"a warm-up of {train.warmup_steps:g} epochs"
@@ -332,10 +348,6 @@ def _precision_rules(config: Config) -> Iterator[Broken]:
     if wanted.format not in FORMATS_WITH_PRECISION:
         what = f"{key} is {wanted.precision}, but the format {wanted.format} has only fp32"
         fix = f"{override('Export.format', 'onnx')} (or openvino), or {override(key, 'fp32')}"
-        yield ConfigFault(key, what, fix), ("Global.mode", "Export.format")
-    if wanted.precision == "int8" and wanted.format == "openvino":
-        what = f"{key} is int8, but the format openvino has only fp32 and fp16"
-        fix = f"{override('Export.format', 'onnx')}, or {override(key, 'fp16')}"
         yield ConfigFault(key, what, fix), ("Global.mode", "Export.format")
     if wanted.precision == "int8" and wanted.opset < _INT8_OPSET:
         other = "Export.opset"

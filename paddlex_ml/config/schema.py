@@ -102,7 +102,11 @@ class ConvertConfig:
     src_dataset_type: Annotated[str, Checked(values.one_of_any_case(SOURCES))] | None = None
     """The format to convert from: auto (recognised from the files), COCO, VOC, LabelMe, YOLO, CSV,
     ImageFolder, JSONL, or the name of a tool (docs/data.md has them all, and the files of each).
-    Only used when enable is true."""
+    Used when enable is true. auto is used without it too: check_dataset and train then make a data
+    set of the source in <output>/dataset, which refers to its images, and change nothing in it."""
+    image_root: Path | None = None
+    """Folder of the images, for auto without enable, where they lie outside of the source. null: in
+    the source."""
     skip_missing: bool = False
     """true: leave out images that are named but do not exist; false refuses them."""
     separator: Text | None = None
@@ -300,6 +304,10 @@ class TrainConfig:
     amp_dtype: Literal["auto", "float16", "bfloat16"] = "auto"
     """Number format of mixed precision: auto (bfloat16 if the device supports it, else float16),
     float16 (with loss scaling) or bfloat16."""
+    auto: bool = True
+    """true: a training that makes its data set of a source (CheckDataset.convert.src_dataset_type:
+    auto) takes epochs and image size for the number of its images, where you have chosen none, and
+    prints them (docs/training.md). false: those of this file."""
     compile: bool = False
     """true: train on the model as a static graph, which CINN compiles on a GPU whose Paddle has it.
     Meant for GPUs; on the CPU it is slower (docs/training.md). Not with recompute or sync_bn."""

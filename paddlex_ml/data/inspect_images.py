@@ -90,6 +90,7 @@ def inspect_images(
     else:
         results = (inspect_chunk(str(root), chunk) for chunk in chunks)
     images: dict[str, Inspected] = {}
+    progress(0, len(paths))
     for chunk, inspected in zip(chunks, results, strict=True):
         for path, image in zip(chunk, inspected, strict=True):
             # Each chunk from another process has its own copies of "JPEG" and "RGB".

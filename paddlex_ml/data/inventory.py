@@ -51,8 +51,9 @@ class Inventory:
     `*.bak.1`, `*.undone`).
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, only: str | None = None) -> None:
+        """`only`: the one file that counts as annotations; None: all that may be some."""
+        self.root, self._only = root, only
         self.unreadable: dict[str, str] = {}
         """Folders that cannot be listed: path -> why."""
         self.folders: dict[str, Folder] = {
@@ -87,7 +88,8 @@ class Inventory:
                 if suffix in SUFFIXES:
                     images.append(path)
                 elif suffix in ANNOTATION_SUFFIXES:
-                    annotations += [path] if is_annotation(path) else []
+                    is_meant = is_annotation(path) if self._only is None else path == self._only
+                    annotations += [path] if is_meant else []
                 elif is_put_aside(name):
                     continue
                 files.append(path)

@@ -24,6 +24,7 @@ from paddlex_ml.artifacts.check_result import (
     RuleViolations,
 )
 from paddlex_ml.artifacts.run_folder import CheckDatasetFiles, RunFolder
+from paddlex_ml.config import options_by_size
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation, check, journal, soft_targets, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
@@ -32,11 +33,11 @@ from paddlex_ml.data.relations import Violations
 from paddlex_ml.data.split import Division
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import Lines, PaddlexMLError
-from paddlex_ml.formats import registry, rewrite
+from paddlex_ml.formats import by_reference, registry, rewrite
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.pictures import dataset_page, plots
 from paddlex_ml.pictures.labelled import draw_labels
-from paddlex_ml.progress import named
+from paddlex_ml.progress import ReportProgress, named
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import csv_text, files, folders
 
@@ -68,6 +69,7 @@ def run(config: Config) -> CheckResult:
             raise
         raise _write_faults(error, output) from error
     dataset, warnings = report.dataset, [finding.text for finding in report.warnings]
+    root = dataset.root  # another one than the source, where it was made of that by reference
     asked, classes = config.Train.num_classes, len(dataset.label_names)
     if asked not in (None, classes):
         warnings.append(
@@ -107,12 +109,17 @@ def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | U
 
     Raises PaddlexMLError with every fault.
     """
-    asked = config.CheckDataset
+    asked, understood = config.CheckDataset, _understand(config, root)
+    root = root if understood is None else understood.root
     repairs = asked.repair.enable or asked.repair.relations
-    is_asked = asked.convert.enable or repairs or asked.split.enable or asked.drop
+    is_asked = bool(asked.convert.enable or repairs or asked.split.enable or asked.drop)
+    is_asked |= understood is not None and understood.is_written
     with journal.writing(root) if is_asked and root.is_dir() else nullcontext():
-        with nullcontext() if asked.convert.enable else named("reading the lists"):
-            draft, division = _draft(config, root), _choose_division(config)
+        if understood is not None:
+            draft, division = understood.draft, understood.division
+        else:
+            with nullcontext() if asked.convert.enable else named("reading the lists"):
+                draft, division = _draft(config, root), _choose_division(config)
         if "val" not in draft.lists and division is None:
             raise rewrite.ask_for_split(root)
         with terminal.progress("decoded images") as progress:
@@ -136,7 +143,34 @@ def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | U
         for sentence in soft_targets.tell(train.soft, train.weights):
             logger.info("%s", sentence)
         report = check.make_report(draft.parsed, images, [], relations)
-        return report, _report_rewritten(draft.write(), config) if is_asked else UNSET
+        return report, _report_rewritten(draft.write(), config, root) if is_asked else UNSET
+
+
+def _understand(config: Config, root: Path) -> by_reference.Understood | None:
+    """What a source is of which a data set is made beside it; None: it is a data set itself."""
+    if not options_by_size.is_by_reference(config):
+        return None
+    target = RunFolder(config.Global.output).dataset
+    with terminal.progress("read annotations") as progress:
+        understood = by_reference.understand(
+            root,
+            target,
+            _choose_options(config, progress),
+            _choose_division(config),
+            images=config.CheckDataset.convert.image_root,
+        )
+    for line in understood.lines():
+        logger.info("%s", line)
+    return understood
+
+
+def _choose_options(config: Config, progress: ReportProgress) -> Options:
+    """What the user has chosen for a conversion."""
+    convert = config.CheckDataset.convert
+    ours = {item.name for item in fields(Options)} - {"progress", "only"}
+    chosen = {name: getattr(convert, name) for name in ours}
+    chosen["skip_missing"] |= "missing" in config.CheckDataset.drop
+    return Options(**chosen, progress=progress)
 
 
 def _draft(config: Config, root: Path) -> rewrite.Draft:
@@ -151,15 +185,8 @@ def _draft(config: Config, root: Path) -> rewrite.Draft:
         return rewrite.draft_lists(root, lists, repair=repair, drop=drop, soft_labels=soft)
     assert convert.src_dataset_type is not None
     with terminal.progress("read annotations") as progress:
-        chosen = {
-            item.name: getattr(convert, item.name)
-            for item in fields(Options)
-            if item.name != "progress"
-        }
-        chosen["skip_missing"] |= "missing" in drop
-        return rewrite.draft_conversion(
-            root, convert.src_dataset_type, Options(**chosen, progress=progress)
-        )
+        options = _choose_options(config, progress)
+        return rewrite.draft_conversion(root, convert.src_dataset_type, options)
 
 
 def _choose_division(config: Config) -> Division | None:
@@ -175,10 +202,9 @@ def _choose_division(config: Config) -> Division | None:
     )
 
 
-def _report_rewritten(rewritten: rewrite.Rewritten, config: Config) -> RewrittenLists:
+def _report_rewritten(rewritten: rewrite.Rewritten, config: Config, root: Path) -> RewrittenLists:
     """Log what was done to the lists, and write the table of all that has no part in them."""
-    assert config.Global.dataset_dir is not None
-    for line in rewritten.format_lines(config.Global.dataset_dir):
+    for line in rewritten.format_lines(root):
         logger.info("%s", line)
     if rewritten.account or rewritten.changes:
         table = RunFolder(config.Global.output).check_dataset.conversion_csv

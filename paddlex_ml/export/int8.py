@@ -5,8 +5,9 @@
     weights   weights in 8 bits, which become float32 again before the layer computes
     float     as it was
 
-Weights get a scale for every output channel, inputs one scale and one zero point, from the range
-that they have on images of the user (arXiv:1712.05877). The graph has pairs of QuantizeLinear and
+(`half`, weights and computation in half precision, is what exports in fp16 have.) Weights get a
+scale for every output channel, inputs one scale and one zero point, from the range that they have
+on images of the user (arXiv:1712.05877). The graph has pairs of QuantizeLinear and
 DequantizeLinear, which onnxruntime, OpenVINO and TensorRT read.
 """
 
@@ -23,7 +24,7 @@ import numpy as np
 
 from paddlex_ml import onnx_runtime
 
-Level: TypeAlias = Literal["int8", "weights", "float"]
+Level: TypeAlias = Literal["int8", "half", "weights", "float"]
 Plan: TypeAlias = Mapping[str, Level]
 """Name of a layer -> how it computes."""
 

@@ -59,6 +59,8 @@ class Options:
     """What a label becomes about which the source is not certain; None: unknown."""
     rename: Mapping[str, str] | None = None
     """Class of the source -> its name here; classes of one name become one."""
+    only: str | None = None
+    """The only file of annotations that counts, relative to the data set; None: all of them."""
     progress: ReportProgress = ignore_progress
 
 
@@ -121,7 +123,7 @@ class Collector:
     @cached_property
     def inventory(self) -> Inventory:
         """Everything that lies in the data set folder."""
-        return Inventory(self.root)
+        return Inventory(self.root, self.options.only)
 
     @cached_property
     def finder(self) -> ImageFinder:

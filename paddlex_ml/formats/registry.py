@@ -117,9 +117,12 @@ class Recognised(NamedTuple):
 
 
 @named("looking through the files")
-def recognise(root: Path) -> list[Recognised]:
-    """The formats of the highest rank that the files of a folder may have."""
-    inventory = Inventory(root)
+def recognise(root: Path, only: str | None = None) -> list[Recognised]:
+    """The formats of the highest rank that the files of a folder may have.
+
+    only: the one file that counts as annotations; None: all of them.
+    """
+    inventory = Inventory(root, only)
     found = [Recognised(entry, entry.recognise(inventory)) for entry in FORMATS.values()]
     found = [candidate for candidate in found if candidate.why]
     best = max((candidate.format.rank for candidate in found), default=0)
@@ -132,7 +135,7 @@ def read(root: Path, source: str, options: Options) -> SourceDataset:
     Raises one PaddlexMLError with every fault; it names another format where the files have one.
     """
     if source == AUTO:
-        chosen = _choose(root)
+        chosen = _choose(root, options.only)
         return _read_as(chosen, root, options, f"recognised as {chosen.format.name}: {chosen.why}")
     given = FORMATS[source]
     kinds = [entry for entry in FORMATS.values() if source in entry.kind_of]
@@ -181,13 +184,13 @@ def _refuse_unused(chosen: Format, root: Path, options: Options, note: str = "")
         )
 
 
-def _choose(root: Path) -> Recognised:
+def _choose(root: Path, only: str | None) -> Recognised:
     """The only format that the files have. Raises PaddlexMLError for none and for several."""
-    found = recognise(root)
+    found = recognise(root, only)
     if len(found) == 1:
         return found[0]
     if not found:
-        inventory = Inventory(root)
+        inventory = Inventory(root, only)
         if TRAIN_FILE in inventory.own_lists:
             raise PaddlexMLError(
                 "there are no annotations of another format, and train.txt is in ours already",

@@ -35,6 +35,7 @@ from paddlex_ml.data.faults import combine
 from paddlex_ml.data.journal import Transaction
 from paddlex_ml.data.relations import Completed, Relations
 from paddlex_ml.data.split import Division, Row
+from paddlex_ml.data.walk import join
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import registry
 from paddlex_ml.formats.account import Account
@@ -161,6 +162,21 @@ class Draft:
     def is_native(self) -> bool:
         """Whether the lists were there before: their line numbers mean something to the user."""
         return self.names is None
+
+    def moved(self, root: Path, above: str, below: str) -> Draft:
+        """The draft for the data set `root`, which has what is in `above` of this one in `below`.
+
+        Both are relative, with "/"; "" is the data set itself. Nothing is retired.
+        """
+        start = len(above) + 1 if above else 0
+        dataset = self.parsed.dataset
+        lists = {
+            name: replace(each, root=root, paths=[join(below, path[start:]) for path in each.paths])
+            for name in self.lists
+            for each in [getattr(dataset, name)]
+        }
+        parsed = _as_parsed(root, dataset.label_names, lists, self.parsed.changes)
+        return replace(self, parsed=parsed, names=dataset.label_names, retire=[])
 
     def leave_out(self, images: tidy.Images, drop: Collection[str]) -> Draft:
         """The draft without lines of the kinds `drop`; see `tidy`."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+from paddlex_ml.artifacts.export_report import ExportReport
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,5 @@ class EvaluationPage:
     """The images as val.txt names them."""
     suspects: Sequence[SuspectedLabel] = ()
     """The most suspicious first."""
+    precision: ExportReport | None = None
+    """What the precision of the evaluated export has cost; None: it is none in lower precision."""

@@ -104,6 +104,7 @@ def _fill_template(content: EvaluationPage) -> dict[str, Any]:
         "pairs": pairs.relate(figures, decided, content.targets),
         "gallery": gallery.choose_shots(content, decided, table),
         "comparison": _compare(figures),
+        "precision": content.precision,
         "csv": csv,
         "per_class_csv": _link_file(result.per_class_csv),
         "suspected": len(content.suspects),

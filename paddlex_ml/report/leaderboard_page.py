@@ -19,6 +19,7 @@ from paddlex_ml.metrics.significance import LEVEL
 from paddlex_ml.pictures.dataset_page import allow_inline
 from paddlex_ml.report.charts import Frame
 from paddlex_ml.report.figures import format_number
+from paddlex_ml.report.tradeoff_chart import Tick
 from paddlex_ml.safe_text import without_secrets
 from paddlex_ml.storage import files
 from paddlex_ml.wording import count
@@ -30,14 +31,6 @@ _MOST_ROWS, _MOST_COLUMNS = 60, 40  # of the table of classes
 _TEMPLATES = Path(__file__).parent
 _SHARED = _TEMPLATES.with_name("pictures")
 _FRAME = Frame(left=44, right=690, top=10, bottom=290)
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A line of the chart's grid: where it is, and the number beside it."""
-
-    at: str
-    text: str
 
 
 @dataclass(frozen=True)

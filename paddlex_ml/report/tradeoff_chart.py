@@ -22,7 +22,7 @@ _WIDE, _WIDEST = 6, 300  # times: axes on which fewer numbers have room
 
 @dataclass(frozen=True)
 class Tick:
-    """A line of the grid, and its text."""
+    """A line of a chart's grid: where it is, and the number beside it."""
 
     at: str
     text: str

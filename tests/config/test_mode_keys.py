@@ -19,8 +19,9 @@ from tests.shallow import small_models
 
 ENGINE = {
     "check_dataset": ["engines/check_dataset.py"],
-    "evaluate": ["engines/evaluate", "engines/load_model.py"],
+    "evaluate": ["engines/evaluate", "engines/load_model.py", "config/schema.py"],
     "export": ["engines/export", "engines/load_model.py"],
+    "benchmark": ["engines/benchmark", "engines/load_model.py", "engines/export/images.py"],
     "predict": ["engines/predict"],
 }
 EVERYWHERE = {"mode", "model", "output"}
@@ -99,10 +100,10 @@ def test_an_engine_reads_no_key_that_its_mode_does_not_have(
         options = [*options, f"Predict.input={next(data.rglob('*.png'))}", "Predict.save_img=true"]
     asked: set[str] = set()
 
-    def watch(config: Config) -> Any:
+    def watch(config: Config, typed: Any) -> Any:
         monkeypatch.setattr(cli, "_summarise", lambda *_: "")  # it reads what the next mode needs
         Recorder(monkeypatch, asked)
-        return original(config)
+        return original(config, typed)
 
     original = cli._run_engine
     monkeypatch.setattr(cli, "_run_engine", watch)

@@ -18,6 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+from paddlex_ml.artifacts.export_report import ClassChange, ExportReport, LayerReport
 from paddlex_ml.metrics.measures import Metrics
 from paddlex_ml.report import evaluation_page
 from paddlex_ml.report.content import EvaluationPage
@@ -319,3 +320,56 @@ def test_unknown_labels_are_told_and_counted_nowhere(tmp_path, evaluated):
     rows = [(row.positives + row.negatives) for row in content.result.per_class]
     assert rows == [30, 40, 0]
     assert "unknown" not in read(evaluated(names), tmp_path / "known.html").text
+
+
+def test_an_export_in_lower_precision_has_a_section(evaluated, tmp_path: Path) -> None:
+    content = evaluated(["cat", NASTY])
+    evaluation_page.write(tmp_path / "page.html", content)
+    assert "What the precision has cost" not in (tmp_path / "page.html").read_text("utf-8")
+    report = ExportReport(
+        precision="int8",
+        images=40,
+        val_digest="abc",
+        calibration_images=30,
+        bytes=8_100_000,
+        bytes_fp32=32_400_000,
+        map=0.7,
+        map_fp32=0.71,
+        map_difference_ci95=(-0.02, 0.01),
+        mean_movement=0.01,
+        largest_movement=0.25,
+        changed_decisions=0.005,
+        max_changed_decisions=0.01,
+        max_map_loss=0.005,
+        layers=3,
+        left=[LayerReport(name=NASTY, kind="Conv", shape=[2, 3], level="float", effect=0.125)],
+        per_class=[
+            ClassChange(name="cat", changed=0, threshold=0.5),
+            ClassChange(name=NASTY, changed=3, threshold=0.5, tuned_threshold=0.4),
+        ],
+        trials=[],
+    )
+    evaluation_page.write(tmp_path / "page.html", dataclasses.replace(content, precision=report))
+    page = Reader((tmp_path / "page.html").read_text("utf-8"))
+    section = page.text[page.text.index("What the precision has cost") :]
+    section = " ".join(section[: section.index("evaluate_result.json")].split())
+    for part in (
+        "compared with the float32 export on 40 images of val.txt",
+        "from 30 images of train.txt",
+        "-0.0100 (95 % interval -0.0200 to +0.0100)",
+        "32.4 MB",
+        "8.1 MB",
+        "0.50 %",
+        "0.2500",
+        "Changed decisions of 1 of 2 classes",
+        "1 of 3 layers do not compute in int8",
+        NASTY,
+    ):
+        assert part in section
+    assert page.scripts == Reader((tmp_path / "page.html").read_text("utf-8")).scripts
+    assert len(page.scripts) == 1
+    bare = msgspec.structs.replace(
+        report, map_difference_ci95=None, left=[], per_class=[], calibration_images=0
+    )
+    evaluation_page.write(tmp_path / "page.html", dataclasses.replace(content, precision=bare))
+    assert "95 % interval -0.02" not in (tmp_path / "page.html").read_text("utf-8")

@@ -11,6 +11,7 @@ import numpy as np
 
 from paddlex_ml.artifacts import saved_scores
 from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+from paddlex_ml.artifacts.export_report import ExportReport
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import MLClsDataset
@@ -52,11 +53,12 @@ def write(
     dataset: MLClsDataset,
     scores: np.ndarray,
     suspects: Sequence[SuspectedLabel],
+    precision: ExportReport | None = None,
 ) -> None:
     """Write the files that the result names, and remove those of an earlier evaluation.
 
     A table or page of an earlier evaluation would look as if it belonged to this result.
-    suspects: doubtful labels, the worst first.
+    suspects: doubtful labels, the worst first. precision: of an export in lower precision.
     """
     files, val = RunFolder(config.Global.output).evaluate, dataset.val
     make_folder(config)
@@ -83,6 +85,7 @@ def write(
         paths=[val.path(i) for i in range(len(val))],
         shown=val.paths,
         suspects=suspects,
+        precision=precision,
     )
     evaluation_page.write(files.report, content)
 

@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 
 from paddlex_ml.artifacts import export_report, inference_yml
+from paddlex_ml.artifacts.export_report import ExportReport
 from paddlex_ml.artifacts.run_folder import (
     EXPORT_REPORT,
     EXPORTS,
@@ -50,6 +51,8 @@ class EvaluatedModel:
     """The network that gives logits; None: a static graph."""
     made_by: RunIdentity | None = None
     """The training that made it; None: not known."""
+    precision: ExportReport | None = None
+    """What a lower precision has cost; None: it is in float32."""
     kind: str = ""
     """`raw` or `ema`, where these are not the weights in the file of the path."""
 
@@ -83,6 +86,7 @@ def load(
             Path(text),
             static.threshold,
             made_by=static.made_by,
+            precision=report,
         )
     _refuse_other_classes(evaluated, label_names, key)
     return evaluated

@@ -82,7 +82,7 @@ def evaluate(config: Config) -> EvaluationResult:
         run=evaluated.made_by,
         better_than_guessing=summary.metrics.better_than_guessing,
     )
-    files.write(config, result, dataset, scores, suspects or [])
+    files.write(config, result, dataset, scores, suspects or [], evaluated.precision)
     if tuned is not None and tuned_result is not None and tuned_result.saved:
         _save_thresholds(tuned, save_to)  # last: a run that fails has changed no model
     return result

@@ -76,7 +76,7 @@ class Costs:
         """Log what a trial gave."""
         found = trial.measured
         levels = ""
-        if trial.plan:
+        if self._config.Export.precision == "int8":
             levels = f"{trial.count('int8')} of {len(trial.plan)} layers in 8 bits: "
         logger.info(
             "%s%s of the decisions changed, mAP %.4f -> %.4f, %.1f MB%s",
@@ -126,7 +126,7 @@ class Costs:
     ) -> ExportReport:
         """The report of the chosen graph; `size`: bytes of the float32 file."""
         wanted, found = self._config.Export, chosen.measured
-        left = [each for each in layers if chosen.plan[each.name] != "int8"]
+        left = [each for each in layers if chosen.plan[each.name] in ("weights", "float")]
         left.sort(key=lambda layer: effects[layer.name], reverse=True)
         return ExportReport(
             precision=wanted.precision,

@@ -119,8 +119,10 @@ def load(images: ImageList, steps: Preprocess, shown: str, batch_size: int) -> I
         return number
 
     logger.info("reading %d images of %s", len(images), shown)
+    if len(images):
+        read(0)  # alone: it imports and compiles what the threads share
     with ThreadPoolExecutor(usable_cores()) as threads:
-        for number in threads.map(read, range(len(images))):
+        for number in threads.map(read, range(1, len(images))):
             if time.monotonic() - told > _LIFE:
                 logger.info("read %d of %d images of %s", number + 1, len(images), shown)
                 told = time.monotonic()

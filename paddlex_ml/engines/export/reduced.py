@@ -27,8 +27,9 @@ from paddlex_ml.engines.export import images
 from paddlex_ml.engines.export.costs import Costs, Measured
 from paddlex_ml.engines.export.images import Images
 from paddlex_ml.export import half, layer_search, onnx, openvino
-from paddlex_ml.export.int8 import Int8Graph, Level, Plan
+from paddlex_ml.export.int8 import Int8Graph, Layer, Level, Plan
 from paddlex_ml.export.layer_search import Trial
+from paddlex_ml.export.openvino_int8 import OpenvinoInt8
 from paddlex_ml.metrics import per_class_threshold
 
 _BATCH, _RANGE_BATCH = 8, 2
@@ -60,23 +61,22 @@ class Reduction:
 
         Writes the report beside it. Raises PaddlexMLError where no graph keeps to the budgets.
         """
-        precision, is_onnx = self._config.Export.precision, self._config.Export.format == "onnx"
+        is_onnx = self._config.Export.format == "onnx"
         size = path.stat().st_size if is_onnx else openvino.size_of(path)
         size_of_batch = self._config.Export.batch_size or _BATCH
         steps = preprocess.standard(self._info.image_size)
         val = images.load(self._val, steps, VAL_FILE, size_of_batch)
         usual = _score(path, val)
-        names = self._info.label_names
-        costs = Costs(self._config, names, self._find_thresholds(), usual, val.targets)
-        if precision == "fp16":
-            graph = half.convert(path) if is_onnx else openvino.halve(path)
-            layers, effects = [], {}
-            trials = [_measure(graph, {}, costs, val)]
+        names, in_use = self._info.label_names, self._find_thresholds()
+        costs = Costs(self._config, names, in_use, usual, val.targets)
+        if self._config.Export.precision == "fp16":
+            graph, plan, layers, effects = self._halve(path, val)
+            trials = [_measure(graph, plan, costs, val)]
             chosen = trials[0] if costs.holds(trials[0].measured) else None
         else:
             assert self._train is not None
             train = images.load(self._train, steps, TRAIN_FILE, size_of_batch)
-            source = Int8Graph(path)
+            source = Int8Graph(path) if is_onnx else OpenvinoInt8(path)
             rows = self._config.Export.batch_size or _RANGE_BATCH
             source.measure_ranges(_tell(train.batches(size=rows), len(train), rows))
             layers, effects = source.layers, measure_effects(source, train, "int8")
@@ -103,9 +103,23 @@ class Reduction:
         export_report.write(path.parent, report)
         costs.tell_result(report)
         if self._tuned is not None:
-            thresholds, shared = costs.choose_thresholds(chosen.measured.scores)
-            description = path.with_name(INFERENCE_YML)
-            inference_yml.set_thresholds(description, thresholds.tolist(), shared, back_up=False)
+            tuned, shared = costs.choose_thresholds(chosen.measured.scores)
+            described = path.with_name(INFERENCE_YML)
+            inference_yml.set_thresholds(described, tuned.tolist(), shared, back_up=False)
+
+    def _halve(self, path: Path, val: Images) -> tuple[Any, Plan, list[Layer], dict[str, float]]:
+        """The graph in half precision, with the level of each operator, and its largest number."""
+        if self._config.Export.format != "onnx":
+            return openvino.halve(path), {}, [], {}  # only weights are in float16
+        rows = self._config.Export.batch_size or _RANGE_BATCH
+        found = half.find_operators(path, val.batches(_EFFECT_IMAGES, rows))
+        plan: dict[str, Level] = {
+            layer.name: "float" if number > half.LARGEST else "half"
+            for layer, number in found.items()
+        }
+        left = [name for name, level in plan.items() if level == "float"]
+        numbers = {layer.name: number for layer, number in found.items()}
+        return half.convert(path, left), plan, [*found], numbers
 
     def _write(self, path: Path, graph: Any) -> None:
         if _is_ir(graph):
@@ -136,7 +150,9 @@ def _tell(batches: Iterator[np.ndarray], images: int, rows: int) -> Iterator[np.
         yield batch
 
 
-def measure_effects(graph: Int8Graph, shown: Images, level: Level) -> dict[str, float]:
+def measure_effects(
+    graph: Int8Graph | OpenvinoInt8, shown: Images, level: Level
+) -> dict[str, float]:
     """Layer -> mean square of the change of the logits where it alone is at this level."""
     products = sum(each.products for each in graph.layers)
     most = int(_EFFECT_PRODUCTS / max(products, 1))

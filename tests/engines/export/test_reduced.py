@@ -41,7 +41,12 @@ def scores(folder: Path, data: Path) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("form", "key", "share"),
-    [("onnx", INT8, 0.3), ("onnx", FP16, 0.51), ("openvino", FP16, 0.53)],
+    [
+        ("onnx", INT8, 0.3),
+        ("onnx", FP16, 0.51),
+        ("openvino", INT8, 0.3),
+        ("openvino", FP16, 0.53),
+    ],
 )
 def test_an_export_in_lower_precision_is_measured_evaluated_and_predicts(
     run: Run, toy: Path, copy_of_run: Path, form: str, key: str, share: float
@@ -83,6 +88,8 @@ def test_an_export_in_lower_precision_is_measured_evaluated_and_predicts(
     )
     assert code == 0, err
     assert f"an export in {name}: " in err
+    page = (copy_of_run / "evaluate" / "report.html").read_text("utf-8")
+    assert f"This model is an export in {name}." in page
     result = json.loads((copy_of_run / "evaluate_result.json").read_text())
     assert result["metrics"]["MultiLabelMAP"] == pytest.approx(report.map, abs=1e-6)
 

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that suit the number of training images, where nobody has chosen others.
+
+    CheckDataset.convert.src_dataset_type: auto, Train.auto: true
+        ->  -o Train.epochs_iters=60 -o Train.save_interval=15 -o Train.image_size=160
+
+docs/training.md has the figures behind the table. A key that the command line sets, or whose value
+in the YAML file is not the shipped one, stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
+
+from paddlex_ml import gpus
+from paddlex_ml.config import load, shipped, validation
+from paddlex_ml.config.schema import Config
+
+Values: TypeAlias = Mapping[str, Any]
+"""Dotted key -> value."""
+
+
+class SizeOptions(NamedTuple):
+    """The options for up to so many training images."""
+
+    most: float
+    values: Values
+
+
+TABLE = (
+    SizeOptions(50, {"Train.epochs_iters": 100, "Train.save_interval": 25, "Train.batch_size": 16}),
+    SizeOptions(250, {"Train.epochs_iters": 60, "Train.save_interval": 15, "Train.batch_size": 16}),
+    SizeOptions(1_000, {"Train.epochs_iters": 30, "Train.save_interval": 10}),
+    SizeOptions(10_000, {}),
+    SizeOptions(math.inf, {"Train.epochs_iters": 10}),
+)
+"""Few images are seen more often: an epoch of them has few steps."""
+CPU_SIDE = 160
+"""Pixels on a CPU, where 448 take eight times as long."""
+LEAST_SIDE = 96
+"""Pixels of small images: below, the last map of a backbone has less than 3 x 3 cells."""
+
+
+def is_by_reference(config: Config) -> bool:
+    """Whether a source is recognised, and the data set made beside it."""
+    convert = config.CheckDataset.convert
+    return convert.src_dataset_type == "auto" and not convert.enable
+
+
+def choose(config: Config, typed: Collection[str], images: int, side: int) -> Values:
+    """The options that a training gets: dotted key -> value; none with `Train.auto: false`.
+
+    typed: the keys that the command line sets. images: of train.txt. side: median of the longer
+    sides of the images, in pixels: larger inputs than the images show nothing more.
+    """
+    if not config.Train.auto:
+        return {}
+    wanted = dict(next(row.values for row in TABLE if images <= row.most))
+    kind = config.Global.device.partition(":")[0]
+    largest = CPU_SIDE if kind == "cpu" or (kind == "auto" and gpus.are_missing()) else 448
+    wanted["Train.image_size"] = min(largest, max(LEAST_SIDE, 32 * math.ceil(side / 32)))
+    path, _ = shipped.find(config.Global.model)
+    usual = load.load(path, to_run=False).config
+    return {
+        key: value
+        for key, value in wanted.items()
+        if key not in typed
+        and attrgetter(key)(config) == attrgetter(key)(usual)
+        and value != attrgetter(key)(config)
+    }
+
+
+def apply(config: Config, values: Values) -> Config:
+    """The configuration with other values."""
+    for key, value in values.items():
+        config = validation.with_value(config, key, value)
+    return config

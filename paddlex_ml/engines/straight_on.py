@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a bare folder to a report: the check that comes before a training, and the evaluation after.
+
+source -> check_dataset -> <output>/dataset -> options for its size -> train -> evaluate
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import msgspec
+
+from paddlex_ml.artifacts.check_result import CheckResult
+from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.config import options_by_size, validation
+from paddlex_ml.config.options_by_size import Values
+from paddlex_ml.config.schema import Config
+from paddlex_ml.distributed import addresses
+from paddlex_ml.engines import check_dataset
+from paddlex_ml.engines.evaluate import run as evaluation
+from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import files
+
+logger = logging.getLogger(__name__)
+
+
+def check(config: Config, typed: Collection[str]) -> Config:
+    """Check the source; the configuration of the training of the data set that was made of it.
+
+    Writes check_dataset_result.json. Raises PaddlexMLError with every fault.
+    """
+    if addresses.is_launched():
+        key = "CheckDataset.convert.src_dataset_type"
+        raise PaddlexMLError(
+            "several processes were started, which train on a data set that is there",
+            where=key,
+            fix=f"{validation.override('Global.mode', 'check_dataset')} in one process first",
+        )
+    result = check_dataset.run(validation.with_value(config, "Global.mode", "check_dataset"))
+    path = RunFolder(config.Global.output).result("check_dataset")
+    files.write_json(path, msgspec.to_builtins(result))
+    values = find_options(config, typed, result)
+    if values:
+        shown = " ".join(validation.override(*item) for item in values.items())
+        train = result.attributes.train_samples
+        logger.info(
+            "options for %d training images: %s (your own -o comes before them; "
+            "-o Train.auto=false takes those of the file)",
+            *(train, shown),
+        )
+    config = options_by_size.apply(config, values)
+    config = validation.with_value(config, "CheckDataset.convert.src_dataset_type", None)
+    return validation.with_value(config, "Global.dataset_dir", Path(result.dataset_path))
+
+
+def find_options(config: Config, typed: Collection[str], result: CheckResult) -> Values:
+    """The options for the size of a data set that was checked."""
+    sizes = result.report.image_sizes.values()
+    side = max((lengths.median for lengths in sizes), default=448)
+    return options_by_size.choose(config, typed, result.attributes.train_samples, side)
+
+
+def go_on(config: Config, overrides: Sequence[str], result: CheckResult) -> list[str]:
+    """The overrides of a command that trains the data set which a check has made of a source."""
+    keys = {text: text.partition("=")[0].strip() for text in overrides}
+    data = {"Global.dataset_dir": result.dataset_path}
+    values = {**find_options(config, keys.values(), result), **data}
+    kept = [text for text in overrides if keys[text] not in values]
+    return [*kept, *(validation.assignment(*item) for item in values.items())]
+
+
+def evaluate(config: Config) -> None:
+    """Evaluate the model that was trained, and name the report."""
+    config = validation.with_value(config, "Global.mode", "evaluate")
+    run = RunFolder(config.Global.output)
+    files.write_json(run.result("evaluate"), msgspec.to_builtins(evaluation.run(config)))
+    logger.info("report: %s", run.evaluate.report)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a bare folder to a report, with one command."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paddlex_ml import cli, program
+from paddlex_ml.config import load
+
+FAST = [
+    *("Global.device=cpu", "Train.epochs_iters=2", "Train.image_size=32", "Train.num_workers=0"),
+    *("Train.warmup_steps=0", "Train.pretrain_weight_path=null", "Evaluate.bootstrap=20"),
+]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Thirty images in folders of two classes, in the working folder."""
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        path = tmp_path / "photos" / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 99, (40, 40, 3)).astype(np.uint8)
+        pixels[..., number % 2] += 120
+        Image.fromarray(pixels).save(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "photos"
+
+
+def words(*overrides: str) -> list[str]:
+    return [word for text in overrides for word in ("-o", text)]
+
+
+def read(name: str) -> dict[str, object]:
+    result: dict[str, object] = json.loads(Path("output", name).read_text("utf-8"))
+    return result
+
+
+def test_one_command_leads_from_photographs_to_a_report(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(photos.rglob("*"))
+    assert cli.main(["--data", "photos", *words("Global.mode=train", *FAST)]) == 0
+    told = capsys.readouterr()
+    assert "photos: ImageFolder: folders cat, dog, 30 images, 2 classes: cat, dog" in told.err
+    assert "nothing divides the images: 20 % become val.txt" in told.err
+    assert (
+        "options for 24 training images: -o Train.save_interval=25 -o Train.batch_size=16 ("
+        in told.err
+    )
+    assert sorted(photos.rglob("*")) == before
+    assert read("check_dataset_result.json")["check_pass"]
+    assert read("train_result.json")["done_flag"]
+    assert read("evaluate_result.json")["report"] == "evaluate/report.html"
+    assert Path("output/evaluate/report.html").is_file()
+    saved = load.load(Path("output/config.yaml"), ["Global.mode=evaluate"]).config
+    assert saved.Global.dataset_dir == Path("output/dataset").absolute()
+    assert saved.CheckDataset.convert.src_dataset_type is None
+    assert saved.Train.batch_size == 16
+    follow = told.out.splitlines()[-1].removeprefix(f"next: {program.command()} ")
+    assert cli.main(shlex.split(follow)) == 0
+
+
+def test_the_command_after_a_check_trains_what_the_check_has_made(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--data", "photos", *words(*FAST)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "-o Global.dataset_dir=output/dataset" in last
+    assert "CheckDataset" not in last
+    assert "-o Train.save_interval=25 -o Train.batch_size=16" in last
+    assert cli.main(shlex.split(last.removeprefix(f"next: {program.command()} "))) == 0
+    capsys.readouterr()
+    # Once more from the photographs, into the folder of the training.
+    assert cli.main(["--data", "photos", *words("Global.mode=train", *FAST)]) == 2
+    assert "the output folder holds another training" in capsys.readouterr().err
+
+
+def test_the_options_for_the_size_can_be_turned_off(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--data", "photos", *words("Train.auto=false")]) == 0
+    assert "Train." not in capsys.readouterr().out.splitlines()[-1].replace("Train.auto=false", "")
+
+
+def test_faults_of_the_source_are_told_before_anything_is_trained(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "cat" / "0.png").write_bytes(b"nothing")
+    assert cli.main(["--data", "photos", *words("Global.mode=train", *FAST)]) == 2
+    assert "photos/cat/0.png" in capsys.readouterr().err.replace("images", "photos")
+    assert read("train_result.json")["done_flag"] is False
+    assert not Path("output/dataset/train.txt").exists()
+
+
+def test_processes_of_a_launcher_are_refused(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "0")
+    assert cli.main(["--data", "photos", *words("Global.mode=train", *FAST)]) == 2
+    assert "-o Global.mode=check_dataset in one process first" in capsys.readouterr().err
+    assert not Path("output/dataset").exists()
+
+
+def test_neither_a_file_nor_data_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["-o", "Global.mode=train"]) == 2
+    assert "required: -c/--config, or --data" in capsys.readouterr().err
