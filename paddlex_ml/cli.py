@@ -36,6 +36,7 @@ from paddlex_ml.config import load, options_by_size, run_config, shipped, valida
 from paddlex_ml.config.schema import Config
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.distributed import addresses
+from paddlex_ml.engines.plan import plan_text
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.engines.train.summary import summarise
 from paddlex_ml.errors import PaddlexMLError, Stopped
@@ -337,9 +338,8 @@ def _summarise(config: Config, arguments: argparse.Namespace, result: Result) ->
                 f"next: {_find_training(config, *typed, result)}"
             )
         case PlanResult():
-            from paddlex_ml.engines.plan.plan_text import describe
-
-            return f"{describe(result)}\nnext: {next_command.after_plan(config, *typed, result)}"
+            planned = next_command.after_plan(config, *typed, result)
+            return f"{plan_text.describe(result)}\nnext: {planned}"
         case TrainResult():
             return f"{summarise(result, output)}\nnext: {next_command.after_training(config)}"
         case EvaluationResult():

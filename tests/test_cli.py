@@ -83,35 +83,6 @@ def test_success_writes_the_result_and_exits_0(
     assert str(Path("output", f"{mode}_result.json")) in capsys.readouterr().out
 
 
-def test_a_plan_writes_nothing_and_names_the_training(
-    engine: Install, capsys: pytest.CaptureFixture[str]
-) -> None:
-    engine("plan", succeed)
-    assert run("plan", "Train.batch_size=auto") == 0
-    shown = capsys.readouterr().out.splitlines()
-    assert shown[0] == "Plan of a training; nothing was written"
-    assert shown[-1].endswith("Global.mode=train -o Global.dataset_dir=data -o "
-                              "Predict.input=a.jpg -o Train.batch_size=8")  # fmt: skip
-    assert os.listdir() == []
-
-
-def test_a_failed_plan_writes_nothing(engine: Install, capsys: pytest.CaptureFixture[str]) -> None:
-    engine("plan", raising(PaddlexMLError("no", where="here", fix="do")))
-    assert run("plan") == 2
-    assert capsys.readouterr().err.count("error: ") == 1
-    assert os.listdir() == []
-
-
-@pytest.mark.parametrize("mode", ["plan", "export"])
-def test_json_is_the_result_and_nothing_else(
-    mode: str, engine: Install, capsys: pytest.CaptureFixture[str]
-) -> None:
-    engine(mode, succeed)
-    words = ["-o", f"Global.mode={mode}", "Global.dataset_dir=data", "--json"]
-    assert cli.main(["-c", "PP-LCNet_x1_0_ML", *words]) == 0
-    assert json.loads(capsys.readouterr().out) == msgspec.to_builtins(RESULTS[mode])
-
-
 def test_a_passed_check_says_so_and_names_the_next_command(
     engine: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from paddlex_ml.devices import Devices
 from paddlex_ml.distributed import addresses
 from paddlex_ml.engines.answering_process import OutOfMemory
 from paddlex_ml.engines.plan import trial
-from paddlex_ml.engines.plan.trial import MeasuredTrial, TrialTask
+from paddlex_ml.engines.plan.trial import TrialFindings, TrialTask
 from paddlex_ml.engines.train.resume import Beginning
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import cache, fetch, temporary
@@ -54,13 +54,13 @@ class Trials:
 
     def __init__(self, config: Config, device: Devices, folder: Path) -> None:
         """folder: empty, for what the trials write."""
-        self.reports: dict[int, MeasuredTrial | None] = {}
+        self.reports: dict[int, TrialFindings | None] = {}
         """None: the training did not fit, or failed."""
         self.notes: list[str] = []
         self.free_mib = machine_memory.available() / MIB
         """Of the machine, before the first trial."""
         self._device, self._processes = device, len(device.numbers)
-        self.config = self._for_trial(config, folder)
+        self.config = self._redirect(config, folder)
         if self._processes > 1:
             paddle_runtime.share_cores(self._processes)
 
@@ -70,7 +70,7 @@ class Trials:
         rooms = [each.room_mib for each in self.reports.values() if each and each.room_mib]
         return _SHARE * (rooms[0] if rooms else self.free_mib / self._processes)
 
-    def run(self, size: int, *, is_complete: bool) -> MeasuredTrial:
+    def run(self, size: int, *, is_complete: bool) -> TrialFindings:
         """Try one size. Raises as `trial.run`."""
         logger.info("trying %d images per step%s", size, "" if is_complete else ", for its memory")
         config = with_value(self.config, KEY, size)
@@ -119,7 +119,7 @@ class Trials:
         larger = [each for each in SIZES if size < each <= most]
         return Largest(size, "memory" if larger else limit)
 
-    def _for_trial(self, config: Config, folder: Path) -> Config:
+    def _redirect(self, config: Config, folder: Path) -> Config:
         """The configuration of a trial, which writes into `folder` alone and fetches nothing."""
         config = with_value(config, "Global.output", folder / "run")
         config.Global.output.mkdir()
@@ -169,7 +169,7 @@ def search(measure: Callable[[int], float | None], first: int, most: int, room: 
         ask(best)
 
 
-def resolve(config: Config, device: Devices, beginning: Beginning) -> Config:
+def give_number(config: Config, device: Devices, beginning: Beginning) -> Config:
     """The configuration of a training with a number in the place of Train.batch_size=auto.
 
     A run that goes on keeps the size it began with.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from paddlex_ml.artifacts.plan_result import Cost
-from paddlex_ml.engines.plan.trial import MeasuredTrial, Times
+from paddlex_ml.engines.plan.trial import Times, TrialFindings
 
 
 class Estimate(NamedTuple):
@@ -24,7 +24,7 @@ class Estimate(NamedTuple):
     disk_bytes: int
 
 
-def estimate(report: MeasuredTrial) -> Estimate:
+def estimate(report: TrialFindings) -> Estimate:
     """The costs of the training of a complete trial.
 
     Epochs that differ, as the first one with a cache, count as what they are. A checkpoint is

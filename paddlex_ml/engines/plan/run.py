@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
 
@@ -67,12 +66,16 @@ def _compose(
     config: Config, device: Devices, trials: Trials, largest: Largest, size: int
 ) -> PlanResult:
     report = trials.reports[size]
-    assert report is not None
+    assert report is not None and report.completion is not None
     facts, costs, completion = report.facts, estimate(report), report.completion
-    assert completion is not None  # a complete trial
     weights = trials.config.Train.pretrain_weight_path
     free = shutil.disk_usage(_find_existing(config.Global.output)).free
-    is_full = free < costs.disk_bytes + completion.checkpoint_bytes  # one more while it is replaced
+    if free < costs.disk_bytes + completion.checkpoint_bytes:  # one more while it is replaced
+        fewer = validation.override("Train.keep_last", 1)
+        trials.notes.append(f"the disk of {config.Global.output} is too small: {fewer} takes less")
+    if config.Train.resume_path is not None:
+        trials.notes.append("the plan is that of the whole run, not of what is left to resume")
+    tried = {each: found and found.step_mib for each, found in sorted(trials.reports.items())}
     return PlanResult(
         model_name=config.Global.model,
         started_from="random weights" if weights is None else without_secrets(str(weights)),
@@ -104,23 +107,9 @@ def _compose(
         free_bytes=free,
         largest_batch_size=largest.size,
         largest_is_limited_by=largest.limited_by,
-        tried=[
-            TriedSize(batch_size=each, memory_mib=found and found.step_mib)
-            for each, found in sorted(trials.reports.items())
-        ],
-        notes=[*report.warnings, *trials.notes, *_list_notes(config, is_full=is_full)],
+        tried=[TriedSize(batch_size=each, memory_mib=mib) for each, mib in tried.items()],
+        notes=[*report.warnings, *trials.notes],
     )
-
-
-def _list_notes(config: Config, *, is_full: bool) -> Iterator[str]:
-    """What to know of the plan."""
-    if is_full:
-        fewer = validation.override("Train.keep_last", 1)
-        yield f"the disk of {config.Global.output} is too small: {fewer} takes less"
-    if config.Train.resume_path is not None:
-        yield "the plan is that of the whole run, not of what is left to resume"
-    if config.Train.early_stop_patience is not None:
-        yield "Train.early_stop_patience may end the run earlier"
 
 
 def _list_changes(config: Config) -> dict[str, str]:

@@ -58,7 +58,7 @@ TIMED_STEPS = 3
 """Steps whose time counts, at least."""
 TIMED_SECONDS = 2.0
 """So long at least, where there are steps enough: short ones differ more from each other."""
-WARM_SECONDS = 10.0
+STEADY_SECONDS = 10.0
 """After the first step, until batches that were prepared in advance no longer hide the loader."""
 MOST_STEPS = 100
 VAL_BATCHES = 3
@@ -124,7 +124,7 @@ class Completion(NamedTuple):
     export_bytes: int
 
 
-class MeasuredTrial(NamedTuple):
+class TrialFindings(NamedTuple):
     """What a trial found."""
 
     facts: TrialFacts
@@ -144,7 +144,7 @@ class MeasuredTrial(NamedTuple):
     warnings: Sequence[str] = ()
 
 
-def run(task: TrialTask) -> MeasuredTrial:
+def run(task: TrialTask) -> TrialFindings:
     """Try a training in a process of its own.
 
     Raises PaddlexMLError as a training would, and OutOfMemory where it does not fit: also when
@@ -161,16 +161,16 @@ def run(task: TrialTask) -> MeasuredTrial:
                     fix="free memory, or train with a smaller -o Train.batch_size",
                 )  # fmt: skip
 
-        report: MeasuredTrial = process.receive(MeasuredTrial, look)
+        report: TrialFindings = process.receive(TrialFindings, look)
     return report
 
 
 def serve(connection: Connection, task: TrialTask) -> None:
     """Measure, and send the report or the error."""
     warnings = begin_answering()
-    reply: MeasuredTrial | BaseException
+    reply: TrialFindings | BaseException
     try:
-        report: MeasuredTrial = launch.run(measure, task, task.device, None)
+        report: TrialFindings = launch.run(measure, task, task.device, None)
         reply = report._replace(warnings=warnings)
     except PaddlexMLError as error:
         reply = error
@@ -186,7 +186,7 @@ def serve(connection: Connection, task: TrialTask) -> None:
         connection.send(reply)
 
 
-def measure(task: TrialTask, group: ProcessGroup) -> MeasuredTrial | None:
+def measure(task: TrialTask, group: ProcessGroup) -> TrialFindings | None:
     """The trial, in one process or in each of several; None except in the main one."""
     config = task.config
     assert config.Global.dataset_dir is not None  # the configuration refuses None
@@ -208,7 +208,7 @@ def measure(task: TrialTask, group: ProcessGroup) -> MeasuredTrial | None:
             began = began if kinds else np.maximum(steps.first - steps.mean, 0)
             kinds.append(EpochKind(epochs, steps.mean, steps.timed))
         gpu, peak, resident = memory.gpu_mib(), _find_tree_peak(), memory.resident_mib()
-        report = MeasuredTrial(
+        report = TrialFindings(
             _find_facts(dataset, plan),
             kinds,
             start=began,
@@ -274,7 +274,7 @@ class _Steps:
                     self.first, mark = clock(), now
                     ahead = -(-2 * self._loader.num_workers // len(step)) if is_timed else 0
                 passed = now - mark
-                limit = TIMED_SECONDS if steady else WARM_SECONDS
+                limit = TIMED_SECONDS if steady else STEADY_SECONDS
                 (is_short,) = plan.group.all_reduce_max([float(passed < limit)])
                 if not steady and (done > ahead or not is_short or done == last - TIMED_STEPS):
                     begin, mark, steady = clock(), time.perf_counter(), done

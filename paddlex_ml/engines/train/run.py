@@ -70,7 +70,7 @@ def run(config: Config) -> TrainResult | None:
         start.fetch_weights(config)
     teachers.check(config)
     if options.batch_size == "auto":
-        config = batch_size.resolve(config, device, beginning)
+        config = batch_size.give_number(config, device, beginning)
     job = TrainJob(config, beginning)
     result: TrainResult | None = launch.run(train_model, job, device, options.dist_ips)
     return result

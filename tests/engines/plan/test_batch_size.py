@@ -16,7 +16,7 @@ from paddlex_ml.devices import Devices
 from paddlex_ml.engines.answering_process import OutOfMemory
 from paddlex_ml.engines.plan import batch_size, trial
 from paddlex_ml.engines.plan.batch_size import Largest, Trials
-from paddlex_ml.engines.plan.trial import EpochKind, MeasuredTrial, TrialFacts, TrialTask
+from paddlex_ml.engines.plan.trial import EpochKind, TrialFacts, TrialFindings, TrialTask
 from paddlex_ml.engines.train.resume import Beginning
 from paddlex_ml.errors import PaddlexMLError
 
@@ -70,7 +70,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Trials that are not run; the key each is MiB of an image, seconds those of an image."""
     known: dict[str, Any] = {"each": 50.0, "seconds": 0.01, "sizes": []}
 
-    def run(task: TrialTask) -> MeasuredTrial:
+    def run(task: TrialTask) -> TrialFindings:
         size = task.config.Train.batch_size
         assert size != "auto"
         known["sizes"].append(size)
@@ -80,7 +80,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         step = np.array([known["seconds"] * size, 0.0])
         memory = 100 + known["each"] * size
         kinds = [EpochKind(2, step, 3)]
-        return MeasuredTrial(FACTS, kinds, np.zeros(2), memory, None, memory, memory, None)
+        return TrialFindings(FACTS, kinds, np.zeros(2), memory, None, memory, memory, None)
 
     monkeypatch.setattr(trial, "run", run)
     monkeypatch.setattr(machine_memory, "available", lambda: 2000 * 2**20)
@@ -108,7 +108,7 @@ def test_a_fault_of_the_training_is_raised_and_not_taken_for_want_of_memory(
 ):
     trials, works = Trials(config_of(toy), CPU, tmp_path), trial.run
 
-    def fail(task: TrialTask) -> MeasuredTrial:
+    def fail(task: TrialTask) -> TrialFindings:
         raise PaddlexMLError("a broken image", where="images/a.png", fix="remove it")
 
     monkeypatch.setattr(trial, "run", fail)
@@ -140,19 +140,19 @@ def test_auto_becomes_a_number_and_the_log_says_what_the_rate_is_meant_for(
     monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
     caplog.set_level(logging.INFO)
-    config = batch_size.resolve(config_of(toy), CPU, Beginning())
+    config = batch_size.give_number(config_of(toy), CPU, Beginning())
     assert config.Train.batch_size == 24  # the toy has no more images
     assert "Train.batch_size=auto: 24 images per step" in caplog.text
     assert "32 images an update, not for 24: -o Train.grad_accum_steps=2" in caplog.text
     machine["each"] = 1.0
     monkeypatch.setattr(batch_size, "count_images", lambda config: 3_000)
-    config = batch_size.resolve(config_of(toy, "Train.learning_rate=0.001"), CPU, Beginning())
+    config = batch_size.give_number(config_of(toy, "Train.learning_rate=0.001"), CPU, Beginning())
     assert config.Train.batch_size == 150  # 20 steps
     assert "for 150 the square root rule of Adam gives -o Train.learning_rate=0.0022" in caplog.text
 
 
 def test_a_run_that_goes_on_keeps_its_size(toy_run: Path, toy: Path, machine: dict[str, Any]):
-    config = batch_size.resolve(config_of(toy), CPU, Beginning(toy_run / "latest"))
+    config = batch_size.give_number(config_of(toy), CPU, Beginning(toy_run / "latest"))
     assert config.Train.batch_size == 8
     assert machine["sizes"] == []
 
@@ -163,7 +163,7 @@ def test_the_launcher_of_paddle_is_refused(
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
     monkeypatch.setenv("PADDLE_TRAINER_ID", "0")
     with pytest.raises(PaddlexMLError, match="has started several processes"):
-        batch_size.resolve(config_of(toy), CPU, Beginning())
+        batch_size.give_number(config_of(toy), CPU, Beginning())
 
 
 def test_several_machines_are_refused():

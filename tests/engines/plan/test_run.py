@@ -4,18 +4,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import yaml
 
 from paddlex_ml import cli
+from paddlex_ml.engines.plan import run as plan_run
 from paddlex_ml.engines.plan import trial
-from paddlex_ml.engines.plan.trial import EpochKind, MeasuredTrial, TrialFacts, TrialTask
+from paddlex_ml.engines.plan.trial import EpochKind, TrialFacts, TrialFindings, TrialTask
 from paddlex_ml.storage import temporary
+from tests.results import PLANNED
 
 Run = Callable[..., tuple[int, str]]
 
@@ -64,18 +68,44 @@ def test_what_a_training_refuses_a_plan_refuses(toy: Path, tmp_path: Path, run: 
     assert not output.exists()
 
 
+def test_the_command_names_the_training_and_json_is_the_result_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plan_run, "run", lambda config: PLANNED)
+    words = ["-c", "PP-LCNet_x1_0_ML", "-o", "Global.mode=plan", "Global.dataset_dir=data"]
+    words += ["Train.batch_size=auto"]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "Plan of a training; nothing was written"
+    assert shown[-1].startswith("next: ")
+    assert shown[-1].endswith("train -o Global.dataset_dir=data -o Train.batch_size=8")
+    assert cli.main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == msgspec.to_builtins(PLANNED)
+    assert os.listdir() == []
+
+
+def test_a_result_of_any_mode_is_printed_as_json(
+    copy_of_run: Path, command, capsys: pytest.CaptureFixture[str]
+):
+    keys = ("Export.format=safetensors",)
+    assert cli.main([*command("export", None, copy_of_run, *keys), "--json"]) == 0
+    written = (copy_of_run / "export_result.json").read_text()
+    assert json.loads(capsys.readouterr().out) == json.loads(written)
+
+
 @pytest.fixture
 def no_trials(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Trials that are not run: 10 MiB an image. Returns the sizes that are tried."""
     sizes: list[int] = []
 
-    def pretend(task: TrialTask) -> MeasuredTrial:
+    def pretend(task: TrialTask) -> TrialFindings:
         size = task.config.Train.batch_size
         assert size != "auto"
         sizes.append(size)
         facts = TrialFacts(24, 12, 3, 3, 3.0, 2, 2)
         kinds = [EpochKind(2, np.array([0.01, 0.02]), 3)]
-        return MeasuredTrial(facts, kinds, np.zeros(2), 10.0 * size, None, 10.0, 10.0, None)
+        return TrialFindings(facts, kinds, np.zeros(2), 10.0 * size, None, 10.0, 10.0, None)
 
     monkeypatch.setattr(trial, "run", pretend)
     return sizes

@@ -18,8 +18,8 @@ from paddlex_ml.engines.plan.estimate import estimate
 from paddlex_ml.engines.plan.trial import (
     Completion,
     EpochKind,
-    MeasuredTrial,
     TrialFacts,
+    TrialFindings,
     TrialTask,
 )
 from paddlex_ml.errors import PaddlexMLError
@@ -133,7 +133,7 @@ def test_the_run_is_the_sum_of_its_parts():
     kinds = [EpochKind(1, 3 * one, 3), EpochKind(3, one, 3)]
     facts = TrialFacts(100, 40, 5, 10, whole_steps=9.5, validations=2, kept_epochs=3)
     rest = Completion(5 * one, 2 * one, 0.1 * one, one, 0.5 * one, 4 * one, one, 1000, 100)
-    report = MeasuredTrial(facts, kinds, 7 * one, 1.0, None, 1.0, 1.0, None, rest)
+    report = TrialFindings(facts, kinds, 7 * one, 1.0, None, 1.0, 1.0, None, rest)
     found = estimate(report)
     assert found.step.seconds == pytest.approx(1.5)
     assert found.epoch.seconds == pytest.approx(9.5 * 1.5)
