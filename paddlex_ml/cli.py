@@ -96,6 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(load.dump(load.load(path, arguments.override, to_run=False).config), end="")
                 streams.refuse_loss()
                 return 0
+            if (lines := _sweep(path, arguments)) is not None:
+                print("\n".join(lines))
+                streams.refuse_loss()
+                return 0
             job = load.destination(path, arguments.override)
             loaded = load.load(path, arguments.override)
             config = loaded.config
@@ -147,8 +151,57 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--list-models", action="version", version=_list_models(),
         help="print the models with their size, cost and published score, and stop",
     )  # fmt: skip
+    sweep = parser.add_argument_group("many trainings and one table (docs/experiments.md)")
+    sweep.add_argument(
+        "--sweep", action="append", default=[], metavar="SECTION.KEY=A,B,C",
+        help="train once with each value; may be repeated: all combinations are trained",
+    )  # fmt: skip
+    for name, letter, text in (
+        ("seeds", "N", "train each combination with so many seeds, from Global.seed on"),
+        ("folds", "K", "cross-validate each combination: all images are divided into K folds"),
+        ("jobs", "N", "trainings at a time, which share the cores (default: 1)"),
+    ):
+        sweep.add_argument(f"--{name}", type=int, metavar=letter, help=text)
+    sweep.add_argument("--max-runs", type=int, default=100, metavar="N", help="refuse more runs")
+    sweep.add_argument("--dry-run", action="store_true", help="print the commands and stop")
     parser.add_argument("--version", action="version", version=paddlex_ml.__version__)
     return parser.parse_args(argv)
+
+
+def _sweep(path: Path, arguments: argparse.Namespace) -> list[str] | None:
+    """Run the sweep that is asked for; returns the lines to print, None where none is.
+
+    Raises PaddlexMLError where it is refused, and where trainings failed, after their table.
+    """
+    section, _ = load.find_sweep(path, arguments.override)
+    counts = {name: getattr(arguments, name) for name in ("seeds", "folds", "jobs")}
+    is_typed = bool(arguments.sweep or any(number is not None for number in counts.values()))
+    place = load.destination(path, arguments.override)
+    if (section is None and not is_typed and not arguments.dry_run) or place is None:
+        return None
+    mode, output = place
+    if mode != "train":
+        if not is_typed and not arguments.dry_run:
+            return None
+        fix = f"add {validation.override('Global.mode', 'train')}"
+        raise PaddlexMLError(f"a sweep trains: the mode is {mode}", where="--sweep", fix=fix)
+    from paddlex_ml.engines.sweep import grid, run  # they import numpy
+
+    request = grid.read_request(arguments.sweep, counts, section)
+    if request is None:
+        if arguments.dry_run:
+            raise PaddlexMLError(
+                "--dry-run is for a sweep", where="--dry-run", fix="add --sweep KEY=VALUE,VALUE"
+            )
+        return None
+    command = run.SweepCommand(section is not None, arguments.config, path, arguments.override)
+    outcome = run.run(
+        command, request, output=output, is_dry=arguments.dry_run, most=arguments.max_runs
+    )
+    if outcome.error is not None:
+        print("\n".join(outcome.lines))
+        raise outcome.error
+    return outcome.lines
 
 
 def _list_models() -> str:

@@ -20,6 +20,7 @@ TESTED_ELSEWHERE = {
     "artifacts/check_result": ("engines/test_check_dataset.py", "the check fills it"),
     "artifacts/export_result": ("engines/export/test_run.py", "the export fills it"),
     "artifacts/leaderboard": ("engines/leaderboard/test_rank.py", "the ranking fills it"),
+    "artifacts/sweep_folder": ("engines/sweep/test_run.py", "a sweep writes it"),
     "artifacts/predict_result": ("engines/predict/test_run.py", "the prediction fills it"),
     "config/augment_schema": ("config/test_schema.py", "a section of the schema"),
     "config/export_schema": ("config/test_schema.py", "a section of the schema"),

@@ -105,3 +105,18 @@ def test_help_names_a_command_that_runs_where_no_python_is_found(tmp_path: Path)
         shlex.split(line), capture_output=True, text=True, env=bare, check=True, cwd=tmp_path
     )
     assert again.stdout.startswith("Global:")
+
+
+@pytest.mark.parametrize(
+    ("started", "words"),
+    [
+        ("main.py", [str(Path("main.py").absolute())]),
+        ("/x/__main__.py", ["-m", "paddlex_ml"]),
+        ("/bin/paddlex-ml", ["-m", "paddlex_ml"]),
+    ],
+)
+def test_a_child_is_started_as_this_program_was(
+    started: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started])
+    assert program.child() == [sys.executable, *words]
