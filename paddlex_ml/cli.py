@@ -22,8 +22,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-import paddlex_ml
-from paddlex_ml import gpus, next_command, paddle_runtime, program, progress, streams, terminal
+from paddlex_ml import (
+    command_line,
+    gpus,
+    next_command,
+    paddle_runtime,
+    progress,
+    streams,
+    terminal,
+)
 from paddlex_ml.artifacts import run_lock
 from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.check_result import CheckResult
@@ -66,33 +73,6 @@ Result: TypeAlias = (
 )
 """What an engine returns: the content of its result file."""
 
-_HELP = """\
-modes (-o Global.mode=...):
-  check_dataset   find every fault in a data set, draw samples and a histogram
-  plan            measure what a training will cost; writes nothing
-  train           train a model, keep the best weights, export them
-  evaluate        measure the model on val.txt: report, thresholds, doubtful labels
-  export          convert weights to a static model for deployment
-  benchmark       measure speed, size and accuracy of every export on this machine
-  predict         name what images show
-
-examples:
-  {prog} --data my_photographs -o Global.mode=train
-  {prog} -c PP-LCNet_x1_0_ML -o Global.mode=check_dataset -o Global.dataset_dir=./dataset/my_set
-  {prog} -c PP-LCNet_x1_0_ML -o Global.mode=train -o Global.dataset_dir=./dataset/my_set
-  {prog} -c output/config.yaml -o Global.mode=evaluate
-  {prog} -c output/config.yaml -o Global.mode=predict -o Predict.input=photo.jpg
-  {prog} -c output/config.yaml -o Global.mode=train -o Train.resume_path=output/latest
-
-all options:
-  {prog} -c PP-LCNet_x1_0_ML --print-config
-  lists every key with its value; the comments in the shipped file explain each of them:
-  {folder}
-
-documentation:
-  {documents}
-"""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` without the program's name.
@@ -103,12 +83,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     job: tuple[str, Path] | None = None  # mode and output folder of the result file to write
     with terminal.session(silent=not addresses.is_main_process()):
         try:
-            arguments = _parse(sys.argv[1:] if argv is None else argv)
+            arguments = command_line.parse(sys.argv[1:] if argv is None else argv)
             path, note = shipped.find(arguments.config)
             if note:
                 logger.info("%s", note)
-            if arguments.print_config:
-                print(load.dump(load.load(path, arguments.override, to_run=False).config), end="")
+            if (text := _answer(path, arguments)) is not None:
+                print(text)
                 streams.refuse_loss()
                 return 0
             job = load.destination(path, arguments.override)
@@ -146,69 +126,49 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = terminal.Parser(
-        prog=program.command(),
-        description="Multi-label image classification on PaddlePaddle, driven by YAML.",
-        epilog=_HELP.format(
-            prog=program.command(), folder=shipped.folder(), documents=program.documents()
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "-c", "--config", metavar="FILE",
-        help="a YAML file, or the name of a model for the file that is shipped with it",
-    )  # fmt: skip
-    parser.add_argument(
-        "--data", metavar="FOLDER_OR_TABLE",
-        help="photographs and their labels in any form that is recognised; needs no -c, and writes "
-        "a data set into <output>/dataset, which refers to the photographs",
-    )  # fmt: skip
-    parser.add_argument(
-        "-o", "--override", action="extend", nargs="+", default=[], metavar="SECTION.KEY=VALUE",
-        help="set one key; VALUE is read as YAML; may be repeated, the last one wins",
-    )  # fmt: skip
-    parser.add_argument(
-        "--print-config", action="store_true", help="print the merged configuration and stop"
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print the result as JSON in place of its summary"
-    )
-    parser.add_argument(
-        "--list-models", action="version", version=_list_models(),
-        help="print the models with their size, cost and published score, and stop",
-    )  # fmt: skip
-    parser.add_argument("--version", action="version", version=paddlex_ml.__version__)
-    arguments = parser.parse_args(argv)
-    if arguments.data is not None:
-        arguments.config = arguments.config or "PP-LCNet_x1_0_ML"
-        arguments.override[:0] = [
-            validation.assignment("Global.dataset_dir", arguments.data),
-            validation.assignment("CheckDataset.convert.src_dataset_type", "auto"),
-        ]
-    elif arguments.config is None:
-        parser.error("the following arguments are required: -c/--config, or --data")
-    return arguments
+def _answer(path: Path, arguments: argparse.Namespace) -> str | None:
+    """What is printed where no engine runs: a configuration, or the table of a sweep."""
+    if arguments.print_config:
+        merged = load.load(path, arguments.override, to_run=False).config
+        return load.dump(merged).removesuffix("\n")
+    lines = _sweep(path, arguments)
+    return None if lines is None else "\n".join(lines)
 
 
-def _list_models() -> str:
-    rows = [("model", "parameters", "MiB", "GFLOPs at 448", "mAP on COCO", "for")]
-    for name in (*published.MODELS, *sorted(set(shipped.MODELS) - set(published.MODELS))):
-        if model := published.TABLE.get(name):
-            size = (f"{model.parameters / 1e6:.1f} M", f"{model.mebibytes:.0f}")
-            rows.append((name, *size, f"{model.gflops:.1f}", f"{model.coco_map:.2f} %", model.use))
-        else:
-            rows.append((name, "-", "-", "-", "not published", "-"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i in (0, 5) else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join([*lines, "", "GFLOPs: 10^9 multiply-adds; mAP: published weights, COCO 2017"])
+def _sweep(path: Path, arguments: argparse.Namespace) -> list[str] | None:
+    """Run the sweep that is asked for; returns the lines to print, None where none is.
+
+    Raises PaddlexMLError where it is refused, and where trainings failed, after their table.
+    """
+    section, _ = load.find_sweep(path, arguments.override)
+    counts = {name: getattr(arguments, name) for name in ("seeds", "folds", "jobs")}
+    is_typed = bool(arguments.sweep or any(number is not None for number in counts.values()))
+    place = load.destination(path, arguments.override)
+    if (section is None and not is_typed and not arguments.dry_run) or place is None:
+        return None
+    mode, output = place
+    if mode != "train":
+        if not is_typed and not arguments.dry_run:
+            return None
+        fix = f"add {validation.override('Global.mode', 'train')}"
+        raise PaddlexMLError(f"a sweep trains: the mode is {mode}", where="--sweep", fix=fix)
+    from paddlex_ml.engines.sweep import grid, run  # they import numpy
+
+    request = grid.read_request(arguments.sweep, counts, section)
+    if request is None:
+        if arguments.dry_run:
+            raise PaddlexMLError(
+                "--dry-run is for a sweep", where="--dry-run", fix="add --sweep KEY=VALUE,VALUE"
+            )
+        return None
+    command = run.SweepCommand(section is not None, arguments.config, path, arguments.override)
+    outcome = run.run(
+        command, request, output=output, is_dry=arguments.dry_run, most=arguments.max_runs
+    )
+    if outcome.error is not None:
+        print("\n".join(outcome.lines))
+        raise outcome.error
+    return outcome.lines
 
 
 def _run_engine(config: Config, typed: Collection[str] = ()) -> tuple[Config, Result]:

@@ -51,6 +51,14 @@ def page(name: str) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
+def child() -> list[str]:
+    """The words that start this program in a process of its own, as `command` does in a shell."""
+    started = Path(sys.argv[0])
+    if started.name.endswith("main.py") and started.name != "__main__.py":
+        return [sys.executable, str(started.absolute())]
+    return [sys.executable, "-m", "paddlex_ml"]
+
+
 def _is_found(name: str, path: str) -> bool:
     """Whether a shell finds `path` when it looks for the command `name`.
 

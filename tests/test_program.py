@@ -144,3 +144,18 @@ def test_without_a_clone_the_pages_lie_in_the_package(
     monkeypatch.setattr(program, "__file__", str(package / "program.py"))
     (package.parent / "docs").mkdir(parents=True)  # of another package
     assert program.documents() == package / "docs"
+
+
+@pytest.mark.parametrize(
+    ("started", "words"),
+    [
+        ("main.py", [str(Path("main.py").absolute())]),
+        ("/x/__main__.py", ["-m", "paddlex_ml"]),
+        ("/bin/paddlex-ml", ["-m", "paddlex_ml"]),
+    ],
+)
+def test_a_child_is_started_as_this_program_was(
+    started: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started])
+    assert program.child() == [sys.executable, *words]

@@ -22,6 +22,8 @@ from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import regular_file
 from paddlex_ml.wording import first_names
 
+SWEEP = "Sweep"
+"""Section of a file that asks for many trainings (`engines/sweep`)."""
 _MOST_SHOWN = 30  # faults of one error: three lines each, more than a terminal shows
 
 
@@ -48,6 +50,8 @@ class _Merged:
     """The keys that the command line sets."""
     saved: Path | None = None
     """The folder of the training whose config.yaml this is."""
+    sweep: Any = None
+    """The section Sweep: no part of the configuration of a run."""
 
     def origin(self, key: str) -> str:
         """`file:line` or `-o ...` of `key`, of a key below it, or of the nearest section above."""
@@ -80,6 +84,8 @@ def _load(path: Path, overrides: Sequence[str], *, to_run: bool) -> tuple[Loaded
     """What is loaded counts only where no fault was found."""
     merged = _merge(path, overrides)
     notes = merged.notes
+    if merged.sweep is not None:
+        notes.append(f"the section {SWEEP} has a meaning in mode train alone, and is ignored")
     for key in IGNORED:
         section, _, name = key.partition(".")
         keys = merged.value.get(section)
@@ -121,6 +127,17 @@ def dump(config: Config) -> str:
     return yaml_text.write(dataclasses.asdict(config))
 
 
+def find_sweep(path: Path, overrides: Sequence[str]) -> tuple[Any, int | None]:
+    """The plain value of the section Sweep, None without one; and Global.seed, None if not set.
+
+    Raises PaddlexMLError where the file cannot be read.
+    """
+    merged = _merge(path, overrides)
+    section = merged.value.get("Global")
+    seed = section.get("seed") if isinstance(section, dict) else None
+    return merged.sweep, seed if type(seed) is int else None
+
+
 def destination(path: Path, overrides: Sequence[str]) -> tuple[str, Path] | None:
     """(mode, output folder) of a configuration that has faults.
 
@@ -158,6 +175,7 @@ def _merge(path: Path, overrides: Sequence[str]) -> _Merged:
         merged.notes.extend(run_config.move(merged.value, path, merged.saved))
     for override in join(overrides):
         _apply(override, merged)
+    merged.sweep = merged.value.pop(SWEEP, None)
     return merged
 
 

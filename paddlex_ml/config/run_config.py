@@ -99,11 +99,17 @@ def is_saved(path: Path) -> bool:
 def read_texts(path: Path) -> dict[str, str]:
     """Each key of a saved configuration and the text of its value, for a comparison of runs.
 
-    Not parsed as YAML, which takes a hundred times as long: `write` puts each key on a line of its
-    own, below its section. What stands below a key without a value belongs to it, line by line.
     Raises OSError and ValueError where the file is no such text.
     """
-    text = regular_file.read(path, regular_file.LARGEST_YAML).decode("utf-8")
+    return split_texts(regular_file.read(path, regular_file.LARGEST_YAML).decode("utf-8"))
+
+
+def split_texts(text: str) -> dict[str, str]:
+    """The same of what `write` gives.
+
+    Not parsed as YAML, which takes a hundred times as long: `write` puts each key on a line of its
+    own, below its section. What stands below a key without a value belongs to it, line by line.
+    """
     found: dict[str, str] = {}
     parents: list[tuple[int, str]] = []
     for line in text.splitlines():

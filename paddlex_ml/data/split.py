@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paddlex_ml.data import targets
+from paddlex_ml.data import soft_targets, targets
 from paddlex_ml.data.annotation import ImageList, normalise_path
 from paddlex_ml.data.stratify import Numbers, choose_by_chance, choose_by_class
 from paddlex_ml.errors import PaddlexMLError
@@ -84,6 +84,18 @@ def divide(images: ImageList, division: Division) -> dict[str, ImageList]:
     else:
         in_val = choose_by_class(images.values, numbers, division.val_percent, division.seed)
     return {"train": images.take(~in_val), "val": images.take(in_val)}
+
+
+def join(parts: Sequence[ImageList]) -> ImageList:
+    """The images of several lists of one data set, in that order."""
+    sizes = [len(images) for images in parts]
+    return ImageList(
+        parts[0].root,
+        [path for images in parts for path in images.paths],
+        targets.concatenate([images.values for images in parts]),
+        soft_targets.concatenate([images.soft for images in parts], sizes),
+        soft_targets.join_weights([images.weights for images in parts], sizes),
+    )
 
 
 def refuse_repeated(paths: Sequence[str]) -> None:

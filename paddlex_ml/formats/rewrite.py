@@ -27,7 +27,6 @@ from paddlex_ml.data import (
     relations,
     soft_targets,
     split,
-    targets,
     tidy,
 )
 from paddlex_ml.data.annotation import LISTS, ImageList, LineChange, MLClsDataset, Parsed
@@ -365,14 +364,7 @@ def _divide(
 
     val.txt has certain labels alone: images with soft values stay in train.txt, as a note says.
     """
-    parts, sizes = list(lists.values()), [len(images) for images in lists.values()]
-    every = ImageList(
-        parts[0].root,
-        [path for images in parts for path in images.paths],
-        targets.concatenate([images.values for images in parts]),
-        soft_targets.concatenate([images.soft for images in parts], sizes),
-        soft_targets.join_weights([images.weights for images in parts], sizes),
-    )
+    every = split.join(list(lists.values()))
     notes = []
     order = sorted(range(len(every)), key=every.paths.__getitem__)
     if every.soft is not None:

@@ -176,19 +176,21 @@ def add_spread(
     """Errors of differences between mean values, with the chance of the seed: two arrays [G, G].
 
     image_errors and image_freedom [G, G]: of the means, by other images. repeats: the values of
-    each of G groups, one for each seed. Welch's variances are added; the degrees of freedom are
-    those of Satterthwaite 1946. NaN where a group has one seed: its spread is not known.
+    each of G groups, one for each seed. The spread of seeds is taken to be the same in all groups,
+    as an analysis of variance does: two or three seeds of one group alone would tell it too badly.
+    The degrees of freedom of the sum are those of Satterthwaite 1946. NaN where no group has two
+    values.
     """
     counts = np.array([len(values) for values in repeats], np.float64)
+    own_freedom = counts.sum() - len(counts)
+    squares = sum(float(np.square(values - values.mean()).sum()) for values in repeats)
+    spread = squares / own_freedom if own_freedom else np.nan
+    of_seeds = spread * (1 / counts[:, None] + 1 / counts[None, :])
+    total = image_errors**2 + of_seeds
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread = [values.var(ddof=1) if len(values) > 1 else np.nan for values in repeats]
-        own = np.array(spread) / counts
-        squares = image_errors**2 + own[:, None] + own[None, :]
-        weights = own**2 / (counts - 1)
-        sums = image_errors**4 / image_freedom + weights[:, None] + weights[None, :]
-        freedom = squares**2 / sums
-    known = np.where(np.isnan(freedom), np.inf, freedom)
-    return np.sqrt(squares), np.where(np.isnan(squares), np.nan, known)
+        sums = image_errors**4 / image_freedom + of_seeds**2 / max(own_freedom, 1)
+        freedom = np.where(sums > 0, total**2 / sums, np.inf)
+    return np.sqrt(total), np.where(np.isnan(total), np.nan, freedom)
 
 
 def errors_of_folds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -329,3 +329,18 @@ def test_of_hundreds_of_faults_the_first_are_shown(tmp_path: Path) -> None:
 def test_a_misspelt_key_with_bad_yaml_is_told(tmp_path: Path) -> None:
     message = str(failure(tmp_path, "Predicct.input={"))
     assert "the value of Predicct.input is bad YAML" in message
+
+
+def test_the_section_of_a_sweep_is_no_part_of_a_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    section = "Sweep:\n  Train.learning_rate: [1e-4, 5e-4]\n  seeds: 2\n"
+    path.write_text(MINIMAL + section, encoding="utf-8")
+    value, seed = load.find_sweep(path, ["Global.seed=7"])
+    assert value == {"Train.learning_rate": [1e-4, 5e-4], "seeds": 2}
+    assert seed == 7
+    assert load.find_sweep(path, ["Sweep=null"]) == (None, None)
+    assert load.find_sweep(path, ["Sweep.seeds=3"])[0]["seeds"] == 3
+    loaded = load.load(path, to_run=False)
+    assert any("Sweep has a meaning in mode train alone" in note for note in loaded.notes)
+    assert not hasattr(loaded.config, "Sweep")
+    assert load.load(path, ["Sweep=null"], to_run=False).notes == ()

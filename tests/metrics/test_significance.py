@@ -97,13 +97,17 @@ def test_seeds_add_their_spread_and_few_of_them_make_it_uncertain():
     image_errors = np.array([[0, 0.003], [0.003, 0]])
     repeats = [np.array([0.70, 0.72]), np.array([0.60, 0.62, 0.64])]
     errors, freedom = significance.add_spread(image_errors, np.full((2, 2), 50.0), repeats)
-    own = 0.0002 / 2, 0.0004 / 3
-    assert errors[0, 1] == pytest.approx(math.sqrt(0.003**2 + sum(own)))
-    expected = (0.003**2 + sum(own)) ** 2 / (0.003**4 / 50 + own[0] ** 2 / 1 + own[1] ** 2 / 2)
+    spread = (0.0002 + 0.0008) / 3  # of three degrees of freedom
+    own = spread * (1 / 2 + 1 / 3)
+    assert errors[0, 1] == pytest.approx(math.sqrt(0.003**2 + own))
+    expected = (0.003**2 + own) ** 2 / (0.003**4 / 50 + own**2 / 3)
     assert freedom[0, 1] == pytest.approx(expected)
     one_seed = [np.array([0.7]), repeats[1]]
-    errors, _ = significance.add_spread(image_errors, MANY[:2, :2], one_seed)
-    assert np.isnan(errors[0, 1])
+    errors, freedom = significance.add_spread(image_errors, MANY[:2, :2], one_seed)
+    assert errors[0, 1] == pytest.approx(math.sqrt(0.003**2 + 0.0004 * (1 + 1 / 3)))
+    assert freedom[0, 1] > 2
+    errors, _ = significance.add_spread(image_errors, MANY[:2, :2], [np.ones(1), np.zeros(1)])
+    assert np.isnan(errors).all()
 
 
 def test_normal_influences_have_the_freedom_of_their_number_and_a_few_large_ones_less():

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from paddlex_ml.artifacts import run_record, saved_scores, train_result
+from paddlex_ml.artifacts import run_record, saved_scores, sweep_folder, train_result
 from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
 from paddlex_ml.artifacts.saved_scores import ScoresSummary
 from paddlex_ml.artifacts.train_result import FinishedTraining
@@ -24,7 +24,7 @@ from paddlex_ml.config.fingerprint import WITHOUT_EFFECT
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
 
-SEED, DATA, FOLD = "Global.seed", "Global.dataset_dir", re.compile(r"fold_(\d+)_of_(\d+)")
+SEED, DATA = "Global.seed", "Global.dataset_dir"
 _ALSO = {
     *("Global.model", DATA, "Train.pretrain_weight_path", "Train.image_size"),
     "Train.decoder_tokens",
@@ -114,14 +114,14 @@ def _read(name: str, folder: Path) -> FoundRun:
     record = run_record.read(run.run_json)
     digests = {} if record is None else record.digests
     lists = tuple(digests.get(each, "") for each in (annotation.LABEL_FILE, annotation.VAL_FILE))
-    fold = FOLD.fullmatch(Path(options.get(DATA, "")).name)
+    fold = sweep_folder.FOLD.fullmatch(Path(options.get(DATA, "")).name)
     if fold is not None:
         options[DATA] = str(Path(options[DATA]).parent)
     summary, scores = (None, None) if trained is None else _find_scores(run, trained, lists[1])
     return FoundRun(
         name=name,
         files=run,
-        options={key: text for key, text in options.items() if _is_compared(key)},
+        options=choose_options(options),
         seed=options.get(SEED, ""),
         fold="" if fold is None else f"{fold[1]} of {fold[2]}",
         trained=trained,
@@ -148,6 +148,11 @@ def _find_scores(
             if digest and note.val_digest == digest and is_own and is_near:
                 return summary, path
     return None, None
+
+
+def choose_options(texts: Mapping[str, str]) -> dict[str, str]:
+    """Those options of a saved configuration that change the numbers of a training."""
+    return {key: text for key, text in texts.items() if _is_compared(key)}
 
 
 @cache

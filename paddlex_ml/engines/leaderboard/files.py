@@ -137,7 +137,7 @@ def _render_configurations(ranked: RankedConfigurations) -> list[str]:
     lines += [*_align(rows, left={1}), *_count_rest(ranked.configurations)]
     lines.append("* the difference of the means holds also for other seeds")
     if any(each.standing.verdict == "unknown" for each in ranked.configurations):
-        lines.append("? one run alone does not tell how much its configuration varies")
+        lines.append("? the scores of one of its runs are not kept")
     return lines
 
 

@@ -66,8 +66,9 @@ def _compose(
     config: Config, device: Devices, trials: Trials, largest: Largest, size: int
 ) -> PlanResult:
     report = trials.reports[size]
-    assert report is not None and report.completion is not None
+    assert report is not None
     facts, costs, completion = report.facts, estimate(report), report.completion
+    assert completion is not None  # a complete trial
     weights = trials.config.Train.pretrain_weight_path
     free = shutil.disk_usage(_find_existing(config.Global.output)).free
     if free < costs.disk_bytes + completion.checkpoint_bytes:  # one more while it is replaced

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The words behind the command: its options, and the page of --help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import paddlex_ml
+from paddlex_ml import program, terminal
+from paddlex_ml.config import shipped, validation
+from paddlex_ml.models import published
+
+_HELP = """\
+modes (-o Global.mode=...):
+  check_dataset   find every fault in a data set, draw samples and a histogram
+  plan            measure what a training will cost; writes nothing
+  train           train a model, keep the best weights, export them
+  evaluate        measure the model on val.txt: report, thresholds, doubtful labels
+  export          convert weights to a static model for deployment
+  benchmark       measure speed, size and accuracy of every export on this machine
+  predict         name what images show
+
+examples:
+  {prog} --data my_photographs -o Global.mode=train
+  {prog} -c PP-LCNet_x1_0_ML -o Global.mode=check_dataset -o Global.dataset_dir=./dataset/my_set
+  {prog} -c PP-LCNet_x1_0_ML -o Global.mode=train -o Global.dataset_dir=./dataset/my_set
+  {prog} -c output/config.yaml -o Global.mode=evaluate
+  {prog} -c output/config.yaml -o Global.mode=predict -o Predict.input=photo.jpg
+  {prog} -c output/config.yaml -o Global.mode=train -o Train.resume_path=output/latest
+
+all options:
+  {prog} -c PP-LCNet_x1_0_ML --print-config
+  lists every key with its value; the comments in the shipped file explain each of them:
+  {folder}
+
+documentation:
+  {documents}
+"""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options of a command; `argv` without the program's name.
+
+    Raises PaddlexMLError for bad ones, and SystemExit for --help, --version and --list-models.
+    """
+    parser = terminal.Parser(
+        prog=program.command(),
+        description="Multi-label image classification on PaddlePaddle, driven by YAML.",
+        epilog=_HELP.format(
+            prog=program.command(), folder=shipped.folder(), documents=program.documents()
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "-c", "--config", metavar="FILE",
+        help="a YAML file, or the name of a model for the file that is shipped with it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", metavar="FOLDER_OR_TABLE",
+        help="photographs and their labels in any form that is recognised; needs no -c, and writes "
+        "a data set into <output>/dataset, which refers to the photographs",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", "--override", action="extend", nargs="+", default=[], metavar="SECTION.KEY=VALUE",
+        help="set one key; VALUE is read as YAML; may be repeated, the last one wins",
+    )  # fmt: skip
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the merged configuration and stop"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the result as JSON in place of its summary"
+    )
+    parser.add_argument(
+        "--list-models", action="version", version=_list_models(),
+        help="print the models with their size, cost and published score, and stop",
+    )  # fmt: skip
+    _add_sweep(parser)
+    parser.add_argument("--version", action="version", version=paddlex_ml.__version__)
+    arguments = parser.parse_args(argv)
+    if arguments.data is not None:
+        arguments.config = arguments.config or "PP-LCNet_x1_0_ML"
+        arguments.override[:0] = [
+            validation.assignment("Global.dataset_dir", arguments.data),
+            validation.assignment("CheckDataset.convert.src_dataset_type", "auto"),
+        ]
+    elif arguments.config is None:
+        parser.error("the following arguments are required: -c/--config, or --data")
+    return arguments
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    page = program.page("experiments.md")
+    sweep = parser.add_argument_group(f"many trainings and one table ({page})")
+    sweep.add_argument(
+        "--sweep", action="append", default=[], metavar="SECTION.KEY=A,B,C",
+        help="train once with each value; may be repeated: all combinations are trained",
+    )  # fmt: skip
+    for name, letter, text in (
+        ("seeds", "N", "train each combination with so many seeds, from Global.seed on"),
+        ("folds", "K", "cross-validate each combination: all images are divided into K folds"),
+        ("jobs", "N", "trainings at a time, which share the cores (default: 1)"),
+    ):
+        sweep.add_argument(f"--{name}", type=int, metavar=letter, help=text)
+    sweep.add_argument("--max-runs", type=int, default=100, metavar="N", help="refuse more runs")
+    sweep.add_argument("--dry-run", action="store_true", help="print the commands and stop")
+
+
+def _list_models() -> str:
+    rows = [("model", "parameters", "MiB", "GFLOPs at 448", "mAP on COCO", "for")]
+    for name in (*published.MODELS, *sorted(set(shipped.MODELS) - set(published.MODELS))):
+        if model := published.TABLE.get(name):
+            size = (f"{model.parameters / 1e6:.1f} M", f"{model.mebibytes:.0f}")
+            rows.append((name, *size, f"{model.gflops:.1f}", f"{model.coco_map:.2f} %", model.use))
+        else:
+            rows.append((name, "-", "-", "-", "not published", "-"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i in (0, 5) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, "", "GFLOPs: 10^9 multiply-adds; mAP: published weights, COCO 2017"])

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trainings in processes of their own, several at a time, each with its part of the cores.
+
+A stop is passed on: each training saves its state and ends. Where the sweep itself is killed, Linux
+tells its trainings to stop too; elsewhere they go on, and a later sweep waits for them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+from paddlex_ml import machine_memory, paddle_runtime, stop_signals
+from paddlex_ml.cores import usable_cores
+from paddlex_ml.errors import Stopped
+from paddlex_ml.storage import files
+
+_POLL = 0.1
+"""Seconds between two looks at the processes."""
+_PARENT_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
+
+logger = logging.getLogger(__name__)
+
+
+class Task(NamedTuple):
+    """A process to run."""
+
+    name: str
+    command: list[str]
+    log: Path
+    """Gets what it prints, behind what is there."""
+
+
+class Ended(NamedTuple):
+    """A process that has ended."""
+
+    name: str
+    code: int
+    """Exit code; negative: the signal that ended it."""
+    seconds: float
+    ends_before: int
+    """As `ended_process.explain` wants it."""
+
+
+class _Running(NamedTuple):
+    task: Task
+    process: subprocess.Popen[bytes]
+    place: int
+    began: float
+    ends_before: int
+
+
+def run_all(tasks: Sequence[Task], jobs: int, tell: Callable[[Ended], None]) -> None:
+    """Run all tasks, `jobs` at a time, and `tell` each end. Raises Stopped when a signal asks for
+    it, after the trainings have saved their states and ended.
+    """
+    waiting, running, received = list(reversed(tasks)), list[_Running](), list[int]()
+    passed = 0
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+
+    with stop_signals.received_by(note):
+        while running or (waiting and not received):
+            while waiting and not received and len(running) < jobs:
+                free = min(set(range(jobs)) - {each.place for each in running})
+                running.append(_start(waiting.pop(), free, jobs))
+            if len(received) > passed:
+                passed = len(received)
+                name = signal.Signals(received[-1]).name
+                logger.warning("%s: waiting until the trainings have saved their states", name)
+                for each in running:
+                    each.process.send_signal(signal.SIGTERM)
+            time.sleep(_POLL)
+            for each in [each for each in running if each.process.poll() is not None]:
+                running.remove(each)
+                code, seconds = each.process.returncode, time.monotonic() - each.began
+                tell(Ended(each.task.name, code, seconds, each.ends_before))
+    if received:
+        raise Stopped(received[0])
+
+
+def _start(task: Task, place: int, jobs: int) -> _Running:
+    files.make_folder(task.log.parent)
+    begin = partial(_begin, _choose_cores(place, jobs))
+    ends_before, began = machine_memory.count_ends(), time.monotonic()
+    with task.log.open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603  # this program, and no shell
+            task.command,
+            env=_environment(jobs),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            preexec_fn=begin if os.name == "posix" else None,
+        )
+    return _Running(task, process, place, began, ends_before)
+
+
+def _environment(jobs: int) -> Mapping[str, str]:
+    """That of this process, in which the package is found wherever it lies.
+
+    Where a process cannot be bound to cores, the number of threads is divided, unless it is set.
+    """
+    package = str(Path(__file__).resolve().parents[3])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    if jobs > 1 and not hasattr(os, "sched_setaffinity"):
+        for name in paddle_runtime.THREADS:
+            found.setdefault(name, str(max(1, usable_cores() // jobs)))
+    return found
+
+
+def _begin(cores: Sequence[int]) -> None:
+    """In the new process: Ctrl-C reaches the sweep alone, and the end of the sweep this process.
+
+    It takes its cores here, and not before the fork: OpenMP, where it is loaded, gives a forked
+    process those of the beginning again.
+    """
+    os.setpgid(0, 0)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    if _LIBC is not None:
+        _LIBC.prctl(_PARENT_DEATH, signal.SIGTERM)
+
+
+def _choose_cores(place: int, jobs: int) -> list[int]:
+    """One of `jobs` equal parts of the cores that this process may use."""
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    every = sorted(os.sched_getaffinity(0))
+    return every[place::jobs] or [every[place % len(every)]]

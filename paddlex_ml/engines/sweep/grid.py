@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a sweep is asked for, and its combinations: keys x values x seeds x folds.
+
+--sweep Train.learning_rate=1e-4,5e-4 --seeds 2      Sweep: {Train.learning_rate: [1e-4, 5e-4]}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder
+from paddlex_ml.config import validation, values
+from paddlex_ml.config.load import SWEEP
+from paddlex_ml.errors import PaddlexMLError
+
+MOST_RUNS = 100
+"""Runs that are started without a question."""
+_COUNTS = ("seeds", "folds", "jobs")
+_FIXED = {
+    "Global.output": "each run gets a folder of its own below it",
+    "Global.mode": "a sweep trains",
+    "Global.overwrite": "a sweep goes on where it was",
+    "Train.resume_path": "a sweep goes on where it was",
+    "Train.rescore_best": "a sweep goes on where it was",
+}
+_OTHER_MODES = ("CheckDataset", "Export", "Predict")
+_LONGEST = 120  # letters of a folder's name
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """A sweep as the user asks for it."""
+
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Key -> values, each as it is written behind -o key=."""
+    seeds: int | None = None
+    folds: int | None = None
+    jobs: int = 1
+
+    @property
+    def count(self) -> int:
+        """Number of runs."""
+        sizes = map(len, self.values.values())
+        return math.prod(sizes) * (self.seeds or 1) * (self.folds or 1)
+
+
+def read_request(
+    words: Sequence[str], counts: Mapping[str, int | None], section: Any
+) -> SweepRequest | None:
+    """The sweep of a command line and of the section Sweep of its file; None where none is asked.
+
+    words: behind --sweep. counts: seeds, folds and jobs, None where they are not given. The command
+    line wins. Raises PaddlexMLError for everything that cannot be meant.
+    """
+    asked = {name: number for name, number in counts.items() if number is not None}
+    found, own = _read_section(section)
+    typed: dict[str, tuple[str, ...]] = {}
+    for text in words:
+        key, equals, listed = text.partition("=")
+        key = key.strip()
+        if not equals:
+            raise _refuse(f"--sweep {text} has no =", f"write --sweep {key}=VALUE,VALUE")
+        if key in typed:
+            raise _refuse(f"{key} is swept twice", "write all of its values behind one --sweep")
+        typed[key] = tuple(split_values(listed))
+    found |= typed
+    numbers = own | asked
+    if not found and not numbers.keys() & {"seeds", "folds"}:
+        if numbers:
+            raise _refuse("--jobs is for a sweep", "add --sweep KEY=VALUE,VALUE or --seeds N")
+        return None
+    for key, texts in found.items():
+        _refuse_key(key, texts, has_folds="folds" in numbers)
+    for name, number in numbers.items():
+        least = 2 if name == "folds" else 1
+        if number < least:
+            raise _refuse(f"--{name} is {number}", f"--{name} {least} or more")
+    if "seeds" in numbers and "Global.seed" in found:
+        raise _refuse("Global.seed is swept, and --seeds is given", "leave out one of the two")
+    return SweepRequest(found, numbers.get("seeds"), numbers.get("folds"), numbers.get("jobs", 1))
+
+
+def _read_section(section: Any) -> tuple[dict[str, tuple[str, ...]], dict[str, int]]:
+    """Swept keys and counts of the section in the file; both are empty for None."""
+    if section is None:
+        return {}, {}
+    if not isinstance(section, dict):
+        raise _refuse(f"the section {SWEEP} is no mapping", f"-o {SWEEP}=null leaves it out")
+    found, numbers = dict[str, tuple[str, ...]](), dict[str, int]()
+    waiting = list(section.items())
+    while waiting:
+        key, value = waiting.pop(0)
+        if isinstance(value, dict):
+            waiting = [*((f"{key}.{below}", each) for below, each in value.items()), *waiting]
+        elif key in _COUNTS:
+            if type(value) is not int:
+                raise _refuse(f"{SWEEP}.{key} is {value!r}", "write a whole number")
+            numbers[key] = value
+        elif not isinstance(value, list):
+            raise _refuse(
+                f"{SWEEP}.{key} is {value!r}, no list",
+                f"write [{value}], or one of {', '.join(_COUNTS)} with a number",
+            )
+        else:
+            found[key] = tuple(validation.assignment(key, each).partition("=")[2] for each in value)
+    return found, numbers
+
+
+def split_values(text: str) -> list[str]:
+    """Divide a text at its commas, except for those within brackets and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if letter == "," and not depth and not quote:
+            parts.append("")
+            continue
+        if quote or letter in "'\"":
+            quote = "" if letter == quote else quote or letter
+        else:
+            depth += (letter in "[{") - (letter in "]}")
+        parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def _refuse_key(key: str, texts: Sequence[str], *, has_folds: bool) -> None:
+    known = validation.leaf_keys()
+    if key not in known:
+        near = values.nearest(key, known) or values.nearest(
+            key.rpartition(".")[2], [each.rpartition(".")[2] for each in known]
+        )
+        full = next((each for each in known if near in (each, each.rpartition(".")[2])), None)
+        fix = f"--sweep {full}=..." if full else "choose a key of --print-config"
+        raise _refuse(f"there is no key {key}", fix)
+    if not texts or "" in texts:
+        what = f"{key} has an empty value" if len(texts) > 1 else f"{key} has no values"
+        raise _refuse(what, f"write --sweep {key}=VALUE,VALUE")
+    if len(set(texts)) < len(texts):
+        raise _refuse(f"{key} has a value twice: {', '.join(texts)}", "write each value once")
+    reason = _FIXED.get(key)
+    if key.partition(".")[0] in _OTHER_MODES:
+        reason = "no training depends on it"
+    if key == "Global.dataset_dir" and has_folds:
+        reason = "the folds are those of one data set"
+    if reason is not None:
+        raise _refuse(f"{key} cannot be swept: {reason}", "leave it out of the sweep")
+
+
+def _refuse(what: str, fix: str) -> PaddlexMLError:
+    return PaddlexMLError(what, where="the sweep", fix=fix)
+
+
+def refuse_many(request: SweepRequest, most: int) -> None:
+    """Raise PaddlexMLError where there are more than `most` runs: nobody meant ten thousand."""
+    if request.count > most:
+        sizes = [f"{len(texts)} of {key}" for key, texts in request.values.items()]
+        sizes += [f"{n} {name}" for name in ("seeds", "folds") if (n := getattr(request, name))]
+        raise _refuse(
+            f"these are {request.count:,} runs: {' x '.join(sizes)}",
+            f"--max-runs {request.count} if that is meant; else leave some values out",
+        )
+
+
+def expand(request: SweepRequest, seed: int, folder: SweepFolder) -> list[PlannedRun]:
+    """All combinations, the folds of one beside each other.
+
+    seed: the first one; the others follow it.
+    """
+    keys, short = list(request.values), _shorten(list(request.values))
+    seeds: list[int | None] = [None]
+    if request.seeds is not None:
+        seeds = [seed + k for k in range(request.seeds)]
+    runs, taken = list[PlannedRun](), set[str]()
+    for texts in product(*request.values.values()):
+        for own_seed in seeds:
+            words = [f"{key}={text}" for key, text in zip(keys, texts, strict=True)]
+            parts = [f"{short[key]}={text}" for key, text in zip(keys, texts, strict=True)]
+            if own_seed is not None:
+                words.append(f"Global.seed={own_seed}")
+                parts.append(f"seed={own_seed}")
+            if request.folds is None:
+                runs.append(PlannedRun(name=_name(parts, taken), overrides=words, group=""))
+                continue
+            group = _name(parts or ["all"], taken)
+            for number in range(1, request.folds + 1):
+                data = validation.assignment(
+                    "Global.dataset_dir", str(folder.fold(number, request.folds))
+                )
+                name = _name([*parts, f"fold={number}of{request.folds}"], taken)
+                runs.append(PlannedRun(name=name, overrides=[*words, data], group=group))
+    return runs
+
+
+def _shorten(keys: Sequence[str]) -> dict[str, str]:
+    """Keys without their sections, where that is enough to tell them apart."""
+    short = [key.partition(".")[2] for key in keys]
+    return {k: s if short.count(s) == 1 else k for k, s in zip(keys, short, strict=True)}
+
+
+def _name(parts: Sequence[str], taken: set[str]) -> str:
+    """A file name for a combination; a digest keeps those apart that would have the same one."""
+    text = ",".join(parts)
+    name = re.sub(r"[^\w.+=,-]+", "_", text)
+    if len(name) > _LONGEST or name in taken or name.startswith((".", "-")):
+        name = f"{name[:_LONGEST].lstrip('.-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    taken.add(name)
+    return name
+
+
+def write_command(start: str, words: Sequence[str]) -> str:
+    """A command line that can be pasted. start: the words before the options."""
+    return f"{start} {shlex.join(words)}"

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder
+from paddlex_ml.engines.sweep import grid
+from paddlex_ml.engines.sweep.grid import SweepRequest
+from paddlex_ml.errors import PaddlexMLError
+
+RATE = "Train.learning_rate"
+
+
+def read(*words: str, section: Any = None, **counts: int) -> SweepRequest | None:
+    return grid.read_request(words, counts, section)
+
+
+def request(*words: str, section: Any = None, **counts: int) -> SweepRequest:
+    found = read(*words, section=section, **counts)
+    assert found is not None
+    return found
+
+
+def expand(asked: SweepRequest, seed: int = 42) -> list[PlannedRun]:
+    return grid.expand(asked, seed, SweepFolder(Path("out")))
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("1e-4,5e-4", ["1e-4", "5e-4"]),
+        ("[1, 2],null , [3,4]", ["[1, 2]", "null", "[3,4]"]),
+        ("{a: 1, b: [2,3]},'x,y',\"z,\"", ["{a: 1, b: [2,3]}", "'x,y'", '"z,"']),
+        ("a,,b", ["a", "", "b"]),
+        ("", [""]),
+    ],
+)
+def test_values_end_at_commas_that_are_not_within_brackets_or_quotes(text, values):
+    assert grid.split_values(text) == values
+
+
+def test_combinations_of_values_and_seeds():
+    asked = request(f"{RATE}=1e-4,1e-3", "Train.loss.name=bce,asymmetric", seeds=2)
+    assert asked.count == 8
+    runs = expand(asked)
+    assert len(runs) == 8
+    assert runs[0].name == "learning_rate=1e-4,loss.name=bce,seed=42"
+    assert runs[0].overrides == [f"{RATE}=1e-4", "Train.loss.name=bce", "Global.seed=42"]
+    assert runs[1].name == "learning_rate=1e-4,loss.name=bce,seed=43"
+    assert runs[7].name == "learning_rate=1e-3,loss.name=asymmetric,seed=43"
+    assert {run.group for run in runs} == {""}
+
+
+def test_folds_are_runs_on_data_sets_of_their_own():
+    runs = expand(request(f"{RATE}=1e-4,1e-3", folds=3))
+    assert [run.name for run in runs[:3]] == [f"learning_rate=1e-4,fold={k}of3" for k in (1, 2, 3)]
+    assert runs[1].overrides == [f"{RATE}=1e-4", "Global.dataset_dir=out/folds/fold_2_of_3"]
+    assert [run.group for run in runs] == ["learning_rate=1e-4"] * 3 + ["learning_rate=1e-3"] * 3
+    assert [run.group for run in expand(request(folds=2))] == ["all", "all"]
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {RATE: [0.0001, 0.001], "seeds": 2, "jobs": 3},
+        {"Train": {"learning_rate": [0.0001, 0.001]}, "seeds": 2, "jobs": 3},
+    ],
+)
+def test_a_section_of_the_file_asks_too_and_the_command_line_wins(section):
+    found = request(section=section)
+    assert dict(found.values) == {RATE: ("0.0001", "0.001")}
+    assert (found.seeds, found.folds, found.jobs) == (2, None, 3)
+    found = request(f"{RATE}=5e-4", section=section, seeds=4)
+    assert dict(found.values) == {RATE: ("5e-4",)}
+    assert (found.seeds, found.jobs) == (4, 3)
+
+
+def test_nothing_asked_is_no_sweep():
+    assert read() is None
+    assert read(section={}) is None
+
+
+def test_values_that_are_no_file_names_get_one_and_stay_apart():
+    asked = request("Train.pretrain_weight_path=a/b.pdparams,a_b.pdparams,null")
+    names = [run.name for run in expand(asked)]
+    assert len(set(names)) == 3
+    assert not any("/" in name for name in names)
+    assert names[0] == "pretrain_weight_path=a_b.pdparams"
+    assert names[1].startswith("pretrain_weight_path=a_b.pdparams-")
+    long = expand(request(f"Train.pretrain_weight_path={'x' * 300},{'x' * 301}"))
+    assert len({run.name for run in long}) == 2
+    assert max(len(run.name) for run in long) < 140
+
+
+def test_keys_of_one_name_in_two_sections_keep_their_sections():
+    runs = expand(request("Train.batch_size=4,8", "Evaluate.batch_size=4,8"))
+    assert runs[0].name == "Train.batch_size=4,Evaluate.batch_size=4"
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "what", "fix"),
+    [
+        (["Train.lerning_rate=1"], {}, "there is no key Train.lerning_rate", f"--sweep {RATE}=..."),
+        (["learning_rate=1"], {}, "there is no key learning_rate", f"--sweep {RATE}=..."),
+        (["xyzzy=1"], {}, "there is no key xyzzy", "--print-config"),
+        ([f"{RATE}="], {}, f"{RATE} has no values", f"--sweep {RATE}=VALUE,VALUE"),
+        ([f"{RATE}=1,,2"], {}, "has an empty value", f"--sweep {RATE}=VALUE,VALUE"),
+        ([RATE], {}, "has no =", f"--sweep {RATE}=VALUE"),
+        ([f"{RATE}=1,1"], {}, "has a value twice", "once"),
+        ([f"{RATE}=1", f"{RATE}=2"], {}, "is swept twice", "behind one --sweep"),
+        (["Global.output=a,b"], {}, "Global.output cannot be swept", "leave it out"),
+        (["Global.mode=train,evaluate"], {}, "Global.mode cannot be swept", "leave it out"),
+        (["Predict.threshold=0.1,0.2"], {}, "no training depends on it", "leave it out"),
+        (["Global.dataset_dir=a,b"], {"folds": 2}, "one data set", "leave it out"),
+        (["Global.seed=1,2"], {"seeds": 2}, "--seeds is given", "leave out one"),
+        ([], {"folds": 1}, "--folds is 1", "--folds 2 or more"),
+        ([], {"seeds": 0}, "--seeds is 0", "--seeds 1 or more"),
+        ([f"{RATE}=1"], {"jobs": -1}, "--jobs is -1", "--jobs 1 or more"),
+        ([], {"jobs": 2}, "--jobs is for a sweep", "add --sweep"),
+        ([], {"section": 3}, "the section Sweep is no mapping", "-o Sweep=null"),
+        ([], {"section": {RATE: 3}}, f"Sweep.{RATE} is 3, no list", "[3]"),
+        ([], {"section": {RATE: []}}, f"{RATE} has no values", "--sweep"),
+        ([], {"section": {"seeds": "many"}}, "Sweep.seeds is 'many'", "a whole number"),
+        ([], {"section": {"sseeds": [3]}}, "there is no key sseeds", ""),
+    ],
+)
+def test_bad_input_is_one_clear_error(words, options, what, fix):
+    with pytest.raises(PaddlexMLError) as caught:
+        read(*words, **options)
+    assert what in caught.value.what
+    assert fix in caught.value.fix
+
+
+def test_thousands_of_runs_are_asked_back_with_their_number():
+    values = ",".join(map(str, range(1, 101)))
+    asked = request(f"Train.batch_size={values}", f"Train.log_interval={values}")
+    with pytest.raises(PaddlexMLError) as caught:
+        grid.refuse_many(asked, 100)
+    assert "10,000 runs: 100 of Train.batch_size x 100 of Train.log_interval" in caught.value.what
+    assert "--max-runs 10000 if that is meant" in caught.value.fix
+    grid.refuse_many(asked, 10_000)
+    with pytest.raises(PaddlexMLError, match="150 runs: 3 seeds x 50 folds"):
+        grid.refuse_many(request(seeds=3, folds=50), 100)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole sweeps through main.py, in processes of their own, as a user starts them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml import cli
+from paddlex_ml.artifacts import saved_scores
+from paddlex_ml.artifacts.run_folder import RunFolder
+from tests.running import LIMIT, Background, run
+
+Command = Callable[..., list[str]]
+RATES = "Train.learning_rate=1e-4,5e-4"
+TIMES = ("seconds", "memory_mib")
+
+
+@pytest.fixture
+def sweep(toy: Path, start_weights: Path, command: Command) -> Callable[..., list[str]]:
+    """Arguments of a sweep on `toy`."""
+
+    def write(output: Path, *words: str, epochs: int = 3) -> list[str]:
+        options = [f"Train.epochs_iters={epochs}", f"Train.pretrain_weight_path={start_weights}"]
+        return [*command("train", toy, output, *options), *words]
+
+    return write
+
+
+def table(output: Path) -> list[dict[str, str]]:
+    """The rows of the leaderboard without what a clock tells."""
+    with (output / "leaderboard.csv").open(encoding="utf-8-sig") as file:
+        return [{k: row[k] for k in row if k not in TIMES} for row in csv.DictReader(file)]
+
+
+@pytest.mark.story
+def test_a_sweep_that_is_killed_ends_with_the_table_of_an_unbroken_one(sweep, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    done = run(*sweep(whole, "--sweep", RATES), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "run 2 of 2" in done.stderr
+    assert f"report: {whole}/leaderboard.html" in done.stdout
+    names = ["learning_rate=1e-4", "learning_rate=5e-4"]
+    for kill in (1, 2):
+        background = Background(sweep(broken, "--sweep", RATES), tmp_path)
+        log = RunFolder(broken / names[kill - 1]).train_log
+        deadline = time.monotonic() + LIMIT
+        while background.process.poll() is None:
+            if log.is_file() and f"[Epoch {kill}/3]" in log.read_text("utf-8"):
+                break
+            assert time.monotonic() < deadline, background.text()
+            time.sleep(0.02)
+        assert background.send(signal.SIGKILL) == -signal.SIGKILL
+    done = run(*sweep(broken, "--sweep", RATES), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs, 1 done before" in done.stderr
+    assert table(broken) == table(whole)
+    again = run(*sweep(broken, "--sweep", RATES), folder=tmp_path)
+    assert "2 runs, 2 done before" in again.stderr
+    assert table(broken) == table(whole)
+    scores = [RunFolder(each / names[1]).val_scores.read_bytes() for each in (whole, broken)]
+    assert scores[0] == scores[1]
+    other = run(*sweep(broken, "--sweep", RATES, epochs=2), folder=tmp_path)
+    assert other.returncode == 2
+    assert "has other options than this sweep: Train.epochs_iters (3, here 2)" in other.stderr
+
+
+@pytest.mark.story
+def test_a_run_that_fails_is_named_and_the_others_go_on(sweep, tmp_path):
+    output = tmp_path / "out"
+    done = run(
+        *sweep(output, "--sweep", "Train.num_classes=7,3", "--jobs", "2", epochs=1),
+        folder=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "error: 1 of 2 runs failed: num_classes=7: Train.num_classes is 7" in done.stderr
+    assert "repeat the command" in done.stderr
+    assert [row["run"] for row in table(output)] == ["num_classes=3"]
+    assert "num_classes=3" in done.stdout
+    record = json.loads((output / "sweep.json").read_text(encoding="utf-8"))
+    assert [each["name"] for each in record["runs"]] == ["num_classes=7", "num_classes=3"]
+
+
+@pytest.mark.story
+def test_folds_score_every_image_once_and_a_section_of_the_file_asks_for_them(sweep, toy, tmp_path):
+    output, file = tmp_path / "out", tmp_path / "mine.yaml"
+    shown = run("-c", "PP-LCNet_x1_0_ML", "--print-config", folder=tmp_path)
+    file.write_text(f"{shown.stdout}Sweep:\n  folds: 2\n", encoding="utf-8")
+    arguments = sweep(output, epochs=1)
+    arguments[1] = str(file)
+    done = run(*arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "all 36 images out of fold" in done.stdout
+    scores, _ = saved_scores.read_table(output / "out_of_fold" / "all" / "val_scores.npz")
+    assert len(scores) == 36
+    rows = table(output)
+    assert sorted(row["fold"] for row in rows) == ["1 of 2", "2 of 2"]
+    assert (output / "out_of_fold" / "all" / "label_errors.csv").is_file()
+    saved = output / "fold=1of2" / "config.yaml"
+    checked = run("-c", str(saved), "-o", "Global.mode=evaluate", folder=tmp_path)
+    assert checked.returncode == 0, checked.stderr  # an ordinary run
+
+
+def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = cli.main(arguments)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_a_dry_run_prints_commands_and_touches_nothing(sweep, tmp_path, capsys):
+    output = tmp_path / "out"
+    words = ["--sweep", RATES, "--seeds", "2", "--dry-run"]
+    code, said, _ = call(sweep(output, *words), capsys)
+    lines = said.splitlines()
+    assert code == 0
+    assert len(lines) == 4
+    name = "learning_rate=1e-4,seed=42"
+    ending = "-o Train.learning_rate=1e-4 -o Global.seed=42 -o Train.resume_path=auto -o "
+    assert lines[0].endswith(f"{ending}Global.output={output}/{name}")
+    assert "Sweep=null" not in said
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--sweep", "Train.lerning_rate=1,2"], "there is no key Train.lerning_rate"),
+        (["--sweep", "Train.learning_rate="], "Train.learning_rate has no values"),
+        (["--sweep", "Global.output=a,b"], "Global.output cannot be swept"),
+        (["--seeds", "100", "--folds", "100"], "these are 10,000 runs: 100 seeds x 100 folds"),
+        (
+            ["--sweep", "Train.learning_rate=1e-4,fast"],
+            "the run learning_rate=fast cannot start: Train.learning_rate is 'fast'",
+        ),
+        (["--dry-run"], "--dry-run is for a sweep"),
+        (["--sweep", RATES, "-o", "Global.mode=evaluate"], "a sweep trains: the mode is evaluate"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_started(
+    sweep, tmp_path, capsys, words, what
+):
+    output = tmp_path / "out"
+    code, _, err = call(sweep(output, *words), capsys)
+    assert code == 2
+    assert f"error: {what}" in err
+    assert not output.exists()
+
+
+def test_the_folder_of_another_training_is_refused(sweep, copy_of_run, capsys):
+    code, _, err = call(sweep(copy_of_run, "--sweep", RATES), capsys)
+    assert code == 2
+    assert "the folder of the sweep holds a training" in err
+    assert f"-o Global.output={copy_of_run}_2" in err
+
+
+def test_a_section_in_the_file_is_told_where_another_mode_runs(sweep, toy, tmp_path, capsys):
+    arguments = sweep(tmp_path / "out", "-o", "Sweep.seeds=3", "Global.mode=check_dataset")
+    code, _, err = call(arguments, capsys)
+    assert code == 0
+    assert "the section Sweep has a meaning in mode train alone, and is ignored" in err
