@@ -33,7 +33,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before 
 logger = logging.getLogger(__name__)
 
 
-class Task(NamedTuple):
+class ChildTask(NamedTuple):
     """A process to run."""
 
     name: str
@@ -54,14 +54,14 @@ class Ended(NamedTuple):
 
 
 class _Running(NamedTuple):
-    task: Task
+    task: ChildTask
     process: subprocess.Popen[bytes]
     place: int
     began: float
     ends_before: int
 
 
-def run_all(tasks: Sequence[Task], jobs: int, tell: Callable[[Ended], None]) -> None:
+def run_all(tasks: Sequence[ChildTask], jobs: int, tell: Callable[[Ended], None]) -> None:
     """Run all tasks, `jobs` at a time, and `tell` each end. Raises Stopped when a signal asks for
     it, after the trainings have saved their states and ended.
     """
@@ -91,7 +91,7 @@ def run_all(tasks: Sequence[Task], jobs: int, tell: Callable[[Ended], None]) -> 
         raise Stopped(received[0])
 
 
-def _start(task: Task, place: int, jobs: int) -> _Running:
+def _start(task: ChildTask, place: int, jobs: int) -> _Running:
     files.make_folder(task.log.parent)
     begin = partial(_begin, _choose_cores(place, jobs))
     ends_before, began = machine_memory.count_ends(), time.monotonic()

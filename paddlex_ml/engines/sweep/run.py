@@ -29,7 +29,7 @@ from paddlex_ml.config.validation import assignment
 from paddlex_ml.engines.leaderboard import collect, rank
 from paddlex_ml.engines.leaderboard import files as table
 from paddlex_ml.engines.sweep import children, fold_sets, grid, join_folds
-from paddlex_ml.engines.sweep.children import Ended, Task
+from paddlex_ml.engines.sweep.children import ChildTask, Ended
 from paddlex_ml.engines.sweep.grid import SweepRequest
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.errors import PaddlexMLError
@@ -166,7 +166,7 @@ def _train(
     for each in left:
         _wait_for(output / each.name)
     tasks = [
-        Task(
+        ChildTask(
             each.name,
             [*program.child(), *command.words(each, output)],
             folder.log(each.name),

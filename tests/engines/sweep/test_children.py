@@ -13,18 +13,18 @@ import psutil
 import pytest
 
 from paddlex_ml.engines.sweep import children
-from paddlex_ml.engines.sweep.children import Ended, Task
+from paddlex_ml.engines.sweep.children import ChildTask, Ended
 from paddlex_ml.errors import Stopped
 from tests.running import ENVIRONMENT, LIMIT
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def make(folder: Path, name: str, code: str) -> Task:
-    return Task(name, [sys.executable, "-c", code], folder / "logs" / f"{name}.txt")
+def make(folder: Path, name: str, code: str) -> ChildTask:
+    return ChildTask(name, [sys.executable, "-c", code], folder / "logs" / f"{name}.txt")
 
 
-def run(tasks: list[Task], jobs: int = 1) -> list[Ended]:
+def run(tasks: list[ChildTask], jobs: int = 1) -> list[Ended]:
     ends: list[Ended] = []
     children.run_all(tasks, jobs, ends.append)
     return ends
@@ -91,7 +91,7 @@ def test_where_the_sweep_is_killed_its_trainings_are_told_to_stop(tmp_path):
         "import sys; from pathlib import Path; from paddlex_ml.engines.sweep import children\n"
         "sleep = [sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); '\n"
         "         'time.sleep(600)']\n"
-        f"task = children.Task('a', sleep, Path({str(tmp_path)!r}) / 'a.txt')\n"
+        f"task = children.ChildTask('a', sleep, Path({str(tmp_path)!r}) / 'a.txt')\n"
         "children.run_all([task], 1, print)\n"
     )
     environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
