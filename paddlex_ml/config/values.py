@@ -12,6 +12,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -221,8 +222,10 @@ def count_or_auto(usual: int | str) -> Callable[[Any], int | str]:
         typed = isinstance(value, str) and value.isdecimal() and len(value) < 10  # as behind -o
         number = int(value) if typed else value
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            is_whole = isinstance(number, float) and number.is_integer() and number >= 1
-            repair = int(number) if is_whole else usual
+            repair = usual
+            with suppress(ValueError, TypeError, OverflowError):
+                if value is not True and float(value).is_integer() and float(value) >= 1:
+                    repair = int(float(value))  # 8.0
             raise Refused("must be auto, or a whole number of at least 1", repair)
         return number
 

@@ -66,7 +66,8 @@ def _compose(
     config: Config, device: Devices, trials: Trials, largest: Largest, size: int
 ) -> PlanResult:
     report = trials.reports[size]
-    assert report is not None and report.completion is not None
+    assert report is not None
+    assert report.completion is not None
     facts, costs, completion = report.facts, estimate(report), report.completion
     weights = trials.config.Train.pretrain_weight_path
     free = shutil.disk_usage(_find_existing(config.Global.output)).free

@@ -56,7 +56,7 @@ from paddlex_ml.training.state import Training
 
 TIMED_STEPS = 3
 """Steps whose time counts, at least."""
-TIMED_SECONDS = 2.0
+TIMED_SECONDS = 5.0
 """So long at least, where there are steps enough: short ones differ more from each other."""
 STEADY_SECONDS = 10.0
 """After the first step, until batches that were prepared in advance no longer hide the loader."""
@@ -221,6 +221,8 @@ def measure(task: TrialTask, group: ProcessGroup) -> TrialFindings | None:
         if task.is_complete:
             output = config.Global.output
             completion = _complete(training, plan, loaders[1], dataset, interrupt, output)
+            # What a validation and a checkpoint leave behind is there in the next epoch.
+            _Steps(training, plan, loaders[0], plan.epochs - 1).take(is_timed=False)
             report = report._replace(
                 completion=completion,
                 memory_mib=max(peak, _find_tree_peak()),
