@@ -121,6 +121,8 @@ class Completion(NamedTuple):
     end: Times
     """The curves."""
     checkpoint_bytes: int
+    best_bytes: int
+    """Of the best model, which may hold both kinds of weights."""
     export_bytes: int
 
 
@@ -346,13 +348,9 @@ def _complete(
     def validate() -> None:
         evaluate_both(training, plan, loader, interrupt)
 
-    def begin_validation() -> None:
-        networks = [training.model, *([training.averaged] if training.ema.decay > 0 else [])]
-        for network in networks:
-            plan.scoring(network)
-
     first, second = take(validate), take(validate)
-    begin = np.minimum(take(begin_validation), second)
+    networks = [training.model, *([training.averaged] if training.ema.decay > 0 else [])]
+    begin = np.minimum(take(lambda: [plan.scoring(each) for each in networks]), second)
     targets = dataset.val.targets
     random = np.random.default_rng(0).random(targets.shape, np.float32)
     found = Evaluation(0.0, np.zeros(0), 0.0, random, targets)
@@ -360,6 +358,9 @@ def _complete(
     saved = exported = drawn = np.zeros(2)
     score = take(lambda: found.interval(rounds=ROUNDS, seed=0))
     if plan.group.is_main:
+        # As a training does: the snapshot of the best model lives on while latest is written.
+        best = training.snapshot(use_ema=training.ema.decay > 0)
+        checkpoint.write(files.best_model.folder, best)
         latest = files.latest.folder
         saved = take(lambda: checkpoint.write(latest, training.snapshot()))
         exported = take(lambda: save_static(training.averaged, training.info, export))
@@ -373,6 +374,7 @@ def _complete(
         export=exported,
         end=drawn,
         checkpoint_bytes=_measure_folder(files.latest.folder),
+        best_bytes=_measure_folder(files.best_model.folder),
         export_bytes=_measure_folder(export),
     )
 
