@@ -47,7 +47,7 @@ def estimate(report: TrialFindings) -> Estimate:
         export=_cost(rest.export),
         start=_cost(report.start),
         run=_cost(run),
-        disk_bytes=(facts.kept_epochs + 1) * rest.checkpoint_bytes + rest.export_bytes,
+        disk_bytes=facts.kept_epochs * rest.checkpoint_bytes + rest.best_bytes + rest.export_bytes,
     )
 
 

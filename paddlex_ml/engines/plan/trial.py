@@ -56,7 +56,7 @@ from paddlex_ml.training.state import Training
 
 TIMED_STEPS = 3
 """Steps whose time counts, at least."""
-TIMED_SECONDS = 2.0
+TIMED_SECONDS = 5.0
 """So long at least, where there are steps enough: short ones differ more from each other."""
 STEADY_SECONDS = 10.0
 """After the first step, until batches that were prepared in advance no longer hide the loader."""
@@ -121,6 +121,8 @@ class Completion(NamedTuple):
     end: Times
     """The curves."""
     checkpoint_bytes: int
+    best_bytes: int
+    """Of the best model, which may hold both kinds of weights."""
     export_bytes: int
 
 
@@ -221,6 +223,8 @@ def measure(task: TrialTask, group: ProcessGroup) -> TrialFindings | None:
         if task.is_complete:
             output = config.Global.output
             completion = _complete(training, plan, loaders[1], dataset, interrupt, output)
+            # What a validation and a checkpoint leave behind is there in the next epoch.
+            _Steps(training, plan, loaders[0], plan.epochs - 1).take(is_timed=False)
             report = report._replace(
                 completion=completion,
                 memory_mib=max(peak, _find_tree_peak()),
@@ -344,13 +348,9 @@ def _complete(
     def validate() -> None:
         evaluate_both(training, plan, loader, interrupt)
 
-    def begin_validation() -> None:
-        networks = [training.model, *([training.averaged] if training.ema.decay > 0 else [])]
-        for network in networks:
-            plan.scoring(network)
-
     first, second = take(validate), take(validate)
-    begin = np.minimum(take(begin_validation), second)
+    networks = [training.model, *([training.averaged] if training.ema.decay > 0 else [])]
+    begin = np.minimum(take(lambda: [plan.scoring(each) for each in networks]), second)
     targets = dataset.val.targets
     random = np.random.default_rng(0).random(targets.shape, np.float32)
     found = Evaluation(0.0, np.zeros(0), 0.0, random, targets)
@@ -358,6 +358,9 @@ def _complete(
     saved = exported = drawn = np.zeros(2)
     score = take(lambda: found.interval(rounds=ROUNDS, seed=0))
     if plan.group.is_main:
+        # As a training does: the snapshot of the best model lives on while latest is written.
+        best = training.snapshot(use_ema=training.ema.decay > 0)
+        checkpoint.write(files.best_model.folder, best)
         latest = files.latest.folder
         saved = take(lambda: checkpoint.write(latest, training.snapshot()))
         exported = take(lambda: save_static(training.averaged, training.info, export))
@@ -371,6 +374,7 @@ def _complete(
         export=exported,
         end=drawn,
         checkpoint_bytes=_measure_folder(files.latest.folder),
+        best_bytes=_measure_folder(files.best_model.folder),
         export_bytes=_measure_folder(export),
     )
 

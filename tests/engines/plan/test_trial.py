@@ -132,7 +132,7 @@ def test_the_run_is_the_sum_of_its_parts():
     one = np.array([1.0, 2.0])
     kinds = [EpochKind(1, 3 * one, 3), EpochKind(3, one, 3)]
     facts = TrialFacts(100, 40, 5, 10, whole_steps=9.5, validations=2, kept_epochs=3)
-    rest = Completion(5 * one, 2 * one, 0.1 * one, one, 0.5 * one, 4 * one, one, 1000, 100)
+    rest = Completion(5 * one, 2 * one, 0.1 * one, one, 0.5 * one, 4 * one, one, 1000, 1200, 100)
     report = TrialFindings(facts, kinds, 7 * one, 1.0, None, 1.0, 1.0, None, rest)
     found = estimate(report)
     assert found.step.seconds == pytest.approx(1.5)
@@ -141,7 +141,7 @@ def test_the_run_is_the_sum_of_its_parts():
     expected = 7 + 4 * 9.5 * 1.5 + 5 + 2 * (7 + 0.5) + 4 * 0.5 + 4 + 1
     assert found.run.seconds == pytest.approx(expected)
     assert found.run.processor == pytest.approx(2 * expected)
-    assert found.disk_bytes == 4 * 1000 + 100
+    assert found.disk_bytes == 3 * 1000 + 1200 + 100
 
 
 def test_warnings_of_the_lists_come_with_the_report(
