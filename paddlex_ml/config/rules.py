@@ -180,7 +180,7 @@ def _without_teacher_rules(config: Config) -> Iterator[Broken]:
         key, *others = keys
         what = f"{' and '.join(keys)} {'are' if others else 'is'} set, but Train.teacher is null"
         fix = " ".join(override(each, value) for each, value in keys.items())
-        teacher = override("Train.teacher", "teacher/best_model/best_model.pdparams")
+        teacher = override("Train.teacher", "other_run")
         fix = fix if others else f"{fix}, or {teacher}"
         yield ConfigFault(key, what, fix), ("Train.teacher", *others)
 

@@ -18,6 +18,7 @@ from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.run_record import RunRecord
 from paddlex_ml.artifacts.train_result import Best, StartedFrom
+from paddlex_ml.data.inventory import VAL_FILE
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.measures import ClassMeasures
 from paddlex_ml.report.advice import FEW
@@ -171,7 +172,7 @@ def _limits(record: RunRecord, constant: float, evaluated: EvaluationResult) -> 
         if counts.suspected:
             found = True
             yield f"{counts.suspected:,} labels of {_cell(name)} may be wrong or missing"
-    if record.digests.get("val.txt") not in (None, evaluated.val_digest):
+    if record.digests.get(VAL_FILE) not in (None, evaluated.val_digest):
         found = True
         yield "The evaluation had another val.txt than the training"
     if not found:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from paddlex_ml.artifacts.run_folder import EXAMPLE
 from paddlex_ml.tracking.tracker import Outcome, Point, TrackedRun, Upload, plain_name
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class WandbRun:
         """One artifact, whose versions are those of the starts."""
         import wandb
 
-        kind = "model" if upload.name == "best_model" else "result"
+        kind = "model" if upload.name == EXAMPLE.best_model.folder.name else "result"
         artifact = wandb.Artifact(f"{upload.name}-{self._run.id}", type=kind)
         for name, path in upload.files.items():
             artifact.add_file(str(path), name=name)

@@ -33,6 +33,8 @@ HOMES = {
 ALLOWED = {
     # The path of a value in the result of an evaluation, which is no file.
     ("label_errors.csv", "report/evaluation_page.py"),
+    # A key that users of other tools type.
+    ("best_model", "config/foreign_words.py"),
 }
 
 

@@ -79,9 +79,7 @@ REFUSED = {"roboflow-mask-classes-csv": "a Roboflow export for semantic segmenta
 
 def find_repair(error: str) -> dict[str, str]:
     """The options of the first repair of an error: key -> override."""
-    fix = error.rpartition("fix:")[2] if error.count("fix:") == 1 else error.partition("fix:")[2]
-    fix = fix.partition("\n")[0]
-    command = re.search(r"-o .*", fix)
+    command = re.search(r"-o .*", "\n".join(re.findall(r"fix: +(.*)", error)))
     if command is None:
         return {}
     words = shlex.split(re.split(r" (?:or|to) | \(", command[0])[0].rstrip(",;"))
