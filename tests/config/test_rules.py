@@ -131,8 +131,7 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
         (
             ["Train.distillation.weight=0.9"],
             "Train.distillation.weight is set, but Train.teacher is null",
-            "-o Train.distillation.weight=0.5, or "
-            "-o Train.teacher=other_run",
+            "-o Train.distillation.weight=0.5, or -o Train.teacher=other_run",
         ),
         (
             ["Train.distillation.temperature=2", "Train.distillation.weight=0.9"],
