@@ -199,12 +199,13 @@ def read(path: Path) -> FinishedTraining:
     """Read the result of a training that succeeded.
 
     Raises OSError where the file cannot be read, ValueError where it holds another thing, and
-    PaddlexMLError, whose text is that of the training, where it failed.
+    PaddlexMLError, whose text is the first line of that of the training, where it failed.
     """
     content = regular_file.read(path, regular_file.LARGEST_RESULT)
     state = msgspec.json.decode(content, type=_State)
     if not state.done_flag:
-        raise PaddlexMLError(state.err_msg, where=str(path), fix="repeat the training")
+        what = state.err_msg.partition("\n")[0]
+        raise PaddlexMLError(what, where=str(path), fix="repeat the training")
     found = msgspec.json.decode(content, type=_Finished)
     best, metrics = found.models.best, found.metrics
     return FinishedTraining(

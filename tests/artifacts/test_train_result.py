@@ -52,8 +52,10 @@ def test_a_result_is_read_back(tmp_path: Path) -> None:
 
 def test_a_failed_training_says_why_and_other_files_are_no_result(tmp_path: Path) -> None:
     path = tmp_path / "train_result.json"
-    path.write_text('{"done_flag": false, "err_msg": "the disk is full"}', encoding="utf-8")
-    with pytest.raises(PaddlexMLError, match="the disk is full"):
+    path.write_text(
+        '{"done_flag": false, "err_msg": "the disk is full\\n  where: x"}', encoding="utf-8"
+    )
+    with pytest.raises(PaddlexMLError, match=r"the disk is full\n  where: .*train_result"):
         train_result.read(path)
     for text in ('{"done_flag": true}', "[", "{}"):
         path.write_text(text, encoding="utf-8")

@@ -32,7 +32,7 @@ from paddlex_ml.engines.sweep import children, fold_sets, grid, join_folds
 from paddlex_ml.engines.sweep.children import ChildTask, Ended
 from paddlex_ml.engines.sweep.grid import SweepRequest
 from paddlex_ml.engines.train import earlier_run
-from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import without_secrets
 from paddlex_ml.wording import count, first_names
 
@@ -124,7 +124,8 @@ def _check(command: SweepCommand, run: PlannedRun, output: Path) -> Config:
     try:
         return load.load(command.path, words).config
     except PaddlexMLError as error:
-        raise error.replace(what=f"the run {run.name} cannot start: {error.what}") from error
+        what = f"the run {run.name} cannot start: {error.what}"
+        raise error.replace(what=Lines(what)) from error
 
 
 def _is_done(folder: Path, config: Config) -> bool:

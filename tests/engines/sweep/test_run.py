@@ -139,6 +139,10 @@ def test_a_dry_run_prints_commands_and_touches_nothing(sweep, tmp_path, capsys):
             ["--sweep", "Train.learning_rate=1e-4,fast"],
             "the run learning_rate=fast cannot start: Train.learning_rate is 'fast'",
         ),
+        (
+            ["--sweep", "Train.batch_size=0,none"],
+            "the run batch_size=0 cannot start: Train.batch_size is 0",
+        ),
         (["--dry-run"], "--dry-run is for a sweep"),
         (["--sweep", RATES, "-o", "Global.mode=evaluate"], "a sweep trains: the mode is evaluate"),
     ],
