@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from paddlex_ml.artifacts import run_record, saved_scores
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config import load, run_config, shipped, validation
-from paddlex_ml.evaluation import Evaluation
+from paddlex_ml.metrics import bootstrap
 from paddlex_ml.metrics.average_precision import average_precision
 from paddlex_ml.metrics.ties import NOISE
 from paddlex_ml.storage import files
@@ -70,11 +70,11 @@ def write_run(
     files.write_text(run.config_yaml, _config_text(words))
     per_class = average_precision(scores, targets, noise=NOISE)
     score = float(np.nanmean(per_class))
-    found = Evaluation(score, per_class, 0.3, scores, targets)
+    interval = bootstrap.intervals(scores, targets, rounds=20, seed=0, noise=NOISE).map
     rows = [replace(ROW, epoch=n, raw_map=score * n / 4, ema_map=None) for n in (1, 2, 3, 4)]
     metrics = replace(
         TRAINED.metrics, best_map=score, epochs=4, history=rows, seconds=seconds,
-        MultiLabelMAP_ci95=found.interval(rounds=20, seed=0),
+        MultiLabelMAP_ci95=interval,
     )  # fmt: skip
     best = replace(TRAINED.models.best, score=score, epoch=4)
     result = replace(TRAINED, metrics=metrics, models=replace(TRAINED.models, best=best))

@@ -106,6 +106,7 @@ WITHOUT_A_MODULE = {
     "models/test_every_model.py": "what all models must do",
     "pictures/test_dataset_page_browser.py": "the page in a browser",
     "report/test_evaluation_page_browser.py": "the page in a browser",
+    "report/test_leaderboard_page_browser.py": "the page in a browser",
     "test_architecture.py": "imports of all modules",
     "test_bad_input.py": "bad input of every command",
     "test_disk.py": "full and closed disks",
