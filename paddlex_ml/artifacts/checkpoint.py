@@ -32,6 +32,7 @@ from paddlex_ml.artifacts import run_lock, safetensors_file
 from paddlex_ml.artifacts.run_folder import (
     EMA,
     EXPORTS,
+    MODEL_CARD,
     OPTIMIZER,
     STATES,
     WEIGHTS,
@@ -324,7 +325,7 @@ def _is_ours(name: str, entry: Path) -> bool:
     """Whether an entry of the checkpoint `name` was written by this tool, exports included."""
     if entry.name == f"{name}.safetensors":
         return read_embedded_model_info(entry) is not None
-    ours = {f"{name}{suffix}" for suffix in _SUFFIXES} | {*EXPORTS.values()}
+    ours = {f"{name}{suffix}" for suffix in _SUFFIXES} | {*EXPORTS.values(), MODEL_CARD}
     unfinished = tuple(f".{own}." for own in (*ours, "paddlex_ml"))  # and the lock
     return entry.name in ours or entry.name.startswith(unfinished)
 

@@ -32,6 +32,8 @@ VAL_SCORES = "val_scores.npz"
 ONNX, INFERENCE_YML = "inference.onnx", "inference.yml"
 IR, IR_WEIGHTS = "inference.xml", "inference.bin"
 """A static model of OpenVINO (IR): its graph, and its weights."""
+MODEL_CARD = "MODEL_CARD.md"
+"""What a model is, beside the best weights."""
 EXPORT_REPORT = "export_report.json"
 """What a lower precision costs, in the folder of such an export."""
 EXPORTS = {
@@ -134,7 +136,7 @@ class RunFolder:
         self.val_scores: Final = output / VAL_SCORES
         self.events: Final = output / "events"
         self.best_model: Final = CheckpointFiles(output / "best_model")
-        self.model_card: Final = self.best_model.folder / "MODEL_CARD.md"
+        self.model_card: Final = self.best_model.folder / MODEL_CARD
         self.latest: Final = CheckpointFiles(output / "latest")
         self.dataset: Final = output / "dataset"
         self.check_dataset: Final = CheckDatasetFiles(output / "check_dataset")
