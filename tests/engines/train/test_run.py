@@ -309,9 +309,9 @@ def test_what_cannot_be_done_is_refused_with_the_repair(
 @pytest.mark.parametrize(
     ("device", "message", "fix"),
     [
-        ("gpu", "gpu was asked for, but this Paddle is built for the CPU", "-o Global.device=cpu"),
+        ("gpu", "gpu was asked for, but this Paddle is built for the CPU", "-o Global.device=auto"),
         ("gpu:1", "gpu:1 was asked for, but this Paddle", "install paddlepaddle-gpu"),
-        ("gpu:0,1", "gpu:0,1 was asked for, but this Paddle", "-o Global.device=cpu"),
+        ("gpu:0,1", "gpu:0,1 was asked for, but this Paddle", "-o Global.device=auto"),
     ],
 )
 def test_gpus_that_are_not_there_are_refused_with_the_repair(
