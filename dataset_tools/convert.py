@@ -70,9 +70,10 @@ def _convert(args: argparse.Namespace) -> rewrite.Rewritten:
         names = ("val_percent", "strategy", "seed", "group_regex")
         division = Division(**{name: getattr(args, name) for name in names})
     with terminal.progress("read annotations") as progress:
-        chosen: dict[str, Any] = {}
+        chosen: dict[str, Any] = {"progress": progress}
         for item in fields(Options):
-            chosen[item.name] = getattr(args, item.name, progress)
+            if hasattr(args, item.name):
+                chosen[item.name] = getattr(args, item.name)
         return rewrite.convert(args.dataset, args.source, Options(**chosen), division)
 
 
