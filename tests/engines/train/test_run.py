@@ -39,7 +39,13 @@ def test_the_output_holds_the_documented_files_and_no_other(toy_run: Path) -> No
     names = ("best_model", "latest", "epoch_1", "epoch_2")
     expected = {f"{name}/{name}.{part}" for name in names for part in PARTS}
     expected |= {"train_result.json", "config.yaml", "train.log", "label_dict.txt"}
-    expected |= {"run.json", "metrics.csv", "curves.png", "val_scores.npz"}
+    expected |= {
+        "run.json",
+        "metrics.csv",
+        "curves.png",
+        "val_scores.npz",
+        "best_model/MODEL_CARD.md",
+    }
     expected |= {".train.lock", ".paddlex_ml.lock", "best_model/.paddlex_ml.lock"}
     expected |= {
         f"best_model/inference/{name}"
