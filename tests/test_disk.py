@@ -21,7 +21,7 @@ from paddlex_ml.models import zoo
 
 Run = Callable[..., tuple[int, str]]
 TEXTS = {"run.json", "train.log", "config.yaml", "label_dict.txt", "metrics.csv"}
-TEXTS |= {".train.lock", ".paddlex_ml.lock"}
+TEXTS |= {".train.lock", ".paddlex_ml.lock", "val_scores.npz"}
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from pathlib import Path
 from pickle import UnpicklingError
 from types import TracebackType
 
+import psutil
+
 from paddlex_ml import stop_signals
 from paddlex_ml.kernels import pillow
 from paddlex_ml.storage import temporary
@@ -36,15 +38,22 @@ def _report(kind: type[BaseException], error: BaseException, at: TracebackType |
 sys.excepthook = _report
 
 
-def _remove_sockets(server: int, parent: int, folder: Path) -> None:
-    """Remove the folder of the server's socket where the main process was killed and could not."""
-    if os.getpid() == server and os.getppid() != parent:
-        with suppress(OSError):
-            for socket in folder.glob("listener-*"):
-                socket.unlink()
-            folder.rmdir()
+def _remove_sockets(server: int, maker: int, folder: Path) -> None:
+    """Remove the folder of the server's socket where the process that made it was killed.
+
+    A maker that still runs may have a server of its own with a socket in there.
+    """
+    if os.getpid() != server or os.getppid() == maker:  # a worker, or at the end of the maker
+        return
+    with suppress(psutil.NoSuchProcess):
+        if psutil.Process(maker).status() != psutil.STATUS_ZOMBIE:
+            return
+    with suppress(OSError):
+        for socket in folder.glob("listener-*"):
+            socket.unlink()
+        folder.rmdir()
 
 
 if temporary.SOCKETS in os.environ:
-    _parent, _, _folder = os.environ[temporary.SOCKETS].partition(":")
-    atexit.register(_remove_sockets, os.getpid(), int(_parent), Path(_folder))
+    _maker, _, _folder = os.environ[temporary.SOCKETS].partition(":")
+    atexit.register(_remove_sockets, os.getpid(), int(_maker), Path(_folder))

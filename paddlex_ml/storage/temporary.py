@@ -9,14 +9,14 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
-from multiprocessing import util
+from multiprocessing import process, util
 from pathlib import Path
 
 from paddlex_ml.storage import ownership
 
 SOCKETS = "PADDLEX_ML_SOCKETS"
-"""Environment variable by which the server of workers knows the process that has started it, and
-the folder of its socket: "4711:/tmp/pymp-abc"."""
+"""Environment variable by which a server of workers knows the folder of its socket, and the process
+that has made it: "4711:/tmp/pymp-abc". multiprocessing lets a child share its parent's folder."""
 _LONGEST = 70
 """Bytes of a folder in which multiprocessing can bind a socket: it adds 32, macOS takes 103."""
 _SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  of sockets, in folders of their own
@@ -53,9 +53,11 @@ def shorten_socket_paths() -> bool:
             continue
         before, tempfile.tempdir = tempfile.tempdir, folder
         try:
-            # The first call makes the folder, and the process keeps it.
+            # The first call makes the folder, and the process keeps it, as do those it starts.
+            is_made_here = "tempdir" not in getattr(process.current_process(), "_config", {})
             made = util.get_temp_dir()
-            os.environ[SOCKETS] = f"{os.getpid()}:{made}"
+            if is_made_here:
+                os.environ[SOCKETS] = f"{os.getpid()}:{made}"
             return len(os.fsencode(os.path.dirname(made))) <= _LONGEST
         except OSError:
             continue

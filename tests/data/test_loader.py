@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import temporary
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 16
@@ -311,3 +313,25 @@ def test_a_worker_that_dies_within_its_answer_does_not_keep_the_pool():
         time.sleep(0.01)
     worker.end(pool)
     assert not manager.is_alive()
+
+
+def _load_in_a_child(dataset: MultiLabelDataset, told: Path) -> None:
+    collect(dataset, [[SampleIndex(0, 0)]], 1)
+    told.write_text(str(forkserver._forkserver._forkserver_pid))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a server of workers")
+def test_a_child_leaves_the_socket_of_its_parent(dataset, tmp_path):
+    collect(dataset, [[SampleIndex(0, 0)]], 1)
+    folder = Path(os.environ[temporary.SOCKETS].partition(":")[2])
+    before = {*folder.iterdir()}
+    assert before
+    context = multiprocessing.get_context("spawn")
+    child = context.Process(target=_load_in_a_child, args=(dataset, tmp_path / "server"))
+    child.start()
+    child.join()
+    server = int((tmp_path / "server").read_text())
+    deadline = time.monotonic() + 30
+    while is_alive(server) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert before <= {*folder.iterdir()}
