@@ -98,6 +98,7 @@ WITHOUT_A_MODULE = {
     "fuzz/test_corpus.py": "damaged bytes that were once answered wrongly, through every reader",
     "fuzz/test_readers.py": "new damaged bytes through every reader",
     "formats/test_coco_bad_input.py": "damage in COCO, with all its rules",
+    "test_deploy_files.py": "the files of deploy/",
     "inference/test_deploy.py": "the scripts of docs/deploy",
     "inference/test_deploy_browser.py": "the page of docs/deploy/web in a browser",
     "inference/test_deploy_runtimes.py": "docs/deploy in OpenVINO, OpenCV and C++",
