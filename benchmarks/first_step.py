@@ -83,7 +83,7 @@ def import_and_note(name, package=None):
         from paddlex_ml.kernels import layers
         from paddlex_ml.training import loop
         note("import of the other modules")
-        noting(module, "prepare", "lists and checks", "model and optimizer")
+        noting(module.build, "prepare", "lists and checks", "model and optimizer")
         kernels, layers.kernels = layers.kernels, waiting
         step, loop.train_step = loop.train_step, ending
     return module

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -42,6 +43,7 @@ from paddlex_ml.artifacts.train_result import TrainResult
 from paddlex_ml.config import load, options_by_size, run_config, shipped, validation
 from paddlex_ml.config.schema import Config
 from paddlex_ml.cores import usable_cores
+from paddlex_ml.data import worker_server
 from paddlex_ml.distributed import addresses
 from paddlex_ml.engines.plan import plan_text
 from paddlex_ml.engines.train import earlier_run
@@ -180,7 +182,7 @@ def _run_engine(config: Config, typed: Collection[str] = ()) -> tuple[Config, Re
     mode = config.Global.mode
     with _compiling_ahead(config) if mode == "train" else nullcontext():
         if mode not in _WITHOUT_PADDLE:
-            logger.info("%s", paddle_runtime.prepare())
+            logger.info("%s", paddle_runtime.prepare(partial(_start_ahead, config)))
         with progress.named("importing libraries"):
             engine = importlib.import_module(ENGINES[mode])
         is_whole = mode == "train" and options_by_size.is_by_reference(config)
@@ -204,6 +206,19 @@ def _compiling_ahead(config: Config) -> AbstractContextManager[None]:
         return nullcontext()
     wanted = compiler.missing(families.names(model.kernels if model else tuple(families.FAMILIES)))
     return compiler.assisted(wanted) if wanted else nullcontext()
+
+
+def _start_ahead(config: Config) -> None:
+    """While Paddle is imported, start the server of workers, where this process will have workers.
+
+    With several devices each of them has a process, and a server, of its own.
+    """
+    options = config.Train
+    is_one = (
+        "," not in config.Global.device and not options.dist_ips and not addresses.is_launched()
+    )
+    if config.Global.mode == "train" and is_one and options.num_workers != 0:
+        worker_server.start()
 
 
 def _open_output(config: Config, held: ExitStack) -> None:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
@@ -30,8 +30,10 @@ _done = False  # whether `prepare` has run
 
 
 @named("importing Paddle")
-def prepare() -> str:
+def prepare(meanwhile: Callable[[], object] = lambda: None) -> str:
     """Set what the user has not set and import Paddle; returns one line: what was set and why.
+
+    meanwhile: called before the import, to start processes that have the same environment.
 
     Thread counts follow the cores this process may use (affinity and container quota), not those
     of the machine. On AMD processors with AVX2, MKL_DEBUG_CPU_TYPE=5 stops Paddle's MKL from using
@@ -49,6 +51,7 @@ def prepare() -> str:
     if _is_amd_with_avx2():
         notes.append(_set(MKL_PATH, "5", "fast matrix products on AMD"))
     os.environ.setdefault(LOG_LEVEL, "2")  # only errors; lower levels log internals of Paddle
+    meanwhile()
     _import_paddle()
     return "environment: " + ", ".join(notes)
 

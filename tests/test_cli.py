@@ -21,6 +21,7 @@ from msgspec import UNSET
 import paddlex_ml
 from paddlex_ml import __main__, cli, stop_signals
 from paddlex_ml.config.schema import MODES, Config
+from paddlex_ml.data import worker_server
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.models import published
 from tests import repairs
@@ -46,7 +47,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Install:
         module = types.ModuleType(cli.ENGINES[mode])
         vars(module)["run"] = run
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr("paddlex_ml.paddle_runtime.prepare", lambda: "environment: as it is")
+        monkeypatch.setattr("paddlex_ml.paddle_runtime.prepare", lambda _: "environment: as it is")
 
     return install
 
@@ -65,6 +66,27 @@ def raising(error: BaseException) -> Engine:
         raise error
 
     return engine
+
+
+@pytest.mark.parametrize(
+    ("mode", "override", "is_started"),
+    [
+        ("train", "Global.device=cpu", True),
+        ("train", "Train.num_workers=0", False),
+        ("train", "Global.device=gpu:0,1", False),
+        ("train", "Train.dist_ips=127.0.0.1,127.0.0.2", False),
+        ("evaluate", "Global.device=cpu", False),
+    ],
+)
+def test_the_server_of_workers_starts_while_paddle_is_imported(
+    monkeypatch: pytest.MonkeyPatch, engine: Install, mode: str, override: str, is_started: bool
+) -> None:
+    told = []
+    engine(mode, succeed)
+    monkeypatch.setattr(worker_server, "start", lambda: told.append("server"))
+    monkeypatch.setattr("paddlex_ml.paddle_runtime.prepare", lambda meanwhile: meanwhile())
+    assert run(mode, override) == 0
+    assert told == ["server"] * is_started
 
 
 def succeed(config: Config) -> cli.Result:

@@ -43,6 +43,13 @@ def test_threads_follow_the_usable_cores(fresh):
     )
 
 
+def test_what_starts_meanwhile_has_the_threads_and_no_paddle(fresh):
+    seen = []
+    fresh.setattr(paddle_runtime, "_import_paddle", lambda: seen.append("import"))
+    paddle_runtime.prepare(lambda: seen.append(os.environ[paddle_runtime.THREADS[0]]))
+    assert seen == ["6", "import"]
+
+
 def test_on_amd_the_fast_path_of_mkl_is_chosen_and_the_reason_named(fresh):
     fresh.setattr(paddle_runtime, "_is_amd_with_avx2", lambda: True)
     note = paddle_runtime.prepare()

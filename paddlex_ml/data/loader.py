@@ -8,24 +8,21 @@ locks of Paddle's threads that nothing ever releases.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from itertools import islice
-from multiprocessing.context import BaseContext
 
 import numpy as np
 import paddle
 
-from paddlex_ml import machine_memory, stop_signals
+from paddlex_ml import machine_memory
 from paddlex_ml.cores import usable_cores
-from paddlex_ml.data import decode_memory, killed_worker, worker
+from paddlex_ml.data import decode_memory, killed_worker, worker, worker_server
 from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import Preprocess
-from paddlex_ml.storage import temporary
 
 Batch = tuple[paddle.Tensor, ...]
 """Images [B, 3, S, S], targets [B, C], and weights [B] where images have some; float32."""
@@ -79,15 +76,7 @@ class Loader:
     def _from_workers(self, batches: IndexBatches) -> Generator[worker.Arrays, None, None]:
         count = self.num_workers
         if self._pool is None:
-            context: BaseContext
-            methods = multiprocessing.get_all_start_methods()
-            if "forkserver" in methods and temporary.shorten_socket_paths():
-                context = multiprocessing.get_context("forkserver")
-                context.set_forkserver_preload([worker.__name__, "paddlex_ml.data.preload"])
-                stop_signals.start_fork_server()
-            else:  # Windows, or no place for the socket of the server
-                context = multiprocessing.get_context("spawn")
-                stop_signals.start_tracker()
+            context = worker_server.start()
             self._ends_before = machine_memory.count_ends()
             shared = self.dataset, decode_memory.Readers(count, decode_memory.SharedLock())
             self._pool = ProcessPoolExecutor(count, context, worker.start, shared)

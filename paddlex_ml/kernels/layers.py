@@ -13,6 +13,7 @@ import importlib.util
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +27,7 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from paddlex_ml.cores import usable_cores
-from paddlex_ml.kernels import compiler
-from paddlex_ml.kernels.families import FAMILIES
+from paddlex_ml.kernels import compiler, families
 from paddlex_ml.kernels.taps import Grid, Taps
 
 logger = logging.getLogger(__name__)
@@ -163,6 +163,24 @@ def trains_here(layer: nn.Layer, features: paddle.Tensor) -> bool:
     )
 
 
+_loading = threading.RLock()
+"""Held by a thread that loads kernels, so that another one waits for them."""
+
+
+def load_ahead(names: Sequence[str]) -> None:
+    """Load what families hold in a thread, while this one waits for the first images.
+
+    Only what is compiled already: this process could not end while it compiles.
+    """
+
+    def load() -> None:
+        for name in names:
+            kernels(name)
+
+    if not compiler.missing(families.names(names)):
+        threading.Thread(target=load, name="kernels").start()
+
+
 @functools.cache
 def kernels(family: str) -> ModuleType | None:
     """The module with the compiled kernels of a family; None without numba.
@@ -170,16 +188,17 @@ def kernels(family: str) -> ModuleType | None:
     The first call comes when a training starts. It also lets this process keep the memory that it
     frees, which every training step asks for again.
     """
-    keep_freed_memory()
-    if importlib.util.find_spec("numba") is None:
-        _say_slower()
-        return None
-    begin = time.perf_counter()
-    name, forward, backward = FAMILIES[family]
-    module = compiler.load(name, (*forward, *backward), shares_work=_threads() > 1)
-    if (seconds := time.perf_counter() - begin) > 2:
-        logger.info("waited %.0f s for kernels that are compiled for this processor", seconds)
-    return module
+    with _loading:
+        keep_freed_memory()
+        if importlib.util.find_spec("numba") is None:
+            _say_slower()
+            return None
+        begin = time.perf_counter()
+        name, forward, backward = families.FAMILIES[family]
+        module = compiler.load(name, (*forward, *backward), shares_work=_threads() > 1)
+        if (seconds := time.perf_counter() - begin) > 2:
+            logger.info("waited %.0f s for kernels that are compiled for this processor", seconds)
+        return module
 
 
 @functools.cache

@@ -317,7 +317,8 @@ def test_a_worker_that_dies_within_its_answer_does_not_keep_the_pool():
 
 def _load_in_a_child(dataset: MultiLabelDataset, told: Path) -> None:
     collect(dataset, [[SampleIndex(0, 0)]], 1)
-    told.write_text(str(forkserver._forkserver._forkserver_pid))
+    server: Any = forkserver._forkserver
+    told.write_text(str(server._forkserver_pid))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a server of workers")

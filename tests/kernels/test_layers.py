@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import paddle.nn.functional as F
 import pytest
 from paddle import nn
 
-from paddlex_ml.kernels import layers
+from paddlex_ml.kernels import compiler, layers
 from paddlex_ml.models import zoo
 from paddlex_ml.models.blocks import ConvNorm, LearnableAffine, Padding, plain_conv
 from paddlex_ml.models.pp_hgnet_v2 import SHAPES
@@ -365,6 +366,19 @@ def test_a_numba_that_does_not_work_is_no_reason_to_fail(monkeypatch, caplog):
     monkeypatch.setattr(importlib, "import_module", fail)
     assert layers.kernels.__wrapped__("norm") is None
     assert "Numba needs NumPy 1.0 or less" in caplog.text
+
+
+def test_kernels_that_are_compiled_are_loaded_ahead_and_no_others(monkeypatch):
+    asked, missing = [], ["paddlex_ml.kernels.batch_norm.norm"]
+    monkeypatch.setattr(layers, "kernels", asked.append)
+    monkeypatch.setattr(compiler, "missing", lambda _: missing)
+    layers.load_ahead(["norm", "head"])
+    missing.clear()
+    layers.load_ahead(["updates", "norm"])
+    for thread in threading.enumerate():
+        if thread.name == "kernels":
+            thread.join()
+    assert asked == ["updates", "norm"]
 
 
 _TRAIN = """

@@ -19,7 +19,9 @@ from paddlex_ml.engines.train import label_estimates, pretrained, resume, start,
 from paddlex_ml.engines.train.plan import compose_plan
 from paddlex_ml.engines.train.start import Opened
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.models import zoo
+from paddlex_ml.kernels import layers
+from paddlex_ml.kernels.families import FAMILIES
+from paddlex_ml.models import published, zoo
 from paddlex_ml.progress import named
 from paddlex_ml.training import precision
 from paddlex_ml.training.ema import Ema
@@ -108,3 +110,10 @@ def refuse_unfit_lists(config: Config, dataset: MLClsDataset, group: ProcessGrou
             where=str(dataset.root / annotation.TRAIN_FILE),
             fix="-o Global.device=auto trains in one process",
         )
+
+
+def load_kernels(config: Config, model: str) -> None:
+    """Begin to load what the steps of this model compute with on the CPU."""
+    options, known = config.Train, published.TABLE.get(model)
+    if paddle.device.get_device() == "cpu" and options.amp == "OFF" and not options.compile:
+        layers.load_ahead(known.kernels if known else tuple(FAMILIES))

@@ -95,6 +95,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
             preflight.check(training, output, plan)
         start.open_folder(config, opened, job.beginning, training, group)
         open_log()
+        build.load_kernels(config, training.info.model)
         tracked = stack.enter_context(tracked_run.observe(config, training, plan, interrupt))
         plan = replace(plan, scalars=tracked.log)
         train_loader, val_loader = build_loaders(config, dataset, group)
