@@ -30,7 +30,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-AS_HERE = ("etc/resolv.conf", "etc/hosts", "etc/ssl/certs", "etc/pip.conf", "etc/apt/apt.conf.d")
+AS_HERE = (
+    *("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/apt/apt.conf.d"),
+    *("/etc/ssl/certs", "/usr/local/share/ca-certificates"),
+)
 PASSED_ON = ("PIP_", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SUITE = "bookworm"
@@ -109,13 +112,10 @@ def _make_root(suite: str, folder: Path) -> Path:
         ["debootstrap", "--variant=minbase", "--include=ca-certificates", suite, str(folder)],
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    for name in AS_HERE:
-        source, target = Path("/", name), folder / name
-        if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
-        elif source.exists():
-            target.unlink(missing_ok=True)
-            shutil.copy(source, target)
+    for name in filter(os.path.exists, AS_HERE):
+        subprocess.run(
+            ["cp", "-a", "--remove-destination", "--parents", name, str(folder)], check=True
+        )
     return folder
 
 

@@ -20,10 +20,12 @@ def main() -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--output", type=Path, default=Path("dataset/demo"), help="new folder")
-    parser.add_argument("--images", type=int, default=1200, help="train and val together")
-    parser.add_argument("--size", type=int, default=96, help="width and height in pixels")
-    parser.add_argument("--seed", type=int, default=42, help="the same seed, the same files")
-    parser.add_argument("--val-percent", type=int, default=20, help="share of the images for val")
+    parser.add_argument("--images", type=int, default=demo.IMAGES, help="train and val together")
+    parser.add_argument("--size", type=int, default=demo.SIZE, help="width and height in pixels")
+    parser.add_argument("--seed", type=int, default=demo.SEED, help="the same seed, the same files")
+    parser.add_argument(
+        "--val-percent", type=int, default=demo.VAL_PERCENT, help="share of the images for val"
+    )
     result = demo.make(**vars(parser.parse_args()))
     print(f"wrote {result.folder} and, in COCO format, {result.coco_folder}")
     print(f"{'class':16}{'train':>7}{'val':>7}")

@@ -86,13 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     with terminal.session(silent=not addresses.is_main_process()):
         try:
             arguments = command_line.parse(sys.argv[1:] if argv is None else argv)
-            path, note = shipped.find(arguments.config)
-            if note:
-                logger.info("%s", note)
-            if (text := _answer(path, arguments)) is not None:
+            if (text := _answer(arguments)) is not None:
                 print(text)
                 streams.refuse_loss()
                 return 0
+            path, _ = shipped.find(arguments.config)
             job = load.destination(path, arguments.override)
             job = None if job is not None and job[0] == "plan" else job  # it writes nothing
             loaded = load.load(path, arguments.override)
@@ -128,8 +126,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _answer(path: Path, arguments: argparse.Namespace) -> str | None:
-    """What is printed where no engine runs: a configuration, or the table of a sweep."""
+def _answer(arguments: argparse.Namespace) -> str | None:
+    """What is printed where no engine runs: of a demo, a configuration, or the table of a sweep."""
+    if arguments.demo is not None:
+        from paddlex_ml.data import demo  # imports numpy
+
+        return demo.draw_and_tell(Path(arguments.demo))
+    path, note = shipped.find(arguments.config)
+    if note:
+        logger.info("%s", note)
     if arguments.print_config:
         merged = load.load(path, arguments.override, to_run=False).config
         return load.dump(merged).removesuffix("\n")

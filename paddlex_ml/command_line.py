@@ -63,6 +63,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "a data set into <output>/dataset, which refers to the photographs",
     )  # fmt: skip
     parser.add_argument(
+        "--demo", metavar="FOLDER", nargs="?", const="demo/shapes",
+        help="draw a small data set into FOLDER (demo/shapes), and print the command that uses it",
+    )  # fmt: skip
+    parser.add_argument(
         "-o", "--override", action="extend", nargs="+", default=[], metavar="SECTION.KEY=VALUE",
         help="set one key; VALUE is read as YAML; may be repeated, the last one wins",
     )  # fmt: skip
@@ -79,14 +83,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     _add_sweep(parser)
     parser.add_argument("--version", action="version", version=paddlex_ml.__version__)
     arguments = parser.parse_args(argv)
+    if arguments.demo is not None and (arguments.config or arguments.override or arguments.data):
+        parser.error(
+            "--demo draws a data set and stops: leave the other options to the next command"
+        )
     if arguments.data is not None:
         arguments.config = arguments.config or "PP-LCNet_x1_0_ML"
         arguments.override[:0] = [
             validation.assignment("Global.dataset_dir", arguments.data),
             validation.assignment("CheckDataset.convert.src_dataset_type", "auto"),
         ]
-    elif arguments.config is None:
-        parser.error("the following arguments are required: -c/--config, or --data")
+    elif arguments.config is None and arguments.demo is None:
+        parser.error("the following arguments are required: -c/--config, or --data, or --demo")
     return arguments
 
 

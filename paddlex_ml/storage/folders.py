@@ -134,7 +134,7 @@ def refuse_full(folder: Path) -> None:
     raise PaddlexMLError(
         f"the output {what}; nothing is overwritten",
         where=str(folder),
-        fix="choose another --output, or move it away",
+        fix="choose another folder, or move this one away",
     )
 
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
+from paddlex_ml import cli, command_line
+from paddlex_ml.config import load, shipped
 from paddlex_ml.data import annotation, check, demo, demo_scenes
 from paddlex_ml.errors import PaddlexMLError
 
@@ -167,3 +171,33 @@ def test_images_are_what_opencv_reads(made: demo.Demo) -> None:
     image = cv2.imread(str(dataset.train.path(0)))
     assert image is not None
     assert image.shape == (64, 64, 3)
+
+
+def test_the_command_draws_the_demo_and_names_the_training_of_make_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "IMAGES", 10)
+    assert cli.main(["--demo"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("wrote demo/shapes: 8 training and 2 validation images of 10 classes")
+    assert (tmp_path / "demo" / "shapes" / "train.txt").is_file()
+    words = shlex.split(told[-1].removeprefix("next: "))
+    given = command_line.parse(words[1:])
+    config = load.load(shipped.find(given.config)[0], given.override).config
+    assert config.Global.dataset_dir == Path("demo/shapes")
+    made = (ROOT / "Makefile").read_text("utf-8")
+    training = made[made.index("Global.mode=train") : made.index("== 3 of 4")]
+    own = {each for each in given.override if each.startswith("Train.")}
+    assert own == set(re.findall(r"-o (Train\.\S+)", training))
+
+
+def test_the_command_does_not_draw_over_files_or_beside_other_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").write_text("mine")
+    assert cli.main(["--demo", str(tmp_path)]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+    assert cli.main(["--demo", str(tmp_path / "new"), "-o", "Global.mode=train"]) == 2
+    assert "leave the other options to the next command" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
