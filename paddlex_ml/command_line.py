@@ -57,15 +57,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "-c", "--config", metavar="FILE",
         help="a YAML file, or the name of a model for the file that is shipped with it",
     )  # fmt: skip
-    parser.add_argument(
-        "--data", metavar="FOLDER_OR_TABLE",
-        help="photographs and their labels in any form that is recognised; needs no -c, and writes "
-        "a data set into <output>/dataset, which refers to the photographs",
-    )  # fmt: skip
-    parser.add_argument(
-        "--demo", metavar="FOLDER", nargs="?", const="demo/shapes",
-        help="draw a small data set into FOLDER (demo/shapes), and print the command that uses it",
-    )  # fmt: skip
+    _add_data(parser)
     parser.add_argument(
         "-o", "--override", action="extend", nargs="+", default=[], metavar="SECTION.KEY=VALUE",
         help="set one key; VALUE is read as YAML; may be repeated, the last one wins",
@@ -96,6 +88,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     elif arguments.config is None and arguments.demo is None:
         parser.error("the following arguments are required: -c/--config, or --data, or --demo")
     return arguments
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", metavar="FOLDER_OR_TABLE",
+        help="photographs and their labels in any form that is recognised; needs no -c, and writes "
+        "a data set into <output>/dataset, which refers to the photographs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--demo", metavar="FOLDER", nargs="?", const="demo/shapes",
+        help="draw a small data set into FOLDER (demo/shapes), and print the command that uses it",
+    )  # fmt: skip
 
 
 def _add_sweep(parser: argparse.ArgumentParser) -> None:
