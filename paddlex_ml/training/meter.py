@@ -13,6 +13,7 @@ from datetime import timedelta
 from tqdm import tqdm
 
 from paddlex_ml.artifacts.saved_states import Progress
+from paddlex_ml.progress import LONGEST_SILENCE
 from paddlex_ml.training import memory
 from paddlex_ml.training.plan import Plan
 
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Meter:
-    """Clock of one epoch: a line every `log_interval` steps, and a bar on a terminal.
+    """Clock of one epoch: a line every `log_interval` steps, or 30 seconds; a bar on a terminal.
 
     Run the steps inside `with meter.bar`, so that the bar is removed also when a step fails. The
     measured time is added to `progress`, from which a resumed run goes on.
@@ -37,7 +38,7 @@ class Meter:
         """The most that was measured when a line was written."""
         self._first = 0.0  # seconds of the first step
         self._logged = 0  # losses that log lines have covered
-        self._mark = time.perf_counter()
+        self._mark = self._told = time.perf_counter()
         self.bar = tqdm(
             total=plan.steps,
             initial=self.step,
@@ -63,10 +64,10 @@ class Meter:
         self.losses.append(loss)
         self._first = self._first or self.waited + self.worked
         self.bar.update()
-        if self.step % self.plan.log_interval and self.step != self.plan.steps:
+        is_due = self.step % self.plan.log_interval == 0 or self.step == self.plan.steps
+        if not is_due and self._mark - self._told < LONGEST_SILENCE:
             return
-        new = self.losses[self._logged :]
-        self._logged = len(self.losses)
+        self._told, new = self._mark, self.losses[self._logged :]
         loss, resident, gpu = sum(new) / len(new), memory.resident_mib(), memory.gpu_mib()
         self.memory_mib = max(self.memory_mib, resident)
         logger.info(
@@ -77,6 +78,9 @@ class Meter:
             + ("" if gpu is None else f"gpu {gpu / 1024:.1f} GiB ")
             + f"eta {self.left}"
         )
+        if not is_due:  # a line between: the numbers of trackers are those of the steps alone
+            return
+        self._logged = len(self.losses)
         scalars = {
             "train/loss": loss,
             "train/lr": rate,

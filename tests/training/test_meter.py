@@ -83,6 +83,22 @@ def run_step(meter: Meter, clock: Clock, *, wait: float, work: float, loss: floa
     meter.step_done(loss, rate=9.1e-5, images=32)
 
 
+def test_slow_steps_have_a_line_every_half_minute_and_no_numbers_of_their_own(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[tuple[int, float]] = []
+
+    def scalars(step: int, found: Mapping[str, float]) -> None:
+        told.append((step, found["train/loss"]))
+
+    with watch_of(0, 1, done=0, left=8, log_interval=4, scalars=scalars) as meter:
+        for number in range(8):
+            run_step(meter, clock, wait=1, work=15, loss=float(number))
+    steps = [int(found) for found in re.findall(r"\[Iter (\d+)/8\]", caplog.text)]
+    assert steps == [2, 4, 6, 8]
+    assert told == [(4, 1.5), (8, 5.5)]
+
+
 def test_the_line_of_a_step_is_the_documented_one(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,7 +106,11 @@ def test_the_line_of_a_step_is_the_documented_one(
         for _ in range(40):
             run_step(watch, clock, wait=0.12, work=0.88, loss=23.414)
     # 40 of 20 * 230 steps are done, one second each: 4560 seconds are left.
-    assert caplog.messages == [
+    assert [line.partition(" lr ")[0] for line in caplog.messages] == [
+        "[Train][Epoch 1/20][Iter 30/230]",  # after half a minute
+        "[Train][Epoch 1/20][Iter 40/230]",
+    ]
+    assert caplog.messages[1:] == [
         "[Train][Epoch 1/20][Iter 40/230] lr 9.1e-05 loss 23.41 ips 32.0 images/s data 12% "
         "mem 1.9 GiB eta 1:16:00"
     ]
