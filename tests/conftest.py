@@ -73,7 +73,7 @@ QUICK = (
     *("artifacts", "config", "data", "distributed", "formats", "metrics", "report", "storage"),
     *("training", "test_architecture.py", "test_cli.py", "test_cores.py", "test_devices.py"),
     *("test_docs.py", "test_evaluation.py", "test_mirror.py", "test_paddle_runtime.py"),
-    *("test_release.py", "test_terminal.py", "fuzz", "tracking"),
+    *("test_release.py", "test_terminal.py", "test_twins.py", "fuzz", "tracking"),
 )
 """Rooms and files of `make quick`: together less than a minute on two cores."""
 SMALL = (
