@@ -103,6 +103,9 @@ $(DATA): .venv/demo
 	@touch $@
 
 .venv/docs: website/requirements.txt | .venv/bin/python
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "error: the site needs Python 3.11 or later, .venv has another:"; \
+	         $(BIN)/python --version; echo "  fix: make clean; make docs PYTHON=python3.11"; exit 2; }
 	$(PIP) -r website/requirements.txt
 	@touch $@
 

@@ -30,6 +30,16 @@ ELSEWHERE = {
     "website/api.md": "api.md",
 }
 """Pages that are not in docs/, and their names on the site."""
+FIRST = (
+    "index.md",
+    "data.md",
+    "labels.md",
+    "training.md",
+    "evaluate.md",
+    "predict.md",
+    "export.md",
+)
+"""Pages that a user needs first: the search puts them before decisions and changes."""
 LINK = re.compile(r"\]\(([^)\s#]*)(?:#([^)\s]+))?\)")
 _TO_THE_TWIN = re.compile(r"^\[(?:中文|中文说明|English)\]\(\w+\.md\)\n+", re.MULTILINE)
 _HEADING = re.compile(r"#{1,6} +(.+)")
@@ -192,6 +202,8 @@ def on_page_read_source(page: Page, config: MkDocsConfig) -> str:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """From the Markdown of the repository to that of the site."""
+    if page.file.src_uri in FIRST:
+        page.meta["search"] = {"boost": 3}
     source = source_of(page.file.src_uri, config.theme["language"])
     text = _TO_THE_TWIN.sub("", markdown, count=1)  # the head of the site has such a link
     if english_of(source) != source:
