@@ -104,6 +104,10 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
         settings = yaml.safe_load((ROOT / "website" / f"{name}.yml").read_text("utf-8"))
         navigations.append(list(hooks.titles(settings["nav"])))
     pages = {path.name for path in (ROOT / "docs").glob("*.md") if not path.stem.endswith("_zh")}
+    chinese = hooks.titles(settings["nav"])
+    for name, title in chinese.items():  # the last settings are the Chinese ones
+        has_twin = hooks.source_of(name, "zh") != hooks.source_of(name, "en")
+        assert title.endswith("（英文）") != (has_twin or name == "glossary.md"), name
     assert navigations[0] == navigations[1]
     assert sorted(navigations[0]) == sorted(pages | {*hooks.ELSEWHERE.values()})
 

@@ -83,7 +83,7 @@ def names_of_code(text: str) -> Counter[str]:
 def numbers(text: str) -> set[Decimal]:
     """All numbers outside code and links: 20 million, 2,000万 and 20,000,000 are one."""
     prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
-    prose = re.sub(r"`[^`]*`|https?://\S+|\]\([^)]*\)", " ", prose)
+    prose = re.sub(r"`[^`]*`|https?://[^\s>]+|\]\([^)]*\)", " ", prose)
     words = "|".join(MAGNITUDES)
     found = re.findall(rf"(?<![\w.])(\d[\d,]*(?:\.\d+)?)(?: ?({words}))?", prose)
     return {Decimal(n.replace(",", "").rstrip(".")) * MAGNITUDES.get(by, 1) for n, by in found}

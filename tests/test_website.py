@@ -110,6 +110,7 @@ def test_a_page_without_a_twin_is_english_in_both_parts(site: Path) -> None:
     texts = [(site / part / "results.html").read_text("utf-8") for part in (".", "zh")]
     assert all("<h1" in text and "Results" in text for text in texts)
     assert '<html lang="zh"' in texts[1]
+    assert ["本页只有英文版" in text for text in texts] == [False, True]
 
 
 def test_chinese_pages_have_the_anchors_of_the_english_ones(
@@ -132,11 +133,13 @@ def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Html]) -
     assert len(styles) >= 6
 
 
-def test_lists_and_tables_are_seen_as_such(pages: dict[Path, Html]) -> None:
+def test_lists_tables_and_addresses_are_seen_as_such(pages: dict[Path, Html]) -> None:
     """Python-Markdown and GitHub differ there."""
     for path in pages:
         text = re.sub(r"<(pre|code)\b.*?</\1>", "", path.read_text("utf-8"), flags=re.S)
         assert not re.search(r"^(?:<p>)?(?:- |\d+\. |\|)", text, re.M), path
+        text = re.sub(r"<(a|script)\b.*?</\1>", "", text, flags=re.S)
+        assert "https://" not in re.sub(r"<[^>]*>", "", text), path
 
 
 def test_the_reference_has_the_options_of_docstrings(site: Path) -> None:

@@ -45,6 +45,7 @@ _TO_THE_TWIN = re.compile(r"^\[(?:中文|中文说明|English)\]\(\w+\.md\)\n+",
 _HEADING = re.compile(r"#{1,6} +(.+)")
 _ITEM = re.compile(r" *(?:[-*]|\d+\.) +")
 _NAMED_BY_FILE = re.compile(r"\[([\w/]+\.md)\]\(([\w.]+\.md)")
+_ENGLISH = "（英文）"  # at the end of a title in the Chinese navigation: has no twin
 _CHINESE = "\u2e80-\u9fff\uff00-\uffef“”"
 _BROKEN_LINE = re.compile(f"(?<=[{_CHINESE}])\n *(?=[{_CHINESE}])")
 
@@ -139,7 +140,7 @@ def with_titles(text: str, names: Mapping[str, str]) -> str:
 
     def name_it(match: re.Match[str]) -> str:
         title = names.get(match[2])
-        return f"[{title.removesuffix('（英文）')}]({match[2]}" if title else match[0]
+        return f"[{title.removesuffix(_ENGLISH)}]({match[2]}" if title else match[0]
 
     return _NAMED_BY_FILE.sub(name_it, text)
 
@@ -208,8 +209,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     text = _TO_THE_TWIN.sub("", markdown, count=1)  # the head of the site has such a link
     if english_of(source) != source:
         text = with_english_anchors(text, english_of(source).read_text("utf-8"))
-    text = with_links_of_the_site(text, source)
-    return with_wide_lists(with_titles(text, titles(config.nav)))
+    names = titles(config.nav)
+    if names[page.file.src_uri].endswith(_ENGLISH):
+        text = text.replace("\n", "\n\n本页只有英文版。\n", 1)
+    return with_wide_lists(with_titles(with_links_of_the_site(text, source), names))
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
