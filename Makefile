@@ -10,6 +10,8 @@ DATA := demo/shapes
 PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 # Without compiling: the half of the modules that no command needs would take its time.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-compile
+# The notice of Material about its successor: docs/decisions.md has what follows from it.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 # Checks before each commit, unless this is no clone or it has a hook of its own.
 HOOK := if [ -e .git ] && [ ! -e "$$(git rev-parse --git-path hooks/pre-commit)" ]; then \
     $(BIN)/pre-commit install || echo "the checks before each commit could not be installed"; fi
@@ -17,7 +19,7 @@ HOOK := if [ -e .git ] && [ ! -e "$$(git rev-parse --git-path hooks/pre-commit)"
 # Images of containers often set it. Then each of hundreds of processes would compile all modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo quick lint test check coverage fuzz audit release clean
+.PHONY: help demo docs quick lint test check coverage fuzz audit release clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -47,6 +49,11 @@ demo: .venv/demo $(DATA)  ## draw a data set, train on it, evaluate, predict: ab
 	@echo "         demo/output/predict/                      the predictions, with names and scores"
 	@echo "next:    your own data:  $(BIN)/paddlex-ml -c PP-LCNet_x1_0_ML \\"
 	@echo "                           -o Global.mode=check_dataset -o Global.dataset_dir=path/to/my_set"
+
+docs: .venv/docs  ## the pages as a site in build/site, in English and Chinese, readable offline
+	$(MKDOCS) -f website/mkdocs.yml
+	$(MKDOCS) -f website/mkdocs_zh.yml
+	@echo "open: build/site/index.html"
 
 quick: lint  ## lint, types, spelling and the fast tests: under a minute; before each commit
 	$(PYTEST) -n 2 -m quick
@@ -95,8 +102,15 @@ $(DATA): .venv/demo
 	$(PIP) -e '.[cpu]'
 	@touch $@
 
-.venv/test: setup.cfg | .venv/bin/python
-	$(PIP) -e '.[dev]'
+.venv/docs: website/requirements.txt | .venv/bin/python
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "error: the site needs Python 3.11 or later, .venv has another:"; \
+	         $(BIN)/python --version; echo "  fix: make clean; make docs PYTHON=python3.11"; exit 2; }
+	$(PIP) -r website/requirements.txt
+	@touch $@
+
+.venv/test: setup.cfg website/requirements.txt | .venv/bin/python
+	$(PIP) -e '.[dev]' -r website/requirements.txt
 	@$(HOOK)
 	@touch $@
 

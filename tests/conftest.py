@@ -65,6 +65,7 @@ LONGEST = (
     *("engines/test_every_model.py", "models/test_every_model.py", "test_surroundings.py"),
     *("test_nothing_is_left.py", "kernels/test_compiler.py", "fuzz/test_readers.py"),
     *("export/test_onnx_graph.py", "inference/test_attention.py", "test_next_command.py"),
+    "test_website.py",
 )
 """Files that begin first: the other workers would wait for one that begins last."""
 LARGE = 1.2e9
@@ -73,7 +74,7 @@ QUICK = (
     *("artifacts", "config", "data", "distributed", "formats", "metrics", "report", "storage"),
     *("training", "test_architecture.py", "test_cli.py", "test_cores.py", "test_devices.py"),
     *("test_docs.py", "test_evaluation.py", "test_mirror.py", "test_paddle_runtime.py"),
-    *("test_release.py", "test_terminal.py", "fuzz", "tracking"),
+    *("test_release.py", "test_terminal.py", "test_twins.py", "fuzz", "tracking"),
 )
 """Rooms and files of `make quick`: together less than a minute on two cores."""
 SMALL = (

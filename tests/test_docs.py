@@ -10,16 +10,23 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
+import yaml
 
 from paddlex_ml.config import export_schema, load, shipped, values
 from paddlex_ml.data import near_duplicates
 from paddlex_ml.formats import registry
+from website import hooks
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    page for folder in (".", "docs", "website") for page in sorted((ROOT / folder).glob("*.md"))
+]
 HISTORY = ROOT / "CHANGELOG.md"
 """Its sections name files as they were called at the time."""
-TOPS = ("paddlex_ml", "tests", "docs", "configs", "dataset_tools", "benchmarks", "release", ".ci")
+TOPS = (
+    *("paddlex_ml", "tests", "docs", "configs", "dataset_tools", "benchmarks", "release"),
+    *("website", ".ci"),
+)
 TO_BE_WRITTEN = {"paddlex_ml/models/resnet18.py"}
 """Files that a page asks its reader to write."""
 
@@ -78,6 +85,33 @@ def test_every_path_and_link_of_a_page_exists(page: Path) -> None:
     assert [str(path) for path in paths if not path.exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_anchor_of_a_link_is_a_heading(page: Path) -> None:
+    text = page.read_text("utf-8")
+    links = [(name, anchor) for name, anchor in hooks.LINK.findall(text) if anchor]
+    for name, anchor in links:
+        if "://" not in name:
+            target = page.parent / name if name else page
+            assert anchor in hooks.anchors(target.read_text("utf-8")), (name, anchor)
+    own = hooks.anchors(text)
+    assert page == HISTORY or len(set(own)) == len(own)
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    """In both languages, in the same order."""
+    navigations = []
+    for name in ("mkdocs", "mkdocs_zh"):
+        settings = yaml.safe_load((ROOT / "website" / f"{name}.yml").read_text("utf-8"))
+        navigations.append(list(hooks.titles(settings["nav"])))
+    pages = {path.name for path in (ROOT / "docs").glob("*.md") if not path.stem.endswith("_zh")}
+    chinese = hooks.titles(settings["nav"])
+    for name, title in chinese.items():  # the last settings are the Chinese ones
+        has_twin = hooks.source_of(name, "zh") != hooks.source_of(name, "en")
+        assert title.endswith("（英文）") != (has_twin or name == "glossary.md"), name
+    assert navigations[0] == navigations[1]
+    assert sorted(navigations[0]) == sorted(pages | {*hooks.ELSEWHERE.values()})
+
+
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "CONTRIBUTING_zh.md"])
 def test_every_name_that_contributing_gives_to_a_file_stands_in_it(page: str) -> None:
     """A line that names one Python file and one name of code, as "`FILE`: a row in `NAME`"."""
@@ -89,7 +123,7 @@ def test_every_name_that_contributing_gives_to_a_file_stands_in_it(page: str) ->
         assert [name for name in names if files and not re.search(rf"\b{name}\b", code)] == []
         found += bool(files and names)
     assert found >= 8
-    for target in ("help", "quick", "test", "check", "coverage", "release"):
+    for target in ("help", "docs", "quick", "test", "check", "coverage", "release"):
         assert f"make {target}" in (ROOT / page).read_text("utf-8")
         assert f"\n{target}: " in (ROOT / "Makefile").read_text("utf-8")
 

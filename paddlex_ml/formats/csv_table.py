@@ -38,6 +38,7 @@
     - for `,` `，` `/` `+`: half of the parts are in several cells; for `,` and space: all parts are
       whole numbers; for space: in a column of tags or labels, one cell has all words of another
       and more.
+
   Names of `classes.txt` are never cut. A note tells the choice and the number of names each way. A
   doubt is an error with both options: no other sign separates and there are less than ten names, of
   whose parts half are in several cells (any part, in a column of tags or labels); cutting does not
