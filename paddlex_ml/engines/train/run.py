@@ -58,6 +58,8 @@ class TrainJob(NamedTuple):
 
     config: Config
     beginning: Beginning
+    command: list[str]
+    """As it was typed: a process that this one starts has a command of its own."""
 
 
 def run(config: Config) -> TrainResult | None:
@@ -71,7 +73,7 @@ def run(config: Config) -> TrainResult | None:
     teachers.check(config)
     if options.batch_size == "auto":
         config = batch_size.give_number(config, device, beginning)
-    job = TrainJob(config, beginning)
+    job = TrainJob(config, beginning, [*sys.orig_argv])
     result: TrainResult | None = launch.run(train_model, job, device, options.dist_ips)
     return result
 
@@ -93,7 +95,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         training, plan = build.prepare(config, dataset, opened, group)
         if group.is_main:
             preflight.check(training, output, plan)
-        start.open_folder(config, opened, job.beginning, training, group)
+        start.open_folder(config, opened, job.beginning, training, group, command=job.command)
         open_log()
         tracked = stack.enter_context(tracked_run.observe(config, training, plan, interrupt))
         plan = replace(plan, scalars=tracked.log)
