@@ -107,24 +107,26 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
                     Keeper(output, plan).complete_epoch(training)
             pretrained.evaluate_start(training, plan, val_loader, interrupt)
             fit(training, plan, train_loader, val_loader, output, interrupt)
-        difference = None
+        result = None
         has_time = interrupt.signal in (None, SIGINT)  # who sends another signal waits seconds
         if group.is_main and training.progress.best is not None and has_time:
             difference = export_best(training, output)
             with named("drawing the curves"):
                 plots.curves(files.curves, msgspec.to_builtins(training.progress.history))
-            tracked_run.upload_training(tracked, training.progress, output)
+            result = build_result(
+                training.info,
+                training.progress,
+                output,
+                difference=difference,
+                constant=constant_predictor_map(dataset.val.targets),
+            )
+            is_whole = interrupt.signal is None
+            tracked_run.upload_training(
+                tracked, training.progress, output, result if is_whole else None
+            )
     if interrupt.signal is not None:
         raise Stopped(interrupt.signal)
-    if not group.is_main:
-        return None
-    return build_result(
-        training.info,
-        training.progress,
-        output,
-        difference=difference,
-        constant=constant_predictor_map(dataset.val.targets),
-    )
+    return result
 
 
 @named("exporting the best model, and comparing its scores")
