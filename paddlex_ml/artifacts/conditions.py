@@ -24,6 +24,7 @@ Digest: TypeAlias = Annotated[str, msgspec.Meta(max_length=200)]
 
 DECIDING = (
     *(MKL_PATH, "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"),
+    *("NUMBA_DISABLE_JIT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"),
     *("NVIDIA_TF32_OVERRIDE", "FLAGS_use_mkldnn", "FLAGS_cudnn_deterministic"),
 )
 """Environment variables by which libraries choose their code."""

@@ -167,16 +167,18 @@ def _choose_overrides(
     allowed = [key for key in paths if key != _RESUME] + [_DEVICE]
     typed, goes_on = list[str](), False
     for word in (each.text for each in join(overrides)):
-        key, _, value = word.partition("=")
+        key, equals, value = word.partition("=")
+        if not equals:  # a fault of the configuration, which says how to write it
+            continue
         if (key.strip(), value.strip()) == (_RESUME, AUTO):
             goes_on = True
         elif key.strip() not in allowed:
-            other = f"-o {shlex.quote(word)} -o {_OUTPUT}=FOLDER"
+            free = validation.override(_OUTPUT, str(earlier_run.free_folder(run.output)))
             raise PaddlexMLError(
                 f"{key.strip()} cannot be set: the run would be another one",
                 where=f"-o {word}",
                 fix=f"leave it out (what may be set: {', '.join(allowed)}), or train another run: "
-                f"{_command(run)} {other}",
+                f"{_command(run)} -o {_RESUME}=null {free} -o {shlex.quote(word)}",
             )
         typed.append(key.strip())
     place = load.destination(run.config_yaml, overrides) if _OUTPUT in typed else None

@@ -172,7 +172,11 @@ def test_other_options_would_be_another_run(folder: Path, override: str) -> None
     error = refused(folder, override, anyway=True)
     assert error.what == f"{override.partition('=')[0]} cannot be set: the run would be another one"
     assert "Global.dataset_dir" in error.fix
-    assert "Global.mode=train" in error.fix
+    assert f"-o Train.resume_path=null -o Global.output={folder}_2 -o " in error.fix
+
+
+def test_a_misspelt_override_is_answered_as_in_any_command(folder: Path) -> None:
+    assert "has no =" in refused(folder, "Global.device").what
 
 
 def test_a_data_set_that_has_moved_is_named_by_an_override(folder: Path) -> None:
