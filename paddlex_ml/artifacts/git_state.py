@@ -9,6 +9,7 @@ the repository and nothing else of it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -26,6 +27,8 @@ LIMIT = 10.0
 """Seconds that git may take for an answer."""
 _HARMLESS = "filemode|autocrlf|eol|symlinks|ignorecase|trustctime|checkstat|precomposeunicode"
 """Settings of the section core that say how the files of a folder are read, and name no program."""
+_LARGEST_INDEX = 1 << 30
+"""Bytes: five million files have less."""
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -132,13 +135,16 @@ class _Git:
 
 def _make_own_settings(own: Path, commit: str, index: Path) -> None:
     """Make a folder that git takes for a repository at this commit, with this index."""
-    text = "[core]\n\trepositoryformatversion = 1\n\tbare = false\n"
+    # Of larger files the difference has hashes alone, and is never long.
+    text = "[core]\n\trepositoryformatversion = 1\n\tbare = false\n\tbigFileThreshold = 1m\n"
     text += "[extensions]\n\tobjectformat = sha256\n" if len(commit) == 64 else ""
     (own / "config").write_text(text)
     (own / "HEAD").write_text(f"{commit}\n")
     for name in ("objects", "refs"):
         (own / name).mkdir()
     if index.is_file():
+        if index.stat().st_size > _LARGEST_INDEX:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         # With its time: git compares it with those of the files.
         shutil.copy2(index, own / "index")
 

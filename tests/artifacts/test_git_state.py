@@ -76,8 +76,10 @@ def test_each_difference_has_a_digest_of_its_own(repository: Path) -> None:
         change("b.bin", bytes(256)),
         change("b.bin", bytes([1]) * 256),
         change("inside/c.txt", b"d\n", "add", "inside/c.txt"),
+        change("a.txt", b"line\n" * 400_000),  # too large to be compared line by line
+        change("a.txt", b"line\n" * 399_999 + b"lino\n"),
     ]
-    assert len(set(digests)) == 5
+    assert len(set(digests)) == 7
     assert git_state.describe(repository).difference == digests[-1]
 
 
@@ -182,6 +184,13 @@ def test_a_damaged_repository_keeps_its_commit(repository: Path) -> None:
     found = git_state.describe(repository)
     assert found.commit == git(repository, "rev-parse", "HEAD")
     assert (found.is_dirty, found.note) == (None, "git cannot compare the files with the commit")
+
+
+def test_an_index_of_any_size_is_not_copied(repository: Path) -> None:
+    os.truncate(repository / ".git" / "index", 100 << 30)
+    found = git_state.describe(repository)
+    assert found.commit is not None
+    assert found.note == "git cannot be asked: File too large"
 
 
 def test_a_git_that_does_not_answer_is_left(
