@@ -32,12 +32,13 @@ from paddlex_ml import (
     streams,
     terminal,
 )
-from paddlex_ml.artifacts import run_lock
+from paddlex_ml.artifacts import reproduction, run_lock
 from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.check_result import CheckResult
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.plan_result import PlanResult
 from paddlex_ml.artifacts.predict_result import PredictResult
+from paddlex_ml.artifacts.reproduction import Reproduction
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
 from paddlex_ml.config import load, options_by_size, run_config, shipped, validation
@@ -46,12 +47,15 @@ from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import worker_server
 from paddlex_ml.distributed import addresses
 from paddlex_ml.engines.plan import plan_text
+from paddlex_ml.engines.reproduce import original, verdict
+from paddlex_ml.engines.reproduce.original import Original
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.engines.train.summary import summarise
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.kernels import compiler, families
 from paddlex_ml.models import published
 from paddlex_ml.storage import cache, files
+from paddlex_ml.wording import literal_path
 
 if TYPE_CHECKING:  # numpy must not be imported before the number of its threads is set
     from paddlex_ml.artifacts.evaluate_result import EvaluationResult
@@ -67,6 +71,7 @@ ENGINES = {
     "benchmark": "paddlex_ml.engines.benchmark.run",
     "predict": "paddlex_ml.engines.predict.run",
 }
+_REPRODUCE = "paddlex_ml.engines.reproduce.run"
 _WITHOUT_PADDLE = {"check_dataset", "predict"}  # predict imports it when a model needs it
 
 Result: TypeAlias = (
@@ -86,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with terminal.session(silent=not addresses.is_main_process()):
         try:
             arguments = command_line.parse(sys.argv[1:] if argv is None else argv)
+            repeated = _find_original(arguments)
             if (text := _answer(arguments)) is not None:
                 print(text)
                 streams.refuse_loss()
@@ -109,21 +115,45 @@ def main(argv: Sequence[str] | None = None) -> int:
             with ExitStack() as held:
                 if mode != "plan":
                     _open_output(config, held)
-                config, result = _run_engine(config, loaded.typed)
+                config, result = _run_engine(config, loaded.typed, repeated)
                 if mode != "plan":
                     files.write_json(RunFolder(output).result(mode), msgspec.to_builtins(result))
                     _write_card(mode, output)
         except (Exception, KeyboardInterrupt, Stopped) as error:
             is_ours = addresses.is_main_process() and not _is_of_another(error, job)
             return _fail(error, job if is_ours else None)
-        if arguments.json:
-            print(json.dumps(msgspec.to_builtins(result), indent=2, ensure_ascii=False))
-        else:
-            print(_summarise(config, arguments, result))
-        if isinstance(result, PredictResult) and not result.done_flag:
-            print(f"error: {result.err_msg}", file=sys.stderr)
-            return 2
-        return 0
+        return _tell(config, arguments, result)
+
+
+def _find_original(arguments: argparse.Namespace) -> Original | None:
+    """The run that is to be trained again, whose command the arguments then are; None: none is."""
+    if arguments.reproduce is None:
+        return None
+    folder = Path(os.path.expanduser(arguments.reproduce))
+    found = original.read(folder, arguments.override, anyway=arguments.anyway)
+    arguments.config = literal_path(found.run.config_yaml)
+    arguments.override = found.overrides
+    return found
+
+
+def _tell(config: Config, arguments: argparse.Namespace, result: Result) -> int:
+    """Print what a command gave, and return its exit code."""
+    shown: Result | Reproduction = result
+    lines, code = "", 0
+    if arguments.reproduce is not None:
+        output = config.Global.output
+        shown = reproduction.read(RunFolder(output).reproduction)
+        lines = "\n".join(verdict.describe(shown, str(output)))
+        code = 0 if shown.outcome == "reproduced" else 3
+    elif not arguments.json:
+        lines = _summarise(config, arguments, result)
+    if arguments.json:
+        lines = json.dumps(msgspec.to_builtins(shown), indent=2, ensure_ascii=False)
+    print(lines)
+    if isinstance(result, PredictResult) and not result.done_flag:
+        print(f"error: {result.err_msg}", file=sys.stderr)
+        return 2
+    return code
 
 
 def _answer(arguments: argparse.Namespace) -> str | None:
@@ -178,23 +208,25 @@ def _sweep(path: Path, arguments: argparse.Namespace) -> list[str] | None:
     return outcome.lines
 
 
-def _run_engine(config: Config, typed: Collection[str] = ()) -> tuple[Config, Result]:
+def _run_engine(
+    config: Config, typed: Collection[str] = (), repeated: Original | None = None
+) -> tuple[Config, Result]:
     """Run the engine of the mode; the configuration that it ran with, and its result.
 
     A training of a source that is no data set yet is one from its check to its report. `typed`: the
-    keys that the command line sets.
+    keys that the command line sets. `repeated`: the run that is trained again.
     """
     mode = config.Global.mode
     with _compiling_ahead(config) if mode == "train" else nullcontext():
         if mode not in _WITHOUT_PADDLE:
             logger.info("%s", paddle_runtime.prepare(partial(_start_ahead, config)))
         with progress.named("importing libraries"):
-            engine = importlib.import_module(ENGINES[mode])
+            engine = importlib.import_module(ENGINES[mode] if repeated is None else _REPRODUCE)
         is_whole = mode == "train" and options_by_size.is_by_reference(config)
         if is_whole:
             straight_on = importlib.import_module("paddlex_ml.engines.straight_on")
             config = straight_on.check(config, typed)
-        result: Result = engine.run(config)
+        result: Result = engine.run(config) if repeated is None else engine.run(config, repeated)
         if is_whole:
             straight_on.evaluate(config)
     return config, result

@@ -72,21 +72,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--list-models", action="version", version=_list_models(),
         help="print the models with their size, cost and published score, and stop",
     )  # fmt: skip
-    _add_sweep(parser)
+    _add_experiments(parser)
     parser.add_argument("--version", action="version", version=paddlex_ml.__version__)
-    arguments = parser.parse_args(argv)
-    if arguments.demo is not None and (arguments.config or arguments.override or arguments.data):
-        parser.error(
-            "--demo draws a data set and stops: leave the other options to the next command"
-        )
+    arguments = _refuse_others(parser, parser.parse_args(argv))
     if arguments.data is not None:
         arguments.config = arguments.config or "PP-LCNet_x1_0_ML"
         arguments.override[:0] = [
             validation.assignment("Global.dataset_dir", arguments.data),
             validation.assignment("CheckDataset.convert.src_dataset_type", "auto"),
         ]
-    elif arguments.config is None and arguments.demo is None:
-        parser.error("the following arguments are required: -c/--config, or --data, or --demo")
+    elif (arguments.config, arguments.demo, arguments.reproduce) == (None, None, None):
+        parser.error(
+            "the following arguments are required: -c/--config, --data, --demo or --reproduce"
+        )
     return arguments
 
 
@@ -102,7 +100,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _add_sweep(parser: argparse.ArgumentParser) -> None:
+def _add_experiments(parser: argparse.ArgumentParser) -> None:
     page = program.page("experiments.md")
     sweep = parser.add_argument_group(f"many trainings and one table ({page})")
     sweep.add_argument(
@@ -117,6 +115,43 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
         sweep.add_argument(f"--{name}", type=int, metavar=letter, help=text)
     sweep.add_argument("--max-runs", type=int, default=100, metavar="N", help="refuse more runs")
     sweep.add_argument("--dry-run", action="store_true", help="print the commands and stop")
+    group = parser.add_argument_group(f"a training once more ({page})")
+    group.add_argument(
+        "--reproduce", metavar="FOLDER",
+        help="train the run in this folder again, into FOLDER_again, and compare all numbers; "
+        "exit code 3: they are others",
+    )  # fmt: skip
+    group.add_argument(
+        "--anyway", action="store_true",
+        help="also where lists, weights or records are not there as they were",
+    )  # fmt: skip
+
+
+def _refuse_others(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace
+) -> argparse.Namespace:
+    """Refuse what goes with neither --demo nor --reproduce, and --anyway without the latter."""
+    if arguments.demo is not None and any(
+        (arguments.config, arguments.override, arguments.data, arguments.reproduce)
+    ):
+        parser.error(
+            "--demo draws a data set and stops: leave the other options to the next command"
+        )
+    if arguments.reproduce is None:
+        if arguments.anyway:
+            parser.error("--anyway belongs to --reproduce FOLDER")
+        return arguments
+    others = {
+        "-c": arguments.config, "--data": arguments.data, "--sweep": arguments.sweep,
+        "--seeds": arguments.seeds, "--folds": arguments.folds, "--jobs": arguments.jobs,
+        "--dry-run": arguments.dry_run, "--print-config": arguments.print_config,
+    }  # fmt: skip
+    typed = [name for name, value in others.items() if value not in (None, False, [])]
+    if typed:
+        parser.error(
+            f"--reproduce repeats a run with its own configuration: leave out {' and '.join(typed)}"
+        )
+    return arguments
 
 
 def _list_models() -> str:

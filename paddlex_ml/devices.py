@@ -49,6 +49,13 @@ def use(name: str) -> None:
     paddle.set_device(name)
 
 
+def describe(name: str) -> str:
+    """What the device of this name of Paddle is: `cpu`, or the kind of GPU."""
+    if name == "cpu":
+        return name
+    return f"gpu: {paddle.device.cuda.get_device_name(int(name.partition(':')[2] or 0))}"
+
+
 def find(device: str) -> Devices:
     """What `auto`, `cpu`, `gpu`, `gpu:1`, `gpu:0,1` or `cpu:0,1` is on this machine.
 

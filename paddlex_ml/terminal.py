@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every command prints: log lines, progress, errors with their exit codes.
 
-Exit codes: 0 done, 1 a bug in paddlex_ml, 2 an error that the user can repair, 128 + number stopped
-by a signal: 130 SIGINT, 143 SIGTERM, 129 SIGHUP, 138 SIGUSR1.
+Exit codes: 0 done, 1 a bug in paddlex_ml, 2 an error that the user can repair, 3 a run that was
+trained again has other numbers, 128 + number stopped by a signal: 130 SIGINT, 143 SIGTERM,
+129 SIGHUP, 138 SIGUSR1.
 """
 
 from __future__ import annotations

@@ -443,7 +443,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: -c/--config, or --data, or --demo"),
+        ([], "the following arguments are required: -c/--config, --data, --demo or --reproduce"),
         (["-c", "x", "--mode", "train"], "unrecognized arguments: --mode train"),
         (["-c", "none.yaml"], "the configuration none.yaml does not exist"),
     ],

@@ -82,3 +82,10 @@ def test_this_machine_computes_on_what_was_selected():
     assert devices.select("cpu") == "cpu"
     assert paddle.device.get_device() == "cpu"
     assert (paddle.to_tensor([1.0]) + 1).item() == 2.0
+
+
+def test_a_device_is_described_by_its_kind(monkeypatch):
+    names = {0: "A GPU", 3: "Another"}
+    monkeypatch.setattr(paddle.device.cuda, "get_device_name", names.get)
+    described = [devices.describe(name) for name in ("cpu", "gpu:0", "gpu:3")]
+    assert described == ["cpu", "gpu: A GPU", "gpu: Another"]

@@ -6,7 +6,12 @@ The table of the terminal, benchmark.csv and the page read this type too.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
+
+from paddlex_ml.artifacts.run_record import RunIdentity
+from paddlex_ml.storage import regular_file
 
 FORMAT_VERSION = 1
 
@@ -93,6 +98,10 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True):
     model_name: str | None
     weights: str
     """The weight file whose exports were measured."""
+    run: RunIdentity | None = None
+    """The training that made them; None: they do not say."""
+    epoch: int | None = None
+    """Of the best model of that training so far; None: they do not say."""
     device: str
     processor: str
     threads: int
@@ -120,3 +129,17 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True):
     """The table, relative to the output folder."""
     report: str
     """The page, relative to the output folder."""
+
+    @property
+    def recommended(self) -> BenchmarkRow:
+        """The export to use: there is always one."""
+        return next(row for row in self.rows if row.is_recommended)
+
+
+def read(path: Path) -> BenchmarkResult:
+    """Raises OSError where it cannot be read, and ValueError where it holds another thing."""
+    content = regular_file.read(path, regular_file.LARGEST_RESULT)
+    found = msgspec.json.decode(content, type=BenchmarkResult)
+    if not any(row.is_recommended for row in found.rows):
+        raise ValueError("no export is recommended")
+    return found

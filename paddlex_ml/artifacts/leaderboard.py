@@ -32,6 +32,17 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Corrected for all pairs of the table; None: not known."""
 
 
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the recommended export of a run takes for an image, as its benchmark says."""
+
+    seconds: float
+    """Median, of the network alone."""
+    export: str
+    """Format and run mode."""
+    machine: str
+    """Device, processor and threads: others are not comparable."""
+
+
 class RankedRun(msgspec.Struct, frozen=True, kw_only=True):
     """One finished run."""
 
@@ -53,6 +64,8 @@ class RankedRun(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: float
     model_bytes: int | None
     """Of the best weights; None: the file is not there."""
+    latency: Latency | None = None
+    """None: the best model has not been benchmarked."""
     history: list[tuple[int, float]]
     """mAP of each evaluated epoch, the better one of both weights."""
     per_class: list[float | None]

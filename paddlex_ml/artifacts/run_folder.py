@@ -5,6 +5,7 @@
       run.json  config.yaml  label_dict.txt        written by mode train, as are
       train.log  metrics.csv  curves.png  events/
       val_scores.npz                               of the best model (`saved_scores`)
+      reproduction.json                            where it repeats another run (`reproduction`)
       best_model/  latest/  epoch_<n>/             checkpoints with the exports of their weights
       check_dataset/  evaluate/  benchmark/  predict/   what these modes draw and write
       dataset/                                     lists that were made of a source, by reference
@@ -134,6 +135,7 @@ class RunFolder:
         self.metrics_csv: Final = output / "metrics.csv"
         self.curves: Final = output / "curves.png"
         self.val_scores: Final = output / VAL_SCORES
+        self.reproduction: Final = output / "reproduction.json"
         self.events: Final = output / "events"
         self.best_model: Final = CheckpointFiles(output / "best_model")
         self.model_card: Final = self.best_model.folder / MODEL_CARD
@@ -167,7 +169,7 @@ class RunFolder:
         Not the check of the data set, and nothing that others have put there.
         """
         files = [self.run_json, self.config_yaml, self.label_dict, self.train_log]
-        files += [self.metrics_csv, self.curves, self.events, self.val_scores]
+        files += [self.metrics_csv, self.curves, self.events, self.val_scores, self.reproduction]
         files += [self.evaluate.folder, self.benchmark.folder, self.predict.folder]
         modes = ("train", "evaluate", "export", "benchmark", "predict")
         files += [self.result(mode) for mode in modes]

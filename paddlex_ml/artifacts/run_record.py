@@ -13,6 +13,7 @@ import platform
 import socket
 import sys
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from importlib import metadata
@@ -21,16 +22,20 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from paddlex_ml.artifacts.conditions import Conditions, Digest
 from paddlex_ml.safe_text import without_secrets
 from paddlex_ml.storage import regular_file, signature
 from paddlex_ml.storage.files import write_json
 
 FORMAT_VERSION = 1
-_PACKAGES = ("paddlex-ml", "paddlepaddle", "paddlepaddle-gpu", "numpy", "pillow", "numba")
+_PACKAGES = (
+    *("paddlex-ml", "paddlepaddle", "paddlepaddle-gpu", "numpy", "pillow", "numba", "llvmlite"),
+    "opencv-python-headless",
+)
+"""Those that compute numbers or read images."""
 
 
 Id: TypeAlias = Annotated[str, msgspec.Meta(max_length=200)]
-Digest: TypeAlias = Annotated[str, msgspec.Meta(max_length=200)]
 PathText: TypeAlias = Annotated[
     str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"\A[^\0]*\Z")
 ]
@@ -55,6 +60,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     resumed_from: PathText | None
     """Path of the checkpoint; None: a new run."""
+    conditions: Conditions | None = None
+    """None: an older release has started it."""
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +77,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     replaces: PathText | None
     """Folder of the run that this one overwrites; None as soon as that is removed."""
     earlier_starts: list[Start]
+    conditions: Conditions | None = None
+    """None: an older release has started it."""
     format_version: Annotated[int, msgspec.Meta(ge=0)] = FORMAT_VERSION
     signature: Annotated[str, msgspec.Meta(max_length=200)] = ""
     """Of `id` and `resumed_from`, by the user who started it; "" where there is nothing to sign."""
@@ -79,6 +88,12 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         """What checkpoints and results hold of it."""
         return RunIdentity(self.id, self.digests)
 
+    @property
+    def starts(self) -> list[Start]:
+        """All starts, the first one first."""
+        names = Start.__struct_fields__
+        return [*self.earlier_starts, Start(**{name: getattr(self, name) for name in names})]
+
 
 def begin(
     digests: dict[str, str],
@@ -86,16 +101,14 @@ def begin(
     continued: RunRecord | None = None,
     resumed_from: Path | None = None,
     replaces: Path | None = None,
+    conditions: Conditions | None = None,
+    command: Sequence[str] | None = None,
 ) -> RunRecord:
     """The record of a training that starts now, on this machine.
 
     continued: the record of the same run, which keeps its id; None gives the run a new one.
+    command: None: that of this process. Its URLs are kept without passwords and tokens.
     """
-    earlier = []
-    if continued is not None:
-        names = Start.__struct_fields__
-        last = Start(**{name: getattr(continued, name) for name in names})
-        earlier = [*continued.earlier_starts, last]
     run_id = uuid.uuid4().hex if continued is None else continued.id
     origin, signed = None if resumed_from is None else str(resumed_from), ""
     if origin is not None:
@@ -105,12 +118,13 @@ def begin(
         id=run_id,
         digests=digests,
         start=datetime.now().astimezone().isoformat(timespec="seconds"),
-        command=[without_secrets(text) for text in sys.orig_argv],
+        command=[without_secrets(text) for text in command or sys.orig_argv],
         host=socket.gethostname(),
-        versions=_find_versions(),
+        versions=find_versions(),
         resumed_from=origin,
         replaces=None if replaces is None else str(replaces),
-        earlier_starts=earlier,
+        earlier_starts=[] if continued is None else continued.starts,
+        conditions=conditions,
         signature=signed,
     )
 
@@ -143,7 +157,8 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _find_versions() -> dict[str, str]:
+def find_versions() -> dict[str, str]:
+    """Of Python, of this package, and of those that compute numbers or read images."""
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

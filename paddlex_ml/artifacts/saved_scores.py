@@ -24,7 +24,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from paddlex_ml.artifacts.run_record import Digest
+from paddlex_ml.artifacts.conditions import Digest
 from paddlex_ml.artifacts.train_result import Share, WeightsKind
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics import influence

@@ -10,7 +10,7 @@ import logging
 import operator
 import re
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import reduce
 from pathlib import Path
 
@@ -21,8 +21,10 @@ from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.artifacts.saved_states import Progress
+from paddlex_ml.artifacts.train_result import TrainResult
 from paddlex_ml.config import run_config, validation, yaml_text
 from paddlex_ml.config.schema import Config
+from paddlex_ml.report import model_card
 from paddlex_ml.safe_text import without_secrets
 from paddlex_ml.tracking.sending import Observer, observing
 from paddlex_ml.tracking.tracker import Point, TrackedRun
@@ -55,8 +57,13 @@ def observe(
     )
 
 
-def upload_training(tracked: Observer, progress: Progress, output: Path) -> None:
-    """Give the files of a training that has ended to its trackers, and its best score."""
+def upload_training(
+    tracked: Observer, progress: Progress, output: Path, result: TrainResult | None
+) -> None:
+    """Give the files of a training that has ended to its trackers, and its best score.
+
+    result: of one that is complete, whose card goes with its model; None: it was stopped.
+    """
     files, best = RunFolder(output), progress.best
     if best is not None:
         step = progress.history[best.epoch - 1].step
@@ -65,6 +72,9 @@ def upload_training(tracked: Observer, progress: Progress, output: Path) -> None
     tracked.upload("training", {path.name: path for path in whole})
     model = files.best_model
     kept = [model.weights, *sorted(model.inference.folder.glob("*"))]
+    if result is not None:
+        with suppress(OSError):  # the command line writes it again, and says why it cannot
+            kept += filter(None, [model_card.write(output, result)])
     paths = {path.relative_to(model.folder).as_posix(): path for path in kept}
     tracked.upload(model.folder.name, paths)
 
@@ -89,6 +99,9 @@ def upload_evaluation(config: Config, result: EvaluationResult) -> None:
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
     written = [path for path in (result.per_class_csv, result.report) if path is not None]
+    with suppress(OSError):  # as above
+        if card := model_card.write(output, evaluated=result):
+            written.append(str(card.relative_to(output)))
     with observing(names, _describe(config, result.run, 0)) as tracked:
         tracked.log(0, numbers)
         tracked.upload("evaluate", {Path(path).name: output / path for path in written})

@@ -17,7 +17,7 @@ from paddlex_ml.artifacts import evaluate_result, run_record
 from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.run_record import RunRecord
-from paddlex_ml.artifacts.train_result import Best, StartedFrom
+from paddlex_ml.artifacts.train_result import Best, StartedFrom, TrainResult
 from paddlex_ml.data.inventory import VAL_FILE
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.measures import ClassMeasures
@@ -49,16 +49,23 @@ class _Training(msgspec.Struct, frozen=True):
     started_from: StartedFrom | None = None
 
 
-def write(output: Path) -> Path | None:
+def write(
+    output: Path,
+    result: TrainResult | None = None,
+    evaluated: EvaluationResult | None = None,
+) -> Path | None:
     """Write the card of the best model of a training that is complete; returns its path.
 
+    result, evaluated: of the training and of an evaluation, where their files are not written yet.
     None, and nothing is written, where the folder holds no such training.
     """
     files = RunFolder(output)
     record, trained = run_record.read(files.run_json), _read_training(files.result("train"))
+    if result is not None:
+        trained = msgspec.convert(msgspec.to_builtins(result), _Training)
     if record is None or trained is None or not files.best_model.folder.is_dir():
         return None
-    text = "\n".join(_lines(record, trained, _read_evaluation(files, record)))
+    text = "\n".join(_lines(record, trained, _read_evaluation(files, record, evaluated)))
     write_text(files.model_card, text + "\n")
     return files.model_card
 
@@ -70,10 +77,12 @@ def _read_training(path: Path) -> _Training | None:
     return None
 
 
-def _read_evaluation(files: RunFolder, record: RunRecord) -> EvaluationResult | None:
+def _read_evaluation(
+    files: RunFolder, record: RunRecord, evaluated: EvaluationResult | None
+) -> EvaluationResult | None:
     """The evaluation of the best model of this training, if the folder has one."""
     with suppress(PaddlexMLError):
-        found = evaluate_result.read(files.result("evaluate"))
+        found = evaluated or evaluate_result.read(files.result("evaluate"))
         is_best = files.best_model.folder.name in Path(found.weight_path).parts
         if is_best and found.run is not None and found.run.id == record.id:
             return found

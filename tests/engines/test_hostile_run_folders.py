@@ -5,10 +5,13 @@ command waits, fills the memory or ends in a traceback."""
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from paddlex_ml import cli
 
 pytestmark = pytest.mark.usefixtures("alarm")
 
@@ -18,7 +21,7 @@ SMALL_FILES = (
     *("run.json", "config.yaml", "label_dict.txt", "metrics.csv", "train.log", "train_result.json"),
     *("evaluate_result.json", "predict_result.json", "export_result.json", ".train.json"),
     *(".evaluate.json", ".train_result.json.old", "predict/predictions.json"),
-    *("val_scores.npz", "evaluate/val_scores.npz"),
+    *("val_scores.npz", "evaluate/val_scores.npz", "reproduction.json"),
     *("predict/predictions.csv", "evaluate/per_class.csv", ".train.lock", ".evaluate.lock"),
     *("curves.png", "events", "best_model/.paddlex_ml.lock", ".paddlex_ml.lock"),
 )
@@ -74,3 +77,18 @@ def test_odd_small_files_end_no_command_in_a_traceback(
     code, err = run(command, toy, copy_of_run, *words)
     assert code in (0, 2), err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_odd_small_files_end_no_reproduction_in_a_traceback(
+    kind: str, copy_of_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = (copy_of_run / "config.yaml").read_bytes()
+    plant(copy_of_run, kind)
+    path = copy_of_run / "config.yaml"
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    path.write_bytes(config)
+    assert cli.main(["--reproduce", str(copy_of_run), "--anyway"]) == 2
+    said = capsys.readouterr().err
+    assert "this run has not come to its end" in said
+    assert "Traceback" not in said

@@ -112,4 +112,4 @@ def test_processes_of_a_launcher_are_refused(
 
 def test_neither_a_file_nor_data_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["-o", "Global.mode=train"]) == 2
-    assert "required: -c/--config, or --data" in capsys.readouterr().err
+    assert "required: -c/--config, --data, --demo" in capsys.readouterr().err

@@ -75,6 +75,9 @@ def test_a_tracker_gets_parameters_every_number_and_the_best_model(
     weights = (output / "best_model" / "best_model.pdparams").read_bytes()
     assert start.files["best_model/best_model.pdparams"] == weights
     assert {"training/curves.png", "best_model/inference/inference.json"} <= set(start.files)
+    card = (output / "best_model" / "MODEL_CARD.md").read_bytes()
+    assert start.files["best_model/MODEL_CARD.md"] == card
+    assert start.run.id.encode() in card
     assert not [name for name in start.files if name.endswith((".pdopt", ".pdstates"))]
     assert start.outcome == "finished"
 
@@ -120,6 +123,9 @@ def test_an_evaluation_goes_to_the_training_of_its_model(
     metrics = json.loads((copy_of_run / "evaluate_result.json").read_text())["metrics"]
     assert start.points["evaluate/MultiLabelMAP"] == {0: metrics["MultiLabelMAP"]}
     assert start.points["evaluate/images"] == {0: 12.0}
+    card = (copy_of_run / "best_model" / "MODEL_CARD.md").read_bytes()
+    assert start.files.pop("evaluate/MODEL_CARD.md") == card
+    assert b"## Limits found by the evaluation" in card
     assert set(start.files) == {"evaluate/report.html", "evaluate/per_class.csv"}
 
 

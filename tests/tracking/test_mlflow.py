@@ -133,7 +133,8 @@ def test_a_training_its_resume_and_its_evaluation_are_one_run(
     assert {
         "training/curves.png", "training/config.yaml", "training/metrics.csv",
         "best_model/best_model.pdparams", "best_model/inference/inference.yml",
-        "evaluate/report.html", "evaluate/per_class.csv",
+        "evaluate/report.html", "evaluate/per_class.csv", "best_model/MODEL_CARD.md",
+        "evaluate/MODEL_CARD.md",
     } <= files(client, found)  # fmt: skip
     weights = client.download_artifacts(found.info.run_id, "best_model/best_model.pdparams")
     own = output / "best_model" / "best_model.pdparams"

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from paddlex_ml import cores, devices
+from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config.schema import Config
@@ -75,6 +77,10 @@ def _measure(
     chosen: ImageList = val.take(order)
     loaded = images.load(chosen, described.preprocess, VAL_FILE, 1)
     threads = config.Predict.kernel_option.cpu_threads
+    info, progress = None, None
+    with suppress(PaddlexMLError):  # weights of other tools do not say which training made them
+        info = checkpoint.read_model_info(exports.weights)
+        progress = checkpoint.read_progress(exports.weights.parent)
     sizes = tuple(size for size in wanted.batch_sizes if size > 1)
     ends = began + 60 * wanted.minutes - _REST
     turns = Turns(found, Wanted(device, threads, chosen.path(0), sizes, ends), loaded.pixels)
@@ -84,6 +90,8 @@ def _measure(
     return BenchmarkResult(
         model_name=described.model_name,
         weights=str(exports.weights),
+        run=None if info is None else info.run,
+        epoch=((progress or {}).get("best") or {}).get("epoch"),
         device=device,
         processor=verified_engines.name_processor().rpartition(":")[2].strip(),
         threads=threads or cores.usable_cores(),

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run folders below the folders that a user names, and what each of them tells about itself.
 
-Only small files are read: train_result.json, run.json, config.yaml and the summary of the scores.
+Only small files are read: train_result.json, run.json, config.yaml, benchmark_result.json,
+reproduction.json and the summary of the scores.
 No link is followed on the way down.
 """
 
@@ -15,14 +16,24 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from paddlex_ml.artifacts import run_record, saved_scores, sweep_folder, train_result
+from paddlex_ml.artifacts import (
+    benchmark_result,
+    reproduction,
+    run_record,
+    saved_scores,
+    sweep_folder,
+    train_result,
+)
+from paddlex_ml.artifacts.leaderboard import Latency
 from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
+from paddlex_ml.artifacts.run_record import RunRecord
 from paddlex_ml.artifacts.saved_scores import ScoresSummary
 from paddlex_ml.artifacts.train_result import FinishedTraining
 from paddlex_ml.config import run_config
 from paddlex_ml.config.fingerprint import WITHOUT_EFFECT
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.wording import count
 
 SEED, DATA = "Global.seed", "Global.dataset_dir"
 _ALSO = {
@@ -54,6 +65,8 @@ class FoundRun:
     summary: ScoresSummary | None
     scores: Path | None
     """Where the scores of the best model are."""
+    latency: Latency | None = None
+    """Of the best model, where it was benchmarked."""
 
 
 def collect(roots: Sequence[Path]) -> list[FoundRun]:
@@ -111,6 +124,10 @@ def _read(name: str, folder: Path) -> FoundRun:
             problem += f": best mAP {score:.4f} up to epoch {epoch}"
     except (OSError, ValueError) as error:
         problem = f"its result cannot be read: {error}"
+    with suppress(OSError, ValueError):
+        repeated = reproduction.read(run.reproduction)
+        trained = None  # it would count as one more seed of the same configuration
+        problem = f"a reproduction of {repeated.run}: {repeated.verdict or 'not at its end'}"
     record = run_record.read(run.run_json)
     digests = {} if record is None else record.digests
     lists = tuple(digests.get(each, "") for each in (annotation.LABEL_FILE, annotation.VAL_FILE))
@@ -129,7 +146,23 @@ def _read(name: str, folder: Path) -> FoundRun:
         digests=(lists[0], lists[1]),
         summary=summary,
         scores=scores,
+        latency=None if record is None or trained is None else _find_latency(run, record, trained),
     )
+
+
+def _find_latency(run: RunFolder, record: RunRecord, trained: FinishedTraining) -> Latency | None:
+    """What a benchmark of the best model says; None without one, or where the model is newer."""
+    with suppress(OSError, ValueError):
+        found = benchmark_result.read(run.result("benchmark"))
+        is_best = Path(found.weights).name == run.best_model.weights.name
+        if is_best and (found.run and found.run.id, found.epoch) == (record.id, trained.epoch):
+            fastest = found.recommended
+            return Latency(
+                seconds=fastest.latency_p50,
+                export=fastest.name,
+                machine=f"{found.device}, {found.processor}, {count(found.threads, 'thread')}",
+            )
+    return None
 
 
 def _find_scores(

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from paddlex_ml.artifacts import leaderboard
 from paddlex_ml.artifacts.leaderboard import (
     Leaderboard,
@@ -62,12 +64,23 @@ def _render_list(ranked: RankedList) -> list[str]:
     are_told = all(
         value in run.name for run in ranked.runs for value in run.options.values() if value
     )
-    rows = [[*_HEADS, *(() if are_told else ("options",))]]
+    measured = [run.latency for run in ranked.runs if run.latency]
+    more = [*(["latency"] if measured else []), *([] if are_told else ["options"])]
+    rows = [[*_HEADS, *more]]
     for run in ranked.runs[:_MOST]:
-        options = [] if are_told else [shorten_options(run.options)]
-        rows.append([*_cells(run), *options])
-    lines += _align(rows, left={1, len(_HEADS)})
+        latency = f"{1e3 * run.latency.seconds:.1f} ms" if run.latency else ""
+        cells = {"latency": latency, "options": shorten_options(run.options)}
+        rows.append([*_cells(run), *(cells[name] for name in more)])
+    lines += _align(rows, left={1, *([len(rows[0]) - 1] if "options" in more else [])})
     lines += _count_rest(ranked.runs)
+    machines = list(dict.fromkeys(each.machine for each in measured))
+    if machines:
+        lines.append(
+            f"latency: median for one image by the recommended export, on {machines[0]}"
+            if len(machines) == 1
+            else f"latency was measured on {len(machines)} kinds of machines and is not "
+            f"comparable between them; {leaderboard.CSV} has the machine of each run"
+        )
     if len(ranked.runs) > 1:
         lines.append(explain(ranked))
     missing = [run for run in ranked.runs if run.evaluate]
@@ -163,17 +176,20 @@ def _list_cells(board: Leaderboard) -> Iterable[Sequence[Any]]:
     classes = next(iter(names)) if len(names) == 1 else ()
     yield [
         "list", "rank", "run", "mAP", "low", "high", "verdict", "difference", "p_value", "weights",
-        "best_epoch", "epochs", "seconds", "memory_mib", "model_bytes", "seed", "fold",
+        "best_epoch", "epochs", "seconds", "memory_mib", "model_bytes", "latency_seconds",
+        "latency_export", "latency_machine", "seed", "fold",
         *board.options, *(f"AP {name}" for name in classes),
     ]  # fmt: skip
     for ranked in board.lists:
         for run in ranked.runs:
             standing = run.standing
             per_class = run.per_class if classes else []
+            latency = msgspec.structs.astuple(run.latency) if run.latency else (None, "", "")
             yield [
                 ranked.digest, standing.rank, run.name, run.map, *(run.interval or (None, None)),
                 standing.verdict, standing.difference, standing.p_value, run.weights, run.epoch,
-                run.epochs, run.seconds, run.memory_mib, run.model_bytes, run.seed, run.fold,
+                run.epochs, run.seconds, run.memory_mib, run.model_bytes, *latency, run.seed,
+                run.fold,
                 *(run.options[key] for key in board.options), *per_class,
             ]  # fmt: skip
     for other in board.others:

@@ -178,6 +178,7 @@ def _describe(
         seconds=trained.seconds,
         memory_mib=trained.memory_mib,
         model_bytes=weights.stat().st_size if weights.is_file() else None,
+        latency=run.latency,
         history=[(epoch, max(raw, ema or 0.0)) for epoch, raw, ema in maps if raw is not None],
         per_class=[None if math.isnan(each) else each for each in per_class],
         standing=standing,

@@ -58,6 +58,8 @@ class TrainJob(NamedTuple):
 
     config: Config
     beginning: Beginning
+    command: list[str]
+    """As it was typed: a process that this one starts has a command of its own."""
 
 
 def run(config: Config) -> TrainResult | None:
@@ -71,7 +73,7 @@ def run(config: Config) -> TrainResult | None:
     teachers.check(config)
     if options.batch_size == "auto":
         config = batch_size.give_number(config, device, beginning)
-    job = TrainJob(config, beginning)
+    job = TrainJob(config, beginning, [*sys.orig_argv])
     result: TrainResult | None = launch.run(train_model, job, device, options.dist_ips)
     return result
 
@@ -93,7 +95,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         training, plan = build.prepare(config, dataset, opened, group)
         if group.is_main:
             preflight.check(training, output, plan)
-        start.open_folder(config, opened, job.beginning, training, group)
+        start.open_folder(config, opened, job.beginning, training, group, command=job.command)
         open_log()
         build.load_kernels(config, training.info.model)
         tracked = stack.enter_context(tracked_run.observe(config, training, plan, interrupt))
@@ -106,24 +108,26 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
                     Keeper(output, plan).complete_epoch(training)
             pretrained.evaluate_start(training, plan, val_loader, interrupt)
             fit(training, plan, train_loader, val_loader, output, interrupt)
-        difference = None
+        result = None
         has_time = interrupt.signal in (None, SIGINT)  # who sends another signal waits seconds
         if group.is_main and training.progress.best is not None and has_time:
             difference = export_best(training, output)
             with named("drawing the curves"):
                 plots.curves(files.curves, msgspec.to_builtins(training.progress.history))
-            tracked_run.upload_training(tracked, training.progress, output)
+            result = build_result(
+                training.info,
+                training.progress,
+                output,
+                difference=difference,
+                constant=constant_predictor_map(dataset.val.targets),
+            )
+            is_whole = interrupt.signal is None
+            tracked_run.upload_training(
+                tracked, training.progress, output, result if is_whole else None
+            )
     if interrupt.signal is not None:
         raise Stopped(interrupt.signal)
-    if not group.is_main:
-        return None
-    return build_result(
-        training.info,
-        training.progress,
-        output,
-        difference=difference,
-        constant=constant_predictor_map(dataset.val.targets),
-    )
+    return result
 
 
 @named("exporting the best model, and comparing its scores")

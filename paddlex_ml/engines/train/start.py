@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import paddle
 
-from paddlex_ml.artifacts import run_record
+from paddlex_ml import devices
+from paddlex_ml.artifacts import conditions, run_record
 from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
+from paddlex_ml.artifacts.conditions import Conditions
 from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
 from paddlex_ml.artifacts.run_record import RunIdentity, RunRecord
 from paddlex_ml.config import run_config
@@ -41,6 +45,12 @@ def fetch_weights(config: Config) -> None:
         pretrained.locate(text)
 
 
+def digest_weights(config: Config) -> str:
+    """SHA-256 of the weights that a new run starts from; "" for random ones."""
+    text = config.Train.pretrain_weight_path
+    return "" if text is None else conditions.digest_file(pretrained.locate(text))
+
+
 def overlaps(options: TrainConfig, device: str) -> bool:
     """Whether gradients are exchanged within the backward pass, on the device "cpu" or "gpu:N".
 
@@ -59,6 +69,11 @@ def digest(config: Config, dataset: MLClsDataset) -> dict[str, str]:
         annotation.VAL_FILE: annotation.digest(dataset.val),
         EXAMPLE.config_yaml.name: run_record.digest(without_secrets(dump(config))),
     }
+
+
+def lists_of(digests: Mapping[str, str]) -> dict[str, str]:
+    """Those of the digests that are of lists, and not of the configuration."""
+    return {name: text for name, text in digests.items() if name != EXAMPLE.config_yaml.name}
 
 
 class Opened(NamedTuple):
@@ -105,7 +120,13 @@ def choose_head(
 
 
 def open_folder(
-    config: Config, opened: Opened, beginning: Beginning, training: Training, group: ProcessGroup
+    config: Config,
+    opened: Opened,
+    beginning: Beginning,
+    training: Training,
+    group: ProcessGroup,
+    *,
+    command: Sequence[str],
 ) -> None:
     """Make the output folder that of this run, after all that can be refused is checked.
 
@@ -115,10 +136,19 @@ def open_folder(
     resumed_from = beginning.resume
     group.all_reduce_max([0.0])  # all processes have read the checkpoint: now it may move
     if group.is_main:
+        assert opened.info.run is not None
+        # Before an earlier run is set aside, whose weights this one may begin with.
+        started = conditions.describe(
+            device=devices.describe(paddle.device.get_device()),
+            processes=group.size,
+            weights="" if opened.saved else digest_weights(config),
+            lists=lists_of(opened.info.run.digests),
+            options=conditions.digest_options(training.fingerprint),
+        )
         aside = _set_aside(config, beginning)
         if aside is not None and resumed_from is not None and not resumed_from.is_dir():
             resumed_from = aside / resumed_from.name
-        record = _write_record(config, opened, resumed_from, aside)
+        record = _write_record(config, opened, resumed_from, aside, started, command)
         training.info = replace(training.info, run=record.identity)
     if resumed_from is not None:
         resume.find_best(training, resumed_from, config, group)
@@ -138,7 +168,12 @@ def _set_aside(config: Config, beginning: Beginning) -> Path | None:
 
 
 def _write_record(
-    config: Config, opened: Opened, resumed_from: Path | None, aside: Path | None
+    config: Config,
+    opened: Opened,
+    resumed_from: Path | None,
+    aside: Path | None,
+    started: Conditions,
+    command: Sequence[str],
 ) -> RunRecord:
     files, own, (info, saved) = RunFolder(config.Global.output), None, opened
     if saved is not None and saved.info.run is not None:
@@ -146,7 +181,12 @@ def _write_record(
         own = found if found is not None and found.id == saved.info.run.id else None
     assert info.run is not None
     record = run_record.begin(
-        info.run.digests, continued=own, resumed_from=resumed_from, replaces=aside
+        info.run.digests,
+        continued=own,
+        resumed_from=resumed_from,
+        replaces=aside,
+        conditions=started,
+        command=command,
     )
     if files.config_yaml.is_file() and not run_config.is_saved(files.config_yaml):
         kept = back_up(files.config_yaml)

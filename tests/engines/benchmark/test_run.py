@@ -15,6 +15,7 @@ import pytest
 
 from paddlex_ml import cli, program, run_modes
 from paddlex_ml.engines.benchmark import turns
+from paddlex_ml.engines.leaderboard import collect
 
 pytest.importorskip("paddle2onnx")
 pytest.importorskip("onnxruntime")
@@ -53,6 +54,13 @@ def test_a_trained_run_needs_no_option(
     found = read(copy_of_run)
     assert found["done_flag"] is True
     assert (found["images"], found["val_images"], found["classes"]) == (12, 12, 3)
+    trained = json.loads((copy_of_run / "train_result.json").read_text())
+    assert found["run"] == trained["run"]
+    assert found["epoch"] == trained["models"]["best"]["epoch"]
+    [ranked] = collect.collect([copy_of_run])
+    best = next(row for row in found["rows"] if row["is_recommended"])
+    assert ranked.latency is not None
+    assert ranked.latency.seconds == best["latency_p50"]
     names = {(row["format"], row["run_mode"]): row for row in found["rows"]}
     assert {("paddle", "paddle"), ("paddle", "mkldnn"), ("onnx", "onnxruntime")} <= names.keys()
     assert found["reference"] == "paddle by paddle"

@@ -4,14 +4,20 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
-from paddlex_ml.artifacts import saved_scores
+from paddlex_ml.artifacts import reproduction, run_record, saved_scores
+from paddlex_ml.artifacts.reproduction import BestScore, Reproduction
 from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.engines.leaderboard.collect import FoundRun, collect
+from paddlex_ml.engines.leaderboard.rank import rank
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
 from tests.finished_runs import draw_scores, draw_targets, write_run
+from tests.results import BENCHMARKED, benchmark_row
 
 TARGETS = draw_targets(40)
 SCORES = draw_scores(TARGETS, 1.0, 0)
@@ -104,3 +110,57 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
         collect([tmp_path / "none"])
     with pytest.raises(PaddlexMLError, match="no training has written"):
         collect([tmp_path])
+
+
+def benchmark(of: RunFolder, **changed: object) -> None:
+    """Write what a benchmark of the best model leaves."""
+    record = run_record.read(of.run_json)
+    assert record is not None
+    row = benchmark_row("onnx", "onnxruntime", 12.5, 0.5, is_recommended=True)
+    result = replace(
+        BENCHMARKED, rows=[row], weights=str(of.best_model.weights), run=record.identity, epoch=4,
+        device="cpu", processor="A CPU", threads=2,
+    )  # fmt: skip
+    files.write_json(of.result("benchmark"), msgspec.to_builtins(replace(result, **changed)))
+
+
+def test_the_latency_is_that_of_the_recommended_export(tmp_path):
+    write_run(tmp_path / "a", SCORES, TARGETS)
+    assert one(tmp_path).latency is None
+    benchmark(RunFolder(tmp_path / "a"))
+    found = one(tmp_path).latency
+    assert found is not None
+    assert (found.seconds, found.export) == (0.0125, "onnx by onnxruntime")
+    assert found.machine == "cpu, A CPU, 2 threads"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"epoch": 3},
+        {"run": RunIdentity("another", {})},
+        {"run": None},
+        {"weights": "latest/latest.pdparams"},
+        {"rows": []},
+        {"done_flag": "no"},
+    ],
+)
+def test_a_benchmark_of_another_model_is_none(tmp_path, changed):
+    write_run(tmp_path / "a", SCORES, TARGETS)
+    benchmark(RunFolder(tmp_path / "a"), **changed)
+    assert one(tmp_path).latency is None
+
+
+def test_a_reproduction_is_no_further_run(tmp_path):
+    write_run(tmp_path / "a", SCORES, TARGETS)
+    write_run(tmp_path / "a_again", SCORES, TARGETS)
+    best = BestScore(map=0.5, epoch=4, weights="raw", interval=None)
+    content = Reproduction(
+        outcome="reproduced", run="/runs/a", run_id="1", changed=[], unknown=[], before=best,
+        epochs_before=4, verdict="reproduced: all",
+    )  # fmt: skip
+    reproduction.write(RunFolder(tmp_path / "a_again").reproduction, content)
+    problems = {run.name: run.problem for run in collect([tmp_path])}
+    assert problems == {"a": "", "a_again": "a reproduction of /runs/a: reproduced: all"}
+    [ranked] = rank(collect([tmp_path])).lists
+    assert [run.name for run in ranked.runs] == ["a"]

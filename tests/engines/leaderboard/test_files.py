@@ -5,8 +5,9 @@ import csv
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from paddlex_ml.artifacts.leaderboard import Leaderboard
+from paddlex_ml.artifacts.leaderboard import Latency, Leaderboard
 from paddlex_ml.engines.leaderboard import files
 from paddlex_ml.engines.leaderboard.collect import collect
 from paddlex_ml.engines.leaderboard.rank import rank
@@ -84,3 +85,33 @@ def test_the_csv_has_every_run_and_figure(board, tmp_path):
     assert rows[2]["verdict"] == "worse"
     assert rows[6]["verdict"] == "it has not come to its end"
     assert page.read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_the_latency_has_a_column_where_a_run_was_benchmarked(board, tmp_path):
+    heads = [line.split() for line in files.render(board) if line.startswith("rank")]
+    assert not [head for head in heads if "latency" in head]
+    fast = Latency(seconds=0.0123, export="onnx by onnxruntime", machine="cpu, A, 2 threads")
+    runs = board.lists[0].runs
+
+    def measured(*found: Latency) -> Leaderboard:
+        changed = [replace(run, latency=each) for run, each in zip(runs, found, strict=False)]
+        ranked = replace(board.lists[0], runs=[*changed, *runs[len(changed) :]])
+        return replace(board, lists=[ranked, *board.lists[1:]])
+
+    lines = files.render(measured(fast))
+    head = next(number for number, line in enumerate(lines) if line.startswith("rank"))
+    assert lines[head].endswith("  latency")
+    assert lines[head + 1].endswith("  12.3 ms")
+    assert "latency: median for one image by the recommended export, on cpu, A, 2 threads" in lines
+    table, page = files.write(measured(fast), tmp_path / "out")
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["latency_seconds"] for row in rows[:2]] == ["0.0123", ""]
+    assert rows[0]["latency_export"] == "onnx by onnxruntime"
+    assert rows[0]["seed"] == runs[0].seed
+    assert ">12.3</span>" in page.read_text("utf-8")
+    both = measured(fast, replace(fast, machine="cpu, B, 2 threads"))
+    text = "\n".join(files.render(both))
+    assert "measured on 2 kinds of machines and is not comparable between them" in text
+    files.write(both, tmp_path / "out")
+    assert "cpu, A, 2 threads; cpu, B, 2 threads" in page.read_text("utf-8")
