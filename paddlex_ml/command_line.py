@@ -144,6 +144,7 @@ def _refuse_others(
     others = {
         "-c": arguments.config, "--data": arguments.data, "--sweep": arguments.sweep,
         "--seeds": arguments.seeds, "--folds": arguments.folds, "--jobs": arguments.jobs,
+        "--max-runs": arguments.max_runs != parser.get_default("max_runs"),
         "--dry-run": arguments.dry_run, "--print-config": arguments.print_config,
     }  # fmt: skip
     typed = [name for name, value in others.items() if value not in (None, False, [])]

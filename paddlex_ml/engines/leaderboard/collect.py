@@ -127,7 +127,7 @@ def _read(name: str, folder: Path) -> FoundRun:
     with suppress(OSError, ValueError):
         repeated = reproduction.read(run.reproduction)
         trained = None  # it would count as one more seed of the same configuration
-        problem = f"a reproduction of {repeated.run}: {repeated.verdict or 'not at its end'}"
+        problem = f"a reproduction of {repeated.run}: {problem or repeated.verdict}"
     record = run_record.read(run.run_json)
     digests = {} if record is None else record.digests
     lists = tuple(digests.get(each, "") for each in (annotation.LABEL_FILE, annotation.VAL_FILE))

@@ -164,3 +164,8 @@ def test_a_reproduction_is_no_further_run(tmp_path):
     assert problems == {"a": "", "a_again": "a reproduction of /runs/a: reproduced: all"}
     [ranked] = rank(collect([tmp_path])).lists
     assert [run.name for run in ranked.runs] == ["a"]
+    files.write_json(
+        RunFolder(tmp_path / "a_again").result("train"), {"done_flag": False, "err_msg": "full"}
+    )
+    problems = {run.name: run.problem for run in collect([tmp_path])}
+    assert problems["a_again"] == "a reproduction of /runs/a: failed: full"

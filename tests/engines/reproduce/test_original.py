@@ -222,7 +222,7 @@ def test_another_training_is_not_touched(folder: Path) -> None:
     [
         (["-c", "x"], "leave out -c"),
         (["--data", "x", "--seeds", "2"], "leave out --data and --seeds"),
-        (["--print-config"], "leave out --print-config"),
+        (["--print-config", "--max-runs", "5"], "leave out --max-runs and --print-config"),
         (["--sweep", "Global.seed=1,2"], "leave out --sweep"),
     ],
 )
