@@ -2,7 +2,7 @@
 """What every command prints: log lines, progress, errors with their exit codes.
 
 Exit codes: 0 done, 1 a bug in paddlex_ml, 2 an error that the user can repair, 128 + number stopped
-by a signal: 130 SIGINT, 143 SIGTERM, 129 SIGHUP, 138 SIGUSR1.
+by a signal: 130 SIGINT, 143 SIGTERM, 129 SIGHUP, 138 SIGUSR1, 149 SIGBREAK.
 """
 
 from __future__ import annotations
