@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a clone that is not installed
 
-from paddlex_ml import program, terminal
+from paddlex_ml import program, systems, terminal
 from paddlex_ml.data import renaming
 from paddlex_ml.data.split import STRATEGIES, Division
 from paddlex_ml.formats import overrides, registry, rewrite
@@ -60,7 +59,7 @@ def main() -> None:
     lines = map(overrides.for_script, result.format_lines(args.dataset))
     print("\n".join(map(one_line, lines)))
     if "val" not in result.lists:
-        split = f"{program.python()} dataset_tools/split.py {shlex.quote(str(args.dataset))}"
+        split = f"{program.python()} dataset_tools/split.py {systems.quote(str(args.dataset))}"
         print(f"divide the images: {split} --val-percent 20")
 
 

@@ -14,6 +14,8 @@ from paddlex_ml import machine_memory
 
 FOR_MEMORY = frozenset({-9, -7})
 """SIGKILL, and SIGBUS, which ends a process whose shared memory cannot grow."""
+_FIRST_EXCEPTION = 0xC0000000
+"""Exit codes of Windows from here on are exceptions: 0xC0000005 is an access violation."""
 
 
 class End(NamedTuple):
@@ -33,6 +35,8 @@ def explain(code: int | None, ends_before: int) -> End:
         is_sure = machine_memory.count_ends() > ends_before
         why = "because memory ran out" if is_sure else "most likely for memory"
         return End(f"was killed by the system, {why}", is_for_memory=True)
+    if code >= _FIRST_EXCEPTION:
+        return End(f"crashed (0x{code:08X})", is_for_memory=False)
     if code >= 0:
         return End(f"ended with exit code {code}", is_for_memory=False)
     known = {int(number) for number in signal.Signals}

@@ -7,14 +7,13 @@ It is printed behind `next:` and works when it is pasted into the shell that ran
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from paddlex_ml import program
+from paddlex_ml import program, systems
 from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.plan_result import PlanResult
@@ -56,7 +55,7 @@ def after_check(
 def _read_fix(fix: str) -> Iterator[str]:
     """The overrides of the first repair in the words of a fault."""
     with suppress(ValueError):  # words with an apostrophe: no repair that can be pasted
-        words = shlex.split(fix)
+        words = systems.split(fix)
         while words[:1] == ["-o"]:
             yield words[1].rstrip(",;")
             words = words[2:]
@@ -179,4 +178,4 @@ def _list_words(
 def _write(config_file: str, words: Sequence[str]) -> str:
     """A command line that can be pasted."""
     options = [part for text in words for part in ("-o", text)]
-    return f"{program.command()} {shlex.join(['-c', config_file, *options])}"
+    return f"{program.command()} {systems.join(['-c', config_file, *options])}"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
-from paddlex_ml import program, stop_signals
+from paddlex_ml import program, stop_signals, systems
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.progress import named
@@ -89,7 +89,7 @@ def home_for_paddle() -> Iterator[None]:
     Its import ends in an error where it cannot make `~/.cache/paddle`.
     """
     before = os.environ.get("HOME")
-    if os.name == "nt" or cache.is_usable(Path(os.path.expanduser("~"), ".cache", "paddle")):
+    if systems.IS_WINDOWS or cache.is_usable(Path(os.path.expanduser("~"), ".cache", "paddle")):
         yield
         return
     os.environ["HOME"] = str(cache.for_library("home"))
@@ -99,6 +99,30 @@ def home_for_paddle() -> Iterator[None]:
         del os.environ["HOME"]
         if before is not None:
             os.environ["HOME"] = before
+
+
+def reach(folder: Path) -> Path:
+    """The path by which Paddle finds a folder in the body of `near`."""
+    return Path() if systems.IS_WINDOWS and not str(folder).isascii() else folder
+
+
+@contextmanager
+def near(folder: Path) -> Iterator[Path]:
+    """Let Paddle read or write in a folder; yields what `reach` gives.
+
+    Its C++ takes paths in the code page of Windows, and other letters are lost. There such a folder
+    is the working folder meanwhile, also for other threads.
+    """
+    place = reach(folder)
+    if place == folder:
+        yield place
+        return
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield place
+    finally:
+        os.chdir(before)
 
 
 def _import_paddle() -> None:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import sys
 from pathlib import Path
+
+from paddlex_ml import systems
 
 GPU_PAGE = "https://www.paddlepaddle.org.cn/install/quick"
 """Paddle's page, which prints the command that installs it for a GPU."""
@@ -18,7 +19,9 @@ def python() -> str:
     for name in ("python", "python3"):
         if _is_found(name, sys.executable):
             return name
-    return shlex.quote(sys.executable or "python")
+    found = systems.quote(sys.executable or "python")
+    is_text = systems.IS_WINDOWS and found[0] in "\"'"  # PowerShell must be told to call it
+    return f"& {found}" if is_text else found
 
 
 def pip_install(packages: str) -> str:
@@ -30,7 +33,7 @@ def command() -> str:
     """The words before the options: `python main.py`, `python -m paddlex_ml` or `paddlex-ml`."""
     started = sys.argv[0]
     if Path(started).name == "main.py":
-        return f"{python()} {shlex.quote(started)}"
+        return f"{python()} {systems.quote(started)}"
     if Path(started).stem == "paddlex-ml" and _is_found("paddlex-ml", started):
         return "paddlex-ml"
     return f"{python()} -m paddlex_ml"

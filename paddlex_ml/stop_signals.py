@@ -2,8 +2,8 @@
 """The signals that ask a command to stop, and how they are received. No slow import.
 
 SIGINT (Ctrl-C), SIGTERM (batch systems, containers), SIGHUP (a terminal that was closed), SIGUSR1
-(batch systems that announce the end of the time). One that was ignored when the command started,
-such as SIGHUP under nohup, stays ignored.
+(batch systems that announce the end of the time), SIGBREAK (Ctrl-Break, on Windows). One that was
+ignored when the command started, such as SIGHUP under nohup, stays ignored.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from types import FrameType
 from typing import Any, NoReturn
 
 STOPS = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGBREAK")
+    if hasattr(signal, name)
 )
-"""Besides SIGINT. Windows has SIGTERM alone."""
+"""Besides SIGINT. On Windows nobody can send SIGTERM to another process: that ends it at once."""
 ALL = (signal.SIGINT, *STOPS)
 
 READING = threading.Event()

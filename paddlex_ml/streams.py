@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from paddlex_ml import systems
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.safe_text import visible, without_secrets
 
@@ -108,7 +109,10 @@ def refuse_loss() -> None:
     """
     sys.stdout.flush()
     fault = getattr(sys.stdout, "fault", None)
-    if fault is not None and not isinstance(fault, BrokenPipeError):
+    has_left = isinstance(fault, BrokenPipeError)
+    if systems.IS_WINDOWS:  # what its C library says of a pipe that nobody reads
+        has_left |= isinstance(fault, OSError) and fault.errno == errno.EINVAL
+    if fault is not None and not has_left:
         raise PaddlexMLError(
             f"the text could not be printed: {fault}",
             where="stdout",

@@ -3,7 +3,7 @@
 
 Exit codes: 0 done, 1 a bug in paddlex_ml, 2 an error that the user can repair, 3 a run that was
 trained again has other numbers, 128 + number stopped by a signal: 130 SIGINT, 143 SIGTERM,
-129 SIGHUP, 138 SIGUSR1.
+129 SIGHUP, 138 SIGUSR1, 149 SIGBREAK.
 """
 
 from __future__ import annotations

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+
+from paddlex_ml import systems
 
 
 def first_names(names: Sequence[str], most: int = 10) -> str:
@@ -29,7 +30,7 @@ def literal_path(path: Path) -> str:
 
 def path_override(key: str, path: Path) -> str:
     """The command-line text that sets `key` to a path, ready for a shell."""
-    return f"-o {shlex.quote(f'{key}={literal_path(path)}')}"
+    return f"-o {systems.quote(f'{key}={literal_path(path)}')}"
 
 
 def text_width(text: str) -> int:

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "paddlex_ml"
 
 # A room imports itself and lower floors: never sideways, never up. This list is the architecture.
 FLOORS = [
-    {"safe_text"},
+    {"safe_text", "systems"},
     {"errors", "program", "progress", "run_modes", "stop_signals", "wording"},
     {"machine_memory", "gpus"},
     {"storage", "streams", "cores", "devices", "metrics", "ended_process"},

@@ -19,6 +19,7 @@ from paddlex_ml import ended_process, machine_memory
         (-signal.SIGTERM, 4, "was ended by SIGTERM"),
         (-99, 4, "crashed (signal 99)"),
         (7, 4, "ended with exit code 7"),
+        (0xC0000005, 4, "crashed (0xC0000005)"),
         (0, 3, "ended with exit code 0"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paddlex_ml import paddle_runtime
+from paddlex_ml import paddle_runtime, systems
 from paddlex_ml.errors import PaddlexMLError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -125,7 +125,7 @@ def stop(*_):
     print("mine")
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
-from paddlex_ml import paddle_runtime
+from paddlex_ml import paddle_runtime, systems
 paddle_runtime.prepare()
 from paddlex_ml import devices
 devices.select("cpu")
@@ -149,3 +149,20 @@ def test_threads_of_a_static_model_do_not_change_the_numbers_of_a_training():
     paddle.base.core.set_num_threads(1)  # as a predictor with cpu_threads=1 does
     paddle_runtime.use_own_threads()
     assert np.array_equal((left @ right).numpy(), expected)
+
+
+def test_paddle_finds_a_folder_by_a_plain_path_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, chinese, plain = Path.cwd(), tmp_path / "小胖", tmp_path / "plain"
+    chinese.mkdir()
+    with paddle_runtime.near(chinese) as place:
+        assert (place, Path.cwd()) == (chinese, before)
+    monkeypatch.setattr(systems, "IS_WINDOWS", True)
+    with paddle_runtime.near(plain) as place:
+        assert (place, Path.cwd()) == (plain, before)
+    with pytest.raises(ValueError), paddle_runtime.near(chinese) as place:  # noqa: PT011, PT012
+        assert str(place / "inference.json") == "inference.json"
+        assert Path.cwd() == chinese
+        raise ValueError
+    assert Path.cwd() == before

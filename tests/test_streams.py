@@ -7,11 +7,13 @@ import os
 import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from paddlex_ml import cli, streams
+from paddlex_ml import cli, streams, systems
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.streams import LastingStream
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -189,3 +191,17 @@ def test_what_steers_a_terminal_is_text_and_bars_still_move(
             assert stream.write(written) == len(written)
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == (shown, shown)
+
+
+@pytest.mark.parametrize(("is_windows", "number"), [(True, errno.EINVAL), (False, errno.EPIPE)])
+def test_a_reader_who_has_left_is_no_loss(
+    is_windows: bool, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows says EINVAL of a pipe that nobody reads."""
+    monkeypatch.setattr(systems, "IS_WINDOWS", is_windows)
+    for each, is_loss in ((number, False), (errno.ENOSPC, True)):
+        stream = LastingStream(io.StringIO(), "stdout")
+        stream.fault = OSError(each, os.strerror(each))
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(PaddlexMLError) if is_loss else nullcontext():
+            streams.refuse_loss()

@@ -27,7 +27,7 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 import numpy as np
 
-from paddlex_ml import program
+from paddlex_ml import program, systems
 from paddlex_ml.artifacts import run_lock, safetensors_file
 from paddlex_ml.artifacts.run_folder import (
     EMA,
@@ -297,7 +297,7 @@ def remove(folder: Path) -> None:
     going = folder.with_name(f".{folder.name}.gone")
     folders.discard(going)  # a kill may have left it
     if folder.is_dir():
-        folder.rename(going)
+        systems.rename(folder, going)
         folders.discard(going)
 
 

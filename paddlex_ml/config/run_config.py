@@ -17,6 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from paddlex_ml import systems
 from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
 from paddlex_ml.config import yaml_text
 from paddlex_ml.config.schema import WORDS, Config
@@ -170,9 +171,11 @@ def move(values: dict[Any, Any], path: Path, folder: Path) -> Iterator[str]:
 
 def _follow(text: str, written: str, folder: Path) -> str:
     """Where the path of a config.yaml that was written for the folder `written` lies now."""
-    if os.path.isabs(text) != os.path.isabs(written):
+    is_of_kind = os.path.isabs(text) == os.path.isabs(written)
+    between = systems.relative(text, written) if is_of_kind else None
+    if between is None:
         return text
-    found = os.path.normpath(os.path.join(folder, os.path.relpath(text, written)))
+    found = os.path.normpath(os.path.join(folder, between))
     if _is_inside(text, written):
         return found
     # Data beside the folder has moved with it, as in a container. Paths that were relative to a

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from paddlex_ml import systems
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config import values, yaml_text
 from paddlex_ml.errors import PaddlexMLError
@@ -46,7 +46,7 @@ def find(name: str) -> tuple[Path, str | None]:
         raise PaddlexMLError(
             f"the configuration {path} {what}",
             where="-c",
-            fix=f"-c {shlex.quote(literal_path(near))}",
+            fix=f"-c {systems.quote(literal_path(near))}",
         )
     guess = values.nearest(stem, MODELS) or "PP-LCNet_x1_0_ML"
     raise PaddlexMLError(

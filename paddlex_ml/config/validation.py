@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from typing import (
     get_type_hints,
 )
 
+from paddlex_ml import systems
 from paddlex_ml.config import foreign_words, values, yaml_text
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.values import Checked, Form, Range, Refused
@@ -52,7 +52,7 @@ class ConfigFault:
 
 def override(key: str, value: Any) -> str:
     """The command-line text that sets `key` to `value`, ready for a shell."""
-    return f"-o {shlex.quote(assignment(key, value))}"
+    return f"-o {systems.quote(assignment(key, value))}"
 
 
 def assignment(key: str, value: Any) -> str:

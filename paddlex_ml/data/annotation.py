@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from paddlex_ml import systems
 from paddlex_ml.data import (
     inventory,
     journal,
@@ -455,7 +456,7 @@ class _ListReader:
 
 def _is_outside(path: str, key: str) -> bool:
     """Whether a path, and its normalised form, is none below the data set."""
-    return os.path.isabs(path) or key.split(os.sep, 1)[0] == os.pardir
+    return systems.is_anchored(path) or key.split(os.sep, 1)[0] == os.pardir
 
 
 def _parse_labels(path: Path) -> tuple[list[str], list[DatasetFault]]:

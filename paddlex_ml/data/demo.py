@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from paddlex_ml import program
+from paddlex_ml import program, systems
 from paddlex_ml.data import annotation, demo_scenes
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.average_precision import constant_predictor_map
@@ -92,7 +91,7 @@ def draw_and_tell(folder: Path) -> str:
             f"wrote {drawn.folder}: {len(drawn.train)} training and {len(drawn.val)} validation "
             f"images of {len(drawn.label_names)} classes; and, in COCO format, {drawn.coco_folder}",
             f"mAP of a constant predictor, the score to beat: {drawn.constant_map:.3f}",
-            f"next: {shlex.join(command)}",
+            f"next: {' '.join(map(systems.quote, command))}",
         )
     )
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from paddlex_ml import systems
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.walk import is_image, join
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)", re.IGNORECASE)  # Label Studio's name of an upload
 _OUTSIDE = re.compile(r"/|\.\.(/|\Z)")  # a normalised path that leads out of the data set
 # On Linux a listing has every name of a file; other systems may accept other spellings of it.
-_OTHER_SPELLINGS = sys.platform in ("win32", "darwin")
+_OTHER_SPELLINGS = systems.IS_WINDOWS or systems.IS_MACOS
 LEAVE_OUT = "restore the image, or leave it out: -o CheckDataset.convert.skip_missing=true"
 """The repair of an image that is named but not there."""
 
@@ -149,7 +149,7 @@ class ImageFinder:
 
     def _list_candidates(self, name: str, folders: Sequence[str]) -> Iterator[str]:
         """Relative paths that `name` may mean; those outside the data set are left out."""
-        if os.path.isabs(name) or re.match(r"[A-Za-z]:/", name):
+        if systems.is_anchored(name) or re.match(r"[A-Za-z]:/", name):
             absolute = Path(os.path.normpath(name))
             for start in dict.fromkeys((Path(os.path.abspath(self._root)), self._real)):
                 if absolute.is_relative_to(start):

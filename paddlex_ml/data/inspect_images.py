@@ -22,7 +22,7 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from paddlex_ml import machine_memory, stop_signals
+from paddlex_ml import machine_memory, stop_signals, systems
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import (
     decode_header,
@@ -111,7 +111,7 @@ def _inspect_in_pool(
     root: Path, chunks: list[list[str]], workers: int
 ) -> Iterator[list[Inspected]]:
     # `spawn` on every system: a fork of a process with threads (progress bar, OpenMP) can hang.
-    workers = min(workers, len(chunks))
+    workers = min(workers, len(chunks), systems.most_workers())
     stop_signals.start_tracker()
     context = multiprocessing.get_context("spawn")
     ends_before = machine_memory.count_ends()

@@ -23,7 +23,6 @@ import json
 import logging
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -34,7 +33,7 @@ from pathlib import Path
 import msgspec
 from filelock import Timeout
 
-from paddlex_ml import program
+from paddlex_ml import program, systems
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.progress import named
 from paddlex_ml.storage import files, folders, places, signature
@@ -213,7 +212,7 @@ def _find_last_change(root: Path) -> tuple[Transaction | None, int]:
     last = max(changes.keys() - undone, default=0)
     if last and changes[last] is None:
         path = _path(root, last, "json")
-        fix = f"no backup is there; to forget the record: mv {shlex.quote(str(path))} ."
+        fix = f"no backup is there; to forget the record: mv {systems.quote(str(path))} ."
         if _find_newest_backups(root):
             command = f"{undo_command(root)} --newest"
             fix = f"put the newest backup of each list and annotation back: {command}"
@@ -279,8 +278,10 @@ def undo_command(root: Path) -> str:
     """The command line that takes the last change back, ready to be pasted."""
     tool = Path(__file__).resolve().parents[2] / "dataset_tools" / "restore_backup.py"
     # In a clone the tools are beside the package, installed they are a part of it.
-    name = os.path.relpath(tool) if tool.is_file() else "-m paddlex_ml.dataset_tools.restore_backup"
-    return f"{program.python()} {name} {shlex.quote(str(root))}"
+    name = "-m paddlex_ml.dataset_tools.restore_backup"
+    if tool.is_file():
+        name = systems.quote(systems.relative(tool, os.curdir) or str(tool))
+    return f"{program.python()} {name} {systems.quote(str(root))}"
 
 
 def _find_newest_backups(root: Path) -> list[tuple[str, str]]:
@@ -313,15 +314,15 @@ def _carry_out(root: Path, number: int, change: Transaction) -> None:
     places.refuse_linked(root, [name for pair in change.aside + change.arrive for name in pair])
     for old, backup in change.aside:
         if os.path.lexists(root / old) and not os.path.lexists(root / backup):
-            os.rename(root / old, root / backup)
+            systems.rename(root / old, root / backup)
     for source, name in change.arrive:
         if not os.path.lexists(root / source):
             continue
         if os.path.lexists(root / name):  # written between the kill and now
             ((_, backup),) = _choose_free_names(root, [name], "bak")
-            os.rename(root / name, root / backup)
+            systems.rename(root / name, root / backup)
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        os.rename(root / source, root / name)
+        systems.rename(root / source, root / name)
     for folder in {(root / name).parent for pair in change.aside + change.arrive for name in pair}:
         if folder.is_dir():
             files.flush_folder(folder)
@@ -383,7 +384,7 @@ def _choose_number(root: Path) -> int:
         raise PaddlexMLError(
             "a record of a change has the last number that there is: it is not of this tool",
             where=str(path),
-            fix=f"move it away: mv {shlex.quote(str(path))} {shlex.quote(str(root.parent))}",
+            fix=f"move it away: mv {systems.quote(str(path))} {systems.quote(str(root.parent))}",
         )
     return last + 1
 

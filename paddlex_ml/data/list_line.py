@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+from paddlex_ml import systems
 from paddlex_ml.data import target_lines
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.data.lines import UTF16
@@ -90,8 +90,8 @@ def _find_header(text: str, file: Path, encoding: str) -> DatasetFault | None:
     if not path or not labels or is_image or any(map(_is_number, words)):
         return None
     fix = "remove the line"
-    if encoding != UTF16 and os.name == "posix":  # sed would leave half a letter
-        fix += f" (sed -i.bak 1d {shlex.quote(str(file))})"
+    if encoding != UTF16 and not systems.IS_WINDOWS:  # sed would leave half a letter
+        fix += f" (sed -i.bak 1d {systems.quote(str(file))})"
     shown = shorten(text.replace("\t", "<tab>"))
     what = f"the line looks like a header: {shown}"
     fix += f": a list has no header ({LAYOUT})"

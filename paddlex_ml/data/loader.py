@@ -8,6 +8,7 @@ locks of Paddle's threads that nothing ever releases.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -18,11 +19,13 @@ from itertools import islice
 import numpy as np
 import paddle
 
-from paddlex_ml import machine_memory
+from paddlex_ml import machine_memory, stop_signals, systems
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import decode_memory, killed_worker, worker, worker_server
 from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import Preprocess
+
+logger = logging.getLogger(__name__)
 
 Batch = tuple[paddle.Tensor, ...]
 """Images [B, 3, S, S], targets [B, C], and weights [B] where images have some; float32."""
@@ -85,7 +88,8 @@ class Loader:
         waiting: deque[Future[worker.Arrays]] = deque()
         try:
             for batch in islice(remaining, count * _AHEAD):
-                waiting.append(pool.submit(worker.make_batch, batch))
+                with stop_signals.postponed():  # a worker that this starts inherits them blocked
+                    waiting.append(pool.submit(worker.make_batch, batch))
             while waiting:
                 ready = waiting.popleft().result()
                 waiting.extend(pool.submit(worker.make_batch, b) for b in islice(remaining, 1))
@@ -125,7 +129,12 @@ def batches(
 
 def count_workers(asked: int | None, processes: int = 1) -> int:
     """Worker processes for one of the `processes` trainings that share this machine's cores."""
-    return max(1, usable_cores() // processes) if asked is None else asked
+    most = systems.most_workers()
+    if asked is None:
+        return min(max(1, usable_cores() // processes), most)
+    if asked > most:
+        logger.warning("Train.num_workers is %d: this system can have %d, which work", asked, most)
+    return min(asked, most)
 
 
 def _to_tensors(images: np.ndarray, targets: np.ndarray, preprocess: Preprocess) -> Batch:

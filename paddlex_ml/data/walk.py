@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from paddlex_ml import systems
 from paddlex_ml.data.transforms import SUFFIXES
 from paddlex_ml.errors import PaddlexMLError
 
@@ -113,12 +114,13 @@ def resolve_inside(root: Path, text: str, folder: str = "") -> str | None:
     "" is the data set itself. Separators may be those of Windows.
     """
     text = text.replace("\\", "/")
-    if os.path.isabs(text):
+    candidates: list[str | None]
+    if systems.is_anchored(text):
         starts = (os.path.abspath(root), os.path.realpath(root))
-        candidates = [os.path.relpath(text, start) for start in starts]
+        candidates = [systems.relative(text, start) for start in starts]
     else:
         candidates = [os.path.normpath(join(folder, text))]
-    for candidate in candidates:
+    for candidate in filter(None, candidates):
         path = candidate.replace(os.sep, "/")
         if path.split("/", 1)[0] != "..":
             return "" if path == "." else path

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import paddle.distributed as dist
 import psutil
 
-from paddlex_ml import paddle_runtime, stop_signals, terminal
+from paddlex_ml import paddle_runtime, stop_signals, systems, terminal
 from paddlex_ml.devices import Devices, use
 from paddlex_ml.distributed import addresses
 from paddlex_ml.distributed.group import PeerLost, ProcessGroup, SharedState, join
@@ -93,6 +93,12 @@ def run(body: Body, argument: Any, devices: Devices, ips: str | None = None) -> 
 
 def _run_workers(body: Body, argument: Any, layout: Layout) -> Any:
     """Start the worker processes of this machine and supervise them."""
+    if not systems.IS_LINUX:
+        raise PaddlexMLError(
+            f"Paddle trains in several processes on Linux alone: {', '.join(layout.device_names)}",
+            where="Global.device" if len(layout.addresses) == 1 else "Train.dist_ips",
+            fix=f"-o Global.device={layout.devices.first} -o Train.dist_ips=null",
+        )
     devices, count, spawning = layout.devices, len(layout.devices.numbers), get_context("spawn")
     shared = SharedState(*(spawning.RawArray("i", n) for n in (count, count, 1)))
     pipes = [spawning.Pipe(duplex=False) for _ in range(count)]

@@ -64,7 +64,7 @@ class AnsweringProcess:
             while not self._connection.poll(_LOOK):
                 look()
             reply = self._connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, ConnectionError):  # the second from `poll`, on Windows
             self._process.join(_END_LIMIT)
             end = ended_process.explain(self._process.exitcode, self._ends_before)
             kind_of_error = OutOfMemory if end.is_for_memory else PaddlexMLError

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
@@ -14,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from paddlex_ml import terminal
+from paddlex_ml import systems, terminal
 from paddlex_ml.artifacts.check_result import (
     CheckAnalysis,
     CheckAttributes,
@@ -368,7 +367,4 @@ def _free_name(path: Path, taken: set[str]) -> str:
 
 
 def _relative(path: Path, start: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, start)).as_posix()
-    except ValueError:  # another drive of Windows
-        return path.absolute().as_posix()
+    return Path(systems.relative(path, start) or path.absolute()).as_posix()

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlex_ml import machine_memory, onnx_runtime, paddle_runtime, program
+from paddlex_ml import machine_memory, onnx_runtime, paddle_runtime, program, systems
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import ExportedFiles
@@ -35,6 +35,9 @@ from paddlex_ml.storage import files, folders
 _PACKAGES = ("paddle2onnx", "onnx", "onnxruntime")
 _NO_WHEEL = (3, 13)
 """The first Python for which paddle2onnx 2.1 has no package."""
+_OTHER_PYTHON = "python3.12 -m venv onnx && onnx/bin/python"
+if systems.IS_WINDOWS:
+    _OTHER_PYTHON = "py -3.12 -m venv onnx; onnx/Scripts/python"
 _BATCH_SIZES = (1, 2)  # compared: show whether a size was frozen into the graph
 _USUAL = 17  # opset that is the default of the configuration
 _BYTES = 16  # of memory for each number of a batch, at the very least: a float, some times over
@@ -56,7 +59,7 @@ def require(form: str = "onnx") -> None:
             f"{sys.version_info[0]}.{sys.version_info[1]}",
             where=f"Export.format={form}",
             fix="export in an environment of Python 3.10 to 3.12, on this or another machine: "
-            "python3.12 -m venv onnx && onnx/bin/python -m pip install 'paddlex-ml[cpu,onnx]'; "
+            f"{_OTHER_PYTHON} -m pip install 'paddlex-ml[cpu,onnx]'; "
             "all else works here, also predictions with an ONNX file, and the other formats",
         )
     if missing:
@@ -132,7 +135,7 @@ def _lacks_memory(batch_size: int | None) -> PaddlexMLError:
 def _convert(graph: ExportedFiles, target: Path, opset: int) -> None:
     # A program of its own: where it fails it may abort the process, and it prints from C++.
     arguments = [
-        *("--model_dir", graph.folder, "--model_filename", graph.graph.name),
+        *("--model_dir", paddle_runtime.reach(graph.folder), "--model_filename", graph.graph.name),
         *("--params_filename", graph.parameters.name, "--save_file", target),
         *("--opset_version", opset, "--enable_auto_update_opset", False),
         *("--optimize_tool", None),  # the usual one installs packages by itself

@@ -22,6 +22,7 @@ import paddle
 from paddle import inference
 from paddle.base.layer_helper import LayerHelper
 
+from paddlex_ml import paddle_runtime
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import PARAMETERS, ExportedFiles
@@ -101,11 +102,13 @@ def _append(operator: str, inputs: dict[str, Any], **attributes: bool) -> Any:
 
 def _open(exported: ExportedFiles) -> Graph:
     """The program as deployments run it, on the CPU."""
-    config = inference.Config(str(exported.program), str(exported.parameters))
-    config.disable_glog_info()
-    config.disable_gpu()
-    config.disable_mkldnn()
-    predictor = inference.create_predictor(config)
+    with paddle_runtime.near(exported.folder) as place:
+        files = ExportedFiles(place)
+        config = inference.Config(str(files.program), str(files.parameters))
+        config.disable_glog_info()
+        config.disable_gpu()
+        config.disable_mkldnn()
+        predictor = inference.create_predictor(config)
     source = predictor.get_input_handle(predictor.get_input_names()[0])
     scores = predictor.get_output_handle(predictor.get_output_names()[0])
 

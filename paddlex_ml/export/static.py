@@ -13,6 +13,7 @@ from pathlib import Path
 import paddle
 from paddle.static import InputSpec
 
+from paddlex_ml import paddle_runtime
 from paddlex_ml.artifacts import inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import (
@@ -63,7 +64,8 @@ def save_static(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float:
         write_graph(model, info.image_size, fresh)
         # Before the comparison: Paddle raises nothing when the disk is full, this write does.
         inference_yml.write(fresh, info)
-        graph = paddle.jit.load(str(ExportedFiles(fresh).prefix))
+        with paddle_runtime.near(fresh) as place:
+            graph = paddle.jit.load(str(ExportedFiles(place).prefix))
         return parity.measure(
             model, lambda images: graph(paddle.to_tensor(images)).numpy(), info.image_size
         )
@@ -93,4 +95,5 @@ def make_graph(model: paddle.nn.Layer, image_size: int) -> paddle.nn.Layer:
 
 def save_graph(graph: paddle.nn.Layer, folder: Path) -> None:
     """Write a graph of `make_graph` with the weights that its model has now, as `write_graph`."""
-    paddle.jit.save(graph, str(ExportedFiles(folder).prefix))
+    with paddle_runtime.near(folder) as place:
+        paddle.jit.save(graph, str(ExportedFiles(place).prefix))

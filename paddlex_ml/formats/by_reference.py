@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from paddlex_ml import systems
 from paddlex_ml.data.annotation import LISTS
 from paddlex_ml.data.faults import combine
 from paddlex_ml.data.inventory import (
@@ -42,6 +42,8 @@ IMAGES, SOURCE = "images", "source"
 VAL_PERCENT = 20
 """Share of the images that val.txt gets where nothing divides them."""
 _KEY = "Global.dataset_dir"
+_JUNCTION = 0xA0000003
+"""`st_reparse_tag` of a junction (IO_REPARSE_TAG_MOUNT_POINT)."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ def make_link(link: Path, folder: Path) -> None:
     if os.path.lexists(link):
         if os.path.isdir(link) and os.path.samefile(link, folder):
             return
-        if not link.is_symlink():
+        tag = getattr(os.lstat(link), "st_reparse_tag", 0)
+        if not link.is_symlink() and tag != _JUNCTION:
             raise PaddlexMLError(
                 f"{link.name} is not a link of ours: another data set lies here",
                 where=str(link.parent),
@@ -170,7 +173,14 @@ def make_link(link: Path, folder: Path) -> None:
             fix=f"write elsewhere: {beside}",
         )
     link.parent.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":
-        importlib.import_module("_winapi").CreateJunction(str(folder.absolute()), str(link))
+    if systems.IS_WINDOWS:
+        try:
+            importlib.import_module("_winapi").CreateJunction(str(folder.absolute()), str(link))
+        except OSError as error:
+            raise PaddlexMLError(
+                f"Windows makes no junction to this folder: {error.strerror}",
+                where=str(folder),
+                fix="copy it to a disk of this machine: a junction leads to no network drive",
+            ) from error
     else:
         link.symlink_to(folder.absolute(), target_is_directory=True)

@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from shlex import quote
 from typing import NamedTuple
 
 import msgspec
@@ -30,6 +29,7 @@ from paddlex_ml.formats.subsets import (
     parse_subset_of_file,
 )
 from paddlex_ml.storage import regular_file
+from paddlex_ml.systems import in_turn, quote
 from paddlex_ml.wording import first_names
 
 _SUFFIX = ".json"
@@ -206,7 +206,7 @@ def _leave_out_whole(
                 f"{first_names(more, 5)}",
                 where=str(root),
                 fix=alternatives(
-                    f"read it alone: {' && '.join(moves)}",
+                    f"read it alone: {in_turn(moves)}",
                     f"leave it out: mv {quote(f'{root / path}')} {quote(f'{root / path}.unused')}",
                 ),
             )

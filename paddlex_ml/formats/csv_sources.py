@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import re
-import shlex
 
+from paddlex_ml import systems
 from paddlex_ml.data.image_finder import ImageFinder
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats.collector import CLASS_FILE, Collector
@@ -155,7 +155,7 @@ def _refuse_several(
             shown = first_names(paths, 5)
             text = f"there are {len(paths):,} tables, and it is not clear which to read: {shown}"
             moved = (str(collector.root / path) for path in paths[1:])
-            aside = " && ".join(shlex.join(["mv", path, f"{path}.bak"]) for path in moved)
+            aside = systems.in_turn([systems.join(["mv", path, f"{path}.bak"]) for path in moved])
             fix = f"name them train.csv and val.csv, or put all but one aside: {aside}"
             collector.add_fault("several files", "", text, fix)
     collector.raise_faults()

@@ -10,12 +10,12 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
-from shlex import quote
 from typing import NamedTuple
 
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.data.lines import UTF8, to_utf8
 from paddlex_ml.storage import regular_file
+from paddlex_ml.systems import quote
 
 _DECLARED = re.compile(rb"""\s*<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 # Encodings of one language each; UTF-8 and UTF-16 are seen in the bytes.

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 
 import yaml
 
+from paddlex_ml import systems
 from paddlex_ml.data.split import Division
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.formats.collector import Options
@@ -28,10 +28,11 @@ from paddlex_ml.storage.limited_yaml import LimitedComposer
 _KEY = r"(?:CheckDataset\.)?(?:convert|split)\.([a-z_]+)"
 _QUOTED = r"""'[^']*'|"[^"]*\""""
 _OVERRIDE = re.compile(
-    rf"""-o ({_KEY}=(?:[^\s,;:)'"]|{_QUOTED}|(?<==),)+|'{_KEY}=[^']*'(?:{_QUOTED})*)"""
+    rf"""-o ({_KEY}=(?:[^\s,;:)'"]|{_QUOTED}|(?<==),)+|'{_KEY}=[^']*'(?:{_QUOTED})*"""
+    rf"""|"{_KEY}=[^"]*")"""
 )
 _NAME = re.compile(rf"\b{_KEY}\b(?!=)")
-_OTHER = re.compile(r"(?<!with )(?=-o '?CheckDataset\.(?!convert\.|split\.))")
+_OTHER = re.compile(r"""(?<!with )(?=-o ['"]?CheckDataset\.(?!convert\.|split\.))""")
 _FLAGS = {
     item.name: f"--{item.name.replace('_', '-')}" for item in (*fields(Options), *fields(Division))
 }
@@ -45,7 +46,7 @@ class _Texts(LimitedComposer, yaml.BaseLoader):
 def write_override(key: str, value: str | Sequence[str]) -> str:
     """Write `-o CheckDataset.<key>=<value>` with the quotes that the shell and YAML need."""
     shown = json.dumps(value if isinstance(value, str) else list(value), ensure_ascii=False)
-    return f"-o CheckDataset.{key}={shlex.quote(shown)}"
+    return f"-o CheckDataset.{key}={systems.quote(shown)}"
 
 
 def for_script(text: str) -> str:
@@ -77,7 +78,7 @@ def error_for_script(error: PaddlexMLError) -> PaddlexMLError:
 def _translate(match: re.Match[str]) -> str:
     key, _, text = match[1].partition("=")
     with suppress(ValueError):  # a name in the message may look like an override
-        key, _, text = "".join(shlex.split(match[1])).partition("=")
+        key, _, text = "".join(systems.split(match[1])).partition("=")
     name = key.rpartition(".")[2]
     if name == "enable":
         return "mode check_dataset, which reads them as they are"
@@ -98,4 +99,4 @@ def _translate(match: re.Match[str]) -> str:
     if isinstance(value, dict):
         pairs = [[str(part).replace("=", r"\=") for part in pair] for pair in value.items()]
         words = ["=".join(pair) for pair in pairs]
-    return " ".join([flag, *map(shlex.quote, map(str, words))])
+    return " ".join([flag, *map(systems.quote, map(str, words))])

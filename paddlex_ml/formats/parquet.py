@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from typing import Any
 
 import msgspec
 
-from paddlex_ml import program
+from paddlex_ml import program, systems
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import huggingface
@@ -215,7 +214,7 @@ def _read_rows(
             raise PaddlexMLError(
                 "the Parquet file holds the images themselves, not their names",
                 where=str(collector.root / table.path),
-                fix=f"unpack it: {shlex.join([*command, image, label])}",
+                fix=f"unpack it: {systems.join([*command, image, label])}",
             )
         name = value.get("path") if isinstance(value, dict) else value
         try:

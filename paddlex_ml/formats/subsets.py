@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from shlex import quote
 from typing import NamedTuple
 
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.walk import join, list_folder, walk
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import one_line
+from paddlex_ml.systems import quote
 from paddlex_ml.wording import first_names
 
 SPELLINGS = {"train": ["train"], "val": ["val", "valid", "validation"], "test": ["test"]}

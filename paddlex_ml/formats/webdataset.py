@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import tarfile
 from collections.abc import Iterator
 from itertools import islice
@@ -25,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from paddlex_ml import systems
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.walk import is_image, join
 from paddlex_ml.errors import PaddlexMLError
@@ -126,14 +126,15 @@ def _refuse_packed(root: Path, tars: list[str]) -> None:
     if not tars:
         return
     patterns = " ".join(
-        dict.fromkeys(shlex.quote(folder) + "/*.tar" if folder else "*.tar" for folder in
+        dict.fromkeys(systems.quote(folder) + "/*.tar" if folder else "*.tar" for folder in
                       (tar.rpartition("/")[0] for tar in tars))
     )  # fmt: skip
+    how = f": (cd {systems.quote(str(root))} && for t in {patterns}; do "
+    how += 'mkdir -p "${t%.tar}" && tar -xf "$t" -C "${t%.tar}"; done)'
     raise PaddlexMLError(
         f"the images are inside {len(tars):,} tar files: {first_names(tars, 3)}",
         where=str(root),
-        fix=f"unpack them: (cd {shlex.quote(str(root))} && for t in {patterns}; do "
-        'mkdir -p "${t%.tar}" && tar -xf "$t" -C "${t%.tar}"; done)',
+        fix="unpack them" + (", each in a folder of its name" if systems.IS_WINDOWS else how),
     )
 
 

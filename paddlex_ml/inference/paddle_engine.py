@@ -19,6 +19,7 @@ import numpy as np
 import paddle
 from paddle import inference
 
+from paddlex_ml import paddle_runtime
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import verified_engines
 from paddlex_ml.storage import cache, files
@@ -54,7 +55,8 @@ def load(
     """
 
     def build(mode: str) -> Network:
-        return _build(_configure(graph, weights, device, mode, threads, probe), mode)
+        with paddle_runtime.near(graph.parent):
+            return _build(_configure(graph, weights, device, mode, threads, probe), mode)
 
     mode = run_mode or ("mkldnn" if device == "cpu" else "paddle")
     record = None
@@ -91,7 +93,8 @@ def load_one_dnn(graph: Path, weights: Path, *, threads: int, probe: np.ndarray)
 
     probe: as for `load`. Raises what Paddle raises.
     """
-    return _build(_configure(graph, weights, "cpu", "mkldnn", threads, probe), "mkldnn")
+    with paddle_runtime.near(graph.parent):
+        return _build(_configure(graph, weights, "cpu", "mkldnn", threads, probe), "mkldnn")
 
 
 def load_attention(
@@ -102,14 +105,15 @@ def load_attention(
     It runs with oneDNN where `mode` is mkldnn and that can be done, else on plain Paddle. Returns
     it with its result for `probe`, or None for a graph without a softmax.
     """
-    if mode == "mkldnn":
-        with suppress(Exception):  # Paddle's errors have no other class in common
-            config = _configure(graph, weights, device, mode, threads, probe)
-            if (watched := _watch(config, probe)) is not None:
-                return watched
-    config = _configure(graph, weights, device, "paddle", threads, probe)
-    config.switch_ir_optim(False)  # which might fuse the softmax with its neighbours
-    return _watch(config, probe)
+    with paddle_runtime.near(graph.parent):
+        if mode == "mkldnn":
+            with suppress(Exception):  # Paddle's errors have no other class in common
+                config = _configure(graph, weights, device, mode, threads, probe)
+                if (watched := _watch(config, probe)) is not None:
+                    return watched
+        config = _configure(graph, weights, device, "paddle", threads, probe)
+        config.switch_ir_optim(False)  # which might fuse the softmax with its neighbours
+        return _watch(config, probe)
 
 
 def _watch(config: Any, probe: np.ndarray) -> tuple[Network, np.ndarray] | None:
@@ -190,7 +194,8 @@ def _build(config: Any, mode: str) -> Network:
 def _configure(
     graph: Path, weights: Path, device: str, mode: str, threads: int, probe: np.ndarray
 ) -> Any:
-    config = inference.Config(str(graph), str(weights))
+    place = paddle_runtime.reach(graph.parent)
+    config = inference.Config(str(place / graph.name), str(place / weights.name))
     config.disable_glog_info()
     if device == "cpu":
         config.disable_gpu()

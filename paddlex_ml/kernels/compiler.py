@@ -24,8 +24,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+import psutil
 from filelock import Timeout
 
+from paddlex_ml import systems
 from paddlex_ml.storage import cache, files, ownership, temporary
 
 logger = logging.getLogger(__name__)
@@ -154,7 +156,9 @@ def assist(names: Collection[str], parent: int) -> None:
     for name in reversed([*names]):
         module = importlib.import_module(name.rpartition(".")[0])
         (kernel,) = (k for k in module.KERNELS if k.name == name.rpartition(".")[2])
-        if not _is_stored(folder, kernel.source, kernel.name) and os.getppid() == parent:
+        # On Windows the parent may be the launcher of a virtual environment.
+        lives = psutil.pid_exists(parent) if systems.IS_WINDOWS else os.getppid() == parent
+        if lives and not _is_stored(folder, kernel.source, kernel.name):
             _load_kernel(module, kernel, folder, 0)
 
 

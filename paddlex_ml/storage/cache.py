@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 VARIABLE = "PADDLEX_ML_CACHE"
 _OURS = (".part", ".part.json", ".lock")
+_DEVICE = r"^(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?=\.|$)"  # of Windows, with any ending
+_UNFIT = re.compile(rf"[^\w.+=@~-]|^\.+|\.$|{_DEVICE}", re.IGNORECASE)
 
 
 def folder() -> Path:
@@ -110,7 +112,7 @@ def path_for(url: str) -> Path:
     host = f"{parts.hostname}+{parts.port}" if parts.port else str(parts.hostname)
     segments = [host, *map(unquote, parts.path.split("/")[1:])]
     # Names that every file system takes, and that never lead to a folder above.
-    names = [re.sub(r"[^\w.+=@~-]|^\.+|\.$", "_", part)[:70] for part in segments if part]
+    names = [_UNFIT.sub("_", part)[:70] for part in segments if part]
     is_plain = names == segments and len(names) > 1 and not names[-1].endswith(_OURS)
     if parts.query or not is_plain:  # the names alone would be ambiguous
         full = parts._replace(netloc=host, fragment="").geturl()

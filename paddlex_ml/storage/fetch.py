@@ -24,6 +24,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from paddlex_ml import systems
 from paddlex_ml.errors import PaddlexMLError, alternatives
 from paddlex_ml.progress import LONGEST_SILENCE
 from paddlex_ml.safe_text import CUT, url_without_secrets
@@ -138,8 +139,8 @@ def cached(url: str, *, check: Callable[[Path], object], fix: str) -> Path:
                 error, path.parent, kept if _read_note(url, part) else ""
             ) from error
         try:
+            files.flush(part)
             with part.open("rb") as file:
-                files.sync(file.fileno())
                 if is_page(file.read(512)):
                     raise PaddlexMLError("it is a web page", where="", fix="")
             check(part)
@@ -150,7 +151,7 @@ def cached(url: str, *, check: Callable[[Path], object], fix: str) -> Path:
                 where=url_without_secrets(url),
                 fix=alternatives("correct the URL", f"put the right file at {path}", fix),
             ) from error
-        part.replace(path)
+        systems.rename(part, path)
         cache.beside(part, ".json").unlink(missing_ok=True)
     return path
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from paddlex_ml import systems
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.safe_text import without_secrets
 from paddlex_ml.wording import path_override
@@ -76,7 +77,10 @@ def explain(error: OSError, key: str = "Global.output") -> PaddlexMLError | None
         return None
     # A rename has two names, and the first is that of a temporary file.
     where = str(error.filename2 or error.filename or "the output folder")
-    fix = f"{_REPAIRS[error.errno]}: {write_elsewhere(where, key)}"
+    repair = _REPAIRS[error.errno]
+    if systems.IS_WINDOWS and error.errno == errno.EACCES:
+        repair = f"close the program that has it open, such as Excel; otherwise {repair}"
+    fix = f"{repair}: {write_elsewhere(where, key)}"
     return PaddlexMLError(os.strerror(error.errno), where=where, fix=fix)
 
 
@@ -114,7 +118,7 @@ def replacing(path: Path) -> Iterator[Path]:
         os.umask(umask := os.umask(0))
         with where_possible("files keep the permissions that it gives them"):
             temporary.chmod(0o666 & ~umask)  # mkstemp makes files for the owner alone
-        temporary.replace(path)
+        systems.rename(temporary, path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -136,7 +140,7 @@ def set_link_aside(path: Path) -> None:
         what = f"a link to {os.path.realpath(path)}" if is_link else "no plain file"
         free = (path.with_name(name) for name in backup_names(path.name))
         backup = next(name for name in free if not os.path.lexists(name))
-        path.rename(backup)
+        systems.rename(path, backup)
         nothing = ", where nothing is changed; the link" if is_link else ": it"
         logger.warning("%s was %s%s is %s now", path, what, nothing, backup.name)
 
@@ -183,13 +187,14 @@ def read_regular(path: Path, largest: int) -> bytes:
 
 def flush(path: Path) -> None:
     """Wait until the bytes of a file are on the disk."""
-    with path.open("rb") as file:
+    # Windows flushes only what is open for writing.
+    with path.open("r+b" if systems.IS_WINDOWS else "rb") as file:
         sync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk: a rename before a power cut stays done."""
-    if os.name == "nt":  # Windows cannot open folders
+    if systems.IS_WINDOWS:  # it cannot open folders
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -210,10 +215,10 @@ def link(source: Path, target: Path) -> None:
         os.link(source, target, follow_symlinks=False)
         return
     shutil.copyfile(source, target, follow_symlinks=False)
-    with where_possible("copies are without times and permissions"):
-        shutil.copystat(source, target, follow_symlinks=False)
     if not target.is_symlink():
         flush(target)
+    with where_possible("copies are without times and permissions"):
+        shutil.copystat(source, target, follow_symlinks=False)
 
 
 def lock_of(folder: Path) -> FileLock:

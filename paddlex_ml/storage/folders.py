@@ -18,13 +18,13 @@ import glob
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+from paddlex_ml import systems
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
 
@@ -76,7 +76,8 @@ def discard(folder: Path) -> None:
             folder.rmdir()
             return
         numbered = (folder.with_name(f"{folder.name}.left.{number}") for number in count(1))
-        folder.rename(next(name for name in numbered if not os.path.lexists(name)))
+        free = next(name for name in numbered if not os.path.lexists(name))
+        systems.rename(folder, free)
 
 
 def finish_interrupted(folder: Path, is_ours: IsOurs) -> None:
@@ -88,12 +89,12 @@ def finish_interrupted(folder: Path, is_ours: IsOurs) -> None:
         if not aside.is_dir() or aside.is_symlink() or folder.is_symlink():
             continue  # a kill leaves no links: what they lead to is not ours
         if not folder.exists():
-            (fresh if aside == old and fresh.is_dir() else aside).rename(folder)
+            systems.rename(fresh if aside == old and fresh.is_dir() else aside, folder)
         if aside.is_dir():
             # Today they are all in the new folder by now; version 0.1.0 moved them last.
             for entry in aside.iterdir():
                 if not is_ours(entry) and not os.path.lexists(folder / entry.name):
-                    entry.rename(folder / entry.name)
+                    systems.rename(entry, folder / entry.name)
             shutil.rmtree(aside, ignore_errors=True)
     if folder.is_dir() and not folder.is_symlink() and fresh.is_dir() and not fresh.is_symlink():
         shutil.rmtree(fresh, ignore_errors=True)  # the user's entries are in the folder, too
@@ -120,9 +121,9 @@ def building(folder: Path) -> Iterator[Path]:
         yield fresh
         if hasattr(os, "sync"):
             os.sync()  # once for all: a flush for each of 100,000 images would take hours
-        if os.name == "nt" and folder.is_dir():
-            folder.rmdir()  # Windows does not rename onto an empty folder
-        fresh.rename(folder)
+        if systems.IS_WINDOWS and folder.is_dir():
+            folder.rmdir()  # it does not rename onto an empty folder
+        systems.rename(fresh, folder)
         files.flush_folder(folder.parent)
 
 
@@ -174,15 +175,15 @@ def _swap_in(fresh: Path, folder: Path) -> None:
     """Give `fresh` the name `folder`. What had it before is `fresh` then, or is removed."""
     old = _beside(folder, "old")
     if not folder.is_dir():
-        fresh.rename(folder)
+        systems.rename(fresh, folder)
     elif not _exchange(fresh, folder):
         discard(old)
         try:
-            folder.rename(old)
-            fresh.rename(folder)
+            systems.rename(folder, old)
+            systems.rename(fresh, folder)
         except BaseException:
             if not folder.exists():
-                old.rename(folder)
+                systems.rename(old, folder)
             raise
     files.flush_folder(folder.parent)
     discard(old)
@@ -190,7 +191,7 @@ def _swap_in(fresh: Path, folder: Path) -> None:
 
 def _exchange(first: Path, second: Path) -> bool:
     """Let two folders of one disk exchange their names in one step. False: it is not possible."""
-    swap = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    swap = getattr(ctypes.CDLL(None), "renameat2", None) if systems.IS_LINUX else None
     at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     names = os.fsencode(first), os.fsencode(second)
     return swap is not None and swap(at_cwd, names[0], at_cwd, names[1], exchange) == 0

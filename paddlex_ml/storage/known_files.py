@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shlex
 from pathlib import Path
 
+from paddlex_ml import systems
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import cache, files, ownership, regular_file, signature
 
@@ -58,5 +58,5 @@ def check(path: Path) -> None:
             f"and was {known}",
             where=str(path),
             fix=f"use a cache of your own: {cache.VARIABLE}=/another/folder; where the new file is "
-            f"right, forget the old one: rm {shlex.quote(str(note))}",
+            f"right, forget the old one: rm {systems.quote(str(note))}",
         )

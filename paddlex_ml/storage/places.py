@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from paddlex_ml import systems
 from paddlex_ml.errors import PaddlexMLError
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -31,11 +31,12 @@ def refuse_linked(root: Path, names: Iterable[str]) -> None:
         parts = folder.split("/") if folder else []
         for count in range(1, len(parts) + 1):
             path = root.joinpath(*parts[:count])
-            if os.path.commonpath([real, os.path.realpath(path)]) != real:
-                place, copy = shlex.quote(str(path)), shlex.quote(f"{path}.copy")
+            inside = systems.relative(os.path.realpath(path), real)
+            if inside is None or inside.split(os.sep, 1)[0] == os.pardir:
+                place, copy = systems.quote(str(path)), systems.quote(f"{path}.copy")
+                commands = f": cp -rL {place} {copy} && rm {place} && mv {copy} {place}"
                 raise PaddlexMLError(
                     f"{path.name} is a link to {os.path.realpath(path)}, where nothing is changed",
                     where=str(path),
-                    fix="put a copy in the place of the link: "
-                    f"cp -rL {place} {copy} && rm {place} && mv {copy} {place}",
+                    fix="put a copy in the place of the link" + commands * (not systems.IS_WINDOWS),
                 )

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from paddlex_ml import systems
 from paddlex_ml.storage import cache, ownership, temporary, user_folders
 
 _FILE = "secret"
@@ -95,7 +96,7 @@ def _make_secret() -> bytes:
             except FileExistsError:
                 pass
             except OSError:  # a disk without hard links
-                os.replace(name, path)
+                systems.rename(name, path)
             return path.read_bytes()
         except OSError as error:
             refused = error

@@ -106,7 +106,7 @@ class FaultyDisk:
         self.dead = False
         for owner, name in (
             (Path, "mkdir"),
-            (Path, "rename"),
+            (os, "replace"),
             (checkpoint, "_write_pickle"),
             (files, "flush_folder"),
             (folders, "_exchange"),

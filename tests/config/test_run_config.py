@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from paddlex_ml import systems
 from paddlex_ml.config import load, run_config, shipped
 from paddlex_ml.config.schema import Config
 from paddlex_ml.errors import PaddlexMLError
@@ -167,6 +168,17 @@ def test_data_that_moved_with_the_run_is_found_there(project: Path, tmp_path: Pa
     (project / "dataset").mkdir(parents=True)  # the first one, if it is there, is meant
     again = read(str(workspace / "output" / "config.yaml"), "evaluate")
     assert again.config.Global.dataset_dir == project / "dataset"
+
+
+def test_data_on_another_drive_stay_where_they_are(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save("output")
+    shutil.move("output", "moved")
+    monkeypatch.setattr(systems, "relative", lambda *_: None)
+    loaded = read("moved/config.yaml", "evaluate")
+    assert loaded.config.Global.dataset_dir == project / "dataset"
+    assert loaded.config.Global.output == Path("moved")
 
 
 def test_relative_paths_of_an_older_release_are_found_from_any_folder(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from paddlex_ml import systems
 from paddlex_ml.data import annotation, faults, label_file
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.errors import PaddlexMLError
@@ -107,6 +108,15 @@ def test_a_wrong_line_is_named_with_its_number(folder: Path, line: str, what: st
     message = refusal(folder)
     assert what in message
     assert f"where: {folder / 'train.txt'}:7" in message
+
+
+@pytest.mark.parametrize("path", ["C:6.jpg", r"\6.jpg", r"C:\images\6.jpg"])
+def test_a_drive_leads_out_of_the_data_set_on_windows(
+    folder: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systems, "IS_WINDOWS", True)
+    change_line(folder, "train.txt", 7, f"{path}\t0,1,0")
+    assert f"{path} lies outside the data set" in refusal(folder)
 
 
 @pytest.mark.parametrize(

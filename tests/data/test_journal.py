@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from paddlex_ml import systems
 from paddlex_ml.data import annotation, journal
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
@@ -307,6 +308,13 @@ def test_the_command_that_takes_a_change_back_works_as_printed(tmp_path):
     again = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert again.returncode == 2
     assert "there is no backup to put back" in again.stderr
+
+
+def test_the_command_names_the_tool_from_another_drive(tmp_path, monkeypatch):
+    root = fill(tmp_path / "set", OLD)
+    monkeypatch.setattr(systems, "relative", lambda *_: None)
+    name = journal.undo_command(root).split()[-2]
+    assert os.path.isabs(name) or name == "paddlex_ml.dataset_tools.restore_backup"
 
 
 def test_two_processes_with_their_own_temporary_folder_take_turns(tmp_path: Path) -> None:

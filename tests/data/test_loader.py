@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from paddlex_ml import systems
 from paddlex_ml.data import image_cache, loader, transforms, worker
 from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import Augmentation, MultiLabelDataset, SampleIndex
@@ -279,6 +280,15 @@ def test_workers_share_the_cores_with_the_trainings_of_the_machine(monkeypatch):
     monkeypatch.setattr(loader, "usable_cores", lambda: 8)
     assert [loader.count_workers(None, n) for n in (1, 2, 3, 16)] == [8, 4, 2, 1]
     assert [loader.count_workers(n, 4) for n in (0, 5)] == [0, 5]
+
+
+def test_workers_are_no_more_than_windows_can_have(monkeypatch, caplog):
+    monkeypatch.setattr(systems, "IS_WINDOWS", True)
+    monkeypatch.setattr(loader, "usable_cores", lambda: 128)
+    assert [loader.count_workers(n) for n in (None, 61)] == [61, 61]
+    assert caplog.text == ""
+    assert loader.count_workers(64) == 61
+    assert "Train.num_workers is 64: this system can have 61" in caplog.text
 
 
 def test_workers_never_import_paddle():

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from paddlex_ml.data.walk import StemIndex, is_image, list_folder, walk
+from paddlex_ml import systems
+from paddlex_ml.data.walk import StemIndex, is_image, list_folder, resolve_inside, walk
 from paddlex_ml.errors import PaddlexMLError
 
 Plant = Callable[..., Path]
@@ -54,3 +55,16 @@ def test_the_ending_makes_the_image_in_upper_case_too() -> None:
         False,
         False,
     ]
+
+
+def test_a_path_on_another_drive_lies_outside(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = plant({}, "a/1.jpg")
+    assert resolve_inside(root, str(root / "a" / "1.jpg")) == "a/1.jpg"
+    assert resolve_inside(root, "1.jpg", "a") == "a/1.jpg"
+    monkeypatch.setattr(systems, "IS_WINDOWS", True)
+    monkeypatch.setattr(systems, "relative", lambda *_: None)
+    assert resolve_inside(root, r"D:\sets\1.jpg", "a") is None
+    assert resolve_inside(root, "D:1.jpg", "a") is None
+    assert resolve_inside(root, "1.jpg", "a") == "a/1.jpg"

@@ -89,3 +89,15 @@ def test_the_peak_grows_with_what_is_taken():
     taken = np.ones(before // 8 + 2**24)  # more than ever before
     assert (find_peak() or 0) > before
     assert taken.sum() > 0
+
+
+def test_a_pipe_whose_other_end_is_gone_tells_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`poll` raises BrokenPipeError on Windows, where other systems say that there is something."""
+
+    def refuse(self: Connection, timeout: float) -> bool:
+        raise BrokenPipeError(109, "The pipe has been ended")
+
+    with AnsweringProcess(answer, "exit") as process:
+        monkeypatch.setattr(Connection, "poll", refuse)
+        with pytest.raises(PaddlexMLError, match="ended with exit code 3"):
+            process.receive(tuple)

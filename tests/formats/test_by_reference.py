@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import shutil
-import sys
+import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from paddlex_ml import systems
 from paddlex_ml.data import annotation
 from paddlex_ml.data.split import Division
 from paddlex_ml.errors import PaddlexMLError
@@ -190,8 +193,34 @@ def test_windows_gets_a_junction(
         def CreateJunction(source: str, link: str) -> None:
             made.append((source, link))
 
-    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(systems, "IS_WINDOWS", True)
     monkeypatch.setattr(importlib, "import_module", lambda _: Windows)
     link = tmp_path / "output" / "dataset" / "images"
     by_reference.make_link(link, photos)
     assert made == [(str(photos), str(link))]
+
+
+def test_a_junction_to_another_folder_is_replaced_and_one_to_a_network_drive_is_explained(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Windows:
+        @staticmethod
+        def CreateJunction(source: str, link: str) -> None:
+            raise OSError(errno.EINVAL, "The parameter is incorrect")
+
+    class Described(NamedTuple):
+        st_mode: int = stat.S_IFDIR
+        st_reparse_tag: int = 0xA0000003
+
+    link = tmp_path / "output" / "dataset" / "images"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(photos / "cat")  # stands for a junction, which is no symbolic link
+    lstat = os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path: Described() if path == link else lstat(path))
+    monkeypatch.setattr(Path, "is_symlink", lambda path: False)
+    by_reference.make_link(link, photos / "dog")
+    assert os.readlink(link) == str(photos / "dog")
+    monkeypatch.setattr(systems, "IS_WINDOWS", True)
+    monkeypatch.setattr(importlib, "import_module", lambda _: Windows)
+    with pytest.raises(PaddlexMLError, match="no network drive"):
+        by_reference.make_link(tmp_path / "other" / "images", photos)

@@ -100,6 +100,10 @@ def test_a_plain_url_is_kept_under_its_own_words(url, place, own_cache):
         ("https://a.org//m.tar", r"a.org/m-????????.tar"),
         ("https://a.org/m.part", r"a.org/m-????????.part"),
         ("https://[::1]/m.tar", r"__1/m-????????.tar"),
+        ("https://a.org/con/m.tar", r"a.org/_/m-????????.tar"),
+        ("https://a.org/NUL.tar", r"a.org/_-????????.tar"),
+        ("https://a.org/com1", r"a.org/_-????????"),
+        ("https://a.org/m.", r"a.org/m_-????????"),
         ("https://a.org/" + "m" * 300, "a.org/" + "m" * 70 + "-????????"),
     ],
 )
@@ -107,6 +111,11 @@ def test_where_words_do_not_suffice_a_hash_tells_urls_apart(url, place, own_cach
     assert cache.path_for(url).relative_to(own_cache).match(place)
     assert len(cache.path_for(url).relative_to(own_cache).parts) == len(Path(place).parts)
     assert cache.path_for(url) == cache.path_for(url)
+
+
+def test_names_that_only_begin_like_a_device_stay(own_cache):
+    place = cache.path_for("https://a.org/console/auxiliary.tar")
+    assert place == own_cache / "a.org" / "console" / "auxiliary.tar"
 
 
 def test_urls_that_differ_in_their_query_have_places_of_their_own():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from paddlex_ml import systems
 from paddlex_ml.storage import files
 
 
@@ -207,3 +208,35 @@ def test_a_named_pipe_is_set_aside_before_a_writer_waits_for_it(
     assert not path.exists()
     assert (tmp_path / "train.log.bak").is_fifo()
     assert f"{path} was no plain file: it is train.log.bak now" in caplog.text
+
+
+def test_windows_flushes_what_is_open_for_writing(tmp_path, monkeypatch):
+    """Its `_commit` refuses other files with EBADF."""
+
+    def commit(file: int) -> None:
+        os.write(file, b"")  # EBADF for a file that is open for reading
+        flushed.append(file)
+
+    flushed: list[int] = []
+    monkeypatch.setattr(systems, "IS_WINDOWS", True)
+    monkeypatch.setattr(os, "fsync", commit)
+    files.write_text(tmp_path / "a.txt", "whole")
+    files.flush_folder(tmp_path)
+    assert len(flushed) == 1
+    assert (tmp_path / "a.txt").read_text() == "whole"
+
+
+def test_a_file_that_a_program_has_open_is_explained_on_windows(tmp_path, monkeypatch):
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(13, "Access is denied", str(source), 5, str(target))
+
+    monkeypatch.setattr(systems, "IS_WINDOWS", True)
+    monkeypatch.setattr(systems, "_PATIENCE", 0.0)
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError) as caught:
+        files.write_text(tmp_path / "per_class.csv", "x")
+    error = files.explain(caught.value)
+    assert error is not None
+    assert error.where == str(tmp_path / "per_class.csv")
+    assert error.fix.startswith("close the program that has it open, such as Excel; otherwise give")
+    assert os.listdir(tmp_path) == []

@@ -12,6 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from paddlex_ml import systems
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files, folders
 
@@ -200,16 +201,16 @@ def test_a_file_of_a_user_never_covers_a_new_one(tmp_path: Path) -> None:
 def test_a_rename_that_fails_gives_the_old_folder_its_name_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rename = Path.rename
+    rename = systems.rename
 
-    def fail(path: Path, target: Path) -> Path:
+    def fail(path: Path, target: Path) -> None:
         if path.name == ".inference.new":
             raise PermissionError(13, "Permission denied")
-        return rename(path, target)
+        rename(path, target)
 
     fill(tmp_path / "inference", OLD)
     monkeypatch.setattr(folders, "_exchange", lambda *_: False)
-    monkeypatch.setattr(Path, "rename", fail)
+    monkeypatch.setattr(systems, "rename", fail)
     with pytest.raises(PermissionError):
         export(tmp_path)
     assert read(tmp_path) == {f"inference/{name}": text for name, text in OLD.items()}

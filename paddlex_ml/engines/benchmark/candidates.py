@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import paddle
 
-from paddlex_ml import devices, program
+from paddlex_ml import devices, program, systems
 from paddlex_ml.artifacts.benchmark_result import Unmeasured
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.inference_yml import InferenceYml
@@ -216,7 +215,8 @@ def _write_export(config: Config, name: str) -> str:
         words = ["-c", literal_path(run.config_yaml)]
     if precision:
         words += ["-o", f"Global.dataset_dir={config.Global.dataset_dir}"]
-    parts = [shlex.join(words), override("Global.mode", "export"), override("Export.format", form)]
+    parts = [systems.join(words), override("Global.mode", "export")]
+    parts += [override("Export.format", form)]
     parts += [override("Export.precision", precision)] if precision else []
     if text is not None:
         is_url = fetch.is_url(text)

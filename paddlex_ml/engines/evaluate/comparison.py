@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -12,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from msgspec.structs import asdict
 
-from paddlex_ml import program
+from paddlex_ml import program, systems
 from paddlex_ml.artifacts import evaluate_result
 from paddlex_ml.artifacts.evaluate_result import Comparison, Difference, EvaluationResult
 from paddlex_ml.artifacts.run_folder import ExportedFiles, RunFolder, find_weights
@@ -66,7 +65,7 @@ def _refuse_not_evaluated(folder: Path) -> None:
         return
     fix, saved = override(KEY, str(inside)), RunFolder(folder).config_yaml
     if saved.is_file():
-        file = shlex.quote(literal_path(saved))
+        file = systems.quote(literal_path(saved))
         command = f"{program.command()} -c {file} -o Global.mode=evaluate"
         fix = f"evaluate it first: {command} (or {fix} here)"
     raise PaddlexMLError(

@@ -9,13 +9,12 @@ much the runs of one configuration differ (`metrics.significance`).
 from __future__ import annotations
 
 import math
-import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from paddlex_ml import program
+from paddlex_ml import program, systems
 from paddlex_ml.artifacts import saved_scores
 from paddlex_ml.artifacts.leaderboard import (
     Leaderboard,
@@ -159,7 +158,7 @@ def _describe(
     assert trained is not None
     weights, evaluate = files.best_model.weights, ""
     if run.summary is None:
-        config = shlex.quote(literal_path(files.config_yaml))
+        config = systems.quote(literal_path(files.config_yaml))
         evaluate = f"{program.command()} -c {config} -o Global.mode=evaluate"
     per_class = [] if run.summary is None else run.summary.average_precision.tolist()
     per_class = per_class if len(per_class) == len(label_names) else []

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import TextIO
 
+from paddlex_ml import systems
 from paddlex_ml.artifacts.run_folder import PredictFiles
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data.image_finder import fold
@@ -107,7 +108,7 @@ def _opening(saved: PredictFiles) -> Iterator[tuple[TextIO, TextIO]]:
             yield lines, rows
         for path in paths:
             files.flush(unfinished(path))
-            unfinished(path).replace(path)
+            systems.rename(unfinished(path), path)
     except BaseException:
         lines_path = unfinished(saved.predictions_json)
         if lines_path.exists() and not lines_path.stat().st_size:

@@ -22,6 +22,7 @@ from typing import Literal
 import numpy as np
 from msgspec import UNSET
 
+from paddlex_ml import systems
 from paddlex_ml.artifacts.predict_result import SavedLabels
 from paddlex_ml.data import annotation, journal, label_file, soft_targets, targets
 from paddlex_ml.data.annotation import ImageList
@@ -144,8 +145,9 @@ class LabelSaver:
         else:
             folder, name = os.path.split(os.path.abspath(result.input_path))
             place = os.path.join(os.path.realpath(folder), name)
-            path = os.path.relpath(place, os.path.realpath(self._root)).replace(os.sep, "/")
-            if path.startswith("../") or not os.path.isfile(place):
+            path = systems.relative(place, os.path.realpath(self._root)) or os.pardir
+            path = path.replace(os.sep, "/")
+            if path.split("/", 1)[0] == os.pardir or not os.path.isfile(place):
                 reason = f"outside {self._root}"
             elif annotation.normalise_path(path) in self._listed:
                 reason = "in a list already"

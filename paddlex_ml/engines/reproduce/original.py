@@ -7,12 +7,11 @@ Needs neither Paddle nor numpy, because the command line reads it before their t
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paddlex_ml import program
+from paddlex_ml import program, systems
 from paddlex_ml.artifacts import reproduction, run_record, train_result
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.run_record import RunRecord
@@ -82,7 +81,7 @@ def read(folder: Path, overrides: Sequence[str], *, anyway: bool) -> Original:
 
 
 def _command(run: RunFolder) -> str:
-    config = shlex.quote(literal_path(run.config_yaml))
+    config = systems.quote(literal_path(run.config_yaml))
     return f"{program.command()} -c {config} -o Global.mode=train"
 
 
@@ -92,7 +91,7 @@ def _refuse_no_run(run: RunFolder) -> None:
         is_there = os.path.isdir(run.output)
         around = [*Path(os.path.abspath(run.output)).parents][:2]
         near = next((path for path in around if run_config.holds_training(path)), None)
-        name = "FOLDER" if near is None else shlex.quote(literal_path(near))
+        name = "FOLDER" if near is None else systems.quote(literal_path(near))
         raise PaddlexMLError(
             "no training has written into this folder"
             if is_there
@@ -120,7 +119,7 @@ def _refuse_mixed_starts(record: RunRecord, run: RunFolder, *, anyway: bool) -> 
             "are not its own",
             where=str(run.run_json),
             fix=f"reproduce that run, and resume it in the same way: {OPTION} "
-            f"{shlex.quote(literal_path(first))}",
+            f"{systems.quote(literal_path(first))}",
         )
     known = [start.conditions for start in record.starts if start.conditions is not None]
     mixed = [name for name, values in (
@@ -178,7 +177,7 @@ def _choose_overrides(
                 f"{key.strip()} cannot be set: the run would be another one",
                 where=f"-o {word}",
                 fix=f"leave it out (what may be set: {', '.join(allowed)}), or train another run: "
-                f"{_command(run)} -o {_RESUME}=null {free} -o {shlex.quote(word)}",
+                f"{_command(run)} -o {_RESUME}=null {free} -o {systems.quote(word)}",
             )
         typed.append(key.strip())
     place = load.destination(run.config_yaml, overrides) if _OUTPUT in typed else None

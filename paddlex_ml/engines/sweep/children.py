@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from paddlex_ml import machine_memory, paddle_runtime, stop_signals
+from paddlex_ml import machine_memory, paddle_runtime, stop_signals, systems
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import Stopped
 from paddlex_ml.storage import files
@@ -28,7 +27,8 @@ from paddlex_ml.storage import files
 _POLL = 0.1
 """Seconds between two looks at the processes."""
 _PARENT_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
+_STOP = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)  # Windows kills instead of SIGTERM
+_LIBC = ctypes.CDLL(None) if systems.IS_LINUX else None  # loaded before any fork
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def run_all(tasks: Sequence[ChildTask], jobs: int, tell: Callable[[Ended], None]
                 name = signal.Signals(received[-1]).name
                 logger.warning("%s: waiting until the trainings have saved their states", name)
                 for each in running:
-                    each.process.send_signal(signal.SIGTERM)
+                    each.process.send_signal(_STOP)
             time.sleep(_POLL)
             for each in [each for each in running if each.process.poll() is not None]:
                 running.remove(each)
@@ -102,7 +102,9 @@ def _start(task: ChildTask, place: int, jobs: int) -> _Running:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            preexec_fn=begin if os.name == "posix" else None,
+            preexec_fn=None if systems.IS_WINDOWS else begin,
+            # Of Windows: Ctrl-C reaches the sweep alone, and Ctrl-Break can be sent to the process.
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
     return _Running(task, process, place, began, ends_before)
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+from paddlex_ml import systems
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder
 from paddlex_ml.config import validation, values
 from paddlex_ml.config.load import SWEEP
@@ -214,4 +214,4 @@ def _name(parts: Sequence[str], taken: set[str]) -> str:
 
 def write_command(start: str, words: Sequence[str]) -> str:
     """A command line that can be pasted. start: the words before the options."""
-    return f"{start} {shlex.join(words)}"
+    return f"{start} {systems.join(words)}"

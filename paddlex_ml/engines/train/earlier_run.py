@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+from paddlex_ml import systems
 from paddlex_ml.artifacts.run_folder import ExportedFiles, RunFolder
 from paddlex_ml.artifacts.train_result import read_metrics
 from paddlex_ml.config import load, run_config
@@ -124,14 +125,14 @@ def hide_result(output: Path) -> None:
     result = RunFolder(output).result("train")
     if _is_finished(result):
         with suppress(OSError):
-            result.replace(hidden_result(result))
+            systems.rename(result, hidden_result(result))
 
 
 def show_result(output: Path) -> bool:
     """Undo `hide_result` where the new run was refused; returns whether there was a result."""
     result = RunFolder(output).result("train")
     with suppress(OSError):
-        hidden_result(result).replace(result)
+        systems.rename(hidden_result(result), result)
         return True
     return False
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
 
+from paddlex_ml import systems
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.engines.predict import set_aside as predictions
@@ -62,10 +63,10 @@ def finish_moving(output: Path) -> None:
     run = RunFolder(output)
     is_training = earlier_run.is_of_training(run) or earlier_run.is_of_training(RunFolder(aside))
     for path in _list_run(run, is_training=is_training):
-        path.rename(aside / path.name)
+        systems.rename(path, aside / path.name)
     result = RunFolder(aside).result("train")
     with suppress(FileNotFoundError):
-        earlier_run.hidden_result(result).rename(result)
+        systems.rename(earlier_run.hidden_result(result), result)
     files.flush_folder(aside)
     files.write_text(aside / _MARK, _COMPLETE)
 

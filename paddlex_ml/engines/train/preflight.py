@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paddlex_ml import systems
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
 from paddlex_ml.artifacts.run_folder import RunFolder
@@ -63,7 +63,7 @@ def refuse_obstacles(run: RunFolder, plan: Plan) -> None:
             raise PaddlexMLError(
                 f"{found} stands where this training writes {needed}",
                 where=str(path),
-                fix=f"give it another name: {shlex.join(['mv', str(path), f'{path}.mine'])}; "
+                fix=f"give it another name: {systems.join(['mv', str(path), f'{path}.mine'])}; "
                 f"otherwise choose another folder: {files.write_elsewhere(path)}",
             )
 

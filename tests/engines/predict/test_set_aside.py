@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from paddlex_ml import systems
 from paddlex_ml.artifacts.run_folder import PredictFiles
 from paddlex_ml.engines.predict import files
 from paddlex_ml.engines.predict.set_aside import list_own, set_aside
@@ -97,7 +98,7 @@ def test_pictures_that_a_kill_cut_in_half_move_too(saved, photos, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", lambda path, **_: None)
-        patch.setattr(Path, "replace", leave)
+        patch.setattr(systems, "rename", leave)
         with pytest.raises(RuntimeError):
             predict(saved, str(photos), maps=True)
     mine = saved.folder / ".mine.jpg.12345678.jpg"

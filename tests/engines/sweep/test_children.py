@@ -85,6 +85,23 @@ def test_a_stop_is_passed_on_and_the_ends_are_awaited(tmp_path):
     assert not (tmp_path / "logs" / "b.txt").exists()
 
 
+def test_windows_stops_them_by_another_signal_than_the_one_that_kills(tmp_path, monkeypatch):
+    """There SIGTERM is a kill; SIGINT stands for CTRL_BREAK_EVENT here."""
+    monkeypatch.setattr(children, "_STOP", signal.SIGINT)
+    code = (
+        "import os, signal, sys, time\n"
+        "def stop(*_): print('saved', flush=True); sys.exit(149)\n"
+        "signal.signal(signal.SIGINT, stop)\n"
+        "print('ready', flush=True); time.sleep(0.2); os.kill(os.getppid(), signal.SIGTERM)\n"
+        "time.sleep(600)\n"
+    )
+    ends: list[Ended] = []
+    with pytest.raises(Stopped):
+        children.run_all([make(tmp_path, "a", code)], 1, ends.append)
+    assert [each.code for each in ends] == [149]
+    assert (tmp_path / "logs" / "a.txt").read_text() == "ready\nsaved\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells the children")
 def test_where_the_sweep_is_killed_its_trainings_are_told_to_stop(tmp_path):
     code = (
