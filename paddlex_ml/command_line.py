@@ -101,10 +101,22 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
         ("seeds", "N", "train each combination with so many seeds, from Global.seed on"),
         ("folds", "K", "cross-validate each combination: all images are divided into K folds"),
         ("jobs", "N", "trainings at a time, which share the cores (default: 1)"),
+        ("trials", "N", "trainings of a search"),
     ):
         sweep.add_argument(f"--{name}", type=int, metavar=letter, help=text)
+    for name, letter, text in (
+        ("search", "SAMPLER", "choose the combinations one after the other: tpe or random; a value "
+         "of --sweep may be a range, LOW..HIGH"),
+        ("prune", "RULE", "end a training early that others outdo: none, asha or median"),
+        ("storage", "URL", "share a search between machines: a database, or a journal file"),
+        ("study", "NAME", "the name of the search in the storage"),
+    ):  # fmt: skip
+        sweep.add_argument(f"--{name}", metavar=letter, help=text)
     sweep.add_argument("--max-runs", type=int, default=100, metavar="N", help="refuse more runs")
     sweep.add_argument("--dry-run", action="store_true", help="print the commands and stop")
+    sweep.add_argument(
+        "--emit", choices=["slurm"], help="write a job script with one task for each run, and stop"
+    )  # fmt: skip
 
 
 def _list_models() -> str:

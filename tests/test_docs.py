@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
+import yaml
 
 from paddlex_ml.config import export_schema, load, shipped, values
 from paddlex_ml.data import near_duplicates
@@ -36,6 +37,17 @@ def test_the_limits_of_twins_are_those_of_the_code() -> None:
     page = (ROOT / "docs" / "data.md").read_text("utf-8")
     assert f"differ in {near_duplicates.MOST_BITS} bits at most" in page
     assert f"correlation of\n  {near_duplicates.AGREEMENT} at least" in page
+
+
+def test_the_job_for_kubernetes_is_yaml_that_takes_each_line_of_the_dry_run() -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text("utf-8")
+    [text] = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    job = yaml.safe_load(text)
+    assert (job["kind"], job["spec"]["completionMode"]) == ("Job", "Indexed")
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    mounts = {each["name"] for each in container["volumeMounts"]}
+    assert mounts == {each["name"] for each in job["spec"]["template"]["spec"]["volumes"]}
+    assert "JOB_COMPLETION_INDEX + 1" in container["args"][0]
 
 
 def test_every_tool_is_named() -> None:
