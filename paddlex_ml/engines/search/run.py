@@ -61,6 +61,7 @@ def run(
     grid.refuse_many(request, most)
     search, space = request.search, spaces.parse(request.values)
     assert search is not None
+    config = _check_ends(command, space, output)
     every = spaces.count_combinations(space)
     if every is not None and every <= search.trials:
         raise PaddlexMLError(
@@ -68,7 +69,6 @@ def run(
             where="the search",
             fix="leave out --search and --trials, which trains all of them",
         )
-    config = _check_ends(command, space, output)
     lines = [f"{key}: {each}" for key, each in space.items()]
     if is_dry:
         return SweepOutcome(
@@ -85,9 +85,12 @@ def run(
         folder = SweepFolder(output)
         worker = _name_worker(folder, search)
         study = SearchStudy(search, space, folder.study_db, worker, config.Global.seed)
-        study.claim(note, search.pruner, max(1, math.ceil(config.Train.warmup_steps)))
+        warmup = max(1, math.ceil(config.Train.warmup_steps))
+        study.claim(note, search.pruner, warmup)
         for line in lines:
             logger.info("%s", line)
+        if search.pruner != "none" and config.Train.epochs_iters <= warmup:
+            logger.warning("nothing will be pruned: the warm-up ends with the last epoch")
         trials = _Trials(command, space, study, folder)
         children.run_all(trials.tasks(), request.jobs or 1, trials.tell, trials.should_stop)
         return _sum_up(study, trials, folder)

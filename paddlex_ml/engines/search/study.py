@@ -41,7 +41,14 @@ OWN_NAME = "search"
 _NOTE, _WORKER, _HOST, _REPEATS = "paddlex_ml", "worker", "host", "repeats"
 _PRUNED = "pruned_after"
 """Names of our attributes: of a study, and of its trials."""
-_DRIVERS = {"postgresql": "psycopg2-binary", "mysql": "pymysql", "mariadb": "pymysql"}
+_KINDS = ("sqlite", "postgresql", "mysql", "mariadb")
+_DRIVERS = {
+    "psycopg": "'psycopg[binary]'",
+    "psycopg2": "psycopg2-binary",
+    "pymysql": "pymysql",
+    "MySQLdb": "mysqlclient",
+}
+"""Module of a driver -> what to install for it."""
 _TIMEOUT = 10  # seconds until a database must have answered
 _REDUCTION = 3
 """ASHA lets one of three trainings go on to the next rung, at three times the epochs."""
@@ -138,8 +145,15 @@ class SearchStudy:
         self._place = str(own_file) if request.storage is None else request.storage
         self.is_shared = request.storage is not None
         self._running: dict[int, optuna.Trial] = {}
+        self._known: dict[int, set[int]] = {}
+        """Number of a trial -> the epochs that it has reported."""
+        self._pruned: dict[int, int] = {}
+        """Number of a trial -> the epoch after which it is to be pruned."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         name = request.study or OWN_NAME
+        if own_file.is_symlink() and request.storage is None:
+            fix = "remove the link, or choose another folder: -o Global.output=FOLDER"
+            raise PaddlexMLError("a link is in the place of the study", where=self._place, fix=fix)
         with self._answering():
             self._storage = _open_storage(request.storage, own_file)
             self._study = optuna.create_study(
@@ -211,16 +225,21 @@ class SearchStudy:
                     logger.warning("trial %d was given up while it was chosen", each.number)
                     self._study.tell(each.number, state=TrialState.FAIL, skip_if_finished=True)
                 elif is_own and texts is not None:
-                    self._study_trial(each.number).set_user_attr(_WORKER, self._worker)
+                    self._take(each)
                     found.append(ChosenTrial(each.number, texts))
             self._left = self._trials - len(self._kept())
         return found
 
-    def _study_trial(self, number: int) -> optuna.Trial:
-        """A trial of an earlier process, as Optuna reports to it."""
+    def _take(self, left: FrozenTrial) -> None:
+        """Go on with a trial of an earlier process, as Optuna reports to it."""
         study_id = self._storage.get_study_id_from_name(self._study.study_name)
-        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
-        return self._running.setdefault(number, optuna.Trial(self._study, trial_id))
+        place = study_id, left.number
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(*place)
+        trial = self._running[left.number] = optuna.Trial(self._study, trial_id)
+        trial.set_user_attr(_WORKER, self._worker)
+        self._known[left.number] = set(left.intermediate_values)
+        if type(epoch := left.user_attrs.get(_PRUNED)) is int:
+            self._pruned[left.number] = epoch
 
     def ask(self) -> ChosenTrial | None:
         """The next trial; None where there are enough, or no combination is left."""
@@ -254,19 +273,17 @@ class SearchStudy:
         Returns the epoch after which the trial is to be pruned, also where an earlier process has
         found that; None: it goes on.
         """
-        trial = self._running[number]
+        trial, known = self._running[number], self._known.setdefault(number, set())
         with self._answering():
-            if _PRUNED in trial.user_attrs:
-                return int(trial.user_attrs[_PRUNED])
-            known = self._study.get_trials(deepcopy=False)[number].intermediate_values
             for epoch, score in maps:
-                if epoch in known:
+                if epoch in known or number in self._pruned:
                     continue
                 trial.report(score, epoch)
+                known.add(epoch)
                 if trial.should_prune():  # ASHA answers once for each rung
                     trial.set_user_attr(_PRUNED, epoch)
-                    return epoch
-        return None
+                    self._pruned[number] = epoch
+        return self._pruned.get(number)
 
     def tell(self, number: int, score: float | None, *, is_pruned: bool = False) -> None:
         """End a trial: with its mAP, pruned, or failed where it has neither."""
@@ -374,31 +391,34 @@ def _open_storage(storage: str | None, own_file: Path) -> Any:
         path = os.path.abspath(storage)
         return optuna.storages.JournalStorage(JournalFileBackend(path))
     kind = scheme.partition("+")[0]
-    if kind not in ("sqlite", *_DRIVERS):
+    driver = scheme.partition("+")[2]
+    if kind not in _KINDS:
         raise PaddlexMLError(
             f"there is no storage {kind}://",
             where="--storage",
             fix="--storage with a URL of sqlite://, postgresql:// or mysql://, or with the path of "
             "a journal file",
         )
-    waiting = {} if kind == "sqlite" else {"connect_timeout": _TIMEOUT}
+    is_known = driver in ("", *map(str.lower, _DRIVERS))  # others have other words for it
+    waiting = {"connect_timeout": _TIMEOUT} if kind != "sqlite" and is_known else {}
     engine = {"connect_args": waiting, "pool_pre_ping": True}
     return optuna.storages.RDBStorage(storage, engine_kwargs=engine)
 
 
 def _explain(error: Exception, place: str) -> PaddlexMLError:
     """The error of a storage: what it says in one line, and what to do."""
-    kind = place.partition("://")[0].partition("+")[0]
     told = one_line(str(getattr(error, "orig", None) or error).strip()) or type(error).__name__
     parts = urlsplit(place) if "://" in place else None
     for secret in (parts.password, parts.username) if parts else ():
         for text in {secret, unquote(secret)} if secret else ():
             told = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", CUT, told)
-    if isinstance(error, ImportError) and kind in _DRIVERS:
+    cause = error.__cause__ or error.__context__ or error
+    missing = getattr(cause, "name", None) if isinstance(cause, ImportError) else None
+    if missing is not None:
         return PaddlexMLError(
-            f"the storage of the search needs the driver of its database: {told}",
+            f"the storage of the search needs the driver {missing} of its database",
             where=url_without_secrets(place),
-            fix=program.pip_install(_DRIVERS[kind]),
+            fix=program.pip_install(_DRIVERS.get(missing, missing)),
         )
     return PaddlexMLError(
         f"the storage of the search does not answer: {without_secrets(told)[:300]}",

@@ -255,6 +255,14 @@ def test_a_storage_that_does_not_answer_is_one_error_without_its_secrets(tmp_pat
     assert "s3cret" not in str(caught.value)
 
 
+def test_a_link_in_the_place_of_a_study_is_not_followed(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "study.db").symlink_to(tmp_path / "elsewhere.db")
+    with pytest.raises(PaddlexMLError, match="a link is in the place of the study"):
+        begin(tmp_path / "out")
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
 def test_a_file_that_is_no_study_is_refused(tmp_path):
     for name in ("study.db", "journal.log"):
         (tmp_path / name).write_bytes(b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.")
@@ -268,6 +276,14 @@ def test_secrets_that_an_error_repeats_are_cut():
     error = studies._explain(ValueError('no password "p@ss" for user "bob" (p%40ss)'), place)
     assert error.what.endswith('no password "***" for user "***" (***)')
     assert error.where == "postgresql://h/db"
+
+
+def test_a_driver_that_is_missing_is_named_with_its_package():
+    error = ImportError("please install one")
+    error.__cause__ = ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
+    found = studies._explain(error, "postgresql://bob:s3cret@h/db")
+    assert found.what == "the storage of the search needs the driver psycopg of its database"
+    assert found.fix.endswith("-m pip install 'psycopg[binary]'")
 
 
 def test_a_folder_may_have_any_name(tmp_path):
