@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -83,10 +84,11 @@ def run(
     note = _describe(config, space)
     with sweeps.writing(output):
         folder = SweepFolder(output)
-        worker = _name_worker(folder, search)
-        study = SearchStudy(search, space, folder.study_db, worker, config.Global.seed)
+        record = _name_folder(folder, search)
+        study = SearchStudy(search, space, folder.study_db, record.worker, config.Global.seed)
         warmup = max(1, math.ceil(config.Train.warmup_steps))
         study.claim(note, search.pruner, warmup)
+        sweep_folder.write(folder.search_json, record)  # not before: it may be refused
         for line in lines:
             logger.info("%s", line)
         if search.pruner != "none" and config.Train.epochs_iters <= warmup:
@@ -154,12 +156,14 @@ def _describe(config: Config, space: Space) -> StudyNote:
     )
 
 
-def _name_worker(folder: SweepFolder, search: SearchRequest) -> str:
-    """The name of this folder in its study, given once.
+def _name_folder(folder: SweepFolder, search: SearchRequest) -> SearchRecord:
+    """The name of this folder in its study, the same at each start.
 
     Raises PaddlexMLError where the folder belongs to another study.
     """
-    storage = "" if search.storage is None else url_without_secrets(search.storage)
+    storage = search.storage or ""
+    is_path = storage and "://" not in storage
+    storage = os.path.abspath(storage) if is_path else url_without_secrets(storage)
     elsewhere = "choose another folder: -o Global.output=FOLDER"
     try:
         there = sweep_folder.read_search(folder.search_json)
@@ -168,16 +172,15 @@ def _name_worker(folder: SweepFolder, search: SearchRequest) -> str:
             f"it cannot be read: {error}", where=str(folder.search_json), fix=elsewhere
         ) from error
     if there is None:
-        there = SearchRecord(worker=uuid.uuid4().hex, study=search.study or "", storage=storage)
-        sweep_folder.write(folder.search_json, there)
-    elif (there.study, there.storage) != (search.study or "", storage):
+        return SearchRecord(worker=uuid.uuid4().hex, study=search.study or "", storage=storage)
+    if (there.study, there.storage) != (search.study or "", storage):
         name = f"{there.study} in {there.storage}" if there.storage else "study.db beside it"
         raise PaddlexMLError(
             f"the folder has runs of another study: {name}",
             where=str(folder.search_json),
             fix=elsewhere,
         )
-    return there.worker
+    return there
 
 
 def _list_runs(study: SearchStudy) -> list[PlannedRun]:

@@ -229,6 +229,9 @@ def test_a_storage_that_does_not_answer_starts_nothing_and_keeps_its_secrets(
     texts = [path.read_text("utf-8") for path in output.rglob("*") if path.is_file()]
     assert not any(word in text for text in (said, err, *texts) for word in ("bob", "s3cret"))
     assert list(output.glob("trial=*")) == []
+    code, _, err = call(search(output, 3, "--storage", "redis://h/1", "--study", "t"), capsys)
+    assert code == 2
+    assert "error: there is no storage redis://" in err  # the folder belongs to no study yet
 
 
 def test_no_training_gets_the_url_of_a_storage(command, toy, tmp_path):
