@@ -167,8 +167,8 @@ def _read_search(
         value, choices = chosen.get(name), _CHOICES.get(name)
         if value is not None and (not value or (choices and value not in choices)):
             meant = values.nearest(str(value), choices or ()) or (choices or ["VALUE"])[0]
-            listed = f" (one of {', '.join(choices)})" if choices else ""
-            raise _refuse(f"--{name} is {value!r}", f"--{name} {meant}{listed}")
+            listed = f": it is one of {', '.join(choices)}" if choices else ""
+            raise _refuse(f"--{name} is {value!r}{listed}", f"--{name} {meant}")
     if "trials" not in chosen:
         raise _refuse("--search does not say how many trainings it may make", "add --trials 40")
     if not found:
