@@ -49,6 +49,7 @@ from paddlex_ml.distributed import addresses
 from paddlex_ml.engines.plan import plan_text
 from paddlex_ml.engines.reproduce import original, verdict
 from paddlex_ml.engines.reproduce.original import Original
+from paddlex_ml.engines.sweep import grid
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.engines.train.summary import summarise
 from paddlex_ml.errors import PaddlexMLError, Stopped
@@ -178,30 +179,35 @@ def _sweep(path: Path, arguments: argparse.Namespace) -> list[str] | None:
     Raises PaddlexMLError where it is refused, and where trainings failed, after their table.
     """
     section, _ = load.find_sweep(path, arguments.override)
-    counts = {name: getattr(arguments, name) for name in ("seeds", "folds", "jobs")}
-    is_typed = bool(arguments.sweep or any(number is not None for number in counts.values()))
+    options = {name: getattr(arguments, name) for name in grid.OPTIONS}
+    is_only_shown = arguments.dry_run or arguments.emit is not None
+    is_typed = bool(arguments.sweep or any(value is not None for value in options.values()))
     place = load.destination(path, arguments.override)
-    if (section is None and not is_typed and not arguments.dry_run) or place is None:
+    if (section is None and not is_typed and not is_only_shown) or place is None:
         return None
     mode, output = place
     if mode != "train":
-        if not is_typed and not arguments.dry_run:
+        if not is_typed and not is_only_shown:
             return None
         fix = f"add {validation.override('Global.mode', 'train')}"
         raise PaddlexMLError(f"a sweep trains: the mode is {mode}", where="--sweep", fix=fix)
-    from paddlex_ml.engines.sweep import grid, run  # they import numpy
+    from paddlex_ml.engines.search import run as searches  # they import numpy
+    from paddlex_ml.engines.sweep import run, slurm
 
-    request = grid.read_request(arguments.sweep, counts, section)
+    request = grid.read_request(arguments.sweep, options, section)
     if request is None:
-        if arguments.dry_run:
+        if is_only_shown:
+            name = "--dry-run" if arguments.dry_run else "--emit"
             raise PaddlexMLError(
-                "--dry-run is for a sweep", where="--dry-run", fix="add --sweep KEY=VALUE,VALUE"
+                f"{name} is for a sweep", where=name, fix="add --sweep KEY=VALUE,VALUE"
             )
         return None
     command = run.SweepCommand(section is not None, arguments.config, path, arguments.override)
-    outcome = run.run(
-        command, request, output=output, is_dry=arguments.dry_run, most=arguments.max_runs
-    )
+    most = arguments.max_runs
+    if arguments.emit is not None:
+        return slurm.emit(command, request, output=output, most=most)
+    begin = run.run if request.search is None else searches.run
+    outcome = begin(command, request, output=output, is_dry=arguments.dry_run, most=most)
     if outcome.error is not None:
         print("\n".join(outcome.lines))
         raise outcome.error

@@ -111,10 +111,22 @@ def _add_experiments(parser: argparse.ArgumentParser) -> None:
         ("seeds", "N", "train each combination with so many seeds, from Global.seed on"),
         ("folds", "K", "cross-validate each combination: all images are divided into K folds"),
         ("jobs", "N", "trainings at a time, which share the cores (default: 1)"),
+        ("trials", "N", "trainings of a search"),
     ):
         sweep.add_argument(f"--{name}", type=int, metavar=letter, help=text)
+    for name, letter, text in (
+        ("search", "SAMPLER", "choose the combinations one after the other: tpe or random; a value "
+         "of --sweep may be a range, LOW..HIGH"),
+        ("prune", "RULE", "end a training early that others outdo: none, asha or median"),
+        ("storage", "URL", "share a search between machines: a database, or a journal file"),
+        ("study", "NAME", "the name of the search in the storage"),
+    ):  # fmt: skip
+        sweep.add_argument(f"--{name}", metavar=letter, help=text)
     sweep.add_argument("--max-runs", type=int, default=100, metavar="N", help="refuse more runs")
     sweep.add_argument("--dry-run", action="store_true", help="print the commands and stop")
+    sweep.add_argument(
+        "--emit", choices=["slurm"], help="write a job script with one task for each run, and stop"
+    )  # fmt: skip
     group = parser.add_argument_group(f"a training once more ({page})")
     group.add_argument(
         "--reproduce", metavar="FOLDER",
@@ -131,27 +143,18 @@ def _refuse_others(
     parser: argparse.ArgumentParser, arguments: argparse.Namespace
 ) -> argparse.Namespace:
     """Refuse what goes with neither --demo nor --reproduce, and --anyway without the latter."""
-    if arguments.demo is not None and any(
-        (arguments.config, arguments.override, arguments.data, arguments.reproduce)
-    ):
+    names = ("config", "data", "sweep", "seeds", "folds", "jobs", "search", "trials", "prune")
+    names += ("storage", "study", "emit", "max_runs", "dry_run", "print_config")
+    typed = [name for name in names if getattr(arguments, name) != parser.get_default(name)]
+    listed = " and ".join(f"--{name.replace('_', '-')}" for name in typed)
+    if arguments.demo is not None and (typed or arguments.override or arguments.reproduce):
         parser.error(
             "--demo draws a data set and stops: leave the other options to the next command"
         )
-    if arguments.reproduce is None:
-        if arguments.anyway:
-            parser.error("--anyway belongs to --reproduce FOLDER")
-        return arguments
-    others = {
-        "-c": arguments.config, "--data": arguments.data, "--sweep": arguments.sweep,
-        "--seeds": arguments.seeds, "--folds": arguments.folds, "--jobs": arguments.jobs,
-        "--max-runs": arguments.max_runs != parser.get_default("max_runs"),
-        "--dry-run": arguments.dry_run, "--print-config": arguments.print_config,
-    }  # fmt: skip
-    typed = [name for name, value in others.items() if value not in (None, False, [])]
-    if typed:
-        parser.error(
-            f"--reproduce repeats a run with its own configuration: leave out {' and '.join(typed)}"
-        )
+    if arguments.reproduce is not None and typed:
+        parser.error(f"--reproduce repeats a run with its own configuration: leave out {listed}")
+    if arguments.reproduce is None and arguments.anyway:
+        parser.error("--anyway belongs to --reproduce FOLDER")
     return arguments
 
 

@@ -45,6 +45,17 @@ def test_the_limits_of_twins_are_those_of_the_code() -> None:
     assert f"correlation of\n  {near_duplicates.AGREEMENT} at least" in page
 
 
+def test_the_job_for_kubernetes_is_yaml_that_takes_each_line_of_the_dry_run() -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text("utf-8")
+    [text] = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    job = yaml.safe_load(text)
+    assert (job["kind"], job["spec"]["completionMode"]) == ("Job", "Indexed")
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    mounts = {each["name"] for each in container["volumeMounts"]}
+    assert mounts == {each["name"] for each in job["spec"]["template"]["spec"]["volumes"]}
+    assert "JOB_COMPLETION_INDEX + 1" in container["args"][0]
+
+
 def test_every_tool_is_named() -> None:
     page = (ROOT / "docs" / "data.md").read_text("utf-8")
     for tool in (ROOT / "dataset_tools").glob("[!_]*.py"):

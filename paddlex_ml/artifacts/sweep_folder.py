@@ -3,6 +3,8 @@
 
 <output>/
   sweep.json                   the runs, each with its overrides
+  search.json  study.db        of a search: which study it belongs to; Optuna's study, if it is here
+  sweep.sbatch                 of --emit slurm: an array job with a task for each run
   <name>/                      run folders: learning_rate=0.001,seed=1
   logs/<name>.txt              what each run has printed
   folds/fold_<k>_of_<K>/       data sets: lists of their own, links to the images
@@ -18,11 +20,13 @@ from typing import Final
 
 import msgspec
 
-from paddlex_ml.storage import files
+from paddlex_ml.storage import files, regular_file
 
 FORMAT_VERSION = 1
 FOLD = re.compile(r"fold_(\d+)_of_(\d+)")
 """Name of the data set of a fold."""
+_LARGEST = 10_000
+"""Bytes of search.json: it has less than 500."""
 
 
 class SweepFolder:
@@ -31,6 +35,9 @@ class SweepFolder:
     def __init__(self, output: Path) -> None:
         self.output: Final = output
         self.sweep_json: Final = output / "sweep.json"
+        self.search_json: Final = output / "search.json"
+        self.slurm: Final = output / "sweep.sbatch"
+        self.study_db: Final = output / "study.db"
         self.logs: Final = output / "logs"
         self.folds: Final = output / "folds"
         self.out_of_fold: Final = output / "out_of_fold"
@@ -64,6 +71,26 @@ class SweepRecord(msgspec.Struct, frozen=True, kw_only=True):
     runs: list[PlannedRun]
 
 
-def write(path: Path, record: SweepRecord) -> None:
-    """Write sweep.json. Raises OSError as the system does."""
+class SearchRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of search.json: whose trials the runs of the folder are."""
+
+    format_version: int = FORMAT_VERSION
+    worker: str
+    """A random name of this folder, which its trials have in the study."""
+    study: str
+    storage: str
+    """Where the study is, without the secrets of a URL; "": study.db."""
+
+
+def read_search(path: Path) -> SearchRecord | None:
+    """Read search.json; None where there is none. Raises ValueError where it holds another thing,
+    OSError where it cannot be read.
+    """
+    if not path.exists():
+        return None
+    return msgspec.json.decode(regular_file.read(path, _LARGEST), type=SearchRecord)
+
+
+def write(path: Path, record: SweepRecord | SearchRecord) -> None:
+    """Write sweep.json or search.json. Raises OSError as the system does."""
     files.write_json(path, msgspec.to_builtins(record))

@@ -18,10 +18,12 @@ import msgspec
 from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import regular_file
-from paddlex_ml.storage.files import write_text
+from paddlex_ml.storage.files import write_json, write_text
 
 FORMAT_VERSION = 1
 """Of train_result.json. Results of release 0.1.0 have no such key."""
+PRUNED = "pruned by a search"
+"""How the message of a training begins that a search has ended, because others were better."""
 
 WeightsKind: TypeAlias = Literal["raw", "ema"]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
@@ -225,6 +227,15 @@ class _State(msgspec.Struct, frozen=True):
     err_msg: str = ""
 
 
+def write_pruned(path: Path, epoch: int, epochs: int, score: float) -> None:
+    """Write the result of a training that a search has ended after an epoch.
+
+    A resume replaces it, as it does with that of any training that has not come to its end.
+    """
+    text = f"{PRUNED} after epoch {epoch} of {epochs}: best mAP {score:.4f}"
+    write_json(path, {"done_flag": False, "err_type": "Pruned", "err_msg": text})
+
+
 def write_metrics(path: Path, history: Sequence[EpochRow]) -> None:
     """Write metrics.csv: one row for every evaluated epoch, the whole file each time."""
     text = io.StringIO()
@@ -239,10 +250,21 @@ def read_metrics(path: Path) -> tuple[float, int]:
 
     Raises OSError when it cannot be read, ValueError when it is empty or damaged.
     """
+    maps = read_maps(path)
+    if not maps:
+        raise ValueError(f"not a metrics.csv: {path}")
+    return max(score for _, score in maps), maps[-1][0]
+
+
+def read_maps(path: Path) -> list[tuple[int, float]]:
+    """Each evaluated epoch of a metrics.csv and its mAP, the better one of both weights.
+
+    Raises OSError when it cannot be read, ValueError when it is damaged.
+    """
     text = regular_file.read(path, regular_file.LARGEST_RESULT).decode("utf-8")
     try:
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        maps = [float(row[key]) for row in rows for key in ("raw_map", "ema_map") if row[key]]
-        return max(maps), int(rows[-1]["epoch"])
-    except (KeyError, IndexError, TypeError, csv.Error) as error:
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        pairs = [(row["epoch"], [row[key] for key in ("raw_map", "ema_map")]) for row in rows]
+        return [(int(epoch), max(map(float, filter(None, maps)))) for epoch, maps in pairs]
+    except (KeyError, TypeError, csv.Error) as error:
         raise ValueError(f"not a metrics.csv: {path}") from error

@@ -61,3 +61,20 @@ def test_a_failed_training_says_why_and_other_files_are_no_result(tmp_path: Path
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=r"\w"):
             train_result.read(path)
+
+
+def test_a_training_that_a_search_has_ended_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "train_result.json"
+    train_result.write_pruned(path, 3, 20, 0.41239)
+    with pytest.raises(PaddlexMLError) as caught:
+        train_result.read(path)
+    assert caught.value.what == "pruned by a search after epoch 3 of 20: best mAP 0.4124"
+    assert caught.value.what.startswith(train_result.PRUNED)
+
+
+def test_the_map_of_each_epoch_is_that_of_the_better_weights(tmp_path: Path) -> None:
+    history = [row(1, 2.5, 0.5, None), row(2, 2.0, None, None), row(3, 1 / 3, 0.75, 0.8)]
+    write_metrics(tmp_path / "metrics.csv", history)
+    assert train_result.read_maps(tmp_path / "metrics.csv") == [(1, 0.5), (3, 0.8)]
+    write_metrics(tmp_path / "metrics.csv", [])
+    assert train_result.read_maps(tmp_path / "metrics.csv") == []

@@ -17,6 +17,7 @@ from paddlex_ml.artifacts import (
     run_lock,
     run_record,
     saved_scores,
+    sweep_folder,
     train_result,
 )
 from paddlex_ml.artifacts.run_folder import PredictFiles, RunFolder
@@ -67,6 +68,7 @@ def _write_run() -> list[bytes]:
         "train_result.json": b'{"done_flag": true, "model_name": "m"}',
         "best_model/best_model.pdparams": b"0",
         ".train.json": b'{"pid": 1, "host": "h", "start": "2026-01-01"}',
+        "search.json": b'{"format_version": 1, "worker": "w", "study": "s", "storage": ""}',
         "predict/predictions.json": _PREDICTIONS,
         "predict/predictions.csv": _TABLE,
         "predict/a.jpg": b"1",
@@ -93,6 +95,8 @@ def _read_run(folder: Path, content: bytes) -> object:
     ]
     with suppress(OSError, ValueError):  # as its users do
         told.append(train_result.read_metrics(RunFolder(output).metrics_csv))
+    with suppress(OSError, ValueError):
+        told.append(sweep_folder.read_search(output / "search.json") is None)
     earlier_run.hide_result(output)
     earlier_run.show_result(output)
     aside = overwriting.set_aside(output)

@@ -116,7 +116,8 @@ def _read(name: str, folder: Path) -> FoundRun:
     try:
         trained = train_result.read(run.result("train"))
     except PaddlexMLError as error:
-        problem = f"failed: {error.what}"
+        is_pruned = error.what.startswith(train_result.PRUNED)
+        problem = error.what if is_pruned else f"failed: {error.what}"
     except FileNotFoundError:
         problem = "it has not come to its end"
         with suppress(OSError, ValueError):

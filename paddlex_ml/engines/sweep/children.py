@@ -13,7 +13,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -61,21 +62,32 @@ class _Running(NamedTuple):
     ends_before: int
 
 
-def run_all(tasks: Sequence[ChildTask], jobs: int, tell: Callable[[Ended], None]) -> None:
+def run_all(
+    tasks: Iterable[ChildTask],
+    jobs: int,
+    tell: Callable[[Ended], None],
+    should_stop: Callable[[str], bool] = lambda _: False,
+) -> None:
     """Run all tasks, `jobs` at a time, and `tell` each end. Raises Stopped when a signal asks for
     it, after the trainings have saved their states and ended.
+
+    Each task is taken when there is room for it. `should_stop` is asked again and again, with the
+    name of each task that runs: where it answers yes, that training saves its state and ends.
     """
-    waiting, running, received = list(reversed(tasks)), list[_Running](), list[int]()
-    passed = 0
+    arriving, running, received = iter(tasks), list[_Running](), list[int]()
+    passed, is_over = 0, False
 
     def note(number: int, _: FrameType | None) -> None:
         received.append(number)
 
-    with stop_signals.received_by(note):
-        while running or (waiting and not received):
-            while waiting and not received and len(running) < jobs:
-                free = min(set(range(jobs)) - {each.place for each in running})
-                running.append(_start(waiting.pop(), free, jobs))
+    with stop_signals.received_by(note), _stopped_with_an_error(running):
+        while running or not (is_over or received):
+            while not (is_over or received) and len(running) < jobs:
+                task = next(arriving, None)
+                is_over = task is None
+                if task is not None:
+                    free = min(set(range(jobs)) - {each.place for each in running})
+                    running.append(_start(task, free, jobs))
             if len(received) > passed:
                 passed = len(received)
                 name = signal.Signals(received[-1]).name
@@ -83,12 +95,28 @@ def run_all(tasks: Sequence[ChildTask], jobs: int, tell: Callable[[Ended], None]
                 for each in running:
                     each.process.send_signal(_STOP)
             time.sleep(_POLL)
+            for each in running:
+                if should_stop(each.task.name):
+                    each.process.send_signal(_STOP)
             for each in [each for each in running if each.process.poll() is not None]:
                 running.remove(each)
                 code, seconds = each.process.returncode, time.monotonic() - each.began
                 tell(Ended(each.task.name, code, seconds, each.ends_before))
     if received:
         raise Stopped(received[0])
+
+
+@contextmanager
+def _stopped_with_an_error(running: Sequence[_Running]) -> Iterator[None]:
+    """Where the body fails, let the trainings that run save their states and end."""
+    try:
+        yield
+    except Exception:
+        for each in running:
+            each.process.send_signal(_STOP)
+        for each in running:
+            each.process.wait()
+        raise
 
 
 def _start(task: ChildTask, place: int, jobs: int) -> _Running:

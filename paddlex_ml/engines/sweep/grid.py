@@ -2,6 +2,7 @@
 """What a sweep is asked for, and its combinations: keys x values x seeds x folds.
 
 --sweep Train.learning_rate=1e-4,5e-4 --seeds 2      Sweep: {Train.learning_rate: [1e-4, 5e-4]}
+--sweep Train.learning_rate=1e-5..1e-2 --search tpe --trials 40     a search chooses them instead
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ from paddlex_ml import systems
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder
 from paddlex_ml.config import validation, values
 from paddlex_ml.config.load import SWEEP
+from paddlex_ml.engines.search import space
 from paddlex_ml.errors import PaddlexMLError
 
 MOST_RUNS = 100
 """Runs that are started without a question."""
-_COUNTS = ("seeds", "folds", "jobs")
+_COUNTS = ("seeds", "folds", "jobs", "trials")
+_TEXTS = ("search", "prune", "storage", "study")
+OPTIONS = (*_COUNTS, *_TEXTS)
+"""What a sweep is told beside its keys, on the command line and in the section."""
+_OF_SEARCH = (*_TEXTS, "trials")
+_CHOICES = {"search": ("tpe", "random"), "prune": ("none", "asha", "median")}
 _FIXED = {
     "Global.output": "each run gets a folder of its own below it",
     "Global.mode": "a sweep trains",
@@ -35,6 +42,19 @@ _LONGEST = 120  # letters of a folder's name
 
 
 @dataclass(frozen=True)
+class SearchRequest:
+    """How a search chooses its combinations."""
+
+    sampler: str
+    trials: int
+    pruner: str
+    storage: str | None
+    """URL of an Optuna storage, or the path of a journal; None: a file in the folder."""
+    study: str | None
+    """Its name there."""
+
+
+@dataclass(frozen=True)
 class SweepRequest:
     """A sweep as the user asks for it."""
 
@@ -42,24 +62,27 @@ class SweepRequest:
     """Key -> values, each as it is written behind -o key=."""
     seeds: int | None = None
     folds: int | None = None
-    jobs: int = 1
+    jobs: int | None = None
+    search: SearchRequest | None = None
+    """None: all combinations are trained."""
 
     @property
     def count(self) -> int:
         """Number of runs."""
+        if self.search is not None:
+            return self.search.trials
         sizes = map(len, self.values.values())
         return math.prod(sizes) * (self.seeds or 1) * (self.folds or 1)
 
 
 def read_request(
-    words: Sequence[str], counts: Mapping[str, int | None], section: Any
+    words: Sequence[str], options: Mapping[str, int | str | None], section: Any
 ) -> SweepRequest | None:
     """The sweep of a command line and of the section Sweep of its file; None where none is asked.
 
-    words: behind --sweep. counts: seeds, folds and jobs, None where they are not given. The command
+    words: behind --sweep. options: those of OPTIONS, None where they are not given. The command
     line wins. Raises PaddlexMLError for everything that cannot be meant.
     """
-    asked = {name: number for name, number in counts.items() if number is not None}
     found, own = _read_section(section)
     typed: dict[str, tuple[str, ...]] = {}
     for text in words:
@@ -71,10 +94,13 @@ def read_request(
             raise _refuse(f"{key} is swept twice", "write all of its values behind one --sweep")
         typed[key] = tuple(split_values(listed))
     found |= typed
-    numbers = own | asked
-    if not found and not numbers.keys() & {"seeds", "folds"}:
-        if numbers:
-            raise _refuse("--jobs is for a sweep", "add --sweep KEY=VALUE,VALUE or --seeds N")
+    chosen = own | {name: value for name, value in options.items() if value is not None}
+    numbers = {name: value for name, value in chosen.items() if isinstance(value, int)}
+    if not found and not chosen.keys() & {"seeds", "folds", "search"}:
+        if chosen:
+            wanted = " --search tpe" if chosen.keys() & {*_OF_SEARCH} else " or --seeds N"
+            fix = f"add --sweep KEY=VALUE,VALUE{wanted}"
+            raise _refuse(f"--{next(iter(chosen))} is for a sweep", fix)
         return None
     for key, texts in found.items():
         _refuse_key(key, texts, has_folds="folds" in numbers)
@@ -84,33 +110,90 @@ def read_request(
             raise _refuse(f"--{name} is {number}", f"--{name} {least} or more")
     if "seeds" in numbers and "Global.seed" in found:
         raise _refuse("Global.seed is swept, and --seeds is given", "leave out one of the two")
-    return SweepRequest(found, numbers.get("seeds"), numbers.get("folds"), numbers.get("jobs", 1))
+    search = _read_search(chosen, found)
+    counts = (numbers.get("seeds"), numbers.get("folds"), numbers.get("jobs"))
+    return SweepRequest(found, *counts, search)
 
 
-def _read_section(section: Any) -> tuple[dict[str, tuple[str, ...]], dict[str, int]]:
-    """Swept keys and counts of the section in the file; both are empty for None."""
+def _read_section(
+    section: Any,
+) -> tuple[dict[str, tuple[str, ...]], dict[str, int | str]]:
+    """Swept keys and options of the section in the file; both are empty for None."""
     if section is None:
         return {}, {}
     if not isinstance(section, dict):
         raise _refuse(f"the section {SWEEP} is no mapping", f"-o {SWEEP}=null leaves it out")
-    found, numbers = dict[str, tuple[str, ...]](), dict[str, int]()
+    found, options = dict[str, tuple[str, ...]](), dict[str, int | str]()
     waiting = list(section.items())
     while waiting:
         key, value = waiting.pop(0)
         if isinstance(value, dict):
             waiting = [*((f"{key}.{below}", each) for below, each in value.items()), *waiting]
-        elif key in _COUNTS:
-            if type(value) is not int:
-                raise _refuse(f"{SWEEP}.{key} is {value!r}", "write a whole number")
-            numbers[key] = value
+        elif key in OPTIONS:
+            kind, words = (int, "a whole number") if key in _COUNTS else (str, "a text")
+            if type(value) is not kind:
+                raise _refuse(f"{SWEEP}.{key} is {value!r}", f"write {words}")
+            options[key] = value
+        elif isinstance(value, str) and space.is_range(value):
+            found[key] = (value,)
         elif not isinstance(value, list):
+            meant = values.nearest(str(key), OPTIONS)
+            also = f"the option {meant}, " if meant else ""
             raise _refuse(
                 f"{SWEEP}.{key} is {value!r}, no list",
-                f"write [{value}], or one of {', '.join(_COUNTS)} with a number",
+                f"write {also}[{value}], LOW..HIGH for a search, or one of {', '.join(OPTIONS)}",
             )
         else:
             found[key] = tuple(validation.assignment(key, each).partition("=")[2] for each in value)
-    return found, numbers
+    return found, options
+
+
+def _read_search(
+    chosen: Mapping[str, int | str], found: Mapping[str, Sequence[str]]
+) -> SearchRequest | None:
+    """The search of these options; None where all combinations are to be trained."""
+    if "search" not in chosen:
+        if alone := [name for name in _OF_SEARCH if name in chosen]:
+            more = "" if "trials" in chosen else " --trials 40"
+            raise _refuse(f"--{alone[0]} is for a search", f"add --search tpe{more}")
+        for key, texts in found.items():
+            if ranges := [text for text in texts if space.is_range(text)]:
+                raise _refuse(
+                    f"{key} has the range {ranges[0]}, in which a search alone can choose",
+                    f"add --search tpe --trials 40, or list values: --sweep {key}=VALUE,VALUE",
+                )
+        return None
+    for name in _TEXTS:
+        value, choices = chosen.get(name), _CHOICES.get(name)
+        if value is not None and (not value or (choices and value not in choices)):
+            meant = values.nearest(str(value), choices or ()) or (choices or ["VALUE"])[0]
+            listed = f": it is one of {', '.join(choices)}" if choices else ""
+            raise _refuse(f"--{name} is {value!r}{listed}", f"--{name} {meant}")
+    if "trials" not in chosen:
+        raise _refuse("--search does not say how many trainings it may make", "add --trials 40")
+    if not found:
+        fix = "add --sweep Train.learning_rate=1e-5..1e-2, or a list of values"
+        raise _refuse("--search has nothing to choose", fix)
+    for name in ("seeds", "folds"):
+        if name in chosen:
+            raise _refuse(
+                f"--{name} is given, but a search trains each combination once",
+                f"leave it out; then train the best combinations with --sweep and --{name}",
+            )
+    if "Global.seed" in found:
+        raise _refuse("a search for a seed finds the luckiest one", "leave Global.seed out")
+    if ("storage" in chosen) != ("study" in chosen):
+        if "study" in chosen:
+            raise _refuse("--study names a study in a --storage", "add --storage URL")
+        raise _refuse("--storage may hold many studies: which is meant?", "add --study NAME")
+    named = {name: str(chosen[name]) for name in _TEXTS if name in chosen}
+    return SearchRequest(
+        sampler=named["search"],
+        trials=int(chosen["trials"]),
+        pruner=named.get("prune", "none"),
+        storage=named.get("storage"),
+        study=named.get("study"),
+    )
 
 
 def split_values(text: str) -> list[str]:
@@ -158,6 +241,9 @@ def _refuse(what: str, fix: str) -> PaddlexMLError:
 def refuse_many(request: SweepRequest, most: int) -> None:
     """Raise PaddlexMLError where there are more than `most` runs: nobody meant ten thousand."""
     if request.count > most:
+        if request.search is not None:
+            what = f"these are {request.count:,} trainings, one for each trial"
+            raise _refuse(what, f"--max-runs {request.count} if that is meant; else fewer --trials")
         sizes = [f"{len(texts)} of {key}" for key, texts in request.values.items()]
         sizes += [f"{n} {name}" for name in ("seeds", "folds") if (n := getattr(request, name))]
         raise _refuse(
@@ -171,7 +257,7 @@ def expand(request: SweepRequest, seed: int, folder: SweepFolder) -> list[Planne
 
     seed: the first one; the others follow it.
     """
-    keys, short = list(request.values), _shorten(list(request.values))
+    keys, short = list(request.values), shorten(list(request.values))
     seeds: list[int | None] = [None]
     if request.seeds is not None:
         seeds = [seed + k for k in range(request.seeds)]
@@ -184,25 +270,25 @@ def expand(request: SweepRequest, seed: int, folder: SweepFolder) -> list[Planne
                 words.append(f"Global.seed={own_seed}")
                 parts.append(f"seed={own_seed}")
             if request.folds is None:
-                runs.append(PlannedRun(name=_name(parts, taken), overrides=words, group=""))
+                runs.append(PlannedRun(name=name_run(parts, taken), overrides=words, group=""))
                 continue
-            group = _name(parts or ["all"], taken)
+            group = name_run(parts or ["all"], taken)
             for number in range(1, request.folds + 1):
                 data = validation.assignment(
                     "Global.dataset_dir", str(folder.fold(number, request.folds))
                 )
-                name = _name([*parts, f"fold={number}of{request.folds}"], taken)
+                name = name_run([*parts, f"fold={number}of{request.folds}"], taken)
                 runs.append(PlannedRun(name=name, overrides=[*words, data], group=group))
     return runs
 
 
-def _shorten(keys: Sequence[str]) -> dict[str, str]:
+def shorten(keys: Sequence[str]) -> dict[str, str]:
     """Keys without their sections, where that is enough to tell them apart."""
     short = [key.partition(".")[2] for key in keys]
     return {k: s if short.count(s) == 1 else k for k, s in zip(keys, short, strict=True)}
 
 
-def _name(parts: Sequence[str], taken: set[str]) -> str:
+def name_run(parts: Sequence[str], taken: set[str]) -> str:
     """A file name for a combination; a digest keeps those apart that would have the same one."""
     text = ",".join(parts)
     name = re.sub(r"[^\w.+=,-]+", "_", text)

@@ -11,9 +11,10 @@ of its run folders: a sweep that was killed goes on with the runs that are not d
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from paddlex_ml import ended_process, program
 from paddlex_ml.artifacts import run_lock, sweep_folder, train_result
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder, SweepRecord
-from paddlex_ml.config import load, run_config
+from paddlex_ml.config import load, run_config, typed_words
 from paddlex_ml.config.schema import Config, GlobalConfig
 from paddlex_ml.config.validation import assignment
 from paddlex_ml.engines.leaderboard import collect, rank
@@ -63,8 +64,31 @@ class SweepCommand(NamedTuple):
             "Train.resume_path=auto",
             assignment("Global.output", str(output / run.name)),
         ]
-        options = [part for text in (*self.overrides, *own) for part in ("-o", text)]
+        options = [part for text in (*self._shared, *own) for part in ("-o", text)]
         return ["-c", self.config, *options]
+
+    @property
+    def _shared(self) -> list[str]:
+        """The overrides but those of the section of the sweep: no training needs them, and the URL
+        of a storage may have a password.
+        """
+        return [
+            word
+            for each in typed_words.join(self.overrides)
+            if re.match(rf"\s*{load.SWEEP}\s*[.=]", each.text) is None
+            for word in each.words
+        ]
+
+    def record(self, folder: SweepFolder, runs: Sequence[PlannedRun]) -> None:
+        """Write sweep.json, without the secrets of URLs."""
+        words = ["-c", self.config, *(p for text in self._shared for p in ("-o", text))]
+        shared = [without_secrets(text) for text in words]
+        sweep_folder.write(folder.sweep_json, SweepRecord(command=shared, runs=list(runs)))
+
+    def task(self, run: PlannedRun, folder: SweepFolder) -> ChildTask:
+        """The training of one run, as a process."""
+        words = [*program.child(), *self.words(run, folder.output)]
+        return ChildTask(run.name, words, folder.log(run.name))
 
 
 class SweepOutcome(NamedTuple):
@@ -76,6 +100,14 @@ class SweepOutcome(NamedTuple):
     """Which runs have failed; None: none."""
 
 
+class SweepPlan(NamedTuple):
+    """The runs of a sweep, each of which has been checked."""
+
+    runs: list[PlannedRun]
+    configs: list[Config]
+    """Of each run."""
+
+
 def run(
     command: SweepCommand, request: SweepRequest, *, output: Path, is_dry: bool, most: int
 ) -> SweepOutcome:
@@ -84,16 +116,54 @@ def run(
     Raises PaddlexMLError before anything is started where a combination is refused, and where the
     folder holds other trainings; Stopped where a signal asks for it.
     """
-    grid.refuse_many(request, most)
-    folder = SweepFolder(output)
-    _, seed = load.find_sweep(command.path, command.overrides)
-    runs = grid.expand(request, GlobalConfig.seed if seed is None else seed, folder)
-    configs = [_check(command, each, output) for each in runs]
+    runs, configs = plan(command, request, output, most)
     if is_dry:
-        start = program.command()
-        return SweepOutcome(
-            [grid.write_command(start, command.words(each, output)) for each in runs]
-        )
+        return SweepOutcome(list_commands(command, runs, output))
+    with writing(output):
+        done = {
+            each.name
+            for each, config in zip(runs, configs, strict=True)
+            if is_done(output / each.name, config)
+        }
+        folder = prepare(command, request, runs, output)
+        left = [each for each in runs if each.name not in done]
+        problems = _train(command, left, folder, request)
+        return _sum_up(folder, runs, problems)
+
+
+def plan(command: SweepCommand, request: SweepRequest, output: Path, most: int) -> SweepPlan:
+    """All runs, at most `most`. Raises PaddlexMLError where one of them is refused."""
+    grid.refuse_many(request, most)
+    _, seed = load.find_sweep(command.path, command.overrides)
+    first = GlobalConfig.seed if seed is None else seed
+    runs = grid.expand(request, first, SweepFolder(output))
+    return SweepPlan(runs, [check(command, each, output) for each in runs])
+
+
+def list_commands(command: SweepCommand, runs: Sequence[PlannedRun], output: Path) -> list[str]:
+    """The commands of the runs, as lines of a shell."""
+    start = program.command()
+    return [grid.write_command(start, command.words(each, output)) for each in runs]
+
+
+def prepare(
+    command: SweepCommand, request: SweepRequest, runs: Sequence[PlannedRun], output: Path
+) -> SweepFolder:
+    """Write what the runs share: the data sets of the folds, and sweep.json."""
+    folder = SweepFolder(output)
+    if request.folds is not None:
+        whole = msgspec.structs.replace(runs[0], overrides=runs[0].overrides[:-1])
+        fold_sets.write(folder, check(command, whole, output), request.folds)
+    command.record(folder, runs)
+    return folder
+
+
+@contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Be the only sweep that writes into the folder, which is made.
+
+    Raises PaddlexMLError where it holds a training of its own.
+    """
     if earlier_run.holds_results(output):
         raise PaddlexMLError(
             "the folder of the sweep holds a training",
@@ -102,23 +172,10 @@ def run(
         )
     output.mkdir(parents=True, exist_ok=True)
     with run_lock.writing(output, "sweep"):
-        done = {
-            each.name
-            for each, config in zip(runs, configs, strict=True)
-            if _is_done(output / each.name, config)
-        }
-        if request.folds is not None:
-            whole = msgspec.structs.replace(runs[0], overrides=runs[0].overrides[:-1])
-            fold_sets.write(folder, _check(command, whole, output), request.folds)
-        words = ["-c", command.config, *(p for text in command.overrides for p in ("-o", text))]
-        shared = [without_secrets(text) for text in words]
-        sweep_folder.write(folder.sweep_json, SweepRecord(command=shared, runs=runs))
-        left = [each for each in runs if each.name not in done]
-        problems = _train(command, left, folder, request)
-        return _sum_up(folder, runs, problems)
+        yield
 
 
-def _check(command: SweepCommand, run: PlannedRun, output: Path) -> Config:
+def check(command: SweepCommand, run: PlannedRun, output: Path) -> Config:
     """The configuration of a run. Raises PaddlexMLError with all of its faults."""
     words = command.words(run, output)[3::2]
     try:
@@ -128,7 +185,7 @@ def _check(command: SweepCommand, run: PlannedRun, output: Path) -> Config:
         raise error.replace(what=Lines(what)) from error
 
 
-def _is_done(folder: Path, config: Config) -> bool:
+def is_done(folder: Path, config: Config) -> bool:
     """Whether the run in a folder has come to its end.
 
     Raises PaddlexMLError where it is one of other options.
@@ -165,20 +222,13 @@ def _train(
     logger.info("%s, %d done before", count(total, "run"), ready)
     problems: dict[str, str] = {}
     for each in left:
-        _wait_for(output / each.name)
-    tasks = [
-        ChildTask(
-            each.name,
-            [*program.child(), *command.words(each, output)],
-            folder.log(each.name),
-        )
-        for each in left
-    ]
+        wait_for(output / each.name)
+    tasks = [command.task(each, folder) for each in left]
 
     def tell(ended: Ended) -> None:
         nonlocal ready
         ready += 1
-        problem = _find_problem(ended, folder)
+        problem = find_problem(ended, folder)
         if problem:
             problems[ended.name] = problem
             logger.warning("run %d of %d failed: %s: %s", ready, total, ended.name, problem)
@@ -188,11 +238,11 @@ def _train(
         logger.info("run %d of %d: %s: mAP %.4f, %s", ready, total, ended.name, result.best_map,
                     seconds)  # fmt: skip
 
-    children.run_all(tasks, request.jobs, tell)
+    children.run_all(tasks, request.jobs or 1, tell)
     return problems
 
 
-def _wait_for(folder: Path) -> None:
+def wait_for(folder: Path) -> None:
     """Wait while a training of an earlier sweep, which was killed, still saves its state there."""
     told = False
     while folder.is_dir():
@@ -205,7 +255,7 @@ def _wait_for(folder: Path) -> None:
         time.sleep(_WAIT)
 
 
-def _find_problem(ended: Ended, folder: SweepFolder) -> str:
+def find_problem(ended: Ended, folder: SweepFolder) -> str:
     """Why a training failed; "" where it did not."""
     if ended.code == 0:
         return ""
@@ -223,7 +273,7 @@ def _sum_up(
     folder: SweepFolder, runs: Sequence[PlannedRun], problems: dict[str, str]
 ) -> SweepOutcome:
     """Join the folds, write the table, and name the runs that failed."""
-    lines, groups = list[str](), dict[str, list[str]]()
+    lines, groups, output = list[str](), dict[str, list[str]](), folder.output
     for each in runs:
         if each.group:
             groups.setdefault(each.group, []).append(each.name)
@@ -235,15 +285,30 @@ def _sum_up(
                 f"{joined.suspected:,} doubtful labels: {joined.folder}"
             )
     if len(problems) < len(runs):
-        board = rank.rank(collect.collect([folder.output]))
-        csv, page = table.write(board, folder.output)
-        lines = [*table.render(board), *lines, f"table:  {csv}", f"report: {page}"]
+        lines = tabulate(output, lines)
+    return conclude(lines, problems, len(runs), output, "it trains these again")
+
+
+def tabulate(output: Path, lines: Sequence[str]) -> list[str]:
+    """Write the table of all runs in the folder; returns it for the terminal, then `lines`."""
+    board = rank.rank(collect.collect([output]))
+    csv, page = table.write(board, output)
+    return [*table.render(board), *lines, f"table:  {csv}", f"report: {page}"]
+
+
+def conclude(
+    lines: list[str], problems: Mapping[str, str], runs: int, output: Path, repeat: str
+) -> SweepOutcome:
+    """What a sweep gives: these lines, and an error where runs have failed.
+
+    problems: name -> why. repeat: what the same command does about them.
+    """
     if not problems:
         return SweepOutcome(lines)
     listed = "; ".join(f"{name}: {why}" for name, why in list(problems.items())[:5])
     error = PaddlexMLError(
-        f"{len(problems)} of {count(len(runs), 'run')} failed: {listed}",
-        where=str(folder.output),
-        fix="repair the cause, and repeat the command: it trains these again",
+        f"{len(problems)} of {count(runs, 'run')} failed: {listed}",
+        where=str(output),
+        fix=f"repair the cause, and repeat the command: {repeat}",
     )
     return SweepOutcome(lines, error)

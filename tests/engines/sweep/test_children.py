@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -100,6 +101,49 @@ def test_windows_stops_them_by_another_signal_than_the_one_that_kills(tmp_path, 
         children.run_all([make(tmp_path, "a", code)], 1, ends.append)
     assert [each.code for each in ends] == [149]
     assert (tmp_path / "logs" / "a.txt").read_text() == "ready\nsaved\n"
+
+
+def test_tasks_are_taken_when_there_is_room_and_one_may_be_told_to_stop(tmp_path):
+    wait = (
+        "import signal, sys, time\n"
+        "def stop(*_): print('saved', flush=True); sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "print('ready', flush=True); time.sleep(600)\n"
+    )
+    log, told = tmp_path / "logs" / "a.txt", list[str]()
+
+    def choose() -> Iterator[ChildTask]:
+        yield make(tmp_path, "a", wait)
+        told.append("taken")
+        yield make(tmp_path, "b", "print(1)")
+
+    def should_stop(name: str) -> bool:
+        is_ready = name == "a" and log.is_file() and "ready" in log.read_text()
+        if is_ready and "stop" not in told:
+            told.append("stop")
+            return True
+        return False
+
+    def tell(ended: Ended) -> None:
+        told.append(f"{ended.name} {ended.code}")
+
+    children.run_all(choose(), 1, tell, should_stop)
+    assert told == ["stop", "a 143", "taken", "b 0"]
+    assert "saved" in log.read_text()
+
+
+def test_an_error_lets_those_that_run_end(tmp_path):
+    sleep = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    log = tmp_path / "logs" / "a.txt"
+
+    def should_stop(_: str) -> bool:
+        if log.read_text().endswith("\n"):
+            raise ValueError("no answer")
+        return False
+
+    with pytest.raises(ValueError, match="no answer"):
+        children.run_all([make(tmp_path, "a", sleep)], 1, print, should_stop)
+    assert not psutil.pid_exists(int(log.read_text()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells the children")

@@ -8,18 +8,19 @@ import pytest
 
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder
 from paddlex_ml.engines.sweep import grid
-from paddlex_ml.engines.sweep.grid import SweepRequest
+from paddlex_ml.engines.sweep.grid import SearchRequest, SweepRequest
 from paddlex_ml.errors import PaddlexMLError
 
 RATE = "Train.learning_rate"
+SEARCH: dict[str, Any] = {"search": "tpe", "trials": 4}
 
 
-def read(*words: str, section: Any = None, **counts: int) -> SweepRequest | None:
-    return grid.read_request(words, counts, section)
+def read(*words: str, section: Any = None, **options: int | str) -> SweepRequest | None:
+    return grid.read_request(words, options, section)
 
 
-def request(*words: str, section: Any = None, **counts: int) -> SweepRequest:
-    found = read(*words, section=section, **counts)
+def request(*words: str, section: Any = None, **options: int | str) -> SweepRequest:
+    found = read(*words, section=section, **options)
     assert found is not None
     return found
 
@@ -78,6 +79,27 @@ def test_a_section_of_the_file_asks_too_and_the_command_line_wins(section):
     assert (found.seeds, found.jobs) == (4, 3)
 
 
+@pytest.mark.parametrize(
+    "section",
+    [
+        {RATE: "1e-5..1e-2", "Train.loss.name": ["bce", "asymmetric"], **SEARCH, "prune": "asha"},
+        {
+            "Train": {"learning_rate": "1e-5..1e-2", "loss": {"name": ["bce", "asymmetric"]}},
+            **SEARCH,
+            "prune": "asha",
+        },
+    ],
+)
+def test_a_section_of_the_file_asks_for_a_search_too(section):
+    found = request(section=section)
+    typed = request(f"{RATE}=1e-5..1e-2", "Train.loss.name=bce,asymmetric", **SEARCH, prune="asha")
+    assert found == typed
+    assert found.count == 4
+    assert found.search == SearchRequest("tpe", 4, "asha", None, None)
+    more = request(section=section, trials=9, storage="a.log", study="s")
+    assert more.search == SearchRequest("tpe", 9, "asha", "a.log", "s")
+
+
 def test_nothing_asked_is_no_sweep():
     assert read() is None
     assert read(section={}) is None
@@ -125,6 +147,29 @@ def test_keys_of_one_name_in_two_sections_keep_their_sections():
         ([], {"section": {RATE: []}}, f"{RATE} has no values", "--sweep"),
         ([], {"section": {"seeds": "many"}}, "Sweep.seeds is 'many'", "a whole number"),
         ([], {"section": {"sseeds": [3]}}, "there is no key sseeds", ""),
+        ([], {"section": {"trails": 40}}, "Sweep.trails is 40", "the option trials"),
+        ([], {"section": {"search": 3}}, "Sweep.search is 3", "a text"),
+        ([], {"trials": 4}, "--trials is for a sweep", "add --sweep KEY=VALUE,VALUE --search tpe"),
+        ([f"{RATE}=1,2"], {"trials": 4}, "--trials is for a search", "add --search tpe"),
+        ([f"{RATE}=1,2"], {"prune": "asha"}, "--prune is for a search", "tpe --trials 40"),
+        ([f"{RATE}=1..2"], {}, f"{RATE} has the range 1..2", "add --search tpe --trials 40"),
+        ([f"{RATE}=1..2"], {"search": "tpe"}, "how many trainings", "add --trials 40"),
+        ([f"{RATE}=1..2"], {"search": "tpe", "trials": 0}, "--trials is 0", "--trials 1 or more"),
+        ([], {"search": "tpe", "trials": 4}, "nothing to choose", f"--sweep {RATE}=1e-5..1e-2"),
+        ([f"{RATE}=1..2"], {**SEARCH, "search": "tep"}, "--search is 'tep': it", "--search tpe"),
+        ([f"{RATE}=1..2"], {**SEARCH, "search": "cmaes"}, "one of tpe, random", "--search tpe"),
+        (
+            [f"{RATE}=1..2"],
+            {**SEARCH, "prune": "hyper"},
+            "one of none, asha, median",
+            "--prune none",
+        ),
+        ([f"{RATE}=1..2"], {**SEARCH, "storage": ""}, "--storage is ''", "--storage VALUE"),
+        ([f"{RATE}=1..2"], {**SEARCH, "storage": "a.log"}, "many studies", "--study NAME"),
+        ([f"{RATE}=1..2"], {**SEARCH, "study": "a"}, "--study names a study in", "--storage URL"),
+        ([f"{RATE}=1..2"], {**SEARCH, "seeds": 3}, "--seeds is given", "with --sweep and --seeds"),
+        ([f"{RATE}=1..2"], {**SEARCH, "folds": 3}, "--folds is given", "with --sweep and --folds"),
+        (["Global.seed=1..9"], SEARCH, "finds the luckiest one", "leave Global.seed out"),
     ],
 )
 def test_bad_input_is_one_clear_error(words, options, what, fix):
@@ -144,3 +189,5 @@ def test_thousands_of_runs_are_asked_back_with_their_number():
     grid.refuse_many(asked, 10_000)
     with pytest.raises(PaddlexMLError, match="150 runs: 3 seeds x 50 folds"):
         grid.refuse_many(request(seeds=3, folds=50), 100)
+    with pytest.raises(PaddlexMLError, match="these are 400 trainings, one for each trial"):
+        grid.refuse_many(request(f"{RATE}=1..2", search="tpe", trials=400), 100)
