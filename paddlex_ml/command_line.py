@@ -143,8 +143,8 @@ def _refuse_others(
     parser: argparse.ArgumentParser, arguments: argparse.Namespace
 ) -> argparse.Namespace:
     """Refuse what goes with neither --demo nor --reproduce, and --anyway without the latter."""
-    names = ("config", "data", "sweep", "seeds", "folds", "jobs", "search", "trials", "prune")
-    names += ("storage", "study", "emit", "max_runs", "dry_run", "print_config")
+    names = ["config", "data", "sweep", "seeds", "folds", "jobs", "search", "trials", "prune"]
+    names += ["storage", "study", "emit", "max_runs", "dry_run", "print_config"]
     typed = [name for name in names if getattr(arguments, name) != parser.get_default(name)]
     listed = " and ".join(f"--{name.replace('_', '-')}" for name in typed)
     if arguments.demo is not None and (typed or arguments.override or arguments.reproduce):

@@ -220,7 +220,7 @@ def test_another_training_is_not_touched(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-c", "x"], "leave out -c"),
+        (["-c", "x"], "leave out --config"),
         (["--data", "x", "--seeds", "2"], "leave out --data and --seeds"),
         (["--print-config", "--max-runs", "5"], "leave out --max-runs and --print-config"),
         (["--sweep", "Global.seed=1,2"], "leave out --sweep"),
