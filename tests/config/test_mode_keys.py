@@ -100,10 +100,10 @@ def test_an_engine_reads_no_key_that_its_mode_does_not_have(
         options = [*options, f"Predict.input={next(data.rglob('*.png'))}", "Predict.save_img=true"]
     asked: set[str] = set()
 
-    def watch(config: Config, typed: Any) -> Any:
+    def watch(config: Config, *others: Any) -> Any:
         monkeypatch.setattr(cli, "_summarise", lambda *_: "")  # it reads what the next mode needs
         Recorder(monkeypatch, asked)
-        return original(config, typed)
+        return original(config, *others)
 
     original = cli._run_engine
     monkeypatch.setattr(cli, "_run_engine", watch)
