@@ -93,15 +93,15 @@ OpenMember = Callable[[ArchiveMember], IO[bytes]]
 class TarEntry(tarfile.TarInfo):
     """An entry whose long names and attributes, which Python reads whole, have a limit."""
 
-    @classmethod
-    def frombuf(cls, buf: Any, encoding: str, errors: str) -> TarEntry:
-        """Raises tarfile.ReadError for such an entry that is longer."""
-        found = super().frombuf(buf, encoding, errors)
-        has_text = found.type not in (*tarfile.REGULAR_TYPES, tarfile.GNUTYPE_SPARSE)
-        if has_text and found.size > LARGEST_TAR_HEADER:
-            what = f"a header of {found.size:,} bytes, at most {LARGEST_TAR_HEADER:,} are read"
+    def _proc_member(self, archive: tarfile.TarFile) -> Any:
+        """All that an entry makes tarfile read begins here, in every Python from 3.10 on; newer
+        ones do not call `frombuf` any more. Raises tarfile.ReadError for such a long entry.
+        """
+        has_text = self.type not in (*tarfile.REGULAR_TYPES, tarfile.GNUTYPE_SPARSE)
+        if has_text and self.size > LARGEST_TAR_HEADER:
+            what = f"a header of {self.size:,} bytes, at most {LARGEST_TAR_HEADER:,} are read"
             raise tarfile.ReadError(what)
-        return found
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 def locate(archive: Archive, given: str | None, folder: Path | None, *, any_size: bool) -> Path:
