@@ -9,6 +9,7 @@ ignored when the command started, such as SIGHUP under nohup, stays ignored.
 from __future__ import annotations
 
 import _thread
+import atexit
 import logging
 import os
 import signal
@@ -196,4 +197,11 @@ def leave(code: int) -> NoReturn:
         timer.start()
         for number in ALL:  # of an impatient user: a traceback would tell nothing
             signal.signal(number, lambda *_: os._exit(code))
+        atexit.register(_ignore_stops)
     sys.exit(code)
+
+
+def _ignore_stops() -> None:
+    """For the last steps of Python: it gives up handlers, and a signal would become the end."""
+    for number in ALL:
+        signal.signal(number, signal.SIG_IGN)

@@ -156,6 +156,24 @@ def test_a_second_stop_ends_the_program_at_once_and_without_a_traceback(
         assert process.stderr.read() == ""
 
 
+ENDING = """
+import os, signal, sys
+from paddlex_ml import stop_signals
+class Late:
+    def __del__(self, kill=os.kill, own=os.getpid(), number=int(sys.argv[1])):
+        kill(own, number)
+keep = Late()  # until Python has given up the handlers of signals
+stop_signals.leave(128 + int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_second_stop_in_the_last_moment_changes_no_exit_code(name: str) -> None:
+    number = getattr(signal, name)
+    done = subprocess.run([sys.executable, "-c", ENDING, str(int(number))], capture_output=True)
+    assert (done.returncode, done.stderr) == (128 + number, b"")
+
+
 HELPED = """
 import multiprocessing, os, signal, sys
 from concurrent.futures import ProcessPoolExecutor
