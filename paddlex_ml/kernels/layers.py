@@ -11,6 +11,7 @@ import ctypes
 import functools
 import importlib.util
 import logging
+import math
 import os
 import sys
 import threading
@@ -36,6 +37,9 @@ MOST_CHANNELS = 64
 """Dense convolutions with more channels are faster as Paddle's matrix products."""
 LEAST_SIZE = 28
 """So are those to smaller maps."""
+SMALL_MAP, LEAST_NUMBERS = 0.4, 2**15
+"""Pointwise convolutions take all images at once where the map of one, before and after, has at
+most this share of the numbers of the weight, and the weight at least so many."""
 MOST_POOLED = 15
 """Largest kernel of a max pooling: a byte names the place of a value in the window."""
 
@@ -69,7 +73,8 @@ def convolve(layer: nn.Conv2D, features: paddle.Tensor) -> paddle.Tensor:
     if is_plain and is_odd and is_depthwise and kernel[0] in (3, 5) and kernels("depthwise"):
         return _Convolution.apply(features, layer.weight, stride[0], "depthwise")
     if is_plain and groups == 1 and kernel == stride == [1, 1] and kernels("norm"):
-        return _Pointwise.apply(features, layer.weight)
+        kind = _PointwiseRows if _has_small_maps(features, layer.weight) else _Pointwise
+        return kind.apply(features, layer.weight)
     is_dense = (is_odd or keeps_size) and groups == 1 and _suits_dense(layer, features)
     if is_plain and is_dense and kernels("dense"):
         return _Convolution.apply(features, layer.weight, stride[0], "dense")
@@ -204,6 +209,51 @@ def kernels(family: str) -> ModuleType | None:
 @functools.cache
 def _say_slower() -> None:
     logger.info("numba is not installed: the model trains with Paddle's own, slower kernels")
+
+
+def _has_small_maps(features: paddle.Tensor, weight: paddle.Tensor) -> bool:
+    """Whether the weight of a pointwise convolution is much larger than the map of an image.
+
+    A product for each image would then read the weight again for few columns, and write a gradient
+    of its size. A fixed rule, from times on two cores.
+    """
+    outputs, inputs = weight.shape[:2]
+    numbers = outputs * inputs
+    cells = math.prod(features.shape[2:])
+    return numbers >= LEAST_NUMBERS and cells * (outputs + inputs) <= SMALL_MAP * numbers
+
+
+class _PointwiseRows(PyLayer):
+    """One product for all images, of rows [D, B * HW]: for small maps."""
+
+    @staticmethod
+    def forward(ctx: Any, features: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        rows = _to_rows(features)
+        ctx.save_for_backward(rows, weight)
+        ctx.shape, ctx.is_frozen = features.shape, features.stop_gradient
+        return _to_maps(paddle.matmul(weight.flatten(1), rows), features.shape)
+
+    @staticmethod
+    def backward(ctx: Any, dout: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
+        rows, weight = ctx.saved_tensor()
+        dout = _to_rows(dout)
+        dx = dweight = None
+        if not ctx.is_frozen:
+            dx = _to_maps(paddle.matmul(weight.flatten(1), dout, transpose_x=True), ctx.shape)
+        if not weight.stop_gradient:
+            dweight = paddle.matmul(dout, rows, transpose_y=True).reshape(weight.shape)
+        return dx, dweight
+
+
+def _to_rows(features: paddle.Tensor) -> paddle.Tensor:
+    """[B, D, H, W] as [D, B * H * W]."""
+    return features.transpose([1, 0, 2, 3]).reshape([features.shape[1], -1])
+
+
+def _to_maps(rows: paddle.Tensor, shape: Sequence[int]) -> paddle.Tensor:
+    """[D, B * H * W] as [B, D, H, W]; `shape` has B, H and W."""
+    batch, _, height, width = shape
+    return rows.reshape([-1, batch, height, width]).transpose([1, 0, 2, 3])
 
 
 class _Pointwise(PyLayer):

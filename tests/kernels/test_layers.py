@@ -122,6 +122,27 @@ def test_pointwise_convolutions_and_their_gradients_are_those_of_paddle(
     assert_same(layer, lambda x: layers.convolve(layer, x), features, plain)
 
 
+@needs_numba
+@pytest.mark.parametrize(("batch", "height", "width"), [(5, 3, 4), (1, 1, 1)])
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_pointwise_convolutions_of_small_maps_take_all_images_at_once(
+    batch, height, width, is_frozen, plain, monkeypatch
+):
+    paddle.seed(2)
+    layer = plain_conv(160, 256)
+    features = random(batch, 160, height, width)
+    assert not layers._has_small_maps(random(1, 160, 8, 8), layer.weight)
+    monkeypatch.setattr(layers, "_Pointwise", None)
+    if is_frozen:
+        features.stop_gradient = True
+        layers.convolve(layer, features).sum().backward()
+        assert features.grad is None
+        expected = features.sum([0, 2, 3]).expand([256, 160]).reshape(layer.weight.shape)
+        np.testing.assert_allclose(layer.weight.grad.numpy(), expected.numpy(), atol=1e-5)
+    else:
+        assert_same(layer, lambda x: layers.convolve(layer, x), features, plain)
+
+
 DENSE = [(16, 16, 3, 1), (16, 16, 3, 2), (32, 16, 3, 2), (8, 16, 2, 1), (16, 8, 2, 1), (4, 8, 7, 2)]
 
 
