@@ -406,8 +406,10 @@ def _parse_words(
     _EXACT letters both are exact as float64, so their quotient is the nearest one, as of `float`.
     """
     numbers, text = np.full(len(starts), np.nan), content.tobytes()
-    is_unknown = (lengths == 2) & (content[starts] == ord("-")) & (content[starts + 1] == ord("1"))
-    numbers[is_unknown | (lengths == 0)] = UNKNOWN
+    numbers[lengths == 0] = UNKNOWN
+    pairs = np.flatnonzero(lengths == 2)
+    signs, digits = content[starts[pairs]], content[starts[pairs] + 1]
+    numbers[pairs[(signs == ord("-")) & (digits == ord("1"))]] = UNKNOWN
     for size in range(3, int(lengths.max(initial=0).clip(max=_LONG)) + 1):
         chosen = np.flatnonzero(lengths == size)
         at, total = starts[chosen], np.zeros(len(chosen))
