@@ -24,8 +24,10 @@ LAYOUT = (
 )
 _VALUES = re.compile(r"[-+0-9@.,:;?!|eE \uff0c\uff1b\u3001]+")
 """What the second of three columns has, where the third one is a weight."""
-_CELLS = re.compile(r"[-+0-9@.,:;?!eE%\uff0c]*[-0-9@,\uff0c][-+0-9@.,:;?!eE%\uff0c]*")
+_CELLS = re.compile(r"[-+0-9@.,:;?!eE%\uff0c]+")
 """A word of values in a line without a tab."""
+_SURE_CELL = re.compile(r"[-0-9@,\uff0c]")
+"""What such a word has; other words may be the end of a name."""
 _NO_TAB = re.compile(r"(.*\.\w{2,5})[,;|]([-0-9.,]+)")
 """A path with an ending and its values, divided by another sign than a tab."""
 _ANSWERS = frozenset(("true", "false", "yes", "no", "nan", "none", "null", ""))
@@ -67,12 +69,15 @@ def parse(text: str, number: int, file: Path, encoding: str) -> Line | DatasetFa
     elif text.startswith("#") and len(columns) == 1:
         what, fix = "the line is a comment, which no list has", "remove the line"
     elif len(columns) > 2:
-        what = f"the line has {len(columns) - 1} tabs"
+        what, cells = (
+            f"the line has {len(columns) - 1} tabs",
+            [text.strip() for text in columns[1:]],
+        )
         if columns[0] and not any(columns[2:]) and columns[1]:
             fix = "remove the tabs at the end of the line"
-        elif re.fullmatch(r"(\s*(-?1|0)?)+", text.partition("\t")[2]) and re.search("[01]", text):
+        elif {"0", "1"} & {*cells} and {*cells} <= {"", "0", "1", "-1"}:
             fix = f"write commas between the values: {shorten(columns[0])}<tab>"
-            fix += shorten(",".join(column.strip() for column in columns[1:]))
+            fix += shorten(",".join(cells))
     elif "\t" not in text and (match := _NO_TAB.fullmatch(text)):
         fix = f"put ONE tab there: {shorten(match[1])}<tab>{shorten(match[2])}"
     elif "\t" not in text and (repaired := _put_tabs(text)):
@@ -107,11 +112,15 @@ def _is_number(word: str) -> bool:
     return True
 
 
+def _are_cells(word: str) -> bool:
+    return bool(_CELLS.fullmatch(word) and _SURE_CELL.search(word))
+
+
 def _put_tabs(text: str) -> str:
     """The repair of a line whose columns are separated by spaces; "" where it has no values."""
     words = text.split(" ")
     at = len(words)
-    while at > 1 and (not words[at - 1] or _CELLS.fullmatch(words[at - 1])):
+    while at > 1 and (not (word := words[at - 1]) or _are_cells(word)):
         at -= 1
     path, values = " ".join(words[:at]).rstrip(), [word for word in words[at:] if word]
     if not values or not path:

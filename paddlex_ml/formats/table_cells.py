@@ -25,9 +25,8 @@ _WORDS = {"\t": "a tab", "\n": "a line end", " ": "a space", "\u3000": "a wide s
 _SPELT = {"space": " ", "tab": "\t"}  # how an option may name what is hard to write
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 _STRING = r"""[uU]?(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")"""
-_ITEM = re.compile(
-    rf"""\s*(?:{_STRING}(?:\s*(?:,|\Z)|\s+)|([^\s,'"\[\]{{}}()][^,\[\]{{}}()]*?)\s*(?:,|\Z))\s*"""
-)
+_WORD = r"""[^\s,'"\[\]{}()][^\s,\[\]{}()]*(?:\s+[^\s,\[\]{}()]+)*"""
+_ITEM = re.compile(rf"""\s*(?:{_STRING}(?:\s*(?:,|\Z)|\s+)|({_WORD})\s*(?:,|\Z))\s*""")
 _HOT = re.compile(r"[\[({]?\s*[01](?:\.0*)?(?:[\s,;|]+[01](?:\.0*)?)+\s*[\])}]?")
 _HOT_VALUE = re.compile(r"[01](?:\.0*)?")
 _PLUS = re.compile(r"(?:(?<=[^+])|(?<=\+\+))\+(?=[^+])")  # a+b and C+++b, not C++

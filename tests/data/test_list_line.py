@@ -114,7 +114,13 @@ def test_what_is_wrong_with_a_line_is_told_with_a_repair(
 
 @pytest.mark.parametrize(
     "text",
-    ["0 " * 100_000 + "x", ".jpg,1" * 50_000 + "x", "a" + " " * 200_000 + "1", "1" * 200_000],
+    [
+        *("0 " * 100_000 + "x", ".jpg,1" * 50_000 + "x", "a" + " " * 200_000 + "1", "1" * 200_000),
+        *(
+            "a.jpg" + "\t0" * 100_000 + "\tx",
+            "a " + "1" * 200_000 + "x",
+        ),
+    ],
 )
 def test_no_line_takes_forever(file: Path, text: str) -> None:
     refuse(text, file)

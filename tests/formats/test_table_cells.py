@@ -76,6 +76,11 @@ def test_lists_are_read_and_nothing_else(cell: str, names: list[str] | None) -> 
     assert table_cells.parse_list(cell) == names
 
 
+@pytest.mark.parametrize("inner", ["a" + " " * 200_000 + "[", "a " * 100_000 + "{", "'a" * 100_000])
+def test_no_list_takes_forever(inner: str) -> None:
+    assert table_cells.parse_list(f"[{inner}]") is None
+
+
 def test_tags_of_the_planet_set_are_parted_by_spaces() -> None:
     rng = random.Random(0)
     cells = [
