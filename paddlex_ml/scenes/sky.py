@@ -60,7 +60,7 @@ def draw_sky(image: Image, rng: Rng, hour: str, horizon: float) -> Light:
 
 def draw_sun(brush: Brush, rng: Rng, hour: str) -> None:
     """A disc with a halo; half of them with rays, as in picture-books."""
-    colour = (255.0, 226.0, 84.0) if hour != "evening" else (255.0, 176.0, 66.0)
+    colour = (255.0, 226.0, 84.0) if hour != "evening" else (255.0, 212.0, 112.0)
     colour = mix(colour, (255, 200, 40), rng.uniform(0, 0.5))
     brush.soft((0, 0.5), (1.0, 1.0), mix(colour, (255, 255, 255), 0.3), 0.8)
     if rng.random() < 0.5:
