@@ -49,8 +49,9 @@ demo: .venv/demo $(DATA)  ## draw a data set, train on it, evaluate, predict: ab
 	@echo "         demo/output/curves.png                    the curve"
 	@echo "         demo/output/evaluate/report.html          what the model can do, and what to do next"
 	@echo "         demo/output/predict/                      the predictions, with names and scores"
-	@echo "next:    your own data:  $(BIN)/paddlex-ml -c PP-LCNet_x1_0_ML \\"
-	@echo "                           -o Global.mode=check_dataset -o Global.dataset_dir=path/to/my_set"
+	@echo "next:    your own photographs:  make demo-photos DIR=path/to/my_photos"
+	@echo "         your own data set:     $(BIN)/paddlex-ml -c PP-LCNet_x1_0_ML \\"
+	@echo "                                  -o Global.mode=check_dataset -o Global.dataset_dir=path/to/my_set"
 
 demo-photos: photos-are-named .venv/demo  ## the same on your own folder: make demo-photos DIR=my_photos
 	@echo "== 1 of 2: recognise and check what is there, train, evaluate"

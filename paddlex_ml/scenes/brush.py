@@ -89,7 +89,7 @@ class Brush:
         cv2.polylines(self.image, [pixels], False, shade, thick, cv2.LINE_AA, _BITS)
         cv2.polylines(self.mask, [pixels], False, 1, thick, cv2.LINE_8, _BITS)
 
-    def model(self, rng: Rng, *, depth: float = 0.15, grain: float = 0.05) -> None:
+    def shade(self, rng: Rng, *, depth: float = 0.15, grain: float = 0.05) -> None:
         """Make what is drawn look solid: brighter towards the light, and uneven."""
         x, y, width, height = cv2.boundingRect(self.mask)
         if not width or not height:
@@ -101,7 +101,7 @@ class Brush:
         here = self.mask[y : y + height, x : x + width].astype(np.bool_)
         part[here] = changed[here]
 
-    def soft(
+    def blend(
         self, middle: tuple[float, float], radii: tuple[float, float], colour: Colour, share: float
     ) -> None:
         """Blend a colour into a soft ellipse, as a halo or a shadow: no part of the object."""
@@ -109,12 +109,16 @@ class Brush:
         box = self._pixels([(u - radii[0], v + radii[1]), (u + radii[0], v - radii[1])])
         left, right = sorted(int(x) >> _BITS for x in box[:, 0])
         top, bottom = sorted(int(y) >> _BITS for y in box[:, 1])
-        y, x = np.ogrid[max(top, 0) : min(bottom + 1, size), max(left, 0) : min(right + 1, size)]
+        rows, columns = (
+            slice(min(max(low, 0), size), min(max(high + 1, 0), size))
+            for low, high in ((top, bottom), (left, right))
+        )
+        y, x = np.ogrid[rows, columns]
         wide, high = max(1.0, (right - left) / 2), max(1.0, (bottom - top) / 2)
         x2 = ((x - (left + right) / 2) / wide).astype(np.float32) ** 2
         y2 = ((y - (top + bottom) / 2) / high).astype(np.float32) ** 2
         weight = share * np.maximum(1 - np.sqrt(x2 + y2), 0)[..., None]
-        part = self.image[max(top, 0) : bottom + 1, max(left, 0) : right + 1]
+        part = self.image[rows, columns]
         part[:] = (part * (1 - weight) + np.array(colour, np.float32) * weight).astype(np.uint8)
 
     def holds(self, point: tuple[float, float]) -> bool:

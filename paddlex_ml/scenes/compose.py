@@ -4,7 +4,7 @@
     draw_scene(rng, size) -> image [size, size, 3] uint8 RGB, and the objects that are seen in it
 
 Only NumPy and OpenCV; the same generator state draws the same pixels. A label means that a person
-sees the object plainly: everything is large enough, and at least the share `VISIBLE` of it is free.
+sees the object plainly: everything is large, and at least the share `VISIBLE` of it is free.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Kind(NamedTuple):
     name: str
     group: str
     chance: float
-    """To be in an image; lakes and suns get more or less by what goes with them."""
+    """To be in an image, before combinations are left out that no image has."""
     height: tuple[float, float]
     """Least and greatest, as a share of the image."""
     wide: float
@@ -126,7 +126,7 @@ def draw_scene(rng: Rng, size: int) -> tuple[Image, list[SceneObject]]:
                 continue
             sketch = _draw(rng, size * _FINER, around, places)
             if all(visible.sum() >= VISIBLE * area for _, visible, area in sketch.objects):
-                return _develop(rng, sketch, size)
+                return _finish(rng, sketch, size)
 
 
 def _choose(rng: Rng) -> list[str]:
@@ -176,7 +176,7 @@ def _place(rng: Rng, wanted: list[str], around: _Land) -> list[_Place] | None:
     for name in sorted((name for name in wanted if name != "lake"), key=order.index):
         for _ in range(30):
             place = _try_place(rng, name, around)
-            if place is not None and all(_go_together(place, other) for other in places):
+            if place is not None and all(_fit_together(place, other) for other in places):
                 places.append(place)
                 break
         else:
@@ -213,7 +213,7 @@ def _try_place(rng: Rng, name: str, around: _Land) -> _Place | None:
     return _Place(name, rng.uniform(half, 1 - half), y, side, rng.random() < 0.5)
 
 
-def _go_together(first: _Place, second: _Place) -> bool:
+def _fit_together(first: _Place, second: _Place) -> bool:
     """Whether neither of two objects hides much of the other."""
     names = {first.name, second.name}
     if names & {"mountain", "rainbow"}:
@@ -247,7 +247,7 @@ def _draw(rng: Rng, size: int, around: _Land, places: list[_Place]) -> _Sketch:
     sketch.hide(land.draw_meadow(sketch.image, rng, light, around.horizon))
     if rng.random() < 0.3:  # mist over the far ground
         foot = (0.5, 1 - around.horizon - 0.02)
-        Brush(sketch.image, light).soft(foot, (1.1, 0.12), light.haze, rng.uniform(0.4, 0.8))
+        Brush(sketch.image, light).blend(foot, (1.1, 0.12), light.haze, rng.uniform(0.4, 0.8))
     if around.lake:
         brush = Brush(sketch.image, light)
         land.draw_lake(brush, rng, *around.lake)
@@ -272,7 +272,7 @@ def _draw_object(sketch: _Sketch, rng: Rng, around: _Land, light: Light, place: 
     sketch.add(name, brush.mask)
 
 
-def _develop(rng: Rng, sketch: _Sketch, size: int) -> tuple[Image, list[SceneObject]]:
+def _finish(rng: Rng, sketch: _Sketch, size: int) -> tuple[Image, list[SceneObject]]:
     """The image in its final size, with the noise and exposure of a camera."""
     small = cv2.resize(sketch.image, (size, size), interpolation=cv2.INTER_AREA)
     grain = rng.standard_normal((size, size, 1), np.float32) * rng.uniform(1, 3)

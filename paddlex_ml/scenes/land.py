@@ -88,7 +88,7 @@ def draw_mountain(brush: Brush, rng: Rng) -> None:
         brush.polygon([*west, *middle[1:]], slopes[0])
         brush.polygon([*middle[::-1], *east[1:]], slopes[1])
         _draw_snow(brush, rng, west, east, middle, bright=0 if brush.lit < 0 else 1)
-    brush.model(rng, depth=0.03, grain=0.05)
+    brush.shade(rng, depth=0.03, grain=0.05)
 
 
 def _draw_snow(

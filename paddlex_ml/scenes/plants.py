@@ -21,7 +21,7 @@ def draw_leafy_tree(brush: Brush, rng: Rng) -> None:
     crown, bark = pick(rng, _CROWNS), pick(rng, _BARKS)
     width, height = rng.uniform(0.32, 0.4), rng.uniform(0.28, 0.34)
     middle = 1 - height
-    brush.soft((0.1 * -brush.lit, 0.01), (0.42, 0.07), (10, 20, 10), 0.6)
+    brush.blend((0.1 * -brush.lit, 0.01), (0.42, 0.07), (10, 20, 10), 0.6)
     brush.polygon(
         [(-0.07, 0), (-0.04, 0.2), (-0.05, middle), (0.05, middle), (0.04, 0.2), (0.075, 0)], bark
     )
@@ -47,13 +47,13 @@ def draw_leafy_tree(brush: Brush, rng: Rng) -> None:
         light = mix(crown, (250, 250, 150), 0.3)
         leaf = light if rng.random() < towards_light else mix(crown, (20, 50, 30), 0.4)
         brush.ellipse((u, middle + v), (0.034, 0.022), leaf, angle=rng.uniform(-60, 60))
-    brush.model(rng, depth=0.12, grain=0.03)
+    brush.shade(rng, depth=0.12, grain=0.03)
 
 
 def draw_fir_tree(brush: Brush, rng: Rng) -> None:
     """A pointed conifer: ragged tiers of dark needles, the lowest the widest."""
     needles = pick(rng, [(34, 86, 58), (28, 76, 66), (46, 96, 56), (30, 70, 48)])
-    brush.soft((0.08 * -brush.lit, 0.01), (0.34, 0.06), (10, 20, 10), 0.6)
+    brush.blend((0.08 * -brush.lit, 0.01), (0.34, 0.06), (10, 20, 10), 0.6)
     brush.polygon([(-0.045, 0), (-0.035, 0.2), (0.035, 0.2), (0.045, 0)], pick(rng, _BARKS))
     tiers, wide = int(rng.integers(4, 6)), rng.uniform(0.25, 0.32)
     for k in range(tiers):
@@ -74,7 +74,7 @@ def draw_fir_tree(brush: Brush, rng: Rng) -> None:
         side = rng.uniform(-1, 1) * wide * 0.75 * (0.95 - height)
         twig = [(side, height), (side * 1.25, height - 0.035)]
         brush.line(twig, mix(needles, (10, 30, 30), 0.4), 0.012)
-    brush.model(rng, depth=0.1, grain=0.04)
+    brush.shade(rng, depth=0.1, grain=0.04)
 
 
 def draw_flowers(brush: Brush, rng: Rng) -> None:
@@ -88,7 +88,7 @@ def draw_flowers(brush: Brush, rng: Rng) -> None:
     places = np.linspace(-0.62, 0.62, count) + rng.uniform(-0.06, 0.06, count)
     heights = 0.46 + 0.34 * (np.arange(count) % 2) + rng.uniform(-0.06, 0.08, count)
     green = pick(rng, [(62, 130, 50), (52, 112, 54)])
-    brush.soft((0, 0.03), (0.8, 0.12), (10, 20, 10), 0.5)
+    brush.blend((0, 0.03), (0.8, 0.12), (10, 20, 10), 0.5)
     heads = list(zip(places.tolist(), heights.tolist(), strict=True))
     for u, v in heads:
         foot = u * 0.72
@@ -99,7 +99,7 @@ def draw_flowers(brush: Brush, rng: Rng) -> None:
             brush.polygon(leaf, mix(green, (20, 60, 20), 0.25 if side > 0 else 0))
     for u, v in heads:
         _draw_head(brush, kind, (u, v), petals)
-    brush.model(rng, depth=0.04, grain=0.015)
+    brush.shade(rng, depth=0.04, grain=0.015)
 
 
 def _draw_head(brush: Brush, kind: str, middle: tuple[float, float], colour: Colour) -> None:

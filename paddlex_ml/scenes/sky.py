@@ -62,7 +62,7 @@ def draw_sun(brush: Brush, rng: Rng, hour: str) -> None:
     """A disc with a halo; half of them with rays, as in picture-books."""
     colour = (255.0, 226.0, 84.0) if hour != "evening" else (255.0, 212.0, 112.0)
     colour = mix(colour, (255, 200, 40), rng.uniform(0, 0.5))
-    brush.soft((0, 0.5), (1.0, 1.0), mix(colour, (255, 255, 255), 0.3), 0.8)
+    brush.blend((0, 0.5), (1.0, 1.0), mix(colour, (255, 255, 255), 0.3), 0.8)
     if rng.random() < 0.5:
         count, turn = int(rng.integers(9, 15)), rng.uniform(0, 1)
         for k in range(count):
@@ -80,7 +80,7 @@ def draw_sun(brush: Brush, rng: Rng, hour: str) -> None:
 def draw_moon(brush: Brush, rng: Rng) -> None:
     """A crescent, or the full moon with its seas."""
     colour = pick(rng, [(250, 244, 208), (244, 244, 232), (255, 234, 170)])
-    brush.soft((0, 0.5), (0.9, 0.9), (170, 180, 220), 0.6)
+    brush.blend((0, 0.5), (0.9, 0.9), (170, 180, 220), 0.6)
     if rng.random() < 0.6:
         angles = np.linspace(-0.55 * math.pi, 0.55 * math.pi, 24)
         outer = np.stack([np.cos(angles), np.sin(angles)], axis=1) * 0.5
@@ -121,7 +121,7 @@ def draw_cloud(brush: Brush, rng: Rng, hour: str) -> None:
     for u, v, radius in puffs:
         middle = (u + 0.08 * brush.lit * radius, v + 0.22 * radius)
         brush.ellipse(middle, (radius * 0.74, radius * 0.68), tint, glows=True)
-    brush.model(rng, depth=0.03, grain=0.015)
+    brush.shade(rng, depth=0.03, grain=0.015)
 
 
 def draw_rainbow(brush: Brush, rng: Rng) -> None:
@@ -159,4 +159,4 @@ def draw_balloon(brush: Brush, rng: Rng) -> None:
         brush.polygon(edge, (first, second)[k % 2])
     brush.polygon([(-0.06, 0.14), (0.06, 0.14), (0.05, 0.02), (-0.05, 0.02)], (134, 92, 52))
     brush.line([(-0.065, 0.135), (0.065, 0.135)], (90, 60, 34), 0.02)
-    brush.model(rng, depth=0.22, grain=0.02)
+    brush.shade(rng, depth=0.22, grain=0.02)

@@ -25,7 +25,7 @@ def draw_house(brush: Brush, rng: Rng, hour: str) -> None:
     gable, long = wall, mix(wall, (60, 50, 70), 0.22)
     left, corner, right, eaves, ridge = -0.6, -0.05, 0.62, 0.46, 0.88
     top = (left + corner) / 2
-    brush.soft((0.05, 0.01), (0.85, 0.08), (10, 20, 10), 0.6)
+    brush.blend((0.05, 0.01), (0.85, 0.08), (10, 20, 10), 0.6)
     if rng.random() < 0.75:
         u = rng.uniform(0.1, 0.36)
         brush.polygon([(u, 0.7), (u, 1.0), (u + 0.11, 1.0), (u + 0.11, 0.7)], (150, 84, 66))
@@ -56,14 +56,14 @@ def draw_house(brush: Brush, rng: Rng, hour: str) -> None:
         brush.line([(u, v - h), (u, v + h)], (250, 248, 240), 0.014)
         brush.line([(u - w, v), (u + w, v)], (250, 248, 240), 0.014)
     if not is_dark:
-        brush.model(rng, depth=0.06, grain=0.02)
+        brush.shade(rng, depth=0.06, grain=0.02)
 
 
 def draw_sheep(brush: Brush, rng: Rng) -> None:
     """A body of white wool on four legs, a dark head; 1 high, 1.4 wide, looks to the left."""
     wool = pick(rng, [(248, 244, 234), (238, 230, 214), (252, 250, 246)])
     skin = pick(rng, [(52, 46, 46), (74, 62, 56), (40, 38, 42)])
-    brush.soft((0.05, 0.02), (0.75, 0.1), (10, 20, 10), 0.6)
+    brush.blend((0.05, 0.02), (0.75, 0.1), (10, 20, 10), 0.6)
     for u in (-0.28, -0.12, 0.26, 0.42):
         brush.line([(u, 0.4), (u + rng.uniform(-0.04, 0.04), 0.03)], skin, 0.09)
     shade = mix(wool, (90, 90, 110), 0.35)
@@ -88,15 +88,15 @@ def draw_sheep(brush: Brush, rng: Rng) -> None:
     brush.ellipse((head[0] - 0.02, head[1] - 0.04), (0.13, 0.2), skin, angle=-28)
     brush.ellipse((head[0] + 0.04, head[1] + 0.15), (0.13, 0.1), wool)
     brush.ellipse((head[0] - 0.03, head[1] + 0.02), (0.034, 0.034), (250, 250, 250))
-    brush.model(rng, depth=0.06, grain=0.02)
+    brush.shade(rng, depth=0.06, grain=0.02)
 
 
 def draw_sailing_boat(brush: Brush, rng: Rng) -> None:
     """A hull with mast, mainsail and jib; 1 high, 0.9 wide. Its mirror image is on the water."""
     hull, sail = pick(rng, _HULLS), pick(rng, _SAILS)
     jib = pick(rng, _SAILS) if rng.random() < 0.4 else sail
-    brush.soft((0, -0.01), (0.55, 0.16), mix(hull, (10, 30, 60), 0.6), 0.8)
-    brush.soft((0, -0.1), (0.3, 0.14), sail, 0.35)
+    brush.blend((0, -0.01), (0.55, 0.16), mix(hull, (10, 30, 60), 0.6), 0.8)
+    brush.blend((0, -0.1), (0.3, 0.14), sail, 0.35)
     brush.line([(-0.02, 0.1), (-0.02, 0.98)], (96, 66, 42), 0.03)
     main = [(0.01, 0.94), (0.12, 0.62), (0.42, 0.24), (0.01, 0.24)]
     fore = [(-0.05, 0.86), (-0.2, 0.52), (-0.42, 0.24), (-0.05, 0.26)]
@@ -112,4 +112,4 @@ def draw_sailing_boat(brush: Brush, rng: Rng) -> None:
     brush.polygon([(-0.5, 0.2), (-0.465, 0.155), (0.425, 0.155), (0.46, 0.2)],
                   mix(hull, (255, 255, 255), 0.55))  # fmt: skip
     brush.line([(-0.37, 0.02), (0.33, 0.02)], mix(hull, (0, 0, 20), 0.5), 0.03)
-    brush.model(rng, depth=0.05, grain=0.02)
+    brush.shade(rng, depth=0.05, grain=0.02)

@@ -42,22 +42,26 @@ def test_light_and_distance_change_colours_but_not_what_glows() -> None:
 
 def test_halos_and_shadows_are_no_part_of_an_object() -> None:
     pen = Brush(blank(), DAY)
-    pen.soft((0.5, 0.5), (0.25, 0.25), (255, 255, 255), 0.8)
+    pen.blend((0.5, 0.5), (0.25, 0.25), (255, 255, 255), 0.8)
     assert not pen.mask.any()
     assert pen.image[32, 32].min() > 190
     assert not pen.image[:, :15].any()
-    pen.soft((0.0, 1.0), (0.5, 0.5), (255, 0, 0), 0.8)  # over the edge of the image
+    pen.blend((0.0, 1.0), (0.5, 0.5), (255, 0, 0), 0.8)  # over the edge of the image
     assert pen.image[0, 0].tolist() == [204, 0, 0]
+    before = pen.image.copy()
+    for middle in ((-3.0, 0.5), (3.0, 0.5), (0.5, -3.0), (0.5, 3.0)):
+        pen.blend(middle, (0.5, 0.5), (255, 0, 0), 0.8)
+    assert np.array_equal(pen.image, before)
 
 
-def test_modelling_is_brighter_towards_the_light_and_keeps_to_the_object() -> None:
+def test_shading_is_brighter_towards_the_light_and_keeps_to_the_object() -> None:
     pen = Brush(blank(), DAY)
     pen.ellipse((0.5, 0.5), (0.3, 0.3), (120, 120, 120))
     around = pen.image[pen.mask == 0].copy()
-    pen.model(np.random.default_rng(0), depth=0.2, grain=0.0)
+    pen.shade(np.random.default_rng(0), depth=0.2, grain=0.0)
     assert pen.image[32, 15:17].mean() < 110 < 130 < pen.image[32, 48:50].mean()
     assert np.array_equal(pen.image[pen.mask == 0], around)
-    Brush(blank(), DAY).model(np.random.default_rng(0))  # nothing is drawn: nothing happens
+    Brush(blank(), DAY).shade(np.random.default_rng(0))  # nothing is drawn: nothing happens
 
 
 def test_colours_are_mixed_and_varied() -> None:
