@@ -95,8 +95,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         "a data set into <output>/dataset, which refers to the photographs",
     )  # fmt: skip
     parser.add_argument(
-        "--demo", metavar="FOLDER", nargs="?", const="demo/shapes",
-        help="draw a small data set into FOLDER (demo/shapes), and print the command that uses it",
+        "--demo", metavar="FOLDER", nargs="?", const="demo/scenes",
+        help="draw a small data set into FOLDER (demo/scenes), and print the command that uses it",
     )  # fmt: skip
 
 

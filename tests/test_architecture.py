@@ -17,7 +17,7 @@ FLOORS = [
     {"safe_text", "systems"},
     {"errors", "program", "progress", "run_modes", "stop_signals", "wording"},
     {"machine_memory", "gpus"},
-    {"storage", "streams", "cores", "devices", "metrics", "ended_process"},
+    {"storage", "streams", "cores", "devices", "metrics", "ended_process", "scenes"},
     {"terminal", "kernels", "onnx_runtime", "openvino_runtime", "paddle_runtime"},
     {"distributed"},
     {"data", "models", "pictures"},

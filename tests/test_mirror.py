@@ -36,7 +36,6 @@ TESTED_ELSEWHERE = {
     "config/values": ("config/test_schema.py", "each check belongs to a field of the schema"),
     "config/write_yaml": ("config/test_yaml_files.py", "it writes these files"),
     "data/dataset": ("data/test_loader.py", "samples are seen as batches"),
-    "data/demo_scenes": ("data/test_demo.py", "scenes are seen in the data set that is drawn"),
     "data/faults": ("data/test_annotation.py", "faults are raised by what reads lists"),
     "data/class_names": ("data/test_check.py", "the check warns of spellings"),
     "data/deep_samples": ("data/test_transforms.py", "samples are seen in images that are read"),
@@ -74,6 +73,10 @@ TESTED_ELSEWHERE = {
     "report/content": ("report/test_evaluation_page.py", "the content is seen on the page"),
     "report/glossary": ("report/test_evaluation_page.py", "its texts are seen on the page"),
     "run_modes": ("inference/test_static_model.py", "the modes of a static model"),
+    "scenes/land": ("scenes/test_compose.py", "its objects are seen in scenes"),
+    "scenes/plants": ("scenes/test_compose.py", "its objects are seen in scenes"),
+    "scenes/sky": ("scenes/test_compose.py", "its objects are seen in scenes"),
+    "scenes/things": ("scenes/test_compose.py", "its objects are seen in scenes"),
     "training/sync_batch_norm": ("training/test_two_processes.py", "it needs two processes"),
 }
 
@@ -116,6 +119,7 @@ WITHOUT_A_MODULE = {
     "test_every_option.py": "all options of a training together",
     "test_extending.py": "docs/extending.md",
     "test_installed.py": "the package as pip installs it",
+    "test_makefile.py": "the targets of the Makefile",
     "test_mirror.py": "this file",
     "test_nothing_is_left.py": "temporary folder and shared memory after every end",
     "test_platforms.py": "all commands as on Windows and macOS",

@@ -10,22 +10,23 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from paddlex_ml import program, systems
-from paddlex_ml.data import annotation, demo_scenes
+from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.average_precision import constant_predictor_map
+from paddlex_ml.scenes import compose
 from paddlex_ml.storage import folders
 
-IMAGES, SIZE, SEED, VAL_PERCENT = 1200, 96, 42, 20
+IMAGES, SIZE, SEED, VAL_PERCENT = 1200, 128, 42, 20
 """Of the demo that `make demo` and --demo draw."""
 _TRAINING = (
     *("Train.pretrain_weight_path=null", "Train.image_size=128", "Train.batch_size=16"),
     *("Train.epochs_iters=10", "Train.learning_rate=0.002", "Train.augment.randaugment=false"),
     *("Train.loss.gamma_neg=0", "Train.loss.clip=0"),
 )
-"""From a random start: twice the rate. Colours tell these classes apart, and none is rare: no
-RandAugment, plain cross-entropy."""
+"""Of `make demo`. Ten epochs are few: twice the rate, no RandAugment, plain cross-entropy."""
 _JPEG_QUALITY = 92
 
 
@@ -48,7 +49,7 @@ class Demo:
 class _DrawnImage(NamedTuple):
     name: str
     jpeg: bytes
-    things: list[demo_scenes.SceneObject]
+    things: list[compose.SceneObject]
 
 
 def make(output: Path, *, images: int, size: int, seed: int, val_percent: int) -> Demo:
@@ -74,7 +75,7 @@ def make(output: Path, *, images: int, size: int, seed: int, val_percent: int) -
         lists = {"train": drawn[num_val:], "val": drawn[:num_val]}
         targets = _write_lists(new_folder, lists)
         _write_coco(new_coco, lists, size)
-    names = [kind.name for kind in demo_scenes.KINDS]
+    names = [kind.name for kind in compose.KINDS]
     return Demo(output, coco, names, targets["train"], targets["val"])
 
 
@@ -97,7 +98,7 @@ def draw_and_tell(folder: Path) -> str:
 
 
 def _draw(rng: np.random.Generator, size: int, name: str) -> _DrawnImage:
-    image, things = demo_scenes.draw_scene(rng, size)
+    image, things = compose.draw_scene(rng, size)
     flags = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
     return _DrawnImage(name, jpeg.tobytes(), things)
@@ -105,12 +106,10 @@ def _draw(rng: np.random.Generator, size: int, name: str) -> _DrawnImage:
 
 def _write_lists(folder: Path, lists: dict[str, list[_DrawnImage]]) -> dict[str, np.ndarray]:
     (folder / "images").mkdir()
-    annotation.write_labels(
-        folder / annotation.LABEL_FILE, [kind.name for kind in demo_scenes.KINDS]
-    )
+    annotation.write_labels(folder / annotation.LABEL_FILE, [kind.name for kind in compose.KINDS])
     targets = {}
     for key, drawn in lists.items():
-        targets[key] = np.zeros((len(drawn), len(demo_scenes.KINDS)), np.uint8)
+        targets[key] = np.zeros((len(drawn), len(compose.KINDS)), np.uint8)
         for row, image in zip(targets[key], drawn, strict=True):
             row[[thing.class_id for thing in image.things]] = 1
             (folder / "images" / image.name).write_bytes(image.jpeg)
@@ -122,7 +121,7 @@ def _write_lists(folder: Path, lists: dict[str, list[_DrawnImage]]) -> dict[str,
 def _write_coco(folder: Path, lists: dict[str, list[_DrawnImage]], size: int) -> None:
     (folder / "images").mkdir()
     (folder / "annotations").mkdir()
-    ids = [2 * i + 1 for i in range(len(demo_scenes.KINDS))]  # with gaps, as in COCO itself
+    ids = [2 * i + 1 for i in range(len(compose.KINDS))]  # with gaps, as in COCO itself
     for key, drawn in lists.items():
         things = [(i, thing) for i, image in enumerate(drawn, 1) for thing in image.things]
         content = {
@@ -142,8 +141,8 @@ def _write_coco(folder: Path, lists: dict[str, list[_DrawnImage]], size: int) ->
                 for k, (i, thing) in enumerate(things, 1)
             ],
             "categories": [
-                {"id": ids[i], "name": kind.name, "supercategory": kind.outline}
-                for i, kind in enumerate(demo_scenes.KINDS)
+                {"id": ids[i], "name": kind.name, "supercategory": kind.group}
+                for i, kind in enumerate(compose.KINDS)
             ],
         }
         path = folder / "annotations" / f"instance_{key}.json"
@@ -152,7 +151,7 @@ def _write_coco(folder: Path, lists: dict[str, list[_DrawnImage]], size: int) ->
             (folder / "images" / image.name).write_bytes(image.jpeg)
 
 
-def _box(visible: demo_scenes.Mask) -> list[int]:
+def _box(visible: npt.NDArray[np.bool_]) -> list[int]:
     """Smallest box around the pixels: x, y, width, height."""
     x, y = np.flatnonzero(visible.any(axis=0)), np.flatnonzero(visible.any(axis=1))
     return [int(x[0]), int(y[0]), int(x[-1] - x[0] + 1), int(y[-1] - y[0] + 1)]

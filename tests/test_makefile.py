@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make demo-photos`: its commands are recorded, then run here with a small model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from paddlex_ml import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+FAST = [
+    *("Global.device=cpu", "Train.epochs_iters=2", "Train.image_size=32", "Train.num_workers=0"),
+    *("Train.warmup_steps=0", "Train.pretrain_weight_path=null", "Evaluate.bootstrap=20"),
+]
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+
+
+def make(
+    place: Path, *arguments: str, folder: str | None
+) -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
+    """Run make in `place`; what it says, and the arguments of each paddlex-ml that it starts."""
+    program, record = place / "bin" / "paddlex-ml", place / "record.jsonl"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(
+        f"#!{sys.executable}\nimport json, sys\n"
+        f"print(json.dumps(sys.argv[1:]), file=open({str(record)!r}, 'a'))\n"
+    )
+    program.chmod(0o755)
+    shutil.copy(ROOT / "Makefile", place)
+    command = ["make", *arguments, f"BIN={program.parent}"]
+    command += [] if folder is None else [f"DIR={folder}"]
+    command += ["-o", ".venv/demo", "-o", ".venv/bin/python"]  # as if they were made already
+    environment = {name: text for name, text in os.environ.items() if name != "DIR"}
+    done = subprocess.run(
+        command, cwd=place, capture_output=True, text=True, env=environment, check=False
+    )
+    lines = record.read_text("utf-8").splitlines() if record.exists() else []
+    return done, [json.loads(line) for line in lines]
+
+
+def test_the_commands_of_demo_photos_lead_from_a_folder_to_predictions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = tmp_path / "my photos"
+    for number in range(20):
+        path = photos / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (90 + number, 9 * number, 200 * (number % 2))).save(path)
+    done, commands = make(tmp_path, "demo-photos", folder="my photos")
+    assert done.returncode == 0, done.stderr
+    assert len(commands) == 2
+    monkeypatch.chdir(tmp_path)
+    fast = [word for text in FAST for word in ("-o", text)]
+    assert cli.main([*commands[0], *fast]) == 0
+    commands = make(tmp_path, "demo-photos", folder="my photos")[1]  # now the lists are there
+    assert cli.main(commands[-1]) == 0
+    output = tmp_path / "demo" / "photos"
+    assert len((output / "dataset" / "val.txt").read_text("utf-8").splitlines()) == 4
+    assert len([*(output / "predict").glob("*.png")]) == 4
+    for name in re.findall(r"demo/photos/\S+", done.stdout):
+        assert (tmp_path / name).exists(), name
+
+
+def test_both_demos_start_from_the_same_weights(tmp_path: Path) -> None:
+    done, commands = make(tmp_path, "demo-photos", folder=".")
+    assert done.returncode == 0
+    text = (ROOT / "Makefile").read_text("utf-8")
+    start = re.search(r"^START := (\S+)$", text, re.MULTILINE)
+    assert start is not None
+    assert start[1] in commands[0]
+    assert commands[1][-1] == "Predict.input=./val.txt"  # complete lists lie in the folder itself
+    assert "-o $(START)" in text[text.index("\ndemo: ") : text.index("\ndemo-photos: ")]
+
+
+@pytest.mark.parametrize(
+    ("folder", "what"),
+    [
+        (None, "make demo-photos needs a folder of photographs"),
+        ("", "make demo-photos needs a folder of photographs"),
+        ("no such", "no such does not exist"),
+    ],
+)
+def test_demo_photos_without_a_folder_ends_with_one_error(
+    tmp_path: Path, folder: str | None, what: str
+) -> None:
+    done, commands = make(tmp_path, "demo-photos", folder=folder)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert lines[0] == f"error: {what}"
+    assert lines[1] == "  fix: make demo-photos DIR=path/to/my_photos"
+    assert len(lines) == 3  # the last one is that of make
+    assert commands == []
+
+
+def test_help_lists_the_demos() -> None:
+    done = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, text=True, env={**os.environ}, check=True
+    )
+    found = dict(line.split(None, 2)[1:] for line in done.stdout.splitlines())
+    assert found["demo"].startswith("draw a data set")
+    assert found["demo-photos"] == "the same on your own folder: make demo-photos DIR=my_photos"
