@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from paddlex_ml import systems
@@ -26,6 +27,8 @@ def python() -> str:
 
 def pip_install(packages: str) -> str:
     """The command that installs packages for the interpreter that runs this process."""
+    if not any(metadata.distributions(name="pip")):  # environments that uv makes have none
+        return f"uv pip install --python {systems.quote(sys.executable)} {packages}"
     return f"{python()} -m pip install {packages}"
 
 
@@ -68,8 +71,14 @@ def _is_found(name: str, path: str) -> bool:
     Links are followed for the folders alone: python of a virtual environment is a link to the
     python that made it, which has other packages.
     """
-    found = shutil.which(name)
+    found = shutil.which(name, path=_searched_by_shells())
     if not found or not path or not os.path.exists(path):
         return False
     folder, own = os.path.dirname(found), os.path.dirname(os.path.abspath(path))
     return os.path.samefile(folder, own) and os.path.samefile(found, path)
+
+
+def _searched_by_shells() -> str:
+    """PATH without the folder that `uvx` and `uv run` put before it, for this process alone."""
+    searched = os.environ.get("PATH", "")
+    return searched.partition(os.pathsep)[2] if "UV" in os.environ else searched

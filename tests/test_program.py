@@ -31,6 +31,7 @@ def test_python_is_named_shortly_where_a_shell_finds_the_same(
     own = make_program(tmp_path / "own" / "python")
     other = make_program(tmp_path / "other" / "python")
     monkeypatch.setattr(sys, "executable", str(own))
+    monkeypatch.delenv("UV", raising=False)
     monkeypatch.setenv("PATH", f"{own.parent}:{other.parent}")
     assert program.python() == "python"
     monkeypatch.setenv("PATH", f"{other.parent}:{own.parent}")
@@ -90,6 +91,24 @@ def test_the_installed_command_is_named_where_a_shell_finds_this_one(
     assert program.command() == "paddlex-ml"
     monkeypatch.setenv("PATH", str(tmp_path / "other"))
     assert program.command() == f"{shlex.quote(sys.executable)} -m paddlex_ml"
+
+
+def test_a_folder_that_uv_puts_before_path_is_not_searched_by_a_shell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed = make_program(tmp_path / "bin" / "paddlex-ml")
+    monkeypatch.setattr(sys, "argv", [str(installed)])
+    monkeypatch.setenv("UV", "/usr/bin/uv")
+    monkeypatch.setenv("PATH", f"{installed.parent}:{tmp_path}")
+    assert program.command() == f"{shlex.quote(sys.executable)} -m paddlex_ml"
+    monkeypatch.setenv("PATH", f"{installed.parent}:{installed.parent}:{tmp_path}")
+    assert program.command() == "paddlex-ml"
+
+
+def test_an_environment_without_pip_gets_packages_by_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/my env/bin/python")
+    monkeypatch.setattr("importlib.metadata.distributions", lambda name: [])
+    assert program.pip_install("x") == "uv pip install --python '/my env/bin/python' x"
 
 
 def test_packages_are_installed_for_the_interpreter_that_needs_them() -> None:
