@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from paddlex_ml import systems
 
@@ -32,6 +35,26 @@ def pip_install(packages: str) -> str:
     return f"{python()} -m pip install {packages}"
 
 
+def own_package(extras: str) -> str:
+    """What `pip install` has to be given for this program in another environment."""
+    return systems.quote(f"{_source()}[{extras}]")
+
+
+def _source() -> str:
+    """The clone that this is, else the folder or wheel that pip took it from, else its name."""
+    if _is_clone():
+        return str(Path(__file__).resolve().parent.parent)
+    from urllib.request import url2pathname  # an error alone needs it, and it imports much
+
+    with suppress(metadata.PackageNotFoundError, ValueError, KeyError):
+        note = metadata.distribution("paddlex-ml").read_text("direct_url.json")
+        parts = urlsplit(json.loads(note or "{}")["url"])
+        path = url2pathname(parts.path)
+        if parts.scheme == "file" and os.path.exists(path):
+            return path
+    return "paddlex-ml"
+
+
 def command() -> str:
     """The words before the options: `python main.py`, `python -m paddlex_ml` or `paddlex-ml`."""
     started = sys.argv[0]
@@ -45,9 +68,12 @@ def command() -> str:
 def documents() -> Path:
     """The folder of the pages about this program: beside the package in a clone, else in it."""
     package = Path(__file__).resolve().parent
-    clone = package.parent / "docs"
-    is_clone = (clone / "architecture.md").is_file() and (package.parent / "setup.cfg").is_file()
-    return clone if is_clone else package / "docs"  # setup.cfg puts the pages there
+    return (package.parent if _is_clone() else package) / "docs"  # setup.cfg puts the pages there
+
+
+def _is_clone() -> bool:
+    clone = Path(__file__).resolve().parent.parent
+    return (clone / "docs" / "architecture.md").is_file() and (clone / "setup.cfg").is_file()
 
 
 def page(name: str) -> str:
