@@ -31,6 +31,7 @@ LIBRARIES = (
     "scikit-multilearn==0.2.0",
     "scikit-learn",
     "pycocotools==2.0.11",
+    "ImageHash==4.3.2",
 )
 # Every script prints one line of JSON: seconds, MiB at most, and what else it has to say.
 _HEAD = """
@@ -161,6 +162,22 @@ _METRIC_WAYS = {
         "average_precision_score(targets, scores, average=None)",
     ),
 }
+_HASHES = """
+import numpy as np
+from PIL import Image
+{prepare}
+images = [Image.fromarray(values) for values in np.load(sys.argv[1])]
+begin = time.perf_counter()
+bits = [{compute} for image in images]
+answer(time.perf_counter() - begin, bits=np.packbits(bits).tobytes().hex())
+"""
+_HASH_WAYS = {
+    "ours": (
+        "from paddlex_ml.data.inspect_images import perceptual_hash",
+        "np.unpackbits(np.frombuffer(perceptual_hash(np.asarray(image)), np.uint8))",
+    ),
+    "ImageHash": ("import imagehash", "imagehash.phash(image).hash.ravel()"),
+}
 _WEIGHTS = {
     "ours": """
 from pathlib import Path
@@ -225,6 +242,7 @@ def main() -> int:
     print(_splits(python, data, arguments.images, rounds))
     print(_coco(python, data, arguments.images, rounds))
     print(_metrics(python, data, rounds))
+    print(_hashes(python, data, rounds))
     print(_weights(data, rounds))
     return 0
 
@@ -368,6 +386,27 @@ def _metrics(python: str, data: Path, rounds: int) -> str:
     head = "Average precision, 40,000 images x 80 classes, scores with many ties:"
     difference = f"Largest difference: {np.abs(ours - theirs).max():.1e}."
     return "\n".join([head, "", *rows, "", difference, ""])
+
+
+def _hashes(python: str, data: Path, rounds: int) -> str:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (10_000, 8, 8)).repeat(4, axis=1).repeat(4, axis=2)
+    noise = rng.integers(0, 8, coarse.shape)
+    np.save(data / "grey.npy", np.clip(coarse + noise, 0, 255).astype(np.uint8))
+    ways = {
+        name: [
+            sys.executable if name == "ours" else python,
+            "-c", _code(_HASHES.format(prepare=prepare, compute=compute)), str(data / "grey.npy"),
+        ]
+        for name, (prepare, compute) in _HASH_WAYS.items()
+    }  # fmt: skip
+    found = _turns(ways, rounds)
+    ours, theirs = (bytes.fromhex(found[name]["bits"]) for name in _HASH_WAYS)
+    rows = ["| | seconds | peak memory, MiB |", "|---|---|---|"]
+    rows += [f"| {name} | {x['seconds']:.2f} | {x['mib']:.0f} |" for name, x in found.items()]
+    head = "Perceptual hashes of 10,000 images of 32 x 32:"
+    bits = np.unpackbits(np.frombuffer(ours, np.uint8) ^ np.frombuffer(theirs, np.uint8)).sum()
+    return "\n".join([head, "", *rows, "", f"Bits that differ: {bits} of {8 * len(ours):,}.", ""])
 
 
 def _weights(data: Path, rounds: int) -> str:

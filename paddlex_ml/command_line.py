@@ -7,9 +7,11 @@ import argparse
 from collections.abc import Sequence
 
 import paddlex_ml
-from paddlex_ml import program, terminal
-from paddlex_ml.config import shipped, validation
+from paddlex_ml import program, systems, terminal
+from paddlex_ml.config import foreign_options, shipped, validation
+from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.models import published
+from paddlex_ml.safe_text import one_line
 
 _HELP = """\
 modes (-o Global.mode=...):
@@ -37,6 +39,11 @@ all options:
 documentation:
   {documents}
 """
+
+_ASKED = {
+    **dict.fromkeys(("help", "-help", "--h", "-?", "/?"), "--help"),
+    **dict.fromkeys(("version", "-version", "-v", "--v"), "--version"),
+}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -74,7 +81,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     _add_experiments(parser)
     parser.add_argument("--version", action="version", version=paddlex_ml.__version__)
-    arguments = _refuse_others(parser, parser.parse_args(argv))
+    arguments = _refuse_others(parser, _parse_known(parser, argv))
     if arguments.data is not None:
         arguments.config = arguments.config or "PP-LCNet_x1_0_ML"
         arguments.override[:0] = [
@@ -86,6 +93,44 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             "the following arguments are required: -c/--config, --data, --demo or --reproduce"
         )
     return arguments
+
+
+def _parse_known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """The options. Raises PaddlexMLError for other words, with the command that means them."""
+    words = list(argv)
+    for at in reversed(range(len(words) - 1)):  # `-o --epochs=5`
+        if words[at] in ("-o", "--override") and words[at + 1].startswith("--"):
+            del words[at]
+    arguments, others = parser.parse_known_args(words)
+    if not others:
+        return parser.parse_args(argv)
+    asked = _ASKED.get(others[0].lower())
+    typed = (text.partition("=") for text in arguments.override)
+    mode = next((value for key, _, value in typed if key == "Global.mode"), "")
+    meant = foreign_options.translate([] if asked else others, mode)
+    what, fixes = f"unrecognized arguments: {systems.join(others)}", list(meant.notes)
+    if meant.unknown:
+        what += f"; unknown: {', '.join(meant.unknown)}"
+        fixes.append(f"see {parser.prog} --help")
+    elif meant.values:
+        what += f" (here: {', '.join(meant.values)})"
+    is_named = bool(arguments.config or arguments.data or arguments.reproduce)
+    if meant.values or meant.config or (meant.notes and is_named):
+        command = meant.command(_without(words, others), mode, is_named=is_named)
+        fixes.insert(0, f"{parser.prog} {systems.join(command)}")
+    fix = f"{parser.prog} {asked}" if asked else Lines("\n         ".join(map(one_line, fixes)))
+    raise PaddlexMLError(what, where="the command line", fix=fix)
+
+
+def _without(words: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The words but for `others`, which stand among them in this order."""
+    left, kept = list(others), []
+    for word in words:
+        if left and word == left[0]:
+            del left[0]
+        else:
+            kept.append(word)
+    return kept
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:

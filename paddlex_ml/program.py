@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from paddlex_ml import systems
 
@@ -26,7 +30,29 @@ def python() -> str:
 
 def pip_install(packages: str) -> str:
     """The command that installs packages for the interpreter that runs this process."""
+    if not any(metadata.distributions(name="pip")):  # environments that uv makes have none
+        return f"uv pip install --python {systems.quote(sys.executable)} {packages}"
     return f"{python()} -m pip install {packages}"
+
+
+def own_package(extras: str) -> str:
+    """What `pip install` has to be given for this program in another environment."""
+    return systems.quote(f"{_source()}[{extras}]")
+
+
+def _source() -> str:
+    """The clone that this is, else the folder or wheel that pip took it from, else its name."""
+    if _is_clone():
+        return str(Path(__file__).resolve().parent.parent)
+    from urllib.request import url2pathname  # an error alone needs it, and it imports much
+
+    with suppress(metadata.PackageNotFoundError, ValueError, KeyError):
+        note = metadata.distribution("paddlex-ml").read_text("direct_url.json")
+        parts = urlsplit(json.loads(note or "{}")["url"])
+        path = url2pathname(parts.path)
+        if parts.scheme == "file" and os.path.exists(path):
+            return path
+    return "paddlex-ml"
 
 
 def command() -> str:
@@ -42,9 +68,12 @@ def command() -> str:
 def documents() -> Path:
     """The folder of the pages about this program: beside the package in a clone, else in it."""
     package = Path(__file__).resolve().parent
-    clone = package.parent / "docs"
-    is_clone = (clone / "architecture.md").is_file() and (package.parent / "setup.cfg").is_file()
-    return clone if is_clone else package / "docs"  # setup.cfg puts the pages there
+    return (package.parent if _is_clone() else package) / "docs"  # setup.cfg puts the pages there
+
+
+def _is_clone() -> bool:
+    clone = Path(__file__).resolve().parent.parent
+    return (clone / "docs" / "architecture.md").is_file() and (clone / "setup.cfg").is_file()
 
 
 def page(name: str) -> str:
@@ -68,8 +97,14 @@ def _is_found(name: str, path: str) -> bool:
     Links are followed for the folders alone: python of a virtual environment is a link to the
     python that made it, which has other packages.
     """
-    found = shutil.which(name)
+    found = shutil.which(name, path=_searched_by_shells())
     if not found or not path or not os.path.exists(path):
         return False
     folder, own = os.path.dirname(found), os.path.dirname(os.path.abspath(path))
     return os.path.samefile(folder, own) and os.path.samefile(found, path)
+
+
+def _searched_by_shells() -> str:
+    """PATH without the folder that `uvx` and `uv run` put before it, for this process alone."""
+    searched = os.environ.get("PATH", "")
+    return searched.partition(os.pathsep)[2] if "UV" in os.environ else searched

@@ -8,7 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +21,8 @@ PATIENCE = 1.5
 """Seconds after which work is named, so that a person need not wonder for longer than 2."""
 WORTH_TELLING = 5.0
 """Seconds of work whose end is told too."""
+TICK = 1.0
+"""Seconds between two drawings of a bar whose count stands."""
 LONGEST_SILENCE = 30.0
 """Seconds between two lines of one piece of work: a log file stays short."""
 
@@ -62,3 +67,26 @@ def named(what: str) -> Iterator[None]:
         _OWN.is_named = False
         if (passed := time.perf_counter() - begin) >= WORTH_TELLING:
             logger.info("%s: %.0f s", what, passed)
+
+
+@contextmanager
+def ticking(bar: tqdm[Any]) -> Iterator[tqdm[Any]]:
+    """Show a bar, drawn again each second: its clock goes on while a step takes longer."""
+    with bar:
+        if bar.disable:
+            yield bar
+            return
+        is_over = threading.Event()
+
+        def tick() -> None:
+            while not is_over.wait(TICK):
+                bar.delay = 0.0  # else its end would not remove what was drawn before its time
+                bar.refresh()
+
+        ticker = threading.Thread(target=tick, daemon=True)
+        ticker.start()
+        try:
+            yield bar
+        finally:
+            is_over.set()
+            ticker.join()

@@ -25,7 +25,7 @@ from typing import NamedTuple, NoReturn
 
 from paddlex_ml import stop_signals, streams
 from paddlex_ml.errors import Lines, PaddlexMLError, Stopped
-from paddlex_ml.progress import LONGEST_SILENCE, SHORTEST_PAUSE, ReportProgress
+from paddlex_ml.progress import LONGEST_SILENCE, SHORTEST_PAUSE, ReportProgress, ticking
 from paddlex_ml.safe_text import one_line, visible, without_secrets
 from paddlex_ml.storage import cache
 
@@ -133,7 +133,7 @@ def progress(
     if not sys.stderr.isatty():
         yield log or log_tenths
         return
-    with tqdm(desc=what, file=sys.stderr, delay=0.5, leave=always) as bar:
+    with ticking(tqdm(desc=what, file=sys.stderr, delay=0.5, leave=always)) as bar:
 
         def draw_bar(done: int, total: int) -> None:
             bar.total = total

@@ -444,7 +444,10 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
     ("arguments", "message"),
     [
         ([], "the following arguments are required: -c/--config, --data, --demo or --reproduce"),
-        (["-c", "x", "--mode", "train"], "unrecognized arguments: --mode train"),
+        (
+            ["-c", "x", "--mode", "train"],
+            "unrecognized arguments: --mode train .here: Global.mode.",
+        ),
         (["-c", "none.yaml"], "the configuration none.yaml does not exist"),
     ],
 )

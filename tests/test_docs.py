@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import configparser
 import inspect
 import re
 import shlex
+from importlib import metadata
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
 import yaml
+from packaging.utils import canonicalize_name
 
 from paddlex_ml.config import export_schema, load, shipped, values
 from paddlex_ml.data import near_duplicates
@@ -54,6 +57,32 @@ def test_the_job_for_kubernetes_is_yaml_that_takes_each_line_of_the_dry_run() ->
     mounts = {each["name"] for each in container["volumeMounts"]}
     assert mounts == {each["name"] for each in job["spec"]["template"]["spec"]["volumes"]}
     assert "JOB_COMPLETION_INDEX + 1" in container["args"][0]
+
+
+def test_each_package_that_an_installation_brings_is_written_down() -> None:
+    """A new one needs a reason in docs/decisions.md, and a new run of the script."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", "utf-8")
+    lines = settings["options"]["install_requires"] + settings["options.extras_require"]["cpu"]
+    required = {canonicalize_name(re.split(r"[\[<>=]", line)[0]) for line in lines.split()}
+    page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8").partition("\n## Installation\n")[2]
+    rows = re.findall(r"^\| ([\w-]+) \|.*\| this project\b", page.partition("\n## ")[0], re.M)
+    assert set(rows) == required
+    reasons = (ROOT / "docs" / "decisions.md").read_text("utf-8").partition("## Dependencies")[2]
+    said = {canonicalize_name(name) for name in re.findall(r"[\w-]+", reasons)}
+    assert required - said == {"paddlepaddle"}
+
+
+def test_no_required_package_is_without_use() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", "utf-8")
+    lines = settings["options"]["install_requires"].split()
+    code = "\n".join(path.read_text("utf-8") for path in (ROOT / "paddlex_ml").rglob("*.py"))
+    for name in (re.split(r"[\[<>=]", line)[0] for line in lines):
+        tops = {Path(str(file)).parts[0] for file in metadata.files(name) or []}
+        modules = {re.escape(top.removesuffix(".py")) for top in tops if top.isidentifier()}
+        found = rf"^\s*(import|from) ({'|'.join(modules)})\b|files\(\"({'|'.join(modules)})\""
+        assert re.search(found, code, re.M), name
 
 
 def test_every_tool_is_named() -> None:

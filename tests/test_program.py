@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -31,6 +32,7 @@ def test_python_is_named_shortly_where_a_shell_finds_the_same(
     own = make_program(tmp_path / "own" / "python")
     other = make_program(tmp_path / "other" / "python")
     monkeypatch.setattr(sys, "executable", str(own))
+    monkeypatch.delenv("UV", raising=False)
     monkeypatch.setenv("PATH", f"{own.parent}:{other.parent}")
     assert program.python() == "python"
     monkeypatch.setenv("PATH", f"{other.parent}:{own.parent}")
@@ -92,10 +94,56 @@ def test_the_installed_command_is_named_where_a_shell_finds_this_one(
     assert program.command() == f"{shlex.quote(sys.executable)} -m paddlex_ml"
 
 
+def test_a_folder_that_uv_puts_before_path_is_not_searched_by_a_shell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed = make_program(tmp_path / "bin" / "paddlex-ml")
+    monkeypatch.setattr(sys, "argv", [str(installed)])
+    monkeypatch.setenv("UV", "/usr/bin/uv")
+    monkeypatch.setenv("PATH", f"{installed.parent}:{tmp_path}")
+    assert program.command() == f"{shlex.quote(sys.executable)} -m paddlex_ml"
+    monkeypatch.setenv("PATH", f"{installed.parent}:{installed.parent}:{tmp_path}")
+    assert program.command() == "paddlex-ml"
+
+
+def test_an_environment_without_pip_gets_packages_by_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/my env/bin/python")
+    monkeypatch.setattr("importlib.metadata.distributions", lambda name: [])
+    assert program.pip_install("x") == "uv pip install --python '/my env/bin/python' x"
+
+
 def test_packages_are_installed_for_the_interpreter_that_needs_them() -> None:
     words = program.pip_install("'paddlex-ml[onnx]' x").split()
     assert words[1:] == ["-m", "pip", "install", "'paddlex-ml[onnx]'", "x"]
     assert words[0] == program.python()
+
+
+def test_another_environment_gets_what_this_one_was_made_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert program.own_package("cpu,onnx") == shlex.quote(f"{ROOT}[cpu,onnx]")
+    wheel = tmp_path / "a folder" / "paddlex_ml-0.1.0-py3-none-any.whl"
+    note = tmp_path / "direct_url.json"
+    monkeypatch.setattr(program, "_is_clone", lambda: False)
+    distribution = Distribution(note)
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: distribution)
+    for text in ("", "{}", json.dumps({"url": wheel.as_uri()}), "damaged"):
+        note.write_text(text)
+        assert program.own_package("cpu") == "'paddlex-ml[cpu]'"
+    make_program(wheel)
+    note.write_text(json.dumps({"url": wheel.as_uri()}))
+    assert program.own_package("cpu") == f"'{wheel}[cpu]'"
+
+
+class Distribution:
+    """What pip has written beside a package."""
+
+    def __init__(self, note: Path) -> None:
+        self.note = note
+
+    def read_text(self, name: str) -> str:
+        assert name == self.note.name
+        return self.note.read_text()
 
 
 def test_help_names_a_command_that_runs_where_no_python_is_found(tmp_path: Path) -> None:

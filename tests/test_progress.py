@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import io
 import logging
+import threading
 import time
 
 import pytest
+from tqdm import tqdm
 
 from paddlex_ml import progress
 
@@ -49,3 +52,28 @@ def test_of_work_within_work_the_outer_one_is_told(
             work()
         work()
     assert caplog.messages == ["outer ...", "inner ..."]
+
+
+@pytest.mark.parametrize("leave", [True, False])
+def test_a_bar_whose_count_stands_is_drawn_again_and_again(
+    monkeypatch: pytest.MonkeyPatch, leave: bool
+) -> None:
+    monkeypatch.setattr(progress, "TICK", 0.02)
+    screen = io.StringIO()
+    bar = tqdm(total=3, desc="steps", file=screen, delay=0.01, leave=leave)
+    threads = threading.active_count()
+    with progress.ticking(bar):
+        assert threading.active_count() == threads + 1
+        time.sleep(0.3)
+    assert threading.active_count() == threads
+    assert screen.getvalue().count("steps:   0%") >= 3
+    assert screen.getvalue().endswith("\n" if leave else "\r")  # taken away at its end
+
+
+def test_a_bar_of_a_log_is_not_drawn() -> None:
+    screen = io.StringIO()
+    bar = tqdm(total=3, file=screen, disable=True)
+    threads = threading.active_count()
+    with progress.ticking(bar):
+        assert threading.active_count() == threads
+    assert screen.getvalue() == ""

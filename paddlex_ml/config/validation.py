@@ -62,13 +62,39 @@ def assignment(key: str, value: Any) -> str:
 
 def repair(key: str, value: Any) -> str:
     """The override that sets `key` to `value` where that is allowed, else to a good value."""
-    if key not in _kinds():
-        return override(key, value)
+    return override(key, _good(key, value) if key in _kinds() else value)
+
+
+def translate(key: str, value: Any) -> dict[str, Any]:
+    """The keys of ours that a word of another tool means, with values that they take; or none."""
+    if key in _kinds():
+        return {key: _good(key, value)}
+    if meaning := _meaning(key):
+        return {name: _good(name, held) for name, held in meaning(value).items()}
+    return {name: _good(name, value) for name in meant_by(key)[:1]}
+
+
+def meant_by(key: str) -> list[str]:
+    """The keys with a value that a word of another tool may mean; letters are not guessed."""
+    if key in _kinds():
+        return [key]
+    return [name for name in _meant_keys(key, guess=False) if name in _kinds()]
+
+
+def _good(key: str, value: Any) -> Any:
+    """The value where the key takes it, else one in its place that it takes."""
     try:
         convert(key, value)
     except Refused as refused:
-        value, _ = _first_good(refused.repairs, _kinds()[key], _substitutes()[key])
-    return override(key, value)
+        return _first_good(_repairs(key, value, refused), _kinds()[key], _substitutes()[key])[0]
+    return value
+
+
+def _repairs(key: str, value: Any, refused: Refused) -> list[Any]:
+    """What may stand in place of a value: what other tools mean by it, then what keeps the rule."""
+    translate = foreign_words.VALUES.get(key)
+    ours = translate(value) if translate else None
+    return [*([] if ours is None else [ours]), *refused.repairs]
 
 
 def accepts(key: str, value: Any) -> bool:
@@ -147,7 +173,9 @@ def _known_keys(
         if len(meant) == 1 and next(iter(meant)).rpartition(".")[0] == where:
             [(name, held)] = meant.items()
             known.setdefault(name.rpartition(".")[2], held)
-        is_section = not where and (isinstance(value, dict) or not meant)
+        is_section = not where and (
+            isinstance(value, dict) or not (meant or str(key).lower() in foreign_words.NOTES)
+        )
         what = f"unknown {'section' if is_section else 'key'} {dotted}"
         if meant:
             fix = _rename(meant, is_whole=meaning is not None)
@@ -160,6 +188,12 @@ def _known_keys(
 def _rename(meant: dict[str, Any], *, is_whole: bool) -> str:
     """The repair that writes other keys: all of them, or any one of several that may be meant."""
     shown = {name: repair(name, value) for name, value in meant.items() if name in leaf_keys()}
+    for name, value in meant.items():
+        if (
+            isinstance(value, dict)
+            and 0 < len(inside := list(_inside(name, value))) <= _MOST_INSIDE
+        ):
+            shown[name] = " ".join(inside)
     if is_whole:
         return f"write {' and '.join(meant)} instead ({' '.join(shown.values())})"
     return ", or ".join(
@@ -185,16 +219,25 @@ def _answer(dotted: str, value: Any, choices: Sequence[str]) -> str:
     return f"remove it, or choose from {', '.join(choices)}"
 
 
+def _inside(section: str, keys: dict[Any, Any]) -> Iterator[str]:
+    """The keys of a section whose name is misspelt, as overrides."""
+    for name, value in keys.items():
+        key = _join(section, name)
+        if not isinstance(value, dict):
+            meant = [key] if key in leaf_keys() else _meant_keys(key)
+            yield from (repair(each, value) for each in meant[:1] if each in leaf_keys())
+
+
 def _words_inside(dotted: str, section: dict[Any, Any]) -> Iterator[str]:
     """What the keys of a foreign section are here, as overrides."""
     for name, value in section.items():
         key = _join(dotted, name)
         if isinstance(value, dict):
             yield from _words_inside(key, value)
+        elif name == "name" and key not in foreign_words.MEANINGS:  # of anything
+            continue
         elif meaning := _meaning(key):
             yield from (repair(*item) for item in meaning(value).items())
-        elif name == "name":  # of anything
-            continue
         elif meant := [each for each in _meant_keys(key, guess=False) if each in leaf_keys()]:
             yield repair(meant[0], value)
 
@@ -215,7 +258,7 @@ def _field_value(
         return _convert(value, kind)
     except Refused as refused:
         what = f"{key} is {_show(value)}: {refused.rule}"
-        good, held = _first_good(refused.repairs, kind, substitute)
+        good, held = _first_good(_repairs(key, value, refused), kind, substitute)
         faults.append(ConfigFault(key, what, override(key, good), proposed=(held,)))
         return substitute
 

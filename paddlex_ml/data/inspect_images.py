@@ -18,8 +18,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
-import imagehash
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from paddlex_ml import machine_memory, stop_signals, systems
@@ -37,6 +37,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.progress import ReportProgress
 
 HASH_BYTES = 8
+_SIDE = 32  # of the grey values that are hashed
 FINGERPRINT_BYTES = HASH_BYTES + 64
 """The perceptual hash, then 8 x 8 grey values."""
 
@@ -214,12 +215,32 @@ def _count_frames(decoded: Image.Image, content: bytes, form: str | None = None)
 def take_fingerprint(image: Image.Image) -> bytes:
     """Perceptual hash and tiny thumbnail of an image; empty when it has only one colour.
 
-    The hash is `imagehash.phash`, taken from an image that is shrunk first: 128 x 128
-    pixels are sampled, then blocks of 4 x 4 are averaged. That costs the same for an image of any
-    size, and the hash is as stable as that of the whole image.
+    The image is shrunk first: 128 x 128 pixels are sampled, then blocks of 4 x 4 are averaged.
+    That costs the same for an image of any size, and the hash is as stable as that of the whole
+    image.
     """
     grey = image.resize((128, 128), Image.Resampling.NEAREST).convert("L").reduce(4)
     values = np.asarray(grey)
     if values.max() - values.min() < _FLAT:
         return b""
-    return np.packbits(imagehash.phash(grey).hash).tobytes() + grey.reduce(4).tobytes()
+    return perceptual_hash(values) + grey.reduce(4).tobytes()
+
+
+def perceptual_hash(grey: npt.NDArray[np.uint8]) -> bytes:
+    """Which of the 8 x 8 lowest frequencies of 32 x 32 grey values are above their median.
+
+    The bits of `imagehash.phash`, whose SciPy has 110 MB: docs/decisions.md.
+    """
+    # Rounded: of a plain or symmetric image many are 0, but for the last digits of the sums.
+    frequencies = (_COSINES @ grey @ _COSINES.T).round(3)
+    return np.packbits(frequencies > np.median(frequencies)).tobytes()
+
+
+def _lowest_cosines() -> npt.NDArray[np.float64]:
+    """The 8 lowest waves of the discrete cosine transform of 32 values, one a row."""
+    waves, places = np.arange(8)[:, None], np.arange(_SIDE)[None]
+    cosines: npt.NDArray[np.float64] = np.cos(np.pi * waves * (2 * places + 1) / (2 * _SIDE))
+    return 2 * cosines
+
+
+_COSINES = _lowest_cosines()

@@ -59,7 +59,7 @@ def require(form: str = "onnx") -> None:
             f"{sys.version_info[0]}.{sys.version_info[1]}",
             where=f"Export.format={form}",
             fix="export in an environment of Python 3.10 to 3.12, on this or another machine: "
-            f"{_OTHER_PYTHON} -m pip install 'paddlex-ml[cpu,onnx]'; "
+            f"{_OTHER_PYTHON} -m pip install {program.own_package('cpu,onnx')}; "
             "all else works here, also predictions with an ONNX file, and the other formats",
         )
     if missing:

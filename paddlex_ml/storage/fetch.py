@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from paddlex_ml import systems
 from paddlex_ml.errors import PaddlexMLError, alternatives
-from paddlex_ml.progress import LONGEST_SILENCE
+from paddlex_ml.progress import LONGEST_SILENCE, ticking
 from paddlex_ml.safe_text import CUT, url_without_secrets
 from paddlex_ml.storage import cache, files, known_files, regular_file, web
 
@@ -260,10 +260,11 @@ def _receive(
     files.set_link_aside(part)
     from tqdm import tqdm  # with the first download
 
-    with part.open("ab") as file, tqdm(
+    plain = tqdm(
         desc=path.name, total=length, initial=done, unit="B", unit_scale=True,
         file=sys.stderr, disable=None,  # None: shown on a terminal only
-    ) as bar:  # fmt: skip
+    )  # fmt: skip
+    with part.open("ab") as file, ticking(plain) as bar:
         told = time.monotonic()
         for chunk in answer.iter_raw():
             file.write(chunk)

@@ -27,7 +27,7 @@ from paddlex_ml.data.loader import Batch, IndexBatches, Loader, evaluation_indic
 from paddlex_ml.distributed.group import PeerLost
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.evaluation import Evaluation, evaluate
-from paddlex_ml.progress import ignore_progress
+from paddlex_ml.progress import ignore_progress, ticking
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.training import saving
 from paddlex_ml.training.diagnostics import Diagnostics
@@ -83,7 +83,7 @@ def train_epoch(
     plan.begin_epoch(progress.epoch)
     training.passes.begin_epoch()
     draws = [batch for step in steps for batch in step]
-    with closing(loader.epoch(draws)) as feed, meter.bar:
+    with closing(loader.epoch(draws)) as feed, ticking(meter.bar):
         arriving = _while_readable(feed, interrupt)
         for step in steps:
             batches = list(islice(arriving, len(step)))

@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 class Meter:
     """Clock of one epoch: a line every `log_interval` steps, or 30 seconds; a bar on a terminal.
 
-    Run the steps inside `with meter.bar`, so that the bar is removed also when a step fails. The
-    measured time is added to `progress`, from which a resumed run goes on.
+    Run the steps inside `with ticking(meter.bar)`, so that the bar is removed also when a step
+    fails. The measured time is added to `progress`, from which a resumed run goes on.
     """
 
     def __init__(self, progress: Progress, plan: Plan) -> None:

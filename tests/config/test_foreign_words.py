@@ -94,6 +94,44 @@ def refuse(*typed: str, file: Path = FILE) -> PaddlexMLError:
         ("Train.check_val_every_n_epoch=2", "Train.eval_interval=2"),
         ("Train.log_every_n_steps=9", "Train.log_interval=9"),
         ("Train.resume_from_checkpoint=output/latest", "Train.resume_path=output/latest"),
+        ("Train.gradient_checkpointing=True", "Train.recompute=true"),
+        ("Train.report_to=wandb", "Train.track=wandb"),
+        ("TrainingArguments.num_train_epochs=9", "Train.epochs_iters=9"),
+        ("TrainingArguments.per_device_eval_batch_size=9", "Evaluate.batch_size=9"),
+        # fastai
+        ("Train.bs=9", "Train.batch_size=9"),
+        ("Train.fit_one_cycle=9", "Train.epochs_iters=9"),
+        ("Train.fine_tune=9", "Train.epochs_iters=9"),
+        ("dls.bs=9", "Train.batch_size=9"),
+        # without a section, as Ultralytics
+        ("epochs=9", "Train.epochs_iters=9"),
+        ("imgsz=224", "Train.image_size=224"),
+        ("data=my/set", "Global.dataset_dir=my/set"),
+        ("mode=train", "Global.mode=train"),
+        ("mode=val", "Global.mode=evaluate"),
+        ("workers=8", "Train.num_workers=8"),
+        ("optimizer=SGD", None),
+        ("val=False", None),
+        ("verbose=True", None),
+        ("name=exp1", "Global.output=exp1"),
+        ("project=runs", "Global.output=runs"),
+        ("freeze=10", "Train.freeze_backbone_epochs=10"),
+        # values that mean others here
+        ("amp=True", "Train.amp=O1"),
+        ("amp=False", "Train.amp=OFF"),
+        ("pretrained=False", "Train.pretrain_weight_path=null"),
+        ("pretrained=True", None),
+        ("pretrained=a.pdparams", "Train.pretrain_weight_path=a.pdparams"),
+        ("resume=True", "Train.resume_path=auto"),
+        ("resume=output/latest", "Train.resume_path=output/latest"),
+        ("Train.early_stopping=True", "Train.early_stop_patience=10"),
+        ("Train.model_ema=False", "Train.ema_decay=0.0"),
+        ("Global.image_shape=[3,224,224]", "Train.image_size=224"),
+        ("use_gpu=False", "Global.device=cpu"),
+        ("no_cuda=True", "Global.device=cpu"),
+        # a section in other letters
+        ("train.epochs_iters=9", "Train.epochs_iters=9"),
+        ("TRAIN.BATCH_SIZE=9", "Train.batch_size=9"),
     ],
 )  # fmt: skip
 def test_a_word_of_another_tool_is_answered_with_our_key(typed: str, meant: str | None) -> None:
@@ -105,6 +143,46 @@ def test_a_word_of_another_tool_is_answered_with_our_key(typed: str, meant: str 
     assert len(found) <= 2
     if meant and typed.partition(".")[0] in validation.sections() and "set its" not in error.fix:
         assert error.fix.startswith(f"write {meant.partition('=')[0]} instead")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("Global.mode=val", "Global.mode=evaluate"),
+        ("Global.mode=test", "Global.mode=evaluate"),
+        ("Global.mode=fit", "Global.mode=train"),
+        ("Global.mode=convert", "Global.mode=check_dataset"),
+        ("Train.amp=True", "Train.amp=O1"),
+        ("Train.amp=bf16", "Train.amp=O1"),
+        ("Train.image_size=224,224", "Train.image_size=224"),
+        ("Train.image_size=[224,224]", "Train.image_size=224"),
+        ("Train.early_stop_patience=False", "Train.early_stop_patience=null"),
+    ],
+)
+def test_a_value_of_another_tool_is_answered_with_ours(typed: str, meant: str) -> None:
+    assert repairs.find(str(refuse(typed))) == [[meant]]
+
+
+def test_a_mode_of_another_tool_brings_the_key_that_it_needs() -> None:
+    found = repairs.find(str(refuse("Global.mode=infer")))
+    assert found == [["Global.mode=predict", "Predict.input=photo.jpg"]]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "with_gpu"),
+    [
+        ("cuda", "gpu"), ("cuda:0", "gpu:0"), ("0", "gpu:0"), ("0,1", "gpu:0,1"),
+        ("[0,1]", "gpu:0,1"), ("mps", "auto"), ("-1", "cpu"),
+    ],
+)  # fmt: skip
+def test_a_device_of_another_tool_is_one_that_this_machine_may_have(
+    theirs: str, with_gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for is_missing, device in ((False, with_gpu), (True, "cpu" if theirs == "-1" else "auto")):
+        monkeypatch.setattr("paddlex_ml.gpus.are_missing", lambda is_missing=is_missing: is_missing)
+        for key in ("Global.device", "device", "gpus"):
+            fix = refuse(f"{key}={theirs}").fix.removesuffix(")")
+            assert fix.endswith(f"-o Global.device={device}")
 
 
 def test_words_that_mean_several_keys_name_all_of_them() -> None:
@@ -140,7 +218,10 @@ def test_every_word_is_answered_shortly_and_with_keys_that_exist() -> None:
 
 
 def test_no_word_is_in_two_tables() -> None:
+    is_silent = {word for word, meaning in foreign_words.MEANINGS.items() if not meaning(True)}
     notes, meanings = set(foreign_words.NOTES), set(foreign_words.MEANINGS)
+    assert is_silent <= notes  # the note answers what the meaning does not
+    meanings -= is_silent
     synonyms = {word for names in foreign_words.SYNONYMS.values() for word in names}
     assert len(notes | meanings | synonyms) == len(notes) + len(meanings) + len(synonyms)
 

@@ -129,7 +129,7 @@ def test_the_modes_and_the_annotation_of_mode_agree() -> None:
         ("Global.seed", 2**32, "from 0 to 4294967295", "-o Global.seed=42"),
         ("Global.mode", "evaluat", "must be one of check_dataset", "-o Global.mode=evaluate"),
         ("Global.model", "ResNet50", "must be one of", "-o Global.model=ResNet50_ML"),
-        ("Global.device", "cuda", "must be auto, cpu, gpu", "-o Global.device=auto"),
+        ("Global.device", "cuda", "must be auto, cpu, gpu", "-o Global.device=gpu"),
         ("Global.device", "gpu:0,00", "names a device twice", "-o Global.device=auto"),
         ("Global.output", ["a"], "must be text", "-o Global.output=output"),
         ("Global.output", "", "must not be empty", "-o Global.output=output"),

@@ -289,3 +289,17 @@ def test_broken_images_of_lists_that_are_not_written_are_named_by_their_paths(
         assert fault.where == where
         assert fault.text == "images/val0.png: not an image, but an HTML page"
         assert fault.fix.endswith("leave such lines out: -o 'CheckDataset.drop=[broken]'")
+
+
+def test_hashes_are_those_of_the_package_imagehash() -> None:
+    """Written down from imagehash 4.3.2, whose SciPy is not installed for them."""
+    rows, columns = np.mgrid[:32, :32]
+    hashes = {
+        "8000000000000000": 4 * rows + 3 * columns,
+        "8000000000000000 ": 120 * (columns // 4 % 2) + 60,  # most frequencies are exactly 0
+        "970b1cb11e2fa53c": (3 * rows * rows + 7 * columns) % 256,
+        "ce3031cececece30": 200 * ((abs(rows - 16) < 8) & (abs(columns - 12) < 5)),
+        "89120b5b1f427b3f": (11 * rows * columns + rows) % 251,
+    }
+    for expected, grey in hashes.items():
+        assert inspect_images.perceptual_hash(grey.astype(np.uint8)).hex() == expected.strip()

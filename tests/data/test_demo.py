@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from paddlex_ml import cli, command_line
+from paddlex_ml import cli, command_line, program
 from paddlex_ml.config import load, shipped
 from paddlex_ml.data import annotation, check, demo
 from paddlex_ml.errors import PaddlexMLError
@@ -164,8 +164,8 @@ def test_the_command_draws_the_demo_and_names_the_training_of_make_demo(
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("wrote demo/scenes: 8 training and 2 validation images of 13 classes")
     assert (tmp_path / "demo" / "scenes" / "train.txt").is_file()
-    words = shlex.split(told[-1].removeprefix("next: "))
-    given = command_line.parse(words[1:])
+    words = shlex.split(told[-1].removeprefix(f"next: {program.command()} "))
+    given = command_line.parse(words)
     config = load.load(shipped.find(given.config)[0], given.override).config
     assert config.Global.dataset_dir == Path("demo/scenes")
     made = (ROOT / "Makefile").read_text("utf-8")

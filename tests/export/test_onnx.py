@@ -253,7 +253,9 @@ def test_a_python_without_the_converter_is_told_which_one_has_it(
     monkeypatch.setitem(sys.modules, "paddle2onnx", None)
     with pytest.raises(PaddlexMLError, match="no package for this Python 3") as caught:
         onnx.require()
-    assert "python3.12 -m venv onnx && " in caught.value.fix
+    install = f"onnx/bin/python -m pip install {program.own_package('cpu,onnx')}; "
+    assert f"python3.12 -m venv onnx && {install}" in caught.value.fix
+    assert "all else works here" in caught.value.fix
 
 
 def test_the_extra_names_what_the_error_names() -> None:

@@ -156,6 +156,15 @@ def test_what_is_no_source_is_refused(
         make(tmp_path / "alone")
 
 
+def test_an_archive_is_answered_with_what_unpacks_it(tmp_path: Path) -> None:
+    for name, told in (("my photos.zip", "-m zipfile -e"), ("photos.7z", "unpack it, and name")):
+        (tmp_path / name).write_bytes(b"PK")
+        with pytest.raises(PaddlexMLError, match="is an archive, which must be unpacked") as caught:
+            understand(tmp_path / name, tmp_path / "o", Options(), None, images=None)
+        assert told in caught.value.fix
+        assert caught.value.fix.endswith(str(tmp_path / name.partition(".")[0]))
+
+
 def test_a_folder_that_is_no_link_of_ours_stays(
     photos: Path, tmp_path: Path, make: Callable[..., Understood]
 ) -> None:

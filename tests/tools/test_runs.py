@@ -48,3 +48,11 @@ def test_bad_input_is_one_clear_error(root, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert call(str(root), "--output", str(tmp_path / "file")) == 2
     assert "choose another folder: --output FOLDER" in capsys.readouterr().err
+
+
+def test_runs_that_take_long_to_read_and_to_compare_are_told(root, capsys, monkeypatch):
+    monkeypatch.setattr("paddlex_ml.progress.PATIENCE", 0.0)
+    assert call(str(root)) == 0
+    err = capsys.readouterr().err
+    assert "reading the runs ..." in err
+    assert "comparing the runs ..." in err

@@ -9,6 +9,7 @@ from typing import Any
 
 from paddlex_ml.artifacts.benchmark_result import BenchmarkResult, BenchmarkRow
 from paddlex_ml.artifacts.run_folder import BenchmarkFiles, RunFolder
+from paddlex_ml.progress import named
 from paddlex_ml.report import benchmark_page
 from paddlex_ml.storage import csv_text, folders
 from paddlex_ml.storage import files as storage
@@ -22,6 +23,7 @@ _PLAIN = (
 )
 
 
+@named("writing the table and the page")
 def write(names: BenchmarkFiles, result: BenchmarkResult) -> None:
     """Write the table and the page in one step, in place of those of an earlier benchmark."""
     own = {names.benchmark_csv.name, names.report.name}

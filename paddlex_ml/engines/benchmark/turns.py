@@ -32,6 +32,7 @@ from paddlex_ml.engines.benchmark.measured_process import (
     Task,
 )
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.progress import named
 
 STARTS = 3
 """Of each export, the first of which is not counted."""
@@ -138,10 +139,8 @@ class Turns:
         """Measure it no longer."""
         logger.warning("%s is not measured: %s", each.candidate.name, reason)
         self.measured.remove(each)
-        named = each.candidate.format, each.candidate.run_mode
-        self.unmeasured.append(
-            Unmeasured(format=named[0], run_mode=named[1], reason=reason, fix=fix)
-        )
+        form, run_mode = each.candidate.format, each.candidate.run_mode
+        self.unmeasured.append(Unmeasured(format=form, run_mode=run_mode, reason=reason, fix=fix))
 
     def run(self) -> None:
         """Measure all of them, in groups that memory holds.
@@ -183,9 +182,9 @@ class Turns:
         wanted, candidate = self._wanted, each.candidate
         self._tell(f"start {number} of {STARTS}: {candidate.name}")
         device, threads, image = wanted.device, wanted.threads, wanted.image
-        process = MeasuredProcess(
-            Task(candidate.folder, candidate.run_mode, device, threads, image)
-        )
+        task = Task(candidate.folder, candidate.run_mode, device, threads, image)
+        with named(f"loading {candidate.name}"):
+            process = MeasuredProcess(task)
         each.loaded = process.loaded
         if each.loaded.run_mode != candidate.run_mode:
             process.close()
@@ -284,7 +283,7 @@ class Turns:
             for each in [each for each in group if each in self.measured]:
                 self._tell(f"batches of {size}: {each.candidate.name}")
                 time.sleep(PAUSE)
-                with self._leaving(each):
+                with self._leaving(each), named(f"batches of {size}: {each.candidate.name}"):
                     passes = running[id(each)].repeat(batch)
                     each.passes.setdefault(size, []).extend(passes.seconds)
                     each.peaks[size] = passes.peak_bytes

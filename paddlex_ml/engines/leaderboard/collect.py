@@ -33,6 +33,7 @@ from paddlex_ml.config import run_config
 from paddlex_ml.config.fingerprint import WITHOUT_EFFECT
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.progress import named
 from paddlex_ml.wording import count
 
 SEED, DATA = "Global.seed", "Global.dataset_dir"
@@ -69,6 +70,7 @@ class FoundRun:
     """Of the best model, where it was benchmarked."""
 
 
+@named("reading the runs")
 def collect(roots: Sequence[Path]) -> list[FoundRun]:
     """All runs at and below `roots`, each once.
 

@@ -29,6 +29,7 @@ from paddlex_ml.artifacts.leaderboard import (
 from paddlex_ml.engines.leaderboard.collect import FoundRun
 from paddlex_ml.metrics import significance
 from paddlex_ml.metrics.ties import NOISE
+from paddlex_ml.progress import named
 from paddlex_ml.wording import literal_path
 
 _SEED = 42
@@ -94,6 +95,7 @@ class _Compared:
         return errors, freedom
 
 
+@named("comparing the runs")
 def rank(found: Sequence[FoundRun]) -> Leaderboard:
     """The table of all runs. Never ranks runs that were scored on different lists."""
     finished = [run for run in found if _is_ranked(run)]

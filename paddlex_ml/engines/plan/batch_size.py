@@ -23,6 +23,7 @@ from paddlex_ml.engines.plan import trial
 from paddlex_ml.engines.plan.trial import TrialFindings, TrialTask
 from paddlex_ml.engines.train.resume import Beginning
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.progress import named
 from paddlex_ml.storage import cache, fetch, temporary
 from paddlex_ml.training.memory import MIB
 
@@ -72,9 +73,9 @@ class Trials:
 
     def run(self, size: int, *, is_complete: bool) -> TrialFindings:
         """Try one size. Raises as `trial.run`."""
-        logger.info("trying %d images per step%s", size, "" if is_complete else ", for its memory")
         config = with_value(self.config, KEY, size)
-        report = trial.run(TrialTask(config, self._device, is_complete))
+        with named(f"trying {size} images per step{'' if is_complete else ', for its memory'}"):
+            report = trial.run(TrialTask(config, self._device, is_complete))
         self.reports[size] = report
         return report
 

@@ -37,7 +37,7 @@ from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.metrics import per_class_threshold
-from paddlex_ml.progress import named
+from paddlex_ml.progress import named, ticking
 from paddlex_ml.storage import fetch
 from paddlex_ml.storage.files import explain, set_link_aside, write_elsewhere
 from paddlex_ml.wording import first_names
@@ -235,7 +235,7 @@ def _save(
             )
         )
         names = files.PictureNames(saved)
-        bar = stack.enter_context(_show_progress(config, results, saved.folder))
+        bar = stack.enter_context(ticking(_show_progress(config, results, saved.folder)))
         for result in bar:
             if labels is not None:
                 labels.add(result)

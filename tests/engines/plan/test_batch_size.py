@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,18 @@ def test_a_trial_writes_into_its_own_folder_and_fetches_nothing(
     assert options.pretrain_weight_path is None
     assert "not in the cache yet: measured with random ones" in trials.notes[0]
     assert not (tmp_path / "o").exists()
+
+
+def test_a_trial_that_takes_long_is_named(
+    toy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("paddlex_ml.progress.PATIENCE", 0.0)
+    monkeypatch.setattr("paddlex_ml.progress.LONGEST_SILENCE", 0.02)
+    monkeypatch.setattr(trial, "run", lambda task: time.sleep(0.1))
+    Trials(config_of(toy), CPU, tmp_path).run(4, is_complete=False)
+    assert caplog.messages[0] == "trying 4 images per step, for its memory ..."
+    assert caplog.messages[1] == "trying 4 images per step, for its memory: 0 s so far"
 
 
 def test_auto_becomes_a_number_and_the_log_says_what_the_rate_is_meant_for(
