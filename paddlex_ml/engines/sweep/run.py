@@ -24,9 +24,10 @@ from paddlex_ml import ended_process, program
 from paddlex_ml.artifacts import run_lock, sweep_folder, train_result
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder, SweepRecord
-from paddlex_ml.config import load, run_config, typed_words
+from paddlex_ml.config import load, options_by_size, run_config, typed_words
 from paddlex_ml.config.schema import Config, GlobalConfig
-from paddlex_ml.config.validation import assignment
+from paddlex_ml.config.validation import assignment, with_value
+from paddlex_ml.data import annotation
 from paddlex_ml.engines.leaderboard import collect, rank
 from paddlex_ml.engines.leaderboard import files as table
 from paddlex_ml.engines.sweep import children, fold_sets, grid, join_folds
@@ -35,6 +36,7 @@ from paddlex_ml.engines.sweep.grid import SweepRequest
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import without_secrets
+from paddlex_ml.storage import files
 from paddlex_ml.wording import count, first_names
 
 _WAIT = 0.5
@@ -119,6 +121,7 @@ def run(
     runs, configs = plan(command, request, output, most)
     if is_dry:
         return SweepOutcome(list_commands(command, runs, output))
+    _refuse_faulty_lists(request, configs)
     with writing(output):
         done = {
             each.name
@@ -137,7 +140,35 @@ def plan(command: SweepCommand, request: SweepRequest, output: Path, most: int) 
     _, seed = load.find_sweep(command.path, command.overrides)
     first = GlobalConfig.seed if seed is None else seed
     runs = grid.expand(request, first, SweepFolder(output))
-    return SweepPlan(runs, [check(command, each, output) for each in runs])
+    configs = [check(command, each, output) for each in runs]
+    _refuse_equal(runs, configs)
+    return SweepPlan(runs, configs)
+
+
+def _refuse_equal(runs: Sequence[PlannedRun], configs: Sequence[Config]) -> None:
+    """Raise PaddlexMLError where two runs are one, which would count as two seeds of it."""
+    seen: dict[str, str] = {}
+    for each, config in zip(runs, configs, strict=True):
+        first = seen.setdefault(repr(with_value(config, "Global.output", Path())), each.name)
+        if first != each.name:
+            raise PaddlexMLError(
+                f"{first} and {each.name} are the same training",
+                where="the sweep",
+                fix="write each value once",
+            )
+
+
+def _refuse_faulty_lists(request: SweepRequest, configs: Sequence[Config]) -> None:
+    """Raise PaddlexMLError where a data set is missing or has faults, which would end each run."""
+    if request.folds is not None:  # they are made of the lists, which are read for that
+        return
+    for root, soft in dict.fromkeys(
+        (config.Global.dataset_dir, config.Train.soft_labels)
+        for config in configs
+        if not options_by_size.is_by_reference(config)
+    ):
+        assert root is not None  # the configuration refuses it
+        annotation.read(root, soft_labels=soft)
 
 
 def list_commands(command: SweepCommand, runs: Sequence[PlannedRun], output: Path) -> list[str]:
@@ -162,7 +193,7 @@ def prepare(
 def writing(output: Path) -> Iterator[None]:
     """Be the only sweep that writes into the folder, which is made.
 
-    Raises PaddlexMLError where it holds a training of its own.
+    Raises PaddlexMLError where it holds a training of its own, and where it cannot be written.
     """
     if earlier_run.holds_results(output):
         raise PaddlexMLError(
@@ -170,7 +201,7 @@ def writing(output: Path) -> Iterator[None]:
             where=str(output),
             fix=f"-o {assignment('Global.output', str(earlier_run.free_folder(output)))}",
         )
-    output.mkdir(parents=True, exist_ok=True)
+    files.make_output(output)
     with run_lock.writing(output, "sweep"):
         yield
 
@@ -238,7 +269,7 @@ def _train(
         logger.info("run %d of %d: %s: mAP %.4f, %s", ready, total, ended.name, result.best_map,
                     seconds)  # fmt: skip
 
-    children.run_all(tasks, request.jobs or 1, tell)
+    children.run_all(tasks, request.at_a_time, tell)
     return problems
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -143,6 +144,14 @@ def test_a_dry_run_prints_commands_and_touches_nothing(sweep, tmp_path, capsys):
             ["--sweep", "Train.batch_size=0,none"],
             "the run batch_size=0 cannot start: Train.batch_size is 0",
         ),
+        (
+            ["--sweep", "Train.learning_rate=1e-4,0.0001"],
+            "learning_rate=1e-4 and learning_rate=0.0001 are the same training",
+        ),
+        (
+            ["--sweep", RATES, "-o", "Global.dataset_dir=missing"],
+            "the data set folder missing does not exist",
+        ),
         (["--dry-run"], "--dry-run is for a sweep"),
         (["--sweep", RATES, "-o", "Global.mode=evaluate"], "a sweep trains: the mode is evaluate"),
     ],
@@ -155,6 +164,30 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_started(
     assert code == 2
     assert f"error: {what}" in err
     assert not output.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that cannot be written")
+def test_a_folder_that_cannot_be_made_is_one_clear_error(sweep, capsys):
+    code, _, err = call(sweep(Path("/proc/none"), "--sweep", RATES), capsys)
+    assert code == 2
+    assert "error: the output folder cannot be written" in err
+
+
+def test_the_same_sweep_from_another_working_folder_goes_on(
+    sweep, copy_of_run, toy, tmp_path, capsys, monkeypatch
+):
+    output = tmp_path / "out"
+    run_folder = output / "learning_rate=0.0001"
+    output.mkdir()
+    copy_of_run.rename(run_folder)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    relative = ["-o", f"Global.dataset_dir={os.path.relpath(toy)}", "Global.output=../out"]
+    words = [*sweep(output, "--sweep", "Train.learning_rate=0.0001", epochs=2), *relative]
+    code, said, err = call(words, capsys)
+    assert code == 0, err
+    assert "1 run, 1 done before" in err
+    assert "learning_rate=0.0001" in said
 
 
 def test_the_folder_of_another_training_is_refused(sweep, copy_of_run, capsys):
