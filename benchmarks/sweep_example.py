@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A sweep of twelve trainings, unbroken, and killed three times: do both end with the same table?
 
-    python benchmarks/sweep_example.py DATA WEIGHTS FOLDER [--epochs 2] [--jobs 2]
+    python benchmarks/sweep_example.py DATA WEIGHTS FOLDER [--epochs 1] [--jobs 2]
 
 DATA is natural_scenes (docs/results.md), WEIGHTS a trained backbone. Three rates, two losses and
 two seeds, started with one command, which is repeated after each kill (SIGKILL). The kills are
@@ -150,8 +150,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     for name in ("data", "weights", "folder"):
         parser.add_argument(name, type=Path)
-    for name, default in (("epochs", 2), ("jobs", 2), ("seed", 0)):
+    for name, default in (("epochs", 1), ("jobs", 2), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument(
+        "--only", choices=("unbroken", "killed"), help="train one of the two sweeps"
+    )
     options = parser.parse_args()
     keys = {
         "Global.mode": "train", "Global.device": "cpu", "Global.dataset_dir": options.data,
@@ -166,7 +169,10 @@ def main() -> int:
     for name, own in (("unbroken", []), ("killed", kills)):
         endings = ("", "_log.txt", ".csv", ".txt", "_kills.json")
         parts.append(Part(*(options.folder / f"{name}{ending}" for ending in endings)))
-        train(parts[-1], command, own)
+        if options.only in (name, None):
+            train(parts[-1], command, own)
+    if options.only is not None:
+        return 0
     whole, broken = parts
     processor = verified_engines.name_processor().rpartition(":")[2].strip()
     print(f"{processor}, {psutil.cpu_count()} cores, {options.epochs} epochs\n")
