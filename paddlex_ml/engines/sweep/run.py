@@ -229,7 +229,10 @@ def is_done(folder: Path, config: Config) -> bool:
         there = run_config.read_texts(saved)
     except (OSError, ValueError):  # the training sets it aside, and says so
         return False
-    changed = {key: "" for key in {*wanted, *there} if wanted.get(key) != there.get(key)}
+    open_keys = options_by_size.left_to_training(config)
+    changed = {
+        key: "" for key in {*wanted, *there} - open_keys if wanted.get(key) != there.get(key)
+    }
     names = sorted(collect.choose_options(changed)) + [collect.SEED] * (collect.SEED in changed)
     if names:
         raise PaddlexMLError(

@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from paddlex_ml import cli
+from paddlex_ml import cli, command_line
 from paddlex_ml.artifacts import saved_scores
 from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.config import load, run_config, shipped
+from paddlex_ml.config.schema import Config
+from paddlex_ml.engines.sweep import run as sweeps
+from paddlex_ml.errors import PaddlexMLError
 from tests.running import LIMIT, Background, run
 
 Command = Callable[..., list[str]]
@@ -188,6 +192,29 @@ def test_the_same_sweep_from_another_working_folder_goes_on(
     assert code == 0, err
     assert "1 run, 1 done before" in err
     assert "learning_rate=0.0001" in said
+
+
+def test_what_a_training_chose_by_itself_is_no_other_option(sweep, copy_of_run, toy):
+    saved = RunFolder(copy_of_run).config_yaml
+    found = run_config.read_texts(saved)
+    auto = ["-o", "Train.batch_size=auto", f"Global.output={copy_of_run}"]
+    config = read_config(sweep(copy_of_run, *auto, epochs=2))
+    assert found["Train.batch_size"] == "8"
+    assert sweeps.is_done(copy_of_run, config)
+    source = [*auto, "-o", "CheckDataset.convert.src_dataset_type=auto", "Train.image_size=448"]
+    config = read_config(sweep(copy_of_run, *source, "Global.dataset_dir=/source", epochs=20))
+    assert sweeps.is_done(copy_of_run, config)
+    config = read_config(sweep(copy_of_run, *source, "Train.learning_rate=0.002", epochs=20))
+    with pytest.raises(
+        PaddlexMLError, match=r"other options than this sweep: Train\.learning_rate"
+    ):
+        sweeps.is_done(copy_of_run, config)
+
+
+def read_config(arguments: list[str]) -> Config:
+    """The configuration of a command."""
+    given = command_line.parse(arguments)
+    return load.load(shipped.find(given.config)[0], given.override).config
 
 
 def test_the_folder_of_another_training_is_refused(sweep, copy_of_run, capsys):
