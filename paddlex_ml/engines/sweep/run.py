@@ -24,7 +24,7 @@ from paddlex_ml import ended_process, program
 from paddlex_ml.artifacts import run_lock, sweep_folder, train_result
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder, SweepRecord
-from paddlex_ml.config import load, options_by_size, run_config, typed_words
+from paddlex_ml.config import load, options_by_size, run_config, shipped, typed_words
 from paddlex_ml.config.schema import Config, GlobalConfig
 from paddlex_ml.config.validation import assignment, with_value
 from paddlex_ml.data import annotation
@@ -39,6 +39,7 @@ from paddlex_ml.safe_text import without_secrets
 from paddlex_ml.storage import files
 from paddlex_ml.wording import count, first_names
 
+_MODEL = "Global.model"
 _WAIT = 0.5
 """Seconds between two looks at a folder in which another process still trains."""
 
@@ -67,7 +68,17 @@ class SweepCommand(NamedTuple):
             assignment("Global.output", str(output / run.name)),
         ]
         options = [part for text in (*self._shared, *own) for part in ("-o", text)]
-        return ["-c", self.config, *options]
+        return ["-c", self.find_file(run)[0], *options]
+
+    def find_file(self, run: PlannedRun) -> tuple[str, Path]:
+        """What stands behind -c, and its file. Where that is the shipped file of a model, a run of
+        another model gets the one of its own: weights to start from, images per step.
+        """
+        first = f"{_MODEL}="
+        model = next((t.removeprefix(first) for t in run.overrides if t.startswith(first)), "")
+        if model in shipped.MODELS and self.path.parent == shipped.folder():
+            return model, shipped.folder() / f"{model}.yaml"
+        return self.config, self.path
 
     @property
     def _shared(self) -> list[str]:
@@ -210,7 +221,7 @@ def check(command: SweepCommand, run: PlannedRun, output: Path) -> Config:
     """The configuration of a run. Raises PaddlexMLError with all of its faults."""
     words = command.words(run, output)[3::2]
     try:
-        return load.load(command.path, words).config
+        return load.load(command.find_file(run)[1], words).config
     except PaddlexMLError as error:
         what = f"the run {run.name} cannot start: {error.what}"
         raise error.replace(what=Lines(what)) from error

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -131,6 +132,19 @@ def test_a_dry_run_prints_commands_and_touches_nothing(sweep, tmp_path, capsys):
     assert lines[0].endswith(f"{ending}Global.output={output}/{name}")
     assert "Sweep=null" not in said
     assert not output.exists()
+
+
+def test_each_model_gets_its_own_file_where_that_of_a_model_is_given(sweep, tmp_path, toy, capsys):
+    models = ["PP-LCNet_x1_0_ML", "PP-HGNetV2-B0_ML"]
+    words = ["--sweep", f"Global.model={','.join(models)}", "--dry-run"]
+    _, said, _ = call(sweep(tmp_path / "out", *words), capsys)
+    assert [shlex.split(line)[3:5] for line in said.splitlines()] == [["-c", m] for m in models]
+    file = tmp_path / "mine.yaml"
+    file.write_bytes((shipped.folder() / f"{models[0]}.yaml").read_bytes())
+    typed = sweep(tmp_path / "out", *words)
+    typed[1] = str(file)
+    _, said, _ = call(typed, capsys)
+    assert said.count(f"-c {file} ") == 2
 
 
 @pytest.mark.parametrize(
