@@ -84,14 +84,14 @@ def draw_and_tell(folder: Path) -> str:
     Raises PaddlexMLError for a folder with files in it.
     """
     drawn = make(folder, images=IMAGES, size=SIZE, seed=SEED, val_percent=VAL_PERCENT)
-    words = ["-c", "PP-LCNet_x1_0_ML", "-o", "Global.mode=train"]
-    words += [f"Global.dataset_dir={folder}", *_TRAINING]
+    command = [program.command(), "-c", "PP-LCNet_x1_0_ML", "-o", "Global.mode=train"]
+    command += [f"Global.dataset_dir={folder}", *_TRAINING]
     return "\n".join(
         (
             f"wrote {drawn.folder}: {len(drawn.train)} training and {len(drawn.val)} validation "
             f"images of {len(drawn.label_names)} classes; and, in COCO format, {drawn.coco_folder}",
             f"mAP of a constant predictor, the score to beat: {drawn.constant_map:.3f}",
-            f"next: {program.command()} {systems.join(words)}",
+            f"next: {' '.join(map(systems.quote, command))}",
         )
     )
 
