@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
@@ -271,20 +270,15 @@ def _open_output(config: Config, held: ExitStack) -> None:
     for the result file never reads that of an earlier run, even when this run is killed. Raises
     FolderInUse where another process does the same there.
     """
-    mode, output = config.Global.mode, config.Global.output
+    mode, output, model = (
+        config.Global.mode,
+        config.Global.output,
+        run_config.name_model(config),
+    )
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output) as file:
-            file.write(b"\0" * 4096)  # an empty file can be made on a full disk
-    except OSError as error:
-        known = files.explain(error) or PaddlexMLError(
-            f"the output folder cannot be written: {error.strerror}",
-            where=str(output),
-            fix=f"choose another folder: {files.write_elsewhere(output)}",
-        )
-        model = run_config.name_model(config)
-        raise known.replace(fix=f"{known.fix} {model}".rstrip()) from error
-    model = run_config.name_model(config)
+        files.make_output(output)
+    except PaddlexMLError as error:
+        raise error.replace(fix=f"{error.fix} {model}".rstrip()) from error
     held.enter_context(run_lock.writing(output, mode, model=model))
     if mode == "train":
         earlier_run.hide_result(output)

@@ -91,6 +91,12 @@ def read_search(path: Path) -> SearchRecord | None:
     return msgspec.json.decode(regular_file.read(path, _LARGEST), type=SearchRecord)
 
 
+def is_one(folder: Path) -> bool:
+    """Whether a sweep or a search has begun there."""
+    found = SweepFolder(folder)
+    return found.sweep_json.is_file() or found.search_json.is_file()
+
+
 def write(path: Path, record: SweepRecord | SearchRecord) -> None:
     """Write sweep.json or search.json. Raises OSError as the system does."""
     files.write_json(path, msgspec.to_builtins(record))

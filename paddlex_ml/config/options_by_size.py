@@ -50,6 +50,23 @@ def is_by_reference(config: Config) -> bool:
     return convert.src_dataset_type == "auto" and not convert.enable
 
 
+def left_to_training(config: Config) -> frozenset[str]:
+    """Keys of a configuration whose values a training chooses and saves in place of these."""
+    keys = {"Train.batch_size"} if config.Train.batch_size == "auto" else set[str]()
+    if is_by_reference(config):
+        keys.add("Global.dataset_dir")
+        if config.Train.auto:
+            usual = _read_shipped(config)
+            chosen = {"Train.image_size", *(key for row in TABLE for key in row.values)}
+            keys |= {key for key in chosen if attrgetter(key)(config) == attrgetter(key)(usual)}
+    return frozenset(keys)
+
+
+def _read_shipped(config: Config) -> Config:
+    path, _ = shipped.find(config.Global.model)
+    return load.load(path, to_run=False).config
+
+
 def choose(config: Config, typed: Collection[str], images: int, side: int) -> Values:
     """The options that a training gets: dotted key -> value; none with `Train.auto: false`.
 
@@ -62,8 +79,7 @@ def choose(config: Config, typed: Collection[str], images: int, side: int) -> Va
     kind = config.Global.device.partition(":")[0]
     largest = CPU_SIDE if kind == "cpu" or (kind == "auto" and gpus.are_missing()) else 448
     wanted["Train.image_size"] = min(largest, max(LEAST_SIDE, 32 * math.ceil(side / 32)))
-    path, _ = shipped.find(config.Global.model)
-    usual = load.load(path, to_run=False).config
+    usual = _read_shipped(config)
     return {
         key: value
         for key, value in wanted.items()

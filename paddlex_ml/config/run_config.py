@@ -59,7 +59,7 @@ def write(config: Config) -> str:
     """The text of the config.yaml of a training."""
     values = dataclasses.asdict(config)
     for key in path_keys():
-        _change(values, key, lambda path: str(Path(path).absolute()))
+        _change(values, key, _make_absolute)
     for key in MODEL_KEYS.values():
         section, _, name = key.partition(".")
         values[section][name] = None
@@ -69,6 +69,14 @@ def write(config: Config) -> str:
     cut: list[str] = []
     values = _leave_out_secrets(values, "", cut)
     return _HEAD + "".join(map(_SECRETS_CUT.format, cut)) + yaml_text.write(values)
+
+
+def _make_absolute(path: str) -> str:
+    """The path from any working folder: without "..", so that runs started in two folders tell the
+    same one, unless a link on the way gives it another meaning.
+    """
+    typed, plain = str(Path(path).absolute()), os.path.abspath(path)
+    return plain if os.path.realpath(plain) == os.path.realpath(typed) else typed
 
 
 def _leave_out_secrets(value: Any, key: str, cut: list[str]) -> Any:

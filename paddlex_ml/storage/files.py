@@ -154,6 +154,22 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
+def make_output(folder: Path) -> None:
+    """Make the folder of Global.output, and write in it once: so one that cannot be written is
+    found before the work begins. Raises PaddlexMLError.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * 4096)  # an empty file can be made on a full disk
+    except OSError as error:
+        raise explain(error) or PaddlexMLError(
+            f"the output folder cannot be written: {error.strerror}",
+            where=str(folder),
+            fix=f"choose another folder: {write_elsewhere(folder)}",
+        ) from error
+
+
 _modes: dict[Path, int] = {}
 
 

@@ -90,3 +90,21 @@ def test_keys_that_belong_to_a_source_alone_are_refused_elsewhere() -> None:
     assert refuse(f"{image_root}=photos").fix == f"-o {image_root}=null"
     assert "that is there" in refuse(AUTO, "Train.dist_ips='10.0.0.1,10.0.0.2'").what
     assert isinstance(configure(AUTO, f"{image_root}=photos").config, Config)
+
+
+@pytest.mark.parametrize(
+    ("options", "keys"),
+    [
+        ([], set()),
+        (["Train.batch_size=auto"], {"Train.batch_size"}),
+        ([AUTO, "Train.auto=false"], {"Global.dataset_dir"}),
+        (
+            [AUTO, "Train.epochs_iters=7", "Train.image_size=96"],
+            {"Global.dataset_dir", "Train.batch_size", "Train.save_interval"},
+        ),
+    ],
+)
+def test_what_a_training_chooses_by_itself_is_known_before(
+    options: list[str], keys: set[str]
+) -> None:
+    assert options_by_size.left_to_training(configure(*options).config) == keys

@@ -68,6 +68,27 @@ def test_a_saved_configuration_is_the_one_of_the_training_with_absolute_paths(
     )
 
 
+def test_a_path_is_the_same_from_every_working_folder(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "below").mkdir()
+    monkeypatch.chdir(project / "below")
+    words = ["Global.dataset_dir=../dataset"]
+    found = run_config.write(load.load(Path("../paddlex.yaml"), words, to_run=False).config)
+    assert f"dataset_dir: {project / 'dataset'}\n" in found
+
+
+def test_a_path_keeps_the_meaning_that_a_link_gives_it(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "far" / "below").mkdir(parents=True)
+    (tmp_path / "far" / "dataset").mkdir()
+    (project / "link").symlink_to(tmp_path / "far" / "below")
+    words = ["Global.dataset_dir=link/../dataset"]
+    found = run_config.write(load.load(Path("paddlex.yaml"), words, to_run=False).config)
+    assert f"dataset_dir: {project / 'link' / '..' / 'dataset'}\n" in found
+
+
 def test_what_is_allowed_for_one_start_is_not_saved(project: Path) -> None:
     save("out", "Global.overwrite=true", "Train.rescore_best=true")
     config = read("out/config.yaml", "train").config

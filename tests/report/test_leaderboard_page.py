@@ -84,7 +84,7 @@ def test_every_figure_and_mark_is_on_the_page(tmp_path):
     assert 'class="holds">−0.0100 *' in rows[1]
     assert "−0.0200 ?" in rows[2]
     assert "−0.0300</span>" in rows[3]
-    assert "Holm's correction for all 28 pairs" in text
+    assert "Holm's correction for 28 pairs" in text
     assert "the paired bootstrap, 1,000 rounds" in text
     assert text.count('<path class="line') == 8
     assert text.count('<path class="line c') == leaderboard_page.COLOURS

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from paddlex_ml import systems
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
 
 
@@ -20,6 +21,16 @@ def test_a_new_file_holds_exactly_what_was_written(tmp_path):
     files.write_bytes(path, b"\x00\xff")
     assert path.read_bytes() == b"\x00\xff"
     assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_an_output_folder_is_made_and_tried_and_left_empty(tmp_path):
+    files.make_output(tmp_path / "deep" / "er")
+    assert os.listdir(tmp_path / "deep" / "er") == []
+    (tmp_path / "file").write_text("a user's")
+    with pytest.raises(PaddlexMLError) as caught:
+        files.make_output(tmp_path / "file" / "out")
+    assert caught.value.where == str(tmp_path / "file" / "out")
+    assert "-o Global.output=" in caught.value.fix
 
 
 def test_line_ends_are_the_same_on_every_system(tmp_path):

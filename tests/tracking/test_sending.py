@@ -136,12 +136,14 @@ def test_no_step_waits_for_a_tracker_that_never_answers(
     monkeypatch.setattr(sending, "MOST_WAITING", 1000)
     service.answers.clear()
     with observing(["wandb"], RUN) as observer:
-        began = time.monotonic()
+        waits = []
         for step in range(3000):
+            began = time.monotonic()
             observer.log(step, {"loss": 1.0})
-        passed = time.monotonic() - began
+            waits.append(time.monotonic() - began)
     service.answers.set()
-    assert passed < 10  # a single answer would take 30 s
+    assert sum(waits) < 10  # a single answer would take 30 s
+    assert sorted(waits)[-30] < 0.05  # a busy machine may hold up any program now and then
     assert "wandb: 3000 numbers and 0 files did not arrive" in caplog.text  # dropped ones too
 
 

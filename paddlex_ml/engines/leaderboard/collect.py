@@ -137,6 +137,9 @@ def _read(name: str, folder: Path) -> FoundRun:
     fold = sweep_folder.FOLD.fullmatch(Path(options.get(DATA, "")).name)
     if fold is not None:
         options[DATA] = str(Path(options[DATA]).parent)
+    saved_in, data = (options.get(key, "").strip("'\"") for key in ("Global.output", DATA))
+    if data and Path(data) == RunFolder(Path(saved_in)).dataset:
+        options[DATA] = run.dataset.name  # each run has its own, of the same source
     summary, scores = (None, None) if trained is None else _find_scores(run, trained, lists[1])
     return FoundRun(
         name=name,

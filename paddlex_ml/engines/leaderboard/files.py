@@ -102,7 +102,7 @@ def explain(ranked: RankedList) -> str:
     )
     return (
         f"* the difference to the best holds for images like these (p < {LEVEL:g} by {how}, Holm's "
-        f"correction for all {runs * (runs - 1) // 2:,} pairs); without *, it may be chance"
+        f"correction for {count(runs * (runs - 1) // 2, 'pair')}); without *, it may be chance"
     )
 
 

@@ -197,12 +197,19 @@ def _rank_configurations(
     compared: Mapping[tuple[str, str], _Compared],
     options: Sequence[str],
 ) -> list[RankedConfigurations]:
-    """Configurations that were scored on the same lists, if one of them has several runs."""
+    """Configurations that were scored on the same lists, if one of them has several runs.
+
+    A training that was repeated with its seed, and gave the same mAP, counts once.
+    """
     groups: dict[tuple[tuple[str, str], ...], list[FoundRun]] = defaultdict(list)
+    seen = set()
     for run in runs:  # only folds of one data set are put together
         own_list = () if run.fold else (run.digests,)
         key = (*sorted(run.options.items()), *own_list)
-        groups[key].append(run)
+        own = (key, run.seed, run.digests, _map(run))
+        if own not in seen:
+            groups[key].append(run)
+        seen.add(own)
     by_lists: dict[tuple[tuple[str, str], ...], list[list[FoundRun]]] = defaultdict(list)
     for group in groups.values():
         by_lists[tuple(sorted({run.digests for run in group}))].append(group)

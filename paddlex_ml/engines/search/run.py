@@ -94,7 +94,7 @@ def run(
         if search.pruner != "none" and config.Train.epochs_iters <= warmup:
             logger.warning("nothing will be pruned: the warm-up ends with the last epoch")
         trials = _Trials(command, space, study, folder)
-        children.run_all(trials.tasks(), request.jobs or 1, trials.tell, trials.should_stop)
+        children.run_all(trials.tasks(), request.at_a_time, trials.tell, trials.should_stop)
         return _sum_up(study, trials, folder)
 
 

@@ -74,6 +74,13 @@ class SweepRequest:
         sizes = map(len, self.values.values())
         return math.prod(sizes) * (self.seeds or 1) * (self.folds or 1)
 
+    @property
+    def at_a_time(self) -> int:
+        """Runs at a time, not more than there are: each gets a larger part of the cores then. It
+        depends on no run that is done, so that one which goes on has as many cores as before.
+        """
+        return min(self.jobs or 1, self.count)
+
 
 def read_request(
     words: Sequence[str], options: Mapping[str, int | str | None], section: Any
@@ -223,6 +230,9 @@ def _refuse_key(key: str, texts: Sequence[str], *, has_folds: bool) -> None:
     if not texts or "" in texts:
         what = f"{key} has an empty value" if len(texts) > 1 else f"{key} has no values"
         raise _refuse(what, f"write --sweep {key}=VALUE,VALUE")
+    inner = texts[0][1:-1] if len(texts) == 1 and texts[0][0] + texts[0][-1] == "[]" else ""
+    if inner and not validation.accepts(key, split_values(inner)):
+        raise _refuse(f"{key} takes no list", f"leave out the brackets: --sweep {key}={inner}")
     if len(set(texts)) < len(texts):
         raise _refuse(f"{key} has a value twice: {', '.join(texts)}", "write each value once")
     reason = _FIXED.get(key)
@@ -289,12 +299,15 @@ def shorten(keys: Sequence[str]) -> dict[str, str]:
 
 
 def name_run(parts: Sequence[str], taken: set[str]) -> str:
-    """A file name for a combination; a digest keeps those apart that would have the same one."""
+    """A file name for a combination; a digest keeps those apart that would have the same one.
+
+    Also names that differ in capitals alone, which are one folder on the disks of many machines.
+    """
     text = ",".join(parts)
     name = re.sub(r"[^\w.+=,-]+", "_", text)
-    if len(name) > _LONGEST or name in taken or name.startswith((".", "-")):
+    if len(name) > _LONGEST or name.casefold() in taken or name.startswith((".", "-")):
         name = f"{name[:_LONGEST].lstrip('.-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    taken.add(name)
+    taken.add(name.casefold())
     return name
 
 

@@ -24,9 +24,10 @@ from paddlex_ml import ended_process, program
 from paddlex_ml.artifacts import run_lock, sweep_folder, train_result
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder, SweepRecord
-from paddlex_ml.config import load, run_config, typed_words
+from paddlex_ml.config import load, options_by_size, run_config, shipped, typed_words
 from paddlex_ml.config.schema import Config, GlobalConfig
-from paddlex_ml.config.validation import assignment
+from paddlex_ml.config.validation import assignment, with_value
+from paddlex_ml.data import annotation
 from paddlex_ml.engines.leaderboard import collect, rank
 from paddlex_ml.engines.leaderboard import files as table
 from paddlex_ml.engines.sweep import children, fold_sets, grid, join_folds
@@ -35,8 +36,10 @@ from paddlex_ml.engines.sweep.grid import SweepRequest
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import without_secrets
+from paddlex_ml.storage import files
 from paddlex_ml.wording import count, first_names
 
+_MODEL = "Global.model"
 _WAIT = 0.5
 """Seconds between two looks at a folder in which another process still trains."""
 
@@ -65,7 +68,17 @@ class SweepCommand(NamedTuple):
             assignment("Global.output", str(output / run.name)),
         ]
         options = [part for text in (*self._shared, *own) for part in ("-o", text)]
-        return ["-c", self.config, *options]
+        return ["-c", self.find_file(run)[0], *options]
+
+    def find_file(self, run: PlannedRun) -> tuple[str, Path]:
+        """What stands behind -c, and its file. Where that is the shipped file of a model, a run of
+        another model gets the one of its own: weights to start from, images per step.
+        """
+        first = f"{_MODEL}="
+        model = next((t.removeprefix(first) for t in run.overrides if t.startswith(first)), "")
+        if model in shipped.MODELS and self.path.parent == shipped.folder():
+            return model, shipped.folder() / f"{model}.yaml"
+        return self.config, self.path
 
     @property
     def _shared(self) -> list[str]:
@@ -119,6 +132,7 @@ def run(
     runs, configs = plan(command, request, output, most)
     if is_dry:
         return SweepOutcome(list_commands(command, runs, output))
+    _refuse_faulty_lists(request, configs)
     with writing(output):
         done = {
             each.name
@@ -137,7 +151,35 @@ def plan(command: SweepCommand, request: SweepRequest, output: Path, most: int) 
     _, seed = load.find_sweep(command.path, command.overrides)
     first = GlobalConfig.seed if seed is None else seed
     runs = grid.expand(request, first, SweepFolder(output))
-    return SweepPlan(runs, [check(command, each, output) for each in runs])
+    configs = [check(command, each, output) for each in runs]
+    _refuse_equal(runs, configs)
+    return SweepPlan(runs, configs)
+
+
+def _refuse_equal(runs: Sequence[PlannedRun], configs: Sequence[Config]) -> None:
+    """Raise PaddlexMLError where two runs are one, which would count as two seeds of it."""
+    seen: dict[str, str] = {}
+    for each, config in zip(runs, configs, strict=True):
+        first = seen.setdefault(repr(with_value(config, "Global.output", Path())), each.name)
+        if first != each.name:
+            raise PaddlexMLError(
+                f"{first} and {each.name} are the same training",
+                where="the sweep",
+                fix="write each value once",
+            )
+
+
+def _refuse_faulty_lists(request: SweepRequest, configs: Sequence[Config]) -> None:
+    """Raise PaddlexMLError where a data set is missing or has faults, which would end each run."""
+    if request.folds is not None:  # they are made of the lists, which are read for that
+        return
+    for root, soft in dict.fromkeys(
+        (config.Global.dataset_dir, config.Train.soft_labels)
+        for config in configs
+        if not options_by_size.is_by_reference(config)
+    ):
+        assert root is not None  # the configuration refuses it
+        annotation.read(root, soft_labels=soft)
 
 
 def list_commands(command: SweepCommand, runs: Sequence[PlannedRun], output: Path) -> list[str]:
@@ -162,7 +204,7 @@ def prepare(
 def writing(output: Path) -> Iterator[None]:
     """Be the only sweep that writes into the folder, which is made.
 
-    Raises PaddlexMLError where it holds a training of its own.
+    Raises PaddlexMLError where it holds a training of its own, and where it cannot be written.
     """
     if earlier_run.holds_results(output):
         raise PaddlexMLError(
@@ -170,7 +212,7 @@ def writing(output: Path) -> Iterator[None]:
             where=str(output),
             fix=f"-o {assignment('Global.output', str(earlier_run.free_folder(output)))}",
         )
-    output.mkdir(parents=True, exist_ok=True)
+    files.make_output(output)
     with run_lock.writing(output, "sweep"):
         yield
 
@@ -179,7 +221,7 @@ def check(command: SweepCommand, run: PlannedRun, output: Path) -> Config:
     """The configuration of a run. Raises PaddlexMLError with all of its faults."""
     words = command.words(run, output)[3::2]
     try:
-        return load.load(command.path, words).config
+        return load.load(command.find_file(run)[1], words).config
     except PaddlexMLError as error:
         what = f"the run {run.name} cannot start: {error.what}"
         raise error.replace(what=Lines(what)) from error
@@ -198,7 +240,10 @@ def is_done(folder: Path, config: Config) -> bool:
         there = run_config.read_texts(saved)
     except (OSError, ValueError):  # the training sets it aside, and says so
         return False
-    changed = {key: "" for key in {*wanted, *there} if wanted.get(key) != there.get(key)}
+    open_keys = options_by_size.left_to_training(config)
+    changed = {
+        key: "" for key in {*wanted, *there} - open_keys if wanted.get(key) != there.get(key)
+    }
     names = sorted(collect.choose_options(changed)) + [collect.SEED] * (collect.SEED in changed)
     if names:
         raise PaddlexMLError(
@@ -238,7 +283,7 @@ def _train(
         logger.info("run %d of %d: %s: mAP %.4f, %s", ready, total, ended.name, result.best_map,
                     seconds)  # fmt: skip
 
-    children.run_all(tasks, request.jobs or 1, tell)
+    children.run_all(tasks, request.at_a_time, tell)
     return problems
 
 

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from paddlex_ml import systems
+from paddlex_ml.artifacts import sweep_folder
 from paddlex_ml.artifacts.run_folder import ExportedFiles, RunFolder
 from paddlex_ml.artifacts.train_result import read_metrics
 from paddlex_ml.config import load, run_config
@@ -25,14 +26,24 @@ AUTO = "auto"
 def find_conflict(config: Config) -> PaddlexMLError | None:
     """The error of a training whose output folder holds another one, or None.
 
-    Of an evaluation too that is compared with the result it would replace.
+    Of an evaluation too that is compared with the result it would replace, and of a training in the
+    folder of a sweep.
 
-    No conflict where the configuration allows to replace it, or continues it.
+    No conflict where the configuration allows to replace a training, or continues it.
     """
     output, resume = config.Global.output, config.Train.resume_path
     if config.Global.mode == "evaluate":
         return _find_replaced_comparison(config)
-    if config.Global.mode != "train" or config.Global.overwrite or resume == AUTO:
+    if config.Global.mode != "train":
+        return None
+    if sweep_folder.is_one(output) and not holds_results(output):
+        return PaddlexMLError(
+            "the output folder is that of a sweep, which could not go on beside a training there",
+            where=str(output),
+            fix="repeat the command with its --sweep and --seeds, which goes on with the sweep; "
+            f"otherwise write elsewhere: {override('Global.output', str(free_folder(output)))}",
+        )
+    if config.Global.overwrite or resume == AUTO:
         return None
     if resume is not None and _is_checkpoint_of(output, resume):
         return None

@@ -72,6 +72,13 @@ def test_what_a_run_tells(tmp_path):
     assert run.scores == RunFolder(tmp_path / "a").val_scores
 
 
+def test_a_data_set_that_a_run_has_made_by_itself_is_no_difference_between_runs(tmp_path):
+    for name in ("a", "b c"):
+        own = {"Global.output": f"/x/{name}", "Global.dataset_dir": f"/x/{name}/dataset"}
+        write_run(tmp_path / name, SCORES, TARGETS, own)
+    assert [run.options["Global.dataset_dir"] for run in collect([tmp_path])] == ["dataset"] * 2
+
+
 def test_runs_without_a_result_say_why(tmp_path):
     files.write_json(tmp_path / "failed" / "run.json", {})
     failed = {"done_flag": False, "err_type": "E", "err_msg": "no space left"}

@@ -43,7 +43,7 @@ def test_the_lines_for_a_terminal(board):
     assert " * " in rows["200_0.002_1"]
     assert " ? " in rows["100_0.002_1"]
     assert not rows["200_0.001_1"].endswith("learning_rate=0.001")  # its name tells it
-    assert "Holm's correction for all 3 pairs" in text
+    assert "Holm's correction for 3 pairs" in text
     assert "no scores of val.txt are kept for 3 of the runs" in text
     assert "1 without a place in the table:" in lines
     assert lines[-1] == "  killed: it has not come to its end"
@@ -58,6 +58,7 @@ def test_options_are_shown_where_names_do_not_tell_them(tmp_path):
         write_run(tmp_path / name, scores, targets, {"Train.learning_rate": rate})
     lines = files.render(rank(collect([tmp_path])))
     assert lines[2].endswith("  learning_rate=0.002")
+    assert "Holm's correction for 1 pair)" in lines[-1]
     assert lines[3].endswith("  learning_rate=0.001")
     assert lines[2].index("0.") == lines[3].index("0.") + 1  # a Chinese letter takes two columns
 

@@ -44,7 +44,7 @@ def test_the_best_comes_first_and_marks_tell_chance_from_difference(tmp_path, mo
     assert (ranked.images, ranked.label_names) == (200, NAMES)
     assert (ranked.rounds > 0) == (cells > 1)
     assert found.options == []
-    assert found.configurations[0].configurations[0].runs == ["as_good", "bad", "copy", "good"]
+    assert found.configurations[0].configurations[0].runs == ["as_good", "bad", "copy"]
 
 
 def test_runs_of_other_lists_are_not_ranked_together(tmp_path):
@@ -102,6 +102,14 @@ def test_seeds_become_mean_and_deviation(tmp_path):
     )
     assert (good.seeds, good.folds, len(good.runs)) == (3, 1, 3)
     assert (good.standing.verdict, bad.standing.verdict) == ("best", "worse")
+
+
+def test_a_training_that_was_repeated_with_its_seed_is_no_further_seed(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        scores = draw_scores(TARGETS, 2, seed)
+        write_run(tmp_path / name, scores, TARGETS, {"Global.seed": seed})
+    [found] = board(tmp_path).configurations[0].configurations
+    assert found.runs == ["a", "c"]
 
 
 def test_one_seed_is_compared_by_the_spread_of_the_others(tmp_path):

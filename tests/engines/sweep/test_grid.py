@@ -117,6 +117,19 @@ def test_values_that_are_no_file_names_get_one_and_stay_apart():
     assert max(len(run.name) for run in long) < 140
 
 
+def test_names_that_differ_in_capitals_alone_stay_apart_on_every_disk():
+    runs = expand(request("Train.pretrain_weight_path=Start,start,START"))
+    assert runs[0].name == "pretrain_weight_path=Start"
+    assert len({run.name.casefold() for run in runs}) == 3
+
+
+def test_no_more_runs_at_a_time_than_there_are():
+    asked = request(f"{RATE}=1e-4,1e-3", jobs=8)
+    assert asked.at_a_time == 2  # else each gets an eighth of the cores
+    assert request(f"{RATE}=1e-4,1e-3,1e-2", jobs=2).at_a_time == 2
+    assert request(f"{RATE}=1e-4,1e-3").at_a_time == 1
+
+
 def test_keys_of_one_name_in_two_sections_keep_their_sections():
     runs = expand(request("Train.batch_size=4,8", "Evaluate.batch_size=4,8"))
     assert runs[0].name == "Train.batch_size=4,Evaluate.batch_size=4"
@@ -130,6 +143,7 @@ def test_keys_of_one_name_in_two_sections_keep_their_sections():
         (["xyzzy=1"], {}, "there is no key xyzzy", "--print-config"),
         ([f"{RATE}="], {}, f"{RATE} has no values", f"--sweep {RATE}=VALUE,VALUE"),
         ([f"{RATE}=1,,2"], {}, "has an empty value", f"--sweep {RATE}=VALUE,VALUE"),
+        ([f"{RATE}=[1e-4,5e-4]"], {}, "takes no list", f"--sweep {RATE}=1e-4,5e-4"),
         ([RATE], {}, "has no =", f"--sweep {RATE}=VALUE"),
         ([f"{RATE}=1,1"], {}, "has a value twice", "once"),
         ([f"{RATE}=1", f"{RATE}=2"], {}, "is swept twice", "behind one --sweep"),

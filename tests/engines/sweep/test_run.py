@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -12,9 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from paddlex_ml import cli
+from paddlex_ml import cli, command_line
 from paddlex_ml.artifacts import saved_scores
 from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.config import load, run_config, shipped
+from paddlex_ml.config.schema import Config
+from paddlex_ml.engines.sweep import run as sweeps
+from paddlex_ml.errors import PaddlexMLError
 from tests.running import LIMIT, Background, run
 
 Command = Callable[..., list[str]]
@@ -128,6 +134,19 @@ def test_a_dry_run_prints_commands_and_touches_nothing(sweep, tmp_path, capsys):
     assert not output.exists()
 
 
+def test_each_model_gets_its_own_file_where_that_of_a_model_is_given(sweep, tmp_path, toy, capsys):
+    models = ["PP-LCNet_x1_0_ML", "PP-HGNetV2-B0_ML"]
+    words = ["--sweep", f"Global.model={','.join(models)}", "--dry-run"]
+    _, said, _ = call(sweep(tmp_path / "out", *words), capsys)
+    assert [shlex.split(line)[3:5] for line in said.splitlines()] == [["-c", m] for m in models]
+    file = tmp_path / "mine.yaml"
+    file.write_bytes((shipped.folder() / f"{models[0]}.yaml").read_bytes())
+    typed = sweep(tmp_path / "out", *words)
+    typed[1] = str(file)
+    _, said, _ = call(typed, capsys)
+    assert said.count(f"-c {file} ") == 2
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [
@@ -143,6 +162,14 @@ def test_a_dry_run_prints_commands_and_touches_nothing(sweep, tmp_path, capsys):
             ["--sweep", "Train.batch_size=0,none"],
             "the run batch_size=0 cannot start: Train.batch_size is 0",
         ),
+        (
+            ["--sweep", "Train.learning_rate=1e-4,0.0001"],
+            "learning_rate=1e-4 and learning_rate=0.0001 are the same training",
+        ),
+        (
+            ["--sweep", RATES, "-o", "Global.dataset_dir=missing"],
+            "the data set folder missing does not exist",
+        ),
         (["--dry-run"], "--dry-run is for a sweep"),
         (["--sweep", RATES, "-o", "Global.mode=evaluate"], "a sweep trains: the mode is evaluate"),
     ],
@@ -155,6 +182,53 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_started(
     assert code == 2
     assert f"error: {what}" in err
     assert not output.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that cannot be written")
+def test_a_folder_that_cannot_be_made_is_one_clear_error(sweep, capsys):
+    code, _, err = call(sweep(Path("/proc/none"), "--sweep", RATES), capsys)
+    assert code == 2
+    assert "error: the output folder cannot be written" in err
+
+
+def test_the_same_sweep_from_another_working_folder_goes_on(
+    sweep, copy_of_run, toy, tmp_path, capsys, monkeypatch
+):
+    output = tmp_path / "out"
+    run_folder = output / "learning_rate=0.0001"
+    output.mkdir()
+    copy_of_run.rename(run_folder)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    relative = ["-o", f"Global.dataset_dir={os.path.relpath(toy)}", "Global.output=../out"]
+    words = [*sweep(output, "--sweep", "Train.learning_rate=0.0001", epochs=2), *relative]
+    code, said, err = call(words, capsys)
+    assert code == 0, err
+    assert "1 run, 1 done before" in err
+    assert "learning_rate=0.0001" in said
+
+
+def test_what_a_training_chose_by_itself_is_no_other_option(sweep, copy_of_run, toy):
+    saved = RunFolder(copy_of_run).config_yaml
+    found = run_config.read_texts(saved)
+    auto = ["-o", "Train.batch_size=auto", f"Global.output={copy_of_run}"]
+    config = read_config(sweep(copy_of_run, *auto, epochs=2))
+    assert found["Train.batch_size"] == "8"
+    assert sweeps.is_done(copy_of_run, config)
+    source = [*auto, "-o", "CheckDataset.convert.src_dataset_type=auto", "Train.image_size=448"]
+    config = read_config(sweep(copy_of_run, *source, "Global.dataset_dir=/source", epochs=20))
+    assert sweeps.is_done(copy_of_run, config)
+    config = read_config(sweep(copy_of_run, *source, "Train.learning_rate=0.002", epochs=20))
+    with pytest.raises(
+        PaddlexMLError, match=r"other options than this sweep: Train\.learning_rate"
+    ):
+        sweeps.is_done(copy_of_run, config)
+
+
+def read_config(arguments: list[str]) -> Config:
+    """The configuration of a command."""
+    given = command_line.parse(arguments)
+    return load.load(shipped.find(given.config)[0], given.override).config
 
 
 def test_the_folder_of_another_training_is_refused(sweep, copy_of_run, capsys):

@@ -40,6 +40,21 @@ def test_it_is_refused_as_well_where_its_files_are_lost(
     assert ("one without a readable config.yaml" in err) == (lost == "config.yaml")
 
 
+@pytest.mark.parametrize("name", ["sweep.json", "search.json"])
+@pytest.mark.parametrize("word", ["Global.overwrite=true", "Train.resume_path=auto"])
+def test_the_folder_of_a_sweep_is_refused_whatever_is_allowed(
+    run: Run, toy: Path, tmp_path: Path, name: str, word: str
+) -> None:
+    output = tmp_path / "sweep"
+    output.mkdir()
+    (output / name).write_text("{}")
+    code, err = run("train", toy, output, word)
+    assert code == 2
+    assert "error: the output folder is that of a sweep" in err
+    assert f"-o Global.output={output}_2" in err
+    assert [path.name for path in output.iterdir()] == [name]
+
+
 def leave(run: Path, *names: str) -> None:
     """Remove all from the folder of a run but these files and folders."""
     for path in run.iterdir():
