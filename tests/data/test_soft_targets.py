@@ -495,7 +495,6 @@ def test_many_soft_lines_are_read_as_written() -> None:
     table = np.round(rng.random((20_000, 20)), 3)
     lines = [",".join(map(str, row)) for row in table.tolist()]
     values, soft, faults = parse(lines, 20)
-    again = list(soft_targets.texts(values, soft))
     assert not faults
     assert fill(values, soft) == table.tolist()
-    assert parse(again, 20).soft is not None
+    assert parse(list(soft_targets.texts(values, soft)), 20).soft is not None
