@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from paddlex_ml.artifacts.run_folder import EXAMPLE
 from paddlex_ml.config import foreign_words, validation, yaml_text
 
 _LETTERS = {
@@ -22,6 +23,7 @@ _PROGRAMS = re.compile(r"yolo|detect|segment|classify|paddlex|python3?|.*\.py")
 _SECTION_OF_MODE = {"evaluate": "Evaluate", "export": "Export", "predict": "Predict"}
 _CONFIGS = ("cfg", "config_file", "config_path", "yaml")
 _AFTER_TRAINING = ("evaluate", "export", "benchmark", "predict")
+_TRAINED = f"output/{EXAMPLE.config_yaml.name}"
 _SHIPPED = "PP-LCNet_x1_0_ML"
 _FILE = re.compile(r".+\.(pdparams|safetensors|pt|pth)", re.IGNORECASE)
 
@@ -49,7 +51,7 @@ class Meant:
             elif "Global.dataset_dir" in values and mode in ("", "train", "check_dataset"):
                 start = ["--data", values.pop("Global.dataset_dir")]
             else:
-                start = ["-c", "output/config.yaml" if mode in _AFTER_TRAINING else _SHIPPED]
+                start = ["-c", _TRAINED if mode in _AFTER_TRAINING else _SHIPPED]
         overrides = [validation.assignment(key, value) for key, value in values.items()]
         return [*start, *kept, *(["-o", *overrides] if overrides else [])]
 

@@ -123,6 +123,11 @@ def _amp(value: Any) -> dict[str, Any]:
     return {"Train.amp": level} | ({"Train.amp_dtype": "bfloat16"} if is_bfloat else {})
 
 
+def _amp_level(value: Any) -> Any:
+    is_ours = re.fullmatch(r"O\d+", str(value), re.IGNORECASE)  # a slip, and no word of others
+    return None if is_ours else _amp(value)["Train.amp"]
+
+
 def _bfloat(value: Any) -> dict[str, Any]:
     return _amp("bf16" if _is_on(value) else "32")
 
@@ -224,7 +229,7 @@ def our_mode(value: Any) -> str | None:
 VALUES: Mapping[str, Callable[[Any], Any]] = {
     "Global.device": our_device,
     "Global.mode": our_mode,
-    "Train.amp": lambda value: _amp(value)["Train.amp"],
+    "Train.amp": _amp_level,
     "Train.early_stop_patience": lambda value: 10 if _is_yes(value) else None,
     "Train.ema_decay": lambda value: None if _is_on(value) else 0.0,
     "Train.image_size": _side,
