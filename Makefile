@@ -7,7 +7,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python main.py -c PP-LCNet_x1_0_ML -o Global.output=demo/output
 DATA := demo/scenes
 # Where both demos start; paddlex_ml/data/demo.py names the same.
-START := Train.pretrain_weight_path=null
+START := Train.pretrain_weight_path=starter
 # loadfile: tests of a file share its fixtures. The files keep the order of tests/conftest.py.
 PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 # Without compiling: the half of the modules that no command needs would take its time.

@@ -15,6 +15,8 @@ from paddlex_ml.config.export_schema import FORMATS_WITH_PRECISION, OPSET, Expor
 from paddlex_ml.config.schema import (
     BATCH_SIZE,
     SOURCES,
+    STARTER,
+    STARTER_MODEL,
     TOKEN_MODELS,
     TUNE_TARGET,
     Config,
@@ -65,10 +67,13 @@ def notes(config: Config) -> Iterator[str]:
     if config.Global.mode not in TRAINING:
         return
     if config.Train.pretrain_weight_path is None and config.Train.resume_path is None:
+        offer = ""
+        if config.Global.model == STARTER_MODEL:
+            offer = f"; {override('Train.pretrain_weight_path', STARTER)} comes with paddlex_ml"
         yield (
             "training starts from random weights: with weights to start from "
-            "(Train.pretrain_weight_path) it needs far fewer images and epochs; without them "
-            "PP-LCNet ended better at twice the shipped Train.learning_rate "
+            f"(Train.pretrain_weight_path) it needs far fewer images and epochs{offer}; without "
+            "them PP-LCNet ended better at twice the shipped Train.learning_rate "
             f"({program.page('results.md')})"
         )
     usual = f"the shipped file for this model has {shipped.learning_rate(config.Global.model):g}"
@@ -121,8 +126,17 @@ def _by_reference_rules(config: Config) -> Iterator[Broken]:
         yield ConfigFault(other, what, fix), ("Train.dist_ips",)
 
 
+def _starter_rules(config: Config) -> Iterator[Broken]:
+    key, text, model = "Train.pretrain_weight_path", STARTER, config.Global.model
+    if config.Train.pretrain_weight_path == text and model != STARTER_MODEL:
+        what = f"{key} is {text}: there are such weights for {STARTER_MODEL} alone, not for {model}"
+        fix = f"{override(key, None)} begins with random weights; a file named {text} is ./{text}"
+        yield ConfigFault(key, what, fix), ("Global.model",)
+
+
 def _train_rules(config: Config) -> Iterator[Broken]:
     yield from _by_reference_rules(config)
+    yield from _starter_rules(config)
     train, loss, epochs = config.Train, config.Train.loss, config.Train.epochs_iters
     if train.warmup_steps > epochs * LONGEST_WARMUP:
         key, length = "Train.warmup_steps", f"a warm-up of {train.warmup_steps:g} epochs"

@@ -45,13 +45,20 @@ SOURCES = (
 DROPS = ("broken", "missing", "empty", "duplicates")
 """Lines of the lists that check_dataset can leave out."""
 
+STARTER, STARTER_MODEL = "starter", "PP-LCNet_x1_0_ML"
+"""What Train.pretrain_weight_path calls the weights that come with paddlex_ml, and their model."""
+
 TRACKERS = ("mlflow", "swanlab", "wandb", "tensorboard")
 """Services that keep the numbers and files of trainings."""
 
 IGNORED = ("Global.export_with_pir", "Train.dy2st")
 """Keys of PaddleX that have no meaning here: they are accepted with a note."""
 
-WORDS = {"Train.resume_path": ("auto",), "Evaluate.compare_with": ("raw", "ema")}
+WORDS = {
+    "Train.pretrain_weight_path": (STARTER,),
+    "Train.resume_path": ("auto",),
+    "Evaluate.compare_with": ("raw", "ema"),
+}
 """Key of a path -> words in its place that are no path."""
 
 BATCH_SIZE = 32
@@ -239,8 +246,9 @@ class TrainConfig:
     a fresh head learns too fast, and head and backbone both end worse (docs/results.md)."""
     pretrain_weight_path: PathOrUrl | None = None
     """Weights to start from, of a whole model or of a backbone: a .pdparams or .safetensors file,
-    or its URL. null: random weights. The shipped URL: trained on COCO, 118,000 photographs of 80
-    kinds of objects; downloaded once into a cache of your user."""
+    or its URL. starter: a backbone of PP-LCNet that comes with paddlex_ml, trained on drawn images.
+    null: random weights. The shipped URL: trained on COCO, 118,000 photographs of 80 kinds of
+    objects; downloaded once into a cache of your user."""
     resume_path: PathOrUrl | None = None
     """Folder of a stopped run to resume, such as output/latest. auto: resume from the newest sound
     checkpoint in the output folder, or start where it has none yet. null: start a new run."""

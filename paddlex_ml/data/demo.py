@@ -22,7 +22,7 @@ from paddlex_ml.storage import folders
 IMAGES, SIZE, SEED, VAL_PERCENT = 1200, 128, 42, 20
 """Of the demo that `make demo` and --demo draw."""
 _TRAINING = (
-    *("Train.pretrain_weight_path=null", "Train.image_size=128", "Train.batch_size=16"),
+    *("Train.pretrain_weight_path=starter", "Train.image_size=128", "Train.batch_size=16"),
     *("Train.epochs_iters=10", "Train.learning_rate=0.002", "Train.augment.randaugment=false"),
     *("Train.loss.gamma_neg=0", "Train.loss.clip=0"),
 )

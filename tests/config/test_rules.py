@@ -16,6 +16,9 @@ def test_a_random_start_is_noted_in_train_mode(tmp_path: Path) -> None:
     (note,) = load.load(path, train).notes
     assert note.startswith("training starts from random weights")
     assert "(Train.pretrain_weight_path)" in note
+    assert "-o Train.pretrain_weight_path=starter comes with paddlex_ml" in note
+    (note,) = load.load(path, [*train, "Global.model=PP-HGNetV2-B0_ML"]).notes
+    assert "starter" not in note
     for key in ("pretrain_weight_path=a.pdparams", "resume_path=output/latest"):
         assert load.load(path, [*train, f"Train.{key}"]).notes == ()
     assert load.load(path, ["Global.dataset_dir=data"]).notes == ()
@@ -59,6 +62,13 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
             ["Train.epochs_iters=5", "Train.start_eval_epoch=6"],
             "Train.start_eval_epoch 6 comes after the last of 5 epochs",
             "-o Train.start_eval_epoch=5",
+        ),
+        (
+            ["Global.model=ResNet50_ML", "Train.pretrain_weight_path=starter"],
+            "Train.pretrain_weight_path is starter: there are such weights for PP-LCNet_x1_0_ML "
+            "alone, not for ResNet50_ML",
+            "-o Train.pretrain_weight_path=null begins with random weights; a file named starter "
+            "is ./starter",
         ),
         (
             ["Train.loss.pos_weight=auto"],

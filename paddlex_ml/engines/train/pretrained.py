@@ -21,10 +21,10 @@ import paddle
 from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.train_result import StartedFrom
-from paddlex_ml.config.schema import Config
+from paddlex_ml.config.schema import STARTER, STARTER_MODEL, Config
 from paddlex_ml.data.loader import Loader
 from paddlex_ml.engines import load_model
-from paddlex_ml.models import class_transfer, head_layout, zoo
+from paddlex_ml.models import class_transfer, head_layout, starter, zoo
 from paddlex_ml.models.class_transfer import ClassTransfer
 from paddlex_ml.models.head_layout import HeadLayout
 from paddlex_ml.safe_text import one_line
@@ -52,9 +52,17 @@ class Pretrained:
     """None: all of the head is taken as it is, or by its shapes."""
 
 
-def locate(text: str) -> Path:
-    """The weight file that a path or URL names; a URL is fetched, unless the cache has it."""
-    return weights.locate(text, KEY, null="trains from random weights")
+def locate(text: str, model: str) -> Path:
+    """The weight file that a path, a URL or the word `starter` names, for the model of this name.
+
+    A URL is fetched, unless the cache has it.
+    """
+    if text == STARTER:
+        return starter.PATH
+    null = "trains from random weights"
+    if model == STARTER_MODEL:
+        null += f", or -o {KEY}={STARTER}, which takes the weights that come with paddlex_ml"
+    return weights.locate(text, KEY, null=null)
 
 
 def read(config: Config, info: ModelInfo) -> Pretrained | None:
@@ -66,9 +74,9 @@ def read(config: Config, info: ModelInfo) -> Pretrained | None:
     text = config.Train.pretrain_weight_path
     if text is None:
         return None
-    if not fetch.is_url(text):
+    if text != STARTER and not fetch.is_url(text):
         checkpoint.finish_interrupted(Path(os.path.abspath(text)).parent)
-    path = locate(text)
+    path = locate(text, info.model)
     entries, theirs = weights.read(path), checkpoint.read_model_info(path)
     classes, wanted = len(info.label_names), config.Train.num_queries
     queries = head_layout.count_queries(classes, wanted)

@@ -42,13 +42,15 @@ def fetch_weights(config: Config) -> None:
     """Fetch the weights of a new run: at this point a signal still ends the command at once."""
     text = config.Train.pretrain_weight_path
     if text is not None and fetch.is_url(text):
-        pretrained.locate(text)
+        pretrained.locate(text, config.Global.model)
 
 
 def digest_weights(config: Config) -> str:
     """SHA-256 of the weights that a new run starts from; "" for random ones."""
     text = config.Train.pretrain_weight_path
-    return "" if text is None else conditions.digest_file(pretrained.locate(text))
+    if text is None:
+        return ""
+    return conditions.digest_file(pretrained.locate(text, config.Global.model))
 
 
 def overlaps(options: TrainConfig, device: str) -> bool:

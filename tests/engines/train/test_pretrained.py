@@ -71,6 +71,23 @@ def scores(model: paddle.nn.Layer) -> np.ndarray:
         return paddle.nn.functional.sigmoid(model(paddle.to_tensor(images))).numpy()
 
 
+def test_the_starter_weights_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "starter").write_text("a file of the user")
+    monkeypatch.chdir(tmp_path)
+    config, info = config_of(Path("starter")), ModelInfo(NAME, OLD, 64)
+    found = pretrained.read(config, info)
+    assert found is not None
+    model = zoo.build(NAME, len(OLD), layout=found.layout)
+    assert pretrained.load(model, found, info) is msgspec.UNSET
+    states = to_arrays(model.state_dict())
+    taken = states.keys() & found.entries  # of a test's model, which has fewer blocks
+    assert len(taken) > 30
+    assert all(np.array_equal(states[name], found.entries[name]) for name in taken)
+    assert config.Train.pretrain_weight_path == "starter"
+
+
 @pytest.mark.parametrize(
     ("before", "queries", "now", "wanted", "found_queries"),
     [

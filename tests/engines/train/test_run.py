@@ -284,7 +284,8 @@ def other_model(folder: Path) -> str:
         (
             "Train.pretrain_weight_path=http://127.0.0.1:9/a.pdparams",
             "the file cannot be fetched: no connection: ",
-            "-o Train.pretrain_weight_path=null, which trains from random weights",
+            "-o Train.pretrain_weight_path=null, which trains from random weights, or "
+            "-o Train.pretrain_weight_path=starter, which takes the weights that come with",
         ),
         (
             "Train.resume_path=none",
