@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 
 import paddlex_ml
-from paddlex_ml import program, terminal
+from paddlex_ml import program, systems, terminal
 from paddlex_ml.config import shipped, validation
+from paddlex_ml.config.schema import MODES
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.models import published
 
 _HELP = """\
@@ -74,7 +77,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     _add_experiments(parser)
     parser.add_argument("--version", action="version", version=paddlex_ml.__version__)
-    arguments = _refuse_others(parser, parser.parse_args(argv))
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise _explain_unknown(unknown, parser.prog)
+    arguments = _refuse_others(parser, arguments)
     if arguments.data is not None:
         arguments.config = arguments.config or "PP-LCNet_x1_0_ML"
         arguments.override[:0] = [
@@ -137,6 +143,21 @@ def _add_experiments(parser: argparse.ArgumentParser) -> None:
         "--anyway", action="store_true",
         help="also where lists, weights or records are not there as they were",
     )  # fmt: skip
+
+
+def _explain_unknown(words: Sequence[str], prog: str) -> PaddlexMLError:
+    """The error for words that are no options; it names the option that a bare word needs."""
+    fix, word = f"see {prog} --help", words[0]
+    key = word.partition("=")[0]
+    if "=" in word and not word.startswith("-"):
+        fix = f"-o {systems.quote(word if '.' in key else f'Global.{word}')}; {fix}"
+    elif word in MODES:
+        fix = f"-o Global.mode={word}; {fix}"
+    elif os.path.exists(word):
+        fix = f"--data {systems.quote(word)}, if these are the photographs; {fix}"
+    return PaddlexMLError(
+        f"unrecognized arguments: {' '.join(words)}", where="the command line", fix=fix
+    )
 
 
 def _refuse_others(

@@ -455,6 +455,28 @@ def test_bad_arguments_exit_2_with_a_repair(
     assert re.search(rf"error: {message}\n  where: .*\n  fix:   ", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    ("word", "fix"),
+    [
+        ("my photos", "--data 'my photos', if these are the photographs"),
+        ("predict", "-o Global.mode=predict"),
+        ("mode=train", "-o Global.mode=train"),
+        ("Train.epochs_iters=3", "-o Train.epochs_iters=3"),
+    ],
+)
+def test_a_word_without_its_option_is_answered_with_the_option(
+    word: str,
+    fix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my photos").mkdir()
+    assert cli.main(["-c", "x", "--json", word]) == 2
+    assert f"  fix:   {fix}; see" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("error", "code"), [(Stopped(15), 143), (KeyboardInterrupt(), 130)])
 def test_a_stop_while_another_one_is_answered_has_its_code_too(
     monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
