@@ -122,7 +122,7 @@ $(DATA): .venv/demo
 	$(PYTHON) -m venv .venv
 
 .venv/demo: setup.cfg | .venv/bin/python
-	$(PIP) -e '.[cpu]'
+	$(PIP) -e '.[cpu,excel]'
 	@touch $@
 
 .venv/docs: website/requirements.txt | .venv/bin/python

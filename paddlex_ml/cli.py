@@ -383,8 +383,7 @@ def _summarise(config: Config, arguments: argparse.Namespace, result: Result) ->
 def _find_training(config: Config, name: str, overrides: Sequence[str], result: CheckResult) -> str:
     """The command that trains on what was checked, into a folder that no other training has."""
     if options_by_size.is_by_reference(config):
-        straight_on = importlib.import_module("paddlex_ml.engines.straight_on")
-        overrides = straight_on.go_on(config, overrides, result)
+        overrides = options_by_size.go_on(config, overrides, result)
     training = validation.with_value(config, "Global.mode", "train")
     is_taken = earlier_run.find_conflict(training) is not None
     free = earlier_run.free_folder(config.Global.output) if is_taken else None

@@ -177,3 +177,9 @@ def test_every_function_that_the_architecture_names_stands_in_its_file() -> None
         assert re.search(
             rf"^\s*(?:def |class )?{name}\b", (ROOT / file).read_text("utf-8"), re.MULTILINE
         ), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_extras_stand_in_quotes_because_zsh_expands_brackets(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert re.findall(r"pip install (?:-e )?[^\s'\"`]*\[[a-z,]+\]", text) == []

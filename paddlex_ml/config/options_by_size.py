@@ -11,11 +11,12 @@ in the YAML file is not the shipped one, stays as it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from paddlex_ml import gpus
+from paddlex_ml.artifacts.check_result import CheckResult
 from paddlex_ml.config import load, shipped, validation
 from paddlex_ml.config.schema import Config
 
@@ -87,6 +88,22 @@ def choose(config: Config, typed: Collection[str], images: int, side: int) -> Va
         and attrgetter(key)(config) == attrgetter(key)(usual)
         and value != attrgetter(key)(config)
     }
+
+
+def find(config: Config, typed: Collection[str], result: CheckResult) -> Values:
+    """The options for the size of a data set that was checked."""
+    sizes = result.report.image_sizes.values()
+    side = max((lengths.median for lengths in sizes), default=448)
+    return choose(config, typed, result.attributes.train_samples, side)
+
+
+def go_on(config: Config, overrides: Sequence[str], result: CheckResult) -> list[str]:
+    """The overrides of a command that trains the data set which a check has made of a source."""
+    keys = {text: text.partition("=")[0].strip() for text in overrides}
+    data = {"Global.dataset_dir": result.dataset_path}
+    values = {**find(config, keys.values(), result), **data}
+    kept = [text for text in overrides if keys[text] not in values]
+    return [*kept, *(validation.assignment(*item) for item in values.items())]
 
 
 def apply(config: Config, values: Values) -> Config:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from paddlex_ml import program, systems
+from paddlex_ml import program, systems, terminal
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.average_precision import constant_predictor_map
@@ -69,8 +69,7 @@ def make(output: Path, *, images: int, size: int, seed: int, val_percent: int) -
     num_val = max(1, round(images * val_percent / 100))
     coco = output.with_name(output.name + "_coco")
     with folders.building(output) as new_folder, folders.building(coco) as new_coco:
-        rng = np.random.default_rng(seed)
-        drawn = [_draw(rng, size, f"{i:06d}.jpg") for i in range(images)]
+        drawn = _draw_all(images, size, seed)
         # The order is random already: the first images are as good as any for validation.
         lists = {"train": drawn[num_val:], "val": drawn[:num_val]}
         targets = _write_lists(new_folder, lists)
@@ -95,6 +94,17 @@ def draw_and_tell(folder: Path) -> str:
             f"next: {program.command()} {systems.join(options)}",
         )
     )
+
+
+def _draw_all(images: int, size: int, seed: int) -> list[_DrawnImage]:
+    """All pictures, while a count shows how far they are."""
+    rng, drawn = np.random.default_rng(seed), []
+    with terminal.progress("drawn images", always=False) as report:
+        report(0, images)
+        for done in range(images):
+            drawn.append(_draw(rng, size, f"{done:06d}.jpg"))
+            report(done + 1, images)
+    return drawn
 
 
 def _draw(rng: np.random.Generator, size: int, name: str) -> _DrawnImage:

@@ -7,6 +7,7 @@ whose path has the longest end in common with the name, if there is only one suc
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import unicodedata
@@ -20,6 +21,9 @@ from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.walk import is_image, join
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)", re.IGNORECASE)  # Label Studio's name of an upload
+_NO_DIGIT = re.compile(r"\D+")
+_ALIKE = 0.8
+"""Share of the letters that two names have in common when one is a slip for the other."""
 _OUTSIDE = re.compile(r"/|\.\.(/|\Z)")  # a normalised path that leads out of the data set
 # On Linux a listing has every name of a file; other systems may accept other spellings of it.
 _OTHER_SPELLINGS = systems.IS_WINDOWS or systems.IS_MACOS
@@ -120,6 +124,21 @@ class ImageFinder:
                 fix = "write its path relative to the data set folder, or remove one of the two"
                 return ImageProblem("image ambiguous", text, fix)
         return None
+
+    def find_alike(self, name: str) -> str:
+        """Path of the image whose name is `name` but for a slip in its letters; "" for none.
+
+        The digits must agree: of two photographs in a row neither is a slip for the other.
+        """
+        if not self._by_stem:
+            self._index_images()
+        last = fold((_split_path(name) or [""])[-1])
+        stem = os.path.splitext(last)[0] if is_image(last) else last
+        digits = _NO_DIGIT.sub("", stem)
+        same = [s for s in self._by_stem if "/" not in s and _NO_DIGIT.sub("", s) == digits]
+        alike = difflib.get_close_matches(stem, same, n=1, cutoff=_ALIKE)
+        paths = self._by_stem[alike[0]] if alike else []
+        return paths[0] if len(paths) == 1 else ""
 
     def _index_images(self) -> None:
         inventory = self._inventory or Inventory(self._root)

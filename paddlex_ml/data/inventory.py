@@ -57,7 +57,8 @@ class Inventory:
         self.unreadable: dict[str, str] = {}
         """Folders that cannot be listed: path -> why."""
         self.folders: dict[str, Folder] = {
-            folder.path: folder for folder in walk(root, unreadable=self.unreadable)
+            folder.path: folder if only is None else _leave_others(folder, only)
+            for folder in walk(root, unreadable=self.unreadable)
         }
 
     @cached_property
@@ -150,3 +151,14 @@ def is_annotation(path: str) -> bool:
 def is_put_aside(name: str) -> bool:
     """Whether a conversion has renamed this file, or the undoing of one."""
     return bool(re.search(r"\.(bak|undone)(\.[0-9]+)?$", name))
+
+
+def _leave_others(folder: Folder, only: str) -> Folder:
+    """The folder without what may be annotations, unless `only`, or what explains it, lies there.
+
+    A data set of another kind, deep below the folder of a table, says nothing about that table.
+    """
+    if folder.path in ("", os.path.dirname(only)):
+        return folder
+    kept = [name for name in folder.files if not is_annotation(name)]
+    return folder._replace(files=kept)

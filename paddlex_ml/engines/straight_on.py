@@ -7,15 +7,13 @@ source -> check_dataset -> <output>/dataset -> options for its size -> train -> 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
 
-from paddlex_ml.artifacts.check_result import CheckResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config import options_by_size, validation
-from paddlex_ml.config.options_by_size import Values
 from paddlex_ml.config.schema import Config
 from paddlex_ml.distributed import addresses
 from paddlex_ml.engines import check_dataset
@@ -41,7 +39,7 @@ def check(config: Config, typed: Collection[str]) -> Config:
     result = check_dataset.run(validation.with_value(config, "Global.mode", "check_dataset"))
     path = RunFolder(config.Global.output).result("check_dataset")
     files.write_json(path, msgspec.to_builtins(result))
-    values = find_options(config, typed, result)
+    values = options_by_size.find(config, typed, result)
     if values:
         shown = " ".join(validation.override(*item) for item in values.items())
         train = result.attributes.train_samples
@@ -53,22 +51,6 @@ def check(config: Config, typed: Collection[str]) -> Config:
     config = options_by_size.apply(config, values)
     config = validation.with_value(config, "CheckDataset.convert.src_dataset_type", None)
     return validation.with_value(config, "Global.dataset_dir", Path(result.dataset_path))
-
-
-def find_options(config: Config, typed: Collection[str], result: CheckResult) -> Values:
-    """The options for the size of a data set that was checked."""
-    sizes = result.report.image_sizes.values()
-    side = max((lengths.median for lengths in sizes), default=448)
-    return options_by_size.choose(config, typed, result.attributes.train_samples, side)
-
-
-def go_on(config: Config, overrides: Sequence[str], result: CheckResult) -> list[str]:
-    """The overrides of a command that trains the data set which a check has made of a source."""
-    keys = {text: text.partition("=")[0].strip() for text in overrides}
-    data = {"Global.dataset_dir": result.dataset_path}
-    values = {**find_options(config, keys.values(), result), **data}
-    kept = [text for text in overrides if keys[text] not in values]
-    return [*kept, *(validation.assignment(*item) for item in values.items())]
 
 
 def evaluate(config: Config) -> None:

@@ -19,7 +19,7 @@ from paddlex_ml import program
 from paddlex_ml.data import renaming, targets
 from paddlex_ml.data.annotation import LISTS, ImageList
 from paddlex_ml.data.class_names import fold_name, show_name
-from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.data.faults import SHOWN, DatasetFault, combine
 from paddlex_ml.data.findings import find_unlabelled_list
 from paddlex_ml.data.image_finder import LEAVE_OUT, Guess, ImageFinder
 from paddlex_ml.data.inventory import Inventory
@@ -119,6 +119,7 @@ class Collector:
         self._disputed: set[str] = set()  # paths that were taken for two images, neither its own
         self._again = 0
         self._missing: list[str] = []
+        self._slips_looked_for = 0
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -205,7 +206,12 @@ class Collector:
         if problem.kind == "image missing" and self.options.skip_missing:
             self._missing.append(image)
         else:
-            self.add_fault(problem.kind, where, problem.text, problem.fix)
+            text = problem.text
+            if problem.kind == "image missing" and self._slips_looked_for < SHOWN:
+                self._slips_looked_for += 1
+                alike = self.finder.find_alike(image)
+                text += f"; is {alike} meant?" if alike else ""
+            self.add_fault(problem.kind, where, text, problem.fix)
         return None
 
     def _keep_guess(self, guess: GuessedImage) -> str | None:

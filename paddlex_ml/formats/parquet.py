@@ -3,8 +3,8 @@
 
     data/train-00000-of-00002.parquet: columns image (or file_name, path, ...) and labels
 
-- Needs pyarrow: `pip install paddlex-ml[parquet]`. Files named `train...` and `validation...` make
-  both lists, `test` is not used; several parts of one are read one after the other.
+- Needs pyarrow: `pip install 'paddlex-ml[parquet]'`. Files named `train...` and `validation...`
+  make both lists, `test` is not used; several parts of one are read one after the other.
 - The columns are named as the keys of JSONL: `image`, `file_name`, `path`, ... and `labels`,
   `label`, ...; `CheckDataset.convert.image_column` and `label_columns` choose others.
 - Ids get their names from the file itself, as

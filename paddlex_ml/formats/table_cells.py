@@ -325,7 +325,8 @@ def find_combinations(names: Iterable[str]) -> dict[str, str]:
 
 def _propose(signs: Collection[str]) -> str:
     """The option that chooses these separators; "|", which no cell has, for none of them."""
-    text = "".join(sorted(set(signs) - {"\n"}, key=lambda sign: sign not in _SPELT.values()))
+    kept = set(signs) - {"\n"}
+    text = "".join(sorted(kept, key=lambda sign: (sign not in _SPELT.values(), sign)))
     for word, sign in _SPELT.items():
         text = text.replace(sign, word)
     return write_override("convert.separator", text or "|")

@@ -15,7 +15,6 @@ import math
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -30,6 +29,7 @@ from paddle.autograd import PyLayer
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.kernels import compiler, families
 from paddlex_ml.kernels.taps import Grid, Taps
+from paddlex_ml.progress import named
 
 logger = logging.getLogger(__name__)
 
@@ -198,12 +198,9 @@ def kernels(family: str) -> ModuleType | None:
         if importlib.util.find_spec("numba") is None:
             _say_slower()
             return None
-        begin = time.perf_counter()
         name, forward, backward = families.FAMILIES[family]
-        module = compiler.load(name, (*forward, *backward), shares_work=_threads() > 1)
-        if (seconds := time.perf_counter() - begin) > 2:
-            logger.info("waited %.0f s for kernels that are compiled for this processor", seconds)
-        return module
+        with named("waiting for kernels that are compiled for this processor"):
+            return compiler.load(name, (*forward, *backward), shares_work=_threads() > 1)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shlex
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from paddlex_ml import cli, command_line, program
+from paddlex_ml import cli, command_line, program, terminal
 from paddlex_ml.config import load, shipped
 from paddlex_ml.data import annotation, check, demo
 from paddlex_ml.errors import PaddlexMLError
@@ -146,6 +147,15 @@ def test_the_script_tells_counts_and_the_score_to_beat_and_refuses_a_second_time
     assert again.returncode == 2
     assert "is a folder with files in it" in again.stderr
     assert "Traceback" not in again.stderr
+
+
+def test_a_log_says_at_once_that_many_images_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(terminal, "MANY", 12)
+    with caplog.at_level(logging.INFO):
+        demo.make(tmp_path / "scenes", images=12, size=32, seed=0, val_percent=20)
+    assert caplog.messages[0] == "drawn images: 0 of 12"
 
 
 def test_images_are_what_opencv_reads(made: demo.Demo) -> None:

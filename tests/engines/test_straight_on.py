@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,17 @@ def test_the_command_after_a_check_trains_what_the_check_has_made(
     # Once more from the photographs, into the folder of the training.
     assert cli.main(["--data", "photos", *words("Global.mode=train", *FAST)]) == 2
     assert "the output folder holds another training" in capsys.readouterr().err
+
+
+def test_a_check_and_the_command_after_it_do_without_paddle(photos: Path) -> None:
+    code = (
+        "import sys; from paddlex_ml import cli; code = cli.main(['--data', 'photos']); "
+        "print(code, 'paddle' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    follow, told = done.stdout.splitlines()[-2:]
+    assert follow.startswith("next: ")
+    assert told == "0 False"
 
 
 def test_the_options_for_the_size_can_be_turned_off(

@@ -106,6 +106,18 @@ def test_of_a_table_only_that_table_counts(
     assert os.readlink(understood.root / "images") == str(photos)
 
 
+def test_a_data_set_deep_below_the_folder_of_a_table_does_not_count(
+    photos: Path, tmp_path: Path, make: Callable[..., Understood]
+) -> None:
+    rows = [f"{path.name},{path.parent.name}\n" for path in sorted(photos.rglob("*.jpg"))]
+    (tmp_path / "labels.csv").write_text("file,tags\n" + "".join(rows))
+    other = tmp_path / "old" / "export"
+    other.mkdir(parents=True)
+    (other / "labels.txt").write_text("tree\nsea\n")
+    (other / "train_list.txt").write_text("0.jpg 1\n")
+    assert read(make(tmp_path / "labels.csv").root).label_names == ["cat", "dog", "owl"]
+
+
 def test_the_images_may_lie_where_the_command_says(
     photos: Path, tmp_path: Path, make: Callable[..., Understood]
 ) -> None:

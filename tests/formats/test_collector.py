@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from paddlex_ml.data import annotation
+from paddlex_ml.data.image_finder import ImageFinder
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import (
     Collector,
@@ -76,6 +77,25 @@ def test_missing_images_are_faults_with_their_places(root: Path) -> None:
     message = str(caught.value)
     assert "image missing: 2\n    list.csv:1: x.jpg is not there" in message
     assert "list.csv:3: y.jpg is not there" in message
+
+
+def test_a_slip_in_the_name_of_an_image_is_answered_with_the_name_that_is_there(root: Path) -> None:
+    (root / "images" / "DSC_0130.jpg").touch()
+    with pytest.raises(PaddlexMLError) as caught:
+        collect(root, "DCS_0130.jpg", "DCS_0131.jpg", "DCS_0130", "a.jpg").finish(["cat"])
+    message = str(caught.value)
+    assert message.count("; is images/DSC_0130.jpg meant?") == 2
+    assert "DCS_0131.jpg is not there (looked in images/, the data set folder)\n" in message
+
+
+def test_slips_are_sought_for_no_more_images_than_are_shown(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought: list[str] = []
+    monkeypatch.setattr(ImageFinder, "find_alike", lambda _, name: sought.append(name))
+    with pytest.raises(PaddlexMLError):
+        collect(root, *(f"{i}.jpg" for i in range(30))).finish(["cat"])
+    assert len(sought) == 20
 
 
 def test_missing_images_are_left_out_when_asked_and_told(root: Path) -> None:

@@ -89,6 +89,12 @@ def test_tags_of_the_planet_set_are_parted_by_spaces() -> None:
     assert read(cells) == read(cells, many=False) == {*WEATHER, *LAND}
 
 
+def test_the_proposed_separators_are_the_same_in_every_run() -> None:
+    cells = {"cat|dog", "cat;dog", "cat、dog", "cat；dog", "cat｜dog"}
+    _, note, _ = table_cells.choose_reader(cells, None, (), True)
+    assert """-o CheckDataset.convert.separator='";|、；｜"'""" in note
+
+
 def test_the_evidence_is_told() -> None:
     _, note, _ = table_cells.choose_reader(set(PLANTS), None, (), False)
     assert note.startswith(

@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
+import time
 
 import paddle
 import pytest
 
-from paddlex_ml import cli
+from paddlex_ml import cli, progress
 from paddlex_ml.config import load, shipped
 from paddlex_ml.kernels import compiler, families, layers
 from paddlex_ml.models import published, zoo
@@ -71,3 +73,19 @@ def test_a_training_on_the_cpu_compiles_ahead_what_its_model_needs(
         with cli._compiling_ahead(config):
             assert compiler._helpers == []  # nothing is missing
     assert asked == ([] if expected is None else [families.names(expected)])
+
+
+def test_a_wait_for_the_kernels_of_a_family_is_told_while_it_lasts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+
+    def wait(*_: object, **__: object) -> None:
+        time.sleep(0.2)
+        told.extend(caplog.messages)
+
+    monkeypatch.setattr(progress, "PATIENCE", 0.01)
+    monkeypatch.setattr(compiler, "load", wait)
+    with caplog.at_level(logging.INFO):
+        layers.kernels.__wrapped__("norm")
+    assert "waiting for kernels that are compiled for this processor ..." in told
