@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import fields
 
 import paddlex_ml
-from paddlex_ml import program, terminal
+from paddlex_ml import program, systems, terminal
 from paddlex_ml.config import shipped, validation
+from paddlex_ml.config.schema import Config, GlobalConfig
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.models import published
 
 _HELP = """\
@@ -74,7 +77,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     _add_experiments(parser)
     parser.add_argument("--version", action="version", version=paddlex_ml.__version__)
-    arguments = _refuse_others(parser, parser.parse_args(argv))
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise PaddlexMLError(
+            f"unrecognized arguments: {' '.join(unknown)}",
+            where="the command line",
+            fix=_as_override(unknown) or f"see {parser.prog} --help",
+        )
+    arguments = _refuse_others(parser, arguments)
     if arguments.data is not None:
         arguments.config = arguments.config or "PP-LCNet_x1_0_ML"
         arguments.override[:0] = [
@@ -86,6 +96,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             "the following arguments are required: -c/--config, --data, --demo or --reproduce"
         )
     return arguments
+
+
+def _as_override(unknown: Sequence[str]) -> str:
+    """The option -o that unknown arguments most likely mean, such as --mode train; "" for none."""
+    name, equals, value = unknown[0].lstrip("-").partition("=")
+    if not equals and len(unknown) > 1:
+        value = unknown[1]
+    section, dot, _ = name.partition(".")
+    if not dot and name in {each.name for each in fields(GlobalConfig)}:
+        name = f"Global.{name}"
+    elif not dot or section not in {each.name for each in fields(Config)}:
+        return ""
+    return f"-o {systems.quote(f'{name}={value}')}" if value else ""
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:

@@ -444,7 +444,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
     ("arguments", "message"),
     [
         ([], "the following arguments are required: -c/--config, --data, --demo or --reproduce"),
-        (["-c", "x", "--mode", "train"], "unrecognized arguments: --mode train"),
+        (["-c", "x", "--no-such"], "unrecognized arguments: --no-such"),
         (["-c", "none.yaml"], "the configuration none.yaml does not exist"),
     ],
 )
@@ -453,6 +453,23 @@ def test_bad_arguments_exit_2_with_a_repair(
 ) -> None:
     assert cli.main(arguments) == 2
     assert re.search(rf"error: {message}\n  where: .*\n  fix:   ", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "fix"),
+    [
+        (["--mode", "train"], "-o Global.mode=train"),
+        (["--device=gpu:0"], "-o Global.device=gpu:0"),
+        (["Train.epochs_iters=2"], "-o Train.epochs_iters=2"),
+        (["Predict.input"], "see .* --help"),
+        (["paddle.x=1"], "see .* --help"),
+    ],
+)
+def test_unknown_arguments_that_mean_a_key_are_repaired_with_it(
+    unknown: list[str], fix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["-c", "PP-LCNet_x1_0_ML", *unknown]) == 2
+    assert re.search(rf"\n  fix:   {fix}\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(("error", "code"), [(Stopped(15), 143), (KeyboardInterrupt(), 130)])
