@@ -262,7 +262,8 @@ def find_folder(text: str, key: str) -> Path:
     real = path.resolve()
     for folder in dict.fromkeys((path, path.parent, real, real.parent)):
         finish_interrupted(folder)
-        if CheckpointFiles(folder).states.is_file():
+        is_meant = folder in (path, real) or path.exists() or folder.name in (path.name, path.stem)
+        if is_meant and CheckpointFiles(folder).states.is_file():
             return folder
     raise PaddlexMLError(
         f"no checkpoint there: {text}",

@@ -97,10 +97,18 @@ def locate(text: str, key: str, *, null: str = "does without them") -> Path:
             fix=f"name the weight file: {path_override(key, inside)}",
         )
     raise PaddlexMLError(
-        f"no such weight file: {text}",
+        f"{_describe_missing(Path(text))}: {text}",
         where=key,
         fix=f"name an existing file behind {key}, or -o {key}=null, which {null}",
     )
+
+
+def _describe_missing(path: Path) -> str:
+    if not path.is_dir():
+        return "no such weight file"
+    if any(is_exported(each) for each in path.glob("*")):
+        return "the folder holds an exported model, not weights"
+    return "the folder holds no weight file"
 
 
 def _refuse_exported(path: Path, key: str) -> None:

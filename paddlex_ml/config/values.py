@@ -23,6 +23,10 @@ from paddlex_ml.storage import fetch
 
 _DEVICE = re.compile(r"auto|(cpu|gpu)(:\d+(,\d+)*)?")
 _DEVICE_RULE = "must be auto, cpu, gpu, or one of these two with numbers: gpu:0, gpu:0,1, cpu:0,1"
+_OTHER_DEVICE = re.compile(
+    r"(cpu|gpu|cuda)[: ]*(\d{1,3} *- *\d{1,3}|\d{1,3}(?:[ ,;]+\d{1,3})*)", re.ASCII | re.IGNORECASE
+)
+"""Other ways to write a device, which are refused with the right one as the repair."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d{0,9},\d{1,15}", re.ASCII)
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
 
@@ -183,11 +187,24 @@ def pattern(value: Any) -> str:
 def device(value: Any) -> str:
     """A device as PaddleX writes it. Whether the machine has it is checked later."""
     if not isinstance(value, str) or not _DEVICE.fullmatch(value):
-        raise Refused(_DEVICE_RULE, "auto")
+        raise Refused(_DEVICE_RULE, _device_meant(str(value)))
     numbers = value.partition(":")[2].split(",")
     if len({number.lstrip("0") for number in numbers}) < len(numbers):
         raise Refused("names a device twice", "auto")
     return value
+
+
+def _device_meant(text: str) -> str:
+    """The device that another way to write one most likely means: gpu0, GPU:0, gpu:0-3, cuda:1."""
+    match = _OTHER_DEVICE.fullmatch(text.strip())
+    if match is None:
+        return "auto"
+    numbers = [int(number) for number in re.findall(r"\d+", match[2])]
+    if "-" in match[2]:
+        numbers = list(range(numbers[0], numbers[1] + 1)[:16])
+    listed = ",".join(str(number) for number in dict.fromkeys(numbers))
+    kind = match[1].lower().replace("cuda", "gpu")
+    return f"{kind}:{listed}" if listed else "auto"
 
 
 def addresses(value: Any) -> str:

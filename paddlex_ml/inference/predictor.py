@@ -37,6 +37,7 @@ from paddlex_ml.metrics.class_relations import ClassRelations
 from paddlex_ml.metrics.per_class_threshold import LabelSelection, Threshold
 from paddlex_ml.models import published
 from paddlex_ml.pictures.labelled import LONGEST_SIDE
+from paddlex_ml.storage import fetch_image
 
 KEPT_SIDE = LONGEST_SIDE
 """Pixels of the longest side of an image that is kept for drawing."""
@@ -273,7 +274,7 @@ def _decode(
                 fix = f"save it as a file, and {fix}"
         elif error.fix == decode_header.SMALLER:  # it is sound, and takes too much memory
             fix = "save it smaller, or leave it out of the input"
-        elif picture.is_optional:
+        elif picture.is_optional or error.what.startswith(fetch_image.FAILED):
             fix = error.fix
         return error.replace(fix=Lines(fix))
     turn.pixels = image.width * image.height

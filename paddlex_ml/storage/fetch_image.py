@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TIME_LIMIT = 30.0  # seconds for the whole image: a slow server must not hold up a run
 SIZE_LIMIT = 64 * 2**20  # bytes
+FAILED = "the image cannot be downloaded"
 
 
 def fetch(url: str) -> bytes:
@@ -98,7 +99,7 @@ def _read(answer: httpx.Response, url: str) -> bytes:
 
 def _failed(reason: str, url: str) -> PaddlexMLError:
     return PaddlexMLError(
-        f"the image cannot be downloaded: {reason}",
+        f"{FAILED}: {reason}",
         where=url_without_secrets(url),
         fix="open the URL in a browser; then correct it, or save the image and give its path",
     )

@@ -335,6 +335,21 @@ def test_a_missing_file_names_the_key(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("inference.pdiparams", "the folder holds an exported model, not weights: .*old"),
+        ("notes.txt", "the folder holds no weight file: .*old"),
+    ],
+)
+def test_a_folder_without_weights_is_not_called_missing(tmp_path, file, what):
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / file).touch()
+    with pytest.raises(PaddlexMLError, match=what):
+        weights.locate(str(folder), "Export.weight_path")
+
+
+@pytest.mark.parametrize(
     ("named", "file"),
     [
         ("my run/latest", "latest/latest.pdparams"),

@@ -338,6 +338,13 @@ def test_create_without_folder_fetches_the_published_model_once(
     )
 
 
+def test_an_image_that_cannot_be_downloaded_has_the_repair_of_the_download(exported: Path):
+    result = next(module.create(None, exported, device="cpu").predict("http://127.0.0.1:9/a.jpg"))
+    assert result.error is not None
+    assert result.error.what.startswith("the image cannot be downloaded: ")
+    assert "open the URL in a browser" in result.error.fix
+
+
 def test_without_a_network_create_names_the_folder_as_the_way_out(monkeypatch):
     monkeypatch.setattr(published, "STATIC", "http://127.0.0.1:9/{}_infer.tar")
     with pytest.raises(PaddlexMLError, match="cannot be fetched: no connection") as caught:

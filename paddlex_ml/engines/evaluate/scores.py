@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 from tqdm import tqdm
@@ -18,7 +19,7 @@ from paddlex_ml.data.loader import batches, count_workers, evaluation_indices
 from paddlex_ml.engines.evaluate.comparison import Other
 from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.evaluation import evaluate
-from paddlex_ml.progress import SHORTEST_PAUSE
+from paddlex_ml.progress import SHORTEST_PAUSE, named
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +45,16 @@ def score(
             logger.info("[%s][Iter %d/%d] eta %s", title, done, total, left)
 
     feed = batches(dataset, draws, count_workers(config.Train.num_workers))
-    with terminal.progress(f"{title}: scored batches", log=log_line) as progress:
-        evaluations = evaluate(
-            [each.network for each in models], feed, lambda done: progress(done, len(draws))
-        )
+    shown = terminal.progress(f"{title}: scored batches", log=log_line)
+    with shown as progress, ExitStack() as first:
+        # The first batch starts the readers and the network, which may take a minute.
+        first.enter_context(named("scoring the first batch"))
+
+        def report(done: int) -> None:
+            first.close()
+            progress(done, len(draws))
+
+        evaluations = evaluate([each.network for each in models], feed, report)
     return [evaluation.outputs for evaluation in evaluations]
 
 

@@ -280,7 +280,11 @@ def other_model(folder: Path) -> str:
     [
         (other_model, "weights of another model: 0 of the", "with -c"),
         ("Train.pretrain_weight_path=none", "no such weight file: none", "Train.pretrain_weight"),
-        ("Train.pretrain_weight_path=.", "no such weight file: .", "Train.pretrain_weight"),
+        (
+            "Train.pretrain_weight_path=.",
+            "the folder holds no weight file: .",
+            "Train.pretrain_weight",
+        ),
         (
             "Train.pretrain_weight_path=http://127.0.0.1:9/a.pdparams",
             "the file cannot be fetched: no connection: ",
