@@ -448,7 +448,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
             ["-c", "x", "--mode", "train"],
             "unrecognized arguments: --mode train .here: Global.mode.",
         ),
-        (["-c", "x", "--no-such"], "unrecognized arguments: --no-such"),
+        (["-c", "x", "--no-such"], "unrecognized arguments: --no-such; unknown: no_such"),
         (["-c", "none.yaml"], "the configuration none.yaml does not exist"),
     ],
 )

@@ -46,7 +46,6 @@ TESTED_ELSEWHERE = {
     "distributed/addresses": ("distributed/test_launch.py", "a launch reads the addresses"),
     "distributed/parent": ("data/test_loader.py", "it needs a parent that is killed"),
     "engines/evaluate/models": ("engines/evaluate/test_run.py", "a step of an evaluation"),
-    "engines/evaluate/scores": ("engines/evaluate/test_run.py", "a step of an evaluation"),
     "engines/export/costs": ("engines/export/test_reduced.py", "the costs of an export"),
     "engines/load_model": ("engines/export/test_run.py", "weights come in through a command"),
     "engines/predict/files": ("engines/predict/test_run.py", "the files of a prediction"),

@@ -194,9 +194,14 @@ def _mode(name: str) -> Meaning:
     return lambda value: {"Global.mode": name}
 
 
-def our_device(value: Any) -> str:
-    """What `cuda:0`, `0,1` or `mps` are here; `auto` where this machine surely has no GPU."""
+def our_device(value: Any) -> str | None:
+    """What `cuda:0`, `0,1` or `mps` are here; `auto` where this machine surely has no GPU.
+
+    None for a range such as `gpu:0-3`, which the rule of the key itself repairs.
+    """
     word = str(value).lower()
+    if re.search(r"\d *- *\d", word):
+        return None
     if word in ("-1", "cpu", "false", "none"):
         return "cpu"
     if gpus.are_missing() or word in ("mps", "tpu", "xpu"):

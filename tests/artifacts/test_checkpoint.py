@@ -318,16 +318,6 @@ def test_a_checkpoint_is_found_from_inside_it_and_through_a_link(
         assert checkpoint.find_folder(text, "Train.resume_path") == tmp_path / "latest"
 
 
-@pytest.mark.parametrize("missed", ["epoch_7.pdparams", "lattest", "lattest.pdparams"])
-def test_a_file_that_is_not_there_does_not_mean_the_checkpoint_beside_it(
-    tmp_path: Path, missed: str
-) -> None:
-    checkpoint.write(tmp_path / "latest", example(1))
-    with pytest.raises(PaddlexMLError, match=f"no checkpoint there: .*{missed}") as caught:
-        checkpoint.find_folder(str(tmp_path / "latest" / missed), "Train.resume_path")
-    assert f"such as {tmp_path / 'latest'}; -o" in caught.value.fix
-
-
 def test_a_sigkill_at_any_step_leaves_the_old_or_the_new_checkpoint(
     kill_at_every_step: Callable[..., list[Path]], way_to_swap: str
 ) -> None:

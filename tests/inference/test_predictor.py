@@ -339,7 +339,11 @@ def test_create_without_folder_fetches_the_published_model_once(
 
 
 def test_an_image_that_cannot_be_downloaded_has_the_repair_of_the_download(exported: Path):
-    result = next(module.create(None, exported, device="cpu").predict("http://127.0.0.1:9/a.jpg"))
+    result = next(
+        module.create("PP-LCNet_x1_0_ML", exported, device="cpu").predict(
+            "http://127.0.0.1:9/a.jpg"
+        )
+    )
     assert result.error is not None
     assert result.error.what.startswith("the image cannot be downloaded: ")
     assert "open the URL in a browser" in result.error.fix

@@ -16,7 +16,9 @@ from msgspec.structs import replace as replace_fields
 
 from paddlex_ml.artifacts import checkpoint, run_record, weights
 from paddlex_ml.data import annotation
+from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.training import saving
+from tests.artifacts.test_checkpoint import example
 from tests.running import killed_at
 
 Run = Callable[..., tuple[int, str]]
@@ -399,3 +401,13 @@ def test_a_resume_with_another_number_of_queries_is_refused(
     code, err = run("train", toy, tmp_path / "out", *this, "Train.num_queries=3")
     assert code == 0, err
     assert "Train.num_queries was" not in err
+
+
+@pytest.mark.parametrize("missed", ["epoch_7.pdparams", "lattest", "lattest.pdparams"])
+def test_a_file_that_is_not_there_does_not_mean_the_checkpoint_beside_it(
+    tmp_path: Path, missed: str
+) -> None:
+    checkpoint.write(tmp_path / "latest", example(1))
+    with pytest.raises(PaddlexMLError, match=f"no checkpoint there: .*{missed}") as caught:
+        checkpoint.find_folder(str(tmp_path / "latest" / missed), "Train.resume_path")
+    assert f"such as {tmp_path / 'latest'}; -o" in caught.value.fix
