@@ -37,7 +37,8 @@ demo: .venv/demo $(DATA)  ## draw a data set, train on it, evaluate, predict: ab
 	$(RUN) -o Global.mode=train -o Global.dataset_dir=$(DATA) -o $(START) \
 	    -o Train.image_size=128 -o Train.batch_size=16 -o Train.epochs_iters=10 \
 	    -o Train.learning_rate=0.002 -o Train.augment.randaugment=false \
-	    -o Train.loss.gamma_neg=0 -o Train.loss.clip=0 -o Global.overwrite=true
+	    -o Train.head_lr_mult=0.1 -o Train.loss.gamma_neg=0 -o Train.loss.clip=0 \
+	    -o Global.overwrite=true
 	@echo "== 3 of 4: evaluate, and put the tuned thresholds into the exported model"
 	$(BIN)/python main.py -c demo/output/config.yaml -o Global.mode=evaluate \
 	    -o Evaluate.save_threshold=true

@@ -42,11 +42,11 @@ KINDS = (
     Kind("fir tree", "plant", 0.26, (0.32, 0.54), 0.66, 3),
     Kind("mountain", "land", 0.22, (0.26, 0.42), 2.0),
     Kind("lake", "land", 0.20, (0.15, 0.25), 5.0),
-    Kind("sheep", "animal", 0.20, (0.17, 0.27), 1.5, 3),
+    Kind("sheep", "animal", 0.20, (0.22, 0.32), 1.5, 3),
     Kind("flowers", "plant", 0.19, (0.24, 0.36), 1.7),
     Kind("moon", "sky", 0.16, (0.15, 0.21), 1.0),
     Kind("sailing boat", "vehicle", 0.13, (0.25, 0.38), 0.98),
-    Kind("balloon", "vehicle", 0.04, (0.28, 0.38), 0.66),
+    Kind("balloon", "vehicle", 0.065, (0.34, 0.46), 0.66),
     Kind("rainbow", "sky", 0.075, (0.36, 0.44), 2.0),
 )
 _ID = {kind.name: i for i, kind in enumerate(KINDS)}
