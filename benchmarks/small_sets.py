@@ -29,8 +29,10 @@ RUNS = (
     (24, "epochs_iters=100 freeze_backbone_epochs=20"),
     (24, "epochs_iters=100 augment.randaugment=false"),
     (100, "epochs_iters=60 freeze_backbone_epochs=10"),
+    (100, "epochs_iters=60 augment.randaugment=false"),
     (400, "epochs_iters=10"),
     (400, "epochs_iters=30"),
+    (400, "epochs_iters=30 augment.randaugment=false"),
 )
 
 

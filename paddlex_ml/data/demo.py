@@ -26,8 +26,8 @@ _TRAINING = (
     *("Train.epochs_iters=10", "Train.learning_rate=0.002", "Train.augment.randaugment=false"),
     *("Train.head_lr_mult=0.1", "Train.loss.gamma_neg=0", "Train.loss.clip=0"),
 )
-"""Of `make demo`. Ten epochs are few: twice the rate, more of it for the head, no RandAugment, plain
-cross-entropy."""
+"""Of `make demo`. Ten epochs are few: twice the rate, more of it for the head, no RandAugment, and
+plain cross-entropy."""
 _JPEG_QUALITY = 92
 
 
