@@ -66,7 +66,9 @@ def test_a_trained_run_needs_no_option(
     assert found["reference"] == "paddle by paddle"
     for row in found["rows"]:
         assert row["changed_decisions"] <= 1 / 36
-        assert row["largest_movement"] < 1e-3
+        # A processor with bfloat16 runs two modes more, with eight binary digits.
+        bound = 0.05 if row["run_mode"].endswith("_bf16") else 1e-3
+        assert row["largest_movement"] < bound
         assert (row["folder"] is None) == (row["format"] == "onnx")
         assert [speed["batch_size"] for speed in row["speeds"]] == [1, 8, 32]
         assert 0 < row["latency_p50"] <= row["latency_p95"]
