@@ -105,6 +105,8 @@ def _read_net(text: str, weights: BinaryIO, size: int) -> Graph:
             outputs.append([int(side.text or "") for side in layer.iterfind("input/port/dim")])
         elif not made:
             raise ValueError(f"the layer {number[:80]} has no result")
+        elif not given or kind == "Constant":  # ONNX's name: OpenVINO takes numbers from nowhere
+            raise ValueError(f"the layer {number[:80]}, a {kind[:60]}, has no input or no numbers")
         else:
             nodes.append(_translate(kind, given, made, data, known))
     return Graph(nodes, inputs, outputs, known)

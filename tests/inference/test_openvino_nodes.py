@@ -125,12 +125,16 @@ def test_constants_that_are_not_there_are_refused(write, change, what) -> None:
         ),
         ("</net>", "", "no element found"),
         ("<input><port", "<input></input><input><port", "two descriptions"),
+        ('type="Const"', 'type="Constant"', "a Constant, has no input or no numbers"),
+        ('type="Broadcast"', 'type="Constant"', "a Constant, has no input or no numbers"),
+        ('type="Const"', 'type="Range"', "a Range, has no input or no numbers"),
     ],
 )
 def test_what_parsers_may_understand_differently_is_refused(write, old, new, what) -> None:
-    assert old in BROADCAST
+    text = BROADCAST.replace("{operator}", "Broadcast")
+    assert old in text
     with pytest.raises(PaddlexMLError, match=what) as error:
-        openvino_nodes.read(write(text=BROADCAST.replace(old, new, 1)))
+        openvino_nodes.read(write(text=text.replace(old, new, 1)))
     assert "m.xml and m.bin" in error.value.fix
 
 
