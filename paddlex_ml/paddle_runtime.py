@@ -73,7 +73,7 @@ def use_own_threads() -> None:
 def own_threads() -> int:
     """The number of threads that the environment names, or all usable cores."""
     asked = os.environ.get(THREADS[0], "").split(",")[0]
-    return int(asked) if asked.isdigit() and asked != "0" else usable_cores()
+    return int(asked) if asked.isdecimal() and asked != "0" else usable_cores()
 
 
 def share_cores(processes: int) -> None:

@@ -30,6 +30,7 @@ from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset, check_class_name
+from paddlex_ml.formats.records import is_number
 from paddlex_ml.formats.subsets import assign_lists
 
 _FOLDERS = [
@@ -139,8 +140,8 @@ def _read_attributes(collector: Collector, path: str, partition: dict[str, str])
     for name in sorted({name for name in names if names.count(name) > 1}):
         text, fix = f"the attribute {name!r} is there twice", "give each another name"
         collector.add_fault("duplicate class name", where, text, fix)
-    if count and int(count) != len(rows):
-        text = f"the first line says {int(count):,} images, but there are {len(rows):,}"
+    if count and not (is_number(count) and int(count) == len(rows)):
+        text = f"the first line says {count[:20]} images, but there are {len(rows)}"
         fix = f"use the whole file, or write {len(rows)} in its first line"
         collector.add_fault("rows missing", f"{path}:1", text, fix)
     subsets = {partition.get(words[0], "") for _, words in rows} if partition else {""}

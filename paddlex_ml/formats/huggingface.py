@@ -168,7 +168,7 @@ def _read_rows(collector: Collector, table: SourceTable) -> Iterator[ImageRecord
             if is_one_hot:
                 labels: Any = [name for name in flags if row[name].lower()[0] in "1t"]
             else:
-                labels = parse_labels(int(row[key]) if row[key].isdecimal() else row[key])
+                labels = parse_labels(int(row[key]) if is_number(row[key]) else row[key])
             yield _make_record(table, where, row[_IMAGE], labels, row.get("split"))
     except (csv.Error, UnusableRecord) as error:
         fix = "write a line with the columns, file_name,labels, and a row for each image"

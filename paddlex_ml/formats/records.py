@@ -45,8 +45,9 @@ _NAME_KEYS = (
 
 _NO_LABEL = re.compile(r"no[ _-]?labels?", re.I)
 _SEPARATORS = ("|", ";", ",", "、", "，")
-_PART = re.compile(r"(.*[-_.])([0-9]+)([-_]of[-_])([0-9]+)(\..*)?")
+_PART = re.compile(r"(.*[-_.])([0-9]{1,9})([-_]of[-_])([0-9]{1,9})(\..*)?")
 _SEPARATE = tuple(sign for sign in SURE if sign != "\n")  # a line end is refused
+_NAMED = 5  # missing parts
 _DIGITS = 9  # of the number of a class
 _STEP = 1000  # images between two calls of progress
 
@@ -133,13 +134,14 @@ def _refuse_missing_parts(collector: Collector, files: Sequence[str]) -> None:
         parts.setdefault(key, set()).add(int(found[2]))
     for (name, middle, count, ending), there in parts.items():
         first = 1 if int(count) in there and 0 not in there else 0
-        if len(missing := set(range(first, int(count) + first)) - there) == 0:
+        wanted = range(first, int(count) + first)  # of any length: a name is no reason to count it
+        number = len(wanted) - sum(part in wanted for part in there)
+        if number == 0 or len(there) >= int(count):
             continue
-        if len(there) >= int(count):
-            continue
-        width = len(count)
-        shown = [f"{name}{i:0{width}}{middle}{count}{ending}" for i in sorted(missing)]
-        text = f"{len(missing):,} of {int(count):,} parts are missing: {first_names(shown, 5)}"
+        absent = itertools.islice((part for part in wanted if part not in there), _NAMED)
+        shown = ", ".join(f"{name}{i:0{len(count)}}{middle}{count}{ending}" for i in absent)
+        rest = f" and {number - _NAMED:,} more" if number > _NAMED else ""
+        text = f"{number:,} of {int(count):,} parts are missing: {shown}{rest}"
         fix = "put them there, or remove `-of-...` from the names of those that are there"
         raise combine([DatasetFault("missing parts", "", text, fix)], collector.root)
 

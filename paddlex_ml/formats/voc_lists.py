@@ -22,7 +22,7 @@ from paddlex_ml.wording import first_names
 
 OF_TEST = "of the test subset"
 _WORDS = [*(word for words in SPELLINGS.values() for word in words), "trainval", "default"]
-_CLASS_LINE = re.compile(r"(.+?)\s+([+-]?[0-9]+)\s*")
+_CLASS_LINE = re.compile(r"(.+?)\s+([+-]?[0-9]{1,9})\s*")
 _PAIRS = re.compile(r"(train|val|valid|validation|trainval|test)(_list)?\.txt", re.I)
 _OTHER_TASKS = ("/layout/", "/segmentation/", "/action/")
 

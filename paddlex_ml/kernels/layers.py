@@ -482,7 +482,7 @@ def _pool(process: int) -> ThreadPoolExecutor:
 @functools.cache
 def _threads() -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(asked) if asked.isdigit() and asked != "0" else usable_cores()
+    return int(asked) if asked.isdecimal() and asked != "0" else usable_cores()
 
 
 def keep_freed_memory() -> None:

@@ -69,7 +69,7 @@ def _find_classes(key: str | int, label_names: Sequence[str], where: str) -> lis
     if named:
         return named
     if not isinstance(key, bool) and str(key).isdecimal():
-        if int(key) < len(label_names):
+        if len(str(key)) < 10 and int(key) < len(label_names):  # Python refuses long numbers
             return [int(key)]
         fix = f"class ids go from 0 to {len(label_names) - 1}"
     else:

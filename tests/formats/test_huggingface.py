@@ -97,6 +97,7 @@ def test_ids_without_names_are_refused(plant: Plant, refusal: Any, table: str) -
         ("file_name,labels\n1.jpg,\"['cat', 'dog']\"\n2.jpg,[]\n", [["cat", "dog"], []]),
         ('file_name,labels\n1.jpg,"[""cat""]"\n2.jpg,\n', [["cat"], []]),
         ("file_name,cat,dog\n1.jpg,1,0\n2.jpg,0,0\n", [["cat"], []]),
+        (f"file_name,label\n1.jpg,{'1' * 5000}\n2.jpg,\n", [["1" * 5000], []]),
         ("file_name,cat,dog\n1.jpg,True,1.0\n2.jpg,False,0\n", [["cat", "dog"], []]),
         ("text,file_name,label\nA cat.,1.jpg,cat\nNone.,2.jpg,\n", [["cat"], []]),
     ],

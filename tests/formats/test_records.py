@@ -132,3 +132,10 @@ def test_missing_parts_are_named(plant: Plant, refusal: Any, there: list[str]) -
     assert "1 of 2 parts are missing: train-0000" in message
     (root / f"train-{there[0]}-of-00002.jsonl").rename(root / "train.jsonl")
     assert jsonl.read(root, Options()).label_names == ["x"]
+
+
+def test_missing_parts_are_not_counted_one_by_one(plant: Plant, refusal: Any) -> None:
+    line = '{"path": "a.jpg", "labels": ["x"]}'
+    message = refusal(jsonl.read, plant({"train-1-of-999999999.jsonl": line}, "a.jpg"))
+    assert "999,999,998 of 999,999,999 parts are missing: train-000000000-of-999999999" in message
+    assert "and 999,999,993 more" in message

@@ -100,11 +100,12 @@ def test_a_list_of_a_class_whose_names_are_all_unknown_is_refused(
     assert f"all 2 records of {MAIN}/cat_train.txt would be dropped" in message
 
 
-def test_a_line_of_another_kind_is_refused(plant: Plant, refusal: Any) -> None:
+@pytest.mark.parametrize("line", ["img 1 yes", "img " + "1" * 5000])
+def test_a_line_of_another_kind_is_refused(plant: Plant, refusal: Any, line: str) -> None:
     files = tags(**{f"{MAIN}/cat_train.txt": "img 1\n"})
-    files[f"{MAIN}/dog_train.txt"] = "img 1 yes\n"
+    files[f"{MAIN}/dog_train.txt"] = f"{line}\n"
     message = refusal(voc.read, plant(files, *IMAGES))
-    assert "'img 1 yes' is not a name and 1, 0 or -1" in message
+    assert "is not a name and 1, 0 or -1" in message
     assert f"{MAIN}/dog_train.txt:1" in message
 
 

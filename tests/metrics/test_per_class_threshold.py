@@ -53,6 +53,7 @@ def test_a_float32_score_equal_to_the_threshold_reaches_it():
         ({"default": 0.5, "dig": 0.1}, r"no class 'dig'(.|\n)*write dog"),
         ({"default": 0.5, "zebra": 0.1}, "choose from cat, dog, 7, red square"),
         ({"default": 0.5, 4: 0.1}, "class ids go from 0 to 3"),
+        ({"default": 0.5, "9" * 5000: 0.1}, "class ids go from 0 to 3"),
         ({"default": 0.5, -1: 0.1}, "the model has no class -1"),
         ({"default": 0.5, "cat": 7}, r"where: threshold\.cat"),
     ],
