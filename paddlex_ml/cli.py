@@ -45,6 +45,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import worker_server
 from paddlex_ml.distributed import addresses
+from paddlex_ml.engines import named_paths
 from paddlex_ml.engines.plan import plan_text
 from paddlex_ml.engines.reproduce import original, verdict
 from paddlex_ml.engines.reproduce.original import Original
@@ -222,6 +223,8 @@ def _run_engine(
     keys that the command line sets. `repeated`: the run that is trained again.
     """
     mode = config.Global.mode
+    if repeated is None:
+        named_paths.check(config)
     with _compiling_ahead(config) if mode == "train" else nullcontext():
         if mode not in _WITHOUT_PADDLE:
             logger.info("%s", paddle_runtime.prepare(partial(_start_ahead, config)))

@@ -22,6 +22,7 @@ import paddlex_ml
 from paddlex_ml import __main__, cli, stop_signals
 from paddlex_ml.config.schema import MODES, Config
 from paddlex_ml.data import worker_server
+from paddlex_ml.engines import named_paths
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.models import published
 from tests import repairs
@@ -48,6 +49,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Install:
         vars(module)["run"] = run
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr("paddlex_ml.paddle_runtime.prepare", lambda _: "environment: as it is")
+        monkeypatch.setattr(named_paths, "check", lambda config: None)  # nothing is there
 
     return install
 

@@ -16,9 +16,10 @@ import paddle
 from paddlex_ml import paddle_runtime
 from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
-from paddlex_ml.artifacts.run_folder import EXAMPLE, WEIGHTS, CheckpointFiles, RunFolder
+from paddlex_ml.artifacts.run_folder import EXAMPLE, CheckpointFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
+from paddlex_ml.engines import named_paths
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.static_model import refuse_other_tokens
 from paddlex_ml.models import published, zoo
@@ -131,17 +132,12 @@ def _locate(config: Config, text: str | None, key: str) -> Path:
     if text is not None:
         if not fetch.is_url(text):
             checkpoint.finish_interrupted(Path(os.path.abspath(text)).parent)
-        return weights.locate(text, key, null="takes the best weights of Global.output")
+        return weights.locate(text, key, null=named_paths.describe_null(key, config.Global.model))
     best = RunFolder(config.Global.output).best_model
     checkpoint.finish_interrupted(best.folder)
     if best.weights.is_file():
         return best.weights
-    raise PaddlexMLError(
-        f"no trained model there: {best.weights} does not exist",
-        where=key,
-        fix=f"train first (-o Global.mode=train), or name a file *{WEIGHTS} or a URL behind {key}, "
-        "or the training's folder behind Global.output",
-    )
+    raise named_paths.no_model(best.weights, key)
 
 
 def _describe_bare_weights(config: Config, entries: dict[str, np.ndarray], path: Path) -> ModelInfo:

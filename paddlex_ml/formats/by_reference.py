@@ -18,9 +18,8 @@ import importlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
-from paddlex_ml import program, systems
+from paddlex_ml import systems
 from paddlex_ml.data.annotation import LISTS
 from paddlex_ml.data.faults import combine
 from paddlex_ml.data.inventory import (
@@ -32,7 +31,7 @@ from paddlex_ml.data.inventory import (
 )
 from paddlex_ml.data.split import Division
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import registry, rewrite
+from paddlex_ml.formats import registry, rewrite, source_path
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.formats.rewrite import Draft
 from paddlex_ml.storage import files
@@ -42,8 +41,6 @@ IMAGES, SOURCE = "images", "source"
 """The links in the new data set: to the images, and to annotations that lie elsewhere."""
 VAL_PERCENT = 20
 """Share of the images that val.txt gets where nothing divides them."""
-_KEY = "Global.dataset_dir"
-_ARCHIVES = (".zip", ".7z", ".rar", ".gz", ".tgz", ".bz2", ".xz")
 _JUNCTION = 0xA0000003
 """`st_reparse_tag` of a junction (IO_REPARSE_TAG_MOUNT_POINT)."""
 
@@ -133,34 +130,17 @@ def _refer(draft: Draft, target: Path, folder: Path) -> Draft:
 
 def _locate(source: Path) -> tuple[Path, str | None]:
     """The folder to read, and the only file of annotations that counts there; None: all of them."""
+    source_path.refuse(source)
     if source.is_dir():
         return source, None
-    if not source.is_file():
-        raise PaddlexMLError(
-            f"{source} does not exist",
-            where=_KEY,
-            fix="name a folder of photographs, or a table with their names and labels",
-        )
-    if source.suffix.lower() in _ARCHIVES:
-        _refuse_archive(source)
     if source.suffix.lower() not in ANNOTATION_SUFFIXES:
         endings = ", ".join(sorted(ANNOTATION_SUFFIXES))
         raise PaddlexMLError(
             f"{source} is neither a folder nor a file of labels",
-            where=_KEY,
+            where=source_path.KEY,
             fix=f"name a folder, or a file that ends with {endings}",
         )
     return source.parent, source.name
-
-
-def _refuse_archive(source: Path) -> NoReturn:
-    """Raise PaddlexMLError that says how to unpack it."""
-    target = source.with_suffix("")
-    fix = f"unpack it, and name the folder that it gives, such as {target}"
-    if source.suffix.lower() == ".zip":
-        words = ["-m", "zipfile", "-e", str(source), str(target)]
-        fix = f"{program.python()} {systems.join(words)}, and then name {target}"
-    raise PaddlexMLError(f"{source} is an archive, which must be unpacked", where=_KEY, fix=fix)
 
 
 def make_link(link: Path, folder: Path) -> None:

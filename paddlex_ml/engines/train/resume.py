@@ -27,6 +27,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.data import annotation
 from paddlex_ml.distributed.group import ProcessGroup
+from paddlex_ml.engines import named_paths
 from paddlex_ml.engines.train import earlier_run, label_estimates, overwriting
 from paddlex_ml.engines.train.earlier_run import AUTO
 from paddlex_ml.errors import Lines, PaddlexMLError
@@ -35,7 +36,7 @@ from paddlex_ml.storage import files as storage
 from paddlex_ml.training.state import Training
 from paddlex_ml.wording import first_names, path_override
 
-KEY = "Train.resume_path"
+KEY = named_paths.RESUME
 
 logger = logging.getLogger(__name__)
 
