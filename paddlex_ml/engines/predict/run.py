@@ -28,7 +28,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.data import relations
 from paddlex_ml.data.walk import is_image
-from paddlex_ml.engines.predict import files
+from paddlex_ml.engines.predict import files, weak_model
 from paddlex_ml.engines.predict.save_labels import LabelSaver
 from paddlex_ml.engines.predict.set_aside import list_own, set_aside
 from paddlex_ml.errors import PaddlexMLError
@@ -185,6 +185,8 @@ def _load_model(config: Config) -> StaticModel:
         "%s: %d classes, %d x %d pixels, %s on %s",
         model.model_name, len(model.label_names), width, height, model.run_mode, model.device,
     )  # fmt: skip
+    if weakness := weak_model.describe(model.folder, model.made_by):
+        _log.warning("%s", weakness)
     return model
 
 
