@@ -78,9 +78,9 @@ def prepare(
         compiles=options.compile,
         overlaps=start.overlaps(options, device),
     )
-    if opened.saved is not None:
+    if opened.saved is not None and opened.folder is not None:
         training.restore(opened.saved)
-        resume.log(training, opened.saved.fingerprint, options.epochs_iters)
+        resume.log(training, opened.folder, opened.saved.fingerprint, options.epochs_iters)
     return training, compose_plan(config, dataset, model, computing, group, teacher)
 
 
