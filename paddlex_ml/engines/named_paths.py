@@ -43,11 +43,12 @@ def check_weights(config: Config) -> None:
     """The same, for the paths of weights and checkpoints alone."""
     for text, key in _weights(config):
         _check_weights(config, text, key)
-    mode, resume, other = config.Global.mode, config.Train.resume_path, config.Evaluate.compare_with
-    if mode == "train" and resume is not None and resume != earlier_run.AUTO:
-        _check_checkpoint(resume, config.Global.output)
-    if mode == "evaluate" and other is not None and other not in ("raw", "ema"):
-        refuse_nothing_to_compare(other)
+    if config.Global.mode == "train" and config.Train.resume_path not in (None, earlier_run.AUTO):
+        _check_checkpoint(str(config.Train.resume_path), config.Global.output)
+    if config.Global.mode == "evaluate":
+        other = config.Evaluate.compare_with
+        if other not in (None, "raw", "ema"):
+            refuse_nothing_to_compare(str(other))
 
 
 def describe_null(key: str, model: str) -> str:
@@ -87,28 +88,31 @@ def refuse_nothing_to_compare(text: str) -> None:
 
 
 def _check_data(config: Config) -> None:
-    root, mode = config.Global.dataset_dir, config.Global.mode
+    mode = config.Global.mode
+    if mode == "predict" or (mode == "export" and config.Export.precision == "fp32"):
+        return
+    root = config.Global.dataset_dir
     if root is None:
         return
     if mode == "train" and options_by_size.is_by_reference(config):
         source_path.refuse(root)
         return
     is_of_both = mode in TRAINING or (mode == "evaluate" and config.Evaluate.label_errors == "all")
-    is_reduced = mode == "export" and config.Export.precision != "fp32"
-    if is_of_both or (is_reduced and config.Export.precision == "int8"):
+    if is_of_both or (mode == "export" and config.Export.precision == "int8"):
         missing_lists.refuse(root, (_LABELS, _TRAIN, _VAL))
-    elif is_reduced or mode in ("evaluate", "benchmark"):
+    elif mode != "check_dataset":
         missing_lists.refuse(root, (_LABELS, _VAL))
 
 
 def _weights(config: Config) -> Iterator[tuple[str | None, str]]:
     """Weights that the mode surely loads, and their keys; None: those of the output folder."""
-    mode, resume, output = config.Global.mode, config.Train.resume_path, config.Global.output
+    mode, output = config.Global.mode, config.Global.output
     if mode in _OF_MODE:
         section, _, name = _OF_MODE[mode].partition(".")
         yield getattr(getattr(config, section), name), _OF_MODE[mode]
     if mode not in TRAINING:
         return
+    resume = config.Train.resume_path
     is_new = mode == "plan" or resume is None
     if resume == earlier_run.AUTO and not RunFolder(output).run_json.exists():
         is_new = is_new or not earlier_run.holds_results(output)

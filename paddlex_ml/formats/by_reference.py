@@ -27,6 +27,7 @@ from paddlex_ml.data.inventory import (
     LABEL_FILE,
     RELATIONS_FILE,
     TRAIN_FILE,
+    VAL_FILE,
     Inventory,
 )
 from paddlex_ml.data.split import Division
@@ -39,6 +40,8 @@ from paddlex_ml.wording import first_names, path_override
 
 IMAGES, SOURCE = "images", "source"
 """The links in the new data set: to the images, and to annotations that lie elsewhere."""
+_ANY_OF_OURS = (None, LABEL_FILE, TRAIN_FILE, VAL_FILE)
+"""Files that mean the lists beside them; None: the folder."""
 VAL_PERCENT = 20
 """Share of the images that val.txt gets where nothing divides them."""
 _JUNCTION = 0xA0000003
@@ -89,7 +92,7 @@ def understand(
     """
     folder, only = _locate(source)
     inventory = Inventory(folder)
-    own = inventory.own_lists if images is None and only in (None, TRAIN_FILE) else []
+    own = inventory.own_lists if images is None and only in _ANY_OF_OURS else []
     if {LABEL_FILE, TRAIN_FILE} <= {*own}:
         lists = [name for name in LISTS if f"{name}.txt" in own]
         draft, what = rewrite.draft_lists(folder, lists), "lists of ours"

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 
 from paddlex_ml import program, systems
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.wording import path_override
 
 KEY = "Global.dataset_dir"
 _ARCHIVES = (".zip", ".7z", ".rar", ".gz", ".tgz", ".bz2", ".xz")
@@ -17,11 +21,11 @@ def refuse(source: Path) -> None:
     if source.is_dir():
         return
     if not source.is_file():
-        raise PaddlexMLError(
-            f"{source} does not exist",
-            where=KEY,
-            fix="name a folder of photographs, or a table with their names and labels",
-        )
+        fix = "name a folder of photographs, or a table with their names and labels"
+        with suppress(OSError):
+            if alike := get_close_matches(source.name, os.listdir(source.parent), n=1):
+                fix = f"{path_override(KEY, source.with_name(alike[0]))} is there; or {fix}"
+        raise PaddlexMLError(f"{source} does not exist", where=KEY, fix=fix)
     suffix = source.suffix.lower()
     if suffix in _ARCHIVES:
         target = source.with_suffix("")
