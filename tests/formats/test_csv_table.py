@@ -9,6 +9,7 @@ import pytest
 
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats import csv_table
+from paddlex_ml.formats.by_reference import understand
 from paddlex_ml.formats.collector import Options
 
 Plant = Callable[..., Path]
@@ -296,10 +297,11 @@ def test_tables_of_the_same_columns_and_other_images_are_united(plant: Plant, la
 def test_the_repair_of_several_tables_works(plant: Plant, refusal: Any) -> None:
     root = plant({"a.csv": NAMES, "b.csv": NAMES}, "a.jpg", "b.jpg", "c.jpg")
     message = refusal(csv_table.read, root)
-    command = message.rpartition("put all but one aside: ")[2]
-    assert command == f"mv {root}/b.csv {root}/b.csv.bak"
-    (root / "b.csv").rename(root / "b.csv.bak")
-    assert csv_table.read(root, Options()).label_names == ["cat", "dog"]
+    commands = message.partition("read one of them alone: ")[2].partition(";")[0].split(" or ")
+    for name, command in zip(("a.csv", "b.csv"), commands, strict=True):
+        assert command.endswith(f" --data {root / name}")
+        read = understand(root / name, root.parent / name, Options(), None, images=None)
+        assert read.draft.parsed.dataset.label_names == ["cat", "dog"]
 
 
 def test_other_tables_do_not_count(plant: Plant) -> None:
