@@ -60,6 +60,12 @@ _KINDS = (
         'export the data set as "COCO" or "Multi-Label Classification" instead',
     ),
     _Kind(
+        "a table of old Excel",
+        (".xls",),
+        rb"",
+        "save it in Excel as .xlsx, or as CSV UTF-8",
+    ),
+    _Kind(
         "captions",
         (".json", ".jsonl"),
         rb'"captions?"\s*:',

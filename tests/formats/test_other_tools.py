@@ -30,6 +30,7 @@ CAPTIONS = {"images": [], "annotations": [{"image_id": 1, "caption": "a cat"}]}
         ("_annotations.train.jsonl", PALIGEMMA, "language model", "COCO"),
         ("annotations/captions_train2017.json", CAPTIONS, "captions", "no classes"),
         ("train/cat.tfrecord", {}, "TensorFlow", "COCO"),
+        ("labels.xls", {}, "a table of old Excel", "save it in Excel as .xlsx"),
         ("labels.json", {"a.jpg": ["cat"]}, "known format: labels.json", "labels.jsonl"),
     ],
 )
