@@ -26,6 +26,7 @@ from paddlex_ml.models import published, zoo
 from paddlex_ml.models.head_layout import HeadLayout
 from paddlex_ml.progress import named
 from paddlex_ml.storage import cache, fetch
+from paddlex_ml.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -90,9 +91,9 @@ def find_layout(
     has_other_queries = info.num_queries not in (None, layout.queries)
     if layout.fits(classes) and not has_other_queries:
         return replace(layout, classes=classes)
-    counts = f"{layout.classes} classes, {classes} are"
+    counts = f"{count(layout.classes, 'class', 'classes')}, {classes} are"
     if layout.fits(classes):
-        counts = f"{layout.queries} queries, {info.num_queries} are"
+        counts = f"{count(layout.queries, 'query', 'queries')}, {info.num_queries} are"
     raise PaddlexMLError(
         f"the weights have {counts} named beside them",
         where=str(path),
@@ -109,7 +110,8 @@ def _build(
     fitted = weights.fit(model, entries, head=zoo.find(info.model).head, where=str(path))
     if fitted.missing:
         raise PaddlexMLError(
-            f"the weights are incomplete: {len(fitted.missing)} entries are missing or have "
+            "the weights are incomplete: "
+            f"{count(len(fitted.missing), 'entry is', 'entries are')} missing or have "
             f"another shape, first {fitted.missing[0]!r}",
             where=str(path),
             fix=f"name the weights of a trained {info.model} behind {key}",
@@ -158,7 +160,7 @@ def _describe_bare_weights(config: Config, entries: dict[str, np.ndarray], path:
         names = annotation.read_labels(config.Global.dataset_dir / annotation.LABEL_FILE)
     if not layout.fits(len(names)):
         raise PaddlexMLError(
-            f"the weights have {outputs} classes, the data set has {len(names)}",
+            f"the weights have {count(outputs, 'class', 'classes')}, the data set has {len(names)}",
             where=str(path),
             fix="-o Global.dataset_dir=./dataset/my_set (the data set of the training)",
         )
@@ -186,7 +188,8 @@ def _refuse_contradictions(config: Config, info: ModelInfo, layout: HeadLayout, 
     wanted = config.Train.num_classes
     if wanted is not None and wanted != len(info.label_names):
         raise PaddlexMLError(
-            f"the weights have {len(info.label_names)} classes, Train.num_classes is {wanted}",
+            f"the weights have {count(len(info.label_names), 'class', 'classes')}, "
+            f"Train.num_classes is {wanted}",
             where=str(path),
             fix="-o Train.num_classes=null",
         )
@@ -194,7 +197,8 @@ def _refuse_contradictions(config: Config, info: ModelInfo, layout: HeadLayout, 
     queries = config.Train.num_queries
     if queries not in ("auto", layout.queries):
         raise PaddlexMLError(
-            f"the head of the weights has {layout.queries} queries, Train.num_queries is {queries}",
+            f"the head of the weights has {count(layout.queries, 'query', 'queries')}, "
+            f"Train.num_queries is {queries}",
             where=str(path),
             fix="-o Train.num_queries=auto",
         )

@@ -36,7 +36,7 @@ from paddlex_ml.formats import registry, rewrite, source_path
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.formats.rewrite import Draft
 from paddlex_ml.storage import files
-from paddlex_ml.wording import first_names, path_override
+from paddlex_ml.wording import count, first_names, path_override
 
 IMAGES, SOURCE = "images", "source"
 """The links in the new data set: to the images, and to annotations that lie elsewhere."""
@@ -68,7 +68,10 @@ class Understood:
         dataset = self.draft.parsed.dataset
         names, sizes = dataset.label_names, (len(dataset.train), len(dataset.val))
         shown = first_names(names, 5)
-        understood = f"{self.source}: {self.what}, {sum(sizes):,} images, {len(names):,} classes"
+        understood = (
+            f"{self.source}: {self.what}, {count(sum(sizes), 'image')}, "
+            f"{count(len(names), 'class', 'classes')}"
+        )
         divided = f"the source divides them: {sizes[0]:,} for training, {sizes[1]:,} for validation"
         if self.division is not None:
             share, seed = self.division.val_percent, self.division.seed

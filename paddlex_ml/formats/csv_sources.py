@@ -18,7 +18,7 @@ from paddlex_ml.formats.subsets import (
 )
 from paddlex_ml.formats.table_columns import names_images, rank_image_columns
 from paddlex_ml.formats.table_files import SUFFIXES, Table, peek
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _MANY_TEXTS = 100  # .txt files: more are label files of single images
 _MANY_IDS = 40
@@ -153,7 +153,10 @@ def _refuse_several(
             seen |= cells
         if len(paths) > 1 and overlap:
             shown = first_names(paths, 5)
-            text = f"there are {len(paths):,} tables, and it is not clear which to read: {shown}"
+            text = (
+                f"there are {count(len(paths), 'table')}, and it is not clear which to "
+                f"read: {shown}"
+            )
             start = f"{program.command()} --data"
             each = [f"{start} {systems.quote(str(collector.root / path))}" for path in paths[:5]]
             fix = f"read one of them alone: {' or '.join(each)}; where one is for training and one "

@@ -46,7 +46,7 @@ from paddlex_ml.formats.records import (
 )
 from paddlex_ml.formats.subsets import SourceTable, parse_subset, parse_subset_of_path
 from paddlex_ml.storage import limited_yaml, regular_file
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 METADATA = "metadata.jsonl"
 _IMAGE = "file_name"
@@ -145,7 +145,9 @@ def _read_rows(collector: Collector, table: SourceTable) -> Iterator[ImageRecord
             if any(cell.strip() for cell in cells):
                 rows.append((where, dict(zip(header, map(str.strip, cells), strict=False))))
                 if len(cells) != len(header):
-                    text = f"the row has {len(cells)} cells, the first line has {len(header)}"
+                    text = (
+                        f"the row has {count(len(cells), 'cell')}, the first line has {len(header)}"
+                    )
                     fix = "a cell with commas in it needs quotes around it"
                     collector.add_fault("wrong number of cells", where, text, fix)
                     return

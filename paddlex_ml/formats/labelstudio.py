@@ -56,7 +56,7 @@ from paddlex_ml.formats.labelstudio_rows import (
 )
 from paddlex_ml.formats.subsets import choose_files, note_unused_test
 from paddlex_ml.storage import regular_file
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _LAYOUT = "put the export JSON, JSON-MIN, CSV or TSV of Label Studio beside the images"
 _TABLES = (".csv", ".tsv")
@@ -292,7 +292,10 @@ def _find_image_key(collector: Collector, tasks: list[LabelStudioTask]) -> str:
     targets = {target: control for task in tasks for control, target in task.targets.items()}
     if (wanted in keys or len(found) == 1) and wanted in (None, *keys):
         if len(found) > 1 and len(targets) > 1 and collector.options.label_columns is None:
-            text = f"the tasks have {len(found)} images, and labels for {len(targets)} of them"
+            text = (
+                f"the tasks have {count(len(found), 'image')}, and labels for "
+                f"{len(targets)} of them"
+            )
             fix = " or ".join(f"{COLUMNS.format(c)} (for {t})" for t, c in targets.items())
             collector.add_fault("unclear columns", tasks[0].file, text, fix)
         return wanted or found[0]

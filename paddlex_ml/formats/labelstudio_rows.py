@@ -18,7 +18,7 @@ import msgspec
 
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.formats.collector import Collector
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _META = {
     *("annotation_id", "annotator", "created_at", "updated_at", "lead_time", "id", "agreement"),
@@ -117,7 +117,7 @@ def read_table(collector: Collector, file: str) -> list[dict[str, Any]]:
     header = [name.strip() for name in table[0]] if table else []
     for number, row in enumerate(table[1:], 2):
         if len(row) != len(header):
-            text = f"row {number} has {len(row)} cells, the first has {len(header)}"
+            text = f"row {number} has {count(len(row), 'cell')}, the first has {len(header)}"
             collector.add_fault("wrong number of cells", file, text, "export it again")
     return [
         {name: _read_cell(cell) for name, cell in zip(header, row, strict=False) if cell.strip()}

@@ -25,6 +25,7 @@ from paddlex_ml.report.advice import FEW
 from paddlex_ml.safe_text import one_line, visible
 from paddlex_ml.storage import regular_file
 from paddlex_ml.storage.files import write_text
+from paddlex_ml.wording import count
 
 _MOST_CLASSES = 100
 """Rows of the table of classes: of more classes, the worst are shown."""
@@ -102,8 +103,10 @@ def _lines(
     yield f"- Run `{_cell(record.id)}`, last start {_cell(record.start)}"
     yield f"- Weights: {kind}, of epoch {best.epoch} of {metrics.epochs}"
     if (start := trained.started_from) is not None:
-        yield f"- Started from `{_cell(start.path)}`: {len(start.kept)} classes kept, " + (
-            f"{len(start.new)} new, {len(start.dropped)} dropped"
+        yield (
+            f"- Started from `{_cell(start.path)}`: "
+            f"{count(len(start.kept), 'class', 'classes')} kept, "
+            + (f"{len(start.new)} new, {len(start.dropped)} dropped")
         )
     versions = (f"{name} {version}" for name, version in record.versions.items())
     yield f"- Made with {_cell(', '.join(versions))}"
@@ -178,12 +181,15 @@ def _limits(record: RunRecord, constant: float, evaluated: EvaluationResult) -> 
         yield f"As a whole not better than a predictor with constant scores ({constant:.4f})"
     if evaluated.unknown_labels:
         found = True
-        yield f"{evaluated.unknown_labels:,} labels of the list are unknown: no measure counts them"
+        yield (
+            f"{count(evaluated.unknown_labels, 'unknown label')} in the list, which no measure "
+            "counts"
+        )
     errors = evaluated.label_errors
     for name, counts in errors.lists.items() if errors is not None else ():
         if counts.suspected:
             found = True
-            yield f"{counts.suspected:,} labels of {_cell(name)} may be wrong or missing"
+            yield f"{count(counts.suspected, 'label')} of {_cell(name)} may be wrong or missing"
     if record.digests.get(VAL_FILE) not in (None, evaluated.val_digest):
         found = True
         yield "The evaluation had another val.txt than the training"

@@ -168,7 +168,7 @@ def test_images_named_again_are_united(plant: Plant, labels: Any) -> None:
     text = "image,labels\na.jpg,dog\n./a.jpg,cat\n"
     dataset = csv_table.read(plant({"x.csv": text}, "a.jpg"), Options())
     assert labels(dataset) == {"train": {"a.jpg": ["cat", "dog"]}}
-    assert "1 images are named more than once: their labels were merged" in dataset.notes
+    assert "1 image is named more than once: their labels were merged" in dataset.notes
 
 
 def test_the_order_of_names_is_that_of_the_class_file(plant: Plant) -> None:
@@ -240,7 +240,7 @@ def test_several_tables_are_refused_by_name(plant: Plant, refusal: Any) -> None:
 def test_missing_images_are_left_out_when_asked(plant: Plant, labels: Any) -> None:
     dataset = csv_table.read(plant({"x.csv": ONE_HOT}, "a.jpg"), Options(skip_missing=True))
     assert labels(dataset) == {"train": {"a.jpg": ["dog"]}}
-    assert dataset.notes[1:] == ["1 images are not there, left out: b.jpg"]
+    assert dataset.notes[1:] == ["1 image is not there, left out: b.jpg"]
 
 
 def test_the_tables_of_a_kaggle_contest_beside_train_are_told(plant: Plant, labels: Any) -> None:

@@ -247,7 +247,7 @@ def _refuse(what: str, folder: Path, run: RunFolder) -> _NeedsOverwrite:
 
 def _describe(done: tuple[int, int]) -> str:
     epoch, step = done
-    return f"after epoch {epoch}" + (f" and {step} steps" if step else "")
+    return f"after epoch {epoch}" + (f" and {count(step, 'step')}" if step else "")
 
 
 def read(config: Config, folder: Path, info: ModelInfo) -> Checkpoint:
