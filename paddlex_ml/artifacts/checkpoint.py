@@ -359,6 +359,6 @@ def _refuse_newer(states: Any, path: Path) -> None:
             f"the checkpoint has format version {version}; this release reads up to version "
             f"{FORMAT_VERSION}",
             where=str(path),
-            fix=f"upgrade with {program.pip_install('--upgrade paddlex-ml')}, or train again with "
-            "this release",
+            fix=f"upgrade with {program.pip_install('--upgrade', 'paddlex-ml')}, or train again "
+            "with this release",
         )

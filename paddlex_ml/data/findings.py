@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from paddlex_ml import systems
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import near_duplicates, split, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset, normalise_path
@@ -143,10 +144,11 @@ def _advise_groups(dataset: MLClsDataset, pairs: Sequence[tuple[str, str]]) -> s
         )
     share = len(dataset.val) / (len(dataset.train) + len(dataset.val))
     percent = min(99, max(1, round(100 * share)))
+    group = systems.quote(f"CheckDataset.split.group_regex={pattern}")
     return (
         "split again with the images of a series on one side: -o CheckDataset.split.enable=true "
         f"-o CheckDataset.split.train_percent={100 - percent} -o CheckDataset.split.val_percent="
-        f"{percent} -o 'CheckDataset.split.group_regex={pattern}'"
+        f"{percent} -o {group}"
     )
 
 

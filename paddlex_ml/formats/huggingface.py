@@ -29,6 +29,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from paddlex_ml import systems
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
@@ -111,7 +112,7 @@ def _choose_label(collector: Collector, keys: Iterable[str]) -> str:
     shown = first_names([key for key in keys if key != _IMAGE], _MOST_COLUMNS)
     raise UnusableRecord(
         f"none of {', '.join(asked or LABEL_KEYS)} is there; there are: {shown} (name the one with "
-        "the labels: -o 'CheckDataset.convert.label_columns=[...]')"
+        f"the labels: -o {systems.quote('CheckDataset.convert.label_columns=[...]')})"
     )
 
 

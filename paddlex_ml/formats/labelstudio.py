@@ -46,8 +46,8 @@ from paddlex_ml.formats.collector import (
     order_names,
 )
 from paddlex_ml.formats.labelstudio_rows import (
-    COLUMNS,
     LabelStudioTask,
+    choose_columns,
     is_address,
     list_names,
     read_address,
@@ -296,7 +296,7 @@ def _find_image_key(collector: Collector, tasks: list[LabelStudioTask]) -> str:
                 f"the tasks have {count(len(found), 'image')}, and labels for "
                 f"{len(targets)} of them"
             )
-            fix = " or ".join(f"{COLUMNS.format(c)} (for {t})" for t, c in targets.items())
+            fix = " or ".join(f"{choose_columns(c)} (for {t})" for t, c in targets.items())
             collector.add_fault("unclear columns", tasks[0].file, text, fix)
         return wanted or found[0]
     if wanted:
@@ -329,14 +329,14 @@ def _choose_labels(collector: Collector, tasks: list[LabelStudioTask]) -> set[st
                     choices.setdefault(name, set()).add(control)
     if missing := [name for name in chosen or () if name not in controls]:
         text = f"no control or column {missing[0]!r} has labels; there are {', '.join(controls)}"
-        fix = COLUMNS.format(", ".join(controls))
+        fix = choose_columns(", ".join(controls))
         collector.add_fault("unclear columns", tasks[0].file, text, fix)
     shared = sorted(name for name, users in choices.items() if len(users) > 1)
     if shared and chosen is None:
         users = sorted(choices[shared[0]])
         text = f"{shared[0]!r} is a value of {' and of '.join(users)}: it would be one class"
-        fix = " or ".join(COLUMNS.format(user) for user in users)
-        fix += f", or for one class: {COLUMNS.format(', '.join(controls))}"
+        fix = " or ".join(choose_columns(user) for user in users)
+        fix += f", or for one class: {choose_columns(', '.join(controls))}"
         collector.add_fault("unclear columns", tasks[0].file, text, fix)
     unused = [name for name in controls if chosen is not None and name not in chosen]
     if unused:

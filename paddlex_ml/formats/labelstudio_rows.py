@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from paddlex_ml import systems
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.formats.collector import Collector
 from paddlex_ml.wording import count, first_names
@@ -29,8 +30,11 @@ _LABEL_NAME = re.compile(
     r"(?<![a-z])(choices?|labels?|class(es)?|categor(y|ies)|tags?)(?![a-z])", re.IGNORECASE
 )
 _UPLOAD = re.compile(r"/?data/upload/(?:\d+/)?(.+)")
-COLUMNS = "-o 'CheckDataset.convert.label_columns=[{}]'"
-"""The option that chooses columns, to be formatted with their names."""
+
+
+def choose_columns(names: str) -> str:
+    """The option that reads the labels of these controls."""
+    return f"-o {systems.quote(f'CheckDataset.convert.label_columns=[{names}]')}"
 
 
 @dataclass
@@ -227,8 +231,8 @@ def _find_label_columns(collector: Collector, file: str, columns: dict[str, _Col
     if doubtful:
         shown = {name: first_names(sorted(columns[name].values), 3) for name in doubtful}
         text = "; ".join(f"{name} ({values})" for name, values in shown.items())
-        fix = COLUMNS.format(", ".join([*sure, *doubtful]))
-        fix += f" or {COLUMNS.format(', '.join(sure))}" if sure else ""
+        fix = choose_columns(", ".join([*sure, *doubtful]))
+        fix += f" or {choose_columns(', '.join(sure))}" if sure else ""
         what = f"these columns may have labels or not: {text}"
         collector.add_fault("unclear columns", file, what, fix)
     unused = [name for name in columns if name not in sure]

@@ -185,7 +185,7 @@ def _choose_columns(collector: Collector, file: Any, path: str) -> tuple[str, st
             raise PaddlexMLError(
                 f"no column has the {what}: {first_names(columns, 20)}",
                 where=str(collector.root / path),
-                fix=f"-o 'CheckDataset.convert.{option}={value}' (the name of the column)",
+                fix=f"-o {systems.quote(f'CheckDataset.convert.{option}={value}')} (the column)",
             )
         found.append(column)
     return found[0], found[1]

@@ -261,7 +261,7 @@ def _read_workbook(path: Path, name: str) -> Iterator[Sheet]:
         raise PaddlexMLError(
             "reading an Excel workbook needs the package openpyxl",
             where=name,
-            fix=program.pip_install("'paddlex-ml[excel]'") + ", or save the sheet as CSV UTF-8",
+            fix=program.pip_install("paddlex-ml[excel]") + ", or save the sheet as CSV UTF-8",
         ) from error
     try:
         archives.refuse_large_directory(path)
