@@ -45,6 +45,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import worker_server
 from paddlex_ml.distributed import addresses
+from paddlex_ml.engines import named_paths
 from paddlex_ml.engines.plan import plan_text
 from paddlex_ml.engines.reproduce import original, verdict
 from paddlex_ml.engines.reproduce.original import Original
@@ -87,10 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Writes `<output>/<mode>_result.json` whether the run succeeds or fails. Raises SystemExit, as
     argparse does, for --help and --version.
     """
+    has_data = False
     job: tuple[str, Path] | None = None  # mode and output folder of the result file to write
     with terminal.session(silent=not addresses.is_main_process()):
         try:
             arguments = command_line.parse(sys.argv[1:] if argv is None else argv)
+            has_data = arguments.data is not None
             repeated = _find_original(arguments)
             if (text := _answer(arguments)) is not None:
                 print(text)
@@ -121,6 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     _write_card(mode, output)
         except (Exception, KeyboardInterrupt, Stopped) as error:
             is_ours = addresses.is_main_process() and not _is_of_another(error, job)
+            if has_data and isinstance(error, PaddlexMLError):
+                error = command_line.as_typed(error)
             return _fail(error, job if is_ours else None)
         return _tell(config, arguments, result)
 
@@ -222,6 +227,8 @@ def _run_engine(
     keys that the command line sets. `repeated`: the run that is trained again.
     """
     mode = config.Global.mode
+    if repeated is None:
+        named_paths.check(config)
     with _compiling_ahead(config) if mode == "train" else nullcontext():
         if mode not in _WITHOUT_PADDLE:
             logger.info("%s", paddle_runtime.prepare(partial(_start_ahead, config)))

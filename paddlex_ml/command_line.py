@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 
 import paddlex_ml
 from paddlex_ml import program, systems, terminal
-from paddlex_ml.config import foreign_options, shipped, validation
+from paddlex_ml.config import foreign_options, shipped, typed_words, validation
+from paddlex_ml.config.schema import MODES
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.models import published
 from paddlex_ml.safe_text import one_line
@@ -40,6 +42,8 @@ documentation:
   {documents}
 """
 
+_DATA_KEY = "Global.dataset_dir"
+_OVERRIDE = ("-o", "--override")
 _ASKED = {
     **dict.fromkeys(("help", "-help", "--h", "-?", "/?"), "--help"),
     **dict.fromkeys(("version", "-version", "-v", "--v"), "--version"),
@@ -66,7 +70,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     _add_data(parser)
     parser.add_argument(
-        "-o", "--override", action="extend", nargs="+", default=[], metavar="SECTION.KEY=VALUE",
+        *_OVERRIDE, action="extend", nargs="+", default=[], metavar="SECTION.KEY=VALUE",
         help="set one key; VALUE is read as YAML; may be repeated, the last one wins",
     )  # fmt: skip
     parser.add_argument(
@@ -85,7 +89,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if arguments.data is not None:
         arguments.config = arguments.config or "PP-LCNet_x1_0_ML"
         arguments.override[:0] = [
-            validation.assignment("Global.dataset_dir", arguments.data),
+            validation.assignment(_DATA_KEY, arguments.data),
             validation.assignment("CheckDataset.convert.src_dataset_type", "auto"),
         ]
     elif (arguments.config, arguments.demo, arguments.reproduce) == (None, None, None):
@@ -95,18 +99,30 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
+def as_typed(error: PaddlexMLError) -> PaddlexMLError:
+    """The error of a command with --data: it names that, and not the key that --data sets."""
+
+    def name(text: str) -> Lines:
+        text = re.sub(rf"-o (['\"]?){re.escape(_DATA_KEY)}=", r"--data \1", text)
+        return Lines(text.replace(_DATA_KEY, "--data"))
+
+    return error.replace(what=name(error.what), where=name(error.where), fix=name(error.fix))
+
+
 def _parse_known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
     """The options. Raises PaddlexMLError for other words, with the command that means them."""
     words = list(argv)
     for at in reversed(range(len(words) - 1)):  # `-o --epochs=5`
-        if words[at] in ("-o", "--override") and words[at + 1].startswith("--"):
+        if words[at] in _OVERRIDE and words[at + 1].startswith("--"):
             del words[at]
     arguments, others = parser.parse_known_args(words)
-    if not others:
-        return parser.parse_args(argv)
-    asked = _ASKED.get(others[0].lower())
     typed = (text.partition("=") for text in arguments.override)
     mode = next((value for key, _, value in typed if key == "Global.mode"), "")
+    stray = _find_stray(arguments.override)
+    if not others and not foreign_options.translate(stray, mode).values:
+        return parser.parse_args(argv)
+    others = _in_order(words, [*others, *stray])
+    asked = _ASKED.get(others[0].lower())
     meant = foreign_options.translate([] if asked else others, mode)
     what, fixes = f"unrecognized arguments: {systems.join(others)}", list(meant.notes)
     if meant.unknown:
@@ -122,15 +138,50 @@ def _parse_known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argpar
     raise PaddlexMLError(what, where="the command line", fix=fix)
 
 
-def _without(words: Sequence[str], others: Sequence[str]) -> list[str]:
-    """The words but for `others`, which stand among them in this order."""
-    left, kept = list(others), []
+def _find_stray(overrides: Sequence[str]) -> list[str]:
+    """The words behind -o that belong to no key, where one of them is a word alone: `-o train`.
+
+    With them comes what has a key that is none of ours, and that has a meaning for the same reader.
+    """
+    found, is_alone = list[str](), False
+    for each in typed_words.join(overrides):
+        first, *rest = each.words
+        key, equals, _ = first.partition("=")
+        is_known = validation.example(key.strip().rstrip(":")) is not None
+        has_mode = bool(equals and rest and rest[-1] in MODES)
+        if not is_known and "." not in key and (has_mode or not rest):
+            found += each.words
+            is_alone = is_alone or has_mode or not equals
+        elif each.left_out:
+            found += each.left_out
+            is_alone = True
+        elif has_mode and key.strip() != "Global.mode":
+            found.append(rest[-1])
+            is_alone = True
+    return found if is_alone else []
+
+
+def _in_order(words: Sequence[str], some: Sequence[str]) -> list[str]:
+    """Those of the words that are among `some`, each as often as there."""
+    left, found = list(some), []
     for word in words:
+        if word in left:
+            left.remove(word)
+            found.append(word)
+    return found
+
+
+def _without(words: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The words but for `others`, which stand among them in this order; no -o without words."""
+    left, kept = list(others), list[str]()
+    for word in [*words, ""]:
         if left and word == left[0]:
             del left[0]
-        else:
-            kept.append(word)
-    return kept
+            continue
+        if kept and kept[-1] in _OVERRIDE and (not word or word.startswith("-")):
+            del kept[-1]
+        kept.append(word)
+    return kept[:-1]
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:

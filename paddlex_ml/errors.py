@@ -48,11 +48,13 @@ class PaddlexMLError(Exception):
         self.fix = str(fix)
         self.rows = rows
 
-    def replace(self, *, what: str | None = None, fix: str | None = None) -> PaddlexMLError:
-        """The same error with another first part or another repair."""
+    def replace(
+        self, *, what: str | None = None, where: str | None = None, fix: str | None = None
+    ) -> PaddlexMLError:
+        """The same error with another part."""
         return PaddlexMLError(
             Lines(self.what) if what is None else what,
-            where=self.where,
+            where=self.where if where is None else where,
             fix=Lines(self.fix) if fix is None else fix,
             rows=self.rows,
         )

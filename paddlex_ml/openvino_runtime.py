@@ -38,7 +38,7 @@ def require(where: str) -> None:
     except ModuleNotFoundError as error:
         if error.name != "openvino":
             raise
-        ours = program.pip_install("'paddlex-ml[openvino]'")
+        ours = program.pip_install("paddlex-ml[openvino]")
         raise PaddlexMLError(
             "OpenVINO is not installed",
             where=f"{where}, in the environment of {sys.executable}",

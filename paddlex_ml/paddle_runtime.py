@@ -149,7 +149,7 @@ def _import_paddle() -> None:
         raise PaddlexMLError(
             "PaddlePaddle is not installed",
             where=f"the environment of {sys.executable}",
-            fix=program.pip_install("'paddlepaddle>=3.3,<3.4'")
+            fix=program.pip_install("paddlepaddle>=3.3,<3.4")
             + f", or for a GPU the command of {program.GPU_PAGE}",
         ) from error
     finally:

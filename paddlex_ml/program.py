@@ -28,8 +28,9 @@ def python() -> str:
     return f"& {found}" if is_text else found
 
 
-def pip_install(packages: str) -> str:
+def pip_install(*words: str) -> str:
     """The command that installs packages for the interpreter that runs this process."""
+    packages = systems.join(words)
     if not any(metadata.distributions(name="pip")):  # environments that uv makes have none
         return f"uv pip install --python {systems.quote(sys.executable)} {packages}"
     return f"{python()} -m pip install {packages}"

@@ -22,6 +22,7 @@ import paddlex_ml
 from paddlex_ml import __main__, cli, stop_signals
 from paddlex_ml.config.schema import MODES, Config
 from paddlex_ml.data import worker_server
+from paddlex_ml.engines import named_paths
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.models import published
 from tests import repairs
@@ -48,6 +49,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Install:
         vars(module)["run"] = run
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr("paddlex_ml.paddle_runtime.prepare", lambda _: "environment: as it is")
+        monkeypatch.setattr(named_paths, "check", lambda config: None)  # nothing is there
 
     return install
 
@@ -450,6 +452,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
         ),
         (["-c", "x", "--no-such"], "unrecognized arguments: --no-such; unknown: no_such"),
         (["-c", "none.yaml"], "the configuration none.yaml does not exist"),
+        (["-c", "x", "-o", "a", "=", "b"], "the configuration x does not exist"),
     ],
 )
 def test_bad_arguments_exit_2_with_a_repair(
@@ -457,6 +460,38 @@ def test_bad_arguments_exit_2_with_a_repair(
 ) -> None:
     assert cli.main(arguments) == 2
     assert re.search(rf"error: {message}\n  where: .*\n  fix:   ", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["-c", "M", "-o", "a=b", "train"], "-c M -o Global.mode=train"),
+        (["--data", "set", "-o", "train"], "--data set -o Global.mode=train"),
+        (["-o", "epochs=5", "train", "--data", "set"],
+         "--data set -o Global.mode=train Train.epochs_iters=5"),
+        (["--data", "set", "-o", "Train.epochs_iters=5", "train"],
+         "--data set -o Train.epochs_iters=5 -o Global.mode=train"),
+        (["-c", "PP-LCNet_x1_0_ML", "-o", "Global.mode=train", "set"],
+         "-c PP-LCNet_x1_0_ML -o Global.mode=train -o Global.dataset_dir=set"),
+        (["--data", "set", "-o", "resume"], "--data set -o Train.resume_path=auto"),
+    ],
+)  # fmt: skip
+def test_a_word_alone_among_overrides_is_answered_with_the_command_that_means_it(
+    arguments: list[str], command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    fix = capsys.readouterr().err.partition("  fix:   ")[2].splitlines()[0]
+    assert fix.endswith(f" {command}")
+
+
+def test_an_error_of_data_names_the_option_that_was_typed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("my photos").mkdir()
+    assert cli.main(["--data", "my photo", "-o", "Global.mode=train"]) == 2
+    err = capsys.readouterr().err
+    assert "Global.dataset_dir" not in err
+    assert "where: --data\n  fix:   --data 'my photos' is there" in err
 
 
 @pytest.mark.parametrize(("error", "code"), [(Stopped(15), 143), (KeyboardInterrupt(), 130)])

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import paddlex_ml
-from paddlex_ml import program
+from paddlex_ml import program, systems
+from paddlex_ml.data import lost_images
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN = Path(sys.executable).parent
@@ -113,7 +114,7 @@ def test_an_environment_without_pip_gets_packages_by_uv(monkeypatch: pytest.Monk
 
 
 def test_packages_are_installed_for_the_interpreter_that_needs_them() -> None:
-    words = program.pip_install("'paddlex-ml[onnx]' x").split()
+    words = program.pip_install("paddlex-ml[onnx]", "x").split()
     assert words[1:] == ["-m", "pip", "install", "'paddlex-ml[onnx]'", "x"]
     assert words[0] == program.python()
 
@@ -207,3 +208,26 @@ def test_a_child_is_started_as_this_program_was(
 ) -> None:
     monkeypatch.setattr(sys, "argv", [started])
     assert program.child() == [sys.executable, *words]
+
+
+def test_packages_to_install_are_quoted_as_the_system_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert program.pip_install("paddlex-ml[excel]").endswith(" 'paddlex-ml[excel]'")
+    monkeypatch.setattr(systems, "IS_WINDOWS", True)
+    assert program.pip_install("a>=1,<2").endswith(' "a>=1,<2"')
+    assert lost_images.leave_out("missing") == '-o "CheckDataset.drop=[missing]"'
+
+
+def test_no_message_writes_the_quotes_of_one_system() -> None:
+    found = []
+    for path in Path(program.__file__).parent.rglob("*.py"):
+        nodes = [*ast.walk(ast.parse(path.read_text("utf-8")))]
+        documents = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        found += [
+            f"{path.name}:{node.lineno}"
+            for node in nodes
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if id(node) not in documents and re.search(r"-o '[A-Z]|'paddlex-ml\[", node.value)
+        ]
+    assert found == []

@@ -22,6 +22,7 @@ from PIL import Image
 
 from paddlex_ml.artifacts import checkpoint
 from paddlex_ml.engines.train import earlier_run
+from paddlex_ml.wording import count
 from tests.running import ENVIRONMENT, LIMIT, MAIN, Background, run, wait_until_gone
 
 pytestmark = pytest.mark.story
@@ -230,8 +231,8 @@ def test_a_stopped_training_saves_its_state_and_goes_on_as_if_nothing_had_happen
     assert (output / "best_model" / "inference" / "inference.json").is_file() == exported
     done = run(*training(output, "Train.resume_path=auto"), folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    before = f"resumed after {progress['epoch']} epochs and {progress['step']} steps"
-    assert before in done.stderr
+    before = f", after {count(progress['epoch'], 'epoch')} and "
+    assert before + count(progress["step"], "step") in done.stderr
     assert_same_ending(output, unbroken)
 
 

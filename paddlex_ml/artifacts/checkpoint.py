@@ -13,7 +13,6 @@ A kill leaves the old checkpoint or the new one, complete (`storage.folders`).
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import shutil
 import zlib
@@ -28,16 +27,13 @@ import msgspec
 import numpy as np
 
 from paddlex_ml import program, systems
-from paddlex_ml.artifacts import run_lock, safetensors_file
+from paddlex_ml.artifacts import named_files, run_lock, safetensors_file
 from paddlex_ml.artifacts.run_folder import (
-    EMA,
+    CHECKPOINT_SUFFIXES,
     EXPORTS,
     MODEL_CARD,
-    OPTIMIZER,
     STATES,
-    WEIGHTS,
     CheckpointFiles,
-    RunFolder,
 )
 from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.artifacts.saved_states import validate_optimizer, validate_states
@@ -47,7 +43,6 @@ from paddlex_ml.storage import files, folders, regular_file
 
 FORMAT_VERSION = 1
 """Of .pdstates. Release 0.1.0 wrote no version, which counts as 0 and is read in the same way."""
-_SUFFIXES = (WEIGHTS, EMA, OPTIMIZER, STATES)
 _KEYS = {"progress", "settings", "use_ema"}
 """Keys by which a .pdstates of this tool is known."""
 
@@ -133,7 +128,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     contents = (dict(usable), dict(checkpoint.ema), dict(checkpoint.optimizer))
     with folders.replacing(folder, partial(_is_ours, folder.name)) as fresh:
         sums = {}
-        for suffix, content in zip(_SUFFIXES, contents, strict=False):
+        for suffix, content in zip(CHECKPOINT_SUFFIXES, contents, strict=False):
             sums[suffix] = _write_pickle(fresh / f"{folder.name}{suffix}", content)
         _write_pickle(fresh / f"{folder.name}{STATES}", states | {"checksums": sums})
 
@@ -144,7 +139,7 @@ def duplicate(source: Path, folder: Path) -> None:
     With hard links where the disk has them: a checkpoint may be larger than a gigabyte.
     """
     with folders.replacing(folder, partial(_is_ours, folder.name)) as fresh:
-        for suffix in _SUFFIXES:
+        for suffix in CHECKPOINT_SUFFIXES:
             files.link(source / f"{source.name}{suffix}", fresh / f"{folder.name}{suffix}")
 
 
@@ -172,7 +167,7 @@ def _compare_checksums(folder: Path, states: Mapping[str, Any]) -> None:
                 f"the file is damaged, or of another checkpoint than {folder.name}{STATES} beside "
                 f"it: it has {found} bytes of {size}, or other ones",
                 where=str(path),
-                fix=f"resume from another checkpoint{_such_as(folder)}",
+                fix=f"resume from another checkpoint{named_files.such_as(folder)}",
             )
 
 
@@ -184,7 +179,7 @@ def _refuse_incomplete(folder: Path) -> CheckpointFiles:
             raise PaddlexMLError(
                 f"not a complete checkpoint: {part.name} is missing",
                 where=str(folder),
-                fix=f"name a folder that a training wrote{_such_as(folder)}",
+                fix=f"name a folder that a training wrote{named_files.such_as(folder)}",
             )
     return parts
 
@@ -217,7 +212,7 @@ def load(folder: Path) -> Checkpoint:
 def is_complete(folder: Path) -> bool:
     """Whether all files of a checkpoint are there."""
     finish_interrupted(folder)
-    return all((folder / f"{folder.name}{suffix}").is_file() for suffix in _SUFFIXES)
+    return named_files.is_whole(folder)
 
 
 def read_model_info(weights_file: Path) -> ModelInfo | None:
@@ -258,27 +253,9 @@ def read_settings(folder: Path) -> Mapping[str, Any]:
 
 def find_folder(text: str, key: str) -> Path:
     """The checkpoint folder that `text` names: as folder, file in it, or file without suffix."""
-    path = Path(os.path.abspath(text))  # "." has no name of its own; that of a link counts
-    real = path.resolve()
-    for folder in dict.fromkeys((path, path.parent, real, real.parent)):
+    for folder in named_files.around(text):
         finish_interrupted(folder)
-        is_meant = folder in (path, real) or path.exists() or folder.name in (path.name, path.stem)
-        if is_meant and CheckpointFiles(folder).states.is_file():
-            return folder
-    raise PaddlexMLError(
-        f"no checkpoint there: {text}",
-        where=key,
-        fix=f"name a folder that a training wrote{_such_as(path)}; -o {key}=null begins anew",
-    )
-
-
-def _such_as(missed: Path) -> str:
-    """A checkpoint that is there, in a folder that the user named or beside it, for a fix line."""
-    for output in dict.fromkeys((missed, missed.parent, missed.parent.parent)):
-        for each in RunFolder(output).checkpoints():
-            if each.folder != missed and is_complete(each.folder):
-                return f", such as {each.folder}"
-    return ""
+    return named_files.find_checkpoint(text, key)
 
 
 def finish_interrupted(folder: Path) -> None:
@@ -326,7 +303,7 @@ def _is_ours(name: str, entry: Path) -> bool:
     """Whether an entry of the checkpoint `name` was written by this tool, exports included."""
     if entry.name == f"{name}.safetensors":
         return read_embedded_model_info(entry) is not None
-    ours = {f"{name}{suffix}" for suffix in _SUFFIXES} | {*EXPORTS.values(), MODEL_CARD}
+    ours = {f"{name}{suffix}" for suffix in CHECKPOINT_SUFFIXES} | {*EXPORTS.values(), MODEL_CARD}
     unfinished = tuple(f".{own}." for own in (*ours, "paddlex_ml"))  # and the lock
     return entry.name in ours or entry.name.startswith(unfinished)
 
@@ -382,6 +359,6 @@ def _refuse_newer(states: Any, path: Path) -> None:
             f"the checkpoint has format version {version}; this release reads up to version "
             f"{FORMAT_VERSION}",
             where=str(path),
-            fix=f"upgrade with {program.pip_install('--upgrade paddlex-ml')}, or train again with "
-            "this release",
+            fix=f"upgrade with {program.pip_install('--upgrade', 'paddlex-ml')}, or train again "
+            "with this release",
         )

@@ -25,6 +25,7 @@ from typing import Final
 
 WEIGHTS, EMA, OPTIMIZER, STATES = ".pdparams", ".pdema", ".pdopt", ".pdstates"
 """Suffixes of the files in a checkpoint folder; their stem is the name of the folder."""
+CHECKPOINT_SUFFIXES = (WEIGHTS, EMA, OPTIMIZER, STATES)
 WEIGHT_SUFFIXES = (WEIGHTS, ".safetensors")
 GRAPH, PROGRAM, PARAMETERS = "inference.json", "inference.pdmodel", "inference.pdiparams"
 """A static model of Paddle: its graph since Paddle 3, and before; the weights of both."""

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlex_ml.artifacts import pickled, safetensors_file
-from paddlex_ml.artifacts.run_folder import WEIGHT_SUFFIXES, WEIGHTS, find_weights, is_exported
+from paddlex_ml.artifacts import named_files, pickled, safetensors_file
+from paddlex_ml.artifacts.run_folder import WEIGHTS
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import fetch, regular_file
-from paddlex_ml.wording import first_names, path_override
+from paddlex_ml.wording import first_names
 
 NAME_TABLE = "StructuredToParameterName@@"  # Paddle's own entry beside the tensors
 _QUERIES = ("query_pos_embed.weight", "group_conv.weight", "group_conv.bias")
@@ -86,41 +86,7 @@ def locate(text: str, key: str, *, null: str = "does without them") -> Path:
     """
     if fetch.is_url(text):
         return fetch.cached(text, check=read, fix=f"-o {key}=null, which {null}")
-    for candidate in (Path(text), *(Path(text + suffix) for suffix in WEIGHT_SUFFIXES)):
-        if candidate.is_file():
-            _refuse_exported(candidate, key)
-            return candidate
-    if inside := find_weights(Path(text)):
-        raise PaddlexMLError(
-            f"a folder is no weight file: {text}",
-            where=key,
-            fix=f"name the weight file: {path_override(key, inside)}",
-        )
-    raise PaddlexMLError(
-        f"{_describe_missing(Path(text))}: {text}",
-        where=key,
-        fix=f"name an existing file behind {key}, or -o {key}=null, which {null}",
-    )
-
-
-def _describe_missing(path: Path) -> str:
-    if not path.is_dir():
-        return "no such weight file"
-    if any(is_exported(each) for each in path.glob("*")):
-        return "the folder holds an exported model, not weights"
-    return "the folder holds no weight file"
-
-
-def _refuse_exported(path: Path, key: str) -> None:
-    if not is_exported(path):
-        return
-    inside = find_weights(path.parent)
-    known = f": {path_override(key, inside)}" if inside else f" behind {key}"
-    raise PaddlexMLError(
-        "this is a file of an exported model, not weights",
-        where=str(path),
-        fix=f"name the weights that it was made from{known}",
-    )
+    return named_files.find_weight_file(text, key, null)
 
 
 def read(path: Path) -> dict[str, np.ndarray]:

@@ -121,6 +121,8 @@ def _place(word: str, meant: Meant, mode: str) -> None:
         pass
     elif (mode or os.path.isdir(word)) and not has_data:
         meant.values["Global.dataset_dir"] = word
+    elif keys := _keys(word, True, mode):
+        meant.values |= keys
     else:
         meant.unknown.append(word)
 

@@ -20,7 +20,7 @@ from paddlex_ml.config.validation import ConfigFault
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import regular_file
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 SWEEP = "Sweep"
 """Section of a file that asks for many trainings (`engines/sweep`)."""
@@ -317,7 +317,7 @@ def _error(merged: _Merged) -> PaddlexMLError:
         [only] = faults
         return PaddlexMLError(only.what, where=only.where or merged.origin(only.key), fix=only.fix)
     keys = first_names(list(dict.fromkeys(fault.key for fault in faults)))
-    lines = [f"{len(faults)} faults in the configuration: {keys}"]
+    lines = [f"{count(len(faults), 'fault')} in the configuration: {keys}"]
     for number, fault in enumerate(faults[:_MOST_SHOWN], 1):
         lines += [
             f"  {number}. {one_line(fault.what)}",

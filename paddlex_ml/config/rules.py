@@ -23,6 +23,7 @@ from paddlex_ml.config.schema import (
     LossConfig,
 )
 from paddlex_ml.config.validation import ConfigFault, override
+from paddlex_ml.models import published
 
 RATE_REFUSED = 0.01
 """AdamW above this rate destroys the weights within an epoch, whatever the model."""
@@ -34,6 +35,10 @@ LONGEST_WARMUP = 0.5
 """Share of the epochs: after a longer warm-up the rate falls before the model has learned."""
 TRAINING = ("plan", "train")
 """Modes that read the options of a training."""
+_YES_OR_NO = {
+    **dict.fromkeys(("true", "yes", "on", "y", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "n", "0", "none"), False),
+}
 _LOSS = LossConfig()
 _INT8_OPSET = 13  # the first version with a scale for every channel
 _ROUNDS = 20  # of the bootstrap: with fewer, the percentiles are its lowest and highest round
@@ -47,7 +52,8 @@ def broken(config: Config, skip: set[str], *, to_run: bool) -> Iterator[ConfigFa
 
     `to_run` adds what only a run needs; without it the rules that tie keys together remain.
     """
-    groups = [_RULES.get(config.Global.mode), _token_rules, *([_run_rules] if to_run else [])]
+    groups = [_RULES.get(config.Global.mode), _token_rules]
+    groups += [_word_rules, _run_rules] if to_run else []
     if to_run and config.Global.mode in TRAINING:
         groups.append(_rate_rules)
     for rules in groups if "Global.mode" not in skip else ():
@@ -282,6 +288,28 @@ _RULES = {
     "evaluate": _evaluate_rules,
 }
 """Mode -> the rules about the section that it alone reads."""
+
+
+def _word_rules(config: Config) -> Iterator[Broken]:
+    """A word for yes or no where a path to weights belongs."""
+    train, evaluate = config.Train, config.Evaluate
+    model = published.TABLE.get(config.Global.model)
+    named: dict[str, tuple[str | None, str | None]] = {}
+    if config.Global.mode in TRAINING:
+        usual = model and published.weights_url(config.Global.model)
+        named["Train.pretrain_weight_path"] = (train.pretrain_weight_path, usual)
+        named["Train.resume_path"] = (train.resume_path, "auto")
+        named["Train.teacher"] = (train.teacher[0] if train.teacher else None, None)
+    elif config.Global.mode == "evaluate":
+        named["Evaluate.weight_path"] = (evaluate.weight_path, None)
+        named["Evaluate.compare_with"] = (evaluate.compare_with, None)
+    elif config.Global.mode in ("export", "benchmark"):
+        named["Export.weight_path"] = (config.Export.weight_path, None)
+    for key, (text, meant) in named.items():
+        if text is not None and text.lower() in _YES_OR_NO and not os.path.exists(text):
+            what = f"{key} is {text}, which is a word for yes or no: a path or a URL belongs there"
+            fix = override(key, meant if _YES_OR_NO[text.lower()] else None)
+            yield ConfigFault(key, what, fix), ("Global.mode",)
 
 
 def _run_rules(config: Config) -> Iterator[Broken]:

@@ -28,6 +28,7 @@ from paddlex_ml.data import (
     label_file,
     list_line,
     lost_images,
+    missing_lists,
     soft_targets,
     target_lines,
     targets,
@@ -186,13 +187,8 @@ def parse(
     faults; in val.txt they always are.
     """
     root = Path(dataset_dir)
-    if not root.is_dir():
-        state = "is not a folder" if root.exists() else "does not exist"
-        text = f"the data set folder {root} {state}"
-        folder = "-o Global.dataset_dir=./dataset/my_set"
-        fix = f"{folder} (the folder that holds label.txt, train.txt and val.txt)"
+    if fault := missing_lists.find_folder_fault(root):
         empty = ImageList(root, [], np.zeros((0, 0), np.int8))
-        fault = DatasetFault("folder missing", "", text, fix)
         return Parsed(MLClsDataset(root, [], empty, empty), {}, [fault])
     journal.finish_interrupted(root)
     names, faults = _parse_labels(root / LABEL_FILE)

@@ -25,7 +25,7 @@ from paddlex_ml.data.lost_images import leave_out
 from paddlex_ml.data.relations import Relations, Violations
 from paddlex_ml.metrics.known import is_present
 from paddlex_ml.progress import ReportProgress, ignore_progress, named
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _MATRIX = 200  # classes: a larger table of pairs would be most of the result file
 _STRONGEST = 50  # pairs of classes that replace a larger table
@@ -144,7 +144,8 @@ def _find_spellings(names: list[str]) -> Iterator[Finding]:
     if groups:
         shown = [" and ".join(map(class_names.show_name, group)) for group in groups]
         yield Finding(
-            f"{len(groups)} classes are named in several spellings, which differ only in capitals, "
+            f"{count(len(groups), 'class is', 'classes are')} named in several spellings, "
+            "which differ only in capitals, "
             f"spaces, width or characters that cannot be seen: {first_names(shown)}; if they mean "
             "the same, make them one class in label.txt and the lists"
         )
@@ -164,13 +165,15 @@ def _find_readings(parsed: Parsed, images: Mapping[str, Inspected]) -> Iterator[
             films.append(path)
     if films:
         yield Finding(
-            f"{len(films):,} images have several pages or frames, of which only the first is used: "
+            f"{count(len(films), 'image has', 'images have')} several pages or frames, of "
+            "which only the first is used: "
             f"{first_names(films, 5)}; save the others as images of their own if they count",
             [(path,) for path in films],
         )
     for reading, paths in scaled.items():
         yield Finding(
-            f"{len(paths):,} images show {reading} by their largest value, and are scaled by that "
+            f"{count(len(paths), 'image shows', 'images show')} {reading} by their largest "
+            "value, and are scaled by that "
             f"range: {first_names(paths, 5)}; save them with 8 bits if their brightness is another",
             [(path,) for path in paths],
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import csv_text
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 SHOWN = 20  # of each kind: enough to see the pattern, few enough to read
 
@@ -46,7 +46,7 @@ def combine(faults: Sequence[DatasetFault], root: Path) -> PaddlexMLError:
         groups.setdefault(fault.kind, []).append(fault)
     kinds = "1 kind" if len(groups) == 1 else f"{len(groups)} kinds"
     counts = first_names([f"{kind} ({len(group):,})" for kind, group in groups.items()])
-    lines = [f"the data set has {len(faults):,} faults of {kinds}: {counts}"]
+    lines = [f"the data set has {count(len(faults), 'fault')} of {kinds}: {counts}"]
     for kind, group in groups.items():
         shown = group[:SHOWN]
         lines.append(f"\n  {kind}: {len(group):,}")

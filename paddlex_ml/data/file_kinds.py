@@ -91,7 +91,7 @@ class _Plugin(NamedTuple):
 
 
 _PLUGINS: Mapping[str, _Plugin] = {
-    "HEIC": _Plugin("pillow_heif", "register_heif_opener", "'paddlex-ml[heic]'"),
+    "HEIC": _Plugin("pillow_heif", "register_heif_opener", "paddlex-ml[heic]"),
     "AVIF": _Plugin("pillow_avif", "", "--upgrade Pillow"),
     "JPEG XL": _Plugin("pillow_jxl", "", "pillow-jxl-plugin"),
 }
@@ -172,7 +172,7 @@ def _recognise_plugin(name: str) -> FileKind | None:
         importlib.import_module(plugin.module)
     except ImportError:
         what = f"a picture in {name}, which needs a package"
-        return FileKind(what, f"{name}: {program.pip_install(plugin.install)}")
+        return FileKind(what, f"{name}: {program.pip_install(*plugin.install.split())}")
     return None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from paddlex_ml import systems
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import near_duplicates, split, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset, normalise_path
@@ -19,7 +20,7 @@ from paddlex_ml.data.inspect_images import HASH_BYTES, Inspected
 from paddlex_ml.data.near_duplicates import find_near_duplicates, is_copy
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 IMBALANCE = 50  # times as many images: beyond it, few batches contain the rare class
 SMALL = 32  # pixels of the shorter side: smaller images show too little for any network
@@ -115,7 +116,8 @@ def _find_near_duplicates(dataset: MLClsDataset, images: Images) -> Iterator[Fin
     views = [pair for pair, is_copied in zip(pairs, copied, strict=True) if not is_copied]
     if copies:
         yield Finding(
-            f"{len(copies):,} images of val look like one of train: {_equate(copies)}; they are "
+            f"{count(len(copies), 'image of val looks', 'images of val look')} like one of train: "
+            f"{_equate(copies)}; they are "
             "most likely copies, resized or edited, and make the validation score too good: move "
             "both to the same list (report.html shows the pairs)",
             copies,
@@ -123,7 +125,8 @@ def _find_near_duplicates(dataset: MLClsDataset, images: Images) -> Iterator[Fin
         )
     if views:
         yield Finding(
-            f"{len(views):,} images of val show nearly the same view as one of train: "
+            f"{count(len(views), 'image of val shows', 'images of val show')} nearly the same view "
+            "as one of train: "
             f"{_equate(views)}; they may be moments of one camera or one scene, and make the "
             f"validation score too good: {_advise_groups(dataset, views)} (report.html shows the "
             "pairs)",
@@ -141,10 +144,11 @@ def _advise_groups(dataset: MLClsDataset, pairs: Sequence[tuple[str, str]]) -> s
         )
     share = len(dataset.val) / (len(dataset.train) + len(dataset.val))
     percent = min(99, max(1, round(100 * share)))
+    group = systems.quote(f"CheckDataset.split.group_regex={pattern}")
     return (
         "split again with the images of a series on one side: -o CheckDataset.split.enable=true "
         f"-o CheckDataset.split.train_percent={100 - percent} -o CheckDataset.split.val_percent="
-        f"{percent} -o 'CheckDataset.split.group_regex={pattern}'"
+        f"{percent} -o {group}"
     )
 
 
@@ -292,7 +296,7 @@ def _find_imbalance(dataset: MLClsDataset) -> Iterator[Finding]:
         return
     (rare, rare_name), (most, most_name) = counts[0], counts[-1]
     yield Finding(
-        f"strong imbalance in train: {most_name} has {most:,} images, {rare_name} {rare:,} "
+        f"strong imbalance in train: {most_name} has {count(most, 'image')}, {rare_name} {rare:,} "
         f"({most // rare} times fewer; this warning starts at {IMBALANCE} times); "
         "rare classes will score low, add images of them"
     )
@@ -307,7 +311,7 @@ def _find_small(dataset: MLClsDataset, images: Images) -> Iterator[Finding]:
     ]
     if small:
         yield Finding(
-            f"{len(small):,} images are less than {SMALL} pixels wide or high: "
+            f"{count(len(small), 'image is', 'images are')} less than {SMALL} pixels wide or high: "
             f"{first_names(small, 5)}; they show little detail when they are enlarged to the input "
             "size of the network",
             [(path,) for path in small],

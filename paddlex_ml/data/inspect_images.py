@@ -35,6 +35,7 @@ from paddlex_ml.data import (
 from paddlex_ml.data.transforms import Decoded, decode, explain_unopened, open_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.progress import ReportProgress
+from paddlex_ml.wording import count
 
 HASH_BYTES = 8
 _SIDE = 32  # of the grey values that are hashed
@@ -132,7 +133,7 @@ def _inspect_in_pool(
             done += 1
     except BrokenProcessPool as error:
         takes = f"{workers} worker processes, each with an image that takes up to "
-        takes += f"{decode_memory.limit() / 1e9:.1f} GB, after {done * _CHUNK:,} images"
+        takes += f"{decode_memory.limit() / 1e9:.1f} GB, after {count(done * _CHUNK, 'image')}"
         fix = "end other programs that use memory, look for a huge image there, run again"
         told = killed_worker.Workers("decodes images", takes, fix, ends_before)
         raise killed_worker.explain(pool, told, f"{root}, near {chunks[done][0]}") from error

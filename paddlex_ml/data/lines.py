@@ -7,6 +7,7 @@ import codecs
 from pathlib import Path
 from typing import NamedTuple
 
+from paddlex_ml.data import missing_lists
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.storage import regular_file
 
@@ -37,8 +38,7 @@ def read_lines(path: Path, name: str = "") -> TextLines:
     try:
         content = regular_file.read(path)
     except FileNotFoundError:
-        fix = f"put {path.name} there, or point Global.dataset_dir at the folder that has it"
-        return TextLines([], [DatasetFault("file missing", name, f"{name} does not exist", fix)])
+        return TextLines([], [missing_lists.describe(name)])
     except OSError as error:
         fix = regular_file.repair(error)
         text = f"{name} cannot be read: {error.strerror}"

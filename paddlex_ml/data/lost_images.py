@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from paddlex_ml import systems
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.data.image_finder import Guess, ImageFinder, ImageProblem
 
@@ -18,7 +19,7 @@ _AROUND = " \u3000\xa0'\""  # spaces, also those of Chinese text, and quotes aro
 
 def leave_out(kind: str) -> str:
     """What mode check_dataset needs to leave out lines of a kind."""
-    return f"-o 'CheckDataset.drop=[{kind}]'"
+    return f"-o {systems.quote(f'CheckDataset.drop=[{kind}]')}"
 
 
 def guess(finder: ImageFinder, path: str) -> Guess | ImageProblem | None:

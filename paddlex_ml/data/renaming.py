@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paddlex_ml import systems
 from paddlex_ml.data import annotation, journal, label_file, relations, soft_targets
 from paddlex_ml.data.annotation import LISTS
 from paddlex_ml.data.class_names import show_name
@@ -35,7 +36,8 @@ def parse(pairs: Sequence[str]) -> dict[str, str]:
         what = f"{pair!r} is not an old name, = and a new name"
         fix = "--rename automobile=car lorry=truck"
         if len(names) > 2:
-            fix = r"write \= for each = within a name, as in --rename 'a\=b=c'"
+            example = systems.quote(r"a\=b=c")
+            fix = rf"write \= for each = within a name, as in --rename {example}"
         elif len(names) == 2 and all(names):
             old, new = names
             if rename.setdefault(old, new) == new:

@@ -20,7 +20,7 @@ from paddlex_ml.data import soft_targets, targets
 from paddlex_ml.data.annotation import ImageList, normalise_path
 from paddlex_ml.data.stratify import Numbers, choose_by_chance, choose_by_class
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.wording import first_names, text_width
+from paddlex_ml.wording import count, first_names, text_width
 
 STRATEGIES = ("stratified", "random")
 _KEYS = "CheckDataset.split"
@@ -69,7 +69,7 @@ def divide(images: ImageList, division: Division) -> dict[str, ImageList]:
         numbers = group(images.paths, division.group_regex)
     if len(images) < 2:
         raise PaddlexMLError(
-            f"{len(images)} image{'s' * (len(images) != 1)} cannot be divided in two",
+            f"{count(len(images), 'image')} cannot be divided in two",
             where=str(images.root),
             fix="add images, so that train and val have at least one each",
         )

@@ -31,6 +31,7 @@ from paddlex_ml.data.targets import (
     to_sparse,
 )
 from paddlex_ml.metrics.known import UNKNOWN
+from paddlex_ml.wording import count
 
 SPARSE = "@"
 """How the values of a sparse line begin."""
@@ -193,7 +194,7 @@ def _name_causes(
         found.append(fault)
     if extra < len(values) + others or extra < 2:
         return found
-    fix = f"every line has {num_classes + 1} values: "
+    fix = f"every line has {count(num_classes + 1, 'value')}: "
     fix += "the last one is no label" if is_weight else "add the missing class to label.txt"
     fix += example
     return [fault._replace(fix=fix) for fault in found]

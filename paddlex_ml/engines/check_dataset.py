@@ -39,6 +39,7 @@ from paddlex_ml.pictures.labelled import draw_labels
 from paddlex_ml.progress import ReportProgress, named
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import csv_text, files, folders
+from paddlex_ml.wording import count
 
 _DEMOS = 10  # images of each list
 _DEMO_SIDE = 1024  # pixels: a page of thumbnails, not copies of the photographs
@@ -72,7 +73,8 @@ def run(config: Config) -> CheckResult:
     asked, classes = config.Train.num_classes, len(dataset.label_names)
     if asked not in (None, classes):
         warnings.append(
-            f"Train.num_classes is {asked}, but label.txt names {classes} classes; "
+            f"Train.num_classes is {asked}, but label.txt names "
+            f"{count(classes, 'class', 'classes')}; "
             f"for training add -o Train.num_classes={classes} (or null: as many as label.txt names)"
         )
     for warning in warnings:

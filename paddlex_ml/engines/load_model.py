@@ -16,15 +16,17 @@ import paddle
 from paddlex_ml import paddle_runtime
 from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
-from paddlex_ml.artifacts.run_folder import EXAMPLE, WEIGHTS, CheckpointFiles, RunFolder
+from paddlex_ml.artifacts.run_folder import EXAMPLE, CheckpointFiles, RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
+from paddlex_ml.engines import named_paths
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.static_model import refuse_other_tokens
 from paddlex_ml.models import published, zoo
 from paddlex_ml.models.head_layout import HeadLayout
 from paddlex_ml.progress import named
 from paddlex_ml.storage import cache, fetch
+from paddlex_ml.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -89,9 +91,9 @@ def find_layout(
     has_other_queries = info.num_queries not in (None, layout.queries)
     if layout.fits(classes) and not has_other_queries:
         return replace(layout, classes=classes)
-    counts = f"{layout.classes} classes, {classes} are"
+    counts = f"{count(layout.classes, 'class', 'classes')}, {classes} are"
     if layout.fits(classes):
-        counts = f"{layout.queries} queries, {info.num_queries} are"
+        counts = f"{count(layout.queries, 'query', 'queries')}, {info.num_queries} are"
     raise PaddlexMLError(
         f"the weights have {counts} named beside them",
         where=str(path),
@@ -108,7 +110,8 @@ def _build(
     fitted = weights.fit(model, entries, head=zoo.find(info.model).head, where=str(path))
     if fitted.missing:
         raise PaddlexMLError(
-            f"the weights are incomplete: {len(fitted.missing)} entries are missing or have "
+            "the weights are incomplete: "
+            f"{count(len(fitted.missing), 'entry is', 'entries are')} missing or have "
             f"another shape, first {fitted.missing[0]!r}",
             where=str(path),
             fix=f"name the weights of a trained {info.model} behind {key}",
@@ -131,17 +134,12 @@ def _locate(config: Config, text: str | None, key: str) -> Path:
     if text is not None:
         if not fetch.is_url(text):
             checkpoint.finish_interrupted(Path(os.path.abspath(text)).parent)
-        return weights.locate(text, key, null="takes the best weights of Global.output")
+        return weights.locate(text, key, null=named_paths.describe_null(key, config.Global.model))
     best = RunFolder(config.Global.output).best_model
     checkpoint.finish_interrupted(best.folder)
     if best.weights.is_file():
         return best.weights
-    raise PaddlexMLError(
-        f"no trained model there: {best.weights} does not exist",
-        where=key,
-        fix=f"train first (-o Global.mode=train), or name a file *{WEIGHTS} or a URL behind {key}, "
-        "or the training's folder behind Global.output",
-    )
+    raise named_paths.no_model(best.weights, key)
 
 
 def _describe_bare_weights(config: Config, entries: dict[str, np.ndarray], path: Path) -> ModelInfo:
@@ -162,7 +160,7 @@ def _describe_bare_weights(config: Config, entries: dict[str, np.ndarray], path:
         names = annotation.read_labels(config.Global.dataset_dir / annotation.LABEL_FILE)
     if not layout.fits(len(names)):
         raise PaddlexMLError(
-            f"the weights have {outputs} classes, the data set has {len(names)}",
+            f"the weights have {count(outputs, 'class', 'classes')}, the data set has {len(names)}",
             where=str(path),
             fix="-o Global.dataset_dir=./dataset/my_set (the data set of the training)",
         )
@@ -190,7 +188,8 @@ def _refuse_contradictions(config: Config, info: ModelInfo, layout: HeadLayout, 
     wanted = config.Train.num_classes
     if wanted is not None and wanted != len(info.label_names):
         raise PaddlexMLError(
-            f"the weights have {len(info.label_names)} classes, Train.num_classes is {wanted}",
+            f"the weights have {count(len(info.label_names), 'class', 'classes')}, "
+            f"Train.num_classes is {wanted}",
             where=str(path),
             fix="-o Train.num_classes=null",
         )
@@ -198,7 +197,8 @@ def _refuse_contradictions(config: Config, info: ModelInfo, layout: HeadLayout, 
     queries = config.Train.num_queries
     if queries not in ("auto", layout.queries):
         raise PaddlexMLError(
-            f"the head of the weights has {layout.queries} queries, Train.num_queries is {queries}",
+            f"the head of the weights has {count(layout.queries, 'query', 'queries')}, "
+            f"Train.num_queries is {queries}",
             where=str(path),
             fix="-o Train.num_queries=auto",
         )

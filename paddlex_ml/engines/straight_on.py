@@ -20,6 +20,7 @@ from paddlex_ml.engines import check_dataset
 from paddlex_ml.engines.evaluate import run as evaluation
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
+from paddlex_ml.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +45,9 @@ def check(config: Config, typed: Collection[str]) -> Config:
         shown = " ".join(validation.override(*item) for item in values.items())
         train = result.attributes.train_samples
         logger.info(
-            "options for %d training images: %s (your own -o comes before them; "
+            "options for %s: %s (your own -o comes before them; "
             "-o Train.auto=false takes those of the file)",
-            *(train, shown),
+            *(count(train, "training image"), shown),
         )
     config = options_by_size.apply(config, values)
     config = validation.with_value(config, "CheckDataset.convert.src_dataset_type", None)

@@ -66,9 +66,9 @@ def require(form: str = "onnx") -> None:
         raise PaddlexMLError(
             f"an export to ONNX needs {', '.join(missing)}, not installed here",
             where=f"Export.format={form}",
-            fix=program.pip_install("'paddlex-ml[onnx]'")
+            fix=program.pip_install("paddlex-ml[onnx]")
             + ", or "
-            + program.pip_install("'paddle2onnx>=2.1,<2.2' 'onnxruntime>=1.18'"),
+            + program.pip_install("paddle2onnx>=2.1,<2.2", "onnxruntime>=1.18"),
         )
 
 

@@ -15,7 +15,7 @@ from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import UTF8
 from paddlex_ml.formats.subsets import parse_subset_of_path
 from paddlex_ml.storage import csv_text
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 NOT_READ = "not read"
 """The reason of a file that looks like annotations and that the reader does not know."""
@@ -145,18 +145,24 @@ class Account:
             cells = (self.with_labels + self.without_labels) * len(self.class_names)
             lines.append(f"labels: {self.unknown:,} of {cells:,} are unknown: neither 1 nor 0")
         for encoding, files in self.encodings.items():
-            lines.append(f"{len(files):,} files are read as {encoding}: {first_names(files, 3)}")
+            lines.append(
+                f"{count(len(files), 'file is', 'files are')} read as {encoding}: "
+                f"{first_names(files, 3)}"
+            )
         examples: dict[str, list[str]] = {}
         for (_, reason), dropped in self._dropped.items():
             examples.setdefault(reason, []).extend(dropped.examples)
-        for reason, count in self.dropped.items():
+        for reason, number in self.dropped.items():
             shown = f": {first_names(examples[reason], _EXAMPLES)}" if examples[reason] else ""
-            lines.append(f"{count:,} records dropped, {reason}{shown}")
+            lines.append(f"{count(number, 'record')} dropped, {reason}{shown}")
         found: dict[str, list[str]] = {}
         for guess in self.guesses:
             found.setdefault(guess.how, []).append(f"{guess.name} = {guess.path}")
         for how, pairs in found.items():
-            lines.append(f"{len(pairs):,} images were found {how}: {first_names(pairs, 3)}")
+            lines.append(
+                f"{count(len(pairs), 'image was', 'images were')} found {how}: "
+                f"{first_names(pairs, 3)}"
+            )
         for name, others in self.merged_names.items():
             lines.append(f"the class {name!r} is also spelt {first_names(list(map(repr, others)))}")
         for name, reason in self.names_left_out.items():

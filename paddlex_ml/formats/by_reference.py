@@ -18,9 +18,8 @@ import importlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
-from paddlex_ml import program, systems
+from paddlex_ml import systems
 from paddlex_ml.data.annotation import LISTS
 from paddlex_ml.data.faults import combine
 from paddlex_ml.data.inventory import (
@@ -28,22 +27,23 @@ from paddlex_ml.data.inventory import (
     LABEL_FILE,
     RELATIONS_FILE,
     TRAIN_FILE,
+    VAL_FILE,
     Inventory,
 )
 from paddlex_ml.data.split import Division
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import registry, rewrite
+from paddlex_ml.formats import registry, rewrite, source_path
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.formats.rewrite import Draft
 from paddlex_ml.storage import files
-from paddlex_ml.wording import first_names, path_override
+from paddlex_ml.wording import count, first_names, path_override
 
 IMAGES, SOURCE = "images", "source"
 """The links in the new data set: to the images, and to annotations that lie elsewhere."""
+_ANY_OF_OURS = (None, LABEL_FILE, TRAIN_FILE, VAL_FILE)
+"""Files that mean the lists beside them; None: the folder."""
 VAL_PERCENT = 20
 """Share of the images that val.txt gets where nothing divides them."""
-_KEY = "Global.dataset_dir"
-_ARCHIVES = (".zip", ".7z", ".rar", ".gz", ".tgz", ".bz2", ".xz")
 _JUNCTION = 0xA0000003
 """`st_reparse_tag` of a junction (IO_REPARSE_TAG_MOUNT_POINT)."""
 
@@ -68,7 +68,10 @@ class Understood:
         dataset = self.draft.parsed.dataset
         names, sizes = dataset.label_names, (len(dataset.train), len(dataset.val))
         shown = first_names(names, 5)
-        understood = f"{self.source}: {self.what}, {sum(sizes):,} images, {len(names):,} classes"
+        understood = (
+            f"{self.source}: {self.what}, {count(sum(sizes), 'image')}, "
+            f"{count(len(names), 'class', 'classes')}"
+        )
         divided = f"the source divides them: {sizes[0]:,} for training, {sizes[1]:,} for validation"
         if self.division is not None:
             share, seed = self.division.val_percent, self.division.seed
@@ -92,7 +95,7 @@ def understand(
     """
     folder, only = _locate(source)
     inventory = Inventory(folder)
-    own = inventory.own_lists if images is None and only in (None, TRAIN_FILE) else []
+    own = inventory.own_lists if images is None and only in _ANY_OF_OURS else []
     if {LABEL_FILE, TRAIN_FILE} <= {*own}:
         lists = [name for name in LISTS if f"{name}.txt" in own]
         draft, what = rewrite.draft_lists(folder, lists), "lists of ours"
@@ -133,34 +136,17 @@ def _refer(draft: Draft, target: Path, folder: Path) -> Draft:
 
 def _locate(source: Path) -> tuple[Path, str | None]:
     """The folder to read, and the only file of annotations that counts there; None: all of them."""
+    source_path.refuse(source)
     if source.is_dir():
         return source, None
-    if not source.is_file():
-        raise PaddlexMLError(
-            f"{source} does not exist",
-            where=_KEY,
-            fix="name a folder of photographs, or a table with their names and labels",
-        )
-    if source.suffix.lower() in _ARCHIVES:
-        _refuse_archive(source)
     if source.suffix.lower() not in ANNOTATION_SUFFIXES:
         endings = ", ".join(sorted(ANNOTATION_SUFFIXES))
         raise PaddlexMLError(
             f"{source} is neither a folder nor a file of labels",
-            where=_KEY,
+            where=source_path.KEY,
             fix=f"name a folder, or a file that ends with {endings}",
         )
     return source.parent, source.name
-
-
-def _refuse_archive(source: Path) -> NoReturn:
-    """Raise PaddlexMLError that says how to unpack it."""
-    target = source.with_suffix("")
-    fix = f"unpack it, and name the folder that it gives, such as {target}"
-    if source.suffix.lower() == ".zip":
-        words = ["-m", "zipfile", "-e", str(source), str(target)]
-        fix = f"{program.python()} {systems.join(words)}, and then name {target}"
-    raise PaddlexMLError(f"{source} is an archive, which must be unpacked", where=_KEY, fix=fix)
 
 
 def make_link(link: Path, folder: Path) -> None:

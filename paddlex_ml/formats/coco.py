@@ -66,7 +66,7 @@ from paddlex_ml.formats.coco_json import (
     to_id,
 )
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _STEP = 1000  # images between two calls of the progress
 
@@ -159,7 +159,7 @@ def _read_file(source: CocoSource, collector: Collector) -> _CocoFile:
         first_use.setdefault(annotation.category_id, index)
         flat += is_flat(annotation.bbox)
     if flat:
-        note = f"{source.path}: {flat:,} boxes have no area: their labels count"
+        note = f"{source.path}: {count(flat, 'box has', 'boxes have')} no area: their labels count"
         collector.notes.append(note)
     categories = [
         (_read_id(category.id, source, f"categories[{index}].id", collector), category.name.strip())
@@ -256,7 +256,8 @@ def _merge_images(
             collector.add_fault("duplicate image id", _locate(source, index, image), text, fix)
     if repeated:
         collector.notes.append(
-            f"{source.path}: {len(repeated):,} images are repeated in `images` and were merged: "
+            f"{source.path}: {count(len(repeated), 'image is', 'images are')} repeated in "
+            "`images` and were merged: "
             f"ids {first_names(repeated, 5)}"
         )
     return [images[index] for index in first.values()], list(first)
@@ -330,7 +331,10 @@ def _check_uses(files: list[_CocoFile], names: dict[Id, str], collector: Collect
             if category_id in names:
                 continue
             images = sum(category_id in row for row in file.labels.values())
-            text = f"no category has the id {category_id!r}, which {images:,} images show"
+            text = (
+                f"no category has the id {category_id!r}, which "
+                f"{count(images, 'image shows', 'images show')}"
+            )
             fix = "add the category to `categories`, or remove its annotations"
             where = f"{file.source.path}: annotations[{index}]"
             collector.add_fault("unknown category", where, text, fix)

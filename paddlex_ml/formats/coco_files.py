@@ -30,7 +30,7 @@ from paddlex_ml.formats.subsets import (
 )
 from paddlex_ml.storage import regular_file
 from paddlex_ml.systems import in_turn, quote
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _SUFFIX = ".json"
 _NAMED = re.compile(r"instances?_.+\.json|_annotations\.coco\.json", re.I)
@@ -202,7 +202,7 @@ def _leave_out_whole(
         if divided and (more := sorted(names - divided)):
             moves = [f"mv {quote(f'{root / p}')} {quote(f'{root / p}.unused')}" for p in others]
             raise PaddlexMLError(
-                f"{path} has {len(more):,} images that {' and '.join(others)} do not have: "
+                f"{path} has {count(len(more), 'image')} that {' and '.join(others)} do not have: "
                 f"{first_names(more, 5)}",
                 where=str(root),
                 fix=alternatives(

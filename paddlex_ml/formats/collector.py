@@ -26,7 +26,7 @@ from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import read_lines
 from paddlex_ml.formats.account import Account, GuessedImage
 from paddlex_ml.progress import ReportProgress, ignore_progress
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 CLASS_FILE = "classes.txt"
 """One class name a line, in the order of the ids: for formats that do not order their classes."""
@@ -295,10 +295,13 @@ class Collector:
         notes = list(self.notes)
         if self._missing:
             named = first_names(self._missing, 5)
-            notes.append(f"{len(self._missing):,} images are not there, left out: {named}")
+            notes.append(
+                f"{count(len(self._missing), 'image is', 'images are')} not there, left "
+                f"out: {named}"
+            )
         if self._again:
-            text = "images are named more than once: their labels were merged"
-            notes.append(f"{self._again:,} {text}")
+            named = count(self._again, "image is", "images are")
+            notes.append(f"{named} named more than once: their labels were merged")
         return SourceDataset(names, lists, list(retire), notes, self.account)
 
     def _list_absent(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from paddlex_ml import systems
+from paddlex_ml import program, systems
 from paddlex_ml.data.image_finder import ImageFinder
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats.collector import CLASS_FILE, Collector
@@ -18,7 +18,7 @@ from paddlex_ml.formats.subsets import (
 )
 from paddlex_ml.formats.table_columns import names_images, rank_image_columns
 from paddlex_ml.formats.table_files import SUFFIXES, Table, peek
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _MANY_TEXTS = 100  # .txt files: more are label files of single images
 _MANY_IDS = 40
@@ -153,9 +153,13 @@ def _refuse_several(
             seen |= cells
         if len(paths) > 1 and overlap:
             shown = first_names(paths, 5)
-            text = f"there are {len(paths):,} tables, and it is not clear which to read: {shown}"
-            moved = (str(collector.root / path) for path in paths[1:])
-            aside = systems.in_turn([systems.join(["mv", path, f"{path}.bak"]) for path in moved])
-            fix = f"name them train.csv and val.csv, or put all but one aside: {aside}"
+            text = (
+                f"there are {count(len(paths), 'table')}, and it is not clear which to "
+                f"read: {shown}"
+            )
+            start = f"{program.command()} --data"
+            each = [f"{start} {systems.quote(str(collector.root / path))}" for path in paths[:5]]
+            fix = f"read one of them alone: {' or '.join(each)}; where one is for training and one "
+            fix += "for validation, name them train.csv and val.csv"
             collector.add_fault("several files", "", text, fix)
     collector.raise_faults()

@@ -37,7 +37,7 @@ from paddlex_ml.data.walk import join
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset, check_class_name
 from paddlex_ml.formats.encoded_text import read_text, show_head
 from paddlex_ml.formats.subsets import assign_lists, parse_subset, parse_subset_of_path
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _SUFFIX = ".xml"
 _LAYOUT = "put the XML file of CVAT beside images/, as its export has it"
@@ -205,7 +205,7 @@ def _divide(collector: Collector, files: Mapping[str, _CvatFile]) -> dict[str, l
     test = groups.pop("test", [])
     if test:
         shown = first_names([image.name for image in test], 5)
-        collector.notes.append(f"{len(test):,} images of the subset test are not used: {shown}")
+        collector.notes.append(f"not used: {count(len(test), 'image')} of the subset test: {shown}")
     for image in test:
         found = collector.finder.find(image.name, _list_folders(collector, image))
         if isinstance(found, str):
@@ -215,7 +215,10 @@ def _divide(collector: Collector, files: Mapping[str, _CvatFile]) -> dict[str, l
         return {"train": [image for group in groups.values() for image in group]}
     if rest := groups.get(""):
         subsets = sorted({image.subset or "none" for image in rest})
-        text = f"{len(rest):,} images are neither of train nor of validation (subset: "
+        text = (
+            f"{count(len(rest), 'image is', 'images are')} neither of train nor of "
+            "validation (subset: "
+        )
         text += f"{first_names(subsets, 5)}), but others are: {rest[0].name}"
         fix = "give their task the subset train, validation or test in CVAT, and export again"
         collector.add_fault("in no list", rest[0].file, text, fix)

@@ -48,6 +48,7 @@ from paddlex_ml.errors import PaddlexMLError, alternatives
 from paddlex_ml.formats.collector import CLASS_FILE
 from paddlex_ml.progress import ReportProgress, ignore_progress
 from paddlex_ml.storage import csv_text
+from paddlex_ml.wording import count
 
 Texts = dict[str, str]
 UNKNOWN_WAYS = ("refuse", "negative", "positive")
@@ -90,7 +91,10 @@ def export(
         soft = 0 if images.soft is None else len(images.soft.ids)
         weighted = 0 if images.weights is None else int((images.weights != 1).sum())
         if soft or weighted:
-            what = f"{soft:,} labels have soft values and {weighted:,} images a weight, which "
+            what = (
+                f"{count(soft, 'label has', 'labels have')} soft values and "
+                f"{count(weighted, 'image')} a weight, which "
+            )
             raise PaddlexMLError(
                 f"{what}{kind} cannot hold",
                 where=str(root / f"{name}.txt"),
@@ -122,7 +126,7 @@ def _resolve_unknown(
     keeps = kind == "JSONL" or (kind == "CSV" and absent > 0)
     if unknown is None and keeps:
         return lists
-    text = f"{hidden:,} labels are unknown (-1)"
+    text = f"{count(hidden, 'label is', 'labels are')} unknown (-1)"
     if unknown is None:
         text += f", which {kind} cannot hold"
         text += " where no label is known to be absent" * (kind == "CSV")

@@ -29,6 +29,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from paddlex_ml import systems
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
@@ -46,7 +47,7 @@ from paddlex_ml.formats.records import (
 )
 from paddlex_ml.formats.subsets import SourceTable, parse_subset, parse_subset_of_path
 from paddlex_ml.storage import limited_yaml, regular_file
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 METADATA = "metadata.jsonl"
 _IMAGE = "file_name"
@@ -111,7 +112,7 @@ def _choose_label(collector: Collector, keys: Iterable[str]) -> str:
     shown = first_names([key for key in keys if key != _IMAGE], _MOST_COLUMNS)
     raise UnusableRecord(
         f"none of {', '.join(asked or LABEL_KEYS)} is there; there are: {shown} (name the one with "
-        "the labels: -o 'CheckDataset.convert.label_columns=[...]')"
+        f"the labels: -o {systems.quote('CheckDataset.convert.label_columns=[...]')})"
     )
 
 
@@ -145,7 +146,9 @@ def _read_rows(collector: Collector, table: SourceTable) -> Iterator[ImageRecord
             if any(cell.strip() for cell in cells):
                 rows.append((where, dict(zip(header, map(str.strip, cells), strict=False))))
                 if len(cells) != len(header):
-                    text = f"the row has {len(cells)} cells, the first line has {len(header)}"
+                    text = (
+                        f"the row has {count(len(cells), 'cell')}, the first line has {len(header)}"
+                    )
                     fix = "a cell with commas in it needs quotes around it"
                     collector.add_fault("wrong number of cells", where, text, fix)
                     return

@@ -53,7 +53,7 @@ from paddlex_ml.formats.subsets import (
     parse_subset,
     parse_subset_of_path,
 )
-from paddlex_ml.wording import first_names, path_override
+from paddlex_ml.wording import count, first_names, path_override
 
 # Endings of images; those that are not in SUFFIXES cannot be read.
 _PICTURES = frozenset(
@@ -155,7 +155,7 @@ def read(root: Path, options: Options) -> SourceDataset:
     collector.notes += folders.notes
     if folders.others:
         kinds = " or ".join(sorted({collector.account.left_out[path] for path in folders.others}))
-        text = f"{len(folders.others):,} files are not read, each {kinds}"
+        text = f"{count(len(folders.others), 'file is', 'files are')} not read, each {kinds}"
         text = f"{text}: {first_names(folders.others, 5)}"
         fix = (
             "convert them to JPEG or PNG, or give them the right ending; or leave them out: "
@@ -167,13 +167,15 @@ def read(root: Path, options: Options) -> SourceDataset:
             collector.add_fault("images of another kind", "", text, fix)
     _add_images(collector, images)
     if folders.deep:
-        text = f"{len(folders.deep):,} folders lie in folders of classes and are no classes of"
-        collector.notes.append(f"{text} their own: {first_names(list(folders.deep), 5)}")
+        one, many = "folder is no class of its own", "folders are no classes of their own"
+        text = f"{count(len(folders.deep), one, many)}, in folders of classes"
+        collector.notes.append(f"{text}: {first_names(list(folders.deep), 5)}")
     if folders.loose:
-        text = f"{len(folders.loose):,} images are in no class folder, left out"
+        text = f"{count(len(folders.loose), 'image is', 'images are')} in no class folder, left out"
         collector.notes.append(f"{text}: {first_names(folders.loose, 5)}")
     if folders.ignored:
-        text = f"{folders.ignored:,} hidden files and files that are not images were ignored"
+        ignored = count(folders.ignored, "file", "files")
+        text = f"ignored: {ignored}, hidden or no images"
         collector.notes.append(text)
     if len(folders.classes) == 1 and len(folders.deep) > 1:
         (name,) = folders.classes
@@ -207,7 +209,7 @@ def _find_lists(inventory: Inventory) -> _ClassFolders:
         return _ClassFolders({"train": base}, test, notes=notes)
     folders = [join(base, name) for name in listed.folders]
     if other := [path for path in folders if path not in subsets.values()]:
-        text = f"{len(other):,} folders beside train/ and val/ are left out"
+        text = f"left out: {count(len(other), 'folder')} beside train/ and val/"
         notes.append(f"{text}: {first_names(other, 5)}")
     lists = {name: subsets[subset] for subset, name in assign_lists(subsets).items()}
     return _ClassFolders(lists, test, notes=notes)
@@ -313,5 +315,8 @@ def _add_images(collector: Collector, lists: dict[str, list[_LabelledFile]]) -> 
         for path, labels in labels_by_path.items():
             collector.add(name, path, [""], labels - {NO_LABEL}, path)
     if merged:
-        text = f"{len(merged):,} images are copies of others, and were merged with them"
+        text = (
+            f"{count(len(merged), 'image is', 'images are')} copies of others, and were "
+            "merged with them"
+        )
         collector.notes.append(f"{text}: {first_names(merged, 5)}")

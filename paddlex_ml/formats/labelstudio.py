@@ -46,8 +46,8 @@ from paddlex_ml.formats.collector import (
     order_names,
 )
 from paddlex_ml.formats.labelstudio_rows import (
-    COLUMNS,
     LabelStudioTask,
+    choose_columns,
     is_address,
     list_names,
     read_address,
@@ -56,7 +56,7 @@ from paddlex_ml.formats.labelstudio_rows import (
 )
 from paddlex_ml.formats.subsets import choose_files, note_unused_test
 from paddlex_ml.storage import regular_file
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _LAYOUT = "put the export JSON, JSON-MIN, CSV or TSV of Label Studio beside the images"
 _TABLES = (".csv", ".tsv")
@@ -292,8 +292,11 @@ def _find_image_key(collector: Collector, tasks: list[LabelStudioTask]) -> str:
     targets = {target: control for task in tasks for control, target in task.targets.items()}
     if (wanted in keys or len(found) == 1) and wanted in (None, *keys):
         if len(found) > 1 and len(targets) > 1 and collector.options.label_columns is None:
-            text = f"the tasks have {len(found)} images, and labels for {len(targets)} of them"
-            fix = " or ".join(f"{COLUMNS.format(c)} (for {t})" for t, c in targets.items())
+            text = (
+                f"the tasks have {count(len(found), 'image')}, and labels for "
+                f"{len(targets)} of them"
+            )
+            fix = " or ".join(f"{choose_columns(c)} (for {t})" for t, c in targets.items())
             collector.add_fault("unclear columns", tasks[0].file, text, fix)
         return wanted or found[0]
     if wanted:
@@ -326,14 +329,14 @@ def _choose_labels(collector: Collector, tasks: list[LabelStudioTask]) -> set[st
                     choices.setdefault(name, set()).add(control)
     if missing := [name for name in chosen or () if name not in controls]:
         text = f"no control or column {missing[0]!r} has labels; there are {', '.join(controls)}"
-        fix = COLUMNS.format(", ".join(controls))
+        fix = choose_columns(", ".join(controls))
         collector.add_fault("unclear columns", tasks[0].file, text, fix)
     shared = sorted(name for name, users in choices.items() if len(users) > 1)
     if shared and chosen is None:
         users = sorted(choices[shared[0]])
         text = f"{shared[0]!r} is a value of {' and of '.join(users)}: it would be one class"
-        fix = " or ".join(COLUMNS.format(user) for user in users)
-        fix += f", or for one class: {COLUMNS.format(', '.join(controls))}"
+        fix = " or ".join(choose_columns(user) for user in users)
+        fix += f", or for one class: {choose_columns(', '.join(controls))}"
         collector.add_fault("unclear columns", tasks[0].file, text, fix)
     unused = [name for name in controls if chosen is not None and name not in chosen]
     if unused:

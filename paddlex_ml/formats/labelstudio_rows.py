@@ -16,9 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from paddlex_ml import systems
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.formats.collector import Collector
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _META = {
     *("annotation_id", "annotator", "created_at", "updated_at", "lead_time", "id", "agreement"),
@@ -29,8 +30,11 @@ _LABEL_NAME = re.compile(
     r"(?<![a-z])(choices?|labels?|class(es)?|categor(y|ies)|tags?)(?![a-z])", re.IGNORECASE
 )
 _UPLOAD = re.compile(r"/?data/upload/(?:\d+/)?(.+)")
-COLUMNS = "-o 'CheckDataset.convert.label_columns=[{}]'"
-"""The option that chooses columns, to be formatted with their names."""
+
+
+def choose_columns(names: str) -> str:
+    """The option that reads the labels of these controls."""
+    return f"-o {systems.quote(f'CheckDataset.convert.label_columns=[{names}]')}"
 
 
 @dataclass
@@ -117,7 +121,7 @@ def read_table(collector: Collector, file: str) -> list[dict[str, Any]]:
     header = [name.strip() for name in table[0]] if table else []
     for number, row in enumerate(table[1:], 2):
         if len(row) != len(header):
-            text = f"row {number} has {len(row)} cells, the first has {len(header)}"
+            text = f"row {number} has {count(len(row), 'cell')}, the first has {len(header)}"
             collector.add_fault("wrong number of cells", file, text, "export it again")
     return [
         {name: _read_cell(cell) for name, cell in zip(header, row, strict=False) if cell.strip()}
@@ -227,8 +231,8 @@ def _find_label_columns(collector: Collector, file: str, columns: dict[str, _Col
     if doubtful:
         shown = {name: first_names(sorted(columns[name].values), 3) for name in doubtful}
         text = "; ".join(f"{name} ({values})" for name, values in shown.items())
-        fix = COLUMNS.format(", ".join([*sure, *doubtful]))
-        fix += f" or {COLUMNS.format(', '.join(sure))}" if sure else ""
+        fix = choose_columns(", ".join([*sure, *doubtful]))
+        fix += f" or {choose_columns(', '.join(sure))}" if sure else ""
         what = f"these columns may have labels or not: {text}"
         collector.add_fault("unclear columns", file, what, fix)
     unused = [name for name in columns if name not in sure]

@@ -37,7 +37,7 @@ from paddlex_ml.formats.prepared import Prepared, Watch
 from paddlex_ml.formats.same_files import find_copies
 from paddlex_ml.metrics.known import UNKNOWN
 from paddlex_ml.storage import csv_text, files, folders
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 WAYS = ("first", "unknown", "present")
 """How a conflict may be decided: as the first set says that knows, as unknown, or as present."""
@@ -98,7 +98,8 @@ def merge(
         if table:
             files.write_bytes(fresh / CONFLICTS, csv_text.encode(_write_table(table)))
             joined.notes.append(
-                f"{len(table):,} labels differ between the sets ({CONFLICTS} has them all): "
+                f"{count(len(table), 'label differs', 'labels differ')} between the sets "
+                f"({CONFLICTS} has them all): "
                 f"decided by --conflicts {conflicts}"
             )
         source_set = SourceDataset(joined.label_names, lists, [], joined.notes)
@@ -159,7 +160,8 @@ def _refuse_large(labels: int, path: Path) -> None:
     room = machine_memory.available() // 2
     if labels * _BYTES > room:
         raise PaddlexMLError(
-            f"{labels:,} labels of this sparse list would be listed as unknown, or as absent, in "
+            f"{count(labels, 'label')} of this sparse list would be listed as unknown, or "
+            "as absent, in "
             f"the merged set: that takes about {labels * _BYTES / 1e9:.0f} GB of memory, of which "
             f"{room / 1e9:.0f} GB may be used",
             where=str(path),
@@ -292,7 +294,8 @@ def _refuse(table: Sequence[Sequence[str]], output: Path) -> PaddlexMLError:
     files.write_bytes(path, csv_text.encode(_write_table(table)))
     shown = first_names([f"{row[0]} ({row[1]})" for row in table], 5)
     return PaddlexMLError(
-        f"{len(table):,} labels are present in one set and absent in another: {shown}; "
+        f"{count(len(table), 'label is', 'labels are')} present in one set and absent in "
+        f"another: {shown}; "
         f"{path} has them all",
         where=str(output),
         fix=alternatives(

@@ -34,7 +34,7 @@ from paddlex_ml.formats.collector import SourceDataset
 from paddlex_ml.formats.nus_wide_lists import SPLITS, NusWideLists
 from paddlex_ml.formats.prepared import Prepared, Watch
 from paddlex_ml.storage import folders
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _FOLDERS = ("", "Flickr", "images")  # of the images, inside the folder that is named
 
@@ -93,7 +93,10 @@ def _find_images(root: Path, lists: NusWideLists, *, skip_missing: bool) -> dict
             fix = "--images DIR (another folder)"
             lists.faults.append(DatasetFault("nothing found", "", text, fix))
     if missing:
-        note = f"{len(missing):,} images are not there, left out: {first_names(missing, 5)}"
+        note = (
+            f"{count(len(missing), 'image is', 'images are')} not there, left out: "
+            f"{first_names(missing, 5)}"
+        )
         lists.notes.append(note)
     return paths
 
@@ -114,6 +117,6 @@ def _merge(root: Path, paths: list[str], targets: Dense, lists: NusWideLists) ->
     merged = np.zeros((len(rows), targets.shape[1]), np.uint8)
     np.maximum.at(merged, row_numbers, targets[kept])
     if again := len(kept) - len(rows):
-        text = "images are named more than once: their labels were merged"
-        lists.notes.append(f"{again:,} {text}")
+        named = count(again, "image is", "images are")
+        lists.notes.append(f"{named} named more than once: their labels were merged")
     return ImageList(root, [f"images/{path}" for path in rows], merged)

@@ -37,6 +37,7 @@ from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset, check_class_name
 from paddlex_ml.formats.subsets import SPELLINGS, assign_lists, parse_subset
 from paddlex_ml.formats.table_files import Table, peek, read_tables
+from paddlex_ml.wording import count
 
 _CLASS_TABLE = re.compile(r"(.*class-descriptions.*|classes)\.csv", re.I)
 _LAYOUT = "put the tables with ImageID and LabelName into the data set "
@@ -242,7 +243,10 @@ class _OpenImagesReader:
             if fault := check_class_name(names[-1], self._labels[0]):
                 collector.faults.append(fault)
         if bare := [key for key in keys if key not in self._names]:
-            text = f"{len(bare):,} classes have no name in a table of class descriptions"
+            text = (
+                f"{count(len(bare), 'class has', 'classes have')} no name in a table of "
+                "class descriptions"
+            )
             collector.notes.append(f"{text}: their ids are their names")
         for key in self._absent.keys() - self._present.keys():
             name = self._names.get(key, key)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from paddlex_ml import systems
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.wording import first_names
@@ -59,6 +60,12 @@ _KINDS = (
         'export the data set as "COCO" or "Multi-Label Classification" instead',
     ),
     _Kind(
+        "a table of old Excel",
+        (".xls",),
+        rb"",
+        "save it in Excel as .xlsx, or as CSV UTF-8",
+    ),
+    _Kind(
         "captions",
         (".json", ".jsonl"),
         rb'"captions?"\s*:',
@@ -91,8 +98,11 @@ def explain(inventory: Inventory) -> tuple[str, str]:
                 return f"{path} has {kind.name}, which is not read", kind.fix
     for path in files[:_LOOK_INTO]:
         if _has_other_encoding(inventory.read_head(path)) and path not in records:
+            name, new = (str(inventory.root / each) for each in (path, f"{path}.utf8"))
             fix = (
-                "save it as UTF-8: in Excel as CSV UTF-8, or with iconv -f (its encoding) -t UTF-8"
+                "save it as UTF-8: in Excel as CSV UTF-8, or if it is Western European by iconv -f "
+                f"CP1252 -t UTF-8 {systems.quote(name)} > {systems.quote(new)}, and rename the new "
+                "file to the old name"
             )
             return f"{path} is neither UTF-8 nor Chinese text in GB18030", fix
     text = f"none of the files that may be annotations is in a known format: {first_names(files)}"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from paddlex_ml.data.image_finder import ImageProblem, fold
 from paddlex_ml.data.walk import is_image, join
 from paddlex_ml.formats.collector import Collector
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _FOLDERS = ("JPEGImages", "images", "image", "imgs", "img")
 _OPTION = "-o CheckDataset.convert.image_from"
@@ -160,7 +160,10 @@ class OwnImages:
         self, image: str, paths: list[str], by_stem: Mapping[str, _Reading]
     ) -> None:
         readings = [f"{path} (its own name: {by_stem[path].path or 'no image'})" for path in paths]
-        text = f"{len(paths):,} files belong to {image}: {first_names(readings, 5)}"
+        text = (
+            f"{count(len(paths), 'file belongs', 'files belong')} to {image}: "
+            f"{first_names(readings, 5)}"
+        )
         fix = f"remove all but one, or merge their labels: {_OPTION}=field"
         self._collector.add_fault("image in doubt", paths[-1], text, fix)
 

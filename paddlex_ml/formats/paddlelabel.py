@@ -33,7 +33,7 @@ from paddlex_ml.formats.collector import Collector, Options, SourceDataset, chec
 from paddlex_ml.formats.encoded_text import show_head
 from paddlex_ml.formats.records import is_number
 from paddlex_ml.formats.subsets import assign_lists, note_unused_test, parse_subset
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _LABELS = "labels.txt"
 _LIST = re.compile(r"(train|val|valid|validation|test)_list\.txt", re.I)
@@ -86,7 +86,7 @@ def read(root: Path, options: Options) -> SourceDataset:
     images = collector.inventory.images
     if bare := [path for path in images if "no_annotation" in path.split("/")[:-1]]:
         collector.account.left_out.update(dict.fromkeys(bare, "PaddleLabel has no class for it"))
-        text = f"{len(bare):,} images of no_annotation/ are left out: {first_names(bare, 5)}"
+        text = f"left out: {count(len(bare), 'image')} of no_annotation/: {first_names(bare, 5)}"
         collector.notes.append(text)
     every = [line for listed in lines.values() for line in listed]
     used = {label for line in every for label in line.labels}
@@ -177,7 +177,7 @@ def _read_names(collector: Collector, used: set[int]) -> dict[int, str]:
         fix = "write one name a line, in the order of the numbers from 0, and no numbers"
         collector.add_fault("numbers in doubt", file, text, fix)
     for number in sorted(used - names.keys()):
-        text = f"the number {number} has no name: {file} has {len(lines):,} names, from 0"
+        text = f"the number {number} has no name: {file} has {count(len(lines), 'name')}, from 0"
         fix = "add the missing names, also for classes that were deleted in PaddleLabel"
         collector.add_fault("class not named", file, text, fix)
     _find_twice(collector, file, names)

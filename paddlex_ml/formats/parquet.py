@@ -46,7 +46,7 @@ from paddlex_ml.formats.records import (
 )
 from paddlex_ml.formats.subsets import SourceTable
 from paddlex_ml.storage import files
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _SUFFIX = ".parquet"
 LARGEST_GROUP = 4 << 30
@@ -170,7 +170,7 @@ def _choose_columns(collector: Collector, file: Any, path: str) -> tuple[str, st
     chosen = options.label_columns or ()
     if len(chosen) > 1:
         raise PaddlexMLError(
-            f"{len(chosen)} columns are chosen, but one has the labels",
+            f"{count(len(chosen), 'column is', 'columns are')} chosen, but one has the labels",
             where=str(collector.root / path),
             fix=" or ".join(write_override("convert.label_columns", [name]) for name in chosen),
         )
@@ -185,7 +185,7 @@ def _choose_columns(collector: Collector, file: Any, path: str) -> tuple[str, st
             raise PaddlexMLError(
                 f"no column has the {what}: {first_names(columns, 20)}",
                 where=str(collector.root / path),
-                fix=f"-o 'CheckDataset.convert.{option}={value}' (the name of the column)",
+                fix=f"-o {systems.quote(f'CheckDataset.convert.{option}={value}')} (the column)",
             )
         found.append(column)
     return found[0], found[1]

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from paddlex_ml import systems
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import Guess
 from paddlex_ml.formats.class_files import read_class_names
@@ -413,11 +414,10 @@ def _refuse_combinations(
             again = [counts[part] > 1 for part in parts]
             if all(again) if separator == " " else any(again):
                 shown = " and ".join(map(repr, parts[:3]))
+                option = f'CheckDataset.convert.separator="{separator}"'
                 what = f"{text!r} is one name, or several ({shown} are in other records, too)"
-                fix = (
-                    f"-o 'CheckDataset.convert.separator=\"{separator}\"', or, if it is one name, "
-                    f"write {CLASS_FILE} with all names, one a line"
-                )
+                fix = f"-o {systems.quote(option)}, or, if it is one name, write {CLASS_FILE} "
+                fix += "with all names, one a line"
                 collector.add_fault("one name or several", texts[text].where, what, fix)
                 return
 

@@ -199,15 +199,13 @@ def _choose(root: Path, only: str | None) -> Recognised:
             )
         what, repair = other_tools.explain(inventory)
         if what:
-            known = f"; the formats are {', '.join(FORMATS)} ({program.page('data.md')})"
-            raise PaddlexMLError(
-                f"no format is recognised: {what}", where=str(root), fix=repair + known
-            )
+            fix = f"{repair}; {program.page('data.md')} has all formats"
+            raise PaddlexMLError(f"no format is recognised: {what}", where=str(root), fix=fix)
         raise PaddlexMLError(
             "no format is recognised: there are no annotations, and no folders of classes",
             where=str(root),
             fix=f"-o Global.dataset_dir=... (the folder of the images and their annotations); "
-            f"the formats are {', '.join(FORMATS)} ({program.page('data.md')})",
+            f"{program.page('data.md')} has all formats",
         )
     raise PaddlexMLError(
         "the files may be of several formats: "

@@ -40,7 +40,7 @@ from paddlex_ml.formats import registry
 from paddlex_ml.formats.account import Account
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.storage import csv_text
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _ROWS = 40  # of the table in a log
 _EXAMPLES = 3
@@ -82,7 +82,11 @@ class Rewritten:
         if self.images:
             hidden = len(self.classes) - _ROWS
             *rows, total = split.render([*self.classes[:_ROWS], self.images])
-            more = [f"... and {hidden} classes more, less uneven"] if hidden > 0 else []
+            more = (
+                [f"... and {count(hidden, 'class', 'classes')} more, less uneven"]
+                if hidden > 0
+                else []
+            )
             lines += ["images of each class, the most uneven first:", *rows, *more, total]
             lines += _explain_one_sided(split.find_one_sided(self.classes))
         if files:
@@ -193,7 +197,7 @@ class Draft:
                 train.soft, before, train.values, known.implied_by
             )
             new["train"] = replace(train, soft=soft)
-            text = f"{raised:,} soft values of train.txt were raised by {relations.FILE}"
+            text = f"{count(raised, 'soft value')} of train.txt raised by {relations.FILE}"
             notes += [text] * (raised > 0)
         parsed = replace(self.parsed, dataset=replace(self.parsed.dataset, **new))
         return replace(self, parsed=parsed, completed=done, notes=notes, is_raised=raised > 0)
@@ -339,7 +343,7 @@ def _explain_one_sided(rows: Sequence[Row]) -> list[str]:
         if names:
             what = f"one image only, in {side}" if single else f"images in {side} only"
             shown = first_names(names)
-            lines.append(f"{len(names)} classes have {what}: {shown}")
+            lines.append(f"{count(len(names), 'class has', 'classes have')} {what}: {shown}")
     return lines
 
 

@@ -18,7 +18,7 @@ from paddlex_ml.data.walk import join, list_folder, walk
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.systems import quote
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 SPELLINGS = {"train": ["train"], "val": ["val", "valid", "validation"], "test": ["test"]}
 _SUBSETS = {word: subset for subset, words in SPELLINGS.items() for word in words}
@@ -137,7 +137,8 @@ def divide_files(
     for path in paths:
         lists[find_subset(path)].append(path)
     test, rest = lists.pop("test"), lists[""]
-    notes = [f"{len(test):,} files in test/ are not used: {first_names(test, 5)}"] if test else []
+    unused = count(len(test), "file in test/ is", "files in test/ are")
+    notes = [f"{unused} not used: {first_names(test, 5)}"] if test else []
     if not (lists["train"] and lists["val"]):
         return {"train": sorted(path for listed in lists.values() for path in listed)}, [], notes
     del lists[""]

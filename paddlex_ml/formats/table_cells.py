@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from paddlex_ml.formats.overrides import write_override
+from paddlex_ml.wording import count
 
 SURE = ("|", "｜", ";", "；", "、", "\t", "\n", "\u3000")
 """Separators that names do not have in them."""
@@ -174,7 +175,7 @@ def _read_flags(
     cells: Collection[str], size: int, class_names: Collection[str]
 ) -> tuple[CellReader, str, Doubt | None]:
     text = f"{max(cells)!r} has 0 or 1 for each of {size} classes"
-    fix = f"write their {size} names into classes.txt in the data set folder, one a line"
+    fix = f"write their {count(size, 'name')} into classes.txt in the data set folder, one a line"
     doubt = Doubt(max(cells), text, fix) if size != len(class_names) else None
     return CellReader(one_hot=tuple(class_names)), f"{text}: those of classes.txt", doubt
 
@@ -191,7 +192,7 @@ def _describe(
         how = "each cell is one name"
         if found:
             how = f"label names are separated by {join_signs(found)}"
-        note = f"{how}: {len(names):,} names"
+        note = f"{how}: {count(len(names), 'name')}"
         if found:
             note += f" ({len(plain):,} if each cell were one name)"
         notes.append(f"{note}; to choose: {_propose(found)}")
@@ -281,7 +282,8 @@ class _Evidence:
         shown = min(self.parts_of)
         text = (
             f"{shown!r} may be one name or {len(self.parts_of[shown])}: cut at "
-            f"{join_signs([self.sign])} there are {self.after:,} names, else {len(self.names):,}"
+            f"{join_signs([self.sign])} there are {count(self.after, 'name')}, else "
+            f"{len(self.names):,}"
         )
         cut_it = _propose([*found, self.sign])
         fix = f"{cut_it} to cut, or {_propose(found)} to keep it whole"

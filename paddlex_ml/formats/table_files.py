@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from paddlex_ml import program
 from paddlex_ml.data.inventory import Inventory
@@ -22,6 +22,7 @@ from paddlex_ml.data.walk import is_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import Collector
 from paddlex_ml.storage import archives, csv_text, regular_file
+from paddlex_ml.wording import count, first_names
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 WORKBOOK = ".xlsx"
@@ -34,6 +35,10 @@ _MOST_GROWTH = 100  # of a workbook when it is unpacked; that of full tables is 
 _SPARE = 1 << 20  # bytes that any workbook may unpack to
 _MOST_ROWS = 1 << 20  # of a sheet: Excel has no more
 _MOST_CELLS = 20_000_000  # of a sheet: half a gigabyte, or 20,000 images with 1,000 columns
+_TITLES = 10  # rows above a table
+_MOST_MERGED = 10_000
+_LONGEST_MERGED = 100  # bytes
+_MERGED = re.compile(rb'mergeCell ref="([A-Z]{1,3})([0-9]{1,7}):([A-Z]{1,3})([0-9]{1,7})"')
 _EXCEL_SEPARATOR = re.compile(r"sep=(.)", re.I)  # the first line of a file for Excel may tell it
 
 
@@ -43,6 +48,10 @@ class TableRow(NamedTuple):
     number: int
     """Line on which the row begins, or its number in a sheet."""
     cells: list[str]
+
+
+Sheet: TypeAlias = tuple[str, Iterator[TableRow]]
+"""Name and rows."""
 
 
 @dataclass
@@ -85,7 +94,12 @@ class Table:
 def read_tables(collector: Collector, path: str) -> list[Table]:
     """Read the table of a text file, or those of a workbook; faults go to the collector."""
     if path.lower().endswith(WORKBOOK):
-        sheets = list(_read_workbook(collector.root / path, path))
+        every = list(_read_workbook(collector.root / path, path))
+        sheets = _tables_of(every)
+        others = [title for title, _ in every if title not in [each for each, _ in sheets]]
+        if others:
+            shown = f"{count(len(others), 'sheet')} of one column: {first_names(others, 5)}"
+            collector.notes.append(f"{path}: left out: {shown}")
     else:
         lines = collector.read_lines(path, records=False)
         if any(line is None for line in lines):
@@ -114,7 +128,8 @@ def peek(inventory: Inventory, path: str) -> Table | None:
     """The first rows of the first table of a file; None where it has none or is damaged."""
     try:
         if path.lower().endswith(WORKBOOK):
-            _, rows = next(_read_workbook(inventory.root / path, path))
+            sheets = [rows for _, rows in _tables_of(_read_workbook(inventory.root / path, path))]
+            rows = sheets[0]
         else:
             head = inventory.read_head(path)
             if len(head) == 2**16:
@@ -122,7 +137,7 @@ def peek(inventory: Inventory, path: str) -> Table | None:
             text = to_utf8(head)[0].decode("utf-8", "strict")
             rows = _parse_strictly(text.replace("\r\n", "\n").split("\n"))
         some = list(islice(rows, _PEEK))
-    except (PaddlexMLError, UnicodeDecodeError, csv.Error, StopIteration):
+    except (PaddlexMLError, UnicodeDecodeError, csv.Error, IndexError):
         return None
     if not some:
         return None
@@ -150,7 +165,7 @@ def _build(collector: Collector, path: str, sheet: str, rows: Iterator[TableRow]
         if len(cells) == width:
             table.rows.append(TableRow(row.number, cells))
             continue
-        text = f"the row has {len(row.cells)} cells, the first line has {width}"
+        text = f"the row has {count(len(row.cells), 'cell')}, the first line has {width}"
         fix = "write a cell for every column; a cell with separators in it needs quotes around it"
         collector.add_fault("wrong number of cells", table.locate(row), text, fix)
     return table
@@ -231,7 +246,14 @@ def find_delimiter(lines: Iterable[str]) -> str:
 # Workbooks
 
 
-def _read_workbook(path: Path, name: str) -> Iterator[tuple[str, Iterator[TableRow]]]:
+def _tables_of(sheets: Iterable[Sheet]) -> list[Sheet]:
+    """The sheets with several columns, where there are some: others hold notes for people."""
+    known = [(title, [*rows]) for title, rows in sheets]
+    wide = [each for each in known if len(each[1][0].cells) > 1]
+    return [(title, iter(rows)) for title, rows in wide or known]
+
+
+def _read_workbook(path: Path, name: str) -> Iterator[Sheet]:
     """Name and rows of each sheet that is not empty. Raises PaddlexMLError."""
     try:
         from openpyxl import load_workbook
@@ -239,7 +261,7 @@ def _read_workbook(path: Path, name: str) -> Iterator[tuple[str, Iterator[TableR
         raise PaddlexMLError(
             "reading an Excel workbook needs the package openpyxl",
             where=name,
-            fix=program.pip_install("'paddlex-ml[excel]'") + ", or save the sheet as CSV UTF-8",
+            fix=program.pip_install("paddlex-ml[excel]") + ", or save the sheet as CSV UTF-8",
         ) from error
     try:
         archives.refuse_large_directory(path)
@@ -269,8 +291,10 @@ def _refuse_grown(file: BinaryIO, size: int) -> None:
 
 
 def _read_sheet(sheet: Any) -> Iterator[TableRow]:
+    merged, open_cells = _find_merged(sheet), dict[int, tuple[int, str]]()
     sheet.reset_dimensions()  # what a file says of its size may be wrong
     width = taken = 0
+    titles: list[TableRow] = []
     for number, values in enumerate(sheet.iter_rows(values_only=True), 1):
         taken += len(values)
         if number > _MOST_ROWS or taken > _MOST_CELLS:  # a row may name any place
@@ -279,9 +303,48 @@ def _read_sheet(sheet: Any) -> Iterator[TableRow]:
         cells = [_show_value(value) for value in values]
         if not any(cells):
             continue
+        for column, (last, value) in open_cells.items():
+            if number <= last and column < len(cells):
+                cells[column] = cells[column] or value
+        for column, last in merged.get(number, ()):
+            open_cells[column] = (last, cells[column] if column < len(cells) else "")
+        filled = [cell for cell in cells if cell]
+        if not width and len(titles) < _TITLES and len(filled) == 1 and not _begins(filled[0]):
+            titles.append(TableRow(number, filled))
+            continue
         if not width:
             width = max(i for i, cell in enumerate(cells, 1) if cell)
+            yield from titles if width == 1 else ()
         yield TableRow(number, _fit([*cells, *[""] * (width - len(cells))], width))
+    if not width:
+        yield from titles
+
+
+def _begins(cell: str) -> bool:
+    """Whether a cell that stands alone in the first row is of a table, and no title above it."""
+    return cell.casefold() in _IMAGE_COLUMNS or is_image(cell)
+
+
+def _find_merged(sheet: Any) -> dict[int, list[tuple[int, int]]]:
+    """Cells of one column that are merged: first row -> columns, from 0, and last rows.
+
+    Such a cell counts for each of its rows, as a person reads it. openpyxl does not tell them of a
+    sheet that it reads row by row.
+    """
+    from openpyxl.utils import column_index_from_string
+
+    found, rest = set[tuple[int, int, int]](), b""
+    with sheet.parent._archive.open(sheet._worksheet_path) as xml:
+        while piece := xml.read(1 << 20):
+            for left, first, right, last in _MERGED.findall(rest + piece):
+                if left == right and first != last and len(found) < _MOST_MERGED:
+                    column = column_index_from_string(left.decode()) - 1
+                    found.add((int(first), column, int(last)))
+            rest = piece[-_LONGEST_MERGED:]
+    of_row: dict[int, list[tuple[int, int]]] = {}
+    for row, column, end in sorted(found):
+        of_row.setdefault(row, []).append((column, end))
+    return of_row
 
 
 def _show_value(value: object) -> str:

@@ -51,7 +51,7 @@ from paddlex_ml.formats.records import (
     has_ids,
 )
 from paddlex_ml.formats.subsets import SourceTable
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _ENDINGS = "|".join(re.escape(suffix) for suffix in SUFFIXES)
 _LINE = re.compile(rf"(.+?(?:{_ENDINGS}))(?:\s*[\t,; ]\s*(.*))?", re.I)
@@ -201,7 +201,8 @@ def _refuse_free_text(dataset: SourceDataset, root: Path) -> None:
     if images >= _FREE_TEXT and len(dataset.label_names) > images / 2:
         shown = first_names(list(map(repr, dataset.label_names)), 3)
         raise PaddlexMLError(
-            f"{images:,} images have {len(dataset.label_names):,} different labels ({shown}): "
+            f"{count(images, 'image has', 'images have')} {len(dataset.label_names):,} "
+            f"different labels ({shown}): "
             "sentences or names of files, not classes",
             where=str(root),
             fix="name the folder of a list with classes; if these are classes, write classes.txt",

@@ -41,6 +41,7 @@ from paddlex_ml.formats.records import (
     finish_records,
 )
 from paddlex_ml.formats.subsets import SourceTable
+from paddlex_ml.wording import count
 
 _USES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -101,7 +102,9 @@ def read(root: Path, options: Options) -> SourceDataset:
     uses = {record.table.subset or record.subset for record in records}
     if "" in uses and len(uses) > 1:
         free = sum(not (record.table.subset or record.subset) for record in records)
-        collector.notes.append(f"{free:,} images have no use (UNASSIGNED): they are for training")
+        collector.notes.append(
+            f"{count(free, 'image has', 'images have')} no use (UNASSIGNED): they are for training"
+        )
         records = [record._replace(subset=record.subset or "train") for record in records]
     return finish_records(collector, records)
 

@@ -64,7 +64,7 @@ from paddlex_ml.formats.own_image import OwnImages
 from paddlex_ml.formats.subsets import divide_files
 from paddlex_ml.formats.voc_lists import ListedImage
 from paddlex_ml.storage import regular_file
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _SUFFIX = ".xml"
 _LAYOUT = "put the XML files into Annotations/ and the images into JPEGImages/, with equal names"
@@ -242,7 +242,10 @@ def _tell_difficult(collector: Collector, difficult: Sequence[str]) -> None:
     option += "" if chosen else write_override("convert.uncertain", "positive")
     counts = Counter(difficult)
     shown = first_names([f"{name} ({count:,})" for name, count in counts.most_common()], 5)
-    text = f"{len(difficult):,} labels have difficult objects alone, and are {becomes}"
+    text = (
+        f"{count(len(difficult), 'label has', 'labels have')} difficult objects alone, "
+        f"and are {becomes}"
+    )
     collector.notes.append(f"{text}: {shown}{option}")
 
 

@@ -40,7 +40,7 @@ from paddlex_ml.formats.records import (
 )
 from paddlex_ml.formats.subsets import SourceTable
 from paddlex_ml.storage import archives, regular_file
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _KINDS = (".json", ".cls", ".txt")
 _FOREIGN = {"shapes", "imagePath", "annotation", "annotations", "images", "imageData"}
@@ -132,7 +132,7 @@ def _refuse_packed(root: Path, tars: list[str]) -> None:
     how = f": (cd {systems.quote(str(root))} && for t in {patterns}; do "
     how += 'mkdir -p "${t%.tar}" && tar -xf "$t" -C "${t%.tar}"; done)'
     raise PaddlexMLError(
-        f"the images are inside {len(tars):,} tar files: {first_names(tars, 3)}",
+        f"the images are inside {count(len(tars), 'tar file')}: {first_names(tars, 3)}",
         where=str(root),
         fix="unpack them" + (", each in a folder of its name" if systems.IS_WINDOWS else how),
     )

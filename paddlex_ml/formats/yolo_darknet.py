@@ -16,7 +16,7 @@ from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats.collector import Collector
 from paddlex_ml.formats.subsets import parse_subset
 from paddlex_ml.formats.yolo_yaml import DataFile, PathEntry
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _KEY = re.compile(rb"^\s*(train|valid|val|names)\s*=\s*\S", re.MULTILINE)
 
@@ -33,7 +33,7 @@ def find(inventory: Inventory) -> str:
     ]
     found.sort(key=lambda path: (not path.lower().endswith("obj.data"), path.count("/")))
     if len(found) > 1 and not found[0].lower().endswith("obj.data"):
-        text = f"{len(found)} files may say where the images are: {first_names(found, 5)}"
+        text = f"{count(len(found), 'file')} may say where the images are: {first_names(found, 5)}"
         fix = "name the right one obj.data, or move the others away"
         raise combine([DatasetFault("several files", "", text, fix)], inventory.root)
     return found[0] if found else ""

@@ -7,7 +7,7 @@ from paddlex_ml.formats.collector import Collector
 from paddlex_ml.formats.yolo_images import TEST
 from paddlex_ml.formats.yolo_labels import LabelFiles, find_subset
 from paddlex_ml.formats.yolo_lines import FIX, ClassIds, sniff
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 
 class YoloLabelReader:
@@ -57,11 +57,14 @@ class YoloLabelReader:
         collector.account.left_out.update(dict.fromkeys(unused, "no image has its name"))
         if unused:
             shown = first_names(unused, 5)
-            collector.notes.append(f"{len(unused):,} label files have no image: {shown}")
+            collector.notes.append(
+                f"{count(len(unused), 'label file has', 'label files have')} no image: {shown}"
+            )
         if unused and 2 * len(without) > images:
             text = (
                 f"{len(without):,} of {images:,} images have no label file "
-                f"({first_names(without, 3)}), but {len(unused):,} label files have no image"
+                f"({first_names(without, 3)}), but "
+                f"{count(len(unused), 'label file has', 'label files have')} no image"
                 f" ({first_names(unused, 3)})"
             )
             fix = f"{collector.layout}; or move these label files out of the data set"
@@ -96,15 +99,21 @@ class YoloLabelReader:
         notes = self._collector.notes
         for folder, pairs in sorted(self._unusual.items()):
             place = f"{folder}/" if folder else "the data set folder"
-            text = f"the labels of {len(pairs):,} images are read from {place}"
+            text = f"the labels of {count(len(pairs), 'image')} are read from {place}"
             notes.append(f"{text}: {first_names(pairs, 3)}")
         if shared := [file for file, images in self._owners.items() if len(images) > 1]:
-            text = f"{len(shared):,} label files are those of several images each"
+            text = (
+                f"{count(len(shared), 'label file is that', 'label files are those')} of "
+                "several images each"
+            )
             example = f"{shared[0]} of {first_names(list(self._owners[shared[0]]), 3)}"
             notes.append(f"{text}: {example}")
         if without := list(self._collector.account.not_annotated):
             shown = first_names(without, 5)
-            notes.append(f"{len(without):,} images have no label file, so no label: {shown}")
+            notes.append(
+                f"{count(len(without), 'image has', 'images have')} no label file, so no "
+                f"label: {shown}"
+            )
 
     def _list_unused(self) -> list[str]:
         """The label files that belong to no image; other text files stay unknown."""

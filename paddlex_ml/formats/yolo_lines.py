@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from paddlex_ml.data.lines import to_utf8
+from paddlex_ml.wording import count
 
 FIX = (
     'write "<class id> <x> <y> <width> <height>", or a class id and the points of a polygon; or, '
@@ -54,7 +55,10 @@ class ClassIds:
         if self._grow:
             return f"the class id {number} has no name: other lines have names in their place"
         if self._count is not None and number >= self._count:
-            return f"the class id {number} has no name: {self._count:,} classes are named"
+            return (
+                f"the class id {number} has no name: "
+                f"{count(self._count, 'class is', 'classes are')} named"
+            )
         if not _are_finite(fields[1:]):
             return "not all fields behind the class id are numbers"
         return number

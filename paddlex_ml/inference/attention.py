@@ -21,6 +21,7 @@ from typing import TypeAlias
 import numpy as np
 
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.wording import count
 
 _STRIDES = (32, 16, *range(4, 65))  # pixels of a cell: convolutions, vision transformers, others
 _ROUNDED = 0.02  # by which an attention may miss the sum of 1, in a graph of half precision
@@ -85,7 +86,11 @@ def open_network(
         raise _no_map(f"the last softmax of its graph, {shape}, is no attention", where)
     queries, tokens = values.shape[2:]
     if queries > classes:
-        raise _no_map(f"its last attention has {queries} queries for {classes} classes", where)
+        raise _no_map(
+            f"its last attention has {count(queries, 'query', 'queries')} for "
+            f"{count(classes, 'class', 'classes')}",
+            where,
+        )
     if tokens == 1 and max(width, height) > 2 * min(_STRIDES[:2]):
         refuse_one_token("first_patch", where)
     if tokens == 1:
@@ -99,7 +104,10 @@ def open_network(
         raise _no_map(f"its {tokens} tokens are no grid over {width} x {height} pixels", where)
     of_class = class_queries or [c // -(-classes // queries) for c in range(classes)]
     if max(of_class) >= queries:
-        raise _no_map(f"it has {queries} queries, and class_queries names {max(of_class)}", where)
+        raise _no_map(
+            f"it has {count(queries, 'query', 'queries')}, and class_queries names {max(of_class)}",
+            where,
+        )
     return Attention(network, of_class, grid)
 
 

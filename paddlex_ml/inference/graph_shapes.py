@@ -15,6 +15,7 @@ from typing import Any
 
 from paddlex_ml.artifacts.run_folder import INFERENCE_YML
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.wording import count
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ def check(shapes: GraphShapes, *, size: tuple[int, int], classes: int, where: Pa
     for given in shapes.outputs[:1]:
         if len(given) == 2 and not _fits(given[1], classes):
             raise PaddlexMLError(
-                f"{classes} class names are listed, the network gives {given[1]} scores per image",
+                f"{count(classes, 'class name is', 'class names are')} listed, the network "
+                f"gives {given[1]} scores per image",
                 where=str(where.with_name(INFERENCE_YML)),
                 fix=f"list one name per output, or take graph and {INFERENCE_YML} of one export",
             )

@@ -144,7 +144,7 @@ def _providers(runtime: Any, device: str) -> list[Any]:
 def _tell_gpu_is_not_used(device: str) -> None:
     """Warn, or raise PaddlexMLError where a GPU was asked for: onnxruntime has taken the CPU."""
     reason = "onnxruntime cannot use the GPU: libraries of CUDA or cuDNN are missing, or no driver"
-    install = program.pip_install("'onnxruntime-gpu[cuda,cudnn]'")
+    install = program.pip_install("onnxruntime-gpu[cuda,cudnn]")
     if device != "auto":
         fix = f"{install}; see that nvidia-smi names the GPU; or choose the device cpu"
         raise PaddlexMLError(reason, where=f"device {device}", fix=fix)

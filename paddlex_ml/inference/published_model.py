@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from paddlex_ml.artifacts.run_folder import GRAPH, INFERENCE_YML, PARAMETERS, PROGRAM
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import archives, cache, fetch, file_state, folders, regular_file
+from paddlex_ml.wording import count
 
 _RECORD_LIMIT = 10_000  # bytes: the state of a file has less than 100
 SIZE_LIMIT = 4 * 2**30  # bytes, unpacked; the largest published model has 0.4
@@ -66,7 +67,7 @@ def _unpack(archive: Path, target: Path | None = None) -> None:
             if path.parent in parents and path.name.startswith("inference")
         }
         if len(parents) != 1:
-            reason = f"it holds {len(parents)} files {INFERENCE_YML} instead of one"
+            reason = f"it holds {count(len(parents), 'file')} {INFERENCE_YML} instead of one"
         elif PARAMETERS not in model or not model.keys() & {GRAPH, PROGRAM}:
             reason = f"it holds only {', '.join(sorted(model))}"
         else:

@@ -15,7 +15,7 @@ import numpy as np
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.class_relations import ClassRelations
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 Threshold: TypeAlias = float | Sequence[float] | Mapping[str | int, float] | np.ndarray
 """A number, one number per class, or a mapping with "default" and class ids or names."""
@@ -37,7 +37,8 @@ def resolve(
         return np.full(len(label_names), _check_number(threshold, where), np.float32)
     if len(threshold) != len(label_names):
         raise PaddlexMLError(
-            f"{len(threshold)} thresholds are given, the model has {len(label_names)} classes",
+            f"{len(threshold)} thresholds are given, the model has "
+            f"{count(len(label_names), 'class', 'classes')}",
             where=where,
             fix=f"give one number per class, or a mapping: {{default: 0.5, {label_names[0]}: 0.3}}",
         )

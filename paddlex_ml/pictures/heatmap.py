@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from paddlex_ml.pictures.fonts import find_font
 from paddlex_ml.pictures.labelled import LONGEST_SIDE, check_limit, colour_of, fit, spell
+from paddlex_ml.wording import count
 
 MOST = 11
 """Labels of a sheet: twelve tiles with the photograph; more would be too small on a screen."""
@@ -129,7 +130,7 @@ def _notes(labels: Sequence[Label], shared_by: int, shown: int = MOST) -> list[s
     if all(float(label.map.max()) * label.map.size < _FLAT for label in labels[:shown]):
         lines.append("The attention is nearly even everywhere: these maps mean little.")
     if shared_by > 1:
-        lines.append(f"{shared_by} classes each share one map in this model.")
+        lines.append(f"{count(shared_by, 'class', 'classes')} each share one map in this model.")
     if len(labels) > shown:
         lines.append(f"Labels with lower scores that are left out: {len(labels) - shown}.")
     return lines

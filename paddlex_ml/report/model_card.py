@@ -16,7 +16,7 @@ import msgspec
 from paddlex_ml.artifacts import evaluate_result, run_record
 from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 from paddlex_ml.artifacts.run_folder import RunFolder
-from paddlex_ml.artifacts.run_record import RunRecord
+from paddlex_ml.artifacts.run_record import RunIdentity, RunRecord
 from paddlex_ml.artifacts.train_result import Best, StartedFrom, TrainResult
 from paddlex_ml.data.inventory import VAL_FILE
 from paddlex_ml.errors import PaddlexMLError
@@ -25,6 +25,7 @@ from paddlex_ml.report.advice import FEW
 from paddlex_ml.safe_text import one_line, visible
 from paddlex_ml.storage import regular_file
 from paddlex_ml.storage.files import write_text
+from paddlex_ml.wording import count
 
 _MOST_CLASSES = 100
 """Rows of the table of classes: of more classes, the worst are shown."""
@@ -38,14 +39,16 @@ class _Metrics(msgspec.Struct, frozen=True):
     epochs: int
     constant_map: float
     MultiLabelMAP_ci95: tuple[float, float] | None = None
+    better_than_guessing: bool | None = None
 
 
-class _Training(msgspec.Struct, frozen=True):
-    """What the card needs of train_result.json."""
+class Trained(msgspec.Struct, frozen=True):
+    """What the card, and a prediction, need of train_result.json."""
 
     model_name: str
     models: _Models
     metrics: _Metrics
+    run: RunIdentity | None = None
     started_from: StartedFrom | None = None
 
 
@@ -60,37 +63,38 @@ def write(
     None, and nothing is written, where the folder holds no such training.
     """
     files = RunFolder(output)
-    record, trained = run_record.read(files.run_json), _read_training(files.result("train"))
+    record, trained = run_record.read(files.run_json), read_training(files.result("train"))
     if result is not None:
-        trained = msgspec.convert(msgspec.to_builtins(result), _Training)
+        trained = msgspec.convert(msgspec.to_builtins(result), Trained)
     if record is None or trained is None or not files.best_model.folder.is_dir():
         return None
-    text = "\n".join(_lines(record, trained, _read_evaluation(files, record, evaluated)))
+    text = "\n".join(_lines(record, trained, read_evaluation(files, record.id, evaluated)))
     write_text(files.model_card, text + "\n")
     return files.model_card
 
 
-def _read_training(path: Path) -> _Training | None:
+def read_training(path: Path) -> Trained | None:
+    """The result of a training that is complete, or None."""
     with suppress(OSError, ValueError):  # none, one that failed, or of another version
         content = regular_file.read(path, regular_file.LARGEST_RESULT)
-        return msgspec.json.decode(content, type=_Training)
+        return msgspec.json.decode(content, type=Trained)
     return None
 
 
-def _read_evaluation(
-    files: RunFolder, record: RunRecord, evaluated: EvaluationResult | None
+def read_evaluation(
+    files: RunFolder, run_id: str, evaluated: EvaluationResult | None = None
 ) -> EvaluationResult | None:
-    """The evaluation of the best model of this training, if the folder has one."""
+    """The evaluation of the best model of the training `run_id`, if the folder has one."""
     with suppress(PaddlexMLError):
         found = evaluated or evaluate_result.read(files.result("evaluate"))
         is_best = files.best_model.folder.name in Path(found.weight_path).parts
-        if is_best and found.run is not None and found.run.id == record.id:
+        if is_best and found.run is not None and found.run.id == run_id:
             return found
     return None
 
 
 def _lines(
-    record: RunRecord, trained: _Training, evaluated: EvaluationResult | None
+    record: RunRecord, trained: Trained, evaluated: EvaluationResult | None
 ) -> Iterator[str]:
     best, metrics = trained.models.best, trained.metrics
     kind = {"raw": "raw", "ema": "averaged (EMA)"}[best.weights]
@@ -99,8 +103,10 @@ def _lines(
     yield f"- Run `{_cell(record.id)}`, last start {_cell(record.start)}"
     yield f"- Weights: {kind}, of epoch {best.epoch} of {metrics.epochs}"
     if (start := trained.started_from) is not None:
-        yield f"- Started from `{_cell(start.path)}`: {len(start.kept)} classes kept, " + (
-            f"{len(start.new)} new, {len(start.dropped)} dropped"
+        yield (
+            f"- Started from `{_cell(start.path)}`: "
+            f"{count(len(start.kept), 'class', 'classes')} kept, "
+            + (f"{len(start.new)} new, {len(start.dropped)} dropped")
         )
     versions = (f"{name} {version}" for name, version in record.versions.items())
     yield f"- Made with {_cell(', '.join(versions))}"
@@ -175,12 +181,15 @@ def _limits(record: RunRecord, constant: float, evaluated: EvaluationResult) -> 
         yield f"As a whole not better than a predictor with constant scores ({constant:.4f})"
     if evaluated.unknown_labels:
         found = True
-        yield f"{evaluated.unknown_labels:,} labels of the list are unknown: no measure counts them"
+        yield (
+            f"{count(evaluated.unknown_labels, 'unknown label')} in the list, which no measure "
+            "counts"
+        )
     errors = evaluated.label_errors
     for name, counts in errors.lists.items() if errors is not None else ():
         if counts.suspected:
             found = True
-            yield f"{counts.suspected:,} labels of {_cell(name)} may be wrong or missing"
+            yield f"{count(counts.suspected, 'label')} of {_cell(name)} may be wrong or missing"
     if record.digests.get(VAL_FILE) not in (None, evaluated.val_digest):
         found = True
         yield "The evaluation had another val.txt than the training"

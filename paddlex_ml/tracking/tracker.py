@@ -96,7 +96,7 @@ def require(names: Sequence[str]) -> None:
         raise PaddlexMLError(
             f"to track a training, {packages} must be installed",
             where="Train.track",
-            fix=program.pip_install(f"'paddlex-ml[{','.join(missing)}]'")
+            fix=program.pip_install(f"paddlex-ml[{','.join(missing)}]")
             + f", or -o Train.track=[{left}]",
         )
 
@@ -118,7 +118,7 @@ def load(name: str) -> Callable[[TrackedRun], Tracker]:
         raise PaddlexMLError(
             f"the package {PACKAGES[name]} cannot be imported: {describe(error)}",
             where="Train.track",
-            fix=program.pip_install(f"--upgrade 'paddlex-ml[{name}]'")
+            fix=program.pip_install("--upgrade", f"paddlex-ml[{name}]")
             + f", or leave {name} out of Train.track",
         ) from error
 

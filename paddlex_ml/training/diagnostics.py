@@ -17,7 +17,7 @@ from paddlex_ml.evaluation import LEAST_SPREAD
 from paddlex_ml.metrics.average_precision import constant_predictor_map
 from paddlex_ml.metrics.bootstrap import beats_guessing
 from paddlex_ml.metrics.known import is_present
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 logger = logging.getLogger(__name__)
 
@@ -272,11 +272,11 @@ def check_lists(
             if (name, f"{kind}, {unknown}") in _LACKS:
                 kind = f"{kind}, {unknown}"
             if classes and (name, kind) in _LACKS:
-                number = "1 class has" if len(classes) == 1 else f"{len(classes)} classes have"
+                number = count(len(classes), "class has", "classes have")
                 lack, advice = _LACKS[name, kind]
                 messages.append(f"{number} {lack} ({first_names(classes, _NAMED)}): {advice}")
     single = [names[i] for i in np.flatnonzero(shown == 1).tolist()]  # of val, the last list
-    reasons = [f"val.txt has only {len(val)} images"] if len(val) < SMALL_LIST else []
+    reasons = [f"val.txt has only {count(len(val), 'image')}"] if len(val) < SMALL_LIST else []
     if single:
         each = "each of " if len(single) > 1 else ""
         reasons.append(f"only one image in val.txt shows {each}{first_names(single, _NAMED)}")

@@ -24,6 +24,7 @@ import paddle.nn.functional as F
 from paddlex_ml.data import targets as data_targets
 from paddlex_ml.data.targets import Targets
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.wording import count
 
 LossFn: TypeAlias = Callable[..., paddle.Tensor]
 """Logits [B, C], targets [B, C], weights [B] where images have some -> a sum over the batch, so
@@ -252,7 +253,8 @@ def positive_weight(
     classes = values.shape[1]
     if len(setting) != classes:
         raise PaddlexMLError(
-            f"Train.loss.pos_weight has {len(setting)} numbers, the data set {classes} classes",
+            f"Train.loss.pos_weight has {len(setting)} numbers, the data set "
+            f"{count(classes, 'class', 'classes')}",
             where="Train.loss.pos_weight",
             fix="write one number per line of label.txt, in its order, or "
             "-o Train.loss.pos_weight=auto",

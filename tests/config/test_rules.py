@@ -7,6 +7,7 @@ import pytest
 
 from paddlex_ml import gpus
 from paddlex_ml.config import load
+from paddlex_ml.models import published
 from tests.config.test_load import MINIMAL, PADDLEX, failure, merged, write
 
 
@@ -329,6 +330,21 @@ def test_a_rate_at_which_nothing_moves_is_noted(tmp_path: Path) -> None:
             ["Global.mode=predict"],
             "Predict.input is not set: mode predict needs an image",
             "-o Predict.input=photo.jpg",
+        ),
+        (
+            ["Global.mode=train", "Global.dataset_dir=data", "Train.resume_path=True"],
+            "Train.resume_path is True, which is a word for yes or no",
+            "-o Train.resume_path=auto",
+        ),
+        (
+            ["Global.mode=train", "Global.dataset_dir=data", "Train.teacher=off"],
+            "Train.teacher is off, which is a word for yes or no",
+            "-o Train.teacher=null",
+        ),
+        (
+            ["Global.mode=train", "Global.dataset_dir=data", "Train.pretrain_weight_path=yes"],
+            "Train.pretrain_weight_path is yes, which is a word for yes or no",
+            f"-o Train.pretrain_weight_path={published.weights_url('PP-LCNet_x1_0_ML')}",
         ),
     ],
 )

@@ -260,7 +260,7 @@ def test_scaled_samples_are_warned_of_by_their_range(folder: Path) -> None:
     texts = [warning.text for warning in check.check(folder, workers=0).warnings]
     assert [text.partition(" by their largest")[0] for text in texts] == [
         "2 images show 12 bits in 16-bit samples",
-        "1 images show floats from 0 to 1",
+        "1 image shows floats from 0 to 1",
     ]
 
 
@@ -274,7 +274,7 @@ def test_a_list_without_any_label_is_a_fault(tmp_path: Path) -> None:
 def test_spellings_of_one_class_are_warned_of(folder: Path) -> None:
     annotation.write_labels(folder / "label.txt", ["traffic light", "Traffic\u200b  Light", "owl"])
     (warning,) = check.check(folder, workers=0).warnings
-    assert warning.text.startswith("1 classes are named in several spellings")
+    assert warning.text.startswith("1 class is named in several spellings")
     assert "'traffic light' and 'Traffic\\u200b  Light'" in warning.text
 
 

@@ -147,8 +147,8 @@ def test_every_ending_of_the_formats_that_are_read_counts_as_an_image():
 @pytest.mark.parametrize(
     ("content", "fix"),
     [
-        (iso(b"heic", b"mif1", b"heic"), "HEIC: 'paddlex-ml[heic]'"),
-        (iso(b"mif1", b"mif1", b"heic"), "HEIC: 'paddlex-ml[heic]'"),
+        (iso(b"heic", b"mif1", b"heic"), "HEIC: paddlex-ml[heic]"),
+        (iso(b"mif1", b"mif1", b"heic"), "HEIC: paddlex-ml[heic]"),
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "JPEG XL: pillow-jxl-plugin"),
         (b"\xff\x0a\x8f\x07" + bytes([255]) * 40, "JPEG XL: pillow-jxl-plugin"),
     ],

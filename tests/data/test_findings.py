@@ -55,7 +55,7 @@ def test_an_edited_copy_in_val_is_found(tmp_path: Path, edit: str) -> None:
     (finding,) = findings(tmp_path, train, {"new.jpg": photo(9), "copy.jpg": EDITS[edit](photo(2))})
     assert finding.images == [("t2.jpg", "copy.jpg")]
     assert finding.alike
-    assert finding.text.startswith("1 images of val look like one of train: copy.jpg = t2.jpg;")
+    assert finding.text.startswith("1 image of val looks like one of train: copy.jpg = t2.jpg;")
 
 
 def test_different_pictures_and_plain_ones_are_no_copies(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_small_images_are_named(tmp_path: Path) -> None:
     (finding,) = findings(
         tmp_path, {"t.png": photo(1), "s.png": photo(3, (200, 31))}, {"v.png": photo(2, (32, 32))}
     )
-    assert finding.text.startswith("1 images are less than 32 pixels wide or high: s.png;")
+    assert finding.text.startswith("1 image is less than 32 pixels wide or high: s.png;")
     assert finding.images == [("s.png",)]
 
 

@@ -242,7 +242,7 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(
     assert caught.value.what == (
         f"an export to ONNX needs {', '.join(missing)}, not installed here"
     )
-    assert caught.value.fix.startswith(program.pip_install("'paddlex-ml[onnx]'"))
+    assert caught.value.fix.startswith(program.pip_install("paddlex-ml[onnx]"))
     assert os.listdir(tmp_path) == []
 
 

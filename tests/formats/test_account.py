@@ -42,9 +42,9 @@ def test_everything_is_counted_and_what_is_left_out_has_its_reason(plant: Plant)
     assert account.format_lines() == [
         "annotation files: 4 seen, 1 used; records: 5 read, 2 dropped",
         "images: 4 seen, 1 with labels, 1 without, 1 not named by an annotation",
-        "1 files are read as GB18030: a.csv",
+        "1 file is read as GB18030: a.csv",
         "2 records dropped, of unknown images: row 3",
-        "1 images were found in another folder: x/1.jpg = 1.jpg",
+        "1 image was found in another folder: x/1.jpg = 1.jpg",
         "the class 'cat' is also spelt 'Cat'",
         "the class 'objects' is left out: the root of the export",
     ]

@@ -159,8 +159,9 @@ def test_lists_of_ours_are_divided_only_where_val_is_missing(
 def test_what_is_no_source_is_refused(
     photos: Path, tmp_path: Path, make: Callable[..., Understood]
 ) -> None:
-    with pytest.raises(PaddlexMLError, match="does not exist"):
-        understand(tmp_path / "none", tmp_path / "o", Options(), None, images=None)
+    with pytest.raises(PaddlexMLError, match="does not exist") as caught:
+        understand(Path(f"{photos}s"), tmp_path / "o", Options(), None, images=None)
+    assert caught.value.fix.startswith(f"-o Global.dataset_dir={photos} is there")
     with pytest.raises(PaddlexMLError, match="neither a folder nor a file of labels"):
         make(next(photos.rglob("*.jpg")))
     shutil.move(photos / "cat", tmp_path / "alone")

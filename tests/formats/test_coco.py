@@ -214,7 +214,7 @@ def test_a_duplicate_image_id_with_one_file_name_is_united(root: Path) -> None:
     change(root, lambda content: content["images"].append(entry))
     dataset = read(root)
     assert len(dataset.lists["train"]) == 3
-    note = "1 images are repeated in `images` and were merged: ids 20"
+    note = "1 image is repeated in `images` and were merged: ids 20"
     assert dataset.notes == [f"annotations/instance_train.json: {note}"]
 
 
@@ -232,7 +232,7 @@ def test_the_same_file_under_two_ids_becomes_one_line_with_all_labels(root: Path
     dataset = read(root)
     assert dataset.lists["train"].paths == ["images/0.jpg", "images/1.jpg"]
     assert dataset.lists["train"].targets[0].tolist() == [1, 1, 1]
-    assert dataset.notes == ["1 images are named more than once: their labels were merged"]
+    assert dataset.notes == ["1 image is named more than once: their labels were merged"]
 
 
 def test_the_same_image_id_in_train_and_val_means_two_images(root: Path) -> None:
@@ -291,7 +291,7 @@ def test_missing_images_are_refused_with_their_place_unless_skipped(root: Path) 
     )
     dataset = read(root, skip_missing=True)
     assert dataset.lists["train"].paths == ["images/0.jpg", "images/2.jpg"]
-    assert dataset.notes == ["1 images are not there, left out: gone.jpg"]
+    assert dataset.notes == ["1 image is not there, left out: gone.jpg"]
 
 
 def test_windows_separators_and_folders_in_file_names_are_understood(root: Path) -> None:

@@ -118,7 +118,7 @@ def test_missing_images_are_refused_unless_skipped(folder: Path, tmp_path: Path,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archives"]
     code, out, _ = run(*arguments, "--skip-missing")
     assert code == 0
-    assert "1 images are not there, left out: 9.jpg" in out
+    assert "1 image is not there, left out: 9.jpg" in out
 
 
 def test_a_malicious_or_truncated_archive_leaves_nothing(

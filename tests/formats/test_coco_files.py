@@ -301,7 +301,7 @@ def test_a_file_with_other_images_beside_train_and_val_is_refused(plant: Plant) 
     files = {"more.json": coco_text("a.jpg", "c.jpg"), "train.json": coco_text("a.jpg")}
     root = plant(files, "a.jpg", "c.jpg")
     message = refusal(root)
-    assert "more.json has 1 images that train.json do not have: c.jpg" in message
+    assert "more.json has 1 image that train.json do not have: c.jpg" in message
     for move, paths in (("more.json", ["a.jpg"]), ("train.json", ["a.jpg", "c.jpg"])):
         assert f"mv {root}/{move} {root}/{move}.unused" in message
         (root / move).rename(root / f"{move}.unused")

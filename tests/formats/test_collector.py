@@ -60,7 +60,7 @@ def test_an_image_that_comes_again_keeps_all_its_labels(root: Path) -> None:
     result = collector.finish(["cat", "dog"])
     assert result.lists["train"].paths == ["images/a.jpg"]
     assert result.lists["train"].targets.tolist() == [[1, 1]]
-    assert result.notes == ["1 images are named more than once: their labels were merged"]
+    assert result.notes == ["1 image is named more than once: their labels were merged"]
 
 
 def test_an_image_may_stand_in_both_lists(root: Path) -> None:
@@ -194,7 +194,7 @@ def test_images_found_by_a_guess_are_counted_and_told(root: Path) -> None:
         ("f/g.jpg", "e f/g.jpg"),
     ]
     lines = result.account.format_lines()
-    assert "1 images were found with other capitals: A.jpg = images/a.jpg" in lines
+    assert "1 image was found with other capitals: A.jpg = images/a.jpg" in lines
     assert "2 images were found in another folder: x/e.jpg = e.jpg, f/g.jpg = e f/g.jpg" in lines
 
 
@@ -226,7 +226,8 @@ def test_the_repair_of_two_names_leaves_out_what_may_be_another_image(
     images = result.lists["train"]
     assert dict(zip(images.paths, images.targets.tolist(), strict=True)) == left
     count = len(missing.split())
-    assert result.notes == [f"{count} images are not there, left out: {missing}"]
+    verb = "image is" if count == 1 else "images are"
+    assert result.notes == [f"{count} {verb} not there, left out: {missing}"]
     assert result.account.guesses == []
 
 
@@ -287,7 +288,7 @@ def test_records_that_are_all_dropped_for_one_reason_are_refused(root: Path) -> 
     collector = collect(root, "a.jpg")
     collector.account.use("x.json", 2)
     collector.account.drop("x.json", "of unknown images", "id 7")
-    assert "1 records dropped, of unknown images: id 7" in (
+    assert "1 record dropped, of unknown images: id 7" in (
         collector.finish(["cat"]).account.format_lines()
     )
     collector.account.drop("x.json", "of unknown images", "id 8")

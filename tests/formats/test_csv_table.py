@@ -9,6 +9,7 @@ import pytest
 
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats import csv_table
+from paddlex_ml.formats.by_reference import understand
 from paddlex_ml.formats.collector import Options
 
 Plant = Callable[..., Path]
@@ -167,7 +168,7 @@ def test_images_named_again_are_united(plant: Plant, labels: Any) -> None:
     text = "image,labels\na.jpg,dog\n./a.jpg,cat\n"
     dataset = csv_table.read(plant({"x.csv": text}, "a.jpg"), Options())
     assert labels(dataset) == {"train": {"a.jpg": ["cat", "dog"]}}
-    assert "1 images are named more than once: their labels were merged" in dataset.notes
+    assert "1 image is named more than once: their labels were merged" in dataset.notes
 
 
 def test_the_order_of_names_is_that_of_the_class_file(plant: Plant) -> None:
@@ -239,7 +240,7 @@ def test_several_tables_are_refused_by_name(plant: Plant, refusal: Any) -> None:
 def test_missing_images_are_left_out_when_asked(plant: Plant, labels: Any) -> None:
     dataset = csv_table.read(plant({"x.csv": ONE_HOT}, "a.jpg"), Options(skip_missing=True))
     assert labels(dataset) == {"train": {"a.jpg": ["dog"]}}
-    assert dataset.notes[1:] == ["1 images are not there, left out: b.jpg"]
+    assert dataset.notes[1:] == ["1 image is not there, left out: b.jpg"]
 
 
 def test_the_tables_of_a_kaggle_contest_beside_train_are_told(plant: Plant, labels: Any) -> None:
@@ -296,10 +297,11 @@ def test_tables_of_the_same_columns_and_other_images_are_united(plant: Plant, la
 def test_the_repair_of_several_tables_works(plant: Plant, refusal: Any) -> None:
     root = plant({"a.csv": NAMES, "b.csv": NAMES}, "a.jpg", "b.jpg", "c.jpg")
     message = refusal(csv_table.read, root)
-    command = message.rpartition("put all but one aside: ")[2]
-    assert command == f"mv {root}/b.csv {root}/b.csv.bak"
-    (root / "b.csv").rename(root / "b.csv.bak")
-    assert csv_table.read(root, Options()).label_names == ["cat", "dog"]
+    commands = message.partition("read one of them alone: ")[2].partition(";")[0].split(" or ")
+    for name, command in zip(("a.csv", "b.csv"), commands, strict=True):
+        assert command.endswith(f" --data {root / name}")
+        read = understand(root / name, root.parent / name, Options(), None, images=None)
+        assert read.draft.parsed.dataset.label_names == ["cat", "dog"]
 
 
 def test_other_tables_do_not_count(plant: Plant) -> None:

@@ -120,7 +120,7 @@ def test_the_subset_of_an_image_divides(plant: Plant, labels: Any) -> None:
     root = plant({"annotations.xml": export(*images, kind="project")}, *paths)
     dataset = cvat.read(root, Options())
     assert labels(dataset) == {"train": {paths[0]: ["cat"]}, "val": {paths[1]: ["dog"]}}
-    assert dataset.notes == ["1 images of the subset test are not used: b.jpg"]
+    assert dataset.notes == ["not used: 1 image of the subset test: b.jpg"]
     assert dataset.account.left_out == {paths[2]: "of the test subset"}
 
 
@@ -154,7 +154,7 @@ def test_several_jobs_are_one_set(plant: Plant, labels: Any) -> None:
         "images/b.jpg": ["dog"],
         "job 3/images/a.jpg": ["owl"],
     }
-    assert dataset.notes == ["1 images are named more than once: their labels were merged"]
+    assert dataset.notes == ["1 image is named more than once: their labels were merged"]
 
 
 def test_images_that_were_deleted_are_told(plant: Plant) -> None:

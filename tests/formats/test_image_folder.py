@@ -28,7 +28,7 @@ def test_folders_of_train_and_val_give_both_lists(plant: Plant, labels: Any) -> 
     }
     assert dataset.notes == [
         "test/ is not used: test images are neither for training nor for validation",
-        "1 folders lie in folders of classes and are no classes of their own: train/dog/a b",
+        "1 folder is no class of its own, in folders of classes: train/dog/a b",
     ]
     assert (dataset.retire, done) == ([], [(1, 3), (2, 3), (3, 3)])
 
@@ -57,7 +57,7 @@ def test_the_same_content_in_several_folders_has_several_labels(plant: Plant, la
     assert dataset.notes == [
         "3 images are copies of others, and were merged with them: "
         "b/other.jpg = b/again.jpg, b/x.jpg = a/y.jpg, c/deep/z.jpg = a/y.jpg",
-        "1 folders lie in folders of classes and are no classes of their own: c/deep",
+        "1 folder is no class of its own, in folders of classes: c/deep",
     ]
 
 
@@ -120,9 +120,9 @@ def test_what_is_left_out_is_told(plant: Plant, labels: Any) -> None:
     dataset = image_folder.read(root, Options())
     assert labels(dataset) == {"train": {"train/a/1.jpg": ["a"]}, "val": {"val/a/3.jpg": ["a"]}}
     assert dataset.notes == [
-        "1 folders beside train/ and val/ are left out: other",
-        "1 images are in no class folder, left out: train/2.jpg",
-        "3 hidden files and files that are not images were ignored",
+        "left out: 1 folder beside train/ and val/: other",
+        "1 image is in no class folder, left out: train/2.jpg",
+        "ignored: 3 files, hidden or no images",
     ]
 
 
@@ -171,7 +171,7 @@ def test_images_that_are_not_read_are_refused_or_left_out_by_name(
 ) -> None:
     root = plant({"cat/a.jpg": "1", "dog/b.jpg": "2", f"dog/{name}": b"\xff\xd8\xff\xe0"})
     message = refusal(image_folder.read, root)
-    assert "1 files are not read, each an image" in message
+    assert "1 file is not read, each an image" in message
     assert f"dog/{name}\n" in message
     assert "-o CheckDataset.convert.skip_missing=true" in message
     dataset = image_folder.read(root, Options(skip_missing=True))

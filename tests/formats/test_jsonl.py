@@ -165,7 +165,7 @@ def test_missing_images_are_left_out_when_asked(plant: Plant, labels: Any) -> No
     dataset = jsonl.read(plant({"x.jsonl": A + B}, "b.jpg"), Options(skip_missing=True))
     assert labels(dataset) == {"train": {"b.jpg": ["dog"]}}
     assert dataset.label_names == ["cat", "dog"]
-    assert dataset.notes == ["1 images are not there, left out: a.jpg"]
+    assert dataset.notes == ["1 image is not there, left out: a.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_folders_of_train_and_val_divide_and_test_is_left_alone(plant: Plant, la
     }
     dataset = labelme.read(plant(files, "images/a.jpg", "valid/b.jpg", "test/c.jpg"), Options())
     assert labels(dataset) == {"train": {"images/a.jpg": ["cat"]}, "val": {"valid/b.jpg": ["dog"]}}
-    assert dataset.notes == ["1 files in test/ are not used: test/c.json"]
+    assert dataset.notes == ["1 file in test/ is not used: test/c.json"]
 
 
 def test_a_file_outside_of_train_and_val_is_refused(plant: Plant, refusal: Any) -> None:
@@ -170,7 +170,7 @@ def test_missing_images_are_left_out_when_asked(plant: Plant, labels: Any) -> No
     files = {"a.json": note("cat", image="gone.jpg"), "b.json": note("dog")}
     dataset = labelme.read(plant(files, "b.jpg"), Options(skip_missing=True))
     assert labels(dataset) == {"train": {"b.jpg": ["dog"]}}
-    assert dataset.notes == ["1 images are not there, left out: gone.jpg"]
+    assert dataset.notes == ["1 image is not there, left out: gone.jpg"]
 
 
 def test_a_file_that_names_another_image_is_refused_and_the_option_helps(

@@ -89,7 +89,7 @@ def test_rows_of_several_annotators_are_united(plant: Plant, labels: Labels, nam
     rows = [*describe([{"choice": "Cat"}]), *describe([{"choice": "Dog"}])]
     dataset = read(plant({name: FORMS[name](rows)}, IMAGES[0]))
     assert labels(dataset) == {"train": {IMAGES[0]: ["Cat", "Dog"]}}
-    assert dataset.notes == ["1 images are named more than once: their labels were merged"]
+    assert dataset.notes == ["1 image is named more than once: their labels were merged"]
 
 
 @forms

@@ -95,7 +95,7 @@ def test_conflicts_are_refused_or_settled(
     tmp_path: Path, pair: list[Path], way: str, value: int
 ) -> None:
     (pair[1] / "train.txt").write_text("one.jpg\t1,0\ny/2.jpg\t0,0\n")
-    with pytest.raises(PaddlexMLError, match=r"1 labels are present in one set and absent") as e:
+    with pytest.raises(PaddlexMLError, match=r"1 label is present in one set and absent") as e:
         merging.merge(pair, tmp_path / "merged", watch)
     assert f"--conflicts {way}" in e.value.fix
     assert not (tmp_path / "merged").exists()

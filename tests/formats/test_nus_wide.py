@@ -167,7 +167,7 @@ def test_images_that_vanished_are_refused_unless_skipped(folder: Path, run: Run)
     assert not (folder / "wide").exists()
     code, out, err = run("--any-size", "--skip-missing")
     assert code == 0, err
-    assert "1 images are not there, left out: boats\\0002_3.jpg" in out
+    assert "1 image is not there, left out: boats\\0002_3.jpg" in out
     assert annotation.read(folder / "wide").train.targets.tolist() == [[0, 0, 1]]
 
 
@@ -208,7 +208,7 @@ def test_an_image_that_is_listed_twice_becomes_one_line(folder: Path, run: Run) 
     )
     code, out, err = run("--any-size")
     assert code == 0, err
-    assert "1 images are named more than once: their labels were merged" in out
+    assert "1 image is named more than once: their labels were merged" in out
     assert annotation.read(folder / "wide").train.targets.tolist() == [[0, 1, 1]]
 
 

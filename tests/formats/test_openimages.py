@@ -107,7 +107,7 @@ def test_a_table_of_images_divides_one_table_of_labels(plant: Plant, labels: Any
     dataset = openimages.read(plant(files, "x.jpg", "y.jpg", "z.jpg"), Options())
     assert labels(dataset) == {"train": {"x.jpg": ["Cat"]}, "val": {"y.jpg": ["Cat"]}}
     assert dataset.account.dropped == {"of the test subset": 1}
-    assert "1 classes have no name in a table of class descriptions" in dataset.notes[1]
+    assert "1 class has no name in a table of class descriptions" in dataset.notes[1]
 
 
 def test_labels_of_machines_and_of_test_are_not_used(plant: Plant) -> None:

@@ -30,6 +30,7 @@ CAPTIONS = {"images": [], "annotations": [{"image_id": 1, "caption": "a cat"}]}
         ("_annotations.train.jsonl", PALIGEMMA, "language model", "COCO"),
         ("annotations/captions_train2017.json", CAPTIONS, "captions", "no classes"),
         ("train/cat.tfrecord", {}, "TensorFlow", "COCO"),
+        ("labels.xls", {}, "a table of old Excel", "save it in Excel as .xlsx"),
         ("labels.json", {"a.jpg": ["cat"]}, "known format: labels.json", "labels.jsonl"),
     ],
 )
@@ -58,4 +59,6 @@ def test_a_table_in_another_encoding_is_named(plant: Plant, text: str, encoding:
     with pytest.raises(PaddlexMLError) as caught:
         registry.read(plant({"labels.csv": table}, "a.jpg"), "auto", Options())
     assert "labels.csv is neither UTF-8 nor Chinese text in GB18030" in caught.value.what
+    assert caught.value.fix.startswith("save it as UTF-8: in Excel as CSV UTF-8, or ")
+    assert len(caught.value.fix) < 400  # no list of formats behind it
     assert caught.value.fix.startswith("save it as UTF-8")

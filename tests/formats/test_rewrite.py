@@ -203,7 +203,7 @@ def test_a_class_on_one_side_is_told(tmp_path):
     text = (tmp_path / "train.txt").read_text().replace("\t1,1,1\n", "\t1,1,0\n")
     (tmp_path / "train.txt").write_text(text)
     summary = rewrite.resplit(tmp_path, HALF).format_lines(tmp_path)
-    sides = [f"1 classes have one image only, in {side}: rare" for side in LISTS]
+    sides = [f"1 class has one image only, in {side}: rare" for side in LISTS]
     assert len({*sides} & {*summary}) == 1
 
 

@@ -44,7 +44,7 @@ def test_files_are_divided_by_their_folders() -> None:
     assert [(fault.where, fault.text) for fault in faults] == [
         ("x/3", "the file is neither in a train nor in a val folder, but others are")
     ]
-    assert notes == ["1 files in test/ are not used: test/4"]
+    assert notes == ["1 file in test/ is not used: test/4"]
 
 
 def test_files_of_one_subset_and_others_make_one_list() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ ROWS: list[list[Any]] = [["image", "tags", "n"], ["a.jpg", "cat|dog", 1.0], ["b.
 IMAGES = ("a.jpg", "b.jpg")
 
 
-def save(path: Path, **sheets: list[list[Any]]) -> None:
+def save(path: Path, merged: Sequence[str] = (), **sheets: list[list[Any]]) -> None:
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
     book.remove(book.active)
@@ -27,6 +27,8 @@ def save(path: Path, **sheets: list[list[Any]]) -> None:
         sheet = book.create_sheet(name)
         for row in rows:
             sheet.append(row)
+        for cells in merged:
+            sheet.merge_cells(cells)
     book.save(path)
 
 
@@ -96,6 +98,30 @@ def test_whole_numbers_of_a_workbook_have_no_fraction(plant: Plant, labels: Any)
     save(root / "t.xlsx", s=[["id", "cat", "dog"], [1.0, True, 0], [2.0, False, 1]])
     expected = {"1.jpg": ["cat"], "2.jpg": ["dog"]}
     assert labels(csv_table.read(root, Options())) == {"train": expected}
+
+
+def test_merged_cells_count_for_each_row_that_they_span(plant: Plant, labels: Any) -> None:
+    root = plant({}, *IMAGES, "c.jpg")
+    rows = [["tags", "image"], ["cat", "a.jpg"], [None, "b.jpg"], ["dog", "c.jpg"]]
+    save(root / "t.xlsx", merged=["A2:A3"], s=rows)
+    expected = {"a.jpg": ["cat"], "b.jpg": ["cat"], "c.jpg": ["dog"]}
+    assert labels(csv_table.read(root, Options())) == {"train": expected}
+
+
+def test_titles_and_sheets_of_notes_are_no_table(plant: Plant, labels: Any) -> None:
+    root = plant({}, *IMAGES)
+    titles = [["Our photographs"], [], ["of 2026", None]]
+    save(root / "t.xlsx", notes=[["see the next sheet"]], data=[*titles, *ROWS])
+    assert csv_table.recognise(Inventory(root)) == "t.xlsx, a table of images"
+    dataset = csv_table.read(root, Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["cat", "dog"], "b.jpg": []}}
+    assert "t.xlsx: left out: 1 sheet of one column: notes" in dataset.notes
+
+
+def test_a_first_image_without_labels_is_no_title(plant: Plant, refusal: Any) -> None:
+    root = plant({}, *IMAGES)
+    save(root / "t.xlsx", s=[["a.jpg", None], ["b.jpg", "cat"]])
+    assert "t.xlsx:2" in refusal(csv_table.read, root)
 
 
 def test_sheets_for_train_and_val_divide(plant: Plant, labels: Any) -> None:

@@ -47,7 +47,7 @@ def test_an_image_without_a_use_among_others_is_for_training(plant: Plant, label
     rows = "UNASSIGNED,gs://b/a.jpg,cat\nVALIDATION,gs://b/b.jpg,dog\nTRAIN,gs://b/d.jpg,dog\n"
     dataset = vertex.read(plant({"data.csv": rows}, *IMAGES), Options())
     assert list(labels(dataset)["train"]) == ["a.jpg", "d.jpg"]
-    assert dataset.notes == ["1 images have no use (UNASSIGNED): they are for training"]
+    assert dataset.notes == ["1 image has no use (UNASSIGNED): they are for training"]
 
 
 def test_the_corners_of_boxes_are_no_labels(plant: Plant, labels: Any) -> None:

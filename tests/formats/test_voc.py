@@ -62,7 +62,7 @@ def test_the_folders_of_roboflow_give_both_lists_and_leave_test_alone(
     dataset = voc.read(plant(files, "train/a.jpg", "valid/b.jpg", "test/c.jpg"), Options())
     assert labels(dataset) == {"train": {"train/a.jpg": ["cat"]}, "val": {"valid/b.jpg": ["dog"]}}
     assert dataset.label_names == ["cat", "dog"]
-    assert dataset.notes == ["1 files in test/ are not used: test/c.xml"]
+    assert dataset.notes == ["1 file in test/ is not used: test/c.xml"]
     reason = "of the test subset"
     assert dataset.account.left_out == {"test/c.xml": reason, "test/c.jpg": reason}
 
@@ -224,7 +224,7 @@ def test_missing_images_are_left_out_when_asked(plant: Plant, labels: Any) -> No
     files = pascal(**{"Annotations/3.xml": xml("owl", image="3.jpg")})
     dataset = voc.read(plant(files, *IMAGES[1:]), Options(skip_missing=True))
     assert labels(dataset)["train"] == {"JPEGImages/3.jpg": ["owl"]}
-    assert dataset.notes == ["1 images are not there, left out: 1.jpg"]
+    assert dataset.notes == ["1 image is not there, left out: 1.jpg"]
 
 
 def test_the_folder_above_the_lists_is_refused_with_the_right_one(

@@ -83,7 +83,7 @@ def test_a_missing_image_of_a_list_is_named(plant: Plant, refusal: Any, labels: 
     root = plant(files, *IMAGES[1:])
     assert "img 1 is not there" in refusal(voc.read, root)
     dataset = voc.read(root, Options(skip_missing=True))
-    assert dataset.notes == ["1 images are not there, left out: img 1"]
+    assert dataset.notes == ["1 image is not there, left out: img 1"]
 
 
 def test_names_of_lists_of_classes_that_are_in_no_list_are_counted(plant: Plant) -> None:

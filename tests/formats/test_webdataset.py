@@ -53,7 +53,7 @@ def test_packed_images_are_refused_and_the_command_unpacks_them(
     }
     assert set(dataset.account.left_out.values()) == {"unpacked into the folder beside it"}
     (root / "my set/train-1/a.jpg").unlink()
-    assert "the images are inside 1 tar files: my set/train-1.tar" in refusal(webdataset.read, root)
+    assert "the images are inside 1 tar file: my set/train-1.tar" in refusal(webdataset.read, root)
 
 
 @pytest.mark.parametrize(
@@ -113,4 +113,4 @@ def test_a_tar_that_breaks_off_is_not_taken_for_an_unpacked_one(plant: Plant, re
     at = 55 * 1024  # behind the members that tell the format
     content = content[:at] + b"\xff" * 512 + content[at + 512 :]
     root = plant({"x.tar": content})
-    assert "the images are inside 1 tar files: x.tar" in refusal(webdataset.read, root)
+    assert "the images are inside 1 tar file: x.tar" in refusal(webdataset.read, root)

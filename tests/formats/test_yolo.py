@@ -165,7 +165,7 @@ def test_without_a_yaml_file_folders_divide(plant: Plant, labels: Any, images: l
     files = {image.replace("images", "labels")[:-4] + ".txt": f"0 {BOX}" for image in images}
     dataset = yolo.read(plant({"classes.txt": "a", **files}, *images), Options())
     assert labels(dataset) == {"train": {images[0]: ["a"]}, "val": {images[1]: ["a"]}}
-    assert dataset.notes == [f"1 files in test/ are not used: {images[2]}"]
+    assert dataset.notes == [f"1 file in test/ is not used: {images[2]}"]
 
 
 def test_an_image_outside_of_train_and_val_is_refused(plant: Plant, refusal: Any) -> None:
@@ -181,8 +181,8 @@ def test_images_and_label_files_without_the_other_are_told(plant: Plant, labels:
     assert [*dataset.account.not_annotated] == ["images/train/1.jpg"]
     assert dataset.account.left_out == {"labels/val/x.txt": "no image has its name"}
     assert dataset.notes == [
-        "1 images have no label file, so no label: images/train/1.jpg",
-        "1 label files have no image: labels/val/x.txt",
+        "1 image has no label file, so no label: images/train/1.jpg",
+        "1 label file has no image: labels/val/x.txt",
     ]
 
 
@@ -345,7 +345,7 @@ def test_missing_images_of_a_list_are_named_or_left_out(
     (root / "t.txt").write_text("1.jpg\n2.jpg\n")
     dataset = yolo.read(root, Options(skip_missing=True))
     assert labels(dataset) == {"train": {"1.jpg": ["a"]}}
-    assert "1 images are not there, left out: 2.jpg" in dataset.notes
+    assert "1 image is not there, left out: 2.jpg" in dataset.notes
 
 
 @pytest.mark.parametrize(

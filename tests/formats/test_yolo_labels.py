@@ -64,7 +64,7 @@ def test_labels_elsewhere_are_found_and_told(
     assert found["train"] == {image: ["dog"]}
     folder = file.rpartition("/")[0]
     place = f"{folder}/" if folder else "the data set folder"
-    assert found["notes"] == [f"the labels of 1 images are read from {place}: {image} = {file}"]
+    assert found["notes"] == [f"the labels of 1 image are read from {place}: {image} = {file}"]
 
 
 def test_folders_of_the_same_words_belong_together(plant: Plant, labels: Any) -> None:
@@ -94,7 +94,7 @@ def test_an_unlabelled_image_gets_no_labels_of_another_place(plant: Plant, label
     found = read_one(plant, labels, files, "images/1.jpg", "images/2.jpg", "images/3.jpg")
     assert found["train"]["images/3.jpg"] == []
     assert found["notes"] == [
-        "1 images have no label file, so no label: images/3.jpg",
+        "1 image has no label file, so no label: images/3.jpg",
         "2 label files have no image: labels_old/3.txt, runs/detect/exp/labels/3.txt",
     ]
 
@@ -134,7 +134,7 @@ def test_one_file_for_two_endings_is_told(plant: Plant, labels: Any) -> None:
     for file in ("labels/1.txt", "Labels/1.TXT"):
         found = read_one(plant, labels, {file: f"0 {BOX}"}, "images/1.jpg", "images/1.png")
         assert found["train"] == {"images/1.jpg": ["cat"], "images/1.png": ["cat"]}
-    note = "1 label files are those of several images each: labels/1.txt of images/1.jpg, images/"
+    note = "1 label file is that of several images each: labels/1.txt of images/1.jpg, images/"
     assert any(line.startswith(note) for line in found["notes"])
 
 

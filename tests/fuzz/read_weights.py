@@ -109,7 +109,7 @@ def _go_on(folder: Path) -> object:
     saved = checkpoint.load(folder)
     resume.find_changed_lists(saved, training.info)
     training.restore(saved)
-    resume.log(training, saved.fingerprint, 3)
+    resume.log(training, folder, saved.fingerprint, 3)
     checkpoint.write(folder.parent / "again" / "latest", training.snapshot())
     return None if progress is None else sorted(progress)
 

@@ -108,7 +108,7 @@ def test_the_limits_are_those_that_the_evaluation_found(folder: RunFolder) -> No
         "- Fewer than 20 images show these classes, so their numbers are unsteady: few",
         "- Not better than chance: the interval of the AP reaches the share of images: chance",
         "- As a whole not better than a predictor with constant scores (0.2500)",
-        "- 1,234 labels of the list are unknown: no measure counts them",
+        "- 1,234 unknown labels in the list, which no measure counts",
         "- 7 labels of val may be wrong or missing",
         "- The evaluation had another val.txt than the training",
     ]

@@ -33,6 +33,7 @@ from paddlex_ml.engines.benchmark.measured_process import (
 )
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.progress import named
+from paddlex_ml.wording import count
 
 STARTS = 3
 """Of each export, the first of which is not counted."""
@@ -224,12 +225,14 @@ class Turns:
 
     def _take_smaller(self, sizes: Sequence[int]) -> None:
         self.notes = [note for note in self.notes if not note.endswith(_SMALLER)]
-        self.notes.append(f"no batches of more than {sizes[-1] if sizes else 1} images{_SMALLER}")
+        self.notes.append(
+            f"no batches of more than {count(sizes[-1] if sizes else 1, 'image')}{_SMALLER}"
+        )
         self._sizes = tuple(sizes)
 
     def _take_fewer(self, images: int) -> None:
         self.notes = [note for note in self.notes if not note.endswith(_FEWER)]
-        self.notes.append(f"{images} images in place of {len(self._pixels)}{_FEWER}")
+        self.notes.append(f"{count(images, 'image')} in place of {len(self._pixels)}{_FEWER}")
         self.images = images
 
     def _group(self) -> list[list[MeasuredExport]]:

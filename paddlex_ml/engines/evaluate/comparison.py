@@ -19,6 +19,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import ImageList
+from paddlex_ml.engines import named_paths
 from paddlex_ml.engines.evaluate import models
 from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.errors import PaddlexMLError
@@ -28,7 +29,7 @@ from paddlex_ml.metrics.ties import NOISE
 from paddlex_ml.progress import named
 from paddlex_ml.wording import literal_path
 
-KEY = "Evaluate.compare_with"
+KEY = named_paths.COMPARED
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def find(config: Config, evaluated: EvaluatedModel) -> Other | None:
         return None
     if text in ("raw", "ema"):
         return models.load_other_weights(evaluated, "raw" if text == "raw" else "ema", KEY)
+    named_paths.refuse_nothing_to_compare(text)
     path = Path(text)
     if path.is_dir() and not ExportedFiles(path).inference_yml.is_file():
         _refuse_not_evaluated(path)

@@ -10,7 +10,7 @@ from paddlex_ml.artifacts.export_report import ExportReport
 from paddlex_ml.artifacts.run_folder import EXPORT_REPORT
 from paddlex_ml.metrics import bootstrap
 from paddlex_ml.metrics.measures import ClassMeasures, Interval, Summary
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 logger = logging.getLogger(__name__)
 _MOST, _ENDS = 200, 25  # classes: of more, so many of both ends
@@ -142,8 +142,9 @@ def log_label_errors(doubtful: LabelErrorResult) -> None:
         if counts.likely_true is not None:
             likely = f"; about {counts.likely_true:.0%} of them are probably errors"
         logger.info(
-            "%s: %d labels of %d images look doubtful: %d missing, %d wrong%s",
-            name, counts.suspected, counts.images, counts.missing, counts.wrong, likely,
+            "%s: doubtful: %s of %s: %d missing, %d wrong%s",
+            name, count(counts.suspected, "label"), count(counts.images, "image"), counts.missing,
+            counts.wrong, likely,
         )  # fmt: skip
 
 

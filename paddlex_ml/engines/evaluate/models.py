@@ -33,6 +33,7 @@ from paddlex_ml.inference import model_files
 from paddlex_ml.inference.static_model import StaticModel, refuse_other_tokens
 from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.metrics.per_class_threshold import Threshold
+from paddlex_ml.wording import count
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _refuse_other_classes(evaluated: EvaluatedModel, wanted: list[str], key: str
         number, (ours, theirs) = next((k, p) for k, p in enumerate(pairs) if p[0] != p[1])
         what = f"class {number} is {ours!r} in the model and {theirs!r} in label.txt"
     else:
-        what = f"the model has {len(names)} classes, label.txt has {len(wanted)}"
+        what = f"the model has {count(len(names), 'class', 'classes')}, label.txt has {len(wanted)}"
     raise PaddlexMLError(
         what,
         where=evaluated.shown,

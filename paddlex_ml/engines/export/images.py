@@ -19,6 +19,7 @@ from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.dataset import MultiLabelDataset, SampleIndex
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.wording import count
 
 MOST_DECIDING = 1000
 """Images of val.txt that decide: of a longer list as many, drawn with the seed of the run."""
@@ -88,7 +89,8 @@ def read_lists(config: Config, label_names: list[str]) -> tuple[ImageList, Image
         return val, None
     if len(dataset.train) < LEAST:
         raise PaddlexMLError(
-            f"train.txt has {len(dataset.train)} images: ranges for 8 bits need at least {LEAST}",
+            f"train.txt has {count(len(dataset.train), 'image')}: ranges for 8 bits need at "
+            f"least {LEAST}",
             where=str(root),
             fix=f"name a data set with more images, or {override('Export.precision', 'fp16')}",
         )
@@ -118,7 +120,7 @@ def load(images: ImageList, steps: Preprocess, shown: str, batch_size: int) -> I
         pixels[number] = dataset[SampleIndex(0, number)][0]
         return number
 
-    logger.info("reading %d images of %s", len(images), shown)
+    logger.info("reading %s of %s", count(len(images), "image"), shown)
     if len(images):
         read(0)  # alone: it imports and compiles what the threads share
     with ThreadPoolExecutor(usable_cores()) as threads:

@@ -96,7 +96,7 @@ def explain(ranked: RankedList) -> str:
     """What the marks of a table mean."""
     runs = len(ranked.runs)
     how = (
-        f"the paired bootstrap, {ranked.rounds:,} rounds"
+        f"the paired bootstrap, {count(ranked.rounds, 'round')}"
         if ranked.rounds
         else "the paired influence of each image"
     )

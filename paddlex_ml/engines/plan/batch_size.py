@@ -26,6 +26,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.progress import named
 from paddlex_ml.storage import cache, fetch, temporary
 from paddlex_ml.training.memory import MIB
+from paddlex_ml.wording import count
 
 KEY = "Train.batch_size"
 SIZES = tuple(sorted({size for k in range(12) for size in (2**k, 3 * 2**k)}))
@@ -74,7 +75,9 @@ class Trials:
     def run(self, size: int, *, is_complete: bool) -> TrialFindings:
         """Try one size. Raises as `trial.run`."""
         config = with_value(self.config, KEY, size)
-        with named(f"trying {size} images per step{'' if is_complete else ', for its memory'}"):
+        with named(
+            f"trying {count(size, 'image')} per step{'' if is_complete else ', for its memory'}"
+        ):
             report = trial.run(TrialTask(config, self._device, is_complete))
         self.reports[size] = report
         return report
@@ -201,11 +204,16 @@ def describe_choice(config: Config, size: int, processes: int) -> list[str]:
     """What a training with a chosen size has to know about its learning rate."""
     options, usual = config.Train, shipped.batch_size(config.Global.model)
     update = size * processes * options.grad_accum_steps
-    told = f"{KEY}=auto: {size} images per step are the largest size that memory holds, or that "
+    told = (
+        f"{KEY}=auto: {count(size, 'image')} per step, the largest size that memory holds, or that "
+    )
     told += f"leaves an epoch {STEPS} steps"
     if update == usual:
         return [told]
-    rate = f"Train.learning_rate stays {options.learning_rate:g}, which is meant for {usual} images"
+    rate = (
+        f"Train.learning_rate stays {options.learning_rate:g}, which is meant for "
+        f"{count(usual, 'image')}"
+    )
     if update > usual:
         scaled = options.learning_rate * (update / usual) ** 0.5
         better = override("Train.learning_rate", float(f"{scaled:.2g}"))

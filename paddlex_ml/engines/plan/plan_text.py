@@ -6,6 +6,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from paddlex_ml.artifacts.plan_result import PlanResult
+from paddlex_ml.wording import count
 
 _LIMITS = {
     "memory": "larger ones do not fit in memory",
@@ -30,11 +31,11 @@ def describe(plan: PlanResult) -> str:
         "options": ", ".join(f"{key}={value}" for key, value in plan.changed.items())
         or "as in the shipped file",
         "data": f"{plan.train_images:,} training and {plan.val_images:,} validation images, "
-        f"{plan.classes:,} classes",
-        "steps": f"{plan.steps:,} an epoch, of {plan.batch_size} images{each}; "
-        f"{plan.steps * plan.epochs:,} in {plan.epochs} epochs",
+        + count(plan.classes, "class", "classes"),
+        "steps": f"{plan.steps:,} an epoch, of {count(plan.batch_size, 'image')}{each}; "
+        f"{plan.steps * plan.epochs:,} in {count(plan.epochs, 'epoch')}",
         "step": f"{plan.step.seconds:.3g} s, {speed:.1f} images/s "
-        f"(mean of {plan.timed_steps} steps)",
+        f"(mean of {count(plan.timed_steps, 'step')})",
         "epoch": f"{_time(plan.epoch.seconds)}; validation {_time(plan.validation.seconds)}, "
         f"{plan.validations} times; checkpoint {plan.checkpoint.seconds:.1f} s",
         "run": f"{_time(plan.run.seconds)} at most, with {plan.start.seconds:.0f} s to start and "

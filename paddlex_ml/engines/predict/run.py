@@ -28,7 +28,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.data import relations
 from paddlex_ml.data.walk import is_image
-from paddlex_ml.engines.predict import files
+from paddlex_ml.engines.predict import files, weak_model
 from paddlex_ml.engines.predict.save_labels import LabelSaver
 from paddlex_ml.engines.predict.set_aside import list_own, set_aside
 from paddlex_ml.errors import PaddlexMLError
@@ -40,7 +40,7 @@ from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.progress import named, ticking
 from paddlex_ml.storage import fetch
 from paddlex_ml.storage.files import explain, set_link_aside, write_elsewhere
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _MOST_NAMED = 20  # broken images in predict_result.json; the table has all of them
 
@@ -162,7 +162,8 @@ def _refuse_photographs(source: Any, saved: PredictFiles) -> None:
     others = [name for name in names if saved.folder / name not in own]
     if others:
         raise PaddlexMLError(
-            f"the folder for the results holds {len(others)} images that would be left out, such "
+            f"the folder for the results holds {count(len(others), 'image')} that would be "
+            "left out, such "
             f"as {others[0]}",
             where=str(saved.folder),
             fix=f"save elsewhere: {write_elsewhere(folder, 'Predict.save_path')}",
@@ -182,9 +183,12 @@ def _load_model(config: Config) -> StaticModel:
     )
     width, height = model.image_size
     _log.info(
-        "%s: %d classes, %d x %d pixels, %s on %s",
-        model.model_name, len(model.label_names), width, height, model.run_mode, model.device,
+        "%s: %s, %d x %d pixels, %s on %s",
+        model.model_name, count(len(model.label_names), "class", "classes"), width, height,
+        model.run_mode, model.device,
     )  # fmt: skip
+    if weakness := weak_model.describe(model.folder, model.made_by):
+        _log.warning("%s", weakness)
     return model
 
 
@@ -267,7 +271,10 @@ def _describe(
     if tally.num_not_answered:
         names = [os.path.basename(file.input_path) for file in tally.not_answered]
         names += [""] * (tally.num_not_answered - len(names))
-        unanswered = f"{tally.num_not_answered} files were not answered: {first_names(names)}"
+        unanswered = (
+            f"{count(tally.num_not_answered, 'file was', 'files were')} not "
+            f"answered: {first_names(names)}"
+        )
         _log.warning("%s (%s says what they are)", unanswered, saved.predictions_csv)
         if config.Predict.strict:
             complaints.append(unanswered)

@@ -32,7 +32,7 @@ from paddlex_ml.data.soft_targets import HALF, SoftCells
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.metrics.class_relations import ClassRelations
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _KEY = "Predict.save_labels"
 _UNFIT = re.compile("[\t\r\n\ud800-\udfff]")  # line ends, and names that are no Unicode
@@ -77,8 +77,8 @@ class LabelSaver:
             )
         if other := [name for name in classes if name not in ids]:
             _log.warning(
-                "%d classes of the model are not in label.txt, and are not saved: %s",
-                *(len(other), first_names(other)),
+                "not saved: %s of the model that label.txt does not have: %s",
+                *(count(len(other), "class", "classes"), first_names(other)),
             )
         self._listed = {
             annotation.normalise_path(path)
@@ -208,8 +208,8 @@ class LabelSaver:
         present = int(counts.present.sum())
         absent = int(counts.absent.sum())
         _log.info(
-            "%s: %d images added, with %s present, %s absent and %s unknown labels%s%s",
-            *(self._root / annotation.TRAIN_FILE, len(paths)),
+            "%s: %s added, with %s present, %s absent and %s unknown labels%s%s",
+            *(self._root / annotation.TRAIN_FILE, count(len(paths), "image")),
             *(f"{each:,}" for each in (present, absent, unknown)),
             f", {number:,} of them with soft values: train with -o Train.soft_labels=true"
             * (number > 0),

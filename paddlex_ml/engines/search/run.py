@@ -103,7 +103,7 @@ def _require_optuna() -> None:
         raise PaddlexMLError(
             "a search needs the package optuna",
             where="--search",
-            fix=program.pip_install("'paddlex-ml[search]'"),
+            fix=program.pip_install("paddlex-ml[search]"),
         )
 
 

@@ -20,6 +20,7 @@ from typing import TypeAlias
 from paddlex_ml.config import validation
 from paddlex_ml.config.values import Refused
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.wording import count
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*(?::\s*(\w*))?\s*")
@@ -110,7 +111,9 @@ def _parse_one(key: str, texts: Sequence[str]) -> Dimension:
         return Choices(tuple(texts))
     if len(texts) > 1:
         raise _refuse(
-            key, f"a range stands alone, here are {len(texts)} values", "give one range or a list"
+            key,
+            f"a range stands alone, here are {count(len(texts), 'value')}",
+            "give one range or a list",
         )
     first, last, scale = found[0].groups()
     low, high = float(first), float(last)

@@ -43,7 +43,7 @@ _PRUNED = "pruned_after"
 """Names of our attributes: of a study, and of its trials."""
 _KINDS = ("sqlite", "postgresql", "mysql", "mariadb")
 _DRIVERS = {
-    "psycopg": "'psycopg[binary]'",
+    "psycopg": "psycopg[binary]",
     "psycopg2": "psycopg2-binary",
     "pymysql": "pymysql",
     "MySQLdb": "mysqlclient",

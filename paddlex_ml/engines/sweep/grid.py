@@ -21,6 +21,7 @@ from paddlex_ml.config import validation, values
 from paddlex_ml.config.load import SWEEP
 from paddlex_ml.engines.search import space
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.wording import count
 
 MOST_RUNS = 100
 """Runs that are started without a question."""
@@ -252,12 +253,12 @@ def refuse_many(request: SweepRequest, most: int) -> None:
     """Raise PaddlexMLError where there are more than `most` runs: nobody meant ten thousand."""
     if request.count > most:
         if request.search is not None:
-            what = f"these are {request.count:,} trainings, one for each trial"
+            what = f"these are {count(request.count, 'training')}, one for each trial"
             raise _refuse(what, f"--max-runs {request.count} if that is meant; else fewer --trials")
         sizes = [f"{len(texts)} of {key}" for key, texts in request.values.items()]
         sizes += [f"{n} {name}" for name in ("seeds", "folds") if (n := getattr(request, name))]
         raise _refuse(
-            f"these are {request.count:,} runs: {' x '.join(sizes)}",
+            f"these are {count(request.count, 'run')}: {' x '.join(sizes)}",
             f"--max-runs {request.count} if that is meant; else leave some values out",
         )
 

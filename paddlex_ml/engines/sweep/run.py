@@ -28,6 +28,7 @@ from paddlex_ml.config import load, options_by_size, run_config, shipped, typed_
 from paddlex_ml.config.schema import Config, GlobalConfig
 from paddlex_ml.config.validation import assignment, with_value
 from paddlex_ml.data import annotation
+from paddlex_ml.engines import named_paths
 from paddlex_ml.engines.leaderboard import collect, rank
 from paddlex_ml.engines.leaderboard import files as table
 from paddlex_ml.engines.sweep import children, fold_sets, grid, join_folds
@@ -170,7 +171,10 @@ def _refuse_equal(runs: Sequence[PlannedRun], configs: Sequence[Config]) -> None
 
 
 def _refuse_faulty_lists(request: SweepRequest, configs: Sequence[Config]) -> None:
-    """Raise PaddlexMLError where a data set is missing or has faults, which would end each run."""
+    """Raise PaddlexMLError where weights or a data set are missing, or one has faults: each run
+    would end with them."""
+    for config in configs:
+        named_paths.check_weights(config)
     if request.folds is not None:  # they are made of the lists, which are read for that
         return
     for root, soft in dict.fromkeys(

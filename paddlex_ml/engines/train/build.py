@@ -30,6 +30,7 @@ from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.recompute import recompute_blocks
 from paddlex_ml.training.state import Training
 from paddlex_ml.training.sync_batch_norm import synchronise
+from paddlex_ml.wording import count
 
 
 @named("building the model")
@@ -78,9 +79,9 @@ def prepare(
         compiles=options.compile,
         overlaps=start.overlaps(options, device),
     )
-    if opened.saved is not None:
+    if opened.saved is not None and opened.folder is not None:
         training.restore(opened.saved)
-        resume.log(training, opened.saved.fingerprint, options.epochs_iters)
+        resume.log(training, opened.folder, opened.saved.fingerprint, options.epochs_iters)
     return training, compose_plan(config, dataset, model, computing, group, teacher)
 
 
@@ -89,14 +90,15 @@ def refuse_unfit_lists(config: Config, dataset: MLClsDataset, group: ProcessGrou
     asked, classes = config.Train.num_classes, len(dataset.label_names)
     if asked is not None and asked != classes:
         raise PaddlexMLError(
-            f"Train.num_classes is {asked}, label.txt names {classes} classes",
+            f"Train.num_classes is {asked}, label.txt names {count(classes, 'class', 'classes')}",
             where=str(dataset.root / annotation.LABEL_FILE),
             fix="-o Train.num_classes=null takes the number from label.txt",
         )
     queries = config.Train.num_queries
     if queries != "auto" and queries > classes:
         raise PaddlexMLError(
-            f"Train.num_queries is {queries}, label.txt names {classes} classes: a query without a "
+            f"Train.num_queries is {queries}, label.txt names "
+            f"{count(classes, 'class', 'classes')}: a query without a "
             "class learns nothing",
             where=str(dataset.root / annotation.LABEL_FILE),
             fix=f"{override('Train.num_queries', classes)} gives every class its own, "
@@ -106,7 +108,8 @@ def refuse_unfit_lists(config: Config, dataset: MLClsDataset, group: ProcessGrou
     images = len(dataset.train) if counted is None else int((counted > 0).sum())
     if images < group.size:
         raise PaddlexMLError(
-            f"{images} images cannot be shared by {group.size} processes",
+            f"{count(images, 'image cannot', 'images cannot')} be shared by "
+            f"{count(group.size, 'process', 'processes')}",
             where=str(dataset.root / annotation.TRAIN_FILE),
             fix="-o Global.device=auto trains in one process",
         )

@@ -21,6 +21,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage.regular_file import LARGEST_WEIGHTS
 from paddlex_ml.training import role
 from paddlex_ml.training.role import LabelEstimates
+from paddlex_ml.wording import count
 
 KEY = "Train.loss.role_labels"
 SAVED_MOST = LARGEST_WEIGHTS * 3 // 4
@@ -62,7 +63,8 @@ def build(
             most = f"with a resume it takes {needed / 1e9:.1f} GB in {group.local_size} "
             most += f"process{'es' * (group.local_size > 1)}; {machine_memory.describe()}"
         raise PaddlexMLError(
-            f"the estimated labels of {images:,} images and {classes:,} classes take "
+            f"the estimated labels of {images:,} images and "
+            f"{count(classes, 'class takes', 'classes take')} "
             f"{size / 1e9:.1f} GB: {most}",
             where="Train.loss.unknown",
             fix=f"{write_without_table(config)} needs no table",
@@ -95,7 +97,7 @@ def _count_labels(config: Config, dataset: MLClsDataset) -> float:
     if asked is not None:
         if asked > classes:
             raise PaddlexMLError(
-                f"{KEY} is {asked:g}, label.txt names {classes} classes",
+                f"{KEY} is {asked:g}, label.txt names {count(classes, 'class', 'classes')}",
                 where=KEY,
                 fix=f"{override(KEY, None)} counts the labels of val.txt",
             )

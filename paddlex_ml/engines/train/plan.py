@@ -36,6 +36,7 @@ from paddlex_ml.training.losses import (
 from paddlex_ml.training.plan import Plan, Saving, steps_per_epoch
 from paddlex_ml.training.precision import Precision
 from paddlex_ml.training.schedule import build_schedule
+from paddlex_ml.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +53,8 @@ def prepare_lists(config: Config, dataset: MLClsDataset, group: ProcessGroup) ->
             logger.info("%s", sentence)
     if weights is not None and not weights.all():
         if group.is_main:
-            text = "%s: %d images with the weight 0 are left out"
-            logger.info(text, annotation.TRAIN_FILE, np.count_nonzero(weights == 0))
+            left_out = count(int(np.count_nonzero(weights == 0)), "image")
+            logger.info("%s: left out: %s with the weight 0", annotation.TRAIN_FILE, left_out)
         dataset = replace(dataset, train=dataset.train.take(weights > 0))
     values = dataset.train.values
     if group.is_main:

@@ -21,9 +21,9 @@ import paddle
 from paddlex_ml.artifacts import checkpoint, weights
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.train_result import StartedFrom
-from paddlex_ml.config.schema import STARTER, STARTER_MODEL, Config
+from paddlex_ml.config.schema import STARTER, Config
 from paddlex_ml.data.loader import Loader
-from paddlex_ml.engines import load_model
+from paddlex_ml.engines import load_model, named_paths
 from paddlex_ml.models import class_transfer, head_layout, starter, zoo
 from paddlex_ml.models.class_transfer import ClassTransfer
 from paddlex_ml.models.head_layout import HeadLayout
@@ -35,7 +35,7 @@ from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Training
 from paddlex_ml.wording import first_names
 
-KEY = "Train.pretrain_weight_path"
+KEY = named_paths.PRETRAINED
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +59,7 @@ def locate(text: str, model: str) -> Path:
     """
     if text == STARTER:
         return starter.PATH
-    null = "trains from random weights"
-    if model == STARTER_MODEL:
-        null += f", or -o {KEY}={STARTER}, which takes the weights that come with paddlex_ml"
-    return weights.locate(text, KEY, null=null)
+    return weights.locate(text, KEY, null=named_paths.describe_null(KEY, model))
 
 
 def read(config: Config, info: ModelInfo) -> Pretrained | None:

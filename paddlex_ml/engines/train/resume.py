@@ -27,15 +27,16 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.data import annotation
 from paddlex_ml.distributed.group import ProcessGroup
+from paddlex_ml.engines import named_paths
 from paddlex_ml.engines.train import earlier_run, label_estimates, overwriting
 from paddlex_ml.engines.train.earlier_run import AUTO
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import files as storage
 from paddlex_ml.training.state import Training
-from paddlex_ml.wording import first_names, path_override
+from paddlex_ml.wording import count, first_names, path_override
 
-KEY = "Train.resume_path"
+KEY = named_paths.RESUME
 
 logger = logging.getLogger(__name__)
 
@@ -246,7 +247,7 @@ def _refuse(what: str, folder: Path, run: RunFolder) -> _NeedsOverwrite:
 
 def _describe(done: tuple[int, int]) -> str:
     epoch, step = done
-    return f"after epoch {epoch}" + (f" and {step} steps" if step else "")
+    return f"after epoch {epoch}" + (f" and {count(step, 'step')}" if step else "")
 
 
 def read(config: Config, folder: Path, info: ModelInfo) -> Checkpoint:
@@ -351,10 +352,11 @@ def find_changed_lists(saved: Checkpoint, info: ModelInfo) -> list[str]:
     return [name for name in names if before.get(name, now[name]) != now[name]]
 
 
-def log(training: Training, before: Mapping[str, Any], epochs: int) -> None:
-    """Log where the training resumes, and which options differ from those in `before`."""
+def log(training: Training, folder: Path, before: Mapping[str, Any], epochs: int) -> None:
+    """Log from which checkpoint the training resumes, and which options differ from `before`."""
     progress = training.progress
-    logger.info("resumed after %d epochs and %d steps", progress.epoch, progress.step)
+    done = f"{count(progress.epoch, 'epoch')} and {count(progress.step, 'step')}"
+    logger.info("resumed from %s, after %s", one_line(str(folder)), done)
     for key, now in training.fingerprint.items():
         if key in before and before[key] != now:
             logger.warning(
@@ -366,9 +368,8 @@ def log(training: Training, before: Mapping[str, Any], epochs: int) -> None:
             )
     if progress.epoch >= epochs:
         logger.warning(
-            "nothing is left to train: all %d epochs were done before; to train on, set "
-            "-o Train.epochs_iters=%d or more",
-            progress.epoch,
+            "nothing is left to train after %s; to train on, set -o Train.epochs_iters=%d or more",
+            count(progress.epoch, "epoch"),
             progress.epoch + 1,
         )
 

@@ -85,6 +85,8 @@ class Opened(NamedTuple):
     """Without the id of the run: that belongs to the output folder."""
     saved: Checkpoint | None
     """None: a new run."""
+    folder: Path | None = None
+    """Of `saved`."""
 
 
 def read(config: Config, beginning: Beginning, dataset: MLClsDataset) -> Opened:
@@ -97,7 +99,7 @@ def read(config: Config, beginning: Beginning, dataset: MLClsDataset) -> Opened:
         RunIdentity("", digest(config, dataset)),
     )
     folder = beginning.resume
-    return Opened(info, None if folder is None else resume.read(config, folder, info))
+    return Opened(info, None if folder is None else resume.read(config, folder, info), folder)
 
 
 def choose_head(
@@ -177,7 +179,7 @@ def _write_record(
     started: Conditions,
     command: Sequence[str],
 ) -> RunRecord:
-    files, own, (info, saved) = RunFolder(config.Global.output), None, opened
+    files, own, (info, saved, _) = RunFolder(config.Global.output), None, opened
     if saved is not None and saved.info.run is not None:
         found = run_record.read(files.run_json)
         own = found if found is not None and found.id == saved.info.run.id else None

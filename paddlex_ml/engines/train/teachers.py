@@ -27,7 +27,7 @@ from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.data.dataset import Augmentation, SampleIndex
 from paddlex_ml.data.preprocess import Preprocess
 from paddlex_ml.distributed.group import ProcessGroup
-from paddlex_ml.engines import load_model
+from paddlex_ml.engines import load_model, named_paths
 from paddlex_ml.engines.evaluate.log import log_precision
 from paddlex_ml.engines.train import earlier_run, label_estimates, static_scoring
 from paddlex_ml.errors import PaddlexMLError
@@ -39,10 +39,10 @@ from paddlex_ml.storage import fetch, regular_file
 from paddlex_ml.training.distillation import Teacher
 from paddlex_ml.wording import first_names
 
-KEY = "Train.teacher"
+KEY = named_paths.TEACHER
 KEPT_MOST = 1 << 30
 """Bytes of scores that each process keeps, of a teacher whose scores for an image stay the same."""
-_NULL = "trains without a teacher"
+_NULL = named_paths.describe_null(KEY, "")
 
 logger = logging.getLogger(__name__)
 

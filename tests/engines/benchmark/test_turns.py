@@ -145,7 +145,7 @@ def test_slow_models_get_fewer_images_and_smaller_batches(pretended, monkeypatch
     assert {len(np.concatenate(each.scores)) for each in made.measured} == {made.images}
     assert "repeat" not in [what for _, what, _ in pretended.asked]
     assert made.notes == [
-        "no batches of more than 1 images: they would take longer than Benchmark.minutes",
+        "no batches of more than 1 image: they would take longer than Benchmark.minutes",
         f"{made.images} images in place of 48: more would take longer than Benchmark.minutes",
     ]
 
@@ -159,7 +159,7 @@ def test_a_machine_that_becomes_slower_ends_the_images_early(pretended, monkeypa
     assert {len(np.concatenate(each.scores)) for each in made.measured} == {32}
     assert [note.partition(":")[0] for note in made.notes] == [
         "32 images in place of 48",
-        "no batches of more than 1 images",
+        "no batches of more than 1 image",
     ]
     assert "repeat" not in [what for _, what, _ in pretended.asked]
 

@@ -178,7 +178,7 @@ def test_few_images_and_other_classes_are_refused(
     (data / "train.txt").write_text(lines[0])
     code, err = run("export", data, copy_of_run, ONNX, INT8)
     assert code == 2
-    assert "train.txt has 1 images: ranges for 8 bits need at least 10" in err
+    assert "train.txt has 1 image: ranges for 8 bits need at least 10" in err
     assert "-o Export.precision=fp16" in err
     (data / "label.txt").write_text((toy / "label.txt").read_text().replace("\n", "x\n", 1))
     code, err = run("export", data, copy_of_run, ONNX, FP16)

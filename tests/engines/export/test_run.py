@@ -277,7 +277,7 @@ def test_missing_packages_are_told_before_the_weights_are_read(
     code, err = run("export", None, copy_of_run, "Export.format=onnx", f"Export.weight_path={path}")
     assert code == 2
     assert "onnxruntime, not installed here" in err
-    assert "fix:   " + program.pip_install("'paddlex-ml[onnx]'") in err
+    assert "fix:   " + program.pip_install("paddlex-ml[onnx]") in err
     assert result(copy_of_run)["done_flag"] is False
 
 
@@ -361,7 +361,7 @@ def test_an_export_to_openvino_without_it_names_the_package(
     code, err = run("export", None, copy_of_run, "Export.format=openvino")
     assert code == 2
     assert "OpenVINO is not installed" in err
-    assert "fix:   " + program.pip_install("'paddlex-ml[openvino]'") in err
+    assert "fix:   " + program.pip_install("paddlex-ml[openvino]") in err
     assert not (copy_of_run / "best_model" / "inference_openvino").exists()
 
 

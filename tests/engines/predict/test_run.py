@@ -493,7 +493,7 @@ def test_photographs_in_the_folder_of_the_results_are_not_left_out_in_silence(
     wanted = {"input": named or str(photos), "save_path": inner}
     with pytest.raises(PaddlexMLError) as caught:
         predict(configure(output, **wanted))
-    assert "holds 1 images that would be left out, such as x.jpg" in caught.value.what
+    assert "holds 1 image that would be left out, such as x.jpg" in caught.value.what
     assert "-o Predict.save_path=output" in caught.value.fix
     (inner / "x.jpg").unlink()
     before = predict(configure(output, **wanted))["num_images"]

@@ -140,7 +140,7 @@ def test_classes_are_matched_by_name(
     predict(config)
     values = annotation.read(folder).train.values
     assert targets.dense(values)[1:].tolist() == [[1, -1, 1]] * 3
-    assert "1 classes of the model are not in label.txt, and are not saved: 狗" in caplog.text
+    assert "not saved: 1 class of the model that label.txt does not have: 狗" in caplog.text
 
 
 def test_what_cannot_take_labels_is_refused_before_anything_is_predicted(

@@ -210,7 +210,7 @@ def test_a_stopped_reproduction_goes_on_in_its_folder(
     (again / "train_result.json").unlink()
     code, out, err = reproduce(copy_of_run, "-o", "Train.resume_path=auto")
     assert code == 0, err
-    assert "resumed after 1 epochs" in err
+    assert ", after 1 epoch" in err
     assert out.splitlines()[0].endswith(f" in {again}")
     assert_same_ending(again, copy_of_run)
 

@@ -100,7 +100,7 @@ def test_an_interrupted_epoch_begins_again_with_another_train_list(
     code, err = run("train", data, copy_of_run, AUTO, RESCORE)
     assert code == 0, err
     assert "train.txt changed: epoch 2, of which 2 steps were done, begins again" in err
-    assert "resumed after 1 epochs and 2 steps" in err
+    assert ", after 1 epoch and 2 steps" in err
     assert "[Epoch 2/2]" in err
 
 

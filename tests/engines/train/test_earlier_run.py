@@ -148,7 +148,7 @@ def test_auto_starts_a_new_run_and_goes_on_with_its_own(
     code, err = run("train", toy, output, auto, "Train.epochs_iters=2")
     assert code == 0, err
     assert f"Train.resume_path=auto: {output / 'latest'}" in err
-    assert "resumed after 1 epochs and 0 steps" in err
+    assert ", after 1 epoch and 0 steps" in err
     assert "[Epoch 1/2]" not in err
     assert "resume_path: auto\n" in (output / "config.yaml").read_text(encoding="utf-8")
 

@@ -368,7 +368,7 @@ def test_images_of_weight_0_are_left_out_of_all_that_a_training_counts(
     dataset = replace(dataset, train=replace(dataset.train, weights=weights))
     with caplog.at_level(logging.INFO):
         kept = prepare_lists(config_of(), dataset, ProcessGroup()).train
-    assert f"{np.count_nonzero(weights == 0)} images with the weight 0 are left out" in caplog.text
+    assert f"left out: {np.count_nonzero(weights == 0)} images with the weight 0" in caplog.text
     assert "1 class has no image in train.txt" in caplog.text
     assert kept.paths == [p for p, w in zip(dataset.train.paths, weights, strict=True) if w]
     assert (kept.targets[:, 0] == 0).all()

@@ -157,7 +157,7 @@ def test_a_resume_in_a_new_folder_ends_like_the_unbroken_run(
     path = toy_run / "epoch_1" / "epoch_1.pdparams"
     code, err = run("train", toy, output, f"Train.resume_path={path}")
     assert code == 0
-    assert "resumed after 1 epochs and 0 steps" in err
+    assert ", after 1 epoch and 0 steps" in err
     assert_same_ending(output, toy_run)
     scores = (folder / "val_scores.npz" for folder in (output, toy_run))
     assert len({path.read_bytes() for path in scores}) == 1
