@@ -102,7 +102,7 @@ def test_whole_numbers_of_a_workbook_have_no_fraction(plant: Plant, labels: Any)
 
 def test_merged_cells_count_for_each_row_that_they_span(plant: Plant, labels: Any) -> None:
     root = plant({}, *IMAGES, "c.jpg")
-    rows = [["tags", "image"], ["cat", "a.jpg"], [None, "b.jpg"], ["dog", "c.jpg"]]
+    rows: list[list[Any]] = [["tags", "image"], ["cat", "a.jpg"], [None, "b.jpg"], ["dog", "c.jpg"]]
     save(root / "t.xlsx", merged=["A2:A3"], s=rows)
     expected = {"a.jpg": ["cat"], "b.jpg": ["cat"], "c.jpg": ["dog"]}
     assert labels(csv_table.read(root, Options())) == {"train": expected}
@@ -110,7 +110,7 @@ def test_merged_cells_count_for_each_row_that_they_span(plant: Plant, labels: An
 
 def test_titles_and_sheets_of_notes_are_no_table(plant: Plant, labels: Any) -> None:
     root = plant({}, *IMAGES)
-    titles = [["Our photographs"], [], ["of 2026", None]]
+    titles: list[list[Any]] = [["Our photographs"], [], ["of 2026", None]]
     save(root / "t.xlsx", notes=[["see the next sheet"]], data=[*titles, *ROWS])
     assert csv_table.recognise(Inventory(root)) == "t.xlsx, a table of images"
     dataset = csv_table.read(root, Options())
