@@ -140,12 +140,15 @@ def hide_result(output: Path) -> None:
 
 
 def show_result(output: Path) -> bool:
-    """Undo `hide_result` where the new run was refused; returns whether there was a result."""
+    """Undo `hide_result` where the new run was refused.
+
+    Returns whether there is the result of a finished run, which a refusal must not replace.
+    """
     result = RunFolder(output).result("train")
     with suppress(OSError):
         systems.rename(hidden_result(result), result)
         return True
-    return False
+    return _is_finished(result)
 
 
 def hidden_result(result: Path) -> Path:

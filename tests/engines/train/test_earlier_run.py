@@ -29,6 +29,16 @@ def test_a_folder_with_another_training_is_refused_and_both_are_named(
     assert sorted(path for path in copy_of_run.rglob("*")) == before
 
 
+@pytest.mark.parametrize("slip", ["Train.batch_size=0", "Train.resume_path=missing"])
+def test_a_command_that_is_refused_keeps_the_result_of_the_finished_run(
+    run: Run, toy: Path, copy_of_run: Path, slip: str
+) -> None:
+    result = (copy_of_run / "train_result.json").read_bytes()
+    assert run("train", toy, copy_of_run, slip)[0] == 2
+    assert (copy_of_run / "train_result.json").read_bytes() == result
+    assert not list(copy_of_run.glob(".train_result*"))
+
+
 @pytest.mark.parametrize("lost", ["config.yaml", "metrics.csv"])
 def test_it_is_refused_as_well_where_its_files_are_lost(
     run: Run, toy: Path, copy_of_run: Path, lost: str
