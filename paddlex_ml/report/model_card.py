@@ -73,7 +73,7 @@ def write(
 def _read_training(path: Path) -> _Training | None:
     with suppress(OSError, ValueError):  # none, one that failed, or of another version
         content = regular_file.read(path, regular_file.LARGEST_RESULT)
-        return msgspec.json.decode(content, type=_Training)
+        return regular_file.decode_json(content, _Training)
     return None
 
 

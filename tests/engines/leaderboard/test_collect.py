@@ -93,6 +93,19 @@ def test_runs_without_a_result_say_why(tmp_path):
     assert problems["odd"].startswith("its result cannot be read")
 
 
+@pytest.mark.parametrize(
+    "name", ["train_result.json", "benchmark_result.json", "reproduction.json"]
+)
+def test_a_file_of_values_deep_in_each_other_ends_no_table(tmp_path, name):
+    for run in "ab":
+        write_run(tmp_path / run, SCORES, TARGETS)
+    files.write_text(tmp_path / "a" / name, '{"x": ' + "[" * 5000 + "]" * 5000 + "}")
+    problems = {run.name: run.problem for run in collect([tmp_path])}
+    is_needed = name == "train_result.json"
+    told = "its result cannot be read: its values are too deep in each other"
+    assert problems == {"a": told if is_needed else "", "b": ""}
+
+
 def test_scores_of_an_evaluation_do_where_they_are_of_the_best_model(tmp_path):
     run = RunFolder(tmp_path / "a")
     write_run(run.output, SCORES, TARGETS)
