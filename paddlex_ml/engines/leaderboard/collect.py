@@ -29,7 +29,7 @@ from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
 from paddlex_ml.artifacts.run_record import RunRecord
 from paddlex_ml.artifacts.saved_scores import ScoresSummary
 from paddlex_ml.artifacts.train_result import FinishedTraining
-from paddlex_ml.config import run_config
+from paddlex_ml.config import run_config, yaml_text
 from paddlex_ml.config.fingerprint import WITHOUT_EFFECT
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
@@ -134,10 +134,12 @@ def _read(name: str, folder: Path) -> FoundRun:
     record = run_record.read(run.run_json)
     digests = {} if record is None else record.digests
     lists = tuple(digests.get(each, "") for each in (annotation.LABEL_FILE, annotation.VAL_FILE))
-    fold = sweep_folder.FOLD.fullmatch(Path(options.get(DATA, "")).name)
+    saved_in, data = (
+        yaml_text.without_quotes(options.get(key, "")) for key in ("Global.output", DATA)
+    )
+    fold = sweep_folder.FOLD.fullmatch(Path(data).name)
     if fold is not None:
-        options[DATA] = str(Path(options[DATA]).parent)
-    saved_in, data = (options.get(key, "").strip("'\"") for key in ("Global.output", DATA))
+        options[DATA] = str(Path(data).parent)
     if data and Path(data) == RunFolder(Path(saved_in)).dataset:
         options[DATA] = run.dataset.name  # each run has its own, of the same source
     summary, scores = (None, None) if trained is None else _find_scores(run, trained, lists[1])

@@ -72,8 +72,18 @@ def test_what_a_run_tells(tmp_path):
     assert run.scores == RunFolder(tmp_path / "a").val_scores
 
 
+@pytest.mark.parametrize("folder", ["/a: b", "/it's # 1", "/一 二", '/a "b"', "/a\u2028b"])
+def test_a_fold_is_found_whatever_the_path_of_the_sweep(tmp_path, folder):
+    for number in (1, 2):
+        own = {"Global.dataset_dir": f"{folder}/folds/fold_{number}_of_2"}
+        write_run(tmp_path / str(number), SCORES, TARGETS, own)
+    found = collect([tmp_path])
+    assert [run.fold for run in found] == ["1 of 2", "2 of 2"]
+    assert {run.options["Global.dataset_dir"] for run in found} == {f"{folder}/folds"}
+
+
 def test_a_data_set_that_a_run_has_made_by_itself_is_no_difference_between_runs(tmp_path):
-    for name in ("a", "b c"):
+    for name in ("a", "b: 'c'"):
         own = {"Global.output": f"/x/{name}", "Global.dataset_dir": f"/x/{name}/dataset"}
         write_run(tmp_path / name, SCORES, TARGETS, own)
     assert [run.options["Global.dataset_dir"] for run in collect([tmp_path])] == ["dataset"] * 2
