@@ -8,6 +8,7 @@ No link is followed on the way down.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,14 +38,19 @@ from paddlex_ml.progress import named
 from paddlex_ml.wording import count
 
 SEED, DATA = "Global.seed", "Global.dataset_dir"
+LIST, PROCESSES = "train_list", "processes"
+"""Shown as options, which they are not: digest of train.txt, and how many trained together."""
 _ALSO = {
     *("Global.model", DATA, "Train.pretrain_weight_path", "Train.image_size"),
-    "Train.decoder_tokens",
+    *("Train.decoder_tokens", "Train.teacher"),
 }
-"""Options that a resume cannot change, and another run may."""
+"""Options that a resume cannot change, or whose content it compares, and another run may change."""
 _PART = re.compile(r"epoch_\d+\Z")
 _NEAR = 1e-3
 """Difference in mAP up to which an evaluation is one of the best model of the run."""
+_SHOWN = 8  # letters of a digest
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,9 @@ class FoundRun:
     name: str
     files: RunFolder
     options: dict[str, str]
-    """Those that change the numbers of a training, as texts; a fold's data set is the whole one."""
+    """Those that change the numbers of a training, as texts; a fold's data set is the whole one.
+    With LIST, but for a fold, and PROCESSES where there were several.
+    """
     seed: str
     fold: str
     """As "2 of 5", or ""."""
@@ -101,7 +109,11 @@ def _find(root: Path) -> Iterator[Path]:
     checkpoints = {EXAMPLE.best_model.folder.name, EXAMPLE.latest.folder.name}
     parts = {EXAMPLE.events, EXAMPLE.evaluate.folder, EXAMPLE.predict.folder}
     names = checkpoints | {path.name for path in (*parts, EXAMPLE.check_dataset.folder)}
-    for place, folders, files in os.walk(root):
+
+    def tell(error: OSError) -> None:
+        logger.warning("%s cannot be searched for runs: %s", error.filename, error.strerror)
+
+    for place, folders, files in os.walk(root, onerror=tell):
         if ".set_aside" in files:  # a run that is being overwritten
             folders.clear()
             continue
@@ -127,6 +139,8 @@ def _read(name: str, folder: Path) -> FoundRun:
             problem += f": best mAP {score:.4f} up to epoch {epoch}"
     except (OSError, ValueError) as error:
         problem = f"its result cannot be read: {error}"
+    if trained is not None and not options:
+        trained, problem = None, "its config.yaml is missing or damaged: its options are not known"
     with suppress(OSError, ValueError):
         repeated = reproduction.read(run.reproduction)
         trained = None  # it would count as one more seed of the same configuration
@@ -142,11 +156,17 @@ def _read(name: str, folder: Path) -> FoundRun:
         options[DATA] = str(Path(data).parent)
     if data and Path(data) == RunFolder(Path(saved_in)).dataset:
         options[DATA] = run.dataset.name  # each run has its own, of the same source
+    own = choose_options(options)
+    if fold is None and annotation.TRAIN_FILE in digests:
+        own[LIST] = digests[annotation.TRAIN_FILE][:_SHOWN]
+    conditions = None if record is None else record.conditions
+    if conditions is not None and conditions.processes > 1:
+        own[PROCESSES] = str(conditions.processes)
     summary, scores = (None, None) if trained is None else _find_scores(run, trained, lists[1])
     return FoundRun(
         name=name,
         files=run,
-        options=choose_options(options),
+        options=own,
         seed=options.get(SEED, ""),
         fold="" if fold is None else f"{fold[1]} of {fold[2]}",
         trained=trained,

@@ -126,7 +126,7 @@ def mark(standing: Standing) -> str:
 
 def shorten_options(options: Mapping[str, str]) -> str:
     """The options that differ, their keys without the section: `loss.name=bce`."""
-    return " ".join(f"{key.partition('.')[2]}={value}" for key, value in options.items())
+    return " ".join(f"{key.partition('.')[2] or key}={value}" for key, value in options.items())
 
 
 def _show_time(seconds: float) -> str:

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,7 +135,7 @@ def _describe(config: Config, space: Space) -> StudyNote:
     options[collect.SEED] = texts.get(collect.SEED, "")
     for key in validation.path_keys():
         if key in options:
-            options[key] = Path(options[key].strip("'\"")).name
+            options[key] = _name_of(attrgetter(key)(config))
     data = {}
     if not options_by_size.is_by_reference(config):  # else each run makes the lists by itself
         root = config.Global.dataset_dir
@@ -154,6 +155,12 @@ def _describe(config: Config, space: Space) -> StudyNote:
         },
         data=data,
     )
+
+
+def _name_of(paths: Path | str | Sequence[str] | None) -> str:
+    """What is the same on every machine of a path, or of several."""
+    several = [paths] if isinstance(paths, str | Path) else paths or ()
+    return ", ".join(Path(each).name for each in several)
 
 
 def _name_folder(folder: SweepFolder, search: SearchRequest) -> SearchRecord:

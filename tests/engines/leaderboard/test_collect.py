@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
+import logging
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from paddlex_ml.artifacts import reproduction, run_record, saved_scores
+from paddlex_ml.artifacts import conditions, reproduction, run_record, saved_scores
 from paddlex_ml.artifacts.reproduction import BestScore, Reproduction
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.run_record import RunIdentity
+from paddlex_ml.engines.leaderboard import files as files_of_table
 from paddlex_ml.engines.leaderboard.collect import FoundRun, collect
 from paddlex_ml.engines.leaderboard.rank import rank
 from paddlex_ml.errors import PaddlexMLError
@@ -114,6 +119,56 @@ def test_a_file_of_values_deep_in_each_other_ends_no_table(tmp_path, name):
     is_needed = name == "train_result.json"
     told = "its result cannot be read: its values are too deep in each other"
     assert problems == {"a": told if is_needed else "", "b": ""}
+
+
+def test_a_run_whose_options_are_not_known_has_no_place(tmp_path):
+    for name in "abc":
+        write_run(tmp_path / name, SCORES, TARGETS)
+    files.write_text(tmp_path / "a" / "config.yaml", "")
+    (tmp_path / "b" / "config.yaml").unlink()
+    found = rank(collect([tmp_path]))
+    assert [run.name for run in found.lists[0].runs] == ["c"]
+    assert found.options == []
+    told = "its config.yaml is missing or damaged: its options are not known"
+    assert {run.name: run.problem for run in found.others} == {"a": told, "b": told}
+
+
+def test_what_the_options_do_not_tell_is_a_difference_too(tmp_path):
+    write_run(tmp_path / "a", SCORES, TARGETS)
+    write_run(tmp_path / "b", SCORES, TARGETS, {"Train.teacher": ["/runs/teacher"]})
+    for name, change in (("c", "train.txt"), ("d", "processes")):
+        write_run(tmp_path / name, SCORES, TARGETS)
+        path = RunFolder(tmp_path / name).run_json
+        record = run_record.read(path)
+        assert record is not None
+        if change == "processes":
+            there = conditions.describe(device="cpu", processes=2, weights="", lists={})
+            record = replace(record, conditions=there)
+        else:
+            record = replace(record, digests={**record.digests, "train.txt": "3" * 64})
+        run_record.write(path, record)
+    found = rank(collect([tmp_path]))
+    assert found.options == ["Train.teacher", "processes", "train_list"]
+    assert found.configurations == []  # four configurations of one run
+    told = {run.name: files_of_table.shorten_options(run.options) for run in found.lists[0].runs}
+    assert told["c"] == "teacher=null processes= train_list=33333333"
+    assert told["d"] == "teacher=null processes=2 train_list=11111111"
+
+
+def test_a_folder_that_cannot_be_searched_is_told(tmp_path, monkeypatch, caplog):
+    write_run(tmp_path / "a", SCORES, TARGETS)
+    (tmp_path / "closed").mkdir()
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scan(path)
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(os, "scandir", refuse)
+        assert [run.name for run in collect([tmp_path])] == ["a"]
+    assert f"{tmp_path}/closed cannot be searched for runs: Permission denied" in caplog.text
 
 
 def test_scores_of_an_evaluation_do_where_they_are_of_the_best_model(tmp_path):
