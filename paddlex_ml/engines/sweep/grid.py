@@ -38,7 +38,8 @@ _FIXED = {
     "Train.rescore_best": "a sweep goes on where it was",
 }
 _OTHER_MODES = ("CheckDataset", "Export", "Predict")
-_LONGEST = 120  # letters of a folder's name
+_LONGEST = 120
+"""Bytes of a folder's name: a Chinese character has three, and a disk takes 255 with the rest."""
 
 
 @dataclass(frozen=True)
@@ -305,8 +306,10 @@ def name_run(parts: Sequence[str], taken: set[str]) -> str:
     """
     text = ",".join(parts)
     name = re.sub(r"[^\w.+=,-]+", "_", text)
-    if len(name) > _LONGEST or name.casefold() in taken or name.startswith((".", "-")):
-        name = f"{name[:_LONGEST].lstrip('.-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    short = name.encode()[:_LONGEST].decode(errors="ignore")
+    if short != name or name.casefold() in taken or name.startswith((".", "-")):
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        name = f"{short.lstrip('.-')}-{digest[:8]}"
     taken.add(name.casefold())
     return name
 

@@ -115,6 +115,9 @@ def test_values_that_are_no_file_names_get_one_and_stay_apart():
     long = expand(request(f"Train.pretrain_weight_path={'x' * 300},{'x' * 301}"))
     assert len({run.name for run in long}) == 2
     assert max(len(run.name) for run in long) < 140
+    odd = expand(request(f"Train.pretrain_weight_path={'数据' * 60},{'数据' * 60}集,\udcff,\udcfe"))
+    assert len({run.name for run in odd}) == 4
+    assert max(len(run.name.encode()) for run in odd) < 140
 
 
 def test_names_that_differ_in_capitals_alone_stay_apart_on_every_disk():
