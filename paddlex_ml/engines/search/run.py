@@ -26,9 +26,8 @@ from paddlex_ml import program, stop_signals
 from paddlex_ml.artifacts import run_record, sweep_folder, train_result
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SearchRecord, SweepFolder
-from paddlex_ml.config import options_by_size, run_config, validation
+from paddlex_ml.config import run_config, validation
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import annotation
 from paddlex_ml.engines.leaderboard import collect
 from paddlex_ml.engines.search import space as spaces
 from paddlex_ml.engines.search.space import Space
@@ -136,16 +135,7 @@ def _describe(config: Config, space: Space) -> StudyNote:
     for key in validation.path_keys():
         if key in options:
             options[key] = _name_of(attrgetter(key)(config))
-    data = {}
-    if not options_by_size.is_by_reference(config):  # else each run makes the lists by itself
-        root = config.Global.dataset_dir
-        assert root is not None  # the configuration refuses it
-        dataset = annotation.read(root, soft_labels=config.Train.soft_labels)
-        data = {
-            annotation.LABEL_FILE: run_record.digest("\0".join(dataset.label_names)),
-            annotation.TRAIN_FILE: annotation.digest(dataset.train),
-            annotation.VAL_FILE: annotation.digest(dataset.val),
-        }
+    [data] = sweeps.digest_lists([config])
     return StudyNote(
         space={key: str(each) for key, each in space.items()},
         options={
@@ -232,7 +222,7 @@ class _Trials:
         try:
             config = sweeps.check(self._command, run, self._folder.output)
             sweeps.wait_for(place)
-            is_done = sweeps.is_done(place, config)
+            is_done = sweeps.is_done(place, config, {})  # the study knows the lists
         except PaddlexMLError as error:
             self._fail(run.name, error.what)
             return

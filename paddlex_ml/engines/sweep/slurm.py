@@ -77,7 +77,8 @@ def emit(command: SweepCommand, request: SweepRequest, *, output: Path, most: in
             fix="leave out --emit, and start the search itself in several tasks with one --storage "
             f"({program.page('cluster.md')})",
         )
-    runs, _ = run.plan(command, request, output, most)
+    runs, configs = run.plan(command, request, output, most)
+    run.digest_lists(configs, has_folds=request.folds is not None)  # refuses faults
     script = write_script(
         run.list_commands(command, runs, output), SweepFolder(output), request.jobs
     )
