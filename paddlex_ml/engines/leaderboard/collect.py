@@ -148,25 +148,12 @@ def _read(name: str, folder: Path) -> FoundRun:
     record = run_record.read(run.run_json)
     digests = {} if record is None else record.digests
     lists = tuple(digests.get(each, "") for each in (annotation.LABEL_FILE, annotation.VAL_FILE))
-    saved_in, data = (
-        yaml_text.without_quotes(options.get(key, "")) for key in ("Global.output", DATA)
-    )
-    fold = sweep_folder.FOLD.fullmatch(Path(data).name)
-    if fold is not None:
-        options[DATA] = str(Path(data).parent)
-    if data and Path(data) == RunFolder(Path(saved_in)).dataset:
-        options[DATA] = run.dataset.name  # each run has its own, of the same source
-    own = choose_options(options)
-    if fold is None and annotation.TRAIN_FILE in digests:
-        own[LIST] = digests[annotation.TRAIN_FILE][:_SHOWN]
-    conditions = None if record is None else record.conditions
-    if conditions is not None and conditions.processes > 1:
-        own[PROCESSES] = str(conditions.processes)
+    fold = sweep_folder.FOLD.fullmatch(Path(_data_of(options)).name)
     summary, scores = (None, None) if trained is None else _find_scores(run, trained, lists[1])
     return FoundRun(
         name=name,
         files=run,
-        options=own,
+        options=_compared_options(run, options, record, is_fold=fold is not None),
         seed=options.get(SEED, ""),
         fold="" if fold is None else f"{fold[1]} of {fold[2]}",
         trained=trained,
@@ -176,6 +163,29 @@ def _read(name: str, folder: Path) -> FoundRun:
         scores=scores,
         latency=None if record is None or trained is None else _find_latency(run, record, trained),
     )
+
+
+def _data_of(options: Mapping[str, str]) -> str:
+    return yaml_text.without_quotes(options.get(DATA, ""))
+
+
+def _compared_options(
+    run: RunFolder, texts: Mapping[str, str], record: RunRecord | None, *, is_fold: bool
+) -> dict[str, str]:
+    """What `FoundRun.options` has, of the texts of a saved configuration."""
+    options, data = choose_options(texts), Path(_data_of(texts))
+    saved_in = Path(yaml_text.without_quotes(texts.get("Global.output", "")))
+    if is_fold:
+        options[DATA] = str(data.parent)
+    elif DATA in options and data == RunFolder(saved_in).dataset:
+        options[DATA] = run.dataset.name  # each run has its own, of the same source
+    if record is None:
+        return options
+    if not is_fold and annotation.TRAIN_FILE in record.digests:
+        options[LIST] = record.digests[annotation.TRAIN_FILE][:_SHOWN]
+    if record.conditions is not None and record.conditions.processes > 1:
+        options[PROCESSES] = str(record.conditions.processes)
+    return options
 
 
 def _find_latency(run: RunFolder, record: RunRecord, trained: FinishedTraining) -> Latency | None:
