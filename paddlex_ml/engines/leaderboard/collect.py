@@ -176,7 +176,10 @@ def _compared_options(
     options, data = choose_options(texts), Path(_data_of(texts))
     saved_in = Path(yaml_text.without_quotes(texts.get("Global.output", "")))
     if is_fold:
-        options[DATA] = str(data.parent)
+        options[DATA], kept = str(data.parent), saved_in.parent
+        if data.is_relative_to(kept):  # the whole sweep may have been moved since
+            beside = run.output.absolute().parent / data.parent.relative_to(kept)
+            options[DATA] = str(beside if beside.is_dir() else data.parent)
     elif DATA in options and data == RunFolder(saved_in).dataset:
         options[DATA] = run.dataset.name  # each run has its own, of the same source
     if record is None:

@@ -24,7 +24,14 @@ from paddlex_ml import ended_process, program
 from paddlex_ml.artifacts import run_lock, run_record, sweep_folder, train_result
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder, SweepRecord
-from paddlex_ml.config import load, options_by_size, run_config, shipped, typed_words
+from paddlex_ml.config import (
+    load,
+    options_by_size,
+    run_config,
+    shipped,
+    typed_words,
+    yaml_text,
+)
 from paddlex_ml.config.schema import Config, GlobalConfig
 from paddlex_ml.config.validation import assignment, with_value
 from paddlex_ml.data import annotation
@@ -263,6 +270,8 @@ def is_done(folder: Path, config: Config, lists: Mapping[str, str]) -> bool:
         there = run_config.read_texts(saved)
     except (OSError, ValueError):  # the training sets it aside, and says so
         return False
+    for texts in (wanted, there):
+        _name_fold(texts)
     open_keys = options_by_size.left_to_training(config)
     changed = {
         key: "" for key in {*wanted, *there} - open_keys if wanted.get(key) != there.get(key)
@@ -289,6 +298,16 @@ def is_done(folder: Path, config: Config, lists: Mapping[str, str]) -> bool:
         train_result.read(RunFolder(folder).result("train"))
         return True
     return False
+
+
+def _name_fold(texts: dict[str, str]) -> None:
+    """Let the data set of a fold have the path that it keeps where the whole sweep is moved."""
+    data, output = (
+        Path(yaml_text.without_quotes(texts.get(key, "")))
+        for key in (collect.DATA, "Global.output")
+    )
+    if data.is_relative_to(output.parent):
+        texts[collect.DATA] = str(data.relative_to(output.parent))
 
 
 def _train(

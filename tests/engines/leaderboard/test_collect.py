@@ -87,6 +87,16 @@ def test_a_fold_is_found_whatever_the_path_of_the_sweep(tmp_path, folder):
     assert {run.options["Global.dataset_dir"] for run in found} == {f"{folder}/folds"}
 
 
+def test_folds_of_a_sweep_that_was_moved_stay_together(tmp_path):
+    for place, old in (("moved", "/old"), ("moved", f"{tmp_path}/moved"), ("other", "/old")):
+        own = {"Global.output": f"{old}/a", "Global.dataset_dir": f"{old}/folds/fold_1_of_2"}
+        write_run(tmp_path / place / Path(old).name, SCORES, TARGETS, own)
+    (tmp_path / "moved" / "folds").mkdir()
+    found = {run.name: run.options["Global.dataset_dir"] for run in collect([tmp_path])}
+    here = f"{tmp_path}/moved/folds"
+    assert found == {"moved/moved": here, "moved/old": here, "other/old": "/old/folds"}
+
+
 def test_a_data_set_that_a_run_has_made_by_itself_is_no_difference_between_runs(tmp_path):
     for name in ("a", "b: 'c'"):
         own = {"Global.output": f"/x/{name}", "Global.dataset_dir": f"/x/{name}/dataset"}

@@ -24,6 +24,7 @@ from paddlex_ml.engines.sweep import join_folds
 from paddlex_ml.engines.sweep import run as sweeps
 from paddlex_ml.engines.sweep.join_folds import JoinedFolds
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import files
 from tests.finished_runs import draw_scores, draw_targets, write_run
 from tests.running import LIMIT, Background, run
 
@@ -245,6 +246,21 @@ def test_what_a_training_chose_by_itself_is_no_other_option(sweep, copy_of_run, 
         PaddlexMLError, match=r"other options than this sweep: Train\.learning_rate"
     ):
         sweeps.is_done(copy_of_run, config, {})
+
+
+def test_a_sweep_with_folds_that_was_moved_goes_on(sweep, copy_of_run, tmp_path):
+    saved = RunFolder(copy_of_run).config_yaml
+    text = saved.read_text("utf-8")
+    there = run_config.split_texts(text)
+    text = text.replace(there["Global.dataset_dir"], "/old/folds/fold_1_of_2")
+    files.write_text(saved, text.replace(there["Global.output"], "/old/run"))
+    for fold, is_own in (("folds/fold_1_of_2", True), ("folds/fold_2_of_2", False)):
+        words = sweep(copy_of_run, "-o", f"Global.dataset_dir={tmp_path / fold}", epochs=2)
+        if is_own:
+            assert sweeps.is_done(copy_of_run, read_config(words), {})
+            continue
+        with pytest.raises(PaddlexMLError, match=r"other options than this sweep: Global\.dataset"):
+            sweeps.is_done(copy_of_run, read_config(words), {})
 
 
 def test_a_run_of_other_lists_is_refused(sweep, copy_of_run):
