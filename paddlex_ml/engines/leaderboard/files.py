@@ -148,7 +148,8 @@ def _render_configurations(ranked: RankedConfigurations) -> list[str]:
     many = "s" if len(ranked.digests) > 1 else ""
     lines = [f"configurations over seeds and folds, val list{many} {lists}"]
     lines += [*_align(rows, left={1}), *_count_rest(ranked.configurations)]
-    lines.append("* the difference of the means holds also for other seeds")
+    others = "folds" if len(ranked.digests) > 1 else "seeds"
+    lines.append(f"* the difference of the means holds also for other {others}")
     if any(each.standing.verdict == "unknown" for each in ranked.configurations):
         lines.append("? the scores of one of its runs are not kept")
     return lines
