@@ -22,7 +22,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paddlex_ml import program, stop_signals
+from paddlex_ml import program
 from paddlex_ml.artifacts import run_record, sweep_folder, train_result
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SearchRecord, SweepFolder
@@ -259,7 +259,7 @@ class _Trials:
         if not problem:
             self.should_stop(ended.name)  # its last epochs
             self._complete(ended.name, f", {ended.seconds:.0f} s")
-        elif not {ended.code - 128, -ended.code} & {*stop_signals.ALL}:
+        elif not sweeps.find_stop(ended):
             self._fail(ended.name, problem)
         elif ended.name in self._pruned:
             self._prune(ended.name)

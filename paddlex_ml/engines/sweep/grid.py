@@ -135,6 +135,10 @@ def _read_section(
     waiting = list(section.items())
     while waiting:
         key, value = waiting.pop(0)
+        if not isinstance(key, str):
+            raise _refuse(f"the key {key!r} of the section {SWEEP} is no text", "write a key in it")
+        if key in found:
+            raise _refuse(f"{SWEEP}.{key} is swept twice", "write all of its values in one list")
         if isinstance(value, dict):
             waiting = [*((f"{key}.{below}", each) for below, each in value.items()), *waiting]
         elif key in OPTIONS:

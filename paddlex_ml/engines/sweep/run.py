@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from paddlex_ml import ended_process, program
+from paddlex_ml import ended_process, program, stop_signals
 from paddlex_ml.artifacts import run_lock, run_record, sweep_folder, train_result
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder, SweepRecord
@@ -328,7 +329,8 @@ def _train(
         problem = find_problem(ended, folder)
         if problem:
             problems[ended.name] = problem
-            logger.warning("run %d of %d failed: %s: %s", ready, total, ended.name, problem)
+            how = "stopped" if find_stop(ended) else "failed"
+            logger.warning("run %d of %d %s: %s: %s", ready, total, how, ended.name, problem)
             return
         result = train_result.read(RunFolder(output / ended.name).result("train"))
         seconds = f"{ended.seconds:.0f} s"
@@ -352,11 +354,19 @@ def wait_for(folder: Path) -> None:
         time.sleep(_WAIT)
 
 
+def find_stop(ended: Ended) -> str:
+    """The signal that asked a training to stop, by name; "" where none did."""
+    found = {ended.code - 128, -ended.code} & {*stop_signals.ALL}
+    return signal.Signals(found.pop()).name if found else ""
+
+
 def find_problem(ended: Ended, folder: SweepFolder) -> str:
     """Why a training failed; "" where it did not."""
     if ended.code == 0:
         return ""
     log = folder.log(ended.name)
+    if by := find_stop(ended):
+        return f"it was stopped by {by}, and the same command goes on with it (log: {log})"
     try:
         train_result.read(RunFolder(folder.output / ended.name).result("train"))
     except PaddlexMLError as error:

@@ -22,6 +22,7 @@ from paddlex_ml.config import load, run_config, shipped
 from paddlex_ml.config.schema import Config
 from paddlex_ml.engines.sweep import join_folds
 from paddlex_ml.engines.sweep import run as sweeps
+from paddlex_ml.engines.sweep.children import Ended
 from paddlex_ml.engines.sweep.join_folds import JoinedFolds
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files
@@ -270,6 +271,18 @@ def test_a_run_of_other_lists_is_refused(sweep, copy_of_run):
     assert sweeps.is_done(copy_of_run, config, lists)
     with pytest.raises(PaddlexMLError, match=r"train\.txt changed since the run there began"):
         sweeps.is_done(copy_of_run, config, {**lists, "train.txt": "0"})
+
+
+@pytest.mark.parametrize(
+    ("code", "by"), [(143, "SIGTERM"), (130, "SIGINT"), (-15, "SIGTERM"), (2, ""), (-9, "")]
+)
+def test_a_training_that_was_stopped_has_not_failed(tmp_path, code, by):
+    folder = SweepFolder(tmp_path)
+    failed = {"done_flag": False, "err_msg": "no space left"}
+    files.write_json(RunFolder(tmp_path / "a").result("train"), failed)
+    problem = sweeps.find_problem(Ended("a", code, 1.0, 0), folder)
+    told = f"it was stopped by {by}, and the same command goes on with it"
+    assert problem == f"{told if by else 'no space left'} (log: {tmp_path}/logs/a.txt)"
 
 
 def test_folds_that_are_not_whole_are_not_joined(tmp_path, monkeypatch, caplog):
