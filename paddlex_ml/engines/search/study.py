@@ -322,10 +322,9 @@ class SearchStudy:
             pruned=sum(each.state == TrialState.PRUNED for each in every),
             failed=sum(each.state == TrialState.FAIL for each in every),
             running=[
-                f"trial {each.number} on {one_line(str(each.user_attrs.get(_HOST)))[:80]}"
+                f"trial {each.number} on {one_line(str(each.user_attrs.get(_HOST, '?')))[:80]}"
                 for each in every
-                if each.state == TrialState.RUNNING
-                and each.user_attrs.get(_WORKER, self._worker) != self._worker
+                if each.state == TrialState.RUNNING and each.user_attrs.get(_WORKER) != self._worker
             ],
             best=None if best is None else ChosenTrial(best.number, self._read(best) or {}),
             best_map=0.0 if best is None else float(best.value or 0.0),

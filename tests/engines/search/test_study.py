@@ -178,6 +178,7 @@ def test_an_orphan_of_another_machine_is_given_up_after_some_time(tmp_path, monk
     one._study.ask()  # a process that was killed before its name was written
     assert one.unfinished() == []
     assert one.state().failed == 0
+    assert one.state().running == ["trial 0 on ?"]  # it counts, so it is told
     monkeypatch.setattr(studies, "_GIVEN_UP", timedelta(0))
     assert one.unfinished() == []
     assert one.state().failed == 1
