@@ -137,16 +137,13 @@ def run(
     Raises PaddlexMLError before anything is started where a combination is refused, and where the
     folder holds other trainings; Stopped where a signal asks for it.
     """
-    runs, configs = plan(command, request, output, most)
+    planned = plan(command, request, output, most)
+    runs = planned.runs
     if is_dry:
         return SweepOutcome(list_commands(command, runs, output))
-    lists = digest_lists(configs, has_folds=request.folds is not None)
+    lists = digest_lists(planned.configs, has_folds=request.folds is not None)
     with writing(output):
-        done = {
-            each.name
-            for each, config, own in zip(runs, configs, lists, strict=True)
-            if is_done(output / each.name, config, own)
-        }
+        done = find_done(planned, lists, output)
         folder = prepare(command, request, runs, output)
         left = [each for each in runs if each.name not in done]
         problems = _train(command, left, folder, request)
@@ -256,6 +253,15 @@ def check(command: SweepCommand, run: PlannedRun, output: Path) -> Config:
     except PaddlexMLError as error:
         what = f"the run {run.name} cannot start: {error.what}"
         raise error.replace(what=Lines(what)) from error
+
+
+def find_done(planned: SweepPlan, lists: Sequence[Mapping[str, str]], output: Path) -> set[str]:
+    """The names of the runs that have come to their end. Raises PaddlexMLError as `is_done`."""
+    return {
+        each.name
+        for each, config, own in zip(planned.runs, planned.configs, lists, strict=True)
+        if is_done(output / each.name, config, own)
+    }
 
 
 def is_done(folder: Path, config: Config, lists: Mapping[str, str]) -> bool:
