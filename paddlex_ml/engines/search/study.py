@@ -206,7 +206,8 @@ class SearchStudy:
         fix = "choose another folder: -o Global.output=FOLDER"
         if self.is_shared:
             fix = f"choose another name: --study {self._study.study_name}_2"
-        return PaddlexMLError(what, where=f"{self._study.study_name} in {self._place}", fix=fix)
+        place = url_without_secrets(self._place)  # a password may have a space in it
+        return PaddlexMLError(what, where=f"{self._study.study_name} in {place}", fix=fix)
 
     def unfinished(self) -> list[ChosenTrial]:
         """The trials of this folder that a kill or a stop has left, to go on with.

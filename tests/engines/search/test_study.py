@@ -279,6 +279,12 @@ def test_secrets_that_an_error_repeats_are_cut():
     assert error.where == "postgresql://h/db"
 
 
+def test_a_study_that_is_refused_is_named_without_the_password_of_its_storage(tmp_path):
+    study = begin(tmp_path)
+    study._place = "postgresql://bob:my pass@h/db"
+    assert study._refuse("no").where == "search in postgresql://h/db"
+
+
 def test_a_driver_that_is_missing_is_named_with_its_package():
     error = ImportError("please install one")
     error.__cause__ = ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
