@@ -31,7 +31,7 @@ from paddlex_ml import (
     streams,
     terminal,
 )
-from paddlex_ml.artifacts import reproduction, run_lock
+from paddlex_ml.artifacts import leaderboard, reproduction, run_lock
 from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.check_result import CheckResult
 from paddlex_ml.artifacts.export_result import ExportResult
@@ -184,14 +184,19 @@ def _sweep(path: Path, arguments: argparse.Namespace) -> list[str] | None:
     """
     section, _ = load.find_sweep(path, arguments.override)
     options = {name: getattr(arguments, name) for name in grid.OPTIONS}
-    is_only_shown = arguments.dry_run or arguments.emit is not None
+    asked = {
+        "--dry-run": arguments.dry_run,
+        "--emit": arguments.emit is not None,
+        "--max-runs": arguments.max_runs != grid.MOST_RUNS,
+    }
+    alone = next((name for name, is_asked in asked.items() if is_asked), None)
     is_typed = bool(arguments.sweep or any(value is not None for value in options.values()))
     place = load.destination(path, arguments.override)
-    if (section is None and not is_typed and not is_only_shown) or place is None:
+    if (section is None and not is_typed and alone is None) or place is None:
         return None
     mode, output = place
     if mode != "train":
-        if not is_typed and not is_only_shown:
+        if not is_typed and alone is None:
             return None
         fix = f"add {validation.override('Global.mode', 'train')}"
         raise PaddlexMLError(f"a sweep trains: the mode is {mode}", where="--sweep", fix=fix)
@@ -200,12 +205,14 @@ def _sweep(path: Path, arguments: argparse.Namespace) -> list[str] | None:
 
     request = grid.read_request(arguments.sweep, options, section)
     if request is None:
-        if is_only_shown:
-            name = "--dry-run" if arguments.dry_run else "--emit"
+        if alone is not None:
             raise PaddlexMLError(
-                f"{name} is for a sweep", where=name, fix="add --sweep KEY=VALUE,VALUE"
+                f"{alone} is for a sweep", where=alone, fix="add --sweep KEY=VALUE,VALUE"
             )
         return None
+    if arguments.json:
+        fix = f"leave it out; the numbers will be in {output / leaderboard.CSV}"
+        raise PaddlexMLError("a sweep prints no JSON", where="--json", fix=fix)
     command = run.SweepCommand(section is not None, arguments.config, path, arguments.override)
     most = arguments.max_runs
     if arguments.emit is not None:

@@ -219,8 +219,9 @@ def _add_experiments(parser: argparse.ArgumentParser) -> None:
     ):  # fmt: skip
         sweep.add_argument(f"--{name}", metavar=letter, help=text)
     sweep.add_argument("--max-runs", type=int, default=100, metavar="N", help="refuse more runs")
-    sweep.add_argument("--dry-run", action="store_true", help="print the commands and stop")
-    sweep.add_argument(
+    shown = sweep.add_mutually_exclusive_group()
+    shown.add_argument("--dry-run", action="store_true", help="print the commands and stop")
+    shown.add_argument(
         "--emit", choices=["slurm"], help="write a job script with one task for each run, and stop"
     )  # fmt: skip
     group = parser.add_argument_group(f"a training once more ({page})")
@@ -238,7 +239,9 @@ def _add_experiments(parser: argparse.ArgumentParser) -> None:
 def _refuse_others(
     parser: argparse.ArgumentParser, arguments: argparse.Namespace
 ) -> argparse.Namespace:
-    """Refuse what goes with neither --demo nor --reproduce, and --anyway without the latter."""
+    """Refuse what goes with neither --demo nor --reproduce, --anyway without the latter, and the
+    options of a sweep where a configuration is only printed.
+    """
     names = ["config", "data", "sweep", "seeds", "folds", "jobs", "search", "trials", "prune"]
     names += ["storage", "study", "emit", "max_runs", "dry_run", "print_config"]
     typed = [name for name in names if getattr(arguments, name) != parser.get_default(name)]
@@ -249,6 +252,10 @@ def _refuse_others(
         )
     if arguments.reproduce is not None and typed:
         parser.error(f"--reproduce repeats a run with its own configuration: leave out {listed}")
+    runs = [name for name in typed if name not in ("config", "data", "print_config")]
+    if arguments.print_config and runs:
+        listed = " and ".join(f"--{name.replace('_', '-')}" for name in runs)
+        parser.error(f"--print-config prints one configuration and stops: leave out {listed}")
     if arguments.reproduce is None and arguments.anyway:
         parser.error("--anyway belongs to --reproduce FOLDER")
     return arguments

@@ -139,7 +139,7 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True):
 def read(path: Path) -> BenchmarkResult:
     """Raises OSError where it cannot be read, and ValueError where it holds another thing."""
     content = regular_file.read(path, regular_file.LARGEST_RESULT)
-    found = msgspec.json.decode(content, type=BenchmarkResult)
+    found = regular_file.decode_json(content, BenchmarkResult)
     if not any(row.is_recommended for row in found.rows):
         raise ValueError("no export is recommended")
     return found

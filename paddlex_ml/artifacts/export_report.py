@@ -107,7 +107,7 @@ def read(folder: Path) -> ExportReport | None:
         return None
     try:
         content = regular_file.read(path, regular_file.LARGEST_RESULT)
-        report = msgspec.json.decode(content, type=ExportReport)
+        report = regular_file.decode_json(content, ExportReport)
         if (version := report.format_version) != FORMAT_VERSION:
             raise ValueError(f"its format_version is {version}, {FORMAT_VERSION} is what is read")
     except (OSError, ValueError) as error:

@@ -92,7 +92,7 @@ class Reproduction(msgspec.Struct, frozen=True, kw_only=True):
 def read(path: Path) -> Reproduction:
     """Raises OSError where it cannot be read, and ValueError where it holds another thing."""
     content = regular_file.read(path, regular_file.LARGEST_RESULT)
-    return msgspec.json.decode(content, type=Reproduction)
+    return regular_file.decode_json(content, Reproduction)
 
 
 def write(path: Path, content: Reproduction) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from itertools import count
@@ -92,6 +92,18 @@ def alone(folder: Path) -> Iterator[bool]:
         except (OSError, NotImplementedError):  # no permission, or a disk without locks
             is_alone = not (folder / ".train.json").exists()
         yield is_alone
+
+
+def remove_unused(folders: Sequence[Path], mode: str) -> None:
+    """Remove folders that were made for a writer, the innermost first, where it has written nothing
+    into them but its lock.
+    """
+    lock = _path(folders[0], mode)
+    with suppress(OSError):
+        if list(folders[0].iterdir()) == [lock]:
+            lock.unlink()
+            for folder in folders:
+                folder.rmdir()
 
 
 def warn_of_training(written: Path) -> None:

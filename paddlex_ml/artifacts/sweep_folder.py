@@ -88,7 +88,7 @@ def read_search(path: Path) -> SearchRecord | None:
     """
     if not path.exists():
         return None
-    return msgspec.json.decode(regular_file.read(path, _LARGEST), type=SearchRecord)
+    return regular_file.decode_json(regular_file.read(path, _LARGEST), SearchRecord)
 
 
 def is_one(folder: Path) -> bool:

@@ -204,11 +204,11 @@ def read(path: Path) -> FinishedTraining:
     PaddlexMLError, whose text is the first line of that of the training, where it failed.
     """
     content = regular_file.read(path, regular_file.LARGEST_RESULT)
-    state = msgspec.json.decode(content, type=_State)
+    state = regular_file.decode_json(content, _State)
     if not state.done_flag:
         what = state.err_msg.partition("\n")[0]
         raise PaddlexMLError(what, where=str(path), fix="repeat the training")
-    found = msgspec.json.decode(content, type=_Finished)
+    found = regular_file.decode_json(content, _Finished)
     best, metrics = found.models.best, found.metrics
     return FinishedTraining(
         best_map=metrics.best_map,

@@ -115,7 +115,7 @@ def parse_scalar_or_flow(text: str, where: str = "", form_of: FormOf = _as_yaml)
     """
     text, form = text.strip(), form_of(where)
     if form == "text" or (form == "texts" and text[:1] not in ("[", "{") and "\n" not in text):
-        return Document(None if text in _WORDS_FOR_NONE else _without_quotes(text))
+        return Document(None if text in _WORDS_FOR_NONE else without_quotes(text))
     if text[:1] in tuple("*&!%@`|>#"):
         return Document(text)
     node = yaml.compose(text, Loader=_Loader)
@@ -126,9 +126,9 @@ def parse_scalar_or_flow(text: str, where: str = "", form_of: FormOf = _as_yaml)
     return parse(text, where, form_of)
 
 
-def _without_quotes(text: str) -> str:
+def without_quotes(text: str) -> str:
     """The content of a quoted text; a text with other quotes is meant as it is."""
-    if text[0] in ("'", '"'):
+    if text[:1] in ("'", '"'):
         with suppress(yaml.YAMLError):
             node = yaml.compose(text, Loader=_Loader)
             if isinstance(node, yaml.ScalarNode):

@@ -77,7 +77,7 @@ def read_training(path: Path) -> Trained | None:
     """The result of a training that is complete, or None."""
     with suppress(OSError, ValueError):  # none, one that failed, or of another version
         content = regular_file.read(path, regular_file.LARGEST_RESULT)
-        return msgspec.json.decode(content, type=Trained)
+        return regular_file.decode_json(content, Trained)
     return None
 
 

@@ -14,7 +14,9 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
+
+import msgspec
 
 from paddlex_ml import machine_memory
 
@@ -35,6 +37,8 @@ ANY_JSON = 8
 _SAMPLE = 4096
 _HOLES_FROM = 16 << 20
 """Bytes from which a text is looked at for holes."""
+_DEEP = "its values are too deep in each other"
+_Value = TypeVar("_Value")
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFCHR: "a device",
@@ -105,7 +109,15 @@ def read_json(path: Path, largest: int = LARGEST_RESULT) -> Any:
     try:
         return json.loads(read(path, largest))
     except RecursionError as error:
-        raise ValueError("its values are too deep in each other") from error
+        raise ValueError(_DEEP) from error
+
+
+def decode_json(content: bytes, kind: type[_Value]) -> _Value:
+    """The value of a JSON text, which is of this type. Raises ValueError for another thing."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except RecursionError as error:
+        raise ValueError(_DEEP) from error
 
 
 _NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

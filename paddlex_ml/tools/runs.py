@@ -9,7 +9,6 @@ from pathlib import Path
 from paddlex_ml import program, streams, terminal
 from paddlex_ml.engines.leaderboard import collect, files, rank
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.safe_text import one_line, visible
 
 
 def main() -> None:
@@ -28,7 +27,7 @@ def main() -> None:
     options = parser.parse_args()
     board = rank.rank(collect.collect(options.folders))
     output = options.output or options.folders[0]
-    print("\n".join(visible(one_line(line)) for line in files.render(board)))
+    print("\n".join(files.render(board)))
     try:
         table, page = files.write(board, output)
     except OSError as error:

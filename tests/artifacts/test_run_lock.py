@@ -177,3 +177,16 @@ def test_the_result_file_says_that_the_folder_of_the_pictures_is_taken(tmp_path:
     content = json.loads((output / "predict_result.json").read_text("utf-8"))
     assert content["err_type"] == "FolderInUse"
     assert "another predict is writing into this folder: process" in content["err_msg"]
+
+
+def test_what_was_made_for_a_writer_that_wrote_nothing_is_removed(tmp_path: Path) -> None:
+    made = [tmp_path / "a" / "b", tmp_path / "a"]
+    for name in ("", "mine.txt"):
+        made[0].mkdir(parents=True)
+        with run_lock.writing(made[0], "sweep"):
+            pass
+        if name:
+            (made[0] / name).touch()
+        run_lock.remove_unused(made, "sweep")
+        assert made[1].exists() == bool(name)
+    assert sorted(path.name for path in made[0].iterdir()) == [".sweep.lock", "mine.txt"]

@@ -51,6 +51,30 @@ def test_groups_stay_together():
         assert not names[0] & names[1]
 
 
+@pytest.mark.parametrize("strategy", ["stratified", "random"])
+@pytest.mark.parametrize(
+    ("sizes", "count"),
+    [([1] * 20, 20), ([1] * 150, 150), ([30, 3, 1, 1, 3, 1, 3, 3, 10], 7), ([9, 1, 1, 1], 4)],
+)
+def test_no_fold_is_empty_however_the_sizes_of_the_groups_differ(sizes, count, strategy):
+    paths = [f"g{number:03}_{i}.jpg" for number, size in enumerate(sizes) for i in range(size)]
+    values = make(len(paths)).values
+    found = divide(
+        ImageList(ROOT, paths, values), count=count, strategy=strategy, group_regex=r"(g\d+)_"
+    )
+    groups = [{path.split("_")[0] for path in val.paths} for _, val in found]
+    assert all(groups)
+    assert sum(map(len, groups)) == len(sizes)
+
+
+def test_groups_may_be_used_up_before_single_images_are():
+    paths = ["g1_1.jpg", "g1_2.jpg", "g1_3.jpg", "g2_1.jpg", *(f"x{i}.jpg" for i in range(4))]
+    for seed in range(20):
+        images = ImageList(ROOT, paths, make(8).values)
+        found = divide(images, count=5, seed=seed, group_regex=r"(g\d+)_")
+        assert all(len(val) for _, val in found)
+
+
 def test_the_same_seed_gives_the_same_folds_whatever_the_order_of_the_images():
     images = make(60)
     turned = images.take(np.arange(60)[::-1])

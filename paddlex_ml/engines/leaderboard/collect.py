@@ -8,6 +8,7 @@ No link is followed on the way down.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
 from paddlex_ml.artifacts.run_record import RunRecord
 from paddlex_ml.artifacts.saved_scores import ScoresSummary
 from paddlex_ml.artifacts.train_result import FinishedTraining
-from paddlex_ml.config import run_config
+from paddlex_ml.config import run_config, yaml_text
 from paddlex_ml.config.fingerprint import WITHOUT_EFFECT
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
@@ -37,14 +38,19 @@ from paddlex_ml.progress import named
 from paddlex_ml.wording import count
 
 SEED, DATA = "Global.seed", "Global.dataset_dir"
+LIST, PROCESSES = "train_list", "processes"
+"""Shown as options, which they are not: digest of train.txt, and how many trained together."""
 _ALSO = {
     *("Global.model", DATA, "Train.pretrain_weight_path", "Train.image_size"),
-    "Train.decoder_tokens",
+    *("Train.decoder_tokens", "Train.teacher"),
 }
-"""Options that a resume cannot change, and another run may."""
+"""Options that a resume cannot change, or whose content it compares, and another run may change."""
 _PART = re.compile(r"epoch_\d+\Z")
 _NEAR = 1e-3
 """Difference in mAP up to which an evaluation is one of the best model of the run."""
+_SHOWN = 8  # letters of a digest
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,9 @@ class FoundRun:
     name: str
     files: RunFolder
     options: dict[str, str]
-    """Those that change the numbers of a training, as texts; a fold's data set is the whole one."""
+    """Those that change the numbers of a training, as texts; a fold's data set is the whole one.
+    With LIST, but for a fold, and PROCESSES where there were several.
+    """
     seed: str
     fold: str
     """As "2 of 5", or ""."""
@@ -101,7 +109,11 @@ def _find(root: Path) -> Iterator[Path]:
     checkpoints = {EXAMPLE.best_model.folder.name, EXAMPLE.latest.folder.name}
     parts = {EXAMPLE.events, EXAMPLE.evaluate.folder, EXAMPLE.predict.folder}
     names = checkpoints | {path.name for path in (*parts, EXAMPLE.check_dataset.folder)}
-    for place, folders, files in os.walk(root):
+
+    def tell(error: OSError) -> None:
+        logger.warning("%s cannot be searched for runs: %s", error.filename, error.strerror)
+
+    for place, folders, files in os.walk(root, onerror=tell):
         if ".set_aside" in files:  # a run that is being overwritten
             folders.clear()
             continue
@@ -127,6 +139,8 @@ def _read(name: str, folder: Path) -> FoundRun:
             problem += f": best mAP {score:.4f} up to epoch {epoch}"
     except (OSError, ValueError) as error:
         problem = f"its result cannot be read: {error}"
+    if trained is not None and not options:
+        trained, problem = None, "its config.yaml is missing or damaged: its options are not known"
     with suppress(OSError, ValueError):
         repeated = reproduction.read(run.reproduction)
         trained = None  # it would count as one more seed of the same configuration
@@ -134,17 +148,12 @@ def _read(name: str, folder: Path) -> FoundRun:
     record = run_record.read(run.run_json)
     digests = {} if record is None else record.digests
     lists = tuple(digests.get(each, "") for each in (annotation.LABEL_FILE, annotation.VAL_FILE))
-    fold = sweep_folder.FOLD.fullmatch(Path(options.get(DATA, "")).name)
-    if fold is not None:
-        options[DATA] = str(Path(options[DATA]).parent)
-    saved_in, data = (options.get(key, "").strip("'\"") for key in ("Global.output", DATA))
-    if data and Path(data) == RunFolder(Path(saved_in)).dataset:
-        options[DATA] = run.dataset.name  # each run has its own, of the same source
+    fold = sweep_folder.FOLD.fullmatch(Path(_data_of(options)).name)
     summary, scores = (None, None) if trained is None else _find_scores(run, trained, lists[1])
     return FoundRun(
         name=name,
         files=run,
-        options=choose_options(options),
+        options=_compared_options(run, options, record, is_fold=fold is not None),
         seed=options.get(SEED, ""),
         fold="" if fold is None else f"{fold[1]} of {fold[2]}",
         trained=trained,
@@ -154,6 +163,32 @@ def _read(name: str, folder: Path) -> FoundRun:
         scores=scores,
         latency=None if record is None or trained is None else _find_latency(run, record, trained),
     )
+
+
+def _data_of(options: Mapping[str, str]) -> str:
+    return yaml_text.without_quotes(options.get(DATA, ""))
+
+
+def _compared_options(
+    run: RunFolder, texts: Mapping[str, str], record: RunRecord | None, *, is_fold: bool
+) -> dict[str, str]:
+    """What `FoundRun.options` has, of the texts of a saved configuration."""
+    options, data = choose_options(texts), Path(_data_of(texts))
+    saved_in = Path(yaml_text.without_quotes(texts.get("Global.output", "")))
+    if is_fold:
+        options[DATA], kept = str(data.parent), saved_in.parent
+        if data.is_relative_to(kept):  # the whole sweep may have been moved since
+            beside = run.output.absolute().parent / data.parent.relative_to(kept)
+            options[DATA] = str(beside if beside.is_dir() else data.parent)
+    elif DATA in options and data == RunFolder(saved_in).dataset:
+        options[DATA] = run.dataset.name  # each run has its own, of the same source
+    if record is None:
+        return options
+    if not is_fold and annotation.TRAIN_FILE in record.digests:
+        options[LIST] = record.digests[annotation.TRAIN_FILE][:_SHOWN]
+    if record.conditions is not None and record.conditions.processes > 1:
+        options[PROCESSES] = str(record.conditions.processes)
+    return options
 
 
 def _find_latency(run: RunFolder, record: RunRecord, trained: FinishedTraining) -> Latency | None:

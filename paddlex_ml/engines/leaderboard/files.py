@@ -19,6 +19,7 @@ from paddlex_ml.artifacts.leaderboard import (
 )
 from paddlex_ml.metrics.significance import LEVEL
 from paddlex_ml.report import leaderboard_page
+from paddlex_ml.safe_text import one_line, visible
 from paddlex_ml.storage import csv_text, files
 from paddlex_ml.wording import count, first_names, text_width
 
@@ -37,7 +38,7 @@ def write(board: Leaderboard, folder: Path) -> tuple[Path, Path]:
 
 
 def render(board: Leaderboard) -> list[str]:
-    """Lines of text for a terminal or a log, in a font of fixed width."""
+    """Lines of text in a font of fixed width; no name in them steers a terminal."""
     lines = []
     if len(board.lists) > 1:
         lines += [
@@ -53,7 +54,8 @@ def render(board: Leaderboard) -> list[str]:
         lines.append(f"{len(board.others)} without a place in the table:")
         lines += [f"  {other.name}: {other.problem}" for other in board.others[:_MOST]]
         lines += _count_rest(board.others)
-    return lines[:-1] if lines and not lines[-1] else lines
+    lines = lines[:-1] if lines and not lines[-1] else lines
+    return [visible(one_line(line)) for line in lines]
 
 
 def _render_list(ranked: RankedList) -> list[str]:
@@ -126,7 +128,7 @@ def mark(standing: Standing) -> str:
 
 def shorten_options(options: Mapping[str, str]) -> str:
     """The options that differ, their keys without the section: `loss.name=bce`."""
-    return " ".join(f"{key.partition('.')[2]}={value}" for key, value in options.items())
+    return " ".join(f"{key.partition('.')[2] or key}={value}" for key, value in options.items())
 
 
 def _show_time(seconds: float) -> str:
@@ -148,7 +150,8 @@ def _render_configurations(ranked: RankedConfigurations) -> list[str]:
     many = "s" if len(ranked.digests) > 1 else ""
     lines = [f"configurations over seeds and folds, val list{many} {lists}"]
     lines += [*_align(rows, left={1}), *_count_rest(ranked.configurations)]
-    lines.append("* the difference of the means holds also for other seeds")
+    others = "folds" if len(ranked.digests) > 1 else "seeds"
+    lines.append(f"* the difference of the means holds also for other {others}")
     if any(each.standing.verdict == "unknown" for each in ranked.configurations):
         lines.append("? the scores of one of its runs are not kept")
     return lines

@@ -18,16 +18,16 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paddlex_ml import program, stop_signals
+from paddlex_ml import program
 from paddlex_ml.artifacts import run_record, sweep_folder, train_result
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SearchRecord, SweepFolder
-from paddlex_ml.config import options_by_size, run_config, validation
+from paddlex_ml.config import run_config, validation
 from paddlex_ml.config.schema import Config
-from paddlex_ml.data import annotation
 from paddlex_ml.engines.leaderboard import collect
 from paddlex_ml.engines.search import space as spaces
 from paddlex_ml.engines.search.space import Space
@@ -134,17 +134,8 @@ def _describe(config: Config, space: Space) -> StudyNote:
     options[collect.SEED] = texts.get(collect.SEED, "")
     for key in validation.path_keys():
         if key in options:
-            options[key] = Path(options[key].strip("'\"")).name
-    data = {}
-    if not options_by_size.is_by_reference(config):  # else each run makes the lists by itself
-        root = config.Global.dataset_dir
-        assert root is not None  # the configuration refuses it
-        dataset = annotation.read(root, soft_labels=config.Train.soft_labels)
-        data = {
-            annotation.LABEL_FILE: run_record.digest("\0".join(dataset.label_names)),
-            annotation.TRAIN_FILE: annotation.digest(dataset.train),
-            annotation.VAL_FILE: annotation.digest(dataset.val),
-        }
+            options[key] = _name_of(attrgetter(key)(config))
+    [data] = sweeps.digest_lists([config])
     return StudyNote(
         space={key: str(each) for key, each in space.items()},
         options={
@@ -154,6 +145,12 @@ def _describe(config: Config, space: Space) -> StudyNote:
         },
         data=data,
     )
+
+
+def _name_of(paths: Path | str | Sequence[str] | None) -> str:
+    """What is the same on every machine of a path, or of several."""
+    several = [paths] if isinstance(paths, str | Path) else paths or ()
+    return ", ".join(Path(each).name for each in several)
 
 
 def _name_folder(folder: SweepFolder, search: SearchRequest) -> SearchRecord:
@@ -225,7 +222,7 @@ class _Trials:
         try:
             config = sweeps.check(self._command, run, self._folder.output)
             sweeps.wait_for(place)
-            is_done = sweeps.is_done(place, config)
+            is_done = sweeps.is_done(place, config, {})  # the study knows the lists
         except PaddlexMLError as error:
             self._fail(run.name, error.what)
             return
@@ -262,7 +259,7 @@ class _Trials:
         if not problem:
             self.should_stop(ended.name)  # its last epochs
             self._complete(ended.name, f", {ended.seconds:.0f} s")
-        elif not {ended.code - 128, -ended.code} & {*stop_signals.ALL}:
+        elif not sweeps.find_stop(ended):
             self._fail(ended.name, problem)
         elif ended.name in self._pruned:
             self._prune(ended.name)

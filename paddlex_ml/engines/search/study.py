@@ -206,7 +206,8 @@ class SearchStudy:
         fix = "choose another folder: -o Global.output=FOLDER"
         if self.is_shared:
             fix = f"choose another name: --study {self._study.study_name}_2"
-        return PaddlexMLError(what, where=f"{self._study.study_name} in {self._place}", fix=fix)
+        place = url_without_secrets(self._place)  # a password may have a space in it
+        return PaddlexMLError(what, where=f"{self._study.study_name} in {place}", fix=fix)
 
     def unfinished(self) -> list[ChosenTrial]:
         """The trials of this folder that a kill or a stop has left, to go on with.
@@ -322,10 +323,9 @@ class SearchStudy:
             pruned=sum(each.state == TrialState.PRUNED for each in every),
             failed=sum(each.state == TrialState.FAIL for each in every),
             running=[
-                f"trial {each.number} on {one_line(str(each.user_attrs.get(_HOST)))[:80]}"
+                f"trial {each.number} on {one_line(str(each.user_attrs.get(_HOST, '?')))[:80]}"
                 for each in every
-                if each.state == TrialState.RUNNING
-                and each.user_attrs.get(_WORKER, self._worker) != self._worker
+                if each.state == TrialState.RUNNING and each.user_attrs.get(_WORKER) != self._worker
             ],
             best=None if best is None else ChosenTrial(best.number, self._read(best) or {}),
             best_map=0.0 if best is None else float(best.value or 0.0),

@@ -16,7 +16,8 @@ from paddlex_ml.storage import files, regular_file
 def write(folder: SweepFolder, config: Config, count: int) -> None:
     """Divide the data set of the configuration into `count` folds, and write their data sets.
 
-    Those that are there stay. Raises PaddlexMLError where they are of other lists.
+    Those that are there stay. Raises PaddlexMLError where they are of other lists, or have the
+    images of another data set.
     """
     root, wanted = config.Global.dataset_dir, config.CheckDataset.split
     assert root is not None  # the configuration refuses it
@@ -50,17 +51,25 @@ def _write_once(path: Path, text: str) -> None:
     if not path.exists():
         files.write_text(path, text)
     elif regular_file.read(path) != text.encode("utf-8"):
-        raise PaddlexMLError(
+        raise _refuse(
             "the folds here were made of other lists: the data set, or how it is divided, changed",
-            where=str(path),
-            fix="choose another folder: -o Global.output=FOLDER",
+            path,
         )
 
 
+def _refuse(what: str, path: Path) -> PaddlexMLError:
+    fix = "choose another folder: -o Global.output=FOLDER"
+    return PaddlexMLError(what, where=str(path), fix=fix)
+
+
 def _link(source: Path, target: Path) -> None:
+    """Link to the images; a link to where they were before they were moved is made again."""
     if target.exists():
+        if os.path.realpath(target) != os.path.realpath(source):
+            raise _refuse(f"the folds here have the images of {os.path.realpath(target)}", target)
         return
     try:
+        target.unlink(missing_ok=True)
         os.symlink(source.absolute(), target, target_is_directory=source.is_dir())
     except OSError as error:
         raise PaddlexMLError(

@@ -39,7 +39,8 @@ _FIXED = {
     "Train.rescore_best": "a sweep goes on where it was",
 }
 _OTHER_MODES = ("CheckDataset", "Export", "Predict")
-_LONGEST = 120  # letters of a folder's name
+_LONGEST = 120
+"""Bytes of a folder's name: a Chinese character has three, and a disk takes 255 with the rest."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,10 @@ def _read_section(
     waiting = list(section.items())
     while waiting:
         key, value = waiting.pop(0)
+        if not isinstance(key, str):
+            raise _refuse(f"the key {key!r} of the section {SWEEP} is no text", "write a key in it")
+        if key in found:
+            raise _refuse(f"{SWEEP}.{key} is swept twice", "write all of its values in one list")
         if isinstance(value, dict):
             waiting = [*((f"{key}.{below}", each) for below, each in value.items()), *waiting]
         elif key in OPTIONS:
@@ -306,8 +311,10 @@ def name_run(parts: Sequence[str], taken: set[str]) -> str:
     """
     text = ",".join(parts)
     name = re.sub(r"[^\w.+=,-]+", "_", text)
-    if len(name) > _LONGEST or name.casefold() in taken or name.startswith((".", "-")):
-        name = f"{name[:_LONGEST].lstrip('.-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    short = name.encode()[:_LONGEST].decode(errors="ignore")
+    if short != name or name.casefold() in taken or name.startswith((".", "-")):
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        name = f"{short.lstrip('.-')}-{digest[:8]}"
     taken.add(name.casefold())
     return name
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,11 +21,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from paddlex_ml import ended_process, program
-from paddlex_ml.artifacts import run_lock, sweep_folder, train_result
+from paddlex_ml import ended_process, program, stop_signals
+from paddlex_ml.artifacts import run_lock, run_record, sweep_folder, train_result
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder, SweepRecord
-from paddlex_ml.config import load, options_by_size, run_config, shipped, typed_words
+from paddlex_ml.config import (
+    load,
+    options_by_size,
+    run_config,
+    shipped,
+    typed_words,
+    yaml_text,
+)
 from paddlex_ml.config.schema import Config, GlobalConfig
 from paddlex_ml.config.validation import assignment, with_value
 from paddlex_ml.data import annotation
@@ -130,16 +138,13 @@ def run(
     Raises PaddlexMLError before anything is started where a combination is refused, and where the
     folder holds other trainings; Stopped where a signal asks for it.
     """
-    runs, configs = plan(command, request, output, most)
+    planned = plan(command, request, output, most)
+    runs = planned.runs
     if is_dry:
         return SweepOutcome(list_commands(command, runs, output))
-    _refuse_faulty_lists(request, configs)
+    lists = digest_lists(planned.configs, has_folds=request.folds is not None)
     with writing(output):
-        done = {
-            each.name
-            for each, config in zip(runs, configs, strict=True)
-            if is_done(output / each.name, config)
-        }
+        done = find_done(planned, lists, output)
         folder = prepare(command, request, runs, output)
         left = [each for each in runs if each.name not in done]
         problems = _train(command, left, folder, request)
@@ -170,20 +175,37 @@ def _refuse_equal(runs: Sequence[PlannedRun], configs: Sequence[Config]) -> None
             )
 
 
-def _refuse_faulty_lists(request: SweepRequest, configs: Sequence[Config]) -> None:
-    """Raise PaddlexMLError where weights or a data set are missing, or one has faults: each run
-    would end with them."""
+def digest_lists(configs: Sequence[Config], *, has_folds: bool = False) -> list[dict[str, str]]:
+    """The digests of the lists of each run, none where it makes them by itself, or is of a fold.
+
+    Raises PaddlexMLError where weights or a data set are missing, or one has faults: each run would
+    end with them.
+    """
     for config in configs:
         named_paths.check_weights(config)
-    if request.folds is not None:  # they are made of the lists, which are read for that
-        return
-    for root, soft in dict.fromkeys(
-        (config.Global.dataset_dir, config.Train.soft_labels)
-        for config in configs
-        if not options_by_size.is_by_reference(config)
-    ):
-        assert root is not None  # the configuration refuses it
-        annotation.read(root, soft_labels=soft)
+    by_reference = [options_by_size.is_by_reference(config) for config in configs]
+    if has_folds and any(by_reference):
+        check = f"{assignment('Global.mode', 'check_dataset')}"
+        raise PaddlexMLError(
+            "folds divide the lists of a data set, and here is none yet",
+            where="--folds",
+            fix=f"make it with -o {check}, then name it: -o Global.dataset_dir=FOLDER",
+        )
+    known: dict[tuple[Path | None, bool], dict[str, str]] = {}
+    found = []
+    for config, makes_lists in zip(configs, by_reference, strict=True):
+        root, soft = key = config.Global.dataset_dir, config.Train.soft_labels
+        is_read = not (has_folds or makes_lists)  # folds are read when they are made
+        if is_read and key not in known:
+            assert root is not None  # the configuration refuses it
+            dataset = annotation.read(root, soft_labels=soft)
+            known[key] = {
+                annotation.LABEL_FILE: run_record.digest("\0".join(dataset.label_names)),
+                annotation.TRAIN_FILE: annotation.digest(dataset.train),
+                annotation.VAL_FILE: annotation.digest(dataset.val),
+            }
+        found.append(known[key] if is_read else {})
+    return found
 
 
 def list_commands(command: SweepCommand, runs: Sequence[PlannedRun], output: Path) -> list[str]:
@@ -206,7 +228,8 @@ def prepare(
 
 @contextmanager
 def writing(output: Path) -> Iterator[None]:
-    """Be the only sweep that writes into the folder, which is made.
+    """Be the only sweep that writes into the folder, which is made; of one that is refused before
+    it has written anything, nothing stays.
 
     Raises PaddlexMLError where it holds a training of its own, and where it cannot be written.
     """
@@ -216,9 +239,14 @@ def writing(output: Path) -> Iterator[None]:
             where=str(output),
             fix=f"-o {assignment('Global.output', str(earlier_run.free_folder(output)))}",
         )
+    made = [each for each in (output, *output.parents) if not each.exists()]
     files.make_output(output)
-    with run_lock.writing(output, "sweep"):
-        yield
+    try:
+        with run_lock.writing(output, "sweep"):
+            yield
+    finally:
+        if made:
+            run_lock.remove_unused(made, "sweep")
 
 
 def check(command: SweepCommand, run: PlannedRun, output: Path) -> Config:
@@ -231,10 +259,19 @@ def check(command: SweepCommand, run: PlannedRun, output: Path) -> Config:
         raise error.replace(what=Lines(what)) from error
 
 
-def is_done(folder: Path, config: Config) -> bool:
-    """Whether the run in a folder has come to its end.
+def find_done(planned: SweepPlan, lists: Sequence[Mapping[str, str]], output: Path) -> set[str]:
+    """The names of the runs that have come to their end. Raises PaddlexMLError as `is_done`."""
+    return {
+        each.name
+        for each, config, own in zip(planned.runs, planned.configs, lists, strict=True)
+        if is_done(output / each.name, config, own)
+    }
 
-    Raises PaddlexMLError where it is one of other options.
+
+def is_done(folder: Path, config: Config, lists: Mapping[str, str]) -> bool:
+    """Whether the run in a folder has come to its end. lists: the digests of its lists today.
+
+    Raises PaddlexMLError where it is one of other options, or of other lists.
     """
     saved = RunFolder(folder).config_yaml
     if not saved.is_file():
@@ -244,6 +281,8 @@ def is_done(folder: Path, config: Config) -> bool:
         there = run_config.read_texts(saved)
     except (OSError, ValueError):  # the training sets it aside, and says so
         return False
+    for texts in (wanted, there):
+        _name_fold(texts)
     open_keys = options_by_size.left_to_training(config)
     changed = {
         key: "" for key in {*wanted, *there} - open_keys if wanted.get(key) != there.get(key)
@@ -256,10 +295,30 @@ def is_done(folder: Path, config: Config) -> bool:
             where=str(folder),
             fix="choose another folder for this sweep: -o Global.output=FOLDER",
         )
+    record = run_record.read(RunFolder(folder).run_json)
+    before = {} if record is None else record.digests
+    if others := [name for name, digest in lists.items() if before.get(name, digest) != digest]:
+        raise PaddlexMLError(
+            f"{first_names(others)} changed since the run there began: it is of other lists than "
+            "this sweep",
+            where=str(folder),
+            fix="put back what was changed; otherwise choose another folder for this sweep: "
+            "-o Global.output=FOLDER",
+        )
     with suppress(OSError, ValueError, PaddlexMLError):
         train_result.read(RunFolder(folder).result("train"))
         return True
     return False
+
+
+def _name_fold(texts: dict[str, str]) -> None:
+    """Let the data set of a fold have the path that it keeps where the whole sweep is moved."""
+    data, output = (
+        Path(yaml_text.without_quotes(texts.get(key, "")))
+        for key in (collect.DATA, "Global.output")
+    )
+    if data.is_relative_to(output.parent):
+        texts[collect.DATA] = str(data.relative_to(output.parent))
 
 
 def _train(
@@ -280,7 +339,8 @@ def _train(
         problem = find_problem(ended, folder)
         if problem:
             problems[ended.name] = problem
-            logger.warning("run %d of %d failed: %s: %s", ready, total, ended.name, problem)
+            how = "stopped" if find_stop(ended) else "failed"
+            logger.warning("run %d of %d %s: %s: %s", ready, total, how, ended.name, problem)
             return
         result = train_result.read(RunFolder(output / ended.name).result("train"))
         seconds = f"{ended.seconds:.0f} s"
@@ -304,11 +364,19 @@ def wait_for(folder: Path) -> None:
         time.sleep(_WAIT)
 
 
+def find_stop(ended: Ended) -> str:
+    """The signal that asked a training to stop, by name; "" where none did."""
+    found = {ended.code - 128, -ended.code} & {*stop_signals.ALL}
+    return signal.Signals(found.pop()).name if found else ""
+
+
 def find_problem(ended: Ended, folder: SweepFolder) -> str:
     """Why a training failed; "" where it did not."""
     if ended.code == 0:
         return ""
     log = folder.log(ended.name)
+    if by := find_stop(ended):
+        return f"it was stopped by {by}, and the same command goes on with it (log: {log})"
     try:
         train_result.read(RunFolder(folder.output / ended.name).result("train"))
     except PaddlexMLError as error:
@@ -327,15 +395,31 @@ def _sum_up(
         if each.group:
             groups.setdefault(each.group, []).append(each.name)
     for group, names in groups.items():
-        joined = join_folds.join(folder, group, names)
-        if joined is not None:
-            lines.append(
-                f"{group}: mAP {joined.map:.4f} of all {joined.images:,} images out of fold, "
-                f"{joined.suspected:,} doubtful labels: {joined.folder}"
-            )
+        if problems.keys().isdisjoint(names):
+            lines += _join(folder, group, names)
     if len(problems) < len(runs):
         lines = tabulate(output, lines)
     return conclude(lines, problems, len(runs), output, "it trains these again")
+
+
+def _join(folder: SweepFolder, group: str, names: Sequence[str]) -> list[str]:
+    """Join the folds of a combination, which are done; returns the line about them.
+
+    Where scores are not kept or damaged, a warning says so, and the table has the runs all the
+    same.
+    """
+    try:
+        joined = join_folds.join(folder, group, names)
+    except PaddlexMLError as error:
+        logger.warning("the folds of %s are not joined: %s: %s", group, error.where, error.what)
+        return []
+    if joined is None:
+        logger.warning("the folds of %s are not joined: the scores of a run are not kept", group)
+        return []
+    return [
+        f"{group}: mAP {joined.map:.4f} of all {joined.images:,} images out of fold, "
+        f"{joined.suspected:,} doubtful labels: {joined.folder}"
+    ]
 
 
 def tabulate(output: Path, lines: Sequence[str]) -> list[str]:

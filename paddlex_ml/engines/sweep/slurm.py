@@ -67,8 +67,9 @@ exit "$code"
 def emit(command: SweepCommand, request: SweepRequest, *, output: Path, most: int) -> list[str]:
     """Write the script and what its tasks need; returns lines for the terminal.
 
-    Raises PaddlexMLError where a combination is refused, for a search, whose combinations are not
-    known before, and for paths that Slurm cannot read.
+    Raises PaddlexMLError where a combination is refused, where the folder has runs of other options
+    or lists, for a search, whose combinations are not known before, and for paths that Slurm cannot
+    read.
     """
     if request.search is not None:
         raise PaddlexMLError(
@@ -77,11 +78,14 @@ def emit(command: SweepCommand, request: SweepRequest, *, output: Path, most: in
             fix="leave out --emit, and start the search itself in several tasks with one --storage "
             f"({program.page('cluster.md')})",
         )
-    runs, _ = run.plan(command, request, output, most)
+    planned = run.plan(command, request, output, most)
+    runs = planned.runs
+    lists = run.digest_lists(planned.configs, has_folds=request.folds is not None)
     script = write_script(
         run.list_commands(command, runs, output), SweepFolder(output), request.jobs
     )
     with run.writing(output):
+        run.find_done(planned, lists, output)  # refuses runs of other options or lists
         folder = run.prepare(command, request, runs, output)
         files.make_folder(folder.logs)  # Slurm does not make it
         files.write_text(folder.slurm, script)

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
+import logging
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from paddlex_ml.artifacts import reproduction, run_record, saved_scores
+from paddlex_ml.artifacts import conditions, reproduction, run_record, saved_scores
 from paddlex_ml.artifacts.reproduction import BestScore, Reproduction
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.run_record import RunIdentity
+from paddlex_ml.engines.leaderboard import files as files_of_table
 from paddlex_ml.engines.leaderboard.collect import FoundRun, collect
 from paddlex_ml.engines.leaderboard.rank import rank
 from paddlex_ml.errors import PaddlexMLError
@@ -72,8 +77,28 @@ def test_what_a_run_tells(tmp_path):
     assert run.scores == RunFolder(tmp_path / "a").val_scores
 
 
+@pytest.mark.parametrize("folder", ["/a: b", "/it's # 1", "/一 二", '/a "b"', "/a\u2028b"])
+def test_a_fold_is_found_whatever_the_path_of_the_sweep(tmp_path, folder):
+    for number in (1, 2):
+        own = {"Global.dataset_dir": f"{folder}/folds/fold_{number}_of_2"}
+        write_run(tmp_path / str(number), SCORES, TARGETS, own)
+    found = collect([tmp_path])
+    assert [run.fold for run in found] == ["1 of 2", "2 of 2"]
+    assert {run.options["Global.dataset_dir"] for run in found} == {f"{folder}/folds"}
+
+
+def test_folds_of_a_sweep_that_was_moved_stay_together(tmp_path):
+    for place, old in (("moved", "/old"), ("moved", f"{tmp_path}/moved"), ("other", "/old")):
+        own = {"Global.output": f"{old}/a", "Global.dataset_dir": f"{old}/folds/fold_1_of_2"}
+        write_run(tmp_path / place / Path(old).name, SCORES, TARGETS, own)
+    (tmp_path / "moved" / "folds").mkdir()
+    found = {run.name: run.options["Global.dataset_dir"] for run in collect([tmp_path])}
+    here = f"{tmp_path}/moved/folds"
+    assert found == {"moved/moved": here, "moved/old": here, "other/old": "/old/folds"}
+
+
 def test_a_data_set_that_a_run_has_made_by_itself_is_no_difference_between_runs(tmp_path):
-    for name in ("a", "b c"):
+    for name in ("a", "b: 'c'"):
         own = {"Global.output": f"/x/{name}", "Global.dataset_dir": f"/x/{name}/dataset"}
         write_run(tmp_path / name, SCORES, TARGETS, own)
     assert [run.options["Global.dataset_dir"] for run in collect([tmp_path])] == ["dataset"] * 2
@@ -91,6 +116,69 @@ def test_runs_without_a_result_say_why(tmp_path):
     assert problems["failed"] == "failed: no space left"
     assert problems["killed"] == "it has not come to its end: best mAP 0.5000 up to epoch 3"
     assert problems["odd"].startswith("its result cannot be read")
+
+
+@pytest.mark.parametrize(
+    "name", ["train_result.json", "benchmark_result.json", "reproduction.json"]
+)
+def test_a_file_of_values_deep_in_each_other_ends_no_table(tmp_path, name):
+    for run in "ab":
+        write_run(tmp_path / run, SCORES, TARGETS)
+    files.write_text(tmp_path / "a" / name, '{"x": ' + "[" * 5000 + "]" * 5000 + "}")
+    problems = {run.name: run.problem for run in collect([tmp_path])}
+    is_needed = name == "train_result.json"
+    told = "its result cannot be read: its values are too deep in each other"
+    assert problems == {"a": told if is_needed else "", "b": ""}
+
+
+def test_a_run_whose_options_are_not_known_has_no_place(tmp_path):
+    for name in "abc":
+        write_run(tmp_path / name, SCORES, TARGETS)
+    files.write_text(tmp_path / "a" / "config.yaml", "")
+    (tmp_path / "b" / "config.yaml").unlink()
+    found = rank(collect([tmp_path]))
+    assert [run.name for run in found.lists[0].runs] == ["c"]
+    assert found.options == []
+    told = "its config.yaml is missing or damaged: its options are not known"
+    assert {run.name: run.problem for run in found.others} == {"a": told, "b": told}
+
+
+def test_what_the_options_do_not_tell_is_a_difference_too(tmp_path):
+    write_run(tmp_path / "a", SCORES, TARGETS)
+    write_run(tmp_path / "b", SCORES, TARGETS, {"Train.teacher": ["/runs/teacher"]})
+    for name, change in (("c", "train.txt"), ("d", "processes")):
+        write_run(tmp_path / name, SCORES, TARGETS)
+        path = RunFolder(tmp_path / name).run_json
+        record = run_record.read(path)
+        assert record is not None
+        if change == "processes":
+            there = conditions.describe(device="cpu", processes=2, weights="", lists={})
+            record = replace(record, conditions=there)
+        else:
+            record = replace(record, digests={**record.digests, "train.txt": "3" * 64})
+        run_record.write(path, record)
+    found = rank(collect([tmp_path]))
+    assert found.options == ["Train.teacher", "processes", "train_list"]
+    assert found.configurations == []  # four configurations of one run
+    told = {run.name: files_of_table.shorten_options(run.options) for run in found.lists[0].runs}
+    assert told["c"] == "teacher=null processes= train_list=33333333"
+    assert told["d"] == "teacher=null processes=2 train_list=11111111"
+
+
+def test_a_folder_that_cannot_be_searched_is_told(tmp_path, monkeypatch, caplog):
+    write_run(tmp_path / "a", SCORES, TARGETS)
+    (tmp_path / "closed").mkdir()
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scan(path)
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(os, "scandir", refuse)
+        assert [run.name for run in collect([tmp_path])] == ["a"]
+    assert f"{tmp_path}/closed cannot be searched for runs: Permission denied" in caplog.text
 
 
 def test_scores_of_an_evaluation_do_where_they_are_of_the_best_model(tmp_path):

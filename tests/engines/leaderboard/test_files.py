@@ -63,6 +63,13 @@ def test_options_are_shown_where_names_do_not_tell_them(tmp_path):
     assert lines[2].index("0.") == lines[3].index("0.") + 1  # a Chinese letter takes two columns
 
 
+def test_a_name_steers_no_terminal(tmp_path):
+    targets = draw_targets(30)
+    write_run(tmp_path / "a\x1b[31m\nb", draw_scores(targets, 1, 0), targets)
+    [line] = [each for each in files.render(rank(collect([tmp_path]))) if "[31m" in each]
+    assert r"a\u001b[31m\nb" in line
+
+
 def test_long_tables_are_cut_and_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_MOST", 2)
     targets = draw_targets(30)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from paddlex_ml.artifacts.leaderboard import Leaderboard, RankedConfiguration, RankedRun
+from paddlex_ml.engines.leaderboard import files
 from paddlex_ml.engines.leaderboard import rank as module
 from paddlex_ml.engines.leaderboard.collect import collect
 from paddlex_ml.metrics import significance
@@ -142,6 +143,7 @@ def test_folds_are_put_together_and_compared_in_pairs(tmp_path):
     assert len(ranked.digests) == 4
     assert [each.folds for each in ranked.configurations] == [4, 4]
     assert [each.standing.verdict for each in ranked.configurations] == ["best", "worse"]
+    assert "* the difference of the means holds also for other folds" in files.render(found)
 
 
 def test_a_run_that_does_not_tell_its_list_has_no_place(tmp_path):

@@ -18,6 +18,7 @@ from paddlex_ml import cli
 from paddlex_ml.artifacts import sweep_folder
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder
+from paddlex_ml.config import load, shipped
 from paddlex_ml.engines.leaderboard import collect
 from paddlex_ml.engines.search import run as searches
 from paddlex_ml.engines.sweep.run import SweepCommand
@@ -226,12 +227,28 @@ def test_a_storage_that_does_not_answer_starts_nothing_and_keeps_its_secrets(
     assert code == 2
     assert "error: the storage of the search" in err
     assert "where: postgresql://127.0.0.1:1/db" in err
-    texts = [path.read_text("utf-8") for path in output.rglob("*") if path.is_file()]
-    assert not any(word in text for text in (said, err, *texts) for word in ("bob", "s3cret"))
-    assert list(output.glob("trial=*")) == []
+    assert not any(word in text for text in (said, err) for word in ("bob", "s3cret"))
+    assert not output.exists()
     code, _, err = call(search(output, 3, "--storage", "redis://h/1", "--study", "t"), capsys)
     assert code == 2
-    assert "error: there is no storage redis://" in err  # the folder belongs to no study yet
+    assert "error: there is no storage redis://" in err
+    assert not output.exists()
+    (output / "mine").mkdir(parents=True)
+    code, _, err = call(search(output, 3, "--storage", url, "--study", "s"), capsys)
+    assert code == 2
+    assert (output / "mine").is_dir()
+
+
+def test_a_search_with_another_teacher_is_another_one_and_its_folder_may_be_any(
+    command, toy, tmp_path
+):
+    notes = []
+    for teacher in ("null", "[/a/large]", "[/b/large]", "[/b/larger, /c]"):
+        words = command("train", toy, tmp_path, f"Train.teacher={teacher}")
+        path, _ = shipped.find(words[1])
+        options = searches._describe(load.load(path, words[3:]).config, {}).options
+        notes.append(options["Train.teacher"])
+    assert notes == ["", "large", "large", "larger, c"]
 
 
 def test_no_training_gets_the_url_of_a_storage(command, toy, tmp_path):

@@ -178,6 +178,7 @@ def test_an_orphan_of_another_machine_is_given_up_after_some_time(tmp_path, monk
     one._study.ask()  # a process that was killed before its name was written
     assert one.unfinished() == []
     assert one.state().failed == 0
+    assert one.state().running == ["trial 0 on ?"]  # it counts, so it is told
     monkeypatch.setattr(studies, "_GIVEN_UP", timedelta(0))
     assert one.unfinished() == []
     assert one.state().failed == 1
@@ -276,6 +277,12 @@ def test_secrets_that_an_error_repeats_are_cut():
     error = studies._explain(ValueError('no password "p@ss" for user "bob" (p%40ss)'), place)
     assert error.what.endswith('no password "***" for user "***" (***)')
     assert error.where == "postgresql://h/db"
+
+
+def test_a_study_that_is_refused_is_named_without_the_password_of_its_storage(tmp_path):
+    study = begin(tmp_path)
+    study._place = "postgresql://bob:my pass@h/db"
+    assert study._refuse("no").where == "search in postgresql://h/db"
 
 
 def test_a_driver_that_is_missing_is_named_with_its_package():

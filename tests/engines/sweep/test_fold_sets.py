@@ -50,3 +50,18 @@ def test_folds_of_other_lists_are_refused(config, tmp_path):
     with pytest.raises(PaddlexMLError, match="made of other lists") as caught:
         fold_sets.write(sweep, config, 2)
     assert caught.value.where == str(sweep.fold(1, 2) / "val.txt")
+
+
+def test_images_that_were_moved_are_found_and_those_of_another_set_are_refused(
+    config, toy, tmp_path
+):
+    sweep = SweepFolder(tmp_path / "out")
+    places = [shutil.copytree(toy, tmp_path / name) for name in ("first", "copy")]
+    configs = [replace(config, Global=replace(config.Global, dataset_dir=p)) for p in places]
+    fold_sets.write(sweep, configs[0], 2)
+    with pytest.raises(PaddlexMLError, match="the folds here have the images of") as caught:
+        fold_sets.write(sweep, configs[1], 2)
+    assert caught.value.where == str(sweep.fold(1, 2) / "images")
+    shutil.rmtree(places[0])
+    fold_sets.write(sweep, configs[1], 2)
+    assert (sweep.fold(2, 2) / "images").resolve() == (places[1] / "images").resolve()

@@ -115,6 +115,9 @@ def test_values_that_are_no_file_names_get_one_and_stay_apart():
     long = expand(request(f"Train.pretrain_weight_path={'x' * 300},{'x' * 301}"))
     assert len({run.name for run in long}) == 2
     assert max(len(run.name) for run in long) < 140
+    odd = expand(request(f"Train.pretrain_weight_path={'数据' * 60},{'数据' * 60}集,\udcff,\udcfe"))
+    assert len({run.name for run in odd}) == 4
+    assert max(len(run.name.encode()) for run in odd) < 140
 
 
 def test_names_that_differ_in_capitals_alone_stay_apart_on_every_disk():
@@ -157,6 +160,14 @@ def test_keys_of_one_name_in_two_sections_keep_their_sections():
         ([f"{RATE}=1"], {"jobs": -1}, "--jobs is -1", "--jobs 1 or more"),
         ([], {"jobs": 2}, "--jobs is for a sweep", "add --sweep"),
         ([], {"section": 3}, "the section Sweep is no mapping", "-o Sweep=null"),
+        ([], {"section": {1: [3]}}, "the key 1 of the section Sweep is no text", "write a key"),
+        ([], {"section": {None: 3}}, "the key None of the section Sweep is no", "write a key"),
+        (
+            [],
+            {"section": {RATE: [1e-4], "Train": {"learning_rate": [1e-3]}}},
+            f"Sweep.{RATE} is swept twice",
+            "in one list",
+        ),
         ([], {"section": {RATE: 3}}, f"Sweep.{RATE} is 3, no list", "[3]"),
         ([], {"section": {RATE: []}}, f"{RATE} has no values", "--sweep"),
         ([], {"section": {"seeds": "many"}}, "Sweep.seeds is 'many'", "a whole number"),

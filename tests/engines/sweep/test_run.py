@@ -9,7 +9,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,16 @@ import pytest
 from paddlex_ml import cli, command_line
 from paddlex_ml.artifacts import saved_scores
 from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.artifacts.sweep_folder import PlannedRun, SweepFolder
 from paddlex_ml.config import load, run_config, shipped
 from paddlex_ml.config.schema import Config
+from paddlex_ml.engines.sweep import join_folds
 from paddlex_ml.engines.sweep import run as sweeps
+from paddlex_ml.engines.sweep.children import Ended
+from paddlex_ml.engines.sweep.join_folds import JoinedFolds
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import files
+from tests.finished_runs import draw_scores, draw_targets, write_run
 from tests.running import LIMIT, Background, run
 
 Command = Callable[..., list[str]]
@@ -170,6 +176,24 @@ def test_each_model_gets_its_own_file_where_that_of_a_model_is_given(sweep, tmp_
             ["--sweep", RATES, "-o", "Global.dataset_dir=missing"],
             "the data set folder missing does not exist",
         ),
+        (["--folds", "37"], "36 images with certain labels cannot be divided into 37 folds"),
+        (
+            ["--folds", "2", "-o", "CheckDataset.convert.src_dataset_type=auto"],
+            "folds divide the lists of a data set, and here is none yet",
+        ),
+        (
+            ["--folds", "2", "--emit", "slurm", "-o", "CheckDataset.convert.src_dataset_type=auto"],
+            "folds divide the lists of a data set, and here is none yet",
+        ),
+        (
+            ["--sweep", RATES, "--emit", "slurm", "-o", "Global.dataset_dir=missing"],
+            "the data set folder missing does not exist",
+        ),
+        (["--sweep", RATES, "--json"], "a sweep prints no JSON"),
+        (["-o", "Sweep.seeds=2", "--json"], "a sweep prints no JSON"),
+        (["--sweep", RATES, "--dry-run", "--emit", "slurm"], "argument --emit: not allowed with"),
+        (["--sweep", RATES, "--print-config"], "--print-config prints one configuration and stops"),
+        (["--max-runs", "5"], "--max-runs is for a sweep"),
         (["--dry-run"], "--dry-run is for a sweep"),
         (["--sweep", RATES, "-o", "Global.mode=evaluate"], "a sweep trains: the mode is evaluate"),
     ],
@@ -177,11 +201,11 @@ def test_each_model_gets_its_own_file_where_that_of_a_model_is_given(sweep, tmp_
 def test_what_cannot_be_meant_is_refused_before_anything_is_started(
     sweep, tmp_path, capsys, words, what
 ):
-    output = tmp_path / "out"
+    output = tmp_path / "new" / "out"
     code, _, err = call(sweep(output, *words), capsys)
     assert code == 2
     assert f"error: {what}" in err
-    assert not output.exists()
+    assert not output.parent.exists()
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that cannot be written")
@@ -214,15 +238,77 @@ def test_what_a_training_chose_by_itself_is_no_other_option(sweep, copy_of_run, 
     auto = ["-o", "Train.batch_size=auto", f"Global.output={copy_of_run}"]
     config = read_config(sweep(copy_of_run, *auto, epochs=2))
     assert found["Train.batch_size"] == "8"
-    assert sweeps.is_done(copy_of_run, config)
+    assert sweeps.is_done(copy_of_run, config, {})
     source = [*auto, "-o", "CheckDataset.convert.src_dataset_type=auto", "Train.image_size=448"]
     config = read_config(sweep(copy_of_run, *source, "Global.dataset_dir=/source", epochs=20))
-    assert sweeps.is_done(copy_of_run, config)
+    assert sweeps.is_done(copy_of_run, config, {})
     config = read_config(sweep(copy_of_run, *source, "Train.learning_rate=0.002", epochs=20))
     with pytest.raises(
         PaddlexMLError, match=r"other options than this sweep: Train\.learning_rate"
     ):
-        sweeps.is_done(copy_of_run, config)
+        sweeps.is_done(copy_of_run, config, {})
+
+
+def test_a_sweep_with_folds_that_was_moved_goes_on(sweep, copy_of_run, tmp_path):
+    saved = RunFolder(copy_of_run).config_yaml
+    text = saved.read_text("utf-8")
+    there = run_config.split_texts(text)
+    text = text.replace(there["Global.dataset_dir"], "/old/folds/fold_1_of_2")
+    files.write_text(saved, text.replace(there["Global.output"], "/old/run"))
+    for fold, is_own in (("folds/fold_1_of_2", True), ("folds/fold_2_of_2", False)):
+        words = sweep(copy_of_run, "-o", f"Global.dataset_dir={tmp_path / fold}", epochs=2)
+        if is_own:
+            assert sweeps.is_done(copy_of_run, read_config(words), {})
+            continue
+        with pytest.raises(PaddlexMLError, match=r"other options than this sweep: Global\.dataset"):
+            sweeps.is_done(copy_of_run, read_config(words), {})
+
+
+def test_a_run_of_other_lists_is_refused(sweep, copy_of_run):
+    config = read_config(sweep(copy_of_run, epochs=2))
+    [lists] = sweeps.digest_lists([config])
+    assert sorted(lists) == ["label.txt", "train.txt", "val.txt"]
+    assert sweeps.is_done(copy_of_run, config, lists)
+    with pytest.raises(PaddlexMLError, match=r"train\.txt changed since the run there began"):
+        sweeps.is_done(copy_of_run, config, {**lists, "train.txt": "0"})
+
+
+@pytest.mark.parametrize(
+    ("code", "by"), [(143, "SIGTERM"), (130, "SIGINT"), (-15, "SIGTERM"), (2, ""), (-9, "")]
+)
+def test_a_training_that_was_stopped_has_not_failed(tmp_path, code, by):
+    folder = SweepFolder(tmp_path)
+    failed = {"done_flag": False, "err_msg": "no space left"}
+    files.write_json(RunFolder(tmp_path / "a").result("train"), failed)
+    problem = sweeps.find_problem(Ended("a", code, 1.0, 0), folder)
+    told = f"it was stopped by {by}, and the same command goes on with it"
+    assert problem == f"{told if by else 'no space left'} (log: {tmp_path}/logs/a.txt)"
+
+
+def test_folds_that_are_not_whole_are_not_joined(tmp_path, monkeypatch, caplog):
+    runs = [
+        PlannedRun(name=f"{group},fold={k}of2", overrides=[], group=group)
+        for group in ("good", "failed", "lost", "damaged")
+        for k in (1, 2)
+    ]
+    targets = draw_targets(20)
+    write_run(tmp_path / runs[0].name, draw_scores(targets, 1.0, 0), targets)
+
+    def join(_: SweepFolder, group: str, names: Sequence[str]) -> JoinedFolds | None:
+        if group == "damaged":
+            raise PaddlexMLError("it is damaged", where=names[0], fix="")
+        return None if group == "lost" else JoinedFolds(40, 0.5, 3, tmp_path)
+
+    monkeypatch.setattr(join_folds, "join", join)
+    problems = {"failed,fold=2of2": "it was killed"}
+    outcome = sweeps._sum_up(SweepFolder(tmp_path), runs, problems)
+    joined = [line for line in outcome.lines if "out of fold" in line]
+    assert joined == [
+        f"good: mAP 0.5000 of all 40 images out of fold, 3 doubtful labels: {tmp_path}"
+    ]
+    assert "the folds of lost are not joined: the scores of a run are not kept" in caplog.text
+    assert "the folds of damaged are not joined: damaged,fold=1of2: it is damaged" in caplog.text
+    assert outcome.error is not None
 
 
 def read_config(arguments: list[str]) -> Config:

@@ -83,6 +83,19 @@ def test_jobs_are_tasks_at_a_time_and_folds_have_their_data_sets(command, toy, t
     assert "the same command without --emit" in said
 
 
+def test_runs_of_other_options_are_refused_before_a_script_is_written(
+    command, toy, copy_of_run, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    output.mkdir()
+    copy_of_run.rename(output / "learning_rate=1e-4")
+    arguments = [*command("train", toy, output, "Train.epochs_iters=9"), "--sweep", RATES]
+    code, _, err = call([*arguments, "--emit", "slurm"], capsys)
+    assert code == 2
+    assert "error: the run there has other options than this sweep: Train.epochs_iters" in err
+    assert not SweepFolder(output).slurm.exists()
+
+
 def write(folder: Path, code: str) -> Path:
     """A script with one task, which runs Python."""
     line = subprocess.list2cmdline([sys.executable, "-c"]) + " '" + code.replace("'", "'\\''") + "'"
