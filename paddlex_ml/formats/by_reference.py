@@ -113,6 +113,8 @@ def understand(
             make_link(target / SOURCE, folder)
         else:  # a copy: the table may lie in a folder that the output lies in too
             only = f"{SOURCE}/{only}"
+            if _is_link(target / SOURCE):  # the copy would be written into another source
+                (target / SOURCE).unlink()
             files.write_bytes(target / only, source.read_bytes())
         draft = rewrite.draft_conversion(target, registry.AUTO, replace(options, only=only))
         what = draft.notes.pop(0).removeprefix("recognised as ")
@@ -163,6 +165,13 @@ def _refuse_archive(source: Path) -> NoReturn:
     raise PaddlexMLError(f"{source} is an archive, which must be unpacked", where=_KEY, fix=fix)
 
 
+def _is_link(path: Path) -> bool:
+    """Whether the path is a symbolic link, or a junction of Windows."""
+    if not os.path.lexists(path):
+        return False
+    return path.is_symlink() or getattr(os.lstat(path), "st_reparse_tag", 0) == _JUNCTION
+
+
 def make_link(link: Path, folder: Path) -> None:
     """Let `link` lead to `folder`. Raises PaddlexMLError where something else has its name.
 
@@ -171,8 +180,7 @@ def make_link(link: Path, folder: Path) -> None:
     if os.path.lexists(link):
         if os.path.isdir(link) and os.path.samefile(link, folder):
             return
-        tag = getattr(os.lstat(link), "st_reparse_tag", 0)
-        if not link.is_symlink() and tag != _JUNCTION:
+        if not _is_link(link):
             raise PaddlexMLError(
                 f"{link.name} is not a link of ours: another data set lies here",
                 where=str(link.parent),

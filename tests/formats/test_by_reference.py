@@ -136,6 +136,20 @@ def test_the_images_may_lie_where_the_command_says(
         make(tables / "labels.csv")
 
 
+def test_a_table_is_not_copied_through_the_link_to_an_earlier_source(
+    photos: Path, tmp_path: Path, make: Callable[..., Understood]
+) -> None:
+    first, second = tmp_path / "first" / "labels.csv", tmp_path / "second" / "labels.csv"
+    for table, label in ((first, "pet"), (second, "animal")):
+        table.parent.mkdir()
+        rows = [f"{path.name},{label}|{path.parent.name}\n" for path in photos.rglob("*.jpg")]
+        table.write_text("file,tags\n" + "".join(rows))
+    before = first.read_bytes()
+    make(first.parent, images=photos)
+    assert "animal" in read(make(second, images=photos).root).label_names
+    assert first.read_bytes() == before
+
+
 @pytest.mark.parametrize("lists", [("train",), ("train", "val")])
 def test_lists_of_ours_are_divided_only_where_val_is_missing(
     photos: Path, make: Callable[..., Understood], lists: tuple[str, ...]
