@@ -105,7 +105,8 @@ def _check_dataset_rules(config: Config) -> Iterator[Broken]:
         key = "CheckDataset.convert.src_dataset_type"
         what = f"{key} is not set: choose auto, or one of {', '.join(SOURCES[1:])}"
         yield ConfigFault(key, what, override(key, "auto")), ()
-    if convert.rename and not convert.enable:
+    is_auto = convert.src_dataset_type == "auto" and not convert.enable
+    if convert.rename and not (convert.enable or is_auto):
         key, other = "CheckDataset.convert.rename", "CheckDataset.convert.enable"
         what = f"{key} is set, but {other} is false: only a conversion renames classes"
         fix = f"{override(key, None)}, and for lists of ours: dataset_tools/rename_classes.py"

@@ -90,6 +90,9 @@ def test_keys_that_belong_to_a_source_alone_are_refused_elsewhere() -> None:
     assert refuse(f"{image_root}=photos").fix == f"-o {image_root}=null"
     assert "that is there" in refuse(AUTO, "Train.dist_ips='10.0.0.1,10.0.0.2'").what
     assert isinstance(configure(AUTO, f"{image_root}=photos").config, Config)
+    rename = ["CheckDataset.convert.rename={cat: tiger}", "Global.mode=check_dataset"]
+    assert "only a conversion" in refuse(*rename).what
+    assert isinstance(configure(AUTO, *rename).config, Config)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +113,54 @@ def test_faults_of_the_source_are_told_before_anything_is_trained(
     assert "photos/cat/0.png" in capsys.readouterr().err.replace("images", "photos")
     assert read("train_result.json")["done_flag"] is False
     assert not Path("output/dataset/train.txt").exists()
+
+
+def test_a_faulty_source_leaves_the_data_set_of_an_earlier_one(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(photos, other)
+    (other / "cat" / "0.png").write_bytes(b"nothing")
+    assert cli.main(["--data", "photos"]) == 0
+    assert cli.main(["--data", "other"]) == 2
+    assert "not an image" in capsys.readouterr().err
+    assert os.readlink("output/dataset/images") == str(photos)
+
+
+def test_the_data_set_of_a_training_gets_no_other_images(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(photos, tmp_path / "other")
+    lists = Path("output/dataset/train.txt"), Path("output/dataset/val.txt")
+    assert cli.main(["--data", "photos"]) == 0
+    before = [path.read_bytes() for path in lists]
+    weights = Path("output/best_model/best_model.pdparams")
+    weights.parent.mkdir()
+    weights.touch()
+    capsys.readouterr()
+    assert cli.main(["--data", "other"]) == 2  # the lists are the same, the images may not be
+    assert "would get other images or labels" in (told := capsys.readouterr().err)
+    assert "-o Global.output=output_2" in told
+    assert os.readlink("output/dataset/images") == str(photos)
+    assert cli.main(["--data", "photos"]) == 0  # nothing changes
+    (photos / "cat" / "0.png").unlink()
+    assert cli.main(["--data", "photos"]) == 2
+    assert [path.read_bytes() for path in lists] == before
+    assert cli.main(["--data", "photos", *words("Train.rescore_best=true")]) == 0
+    assert [path.read_bytes() for path in lists] != before
+
+
+def test_lists_of_ours_are_repaired_beside_the_source(photos: Path) -> None:
+    paths = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    (photos / "label.txt").write_text("0 cat\n1 dog\n")
+    lines = [f"{path}\t{'1,0' if path.startswith('cat') else '0,1'}\n" for path in paths]
+    (photos / "train.txt").write_text("".join(lines[::2]))
+    (photos / "val.txt").write_text("".join(lines[1::2]))
+    (photos / paths[0]).write_bytes(b"nothing")
+    before = sorted(photos.rglob("*"))
+    assert cli.main(["--data", "photos", *words("CheckDataset.drop=[broken]")]) == 0
+    assert sorted(photos.rglob("*")) == before
+    assert len(Path("output/dataset/train.txt").read_text().splitlines()) == 14
 
 
 def test_processes_of_a_launcher_are_refused(
