@@ -127,6 +127,21 @@ def test_a_faulty_source_leaves_the_data_set_of_an_earlier_one(
     assert os.readlink("output/dataset/images") == str(photos)
 
 
+def test_the_output_beside_the_images_is_no_part_of_the_source(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert cli.main(["--data", "."]) == 0
+        told = capsys.readouterr().err
+        assert ".: ImageFolder: folders cat, dog, 30 images, 2 classes: cat, dog" in told
+        assert "folders with the results of a command are no source: output" in told
+    rows = [f"{path.name},{path.parent.name}\n" for path in photos.rglob("*.png")]
+    (tmp_path / "labels.csv").write_text("file,tags\n" + "".join(rows))
+    for _ in range(2):
+        assert cli.main(["--data", "labels.csv"]) == 0
+        assert "images: 30 seen" in capsys.readouterr().err
+
+
 def test_the_data_set_of_a_training_gets_no_other_images(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
