@@ -47,7 +47,7 @@ _PROSE = re.compile(r"(read.?me|licen[cs]e|copying|changelog|requirements|citati
 class Inventory:
     """The files below a data set folder, by their paths relative to it, sorted by folder.
 
-    Left out are hidden entries, the output folders of commands, and what a conversion or its undoing
+    Left out are hidden entries, output folders of commands, and what a conversion or its undoing
     has put aside (`*.bak`, `*.bak.1`, `*.undone`).
     """
 
