@@ -87,6 +87,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         arguments.override[:0] = [
             validation.assignment("Global.dataset_dir", arguments.data),
             validation.assignment("CheckDataset.convert.src_dataset_type", "auto"),
+            validation.assignment("CheckDataset.convert.by_reference", True),
         ]
     elif (arguments.config, arguments.demo, arguments.reproduce) == (None, None, None):
         parser.error(

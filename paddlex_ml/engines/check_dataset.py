@@ -164,6 +164,7 @@ def _understand(config: Config, root: Path) -> by_reference.Understood | None:
             _choose_options(config, progress),
             _choose_division(config),
             images=asked.convert.image_root,
+            kind=asked.convert.src_dataset_type or registry.AUTO,
             of_lists=by_reference.ListOptions(
                 asked.repair.enable, asked.drop, config.Train.soft_labels, asked.repair.relations
             ),

@@ -113,17 +113,20 @@ def understand(
     division: Division | None,
     *,
     images: Path | None,
+    kind: str = registry.AUTO,
     of_lists: ListOptions = _AS_THEY_ARE,
 ) -> Understood:
     """Read a folder or a table, and prepare the data set `target` for it, with its links.
 
-    images: the folder of the images, where it is another one. division: as the user wants it; None
-    leaves it to the source, and else to `VAL_PERCENT`. Raises PaddlexMLError where nothing is
+    images: the folder of the images, where it is another one. kind: the format, where the user has
+    named it. division: as the user wants it; None leaves it to the source, and else to
+    `VAL_PERCENT`. Raises PaddlexMLError where nothing is
     recognised, with every fault of the source, and where `target` is something else.
     """
     folder, only = _locate(source)
     inventory = Inventory(folder)
-    own = inventory.own_lists if images is None and only in (None, TRAIN_FILE) else []
+    may_be_ours = images is None and kind == registry.AUTO and only in (None, TRAIN_FILE)
+    own = inventory.own_lists if may_be_ours else []
     if {LABEL_FILE, TRAIN_FILE} <= {*own}:
         draft, what = _read_lists(inventory, options, of_lists), "lists of ours"
         if "val" in draft.lists and division is None and not of_lists.change_lists:
@@ -131,8 +134,7 @@ def understand(
         draft, is_moved = _refer(draft, target, folder)
         draft.notes.extend(_take_relations_along(folder, target))
     elif images is None:
-        draft = rewrite.draft_conversion(folder, registry.AUTO, replace(options, only=only))
-        what = draft.notes.pop(0).removeprefix("recognised as ")
+        draft, what = _convert(folder, kind, replace(options, only=only))
         draft, is_moved = _refer(draft, target, folder)
     else:
         is_moved = make_link(target / IMAGES, images)
@@ -143,8 +145,7 @@ def understand(
             if _is_link(target / SOURCE):  # the copy would be written into another source
                 (target / SOURCE).unlink()
             files.write_bytes(target / only, source.read_bytes())
-        draft = rewrite.draft_conversion(target, registry.AUTO, replace(options, only=only))
-        what = draft.notes.pop(0).removeprefix("recognised as ")
+        draft, what = _convert(target, kind, replace(options, only=only))
         draft = draft.moved(target, "", "")
     if division is None and "val" not in draft.lists:
         division = Division(val_percent=VAL_PERCENT)
@@ -193,6 +194,14 @@ def _read_lists(inventory: Inventory, options: Options, of_lists: ListOptions) -
     if draft.parsed.faults:
         raise combine(draft.parsed.faults, inventory.root)
     return draft
+
+
+def _convert(folder: Path, kind: str, options: Options) -> tuple[Draft, str]:
+    """The lists of annotations, and what these are."""
+    draft = rewrite.draft_conversion(folder, kind, options)
+    return draft, draft.notes.pop(0).removeprefix(
+        "recognised as "
+    ) if kind == registry.AUTO else kind
 
 
 def _take_relations_along(folder: Path, target: Path) -> list[str]:

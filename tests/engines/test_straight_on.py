@@ -127,6 +127,25 @@ def test_a_faulty_source_leaves_the_data_set_of_an_earlier_one(
     assert os.readlink("output/dataset/images") == str(photos)
 
 
+def test_a_format_that_is_named_is_read_beside_the_source_too(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    rows = [f"{path},{'tiger' if path.startswith('cat') else 'wolf'}\n" for path in paths]
+    (photos / "labels.csv").write_text("file,tags\n" + "".join(rows))
+    lines = [json.dumps({"path": path, "labels": ["animal"]}) + "\n" for path in paths]
+    (photos / "labels.jsonl").write_text("".join(lines))
+    before = sorted(photos.rglob("*"))
+    assert cli.main(["--data", "photos"]) == 2
+    fix = "-o CheckDataset.convert.src_dataset_type=CSV or "
+    assert fix in capsys.readouterr().err
+    named = words("CheckDataset.convert.src_dataset_type=CSV")
+    assert cli.main(["--data", "photos", *named]) == 0
+    assert "photos: CSV, 30 images, 2 classes: tiger, wolf" in capsys.readouterr().err
+    assert Path("output/dataset/label.txt").read_text() == "0 tiger\n1 wolf\n"
+    assert sorted(photos.rglob("*")) == before
+
+
 def test_the_output_beside_the_images_is_no_part_of_the_source(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
