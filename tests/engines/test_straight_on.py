@@ -207,6 +207,16 @@ def test_processes_of_a_launcher_are_refused(
     assert not Path("output/dataset").exists()
 
 
+def test_two_data_sets_and_a_demo_as_json_are_refused(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--data", "photos", *words("Global.dataset_dir=other")]) == 2
+    assert "both name a data set" in capsys.readouterr().err
+    assert cli.main(["--demo", "drawn", "--json"]) == 2
+    assert "leave the other options" in capsys.readouterr().err
+    assert not Path("drawn").exists()
+
+
 def test_neither_a_file_nor_data_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["-o", "Global.mode=train"]) == 2
     assert "required: -c/--config, --data, --demo" in capsys.readouterr().err
