@@ -59,9 +59,11 @@ demo-photos: photos-are-named .venv/demo  ## the same on your own folder: make d
 	$(BIN)/paddlex-ml --data "$$DIR" -o Global.mode=train -o Global.output=demo/photos \
 	    -o $(START) -o Evaluate.save_threshold=true -o Global.overwrite=true
 	@echo "== 2 of 2: predict on images that the training has not seen"
-	@# Complete lists of ours are used where they are.
-	$(BIN)/paddlex-ml -c demo/photos/config.yaml -o Global.mode=predict \
-	    -o "Predict.input=$$(ls demo/photos/dataset/val.txt 2>/dev/null || echo "$$DIR/val.txt")"
+	@# Complete lists of ours are used where they are: the result of the check names the folder.
+	@checked=$$($(BIN)/python -c "import json; print(json.load(open( \
+	    'demo/photos/check_dataset_result.json', encoding='utf-8'))['dataset_path'])") || exit 2; \
+	 set -x; $(BIN)/paddlex-ml -c demo/photos/config.yaml -o Global.mode=predict \
+	    -o "Predict.input=$$checked/val.txt"
 	@echo
 	@echo "look at: demo/photos/check_dataset/report.html     the data set"
 	@echo "         demo/photos/evaluate/report.html          what the model can do, and what to do next"

@@ -91,6 +91,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         arguments.override[:0] = [
             validation.assignment(_DATA_KEY, arguments.data),
             validation.assignment("CheckDataset.convert.src_dataset_type", "auto"),
+            validation.assignment("CheckDataset.convert.by_reference", True),
         ]
     elif (arguments.config, arguments.demo, arguments.reproduce) == (None, None, None):
         parser.error(
@@ -239,17 +240,21 @@ def _add_experiments(parser: argparse.ArgumentParser) -> None:
 def _refuse_others(
     parser: argparse.ArgumentParser, arguments: argparse.Namespace
 ) -> argparse.Namespace:
-    """Refuse what goes with neither --demo nor --reproduce, --anyway without the latter, and the
-    options of a sweep where a configuration is only printed.
+    """Refuse what goes with neither --demo nor --reproduce, --anyway without the latter, two data
+    sets, and the options of a sweep where a configuration is only printed.
     """
     names = ["config", "data", "sweep", "seeds", "folds", "jobs", "search", "trials", "prune"]
     names += ["storage", "study", "emit", "max_runs", "dry_run", "print_config"]
     typed = [name for name in names if getattr(arguments, name) != parser.get_default(name)]
     listed = " and ".join(f"--{name.replace('_', '-')}" for name in typed)
-    if arguments.demo is not None and (typed or arguments.override or arguments.reproduce):
+    others = arguments.override or arguments.reproduce or arguments.json
+    if arguments.demo is not None and (typed or others):
         parser.error(
             "--demo draws a data set and stops: leave the other options to the next command"
         )
+    keys = [text.partition("=")[0].strip() for text in arguments.override]
+    if arguments.data is not None and "Global.dataset_dir" in keys:
+        parser.error("--data and -o Global.dataset_dir both name a data set: leave out one")
     if arguments.reproduce is not None and typed:
         parser.error(f"--reproduce repeats a run with its own configuration: leave out {listed}")
     runs = [name for name in typed if name not in ("config", "data", "print_config")]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paddlex_ml.artifacts.run_folder import EXAMPLE
-from paddlex_ml.config import foreign_words, validation, yaml_text
+from paddlex_ml.config import foreign_words, shipped, validation, yaml_text
 
 _LETTERS = {
     "b": "batch_size", "d": "dataset_dir", "e": "epochs", "g": "device", "i": "input",
@@ -21,6 +21,11 @@ _LETTERS = {
 }  # fmt: skip
 _PROGRAMS = re.compile(r"yolo|detect|segment|classify|paddlex|python3?|.*\.py")
 _SECTION_OF_MODE = {"evaluate": "Evaluate", "export": "Export", "predict": "Predict"}
+_WEIGHTS_KEYS = {
+    "Evaluate": "Evaluate.weight_path", "Export": "Export.weight_path",
+    "Predict": "Predict.model_dir",
+}  # fmt: skip
+_WEIGHTS_WORDS = ("model", "model_path", "model_dir", "weight", "weights", "checkpoint", "ckpt")
 _CONFIGS = ("cfg", "config_file", "config_path", "yaml")
 _AFTER_TRAINING = ("evaluate", "export", "benchmark", "predict")
 _TRAINED = f"output/{EXAMPLE.config_yaml.name}"
@@ -77,6 +82,8 @@ def translate(words: Sequence[str], mode: str = "") -> Meant:
             meant.unknown.append(name)
     if "Predict.input" in meant.values and not mode:
         meant.values["Global.mode"] = "predict"
+        if weights := meant.values.pop("Train.pretrain_weight_path", None):
+            meant.values["Predict.model_dir"] = weights
     return meant
 
 
@@ -113,8 +120,7 @@ def _place(word: str, meant: Meant, mode: str) -> None:
         meant.config = word
     elif _FILE.fullmatch(word):
         section = _SECTION_OF_MODE.get(mode, "Train")
-        key = "pretrain_weight_path" if section == "Train" else "weight_path"
-        meant.values[f"{section}.{key}"] = word
+        meant.values[_WEIGHTS_KEYS.get(section, "Train.pretrain_weight_path")] = word
     elif mode == "predict":
         meant.values["Predict.input"] = word
     elif _PROGRAMS.fullmatch(word):
@@ -130,6 +136,8 @@ def _place(word: str, meant: Meant, mode: str) -> None:
 def _keys(name: str, value: Any, mode: str) -> dict[str, Any]:
     """Our keys for a word of another tool, with our values; empty where there are none."""
     section = _SECTION_OF_MODE.get(mode)
+    if section and name.lower() in _WEIGHTS_WORDS and value not in (True, *shipped.MODELS):
+        return {_WEIGHTS_KEYS[section]: value}
     here = f"{section}.{name}" if section else name
     found = [key for key in validation.meant_by(here) if key.startswith(f"{section}.")]
     chosen = here if found else name

@@ -47,8 +47,7 @@ LEAST_SIDE = 96
 
 def is_by_reference(config: Config) -> bool:
     """Whether a source is recognised, and the data set made beside it."""
-    convert = config.CheckDataset.convert
-    return convert.src_dataset_type == "auto" and not convert.enable
+    return config.CheckDataset.convert.is_by_reference
 
 
 def left_to_training(config: Config) -> frozenset[str]:

@@ -111,7 +111,7 @@ def _check_dataset_rules(config: Config) -> Iterator[Broken]:
         key = "CheckDataset.convert.src_dataset_type"
         what = f"{key} is not set: choose auto, or one of {', '.join(SOURCES[1:])}"
         yield ConfigFault(key, what, override(key, "auto")), ()
-    if convert.rename and not convert.enable:
+    if convert.rename and not (convert.enable or convert.is_by_reference):
         key, other = "CheckDataset.convert.rename", "CheckDataset.convert.enable"
         what = f"{key} is set, but {other} is false: only a conversion renames classes"
         fix = f"{override(key, None)}, and for lists of ours: dataset_tools/rename_classes.py"
@@ -121,13 +121,18 @@ def _check_dataset_rules(config: Config) -> Iterator[Broken]:
 def _by_reference_rules(config: Config) -> Iterator[Broken]:
     """What belongs to a source of which a data set is made beside it."""
     convert, other = config.CheckDataset.convert, "CheckDataset.convert.src_dataset_type"
-    is_auto = convert.src_dataset_type == "auto" and not convert.enable
-    if convert.image_root is not None and not is_auto:
+    if convert.image_root is not None and not convert.is_by_reference:
         key = "CheckDataset.convert.image_root"
         what = f"{key} is set, but only {other} auto without enable reads it"
         yield ConfigFault(key, what, override(key, None)), (other,)
-    if is_auto and config.Train.dist_ips is not None and config.Global.mode == "train":
-        what = f"{other} is auto, but several machines train on a data set that is there"
+    if (
+        convert.is_by_reference
+        and config.Train.dist_ips is not None
+        and config.Global.mode == "train"
+    ):
+        what = (
+            f"{other} is {convert.src_dataset_type}: several machines need a data set that is there"
+        )
         fix = f"{override('Global.mode', 'check_dataset')} first, and train with what it has made"
         yield ConfigFault(other, what, fix), ("Train.dist_ips",)
 

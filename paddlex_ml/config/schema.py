@@ -111,6 +111,8 @@ class ConvertConfig:
     ImageFolder, JSONL, or the name of a tool (docs/data.md has them all, and the files of each).
     Used when enable is true. auto is used without it too: check_dataset and train then make a data
     set of the source in <output>/dataset, which refers to its images, and change nothing in it."""
+    by_reference: bool = False
+    """true: a format that is named is used without enable too, as auto is. --data sets it."""
     image_root: Path | None = None
     """Folder of the images, for auto without enable, where they lie outside of the source. null: in
     the source."""
@@ -137,6 +139,12 @@ class ConvertConfig:
     rename: Annotated[dict[str, str], Checked(values.rename, form="yaml")] | None = None
     """Other names for classes of the source, as {automobile: car, lorry: truck}. Classes that get
     one name, or the name of another class, become one class. null: the names stay."""
+
+    @property
+    def is_by_reference(self) -> bool:
+        """Whether a data set is made of the source beside it, which stays as it is."""
+        is_asked = self.src_dataset_type is not None and self.by_reference
+        return not self.enable and (self.src_dataset_type == "auto" or is_asked)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,8 +47,8 @@ _PROSE = re.compile(r"(read.?me|licen[cs]e|copying|changelog|requirements|citati
 class Inventory:
     """The files below a data set folder, by their paths relative to it, sorted by folder.
 
-    Left out are hidden entries, and what a conversion or its undoing has put aside (`*.bak`,
-    `*.bak.1`, `*.undone`).
+    Left out are hidden entries, output folders of commands, and what a conversion or its undoing
+    has put aside (`*.bak`, `*.bak.1`, `*.undone`).
     """
 
     def __init__(self, root: Path, only: str | None = None) -> None:
@@ -56,10 +56,15 @@ class Inventory:
         self.root, self._only = root, only
         self.unreadable: dict[str, str] = {}
         """Folders that cannot be listed: path -> why."""
+        self.outputs: list[str] = []
+        """Output folders of commands, which are not looked into."""
         self.folders: dict[str, Folder] = {
             folder.path: folder if only is None else _leave_others(folder, only)
-            for folder in walk(root, unreadable=self.unreadable)
+            for folder in walk(root, unreadable=self.unreadable, outputs=self.outputs)
         }
+        for path in self.outputs:
+            above, _, name = path.rpartition("/")
+            self.folders[above].folders.remove(name)
 
     @cached_property
     def files(self) -> list[str]:

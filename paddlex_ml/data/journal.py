@@ -136,8 +136,8 @@ def apply(
     written.
     """
     with writing(root), _explained(root):
-        new = {name: text.encode("utf-8", "surrogateescape") for name, text in texts.items()}
-        new = {name: content for name, content in new.items() if not _holds(root / name, content)}
+        new = {name: encode(text) for name, text in texts.items()}
+        new = {name: content for name, content in new.items() if not holds(root / name, content)}
         retired = [path.relative_to(root).as_posix() for path in retire]
         leaving = [n for n in dict.fromkeys([*retired, *new]) if os.path.lexists(root / n)]
         if not leaving and not new:
@@ -405,7 +405,13 @@ def _path(root: Path, number: int, ending: str) -> Path:
     return root / FOLDER / f"{number:04d}.{ending}"
 
 
-def _holds(path: Path, content: bytes) -> bool:
+def encode(text: str) -> bytes:
+    """The bytes of a file with this text."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def holds(path: Path, content: bytes) -> bool:
+    """Whether the file is there and has this content."""
     try:
         return path.stat().st_size == len(content) and path.read_bytes() == content
     except OSError:

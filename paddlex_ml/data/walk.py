@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folders and files of a source, each folder listed once, always in the same order.
 
-Hidden entries (their name begins with a dot) and `__MACOSX` are left out. Links to folders are
-followed, but never in circles.
+Hidden entries (their name begins with a dot) and `__MACOSX` are left out, as are the output folders
+of commands: their pictures are no images of the source. Links to folders are followed, but never in
+circles.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ from paddlex_ml import systems
 from paddlex_ml.data.transforms import SUFFIXES
 from paddlex_ml.errors import PaddlexMLError
 
+_MODES = ("check_dataset", "train", "evaluate", "export", "benchmark", "predict")
+_OUTPUT = frozenset(
+    form.format(mode) for form in (".{}.lock", ".{}.json", "{}_result.json") for mode in _MODES
+)
+"""Files of an output folder, of which it has one from its first second on."""
+
 
 class Folder(NamedTuple):
     """A folder by its path relative to the data set ("" is the data set), and what it holds."""
@@ -25,16 +32,19 @@ class Folder(NamedTuple):
     files: list[str]
     """Everything that is not a folder, links to nowhere included."""
     hidden: int
+    is_output: bool
+    """Whether a command has written its results there."""
 
 
 def list_folder(root: Path, path: str = "") -> Folder:
     """List one folder, names sorted. Raises PaddlexMLError where it cannot be read."""
     folders: list[str] = []
     files: list[str] = []
-    hidden = 0
+    hidden, is_output = 0, False
     try:
         with os.scandir(root / path) as entries:
             for entry in entries:
+                is_output |= entry.name in _OUTPUT
                 if entry.name.startswith(".") or entry.name == "__MACOSX":
                     hidden += 1
                 else:
@@ -45,14 +55,19 @@ def list_folder(root: Path, path: str = "") -> Folder:
             where=str(root / path),
             fix="name the folder of the data set, and give yourself permission to read it",
         ) from error
-    return Folder(path, sorted(folders), sorted(files), hidden)
+    return Folder(path, sorted(folders), sorted(files), hidden, is_output)
 
 
-def walk(root: Path, start: str = "", unreadable: dict[str, str] | None = None) -> Iterator[Folder]:
-    """Yield the folder `start` and all folders below it.
+def walk(
+    root: Path,
+    start: str = "",
+    unreadable: dict[str, str] | None = None,
+    outputs: list[str] | None = None,
+) -> Iterator[Folder]:
+    """Yield the folder `start` and all folders below it but the output folders of commands.
 
     Raises PaddlexMLError for a folder that cannot be read; with `unreadable`, such folders below
-    `start` are entered there instead: path -> why.
+    `start` are entered there instead: path -> why. Output folders are entered in `outputs`.
     """
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(start, frozenset())]
     while waiting:
@@ -70,6 +85,10 @@ def walk(root: Path, start: str = "", unreadable: dict[str, str] | None = None) 
             if unreadable is None or path == start:
                 raise
             unreadable[path] = error.what
+            continue
+        if folder.is_output and path != start:
+            if outputs is not None:
+                outputs.append(path)
             continue
         yield folder
         waiting += [(join(path, name), above | {identity}) for name in reversed(folder.folders)]

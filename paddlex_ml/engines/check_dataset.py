@@ -23,7 +23,7 @@ from paddlex_ml.artifacts.check_result import (
     RuleViolations,
 )
 from paddlex_ml.artifacts.run_folder import CheckDatasetFiles, RunFolder
-from paddlex_ml.config import options_by_size
+from paddlex_ml.config import options_by_size, validation
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation, check, journal, soft_targets, targets
 from paddlex_ml.data.annotation import ImageList, MLClsDataset
@@ -31,6 +31,7 @@ from paddlex_ml.data.faults import DatasetFault, combine, format_csv
 from paddlex_ml.data.relations import Violations
 from paddlex_ml.data.split import Division
 from paddlex_ml.data.transforms import read_image
+from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.formats import by_reference, registry, rewrite
 from paddlex_ml.formats.collector import Options
@@ -39,7 +40,7 @@ from paddlex_ml.pictures.labelled import draw_labels
 from paddlex_ml.progress import ReportProgress, named
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import csv_text, files, folders
-from paddlex_ml.wording import count
+from paddlex_ml.wording import count, path_override
 
 _DEMOS = 10  # images of each list
 _DEMO_SIDE = 1024  # pixels: a page of thumbnails, not copies of the photographs
@@ -62,8 +63,11 @@ def run(config: Config) -> CheckResult:
             fix="-o Global.dataset_dir=./dataset/my_set (the folder with label.txt, train.txt and "
             "val.txt)",
         )
+    is_ours = options_by_size.is_by_reference(config)
+    keep = by_reference.kept_link(RunFolder(output).dataset) if is_ours else nullcontext()
     try:
-        report, rewritten = _check(config, root)
+        with keep:
+            report, rewritten = _check(config, root)
     except PaddlexMLError as error:
         if not error.rows:
             raise
@@ -133,6 +137,8 @@ def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | U
         if asked.repair.relations and relations is not None:
             draft = draft.complete(relations)
         draft = draft.divide(division)
+        if understood is not None and (understood.is_moved or draft.differs()):
+            _refuse_other_images(config)
         for name in draft.lists:
             values = getattr(draft.parsed.dataset, name).values
             if count := targets.count_unknown(values):
@@ -151,18 +157,42 @@ def _understand(config: Config, root: Path) -> by_reference.Understood | None:
     """What a source is of which a data set is made beside it; None: it is a data set itself."""
     if not options_by_size.is_by_reference(config):
         return None
-    target = RunFolder(config.Global.output).dataset
+    asked, target = config.CheckDataset, RunFolder(config.Global.output).dataset
     with terminal.progress("read annotations") as progress:
         understood = by_reference.understand(
             root,
             target,
             _choose_options(config, progress),
             _choose_division(config),
-            images=config.CheckDataset.convert.image_root,
+            images=asked.convert.image_root,
+            kind=asked.convert.src_dataset_type or registry.AUTO,
+            of_lists=by_reference.ListOptions(
+                asked.repair.enable, asked.drop, config.Train.soft_labels, asked.repair.relations
+            ),
         )
     for line in understood.lines():
         logger.info("%s", line)
     return understood
+
+
+def _refuse_other_images(config: Config) -> None:
+    """Raise PaddlexMLError where a training in the output folder belongs to the data set there:
+    its evaluation would measure with other images, without a word."""
+    output, train = config.Global.output, config.Train
+    dataset = RunFolder(output).dataset
+    is_meant = config.Global.overwrite or train.rescore_best
+    if is_meant or not (dataset / annotation.TRAIN_FILE).is_file():
+        return
+    if not earlier_run.holds_results(output):
+        return
+    fix = f"write elsewhere: {path_override('Global.output', earlier_run.free_folder(output))}"
+    if train.resume_path is not None:
+        fix += f"; or go on with these lists: {validation.override('Train.rescore_best', True)}"
+    raise PaddlexMLError(
+        "the data set of the training in the output folder would get other images or labels",
+        where=str(dataset),
+        fix=fix,
+    )
 
 
 def _choose_options(config: Config, progress: ReportProgress) -> Options:

@@ -51,6 +51,7 @@ def check(config: Config, typed: Collection[str]) -> Config:
         )
     config = options_by_size.apply(config, values)
     config = validation.with_value(config, "CheckDataset.convert.src_dataset_type", None)
+    config = validation.with_value(config, "CheckDataset.convert.by_reference", False)
     return validation.with_value(config, "Global.dataset_dir", Path(result.dataset_path))
 
 

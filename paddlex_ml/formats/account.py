@@ -63,6 +63,8 @@ class Account:
     """Labels of images in the lists that the source leaves open."""
     encodings: dict[str, list[str]] = field(default_factory=dict)
     """Encoding other than UTF-8 -> the files that have it."""
+    outputs: list[str] = field(default_factory=list)
+    """Output folders of commands, which are not looked into."""
     _dropped: dict[tuple[str, str], _Dropped] = field(default_factory=dict)
 
     def use(self, file: str, records: int = 0) -> None:
@@ -100,6 +102,8 @@ class Account:
         self.with_labels = sum(labelled.values())
         self.without_labels = len(labelled) - self.with_labels
         self.left_out.update(inventory.unreadable)
+        self.outputs = inventory.outputs
+        self.left_out.update(dict.fromkeys(inventory.outputs, "what a command has written"))
         for path in inventory.annotations:
             if path not in self.records:
                 test = parse_subset_of_path(path) == "test"
@@ -144,6 +148,9 @@ class Account:
         if self.unknown:
             cells = (self.with_labels + self.without_labels) * len(self.class_names)
             lines.append(f"labels: {self.unknown:,} of {cells:,} are unknown: neither 1 nor 0")
+        if self.outputs:
+            shown = first_names(self.outputs, 3)
+            lines.append(f"folders with the results of a command are no source: {shown}")
         for encoding, files in self.encodings.items():
             lines.append(
                 f"{count(len(files), 'file is', 'files are')} read as {encoding}: "

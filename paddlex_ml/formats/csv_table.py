@@ -18,8 +18,8 @@
   list (`train/`), then anywhere in the data set.
 - **Labels.** `CheckDataset.convert.label_columns`, else what is found. Columns with 1, 1.0, true,
   yes, y, t, x and 0, 0.0, -1, false, no, n, f, or nothing, have one class each, in the order of
-  the columns. With `CheckDataset.convert.label_value` the cells with this value count as 1, all
-  others as 0.
+  the columns; ja, wahr, oui, vrai, si and nein, falsch, non, faux mean the same. With
+  `CheckDataset.convert.label_value` the cells with this value count as 1, all others as 0.
 - **Unknown.** Where the columns have -1 beside 0 (or false, no, ...), -1 is unknown, as CheXpert
   writes what its authors were not certain about; `CheckDataset.convert.uncertain=positive` or
   `=negative` takes it for present or absent. An empty cell is unknown in a column that also has 0

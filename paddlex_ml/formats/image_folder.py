@@ -250,7 +250,7 @@ def _list_images(
     folders.loose += [join(folder, name) for name in listed.files if is_image(name)]
     for name in listed.folders:
         path, label = join(folder, name), name.strip()
-        if path == folders.test:
+        if path == folders.test or path in collector.inventory.outputs:
             continue
         if fault := check_class_name(label, path):
             collector.faults.append(fault)

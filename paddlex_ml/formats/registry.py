@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from paddlex_ml import program
-from paddlex_ml.data.inventory import TRAIN_FILE, Inventory
+from paddlex_ml.data.inventory import LABEL_FILE, TRAIN_FILE, Inventory
 from paddlex_ml.errors import Lines, PaddlexMLError, alternatives
 from paddlex_ml.formats import (
     azure,
@@ -42,6 +42,7 @@ from paddlex_ml.formats import (
 )
 from paddlex_ml.formats.collector import Options, SourceDataset
 from paddlex_ml.progress import named
+from paddlex_ml.wording import first_names
 
 AUTO = "auto"
 """The value of `src_dataset_type` that chooses the format by the files."""
@@ -191,6 +192,12 @@ def _choose(root: Path, only: str | None) -> Recognised:
         return found[0]
     if not found:
         inventory = Inventory(root, only)
+        if TRAIN_FILE in inventory.own_lists and LABEL_FILE not in inventory.own_lists:
+            raise PaddlexMLError(
+                f"{TRAIN_FILE} is a list of ours, but {LABEL_FILE} does not name its classes",
+                where=str(root / LABEL_FILE),
+                fix='write one class a line, "<id> <name>", with ids from 0',
+            )
         if TRAIN_FILE in inventory.own_lists:
             raise PaddlexMLError(
                 "there are no annotations of another format, and train.txt is in ours already",
@@ -201,18 +208,38 @@ def _choose(root: Path, only: str | None) -> Recognised:
         if what:
             fix = f"{repair}; {program.page('data.md')} has all formats"
             raise PaddlexMLError(f"no format is recognised: {what}", where=str(root), fix=fix)
-        raise PaddlexMLError(
-            "no format is recognised: there are no annotations, and no folders of classes",
-            where=str(root),
-            fix=f"-o Global.dataset_dir=... (the folder of the images and their annotations); "
-            f"{program.page('data.md')} has all formats",
-        )
+        what, repair = _explain_images(inventory)
+        raise PaddlexMLError(f"no format is recognised: {what}", where=str(root), fix=repair)
     raise PaddlexMLError(
         "the files may be of several formats: "
         + "; ".join(f"{candidate.format.name} ({candidate.why})" for candidate in found),
         where=str(root),
         fix=" or ".join(f"-o {_KEY}={candidate.format.name}" for candidate in found),
     )
+
+
+def _explain_images(inventory: Inventory) -> tuple[str, str]:
+    """Why images without annotations are no folders of classes, and the repair."""
+    images = inventory.images
+    loose = [path for path in images if "/" not in path]
+    tops = sorted({path.partition("/")[0] for path in images} - {*loose})
+    page = program.page("data.md")
+    label = "put the images of each class into a folder of its name, or write a table with their "
+    label += f"names and labels ({page})"
+    if not images:
+        what = f"there is no image and no annotation ({len(inventory.files):,} other files)"
+        repair = "-o Global.dataset_dir=... (the folder of the images and their annotations)"
+        return what, f"{repair}; the formats are {', '.join(FORMATS)} ({page})"
+    if loose and len(tops) > 1:
+        what = f"{len(loose):,} images are in no folder of a class: {first_names(loose, 3)}"
+        fix = f"move them into one, or leave them out: -o {_KEY}=ImageFolder"
+        return f"{what}, beside the folders {first_names(tops, 3)}", fix
+    if loose and not tops:
+        return f"nothing says what the {len(loose):,} images show", label
+    if len(tops) == 1 and not loose:
+        what = f"there are no annotations, and all images are in one folder, {tops[0]}"
+        return what, f"{label}; images without the class go into the folder {image_folder.NO_LABEL}"
+    return f"there are no annotations, and no folders of classes, but {first_names(tops, 3)}", label
 
 
 def _suggest_other(error: PaddlexMLError, root: Path, given: Format) -> PaddlexMLError:

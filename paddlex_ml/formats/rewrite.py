@@ -181,6 +181,15 @@ class Draft:
         parsed = _as_parsed(root, dataset.label_names, lists, self.parsed.changes)
         return replace(self, parsed=parsed, names=dataset.label_names, retire=[])
 
+    def differs(self) -> bool:
+        """Whether the data set that is there has other class names or lists than the draft."""
+        dataset = self.parsed.dataset
+        lists = {name: getattr(dataset, name) for name in self.lists}
+        return not all(
+            journal.holds(dataset.root / name, journal.encode(text))
+            for name, text in _texts(self.names, lists).items()
+        )
+
     def leave_out(self, images: tidy.Images, drop: Collection[str]) -> Draft:
         """The draft without lines of the kinds `drop`; see `tidy`."""
         return replace(self, parsed=tidy.leave_out(self.parsed, images, drop)) if drop else self
@@ -403,9 +412,11 @@ def _write(
     lists: Mapping[str, ImageList],
     retire: list[Path],
 ) -> Transaction:
+    return journal.apply(root, what, _texts(label_names, lists), retire)
+
+
+def _texts(label_names: list[str] | None, lists: Mapping[str, ImageList]) -> dict[str, str]:
     texts = (
         {} if label_names is None else {annotation.LABEL_FILE: label_file.labels_text(label_names)}
     )
-    for name, images in lists.items():
-        texts[f"{name}.txt"] = images.text()
-    return journal.apply(root, what, texts, retire)
+    return texts | {f"{name}.txt": images.text() for name, images in lists.items()}

@@ -25,9 +25,17 @@ from paddlex_ml.formats.subsets import parse_subset
 from paddlex_ml.formats.table_files import Table
 from paddlex_ml.wording import first_names
 
-TRUE = frozenset(("1", "1.0", "true", "yes", "y", "t", "x", "✓", "✔", "√", "是", "有"))
+TRUE = frozenset(
+    (
+        *("1", "1.0", "true", "yes", "y", "t", "x", "✓", "✔", "√", "是", "有"),
+        *("ja", "wahr", "oui", "vrai", "si", "sí", "sì"),
+    )
+)
 FALSE = frozenset(
-    ("0", "0.0", "-1", "-1.0", "false", "no", "n", "f", "×", "✗", "✘", "否", "无", "")
+    (
+        *("0", "0.0", "-1", "-1.0", "false", "no", "n", "f", "×", "✗", "✘", "否", "无", ""),
+        *("nein", "falsch", "non", "faux"),
+    )
 )
 MINUS = frozenset(("-1", "-1.0"))
 _SAMPLE = 100  # cells of a column that are looked for among the images
@@ -348,8 +356,20 @@ class ColumnChooser:
         """Refuse a table whose label columns are in doubt."""
         names = [self._columns[i] for i in choices[-1]] if choices else []
         text = f"it is not clear which columns have the labels: {first_names(names, 20)}"
-        self._fault(text, " or ".join(map(self._propose, choices[:4])), "columns in doubt")
+        fixes = [self._propose(columns) for columns in choices[:4]]
+        if choices and (values := self._shared_pair(choices[-1])):
+            text += f"; all have {' and '.join(map(repr, values))}, of which one may say that an "
+            text += "image shows the class"
+            fixes = [*(write_override("convert.label_value", value) for value in values), *fixes]
+        self._fault(text, " or ".join(fixes), "columns in doubt")
         return []
+
+    def _shared_pair(self, columns: Sequence[int]) -> list[str]:
+        """The one or two values that several columns have together, as words for yes and no."""
+        filled = [self._values[i] - {""} for i in columns]
+        every = set().union(*filled)
+        is_shared = len(columns) > 1 and len(every) <= 2 and set.intersection(*filled)
+        return sorted(every) if is_shared else []
 
     def _is_other(self, column: int) -> bool:
         """Whether the name of a column is that of no label."""

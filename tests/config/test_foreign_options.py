@@ -49,6 +49,21 @@ def refuse(typed: str) -> PaddlexMLError:
             "--conf 0.3 predict --source a.jpg",
             f"{LATER} -o Global.mode=predict Predict.threshold=0.3 Predict.input=a.jpg",
         ),
+        # a model that is there, as Ultralytics and PaddleClas name it
+        (
+            "predict model=output/best.pt source=a.jpg",
+            f"{LATER} -o Global.mode=predict Predict.model_dir=output/best.pt Predict.input=a.jpg",
+        ),
+        (
+            "--weights a.pdparams -i a.jpg",
+            f"{LATER} -o Predict.input=a.jpg Global.mode=predict Predict.model_dir=a.pdparams",
+        ),
+        (
+            "predict a.pdparams a.jpg",
+            f"{LATER} -o Global.mode=predict Predict.model_dir=a.pdparams Predict.input=a.jpg",
+        ),
+        ("val --model a.pt", f"{LATER} -o Global.mode=evaluate Evaluate.weight_path=a.pt"),
+        ("export model=ResNet50_ML", "-c ResNet50_ML -o Global.mode=export"),
         ("-i a.jpg", f"{LATER} -o Predict.input=a.jpg Global.mode=predict"),
         ("benchmark", f"{LATER} -o Global.mode=benchmark"),
         ("help", "--help"),

@@ -11,6 +11,7 @@ from paddlex_ml.config import load, options_by_size, shipped
 from paddlex_ml.config.options_by_size import Values
 from paddlex_ml.config.schema import Config
 
+BY_REFERENCE = "CheckDataset.convert.by_reference"
 AUTO = "CheckDataset.convert.src_dataset_type=auto"
 NEEDED = ["Global.mode=train", "Global.dataset_dir=photos"]
 
@@ -29,6 +30,9 @@ def chosen(*overrides: str, images: int = 100, side: int = 4000) -> Values:
     ([AUTO.upper().replace("CHECKDATASET.CONVERT.SRC_DATASET_TYPE", AUTO.partition("=")[0])], True),
     ([AUTO, "CheckDataset.convert.enable=true"], False),
     (["CheckDataset.convert.src_dataset_type=COCO"], False),
+    (["CheckDataset.convert.src_dataset_type=COCO", f"{BY_REFERENCE}=true"], True),
+    ([f"{BY_REFERENCE}=true"], False),
+    ([AUTO, "CheckDataset.convert.enable=true", f"{BY_REFERENCE}=true"], False),
     ([], False),
 ])  # fmt: skip
 def test_a_source_is_recognised_only_where_auto_is_asked_for(
@@ -90,6 +94,9 @@ def test_keys_that_belong_to_a_source_alone_are_refused_elsewhere() -> None:
     assert refuse(f"{image_root}=photos").fix == f"-o {image_root}=null"
     assert "that is there" in refuse(AUTO, "Train.dist_ips='10.0.0.1,10.0.0.2'").what
     assert isinstance(configure(AUTO, f"{image_root}=photos").config, Config)
+    rename = ["CheckDataset.convert.rename={cat: tiger}", "Global.mode=check_dataset"]
+    assert "only a conversion" in refuse(*rename).what
+    assert isinstance(configure(AUTO, *rename).config, Config)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,20 @@ def test_a_folder_that_cannot_be_read_is_kept_with_its_reason(
     assert inventory.unreadable == {"lost+found": "the folder cannot be read: Permission denied"}
 
 
+def test_output_folders_of_commands_are_not_looked_into(plant: Plant) -> None:
+    root = plant(
+        {"output/dataset/train.txt": "a.jpg\t1\n", "b/run/train_result.json": "{}"},
+        *("a/1.jpg", "output/.check_dataset.lock", "output/check_dataset/demo_img/1.jpg"),
+        *("b/2.jpg", "b/run/curves.png"),
+    )
+    inventory = Inventory(root)
+    assert inventory.images == ["a/1.jpg", "b/2.jpg"]
+    assert inventory.annotations == []
+    assert inventory.outputs == ["b/run", "output"]
+    assert inventory.folders[""].folders == ["a", "b"]
+    assert Inventory(root / "output").images == ["check_dataset/demo_img/1.jpg"]
+
+
 @pytest.mark.parametrize(
     ("texts", "ours"),
     [

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +115,88 @@ def test_faults_of_the_source_are_told_before_anything_is_trained(
     assert not Path("output/dataset/train.txt").exists()
 
 
+def test_a_faulty_source_leaves_the_data_set_of_an_earlier_one(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(photos, other)
+    (other / "cat" / "0.png").write_bytes(b"nothing")
+    assert cli.main(["--data", "photos"]) == 0
+    assert cli.main(["--data", "other"]) == 2
+    assert "not an image" in capsys.readouterr().err
+    assert os.readlink("output/dataset/images") == str(photos)
+
+
+def test_a_format_that_is_named_is_read_beside_the_source_too(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    rows = [f"{path},{'tiger' if path.startswith('cat') else 'wolf'}\n" for path in paths]
+    (photos / "labels.csv").write_text("file,tags\n" + "".join(rows))
+    lines = [json.dumps({"path": path, "labels": ["animal"]}) + "\n" for path in paths]
+    (photos / "labels.jsonl").write_text("".join(lines))
+    before = sorted(photos.rglob("*"))
+    assert cli.main(["--data", "photos"]) == 2
+    fix = "-o CheckDataset.convert.src_dataset_type=CSV or "
+    assert fix in capsys.readouterr().err
+    named = words("CheckDataset.convert.src_dataset_type=CSV")
+    assert cli.main(["--data", "photos", *named]) == 0
+    assert "photos: CSV, 30 images, 2 classes: tiger, wolf" in capsys.readouterr().err
+    assert Path("output/dataset/label.txt").read_text() == "0 tiger\n1 wolf\n"
+    assert sorted(photos.rglob("*")) == before
+
+
+def test_the_output_beside_the_images_is_no_part_of_the_source(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert cli.main(["--data", "."]) == 0
+        told = capsys.readouterr().err
+        assert ".: ImageFolder: folders cat, dog, 30 images, 2 classes: cat, dog" in told
+        assert "folders with the results of a command are no source: output" in told
+    rows = [f"{path.name},{path.parent.name}\n" for path in photos.rglob("*.png")]
+    (tmp_path / "labels.csv").write_text("file,tags\n" + "".join(rows))
+    for _ in range(2):
+        assert cli.main(["--data", "labels.csv"]) == 0
+        assert "images: 30 seen" in capsys.readouterr().err
+
+
+def test_the_data_set_of_a_training_gets_no_other_images(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(photos, tmp_path / "other")
+    lists = Path("output/dataset/train.txt"), Path("output/dataset/val.txt")
+    assert cli.main(["--data", "photos"]) == 0
+    before = [path.read_bytes() for path in lists]
+    weights = Path("output/best_model/best_model.pdparams")
+    weights.parent.mkdir()
+    weights.touch()
+    capsys.readouterr()
+    assert cli.main(["--data", "other"]) == 2  # the lists are the same, the images may not be
+    assert "would get other images or labels" in (told := capsys.readouterr().err)
+    assert "-o Global.output=output_2" in told
+    assert os.readlink("output/dataset/images") == str(photos)
+    assert cli.main(["--data", "photos"]) == 0  # nothing changes
+    (photos / "cat" / "0.png").unlink()
+    assert cli.main(["--data", "photos"]) == 2
+    assert [path.read_bytes() for path in lists] == before
+    assert cli.main(["--data", "photos", *words("Train.rescore_best=true")]) == 0
+    assert [path.read_bytes() for path in lists] != before
+
+
+def test_lists_of_ours_are_repaired_beside_the_source(photos: Path) -> None:
+    paths = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    (photos / "label.txt").write_text("0 cat\n1 dog\n")
+    lines = [f"{path}\t{'1,0' if path.startswith('cat') else '0,1'}\n" for path in paths]
+    (photos / "train.txt").write_text("".join(lines[::2]))
+    (photos / "val.txt").write_text("".join(lines[1::2]))
+    (photos / paths[0]).write_bytes(b"nothing")
+    before = sorted(photos.rglob("*"))
+    assert cli.main(["--data", "photos", *words("CheckDataset.drop=[broken]")]) == 0
+    assert sorted(photos.rglob("*")) == before
+    assert len(Path("output/dataset/train.txt").read_text().splitlines()) == 14
+
+
 def test_processes_of_a_launcher_are_refused(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +205,16 @@ def test_processes_of_a_launcher_are_refused(
     assert cli.main(["--data", "photos", *words("Global.mode=train", *FAST)]) == 2
     assert "-o Global.mode=check_dataset in one process first" in capsys.readouterr().err
     assert not Path("output/dataset").exists()
+
+
+def test_two_data_sets_and_a_demo_as_json_are_refused(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--data", "photos", *words("Global.dataset_dir=other")]) == 2
+    assert "both name a data set" in capsys.readouterr().err
+    assert cli.main(["--demo", "drawn", "--json"]) == 2
+    assert "leave the other options" in capsys.readouterr().err
+    assert not Path("drawn").exists()
 
 
 def test_neither_a_file_nor_data_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,16 +136,28 @@ def test_the_images_may_lie_where_the_command_says(
         make(tables / "labels.csv")
 
 
+def test_a_table_is_not_copied_through_the_link_to_an_earlier_source(
+    photos: Path, tmp_path: Path, make: Callable[..., Understood]
+) -> None:
+    first, second = tmp_path / "first" / "labels.csv", tmp_path / "second" / "labels.csv"
+    for table, label in ((first, "pet"), (second, "animal")):
+        table.parent.mkdir()
+        rows = [f"{path.name},{label}|{path.parent.name}\n" for path in photos.rglob("*.jpg")]
+        table.write_text("file,tags\n" + "".join(rows))
+    before = first.read_bytes()
+    make(first.parent, images=photos)
+    assert "animal" in read(make(second, images=photos).root).label_names
+    assert first.read_bytes() == before
+
+
 @pytest.mark.parametrize("lists", [("train",), ("train", "val")])
 def test_lists_of_ours_are_divided_only_where_val_is_missing(
     photos: Path, make: Callable[..., Understood], lists: tuple[str, ...]
 ) -> None:
-    paths = sorted(photos.rglob("*.jpg"))
-    values = {"cat": "1,0,0", "dog": "0,1,0", "owl": "0,0,1"}
-    lines = [f"{path.relative_to(photos)}\t{values[path.parent.name]}\n" for path in paths]
-    (photos / "label.txt").write_text("0 cat\n1 dog\n2 owl\n")
-    (photos / "train.txt").write_text("".join(lines[: 20 if "val" in lists else 30]))
+    write_lists(photos)
+    lines = (photos / "train.txt").read_text().splitlines(keepends=True)
     if "val" in lists:
+        (photos / "train.txt").write_text("".join(lines[:20]))
         (photos / "val.txt").write_text("".join(lines[20:]))
     understood = make(photos)
     assert understood.is_written == ("val" not in lists)
@@ -154,6 +166,69 @@ def test_lists_of_ours_are_divided_only_where_val_is_missing(
     assert len(dataset.val) == (10 if "val" in lists else 6)
     assert ("used as it is" in understood.lines()[2]) == ("val" in lists)
     assert make(photos / "train.txt").root == understood.root
+
+
+def write_lists(photos: Path, val: str = "") -> None:
+    """Lists of ours in the folder of the images; val.txt only where it is given."""
+    values = {"cat": "1,0,0", "dog": "0,1,0", "owl": "0,0,1"}
+    paths = sorted(photos.rglob("*.jpg"))
+    lines = [f"{path.relative_to(photos)}\t{values[path.parent.name]}\n" for path in paths]
+    (photos / "label.txt").write_text("0 cat\n1 dog\n2 owl\n")
+    (photos / "train.txt").write_text("".join(lines))
+    if val:
+        (photos / "val.txt").write_text(val)
+
+
+def test_a_val_list_whose_first_line_is_wrong_is_not_passed_over(
+    photos: Path, make: Callable[..., Understood]
+) -> None:
+    write_lists(photos, val="cat/0.jpg 1,0,0\n")
+    with pytest.raises(PaddlexMLError, match=r"val\.txt"):
+        make(photos)
+
+
+def test_options_of_a_conversion_are_refused_for_lists_of_ours(
+    photos: Path, tmp_path: Path
+) -> None:
+    write_lists(photos)
+    options = Options(rename={"cat": "tiger"})
+    with pytest.raises(PaddlexMLError, match=r"convert\.rename has no effect on lists of ours"):
+        understand(photos, tmp_path / "o", options, None, images=None)
+
+
+def test_relations_are_taken_along(photos: Path, make: Callable[..., Understood]) -> None:
+    write_lists(photos)
+    (photos / "relations.yaml").write_text("implies: {cat: dog}\n")
+    understood = make(photos)
+    copied = understood.root / "relations.yaml"
+    assert copied.read_bytes() == (photos / "relations.yaml").read_bytes()
+    assert understood.draft.notes[-1].endswith(f"was copied to {copied}")
+    copied.write_text("implies: {dog: owl}\n")
+    assert make(photos).draft.notes[-1].endswith("and stays")
+    assert copied.read_text() == "implies: {dog: owl}\n"
+
+
+def test_soft_values_are_refused_as_a_training_refuses_them(
+    photos: Path, tmp_path: Path, make: Callable[..., Understood]
+) -> None:
+    write_lists(photos)
+    text = (photos / "train.txt").read_text()
+    (photos / "train.txt").write_text(text.replace("\t1,0,0", "\t0.7,0,0"))
+    with pytest.raises(PaddlexMLError, match=r"0\.7"):
+        make(photos)
+    soft = by_reference.ListOptions(soft_labels=True)
+    understand(photos, tmp_path / "o", Options(), None, images=None, of_lists=soft)
+
+
+def test_a_source_that_divides_its_images_is_told_that_they_are_divided_again(
+    photos: Path, tmp_path: Path, make: Callable[..., Understood]
+) -> None:
+    for name in ("train", "val"):
+        for label in CLASSES:
+            shutil.copytree(photos / label, tmp_path / "set" / name / label)
+    shutil.rmtree(photos)
+    told = make(tmp_path / "set", Division(val_percent=30)).lines()
+    assert told[1].startswith("the source divides the images, which are divided again: 30 %")
 
 
 def test_what_is_no_source_is_refused(

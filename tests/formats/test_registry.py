@@ -59,6 +59,36 @@ def test_two_formats_of_one_rank_are_both_named(plant: Plant) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("files", "what", "fix"),
+    [
+        (["notes"], "there is no image and no annotation (1 other files)", "Global.dataset_dir"),
+        (["1.jpg", "2.jpg"], "nothing says what the 2 images show", "or write a table"),
+        (["cat/1.jpg"], "all images are in one folder, cat", "into the folder no_label"),
+        (["images/1.jpg", "2.jpg"], "no folders of classes, but images", "or write a table"),
+        (
+            ["cat/1.jpg", "dog/2.jpg", "3.jpg"],
+            "1 images are in no folder of a class: 3.jpg, beside the folders cat, dog",
+            "-o CheckDataset.convert.src_dataset_type=ImageFolder",
+        ),
+        (["images/1.jpg", "masks/1.jpg"], "no folders of classes, but images, masks", "table"),
+    ],
+)
+def test_why_images_alone_are_no_data_set_is_told(
+    plant: Plant, files: list[str], what: str, fix: str
+) -> None:
+    error = refuse(plant({}, *files), registry.AUTO)
+    assert what in error.what
+    assert fix in error.fix
+
+
+def test_a_list_of_ours_without_names_of_classes_asks_for_them(plant: Plant) -> None:
+    root = plant({"train.txt": "a.jpg\t1,0\n", "label.txt": "cat\ndog\n"}, "a.jpg")
+    error = refuse(root, registry.AUTO)
+    assert error.what == "train.txt is a list of ours, but label.txt does not name its classes"
+    assert error.where == str(root / "label.txt")
+
+
 @pytest.mark.parametrize("values", ["1", "-1", "@0", "@?0", "@!0"])
 def test_our_own_lists_need_no_conversion(plant: Plant, values: str) -> None:
     root = plant({"label.txt": "0 cat\n", "train.txt": f"a.jpg\t{values}\n"}, "a.jpg")

@@ -158,6 +158,23 @@ def test_columns_in_doubt_are_asked_for(
     assert table(header, row, row, row, label_columns=columns).label_names
 
 
+@pytest.mark.parametrize(("yes", "no"), [("ja", "nein"), ("Oui", "Non"), ("sí", "no")])
+def test_yes_and_no_of_other_languages_are_no_names(
+    table: Any, labels: Any, yes: str, no: str
+) -> None:
+    dataset = table("cat,dog", f"{yes},{no}", f"{no},{yes}")
+    assert labels(dataset)["train"] == {"images/a0.jpg": ["cat"], "images/a1.jpg": ["dog"]}
+
+
+def test_two_values_that_columns_share_may_be_yes_and_no(table: Any, labels: Any) -> None:
+    rows = ("evet,yok", "yok,evet", "evet,evet")
+    with pytest.raises(Exception, match="all have 'evet' and 'yok', of which one") as caught:
+        table("cat,dog", *rows)
+    dataset = table("cat,dog", *rows, **paste(str(caught.value)))
+    assert dataset.label_names == ["cat", "dog"]
+    assert labels(dataset)["train"]["images/a0.jpg"] == ["cat"]
+
+
 def test_chosen_columns_count_and_the_others_do_not(table: Any, labels: Any) -> None:
     rows = ("bird|cat,1,0,7", "bird,0,1,8")
     dataset = table("labels,cat,dog,age", *rows, label_columns=["dog", "labels"])
