@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from msgspec import UNSET
 
@@ -121,7 +122,9 @@ class _LowerPrecision:
         """Read what lies beside the weights, which nobody may change now."""
         self._config, self._source = config, source
         self._folder = folder / EXPORTS[f"{config.Export.format} {config.Export.precision}"]
-        tuned = _find_tuned(self._folder)
+        folders.refuse_file(self._folder)  # before it takes minutes
+        with TemporaryFile(dir=folder):  # so also where nothing can be written
+            tuned = _find_tuned(self._folder)
         self._reduction = Reduction(config, source.info, tuned[0] if tuned else None)
         self._digest = conditions.digest_file(source.path)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -350,3 +351,42 @@ def test_weights_that_are_replaced_meanwhile_get_no_export_of_others(
     assert "export again when the training has ended" in err
     assert not (best / "inference_onnx_fp16").exists()
     assert not (copy_of_run / ".export.new").exists()
+
+
+def test_a_file_in_the_place_of_the_export_is_told_before_it_takes_minutes(
+    run: Run, toy: Path, copy_of_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = copy_of_run / "best_model" / "inference_onnx_fp16"
+    place.write_text("mine")
+    monkeypatch.setattr(reduced.Reduction, "rework", lambda *_: pytest.fail("it took minutes"))
+    code, err = run("export", toy, copy_of_run, ONNX, FP16, *ANY)
+    assert code == 2
+    assert f"where: {place}" in err
+    assert "a file is where a folder is needed: move it" in err
+    assert place.read_text() == "mine"
+
+
+def test_an_interrupted_export_leaves_the_earlier_one(
+    run: Run, toy: Path, copy_of_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("export", toy, copy_of_run, ONNX, FP16, *ANY)[0] == 0
+    folder = copy_of_run / "best_model" / "inference_onnx_fp16"
+    (folder / "mine.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    entries = sorted(os.walk(copy_of_run / "best_model"))
+    usual = reduced._score
+
+    def stop(*given: Any) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGINT)
+        return usual(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reduced, "_score", stop)
+        code, err = run("export", toy, copy_of_run, ONNX, FP16, *ANY)
+    assert code == 130
+    assert "stopped by SIGINT" in err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert sorted(os.walk(copy_of_run / "best_model")) == entries
+    assert not (copy_of_run / ".export.new").exists()
+    assert run("export", toy, copy_of_run, ONNX, FP16, *ANY)[0] == 0
+    assert (folder / "mine.txt").read_text() == "mine"
