@@ -152,10 +152,7 @@ class Costs:
         val_digest: str,
         calibration_images: int,
     ) -> ExportReport:
-        """The report of the chosen graph.
-
-        size: bytes of the float32 file; batch_size: images at a time that were scored.
-        """
+        """The report; size: bytes of the float32 file, batch_size: images scored at a time."""
         wanted, found = self._config.Export, chosen.measured
         left = [each for each in layers if chosen.plan[each.name] in ("weights", "float")]
         left.sort(key=lambda layer: effects[layer.name], reverse=True)
