@@ -64,7 +64,6 @@ TESTED_ELSEWHERE = {
     "inference/operator_shapes": ("inference/test_graph_memory.py", "its rules judge graphs"),
     "inference/paddle_nodes": ("inference/test_graph_memory.py", "graphs are read to be judged"),
     "inference/paddle_engine": ("inference/test_static_model.py", "it runs a static model"),
-    "kernels/batch_norm": ("kernels/test_layers.py", "layers call the kernels"),
     "kernels/convolution": ("kernels/test_layers.py", "layers call the kernels"),
     "kernels/taps": ("kernels/test_layers.py", "layers call the kernels"),
     "kernels/pixel_loops": ("kernels/test_pillow.py", "its functions call the loops"),

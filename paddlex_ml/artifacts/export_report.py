@@ -57,6 +57,17 @@ class TrialReport(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
+class AloneReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Scores of images one at a time against those of the same images in a batch."""
+
+    images: int
+    """Of val.txt, the first ones."""
+    largest_difference: float
+    """Of a score, 0..1."""
+    changed_decisions: float
+    """Share of their decisions that are other ones than in a batch."""
+
+
 class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
     """Content of export_report.json."""
 
@@ -64,6 +75,10 @@ class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
     precision: str
     images: int
     """Of val.txt, on which both precisions were compared."""
+    batch_size: int | None = None
+    """Images at a time, of which all figures here are; None in reports of earlier versions."""
+    alone: AloneReport | None = None
+    """What is other for one image at a time; None where the batch is fixed."""
     val_digest: str
     calibration_images: int
     """Of train.txt, from which the ranges come; 0 for fp16."""

@@ -10,6 +10,7 @@
       check_dataset/  evaluate/  benchmark/  predict/   what these modes draw and write
       dataset/                                     lists that were made of a source, by reference
       <mode>_result.json                           what a mode gave, for programs
+      .export.new/                                 an export in lower precision while it is made
       .<mode>.lock                                 held while a mode writes (`run_lock`)
       .paddlex_ml.lock                             held while a folder here is replaced
     <output>.old/                                  a run that is being overwritten
@@ -146,6 +147,7 @@ class RunFolder:
         self.evaluate: Final = EvaluateFiles(output / "evaluate")
         self.benchmark: Final = BenchmarkFiles(output / "benchmark")
         self.predict: Final = PredictFiles(output / "predict")
+        self.export_work: Final = output / ".export.new"
 
     def epoch(self, number: int) -> CheckpointFiles:
         """The checkpoint that was kept of an epoch, counted from 1."""
@@ -176,6 +178,7 @@ class RunFolder:
         files += [self.result(mode) for mode in modes]
         files += [checkpoint.folder for checkpoint in self.checkpoints()]
         unfinished = [path.with_name(f".{path.name}.{end}") for path in files for end in _ENDINGS]
+        unfinished.append(self.export_work)
         return [path for path in (*files, *unfinished) if os.path.lexists(path)]
 
 

@@ -28,6 +28,8 @@ NAME_TABLE = "StructuredToParameterName@@"  # Paddle's own entry beside the tens
 _QUERIES = ("query_pos_embed.weight", "group_conv.weight", "group_conv.bias")
 """Entries of the head that are of use only together."""
 
+_TEXTS = (".yaml", ".yml", ".txt", ".json", ".csv", ".log", ".md")
+
 
 def load_pickle(path: Path) -> Any:
     """Read a pickle of arrays and plain values. Raises PaddlexMLError for everything else.
@@ -73,6 +75,7 @@ def _refuse_other_kinds(head: bytes, path: Path) -> None:
         (head[257:262] == b"ustar", "a tar archive, as static models are published"),
         (head.startswith(b"\x1f\x8b"), "compressed with gzip"),
         (fetch.is_page(head), "a web page, perhaps the error page of a server"),
+        (path.suffix.lower() in _TEXTS, "a text file, which describes something"),
     ):
         if is_this_kind:
             raise _not_weights(path, f"it is {kind}")

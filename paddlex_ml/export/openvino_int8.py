@@ -10,6 +10,8 @@ them so. Channels of an input may differ a hundredfold, and one range for all wo
 for the small ones. So each channel is divided by a factor of its own before its numbers become
 whole, and the weights that read it are multiplied by the same factor (SmoothQuant, arXiv:
 2211.10438); a depthwise convolution, whose weights have a scale for each channel, loses nothing.
+A result of one pixel has one range: OpenVINO 2026.4 computes a convolution of 1 x 1 whose result
+gets a range for each channel wrong where that has one pixel and the batch one image (AVX-512).
 
 Weights of a layer in 8 bits use seven of them: processors without VNNI add up two products in 16
 bits, which would overflow with eight.
@@ -83,7 +85,10 @@ class OpenvinoInt8:
             self._ranges[name] = low, high
             largest = np.maximum(np.maximum(-low, high), _SMALLEST)
             readers = [node for node in nodes if _name(node) == name]
-            self._factors[name] = _choose_factors(largest, readers)
+            is_pixel = _has_one_pixel(sources[name])
+            self._factors[name] = (
+                np.ones(len(largest)) if is_pixel else _choose_factors(largest, readers)
+            )
 
     def build(self, plan: Plan) -> Any:
         """The model with each layer as `plan` has it; layers that it does not name stay float.
@@ -158,6 +163,12 @@ def _name(node: Any) -> str:
     """Of the result that a layer gets."""
     source = node.input_value(0)
     return f"{source.get_node().get_friendly_name()}:{source.get_index()}"
+
+
+def _has_one_pixel(source: Any) -> bool:
+    """Whether a result is [N, C, 1, 1], as behind a pooling of the whole map."""
+    sides = list(source.get_partial_shape())[2:]
+    return len(sides) == 2 and all(side.is_static and side.get_length() == 1 for side in sides)
 
 
 def _input_axes(node: Any, sides: int) -> Sequence[int]:

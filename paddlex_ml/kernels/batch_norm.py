@@ -110,12 +110,15 @@ def norm(x, weight, bias, epsilon, activation, affine, out, mean, variance, batc
             begin, total = U((b * channels + c) * size), ZERO
             for t in range(n):
                 total += x[begin + t]
-            middle, spread = total / np.float32(size), ZERO
+            middle, spread, left = total / np.float32(size), ZERO, ZERO
             for t in range(n):
-                spread += (x[begin + t] - middle) * (x[begin + t] - middle)
-            step = middle - centre
+                distance = x[begin + t] - middle
+                spread += distance * distance
+                left += distance
+            rounding = left / size  # of the middle, which counts where it is far above the spread
+            step = middle + rounding - centre
             centre += step / (b + 1)
-            squares += spread + step * step * (size * b / (b + 1))
+            squares += spread - left * rounding + step * step * (size * b / (b + 1))
         mean[c], variance[c] = centre, squares / (batch * size)
         scale = np.float32(weight[c] / math.sqrt(squares / (batch * size) + epsilon))
         shift = np.float32(bias[c] - scale * centre)

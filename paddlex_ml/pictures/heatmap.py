@@ -140,7 +140,7 @@ def _draw_tile(picture: Image.Image, label: Label, fonts: _Fonts) -> Image.Image
     tile, draw, bottom = _start_tile(_overlay(picture, label.map), fonts)
     font = ImageFont.truetype(str(find_font(label.name)), _TEXT)
     pad = _TEXT // 2
-    text = fit(spell(label.name, font), f" {label.score:.2f}", font, tile.width - 2 * pad)
+    text, _ = fit(spell(label.name, font), f" {label.score:.2f}", font, tile.width - 2 * pad)
     height = round(_TEXT * 1.5)
     box = (0, bottom, ceil(font.getlength(text)) + 2 * pad, bottom + height)
     draw.rounded_rectangle(box, radius=height // 4, fill=colour_of(label.name))

@@ -34,6 +34,7 @@ _NARROWEST = 20  # text heights: a long label may widen the canvas to this
 _STEEPEST = 2.5  # height of the canvas by its width, where labels take more than a third of it
 _LARGEST = 2  # height of the labels by the longer side of the picture, where text can be smaller
 _LEAST = 0.6  # share of its height that the image keeps, however many labels there are
+_MOST_KEPT = 1 << 15  # texts whose lengths, and their letters in a font, are kept
 _LONGEST = 200  # characters of a name: measuring a very long text would take seconds
 _PAPER: Colour = (250, 250, 250)
 _GREY: Colour = (110, 110, 110)
@@ -95,7 +96,8 @@ class _Strip:
         row = self.rows[-1]
         while left := total - sum(map(len, self.rows)):
             text, font = f"and {left:,} more", row[-1].font
-            more = _Chip(text, font, _GREY, ceil(font.getlength(text) + font.size))
+            length = _measure(text, str(font.path), font.size)
+            more = _Chip(text, font, _GREY, ceil(length + font.size))
             used = sum(chip.width + self.gap for chip in row)
             if used + more.width <= self.width - 2 * self.margin:
                 row.append(more)
@@ -192,8 +194,9 @@ def _lay_out(
     whole = _scale(size, min(longer, longest_side) / max(size))
     least = _scale(whole, _LEAST)
     within, text_size = whole, 10**9
+    paths = [find_font(label) for label in labels] or [find_font(_NO_LABEL)]
     while True:
-        strip = _fill_strip(labels, keys, within, longest_side, text_size)
+        strip = _fill_strip(labels, keys, paths, within, longest_side, text_size)
         text_size = strip.text_size
         room = longest_side - strip.height
         if within[1] <= room:
@@ -208,17 +211,20 @@ def _lay_out(
 def _fill_strip(
     labels: Sequence[str],
     keys: Sequence[str],
+    paths: Sequence[Path],
     size: tuple[int, int],
     longest_side: int,
     largest_text: int,
 ) -> _Strip:
-    """Chips in text that suits a picture of `size`, or in smaller text when there are many."""
+    """Chips in text that suits a picture of `size`, or in smaller text when there are many.
+
+    paths: the font of each label, or that of the text in place of none.
+    """
     side = max(size[0], round(_UPRIGHT_SHARE * size[1]))
     text_size = min(largest_text, max(_TEXT_SMALLEST, round(_TEXT_SHARE * side)))
-    paths = [find_font(label) for label in labels] or [find_font(_NO_LABEL)]
     highest = min(_LARGEST * max(size), longest_side - _LEAST * size[1])
     while True:
-        fonts = {path: ImageFont.truetype(str(path), text_size) for path in dict.fromkeys(paths)}
+        fonts = {path: _open_font(str(path), text_size) for path in dict.fromkeys(paths)}
         strip = _Strip(text_size, size, longest_side)
         room = max(size[0], round(_NARROWEST * text_size)) - 2 * strip.margin
         strip.arrange(_build_chips(labels, keys, [fonts[path] for path in paths], room))
@@ -238,25 +244,46 @@ def _build_chips(
     chips = []
     for (label, key, colour), font in zip(named or [(_NO_LABEL, "", _GREY)], fonts, strict=True):
         name, rest = (key, label[len(key) :]) if label.startswith(key) else (label, "")
-        text = fit(spell(name, font), spell(rest, font), font, room - round(font.size))
-        chips.append(_Chip(text, font, colour, ceil(font.getlength(text) + font.size)))
+        room_of_text = room - round(font.size)
+        text, length = fit(spell(name, font), spell(rest, font), font, room_of_text)
+        chips.append(_Chip(text, font, colour, ceil(length + font.size)))
     return chips
 
 
 def spell(text: str, font: ImageFont.FreeTypeFont) -> str:
     """`text` in characters that Pillow can draw with this font."""
-    return legible(text[: _LONGEST + 1], Path(str(font.path)), shapes=bool(features.check("raqm")))
+    return _spell(text[: _LONGEST + 1], str(font.path), bool(features.check("raqm")))
 
 
-def fit(name: str, rest: str, font: ImageFont.FreeTypeFont, room: float) -> str:
-    """Name and rest, with the name shortened to what fits into `room` pixels."""
-    if len(name) <= _LONGEST and font.getlength(name + rest) <= room:
-        return name + rest
-    fits, length = 0, min(len(name), _LONGEST) + 1
-    while length - fits > 1:
-        middle = (fits + length) // 2
-        if font.getlength(f"{name[:middle]}...{rest}") <= room:
+@lru_cache(maxsize=_MOST_KEPT)
+def _spell(text: str, font: str, shapes: bool) -> str:
+    return legible(text, Path(font), shapes=shapes)
+
+
+def fit(name: str, rest: str, font: ImageFont.FreeTypeFont, room: float) -> tuple[str, float]:
+    """Name and rest, with the name shortened to what fits into `room` pixels, and their length."""
+    path, size = str(font.path), font.size
+    if len(name) <= _LONGEST:
+        length = _measure(name, path, size) + _measure(rest, path, size)
+        if length <= room:
+            return name + rest, length
+    fits, above = 0, min(len(name), _LONGEST) + 1
+    while above - fits > 1:
+        middle = (fits + above) // 2
+        if _measure(f"{name[:middle]}...{rest}", path, size) <= room:
             fits = middle
         else:
-            length = middle
-    return f"{name[:fits]}...{rest}"
+            above = middle
+    text = f"{name[:fits]}...{rest}"
+    return text, _measure(text, path, size)
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _measure(text: str, path: str, size: float) -> float:
+    """Pixels of a text, kept: it takes most of the time of a picture with hundreds of labels."""
+    return _open_font(path, size).getlength(text)
+
+
+@lru_cache(maxsize=64)
+def _open_font(path: str, size: float) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size)

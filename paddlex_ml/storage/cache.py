@@ -5,7 +5,8 @@
     <the same>.part, .part.json          a download that broke off, and what it is a part of
     <the same>.lock                      held by the process that fetches or unpacks it
 
-A URL with a query, or with letters that file names cannot have, gets a short hash into its name.
+A URL with a query, with capitals, or with letters that file names cannot have, gets a short hash
+into its name.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from unicodedata import normalize
 from urllib.parse import unquote, urlsplit
 
 from paddlex_ml.errors import PaddlexMLError
@@ -114,12 +116,35 @@ def path_for(url: str) -> Path:
     # Names that every file system takes, and that never lead to a folder above.
     names = [_UNFIT.sub("_", part)[:70] for part in segments if part]
     is_plain = names == segments and len(names) > 1 and not names[-1].endswith(_OURS)
-    if parts.query or not is_plain:  # the names alone would be ambiguous
+    # Of names that differ in capitals alone, some disks know one.
+    is_folded = all(normalize("NFC", name.casefold()) == name for name in names)
+    if is_plain and not parts.query and not is_folded and _is_kept(names):
+        return folder().joinpath(*names)
+    if parts.query or not is_plain or not is_folded:  # the names alone would be ambiguous
         full = parts._replace(netloc=host, fragment="").geturl()
         digest = hashlib.sha256(full.encode("utf-8", "replace")).hexdigest()[:8]
         last = Path(names.pop() if len(names) > 1 else "index")
         names.append(f"{last.stem}-{digest}{last.suffix}")
     return folder().joinpath(*names)
+
+
+def _is_kept(names: Sequence[str]) -> bool:
+    """Whether version 0.1.0, or a hand, has put a file there, or its archive was unpacked there.
+
+    With these capitals: a listing has them on every disk.
+    """
+    place = folder()
+    for name in names[:-1]:
+        if name not in _list(place):
+            return False
+        place /= name
+    return not {names[-1], f"{names[-1]}.unpacked"}.isdisjoint(_list(place))
+
+
+def _list(place: Path) -> list[str]:
+    with suppress(OSError):
+        return os.listdir(place)
+    return []
 
 
 @contextmanager

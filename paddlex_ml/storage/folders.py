@@ -44,8 +44,7 @@ def replacing(folder: Path, is_ours: IsOurs) -> Iterator[Path]:
     folder = _place(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     files.set_link_aside(folder)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    refuse_file(folder)
     fresh = _beside(folder, "new")
     with files.one_at_a_time(folder):  # two runs may have one output folder
         finish_interrupted(folder, is_ours)
@@ -125,6 +124,12 @@ def building(folder: Path) -> Iterator[Path]:
             folder.rmdir()  # it does not rename onto an empty folder
         systems.rename(fresh, folder)
         files.flush_folder(folder.parent)
+
+
+def refuse_file(folder: Path) -> None:
+    """Raise NotADirectoryError where a file has the name of a folder that is to be written."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
 
 
 def refuse_full(folder: Path) -> None:

@@ -7,12 +7,20 @@ from pathlib import Path
 import pytest
 
 from paddlex_ml.artifacts import export_report
-from paddlex_ml.artifacts.export_report import ClassChange, ExportReport, LayerReport, TrialReport
+from paddlex_ml.artifacts.export_report import (
+    AloneReport,
+    ClassChange,
+    ExportReport,
+    LayerReport,
+    TrialReport,
+)
 from paddlex_ml.errors import PaddlexMLError
 
 REPORT = ExportReport(
     precision="int8",
     images=40,
+    batch_size=8,
+    alone=AloneReport(images=40, largest_difference=0.01, changed_decisions=0.0),
     val_digest="abc",
     calibration_images=30,
     bytes=8,

@@ -398,6 +398,14 @@ def tarred() -> bytes:
     return memory.getvalue()
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "inference.yml", "label_dict.txt", "train.log"])
+def test_a_text_file_is_told_as_one(name, tmp_path):
+    (tmp_path / name).write_text("# Global:\n")
+    with pytest.raises(PaddlexMLError, match="it is a text file") as caught:
+        weights.read(tmp_path / name)
+    assert "name a .pdparams file" in caught.value.fix
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

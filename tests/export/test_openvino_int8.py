@@ -84,6 +84,23 @@ def test_the_engine_computes_in_8_bits(graph: OpenvinoInt8) -> None:
     assert sum("I8" in kind for kind in kinds) >= len(graph.layers) / 2
 
 
+def test_an_image_alone_gets_the_scores_that_it_has_in_a_batch(graph: OpenvinoInt8) -> None:
+    run, images = openvino.open_graph(at(graph, "int8")), draw(12, 64)
+    alone = np.concatenate([run(images[row : row + 1]) for row in range(12)])
+    assert alone == pytest.approx(run(images), abs=1e-4)
+
+
+def test_inputs_of_one_pixel_have_one_range(graph: OpenvinoInt8) -> None:
+    quantised = [n for n in at(graph, "int8").get_ops() if n.get_type_name() == "FakeQuantize"]
+    found = {True: set[bool](), False: set[bool]()}
+    for node in quantised:
+        sides = [side.get_length() for side in list(node.get_input_partial_shape(0))[2:]]
+        if sides:
+            found[sides == [1, 1]].add(len(set(node.input_value(2).get_node().data.ravel())) > 1)
+    assert found[True] == {False}
+    assert True in found[False]
+
+
 def test_only_the_layers_of_the_plan_change(graph: OpenvinoInt8) -> None:
     names = [layer.name for layer in graph.layers]
     model = graph.build({names[0]: "int8", names[1]: "weights"})

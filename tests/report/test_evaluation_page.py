@@ -18,7 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from paddlex_ml.artifacts.evaluate_result import EvaluationResult
-from paddlex_ml.artifacts.export_report import ClassChange, ExportReport, LayerReport
+from paddlex_ml.artifacts.export_report import AloneReport, ClassChange, ExportReport, LayerReport
 from paddlex_ml.metrics.measures import Metrics
 from paddlex_ml.report import evaluation_page
 from paddlex_ml.report.content import EvaluationPage
@@ -329,6 +329,8 @@ def test_an_export_in_lower_precision_has_a_section(evaluated, tmp_path: Path) -
     report = ExportReport(
         precision="int8",
         images=40,
+        batch_size=8,
+        alone=AloneReport(images=20, largest_difference=0.0125, changed_decisions=0.003),
         val_digest="abc",
         calibration_images=30,
         bytes=8_100_000,
@@ -354,7 +356,8 @@ def test_an_export_in_lower_precision_has_a_section(evaluated, tmp_path: Path) -
     section = page.text[page.text.index("What the precision has cost") :]
     section = " ".join(section[: section.index("evaluate_result.json")].split())
     for part in (
-        "compared with the float32 export on 40 images of val.txt",
+        "compared with the float32 export on 40 images of val.txt, 8 at a time, by the same",
+        "20 of them get scores that differ from those by 0.0125 at most; 0.30 % of their decisions",
         "from 30 images of train.txt",
         "-0.0100 (95 % interval -0.0200 to +0.0100)",
         "32.4 MB",
@@ -369,7 +372,13 @@ def test_an_export_in_lower_precision_has_a_section(evaluated, tmp_path: Path) -
     assert page.scripts == Reader((tmp_path / "page.html").read_text("utf-8")).scripts
     assert len(page.scripts) == 1
     bare = msgspec.structs.replace(
-        report, map_difference_ci95=None, left=[], per_class=[], calibration_images=0
+        report,
+        **dict.fromkeys(("map_difference_ci95", "batch_size", "alone")),
+        left=[],
+        per_class=[],
+        calibration_images=0,
     )
     evaluation_page.write(tmp_path / "page.html", dataclasses.replace(content, precision=bare))
-    assert "95 % interval -0.02" not in (tmp_path / "page.html").read_text("utf-8")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert "95 % interval -0.02" not in text
+    assert "at a time" not in text

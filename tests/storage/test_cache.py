@@ -6,6 +6,7 @@ import os
 import tempfile
 import threading
 from pathlib import Path
+from unicodedata import normalize
 
 import platformdirs
 import pytest
@@ -78,7 +79,7 @@ def test_a_library_gets_a_folder_that_can_be_written(monkeypatch, tmp_path, own_
 @pytest.mark.parametrize(
     ("url", "place"),
     [
-        ("https://a.org/x/M_infer.tar", "a.org/x/M_infer.tar"),
+        ("https://a.org/x/m_infer.tar", "a.org/x/m_infer.tar"),
         ("http://A.org:8080/x/m.tar", "a.org+8080/x/m.tar"),
         ("https://me:secret@a.org/m.tar#part", "a.org/m.tar"),
         ("https://a.org/%E7%8C%AB.tar", "a.org/猫.tar"),
@@ -91,6 +92,8 @@ def test_a_plain_url_is_kept_under_its_own_words(url, place, own_cache):
 @pytest.mark.parametrize(
     ("url", "place"),
     [
+        ("https://a.org/X/m.tar", r"a.org/X/m-????????.tar"),
+        ("https://a.org/x/M.tar", r"a.org/x/M-????????.tar"),
         ("https://a.org/m.tar?v=1", r"a.org/m-????????.tar"),
         ("https://a.org/", r"a.org/index-????????"),
         ("https://a.org", r"a.org/index-????????"),
@@ -111,6 +114,23 @@ def test_where_words_do_not_suffice_a_hash_tells_urls_apart(url, place, own_cach
     assert cache.path_for(url).relative_to(own_cache).match(place)
     assert len(cache.path_for(url).relative_to(own_cache).parts) == len(Path(place).parts)
     assert cache.path_for(url) == cache.path_for(url)
+
+
+def test_urls_that_differ_in_capitals_share_no_file_on_any_disk():
+    urls = [f"https://a.org/{path}" for path in ("x/m.tar", "x/M.tar", "X/m.tar", "x/m.TAR")]
+    urls += ["https://a.org/%C3%A9", "https://a.org/e%CC%81", "https://a.org/%C3%89"]
+    places = [normalize("NFC", str(cache.path_for(url)).casefold()) for url in urls]
+    assert len(set(places)) == len(urls)
+
+
+@pytest.mark.parametrize("name", ["M.tar", "M.tar.unpacked"])
+def test_a_file_that_is_kept_under_its_own_words_is_used_on(name, own_cache):
+    place = own_cache / "a.org" / "X" / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"kept")
+    assert cache.path_for("https://a.org/X/M.tar") == place.with_name("M.tar")
+    for other in ("https://a.org/X/N.tar", "https://a.org/Y/M.tar", "https://a.org/X/M.tar?v=1"):
+        assert cache.path_for(other).name[1] == "-"
 
 
 def test_names_that_only_begin_like_a_device_stay(own_cache):

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paddlex_ml.artifacts.export_report import ClassChange, ExportReport, LayerReport, TrialReport
+from paddlex_ml.artifacts.export_report import (
+    AloneReport,
+    ClassChange,
+    ExportReport,
+    LayerReport,
+    TrialReport,
+)
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.errors import PaddlexMLError
@@ -113,6 +119,26 @@ class Costs:
             fix=f"{' '.join(fixes)}, or {override('Export.precision', 'fp32')}",
         )
 
+    def check_alone(self, alone: np.ndarray, chosen: Measured) -> AloneReport:
+        """Compare scores [n, C] of the first n images, one at a time, with those of a batch.
+
+        Raises PaddlexMLError where more decisions change than may.
+        """
+        wanted, in_batch = self._config.Export, chosen.scores[: len(alone)]
+        found = score_changes.compare(in_batch, np.nan_to_num(alone), self._thresholds)
+        if found.share > wanted.max_changed_decisions:
+            raise PaddlexMLError(
+                f"the {wanted.precision} export gives an image alone other scores than in a batch, "
+                f"by up to {found.largest:.3f}: {found.share:.2%} of the decisions on {len(alone)} "
+                f"images are other ones; nothing was exported",
+                where=f"Export.precision={wanted.precision}",
+                fix=f"{override('Export.batch_size', 8)}, which fills up smaller batches, or "
+                f"{override('Export.precision', 'fp32')}",
+            )
+        return AloneReport(
+            images=len(alone), largest_difference=found.largest, changed_decisions=found.share
+        )
+
     def report(
         self,
         trials: Sequence[Trial[Measured]],
@@ -121,16 +147,20 @@ class Costs:
         effects: Mapping[str, float],
         *,
         size: int,
+        batch_size: int,
+        alone: AloneReport | None,
         val_digest: str,
         calibration_images: int,
     ) -> ExportReport:
-        """The report of the chosen graph; `size`: bytes of the float32 file."""
+        """The report; size: bytes of the float32 file, batch_size: images scored at a time."""
         wanted, found = self._config.Export, chosen.measured
         left = [each for each in layers if chosen.plan[each.name] in ("weights", "float")]
         left.sort(key=lambda layer: effects[layer.name], reverse=True)
         return ExportReport(
             precision=wanted.precision,
             images=len(self._scores),
+            batch_size=batch_size,
+            alone=alone,
             val_digest=val_digest,
             calibration_images=calibration_images,
             bytes=found.size,

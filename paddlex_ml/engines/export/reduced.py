@@ -22,6 +22,7 @@ from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import INFERENCE_YML
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation, preprocess
+from paddlex_ml.data.annotation import ImageList
 from paddlex_ml.data.inventory import TRAIN_FILE, VAL_FILE
 from paddlex_ml.engines.export import images
 from paddlex_ml.engines.export.costs import Costs, Measured
@@ -37,8 +38,12 @@ _BATCH, _RANGE_BATCH = 8, 2
 _EFFECT_IMAGES, _LEAST_EFFECT_IMAGES = 32, 8
 """On which the effect of a layer is measured; large models get fewer:"""
 _EFFECT_PRODUCTS = 1.5e11
+_ALONE_IMAGES = 200
+"""That are also scored one at a time, which a runtime may do by other steps than a batch."""
 _CLIP = 1e-6  # of scores, whose logits are compared
 _LIFE = 2.0  # seconds without a line
+
+_Found = tuple[Any, list[Layer], dict[str, float], Trial[Measured] | None, list[Trial[Measured]]]
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +59,7 @@ class Reduction:
         too few images.
         """
         self._config, self._info, self._tuned = config, info, tuned
+        self._thresholds = self._find_thresholds()
         self._val, self._train = images.read_lists(config, info.label_names)
 
     def rework(self, path: Path) -> None:
@@ -63,33 +69,21 @@ class Reduction:
         """
         is_onnx = self._config.Export.format == "onnx"
         size = path.stat().st_size if is_onnx else openvino.size_of(path)
-        size_of_batch = self._config.Export.batch_size or _BATCH
-        steps = preprocess.standard(self._info.image_size)
-        val = images.load(self._val, steps, VAL_FILE, size_of_batch)
-        usual = _score(path, val)
-        names, in_use = self._info.label_names, self._find_thresholds()
-        costs = Costs(self._config, names, in_use, usual, val.targets)
+        batch_size = self._config.Export.batch_size
+        val = self._load(self._val, VAL_FILE)
+        names = self._info.label_names
+        costs = Costs(self._config, names, self._thresholds, _score(path, val), val.targets)
         if self._config.Export.precision == "fp16":
             graph, plan, layers, effects = self._halve(path, val)
             trials = [_measure(graph, plan, costs, val)]
             chosen = trials[0] if costs.holds(trials[0].measured) else None
         else:
-            assert self._train is not None
-            train = images.load(self._train, steps, TRAIN_FILE, size_of_batch)
-            source = Int8Graph(path) if is_onnx else OpenvinoInt8(path)
-            rows = self._config.Export.batch_size or _RANGE_BATCH
-            source.measure_ranges(_tell(train.batches(size=rows), len(train), rows))
-            layers, effects = source.layers, measure_effects(source, train, "int8")
-            chosen, trials = layer_search.search(
-                layers,
-                effects,
-                lambda: measure_effects(source, train, "weights"),
-                lambda plan: _measure(source.build(plan), plan, costs, val).measured,
-                costs.holds,
-            )
-            graph = None if chosen is None else source.build(chosen.plan)
+            graph, layers, effects, chosen, trials = self._put_in_8_bits(path, val, costs)
         if chosen is None:
             raise costs.refuse(trials)
+        alone = None
+        if batch_size is None:
+            alone = costs.check_alone(_score(graph, val, _ALONE_IMAGES, 1), chosen.measured)
         self._write(path, graph)
         report = costs.report(
             trials,
@@ -97,6 +91,8 @@ class Reduction:
             layers,
             effects,
             size=size,
+            batch_size=batch_size or _BATCH,
+            alone=alone,
             val_digest=annotation.digest(self._val),
             calibration_images=0 if self._train is None else len(self._train),
         )
@@ -106,6 +102,31 @@ class Reduction:
             tuned, shared = costs.choose_thresholds(chosen.measured.scores)
             described = path.with_name(INFERENCE_YML)
             inference_yml.set_thresholds(described, tuned.tolist(), shared, back_up=False)
+
+    def _load(self, shown: ImageList, name: str) -> Images:
+        batch_size = self._config.Export.batch_size or _BATCH
+        return images.load(shown, preprocess.standard(self._info.image_size), name, batch_size)
+
+    def _put_in_8_bits(self, path: Path, val: Images, costs: Costs) -> _Found:
+        """The graph with the most layers in 8 bits that keeps to the budgets, and what was tried.
+
+        None for the graph and its trial where none does.
+        """
+        assert self._train is not None
+        train = self._load(self._train, TRAIN_FILE)
+        source = Int8Graph(path) if path.suffix == ".onnx" else OpenvinoInt8(path)
+        rows = self._config.Export.batch_size or _RANGE_BATCH
+        source.measure_ranges(_tell(train.batches(size=rows), len(train), rows))
+        layers, effects = source.layers, measure_effects(source, train, "int8")
+        chosen, trials = layer_search.search(
+            layers,
+            effects,
+            lambda: measure_effects(source, train, "weights"),
+            lambda plan: _measure(source.build(plan), plan, costs, val).measured,
+            costs.holds,
+        )
+        graph = None if chosen is None else source.build(chosen.plan)
+        return graph, layers, effects, chosen, trials
 
     def _halve(self, path: Path, val: Images) -> tuple[Any, Plan, list[Layer], dict[str, float]]:
         """The graph in half precision, with the level of each operator, and its largest number."""
@@ -180,14 +201,19 @@ def _measure(model: Any, plan: Plan, costs: Costs, val: Images) -> Trial[Measure
     return trial
 
 
-def _score(model: Any, shown: Images, most: int | None = None) -> np.ndarray:
+def _score(
+    model: Any, shown: Images, most: int | None = None, size: int | None = None
+) -> np.ndarray:
     """Scores float32 [N, C] of a model for the images, or the first `most` of them.
 
-    model: its file, or in memory as onnx or OpenVINO have it, whose runtime then runs it.
+    model: its file, or in memory as onnx or OpenVINO have it, whose runtime then runs it; size: of
+    a batch.
     """
     is_onnx = model.suffix == ".onnx" if isinstance(model, Path) else not _is_ir(model)
     graph = onnx.open_graph(model) if is_onnx else openvino.open_graph(model)
-    return np.concatenate([graph(batch) for batch in shown.batches(most)])[: most or len(shown)]
+    return np.concatenate([graph(batch) for batch in shown.batches(most, size)])[
+        : most or len(shown)
+    ]
 
 
 def _is_ir(model: Any) -> bool:

@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from msgspec import UNSET
 
 from paddlex_ml import devices, openvino_runtime
-from paddlex_ml.artifacts import inference_yml, run_lock
+from paddlex_ml.artifacts import conditions, inference_yml, run_lock
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.run_folder import (
     EXPORT_REPORT,
@@ -24,15 +27,17 @@ from paddlex_ml.engines import load_model
 from paddlex_ml.engines.export.reduced import Reduction
 from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.export import onnx
+from paddlex_ml.export import onnx, static
 from paddlex_ml.export.onnx import save_onnx
 from paddlex_ml.export.openvino import save_openvino
 from paddlex_ml.export.pdmodel import save_pdmodel
 from paddlex_ml.export.safetensors import save_safetensors
 from paddlex_ml.export.static import save_static
-from paddlex_ml.storage import fetch, files
+from paddlex_ml.storage import fetch, files, folders
 
 _KEY = "Export.weight_path"
+
+_Hold = Callable[[], AbstractContextManager[None]]
 
 logger = logging.getLogger(__name__)
 
@@ -51,16 +56,27 @@ def run(config: Config) -> ExportResult:
     if form != "paddle":
         devices.use("cpu")  # other runtimes are compared there, in full float32
     text = config.Export.weight_path
-    if text is not None and fetch.is_url(text):  # its file is in the cache
-        return _save(config, load_model.load(config, text, _KEY), config.Global.output)
-    best = RunFolder(config.Global.output).best_model.folder
-    given = None if text is None else Path(text).resolve()
-    folder = best if given is None else given.parent
-    is_there = given is None or given.exists()  # else a lock would be all that this writes
+    is_url = text is not None and fetch.is_url(text)  # its file is in the cache
+    hold = nullcontext if is_url else _hold(config)
     # A training that finds better weights meanwhile waits, so that the export is of those beside.
-    with files.one_at_a_time(folder) if is_there else nullcontext():
+    with hold():
         source = load_model.load(config, text, _KEY)
-        return _save(config, source, source.path.parent)
+        folder = config.Global.output if is_url else source.path.parent
+        if form not in FORMATS_WITH_PRECISION or config.Export.precision == "fp32":
+            return _save(config, source, folder)
+        lower = _LowerPrecision(config, source, folder)
+    return lower.save(hold)
+
+
+def _hold(config: Config) -> _Hold:
+    """What keeps other processes from changing the folder of the weights."""
+    text = config.Export.weight_path
+    if text is None:
+        return partial(files.one_at_a_time, RunFolder(config.Global.output).best_model.folder)
+    given = Path(text).resolve()
+    if not given.exists():  # else a lock would be all that this writes
+        return nullcontext
+    return partial(files.one_at_a_time, given.parent)
 
 
 def _save(config: Config, source: LoadedModel, folder: Path) -> ExportResult:
@@ -77,39 +93,85 @@ def _save(config: Config, source: LoadedModel, folder: Path) -> ExportResult:
             files=[str(path)],
             run=source.info.run or UNSET,
         )
-    precision = config.Export.precision
-    name = form if precision == "fp32" else f"{form} {precision}"
-    return _save_graph(config, source, folder / EXPORTS[name])
+    return _save_graph(config, source, folder / EXPORTS[form])
 
 
 def _save_graph(config: Config, source: LoadedModel, folder: Path) -> ExportResult:
-    """Export as any format but `safetensors`."""
-    form, precision = config.Export.format, config.Export.precision
-    # The other formats of the same weights are, or would be, beside it.
-    others = [folder.with_name(name) for name in EXPORTS.values() if name != folder.name]
-    # Exports in lower precision have thresholds of their own.
-    usual = [path for path in (folder, *others) if not (path / EXPORT_REPORT).is_file()]
-    tuned = [path for path in usual if _is_tuned(path)]
-    has_precision, report = form in FORMATS_WITH_PRECISION, None
-    if has_precision:
-        rework = None
-        if precision != "fp32":
-            reduction = Reduction(config, source.info, tuned[0] if tuned else None)
-            rework = reduction.rework
-        opset, batch_size = config.Export.opset, config.Export.batch_size
+    """Export as any format but `safetensors`, in float32."""
+    form, tuned, info = config.Export.format, _find_tuned(folder), source.info
+    opset, batch_size = config.Export.opset, config.Export.batch_size
+    if form in FORMATS_WITH_PRECISION:
         write = save_onnx if form == "onnx" else save_openvino
-        difference = write(source.model, source.info, folder, opset, batch_size, rework)
-        report = None if rework is None else folder / EXPORT_REPORT
+        difference = write(source.model, info, folder, opset, batch_size)
     else:
         save = save_pdmodel if form == "pdmodel" else save_static
-        difference = save(source.model, source.info, folder)
-    graph = "" if report is None else " of the fp32 graph"
-    logger.info(
-        "exported %s -> %s (largest difference%s %.1e)", source.path, folder, graph, difference
-    )
+        difference = save(source.model, info, folder)
+    logger.info("exported %s -> %s (largest difference %.1e)", source.path, folder, difference)
     run_lock.warn_of_training(folder)
-    if report is None:
-        _tell_of_thresholds(folder, tuned)
+    _tell_of_thresholds(folder, tuned)
+    return _describe(config, source, folder, difference)
+
+
+class _LowerPrecision:
+    """An export in fp16 or int8: it is made in a folder of its own, as that may take minutes.
+
+    Meanwhile nobody waits for the folder of the weights; a training may replace them.
+    """
+
+    def __init__(self, config: Config, source: LoadedModel, folder: Path) -> None:
+        """Read what lies beside the weights, which nobody may change now."""
+        self._config, self._source = config, source
+        self._folder = folder / EXPORTS[f"{config.Export.format} {config.Export.precision}"]
+        folders.refuse_file(self._folder)  # before it takes minutes
+        with TemporaryFile(dir=folder):  # so also where nothing can be written
+            tuned = _find_tuned(self._folder)
+        self._reduction = Reduction(config, source.info, tuned[0] if tuned else None)
+        self._digest = conditions.digest_file(source.path)
+
+    def save(self, hold: _Hold) -> ExportResult:
+        """Make the export; `hold` keeps others from changing the folder of the weights.
+
+        Raises PaddlexMLError where others have replaced the weights.
+        """
+        config, source, folder = self._config, self._source, self._folder
+        write = save_onnx if config.Export.format == "onnx" else save_openvino
+        opset, batch_size = config.Export.opset, config.Export.batch_size
+        work = RunFolder(config.Global.output).export_work
+        folders.discard(work)  # what a kill left there
+        made = work / folder.name
+        try:
+            difference = write(
+                source.model, source.info, made, opset, batch_size, self._reduction.rework
+            )
+            with hold():
+                self._refuse_other_weights()
+                with folders.replacing(folder, static.is_product) as fresh:
+                    for path in made.iterdir():
+                        files.link(path, fresh / path.name)
+        finally:
+            folders.discard(work)
+        logger.info(
+            "exported %s -> %s (largest difference of the fp32 graph %.1e)",
+            *(source.path, folder, difference),
+        )
+        run_lock.warn_of_training(folder)
+        return _describe(config, source, folder, difference)
+
+    def _refuse_other_weights(self) -> None:
+        path = self._source.path
+        if path.is_file() and conditions.digest_file(path) == self._digest:
+            return
+        raise PaddlexMLError(
+            "the weights were replaced while their export was made: nothing was exported",
+            where=str(path),
+            fix="export again when the training has ended, or copy the weights into another "
+            f"folder and name them behind {_KEY}",
+        )
+
+
+def _describe(config: Config, source: LoadedModel, folder: Path, difference: float) -> ExportResult:
+    form, has_precision = config.Export.format, config.Export.format in FORMATS_WITH_PRECISION
+    report = folder / EXPORT_REPORT
     return ExportResult(
         format=form,
         model_name=source.info.model,
@@ -117,12 +179,22 @@ def _save_graph(config: Config, source: LoadedModel, folder: Path) -> ExportResu
         inference_dir=str(folder),
         files=sorted(str(path) for path in folder.glob("inference.*")),
         static_difference=difference,
-        precision=precision if has_precision else UNSET,
-        report=str(report) if report else UNSET,
+        precision=config.Export.precision if has_precision else UNSET,
+        report=str(report) if report.is_file() else UNSET,
         opset=config.Export.opset if form == "onnx" else UNSET,
         batch_size=config.Export.batch_size if has_precision else UNSET,
         run=source.info.run or UNSET,
     )
+
+
+def _find_tuned(folder: Path) -> list[Path]:
+    """The exports of these weights with tuned thresholds: `folder`, then those beside it.
+
+    Without those in lower precision, which have thresholds of their own.
+    """
+    others = [folder.with_name(name) for name in EXPORTS.values() if name != folder.name]
+    usual = [path for path in (folder, *others) if not (path / EXPORT_REPORT).is_file()]
+    return [path for path in usual if _is_tuned(path)]
 
 
 def _tell_of_thresholds(folder: Path, tuned: list[Path]) -> None:

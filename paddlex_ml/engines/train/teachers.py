@@ -19,7 +19,14 @@ import paddle
 
 from paddlex_ml import paddle_runtime
 from paddlex_ml.artifacts import export_report, weights
-from paddlex_ml.artifacts.run_folder import GRAPH, ONNX, PROGRAM, find_weights, is_exported
+from paddlex_ml.artifacts.run_folder import (
+    EXPORTS,
+    GRAPH,
+    ONNX,
+    PROGRAM,
+    find_weights,
+    is_exported,
+)
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.data import annotation, preprocess
@@ -59,12 +66,19 @@ class LoadedTeacher(NamedTuple):
 
 
 def check(config: Config) -> None:
-    """Refuse a teacher in the output folder, and fetch those that are URLs.
+    """Refuse a teacher in the output folder, and a list that is none; fetch those that are URLs.
 
     Called before the first process starts: then a signal still ends the command at once.
     """
     output = Path(os.path.realpath(config.Global.output))
     for text in config.Train.teacher or ():
+        several = [part.strip() for part in text.split(",")]
+        if len(several) > 1 and not os.path.exists(text) and all(map(os.path.exists, several)):
+            raise PaddlexMLError(
+                f"no such weight file: {text}",
+                where=KEY,
+                fix=f"write several teachers as a list: {override(KEY, several)}",
+            )
         if fetch.is_url(text):
             weights.locate(text, KEY, null=_NULL)
         elif Path(os.path.realpath(text)).is_relative_to(output):
@@ -123,6 +137,7 @@ def _load(config: Config, text: str, images: int) -> LoadedTeacher:
         score = static_scoring.choose_for_teacher(info.image_size, scored)(model)
         size = preprocess.standard(info.image_size)
         return LoadedTeacher(score, info.label_names, size, info.model, [source])
+    _refuse_no_model(path)
     files = model_files.find(text, None)
     device, threads = paddle.device.get_device(), paddle_runtime.own_threads()
     static = StaticModel(text, device, None, cpu_threads=threads)
@@ -137,6 +152,18 @@ def _load(config: Config, text: str, images: int) -> LoadedTeacher:
     content = [files.graph] if files.weights is None else [files.graph, files.weights]
     name = f"{static.model_name or 'an export'} by {static.run_mode}"
     return LoadedTeacher(compute, static.label_names, static.preprocess, name, content)
+
+
+def _refuse_no_model(path: Path) -> None:
+    """Raise PaddlexMLError for a folder without a part of a model, such as a data set."""
+    places = (path, *(path / name for name in EXPORTS.values()))
+    if path.is_dir() and not any(is_exported(each) for place in places for each in place.glob("*")):
+        raise PaddlexMLError(
+            f"the folder holds no trained model: {path}",
+            where=KEY,
+            fix="name a weight file, or the folder of a run, of a checkpoint or of an export, or "
+            f"{override(KEY, None)}, which {_NULL}",
+        )
 
 
 def _fit(config: Config, loaded: LoadedTeacher, label_names: Sequence[str], shown: str) -> Network:

@@ -6,19 +6,25 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 
-from paddlex_ml.artifacts import export_report, inference_yml
+from paddlex_ml.artifacts import checkpoint, export_report, inference_yml
 from paddlex_ml.engines.export import images as export_images
 from paddlex_ml.engines.export import reduced
+from paddlex_ml.engines.export.images import Images
 from paddlex_ml.export import layer_search
 from paddlex_ml.export.layer_search import Trial
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.static_model import StaticModel
+from paddlex_ml.storage import files
 
 pytest.importorskip("paddle2onnx")
 pytest.importorskip("onnxruntime")
@@ -32,9 +38,8 @@ ANY = ("Export.max_changed_decisions=1", "Export.max_map_loss=1")
 def scores(folder: Path, data: Path) -> np.ndarray:
     """Scores [N, C] of a static model for the images of val.txt."""
     names = [line.split("\t")[0] for line in (data / "val.txt").read_text().splitlines()]
-    # As many at a time as the report: OpenVINO's int8 rounds in other places for a single image.
-    predictor = Predictor(StaticModel(folder, "cpu"), None, 8)
-    found = predictor.predict([str(data / name) for name in names], threshold=0.0)
+    paths = [str(data / name) for name in names]
+    found = Predictor(StaticModel(folder, "cpu")).predict(paths, threshold=0.0)
     return np.array(
         [[s for _, s in sorted(zip(r.class_ids, r.scores, strict=True))] for r in found]
     )
@@ -71,6 +76,11 @@ def test_an_export_in_lower_precision_is_measured_evaluated_and_predicts(
     report = export_report.read(folder)
     assert report is not None
     assert report.images == 12
+    assert report.batch_size == 8
+    assert report.alone is not None
+    assert report.alone.images == 12
+    assert report.alone.changed_decisions == 0
+    assert report.alone.largest_difference < 1e-4
     assert report.bytes_fp32 == pytest.approx(sizes[0], rel=1e-4)  # two exports of one model
     assert report.bytes == pytest.approx(sizes[1], rel=0.01)  # without what describes it
     # What the report says is what predictions give.
@@ -233,6 +243,7 @@ def test_a_fixed_batch_is_measured_in_such_batches(
     report = export_report.read(copy_of_run / "best_model" / "inference_onnx_int8")
     assert report is not None
     assert report.images == 12
+    assert (report.batch_size, report.alone) == (batch, None)
     assert 0 < report.largest_movement < 0.5
 
 
@@ -273,3 +284,109 @@ def test_scores_that_are_no_numbers_are_refused(
     assert code == 2
     assert "in fp16 the model gives scores that are no numbers" in err
     assert not (copy_of_run / "best_model" / "inference_onnx_fp16").exists()
+
+
+def test_an_image_alone_with_other_scores_than_in_a_batch_is_refused(
+    run: Run, toy: Path, copy_of_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = reduced._score
+
+    def spoil(model: Path | bytes, shown: Images, most=None, size=None) -> np.ndarray:
+        scores = usual(model, shown, most, size)
+        return 1 - scores if size == 1 else scores
+
+    monkeypatch.setattr(reduced, "_score", spoil)
+    budget = "Export.max_changed_decisions=0.5"
+    code, err = run("export", toy, copy_of_run, ONNX, FP16, budget, ANY[1])
+    assert code == 2
+    assert "the fp16 export gives an image alone other scores than in a batch, by up to 0." in err
+    assert "100.00% of the decisions on 12 images are other ones; nothing was exported" in err
+    assert not (copy_of_run / "best_model" / "inference_onnx_fp16").exists()
+    fix = "Export.batch_size=8"
+    assert f"-o {fix}, which fills up smaller batches" in err
+    assert run("export", toy, copy_of_run, ONNX, FP16, budget, ANY[1], fix)[0] == 0
+
+
+def test_nobody_waits_for_the_folder_of_the_weights_while_layers_are_tried(
+    run: Run, toy: Path, copy_of_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best, usual = copy_of_run / "best_model", reduced._score
+    states = []
+
+    def look(model: Path | bytes, *rest: Any) -> np.ndarray:
+        with ThreadPoolExecutor(1) as other:  # a lock may be acquired twice in one thread
+            for folder in (best, best / "inference"):
+                lock = files.lock_of(folder)
+                states.append(other.submit(_is_free, lock).result())
+        return usual(model, *rest)
+
+    monkeypatch.setattr(reduced, "_score", look)
+    assert run("export", toy, copy_of_run, ONNX, FP16, *ANY)[0] == 0
+    assert states
+    assert all(states)
+    assert not (copy_of_run / ".export.new").exists()
+
+
+def _is_free(lock: FileLock) -> bool:
+    try:
+        with lock.acquire(blocking=False):
+            return True
+    except Timeout:
+        return False
+
+
+def test_weights_that_are_replaced_meanwhile_get_no_export_of_others(
+    run: Run, toy: Path, copy_of_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best, latest, usual = copy_of_run / "best_model", copy_of_run / "latest", reduced._score
+
+    def replace(model: Path | bytes, *rest: Any) -> np.ndarray:
+        checkpoint.duplicate(latest, best)
+        return usual(model, *rest)
+
+    monkeypatch.setattr(reduced, "_score", replace)
+    code, err = run("export", toy, copy_of_run, ONNX, FP16, *ANY)
+    assert code == 2
+    assert "the weights were replaced while their export was made: nothing was exported" in err
+    assert "export again when the training has ended" in err
+    assert not (best / "inference_onnx_fp16").exists()
+    assert not (copy_of_run / ".export.new").exists()
+
+
+def test_a_file_in_the_place_of_the_export_is_told_before_it_takes_minutes(
+    run: Run, toy: Path, copy_of_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = copy_of_run / "best_model" / "inference_onnx_fp16"
+    place.write_text("mine")
+    monkeypatch.setattr(reduced.Reduction, "rework", lambda *_: pytest.fail("it took minutes"))
+    code, err = run("export", toy, copy_of_run, ONNX, FP16, *ANY)
+    assert code == 2
+    assert f"where: {place}" in err
+    assert "a file is where a folder is needed: move it" in err
+    assert place.read_text() == "mine"
+
+
+def test_an_interrupted_export_leaves_the_earlier_one(
+    run: Run, toy: Path, copy_of_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("export", toy, copy_of_run, ONNX, FP16, *ANY)[0] == 0
+    folder = copy_of_run / "best_model" / "inference_onnx_fp16"
+    (folder / "mine.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    entries = sorted(os.walk(copy_of_run / "best_model"))
+    usual = reduced._score
+
+    def stop(*given: Any) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGINT)
+        return usual(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reduced, "_score", stop)
+        code, err = run("export", toy, copy_of_run, ONNX, FP16, *ANY)
+    assert code == 130
+    assert "stopped by SIGINT" in err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert sorted(os.walk(copy_of_run / "best_model")) == entries
+    assert not (copy_of_run / ".export.new").exists()
+    assert run("export", toy, copy_of_run, ONNX, FP16, *ANY)[0] == 0
+    assert (folder / "mine.txt").read_text() == "mine"

@@ -186,6 +186,21 @@ def test_a_teacher_that_is_missing_is_one_error(
     assert name in error.where + error.what
 
 
+def test_a_data_set_is_no_teacher(config_of: Any, toy: Path) -> None:
+    error = refused(config_of(f"Train.teacher={toy}"), toy)
+    assert error.what == f"the folder holds no trained model: {toy}"
+    assert "name a weight file, or the folder of a run" in error.fix
+
+
+def test_several_teachers_without_brackets_are_told_as_a_list(config_of: Any, toy: Path) -> None:
+    config = config_of(f"Train.teacher={toy},{toy}")
+    with pytest.raises(PaddlexMLError) as caught:
+        teachers.check(config)
+    assert (
+        f"write several teachers as a list: -o 'Train.teacher=[{toy}, {toy}]'" in caught.value.fix
+    )
+
+
 def test_a_teacher_in_the_output_folder_is_refused_before_anything_is_written(
     run: Run, toy: Path, copy_of_run: Path
 ) -> None:
