@@ -282,19 +282,6 @@ def test_a_full_disk_exits_2_and_keeps_the_first_message(
     assert "No space left on device\n  where: output/best_model" in capsys.readouterr().err
 
 
-def test_a_fault_of_the_configuration_replaces_the_result_of_the_last_run(
-    engine: Install,
-) -> None:
-    engine("train", succeed)
-    assert run("train", "Global.output=out") == 0
-    assert run("train", "Global.output=out", "Train.batch_size=0") == 2
-    failure = result("train", "out")
-    assert (failure["done_flag"], failure["err_type"]) == (False, "PaddlexMLError")
-    assert (
-        "Train.batch_size is 0: must be auto, or a whole number of at least 1" in failure["err_msg"]
-    )
-
-
 def test_an_old_result_is_gone_while_a_run_works(engine: Install) -> None:
     seen: list[bool] = []
 

@@ -11,11 +11,13 @@ import re
 from functools import cached_property
 from pathlib import Path
 
+from paddlex_ml.data import missing_lists
 from paddlex_ml.data.transforms import SUFFIXES
 from paddlex_ml.data.walk import Folder, join, walk
 from paddlex_ml.storage import regular_file
 
-LABEL_FILE, TRAIN_FILE, VAL_FILE = "label.txt", "train.txt", "val.txt"
+LABEL_FILE, TRAIN_FILE = missing_lists.LABEL_FILE, missing_lists.TRAIN_FILE
+VAL_FILE = missing_lists.VAL_FILE
 """The lists of a data set, which `annotation` reads and writes."""
 RELATIONS_FILE = "relations.yaml"
 """What holds between the classes; `relations` reads it, and no format has it."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from paddlex_ml.data import journal
 from paddlex_ml.data.faults import DatasetFault, combine
 
+LABEL_FILE, TRAIN_FILE, VAL_FILE = "label.txt", "train.txt", "val.txt"
+
 
 def find_folder_fault(root: Path) -> DatasetFault | None:
     """The fault of a data set folder that is none; None where there is one."""

@@ -74,13 +74,8 @@ def run(config: Config) -> CheckResult:
         raise _write_faults(error, output) from error
     dataset, warnings = report.dataset, [finding.text for finding in report.warnings]
     root = dataset.root  # another one than the source, where it was made of that by reference
-    asked, classes = config.Train.num_classes, len(dataset.label_names)
-    if asked not in (None, classes):
-        warnings.append(
-            f"Train.num_classes is {asked}, but label.txt names "
-            f"{count(classes, 'class', 'classes')}; "
-            f"for training add -o Train.num_classes={classes} (or null: as many as label.txt names)"
-        )
+    classes = len(dataset.label_names)
+    warnings += _compare_classes(config.Train.num_classes, classes)
     for warning in warnings:
         logger.warning("%s", warning)
     samples = _draw_pictures(report, output, config.Global.seed, rewritten)
@@ -100,6 +95,16 @@ def run(config: Config) -> CheckResult:
         rewritten=rewritten,
         relations=UNSET if report.violations is None else _count(report.violations),
     )
+
+
+def _compare_classes(asked: int | None, classes: int) -> list[str]:
+    """A warning where the configuration has another number of classes than the data set."""
+    if asked in (None, classes):
+        return []
+    return [
+        f"Train.num_classes is {asked}, but label.txt names {count(classes, 'class', 'classes')}; "
+        f"for training add -o Train.num_classes={classes} (or null: as many as label.txt names)"
+    ]
 
 
 def _count(violations: Sequence[Violations]) -> list[RuleViolations]:

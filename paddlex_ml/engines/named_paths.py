@@ -17,6 +17,7 @@ from paddlex_ml.config import options_by_size
 from paddlex_ml.config.rules import TRAINING
 from paddlex_ml.config.schema import STARTER, STARTER_MODEL, Config
 from paddlex_ml.data import missing_lists
+from paddlex_ml.data.missing_lists import LABEL_FILE, TRAIN_FILE, VAL_FILE
 from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import source_path
@@ -30,7 +31,6 @@ _OF_MODE = {
     "benchmark": "Export.weight_path",
 }
 """Mode -> the key of its weights; null means the best ones of the output folder."""
-_LABELS, _TRAIN, _VAL = "label.txt", "train.txt", "val.txt"
 
 
 def check(config: Config) -> None:
@@ -99,9 +99,9 @@ def _check_data(config: Config) -> None:
         return
     is_of_both = mode in TRAINING or (mode == "evaluate" and config.Evaluate.label_errors == "all")
     if is_of_both or (mode == "export" and config.Export.precision == "int8"):
-        missing_lists.refuse(root, (_LABELS, _TRAIN, _VAL))
+        missing_lists.refuse(root, (LABEL_FILE, TRAIN_FILE, VAL_FILE))
     elif mode != "check_dataset":
-        missing_lists.refuse(root, (_LABELS, _VAL))
+        missing_lists.refuse(root, (LABEL_FILE, VAL_FILE))
 
 
 def _weights(config: Config) -> Iterator[tuple[str | None, str]]:

@@ -229,7 +229,7 @@ def _explain_images(inventory: Inventory) -> tuple[str, str]:
     if not images:
         what = f"there is no image and no annotation ({len(inventory.files):,} other files)"
         repair = "-o Global.dataset_dir=... (the folder of the images and their annotations)"
-        return what, f"{repair}; the formats are {', '.join(FORMATS)} ({page})"
+        return what, f"{repair}; {page} has all formats"
     if loose and len(tops) > 1:
         what = f"{len(loose):,} images are in no folder of a class: {first_names(loose, 3)}"
         fix = f"move them into one, or leave them out: -o {_KEY}=ImageFolder"

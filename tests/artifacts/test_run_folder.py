@@ -12,7 +12,7 @@ import paddlex_ml
 from paddlex_ml.artifacts.run_folder import EXAMPLE, RunFolder
 
 PACKAGE = Path(paddlex_ml.__file__).parent
-RUN_FOLDER, INVENTORY = "artifacts/run_folder.py", "data/inventory.py"
+RUN_FOLDER, LISTS = "artifacts/run_folder.py", "data/missing_lists.py"
 # Not in the list: `inference`, `predict`, `evaluate`, `check_dataset`, `events` and `explain`. They
 # are words of the command line and of results too.
 HOMES = {
@@ -28,7 +28,7 @@ HOMES = {
     **dict.fromkeys(["inference_onnx", "inference_pdmodel", "inference.yml"], RUN_FOLDER),
     **dict.fromkeys(["inference.json", "inference.pdiparams", "inference.pdmodel"], RUN_FOLDER),
     "inference.onnx": RUN_FOLDER,
-    **dict.fromkeys(["label.txt", "train.txt", "val.txt"], INVENTORY),
+    **dict.fromkeys(["label.txt", "train.txt", "val.txt"], LISTS),
 }
 ALLOWED = {
     # The path of a value in the result of an evaluation, which is no file.

@@ -373,7 +373,7 @@ def test_relations_raise_soft_values_in_the_list(folder: Path) -> None:
     (folder / "relations.yaml").write_text("implies: {dog: cat}\n")
     known = relations.read(folder / "relations.yaml", ["cat", "dog", "bird"])
     written = rewrite.draft_lists(folder).complete(known).write()
-    assert written.notes == ["1 soft values of train.txt were raised by relations.yaml"]
+    assert written.notes == ["1 soft value of train.txt raised by relations.yaml"]
     train = read(folder).train
     assert fill(train.values, train.soft)[:4] == [
         [0.7, 0.7, 1],

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +32,10 @@ def test_a_folder_with_another_training_is_refused_and_both_are_named(
 
 @pytest.mark.parametrize("slip", ["Train.batch_size=0", "Train.resume_path=missing"])
 def test_a_command_that_is_refused_keeps_the_result_of_the_finished_run(
-    run: Run, toy: Path, copy_of_run: Path, slip: str
+    run: Run, toy: Path, copy_of_run: Path, slip: str, tmp_path: Path
 ) -> None:
+    assert run("train", toy, tmp_path / "new", slip)[0] == 2  # there it is the result
+    assert json.loads((tmp_path / "new/train_result.json").read_text())["done_flag"] is False
     result = (copy_of_run / "train_result.json").read_bytes()
     assert run("train", toy, copy_of_run, slip)[0] == 2
     assert (copy_of_run / "train_result.json").read_bytes() == result
