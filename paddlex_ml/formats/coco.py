@@ -57,6 +57,7 @@ from paddlex_ml.formats import coco_files, coco_json
 from paddlex_ml.formats.coco_files import CocoSource
 from paddlex_ml.formats.coco_json import (
     EXACT,
+    LARGE,
     CocoCategory,
     CocoContent,
     CocoImage,
@@ -114,17 +115,12 @@ def read(root: Path, options: Options) -> SourceDataset:
         names = _merge_categories(files, collector)
         _check_uses(files, names, collector)
         _add_images(files, names, collector)
-        ids = sorted(names, key=_order_id)
+        ids = sorted(names, key=coco_json.order)
         retire = [root / source.path for source in sources]
         return collector.finish([names[i] for i in ids], ids, retire)
     finally:
         if was_enabled:
             gc.enable()
-
-
-def _order_id(category_id: Id) -> tuple[int, Id]:
-    """Numbers first, then texts."""
-    return (0, category_id) if isinstance(category_id, int) else (1, category_id)
 
 
 # The content of a file
@@ -144,19 +140,23 @@ def _read_file(source: CocoSource, collector: Collector) -> _CocoFile:
     flat = 0
     collector.account.use(source.path, len(content.annotations))
     for index, annotation in enumerate(content.annotations):
-        image_id = annotation.image_id
+        image_id, category_id = annotation.image_id, annotation.category_id
+        if type(category_id) is int and not -LARGE < category_id < LARGE:
+            category_id = str(category_id)
         if type(image_id) is not int:
             if image_id not in values:
                 entry = f"annotations[{index}].image_id"
                 values[image_id] = _read_id(image_id, source, entry, collector)
             image_id = values[image_id]
+        elif not -LARGE < image_id < LARGE:
+            image_id = str(image_id)
         row = labels.get(image_id)
         if row is None:
             reason = "of an image that `images` does not have"
             collector.account.drop(source.path, reason, f"image id {annotation.image_id!r}")
             continue
-        row.add(annotation.category_id)
-        first_use.setdefault(annotation.category_id, index)
+        row.add(category_id)
+        first_use.setdefault(category_id, index)
         flat += is_flat(annotation.bbox)
     if flat:
         note = f"{source.path}: {count(flat, 'box has', 'boxes have')} no area: their labels count"
@@ -244,7 +244,7 @@ def _merge_images(
     repeated: list[str] = []
     for index, image in enumerate(images):
         image_id = image.id
-        if type(image_id) is not int:
+        if type(image_id) is not int or not -LARGE < image_id < LARGE:
             image_id = _read_id(image_id, source, f"images[{index}].id", collector)
         earlier = first.setdefault(image_id, index)
         if earlier == index:

@@ -25,7 +25,11 @@ WrittenId = int | float | str
 
 EXACT = 2**53
 """Whole numbers up to it are exact as floats."""
+LARGE = 2**60
+"""Whole numbers from it on are compared by their digits. Python gives all multiples of 2^61 - 1 one
+hash: a table of 40,000 of them would take 20 s, and one of a million hours."""
 _WHOLE = re.compile(r"\s*([+-]?[0-9]{1,300})(\.0*)?\s*", re.ASCII)
+_LARGE_ID = re.compile(r"-?[1-9][0-9]{17,299}", re.ASCII)
 _NOT_JSON = re.compile(rb"-?(NaN|Infinity)")
 _TYPE_NAMES = {
     "int | float | str": "a whole number or a text",
@@ -87,13 +91,25 @@ _box_decoder = msgspec.json.Decoder(tuple[float, float, float, float])
 
 
 def to_id(written: WrittenId) -> Id | None:
-    """The value of an id: 7 for 7, 7.0, "7" and "007"; None for a number that is not whole."""
+    """The value of an id: 7 for 7, 7.0, "7" and "007"; a LARGE number as a text; None for a number
+    that is not whole."""
     if isinstance(written, str):
         match = _WHOLE.fullmatch(written)
-        return int(match[1]) if match else written
+        return _value(int(match[1])) if match else written
     if isinstance(written, float):
         return int(written) if written.is_integer() and abs(written) <= EXACT else None
-    return written
+    return _value(written)
+
+
+def _value(number: int) -> Id:
+    return number if -LARGE < number < LARGE else str(number)
+
+
+def order(value: Id) -> tuple[int, Id]:
+    """Numbers by their size, then texts."""
+    if isinstance(value, str):
+        return (0, int(value)) if _LARGE_ID.fullmatch(value) else (1, value)
+    return (0, value)
 
 
 def read_absent(image: CocoImage) -> set[Id | None] | None:

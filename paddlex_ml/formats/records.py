@@ -50,6 +50,7 @@ _PART = re.compile(r"(.*[-_.])([0-9]{1,9})([-_]of[-_])([0-9]{1,9})(\..*)?")
 _SEPARATE = tuple(sign for sign in SURE if sign != "\n")  # a line end is refused
 _NAMED = 5  # missing parts
 _DIGITS = 9  # of the number of a class
+_LONGEST_LIST = 2**18  # letters of a list in a text: parsed, each takes a hundred times its bytes
 _STEP = 1000  # images between two calls of progress
 
 
@@ -163,11 +164,16 @@ def parse_labels(value: object) -> str | list[str] | list[int]:
         text = value.strip()
         if not (text.startswith("[") and text.endswith("]")):
             return text
+        if len(text) > _LONGEST_LIST:
+            what = f"{len(text):,} letters, at most {_LONGEST_LIST:,} are read"
+            raise UnusableRecord(f"a list of labels that is written as text has {what}")
         try:  # a list that was written as text: "['cat', 'dog']"
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return text
     if isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:
+        if abs(value) >= 10**_DIGITS:  # Python gives many of them one hash
+            raise UnusableRecord(f"no class has the number {value!r:.40}")
         return [int(value)]
     if isinstance(value, dict):
         if key := next((key for key in _NAME_KEYS if key in value), ""):

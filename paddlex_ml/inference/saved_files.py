@@ -183,7 +183,7 @@ def _add_json(path: Path, content: bytes, size: int) -> int:
     first = path.read_bytes()
     try:
         whole = json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return 0
     if not isinstance(whole, dict) or "res" not in whole:
         return 0

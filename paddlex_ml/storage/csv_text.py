@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """CSV tables for spreadsheets: no cell runs as a formula, and Chinese is read as it is.
 
-A text that a spreadsheet would take for a formula gets an apostrophe in front of it; `plain` takes
-it away again. A file with other letters than ASCII begins with a byte order mark, without which
-Excel reads it in the code page of the system.
+A text that a spreadsheet would take for a formula gets an apostrophe in front of it, and so does a
+part of it behind a semicolon, a tab or a line end: on many systems semicolons separate cells, even
+within quotes that do not begin a line. `plain` takes them away again. A file with other letters
+than ASCII begins with a byte order mark, without which Excel reads it in the code page of the
+system.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ MARK = "\ufeff"
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?", re.IGNORECASE)
 # Also those of full width, which spreadsheets in Chinese and Japanese take for the same.
 _START = "=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20"
-_FORMULA = re.compile(rf"'*[{_START}]")
-_ESCAPED = re.compile(rf"''*[{_START}]")
+_SUSPECT = re.compile(rf"^['{_START}]|[;\t\r\n]")  # fast: most cells are none
+_FORMULA = re.compile(rf"(^|[;\t\r\n])(?='*[{_START}])")
+_ESCAPED = re.compile(rf"(^|[;\t\r\n])'(?='*[{_START}])")
 
 
 def write(rows: Iterable[Sequence[Any]]) -> str:
@@ -41,13 +44,14 @@ def write(rows: Iterable[Sequence[Any]]) -> str:
 
 def escape(cell: Any) -> Any:
     """A cell that no spreadsheet runs."""
-    is_text = isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
-    return f"'{cell}" if is_text else cell
+    if not isinstance(cell, str) or not _SUSPECT.search(cell) or _NUMBER.fullmatch(cell):
+        return cell
+    return _FORMULA.sub(r"\1'", cell)
 
 
 def plain(cell: str) -> str:
     """The text that `escape` was given."""
-    return cell[1:] if _ESCAPED.match(cell) else cell
+    return _ESCAPED.sub(r"\1", cell)
 
 
 def encode(text: str) -> bytes:

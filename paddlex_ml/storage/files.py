@@ -176,11 +176,12 @@ _modes: dict[Path, int] = {}
 def lock_at(path: Path) -> FileLock:
     """The lock with this file; the thread that holds it may acquire it again. No link is followed.
 
-    A new file has the permissions of the folder: who may write there may lock, too.
+    A new file has the permissions of the folder: who may write there may lock, too. Its owner may
+    always: filelock asks for that, and in a folder that is only read the system refuses the file.
     """
     place = Path(os.path.realpath(path.parent)) / path.name
     set_link_aside(place)
-    mode = place.parent.stat().st_mode & 0o666 if place.parent.is_dir() else 0o644
+    mode = place.parent.stat().st_mode & 0o666 | 0o600 if place.parent.is_dir() else 0o644
     # One lock for one place has one mode, also where the permissions of the folder have changed.
     return FileLock(place, is_singleton=True, mode=_modes.setdefault(place, mode))
 

@@ -17,6 +17,9 @@ MOST_REPEATED = 10_000
 """Values that all aliases of a text repeat together."""
 LONGEST_NUMBER = 400
 """Letters of a number: the longest of a float64 has fewer."""
+LONGEST_KEY_NUMBER = 20
+"""Letters of a whole number that is a key. Python gives all multiples of 2^61 - 1 one hash, and a
+table of many of them would be searched from its beginning for each."""
 
 
 class LimitedComposer:
@@ -47,6 +50,9 @@ class LimitedComposer:
         is_number = node.tag.rpartition(":")[2] in ("int", "float")
         if is_number and len(node.value) > LONGEST_NUMBER:
             raise _over(f"a number has more than {LONGEST_NUMBER} letters", event)
+        for key in _keys(node):
+            if key.tag.endswith(":int") and len(key.value) > LONGEST_KEY_NUMBER:
+                raise _over(f"a key has more than {LONGEST_KEY_NUMBER} digits", key)
         return node
 
 
@@ -54,6 +60,12 @@ def _children(node: Any) -> list[Any]:
     if isinstance(node, yaml.MappingNode):
         return [each for pair in node.value for each in pair]
     return node.value if isinstance(node, yaml.SequenceNode) else []
+
+
+def _keys(node: Any) -> list[Any]:
+    """The keys of a mapping that are scalars."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return [key for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
 
 
 def _over(problem: str, place: Any) -> yaml.MarkedYAMLError:

@@ -43,17 +43,21 @@ def _digest(secret: bytes, content: bytes) -> str:
     return hmac.new(secret, content, "sha256").hexdigest()
 
 
-def _folders() -> Iterator[Path]:
-    """Where the secret may be. The first that can be used is used; containers may lack some."""
+def _folders(*, make: bool) -> Iterator[Path]:
+    """Where the secret may be. The first that can be used is used; containers may lack some.
+
+    make: for writing; who only reads leaves nothing in the temporary folder.
+    """
     if usual := user_folders.find("state", "paddlex_ml"):
         yield usual
     yield cache.folder() / f".state-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-    yield temporary.own_folder() / ".state"
+    if make or temporary.has_own_folder():
+        yield temporary.own_folder() / ".state"
 
 
 def _find_secrets() -> Iterator[bytes]:
     """Those that are there; more than one after a home folder could not be written for a while."""
-    for folder in _folders():
+    for folder in _folders(make=False):
         with suppress(OSError):
             if ownership.is_private(folder) and len(found := (folder / _FILE).read_bytes()) > 0:
                 yield found
@@ -71,7 +75,7 @@ def state_folder() -> Path:
 
 def _usable_folders() -> Iterator[Path]:
     """Those that this user alone can write, made where they are missing."""
-    for folder in _folders():
+    for folder in _folders(make=True):
         with suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if ownership.is_private(folder):

@@ -28,11 +28,10 @@ def own_folder() -> Path:
 
     Where another user has taken its name, a new folder for this process alone.
     """
+    folder = _usual_folder()
     if not hasattr(os, "getuid"):  # on Windows the temporary folder is the user's own
-        folder = Path(tempfile.gettempdir(), "paddlex_ml")
         folder.mkdir(exist_ok=True)
         return folder
-    folder = Path(tempfile.gettempdir(), f"paddlex_ml-{os.getuid()}")
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     if ownership.is_private(folder):
@@ -40,6 +39,16 @@ def own_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="paddlex_ml-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def has_own_folder() -> bool:
+    """Whether `own_folder` may have something already, without making it."""
+    return _usual_folder().is_dir()
+
+
+def _usual_folder() -> Path:
+    name = f"paddlex_ml-{os.getuid()}" if hasattr(os, "getuid") else "paddlex_ml"
+    return Path(tempfile.gettempdir(), name)
 
 
 def shorten_socket_paths() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,19 @@ def test_any_part_cut_out_or_replaced(
 def test_any_bytes(read_damaged: Callable[..., SourceDataset | None], text: bytes) -> None:
     read_damaged(text)
     read_damaged(text, other=text)
+
+
+@pytest.mark.parametrize("write", [int, str])
+def test_ids_of_one_hash_take_no_time(tmp_path: Path, write: Callable[[int], Any]) -> None:
+    ids = [write((2**61 - 1) * i) for i in range(1, 20_001)]  # 4 s where they share a place
+    (tmp_path / "0.jpg").touch()
+    content = {
+        "images": [{"id": i, "file_name": "0.jpg"} for i in ids],
+        "annotations": [{"image_id": i, "category_id": ids[0]} for i in ids],
+        "categories": [{"id": i, "name": f"class {i}"} for i in ids],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    start = time.process_time()
+    dataset = coco.read(tmp_path, Options())
+    assert time.process_time() - start < 4
+    assert len(dataset.label_names) == len(ids)

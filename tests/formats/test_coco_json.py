@@ -35,11 +35,17 @@ def describe(**annotation: Any) -> dict[str, Any]:
         *((7.5, None), (2.0**54, None), (1e300, None)),
         *(("7.5", "7.5"), ("a7", "a7"), ("", ""), ("7e0", "7e0"), ("９", "９")),
         ("9" * 400, "9" * 400),
+        *((2**60 - 1, 2**60 - 1), (2**60, str(2**60)), (f"0{2**64}.0", str(2**64))),
     ],
 )
 def test_the_value_of_an_id(written: Any, value: Any) -> None:
     assert coco_json.to_id(written) == value
     assert type(coco_json.to_id(written)) is type(value)
+
+
+def test_ids_are_in_the_order_of_their_values_and_texts_come_last() -> None:
+    ordered: list[int | str] = [str(-(2**63)), -1, 0, 7, str(2**61), str(2**70), "", "a", "cat"]
+    assert sorted(reversed(ordered), key=coco_json.order) == ordered
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])

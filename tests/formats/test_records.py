@@ -85,7 +85,14 @@ def test_labels_of_all_kinds_are_parsed(value: Any, labels: Any) -> None:
     assert parse_labels(value) == labels
 
 
-@pytest.mark.parametrize("value", [None, 1.5, True, {}, [1, "a"], [None], {"a": 2}, float("nan")])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, 1.5, True, {}, [1, "a"], [None], {"a": 2}, float("nan")),
+        *([[2**61 - 1], [0]], 1e300, f"[{2**61 - 1}]", "[" + "1, " * 100_000 + "1]"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
 def test_what_is_no_label_is_refused(value: Any) -> None:
     with pytest.raises(UnusableRecord):
         parse_labels(value)

@@ -258,6 +258,9 @@ def test_a_list_that_someone_has_changed_is_left_alone(tmp_path: Path):
     (tmp_path / "res.json").write_text("[1, 2]")
     assert second.save_to_json(tmp_path / "res.json").name == "res_2.json"
     assert (tmp_path / "res.json").read_text() == "[1, 2]"
+    first.save_to_json(tmp_path / "deep.json")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert second.save_to_json(tmp_path / "deep.json").name == "deep_2.json"
     for result in (first, second, third):
         result.save_to_json(tmp_path / "new.json")
     text = (tmp_path / "new.json").read_text()

@@ -97,6 +97,17 @@ def test_who_may_write_into_a_folder_may_lock_it(tmp_path, umask, mode):
     assert (tmp_path / "shared" / "lock").stat().st_mode & 0o777 == mode
 
 
+def test_a_folder_that_is_only_read_needs_no_lock_of_its_own_kind(tmp_path):
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o555)
+    try:
+        with files.one_at_a_time(folder / "model"):  # root gets the lock, others go on without
+            pass
+    finally:
+        folder.chmod(0o755)
+
+
 def test_a_lock_that_is_held_is_the_same_after_a_change_of_permissions(tmp_path):
     with files.lock_at(tmp_path / "lock") as held:
         tmp_path.chmod(0o750)

@@ -29,6 +29,8 @@ MERGES = "a0: &a0 {k: v}\n" + "".join(
         ("a: 2001-99-99", "a value that its tag does not allow"),
         ("a: " + "9" * 5000, "a number has more than 400 letters"),
         ("a: 1" + ":59" * 5000, "a number has more than 400 letters"),
+        (f"{2**61 - 1}00: a", "a key has more than 20 digits"),
+        (f"!!set {{? {2**61 - 1}00}}", "a key has more than 20 digits"),
         ("a: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
         ("{[a]: b}", "unhashable key"),
     ],
@@ -37,6 +39,10 @@ MERGES = "a0: &a0 {k: v}\n" + "".join(
 def test_a_text_above_a_budget_is_an_error_of_yaml(text: str, problem: str) -> None:
     with pytest.raises(yaml.YAMLError, match=problem):
         limited_yaml.load(text)
+
+
+def test_a_long_number_is_a_value_and_a_shorter_one_a_key_too() -> None:
+    assert limited_yaml.load(f"{2**63}: {2**70}") == {2**63: 2**70}
 
 
 def test_anchors_and_merges_of_a_usual_size_work() -> None:

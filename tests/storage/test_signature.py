@@ -20,6 +20,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(user_folders, "find", lambda *_: folder)
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(temporary, "own_folder", lambda: tmp_path / "temporary")
+    monkeypatch.setattr(temporary, "has_own_folder", (tmp_path / "temporary").is_dir)
     return folder
 
 
@@ -47,9 +48,12 @@ def test_another_user_has_another_secret(
     assert not signature.is_own(b"content", theirs)
 
 
-def test_to_ask_makes_no_secret(state: Path) -> None:
+def test_to_ask_makes_no_secret_and_no_folder(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(temporary, "own_folder", lambda: made.append("") or state)
     assert not signature.is_own(b"content", "0" * 64)
     assert not state.exists()
+    assert made == []
 
 
 def test_a_secret_that_another_user_may_write_is_not_used(state: Path) -> None:

@@ -31,6 +31,13 @@ def test_each_process_of_a_user_finds_the_same_folder_that_others_cannot_write(
     assert temporary.own_folder() == found
 
 
+def test_to_ask_makes_no_folder(own_temporary_folder: Path) -> None:
+    assert not temporary.has_own_folder()
+    assert os.listdir(own_temporary_folder) == []
+    temporary.own_folder()
+    assert temporary.has_own_folder()
+
+
 @pytest.mark.parametrize("kind", ["writable by all", "link", "file"])
 def test_a_folder_that_others_have_prepared_is_not_used(
     own_temporary_folder: Path, tmp_path: Path, kind: str
