@@ -2,6 +2,7 @@
 """Hide labels of real data sets, train in several ways, and compare the mAP with full labels.
 
     python benchmarks/unknown_labels.py --data DIR --work DIR [--seeds 0 1 ...] [--frozen]
+        [--arms full-ignore part-ignore ...]
 
 DIR of --data holds data sets (MLClsDataset) and weights/PPLCNet_x1_0_doc_ori.pdparams. Labels are
 hidden in train.txt alone: (a) six of ten labels, by chance; (b) of each image all but one present
@@ -54,6 +55,11 @@ class Arm(NamedTuple):
     unknown: str
     """Train.loss.unknown."""
 
+    @property
+    def name(self) -> str:
+        """As --arms names it."""
+        return f"{self.labels}-{self.unknown}"
+
 
 ARMS = (
     Arm("full labels", "full", "ignore"),
@@ -75,6 +81,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=ROOT / "output_unknown_labels")
     parser.add_argument("--sets", nargs="+", default=["natural_scenes", "clothing_ccp"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--arms", nargs="+", choices=[arm.name for arm in ARMS], metavar="ARM")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--alpha", type=float, default=0.1, help="Train.loss.em_alpha")
@@ -88,6 +95,8 @@ def main() -> int:
     settings = f"{options.size} px, {options.loss}, em_alpha {options.alpha:g}"
     for name in options.sets:
         arms = [arm for arm in ARMS if arm.unknown != "role" or options.loss == "bce"]
+        if options.arms:  # full labels are what the others are compared with
+            arms = [arm for arm in arms if arm.labels == "full" or arm.name in options.arms]
         scores = {arm: [train(options, name, arm, seed) for seed in options.seeds] for arm in arms}
         print(f"\n### {name}, {kind}\n\n{settings}; seeds: {len(options.seeds)}\n")
         _print_table(scores)
@@ -102,7 +111,8 @@ def _print_table(scores: dict[Arm, list[float]]) -> None:
     print("|---|---|---|---|")
     for arm, found in scores.items():
         below = full - found
-        lost = (full - scores[floor[arm.labels]]).mean() if arm.labels in floor else 0.0
+        base = scores.get(floor[arm.labels]) if arm.labels in floor else None
+        lost = (full - base).mean() if base else 0.0
         back = f"{1 - below.mean() / lost:.0%}" if lost and arm not in floor.values() else ""
         print(f"| {arm.title} | {describe(found)} | {describe(below)} | {back} |")
 
@@ -134,7 +144,7 @@ def _hide(cells: np.ndarray, labels: str, seed: int) -> np.ndarray:
 def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float:
     """The best mAP on val.txt of one training."""
     source, data = options.data / name, options.work / name / f"{arm.labels}-{seed}"
-    output = options.work / name / f"run-{options.loss}-{arm.labels}-{arm.unknown}-{seed}"
+    output = options.work / name / f"run-{options.loss}-{arm.name}-{seed}"
     result, begin = output / "train_result.json", time.perf_counter()
     if not result.is_file():
         dataset = annotation.read(source)
