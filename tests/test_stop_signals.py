@@ -96,7 +96,9 @@ def test_a_stop_during_the_import_of_paddle_is_no_traceback(
         "    return real(name, *rest, **more)\n"
         "builtins.__import__ = watch\n"
     )
+    (tmp_path / "w.pdparams").touch()  # it is not read before the stop
     keys = ["Global.mode=evaluate", f"Global.dataset_dir={toy}", "Global.output=out"]
+    keys.append("Evaluate.weight_path=w.pdparams")
     done = subprocess.run(
         [sys.executable, str(ROOT / "main.py"), "-c", "PP-LCNet_x1_0_ML", "-o", *keys],
         cwd=tmp_path,

@@ -28,6 +28,7 @@ from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.sweep_folder import PlannedRun, SearchRecord, SweepFolder
 from paddlex_ml.config import run_config, validation
 from paddlex_ml.config.schema import Config
+from paddlex_ml.engines import named_paths
 from paddlex_ml.engines.leaderboard import collect
 from paddlex_ml.engines.search import space as spaces
 from paddlex_ml.engines.search.space import Space
@@ -81,6 +82,7 @@ def run(
     _require_optuna()
     from paddlex_ml.engines.search.study import SearchStudy  # a second of imports
 
+    named_paths.check_weights(config)
     note = _describe(config, space)
     with sweeps.writing(output):
         folder = SweepFolder(output)

@@ -142,6 +142,8 @@ def run(
     runs = planned.runs
     if is_dry:
         return SweepOutcome(list_commands(command, runs, output))
+    for config in planned.configs:
+        named_paths.check_weights(config)
     lists = digest_lists(planned.configs, has_folds=request.folds is not None)
     with writing(output):
         done = find_done(planned, lists, output)
@@ -178,11 +180,8 @@ def _refuse_equal(runs: Sequence[PlannedRun], configs: Sequence[Config]) -> None
 def digest_lists(configs: Sequence[Config], *, has_folds: bool = False) -> list[dict[str, str]]:
     """The digests of the lists of each run, none where it makes them by itself, or is of a fold.
 
-    Raises PaddlexMLError where weights or a data set are missing, or one has faults: each run would
-    end with them.
+    Raises PaddlexMLError where a data set is missing or has faults, which would end each run.
     """
-    for config in configs:
-        named_paths.check_weights(config)
     by_reference = [options_by_size.is_by_reference(config) for config in configs]
     if has_folds and any(by_reference):
         check = f"{assignment('Global.mode', 'check_dataset')}"

@@ -235,10 +235,10 @@ def test_a_result_that_does_not_serve_is_refused_before_any_image_is_read(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("none.json", "there is no such file"),
+        ("none.json", "nothing to compare with there"),
         ("empty", "there is no such file"),
         ("broken.json", "cannot be read"),
-        ("none", "no such weight file"),
+        ("none", "nothing to compare with there"),
     ],
 )
 def test_what_is_not_there_to_compare_with_is_named(

@@ -317,7 +317,7 @@ def truncated(toy_run: Path, folder: Path) -> Path:
             "the weights have 7 classes, the data set has 3",
             "-o Global.dataset_dir=",
         ),
-        (lambda *_: "none", "no such weight file: none", "weight_path=null"),
+        (lambda *_: "missing", "no such weight file: missing", "weight_path=null"),
     ],
 )
 def test_weights_that_do_not_serve_are_refused_with_the_repair(

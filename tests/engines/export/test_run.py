@@ -273,7 +273,8 @@ def test_missing_packages_are_told_before_the_weights_are_read(
     run: Run, copy_of_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    path = copy_of_run / "best_model" / "missing.pdparams"
+    path = copy_of_run / "best_model" / "damaged.pdparams"
+    path.write_bytes(b"no weights")
     code, err = run("export", None, copy_of_run, "Export.format=onnx", f"Export.weight_path={path}")
     assert code == 2
     assert "onnxruntime, not installed here" in err

@@ -79,6 +79,9 @@ def test_the_command_names_the_training_and_json_is_the_result_alone(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plan_run, "run", lambda config: PLANNED)
+    Path("data").mkdir()
+    for name in ("label.txt", "train.txt", "val.txt"):
+        Path("data", name).touch()
     words = ["-c", "PP-LCNet_x1_0_ML", "-o", "Global.mode=plan", "Global.dataset_dir=data"]
     words += ["Train.batch_size=auto"]
     assert cli.main(words) == 0
@@ -88,7 +91,7 @@ def test_the_command_names_the_training_and_json_is_the_result_alone(
     assert shown[-1].endswith("train -o Global.dataset_dir=data -o Train.batch_size=8")
     assert cli.main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == msgspec.to_builtins(PLANNED)
-    assert os.listdir() == []
+    assert os.listdir() == ["data"]
 
 
 def test_a_result_of_any_mode_is_printed_as_json(

@@ -279,7 +279,7 @@ def other_model(folder: Path) -> str:
     ("override", "message", "fix"),
     [
         (other_model, "weights of another model: 0 of the", "with -c"),
-        ("Train.pretrain_weight_path=none", "no such weight file: none", "Train.pretrain_weight"),
+        ("Train.pretrain_weight_path=lost", "no such weight file: lost", "Train.pretrain_weight"),
         (
             "Train.pretrain_weight_path=.",
             "the folder holds no weight file: .",
@@ -292,8 +292,8 @@ def other_model(folder: Path) -> str:
             "-o Train.pretrain_weight_path=starter, which takes the weights that come with",
         ),
         (
-            "Train.resume_path=none",
-            "no checkpoint there: none",
+            "Train.resume_path=missing",
+            "no checkpoint there: missing",
             "resume_path=null begins anew",
         ),
         ("Train.num_classes=5", "Train.num_classes is 5, label.txt names 3", "num_classes=null"),
