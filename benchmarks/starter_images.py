@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drawn images that a backbone learns from: outlines, textures and colours, lit and overlapping.
 
-Each image has a ground and one to five things. Its labels are what the ground is made of, and of
-each thing that is plainly visible its outline, its texture and its colour: 62 classes. Used by
-`starter_weights.py`, which trains the starter weights.
+Each image has a ground and one to five things. Of each pixel it is known what it shows: a texture,
+of the ground or of a thing, an outline, and a colour. Used by `starter_weights.py`, which trains
+the starter weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 Map = np.ndarray
 """[S, S], float32, 0 to 1."""
-VISIBLE = 0.4
-"""The share of a thing that must be in sight for its labels."""
 
 
 def _fit(values: Map) -> Map:
@@ -282,18 +279,9 @@ COLOURS = {
 }
 """Hue in degrees, saturation and value."""
 
-CLASSES = [
-    *(f"ground of {name}" for name in TEXTURES),
-    *TEXTURES,
-    *(f"{name} outline" for name in OUTLINES),
-    *COLOURS,
-]
-"""The labels, in their order."""
-
-
-class _Thing(NamedTuple):
-    mask: Map
-    names: tuple[str, ...]
+_TEXTURES, _OUTLINES, _COLOURS = list(TEXTURES), list(OUTLINES), list(COLOURS)
+PARTS = (2 * len(_TEXTURES), 1 + len(_OUTLINES), len(_COLOURS))
+"""How many textures (of grounds, then of things), outlines (with none) and colours there are."""
 
 
 def _colour(rng: np.random.Generator, name: str) -> np.ndarray:
@@ -354,8 +342,10 @@ def _mask(rng: np.random.Generator, name: str, size: int, radius: float) -> Map:
     return image.astype(np.float32) / 255
 
 
-def _place(rng: np.random.Generator, image: np.ndarray, size: int) -> _Thing:
-    """Draw one thing with its shadow into the image."""
+def _place(
+    rng: np.random.Generator, image: np.ndarray, size: int
+) -> tuple[Map, tuple[int, int, int]]:
+    """Draw one thing with its shadow into the image: where it is, and what its pixels show."""
     outline, texture, colour = (
         str(rng.choice(list(names))) for names in (OUTLINES, TEXTURES, COLOURS)
     )
@@ -374,21 +364,24 @@ def _place(rng: np.random.Generator, image: np.ndarray, size: int) -> _Thing:
         depth = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
         painted *= (0.45 + 0.55 * np.minimum(depth / (radius * 0.5), 1))[..., None]
     image += mask[..., None] * (painted - image)
-    return _Thing(mask, (texture, f"{outline} outline", colour))
+    numbers = (_TEXTURES.index(texture), _OUTLINES.index(outline), _COLOURS.index(colour))
+    return mask, (len(_TEXTURES) + numbers[0], 1 + numbers[1], numbers[2])
 
 
 def draw(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """An RGB image, uint8 [size, size, 3], and its targets, uint8 [len(CLASSES)]."""
-    ground = str(rng.choice(list(TEXTURES)))
-    main = _colour(rng, str(rng.choice(list(COLOURS))))
+    """An RGB image, uint8 [size, size, 3], and what each pixel shows, uint8 [size, size, 3].
+
+    The last are numbers below those of PARTS: texture (of the ground, then of things), outline (0
+    for the ground) and colour.
+    """
+    ground, colour = (str(rng.choice(list(names))) for names in (TEXTURES, COLOURS))
+    main = _colour(rng, colour)
     image = _paint(rng, TEXTURES[ground](rng, size), main)
-    things = [_place(rng, image, size) for _ in range(int(rng.integers(1, 6)))]
-    names, free = {f"ground of {ground}"}, np.ones((size, size), np.float32)
-    for mask, texts in reversed(things):  # the last one lies on top
-        area = float(mask.sum())
-        if float((mask * free).sum()) >= VISIBLE * max(area, size * size / 200):
-            names.update(texts)
-        free *= 1 - mask
+    parts = np.zeros((size, size, 3), np.uint8)
+    parts[...] = (_TEXTURES.index(ground), 0, _COLOURS.index(colour))
+    for _ in range(int(rng.integers(1, 6))):  # the last one lies on top
+        mask, numbers = _place(rng, image, size)
+        parts[mask > 0.5] = numbers
     x, y = _grid(size)
     a, b = rng.uniform(-0.35, 0.35, 2)
     image *= (1 + a * (x - 0.5) + b * (y - 0.5))[..., None] * rng.uniform(0.75, 1.15)
@@ -398,5 +391,4 @@ def draw(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.0))
     image += rng.normal(0, rng.uniform(0, 0.03), image.shape).astype(np.float32)
-    targets = np.array([name in names for name in CLASSES], np.uint8)
-    return (np.clip(image, 0, 1) * 255).astype(np.uint8), targets
+    return (np.clip(image, 0, 1) * 255).astype(np.uint8), parts
