@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, NamedTuple
 
 from paddlex_ml import program
 from paddlex_ml.data.inventory import Inventory
@@ -21,6 +21,7 @@ from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import Collector
+from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import archives, csv_text, regular_file
 from paddlex_ml.wording import count, first_names
 
@@ -50,8 +51,13 @@ class TableRow(NamedTuple):
     cells: list[str]
 
 
-Sheet: TypeAlias = tuple[str, Iterator[TableRow]]
-"""Name and rows."""
+class Sheet(NamedTuple):
+    """The rows of a sheet of a workbook that are not empty."""
+
+    name: str
+    rows: list[TableRow]
+    titles: list[TableRow]
+    """Those with one cell above the table, which are no part of it."""
 
 
 @dataclass
@@ -94,12 +100,10 @@ class Table:
 def read_tables(collector: Collector, path: str) -> list[Table]:
     """Read the table of a text file, or those of a workbook; faults go to the collector."""
     if path.lower().endswith(WORKBOOK):
-        every = list(_read_workbook(collector.root / path, path))
-        sheets = _tables_of(every)
-        others = [title for title, _ in every if title not in [each for each, _ in sheets]]
-        if others:
-            shown = f"{count(len(others), 'sheet')} of one column: {first_names(others, 5)}"
-            collector.notes.append(f"{path}: left out: {shown}")
+        every = _read_workbook(collector.root / path, path)
+        chosen = _tables_of(every)
+        collector.notes += _tell_left_out(path, every, chosen)
+        sheets = [(each.name, iter(each.rows)) for each in chosen]
     else:
         lines = collector.read_lines(path, records=False)
         if any(line is None for line in lines):
@@ -128,8 +132,7 @@ def peek(inventory: Inventory, path: str) -> Table | None:
     """The first rows of the first table of a file; None where it has none or is damaged."""
     try:
         if path.lower().endswith(WORKBOOK):
-            sheets = [rows for _, rows in _tables_of(_read_workbook(inventory.root / path, path))]
-            rows = sheets[0]
+            rows = iter(_tables_of(_read_workbook(inventory.root / path, path))[0].rows)
         else:
             head = inventory.read_head(path)
             if len(head) == 2**16:
@@ -246,15 +249,25 @@ def find_delimiter(lines: Iterable[str]) -> str:
 # Workbooks
 
 
-def _tables_of(sheets: Iterable[Sheet]) -> list[Sheet]:
+def _tables_of(sheets: list[Sheet]) -> list[Sheet]:
     """The sheets with several columns, where there are some: others hold notes for people."""
-    known = [(title, [*rows]) for title, rows in sheets]
-    wide = [each for each in known if len(each[1][0].cells) > 1]
-    return [(title, iter(rows)) for title, rows in wide or known]
+    return [each for each in sheets if len(each.rows[0].cells) > 1] or sheets
 
 
-def _read_workbook(path: Path, name: str) -> Iterator[Sheet]:
-    """Name and rows of each sheet that is not empty. Raises PaddlexMLError."""
+def _tell_left_out(path: str, every: list[Sheet], chosen: list[Sheet]) -> Iterator[str]:
+    """Notes about sheets that are no tables, and about rows above tables."""
+    if others := [each.name for each in every if each not in chosen]:
+        shown = f"{count(len(others), 'sheet')} of one column: {first_names(others, 5)}"
+        yield f"{path}: left out: {shown}"
+    for each in chosen:
+        if each.titles:
+            rows = f"{count(len(each.titles), 'row')} above the table of {each.name}"
+            shown = first_names([one_line(row.cells[0])[:60] for row in each.titles], 3)
+            yield f"{path}: left out: {rows}: {shown}"
+
+
+def _read_workbook(path: Path, name: str) -> list[Sheet]:
+    """Each sheet that is not empty. Raises PaddlexMLError."""
     try:
         from openpyxl import load_workbook
     except ImportError as error:
@@ -270,7 +283,7 @@ def _read_workbook(path: Path, name: str) -> Iterator[Sheet]:
             with regular_file.open_regular(path, regular_file.LARGEST_LIST, is_text=False) as file:
                 _refuse_grown(file, path.stat().st_size)
                 book = load_workbook(file, read_only=True, data_only=True)
-                sheets = [(sheet.title, list(_read_sheet(sheet))) for sheet in book.worksheets]
+                sheets = [_read_sheet(sheet) for sheet in book.worksheets]
                 book.close()
     except Exception as error:  # openpyxl raises nearly anything for a damaged file
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
@@ -279,7 +292,7 @@ def _read_workbook(path: Path, name: str) -> Iterator[Sheet]:
             where=name,
             fix="open it in Excel, and save it as .xlsx or as CSV UTF-8",
         ) from error
-    yield from ((title, iter(rows)) for title, rows in sheets if rows)
+    return [each for each in sheets if each.rows]
 
 
 def _refuse_grown(file: BinaryIO, size: int) -> None:
@@ -290,11 +303,11 @@ def _refuse_grown(file: BinaryIO, size: int) -> None:
         raise ValueError(f"it unpacks to {unpacked:,} bytes, at most {most:,} are read")
 
 
-def _read_sheet(sheet: Any) -> Iterator[TableRow]:
+def _read_sheet(sheet: Any) -> Sheet:
     merged, open_cells = _find_merged(sheet), dict[int, tuple[int, str]]()
     sheet.reset_dimensions()  # what a file says of its size may be wrong
     width = taken = 0
-    titles: list[TableRow] = []
+    found = Sheet(str(sheet.title), [], [])
     for number, values in enumerate(sheet.iter_rows(values_only=True), 1):
         taken += len(values)
         if number > _MOST_ROWS or taken > _MOST_CELLS:  # a row may name any place
@@ -309,15 +322,14 @@ def _read_sheet(sheet: Any) -> Iterator[TableRow]:
         for column, last in merged.get(number, ()):
             open_cells[column] = (last, cells[column] if column < len(cells) else "")
         filled = [cell for cell in cells if cell]
-        if not width and len(titles) < _TITLES and len(filled) == 1 and not _begins(filled[0]):
-            titles.append(TableRow(number, filled))
+        is_title = not width and len(found.titles) < _TITLES and len(filled) == 1
+        if is_title and not _begins(filled[0]):
+            found.titles.append(TableRow(number, filled))
             continue
-        if not width:
-            width = max(i for i, cell in enumerate(cells, 1) if cell)
-            yield from titles if width == 1 else ()
-        yield TableRow(number, _fit([*cells, *[""] * (width - len(cells))], width))
-    if not width:
-        yield from titles
+        width = width or max(i for i, cell in enumerate(cells, 1) if cell)
+        found.rows.append(TableRow(number, _fit([*cells, *[""] * (width - len(cells))], width)))
+    # A sheet of one column has no titles.
+    return found if width > 1 else Sheet(found.name, [*found.titles, *found.rows], [])
 
 
 def _begins(cell: str) -> bool:

@@ -116,6 +116,8 @@ def test_titles_and_sheets_of_notes_are_no_table(plant: Plant, labels: Any) -> N
     dataset = csv_table.read(root, Options())
     assert labels(dataset) == {"train": {"a.jpg": ["cat", "dog"], "b.jpg": []}}
     assert "t.xlsx: left out: 1 sheet of one column: notes" in dataset.notes
+    above = "2 rows above the table of data: Our photographs, of 2026"
+    assert f"t.xlsx: left out: {above}" in dataset.notes
 
 
 def test_a_first_image_without_labels_is_no_title(plant: Plant, refusal: Any) -> None:
