@@ -253,7 +253,7 @@ def _refuse_others(
             "--demo draws a data set and stops: leave the other options to the next command"
         )
     keys = [text.partition("=")[0].strip() for text in arguments.override]
-    if arguments.data is not None and "Global.dataset_dir" in keys:
+    if arguments.data is not None and _DATA_KEY in keys:
         parser.error("--data and -o Global.dataset_dir both name a data set: leave out one")
     if arguments.reproduce is not None and typed:
         parser.error(f"--reproduce repeats a run with its own configuration: leave out {listed}")

@@ -146,10 +146,10 @@ def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | U
             _refuse_other_images(config)
         for name in draft.lists:
             values = getattr(draft.parsed.dataset, name).values
-            if count := targets.count_unknown(values):
+            if unknown := targets.count_unknown(values):
                 logger.info(
                     "%s.txt: %s labels are unknown (%.1f %%): a training leaves them out",
-                    *(name, f"{count:,}", 100 * count / np.prod(values.shape)),
+                    *(name, f"{unknown:,}", 100 * unknown / np.prod(values.shape)),
                 )
         train = draft.parsed.dataset.train
         for sentence in soft_targets.tell(train.soft, train.weights):

@@ -124,8 +124,8 @@ def understand(
 
     images: the folder of the images, where it is another one. kind: the format, where the user has
     named it. division: as the user wants it; None leaves it to the source, and else to
-    `VAL_PERCENT`. Raises PaddlexMLError where nothing is
-    recognised, with every fault of the source, and where `target` is something else.
+    `VAL_PERCENT`. Raises PaddlexMLError where nothing is recognised, with every fault of the
+    source, and where `target` is something else.
     """
     folder, only = _locate(source)
     inventory = Inventory(folder)
@@ -203,9 +203,9 @@ def _read_lists(inventory: Inventory, options: Options, of_lists: ListOptions) -
 def _convert(folder: Path, kind: str, options: Options) -> tuple[Draft, str]:
     """The lists of annotations, and what these are."""
     draft = rewrite.draft_conversion(folder, kind, options)
-    return draft, draft.notes.pop(0).removeprefix(
-        "recognised as "
-    ) if kind == registry.AUTO else kind
+    if kind != registry.AUTO:
+        return draft, kind
+    return draft, draft.notes.pop(0).removeprefix("recognised as ")
 
 
 def _take_relations_along(folder: Path, target: Path) -> list[str]:
