@@ -19,6 +19,7 @@ from paddlex_ml.artifacts.run_folder import (
     is_exported,
 )
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import near_names
 from paddlex_ml.wording import path_override
 
 
@@ -37,10 +38,12 @@ def find_weight_file(text: str, key: str, null: str) -> Path:
             where=key,
             fix=f"name the weight file: {path_override(key, inside)}",
         )
+    near = near_names.find(Path(text))
+    guess = f"{path_override(key, near)} is there; or " if near else ""
     raise PaddlexMLError(
         f"{_describe_missing(Path(text))}: {text}",
         where=key,
-        fix=f"name an existing file behind {key}, or -o {key}=null, which {null}",
+        fix=f"{guess}name an existing file behind {key}, or -o {key}=null, which {null}",
     )
 
 

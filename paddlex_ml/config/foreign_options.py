@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paddlex_ml.artifacts.run_folder import EXAMPLE
 from paddlex_ml.config import foreign_words, shipped, validation, yaml_text
 
 _LETTERS = {
@@ -28,7 +27,6 @@ _WEIGHTS_KEYS = {
 _WEIGHTS_WORDS = ("model", "model_path", "model_dir", "weight", "weights", "checkpoint", "ckpt")
 _CONFIGS = ("cfg", "config_file", "config_path", "yaml")
 _AFTER_TRAINING = ("evaluate", "export", "benchmark", "predict")
-_TRAINED = f"output/{EXAMPLE.config_yaml.name}"
 _SHIPPED = "PP-LCNet_x1_0_ML"
 _FILE = re.compile(r".+\.(pdparams|safetensors|pt|pth)", re.IGNORECASE)
 
@@ -56,7 +54,8 @@ class Meant:
             elif "Global.dataset_dir" in values and mode in ("", "train", "check_dataset"):
                 start = ["--data", values.pop("Global.dataset_dir")]
             else:
-                start = ["-c", _TRAINED if mode in _AFTER_TRAINING else _SHIPPED]
+                trained = mode in _AFTER_TRAINING
+                start = ["-c", str(shipped.find_trained()) if trained else _SHIPPED]
         overrides = [validation.assignment(key, value) for key, value in values.items()]
         return [*start, *kept, *(["-o", *overrides] if overrides else [])]
 

@@ -82,6 +82,10 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
         *("resume_from", "resume_from_checkpoint", "checkpoint", "checkpoints"),
         *("resume_checkpoint", "ckpt_path"),
     ),
+    "save_img": (
+        *("save_pictures", "save_picture", "save_image", "save_images", "save_vis", "visualize"),
+        *("draw", "plot", "show"),
+    ),
     "save_interval": ("save_freq", "save_period", "save_every", "save_interval_epochs"),
     "save_path": ("save_txt", "infer_output"),
     "seed": ("random_seed", "random_state", "manual_seed"),

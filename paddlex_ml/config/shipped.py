@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,16 @@ from paddlex_ml import systems
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config import values, yaml_text
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import near_names
 from paddlex_ml.wording import literal_path
 
 _IN_A_CLONE = Path("configs") / "modules" / "image_multilabel_classification"
+
+
+TRAINED = RunFolder(Path("output")).config_yaml
+"""The configuration of a training where no output folder was named."""
+_MOST = 500
+"""Folders that are looked at for a training."""
 
 
 def folder() -> Path:
@@ -63,7 +71,22 @@ def _find_near(path: Path) -> Path | None:
         candidates += [path.with_suffix(ending) for ending in (".yaml", ".yml") if path.name]
     if os.path.isdir(path) and path.name not in ("", ".."):  # of a checkpoint
         candidates.append(RunFolder(path.parent).config_yaml)
+    if path.name == TRAINED.name:
+        candidates += [find_trained()]
+    candidates.append(near_names.find(path) or path)
     return next((each for each in candidates if os.path.isfile(each)), None)
+
+
+def find_trained() -> Path:
+    """`TRAINED`, or where it is not there the newest of the trainings up to two folders below."""
+    here = [TRAINED] if TRAINED.is_file() else []
+    found = here or [
+        run.config_yaml
+        for depth in ("*", "*/*")
+        for run in map(RunFolder, islice(Path().glob(depth), _MOST))
+        if run.config_yaml.is_file() and run.run_json.is_file()
+    ]
+    return max(found, key=os.path.getmtime, default=TRAINED)
 
 
 @cache

@@ -8,18 +8,39 @@ from pathlib import Path
 
 from paddlex_ml.data import journal
 from paddlex_ml.data.faults import DatasetFault, combine
+from paddlex_ml.storage import near_names
+from paddlex_ml.wording import path_override
 
 LABEL_FILE, TRAIN_FILE, VAL_FILE = "label.txt", "train.txt", "val.txt"
+_KEY = "Global.dataset_dir"
 
 
 def find_folder_fault(root: Path) -> DatasetFault | None:
-    """The fault of a data set folder that is none; None where there is one."""
-    if root.is_dir():
+    """The fault of a data set folder that is none; None where there is one.
+
+    A folder without any list is none where its parent, or the only such folder in it, has them.
+    """
+    if not root.is_dir():
+        state = "is not a folder" if root.exists() else "does not exist"
+        near = near_names.find(root)
+        folder = path_override(_KEY, near or Path("./dataset/my_set"))
+        fix = f"{folder} (the folder that holds label.txt, train.txt and val.txt)"
+        return DatasetFault("folder missing", "", f"the data set folder {root} {state}", fix)
+    if any((root / name).exists() for name in (LABEL_FILE, TRAIN_FILE, VAL_FILE)):
         return None
-    state = "is not a folder" if root.exists() else "does not exist"
-    folder = "-o Global.dataset_dir=./dataset/my_set"
-    fix = f"{folder} (the folder that holds label.txt, train.txt and val.txt)"
-    return DatasetFault("folder missing", "", f"the data set folder {root} {state}", fix)
+    try:
+        inside = [each for each in sorted(root.iterdir()) if _has_lists(each)]
+    except OSError:  # it may be entered, not listed
+        inside = []
+    found = [root.parent] if _has_lists(root.parent) else inside
+    if len(found) != 1:
+        return None
+    text = f"the data set folder {root} has no lists: they are in {found[0]}"
+    return DatasetFault("folder missing", "", text, path_override(_KEY, found[0]))
+
+
+def _has_lists(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (LABEL_FILE, VAL_FILE))
 
 
 def describe(name: str) -> DatasetFault:

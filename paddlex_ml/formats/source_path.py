@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 
 from paddlex_ml import program, systems
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.storage import near_names
 from paddlex_ml.wording import path_override
 
 KEY = "Global.dataset_dir"
@@ -22,9 +20,8 @@ def refuse(source: Path) -> None:
         return
     if not source.is_file():
         fix = "name a folder of photographs, or a table with their names and labels"
-        with suppress(OSError):
-            if alike := get_close_matches(source.name, os.listdir(source.parent), n=1):
-                fix = f"{path_override(KEY, source.with_name(alike[0]))} is there; or {fix}"
+        if near := near_names.find(source):
+            fix = f"{path_override(KEY, near)} is there; or {fix}"
         raise PaddlexMLError(f"{source} does not exist", where=KEY, fix=fix)
     suffix = source.suffix.lower()
     if suffix in _ARCHIVES:

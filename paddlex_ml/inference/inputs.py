@@ -30,7 +30,7 @@ from paddlex_ml.data.transforms import SUFFIXES, decode_image, read_image
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.inference import frames, image_paths, pixels
 from paddlex_ml.inference.pixels import BGR, ArrayOrder
-from paddlex_ml.storage import fetch_image
+from paddlex_ml.storage import fetch_image, near_names
 from paddlex_ml.wording import first_names
 
 _KINDS = (
@@ -292,10 +292,12 @@ def _find_path(path: str, how: _Reading, listed_in: str | None = None) -> Iterat
     else:
         pixels.refuse_text(path)
         start = "the current folder" if listed_in is None else f"the folder of {listed_in}"
+        near = near_names.find(Path(path))
+        guess = f"{pixels.shorten(str(near))} is there: " if near else ""
         raise PaddlexMLError(
             f"no such file or folder: {pixels.shorten(path)}",
             where=pixels.shorten(os.path.abspath(path)),
-            fix=f"correct the path; a relative one starts at {start}",
+            fix=f"{guess}correct the path; a relative one starts at {start}",
         )
 
 

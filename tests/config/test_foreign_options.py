@@ -15,6 +15,11 @@ START = "-c PP-LCNet_x1_0_ML"
 LATER = "-c output/config.yaml"
 
 
+@pytest.fixture(autouse=True)
+def _no_training_is_near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 def refuse(typed: str) -> PaddlexMLError:
     with pytest.raises(PaddlexMLError, match="unrecognized arguments") as caught:
         command_line.parse(shlex.split(typed))
@@ -112,6 +117,13 @@ def test_words_of_other_tools_are_answered_with_the_command(typed: str, meant: s
     assert len(str(error).splitlines()) == 3
     if "--help" not in meant and "--version" not in meant:
         command_line.parse(shlex.split(meant))
+
+
+def test_a_training_in_another_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "demo" / "output").mkdir(parents=True)
+    for name in ("config.yaml", "run.json"):
+        (tmp_path / "demo" / "output" / name).touch()
+    assert " -c demo/output/config.yaml -o Global.mode=predict " in refuse("predict a.jpg").fix
 
 
 def test_the_keys_stand_in_the_first_line() -> None:

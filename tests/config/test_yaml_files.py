@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -114,6 +115,25 @@ def test_a_name_that_nothing_has_lists_the_models(tmp_path: Path) -> None:
     assert all(model in caught.value.fix for model in MODELS)
     with pytest.raises(PaddlexMLError, match="is a folder, not a YAML file"):
         shipped.find(str(tmp_path))
+
+
+def test_the_newest_training_nearby_is_named_where_there_is_none_in_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("runs/old", "runs/new", "runs/no training")):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").touch()
+        os.utime(folder / "config.yaml", (number, number))
+        if name != "runs/no training":
+            (folder / "run.json").touch()
+    with pytest.raises(PaddlexMLError) as caught:
+        shipped.find("output/config.yaml")
+    assert caught.value.fix == "-c runs/new/config.yaml"
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "config.yaml").touch()
+    assert shipped.find_trained() == shipped.TRAINED
 
 
 @pytest.mark.parametrize("typed", ["my run", "my run/", "my run/latest", "my run/config.yml"])

@@ -47,7 +47,7 @@ def run(mode: str, *overrides: str) -> int:
         ("export", "Export.weight_path=a", "", "no such weight file: a"),
         ("benchmark", "Export.weight_path=null", "", "no trained model there: "),
         ("train", "Global.dataset_dir=dta", "dta", "the data set folder dta does not exist"),
-        ("evaluate", "Global.dataset_dir=.", "label.txt", "label.txt: label.txt does not exist"),
+        ("evaluate", "Global.dataset_dir=.", ".", "has no lists: they are in data"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused_before_paddle_is_imported(
