@@ -322,6 +322,8 @@ def _fail(error: BaseException, job: tuple[str, Path] | None) -> int:
     hint = ""
     if job and job[0] == "train" and RunFolder(job[1]).latest.weights.is_file():
         hint = "; to go on, repeat the command with -o Train.resume_path=auto"
+        if RunFolder(job[1]).config_yaml.is_file():  # for who typed `make demo`, or a script
+            hint += f", or: {next_command.after_stop(job[1])}"
         error = _name_checkpoint(error, RunFolder(job[1]).latest.folder)
     report = terminal.print_error(error, hint)
     if job and job[0] == "train" and earlier_run.show_result(job[1]):

@@ -77,6 +77,13 @@ def after_training(config: Config) -> str:
     return _write(saved, _list_words("predict", [], _choose_image(config, [])))
 
 
+def after_stop(output: Path) -> str:
+    """The rest of the training that stopped in this folder, with the options saved there."""
+    saved = literal_path(RunFolder(output).config_yaml)
+    rest = [validation.assignment("Global.mode", "train")]
+    return _write(saved, [*rest, validation.assignment("Train.resume_path", "auto")])
+
+
 def after_evaluation(
     config: Config, config_file: str, overrides: Sequence[str], result: EvaluationResult
 ) -> str:

@@ -219,8 +219,8 @@ def test_a_stopped_training_saves_its_state_and_goes_on_as_if_nothing_had_happen
     said = process.text()
     assert "Traceback" not in said
     assert f"{name}: saving the state after this step" in said
-    hint = f"stopped by {name}; to go on, repeat the command with -o Train.resume_path=auto"
-    assert hint in said
+    hint = f"stopped by {name}; to go on, repeat the command with -o Train.resume_path=auto, or: "
+    printed = shlex.split(said.partition(hint)[2].splitlines()[0])
     progress = checkpoint.read_progress(output / "latest")
     assert progress is not None
     assert 1 <= progress["epoch"] < EPOCHS
@@ -229,7 +229,7 @@ def test_a_stopped_training_saves_its_state_and_goes_on_as_if_nothing_had_happen
     # The best model of the first epoch: exported for who pressed Ctrl-C, not for a scheduler that
     # gives seconds.
     assert (output / "best_model" / "inference" / "inference.json").is_file() == exported
-    done = run(*training(output, "Train.resume_path=auto"), folder=tmp_path)
+    done = run(*printed[printed.index("-c") :], folder=tmp_path)
     assert done.returncode == 0, done.stderr
     before = f", after {count(progress['epoch'], 'epoch')} and "
     assert before + count(progress["step"], "step") in done.stderr
