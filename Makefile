@@ -6,6 +6,9 @@ SECONDS ?= 20
 BIN := .venv/bin
 RUN := $(BIN)/python main.py -c PP-LCNet_x1_0_ML -o Global.output=demo/output
 DATA := demo/scenes
+# Of demo-photos: other photographs need another folder.
+OUT ?= demo/photos
+export OUT
 # Where both demos start; paddlex_ml/data/demo.py names the same.
 START := Train.pretrain_weight_path=starter
 # loadfile: tests of a file share its fixtures. The files keep the order of tests/conftest.py.
@@ -33,12 +36,14 @@ demo: .venv/demo $(DATA)  ## draw a data set, train on it, evaluate, predict: ab
 	@echo "== 1 of 4: check the data set"
 	$(RUN) -o Global.mode=check_dataset -o Global.dataset_dir=$(DATA)
 	@echo "== 2 of 4: train; watch the mAP rise (about four minutes)."; \
-	 echo "   Ten epochs are few: twice the rate, no RandAugment, plain cross-entropy."
-	$(RUN) -o Global.mode=train -o Global.dataset_dir=$(DATA) -o $(START) \
-	    -o Train.image_size=128 -o Train.batch_size=16 -o Train.epochs_iters=10 \
+	 echo "   Twelve epochs are few: twice the rate, no RandAugment, plain cross-entropy."
+	@if grep -qs '"done_flag": true' demo/output/train_result.json; then \
+	    echo "   demo/output holds a finished training: it stays. To train again, rename that folder."; \
+	 else set -x; $(RUN) -o Global.mode=train -o Global.dataset_dir=$(DATA) -o $(START) \
+	    -o Train.image_size=128 -o Train.batch_size=16 -o Train.epochs_iters=12 \
 	    -o Train.learning_rate=0.002 -o Train.augment.randaugment=false \
 	    -o Train.head_lr_mult=0.1 -o Train.loss.gamma_neg=0 -o Train.loss.clip=0 \
-	    -o Global.overwrite=true
+	    -o Train.save_interval=12 -o Train.resume_path=auto ; fi
 	@echo "== 3 of 4: evaluate, and put the tuned thresholds into the exported model"
 	$(BIN)/python main.py -c demo/output/config.yaml -o Global.mode=evaluate \
 	    -o Evaluate.save_threshold=true
@@ -46,7 +51,7 @@ demo: .venv/demo $(DATA)  ## draw a data set, train on it, evaluate, predict: ab
 	$(BIN)/python main.py -c demo/output/config.yaml -o Global.mode=predict \
 	    -o 'Predict.input=$(DATA)/images/00000?.jpg'
 	@echo
-	@echo "look at: demo/output/check_dataset/histogram.png   the data set"
+	@echo "look at: demo/output/check_dataset/report.html     the data set"
 	@echo "         demo/output/curves.png                    the curve"
 	@echo "         demo/output/evaluate/report.html          what the model can do, and what to do next"
 	@echo "         demo/output/predict/                      the predictions, with names and scores"
@@ -56,18 +61,18 @@ demo: .venv/demo $(DATA)  ## draw a data set, train on it, evaluate, predict: ab
 
 demo-photos: photos-are-named .venv/demo  ## the same on your own folder: make demo-photos DIR=my_photos
 	@echo "== 1 of 2: recognise and check what is there, train, evaluate"
-	$(BIN)/paddlex-ml --data "$$DIR" -o Global.mode=train -o Global.output=demo/photos \
-	    -o $(START) -o Evaluate.save_threshold=true -o Global.overwrite=true
+	@set -x; $(BIN)/paddlex-ml --data "$$DIR" -o Global.mode=train -o "Global.output=$$OUT" \
+	    -o $(START) -o Evaluate.save_threshold=true -o Train.resume_path=auto
 	@echo "== 2 of 2: predict on images that the training has not seen"
 	@# Complete lists of ours are used where they are: the result of the check names the folder.
-	@checked=$$($(BIN)/python -c "import json; print(json.load(open( \
-	    'demo/photos/check_dataset_result.json', encoding='utf-8'))['dataset_path'])") || exit 2; \
-	 set -x; $(BIN)/paddlex-ml -c demo/photos/config.yaml -o Global.mode=predict \
+	@checked=$$($(BIN)/python -c "import json, sys; print(json.load(open( \
+	    sys.argv[1], encoding='utf-8'))['dataset_path'])" "$$OUT/check_dataset_result.json") || exit 2; \
+	 set -x; $(BIN)/paddlex-ml -c "$$OUT/config.yaml" -o Global.mode=predict \
 	    -o "Predict.input=$$checked/val.txt"
 	@echo
-	@echo "look at: demo/photos/check_dataset/report.html     the data set"
-	@echo "         demo/photos/evaluate/report.html          what the model can do, and what to do next"
-	@echo "         demo/photos/predict/                      the predictions, with names and scores"
+	@echo "look at: $(OUT)/check_dataset/report.html     the data set"
+	@echo "         $(OUT)/evaluate/report.html          what the model can do, and what to do next"
+	@echo "         $(OUT)/predict/                      the predictions, with names and scores"
 
 # Before .venv is made, which takes minutes.
 photos-are-named:

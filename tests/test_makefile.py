@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make demo-photos`: its commands are recorded, then run here with a small model."""
+"""The demos of the Makefile: their commands are recorded, some then run with a small model."""
 
 from __future__ import annotations
 
@@ -89,6 +89,34 @@ def test_both_demos_start_from_the_same_weights(tmp_path: Path) -> None:
     assert start[1] in commands[0]
     assert commands[1][-1] == "Predict.input=./val.txt"  # complete lists lie in the folder itself
     assert "-o $(START)" in text[text.index("\ndemo: ") : text.index("\ndemo-photos: ")]
+
+
+def test_a_second_demo_on_other_photographs_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "my others").mkdir()
+    (tmp_path / "my others" / "check_dataset_result.json").write_text('{"dataset_path": "set"}')
+    done, commands = make(tmp_path, "demo-photos", "OUT=my others", folder=".")
+    assert done.returncode == 0, done.stderr
+    assert "Global.output=my others" in commands[0]
+    assert "Train.resume_path=auto" in commands[0]  # never in place of an earlier training
+    assert commands[1][:2] == ["-c", "my others/config.yaml"]
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_a_finished_training_of_the_demo_stays(tmp_path: Path, is_done: bool) -> None:
+    result = tmp_path / "demo" / "output" / "train_result.json"
+    result.parent.mkdir(parents=True)
+    result.write_text(json.dumps({"done_flag": is_done}, indent=4))
+    (tmp_path / "demo" / "scenes").mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "main.py").write_text(
+        "import json, sys; print(json.dumps(sys.argv[1:]), file=open('record.jsonl', 'a'))"
+    )
+    done, commands = make(tmp_path, "demo", folder=None)
+    assert done.returncode == 0, done.stderr
+    modes = [word for words in commands for word in words if word.startswith("Global.mode=")]
+    steps = ["check_dataset", *([] if is_done else ["train"]), "evaluate", "predict"]
+    assert modes == [f"Global.mode={step}" for step in steps]
+    assert ("To train again, rename that folder" in done.stdout) == is_done
 
 
 @pytest.mark.parametrize(
