@@ -44,9 +44,9 @@ KINDS = (
     Kind("lake", "land", 0.20, (0.15, 0.25), 5.0),
     Kind("sheep", "animal", 0.20, (0.22, 0.32), 1.5, 3),
     Kind("flowers", "plant", 0.19, (0.24, 0.36), 1.7),
-    Kind("moon", "sky", 0.16, (0.15, 0.21), 1.0),
+    Kind("moon", "sky", 0.22, (0.15, 0.21), 1.0),
     Kind("sailing boat", "vehicle", 0.13, (0.25, 0.38), 0.98),
-    Kind("balloon", "vehicle", 0.065, (0.34, 0.46), 0.66),
+    Kind("balloon", "vehicle", 0.08, (0.34, 0.46), 0.66),
     Kind("rainbow", "sky", 0.075, (0.36, 0.44), 2.0),
 )
 _ID = {kind.name: i for i, kind in enumerate(KINDS)}
@@ -135,7 +135,7 @@ def _choose(rng: Rng) -> list[str]:
         names = [kind.name for kind in KINDS if rng.random() < kind.chance]
         if "rainbow" in names and {"sun", "moon"} & {*names}:
             continue
-        if "moon" in names and "sun" in names:
+        if "moon" in names and {"sun", "balloon"} & {*names}:
             continue
         if "sailing boat" in names and "lake" not in names:
             names.append("lake")
@@ -158,8 +158,11 @@ def _choose_land(rng: Rng, wanted: list[str]) -> _Land:
     elif "rainbow" in wanted:
         hour = str(rng.choice(["noon", "overcast"]))
     else:
-        hours = ["noon", "morning", "evening", "overcast", "night"]
-        hour = str(rng.choice(hours, p=[0.4, 0.17, 0.15, 0.22, 0.06]))
+        # A night needs no moon, or the model learns the dark sky; no balloon flies then.
+        night = 0.0 if "balloon" in wanted else 0.2
+        day = {"noon": 0.4, "morning": 0.17, "evening": 0.17, "overcast": 0.26}
+        shares = [*(share * (1 - night) for share in day.values()), night]
+        hour = str(rng.choice([*day, "night"], p=shares))
     horizon = rng.uniform(0.46, 0.6)
     if "lake" not in wanted:
         return _Land(hour, horizon, None)

@@ -33,7 +33,7 @@ _RAINBOW = (
 )
 _BRIGHT = (
     *((214, 48, 44), (240, 190, 40), (46, 110, 196), (64, 158, 84)),
-    *((236, 120, 36), (150, 70, 160), (244, 240, 230), (30, 150, 160)),
+    *((236, 120, 36), (150, 70, 160), (30, 150, 160)),
 )
 
 
@@ -139,7 +139,7 @@ def draw_rainbow(brush: Brush, rng: Rng) -> None:
 
 def draw_balloon(brush: Brush, rng: Rng) -> None:
     """A hot-air balloon: striped envelope, ropes, basket; higher than wide."""
-    first, second = (_BRIGHT[i] for i in rng.choice(len(_BRIGHT), 2, replace=False))
+    first, second = pick(rng, _BRIGHT), (244, 240, 230)
     height = np.linspace(0, 1, 24)
     # From the mouth to the top: a cone below, a sphere above.
     profile = np.where(
