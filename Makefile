@@ -36,14 +36,14 @@ demo: .venv/demo $(DATA)  ## draw a data set, train on it, evaluate, predict: ab
 	@echo "== 1 of 4: check the data set"
 	$(RUN) -o Global.mode=check_dataset -o Global.dataset_dir=$(DATA)
 	@echo "== 2 of 4: train; watch the mAP rise (about four minutes)."; \
-	 echo "   Twelve epochs are few: twice the rate, no RandAugment, plain cross-entropy."
+	 echo "   Ten epochs are few: twice the rate, no RandAugment, plain cross-entropy."
 	@if grep -qs '"done_flag": true' demo/output/train_result.json; then \
 	    echo "   demo/output holds a finished training: it stays. To train again, rename that folder."; \
 	 else set -x; $(RUN) -o Global.mode=train -o Global.dataset_dir=$(DATA) -o $(START) \
-	    -o Train.image_size=128 -o Train.batch_size=16 -o Train.epochs_iters=12 \
+	    -o Train.image_size=128 -o Train.batch_size=16 -o Train.epochs_iters=10 \
 	    -o Train.learning_rate=0.002 -o Train.augment.randaugment=false \
 	    -o Train.head_lr_mult=0.1 -o Train.loss.gamma_neg=0 -o Train.loss.clip=0 \
-	    -o Train.save_interval=12 -o Train.resume_path=auto ; fi
+	    -o Train.save_interval=10 -o Train.resume_path=auto ; fi
 	@echo "== 3 of 4: evaluate, and put the tuned thresholds into the exported model"
 	$(BIN)/python main.py -c demo/output/config.yaml -o Global.mode=evaluate \
 	    -o Evaluate.save_threshold=true

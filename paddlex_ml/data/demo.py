@@ -19,15 +19,15 @@ from paddlex_ml.metrics.average_precision import constant_predictor_map
 from paddlex_ml.scenes import compose
 from paddlex_ml.storage import folders
 
-IMAGES, SIZE, SEED, VAL_PERCENT = 1200, 128, 42, 20
+IMAGES, SIZE, SEED, VAL_PERCENT = 1500, 128, 42, 20
 """Of the demo that `make demo` and --demo draw."""
 _TRAINING = (
     *("Train.pretrain_weight_path=starter", "Train.image_size=128", "Train.batch_size=16"),
-    *("Train.epochs_iters=12", "Train.learning_rate=0.002", "Train.augment.randaugment=false"),
+    *("Train.epochs_iters=10", "Train.learning_rate=0.002", "Train.augment.randaugment=false"),
     *("Train.head_lr_mult=0.1", "Train.loss.gamma_neg=0", "Train.loss.clip=0"),
-    *("Train.save_interval=12", "Train.resume_path=auto"),
+    *("Train.save_interval=10", "Train.resume_path=auto"),
 )
-"""Of `make demo`. Twelve epochs are few: twice the rate, more of it for the head, no RandAugment,
+"""Of `make demo`. Ten epochs are few: twice the rate, more of it for the head, no RandAugment,
 and plain cross-entropy."""
 _JPEG_QUALITY = 92
 

@@ -158,11 +158,8 @@ def _choose_land(rng: Rng, wanted: list[str]) -> _Land:
     elif "rainbow" in wanted:
         hour = str(rng.choice(["noon", "overcast"]))
     else:
-        # A night needs no moon, or the model learns the dark sky; no balloon flies then.
-        night = 0.0 if "balloon" in wanted else 0.2
-        day = {"noon": 0.4, "morning": 0.17, "evening": 0.17, "overcast": 0.26}
-        shares = [*(share * (1 - night) for share in day.values()), night]
-        hour = str(rng.choice([*day, "night"], p=shares))
+        hours = ["noon", "morning", "evening", "overcast"]  # a night has a moon
+        hour = str(rng.choice(hours, p=[0.4, 0.17, 0.17, 0.26]))
     horizon = rng.uniform(0.46, 0.6)
     if "lake" not in wanted:
         return _Land(hour, horizon, None)

@@ -104,7 +104,7 @@ def draw_cloud(brush: Brush, rng: Rng, hour: str) -> None:
     """Round puffs on a flat base, white above and grey below; 2 wide."""
     tint = {"evening": (255, 214, 190), "morning": (255, 240, 232)}.get(hour, (252, 252, 252))
     if hour == "night":
-        tint = (164, 172, 204)
+        tint = (112, 120, 154)
     shade = mix(tint, (90, 105, 140), 0.38)
     count = int(rng.integers(4, 7))
     across = np.linspace(-0.62, 0.62, count) + rng.uniform(-0.06, 0.06, count)
