@@ -42,7 +42,8 @@ def check(training: Training, output: Path, plan: Plan) -> None:
     with _trial_folder(output.resolve(), output) as folder:
         try_checkpoint(training.info, folder)
         try_export(training, folder)
-    logger.info("checked ahead: a checkpoint can be saved, and the model exported (%.1f s)", time.monotonic() - begin)
+    took = time.monotonic() - begin
+    logger.info("checked ahead: a checkpoint can be saved, and the model exported (%.1f s)", took)
 
 
 def refuse_obstacles(run: RunFolder, plan: Plan) -> None:

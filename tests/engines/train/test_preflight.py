@@ -125,7 +125,8 @@ def test_it_changes_neither_the_numbers_nor_the_folder(
     code, err = run("train", toy, tmp_path / "out", key)
     assert code == 0, err
     assert "checked ahead" not in err
-    assert "a checkpoint can be saved, and the model exported (" in (toy_run / "train.log").read_text()
+    log = (toy_run / "train.log").read_text()
+    assert "checked ahead: a checkpoint can be saved, and the model exported (" in log
     assert_same_ending(tmp_path / "out", toy_run)
     assert {path.name for path in toy_run.iterdir()} == {
         path.name for path in (tmp_path / "out").iterdir()
