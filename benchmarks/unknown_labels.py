@@ -146,7 +146,7 @@ def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float
     source, data = options.data / name, options.work / name / f"{arm.labels}-{seed}"
     output = options.work / name / f"run-{options.loss}-{arm.name}-{seed}"
     result, begin = output / "train_result.json", time.perf_counter()
-    if not result.is_file():
+    if not _is_done(result):
         dataset = annotation.read(source)
         data.mkdir(parents=True, exist_ok=True)
         if not (data / "images").exists():
@@ -166,7 +166,7 @@ def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float
             "Train.single_positive": str(arm.labels == "one").lower(),
             "Train.loss.name": options.loss,
             "Train.loss.unknown": arm.unknown,
-            "Train.loss.em_alpha": options.alpha,
+            **({"Train.loss.em_alpha": options.alpha} if arm.unknown == "em" else {}),
         }
         chosen = [*(f"{key}={value}" for key, value in keys.items()), *options.more]
         words = [word for text in chosen for word in ("-o", text)]
@@ -175,6 +175,10 @@ def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float
         print(f"{output.name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
     score: float = json.loads(result.read_text(encoding="utf-8"))["models"]["best"]["score"]
     return score
+
+
+def _is_done(result: Path) -> bool:
+    return result.is_file() and bool(json.loads(result.read_text(encoding="utf-8"))["done_flag"])
 
 
 def _fit_linear(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float:
