@@ -13,7 +13,7 @@ from pathlib import Path
 
 from paddlex_ml.artifacts import named_files
 from paddlex_ml.artifacts.run_folder import EXPORTS, WEIGHTS, RunFolder
-from paddlex_ml.config import options_by_size
+from paddlex_ml.config import options_by_size, shipped
 from paddlex_ml.config.rules import TRAINING
 from paddlex_ml.config.schema import STARTER, STARTER_MODEL, Config
 from paddlex_ml.data import missing_lists
@@ -22,6 +22,7 @@ from paddlex_ml.engines.train import earlier_run
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import source_path
 from paddlex_ml.storage import fetch
+from paddlex_ml.wording import path_override
 
 PRETRAINED, RESUME, TEACHER = "Train.pretrain_weight_path", "Train.resume_path", "Train.teacher"
 COMPARED = "Evaluate.compare_with"
@@ -67,11 +68,14 @@ def describe_null(key: str, model: str) -> str:
 
 def no_model(best: Path, key: str) -> PaddlexMLError:
     """The error of an output folder without the weights `best`, which the key's null means."""
+    near, guess = shipped.find_trained().parent, ""
+    if RunFolder(near).best_model.weights.is_file():
+        guess = f"{path_override('Global.output', near)} holds a training; or "
     return PaddlexMLError(
         f"no trained model there: {best} does not exist",
         where=key,
-        fix=f"train first (-o Global.mode=train), or name a file *{WEIGHTS} or a URL behind {key}, "
-        "or the training's folder behind Global.output",
+        fix=f"{guess}train first (-o Global.mode=train), or name a file *{WEIGHTS} or a URL behind "
+        f"{key}, or the training's folder behind Global.output",
     )
 
 

@@ -60,6 +60,18 @@ def test_a_path_that_leads_nowhere_is_refused_before_paddle_is_imported(
     assert (where or overrides.split()[-1].partition("=")[0]) in err
 
 
+def test_the_training_nearby_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("demo", "my output", "best_model")
+    folder.mkdir(parents=True)
+    for path in (folder.parent / "config.yaml", folder.parent / "run.json"):
+        path.touch()
+    assert run("evaluate") == 2
+    assert "holds a training" not in capsys.readouterr().err
+    (folder / "best_model.pdparams").touch()
+    assert run("evaluate") == 2
+    assert "fix:   -o 'Global.output=demo/my output' holds a" in capsys.readouterr().err
+
+
 def test_a_source_that_is_not_there_is_refused_before_paddle_is_imported(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
