@@ -42,7 +42,6 @@ TESTED_ELSEWHERE = {
     "data/deep_samples": ("data/test_transforms.py", "samples are seen in images that are read"),
     "data/inspect_images": ("data/test_check.py", "the check is what inspects images"),
     "data/lost_images": ("data/test_annotation.py", "lines of lists name the images"),
-    "data/missing_lists": ("engines/test_named_paths.py", "they are missed before a reader starts"),
     "data/preload": ("data/test_loader.py", "worker processes import it"),
     "data/worker": ("data/test_loader.py", "the loader starts the workers"),
     "distributed/addresses": ("distributed/test_launch.py", "a launch reads the addresses"),
