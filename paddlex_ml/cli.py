@@ -300,8 +300,8 @@ def _open_output(config: Config, held: ExitStack) -> None:
 
 
 def _write_card(mode: str, output: Path) -> None:
-    """Write MODEL_CARD.md again where a training or an evaluation has changed what it says."""
-    if mode in ("train", "evaluate"):
+    """Write MODEL_CARD.md again where a command has changed what it says: an export, thresholds."""
+    if mode in ("train", "evaluate", "export"):
         from paddlex_ml.report import model_card  # imports numpy
 
         try:

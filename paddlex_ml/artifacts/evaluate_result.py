@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from paddlex_ml.artifacts.run_record import RunIdentity
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.metrics.measures import ClassMeasures, Interval, Metrics
 from paddlex_ml.metrics.threshold_search import Method
 from paddlex_ml.storage import regular_file
@@ -58,7 +61,7 @@ class TunedResult(msgspec.Struct, frozen=True, kw_only=True):
     """The inference.yml files that the tuned thresholds are written into."""
     is_better: bool = True
     """Whether the tuned ones reach more than those in use on the images that they were tuned on. If
-    not, they are the ones in use, and nothing is saved."""
+    not, they are the ones in use, and only exports that have others get them."""
 
     @property
     def gain(self) -> float | None:
@@ -155,6 +158,27 @@ class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     better_than_guessing: bool | None = None
     """Whether the interval of the mAP, or without one the mAP, lies above the constant predictor's.
     None, and not in the file: no image has a label, or the file is older than this key."""
+    thresholds_from: str | None = None
+    """What holds the thresholds in use: the folder of an export, or Evaluate.threshold. None, and
+    not in the file: there is no export of the evaluated weights, or the file is older than this
+    key."""
+
+    epoch: int | None = None
+    """Epochs that the checkpoint had finished whose weights were evaluated. None, and not in the
+    file: it is none of a training, or the file is older than this key."""
+
+    @property
+    def thresholds_in_use(self) -> str:
+        """The thresholds in use in a few words, and what holds them."""
+        numbers = np.array([row.threshold for row in self.per_class], np.float32)
+        names = [row.name for row in self.per_class]
+        return describe_thresholds(numbers, names, self.thresholds_from)
+
+
+def describe_thresholds(numbers: np.ndarray, label_names: Sequence[str], place: str | None) -> str:
+    """Thresholds [C] in a few words, and what holds them, as `EvaluationResult.thresholds_from`."""
+    held = "no export of these weights is beside them" if place is None else f"of {place}"
+    return f"{per_class_threshold.describe(numbers, label_names)} ({held})"
 
 
 def read(path: Path) -> EvaluationResult:

@@ -15,7 +15,10 @@ import numpy as np
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.class_relations import ClassRelations
+from paddlex_ml.safe_text import one_line
 from paddlex_ml.wording import count, first_names
+
+_NAMED = 6  # classes with thresholds of their own, in a line
 
 Threshold: TypeAlias = float | Sequence[float] | Mapping[str | int, float] | np.ndarray
 """A number, one number per class, or a mapping with "default" and class ids or names."""
@@ -90,6 +93,23 @@ def _check_number(value: object, where: str) -> float:
         where=where,
         fix="write a number such as 0.5",
     )
+
+
+def describe(thresholds: np.ndarray, label_names: Sequence[str]) -> str:
+    """Thresholds [C] in a few words: the most frequent one, and classes that have another one."""
+    numbers = np.asarray(thresholds, np.float32)
+    values, counts = np.unique(numbers, return_counts=True)
+    usual = values[np.argmax(counts)]
+    is_shared = len(numbers) == 1 or counts.max() > 1
+    others = [
+        f"{name} {number:.4g}"
+        for name, number in zip(label_names, numbers, strict=True)
+        if not is_shared or number != usual
+    ]
+    if not others:
+        return f"{usual:.4g} for every class"
+    named = one_line(first_names(others, _NAMED))
+    return f"{usual:.4g}, but {named}" if is_shared else named
 
 
 @dataclass(frozen=True)

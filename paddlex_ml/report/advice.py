@@ -219,7 +219,7 @@ def _advise_on_thresholds(figures: Figures) -> Advice:
     moves = tuple(_find_moves(figures))
     if not tuned.is_better:
         text = Markup("No other thresholds are better than those in use, not even on the images "
-        "that were searched: these stay, and nothing is saved.")  # fmt: skip
+        "that were searched: these stay.")  # fmt: skip
         return Advice("note", "Keep the thresholds: tuning does not help", text)
     if tuned.method != "f1":
         mean = figures.show(f"thresholds.held_out.{'CP' if tuned.method == 'precision' else 'CR'}")

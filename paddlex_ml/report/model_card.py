@@ -2,7 +2,8 @@
 """best_model/MODEL_CARD.md: what a model is, what it was measured on, and where it is weak.
 
 The idea is that of Mitchell et al. 2019 (arXiv:1810.03993). The text comes from run.json,
-train_result.json and evaluate_result.json alone, so it says nothing that these files do not say.
+train_result.json, evaluate_result.json and the thresholds in the inference.yml of the export, so it
+says nothing that these files do not say.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
-from paddlex_ml.artifacts import evaluate_result, run_record
+from paddlex_ml.artifacts import evaluate_result, inference_yml, run_record
 from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.run_record import RunIdentity, RunRecord
 from paddlex_ml.artifacts.train_result import Best, StartedFrom, TrainResult
 from paddlex_ml.data.inventory import VAL_FILE
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.metrics.measures import ClassMeasures
 from paddlex_ml.report.advice import FEW
 from paddlex_ml.safe_text import one_line, visible
@@ -68,7 +71,8 @@ def write(
         trained = msgspec.convert(msgspec.to_builtins(result), Trained)
     if record is None or trained is None or not files.best_model.folder.is_dir():
         return None
-    text = "\n".join(_lines(record, trained, read_evaluation(files, record.id, evaluated)))
+    found = read_evaluation(files, record.id, trained, evaluated)
+    text = "\n".join(_lines(record, trained, found, _read_thresholds(files)))
     write_text(files.model_card, text + "\n")
     return files.model_card
 
@@ -82,19 +86,40 @@ def read_training(path: Path) -> Trained | None:
 
 
 def read_evaluation(
-    files: RunFolder, run_id: str, evaluated: EvaluationResult | None = None
+    files: RunFolder,
+    run_id: str,
+    trained: Trained | None,
+    evaluated: EvaluationResult | None = None,
 ) -> EvaluationResult | None:
-    """The evaluation of the best model of the training `run_id`, if the folder has one."""
+    """The evaluation of the best model of the training `run_id`, if the folder has one.
+
+    Not that of an earlier best model of the same training, which has gone on since.
+    """
     with suppress(PaddlexMLError):
         found = evaluated or evaluate_result.read(files.result("evaluate"))
         is_best = files.best_model.folder.name in Path(found.weight_path).parts
-        if is_best and found.run is not None and found.run.id == run_id:
+        best = None if trained is None else trained.models.best.epoch
+        is_newest = best is None or found.epoch in (None, best)
+        if is_best and is_newest and found.run is not None and found.run.id == run_id:
             return found
     return None
 
 
+def _read_thresholds(files: RunFolder) -> tuple[np.ndarray, Sequence[str]] | None:
+    """The thresholds [C] that predictions use, with the names of the classes; None: no export."""
+    path = files.best_model.inference.inference_yml
+    with suppress(PaddlexMLError):
+        found = inference_yml.read(path)
+        names = found.label_names
+        return per_class_threshold.resolve(found.threshold, names, where=str(path)), names
+    return None
+
+
 def _lines(
-    record: RunRecord, trained: Trained, evaluated: EvaluationResult | None
+    record: RunRecord,
+    trained: Trained,
+    evaluated: EvaluationResult | None,
+    predicting: tuple[np.ndarray, Sequence[str]] | None,
 ) -> Iterator[str]:
     best, metrics = trained.models.best, trained.metrics
     kind = {"raw": "raw", "ema": "averaged (EMA)"}[best.weights]
@@ -116,31 +141,38 @@ def _lines(
     yield "\n## Scores\n"
     yield f"- mAP in the training: {best.score:.4f}{_interval(metrics.MultiLabelMAP_ci95)}"
     yield f"- mAP of a predictor that gives every image the same scores: {metrics.constant_map:.4f}"
+    if predicting is None:
+        yield "- Thresholds of predictions: none, there is no exported model in `inference/`"
+    else:
+        described = _cell(per_class_threshold.describe(*predicting))
+        yield f"- Thresholds of predictions, in `inference/inference.yml`: {described}"
     if evaluated is None:
-        yield "\nNo evaluation of this model is in the folder: run `Global.mode=evaluate` for the"
-        yield "scores of the classes, thresholds and limits."
+        yield "\nevaluate\\_result.json is of no evaluation of this model, or not there: run"
+        yield "`Global.mode=evaluate` for the scores of the classes, thresholds and limits."
         return
-    yield from _describe_scores(evaluated)
+    yield from _describe_scores(evaluated, None if predicting is None else predicting[0])
     yield "\n## Limits found by the evaluation\n"
     yield from (f"- {limit}" for limit in _limits(record, metrics.constant_map, evaluated))
 
 
-def _describe_scores(evaluated: EvaluationResult) -> Iterator[str]:
-    """Measures over all classes, thresholds, and the table of the classes."""
+def _describe_scores(evaluated: EvaluationResult, predicting: np.ndarray | None) -> Iterator[str]:
+    """Measures over all classes, thresholds, and the table of the classes.
+
+    predicting: the thresholds of predictions [C]; None: there are none.
+    """
     measured, rows = evaluated.metrics, evaluated.per_class
     yield f"- mAP of the evaluation: {_number(measured.MultiLabelMAP)}" + _interval(
         measured.MultiLabelMAP_ci95
     )
     yield f"- Images: {measured.images:,}; digest of the list `{_cell(evaluated.val_digest)}`"
-    yield f"- Macro F1 at the thresholds below: {_number(measured.macro_f1)}"
+    used = _say_use(predicting, [row.threshold for row in rows])
+    yield f"- Macro F1 at the thresholds below: {_number(measured.macro_f1)}; {used}"
     if evaluated.thresholds is not None:
         tuned = evaluated.thresholds
-        state = (
-            "saved in inference.yml" if tuned.saved else "not saved: predictions do not use them"
-        )
+        used = _say_use(predicting, [row.tuned.threshold for row in rows if row.tuned])
         yield (
             f"- Tuned thresholds ({tuned.method}) reach {_number(tuned.held_out.macro_f1)} on "
-            + (f"images that they were not tuned on; {state}")
+            f"images that they were not tuned on; {used}"
         )
     shown = rows
     if len(rows) > _MOST_CLASSES:
@@ -155,6 +187,13 @@ def _describe_scores(evaluated: EvaluationResult) -> Iterator[str]:
         measures = [_number(value) for value in (*numbers, row.precision, row.recall, row.f1)]
         cells = [_cell(row.name), f"{row.positives:,}", _number(row.average_precision)]
         yield f"| {' | '.join([*cells, interval or '-', *measures])} |"
+
+
+def _say_use(predicting: np.ndarray | None, measured: Sequence[float]) -> str:
+    if predicting is None or predicting.shape != (len(measured),):
+        return "no exported model has them"
+    is_used = np.array_equal(predicting, np.asarray(measured, np.float32))
+    return "predictions use them" if is_used else "predictions do not use them"
 
 
 def _limits(record: RunRecord, constant: float, evaluated: EvaluationResult) -> Iterator[str]:

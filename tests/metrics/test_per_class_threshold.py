@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.metrics.per_class_threshold import LabelSelection, choose, resolve
+from paddlex_ml.metrics.per_class_threshold import LabelSelection, choose, describe, resolve
 
 LABELS = ["cat", "dog", "7", "red square"]
 
@@ -91,3 +91,19 @@ def test_the_published_labels_come_out(refdata):
         by_id = dict(zip(expected["class_ids"], expected["scores"], strict=True))
         assert scores[found] == pytest.approx([by_id[int(i)] for i in found], abs=1e-5)
         assert (np.diff(scores[found]) <= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ([0.5, 0.5, 0.5], "0.5 for every class"),
+        ([0.3], "0.3 for every class"),
+        ([0.5, 0.17, 0.5], "0.5, but b 0.17"),
+        ([0.1, 0.2], "a 0.1, b 0.2"),
+        ([0.5, 0.5, *(0.01 * i for i in range(1, 9))], "f 0.04, g 0.05, h 0.06 and 2 more"),
+    ],
+)
+def test_thresholds_are_described_in_a_few_words(numbers: list[float], text: str) -> None:
+    described = describe(np.array(numbers), "abcdefghij"[: len(numbers)])
+    assert described.endswith(text)
+    assert len(described) < 80

@@ -128,7 +128,7 @@ def test_an_evaluation_of_another_model_is_left_out(
 ) -> None:
     change(folder.result("evaluate"), spoil)
     text = card(folder)
-    assert "No evaluation of this model is in the folder" in text
+    assert "is of no evaluation of this model, or not there" in text
     assert "0.7500" not in text
 
 
@@ -165,7 +165,7 @@ def test_a_training_and_its_evaluation_write_the_card(
     output = tmp_path / "out"
     assert run("train", toy, output, "Train.epochs_iters=1")[0] == 0
     files = RunFolder(output)
-    assert "No evaluation of this model" in files.model_card.read_text()
+    assert "is of no evaluation of this model" in files.model_card.read_text()
     assert run("evaluate", toy, output)[0] == 0
     text = files.model_card.read_text()
     result = json.loads(files.result("evaluate").read_text())
@@ -173,3 +173,34 @@ def test_a_training_and_its_evaluation_write_the_card(
         assert f"| {measured['name']} | {measured['positives']} |" in text
     assert f"- mAP of the evaluation: {result['metrics']['MultiLabelMAP']:.4f}" in text
     assert "Fewer than 20 images show these classes" in text
+
+
+def test_the_card_says_which_thresholds_predictions_use(
+    run: Callable[..., tuple[int, str]], toy: Path, tmp_path: Path
+) -> None:
+    files = RunFolder(tmp_path / "out")
+    assert run("train", toy, files.output, "Train.epochs_iters=1")[0] == 0
+    keys = ("Evaluate.report=false", "Evaluate.label_errors=null", "Evaluate.bootstrap=0")
+    better = ("Evaluate.threshold=0.99", "Evaluate.save_threshold=true")
+
+    def after(mode: str, *more: str) -> tuple[str, str, str]:
+        """The thresholds of predictions, and whether they are those in use and the tuned ones."""
+        data = toy if mode == "evaluate" else None
+        code, err = run(mode, data, files.output, *more)
+        assert code == 0, err
+        lines = files.model_card.read_text().splitlines()
+        starts = ("- Thresholds of predictions", "- Macro F1 at", "- Tuned thresholds (f1)")
+        predicting, used, tuned = (
+            line.rpartition("; ")[2] for start in starts for line in lines if line.startswith(start)
+        )
+        return predicting, used, tuned
+
+    default, *rest = after("evaluate", *better[:1], *keys)
+    assert default.endswith("`inference/inference.yml`: 0.5 for every class")
+    assert rest == ["predictions do not use them", "predictions do not use them"]
+    saved, *rest = after("evaluate", *better, *keys)
+    assert saved != default
+    assert rest == ["predictions do not use them", "predictions use them"]
+    assert after("evaluate", *keys) == (saved, "predictions use them", "predictions use them")
+    new = after("export")
+    assert new == (default, "predictions do not use them", "predictions do not use them")

@@ -90,8 +90,8 @@ def log_thresholds(tuned: TunedResult) -> None:
         )
     if not tuned.is_better:
         logger.info(
-            "no other thresholds are better than those in use on these images: these stay, and "
-            "nothing is saved"
+            "no other thresholds are better than those in use on these images: these stay, and %s",
+            "the exports that have others get them" if tuned.saved else "nothing is saved",
         )
     elif tuned.saved and (tuned.gain or 0.0) < 0:
         logger.warning(

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,11 +12,13 @@ from typing import Literal
 import numpy as np
 import paddle
 
-from paddlex_ml.artifacts import export_report, inference_yml
+from paddlex_ml.artifacts import checkpoint, export_report, inference_yml
 from paddlex_ml.artifacts.export_report import ExportReport
+from paddlex_ml.artifacts.inference_yml import THRESHOLD
 from paddlex_ml.artifacts.run_folder import (
     EXPORT_REPORT,
     EXPORTS,
+    WEIGHT_SUFFIXES,
     ExportedFiles,
     find_weights,
     is_exported,
@@ -34,6 +38,10 @@ from paddlex_ml.inference.static_model import StaticModel, refuse_other_tokens
 from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.metrics.per_class_threshold import Threshold
 from paddlex_ml.wording import count
+
+_THRESHOLD_KEY = "Evaluate.threshold"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,21 @@ class EvaluatedModel:
     """What a lower precision has cost; None: it is in float32."""
     kind: str = ""
     """`raw` or `ema`, where these are not the weights in the file of the path."""
+    threshold_from: Path | None = None
+    """The export that `threshold` stands in; None: there is none of these weights, it is 0.5."""
+
+    @property
+    def epoch(self) -> int | None:
+        """Finished epochs of the checkpoint that it is of, or was exported from; None: of none."""
+        folder = self.path.absolute() if self.source is None else self.path.absolute().parent
+        if self.source is None and folder.name in EXPORTS.values():
+            folder = folder.parent
+        if self.source is not None and self.path.stem != folder.name:
+            return None
+        with suppress(PaddlexMLError):  # no file of this tool
+            progress = checkpoint.read_progress(folder)
+            return None if progress is None else int(progress["epoch"])
+        return None
 
     @property
     def shown(self) -> str:
@@ -88,6 +111,7 @@ def load(
             static.threshold,
             made_by=static.made_by,
             precision=report,
+            threshold_from=static.folder,
         )
     _refuse_other_classes(evaluated, label_names, key)
     return evaluated
@@ -138,21 +162,63 @@ def load_other_weights(
             fix="evaluate the weights of the checkpoint: -o Evaluate.weight_path=null",
         )
     source = load_model.load_other_weights(evaluated.source, which, key)
-    return replace(_of_weights(source), kind=which)
+    # An export beside them is of the weights in the file.
+    return replace(_of_weights(source), kind=which, threshold=THRESHOLD, threshold_from=None)
 
 
 def _of_weights(source: LoadedModel) -> EvaluatedModel:
     size = preprocess.standard(source.info.image_size)
     info, network = source.info, scoring(source.model)
-    return EvaluatedModel(network, info.label_names, size, source.path, 0.5, source, info.run)
+    threshold, place = _find_threshold(source)
+    return EvaluatedModel(
+        network,
+        info.label_names,
+        size,
+        source.path,
+        threshold,
+        source,
+        info.run,
+        threshold_from=place,
+    )
+
+
+def _find_threshold(source: LoadedModel) -> tuple[Threshold, Path | None]:
+    """The threshold that predictions with these weights use, and the export that it stands in.
+
+    That is an export beside them of the same training: a checkpoint is replaced together with its
+    exports, so they are of one epoch. Weights that name no training are those of an export beside
+    them where no other weights are there.
+    """
+    info, folder = source.info, source.path.parent
+    own_run = None if info.run is None else info.run.id
+    if own_run is None and len([p for p in folder.iterdir() if p.suffix in WEIGHT_SUFFIXES]) > 1:
+        return THRESHOLD, None
+    for path in _find_exports_beside(source.path):
+        try:
+            found = inference_yml.read(path)
+        except PaddlexMLError as error:
+            logger.warning("the thresholds of the export are not known: %s (%s)", error.what, path)
+            continue
+        run = None if found.run is None else found.run.id
+        if run == own_run and list(found.label_names) == info.label_names:
+            return found.threshold, path.parent
+    return THRESHOLD, None
 
 
 def resolve_thresholds(config: Config, evaluated: EvaluatedModel) -> np.ndarray:
     """The thresholds in use [C]: those of Evaluate.threshold, or the model's own."""
     names, wanted = evaluated.label_names, config.Evaluate.threshold
     if wanted is None:
-        return per_class_threshold.resolve(evaluated.threshold, names, where=str(evaluated.path))
-    return per_class_threshold.resolve(wanted, names, where="Evaluate.threshold")
+        where = evaluated.threshold_from or evaluated.path
+        return per_class_threshold.resolve(evaluated.threshold, names, where=str(where))
+    return per_class_threshold.resolve(wanted, names, where=_THRESHOLD_KEY)
+
+
+def name_threshold_source(config: Config, evaluated: EvaluatedModel) -> str | None:
+    """Where the thresholds in use come from: a key, or the export; None: nowhere, they are 0.5."""
+    if config.Evaluate.threshold is not None:
+        return _THRESHOLD_KEY
+    return None if evaluated.threshold_from is None else str(evaluated.threshold_from)
 
 
 def find_exports(evaluated: EvaluatedModel) -> list[Path]:
@@ -160,17 +226,16 @@ def find_exports(evaluated: EvaluatedModel) -> list[Path]:
 
     Of weights: those of all exports beside them. Raises PaddlexMLError where there is none.
     """
-    folders = [evaluated.path]
+    path = evaluated.path
     if evaluated.source is not None:
-        folders = [evaluated.path.parent / name for name in EXPORTS.values()]
-        # Scores in lower precision have thresholds of their own.
-        folders = [each for each in folders if not (each / EXPORT_REPORT).is_file()]
-    paths = [ExportedFiles(folder).inference_yml for folder in folders]
-    paths = [path for path in paths if path.is_file()]
+        paths = _find_exports_beside(path)
+    else:
+        paths = [each for each in (ExportedFiles(path).inference_yml,) if each.is_file()]
     if not paths:
+        folder = path if evaluated.source is None else path.parent / EXPORTS["paddle"]
         raise PaddlexMLError(
             "there is no exported model whose thresholds could be set",
-            where=str(folders[0]),
+            where=str(folder),
             fix="export first (-o Global.mode=export), or -o Evaluate.save_threshold=false",
         )
     for path in paths:
@@ -181,3 +246,25 @@ def find_exports(evaluated: EvaluatedModel) -> list[Path]:
                 fix="export these weights: -o Global.mode=export",
             )
     return paths
+
+
+def find_lacking(config: Config, evaluated: EvaluatedModel, exports: list[Path]) -> list[Path]:
+    """The exports that have other thresholds than the one whose thresholds are in use."""
+    if config.Evaluate.threshold is not None or evaluated.threshold_from is None:
+        return []
+    names, in_use = evaluated.label_names, resolve_thresholds(config, evaluated)
+    lacking = []
+    for path in exports:
+        held = inference_yml.read(path).threshold
+        if not np.array_equal(per_class_threshold.resolve(held, names, where=str(path)), in_use):
+            lacking.append(path)
+    return lacking
+
+
+def _find_exports_beside(weights: Path) -> list[Path]:
+    """Their inference.yml files, that of Paddle first, which predictions use by default."""
+    folders = [weights.parent / name for name in EXPORTS.values()]
+    # Scores in lower precision have thresholds of their own.
+    usual = [each for each in folders if not (each / EXPORT_REPORT).is_file()]
+    paths = [ExportedFiles(folder).inference_yml for folder in usual]
+    return [path for path in paths if path.is_file()]

@@ -9,16 +9,24 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from paddlex_ml import devices
 from paddlex_ml.artifacts import inference_yml, run_lock
-from paddlex_ml.artifacts.evaluate_result import FORMAT_VERSION, EvaluationResult
+from paddlex_ml.artifacts.evaluate_result import (
+    FORMAT_VERSION,
+    EvaluationResult,
+    TunedResult,
+    describe_thresholds,
+)
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
 from paddlex_ml.data.annotation import MLClsDataset
 from paddlex_ml.engines import tracked_run
 from paddlex_ml.engines.evaluate import comparison, files, label_errors, log, models, thresholds
+from paddlex_ml.engines.evaluate.models import EvaluatedModel
 from paddlex_ml.engines.evaluate.scores import score_both
-from paddlex_ml.metrics.measures import summarise
+from paddlex_ml.metrics.measures import ClassMeasures, summarise
 from paddlex_ml.metrics.threshold_search import TunedThresholds
 from paddlex_ml.progress import named
 from paddlex_ml.tracking import tracker
@@ -46,6 +54,8 @@ def evaluate(config: Config) -> EvaluationResult:
     evaluated = models.load(config, wanted.weight_path, _KEY, names)
     label_errors.refuse_impossible(config, evaluated)
     in_use = models.resolve_thresholds(config, evaluated)
+    place = models.name_threshold_source(config, evaluated)
+    logger.info("thresholds in use: %s", describe_thresholds(in_use, names, place))
     save_to = models.find_exports(evaluated) if wanted.save_threshold else []
     other = comparison.find(config, evaluated)
     files.make_folder(config)
@@ -53,13 +63,10 @@ def evaluate(config: Config) -> EvaluationResult:
     with named("computing measures and their intervals"):
         summary = summarise(scores, val.targets, names, in_use, rounds=wanted.bootstrap, seed=seed)
     log.log_classes(summary, rounds=wanted.bootstrap)
-    per_class = summary.per_class
-    tuned = tuned_result = compared = suspects = doubtful = None
-    if wanted.tune_threshold is not None:
-        tuned, tuned_result, per_class = thresholds.tune(
-            wanted, scores, val.targets, in_use, per_class, seed=seed, save_to=save_to
-        )
-        log.log_thresholds(tuned_result)
+    tuned, tuned_result, per_class = _tune(
+        config, evaluated, (scores, val.targets), (in_use, summary.per_class), save_to
+    )
+    compared = suspects = doubtful = None
     if other is not None:
         compared = comparison.compare(config, evaluated, other, summary, (scores, theirs), val)
         log.log_comparison(compared)
@@ -81,11 +88,35 @@ def evaluate(config: Config) -> EvaluationResult:
         report=files.NAMES.report.as_posix() if wanted.report else None,
         run=evaluated.made_by,
         better_than_guessing=summary.metrics.better_than_guessing,
+        thresholds_from=place,
+        epoch=evaluated.epoch,
     )
     files.write(config, result, dataset, scores, suspects or [], evaluated.precision)
     if tuned is not None and tuned_result is not None and tuned_result.saved:
         _save_thresholds(tuned, save_to)  # last: a run that fails has changed no model
     return result
+
+
+def _tune(
+    config: Config,
+    evaluated: EvaluatedModel,
+    measured: tuple[np.ndarray, np.ndarray],
+    before: tuple[np.ndarray, list[ClassMeasures]],
+    save_to: list[Path],
+) -> tuple[TunedThresholds | None, TunedResult | None, list[ClassMeasures]]:
+    """Tune the thresholds in use [C], `before`, whose rows come with it, where that is asked for.
+
+    measured: scores and targets [N, C].
+    """
+    if config.Evaluate.tune_threshold is None:
+        return None, None, before[1]
+    lacking = models.find_lacking(config, evaluated, save_to)
+    tuned, result, rows = thresholds.tune(
+        config.Evaluate, *measured, *before,
+        seed=config.Global.seed, save_to=save_to, lacking=lacking,
+    )  # fmt: skip
+    log.log_thresholds(result)
+    return tuned, result, rows
 
 
 def _read_lists(config: Config) -> MLClsDataset:

@@ -28,11 +28,13 @@ def tune(
     *,
     seed: int,
     save_to: Sequence[Path] = (),
+    lacking: Sequence[Path] = (),
 ) -> tuple[TunedThresholds, TunedResult, list[ClassMeasures]]:
     """Tune, and measure: returns the thresholds, the result's `thresholds`, and its `per_class`.
 
     thresholds_in_use: [C]. per_class: the rows of the classes, returned with `tuned` in them.
-    save_to: the inference.yml files that will get the tuned ones, where these are better.
+    save_to: the inference.yml files that will get the tuned ones, where these are better. lacking:
+    those of them that get the thresholds in use where no others are better.
     `before` and `tuned` are measured on the images that were tuned on, `held_out` on halves that
     were tuned on the other one: what to expect of new images. A single image has no other half.
     What is saved is decided by the images that were tuned on; held-out halves of a small list are
@@ -62,7 +64,7 @@ def tune(
         before=_measure(before),
         tuned=_measure(after),
         held_out=held_out,
-        saved=[str(path) for path in save_to] if is_better else [],
+        saved=[str(path) for path in (save_to if is_better else lacking)],
         is_better=is_better,
     )
     return tuned, result, _add_tuned(per_class, tuned, after)

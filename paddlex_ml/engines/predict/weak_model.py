@@ -25,9 +25,9 @@ def describe(folder: Path, made_by: RunIdentity | None) -> str | None:
     files = RunFolder(best.parent)
     if made_by is None or best != files.best_model.folder:
         return None
-    evaluated = model_card.read_evaluation(files, made_by.id)
+    trained = model_card.read_training(files.result("train"))
+    evaluated = model_card.read_evaluation(files, made_by.id, trained)
     if evaluated is None:
-        trained = model_card.read_training(files.result("train"))
         is_own = trained is not None and trained.run is not None and trained.run.id == made_by.id
         if trained is None or not is_own or trained.metrics.better_than_guessing is not False:
             return None

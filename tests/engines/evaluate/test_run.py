@@ -52,6 +52,7 @@ def test_the_best_model_of_the_output_folder_is_the_default(
         "thresholds", "label_errors", "comparison", "per_class_csv", "report",
         "run",
         "better_than_guessing",
+        "thresholds_from", "epoch",
     ]  # fmt: skip
     assert result["weight_path"] == str(copy_of_run / "best_model" / "best_model.pdparams")
     metrics = result["metrics"]

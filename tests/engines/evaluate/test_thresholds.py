@@ -289,3 +289,56 @@ def test_after_saving_the_next_command_does_not_undo_it(
     assert "Global.mode=predict" in following
     assert f"Global.output={copy_of_run}" in following  # whose exported model has them
     assert "Global.mode=export" not in following
+
+
+def in_use(output: Path) -> list[float]:
+    return [row["threshold"] for row in read(output)["per_class"]]
+
+
+def test_the_weights_are_evaluated_at_the_thresholds_that_predictions_use(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    folder = copy_of_run / "best_model" / "inference"
+    assert run("evaluate", toy, copy_of_run, *SAVE, *QUICK)[0] == 0
+    assert read(copy_of_run)["thresholds_from"] == "Evaluate.threshold"
+    code, err = run("evaluate", toy, copy_of_run, *QUICK)
+    assert code == 0, err
+    assert in_use(copy_of_run) == pytest.approx(thresholds_of(folder), abs=1e-7)
+    assert read(copy_of_run)["thresholds_from"] == str(folder)
+    assert f"(of {folder})" in err.partition("thresholds in use: ")[2].splitlines()[0]
+
+
+@pytest.mark.parametrize("what", ["of another training", "other weights", "no export"])
+def test_thresholds_of_other_weights_are_not_those_in_use(
+    run: Run, toy: Path, copy_of_run: Path, what: str
+) -> None:
+    folder, weights = copy_of_run / "best_model" / "inference", copy_of_run / "best_model"
+    inference_yml.set_thresholds(folder / "inference.yml", [0.3, 0.4, 0.6], 0.5)
+    if what == "of another training":
+        content = yaml.safe_load((folder / "inference.yml").read_text(encoding="utf-8"))
+        content["Global"]["run"]["id"] = "another"
+        (folder / "inference.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    elif what == "other weights":
+        weights = copy_of_run / "latest"
+    else:
+        shutil.rmtree(folder)
+    keys = (f"Evaluate.weight_path={weights / weights.name}.pdparams", *QUICK)
+    code, err = run("evaluate", toy, copy_of_run, *keys)
+    assert code == 0, err
+    assert in_use(copy_of_run) == [0.5, 0.5, 0.5]
+    assert "thresholds_from" not in read(copy_of_run)
+    assert "0.5 for every class (no export of these weights is beside them)" in err
+
+
+def test_an_export_that_lacks_the_thresholds_in_use_gets_them(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    best = copy_of_run / "best_model"
+    shutil.copytree(best / "inference", best / "inference_onnx")
+    assert run("evaluate", toy, copy_of_run, *SAVE, *QUICK)[0] == 0
+    shutil.copy(best / "inference_onnx/inference.yml.bak", best / "inference_onnx/inference.yml")
+    code, err = run("evaluate", toy, copy_of_run, SAVE[0], *QUICK)
+    assert code == 0, err
+    assert "these stay, and the exports that have others get them" in err
+    assert thresholds_of(best / "inference") == thresholds_of(best / "inference_onnx")
+    assert read(copy_of_run)["thresholds"]["saved"] == [str(best / "inference_onnx/inference.yml")]
