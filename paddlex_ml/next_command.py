@@ -95,7 +95,7 @@ def after_evaluation(
     is_own = named is None or os.path.realpath(named) == os.path.realpath(own.weights)
     if result.thresholds is not None and result.thresholds.saved:
         folder = str(Path(result.thresholds.saved[0]).parent)
-    elif is_own and own.inference.folder.exists():
+    elif is_own and own.inference.inference_yml.is_file():
         folder = str(own.inference.folder)
     elif named is not None and os.path.isdir(named):
         folder = named

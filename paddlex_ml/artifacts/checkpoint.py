@@ -13,11 +13,12 @@ A kill leaves the old checkpoint or the new one, complete (`storage.folders`).
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import shutil
 import zlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ import msgspec
 import numpy as np
 
 from paddlex_ml import program, systems
-from paddlex_ml.artifacts import named_files, run_lock, safetensors_file
+from paddlex_ml.artifacts import earlier_export, named_files, run_lock, safetensors_file
 from paddlex_ml.artifacts.run_folder import (
     CHECKPOINT_SUFFIXES,
     EXPORTS,
@@ -40,6 +41,8 @@ from paddlex_ml.artifacts.saved_states import validate_optimizer, validate_state
 from paddlex_ml.artifacts.weights import load_pickle, read
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import files, folders, regular_file
+
+logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 """Of .pdstates. Release 0.1.0 wrote no version, which counts as 0 and is read in the same way."""
@@ -126,11 +129,21 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     }
     usable = checkpoint.ema if checkpoint.use_ema else checkpoint.weights
     contents = (dict(usable), dict(checkpoint.ema), dict(checkpoint.optimizer))
-    with folders.replacing(folder, partial(_is_ours, folder.name)) as fresh:
+    with _replacing(folder) as fresh:
         sums = {}
         for suffix, content in zip(CHECKPOINT_SUFFIXES, contents, strict=False):
             sums[suffix] = _write_pickle(fresh / f"{folder.name}{suffix}", content)
         _write_pickle(fresh / f"{folder.name}{STATES}", states | {"checksums": sums})
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """As `folders.replacing`, for a checkpoint; warnings name what its exports leave."""
+    with folders.replacing(folder, partial(_is_ours, folder.name)) as fresh:
+        yield fresh
+        left = earlier_export.carry_over(folder, fresh)
+    for line in left:
+        logger.warning("%s", line)
 
 
 def duplicate(source: Path, folder: Path) -> None:
@@ -138,7 +151,7 @@ def duplicate(source: Path, folder: Path) -> None:
 
     With hard links where the disk has them: a checkpoint may be larger than a gigabyte.
     """
-    with folders.replacing(folder, partial(_is_ours, folder.name)) as fresh:
+    with _replacing(folder) as fresh:
         for suffix in CHECKPOINT_SUFFIXES:
             files.link(source / f"{source.name}{suffix}", fresh / f"{folder.name}{suffix}")
 

@@ -167,6 +167,9 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """The training, as run.json names it; None: it began with release 0.1.0."""
     started_from: StartedFrom | msgspec.UnsetType = msgspec.UNSET
     """Absent for random weights, weights without names of classes, and those of the same ones."""
+    earlier_thresholds: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """Backups of inference.yml beside the export, with thresholds that were tuned for an earlier
+    one; the export has 0.5. Absent where there are none."""
 
 
 class FinishedTraining(msgspec.Struct, frozen=True, kw_only=True):

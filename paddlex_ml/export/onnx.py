@@ -23,14 +23,14 @@ import numpy as np
 import paddle
 
 from paddlex_ml import machine_memory, onnx_runtime, paddle_runtime, program, systems
-from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts import earlier_export, inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import ExportedFiles
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import onnx_graph, parity, static
 from paddlex_ml.export.parity import Graph
 from paddlex_ml.progress import named
-from paddlex_ml.storage import files, folders
+from paddlex_ml.storage import files
 
 _PACKAGES = ("paddle2onnx", "onnx", "onnxruntime")
 _NO_WHEEL = (3, 13)
@@ -95,7 +95,7 @@ def save_onnx(
     if needed > machine_memory.available():
         raise _lacks_memory(batch_size)
     model.eval()
-    with folders.replacing(folder, static.is_product) as fresh:
+    with earlier_export.replacing(folder) as fresh:
         graph, target = ExportedFiles(fresh / "graph"), ExportedFiles(fresh).onnx
         graph.folder.mkdir()
         static.write_graph(model, info.image_size, graph.folder)

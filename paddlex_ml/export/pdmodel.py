@@ -23,14 +23,13 @@ from paddle import inference
 from paddle.base.layer_helper import LayerHelper
 
 from paddlex_ml import paddle_runtime
-from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts import earlier_export, inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import PARAMETERS, ExportedFiles
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.export import parity, static
 from paddlex_ml.export.parity import Graph
 from paddlex_ml.progress import named
-from paddlex_ml.storage import folders
 
 
 @named("exporting the model, and comparing its scores")
@@ -41,7 +40,7 @@ def save_pdmodel(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float
     on the CPU. Raises PaddlexMLError for a model that this format cannot hold.
     """
     model.eval()
-    with folders.replacing(folder, static.is_product) as fresh:
+    with earlier_export.replacing(folder) as fresh:
         exported = ExportedFiles(fresh)
         try:
             with _old_programs():

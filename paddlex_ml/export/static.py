@@ -14,27 +14,11 @@ import paddle
 from paddle.static import InputSpec
 
 from paddlex_ml import paddle_runtime
-from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts import earlier_export, inference_yml
 from paddlex_ml.artifacts.checkpoint import ModelInfo
-from paddlex_ml.artifacts.run_folder import (
-    EXPORT_REPORT,
-    GRAPH,
-    INFERENCE_YML,
-    IR,
-    IR_WEIGHTS,
-    ONNX,
-    PARAMETERS,
-    PROGRAM,
-    ExportedFiles,
-)
+from paddlex_ml.artifacts.run_folder import ExportedFiles
 from paddlex_ml.export import parity
 from paddlex_ml.progress import named
-from paddlex_ml.storage import folders
-
-_PRODUCTS = {
-    *(GRAPH, PROGRAM, PARAMETERS, f"{PARAMETERS}.info", ONNX, INFERENCE_YML),
-    *(IR, IR_WEIGHTS, EXPORT_REPORT),
-}
 
 
 class _Scores(paddle.nn.Layer):
@@ -60,7 +44,7 @@ def save_static(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float:
     RuntimeError when it is too large.
     """
     model.eval()
-    with folders.replacing(folder, is_product) as fresh:
+    with earlier_export.replacing(folder) as fresh:
         write_graph(model, info.image_size, fresh)
         # Before the comparison: Paddle raises nothing when the disk is full, this write does.
         inference_yml.write(fresh, info)
@@ -69,11 +53,6 @@ def save_static(model: paddle.nn.Layer, info: ModelInfo, folder: Path) -> float:
         return parity.measure(
             model, lambda images: graph(paddle.to_tensor(images)).numpy(), info.image_size
         )
-
-
-def is_product(path: Path) -> bool:
-    """Whether an export of any format wrote this entry of its folder: a new one replaces it."""
-    return path.name in _PRODUCTS
 
 
 def write_graph(model: paddle.nn.Layer, image_size: int, folder: Path) -> None:

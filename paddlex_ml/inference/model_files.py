@@ -127,7 +127,9 @@ def _enter(named: Path, run_mode: str | None) -> Path:
     formats = [*wanted, *(each for each in EXPORTS if each not in wanted)]
     above = (CheckpointFiles(named), RunFolder(named).best_model)
     folders = [files.folder / EXPORTS[name] for files in above for name in formats]
-    return next((folder for folder in folders if folder.is_dir()), named)
+    # Before one that holds no more than backups of an export that is gone.
+    found = sorted((each for each in folders if each.is_dir()), key=_has_parts, reverse=True)
+    return found[0] if found else named
 
 
 def _find_alone(folder: Path) -> Path | None:

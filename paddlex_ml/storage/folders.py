@@ -54,7 +54,7 @@ def replacing(folder: Path, is_ours: IsOurs) -> Iterator[Path]:
             yield fresh
             flush(fresh)
             if folder.is_dir():
-                _carry_over(folder, fresh, is_ours)
+                carry_over(folder, fresh, is_ours)
                 with files.where_possible("folders keep the permissions that it gives them"):
                     shutil.copymode(folder, fresh)  # a folder that a group shares stays shared
             _swap_in(fresh, folder)
@@ -97,6 +97,15 @@ def finish_interrupted(folder: Path, is_ours: IsOurs) -> None:
             shutil.rmtree(aside, ignore_errors=True)
     if folder.is_dir() and not folder.is_symlink() and fresh.is_dir() and not fresh.is_symlink():
         shutil.rmtree(fresh, ignore_errors=True)  # the user's entries are in the folder, too
+
+
+def carry_over(old: Path, fresh: Path, is_ours: IsOurs) -> None:
+    """Give the entries that are not ours a second name in `fresh`: `old` stays complete."""
+    for entry in old.iterdir():
+        target = fresh / entry.name
+        if not is_ours(entry) and not os.path.lexists(target):
+            _copy(entry, target)
+    files.flush_folder(fresh)
 
 
 @contextmanager
@@ -151,16 +160,6 @@ def flush(folder: Path) -> None:
             if file.is_file() and not file.is_symlink():
                 files.flush(file)
         files.flush_folder(Path(path))
-
-
-def _carry_over(old: Path, fresh: Path, is_ours: IsOurs) -> None:
-    """Give the entries that are not ours a second name in `fresh`: `old` stays complete."""
-
-    for entry in old.iterdir():
-        target = fresh / entry.name
-        if not is_ours(entry) and not os.path.lexists(target):
-            _copy(entry, target)
-    files.flush_folder(fresh)
 
 
 def _copy(entry: Path, target: Path) -> None:

@@ -91,7 +91,8 @@ def find_exports(config: Config, aside: Path) -> Exports:
     is_url = text is not None and fetch.is_url(text)
     beside = output if is_url else weights.parent
     folders = {name: beside / folder for name, folder in EXPORTS.items()}
-    folders = {name: path for name, path in folders.items() if path.is_dir()}
+    there = {name: path for name, path in folders.items() if path.is_dir()}
+    folders = {name: path for name, path in there.items() if model_files.is_model(path)}
     if not folders or is_url or weights.is_file():
         source = load_model.load(config, text, _KEY)  # raises where there are none
         weights = source.path

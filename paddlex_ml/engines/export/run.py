@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 from msgspec import UNSET
 
 from paddlex_ml import devices, openvino_runtime
-from paddlex_ml.artifacts import conditions, inference_yml, run_lock
+from paddlex_ml.artifacts import conditions, earlier_export, inference_yml, run_lock
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.run_folder import (
     EXPORT_REPORT,
@@ -27,7 +27,7 @@ from paddlex_ml.engines import load_model
 from paddlex_ml.engines.export.reduced import Reduction
 from paddlex_ml.engines.load_model import LoadedModel
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.export import onnx, static
+from paddlex_ml.export import onnx
 from paddlex_ml.export.onnx import save_onnx
 from paddlex_ml.export.openvino import save_openvino
 from paddlex_ml.export.pdmodel import save_pdmodel
@@ -145,7 +145,7 @@ class _LowerPrecision:
             )
             with hold():
                 self._refuse_other_weights()
-                with folders.replacing(folder, static.is_product) as fresh:
+                with earlier_export.replacing(folder) as fresh:
                     for path in made.iterdir():
                         files.link(path, fresh / path.name)
         finally:
@@ -198,13 +198,8 @@ def _find_tuned(folder: Path) -> list[Path]:
 
 
 def _tell_of_thresholds(folder: Path, tuned: list[Path]) -> None:
-    """Warn where an export beside, or the earlier one here, has thresholds that this lacks."""
-    if folder in tuned:
-        logger.warning(
-            "the export has replaced a model with tuned thresholds, and they are gone: to tune "
-            "them again, evaluate with -o Evaluate.save_threshold=true"
-        )
-    elif tuned:
+    """Warn where an export beside has thresholds that this one lacks."""
+    if tuned and folder not in tuned:
         logger.warning(
             "%s has tuned thresholds, this export has %g for every class: to tune those of both, "
             "evaluate with -o Evaluate.save_threshold=true",

@@ -6,6 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import harmonic_mean
 
+from msgspec import UNSET
+
+from paddlex_ml.artifacts import earlier_export
 from paddlex_ml.artifacts.checkpoint import ModelInfo
 from paddlex_ml.artifacts.run_folder import CheckpointFiles, RunFolder
 from paddlex_ml.artifacts.saved_states import Progress
@@ -37,7 +40,6 @@ def build_result(
     for k, n in enumerate(epochs[:_LAST], start=1):
         paths = _checkpoint_paths(files.epoch(n))
         last[f"last_{k}"] = LastModel(score=raw_maps[n], weights="raw", epoch=n, **paths)
-    speeds = [row.images_per_second for row in history if row.images_per_second]
     return TrainResult(
         model_name=info.model,
         label_dict=files.label_dict.as_posix(),
@@ -55,22 +57,35 @@ def build_result(
             ),
             **last,
         ),
-        metrics=TrainMetrics(
-            best_map=best.score,
-            epochs=progress.epoch,
-            static_difference=difference,
-            constant_map=constant,
-            seconds=progress.seconds,
-            images_per_second=harmonic_mean(speeds) if speeds else 0.0,  # epochs are equally long
-            data_wait=progress.waited / max(progress.seconds, 1e-9),
-            memory_mib=max(row.memory_mib for row in history),
-            history=history,
-            MultiLabelMAP_ci95=best.interval,
-            better_than_guessing=beats_guessing(best.score, best.interval, constant),
-        ),
+        metrics=_measure(progress, difference, constant),
         run=info.run,
         started_from=progress.started_from,
+        earlier_thresholds=_find_earlier_thresholds(output) or UNSET,
     )
+
+
+def _measure(progress: Progress, difference: float | None, constant: float) -> TrainMetrics:
+    best, history = progress.best, progress.history
+    assert best is not None
+    speeds = [row.images_per_second for row in history if row.images_per_second]
+    return TrainMetrics(
+        best_map=best.score,
+        epochs=progress.epoch,
+        static_difference=difference,
+        constant_map=constant,
+        seconds=progress.seconds,
+        images_per_second=harmonic_mean(speeds) if speeds else 0.0,  # epochs are equally long
+        data_wait=progress.waited / max(progress.seconds, 1e-9),
+        memory_mib=max(row.memory_mib for row in history),
+        history=history,
+        MultiLabelMAP_ci95=best.interval,
+        better_than_guessing=beats_guessing(best.score, best.interval, constant),
+    )
+
+
+def _find_earlier_thresholds(output: Path) -> list[str]:
+    found = earlier_export.find_thresholds(RunFolder(output).best_model.inference.folder)
+    return [path.relative_to(output).as_posix() for path in found]
 
 
 def _checkpoint_paths(files: CheckpointFiles) -> dict[str, str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from paddlex_ml.artifacts import earlier_export
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
 
@@ -29,8 +30,18 @@ def summarise(result: TrainResult, output: Path) -> str:
         "result": files.result("train"),
         "weights": output / best.pdparams,
         "inference": (output / best.pdmodel).parent,
+        **_tell_thresholds(result, output),
         "log": output / result.train_log,
         "scores": files.metrics_csv,
         "curves": files.curves,
     }
     return "\n".join(["Training done", *(f"  {k + ':':<10} {v}" for k, v in lines.items())])
+
+
+def _tell_thresholds(result: TrainResult, output: Path) -> dict[str, str]:
+    """The line about tuned thresholds of earlier exports, if there are any."""
+    if not isinstance(result.earlier_thresholds, list):
+        return {}
+    paths = ", ".join(str(output / path) for path in result.earlier_thresholds)
+    again = f"to tune them again: {earlier_export.AGAIN}"
+    return {"threshold": f"0.5; tuned ones of an earlier export are in {paths}; {again}"}

@@ -241,15 +241,18 @@ def test_saving_without_tuning_is_refused(run: Run, toy: Path, copy_of_run: Path
     assert "there is nothing to save" in err
 
 
-def test_an_export_says_that_it_drops_tuned_thresholds(
+def test_an_export_keeps_tuned_thresholds_beside_it_and_says_so(
     run: Run, toy: Path, copy_of_run: Path
 ) -> None:
     assert run("evaluate", toy, copy_of_run, *SAVE, *QUICK)[0] == 0
     code, err = run("export", None, copy_of_run)
     assert code == 0
-    assert "the export has replaced a model with tuned thresholds, and they are gone" in err
-    assert thresholds_of(copy_of_run / "best_model" / "inference") == 0.5
-    assert "are gone" not in run("export", None, copy_of_run)[1]
+    folder = copy_of_run / "best_model" / "inference"
+    kept = folder / "inference.yml.bak.1"
+    assert f"thresholds of its own, which are kept in {kept}" in err
+    assert thresholds_of(folder) == 0.5
+    assert isinstance(inference_yml.read(kept).threshold, list)
+    assert "are kept in" not in run("export", None, copy_of_run)[1]
 
 
 def test_thresholds_in_use_are_those_of_the_configuration(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace as replace_fields
 
-from paddlex_ml.artifacts import checkpoint, run_record, weights
+from paddlex_ml.artifacts import checkpoint, inference_yml, run_record, weights
 from paddlex_ml.data import annotation
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.training import saving
@@ -411,3 +411,18 @@ def test_a_file_that_is_not_there_does_not_mean_the_checkpoint_beside_it(
     with pytest.raises(PaddlexMLError, match=f"no checkpoint there: .*{missed}") as caught:
         checkpoint.find_folder(str(tmp_path / "latest" / missed), "Train.resume_path")
     assert f"such as {tmp_path / 'latest'}; -o" in caught.value.fix
+
+
+def test_thresholds_that_were_tuned_before_the_training_goes_on_are_kept_and_told(
+    run: Run, toy: Path, copy_of_run: Path
+) -> None:
+    folder = copy_of_run / "best_model" / "inference"
+    inference_yml.set_thresholds(folder / "inference.yml", [0.3, 0.4, 0.6], 0.5)
+    code, err = run("train", toy, copy_of_run, AUTO, "Train.epochs_iters=3")
+    assert code == 0, err
+    kept = folder / "inference.yml.bak.1"
+    assert inference_yml.read(folder / "inference.yml").threshold == 0.5
+    assert inference_yml.read(kept).threshold == [0.3, 0.4, 0.6]
+    assert str(kept) in err
+    result = json.loads((copy_of_run / "train_result.json").read_text())
+    assert result["earlier_thresholds"] == [kept.relative_to(copy_of_run).as_posix()]

@@ -94,3 +94,15 @@ def test_every_file_of_the_summary_is_there(toy_run: Path) -> None:
     assert 0 < metrics["data_wait"] < 1
     # 12 images; a class is on a share of them, and their mean is what a constant reaches.
     assert metrics["constant_map"] == pytest.approx(0.5, abs=0.25)
+
+
+def test_tuned_thresholds_of_an_earlier_export_are_named() -> None:
+    result = trained([row(1, 0.8, None), row(2, 0.9, None)], "raw")
+    assert "threshold" not in summarise(result, OUTPUT)
+    kept = ["best_model/inference/inference.yml.bak"]
+    text = summarise(msgspec.structs.replace(result, earlier_thresholds=kept), OUTPUT)
+    (line,) = [line for line in text.splitlines() if line.startswith("  threshold: ")]
+    kept_in = "output/best_model/inference/inference.yml.bak"
+    told = f"0.5; tuned ones of an earlier export are in {kept_in}"
+    again = "-o Global.mode=evaluate -o Evaluate.save_threshold=true"
+    assert line == f"  threshold: {told}; to tune them again: {again}"

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from paddlex_ml.artifacts import checkpoint, earlier_export, inference_yml
+from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
+
+INFO = ModelInfo("PP-LCNet_x1_0_ML", ["cat", "dog"], 32)
+
+
+def export(folder: Path, thresholds: list[float] | None = None) -> None:
+    """An export without its graph, in place of an earlier one."""
+    with earlier_export.replacing(folder) as fresh:
+        inference_yml.write(fresh, INFO)
+        (fresh / "inference.pdiparams").touch()
+    if thresholds is not None:
+        inference_yml.set_thresholds(folder / "inference.yml", thresholds, 0.5)
+
+
+def threshold(path: Path) -> object:
+    return inference_yml.read(path).threshold
+
+
+def test_a_new_export_keeps_tuned_thresholds_beside_it_and_names_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "inference"
+    export(folder, [0.3, 0.4])
+    assert caplog.text == ""
+    export(folder)
+    kept = folder / "inference.yml.bak.1"
+    assert threshold(folder / "inference.yml") == 0.5
+    assert threshold(kept) == [0.3, 0.4]
+    assert threshold(folder / "inference.yml.bak") == 0.5  # of the tuning
+    assert f"are kept in {kept}" in caplog.text
+    assert "Evaluate.save_threshold=true" in caplog.text
+    assert earlier_export.find_thresholds(folder) == [kept]
+
+
+def test_thresholds_that_were_not_tuned_leave_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "inference"
+    export(folder, [0.5, 0.5])
+    (folder / "inference.yml.bak").unlink()
+    export(folder)
+    export(folder)
+    assert sorted(os.listdir(folder)) == ["inference.pdiparams", "inference.yml"]
+    assert caplog.text == ""
+
+
+def test_thresholds_that_a_user_wrote_are_kept_too(tmp_path: Path) -> None:
+    folder = tmp_path / "inference"
+    export(folder)
+    path = folder / "inference.yml"
+    path.write_text(path.read_text().replace("threshold: 0.5", "threshold: {default: 0.5, cat: 1}"))
+    export(folder)
+    assert threshold(folder / "inference.yml.bak") == {"default": 0.5, "cat": 1}
+    assert threshold(path) == 0.5
+
+
+def test_other_weights_leave_thresholds_and_files_of_the_user(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    best = tmp_path / "best_model"
+    written = Checkpoint(INFO, {}, {}, {}, {}, {})
+    checkpoint.write(best, written)
+    export(best / "inference", [0.3, 0.4])
+    export(best / "inference_onnx")
+    (best / "inference" / "notes.txt").write_text("mine")
+    caplog.clear()
+    checkpoint.write(best, written)
+    names = ["inference.yml.bak", "inference.yml.bak.1", "notes.txt"]
+    assert sorted(os.listdir(best / "inference")) == names
+    assert not (best / "inference_onnx").exists()
+    kept = best / "inference" / "inference.yml.bak.1"
+    assert threshold(kept) == [0.3, 0.4]
+    assert f"thresholds tuned for the earlier weights are in {kept}" in caplog.text
+    assert f"{best / 'inference_onnx'} was of the earlier weights and is removed" in caplog.text
+    caplog.clear()
+    checkpoint.write(best, written)  # the next better epoch
+    assert sorted(os.listdir(best / "inference")) == names
+    assert caplog.text == ""
