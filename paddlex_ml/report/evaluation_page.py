@@ -103,6 +103,7 @@ def _fill_template(content: EvaluationPage) -> dict[str, Any]:
         "calibration": charts.draw_reliability(reliability(content.scores, content.targets)),
         "pairs": pairs.relate(figures, decided, content.targets),
         "gallery": gallery.choose_shots(content, decided, table),
+        "of_one_class": gallery.OF_ONE_CLASS,
         "comparison": _compare(figures),
         "precision": content.precision,
         "csv": csv,

@@ -19,6 +19,8 @@ from paddlex_ml.wording import first_names
 
 _NAMED = 20  # labels of an image; of more, the others are counted
 _OVERALL = 24  # of each kind, all classes together
+OF_ONE_CLASS = 4
+"""Of these, as long as other classes have errors: one bad class must not fill the page."""
 _PER_CLASS = 6  # of each kind
 _CLASSES = 12  # with photographs of their own
 _SUSPECTS = 60
@@ -113,15 +115,17 @@ def choose_shots(content: EvaluationPage, decided: np.ndarray, worst: Sequence[i
 def _choose_overall(
     content: EvaluationPage, figures: Figures, wrong: np.ndarray, order: np.ndarray
 ) -> list[Shot]:
-    """Return the worst errors of all classes, only a few of them from any one class."""
-    classes = wrong.shape[1]
-    most = max(4, -(-_OVERALL // max(1, classes)))
-    chosen = [
-        (float(column[image]), image, i)
+    """Return the worst errors of all classes, the worst first.
+
+    Of one class at most OF_ONE_CLASS, unless the other classes leave room.
+    """
+    found = [
+        (rank >= OF_ONE_CLASS, float(column[image]), image, i)
         for i, (errors, column) in enumerate(columns(wrong, order))
-        for image in _find_worst(errors, column, most)
+        for rank, image in enumerate(_find_worst(errors, column, _OVERALL))
     ]
-    return [_caption(content, figures, image, i) for _, image, i in sorted(chosen)[:_OVERALL]]
+    chosen = sorted(error[1:] for error in sorted(found)[:_OVERALL])
+    return [_caption(content, figures, image, i) for _, image, i in chosen]
 
 
 def _find_worst(wrong: np.ndarray, order: np.ndarray, most: int) -> list[int]:

@@ -33,6 +33,18 @@ def test_one_bad_class_does_not_fill_the_gallery_of_all(evaluated):
     assert [s.label for s in found.misses].count("class 0") == 4
 
 
+def test_of_few_errors_all_are_shown_whatever_their_class(evaluated):
+    content = evaluated([f"class {i}" for i in range(13)], images=100)
+    decided = content.targets == 1
+    absent = np.flatnonzero(content.targets[:, 0] == 0)[:20]
+    decided[absent, 0] = True  # 20 false alarms of one class
+    other = int(np.flatnonzero(content.targets[:, 1] == 0)[0])
+    decided[other, 1] = True
+    found = gallery.choose_shots(content, decided, worst=[])
+    scores = [*content.scores[absent, 0], content.scores[other, 1]]
+    assert [s.score for s in found.alarms] == sorted(map(float, scores), reverse=True)
+
+
 def test_a_photograph_says_its_labels_score_and_name(evaluated):
     content = evaluated(["cat", ""], images=1, targets=np.array([[1, 1]], np.uint8))
     found = gallery.choose_shots(content, np.array([[True, False]]), worst=[0, 1])
