@@ -20,13 +20,14 @@ _ERRORS = 3  # fewer errors together with another class prove nothing
 _DEVIATIONS = 4.0  # standard errors: chance alone exceeds them in fewer than one of 10,000 pairs
 _SHADE = 0.5  # of the darkest cell: text on it stays readable in both schemes
 
+# The shares are of the images where the error is possible; those of the tables are of all images.
 _MISSES = Markup(
-    "{} is missed on {:,} of {:,} images that also show {} ({}&nbsp;%), "
-    "but on {:,} of {:,} without it ({}&nbsp;%)"
+    "{} is missed on {:,} of the {:,} images with it that also show {} ({}&nbsp;%), "
+    "but on {:,} of the {:,} without that ({}&nbsp;%)"
 )
 _ALARMS = Markup(
-    "{} is falsely found on {:,} of {:,} images with {} ({}&nbsp;%), "
-    "but on {:,} of {:,} without it ({}&nbsp;%)"
+    "{} is falsely found on {:,} of the {:,} images without it that show {} ({}&nbsp;%), "
+    "but on {:,} of the {:,} without both ({}&nbsp;%)"
 )
 
 

@@ -34,8 +34,8 @@ def test_a_class_missed_beside_another_is_said_with_its_counts():
     found = pairs.relate(figures(targets), decided, targets)
     (line,) = found.lists["misses"]
     assert line.striptags().replace("\xa0", " ") == (
-        "class 0 is missed on 30 of 40 images that also show class 1 (75 %), "
-        "but on 6 of 60 without it (10 %)"
+        "class 0 is missed on 30 of the 40 images with it that also show class 1 (75 %), "
+        "but on 6 of the 60 without that (10 %)"
     )
     assert found.lists["alarms"] == []
 
@@ -48,8 +48,8 @@ def test_false_alarms_beside_another_are_said_the_same_way():
     found = pairs.relate(figures(targets), decided, targets)
     (line,) = found.lists["alarms"]
     assert line.striptags().replace("\xa0", " ") == (
-        "class 0 is falsely found on 20 of 50 images with class 1 (40 %), "
-        "but on 1 of 50 without it (2 %)"
+        "class 0 is falsely found on 20 of the 50 images without it that show class 1 (40 %), "
+        "but on 1 of the 50 without both (2 %)"
     )
 
 
