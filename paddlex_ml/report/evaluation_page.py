@@ -32,6 +32,7 @@ from paddlex_ml.wording import first_names
 
 _OPEN = 24  # classes whose curves are shown at once
 _WORST = 5  # named at the top
+_PERFECT = 0.9995  # an average precision that is shown as 1.000
 _MOST_STATIC = 500  # classes: of more, the table has both ends, and a script lists all of them
 _ENDS = 100, 30  # weakest and strongest classes in that table
 _TEMPLATES = Path(__file__).parent
@@ -93,7 +94,7 @@ def _fill_template(content: EvaluationPage) -> dict[str, Any]:
         "first_names": first_names,
         "verdict": advice.give_verdict(figures),
         "advice": advice.advise(figures, content.scores, content.targets),
-        "worst": defined[: min(_WORST, -(-len(figures.rows) // 2))],
+        "worst": _find_worst(figures, defined),
         "table": table,
         "has_tuned": any(row.tuned for row in figures.rows),
         "all_classes": all_classes,
@@ -110,6 +111,12 @@ def _fill_template(content: EvaluationPage) -> dict[str, Any]:
         "per_class_csv": _link_file(result.per_class_csv),
         "suspected": len(content.suspects),
     }
+
+
+def _find_worst(figures: Figures, defined: list[int]) -> list[int]:
+    """The classes with the lowest average precision, of those that are not perfect as shown."""
+    first = defined[: min(_WORST, -(-len(figures.rows) // 2))]
+    return [i for i in first if (figures.rows[i].average_precision or 0.0) < _PERFECT]
 
 
 def _list_figures(row: ClassMeasures) -> list[Any]:

@@ -382,3 +382,30 @@ def test_an_export_in_lower_precision_has_a_section(evaluated, tmp_path: Path) -
     text = (tmp_path / "page.html").read_text("utf-8")
     assert "95 % interval -0.02" not in text
     assert "at a time" not in text
+
+
+def test_the_page_says_the_thresholds_in_use_and_how_many_errors_it_leaves_out(
+    evaluated, tmp_path: Path
+) -> None:
+    content = evaluated([f"class {i}" for i in range(10)], images=200)
+    result = replace(content.result, thresholds_from="run/best_model/inference")
+    text = read(dataclasses.replace(content, result=result), tmp_path / "page.html").text
+    assert "Thresholds in use: 0.5 for every class (of run/best_model/inference)" in text
+    (shown, total), *_ = re.findall(r"(\d+) of (\d+) are shown: of one class at most 4", text)
+    assert (shown, int(total) > 24) == ("24", True)
+
+
+def test_a_perfect_class_is_none_of_the_weakest(evaluated, tmp_path: Path) -> None:
+    content = evaluated(["cat", "dog", "cow"], images=60)
+    rows = content.result.per_class
+    per_class = [replace(rows[0], average_precision=0.996), *rows[1:]]
+    per_class[1:] = [replace(row, average_precision=0.9999) for row in rows[1:]]
+    result = replace(content.result, per_class=per_class)
+    text = read(dataclasses.replace(content, result=result), tmp_path / "page.html").text
+    (weakest,) = re.findall(r"Weakest classes:(.*)\(average precision\)", text)
+    assert weakest.split() == ["cat", "0.996"]
+
+
+def test_the_denominators_of_the_tables_are_said(evaluated, tmp_path: Path) -> None:
+    found = read(evaluated(["cat", "dog", "cow"], images=60), tmp_path / "page.html")
+    assert found.text.count("These are shares of all images that show the class of the row") == 2

@@ -62,8 +62,9 @@ def log_classes(summary: Summary, *, rounds: int = 0) -> None:
 
 
 def _log_rows(rows: list[ClassMeasures], images: int) -> None:
-    width = min(_WIDEST, max(len(row.name) for row in rows))
+    width = min(_WIDEST, max(len(name) for name in ("class", *(row.name for row in rows))))
     ordered = sorted(rows, key=lambda row: -(row.average_precision or 0.0))
+    logger.info("  %s  AP      F1 at the thresholds in use", "class".ljust(width))
     left_out = len(ordered) - 2 * _ENDS if len(ordered) > _MOST else 0
     for number, row in enumerate(ordered):
         if left_out and number == _ENDS:
@@ -76,7 +77,7 @@ def _log_rows(rows: list[ClassMeasures], images: int) -> None:
             reason = "no positive image" if looked else "nobody has looked for it"
             logger.info("  %s  undefined (%s)", name, reason)
         else:
-            logger.info("  %s  %.4f  F1 %s", name, row.average_precision, _number(row.f1))
+            logger.info("  %s  %.4f  %s", name, row.average_precision, _number(row.f1))
 
 
 def log_thresholds(tuned: TunedResult) -> None:
@@ -140,11 +141,11 @@ def log_label_errors(doubtful: LabelErrorResult) -> None:
             continue
         likely = ""
         if counts.likely_true is not None:
-            likely = f"; about {counts.likely_true:.0%} of them are probably errors"
+            likely = f": about {counts.likely_true:.0%} of them are probably errors"
+        found = f"{counts.suspected:,}" if counts.suspected else "none found"
         logger.info(
-            "%s: doubtful: %s of %s: %d missing, %d wrong%s",
-            name, count(counts.suspected, "label"), count(counts.images, "image"), counts.missing,
-            counts.wrong, likely,
+            "labels to check in %s: %s (%d perhaps missing, %d perhaps wrong; %s searched)%s",
+            name, found, counts.missing, counts.wrong, count(counts.images, "image"), likely,
         )  # fmt: skip
 
 
