@@ -294,8 +294,8 @@ def _open_output(config: Config, held: ExitStack) -> None:
     except PaddlexMLError as error:
         raise error.replace(fix=f"{error.fix} {model}".rstrip()) from error
     held.enter_context(run_lock.writing(output, mode, model=model))
-    if mode == "train":
-        earlier_run.hide_result(output)
+    if mode in ("train", "evaluate"):
+        earlier_run.hide_result(output, mode)
     RunFolder(output).result(mode).unlink(missing_ok=True)
 
 

@@ -15,6 +15,7 @@ from paddlex_ml.artifacts.export_report import ExportReport
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import MLClsDataset
+from paddlex_ml.engines.evaluate.set_aside import set_aside
 from paddlex_ml.metrics.measures import ClassMeasures
 from paddlex_ml.progress import named
 from paddlex_ml.report import evaluation_page
@@ -57,11 +58,13 @@ def write(
 ) -> None:
     """Write the files that the result names, and remove those of an earlier evaluation.
 
-    A table or page of an earlier evaluation would look as if it belonged to this result.
+    A table or page of an earlier evaluation would look as if it belonged to this result. Those of
+    another model are kept (`set_aside`).
     suspects: doubtful labels, the worst first. precision: of an export in lower precision.
     """
     files, val = RunFolder(config.Global.output).evaluate, dataset.val
     make_folder(config)
+    set_aside(config.Global.output, result)
     _write_table(files.per_class_csv, _class_rows(result.per_class))
     saved_scores.write(
         files.val_scores,

@@ -128,12 +128,12 @@ def _is_checkpoint_of(output: Path, resume: str) -> bool:
     return output.resolve() in around
 
 
-def hide_result(output: Path) -> None:
+def hide_result(output: Path, mode: str = "train") -> None:
     """Give train_result.json of a finished run a hidden name, until another has begun there.
 
-    A program that waits for the result of the new run must not see it.
+    A program that waits for the result of the new run must not see it. `mode` may be another one.
     """
-    result = RunFolder(output).result("train")
+    result = RunFolder(output).result(mode)
     if _is_finished(result):
         with suppress(OSError):
             systems.rename(result, hidden_result(result))
