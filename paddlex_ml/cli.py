@@ -38,7 +38,7 @@ from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.plan_result import PlanResult
 from paddlex_ml.artifacts.predict_result import PredictResult
 from paddlex_ml.artifacts.reproduction import Reproduction
-from paddlex_ml.artifacts.run_folder import RunFolder
+from paddlex_ml.artifacts.run_folder import PredictFiles, RunFolder
 from paddlex_ml.artifacts.train_result import TrainResult
 from paddlex_ml.config import load, options_by_size, run_config, shipped, validation
 from paddlex_ml.config.schema import Config
@@ -389,11 +389,12 @@ def _summarise(config: Config, arguments: argparse.Namespace, result: Result) ->
             measured = next_command.after_benchmark(config, *typed, result)
             return "\n".join([*lines, f"next: {measured}"])
         case PredictResult():
-            folder = config.Predict.save_path or run.predict.folder
-            draws = config.Predict.save_img or config.Predict.explain
-            return (
-                f"Prediction done: {path}\n{'pictures and scores' if draws else 'scores'}: {folder}"
-            )
+            saved = PredictFiles(config.Predict.save_path or run.predict.folder)
+            what = "pictures and scores" if config.Predict.save_img else "scores"
+            lines = [f"Prediction done: {path}", f"{what}: {saved.folder}"]
+            if config.Predict.explain:
+                lines.append(f"heatmaps: {saved.explain}")
+            return "\n".join(lines)
 
 
 def _find_training(config: Config, name: str, overrides: Sequence[str], result: CheckResult) -> str:

@@ -180,6 +180,16 @@ def test_after_an_export_of_weights_alone_their_file_is_named(
     assert shown == "Export done: output/export_result.json\nweights: out/w.safetensors\n"
 
 
+def test_a_prediction_that_explains_names_the_folder_of_the_heatmaps(
+    engine: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine("predict", succeed)
+    assert run("predict", "Predict.explain=true", "Predict.save_img=false") == 0
+    done = "Prediction done: output/predict_result.json\n"
+    lines = "scores: output/predict\nheatmaps: output/predict/explain\n"
+    assert capsys.readouterr().out == done + lines
+
+
 def test_after_training_the_next_command_needs_the_merged_config_alone(
     engine: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,7 +28,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.data import relations
 from paddlex_ml.data.walk import is_image
-from paddlex_ml.engines.predict import files, weak_model
+from paddlex_ml.engines.predict import files, thresholds, weak_model
 from paddlex_ml.engines.predict.save_labels import LabelSaver
 from paddlex_ml.engines.predict.set_aside import list_own, set_aside
 from paddlex_ml.errors import PaddlexMLError
@@ -36,7 +36,6 @@ from paddlex_ml.inference import inputs, published_model
 from paddlex_ml.inference.predictor import Predictor
 from paddlex_ml.inference.result import MultiLabelResult
 from paddlex_ml.inference.static_model import StaticModel
-from paddlex_ml.metrics import per_class_threshold
 from paddlex_ml.progress import named, ticking
 from paddlex_ml.storage import fetch
 from paddlex_ml.storage.files import explain, set_link_aside, write_elsewhere
@@ -104,9 +103,7 @@ def _run(config: Config, saved: PredictFiles) -> PredictResult:
     _refuse_photographs(wanted.input, saved)
     pictures = inputs.walk(wanted.input, skip=saved.folder, frames=wanted.frames)
     model = _load_model(config)
-    threshold = wanted.threshold
-    if threshold is not None:
-        per_class_threshold.resolve(threshold, model.label_names, where="Predict.threshold")
+    thresholds.tell(wanted.threshold, model)
     labels = None
     if wanted.save_labels is not None:
         names, root = model.label_names, config.Global.dataset_dir
@@ -115,7 +112,7 @@ def _run(config: Config, saved: PredictFiles) -> PredictResult:
     results = Predictor(model).predict(
         pictures,
         wanted.batch_size,
-        threshold,
+        wanted.threshold,
         max_labels=wanted.max_labels,
         min_labels=wanted.min_labels,
         relations=wanted.relations,

@@ -27,6 +27,7 @@ from paddlex_ml.artifacts.run_folder import PredictFiles
 from paddlex_ml.inference import inputs
 from paddlex_ml.inference.result import name_picture
 from paddlex_ml.storage import csv_text, files, regular_file
+from paddlex_ml.wording import count
 
 _HALF = re.compile(r"\.(.+(\.\w+))\.\w{8}\2", re.DOTALL)  # of `files.replacing`
 
@@ -50,7 +51,7 @@ def set_aside(saved: PredictFiles) -> Path | None:
     backup = _make_backup(saved.folder)
     for table in tables:
         files.link(table, backup / table.name)
-    count = 0
+    pictures = 0
     halves = {folder: _find_halves(folder) for folder in (saved.folder, saved.explain)}
     for name in _list_pictures(tables):
         for folder, of_kill in halves.items():
@@ -60,14 +61,14 @@ def set_aside(saved: PredictFiles) -> Path | None:
                     target = backup / folder.relative_to(saved.folder) / each
                     target.parent.mkdir(exist_ok=True)
                     shutil.move(path, target)
-                    count += each == name
+                    pictures += each == name
     with suppress(OSError):
         saved.explain.rmdir()  # only if it is empty
     for table in tables:
         table.unlink()
     _log.info(
-        "the results of an earlier prediction are now in %s: %s and %d pictures",
-        backup, ", ".join(table.name for table in tables), count,
+        "the results of an earlier prediction are now in %s: %s and %s",
+        backup, ", ".join(table.name for table in tables), count(pictures, "picture"),
     )  # fmt: skip
     return backup
 

@@ -226,3 +226,13 @@ def test_on_a_disk_without_links_the_tables_are_copied(saved, photos, monkeypatc
     assert backup is not None
     assert drawn_by(backup / "predictions.json") == ["a.jpg", "b.png", "c.png"]
     assert entries(saved.folder) == [f"predictions.bak/{name}" for name in entries(backup)]
+
+
+def test_one_picture_is_counted_as_one(
+    saved: PredictFiles, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for _ in range(2):
+        predict(saved, str(photos / "a.jpg"))
+    (told,) = caplog.messages
+    assert told.endswith("predictions.json, predictions.csv and 1 picture")
