@@ -15,7 +15,7 @@ from paddlex_ml.artifacts.export_report import ExportReport
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data.annotation import MLClsDataset
-from paddlex_ml.engines.evaluate.set_aside import set_aside
+from paddlex_ml.engines.evaluate.earlier_evaluation import set_aside
 from paddlex_ml.metrics.measures import ClassMeasures
 from paddlex_ml.progress import named
 from paddlex_ml.report import evaluation_page
@@ -59,7 +59,7 @@ def write(
     """Write the files that the result names, and remove those of an earlier evaluation.
 
     A table or page of an earlier evaluation would look as if it belonged to this result. Those of
-    another model are kept (`set_aside`).
+    another model are kept (`earlier_evaluation`).
     suspects: doubtful labels, the worst first. precision: of an export in lower precision.
     """
     files, val = RunFolder(config.Global.output).evaluate, dataset.val

@@ -13,6 +13,7 @@ import numpy as np
 import paddle
 
 from paddlex_ml.artifacts import checkpoint, export_report, inference_yml
+from paddlex_ml.artifacts.evaluate_result import describe_thresholds
 from paddlex_ml.artifacts.export_report import ExportReport
 from paddlex_ml.artifacts.inference_yml import THRESHOLD
 from paddlex_ml.artifacts.run_folder import (
@@ -214,11 +215,14 @@ def resolve_thresholds(config: Config, evaluated: EvaluatedModel) -> np.ndarray:
     return per_class_threshold.resolve(wanted, names, where=_THRESHOLD_KEY)
 
 
-def name_threshold_source(config: Config, evaluated: EvaluatedModel) -> str | None:
-    """Where the thresholds in use come from: a key, or the export; None: nowhere, they are 0.5."""
+def tell_thresholds(config: Config, evaluated: EvaluatedModel, in_use: np.ndarray) -> str | None:
+    """Log the thresholds in use; returns what holds them: a key, the export, or None."""
+    place = None if evaluated.threshold_from is None else str(evaluated.threshold_from)
     if config.Evaluate.threshold is not None:
-        return _THRESHOLD_KEY
-    return None if evaluated.threshold_from is None else str(evaluated.threshold_from)
+        place = _THRESHOLD_KEY
+    described = describe_thresholds(in_use, evaluated.label_names, place)
+    logger.info("thresholds in use: %s", described)
+    return place
 
 
 def find_exports(evaluated: EvaluatedModel) -> list[Path]:

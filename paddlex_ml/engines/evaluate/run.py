@@ -17,7 +17,6 @@ from paddlex_ml.artifacts.evaluate_result import (
     FORMAT_VERSION,
     EvaluationResult,
     TunedResult,
-    describe_thresholds,
 )
 from paddlex_ml.config.schema import Config
 from paddlex_ml.data import annotation
@@ -54,8 +53,7 @@ def evaluate(config: Config) -> EvaluationResult:
     evaluated = models.load(config, wanted.weight_path, _KEY, names)
     label_errors.refuse_impossible(config, evaluated)
     in_use = models.resolve_thresholds(config, evaluated)
-    place = models.name_threshold_source(config, evaluated)
-    logger.info("thresholds in use: %s", describe_thresholds(in_use, names, place))
+    place = models.tell_thresholds(config, evaluated, in_use)
     save_to = models.find_exports(evaluated) if wanted.save_threshold else []
     other = comparison.find(config, evaluated)
     files.make_folder(config)

@@ -28,7 +28,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.data import relations
 from paddlex_ml.data.walk import is_image
-from paddlex_ml.engines.predict import files, thresholds, weak_model
+from paddlex_ml.engines.predict import files, threshold_line, weak_model
 from paddlex_ml.engines.predict.save_labels import LabelSaver
 from paddlex_ml.engines.predict.set_aside import list_own, set_aside
 from paddlex_ml.errors import PaddlexMLError
@@ -103,7 +103,7 @@ def _run(config: Config, saved: PredictFiles) -> PredictResult:
     _refuse_photographs(wanted.input, saved)
     pictures = inputs.walk(wanted.input, skip=saved.folder, frames=wanted.frames)
     model = _load_model(config)
-    thresholds.tell(wanted.threshold, model)
+    threshold_line.tell(wanted.threshold, model)
     labels = None
     if wanted.save_labels is not None:
         names, root = model.label_names, config.Global.dataset_dir

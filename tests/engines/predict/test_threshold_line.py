@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from paddlex_ml.engines.predict import thresholds
+from paddlex_ml.engines.predict import threshold_line
 from paddlex_ml.errors import PaddlexMLError
 
 MODEL = cast(
@@ -30,10 +30,10 @@ def test_the_thresholds_in_use_are_said_with_their_place(
     caplog: pytest.LogCaptureFixture, wanted: Any, text: str
 ) -> None:
     caplog.set_level("INFO")
-    thresholds.tell(wanted, MODEL)
+    threshold_line.tell(wanted, MODEL)
     assert caplog.messages == [f"thresholds in use: {text}"]
 
 
 def test_impossible_thresholds_name_the_key() -> None:
     with pytest.raises(PaddlexMLError, match=r"where: Predict\.threshold"):
-        thresholds.tell({"default": 0.5, "cow": 0.1}, MODEL)
+        threshold_line.tell({"default": 0.5, "cow": 0.1}, MODEL)
