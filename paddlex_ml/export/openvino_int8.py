@@ -33,7 +33,6 @@ from paddlex_ml.export.int8 import Layer, Level, Plan
 _KINDS = ("Convolution", "GroupConvolution", "MatMul")
 _STEPS = 255  # of an input in 8 bits, without sign
 _LARGEST: dict[Level, int] = {"int8": 63, "weights": 127}
-_SAMPLED = 2048  # numbers of each channel and batch that show its range
 _SHARE = 0.5  # of the difference between channels that the weights take over
 _SMALLEST = 1e-12  # of a scale, where all numbers are zero
 
@@ -64,7 +63,8 @@ class OpenvinoInt8:
     def measure_ranges(self, batches: Iterable[np.ndarray]) -> None:
         """Note the range of each channel of what the layers get, from images float32 [B, 3, S, S].
 
-        Mean over the batches of the lowest and the highest number.
+        From the lowest to the highest number of all images. A map of few pixels has few numbers of
+        a channel, so that what is left out there is no rare one.
         """
         nodes = [node for _, node in self._pairs(self._model)]
         sources = {_name(node): node.input_value(0) for node in nodes}
@@ -76,13 +76,13 @@ class OpenvinoInt8:
             for number, name in enumerate(sources):
                 given = np.moveaxis(results[number], 1 if results[number].ndim == 4 else -1, 0)
                 rows = given.reshape(len(given), -1)
-                rows = rows[:, :: max(1, rows.shape[1] // _SAMPLED) | 1]
                 found[name].append(
                     np.stack([each(axis=1) for each in (rows.min, rows.max, rows.mean)])
                 )
-        for name, ends in found.items():
-            low, high, self._means[name] = np.mean(ends, axis=0)
-            self._ranges[name] = low, high
+        for name, batch_ends in found.items():
+            lows, highs, means = np.stack(batch_ends, axis=1)
+            low, high = lows.min(axis=0), highs.max(axis=0)
+            self._ranges[name], self._means[name] = (low, high), means.mean(axis=0)
             largest = np.maximum(np.maximum(-low, high), _SMALLEST)
             readers = [node for node in nodes if _name(node) == name]
             is_pixel = _has_one_pixel(sources[name])

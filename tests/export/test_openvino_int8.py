@@ -156,6 +156,19 @@ def test_small_channels_keep_their_steps(
     assert bool(moved < 0.02 * np.abs(usual).mean()) is is_on
 
 
+def test_a_range_has_all_numbers_of_all_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    weights = rng.standard_normal((4, 2, 1, 1)).astype(np.float32)
+    openvino.write(tmp_path / "m.xml", make([1.0, 1.0], weights, np.zeros(4, np.float32)))
+    graph = OpenvinoInt8(tmp_path / "m.xml")
+    images = rng.standard_normal((16, 2, 8, 8), np.float32)
+    images[:, 1] *= np.linspace(0.1, 4, 16).reshape(-1, 1, 1)  # most images show little of it
+    graph.measure_ranges(np.split(images, 8))
+    usual = openvino.open_graph(tmp_path / "m.xml")(images)
+    moved = openvino.open_graph(at(graph, "int8"))(images) - usual
+    assert np.abs(moved).max() < 0.02 * np.abs(usual).max()
+
+
 def test_the_bias_takes_the_mean_error_of_the_weights(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     weights = rng.random((3, 8, 1, 1)).astype(np.float32)
