@@ -9,9 +9,10 @@
   those named for train and val are read (`train.csv`, `val_labels.csv`, `train/_classes.csv` as
   Roboflow writes it); `test.csv` and a sample submission are not. Tables with the same columns
   and different images are read together. A workbook (.xlsx) needs `paddlex-ml[excel]`; each sheet
-  is a table. Merged cells count for each row that they span. Rows above the table with one cell,
-  and sheets of one column beside those with tables, are left out. Save an old .xls as .xlsx in
-  Excel. A .txt file must have a first line with names of columns.
+  is a table. Merged cells count for each row that they span. Sheets of one column beside those
+  with tables are left out. Save an old .xls as .xlsx in Excel. A .txt file must have a first line
+  with names of columns.
+- **Titles.** Up to ten rows with one cell above a table are left out, which is told.
 - **First line.** It names the columns, which are separated by a tab, comma, semicolon or bar. A
   first line that names an image is data, and the columns are `column 1`, `column 2` and so on.
 - **Images.** `CheckDataset.convert.image_column`, else the column most of whose cells are images:

@@ -11,7 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -108,7 +108,9 @@ def read_tables(collector: Collector, path: str) -> list[Table]:
         lines = collector.read_lines(path, records=False)
         if any(line is None for line in lines):
             return []
-        sheets = [("", _parse(collector, path, [line or "" for line in lines]))]
+        titles, rows = _part_titles(_parse(collector, path, [line or "" for line in lines]))
+        collector.notes += _tell_titles(path, "the table", titles)
+        sheets = [("", rows)]
     tables = []
     for sheet, rows in sheets:
         table = _build(collector, path, sheet if len(sheets) > 1 else "", rows)
@@ -138,7 +140,7 @@ def peek(inventory: Inventory, path: str) -> Table | None:
             if len(head) == 2**16:
                 head = head[: head.rfind(b"\n") + 1]
             text = to_utf8(head)[0].decode("utf-8", "strict")
-            rows = _parse_strictly(text.replace("\r\n", "\n").split("\n"))
+            rows = _part_titles(_parse_strictly(text.replace("\r\n", "\n").split("\n")))[1]
         some = list(islice(rows, _PEEK))
     except (PaddlexMLError, UnicodeDecodeError, csv.Error, IndexError):
         return None
@@ -181,6 +183,37 @@ def _add_header(path: str, sheet: str, first: TableRow) -> Table:
         return Table(path, first, sheet=sheet)
     names = [f"column {number}" for number in range(1, len(first.cells) + 1)]
     return Table(path, TableRow(first.number, names), sheet=sheet, has_header=False)
+
+
+def _part_titles(rows: Iterator[TableRow]) -> tuple[list[TableRow], Iterator[TableRow]]:
+    """Divide rows into those with one cell above a table, and the table.
+
+    A table of one column has no titles. Right above a table, a cell that is not in its first column
+    is no title but the header of columns without names, as pandas writes its index.
+    """
+    titles: list[TableRow] = []
+    for row in rows:
+        filled = [cell for cell in row.cells if cell]
+        if len(titles) < _TITLES and len(filled) == 1 and not _begins(filled[0]):
+            titles.append(row)
+            continue
+        table = [row]
+        if len(row.cells) == 1:
+            titles, table = [], [*titles, row]
+        elif titles and _is_header_of(titles[-1], row):
+            table = [titles.pop(), row]
+        return titles, chain(table, rows)
+    return [], iter(titles)
+
+
+def _begins(cell: str) -> bool:
+    """Whether a cell that stands alone in the first row is of a table, and no title above it."""
+    return cell.casefold() in _IMAGE_COLUMNS or is_image(cell)
+
+
+def _is_header_of(above: TableRow, row: TableRow) -> bool:
+    column, first = (next(i for i, cell in enumerate(r.cells) if cell) for r in (above, row))
+    return column > first and above.number + 1 == row.number
 
 
 def _fit(cells: list[str], width: int) -> list[str]:
@@ -230,13 +263,21 @@ def find_delimiter(lines: Iterable[str]) -> str:
     """What separates the columns: a tab, comma, semicolon or bar that the first line has.
 
     Of several, the one with which most of the first rows have as many cells as the first line,
-    then the one that makes more columns.
+    then the one that makes more columns. A sign that no other line has is of a title, and lines
+    above the first with a separator are titles too.
     """
     first_lines = list(islice((line for line in lines if line.strip()), _PEEK))
-    best, best_score = ",", (0.0, 0)
+    for start in range(min(_TITLES + 1, len(first_lines))):
+        if best := _choose_delimiter(first_lines[start:]):
+            return best
+    return ","
+
+
+def _choose_delimiter(lines: list[str]) -> str:
+    best, best_score = "", (0.0, 0)
     for delimiter in DELIMITERS:
-        widths = [len(re.sub(r'"[^"]*"', "", line).split(delimiter)) for line in first_lines]
-        if not widths or widths[0] < 2:
+        widths = [len(re.sub(r'"[^"]*"', "", line).split(delimiter)) for line in lines]
+        if widths[0] < 2 or (len(widths) > 1 and max(widths[1:]) < 2):
             continue
         same = sum(width == widths[0] for width in widths) / len(widths)
         if delimiter == "\t":
@@ -260,10 +301,14 @@ def _tell_left_out(path: str, every: list[Sheet], chosen: list[Sheet]) -> Iterat
         shown = f"{count(len(others), 'sheet')} of one column: {first_names(others, 5)}"
         yield f"{path}: left out: {shown}"
     for each in chosen:
-        if each.titles:
-            rows = f"{count(len(each.titles), 'row')} above the table of {each.name}"
-            shown = first_names([one_line(row.cells[0])[:60] for row in each.titles], 3)
-            yield f"{path}: left out: {rows}: {shown}"
+        yield from _tell_titles(path, f"the table of {each.name}", each.titles)
+
+
+def _tell_titles(path: str, table: str, titles: list[TableRow]) -> Iterator[str]:
+    if titles:
+        texts = [one_line("".join(row.cells))[:60] for row in titles]
+        rows = count(len(titles), "row")
+        yield f"{path}: left out: {rows} above {table}: {first_names(texts, 3)}"
 
 
 def _read_workbook(path: Path, name: str) -> list[Sheet]:
@@ -304,10 +349,23 @@ def _refuse_grown(file: BinaryIO, size: int) -> None:
 
 
 def _read_sheet(sheet: Any) -> Sheet:
+    titles, rows = _part_titles(_walk_sheet(sheet))
+    first = next(rows, None)
+    if first is None:
+        return Sheet(str(sheet.title), [], [])
+    width = len(first.cells)
+    fitted = (
+        TableRow(row.number, _fit([*row.cells, *[""] * (width - len(row.cells))], width))
+        for row in rows
+    )
+    return Sheet(str(sheet.title), [first, *fitted], titles)
+
+
+def _walk_sheet(sheet: Any) -> Iterator[TableRow]:
+    """Rows that are not empty, up to their last cell that is not. Raises ValueError."""
     merged, open_cells = _find_merged(sheet), dict[int, tuple[int, str]]()
     sheet.reset_dimensions()  # what a file says of its size may be wrong
-    width = taken = 0
-    found = Sheet(str(sheet.title), [], [])
+    taken = 0
     for number, values in enumerate(sheet.iter_rows(values_only=True), 1):
         taken += len(values)
         if number > _MOST_ROWS or taken > _MOST_CELLS:  # a row may name any place
@@ -321,20 +379,7 @@ def _read_sheet(sheet: Any) -> Sheet:
                 cells[column] = cells[column] or value
         for column, last in merged.get(number, ()):
             open_cells[column] = (last, cells[column] if column < len(cells) else "")
-        filled = [cell for cell in cells if cell]
-        is_title = not width and len(found.titles) < _TITLES and len(filled) == 1
-        if is_title and not _begins(filled[0]):
-            found.titles.append(TableRow(number, filled))
-            continue
-        width = width or max(i for i, cell in enumerate(cells, 1) if cell)
-        found.rows.append(TableRow(number, _fit([*cells, *[""] * (width - len(cells))], width)))
-    # A sheet of one column has no titles.
-    return found if width > 1 else Sheet(found.name, [*found.titles, *found.rows], [])
-
-
-def _begins(cell: str) -> bool:
-    """Whether a cell that stands alone in the first row is of a table, and no title above it."""
-    return cell.casefold() in _IMAGE_COLUMNS or is_image(cell)
+        yield TableRow(number, cells[: max(i for i, cell in enumerate(cells, 1) if cell)])
 
 
 def _find_merged(sheet: Any) -> dict[int, list[tuple[int, int]]]:

@@ -41,6 +41,8 @@ def save(path: Path, merged: Sequence[str] = (), **sheets: list[list[Any]]) -> N
         (["image\tlabels", "a.jpg\ta,b"], "\t"),
         (['"a;b;c",labels', "a.jpg,x"], ","),
         (["a.jpg,cat|dog", "b.jpg,x"], ","),
+        (["Our photographs", "", "image;labels", "a.jpg;a,b"], ";"),
+        (["Photographs, of 2026", "image;labels", "a.jpg;a"], ";"),
         (["image"], ","),
         ([], ","),
     ],
@@ -118,6 +120,31 @@ def test_titles_and_sheets_of_notes_are_no_table(plant: Plant, labels: Any) -> N
     assert "t.xlsx: left out: 1 sheet of one column: notes" in dataset.notes
     above = "2 rows above the table of data: Our photographs, of 2026"
     assert f"t.xlsx: left out: {above}" in dataset.notes
+
+
+@pytest.mark.parametrize(
+    "above", ["Our photographs\n\nof 2026\n", '"Our photographs",,\n,,\nof 2026,,\n']
+)
+def test_titles_above_a_table_of_text_are_left_out_and_told(
+    plant: Plant, labels: Any, refusal: Any, above: str
+) -> None:
+    text = f"{above}image,tags,n\na.jpg,cat|dog,1\nb.jpg,,2.5\n"
+    root = plant({"t.csv": text}, *IMAGES)
+    assert csv_table.recognise(Inventory(root)) == "t.csv, a table of images"
+    dataset = csv_table.read(root, Options())
+    assert labels(dataset) == {"train": {"a.jpg": ["cat", "dog"], "b.jpg": []}}
+    told = "t.csv: left out: 2 rows above the table: Our photographs, of 2026"
+    assert told in dataset.notes
+    plant({"t.csv": f"{text}c.jpg,cat,3\n"}, *IMAGES)
+    assert "t.csv:7" in refusal(csv_table.read, root)
+
+
+def test_a_header_without_the_name_of_the_index_is_no_title(plant: Plant, refusal: Any) -> None:
+    root = plant({"t.csv": ",tags\na.jpg,cat\nb.jpg,dog\n"}, *IMAGES)
+    assert "column 1 has no name\n  where: " in refusal(csv_table.read, root)
+    (root / "t.csv").unlink()
+    save(root / "t.xlsx", s=[[None, "tags"], ["a.jpg", "cat"], ["b.jpg", "dog"]])
+    assert "column 1 has no name\n  where: " in refusal(csv_table.read, root)
 
 
 def test_a_first_image_without_labels_is_no_title(plant: Plant, refusal: Any) -> None:
