@@ -22,6 +22,7 @@ from paddlex_ml.data.walk import is_image, join
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)", re.IGNORECASE)  # Label Studio's name of an upload
 _NO_DIGIT = re.compile(r"\D+")
+_NUMBER = re.compile(r"0*([0-9]+)(\.0+)?")  # a spreadsheet makes 123 of 000123, pandas 123.0
 _ALIKE = 0.8
 """Share of the letters that two names have in common when one is a slip for the other."""
 _OUTSIDE = re.compile(r"/|\.\.(/|\Z)")  # a normalised path that leads out of the data set
@@ -56,10 +57,11 @@ class ImageFinder:
         self._listings: dict[str, set[str]] = {}
         self._opened: dict[str, tuple[str, set[str]]] = {}  # folder -> prefix of its names, names
         self._inventory = inventory
-        # Folded name of the file, alone and behind its folder, and the same without its ending ->
+        # Folded name of the file, alone and behind its folder, and the same without the ending ->
         # paths; filled by a guess. Frames of many films may have the same names.
         self._by_name: dict[str, list[str]] = {}
         self._by_stem: dict[str, list[str]] = {}
+        self._by_number: dict[str, list[str]] = {}  # number that is the whole stem -> paths
 
     def find(self, name: str, folders: Sequence[str]) -> str | ImageProblem:
         """Return the path of image `name` relative to the data set, as a list will have it.
@@ -90,13 +92,16 @@ class ImageFinder:
         looked = ", ".join(folder + "/" if folder else "the data set folder" for folder in folders)
         return ImageProblem("image missing", f"{name} is not there (looked in {looked})", LEAVE_OUT)
 
-    def guess(self, name: str, folders: Sequence[str]) -> Guess | ImageProblem | None:
+    def guess(
+        self, name: str, folders: Sequence[str], *, by_number: bool = True
+    ) -> Guess | ImageProblem | None:
         """Return the only image that `name`, which `find` has not found, may mean; None for none.
 
         The name may be a path of another computer or a URL. Capitals, the form of Unicode and the
         ending may differ, and the ending may be missing, as may the eight digits that Label Studio
-        puts before the name of an upload. Of several files the one counts whose path
-        has the longest end in common with the name, then the one in the first of `folders`.
+        puts before the name of an upload. With `by_number` 123 and 123.0 may mean 000123.jpg. Of
+        several files the one counts whose path has the longest end in common with the name, then
+        the one in the first of `folders`.
         Returns an ImageProblem where two files are equally likely.
         """
         if not self._by_name:
@@ -108,6 +113,8 @@ class ImageFinder:
             keys += [(self._by_stem, os.path.splitext(last)[0])] if is_image(last) else []
             if uploaded := _UPLOADED.fullmatch(last):
                 keys.append((self._by_name, uploaded[1]))
+            if by_number and not above and (number := plain_number(last)):
+                keys += [(self._by_stem, number), (self._by_number, number)]
             for index, key in keys:
                 places = [f"{fold(above[-1])}/{fold(key)}"] if above else []
                 listed = (index.get(place, []) for place in [*places, fold(key)])
@@ -145,6 +152,8 @@ class ImageFinder:
         for path in inventory.images:
             folder, _, name = fold(path).rpartition("/")
             parent, stem = folder.rpartition("/")[2], os.path.splitext(name)[0]
+            if stem.isdecimal() and (number := plain_number(stem)):
+                self._by_number.setdefault(number, []).append(path)
             for index, last in ((self._by_name, name), (self._by_stem, stem)):
                 index.setdefault(last, []).append(path)
                 index.setdefault(f"{parent}/{last}", []).append(path)
@@ -196,6 +205,15 @@ def fold(name: str) -> str:
     return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 
+def plain_number(text: str) -> str:
+    """A whole number without zeros in front and fraction: "123" of "000123" and of "123.0".
+
+    "" for other texts.
+    """
+    number = _NUMBER.fullmatch(text)
+    return number[1] if number else ""
+
+
 def _split_path(name: str) -> list[str]:
     """Folders and file of a path of any system, or of a URL without its server and query."""
     name = name.replace("\\", "/")
@@ -234,7 +252,9 @@ def _compare(name: str, found: str) -> str:
     if fold(name) == fold(found):
         return "with other capitals"
     if fold(name) == fold(os.path.splitext(found)[0]):
-        return "without its ending"
+        return "without the ending"
+    if (number := plain_number(name)) and number == plain_number(os.path.splitext(found)[0]):
+        return "by the number"
     if (uploaded := _UPLOADED.fullmatch(name)) and fold(uploaded[1]) == fold(found):
         return "without the digits of an upload"
     return "with another ending"

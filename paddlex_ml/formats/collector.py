@@ -33,6 +33,7 @@ CLASS_FILE = "classes.txt"
 
 _RENAME = "CheckDataset.convert.rename"
 _NOT_UTF8 = "\ud800-\udfff"  # how Python spells the bytes of a file name that is not UTF-8
+_SHORTENED = re.compile(r"[0-9][.,][0-9]+E\+[0-9]+", re.I)  # 2.02611E+11
 _UNFIT = re.compile(rf"[\t\r\n{_NOT_UTF8}]")  # for a line of a list
 
 
@@ -206,12 +207,15 @@ class Collector:
         if problem.kind == "image missing" and self.options.skip_missing:
             self._missing.append(image)
         else:
-            text = problem.text
+            text, fix = problem.text, problem.fix
+            if _SHORTENED.fullmatch(image):
+                text += ": a spreadsheet has cut off digits of a long number"
+                fix = f"give the column the format Text, and write the names again; or {fix}"
             if problem.kind == "image missing" and self._slips_looked_for < SHOWN:
                 self._slips_looked_for += 1
                 alike = self.finder.find_alike(image)
                 text += f"; is {alike} meant?" if alike else ""
-            self.add_fault(problem.kind, where, text, problem.fix)
+            self.add_fault(problem.kind, where, text, fix)
         return None
 
     def _keep_guess(self, guess: GuessedImage) -> str | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from paddlex_ml import program, systems
-from paddlex_ml.data.image_finder import ImageFinder
+from paddlex_ml.data.image_finder import ImageFinder, plain_number
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats.collector import CLASS_FILE, Collector
 from paddlex_ml.formats.subsets import (
@@ -46,7 +46,7 @@ def is_table_of_images(table: Table, inventory: Inventory, finder: ImageFinder) 
     cells = {row.cells[column] for row in table.rows}
     # Numbers may be ids of something else: a list of classes has few, images many.
     few = len(cells) < min(_MANY_IDS, 0.1 * len(inventory.images))
-    return not (few and all(map(str.isdecimal, cells)))
+    return not (few and all(map(plain_number, cells)))
 
 
 def parse_subset_of_file(path: str) -> str:

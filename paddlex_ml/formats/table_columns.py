@@ -414,12 +414,11 @@ def rank_image_columns(table: Table, finder: ImageFinder, folders: Sequence[str]
             continue
         size = len(cells)
         exact = sum(isinstance(finder.find(cell, folders), str) for cell in cells) / size
-        guessed = 0.0
-        if exact < 1:
-            guesses = (finder.guess(cell, folders) for cell in cells)
+        named, guessed = simplify(name) in IMAGE_WORDS, 0.0
+        if exact < 1:  # 7 is hardly 007.jpg in a column of epochs or ages
+            guesses = (finder.guess(cell, folders, by_number=named) for cell in cells)
             guessed = sum(guess is not None for guess in guesses) / size
         ending = sum(map(is_image, cells)) / size
-        named = simplify(name) in IMAGE_WORDS
         if exact >= 0.5 or guessed >= 0.5 or ending >= 0.5 or named:
             found, several = round(max(exact, guessed), 1), round(len(set(cells)) / size, 1)
             scores[i] = (found, round(exact, 1), round(ending, 1), named, several, i == 0)
@@ -445,7 +444,9 @@ def names_images(table: Table, finder: ImageFinder, folders: Sequence[str]) -> b
         return True
     found = [finder.find(cell, folders) for cell in cells]
     exact = sum(isinstance(path, str) for path in found)
-    guessed = sum(finder.guess(cell, folders) is not None for cell in cells)
+    named = simplify(table.columns[column]) in IMAGE_WORDS
+    guesses = (finder.guess(cell, folders, by_number=named) for cell in cells)
+    guessed = sum(guess is not None for guess in guesses)
     return 2 * max(exact, guessed) >= len(cells)
 
 

@@ -40,6 +40,7 @@ _TITLES = 10  # rows above a table
 _MOST_MERGED = 10_000
 _LONGEST_MERGED = 100  # bytes
 _MERGED = re.compile(rb'mergeCell ref="([A-Z]{1,3})([0-9]{1,7}):([A-Z]{1,3})([0-9]{1,7})"')
+_ZEROS = re.compile("000+")  # a format of numbers: 123 is shown as 000123
 _EXCEL_SEPARATOR = re.compile(r"sep=(.)", re.I)  # the first line of a file for Excel may tell it
 
 
@@ -365,13 +366,14 @@ def _walk_sheet(sheet: Any) -> Iterator[TableRow]:
     """Rows that are not empty, up to their last cell that is not. Raises ValueError."""
     merged, open_cells = _find_merged(sheet), dict[int, tuple[int, str]]()
     sheet.reset_dimensions()  # what a file says of its size may be wrong
+    padded = any(map(_ZEROS.fullmatch, sheet.parent._number_formats))
     taken = 0
-    for number, values in enumerate(sheet.iter_rows(values_only=True), 1):
+    for number, values in enumerate(sheet.iter_rows(values_only=not padded), 1):
         taken += len(values)
         if number > _MOST_ROWS or taken > _MOST_CELLS:  # a row may name any place
             what = f"{_MOST_ROWS:,} rows, or {_MOST_CELLS:,} cells with the empty ones between"
             raise ValueError(f"a sheet has more than {what}")
-        cells = [_show_value(value) for value in values]
+        cells = [_show_cell(value) if padded else _show_value(value) for value in values]
         if not any(cells):
             continue
         for column, (last, value) in open_cells.items():
@@ -402,6 +404,13 @@ def _find_merged(sheet: Any) -> dict[int, list[tuple[int, int]]]:
     for row, column, end in sorted(found):
         of_row.setdefault(row, []).append((column, end))
     return of_row
+
+
+def _show_cell(cell: Any) -> str:
+    """A cell as a person sees it, also where its format writes 123 as 000123."""
+    shown = _show_value(cell.value)
+    zeros = _ZEROS.fullmatch(cell.number_format or "")
+    return shown.zfill(len(zeros[0])) if zeros and shown.isdecimal() else shown
 
 
 def _show_value(value: object) -> str:

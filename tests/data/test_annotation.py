@@ -284,7 +284,7 @@ def test_the_time_of_many_lines_grows_as_their_number(tmp_path: Path) -> None:
         ("6.jpg", "in another folder"),
         ("photos/2024/6.jpg", "in another folder"),
         ("images/6.jpeg", "with another ending"),
-        ("images/6", "without its ending"),
+        ("images/6", "without the ending"),
         ("C:\\Users\\li\\set\\images\\6.jpg", "in another folder"),
         ("/data/upload/1/6.jpg", "in another folder"),
         ("../set/images/6.jpg", "in another folder"),

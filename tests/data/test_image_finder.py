@@ -189,8 +189,8 @@ def guess(root: Path, name: str, folders: tuple[str, ...] = FOLDERS) -> Guess | 
         ("gs://bucket/x/a.jpg", "images/a.jpg", "in another folder"),
         ("https://x.org/data/a.jpg?token=1#z", "images/a.jpg", "in another folder"),
         ("/data/e%20f/g.jpg", "e f/g.jpg", "in another folder"),
-        ("a", "images/a.jpg", "without its ending"),
-        ("images/A", "images/a.jpg", "without its ending"),
+        ("a", "images/a.jpg", "without the ending"),
+        ("images/A", "images/a.jpg", "without the ending"),
         ("a.png", "images/a.jpg", "with another ending"),
         ("d.jpeg", "images/deep/er/d.png", "with another ending"),
     ],
@@ -244,7 +244,7 @@ def test_the_digits_of_an_upload_are_left_out_only_where_no_file_has_them(root: 
 def test_a_dot_in_a_name_without_ending_is_no_ending(root: Path) -> None:
     (root / "IMG.0001.jpg").touch()
     (root / "IMG.jpg").touch()
-    assert guess(root, "IMG.0001") == Guess("IMG.0001.jpg", "without its ending")
+    assert guess(root, "IMG.0001") == Guess("IMG.0001.jpg", "without the ending")
     assert guess(root, "IMG.0002") is None
 
 
@@ -284,3 +284,33 @@ def test_guesses_among_many_files_of_one_name_take_no_quadratic_time(
     found = [finder.guess(f"D:\\films\\Film{i}\\0001.PNG", FOLDERS) for i in range(300)]
     assert found == [Guess(f"film{i}/0001.png", "with other capitals") for i in range(300)]
     assert len(looked) == 300
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("123", "000123.jpg"),
+        ("123.0", "000123.jpg"),
+        ("0123", "000123.jpg"),
+        ("7.0", "7.png"),
+        ("007", "7.png"),
+        ("0", "000.jpg"),
+    ],
+)
+def test_a_number_finds_the_only_image_of_its_value(tmp_path: Path, name: str, path: str) -> None:
+    for each in ("000123.jpg", "7.png", "000.jpg", "IMG_8.jpg", "12.3.jpg"):
+        (tmp_path / each).touch()
+    finder = ImageFinder(tmp_path)
+    assert finder.guess(name, ("",)) == Guess(path, "by the number")
+    assert finder.guess(name, ("",), by_number=False) is None
+    assert [finder.guess(other, ("",)) for other in ("8", "124", "12.30", "-7")] == [None] * 4
+
+
+def test_a_number_that_may_be_two_images_is_a_fault(tmp_path: Path) -> None:
+    for each in ("0123.jpg", "00123.png"):
+        (tmp_path / each).touch()
+    problem = ImageFinder(tmp_path).guess("123", ("",))
+    assert isinstance(problem, ImageProblem)
+    assert problem.text == "123 may be 00123.png or 0123.jpg"
+    (tmp_path / "123.jpg").touch()
+    assert ImageFinder(tmp_path).guess("123.0", ("",)) == Guess("123.jpg", "by the number")

@@ -68,7 +68,7 @@ def put_images(root: Path, truth: Truth, folder: str) -> None:
 
 
 def stem(image: str) -> str:
-    """The name of an image without its ending."""
+    """The name of an image without the ending."""
     return image.rpartition(".")[0]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats import csv_table
 from paddlex_ml.formats.collector import Options, SourceDataset
 
@@ -291,3 +292,11 @@ def test_texts_beside_class_folders_are_asked_for(plant: Plant, refusal: Any) ->
     error = refusal(csv_table.read, root)
     assert "labels may be in 'camera', or be the folders cat, dog" in error
     assert "or -o CheckDataset.convert.src_dataset_type=ImageFolder" in error
+
+
+def test_numbers_of_a_column_of_other_things_are_no_images(plant: Plant) -> None:
+    text = "epoch,map\n" + "".join(f"{i},0.{i}\n" for i in range(1, 9))
+    root = plant({"results.csv": text}, *(f"00{i}.jpg" for i in range(1, 9)))
+    assert not csv_table.recognise(Inventory(root))
+    (root / "results.csv").write_text(text.replace("epoch", "image"), encoding="utf-8")
+    assert csv_table.recognise(Inventory(root)) == "results.csv, a table of images"

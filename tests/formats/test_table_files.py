@@ -19,7 +19,9 @@ ROWS: list[list[Any]] = [["image", "tags", "n"], ["a.jpg", "cat|dog", 1.0], ["b.
 IMAGES = ("a.jpg", "b.jpg")
 
 
-def save(path: Path, merged: Sequence[str] = (), **sheets: list[list[Any]]) -> None:
+def save(
+    path: Path, merged: Sequence[str] = (), number_format: str = "", **sheets: list[list[Any]]
+) -> None:
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
     book.remove(book.active)
@@ -27,6 +29,8 @@ def save(path: Path, merged: Sequence[str] = (), **sheets: list[list[Any]]) -> N
         sheet = book.create_sheet(name)
         for row in rows:
             sheet.append(row)
+        for (cell,) in sheet.iter_rows(max_col=1) if number_format else ():
+            cell.number_format = number_format
         for cells in merged:
             sheet.merge_cells(cells)
     book.save(path)
@@ -100,6 +104,24 @@ def test_whole_numbers_of_a_workbook_have_no_fraction(plant: Plant, labels: Any)
     save(root / "t.xlsx", s=[["id", "cat", "dog"], [1.0, True, 0], [2.0, False, 1]])
     expected = {"1.jpg": ["cat"], "2.jpg": ["dog"]}
     assert labels(csv_table.read(root, Options())) == {"train": expected}
+
+
+def test_numbers_find_images_with_zeros_in_front(plant: Plant, refusal: Any, labels: Any) -> None:
+    root = plant({}, "000001.jpg", "000002.jpg", "2.jpg")
+    rows = [["id", "tags"], [1, "cat"], [2, "dog"]]
+    save(root / "t.xlsx", s=rows)
+    dataset = csv_table.read(root, Options())
+    assert labels(dataset) == {"train": {"000001.jpg": ["cat"], "2.jpg": ["dog"]}}
+    assert "1 image was found by the number: 1 = 000001.jpg" in dataset.account.format_lines()
+    save(root / "t.xlsx", number_format="000000", s=rows)
+    expected = {"000001.jpg": ["cat"], "000002.jpg": ["dog"]}
+    assert labels(csv_table.read(root, Options())) == {"train": expected}
+    save(root / "t.xlsx", s=[*rows, [3, "cat"], ["2.023E+11", "cat"]])
+    message = refusal(csv_table.read, root)
+    assert "t.xlsx:4: 3 is not there" in message
+    assert "t.xlsx:5: 2.023E+11 is not there" in message
+    assert "a spreadsheet has cut off digits of a long number" in message
+    assert "give the column the format Text" in message
 
 
 def test_merged_cells_count_for_each_row_that_they_span(plant: Plant, labels: Any) -> None:
