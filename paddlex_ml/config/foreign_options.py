@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,13 @@ class Meant:
     config: str = ""
     """What stands behind `-c`."""
 
+    def take(self, keys: Mapping[str, validation.Good], typed: Any) -> None:
+        """Add what a word means; a note tells an example in place of the value that was typed."""
+        for key, good in keys.items():
+            self.values[key] = good.written
+            if good.is_example and typed is not True:
+                self.notes.append(f"{validation.mark(key, good)}, in place of {typed}")
+
     def command(self, kept: Sequence[str], mode: str, *, is_named: bool) -> list[str]:
         """The words of a command that means all; `is_named`: `kept` names a file or data."""
         values = dict(self.values)
@@ -74,7 +81,7 @@ def translate(words: Sequence[str], mode: str = "") -> Meant:
         elif name.lower() in _CONFIGS:
             meant.config = str(value)
         elif keys := _keys(name, value, mode):
-            meant.values |= keys
+            meant.take(keys, value)
         elif note := foreign_words.NOTES.get(name.lower()):
             meant.notes.append(f"{name} has no key here: {note}")
         else:
@@ -127,16 +134,16 @@ def _place(word: str, meant: Meant, mode: str) -> None:
     elif (mode or os.path.isdir(word)) and not has_data:
         meant.values["Global.dataset_dir"] = word
     elif keys := _keys(word, True, mode):
-        meant.values |= keys
+        meant.take(keys, True)
     else:
         meant.unknown.append(word)
 
 
-def _keys(name: str, value: Any, mode: str) -> dict[str, Any]:
+def _keys(name: str, value: Any, mode: str) -> dict[str, validation.Good]:
     """Our keys for a word of another tool, with our values; empty where there are none."""
     section = _SECTION_OF_MODE.get(mode)
     if section and name.lower() in _WEIGHTS_WORDS and value not in (True, *shipped.MODELS):
-        return {_WEIGHTS_KEYS[section]: value}
+        return {_WEIGHTS_KEYS[section]: validation.Good(value, value)}
     here = f"{section}.{name}" if section else name
     found = [key for key in validation.meant_by(here) if key.startswith(f"{section}.")]
     chosen = here if found else name

@@ -211,7 +211,9 @@ def our_device(value: Any) -> str | None:
     if gpus.are_missing() or word in ("mps", "tpu", "xpu"):
         return "auto"
     numbers = ",".join(re.findall(r"\d+", word))
-    return f"gpu:{numbers}" if numbers else "gpu"
+    if not numbers:
+        return "gpu" if _GPU.search(word) else None
+    return f"gpu:{numbers}"
 
 
 def _side(value: Any) -> int | None:
@@ -219,6 +221,7 @@ def _side(value: Any) -> int | None:
     return int(numbers[-1]) if len(numbers) in (2, 3) else None
 
 
+_GPU = re.compile("gpu|cuda|rocm|nvidia|^(true|yes|on|auto)$")
 _MODES = {
     **dict.fromkeys(("fit", "training", "finetune", "fine_tune"), "train"),
     **dict.fromkeys(("val", "valid", "validate", "validation", "eval", "test"), "evaluate"),

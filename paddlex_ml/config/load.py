@@ -269,10 +269,11 @@ def _apply(override: Override, merged: _Merged) -> None:
         document = yaml_text.parse_scalar_or_flow(value_text, key, validation.form_of)
     except yaml.YAMLError as error:
         what = f"the value of {key} is bad YAML: {_problem(error)[0]}"
-        fix = good or f"if it is a text, quote it: {validation.override(key, typed)}"
+        fix = f"if it is a text, quote it: {validation.override(key, typed)}"
         is_known = key in validation.leaf_keys()  # the form may be that of a key that is meant
-        if is_known and validation.form_of(key) == "texts" and validation.accepts(key, typed):
-            fix = f"if it is a text, quote it: {validation.override(key, typed)}"
+        is_text = validation.form_of(key) == "texts" and is_known and validation.accepts(key, typed)
+        if good and not is_text:
+            fix = f"{good}, as an example"
         merged.faults.append(ConfigFault(key, what, fix, where=origin))
         return
     for double, _, _ in document.doubles:

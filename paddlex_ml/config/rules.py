@@ -413,7 +413,7 @@ def _rate_rules(config: Config) -> Iterator[Broken]:
     rate = train.learning_rate
     destroys = f"AdamW destroys the weights above {RATE_REFUSED:g}"
     if rate > RATE_REFUSED:
-        fix = override(rate_key, shipped.learning_rate(config.Global.model))
+        fix = f"{override(rate_key, shipped.learning_rate(config.Global.model))}, as it is shipped"
         fault = ConfigFault(rate_key, f"{rate_key} is {rate:g}: {destroys}", fix)
         yield fault, ("Global.model",)
         return

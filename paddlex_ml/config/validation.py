@@ -14,6 +14,7 @@ from typing import (
     Annotated,
     Any,
     Literal,
+    NamedTuple,
     TypeGuard,
     TypeVar,
     Union,
@@ -50,6 +51,15 @@ class ConfigFault:
     """The value that the fix gives to `key`, if it gives one."""
 
 
+class Good(NamedTuple):
+    """A value that a key takes: as it is written, and as the configuration holds it."""
+
+    written: Any
+    held: Any
+    is_example: bool = False
+    """It has nothing of the value that it replaces."""
+
+
 def override(key: str, value: Any) -> str:
     """The command-line text that sets `key` to `value`, ready for a shell."""
     return f"-o {systems.quote(assignment(key, value))}"
@@ -62,10 +72,10 @@ def assignment(key: str, value: Any) -> str:
 
 def repair(key: str, value: Any) -> str:
     """The override that sets `key` to `value` where that is allowed, else to a good value."""
-    return override(key, _good(key, value) if key in _kinds() else value)
+    return _write(key, _good(key, value)) if key in _kinds() else override(key, value)
 
 
-def translate(key: str, value: Any) -> dict[str, Any]:
+def translate(key: str, value: Any) -> dict[str, Good]:
     """The keys of ours that a word of another tool means, with values that they take; or none."""
     if key in _kinds():
         return {key: _good(key, value)}
@@ -81,20 +91,36 @@ def meant_by(key: str) -> list[str]:
     return [name for name in _meant_keys(key, guess=False) if name in _kinds()]
 
 
-def _good(key: str, value: Any) -> Any:
+def _good(key: str, value: Any) -> Good:
     """The value where the key takes it, else one in its place that it takes."""
     try:
-        convert(key, value)
+        return Good(value, convert(key, value))
     except Refused as refused:
-        return _first_good(_repairs(key, value, refused), _kinds()[key], _substitutes()[key])[0]
-    return value
+        return _replace(key, value, refused, _substitutes()[key])
 
 
-def _repairs(key: str, value: Any, refused: Refused) -> list[Any]:
-    """What may stand in place of a value: what other tools mean by it, then what keeps the rule."""
+def _replace(key: str, value: Any, refused: Refused, substitute: Any) -> Good:
+    """What stands in place of a value: what other tools mean by it, what keeps the rule; else an
+    example, which has nothing of it."""
     translate = foreign_words.VALUES.get(key)
     ours = translate(value) if translate else None
-    return [*([] if ours is None else [ours]), *refused.repairs]
+    meant = [*([] if ours is None else [ours]), *refused.repairs]
+    for good in (*meant, *refused.examples):
+        with suppress(Refused):
+            return Good(good, convert(key, good), is_example=good not in meant)
+    return Good(substitute, substitute, is_example=True)
+
+
+def _write(key: str, good: Good) -> str:
+    """The override, which says so where its value has nothing of the one that it replaces."""
+    text = override(key, good.written)
+    return f"{text}, where {mark(key, good)}" if good.is_example else text
+
+
+def mark(key: str, good: Good) -> str:
+    """The words that tell an example: "20 is only an example"."""
+    shown = assignment(key, good.written).partition("=")[2]
+    return f"{shown} is {'the default' if good.written is None else 'only an example'}"
 
 
 def accepts(key: str, value: Any) -> bool:
@@ -120,9 +146,7 @@ def with_value(section: T, key: str, value: Any) -> T:
 
 def example(key: str) -> str | None:
     """An override of `key`, or of the first key of that section, that works; None: unknown key."""
-    if key in _kinds():
-        return override(key, _substitutes()[key])
-    below = [leaf for leaf in leaf_keys() if leaf.startswith(f"{key}.")]
+    below = [leaf for leaf in leaf_keys() if leaf == key or leaf.startswith(f"{key}.")]
     return override(below[0], _substitutes()[below[0]]) if below else None
 
 
@@ -258,8 +282,8 @@ def _field_value(
         return _convert(value, kind)
     except Refused as refused:
         what = f"{key} is {_show(value)}: {refused.rule}"
-        good, held = _first_good(_repairs(key, value, refused), kind, substitute)
-        faults.append(ConfigFault(key, what, override(key, good), proposed=(held,)))
+        good = _replace(key, value, refused, substitute)
+        faults.append(ConfigFault(key, what, _write(key, good), proposed=(good.held,)))
         return substitute
 
 
@@ -302,15 +326,6 @@ def _convert_plain(value: Any, kind: type) -> Any:
     except Refused:
         raise Refused(rule) from None
     raise Refused(rule, *([int(number)] if number >= 1 else []))
-
-
-def _first_good(repairs: Sequence[Any], kind: Any, substitute: Any) -> tuple[Any, Any]:
-    """The first repair that the key itself accepts, else the substitute: as it is written, and as
-    the configuration holds it."""
-    for value in repairs:
-        with suppress(Refused):
-            return value, _convert(value, kind)
-    return substitute, substitute
 
 
 def _substitute(item: Field[Any], kind: Any) -> Any:

@@ -35,12 +35,16 @@ Form: TypeAlias = Literal["text", "texts", "yaml"]
 
 
 class Refused(ValueError):
-    """A value breaks a rule; `repairs` holds one value that keeps it, if one is known."""
+    """A value breaks a rule; `repairs` holds what it most likely means, if that is known.
 
-    def __init__(self, rule: str, *repairs: Any) -> None:
+    `example` is a value that keeps the rule and has nothing of the refused one; None: the default.
+    """
+
+    def __init__(self, rule: str, *repairs: Any, example: Any = None) -> None:
         super().__init__(rule)
         self.rule = rule
         self.repairs = repairs
+        self.examples = () if example is None else (example,)
 
 
 @dataclass(frozen=True)
@@ -180,31 +184,32 @@ def pattern(value: Any) -> str:
     try:
         re.compile(text(value))
     except (re.error, OverflowError, RecursionError) as error:
-        raise Refused(f"must be a regular expression: {error}", r"(.+)_[0-9]+") from None
+        raise Refused(f"must be a regular expression: {error}", example=r"(.+)_[0-9]+") from None
     return str(value)
 
 
 def device(value: Any) -> str:
     """A device as PaddleX writes it. Whether the machine has it is checked later."""
     if not isinstance(value, str) or not _DEVICE.fullmatch(value):
-        raise Refused(_DEVICE_RULE, _device_meant(str(value)))
+        meant = _device_meant(str(value))
+        raise Refused(_DEVICE_RULE, *([meant] if meant else []))
     numbers = value.partition(":")[2].split(",")
     if len({number.lstrip("0") for number in numbers}) < len(numbers):
         raise Refused("names a device twice", "auto")
     return value
 
 
-def _device_meant(text: str) -> str:
+def _device_meant(text: str) -> str | None:
     """The device that another way to write one most likely means: gpu0, GPU:0, gpu:0-3, cuda:1."""
     match = _OTHER_DEVICE.fullmatch(text.strip())
     if match is None:
-        return "auto"
+        return None
     numbers = [int(number) for number in re.findall(r"\d+", match[2])]
     if "-" in match[2]:
         numbers = list(range(numbers[0], numbers[1] + 1)[:16])
     listed = ",".join(str(number) for number in dict.fromkeys(numbers))
     kind = match[1].lower().replace("cuda", "gpu")
-    return f"{kind}:{listed}" if listed else "auto"
+    return f"{kind}:{listed}" if listed else None
 
 
 def addresses(value: Any) -> str:
@@ -212,7 +217,7 @@ def addresses(value: Any) -> str:
     listed = value if isinstance(value, list) else text(value).split(",")
     machines = [str(item).strip() for item in listed]
     if not all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", machine) for machine in machines):
-        raise Refused("must be addresses separated by commas", "192.168.0.1,192.168.0.2")
+        raise Refused("must be addresses separated by commas", example="192.168.0.1,192.168.0.2")
     if len(set(machines)) < len(machines):
         raise Refused("names a machine twice", ",".join(dict.fromkeys(machines)))
     return ",".join(machines)
@@ -223,15 +228,15 @@ def pos_weight(value: Any) -> list[float] | str:
     if value == "auto":
         return "auto"
     if not isinstance(value, list) or not value:
-        raise Refused("must be auto, or a list with one number per class", "auto")
+        raise Refused("must be auto, or a list with one number per class", example="auto")
     weights = [finite(number) for number in value]
     if min(weights) <= 0:
-        raise Refused("must hold numbers above 0", "auto")
+        raise Refused("must hold numbers above 0", example="auto")
     return weights
 
 
 def count_or_auto(usual: int | str) -> Callable[[Any], int | str]:
-    """A checker that accepts a whole number of at least 1, or `auto`; `usual` is the repair."""
+    """A checker that accepts a whole number of at least 1, or `auto`; `usual` is the example."""
 
     def check(value: Any) -> int | str:
         if value == "auto":
@@ -243,8 +248,8 @@ def count_or_auto(usual: int | str) -> Callable[[Any], int | str]:
                 number = float(number)
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             is_whole = isinstance(number, float) and number.is_integer() and 1 <= number < 1e9
-            repair = int(number) if is_whole else usual
-            raise Refused("must be auto, or a whole number of at least 1", repair)
+            meant = [int(number)] if is_whole else []
+            raise Refused("must be auto, or a whole number of at least 1", *meant, example=usual)
         return number
 
     return check
@@ -255,7 +260,7 @@ def counts(value: Any) -> tuple[int, ...]:
     listed = value if isinstance(value, list | tuple) else [value]
     numbers = [finite(number) for number in listed]
     if not numbers or any(number < 1 or number != int(number) for number in numbers):
-        raise Refused("must hold whole numbers of at least 1", [8, 32])
+        raise Refused("must hold whole numbers of at least 1", example=[8, 32])
     return tuple(sorted({int(number) for number in numbers}))
 
 
@@ -273,7 +278,7 @@ def threshold(value: Any) -> Any:
     """A score from 0 to 1, a list with one per class, or a mapping with `default` and classes."""
     if isinstance(value, list):
         if not value:
-            raise Refused("must hold one number per class, the list is empty", 0.5)
+            raise Refused("must hold one number per class, the list is empty", example=0.5)
         return [_score(number) for number in value]
     if not isinstance(value, dict):
         return _score(value)
@@ -292,7 +297,9 @@ def label_scores(value: Any) -> tuple[float, float] | Literal["soft"]:
     if value == "soft":
         return "soft"
     if not isinstance(value, list) or len(value) != 2:
-        raise Refused("must be two scores, [absent below, present from], or soft", [0.1, 0.9])
+        raise Refused(
+            "must be two scores, [absent below, present from], or soft", example=[0.1, 0.9]
+        )
     low, high = map(_score, value)
     if low > high:
         raise Refused("must begin with the lower score", [high, low])
@@ -302,7 +309,7 @@ def label_scores(value: Any) -> tuple[float, float] | Literal["soft"]:
 def _score(value: Any) -> float:
     number = finite(value)
     if not 0 <= number <= 1:
-        raise Refused("must hold numbers from 0 to 1", 0.5)
+        raise Refused("must hold numbers from 0 to 1", example=0.5)
     return number
 
 
@@ -325,10 +332,10 @@ def pictures(value: Any) -> Any:
     """What to predict on: a path, URL, folder or glob, {img: ...}, or a list of these."""
     if isinstance(value, list):
         if not value:
-            raise Refused("is an empty list: name at least one image", "photo.jpg")
+            raise Refused("is an empty list: name at least one image", example="photo.jpg")
         return [pictures(item) for item in value]
     if isinstance(value, dict):
         if set(value) != {"img"}:
-            raise Refused("must be {img: path} when it is a mapping", {"img": "photo.jpg"})
+            raise Refused("must be {img: path} when it is a mapping", example={"img": "photo.jpg"})
         return {"img": pictures(value["img"])}
     return path_text(value)

@@ -36,14 +36,10 @@ def refuse(typed: str) -> PaddlexMLError:
         ("--data my_set train", "--data my_set -o Global.mode=train"),
         ("tools/train.py -c x.yaml --amp", "-c x.yaml -o Train.amp=O1"),
         (
-            "yolo classify train data=my_set model=yolov8n-cls.pt epochs=9 imgsz=64",
-            f"{START} -o Global.mode=train Global.dataset_dir=my_set Train.epochs_iters=9"
-            " Train.image_size=64",
-        ),
-        (
             "mode=train data=my_set epochs=9 amp=True",
             "--data my_set -o Global.mode=train Train.epochs_iters=9 Train.amp=O1",
         ),
+        ("--epochs=5.0", f"{START} -o Train.epochs_iters=5"),
         ("check my_set", "--data my_set -o Global.mode=check_dataset"),
         ("evaluate", f"{LATER} -o Global.mode=evaluate"),
         ("val --batch 4", f"{LATER} -o Global.mode=evaluate Evaluate.batch_size=4"),
@@ -124,6 +120,28 @@ def test_a_training_in_another_folder_is_named(tmp_path: Path) -> None:
     for name in ("config.yaml", "run.json"):
         (tmp_path / "demo" / "output" / name).touch()
     assert " -c demo/output/config.yaml -o Global.mode=predict " in refuse("predict a.jpg").fix
+
+
+@pytest.mark.parametrize(
+    ("typed", "command", "notes"),
+    [
+        (
+            "--epochs=abc --batch 0",
+            "-o Train.epochs_iters=20 Train.batch_size=32",
+            ["20 is only an example, in place of abc", "32 is only an example, in place of 0"],
+        ),
+        (
+            "yolo classify train data=my_set model=yolov8n-cls.pt epochs=9 imgsz=64",
+            "-o Global.mode=train Global.dataset_dir=my_set Train.epochs_iters=9"
+            " Train.image_size=64",
+            ["PP-LCNet_x1_0_ML is only an example, in place of yolov8n-cls.pt"],
+        ),
+    ],
+)
+def test_an_example_in_place_of_a_value_is_told(typed: str, command: str, notes: list[str]) -> None:
+    first, *others = refuse(typed).fix.splitlines()
+    assert first == f"{program.command()} {START} {command}"
+    assert [other.strip() for other in others] == notes
 
 
 def test_the_keys_stand_in_the_first_line() -> None:

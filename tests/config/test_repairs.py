@@ -211,3 +211,25 @@ def test_the_repair_is_what_was_meant(typed: str, meant: str) -> None:
     message = refuse([*NEEDED, typed])
     assert message is not None
     assert repairs.find(message) == [[meant]]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("Train.epochs_iters=abc", "-o Train.epochs_iters=20, where 20 is only an example"),
+        ("Train.epochs=abc", "(-o Train.epochs_iters=20, where 20 is only an example)"),
+        ("Train.batch_size=-4", "-o Train.batch_size=32, where 32 is only an example"),
+        ("Train.epochs_iters=[5", "-o Train.epochs_iters=20, as an example"),
+        ("Global.device=the_first", "-o Global.device=auto, where auto is only an example"),
+        ("Train.grad_clip_norm=abc", "-o Train.grad_clip_norm=null, where null is the default"),
+        ("Train.learning_rate=0.5", "-o Train.learning_rate=0.001, as it is shipped"),
+        # what the user has written
+        ("Train.epochs_iters=5.0", "-o Train.epochs_iters=5\n"),
+        ("Global.device=gpu:0-1", "-o Global.device=gpu:0,1\n"),
+        ("Train.learning_rate=0,002", "-o Train.learning_rate=0.002\n"),
+    ],
+)
+def test_a_value_that_replaces_that_of_the_user_is_told(typed: str, told: str) -> None:
+    message = refuse(["Global.mode=train", *NEEDED, typed])
+    assert message is not None
+    assert f"{told}" in f"{message}\n"

@@ -290,7 +290,7 @@ def test_a_rate_at_which_nothing_moves_is_noted(tmp_path: Path) -> None:
         (
             ["CheckDataset.split.group_regex=(a"],
             "CheckDataset.split.group_regex is '(a': must be a regular expression: missing )",
-            "-o 'CheckDataset.split.group_regex=(.+)_[0-9]+'",
+            "-o 'CheckDataset.split.group_regex=(.+)_[0-9]+', where (.+)_[0-9]+ is only an example",
         ),
         (
             ["CheckDataset.convert={enable: true, src_dataset_type: labelmee}"],
