@@ -106,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             config = loaded.config
             for note in loaded.notes:
                 logger.warning("%s", note)
+            if earlier := next_command.find_earlier(config, arguments.config, arguments.override):
+                raise earlier
             if conflict := earlier_run.find_conflict(config):
                 job = None  # the result file there is that of the other training
                 raise conflict

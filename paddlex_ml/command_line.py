@@ -43,6 +43,10 @@ documentation:
 """
 
 _DATA_KEY = "Global.dataset_dir"
+_WITH_DATA = (
+    "CheckDataset.convert.src_dataset_type=auto",
+    "CheckDataset.convert.by_reference=true",
+)
 _OVERRIDE = ("-o", "--override")
 _ASKED = {
     **dict.fromkeys(("help", "-help", "--h", "-?", "/?"), "--help"),
@@ -90,8 +94,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         arguments.config = arguments.config or "PP-LCNet_x1_0_ML"
         arguments.override[:0] = [
             validation.assignment(_DATA_KEY, arguments.data),
-            validation.assignment("CheckDataset.convert.src_dataset_type", "auto"),
-            validation.assignment("CheckDataset.convert.by_reference", True),
+            *_WITH_DATA,
         ]
     elif (arguments.config, arguments.demo, arguments.reproduce) == (None, None, None):
         parser.error(
@@ -105,6 +108,8 @@ def as_typed(error: PaddlexMLError) -> PaddlexMLError:
 
     def name(text: str) -> Lines:
         text = re.sub(rf"-o (['\"]?){re.escape(_DATA_KEY)}=", r"--data \1", text)
+        if "--data " in text:
+            text = text.replace(f" -o {' -o '.join(_WITH_DATA)}", "")
         return Lines(text.replace(_DATA_KEY, "--data"))
 
     return error.replace(what=name(error.what), where=name(error.where), fix=name(error.fix))

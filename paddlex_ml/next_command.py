@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command that a user most likely wants after the one that has just ended.
+"""The command that a user most likely wants after the one that has just ended, or before it.
 
-It is printed behind `next:` and works when it is pasted into the shell that ran the first one.
+It is printed behind `next:` or `fix:`, and works when it is pasted into the shell that ran the
+first one.
 """
 
 from __future__ import annotations
@@ -18,13 +19,19 @@ from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.export_result import ExportResult
 from paddlex_ml.artifacts.plan_result import PlanResult
 from paddlex_ml.artifacts.run_folder import RunFolder
-from paddlex_ml.config import load, mode_keys, shipped, validation
+from paddlex_ml.config import load, mode_keys, options_by_size, shipped, validation
 from paddlex_ml.config.schema import Config
+from paddlex_ml.data.missing_lists import LABEL_FILE, TRAIN_FILE, VAL_FILE
+from paddlex_ml.errors import Lines, PaddlexMLError
+from paddlex_ml.formats import source_path
 from paddlex_ml.storage import fetch
 from paddlex_ml.wording import literal_path
 
 if TYPE_CHECKING:  # numpy must not be imported before the number of its threads is set
     from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+
+_OF_DATA = ("Global.dataset_dir", "Global.output", "CheckDataset.convert.")
+"""Overrides that are in the config.yaml of a training."""
 
 
 def after_check(
@@ -144,6 +151,71 @@ def after_benchmark(
         **_choose_image(config, overrides),
     }
     return _write(config_file, _list_words("predict", overrides, chosen))
+
+
+def find_earlier(
+    config: Config, config_file: str, overrides: Sequence[str]
+) -> PaddlexMLError | None:
+    """The error of a mode that needs what a check or a training makes of a source of images.
+
+    None where all is there. Raises PaddlexMLError where no source is there.
+    """
+    mode, source, run = (
+        config.Global.mode,
+        config.Global.dataset_dir,
+        RunFolder(config.Global.output),
+    )
+    is_source = source is not None and options_by_size.is_by_reference(config)
+    if source is None or not is_source or mode in ("check_dataset", "train"):
+        return None
+    source_path.refuse(source)
+    trained = config_file
+    if mode != "plan" and not _names_weights(config):
+        if not run.best_model.folder.is_dir():
+            what = f"mode {mode} needs a model, and none is trained on {source} yet"
+            return _begin_with("train", what, config_file, overrides)
+        trained = literal_path(run.config_yaml) if run.config_yaml.is_file() else config_file
+    kept = [text for text in overrides if trained == config_file or not text.startswith(_OF_DATA)]
+    if mode == "predict" and config.Predict.input is None:
+        images = str(source if source.is_dir() else source.parent)
+        command = _write(trained, _list_words(mode, kept, {"Predict.input": images}))
+        what = "Predict.input is not set: mode predict needs images"
+        return PaddlexMLError(what, where="Predict.input", fix=command)
+    reads = mode in ("plan", "evaluate", "benchmark") or config.Export.precision == "int8"
+    if not reads or mode == "predict" or _has_lists(source):
+        return None
+    what = f"mode {mode} reads a data set, and {source} is none yet"
+    if not _has_lists(run.dataset) or not _is_made_of(run.dataset, source):
+        return _begin_with("check_dataset", what, config_file, overrides)
+    chosen = {"Global.dataset_dir": str(run.dataset)} if trained == config_file else {}
+    command = _write(trained, _list_words(mode, kept, chosen))
+    return PaddlexMLError(what, where="Global.dataset_dir", fix=command)
+
+
+def _names_weights(config: Config) -> bool:
+    """Whether the mode takes other weights than those of the output folder."""
+    named = {
+        "evaluate": config.Evaluate.weight_path,
+        "predict": config.Predict.model_dir,
+    }
+    return named.get(config.Global.mode, config.Export.weight_path) is not None
+
+
+def _has_lists(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (LABEL_FILE, TRAIN_FILE, VAL_FILE))
+
+
+def _is_made_of(dataset: Path, source: Path) -> bool:
+    """Whether the images of a data set by reference lie in its source, or around it."""
+    images = Path(os.path.realpath(dataset / "images"))
+    folder = Path(os.path.realpath(source if source.is_dir() else source.parent))
+    return images.is_relative_to(folder) or folder.is_relative_to(images)
+
+
+def _begin_with(mode: str, what: str, config_file: str, overrides: Sequence[str]) -> PaddlexMLError:
+    command = _write(config_file, _list_words(mode, overrides, {}))
+    fix = Lines(f"{command}\n         and then this command again")
+    return PaddlexMLError(what, where="Global.dataset_dir", fix=fix)
 
 
 def _choose_image(config: Config, overrides: Sequence[str]) -> dict[str, str]:

@@ -221,6 +221,14 @@ def _side(value: Any) -> int | None:
     return int(numbers[-1]) if len(numbers) in (2, 3) else None
 
 
+NO_MODES: Mapping[str, str] = {
+    "sweep": "-o Global.mode=train --sweep Train.learning_rate=0.0005,0.001",
+    "search": "-o Global.mode=train --search tpe --trials 20 "
+    "--sweep Train.learning_rate=0.0001..0.005",
+    "reproduce": "--reproduce FOLDER, without Global.mode",
+    "demo": "--demo, without other options",
+}
+"""Words for what an option does, and no mode -> the repair."""
 _GPU = re.compile("gpu|cuda|rocm|nvidia|^(true|yes|on|auto)$")
 _MODES = {
     **dict.fromkeys(("fit", "training", "finetune", "fine_tune"), "train"),

@@ -359,7 +359,8 @@ def _run_rules(config: Config) -> Iterator[Broken]:
         what = f"{key} is {evaluate.tune_target:g}, but {other} {method} has no target"
         fix = f"{override(other, 'precision')} (or recall), or {override(key, TUNE_TARGET)}"
         yield ConfigFault(key, what, fix), ("Global.mode", other)
-    if mode == "predict" and config.Predict.input is None:
+    is_source = config.CheckDataset.convert.is_by_reference  # the command before predicts on it
+    if mode == "predict" and config.Predict.input is None and not is_source:
         key = "Predict.input"
         what = f"{key} is not set: mode predict needs an image, a folder, a URL or a list of these"
         yield ConfigFault(key, what, override(key, "photo.jpg")), ("Global.mode",)

@@ -283,7 +283,9 @@ def _field_value(
     except Refused as refused:
         what = f"{key} is {_show(value)}: {refused.rule}"
         good = _replace(key, value, refused, substitute)
-        faults.append(ConfigFault(key, what, _write(key, good), proposed=(good.held,)))
+        option = foreign_words.NO_MODES.get(str(value).lower()) if key == "Global.mode" else None
+        fix = option or _write(key, good)
+        faults.append(ConfigFault(key, what, fix, proposed=(good.held,)))
         return substitute
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddlex_ml import cli, program
-from paddlex_ml.config import load
+from paddlex_ml import cli, command_line, next_command, program
+from paddlex_ml.config import load, shipped
 
 FAST = [
     *("Global.device=cpu", "Train.epochs_iters=2", "Train.image_size=32", "Train.num_workers=0"),
@@ -220,3 +220,49 @@ def test_two_data_sets_and_a_demo_as_json_are_refused(
 def test_neither_a_file_nor_data_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["-o", "Global.mode=train"]) == 2
     assert "required: -c/--config, --data, --demo" in capsys.readouterr().err
+
+
+def repair_of(mode: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The words of the command that answers a mode on the bare folder."""
+    capsys.readouterr()
+    assert cli.main(["--data", "photos", *words(f"Global.mode={mode}")]) == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    assert message.count("error: ") == 1
+    command = message.split("fix:")[1].strip().splitlines()[0]
+    assert command.startswith(program.command())
+    return shlex.split(command.removeprefix(program.command()))
+
+
+def test_other_modes_on_a_bare_folder_name_the_command_that_comes_first(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["-c", "PP-LCNet_x1_0_ML", "-o"]
+    assert repair_of("plan", capsys) == [*start, "Global.mode=check_dataset", "--data", "photos"]
+    training = [*start, "Global.mode=train", "--data", "photos"]
+    for mode in ("evaluate", "export", "benchmark", "predict"):
+        assert repair_of(mode, capsys) == training
+    assert not Path("output", ".evaluate.lock").exists()
+
+    assert cli.main(repair_of("plan", capsys)) == 0
+    plan = repair_of("plan", capsys)
+    assert plan == [*start, "Global.mode=plan", "--data", os.path.join("output", "dataset")]
+    arguments = command_line.parse(plan)
+    config = load.load(shipped.find(arguments.config)[0], arguments.override).config
+    assert next_command.find_earlier(config, arguments.config, arguments.override) is None
+
+    assert cli.main([*training, *words(*FAST)]) == 0
+    saved = ["-c", os.path.join("output", "config.yaml"), "-o"]
+    assert repair_of("benchmark", capsys) == [*saved, "Global.mode=benchmark"]
+    assert cli.main(repair_of("evaluate", capsys)) == 0
+    assert cli.main(repair_of("predict", capsys)) == 0
+    assert read("predict_result.json")["num_images"] == 30
+    assert cli.main(["--data", "photos", *words("Global.mode=export")]) == 0
+
+
+@pytest.mark.parametrize(("word", "option"), [("sweep", "--sweep"), ("reproduce", "--reproduce")])
+def test_what_an_option_does_is_no_mode(
+    photos: Path, word: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--data", "photos", *words(f"Global.mode={word}")]) == 2
+    assert f" {option} " in capsys.readouterr().err.split("fix:")[1]
