@@ -11,6 +11,7 @@ import operator
 import re
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
@@ -24,16 +25,20 @@ from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.artifacts.train_result import TrainResult
 from paddlex_ml.config import run_config, validation, yaml_text
 from paddlex_ml.config.schema import Config
+from paddlex_ml.errors import Stopped
 from paddlex_ml.report import model_card
 from paddlex_ml.safe_text import without_secrets
+from paddlex_ml.storage import regular_file
 from paddlex_ml.tracking.sending import Observer, observing
-from paddlex_ml.tracking.tracker import Point, TrackedRun
+from paddlex_ml.tracking.tracker import Outcome, Point, TrackedRun
 from paddlex_ml.training.interrupt import Interrupt
 from paddlex_ml.training.loop import global_step
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Training
 
 logger = logging.getLogger(__name__)
+
+_STOPPED = (Stopped.__name__, KeyboardInterrupt.__name__)
 
 
 def observe(
@@ -102,9 +107,22 @@ def upload_evaluation(config: Config, result: EvaluationResult) -> None:
     with suppress(OSError):  # as above
         if card := model_card.write(output, evaluated=result):
             written.append(str(card.relative_to(output)))
-    with observing(names, _describe(config, result.run, 0)) as tracked:
+    run = replace(_describe(config, result.run, 0), ended=_find_outcome(output, result.run))
+    with observing(names, run) as tracked:
         tracked.log(0, numbers)
         tracked.upload("evaluate", {Path(path).name: output / path for path in written})
+
+
+def _find_outcome(output: Path, run: RunIdentity) -> Outcome:
+    """How the training of an output folder has ended, as its result file says."""
+    record = run_record.read(RunFolder(output).run_json)
+    content: object = None
+    with suppress(OSError, ValueError, RecursionError):
+        content = regular_file.read_json(RunFolder(output).result("train"))
+    is_of_it = record is not None and record.id == run.id
+    if not is_of_it or not isinstance(content, dict) or content.get("done_flag") is not False:
+        return "finished"
+    return "stopped" if content.get("err_type") in _STOPPED else "failed"
 
 
 def _describe(config: Config, run: RunIdentity, step: int) -> TrackedRun:

@@ -41,8 +41,9 @@ def begin(run: TrackedRun) -> MlflowRun:
     experiment = _find_experiment(client, run.experiment)
     found = client.search_runs([experiment], f"tags.`{_RUN}` = '{run.id}'", max_results=1)
     if found:
-        client.update_run(found[0].info.run_id, status="RUNNING")
-        return MlflowRun(client, found[0], run)
+        if run.ended is None:
+            client.update_run(found[0].info.run_id, status="RUNNING")
+        return MlflowRun(client, found[0], run, keeps_state=run.ended is not None)
     tags = {name: value[:_LONGEST] for name, value in run.tags.items()} | {_RUN: run.id}
     created = client.create_run(experiment, run_name=run.name, tags=tags)
     return MlflowRun(client, created, run)
@@ -51,8 +52,10 @@ def begin(run: TrackedRun) -> MlflowRun:
 class MlflowRun:
     """One run of an MLflow experiment."""
 
-    def __init__(self, client: MlflowClient, found: Run, run: TrackedRun) -> None:
-        self._client, self._id = client, found.info.run_id
+    def __init__(
+        self, client: MlflowClient, found: Run, run: TrackedRun, *, keeps_state: bool = False
+    ) -> None:
+        self._client, self._id, self._keeps_state = client, found.info.run_id, keeps_state
         past = client.get_metric_history(self._id, _EPOCH)
         self.known_steps = {metric.step for metric in past}
         self._log_parameters(found, run)
@@ -89,8 +92,9 @@ class MlflowRun:
             self._client.log_artifact(self._id, str(path), folder)
 
     def close(self, outcome: Outcome) -> None:
-        """Set the status that the page of the experiment shows."""
-        self._client.set_terminated(self._id, _STATUS[outcome])
+        """Set the status that the page of the experiment shows, unless the server has it."""
+        if not self._keeps_state:
+            self._client.set_terminated(self._id, _STATUS[outcome])
 
 
 def _find_experiment(client: MlflowClient, name: str) -> str:

@@ -207,10 +207,10 @@ def observing(
     """
     begins = {name: tracker.load(name) for name in names}
     senders = [Sender(name, partial(begin, run), history) for name, begin in begins.items()]
-    outcome: Outcome = "failed"
+    outcome: Outcome = run.ended or "failed"
     try:
         yield Observer(senders)
-        outcome = "stopped" if hurry() else "finished"
+        outcome = run.ended or ("stopped" if hurry() else "finished")
     finally:
         for sender in senders:
             sender.end(outcome)

@@ -69,6 +69,8 @@ class TrackedRun:
     """Key of the configuration -> value."""
     tags: Mapping[str, str]
     """Further facts about the training, such as the digests of its lists."""
+    ended: Outcome | None = None
+    """How it has ended before; what is sent now, such as an evaluation, leaves that state."""
 
 
 class Tracker(Protocol):

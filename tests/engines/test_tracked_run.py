@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from paddlex_ml.tracking import sending, tracker
+from paddlex_ml.tracking import mlflow, sending, tracker
 from paddlex_ml.tracking.tracker import Outcome, Point, TrackedRun, Upload
 
 Run = Callable[..., tuple[int, str]]
@@ -152,3 +154,60 @@ def test_a_training_that_fails_is_marked_as_failed(
     more = ("Train.learning_rate=0.01", "Train.loss.gamma_neg=1e308", "Train.warmup_steps=0")
     assert run("train", toy, tmp_path / "out", *more, *MORE)[0] == 2
     assert [start.outcome for start in starts] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [("Stopped", "stopped"), ("KeyboardInterrupt", "stopped"), ("PaddlexMLError", "failed")],
+)
+def test_an_evaluation_leaves_the_state_of_its_training(
+    run: Run, toy: Path, copy_of_run: Path, starts: list[Start], kind: str, outcome: Outcome
+) -> None:
+    result = {"done_flag": False, "err_type": kind, "err_msg": ""}
+    (copy_of_run / "train_result.json").write_text(json.dumps(result))
+    assert run("evaluate", toy, copy_of_run, *MORE)[0] == 0
+    (start,) = starts
+    assert (start.run.ended, start.outcome) == (outcome, outcome)
+
+
+class Client:
+    """MLflow's client, with one run that is there."""
+
+    def __init__(self) -> None:
+        info = SimpleNamespace(run_id="7", status="KILLED")
+        self.run = SimpleNamespace(info=info, data=SimpleNamespace(params={}))
+
+    def get_experiment_by_name(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(experiment_id="1")
+
+    def search_runs(self, *_: object, **__: object) -> list[SimpleNamespace]:
+        return [self.run]
+
+    def update_run(self, _: str, status: str) -> None:
+        self.run.info.status = status
+
+    set_terminated = update_run
+
+    def get_metric_history(self, *_: object) -> list[object]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("ended", "status"), [(None, "FINISHED"), ("finished", "KILLED"), ("stopped", "KILLED")]
+)
+def test_an_mlflow_run_keeps_its_state_when_an_evaluation_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: Outcome | None, status: str
+) -> None:
+    client = Client()
+    fake = SimpleNamespace(MlflowClient=lambda: client)
+    entities = SimpleNamespace(Param=None, Metric=None)
+    monkeypatch.setitem(sys.modules, "mlflow", fake)
+    monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
+    monkeypatch.setitem(sys.modules, "mlflow.exceptions", SimpleNamespace(MlflowException=OSError))
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+    described = TrackedRun(
+        id="a", experiment="e", name="n", output=tmp_path, step=0, parameters={}, tags={},
+        ended=ended,
+    )  # fmt: skip
+    mlflow.begin(described).close(ended or "finished")
+    assert client.run.info.status == status
