@@ -49,6 +49,13 @@ class _Rules:
         # ; and ? begin a part where a name follows, else they belong to a value.
         name = rf"[^{end}?&;#=]{{1,200}}"
         self.part = re.compile(rf"([?&;#])(?:({name})=)?((?:(?![?;]{name}=)[^{end}&#{quotes}])+)")
+        # The same where a program has escaped the signs, once or several times: ?token%3DSECRET
+        sign, equals = "%(?:25)*(?:3f|26|3b|23)", "%(?:25)*3d"
+        self.escaped = re.compile(
+            rf"([?&;#]|{sign})((?:(?!{sign}|{equals})[^{end}?&;#=]){{1,200}})(=|{equals})",
+            re.IGNORECASE,
+        )
+        self.value = re.compile(rf"[^{end}&#{quotes}]+")
 
 
 _IN_TEXT, _WHOLE = _Rules(r"\s", "'\"<>"), _Rules(r"\0", r"\0")
@@ -85,14 +92,38 @@ def _cut_url(url: str, rules: _Rules) -> str:
         url = user[1] + url[user.end() :]
     elif odd := rules.odd_user.match(url):
         url = odd[1] + url[odd.end() :]
-    return rules.part.sub(lambda part: _cut_part(part, rules), url)
+    return _cut_escaped(rules.part.sub(lambda part: _cut_part(part, rules), url), rules)
+
+
+def _cut_escaped(url: str, rules: _Rules) -> str:
+    """A URL without the values of secret names behind escaped signs, up to the next plain one."""
+    kept, start = [], 0
+    for part in rules.escaped.finditer(url):
+        mark, name, equals = part.groups()
+        is_escaped = len(mark) > 1 or len(equals) > 1
+        if part.start() < start or not is_escaped or not _is_secret(name):
+            continue
+        if value := rules.value.match(url, part.end()):
+            kept += [url[start : part.end()], CUT, _end_of_sentence(value[0], rules)]
+            start = value.end()
+    return "".join([*kept, url[start:]])
+
+
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(unquote(unquote(name))) is not None
+
+
+def _end_of_sentence(value: str, rules: _Rules) -> str:
+    """The signs at the end of a value that belong to the text around the URL."""
+    return "" if rules is _WHOLE else value[len(value.rstrip("]),.;:\\")) :]
 
 
 def _cut_part(part: re.Match[str], rules: _Rules) -> str:
     mark, name, value = part.groups()
-    end = "" if rules is _WHOLE else value[len(value.rstrip("]),.;:\\")) :]
+    end = _end_of_sentence(value, rules)
     value = value.removesuffix(end)
-    is_secret = name is not None and _SECRET_NAME.search(unquote(name))
-    if not is_secret and (not _RANDOM.fullmatch(value) or _PLAIN.fullmatch(value)):
+    if not (name is not None and _is_secret(name)) and (
+        not _RANDOM.fullmatch(value) or _PLAIN.fullmatch(value)
+    ):
         return part[0]
     return f"{mark}{'' if name is None else name + '='}{CUT if value else ''}{end}"

@@ -45,8 +45,15 @@ def test_a_prediction_on_urls_shows_and_keeps_none(
     site["/away?v=1&token=SESAME2"] = site.reply(
         status=302, Location=with_secrets(site, "/missing")
     )
+    escaped = site.url("/none.png?password%3DSESAME&token%253DSESAME")
     wrong = "http://mole:SESAME/1@127.0.0.1:1/a.png"
-    names = [with_secrets(site, "/a.png"), with_secrets(site, "/away"), wrong, "//mole:SESAME@h/b"]
+    names = [
+        with_secrets(site, "/a.png"),
+        with_secrets(site, "/away"),
+        escaped,
+        wrong,
+        "//mole:SESAME@h/b",
+    ]
     arguments = command("predict", None, copy_of_run, f"Predict.input={json.dumps(names)}")
     assert cli.main(arguments) == 2
     printed = capsys.readouterr()
