@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import struct
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -53,6 +52,7 @@ _WIDE = (  # with the writing of many languages, or symbols
 )
 _STYLED = re.compile("(?i)bold|italic|oblique|condensed|light|thin|black|medium|mono|serif")
 _MOST_OPENED = 200
+_SIZE_TO_OPEN = 16  # pixels: whether FreeType takes the font depends on no size
 _FOLDERS = {
     "darwin": ("/System/Library/Fonts", "/Library/Fonts", "~/Library/Fonts"),
     "win32": ("C:/Windows/Fonts", "~/AppData/Local/Microsoft/Windows/Fonts"),
@@ -208,15 +208,18 @@ def _packaged_font() -> Path:
 
 @cache
 def _coverage(font: Path) -> frozenset[int]:
-    """Code points with an outline in the first face of the file; none when it is not a font."""
+    """Code points with an outline in the first face of the file; none when it is not a font that
+    Pillow can draw with."""
     # Imported only when a picture is drawn, so that prediction of scores does not wait for it.
-    from fontTools.ttLib import TTFont, TTLibError  # type: ignore[import-untyped]
+    from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
+    from PIL import ImageFont
 
     try:
+        ImageFont.truetype(str(font), _SIZE_TO_OPEN)
         with font.open("rb") as file, TTFont(file, fontNumber=0, lazy=True) as face:
             if not {"glyf", "CFF ", "CFF2"} & set(face.keys()):
                 return frozenset()  # pictures of one size only, as some fonts of emoji have
             return frozenset(face.getBestCmap() or ())
-    except (OSError, TTLibError, KeyError, struct.error) as error:
+    except Exception as error:  # fontTools raises nearly anything for a damaged font
         _log.debug("font %s is not usable: %s", font, error)
         return frozenset()

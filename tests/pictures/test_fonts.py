@@ -57,6 +57,30 @@ def test_an_unusable_override_is_named(
     assert caught.value.where == f"environment variable PADDLEX_ML_FONT={tmp_path / name}"
 
 
+@pytest.mark.parametrize("table", [b"hhea", b"loca", b"cmap"])
+def test_a_damaged_font_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: bytes
+) -> None:
+    whole = fonts._packaged_font().read_bytes()
+    head, rest = whole[:1000], whole[1000:]
+    assert table in head
+    damaged = tmp_path / "mine.ttc"
+    damaged.write_bytes(head.replace(table, b"none") + rest)
+    monkeypatch.setenv(fonts.VARIABLE, str(damaged))
+    with pytest.raises(PaddlexMLError, match="is not a font that can be read"):
+        fonts.find_font("cat")
+
+
+def test_whatever_a_damaged_font_makes_its_reader_raise_it_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise IndexError("array index out of range")
+
+    monkeypatch.setattr("fontTools.ttLib.TTFont", fail)
+    assert fonts._coverage.__wrapped__(fonts._packaged_font()) == frozenset()
+
+
 def test_a_system_font_is_found_by_its_known_name_and_a_broken_one_passed_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
