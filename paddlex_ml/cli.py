@@ -31,7 +31,7 @@ from paddlex_ml import (
     streams,
     terminal,
 )
-from paddlex_ml.artifacts import leaderboard, reproduction, run_lock
+from paddlex_ml.artifacts import reproduction, run_lock
 from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
 from paddlex_ml.artifacts.check_result import CheckResult
 from paddlex_ml.artifacts.export_result import ExportResult
@@ -45,13 +45,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.cores import usable_cores
 from paddlex_ml.data import worker_server
 from paddlex_ml.distributed import addresses
-from paddlex_ml.engines import named_paths
-from paddlex_ml.engines.plan import plan_text
-from paddlex_ml.engines.reproduce import original, verdict
-from paddlex_ml.engines.reproduce.original import Original
-from paddlex_ml.engines.sweep import grid
 from paddlex_ml.engines.train import earlier_run
-from paddlex_ml.engines.train.summary import summarise
 from paddlex_ml.errors import PaddlexMLError, Stopped
 from paddlex_ml.kernels import compiler, families
 from paddlex_ml.models import published
@@ -60,6 +54,7 @@ from paddlex_ml.wording import literal_path
 
 if TYPE_CHECKING:  # numpy must not be imported before the number of its threads is set
     from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+    from paddlex_ml.engines.reproduce.original import Original
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +131,8 @@ def _find_original(arguments: argparse.Namespace) -> Original | None:
     """The run that is to be trained again, whose command the arguments then are; None: none is."""
     if arguments.reproduce is None:
         return None
+    from paddlex_ml.engines.reproduce import original  # here and below: --help is not to wait
+
     folder = Path(os.path.expanduser(arguments.reproduce))
     found = original.read(folder, arguments.override, anyway=arguments.anyway)
     arguments.config = literal_path(found.run.config_yaml)
@@ -148,6 +145,8 @@ def _tell(config: Config, arguments: argparse.Namespace, result: Result) -> int:
     shown: Result | Reproduction = result
     lines, code = "", 0
     if arguments.reproduce is not None:
+        from paddlex_ml.engines.reproduce import verdict
+
         output = config.Global.output
         shown = reproduction.read(RunFolder(output).reproduction)
         lines = "\n".join(verdict.describe(shown, str(output)))
@@ -184,6 +183,8 @@ def _sweep(path: Path, arguments: argparse.Namespace) -> list[str] | None:
 
     Raises PaddlexMLError where it is refused, and where trainings failed, after their table.
     """
+    from paddlex_ml.engines.sweep import grid
+
     section, _ = load.find_sweep(path, arguments.override)
     options = {name: getattr(arguments, name) for name in grid.OPTIONS}
     asked = {
@@ -202,6 +203,7 @@ def _sweep(path: Path, arguments: argparse.Namespace) -> list[str] | None:
             return None
         fix = f"add {validation.override('Global.mode', 'train')}"
         raise PaddlexMLError(f"a sweep trains: the mode is {mode}", where="--sweep", fix=fix)
+    from paddlex_ml.artifacts import leaderboard
     from paddlex_ml.engines.search import run as searches  # they import numpy
     from paddlex_ml.engines.sweep import run, slurm
 
@@ -237,6 +239,8 @@ def _run_engine(
     """
     mode = config.Global.mode
     if repeated is None:
+        from paddlex_ml.engines import named_paths
+
         named_paths.check(config)
     with _compiling_ahead(config) if mode == "train" else nullcontext():
         if mode not in _WITHOUT_PADDLE:
@@ -368,9 +372,13 @@ def _summarise(config: Config, arguments: argparse.Namespace, result: Result) ->
                 f"next: {_find_training(config, *typed, result)}"
             )
         case PlanResult():
+            from paddlex_ml.engines.plan import plan_text
+
             planned = next_command.after_plan(config, *typed, result)
             return f"{plan_text.describe(result)}\nnext: {planned}"
         case TrainResult():
+            from paddlex_ml.engines.train.summary import summarise
+
             return f"{summarise(result, output)}\nnext: {next_command.after_training(config)}"
         case EvaluationResult():
             lines = [f"Evaluate done: {path}"]

@@ -9,8 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
-
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 
@@ -35,6 +33,8 @@ _VERSION_2 = _Names("memory.max", "memory.current", "inactive_file", "memory.eve
 @cache
 def total(cgroups: Path = _CGROUPS, own: Path = _OWN) -> int:
     """Bytes of the machine, or of the smallest limit of the cgroups of this process."""
+    import psutil  # takes 10 ms, which --help need not wait for
+
     found = int(psutil.virtual_memory().total)
     for folder, names in _list_folders(cgroups, own):
         with suppress(OSError, ValueError):  # no such controller here, or "max": no limit
@@ -47,6 +47,8 @@ def available(cgroups: Path = _CGROUPS, own: Path = _OWN) -> int:
 
     Pages of files that the kernel can drop count as free.
     """
+    import psutil  # as above
+
     free = int(psutil.virtual_memory().available)
     for folder, names in _list_folders(cgroups, own):
         with suppress(OSError, ValueError):

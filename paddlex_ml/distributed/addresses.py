@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import socket
 
-import psutil
-
 from paddlex_ml.errors import PaddlexMLError
 
 
@@ -35,6 +33,8 @@ def find_machine(ips: str) -> tuple[tuple[str, ...], int]:
     """
     addresses = tuple(ips.split(","))
     wanted = os.environ.get("POD_IP")
+    import psutil  # takes 10 ms, which most commands need not wait for
+
     own = {item.address for items in psutil.net_if_addrs().values() for item in items}
     if wanted is None:
         mine = [k for k, address in enumerate(addresses) if own & resolve(address)]

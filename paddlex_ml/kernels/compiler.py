@@ -24,7 +24,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-import psutil
 from filelock import Timeout
 
 from paddlex_ml import systems
@@ -152,6 +151,8 @@ def assist(names: Collection[str], parent: int) -> None:
 
     It ends when the process `parent`, which has started this one, is gone.
     """
+    import psutil  # in the process that compiles: the command itself need not wait for it
+
     folder = Path(os.environ[VARIABLE])
     for name in reversed([*names]):
         module = importlib.import_module(name.rpartition(".")[0])
