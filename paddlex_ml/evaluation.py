@@ -14,6 +14,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics import bootstrap
 from paddlex_ml.metrics.average_precision import average_precision, constant_predictor_map
 from paddlex_ml.metrics.ties import NOISE
+from paddlex_ml.wording import count
 
 # Images [B, 3, S, S] -> scores [B, C], 0..1
 Network = Callable[[paddle.Tensor], paddle.Tensor]
@@ -97,7 +98,8 @@ def _measure(outputs: np.ndarray, targets: np.ndarray) -> Evaluation:
     if not np.isfinite(outputs).all():
         broken = int((~np.isfinite(outputs)).any(axis=1).sum())
         raise PaddlexMLError(
-            f"the model gives NaN or infinite scores for {broken} of {len(outputs)} images",
+            f"the model gives NaN or infinite scores for {broken} of "
+            f"{count(len(outputs), 'image')}",
             where="evaluation",
             fix="its weights are broken: train again with a smaller -o Train.learning_rate",
         )

@@ -22,6 +22,14 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def part_of(number: int, whole: int, nouns: tuple[str, str], verbs: tuple[str, str]) -> str:
+    """A part of a number of things with its verb: `1 of 20 classes has`, `2 of 3 images are`.
+
+    `nouns` and `verbs`: for one, and for several.
+    """
+    return f"{number:,} of {count(whole, *nouns)} {verbs[number != 1]}"
+
+
 def literal_path(path: Path) -> str:
     """The text of a path that means it as an argument too: no option, and no home folder."""
     written = str(path)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paddlex_ml.wording import count, first_names, path_override, text_width
+from paddlex_ml.wording import count, first_names, part_of, path_override, text_width
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,10 @@ def test_numbers_have_their_noun() -> None:
 
 def test_the_width_of_a_text_is_that_on_a_terminal() -> None:
     assert [text_width(text) for text in ("ab", "一只猫", "e\u0301")] == [2, 6, 1]
+
+
+def test_a_part_of_things_has_its_verb() -> None:
+    classes, have = ("class", "classes"), ("has", "have")
+    assert part_of(1, 20, classes, have) == "1 of 20 classes has"
+    assert part_of(1, 1, classes, have) == "1 of 1 class has"
+    assert part_of(1200, 2000, classes, have) == "1,200 of 2,000 classes have"

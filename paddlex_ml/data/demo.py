@@ -18,6 +18,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.metrics.average_precision import constant_predictor_map
 from paddlex_ml.scenes import compose
 from paddlex_ml.storage import folders
+from paddlex_ml.wording import count
 
 IMAGES, SIZE, SEED, VAL_PERCENT = 1500, 128, 42, 20
 """Of the demo that `make demo` and --demo draw."""
@@ -91,7 +92,8 @@ def draw_and_tell(folder: Path) -> str:
     return "\n".join(
         (
             f"wrote {drawn.folder}: {len(drawn.train)} training and {len(drawn.val)} validation "
-            f"images of {len(drawn.label_names)} classes; and, in COCO format, {drawn.coco_folder}",
+            f"images of {count(len(drawn.label_names), 'class', 'classes')}; and, in COCO format, "
+            f"{drawn.coco_folder}",
             f"mAP of a constant predictor, the score to beat: {drawn.constant_map:.3f}",
             f"next: {program.command()} {systems.join(options)}",
         )

@@ -20,10 +20,12 @@ from paddlex_ml.data.inspect_images import HASH_BYTES, Inspected
 from paddlex_ml.data.near_duplicates import find_near_duplicates, is_copy
 from paddlex_ml.data.transforms import read_image
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.wording import count, first_names
+from paddlex_ml.wording import count, first_names, part_of
 
 IMBALANCE = 50  # times as many images: beyond it, few batches contain the rare class
 SMALL = 32  # pixels of the shorter side: smaller images show too little for any network
+_CLASSES = "class", "classes"
+_HAVE, _ARE = ("has", "have"), ("is", "are")
 _COMPARED = 300  # pairs of near-duplicates that are decoded again: 1 to 3 seconds
 _TOGETHER = 0.9  # of the pairs: no better pattern is looked for
 _SERIES = (r"\D)\d+\D*$", r"\D)\d+\D+\d+\D*$", r"\d)\d\d\D*$", r"\d)\d\D*$", r"\d)\d\d\d\D*$")
@@ -89,7 +91,7 @@ def _find_copies(
     if copies:
         shown = [f"train.txt:{a[0]} = val.txt:{b[0]}" for a, b in copies]
         yield Finding(
-            f"the same image (by content) is in train and val {len(copies):,} times: "
+            f"the same image (by content) is in train and val {count(len(copies), 'time')}: "
             f"{first_names(shown, 5)}; the validation score will be too good, remove one of the "
             "lines",
             [(a[1], b[1]) for a, b in copies],
@@ -224,8 +226,8 @@ def _find_contradictions(dataset: MLClsDataset, images: Images) -> Iterator[Find
     if pairs:
         shown = first_names([f"{a} and {b}" for a, b in pairs], 5)
         yield Finding(
-            f"the same image (by content) has different labels {len(pairs):,} times: {shown}; "
-            "correct one of the two lines",
+            f"the same image (by content) has different labels {count(len(pairs), 'time')}: "
+            f"{shown}; correct one of the two lines",
             pairs,
         )
 
@@ -239,14 +241,14 @@ def _find_absent(
     absent = [names[i] for i in np.flatnonzero((counts.present == 0) & (counts.known > 0))]
     if absent:
         yield Finding(
-            f"{len(absent):,} of {len(names):,} classes have no image in {name}: "
+            f"{part_of(len(absent), len(names), _CLASSES, _HAVE)} no image in {name}: "
             f"{first_names(absent)}; {effect}, add images or remove them from label.txt and the "
             "lists",
             names=absent,
         )
     if unseen := [names[i] for i in np.flatnonzero(counts.known == 0)]:
         yield Finding(
-            f"{len(unseen):,} of {len(names):,} classes are unknown in every image of {name}: "
+            f"{part_of(len(unseen), len(names), _CLASSES, _ARE)} unknown in every image of {name}: "
             f"{first_names(unseen)}; {effect}, look for them in some images, or remove them from "
             "label.txt and the lists",
             names=unseen,
@@ -254,7 +256,8 @@ def _find_absent(
     everywhere = (counts.known == counts.present) & (counts.known < len(images))
     if one_sided := [names[i] for i in np.flatnonzero(everywhere & (counts.present > 0))]:
         yield Finding(
-            f"{len(one_sided):,} of {len(names):,} classes are known only where {name} shows them: "
+            f"{part_of(len(one_sided), len(names), _CLASSES, _ARE)} known only where {name} shows "
+            "them: "
             f"{first_names(one_sided)}; nothing says what an image without them looks like: write "
             "0 where somebody has looked, or train with -o Train.single_positive=true",
             names=one_sided,
@@ -265,25 +268,26 @@ def find_unlabelled_list(name: str, images: ImageList) -> DatasetFault | None:
     """The fault of a list none of whose images has a label; None for any other."""
     if not len(images) or targets.labels_per_image(images.values).any():
         return None
-    text = f"none of the {len(images):,} images of {name} has a label"
+    text = f"none of the {count(len(images), 'image')} of {name} has a label"
     text += " that is known to be present" * bool(targets.count_unknown(images.values))
     fix = "look whether the labels were read from the right files; without labels nothing is learnt"
     return DatasetFault("no labels", f"{name}.txt", text, fix)
 
 
 def _find_unlabelled(images: ImageList, name: str) -> Iterator[Finding]:
+    nouns = f"image in {name}", f"images in {name}"
     without = targets.labels_per_image(images.values) == 0
     hidden = targets.labels_per_image(images.values, unknown=True)
     bare = np.flatnonzero(without & (hidden == 0))
     if len(unseen := np.flatnonzero(hidden == images.values.shape[1])):
         yield Finding(
-            f"{len(unseen):,} of {len(images):,} images in {name} are unknown in every class "
+            f"{part_of(len(unseen), len(images), nouns, _ARE)} unknown in every class "
             f"(the first: {images.paths[unseen[0]]}); nothing is learned or measured from them",
             [(images.paths[i],) for i in unseen],
         )
     if len(bare):
         yield Finding(
-            f"{len(bare):,} of {len(images):,} images in {name} have no label at all "
+            f"{part_of(len(bare), len(images), nouns, _HAVE)} no label at all "
             f"(the first: {images.paths[bare[0]]}); correct if they show none of the classes",
             [(images.paths[i],) for i in bare],
         )

@@ -29,7 +29,7 @@ from paddlex_ml.data.targets import SparseTargets, Targets
 from paddlex_ml.errors import Lines, PaddlexMLError
 from paddlex_ml.metrics.known import UNKNOWN
 from paddlex_ml.storage import limited_yaml
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 FILE = inventory.RELATIONS_FILE
 _KEYS = ("implies", "exclusive")
@@ -357,12 +357,13 @@ def warn(violations: Sequence[Violations], lists: Mapping[str, ImageList]) -> li
     cases.sort(key=lambda case: -len(case[2]))
     findings = []
     for each, name, paths in cases[:_WARNINGS]:
-        count = f"{len(paths):,} image{'s' * (len(paths) != 1)}"
-        text = f"{each.what}: {count} in {name}: {first_names(paths, _EXAMPLES)}"
+        shown = f"{count(len(paths), 'image')} in {name}: {first_names(paths, _EXAMPLES)}"
+        text = f"{each.what}: {shown}"
         findings.append(Finding(f"{text}; {each.fix}", [(path,) for path in paths]))
     if rest := cases[_WARNINGS:]:
         shown = first_names([f"{each.what} in {name}" for each, name, _ in rest], _EXAMPLES)
-        text = f"{len(rest):,} more rules of {FILE} are violated: {shown}"
+        are = count(len(rest), f"more rule of {FILE} is", f"more rules of {FILE} are")
+        text = f"{are} violated: {shown}"
         gone = dict.fromkeys(path for _, _, paths in rest for path in paths)
         findings.append(Finding(f"{text}; `relations` of the result has all", [(p,) for p in gone]))
     return findings

@@ -28,6 +28,7 @@ from paddlex_ml.data import target_lines, targets
 from paddlex_ml.data.target_lines import SPARSE, ValueFault
 from paddlex_ml.data.targets import AT_ONCE, Rows, Targets
 from paddlex_ml.metrics.known import UNKNOWN
+from paddlex_ml.wording import count
 
 HALF = 0.5
 """The lowest soft value whose class counts as present wherever labels are counted."""
@@ -231,15 +232,17 @@ def tell(soft: SoftCells | None, weights: Weights | None) -> list[str]:
     """The same in sentences for a user."""
     found, told = summarise(soft, weights), []
     if counts := found.get("soft_labels"):
+        labels = count(int(counts["labels"]), "label")
+        images = count(int(counts["images"]), "image")
         told.append(
-            f"train.txt: {counts['labels']:,} labels of {counts['images']:,} images have soft "
+            f"train.txt: {labels} of {images} {'has' if labels[:2] == '1 ' else 'have'} soft "
             f"values; where labels are counted, they are present from {HALF} on"
         )
     if counts := found.get("weights"):
         told.append(
-            f"train.txt: {counts['images']:,} images have a weight other than 1: {counts['min']:g} "
-            f"at least, {counts['median']:g} in the middle, {counts['max']:g} at most (a training "
-            "divides them by their mean)"
+            f"train.txt: {count(int(counts['images']), 'image has', 'images have')} a weight other "
+            f"than 1: {counts['min']:g} at least, {counts['median']:g} in the middle, "
+            f"{counts['max']:g} at most (a training divides them by their mean)"
         )
     return told
 

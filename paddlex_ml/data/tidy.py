@@ -26,6 +26,7 @@ from paddlex_ml.data.annotation import (
 )
 from paddlex_ml.data.faults import DatasetFault
 from paddlex_ml.data.inspect_images import Inspected
+from paddlex_ml.wording import count
 
 Images = Mapping[str, Inspected]
 """Normalised path -> properties."""
@@ -61,7 +62,7 @@ def leave_out(parsed: Parsed, images: Images, drop: Collection[str]) -> Parsed:
         lost = [change.kind for change in own if not change.found]
         if len(gone) == len(listed) and (gone or (lost and not numbers)):
             kinds = ", ".join(sorted({*gone.values(), *lost}))
-            text = f"all {len(gone) + len(lost):,} images would be left out: {kinds}"
+            text = f"all {count(len(gone) + len(lost), 'image')} would be left out: {kinds}"
             fix = f"leave out fewer kinds: {lost_images.leave_out('...')}"
             faults.append(DatasetFault("nothing left", f"{name}.txt", text, fix))
         kept = [i for i in range(len(listed)) if i not in gone]

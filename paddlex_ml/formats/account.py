@@ -15,7 +15,7 @@ from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import UTF8
 from paddlex_ml.formats.subsets import parse_subset_of_path
 from paddlex_ml.storage import csv_text
-from paddlex_ml.wording import count, first_names
+from paddlex_ml.wording import count, first_names, part_of
 
 NOT_READ = "not read"
 """The reason of a file that looks like annotations and that the reader does not know."""
@@ -121,7 +121,10 @@ class Account:
         faults = []
         for (file, reason), dropped in self._dropped.items():
             if dropped.count and dropped.count == self.records.get(file):
-                text = f"all {dropped.count:,} records of {file} would be dropped: {reason}"
+                records = f"all {dropped.count:,} records of {file}"
+                if dropped.count == 1:
+                    records = f"the only record of {file}"
+                text = f"{records} would be dropped: {reason}"
                 if dropped.examples:
                     text += f" ({first_names(dropped.examples, _EXAMPLES)})"
                 fix = "correct the file, or name the data set folder that it belongs to"
@@ -129,9 +132,11 @@ class Account:
         unread = [path for path, reason in self.left_out.items() if reason == NOT_READ]
         bare = len(self.not_annotated) + self.not_named
         if unread and 2 * bare > self.with_labels + self.without_labels + self.not_named:
+            nouns, verbs = ("image", "images"), ("has", "have")
+            what = "file that may be annotations is", "files that may be annotations are"
             text = (
-                f"{bare:,} of {self.images_seen:,} images have no annotation, but {len(unread):,} "
-                f"files that may be annotations are not read: {first_names(unread, _EXAMPLES)}"
+                f"{part_of(bare, self.images_seen, nouns, verbs)} no annotation, but "
+                f"{count(len(unread), *what)} not read: {first_names(unread, _EXAMPLES)}"
             )
             fix = f"{layout}; files that are no annotations may be moved out of the data set"
             faults.append(DatasetFault("annotations not read", "", text, fix))

@@ -105,7 +105,7 @@ from paddlex_ml.formats.table_files import (
     peek,
     read_tables,
 )
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _STEP = 1000  # rows between two calls of progress
 _ONE_HOT = (
@@ -302,8 +302,8 @@ class _TableReader:
             shown = first_names(list(map(repr, odd)), 5)
             option = write_override("convert.separator", odd[min(odd)])
             self._collector.notes.append(
-                f"{len(odd):,} names look like combinations of others: {shown}; if they are, "
-                f"choose what separates them, such as {option}"
+                f"{count(len(odd), 'name looks', 'names look')} like combinations of others: "
+                f"{shown}; if they are, choose what separates them, such as {option}"
             )
 
     def _add_rows(self, reader: CellReader) -> tuple[list[str], set[str]]:
@@ -391,7 +391,7 @@ class _TableReader:
             for subset in ("train", "val", "test", "")
         }
         unused_flag = set(roles.subset_of.values()) == {"test", ""}  # is_test
-        for count, row in enumerate(table.rows, done + 1):
+        for number, row in enumerate(table.rows, done + 1):
             subset = own if roles.subset is None else roles.subset_of[row.cells[roles.subset]]
             if roles.subset is not None and not subset and not unused_flag:
                 self._refuse_subset(table, roles, row)
@@ -403,8 +403,8 @@ class _TableReader:
                 self._leave_out(row.cells[roles.image], folders_of[subset])
             else:
                 yield lists[subset], folders_of[subset], row
-            if count % _STEP == 0 or count == total:
-                self._options.progress(count, total)
+            if number % _STEP == 0 or number == total:
+                self._options.progress(number, total)
         if test:
             collector.account.drop(table.path, "of the test subset", count=test)
 

@@ -15,7 +15,7 @@ from paddlex_ml.data import annotation
 from paddlex_ml.formats.collector import SourceDataset
 from paddlex_ml.progress import ReportProgress
 from paddlex_ml.storage import files
-from paddlex_ml.wording import path_override
+from paddlex_ml.wording import count, path_override
 
 Watch = Callable[[str], AbstractContextManager[ReportProgress]]
 """Gives a progress for a piece of work, "unpacked images": `terminal.progress`."""
@@ -41,7 +41,8 @@ class Prepared:
         command += " -o Train.soft_labels=true" * self.is_soft
         return [
             *self.notes,
-            f"wrote {self.folder}: {counts} images, {len(self.label_names)} classes",
+            f"wrote {self.folder}: {counts} images, "
+            f"{count(len(self.label_names), 'class', 'classes')}",
             f"check it: {command} {override}",
         ]
 

@@ -34,7 +34,7 @@ from paddlex_ml.formats.subsets import (
     parse_subset_of_path,
 )
 from paddlex_ml.formats.table_cells import SURE, cut, join_signs, parse_signs
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import first_names, part_of
 
 LABEL_KEYS = ("labels", "label", "tags", "classes", "class", "categories", "category", "objects")
 """Where a record has its labels: the first of these keys that is there."""
@@ -143,7 +143,8 @@ def _refuse_missing_parts(collector: Collector, files: Sequence[str]) -> None:
         absent = itertools.islice((part for part in wanted if part not in there), _NAMED)
         shown = ", ".join(f"{name}{i:0{len(count)}}{middle}{count}{ending}" for i in absent)
         rest = f" and {number - _NAMED:,} more" if number > _NAMED else ""
-        text = f"{number:,} of {int(count):,} parts are missing: {shown}{rest}"
+        gone = part_of(number, int(count), ("part", "parts"), ("is", "are"))
+        text = f"{gone} missing: {shown}{rest}"
         fix = "put them there, or remove `-of-...` from the names of those that are there"
         raise combine([DatasetFault("missing parts", "", text, fix)], collector.root)
 

@@ -42,7 +42,7 @@ from paddlex_ml.formats import (
 )
 from paddlex_ml.formats.collector import Options, SourceDataset
 from paddlex_ml.progress import named
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 AUTO = "auto"
 """The value of `src_dataset_type` that chooses the format by the files."""
@@ -227,15 +227,16 @@ def _explain_images(inventory: Inventory) -> tuple[str, str]:
     label = "put the images of each class into a folder of its name, or write a table with their "
     label += f"names and labels ({page})"
     if not images:
-        what = f"there is no image and no annotation ({len(inventory.files):,} other files)"
+        what = f"there is no image and no annotation ({count(len(inventory.files), 'other file')})"
         repair = "-o Global.dataset_dir=... (the folder of the images and their annotations)"
         return what, f"{repair}; {page} has all formats"
     if loose and len(tops) > 1:
-        what = f"{len(loose):,} images are in no folder of a class: {first_names(loose, 3)}"
+        are = count(len(loose), "image is", "images are")
+        what = f"{are} in no folder of a class: {first_names(loose, 3)}"
         fix = f"move them into one, or leave them out: -o {_KEY}=ImageFolder"
         return f"{what}, beside the folders {first_names(tops, 3)}", fix
     if loose and not tops:
-        return f"nothing says what the {len(loose):,} images show", label
+        return f"nothing says what the {count(len(loose), 'image shows', 'images show')}", label
     if len(tops) == 1 and not loose:
         what = f"there are no annotations, and all images are in one folder, {tops[0]}"
         return what, f"{label}; images without the class go into the folder {image_folder.NO_LABEL}"

@@ -40,7 +40,7 @@ from paddlex_ml.formats import registry
 from paddlex_ml.formats.account import Account
 from paddlex_ml.formats.collector import Options
 from paddlex_ml.storage import csv_text
-from paddlex_ml.wording import count, first_names
+from paddlex_ml.wording import count, first_names, part_of
 
 _ROWS = 40  # of the table in a log
 _EXAMPLES = 3
@@ -383,21 +383,22 @@ def _divide(
     if every.soft is not None:
         split.refuse_repeated(every.paths)  # also of those that are not divided
         is_soft = np.diff(every.soft.starts) > 0
-        count = f"{int(is_soft.sum()):,} of {len(every):,} images have soft values"
+        counted = part_of(int(is_soft.sum()), len(every), ("image", "images"), ("has", "have"))
+        counted += " soft values"
         if division.group_regex is not None:
             groups = split.group(every.paths, division.group_regex)
             is_soft = np.isin(groups, groups[is_soft])
-            count = f"{int(is_soft.sum()):,} of {len(every):,} images, or their groups, have soft "
-            count += "values"
+            counted = f"{int(is_soft.sum()):,} of {count(len(every), 'image')}, or their groups, "
+            counted += "have soft values"
         order = [i for i in order if not is_soft[i]]
         if len(order) < 2:
             raise PaddlexMLError(
-                f"{count}: the others are too few for a val.txt, which has certain labels alone",
+                f"{counted}: the others are too few for a val.txt, which has certain labels alone",
                 where=str(every.root / annotation.TRAIN_FILE),
                 fix="write 0 or 1 for the images that the model is to be measured with",
             )
         percent = f"val.txt gets {division.val_percent} % of the others"
-        notes.append(f"{count} and stay in train.txt: {percent}")
+        notes.append(f"{counted} and stay in train.txt: {percent}")
     in_val = {*split.divide(every.take(order), division)["val"].paths}
     sides: dict[str, list[int]] = {name: [] for name in LISTS}
     for i, path in enumerate(every.paths):

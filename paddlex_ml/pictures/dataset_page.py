@@ -302,7 +302,8 @@ def _rows(
 
 def _describe_spread(train: Counts) -> str:
     """How even the classes of train are, in a sentence."""
-    text = f"{int((train >= 1).sum()):,} classes have an image in train"
+    seen = int((train >= 1).sum())
+    text = f"{seen:,} {'class has' if seen == 1 else 'classes have'} an image in train"
     for least in (10, 100, 1000, 10_000):
         if count := int((train >= least).sum()):
             text += f", {count:,} at least {least:,}"

@@ -133,9 +133,9 @@ def test_identical_lists_are_warned_of_once(folder: Path) -> None:
 def test_absent_classes_and_unlabelled_images_are_warned_of(tmp_path: Path) -> None:
     build(tmp_path, [[1, 0, 0], [1, 1, 0]], [[0, 0, 1], [0, 0, 0]])
     warnings = [finding.text for finding in check.check(tmp_path).warnings]
-    assert warnings[0].startswith("1 of 3 classes have no image in train: owl;")
+    assert warnings[0].startswith("1 of 3 classes has no image in train: owl;")
     assert warnings[1].startswith("2 of 3 classes have no image in val: cat, dog;")
-    assert "1 of 2 images in val have no label at all (the first: images/val1.png)" in warnings[2]
+    assert "1 of 2 images in val has no label at all (the first: images/val1.png)" in warnings[2]
 
 
 def test_all_absent_classes_are_in_the_result(tmp_path: Path) -> None:

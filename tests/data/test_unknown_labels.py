@@ -66,7 +66,7 @@ def test_what_unknown_labels_make_impossible_is_warned_of(folder: Path) -> None:
     assert texts == {
         "1 of 4 classes are unknown in every image of train: bat",
         "1 of 4 classes are known only where train shows them: owl",
-        "1 of 5 images in train are unknown in every class (the first: images/train2.png)",
+        "1 of 5 images in train is unknown in every class (the first: images/train2.png)",
     }
 
 

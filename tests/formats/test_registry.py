@@ -68,7 +68,7 @@ def test_two_formats_of_one_rank_are_both_named(plant: Plant) -> None:
         (["images/1.jpg", "2.jpg"], "no folders of classes, but images", "or write a table"),
         (
             ["cat/1.jpg", "dog/2.jpg", "3.jpg"],
-            "1 images are in no folder of a class: 3.jpg, beside the folders cat, dog",
+            "1 image is in no folder of a class: 3.jpg, beside the folders cat, dog",
             "-o CheckDataset.convert.src_dataset_type=ImageFolder",
         ),
         (["images/1.jpg", "masks/1.jpg"], "no folders of classes, but images, masks", "table"),

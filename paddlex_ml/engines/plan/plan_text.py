@@ -30,21 +30,21 @@ def describe(plan: PlanResult) -> str:
         + (f" ({plan.processor})" if plan.device == "cpu" else ""),
         "options": ", ".join(f"{key}={value}" for key, value in plan.changed.items())
         or "as in the shipped file",
-        "data": f"{plan.train_images:,} training and {plan.val_images:,} validation images, "
+        "data": f"{plan.train_images:,} training and {count(plan.val_images, 'validation image')}, "
         + count(plan.classes, "class", "classes"),
         "steps": f"{plan.steps:,} an epoch, of {count(plan.batch_size, 'image')}{each}; "
         f"{plan.steps * plan.epochs:,} in {count(plan.epochs, 'epoch')}",
         "step": f"{plan.step.seconds:.3g} s, {speed:.1f} images/s "
         f"(mean of {count(plan.timed_steps, 'step')})",
         "epoch": f"{_time(plan.epoch.seconds)}; validation {_time(plan.validation.seconds)}, "
-        f"{plan.validations} times; checkpoint {plan.checkpoint.seconds:.1f} s",
+        f"{count(plan.validations, 'time')}; checkpoint {plan.checkpoint.seconds:.1f} s",
         "run": f"{_time(plan.run.seconds)} at most, with {plan.start.seconds:.0f} s to start and "
         f"{plan.export.seconds:.0f} s to export; {_time(plan.run.processor)} of all cores together",
         "memory": f"{memory / 1024:.2f} GiB of {place}{each}, of {plan.free_mib / 1024:.1f} GiB "
         f"that are free{host}",
         "disk": f"{plan.disk_bytes / 1e6:,.0f} MB ({every}), of {plan.free_bytes / 1e6:,.0f} MB "
         "that are free",
-        "largest": f"{plan.largest_batch_size} images per step: "
+        "largest": f"{count(plan.largest_batch_size, 'image')} per step: "
         + _LIMITS[plan.largest_is_limited_by],
     }
     shown = [f"  {name + ':':<9} {text}" for name, text in lines.items()]
