@@ -356,55 +356,72 @@ def _name_checkpoint(error: BaseException, latest: Path) -> BaseException:
 
 def _summarise(config: Config, arguments: argparse.Namespace, result: Result) -> str:
     """What was written, and the command that a user most likely wants next."""
+    following = _find_next(config, arguments, result)
+    written = _list_written(config, result)
+    return "\n".join([*written, *([f"next: {following}"] if following else [])])
+
+
+def _list_written(config: Config, result: Result) -> list[str]:
     from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 
-    output, typed = config.Global.output, (arguments.config, arguments.override)
+    output = config.Global.output
     run = RunFolder(output)
     path = run.result(config.Global.mode)
     match result:
         case CheckResult():
-            return (
-                "Check dataset passed !\n"
-                f"  result:    {path}\n"
-                f"  samples:   {run.check_dataset.demo_img}\n"
-                f"  histogram: {run.check_dataset.histogram}\n"
-                f"  report:    {run.check_dataset.report}\n"
-                f"next: {_find_training(config, *typed, result)}"
-            )
+            return [
+                "Check dataset passed !",
+                f"  result:    {path}",
+                f"  samples:   {run.check_dataset.demo_img}",
+                f"  histogram: {run.check_dataset.histogram}",
+                f"  report:    {run.check_dataset.report}",
+            ]
         case PlanResult():
             from paddlex_ml.engines.plan import plan_text
 
-            planned = next_command.after_plan(config, *typed, result)
-            return f"{plan_text.describe(result)}\nnext: {planned}"
+            return [plan_text.describe(result)]
         case TrainResult():
             from paddlex_ml.engines.train.summary import summarise
 
-            return f"{summarise(result, output)}\nnext: {next_command.after_training(config)}"
+            return [summarise(result, output)]
         case EvaluationResult():
-            lines = [f"Evaluate done: {path}"]
-            if result.report is not None:
-                lines.append(f"report: {output / result.report}")
-            lines.append(f"classes: {output / result.per_class_csv}")
-            evaluated = next_command.after_evaluation(config, *typed, result)
-            return "\n".join([*lines, f"next: {evaluated}"])
+            report = [f"report: {output / result.report}"] if result.report is not None else []
+            classes = f"classes: {output / result.per_class_csv}"
+            return [f"Evaluate done: {path}", *report, classes]
         case ExportResult():
-            exported = next_command.after_export(config, *typed, result)
-            last = f"next: {exported}" if exported else f"weights: {result.files[0]}"
-            return f"Export done: {path}\n{last}"
+            is_whole = isinstance(result.inference_dir, str)
+            return [f"Export done: {path}", *([] if is_whole else [f"weights: {result.files[0]}"])]
         case BenchmarkResult():
             from paddlex_ml.engines.benchmark.files import tabulate
 
-            lines = [*tabulate(result), f"Benchmark done: {path}"]
-            lines += [f"table:  {run.benchmark.benchmark_csv}", f"report: {run.benchmark.report}"]
-            measured = next_command.after_benchmark(config, *typed, result)
-            return "\n".join([*lines, f"next: {measured}"])
+            files = [f"table:  {run.benchmark.benchmark_csv}", f"report: {run.benchmark.report}"]
+            return [*tabulate(result), f"Benchmark done: {path}", *files]
         case PredictResult():
             saved = PredictFiles(config.Predict.save_path or run.predict.folder)
             what = "pictures and scores" if config.Predict.save_img else "scores"
-            lines = [f"Prediction done: {path}", f"{what}: {saved.folder}"]
-            if config.Predict.explain:
-                lines.append(f"heatmaps: {saved.explain}")
-            return "\n".join(lines)
+            maps = [f"heatmaps: {saved.explain}"] if config.Predict.explain else []
+            return [f"Prediction done: {path}", f"{what}: {saved.folder}", *maps]
+
+
+def _find_next(config: Config, arguments: argparse.Namespace, result: Result) -> str | None:
+    from paddlex_ml.artifacts.evaluate_result import EvaluationResult
+
+    typed = (arguments.config, arguments.override)
+    match result:
+        case CheckResult():
+            return _find_training(config, *typed, result)
+        case PlanResult():
+            return next_command.after_plan(config, *typed, result)
+        case TrainResult():
+            return next_command.after_training(config)
+        case EvaluationResult():
+            return next_command.after_evaluation(config, *typed, result)
+        case ExportResult():
+            return next_command.after_export(config, *typed, result)
+        case BenchmarkResult():
+            return next_command.after_benchmark(config, *typed, result)
+        case PredictResult():
+            return None
 
 
 def _find_training(config: Config, name: str, overrides: Sequence[str], result: CheckResult) -> str:

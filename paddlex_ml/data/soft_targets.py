@@ -36,8 +36,7 @@ Weights = npt.NDArray[np.float32]
 """How much each image counts in the loss, [N], at least 0."""
 OPTION_FIX = (
     f"-o Train.soft_labels=true reads soft values ({program.page('labels.md')}); else write 1 "
-    "where the image "
-    "shows the class, 0 where it does not, -1 where nobody looked"
+    "where the image shows the class, 0 where it does not, -1 where nobody looked"
 )
 VAL_FIX = (
     "write 1, 0 or -1 (unknown), or move the line to train.txt: scores are measured with certain "
@@ -232,11 +231,10 @@ def tell(soft: SoftCells | None, weights: Weights | None) -> list[str]:
     """The same in sentences for a user."""
     found, told = summarise(soft, weights), []
     if counts := found.get("soft_labels"):
-        labels = count(int(counts["labels"]), "label")
-        images = count(int(counts["images"]), "image")
+        labels, images = (count(int(counts[f"{noun}s"]), noun) for noun in ("label", "image"))
         told.append(
-            f"train.txt: {labels} of {images} {'has' if labels[:2] == '1 ' else 'have'} soft "
-            f"values; where labels are counted, they are present from {HALF} on"
+            f"train.txt: soft values for {labels} of {images}; where labels are counted, they are "
+            f"present from {HALF} on"
         )
     if counts := found.get("weights"):
         told.append(

@@ -301,8 +301,9 @@ class _TableReader:
         if self._options.separator is None and (odd := find_combinations(classes)):
             shown = first_names(list(map(repr, odd)), 5)
             option = write_override("convert.separator", odd[min(odd)])
+            nouns = "name looks like a combination", "names look like combinations"
             self._collector.notes.append(
-                f"{count(len(odd), 'name looks', 'names look')} like combinations of others: "
+                f"{count(len(odd), *nouns)} of others: "
                 f"{shown}; if they are, choose what separates them, such as {option}"
             )
 

@@ -119,7 +119,7 @@ def test_sixteen_bit_alpha_cmyk_grey_palette_and_turned_images_pass(tmp_path: Pa
 def test_the_same_bytes_in_train_and_val_are_warned_of_with_both_lines(folder: Path) -> None:
     (folder / "images" / "val0.png").write_bytes((folder / "images" / "train2.png").read_bytes())
     (warning, other) = check.check(folder).warnings
-    assert "1 times: train.txt:3 = val.txt:1" in warning.text
+    assert "1 time: train.txt:3 = val.txt:1" in warning.text
     assert warning.images == [("images/train2.png", "images/val0.png")]
     assert other.text.startswith("the same image (by content) has different labels 1 times: ")
 

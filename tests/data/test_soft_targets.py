@@ -224,7 +224,7 @@ def test_a_list_has_soft_values_and_weights(folder: Path, caplog: pytest.LogCapt
     assert train.weights.tolist() == [2, 1, 0.5, 1, 0, 1, 1, 1]
     assert train.text() == (folder / "train.txt").read_text()
     told = soft_targets.tell(train.soft, train.weights)
-    assert told[0].startswith("train.txt: 2 labels of 2 images have soft values")
+    assert told[0].startswith("train.txt: soft values for 2 labels of 2 images")
     assert "3 images have a weight other than 1: 0 at least, 1 in the middle, 2 at most" in told[1]
     assert not caplog.messages
     (folder / "val.txt").write_text("8.png\t1,1,0\t3\n9.png\t0,0,1\n")

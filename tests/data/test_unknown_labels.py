@@ -64,8 +64,8 @@ def test_unknown_labels_are_counted_by_list_and_class(folder: Path) -> None:
 def test_what_unknown_labels_make_impossible_is_warned_of(folder: Path) -> None:
     texts = {warning.text.partition(";")[0] for warning in check.check(folder).warnings}
     assert texts == {
-        "1 of 4 classes are unknown in every image of train: bat",
-        "1 of 4 classes are known only where train shows them: owl",
+        "1 of 4 classes is unknown in every image of train: bat",
+        "1 of 4 classes is known only where train shows them: owl",
         "1 of 5 images in train is unknown in every class (the first: images/train2.png)",
     }
 

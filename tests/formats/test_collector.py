@@ -271,7 +271,7 @@ def test_a_list_without_any_label_is_refused(root: Path) -> None:
 def test_files_that_may_be_annotations_are_not_passed_over(root: Path) -> None:
     (root / "notes.txt").write_text("a.jpg cat")
     (root / "README.txt").write_text("not read by anybody")
-    with pytest.raises(PaddlexMLError, match="1 files that may be annotations are not read") as why:
+    with pytest.raises(PaddlexMLError, match="1 file that may be annotations is not read") as why:
         collect(root, "a.jpg").finish(["cat"])
     assert "4 of 5 images have no annotation" in why.value.what
     account = collect(root, "a.jpg", "e.jpg", "d.png").finish(["cat"]).account

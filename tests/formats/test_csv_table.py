@@ -358,7 +358,7 @@ def test_names_that_look_like_combinations_are_told(plant: Plant) -> None:
     rows = "".join(f"{i}.jpg,{name}\n" for i, name in enumerate(["cat", "dog", "cat_dog"]))
     images = [f"{i}.jpg" for i in range(3)]
     dataset = csv_table.read(plant({"x.csv": f"image,kind\n{rows}"}, *images), Options())
-    assert "1 names look like combinations of others: 'cat_dog'" in dataset.notes[-1]
+    assert "1 name looks like a combination of others: 'cat_dog'" in dataset.notes[-1]
 
 
 def test_an_only_table_of_test_is_named(plant: Plant, refusal: Any) -> None:

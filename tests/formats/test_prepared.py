@@ -19,7 +19,7 @@ def test_what_was_written_is_shown_with_the_next_command(tmp_path: Path) -> None
         (tmp_path / name).touch()
     assert annotation.read(tmp_path).val.targets.tolist() == [[1], [0]]
     lines = prepared.describe(Path("my set"), source).lines()
-    assert lines[:2] == ["a note", "wrote my set: 2 train, 2 val images, 1 classes"]
+    assert lines[:2] == ["a note", "wrote my set: 2 train, 2 val images, 1 class"]
     assert lines[2].endswith("-o Global.mode=check_dataset -o 'Global.dataset_dir=my set'")
 
 

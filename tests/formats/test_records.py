@@ -136,7 +136,7 @@ def test_missing_parts_are_named(plant: Plant, refusal: Any, there: list[str]) -
         assert jsonl.read(root, Options()).label_names == ["x"]
         return
     message = refusal(jsonl.read, root)
-    assert "1 of 2 parts are missing: train-0000" in message
+    assert "1 of 2 parts is missing: train-0000" in message
     (root / f"train-{there[0]}-of-00002.jsonl").rename(root / "train.jsonl")
     assert jsonl.read(root, Options()).label_names == ["x"]
 

@@ -62,7 +62,7 @@ def test_two_formats_of_one_rank_are_both_named(plant: Plant) -> None:
 @pytest.mark.parametrize(
     ("files", "what", "fix"),
     [
-        (["notes"], "there is no image and no annotation (1 other files)", "Global.dataset_dir"),
+        (["notes"], "there is no image and no annotation (1 other file)", "Global.dataset_dir"),
         (["1.jpg", "2.jpg"], "nothing says what the 2 images show", "or write a table"),
         (["cat/1.jpg"], "all images are in one folder, cat", "into the folder no_label"),
         (["images/1.jpg", "2.jpg"], "no folders of classes, but images", "or write a table"),
