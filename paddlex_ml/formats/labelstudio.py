@@ -228,11 +228,11 @@ def _read_tasks(
         task.is_skipped = bool(given) and not done
         (tasks.append(task) if given else waiting.append(entry))
     if several:
-        text = "images have several annotations: they have the labels of all of them"
-        collector.notes.append(f"{file}: {several:,} {text}")
+        text = count(several, "image has", "images have")
+        collector.notes.append(f"{file}: {text} several annotations, and the labels of all of them")
     if skipped := [task.where for task in tasks if task.is_skipped]:
-        text = "tasks were skipped: all classes of their images are unknown"
-        collector.notes.append(f"{len(skipped):,} {text}: {first_names(skipped, 5)}")
+        text = f"{count(len(skipped), 'task was', 'tasks were')} skipped, whose classes are unknown"
+        collector.notes.append(f"{text}: {first_names(skipped, 5)}")
     if len(skipped) == len(tasks):
         waiting, tasks = entries, []
     _leave_out(collector, file, waiting, is_all=not tasks)

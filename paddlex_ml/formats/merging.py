@@ -133,8 +133,8 @@ def _read(sets: Sequence[Path]) -> _Sets:
             joined.lists += [name] * len(images)
         if len(lacking):
             shown = first_names([joined.label_names[i] for i in lacking], 5)
-            text = f"classes are not in label.txt of {root}, and unknown for its images"
-            joined.notes.append(f"{len(lacking):,} {text}: {shown}")
+            text = f"{count(len(lacking), 'class is', 'classes are')} not in label.txt of {root}"
+            joined.notes.append(f"{text}, and unknown for its images: {shown}")
         if (root / relations.FILE).exists():
             text = f"{root / relations.FILE} is not taken along: write one for the merged set"
             joined.notes.append(text)
@@ -198,8 +198,8 @@ def _put_together(
     numbers_of, ids, values = np.concatenate(cells, axis=1)
     firsts = targets.take(every, [numbers[0] for numbers in images])
     if several:
-        text = "images are there more than once: their labels are put together"
-        joined.notes.append(f"{len(several):,} {text}")
+        told = count(len(several), "image is", "images are")
+        joined.notes.append(f"{told} there more than once: the labels are put together")
     return targets.put(firsts, numbers_of, ids, values.astype(np.int8)), table
 
 
@@ -249,8 +249,9 @@ def _make_lists(
         sides["train" if "train" in found else "val"].append(i)
         leaks += [merged.paths[i]] * (len(found) > 1)
     if leaks:
-        text = "images are for training in one list and for validation in another: now in train.txt"
-        joined.notes.append(f"{len(leaks):,} {text}: {first_names(leaks, 5)}")
+        text = "for training in one list and for validation in another: now in train.txt"
+        told = count(len(leaks), "image is", "images are")
+        joined.notes.append(f"{told} {text}: {first_names(leaks, 5)}")
     if "val" in sides and not sides["val"]:
         del sides["val"]
         joined.notes.append("no image is left for val.txt: divide with dataset_tools/split.py")
@@ -270,8 +271,9 @@ def _choose_paths(joined: _Sets, numbers: Sequence[int]) -> list[str]:
         chosen.append(candidate.as_posix())
         moved += [chosen[-1]] * (candidate != path)
     if moved:
-        text = "images have the path of another one: they lie in a folder of their set"
-        joined.notes.append(f"{len(moved):,} {text}: {first_names(moved, 5)}")
+        text = "the path of another one: now in a folder with the name of the set"
+        told = count(len(moved), "image has", "images have")
+        joined.notes.append(f"{told} {text}: {first_names(moved, 5)}")
     return chosen
 
 

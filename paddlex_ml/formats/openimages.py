@@ -228,8 +228,10 @@ class _OpenImagesReader:
             if is_there and (path := collector.add(*place, absent=absent)):
                 collector.account.not_annotated[path] = None
         if gone:
-            text = "images of the tables of images are not there and have no labels"
-            collector.notes.append(f"{gone:,} {text}")
+            named = count(gone, "image")
+            collector.notes.append(
+                f"{named} of the tables of images: not there, and without labels"
+            )
 
     def _finish(self) -> SourceDataset:
         collector = self._collector

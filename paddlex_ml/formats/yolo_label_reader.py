@@ -81,9 +81,8 @@ class YoloLabelReader:
             if len(unread) == len(files) and not is_test:
                 unlisted.append(image)
         if unlisted:
-            text = "images have labels, but are in no list"
-            shown = first_names(unlisted, 5)
-            self._collector.notes.append(f"{len(unlisted):,} {text}: {shown}")
+            text = count(len(unlisted), "image with labels is", "images with labels are")
+            self._collector.notes.append(f"{text} in no list: {first_names(unlisted, 5)}")
 
     def _note_without(self, image: str) -> None:
         """Enter an image without a label file, or with one that it may not have."""

@@ -18,6 +18,7 @@ from threading import Condition, Event, Thread
 
 from paddlex_ml.tracking import tracker
 from paddlex_ml.tracking.tracker import Outcome, Point, TrackedRun, Tracker, Upload, describe
+from paddlex_ml.wording import count
 
 MOST_WAITING = 10_000
 """Entries of the queue of one tracker. With a line every 20 steps, that is 200,000 steps."""
@@ -87,10 +88,9 @@ class Sender:
             files = sum(len(item.files) for item in left if isinstance(item, Upload))
         if numbers or files:
             logger.warning(
-                "%s: %d numbers and %d files did not arrive. They are in the output folder, those "
-                "within epochs in its log alone; -o Train.resume_path=auto sends the epochs and "
-                "files again",
-                *(self.name, numbers, files),
+                "%s: %s and %s did not arrive. They are in the output folder, those within epochs "
+                "in its log alone; -o Train.resume_path=auto sends the epochs and files again",
+                *(self.name, count(numbers, "number"), count(files, "file")),
             )
         elif not self._is_closed:
             logger.warning("%s: the end of the training did not arrive", self.name)

@@ -121,7 +121,7 @@ def test_the_same_bytes_in_train_and_val_are_warned_of_with_both_lines(folder: P
     (warning, other) = check.check(folder).warnings
     assert "1 time: train.txt:3 = val.txt:1" in warning.text
     assert warning.images == [("images/train2.png", "images/val0.png")]
-    assert other.text.startswith("the same image (by content) has different labels 1 times: ")
+    assert other.text.startswith("the same image (by content) has different labels 1 time: ")
 
 
 def test_identical_lists_are_warned_of_once(folder: Path) -> None:

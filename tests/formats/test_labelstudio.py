@@ -126,8 +126,8 @@ def test_several_annotators_are_united_and_cancelled_ones_left_out(
     assert dataset.lists["train"].targets.tolist() == [[1, 1], [-1, -1]]  # skipped: unknown
     assert dataset.account.unknown == 2
     assert dataset.notes == [
-        "result.json: 1 images have several annotations: they have the labels of all of them",
-        "1 tasks were skipped: all classes of their images are unknown: result.json: [1] (id 2)",
+        "result.json: 1 image has several annotations, and the labels of all of them",
+        "1 task was skipped, whose classes are unknown: result.json: [1] (id 2)",
         "result.json: 1 tasks have no annotation (1 of them have predictions, which are not used): "
         "their images are left out",
     ]

@@ -83,10 +83,11 @@ def test_classes_are_united_and_what_a_set_never_looked_for_is_unknown(
     assert merged.train.path(2).read_text() == "other"
     assert os.path.samefile(merged.train.path(0), pair[0] / "one.jpg")
     assert result.notes == [
-        f"1 classes are not in label.txt of {pair[0]}, and unknown for its images: owl",
-        f"1 classes are not in label.txt of {pair[1]}, and unknown for its images: dog",
-        "1 images are there more than once: their labels are put together",
-        "1 images have the path of another one: they lie in a folder of their set: second/one.jpg",
+        f"1 class is not in label.txt of {pair[0]}, and unknown for its images: owl",
+        f"1 class is not in label.txt of {pair[1]}, and unknown for its images: dog",
+        "1 image is there more than once: the labels are put together",
+        "1 image has the path of another one: now in a folder with the name of the set: "
+        "second/one.jpg",
     ]
 
 
@@ -122,7 +123,7 @@ def test_an_image_that_one_set_trains_on_is_not_for_validation(
     merged = annotation.read(tmp_path / "merged")
     assert merged.train.paths == ["one.jpg", "x/two.jpg", "second/one.jpg"]
     assert merged.val.paths == ["three.jpg", "four.jpg"]
-    text = "1 images are for training in one list and for validation in another: now in train.txt"
+    text = "1 image is for training in one list and for validation in another: now in train.txt"
     assert f"{text}: x/two.jpg" in result.notes
 
 

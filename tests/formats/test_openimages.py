@@ -96,7 +96,7 @@ def test_images_without_labels_are_images_of_their_subset(plant: Plant, labels: 
     assert labels(dataset)["val"]["validation/b2.jpg"] == []
     assert dataset.lists["val"].targets[1].tolist() == [-1, -1, -1]
     assert list(dataset.account.not_annotated) == ["train/a3.jpg", "validation/b2.jpg"]
-    assert "1 images of the tables of images are not there and have no labels" in dataset.notes
+    assert "1 image of the tables of images: not there, and without labels" in dataset.notes
 
 
 def test_a_table_of_images_divides_one_table_of_labels(plant: Plant, labels: Any) -> None:

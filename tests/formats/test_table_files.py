@@ -108,7 +108,7 @@ def test_whole_numbers_of_a_workbook_have_no_fraction(plant: Plant, labels: Any)
 
 def test_numbers_find_images_with_zeros_in_front(plant: Plant, refusal: Any, labels: Any) -> None:
     root = plant({}, "000001.jpg", "000002.jpg", "2.jpg")
-    rows = [["id", "tags"], [1, "cat"], [2, "dog"]]
+    rows: list[list[Any]] = [["id", "tags"], [1, "cat"], [2, "dog"]]
     save(root / "t.xlsx", s=rows)
     dataset = csv_table.read(root, Options())
     assert labels(dataset) == {"train": {"000001.jpg": ["cat"], "2.jpg": ["dog"]}}

@@ -161,5 +161,5 @@ def test_labelled_images_in_no_list_are_told(plant: Plant) -> None:
     files = {"data.yaml": "train: images/train\nnames: [a]\n",
              "labels/train/1.txt": f"0 {BOX}", "labels/more/2.txt": f"0 {BOX}"}  # fmt: skip
     dataset = yolo.read(plant(files, "images/train/1.jpg", "images/more/2.jpg"), Options())
-    assert dataset.notes == ["1 images have labels, but are in no list: images/more/2.jpg"]
+    assert dataset.notes == ["1 image with labels is in no list: images/more/2.jpg"]
     assert dataset.account.left_out["labels/more/2.txt"] == "of an image in no list"

@@ -126,7 +126,7 @@ def test_what_never_arrived_is_counted_and_the_end_does_not_wait_for_it(
         observer.upload("run", {"a.txt": tmp_path / "a.txt"})
         began = time.monotonic()
     assert time.monotonic() - began < 5
-    assert "wandb: 10 numbers and 1 files did not arrive" in caplog.text
+    assert "wandb: 10 numbers and 1 file did not arrive" in caplog.text
     assert "Train.resume_path=auto sends" in caplog.text
 
 
@@ -144,7 +144,7 @@ def test_no_step_waits_for_a_tracker_that_never_answers(
     service.answers.set()
     assert sum(waits) < 10  # a single answer would take 30 s
     assert sorted(waits)[-30] < 0.05  # a busy machine may hold up any program now and then
-    assert "wandb: 3000 numbers and 0 files did not arrive" in caplog.text  # dropped ones too
+    assert "wandb: 3,000 numbers and 0 files did not arrive" in caplog.text  # dropped ones too
 
 
 def test_numbers_that_a_service_refuses_hold_up_no_others(
@@ -157,7 +157,7 @@ def test_numbers_that_a_service_refuses_hold_up_no_others(
         observer.log(2, {"loss": 1.0})
         wait_until(lambda: bool(service.got))
     assert service.got == [(2, "loss", 1.0)]
-    assert "wandb: 1 numbers and 0 files did not arrive" in caplog.text
+    assert "wandb: 1 number and 0 files did not arrive" in caplog.text
     assert service.outcomes == []  # it was given up
 
 
