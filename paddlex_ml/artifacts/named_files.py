@@ -29,7 +29,7 @@ def find_weight_file(text: str, key: str, null: str) -> Path:
     `key` is the YAML key and `null` what its value null does, both for errors.
     """
     for candidate in (Path(text), *(Path(text + suffix) for suffix in WEIGHT_SUFFIXES)):
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             _refuse_exported(candidate, key)
             return candidate
     if inside := find_weights(Path(text)):
@@ -48,7 +48,7 @@ def find_weight_file(text: str, key: str, null: str) -> Path:
 
 
 def _describe_missing(path: Path) -> str:
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return "no such weight file"
     if any(is_exported(each) for each in path.glob("*")):
         return "the folder holds an exported model, not weights"

@@ -71,20 +71,20 @@ def _find_near(path: Path) -> Path | None:
         candidates += [path.with_suffix(ending) for ending in (".yaml", ".yml") if path.name]
     if os.path.isdir(path) and path.name not in ("", ".."):  # of a checkpoint
         candidates.append(RunFolder(path.parent).config_yaml)
-    if path.name == TRAINED.name:
-        candidates += [find_trained()]
     candidates.append(near_names.find(path) or path)
+    if path.name == TRAINED.name:
+        candidates.append(find_trained())
     return next((each for each in candidates if os.path.isfile(each)), None)
 
 
 def find_trained() -> Path:
     """`TRAINED`, or where it is not there the newest of the trainings up to two folders below."""
-    here = [TRAINED] if TRAINED.is_file() else []
+    here = [TRAINED] if os.path.isfile(TRAINED) else []
     found = here or [
         run.config_yaml
         for depth in ("*", "*/*")
         for run in map(RunFolder, islice(Path().glob(depth), _MOST))
-        if run.config_yaml.is_file() and run.run_json.is_file()
+        if os.path.isfile(run.config_yaml) and os.path.isfile(run.run_json)
     ]
     return max(found, key=os.path.getmtime, default=TRAINED)
 

@@ -4,35 +4,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 
 _MOST = 2000
-"""Names of a folder that are compared: enough for what people name by hand."""
+"""Names of a folder that are compared. Of more names only those with the same digits are, as a
+photograph is no slip for another one of its series."""
+_NO_DIGIT = re.compile(r"\D+")
 
 
 def find(path: Path) -> Path | None:
     """The existing path whose parts are like those of `path`; None where none is, or it exists."""
     found = Path(path.anchor)
     for part in path.relative_to(path.anchor).parts:
-        if (found / part).exists():
+        if os.path.exists(found / part):  # False where a folder cannot be entered
             found /= part
             continue
-        near = get_close_matches(part, _list_names(found), n=1, cutoff=0.75)
+        near = _find_name(part, found)
         if not near:
             return None
-        found /= near[0]
+        found /= near
     return None if found == path else found
 
 
-def _list_names(folder: Path) -> list[str]:
-    def read() -> Iterator[str]:
-        with os.scandir(folder) as entries:
-            yield from (entry.name for entry in entries if not entry.name.startswith("."))
-
+def _find_name(part: str, folder: Path) -> str | None:
     try:
-        return list(islice(read(), _MOST))
+        names = [name for name in os.listdir(folder) if not name.startswith(".")]
     except OSError:  # no folder, or none that may be listed
-        return []
+        return None
+    if len(names) > _MOST:
+        digits = _NO_DIGIT.sub("", part)
+        names = list(islice((n for n in names if _NO_DIGIT.sub("", n) == digits), _MOST))
+    folded = {name.casefold(): name for name in names}
+    near = get_close_matches(part.casefold(), folded, n=1, cutoff=0.75)
+    return folded[near[0]] if near else None

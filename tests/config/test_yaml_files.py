@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,26 @@ def test_the_newest_training_nearby_is_named_where_there_is_none_in_output(
     assert caught.value.fix == "-c runs/new/config.yaml"
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "config.yaml").touch()
+    assert shipped.find_trained() == shipped.TRAINED
+    with pytest.raises(PaddlexMLError) as caught:
+        shipped.find("runs/news/config.yaml")
+    assert caught.value.fix == "-c runs/new/config.yaml"  # spelt like it, so before `TRAINED`
+
+
+def test_folders_that_cannot_be_entered_hold_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "locked").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    stat = os.stat
+
+    def enter(path: Any, **keywords: Any) -> os.stat_result:
+        if Path("locked") in Path(path).parents:
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **keywords)
+
+    monkeypatch.setattr(os, "stat", enter)
     assert shipped.find_trained() == shipped.TRAINED
 
 

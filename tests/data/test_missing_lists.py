@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -43,3 +44,19 @@ def test_nothing_is_guessed_between_two_folders(scenes: Path, tmp_path: Path) ->
     assert fault is None
     with pytest.raises(PaddlexMLError, match=r"has 2 faults of 1 kind: file missing \(2\)"):
         missing_lists.refuse(tmp_path / "all", (LABEL_FILE, VAL_FILE))
+
+
+def test_a_file_or_what_cannot_be_entered_is_not_the_folder_that_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scenes.txt").touch()
+    for name in ("scenes", "x" * 300):
+        fault = missing_lists.find_folder_fault(tmp_path / name)
+        assert fault is not None
+        assert fault.fix.startswith("-o Global.dataset_dir=dataset/my_set ")
+    monkeypatch.setattr(os, "scandir", _fail)
+    assert missing_lists.find_folder_fault(tmp_path) is None
+
+
+def _fail(*_: object) -> None:
+    raise PermissionError(13, "Permission denied")

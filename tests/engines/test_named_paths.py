@@ -45,6 +45,8 @@ def run(mode: str, *overrides: str) -> int:
         ("evaluate", "Evaluate.weight_path=null", "", "no trained model there: "),
         ("evaluate", "Evaluate.weight_path=w Evaluate.compare_with=b", "", "nothing to compare"),
         ("export", "Export.weight_path=a", "", "no such weight file: a"),
+        ("evaluate", f"Evaluate.weight_path={'a' * 300}", "", "no such weight file: a"),
+        ("evaluate", f"Global.dataset_dir={'a' * 300}", "aaa", "does not exist"),
         ("benchmark", "Export.weight_path=null", "", "no trained model there: "),
         ("train", "Global.dataset_dir=dta", "dta", "the data set folder dta does not exist"),
         ("evaluate", "Global.dataset_dir=.", ".", "has no lists: they are in data"),
