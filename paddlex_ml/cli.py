@@ -335,6 +335,8 @@ def _fail(error: BaseException, job: tuple[str, Path] | None) -> int:
     if job and job[0] == "train" and earlier_run.show_result(job[1]):
         return report.code  # refused before it began: the result there is that of the earlier one
     if job:
+        if job[0] == "evaluate":  # refused before it began: the next evaluation decides
+            earlier_run.hide_result(job[1], job[0])
         content = {"done_flag": False, "err_type": report.kind, "err_msg": report.message}
         if job[0] == "check_dataset":
             content["check_pass"] = False

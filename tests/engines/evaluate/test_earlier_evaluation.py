@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 Run = Callable[..., tuple[int, str]]
 QUICK = ("Evaluate.bootstrap=0", "Evaluate.report=false", "Evaluate.label_errors=null")
 
@@ -43,14 +45,18 @@ def test_an_evaluation_of_other_weights_keeps_the_earlier_one(
     assert not [name for name in os.listdir(copy_of_run) if name.endswith(".old")]
 
 
-def test_a_refused_evaluation_loses_none(run: Run, toy: Path, copy_of_run: Path) -> None:
+@pytest.mark.parametrize("refused", ["Train.num_classes=7", "Evaluate.batch_size=abc"])
+def test_a_refused_evaluation_loses_none(
+    run: Run, toy: Path, copy_of_run: Path, refused: str
+) -> None:
     assert run("evaluate", toy, copy_of_run, *QUICK)[0] == 0
     best = read(copy_of_run)
     for _ in range(2):
-        assert run("evaluate", toy, copy_of_run, "Train.num_classes=7", *QUICK)[0] == 2
+        assert run("evaluate", toy, copy_of_run, *QUICK, refused)[0] == 2
         assert read(copy_of_run)["done_flag"] is False
+    kept = copy_of_run / "evaluate" / "evaluation.bak"
     assert run("evaluate", toy, copy_of_run, weights(copy_of_run, "epoch_2"), *QUICK)[0] == 0
-    assert read(copy_of_run / "evaluate" / "evaluation.bak") == best
+    assert read(kept) == best
 
 
 def test_the_evaluation_of_an_earlier_best_model_is_kept_and_is_not_on_the_card(
