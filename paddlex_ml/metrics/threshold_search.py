@@ -138,7 +138,7 @@ def decide_held_out(
     """Which classes count by thresholds that were tuned on the other half: bool [N, C].
 
     This is the unbiased test of tuned thresholds: no image is decided by thresholds that were
-    chosen with its labels. Needs two images: a single one gets no class.
+    chosen with its labels, unless `in_use` was. Needs two images: a single one gets no class.
     """
     # In half of the images a class has half of its positives.
     half_goal = replace(goal, min_positives=-(-goal.min_positives // 2))

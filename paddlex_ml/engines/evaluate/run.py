@@ -7,6 +7,7 @@ model + images -> scores -> metrics, thresholds, comparison, doubtful labels -> 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def evaluate(config: Config) -> EvaluationResult:
     )
     files.write(config, result, dataset, scores, suspects or [], evaluated.precision)
     if tuned is not None and tuned_result is not None and tuned_result.saved:
-        _save_thresholds(tuned, save_to)  # last: a run that fails has changed no model
+        _save_thresholds(tuned, tuned_result.saved)  # last: a run that fails has changed no model
     return result
 
 
@@ -124,8 +125,8 @@ def _read_lists(config: Config) -> MLClsDataset:
     return annotation.read(config.Global.dataset_dir, lists=lists, soft_labels=soft)
 
 
-def _save_thresholds(tuned: TunedThresholds, paths: list[Path]) -> None:
-    for path in paths:
+def _save_thresholds(tuned: TunedThresholds, paths: Iterable[str]) -> None:
+    for path in map(Path, paths):
         copy = inference_yml.set_thresholds(path, tuned.thresholds.tolist(), tuned.shared)
         logger.info("thresholds -> %s%s", path, f" (before: {copy})" if copy else "")
         run_lock.warn_of_training(path.parent)

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from paddlex_ml.artifacts.evaluate_result import ThresholdQuality, TunedResult
+from paddlex_ml.artifacts.inference_yml import THRESHOLD
 from paddlex_ml.config.schema import EvaluateConfig
 from paddlex_ml.metrics import decisions, threshold_search
 from paddlex_ml.metrics.decisions import Counts
@@ -36,7 +37,8 @@ def tune(
     save_to: the inference.yml files that will get the tuned ones, where these are better. lacking:
     those of them that get the thresholds in use where no others are better.
     `before` and `tuned` are measured on the images that were tuned on, `held_out` on halves that
-    were tuned on the other one: what to expect of new images. A single image has no other half.
+    were tuned on the other one, from Evaluate.threshold or else 0.5: what to expect of new images.
+    A single image has no other half.
     What is saved is decided by the images that were tuned on; held-out halves of a small list are
     too few images to decide about it, and where they say otherwise, the log does.
     """
@@ -44,12 +46,9 @@ def tune(
     target = None if wanted.tune_threshold == "f1" else wanted.tune_target
     goal = Goal(wanted.tune_threshold, target, wanted.tune_min_positives)
     tuned = threshold_search.tune(scores, targets, goal, thresholds_in_use)
-    held_out = ThresholdQuality(macro_f1=None, CP=None, CR=None)
-    if len(scores) > 1:
-        decided = threshold_search.decide_held_out(
-            scores, targets, goal, thresholds_in_use, seed=seed
-        )
-        held_out = _measure(decisions.count(decided, targets))
+    # Thresholds that an export has may have been tuned on these images.
+    start = THRESHOLD if wanted.threshold is None else thresholds_in_use
+    held_out = _hold_out(scores, targets, goal, start, seed)
     before = decisions.count(decisions.decide(scores, thresholds_in_use), targets)
     after = decisions.count(decisions.decide(scores, tuned.thresholds), targets)
     in_use, chosen = (each.astype(np.float32) for each in (thresholds_in_use, tuned.thresholds))
@@ -68,6 +67,15 @@ def tune(
         is_better=is_better,
     )
     return tuned, result, _add_tuned(per_class, tuned, after)
+
+
+def _hold_out(
+    scores: np.ndarray, targets: np.ndarray, goal: Goal, start: np.ndarray | float, seed: int
+) -> ThresholdQuality:
+    if len(scores) < 2:
+        return ThresholdQuality(macro_f1=None, CP=None, CR=None)
+    decided = threshold_search.decide_held_out(scores, targets, goal, start, seed=seed)
+    return _measure(decisions.count(decided, targets))
 
 
 def _add_tuned(

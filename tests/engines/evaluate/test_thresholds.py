@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,19 @@ def test_every_figure_is_that_of_scikit_learn() -> None:
     decided = scores >= tuned.thresholds.astype(np.float32)
     f1 = f1_score(targets, decided, average=None)
     assert [row.tuned.f1 for row in rows] == pytest.approx(f1.tolist())
+
+
+def test_what_is_held_out_knows_nothing_of_thresholds_that_were_tuned_on_all_images() -> None:
+    scores, targets, names = draw()
+    rows = rows_of(scores, targets, names)
+    wanted = EvaluateConfig()
+    tuned, first, _ = thresholds.tune(wanted, scores, targets, np.full(4, 0.5), rows, seed=0)
+    _, again, _ = thresholds.tune(wanted, scores, targets, tuned.thresholds, rows, seed=0)
+    assert again.before == first.tuned != first.before
+    assert again.held_out == first.held_out
+    typed = EvaluateConfig(threshold=tuned.thresholds.tolist())
+    _, other, _ = thresholds.tune(typed, scores, targets, tuned.thresholds, rows, seed=0)
+    assert other.held_out != first.held_out
 
 
 def test_classes_that_cannot_reach_the_target_are_named() -> None:
@@ -343,5 +357,7 @@ def test_an_export_that_lacks_the_thresholds_in_use_gets_them(
     code, err = run("evaluate", toy, copy_of_run, SAVE[0], *QUICK)
     assert code == 0, err
     assert "these stay, and the exports that have others get them" in err
+    assert f"thresholds -> {best / 'inference_onnx'}" in err
+    assert f"thresholds -> {best / 'inference'}{os.sep}" not in err  # it has them
     assert thresholds_of(best / "inference") == thresholds_of(best / "inference_onnx")
     assert read(copy_of_run)["thresholds"]["saved"] == [str(best / "inference_onnx/inference.yml")]
