@@ -33,7 +33,7 @@ CLASS_FILE = "classes.txt"
 
 _RENAME = "CheckDataset.convert.rename"
 _NOT_UTF8 = "\ud800-\udfff"  # how Python spells the bytes of a file name that is not UTF-8
-_SHORTENED = re.compile(r"[0-9][.,][0-9]+E\+[0-9]+", re.I)  # 2.02611E+11
+_SHORTENED = re.compile(r"[0-9]([.,][0-9]+)?E\+[0-9]+", re.I)  # 2.02611E+11, 2E+11
 _UNFIT = re.compile(rf"[\t\r\n{_NOT_UTF8}]")  # for a line of a list
 
 
