@@ -177,7 +177,9 @@ class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 def describe_thresholds(numbers: np.ndarray, label_names: Sequence[str], place: str | None) -> str:
     """Thresholds [C] in a few words, and what holds them, as `EvaluationResult.thresholds_from`."""
-    held = "no export of these weights is beside them" if place is None else f"of {place}"
+    held = (
+        "no export of these weights in float32 is beside them" if place is None else f"of {place}"
+    )
     return f"{per_class_threshold.describe(numbers, label_names)} ({held})"
 
 

@@ -344,7 +344,7 @@ def test_thresholds_of_other_weights_are_not_those_in_use(
     assert code == 0, err
     assert in_use(copy_of_run) == [0.5, 0.5, 0.5]
     assert "thresholds_from" not in read(copy_of_run)
-    assert "0.5 for every class (no export of these weights is beside them)" in err
+    assert "0.5 for every class (no export of these weights in float32 is beside them)" in err
 
 
 def test_an_export_that_lacks_the_thresholds_in_use_gets_them(
