@@ -214,12 +214,11 @@ def _single_positive_rules(config: Config) -> Iterator[Broken]:
     """No label of train.txt is known to be absent: what cannot work without one."""
     train, loss, this = config.Train, config.Train.loss, "Train.single_positive"
     key, is_two_way = "Train.loss.unknown", loss.name == "two_way"
-    if loss.unknown == "ignore" or (is_two_way and train.unknown_labels == "em"):
+    if loss.unknown == "ignore" or (is_two_way and loss.unknown == "em"):
         what = f"{this} leaves no absent label: with {key} {train.unknown_labels} "
         what += "two_way has nothing to compare" if is_two_way else "every score would rise to 1"
-        fix = override(key, "weak_negative" if is_two_way else "em")
-        at = this if loss.unknown is None else key
-        yield ConfigFault(at, what, fix), (this, key, "Train.loss.name")
+        fix = override(key, "weak_negative")
+        yield ConfigFault(key, what, fix), (this, key, "Train.loss.name")
     if loss.pos_weight == "auto":
         key = "Train.loss.pos_weight"
         what = f"{key} is auto, but {this} leaves no absent label to count"

@@ -218,7 +218,7 @@ class LossConfig:
     (nothing), negative (the class is absent), weak_negative (the same with the weight 1 / (classes
     - 1), arXiv:2106.09708), em (the score stays undecided unless other images decide it,
     arXiv:2203.16219) or role (bce: labels are estimated while the model trains, the same paper as
-    weak_negative). null: em with single_positive, else ignore."""
+    weak_negative). null: weak_negative with single_positive, else ignore."""
     em_alpha: Annotated[float, Range(low=0, above=True, typical=0.1)] = 0.1
     """em: how strongly the scores of unknown labels are drawn to 0.5, above 0. Published: 0.2 for
     20 classes, 0.1 for 80, 0.01 for 312."""
@@ -391,7 +391,7 @@ class TrainConfig:
     @property
     def unknown_labels(self) -> Unknown:
         """`loss.unknown`, or what its null stands for."""
-        return self.loss.unknown or ("em" if self.single_positive else "ignore")
+        return self.loss.unknown or ("weak_negative" if self.single_positive else "ignore")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,7 @@ def test_the_repair_of_a_bad_value_of_any_key_works(key: str) -> None:
         ["Train.loss.name=two_way", "Train.loss.label_smoothing=0.1"],
         ["Train.loss.pos_weight=auto"],
         ["Train.single_positive=true", "Train.loss.unknown=ignore"],
-        ["Train.single_positive=true", "Train.loss.name=two_way"],
+        ["Train.single_positive=true", "Train.loss.name=two_way", "Train.loss.unknown=em"],
         ["Train.single_positive=true", "Train.augment.mixup=0.2"],
         ["Train.loss.em_alpha=0.3"],
         ["Train.distillation.temperature=3"],

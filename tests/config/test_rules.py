@@ -113,10 +113,10 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
             ["Train.single_positive=true", "Train.loss.unknown=ignore"],
             "Train.single_positive leaves no absent label: with Train.loss.unknown ignore every "
             "score would rise to 1",
-            "-o Train.loss.unknown=em",
+            "-o Train.loss.unknown=weak_negative",
         ),
         (
-            ["Train.loss.name=two_way", "Train.single_positive=true"],
+            ["Train.loss.name=two_way", "Train.single_positive=true", "Train.loss.unknown=em"],
             "Train.single_positive leaves no absent label: with Train.loss.unknown em two_way has "
             "nothing to compare",
             "-o Train.loss.unknown=weak_negative",
@@ -202,12 +202,12 @@ def test_training_keys_that_contradict_each_other_are_refused(
 
 def test_one_tag_a_photo_composes_with_all_where_it_assumes_absent(tmp_path: Path) -> None:
     needed = ["Global.dataset_dir=data", "Global.mode=train", "Train.single_positive=true"]
-    assert merged(tmp_path, *needed).Train.unknown_labels == "em"
+    assert merged(tmp_path, *needed).Train.unknown_labels == "weak_negative"
     weights = ["Train.loss.name=bce", "Train.loss.pos_weight=auto", "Train.augment.mixup=0.2"]
     config = merged(tmp_path, *needed, *weights, "Train.loss.unknown=negative")
     assert config.Train.unknown_labels == "negative"
-    two_way = merged(tmp_path, *needed, "Train.loss.name=two_way", "Train.loss.unknown=negative")
-    assert two_way.Train.loss.unknown == "negative"
+    two_way = merged(tmp_path, *needed, "Train.loss.name=two_way")
+    assert two_way.Train.unknown_labels == "weak_negative"
     assert merged(tmp_path, *needed[:2]).Train.unknown_labels == "ignore"
 
 

@@ -329,8 +329,8 @@ def test_one_tag_a_photo_makes_absent_labels_of_train_unknown(
         prepared = prepare_lists(config, dataset, group)
     assert prepared.train.values is train.values  # nothing is written out
     assert (
-        "train.txt: 48 of 72 labels (66.7%) are unknown: Train.loss.unknown=em leaves their scores "
-        "undecided (Train.loss.em_alpha=0.1)" in caplog.messages
+        "train.txt: 48 of 72 labels (66.7%) are unknown: Train.loss.unknown=weak_negative counts "
+        "them as absent with the weight 0.5" in caplog.messages
     )
     draws = [[SampleIndex(0, sample) for sample in range(6)]]
     loaders = build_loaders(config, prepared, group)
@@ -338,7 +338,7 @@ def test_one_tag_a_photo_makes_absent_labels_of_train_unknown(
         (((_, targets),), ((_, val),)) = (loader.epoch(draws) for loader in loaders)
     assert np.array_equal(targets.numpy(), np.where(CELLS > 0, 1, UNKNOWN)[:6])
     assert np.array_equal(val.numpy(), partly.val.targets[:6])
-    expected = partial(entropy_maximised, loss_fn=asymmetric_loss, alpha=0.1)
+    expected = partial(asymmetric_loss, unknown_weight=0.5)
     one = np.array([[1, UNKNOWN, UNKNOWN], [UNKNOWN, 1, UNKNOWN]], np.float32)
     plan = compose_plan(config, prepared, paddle.nn.Linear(2, 2), Precision(), group)
     assert loss(plan.loss_fn, one) == loss(expected, one)
