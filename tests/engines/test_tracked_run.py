@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from paddlex_ml.storage import files
 from paddlex_ml.tracking import mlflow, sending, tracker
 from paddlex_ml.tracking.tracker import Outcome, Point, TrackedRun, Upload
 
@@ -164,7 +165,7 @@ def test_an_evaluation_leaves_the_state_of_its_training(
     run: Run, toy: Path, copy_of_run: Path, starts: list[Start], kind: str, outcome: Outcome
 ) -> None:
     result = {"done_flag": False, "err_type": kind, "err_msg": ""}
-    (copy_of_run / "train_result.json").write_text(json.dumps(result))
+    files.write_json(copy_of_run / "train_result.json", result)
     assert run("evaluate", toy, copy_of_run, *MORE)[0] == 0
     (start,) = starts
     assert (start.run.ended, start.outcome) == (outcome, outcome)
