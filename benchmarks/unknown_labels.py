@@ -8,10 +8,10 @@ DIR of --data holds data sets (MLClsDataset) and weights/PPLCNet_x1_0_doc_ori.pd
 hidden in train.txt alone: (a) six of ten labels, by chance; (b) of each image all but one present
 label, chosen by chance. A seed draws what is hidden, the fresh weights and the order of the images.
 
-Every run is the ordinary command; complete ones in --work are not repeated. With --frozen nothing
-but a linear layer learns, from the means over the maps of the last four stages of the backbone,
-with the same losses: minutes instead of hours. Prints Markdown for docs/results.md: the mean over
-the seeds with its 95 % interval (Student's t).
+Every run is the ordinary command; complete ones in --work are not repeated, others go on. With
+--frozen nothing but a linear layer learns, from the means over the maps of the last four stages of
+the backbone, with the same losses: minutes instead of hours. Prints Markdown for docs/results.md:
+the mean over the seeds with its 95 % interval (Student's t).
 """
 
 from __future__ import annotations
@@ -160,6 +160,7 @@ def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float
             "Global.dataset_dir": data,
             "Global.output": output,
             "Global.seed": seed,
+            "Train.resume_path": "auto",
             "Train.pretrain_weight_path": options.data / WEIGHTS,
             "Train.image_size": options.size,
             "Train.epochs_iters": options.epochs,
