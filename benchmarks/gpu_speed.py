@@ -6,9 +6,10 @@
 
 A step is that of benchmarks/peer_speed.py, and so are the peers and their environment: forward,
 asymmetric loss, backward, the check of the loss, AdamW and averaged weights, on images that lie in
-the memory of the card. Ours are the steps of mode train, plain and with Train.compile=true; those
-of PyTorch are eager and torch.compile, in channels_last, with the same mixed precision. Of several
-cards each has --batch images, and both sides exchange gradients within the backward pass.
+the memory of the card. Ours are the steps of mode train: plain, with Train.compile=true, and with
+Train.channels_last=true where that is possible; those of PyTorch are eager and torch.compile, in
+channels_last, with the same mixed precision. Of several cards each has --batch images, and both
+sides exchange gradients within the backward pass.
 
 Nobody who works on this project has a GPU: run it, and send back what it prints on standard output.
 --device cpu trains tiny images with one and two processes, so that the script itself can be tested;
@@ -47,8 +48,10 @@ from paddlex_ml import paddle_runtime  # noqa: E402
 from paddlex_ml.cores import usable_cores  # noqa: E402
 
 OURS_COMPILED = f"{OURS}, Train.compile"
-SIDES = (EAGER, COMPILED, OURS, OURS_COMPILED)
-RATIOS = ((OURS, EAGER), (OURS_COMPILED, EAGER), (OURS, COMPILED), (OURS_COMPILED, COMPILED))
+OURS_CHANNELS_LAST = f"{OURS}, Train.channels_last"
+ALL_OURS = (OURS, OURS_COMPILED, OURS_CHANNELS_LAST)
+SIDES = (EAGER, COMPILED, *ALL_OURS)
+RATIOS = tuple((ours, theirs) for theirs in (EAGER, COMPILED) for ours in ALL_OURS)
 QUERY = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
 FLOAT32 = "float32"
 
@@ -160,6 +163,8 @@ def _measure(
     theirs = replace(ours, channels_last=peer.channels_last)
     tasks = {EAGER: theirs, COMPILED: replace(theirs, compiled=True)}
     tasks |= {OURS: ours, OURS_COMPILED: replace(ours, compiled=True)}
+    if ours.amp and peer.channels_last:
+        tasks[OURS_CHANNELS_LAST] = replace(ours, channels_last=True)
     groups = [{name: task} for name, task in tasks.items()] if options.one_by_one else [tasks]
     taken, facts = take_turns(groups, python, options.rounds, "passive")
     software |= {fact.software for fact in facts.values()}
@@ -169,8 +174,14 @@ def _measure(
 
 def _cells(batch: int, taken: Mapping[str, list[Taken]]) -> list[str]:
     """The speeds and their ratios; a ratio is the median of those within one round."""
-    cells = [f"{batch / statistics.median(t.seconds for t in taken[n]):.1f}" for n in SIDES]
+    cells = []
+    for side in SIDES:
+        seconds = [each.seconds for each in taken.get(side, ())]
+        cells.append(f"{batch / statistics.median(seconds):.1f}" if seconds else "-")
     for one, other in RATIOS:
+        if one not in taken:
+            cells.append("-")
+            continue
         pairs = zip(taken[one], taken[other], strict=True)
         cells.append(f"{statistics.median(b.seconds / a.seconds for a, b in pairs):.2f}")
     return cells

@@ -259,7 +259,14 @@ def _train(argument: tuple[str, Task], group: object) -> None:
     address, task = argument
     batch = task.batch // task.processes
     step = build_step(
-        task.model, batch, task.size, task.classes, group, amp=task.amp, compiles=task.compiled
+        task.model,
+        batch,
+        task.size,
+        task.classes,
+        group,
+        amp=task.amp,
+        channels_last=task.channels_last,
+        compiles=task.compiled,
     )
     entries = step.training.model.state_dict().items()
     shapes = [v.shape for k, v in entries if not k.endswith(("._mean", "._variance"))]

@@ -122,7 +122,8 @@ def build_step(
     group: object = None,
     *,
     seed: int = 0,
-    amp: str = "",
+    amp: Any = "",
+    channels_last: bool = False,
     compiles: bool = False,
     overlaps: bool | None = None,
 ) -> Step:
@@ -144,7 +145,7 @@ def build_step(
     assert isinstance(group, ProcessGroup)
     paddle.seed(seed)
     overlaps = paddle.device.get_device() != "cpu" if overlaps is None else overlaps
-    precision = Precision("O1", amp) if amp else Precision()  # type: ignore[arg-type]
+    precision = Precision("O1", amp, channels_last) if amp else Precision()
     training = _build_training(name, size, classes, precision.scaler(), (compiles, overlaps))
     count = 10**4
     plan = Plan(

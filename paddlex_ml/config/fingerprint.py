@@ -40,6 +40,7 @@ WITHOUT_EFFECT = {
     "Train.track": "decides about copies of the numbers alone",
     "Train.overlap_exchange": "changes rounding alone",
     "Train.compile": "changes rounding alone",
+    "Train.channels_last": "changes rounding alone",
     "Train.recompute": "computes the same gradients",
     "Train.num_workers": "augmentation depends on seed, epoch and image, not on the worker",
     "Train.cache": "holds the same pixels",

@@ -173,15 +173,8 @@ def _train_rules(config: Config) -> Iterator[Broken]:
         key = "Train.loss.label_smoothing"
         what = f"{key} is {loss.label_smoothing:g}, but two_way only asks which labels are present"
         yield ConfigFault(key, what, override(key, 0)), ("Train.loss.name",)
-    for key, other, reason in (
-        ("compile", "recompute", "blocks of a static graph are not computed again"),
-        ("compile", "sync_bn", "a static graph has no exchange of statistics"),
-        ("overlap_exchange", "recompute", "Paddle's reducer cannot follow blocks that run again"),
-    ):
-        if getattr(train, key) and getattr(train, other):
-            what = f"Train.{key} and Train.{other} are both true: {reason}"
-            fix = f"{override(f'Train.{key}', False)}, or {override(f'Train.{other}', False)}"
-            yield ConfigFault(f"Train.{key}", what, fix), (f"Train.{other}",)
+    yield from _exclusive_rules(config)
+    yield from _channels_last_rules(config)
     if loss.unknown == "role":
         yield from _role_rules(config)
     yield from _treatment_rules(config)
@@ -193,6 +186,37 @@ def _train_rules(config: Config) -> Iterator[Broken]:
         yield ConfigFault(key, what, override("Train.loss.name", "bce")), ("Train.loss.name",)
     if train.single_positive and train.unknown_labels != "negative":
         yield from _single_positive_rules(config)
+
+
+def _exclusive_rules(config: Config) -> Iterator[Broken]:
+    """Ways to compute a step that cannot be had together."""
+    train = config.Train
+    for key, other, reason in (
+        ("compile", "recompute", "blocks of a static graph are not computed again"),
+        ("compile", "sync_bn", "a static graph has no exchange of statistics"),
+        ("overlap_exchange", "recompute", "Paddle's reducer cannot follow blocks that run again"),
+        ("channels_last", "compile", "a static graph keeps the layout of the model"),
+        ("channels_last", "recompute", "the blocks that run again would have another layout"),
+        ("channels_last", "sync_bn", "the exchange of statistics reads the layout NCHW"),
+    ):
+        if getattr(train, key) and getattr(train, other):
+            what = f"Train.{key} and Train.{other} are both true: {reason}"
+            fix = f"{override(f'Train.{key}', False)}, or {override(f'Train.{other}', False)}"
+            yield ConfigFault(f"Train.{key}", what, fix), (f"Train.{other}",)
+
+
+def _channels_last_rules(config: Config) -> Iterator[Broken]:
+    """Paddle changes the layout of convolutions in 16 bits alone."""
+    key, amp = "Train.channels_last", "Train.amp"
+    if not config.Train.channels_last:
+        return
+    off = override(key, False)
+    if config.Train.amp == "OFF":
+        what = f"{key} is true, but Paddle changes the layout in 16 bits alone, and {amp} is OFF"
+        yield ConfigFault(key, what, f"{override(amp, 'O1')}, or {off}"), (amp,)
+    if config.Global.model in TOKEN_MODELS:  # one convolution, and transformer layers
+        what = f"{key} is true, but {config.Global.model} has no convolutions between its layers"
+        yield ConfigFault(key, what, off), ("Global.model",)
 
 
 def _without_teacher_rules(config: Config) -> Iterator[Broken]:

@@ -320,6 +320,9 @@ class TrainConfig:
     amp_dtype: Literal["auto", "float16", "bfloat16"] = "auto"
     """Number format of mixed precision: auto (bfloat16 if the device supports it, else float16),
     float16 (with loss scaling) or bfloat16."""
+    channels_last: bool = False
+    """true: with amp, convolutions compute in the layout NHWC, which the matrix units of GPUs
+    prefer. For the convolutional models; not with compile, recompute or sync_bn."""
     auto: bool = True
     """true: a training that makes its data set of a source (CheckDataset.convert.src_dataset_type:
     auto) takes epochs and image size for the number of its images, where you have chosen none, and

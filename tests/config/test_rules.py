@@ -105,6 +105,28 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
             "-o Train.overlap_exchange=false, or -o Train.recompute=false",
         ),
         (
+            ["Train.channels_last=true"],
+            "Train.channels_last is true, but Paddle changes the layout in 16 bits alone, and "
+            "Train.amp is OFF",
+            "-o Train.amp=O1, or -o Train.channels_last=false",
+        ),
+        (
+            [
+                "Global.model=CLIP_vit_base_patch16_448_ML",
+                "Train.amp=O1",
+                "Train.channels_last=true",
+            ],
+            "Train.channels_last is true, but CLIP_vit_base_patch16_448_ML has no convolutions "
+            "between its layers",
+            "-o Train.channels_last=false",
+        ),
+        (
+            ["Train.amp=O2", "Train.compile=true", "Train.channels_last=true"],
+            "Train.channels_last and Train.compile are both true: a static graph keeps the layout "
+            "of the model",
+            "-o Train.channels_last=false, or -o Train.compile=false",
+        ),
+        (
             ["Train.loss.name=two_way", "Train.soft_labels=true"],
             "Train.soft_labels is true, but the loss two_way only asks which labels are present",
             "-o Train.loss.name=bce",

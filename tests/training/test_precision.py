@@ -44,6 +44,42 @@ def test_the_format_is_what_was_asked_for_or_what_the_device_has(
     assert chosen.scaler() == (dtype == "float16")  # bfloat16 loses no small gradient
 
 
+def test_channels_last_is_on_in_the_forward_pass_alone(
+    bfloat16: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paddle for CPUs takes the setting and changes nothing, so what it is told is looked at."""
+    bfloat16(True)
+    monkeypatch.setattr(paddle.amp, "auto_cast", lambda **_: nullcontext())  # warns on a CPU
+    told: list[Any] = []
+    monkeypatch.setattr(paddle.incubate.autotune, "set_config", told.append)
+    with choose("O1", "auto", "gpu:0").autocast():
+        assert not told
+    chosen = choose("O1", "auto", "gpu:0", channels_last=True)
+    with chosen.autocast():
+        assert told == [{"layout": {"enable": True}}]
+    with pytest.raises(RuntimeError), chosen.autocast():
+        raise RuntimeError
+    assert told == [{"layout": {"enable": on}} for on in (True, False, True, False)]
+
+
+def test_the_layout_that_paddle_may_choose_changes_no_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As far as a CPU shows it: the setting is taken, and weights keep their layout."""
+    monkeypatch.setattr(paddle.amp, "auto_cast", lambda **_: nullcontext())  # warns on a CPU
+    paddle.seed(0)
+    model = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.BatchNorm2D(4))
+    images, gradients = paddle.randn([2, 3, 8, 8]), []
+    for channels_last in (False, True):
+        with Precision("O1", "bfloat16", channels_last).autocast():
+            outputs = model(images)
+        assert outputs.shape == [2, 4, 6, 6]
+        outputs.astype("float32").square().sum().backward()
+        gradients.append(model[0].weight.grad.numpy())
+        model.clear_gradients()
+    assert (gradients[0] == gradients[1]).all()
+
+
 def test_bfloat16_is_refused_where_the_gpu_has_none(bfloat16: Any) -> None:
     bfloat16(False)
     with pytest.raises(PaddlexMLError, match="this GPU has no bfloat16") as caught:

@@ -61,7 +61,7 @@ def prepare(
         ),
         clip_norm=options.grad_clip_norm,
     )
-    computing = precision.choose(options.amp, options.amp_dtype, device)
+    computing = precision.choose(options.amp, options.amp_dtype, device, options.channels_last)
     computing.decorate(model, optimizer)
     if options.recompute:
         recompute_blocks(model)
