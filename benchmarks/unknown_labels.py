@@ -161,6 +161,7 @@ def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float
             "Global.output": output,
             "Global.seed": seed,
             "Train.resume_path": "auto",
+            "Train.keep_last": 1,
             "Train.pretrain_weight_path": options.data / WEIGHTS,
             "Train.image_size": options.size,
             "Train.epochs_iters": options.epochs,
