@@ -17,9 +17,10 @@
   first line that names an image is data, and the columns are `column 1`, `column 2` and so on.
 - **Images.** `CheckDataset.convert.image_column`, else the column most of whose cells are images:
   paths, names, or names without ending. Of numbers (000123, which a spreadsheet makes 123, and
-  pandas 123.0) the value counts, if it is that of one image. One image may have several rows:
-  their labels count together. Images are looked for in the folder of the table, in `images/`, in
-  the folder of the list (`train/`), then anywhere in the data set.
+  pandas 123.0) the value counts, if it is that of one image: beside 123.jpg and 000123.jpg, 123 is
+  refused. One image may have several rows: their labels count together. Images are looked for in
+  the folder of the table, in `images/`, in the folder of the list (`train/`), then anywhere in the
+  data set.
 - **Labels.** `CheckDataset.convert.label_columns`, else what is found. Columns with 1, 1.0, true,
   yes, y, t, x and 0, 0.0, -1, false, no, n, f, or nothing, have one class each, in the order of
   the columns; ja, wahr, oui, vrai, si and nein, falsch, non, faux mean the same. With
