@@ -20,6 +20,7 @@ from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.progress import named
 from paddlex_ml.storage import cache
+from paddlex_ml.wording import count
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 MKL_PATH = "MKL_DEBUG_CPU_TYPE"
@@ -47,7 +48,7 @@ def prepare(meanwhile: Callable[[], object] = lambda: None) -> str:
         slow = _is_amd_with_avx2() and MKL_PATH not in os.environ
         return f"{late}; set {MKL_PATH}=5 yourself for full speed" if slow else late
     cores = usable_cores()
-    notes = [_set(name, str(cores), f"{cores} usable cores") for name in THREADS]
+    notes = [_set(name, str(cores), count(cores, "usable core")) for name in THREADS]
     if _is_amd_with_avx2():
         notes.append(_set(MKL_PATH, "5", "fast matrix products on AMD"))
     os.environ.setdefault(LOG_LEVEL, "2")  # only errors; lower levels log internals of Paddle

@@ -195,7 +195,7 @@ def test_a_finished_run_without_its_best_model_says_so(
     shutil.rmtree(copy_of_run / "best_model")
     code, err = run("train", toy, copy_of_run, f"Train.resume_path={copy_of_run / 'latest'}")
     assert code == 2
-    assert "error: all 2 epochs are done and their best model is not there" in err
+    assert "error: 2 epochs are done, but the best model is not there" in err
     assert "put that folder back, or train on: -o Train.epochs_iters=3" in err
 
 
