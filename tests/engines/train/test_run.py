@@ -21,6 +21,7 @@ from paddlex_ml.config import load
 from paddlex_ml.data import annotation, transforms
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.models import zoo
+from paddlex_ml.training.meter import GUIDE
 
 Run = Callable[..., tuple[int, str]]
 Numbers = Callable[[Path], list[dict[str, str]]]
@@ -117,6 +118,7 @@ def test_the_log_holds_the_lines_of_steps_and_epochs_with_their_time(toy_run: Pa
     lines = (toy_run / "train.log").read_text(encoding="utf-8").splitlines()
     assert all(re.match(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] ", line) for line in lines)
     texts = [line[22:] for line in lines]
+    assert set(GUIDE) <= set(texts)
     assert sum(text.startswith("[Train][Epoch 2/2][Iter 3/3] lr ") for text in texts) == 1
     assert sum(re.match(r"\[Epoch \d/2\] loss .* mAP raw .*, ema ", t) is not None for t in texts)
 
