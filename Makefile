@@ -36,6 +36,7 @@ demo: .venv/demo $(DATA)  ## draw a data set, train on it, evaluate, predict: ab
 	@echo "== 1 of 4: check the data set"
 	$(RUN) -o Global.mode=check_dataset -o Global.dataset_dir=$(DATA)
 	@echo "== 2 of 4: train; watch the mAP rise (about four minutes)."; \
+	 echo "   The command behind next: has the shipped options; the demo goes on with options of its own."; \
 	 echo "   Ten epochs are few: twice the rate, no RandAugment, plain cross-entropy."
 	@if grep -qs '"done_flag": true' demo/output/train_result.json; then \
 	    echo "   demo/output holds a finished training: it stays. To train again, rename that folder."; \

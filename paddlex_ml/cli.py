@@ -253,7 +253,7 @@ def _run_engine(
             config = straight_on.check(config, typed)
         result: Result = engine.run(config) if repeated is None else engine.run(config, repeated)
         if is_whole:
-            straight_on.evaluate(config)
+            straight_on.evaluate(config, result)
     return config, result
 
 

@@ -96,7 +96,7 @@ def after_evaluation(
 ) -> str:
     """Export of the evaluated weights, or prediction with an exported model.
 
-    A model whose thresholds were saved predicts too: a new export would remove them.
+    A model whose thresholds were saved predicts: it is exported already.
     """
     named, own = config.Evaluate.weight_path, RunFolder(config.Global.output).best_model
     is_own = named is None or os.path.realpath(named) == os.path.realpath(own.weights)

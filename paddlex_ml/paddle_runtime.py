@@ -20,6 +20,7 @@ from paddlex_ml.cores import usable_cores
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.progress import named
 from paddlex_ml.storage import cache
+from paddlex_ml.wording import count
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 MKL_PATH = "MKL_DEBUG_CPU_TYPE"
@@ -47,13 +48,21 @@ def prepare(meanwhile: Callable[[], object] = lambda: None) -> str:
         slow = _is_amd_with_avx2() and MKL_PATH not in os.environ
         return f"{late}; set {MKL_PATH}=5 yourself for full speed" if slow else late
     cores = usable_cores()
-    notes = [_set(name, str(cores), f"{cores} usable cores") for name in THREADS]
+    own = [name for name in THREADS if _set(name, str(cores))]
+    notes = (
+        [f"one thread for each of {count(cores, 'usable core')} ({', '.join(own)})"] if own else []
+    )
+    given = [name for name in THREADS if name not in own]
     if _is_amd_with_avx2():
-        notes.append(_set(MKL_PATH, "5", "fast matrix products on AMD"))
+        if _set(MKL_PATH, "5"):
+            notes.append(f"fast matrix products on AMD ({MKL_PATH}=5)")
+        else:
+            given.append(MKL_PATH)
+    notes += [f"{name}={os.environ[name]} as you have set it" for name in given]
     os.environ.setdefault(LOG_LEVEL, "2")  # only errors; lower levels log internals of Paddle
     meanwhile()
     _import_paddle()
-    return "environment: " + ", ".join(notes)
+    return "for speed: " + ", ".join(notes)
 
 
 def is_prepared() -> bool:
@@ -167,9 +176,10 @@ def _is_amd_with_avx2(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return "AuthenticAMD" in text and " avx2" in text
 
 
-def _set(name: str, value: str, reason: str) -> str:
+def _set(name: str, value: str) -> bool:
+    """Set a variable of the environment that the user has not set; returns whether it is ours."""
     if name in os.environ:
-        return f"{name}={os.environ[name]} (already set)"
+        return False
     os.environ[name] = value
     _prepared.add(name)
-    return f"{name}={value} ({reason})"
+    return True

@@ -112,6 +112,7 @@ def test_a_finished_training_of_the_demo_stays(tmp_path: Path, is_done: bool) ->
         "import json, sys; print(json.dumps(sys.argv[1:]), file=open('record.jsonl', 'a'))"
     )
     done, commands = make(tmp_path, "demo", folder=None)
+    assert "The command behind next: has the shipped options; the demo goes on" in done.stdout
     assert done.returncode == 0, done.stderr
     modes = [word for words in commands for word in words if word.startswith("Global.mode=")]
     steps = ["check_dataset", *([] if is_done else ["train"]), "evaluate", "predict"]

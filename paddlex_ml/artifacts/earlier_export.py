@@ -5,7 +5,8 @@
                               and so on: no backup is overwritten
     inference/<other>         what no export writes      -> inference/<other>
 
-Thresholds belong to the weights that they were tuned for, so a new export begins with 0.5.
+Thresholds belong to the weights that they were tuned for, so a new export begins with 0.5. One of
+the same weights, byte for byte, keeps inference.yml as it is.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from paddlex_ml.artifacts import inference_yml
+from paddlex_ml.artifacts import conditions, inference_yml, onnx_metadata
 from paddlex_ml.artifacts.run_folder import (
     EXPORT_REPORT,
     EXPORTS,
@@ -50,10 +52,19 @@ def is_product(path: Path) -> bool:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """As `folders.replacing`, for an export; a warning names the earlier thresholds, if any."""
+    """As `folders.replacing`, for an export; a warning names the earlier thresholds, if any.
+
+    Those of the same weights stay in use.
+    """
+    kept = None
     with folders.replacing(folder, is_product) as fresh:
         yield fresh
-        kept = _keep_thresholds(folder, fresh)
+        if is_same := _has_own_thresholds(folder) and _is_same_model(folder, fresh):
+            inference_yml.take_over(ExportedFiles(folder).inference_yml, fresh)
+        else:
+            kept = _keep_thresholds(folder, fresh)
+    if is_same:
+        logger.info("the weights of %s have not changed, so its thresholds stay in use", folder)
     if kept is not None:
         logger.warning(
             "the export replaces one with thresholds of its own, which are kept in %s; predictions "
@@ -107,6 +118,34 @@ def _keep_thresholds(old: Path, fresh: Path) -> str | None:
     )
     files.link(ExportedFiles(old).inference_yml, fresh / kept)
     return kept
+
+
+def _is_same_model(old: Path, fresh: Path) -> bool:
+    """Whether two exports have the same weights and differ in their thresholds alone.
+
+    Never of lower precision: these get thresholds from the export in float32.
+    """
+    if any((folder / EXPORT_REPORT).is_file() for folder in (old, fresh)):
+        return False
+    with suppress(PaddlexMLError, OSError):
+        first, second = (
+            replace(
+                inference_yml.read(ExportedFiles(each).inference_yml),
+                threshold=inference_yml.THRESHOLD,
+            )
+            for each in (old, fresh)
+        )
+        weights = _digest_weights(fresh)
+        return first == second and bool(weights) and weights == _digest_weights(old)
+    return False
+
+
+def _digest_weights(folder: Path) -> list[str]:
+    """Digests of the files with weights that an export has; an ONNX file without its texts."""
+    paths = (folder / name for name in (PARAMETERS, IR_WEIGHTS))
+    found = [conditions.digest_file(path) for path in paths if path.is_file()]
+    graph = folder / ONNX
+    return [*found, onnx_metadata.digest_rest(graph)] if graph.is_file() else found
 
 
 def _has_own_thresholds(folder: Path) -> bool:

@@ -310,6 +310,16 @@ def set_thresholds(
     return backup
 
 
+def take_over(path: Path, folder: Path) -> None:
+    """Give a new export the inference.yml at `path`, of one that has other thresholds alone."""
+    document = _read_document(path)
+    (folder / INFERENCE_YML).unlink()
+    files.link(path, folder / INFERENCE_YML)
+    if "thresholds" in (document.get("Global") or {}):
+        _set_in_onnx(folder / ONNX, document)
+        _set_in_ir(folder / IR, document)
+
+
 def _set_in_onnx(path: Path, document: Mapping[str, Any]) -> None:
     """Give an ONNX file that describes itself the thresholds of an inference.yml."""
     if not path.is_file() or read_onnx(path) is None:

@@ -8,6 +8,7 @@ little memory.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -74,6 +75,20 @@ def replace(path: Path, texts: Mapping[str, str]) -> None:
         for key, value in texts.items():
             pair = _pack(_KEY, key.encode()) + _pack(_VALUE, value.encode())
             target.write(_pack(_METADATA_PROPS, pair))
+
+
+def digest_rest(path: Path) -> str:
+    """SHA-256 of the file without its texts. Raises PaddlexMLError as `read` does."""
+    found = hashlib.sha256()
+    with _open(path) as file:
+        for field in [*_list_fields(file, 0, path.stat().st_size, path)]:
+            if field.number != _METADATA_PROPS:
+                file.seek(field.start)
+                left = field.end - field.start
+                while left:
+                    found.update(part := file.read(min(left, _COPIED)))
+                    left -= len(part)
+    return found.hexdigest()
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -150,7 +150,8 @@ def _train_rules(config: Config) -> Iterator[Broken]:
     yield from _starter_rules(config)
     train, loss, epochs = config.Train, config.Train.loss, config.Train.epochs_iters
     if train.warmup_steps > epochs * LONGEST_WARMUP:
-        key, length = "Train.warmup_steps", f"a warm-up of {train.warmup_steps:g} epochs"
+        key, length = "Train.warmup_steps", f"a warm-up of {train.warmup_steps:g} epoch"
+        length += "s" * (train.warmup_steps != 1)
         what = f"{length} leaves less than half of {epochs} to the full rate"
         if train.warmup_steps >= epochs:
             what = f"{length} never ends in {epochs}"
@@ -163,7 +164,7 @@ def _train_rules(config: Config) -> Iterator[Broken]:
         yield ConfigFault(key, what, fix), ("Train.epochs_iters",)
     if train.start_eval_epoch > epochs:
         key = "Train.start_eval_epoch"
-        what = f"{key} {train.start_eval_epoch} comes after the last of {epochs} epochs"
+        what = f"{key} {train.start_eval_epoch} comes after the last epoch, {epochs}"
         yield ConfigFault(key, what, override(key, epochs)), ("Train.epochs_iters",)
     if loss.pos_weight is not None and loss.name != "bce":
         key = "Train.loss.pos_weight"

@@ -44,6 +44,7 @@ from paddlex_ml.data.targets import Mask, Rows, Targets
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.progress import named
 from paddlex_ml.storage import files
+from paddlex_ml.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -227,7 +228,7 @@ def list_text(
             raise PaddlexMLError(
                 f"the image path {name!r} cannot be written to a list: "
                 "it is empty, begins with a byte order mark, or has a tab or a line end",
-                where=f"list of {len(paths):,} images",
+                where=f"list of {count(len(paths), 'image')}",
                 fix="rename the image file",
             )
     lines = zip(paths, soft_targets.texts(values, soft), strict=True)

@@ -268,7 +268,9 @@ def find_unlabelled_list(name: str, images: ImageList) -> DatasetFault | None:
     """The fault of a list none of whose images has a label; None for any other."""
     if not len(images) or targets.labels_per_image(images.values).any():
         return None
-    text = f"none of the {count(len(images), 'image')} of {name} has a label"
+    text = f"none of the {len(images):,} images of {name} has a label"
+    if len(images) == 1:
+        text = f"the only image of {name} has no label"
     text += " that is known to be present" * bool(targets.count_unknown(images.values))
     fix = "look whether the labels were read from the right files; without labels nothing is learnt"
     return DatasetFault("no labels", f"{name}.txt", text, fix)

@@ -99,23 +99,16 @@ class ImageFinder:
 
         The name may be a path of another computer or a URL. Capitals, the form of Unicode and the
         ending may differ, and the ending may be missing, as may the eight digits that Label Studio
-        puts before the name of an upload. With `by_number` 123 and 123.0 may mean 000123.jpg. Of
-        several files the one counts whose path has the longest end in common with the name, then
-        the one in the first of `folders`.
+        puts before the name of an upload. With `by_number` 123 and 123.0 may mean 000123.jpg, also
+        beside 123.jpg. Of several files the one counts whose path has the longest end in common
+        with the name, then the one in the first of `folders`.
         Returns an ImageProblem where two files are equally likely.
         """
         if not self._by_name:
             self._index_images()
         for spelling in dict.fromkeys((name, unquote(name))):
             *above, last = _split_path(spelling) or [""]
-            # The whole name first: IMG.0001 has no ending.
-            keys = [(self._by_name, last), (self._by_stem, last)]
-            keys += [(self._by_stem, os.path.splitext(last)[0])] if is_image(last) else []
-            if uploaded := _UPLOADED.fullmatch(last):
-                keys.append((self._by_name, uploaded[1]))
-            if by_number and not above and (number := plain_number(last)):
-                keys += [(self._by_stem, number), (self._by_number, number)]
-            for index, key in keys:
+            for index, key in self._list_keys(last, by_number and not above):
                 places = [f"{fold(above[-1])}/{fold(key)}"] if above else []
                 listed = (index.get(place, []) for place in [*places, fold(key)])
                 existing = (
@@ -129,8 +122,21 @@ class ImageFinder:
                     return Guess(best[0], _compare(last, best[0].rpartition("/")[2]))
                 text = f"{name} may be {best[0]} or {best[1]}"
                 fix = "write its path relative to the data set folder, or remove one of the two"
+                if index is self._by_number:
+                    fix += "; a spreadsheet takes the zeros from a name without its ending"
                 return ImageProblem("image ambiguous", text, fix)
         return None
+
+    def _list_keys(self, last: str, by_number: bool) -> list[tuple[dict[str, list[str]], str]]:
+        """Where to look for the last part of a name, the likeliest first."""
+        number = plain_number(last) if by_number else ""
+        # The whole name first: IMG.0001 has no ending. 123 may be what is left of 000123.
+        keys = [(self._by_name, last)]
+        keys += [(self._by_stem, last)] if number != last else []
+        keys += [(self._by_stem, os.path.splitext(last)[0])] if is_image(last) else []
+        if uploaded := _UPLOADED.fullmatch(last):
+            keys.append((self._by_name, uploaded[1]))
+        return [*keys, (self._by_number, number)] if number else keys
 
     def find_alike(self, name: str) -> str:
         """Path of the image whose name is `name` but for a slip in its letters; "" for none.

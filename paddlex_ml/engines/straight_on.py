@@ -55,9 +55,13 @@ def check(config: Config, typed: Collection[str]) -> Config:
     return validation.with_value(config, "Global.dataset_dir", Path(result.dataset_path))
 
 
-def evaluate(config: Config) -> None:
-    """Evaluate the model that was trained, and name the report."""
-    config = validation.with_value(config, "Global.mode", "evaluate")
+def evaluate(config: Config, trained: object) -> None:
+    """Evaluate the model that was trained, and name the report; `trained`: its result.
+
+    That is on the disk before: the training is over, whatever becomes of the evaluation.
+    """
     run = RunFolder(config.Global.output)
+    files.write_json(run.result("train"), msgspec.to_builtins(trained))
+    config = validation.with_value(config, "Global.mode", "evaluate")
     files.write_json(run.result("evaluate"), msgspec.to_builtins(evaluation.run(config)))
     logger.info("report: %s", run.evaluate.report)

@@ -114,13 +114,19 @@ def upload_evaluation(config: Config, result: EvaluationResult) -> None:
 
 
 def _find_outcome(output: Path, run: RunIdentity) -> Outcome:
-    """How the training of an output folder has ended, as its result file says."""
+    """How the training of an output folder has ended, as its result file says.
+
+    One without a result was killed: what ends writes one. Of another folder nothing is known.
+    """
     record = run_record.read(RunFolder(output).run_json)
+    if record is None or record.id != run.id:
+        return "finished"
     content: object = None
     with suppress(OSError, ValueError, RecursionError):
         content = regular_file.read_json(RunFolder(output).result("train"))
-    is_of_it = record is not None and record.id == run.id
-    if not is_of_it or not isinstance(content, dict) or content.get("done_flag") is not False:
+    if not isinstance(content, dict):
+        return "failed"
+    if content.get("done_flag") is not False:
         return "finished"
     return "stopped" if content.get("err_type") in _STOPPED else "failed"
 

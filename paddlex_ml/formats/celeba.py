@@ -153,7 +153,7 @@ def _read_attributes(collector: Collector, path: str, partition: dict[str, str])
         if done % _STEP == 0 or done == len(rows):
             collector.options.progress(done, len(rows))
         if len(values) != len(names) or not _VALUES.issuperset(values):
-            text = f"the line has no {len(names)} values of 1 or -1 after the name of the image"
+            text = f"the line needs 1 or -1 for each attribute after the image: {len(names)}"
             collector.add_fault("damaged row", where, text, "write 1 or -1 for each attribute")
             continue
         subset = partition.get(image, "")

@@ -12,14 +12,17 @@
   is a table. Merged cells count for each row that they span. Sheets of one column beside those
   with tables are left out. Save an old .xls as .xlsx in Excel. A .txt file must have a first line
   with names of columns.
-- **Titles.** Up to ten rows with one cell above a table are left out, which is told.
+- **Titles.** Up to ten rows above a table are left out, which is told: rows with one cell, and any
+  row above one that is a header beyond doubt. That one has a name such as `image` or `file` above a
+  column of images; or as its first name, and alone has as many cells as all rows below.
 - **First line.** It names the columns, which are separated by a tab, comma, semicolon or bar. A
   first line that names an image is data, and the columns are `column 1`, `column 2` and so on.
 - **Images.** `CheckDataset.convert.image_column`, else the column most of whose cells are images:
   paths, names, or names without ending. Of numbers (000123, which a spreadsheet makes 123, and
-  pandas 123.0) the value counts, if it is that of one image. One image may have several rows:
-  their labels count together. Images are looked for in the folder of the table, in `images/`, in
-  the folder of the list (`train/`), then anywhere in the data set.
+  pandas 123.0) the value counts, if it is that of one image: beside 123.jpg and 000123.jpg, 123 is
+  refused. One image may have several rows: their labels count together. Images are looked for in
+  the folder of the table, in `images/`, in the folder of the list (`train/`), then anywhere in the
+  data set.
 - **Labels.** `CheckDataset.convert.label_columns`, else what is found. Columns with 1, 1.0, true,
   yes, y, t, x and 0, 0.0, -1, false, no, n, f, or nothing, have one class each, in the order of
   the columns; ja, wahr, oui, vrai, si and nein, falsch, non, faux mean the same. With
@@ -100,11 +103,11 @@ from paddlex_ml.formats.table_columns import (
 )
 from paddlex_ml.formats.table_files import (
     Table,
-    TableRow,
     is_closed_workbook,
     peek,
     read_tables,
 )
+from paddlex_ml.formats.table_rows import TableRow
 from paddlex_ml.wording import count, first_names
 
 _STEP = 1000  # rows between two calls of progress

@@ -100,7 +100,7 @@ def read(root: Path, options: Options) -> SourceDataset:
                 name, image.name, _list_folders(collector, image), image.labels, image.file
             )
     if attributes := sorted(set().union(*(file.attributes for file in files.values()))):
-        text = f"{len(attributes):,} attributes are no labels"
+        text = count(len(attributes), "attribute is no label", "attributes are no labels")
         collector.notes.append(f"{text}: {first_names(attributes, 5)}")
     names = dict.fromkeys(name for file in files.values() for name in file.names)
     every = [image for file in files.values() for image in file.images]

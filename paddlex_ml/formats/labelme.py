@@ -54,7 +54,7 @@ from paddlex_ml.formats.encoded_text import decode, read_bytes, show_head
 from paddlex_ml.formats.name_index import NameIndex
 from paddlex_ml.formats.own_image import OwnImages
 from paddlex_ml.formats.subsets import assign_lists, divide_files, note_unused_test, parse_subset
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _SUFFIX = ".json"
 _LAYOUT = "put each JSON file beside its image, with the same name"
@@ -239,8 +239,8 @@ def _order_classes(collector: Collector, files: Mapping[str, _LabelMeFile]) -> l
     root, left_out = collector.root, collector.account.names_left_out
     labels = [label for file in files.values() for label in _list_labels(file)]
     for name in _NO_CLASSES:
-        if count := labels.count(name):
-            left_out[name] = f"LabelMe's word for what is no class ({count:,} labels)"
+        if found := labels.count(name):
+            left_out[name] = f"LabelMe's word for what is no class ({count(found, 'label')})"
     seen = set(labels).difference(_NO_CLASSES)
     there = {name.casefold(): name for name in collector.inventory.names("")}
     own_label_file = re.match(rb"\s*0\s+\S", collector.inventory.read_head(LABEL_FILE))

@@ -259,11 +259,13 @@ def _leave_out(
     if not waiting:
         return
     predicted = sum(bool(entry.predictions) for entry in waiting)
-    text = f"{len(waiting):,} tasks have no annotation"
-    text += f" ({predicted:,} of them have predictions, which are not used)" if predicted else ""
+    what = "no task has an annotation"
+    if not is_all:
+        what = f"{count(len(waiting), 'task has', 'tasks have')} no annotation"
+    text = what + f" ({predicted:,} with predictions, which are not used)" * bool(predicted)
     if is_all:
         fix = "label the images in Label Studio, or accept the predictions there, and export again"
-        collector.add_fault("no annotation", file, f"all {text}", fix)
+        collector.add_fault("no annotation", file, text, fix)
         return
     collector.notes.append(f"{file}: {text}: their images are left out")
     for entry in waiting:

@@ -45,7 +45,7 @@ from paddlex_ml.formats.subsets import (
     parse_subset_of_file,
 )
 from paddlex_ml.storage import regular_file
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 _LAYOUT = "name the files train.json and val.json"
 _CLASSES = 'write {"metainfo": {"classes": ["cat", "dog"]}, ...} into it, or a file classes.txt'
@@ -101,6 +101,8 @@ def read(root: Path, options: Options) -> SourceDataset:
         names.update(dict.fromkeys(classes))
         if content.data_list and all(_has_no_label(entry) for entry in content.data_list):
             text = f"none of the {len(content.data_list):,} entries has `gt_label`"
+            if len(content.data_list) == 1:
+                text = "the only entry has no `gt_label`"
             collector.add_fault("no labels", lists[name], text, _WRITE)
         subset = parse_subset_of_file(lists[name])
         folders = list_image_folders(SourceTable(lists[name], subset), subset)
@@ -194,7 +196,8 @@ def _read_labels(collector: Collector, where: str, written: Any, classes: list[s
         elif (value := _read_number(number)) is not None and 0 <= value < len(classes):
             labels.append(classes[value])
         else:
-            text = f"gt_label has {number!r:.40}, which is no number of the {len(classes)} classes"
+            text = f"gt_label has {number!r:.40}, which is no number of the "
+            text += count(len(classes), "class", "classes")
             if isinstance(written, dict):
                 text = f"gt_label has the labels of several tasks: {first_names(list(written), 5)}"
             collector.add_fault("wrong gt_label", where, text, _WRITE)

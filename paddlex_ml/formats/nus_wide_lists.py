@@ -25,6 +25,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import check_class_name
 from paddlex_ml.storage import archives
 from paddlex_ml.storage.archives import Archive
+from paddlex_ml.wording import count
 
 SPLITS = {"train": "Train", "val": "Test"}
 """Our lists, and their names in the names of the files."""
@@ -113,7 +114,8 @@ def _read_labels(texts: _TextFiles, lists: NusWideLists, name: str) -> Dense:
         file = f"Labels_{concept}_{SPLITS[name]}.txt"
         values = texts.read(file).split()
         if len(values) != len(images):
-            text = f"it has {len(values):,} labels, but {len(images):,} images are listed"
+            text = f"it has {count(len(values), 'label')}, but "
+            text += f"{count(len(images), 'image is', 'images are')} listed"
             lists.faults.append(DatasetFault("wrong number of labels", file, text, _RESTORE))
             continue
         if not set(values) <= _VALID:

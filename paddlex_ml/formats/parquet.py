@@ -111,7 +111,8 @@ def unpack(root: Path, options: Options) -> None:
                 ]
                 if any(type(i) is not int or not 0 <= i < len(names) for i in ids):
                     raise PaddlexMLError(
-                        f"row {number} has the labels {ids!r:.80}, of {len(names)} classes",
+                        f"row {number} has the labels {ids!r:.80}, of "
+                        f"{count(len(names), 'class', 'classes')}",
                         where=str(root / path),
                         fix="export it again",
                     )

@@ -34,7 +34,7 @@ from paddlex_ml.formats.subsets import (
     parse_subset_of_path,
 )
 from paddlex_ml.formats.table_cells import SURE, cut, join_signs, parse_signs
-from paddlex_ml.wording import first_names, part_of
+from paddlex_ml.wording import count, first_names, part_of
 
 LABEL_KEYS = ("labels", "label", "tags", "classes", "class", "categories", "category", "objects")
 """Where a record has its labels: the first of these keys that is there."""
@@ -134,16 +134,16 @@ def _refuse_missing_parts(collector: Collector, files: Sequence[str]) -> None:
     for found in filter(None, map(_PART.fullmatch, files)):
         key = (found[1], found[3], found[4], found[5] or "")
         parts.setdefault(key, set()).add(int(found[2]))
-    for (name, middle, count, ending), there in parts.items():
-        first = 1 if int(count) in there and 0 not in there else 0
-        wanted = range(first, int(count) + first)  # of any length: a name is no reason to count it
+    for (name, middle, size, ending), there in parts.items():
+        first = 1 if int(size) in there and 0 not in there else 0
+        wanted = range(first, int(size) + first)  # of any length: a name is no reason to count it
         number = len(wanted) - sum(part in wanted for part in there)
-        if number == 0 or len(there) >= int(count):
+        if number == 0 or len(there) >= int(size):
             continue
         absent = itertools.islice((part for part in wanted if part not in there), _NAMED)
-        shown = ", ".join(f"{name}{i:0{len(count)}}{middle}{count}{ending}" for i in absent)
+        shown = ", ".join(f"{name}{i:0{len(size)}}{middle}{size}{ending}" for i in absent)
         rest = f" and {number - _NAMED:,} more" if number > _NAMED else ""
-        gone = part_of(number, int(count), ("part", "parts"), ("is", "are"))
+        gone = part_of(number, int(size), ("part", "parts"), ("is", "are"))
         text = f"{gone} missing: {shown}{rest}"
         fix = "put them there, or remove `-of-...` from the names of those that are there"
         raise combine([DatasetFault("missing parts", "", text, fix)], collector.root)
@@ -310,10 +310,12 @@ def _name_numbers(
     highest = max((max(row) for row in rows if row), default=0)
     vectors = False if are_ids else is_one_hot(rows)
     if names is None:
-        count = len(first.labels) if vectors else highest + 1
+        size = len(first.labels) if vectors else highest + 1
         text = "the labels are numbers, and no file names the classes"
         fix = f"write {CLASS_FILE} into the data set folder: one name a line, first that of class 0"
-        collector.add_fault("classes without names", first.where, text, f"{fix} ({count:,} lines)")
+        collector.add_fault(
+            "classes without names", first.where, text, f"{fix} ({count(size, 'line')})"
+        )
         return []
     if vectors is None and len(names) == 2:
         text = "the two numbers may be ids of classes, or 0 or 1 for each of the two classes"
@@ -322,7 +324,8 @@ def _name_numbers(
     result: list[list[str]] = []
     for record, row in zip(records, rows, strict=True):
         if vectors and row and len(row) != len(names):
-            text = f"there are {len(row)} values, but {len(names)} classes have a name"
+            text = f"{count(len(row), 'value is', 'values are')} there, "
+            text += f"but {count(len(names), 'class has a name', 'classes have a name')}"
             fix = "write 0 or 1 for each class, and one name for each"
             collector.add_fault("number of values", record.where, text, fix)
         ids = [i for i, value in enumerate(row) if value == 1] if vectors else row
@@ -380,7 +383,8 @@ def _split_texts(
         rows.append(row)
     if was_cut:
         collector.notes.append(
-            f"{was_cut:,} records have several names, separated by {join_signs(sorted(used))}; "
+            f"{count(was_cut, 'record has', 'records have')} several names, separated by "
+            f"{join_signs(sorted(used))}; "
             f"where such a text is one name, write {CLASS_FILE} with all names, one a line"
         )
     if not separator:
@@ -394,10 +398,10 @@ def match_names(text: str, names: set[str]) -> list[str]:
         return []
     words, found = [word for word in re.split(r"[\s,;|、，]+", text) if word], []
     while words:
-        for count in range(len(words), 0, -1):
-            if (name := " ".join(words[:count])) in names:
+        for taken in range(len(words), 0, -1):
+            if (name := " ".join(words[:taken])) in names:
                 found.append(name)
-                del words[:count]
+                del words[:taken]
                 break
         else:
             return []

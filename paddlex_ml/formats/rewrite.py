@@ -234,7 +234,7 @@ class Draft:
             fix += ", or divide with another seed" * (self.division is not None)
             is_shorter = any(not change.found for change in changes)
             raise PaddlexMLError(
-                f"all {len(weights):,} images that train.txt would get have the weight 0",
+                f"train.txt would get {count(len(weights), 'image')}, all of weight 0",
                 where=str(dataset.root / annotation.TRAIN_FILE),
                 fix=fix + ", or correct the lines that would be left out" * is_shorter,
             )

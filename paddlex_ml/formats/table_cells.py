@@ -174,7 +174,7 @@ def choose_reader(
 def _read_flags(
     cells: Collection[str], size: int, class_names: Collection[str]
 ) -> tuple[CellReader, str, Doubt | None]:
-    text = f"{max(cells)!r} has 0 or 1 for each of {size} classes"
+    text = f"{max(cells)!r} has 0 or 1 for each of {count(size, 'class', 'classes')}"
     fix = f"write their {count(size, 'name')} into classes.txt in the data set folder, one a line"
     doubt = Doubt(max(cells), text, fix) if size != len(class_names) else None
     return CellReader(one_hot=tuple(class_names)), f"{text}: those of classes.txt", doubt

@@ -11,7 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,6 +21,7 @@ from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import Collector
+from paddlex_ml.formats.table_rows import IMAGE_COLUMNS, MOST_TITLES, TableRow, part_titles
 from paddlex_ml.safe_text import one_line
 from paddlex_ml.storage import archives, csv_text, regular_file
 from paddlex_ml.wording import count, first_names
@@ -30,26 +31,16 @@ WORKBOOK = ".xlsx"
 SUFFIXES = (*TEXT_SUFFIXES, WORKBOOK)
 """Endings of the files that may be tables."""
 DELIMITERS = ("\t", ",", ";", "|")
-_IMAGE_COLUMNS = ("image", "filename", "file_name", "path", "fname")
 _PEEK = 50  # rows
 _MOST_GROWTH = 100  # of a workbook when it is unpacked; that of full tables is 10 to 30
 _SPARE = 1 << 20  # bytes that any workbook may unpack to
 _MOST_ROWS = 1 << 20  # of a sheet: Excel has no more
 _MOST_CELLS = 20_000_000  # of a sheet: half a gigabyte, or 20,000 images with 1,000 columns
-_TITLES = 10  # rows above a table
 _MOST_MERGED = 10_000
 _LONGEST_MERGED = 100  # bytes
 _MERGED = re.compile(rb'mergeCell ref="([A-Z]{1,3})([0-9]{1,7}):([A-Z]{1,3})([0-9]{1,7})"')
 _ZEROS = re.compile("000+")  # a format of numbers: 123 is shown as 000123
 _EXCEL_SEPARATOR = re.compile(r"sep=(.)", re.I)  # the first line of a file for Excel may tell it
-
-
-class TableRow(NamedTuple):
-    """One row; cells are without spaces around them."""
-
-    number: int
-    """Line on which the row begins, or its number in a sheet."""
-    cells: list[str]
 
 
 class Sheet(NamedTuple):
@@ -58,7 +49,7 @@ class Sheet(NamedTuple):
     name: str
     rows: list[TableRow]
     titles: list[TableRow]
-    """Those with one cell above the table, which are no part of it."""
+    """Those above the table, which are no part of it."""
 
 
 @dataclass
@@ -104,17 +95,17 @@ def read_tables(collector: Collector, path: str) -> list[Table]:
         every = _read_workbook(collector.root / path, path)
         chosen = _tables_of(every)
         collector.notes += _tell_left_out(path, every, chosen)
-        sheets = [(each.name, iter(each.rows)) for each in chosen]
     else:
         lines = collector.read_lines(path, records=False)
         if any(line is None for line in lines):
             return []
-        titles, rows = _part_titles(_parse(collector, path, [line or "" for line in lines]))
-        collector.notes += _tell_titles(path, "the table", titles)
-        sheets = [("", rows)]
+        titles, rows = part_titles(_parse(collector, path, [line or "" for line in lines]))
+        chosen = [Sheet("", list(rows), titles)]
+        collector.notes += _tell_titles(path, "the table", chosen[0])
     tables = []
-    for sheet, rows in sheets:
-        table = _build(collector, path, sheet if len(sheets) > 1 else "", rows)
+    for sheet in chosen:
+        name = sheet.name if len(chosen) > 1 else ""
+        table = _build(collector, path, name, iter(sheet.rows))
         if table:
             tables.append(table)
     collector.account.use(path, sum(len(table.rows) for table in tables))
@@ -141,7 +132,7 @@ def peek(inventory: Inventory, path: str) -> Table | None:
             if len(head) == 2**16:
                 head = head[: head.rfind(b"\n") + 1]
             text = to_utf8(head)[0].decode("utf-8", "strict")
-            rows = _part_titles(_parse_strictly(text.replace("\r\n", "\n").split("\n")))[1]
+            rows = part_titles(_parse_strictly(text.replace("\r\n", "\n").split("\n")))[1]
         some = list(islice(rows, _PEEK))
     except (PaddlexMLError, UnicodeDecodeError, csv.Error, IndexError):
         return None
@@ -162,15 +153,20 @@ def _build(collector: Collector, path: str, sheet: str, rows: Iterator[TableRow]
     table = _add_header(path, sheet, first)
     if not table.has_header:
         table.rows.append(first)
-    width = len(first.cells)
+    width, odd = len(first.cells), list[TableRow]()
     for row in rows:
         if len(row.cells) == width:
             table.rows.append(row)
-            continue
-        cells = _fit(row.cells, width)
-        if len(cells) == width:
+        elif len(cells := _fit(row.cells, width)) == width:
             table.rows.append(TableRow(row.number, cells))
-            continue
+        else:
+            odd.append(row)
+    if len(odd) > 1 and not table.rows:
+        text = f"the first line has {count(width, 'cell')}, and no row below has as many"
+        fix = "write a name for every column into it; what stands above the names, remove"
+        collector.add_fault("wrong number of cells", table.locate(first), text, fix)
+        return table
+    for row in odd:
         text = f"the row has {count(len(row.cells), 'cell')}, the first line has {width}"
         fix = "write a cell for every column; a cell with separators in it needs quotes around it"
         collector.add_fault("wrong number of cells", table.locate(row), text, fix)
@@ -178,43 +174,12 @@ def _build(collector: Collector, path: str, sheet: str, rows: Iterator[TableRow]
 
 
 def _add_header(path: str, sheet: str, first: TableRow) -> Table:
-    if first.cells[0].casefold() in _IMAGE_COLUMNS or not any(
+    if first.cells[0].casefold() in IMAGE_COLUMNS or not any(
         is_image(cell) or is_image(cell.split(" ")[0]) for cell in first.cells
     ):
         return Table(path, first, sheet=sheet)
     names = [f"column {number}" for number in range(1, len(first.cells) + 1)]
     return Table(path, TableRow(first.number, names), sheet=sheet, has_header=False)
-
-
-def _part_titles(rows: Iterator[TableRow]) -> tuple[list[TableRow], Iterator[TableRow]]:
-    """Divide rows into those with one cell above a table, and the table.
-
-    A table of one column has no titles. Right above a table, a cell that is not in its first column
-    is no title but the header of columns without names, as pandas writes its index.
-    """
-    titles: list[TableRow] = []
-    for row in rows:
-        filled = [cell for cell in row.cells if cell]
-        if len(titles) < _TITLES and len(filled) == 1 and not _begins(filled[0]):
-            titles.append(row)
-            continue
-        table = [row]
-        if len(row.cells) == 1:
-            titles, table = [], [*titles, row]
-        elif titles and _is_header_of(titles[-1], row):
-            table = [titles.pop(), row]
-        return titles, chain(table, rows)
-    return [], iter(titles)
-
-
-def _begins(cell: str) -> bool:
-    """Whether a cell that stands alone in the first row is of a table, and no title above it."""
-    return cell.casefold() in _IMAGE_COLUMNS or is_image(cell)
-
-
-def _is_header_of(above: TableRow, row: TableRow) -> bool:
-    column, first = (next(i for i, cell in enumerate(r.cells) if cell) for r in (above, row))
-    return column > first and above.number + 1 == row.number
 
 
 def _fit(cells: list[str], width: int) -> list[str]:
@@ -268,7 +233,7 @@ def find_delimiter(lines: Iterable[str]) -> str:
     above the first with a separator are titles too.
     """
     first_lines = list(islice((line for line in lines if line.strip()), _PEEK))
-    for start in range(min(_TITLES + 1, len(first_lines))):
+    for start in range(min(MOST_TITLES + 1, len(first_lines))):
         if best := _choose_delimiter(first_lines[start:]):
             return best
     return ","
@@ -302,14 +267,20 @@ def _tell_left_out(path: str, every: list[Sheet], chosen: list[Sheet]) -> Iterat
         shown = f"{count(len(others), 'sheet')} of one column: {first_names(others, 5)}"
         yield f"{path}: left out: {shown}"
     for each in chosen:
-        yield from _tell_titles(path, f"the table of {each.name}", each.titles)
+        yield from _tell_titles(path, f"the table of {each.name}", each)
 
 
-def _tell_titles(path: str, table: str, titles: list[TableRow]) -> Iterator[str]:
-    if titles:
-        texts = [one_line("".join(row.cells))[:60] for row in titles]
-        rows = count(len(titles), "row")
-        yield f"{path}: left out: {rows} above {table}: {first_names(texts, 3)}"
+def _tell_titles(path: str, table: str, sheet: Sheet) -> Iterator[str]:
+    if sheet.titles:
+        filled = [list(filter(None, row.cells)) for row in sheet.titles]
+        texts = [one_line(", ".join(cells))[:60] for cells in filled]
+        rows = count(len(texts), "row")
+        note = f"{path}: left out: {rows} above {table}: {first_names(texts, 3)}"
+        if any(len(cells) > 1 for cells in filled):
+            header = sheet.rows[0]
+            note += f"; row {header.number} has the names of the columns: "
+            note += first_names(header.cells, 5)
+        yield note
 
 
 def _read_workbook(path: Path, name: str) -> list[Sheet]:
@@ -350,7 +321,7 @@ def _refuse_grown(file: BinaryIO, size: int) -> None:
 
 
 def _read_sheet(sheet: Any) -> Sheet:
-    titles, rows = _part_titles(_walk_sheet(sheet))
+    titles, rows = part_titles(_walk_sheet(sheet))
     first = next(rows, None)
     if first is None:
         return Sheet(str(sheet.title), [], [])

@@ -188,8 +188,12 @@ def _read_files(
             collector.account.note_encoding(path, file.encoding)
         collector.options.progress(done, len(paths))
     if deleted := [path for path, file in files.items() if file.deleted]:
-        text = f"{sum(files[path].deleted for path in deleted):,} objects are marked as deleted"
-        collector.notes.append(f"{text} and do not count: {first_names(deleted, 5)}")
+        text = count(
+            sum(files[path].deleted for path in deleted),
+            "object is marked as deleted and does",
+            "objects are marked as deleted and do",
+        )
+        collector.notes.append(f"{text} not count: {first_names(deleted, 5)}")
     return files
 
 

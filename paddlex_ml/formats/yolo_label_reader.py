@@ -7,7 +7,9 @@ from paddlex_ml.formats.collector import Collector
 from paddlex_ml.formats.yolo_images import TEST
 from paddlex_ml.formats.yolo_labels import LabelFiles, find_subset
 from paddlex_ml.formats.yolo_lines import FIX, ClassIds, sniff
-from paddlex_ml.wording import count, first_names
+from paddlex_ml.wording import count, first_names, part_of
+
+_IMAGES, _HAVE = ("image", "images"), ("has", "have")
 
 
 class YoloLabelReader:
@@ -62,7 +64,7 @@ class YoloLabelReader:
             )
         if unused and 2 * len(without) > images:
             text = (
-                f"{len(without):,} of {images:,} images have no label file "
+                f"{part_of(len(without), images, _IMAGES, _HAVE)} no label file "
                 f"({first_names(without, 3)}), but "
                 f"{count(len(unused), 'label file has', 'label files have')} no image"
                 f" ({first_names(unused, 3)})"

@@ -121,7 +121,7 @@ class _YamlReader:
         if "nc" in keys and self.content.names and not self.content.faults:
             given, count = str(keys["nc"].value), str(len(self.content.names))
             if given.strip() != count:
-                text = f"`nc` is {given[:20]}, but `names` has {count} classes"
+                text = f"`nc` is {given[:20]}, but the number of `names` is {count}"
                 self._add_fault(keys["nc"], text, "remove `nc`, or correct `names`")
 
     def _add_fault(self, node: yaml.Node | None, text: str, fix: str) -> None:

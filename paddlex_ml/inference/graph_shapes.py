@@ -57,7 +57,7 @@ def check(shapes: GraphShapes, *, size: tuple[int, int], classes: int, where: Pa
         if len(given) == 2 and not _fits(given[1], classes):
             raise PaddlexMLError(
                 f"{count(classes, 'class name is', 'class names are')} listed, the network "
-                f"gives {given[1]} scores per image",
+                f"gives {count(given[1], 'score')} per image",
                 where=str(where.with_name(INFERENCE_YML)),
                 fix=f"list one name per output, or take graph and {INFERENCE_YML} of one export",
             )

@@ -16,6 +16,7 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference.graph_memory import Graph, Node
 from paddlex_ml.inference.operator_shapes import Tensor
 from paddlex_ml.storage import regular_file
+from paddlex_ml.wording import count
 
 LARGEST = 16 << 20
 """Bytes of a graph without its weights: the largest of our models has 600,000."""
@@ -54,8 +55,8 @@ def read(graph: Path, weights: Sequence[tuple[int, ...]]) -> Graph:
         ) from error
     if len(names) != len(weights):
         raise PaddlexMLError(
-            f"Paddle cannot run the model: the graph has {len(names)} weights, the file beside it "
-            f"{len(weights)}",
+            f"Paddle cannot run the model: the graph has {count(len(names), 'weight')}, "
+            f"the file beside it {len(weights)}",
             where=str(graph),
             fix="take both files of one export, or export again: -o Global.mode=export",
         )

@@ -38,6 +38,7 @@ from paddlex_ml.inference.graph_shapes import GraphShapes
 from paddlex_ml.inference.own_thread import OwnThread
 from paddlex_ml.metrics.per_class_threshold import check_count
 from paddlex_ml.run_modes import OPENVINO_MODES, RUN_MODES
+from paddlex_ml.wording import count
 
 _DEVICE = re.compile(r"auto|(cpu|gpu)(:\d+(,\d+)*)?")
 
@@ -175,11 +176,12 @@ class StaticModel:
 
     def _check_scores(self, scores: np.ndarray) -> None:
         """Raise PaddlexMLError unless the scores of the probe are one of 0..1 for each class."""
-        count = len(self.label_names)
-        if scores.ndim != 2 or scores.shape[1] != count:
+        names = len(self.label_names)
+        if scores.ndim != 2 or scores.shape[1] != names:
             outputs = " x ".join(map(str, scores.shape[1:]))
             raise PaddlexMLError(
-                f"{count} class names are listed, the network gives {outputs} scores per image",
+                f"{count(names, 'class name is', 'class names are')} listed, the network "
+                f"gives {outputs} score{'s' * (outputs != '1')} per image",
                 where=str(self.folder / INFERENCE_YML),
                 fix=f"list one name per output, or take graph and {INFERENCE_YML} of one export",
             )

@@ -40,7 +40,7 @@ def resolve(
         return np.full(len(label_names), _check_number(threshold, where), np.float32)
     if len(threshold) != len(label_names):
         raise PaddlexMLError(
-            f"{len(threshold)} thresholds are given, the model has "
+            f"{count(len(threshold), 'threshold is', 'thresholds are')} given, the model has "
             f"{count(len(label_names), 'class', 'classes')}",
             where=where,
             fix=f"give one number per class, or a mapping: {{default: 0.5, {label_names[0]}: 0.3}}",

@@ -32,7 +32,7 @@ from paddlex_ml.safe_text import one_line
 from paddlex_ml.training import saving
 from paddlex_ml.training.diagnostics import Diagnostics
 from paddlex_ml.training.interrupt import DataStalled, Interrupt
-from paddlex_ml.training.meter import Meter
+from paddlex_ml.training.meter import GUIDE, Meter
 from paddlex_ml.training.plan import Plan
 from paddlex_ml.training.state import Training
 
@@ -52,6 +52,8 @@ def fit(
     diagnostics = Diagnostics(plan.loader_repairs)
     if progress.history and plan.group.is_main:  # the output is new, or a kill came before this
         write_metrics(RunFolder(output).metrics_csv, progress.history)
+    for line in GUIDE if plan.group.is_main else ():
+        logger.info(line)
     while progress.epoch < plan.epochs and not saving.should_stop_early(progress, plan):
         meter = train_epoch(training, plan, train_loader, interrupt, keeper)
         scores = None

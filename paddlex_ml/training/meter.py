@@ -17,6 +17,12 @@ from paddlex_ml.progress import LONGEST_SILENCE
 from paddlex_ml.training import memory
 from paddlex_ml.training.plan import Plan
 
+GUIDE = (
+    "loss: a sum over all images of a step, so it may be far above 1; what counts is that it falls",
+    "mAP: from 0 to 1; raw: of the weights as they learn, ema: of their average over many steps",
+)
+"""What the lines of a training mean, for those who see the first one."""
+
 logger = logging.getLogger(__name__)
 
 

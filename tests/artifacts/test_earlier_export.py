@@ -12,11 +12,11 @@ from paddlex_ml.artifacts.checkpoint import Checkpoint, ModelInfo
 INFO = ModelInfo("PP-LCNet_x1_0_ML", ["cat", "dog"], 32)
 
 
-def export(folder: Path, thresholds: list[float] | None = None) -> None:
-    """An export without its graph, in place of an earlier one."""
+def export(folder: Path, thresholds: list[float] | None = None, weights: bytes = b"") -> None:
+    """An export without its graph, in place of an earlier one; by default of other weights."""
     with earlier_export.replacing(folder) as fresh:
         inference_yml.write(fresh, INFO)
-        (fresh / "inference.pdiparams").touch()
+        (fresh / "inference.pdiparams").write_bytes(weights or os.urandom(8))
     if thresholds is not None:
         inference_yml.set_thresholds(folder / "inference.yml", thresholds, 0.5)
 
@@ -39,6 +39,47 @@ def test_a_new_export_keeps_tuned_thresholds_beside_it_and_names_them(
     assert f"are kept in {kept}" in caplog.text
     assert "Evaluate.save_threshold=true" in caplog.text
     assert earlier_export.find_thresholds(folder) == [kept]
+
+
+def test_an_export_of_the_same_weights_keeps_the_thresholds_in_use(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "inference"
+    export(folder, [0.3, 0.4], weights=b"same")
+    before = (folder / "inference.yml").read_bytes()
+    with caplog.at_level("INFO"):
+        export(folder, weights=b"same")
+    assert (folder / "inference.yml").read_bytes() == before
+    assert not (folder / "inference.yml.bak.1").exists()
+    assert "have not changed, so its thresholds stay in use" in caplog.text
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    export(folder, weights=b"other")
+    assert threshold(folder / "inference.yml") == 0.5
+    assert threshold(folder / "inference.yml.bak.1") == [0.3, 0.4]
+
+
+def test_the_texts_of_an_onnx_file_of_the_same_graph_get_the_thresholds(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], []))
+    onnx.helper.set_model_props(model, inference_yml.describe(INFO))
+    folder = tmp_path / "inference_onnx"
+    for thresholds in ([0.3, 0.4], None):
+        with earlier_export.replacing(folder) as fresh:
+            inference_yml.write(fresh, INFO)
+            onnx.save(model, fresh / "inference.onnx")
+        if thresholds:
+            inference_yml.set_thresholds(folder / "inference.yml", thresholds, 0.5)
+    described = inference_yml.read_onnx(folder / "inference.onnx")
+    assert described is not None
+    assert described.threshold == threshold(folder / "inference.yml") == [0.3, 0.4]
+
+
+def test_the_thresholds_of_lower_precision_are_those_of_the_new_export(tmp_path: Path) -> None:
+    folder = tmp_path / "inference"
+    export(folder, [0.3, 0.4], weights=b"same")
+    (folder / "export_report.json").touch()
+    export(folder, weights=b"same")
+    assert threshold(folder / "inference.yml") == 0.5
 
 
 def test_thresholds_that_were_not_tuned_leave_nothing(

@@ -36,6 +36,17 @@ def test_texts_are_those_that_the_package_onnx_reads(path: Path) -> None:
     assert onnx.load(path) == model
 
 
+def test_the_digest_of_the_rest_is_that_of_the_graph_and_its_weights(path: Path) -> None:
+    before = onnx_metadata.digest_rest(path)
+    onnx_metadata.replace(path, {"b": "other"})
+    assert onnx_metadata.digest_rest(path) == before
+    model = onnx.load(path)
+    weight = model.graph.initializer[0]
+    weight.CopyFrom(onnx.numpy_helper.from_array(np.ones(5, dtype=np.float32), "w"))
+    onnx.save(model, path)
+    assert onnx_metadata.digest_rest(path) != before
+
+
 def test_every_cut_and_every_other_file_is_refused_or_has_no_texts(path: Path) -> None:
     whole = path.read_bytes()
     refused = 0

@@ -61,7 +61,7 @@ def test_a_multiple_that_makes_a_parts_rate_too_high_is_refused_in_train_mode(
         ),
         (
             ["Train.epochs_iters=5", "Train.start_eval_epoch=6"],
-            "Train.start_eval_epoch 6 comes after the last of 5 epochs",
+            "Train.start_eval_epoch 6 comes after the last epoch, 5",
             "-o Train.start_eval_epoch=5",
         ),
         (

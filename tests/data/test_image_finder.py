@@ -312,5 +312,16 @@ def test_a_number_that_may_be_two_images_is_a_fault(tmp_path: Path) -> None:
     problem = ImageFinder(tmp_path).guess("123", ("",))
     assert isinstance(problem, ImageProblem)
     assert problem.text == "123 may be 00123.png or 0123.jpg"
-    (tmp_path / "123.jpg").touch()
-    assert ImageFinder(tmp_path).guess("123.0", ("",)) == Guess("123.jpg", "by the number")
+
+
+@pytest.mark.parametrize("name", ["123", "123.0", "0123"])
+def test_zeros_that_a_spreadsheet_took_away_leave_two_images(tmp_path: Path, name: str) -> None:
+    for each in ("123.jpg", "000123.jpg"):
+        (tmp_path / each).touch()
+    finder = ImageFinder(tmp_path)
+    problem = finder.guess(name, ("",))
+    assert isinstance(problem, ImageProblem)
+    assert problem.text == f"{name} may be 000123.jpg or 123.jpg"
+    assert "zeros" in problem.fix
+    assert finder.guess("000123", ("",)) == Guess("000123.jpg", "without the ending")
+    assert finder.guess("123", ("",), by_number=False) == Guess("123.jpg", "without the ending")

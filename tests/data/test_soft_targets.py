@@ -331,7 +331,7 @@ def test_a_division_that_leaves_only_images_of_weight_0_is_refused(folder: Path)
     (folder / "train.txt").write_text("".join(lines[:7]) + "7.png\t0,0,1\n")
     (folder / "val.txt").unlink()
     before = (folder / "train.txt").read_text()
-    told = "all 4 images that train.txt would get have the weight 0"
+    told = "train.txt would get 4 images, all of weight 0"
     chosen = next(seed for seed in range(20) if "7.png" in divide(folder, seed)["val"].paths)
     with pytest.raises(PaddlexMLError, match=told):
         rewrite.resplit(folder, Division(val_percent=50, seed=chosen))
@@ -349,7 +349,7 @@ def test_lines_left_out_may_not_leave_images_of_weight_0_alone(folder: Path, kin
         (folder / name).unlink() if kind == "missing" else (folder / name).write_bytes(b"x")
     draft = rewrite.draft_lists(folder, drop=[kind])
     draft = draft.leave_out(check.inspect(draft.parsed, workers=0), [kind])
-    with pytest.raises(PaddlexMLError, match=r"all 6 images that train\.txt would get") as caught:
+    with pytest.raises(PaddlexMLError, match=r"txt would get 6 images, all") as caught:
         draft.write()
     assert caught.value.fix == (
         "remove the third column of some, or correct the lines that would be left out"

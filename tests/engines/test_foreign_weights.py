@@ -110,4 +110,4 @@ def test_a_training_starts_from_a_weight_file_of_theirs_and_leaves_nothing_out(
     assert code == 0, err
     count = len(pickle.loads((theirs / "best_model.pdparams").read_bytes())) - 1  # a table of names
     assert f"{count} of {count}" in err
-    assert "random start" not in err
+    assert "random values" not in err

@@ -171,6 +171,15 @@ def test_an_evaluation_leaves_the_state_of_its_training(
     assert (start.run.ended, start.outcome) == (outcome, outcome)
 
 
+def test_an_evaluation_does_not_finish_a_training_that_was_killed(
+    run: Run, toy: Path, copy_of_run: Path, starts: list[Start]
+) -> None:
+    (copy_of_run / "train_result.json").unlink()
+    assert run("evaluate", toy, copy_of_run, *MORE)[0] == 0
+    (start,) = starts
+    assert (start.run.ended, start.outcome) == ("failed", "failed")
+
+
 class Client:
     """MLflow's client, with one run that is there."""
 

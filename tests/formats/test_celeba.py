@@ -86,8 +86,16 @@ def test_celeba_hq_is_written_like_it(plant: Plant, labels: Any) -> None:
     [
         ({"list_attr_celeba.txt": TEXT.replace("3\n", "9\n", 1)}, "says 9 images", ".txt:1"),
         ({"list_attr_celeba.txt": TEXT.replace("3\n", "9" * 5000 + "\n", 1)}, "says 999", ".txt:1"),
-        ({"list_attr_celeba.txt": TEXT + "000004.jpg 1 1\n"}, "has no 3 values", ".txt:6"),
-        ({"list_attr_celeba.txt": TEXT + "000004.jpg 1 1 5\n"}, "has no 3 values", ".txt:6"),
+        (
+            {"list_attr_celeba.txt": TEXT + "000004.jpg 1 1\n"},
+            "for each attribute after the image: 3",
+            ".txt:6",
+        ),
+        (
+            {"list_attr_celeba.txt": TEXT + "000004.jpg 1 1 5\n"},
+            "for each attribute after the image: 3",
+            ".txt:6",
+        ),
         ({"list_eval_partition.txt": PARTITION[:26]}, "000003.jpg is in no subset", ".txt:5"),
         ({"list_eval_partition.txt": PARTITION + "000001.jpg 1\n"}, "in another subset", ".txt:4"),
         ({"list_eval_partition.txt": PARTITION + "000001.jpg\n"}, "not an image and 0", ".txt:4"),

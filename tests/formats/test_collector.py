@@ -264,7 +264,7 @@ def test_a_list_without_any_label_is_refused(root: Path) -> None:
     collector = Collector(root, Options())
     collector.add("train", "a.jpg", FOLDERS, ["cat"], "1")
     collector.add("val", "e.jpg", FOLDERS, [], "2")
-    with pytest.raises(PaddlexMLError, match="none of the 1 image of val has a label"):
+    with pytest.raises(PaddlexMLError, match="the only image of val has no label"):
         collector.finish(["cat"])
 
 

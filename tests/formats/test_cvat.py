@@ -76,7 +76,7 @@ def test_parts_of_skeletons_and_attributes_are_no_classes(plant: Plant) -> None:
     text = text.replace("</labels>", f"{part}</labels>")
     dataset = cvat.read(plant({"annotations.xml": text}, "a.jpg"), Options())
     assert dataset.label_names == ["cat", "dog"]
-    assert dataset.notes == ["1 attributes are no labels: colour"]
+    assert dataset.notes == ["1 attribute is no label: colour"]
 
 
 @pytest.mark.parametrize(

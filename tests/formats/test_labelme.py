@@ -236,7 +236,7 @@ def test_files_for_the_options_of_labelme_order_the_classes(plant: Plant) -> Non
     dataset = labelme.read(plant(files, "a.jpg"), Options())
     assert dataset.label_names == ["yak", "owl", "snow", "bat"]
     assert dataset.account.names_left_out == {
-        "__ignore__": "LabelMe's word for what is no class (1 labels)",
+        "__ignore__": "LabelMe's word for what is no class (1 label)",
         "emu": "it is in labels.txt, but no image has it",
     }
 

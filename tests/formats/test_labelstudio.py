@@ -128,7 +128,7 @@ def test_several_annotators_are_united_and_cancelled_ones_left_out(
     assert dataset.notes == [
         "result.json: 1 image has several annotations, and the labels of all of them",
         "1 task was skipped, whose classes are unknown: result.json: [1] (id 2)",
-        "result.json: 1 tasks have no annotation (1 of them have predictions, which are not used): "
+        "result.json: 1 task has no annotation (1 with predictions, which are not used): "
         "their images are left out",
     ]
     assert dataset.account.dropped == {"of a cancelled annotation": 2}
@@ -140,7 +140,7 @@ def test_tasks_without_any_annotation_are_refused(
 ) -> None:
     entries = [task(0, predictions=[{"result": [choose("Cat")]}])]
     message = refusal(labelstudio.read, plant({"x.json": json.dumps(entries)}, IMAGES[0]))
-    assert "all 1 tasks have no annotation (1 of them have predictions" in message
+    assert "no task has an annotation (1 with predictions" in message
     assert "accept the predictions" in message
 
 

@@ -132,7 +132,7 @@ def test_entries_without_a_label_are_left_out_and_counted(
     content["data_list"] = [{"img_path": "a.jpg"}]
     (root / "x.json").write_text(json.dumps(content))
     message = refusal(mmpretrain.read, root)
-    assert "none of the 1 entries has `gt_label`" in message
+    assert "the only entry has no `gt_label`" in message
 
 
 def test_the_list_may_come_before_the_classes(plant: Plant) -> None:

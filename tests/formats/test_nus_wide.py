@@ -215,7 +215,7 @@ def test_an_image_that_is_listed_twice_becomes_one_line(folder: Path, run: Run) 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (BAD, text("0"), "it has 1 labels, but 2 images are listed"),
+        (BAD, text("0"), "it has 1 label, but 2 images are listed"),
         (BAD, "", "it has 0 labels, but 2 images are listed"),
         ("ConceptsList/Concepts81.txt", text("sky", "lake", "sky"), "'sky' is there twice"),
         ("ConceptsList/Concepts81.txt", text("sky", "", "lake"), "the class name '' is empty"),

@@ -146,7 +146,7 @@ def test_names_parted_by_spaces_need_a_file_or_an_option(
 def test_a_list_of_val_without_labels_is_refused(plant: Plant, refusal: Any) -> None:
     files = {"train.txt": "a.jpg 0\n", "val.txt": "b.jpg\n", "test.txt": "c.jpg\n"}
     root = plant({**files, "classes.txt": NAMES}, "a.jpg", "b.jpg", "c.jpg")
-    assert "none of the 1 image of val has a label" in refusal(text_list.read, root)
+    assert "the only image of val has no label" in refusal(text_list.read, root)
     (root / "val.txt").write_text("b.jpg 1\n")
     dataset = text_list.read(root, Options())
     assert dataset.account.left_out["test.txt"] == "of the test subset"

@@ -334,7 +334,7 @@ def test_objects_marked_as_deleted_do_not_count(plant: Plant, labels: Any) -> No
     text += "</object><object><name>dog</name><deleted>1</deleted></object></annotation>"
     dataset = voc.read(plant({"a.xml": text}, "a.jpg"), Options())
     assert labels(dataset)["train"] == {"a.jpg": ["cat"]}
-    assert dataset.notes == ["1 objects are marked as deleted and do not count: a.xml"]
+    assert dataset.notes == ["1 object is marked as deleted and does not count: a.xml"]
 
 
 def test_the_label_map_orders_the_classes(plant: Plant, refusal: Any) -> None:

@@ -256,7 +256,7 @@ YAML = "train: images/train\nval: images/val\n"
         (YAML + "names:\n  0: a\n  x: b\n", "the class id is x, not a whole number", ":5"),
         (YAML + "names:\n  0: a\n  [1]: b\n", "the class id is a list, not a whole", ":5"),
         (YAML + "names: [a, b]\nnames: [b, a]\n", "names is given at data.yaml:3 already", ":4"),
-        (YAML + "names: [a, b]\nnc: 3\n", "`nc` is 3, but `names` has 2 classes", ":4"),
+        (YAML + "names: [a, b]\nnc: 3\n", "`nc` is 3, but the number of `names` is 2", ":4"),
         ("names: [a]\ntrain: {a: b}\n", "`train` is neither a path nor a list of paths", ":2"),
         ("names: [dog, cat]\ntrain: x\n", "neither a folder nor a .txt list of the data set "
          "(looked for x)", ":2"),

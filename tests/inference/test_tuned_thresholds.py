@@ -11,7 +11,7 @@ from paddlex_ml.inference.static_model import StaticModel
 @pytest.mark.parametrize(
     ("thresholds", "message"),
     [
-        ([0.5], "1 thresholds are given, the model has 5 classes"),
+        ([0.5], "1 threshold is given, the model has 5 classes"),
         ([0.5, 0.5, 0.5, 0.5, 7], "a threshold must be a number from 0 to 1, got 7"),
         ("high", "a threshold must be a number from 0 to 1, got 'high'"),
     ],

@@ -13,6 +13,7 @@ from paddlex_ml.progress import named
 from paddlex_ml.report import benchmark_page
 from paddlex_ml.storage import csv_text, folders
 from paddlex_ml.storage import files as storage
+from paddlex_ml.wording import count
 
 NAMES = RunFolder(Path()).benchmark
 """Relative to the output folder, as the result has them."""
@@ -68,8 +69,8 @@ def tabulate(result: BenchmarkResult) -> Iterator[str]:
         )
         yield "  ".join(parts).rstrip()
     yield (
-        f"{result.images} of {result.val_images} images of val.txt, {result.device}, "
-        f"{result.threads} threads; * on the Pareto front of mAP and p50, > recommended"
+        f"{result.images} of {count(result.val_images, 'image')} of val.txt, {result.device}, "
+        f"{count(result.threads, 'thread')}; * on the Pareto front of mAP and p50, > recommended"
     )
     yield (
         f"changed: decisions other than those of {result.reference}; ! beyond the budgets "

@@ -262,7 +262,8 @@ def _describe(
     if tally.failures:
         first = tally.failed[0]
         complaints = [
-            f"{tally.failures} of {tally.images} images could not be read, first: {first.error}"
+            f"{tally.failures} of {count(tally.images, 'image')} could not be read, "
+            f"first: {first.error}"
         ]
         where, fix = str(first.input_path), f"replace them or leave them out{fix}"
     if tally.num_not_answered:

@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import socket
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ _DRIVERS = {
     "MySQLdb": "mysqlclient",
 }
 """Module of a driver -> what to install for it."""
+_CLAIMED = 10  # seconds until the command that has made a study must have said for what
 _TIMEOUT = 10  # seconds until a database must have answered
 _REDUCTION = 3
 """ASHA lets one of three trainings go on to the next rung, at three times the epochs."""
@@ -156,15 +158,27 @@ class SearchStudy:
             raise PaddlexMLError("a link is in the place of the study", where=self._place, fix=fix)
         with self._answering():
             self._storage = _open_storage(request.storage, own_file)
-            self._study = optuna.create_study(
+            self._is_maker = _make_study(self._storage, name)
+            self._study = optuna.load_study(
                 storage=self._storage,
                 study_name=name,
-                direction="maximize",
-                load_if_exists=True,
                 sampler=_NumberedSampler(request.sampler, seed),
                 pruner=optuna.pruners.NopPruner(),
             )
         self._left = self._trials
+
+    def _wait_for_note(self) -> Any:
+        """The note of the study; one that another command has just made gets it in a moment."""
+        end = time.monotonic() + (0 if self._is_maker else _CLAIMED)
+        while True:
+            known = self._study.user_attrs.get(_NOTE)
+            if (
+                known is not None
+                or time.monotonic() >= end
+                or self._study.get_trials(deepcopy=False)
+            ):
+                return known
+            time.sleep(0.1)
 
     def claim(self, note: StudyNote, pruner: str, warmup: int) -> None:
         """Make the study one of this configuration, and prune from epoch `warmup` on.
@@ -172,7 +186,7 @@ class SearchStudy:
         Raises PaddlexMLError where it is one of another configuration or of another program.
         """
         with self._answering():
-            text, known = msgspec.json.encode(note).decode(), self._study.user_attrs.get(_NOTE)
+            text, known = msgspec.json.encode(note).decode(), self._wait_for_note()
             is_new = not self._study.get_trials(deepcopy=False)
             if known is None and is_new:
                 self._study.set_user_attr(_NOTE, text)
@@ -379,6 +393,15 @@ class SearchStudy:
 
 def _is_old(began: datetime) -> bool:
     return datetime.now() - began > _GIVEN_UP  # Optuna's times have no zone
+
+
+def _make_study(storage: Any, name: str) -> bool:
+    """Make a study, which the storage does once; returns whether it was not there."""
+    try:
+        optuna.create_study(storage=storage, study_name=name, direction="maximize")
+    except optuna.exceptions.DuplicatedStudyError:
+        return False
+    return True
 
 
 def _open_storage(storage: str | None, own_file: Path) -> Any:

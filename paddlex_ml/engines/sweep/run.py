@@ -416,8 +416,8 @@ def _join(folder: SweepFolder, group: str, names: Sequence[str]) -> list[str]:
         logger.warning("the folds of %s are not joined: the scores of a run are not kept", group)
         return []
     return [
-        f"{group}: mAP {joined.map:.4f} of all {joined.images:,} images out of fold, "
-        f"{joined.suspected:,} doubtful labels: {joined.folder}"
+        f"{group}: mAP {joined.map:.4f} of all {count(joined.images, 'image')} out of fold, "
+        f"{count(joined.suspected, 'doubtful label')}: {joined.folder}"
     ]
 
 

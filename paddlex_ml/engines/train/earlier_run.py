@@ -4,9 +4,9 @@ the command line checks this before it writes anything."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 
 from paddlex_ml import systems
@@ -18,6 +18,7 @@ from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import regular_file
+from paddlex_ml.wording import count
 
 AUTO = "auto"
 """Train.resume_path that continues the training in the output folder, or starts a new one."""
@@ -160,13 +161,13 @@ def free_folder(output: Path) -> Path:
     """A folder beside `output` that does not exist, for a run that must not touch it."""
     if output.name in ("", ".."):  # "." has no name to count from
         output = output.resolve()
-    numbered = (output.parent / f"{output.name}_{number}" for number in count(2))
+    numbered = (output.parent / f"{output.name}_{number}" for number in itertools.count(2))
     return next(folder for folder in numbered if not folder.exists())
 
 
 def _describe(config: Config) -> str:
     epochs = config.Train.epochs_iters
-    return f"{config.Global.model} on {config.Global.dataset_dir}, {epochs} epochs"
+    return f"{config.Global.model} on {config.Global.dataset_dir}, {count(epochs, 'epoch')}"
 
 
 def _describe_earlier(output: Path) -> str:

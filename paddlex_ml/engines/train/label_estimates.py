@@ -63,7 +63,7 @@ def build(
             most = f"with a resume it takes {needed / 1e9:.1f} GB in {group.local_size} "
             most += f"process{'es' * (group.local_size > 1)}; {machine_memory.describe()}"
         raise PaddlexMLError(
-            f"the estimated labels of {images:,} images and "
+            f"the estimated labels of {count(images, 'image')} and "
             f"{count(classes, 'class takes', 'classes take')} "
             f"{size / 1e9:.1f} GB: {most}",
             where="Train.loss.unknown",

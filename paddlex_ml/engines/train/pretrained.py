@@ -110,9 +110,11 @@ def load(
     for entry, reason in fitted.skipped.items():
         logger.info("  left out %s: %s", entry, reason)
     if len(missing) > 5:
-        logger.info("  random start: %s ... %s (%d)", missing[0], missing[-1], len(missing))
+        logger.info(
+            "  begin with random values: %s ... %s (%d)", missing[0], missing[-1], len(missing)
+        )
     elif missing:
-        logger.info("  random start: %s", ", ".join(missing))
+        logger.info("  begin with random values: %s", ", ".join(missing))
     if transfer is None:
         return msgspec.UNSET
     if not transfer.kept:

@@ -336,7 +336,8 @@ def refuse_other_queries(wanted: int | str, queries: int, where: str) -> None:
     """Raise PaddlexMLError when Train.num_queries is another number than the checkpoint's."""
     if wanted not in ("auto", queries):
         raise PaddlexMLError(
-            f"the checkpoint has a head of {queries} queries, Train.num_queries is {wanted}",
+            f"the checkpoint has a head of {count(queries, 'query', 'queries')}, "
+            f"Train.num_queries is {wanted}",
             where=where,
             fix=f"{override('Train.num_queries', 'auto')} goes on with its head, or start a new "
             f"run: {override(KEY, None)}",
@@ -405,7 +406,8 @@ def find_best(training: Training, resumed_from: Path, config: Config, group: Pro
     progress.best, progress.evaluations_since_best = None, 0
     if progress.epoch >= config.Train.epochs_iters:
         raise PaddlexMLError(
-            f"all {progress.epoch} epochs are done and their best model is not there",
+            f"{count(progress.epoch, 'epoch is', 'epochs are')} done, "
+            "but the best model is not there",
             where=str(beside),
             fix=f"put that folder back, or train on: -o Train.epochs_iters={progress.epoch + 1}",
         )

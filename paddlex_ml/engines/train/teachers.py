@@ -44,7 +44,7 @@ from paddlex_ml.inference.static_model import StaticModel
 from paddlex_ml.safe_text import one_line, url_without_secrets
 from paddlex_ml.storage import fetch, regular_file
 from paddlex_ml.training.distillation import Teacher
-from paddlex_ml.wording import first_names
+from paddlex_ml.wording import count, first_names
 
 KEY = named_paths.TEACHER
 KEPT_MOST = 1 << 30
@@ -172,8 +172,9 @@ def _fit(config: Config, loaded: LoadedTeacher, label_names: Sequence[str], show
     missing = [name for name in label_names if name not in known]
     if missing:
         raise PaddlexMLError(
-            f"the teacher does not know {len(missing)} of the {len(label_names)} classes of "
-            f"label.txt: {one_line(first_names(missing, 5))}",
+            f"the teacher does not know {len(missing)} of the "
+            f"{count(len(label_names), 'class', 'classes')} of label.txt: "
+            f"{one_line(first_names(missing, 5))}",
             where=shown,
             fix="train a teacher on a data set with these classes, spelt in the same way, or "
             f"{override(KEY, None)}, which {_NULL}",

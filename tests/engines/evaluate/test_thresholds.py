@@ -255,18 +255,18 @@ def test_saving_without_tuning_is_refused(run: Run, toy: Path, copy_of_run: Path
     assert "there is nothing to save" in err
 
 
-def test_an_export_keeps_tuned_thresholds_beside_it_and_says_so(
+def test_an_export_of_the_same_weights_keeps_tuned_thresholds_in_use(
     run: Run, toy: Path, copy_of_run: Path
 ) -> None:
     assert run("evaluate", toy, copy_of_run, *SAVE, *QUICK)[0] == 0
+    folder = copy_of_run / "best_model" / "inference"
+    before = thresholds_of(folder)
     code, err = run("export", None, copy_of_run)
     assert code == 0
-    folder = copy_of_run / "best_model" / "inference"
-    kept = folder / "inference.yml.bak.1"
-    assert f"thresholds of its own, which are kept in {kept}" in err
-    assert thresholds_of(folder) == 0.5
-    assert isinstance(inference_yml.read(kept).threshold, list)
-    assert "are kept in" not in run("export", None, copy_of_run)[1]
+    assert "have not changed, so its thresholds stay in use" in err
+    assert isinstance(before, list)
+    assert thresholds_of(folder) == before
+    assert "are kept in" not in err
 
 
 def test_thresholds_in_use_are_those_of_the_configuration(

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
@@ -215,6 +217,26 @@ def test_a_study_of_another_configuration_is_refused(tmp_path, change, what):
     with pytest.raises(PaddlexMLError) as caught:
         begin(tmp_path, request(3, **shared(tmp_path)), note=note)
     assert "--study s_2" in caught.value.fix
+
+
+def test_of_two_searches_that_begin_at_once_the_one_that_made_the_study_has_it(tmp_path):
+    asked = request(3, **shared(tmp_path))
+    first, second = (
+        SearchStudy(asked, RATES, tmp_path / "study.db", worker, 42) for worker in "ab"
+    )
+    other = StudyNote(space=NOTE.space, options={"Train.epochs_iters": "9"}, data=NOTE.data)
+    with ThreadPoolExecutor(1) as pool:
+        claim = pool.submit(second.claim, other, "none", 1)  # before the maker
+        time.sleep(0.3)
+        first.claim(NOTE, "none", 1)
+        with pytest.raises(PaddlexMLError, match=r"epochs_iters: 3, here 9"):
+            claim.result()
+
+
+def test_a_study_whose_maker_was_killed_is_had_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "_CLAIMED", 0.2)
+    SearchStudy(request(), RATES, tmp_path / "study.db", "w", 42)  # and no claim
+    assert begin(tmp_path).ask() is not None
 
 
 def test_a_study_that_is_none_of_ours_is_refused(tmp_path):

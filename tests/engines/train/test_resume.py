@@ -277,7 +277,7 @@ def test_a_damaged_best_model_is_found_at_the_start_and_not_after_the_last_epoch
     code, err = run("train", toy, copy_of_run, AUTO)
     assert code == 2
     assert f"warning: {copy_of_run / 'best_model' / name}: " in err
-    assert "all 2 epochs are done and their best model is not there" in err
+    assert "2 epochs are done, but the best model is not there" in err
     code, err = run("train", toy, copy_of_run, AUTO, "Train.epochs_iters=3")
     assert code == 0, err
     assert "the next evaluation starts a new search for the best" in err

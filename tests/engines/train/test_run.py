@@ -21,6 +21,7 @@ from paddlex_ml.config import load
 from paddlex_ml.data import annotation, transforms
 from paddlex_ml.data.preprocess import standard
 from paddlex_ml.models import zoo
+from paddlex_ml.training.meter import GUIDE
 
 Run = Callable[..., tuple[int, str]]
 Numbers = Callable[[Path], list[dict[str, str]]]
@@ -117,6 +118,7 @@ def test_the_log_holds_the_lines_of_steps_and_epochs_with_their_time(toy_run: Pa
     lines = (toy_run / "train.log").read_text(encoding="utf-8").splitlines()
     assert all(re.match(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] ", line) for line in lines)
     texts = [line[22:] for line in lines]
+    assert set(GUIDE) <= set(texts)
     assert sum(text.startswith("[Train][Epoch 2/2][Iter 3/3] lr ") for text in texts) == 1
     assert sum(re.match(r"\[Epoch \d/2\] loss .* mAP raw .*, ema ", t) is not None for t in texts)
 
@@ -195,7 +197,7 @@ def test_a_finished_run_without_its_best_model_says_so(
     shutil.rmtree(copy_of_run / "best_model")
     code, err = run("train", toy, copy_of_run, f"Train.resume_path={copy_of_run / 'latest'}")
     assert code == 2
-    assert "error: all 2 epochs are done and their best model is not there" in err
+    assert "error: 2 epochs are done, but the best model is not there" in err
     assert "put that folder back, or train on: -o Train.epochs_iters=3" in err
 
 
