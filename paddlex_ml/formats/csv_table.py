@@ -251,21 +251,28 @@ class _TableReader:
         """Tell how many cells are uncertain or open; `counts`: by column, and cell or ""."""
         word = {"positive": "present", "negative": "absent"}.get(self._options.uncertain or "")
         option = write_override("convert.uncertain", "positive")
-        ways = {
-            "-1": f"count as {word}"
-            if word
-            else f"are unknown; to take them for present: {option}",
-            "": "are unknown; to take them for absent, and -1 as well: "
-            + write_override("convert.label_value", "1")
-            + " "
-            + write_override("convert.label_columns", list(self._roles[0].flags.values())),
+        every = list(self._roles[0].flags.values())
+        options = (
+            write_override("convert.label_value", "1"),
+            write_override("convert.label_columns", every),
+        )
+        kinds = {
+            "-1": ("cell of -1", "cells of -1", f"; to take them for present: {option}"),
+            "": (
+                *("empty cell", "empty cells"),
+                f"; to take them for absent, and -1 as well: {' '.join(options)}",
+            ),
         }
-        for cell, what in ways.items():
+        for cell, (noun, nouns, way) in kinds.items():
             found = {name: n for (name, kind), n in counts.items() if kind == cell and n}
-            if found:
-                shown = first_names([f"{name} ({count:,})" for name, count in found.items()], 5)
-                kind = f"{sum(found.values()):,} {'cells of -1' if cell else 'empty cells'}"
-                self._collector.notes.append(f"{kind}, in {shown}, {what}")
+            if not found:
+                continue
+            shown = first_names([f"{name} ({number:,})" for name, number in found.items()], 5)
+            total = sum(found.values())
+            what = "is unknown" if total == 1 else "are unknown"
+            if cell and word:
+                what, way = f"count{'s' * (total == 1)} as {word}", ""
+            self._collector.notes.append(f"{count(total, noun, nouns)}, in {shown}, {what}{way}")
 
     def _choose_separators(self) -> CellReader:
         """Choose how cells are divided, by the cells of all columns with names of labels."""
