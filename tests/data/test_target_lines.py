@@ -124,6 +124,8 @@ def test_a_wrong_line_is_named(line: str, kind: str, what: str) -> None:
         ("0,7,1,0,0", True),
         ("@1,2 0.5", True),
         ("1,0,0,2", False),
+        ("1, 0, 0, 2", False),
+        ("[1, 0, -1, 0]", False),
         ("1,0,0,0,1", True),
         ("1,0,0,1,0,1", False),
         ("1,7,0", False),
@@ -183,6 +185,7 @@ def test_lists_of_which_every_line_has_one_value_more_are_told_both_causes() -> 
         ("@1;2", "@1,2"),
         ("@1\uff0c2\uff1f3", "@1,2?3"),
         ("\uff20\uff11", "@1"),
+        ("0,\u22121,1,1", "0,-1,1,1"),
     ],
 )
 def test_values_with_other_separators_or_digits_are_told_as_they_are_to_be_written(
