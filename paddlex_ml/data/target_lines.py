@@ -301,7 +301,8 @@ def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | Valu
         found = f"label vector has {count}, {expected}"
         fix = f"{'remove the extra' if many else 'add the missing'} values, or correct label.txt"
         if not text.strip():
-            fix = f"write a value for each class, or {SPARSE} alone where the image shows none"
+            fix = "write a value for each class (-1 where nobody looked), "
+            fix += f"or {SPARSE} alone where the image shows none"
         if many and wrong:
             fix += f"; a number such as 0.7 has a point, no comma{WEIGHT_FIX}"
         return ValueFault(0, WRONG_NUMBER, found, fix)
