@@ -293,7 +293,8 @@ def _name_numbers(
             text = f"no class has the number {wrong[0]}: {len(names)} have names, counted from 0"
             fix = "add its name; where ids begin with 1, write the id before each name: 1 cat"
             if wrong[0] == -1:
-                fix = 'name the classes of values: {"cat": 1, "dog": 0, "owl": -1}'
+                fix = 'name the classes of values, {"cat": 1, "dog": 0, "owl": -1}, or write lists '
+                fix += "of ours (a.jpg<tab>1,0,-1) and their classes into label.txt"
             collector.add_fault("unknown class", record.where, text, fix)
         result.append([names[i] for i in ids if 0 <= i < len(names) and names[i]])
     return result
