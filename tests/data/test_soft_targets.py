@@ -151,12 +151,6 @@ def test_other_faults_of_such_lines_are_told_as_without_soft_values(line: str, w
     assert not targets.dense(values).any()
 
 
-def test_a_repair_keeps_the_soft_values_of_its_line() -> None:
-    for line, right in (("@0,1:0.2,1", "@0,1:0.2<tab>1"), ("@1:0.2;2", "@1:0.2<tab>2")):
-        fix = parse([line])[2][0].fix
-        assert fix.endswith(f"{target_lines.WEIGHT_FIX}: {right}")
-
-
 def test_where_soft_values_are_refused_the_repair_is_the_one_given() -> None:
     values, soft, faults = parse(["0,0.7,1", "@2:0.25", "1,1.5,0", "1,0,0"], refusal="-o x=true")
     assert soft is None
@@ -164,8 +158,6 @@ def test_where_soft_values_are_refused_the_repair_is_the_one_given() -> None:
     assert faults[0].what == "the value of class 1 is '0.7', neither 0 nor 1"
     assert faults[1].what == "the value of class 2 is '0.25', neither 0 nor 1"
     assert targets.dense(values)[3].tolist() == [1, 0, 0]
-    [fault] = parse(["@0:0.5 ?1"], refusal="-o x=true")[2]
-    assert fault.what == "the value of class 0 is '0.5', neither 0 nor 1"
 
 
 def test_images_are_taken_and_joined_with_their_soft_values() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from paddlex_ml.data import target_lines, targets
+from paddlex_ml.data import soft_targets, target_lines, targets
 from paddlex_ml.data.target_lines import ValueFault
 from paddlex_ml.data.targets import SparseTargets, Targets
 from tests.data.test_targets import TABLE, forms
@@ -306,3 +306,11 @@ def line_of(line: str) -> str:
     """The line as it is written: absent ids rise."""
     shown, absent = line.split("!")
     return f"{shown}!{','.join(map(str, sorted(map(int, absent.split(',')))))}"
+
+
+def test_a_repair_keeps_the_soft_values_of_its_line() -> None:
+    for line, right in (("@0,1:0.2,1", "@0,1:0.2<tab>1"), ("@1:0.2;2", "@1:0.2<tab>2")):
+        fix = soft_targets.parse([line], 3, EXPECTED).faults[0].fix
+        assert fix.endswith(f"{target_lines.WEIGHT_FIX}: {right}")
+    [fault] = soft_targets.parse(["@0:0.5 ?1"], 3, EXPECTED, "-o x=true").faults
+    assert fault.what == "the value of class 0 is '0.5', neither 0 nor 1"

@@ -494,15 +494,6 @@ def test_lvis_names_what_is_verified_as_absent(root: Path, by_address: bool) -> 
     assert "all classes that nobody looked for" in refusal(root, uncertain="positive")
 
 
-def test_an_image_of_lvis_that_names_nothing_verified_leaves_all_open(root: Path) -> None:
-    change(root, lambda content: content["images"][0].update(neg_category_ids=[7]))
-    dataset = read(root)
-    assert dataset.lists["train"].targets[2].tolist() == [-1, -1, -1]
-    assert read(root, uncertain="negative").account.unknown == 0
-    shown = "1 annotated category is verified as absent in the same image"
-    assert any(note.startswith(shown) for note in dataset.notes)
-
-
 def test_other_files_leave_nothing_open(root: Path) -> None:
     change(root, lambda content: content["images"][0].update(neg_category_ids="none"))
     assert "convert.uncertain has no effect" in read(root, uncertain="negative").notes[0]
