@@ -55,6 +55,7 @@ TESTED_ELSEWHERE = {
     "engines/train/result": ("engines/train/test_run.py", "the result of a training"),
     "engines/train/start": ("engines/train/test_run.py", "the start of a training"),
     "formats/column_names": ("formats/test_table_columns.py", "words by which columns are known"),
+    "formats/flag_cells": ("formats/test_table_columns.py", "cells by which columns are known"),
     "formats/csv_sources": ("formats/test_csv_table.py", "the tables belong to the reader"),
     "formats/nus_wide_lists": ("formats/test_nus_wide.py", "its lists are read from an archive"),
     "formats/source_path": ("formats/test_by_reference.py", "a source is located by it"),

@@ -73,7 +73,8 @@ def parse(text: str, number: int, file: Path, encoding: str) -> Line | DatasetFa
             f"the line has {len(columns) - 1} tabs",
             [text.strip() for text in columns[1:]],
         )
-        if columns[0] and not any(columns[2:]) and columns[1]:
+        is_value = columns[1].strip() in ("0", "1", "-1")  # of one class, beside unknown ones
+        if columns[0] and not any(columns[2:]) and columns[1] and not is_value:
             fix = "remove the tabs at the end of the line"
         elif {"0", "1"} & {*cells} and {*cells} <= {"", "0", "1", "-1"}:
             fix = f"write commas between the values: {shorten(columns[0])}<tab>"

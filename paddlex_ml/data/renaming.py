@@ -83,8 +83,14 @@ def rename_classes(root: Path, rename: Mapping[str, str]) -> tuple[Transaction, 
         dataset = annotation.read(root, lists, soft_labels=True)
         renamed, notes, faults = find_names(dataset.label_names, rename, annotation.LABEL_FILE)
         names = list(dict.fromkeys(renamed))
-        if faults := faults or relations.parse(root / relations.FILE, names)[1]:
+        known, wrong = relations.parse(root / relations.FILE, names)
+        if faults := faults or wrong:
             raise combine(faults, root)
+        related = () if known is None else (*known.stated, *known.exclusive)
+        for name in dict.fromkeys(names[i] for ids in related for i in ids):
+            if rename.get(name, name) != name:
+                text = f"{relations.FILE} names {show_name(name)}, which is another class now"
+                notes.append(f"{text}: see that it says what you mean")
         ids = np.array([names.index(name) for name in renamed], np.int64)
         texts = {annotation.LABEL_FILE: label_file.labels_text(names)}
         for name in lists if len(names) < len(renamed) else ():

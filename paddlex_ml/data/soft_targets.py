@@ -292,8 +292,7 @@ class SoftLines(NamedTuple):
 def parse(values: list[str], num_classes: int, expected: str, refusal: str = "") -> SoftLines:
     """The values of lines, as `target_lines.parse`, with their soft values.
 
-    `refusal` is the repair in the faults of soft values where a list may not have them; "" reads
-    them. `expected` says where the number of classes is from.
+    `refusal` is the repair of soft values where a list may not have them; "" reads them.
     """
     chosen = [
         i
@@ -305,8 +304,7 @@ def parse(values: list[str], num_classes: int, expected: str, refusal: str = "")
         faults = faults if refusal else [_explain(values[f.line], f) for f in faults]
         return SoftLines(table, None, faults)
     plain = values.copy()
-    by_id: list[int] = []
-    dense: list[int] = []
+    by_id, dense = list[int](), list[int]()
     for i in chosen:
         (by_id if target_lines.is_sparse(values[i]) else dense).append(i)
     images, ids, shares = _take_sparse(plain, by_id)
@@ -316,7 +314,9 @@ def parse(values: list[str], num_classes: int, expected: str, refusal: str = "")
     done = np.concatenate([np.zeros(0, np.int64), *(block.lines for block in blocks)])
     rest = np.delete(np.arange(len(values)), done)
     table, faults = target_lines.parse(
-        [plain[i] for i in rest.tolist()], num_classes, expected, others=len(done)
+        *([plain[i] for i in rest.tolist()], num_classes, expected),
+        others=len(done),
+        written=[values[i] for i in rest.tolist()],
     )
     faults = [fault._replace(line=int(rest[fault.line])) for fault in faults]
     if blocks:
@@ -464,7 +464,7 @@ def _explain(text: str, fault: ValueFault) -> ValueFault:
 
 def _refuse(line: int, text: str, fix: str) -> ValueFault:
     """The fault of a line whose soft values are right, but not allowed."""
-    if match := _SHARE.search(text):
+    if match := _SHARE.search(re.split("[?!]", text)[0]):
         class_id, word = match[1], match[2]
     else:
         words = [word.strip() for word in text.split(",")]

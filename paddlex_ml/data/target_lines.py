@@ -52,7 +52,9 @@ _WEIGHT = re.compile(rf"({_DIGITS})(%?)", re.ASCII)
 _CELL = re.compile(r"-1|[01](?:\.0*)?|0?\.[0-9]+|", re.ASCII)
 _SHARES = re.compile(rf"(?<=[0-9])\s*:\s*{_DIGITS}(?=\s*(?:,|$))", re.ASCII)
 _AROUND = " \t\"'[](){}"
-_SEPARATORS = str.maketrans(dict.fromkeys("\uff0c\u3001;\uff1b|", ","))
+_SEPARATORS = str.maketrans(
+    dict.fromkeys("\uff0c\u3001;\uff1b|", ",") | dict.fromkeys("\u2212\u2013", "-")
+)
 
 
 def texts(targets: Targets) -> Iterator[str]:
@@ -122,12 +124,18 @@ class ValueFault(NamedTuple):
 
 
 def parse(
-    values: list[str], num_classes: int, expected: str, *, others: int = 0
+    values: list[str],
+    num_classes: int,
+    expected: str,
+    *,
+    others: int = 0,
+    written: Sequence[str] | None = None,
 ) -> tuple[Targets, list[ValueFault]]:
     """The values of lines -> targets, with a fault for each line whose values are wrong.
 
     `expected` says where the number of classes is from, `others` how many lines of the list are
-    read elsewhere, and right. A list with a sparse line is sparse: an
+    read elsewhere, and right, and `written` how the list has the values where it has more than the
+    caller gives: repairs keep it. A list with a sparse line is sparse: an
     array may take far more memory than its text. A wrong line is absent everywhere.
     """
     by_id = np.array([is_sparse(text) for text in values], np.bool_)
@@ -144,7 +152,7 @@ def parse(
             table[k] = found
         else:
             faults.append(found._replace(line=int(rest[k])))
-    faults = _name_causes(values, faults, num_classes, others)
+    faults = _name_causes(written or values, faults, num_classes, others)
     if not len(chosen):
         return table, faults
     both = concatenate([cells, table]) if len(rest) else cells
@@ -185,6 +193,8 @@ def _name_causes(
         at = max(plain.rfind(mark) for mark in ", ")
         head, weight = plain[: max(at, 0)].rstrip(), read_weight(plain[at + 1 :])
         for before in (head, head.removesuffix(",").rstrip()) if weight else ():
+            if before.endswith(",") and not is_sparse(before):
+                continue  # of 0, 1, 2 the last one is hardly a weight
             if before and _is_right(before, num_classes):
                 extra += fault.kind == WRONG_NUMBER
                 is_weight |= weight not in ("0", "1")
@@ -291,7 +301,8 @@ def _parse_dense(text: str, num_classes: int, expected: str) -> list[int] | Valu
         found = f"label vector has {count}, {expected}"
         fix = f"{'remove the extra' if many else 'add the missing'} values, or correct label.txt"
         if not text.strip():
-            fix = f"write a value for each class, or {SPARSE} alone where the image shows none"
+            fix = "write a value for each class (-1 where nobody looked), "
+            fix += f"or {SPARSE} alone where the image shows none"
         if many and wrong:
             fix += f"; a number such as 0.7 has a point, no comma{WEIGHT_FIX}"
         return ValueFault(0, WRONG_NUMBER, found, fix)

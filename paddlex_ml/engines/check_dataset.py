@@ -148,8 +148,10 @@ def _check(config: Config, root: Path) -> tuple[check.Report, RewrittenLists | U
             values = getattr(draft.parsed.dataset, name).values
             if unknown := targets.count_unknown(values):
                 logger.info(
-                    "%s.txt: %s labels are unknown (%.1f %%): a training leaves them out",
-                    *(name, f"{unknown:,}", 100 * unknown / np.prod(values.shape)),
+                    "%s.txt: %s unknown (%.1f %%): %s leaves out such labels",
+                    *(name, count(unknown, "label is", "labels are")),
+                    100 * unknown / np.prod(values.shape),
+                    "a training" if name == "train" else "an evaluation",
                 )
         train = draft.parsed.dataset.train
         for sentence in soft_targets.tell(train.soft, train.weights):

@@ -38,8 +38,9 @@ needed may hold anything, also NaN.
 
 LVIS (https://www.lvisdataset.org/dataset). `neg_category_ids` of an image are the categories that
 somebody looked for and did not find; where a file has them, all others are unknown but those of the
-annotations. `CheckDataset.convert.uncertain=negative` takes them for absent. Images without
-`file_name` have the end of their `coco_url` as name.
+annotations, also of an image without the key. An annotation counts before them, which is told.
+`CheckDataset.convert.uncertain=negative` takes unknown ones for absent.
+Images without `file_name` have the end of their `coco_url` as name.
 """
 
 from __future__ import annotations
@@ -168,6 +169,8 @@ def _read_file(source: CocoSource, collector: Collector) -> _CocoFile:
     _note_label_studio(content, source, collector)
     rows, uses = _replace_category_ids(labels, first_use, source, collector)
     root_name, absent = _find_root(content.categories), list(map(coco_json.read_absent, images))
+    if any(each is not None for each in absent):  # of an image without them nothing is verified
+        absent = [set() if each is None else each for each in absent]
     return _CocoFile(source, images, ids, rows, categories, root_name, uses, absent)
 
 
@@ -341,7 +344,7 @@ def _check_uses(files: list[_CocoFile], names: dict[Id, str], collector: Collect
 
 
 def _add_images(files: list[_CocoFile], names: dict[Id, str], collector: Collector) -> None:
-    chosen, open_images = collector.options.uncertain, 0
+    chosen, open_images, disputed = collector.options.uncertain, 0, 0
     done, total = 0, sum(len(file.images) for file in files)
     progress = collector.options.progress
     divided = len({file.source.list_name for file in files}) > 1
@@ -354,11 +357,16 @@ def _add_images(files: list[_CocoFile], names: dict[Id, str], collector: Collect
             labels = file.labels[file.image_ids[index]]
             absent = file.absent[index]
             open_images += absent is not None
+            disputed += len((absent or set()).intersection(labels))
             denied = None if absent is None or chosen == "negative" else names.keys() & absent
             collector.add(name, image.file_name, folders, labels, where, absent=denied)
             done += 1
             if done % _STEP == 0 or done == total:
                 progress(done, total)
+    if disputed:
+        what = count(disputed, "annotated category is", "annotated categories are")
+        text = "verified as absent in the same image (neg_category_ids): the annotation counts"
+        collector.notes.append(f"{what} {text}")
     if open_images and chosen == "positive":
         text = "uncertain=positive would give each image all classes that nobody looked for"
         fix = "-o CheckDataset.convert.uncertain=null (unknown), or "

@@ -30,7 +30,8 @@
 - **Unknown.** Where the columns have -1 beside 0 (or false, no, ...), -1 is unknown, as CheXpert
   writes what its authors were not certain about; `CheckDataset.convert.uncertain=positive` or
   `=negative` takes it for present or absent. An empty cell is unknown in a column that also has 0
-  or -1. Columns of 1 and -1, and of 1 and nothing, mean absent by these. Notes tell the counts.
+  or -1, and in a column of nothing else beside such a one. Columns of 1 and -1, and of 1 and
+  nothing, mean absent by these. NA, N/A, NaN, null and None are empty cells. Notes tell the counts.
 - **Other columns.** A column of other text has names of labels, and counts before others when it is
   called label, tag, class or category. Numbers, boxes, ages and so on are no labels; the columns
   that are not used are told. Where the columns leave a doubt, the table is refused with the options
@@ -85,6 +86,7 @@ from paddlex_ml.formats.csv_sources import (
     is_unused,
     list_candidates,
 )
+from paddlex_ml.formats.flag_cells import BLANK, FALSE, MINUS, TRUE, is_blank, matcher
 from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.subsets import (
     SourceTable,
@@ -93,14 +95,7 @@ from paddlex_ml.formats.subsets import (
     parse_subset,
 )
 from paddlex_ml.formats.table_cells import CellReader, choose_reader, find_combinations
-from paddlex_ml.formats.table_columns import (
-    FALSE,
-    MINUS,
-    TRUE,
-    ColumnChooser,
-    Roles,
-    matcher,
-)
+from paddlex_ml.formats.table_columns import ColumnChooser, Roles
 from paddlex_ml.formats.table_files import (
     Table,
     is_closed_workbook,
@@ -232,7 +227,7 @@ class _TableReader:
             for table, roles in zip(self._tables, self._roles, strict=True)
             for i, name in roles.flags.items()
         }
-        are_denied = any(cells & (FALSE - MINUS - {""}) for cells in said.values())
+        are_denied = any(cells & (FALSE - MINUS - BLANK) for cells in said.values())
         minus = {name for name, cells in said.items() if cells & MINUS}
         if self._options.label_value is not None or not (minus and (are_denied or chosen)):
             if chosen is not None:
@@ -241,15 +236,17 @@ class _TableReader:
             minus = set()
         if self._options.label_value is not None:
             return
-        blank = [name for name, cells in said.items() if "" in cells]
+        # A column without any value says nothing of its class where others say what is absent.
+        are_told = any(cells & (FALSE - BLANK) for cells in said.values())
+        blank = {name: cells & BLANK for name, cells in said.items() if cells & BLANK}
         for name, cells in said.items():
             hidden = MINUS if name in minus and chosen in (None, "unknown") else frozenset()
-            if "" in cells and cells & (FALSE - {""}):
-                hidden |= {""}
+            if cells & (FALSE - BLANK) or (are_told and is_blank(cells)):
+                hidden |= blank.get(name, set())
             if hidden:
                 self._open[name] = hidden
         self._uncertain = minus
-        if absent := [name for name in blank if "" not in self._open.get(name, ())]:
+        if absent := [name for name in blank if not blank[name] & self._open.get(name, set())]:
             shown = first_names(absent, 5)
             collector.notes.append(f"empty cells count as 0 in the columns {shown}")
 
@@ -257,21 +254,28 @@ class _TableReader:
         """Tell how many cells are uncertain or open; `counts`: by column, and cell or ""."""
         word = {"positive": "present", "negative": "absent"}.get(self._options.uncertain or "")
         option = write_override("convert.uncertain", "positive")
-        ways = {
-            "-1": f"count as {word}"
-            if word
-            else f"are unknown; to take them for present: {option}",
-            "": "are unknown; to take them for absent, and -1 as well: "
-            + write_override("convert.label_value", "1")
-            + " "
-            + write_override("convert.label_columns", list(self._roles[0].flags.values())),
+        every = list(self._roles[0].flags.values())
+        options = (
+            write_override("convert.label_value", "1"),
+            write_override("convert.label_columns", every),
+        )
+        kinds = {
+            "-1": ("cell of -1", "cells of -1", f"; to take them for present: {option}"),
+            "": (
+                *("empty cell", "empty cells"),
+                f"; to take them for absent, and -1 as well: {' '.join(options)}",
+            ),
         }
-        for cell, what in ways.items():
+        for cell, (noun, nouns, way) in kinds.items():
             found = {name: n for (name, kind), n in counts.items() if kind == cell and n}
-            if found:
-                shown = first_names([f"{name} ({count:,})" for name, count in found.items()], 5)
-                kind = f"{sum(found.values()):,} {'cells of -1' if cell else 'empty cells'}"
-                self._collector.notes.append(f"{kind}, in {shown}, {what}")
+            if not found:
+                continue
+            shown = first_names([f"{name} ({number:,})" for name, number in found.items()], 5)
+            total = sum(found.values())
+            what = "is unknown" if total == 1 else "are unknown"
+            if cell and word:
+                what, way = f"count{'s' * (total == 1)} as {word}", ""
+            self._collector.notes.append(f"{count(total, noun, nouns)}, in {shown}, {what}{way}")
 
     def _choose_separators(self) -> CellReader:
         """Choose how cells are divided, by the cells of all columns with names of labels."""
@@ -338,9 +342,9 @@ class _TableReader:
                     if cell in MINUS and name in self._uncertain:
                         counts[name, "-1"] += 1
                         labels += [name] * (self._options.uncertain == "positive")
-                    if cell in self._open.get(name, ()):
+                    if cell.casefold() in self._open.get(name, ()):
                         unknown.append(name)
-                        counts[name, ""] += not cell
+                        counts[name, ""] += cell not in MINUS
                 for column in roles.names:
                     found = reader.read(cells[column])
                     for name in found:

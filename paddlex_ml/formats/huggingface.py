@@ -11,8 +11,9 @@
 - The image is the text of `file_name`, relative to the folder of the file.
 - The labels are in `labels`, `label`, `tags`, `classes`, `class`, `categories`, `category` or
   `objects`, or where `CheckDataset.convert.label_columns` says: names, ids, lists of these, or the
-  categories of boxes. In a table several columns with only 0 and 1 are one for each class. Cells
-  with lists may be written as `['cat', 'dog']`; how other text is divided is that of JSONL.
+  categories of boxes. In a table several columns with only 0, 1, -1 and empty cells are one for
+  each class; what -1 and an empty cell mean, and the keys `unknown` and `absent`, are those of
+  JSONL. Cells with lists may be written as `['cat', 'dog']`; how other text is divided is, too.
 - Ids get their names from the features in `README.md`, `dataset_infos.json` or
   `dataset_info.json`, else from `classes.txt`; without names they are refused.
 - The classes are in the order of their ids, else of `classes.txt`, else alphabetical.
@@ -33,17 +34,17 @@ from paddlex_ml import systems
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.formats.flag_cells import BLANK
 from paddlex_ml.formats.json_records import decode_first, read_json_lines
 from paddlex_ml.formats.overrides import write_override
+from paddlex_ml.formats.record_labels import Labels, UnusableRecord, parse_labels, read_others
 from paddlex_ml.formats.records import (
     LABEL_KEYS,
     ImageRecord,
-    UnusableRecord,
     choose_tables,
     finish_records,
     has_ids,
     is_number,
-    parse_labels,
 )
 from paddlex_ml.formats.subsets import SourceTable, parse_subset, parse_subset_of_path
 from paddlex_ml.storage import limited_yaml, regular_file
@@ -53,7 +54,13 @@ METADATA = "metadata.jsonl"
 _IMAGE = "file_name"
 _LINE = 'write {"file_name": "a.jpg", "labels": ["cat", "dog"]}'
 _FEATURES = ("dataset_info.json", "dataset_infos.json")
-_BINARY = {"0", "1", "0.0", "1.0", "true", "false"}
+_FLAGS = {
+    **dict.fromkeys(("1", "1.0", "true"), 1),
+    **dict.fromkeys(("0", "0.0", "false"), 0),
+    **dict.fromkeys(("-1", "-1.0"), -1),
+    **dict.fromkeys(BLANK),
+}
+"""Cells of a column of one class -> present, absent, -1 or nothing."""
 _MOST_COLUMNS = 20  # named in an error
 
 _decoder = msgspec.json.Decoder(dict[str, Any])
@@ -99,7 +106,9 @@ def _parse_line(collector: Collector, table: SourceTable, text: str, where: str)
     line = _decoder.decode(text)
     key = _choose_label(collector, line)
     labels = parse_labels(line[key])
-    return _make_record(table, where, line.get(_IMAGE), labels, line.get("split"))
+    unknown, absent = read_others(line, labels, [key])
+    record = _make_record(table, where, line.get(_IMAGE), labels, line.get("split"))
+    return record._replace(unknown=unknown, absent=absent)
 
 
 def _choose_label(collector: Collector, keys: Iterable[str]) -> str:
@@ -120,7 +129,7 @@ def _make_record(
     table: SourceTable,
     where: str,
     image: object,
-    labels: str | list[str] | list[int],
+    labels: Labels,
     split: object,
 ) -> ImageRecord:
     if not isinstance(image, str) or not image:
@@ -153,6 +162,7 @@ def _read_rows(collector: Collector, table: SourceTable) -> Iterator[ImageRecord
                     collector.add_fault("wrong number of cells", where, text, fix)
                     return
             where = f"{table.path}:{reader.line_num + 1}"
+        where = f"{table.path}:1"
         collector.account.use(table.path, -1)  # the line of the columns is no record
         others = [name for name in header if name not in (_IMAGE, "split")]
         asked = collector.options.label_columns
@@ -160,8 +170,9 @@ def _read_rows(collector: Collector, table: SourceTable) -> Iterator[ImageRecord
             shown = first_names(others, _MOST_COLUMNS)
             raise UnusableRecord(f"there is no column {absent[0]!r}; there are: {shown}")
         flags = list(asked or others)
+        values = [{row[name].lower() for _, row in rows} for name in flags]
         is_one_hot = len(flags) > 1 and all(
-            row[name].lower() in _BINARY for _, row in rows for name in flags
+            found <= _FLAGS.keys() and (found - BLANK or asked) for found in values
         )
         key = "" if is_one_hot else _choose_label(collector, header)
         ignored = [name for name in others if name not in (flags if is_one_hot else [key])]
@@ -169,7 +180,7 @@ def _read_rows(collector: Collector, table: SourceTable) -> Iterator[ImageRecord
             collector.notes.append(f"columns not used: {first_names(ignored, _MOST_COLUMNS)}")
         for where, row in rows:
             if is_one_hot:
-                labels: Any = [name for name in flags if row[name].lower()[0] in "1t"]
+                labels: Labels = {name: _FLAGS[row[name].lower()] for name in flags}
             else:
                 labels = parse_labels(int(row[key]) if is_number(row[key]) else row[key])
             yield _make_record(table, where, row[_IMAGE], labels, row.get("split"))

@@ -13,7 +13,8 @@ import msgspec
 from paddlex_ml.data.inventory import HEAD, Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.collector import Collector
-from paddlex_ml.formats.records import ImageRecord, UnusableRecord
+from paddlex_ml.formats.record_labels import UnusableRecord
+from paddlex_ml.formats.records import ImageRecord
 
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:|"(?:[^"\\]|\\.)*"|[{}\[\]]')

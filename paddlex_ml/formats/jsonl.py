@@ -13,14 +13,16 @@
   folder of its list (`train/`, `valid/`), in `images/` of that folder, and in the data set folder.
 - The labels are in `labels`, else in `label`, `tags`, `classes`, `class`, `categories`, `category`
   or `objects`, `annotations`, `class_name`: a list of names, one name, a list of objects with a
-  `name` (or `label`, ...), or `{"cat": 1, "dog": 0}`. An empty list or text: no label. Other keys
-  are ignored.
+  `name` (or `label`, ...), or a value for each class: `{"cat": 1, "dog": 0, "owl": -1}`. Where
+  such values have 0, a class with -1 or `null`, and one that is not named, is unknown. An empty
+  list or text: no label. Other keys are ignored.
 - Capitals and `_` do not count in these keys (`fileName`, `Labels`). Several keys of labels that
   differ are asked about. `CheckDataset.convert.image_column` and `label_columns` name the keys; of
-  several with 0 or 1 (`"cat": 1, "dog": 0`), each is a class.
+  several with such values (`"cat": 1, "dog": 0`), each is a class.
 - `unknown`, a list of names, has the classes that nobody has looked for; without it, all classes
   that are not labels are absent. Instead, `absent` may have the classes that somebody looked for
-  and did not find; all others are then unknown. A line with both is refused.
+  and did not find; all others are then unknown. A line with both is refused, and a class that is
+  a label as well.
 - Numbers are ids of classes, counted from 0, or 0 or 1 for each class. Their names are in
   `classes.txt`, or a file like it (`labels.txt`, ...): one name a line.
 - A text is cut at `|`, `;`, `、` and tabs, which is told, unless `classes.txt` has it. One such as
@@ -46,14 +48,14 @@ from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
 from paddlex_ml.formats.json_records import decode_first, read_json_lines
 from paddlex_ml.formats.overrides import write_override
-from paddlex_ml.formats.records import (
-    LABEL_KEYS,
-    ImageRecord,
+from paddlex_ml.formats.record_labels import (
+    Labels,
     UnusableRecord,
-    choose_tables,
-    finish_records,
+    list_shown,
     parse_labels,
+    read_others,
 )
+from paddlex_ml.formats.records import LABEL_KEYS, ImageRecord, choose_tables, finish_records
 from paddlex_ml.formats.subsets import SourceTable, parse_subset
 from paddlex_ml.formats.table_cells import SURE, cut
 from paddlex_ml.wording import first_names
@@ -123,14 +125,15 @@ def _fold(key: str) -> str:
 
 
 def _list_flags(line: dict[str, Any]) -> list[str]:
-    """The keys with 0 or 1, each of which may be a class."""
+    """The keys with 0, 1 or -1, each of which may be a class."""
     keys = _find_keys(tuple(line))
     other = {*keys.images, *keys.splits, "id"}
-    return [
-        key
-        for key, value in line.items()
-        if isinstance(value, int | float) and value in (0, 1) and key not in other
-    ]
+    return [key for key, value in line.items() if _is_flag(value) and key not in other]
+
+
+def _is_flag(value: object) -> bool:
+    """Whether a value may say of a class that it is there, or not, or unknown."""
+    return isinstance(value, int | float) and value in (0, 1, -1)
 
 
 def _parse_line(
@@ -157,29 +160,13 @@ def _parse_line(
         subset = parse_subset(words[0]) if isinstance(words[0], str) else ""
         if not subset:
             raise UnusableRecord(f"`split` is neither train nor val nor test: {words[0]!r:.40}")
-    unknown, absent = (_read_others(collector, line, key) for key in ("unknown", "absent"))
-    if unknown is not None and absent is not None:
-        fix = "keep `unknown` (all others are absent), or `absent` (all others are unknown)"
-        raise UnusableRecord("the line has both `unknown` and `absent`", fix)
-    if both := set(absent or ()).intersection(labels if isinstance(labels, list) else [labels]):
-        name = min(map(str, both))
-        fix = "keep it in the labels where the image shows the class, else in `absent`"
-        raise UnusableRecord(f"{name!r} is a label of the image, and in `absent`", fix)
-    return ImageRecord(table, where, image, labels, subset, unknown or (), absent)
-
-
-def _read_others(collector: Collector, line: dict[str, Any], key: str) -> tuple[str, ...] | None:
-    """The classes that are not labels, of a key that is no label itself; None without such."""
-    given = line.get(key) if key not in (collector.options.label_columns or ()) else None
-    names = parse_labels(given) if isinstance(given, list) else None
-    if any(not isinstance(name, str) for name in names or ()):
-        raise UnusableRecord(f"`{key}` is not a list of class names: {given!r:.40}")
-    return None if names is None else tuple(map(str, names))
+    unknown, absent = read_others(line, labels, collector.options.label_columns or ())
+    return ImageRecord(table, where, image, labels, subset, unknown, absent)
 
 
 def _read_labels(
     collector: Collector, line: dict[str, Any], keys: tuple[str, ...], where: str
-) -> str | list[str] | list[int] | None:
+) -> Labels | None:
     """The labels of a line; None where the user has to choose the keys, which is asked once."""
     if columns := collector.options.label_columns:
         return _read_columns(line, columns, collector.options.separator)
@@ -201,7 +188,7 @@ def _read_labels(
             continue
     if not found:
         return parse_labels(line[filled[0]])
-    sets = {key: {value} if isinstance(value, str) else {*value} for key, value in found.items()}
+    sets = {key: {*list_shown(value)} for key, value in found.items()}
     named = {key: row for key, row in sets.items() if any(isinstance(x, str) for x in row)}
     if named and all(len(row) == len(next(iter(named.values()))) for row in sets.values()):
         sets = named  # the others are the ids of the names
@@ -220,22 +207,20 @@ def _ask_once(collector: Collector, where: str, text: str, fix: str) -> None:
         collector.add_fault(kind, where, text, fix)
 
 
-def _read_columns(
-    line: dict[str, Any], columns: Sequence[str], separator: str | None
-) -> str | list[str] | list[int]:
+def _read_columns(line: dict[str, Any], columns: Sequence[str], separator: str | None) -> Labels:
     """Labels of the keys that the user chose."""
     if missing := [key for key in columns if key not in line]:
         raise UnusableRecord(f"the line has no key {missing[0]!r}: {', '.join(line):.60}")
     values = [line[key] for key in columns]
     if len(columns) == 1:
         return parse_labels(values[0])
-    if all(isinstance(value, int | float) and value in (0, 1) for value in values):
-        return [key for key, value in zip(columns, values, strict=True) if value]
+    if all(value is None or _is_flag(value) for value in values):
+        return dict(zip(columns, values, strict=True))
     labels: list[str | int] = []
     for value in (value for value in values if value is not None):
         parsed = parse_labels(value)
         signs = (separator,) if separator else SURE
-        labels += cut(parsed, signs) if isinstance(parsed, str) else parsed
+        labels += cut(parsed, signs) if isinstance(parsed, str) else list_shown(parsed)
     names = [label for label in labels if isinstance(label, str)]
     if names and len(names) < len(labels):
         raise UnusableRecord(f"the chosen keys have names and numbers: {values!r:.40}")

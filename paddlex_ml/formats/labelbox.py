@@ -34,13 +34,8 @@ import msgspec
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
 from paddlex_ml.formats.json_records import decode_first, read_json_lines
-from paddlex_ml.formats.records import (
-    ImageRecord,
-    UnusableRecord,
-    choose_tables,
-    finish_records,
-    locate,
-)
+from paddlex_ml.formats.record_labels import UnusableRecord
+from paddlex_ml.formats.records import ImageRecord, choose_tables, finish_records, locate
 from paddlex_ml.formats.subsets import SourceTable
 
 _LINE = "export the project again as NDJSON"

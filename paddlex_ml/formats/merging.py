@@ -18,15 +18,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from paddlex_ml import machine_memory
+from paddlex_ml import machine_memory, systems
 from paddlex_ml.data import annotation, relations, soft_targets, targets
 from paddlex_ml.data.annotation import LISTS, ImageList
+from paddlex_ml.data.class_names import find_spellings, show_name
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.soft_targets import SoftCells, Weights
 from paddlex_ml.data.targets import Targets
@@ -138,7 +139,22 @@ def _read(sets: Sequence[Path]) -> _Sets:
         if (root / relations.FILE).exists():
             text = f"{root / relations.FILE} is not taken along: write one for the merged set"
             joined.notes.append(text)
+    _tell_spellings(joined, {root: names for root, (names, _) in read.items()})
     return joined
+
+
+def _tell_spellings(joined: _Sets, classes: Mapping[Path, Sequence[str]]) -> None:
+    """Note classes of different sets whose names people would read as the same."""
+    for group in find_spellings(joined.label_names):
+        first, *others = group
+        for other in others:
+            root = next(root for root, names in classes.items() if other in names)
+            pair = "=".join(name.replace("=", r"\=") for name in (other, first))
+            joined.notes.append(
+                f"{show_name(first)} and {show_name(other)} stay two classes; if they are one: "
+                f"dataset_tools/rename_classes.py {systems.quote(str(root))} --rename "
+                f"{systems.quote(pair)}, then merge again"
+            )
 
 
 def _refuse_folders(sets: Sequence[Path], output: Path) -> None:
@@ -216,8 +232,9 @@ def _choose_soft(
     if weights is not None:
         lines = [[n for n in numbers if joined.lists[n] == "train"] for numbers in images]
         if differ := sum(len({weights[n] for n in each}) > 1 for each in lines):
-            text = "images have different weights in the sets: that of the first set counts"
-            joined.notes.append(f"{differ:,} {text}")
+            told = count(differ, "image has", "images have")
+            text = "different weights in the sets: that of the first set counts"
+            joined.notes.append(f"{told} {text}")
         firsts = [each or numbers for each, numbers in zip(lines, images, strict=True)]
         weights = weights[[each[0] for each in firsts]]
     every = soft_targets.concatenate(joined.soft, sizes)

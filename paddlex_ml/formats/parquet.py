@@ -7,6 +7,7 @@
   make both lists, `test` is not used; several parts of one are read one after the other.
 - The columns are named as the keys of JSONL: `image`, `file_name`, `path`, ... and `labels`,
   `label`, ...; `CheckDataset.convert.image_column` and `label_columns` choose others.
+  The columns `unknown` and `absent` are those of JSONL, too.
 - Ids get their names from the file itself, as
   [Hugging Face](https://huggingface.co/docs/hub/datasets-image) writes it, else as in HuggingFace.
 - A file that holds the images themselves is refused, with the command that unpacks it:
@@ -35,14 +36,13 @@ from paddlex_ml.formats import huggingface
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
 from paddlex_ml.formats.jsonl import IMAGE_KEYS
 from paddlex_ml.formats.overrides import write_override
+from paddlex_ml.formats.record_labels import OTHER_KEYS, UnusableRecord, parse_labels, read_others
 from paddlex_ml.formats.records import (
     LABEL_KEYS,
     ImageRecord,
-    UnusableRecord,
     choose_tables,
     finish_records,
     has_ids,
-    parse_labels,
 )
 from paddlex_ml.formats.subsets import SourceTable
 from paddlex_ml.storage import files
@@ -93,7 +93,8 @@ def unpack(root: Path, options: Options) -> None:
         image, label = _choose_columns(collector, file, path)
         names, lines = _find_names(file, label), []
         files.make_folder(folder)
-        for number, row in enumerate(_iterate(root / path, file, image, label)):
+        others = _find_others(file, label)
+        for number, row in enumerate(_iterate(root / path, file, image, label, *others)):
             value = row[image] if isinstance(row[image], dict) else {"bytes": row[image]}
             content = value.get("bytes")
             if not content or not isinstance(content, bytes):
@@ -117,7 +118,8 @@ def unpack(root: Path, options: Options) -> None:
                         fix="export it again",
                     )
                 labels = [names[i] for i in ids]
-            lines.append(msgspec.json.encode({"file_name": name, "labels": labels}))
+            line = {"file_name": name, "labels": labels} | {key: row[key] for key in others}
+            lines.append(msgspec.json.encode(line))
         # Last: its presence says that the folder is complete.
         files.write_bytes(folder / huggingface.METADATA, b"\n".join(lines) + b"\n")
 
@@ -207,7 +209,7 @@ def _read_rows(
     collector: Collector, table: SourceTable, file: Any, image: str, label: str
 ) -> Iterator[ImageRecord]:
     collector.account.use(table.path, file.metadata.num_rows)
-    rows = _iterate(collector.root / table.path, file, image, label)
+    rows = _iterate(collector.root / table.path, file, image, label, *_find_others(file, label))
     for number, row in enumerate(rows, 1):
         where, value = f"{table.path} row {number}", row[image]
         if isinstance(value, bytes) or (isinstance(value, dict) and value.get("bytes")):
@@ -221,10 +223,18 @@ def _read_rows(
         try:
             if not isinstance(name, str) or not name:
                 raise UnusableRecord(f"the image is not the name of a file: {name!r:.40}")
-            yield ImageRecord(table, where, name, parse_labels(row[label]))
+            labels = parse_labels(row[label])
+            unknown, absent = read_others(row, labels, [label])
+            yield ImageRecord(table, where, name, labels, "", unknown, absent)
         except UnusableRecord as error:
             fix = "correct the row; an image without labels has an empty list"
             collector.add_fault("malformed row", where, str(error), fix)
+
+
+def _find_others(file: Any, label: str) -> list[str]:
+    """The columns with classes that are no labels."""
+    names: list[str] = file.schema_arrow.names
+    return [name for name in OTHER_KEYS if name in names and name != label]
 
 
 def _find_names(file: Any, column: str) -> list[str] | None:

@@ -7,7 +7,6 @@ finish_records: texts and numbers become class names, images are found, lists ar
 
 from __future__ import annotations
 
-import ast
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +24,7 @@ from paddlex_ml.formats.collector import (
     check_class_name,
     order_names,
 )
+from paddlex_ml.formats.record_labels import DIGITS, Labels, list_shown
 from paddlex_ml.formats.subsets import (
     SourceTable,
     assign_lists,
@@ -39,18 +39,11 @@ from paddlex_ml.wording import count, first_names, part_of
 LABEL_KEYS = ("labels", "label", "tags", "classes", "class", "categories", "category", "objects")
 """Where a record has its labels: the first of these keys that is there."""
 TEST = "of the test subset"
-_NAME_KEYS = (
-    *("name", "label", "displayName", "class", "class_name"),
-    *("category", "category_id", "categories"),
-)
-
 _NO_LABEL = re.compile(r"no[ _-]?labels?", re.I)
 _SEPARATORS = ("|", ";", ",", "、", "，")
 _PART = re.compile(r"(.*[-_.])([0-9]{1,9})([-_]of[-_])([0-9]{1,9})(\..*)?")
 _SEPARATE = tuple(sign for sign in SURE if sign != "\n")  # a line end is refused
 _NAMED = 5  # missing parts
-_DIGITS = 9  # of the number of a class
-_LONGEST_LIST = 2**18  # letters of a list in a text: parsed, each takes a hundred times its bytes
 _STEP = 1000  # images between two calls of progress
 
 
@@ -60,22 +53,14 @@ class ImageRecord(NamedTuple):
     table: SourceTable
     where: str
     image: str
-    labels: str | list[str] | list[int]
-    """A text, which may be several names; names; or numbers of classes."""
+    labels: Labels
+    """A text, which may be several names; names; numbers of classes; or a value for each class."""
     subset: str = ""
     """Of the record itself; that of its file comes first."""
     unknown: tuple[str, ...] = ()
     """Names of classes that nobody has looked for."""
     absent: tuple[str, ...] | None = None
     """Names of the only absent classes: all others but the labels are unknown. None: no such."""
-
-
-class UnusableRecord(Exception):
-    """Why a record cannot be used, in words for the user; `fix` where the format's is not right."""
-
-    def __init__(self, what: str, fix: str = "") -> None:
-        super().__init__(what)
-        self.fix = fix
 
 
 # Files -> records
@@ -155,51 +140,7 @@ def _remove_number(path: str) -> str:
 
 def is_number(text: str) -> bool:
     """Whether a text may be the number of a class: of longer ones, Python refuses some."""
-    return text.isdecimal() and len(text) <= _DIGITS
-
-
-def parse_labels(value: object) -> str | list[str] | list[int]:
-    """Labels of any of the usual kinds: a name, a number, a list of these, objects with a name, or
-    an object that has 0 or 1 for each class. Raises UnusableRecord for anything else."""
-    if isinstance(value, str):
-        text = value.strip()
-        if not (text.startswith("[") and text.endswith("]")):
-            return text
-        if len(text) > _LONGEST_LIST:
-            what = f"{len(text):,} letters, at most {_LONGEST_LIST:,} are read"
-            raise UnusableRecord(f"a list of labels that is written as text has {what}")
-        try:  # a list that was written as text: "['cat', 'dog']"
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return text
-    if isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:
-        if abs(value) >= 10**_DIGITS:  # Python gives many of them one hash
-            raise UnusableRecord(f"no class has the number {value!r:.40}")
-        return [int(value)]
-    if isinstance(value, dict):
-        if key := next((key for key in _NAME_KEYS if key in value), ""):
-            return _flatten([parse_labels(value[key])], value)
-        if value and all(flag in (0, 1) for flag in value.values()):
-            return [name.strip() for name, flag in value.items() if flag]
-    if isinstance(value, list):
-        if all(isinstance(item, str) for item in value):
-            return [item.strip() for item in value]
-        if all(isinstance(item, int | float) for item in value):
-            numbers = [number for item in value for number in parse_labels(item)]
-            return [int(number) for number in numbers]
-        return _flatten([parse_labels(item) for item in value], value)
-    raise UnusableRecord(f"the labels are not a list of names: {value!r:.40}")
-
-
-def _flatten(parsed: Iterable[str | list[str] | list[int]], value: object) -> list[str] | list[int]:
-    """Labels of several objects, each once: 0 and 1 for each class would come more than once."""
-    flat: dict[str | int, None] = {}
-    for labels in parsed:
-        flat.update(dict.fromkeys([labels] if isinstance(labels, str) else labels))
-    names = [label for label in flat if isinstance(label, str)]
-    if names and len(names) < len(flat):
-        raise UnusableRecord(f"the labels are names and numbers: {value!r:.40}")
-    return names or [label for label in flat if isinstance(label, int)]
+    return text.isdecimal() and len(text) <= DIGITS
 
 
 # Records -> lists
@@ -223,6 +164,7 @@ def finish_records(
 
     Raises one PaddlexMLError with every fault.
     """
+    records = _settle_values(records)
     subsets = [record.table.subset or record.subset for record in records]
     used = list(_list_used(collector, records, subsets))
     if not records and not collector.faults and (dropped := collector.account.dropped):
@@ -259,6 +201,27 @@ def finish_records(
             collector.account.use(CLASS_FILE)
     names = [name for name in names if name and name not in left_out]
     return collector.finish(names, retire=retire)
+
+
+def _settle_values(records: list[ImageRecord]) -> list[ImageRecord]:
+    """Records that have a value for each class -> with names of labels.
+
+    Where one of them says by 0 (or -1) what is absent, all that none says is unknown, also -1
+    beside 0; where none does, 1 and nothing mean present and absent.
+    """
+    rows = [record.labels for record in records if isinstance(record.labels, dict)]
+    given = {value for row in rows for value in row.values()}
+    no = next((value for value in (0, -1) if value in given), None)
+    settled = []
+    for record in records:
+        if isinstance(row := record.labels, dict):
+            denied = {name.strip() for name, value in row.items() if value == no}
+            absent = record.absent
+            if absent is None and no is not None:
+                absent = tuple(sorted(denied.difference(record.unknown)))
+            record = record._replace(labels=list(map(str, list_shown(row))), absent=absent)
+        settled.append(record)
+    return settled
 
 
 def _list_used(
@@ -331,9 +294,10 @@ def _name_numbers(
         ids = [i for i, value in enumerate(row) if value == 1] if vectors else row
         if wrong := [i for i in ids if not 0 <= i < len(names) or not names[i]]:
             text = f"no class has the number {wrong[0]}: {len(names)} have names, counted from 0"
-            fix = (
-                "add its name; where ids do not begin with 0, write the id before each name: 1 cat"
-            )
+            fix = "add its name; where ids begin with 1, write the id before each name: 1 cat"
+            if wrong[0] == -1:
+                fix = 'name the classes of values, {"cat": 1, "dog": 0, "owl": -1}, or write lists '
+                fix += "of ours (a.jpg<tab>1,0,-1) and their classes into label.txt"
             collector.add_fault("unknown class", record.where, text, fix)
         result.append([names[i] for i in ids if 0 <= i < len(names) and names[i]])
     return result

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -20,26 +20,22 @@ from paddlex_ml.formats.column_names import (
     is_label_word,
     simplify,
 )
+from paddlex_ml.formats.flag_cells import (
+    BLANK,
+    FALSE,
+    KINDS,
+    TRUE,
+    is_blank,
+    is_flag,
+    matcher,
+    to_number,
+)
 from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.subsets import parse_subset
 from paddlex_ml.formats.table_files import Table
 from paddlex_ml.wording import first_names
 
-TRUE = frozenset(
-    (
-        *("1", "1.0", "true", "yes", "y", "t", "x", "✓", "✔", "√", "是", "有"),
-        *("ja", "wahr", "oui", "vrai", "si", "sí", "sì"),
-    )
-)
-FALSE = frozenset(
-    (
-        *("0", "0.0", "-1", "-1.0", "false", "no", "n", "f", "×", "✗", "✘", "否", "无", ""),
-        *("nein", "falsch", "non", "faux"),
-    )
-)
-MINUS = frozenset(("-1", "-1.0"))
 _SAMPLE = 100  # cells of a column that are looked for among the images
-_KINDS = 20  # different cells: a column with more is not one of a class with some wrong cells
 SUBSET_COLUMNS = ("split", "set", "subset", "partition", "fold", "phase")
 _SUBSET_FLAGS = {  # name of a column -> what its true and false mean
     **dict.fromkeys(("is_valid", "isvalid", "is_val", "is_validation"), ("val", "train")),
@@ -187,11 +183,12 @@ class ColumnChooser:
     def _read_subsets(self, column: int) -> dict[str, str]:
         """Subset of each cell of a column that divides; {} for other columns."""
         values, name = self._values[column], simplify(self._columns[column])
-        if not 0 < len(values) <= _KINDS:
+        if not 0 < len(values) <= KINDS:
             return {}
         if name in _SUBSET_FLAGS and is_flag(values):
             true, false = _SUBSET_FLAGS[name]
-            return {value: true if value.casefold() in TRUE else false for value in values}
+            words = {value: true if value.casefold() in TRUE else false for value in values}
+            return words | {value: "" for value in values if value and is_blank({value})}
         words = {
             value: parse_subset(value) or _SUBSET_WORDS.get(value.strip().casefold(), "")
             for value in values
@@ -243,7 +240,7 @@ class ColumnChooser:
         flags = [i for i in chosen if is_flag(self._values[i])]
         for i in chosen:
             is_class = i in flags or (flags and self._is_broken_flag(i))
-            is_empty = not self._values[i] - {""} and len(chosen) > 1
+            is_empty = bool(flags) and is_blank(self._values[i])
             if self._options.label_value is not None or is_class or is_empty:
                 roles.flags[i] = self._columns[i]
             else:
@@ -264,16 +261,16 @@ class ColumnChooser:
     def _is_broken_flag(self, column: int) -> bool:
         """Whether half of the cells that are not empty are 0 or 1, but others are not."""
         values = self._values[column]
-        if len(values) > _KINDS or not is_flag({v for v in values if v.casefold() in TRUE | FALSE}):
+        if len(values) > KINDS or not is_flag({v for v in values if v.casefold() in TRUE | FALSE}):
             return False
         cells = [row.cells[column].casefold() for row in self._table.rows]
-        filled = [cell for cell in cells if cell]
+        filled = [cell for cell in cells if cell not in BLANK]
         return 2 * sum(cell in TRUE | FALSE for cell in filled) >= len(filled)
 
     def _find_labels(self, rest: list[int]) -> list[int]:
         """Columns with labels by their names and cells; a doubt is a fault, and returns none."""
         other = [i for i in rest if not self._is_other(i)]
-        empty = [i for i in other if not self._values[i] - {""}]
+        empty = [i for i in other if is_blank(self._values[i])]
         flags = [i for i in other if i not in empty and is_flag(self._values[i])]
         texts = [
             i
@@ -296,7 +293,7 @@ class ColumnChooser:
             doubtful = [i for i in texts if i not in broken and self._recurs(i)]
             if doubtful:
                 return self._ask([flags, doubtful, [*flags, *doubtful]])
-            blank = empty if any("" in self._values[i] for i in flags) else []
+            blank = empty if any(is_blank({v}) for i in flags for v in self._values[i]) else []
             return sorted({*flags, *broken, *blank})
         ids = [i for i in other if is_label_word(self._columns[i]) and self._has_ids(i)]
         if ids and texts:
@@ -344,7 +341,7 @@ class ColumnChooser:
         weighs = simplify(self._columns[column]).split("_")[-1] in WEIGHTS
         several = len(self._values[self._roles.image]) < len(self._table.rows)
         may = weighs or (several and not self._is_named_as_other(column))
-        return may and bool(values & TRUE) and bool(values & (FALSE - {""}))
+        return may and bool(values & TRUE) and bool(values & (FALSE - BLANK))
 
     def _refuse_denied(self, column: int, strong: list[int]) -> list[int]:
         text = f"0 in {self._columns[column]!r} may mean that the label of the row is not there"
@@ -385,7 +382,7 @@ class ColumnChooser:
 
     def _recurs(self, column: int) -> bool:
         """Whether the cells of a column come again, as names do and texts do not."""
-        return len(self._values[column]) <= max(_KINDS, 0.9 * len(self._table.rows))
+        return len(self._values[column]) <= max(KINDS, 0.9 * len(self._table.rows))
 
     def _describe(self, column: int) -> str:
         values = self._values[column] - {""}
@@ -450,22 +447,6 @@ def names_images(table: Table, finder: ImageFinder, folders: Sequence[str]) -> b
     return 2 * max(exact, guessed) >= len(cells)
 
 
-def is_flag(values: set[str]) -> bool:
-    """Whether cells say yes or no, and not only nothing."""
-    filled = values - {""}
-    return 0 < len(filled) <= _KINDS and all(v.casefold() in TRUE | FALSE for v in filled)
-
-
-def matcher(value: str) -> Callable[[str], bool]:
-    """A test whether a cell has a value: capitals do not count, and 1 is 1.0."""
-    wanted, number = value.casefold(), _to_number(value)
-
-    def matches(cell: str) -> bool:
-        return cell.casefold() == wanted or (number is not None and _to_number(cell) == number)
-
-    return matches
-
-
 def _name_same_images(
     table: Table, first: int, second: int, finder: ImageFinder, folders: Sequence[str]
 ) -> bool:
@@ -485,15 +466,8 @@ def _sample(table: Table, column: int) -> list[str]:
     return [row.cells[column] for row in table.rows[::step]]
 
 
-def _to_number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
 def _is_number(text: str) -> bool:
-    return not text or _to_number(text) is not None
+    return not text or to_number(text) is not None
 
 
 def _is_id(text: str) -> bool:

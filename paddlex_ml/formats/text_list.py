@@ -13,7 +13,7 @@
 - Numbers are ids of classes, counted from 0, or one 0 (or -1) and 1 for each class: the second when
   all lines have the same number of them and some value twice. Their names are in `classes.txt`,
   `labels.txt`, `label.txt`, `class_names.txt`, `synsets.txt` or `names.txt`, one name a line, with
-  its number or without. Without such a file numbers are refused.
+  its number or without. Without such a file numbers are refused, and so are commas without one.
 - Boxes with ids, as keras-yolo3 and Roboflow's "YOLO Keras TXT" write them (`x1,y1,x2,y2,id`),
   count as these ids. A name with a number before or behind it is refused.
 - Names are parted by tabs, commas, semicolons or `|`. A space may be in a name: with a file of
@@ -61,6 +61,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,9}(\.0*)?")
 _OURS = re.compile(rf"[^\t]+\t({OWN_VALUES})")
 _BOXES = re.compile(r"([0-9.]+,){4}[0-9]{1,9}(\s+([0-9.]+,){4}[0-9]{1,9})*")
 _TWO_KINDS = re.compile(r"[0-9]+\s+[^\W\d_].*|.*[^\W\d_]\s+[01]?\.[0-9]+")  # "0 cat", "cat 0.93"
+_OWN_FIX = "write lists of ours (a.jpg<tab>1,,0), and their classes into label.txt"
 _SEEN = 100  # lines by which a list is known
 _FREE_TEXT = 20  # images of a set whose labels must come again
 
@@ -108,7 +109,7 @@ def read(root: Path, options: Options) -> SourceDataset:
 def _list_files(inventory: Inventory) -> dict[str, bool]:
     """Files whose lines begin with an image, and whether labels follow in some of the lines."""
     found: dict[str, bool] = {}
-    ours = {name for name in (TRAIN_FILE, VAL_FILE, "test.txt") if _is_ours(inventory, name)}
+    ours = _list_ours(inventory)
     for file in inventory.find_tables(".txt"):
         if "caption" in file.rpartition("/")[2].lower() or file in ours:
             continue
@@ -128,6 +129,22 @@ def _names_file(rest: str) -> bool:
     return is_image(rest) or is_annotation(rest)
 
 
+def _list_ours(inventory: Inventory) -> list[str]:
+    """The lists of ours. Where one of them is, those of the same form are: a short list may have
+    neither 0 nor an unknown label."""
+    lists = TRAIN_FILE, VAL_FILE, "test.txt"
+    ours = [name for name in lists if _is_ours(inventory, name)]
+    return [name for name in lists if name in ours or (ours and all(_match_ours(inventory, name)))]
+
+
+def _match_ours(inventory: Inventory, file: str) -> list[re.Match[str] | None]:
+    """The first lines of a list as lines of ours; None where they are none."""
+    head = to_utf8(inventory.read_head(file))[0].decode("utf-8", "replace")
+    lines = [line.strip(" \r\n") for line in head.splitlines()]
+    # The last line may be cut off.
+    return [_OURS.fullmatch(line) for line in (lines[:-1] or lines)[:_SEEN]]
+
+
 def _is_ours(inventory: Inventory, file: str) -> bool:
     """Whether a list has a value for each class of label.txt, or ids behind @: one of ours.
 
@@ -135,16 +152,13 @@ def _is_ours(inventory: Inventory, file: str) -> bool:
     beside 0, or empty values where all lines are rows of one table.
     """
     names = inventory.read_head(LABEL_FILE).splitlines()
-    head = to_utf8(inventory.read_head(file))[0].decode("utf-8", "replace")
-    lines = [line.strip(" \r\n") for line in head.splitlines()]
+    matches = _match_ours(inventory, file)
     if not names:
-        # The last line may be cut off.
-        matches = [_OURS.fullmatch(line) for line in (lines[:-1] or lines)[:_SEEN]]
         rows = [each[1].partition("\t")[0].split(",") for each in matches if each]
         values = {value.strip() for row in rows for value in row}
         is_table = all(matches) and len({len(row) for row in rows}) == 1
         return any(map(_is_only_ours, rows)) or values >= {"0", "-1"} or (is_table and "" in values)
-    match = _OURS.fullmatch(lines[0] if lines else "")
+    match = matches[0] if matches else None
     if match is None:
         return False
     is_whole = match[1].count(",") + 1 == len(list(filter(bytes.strip, names)))
@@ -181,6 +195,11 @@ def _make_records(collector: Collector, lines: list[_ListLine]) -> Iterator[Imag
         return
     words = (word for line in lines for word in re.split(r"[\s,;|]+", line.rest) if word)
     are_numbers = all(map(_NUMBER.fullmatch, words))
+    if are_numbers and (gap := _find_gap(filled)):
+        text = f"{gap.rest!r:.60} has a comma without a number"
+        fix = f"remove the comma; where it stands for an unknown label, {_OWN_FIX}"
+        collector.add_fault("number left out", gap.where, text, fix)
+        return
     for table, where, image, rest in lines:
         if _names_file(rest):
             text = f"{rest} is a file, such as a mask or annotations, not a label"
@@ -193,6 +212,16 @@ def _make_records(collector: Collector, lines: list[_ListLine]) -> Iterator[Imag
         elif _SEPARATOR.search(rest) and not collector.options.separator:
             labels = [name for name in _SEPARATOR.split(rest) if name]
         yield ImageRecord(table, where, image, labels)
+
+
+def _find_gap(lines: list[_ListLine]) -> _ListLine | None:
+    """The first line that has nothing between two numbers, or, where all lines have as many values,
+    behind the last one."""
+    rows = [re.split(r"\s*[,;|]\s*", line.rest) for line in lines]
+    are_values = {value for row in rows for value in row} <= {"", "0", "1", "-1"}
+    is_table = are_values and len({len(row) for row in rows}) == 1
+    pairs = zip(lines, rows, strict=True)
+    return next((line for line, row in pairs if "" in (row if is_table else row[1:-1])), None)
 
 
 def _refuse_free_text(dataset: SourceDataset, root: Path) -> None:

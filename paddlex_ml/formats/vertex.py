@@ -34,12 +34,8 @@ from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.data.walk import is_image
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
 from paddlex_ml.formats.json_records import decode_first, read_json_lines
-from paddlex_ml.formats.records import (
-    ImageRecord,
-    UnusableRecord,
-    choose_tables,
-    finish_records,
-)
+from paddlex_ml.formats.record_labels import UnusableRecord
+from paddlex_ml.formats.records import ImageRecord, choose_tables, finish_records
 from paddlex_ml.formats.subsets import SourceTable
 from paddlex_ml.wording import count
 

@@ -29,14 +29,13 @@ from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.walk import is_image, join
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
+from paddlex_ml.formats.record_labels import Labels, UnusableRecord, parse_labels, read_others
 from paddlex_ml.formats.records import (
     LABEL_KEYS,
     ImageRecord,
-    UnusableRecord,
     find_subset,
     finish_records,
     is_number,
-    parse_labels,
 )
 from paddlex_ml.formats.subsets import SourceTable
 from paddlex_ml.storage import archives, regular_file
@@ -161,20 +160,24 @@ def _read_file(collector: Collector, file: str, image: str) -> Iterator[ImageRec
     collector.account.use(file, 1)
     table = SourceTable(file, find_subset(file))
     try:
+        unknown: tuple[str, ...] = ()
+        absent: tuple[str, ...] | None = None
         if file.lower().endswith(".json"):
-            value = _decoder.decode(text)
+            value = record = _decoder.decode(text)
             if isinstance(value, dict):
                 key = next((key for key in LABEL_KEYS if key in value), "")
                 if not key:
                     raise UnusableRecord(f"none of the keys {', '.join(LABEL_KEYS)} is there")
                 value = value[key]
-            labels = parse_labels(value)
+            labels: Labels = parse_labels(value)
+            if isinstance(record, dict):
+                unknown, absent = read_others(record, labels)
         else:
             words: list[str] = list(filter(None, re.split(r"\s*[\n,;|]\s*", text)))
             numbers = text.replace(",", " ").split()
             are_ids = bool(numbers) and all(map(is_number, numbers))
             labels = [int(word) for word in numbers] if are_ids else words
-        yield ImageRecord(table, file, join("", image), labels)
+        yield ImageRecord(table, file, join("", image), labels, "", unknown, absent)
     except (msgspec.DecodeError, RecursionError, UnusableRecord) as error:
         fix = 'write {"labels": ["cat", "dog"]}, or numbers of classes into a .cls file'
         collector.add_fault("malformed labels", file, str(error), fix)

@@ -96,6 +96,7 @@ def test_the_repair_of_a_header_works_when_pasted(tmp_path: Path) -> None:
         ("a.jpg @3 70%", "separated by spaces", "weight of the image: a.jpg<tab>@3<tab>0.7"),
         ("a.jpg 0, 1 2", "separated by spaces", "weight of the image: a.jpg<tab>0,1<tab>2"),
         ("a.jpg\t0,1\t\t", "the line has 3 tabs", "remove the tabs at the end of the line"),
+        ("a.jpg\t0\t\t", "the line has 3 tabs", "between the values: a.jpg<tab>0,,"),
         ("a.jpg\t0\t1\t-1", "the line has 3 tabs", "between the values: a.jpg<tab>0,1,-1"),
         ("a.jpg\tcat\tdog", "the line has 2 tabs", "ONE tab"),
         ("\t\t", "the line is empty", "remove the line"),

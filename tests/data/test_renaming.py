@@ -83,6 +83,13 @@ def test_relations_must_have_the_new_names_already(root: Path) -> None:
     assert annotation.read(root).label_names[0] == "feline"
 
 
+def test_relations_that_name_another_class_now_are_told(root: Path) -> None:
+    (root / "relations.yaml").write_text("implies: {cat: car}\n")
+    _, notes = renaming.rename_classes(root, {"cat": "dog", "dog": "cat"})
+    told = "relations.yaml names 'cat', which is another class now: see that it says what you mean"
+    assert notes[2:] == [told]
+
+
 def test_a_name_with_an_equals_sign_has_it_behind_a_backslash() -> None:
     assert renaming.parse([r"a\=b=c", r"d = e\=f"]) == {"a=b": "c", "d": "e=f"}
     with pytest.raises(PaddlexMLError, match=r"--rename 'a\\=b=c'"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from paddlex_ml.data import target_lines, targets
+from paddlex_ml.data import soft_targets, target_lines, targets
 from paddlex_ml.data.target_lines import ValueFault
 from paddlex_ml.data.targets import SparseTargets, Targets
 from tests.data.test_targets import TABLE, forms
@@ -124,6 +124,8 @@ def test_a_wrong_line_is_named(line: str, kind: str, what: str) -> None:
         ("0,7,1,0,0", True),
         ("@1,2 0.5", True),
         ("1,0,0,2", False),
+        ("1, 0, 0, 2", False),
+        ("[1, 0, -1, 0]", False),
         ("1,0,0,0,1", True),
         ("1,0,0,1,0,1", False),
         ("1,7,0", False),
@@ -183,6 +185,7 @@ def test_lists_of_which_every_line_has_one_value_more_are_told_both_causes() -> 
         ("@1;2", "@1,2"),
         ("@1\uff0c2\uff1f3", "@1,2?3"),
         ("\uff20\uff11", "@1"),
+        ("0,\u22121,1,1", "0,-1,1,1"),
     ],
 )
 def test_values_with_other_separators_or_digits_are_told_as_they_are_to_be_written(
@@ -303,3 +306,11 @@ def line_of(line: str) -> str:
     """The line as it is written: absent ids rise."""
     shown, absent = line.split("!")
     return f"{shown}!{','.join(map(str, sorted(map(int, absent.split(',')))))}"
+
+
+def test_a_repair_keeps_the_soft_values_of_its_line() -> None:
+    for line, right in (("@0,1:0.2,1", "@0,1:0.2<tab>1"), ("@1:0.2;2", "@1:0.2<tab>2")):
+        fix = soft_targets.parse([line], 3, EXPECTED).faults[0].fix
+        assert fix.endswith(f"{target_lines.WEIGHT_FIX}: {right}")
+    [fault] = soft_targets.parse(["@0:0.5 ?1"], 3, EXPECTED, "-o x=true").faults
+    assert fault.what == "the value of class 0 is '0.5', neither 0 nor 1"

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.formats import coco_json
+from paddlex_ml.formats import coco, coco_json
 from paddlex_ml.formats.coco_json import CocoContent
+from paddlex_ml.formats.collector import Options
 
 
 def decode(root: Path, content: Any) -> CocoContent:
@@ -144,3 +145,22 @@ def test_text_that_is_no_known_encoding_is_refused(tmp_path: Path) -> None:
     assert "this is not UTF-8 text" in str(caught.value)
     line = text[: text.index("é")].count("\n") + 1
     assert f"x.json:{line} (byte" in str(caught.value)
+
+
+def test_an_image_that_names_nothing_verified_is_unknown_beside_one_that_does(
+    tmp_path: Path,
+) -> None:
+    images: list[dict[str, Any]] = [{"id": i, "file_name": f"{i}.jpg"} for i in range(2)]
+    for image in images:
+        (tmp_path / image["file_name"]).touch()
+    images[0]["neg_category_ids"] = [7, 8]
+    content = {
+        "images": images,
+        "annotations": [{"image_id": 0, "category_id": 7}],
+        "categories": [{"id": i, "name": f"class {i}"} for i in (7, 8)],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    dataset = coco.read(tmp_path, Options())
+    assert dataset.lists["train"].targets.tolist() == [[1, 0], [-1, -1]]
+    told = "1 annotated category is verified as absent in the same image"
+    assert any(note.startswith(told) for note in dataset.notes)

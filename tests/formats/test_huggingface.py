@@ -205,3 +205,19 @@ def test_a_description_that_is_too_large_is_told(
     (note,) = [note for note in dataset.notes if "README.md" in note]
     assert "README.md is not read: it has " in note
     assert "at most 100 are read" in note
+
+
+def test_unknown_labels_are_kept(plant: Plant, refusal: Any) -> None:
+    text = lines(
+        {"file_name": "a.jpg", "labels": ["cat"], "unknown": ["dog"]},
+        {"file_name": "b.jpg", "labels": ["dog"], "absent": []},
+    )
+    dataset = huggingface.read(plant({"metadata.jsonl": text}, "a.jpg", "b.jpg"), Options())
+    assert dataset.lists["train"].targets.tolist() == [[1, -1], [-1, 1]]
+    table = "file_name,cat,dog,owl\na.jpg,1,-1,0\nb.jpg,0,,1\nc.jpg,0,1,1\n"
+    (root := plant({}, "a.jpg", "b.jpg", "c.jpg")).joinpath("metadata.jsonl").unlink()
+    (root / "metadata.csv").write_text(table)
+    dataset = huggingface.read(root, Options())
+    assert dataset.lists["train"].targets.tolist() == [[1, -1, 0], [0, -1, 1], [0, 1, 1]]
+    (root / "metadata.csv").write_text(table.replace("-1", "2"))
+    assert "metadata.csv:1" in refusal(huggingface.read, root)

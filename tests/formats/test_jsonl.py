@@ -314,3 +314,42 @@ def test_absent_names_the_only_classes_that_are_not_there(plant: Plant, refusal:
         assert what in refusal(jsonl.read, plant({"train.jsonl": line}, "a.jpg"))
     ours = json.dumps({"path": "a.jpg", "labels": ["cat"], "absent": 3})
     assert jsonl.read(plant({"train.jsonl": ours}, "a.jpg"), Options()).label_names == ["cat"]
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_values_of_classes_leave_unknown_what_none_of_them_says(
+    plant: Plant, refusal: Any, chosen: bool
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {"cat": 1, "dog": -1, "owl": 0},
+        {"cat": 0, "dog": 1, "owl": None},
+        {"cat": 1, "dog": None, "owl": 1},
+    ]
+
+    def read(*rows: dict[str, Any]) -> list[list[int]]:
+        paths = [f"{i}.jpg" for i in range(len(rows))]
+        pairs = zip(paths, rows, strict=True)
+        lines = [{"path": p, **(row if chosen else {"labels": row})} for p, row in pairs]
+        root = plant({"x.jsonl": "\n".join(map(json.dumps, lines))}, *paths)
+        if chosen:  # the question names every class
+            assert """'["cat", "dog", "owl"]'""" in refusal(jsonl.read, root)
+        options = Options(label_columns=["cat", "dog", "owl"]) if chosen else Options()
+        dataset = jsonl.read(root, options)
+        assert dataset.label_names == ["cat", "dog", "owl"]
+        table: list[list[int]] = dataset.lists["train"].targets.tolist()
+        return table
+
+    assert read(*rows) == [[1, -1, 0], [0, 1, -1], [1, -1, 1]]
+    nothing = {"cat": None, "dog": 1, "owl": None}
+    if not chosen:
+        # A class that a record does not name; and 1 and nothing alone.
+        assert read(rows[0], {"cat": 1, "dog": 1}) == [[1, -1, 0], [1, 1, -1]]
+        assert read({"cat": 1, "dog": None, "owl": 1}, nothing) == [[1, 0, 1], [0, 1, 0]]
+
+
+def test_minus_one_among_numbers_is_answered_with_the_form_that_holds_it(
+    plant: Plant, refusal: Any
+) -> None:
+    line = '{"path": "a.jpg", "labels": [1, -1, 0]}'
+    root = plant({"x.jsonl": line, "classes.txt": "cat\ndog\nowl\n"}, "a.jpg")
+    assert '{"cat": 1, "dog": 0, "owl": -1}' in refusal(jsonl.read, root)

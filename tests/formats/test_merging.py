@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from paddlex_ml import cli, machine_memory
-from paddlex_ml.data import annotation
+from paddlex_ml.data import annotation, renaming
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import merging
 from paddlex_ml.progress import ReportProgress, ignore_progress
@@ -89,6 +89,19 @@ def test_classes_are_united_and_what_a_set_never_looked_for_is_unknown(
         "1 image has the path of another one: now in a folder with the name of the set: "
         "second/one.jpg",
     ]
+
+
+def test_spellings_of_one_name_are_told_with_the_command_that_makes_them_one(
+    tmp_path: Path, pair: list[Path]
+) -> None:
+    names = annotation.read_labels(pair[1] / "label.txt")
+    annotation.write_labels(pair[1] / "label.txt", [n.replace("cat", "Cat") for n in names])
+    notes = merging.merge(pair, tmp_path / "merged", watch).notes
+    command = f"dataset_tools/rename_classes.py {pair[1]} --rename Cat=cat, then merge again"
+    assert f"'cat' and 'Cat' stay two classes; if they are one: {command}" in notes
+    renaming.rename_classes(pair[1], renaming.parse(["Cat=cat"]))
+    merging.merge(pair, tmp_path / "again", watch)
+    assert annotation.read_labels(tmp_path / "again" / "label.txt") == ["cat", "dog", "owl"]
 
 
 @pytest.mark.parametrize(("way", "value"), [("first", 1), ("unknown", -1), ("present", 1)])

@@ -188,3 +188,15 @@ def test_a_large_group_of_rows_is_refused(
     write(root / "train.parquet", image=["a.jpg"], labels=[["cat"]])
     monkeypatch.setattr(parquet, "LARGEST_GROUP", 10)
     assert "bytes when it is unpacked, at most 10 are read" in refusal(parquet.read, root)
+
+
+def test_unknown_labels_are_kept_also_when_images_are_unpacked(plant: Plant, write: Any) -> None:
+    root = plant({}, "a.jpg", "b.jpg")
+    named = {"labels": [["cat"], ["dog"]], "unknown": [["dog"], []]}
+    write(root / "x.parquet", path=["a.jpg", "b.jpg"], **named)
+    dataset = parquet.read(root, Options())
+    assert dataset.lists["train"].targets.tolist() == [[1, -1], [0, 1]]
+    write(root / "x.parquet", image=[PNG + b"1", PNG + b"2"], **named)
+    parquet.unpack(root, Options())
+    dataset = parquet.read(root, Options())
+    assert dataset.lists["train"].targets.tolist() == [[1, -1], [0, 1]]

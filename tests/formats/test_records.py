@@ -12,12 +12,10 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import jsonl
 from paddlex_ml.formats.collector import Collector, Options
 from paddlex_ml.formats.records import (
-    UnusableRecord,
     choose_tables,
     find_subset,
     is_one_hot,
     match_names,
-    parse_labels,
 )
 
 Plant = Callable[..., Path]
@@ -68,34 +66,6 @@ def test_files_that_may_be_the_wrong_ones_are_refused(
 ) -> None:
     with pytest.raises(PaddlexMLError, match=what):
         choose_tables(Collector(plant({}), Options()), files, "x file")
-
-
-@pytest.mark.parametrize(
-    ("value", "labels"),
-    [
-        ("cat", "cat"), (" a, b ", "a, b"), ("", ""), (3, [3]), (2.0, [2]), ([], []),
-        (["a ", "b"], ["a", "b"]), ([0, 2.0], [0, 2]), ("[1, 2]", [1, 2]), ("['a']", ["a"]),
-        ("[a]", "[a]"), ([{"name": "a"}, {"name": "b"}], ["a", "b"]), ({"a": 1, "b": 0}, ["a"]),
-        ({"name": ["a", "b"]}, ["a", "b"]), ([{"category_id": 1}], [1]), ({"a": True}, ["a"]),
-        ([["a"], ["b"]], ["a", "b"]), ({"bbox": [[1]], "categories": [4, 4]}, [4]),
-        ([1, 1], [1, 1]), ([{"name": "a"}, {"name": "a"}], ["a"]), ({"name": "a"}, ["a"]),
-    ],
-)  # fmt: skip
-def test_labels_of_all_kinds_are_parsed(value: Any, labels: Any) -> None:
-    assert parse_labels(value) == labels
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        *(None, 1.5, True, {}, [1, "a"], [None], {"a": 2}, float("nan")),
-        *([[2**61 - 1], [0]], 1e300, f"[{2**61 - 1}]", "[" + "1, " * 100_000 + "1]"),
-    ],
-    ids=lambda value: repr(value)[:20],
-)
-def test_what_is_no_label_is_refused(value: Any) -> None:
-    with pytest.raises(UnusableRecord):
-        parse_labels(value)
 
 
 @pytest.mark.parametrize(

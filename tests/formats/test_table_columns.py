@@ -300,3 +300,32 @@ def test_numbers_of_a_column_of_other_things_are_no_images(plant: Plant) -> None
     assert not csv_table.recognise(Inventory(root))
     (root / "results.csv").write_text(text.replace("epoch", "image"), encoding="utf-8")
     assert csv_table.recognise(Inventory(root)) == "results.csv, a table of images"
+
+
+def test_a_column_without_a_value_is_unknown_beside_one_that_says_what_is_absent(
+    table: Callable[..., SourceDataset],
+) -> None:
+    dataset = table("cat,dog,owl", "1,,0", "0,,1", ",,0", "1,,0")
+    assert dataset.label_names == ["cat", "dog", "owl"]
+    assert dataset.lists["train"].targets[:, 1].tolist() == [-1] * 4
+    assert dataset.account.unknown == 5
+    notes = [note for note in dataset.notes if "empty cells" in note]
+    assert [note.partition(", are")[0] for note in notes] == [
+        "5 empty cells, in dog (4), cat (1)",
+    ]
+    dataset = table("cat,dog,owl", "1,,", ",,1", "1,,", "1,,")  # 1 and nothing: nothing means no
+    assert dataset.account.unknown == 0
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "None", "<NA>", "#N/A"])
+def test_what_programs_write_for_no_value_is_an_empty_cell(
+    table: Callable[..., SourceDataset], word: str
+) -> None:
+    dataset = table("cat,dog", f"1,{word}", "0,1", f"{word},0", "-1,1")
+    assert dataset.lists["train"].targets.tolist() == [[1, -1], [0, 1], [-1, 0], [-1, 1]]
+    assert any(note.startswith("2 empty cells, in dog (1), cat (1), ") for note in dataset.notes)
+
+
+def test_an_empty_column_of_names_is_no_class(table: Callable[..., SourceDataset]) -> None:
+    rows = ("owl,", "dog,", "owl,", "owl,")
+    assert table("tag1,tag2", *rows, label_columns=["tag1", "tag2"]).label_names == ["dog", "owl"]

@@ -280,3 +280,22 @@ def test_lists_of_label_numbers_with_a_comma_too_many_are_not_taken_for_ours(
     assert names == ["0 cat", "1 dog", "2 bird"]
     shown = (tmp_path / "train.txt").read_text().splitlines()
     assert shown[:2] == ["im/0.png\t0,1,0", "im/1.png\t1,0,1"]
+
+
+def test_a_short_list_beside_one_of_ours_does_not_take_its_place(
+    plant: Plant, refusal: Any
+) -> None:
+    files = {"train.txt": "a.jpg\t1,0,-1\nb.jpg\t0,1,1\n", "val.txt": "c.jpg\t1,1,-1\n"}
+    root = plant({**files, "classes.txt": "cat\ndog\nowl\n"}, "a.jpg", "b.jpg", "c.jpg")
+    assert text_list.recognise(Inventory(root)) == ""
+    assert "in the form of this toolkit already" in refusal(text_list.read, root)
+
+
+def test_a_number_left_out_is_no_number_less(plant: Plant, refusal: Any) -> None:
+    names = {"classes.txt": "cat\ndog\nowl\n"}
+    for text in ("a.jpg 1,,0\nb.jpg 0,1,1\n", "a.jpg 1,0,\nb.jpg 0,1,1\n"):
+        message = refusal(text_list.read, plant({"x.txt": text, **names}, "a.jpg", "b.jpg"))
+        assert "has a comma without a number" in message
+        assert "x.txt:1" in message
+    root = plant({"x.txt": "a.jpg 2,0,\nb.jpg 1\n", **names}, "a.jpg", "b.jpg")
+    assert text_list.read(root, Options()).lists["train"].targets.tolist() == [[1, 0, 1], [0, 1, 0]]

@@ -114,3 +114,12 @@ def test_a_tar_that_breaks_off_is_not_taken_for_an_unpacked_one(plant: Plant, re
     content = content[:at] + b"\xff" * 512 + content[at + 512 :]
     root = plant({"x.tar": content})
     assert "the images are inside 1 tar file: x.tar" in refusal(webdataset.read, root)
+
+
+def test_unknown_labels_are_kept(plant: Plant) -> None:
+    files = {
+        "train/a.json": '{"labels": ["cat"], "unknown": ["dog"]}',
+        "train/b.json": '{"labels": ["dog"], "absent": []}',
+    }
+    dataset = webdataset.read(plant(files, "train/a.jpg", "train/b.jpg"), Options())
+    assert dataset.lists["train"].targets.tolist() == [[1, -1], [-1, 1]]

@@ -215,6 +215,13 @@ class LabelSaver:
             * (number > 0),
             "".join(f"; {n} left out: {why}" for why, n in self._left_out.items()),
         )
+        hidden = targets.labels_per_image(values, unknown=True) == len(self._names)
+        if bare := int(np.count_nonzero(hidden)):
+            _log.warning(
+                "no label of %s is certain: nothing is learned from %s. Two scores nearer to each "
+                "other in %s make more labels certain",
+                *(count(bare, "added image"), "it" if bare == 1 else "them", _KEY),
+            )
         if paths:
             _log.info("to take them out again: %s", journal.undo_command(self._root))
         file = (self._root / annotation.TRAIN_FILE).as_posix()

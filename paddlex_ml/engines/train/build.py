@@ -12,8 +12,8 @@ from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.config.fingerprint import fingerprint
 from paddlex_ml.config.schema import Config
 from paddlex_ml.config.validation import override
-from paddlex_ml.data import annotation
-from paddlex_ml.data.annotation import MLClsDataset
+from paddlex_ml.data import annotation, targets
+from paddlex_ml.data.annotation import ImageList, MLClsDataset
 from paddlex_ml.distributed.group import ProcessGroup
 from paddlex_ml.engines.train import label_estimates, pretrained, resume, start, teachers
 from paddlex_ml.engines.train.plan import compose_plan
@@ -113,6 +113,29 @@ def refuse_unfit_lists(config: Config, dataset: MLClsDataset, group: ProcessGrou
             where=str(dataset.root / annotation.TRAIN_FILE),
             fix="-o Global.device=auto trains in one process",
         )
+    if config.Train.teacher is None:
+        only_present = config.Train.single_positive and config.Train.unknown_labels != "negative"
+        _refuse_unknown_list(dataset.train, only_present=only_present)
+
+
+def _refuse_unknown_list(train: ImageList, *, only_present: bool) -> None:
+    """Raise PaddlexMLError where nothing is known of any image that a training counts."""
+    values = train.values
+    if train.weights is not None:
+        values = targets.take(values, train.weights > 0)
+    counts = targets.count(values)
+    if (counts.present if only_present else counts.known).any() or train.soft is not None:
+        return
+    what = "every label of train.txt is unknown"
+    fix = "write 1 where an image shows the class and 0 where it does not, at least for some"
+    if only_present and counts.known.any():
+        what = "no image of train.txt shows a class, and Train.single_positive reads 0 as unknown"
+        fix = "write 1 where an image shows the class"
+    raise PaddlexMLError(
+        f"{what}: there is nothing to learn from",
+        where=str(train.root / annotation.TRAIN_FILE),
+        fix=fix,
+    )
 
 
 def load_kernels(config: Config, model: str) -> None:

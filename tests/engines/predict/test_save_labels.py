@@ -98,6 +98,17 @@ def test_scores_become_labels_unknown_ones_and_absent_ones(
     assert (folder / "train.txt").read_text() == "a.png\t1,0,1\n"
 
 
+def test_images_of_which_no_label_is_certain_are_told(
+    trained: Path, tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configure(
+        trained, tmp_path, folder, input=str(folder / "more"), save_labels=(0.0, 1.0)
+    )
+    assert predict(config)["labels"]["unknown"] == 9
+    told = "no label of 3 added images is certain: nothing is learned from them"
+    assert any(text.startswith(told) for text in caplog.messages)
+
+
 def test_images_that_a_list_names_stay_as_they_are(
     trained: Path, tmp_path: Path, folder: Path
 ) -> None:

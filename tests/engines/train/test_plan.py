@@ -303,6 +303,29 @@ def test_assumed_absent_labels_are_absent_for_all_that_counts_them(
     assert ((targets.numpy() > 0) & (targets.numpy() < 1)).any()
 
 
+@pytest.mark.parametrize("make", [data_targets.dense, data_targets.to_sparse])
+def test_a_list_of_which_nothing_is_known_is_refused_before_a_model_is_built(
+    config_of: Any, partly: MLClsDataset, make: Any
+) -> None:
+    def judge(cells: np.ndarray, *overrides: str, **more: Any) -> None:
+        train = ImageList(partly.root, partly.train.paths, make(cells.astype(np.int8)), **more)
+        dataset = MLClsDataset(partly.root, partly.label_names, train, partly.val)
+        build.refuse_unfit_lists(config_of(*overrides), dataset, ProcessGroup())
+
+    hidden, weights = np.full_like(CELLS, UNKNOWN), np.zeros(len(CELLS), np.float32)
+    with pytest.raises(PaddlexMLError, match=r"every label of train\.txt is unknown"):
+        judge(hidden)
+    judge(hidden, "Train.teacher=[other_run]")  # its scores teach
+    one = hidden.copy()
+    one[0, 0] = 0
+    judge(one)
+    weights[1:] = 1
+    with pytest.raises(PaddlexMLError, match=r"every label of train\.txt is unknown"):
+        judge(one, weights=weights)  # the only known image does not count
+    with pytest.raises(PaddlexMLError, match=r"Train\.single_positive reads 0 as unknown"):
+        judge(one, "Train.single_positive=true")
+
+
 def test_lists_that_nothing_is_unknown_in_are_trained_as_before(
     config_of: Any, toy: Path, caplog: Any
 ) -> None:

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one record of a format says of its image: labels of any kind -> names, numbers or values."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from paddlex_ml.formats.table_cells import SURE, cut
+
+Labels: TypeAlias = str | list[str] | list[int] | dict[str, Any]
+"""A text, which may be several names; names; numbers of classes; or class -> 1, 0, -1 or None."""
+DIGITS = 9
+"""Of the number of a class."""
+_NAME_KEYS = (
+    *("name", "label", "displayName", "class", "class_name"),
+    *("category", "category_id", "categories"),
+)
+OTHER_KEYS = ("unknown", "absent")
+"""Where a record has classes that are no labels."""
+_VALUES = (0, 1, -1)
+_LONGEST_LIST = 2**18  # letters of a list in a text: parsed, each takes a hundred times its bytes
+
+
+class UnusableRecord(Exception):
+    """Why a record cannot be used, in words for the user; `fix` where the format's is not right."""
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(what)
+        self.fix = fix
+
+
+def parse_labels(value: object) -> Labels:
+    """Labels of any of the usual kinds: a name, a number, a list of these, objects with a name, or
+    an object with a value for each class: 1, 0, -1 or none. Raises UnusableRecord for others."""
+    if isinstance(value, str):
+        text = value.strip()
+        if not (text.startswith("[") and text.endswith("]")):
+            return text
+        if len(text) > _LONGEST_LIST:
+            what = f"{len(text):,} letters, at most {_LONGEST_LIST:,} are read"
+            raise UnusableRecord(f"a list of labels that is written as text has {what}")
+        try:  # a list that was written as text: "['cat', 'dog']"
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return text
+    if isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:
+        if abs(value) >= 10**DIGITS:  # Python gives many of them one hash
+            raise UnusableRecord(f"no class has the number {value!r:.40}")
+        return [int(value)]
+    if isinstance(value, dict):
+        if key := next((key for key in _NAME_KEYS if key in value), ""):
+            return _flatten([parse_labels(value[key])], value)
+        if value and all(flag in (*_VALUES, None) for flag in value.values()):
+            return value
+    if isinstance(value, list):
+        if all(isinstance(item, str) for item in value):
+            return [item.strip() for item in value]
+        if all(isinstance(item, int | float) for item in value):
+            return [int(number) for item in value for number in parse_labels(item)]
+        return _flatten([parse_labels(item) for item in value], value)
+    raise UnusableRecord(f"the labels are not a list of names: {value!r:.40}")
+
+
+def _flatten(parsed: Iterable[Labels], value: object) -> list[str] | list[int]:
+    """Labels of several objects, each once: 0 and 1 for each class would come more than once."""
+    flat: dict[str | int, None] = {}
+    for labels in parsed:
+        flat.update(dict.fromkeys(list_shown(labels)))
+    names = [label for label in flat if isinstance(label, str)]
+    if names and len(names) < len(flat):
+        raise UnusableRecord(f"the labels are names and numbers: {value!r:.40}")
+    return names or [label for label in flat if isinstance(label, int)]
+
+
+def list_shown(labels: Labels) -> Sequence[str | int]:
+    """The labels one by one; of values for each class, the classes with 1."""
+    if isinstance(labels, dict):
+        return [name.strip() for name, value in labels.items() if value == 1]
+    return [labels] if isinstance(labels, str) else labels
+
+
+def read_others(
+    record: Mapping[str, Any], labels: Labels, chosen: Sequence[str] = ()
+) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """The classes of the keys `unknown` and `absent` of a record, which are no labels; None: there
+    is no `absent`. `chosen` are keys that have labels. Raises UnusableRecord where they say what
+    cannot be."""
+    unknown, absent = (_read_names(record, key, chosen) for key in OTHER_KEYS)
+    if unknown is not None and absent is not None:
+        fix = "keep `unknown` (all others are absent), or `absent` (all others are unknown)"
+        raise UnusableRecord("the line has both `unknown` and `absent`", fix)
+    key = "unknown" if absent is None else "absent"
+    if both := set(unknown or absent or ()).intersection(list_shown(labels)):
+        name = min(map(str, both))
+        fix = f"keep it in the labels where the image shows the class, else in `{key}`"
+        raise UnusableRecord(f"{name!r} is a label of the image, and in `{key}`", fix)
+    return unknown or (), absent
+
+
+def _read_names(
+    record: Mapping[str, Any], key: str, chosen: Sequence[str]
+) -> tuple[str, ...] | None:
+    given = record.get(key) if key not in chosen else None
+    if not isinstance(given, str | list):
+        return None
+    labels = parse_labels(given)
+    names = list(cut(labels, SURE)) if isinstance(labels, str) else list_shown(labels)
+    if any(not isinstance(name, str) for name in names):
+        raise UnusableRecord(f"`{key}` is not a list of class names: {given!r:.40}")
+    return tuple(map(str, names))
