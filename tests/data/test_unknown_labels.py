@@ -80,8 +80,8 @@ def test_the_log_the_result_and_the_page_tell_it(
     assert msgspec.to_builtins(result)["report"]["unknown_labels"]["train"]["labels"] == 10
     write_set(folder, ROWS, ["1,0,1,1", "0,1,0,-1"])
     check_dataset.run(configure(folder, tmp_path / "output2"))
-    told = "val.txt: 1 label is unknown (12.5 %): an evaluation leaves out such labels"
-    assert told in caplog.messages
+    of_val = "val.txt: 1 label is unknown (12.5 %): an evaluation leaves out such labels"
+    assert of_val in caplog.messages
     page = (tmp_path / "output" / "check_dataset" / "report.html").read_text("utf-8")
     assert "10 pairs of image and class (35.7 %) are unknown" in page
     rows = page.partition("Images where a class is known:")[2].partition("</table>")[0]
