@@ -202,5 +202,5 @@ def test_the_card_says_which_thresholds_predictions_use(
     assert saved != default
     assert rest == ["predictions do not use them", "predictions use them"]
     assert after("evaluate", *keys) == (saved, "predictions use them", "predictions use them")
-    new = after("export")
-    assert new == (default, "predictions do not use them", "predictions do not use them")
+    of_same_weights = after("export")
+    assert of_same_weights == (saved, "predictions use them", "predictions use them")
