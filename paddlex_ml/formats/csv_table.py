@@ -86,7 +86,7 @@ from paddlex_ml.formats.csv_sources import (
     is_unused,
     list_candidates,
 )
-from paddlex_ml.formats.flag_cells import BLANK, FALSE, MINUS, TRUE, is_blank, matcher
+from paddlex_ml.formats.flag_cells import BLANK, FALSE, MINUS, TRUE, fold, is_blank, matcher
 from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.subsets import (
     SourceTable,
@@ -223,7 +223,7 @@ class _TableReader:
         """Find which cells of columns of one class are unknown, and tell what counts as what."""
         collector, chosen = self._collector, self._options.uncertain
         said = {
-            name: {cell.casefold() for cell in self._values[table.keys[i]]}
+            name: {fold(cell) for cell in self._values[table.keys[i]]}
             for table, roles in zip(self._tables, self._roles, strict=True)
             for i, name in roles.flags.items()
         }
@@ -320,7 +320,7 @@ class _TableReader:
         if self._options.label_value is not None:
             is_yes = matcher(self._options.label_value)
         else:
-            is_yes = lambda cell: cell.casefold() in TRUE  # noqa: E731
+            is_yes = lambda cell: fold(cell) in TRUE  # noqa: E731
         seen: set[str] = set()
         classes: list[str] = []
         counts: Counter[tuple[str, str]] = Counter()
@@ -339,10 +339,11 @@ class _TableReader:
                 where = f"{table.name}:{row.number}"
                 unknown: list[str] = []
                 for name, cell in zip(compress(flags, told), compress(values, told), strict=True):
+                    cell = fold(cell)
                     if cell in MINUS and name in self._uncertain:
                         counts[name, "-1"] += 1
                         labels += [name] * (self._options.uncertain == "positive")
-                    if cell.casefold() in self._open.get(name, ()):
+                    if cell in self._open.get(name, ()):
                         unknown.append(name)
                         counts[name, ""] += cell not in MINUS
                 for column in roles.names:
@@ -363,11 +364,11 @@ class _TableReader:
             return
         for column, name in roles.flags.items():
             values = self._values[table.keys[column]]
-            if not {value for value in values if value.casefold() not in TRUE | FALSE}:
+            if not {value for value in values if fold(value) not in TRUE | FALSE}:
                 continue
             for row in table.rows:
                 cell = row.cells[column]
-                if cell.casefold() not in TRUE | FALSE:
+                if fold(cell) not in TRUE | FALSE:
                     text = f"the value of {name} is {cell[:40]!r}, neither 0 nor 1"
                     where = table.locate(row)
                     self._collector.add_fault("value other than 0 or 1", where, text, _ONE_HOT)

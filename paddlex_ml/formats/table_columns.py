@@ -25,6 +25,7 @@ from paddlex_ml.formats.flag_cells import (
     FALSE,
     KINDS,
     TRUE,
+    fold,
     is_blank,
     is_flag,
     matcher,
@@ -187,7 +188,7 @@ class ColumnChooser:
             return {}
         if name in _SUBSET_FLAGS and is_flag(values):
             true, false = _SUBSET_FLAGS[name]
-            words = {value: true if value.casefold() in TRUE else false for value in values}
+            words = {value: true if fold(value) in TRUE else false for value in values}
             return words | {value: "" for value in values if value and is_blank({value})}
         words = {
             value: parse_subset(value) or _SUBSET_WORDS.get(value.strip().casefold(), "")
@@ -261,9 +262,9 @@ class ColumnChooser:
     def _is_broken_flag(self, column: int) -> bool:
         """Whether half of the cells that are not empty are 0 or 1, but others are not."""
         values = self._values[column]
-        if len(values) > KINDS or not is_flag({v for v in values if v.casefold() in TRUE | FALSE}):
+        if len(values) > KINDS or not is_flag({v for v in values if fold(v) in TRUE | FALSE}):
             return False
-        cells = [row.cells[column].casefold() for row in self._table.rows]
+        cells = [fold(row.cells[column]) for row in self._table.rows]
         filled = [cell for cell in cells if cell not in BLANK]
         return 2 * sum(cell in TRUE | FALSE for cell in filled) >= len(filled)
 
@@ -337,7 +338,7 @@ class ColumnChooser:
 
     def _may_deny(self, column: int) -> bool:
         """Whether 0 in a column may mean that the label of its row is not there."""
-        values = self._values[column]
+        values = set(map(fold, self._values[column]))
         weighs = simplify(self._columns[column]).split("_")[-1] in WEIGHTS
         several = len(self._values[self._roles.image]) < len(self._table.rows)
         may = weighs or (several and not self._is_named_as_other(column))

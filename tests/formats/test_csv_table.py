@@ -388,6 +388,17 @@ CHEXPERT = (
 )
 
 
+@pytest.mark.parametrize(
+    "cells", [["1.00", "0.00", "-1.00"], ["1.0e+00", "0e0", "-1.0E+00"], ["+1", "-0", "-1.0"]]
+)
+def test_numbers_of_all_forms_are_values_of_a_class(plant: Plant, cells: list[str]) -> None:
+    one, zero, minus = cells
+    table = f"image,cat,dog\na.jpg,{one},{zero}\nb.jpg,{zero},{minus}\nc.jpg,,{one}\n"
+    dataset = csv_table.read(plant({"x.csv": table}, "a.jpg", "b.jpg", "c.jpg"), Options())
+    assert dataset.label_names == ["cat", "dog"]
+    assert dataset.lists["train"].targets.tolist() == [[1, 0], [0, -1], [-1, 1]]
+
+
 @pytest.mark.parametrize("uncertain", [None, "unknown", "positive", "negative"])
 def test_the_table_of_chexpert_keeps_what_its_authors_were_not_certain_of(
     plant: Plant, uncertain: Any
