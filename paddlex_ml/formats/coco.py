@@ -47,6 +47,7 @@ from __future__ import annotations
 
 import gc
 import re
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -168,10 +169,26 @@ def _read_file(source: CocoSource, collector: Collector) -> _CocoFile:
     ]
     _note_label_studio(content, source, collector)
     rows, uses = _replace_category_ids(labels, first_use, source, collector)
-    root_name, absent = _find_root(content.categories), list(map(coco_json.read_absent, images))
-    if any(each is not None for each in absent):  # of an image without them nothing is verified
-        absent = [set() if each is None else each for each in absent]
+    root_name, absent = _find_root(content.categories), _read_absent(images, source, collector)
     return _CocoFile(source, images, ids, rows, categories, root_name, uses, absent)
+
+
+def _read_absent(
+    images: list[CocoImage], source: CocoSource, collector: Collector
+) -> list[set[Id | None] | None]:
+    """The categories that are verified as absent, image by image, as in `_CocoFile`."""
+    absent: list[set[Id | None] | None] = []
+    for index, image in enumerate(images):
+        try:
+            absent.append(coco_json.read_absent(image))
+        except msgspec.DecodeError:
+            text = "neg_category_ids is not a list of category ids"
+            fix = "write a list such as [3, 17], or [] where none is verified as absent"
+            collector.add_fault("malformed ids", _locate(source, index, image), text, fix)
+            absent.append(None)
+    if any(each is not None for each in absent):  # of an image without them nothing is verified
+        return [set() if each is None else each for each in absent]
+    return absent
 
 
 def _read_id(written: WrittenId, source: CocoSource, entry: str, collector: Collector) -> Id:
@@ -345,6 +362,7 @@ def _check_uses(files: list[_CocoFile], names: dict[Id, str], collector: Collect
 
 def _add_images(files: list[_CocoFile], names: dict[Id, str], collector: Collector) -> None:
     chosen, open_images, disputed = collector.options.uncertain, 0, 0
+    unnamed: Counter[Id | None] = Counter()  # ids that are verified as absent, of no category
     done, total = 0, sum(len(file.images) for file in files)
     progress = collector.options.progress
     divided = len({file.source.list_name for file in files}) > 1
@@ -358,6 +376,7 @@ def _add_images(files: list[_CocoFile], names: dict[Id, str], collector: Collect
             absent = file.absent[index]
             open_images += absent is not None
             disputed += len((absent or set()).intersection(labels))
+            unnamed.update((absent or set()) - names.keys())
             denied = None if absent is None or chosen == "negative" else names.keys() & absent
             collector.add(name, image.file_name, folders, labels, where, absent=denied)
             done += 1
@@ -381,6 +400,11 @@ def _add_images(files: list[_CocoFile], names: dict[Id, str], collector: Collect
     elif chosen is not None:
         text = "convert.uncertain has no effect: no image names classes verified as absent"
         collector.notes.append(f"{text} (neg_category_ids)")
+    if unnamed:
+        what = count(unnamed.total(), "id", "ids")
+        shown = first_names([repr(i) for i in unnamed if i is not None] or ["no whole number"], 5)
+        text = f"in neg_category_ids of no category, left out: {shown}"
+        collector.notes.append(f"{what} {text}")
 
 
 def _locate(source: CocoSource, index: int, image: CocoImage) -> str:

@@ -114,12 +114,12 @@ def order(value: Id) -> tuple[int, Id]:
 
 def read_absent(image: CocoImage) -> set[Id | None] | None:
     """The categories that somebody looked for in an image of LVIS, and did not find; None where the
-    file does not say that, as COCO does not. The text of the file is not kept."""
-    text, image.neg_category_ids = image.neg_category_ids, msgspec.Raw(b"")
-    try:
-        return set(map(to_id, msgspec.json.decode(text, type=list[WrittenId])))
-    except msgspec.DecodeError:
+    file does not say that, as COCO does not. The text of the file is not kept. Raises
+    msgspec.DecodeError for a list of other things than ids."""
+    text, image.neg_category_ids = bytes(image.neg_category_ids), msgspec.Raw(b"")
+    if not text.startswith(b"["):
         return None
+    return set(map(to_id, msgspec.json.decode(text, type=list[WrittenId])))
 
 
 def is_flat(box: msgspec.Raw) -> bool:

@@ -99,6 +99,10 @@ class ImageLabels:
             unknown = (self.unknown | other.unknown) - (self.absent or other.absent or set())
         return ImageLabels(shown, unknown)
 
+    def find_disputed(self, other: ImageLabels) -> set[Hashable]:
+        """The classes that one of the two shows, and the other says by name is absent."""
+        return self.shown & (other.absent or set()) | other.shown & (self.absent or set())
+
 
 @dataclass
 class Collector:
@@ -118,7 +122,8 @@ class Collector:
         self._guessed: dict[str, GuessedImage] = {}  # by the path that was taken for the image
         self._taken: dict[tuple[str, ...], str] = {}  # name and folders -> path by a guess
         self._disputed: set[str] = set()  # paths that were taken for two images, neither its own
-        self._again = 0
+        self._again: set[str] = set()
+        self._disputed_labels: dict[tuple[str, Hashable], None] = {}  # path and label
         self._missing: list[str] = []
         self._slips_looked_for = 0
 
@@ -181,7 +186,8 @@ class Collector:
         new = ImageLabels(set(labels), set(unknown), None if absent is None else set(absent))
         row = self._rows[name].get(path)
         if row is not None:
-            self._again += 1
+            self._again.add(path)
+            self._disputed_labels |= {(path, label): None for label in row.find_disputed(new)}
             new = row.merge(new)
         self._rows[name][path] = new
         return path
@@ -296,17 +302,22 @@ class Collector:
             lists[name] = ImageList(self.root, list(rows), values)
             labelled |= {path: bool(row.shown) for path, row in rows.items()}
         self._close_account(names, lists, labelled)
-        notes = list(self.notes)
-        if self._missing:
-            named = first_names(self._missing, 5)
-            notes.append(
-                f"{count(len(self._missing), 'image is', 'images are')} not there, left "
-                f"out: {named}"
-            )
-        if self._again:
-            named = count(self._again, "image is", "images are")
-            notes.append(f"{named} named more than once: their labels were merged")
+        disputed = [(path, order[key]) for path, key in self._disputed_labels if key in order]
+        notes = [*self.notes, *self._tell_rows([f"{names[i]} in {path}" for path, i in disputed])]
         return SourceDataset(names, lists, list(retire), notes, self.account)
+
+    def _tell_rows(self, disputed: Sequence[str]) -> Iterator[str]:
+        """What to tell of images that were left out or came again, and of labels in dispute."""
+        if self._missing:
+            named = count(len(self._missing), "image is", "images are")
+            yield f"{named} not there, left out: {first_names(self._missing, 5)}"
+        if self._again:
+            named = count(len(self._again), "image is", "images are")
+            yield f"{named} named more than once: their labels were merged"
+        if disputed:
+            what = count(len(disputed), "label is", "labels are")
+            text = "present by one record of an image and absent by another: present counts"
+            yield f"{what} {text}: {first_names(disputed, 5)}"
 
     def _list_absent(
         self,

@@ -35,6 +35,7 @@ from paddlex_ml import program
 from paddlex_ml.data.image_finder import Guess
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset, check_class_name
+from paddlex_ml.formats.flag_cells import fold
 from paddlex_ml.formats.subsets import SPELLINGS, assign_lists, parse_subset
 from paddlex_ml.formats.table_files import Table, peek, read_tables
 from paddlex_ml.wording import count
@@ -123,7 +124,7 @@ class _OpenImagesReader:
         for table in tables:
             if "confidence" in _fold(table):
                 column = _fold(table).index("confidence")
-                are_denied |= any(row.cells[column] in ("0", "0.0") for row in table.rows)
+                are_denied |= any(fold(row.cells[column]) == "0" for row in table.rows)
         self._is_open = are_denied and chosen != "negative"
         note = "a class without a row for an image is absent: no table has a Confidence of 0"
         if self._is_open:
@@ -188,8 +189,8 @@ class _OpenImagesReader:
             if source is not None and row.cells[source].casefold() == "machine":
                 collector.account.drop(table.path, _MACHINE)
                 continue
-            value = row.cells[confidence] if confidence is not None else "1"
-            if value not in ("1", "0", "1.0", "0.0"):
+            value = fold(row.cells[confidence]) if confidence is not None else "1"
+            if value not in ("1", "0"):
                 text = f"the confidence is {value[:40]!r}, neither 0 nor 1"
                 fix = "use the tables of labels that people verified (human-imagelabels)"
                 where = table.locate(row)
@@ -200,11 +201,11 @@ class _OpenImagesReader:
                 collector.account.drop(table.path, "of the test subset")
                 continue
             done.add(name)
-            if value in ("0", "0.0"):
+            if value == "0":
                 self._absent[key] += 1
             else:
                 self._present[key] = None
-            labels = [key] if value in ("1", "1.0") else []
+            labels = [key] if value == "1" else []
             denied = [key] if self._is_open and not labels else []
             collector.add(
                 *(lists[subset], name, _list_folders(subset), labels, table.locate(row)),

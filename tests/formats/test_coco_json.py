@@ -164,3 +164,22 @@ def test_an_image_that_names_nothing_verified_is_unknown_beside_one_that_does(
     assert dataset.lists["train"].targets.tolist() == [[1, 0], [-1, -1]]
     told = "1 annotated category is verified as absent in the same image"
     assert any(note.startswith(told) for note in dataset.notes)
+
+
+def test_ids_of_no_category_that_are_verified_as_absent_are_told(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").touch()
+    image: dict[str, Any] = {"id": 1, "file_name": "1.jpg", "neg_category_ids": [7, 77, 1.5]}
+    content = {
+        "images": [image],
+        "annotations": [{"image_id": 1, "category_id": 8}],
+        "categories": [{"id": i, "name": f"class {i}"} for i in (7, 8, 9)],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    dataset = coco.read(tmp_path, Options())
+    assert dataset.lists["train"].targets.tolist() == [[0, 1, -1]]
+    assert "2 ids in neg_category_ids of no category, left out: 77" in dataset.notes
+    image["neg_category_ids"] = [7, [8]]
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    with pytest.raises(PaddlexMLError, match="neg_category_ids is not a list of category ids") as e:
+        coco.read(tmp_path, Options())
+    assert "train.json: images[0] (id 1)" in str(e.value)

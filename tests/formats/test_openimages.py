@@ -45,6 +45,17 @@ def test_verified_labels_are_read(plant: Plant, labels: Any) -> None:
     assert "a class without a row for an image is unknown" in dataset.notes[0]
 
 
+def test_a_label_that_one_table_has_and_another_denies_is_told(plant: Plant) -> None:
+    boxes = BOX_HEADER + "a1,xclick,/m/02,1.00,0.1,0.2,0.3,0.4,0,0\n"
+    dataset = openimages.read(
+        plant({**FILES, "train-annotations-bbox.csv": boxes}, *IMAGES), Options()
+    )
+    assert dataset.lists["train"].targets.tolist() == [[1, 1, 1], [1, -1, -1]]
+    told = "1 label is present by one record of an image and absent by another: present counts"
+    assert f"{told}: Zebra in train/a1.jpg" in dataset.notes
+    assert "2 images are named more than once: their labels were merged" in dataset.notes
+
+
 def test_a_class_without_a_row_may_count_as_absent(plant: Plant, refusal: Any) -> None:
     root = plant(FILES, *IMAGES)
     dataset = openimages.read(root, Options(uncertain="negative"))
