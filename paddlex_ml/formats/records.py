@@ -178,7 +178,7 @@ def finish_records(
         folders = sorted({record.table.path.rpartition("/")[0] for record in used})
         names = read_class_names(collector, folders, [record.table.path for record in used])
     if number:
-        labels = _name_numbers(collector, used, number, names, are_ids)
+        used, labels = _name_numbers(collector, used, number, names, are_ids)
     else:
         labels = _split_texts(collector, used, set(names or ()))
     collector.raise_faults()
@@ -258,8 +258,9 @@ def _name_numbers(
     first: ImageRecord,
     names: Sequence[str] | None,
     are_ids: bool,
-) -> list[list[str]]:
-    """Names for numbers, which are ids of classes, or 0 or 1 for each class."""
+) -> tuple[list[ImageRecord], list[list[str]]]:
+    """Names for numbers, which are ids of classes, or 0 or 1 for each class. There, -1 beside 0 is
+    unknown. Returns the records with what is unknown, and their labels."""
     rows = [[label for label in record.labels if isinstance(label, int)] for record in records]
     pairs = zip(records, rows, strict=True)
     if named := next((record for record, row in pairs if len(row) < len(record.labels)), None):
@@ -269,50 +270,72 @@ def _name_numbers(
         text = f"the labels are {kinds[0]}, but {kinds[1]} in {other.where}"
         fix = "write names everywhere, or numbers everywhere"
         collector.add_fault("names and numbers", here.where, text, fix)
-        return []
+        return records, []
     highest = max((max(row) for row in rows if row), default=0)
     vectors = False if are_ids else is_one_hot(rows)
+    size = max(map(len, rows), default=0)
     if names is None:
-        size = len(first.labels) if vectors else highest + 1
+        needed = size if vectors else highest + 1
         text = "the labels are numbers, and no file names the classes"
         fix = f"write {CLASS_FILE} into the data set folder: one name a line, first that of class 0"
         collector.add_fault(
-            "classes without names", first.where, text, f"{fix} ({count(size, 'line')})"
+            "classes without names", first.where, text, f"{fix} ({count(needed, 'line')})"
         )
-        return []
-    if vectors is None and len(names) == 2:
-        text = "the two numbers may be ids of classes, or 0 or 1 for each of the two classes"
+        return records, []
+    if vectors is None and len(names) == size:
+        text = "the numbers may be ids of classes, or 0 or 1 for each of the "
+        text += f"{count(size, 'class', 'classes')}"
         fix = "write the names of the classes instead of numbers"
+        if [] in rows:
+            fix += ", or 0 for each class of an image that shows none"
         collector.add_fault("numbers of two meanings", first.where, text, fix)
-    result: list[list[str]] = []
+    hidden = -1 if vectors and any(0 in row for row in rows) else None
+    result: list[tuple[ImageRecord, list[str]]] = []
     for record, row in zip(records, rows, strict=True):
-        if vectors and row and len(row) != len(names):
-            text = f"{count(len(row), 'value is', 'values are')} there, "
-            text += f"but {count(len(names), 'class has a name', 'classes have a name')}"
-            fix = "write 0 or 1 for each class, and one name for each"
-            collector.add_fault("number of values", record.where, text, fix)
         ids = [i for i, value in enumerate(row) if value == 1] if vectors else row
-        if wrong := [i for i in ids if not 0 <= i < len(names) or not names[i]]:
-            text = f"no class has the number {wrong[0]}: {len(names)} have names, counted from 0"
-            fix = "add its name; where ids begin with 1, write the id before each name: 1 cat"
-            if wrong[0] == -1:
-                fix = 'name the classes of values, {"cat": 1, "dog": 0, "owl": -1}, or write lists '
-                fix += "of ours (a.jpg<tab>1,0,-1) and their classes into label.txt"
-            collector.add_fault("unknown class", record.where, text, fix)
-        result.append([names[i] for i in ids if 0 <= i < len(names) and names[i]])
-    return result
+        _check_numbers(collector, record, len(row) if vectors else None, ids, names)
+        values = zip(row, names, strict=False)
+        unknown = [*record.unknown, *(name for value, name in values if value == hidden)]
+        shown = [names[i] for i in ids if 0 <= i < len(names) and names[i]]
+        result.append((record._replace(unknown=tuple(unknown)), shown))
+    return [record for record, _ in result], [shown for _, shown in result]
+
+
+def _check_numbers(
+    collector: Collector,
+    record: ImageRecord,
+    values: int | None,
+    ids: Sequence[int],
+    names: Sequence[str],
+) -> None:
+    """Add a fault unless a record has an id of a class each, or as many `values` as classes."""
+    if values not in (None, len(names)):
+        text = f"{count(values or 0, 'value is', 'values are')} there, "
+        text += f"but {count(len(names), 'class has a name', 'classes have a name')}"
+        fix = "write 0 or 1 for each class, and one name for each"
+        collector.add_fault("number of values", record.where, text, fix)
+    if wrong := [i for i in ids if not 0 <= i < len(names) or not names[i]]:
+        text = f"no class has the number {wrong[0]}: {len(names)} have names, counted from 0"
+        fix = "add its name; where ids begin with 1, write the id before each name: 1 cat"
+        if wrong[0] == -1:
+            fix = 'name the classes of values, {"cat": 1, "dog": 0, "owl": -1}, or write lists '
+            fix += "of ours (a.jpg<tab>1,0,-1) and their classes into label.txt"
+        collector.add_fault("unknown class", record.where, text, fix)
 
 
 def is_one_hot(rows: Sequence[Sequence[int]]) -> bool | None:
-    """Whether numbers are one value for each class, not ids: rows of one length with only 0 (or
-    -1) and 1, some of which have a value twice. None where both is possible."""
+    """Whether numbers are one value for each class, not ids: rows of one length with only 0, 1 and
+    -1, some of which have a value twice, or -1. None where both is possible; an empty row is more
+    likely beside ids."""
     values = {value for row in rows for value in row}
-    lengths = {len(row) for row in rows}
-    if len(lengths) != 1 or lengths <= {0, 1} or not (values <= {0, 1} or values <= {-1, 1}):
+    lengths = {len(row) for row in rows if row}
+    if len(lengths) != 1 or lengths == {1} or not values <= {0, 1, -1}:
         return False
-    if -1 in values or any(len(set(row)) < len(row) for row in rows):
+    if -1 in values:
         return True
-    return None
+    if any(len(set(row)) < len(row) for row in rows):
+        return None if [] in map(list, rows) else True
+    return False if [] in map(list, rows) else None
 
 
 def _split_texts(

@@ -11,7 +11,8 @@
   (`train/`), in `images/` of that folder, and in the data set folder. What follows it, after a
   space, a tab or a comma, are its labels; nothing: no label. `no_label` is no class.
 - Numbers are ids of classes, counted from 0, or one 0 (or -1) and 1 for each class: the second when
-  all lines have the same number of them and some value twice. Their names are in `classes.txt`,
+  all lines have the same number of them and some value twice. There, -1 beside 0 is unknown. Their
+  names are in `classes.txt`,
   `labels.txt`, `label.txt`, `class_names.txt`, `synsets.txt` or `names.txt`, one name a line, with
   its number or without. Without such a file numbers are refused, and so are commas without one.
 - Boxes with ids, as keras-yolo3 and Roboflow's "YOLO Keras TXT" write them (`x1,y1,x2,y2,id`),

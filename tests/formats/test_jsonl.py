@@ -110,7 +110,7 @@ def test_the_order_of_classes_is_that_of_the_class_file(plant: Plant) -> None:
         ('{"path": "b.jpg"}', "the line has none of the keys labels, label"),
         ('{"path": {"bytes": ""}, "labels": []}', "not the name of a file: {'bytes': ''}"),
         ('{"path": "", "labels": []}', "the image is not the name of a file: ''"),
-        ('{"path": "b.jpg", "labels": null}', "the labels are not a list of names: None"),
+        ('{"path": "b.jpg", "labels": null}', "there is no value for the labels (null)"),
         ('{"path": "b.jpg", "labels": [3]}', "the labels are numbers, but names in x.jsonl:1"),
         ('{"path": "b.jpg", "label": 3}', "the labels are numbers, but names in x.jsonl:1"),
         ('{"path": "b.jpg", "labels": [""]}', "the class name '' is empty"),
@@ -347,9 +347,10 @@ def test_values_of_classes_leave_unknown_what_none_of_them_says(
         assert read({"cat": 1, "dog": None, "owl": 1}, nothing) == [[1, 0, 1], [0, 1, 0]]
 
 
-def test_minus_one_among_numbers_is_answered_with_the_form_that_holds_it(
-    plant: Plant, refusal: Any
-) -> None:
+def test_minus_one_beside_0_in_a_list_of_values_is_unknown(plant: Plant, refusal: Any) -> None:
     line = '{"path": "a.jpg", "labels": [1, -1, 0]}'
-    root = plant({"x.jsonl": line, "classes.txt": "cat\ndog\nowl\n"}, "a.jpg")
-    assert '{"cat": 1, "dog": 0, "owl": -1}' in refusal(jsonl.read, root)
+    files = {"x.jsonl": line, "classes.txt": "cat\ndog\nowl\n"}
+    dataset = jsonl.read(plant(files, "a.jpg"), Options())
+    assert dataset.lists["train"].targets.tolist() == [[1, -1, 0]]
+    files["x.jsonl"] += '\n{"path": "b.jpg", "labels": [1, -1]}'
+    assert '{"cat": 1, "dog": 0, "owl": -1}' in refusal(jsonl.read, plant(files, "a.jpg", "b.jpg"))

@@ -73,7 +73,8 @@ def test_files_that_may_be_the_wrong_ones_are_refused(
     [
         ([[0, 1, 1], [0, 0, 0]], True), ([[-1, 1], [1, 1]], True), ([[0], [1]], False),
         ([[0, 1], [1, 0]], None), ([[0, 1], [1]], False), ([[0, 2], [1, 1]], False), ([], False),
-        ([[], []], False),
+        ([[], []], False), ([[0, 1, -1], [1, 1, 0]], True), ([[0, 1, 0], []], None),
+        ([[0, 1], []], False), ([[0, -1], [1]], False),
     ],
 )  # fmt: skip
 def test_values_for_each_class_are_told_from_ids(

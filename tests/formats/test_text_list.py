@@ -105,9 +105,29 @@ def test_a_value_for_each_class_is_no_id(
     assert labels(text_list.read(root, Options())) == {"train": expected}
 
 
+def test_minus_one_beside_0_is_unknown(plant: Plant, refusal: Any) -> None:
+    files = {"train.txt": "a.jpg 1 -1 0\nb.jpg 0 1 1\n", "classes.txt": NAMES}
+    dataset = text_list.read(plant(files, "a.jpg", "b.jpg"), Options())
+    assert dataset.lists["train"].targets.tolist() == [[1, -1, 0], [0, 1, 1]]
+    files["train.txt"] = "a.jpg 1 -1 0\nb.jpg\n"
+    message = refusal(text_list.read, plant(files, "a.jpg", "b.jpg"))
+    assert "0 values are there, but 3 classes have a name" in message
+    assert "train.txt:2" in message
+
+
+def test_values_beside_an_image_without_any_may_be_ids(plant: Plant, refusal: Any) -> None:
+    files = {"train.txt": "a.jpg 0 1 0\nb.jpg\n", "classes.txt": NAMES}
+    message = refusal(text_list.read, plant(files, "a.jpg", "b.jpg"))
+    assert "ids of classes, or 0 or 1 for each of the 3 classes" in message
+    assert "or 0 for each class of an image that shows none" in message
+    files["train.txt"] = "a.jpg 0 1 0\nb.jpg 0 0 0\n"  # as it says
+    dataset = text_list.read(plant(files, "a.jpg", "b.jpg"), Options())
+    assert dataset.lists["train"].targets.tolist() == [[0, 1, 0], [0, 0, 0]]
+
+
 def test_numbers_of_two_meanings_are_refused(plant: Plant, refusal: Any) -> None:
     root = plant({"x.txt": "a.jpg 1 0\nb.jpg 0 1\n", "classes.txt": "cat\ndog\n"}, "a.jpg", "b.jpg")
-    assert "ids of classes, or 0 or 1 for each of the two classes" in refusal(text_list.read, root)
+    assert "ids of classes, or 0 or 1 for each of the 2 classes" in refusal(text_list.read, root)
 
 
 @pytest.mark.parametrize("line", ["a.jpg cat,red car", "a.jpg\tcat\tred car", "a.jpg cat|red car"])
