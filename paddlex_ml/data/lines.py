@@ -31,7 +31,8 @@ class TextLines(NamedTuple):
 def read_lines(path: Path, name: str = "") -> TextLines:
     """Read a text file in UTF-8, in UTF-16 with a byte order mark, or in GB18030.
 
-    A byte order mark, CRLF line ends and empty lines at the end of the file are removed. `name` is
+    A byte order mark, the line ends of Windows (and of old Macs, in a file that has no others) and
+    empty lines at the end of the file are removed. `name` is
     the file's name in faults: its path relative to the data set. The default is its last part.
     """
     name = name or path.name
@@ -45,6 +46,8 @@ def read_lines(path: Path, name: str = "") -> TextLines:
         return TextLines([], [DatasetFault("file not readable", name, text, fix)])
     content, encoding = to_utf8(content)
     content = content.replace(b"\r\n", b"\n")
+    if b"\n" not in content:  # as of old Macs, and of "CSV (Macintosh)" of Excel
+        content = content.replace(b"\r", b"\n")
     filled = len(content.rstrip(b"\r\n \t"))  # not the text itself: lists may take gigabytes
     if not filled:
         return TextLines([], [], encoding)

@@ -484,16 +484,15 @@ def parse_weights(
     weights, faults = np.ones(len(columns), np.float32), []
     for line, text in enumerate(columns):
         word = text.strip()
-        if text and _NUMBER.fullmatch(word) and float(word) <= _MOST:
-            weights[line] = float(word)
-        elif text:
+        is_number = bool(_NUMBER.fullmatch(word)) and float(word) <= _MOST
+        weights[line] = float(word) if is_number else 1
+        if text and not (is_number and (weights[line] or not re.match("[0.]*[1-9]", word))):
             what = f"the weight of the image is {word!r}, no finite number of at least 0"
+            what += ": so small that it would be 0" if is_number else ""
             number = target_lines.read_weight(word.replace(",", "."))
             number = "2" if number in ("", word) else number
-            fix = (
-                f"write a number such as {number} behind the second tab, or remove the third column"
-            )
-            faults.append(ValueFault(line, "image weight", what, fix))
+            fix = f"write a number such as {number} behind the second tab, or remove the third "
+            faults.append(ValueFault(line, "image weight", what, f"{fix}column"))
     if is_train and not weights.any():
         fix = "write 1 for the images that count, or remove the third column"
         faults.append(ValueFault(0, "image weight", "the weight of every image is 0", fix))

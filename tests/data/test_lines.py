@@ -13,6 +13,10 @@ def test_lines_come_without_their_ends_and_empty_ones_at_the_end(tmp_path: Path)
     path = tmp_path / "a.txt"
     path.write_bytes("\ufeffcat\r\n\r\n猫\t\n\n \n".encode())
     assert read_lines(path) == (["cat", "", "猫\t"], [], "UTF-8")
+    path.write_bytes("cat\r\r猫\t\r\r".encode())  # of old Macs
+    assert read_lines(path) == (["cat", "", "猫\t"], [], "UTF-8")
+    path.write_bytes(b"cat\rdog\nowl\n")
+    assert read_lines(path) == (["cat\rdog", "owl"], [], "UTF-8")
     path.write_bytes(b" \n\n")
     assert read_lines(path) == ([], [], "UTF-8")
 

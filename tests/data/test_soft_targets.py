@@ -201,15 +201,15 @@ def test_an_implied_class_is_as_certain_as_what_implies_it() -> None:
 
 
 def test_weights_are_finite_numbers_of_at_least_0() -> None:
-    weights, faults = soft_targets.parse_weights(["2", "", " 0.5 ", "1e-3", "0"], is_train=True)
-    assert not faults
-    assert weights is not None
+    weights, faults = soft_targets.parse_weights(["2", "", " 0.5 ", "1e-3", "0e5"], is_train=True)
+    assert weights is not None and not faults  # noqa: PT018
     assert weights.tolist() == pytest.approx([2, 1, 0.5, 1e-3, 0])
     assert soft_targets.normalise(weights).mean() == pytest.approx(1, rel=1e-6)
     assert soft_targets.parse_weights(["1", "", "1.0"], is_train=True) == (None, [])
-    wrong = ["1.5x", "-1", "nan", "inf", "1e400", "1e39", "0,5", "--"]
+    wrong = ["1.5x", "-1", "nan", "inf", "1e400", "1e39", "0,5", "--", "1E-60", f"0.{'0' * 50}7"]
     _, faults = soft_targets.parse_weights(["1", *wrong], is_train=False)
-    assert [fault.line for fault in faults] == list(range(1, 9))
+    assert [fault.line for fault in faults] == list(range(1, 11))
+    assert faults[8].what.endswith("at least 0: so small that it would be 0")
     assert faults[1].what == "the weight of the image is '-1', no finite number of at least 0"
     _, [fault] = soft_targets.parse_weights(["0", "0.0"], is_train=True)
     assert fault.what == "the weight of every image is 0"
