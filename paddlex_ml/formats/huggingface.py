@@ -11,9 +11,10 @@
 - The image is the text of `file_name`, relative to the folder of the file.
 - The labels are in `labels`, `label`, `tags`, `classes`, `class`, `categories`, `category` or
   `objects`, or where `CheckDataset.convert.label_columns` says: names, ids, lists of these, or the
-  categories of boxes. In a table several columns with only 0, 1, -1 and empty cells are one for
-  each class; what -1 and an empty cell mean, and the keys `unknown` and `absent`, are those of
-  JSONL. Cells with lists may be written as `['cat', 'dog']`; how other text is divided is, too.
+  categories of boxes. Of several with only 0, 1, -1 and nothing each is a class (a table needs no
+  option for that); several others have the labels together. What -1 and an empty cell mean, and the
+  keys `unknown` and `absent`, are those of JSONL. Cells with lists may be written as
+  `['cat', 'dog']`; how other text is divided is as there, too.
 - Ids get their names from the features in `README.md`, `dataset_infos.json` or
   `dataset_info.json`, else from `classes.txt`; without names they are refused.
 - The classes are in the order of their ids, else of `classes.txt`, else alphabetical.
@@ -22,10 +23,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import yaml
@@ -34,10 +35,16 @@ from paddlex_ml import systems
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.lines import to_utf8
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
-from paddlex_ml.formats.flag_cells import BLANK
+from paddlex_ml.formats.flag_cells import BLANK, fold
 from paddlex_ml.formats.json_records import decode_first, read_json_lines
 from paddlex_ml.formats.overrides import write_override
-from paddlex_ml.formats.record_labels import Labels, UnusableRecord, parse_labels, read_others
+from paddlex_ml.formats.record_labels import (
+    Labels,
+    UnusableRecord,
+    is_flag,
+    read_columns,
+    read_others,
+)
 from paddlex_ml.formats.records import (
     LABEL_KEYS,
     ImageRecord,
@@ -54,14 +61,12 @@ METADATA = "metadata.jsonl"
 _IMAGE = "file_name"
 _LINE = 'write {"file_name": "a.jpg", "labels": ["cat", "dog"]}'
 _FEATURES = ("dataset_info.json", "dataset_infos.json")
-_FLAGS = {
-    **dict.fromkeys(("1", "1.0", "true"), 1),
-    **dict.fromkeys(("0", "0.0", "false"), 0),
-    **dict.fromkeys(("-1", "-1.0"), -1),
-    **dict.fromkeys(BLANK),
-}
+_FLAGS = {"1": 1, "true": 1, "0": 0, "false": 0, "-1": -1, **dict.fromkeys(BLANK)}
 """Cells of a column of one class -> present, absent, -1 or nothing."""
+_NO_CLASSES = ("id", "image_id", "width", "height", "index")
 _MOST_COLUMNS = 20  # named in an error
+_Names: TypeAlias = Mapping[str, Sequence[str]]
+"""Of the numbers of a column, by number."""
 
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -75,16 +80,21 @@ def read(root: Path, options: Options) -> SourceDataset:
     """Read the metadata files. Raises one PaddlexMLError with every fault."""
     layout = "put metadata.jsonl beside the images, with file_name and labels"
     collector = Collector(root, options, layout=layout)
+    features = read_features(collector)
+    columns = collector.options.label_columns or ()
+    named = {key: names for key in columns if (names := find_names(features, [key]))}
+    several = (
+        named if len(columns) > 1 else {}
+    )  # of one, all the records get their names at the end
     records: list[ImageRecord] = []
     for table in choose_tables(collector, _list_files(collector.inventory), "metadata file"):
         if table.path.lower().endswith(".csv"):
-            records += _read_rows(collector, table)
+            records += _read_rows(collector, table, several)
         else:
-            parse = partial(_parse_line, collector, table)
+            parse = partial(_parse_line, collector, table, several)
             records += read_json_lines(collector, table.path, parse, _LINE)
     collector.raise_faults()
-    features = read_features(collector)
-    names = find_names(features, collector.options.label_columns or LABEL_KEYS)
+    names = find_names(features, columns or LABEL_KEYS)
     return finish_records(collector, records, names=names if has_ids(records) else None)
 
 
@@ -102,27 +112,30 @@ def _list_files(inventory: Inventory) -> list[str]:
     return files
 
 
-def _parse_line(collector: Collector, table: SourceTable, text: str, where: str) -> ImageRecord:
+def _parse_line(
+    collector: Collector, table: SourceTable, names: _Names, text: str, where: str
+) -> ImageRecord:
     line = _decoder.decode(text)
-    key = _choose_label(collector, line)
-    labels = parse_labels(line[key])
-    unknown, absent = read_others(line, labels, [key])
+    keys = collector.options.label_columns or [choose_label(line)]
+    labels = read_columns(line, keys, collector.options.separator, names)
+    unknown, absent = read_others(line, labels, keys)
     record = _make_record(table, where, line.get(_IMAGE), labels, line.get("split"))
     return record._replace(unknown=unknown, absent=absent)
 
 
-def _choose_label(collector: Collector, keys: Iterable[str]) -> str:
-    asked = collector.options.label_columns
-    if asked is not None and len(asked) > 1:
-        choices = " or ".join(write_override("convert.label_columns", [name]) for name in asked)
-        raise UnusableRecord(f"one column has the names of the labels, choose it: {choices}")
-    if key := next((key for key in asked or LABEL_KEYS if key in keys), ""):
+def choose_label(record: Mapping[str, object]) -> str:
+    """The key that has the labels. Raises UnusableRecord where none is known to have them; where
+    several may be classes, the repair chooses them."""
+    if key := next((key for key in LABEL_KEYS if key in record), ""):
         return key
-    shown = first_names([key for key in keys if key != _IMAGE], _MOST_COLUMNS)
-    raise UnusableRecord(
-        f"none of {', '.join(asked or LABEL_KEYS)} is there; there are: {shown} (name the one with "
-        f"the labels: -o {systems.quote('CheckDataset.convert.label_columns=[...]')})"
-    )
+    shown = first_names([key for key in record if key != _IMAGE], _MOST_COLUMNS)
+    text = f"none of {', '.join(LABEL_KEYS)} is there; there are: {shown}"
+    flags = [key for key, value in record.items() if is_flag(value) and key not in _NO_CLASSES]
+    if len(flags) > 1:
+        fix = f"{write_override('convert.label_columns', flags)} (the keys of classes)"
+        raise UnusableRecord(text, fix)
+    option = systems.quote("CheckDataset.convert.label_columns=[...]")
+    raise UnusableRecord(text, f"name the one with the labels: -o {option}")
 
 
 def _make_record(
@@ -142,7 +155,7 @@ def _make_record(
     return ImageRecord(table, where, image, labels, subset)
 
 
-def _read_rows(collector: Collector, table: SourceTable) -> Iterator[ImageRecord]:
+def _read_rows(collector: Collector, table: SourceTable, names: _Names) -> Iterator[ImageRecord]:
     """The images of a table."""
     lines = [line or "" for line in collector.read_lines(table.path)]
     reader = csv.reader((f"{line}\n" for line in lines), strict=True, skipinitialspace=True)
@@ -170,22 +183,25 @@ def _read_rows(collector: Collector, table: SourceTable) -> Iterator[ImageRecord
             shown = first_names(others, _MOST_COLUMNS)
             raise UnusableRecord(f"there is no column {absent[0]!r}; there are: {shown}")
         flags = list(asked or others)
-        values = [{row[name].lower() for _, row in rows} for name in flags]
+        values = [{fold(row[name]) for _, row in rows} for name in flags]
         is_one_hot = len(flags) > 1 and all(
             found <= _FLAGS.keys() and (found - BLANK or asked) for found in values
         )
-        key = "" if is_one_hot else _choose_label(collector, header)
-        ignored = [name for name in others if name not in (flags if is_one_hot else [key])]
+        keys = flags if is_one_hot or asked else [choose_label(dict.fromkeys(others))]
+        ignored = [name for name in others if name not in keys]
         if ignored:
             collector.notes.append(f"columns not used: {first_names(ignored, _MOST_COLUMNS)}")
         for where, row in rows:
+            given: dict[str, object] = {key: row[key] for key in keys}
             if is_one_hot:
-                labels: Labels = {name: _FLAGS[row[name].lower()] for name in flags}
+                given = {key: _FLAGS[fold(row[key])] for key in keys}
             else:
-                labels = parse_labels(int(row[key]) if is_number(row[key]) else row[key])
+                given |= {key: int(row[key]) for key in keys if is_number(row[key])}
+            labels = read_columns(given, keys, collector.options.separator, names)
             yield _make_record(table, where, row[_IMAGE], labels, row.get("split"))
     except (csv.Error, UnusableRecord) as error:
-        fix = "write a line with the columns, file_name,labels, and a row for each image"
+        fix = getattr(error, "fix", "")
+        fix = fix or "write a line with the columns, file_name,labels, and a row for each image"
         collector.add_fault("malformed table", where, str(error), fix)
 
 

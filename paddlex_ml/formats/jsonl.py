@@ -36,7 +36,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,13 +50,14 @@ from paddlex_ml.formats.overrides import write_override
 from paddlex_ml.formats.record_labels import (
     Labels,
     UnusableRecord,
+    is_flag,
     list_shown,
     parse_labels,
+    read_columns,
     read_others,
 )
 from paddlex_ml.formats.records import LABEL_KEYS, ImageRecord, choose_tables, finish_records
 from paddlex_ml.formats.subsets import SourceTable, parse_subset
-from paddlex_ml.formats.table_cells import SURE, cut
 from paddlex_ml.wording import first_names
 
 IMAGE_KEYS = (*("path", "image", "file_name", "filename", "image_path", "img_path", "img", "file"),)
@@ -128,12 +128,7 @@ def _list_flags(line: dict[str, Any]) -> list[str]:
     """The keys with 0, 1 or -1, each of which may be a class."""
     keys = _find_keys(tuple(line))
     other = {*keys.images, *keys.splits, "id"}
-    return [key for key, value in line.items() if _is_flag(value) and key not in other]
-
-
-def _is_flag(value: object) -> bool:
-    """Whether a value may say of a class that it is there, or not, or unknown."""
-    return isinstance(value, int | float) and value in (0, 1, -1)
+    return [key for key, value in line.items() if is_flag(value) and key not in other]
 
 
 def _parse_line(
@@ -169,7 +164,7 @@ def _read_labels(
 ) -> Labels | None:
     """The labels of a line; None where the user has to choose the keys, which is asked once."""
     if columns := collector.options.label_columns:
-        return _read_columns(line, columns, collector.options.separator)
+        return read_columns(line, columns, collector.options.separator)
     if not keys:
         if len(flags := _list_flags(line)) < 2:
             raise UnusableRecord(f"the line has none of the keys {', '.join(_LABEL_KEYS)}")
@@ -205,23 +200,3 @@ def _ask_once(collector: Collector, where: str, text: str, fix: str) -> None:
     kind = "keys of labels"
     if all(fault.kind != kind for fault in collector.faults):
         collector.add_fault(kind, where, text, fix)
-
-
-def _read_columns(line: dict[str, Any], columns: Sequence[str], separator: str | None) -> Labels:
-    """Labels of the keys that the user chose."""
-    if missing := [key for key in columns if key not in line]:
-        raise UnusableRecord(f"the line has no key {missing[0]!r}: {', '.join(line):.60}")
-    values = [line[key] for key in columns]
-    if len(columns) == 1:
-        return parse_labels(values[0])
-    if all(value is None or _is_flag(value) for value in values):
-        return dict(zip(columns, values, strict=True))
-    labels: list[str | int] = []
-    for value in (value for value in values if value is not None):
-        parsed = parse_labels(value)
-        signs = (separator,) if separator else SURE
-        labels += cut(parsed, signs) if isinstance(parsed, str) else list_shown(parsed)
-    names = [label for label in labels if isinstance(label, str)]
-    if names and len(names) < len(labels):
-        raise UnusableRecord(f"the chosen keys have names and numbers: {values!r:.40}")
-    return names or [label for label in labels if isinstance(label, int)]

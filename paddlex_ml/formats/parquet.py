@@ -6,12 +6,13 @@
 - Needs pyarrow: `pip install 'paddlex-ml[parquet]'`. Files named `train...` and `validation...`
   make both lists, `test` is not used; several parts of one are read one after the other.
 - The columns are named as the keys of JSONL: `image`, `file_name`, `path`, ... and `labels`,
-  `label`, ...; `CheckDataset.convert.image_column` and `label_columns` choose others.
+  `label`, ...; `CheckDataset.convert.image_column` and `label_columns` choose others, also several:
+  of columns with only 0, 1, -1 and nothing each is a class, else all have names of labels.
   The columns `unknown` and `absent` are those of JSONL, too.
 - Ids get their names from the file itself, as
   [Hugging Face](https://huggingface.co/docs/hub/datasets-image) writes it, else as in HuggingFace.
 - A file that holds the images themselves is refused, with the command that unpacks it:
-  `python -m paddlex_ml.formats.parquet FOLDER IMAGES LABELS` (the names of the two columns) writes
+  `python -m paddlex_ml.formats.parquet FOLDER IMAGES LABELS...` (the names of the columns) writes
   the images and a `metadata.jsonl` into a folder beside each file. Afterwards these folders are
   read, as HuggingFace.
 """
@@ -35,8 +36,12 @@ from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.formats import huggingface
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
 from paddlex_ml.formats.jsonl import IMAGE_KEYS
-from paddlex_ml.formats.overrides import write_override
-from paddlex_ml.formats.record_labels import OTHER_KEYS, UnusableRecord, parse_labels, read_others
+from paddlex_ml.formats.record_labels import (
+    OTHER_KEYS,
+    UnusableRecord,
+    read_columns,
+    read_others,
+)
 from paddlex_ml.formats.records import (
     LABEL_KEYS,
     ImageRecord,
@@ -46,7 +51,7 @@ from paddlex_ml.formats.records import (
 )
 from paddlex_ml.formats.subsets import SourceTable
 from paddlex_ml.storage import files
-from paddlex_ml.wording import count, first_names
+from paddlex_ml.wording import first_names
 
 _SUFFIX = ".parquet"
 LARGEST_GROUP = 4 << 30
@@ -74,9 +79,9 @@ def read(root: Path, options: Options) -> SourceDataset:
     names: list[str] | None = None
     for table in choose_tables(collector, listed, f"{_SUFFIX} file"):
         file = _open(root / table.path)
-        image, label = _choose_columns(collector, file, table.path)
-        names = names or _find_names(file, label)
-        records += _read_rows(collector, table, file, image, label)
+        image, labels = _choose_columns(collector, file, table.path)
+        names = names or (_find_names(file, labels[0]) if len(labels) == 1 else None)
+        records += _read_rows(collector, table, file, image, labels)
     collector.raise_faults()
     if not has_ids(records):
         return finish_records(collector, records)
@@ -90,11 +95,11 @@ def unpack(root: Path, options: Options) -> None:
     collector = Collector(root, options)
     for path in _list_files(collector.inventory):
         file, folder = _open(root / path), root / _folder(path)
-        image, label = _choose_columns(collector, file, path)
-        names, lines = _find_names(file, label), []
+        image, columns = _choose_columns(collector, file, path)
+        names, lines = _find_all_names(file, columns), []
         files.make_folder(folder)
-        others = _find_others(file, label)
-        for number, row in enumerate(_iterate(root / path, file, image, label, *others)):
+        others = _find_others(file, columns)
+        for number, row in enumerate(_iterate(root / path, file, image, *columns, *others)):
             value = row[image] if isinstance(row[image], dict) else {"bytes": row[image]}
             content = value.get("bytes")
             if not content or not isinstance(content, bytes):
@@ -105,20 +110,14 @@ def unpack(root: Path, options: Options) -> None:
             name = f"{number:07}{_PICTURES.get(content[:2]) or given or '.jpg'}"
             files.set_link_aside(folder / name)
             (folder / name).write_bytes(content)
-            labels = [] if row[label] is None else row[label]
-            if names:
-                ids = [
-                    i for i in (labels if isinstance(labels, list) else [labels]) if i is not None
-                ]
-                if any(type(i) is not int or not 0 <= i < len(names) for i in ids):
-                    raise PaddlexMLError(
-                        f"row {number} has the labels {ids!r:.80}, of "
-                        f"{count(len(names), 'class', 'classes')}",
-                        where=str(root / path),
-                        fix="export it again",
-                    )
-                labels = [names[i] for i in ids]
-            line = {"file_name": name, "labels": labels} | {key: row[key] for key in others}
+            line = {"file_name": name, "labels": None} | {key: row[key] for key in others}
+            try:
+                if any(row[key] is not None for key in columns):
+                    line["labels"] = read_columns(row, columns, None, names)
+            except UnusableRecord as error:
+                what = f"row {number}: {error}"
+                fix = "export it again"
+                raise PaddlexMLError(what, where=str(root / path), fix=fix) from error
             lines.append(msgspec.json.encode(line))
         # Last: its presence says that the folder is complete.
         files.write_bytes(folder / huggingface.METADATA, b"\n".join(lines) + b"\n")
@@ -165,33 +164,31 @@ def _readable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _choose_columns(collector: Collector, file: Any, path: str) -> tuple[str, str]:
-    """The columns of the image and of its labels. Raises PaddlexMLError where one is not there."""
+def _choose_columns(collector: Collector, file: Any, path: str) -> tuple[str, Sequence[str]]:
+    """The column of the image and those of its labels. Raises PaddlexMLError where one is not
+    there."""
     columns: list[str] = file.schema_arrow.names
-    options = collector.options
-    found = []
-    chosen = options.label_columns or ()
-    if len(chosen) > 1:
+    options, where = collector.options, str(collector.root / path)
+    asked = [options.image_column] if options.image_column else IMAGE_KEYS
+    image = next((key for key in asked if key in columns), "")
+    if not image:
         raise PaddlexMLError(
-            f"{count(len(chosen), 'column is', 'columns are')} chosen, but one has the labels",
-            where=str(collector.root / path),
-            fix=" or ".join(write_override("convert.label_columns", [name]) for name in chosen),
+            f"no column has the image: {first_names(columns, 20)}",
+            where=where,
+            fix=f"-o {systems.quote('CheckDataset.convert.image_column=...')} (the column)",
         )
-    asked: list[tuple[str, Sequence[str], str]] = [
-        ("image", [options.image_column] if options.image_column else IMAGE_KEYS, "image_column"),
-        ("labels", options.label_columns or LABEL_KEYS, "label_columns"),
-    ]
-    for what, keys, option in asked:
-        column = next((key for key in keys if key in columns), "")
-        if not column:
-            value = "[...]" if option == "label_columns" else "..."
-            raise PaddlexMLError(
-                f"no column has the {what}: {first_names(columns, 20)}",
-                where=str(collector.root / path),
-                fix=f"-o {systems.quote(f'CheckDataset.convert.{option}={value}')} (the column)",
-            )
-        found.append(column)
-    return found[0], found[1]
+    if chosen := options.label_columns:
+        if missing := [key for key in chosen if key not in columns]:
+            what = f"there is no column {missing[0]!r}; there are: {first_names(columns, 20)}"
+            raise PaddlexMLError(what, where=where, fix="choose other convert.label_columns")
+        return image, chosen
+    kinds = zip(columns, map(str, file.schema_arrow.types), strict=True)
+    # A value for columns of numbers: several of them may each be a class.
+    known = {key: 0 if kind == "bool" or "int" in kind else None for key, kind in kinds}
+    try:
+        return image, [huggingface.choose_label(known)]
+    except UnusableRecord as error:
+        raise PaddlexMLError(str(error), where=where, fix=error.fix) from error
 
 
 def _iterate(path: Path, file: Any, *columns: str) -> Iterator[dict[str, Any]]:
@@ -206,10 +203,12 @@ def _iterate(path: Path, file: Any, *columns: str) -> Iterator[dict[str, Any]]:
 
 
 def _read_rows(
-    collector: Collector, table: SourceTable, file: Any, image: str, label: str
+    collector: Collector, table: SourceTable, file: Any, image: str, columns: Sequence[str]
 ) -> Iterator[ImageRecord]:
     collector.account.use(table.path, file.metadata.num_rows)
-    rows = _iterate(collector.root / table.path, file, image, label, *_find_others(file, label))
+    names = _find_all_names(file, columns) if len(columns) > 1 else {}
+    others = _find_others(file, columns)
+    rows = _iterate(collector.root / table.path, file, image, *columns, *others)
     for number, row in enumerate(rows, 1):
         where, value = f"{table.path} row {number}", row[image]
         if isinstance(value, bytes) or (isinstance(value, dict) and value.get("bytes")):
@@ -217,24 +216,29 @@ def _read_rows(
             raise PaddlexMLError(
                 "the Parquet file holds the images themselves, not their names",
                 where=str(collector.root / table.path),
-                fix=f"unpack it: {systems.join([*command, image, label])}",
+                fix=f"unpack it: {systems.join([*command, image, *columns])}",
             )
         name = value.get("path") if isinstance(value, dict) else value
         try:
             if not isinstance(name, str) or not name:
                 raise UnusableRecord(f"the image is not the name of a file: {name!r:.40}")
-            labels = parse_labels(row[label])
-            unknown, absent = read_others(row, labels, [label])
+            labels = read_columns(row, columns, collector.options.separator, names)
+            unknown, absent = read_others(row, labels, columns)
             yield ImageRecord(table, where, name, labels, "", unknown, absent)
         except UnusableRecord as error:
-            fix = "correct the row; an image without labels has an empty list"
+            fix = error.fix or "correct the row; an image without labels has an empty list"
             collector.add_fault("malformed row", where, str(error), fix)
 
 
-def _find_others(file: Any, label: str) -> list[str]:
+def _find_others(file: Any, labels: Sequence[str]) -> list[str]:
     """The columns with classes that are no labels."""
     names: list[str] = file.schema_arrow.names
-    return [name for name in OTHER_KEYS if name in names and name != label]
+    return [name for name in OTHER_KEYS if name in names and name not in labels]
+
+
+def _find_all_names(file: Any, columns: Sequence[str]) -> dict[str, list[str]]:
+    """The names of the numbers of each column that has some."""
+    return {key: names for key in columns if (names := _find_names(file, key))}
 
 
 def _find_names(file: Any, column: str) -> list[str] | None:
@@ -246,11 +250,10 @@ def _find_names(file: Any, column: str) -> list[str] | None:
 
 
 if __name__ == "__main__":
-    folder, images, labels = [*sys.argv[1:], "", ""][:3] if sys.argv[1:] else (".", "", "")
+    folder, images, *labels = sys.argv[1:] if len(sys.argv) > 2 else [*sys.argv[1:2], ""]
     try:
         unpack(
-            Path(folder),
-            Options(image_column=images or None, label_columns=[labels] if labels else None),
+            Path(folder or "."), Options(image_column=images or None, label_columns=labels or None)
         )
     except PaddlexMLError as problem:
         sys.exit(f"error: {problem}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from paddlex_ml.formats.table_cells import SURE, cut
+from paddlex_ml.wording import count
 
 Labels: TypeAlias = str | list[str] | list[int] | dict[str, Any]
 """A text, which may be several names; names; numbers of classes; or class -> 1, 0, -1 or None."""
@@ -20,6 +21,11 @@ _NAME_KEYS = (
 OTHER_KEYS = ("unknown", "absent")
 """Where a record has classes that are no labels."""
 _VALUES = (0, 1, -1)
+_YES_NO = (
+    *({"no", "yes"}, {"false", "true"}, {"0", "1"}),
+    *({"absent", "present"}, {"negative", "positive"}),
+)
+"""Names of two classes that are values of one."""
 _LONGEST_LIST = 2**18  # letters of a list in a text: parsed, each takes a hundred times its bytes
 
 
@@ -34,6 +40,9 @@ class UnusableRecord(Exception):
 def parse_labels(value: object) -> Labels:
     """Labels of any of the usual kinds: a name, a number, a list of these, objects with a name, or
     an object with a value for each class: 1, 0, -1 or none. Raises UnusableRecord for others."""
+    if value is None:
+        fix = "write [] where the image shows none of the classes, and leave out images that "
+        raise UnusableRecord("there is no value for the labels (null)", f"{fix}nobody has labelled")
     if isinstance(value, str):
         text = value.strip()
         if not (text.startswith("[") and text.endswith("]")):
@@ -79,6 +88,55 @@ def list_shown(labels: Labels) -> Sequence[str | int]:
     if isinstance(labels, dict):
         return [name.strip() for name, value in labels.items() if value == 1]
     return [labels] if isinstance(labels, str) else labels
+
+
+def is_flag(value: object) -> bool:
+    """Whether a value may say of a class that it is there, or not, or unknown."""
+    return isinstance(value, int | float) and value in _VALUES
+
+
+def read_columns(
+    record: Mapping[str, Any],
+    columns: Sequence[str],
+    separator: str | None = None,
+    names: Mapping[str, Sequence[str]] | None = None,
+) -> Labels:
+    """Labels of the keys that the user chose: of one the labels, or of several; where all have
+    0, 1, -1 or nothing, each is a class. `names`: of the numbers of a key, by number. Raises
+    UnusableRecord."""
+    if missing := [key for key in columns if key not in record]:
+        raise UnusableRecord(f"there is no key {missing[0]!r}; there are: {', '.join(record):.60}")
+    values = [_name_ids(record, key, names or {}, len(columns) > 1) for key in columns]
+    if len(columns) == 1:
+        return parse_labels(values[0])
+    if all(value is None or is_flag(value) for value in values):
+        return dict(zip(columns, values, strict=True))
+    labels: list[str | int] = []
+    for value in (value for value in values if value is not None):
+        parsed = parse_labels(value)
+        signs = (separator,) if separator else SURE
+        labels += cut(parsed, signs) if isinstance(parsed, str) else list_shown(parsed)
+    texts = [label for label in labels if isinstance(label, str)]
+    if texts and len(texts) < len(labels):
+        raise UnusableRecord(f"the chosen keys have names and numbers: {values!r:.40}")
+    return texts or [label for label in labels if isinstance(label, int)]
+
+
+def _name_ids(
+    record: Mapping[str, Any], key: str, names: Mapping[str, Sequence[str]], is_of_several: bool
+) -> object:
+    """The value of a key, with names for its numbers; yes and no stay 1 and 0 in `is_of_several`
+    keys."""
+    value, own = record[key], names.get(key, ())
+    if value is None or not own or (is_of_several and {*map(str.casefold, own)} in _YES_NO):
+        return value
+    ids = parse_labels(value)
+    if ids and all(isinstance(name, str) for name in list_shown(ids)):
+        return value  # it has names already
+    if isinstance(ids, dict) or any(type(i) is not int or not 0 <= i < len(own) for i in ids):
+        classes = count(len(own), "class", "classes")
+        raise UnusableRecord(f"{key!r} has the labels {value!r:.80}, of {classes}")
+    return [own[int(i)] for i in ids]
 
 
 def read_others(

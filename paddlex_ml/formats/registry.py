@@ -104,7 +104,7 @@ FORMATS = {
         Format("VoTT", vott, 2, ("CSV",)),
         Format("HuggingFace", huggingface, 2, ("CSV", "JSONL"), (*_TEXT, "label_columns")),
         Format("Parquet", parquet, 1, options=(*_TEXT, *_COLUMNS)),
-        Format("WebDataset", webdataset, 1, options=_TEXT),
+        Format("WebDataset", webdataset, 1, options=(*_TEXT, "label_columns")),
     )
 }
 """What `src_dataset_type` may be, besides `auto`."""

@@ -7,8 +7,9 @@
   with the command that unpacks each into a folder of its name beside it.
 - In the folders, files of one [key](https://github.com/webdataset/webdataset) (the name up to its
   first dot) belong together: an image, and `.json`, `.cls` or `.txt`. The first of these kinds that
-  any image has counts for all: in `.json` the labels are those of a line of JSONL, `.cls` has
-  numbers or names of classes, `.txt` names, one a line or parted by commas.
+  any image has counts for all: in `.json` the labels are those of a line of JSONL
+  (`CheckDataset.convert.label_columns` chooses their keys), `.cls` has numbers or names of classes,
+  `.txt` names, one a line or parted by commas.
 - Folders whose names begin with `train` and `val` make both lists; those of `test` are not used.
 - Numbers get their names from `classes.txt`. The classes are in its order, else alphabetical.
 """
@@ -28,8 +29,15 @@ from paddlex_ml import systems
 from paddlex_ml.data.inventory import Inventory
 from paddlex_ml.data.walk import is_image, join
 from paddlex_ml.errors import PaddlexMLError
+from paddlex_ml.formats import huggingface
 from paddlex_ml.formats.collector import Collector, Options, SourceDataset
-from paddlex_ml.formats.record_labels import Labels, UnusableRecord, parse_labels, read_others
+from paddlex_ml.formats.record_labels import (
+    Labels,
+    UnusableRecord,
+    parse_labels,
+    read_columns,
+    read_others,
+)
 from paddlex_ml.formats.records import (
     LABEL_KEYS,
     ImageRecord,
@@ -163,15 +171,13 @@ def _read_file(collector: Collector, file: str, image: str) -> Iterator[ImageRec
         unknown: tuple[str, ...] = ()
         absent: tuple[str, ...] | None = None
         if file.lower().endswith(".json"):
-            value = record = _decoder.decode(text)
-            if isinstance(value, dict):
-                key = next((key for key in LABEL_KEYS if key in value), "")
-                if not key:
-                    raise UnusableRecord(f"none of the keys {', '.join(LABEL_KEYS)} is there")
-                value = value[key]
-            labels: Labels = parse_labels(value)
+            record = _decoder.decode(text)
             if isinstance(record, dict):
-                unknown, absent = read_others(record, labels)
+                keys = collector.options.label_columns or [huggingface.choose_label(record)]
+                labels: Labels = read_columns(record, keys, collector.options.separator)
+                unknown, absent = read_others(record, labels, keys)
+            else:
+                labels = parse_labels(record)
         else:
             words: list[str] = list(filter(None, re.split(r"\s*[\n,;|]\s*", text)))
             numbers = text.replace(",", " ").split()
@@ -179,5 +185,6 @@ def _read_file(collector: Collector, file: str, image: str) -> Iterator[ImageRec
             labels = [int(word) for word in numbers] if are_ids else words
         yield ImageRecord(table, file, join("", image), labels, "", unknown, absent)
     except (msgspec.DecodeError, RecursionError, UnusableRecord) as error:
-        fix = 'write {"labels": ["cat", "dog"]}, or numbers of classes into a .cls file'
+        fix = getattr(error, "fix", "")
+        fix = fix or 'write {"labels": ["cat", "dog"]}, or numbers of classes into a .cls file'
         collector.add_fault("malformed labels", file, str(error), fix)

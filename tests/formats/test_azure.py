@@ -47,7 +47,7 @@ def test_the_longest_end_of_the_address_decides(plant: Plant, labels: Any, refus
     ("line", "what"),
     [
         ('{"image_url": 3, "label": []}', "a value has the wrong type"),
-        ('{"image_url": "b.jpg", "label": null}', "the labels are not a list of names: None"),
+        ('{"image_url": "b.jpg", "label": null}', "there is no value for the labels (null)"),
         ('{"image_url": "b.jpg"}', "a value has the wrong type: Object missing required field"),
         ('{"image_url": "b.jpg", "label": ["x"}', "the JSON is damaged"),
         ("[1]", "the line is not a JSON object"),

@@ -151,14 +151,50 @@ def test_columns_without_labels_are_named_and_may_be_chosen(
         ("metadata.csv", "file_name,color,shape\n1.jpg,red,round\n"),
     ],
 )
-def test_several_columns_of_names_are_refused(
-    plant: Plant, labels: Any, refusal: Any, file: str, text: str
+def test_columns_of_names_may_be_chosen_together(
+    plant: Plant, labels: Any, file: str, text: str
 ) -> None:
     root = plant({file: text}, "1.jpg")
-    message = refusal(huggingface.read, root, label_columns=["color", "shape"])
-    assert """-o CheckDataset.convert.label_columns='["shape"]'""" in message
+    dataset = huggingface.read(root, Options(label_columns=["color", "shape"]))
+    assert labels(dataset) == {"train": {"1.jpg": ["red", "round"]}}
     dataset = huggingface.read(root, Options(label_columns=["shape"]))
     assert labels(dataset) == {"train": {"1.jpg": ["round"]}}
+
+
+def test_keys_of_classes_are_chosen_by_the_repair(plant: Plant, refusal: Any) -> None:
+    rows = lines(
+        {"file_name": "1.jpg", "width": 1, "cat": 1, "dog": 0, "owl": -1},
+        {"file_name": "2.jpg", "width": 1, "cat": 0, "dog": None, "owl": 1},
+    )
+    root = plant({"metadata.jsonl": rows}, "1.jpg", "2.jpg")
+    fix = """-o CheckDataset.convert.label_columns='["cat", "dog", "owl"]'"""
+    assert fix in refusal(huggingface.read, root)
+    dataset = huggingface.read(root, Options(label_columns=["cat", "dog", "owl"]))
+    assert dataset.label_names == ["cat", "dog", "owl"]
+    assert dataset.lists["train"].targets.tolist() == [[1, 0, -1], [0, -1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("metadata.jsonl", lines({"file_name": "1.jpg", "animal": 1, "sky": [0, 1], "wet": 1})),
+        ("metadata.csv", 'file_name,animal,sky,wet\n1.jpg,1,"[0, 1]",1\n'),
+    ],
+)
+def test_numbers_of_several_columns_have_names_of_their_own(
+    plant: Plant, labels: Any, refusal: Any, file: str, text: str
+) -> None:
+    features = {"animal": {"names": ["cat", "dog"]}, "sky": {"names": ["blue", "grey"]}}
+    info = json.dumps({"features": features})
+    root = plant({file: text, "dataset_info.json": info}, "1.jpg")
+    dataset = huggingface.read(root, Options(label_columns=["animal", "sky"]))
+    assert labels(dataset) == {"train": {"1.jpg": ["blue", "dog", "grey"]}}
+    message = refusal(huggingface.read, root, label_columns=["animal", "wet"])
+    assert "the chosen keys have names and numbers" in message
+    root = plant({file: text.replace("[0, 1]", "[0, 2]"), "dataset_info.json": info}, "1.jpg")
+    message = refusal(huggingface.read, root, label_columns=["animal", "sky"])
+    assert "'sky' has the labels" in message
+    assert "of 2 classes" in message
 
 
 def test_a_chosen_column_that_is_not_there_is_named(plant: Plant, refusal: Any) -> None:

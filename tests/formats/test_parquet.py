@@ -29,11 +29,11 @@ def write() -> Callable[..., None]:
     pyarrow = pytest.importorskip("pyarrow")
     tables = importlib.import_module("pyarrow.parquet")
 
-    def write_table(file: Path, named: bool = False, /, **columns: Any) -> None:
+    def write_table(file: Path, features: Any = None, /, **columns: Any) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         table = pyarrow.table(columns)
-        if named:
-            table = table.replace_schema_metadata({"huggingface": json.dumps(FEATURES)})
+        if features:
+            table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
         tables.write_table(table, file)
 
     return write_table
@@ -58,7 +58,7 @@ def test_ids_are_named_by_the_table_or_a_class_file(
     plant: Plant, labels: Any, refusal: Any, write: Any
 ) -> None:
     root = plant({}, "a.jpg")
-    write(root / "x.parquet", True, image=[{"bytes": None, "path": "a.jpg"}], labels=[[0, 1]])
+    write(root / "x.parquet", FEATURES, image=[{"bytes": None, "path": "a.jpg"}], labels=[[0, 1]])
     assert labels(parquet.read(root, Options())) == {"train": {"a.jpg": ["cat", "red car"]}}
     write(root / "x.parquet", image=["a.jpg"], label=[1])
     assert "write classes.txt" in refusal(parquet.read, root)
@@ -71,8 +71,8 @@ def test_images_inside_are_refused_and_the_command_unpacks_them(
 ) -> None:
     root = plant({})
     images = [{"bytes": b"\xff\xd8\xff1", "path": "a.jpg"}, {"bytes": PNG, "path": None}]
-    write(root / "train-0.parquet", True, image=images, labels=[[0, 1], []])
-    write(root / "val-0.parquet", True, image=images[:1], labels=[[1]])
+    write(root / "train-0.parquet", FEATURES, image=images, labels=[[0, 1], []])
+    write(root / "val-0.parquet", FEATURES, image=images[:1], labels=[[1]])
     message = refusal(parquet.read, root)
     assert "holds the images themselves" in message
     command = re.search(r"unpack it: (.*)", message)
@@ -109,16 +109,61 @@ def test_chosen_columns_are_unpacked(plant: Plant, labels: Any, refusal: Any, wr
     message = refusal(parquet.read, root, **options)
     assert shlex.join([str(root), "photo", "animals"]) in message
     parquet.unpack(root, Options(**options))
+    message = refusal(parquet.read, root, **options)
+    assert "no value for the labels (null)" in message
+    assert "x/metadata.jsonl:2" in message
+    table = root / "x/metadata.jsonl"
+    table.write_text(table.read_text().replace("null", "[]"))
     dataset = parquet.read(root, Options(**options))
     assert labels(dataset) == {"train": {"x/0000000.png": ["cat"], "x/0000001.png": []}}
 
 
-def test_several_columns_of_labels_are_refused(plant: Plant, refusal: Any, write: Any) -> None:
+def test_a_row_without_labels_is_refused(plant: Plant, refusal: Any, write: Any) -> None:
+    root = plant({}, "a.jpg", "b.jpg")
+    write(root / "x.parquet", path=["a.jpg", "b.jpg"], labels=[["cat"], None])
+    message = refusal(parquet.read, root)
+    assert "no value for the labels (null)" in message
+    assert "x.parquet row 2" in message
+
+
+def test_several_columns_have_names_of_labels(plant: Plant, labels: Any, write: Any) -> None:
     root = plant({}, "a.jpg")
-    write(root / "x.parquet", path=["a.jpg"], color=[["red"]], shape=[["round"]])
-    message = refusal(parquet.read, root, label_columns=["color", "shape"])
-    assert "2 columns are chosen" in message
-    assert """-o CheckDataset.convert.label_columns='["shape"]'""" in message
+    write(root / "x.parquet", path=["a.jpg"], color=[["red"]], shape=["round"])
+    dataset = parquet.read(root, Options(label_columns=["color", "shape"]))
+    assert labels(dataset) == {"train": {"a.jpg": ["red", "round"]}}
+
+
+@pytest.mark.parametrize("are_inside", [False, True])
+def test_several_columns_may_each_be_a_class(
+    plant: Plant, refusal: Any, write: Any, are_inside: bool
+) -> None:
+    root = plant({}, "a.jpg", "b.jpg")
+    images = [PNG + b"1", PNG + b"2"] if are_inside else ["a.jpg", "b.jpg"]
+    write(root / "x.parquet", image=images, id=[7, 8], cat=[1, 0], dog=[None, 1])
+    message = refusal(parquet.read, root)
+    assert """-o CheckDataset.convert.label_columns='["cat", "dog"]'""" in message
+    options: dict[str, Any] = {"label_columns": ["cat", "dog"]}
+    if are_inside:
+        assert shlex.join([str(root), "image", "cat", "dog"]) in refusal(
+            parquet.read, root, **options
+        )
+        parquet.unpack(root, Options(image_column="image", **options))
+    dataset = parquet.read(root, Options(**options))
+    assert dataset.label_names == ["cat", "dog"]
+    assert dataset.lists["train"].targets.tolist() == [[1, -1], [0, 1]]
+
+
+def test_numbers_of_several_columns_have_names_of_their_own(
+    plant: Plant, labels: Any, write: Any, refusal: Any
+) -> None:
+    root, names = plant({}, "a.jpg", "b.jpg"), {"animal": ["cat", "dog"], "sky": ["blue", "grey"]}
+    named = {key: {"names": value} for key, value in {**names, "wet": ["no", "yes"]}.items()}
+    table = {"path": ["a.jpg", "b.jpg"], "animal": [1, 0], "sky": [[1], [0]], "wet": [0, 1]}
+    write(root / "x.parquet", {"info": {"features": named}}, **table)
+    dataset = parquet.read(root, Options(label_columns=["animal", "sky"]))
+    assert labels(dataset) == {"train": {"a.jpg": ["dog", "grey"], "b.jpg": ["blue", "cat"]}}
+    message = refusal(parquet.read, root, label_columns=["animal", "wet"])
+    assert "the chosen keys have names and numbers" in message
 
 
 def test_wrong_rows_and_files_are_named(plant: Plant, refusal: Any, write: Any) -> None:
@@ -171,13 +216,13 @@ def test_unpacking_writes_through_no_link(plant: Plant, tmp_path: Path, write: A
     assert list(outside.iterdir()) == []
 
 
-@pytest.mark.parametrize("label", [[2], [-1], ["cat"]])
+@pytest.mark.parametrize("label", [[2], [-1]])
 def test_labels_without_a_name_are_refused_by_unpacking(
     plant: Plant, write: Any, label: list[Any]
 ) -> None:
     root = plant({})
-    write(root / "x.parquet", True, image=[PNG], labels=[label])
-    with pytest.raises(PaddlexMLError, match=r"row 0 has the labels .*, of 2 classes"):
+    write(root / "x.parquet", FEATURES, image=[PNG], labels=[label])
+    with pytest.raises(PaddlexMLError, match=r"row 0: 'labels' has the labels .*, of 2 classes"):
         parquet.unpack(root, Options())
 
 

@@ -79,10 +79,19 @@ def test_an_image_without_labels_of_its_own_is_told(plant: Plant) -> None:
     assert dataset.account.left_out == {"b.jpg": "no annotation names it"}
 
 
+def test_keys_of_classes_may_be_chosen(plant: Plant, refusal: Any) -> None:
+    files = {"a.json": '{"cat": 1, "dog": 0}', "b.json": '{"cat": 0, "dog": null}'}
+    root = plant(files, "a.jpg", "b.jpg")
+    fix = """-o CheckDataset.convert.label_columns='["cat", "dog"]'"""
+    assert fix in refusal(webdataset.read, root)
+    dataset = webdataset.read(root, Options(label_columns=["cat", "dog"]))
+    assert dataset.lists["train"].targets.tolist() == [[1, 0], [0, -1]]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "what"),
     [
-        ("a.json", '{"caption": "A cat."}', "none of the keys labels, label"),
+        ("a.json", '{"caption": "A cat."}', "none of labels, label"),
         ("a.json", "{", "Input data was truncated"),
         ("a.cls", "3", "write classes.txt into the data set folder"),
     ],
