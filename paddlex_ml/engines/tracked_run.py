@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from paddlex_ml.artifacts import run_record
+from paddlex_ml.artifacts import run_lock, run_record
 from paddlex_ml.artifacts.evaluate_result import EvaluationResult
 from paddlex_ml.artifacts.run_folder import RunFolder
 from paddlex_ml.artifacts.run_record import RunIdentity
@@ -97,6 +97,14 @@ def upload_evaluation(config: Config, result: EvaluationResult) -> None:
     if not names or result.run is None:
         return
     output = config.Global.output
+    with run_lock.alone(output) as is_alone:  # tried, not kept
+        pass
+    if not is_alone and _is_of(output, result.run):
+        # Two processes would write into one run, and the first to end would end it.
+        logger.warning(
+            "not tracked: the training is still running; when it has ended, evaluate again"
+        )
+        return
     measures = msgspec.to_builtins(result.metrics)
     numbers = {
         f"evaluate/{name}": float(value)
@@ -118,8 +126,7 @@ def _find_outcome(output: Path, run: RunIdentity) -> Outcome:
 
     One without a result was killed: what ends writes one. Of another folder nothing is known.
     """
-    record = run_record.read(RunFolder(output).run_json)
-    if record is None or record.id != run.id:
+    if not _is_of(output, run):
         return "finished"
     content: object = None
     with suppress(OSError, ValueError, RecursionError):
@@ -129,6 +136,12 @@ def _find_outcome(output: Path, run: RunIdentity) -> Outcome:
     if content.get("done_flag") is not False:
         return "finished"
     return "stopped" if content.get("err_type") in _STOPPED else "failed"
+
+
+def _is_of(output: Path, run: RunIdentity) -> bool:
+    """Whether a training was made in this folder."""
+    record = run_record.read(RunFolder(output).run_json)
+    return record is not None and record.id == run.id
 
 
 def _describe(config: Config, run: RunIdentity, step: int) -> TrackedRun:

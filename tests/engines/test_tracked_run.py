@@ -5,11 +5,13 @@ import json
 import sys
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from paddlex_ml.artifacts import run_lock
 from paddlex_ml.storage import files
 from paddlex_ml.tracking import mlflow, sending, tracker
 from paddlex_ml.tracking.tracker import Outcome, Point, TrackedRun, Upload
@@ -92,7 +94,8 @@ def test_a_resumed_training_has_the_same_id_and_brings_its_earlier_epochs(
     assert run("train", toy, output, "Train.epochs_iters=1")[0] == 0
     assert starts == []  # not tracked until now
     resume = ("Train.epochs_iters=2", "Train.resume_path=auto")
-    assert run("train", toy, output, *resume, *MORE)[0] == 0
+    code, err = run("train", toy, output, *resume, *MORE)
+    assert code == 0, err
     (start,) = starts
     assert start.run.step == 3
     assert list(start.points["epoch/loss"]) == [3, 6]
@@ -178,6 +181,21 @@ def test_an_evaluation_does_not_finish_a_training_that_was_killed(
     assert run("evaluate", toy, copy_of_run, *MORE)[0] == 0
     (start,) = starts
     assert (start.run.ended, start.outcome) == ("failed", "failed")
+
+
+def test_an_evaluation_beside_a_running_training_is_not_tracked(
+    run: Run, toy: Path, copy_of_run: Path, starts: list[Start]
+) -> None:
+    (copy_of_run / "train_result.json").unlink()
+    results: list[tuple[int, str]] = []
+    evaluation = Thread(target=lambda: results.append(run("evaluate", toy, copy_of_run, *MORE)))
+    with run_lock.writing(copy_of_run, "train"):  # the lock is that of a thread
+        evaluation.start()
+        evaluation.join()
+    ((code, err),) = results
+    assert code == 0, err
+    assert "not tracked: the training is still running; when it has ended, evaluate again" in err
+    assert starts == []
 
 
 class Client:
