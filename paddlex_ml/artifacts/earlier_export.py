@@ -6,21 +6,21 @@
     inference/<other>         what no export writes      -> inference/<other>
 
 Thresholds belong to the weights that they were tuned for, so a new export begins with 0.5. One of
-the same weights, byte for byte, keeps inference.yml as it is.
+the same weights keeps inference.yml as it is.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from paddlex_ml.artifacts import conditions, inference_yml, onnx_metadata
+from paddlex_ml.artifacts import conditions, inference_yml, onnx_metadata, parameter_file
 from paddlex_ml.artifacts.run_folder import (
     EXPORT_REPORT,
     EXPORTS,
@@ -141,11 +141,14 @@ def _is_same_model(old: Path, fresh: Path) -> bool:
 
 
 def _digest_weights(folder: Path) -> list[str]:
-    """Digests of the files with weights that an export has; an ONNX file without its texts."""
-    paths = (folder / name for name in (PARAMETERS, IR_WEIGHTS))
-    found = [conditions.digest_file(path) for path in paths if path.is_file()]
-    graph = folder / ONNX
-    return [*found, onnx_metadata.digest_rest(graph)] if graph.is_file() else found
+    """Digests of the weights that an export has, in an order that depends on nothing else."""
+    readers: list[tuple[str, Callable[[Path], list[str]]]] = [
+        (PARAMETERS, parameter_file.digest_tensors),
+        (ONNX, onnx_metadata.digest_weights),
+        (IR_WEIGHTS, lambda path: [conditions.digest_file(path)]),
+    ]
+    found = ((folder / name, read) for name, read in readers)
+    return [text for path, read in found if path.is_file() for text in read(path)]
 
 
 def _has_own_thresholds(folder: Path) -> bool:

@@ -19,6 +19,9 @@ from paddlex_ml.storage import files
 
 _METADATA_PROPS = 14  # field of ModelProto: messages of a key and a value
 _KEY, _VALUE = 1, 2
+_GRAPH = 7  # field of ModelProto
+_INITIALIZER = 5  # field of GraphProto: a tensor of weights
+_NAME_OF_TENSOR = 8
 _VARINT, _LENGTH = 0, 2  # kinds of a field
 _FIXED = {1: 8, 5: 4}  # kinds of a field -> bytes
 _BAD = 1 << 80  # more than any number in a file
@@ -77,17 +80,29 @@ def replace(path: Path, texts: Mapping[str, str]) -> None:
             target.write(_pack(_METADATA_PROPS, pair))
 
 
-def digest_rest(path: Path) -> str:
-    """SHA-256 of the file without its texts. Raises PaddlexMLError as `read` does."""
-    found = hashlib.sha256()
+def digest_weights(path: Path) -> list[str]:
+    """The SHA-256 of each tensor of weights without its name, sorted: the same for the same
+    weights. Raises PaddlexMLError as `read` does."""
     with _open(path) as file:
-        for field in [*_list_fields(file, 0, path.stat().st_size, path)]:
-            if field.number != _METADATA_PROPS:
-                file.seek(field.start)
-                left = field.end - field.start
-                while left:
-                    found.update(part := file.read(min(left, _COPIED)))
-                    left -= len(part)
+        fields = [*_list_fields(file, 0, path.stat().st_size, path)]
+        graphs = [field for field in fields if (field.number, field.kind) == (_GRAPH, _LENGTH)]
+        return sorted(
+            _digest_tensor(file, tensor, path)
+            for graph in graphs
+            for tensor in [*_list_fields(file, graph.content, graph.end, path)]
+            if (tensor.number, tensor.kind) == (_INITIALIZER, _LENGTH)
+        )
+
+
+def _digest_tensor(file: IO[bytes], tensor: _Field, path: Path) -> str:
+    found = hashlib.sha256()
+    for field in [*_list_fields(file, tensor.content, tensor.end, path)]:
+        if field.number != _NAME_OF_TENSOR:
+            file.seek(field.start)
+            left = field.end - field.start
+            while left:
+                found.update(part := file.read(min(left, _COPIED)))
+                left -= len(part)
     return found.hexdigest()
 
 

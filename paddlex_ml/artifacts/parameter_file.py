@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""inference.pdiparams: whether its tensors are all there, before Paddle reads it.
+"""inference.pdiparams: whether its tensors are all there, before Paddle reads it; their digests.
 
 Paddle makes room for whatever shape the file states, and reads a file that was cut off as if zeros
 followed. Each tensor is a header with type and sides, then its numbers; only headers are read here:
@@ -9,11 +9,13 @@ followed. Each tensor is a header with type and sides, then its numbers; only he
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.storage import regular_file
@@ -26,11 +28,33 @@ _LONGEST = 1000
 _TYPE, _SIDE, _SIDES = 0x08, 0x10, 0x12  # tags of a description: its type, one side, all sides
 
 
+class _Tensor(NamedTuple):
+    sides: tuple[int, ...]
+    end: int
+    """Position in the file."""
+
+
 def read_shapes(path: Path) -> list[tuple[int, ...]]:
     """The shapes of all tensors, in the order of the file.
 
     Raises PaddlexMLError unless the file is exactly as long as its tensors.
     """
+    return [tensor.sides for tensor in _list_tensors(path)]
+
+
+def digest_tensors(path: Path) -> list[str]:
+    """The SHA-256 of each tensor, sorted: the same for the same weights.
+
+    Paddle writes tensors in the order of their names, which count the layers that the process has
+    made: 10 comes before 9. Raises PaddlexMLError as `read_shapes`.
+    """
+    ends = [0, *(tensor.end for tensor in _list_tensors(path))]
+    with path.open("rb") as file:
+        parts = (file.read(end - start) for start, end in itertools.pairwise(ends))
+        return sorted(hashlib.sha256(part).hexdigest() for part in parts)
+
+
+def _list_tensors(path: Path) -> list[_Tensor]:
     try:
         with regular_file.open_regular(path, regular_file.LARGEST_WEIGHTS, is_text=False) as file:
             return _follow(file, path.stat().st_size)
@@ -43,9 +67,9 @@ def read_shapes(path: Path) -> list[tuple[int, ...]]:
         ) from error
 
 
-def _follow(file: BinaryIO, size: int) -> list[tuple[int, ...]]:
+def _follow(file: BinaryIO, size: int) -> list[_Tensor]:
     """Go from tensor to tensor. Raises ValueError where one does not fit."""
-    place, found = 0, list[tuple[int, ...]]()
+    place, found = 0, list[_Tensor]()
     while place < size:
         number = len(found) + 1
         head = file.read(_HEAD.size)
@@ -64,7 +88,7 @@ def _follow(file: BinaryIO, size: int) -> list[tuple[int, ...]]:
                 f"tensor {number} of {needed:,} bytes ends at {place:,}, the file at {size:,}"
             )
         file.seek(place)
-        found.append(tuple(sides))
+        found.append(_Tensor(tuple(sides), place))
     return found
 
 

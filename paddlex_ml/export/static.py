@@ -74,5 +74,5 @@ def make_graph(model: paddle.nn.Layer, image_size: int) -> paddle.nn.Layer:
 
 def save_graph(graph: paddle.nn.Layer, folder: Path) -> None:
     """Write a graph of `make_graph` with the weights that its model has now, as `write_graph`."""
-    with paddle_runtime.near(folder) as place, paddle.utils.unique_name.guard():
+    with paddle_runtime.near(folder) as place:
         paddle.jit.save(graph, str(ExportedFiles(place).prefix))

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from paddlex_ml import cores, openvino_runtime, paddle_runtime
+from paddlex_ml.artifacts import parameter_file
 from paddlex_ml.artifacts.run_folder import INFERENCE_YML
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.inference import (
@@ -31,7 +32,6 @@ from paddlex_ml.inference import (
     openvino_engine,
     openvino_nodes,
     paddle_nodes,
-    parameter_file,
 )
 from paddlex_ml.inference.attention import Attention, ClassIds, Maps
 from paddlex_ml.inference.graph_shapes import GraphShapes

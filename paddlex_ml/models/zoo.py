@@ -91,11 +91,8 @@ def build(
     Paddle's random state: call `paddle.seed` before for repeatable ones.
     """
     spec, tokens = find(name), choose_tokens(name, tokens)
-    # Parameters have the names of their layers, and exports their order: the same in each process,
-    # whatever it built before.
-    with paddle.utils.unique_name.guard():
-        head = MLDecoder(num_classes, spec.features, num_queries, layout)
-        return spec.backbone(head) if tokens is None else spec.backbone(head, tokens=tokens)
+    head = MLDecoder(num_classes, spec.features, num_queries, layout)
+    return spec.backbone(head) if tokens is None else spec.backbone(head, tokens=tokens)
 
 
 def choose_tokens(name: str, wanted: str | None) -> str | None:

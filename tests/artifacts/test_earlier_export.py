@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ INFO = ModelInfo("PP-LCNet_x1_0_ML", ["cat", "dog"], 32)
 
 def export(folder: Path, thresholds: list[float] | None = None, weights: bytes = b"") -> None:
     """An export without its graph, in place of an earlier one; by default of other weights."""
+    tensor = struct.pack("<IQIi", 0, 0, 0, 4) + b"\x08\x05\x10\x02"  # two numbers in float32
     with earlier_export.replacing(folder) as fresh:
         inference_yml.write(fresh, INFO)
-        (fresh / "inference.pdiparams").write_bytes(weights or os.urandom(8))
+        numbers = weights.ljust(8) if weights else os.urandom(8)
+        (fresh / "inference.pdiparams").write_bytes(tensor + numbers)
     if thresholds is not None:
         inference_yml.set_thresholds(folder / "inference.yml", thresholds, 0.5)
 
@@ -60,7 +63,8 @@ def test_an_export_of_the_same_weights_keeps_the_thresholds_in_use(
 
 def test_the_texts_of_an_onnx_file_of_the_same_graph_get_the_thresholds(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], []))
+    weight = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [1], [7.0])
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [weight]))
     onnx.helper.set_model_props(model, inference_yml.describe(INFO))
     folder = tmp_path / "inference_onnx"
     for thresholds in ([0.3, 0.4], None):

@@ -36,15 +36,24 @@ def test_texts_are_those_that_the_package_onnx_reads(path: Path) -> None:
     assert onnx.load(path) == model
 
 
-def test_the_digest_of_the_rest_is_that_of_the_graph_and_its_weights(path: Path) -> None:
-    before = onnx_metadata.digest_rest(path)
-    onnx_metadata.replace(path, {"b": "other"})
-    assert onnx_metadata.digest_rest(path) == before
+def test_the_digests_of_weights_depend_neither_on_texts_nor_on_names(path: Path) -> None:
     model = onnx.load(path)
-    weight = model.graph.initializer[0]
-    weight.CopyFrom(onnx.numpy_helper.from_array(np.ones(5, dtype=np.float32), "w"))
+    more = onnx.numpy_helper.from_array(np.ones((2, 3), dtype=np.float32), "w_9")
+    model.graph.initializer.append(more)
     onnx.save(model, path)
-    assert onnx_metadata.digest_rest(path) != before
+    before = onnx_metadata.digest_weights(path)
+    assert len(set(before)) == 2
+    onnx_metadata.replace(path, {"b": "other"})
+    assert onnx_metadata.digest_weights(path) == before
+    more.name = "w_10"
+    del model.graph.initializer[:]
+    model.graph.initializer.extend([more, onnx.load(path).graph.initializer[0]])
+    onnx.save(model, path)
+    assert onnx_metadata.digest_weights(path) == before
+    other = onnx.numpy_helper.from_array(np.ones((3, 2), dtype=np.float32), "w_10")
+    model.graph.initializer[0].CopyFrom(other)
+    onnx.save(model, path)
+    assert onnx_metadata.digest_weights(path) != before
 
 
 def test_every_cut_and_every_other_file_is_refused_or_has_no_texts(path: Path) -> None:

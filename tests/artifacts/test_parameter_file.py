@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from paddlex_ml.artifacts import parameter_file
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import parameter_file
 
 
 def tensor(description: bytes, numbers: bytes, length: int | None = None) -> bytes:
@@ -21,10 +21,6 @@ TWO_BY_THREE = FLOATS + b"\x10\x02\x10\x03"
 PACKED = FLOATS + b"\x12\x02\x02\x03"
 TERABYTES = FLOATS + b"\x10\x80\x80\x80\x80\x80\x80\x80\x01"  # one side of 2^49
 NEGATIVE = FLOATS + b"\x10" + b"\xff" * 9 + b"\x01"
-
-
-def test_a_file_of_paddle_is_taken(exported: Path) -> None:
-    parameter_file.read_shapes(exported / "inference.pdiparams")
 
 
 @pytest.mark.parametrize("description", [TWO_BY_THREE, PACKED])
@@ -57,6 +53,20 @@ def test_a_file_that_does_not_hold_its_tensors_is_refused(
     path.write_bytes(content)
     with pytest.raises(PaddlexMLError, match=told):
         parameter_file.read_shapes(path)
+
+
+def test_the_digests_of_tensors_do_not_depend_on_their_order(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    tensors = [tensor(TWO_BY_THREE, bytes([i]) * 24) for i in range(3)]
+    first.write_bytes(b"".join(tensors))
+    second.write_bytes(b"".join(reversed(tensors)))
+    digests = parameter_file.digest_tensors(first)
+    assert len(set(digests)) == 3
+    assert parameter_file.digest_tensors(second) == digests
+    second.write_bytes(b"".join(tensors[:2]) + tensor(TWO_BY_THREE, b"\x07" * 24))
+    assert parameter_file.digest_tensors(second) != digests
+    second.write_bytes(b"")
+    assert parameter_file.digest_tensors(second) == []
 
 
 def test_nothing_is_read_of_a_pipe_or_of_100_gb(tmp_path: Path) -> None:

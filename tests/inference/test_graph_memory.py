@@ -18,8 +18,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from paddlex_ml.artifacts import parameter_file
 from paddlex_ml.errors import PaddlexMLError
-from paddlex_ml.inference import graph_memory, onnx_nodes, paddle_nodes, parameter_file
+from paddlex_ml.inference import graph_memory, onnx_nodes, paddle_nodes
 from paddlex_ml.inference.graph_memory import MOST_NUMBERS, Graph, Node
 from paddlex_ml.inference.operator_shapes import Tensor
 from paddlex_ml.inference.static_model import StaticModel
