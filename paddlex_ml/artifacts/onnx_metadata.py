@@ -70,11 +70,7 @@ def replace(path: Path, texts: Mapping[str, str]) -> None:
     with files.replacing(path) as temporary, _open(path) as file, temporary.open("wb") as target:
         for field in [*_list_fields(file, 0, path.stat().st_size, path)]:
             if field.number != _METADATA_PROPS:
-                file.seek(field.start)
-                left = field.end - field.start
-                while left:
-                    target.write(part := file.read(min(left, _COPIED)))
-                    left -= len(part)
+                target.writelines(_read_parts(file, field))
         for key, value in texts.items():
             pair = _pack(_KEY, key.encode()) + _pack(_VALUE, value.encode())
             target.write(_pack(_METADATA_PROPS, pair))
@@ -98,12 +94,18 @@ def _digest_tensor(file: IO[bytes], tensor: _Field, path: Path) -> str:
     found = hashlib.sha256()
     for field in [*_list_fields(file, tensor.content, tensor.end, path)]:
         if field.number != _NAME_OF_TENSOR:
-            file.seek(field.start)
-            left = field.end - field.start
-            while left:
-                found.update(part := file.read(min(left, _COPIED)))
-                left -= len(part)
+            for part in _read_parts(file, field):
+                found.update(part)
     return found.hexdigest()
+
+
+def _read_parts(file: IO[bytes], field: _Field) -> Iterator[bytes]:
+    """A whole field, with its tag."""
+    file.seek(field.start)
+    left = field.end - field.start
+    while left:
+        yield (part := file.read(min(left, _COPIED)))
+        left -= len(part)
 
 
 def _open(path: Path) -> IO[bytes]:
