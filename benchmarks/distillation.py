@@ -17,9 +17,7 @@ and that of the same difference over the images of val.txt (bootstrap, paired).
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,13 +25,12 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from benchmarks import whole_training  # noqa: E402
 from benchmarks.unknown_labels import (  # noqa: E402
     BATCH,
     DECAY,
     EPOCHS,
-    MODEL,
     RATE,
-    WEIGHTS,
     describe,
     read_features,
 )
@@ -129,31 +126,14 @@ def _others(options: argparse.Namespace, seed: int) -> list[int]:
 
 def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> np.ndarray:
     """The scores [N, C] of val.txt from the best model of one training."""
-    output, begin = _folder(options, name, arm, seed), time.perf_counter()
-    if not (output / "train_result.json").is_file():
-        keys = {
-            "Global.mode": "train",
-            "Global.dataset_dir": options.data / name,
-            "Global.output": output,
-            "Global.seed": seed,
-            "Train.pretrain_weight_path": options.data / WEIGHTS,
-            "Train.image_size": options.size,
-            "Train.epochs_iters": options.epochs,
-            "Train.eval_interval": options.epochs,
-            "Train.save_interval": options.epochs,
-            "Train.cache": "ram",
-            "Train.resume_path": "auto",
-        }
-        if arm.weight is not None:
-            runs = (str(_folder(options, name, Arm(), each)) for each in _others(options, seed))
-            keys["Train.teacher"] = f"[{', '.join(runs)}]"
-            keys["Train.distillation.weight"] = arm.weight
-            keys["Train.distillation.temperature"] = arm.temperature
-        chosen = [*(f"{key}={value}" for key, value in keys.items()), *options.more]
-        words = [word for text in chosen for word in ("-o", text)]
-        command = [sys.executable, str(ROOT / "main.py"), "-c", MODEL, *words]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        print(f"{output.name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
+    output = _folder(options, name, arm, seed)
+    keys = {"Train.eval_interval": options.epochs, "Train.cache": "ram"}
+    if arm.weight is not None:
+        runs = (str(_folder(options, name, Arm(), each)) for each in _others(options, seed))
+        keys["Train.teacher"] = f"[{', '.join(runs)}]"
+        keys["Train.distillation.weight"] = arm.weight
+        keys["Train.distillation.temperature"] = arm.temperature
+    whole_training.train(options, output, options.data / name, seed, keys)
     saved = output / "val_scores.npy"
     if not saved.is_file():
         from paddlex_ml.data.transforms import read_image

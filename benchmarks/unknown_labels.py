@@ -17,10 +17,7 @@ the mean over the seeds with its 95 % interval (Student's t).
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,6 +26,8 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from benchmarks import whole_training  # noqa: E402
+from benchmarks.whole_training import MODEL, WEIGHTS  # noqa: E402
 from paddlex_ml.data import annotation  # noqa: E402
 from paddlex_ml.metrics.average_precision import mean_average_precision  # noqa: E402
 from paddlex_ml.metrics.known import UNKNOWN  # noqa: E402
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from paddlex_ml.training.losses import LossFn
     from paddlex_ml.training.role import LabelEstimates
 
-WEIGHTS = "weights/PPLCNet_x1_0_doc_ori.pdparams"
-MODEL = "PP-LCNet_x1_0_ML"
 STAGES = ("blocks3", "blocks4", "blocks5", "blocks6")
 HIDDEN = 0.6
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -145,8 +142,7 @@ def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float
     """The best mAP on val.txt of one training."""
     source, data = options.data / name, options.work / name / f"{arm.labels}-{seed}"
     output = options.work / name / f"run-{options.loss}-{arm.name}-{seed}"
-    result, begin = output / "train_result.json", time.perf_counter()
-    if not _is_done(result):
+    if not (data / "train.txt").is_file():
         dataset = annotation.read(source)
         data.mkdir(parents=True, exist_ok=True)
         if not (data / "images").exists():
@@ -155,32 +151,13 @@ def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float
         annotation.write_list(data / "val.txt", dataset.val.paths, dataset.val.targets)
         left = _hide(dataset.train.targets, arm.labels, seed)
         annotation.write_list(data / "train.txt", dataset.train.paths, left)
-        keys = {
-            "Global.mode": "train",
-            "Global.dataset_dir": data,
-            "Global.output": output,
-            "Global.seed": seed,
-            "Train.resume_path": "auto",
-            "Train.keep_last": 1,
-            "Train.pretrain_weight_path": options.data / WEIGHTS,
-            "Train.image_size": options.size,
-            "Train.epochs_iters": options.epochs,
-            "Train.single_positive": str(arm.labels == "one").lower(),
-            "Train.loss.name": options.loss,
-            "Train.loss.unknown": arm.unknown,
-            **({"Train.loss.em_alpha": options.alpha} if arm.unknown == "em" else {}),
-        }
-        chosen = [*(f"{key}={value}" for key, value in keys.items()), *options.more]
-        words = [word for text in chosen for word in ("-o", text)]
-        command = [sys.executable, str(ROOT / "main.py"), "-c", MODEL, *words]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        print(f"{output.name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
-    score: float = json.loads(result.read_text(encoding="utf-8"))["models"]["best"]["score"]
-    return score
-
-
-def _is_done(result: Path) -> bool:
-    return result.is_file() and bool(json.loads(result.read_text(encoding="utf-8"))["done_flag"])
+    keys = {
+        "Train.single_positive": str(arm.labels == "one").lower(),
+        "Train.loss.name": options.loss,
+        "Train.loss.unknown": arm.unknown,
+        **({"Train.loss.em_alpha": options.alpha} if arm.unknown == "em" else {}),
+    }
+    return whole_training.train(options, output, data, seed, keys)
 
 
 def _fit_linear(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> float:
