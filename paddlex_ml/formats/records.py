@@ -164,7 +164,7 @@ def finish_records(
 
     Raises one PaddlexMLError with every fault.
     """
-    records = _settle_values(records)
+    records = _resolve_values(records)
     subsets = [record.table.subset or record.subset for record in records]
     used = list(_list_used(collector, records, subsets))
     if not records and not collector.faults and (dropped := collector.account.dropped):
@@ -203,7 +203,7 @@ def finish_records(
     return collector.finish(names, retire=retire)
 
 
-def _settle_values(records: list[ImageRecord]) -> list[ImageRecord]:
+def _resolve_values(records: list[ImageRecord]) -> list[ImageRecord]:
     """Records that have a value for each class -> with names of labels.
 
     Where one of them says by 0 (or -1) what is absent, all that none says is unknown, also -1
@@ -212,7 +212,7 @@ def _settle_values(records: list[ImageRecord]) -> list[ImageRecord]:
     rows = [record.labels for record in records if isinstance(record.labels, dict)]
     given = {value for row in rows for value in row.values()}
     no = next((value for value in (0, -1) if value in given), None)
-    settled = []
+    resolved = []
     for record in records:
         if isinstance(row := record.labels, dict):
             denied = {name.strip() for name, value in row.items() if value == no}
@@ -220,8 +220,8 @@ def _settle_values(records: list[ImageRecord]) -> list[ImageRecord]:
             if absent is None and no is not None:
                 absent = tuple(sorted(denied.difference(record.unknown)))
             record = record._replace(labels=list(map(str, list_shown(row))), absent=absent)
-        settled.append(record)
-    return settled
+        resolved.append(record)
+    return resolved
 
 
 def _list_used(

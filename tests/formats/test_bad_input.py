@@ -213,6 +213,7 @@ WHOLE = (
     "names? no|has no image|there is no|there is neither|UTF-16|cannot be read|has no line"
     "|is used but not named|are there for|is not a LabelMe file|is not a mapping with keys"
     "|names a path|does not exist|none of the .* has a label|have no (annotation|label file)"
+    "|the only image of .* has no label"
     "|all .* records of .* would be dropped"
     "|differ only in capitals"
     "|has a label|have no annotation|several files"
