@@ -128,6 +128,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
+def pytest_collection_finish() -> None:
+    """Spare the collections of garbage the objects of Paddle and of the tests: most of all."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def give_memory_back() -> Iterator[None]:
     """Let the next file of tests begin small: a training keeps what it frees, gigabytes here."""
