@@ -22,10 +22,10 @@ OTHER_KEYS = ("unknown", "absent")
 """Where a record has classes that are no labels."""
 _VALUES = (0, 1, -1)
 _YES_NO = (
-    *({"no", "yes"}, {"false", "true"}, {"0", "1"}),
-    *({"absent", "present"}, {"negative", "positive"}),
+    *(["no", "yes"], ["false", "true"], ["0", "1"]),
+    *(["absent", "present"], ["negative", "positive"]),
 )
-"""Names of two classes that are values of one."""
+"""Names of two classes that are values of one: of 0 and 1."""
 _LONGEST_LIST = 2**18  # letters of a list in a text: parsed, each takes a hundred times its bytes
 
 
@@ -125,11 +125,16 @@ def read_columns(
 def _name_ids(
     record: Mapping[str, Any], key: str, names: Mapping[str, Sequence[str]], is_of_several: bool
 ) -> object:
-    """The value of a key, with names for its numbers; yes and no stay 1 and 0 in `is_of_several`
-    keys."""
+    """The value of a key, with names for its numbers; in `is_of_several` keys yes and no are 1 and
+    0, whichever of them has the number 1."""
     value, own = record[key], names.get(key, ())
-    if value is None or not own or (is_of_several and {*map(str.casefold, own)} in _YES_NO):
+    if value is None or not own:
         return value
+    said = [*map(str.casefold, own)]
+    if is_of_several and said in _YES_NO:
+        return value
+    if is_of_several and said[::-1] in _YES_NO:
+        return 1 - value if value in (0, 1) else value
     ids = parse_labels(value)
     if ids and all(isinstance(name, str) for name in list_shown(ids)):
         return value  # it has names already

@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from paddlex_ml.formats.record_labels import UnusableRecord, list_shown, parse_labels, read_others
+from paddlex_ml.formats.record_labels import (
+    UnusableRecord,
+    list_shown,
+    parse_labels,
+    read_columns,
+    read_others,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +47,14 @@ def test_values_of_classes_are_kept_until_all_records_are_read() -> None:
     assert parse_labels(values) == values
     assert list_shown(parse_labels(values)) == ["a"]
     assert parse_labels([{"a": 1, "b": 0}, {"c": 1}]) == ["a", "c"]
+
+
+@pytest.mark.parametrize("names", [["Yes", "No"], ["true", "false"], ["present", "absent"]])
+def test_yes_may_have_the_number_0(names: list[str]) -> None:
+    of = {"cat": names, "dog": names[::-1]}
+    for value, flag in ((0, 1), (1, 0), (-1, -1), (None, None)):
+        row = {"cat": value, "dog": value}
+        assert read_columns(row, ["cat", "dog"], None, of) == {"cat": flag, "dog": value}
 
 
 def test_what_is_no_label_is_read_of_names_alone() -> None:
