@@ -37,8 +37,7 @@ from paddlex_ml.data import annotation
 from paddlex_ml.storage import cache, fetch
 
 TESTS = Path(__file__).resolve().parent
-ROOT = TESTS.parent
-SHARED = ROOT.parent / "shared"
+ROOT, SHARED = TESTS.parent, TESTS.parent.parent / "shared"
 
 # Two tests run at a time: a thread that waits must leave its core to the other (OpenMP of Intel
 # spins for 0.2 s otherwise). It takes a quarter off the time; results do not depend on it.
@@ -126,12 +125,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("quick")
     ranks = {TESTS / name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
-
-
-def pytest_collection_finish() -> None:
-    """Spare the collections of garbage the objects of Paddle and of the tests: most of all."""
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # collections of garbage need not look at all of Paddle and of the tests
 
 
 @pytest.fixture(scope="module", autouse=True)
