@@ -52,6 +52,7 @@ from paddlex_ml.formats.records import (
     finish_records,
     has_ids,
     is_number,
+    resolve_columns,
 )
 from paddlex_ml.formats.subsets import SourceTable, parse_subset, parse_subset_of_path
 from paddlex_ml.storage import limited_yaml, regular_file
@@ -93,6 +94,7 @@ def read(root: Path, options: Options) -> SourceDataset:
         else:
             parse = partial(_parse_line, collector, table, several)
             records += read_json_lines(collector, table.path, parse, _LINE)
+    records = resolve_columns(collector, records)
     collector.raise_faults()
     names = find_names(features, columns or LABEL_KEYS)
     return finish_records(collector, records, names=names if has_ids(records) else None)
@@ -117,7 +119,7 @@ def _parse_line(
 ) -> ImageRecord:
     line = _decoder.decode(text)
     keys = collector.options.label_columns or [choose_label(line)]
-    labels = read_columns(line, keys, collector.options.separator, names)
+    labels = read_columns(line, keys, names)
     unknown, absent = read_others(line, labels, keys)
     record = _make_record(table, where, line.get(_IMAGE), labels, line.get("split"))
     return record._replace(unknown=unknown, absent=absent)
@@ -197,7 +199,7 @@ def _read_rows(collector: Collector, table: SourceTable, names: _Names) -> Itera
                 given = {key: _FLAGS[fold(row[key])] for key in keys}
             else:
                 given |= {key: int(row[key]) for key in keys if is_number(row[key])}
-            labels = read_columns(given, keys, collector.options.separator, names)
+            labels = read_columns(given, keys, names)
             yield _make_record(table, where, row[_IMAGE], labels, row.get("split"))
     except (csv.Error, UnusableRecord) as error:
         fix = getattr(error, "fix", "")

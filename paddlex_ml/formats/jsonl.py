@@ -164,7 +164,7 @@ def _read_labels(
 ) -> Labels | None:
     """The labels of a line; None where the user has to choose the keys, which is asked once."""
     if columns := collector.options.label_columns:
-        return read_columns(line, columns, collector.options.separator)
+        return read_columns(line, columns)
     if not keys:
         if len(flags := _list_flags(line)) < 2:
             raise UnusableRecord(f"the line has none of the keys {', '.join(_LABEL_KEYS)}")

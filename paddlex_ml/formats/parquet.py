@@ -38,6 +38,7 @@ from paddlex_ml.formats.collector import Collector, Options, SourceDataset
 from paddlex_ml.formats.jsonl import IMAGE_KEYS
 from paddlex_ml.formats.record_labels import (
     OTHER_KEYS,
+    ColumnValues,
     UnusableRecord,
     read_columns,
     read_others,
@@ -48,6 +49,7 @@ from paddlex_ml.formats.records import (
     choose_tables,
     finish_records,
     has_ids,
+    resolve_columns,
 )
 from paddlex_ml.formats.subsets import SourceTable
 from paddlex_ml.storage import files
@@ -82,6 +84,7 @@ def read(root: Path, options: Options) -> SourceDataset:
         image, labels = _choose_columns(collector, file, table.path)
         names = names or (_find_names(file, labels[0]) if len(labels) == 1 else None)
         records += _read_rows(collector, table, file, image, labels)
+    records = resolve_columns(collector, records)
     collector.raise_faults()
     if not has_ids(records):
         return finish_records(collector, records)
@@ -93,34 +96,52 @@ def unpack(root: Path, options: Options) -> None:
     """Write the images that Parquet files hold, and a metadata.jsonl with their labels, into a
     folder beside each file. Raises PaddlexMLError for a file without images."""
     collector = Collector(root, options)
-    for path in _list_files(collector.inventory):
-        file, folder = _open(root / path), root / _folder(path)
-        image, columns = _choose_columns(collector, file, path)
-        names, lines = _find_all_names(file, columns), []
-        files.make_folder(folder)
-        others = _find_others(file, columns)
-        for number, row in enumerate(_iterate(root / path, file, image, *columns, *others)):
-            value = row[image] if isinstance(row[image], dict) else {"bytes": row[image]}
-            content = value.get("bytes")
-            if not content or not isinstance(content, bytes):
-                raise PaddlexMLError(
-                    f"row {number} holds no image", where=str(root / path), fix="export it again"
-                )
-            given = os.path.splitext(str(value.get("path") or ""))[1].lower()
-            name = f"{number:07}{_PICTURES.get(content[:2]) or given or '.jpg'}"
-            files.set_link_aside(folder / name)
-            (folder / name).write_bytes(content)
-            line = {"file_name": name, "labels": None} | {key: row[key] for key in others}
-            try:
-                if any(row[key] is not None for key in columns):
-                    line["labels"] = read_columns(row, columns, None, names)
-            except UnusableRecord as error:
-                what = f"row {number}: {error}"
-                fix = "export it again"
-                raise PaddlexMLError(what, where=str(root / path), fix=fix) from error
-            lines.append(msgspec.json.encode(line))
+    unpacked = {path: _unpack_file(collector, path) for path in _list_files(collector.inventory)}
+    labels = (line["labels"] for lines in unpacked.values() for line in lines)
+    are_classes = all(row.are_flags for row in labels if isinstance(row, ColumnValues))
+    for path, lines in unpacked.items():
+        for number, line in enumerate(lines):
+            if isinstance(row := line["labels"], ColumnValues):
+                with _naming(root / path, number):
+                    line["labels"] = dict(row) if are_classes else row.join(None)
         # Last: its presence says that the folder is complete.
-        files.write_bytes(folder / huggingface.METADATA, b"\n".join(lines) + b"\n")
+        content = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+        files.write_bytes(root / _folder(path) / huggingface.METADATA, content)
+
+
+def _unpack_file(collector: Collector, path: str) -> list[dict[str, Any]]:
+    """Write the images of a file; returns the lines of its metadata."""
+    source, folder = collector.root / path, collector.root / _folder(path)
+    file = _open(source)
+    image, columns = _choose_columns(collector, file, path)
+    names, lines = _find_all_names(file, columns), []
+    files.make_folder(folder)
+    others = _find_others(file, columns)
+    for number, row in enumerate(_iterate(source, file, image, *columns, *others)):
+        value = row[image] if isinstance(row[image], dict) else {"bytes": row[image]}
+        content = value.get("bytes")
+        with _naming(source, number):
+            if not content or not isinstance(content, bytes):
+                raise UnusableRecord("it holds no image")
+            is_null = len(columns) == 1 and row[columns[0]] is None
+            labels = None if is_null else read_columns(row, columns, names)
+        given = os.path.splitext(str(value.get("path") or ""))[1].lower()
+        name = f"{number:07}{_PICTURES.get(content[:2]) or given or '.jpg'}"
+        files.set_link_aside(folder / name)
+        (folder / name).write_bytes(content)
+        kept = {key: row[key] for key in others}
+        lines.append({"file_name": name, "labels": labels, **kept})
+    return lines
+
+
+@contextmanager
+def _naming(path: Path, number: int) -> Iterator[None]:
+    """Name the row of what cannot be used."""
+    try:
+        yield
+    except UnusableRecord as error:
+        fix = error.fix or "export it again"
+        raise PaddlexMLError(f"row {number}: {error}", where=str(path), fix=fix) from error
 
 
 def _list_files(inventory: Inventory) -> list[str]:
@@ -222,7 +243,7 @@ def _read_rows(
         try:
             if not isinstance(name, str) or not name:
                 raise UnusableRecord(f"the image is not the name of a file: {name!r:.40}")
-            labels = read_columns(row, columns, collector.options.separator, names)
+            labels = read_columns(row, columns, names)
             unknown, absent = read_others(row, labels, columns)
             yield ImageRecord(table, where, name, labels, "", unknown, absent)
         except UnusableRecord as error:

@@ -95,31 +95,51 @@ def is_flag(value: object) -> bool:
     return isinstance(value, int | float) and value in _VALUES
 
 
+class ColumnValues(dict[str, Any]):
+    """Values of several keys that the user chose. Only all records together tell what they are:
+    where all have 0, 1, -1 or nothing, each key is a class; else they have the labels together."""
+
+    @property
+    def are_flags(self) -> bool:
+        """Whether each key may be a class."""
+        return all(value is None or is_flag(value) for value in self.values())
+
+    def join(self, separator: str | None) -> list[str] | list[int]:
+        """The labels of all keys. Raises UnusableRecord."""
+        filled = {key: value for key, value in self.items() if value is not None}
+        if not filled:
+            parse_labels(None)
+        named: dict[str, str] = {}
+        numbered: dict[int, str] = {}
+        for key, value in filled.items():
+            parsed = parse_labels(value)
+            signs = (separator,) if separator else SURE
+            labels = cut(parsed, signs) if isinstance(parsed, str) else list_shown(parsed)
+            named.update({label: key for label in labels if isinstance(label, str)})
+            numbered.update({label: key for label in labels if isinstance(label, int)})
+        if named and numbered:
+            text, number = next(iter(named.items())), next(iter(numbered.items()))
+            what = f"{text[1]!r} has names ({text[0]}), and {number[1]!r} numbers ({number[0]})"
+            fix = "choose keys of one kind, or write names in all of them"
+            raise UnusableRecord(f"{what}: both are chosen", fix)
+        return list(named) or list(numbered)
+
+
 def read_columns(
     record: Mapping[str, Any],
     columns: Sequence[str],
-    separator: str | None = None,
     names: Mapping[str, Sequence[str]] | None = None,
 ) -> Labels:
-    """Labels of the keys that the user chose: of one the labels, or of several; where all have
-    0, 1, -1 or nothing, each is a class. `names`: of the numbers of a key, by number. Raises
-    UnusableRecord."""
+    """Labels of the keys that the user chose: of one the labels, of several `ColumnValues`.
+
+    `names`: of the numbers of a key, by number. Raises UnusableRecord.
+    """
     if missing := [key for key in columns if key not in record]:
         raise UnusableRecord(f"there is no key {missing[0]!r}; there are: {', '.join(record):.60}")
     values = [_name_ids(record, key, names or {}, len(columns) > 1) for key in columns]
     if len(columns) == 1:
         return parse_labels(values[0])
-    if all(value is None or is_flag(value) for value in values):
-        return dict(zip(columns, values, strict=True))
-    labels: list[str | int] = []
-    for value in (value for value in values if value is not None):
-        parsed = parse_labels(value)
-        signs = (separator,) if separator else SURE
-        labels += cut(parsed, signs) if isinstance(parsed, str) else list_shown(parsed)
-    texts = [label for label in labels if isinstance(label, str)]
-    if texts and len(texts) < len(labels):
-        raise UnusableRecord(f"the chosen keys have names and numbers: {values!r:.40}")
-    return texts or [label for label in labels if isinstance(label, int)]
+    return ColumnValues(zip(columns, values, strict=True))
 
 
 def _name_ids(
@@ -154,12 +174,17 @@ def read_others(
     if unknown is not None and absent is not None:
         fix = "keep `unknown` (all others are absent), or `absent` (all others are unknown)"
         raise UnusableRecord("the line has both `unknown` and `absent`", fix)
+    check_others(labels, unknown or (), absent)
+    return unknown or (), absent
+
+
+def check_others(labels: Labels, unknown: Sequence[str], absent: Sequence[str] | None) -> None:
+    """Raise UnusableRecord where a label is also a class of `unknown` or `absent`."""
     key = "unknown" if absent is None else "absent"
     if both := set(unknown or absent or ()).intersection(list_shown(labels)):
         name = min(map(str, both))
         fix = f"keep it in the labels where the image shows the class, else in `{key}`"
         raise UnusableRecord(f"{name!r} is a label of the image, and in `{key}`", fix)
-    return unknown or (), absent
 
 
 def _read_names(

@@ -24,7 +24,14 @@ from paddlex_ml.formats.collector import (
     check_class_name,
     order_names,
 )
-from paddlex_ml.formats.record_labels import DIGITS, Labels, list_shown
+from paddlex_ml.formats.record_labels import (
+    DIGITS,
+    ColumnValues,
+    Labels,
+    UnusableRecord,
+    check_others,
+    list_shown,
+)
 from paddlex_ml.formats.subsets import (
     SourceTable,
     assign_lists,
@@ -164,7 +171,7 @@ def finish_records(
 
     Raises one PaddlexMLError with every fault.
     """
-    records = _resolve_values(records)
+    records = _resolve_values(resolve_columns(collector, records))
     subsets = [record.table.subset or record.subset for record in records]
     used = list(_list_used(collector, records, subsets))
     if not records and not collector.faults and (dropped := collector.account.dropped):
@@ -201,6 +208,27 @@ def finish_records(
             collector.account.use(CLASS_FILE)
     names = [name for name in names if name and name not in left_out]
     return collector.finish(names, retire=retire)
+
+
+def resolve_columns(collector: Collector, records: list[ImageRecord]) -> list[ImageRecord]:
+    """Decide, once for all records, what several keys of labels are; see `ColumnValues`.
+
+    Values that have no labels together are a fault.
+    """
+    rows = [record.labels for record in records if isinstance(record.labels, ColumnValues)]
+    are_classes = all(row.are_flags for row in rows)
+    resolved = []
+    for record in records:
+        labels: Labels = record.labels
+        try:
+            if isinstance(labels, ColumnValues):
+                labels = dict(labels) if are_classes else labels.join(collector.options.separator)
+                check_others(labels, record.unknown, record.absent)
+            resolved.append(record._replace(labels=labels))
+        except UnusableRecord as error:
+            fix = error.fix or "write names of classes, or lists of them"
+            collector.add_fault("malformed line", record.where, str(error), fix)
+    return resolved
 
 
 def _resolve_values(records: list[ImageRecord]) -> list[ImageRecord]:

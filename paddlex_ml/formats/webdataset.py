@@ -174,7 +174,7 @@ def _read_file(collector: Collector, file: str, image: str) -> Iterator[ImageRec
             record = _decoder.decode(text)
             if isinstance(record, dict):
                 keys = collector.options.label_columns or [huggingface.choose_label(record)]
-                labels: Labels = read_columns(record, keys, collector.options.separator)
+                labels: Labels = read_columns(record, keys)
                 unknown, absent = read_others(record, labels, keys)
             else:
                 labels = parse_labels(record)

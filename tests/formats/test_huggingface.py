@@ -190,7 +190,7 @@ def test_numbers_of_several_columns_have_names_of_their_own(
     dataset = huggingface.read(root, Options(label_columns=["animal", "sky"]))
     assert labels(dataset) == {"train": {"1.jpg": ["blue", "dog", "grey"]}}
     message = refusal(huggingface.read, root, label_columns=["animal", "wet"])
-    assert "the chosen keys have names and numbers" in message
+    assert "'animal' has names (dog), and 'wet' numbers (" in message
     root = plant({file: text.replace("[0, 1]", "[0, 2]"), "dataset_info.json": info}, "1.jpg")
     message = refusal(huggingface.read, root, label_columns=["animal", "sky"])
     assert "'sky' has the labels" in message

@@ -269,6 +269,30 @@ def test_the_chosen_keys_must_be_there(plant: Plant, labels: Any, refusal: Any) 
     assert "no key 'y'" in refusal(jsonl.read, root, image_column="foto", label_columns=["y"])
 
 
+def test_all_lines_together_tell_whether_chosen_keys_are_classes(
+    plant: Plant, labels: Any, refusal: Any
+) -> None:
+    options = Options(label_columns=["l1", "l2"])
+
+    def write(*rows: dict[str, Any], **files: str) -> Path:
+        named = ({"path": f"{'ab'[i]}.jpg"} | row for i, row in enumerate(rows))
+        text = "\n".join(map(json.dumps, named))
+        return plant({"x.jsonl": text, **files}, "a.jpg", "b.jpg")
+
+    flags, null = {"l1": 1, "l2": 0}, {"l1": None, "l2": None}
+    root = write({"l1": 2, "l2": 1}, flags, **{"classes.txt": "cat\ndog\nowl\n"})
+    dataset = jsonl.read(root, options)
+    assert labels(dataset) == {"train": {"a.jpg": ["dog", "owl"], "b.jpg": ["cat", "dog"]}}
+    (root / "classes.txt").unlink()
+    dataset = jsonl.read(write(null, flags), options)
+    assert dataset.label_names == ["l1", "l2"]
+    assert dataset.lists["train"].targets.tolist() == [[-1, -1], [1, 0]]
+    named = {"l1": "cat", "l2": ["dog"], "unknown": ["dog"]}
+    message = refusal(jsonl.read, write(null, named), label_columns=["l1", "l2"])
+    assert "x.jsonl:1: there is no value for the labels (null)" in message
+    assert "x.jsonl:2: 'dog' is a label of the image, and in `unknown`" in message
+
+
 def test_boxes_of_createml_are_labels(plant: Plant, labels: Any) -> None:
     boxes = [{"label": name, "coordinates": {"x": 1, "y": 2}} for name in ("cat", "dog", "cat")]
     rows = [{"image": "a.jpg", "annotations": boxes}, {"image": "b.jpg", "annotations": []}]

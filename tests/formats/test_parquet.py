@@ -163,7 +163,7 @@ def test_numbers_of_several_columns_have_names_of_their_own(
     dataset = parquet.read(root, Options(label_columns=["animal", "sky"]))
     assert labels(dataset) == {"train": {"a.jpg": ["dog", "grey"], "b.jpg": ["blue", "cat"]}}
     message = refusal(parquet.read, root, label_columns=["animal", "wet"])
-    assert "the chosen keys have names and numbers" in message
+    assert "'animal' has names (dog), and 'wet' numbers (" in message
 
 
 def test_wrong_rows_and_files_are_named(plant: Plant, refusal: Any, write: Any) -> None:

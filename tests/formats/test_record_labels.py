@@ -54,7 +54,7 @@ def test_yes_may_have_the_number_0(names: list[str]) -> None:
     of = {"cat": names, "dog": names[::-1]}
     for value, flag in ((0, 1), (1, 0), (-1, -1), (None, None)):
         row = {"cat": value, "dog": value}
-        assert read_columns(row, ["cat", "dog"], None, of) == {"cat": flag, "dog": value}
+        assert read_columns(row, ["cat", "dog"], of) == {"cat": flag, "dog": value}
 
 
 def test_what_is_no_label_is_read_of_names_alone() -> None:
