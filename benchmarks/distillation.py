@@ -5,7 +5,8 @@
 
 DIR of --data holds data sets (MLClsDataset) and weights/PPLCNet_x1_0_doc_ori.pdparams. The teacher
 of a seed is the ensemble of the models that the next seeds trained without one (--teachers of
-them), so that it has seen no other images than its student.
+them), so that it has seen no other images than its student. With --teacher-seeds all students have
+the same teachers, of these seeds, which may learn for longer (--teacher-epochs).
 
 Every run is the ordinary command; complete ones in --work are not repeated, others go on. With
 --frozen nothing but a linear layer learns, from the features of `unknown_labels.py --frozen`, and
@@ -48,6 +49,8 @@ class Arm(NamedTuple):
 
     weight: float | None = None
     temperature: float = 1.0
+    epochs: int | None = None
+    """Of a teacher; None: those of --epochs."""
 
     def __str__(self) -> str:
         if self.weight is None:
@@ -63,6 +66,8 @@ def main() -> int:
     parser.add_argument("--sets", nargs="+", default=["natural_scenes", "clothing_ccp"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--teachers", type=int, default=2)
+    parser.add_argument("--teacher-seeds", type=int, nargs="+", default=[])
+    parser.add_argument("--teacher-epochs", type=int, help="of those; default: --epochs")
     parser.add_argument("--weights", type=float, nargs="+", default=[0.5])
     parser.add_argument("--temperatures", type=float, nargs="+", default=[1.0])
     parser.add_argument("--epochs", type=int, default=6)
@@ -81,13 +86,14 @@ def main() -> int:
             for arm in arms
         }
         print(f"\n### {name}, {kind}\n")
-        print(f"{options.size} px; seeds: {len(options.seeds)}; {options.teachers} teachers each\n")
+        teachers = len(options.teacher_seeds) or options.teachers
+        print(f"{options.size} px; seeds: {len(options.seeds)}; teachers of each: {teachers}\n")
         if options.frozen:
             ensembles = [_sigmoid(_teach(options, name, seed)[1]) for seed in options.seeds]
         else:
-            plain, seeds = found[Arm()], options.seeds
-            others = ([seeds.index(o) for o in _others(options, seed)] for seed in seeds)
-            ensembles = [plain[rows] for rows in others]
+            every = ({run: _train(options, name, *run) for run in _teachers(options, seed)}
+                     for seed in options.seeds)  # fmt: skip
+            ensembles = [np.stack(list(scores.values())) for scores in every]
         _print_table(found, np.stack([each.mean(axis=0) for each in ensembles]), labels)
     return 0
 
@@ -118,18 +124,31 @@ def _resample(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np
     return np.asarray(np.nanmean(rounds, axis=2).mean(axis=0))
 
 
-def _others(options: argparse.Namespace, seed: int) -> list[int]:
-    """The seeds that teach this one: the next ones, beginning again after the last."""
+def _teachers(options: argparse.Namespace, seed: int) -> list[tuple[Arm, int]]:
+    """The trainings that teach this seed: those of the next ones, beginning again after the last,
+    or those of --teacher-seeds."""
+    if options.teacher_seeds:
+        return [(Arm(epochs=options.teacher_epochs), each) for each in options.teacher_seeds]
     seeds, begin = options.seeds, options.seeds.index(seed) + 1
-    return [seeds[(begin + k) % len(seeds)] for k in range(min(options.teachers, len(seeds) - 1))]
+    numbers = range(min(options.teachers, len(seeds) - 1))
+    return [(Arm(), seeds[(begin + k) % len(seeds)]) for k in numbers]
 
 
 def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> np.ndarray:
     """The scores [N, C] of val.txt from the best model of one training."""
     output = _folder(options, name, arm, seed)
-    keys = {"Train.eval_interval": options.epochs, "Train.cache": "ram"}
+    epochs = arm.epochs or options.epochs
+    keys = {
+        "Train.epochs_iters": epochs,
+        "Train.eval_interval": epochs,
+        "Train.save_interval": epochs,
+        "Train.cache": "ram",
+    }
     if arm.weight is not None:
-        runs = (str(_folder(options, name, Arm(), each)) for each in _others(options, seed))
+        teachers = _teachers(options, seed)
+        for run in teachers:
+            _train(options, name, *run)
+        runs = (str(_folder(options, name, *run)) for run in teachers)
         keys["Train.teacher"] = f"[{', '.join(runs)}]"
         keys["Train.distillation.weight"] = arm.weight
         keys["Train.distillation.temperature"] = arm.temperature
@@ -147,8 +166,12 @@ def _train(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> np.nd
 
 
 def _folder(options: argparse.Namespace, name: str, arm: Arm, seed: int) -> Path:
-    kind = "plain" if arm.weight is None else f"{arm.weight:g}-{arm.temperature:g}"
-    kind += f"-of-{options.teachers}" if arm.weight is not None else ""
+    kind = "plain" if arm.epochs is None else f"plain-{arm.epochs}"
+    if arm.weight is not None:
+        kind = f"{arm.weight:g}-{arm.temperature:g}-of-{options.teachers}"
+    if arm.weight is not None and options.teacher_seeds:
+        shown = "-".join(map(str, options.teacher_seeds))
+        kind = f"{arm.weight:g}-{arm.temperature:g}-of-seeds-{shown}-{options.teacher_epochs or ''}"
     folder: Path = options.work / name / f"run-{kind}-{seed}"
     return folder
 
