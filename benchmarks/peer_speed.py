@@ -73,7 +73,7 @@ def main() -> int:
         print("torch.compile is left out: no C++ compiler is on the path\n")
         options.compile = False
     python = options.torch_python or build_environment(options.folder, options.packages)
-    print(f"{_processor()}, {options.threads} threads, {options.size} px, float32\n")
+    print(f"{processor()}, {options.threads} threads, {options.size} px, float32\n")
     columns = [EAGER, COMPILED, OURS, PAIR, f"{OURS} / {EAGER}", f"{OURS} / {COMPILED}"]
     print("| model | batch | parameters, ours | the peer's | " + " | ".join(columns) + " |")
     print("|---" * 2 + "|---:" * (len(columns) + 2) + "|")
@@ -218,18 +218,26 @@ def _row(model: str, batch: int, counts: list[int], taken: Mapping[str, list[Tak
     )
 
 
-def start_side(command: Sequence[str], task: Task, wait_policy: str, folder: Path) -> Side:
-    """Start one side, in a folder of its own below `folder`."""
+def start_side(
+    command: Sequence[str],
+    task: Task,
+    wait_policy: str,
+    folder: Path,
+    more: Mapping[str, str] | None = None,
+) -> Side:
+    """Start one side, in a folder of its own below `folder`, with `more` variables."""
     own = folder / str(len(list(folder.iterdir())))
     own.mkdir()
-    clean = {k: v for k, v in os.environ.items() if k not in (*THREADS, "MKL_DEBUG_CPU_TYPE")}
+    left_out = *THREADS, "MKL_DEBUG_CPU_TYPE", "OMP_WAIT_POLICY", "KMP_BLOCKTIME"
+    clean = {k: v for k, v in os.environ.items() if k not in left_out}
     environment = {
         **clean,
         **dict.fromkeys(THREADS, str(task.threads // task.processes)),
-        "OMP_WAIT_POLICY": wait_policy.upper(),
+        **({"OMP_WAIT_POLICY": wait_policy.upper()} if wait_policy else {}),
         "PYTHONPATH": str(ROOT),
         # Code that torch.compile made is removed with the folder; none of an earlier run is used.
         "TORCHINDUCTOR_CACHE_DIR": str(own / "compiled"),
+        **(more or {}),
     }
     return Side(command, task, environment, own)
 
@@ -277,7 +285,7 @@ def _train(argument: tuple[str, Task], group: object) -> None:
         serve(address, Facts(sum(map(math.prod, shapes)), software), step.run, task.steps)
 
 
-def _processor() -> str:
+def processor() -> str:
     """Name of the processor and how many cores may be used."""
     name, details = platform.machine(), Path("/proc/cpuinfo")
     lines = details.read_text("utf-8").splitlines() if details.is_file() else []

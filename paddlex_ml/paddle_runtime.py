@@ -24,6 +24,8 @@ from paddlex_ml.wording import count
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 MKL_PATH = "MKL_DEBUG_CPU_TYPE"
+WAITING = ("KMP_BLOCKTIME", "OMP_WAIT_POLICY")
+"""What a thread of a matrix product does that waits for the next one: either says it."""
 LOG_LEVEL = "GLOG_minloglevel"
 
 _prepared: set[str] = set()  # what `prepare` has set itself
@@ -38,7 +40,9 @@ def prepare(meanwhile: Callable[[], object] = lambda: None) -> str:
 
     Thread counts follow the cores this process may use (affinity and container quota), not those
     of the machine. On AMD processors with AVX2, MKL_DEBUG_CPU_TYPE=5 stops Paddle's MKL from using
-    its slow code for processors of other makers (`benchmarks/train_speed.py` measures it).
+    its slow code for processors of other makers (`benchmarks/train_speed.py` measures it). A thread
+    without work sleeps after a millisecond: by default it spins for 200, while our kernels and the
+    workers wait for its core (`benchmarks/waiting_threads.py`).
     Raises PaddlexMLError where Paddle is not installed.
     """
     global _done
@@ -58,6 +62,10 @@ def prepare(meanwhile: Callable[[], object] = lambda: None) -> str:
             notes.append(f"fast matrix products on AMD ({MKL_PATH}=5)")
         else:
             given.append(MKL_PATH)
+    if chosen := [name for name in WAITING if name in os.environ]:
+        given += chosen
+    elif _set(WAITING[0], "1"):
+        notes.append(f"threads without work sleep ({WAITING[0]}=1)")
     notes += [f"{name}={os.environ[name]} as you have set it" for name in given]
     os.environ.setdefault(LOG_LEVEL, "2")  # only errors; lower levels log internals of Paddle
     meanwhile()

@@ -24,7 +24,7 @@ OLD_AMD = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu sse avx\n"
 def fresh(monkeypatch):
     """An environment before Paddle's import, on an Intel machine of 6 cores."""
     names = (paddle_runtime.MKL_PATH, paddle_runtime.LOG_LEVEL)
-    for name in (*paddle_runtime.THREADS, *names):
+    for name in (*paddle_runtime.THREADS, *paddle_runtime.WAITING, *names):
         monkeypatch.setenv(name, "")  # monkeypatch brings the old value back
         monkeypatch.delenv(name)
     monkeypatch.delitem(sys.modules, "paddle", raising=False)
@@ -39,8 +39,10 @@ def test_threads_follow_the_usable_cores(fresh):
     assert [os.environ[name] for name in paddle_runtime.THREADS] == ["6", "6"]
     assert paddle_runtime.MKL_PATH not in os.environ
     assert note == (
-        "for speed: one thread for each of 6 usable cores (OMP_NUM_THREADS, MKL_NUM_THREADS)"
+        "for speed: one thread for each of 6 usable cores (OMP_NUM_THREADS, MKL_NUM_THREADS), "
+        "threads without work sleep (KMP_BLOCKTIME=1)"
     )
+    assert os.environ["KMP_BLOCKTIME"] == "1"
 
 
 def test_what_starts_meanwhile_has_the_threads_and_no_paddle(fresh):
@@ -54,7 +56,7 @@ def test_on_amd_the_fast_path_of_mkl_is_chosen_and_the_reason_named(fresh):
     fresh.setattr(paddle_runtime, "_is_amd_with_avx2", lambda: True)
     note = paddle_runtime.prepare()
     assert os.environ[paddle_runtime.MKL_PATH] == "5"
-    assert note.endswith("fast matrix products on AMD (MKL_DEBUG_CPU_TYPE=5)")
+    assert ", fast matrix products on AMD (MKL_DEBUG_CPU_TYPE=5), " in note
 
 
 def test_what_the_user_has_set_stays(fresh):
@@ -66,6 +68,17 @@ def test_what_the_user_has_set_stays(fresh):
     assert "OMP_NUM_THREADS=1 as you have set it" in note
     assert "MKL_DEBUG_CPU_TYPE=4 as you have set it" in note
     assert "one thread for each of 6 usable cores (MKL_NUM_THREADS)" in note
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("KMP_BLOCKTIME", "200"), ("OMP_WAIT_POLICY", "ACTIVE")]
+)
+def test_how_threads_wait_is_left_to_a_user_who_says_it_by_either_name(fresh, name, value):
+    fresh.setenv(name, value)
+    note = paddle_runtime.prepare()
+    found = {key: os.environ.get(key) for key in paddle_runtime.WAITING}
+    assert found == dict.fromkeys(paddle_runtime.WAITING) | {name: value}
+    assert note.endswith(f"{name}={value} as you have set it")
 
 
 @pytest.mark.parametrize("amd", [True, False])
