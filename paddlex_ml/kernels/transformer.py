@@ -27,6 +27,8 @@ f = np.float32
 ZERO, HALF, ONE, LOWEST = f(0), f(0.5), f(1), f(-87)
 # A sum of the first number and a small one is rounded to an integer, in the last bits of the sum.
 ROUND, TWO_TO_THE_ZERO, MANTISSA = f(1.5 * 2**23), np.int32(0x3F800000), np.int32(23)
+# Bits of floats, those of negative ones turned but for the sign, have the order of the floats.
+LEAST, SIGN, REST = np.int32(-(2**31)), np.int32(31), np.int32(2**31 - 1)
 LOG2_E, LN2_HIGH, LN2_LOW = f(1.4426950408889634), f(0.693359375), f(-2.1219444005e-4)
 # Interpolates exp at Chebyshev's nodes of +-0.3466: relative error 2.6e-9 before rounding.
 E2, E3, E4, E5, E6 = (
@@ -225,11 +227,13 @@ def merge_heads(x, out, heads, offset, scale, first, last):
 @compiled(f"void({_ROWS}, int64, int64)", fastmath=FLAGS)
 def softmax_rows(x, first, last):
     """Softmax of each row, in place."""
+    every = x.view(np.int32)
     for n in range(first, last):
-        row, total = x[n], ZERO
-        highest = row[0]
-        for k in range(len(row)):
-            highest = row[k] if row[k] > highest else highest
+        row, bits, total, most = x[n], every[n], ZERO, LEAST
+        for k in range(len(row)):  # as integers: a maximum that knows NaN takes one at a time
+            ranked = np.int32(bits[k] ^ ((bits[k] >> SIGN) & REST))
+            most = ranked if ranked > most else most
+        highest = np.int32(most ^ ((most >> SIGN) & REST)).view(np.float32)
         for k in range(len(row)):
             row[k] = _exp(row[k] - highest)
             total += row[k]

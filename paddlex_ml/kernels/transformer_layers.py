@@ -231,13 +231,21 @@ class _Attention(PyLayer):
     def backward(ctx: Any, dout: paddle.Tensor) -> Gradients:
         tokens, weight, bias, queries, keys, values, shares = ctx.saved_tensor()
         (dmixed,) = _split(dout, paddle.zeros([dout.shape[2]]), ctx.heads, [1.0])
-        dvalues = paddle.matmul(shares, dmixed, transpose_x=True)
+        dvalues = _transposed_product(shares, dmixed)
         dscores = paddle.matmul(dmixed, values, transpose_y=True)
         _run("softmax_rows_gradient", _rows(shares), _rows(dscores))
-        dkeys = paddle.matmul(dscores, queries, transpose_x=True)
+        dkeys = _transposed_product(dscores, queries)
         dproduct = _merge([dscores @ keys, dkeys, dvalues], ctx.scales, ctx.heads)
         (dbias,) = _run_in_blocks("column_sums", 1, _rows(dproduct))
         return _linear_gradients(tokens, weight, bias, dproduct, dbias)
+
+
+def _transposed_product(scores: paddle.Tensor, heads: paddle.Tensor) -> paddle.Tensor:
+    """`scores^T @ heads` [B * heads, T, W] of [B * heads, T, T] and [B * heads, T, W].
+
+    As the transpose of `heads^T @ scores`: MKL computes that twice as fast.
+    """
+    return paddle.matmul(heads, scores, transpose_x=True).transpose([0, 2, 1])
 
 
 def _split(

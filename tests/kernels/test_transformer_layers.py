@@ -169,6 +169,27 @@ def test_scores_of_any_size_make_shares():
 
 
 @needs_numba
+@pytest.mark.parametrize("sign", [1, -1, 0])
+def test_the_highest_score_of_a_row_is_found_whatever_the_signs(sign):
+    rows = np.random.default_rng(0).standard_normal((64, 37)).astype(np.float32) * 60
+    rows = np.abs(rows) * sign if sign else rows
+    rows[0, :2] = 0.0, -0.0
+    expected = np.exp(rows.astype(float) - rows.max(1, keepdims=True))
+    layers.kernels("attention").softmax_rows(rows, 0, 64)
+    np.testing.assert_allclose(rows, expected / expected.sum(1, keepdims=True), atol=1e-6)
+
+
+@needs_numba
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf])
+def test_a_bad_score_spoils_its_row_and_no_other(bad):
+    rows = np.zeros((3, 37), np.float32)
+    rows[1, 30] = bad
+    layers.kernels("attention").softmax_rows(rows, 0, 3)
+    assert np.isnan(rows[1]).all()
+    np.testing.assert_allclose(rows[[0, 2]], 1 / 37, rtol=1e-6)
+
+
+@needs_numba
 def test_gelu_is_exact_over_its_whole_range():
     z = np.linspace(-12, 12, 20001).astype(np.float32)[None]
     out, zero = np.empty_like(z), np.zeros(z.shape[1], np.float32)
