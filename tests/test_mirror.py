@@ -68,6 +68,7 @@ TESTED_ELSEWHERE = {
     "kernels/taps": ("kernels/test_layers.py", "layers call the kernels"),
     "kernels/pixel_loops": ("kernels/test_pillow.py", "its functions call the loops"),
     "kernels/transformer": ("kernels/test_transformer_layers.py", "layers call the kernels"),
+    "kernels/winograd": ("kernels/test_winograd_layers.py", "layers call the kernels"),
     "kernels/update_loops": ("kernels/test_updates.py", "its functions call the loops"),
     "models/blocks": ("models/test_every_model.py", "blocks are tested in every model"),
     "models/resnet": ("models/test_every_model.py", "nothing in it is its own"),

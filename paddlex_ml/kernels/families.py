@@ -26,6 +26,9 @@ FAMILIES: Mapping[str, Family] = {
     "norm": Family(f"{_HERE}.batch_norm", ("norm",), ("norm_gradients",)),
     "dense": Family(f"{_HERE}.convolution", ("dense",), ("dense_weight_gradient",)),
     "depthwise": Family(f"{_HERE}.convolution", ("depthwise",), ("depthwise_weight_gradient",)),
+    "winograd": Family(
+        f"{_HERE}.winograd", ("tile_inputs", "join_outputs"), ("tile_gradients",)
+    ),
     "pool": Family(f"{_HERE}.pooling", ("pool",), ("pool_gradient",)),
     "attention": Family(
         f"{_HERE}.transformer", ("add_rows", "gelu", "softmax_rows"),
@@ -37,7 +40,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
 }  # fmt: skip
 """By the name of the family. Every model has updates and an ML-Decoder as its head."""
-CONVOLUTIONAL = ("updates", "norm", "dense", "depthwise", "pool", "head")
+CONVOLUTIONAL = ("updates", "norm", "dense", "winograd", "depthwise", "pool", "head")
 """Families of a network that has all kinds of convolutions."""
 
 

@@ -7,13 +7,11 @@ graph, no mixed precision, and numba installed. Evaluation, export and GPUs neve
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib.util
 import logging
 import math
 import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +25,7 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from paddlex_ml.cores import usable_cores
-from paddlex_ml.kernels import compiler, families
+from paddlex_ml.kernels import compiler, families, freed_memory
 from paddlex_ml.kernels.taps import Grid, Taps
 from paddlex_ml.progress import named
 
@@ -56,11 +54,26 @@ ACTIVATIONS: dict[Activation, int] = {identity: 0, F.relu: 1, F.hardswish: 2}
 
 def convolve(layer: nn.Conv2D, features: paddle.Tensor) -> paddle.Tensor:
     """Output of `layer` for [B, D, H, W]; fast where it is depthwise, pointwise or narrow."""
-    if not _is_plain_training(layer, features):
+    if not (_is_plain_training(layer, features) and is_plain(layer)):
         return layer(features)
     kernel, stride, groups = list(layer._kernel_size), list(layer._stride), layer._groups
+    is_depthwise = kernel[0] in (3, 5) and groups == layer._in_channels == layer._out_channels
+    if is_depthwise and kernels("depthwise"):
+        return _Convolution.apply(features, layer.weight, stride[0], "depthwise")
+    if groups == 1 and kernel == stride == [1, 1] and kernels("norm"):
+        kind = _PointwiseRows if _has_small_maps(features, layer.weight) else _Pointwise
+        return kind.apply(features, layer.weight)
+    is_dense = groups == 1 and (kernel[0] % 2 == 1 or layer._padding == "SAME")
+    if is_dense and _suits_dense(layer, features) and kernels("dense"):
+        return _Convolution.apply(features, layer.weight, stride[0], "dense")
+    return layer(features)
+
+
+def is_plain(layer: nn.Conv2D) -> bool:
+    """Whether a convolution has a square kernel, and only the stride changes the size of maps."""
+    kernel, stride = list(layer._kernel_size), list(layer._stride)
     keeps_size = layer._padding == "SAME" and stride == [1, 1]  # a row more after than before
-    is_plain = (
+    return (
         layer.bias is None
         and (layer._padding in (kernel[0] // 2, [kernel[0] // 2] * 2) or keeps_size)
         and layer._padding_mode == "zeros"
@@ -69,16 +82,6 @@ def convolve(layer: nn.Conv2D, features: paddle.Tensor) -> paddle.Tensor:
         and kernel[0] == kernel[1]
         and stride in ([1, 1], [2, 2])
     )
-    is_odd, is_depthwise = kernel[0] % 2 == 1, groups == layer._in_channels == layer._out_channels
-    if is_plain and is_odd and is_depthwise and kernel[0] in (3, 5) and kernels("depthwise"):
-        return _Convolution.apply(features, layer.weight, stride[0], "depthwise")
-    if is_plain and groups == 1 and kernel == stride == [1, 1] and kernels("norm"):
-        kind = _PointwiseRows if _has_small_maps(features, layer.weight) else _Pointwise
-        return kind.apply(features, layer.weight)
-    is_dense = (is_odd or keeps_size) and groups == 1 and _suits_dense(layer, features)
-    if is_plain and is_dense and kernels("dense"):
-        return _Convolution.apply(features, layer.weight, stride[0], "dense")
-    return layer(features)
 
 
 def _suits_dense(layer: nn.Conv2D, features: paddle.Tensor) -> bool:
@@ -194,7 +197,7 @@ def kernels(family: str) -> ModuleType | None:
     frees, which every training step asks for again.
     """
     with _loading:
-        keep_freed_memory()
+        freed_memory.keep()
         if importlib.util.find_spec("numba") is None:
             _say_slower()
             return None
@@ -451,12 +454,12 @@ def _run_in_threads(
     family: str,
     name: str,
     parts: int,
-    lengths: Callable[[int, int], tuple[int, int]] | None,
+    lengths: Callable[[int, int], tuple[int, ...]] | None,
     *arguments: Any,
 ) -> None:
     """Run the kernel `name` on all parts (channels, rows, ...), an equal share in every thread.
 
-    lengths: of two arrays of zeros that the kernel needs for parts first..last, to work in.
+    lengths: of arrays of zeros that the kernel needs for parts first..last, to work in.
     """
     kernel: Callable[..., None] = getattr(kernels(family), name)
 
@@ -483,15 +486,3 @@ def _pool(process: int) -> ThreadPoolExecutor:
 def _threads() -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return int(asked) if asked.isdecimal() and asked != "0" else usable_cores()
-
-
-def keep_freed_memory() -> None:
-    """Let the C library of Linux (glibc) keep large blocks that were freed, for the next step.
-
-    Otherwise each goes back to the system, which fills the next one with zeros, page by page.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(-4, 0)  # M_MMAP_MAX: no block has a mapping of its own
-        mallopt(-1, -1)  # M_TRIM_THRESHOLD: free memory at the end of the heap stays
-        mallopt(-2, 2**26)  # M_TOP_PAD: grow by 64 MB

@@ -8,7 +8,7 @@ from typing import Literal
 import paddle
 from paddle import nn
 
-from paddlex_ml.kernels import layers
+from paddlex_ml.kernels import layers, winograd_layers
 from paddlex_ml.kernels.layers import Activation, identity
 
 Padding = int | Literal["SAME"]
@@ -65,7 +65,7 @@ class ConvNorm(nn.Layer):
 
     def forward(self, features: paddle.Tensor) -> paddle.Tensor:
         """Feature map after the activation."""
-        features = layers.convolve(self.conv, features)
+        features = winograd_layers.convolve(self.conv, features)
         affine = None if self.lab is None else (self.lab.scale, self.lab.bias)
         return layers.norm_activate(self.bn, self.activation, features, affine)
 

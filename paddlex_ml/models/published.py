@@ -37,7 +37,13 @@ TABLE = {
         "CPUs, phones, first tries",
         ("updates", "dense", "norm", "depthwise", "head"),
     ),
-    "PP-HGNetV2-B0_ML": Published(11_159_662, 2.59, 80.98, "small GPUs, or a little more time"),
+    "PP-HGNetV2-B0_ML": Published(
+        11_159_662,
+        2.59,
+        80.98,
+        "small GPUs, or a little more time",
+        ("updates", "dense", "norm", "depthwise", "pool", "head"),
+    ),
     "PP-HGNetV2-B4_ML": Published(24_959_792, 12.64, 87.96, "a high score at moderate cost"),
     "PP-HGNetV2-B6_ML": Published(80_419_888, 69.07, 91.25, "the highest score"),
     "ResNet50_ML": Published(
@@ -45,7 +51,7 @@ TABLE = {
         17.26,
         83.50,
         "to compare with older work",
-        ("updates", "dense", "norm", "pool", "head"),
+        ("updates", "dense", "winograd", "norm", "pool", "head"),
     ),
     "CLIP_vit_base_patch16_448_ML": Published(
         92_421_712, 80.32, 89.15, "a transformer", ("updates", "attention", "head")

@@ -4,7 +4,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import platform
 import subprocess
 import sys
 import threading
@@ -472,28 +471,3 @@ def test_a_training_step_of_a_whole_model_agrees(plain):
     images = paddle.randn([4, 3, 96, 96])
     found = model(images)
     assert_close(found, plain(model, images), 1e-3)
-
-
-_FAULTS = """
-import resource, sys
-import numpy as np
-from paddlex_ml.kernels import layers
-if sys.argv[1] == "keep":
-    layers.keep_freed_memory()
-np.ones(2**24, np.float32)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-np.ones(2**24, np.float32)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc", reason="only the C library of Linux can be told so"
-)
-def test_a_block_of_64_mb_that_was_freed_is_used_again():
-    faults = {
-        word: int(subprocess.check_output([sys.executable, "-c", _FAULTS, word], cwd=ROOT))
-        for word in ("keep", "return")
-    }
-    assert faults["keep"] < 100
-    assert faults["return"] > 10 * faults["keep"]
