@@ -35,7 +35,7 @@ import paddle  # noqa: E402
 from paddle import nn  # noqa: E402
 
 from benchmarks.train_speed import Step, build_step  # noqa: E402
-from paddlex_ml.kernels import layers, transformer_layers  # noqa: E402
+from paddlex_ml.kernels import layers, transformer_layers, winograd_layers  # noqa: E402
 from paddlex_ml.models import clip_vit, pp_lcnet, zoo  # noqa: E402
 from paddlex_ml.models.blocks import ConvNorm  # noqa: E402
 from paddlex_ml.models.ml_decoder import MLDecoder  # noqa: E402
@@ -127,7 +127,7 @@ def _parts(
     """(kind, what it computes, an input) of each part of a layer that got `features`."""
     if isinstance(layer, ConvNorm):
         conv, bn, activation = layer.conv, layer.bn, layer.activation
-        yield f"{_kind(conv)} convolution", partial(layers.convolve, conv), features
+        yield f"{_kind(conv)} convolution", partial(winograd_layers.convolve, conv), features
         yield (
             "batch norm, activation",
             partial(layers.norm_activate, bn, activation),

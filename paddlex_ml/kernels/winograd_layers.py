@@ -17,7 +17,7 @@ from paddle.autograd import PyLayer
 
 from paddlex_ml.kernels import layers
 
-LEAST_CHANNELS, LEAST_SIZE = 48, 32
+LEAST_CHANNELS, LEAST_SIZE = 48, 28
 """Of convolutions and maps: with fewer the transforms take longer than the products save."""
 NUMBERS = 2**20
 """Of the transformed tiles that are worked on at once: they stay in the cache."""
