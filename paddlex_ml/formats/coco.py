@@ -395,8 +395,9 @@ def _add_images(files: list[_CocoFile], names: dict[Id, str], collector: Collect
         what = "absent, as convert.uncertain says"
         if chosen != "negative":
             what = "unknown; to take them for absent: -o CheckDataset.convert.uncertain=negative"
-        text = "images name the classes that are verified as absent (neg_category_ids): others are"
-        collector.notes.append(f"{open_images:,} {text} {what}")
+        named = count(open_images, "image comes", "images come")
+        text = "from files that name classes verified as absent (neg_category_ids): others are"
+        collector.notes.append(f"{named} {text} {what}")
     elif chosen is not None:
         text = "convert.uncertain has no effect: no image names classes verified as absent"
         collector.notes.append(f"{text} (neg_category_ids)")

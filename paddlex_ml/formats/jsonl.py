@@ -18,7 +18,7 @@
   list or text: no label. Other keys are ignored.
 - Capitals and `_` do not count in these keys (`fileName`, `Labels`). Several keys of labels that
   differ are asked about. `CheckDataset.convert.image_column` and `label_columns` name the keys; of
-  several with such values (`"cat": 1, "dog": 0`), each is a class.
+  several with such values (`"cat": 1, "dog": 0`, also yes and no), each is a class.
 - `unknown`, a list of names, has the classes that nobody has looked for; without it, all classes
   that are not labels are absent. Instead, `absent` may have the classes that somebody looked for
   and did not find; all others are then unknown. A line with both is refused, and a class that is

@@ -52,6 +52,7 @@ from paddlex_ml.formats.records import (
     resolve_columns,
 )
 from paddlex_ml.formats.subsets import SourceTable
+from paddlex_ml.formats.table_cells import SURE, cut
 from paddlex_ml.storage import files
 from paddlex_ml.wording import first_names
 
@@ -98,12 +99,14 @@ def unpack(root: Path, options: Options) -> None:
     collector = Collector(root, options)
     unpacked = {path: _unpack_file(collector, path) for path in _list_files(collector.inventory)}
     labels = (line["labels"] for lines in unpacked.values() for line in lines)
-    are_classes = all(row.are_flags for row in labels if isinstance(row, ColumnValues))
+    values = [row for row in labels if isinstance(row, ColumnValues)]
+    are_classes = all(row.find_flags() is not None for row in values)
     for path, lines in unpacked.items():
         for number, line in enumerate(lines):
             if isinstance(row := line["labels"], ColumnValues):
                 with _naming(root / path, number):
-                    line["labels"] = dict(row) if are_classes else row.join(None)
+                    flags = row.find_flags() if are_classes else None
+                    line["labels"] = flags or row.join(lambda text: list(cut(text, SURE)))
         # Last: its presence says that the folder is complete.
         content = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
         files.write_bytes(root / _folder(path) / huggingface.METADATA, content)

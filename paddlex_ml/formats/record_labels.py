@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from paddlex_ml.formats.flag_cells import BLANK, FALSE, MINUS, TRUE, fold
 from paddlex_ml.formats.table_cells import SURE, cut
 from paddlex_ml.wording import count
 
@@ -97,24 +99,29 @@ def is_flag(value: object) -> bool:
 
 class ColumnValues(dict[str, Any]):
     """Values of several keys that the user chose. Only all records together tell what they are:
-    where all have 0, 1, -1 or nothing, each key is a class; else they have the labels together."""
+    where all have 0, 1, -1 or nothing, also as words (yes, no), each key is a class; else they have
+    the labels together."""
 
-    @property
-    def are_flags(self) -> bool:
-        """Whether each key may be a class."""
-        return all(value is None or is_flag(value) for value in self.values())
+    def find_flags(self) -> dict[str, int | None] | None:
+        """1, 0, -1 or None for each key, also of yes and no; None where one is no class."""
+        flags: dict[str, int | None] = {}
+        for key, value in self.items():
+            flag = _to_flag(value)
+            if flag is not None and not is_flag(flag):
+                return None
+            flags[key] = None if flag is None else int(flag)
+        return flags
 
-    def join(self, separator: str | None) -> list[str] | list[int]:
-        """The labels of all keys. Raises UnusableRecord."""
-        filled = {key: value for key, value in self.items() if value is not None}
+    def join(self, divide: Callable[[str], Sequence[str]]) -> list[str] | list[int]:
+        """The labels of all keys; `divide` makes names of a text. Raises UnusableRecord."""
+        filled = {key: value for key, value in self.items() if not _is_nothing(value)}
         if not filled:
             parse_labels(None)
         named: dict[str, str] = {}
         numbered: dict[int, str] = {}
         for key, value in filled.items():
             parsed = parse_labels(value)
-            signs = (separator,) if separator else SURE
-            labels = cut(parsed, signs) if isinstance(parsed, str) else list_shown(parsed)
+            labels = divide(parsed) if isinstance(parsed, str) else list_shown(parsed)
             named.update({label: key for label in labels if isinstance(label, str)})
             numbered.update({label: key for label in labels if isinstance(label, int)})
         if named and numbered:
@@ -123,6 +130,20 @@ class ColumnValues(dict[str, Any]):
             fix = "choose keys of one kind, or write names in all of them"
             raise UnusableRecord(f"{what}: both are chosen", fix)
         return list(named) or list(numbered)
+
+
+def _is_nothing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _to_flag(value: Any) -> Any:
+    """What a value says of a class: 1, 0, -1 or nothing; other values stay."""
+    if not isinstance(value, str):
+        return None if _is_nothing(value) else value
+    cell = fold(value.strip())
+    if cell not in TRUE | FALSE:
+        return value
+    return None if cell in BLANK else -1 if cell in MINUS else int(cell in TRUE)
 
 
 def read_columns(
@@ -191,9 +212,11 @@ def _read_names(
     record: Mapping[str, Any], key: str, chosen: Sequence[str]
 ) -> tuple[str, ...] | None:
     given = record.get(key) if key not in chosen else None
-    if not isinstance(given, str | list):
+    if not isinstance(given, str | list | dict):
         return None
     labels = parse_labels(given)
+    if isinstance(given, dict):
+        raise UnusableRecord(f"`{key}` is not a list of class names: {given!r:.40}")
     names = list(cut(labels, SURE)) if isinstance(labels, str) else list_shown(labels)
     if any(not isinstance(name, str) for name in names):
         raise UnusableRecord(f"`{key}` is not a list of class names: {given!r:.40}")

@@ -10,10 +10,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from paddlex_ml import systems
 from paddlex_ml.data.faults import DatasetFault, combine
 from paddlex_ml.data.image_finder import Guess
 from paddlex_ml.formats.class_files import read_class_names
@@ -32,6 +32,7 @@ from paddlex_ml.formats.record_labels import (
     check_others,
     list_shown,
 )
+from paddlex_ml.formats.record_texts import TextReader
 from paddlex_ml.formats.subsets import (
     SourceTable,
     assign_lists,
@@ -40,16 +41,13 @@ from paddlex_ml.formats.subsets import (
     parse_subset,
     parse_subset_of_path,
 )
-from paddlex_ml.formats.table_cells import SURE, cut, join_signs, parse_signs
 from paddlex_ml.wording import count, first_names, part_of
 
 LABEL_KEYS = ("labels", "label", "tags", "classes", "class", "categories", "category", "objects")
 """Where a record has its labels: the first of these keys that is there."""
 TEST = "of the test subset"
 _NO_LABEL = re.compile(r"no[ _-]?labels?", re.I)
-_SEPARATORS = ("|", ";", ",", "、", "，")
 _PART = re.compile(r"(.*[-_.])([0-9]{1,9})([-_]of[-_])([0-9]{1,9})(\..*)?")
-_SEPARATE = tuple(sign for sign in SURE if sign != "\n")  # a line end is refused
 _NAMED = 5  # missing parts
 _STEP = 1000  # images between two calls of progress
 
@@ -171,14 +169,13 @@ def finish_records(
 
     Raises one PaddlexMLError with every fault.
     """
-    records = _resolve_values(resolve_columns(collector, records))
+    records = resolve_columns(collector, records)
+    valued = {key.strip() for r in records if isinstance(r.labels, dict) for key in r.labels}
+    records = _resolve_values(records)
     subsets = [record.table.subset or record.subset for record in records]
     used = list(_list_used(collector, records, subsets))
-    if not records and not collector.faults and (dropped := collector.account.dropped):
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
-        text = f"nobody has labelled an image: {reasons}"
-        fix = "label the images, and export them again"
-        raise combine([DatasetFault("nothing labelled", "", text, fix)], collector.root)
+    if not records and not collector.faults:
+        _refuse_unlabelled(collector)
     number = next((record for record in used if has_ids([record])), None)
     are_ids = names is not None
     if names is None and (number or class_file):
@@ -207,7 +204,25 @@ def finish_records(
         if (collector.root / CLASS_FILE).is_file():
             collector.account.use(CLASS_FILE)
     names = [name for name in names if name and name not in left_out]
+    _tell_open_names(collector, valued.difference(names, left_out))
     return collector.finish(names, retire=retire)
+
+
+def _tell_open_names(collector: Collector, names: set[str]) -> None:
+    """Note names that had a place for a value, but no record says it."""
+    if names:
+        what = f"{count(len(names), 'name has', 'names have')} neither 1 nor 0 in any record"
+        shown = first_names(sorted(names), 5)
+        collector.notes.append(f"{what}: no class, left out: {shown}")
+
+
+def _refuse_unlabelled(collector: Collector) -> None:
+    """Raise an error where all records were dropped."""
+    if dropped := collector.account.dropped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+        text = f"nobody has labelled an image: {reasons}"
+        fix = "label the images, and export them again"
+        raise combine([DatasetFault("nothing labelled", "", text, fix)], collector.root)
 
 
 def resolve_columns(collector: Collector, records: list[ImageRecord]) -> list[ImageRecord]:
@@ -216,18 +231,21 @@ def resolve_columns(collector: Collector, records: list[ImageRecord]) -> list[Im
     Values that have no labels together are a fault.
     """
     rows = [record.labels for record in records if isinstance(record.labels, ColumnValues)]
-    are_classes = all(row.are_flags for row in rows)
+    are_classes = all(row.find_flags() is not None for row in rows)
+    reader = TextReader.of(collector)
     resolved = []
     for record in records:
         labels: Labels = record.labels
         try:
             if isinstance(labels, ColumnValues):
-                labels = dict(labels) if are_classes else labels.join(collector.options.separator)
+                read = partial(reader.read, where=record.where)
+                labels = (labels.find_flags() if are_classes else None) or labels.join(read)
                 check_others(labels, record.unknown, record.absent)
             resolved.append(record._replace(labels=labels))
         except UnusableRecord as error:
             fix = error.fix or "write names of classes, or lists of them"
             collector.add_fault("malformed line", record.where, str(error), fix)
+    reader.close()
     return resolved
 
 
@@ -310,13 +328,8 @@ def _name_numbers(
             "classes without names", first.where, text, f"{fix} ({count(needed, 'line')})"
         )
         return records, []
-    if vectors is None and len(names) == size:
-        text = "the numbers may be ids of classes, or 0 or 1 for each of the "
-        text += f"{count(size, 'class', 'classes')}"
-        fix = "write the names of the classes instead of numbers"
-        if [] in rows:
-            fix += ", or 0 for each class of an image that shows none"
-        collector.add_fault("numbers of two meanings", first.where, text, fix)
+    if not are_ids:
+        _ask_meaning(collector, records, rows, vectors, len(names))
     hidden = -1 if vectors and any(0 in row for row in rows) else None
     result: list[tuple[ImageRecord, list[str]]] = []
     for record, row in zip(records, rows, strict=True):
@@ -327,6 +340,30 @@ def _name_numbers(
         shown = [names[i] for i in ids if 0 <= i < len(names) and names[i]]
         result.append((record._replace(unknown=tuple(unknown)), shown))
     return [record for record, _ in result], [shown for _, shown in result]
+
+
+def _ask_meaning(
+    collector: Collector,
+    records: Sequence[ImageRecord],
+    rows: Sequence[Sequence[int]],
+    vectors: bool | None,
+    size: int,
+) -> None:
+    """Add a fault where numbers may be ids, or a value for each of the classes, of which there are
+    `size`; `vectors`: what `is_one_hot` says of them."""
+    lengths = {len(row) for row in rows if row}
+    what, where, fix = "the numbers", "", "write the names of the classes instead of numbers"
+    meanings = f"may be ids of classes, or 0 or 1 for each of the {count(size, 'class', 'classes')}"
+    if vectors is None and lengths == {size}:
+        where = next(record.where for record, row in zip(records, rows, strict=True) if row)
+        fix += ", or 0 for each class of an image that shows none" * ([] in map(list, rows))
+    elif vectors is False and {len(row) for row in rows} == {size}:
+        twice = (i for i, row in enumerate(rows) if len(set(row)) < size)
+        if (i := next(twice, None)) is not None:
+            what, where = f"{what} {list(rows[i])}", records[i].where
+            fix = f"write 0, 1 or -1 for each class, not {max(map(max, rows))}, or {fix[6:]}"
+    if where:
+        collector.add_fault("numbers of two meanings", where, f"{what} {meanings}", fix)
 
 
 def _check_numbers(
@@ -369,26 +406,13 @@ def is_one_hot(rows: Sequence[Sequence[int]]) -> bool | None:
 def _split_texts(
     collector: Collector, records: list[ImageRecord], names: set[str]
 ) -> list[list[str]]:
-    """The names of each record; its text is one name unless it has a separator."""
-    separator = collector.options.separator
-    if not names and (collector.root / CLASS_FILE).is_file():
-        names = set(order_names(collector.root, ())[0])
-    whole: dict[str, ImageRecord] = {}
-    was_cut, used = 0, set[str]()
+    """The names of each record."""
+    reader = TextReader.of(collector, names)
     rows: list[list[str]] = []
     checked: set[str] = set()
     for record in records:
         if isinstance(record.labels, str):
-            text, row = record.labels, [record.labels] if record.labels else []
-            if separator and text not in names:
-                row = list(cut(text, parse_signs(separator), names))
-            elif row and text not in names:
-                if not (row := match_names(text, names)):
-                    row = list(cut(text, _SEPARATE, names))
-                    was_cut += len(row) > 1
-                    used.update(sign for sign in _SEPARATE if len(row) > 1 and sign in text)
-                for part in row:
-                    whole.setdefault(part, record)
+            row = reader.read(record.labels, record.where)
         else:
             row = [str(label) for label in record.labels]
         for name in {*row} - checked:
@@ -396,56 +420,8 @@ def _split_texts(
                 collector.faults.append(fault)
         checked.update(row)
         rows.append(row)
-    if was_cut:
-        collector.notes.append(
-            f"{count(was_cut, 'record has', 'records have')} several names, separated by "
-            f"{join_signs(sorted(used))}; "
-            f"where such a text is one name, write {CLASS_FILE} with all names, one a line"
-        )
-    if not separator:
-        _refuse_combinations(collector, whole, names)
+    reader.close()
     return rows
-
-
-def match_names(text: str, names: set[str]) -> list[str]:
-    """The names of classes that a text consists of, the longest first; [] where it does not."""
-    if not names:
-        return []
-    words, found = [word for word in re.split(r"[\s,;|、，]+", text) if word], []
-    while words:
-        for taken in range(len(words), 0, -1):
-            if (name := " ".join(words[:taken])) in names:
-                found.append(name)
-                del words[:taken]
-                break
-        else:
-            return []
-    return found
-
-
-def _refuse_combinations(
-    collector: Collector, texts: dict[str, ImageRecord], names: set[str]
-) -> None:
-    """Add a fault where texts are most likely several names: their parts come again in others."""
-    texts = {text: record for text, record in texts.items() if not match_names(text, names)}
-    for separator in (*_SEPARATORS, " "):
-        joint = [text for text in texts if separator in text]
-        counts: dict[str, int] = {}
-        for text in texts:
-            for part in {part.strip() for part in text.split(separator)}:
-                counts[part] = counts.get(part, 0) + 1
-        for text in joint:
-            # A space is also in names of two words: "red car", "blue car".
-            parts = [part.strip() for part in text.split(separator) if part.strip()]
-            again = [counts[part] > 1 for part in parts]
-            if all(again) if separator == " " else any(again):
-                shown = " and ".join(map(repr, parts[:3]))
-                option = f'CheckDataset.convert.separator="{separator}"'
-                what = f"{text!r} is one name, or several ({shown} are in other records, too)"
-                fix = f"-o {systems.quote(option)}, or, if it is one name, write {CLASS_FILE} "
-                fix += "with all names, one a line"
-                collector.add_fault("one name or several", texts[text].where, what, fix)
-                return
 
 
 def _add_records(

@@ -43,7 +43,6 @@ from paddlex_ml.formats.records import (
     ImageRecord,
     find_subset,
     finish_records,
-    is_number,
 )
 from paddlex_ml.formats.subsets import SourceTable
 from paddlex_ml.storage import archives, regular_file
@@ -51,6 +50,7 @@ from paddlex_ml.wording import count, first_names
 
 _KINDS = (".json", ".cls", ".txt")
 _FOREIGN = {"shapes", "imagePath", "annotation", "annotations", "images", "imageData"}
+_NUMBER = re.compile(r"-?[0-9]{1,9}(\.0*)?")
 _MEMBERS = 50  # of a tar file: enough to see what it holds
 
 _decoder = msgspec.json.Decoder(Any)
@@ -181,8 +181,8 @@ def _read_file(collector: Collector, file: str, image: str) -> Iterator[ImageRec
         else:
             words: list[str] = list(filter(None, re.split(r"\s*[\n,;|]\s*", text)))
             numbers = text.replace(",", " ").split()
-            are_ids = bool(numbers) and all(map(is_number, numbers))
-            labels = [int(word) for word in numbers] if are_ids else words
+            are_ids = bool(numbers) and all(map(_NUMBER.fullmatch, numbers))
+            labels = [int(float(word)) for word in numbers] if are_ids else words
         yield ImageRecord(table, file, join("", image), labels, "", unknown, absent)
     except (msgspec.DecodeError, RecursionError, UnusableRecord) as error:
         fix = getattr(error, "fix", "")

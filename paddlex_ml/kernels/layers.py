@@ -70,7 +70,8 @@ def convolve(layer: nn.Conv2D, features: paddle.Tensor) -> paddle.Tensor:
 
 
 def is_plain(layer: nn.Conv2D) -> bool:
-    """Whether a convolution has a square kernel, and only the stride changes the size of maps."""
+    """Whether a convolution is one of the kernels' kind: square, without bias and dilation, with
+    half of its size of zeros around the maps, and a stride of 1 or 2."""
     kernel, stride = list(layer._kernel_size), list(layer._stride)
     keeps_size = layer._padding == "SAME" and stride == [1, 1]  # a row more after than before
     return (

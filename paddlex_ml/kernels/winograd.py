@@ -4,7 +4,7 @@
 Lavin and Gray 2016 (arXiv:1509.09308). A map is cut into tiles of 2 x 2 outputs, each of which
 needs 4 x 4 inputs. Inputs and weight are transformed to 4 x 4 numbers, so the convolution of each
 of these 16 places is a product of matrices, which Paddle computes, and takes 16 multiplications for
-four outputs where the sum over the taps takes 36. All factors are 0, 1 and 1/2:
+four outputs where the sum over the taps takes 36. All factors are 0, 1, 1/2 and their negatives:
 
     out = A^T [(G w G^T) * (B^T x B)] A,     dweight = G^T [(A dout A^T) * (B^T x B)] G
 

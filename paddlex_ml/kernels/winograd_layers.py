@@ -82,7 +82,7 @@ def _weight_gradient(features: paddle.Tensor, dout: paddle.Tensor) -> paddle.Ten
 
 
 def _parts(shape: list[int], outputs: int) -> Iterator[tuple[int, int, int]]:
-    """Number of an image, and of its rows of tiles the first and the one behind the last."""
+    """Number of an image, and of its rows of tiles the first and the one after the last."""
     batch, inputs, height, width = shape
     rows, numbers = (height + 1) // 2, 16 * max(inputs, outputs) * ((width + 1) // 2)
     count = min(rows, -(-rows * numbers // NUMBERS))

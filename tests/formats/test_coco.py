@@ -489,7 +489,7 @@ def test_lvis_names_what_is_verified_as_absent(root: Path, by_address: bool) -> 
     assert dataset.lists["train"].targets.tolist() == [[1, 0, 1], [0, 0, 1], [-1, -1, -1]]
     assert dataset.lists["val"].targets.tolist() == [[0, 1, 0]]  # COCO: all are looked for
     assert dataset.account.unknown == 3
-    assert "3 images name the classes that are verified as absent" in dataset.notes[0]
+    assert "3 images come from files that name classes verified as absent" in dataset.notes[0]
     assert read(root, uncertain="negative").lists["train"].targets[2].tolist() == [0, 0, 0]
     assert "all classes that nobody looked for" in refusal(root, uncertain="positive")
 

@@ -122,7 +122,7 @@ def test_a_cell_that_may_be_several_names_is_asked_about(
 def test_a_bar_separates_names(plant: Plant, labels: Any) -> None:
     table = "file_name,labels\n1.jpg,cat|dog\n2.jpg,cat\n"
     dataset = huggingface.read(plant({"metadata.csv": table}, "1.jpg", "2.jpg"), Options())
-    assert any("1 record has several names, separated by |;" in note for note in dataset.notes)
+    assert any("1 text has several names, separated by |;" in note for note in dataset.notes)
     assert labels(dataset) == {"train": {"1.jpg": ["cat", "dog"], "2.jpg": ["cat"]}}
 
 

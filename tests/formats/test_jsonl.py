@@ -293,6 +293,29 @@ def test_all_lines_together_tell_whether_chosen_keys_are_classes(
     assert "x.jsonl:2: 'dog' is a label of the image, and in `unknown`" in message
 
 
+def test_words_of_yes_and_no_are_values_of_chosen_keys(plant: Plant) -> None:
+    rows = [{"cat": "yes", "dog": "no"}, {"cat": "no", "dog": ""}, {"cat": "1", "dog": "true"}]
+    lines = [json.dumps({"path": f"{i}.jpg", **row}) for i, row in enumerate(rows)]
+    root = plant({"x.jsonl": "\n".join(lines)}, "0.jpg", "1.jpg", "2.jpg")
+    dataset = jsonl.read(root, Options(label_columns=["cat", "dog"]))
+    assert dataset.label_names == ["cat", "dog"]
+    assert dataset.lists["train"].targets.tolist() == [[1, 0], [0, -1], [1, 1]]
+
+
+@pytest.mark.parametrize("value", [None, -1])
+def test_a_key_without_a_value_is_told(plant: Plant, value: int | None) -> None:
+    rows = [{"cat": 1, "dog": 0, "owl": value}, {"cat": 0, "dog": 1, "owl": value}]
+    for chosen in (None, ["cat", "dog", "owl"]):
+        lines = [
+            json.dumps({"path": f"{i}.jpg", **(row if chosen else {"labels": row})})
+            for i, row in enumerate(rows)
+        ]
+        root = plant({"x.jsonl": "\n".join(lines)}, "0.jpg", "1.jpg")
+        dataset = jsonl.read(root, Options(label_columns=chosen))
+        assert dataset.label_names == ["cat", "dog"]
+        assert "1 name has neither 1 nor 0 in any record: no class, left out: owl" in dataset.notes
+
+
 def test_boxes_of_createml_are_labels(plant: Plant, labels: Any) -> None:
     boxes = [{"label": name, "coordinates": {"x": 1, "y": 2}} for name in ("cat", "dog", "cat")]
     rows = [{"image": "a.jpg", "annotations": boxes}, {"image": "b.jpg", "annotations": []}]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from paddlex_ml.formats.record_labels import (
+    ColumnValues,
     UnusableRecord,
     list_shown,
     parse_labels,
@@ -55,6 +56,27 @@ def test_yes_may_have_the_number_0(names: list[str]) -> None:
     for value, flag in ((0, 1), (1, 0), (-1, -1), (None, None)):
         row = {"cat": value, "dog": value}
         assert read_columns(row, ["cat", "dog"], of) == {"cat": flag, "dog": value}
+
+
+@pytest.mark.parametrize(
+    ("values", "flags"),
+    [
+        (("1", "0", "-1", ""), [1, 0, -1, None]), (("Yes", "no", "NaN", " "), [1, 0, None, None]),
+        ((True, 0.0, -1, float("nan")), [1, 0, -1, None]), (("cat", "no", 1, ""), None),
+        ((1, 0, 2, None), None), ((["1"], "0", 1, 1), None),
+    ],
+)  # fmt: skip
+def test_words_of_yes_and_no_in_several_keys_are_no_names(
+    values: tuple[Any, ...], flags: list[int | None] | None
+) -> None:
+    found = ColumnValues(zip("abcd", values, strict=True)).find_flags()
+    assert (found and [*found.values()]) == flags
+
+
+@pytest.mark.parametrize("key", ["unknown", "absent"])
+def test_what_is_no_label_is_no_object(key: str) -> None:
+    with pytest.raises(UnusableRecord, match=f"`{key}` is not a list of class names"):
+        read_others({key: {"dog": 1}}, ["cat"])
 
 
 def test_what_is_no_label_is_read_of_names_alone() -> None:

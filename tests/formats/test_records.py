@@ -15,7 +15,6 @@ from paddlex_ml.formats.records import (
     choose_tables,
     find_subset,
     is_one_hot,
-    match_names,
 )
 
 Plant = Callable[..., Path]
@@ -81,14 +80,6 @@ def test_values_for_each_class_are_told_from_ids(
     rows: list[list[int]], expected: bool | None
 ) -> None:
     assert is_one_hot(rows) is expected
-
-
-def test_names_in_a_text_are_matched_the_longest_first() -> None:
-    names = {"cat", "red car", "car"}
-    assert match_names("red car cat", names) == ["red car", "cat"]
-    assert match_names("car, cat", names) == ["car", "cat"]
-    assert match_names("red cat", names) == []
-    assert match_names("cat", set()) == []
 
 
 def test_files_of_single_images_are_no_tables_where_there_are_many(plant: Plant) -> None:

@@ -319,3 +319,11 @@ def test_a_number_left_out_is_no_number_less(plant: Plant, refusal: Any) -> None
         assert "x.txt:1" in message
     root = plant({"x.txt": "a.jpg 2,0,\nb.jpg 1\n", **names}, "a.jpg", "b.jpg")
     assert text_list.read(root, Options()).lists["train"].targets.tolist() == [[1, 0, 1], [0, 1, 0]]
+
+
+def test_a_value_for_each_class_that_is_no_value_is_asked_about(plant: Plant, refusal: Any) -> None:
+    files = {"list.txt": "a.jpg 1 0 2\nb.jpg 0 1 0\n", "classes.txt": "x\ny\nz\n"}
+    message = refusal(text_list.read, plant(files, "a.jpg", "b.jpg"))
+    assert "list.txt:2" in message
+    assert "the numbers [0, 1, 0] may be ids of classes, or 0 or 1 for each of the 3" in message
+    assert "write 0, 1 or -1 for each class, not 2, or the names of the classes" in message

@@ -132,3 +132,9 @@ def test_unknown_labels_are_kept(plant: Plant) -> None:
     }
     dataset = webdataset.read(plant(files, "train/a.jpg", "train/b.jpg"), Options())
     assert dataset.lists["train"].targets.tolist() == [[1, -1], [-1, 1]]
+
+
+def test_numbers_of_cls_files_may_be_minus_one_and_floats(plant: Plant) -> None:
+    files = {"train-0/a.cls": "1.0, -1.0, 0.0", "train-0/b.cls": "0 1 0", "classes.txt": "x\ny\nz"}
+    dataset = webdataset.read(plant(files, "train-0/a.jpg", "train-0/b.jpg"), Options())
+    assert dataset.lists["train"].targets.tolist() == [[1, -1, 0], [0, 1, 0]]
