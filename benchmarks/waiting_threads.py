@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from benchmarks.peer_speed import OURS_COMMAND, WARM_UP, processor, start_side  # noqa: E402
-from benchmarks.turns import Task  # noqa: E402
+from benchmarks.turns import Side, Taken, Task  # noqa: E402
 
 TIMES = ("200", "1", "0")
 
@@ -53,10 +53,16 @@ def _measure(model: str, options: argparse.Namespace) -> list[str]:
             sides.append(stack.enter_context(closing(started)))
             for _ in range(WARM_UP):
                 sides[-1].turn()
-        rounds = [[side.turn() for side in sides] for _ in range(options.rounds)]
+        rounds = [_take_turns(sides, forwards=k % 2 == 0) for k in range(options.rounds)]
     columns = zip(*rounds, strict=True)
     medians = ([statistics.median(figures) for figures in zip(*c, strict=True)] for c in columns)
     return [f"{seconds:.3f} ({processor_seconds:.2f})" for seconds, processor_seconds in medians]
+
+
+def _take_turns(sides: list[Side], *, forwards: bool) -> list[Taken]:
+    """A step of each; every other round backwards: threads of a side may spin into the next one."""
+    taken = {side.log: side.turn() for side in (sides if forwards else reversed(sides))}
+    return [taken[side.log] for side in sides]
 
 
 if __name__ == "__main__":
