@@ -192,7 +192,7 @@ def test_ids_of_one_hash_take_the_time_of_others(
 ) -> None:
     (tmp_path / "0.jpg").touch()
     seconds = []
-    for step in (1, 2**61 - 1):  # 4 s more where ids share a place
+    for step in (1, 2**61 - 1):  # one table of ids that share a place takes 0.6 times more
         ids = [write(step * i) for i in range(1, 20_001)]
         content = {
             "images": [{"id": i, "file_name": "0.jpg"} for i in ids],
@@ -203,5 +203,5 @@ def test_ids_of_one_hash_take_the_time_of_others(
         start = time.process_time()
         dataset = coco.read(tmp_path, Options())
         seconds.append(time.process_time() - start)
-    assert seconds[1] < 2 * seconds[0]
+    assert seconds[1] < 1.5 * seconds[0]
     assert len(dataset.label_names) == len(ids)
