@@ -73,11 +73,8 @@ def main() -> int:
 
 def _compare_steps(model: str, batch: int, rounds: int) -> None:
     """Print the processor time of a step with Winograd's algorithm, and without."""
-    step, usual, seconds = (
-        build_step(model, batch, 448, 80, None),
-        winograd_layers.LEAST_CHANNELS,
-        {},
-    )
+    step, usual = build_step(model, batch, 448, 80), winograd_layers.LEAST_CHANNELS
+    seconds: dict[tuple[int, str], float] = {}
     settings = {"Winograd": usual, "without": 2**31}
     with step.meter.bar:
         for number in range(rounds + 1):  # the first finds memory
