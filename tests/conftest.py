@@ -52,7 +52,7 @@ hypothesis.settings.load_profile("no folder")
 assert "paddle" not in sys.modules  # else it and its MKL have read another environment already
 paddle_runtime.prepare()
 train_run = importlib.import_module("paddlex_ml.engines.train.run")  # imports Paddle
-plots = train_run.plots
+plots = importlib.import_module("paddlex_ml.pictures.plots")
 small_models = importlib.import_module("tests.shallow").small_models  # as well
 # A shell that starts the tests in the background, and nohup, ignore signals that tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -169,8 +169,8 @@ def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without what costs time: a trial of the export (tests/engines/train/test_preflight.py has
     it), curves (tests/pictures/test_plots.py; `toy_run`), and the disk, since no test cuts power.
     """
-    draw = SimpleNamespace(curves=lambda path, _: plots._save(plots.Figure((1, 1)), path))
-    monkeypatch.setattr(train_run, "plots", draw)
+    draw = plots.Figure((1, 1))
+    monkeypatch.setattr(train_run, "draw_curves", lambda path, _: plots._save(draw, path))
     monkeypatch.setattr(train_run.preflight, "try_export", lambda *_: None)
     monkeypatch.setattr(os, "fsync", lambda _: None)
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 
 import numpy as np
@@ -50,7 +50,18 @@ class Loader:
         self.dataset = dataset
         self.num_workers = num_workers
         self._pool: ProcessPoolExecutor | None = None
+        self._begun: tuple[IndexBatches, deque[Future[worker.Arrays]]] = [], deque()
         self._ends_before = 0
+
+    def begin(self, batches: IndexBatches) -> None:
+        """Let workers make the first of these batches, for an `epoch` of the same ones to yield.
+
+        Without workers nothing is made ahead.
+        """
+        first = batches[: self.num_workers * _AHEAD]
+        if first:
+            with suppress(BrokenProcessPool):  # the epoch meets it again, and explains it
+                self._begun = first, self._submit(first)
 
     def epoch(self, batches: IndexBatches) -> Generator[Batch, None, None]:
         """Yield `batches` in order.
@@ -73,34 +84,40 @@ class Loader:
     def close(self) -> None:
         """End the workers. Another epoch would start new ones."""
         pool, self._pool = self._pool, None
+        self._begun = [], deque()
         if pool is not None:
             worker.end(pool)
 
     def _from_workers(self, batches: IndexBatches) -> Generator[worker.Arrays, None, None]:
+        first = batches[: self.num_workers * _AHEAD]
+        (begun, waiting), self._begun = self._begun, ([], deque())
+        remaining: Iterator[list[SampleIndex]] = iter(batches[len(first) :])
+        try:
+            if begun != first:
+                _cancel(waiting)
+                waiting = self._submit(first)
+            while waiting:
+                ready = waiting.popleft().result()
+                waiting += self._submit(islice(remaining, 1))
+                yield ready
+        except BrokenProcessPool as error:
+            assert self._pool is not None
+            told = killed_worker.explain(self._pool, self._describe(batches), "data loader")
+            self.close()
+            raise told from error
+        finally:
+            _cancel(waiting)
+
+    def _submit(self, batches: Iterable[list[SampleIndex]]) -> deque[Future[worker.Arrays]]:
+        """Ask the workers, which the first call starts, for these batches."""
         count = self.num_workers
         if self._pool is None:
             context = worker_server.start()
             self._ends_before = machine_memory.count_ends()
             shared = self.dataset, decode_memory.Readers(count, decode_memory.SharedLock())
             self._pool = ProcessPoolExecutor(count, context, worker.start, shared)
-        pool = self._pool
-        remaining: Iterator[list[SampleIndex]] = iter(batches)
-        waiting: deque[Future[worker.Arrays]] = deque()
-        try:
-            for batch in islice(remaining, count * _AHEAD):
-                with stop_signals.postponed():  # a worker that this starts inherits them blocked
-                    waiting.append(pool.submit(worker.make_batch, batch))
-            while waiting:
-                ready = waiting.popleft().result()
-                waiting.extend(pool.submit(worker.make_batch, b) for b in islice(remaining, 1))
-                yield ready
-        except BrokenProcessPool as error:
-            told = killed_worker.explain(pool, self._describe(batches), "data loader")
-            self.close()
-            raise told from error
-        finally:
-            for future in waiting:
-                future.cancel()
+        with stop_signals.postponed():  # a worker that this starts inherits them blocked
+            return deque(self._pool.submit(worker.make_batch, batch) for batch in batches)
 
     def _describe(self, batches: IndexBatches) -> killed_worker.Workers:
         """What takes memory here, and how it takes less."""
@@ -117,6 +134,11 @@ class Loader:
         return killed_worker.Workers(
             "prepares batches", takes, "; or ".join(ways), self._ends_before
         )
+
+
+def _cancel(waiting: Iterable[Future[worker.Arrays]]) -> None:
+    for future in waiting:
+        future.cancel()
 
 
 def batches(

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 
 import numpy as np
 
+from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.data import sampling
 from paddlex_ml.data.dataset import SampleIndex
 from paddlex_ml.data.loader import IndexBatches
@@ -107,6 +108,12 @@ class Plan:
         ]
         width = self.grad_accum_steps
         return [batches[k * width : (k + 1) * width] for k in range(self.steps)]
+
+    def batches_left(self, progress: Progress) -> IndexBatches:
+        """This process's draws of the current epoch that are left; none after the last epoch."""
+        if progress.epoch >= self.epochs:
+            return []
+        return [*chain.from_iterable(self.epoch_steps(progress.epoch)[progress.step :])]
 
     def is_evaluated(self, epoch: int) -> bool:
         """Whether epoch 1, 2, ... ends with an evaluation; the last one always does."""

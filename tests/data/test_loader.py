@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from multiprocessing import forkserver
@@ -207,6 +208,40 @@ def test_workers_stay_from_epoch_to_epoch(dataset):
                 assert np.array_equal(ours[1], theirs[1])
             seen |= {process.pid for process in multiprocessing.active_children()}
         assert len(seen) == 2
+    assert children() == []
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("same", [True, False])
+def test_an_epoch_takes_up_what_was_begun_for_it_and_nothing_else(dataset, num_workers, same):
+    draws = [[SampleIndex(2, 3 * k + i) for i in (2, 0, 1)] for k in range(3)]
+    with closing(loader.Loader(dataset, num_workers)) as both:
+        both.begin(draws if same else draws[:1])
+        if num_workers:
+            assert len(multiprocessing.active_children()) >= 1
+            for future in both._begun[1]:
+                future.result()
+        waiting = [*both._begun[1]]
+        for wanted in (draws, draws[::-1]):  # the second epoch finds nothing begun
+            found = [pictures.numpy() for pictures, _ in both.epoch(wanted)]
+            assert len(found) == 3
+            for pictures, (alone, _) in zip(found, collect(dataset, wanted, 0), strict=True):
+                assert np.array_equal(pictures, alone)
+            assert both._begun == ([], deque())
+    assert len(waiting) == (num_workers and (3 if same else 1))
+    assert children() == []
+
+
+def test_what_was_begun_for_a_broken_image_or_before_an_end_is_told_by_the_epoch(broken):
+    draws = loader.evaluation_indices(10, 4)
+    both = loader.Loader(broken, 1)
+    both.begin(draws)
+    with pytest.raises(PaddlexMLError, match=r"3\.png"):
+        list(both.epoch(draws))
+    both.begin(draws[1:])
+    both.close()  # and another epoch starts other workers
+    assert len(list(both.epoch(draws[1:]))) == 2
+    both.close()
     assert children() == []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paddlex_ml.artifacts.saved_states import Progress
 from paddlex_ml.config import load
 from paddlex_ml.config.shipped import find
 from paddlex_ml.data.annotation import ImageList
@@ -112,6 +113,15 @@ def test_every_rank_gets_two_images_of_the_last_batch_or_none(size: int, used: i
     assert {plan.steps for plan in ranks} == {len(each) for each in steps} == {2 + (used > 24)}
     assert min(len(batch) for each in steps for step in each for batch in step) >= 2
     assert sum(len(samples(each)) for each in steps) == used == ranks[0].used
+
+
+def test_the_batches_left_are_those_of_the_steps_left() -> None:
+    plan = plan_of(23, 4, grad_accum_steps=2, epochs=3)
+    steps = plan.epoch_steps(1)
+    assert len(steps) == 3
+    assert plan.batches_left(Progress(epoch=1)) == [*steps[0], *steps[1], *steps[2]]
+    assert plan.batches_left(Progress(epoch=1, step=2)) == steps[2]
+    assert plan.batches_left(Progress(epoch=3)) == []
 
 
 def test_an_image_that_is_drawn_again_in_an_epoch_is_changed_in_another_way() -> None:

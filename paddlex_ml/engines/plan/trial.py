@@ -41,11 +41,11 @@ from paddlex_ml.engines.answering_process import (
 )
 from paddlex_ml.engines.train import build, preflight, start
 from paddlex_ml.engines.train.plan import build_loaders, prepare_lists
+from paddlex_ml.engines.train.result import draw_curves
 from paddlex_ml.engines.train.resume import Beginning
 from paddlex_ml.errors import PaddlexMLError
 from paddlex_ml.evaluation import Evaluation
 from paddlex_ml.export.static import save_static
-from paddlex_ml.pictures import plots
 from paddlex_ml.storage import cache
 from paddlex_ml.training import memory
 from paddlex_ml.training.interrupt import Interrupt
@@ -364,7 +364,7 @@ def _complete(
         latest = files.latest.folder
         saved = take(lambda: checkpoint.write(latest, training.snapshot()))
         exported = take(lambda: save_static(training.averaged, training.info, export))
-        drawn = take(lambda: plots.curves(files.curves, [_ROW]))
+        drawn = take(lambda: draw_curves(files.curves, [_ROW]))
     return Completion(
         first_validation=np.maximum(first - second, 0),
         begin_validation=begin,

@@ -139,7 +139,7 @@ def _refuse_unknown_list(train: ImageList, *, only_present: bool) -> None:
 
 
 def load_kernels(config: Config, model: str) -> None:
-    """Begin to load what the steps of this model compute with on the CPU."""
+    """Begin to load what the steps of this model compute with on the CPU, while it is built."""
     options, known = config.Train, published.TABLE.get(model)
     if paddle.device.get_device() == "cpu" and options.amp == "OFF" and not options.compile:
         layers.load_ahead(known.kernels if known else tuple(FAMILIES))

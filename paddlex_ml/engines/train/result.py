@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import harmonic_mean
+from typing import Any
 
 from msgspec import UNSET
 
@@ -20,8 +22,17 @@ from paddlex_ml.artifacts.train_result import (
     TrainResult,
 )
 from paddlex_ml.metrics.bootstrap import beats_guessing
+from paddlex_ml.progress import named
 
 _LAST = 5  # fields last_1 ... of TrainedModels
+
+
+@named("drawing the curves")
+def draw_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Draw a training to `path`, as `plots.curves`."""
+    from paddlex_ml.pictures import plots  # imports matplotlib: 0.4 s, which no start waits for
+
+    plots.curves(path, history)
 
 
 def build_result(

@@ -34,12 +34,11 @@ from paddlex_ml.engines.train import (
     teachers,
 )
 from paddlex_ml.engines.train.plan import build_loaders, prepare_lists
-from paddlex_ml.engines.train.result import build_result
+from paddlex_ml.engines.train.result import build_result, draw_curves
 from paddlex_ml.engines.train.resume import Beginning
 from paddlex_ml.errors import Stopped
 from paddlex_ml.export.static import save_static
 from paddlex_ml.metrics.average_precision import constant_predictor_map
-from paddlex_ml.pictures import plots
 from paddlex_ml.progress import named
 from paddlex_ml.storage.files import set_link_aside
 from paddlex_ml.terminal import SafeFormatter
@@ -92,16 +91,17 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         ExitStack() as stack,
     ):
         dataset = prepare_lists(config, dataset, group)
+        build.load_kernels(config, opened.info.model)
         training, plan = build.prepare(config, dataset, opened, group)
-        if group.is_main:
-            preflight.check(training, output, plan)
-        start.open_folder(config, opened, job.beginning, training, group, command=job.command)
-        open_log()
-        build.load_kernels(config, training.info.model)
-        tracked = stack.enter_context(tracked_run.observe(config, training, plan, interrupt))
-        plan = replace(plan, scalars=tracked.log)
         train_loader, val_loader = build_loaders(config, dataset, group)
         with closing(train_loader), closing(val_loader):
+            train_loader.begin(plan.batches_left(training.progress))
+            if group.is_main:
+                preflight.check(training, output, plan)
+            start.open_folder(config, opened, job.beginning, training, group, command=job.command)
+            open_log()
+            tracked = stack.enter_context(tracked_run.observe(config, training, plan, interrupt))
+            plan = replace(plan, scalars=tracked.log)
             if opened.saved is not None:
                 changed_lists.adopt(training, opened.saved, plan, val_loader, output)
                 if job.beginning.goes_on_in(output):
@@ -112,8 +112,7 @@ def train_model(job: TrainJob, group: ProcessGroup) -> TrainResult | None:
         has_time = interrupt.signal in (None, SIGINT)  # who sends another signal waits seconds
         if group.is_main and training.progress.best is not None and has_time:
             difference = export_best(training, output)
-            with named("drawing the curves"):
-                plots.curves(files.curves, msgspec.to_builtins(training.progress.history))
+            draw_curves(files.curves, msgspec.to_builtins(training.progress.history))
             result = build_result(
                 training.info,
                 training.progress,
